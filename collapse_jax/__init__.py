@@ -1,0 +1,40 @@
+"""collapse_jax: a laboratory for model collapse, in JAX. Names are loaded when they are first used."""
+
+import importlib
+
+_MODULES = ("estimators", "lm", "metrics", "plots", "points", "random", "sources", "theory", "workflows")
+_NAMES = {
+    "Dataset": "types",
+    "Estimator": "types",
+    "FitInfo": "types",
+    "Process": "types",
+    "Source": "types",
+    "State": "types",
+    "StepInfo": "types",
+    "Workflow": "types",
+    "InputError": "errors",
+    "DivergenceError": "errors",
+    "Trace": "trace",
+    "RunFolder": "records",
+    "Watcher": "run",
+    "estimator": "estimator",
+    "generational_process": "process",
+    "run": "run",
+    "simulate": "simulate",
+}
+__all__ = [*_MODULES, *_NAMES]  # noqa: PLE0604
+
+
+def __getattr__(name):
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

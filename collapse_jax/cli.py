@@ -1,0 +1,104 @@
+"""collapse-jax: quickstart, simulate, lm, plot. Everything heavy is imported by the command that needs it."""
+
+import json
+import logging
+import os
+import pathlib
+import sys
+import warnings
+from typing import Annotated
+
+import tyro
+
+from collapse_jax.config import CONFIGS, LMConfig, QuickstartConfig, SimulateConfig, config_from_dict
+from collapse_jax.errors import DivergenceError, InputError
+
+
+def quickstart(config: QuickstartConfig, out: str = "runs/quickstart") -> None:
+    """Everything at once, offline, in under 3 minutes."""
+    from collapse_jax.quickstart import run_quickstart
+
+    run_quickstart(config, out, _console())
+
+
+def simulate(config: SimulateConfig, out: str = "runs/simulate") -> None:
+    """Thousands of Gaussian or categorical chains, drawn against their closed forms."""
+    from collapse_jax.simulate_run import run_simulate
+
+    run_simulate(config, out, _console())
+
+
+def lm(config: LMConfig, out: str = "runs/lm") -> None:
+    """Fine-tune an OPT on real text, let it make the next training set, and so on."""
+    from collapse_jax.lm_run import lm_command
+
+    lm_command(config, out, _console())
+
+
+def plot(run: Annotated[str, tyro.conf.Positional]) -> None:
+    """Draw every figure of a run again, from its files alone."""
+    from collapse_jax.plots import draw_run
+    from collapse_jax.records import RunFolder
+
+    for path in draw_run(RunFolder(run)):
+        print(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point: exits with 2 for bad input (one line, before any work), 1 for a fit that diverged, 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        defaults, arguments = _defaults(arguments)
+        commands = {"quickstart": quickstart, "simulate": simulate, "lm": lm, "plot": plot}
+        for name, config in defaults.items():
+            commands[name].__defaults__ = (config, *(commands[name].__defaults__ or ())[-1:])
+        _quiet()
+        tyro.extras.subcommand_cli_from_dict(commands, args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,))
+    except InputError as error:
+        _stop(f"error: {error}", 2)
+    except DivergenceError as error:
+        _stop(f"stopped: {error}; every finished generation is kept", 1)
+    except KeyboardInterrupt:
+        _stop("interrupted: every finished generation is kept; the same command goes on from there", 130)
+
+
+def _defaults(arguments):
+    """Default settings of each command, those of a --config FILE taken out of the arguments."""
+    defaults = {name: config() for name, config in CONFIGS.items()}
+    for position, argument in enumerate(arguments):
+        if argument == "--config" or argument.startswith("--config="):
+            name = argument.partition("=")[2] if "=" in argument else "".join(arguments[position + 1 : position + 2])
+            config = config_from_dict(_read_json(name), name)
+            if arguments[0] != config.command:
+                raise InputError(f"{name} is a configuration for '{config.command}', not for '{arguments[0]}'")
+            taken = 1 if "=" in argument else 2
+            return defaults | {config.command: config}, arguments[:position] + arguments[position + taken :]
+    return defaults, arguments
+
+
+def _read_json(name):
+    try:
+        return json.loads(pathlib.Path(name).read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"--config {name!r} cannot be read as JSON: {error}") from None
+
+
+def _console():
+    from rich.console import Console
+
+    return Console(soft_wrap=True)
+
+
+def _quiet():
+    """Libraries' chatter off, and compiled programs kept between calls, unless the user decided otherwise."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(orbax|jax|transformers)\b")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "collapse_jax" / "compiled"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _stop(message, code):
+    print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,66 @@
+"""The factory of estimators: a newcomer writes `fit` and `sample`, this fills in the rest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from collapse_jax import points
+from collapse_jax.types import Dataset, Estimator
+
+# Draws behind the default moments; the same ones for every model, so that differences between generations are the models'.
+_MOMENT_DRAWS = 4096
+
+
+def estimator(
+    fit,
+    sample,
+    *,
+    init=None,
+    summarise=None,
+    draw=None,
+    merge=None,
+    subsample=None,
+    metrics: Mapping[str, Any] | None = None,
+    evidence: type = Dataset,
+    traceable: bool = True,
+) -> Estimator:
+    """An `Estimator` from `fit(key, params, evidence) -> (params, FitInfo)` and `sample(key, params, n) -> x [n, ...]`.
+
+    What is left out: evidence is the weighted `Dataset` itself, `fit` gets None as the params before the first fit, and
+    `mean`, `variance`, `log_variance` are estimated from 4,096 draws of the model with a fixed key.
+    """
+    defaults = {} if not traceable else {name: _sampled(sample, function) for name, function in _MOMENTS.items()}
+    return Estimator(
+        fit=fit,
+        sample=sample,
+        init=init or (lambda key, evidence: None),
+        summarise=summarise or points.summarise,
+        draw=draw,
+        merge=merge or points.merge,
+        subsample=subsample,
+        metrics=defaults | dict(metrics or {}),
+        evidence=evidence,
+        traceable=traceable,
+    )
+
+
+def _sampled(sample, function):
+    def metric(params):
+        x = sample(jax.random.key(0), params, _MOMENT_DRAWS)
+        return function(x.reshape(_MOMENT_DRAWS, -1))
+
+    return metric
+
+
+def _covariance(x):
+    centred = x - x.mean(0)
+    return centred.T @ centred / (len(x) - 1)
+
+
+_MOMENTS = {
+    "mean": lambda x: x.mean(0) if x.shape[1] > 1 else x.mean(),
+    "variance": lambda x: jnp.mean(jnp.var(x, axis=0, ddof=1)),
+    "log_variance": lambda x: jnp.linalg.slogdet(_covariance(x))[1] / x.shape[1],
+}

@@ -1,0 +1,216 @@
+"""`collapse-jax lm`: the paper's language-model loop from settings to a run folder."""
+
+import dataclasses
+import json
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from collapse_jax import points, sources, workflows
+from collapse_jax.config import LMConfig
+from collapse_jax.errors import InputError
+from collapse_jax.estimators.causal_lm import causal_lm
+from collapse_jax.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_tokenizer
+from collapse_jax.lm.decode import BeamSearch, Greedy, Sampling
+from collapse_jax.lm.finetune import FineTune
+from collapse_jax.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
+from collapse_jax.lm.score import mean_loss
+from collapse_jax.lm.weights import load_opt
+from collapse_jax.process import generational_process
+from collapse_jax.records import RunFolder
+from collapse_jax.run import Watcher, run
+
+RANDOM_MODELS = {"random:opt-125m": OPTConfig(), "random:mini": MINI, "random:tiny": TINY}
+
+
+class Blocks(NamedTuple):
+    """Token blocks [N, length] (int32) of each split."""
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+class Ingredients(NamedTuple):
+    """Everything that is read from outside before the loop begins."""
+
+    model: OPT
+    pretrained: dict
+    tokenizer: TextTokenizer
+    blocks: Blocks
+
+
+def prepare(config: LMConfig) -> Ingredients:
+    """Reads and checks model, tokenizer and corpus. Raises `InputError` for whatever does not fit together."""
+    config.check()
+    model, pretrained = _load_model(config)
+    tokenizer = load_tokenizer(config.tokenizer or _tokenizer_of(config.model))
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise InputError(
+            f"tokenizer {tokenizer.name!r} has {tokenizer.vocab_size} entries, more than the model's vocabulary of "
+            f"{model.config.vocab_size}; give the model's own tokenizer"
+        )
+    corpus = load_corpus(config.corpus)
+    wanted = Blocks(config.train_blocks, config.valid_blocks, config.test_blocks)
+    blocks = {}
+    for split, rows in corpus._asdict().items():
+        found, count = blocks_of(rows, tokenizer, config.block_length), getattr(wanted, split)
+        if count > len(found):
+            raise InputError(f"{split}_blocks is {count}, but the corpus has {len(found)} blocks; give at most that, or 0 for all")
+        blocks[split] = found[: count or None]
+    return Ingredients(model, pretrained, tokenizer, Blocks(**blocks))
+
+
+def run_lm(config: LMConfig, folder: RunFolder, ingredients: Ingredients, *, progress=lambda stage, done, total: None, watcher=Watcher()):
+    """Runs (or resumes) the loop in an opened folder; returns its `Trace`.
+
+    progress: called with a stage ("fit", "generate", "score") and how many of its tokens are done.
+    """
+    config = config.resolved()
+    model, pretrained, tokenizer, blocks = ingredients
+    estimator = causal_lm(
+        model,
+        pretrained,
+        blocks.train,
+        blocks.valid,
+        settings=FineTune(
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            learning_rate=config.learning_rate,
+            final_learning_rate=config.final_learning_rate,
+            weight_decay=config.weight_decay,
+            keep=config.keep,
+        ),
+        decoder=decoder_of(config),
+        start=config.start,
+        decode_batch=config.decode_batch,
+        progress=progress,
+    )
+    process = generational_process(estimator, sources.dataset(blocks.train), workflow_of(config), sample_size=len(blocks.train))
+    return run(
+        process,
+        jax.random.key(config.seed),
+        generations=config.generations,
+        chains=config.seeds,
+        folder=folder,
+        observe=_observer(model, pretrained, blocks, progress),
+        publish=lambda chain, generation, arrays: _write_samples(folder, tokenizer, chain, generation, arrays["tokens"]),
+        published_only=("tokens",),
+        watcher=watcher,
+    )
+
+
+def workflow_of(config: LMConfig):
+    """The workflow of the settings: a share of real data is a rounded number of blocks, drawn anew in every generation."""
+    config = config.resolved()
+    if config.workflow == "replace" and config.real_fraction > 0:
+        return workflows.mix(1 - config.real_fraction, 0.0, config.real_fraction, random_counts=False)
+    return getattr(workflows, config.workflow)()
+
+
+def decoder_of(config: LMConfig):
+    """The decoder of the settings."""
+    if config.decoding == "beam":
+        return BeamSearch(config.num_beams, config.repetition_penalty)
+    if config.decoding == "greedy":
+        return Greedy(config.repetition_penalty)
+    return Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty)
+
+
+def _observer(model, pretrained, blocks, progress):
+    """What is measured of a generation: perplexity on real text, and of its training set under the generation-0 model."""
+
+    def score(params, tokens):
+        return mean_loss(model, params, tokens, progress=lambda done: progress("score", done * tokens.shape[1], tokens.size))
+
+    def observe(first, state, info):
+        tokens = points.filled(info.evidence)
+        under_first = np.exp(score(first.params.model, tokens))
+        test = score(state.params.model, blocks.test)
+        observed = {
+            "test_perplexity": np.exp(test.mean()),
+            "test_perplexity_mean": np.exp(test).mean(),
+            "valid_loss": info.fit.loss,
+            "best_epoch": info.fit.detail["best_epoch"],
+            "train_perplexity_first_median": np.median(under_first),
+            "train_perplexity_first_mean": under_first.mean(),
+        }
+        if int(state.generation) == 0:
+            observed["pretrained_test_perplexity"] = np.exp(score(pretrained, blocks.test).mean())
+        losses = {name: info.fit.detail[name] for name in ("train_loss", "valid_loss")}
+        arrays = {f"{name}_by_epoch": values for name, values in losses.items()}
+        return observed | arrays | {"train_perplexity_first": under_first, "tokens": tokens.astype(np.int32)}
+
+    return observe
+
+
+def _write_samples(folder, tokenizer, chain, generation, tokens):
+    lines = (json.dumps({"text": tokenizer.decode(block)}, ensure_ascii=False) + "\n" for block in tokens)
+    folder.write_text(f"samples/seed_{chain}_generation_{generation}.jsonl", "".join(lines))
+
+
+def _load_model(config):
+    if config.model.startswith("random:"):
+        if config.model not in RANDOM_MODELS:
+            raise InputError(f"model is {config.model!r}; random ones are {', '.join(RANDOM_MODELS)}")
+        sizes = RANDOM_MODELS[config.model]
+        model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
+    else:
+        model, params = load_opt(config.model)
+    if config.dropout is not None:
+        model = OPT(dataclasses.replace(model.config, dropout=config.dropout))
+    return model, params
+
+
+def _tokenizer_of(model):
+    if model == "random:opt-125m":
+        return "facebook/opt-125m"
+    if model == "random:tiny":
+        return "embedded"
+    if model.startswith("random:"):
+        raise InputError(f"model {model!r} has no tokenizer of its own; give tokenizer")
+    return model
+
+
+def lm_command(config: LMConfig, out: str, console) -> None:
+    """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, and prints a table."""
+    from collapse_jax.plots import draw_run
+    from collapse_jax.progress import LanguageModelProgress
+
+    config = config.resolved()
+    config.check()
+    folder = RunFolder.open(out, config)
+    finished = {(row["chain"], row["generation"]) for row in folder.rows()}
+    wanted = {(chain, generation) for chain in range(config.seeds) for generation in range(config.generations + 1)}
+    if wanted <= finished:
+        console.print(f"all {len(wanted)} generations of {folder.path} are done")
+    else:
+        ingredients = prepare(config)
+        sizes = ", ".join(f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items())
+        console.print(f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder {folder.path}", highlight=False)
+        with LanguageModelProgress(console, config.seeds, config.generations) as progress:
+            run_lm(config, folder, ingredients, progress=progress.stage, watcher=progress.watcher)
+    console.print(table_of(folder))
+    for path in draw_run(folder):
+        console.print(f"figure: {path}", highlight=False)
+
+
+def table_of(folder: RunFolder):
+    """A rich table of the run: perplexities by generation, the mean over seeds."""
+    from rich.table import Table
+
+    rows = folder.rows()
+    table = Table("generation", "test perplexity", "median, training set under generation 0", "best epoch", "seconds")
+    for generation in sorted({row["generation"] for row in rows}):
+        group = [row for row in rows if row["generation"] == generation]
+        test = [row["test_perplexity"] for row in group]
+        spread = f" ± {np.std(test, ddof=1):.2f}" if len(test) > 1 else ""
+        median = np.mean([row["train_perplexity_first_median"] for row in group])
+        epochs = ", ".join(str(row["best_epoch"] + 1) for row in group)
+        seconds = sum(row["seconds"] for row in group)
+        table.add_row(str(generation), f"{np.mean(test):.2f}{spread}", f"{median:.2f}", epochs, f"{seconds:.0f}")
+    pretrained = next((row["pretrained_test_perplexity"] for row in rows if "pretrained_test_perplexity" in row), None)
+    if pretrained is not None:
+        table.caption = f"test perplexity before any fine-tuning: {pretrained:.2f}"
+    return table

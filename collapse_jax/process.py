@@ -1,0 +1,120 @@
+"""Estimator x Source x Workflow -> Process."""
+
+import jax
+import jax.numpy as jnp
+
+from collapse_jax import points
+from collapse_jax.errors import InputError
+from collapse_jax.types import Dataset, Estimator, Process, Source, State, StepInfo, Supply, Workflow
+
+
+def generational_process(
+    estimator: Estimator, source: Source, workflow: Workflow, *, sample_size, largest_sample_size: int | None = None
+) -> Process:
+    """The process that fits `estimator` to real data and then, generation after generation, to what `workflow` puts together.
+
+    sample_size: points of each training set: an int, or a function of the generation (traced under `simulate`).
+    largest_sample_size: needed with a function where whole points are held: their number of slots.
+    Raises `InputError` for sizes below 1, and for a fixed real data set with fewer points than are asked for.
+    """
+    on_points = workflow.takes_points_back and estimator.subsample is None
+    holds_points = on_points or estimator.draw is None
+    slots = _slots(sample_size, largest_sample_size, holds_points and estimator.traceable)
+    if source.size is not None and slots is not None and slots > source.size:
+        raise InputError(f"sample_size is {slots}, but the real data set has {source.size} points; it must be at most that")
+    buffered = holds_points and estimator.traceable
+
+    def size_at(generation):
+        if not callable(sample_size):
+            return sample_size
+        if not estimator.traceable:
+            return int(sample_size(int(generation)))
+        return jnp.asarray(sample_size(generation), jnp.int32)
+
+    def countable(n):
+        return n if isinstance(n, int) or estimator.traceable else int(n)
+
+    def points_of(sample, n):
+        n = countable(n)
+        return points.of_sample(sample(n)) if isinstance(n, int) else points.of_sample(sample(slots), n)
+
+    def supply_for(params, last_generation=None):
+        def model(key, n):
+            if not holds_points:
+                return estimator.draw(key, params, countable(n))
+            return points_of(lambda size: estimator.sample(key, params, size), n)
+
+        def real(key, n):
+            if source.draw is not None and source.evidence is estimator.evidence and not holds_points:
+                return source.draw(key, countable(n))
+            data = points_of(lambda size: source.sample(key, size), n)
+            return data if holds_points else estimator.summarise(*data)
+
+        def subsample(key, evidence, n):
+            if estimator.subsample is not None:
+                return estimator.subsample(key, evidence, n)
+            return points.subsample(key, evidence, countable(n), slots if buffered else countable(n))
+
+        def reserve(evidence):
+            return points.reserve(evidence, slots * (last_generation + 1)) if buffered else evidence
+
+        return Supply(
+            model=model,
+            real=real,
+            merge=points.merge if holds_points else estimator.merge,
+            subsample=subsample,
+            reserve=reserve,
+            append=points.append if buffered else points.merge if holds_points else estimator.merge,
+            compact=(lambda evidence: points.compact(evidence, slots)) if buffered else lambda evidence: evidence,
+        )
+
+    def evidence_to_fit(evidence):
+        return estimator.summarise(*evidence) if on_points else evidence
+
+    def start(key, last_generation):
+        """Everything of generation 0 but its fit."""
+        if workflow.grows and buffered and last_generation is None:
+            raise InputError(f"{workflow.name} keeps the points of every generation: pass last_generation to size their buffer")
+        data_key, init_key, fit_key = jax.random.split(key, 3)
+        supply = supply_for(None, last_generation)
+        data = supply.real(data_key, size_at(0))
+        evidence = evidence_to_fit(data)
+        return fit_key, estimator.init(init_key, evidence), evidence, workflow.init(supply, data)
+
+    def init(key, last_generation=None):
+        fit_key, params, evidence, carry = start(key, last_generation)
+        params, fit = estimator.fit(fit_key, params, evidence)
+        return State(jnp.asarray(0, jnp.int32), params, carry), StepInfo(fit, evidence)
+
+    def step(key, state):
+        data_key, fit_key = jax.random.split(key)
+        generation = state.generation + 1
+        carry, data = workflow.next(data_key, state.carry, supply_for(state.params), size_at(generation))
+        evidence = evidence_to_fit(data)
+        params, fit = estimator.fit(fit_key, state.params, evidence)
+        return State(generation, params, carry), StepInfo(fit, evidence)
+
+    def template(key, last_generation=None):
+        if estimator.traceable:
+            return jax.eval_shape(lambda k: init(k, last_generation)[0], key)
+        _, params, _, carry = start(key, last_generation)
+        return State(jnp.asarray(0, jnp.int32), params, carry)
+
+    def resize(state, last_generation):
+        if not (workflow.grows and buffered):
+            return state
+        reserve = supply_for(None, last_generation).reserve
+        return state._replace(carry=jax.tree.map(reserve, state.carry, is_leaf=lambda node: isinstance(node, Dataset)))
+
+    return Process(init, step, template, resize, estimator, workflow)
+
+
+def _slots(sample_size, largest_sample_size, needs_slots):
+    """How many points one training set can have, or None where nobody needs to know."""
+    if not callable(sample_size):
+        if isinstance(sample_size, bool) or not isinstance(sample_size, int) or sample_size < 1:
+            raise InputError(f"sample_size is {sample_size!r}; it must be an integer of at least 1, or a function of the generation")
+        return sample_size
+    if largest_sample_size is None and needs_slots:
+        raise InputError("sample_size is a function, and this process holds whole points: pass largest_sample_size as well")
+    return largest_sample_size

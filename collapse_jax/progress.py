@@ -1,0 +1,49 @@
+"""Progress in a terminal: which generation, what it is doing, tokens a second, time left."""
+
+import time
+
+from collapse_jax.run import Watcher
+
+
+class LanguageModelProgress:
+    """A rich display with one bar for the generations of all seeds, and one for the stage at hand; a line for each finished generation.
+
+    `stage(name, done, total)` takes tokens; `watcher` follows the driver.
+    """
+
+    def __init__(self, console, chains: int, generations: int):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._console, self._chains = console, chains
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn())
+        self._bars = Progress(*columns, console=console, transient=True)
+        self._all = self._bars.add_task("all generations", total=chains * (generations + 1), rate="")
+        self._stage = self._bars.add_task("", total=None, rate="", visible=False)
+        self._name, self._began, self._where = None, 0.0, ""
+        self.watcher = Watcher(begin=self._begin, end=self._end)
+
+    def __enter__(self):
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error):
+        self._bars.stop()
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Tells that `done` of `total` tokens of a stage are through."""
+        if name != self._name or total != self._bars.tasks[self._stage].total:
+            self._name, self._began = name, time.perf_counter()
+            self._bars.reset(self._stage, total=total, description=f"{self._where}: {name}", visible=True, rate="")
+        rate = done / max(time.perf_counter() - self._began, 1e-9)
+        self._bars.update(self._stage, completed=done, rate=f"{rate:,.0f} tokens/s" if done < total else "")
+
+    def _begin(self, chain, generation):
+        self._where = f"seed {chain} generation {generation}" if self._chains > 1 else f"generation {generation}"
+
+    def _end(self, chain, generation, row):
+        self._bars.advance(self._all)
+        self._console.print(
+            f"seed {chain} generation {generation}: test perplexity {row['test_perplexity']:.2f}, median perplexity of its training set "
+            f"under generation 0 {row['train_perplexity_first_median']:.2f} ({row['seconds']:.0f} s)",
+            highlight=False,
+        )

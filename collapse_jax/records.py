@@ -1,0 +1,158 @@
+"""A run is a folder: config.json, environment.json, metrics.jsonl, metrics.csv, results.nc, samples/, checkpoints/, figures/."""
+
+import csv
+import dataclasses
+import datetime
+import importlib.metadata
+import io
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+import numpy as np
+
+from collapse_jax.config import config_from_dict, differing_fields
+from collapse_jax.errors import InputError
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "datasets", "tokenizers", "numpy", "collapse-jax")
+
+
+class RunFolder:
+    """The files of one run. Every write is whole: to a temporary name, then renamed."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path).expanduser()
+        self.figures, self.samples, self.checkpoints = self.path / "figures", self.path / "samples", self.path / "checkpoints"
+
+    @classmethod
+    def open(cls, path, config) -> "RunFolder":
+        """The folder for a run with this configuration: a new one, or one that holds the same run.
+
+        Raises `InputError` when it cannot be written, holds something else, or a run whose settings differ (they are named).
+        """
+        folder = cls(path)
+        if (folder.path / "config.json").is_file():
+            there = folder.config()
+            if type(there) is not type(config):
+                raise InputError(f"{folder.path} holds a run of another kind ({there.command}); choose another --out")
+            differing = differing_fields(there, config)
+            if differing:
+                raise InputError(f"{folder.path} holds a run with other settings ({'; '.join(differing)}); choose another --out")
+        elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            raise InputError(f"{folder.path} exists and is no run folder; choose another --out")
+        try:
+            for part in (folder.path, folder.figures):
+                part.mkdir(parents=True, exist_ok=True)
+            folder.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
+            folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
+        except OSError as error:
+            raise InputError(f"{folder.path} cannot be written ({error.strerror}); choose another --out or make room") from None
+        return folder
+
+    def config(self):
+        """The configuration in config.json, checked field by field."""
+        path = self.path / "config.json"
+        try:
+            return config_from_dict(json.loads(path.read_text()), str(path))
+        except FileNotFoundError:
+            raise InputError(f"{self.path} is no run folder: it has no config.json") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from None
+
+    def write_text(self, name: str, text: str) -> None:
+        """One text file of the folder, replaced whole."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+
+    def rows(self) -> list[dict]:
+        """The records so far, one per chain and generation."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def write_rows(self, rows: list[dict]) -> None:
+        """metrics.jsonl and metrics.csv, one row per chain and generation, in that order."""
+        rows = sorted(rows, key=lambda row: (row.get("chain", 0), row["generation"]))
+        self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write_text("metrics.csv", text.getvalue())
+
+    def results(self):
+        """results.nc as an `xarray.Dataset`, loaded; None where there is none yet."""
+        import xarray
+
+        path = self.path / "results.nc"
+        if not path.is_file():
+            return None
+        with xarray.open_dataset(path, engine="scipy") as data:
+            return data.load()
+
+    def write_results(self, data) -> None:
+        """results.nc from an `xarray.Dataset`."""
+        partial = self.path / f".results.nc.{os.getpid()}.partial"
+        data.to_netcdf(partial, engine="scipy")
+        partial.replace(self.path / "results.nc")
+
+
+def results_of(arrays: dict[tuple[int, int], dict[str, np.ndarray]]):
+    """An `xarray.Dataset` [chain, generation, ...] of the arrays of each (chain, generation); shorter ones are padded with nan."""
+    import xarray
+
+    chains = sorted({chain for chain, _ in arrays})
+    generations = sorted({generation for _, generation in arrays})
+    variables = {}
+    for name in sorted({name for one in arrays.values() for name in one}):
+        parts = {at: np.asarray(one[name]) for at, one in arrays.items() if name in one}
+        ndim = max(part.ndim for part in parts.values())
+        shape = tuple(max(part.shape[axis] for part in parts.values()) for axis in range(ndim))
+        whole = np.full((len(chains), len(generations), *shape), np.nan, np.float32 if ndim else np.float64)
+        for (chain, generation), part in parts.items():
+            where = (chains.index(chain), generations.index(generation), *(slice(0, size) for size in part.shape))
+            whole[where] = part
+        variables[name] = (("chain", "generation", *(f"{name}_{axis}" for axis in range(ndim))), whole)
+    return xarray.Dataset(variables, coords={"chain": chains, "generation": generations})
+
+
+def environment() -> dict:
+    """What a reader needs to run this again: versions, devices, the git commit, the command, the time."""
+    import jax
+
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "devices": [str(device) for device in jax.devices()],
+        "jax_enable_x64": bool(jax.config.jax_enable_x64),
+        "packages": versions,
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit():
+    here = pathlib.Path(__file__).parent
+    try:
+        found = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def _with_command(config):
+    return {"command": config.command} | dataclasses.asdict(config)

@@ -1,0 +1,126 @@
+"""The host driver: generation after generation, a checkpoint at each, resumed by saying the same again."""
+
+import functools
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from collapse_jax.checkpoint import Checkpoints
+from collapse_jax.errors import InputError
+from collapse_jax.metrics import resolve_metrics
+from collapse_jax.records import RunFolder, results_of
+from collapse_jax.trace import Trace
+from collapse_jax.types import Process, State, StepInfo
+
+
+class Watcher(NamedTuple):
+    """What is told while a run goes on; every field may be left out.
+
+    begin(chain, generation), end(chain, generation, row): around each generation; for finished ones `end` alone is called.
+    """
+
+    begin: Callable[[int, int], None] = lambda chain, generation: None
+    end: Callable[[int, int, dict], None] = lambda chain, generation, row: None
+
+
+def run(
+    process: Process,
+    key: jax.Array,
+    *,
+    generations: int,
+    folder,
+    chains: int = 1,
+    metrics: Iterable = (),
+    observe: Callable[[State, State, StepInfo], dict] | None = None,
+    publish: Callable[[int, int, dict], None] = lambda chain, generation, arrays: None,
+    published_only: tuple[str, ...] = (),
+    watcher: Watcher = Watcher(),
+) -> Trace:
+    """Chains 0 .. chains - 1, one after another, for generations 0 .. generations, into a run folder (`RunFolder` or a path).
+
+    metrics: as in `simulate`. observe(first, state, info) -> named scalars and arrays of a generation, `first` being the
+    generation-0 state of its chain. publish(chain, generation, arrays): writes files of its own from what was observed; it is
+    called again for the newest generation after a crash, so it must give the same files twice. published_only: names of observed
+    arrays that are for `publish` and stay out of results.nc.
+    Generation g is saved whole, then recorded; a run started again goes on after the last saved one. The numbers equal those of
+    `simulate` with the same key. Returns the scalars and arrays of all generations.
+    Raises `InputError` for generations below 0 or chains below 1, before any work.
+    """
+    if generations < 0 or chains < 1:
+        raise InputError(f"generations is {generations} and chains {chains}; they must be at least 0 and at least 1")
+    measure = resolve_metrics(process.estimator, metrics)
+    folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    jit = jax.jit if process.estimator.traceable else lambda function: function
+    init, step = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
+    book = _Book(folder, publish, published_only)
+    for chain in range(chains):
+        chain_key = jax.random.fold_in(key, chain)
+        checkpoints = Checkpoints(folder.checkpoints / f"chain_{chain}")
+        done = checkpoints.generations()
+        first = state = None
+        for generation in range(generations + 1):
+            if generation in done:
+                row, arrays = checkpoints.restore_record(generation)
+                book.enter(chain, generation, row, arrays, write=generation == done[-1] and not book.is_recorded(chain, generation))
+                watcher.end(chain, generation, row)
+                continue
+            if state is None and done:
+                template = process.template(chain_key, generations)
+                first = checkpoints.restore_state(done[0], template)
+                state = process.resize(checkpoints.restore_state(done[-1], template), generations)
+            watcher.begin(chain, generation)
+            began = time.perf_counter()
+            generation_key = jax.random.fold_in(chain_key, generation)
+            state, info = init(generation_key) if generation == 0 else step(generation_key, state)
+            first = state if generation == 0 else first
+            observed = {name: function(state) for name, function in measure.items()} | (observe(first, state, info) if observe else {})
+            row, arrays = _split(observed)
+            row = {"chain": chain, "generation": generation} | row | {"seconds": round(time.perf_counter() - began, 3)}
+            checkpoints.save(generation, state, row, arrays)
+            book.enter(chain, generation, row, arrays, write=True)
+            watcher.end(chain, generation, row)
+        checkpoints.close()
+    return book.trace()
+
+
+class _Book:
+    """The rows and arrays of all chains and generations, and the files made of them."""
+
+    def __init__(self, folder, publish, published_only):
+        self._folder, self._publish, self._published_only = folder, publish, published_only
+        self._recorded = {(row["chain"], row["generation"]) for row in folder.rows()}
+        self._rows, self._arrays = {}, {}
+
+    def is_recorded(self, chain, generation):
+        return (chain, generation) in self._recorded and (self._folder.path / "results.nc").is_file()
+
+    def enter(self, chain, generation, row, arrays, write):
+        at = (chain, generation)
+        self._rows[at] = row
+        scalars = {name: value for name, value in row.items() if name not in ("chain", "generation", "seconds") and value is not None}
+        recorded = {name: value for name, value in arrays.items() if name not in self._published_only}
+        self._arrays[at] = {name: np.asarray(value) for name, value in scalars.items()} | recorded
+        if write:
+            self._publish(chain, generation, arrays)
+            self._folder.write_results(results_of(self._arrays))
+            self._folder.write_rows(list(self._rows.values()))
+
+    def trace(self):
+        data = results_of(self._arrays)
+        return Trace({name: data[name].values for name in data.data_vars}, data["generation"].values)
+
+
+def _split(observed):
+    """Scalars that JSON can hold, and the arrays."""
+    row, arrays = {}, {}
+    for name, value in observed.items():
+        value = np.asarray(value)
+        if value.ndim:
+            arrays[name] = value
+        else:
+            row[name] = value.item()
+    return row, arrays

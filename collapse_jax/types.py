@@ -1,0 +1,149 @@
+"""The vocabulary: a generational process fits a model to data, lets the model make the next data, and repeats.
+
+Everything here is a NamedTuple of pure functions or of arrays. Keys are typed (`jax.random.key`) and never stored in a state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Params = Any
+Evidence = Any
+
+
+class Dataset(NamedTuple):
+    """Weighted points: the evidence of every family without sufficient statistics.
+
+    x: [slots, ...] the points. weight: [slots], 0 where the slot is empty.
+    """
+
+    x: jax.Array
+    weight: jax.Array
+
+
+class FitInfo(NamedTuple):
+    """How a fit went; never carried into the next generation.
+
+    converged: bool []. iterations: int []. loss: float [], what was minimised at the end, nan where nothing was.
+    detail: named arrays of this family's own (a language model's losses by epoch).
+    """
+
+    converged: jax.Array
+    iterations: jax.Array
+    loss: jax.Array
+    detail: Mapping[str, Any] = {}  # noqa: RUF012
+
+    @classmethod
+    def exact(cls) -> "FitInfo":
+        """The info of a fit in closed form."""
+        return cls(jnp.asarray(True), jnp.asarray(0), jnp.asarray(jnp.nan))
+
+
+class Estimator(NamedTuple):
+    """How a family is fitted and sampled. `cj.estimator(fit, sample)` fills in what a newcomer leaves out.
+
+    fit(key, params, evidence) -> (params, FitInfo): params are the previous generation's, for warm starts.
+    sample(key, params, n) -> x [n, ...].
+    init(key, evidence) -> params before any fit, or None where `fit` ignores them.
+    summarise(x, weight) -> evidence of weighted points (weight 0: an empty slot).
+    draw(key, params, n) -> evidence of n fresh samples, from its exact law; n may be traced. None: summarise what `sample` gives.
+    merge(a, b) -> evidence of the pooled sample.
+    subsample(key, evidence, n) -> evidence of n of its points, without replacement; None where only the points can tell.
+    metrics: name -> function of params.
+    evidence: the type of the evidence; sources draw this type directly where they know its law.
+    traceable: False when `fit` or `sample` is a host loop: such a family runs under `run` only.
+    """
+
+    fit: Callable[[jax.Array, Params, Evidence], tuple[Params, FitInfo]]
+    sample: Callable[[jax.Array, Params, int], jax.Array]
+    init: Callable[[jax.Array, Evidence], Params]
+    summarise: Callable[[jax.Array, jax.Array], Evidence]
+    draw: Callable[[jax.Array, Params, Any], Evidence] | None
+    merge: Callable[[Evidence, Evidence], Evidence]
+    subsample: Callable[[jax.Array, Evidence, Any], Evidence] | None
+    metrics: Mapping[str, Callable[[Params], jax.Array]]
+    evidence: type = Dataset
+    traceable: bool = True
+
+
+class Source(NamedTuple):
+    """Where real data comes from.
+
+    sample(key, n) -> x [n, ...] in random order, so that its first m rows are a sample of m.
+    draw(key, n) -> evidence of n real draws from its exact law, or None. evidence: the type that `draw` gives.
+    size: how many real points there are; None for a population.
+    """
+
+    sample: Callable[[jax.Array, int], jax.Array]
+    draw: Callable[[jax.Array, Any], Evidence] | None = None
+    evidence: type = Dataset
+    size: int | None = None
+
+
+class Supply(NamedTuple):
+    """What a workflow may ask for while it makes one training set.
+
+    model(key, n), real(key, n) -> evidence of n fresh draws from the newest model, or of real data.
+    merge(a, b) -> the pooled evidence. subsample(key, evidence, n) -> n of its points without replacement.
+    reserve(evidence) -> the same with room for what later generations append. append(pool, evidence) -> the fuller pool.
+    compact(evidence) -> the same in as many slots as one training set has.
+    """
+
+    model: Callable[[jax.Array, Any], Evidence]
+    real: Callable[[jax.Array, Any], Evidence]
+    merge: Callable[[Evidence, Evidence], Evidence]
+    subsample: Callable[[jax.Array, Evidence, Any], Evidence]
+    reserve: Callable[[Evidence], Evidence]
+    append: Callable[[Evidence, Evidence], Evidence]
+    compact: Callable[[Evidence], Evidence]
+
+
+class Workflow(NamedTuple):
+    """What the next training set is made of.
+
+    init(supply, evidence) -> carry, from the first (real) training set.
+    next(key, carry, supply, n) -> (carry, evidence of the next training set of size n).
+    takes_points_back: whether it uses single points of earlier sets again, and so needs `subsample`.
+    grows: whether its carry holds the data of every generation.
+    """
+
+    name: str
+    init: Callable[[Supply, Evidence], Any]
+    next: Callable[[jax.Array, Any, Supply, Any], tuple[Any, Evidence]]
+    takes_points_back: bool = False
+    grows: bool = False
+
+
+class State(NamedTuple):
+    """generation: int []; params: the model of this generation; carry: the workflow's. No key inside."""
+
+    generation: jax.Array
+    params: Params
+    carry: Any
+
+
+class StepInfo(NamedTuple):
+    """fit: how it went. evidence: the training set that this generation's model was fitted to."""
+
+    fit: FitInfo
+    evidence: Evidence
+
+
+class Process(NamedTuple):
+    """A generational process. Generation 0 is the model fitted to real data.
+
+    init(key, last_generation=None) -> (state, info) of generation 0. last_generation sizes the buffers of workflows that keep
+        points, and changes no number; others need none.
+    step(key, state) -> (state, info) of the next generation.
+    template(key, last_generation=None) -> a state with the structure of every later one, without fitting anything.
+    resize(state, last_generation) -> the state with buffers for a longer run.
+    """
+
+    init: Callable[..., tuple[State, StepInfo]]
+    step: Callable[[jax.Array, State], tuple[State, StepInfo]]
+    template: Callable[..., State]
+    resize: Callable[[State, int], State]
+    estimator: Estimator
+    workflow: Workflow

@@ -1,0 +1,75 @@
+"""Workflows: what the next training set is made of (`cj.workflows`)."""
+
+import jax
+import jax.numpy as jnp
+
+from collapse_jax.errors import InputError
+from collapse_jax.random.multinomial import multinomial
+from collapse_jax.types import Workflow
+
+
+def replace() -> Workflow:
+    """Every generation trains on n fresh draws from its predecessor alone (Shumailov et al. 2024, alpha = 1)."""
+    return Workflow("replace", lambda supply, evidence: (), lambda key, carry, supply, n: ((), supply.model(key, n)))
+
+
+def accumulate() -> Workflow:
+    """Every generation trains on the real data and all that any generation has made (Gerstgrasser et al. 2024)."""
+
+    def next_set(key, pool, supply, n):
+        pool = supply.append(pool, supply.model(key, n))
+        return pool, pool
+
+    return Workflow("accumulate", lambda supply, evidence: supply.reserve(evidence), next_set, grows=True)
+
+
+def accumulate_subsample() -> Workflow:
+    """As `accumulate`, but each generation trains on n points drawn without replacement from all there is (Kazdan et al. 2024)."""
+
+    def next_set(key, pool, supply, n):
+        model_key, subsample_key = jax.random.split(key)
+        pool = supply.append(pool, supply.model(model_key, n))
+        return pool, supply.subsample(subsample_key, pool, n)
+
+    return Workflow("accumulate_subsample", lambda supply, evidence: supply.reserve(evidence), next_set, takes_points_back=True, grows=True)
+
+
+def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) -> Workflow:
+    """The paper's p_{i+1} = alpha p_theta + beta p_i + gamma p_0 (Shumailov et al. 2024, "learning with generational data").
+
+    Of n points, alpha come fresh from the newest model, beta from the previous training set (without replacement), gamma from the
+    real data. random_counts: the three counts are multinomial, as in n independent draws from the mixture; False: rounded shares.
+    Raises `InputError` unless the weights are non-negative and sum to 1.
+    """
+    weights = {"alpha": alpha, "beta": beta, "gamma": gamma}
+    for name, value in weights.items():
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} is {value}; it must be in [0, 1]")
+    total = alpha + beta + gamma
+    if abs(total - 1) > 1e-6:
+        raise InputError(f"alpha + beta + gamma is {total:g} ({alpha:g} + {beta:g} + {gamma:g}); it must be 1")
+    keeps_previous = beta > 0
+
+    def counts(key, n):
+        if not random_counts:
+            from_real, from_previous = _rounded(gamma, n), _rounded(beta, n)
+            return n - from_real - from_previous, from_previous, from_real
+        return multinomial(key, n, jnp.array([alpha, beta, gamma]))
+
+    def next_set(key, previous, supply, n):
+        count_key, model_key, previous_key, real_key = jax.random.split(key, 4)
+        from_model, from_previous, from_real = counts(count_key, n)
+        evidence = supply.model(model_key, from_model)
+        if keeps_previous:
+            evidence = supply.merge(evidence, supply.subsample(previous_key, previous, from_previous))
+        if gamma > 0:
+            evidence = supply.merge(evidence, supply.real(real_key, from_real))
+        evidence = supply.compact(evidence)
+        return (evidence if keeps_previous else ()), evidence
+
+    name = f"mix({alpha:g}, {beta:g}, {gamma:g})"
+    return Workflow(name, lambda supply, evidence: evidence if keeps_previous else (), next_set, takes_points_back=keeps_previous)
+
+
+def _rounded(share, n):
+    return round(share * n) if isinstance(n, int) else jnp.round(share * n).astype(jnp.int32)

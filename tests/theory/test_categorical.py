@@ -1,0 +1,172 @@
+"""Categorical closed forms against exact enumeration, NumPy simulation and published numbers."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from collapse_jax.theory import categorical
+
+START = np.array([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
+
+
+def z_scores(samples, expected):
+    """z of the mean over chains (axis 1) of samples [generations, chains, ...]."""
+    return (samples.mean(1) - expected) / (samples.std(1, ddof=1) / np.sqrt(samples.shape[1]))
+
+
+def simulate(rng, chains, generations, size, start, accumulate=False):
+    """[generations, chains, K] counts that each generation is fitted to, under replace (or the pool under accumulate)."""
+    counts = rng.multinomial(size, np.tile(start, (chains, 1)))
+    result = [counts]
+    for _ in range(generations - 1):
+        new = rng.multinomial(size, counts / counts.sum(1, keepdims=True))
+        counts = counts + new if accumulate else new
+        result.append(counts)
+    return np.array(result)
+
+
+def enumerated(size, generations, start):
+    """{count vector: probability} of the fitted counts at the last generation, by listing every ordered sample."""
+    laws = {tuple(start): 1.0}
+    for _ in range(generations):
+        following = {}
+        for law, weight in laws.items():
+            for draws in itertools.product(range(len(start)), repeat=size):
+                new = tuple(np.bincount(draws, minlength=len(start)) / size)
+                following[new] = following.get(new, 0.0) + weight * np.prod([law[k] for k in draws])
+        laws = following
+    return {tuple(round(size * p) for p in law): weight for law, weight in laws.items()}
+
+
+@pytest.mark.parametrize("generation", [0, 1, 2])
+def test_exact_enumeration_of_tiny_chains(generation):
+    size, start = 3, np.array([0.5, 0.3, 0.2])
+    laws = enumerated(size, generation + 1, start)
+    support = sum(w * np.count_nonzero(c) for c, w in laws.items())
+    heterozygosity = sum(w * (1 - np.sum((np.array(c) / size) ** 2)) for c, w in laws.items())
+    count = [sum(w for c, w in laws.items() if c[0] == j) for j in range(size + 1)]
+    lost = [sum(w for c, w in laws.items() if c[k] == 0) for k in range(3)]
+    assert categorical.expected_support(generation, size, start) == pytest.approx(support, rel=1e-12)
+    assert categorical.expected_heterozygosity(generation, size, start) == pytest.approx(heterozygosity, rel=1e-12)
+    np.testing.assert_allclose(categorical.count_distribution(generation, size, 0.5), count, rtol=1e-12)
+    np.testing.assert_allclose(categorical.loss_probability(generation, size, start), lost, rtol=1e-12)
+
+
+@pytest.mark.parametrize("workflow", ["replace", "accumulate"])
+def test_simulated_heterozygosity(workflow):
+    """M = 10, 8 generations, 10^4 chains; |z| < 4."""
+    counts = simulate(np.random.default_rng(11), 10_000, 8, 10, START, workflow == "accumulate")
+    shares = counts / counts.sum(-1, keepdims=True)
+    expected = categorical.expected_heterozygosity(np.arange(8), 10, START, workflow=workflow)
+    assert np.max(np.abs(z_scores(1 - np.sum(shares**2, -1), expected))) < 4
+
+
+def test_simulated_schedule():
+    """Sizes 4, 9, 20, 6; 10^4 chains; |z| < 4."""
+    rng, sizes = np.random.default_rng(12), np.array([4, 9, 20, 6])
+    law, samples = np.tile(START, (10_000, 1)), []
+    for size in sizes:
+        law = rng.multinomial(size, law) / size
+        samples.append(1 - np.sum(law**2, 1))
+    expected = categorical.expected_heterozygosity(np.arange(4), sizes, START)
+    assert np.max(np.abs(z_scores(np.array(samples), expected))) < 4
+
+
+def test_simulated_support_and_count_law():
+    """M = 20, 10 generations, 10^4 chains; |z| < 4 for the support, and for each count bin of category 1."""
+    counts = simulate(np.random.default_rng(13), 10_000, 10, 20, START)
+    generation = np.arange(10)
+    expected = categorical.expected_support(generation, 20, START)
+    assert np.max(np.abs(z_scores(np.count_nonzero(counts, axis=-1), expected))) < 4
+    law = categorical.count_distribution(generation, 20, START[1])
+    seen = np.array([np.bincount(c, minlength=21) for c in counts[..., 1]])
+    likely = law * 10_000 > 25
+    deviation = (seen - 10_000 * law) / np.sqrt(10_000 * law * (1 - law))
+    assert np.max(np.abs(deviation[likely])) < 4.5  # some 150 bins
+    lost = categorical.loss_probability(generation, 20, START)
+    zero = np.mean(counts == 0, axis=1)
+    assert np.max(np.abs(zero - lost) / np.sqrt(lost * (1 - lost) / 10_000 + 1e-12)) < 4.5
+
+
+def test_count_law_has_the_exact_moments():
+    law = categorical.count_distribution([0, 3, 40], 50, 0.3)
+    share = np.arange(51) / 50
+    np.testing.assert_allclose(law.sum(-1), 1, rtol=1e-12)
+    np.testing.assert_allclose(law @ share, 0.3, rtol=1e-12)
+    np.testing.assert_allclose(law @ (share * (1 - share)), 0.21 * 0.98 ** np.array([1, 4, 41]), rtol=1e-11)
+
+
+def test_loss_tends_to_the_eventual_loss_and_starts_at_one_step_loss():
+    share = np.array([0.0, 0.03, 0.4, 1.0])
+    first, last = categorical.loss_probability([0, 3000], 30, share)
+    np.testing.assert_allclose(first, (1 - share) ** 30, rtol=1e-12)
+    np.testing.assert_allclose(last, categorical.eventual_loss_probability(share), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(categorical.count_distribution(3000, 30, 0.4)[-1], 0.4, rtol=1e-9)
+
+
+def test_fixation_published_frequencies():
+    """Published Monte Carlo of 4000 absorbed chains: .385 .258 .155 .099 .076 .028; and our own of M = 10; |z| < 4."""
+    fixed = categorical.fixation_probability(START)
+    published = np.array([0.385, 0.258, 0.155, 0.099, 0.076, 0.028])
+    assert np.max(np.abs(published - fixed) / np.sqrt(fixed * (1 - fixed) / 4000)) < 4
+    counts = simulate(np.random.default_rng(14), 4000, 150, 10, START)[-1]
+    ended = np.mean(counts == 10, axis=0)
+    assert ended.sum() > 0.999
+    assert np.max(np.abs(ended - fixed) / np.sqrt(fixed * (1 - fixed) / 4000)) < 4
+
+
+def test_absorption_time_published_and_simulated():
+    assert categorical.expected_samplings_until_absorption(100, 0.5) == pytest.approx(136.60, abs=0.006)
+    assert categorical.expected_samplings_until_absorption(20, 0.5) == pytest.approx(26.2, abs=0.06)
+    rng = np.random.default_rng(15)
+    share, time = np.full(20_000, 0.27), np.zeros(20_000)
+    while np.any(moving := (share > 0) & (share < 1)):
+        time += moving
+        share = rng.binomial(8, share) / 8
+    z = (time.mean() - categorical.expected_samplings_until_absorption(8, 0.27)) / (time.std() / np.sqrt(20_000))
+    assert abs(z) < 4
+
+
+def test_absorption_time_edges_and_diffusion():
+    np.testing.assert_array_equal(categorical.expected_samplings_until_absorption(7, np.array([0.0, 1.0])), 0)
+    assert categorical.expected_samplings_until_absorption(1, 0.3) == 1
+    # two draws: each further sampling from 1/2 absorbs with chance 1/2, so two more; the first splits with 2pq
+    assert categorical.expected_samplings_until_absorption(2, 0.3) == pytest.approx(1 + 2 * 0.42)
+    diffusion = -2 * 1500 * (0.3 * np.log(0.3) + 0.7 * np.log(0.7))
+    assert categorical.expected_samplings_until_absorption(1500, 0.3) == pytest.approx(diffusion, rel=0.003)
+
+
+def test_distinct_in_one_sample():
+    counts = np.random.default_rng(16).multinomial(25, START, size=20_000)
+    seen = np.count_nonzero(counts, axis=1)
+    expected = categorical.expected_distinct_in_sample(25, START)
+    assert abs(seen.mean() - expected) / (seen.std() / np.sqrt(20_000)) < 4
+    zipf = np.arange(1, 3_000_001, dtype=float) ** -1.5
+    zipf /= zipf.sum()
+    # published: 652.7 simulated for b = 1.5, T = 10^4
+    assert categorical.expected_distinct_in_sample(10_000, zipf) == pytest.approx(652.7, rel=0.02)
+    assert categorical.expected_distinct_in_sample(1, START) == pytest.approx(1)
+    assert categorical.expected_support(0, 10**7, START) == pytest.approx(6)
+
+
+def test_sample_size_one_and_shapes():
+    np.testing.assert_allclose(categorical.expected_heterozygosity([0, 5], 1, START), 0, rtol=0, atol=1e-300)
+    np.testing.assert_allclose(categorical.expected_support(np.arange(3), 1, START), 1, rtol=1e-12)
+    np.testing.assert_allclose(categorical.count_distribution([[0], [4]], 1, 0.3), np.tile([0.7, 0.3], (2, 1, 1)))
+    assert categorical.loss_probability(np.arange(3), 5, np.full((2, 2), 0.1)).shape == (3, 2, 2)
+    assert categorical.expected_support(2, 5, [1.0]) == pytest.approx(1)
+
+
+def test_bad_arguments_are_refused():
+    for call in (
+        lambda: categorical.expected_support(1, 2001, START),
+        lambda: categorical.count_distribution(1, 5, 1.2),
+        lambda: categorical.expected_heterozygosity(0, 5, [0.5, 0.6]),
+        lambda: categorical.expected_heterozygosity(0, 5, START, workflow="mix"),
+        lambda: categorical.expected_heterozygosity(1, [5, 5], START, workflow="accumulate"),
+        lambda: categorical.loss_probability(-1, 5, 0.2),
+        lambda: categorical.expected_samplings_until_absorption(0, 0.2),
+    ):
+        with pytest.raises(ValueError):
+            call()
