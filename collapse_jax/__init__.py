@@ -22,7 +22,7 @@ _NAMES = {
     "run": "run",
     "simulate": "simulate",
 }
-__all__ = [*_MODULES, *_NAMES]  # noqa: PLE0604
+__all__ = [*_MODULES, *_NAMES]
 
 
 def __getattr__(name):

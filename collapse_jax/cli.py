@@ -1,9 +1,11 @@
 """collapse-jax: quickstart, simulate, lm, plot. Everything heavy is imported by the command that needs it."""
 
+import hashlib
 import json
 import logging
 import os
 import pathlib
+import platform
 import sys
 import warnings
 from typing import Annotated
@@ -94,9 +96,19 @@ def _quiet():
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(orbax|jax|transformers)\b")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "collapse_jax" / "compiled"
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "collapse_jax" / f"compiled-{_processor()}"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _processor():
+    """A name for this kind of processor: programs compiled for one may not run on another that shares the home folder."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        flags = ""
+    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"
 
 
 def _stop(message, code):

@@ -77,7 +77,9 @@ class LMConfig:
         if self.real_fraction is not None and not 0 <= self.real_fraction <= 1:
             raise InputError(f"real_fraction is {self.real_fraction}; it must be in [0, 1]")
         if self.workflow != "replace" and self.resolved().real_fraction > 0:
-            raise InputError(f"real_fraction is {self.resolved().real_fraction} with workflow {self.workflow}, which keeps all real data; give 0")
+            raise InputError(
+                f"real_fraction is {self.resolved().real_fraction} with workflow {self.workflow}, which keeps all real data; give 0"
+            )
 
     def resolved(self) -> "LMConfig":
         """The same with every setting that the preset leaves open filled in."""
@@ -177,7 +179,9 @@ def differing_fields(there: Config, here: Config) -> list[str]:
     """The settings in which two runs of one kind differ, as "name: THERE there, HERE here"; those that may grow are left out."""
     there, here = there.resolved(), here.resolved()
     names = [field.name for field in dataclasses.fields(there) if field.name not in there.may_change]
-    return [f"{name}: {getattr(there, name)} there, {getattr(here, name)} here" for name in names if getattr(there, name) != getattr(here, name)]
+    return [
+        f"{name}: {getattr(there, name)} there, {getattr(here, name)} here" for name in names if getattr(there, name) != getattr(here, name)
+    ]
 
 
 def _typed(value, kind, where):

@@ -12,7 +12,7 @@ from collapse_jax.config import LMConfig
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_tokenizer
-from collapse_jax.lm.decode import BeamSearch, Greedy, Sampling
+from collapse_jax.lm.decode import BeamSearch, Greedy, Sampling, check_decoder
 from collapse_jax.lm.finetune import FineTune
 from collapse_jax.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
 from collapse_jax.lm.score import mean_loss
@@ -20,6 +20,7 @@ from collapse_jax.lm.weights import load_opt
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
 from collapse_jax.run import Watcher, run
+from collapse_jax.types import Process
 
 RANDOM_MODELS = {"random:opt-125m": OPTConfig(), "random:mini": MINI, "random:tiny": TINY}
 
@@ -44,6 +45,7 @@ class Ingredients(NamedTuple):
 def prepare(config: LMConfig) -> Ingredients:
     """Reads and checks model, tokenizer and corpus. Raises `InputError` for whatever does not fit together."""
     config.check()
+    check_decoder(decoder_of(config))
     model, pretrained = _load_model(config)
     tokenizer = load_tokenizer(config.tokenizer or _tokenizer_of(config.model))
     if tokenizer.vocab_size > model.config.vocab_size:
@@ -59,16 +61,15 @@ def prepare(config: LMConfig) -> Ingredients:
         if count > len(found):
             raise InputError(f"{split}_blocks is {count}, but the corpus has {len(found)} blocks; give at most that, or 0 for all")
         blocks[split] = found[: count or None]
-    return Ingredients(model, pretrained, tokenizer, Blocks(**blocks))
+    ingredients = Ingredients(model, pretrained, tokenizer, Blocks(**blocks))
+    process_of(config, ingredients)
+    return ingredients
 
 
-def run_lm(config: LMConfig, folder: RunFolder, ingredients: Ingredients, *, progress=lambda stage, done, total: None, watcher=Watcher()):
-    """Runs (or resumes) the loop in an opened folder; returns its `Trace`.
-
-    progress: called with a stage ("fit", "generate", "score") and how many of its tokens are done.
-    """
+def process_of(config: LMConfig, ingredients: Ingredients, progress=lambda stage, done, total: None) -> Process:
+    """The process of the settings. Raises `InputError` for blocks too long for the model."""
     config = config.resolved()
-    model, pretrained, tokenizer, blocks = ingredients
+    model, pretrained, _, blocks = ingredients
     estimator = causal_lm(
         model,
         pretrained,
@@ -87,9 +88,17 @@ def run_lm(config: LMConfig, folder: RunFolder, ingredients: Ingredients, *, pro
         decode_batch=config.decode_batch,
         progress=progress,
     )
-    process = generational_process(estimator, sources.dataset(blocks.train), workflow_of(config), sample_size=len(blocks.train))
+    return generational_process(estimator, sources.dataset(blocks.train), workflow_of(config), sample_size=len(blocks.train))
+
+
+def run_lm(config: LMConfig, folder: RunFolder, ingredients: Ingredients, *, progress=lambda stage, done, total: None, watcher=Watcher()):
+    """Runs (or resumes) the loop in an opened folder; returns its `Trace`.
+
+    progress: called with a stage ("fit", "generate", "score") and how many of its tokens are done.
+    """
+    model, pretrained, tokenizer, blocks = ingredients
     return run(
-        process,
+        process_of(config, ingredients, progress),
         jax.random.key(config.seed),
         generations=config.generations,
         chains=config.seeds,
@@ -180,13 +189,15 @@ def lm_command(config: LMConfig, out: str, console) -> None:
 
     config = config.resolved()
     config.check()
-    folder = RunFolder.open(out, config)
+    folder = RunFolder(out)
+    folder.check(config)
     finished = {(row["chain"], row["generation"]) for row in folder.rows()}
     wanted = {(chain, generation) for chain in range(config.seeds) for generation in range(config.generations + 1)}
     if wanted <= finished:
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
     else:
         ingredients = prepare(config)
+        folder = RunFolder.open(out, config)
         sizes = ", ".join(f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items())
         console.print(f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder {folder.path}", highlight=False)
         with LanguageModelProgress(console, config.seeds, config.generations) as progress:

@@ -26,8 +26,7 @@ def merge(a: Dataset, b: Dataset) -> Dataset:
 
 def reserve(data: Dataset, slots: int) -> Dataset:
     """The same points in a buffer of `slots` slots, the filled ones first."""
-    free = slots - data.weight.shape[0]
-    return compact(Dataset(*(jnp.pad(leaf, [(0, free)] + [(0, 0)] * (leaf.ndim - 1)) for leaf in data)), slots)
+    return compact(data, slots)
 
 
 def append(pool: Dataset, data: Dataset) -> Dataset:
@@ -38,25 +37,27 @@ def append(pool: Dataset, data: Dataset) -> Dataset:
 
 
 def compact(data: Dataset, slots: int) -> Dataset:
-    """The filled slots, moved to the front in their order, and cut to `slots` slots."""
-    order = jnp.argsort(data.weight == 0, stable=True)[:slots]
-    return Dataset(data.x[order], data.weight[order])
+    """The filled slots, moved to the front in their order, in `slots` slots; those that find no room are dropped."""
+    taken = data.weight > 0
+    place = jnp.where(taken, jnp.cumsum(taken) - 1, slots)
+    return Dataset(*(jnp.zeros((slots, *leaf.shape[1:]), leaf.dtype).at[place].set(leaf, mode="drop") for leaf in data))
 
 
 def subsample(key, data: Dataset, n, slots: int) -> Dataset:
-    """n of the filled points without replacement, in random order, in `slots` slots; n may be traced.
+    """n of the filled points without replacement, in `slots` slots; n may be traced. The filled slots of `data` must be at its front.
 
-    The choice depends on the key and the order of the filled points alone, not on the size of the buffer.
+    The choice depends on the key and the number of filled points alone, not on the size of the buffer.
+    Method: Floyd's (Bentley and Floyd 1987, "A sample of brilliance"): n steps whatever the number of points.
     """
-    total = data.weight.shape[0]
-    if slots > total:
-        data, total = reserve(data, slots), slots
-    data = compact(data, total)
-    priority = jax.random.bits(key, (total,), "uint32") >> 1
-    empty = data.weight == 0
-    order = jnp.argsort(jnp.where(empty, jnp.uint32(2**32 - 1), priority), stable=True)[:slots]
-    kept = jnp.arange(slots) < n
-    return Dataset(data.x[order], jnp.where(kept, data.weight[order], 0))
+    total = jnp.sum(data.weight > 0)
+
+    def choose(i, chosen):
+        last = total - n + i
+        candidate = jax.random.randint(jax.random.fold_in(key, i), (), 0, jnp.maximum(last + 1, 1))
+        return chosen.at[i].set(jnp.where(jnp.any(chosen == candidate), last, candidate))
+
+    chosen = jax.lax.fori_loop(0, slots, choose, jnp.full(slots, -1, jnp.int32))
+    return Dataset(data.x[chosen], jnp.where(jnp.arange(slots) < n, data.weight[chosen], 0))
 
 
 def filled(data: Dataset) -> np.ndarray:

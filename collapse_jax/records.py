@@ -34,15 +34,7 @@ class RunFolder:
         Raises `InputError` when it cannot be written, holds something else, or a run whose settings differ (they are named).
         """
         folder = cls(path)
-        if (folder.path / "config.json").is_file():
-            there = folder.config()
-            if type(there) is not type(config):
-                raise InputError(f"{folder.path} holds a run of another kind ({there.command}); choose another --out")
-            differing = differing_fields(there, config)
-            if differing:
-                raise InputError(f"{folder.path} holds a run with other settings ({'; '.join(differing)}); choose another --out")
-        elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-            raise InputError(f"{folder.path} exists and is no run folder; choose another --out")
+        folder.check(config)
         try:
             for part in (folder.path, folder.figures):
                 part.mkdir(parents=True, exist_ok=True)
@@ -51,6 +43,24 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{folder.path} cannot be written ({error.strerror}); choose another --out or make room") from None
         return folder
+
+    def check(self, config) -> None:
+        """What `open` refuses, found without writing anything."""
+        try:
+            if (self.path / "config.json").is_file():
+                there = self.config()
+                if type(there) is not type(config):
+                    raise InputError(f"{self.path} holds a run of another kind ({there.command}); choose another --out")
+                differing = differing_fields(there, config)
+                if differing:
+                    raise InputError(f"{self.path} holds a run with other settings ({'; '.join(differing)}); choose another --out")
+            elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise InputError(f"{self.path} exists and is no run folder; choose another --out")
+            nearest = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read ({error.strerror}); choose another --out") from None
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+            raise InputError(f"{self.path} cannot be written ({nearest} is no folder that may be written to); choose another --out")
 
     def config(self):
         """The configuration in config.json, checked field by field."""
@@ -148,7 +158,9 @@ def environment() -> dict:
 def _git_commit():
     here = pathlib.Path(__file__).parent
     try:
-        found = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, timeout=10)
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=here, capture_output=True, text=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None

@@ -57,6 +57,7 @@ def run(
     jit = jax.jit if process.estimator.traceable else lambda function: function
     init, step = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
     book = _Book(folder, publish, published_only)
+    book.catch_up()
     for chain in range(chains):
         chain_key = jax.random.fold_in(key, chain)
         checkpoints = Checkpoints(folder.checkpoints / f"chain_{chain}")
@@ -64,9 +65,7 @@ def run(
         first = state = None
         for generation in range(generations + 1):
             if generation in done:
-                row, arrays = checkpoints.restore_record(generation)
-                book.enter(chain, generation, row, arrays, write=generation == done[-1] and not book.is_recorded(chain, generation))
-                watcher.end(chain, generation, row)
+                watcher.end(chain, generation, book.row(chain, generation))
                 continue
             if state is None and done:
                 template = process.template(chain_key, generations)
@@ -81,10 +80,10 @@ def run(
             row, arrays = _split(observed)
             row = {"chain": chain, "generation": generation} | row | {"seconds": round(time.perf_counter() - began, 3)}
             checkpoints.save(generation, state, row, arrays)
-            book.enter(chain, generation, row, arrays, write=True)
+            book.publish(chain, generation, row, arrays)
             watcher.end(chain, generation, row)
         checkpoints.close()
-    return book.trace()
+    return book.trace(chains, generations)
 
 
 class _Book:
@@ -92,25 +91,44 @@ class _Book:
 
     def __init__(self, folder, publish, published_only):
         self._folder, self._publish, self._published_only = folder, publish, published_only
-        self._recorded = {(row["chain"], row["generation"]) for row in folder.rows()}
         self._rows, self._arrays = {}, {}
 
-    def is_recorded(self, chain, generation):
-        return (chain, generation) in self._recorded and (self._folder.path / "results.nc").is_file()
+    def catch_up(self):
+        """Enters every saved generation of every chain, asked for now or not, and publishes what a crash left unrecorded."""
+        rows = self._folder.rows() if (self._folder.path / "results.nc").is_file() else []
+        recorded = {(row["chain"], row["generation"]) for row in rows}
+        missed = []
+        folders = {int(folder.name.removeprefix("chain_")): folder for folder in self._folder.checkpoints.glob("chain_*")}
+        for chain in sorted(folders):
+            checkpoints = Checkpoints(folders[chain])
+            for generation in checkpoints.generations():
+                row, arrays = checkpoints.restore_record(generation)
+                self._enter(chain, generation, row, arrays)
+                if (chain, generation) not in recorded:
+                    missed.append((chain, generation, row, arrays))
+            checkpoints.close()
+        for one in missed:
+            self.publish(*one)
 
-    def enter(self, chain, generation, row, arrays, write):
+    def row(self, chain, generation):
+        return self._rows[chain, generation]
+
+    def _enter(self, chain, generation, row, arrays):
         at = (chain, generation)
         self._rows[at] = row
         scalars = {name: value for name, value in row.items() if name not in ("chain", "generation", "seconds") and value is not None}
         recorded = {name: value for name, value in arrays.items() if name not in self._published_only}
         self._arrays[at] = {name: np.asarray(value) for name, value in scalars.items()} | recorded
-        if write:
-            self._publish(chain, generation, arrays)
-            self._folder.write_results(results_of(self._arrays))
-            self._folder.write_rows(list(self._rows.values()))
 
-    def trace(self):
-        data = results_of(self._arrays)
+    def publish(self, chain, generation, row, arrays):
+        """Enters a generation, writes its own files and then the records of all."""
+        self._enter(chain, generation, row, arrays)
+        self._publish(chain, generation, arrays)
+        self._folder.write_results(results_of(self._arrays))
+        self._folder.write_rows(list(self._rows.values()))
+
+    def trace(self, chains, generations):
+        data = results_of({at: one for at, one in self._arrays.items() if at[0] < chains and at[1] <= generations})
         return Trace({name: data[name].values for name in data.data_vars}, data["generation"].values)
 
 

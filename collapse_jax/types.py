@@ -33,7 +33,7 @@ class FitInfo(NamedTuple):
     converged: jax.Array
     iterations: jax.Array
     loss: jax.Array
-    detail: Mapping[str, Any] = {}  # noqa: RUF012
+    detail: Mapping[str, Any] = {}
 
     @classmethod
     def exact(cls) -> "FitInfo":

@@ -38,7 +38,8 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
     """The paper's p_{i+1} = alpha p_theta + beta p_i + gamma p_0 (Shumailov et al. 2024, "learning with generational data").
 
     Of n points, alpha come fresh from the newest model, beta from the previous training set (without replacement), gamma from the
-    real data. random_counts: the three counts are multinomial, as in n independent draws from the mixture; False: rounded shares.
+    real data. random_counts: the three counts are multinomial, as in n independent draws from the mixture; False: the shares, rounded
+    so that they add up to n.
     Raises `InputError` unless the weights are non-negative and sum to 1.
     """
     weights = {"alpha": alpha, "beta": beta, "gamma": gamma}
@@ -52,8 +53,8 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
 
     def counts(key, n):
         if not random_counts:
-            from_real, from_previous = _rounded(gamma, n), _rounded(beta, n)
-            return n - from_real - from_previous, from_previous, from_real
+            from_model, synthetic = _rounded(alpha, n), _rounded(alpha + beta, n)
+            return from_model, synthetic - from_model, n - synthetic
         return multinomial(key, n, jnp.array([alpha, beta, gamma]))
 
     def next_set(key, previous, supply, n):

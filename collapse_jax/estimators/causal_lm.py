@@ -68,7 +68,7 @@ def causal_lm(
         info = FitInfo(
             converged=jnp.asarray(result.best_epoch < settings.epochs - 1),
             iterations=jnp.asarray(result.steps),
-            loss=jnp.asarray(result.valid_loss[result.best_epoch]),
+            loss=jnp.asarray(result.valid_loss[result.best_epoch if settings.keep == "best" else -1]),
             detail={"train_loss": result.train_loss, "valid_loss": result.valid_loss, "best_epoch": np.asarray(result.best_epoch)},
         )
         return CausalLMParams(fitted, first, params.fits + 1), info

@@ -51,7 +51,7 @@ def gaussian(dim: int, ddof: int = 1) -> Estimator:
 
     def draw(key, params, n):
         mean_key, scatter_key = jax.random.split(key)
-        mean = params.mean + params.factor @ jax.random.normal(mean_key, (dim,)) / jnp.sqrt(n)
+        mean = params.mean + params.factor @ jax.random.normal(mean_key, (dim,)) / jnp.sqrt(jnp.maximum(n, 1))
         root = params.factor @ wishart_factor(scatter_key, n - 1, dim)
         return Moments(jnp.asarray(n, mean.dtype), mean, root @ root.T)
 

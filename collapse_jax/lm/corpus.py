@@ -7,6 +7,7 @@ import lzma
 import os
 import pathlib
 import re
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -85,13 +86,17 @@ def read_rows(path) -> list[str]:
     opener = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
     try:
         if suffix == ".parquet":
-            return _parquet_rows(path)
-        with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
-            rows = [json.loads(line)["text"] for line in lines if line.strip()] if suffix == ".jsonl" else list(lines)
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+            rows = _parquet_rows(path)
+        else:
+            with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
+                rows = [json.loads(line)["text"] for line in lines if line.strip()] if suffix == ".jsonl" else list(lines)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"corpus file {path} cannot be read: {error}") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"corpus file {path}: each line must be a JSON object with a field 'text' ({error!r})") from None
+    odd = next((row for row in rows if not isinstance(row, str)), "")
+    if odd != "":
+        raise InputError(f"corpus file {path}: a row holds {odd!r}; each 'text' must be a string")
     return [row if row.strip() else "" for row in rows]
 
 
@@ -150,13 +155,13 @@ def _is_text(path):
 
 def _parquet_rows(path):
     try:
-        from datasets import Dataset
+        from pyarrow import parquet  # comes with datasets, whose own reader logs and shows bars
 
-        return list(Dataset.from_parquet(os.fspath(path))["text"])
+        return parquet.read_table(os.fspath(path), columns=["text"])["text"].to_pylist()
     except ImportError:
         raise InputError(f"corpus file {path} needs the package 'datasets': pip install datasets") from None
-    except Exception as error:  # datasets wraps whatever the parquet reader raises
-        raise InputError(f"corpus file {path} cannot be read as parquet with a column 'text': {error}") from None
+    except Exception as error:  # pyarrow raises many kinds
+        raise InputError(f"corpus file {path} cannot be read as parquet with a column 'text' ({type(error).__name__})") from None
 
 
 def _from_hub(name):

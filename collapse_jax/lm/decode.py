@@ -137,7 +137,9 @@ def _beam_search(model, decoder, new_tokens, params, prompts):
     beams = decoder.num_beams
     logits, prompt_caches = _prefill(model, params, prompts)
     log_probs = _scores(model.config, decoder, logits, prompts[:, None], jax.nn.log_softmax)[:, 0]
-    scores, tokens = jax.lax.top_k(log_probs, beams)
+    first = min(beams, log_probs.shape[-1])
+    no_beam = ((0, 0), (0, beams - first))  # more beams than words: the rest wait at -inf
+    scores, tokens = (jnp.pad(a, no_beam, constant_values=c) for a, c in zip(jax.lax.top_k(log_probs, first), (-jnp.inf, 0), strict=True))
     history = jnp.zeros((batch, beams, new_tokens), jnp.int32).at[:, :, 0].set(tokens)
     empty = jnp.zeros((batch, model.config.num_attention_heads, 0, model.config.head_dim), logits.dtype)
     layers = model.config.num_hidden_layers

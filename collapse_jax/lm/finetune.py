@@ -100,7 +100,7 @@ def fine_tune(
         valid.append(float(mean_loss(model, state[0], valid_blocks).mean()))
         if not math.isfinite(valid[-1]):
             raise DivergenceError(f"the validation loss became {valid[-1]} after epoch {epoch}, step {steps}; try a smaller learning rate")
-        if settings.keep == "last" or valid[-1] <= min(valid):
+        if settings.keep == "last" or int(np.argmin(valid)) == epoch:
             best = jax.tree.map(jnp.copy, state[0])
     return best, FineTuned(np.array(train), np.array(valid), int(np.argmin(valid)), steps)
 
@@ -128,9 +128,10 @@ def _optimiser(settings):
 def _run_steps(model, settings, state, batches, weights, count, rate, key):
     """`count` optimiser steps; the mean loss [steps] of each, over the blocks of its batch that have weight."""
     optimiser = _optimiser(settings)
+    deterministic = model.config.dropout == 0 and model.config.attention_dropout == 0
 
     def loss_of(params, tokens, weight, rng):
-        losses = token_losses(model, params, tokens, deterministic=model.config.dropout == 0, rngs={"dropout": rng})
+        losses = token_losses(model, params, tokens, deterministic=deterministic, rngs={"dropout": rng})
         return jnp.sum(losses.mean(1) * weight) / jnp.sum(weight)
 
     def step(i, carry):

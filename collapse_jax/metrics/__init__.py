@@ -1,9 +1,19 @@
 """Metrics by name: those an estimator offers, or any function of the state."""
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from collapse_jax.errors import InputError
 from collapse_jax.types import Estimator, State
+
+
+class OfParams(NamedTuple):
+    """A metric of the parameters as one of the state; two of the same function are equal, so nothing is compiled twice."""
+
+    function: Callable
+
+    def __call__(self, state: State):
+        return self.function(state.params)
 
 
 def resolve_metrics(estimator: Estimator, metrics: Iterable) -> dict[str, Callable[[State], object]]:
@@ -19,9 +29,5 @@ def resolve_metrics(estimator: Estimator, metrics: Iterable) -> dict[str, Callab
             raise InputError(f"metric {metric!r} is not offered by this estimator; it offers {offered} (or pass a function of the state)")
         if not name or name in resolved:
             raise InputError(f"metric {metric!r} needs a name (__name__) of its own")
-        resolved[name] = _of_params(estimator.metrics[metric]) if isinstance(metric, str) else metric
+        resolved[name] = OfParams(estimator.metrics[metric]) if isinstance(metric, str) else metric
     return resolved
-
-
-def _of_params(function):
-    return lambda state: function(state.params)

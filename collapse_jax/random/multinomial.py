@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-# Draws compared at once: bounds the memory of one chain at _BLOCK x K booleans.
-_BLOCK = 1024
+# Draws compared at once. A known n up to the first number takes one block; else a loop over small ones, which wastes little.
+_WHOLE, _BLOCK = 1024, 64
 
 
 def multinomial(key, n, probabilities) -> jax.Array:
@@ -22,7 +22,7 @@ def multinomial(key, n, probabilities) -> jax.Array:
         hit = (u[:, None] < cumulative) & (jnp.arange(size) < left)[:, None]
         return jnp.sum(hit, axis=0, dtype=jnp.int32)
 
-    if isinstance(n, int) and n <= _BLOCK:
+    if isinstance(n, int) and n <= _WHOLE:
         return jnp.diff(below(key, n, n), prepend=0)
 
     def block(i, total):

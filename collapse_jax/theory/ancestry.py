@@ -69,14 +69,14 @@ def check_mixture(workflow, alpha, beta, gamma):
 def fixed_mix_counts(sample_size, alpha, beta, gamma):
     """Whole numbers (k_alpha, k_beta, k_gamma) of training points from model, previous set and real data; sum = M.
 
-    k_gamma = round(gamma M), k_beta = round(beta M) (ties to even, never more than is left), and the model makes the rest.
+    k_alpha = round(alpha M), k_alpha + k_beta = round((alpha + beta) M) (ties to even), and real data is the rest.
     sample_size: M >= 1. Source: a convention of ours. Raises ValueError for bad arguments.
     """
     size = int(as_sample_size(sample_size))
     check_mixture("mix", alpha, beta, gamma)
-    real = round(gamma * size)
-    previous = min(round(beta * size), size - real)
-    return size - real - previous, previous, real
+    model = round(alpha * size)
+    synthetic = round((alpha + beta) * size)
+    return model, synthetic - model, size - synthetic
 
 
 def mix_pair_shares(sample_size, alpha, beta, gamma, random_counts=True):

@@ -1,0 +1,40 @@
+"""Which closed form judges which simulated chain: from settings to `theory`."""
+
+import numpy as np
+
+from collapse_jax.config import SimulateConfig
+from collapse_jax.theory import ancestry, categorical, gaussian
+
+_LARGEST_MATRIX = 2000
+
+
+def expected_means(config: SimulateConfig, generation) -> dict[str, np.ndarray]:
+    """Metric -> its exact mean over chains at each generation [generations], for the metrics that have a closed form."""
+    shares = {"workflow": config.workflow}
+    if config.workflow == "mix":
+        shares |= {"alpha": config.alpha, "beta": config.beta, "gamma": config.gamma}
+    if config.family == "gaussian":
+        if config.sample_size == 1 and config.ddof == 1:
+            return {}
+        means = {"variance": gaussian.expected_variance(generation, config.sample_size, ddof=config.ddof, **shares)}
+        if config.workflow == "replace" and config.sample_size > config.dim:
+            means["log_variance"] = gaussian.expected_log_variance(generation, config.sample_size, ddof=config.ddof, dim=config.dim)
+        return means
+    initial = 1 - 1 / config.num_categories
+    means = {"heterozygosity": initial * ancestry.retention(generation, config.sample_size, **shares)}
+    if config.workflow == "replace" and config.sample_size <= _LARGEST_MATRIX:
+        means["support"] = categorical.expected_support(generation, config.sample_size, initial_probabilities(config))
+    return means
+
+
+def expected_quantiles(config: SimulateConfig, generation, probabilities) -> dict[str, np.ndarray]:
+    """Metric -> its exact quantiles [probabilities, generations]; known for the 1-D Gaussian under `replace`."""
+    if (config.family, config.workflow, config.dim) != ("gaussian", "replace", 1) or config.sample_size < 2:
+        return {}
+    curves = [gaussian.log_variance_quantile(p, generation, config.sample_size, ddof=config.ddof) for p in probabilities]
+    return {"log_variance": np.array(curves), "variance": np.exp(curves)}
+
+
+def initial_probabilities(config: SimulateConfig) -> np.ndarray:
+    """The real distribution [K] of a categorical simulation: uniform."""
+    return np.full(config.num_categories, 1 / config.num_categories)

@@ -1,3 +1,0 @@
-"""Figures."""
-def draw_run(folder):
-    return []

@@ -1,0 +1,25 @@
+"""Figures, drawn from a run folder's files alone, as PNG and PDF."""
+
+import pathlib
+
+from collapse_jax.config import LMConfig, QuickstartConfig
+from collapse_jax.errors import InputError
+from collapse_jax.records import RunFolder
+
+
+def draw_run(folder: RunFolder) -> list[pathlib.Path]:
+    """Draws every figure of a run again; the paths of the PNGs. Raises `InputError` where the run has nothing to draw yet."""
+    from collapse_jax.plots import chains, language_model
+
+    config = folder.config()
+    if isinstance(config, QuickstartConfig):
+        parts = [RunFolder(path.parent) for path in sorted(folder.path.glob("*/config.json"))]
+        return [chains.draw_overview(folder, [part for part in parts if not isinstance(part.config(), LMConfig)])] + [
+            path for part in parts if isinstance(part.config(), LMConfig) for path in draw_run(part)
+        ]
+    results = folder.results()
+    if results is None:
+        raise InputError(f"{folder.path} holds no results.nc yet; let the run finish a generation first")
+    if isinstance(config, LMConfig):
+        return language_model.draw(folder, config, results)
+    return [chains.draw(folder, config, results)]

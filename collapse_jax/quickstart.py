@@ -1,0 +1,50 @@
+"""`collapse-jax quickstart`: chains against theory and the language-model loop, offline, in under 3 minutes."""
+
+import pathlib
+
+from collapse_jax.config import LMConfig, QuickstartConfig, SimulateConfig
+from collapse_jax.lm_run import lm_command
+from collapse_jax.plots import draw_run
+from collapse_jax.records import RunFolder
+from collapse_jax.simulate_run import run_simulate
+
+
+def chain_runs(config: QuickstartConfig) -> dict[str, SimulateConfig]:
+    """Folder name -> settings of the four simulations."""
+    gaussian = SimulateConfig(family="gaussian", sample_size=100, generations=100, chains=config.chains, seed=config.seed)
+    runs = {}
+    for family in ("gaussian", "categorical"):
+        for workflow in ("replace", "accumulate"):
+            settings = {"family": family, "workflow": workflow}
+            runs[f"{family}_{workflow}"] = SimulateConfig(**(vars(gaussian) | settings))
+    return runs
+
+
+def language_model_run(config: QuickstartConfig) -> LMConfig:
+    """A small OPT trained on the embedded text, then again and again on what it wrote."""
+    return LMConfig(
+        corpus="embedded",
+        model="random:tiny",
+        generations=config.generations,
+        seeds=1,
+        seed=config.seed,
+        start="first",
+        train_blocks=1024,
+        epochs=8,
+        batch_size=16,
+        learning_rate=2e-3,
+        final_learning_rate=2e-4,
+        decode_batch=128,
+    )
+
+
+def run_quickstart(config: QuickstartConfig, out: str, console) -> None:
+    """Runs (or resumes) all parts under one folder, and prints their tables and the paths of the figures."""
+    config.check()
+    folder = RunFolder.open(out, config)
+    for name, settings in chain_runs(config).items():
+        run_simulate(settings, pathlib.Path(out) / name, console)
+    lm_command(language_model_run(config), str(pathlib.Path(out) / "language_model"), console)
+    console.print("all figures:")
+    for path in draw_run(folder):
+        console.print(f"  {path}", highlight=False)

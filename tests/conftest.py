@@ -1,0 +1,99 @@
+"""Shared by all tests: a cache of compiled programs, the shared data, the statistical checks, and a newcomer's estimator."""
+
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from scipy import stats
+
+# Before jax is imported by any test: programs that are slow to compile are kept between sessions and shared by the workers.
+_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "collapse_jax" / "tests"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> pathlib.Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The folder of shared data beside the repository; tests that need it are skipped elsewhere."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the shared data folder (../shared/data beside the repository)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def assert_mean():
+    """assert_mean(samples [chains, ...], expected [...]): the mean over chains lies within 4 of its own standard errors (|z| < 4)."""
+
+    def check(samples, expected, sigmas=4.0):
+        samples = np.asarray(samples, np.float64)
+        expected = np.broadcast_to(np.asarray(expected, np.float64), samples.shape[1:])
+        error = samples.std(0, ddof=1) / np.sqrt(len(samples))
+        distance = np.abs(samples.mean(0) - expected)
+        # the second term is the rounding of float32, for entries that do not vary
+        wrong = distance > sigmas * error + 1e-6 * np.abs(expected)
+        assert not wrong.any(), f"|z| up to {np.max(distance / np.maximum(error, 1e-300)):.1f} at {np.argwhere(wrong).tolist()}"
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def chi_square_p():
+    """chi_square_p(observed [cells], law [cells]) -> p-value; cells are pooled until each expects at least 5."""
+
+    def p_value(observed, law):
+        observed, expected = np.asarray(observed, float), np.asarray(law, float) * np.sum(observed)
+        assert not observed[expected == 0].any(), "something impossible was drawn"
+        order = np.argsort(-expected)
+        pooled, counts = [0.0], [0.0]
+        for cell in order:
+            if pooled[-1] >= 5 and expected[order][np.flatnonzero(order == cell)[0] :].sum() >= 5:
+                pooled.append(0.0)
+                counts.append(0.0)
+            pooled[-1] += expected[cell]
+            counts[-1] += observed[cell]
+        if len(pooled) == 1:
+            return 1.0
+        return stats.chisquare(counts, np.array(pooled) * np.sum(counts) / np.sum(pooled)).pvalue
+
+    return p_value
+
+
+class LaplaceParams(NamedTuple):
+    location: object
+    scale: object
+
+
+@pytest.fixture(scope="session")
+def laplace():
+    """A newcomer's estimator, made with `cj.estimator(fit, sample)` and nothing else; x is [n]."""
+    import jax
+    import jax.numpy as jnp
+
+    import collapse_jax as cj
+
+    def weighted_median(x, weight):
+        order = jnp.argsort(x)
+        below = jnp.cumsum(weight[order])
+        middle = jnp.array([jnp.searchsorted(below, below[-1] / 2, side=side) for side in ("left", "right")])
+        return jnp.mean(x[order][middle])
+
+    def fit(key, params, data):
+        location = weighted_median(data.x, data.weight)
+        return LaplaceParams(location, jnp.average(jnp.abs(data.x - location), weights=data.weight)), cj.FitInfo.exact()
+
+    def sample(key, params, n):
+        return params.location + params.scale * jax.random.laplace(key, (n,))
+
+    return cj.estimator(fit, sample)
