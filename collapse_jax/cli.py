@@ -60,6 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(f"error: {error}", 2)
     except DivergenceError as error:
         _stop(f"stopped: {error}; every finished generation is kept", 1)
+    except OSError as error:
+        _stop(f"stopped: {error}; every finished generation is kept, and the same command goes on once this is mended", 1)
     except KeyboardInterrupt:
         _stop("interrupted: every finished generation is kept; the same command goes on from there", 130)
 
@@ -96,6 +98,7 @@ def _quiet():
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(orbax|jax|transformers)\b")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "collapse_jax" / f"compiled-{_processor()}"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")

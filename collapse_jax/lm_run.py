@@ -197,7 +197,8 @@ def lm_command(config: LMConfig, out: str, console) -> None:
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
     else:
         ingredients = prepare(config)
-        folder = RunFolder.open(out, config)
+        parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(ingredients.pretrained)) * (2 if config.start == "first" else 1)
+        folder = RunFolder.open(out, config, parameters * len(wanted - finished))
         sizes = ", ".join(f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items())
         console.print(f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder {folder.path}", highlight=False)
         with LanguageModelProgress(console, config.seeds, config.generations) as progress:

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 
@@ -28,16 +29,21 @@ class RunFolder:
         self.figures, self.samples, self.checkpoints = self.path / "figures", self.path / "samples", self.path / "checkpoints"
 
     @classmethod
-    def open(cls, path, config) -> "RunFolder":
+    def open(cls, path, config, needed_bytes: int = 0) -> "RunFolder":
         """The folder for a run with this configuration: a new one, or one that holds the same run.
 
-        Raises `InputError` when it cannot be written, holds something else, or a run whose settings differ (they are named).
+        Raises `InputError` when it cannot be written, its disk has less than `needed_bytes` left, it holds something else, or a run
+        whose settings differ (they are named).
         """
         folder = cls(path)
         folder.check(config)
         try:
             for part in (folder.path, folder.figures):
                 part.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(folder.path).free
+            if free < needed_bytes:
+                sizes = f"{free / 2**30:.1f} GiB left, and this run needs about {needed_bytes / 2**30:.1f}"
+                raise InputError(f"{folder.path} has {sizes}; choose another --out or make room")
             folder.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
             folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
         except OSError as error:

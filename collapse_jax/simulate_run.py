@@ -41,10 +41,12 @@ def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
     config = config.resolved()
     process = process_of(config)
     resolve_metrics(process.estimator, config.metrics)
-    folder = RunFolder.open(out, config)
+    folder = RunFolder(out)
+    folder.check(config)
     if len(folder.rows()) > config.generations:
         console.print(f"all {config.generations + 1} generations of {folder.path} are done", highlight=False)
     else:
+        folder = RunFolder.open(out, config)
         trace = _simulate_into(folder, config, process, console)
         folder.write_results(trace.to_xarray())
         folder.write_rows(summary_rows(trace))

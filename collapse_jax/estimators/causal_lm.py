@@ -79,9 +79,7 @@ def causal_lm(
         choice_key, decode_key = jax.random.split(key)
         chosen = np.arange(n) if n == len(prompts) else np.sort(np.asarray(jax.random.permutation(choice_key, len(prompts))[:n]))
         report = lambda done: progress("generate", done * length, n * length)  # noqa: E731
-        tokens = generate(
-            model, params.model, prompts[chosen], decoder, length, key=decode_key, batch_size=decode_batch, progress=report
-        )
+        tokens = generate(model, params.model, prompts[chosen], decoder, length, key=decode_key, batch_size=decode_batch, progress=report)
         return jnp.asarray(tokens)
 
     return estimator(fit, sample, init=init, traceable=False)

@@ -5,7 +5,6 @@ import json
 import lzma
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,24 +13,14 @@ from collapse_jax.errors import InputError
 from collapse_jax.lm import corpus as corpus_file
 from collapse_jax.lm.corpus import TextTokenizer, blocks_of, embedded_corpus, load_corpus, load_tokenizer, read_rows
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 ROWS = [" = Title = \n", "", " First paragraph , with cécé . \n", "", "no newline at the end"]
 LINES = " = Title = \n \n First paragraph , with cécé . \n\nno newline at the end"
 BYTES = TextTokenizer("bytes", lambda rows: [[2, *row.encode()] for row in rows], lambda ids: bytes(ids[1:]).decode(), 256)
 
 
-@pytest.fixture
-def data_folder():
-    if not (DATA / "wikitext-2").is_dir():
-        pytest.skip("needs ../shared/data")
-    return DATA
-
-
 @pytest.fixture(scope="module")
-def opt_tokenizer():
-    if not (DATA / "opt-tokenizer").is_dir():
-        pytest.skip("needs ../shared/data")
-    return load_tokenizer(str(DATA / "opt-tokenizer"))
+def opt_tokenizer(shared):
+    return load_tokenizer(str(shared / "opt-tokenizer"))
 
 
 def refused(call, *args):
@@ -55,8 +44,8 @@ def refused(call, *args):
         ("train.txt.xz", 36_718, 38_403, 2_459_198),
     ],
 )
-def test_block_counts_of_wikitext(data_folder, opt_tokenizer, file, rows, blocks, tokens):
-    text = read_rows(data_folder / "wikitext-2" / file)
+def test_block_counts_of_wikitext(shared, opt_tokenizer, file, rows, blocks, tokens):
+    text = read_rows(shared / "wikitext-2" / file)
     counted = []
 
     def encode(batch):
@@ -174,8 +163,8 @@ def test_folder_takes_raw_files_only_where_there_is_no_other(tmp_path):
     assert tuple(load_corpus(str(tmp_path))) == (["train.txt\n"], ["validation.txt\n"], ["wiki.test.raw\n"])
 
 
-def test_folder_of_wikitext(data_folder):
-    corpus = load_corpus(str(data_folder / "wikitext-2"))
+def test_folder_of_wikitext(shared):
+    corpus = load_corpus(str(shared / "wikitext-2"))
     assert [len(rows) for rows in corpus] == [36_718, 3_760, 4_358]
     assert all(any("<unk>" in row for row in rows) for rows in corpus)
 
