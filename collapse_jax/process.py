@@ -19,7 +19,8 @@ def generational_process(
     """
     on_points = workflow.takes_points_back and estimator.subsample is None
     holds_points = on_points or estimator.draw is None
-    slots = _slots(sample_size, largest_sample_size, holds_points and estimator.traceable)
+    real_is_drawn = source.draw is not None and source.evidence is estimator.evidence and not holds_points
+    slots = _slots(sample_size, largest_sample_size, estimator.traceable and not real_is_drawn)
     if source.size is not None and slots is not None and slots > source.size:
         raise InputError(f"sample_size is {slots}, but the real data set has {source.size} points; it must be at most that")
     buffered = holds_points and estimator.traceable
@@ -45,7 +46,7 @@ def generational_process(
             return points_of(lambda size: estimator.sample(key, params, size), n)
 
         def real(key, n):
-            if source.draw is not None and source.evidence is estimator.evidence and not holds_points:
+            if real_is_drawn:
                 return source.draw(key, countable(n))
             data = points_of(lambda size: source.sample(key, size), n)
             return data if holds_points else estimator.summarise(*data)

@@ -1,0 +1,23 @@
+"""The README's Python for chains is run as printed."""
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+BLOCKS = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S) if "cj.simulate(" in block]
+
+
+def test_readme_has_both_examples():
+    assert len(BLOCKS) == 2
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["gaussian", "newcomer"])
+def test_block_runs_as_printed(block):
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)
+    for array in names["trace"].values():
+        assert array.shape[:2] in ((10_000, 201), (1_000, 51))
+        assert np.isfinite(array).all()

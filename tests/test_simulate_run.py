@@ -1,0 +1,112 @@
+"""`collapse-jax simulate`: the run folder, resuming, and which closed form judges which chain."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from collapse_jax import simulate_run
+from collapse_jax.chain_theory import expected_means, expected_quantiles
+from collapse_jax.config import SimulateConfig
+from collapse_jax.errors import InputError
+from collapse_jax.plots import draw_run
+from collapse_jax.records import RunFolder
+from collapse_jax.simulate_run import process_of, run_simulate, summary_rows
+from collapse_jax.trace import Trace
+
+SMALL = SimulateConfig(sample_size=20, generations=6, chains=50, chunk=2)
+
+
+@pytest.fixture
+def console(tmp_path):
+    with open(tmp_path / "console.txt", "w", encoding="utf-8") as file:
+        yield Console(file=file, width=120)
+
+
+def test_folder_holds_everything_and_agrees_with_itself(tmp_path, console):
+    folder = run_simulate(SMALL, tmp_path / "run", console)
+    names = {path.name for path in folder.path.iterdir()}
+    assert {"config.json", "environment.json", "metrics.jsonl", "metrics.csv", "results.nc", "checkpoints", "figures"} <= names
+    assert {path.name for path in folder.figures.iterdir()} == {"chains.png", "chains.pdf"}
+    results, rows = folder.results(), folder.rows()
+    assert results["variance"].dims == ("chain", "generation") and results["variance"].shape == (50, 7)
+    assert [row["generation"] for row in rows] == list(range(7))
+    np.testing.assert_allclose([row["variance_median"] for row in rows], np.median(results["variance"], axis=0), rtol=1e-6)
+    assert json.loads((folder.path / "config.json").read_text())["metrics"] == ["mean", "variance", "log_variance"]
+
+
+def test_interrupted_run_goes_on_and_gives_the_same_numbers(tmp_path, console, monkeypatch):
+    whole = run_simulate(SMALL, tmp_path / "whole", console).results()
+
+    class Killed(Exception):
+        pass
+
+    original = simulate_run.Checkpoints.save
+
+    def save_then_die(self, generation, *rest):
+        original(self, generation, *rest)
+        if generation == 4:
+            raise Killed
+
+    monkeypatch.setattr(simulate_run.Checkpoints, "save", save_then_die)
+    with pytest.raises(Killed):
+        run_simulate(SMALL, tmp_path / "cut", console)
+    started = []
+    monkeypatch.setattr(simulate_run.Checkpoints, "save", lambda self, generation, *rest: started.append(generation))
+    resumed = run_simulate(SMALL, tmp_path / "cut", console).results()
+    assert started == [6]
+    for name in whole:
+        np.testing.assert_array_equal(resumed[name], whole[name])
+
+
+def test_more_generations_extend_a_finished_run(tmp_path, console):
+    short = run_simulate(SMALL, tmp_path / "run", console).results()
+    longer = run_simulate(dataclasses.replace(SMALL, generations=9), tmp_path / "run", console).results()
+    assert longer["variance"].shape == (50, 10)
+    np.testing.assert_array_equal(longer["variance"][:, :7], short["variance"])
+
+
+def test_other_settings_in_the_folder_are_refused_by_name(tmp_path, console):
+    run_simulate(SMALL, tmp_path / "run", console)
+    with pytest.raises(InputError, match="sample_size: 20 there, 30 here"):
+        run_simulate(dataclasses.replace(SMALL, sample_size=30), tmp_path / "run", console)
+
+
+def test_plot_draws_from_the_files_alone(tmp_path, console):
+    folder = run_simulate(SMALL, tmp_path / "run", console)
+    for path in folder.figures.iterdir():
+        path.unlink()
+    drawn = draw_run(RunFolder(tmp_path / "run"))
+    assert [path.name for path in drawn] == ["chains.png"] and drawn[0].read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="no run folder"):
+        draw_run(RunFolder(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("workflow", ["replace", "accumulate", "accumulate_subsample", "mix"])
+@pytest.mark.parametrize("family", ["gaussian", "categorical"])
+def test_chains_agree_with_the_closed_form_they_are_drawn_against(family, workflow, tmp_path, console):
+    shares = {"alpha": 0.5, "beta": 0.3, "gamma": 0.2} if workflow == "mix" else {}
+    config = SimulateConfig(family=family, workflow=workflow, sample_size=10, generations=3, chains=4_000, ddof=0, **shares)
+    results = run_simulate(config, tmp_path / "run", console).results()
+    name = "variance" if family == "gaussian" else "heterozygosity"
+    values = results[name].values.astype(float)
+    z = (values.mean(axis=0) - expected_means(config, np.arange(4))[name]) / (values.std(axis=0, ddof=1) / np.sqrt(len(values)))
+    assert np.abs(z).max() < 4
+
+
+def test_quantiles_are_known_for_one_dimension_under_replace_only():
+    assert set(expected_quantiles(SMALL, np.arange(3), [0.5])) == {"log_variance", "variance"}
+    assert expected_quantiles(dataclasses.replace(SMALL, dim=2), np.arange(3), [0.5]) == {}
+    assert expected_quantiles(dataclasses.replace(SMALL, workflow="accumulate"), np.arange(3), [0.5]) == {}
+
+
+def test_shares_without_mix_are_refused():
+    with pytest.raises(InputError, match="give --workflow mix"):
+        process_of(dataclasses.replace(SMALL, gamma=0.1))
+
+
+def test_summary_row_is_mean_and_quantiles_of_scalars():
+    trace = Trace({"a": np.arange(101.0)[:, None], "vector": np.zeros((101, 1, 3))}, np.array([7]))
+    assert summary_rows(trace) == [{"generation": 7, "a_mean": 50.0, "a_q05": 5.0, "a_median": 50.0, "a_q95": 95.0}]

@@ -1,0 +1,135 @@
+"""Workflows alone, against a supply that writes down what it is asked for; counts by chi-square (p > 1e-4)."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from collapse_jax import workflows
+from collapse_jax.errors import InputError
+from collapse_jax.theory import ancestry
+from collapse_jax.types import Supply
+
+KEY = jax.random.key(0)
+
+
+class Recorder:
+    """A supply whose evidence is a text of what was asked for; `asked` keeps (what, n, key)."""
+
+    def __init__(self):
+        self.asked = []
+
+    def supply(self):
+        def ask(what):
+            def give(key, *arguments):
+                self.asked.append((what, arguments[-1], tuple(np.asarray(jax.random.key_data(key)).tolist())))
+                return f"{what}{int(arguments[-1])}" if what != "of" else f"{arguments[0]}/{int(arguments[-1])}"
+
+            return give
+
+        return Supply(
+            model=ask("model"),
+            real=ask("real"),
+            subsample=ask("of"),
+            merge=lambda a, b: f"{a} + {b}",
+            reserve=lambda evidence: f"<{evidence}>",
+            append=lambda pool, evidence: f"{pool[:-1]}, {evidence}>",
+            compact=lambda evidence: f"[{evidence}]",
+        )
+
+
+def two_generations(workflow, n=10):
+    """The evidence of generations 1 and 2, and what was asked for."""
+    recorder = Recorder()
+    supply = recorder.supply()
+    carry = workflow.init(supply, "first")
+    carry, one = workflow.next(jax.random.key(1), carry, supply, n)
+    carry, two = workflow.next(jax.random.key(2), carry, supply, n)
+    return one, two, recorder.asked
+
+
+def test_replace():
+    assert two_generations(workflows.replace())[:2] == ("model10", "model10")
+    assert workflows.replace().init(None, "first") == ()
+
+
+def test_accumulate():
+    assert two_generations(workflows.accumulate())[:2] == ("<first, model10>", "<first, model10, model10>")
+
+
+def test_accumulate_subsample():
+    one, two, asked = two_generations(workflows.accumulate_subsample())
+    assert (one, two) == ("<first, model10>/10", "<first, model10, model10>/10")
+    assert len({key for _, _, key in asked}) == 4
+
+
+def test_mix_with_fixed_counts():
+    workflow = workflows.mix(0.5, 0.3, 0.2, random_counts=False)
+    one, two, asked = two_generations(workflow)
+    assert one == "[model5 + first/3 + real2]"
+    assert two == f"[model5 + {one}/3 + real2]"
+    assert len({key for _, _, key in asked}) == 6, "every request has a key of its own"
+    assert two_generations(workflows.mix(0.9, 0.0, 0.1, random_counts=False))[:2] == ("[model9 + real1]",) * 2
+    assert two_generations(workflows.mix(1, 0, 0, random_counts=False))[0] == "[model10]"
+
+
+def test_fixed_counts_are_the_rounded_shares():
+    shares = [(0.5, 0.3, 0.2), (0.9, 0.0, 0.1), (1.0, 0.0, 0.0), (1 / 3, 1 / 3, 1 / 3), (0.05, 0.9, 0.05)]
+    for (alpha, beta, gamma), n in itertools.product(shares, (1, 2, 5, 10, 15, 99)):
+        asked = {what: int(m) for what, m, _ in two_generations(workflows.mix(alpha, beta, gamma, random_counts=False), n)[2]}
+        want = ancestry.fixed_mix_counts(n, alpha, beta, gamma)
+        assert tuple(asked.get(what, 0) for what in ("model", "of", "real")) == want, (alpha, beta, gamma, n)
+        assert sum(asked.values()) == n
+        traced = {what: int(m) for what, m, _ in two_generations(workflows.mix(alpha, beta, gamma, random_counts=False), np.int32(n))[2]}
+        assert traced == asked
+
+
+def test_random_counts_are_multinomial(chi_square_p):
+    workflow = workflows.mix(0.5, 0.3, 0.2)
+
+    @jax.jit
+    @jax.vmap
+    def counts(key):
+        asked = {}
+        supply = Supply(
+            model=lambda key, n: asked.update(model=n),
+            real=lambda key, n: asked.update(real=n),
+            subsample=lambda key, evidence, n: asked.update(previous=n),
+            merge=lambda a, b: None,
+            reserve=None,
+            append=None,
+            compact=lambda evidence: evidence,
+        )
+        workflow.next(key, None, supply, 10)
+        return asked
+
+    found = counts(jax.random.split(KEY, 10_000))
+    assert (found["model"] + found["previous"] + found["real"] == 10).all()
+    for name, share in (("model", 0.5), ("previous", 0.3), ("real", 0.2)):
+        assert chi_square_p(np.bincount(found[name], minlength=11), stats.binom.pmf(np.arange(11), 10, share)) > 1e-4
+
+
+def test_what_a_workflow_says_of_itself():
+    said = {w.name: (w.takes_points_back, w.grows) for w in (workflows.replace(), workflows.accumulate(), workflows.accumulate_subsample())}
+    assert said == {"replace": (False, False), "accumulate": (False, True), "accumulate_subsample": (True, True)}
+    assert workflows.mix(0.5, 0.3, 0.2)[3:] == (True, False)
+    assert workflows.mix(0.5, 0, 0.5)[3:] == (False, False)
+    assert workflows.mix(0.5, 0.25, 0.25).name == "mix(0.5, 0.25, 0.25)"
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ((-0.1, 0.6, 0.5), ["alpha", "-0.1"]),
+        ((0.0, 1.5, -0.5), ["beta", "1.5"]),
+        ((0.5, 0.5, float("nan")), ["gamma", "nan"]),
+        ((0.5, 0.2, 0.2), ["alpha + beta + gamma", "0.9", "0.5", "0.2"]),
+    ],
+)
+def test_bad_shares_are_named(shares, words):
+    with pytest.raises(InputError) as error:
+        workflows.mix(*shares)
+    assert "\n" not in str(error.value)
+    assert all(word in str(error.value) for word in words), str(error.value)
