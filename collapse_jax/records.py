@@ -38,14 +38,14 @@ class RunFolder:
         folder = cls(path)
         folder.check(config)
         try:
-            for part in (folder.path, folder.figures):
-                part.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(folder.path).free
+            free = shutil.disk_usage(folder._nearest()).free
             if free < needed_bytes:
                 sizes = f"{free / 2**30:.1f} GiB left, and this run needs about {needed_bytes / 2**30:.1f}"
                 raise InputError(f"{folder.path} has {sizes}; choose another --out or make room")
+            folder.path.mkdir(parents=True, exist_ok=True)
             folder.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
             folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
+            folder.figures.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(f"{folder.path} cannot be written ({error.strerror}); choose another --out or make room") from None
         return folder
@@ -62,11 +62,15 @@ class RunFolder:
                     raise InputError(f"{self.path} holds a run with other settings ({'; '.join(differing)}); choose another --out")
             elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise InputError(f"{self.path} exists and is no run folder; choose another --out")
-            nearest = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+            nearest = self._nearest()
         except OSError as error:
             raise InputError(f"{self.path} cannot be read ({error.strerror}); choose another --out") from None
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise InputError(f"{self.path} cannot be written ({nearest} is no folder that may be written to); choose another --out")
+
+    def _nearest(self):
+        """The folder itself, or the nearest one above it that exists."""
+        return next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
 
     def config(self):
         """The configuration in config.json, checked field by field."""

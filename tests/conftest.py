@@ -32,6 +32,16 @@ def shared() -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def quick_compile():
+    """XLA without its costly passes, for modules that test laws on small arrays; halves the time of a cold start."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def assert_mean():
     """assert_mean(samples [chains, ...], expected [...]): the mean over chains lies within 4 of its own standard errors (|z| < 4)."""

@@ -5,9 +5,12 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from collapse_jax import points
 from collapse_jax.types import Dataset
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def holding(x, weight):

@@ -15,6 +15,7 @@ from collapse_jax.estimators.gaussian import gaussian
 from collapse_jax.process import generational_process
 from collapse_jax.types import Dataset, FitInfo
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
 NORMAL = sources.normal([0.0], [[1.0]])
 CATEGORIES = sources.categorical([0.5, 0.3, 0.2])
@@ -60,7 +61,8 @@ def test_the_template_has_the_structure_of_every_state(name, family):
     later = jax.eval_shape(lambda key, state: process.step(key, state)[0], KEY, first)
     for state in (first, later):
         assert jax.tree.structure(state) == jax.tree.structure(template)
-        assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)] == [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(template)]
+        for leaf, wanted in zip(jax.tree.leaves(state), jax.tree.leaves(template), strict=True):
+            assert (leaf.shape, leaf.dtype) == (wanted.shape, wanted.dtype)
 
 
 def test_larger_buffers_and_resized_ones_change_no_number():
@@ -166,7 +168,7 @@ def test_a_fixed_set_that_is_too_small_is_named():
     ("workflow", "source"), [("accumulate_subsample", NORMAL), ("mix", NORMAL), ("replace", sources.dataset(np.zeros((9, 1))))]
 )
 def test_a_schedule_needs_its_largest_size_where_points_are_drawn(workflow, source):
-    with pytest.raises(InputError, match="sample_size is a function.*largest_sample_size"):
+    with pytest.raises(InputError, match=r"sample_size is a function.*largest_sample_size"):
         make(lambda generation: 4, workflow, source)
     process = make(lambda generation: 4 + generation, workflow, source, largest_sample_size=6)
     assert int(jax.jit(lambda key: process.init(key, 2)[1].evidence.count)(KEY)) == 4
@@ -179,7 +181,7 @@ def test_a_schedule_needs_no_largest_size_where_the_evidence_is_drawn():
 
 def test_a_growing_pool_of_points_needs_the_last_generation():
     for call in (make(4, "accumulate_subsample").init, make(4, "accumulate_subsample").template):
-        with pytest.raises(InputError, match="accumulate_subsample keeps the points.*last_generation"):
+        with pytest.raises(InputError, match=r"accumulate_subsample keeps the points.*last_generation"):
             call(KEY)
     assert jax.eval_shape(make(4, "accumulate").init, KEY)
 

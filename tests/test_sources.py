@@ -13,6 +13,8 @@ from collapse_jax.estimators.categorical import Counts
 from collapse_jax.estimators.gaussian import Moments
 from collapse_jax.types import Dataset
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def test_normal_draws_its_law(assert_mean):
     mean, covariance = np.array([2.0, -1]), np.array([[2.0, 0.7], [0.7, 1.0]])

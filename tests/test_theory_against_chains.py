@@ -21,6 +21,7 @@ from collapse_jax.theory import ancestry
 from collapse_jax.theory import categorical as categorical_theory
 from collapse_jax.theory import gaussian as theory
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(20)
 VARIANCE = 2.5
 PROBABILITIES = np.array([0.5, 0.3, 0.15, 0.05])
@@ -93,6 +94,7 @@ class TestGaussianReplace:
             assert_gaussian_moments(self.chains(ddof), SIZE // 2, SIZE, assert_mean, ddof=1 - ddof)
 
 
+@pytest.mark.slow
 def test_gaussian_in_three_dimensions(assert_mean):
     generations = np.arange(13)
     chains = gaussian_chains(0, "replace", 12, 5_000, dim=3)
@@ -109,15 +111,30 @@ def test_gaussian_of_a_schedule(assert_mean):
     assert_mean(chains["log_variance"], theory.expected_log_variance(generations, SCHEDULE, ddof=0, variance=VARIANCE))
 
 
-@pytest.mark.parametrize("ddof", [0, 1])
-@pytest.mark.parametrize(("workflow", "chains"), [("accumulate", 20_000), ("accumulate_subsample", 5_000)])
-def test_gaussian_with_accumulated_data(workflow, chains, ddof, assert_mean):
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("workflow", "ddof", "chains"),
+    [
+        ("accumulate", 0, 20_000),
+        ("accumulate", 1, 20_000),
+        pytest.param("accumulate_subsample", 0, 5_000, marks=SLOW),
+        ("accumulate_subsample", 1, 5_000),
+    ],
+)
+def test_gaussian_with_accumulated_data(workflow, ddof, chains, assert_mean):
     assert_gaussian_moments(gaussian_chains(ddof, workflow, 10, chains), 10, SIZE, assert_mean, ddof=ddof, workflow=workflow)
 
 
 @pytest.mark.parametrize(
     ("ddof", "shares", "random_counts"),
-    [(1, (0.7, 0.0, 0.3), True), (0, (0.55, 0.0, 0.45), False), (0, (0.5, 0.3, 0.2), True), (1, (0.5, 0.3, 0.2), False)],
+    [
+        (1, (0.7, 0.0, 0.3), True),
+        pytest.param(0, (0.55, 0.0, 0.45), False, marks=SLOW),
+        (0, (0.5, 0.3, 0.2), True),
+        (1, (0.5, 0.3, 0.2), False),
+    ],
 )
 def test_gaussian_mix(ddof, shares, random_counts, assert_mean):
     chains = gaussian_chains(ddof, "mix", 5, 10_000, shares=shares, random_counts=random_counts)
@@ -169,7 +186,13 @@ def test_categorical_with_accumulated_data(workflow, assert_mean):
 
 
 @pytest.mark.parametrize(
-    ("shares", "random_counts"), [((0.7, 0.0, 0.3), True), ((0.5, 0.3, 0.2), True), ((0.5, 0.3, 0.2), False), ((0.0, 0.6, 0.4), True)]
+    ("shares", "random_counts"),
+    [
+        pytest.param((0.7, 0.0, 0.3), True, marks=SLOW),
+        ((0.5, 0.3, 0.2), True),
+        pytest.param((0.5, 0.3, 0.2), False, marks=SLOW),
+        ((0.0, 0.6, 0.4), True),
+    ],
 )
 def test_categorical_mix(shares, random_counts, assert_mean):
     found = categorical_chains("mix", 10, 10_000, shares=shares, random_counts=random_counts)
@@ -203,7 +226,7 @@ def in_numpy(rng, workflow, generations, chains, size):
     return None
 
 
-@pytest.mark.parametrize("workflow", ["replace", "accumulate_subsample", "mix"])
+@pytest.mark.parametrize("workflow", [pytest.param("replace", marks=SLOW), "accumulate_subsample", "mix"])
 def test_a_newcomer_has_the_law_of_a_plain_numpy_chain(workflow, laplace):
     flow = workflows.mix(0.5, 0.3, 0.2) if workflow == "mix" else getattr(workflows, workflow)()
     standard = type(laplace.fit(KEY, None, laplace.summarise(jnp.ones(1), jnp.ones(1)))[0])(jnp.array(0.0), jnp.array(1.0))

@@ -9,6 +9,7 @@ from scipy import stats
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.categorical import CategoricalParams, Counts, categorical
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 PROBABILITIES = np.array([0.4, 0.0, 0.35, 0.25, 0.0])
 PARAMS = CategoricalParams(jnp.asarray(PROBABILITIES, jnp.float32))
 FAMILY = categorical(5)

@@ -3,11 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
 from collapse_jax import points
 from collapse_jax.estimator import estimator
 from collapse_jax.types import Dataset, FitInfo
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def test_what_is_left_out_is_filled_in(laplace):
@@ -48,7 +51,11 @@ def test_default_metrics_are_moments_of_4096_draws(laplace):
 def test_default_metrics_of_vectors(assert_mean):
     covariance = np.array([[2.0, 0.6], [0.6, 1.0]])
     root = jnp.asarray(np.linalg.cholesky(covariance))
-    pair = estimator(lambda key, params, data: (params, FitInfo.exact()), lambda key, params, n: jax.random.normal(key, (n, 2)) @ root.T + params)
+
+    def sample(key, params, n):
+        return jax.random.normal(key, (n, 2)) @ root.T + params
+
+    pair = estimator(lambda key, params, data: (params, FitInfo.exact()), sample)
     assert_mean(pair.sample(jax.random.key(0), 3.0, 4096), [3, 3])
     assert pair.metrics["mean"](3.0).shape == (2,)
     np.testing.assert_allclose(pair.metrics["variance"](3.0), 1.5, rtol=0.15)

@@ -21,6 +21,7 @@ from collapse_jax.estimators.gaussian import (
     variance,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 MEAN4 = np.array([1.0, -2.0, 0.5, 3.0])
 ROOT4 = np.array([[2.0, 0, 0, 0], [0.5, 1, 0, 0], [-0.3, 0.2, 0.5, 0], [1, 0, 0.4, 1.5]])
 COVARIANCE4 = ROOT4 @ ROOT4.T

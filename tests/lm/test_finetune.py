@@ -18,8 +18,9 @@ from collapse_jax.lm.weights import load_opt
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
 CONFIG = OPTConfig(
-    vocab_size=29, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=8, dropout=0.0, init_std=0.3
-)
+    vocab_size=29, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=8, dropout=0.0,
+    init_std=0.3,
+)  # fmt: skip
 MODEL = OPT(CONFIG)
 KEY = jax.random.key(4)
 
@@ -221,13 +222,24 @@ def test_every_epoch_is_another_permutation_of_all_blocks(params, blocks, valid,
 
 
 @pytest.mark.parametrize("field", ["dropout", "attention_dropout"])
-def test_dropout_is_on_while_training_and_off_while_judging(params, blocks, valid, field):
-    model = OPT(dataclasses.replace(CONFIG, **{field: 0.5}))
-    settings = FineTune(epochs=1, batch_size=6, learning_rate=0.0, final_learning_rate=0.0)
-    losses = [fine_tune(model, params, blocks, valid, settings, jax.random.key(seed))[1] for seed in (0, 0, 1)]
-    assert losses[0].train_loss == losses[1].train_loss != losses[2].train_loss
-    assert abs(losses[0].train_loss - mean_loss(MODEL, params, blocks).mean()) > 1e-3
-    assert losses[0].valid_loss == losses[2].valid_loss == pytest.approx(mean_loss(MODEL, params, valid).mean(), rel=1e-6)
+def test_dropout_is_on_while_training_and_off_while_judging(params, blocks, valid, field, monkeypatch):
+    """On blocks that are all the same and a learning rate of zero, the losses of the steps differ by their masks alone."""
+    steps = []
+    run_steps = finetune._run_steps
+
+    def spy(*arguments):
+        state, losses = run_steps(*arguments)
+        steps.append(losses.tolist())
+        return state, losses
+
+    monkeypatch.setattr(finetune, "_run_steps", spy)
+    model, same = OPT(dataclasses.replace(CONFIG, **{field: 0.5})), np.repeat(blocks[:1], 6, 0)
+    settings = FineTune(epochs=2, batch_size=1, learning_rate=0.0, final_learning_rate=0.0)
+    results = [fine_tune(model, params, same, valid, settings, jax.random.key(seed))[1] for seed in (0, 0, 1)]
+    assert steps[:2] == steps[2:4] and len(set(sum(steps[:2] + steps[4:], []))) == 4 * 6
+    assert results[0].train_loss == pytest.approx([np.mean(epoch) for epoch in steps[:2]])
+    exact = mean_loss(MODEL, params, valid).mean()
+    assert results[0].valid_loss.tolist() == results[2].valid_loss.tolist() == pytest.approx([exact] * 2, rel=1e-6)
 
 
 def test_the_callers_params_are_left_alone(params, blocks, valid):
@@ -265,7 +277,8 @@ def test_settings_that_have_no_meaning(params, blocks, valid, change, says):
 
 
 def test_blocks_that_do_not_fit(params, blocks, valid):
-    for bad, says in ((blocks[:0], "no training blocks"), (blocks + 25, "vocabulary"), (np.zeros((2, 9), int), "max_position_embeddings 8")):
+    too_long = np.zeros((2, 9), int)
+    for bad, says in ((blocks[:0], "no training blocks"), (blocks + 25, "vocabulary"), (too_long, "max_position_embeddings 8")):
         with pytest.raises(InputError, match=says):
             fine_tune(MODEL, params, bad, valid, FineTune(), KEY)
     with pytest.raises(InputError, match="no validation blocks"):

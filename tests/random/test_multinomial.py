@@ -11,6 +11,7 @@ from scipy import stats
 from collapse_jax.random import multinomial as module
 from collapse_jax.random.multinomial import multinomial, multivariate_hypergeometric
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 PROBABILITIES = np.array([0.45, 0.3, 0.2, 0.05])
 
 
