@@ -16,11 +16,11 @@ _NAMES = {
     "DivergenceError": "errors",
     "Trace": "trace",
     "RunFolder": "records",
-    "Watcher": "run",
-    "estimator": "estimator",
+    "Watcher": "drivers.run",
+    "estimator": "factory",
     "generational_process": "process",
-    "run": "run",
-    "simulate": "simulate",
+    "run": "drivers.run",
+    "simulate": "drivers.simulate",
 }
 __all__ = [*_MODULES, *_NAMES]
 

@@ -11,11 +11,14 @@ from collapse_jax.types import State
 
 
 class Checkpoints:
-    """The generations of one chain on disk: the state, its record of scalars, and its arrays, saved together or not at all."""
+    """Generations on disk: the state, its record of scalars, and its arrays, saved together or not at all.
 
-    def __init__(self, folder):
+    keep: how many of the newest stay; None keeps all.
+    """
+
+    def __init__(self, folder, keep: int | None = None):
         folder = pathlib.Path(folder).absolute()
-        options = ocp.CheckpointManagerOptions(create=True, max_to_keep=None)
+        options = ocp.CheckpointManagerOptions(create=True, max_to_keep=keep)
         self._manager = ocp.CheckpointManager(folder, options=options)
 
     def generations(self) -> list[int]:

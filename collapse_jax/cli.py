@@ -18,21 +18,21 @@ from collapse_jax.errors import DivergenceError, InputError
 
 def quickstart(config: QuickstartConfig, out: str = "runs/quickstart") -> None:
     """Everything at once, offline, in under 3 minutes."""
-    from collapse_jax.quickstart import run_quickstart
+    from collapse_jax.commands.quickstart import run_quickstart
 
     run_quickstart(config, out, _console())
 
 
 def simulate(config: SimulateConfig, out: str = "runs/simulate") -> None:
     """Thousands of Gaussian or categorical chains, drawn against their closed forms."""
-    from collapse_jax.simulate_run import run_simulate
+    from collapse_jax.commands.simulate import run_simulate
 
     run_simulate(config, out, _console())
 
 
 def lm(config: LMConfig, out: str = "runs/lm") -> None:
     """Fine-tune an OPT on real text, let it make the next training set, and so on."""
-    from collapse_jax.lm_run import lm_command
+    from collapse_jax.commands.lm import lm_command
 
     lm_command(config, out, _console())
 

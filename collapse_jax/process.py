@@ -39,7 +39,7 @@ def generational_process(
         n = countable(n)
         return points.of_sample(sample(n)) if isinstance(n, int) else points.of_sample(sample(slots), n)
 
-    def supply_for(params, last_generation=None):
+    def supply_for(params, previous_size=0, last_generation=None):
         def model(key, n):
             if not holds_points:
                 return estimator.draw(key, params, countable(n))
@@ -67,6 +67,7 @@ def generational_process(
             reserve=reserve,
             append=points.append if buffered else points.merge if holds_points else estimator.merge,
             compact=(lambda evidence: points.compact(evidence, slots)) if buffered else lambda evidence: evidence,
+            previous_size=previous_size,
         )
 
     def evidence_to_fit(evidence):
@@ -77,7 +78,7 @@ def generational_process(
         if workflow.grows and buffered and last_generation is None:
             raise InputError(f"{workflow.name} keeps the points of every generation: pass last_generation to size their buffer")
         data_key, init_key, fit_key = jax.random.split(key, 3)
-        supply = supply_for(None, last_generation)
+        supply = supply_for(None, last_generation=last_generation)
         data = supply.real(data_key, size_at(0))
         evidence = evidence_to_fit(data)
         return fit_key, estimator.init(init_key, evidence), evidence, workflow.init(supply, data)
@@ -90,7 +91,7 @@ def generational_process(
     def step(key, state):
         data_key, fit_key = jax.random.split(key)
         generation = state.generation + 1
-        carry, data = workflow.next(data_key, state.carry, supply_for(state.params), size_at(generation))
+        carry, data = workflow.next(data_key, state.carry, supply_for(state.params, size_at(state.generation)), size_at(generation))
         evidence = evidence_to_fit(data)
         params, fit = estimator.fit(fit_key, state.params, evidence)
         return State(generation, params, carry), StepInfo(fit, evidence)
@@ -104,7 +105,7 @@ def generational_process(
     def resize(state, last_generation):
         if not (workflow.grows and buffered):
             return state
-        reserve = supply_for(None, last_generation).reserve
+        reserve = supply_for(None, last_generation=last_generation).reserve
         return state._replace(carry=jax.tree.map(reserve, state.carry, is_leaf=lambda node: isinstance(node, Dataset)))
 
     return Process(init, step, template, resize, estimator, workflow)

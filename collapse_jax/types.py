@@ -88,7 +88,7 @@ class Supply(NamedTuple):
     model(key, n), real(key, n) -> evidence of n fresh draws from the newest model, or of real data.
     merge(a, b) -> the pooled evidence. subsample(key, evidence, n) -> n of its points without replacement.
     reserve(evidence) -> the same with room for what later generations append. append(pool, evidence) -> the fuller pool.
-    compact(evidence) -> the same in as many slots as one training set has.
+    compact(evidence) -> the same in as many slots as one training set has. previous_size: points of the previous training set.
     """
 
     model: Callable[[jax.Array, Any], Evidence]
@@ -98,6 +98,7 @@ class Supply(NamedTuple):
     reserve: Callable[[Evidence], Evidence]
     append: Callable[[Evidence, Evidence], Evidence]
     compact: Callable[[Evidence], Evidence]
+    previous_size: Any
 
 
 class Workflow(NamedTuple):

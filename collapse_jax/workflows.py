@@ -39,7 +39,7 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
 
     Of n points, alpha come fresh from the newest model, beta from the previous training set (without replacement), gamma from the
     real data. random_counts: the three counts are multinomial, as in n independent draws from the mixture; False: the shares, rounded
-    so that they add up to n.
+    so that they add up to n. What a smaller previous set cannot give, under a growing sample size, the model makes.
     Raises `InputError` unless the weights are non-negative and sum to 1.
     """
     weights = {"alpha": alpha, "beta": beta, "gamma": gamma}
@@ -60,6 +60,8 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
     def next_set(key, previous, supply, n):
         count_key, model_key, previous_key, real_key = jax.random.split(key, 4)
         from_model, from_previous, from_real = counts(count_key, n)
+        there = _smaller(from_previous, supply.previous_size)
+        from_model, from_previous = from_model + from_previous - there, there
         evidence = supply.model(model_key, from_model)
         if keeps_previous:
             evidence = supply.merge(evidence, supply.subsample(previous_key, previous, from_previous))
@@ -70,6 +72,10 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
 
     name = f"mix({alpha:g}, {beta:g}, {gamma:g})"
     return Workflow(name, lambda supply, evidence: evidence if keeps_previous else (), next_set, takes_points_back=keeps_previous)
+
+
+def _smaller(a, b):
+    return min(a, b) if isinstance(a, int) and isinstance(b, int) else jnp.minimum(a, b)
 
 
 def _rounded(share, n):

@@ -13,8 +13,8 @@ import pathlib
 import tyro
 from rich.console import Console
 
+from collapse_jax.commands.lm import lm_command
 from collapse_jax.config import LMConfig
-from collapse_jax.lm_run import lm_command
 from collapse_jax.plots import style
 from collapse_jax.plots.language_model import title
 from collapse_jax.records import RunFolder

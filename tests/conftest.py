@@ -85,7 +85,7 @@ def laplace():
     import jax
     import jax.numpy as jnp
 
-    from collapse_jax.estimator import estimator
+    from collapse_jax.factory import estimator
     from collapse_jax.types import FitInfo
 
     def weighted_median(x, weight):

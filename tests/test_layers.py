@@ -21,22 +21,18 @@ FLOORS = {
     "workflows": 1,
     "lm": 1,
     "chain_theory": 2,
-    "estimator": 2,
+    "factory": 2,
     "process": 2,
     "records": 2,
     "estimators": 3,
-    "simulate": 3,
-    "run": 3,
+    "drivers": 3,
     "sources": 4,
-    "progress": 4,
     "plots": 4,
-    "lm_run": 5,
-    "simulate_run": 5,
-    "quickstart": 6,
-    "cli": 7,
+    "commands": 5,
+    "cli": 6,
 }
-# Folders whose files may import each other. Those of `estimators` may not: only its __init__ imports them.
-OPEN_FOLDERS = ("lm", "theory", "metrics", "random", "plots")
+# Folders whose files may import each other. Those of `estimators` and `drivers` may not.
+OPEN_FOLDERS = ("lm", "theory", "metrics", "random", "plots", "commands")
 PACKAGE = pathlib.Path(__file__).parents[1] / "collapse_jax"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -95,9 +91,9 @@ def test_a_file_imports_only_floors_below_its_own(path):
         (("estimators", "gaussian"), "from collapse_jax import sources"),
         (("theory", "gaussian"), "from collapse_jax.errors import InputError"),
         (("theory", "gaussian"), "from ..errors import InputError"),
-        (("run",), "from collapse_jax.simulate import simulate"),
-        (("run",), "from collapse_jax import gaussian"),
-        (("run",), "import collapse_jax"),
+        (("drivers", "run"), "from collapse_jax.drivers.simulate import simulate"),
+        (("drivers", "run"), "from collapse_jax import gaussian"),
+        (("drivers", "run"), "import collapse_jax"),
         (("points",), "import orbax.checkpoint as ocp"),
     ],
 )
@@ -131,9 +127,9 @@ def test_help_does_not_import_jax():
 
 
 def test_public_names_stay_functions_whatever_is_imported_first():
-    """`cj.run` is the function, also after something imported the file collapse_jax/run.py."""
+    """`cj.run` is the function, also after something imported the file drivers/run.py."""
     code = (
-        "import collapse_jax.simulate, collapse_jax.run, collapse_jax.estimators, collapse_jax as cj\n"
+        "import collapse_jax.drivers.simulate, collapse_jax.drivers.run, collapse_jax.estimators, collapse_jax as cj\n"
         "print([name for name in cj.__all__ if name[0].islower() and name not in cj._MODULES and not callable(getattr(cj, name))])"
     )
     done = run_python("-c", code)

@@ -9,9 +9,9 @@ import pytest
 
 from collapse_jax import points, sources, workflows
 from collapse_jax.errors import InputError
-from collapse_jax.estimator import estimator
 from collapse_jax.estimators.categorical import Counts, categorical
 from collapse_jax.estimators.gaussian import gaussian
+from collapse_jax.factory import estimator
 from collapse_jax.process import generational_process
 from collapse_jax.types import Dataset, FitInfo
 

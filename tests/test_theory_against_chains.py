@@ -13,10 +13,10 @@ import pytest
 from scipy import stats
 
 from collapse_jax import sources, workflows
+from collapse_jax.drivers.simulate import simulate
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian
 from collapse_jax.process import generational_process
-from collapse_jax.simulate import simulate
 from collapse_jax.theory import ancestry
 from collapse_jax.theory import categorical as categorical_theory
 from collapse_jax.theory import gaussian as theory

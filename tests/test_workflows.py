@@ -21,7 +21,7 @@ class Recorder:
     def __init__(self):
         self.asked = []
 
-    def supply(self):
+    def supply(self, previous_size=10):
         def ask(what):
             def give(key, *arguments):
                 self.asked.append((what, arguments[-1], tuple(np.asarray(jax.random.key_data(key)).tolist())))
@@ -37,13 +37,14 @@ class Recorder:
             reserve=lambda evidence: f"<{evidence}>",
             append=lambda pool, evidence: f"{pool[:-1]}, {evidence}>",
             compact=lambda evidence: f"[{evidence}]",
+            previous_size=previous_size,
         )
 
 
 def two_generations(workflow, n=10):
     """The evidence of generations 1 and 2, and what was asked for."""
     recorder = Recorder()
-    supply = recorder.supply()
+    supply = recorder.supply(previous_size=n)
     carry = workflow.init(supply, "first")
     carry, one = workflow.next(jax.random.key(1), carry, supply, n)
     carry, two = workflow.next(jax.random.key(2), carry, supply, n)
@@ -86,6 +87,14 @@ def test_fixed_counts_are_the_rounded_shares():
         assert traced == asked
 
 
+def test_what_a_smaller_previous_set_cannot_give_the_model_makes():
+    recorder = Recorder()
+    workflow = workflows.mix(0.2, 0.6, 0.2, random_counts=False)
+    carry = workflow.init(recorder.supply(), "first")
+    workflow.next(jax.random.key(1), carry, recorder.supply(previous_size=4), 10)
+    assert [(what, n) for what, n, _ in recorder.asked] == [("model", 4), ("of", 4), ("real", 2)]
+
+
 def test_random_counts_are_multinomial(chi_square_p):
     workflow = workflows.mix(0.5, 0.3, 0.2)
 
@@ -101,6 +110,7 @@ def test_random_counts_are_multinomial(chi_square_p):
             reserve=None,
             append=None,
             compact=lambda evidence: evidence,
+            previous_size=10,
         )
         workflow.next(key, None, supply, 10)
         return asked

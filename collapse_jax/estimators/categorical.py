@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from collapse_jax.errors import InputError
-from collapse_jax.estimator import estimator
+from collapse_jax.factory import estimator
 from collapse_jax.random.multinomial import multinomial, multivariate_hypergeometric
 from collapse_jax.types import Estimator, FitInfo
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from collapse_jax import points
 from collapse_jax.errors import InputError
-from collapse_jax.estimator import estimator
+from collapse_jax.factory import estimator
 from collapse_jax.lm.decode import BeamSearch, Decoder, check_decoder, generate
 from collapse_jax.lm.finetune import FineTune, check_fine_tune, fine_tune
 from collapse_jax.lm.opt import OPT

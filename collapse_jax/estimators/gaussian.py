@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.errors import InputError
-from collapse_jax.estimator import estimator
+from collapse_jax.factory import estimator
 from collapse_jax.types import Estimator, FitInfo
 
 

@@ -78,6 +78,8 @@ def fine_tune(
         if not len(value):
             raise InputError(f"there are no {name} blocks; at least 1 is needed")
     length = blocks.shape[1]
+    # What the compiled steps depend on: other epochs and learning rates compile nothing new.
+    compiled = FineTune()._replace(**{name: getattr(settings, name) for name in ("beta1", "beta2", "epsilon", "weight_decay")})
     state = jax.tree.map(jnp.copy, (params, _optimiser(settings).init(params)))
     train, valid, best, steps = [], [], params, 0
     for epoch in range(settings.epochs):
@@ -86,7 +88,7 @@ def fine_tune(
         total, seen = 0.0, 0
         for batches, weights, count in _calls(blocks, settings.batch_size, epoch_key):
             call_key = jax.random.fold_in(epoch_key, steps)
-            state, losses = _run_steps(model, settings, state, batches, weights, count, rate, call_key)
+            state, losses = _run_steps(model, compiled, state, batches, weights, count, rate, call_key)
             losses = np.asarray(losses)[:count]
             if not np.isfinite(losses).all():
                 step = steps + int(np.argmin(np.isfinite(losses)))

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from collapse_jax import points
-from collapse_jax.estimator import estimator
+from collapse_jax.factory import estimator
 from collapse_jax.types import Dataset, FitInfo
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

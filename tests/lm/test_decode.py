@@ -151,7 +151,7 @@ def test_enough_beams_find_what_an_exhaustive_search_finds(words, prompts, logit
     """49 beams hold every pair of the 7 words that are allowed, so no continuation of 3 is lost."""
     made = generate(*words, prompts, BeamSearch(49, penalty), 3)
     every = np.array(list(itertools.product([word for word in range(8) if word != END], repeat=3)))
-    one_beam = generate(*words, prompts, BeamSearch(1, penalty), 3)
+    one_beam = generate(*words, prompts, BeamSearch(1), 20)[:, :3]
     gains = []
     for prompt, found, greedy in zip(prompts, made, one_beam, strict=True):
         totals = summed_scores(logits_after, prompt, every, penalty)
@@ -162,7 +162,7 @@ def test_enough_beams_find_what_an_exhaustive_search_finds(words, prompts, logit
     assert min(gains) >= 0 and max(gains) > 1e-3
 
 
-@pytest.mark.parametrize(("new_tokens", "penalty"), [(1, 1.0), (2, 1.5), (17, 1.0), (18, 1.5), (34, 1.0)])
+@pytest.mark.parametrize(("new_tokens", "penalty"), [(1, 1.0), (17, 1.0), (18, 1.5), (34, 1.0)])
 def test_beam_search_is_the_plain_loop_over_every_segment_boundary(words, prompts, logits_after, new_tokens, penalty):
     made = generate(*words, prompts[:3], BeamSearch(3, penalty), new_tokens)
     plain = [plain_beam_search(logits_after, prompt, 3, new_tokens, penalty) for prompt in prompts[:3]]
@@ -173,7 +173,7 @@ def test_one_beam_is_greedy(words, prompts):
     np.testing.assert_array_equal(generate(*words, prompts, BeamSearch(1), 20), generate(*words, prompts, Greedy(), 20))
 
 
-@pytest.mark.parametrize("new_tokens", [1, 2, 16, 17, 33])
+@pytest.mark.parametrize("new_tokens", [1, 2, 33])
 def test_a_longer_greedy_continuation_begins_with_the_shorter(tiny, expected, new_tokens):
     made = generate(*tiny, expected["prompts"], Greedy(), new_tokens)
     np.testing.assert_array_equal(made, expected["greedy"][:, :new_tokens])
@@ -183,9 +183,9 @@ def test_end_of_text_is_never_made(words, prompts, logits_after):
     model, params = words
     loud = params | {"final_layer_norm": {"scale": 0 * jnp.ones(8), "bias": params["embed_tokens"]["embedding"][END]}}
     assert (jax.jit(model.apply)({"params": loud}, prompts).argmax(-1) == END).all()  # unless it is banned
-    for decoder in (Greedy(), BeamSearch(3, 2.0), Sampling(top_k=2, top_p=0.9)):
-        made = generate(model, loud, prompts, decoder, 3, key=jax.random.key(0))
-        assert made.shape == (5, 3) and not (made == END).any() and made.min() >= 0 and made.max() < 8
+    for decoder, new_tokens in ((Greedy(), 20), (BeamSearch(49, 2.0), 3), (Sampling(), 6)):  # compiled for other tests too
+        made = generate(model, loud, prompts, decoder, new_tokens, key=jax.random.key(0))
+        assert made.shape == (5, new_tokens) and not (made == END).any() and made.min() >= 0 and made.max() < 8
 
 
 # Sampling, held against the law that NumPy gives.

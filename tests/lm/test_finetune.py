@@ -236,7 +236,7 @@ def test_dropout_is_on_while_training_and_off_while_judging(params, blocks, vali
     model, same = OPT(dataclasses.replace(CONFIG, **{field: 0.5})), np.repeat(blocks[:1], 6, 0)
     settings = FineTune(epochs=2, batch_size=1, learning_rate=0.0, final_learning_rate=0.0)
     results = [fine_tune(model, params, same, valid, settings, jax.random.key(seed))[1] for seed in (0, 0, 1)]
-    assert steps[:2] == steps[2:4] and len(set(sum(steps[:2] + steps[4:], []))) == 4 * 6
+    assert steps[:2] == steps[2:4] and len({loss for epoch in steps[:2] + steps[4:] for loss in epoch}) == 4 * 6
     assert results[0].train_loss == pytest.approx([np.mean(epoch) for epoch in steps[:2]])
     exact = mean_loss(MODEL, params, valid).mean()
     assert results[0].valid_loss.tolist() == results[2].valid_loss.tolist() == pytest.approx([exact] * 2, rel=1e-6)

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import collapse_jax as cj
 from collapse_jax import points
 from collapse_jax.checkpoint import Checkpoints
 from collapse_jax.cli import main
+from collapse_jax.commands.lm import decoder_of, prepare, process_of, workflow_of
 from collapse_jax.config import LMConfig
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.causal_lm import causal_lm
@@ -22,7 +24,6 @@ from collapse_jax.lm.finetune import FineTune
 from collapse_jax.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.lm.score import perplexity
 from collapse_jax.lm.weights import save_opt
-from collapse_jax.lm_run import decoder_of, prepare, process_of, workflow_of
 from collapse_jax.records import RunFolder
 
 CONFIG = OPTConfig(
@@ -232,15 +233,16 @@ def test_fig1c_keeps_a_tenth_of_the_original_blocks_anew(settings, tmp_path):
 
 @pytest.mark.parametrize(("share", "count"), [(0.25, 5), (0.5, 10), (1.0, 20), (0.0, 0)])
 def test_real_fraction_is_an_exact_number_of_blocks(settings, share, count):
-    """The workflow alone, with a model that makes blocks of -1."""
+    """With a model that makes blocks of -1 only."""
     config = settings(real_fraction=share)
     originals = np.arange(BLOCKS * LENGTH).reshape(BLOCKS, LENGTH)
-    supply = type("Supply", (), {})()
-    supply.model = lambda key, n: points.of_sample(jnp.full((int(n), LENGTH), -1))
-    supply.real = lambda key, n: points.of_sample(jnp.asarray(originals)[jax.random.permutation(key, BLOCKS)[: int(n)]])
-    supply.merge, supply.compact = points.merge, lambda evidence: evidence
-    _, data = workflow_of(config).next(jax.random.key(0), (), supply, BLOCKS)
-    tokens = points.filled(data)
+    made = cj.estimator(
+        lambda key, params, data: (0, cj.FitInfo.exact()), lambda key, params, n: jnp.full((n, LENGTH), -1), traceable=False
+    )
+    process = cj.generational_process(made, cj.sources.dataset(originals), workflow_of(config), sample_size=BLOCKS)
+    state, _ = process.init(jax.random.key(0))
+    _, info = process.step(jax.random.key(1), state)
+    tokens = points.filled(info.evidence)
     assert len(tokens) == BLOCKS and (tokens[:, 0] >= 0).sum() == count and len(as_set(tokens[tokens[:, 0] >= 0])) == count
 
 

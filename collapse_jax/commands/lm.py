@@ -9,6 +9,7 @@ import numpy as np
 
 from collapse_jax import points, sources, workflows
 from collapse_jax.config import LMConfig
+from collapse_jax.drivers.run import Watcher, run
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_tokenizer
@@ -19,7 +20,6 @@ from collapse_jax.lm.score import mean_loss
 from collapse_jax.lm.weights import load_opt
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
-from collapse_jax.run import Watcher, run
 from collapse_jax.types import Process
 
 RANDOM_MODELS = {"random:opt-125m": OPTConfig(), "random:mini": MINI, "random:tiny": TINY}
@@ -184,8 +184,8 @@ def _tokenizer_of(model):
 
 def lm_command(config: LMConfig, out: str, console) -> None:
     """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, and prints a table."""
+    from collapse_jax.commands.progress import LanguageModelProgress
     from collapse_jax.plots import draw_run
-    from collapse_jax.progress import LanguageModelProgress
 
     config = config.resolved()
     config.check()

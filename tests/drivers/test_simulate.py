@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from collapse_jax import points, sources, workflows
+from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
 from collapse_jax.errors import InputError
-from collapse_jax.estimator import estimator
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian
+from collapse_jax.factory import estimator
 from collapse_jax.process import generational_process
-from collapse_jax.simulate import join_chunks, simulate, simulate_chunks
 
 KEY = jax.random.key(1)
 GAUSSIAN = (gaussian(1), sources.normal([1.0], [[2.0]]))
@@ -86,11 +86,11 @@ def test_going_on_from_a_chunk(name):
     process = PROCESSES[name]
     chunks = list(simulate_chunks(process, KEY, generations=4, chains=13, metrics=METRICS, chunk=2))
     assert [chunk.generations.tolist() for chunk in chunks] == [[0], [1, 2], [3, 4]]
-    assert all(isinstance(leaf, np.ndarray) and len(leaf) == 13 for leaf in jax.tree.leaves(chunks[1].state))
-    kept = jax.tree.map(np.copy, chunks[1].state)
+    assert all(isinstance(leaf, np.ndarray) and len(leaf) == 13 for leaf in jax.tree.leaves(chunks[1].copy_state()))
+    kept = jax.tree.map(np.copy, chunks[1].copy_state())
     # twice: going on must not eat the state that it starts from
     for _ in range(2):
-        later = list(simulate_chunks(process, KEY, generations=6, chains=13, metrics=METRICS, after=(2, chunks[1].state)))
+        later = list(simulate_chunks(process, KEY, generations=6, chains=13, metrics=METRICS, after=(2, chunks[1].copy_state())))
         assert later[0].generations.tolist() == [3, 4, 5, 6]
         assert_same(join_chunks([*chunks[:2], *later]), reference(name), exact=False)
         jax.tree.map(np.testing.assert_array_equal, chunks[1].state, kept)
@@ -106,7 +106,7 @@ test = runpy.run_path(sys.argv[1])
 found = {f"{name} {metric}": values for name in test["PROCESSES"] for metric, values in test["reference"](name).items()}
 chunks = list(test["simulate_chunks"](test["PROCESSES"]["categorical mix"], test["KEY"], generations=2, chains=13, metrics=test["METRICS"]))
 later = test["simulate_chunks"](test["PROCESSES"]["categorical mix"], test["KEY"], generations=6, chains=13, metrics=test["METRICS"],
-                                after=(2, chunks[-1].state))
+                                after=(2, chunks[-1].copy_state()))
 np.savez(sys.argv[2], later=test["join_chunks"]([*chunks, *later])["mean"], **found)
 """
 
@@ -130,7 +130,7 @@ def test_only_generation_0():
 
 
 def test_a_second_call_compiles_nothing():
-    driver = sys.modules["collapse_jax.simulate"]
+    driver = sys.modules["collapse_jax.drivers.simulate"]
     arguments = {"generations": 4, "chains": 13, "chunk": 2, "metrics": METRICS}
     simulate(PROCESSES["categorical mix"], KEY, **arguments)
     compiled = driver._start._cache_size(), driver._go_on._cache_size()

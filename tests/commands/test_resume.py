@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from collapse_jax import lm_run
 from collapse_jax.cli import main
+from collapse_jax.commands import lm as lm_run
 from collapse_jax.lm import corpus
 from collapse_jax.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.lm.weights import save_opt

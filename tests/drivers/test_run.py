@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from collapse_jax import sources, workflows
+from collapse_jax.drivers.run import Watcher, run
+from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
-from collapse_jax.estimator import estimator
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian
+from collapse_jax.factory import estimator
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
-from collapse_jax.run import Watcher, run
-from collapse_jax.simulate import simulate
 from collapse_jax.types import FitInfo
 
 KEY = jax.random.key(3)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from collapse_jax import simulate_run
 from collapse_jax.chain_theory import expected_means, expected_quantiles
+from collapse_jax.commands import simulate as simulate_run
+from collapse_jax.commands.simulate import process_of, run_simulate, summary_rows
 from collapse_jax.config import SimulateConfig
 from collapse_jax.errors import InputError
 from collapse_jax.plots import draw_run
 from collapse_jax.records import RunFolder
-from collapse_jax.simulate_run import process_of, run_simulate, summary_rows
 from collapse_jax.trace import Trace
 
 SMALL = SimulateConfig(sample_size=20, generations=6, chains=50, chunk=2)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from collapse_jax import points
+from collapse_jax.errors import InputError
 from collapse_jax.types import Dataset, Estimator
 
 # Draws behind the default moments; the same ones for every model, so that differences between generations are the models'.
@@ -30,7 +31,10 @@ def estimator(
 
     What is left out: evidence is the weighted `Dataset` itself, `fit` gets None as the params before the first fit, and
     `mean`, `variance`, `log_variance` are estimated from 4,096 draws of the model with a fixed key.
+    Raises `InputError` for a host loop (traceable=False) without `init`, which tells how to restore its parameters.
     """
+    if not traceable and init is None:
+        raise InputError("an estimator that is not traceable needs init: its parameters are restored from checkpoints by their structure")
     defaults = {} if not traceable else {name: _sampled(sample, function) for name, function in _MOMENTS.items()}
     return Estimator(
         fit=fit,

@@ -46,11 +46,13 @@ def run(
     called again for the newest generation after a crash, so it must give the same files twice. published_only: names of observed
     arrays that are for `publish` and stay out of results.nc.
     Generation g is saved whole, then recorded; a run started again goes on after the last saved one. The numbers equal those of
-    `simulate` with the same key. Returns the scalars and arrays of all generations.
+    `simulate` with the same key, up to the rounding of another compiled program. Returns the scalars and arrays of all generations.
+    A folder given as a path is trusted to hold the same process; `RunFolder.open(path, config)` is what refuses other settings.
     Raises `InputError` for generations below 0 or chains below 1, before any work.
     """
-    if generations < 0 or chains < 1:
-        raise InputError(f"generations is {generations} and chains {chains}; they must be at least 0 and at least 1")
+    for name, value, least in (("generations", generations, 0), ("chains", chains, 1)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
     measure = resolve_metrics(process.estimator, metrics)
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     folder.path.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 import time
 
-from collapse_jax.run import Watcher
+from collapse_jax.drivers.run import Watcher
 
 
 class LanguageModelProgress:

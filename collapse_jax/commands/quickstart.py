@@ -2,11 +2,11 @@
 
 import pathlib
 
+from collapse_jax.commands.lm import lm_command
+from collapse_jax.commands.simulate import run_simulate
 from collapse_jax.config import LMConfig, QuickstartConfig, SimulateConfig
-from collapse_jax.lm_run import lm_command
 from collapse_jax.plots import draw_run
 from collapse_jax.records import RunFolder
-from collapse_jax.simulate_run import run_simulate
 
 
 def chain_runs(config: QuickstartConfig) -> dict[str, SimulateConfig]:

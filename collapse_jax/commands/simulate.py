@@ -7,11 +7,11 @@ from collapse_jax import estimators, sources, workflows
 from collapse_jax.chain_theory import expected_means, initial_probabilities
 from collapse_jax.checkpoint import Checkpoints
 from collapse_jax.config import SimulateConfig
+from collapse_jax.drivers.simulate import Chunk, join_chunks, simulate_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
-from collapse_jax.simulate import Chunk, join_chunks, simulate_chunks
 from collapse_jax.types import Process
 
 _QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
@@ -57,31 +57,28 @@ def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
 
 
 def _simulate_into(folder, config, process, console):
-    """The trace of all generations, each chunk saved as it ends."""
+    """The trace of all generations; the newest state and everything recorded so far are saved as each chunk ends."""
     from rich.progress import Progress
 
     key = jax.random.key(config.seed)
-    checkpoints = Checkpoints(folder.checkpoints / "chains")
-    chunks = [_restored(checkpoints, last) for last in checkpoints.generations()]
-    after = None
-    if chunks:
-        last = checkpoints.generations()[-1]
-        after = last, checkpoints.restore_state(last, process.template(key, config.generations))
+    checkpoints = Checkpoints(folder.checkpoints / "chains", keep=1)
+    done = checkpoints.generations()
+    chunks, after = [], None
+    if done:
+        record, arrays = checkpoints.restore_record(done[-1])
+        chunks = [Chunk(np.array(record["generations"]), arrays, None)]
+        after = done[-1], checkpoints.restore_state(done[-1], process.template(key, config.generations))
     with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("generations", total=config.generations, completed=after[0] if after else 0)
+        bar = progress.add_task("generations", total=config.generations, completed=done[-1] if done else 0)
         options = {"generations": config.generations, "chains": config.chains, "metrics": config.metrics, "chunk": config.chunk}
         for part in simulate_chunks(process, key, **options, after=after):
-            last = int(part.generations[-1])
-            checkpoints.save(last, part.state, {"generations": part.generations.tolist()}, part.arrays)
             chunks.append(part)
+            trace = join_chunks(chunks)
+            last = int(part.generations[-1])
+            checkpoints.save(last, part.copy_state(), {"generations": trace.generations.tolist()}, dict(trace))
             progress.update(bar, completed=last)
     checkpoints.close()
-    return join_chunks(chunks)
-
-
-def _restored(checkpoints, last):
-    record, arrays = checkpoints.restore_record(last)
-    return Chunk(np.array(record["generations"]), arrays, None)
+    return trace
 
 
 def summary_rows(trace) -> list[dict]:
