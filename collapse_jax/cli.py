@@ -90,7 +90,7 @@ def _read_json(name):
 def _console():
     from rich.console import Console
 
-    return Console(soft_wrap=True)
+    return Console(soft_wrap=True, markup=False)
 
 
 def _quiet():

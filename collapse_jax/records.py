@@ -43,6 +43,10 @@ class RunFolder:
                 sizes = f"{free / 2**30:.1f} GiB left, and this run needs about {needed_bytes / 2**30:.1f}"
                 raise InputError(f"{folder.path} has {sizes}; choose another --out or make room")
             folder.path.mkdir(parents=True, exist_ok=True)
+            if (folder.path / "config.json").is_file():
+                there = folder.config()
+                grown = {name: max(getattr(there, name), getattr(config, name)) for name in config.may_change}
+                config = dataclasses.replace(config, **grown)
             folder.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
             folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
             folder.figures.mkdir(exist_ok=True)

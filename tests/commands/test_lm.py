@@ -237,7 +237,10 @@ def test_real_fraction_is_an_exact_number_of_blocks(settings, share, count):
     config = settings(real_fraction=share)
     originals = np.arange(BLOCKS * LENGTH).reshape(BLOCKS, LENGTH)
     made = cj.estimator(
-        lambda key, params, data: (0, cj.FitInfo.exact()), lambda key, params, n: jnp.full((n, LENGTH), -1), traceable=False
+        lambda key, params, data: (0, cj.FitInfo.exact()),
+        lambda key, params, n: jnp.full((n, LENGTH), -1),
+        init=lambda key, data: 0,
+        traceable=False,
     )
     process = cj.generational_process(made, cj.sources.dataset(originals), workflow_of(config), sample_size=BLOCKS)
     state, _ = process.init(jax.random.key(0))
