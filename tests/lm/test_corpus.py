@@ -185,6 +185,7 @@ def test_folder_of_wikitext(shared):
         ("a.txt.xz", b"no xz at all", "cannot be read"),
         ("a.parquet", b"PAR1 no parquet", "cannot be read as parquet"),
     ],
+    ids=[str(number) for number in range(12)],
 )
 def test_damaged_files(tmp_path, capfd, name, content, says):
     (tmp_path / name).write_bytes(content)
