@@ -136,13 +136,13 @@ def _chain_keys(key, chains):
 
 def _padded(state, chains):
     def pad(leaf):
-        return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], chains - len(leaf), axis=0)]) if len(leaf) < chains else jnp.asarray(leaf)
+        return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], chains - len(leaf), axis=0)]) if len(leaf) < chains else jnp.array(leaf)
 
     return jax.tree.map(pad, state)
 
 
 def _first_chains(state, chains):
-    return jax.tree.map(lambda leaf: np.asarray(leaf[:chains]), state)
+    return jax.tree.map(lambda leaf: np.array(leaf[:chains]), state)
 
 
 def _on_host(values, chains):

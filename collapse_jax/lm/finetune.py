@@ -81,13 +81,13 @@ def fine_tune(
     # What the compiled steps depend on: other epochs and learning rates compile nothing new.
     compiled = FineTune()._replace(**{name: getattr(settings, name) for name in ("beta1", "beta2", "epsilon", "weight_decay")})
     state = jax.tree.map(jnp.copy, (params, _optimiser(settings).init(params)))
+    dropout_key = jax.random.fold_in(key, settings.epochs)  # those below it shuffle the epochs
     train, valid, best, steps = [], [], params, 0
     for epoch in range(settings.epochs):
-        epoch_key = jax.random.fold_in(key, epoch)
         rate = learning_rate_at(settings, epoch)
         total, seen = 0.0, 0
-        for batches, weights, count in _calls(blocks, settings.batch_size, epoch_key):
-            call_key = jax.random.fold_in(epoch_key, steps)
+        for batches, weights, count in _calls(blocks, settings.batch_size, jax.random.fold_in(key, epoch)):
+            call_key = jax.random.fold_in(dropout_key, steps)
             state, losses = _run_steps(model, compiled, state, batches, weights, count, rate, call_key)
             losses = np.asarray(losses)[:count]
             if not np.isfinite(losses).all():

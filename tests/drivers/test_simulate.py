@@ -84,18 +84,21 @@ def test_another_key_gives_other_numbers():
 @pytest.mark.parametrize("name", ["gaussian replace", "gaussian accumulate_subsample"])
 def test_going_on_from_a_chunk(name):
     process = PROCESSES[name]
-    chunks = list(simulate_chunks(process, KEY, generations=4, chains=13, metrics=METRICS, chunk=2))
+    chunks, states = [], []
+    for chunk in simulate_chunks(process, KEY, generations=4, chains=13, metrics=METRICS, chunk=2):
+        chunks.append(chunk)
+        states.append(chunk.copy_state())
     assert [chunk.generations.tolist() for chunk in chunks] == [[0], [1, 2], [3, 4]]
-    assert all(isinstance(leaf, np.ndarray) and len(leaf) == 13 for leaf in jax.tree.leaves(chunks[1].copy_state()))
-    kept = jax.tree.map(np.copy, chunks[1].copy_state())
+    assert all(isinstance(leaf, np.ndarray) and len(leaf) == 13 for leaf in jax.tree.leaves(states[1]))
+    kept = jax.tree.map(np.copy, states[1])
     # twice: going on must not eat the state that it starts from
     for _ in range(2):
-        later = list(simulate_chunks(process, KEY, generations=6, chains=13, metrics=METRICS, after=(2, chunks[1].copy_state())))
+        later = list(simulate_chunks(process, KEY, generations=6, chains=13, metrics=METRICS, after=(2, states[1])))
         assert later[0].generations.tolist() == [3, 4, 5, 6]
         assert_same(join_chunks([*chunks[:2], *later]), reference(name), exact=False)
-        jax.tree.map(np.testing.assert_array_equal, chunks[1].state, kept)
+        jax.tree.map(np.testing.assert_array_equal, states[1], kept)
     if name == "gaussian accumulate_subsample":
-        assert chunks[1].state.carry.weight.shape == (13, 5 * 7) and later[0].state.carry.weight.shape == (13, 7 * 7)
+        assert states[1].carry.weight.shape == (13, 5 * 7) and later[-1].copy_state().carry.weight.shape == (13, 7 * 7)
 
 
 DEVICES = """
@@ -160,7 +163,10 @@ def test_bad_input_is_named(change, words):
 
 
 def test_an_estimator_on_the_host_is_sent_to_run():
-    host = estimator(lambda key, params, data: (params, None), lambda key, params, n: jnp.zeros(n), traceable=False)
+    fit, sample = lambda key, params, data: (params, None), lambda key, params, n: jnp.zeros(n)
+    with pytest.raises(InputError, match="needs init"):
+        estimator(fit, sample, traceable=False)
+    host = estimator(fit, sample, init=lambda key, evidence: (), traceable=False)
     process = generational_process(host, sources.dataset(np.zeros(5)), workflows.replace(), sample_size=3)
     with pytest.raises(InputError, match="on the host; use run"):
         simulate(process, KEY, generations=1, metrics=())
@@ -169,8 +175,8 @@ def test_an_estimator_on_the_host_is_sent_to_run():
 def test_no_slot_of_a_pool_is_lost():
     """With `accumulate_subsample` every generation's points are still in the pool, in their order."""
     process = PROCESSES["gaussian accumulate_subsample"]
-    chunks = list(simulate_chunks(process, KEY, generations=4, chains=2, metrics=METRICS, chunk=2))
-    pools = [points.filled(jax.tree.map(lambda leaf: leaf[1], chunk.state.carry)) for chunk in chunks]
+    chunks = simulate_chunks(process, KEY, generations=4, chains=2, metrics=METRICS, chunk=2)
+    pools = [points.filled(jax.tree.map(lambda leaf: leaf[1], chunk.copy_state().carry)) for chunk in chunks]
     assert [len(pool) for pool in pools] == [7, 21, 35]
     np.testing.assert_array_equal(pools[2][:21], pools[1])
     np.testing.assert_array_equal(pools[1][:7], pools[0])
