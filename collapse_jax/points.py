@@ -49,11 +49,12 @@ def subsample(key, data: Dataset, n, slots: int) -> Dataset:
     The choice depends on the key and the number of filled points alone, not on the size of the buffer.
     Method: Floyd's (Bentley and Floyd 1987, "A sample of brilliance"): n steps whatever the number of points.
     """
-    total = jnp.sum(data.weight > 0)
+    total = jnp.sum(data.weight > 0, dtype=jnp.int32)
+    n = jnp.asarray(n, jnp.int32)
 
     def choose(i, chosen):
-        last = total - n + i
-        candidate = jax.random.randint(jax.random.fold_in(key, i), (), 0, jnp.maximum(last + 1, 1))
+        last = total - n + i.astype(jnp.int32)
+        candidate = jax.random.randint(jax.random.fold_in(key, i), (), 0, jnp.maximum(last + 1, 1), jnp.int32)
         return chosen.at[i].set(jnp.where(jnp.any(chosen == candidate), last, candidate))
 
     chosen = jax.lax.fori_loop(0, slots, choose, jnp.full(slots, -1, jnp.int32))

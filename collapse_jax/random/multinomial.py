@@ -41,7 +41,7 @@ def multivariate_hypergeometric(key, counts, n) -> jax.Array:
     def draw(i, carry):
         left, taken = carry
         ends = jnp.cumsum(left)
-        ball = jax.random.randint(jax.random.fold_in(key, i), (), 0, ends[-1])
+        ball = jax.random.randint(jax.random.fold_in(key, i), (), 0, ends[-1], ends.dtype)
         colour = jnp.searchsorted(ends, ball, side="right")
         return left.at[colour].add(-1), taken.at[colour].add(1)
 
