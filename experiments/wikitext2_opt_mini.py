@@ -1,10 +1,10 @@
 """Fig. 1b and 1c of Shumailov et al. 2024 in small: a 5.3 M-parameter OPT, pretrained on books, fine-tuned on WikiText-2.
 
 Command: python experiments/wikitext2_opt_mini.py --wikitext ../shared/data/wikitext-2 --model ../shared/data/opt-mini-books
-Run time: RUNTIME
+Run time: about an hour and a half, measured on 2 CPU cores with both presets at once (one core each) and tests running beside them.
 Expected: perplexity on the real test text falls when generation 0 is fitted, rises over the generations when no real text is kept,
 and rises less when 10% is kept (the paper, at 125 M parameters: 115 before, 34 after, and 20 to 28 points lost without real text).
-The numbers of our own run are in the README.
+Our own run, generations 0 to 3, 491 before fine-tuning: 48.4, 236.5, 428.9, 773.9 without real text; 48.6, 84.3, 85.3, 84.8 with 10%.
 """
 
 import dataclasses

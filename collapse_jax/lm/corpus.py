@@ -15,7 +15,7 @@ import numpy as np
 
 from collapse_jax.errors import InputError
 
-# The released code maps with 4 processes over batches of 1,000 rows: each batch's remainder is dropped (this gives its block counts).
+# Batches of 1,000 rows in each of 4 shards, remainders dropped: of 1 to 16 shards only 4 give the released code's block counts.
 _ROWS_PER_BATCH = 1000
 _SHARDS = 4
 _SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
@@ -124,7 +124,7 @@ def load_tokenizer(source: str) -> TextTokenizer:
 def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np.ndarray:
     """Blocks [N, length] (int32): rows encoded one by one, and concatenated batch by batch, each batch's remainder dropped.
 
-    A batch is up to 1,000 rows of one of four contiguous shards, as in the released code.
+    A batch is up to 1,000 rows of one of four contiguous shards, which gives the released code's block counts.
     Raises `InputError` for a length below 2, and when there is not enough text for one block.
     """
     if length < 2:
