@@ -12,7 +12,6 @@ from scipy import stats
 from collapse_jax.errors import InputError
 from collapse_jax.lm.decode import BeamSearch, Greedy, Sampling, generate, truncate
 from collapse_jax.lm.opt import OPT, OPTConfig, init_params
-from collapse_jax.lm.weights import load_opt
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
 WORDS = OPTConfig(
@@ -21,24 +20,6 @@ WORDS = OPTConfig(
 END = WORDS.eos_token_id
 PROMPT = 4
 PADDED = 40
-
-
-@pytest.fixture(autouse=True)
-def full_precision():
-    """GPUs round float32 products to TF32 unless told otherwise."""
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_opt(FIXTURE)
-
-
-@pytest.fixture(scope="module")
-def expected():
-    with np.load(FIXTURE / "expected.npz") as file:
-        return dict(file)
 
 
 @pytest.fixture(scope="module")

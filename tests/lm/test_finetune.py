@@ -25,13 +25,6 @@ MODEL = OPT(CONFIG)
 KEY = jax.random.key(4)
 
 
-@pytest.fixture(autouse=True)
-def full_precision():
-    """GPUs round float32 products to TF32 unless told otherwise."""
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
 @pytest.fixture(scope="module")
 def params():
     return init_params(CONFIG, jax.random.key(0))

@@ -17,13 +17,6 @@ SMALL = OPTConfig(
 OPT_125M = 125_239_296  # what transformers counts, the tied head once
 
 
-@pytest.fixture(autouse=True)
-def full_precision():
-    """GPUs round float32 products to TF32 unless told otherwise."""
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
 @pytest.fixture(scope="module")
 def params():
     return init_params(SMALL, jax.random.key(0))

@@ -8,27 +8,8 @@ import pytest
 
 from collapse_jax.errors import InputError
 from collapse_jax.lm.score import mean_loss, perplexity
-from collapse_jax.lm.weights import load_opt
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
-
-
-@pytest.fixture(autouse=True)
-def full_precision():
-    """GPUs round float32 products to TF32 unless told otherwise."""
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_opt(FIXTURE)
-
-
-@pytest.fixture(scope="module")
-def expected():
-    with np.load(FIXTURE / "expected.npz") as file:
-        return dict(file)
 
 
 def numpy_perplexity(logits, tokens):

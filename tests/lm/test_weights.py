@@ -25,24 +25,6 @@ LAYOUTS = ("flax_model.msgpack", "model.safetensors", "pytorch_model.bin")
 TOLERANCE = 1e-4  # of the largest logit: float32 against a float64 reference
 
 
-@pytest.fixture(autouse=True)
-def full_precision():
-    """GPUs round float32 products to TF32 unless told otherwise."""
-    with jax.default_matmul_precision("highest"):
-        yield
-
-
-@pytest.fixture(scope="module")
-def expected():
-    with np.load(FIXTURE / "expected.npz") as file:
-        return dict(file)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_opt(FIXTURE)
-
-
 @pytest.fixture
 def only(tmp_path):
     """A function that makes a folder with the fixture's config and the one weight file that is named."""
