@@ -16,34 +16,36 @@ from collapse_jax.config import CONFIGS, LMConfig, QuickstartConfig, SimulateCon
 from collapse_jax.errors import DivergenceError, InputError
 
 
-def quickstart(config: QuickstartConfig, out: str = "runs/quickstart") -> None:
-    """Everything at once, offline, in under 3 minutes."""
-    from collapse_jax.commands.quickstart import run_quickstart
+def commands(defaults: dict) -> dict:
+    """Command name -> the function that runs it; `defaults` holds the settings that each starts from."""
 
-    run_quickstart(config, out, _console())
+    def quickstart(config: QuickstartConfig = defaults["quickstart"], out: str = "runs/quickstart") -> None:
+        """Everything at once, offline, in under 3 minutes."""
+        from collapse_jax.commands.quickstart import run_quickstart
 
+        run_quickstart(config, out, _console())
 
-def simulate(config: SimulateConfig, out: str = "runs/simulate") -> None:
-    """Thousands of Gaussian or categorical chains, drawn against their closed forms."""
-    from collapse_jax.commands.simulate import run_simulate
+    def simulate(config: SimulateConfig = defaults["simulate"], out: str = "runs/simulate") -> None:
+        """Thousands of Gaussian or categorical chains, drawn against their closed forms."""
+        from collapse_jax.commands.simulate import run_simulate
 
-    run_simulate(config, out, _console())
+        run_simulate(config, out, _console())
 
+    def lm(config: LMConfig = defaults["lm"], out: str = "runs/lm") -> None:
+        """Fine-tune an OPT on real text, let it make the next training set, and so on."""
+        from collapse_jax.commands.lm import lm_command
 
-def lm(config: LMConfig, out: str = "runs/lm") -> None:
-    """Fine-tune an OPT on real text, let it make the next training set, and so on."""
-    from collapse_jax.commands.lm import lm_command
+        lm_command(config, out, _console())
 
-    lm_command(config, out, _console())
+    def plot(run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]) -> None:
+        """Draw every figure of a run again, from its files alone."""
+        from collapse_jax.plots import draw_run
+        from collapse_jax.records import RunFolder
 
+        for path in draw_run(RunFolder(run)):
+            print(path)
 
-def plot(run: Annotated[str, tyro.conf.Positional]) -> None:
-    """Draw every figure of a run again, from its files alone."""
-    from collapse_jax.plots import draw_run
-    from collapse_jax.records import RunFolder
-
-    for path in draw_run(RunFolder(run)):
-        print(path)
+    return {"quickstart": quickstart, "simulate": simulate, "lm": lm, "plot": plot}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -51,11 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         defaults, arguments = _defaults(arguments)
-        commands = {"quickstart": quickstart, "simulate": simulate, "lm": lm, "plot": plot}
-        for name, config in defaults.items():
-            commands[name].__defaults__ = (config, *(commands[name].__defaults__ or ())[-1:])
         _quiet()
-        tyro.extras.subcommand_cli_from_dict(commands, args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,))
+        tyro.extras.subcommand_cli_from_dict(commands(defaults), args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,))
     except InputError as error:
         _stop(f"error: {error}", 2)
     except DivergenceError as error:
