@@ -25,7 +25,7 @@ class LanguageModelProgress:
         self._bars = Progress(*columns, console=console, transient=True)
         self._all = self._bars.add_task("all generations", total=chains * (generations + 1), rate="")
         self._stage = self._bars.add_task("", total=None, rate="", visible=False)
-        self._name, self._began, self._where = None, 0.0, ""
+        self._name, self._where, self._began, self._at_first = None, "", 0.0, 0
         self.watcher = Watcher(begin=self._begin, end=self._end)
 
     def __enter__(self):
@@ -37,11 +37,13 @@ class LanguageModelProgress:
 
     def stage(self, name: str, done: int, total: int) -> None:
         """Tells that `done` of `total` tokens of a stage are through."""
-        if name != self._name or total != self._bars.tasks[self._stage].total:
-            self._name, self._began = name, time.perf_counter()
+        bar = self._bars.tasks[self._stage]
+        if name != self._name or total != bar.total or done <= bar.completed:
+            # The first report tells the rate nothing: compilation came before it, and nobody said when the stage began.
+            self._name, self._began, self._at_first = name, time.perf_counter(), done
             self._bars.reset(self._stage, total=total, description=f"{self._where}: {name}", visible=True, rate="")
-        rate = done / max(time.perf_counter() - self._began, 1e-9)
-        self._bars.update(self._stage, completed=done, rate=f"{rate:,.0f} tokens/s" if done < total else "")
+        rate = (done - self._at_first) / max(time.perf_counter() - self._began, 1e-9)
+        self._bars.update(self._stage, completed=done, rate=f"{rate:,.0f} tokens/s" if done > self._at_first else "")
 
     def _begin(self, chain, generation):
         self._where = f"seed {chain} generation {generation}" if self._chains > 1 else f"generation {generation}"
