@@ -33,7 +33,7 @@ class Settings:
     valid_blocks: int = 1024
     batch_size: int = 32
     learning_rate: float = 3e-4
-    """The paper's 2e-5 is for 125 M parameters; this small model was pretrained at 2e-3 and hardly moves at 2e-5."""
+    """2e-5 is meant for 125 M parameters; this small model was pretrained at a peak of 2e-3."""
 
 
 def main(settings: Settings) -> None:
