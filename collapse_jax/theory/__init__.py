@@ -2,10 +2,58 @@
 
 Nothing here imports another part of this library (not even JAX), so it can judge all the rest.
 
+ancestry              expected diversity in every workflow, from shared ancestry of training points
+categorical           Wright-Fisher chain: heterozygosity, counts, loss, support, missing mass, entropy, distances
+absorption            when one category is left: fixation by a generation, exact and diffusion times
+lineages              living ancestors; loss and support for any sample size; branching bounds
+zipf                  Zipf populations: tail and missing mass, distinct count, exact and asymptotic
+gaussian              refitted Gaussian: mean, variance, log variance and its law, log determinant, limits
+accumulation          typical path of the 1-D Gaussian under 'accumulate'
+lyapunov              the d log scales of a refitted Gaussian: exponents and exact law
+wasserstein           expected squared Wasserstein-2 distance: 1-D exact, d dimensions in parts and bounds
+gaussian_divergence   expected Kullback-Leibler divergences and cross entropy of a refitted Gaussian
+known_variance        chain of means with known variance
+distribution_mixture  the paper's alpha-beta-gamma chain of laws, for Gaussian fits
+interventions         sampling bias, curation, correction, detection, temperature
+monte_carlo           runs that a mean needs, second moments, a tail bound
+log_chi               moments of chi and log chi variables, law of their sums
+
 Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at generation g has seen
 g + 1 samplings. Papers that start to count at the first fit (t = 1) mean generation t - 1.
 """
 
-from . import ancestry, categorical, gaussian
+from . import (
+    absorption,
+    accumulation,
+    ancestry,
+    categorical,
+    distribution_mixture,
+    gaussian,
+    gaussian_divergence,
+    interventions,
+    known_variance,
+    lineages,
+    log_chi,
+    lyapunov,
+    monte_carlo,
+    wasserstein,
+    zipf,
+)
 
-__all__ = ["ancestry", "categorical", "gaussian"]
+__all__ = [
+    "absorption",
+    "accumulation",
+    "ancestry",
+    "categorical",
+    "distribution_mixture",
+    "gaussian",
+    "gaussian_divergence",
+    "interventions",
+    "known_variance",
+    "lineages",
+    "log_chi",
+    "lyapunov",
+    "monte_carlo",
+    "wasserstein",
+    "zipf",
+]

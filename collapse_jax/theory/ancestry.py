@@ -160,6 +160,32 @@ def retention(generation, sample_size, *, workflow="replace", alpha=1.0, beta=0.
     return (1 - 1 / fitted) * (1 - distinct)
 
 
+def reused_real_retention(generation, sample_size, gamma, *, random_counts=True):
+    """Expected diversity of the generation-g model over the population's if the real data kept are always from the first M draws.
+
+    Each of the M points of the next set is, with probability gamma, one of generation 0's M real points, chosen anew in each
+    generation and no point twice; otherwise a fresh model draw. random_counts=False: round(gamma M) of them, as in
+    `fixed_mix_counts`. Unlike fresh real data (workflow 'mix') nothing beyond generation 0's diversity can come back.
+    generation: int or int array >= 0. sample_size: M >= 1 (1 gives 0). gamma in [0, 1]. Returns a float64 array of generation's shape.
+    Source: derived: let C be the chance that two distinct points share a real ancestor. Two kept points do not, two model draws do
+    with W of `pair_coalescence`, and a kept point is a uniform choice among M, so it is a model draw's ancestor with 1/M.
+    Raises ValueError for bad arguments.
+    """
+    generation = as_generation(generation)
+    size = int(as_sample_size(sample_size))
+    check_mixture("mix", 1 - gamma, 0.0, gamma)
+    if random_counts:
+        both_model, one_model = (1 - gamma) ** 2, 2 * gamma * (1 - gamma)
+    else:
+        model, _, real = fixed_mix_counts(size, 1 - gamma, 0.0, gamma)
+        pairs = max(size * (size - 1), 1)
+        both_model, one_model = model * (model - 1) / pairs, 2 * model * real / pairs
+    distinct = np.zeros(int(np.max(generation, initial=0)) + 1)
+    for step in range(distinct.size - 1):
+        distinct[step + 1] = both_model * _with_replacement(distinct[step], size) + one_model / size
+    return (1 - 1 / size) * (1 - distinct[generation])
+
+
 def mixture_of_distributions_heterozygosity(generation, sample_size, *, alpha, beta, gamma, population_heterozygosity=1.0, of_model=False):
     """Expected heterozygosity in the paper's chain of laws P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0.
 

@@ -5,9 +5,9 @@ g + 1 samplings. All functions are for the workflow 'replace' unless they take a
 """
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
-from .ancestry import as_generation, as_sample_size, sum_over_samplings
+from .ancestry import as_generation, as_sample_size, retention, sum_over_samplings
 
 LARGEST_MATRIX_SAMPLE_SIZE = 2000
 
@@ -46,8 +46,8 @@ def count_distribution(generation, sample_size, probability):
     categories together, a count j leads to Binomial(M, j/M). Raises ValueError for bad arguments.
     """
     generation = as_generation(generation)
-    size = _matrix_size(sample_size)
-    law = stats.binom.pmf(np.arange(size + 1), size, float(_unit_interval(probability)))
+    size = matrix_size(sample_size)
+    law = stats.binom.pmf(np.arange(size + 1), size, float(as_unit_interval(probability)))
     result = np.empty((*generation.shape, size + 1))
     last = int(np.max(generation, initial=0))
     transition = transition_matrix(size) if last else None
@@ -64,9 +64,36 @@ def transition_matrix(sample_size):
     sample_size: M, 1 <= M <= 2000 (1: the identity). Source: Shumailov et al. 2024, the discrete chain.
     Raises ValueError if M is out of range.
     """
-    size = _matrix_size(sample_size)
+    size = matrix_size(sample_size)
     counts = np.arange(size + 1)
     return stats.binom.pmf(counts[None, :], size, counts[:, None] / size)
+
+
+def expectation_over_counts(function, generation, sample_size, probability):
+    """E[function(count)] of one category's count among the M draws that generation g is fitted to, exact.
+
+    function: maps the counts 0 .. M, an int array [M + 1], to numbers [M + 1]. generation: int or int array >= 0. sample_size: M,
+    1 <= M <= 2000. probability: float or array, the population probability q. Returns float64 generation.shape +
+    probability.shape. Source: derived: u_0 = function, u_{g+1} = T u_g with T the transition matrix; the answer averages u_g
+    over Binomial(M, q). Raises ValueError for bad arguments.
+    """
+    generation = as_generation(generation)
+    probability = as_unit_interval(probability)
+    size = matrix_size(sample_size)
+    counts = np.arange(size + 1)
+    values = np.asarray(function(counts), dtype=np.float64)
+    # equal probabilities share one binomial row, so many rare categories stay cheap
+    distinct, inverse = np.unique(probability, return_inverse=True)
+    starts = stats.binom.pmf(counts, size, distinct[:, None])
+    result = np.empty((*generation.shape, *probability.shape))
+    last = int(np.max(generation, initial=0))
+    transition = transition_matrix(size) if last else None
+    for step in range(last + 1):
+        if np.any(generation == step):
+            result[generation == step] = (starts @ values)[inverse].reshape(probability.shape)
+        if step < last:
+            values = transition @ values
+    return result
 
 
 def loss_probability(generation, sample_size, probability):
@@ -76,29 +103,16 @@ def loss_probability(generation, sample_size, probability):
     or array, the population probability q. Returns float64 of shape generation.shape + probability.shape.
     Generation 0 is the one-step loss (1 - q)^M. For g -> infinity it tends to 1 - q (`eventual_loss_probability`), which
     Shumailov et al. 2024 call the probability of losing information.
-    Source: derived: u_0 = [count is 0], u_{g+1} = T u_g with T the transition matrix; the answer averages u_g over
-    Binomial(M, q). Raises ValueError for bad arguments.
+    Source: derived: `expectation_over_counts` of [count is 0]. Raises ValueError for bad arguments.
     """
     generation = as_generation(generation)
-    probability = _unit_interval(probability)
+    probability = as_unit_interval(probability)
     with np.errstate(divide="ignore"):
         first = np.exp(int(as_sample_size(sample_size)) * np.log1p(-probability))
-    result = np.empty((*generation.shape, *probability.shape))
+    if np.max(generation, initial=0) == 0:
+        return np.broadcast_to(first, (*generation.shape, *probability.shape)).copy()
+    result = expectation_over_counts(lambda count: count == 0, generation, sample_size, probability)
     result[generation == 0] = first
-    last = int(np.max(generation, initial=0))
-    if last == 0:
-        return result
-    size = _matrix_size(sample_size)
-    transition = transition_matrix(size)
-    # equal probabilities share one binomial row, so many rare categories stay cheap
-    distinct, inverse = np.unique(probability, return_inverse=True)
-    starts = stats.binom.pmf(np.arange(size + 1)[None, :], size, distinct[:, None])
-    lost = np.zeros(size + 1)
-    lost[0] = 1.0
-    for step in range(1, last + 1):
-        lost = transition @ lost
-        if np.any(generation == step):
-            result[generation == step] = (starts @ lost)[inverse].reshape(probability.shape)
     return result
 
 
@@ -108,7 +122,7 @@ def eventual_loss_probability(probability):
     Source: Shumailov et al. 2024; derived: the model's probability is a martingale that ends at 0 or 1, so it ends at 1
     with probability q. Holds for every sample_size. Raises ValueError outside [0, 1].
     """
-    return 1 - _unit_interval(probability)
+    return 1 - as_unit_interval(probability)
 
 
 def fixation_probability(probabilities):
@@ -130,6 +144,17 @@ def expected_support(generation, sample_size, probabilities):
     return np.sum(1 - loss_probability(generation, sample_size, probabilities), axis=-1)
 
 
+def expected_missing_mass(generation, sample_size, probabilities):
+    """Expected population probability of all categories that the generation-g model has lost: a number in [0, 1).
+
+    Arguments as in `expected_support` (M = 1 gives 1 - sum p^2). Tends to 1 - sum p^2 for g -> infinity.
+    Returns a float64 array of generation's shape. Source: derived: sum over categories of p_k times `loss_probability`.
+    Raises ValueError for bad arguments.
+    """
+    probabilities = as_probabilities(probabilities)
+    return loss_probability(generation, sample_size, probabilities) @ probabilities
+
+
 def expected_distinct_in_sample(sample_size, probabilities):
     """Expected number of distinct categories among M draws: a float, the generation-0 support, for any M.
 
@@ -141,21 +166,72 @@ def expected_distinct_in_sample(sample_size, probabilities):
         return float(np.sum(-np.expm1(int(as_sample_size(sample_size)) * np.log1p(-probabilities))))
 
 
-def expected_samplings_until_absorption(sample_size, probability):
-    """Expected number of samplings until all M draws are one category, for two categories of mass p and 1 - p.
+def probability_variance(generation, sample_size, probability, **workflow):
+    """Variance of one category's probability in the generation-g model; its mean is the population's q in every workflow.
 
-    The first absorbed generation is this number minus one. sample_size: M, 1 <= M <= 2000 (1 gives one sampling).
-    probability: float or array in [0, 1]; 0 and 1 are absorbed from the start and give 0. Returns probability's shape.
-    Source: Shumailov et al. 2024, absorbing chain; derived: with Q the transitions among counts 1..M-1, the steps left are
-    t = (I - Q)^-1 1, and the first sampling adds one: 1 + sum_j Binomial(M, p)_j t_j. Diffusion value -2M(p ln p + ...).
-    Raises ValueError for bad arguments.
+    generation: int or int array >= 0. sample_size: M >= 1, or a 1-D schedule for 'replace'. probability: float or array, q.
+    workflow: the keywords `workflow`, `alpha`, `beta`, `gamma`, `random_counts` of `ancestry.retention`; exact in each.
+    Returns float64 generation.shape + probability.shape. Source: derived: lump all other categories together; then
+    E[p (1 - p)] = q (1 - q) retention and E p = q. Raises ValueError for bad arguments.
     """
-    size = _matrix_size(sample_size)
-    probability = _unit_interval(probability)
-    transient = transition_matrix(size)[1:-1, 1:-1]
-    left = np.linalg.solve(np.eye(size - 1) - transient, np.ones(size - 1))
-    starts = stats.binom.pmf(np.arange(1, size), size, probability[..., None])
-    return np.where((probability == 0) | (probability == 1), 0.0, 1 + starts @ left)
+    probability = as_unit_interval(probability)
+    lost = 1 - retention(generation, sample_size, **workflow)
+    return np.multiply.outer(lost, probability * (1 - probability))
+
+
+def expected_squared_distance(generation, sample_size, probabilities, **workflow):
+    """E[sum_k (p_k of the generation-g model - p_k of the population)^2], the squared L2 distance: float64 of generation's shape.
+
+    Arguments as in `probability_variance`; probabilities: [K]. Source: derived: the sum of the variances, that is the population's
+    heterozygosity times 1 - retention. Raises ValueError for bad arguments.
+    """
+    initial = 1 - np.sum(as_probabilities(probabilities) ** 2)
+    return initial * (1 - retention(generation, sample_size, **workflow))
+
+
+def expected_entropy(generation, sample_size, probabilities):
+    """E[-sum_k p_k log p_k] of the generation-g model under 'replace', in nats: float64 of generation's shape.
+
+    generation: int or int array >= 0. sample_size: M, 1 <= M <= 2000 (1 gives 0). probabilities: [K].
+    Source: derived: `expectation_over_counts` of -(c/M) log(c/M), summed over categories; for large M and g = 0 about the
+    population's entropy - (K - 1)/(2 M). Raises ValueError for bad arguments.
+    """
+    probabilities = as_probabilities(probabilities)
+    size = int(as_sample_size(sample_size))
+    return np.sum(expectation_over_counts(lambda count: special.entr(count / size), generation, size, probabilities), axis=-1)
+
+
+def expected_reverse_kl(generation, sample_size, probabilities):
+    """E[KL(generation-g model || population)] under 'replace', in nats: float64 of generation's shape.
+
+    Arguments as in `expected_entropy`. KL(population || model) has no finite mean: each category is lost with some probability.
+    Source: derived: E p_k is the population's p_k, so the mean of the cross entropy sum_k p_k(model) log p_k(population) never
+    moves, and the divergence is the expected fall of the entropy. Raises ValueError for bad arguments.
+    """
+    initial = np.sum(special.entr(as_probabilities(probabilities)))
+    return initial - expected_entropy(generation, sample_size, probabilities)
+
+
+def expected_total_variation(generation, sample_size, probabilities):
+    """E[sum_k |p_k of the generation-g model - p_k of the population|]/2 under 'replace': float64 of generation's shape.
+
+    Arguments as in `expected_entropy`; tends to 1 - sum p^2 for g -> infinity. Source: derived: each category's exact
+    `count_distribution`. Raises ValueError for bad arguments.
+    """
+    generation = as_generation(generation)
+    size = matrix_size(sample_size)
+    counts = np.arange(size + 1)
+    distinct, repeats = np.unique(as_probabilities(probabilities), return_counts=True)
+    laws = stats.binom.pmf(counts, size, distinct[:, None])
+    weights = np.abs(counts / size - distinct[:, None]) * repeats[:, None] / 2
+    result = np.empty(generation.shape)
+    last = int(np.max(generation, initial=0))
+    transition = transition_matrix(size) if last else None
+    for step in range(last + 1):
+        result[generation == step] = np.sum(laws * weights)
+        if step < last:
+            laws = laws @ transition
+    return result
 
 
 def as_probabilities(probabilities):
@@ -166,14 +242,16 @@ def as_probabilities(probabilities):
     return array
 
 
-def _unit_interval(probability):
+def as_unit_interval(probability):
+    """`probability` as a float64 array of the same shape. Raises ValueError unless every entry lies in [0, 1]."""
     array = np.asarray(probability, dtype=np.float64)
     if not np.all((array >= 0) & (array <= 1)):
         raise ValueError(f"probability must lie in [0, 1], got {probability!r}")
     return array
 
 
-def _matrix_size(sample_size):
+def matrix_size(sample_size):
+    """`sample_size` as an int. Raises ValueError unless it is one whole number that a dense transition matrix is for."""
     size = int(as_sample_size(sample_size))
     if size > LARGEST_MATRIX_SAMPLE_SIZE:
         raise ValueError(f"the dense transition matrix is for sample_size <= {LARGEST_MATRIX_SAMPLE_SIZE}, got {size}")

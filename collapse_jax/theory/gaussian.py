@@ -1,4 +1,4 @@
-"""Closed forms for a Gaussian refitted to its own draws, for the mean, the variance and the Wasserstein-2 distance.
+"""Closed forms for a Gaussian refitted to its own draws: moments of its mean and variance, and the law of the log variance.
 
 The population is N(mean, variance); each coordinate of a d-dimensional Gaussian has the same expected variance and squared
 mean error (for `variance` put that coordinate's variance). ddof=0 is maximum likelihood, ddof=1 the unbiased variance; it has
@@ -13,41 +13,7 @@ import numpy as np
 from scipy import special
 
 from .ancestry import as_generation, as_sample_size, check_mixture, fixed_mix_counts, mix_pair_shares, sum_over_samplings
-
-# probability that may lie outside the window of the Fourier series
-WINDOW_TAIL = 1e-13
-
-
-def log_c4(sample_size):
-    """Natural log of `c4`, exact to a few 1e-14 for every size. M >= 2 (int or array; 1 gives nan), same shape out.
-
-    Source: derived: log[Gamma(x + 1/2)/Gamma(x)] - log(x)/2 at x = (M - 1)/2, above x = 50 by its asymptotic series.
-    """
-    half = (np.asarray(sample_size, dtype=np.float64) - 1) / 2
-    half = np.where(half > 0, half, np.nan)
-    series = -1 / (8 * half) + 1 / (192 * half**3) - 1 / (640 * half**5) + 17 / (14336 * half**7)
-    return np.where(half > 50, series, special.gammaln(half + 0.5) - special.gammaln(half) - np.log(half) / 2)
-
-
-def c4(sample_size):
-    """E[unbiased-variance standard deviation of M normal draws] / true deviation, in (0, 1); 1 gives nan.
-
-    Source: standard: sqrt(2/(M-1)) Gamma(M/2)/Gamma((M-1)/2), the mean of a chi variable over sqrt(M - 1).
-    """
-    return np.exp(log_c4(sample_size))
-
-
-def log_chi_mean(degrees):
-    """E[log chi_k], natural log, k > 0 degrees of freedom (array in, same shape out).
-
-    Source: standard: chi^2_k / 2 is Gamma(k/2), whose log has mean digamma(k/2); half of digamma(k/2) + log 2.
-    """
-    return (special.digamma(np.asarray(degrees, dtype=np.float64) / 2) + np.log(2)) / 2
-
-
-def log_chi_variance(degrees):
-    """Var[log chi_k], k > 0 degrees of freedom (array in, same shape out). Source: standard: trigamma(k/2)/4."""
-    return special.polygamma(1, np.asarray(degrees, dtype=np.float64) / 2) / 4
+from .log_chi import LogChiSquareSum, log_c4
 
 
 def expected_variance(
@@ -86,20 +52,8 @@ def expected_standard_deviation(generation, sample_size, *, ddof, variance=1.0):
     Source: Suresh et al. 2024 (one factor c4 per sampling); derived: sigma_{i+1} = sigma_i chi_{M-1}/sqrt(M - ddof) with
     independent chi variables. Raises ValueError for bad arguments.
     """
-    generation, sizes = _replace_arguments(generation, sample_size, ddof)
+    generation, sizes = replace_arguments(generation, sample_size, ddof)
     return np.sqrt(variance) * np.exp(sum_over_samplings(generation, sizes, lambda size: _log_mean_deviation(size, ddof)))
-
-
-def expected_squared_wasserstein2(generation, sample_size, *, ddof, variance=1.0):
-    """E[W2^2] between the 1-D generation-g model and the population under 'replace', in the units of `variance`.
-
-    Grows without bound for ddof=1 (Theorem 3.1) but never above 2 * variance for ddof=0. Returns generation's shape.
-    Source: Shumailov et al. 2024, Theorem 3.1; derived: W2^2 = (mu_g - mu)^2 + (sigma_g - sigma)^2, and the last square
-    opens into expected variance, standard deviation and `variance`. Raises ValueError for bad arguments.
-    """
-    spread = expected_variance(generation, sample_size, ddof=ddof)
-    offset = expected_squared_mean_error(generation, sample_size, ddof=ddof)
-    return variance * (offset + spread + 1 - 2 * expected_standard_deviation(generation, sample_size, ddof=ddof))
 
 
 def expected_log_variance(generation, sample_size, *, ddof, dim=1, variance=1.0):
@@ -110,8 +64,8 @@ def expected_log_variance(generation, sample_size, *, ddof, dim=1, variance=1.0)
     independent chi^2_{M-1}, ..., chi^2_{M-dim}, so each sampling adds sum_j [digamma((M-j)/2) + log(2/(M-ddof))] / dim.
     Raises ValueError for bad arguments.
     """
-    generation, sizes = _replace_arguments(generation, sample_size, ddof)
-    below = np.arange(1, _as_dimension(dim) + 1)
+    generation, sizes = replace_arguments(generation, sample_size, ddof)
+    below = np.arange(1, as_dimension(dim) + 1)
 
     def drift(size):
         half = (size[..., None] - below) / 2
@@ -127,8 +81,8 @@ def log_variance_std(generation, sample_size, *, dim=1):
     nan where the model is singular (M_i - 1 < dim). Source: derived: independent terms, so the variances add:
     sum_i sum_j trigamma((M_i - j)/2) / dim^2. Raises ValueError for bad arguments.
     """
-    generation, sizes = _replace_arguments(generation, sample_size, 0)
-    below = np.arange(1, _as_dimension(dim) + 1)
+    generation, sizes = replace_arguments(generation, sample_size, 0)
+    below = np.arange(1, as_dimension(dim) + 1)
 
     def spread(size):
         half = (size[..., None] - below) / 2
@@ -150,7 +104,7 @@ def log_variance_cdf(value, generation, sample_size, *, ddof, variance=1.0):
     result = np.empty((*generation.shape, *value.shape))
     for index, last in np.ndenumerate(generation):
         center = expected_log_variance(last, sizes, ddof=ddof, variance=variance)
-        result[index] = _LogChiSquareSum(_degrees(last, sizes)).cdf(value - center)
+        result[index] = LogChiSquareSum(degrees_of_freedom(last, sizes)).cdf(value - center)
     return result
 
 
@@ -169,7 +123,7 @@ def log_variance_quantile(probability, generation, sample_size, *, ddof, varianc
     result = np.empty((*generation.shape, *probability.shape))
     for index, last in np.ndenumerate(generation):
         center = expected_log_variance(last, sizes, ddof=ddof, variance=variance)
-        result[index] = center + _LogChiSquareSum(_degrees(last, sizes)).quantile(probability)
+        result[index] = center + LogChiSquareSum(degrees_of_freedom(last, sizes)).quantile(probability)
     return result
 
 
@@ -180,11 +134,26 @@ def accumulate_variance_limit(sample_size, *, ddof, variance=1.0):
     ddof=0; derived for ddof=1: i(iM-1)-1 = M(i-r)(i-s) with r, s = (1/M +- sqrt(1/M^2+4/M))/2, and the product over i >= 2
     is Gamma(2 - 1/M)/(Gamma(2 - r) Gamma(2 - s)). Raises ValueError for bad arguments.
     """
-    size = float(_checked_sizes(as_sample_size(sample_size), ddof))
+    size = float(checked_sizes(as_sample_size(sample_size), ddof))
     if ddof == 0:
         return variance * float(np.sinc(1 / np.sqrt(size)))
     root = np.sqrt(1 / size**2 + 4 / size)
     return variance * float(special.gamma(2 - 1 / size) * np.prod(special.rgamma([2 - (1 / size + s * root) / 2 for s in (1, -1)])))
+
+
+def accumulate_subsample_variance_limit(sample_size, *, ddof, variance=1.0):
+    """Expected variance under 'accumulate_subsample' for generation -> infinity, a float in the units of `variance`.
+
+    sample_size: M >= 1 for ddof=0 (1 gives 0; large M: about 1 - (pi^2/2 - 2)/M), M >= 2 for ddof=1, which gives inf: there the
+    expected variance grows like generation^(1/M). Source: derived: in `_subsample_moments` each round u = 2, 3, .. multiplies
+    the fit's expected variance by 1 - (3M-1)/(M u (uM-1)) for ddof=0 and by 1 + (u-3)/(u (uM-1)) for ddof=1; with r, s the roots
+    of M^2 u^2 - M u - (3M-1), the first product is Gamma(2 - 1/M)/(Gamma(2 - r) Gamma(2 - s)). Raises ValueError for bad arguments.
+    """
+    size = float(checked_sizes(as_sample_size(sample_size), ddof))
+    if ddof == 1:
+        return np.inf
+    roots = (1 + np.sqrt(12 * size - 3) * np.array([1, -1])) / (2 * size)
+    return variance * (1 - 1 / size) * float(special.gamma(2 - 1 / size) * np.prod(special.rgamma(2 - roots)))
 
 
 def fresh_real_limit(sample_size, gamma, *, ddof, variance=1.0):
@@ -197,7 +166,7 @@ def fresh_real_limit(sample_size, gamma, *, ddof, variance=1.0):
     about 2m/(1+2m) for m = gamma M. ddof=1: error 1/(M G - (1-gamma)), variance 1 + (1-gamma) error.
     Raises ValueError for bad arguments.
     """
-    size = float(_checked_sizes(as_sample_size(sample_size), ddof))
+    size = float(checked_sizes(as_sample_size(sample_size), ddof))
     check_mixture("mix", 1 - gamma, 0.0, gamma)
     gain = gamma * (2 - gamma)
     if ddof == 0:
@@ -208,18 +177,30 @@ def fresh_real_limit(sample_size, gamma, *, ddof, variance=1.0):
     return variance * (1.0 if gamma == 0 else 1 + (1 - gamma) * error), variance * error
 
 
+def second_moment_boundary(sample_size):
+    """Share of fresh real data below which the second moments of the 'mix' chain with beta = 0 and ddof=1 grow for ever.
+
+    sample_size: int or int array M >= 2. Returns float64 of the same shape, about 1/(2M); a larger share gives finite moments
+    (`fresh_real_limit`), this share itself none. With ddof=0 there is no such border. Source: derived: the root in (0, 1) of
+    M gamma (2 - gamma) = 1 - gamma, where the denominator of `fresh_real_limit` vanishes. Raises ValueError for bad arguments.
+    """
+    size = checked_sizes(as_sample_size(sample_size, 0), 1).astype(np.float64)
+    # the smaller root of M x^2 - (2M + 1) x + 1, written without cancellation
+    return 2 / (2 * size + 1 + np.sqrt(4 * size**2 + 1))
+
+
 def _moments(generation, sample_size, ddof, workflow, shares):
     """(expected variance, expected squared mean error) at `generation` for a population of variance 1."""
     check_mixture(workflow, *shares[:3])
     if workflow == "replace":
-        generation, sizes = _replace_arguments(generation, sample_size, ddof)
+        generation, sizes = replace_arguments(generation, sample_size, ddof)
         if ddof == 1:
             return np.ones(generation.shape), sum_over_samplings(generation, sizes, lambda size: 1 / size)
         with np.errstate(divide="ignore"):
             logarithm = sum_over_samplings(generation, sizes, lambda size: np.log1p(-1 / size))
         return np.exp(logarithm), -np.expm1(logarithm)
     generation = as_generation(generation)
-    size = float(_checked_sizes(as_sample_size(sample_size), ddof))
+    size = float(checked_sizes(as_sample_size(sample_size), ddof))
     rounds = int(np.max(generation, initial=0)) + 1
     if workflow == "accumulate":
         spread, offset = _accumulate_moments(rounds, size, ddof)
@@ -288,7 +269,8 @@ def _log_mean_deviation(size, ddof):
     return np.where(one, -np.inf, log_c4(np.where(one, 2, size)) + ratio)
 
 
-def _checked_sizes(sizes, ddof):
+def checked_sizes(sizes, ddof):
+    """`sizes`, back again. Raises ValueError unless ddof is 0 or 1 and every size has a variance of that kind."""
     if ddof not in (0, 1):
         raise ValueError(f"ddof must be 0 or 1, got {ddof!r}")
     if ddof == 1 and np.any(sizes == 1):
@@ -296,75 +278,26 @@ def _checked_sizes(sizes, ddof):
     return sizes
 
 
-def _replace_arguments(generation, sample_size, ddof):
+def replace_arguments(generation, sample_size, ddof):
+    """(generation, sizes) as int64 arrays for the workflow 'replace'. Raises ValueError for bad arguments."""
     generation = as_generation(generation)
-    return generation, _checked_sizes(as_sample_size(sample_size, generation), ddof)
+    return generation, checked_sizes(as_sample_size(sample_size, generation), ddof)
 
 
 def _distribution_arguments(generation, sample_size, ddof):
-    generation, sizes = _replace_arguments(generation, sample_size, ddof)
+    generation, sizes = replace_arguments(generation, sample_size, ddof)
     if np.any(sizes < 2):
         raise ValueError("the log variance has no law for sample_size 1")
     return generation, sizes
 
 
-def _as_dimension(dim):
+def as_dimension(dim):
+    """`dim` as an int. Raises ValueError unless it is a whole number >= 1."""
     if int(dim) != dim or dim < 1:
         raise ValueError(f"dim must be a whole number >= 1, got {dim!r}")
     return int(dim)
 
 
-def _degrees(last, sizes):
+def degrees_of_freedom(last, sizes):
+    """M_i - 1 for the samplings i = 0 .. last: an int64 array [last + 1]."""
     return np.full(last + 1, int(sizes) - 1) if sizes.ndim == 0 else sizes[: last + 1] - 1
-
-
-def _log_gamma_excess(shape, shift):
-    """log Gamma(z + s) - log Gamma(z) - s digamma(z) for complex s, free of cancellation for large z (Stirling, z >= 30)."""
-    if shape < 30:
-        return special.loggamma(shape + shift) - special.loggamma(shape) - shift * special.digamma(shape)
-    ratio = shift / shape
-    # numpy's complex log1p loses the real part when it is far below one
-    logarithm = 0.5 * np.log1p(2 * ratio.real + np.abs(ratio) ** 2) + 1j * np.arctan2(ratio.imag, 1 + ratio.real)
-
-    def bernoulli(z):
-        return 1 / (12 * z) - 1 / (360 * z**3) + 1 / (1260 * z**5) - 1 / (1680 * z**7)
-
-    correction = 1 / (2 * shape) + 1 / (12 * shape**2) - 1 / (120 * shape**4) + 1 / (252 * shape**6) - 1 / (240 * shape**8)
-    return (shape - 0.5 + shift) * logarithm - shift * (1 - correction) + bernoulli(shape + shift) - bernoulli(shape)
-
-
-class _LogChiSquareSum:
-    """Law of the centred sum of independent log chi^2 variables, degrees of freedom [n], by a Fourier series."""
-
-    def __init__(self, degrees):
-        self.shapes, self.repeats = np.unique(degrees / 2, return_counts=True)
-        deviation = np.sqrt(np.sum(self.repeats * special.polygamma(1, self.shapes)))
-        # Chernoff: P(Y > x) <= exp(K(s) - s x), solved for x at the wanted tail; every s gives a valid edge
-        tilt = np.geomspace(0.3, 300, 600) / deviation
-        self.high = np.min((self._log_characteristic(tilt).real - np.log(WINDOW_TAIL)) / tilt)
-        smallest = self.shapes[0]
-        tilt = tilt[tilt < smallest * (0.5 if smallest >= 30 else 0.999)]
-        self.low = -np.min((self._log_characteristic(-tilt).real - np.log(WINDOW_TAIL)) / tilt)
-        terms = 64
-        while self._log_characteristic(2j * np.pi * np.array([terms]) / (self.high - self.low))[0].real > -40:
-            terms *= 2
-        self.frequency = 2 * np.pi * np.arange(1, terms + 1) / (self.high - self.low)
-        self.weight = np.exp(self._log_characteristic(1j * self.frequency)) / (1j * self.frequency)
-
-    def _log_characteristic(self, shift):
-        shift = np.asarray(shift, dtype=np.complex128)
-        return sum(repeat * _log_gamma_excess(shape, shift) for shape, repeat in zip(self.shapes, self.repeats, strict=True))
-
-    def cdf(self, value):
-        value = np.clip(value, self.low, self.high)
-        width = self.high - self.low
-        waves = np.exp(-1j * self.frequency * self.low) - np.exp(-1j * value[..., None] * self.frequency)
-        return np.clip((value - self.low) / width + 2 / width * (waves @ self.weight).real, 0.0, 1.0)
-
-    def quantile(self, probability):
-        low, high = np.full(probability.shape, self.low), np.full(probability.shape, self.high)
-        for _ in range(60):
-            middle = (low + high) / 2
-            below = self.cdf(middle) < probability
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return (low + high) / 2

@@ -139,6 +139,35 @@ def test_published_closed_forms_and_numbers():
         assert value == pytest.approx(limit, abs=6e-4)
 
 
+@pytest.mark.parametrize("random_counts", [True, False])
+def test_simulated_reuse_of_the_first_real_set(random_counts):
+    """M = 10, gamma = .3, 7 generations, 2 * 10^4 chains; |z| < 4."""
+    rng, size, chains = np.random.default_rng(5), 10, 20_000
+    data, samples = np.tile(np.arange(size), (chains, 1)), []
+    for _ in range(7):
+        samples.append(diversity(data))
+        drawn = np.take_along_axis(data, rng.integers(size, size=data.shape), axis=1)
+        real = rng.permuted(np.tile(np.arange(size), (chains, 1)), axis=1)
+        kept = rng.random(data.shape) < 0.3 if random_counts else np.broadcast_to(np.arange(size) < 3, data.shape)
+        data = np.where(kept, real, drawn)
+    expected = ancestry.reused_real_retention(np.arange(7), size, 0.3, random_counts=random_counts)
+    assert samples[0] == pytest.approx(expected[0])
+    assert np.max(np.abs(z_scores(np.array(samples[1:]), expected[1:]))) < 4
+
+
+def test_reuse_of_the_first_real_set_between_its_ends():
+    generation = np.arange(30)
+    np.testing.assert_allclose(ancestry.reused_real_retention(generation, 8, 0.0), ancestry.retention(generation, 8), rtol=1e-12)
+    np.testing.assert_allclose(ancestry.reused_real_retention(generation, 8, 1.0), 7 / 8, rtol=1e-12)
+    fresh = ancestry.retention(generation, 8, workflow="mix", alpha=0.8, gamma=0.2)
+    reused = ancestry.reused_real_retention(generation, 8, 0.2)
+    assert np.all(reused[1:] < fresh[1:]) and np.all(reused[1:] > ancestry.retention(generation, 8)[1:])
+    assert np.all(ancestry.reused_real_retention([0, 5], 1, 0.5) == 0)
+    for bad in ({"gamma": 1.2}, {"gamma": 0.1, "sample_size": 0}, {"gamma": 0.1, "generation": -1}):
+        with pytest.raises(ValueError):
+            ancestry.reused_real_retention(**{"generation": 1, "sample_size": 5} | bad)
+
+
 def test_growing_replace_sets_keep_what_accumulation_keeps():
     generation = np.arange(50)
     growing = ancestry.retention(generation, 10 * (generation + 1) ** 2)

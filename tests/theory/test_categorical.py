@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from collapse_jax.theory import categorical
+from collapse_jax.theory import ancestry, categorical
 
 START = np.array([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
 
@@ -51,6 +51,20 @@ def test_exact_enumeration_of_tiny_chains(generation):
     assert categorical.expected_heterozygosity(generation, size, start) == pytest.approx(heterozygosity, rel=1e-12)
     np.testing.assert_allclose(categorical.count_distribution(generation, size, 0.5), count, rtol=1e-12)
     np.testing.assert_allclose(categorical.loss_probability(generation, size, start), lost, rtol=1e-12)
+    shares = np.array(list(laws)) / size
+    weights = np.array(list(laws.values()))
+    logarithm = np.log(np.where(shares > 0, shares, 1))
+    cases = (
+        (categorical.expected_missing_mass(generation, size, start), (shares == 0) @ start),
+        (categorical.expected_entropy(generation, size, start), -np.sum(shares * logarithm, 1)),
+        (categorical.expected_reverse_kl(generation, size, start), np.sum(shares * (logarithm - np.log(start)), 1)),
+        (categorical.expected_total_variation(generation, size, start), np.sum(np.abs(shares - start), 1) / 2),
+        (categorical.expected_squared_distance(generation, size, start), np.sum((shares - start) ** 2, 1)),
+        (categorical.probability_variance(generation, size, start)[1], (shares[:, 1] - 0.3) ** 2),
+        (categorical.expectation_over_counts(lambda count: count**3, generation, size, 0.2), (size * shares[:, 2]) ** 3),
+    )
+    for value, outcomes in cases:
+        assert value == pytest.approx(weights @ outcomes, rel=1e-12)
 
 
 @pytest.mark.parametrize("workflow", ["replace", "accumulate"])
@@ -116,25 +130,37 @@ def test_fixation_published_frequencies():
     assert np.max(np.abs(ended - fixed) / np.sqrt(fixed * (1 - fixed) / 4000)) < 4
 
 
-def test_absorption_time_published_and_simulated():
-    assert categorical.expected_samplings_until_absorption(100, 0.5) == pytest.approx(136.60, abs=0.006)
-    assert categorical.expected_samplings_until_absorption(20, 0.5) == pytest.approx(26.2, abs=0.06)
-    rng = np.random.default_rng(15)
-    share, time = np.full(20_000, 0.27), np.zeros(20_000)
-    while np.any(moving := (share > 0) & (share < 1)):
-        time += moving
-        share = rng.binomial(8, share) / 8
-    z = (time.mean() - categorical.expected_samplings_until_absorption(8, 0.27)) / (time.std() / np.sqrt(20_000))
-    assert abs(z) < 4
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_simulated_probability_variance(accumulate):
+    """M = 10, 6 generations, 4 * 10^4 chains; |z| < 4 for each category's mean and variance and for the squared distance."""
+    counts = simulate(np.random.default_rng(18), 40_000, 6, 10, START, accumulate)
+    shares = counts / counts.sum(-1, keepdims=True)
+    kwargs = {"workflow": "accumulate"} if accumulate else {}
+    assert np.max(np.abs(z_scores(shares, START))) < 4
+    assert np.max(np.abs(z_scores((shares - START) ** 2, categorical.probability_variance(np.arange(6), 10, START, **kwargs)))) < 4
+    distance = np.sum((shares - START) ** 2, -1)
+    assert np.max(np.abs(z_scores(distance, categorical.expected_squared_distance(np.arange(6), 10, START, **kwargs)))) < 4
 
 
-def test_absorption_time_edges_and_diffusion():
-    np.testing.assert_array_equal(categorical.expected_samplings_until_absorption(7, np.array([0.0, 1.0])), 0)
-    assert categorical.expected_samplings_until_absorption(1, 0.3) == 1
-    # two draws: each further sampling from 1/2 absorbs with chance 1/2, so two more; the first splits with 2pq
-    assert categorical.expected_samplings_until_absorption(2, 0.3) == pytest.approx(1 + 2 * 0.42)
-    diffusion = -2 * 1500 * (0.3 * np.log(0.3) + 0.7 * np.log(0.7))
-    assert categorical.expected_samplings_until_absorption(1500, 0.3) == pytest.approx(diffusion, rel=0.003)
+def test_probability_variance_in_a_mix_is_what_retention_leaves():
+    kwargs = {"workflow": "mix", "alpha": 0.5, "beta": 0.3, "gamma": 0.2, "random_counts": False}
+    spread = categorical.probability_variance([0, 7], 10, START, **kwargs).sum(-1)
+    kept = (1 - np.sum(START**2)) * ancestry.retention([0, 7], 10, **kwargs)
+    np.testing.assert_allclose(spread + kept, 1 - np.sum(START**2), rtol=1e-12)
+
+
+def test_late_limits_of_the_distances():
+    """In the end one category k is left with probability p_k: each mean is a sum over k."""
+    last, kept = 2000, np.sum(START**2)
+    assert categorical.expected_missing_mass(last, 20, START) == pytest.approx(1 - kept, rel=1e-9)
+    assert categorical.expected_total_variation(last, 20, START) == pytest.approx(1 - kept, rel=1e-9)
+    assert categorical.expected_squared_distance(last, 20, START) == pytest.approx(1 - kept, rel=1e-9)
+    assert categorical.expected_entropy(last, 20, START) == pytest.approx(0, abs=1e-9)
+    assert categorical.expected_reverse_kl(last, 20, START) == pytest.approx(-np.sum(START * np.log(START)), rel=1e-9)
+    # one sample of many draws: Miller's and the Gaussian approximations
+    assert categorical.expected_reverse_kl(0, 2000, START) == pytest.approx(5 / 4000, rel=0.02)
+    normal = np.sum(np.sqrt(START * (1 - START) / 2000 / np.pi * 2)) / 2
+    assert categorical.expected_total_variation(0, 2000, START) == pytest.approx(normal, rel=0.01)
 
 
 def test_distinct_in_one_sample():
@@ -156,6 +182,12 @@ def test_sample_size_one_and_shapes():
     np.testing.assert_allclose(categorical.count_distribution([[0], [4]], 1, 0.3), np.tile([0.7, 0.3], (2, 1, 1)))
     assert categorical.loss_probability(np.arange(3), 5, np.full((2, 2), 0.1)).shape == (3, 2, 2)
     assert categorical.expected_support(2, 5, [1.0]) == pytest.approx(1)
+    assert categorical.expected_missing_mass([0, 3], 1, START) == pytest.approx(1 - np.sum(START**2))
+    for form in (categorical.expected_entropy, categorical.expected_reverse_kl, categorical.expected_total_variation):
+        np.testing.assert_allclose(form(np.zeros((2, 3), int), 5, [1.0, 0.0]), np.zeros((2, 3)), rtol=0, atol=1e-15)
+    np.testing.assert_allclose(categorical.expected_entropy([0, 4], 1, START), 0, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(categorical.probability_variance(4, 7, [0.0, 1.0]), 0)
+    assert categorical.expected_missing_mass(0, 10**7, START) == pytest.approx(0, abs=1e-12)
 
 
 def test_bad_arguments_are_refused():
@@ -166,7 +198,10 @@ def test_bad_arguments_are_refused():
         lambda: categorical.expected_heterozygosity(0, 5, START, workflow="mix"),
         lambda: categorical.expected_heterozygosity(1, [5, 5], START, workflow="accumulate"),
         lambda: categorical.loss_probability(-1, 5, 0.2),
-        lambda: categorical.expected_samplings_until_absorption(0, 0.2),
+        lambda: categorical.expected_entropy(0, 2001, START),
+        lambda: categorical.expected_total_variation(0, 5, [0.5]),
+        lambda: categorical.probability_variance(0, 5, 1.5),
+        lambda: categorical.expected_squared_distance(0, 5, START, workflow="append"),
     ):
         with pytest.raises(ValueError):
             call()

@@ -55,11 +55,10 @@ def test_simulated_moments(workflow, ddof):
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize("sizes", [12, np.array([5, 30, 9, 14, 21])])
 def test_simulated_replace_chain(sizes, ddof):
-    """Fixed size and schedule; W2^2, deviation, log variance and both moments; |z| < 4."""
+    """Fixed size and schedule; deviation, log variance and both moments; |z| < 4."""
     means, variances = simulate(np.random.default_rng(22), 5, sizes, ddof)
     generation = np.arange(5)
     pairs = [
-        (means**2 + (np.sqrt(variances) - 1) ** 2, gaussian.expected_squared_wasserstein2),
         (np.sqrt(variances), gaussian.expected_standard_deviation),
         (np.log(variances), gaussian.expected_log_variance),
         (variances, gaussian.expected_variance),
@@ -97,8 +96,6 @@ def test_published_numbers():
     assert gaussian.expected_variance(4, 5, ddof=1, workflow="accumulate") == pytest.approx(0.9022, abs=0.004)
     errors = [gaussian.expected_squared_mean_error(999, size, ddof=0) for size in (100, 500, 1000, 10_000)]
     np.testing.assert_allclose(errors, [1.000, 0.865, 0.632, 0.095], rtol=0, atol=6e-4)
-    distances = [gaussian.expected_squared_wasserstein2(n - 1, size, ddof=1) for size, n in ((10, 5), (100, 50), (100, 200))]
-    np.testing.assert_allclose(distances, [0.759, 0.737, 2.79], rtol=2e-3)
     assert 5 * gaussian.expected_log_variance(0, 20, ddof=1, dim=5) == pytest.approx(-0.8756, abs=6e-5)
     # the notebook's one-step means of 1000 deviations; |z| < 4
     for size, seen in ((10, 0.9206), (30, 0.9831), (100, 0.9916), (500, 0.9978)):
@@ -197,6 +194,21 @@ def test_limits():
         np.testing.assert_allclose(gaussian.fresh_real_limit(50, 0.1, ddof=ddof), late, rtol=1e-9)
 
 
+def test_subsample_limit_and_its_growth_for_the_unbiased_variance():
+    """Published plateaus .5347, .7390, .9710; about 1 - (pi^2/2 - 2)/M for large M; for ddof=1 growth like generation^(1/M)."""
+    for size, published in ((5, 0.5347), (10, 0.7390), (100, 0.9710)):
+        assert gaussian.accumulate_subsample_variance_limit(size, ddof=0) == pytest.approx(published, abs=6e-5)
+    for size in (2, 5, 100):
+        late = gaussian.expected_variance(10**5, size, ddof=0, workflow="accumulate_subsample", variance=2.0)
+        assert gaussian.accumulate_subsample_variance_limit(size, ddof=0, variance=2.0) == pytest.approx(late, rel=1e-4)
+    large = 1 - gaussian.accumulate_subsample_variance_limit(10**5, ddof=0)
+    assert large == pytest.approx((np.pi**2 / 2 - 2) / 10**5, rel=1e-3)
+    assert gaussian.accumulate_subsample_variance_limit(1, ddof=0) == 0
+    assert gaussian.accumulate_subsample_variance_limit(10, ddof=1) == np.inf
+    early, late = gaussian.expected_variance([10**4, 10**5], 4, ddof=1, workflow="accumulate_subsample")
+    assert late / early == pytest.approx(10 ** (1 / 4), rel=1e-3)
+
+
 def test_too_little_real_data_has_no_second_moment():
     """ddof=1: the border is M gamma (2 - gamma) = 1 - gamma."""
     size, gamma = 50, 0.005
@@ -205,30 +217,14 @@ def test_too_little_real_data_has_no_second_moment():
     assert gaussian.expected_variance(20_000, size, **kwargs) > 10 * gaussian.expected_variance(2000, size, **kwargs)
     assert np.all(np.isfinite(gaussian.fresh_real_limit(size, 0.02, ddof=1)))
     assert gaussian.fresh_real_limit(size, 0.0, ddof=1) == (1.0, np.inf)
+    for sizes in (2, 50, 10**6):
+        border = gaussian.second_moment_boundary(sizes)
+        assert sizes * border * (2 - border) == pytest.approx(1 - border, rel=1e-9)
+        assert np.isinf(gaussian.fresh_real_limit(sizes, border * 0.999, ddof=1)[0])
+        assert np.isfinite(gaussian.fresh_real_limit(sizes, border * 1.001, ddof=1)[0])
+    # published: g below about 1/(2M)
+    assert gaussian.second_moment_boundary(np.array([1000, 10**4])) == pytest.approx([1 / 2000, 1 / 20_000], rel=1e-3)
     np.testing.assert_allclose(gaussian.fresh_real_limit(size, 0.0, ddof=0), (0, 1), rtol=0, atol=1e-15)
-
-
-def test_wasserstein_stays_bounded_only_for_maximum_likelihood():
-    assert gaussian.expected_squared_wasserstein2(10**6, 10, ddof=0, variance=3.0) <= 6.0
-    assert gaussian.expected_squared_wasserstein2(10**6, 10, ddof=1) == pytest.approx(1e5, rel=1e-4)
-    # early collapse: 3/2 variance * sum of 1/M_i
-    sizes = np.array([10_000, 20_000, 40_000])
-    early = gaussian.expected_squared_wasserstein2(2, sizes, ddof=1)
-    assert early == pytest.approx(1.5 * np.sum(1 / sizes), rel=1e-3)
-
-
-def test_c4_recurrence_and_chi_moments():
-    """c4(M) c4(M + 1) = sqrt((M - 1)/M) for each M, also across the switch to the series; chi moments by SciPy."""
-    size = np.concatenate([np.arange(2, 300), [10**4, 10**6, 10**9]])
-    pair = gaussian.log_c4(size) + gaussian.log_c4(size + 1)
-    np.testing.assert_allclose(pair, np.log1p(-1 / size) / 2, rtol=0, atol=2e-13)
-    assert gaussian.c4(2) == pytest.approx(np.sqrt(2 / np.pi), rel=1e-14)
-    assert np.isnan(gaussian.c4(1))
-    for degrees in (1, 4, 30):
-        mean = stats.chi(degrees).expect(np.log)
-        assert gaussian.log_chi_mean(degrees) == pytest.approx(mean, abs=1e-6)
-        square = stats.chi(degrees).expect(lambda x, mean=mean: (np.log(x) - mean) ** 2)
-        assert gaussian.log_chi_variance(degrees) == pytest.approx(square, rel=1e-5)
 
 
 def test_singular_and_single_draw_cases():
@@ -241,7 +237,6 @@ def test_singular_and_single_draw_cases():
         np.testing.assert_allclose(gaussian.expected_variance(np.arange(3), 1, ddof=0, workflow=workflow), 0, rtol=0, atol=1e-300)
         np.testing.assert_allclose(gaussian.expected_squared_mean_error(np.arange(3), 1, ddof=0, workflow=workflow), 1, rtol=1e-12)
     assert gaussian.expected_standard_deviation(0, 1, ddof=0) == 0
-    assert gaussian.expected_squared_wasserstein2(0, 1, ddof=0) == pytest.approx(2)
     assert gaussian.log_variance_quantile(np.full((2, 1), 0.5), np.arange(3), 4, ddof=1).shape == (3, 2, 1)
     assert gaussian.expected_variance(np.zeros((2, 2), int), 4, ddof=1).shape == (2, 2)
 
@@ -258,6 +253,8 @@ def test_bad_arguments_are_refused():
         lambda: gaussian.log_variance_cdf(0.0, 0, 1, ddof=0),
         lambda: gaussian.fresh_real_limit(5, 1.2, ddof=0),
         lambda: gaussian.accumulate_variance_limit(1, ddof=1),
+        lambda: gaussian.accumulate_subsample_variance_limit(1, ddof=1),
+        lambda: gaussian.second_moment_boundary(1),
     ):
         with pytest.raises(ValueError):
             call()

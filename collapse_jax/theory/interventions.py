@@ -1,0 +1,126 @@
+"""Closed forms for Gaussian and categorical chains with something done between sampling and fitting.
+
+Sampling bias (as a low temperature does), curation by a reward, correction towards the population, a detector of synthetic data,
+and sampling at a temperature. The first is exact for finite samples; the others follow the deterministic map of infinite samples.
+
+Index convention: generation 0 is the model fitted to `sample_size` real draws; a bias acts on model draws only, so generation g has
+felt it g times.
+"""
+
+import numpy as np
+
+from . import gaussian
+from .ancestry import as_generation
+from .categorical import as_probabilities, as_unit_interval
+
+
+def biased_expected_log_variance(generation, sample_size, bias, *, ddof, dim=1, variance=1.0):
+    """E[log det Sigma_g]/dim under 'replace' if model draws come from N(mu, bias Sigma): float64 of generation's shape.
+
+    bias: lambda > 0; below 1 it keeps quality and loses diversity. Other arguments as in `gaussian.expected_log_variance`; its
+    standard deviation and quantiles move along. Source: Alemohammad et al. 2023 ("MAD"), the setting; derived: each biased sampling
+    adds log lambda. Raises ValueError for bad arguments.
+    """
+    logarithm = gaussian.expected_log_variance(generation, sample_size, ddof=ddof, dim=dim, variance=variance)
+    return logarithm + as_generation(generation) * np.log(_positive(bias, "bias"))
+
+
+def biased_expected_moments(generation, sample_size, bias, *, ddof, variance=1.0):
+    """(expected variance, expected squared mean error) per coordinate under 'replace' with biased sampling: generation's shape.
+
+    Arguments as in `biased_expected_log_variance`. Source: derived: each biased sampling multiplies the variance by lambda more, and
+    the mean of generation i > 0 moves by variance lambda S_{i-1}/M_i. Raises ValueError for bad arguments.
+    """
+    bias = _positive(bias, "bias")
+    generation, sizes = gaussian.replace_arguments(generation, sample_size, ddof)
+    every = np.arange(np.max(generation, initial=0) + 1)
+    spread = gaussian.expected_variance(every, sizes, ddof=ddof) * bias**every
+    steps = np.broadcast_to(sizes, every.shape) if sizes.ndim == 0 else sizes[: every.size]
+    offset = np.cumsum(np.append(1.0, bias * spread[:-1]) / steps)
+    return variance * spread[generation], variance * offset[generation]
+
+
+def neutral_sampling_bias(sample_size, *, ddof, dim=1):
+    """The bias lambda >= 1 at which the expected log determinant of a 'replace' chain stays put after generation 0: a float.
+
+    A larger one makes the typical variance grow, a smaller one shrink. sample_size: one fixed M > dim (else inf). About
+    1 + (ddof=0: (dim + 3)/2, ddof=1: (dim + 1)/2)/M. Source: derived: exp(- the drift of `gaussian.expected_log_variance`).
+    Raises ValueError for bad arguments.
+    """
+    return float(np.exp(-gaussian.expected_log_variance(0, int(sample_size), ddof=ddof, dim=dim)))
+
+
+def curated_gaussian(rounds, *, mean=0.0, variance=1.0, slope=0.0, width=np.inf):
+    """(mean, variance) after rounds of best-of-infinity curation with the reward r(x) = slope x - x^2/(2 width^2): two arrays.
+
+    rounds: int or int array >= 0. width > 0 in the units of the data, inf for a linear reward: the mean moves by slope * variance a
+    round and the variance stays; slope 0: 1/variance grows by 1/width^2 a round. Returns float64 of rounds' shape.
+    Source: Ferbach et al. 2024: p_t proportional to p_0 e^(t r); derived: complete the square. Raises ValueError for bad arguments.
+    """
+    rounds = as_generation(rounds)
+    precision = 1 / _positive(variance, "variance") + rounds / _positive(width, "width") ** 2
+    return (mean / variance + rounds * slope) / precision, 1 / precision
+
+
+def curated_probabilities(rounds, probabilities, reward):
+    """Categorical law after rounds of best-of-infinity curation: float64 rounds.shape + [K], proportional to p_0 e^(t r).
+
+    rounds: int or int array >= 0. probabilities: [K], the population. reward: [K], finite. It ends uniform-in-p_0 on the best categories.
+    Source: Ferbach et al. 2024. Raises ValueError for bad arguments.
+    """
+    probabilities = as_probabilities(probabilities)
+    reward = np.asarray(reward, dtype=np.float64)
+    if reward.shape != probabilities.shape or not np.all(np.isfinite(reward)):
+        raise ValueError(f"reward must hold one finite number per category, got {reward!r}")
+    held = probabilities > 0
+    exponent = np.multiply.outer(as_generation(rounds), reward)
+    exponent = exponent - np.max(np.where(held, exponent, -np.inf), axis=-1, keepdims=True)
+    weights = probabilities * np.exp(np.where(held, exponent, 0.0))
+    return weights / np.sum(weights, axis=-1, keepdims=True)
+
+
+def mean_contraction(synthetic_ratio, *, correction=0.0):
+    """Factor by which the mean's distance to the population's shrinks per generation, infinite samples: float64, ratio's shape.
+
+    synthetic_ratio: lambda >= 0, synthetic points per real one (float or array; inf: no real data). correction: strength
+    gamma >= 0 of p -> (p + gamma p_0)/(1 + gamma) applied to the synthetic data. Below 1 for every finite lambda, so the published
+    stability conditions are sufficient, not necessary.
+    Source: settings of Bertrand et al. 2023 and Gillman et al. 2024; derived: lambda/(1 + lambda) of the data are the model's, a
+    share 1/(1 + gamma) of them uncorrected. Raises ValueError for bad arguments.
+    """
+    ratio = np.asarray(synthetic_ratio, dtype=np.float64)
+    if not np.all(ratio >= 0) or not correction >= 0:
+        raise ValueError("synthetic_ratio and correction must be >= 0")
+    with np.errstate(divide="ignore"):
+        return 1 / (1 + 1 / ratio) / (1 + correction)
+
+
+def real_share_after_detection(gamma, true_positive_rate, false_positive_rate):
+    """Share of real data among the points that a detector of synthetic data lets pass: float64 of the broadcast shape.
+
+    gamma: the share before, in [0, 1]. true_positive_rate: the chance that a synthetic point is thrown out; false_positive_rate:
+    that a real one is. If nothing passes, nan. Put the answer into `gaussian.fresh_real_limit` or `ancestry.retention` if points are
+    drawn until M have passed. Source: derived (Bayes); the setting is Drayson et al. 2025. Raises ValueError outside [0, 1].
+    """
+    gamma, caught, wrong = (as_unit_interval(value) for value in (gamma, true_positive_rate, false_positive_rate))
+    real, synthetic = gamma * (1 - wrong), (1 - gamma) * (1 - caught)
+    total = real + synthetic
+    return np.where(total > 0, real / np.where(total > 0, total, 1), np.nan)
+
+
+def temperature_real_share_boundary(temperature):
+    """Share of uniform real data above which the uniform law is stable under sampling at a temperature: float64, same shape.
+
+    The map is p' = alpha u + (1 - alpha) p^(1/tau)/Z over K categories with u uniform. temperature: tau > 0 (float or array); 0 for
+    tau >= 1. For K > 2 a collapsed fixed point can live on above this border (hysteresis).
+    Source: Marchi et al. 2024, the loop; derived: at the uniform law the map multiplies a perturbation by (1 - alpha)/tau, so
+    alpha = 1 - tau. Raises ValueError for bad arguments.
+    """
+    return np.maximum(1 - _positive(temperature, "temperature"), 0.0)
+
+
+def _positive(value, name):
+    array = np.asarray(value, dtype=np.float64)
+    if not np.all(array > 0):
+        raise ValueError(f"{name} must be above 0, got {value!r}")
+    return array

@@ -1,0 +1,108 @@
+"""Expected squared Wasserstein-2 distance between a refitted Gaussian and the population.
+
+Between Gaussians W2^2 = |mean difference|^2 + tr Sigma + tr Sigma_0 - 2 tr (Sigma_0^1/2 Sigma Sigma_0^1/2)^1/2. In expectation
+the first two terms are exact in every workflow and dimension. The last is E[standard deviation] in one dimension, which is exact
+for 'replace' and 'accumulate' (there the chain is a product of independent factors); in the other workflows it has no closed
+form, and in several dimensions not even for 'replace': there the two bounds below enclose it.
+
+Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at generation g has seen
+g + 1 samplings. Arguments as in `gaussian`; `eigenvalues` are those of the population's covariance, [d].
+"""
+
+import numpy as np
+
+from . import accumulation, gaussian
+from .ancestry import sum_over_samplings
+from .log_chi import log_mean_chi
+
+
+def expected_squared_wasserstein2(generation, sample_size, *, ddof, workflow="replace", variance=1.0):
+    """E[W2^2] between the 1-D generation-g model and the population, in the units of `variance`.
+
+    workflow: 'replace' or 'accumulate' (E[standard deviation] of the others is not known; their generation 0 is that of
+    'replace'). Under 'replace' it grows without bound for ddof=1 (Theorem 3.1) but never above 2 * variance for ddof=0.
+    Returns a float64 array of generation's shape.
+    Source: Shumailov et al. 2024, Theorem 3.1; derived: W2^2 = (mu_g - mu)^2 + (sigma_g - sigma)^2, and the last square
+    opens into expected variance, standard deviation and `variance`. Raises ValueError for bad arguments.
+    """
+    if workflow == "replace":
+        deviation = gaussian.expected_standard_deviation(generation, sample_size, ddof=ddof)
+    elif workflow == "accumulate":
+        deviation = accumulation.expected_standard_deviation(generation, sample_size, ddof=ddof)
+    else:
+        raise ValueError(f"workflow must be 'replace' or 'accumulate', got {workflow!r}")
+    spread = gaussian.expected_variance(generation, sample_size, ddof=ddof, workflow=workflow)
+    offset = gaussian.expected_squared_mean_error(generation, sample_size, ddof=ddof, workflow=workflow)
+    return variance * (offset + spread + 1 - 2 * deviation)
+
+
+def expected_squared_mean_distance(generation, sample_size, eigenvalues, *, ddof, **workflow):
+    """E|mean of the generation-g model - population mean|^2 in d dimensions, the mean's part of E[W2^2]: generation's shape.
+
+    workflow: the keywords `workflow`, `alpha`, `beta`, `gamma`, `random_counts` of `gaussian.expected_squared_mean_error`; exact
+    in each. Source: that form per coordinate ('replace', ddof=1: tr Sigma_0 * sum_i 1/M_i). Raises ValueError for bad arguments.
+    """
+    return np.sum(_as_eigenvalues(eigenvalues)) * gaussian.expected_squared_mean_error(generation, sample_size, ddof=ddof, **workflow)
+
+
+def expected_trace(generation, sample_size, eigenvalues, *, ddof, **workflow):
+    """E[tr Sigma_g] in d dimensions, exact in every workflow: float64 of generation's shape, in the units of the eigenvalues.
+
+    Source: `gaussian.expected_variance` per coordinate, with its keywords. Raises ValueError for bad arguments.
+    """
+    return np.sum(_as_eigenvalues(eigenvalues)) * gaussian.expected_variance(generation, sample_size, ddof=ddof, **workflow)
+
+
+def squared_wasserstein2_lower_bound(generation, sample_size, eigenvalues, *, ddof, workflow="replace"):
+    """A lower bound on E[W2^2] in d dimensions, an equality for d = 1: float64 of generation's shape.
+
+    workflow: 'replace' or 'accumulate'. Source: derived: a coupling of two laws couples their coordinates too, so W2^2 is at
+    least the sum of the W2^2 along the population's principal axes, each of which is a 1-D chain. Raises ValueError for bad
+    arguments.
+    """
+    one = expected_squared_wasserstein2(generation, sample_size, ddof=ddof, workflow=workflow)
+    return np.sum(_as_eigenvalues(eigenvalues)) * one
+
+
+def squared_wasserstein2_upper_bound(generation, sample_size, eigenvalues, *, ddof):
+    """An upper bound on E[W2^2] in d dimensions under 'replace', an equality for d = 1: float64 of generation's shape.
+
+    Source: derived: Sigma_g = A L L^T A^T with A A^T = Sigma_0, A^T A = diag(eigenvalues, largest first) and L a product of
+    Bartlett factors; the root's trace is the nuclear norm of A^T A L, so at least its trace sum_j eigenvalue_j L_jj, and
+    E L_jj = prod_i E[chi_{M_i - j}]/sqrt(M_i - ddof). Raises ValueError for bad arguments.
+    """
+    eigenvalues = np.sort(_as_eigenvalues(eigenvalues))[::-1]
+    overlap = 0.0
+    for j, eigenvalue in enumerate(eigenvalues, start=1):
+        grown, sizes = gaussian.replace_arguments(generation, sample_size, ddof)
+
+        def step(size, below=j):
+            degrees = size - below
+            moment = log_mean_chi(np.maximum(degrees, 1)) - np.log(np.maximum(size - ddof, 1)) / 2
+            return np.where(degrees > 0, moment, -np.inf)
+
+        overlap = overlap + eigenvalue * np.exp(sum_over_samplings(grown, sizes, step))
+    offset = expected_squared_mean_distance(generation, sample_size, eigenvalues, ddof=ddof)
+    return offset + expected_trace(generation, sample_size, eigenvalues, ddof=ddof) + np.sum(eigenvalues) - 2 * overlap
+
+
+def early_squared_wasserstein2(generation, sample_size, eigenvalues):
+    """E[W2^2] under 'replace' to first order in sum_i 1/M_i, the early collapse; the same for both ddof: generation's shape.
+
+    For d = 1 it is (3/2) variance sum_i 1/M_i. sample_size: M >= 1 or a schedule; of use only while d * sum_i 1/M_i << 1.
+    Source: Shumailov et al. 2024, supplement (d = 1); derived: to second order in D = Sigma - Sigma_0 the covariance part is
+    sum_jk D_jk^2/(2 (l_j + l_k)) in the eigenbasis, with E D_jk^2 = l_j l_k (1 + [j = k])/M. Raises ValueError for bad arguments.
+    """
+    generation, sizes = gaussian.replace_arguments(generation, sample_size, 0)
+    eigenvalues = _as_eigenvalues(eigenvalues)
+    total = eigenvalues[:, None] + eigenvalues
+    # an axis without variance stays so and adds nothing
+    product = np.outer(eigenvalues, eigenvalues) * (1 + np.eye(eigenvalues.size)) / np.where(total > 0, total, 1)
+    return (np.sum(eigenvalues) + np.sum(product) / 2) * sum_over_samplings(generation, sizes, lambda size: 1 / size)
+
+
+def _as_eigenvalues(eigenvalues):
+    array = np.atleast_1d(np.asarray(eigenvalues, dtype=np.float64))
+    if array.ndim != 1 or array.size == 0 or not np.all(array >= 0) or not np.all(np.isfinite(array)):
+        raise ValueError(f"eigenvalues must be a 1-D array of finite numbers >= 0, got {eigenvalues!r}")
+    return array

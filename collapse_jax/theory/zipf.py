@@ -1,0 +1,146 @@
+"""Closed forms for a population with Zipf probabilities p_i = i^-b / Z over the ranks i = 1, 2, .., K or without end.
+
+`num_categories=None` means infinitely many ranks and needs an exponent b > 1; a finite K takes any b >= 0. "Missing mass" is the
+population's probability of all ranks that a sample does not hold.
+
+Index convention: generation 0 is the model fitted to `sample_size` real draws.
+"""
+
+import numpy as np
+from scipy import special
+
+from .ancestry import as_sample_size
+from .lineages import branching_survival
+
+TAIL_TERMS = 20
+RANKS_AT_ONCE = 2**20
+
+
+def probabilities(num_categories, exponent):
+    """Zipf probabilities of the ranks 1 .. K: float64 [K], falling, sum 1.
+
+    num_categories: K >= 1. exponent: b >= 0 (0: uniform). Source: definition. Raises ValueError for bad arguments.
+    """
+    _check(exponent, num_categories)
+    weights = np.arange(1, int(as_sample_size(num_categories)) + 1, dtype=np.float64) ** -float(exponent)
+    return weights / np.sum(weights)
+
+
+def tail_mass(rank, exponent, *, num_categories=None):
+    """Probability of all ranks above `rank`: float64 of rank's shape, 1 for rank 0 and 0 from rank K on.
+
+    rank: int or int array >= 0. It is the height of the plateau that no amount of data passes once the tail is cut there
+    (Dohmatob et al. 2024, "A tale of tails"); about k^-(b-1)/((b-1) Z) for large k, infinitely many ranks.
+    Source: definition; zeta(b, k + 1)/zeta(b) with Hurwitz's zeta, or the finite sum. Raises ValueError for bad arguments.
+    """
+    rank = np.asarray(rank)
+    if not np.issubdtype(rank.dtype, np.integer) or np.any(rank < 0):
+        raise ValueError(f"rank must hold whole numbers >= 0, got {rank!r}")
+    _check(exponent, num_categories)
+    if num_categories is None:
+        return special.zeta(exponent, rank + 1.0) / special.zeta(exponent)
+    # summed from the rare end, where the small terms are
+    above = np.append(np.cumsum(probabilities(num_categories, exponent)[::-1])[::-1], 0.0)
+    return above[np.minimum(rank, int(num_categories))] / above[0]
+
+
+def heterozygosity(exponent, *, num_categories=None):
+    """1 - sum_i p_i^2, a float. Source: definition; 1 - zeta(2b)/zeta(b)^2 for infinitely many ranks. Raises ValueError."""
+    _check(exponent, num_categories)
+    if num_categories is None:
+        return float(1 - special.zeta(2 * exponent) / special.zeta(exponent) ** 2)
+    return float(1 - np.sum(probabilities(num_categories, exponent) ** 2))
+
+
+def expected_missing_mass(sample_size, exponent, *, num_categories=None, cut=None):
+    """Expected missing mass of T draws: a float, exact to about 1e-12.
+
+    sample_size: T > 0, need not be whole (see `effective_sample_size`). cut: None, or a rank >= 1 above which the draws have no
+    ranks (tail cut, the rest renormalised), while the mass is the full population's. Cost: about T^(1/b) ranks are summed.
+    Source: derived: sum_i p_i (1 - p_i)^T; from the rank on where T p_i < 1/2, by its binomial series, each term a Hurwitz zeta.
+    With a cut at k: `tail_mass`(k) + the same sum for i <= k with p_i/(mass up to k). Raises ValueError for bad arguments.
+    """
+    size = _check(exponent, num_categories, sample_size)
+    if cut is not None:
+        cut = int(as_sample_size(cut))
+        last = cut if num_categories is None else min(cut, int(num_categories))
+        beyond = float(tail_mass(last, exponent, num_categories=num_categories))
+        return beyond + (1 - beyond) * expected_missing_mass(size, exponent, num_categories=last)
+    return _sum_over_ranks(size, exponent, num_categories, order=1)
+
+
+def expected_distinct(sample_size, exponent, *, num_categories=None):
+    """Expected number of distinct ranks among T draws: a float, exact to about 1e-12 relative.
+
+    sample_size: T > 0, need not be whole. Source: derived: sum_i 1 - (1 - p_i)^T, summed as in `expected_missing_mass`.
+    Raises ValueError for bad arguments.
+    """
+    return _sum_over_ranks(_check(exponent, num_categories, sample_size), exponent, num_categories, order=0)
+
+
+def missing_mass_asymptote(sample_size, exponent):
+    """Missing mass of T draws from infinitely many ranks for large T: float64 of sample_size's shape.
+
+    sample_size: float or array T > 0. exponent: b > 1. Within 2% of the exact value for T >= 10^4 at b = 1.5.
+    Source: standard (Karlin 1967): C^(1/b) Gamma(1 - 1/b)/b * T^-(1 - 1/b), C = 1/zeta(b). Raises ValueError for bad arguments.
+    """
+    return distinct_asymptote(sample_size, exponent) / (exponent * np.asarray(sample_size, dtype=np.float64))
+
+
+def distinct_asymptote(sample_size, exponent):
+    """Distinct ranks among T draws from infinitely many ranks for large T (Heaps' law): float64 of sample_size's shape.
+
+    Arguments as in `missing_mass_asymptote`. Source: standard (Karlin 1967): C^(1/b) Gamma(1 - 1/b) T^(1/b).
+    Raises ValueError for bad arguments.
+    """
+    _check(exponent, None)
+    size = np.asarray(sample_size, dtype=np.float64)
+    if not np.all(size > 0):
+        raise ValueError(f"sample_size must be above 0, got {sample_size!r}")
+    return (size / special.zeta(exponent)) ** (1 / exponent) * special.gamma(1 - 1 / exponent)
+
+
+def effective_sample_size(generation, sample_size):
+    """Size of a real sample with about the ranks that are left at generation g of a 'replace' chain: float64, generation's shape.
+
+    T g_{g+1} (`lineages.branching_survival`), about 2 T/g: put it into `expected_missing_mass` or `expected_distinct` for the
+    missing mass or the support of generation g. The missing mass then grows like (g/2)^(1 - 1/b), slower than linear. Good while
+    g << T; of the exact answer (`lineages`) for a finite K it is the limit of large T. sample_size: int T >= 1.
+    Source: derived from Suresh et al. 2024: a rare rank is lost with probability exp(-T p_i g_{g+1}). Raises ValueError.
+    """
+    return int(as_sample_size(sample_size)) * branching_survival(generation)
+
+
+def _sum_over_ranks(size, exponent, num_categories, order):
+    """sum_i p_i (1 - p_i)^T (order 1) or sum_i 1 - (1 - p_i)^T (order 0)."""
+    if num_categories is None:
+        scale = 1 / special.zeta(exponent)
+        head = int(np.ceil((2 * max(size, 1.0) * scale) ** (1 / exponent))) + 1
+    else:
+        head = int(num_categories)
+        scale = 1 / np.sum(np.arange(1, head + 1, dtype=np.float64) ** -float(exponent))
+    total = 0.0
+    for first in range(1, head + 1, RANKS_AT_ONCE):
+        share = scale * np.arange(first, min(first + RANKS_AT_ONCE, head + 1), dtype=np.float64) ** -float(exponent)
+        # rounding may lift a single category's share above one
+        with np.errstate(divide="ignore"):
+            logarithm = size * np.log1p(-np.minimum(share, 1.0))
+        total += np.sum(share * np.exp(logarithm) if order else -np.expm1(logarithm))
+    if num_categories is None:
+        coefficient = 1.0
+        for power in range(TAIL_TERMS):
+            term = special.zeta(exponent * (power + order), head + 1.0) * scale ** (power + order) if power + order else 0.0
+            total += coefficient * term * (1 if order else -1)
+            coefficient *= -(size - power) / (power + 1)
+    return float(total)
+
+
+def _check(exponent, num_categories, sample_size=1.0):
+    if num_categories is None:
+        if not (np.isfinite(exponent) and exponent > 1):
+            raise ValueError(f"infinitely many ranks need an exponent above 1, got {exponent!r}")
+    elif not (np.isfinite(exponent) and exponent >= 0) or as_sample_size(num_categories).ndim:
+        raise ValueError(f"exponent must be >= 0, got {exponent!r}")
+    if not (np.isfinite(sample_size) and sample_size > 0):
+        raise ValueError(f"sample_size must be above 0, got {sample_size!r}")
+    return float(sample_size)
