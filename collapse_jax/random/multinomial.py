@@ -1,35 +1,92 @@
-"""Counts of independent draws, one by one: exact for every sample size, with integer totals."""
+"""Counts of independent draws, with and without replacement: integer totals, exact for every sample size."""
 
 import jax
 import jax.numpy as jnp
 
-# Draws compared at once. A known n up to the first number takes one block; else a loop over small ones, which wastes little.
-_WHOLE, _BLOCK = 1024, 64
+from collapse_jax.errors import InputError
+from collapse_jax.random.binomial import binomial_of_words
+from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.lanes import lanes
+
+# A binomial costs about as much as this many single draws (measured: experiments/benchmarks/samplers.py).
+_DRAWS_A_BINOMIAL = 2
+METHODS = ("auto", "binomials", "individuals")
 
 
-def multinomial(key, n, probabilities) -> jax.Array:
-    """Multinomial counts [K] (int32) of n draws; n may be traced. Cost O(n K).
+def multinomial(key, n, probabilities, *, method: str = "auto") -> jax.Array:
+    """Multinomial counts [K] (int32, summing to n) of n draws; n may be traced.
 
-    probabilities: [K], non-negative; they need not sum to 1. A category of probability 0 is never drawn.
-    Exact but for the uniform variates: float32 ones have a grain of 2^-23, so that is the smallest probability told apart.
-    Method: inversion of the cumulative sum (Devroye 1986, "Non-Uniform Random Variate Generation", III.2).
+    probabilities: [K], non-negative, not all 0; they need not sum to 1, and may be integer counts. A category of probability 0 is
+    never drawn. method: "binomials" draws each category given those before it (cost O(K), whatever n is; see `binomial` for how exact);
+    "individuals" draws one by one (cost O(n log K); n known); "auto" takes individuals for a known n below K / 2.
+    Source: Devroye 1986, "Non-Uniform Random Variate Generation", XI.1 (conditional binomials), III.2 (inversion).
+    Raises `InputError` for an unknown method, or individuals with a traced n.
     """
-    cumulative = jnp.cumsum(probabilities)
+    if method not in METHODS:
+        raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
+    known = isinstance(n, int)
+    if method == "individuals" and not known:
+        raise InputError("method is 'individuals' with a traced n; it must be a known int, or method 'binomials'")
+    probabilities = jnp.asarray(probabilities)
+    categories = probabilities.shape[0]
+    if method == "individuals" or (method == "auto" and known and n * _DRAWS_A_BINOMIAL < categories):
+        return _individuals(*key_words(key), probabilities, n=n)[0]
+    return multinomial_of_categories(key, n, probabilities, jnp.arange(categories, dtype=jnp.int32))
 
-    def below(key, size, left):
-        # Strictly below the last entry, because a uniform is at most 1 - 2^-23: a category of width 0 is never hit.
-        u = jax.random.uniform(key, (size,), cumulative.dtype) * cumulative[-1]
-        hit = (u[:, None] < cumulative) & (jnp.arange(size) < left)[:, None]
-        return jnp.sum(hit, axis=0, dtype=jnp.int32)
 
-    if isinstance(n, int) and n <= _WHOLE:
-        return jnp.diff(below(key, n, n), prepend=0)
+def multinomial_of_categories(key, n, weights, categories) -> jax.Array:
+    """Multinomial counts [k] of n draws among the listed categories; leaving out others of weight 0 changes no count.
 
-    def block(i, total):
-        return total + below(jax.random.fold_in(key, i), _BLOCK, n - i * _BLOCK)
+    weights: [k], int32 counts or floats. categories: [k] int32, ascending where the weight is positive: the numbers by which the
+    random bits are told apart.
+    """
+    return _conditional(*key_words(key), jnp.asarray(n, jnp.int32), weights, categories)[0]
 
-    total = jax.lax.fori_loop(0, (n + _BLOCK - 1) // _BLOCK, block, jnp.zeros(cumulative.shape, jnp.int32))
-    return jnp.diff(total, prepend=0)
+
+@lanes
+def _conditional(key0, key1, n, weights, categories):
+    chains = max(array.shape[-1] for array in (key0, n, weights, categories))
+    rows = len(weights)
+    n = jnp.broadcast_to(n, (chains,))
+    dtype = jnp.result_type(float)
+
+    def draw(left, weight, category, rest):
+        probability = jnp.where(rest > 0, weight.astype(dtype) / jnp.maximum(rest, 1e-30 if rest.dtype == dtype else 1).astype(dtype), 0)
+        count = binomial_of_words(variate_words(key0, key1, category.astype(jnp.uint32)), left, jnp.minimum(probability, 1))
+        return left - count
+
+    if jnp.issubdtype(weights.dtype, jnp.integer):
+
+        def of_count(carry, row):
+            left, rest = carry
+            left = draw(left, *row, rest)
+            return (left, rest - row[0]), left
+
+        start = (n, jnp.broadcast_to(jnp.sum(weights, axis=0), (chains,)))
+        _, left = jax.lax.scan(of_count, start, (weights, categories))
+    else:
+        weights = weights.astype(dtype)
+        _, rest = jax.lax.scan(lambda rest, weight: (rest + weight,) * 2, jnp.zeros_like(weights[0]), weights, reverse=True)
+        _, left = jax.lax.scan(lambda left, row: (draw(left, *row),) * 2, n, (weights, categories, rest))
+    # Not the counts but what they leave is carried: XLA on the CPU would compute the sampler once for each.
+    before = jnp.concatenate([n[None], left[:-1]]) if rows > 1 else n[None]
+    return [before - left]
+
+
+@lanes
+def _individuals(key0, key1, probabilities, *, n):
+    chains = max(key0.shape[-1], probabilities.shape[-1])
+    dtype = jnp.result_type(float)
+    cumulative = jnp.cumsum(jnp.broadcast_to(probabilities, (len(probabilities), chains)).T.astype(dtype), axis=1)
+    index = jnp.arange(n, dtype=jnp.uint32)
+    u = uniform(*variate_words(key0[:, None], key1[:, None], index))
+
+    def of_chain(cumulative, u):
+        # Strictly below the last entry, so that a category of width 0 is never hit.
+        hit = jnp.searchsorted(cumulative, jnp.minimum(u * cumulative[-1], cumulative[-1] * (1 - jnp.finfo(dtype).epsneg)), side="right")
+        return jnp.zeros(len(cumulative), jnp.int32).at[hit].add(1)
+
+    return [jax.vmap(of_chain)(cumulative, jnp.broadcast_to(u, (chains, n))).T]
 
 
 def multivariate_hypergeometric(key, counts, n) -> jax.Array:

@@ -1,0 +1,73 @@
+"""Random bits and keys: the streams of `jax.random`, bit for bit, in a form that XLA fuses into whatever uses them.
+
+`jax.random` runs its hash as a loop on the CPU, which keeps it out of every fusion.
+"""
+
+import jax
+import jax.numpy as jnp
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_THREEFRY = "threefry2x32"
+
+
+def threefry2x32(key0, key1, count0, count1):
+    """The Threefry-2x32 hash, 20 rounds, of two uint32 counters under two uint32 key words: two uint32 arrays of their common shape.
+
+    Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; what `jax.random` uses.
+    """
+    keys = (key0, key1, key0 ^ key1 ^ jnp.uint32(0x1BD11BDA))
+    x0, x1 = count0 + keys[0], count1 + keys[1]
+    for group in range(5):
+        for distance in _ROTATIONS[group % 2]:
+            x0 = x0 + x1
+            x1 = x0 ^ ((x1 << jnp.uint32(distance)) | (x1 >> jnp.uint32(32 - distance)))
+        x0, x1 = x0 + keys[(group + 1) % 3], x1 + keys[(group + 2) % 3] + jnp.uint32(group + 1)
+    return x0, x1
+
+
+def key_words(key):
+    """The two uint32 words [] of a typed key []; of a key of another kind than Threefry, two words drawn from it."""
+    words = jax.random.key_data(key) if str(jax.random.key_impl(key)) == _THREEFRY else jax.random.bits(key, (2,), jnp.uint32)
+    return words[0], words[1]
+
+
+def fold_in(key, data):
+    """`jax.random.fold_in(key, data)`: the same key [], with integer `data` []."""
+    if str(jax.random.key_impl(key)) != _THREEFRY:
+        return jax.random.fold_in(key, data)
+    return _key(*threefry2x32(*key_words(key), jnp.uint32(0), jnp.asarray(data).astype(jnp.uint32)))
+
+
+def split(key, count: int = 2) -> list:
+    """`jax.random.split(key, count)`: the same keys, as a list, so that one that nobody uses costs nothing."""
+    if str(jax.random.key_impl(key)) != _THREEFRY:
+        return list(jax.random.split(key, count))
+    words = key_words(key)
+    return [_key(*threefry2x32(*words, jnp.uint32(0), jnp.uint32(i))) for i in range(count)]
+
+
+def uniform(word, low=None):
+    """Uniform variates inside (0, 1), symmetric about 1/2; the lowest bit of `word` is not used.
+
+    word: uint32, the variates are float32 with a grain of 2^-31. low: a second uint32 word, for float64 with a grain of 2^-63.
+    Small values keep the grain of the bits; those near 1 have that of their type.
+    """
+    high = (word >> jnp.uint32(1)).astype(jnp.int32)
+    if low is None:
+        value = (high.astype(jnp.float32) + jnp.float32(0.5)) * jnp.float32(2**-31)
+    else:
+        value = (high.astype(jnp.float64) * 2.0**32 + low.astype(jnp.float64) + 0.5) * 2.0**-63
+    return jnp.minimum(value, 1 - jnp.finfo(value.dtype).epsneg)
+
+
+def variate_words(key0, key1, index, stream: int = 0):
+    """The words of one variate of the default float type at each counter `index` (uint32): one for float32, two for float64.
+
+    stream: numbers of one key that must be independent of each other use other streams.
+    """
+    word, low = threefry2x32(key0, key1, jnp.uint32(stream), index)
+    return (word,) if jnp.result_type(float) == jnp.float32 else (word, low)
+
+
+def _key(word0, word1):
+    return jax.random.wrap_key_data(jnp.stack([word0, word1]), impl=_THREEFRY)

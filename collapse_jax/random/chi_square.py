@@ -1,0 +1,131 @@
+"""Chi-square, chi and gamma variates, on the log scale, by inversion: no rejection, so a draw costs the same in every chain.
+
+A variate is a smooth function of the standard normal variate of the same probability. For known degrees of freedom that function is a
+polynomial fitted once on the host; for traced ones, a polynomial surface in the normal and the inverse root of the shape. Below the
+shapes where those hold, log gamma_a = log gamma_(a+k) + sum over i < k of log(U_i) / (a + i) (Stuart 1962; Devroye 1986, IX.3).
+Errors: below the rounding of the float type (3e-8 of the logarithm's standard deviation in float32, 2e-12 in float64).
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.errors import InputError
+from collapse_jax.random import polynomials
+from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.lanes import lanes
+from collapse_jax.random.normal import normal
+
+# Streams of a key: the normals of a draw are its stream 0, its boosts are the streams from here on.
+_BOOSTS = 1 << 16
+_SMALLEST_KNOWN = 8  # degrees of freedom from which one polynomial holds
+_STEPS = int(polynomials.SMALLEST_SHAPE)
+
+
+def chi_square(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
+    """Chi-square variates [shape]. Arguments and errors: see `log_chi_square`. The law is exact to the rounding of the float type."""
+    return jnp.exp(log_chi_square(key, degrees_of_freedom, shape))
+
+
+def log_chi(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
+    """Logarithms [shape] of chi variates. Arguments and errors: see `log_chi_square`."""
+    return log_chi_square(key, degrees_of_freedom, shape) / 2
+
+
+def log_chi_square(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
+    """Logarithms [shape] of chi-square variates; -inf for 0 degrees of freedom or fewer.
+
+    degrees_of_freedom: an int, which is cheapest, or a traced array (integers or reals) that broadcasts to `shape`.
+    Raises `InputError` for a known value that is not a whole number.
+    """
+    words = key_words(key)
+    if isinstance(degrees_of_freedom, float):
+        if degrees_of_freedom != math.floor(degrees_of_freedom):
+            raise InputError(f"degrees_of_freedom is {degrees_of_freedom}; it must be a whole number, or a traced array")
+        degrees_of_freedom = int(degrees_of_freedom)
+    if isinstance(degrees_of_freedom, int):
+        ratio = _known(*words, degrees_of_freedom=degrees_of_freedom, shape=tuple(shape))[0]
+        return ratio + math.log(degrees_of_freedom) if degrees_of_freedom > 0 else ratio
+    return log_gamma(key, jnp.asarray(degrees_of_freedom) / 2, shape) + math.log(2)
+
+
+def gamma(key, a, shape: tuple[int, ...] = ()):
+    """Gamma(a, 1) variates [shape]; a >= 0 broadcasts to `shape`, 0 gives 0."""
+    return jnp.exp(log_gamma(key, a, shape))
+
+
+def log_gamma(key, a, shape: tuple[int, ...] = ()):
+    """Logarithms [shape] of Gamma(a, 1) variates; a may be traced and broadcasts to `shape`; a <= 0 gives -inf."""
+    a = jnp.broadcast_to(jnp.asarray(a, jnp.result_type(float)), shape)
+    return _traced(*key_words(key), a)[0] + jnp.log(a)
+
+
+def dirichlet(key, concentration):
+    """A Dirichlet vector [K] of concentrations [K] >= 0 (a category of concentration 0 gets 0).
+
+    Normalised gamma variates, on the log scale, so that small concentrations do not underflow to 0/0. Source: Devroye 1986, XI.4.
+    """
+    logarithm = log_gamma(key, concentration, jnp.shape(concentration))
+    return jax.nn.softmax(logarithm)
+
+
+def log_ratio_of_normal(z, word_pairs, degrees_of_freedom):
+    """log(chi^2 / degrees) from a standard normal z and, below 8 known degrees of freedom, the uniforms that `boosts` asks for."""
+    extra = boosts(degrees_of_freedom)
+    start = degrees_of_freedom + 2 * extra
+    name = polynomials.default_float()
+    coefficients = polynomials.log_chi_square_ratio(start, name)
+    dtype = jnp.result_type(float)
+    result = polynomials.evaluate([dtype.type(c) for c in coefficients], z * dtype.type(1 / polynomials.LARGEST_NORMAL[name]))
+    for i, words in enumerate(word_pairs):
+        result = result + jnp.log(uniform(*words)) * dtype.type(2 / (degrees_of_freedom + 2 * i))
+    return result + dtype.type(math.log(start / degrees_of_freedom)) if extra else result
+
+
+def boosts(degrees_of_freedom: int) -> int:
+    """How many extra uniforms a draw of so many known degrees of freedom takes."""
+    return max(0, -(-(_SMALLEST_KNOWN - degrees_of_freedom) // 2))
+
+
+@lanes
+def _known(key0, key1, *, degrees_of_freedom, shape):
+    index = _counters(shape)
+    if degrees_of_freedom <= 0:
+        return [jnp.full((*shape, 1), -jnp.inf)]
+    extra = [variate_words(key0, key1, index, _BOOSTS + i) for i in range(boosts(degrees_of_freedom))]
+    return [log_ratio_of_normal(normal(*variate_words(key0, key1, index)), extra, degrees_of_freedom)]
+
+
+@lanes
+def _traced(key0, key1, a):
+    return [log_gamma_ratio(key0, key1, _counters(a.shape[:-1]), a)]
+
+
+def log_gamma_ratio(key0, key1, index, a, stream: int = 0):
+    """log(gamma_a / a) for traced shapes a [..., chains]; index: counters that broadcast against it; -inf where a <= 0."""
+    dtype = a.dtype
+    smallest = dtype.type(polynomials.SMALLEST_SHAPE)
+    steps = jnp.ceil(jnp.maximum(smallest - a, 0))
+    start = a + steps
+    z = normal(*variate_words(key0, key1, index, stream))
+    surface = polynomials.log_gamma_ratio_surface(polynomials.SMALLEST_SHAPE, polynomials.default_float())
+    s = 1 / jnp.sqrt(start)
+    scaled_z, scaled_s = z * dtype.type(1 / polynomials.LARGEST_NORMAL[polynomials.default_float()]), s * smallest**0.5
+    rows = [polynomials.evaluate([dtype.type(c) for c in row], scaled_s) for row in surface]
+    ratio = s * z + s**2 * polynomials.evaluate(rows, scaled_z)
+
+    def boosted(ratio):
+        positive = jnp.maximum(a, jnp.finfo(dtype).tiny)
+        result = ratio + jnp.log(start / positive)
+        for i in range(_STEPS):
+            u = uniform(*variate_words(key0, key1, index, stream + _BOOSTS + i))
+            result = result + jnp.where(i < steps, jnp.log(u) / (positive + i), 0)
+        return jnp.where(a > 0, jnp.where(steps > 0, result, ratio), -jnp.inf)
+
+    return jax.lax.cond(jnp.any(steps > 0), boosted, lambda ratio: ratio, ratio)
+
+
+def _counters(shape):
+    return jnp.arange(np.prod(shape, dtype=int), dtype=jnp.uint32).reshape(*shape, 1)
