@@ -5,6 +5,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _THREEFRY = "threefry2x32"
@@ -35,7 +36,8 @@ def fold_in(key, data):
     """`jax.random.fold_in(key, data)`: the same key [], with integer `data` []."""
     if str(jax.random.key_impl(key)) != _THREEFRY:
         return jax.random.fold_in(key, data)
-    return _key(*threefry2x32(*key_words(key), jnp.uint32(0), jnp.asarray(data).astype(jnp.uint32)))
+    data = np.uint32(data & 0xFFFFFFFF) if isinstance(data, int) else jnp.asarray(data).astype(jnp.uint32)
+    return _key(*threefry2x32(*key_words(key), jnp.uint32(0), data))
 
 
 def split(key, count: int = 2) -> list:
@@ -70,4 +72,6 @@ def variate_words(key0, key1, index, stream: int = 0):
 
 
 def _key(word0, word1):
-    return jax.random.wrap_key_data(jnp.stack([word0, word1]), impl=_THREEFRY)
+    # A selection and not a stack: XLA fuses it away when the words are taken out again, as it does not a concatenation.
+    both = jnp.where(jnp.arange(2) == 0, word0, word1)
+    return jax.random.wrap_key_data(both, impl=_THREEFRY)

@@ -3,7 +3,7 @@
 A variate is a smooth function of the standard normal variate of the same probability. For known degrees of freedom that function is a
 polynomial fitted once on the host; for traced ones, a polynomial surface in the normal and the inverse root of the shape. Below the
 shapes where those hold, log gamma_a = log gamma_(a+k) + sum over i < k of log(U_i) / (a + i) (Stuart 1962; Devroye 1986, IX.3).
-Errors: below the rounding of the float type (3e-8 of the logarithm's standard deviation in float32, 2e-12 in float64).
+Errors: below 1.5e-7 of the logarithm's standard deviation in float32, which its rounding hides, and 1e-10 in float64.
 """
 
 import math
@@ -19,9 +19,7 @@ from collapse_jax.random.lanes import lanes
 from collapse_jax.random.normal import normal
 
 # Streams of a key: the normals of a draw are its stream 0, its boosts are the streams from here on.
-_BOOSTS = 1 << 16
-_SMALLEST_KNOWN = 8  # degrees of freedom from which one polynomial holds
-_STEPS = int(polynomials.SMALLEST_SHAPE)
+BOOSTS = 1 << 16
 
 
 def chi_square(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
@@ -59,11 +57,11 @@ def gamma(key, a, shape: tuple[int, ...] = ()):
 def log_gamma(key, a, shape: tuple[int, ...] = ()):
     """Logarithms [shape] of Gamma(a, 1) variates; a may be traced and broadcasts to `shape`; a <= 0 gives -inf."""
     a = jnp.broadcast_to(jnp.asarray(a, jnp.result_type(float)), shape)
-    return _traced(*key_words(key), a)[0] + jnp.log(a)
+    return _traced(*key_words(key), a)[0] + jnp.log(jnp.maximum(a, 0))
 
 
 def dirichlet(key, concentration):
-    """A Dirichlet vector [K] of concentrations [K] >= 0 (a category of concentration 0 gets 0).
+    """A Dirichlet vector [K] of concentrations [K] >= 0 (a category of concentration 0 gets 0), not all 0.
 
     Normalised gamma variates, on the log scale, so that small concentrations do not underflow to 0/0. Source: Devroye 1986, XI.4.
     """
@@ -86,7 +84,11 @@ def log_ratio_of_normal(z, word_pairs, degrees_of_freedom):
 
 def boosts(degrees_of_freedom: int) -> int:
     """How many extra uniforms a draw of so many known degrees of freedom takes."""
-    return max(0, -(-(_SMALLEST_KNOWN - degrees_of_freedom) // 2))
+    return max(0, math.ceil(_smallest_shape() - degrees_of_freedom / 2))
+
+
+def _smallest_shape():
+    return polynomials.SMALLEST_SHAPE[polynomials.default_float()]
 
 
 @lanes
@@ -94,33 +96,35 @@ def _known(key0, key1, *, degrees_of_freedom, shape):
     index = _counters(shape)
     if degrees_of_freedom <= 0:
         return [jnp.full((*shape, 1), -jnp.inf)]
-    extra = [variate_words(key0, key1, index, _BOOSTS + i) for i in range(boosts(degrees_of_freedom))]
+    extra = [variate_words(key0, key1, index, BOOSTS + i) for i in range(boosts(degrees_of_freedom))]
     return [log_ratio_of_normal(normal(*variate_words(key0, key1, index)), extra, degrees_of_freedom)]
 
 
 @lanes
 def _traced(key0, key1, a):
-    return [log_gamma_ratio(key0, key1, _counters(a.shape[:-1]), a)]
+    index = _counters(a.shape[:-1])
+    return [log_gamma_ratio(key0, key1, index, a, normal(*variate_words(key0, key1, index)))]
 
 
-def log_gamma_ratio(key0, key1, index, a, stream: int = 0):
-    """log(gamma_a / a) for traced shapes a [..., chains]; index: counters that broadcast against it; -inf where a <= 0."""
-    dtype = a.dtype
-    smallest = dtype.type(polynomials.SMALLEST_SHAPE)
+def log_gamma_ratio(key0, key1, index, a, z):
+    """log(gamma_a / a) for traced shapes a [..., chains] from standard normals z; -inf where a <= 0.
+
+    index: counters, broadcasting against a, of the uniforms that shapes below 4 (16 in float64) need besides.
+    """
+    dtype, name = a.dtype, polynomials.default_float()
+    smallest = _smallest_shape()
     steps = jnp.ceil(jnp.maximum(smallest - a, 0))
     start = a + steps
-    z = normal(*variate_words(key0, key1, index, stream))
-    surface = polynomials.log_gamma_ratio_surface(polynomials.SMALLEST_SHAPE, polynomials.default_float())
     s = 1 / jnp.sqrt(start)
-    scaled_z, scaled_s = z * dtype.type(1 / polynomials.LARGEST_NORMAL[polynomials.default_float()]), s * smallest**0.5
-    rows = [polynomials.evaluate([dtype.type(c) for c in row], scaled_s) for row in surface]
+    scaled_z, position = z * dtype.type(1 / polynomials.LARGEST_NORMAL[name]), s * dtype.type(2 * smallest**0.5) - 1
+    rows = [polynomials.evaluate([dtype.type(c) for c in row], position) for row in polynomials.log_gamma_ratio_surface(name)]
     ratio = s * z + s**2 * polynomials.evaluate(rows, scaled_z)
 
     def boosted(ratio):
-        positive = jnp.maximum(a, jnp.finfo(dtype).tiny)
+        positive = jnp.maximum(a, 32 * jnp.finfo(dtype).tiny)  # so that log(u) / positive is finite
         result = ratio + jnp.log(start / positive)
-        for i in range(_STEPS):
-            u = uniform(*variate_words(key0, key1, index, stream + _BOOSTS + i))
+        for i in range(int(smallest)):
+            u = uniform(*variate_words(key0, key1, index, BOOSTS + i))
             result = result + jnp.where(i < steps, jnp.log(u) / (positive + i), 0)
         return jnp.where(a > 0, jnp.where(steps > 0, result, ratio), -jnp.inf)
 

@@ -24,6 +24,7 @@ def lanes(kernel):
         bound = functools.partial(kernel, **static) if static else kernel
         return _lanes_p.bind(*(jnp.asarray(array) for array in arrays), kernel=_Bound(kernel, tuple(sorted(static.items())), bound))
 
+    of_one_chain.kernel = kernel
     return of_one_chain
 
 
@@ -46,14 +47,12 @@ def _one(*arrays, kernel):
 
 def _batched(arrays, axes, *, kernel):
     chains = next(array.shape[axis] for array, axis in zip(arrays, axes, strict=True) if axis is not None)
-    last = [
-        array[..., None] if axis is None else jnp.moveaxis(array, axis, -1) for array, axis in zip(arrays, axes, strict=True)
-    ]
+    last = [array[..., None] if axis is None else jnp.moveaxis(array, axis, -1) for array, axis in zip(arrays, axes, strict=True)]
     results = [jnp.broadcast_to(result, (*result.shape[:-1], chains)) for result in kernel.call(*last)]
     return results, [result.ndim - 1 for result in results]
 
 
-_lanes_p.def_impl(lambda *arrays, kernel: jax.jit(functools.partial(_one, kernel=kernel))(*arrays))
+_lanes_p.def_impl(jax.jit(_one, static_argnames="kernel"))
 _lanes_p.def_abstract_eval(
     lambda *arrays, kernel: [
         jax.core.ShapedArray(result.shape, result.dtype)

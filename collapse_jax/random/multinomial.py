@@ -51,7 +51,7 @@ def _conditional(key0, key1, n, weights, categories):
     dtype = jnp.result_type(float)
 
     def draw(left, weight, category, rest):
-        probability = jnp.where(rest > 0, weight.astype(dtype) / jnp.maximum(rest, 1e-30 if rest.dtype == dtype else 1).astype(dtype), 0)
+        probability = jnp.where(rest > 0, weight.astype(dtype) / jnp.where(rest > 0, rest, 1).astype(dtype), 0)
         count = binomial_of_words(variate_words(key0, key1, category.astype(jnp.uint32)), left, jnp.minimum(probability, 1))
         return left - count
 
@@ -66,18 +66,28 @@ def _conditional(key0, key1, n, weights, categories):
         _, left = jax.lax.scan(of_count, start, (weights, categories))
     else:
         weights = weights.astype(dtype)
-        _, rest = jax.lax.scan(lambda rest, weight: (rest + weight,) * 2, jnp.zeros_like(weights[0]), weights, reverse=True)
+        _, rest = jax.lax.scan(_compensated_sum, (jnp.zeros_like(weights[0]),) * 2, weights, reverse=True)
         _, left = jax.lax.scan(lambda left, row: (draw(left, *row),) * 2, n, (weights, categories, rest))
     # Not the counts but what they leave is carried: XLA on the CPU would compute the sampler once for each.
     before = jnp.concatenate([n[None], left[:-1]]) if rows > 1 else n[None]
     return [before - left]
 
 
+def _compensated_sum(carry, weight):
+    """Kahan's sum: plain sums of 50,000 equal floats round the same way each time, to an error of 1e-3 in the law."""
+    total, excess = carry
+    addend = weight - excess
+    new = total + addend
+    return (new, (new - total) - addend), new
+
+
 @lanes
 def _individuals(key0, key1, probabilities, *, n):
     chains = max(key0.shape[-1], probabilities.shape[-1])
     dtype = jnp.result_type(float)
-    cumulative = jnp.cumsum(jnp.broadcast_to(probabilities, (len(probabilities), chains)).T.astype(dtype), axis=1)
+    widths = probabilities.T.astype(dtype)
+    # The sum of a tree rounds differently in each entry: a category of width 0 ends where the one before it does.
+    cumulative = jax.lax.cummax(jnp.where(widths > 0, jnp.cumsum(widths, axis=1), 0), axis=1)
     index = jnp.arange(n, dtype=jnp.uint32)
     u = uniform(*variate_words(key0[:, None], key1[:, None], index))
 
@@ -86,7 +96,11 @@ def _individuals(key0, key1, probabilities, *, n):
         hit = jnp.searchsorted(cumulative, jnp.minimum(u * cumulative[-1], cumulative[-1] * (1 - jnp.finfo(dtype).epsneg)), side="right")
         return jnp.zeros(len(cumulative), jnp.int32).at[hit].add(1)
 
-    return [jax.vmap(of_chain)(cumulative, jnp.broadcast_to(u, (chains, n))).T]
+    return [
+        jax.vmap(of_chain, (0 if len(cumulative) == chains else None, 0))(
+            cumulative if len(cumulative) == chains else cumulative[0], jnp.broadcast_to(u, (chains, n))
+        ).T
+    ]
 
 
 def multivariate_hypergeometric(key, counts, n) -> jax.Array:

@@ -1,10 +1,16 @@
 """Normal variates out of random bits, whose tails have the grain of the bits: in float32 up to 6.3 standard deviations, not 5.4."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from collapse_jax.random import polynomials
-from collapse_jax.random.bits import uniform
+from collapse_jax.random.bits import key_words, threefry2x32, uniform
+from collapse_jax.random.lanes import lanes
+
+# Up to so many normals of one key are computed side by side; more go through a loop.
+_WRITTEN_OUT = 5
 
 
 def normal(word, low=None):
@@ -15,6 +21,50 @@ def normal(word, low=None):
     v = uniform(word, low)
     size = _size(v) if low is None else -jax.scipy.special.ndtri(v / 2)
     return jnp.where(word & jnp.uint32(1), size, -size)
+
+
+def normals(key, count: int) -> list:
+    """`count` independent standard normal variates, as a list of scalars: each is one long vector under `vmap`."""
+    return _normals(*key_words(key), count=count)
+
+
+def normal_vector(key, count: int):
+    """Independent standard normal variates [count]."""
+    return _normal_vector(*key_words(key), count=count)[0]
+
+
+def normal_array(key, shape: tuple[int, ...], first=0):
+    """Independent standard normal variates [shape], numbers first, first + 1 ... of the key.
+
+    The variates of `normal_vector` for chains on the first axis, as matrix products want them.
+    """
+    index = jnp.asarray(first, jnp.uint32) + jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    return _numbered(*key_words(key), index)
+
+
+@lanes
+def _normals(key0, key1, *, count):
+    if count <= _WRITTEN_OUT:
+        return [_numbered(key0, key1, jnp.uint32(i)) for i in range(count)]
+    rows = _normal_vector.kernel(key0, key1, count=count)[0]
+    return [rows[i] for i in range(count)]
+
+
+@lanes
+def _normal_vector(key0, key1, *, count):
+    index = jnp.arange(count, dtype=jnp.uint32)
+    if len(key0) == 1:
+        return [_numbered(key0, key1, index[:, None])]
+    # A loop, because XLA on the CPU computes a fused sampler anew for each of its consumers.
+    return [jax.lax.map(lambda one: _numbered(key0, key1, one), index)]
+
+
+def _numbered(key0, key1, index):
+    """Variate number `index`: in float32 two share a hash."""
+    if jnp.result_type(float) == jnp.float64:
+        return normal(*threefry2x32(key0, key1, jnp.uint32(0), index))
+    even, odd = threefry2x32(key0, key1, jnp.uint32(0), index >> jnp.uint32(1))
+    return normal(jnp.where(index & jnp.uint32(1), odd, even))
 
 
 def _size(v):
