@@ -66,11 +66,17 @@ def rounded_mean(seed, n, p, count):
     return np.clip(np.float32(n * p) + np.float32(np.sqrt(n * p * (1 - p)) * z), 0, n).astype(np.int64)
 
 
+def of_jax(seed, n, p, count):
+    """JAX's own sampler, whose float32 does not reach these sizes."""
+    draw = jax.jit(functools.partial(jax.random.binomial, shape=(count,)))
+    return np.asarray(draw(jax.random.key(seed), np.float32(n), np.float32(p))).astype(np.int64)
+
+
 @pytest.mark.parametrize(
     ("biased", "n", "p"),
     [(poissonised, n, p) for n, p in TELLING]
     + [(rounded_normal, n, p) for n, p in TELLING[:3]]
-    + [(rounded_p, 1000, 0.05), (rounded_mean, LARGEST, 0.4999)],
+    + [(rounded_p, 1000, 0.05), (rounded_mean, LARGEST, 0.4999), (of_jax, 10**6, 1e-3), (of_jax, LARGEST, 0.4999)],
 )
 def test_biased_samplers_are_found_out(biased, n, p, fit_of_counts, assert_fits):
     with pytest.raises(AssertionError):

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from collapse_jax.random.binomial import binomial
 from collapse_jax.random.chi_square import log_chi_square, log_gamma
 from collapse_jax.random.lanes import lanes
 from collapse_jax.random.multinomial import multinomial
@@ -20,7 +19,6 @@ SAMPLERS = {
     "normal_vector": (lambda key, weights: normal_vector(key, 5), 0),
     "log_chi_square": (lambda key, weights: log_chi_square(key, 5, (2, 3)), 1e-6),
     "log_gamma": (lambda key, weights: log_gamma(key, weights, (2, 3)), 1e-6),
-    "binomial": (lambda key, weights: binomial(key, 50, weights / 10, (2, 3)), 0),
     "multinomial": (lambda key, weights: multinomial(key, 30, weights), 0),
     "individuals": (lambda key, weights: multinomial(key, 30, weights, method="individuals"), 0),
 }

@@ -44,7 +44,7 @@ def fits(counts, n, probabilities, fit_of_counts, fit_of_covariances):
     return p_values
 
 
-@pytest.mark.parametrize("n", [1, 7, 150, 10**6])
+@pytest.mark.parametrize("n", [1, 150, 10**6])
 def test_a_known_size_has_its_law(n, assert_fits, fit_of_counts, fit_of_covariances):
     counts = draws(n, jnp.asarray(PROBABILITIES, jnp.float32), 400_000)
     assert_fits(fits(counts, n, PROBABILITIES, fit_of_counts, fit_of_covariances))
@@ -126,7 +126,7 @@ CORNERS = [
 
 
 @pytest.mark.parametrize("method", ["binomials", "individuals", "traced"])
-@pytest.mark.parametrize("n", [0, 1, 100])
+@pytest.mark.parametrize("n", [0, 100])
 def test_corners(n, method):
     weights = jnp.asarray(CORNERS, jnp.float32)
 
