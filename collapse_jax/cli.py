@@ -54,7 +54,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         defaults, arguments = _defaults(arguments)
         _quiet()
-        tyro.extras.subcommand_cli_from_dict(commands(defaults), args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,))
+        with _comma_separated():
+            tyro.extras.subcommand_cli_from_dict(
+                commands(defaults), args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,)
+            )
     except InputError as error:
         _stop(f"error: {error}", 2)
     except DivergenceError as error:
@@ -63,6 +66,30 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(f"stopped: {error}; every finished generation is kept, and the same command goes on once this is mended", 1)
     except KeyboardInterrupt:
         _stop("interrupted: every finished generation is kept; the same command goes on from there", 130)
+
+
+def _comma_separated():
+    """How tyro reads an option that takes one value, or several with commas between them."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def rule(info):
+        kinds = {kind | tuple[kind, ...]: kind for kind in (int, float, str)} | {float | tuple[float, ...] | None: float}
+        if info.type not in kinds:
+            return None
+        kind = kinds[info.type]
+
+        def read(words):
+            values = tuple(kind(word) for word in words[0].split(","))
+            return values if len(values) > 1 else values[0]
+
+        def write(value):
+            return [",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+
+        metavar = f"{kind.__name__.upper()}[,...]"
+        return tyro.constructors.PrimitiveConstructorSpec(1, metavar, read, is_instance=lambda value: True, str_from_instance=write)
+
+    return registry
 
 
 def _defaults(arguments):

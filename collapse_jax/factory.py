@@ -24,8 +24,12 @@ def estimator(
     merge=None,
     subsample=None,
     metrics: Mapping[str, Any] | None = None,
+    distances: Mapping[str, Any] | None = None,
     evidence: type = Dataset,
     traceable: bool = True,
+    living=None,
+    relist=None,
+    chain_axis: int = 0,
 ) -> Estimator:
     """An `Estimator` from `fit(key, params, evidence) -> (params, FitInfo)` and `sample(key, params, n) -> x [n, ...]`.
 
@@ -45,8 +49,12 @@ def estimator(
         merge=merge or points.merge,
         subsample=subsample,
         metrics=defaults | dict(metrics or {}),
+        distances=dict(distances or {}),
         evidence=evidence,
         traceable=traceable,
+        living=living,
+        relist=relist,
+        chain_axis=chain_axis,
     )
 
 

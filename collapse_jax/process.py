@@ -1,11 +1,18 @@
 """Estimator x Source x Workflow -> Process."""
 
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from collapse_jax import points
 from collapse_jax.errors import InputError
+from collapse_jax.random.bits import fold_in, split
 from collapse_jax.types import Dataset, Estimator, Process, Source, State, StepInfo, Supply, Workflow
+
+# The key of a fit: the highest number, which no draw counts up to, so that data may use the generation's own key at no cost.
+_FIT = np.uint32(2**32 - 1)
 
 
 def generational_process(
@@ -77,7 +84,7 @@ def generational_process(
         """Everything of generation 0 but its fit."""
         if workflow.grows and buffered and last_generation is None:
             raise InputError(f"{workflow.name} keeps the points of every generation: pass last_generation to size their buffer")
-        data_key, init_key, fit_key = jax.random.split(key, 3)
+        data_key, init_key, fit_key = split(key, 3)
         supply = supply_for(None, last_generation=last_generation)
         data = supply.real(data_key, size_at(0))
         evidence = evidence_to_fit(data)
@@ -89,9 +96,9 @@ def generational_process(
         return State(jnp.asarray(0, jnp.int32), params, carry), StepInfo(fit, evidence)
 
     def step(key, state):
-        data_key, fit_key = jax.random.split(key)
+        fit_key = fold_in(key, _FIT)
         generation = state.generation + 1
-        carry, data = workflow.next(data_key, state.carry, supply_for(state.params, size_at(state.generation)), size_at(generation))
+        carry, data = workflow.next(key, state.carry, supply_for(state.params, size_at(state.generation)), size_at(generation))
         evidence = evidence_to_fit(data)
         params, fit = estimator.fit(fit_key, state.params, evidence)
         return State(generation, params, carry), StepInfo(fit, evidence)
@@ -108,7 +115,43 @@ def generational_process(
         reserve = supply_for(None, last_generation=last_generation).reserve
         return state._replace(carry=jax.tree.map(reserve, state.carry, is_leaf=lambda node: isinstance(node, Dataset)))
 
-    return Process(init, step, template, resize, estimator, workflow)
+    shrinks = workflow.closed and not holds_points
+    living, relist = (estimator.living, estimator.relist) if shrinks else (None, None)
+    chain_axis = 0 if holds_points else estimator.chain_axis
+    metrics = _metrics(estimator, source)
+    return Process(init, step, template, resize, estimator, workflow, living, relist, chain_axis, metrics)
+
+
+def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
+    """Many processes of one shape as one: `init(key, last_generation, settings)` and `step(key, state, settings)` take what differs.
+
+    at(settings) -> the process at one point, where settings holds traced numbers; example: such settings as plain numbers. The source
+    must be the same everywhere: distances are to the example's.
+    Run it with `simulate_chunks(..., settings={name: [points]})`: one compiled program for all points, and every point gives the
+    numbers that it gives alone (floats up to rounding).
+    """
+    one = at(example)
+    return one._replace(
+        init=lambda key, last_generation, settings: at(settings).init(key, last_generation),
+        step=lambda key, state, settings: at(settings).step(key, state),
+    )
+
+
+def _metrics(estimator, source):
+    """The estimator's metrics, and its distances to the source's model, or None for them where the source has none of this family."""
+    known = source.params is not None and source.evidence is estimator.evidence
+    distances = {name: _to_source(name, distance, source.params) if known else None for name, distance in estimator.distances.items()}
+    return {**estimator.metrics, **distances}
+
+
+def _to_source(name, distance, real):
+    def to_source(params):
+        if type(params) is not type(real):
+            families = f"{type(params).__name__} and the real distribution has {type(real).__name__}"
+            raise InputError(f"metric {name!r} compares models of one family, but the model has {families}")
+        return distance(params, real)
+
+    return to_source
 
 
 def _slots(sample_size, largest_sample_size, needs_slots):

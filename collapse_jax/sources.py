@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.errors import InputError
-from collapse_jax.estimators.categorical import CategoricalParams
 from collapse_jax.estimators.categorical import categorical as categorical_family
+from collapse_jax.estimators.categorical import categorical_params
 from collapse_jax.estimators.gaussian import gaussian, gaussian_params
 from collapse_jax.types import Estimator, Params, Source
 
@@ -14,13 +14,13 @@ from collapse_jax.types import Estimator, Params, Source
 def population(estimator: Estimator, params: Params) -> Source:
     """Any model as the truth: fresh draws from it on every request."""
     draw = None if estimator.draw is None else lambda key, n: estimator.draw(key, params, n)
-    return Source(lambda key, n: estimator.sample(key, params, n), draw, estimator.evidence)
+    return Source(lambda key, n: estimator.sample(key, params, n), draw, estimator.evidence, params=params)
 
 
 def normal(mean, covariance) -> Source:
     """Fresh draws from Normal(mean [d], covariance [d, d]). Raises `InputError` for shapes or covariances that are none."""
     params = gaussian_params(mean, covariance)
-    return population(gaussian(params.mean.shape[0]), params)
+    return population(gaussian(len(params.mean)), params)
 
 
 def categorical(probabilities) -> Source:
@@ -28,7 +28,7 @@ def categorical(probabilities) -> Source:
     values = np.asarray(probabilities, float)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or values.min() < 0 or abs(values.sum() - 1) > 1e-6:
         raise InputError(f"probabilities {values.tolist()} must be [K], non-negative, and sum to 1")
-    return population(categorical_family(len(values)), CategoricalParams(jnp.asarray(values / values.sum(), jnp.result_type(float))))
+    return population(categorical_family(len(values)), categorical_params(values / values.sum()))
 
 
 def dataset(x) -> Source:

@@ -51,9 +51,12 @@ class Estimator(NamedTuple):
     draw(key, params, n) -> evidence of n fresh samples, from its exact law; n may be traced. None: summarise what `sample` gives.
     merge(a, b) -> evidence of the pooled sample.
     subsample(key, evidence, n) -> evidence of n of its points, without replacement; None where only the points can tell.
-    metrics: name -> function of params.
+    metrics: name -> function of params. distances: name -> function(params, reference params): how far the first model is from another.
     evidence: the type of the evidence; sources draw this type directly where they know its law.
     traceable: False when `fit` or `sample` is a host loop: such a family runs under `run` only.
+    living(params) -> how many parts of the model are alive, and relist(params, size) -> the same model with room for `size` parts: for
+        families whose dead parts change nothing (a categorical's); None where there is no such thing.
+    chain_axis: where `simulate` puts the chains in the arrays of a state: 0, or -1 for families written for it (`random.lanes`).
     """
 
     fit: Callable[[jax.Array, Params, Evidence], tuple[Params, FitInfo]]
@@ -64,8 +67,12 @@ class Estimator(NamedTuple):
     merge: Callable[[Evidence, Evidence], Evidence]
     subsample: Callable[[jax.Array, Evidence, Any], Evidence] | None
     metrics: Mapping[str, Callable[[Params], jax.Array]]
+    distances: Mapping[str, Callable[[Params, Params], jax.Array]] = {}
     evidence: type = Dataset
     traceable: bool = True
+    living: Callable[[Params], jax.Array] | None = None
+    relist: Callable[[Params, int], Params] | None = None
+    chain_axis: int = 0
 
 
 class Source(NamedTuple):
@@ -73,13 +80,14 @@ class Source(NamedTuple):
 
     sample(key, n) -> x [n, ...] in random order, so that its first m rows are a sample of m.
     draw(key, n) -> evidence of n real draws from its exact law, or None. evidence: the type that `draw` gives.
-    size: how many real points there are; None for a population.
+    size: how many real points there are; None for a population. params: the population's, in the form of its family; None for a data set.
     """
 
     sample: Callable[[jax.Array, int], jax.Array]
     draw: Callable[[jax.Array, Any], Evidence] | None = None
     evidence: type = Dataset
     size: int | None = None
+    params: Params = None
 
 
 class Supply(NamedTuple):
@@ -108,6 +116,7 @@ class Workflow(NamedTuple):
     next(key, carry, supply, n) -> (carry, evidence of the next training set of size n).
     takes_points_back: whether it uses single points of earlier sets again, and so needs `subsample`.
     grows: whether its carry holds the data of every generation.
+    closed: whether nothing but the newest model enters the next training set, and the carry is empty.
     """
 
     name: str
@@ -115,6 +124,7 @@ class Workflow(NamedTuple):
     next: Callable[[jax.Array, Any, Supply, Any], tuple[Any, Evidence]]
     takes_points_back: bool = False
     grows: bool = False
+    closed: bool = False
 
 
 class State(NamedTuple):
@@ -140,6 +150,9 @@ class Process(NamedTuple):
     step(key, state) -> (state, info) of the next generation.
     template(key, last_generation=None) -> a state with the structure of every later one, without fitting anything.
     resize(state, last_generation) -> the state with buffers for a longer run.
+    living, relist: the estimator's, where the workflow brings nothing dead back; else None. chain_axis: see `Estimator`.
+    metrics: name -> function of params: the estimator's, and its distances to the real distribution; None for a distance where the
+        real distribution is not known as a model of the same family.
     """
 
     init: Callable[..., tuple[State, StepInfo]]
@@ -148,3 +161,7 @@ class Process(NamedTuple):
     resize: Callable[[State, int], State]
     estimator: Estimator
     workflow: Workflow
+    living: Callable[[Params], jax.Array] | None = None
+    relist: Callable[[Params, int], Params] | None = None
+    chain_axis: int = 0
+    metrics: Mapping[str, Callable[[Params], jax.Array] | None] = {}

@@ -1,16 +1,16 @@
 """Workflows: what the next training set is made of (`cj.workflows`)."""
 
-import jax
 import jax.numpy as jnp
 
 from collapse_jax.errors import InputError
+from collapse_jax.random.bits import split
 from collapse_jax.random.multinomial import multinomial
 from collapse_jax.types import Workflow
 
 
 def replace() -> Workflow:
     """Every generation trains on n fresh draws from its predecessor alone (Shumailov et al. 2024, alpha = 1)."""
-    return Workflow("replace", lambda supply, evidence: (), lambda key, carry, supply, n: ((), supply.model(key, n)))
+    return Workflow("replace", lambda supply, evidence: (), lambda key, carry, supply, n: ((), supply.model(key, n)), closed=True)
 
 
 def accumulate() -> Workflow:
@@ -27,7 +27,7 @@ def accumulate_subsample() -> Workflow:
     """As `accumulate`, but each generation trains on n points drawn without replacement from all there is (Kazdan et al. 2024)."""
 
     def next_set(key, pool, supply, n):
-        model_key, subsample_key = jax.random.split(key)
+        model_key, subsample_key = split(key)
         pool = supply.append(pool, supply.model(model_key, n))
         return pool, supply.subsample(subsample_key, pool, n)
 
@@ -38,39 +38,45 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
     """The paper's p_{i+1} = alpha p_theta + beta p_i + gamma p_0 (Shumailov et al. 2024, "learning with generational data").
 
     Of n points, alpha come fresh from the newest model, beta from the previous training set (without replacement), gamma from the
-    real data. random_counts: the three counts are multinomial, as in n independent draws from the mixture; False: the shares, rounded
-    so that they add up to n. What a smaller previous set cannot give, under a growing sample size, the model makes.
+    real data; the weights are numbers, or traced. random_counts: the three counts are multinomial, as in n independent draws from the
+    mixture; False: the shares, rounded so that they add up to n. What a smaller previous set cannot give, under a growing sample
+    size, the model makes.
     Raises `InputError` unless the weights are non-negative and sum to 1.
     """
     weights = {"alpha": alpha, "beta": beta, "gamma": gamma}
-    for name, value in weights.items():
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} is {value}; it must be in [0, 1]")
-    total = alpha + beta + gamma
-    if abs(total - 1) > 1e-6:
-        raise InputError(f"alpha + beta + gamma is {total:g} ({alpha:g} + {beta:g} + {gamma:g}); it must be 1")
-    keeps_previous = beta > 0
+    known = all(isinstance(value, int | float) for value in weights.values())
+    if known:
+        for name, value in weights.items():
+            if not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}; it must be in [0, 1]")
+        total = alpha + beta + gamma
+        if abs(total - 1) > 1e-6:
+            raise InputError(f"alpha + beta + gamma is {total:g} ({alpha:g} + {beta:g} + {gamma:g}); it must be 1")
+    elif not random_counts:
+        raise InputError("alpha, beta, gamma are traced with random_counts=False; rounded shares must be known before the run")
+    keeps_previous, takes_real = (not isinstance(value, int | float) or value > 0 for value in (beta, gamma))
 
     def counts(key, n):
         if not random_counts:
             from_model, synthetic = _rounded(alpha, n), _rounded(alpha + beta, n)
             return from_model, synthetic - from_model, n - synthetic
-        return multinomial(key, n, jnp.array([alpha, beta, gamma]))
+        shares = jnp.stack([jnp.asarray(share, jnp.result_type(float)) for share in (alpha, beta, gamma)])
+        return multinomial(key, n, shares, method="binomials")
 
     def next_set(key, previous, supply, n):
-        count_key, model_key, previous_key, real_key = jax.random.split(key, 4)
+        count_key, model_key, previous_key, real_key = split(key, 4)
         from_model, from_previous, from_real = counts(count_key, n)
         there = _smaller(from_previous, supply.previous_size)
         from_model, from_previous = from_model + from_previous - there, there
         evidence = supply.model(model_key, from_model)
         if keeps_previous:
             evidence = supply.merge(evidence, supply.subsample(previous_key, previous, from_previous))
-        if gamma > 0:
+        if takes_real:
             evidence = supply.merge(evidence, supply.real(real_key, from_real))
         evidence = supply.compact(evidence)
         return (evidence if keeps_previous else ()), evidence
 
-    name = f"mix({alpha:g}, {beta:g}, {gamma:g})"
+    name = f"mix({alpha:g}, {beta:g}, {gamma:g})" if known else "mix"
     return Workflow(name, lambda supply, evidence: evidence if keeps_previous else (), next_set, takes_points_back=keeps_previous)
 
 

@@ -10,22 +10,29 @@ import pytest
 from collapse_jax import sources
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.categorical import Counts
-from collapse_jax.estimators.gaussian import Moments
+from collapse_jax.estimators.gaussian import GaussianParams, Moments, covariance, mean_vector
 from collapse_jax.types import Dataset
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
-def test_normal_draws_its_law(assert_mean):
-    mean, covariance = np.array([2.0, -1]), np.array([[2.0, 0.7], [0.7, 1.0]])
-    source = sources.normal(mean, covariance)
+@pytest.mark.parametrize("dim", [2, 14])
+def test_normal_draws_its_law(dim, assert_mean):
+    mean, want = (np.array([2.0, -1]), np.array([[2.0, 0.7], [0.7, 1.0]])) if dim == 2 else (np.arange(14.0), np.eye(14) + 0.3)
+    source = sources.normal(mean, want)
     assert source.size is None and source.evidence is Moments
     x = np.asarray(source.sample(jax.random.key(0), 40_000), float)
     assert_mean(x, mean)
-    assert_mean((x - mean)[:, :, None] * (x - mean)[:, None, :], covariance)
-    drawn = jax.jit(jax.vmap(lambda key: source.draw(key, 5)))(jax.random.split(jax.random.key(1), 5_000))
-    assert_mean(drawn.mean, mean)
-    assert_mean(drawn.scatter, 4 * covariance)
+    assert_mean((x - mean)[:, :, None] * (x - mean)[:, None, :], want)
+
+    def moments(key):
+        drawn = source.draw(key, 5)
+        return drawn.count, mean_vector(drawn), drawn.divisor * covariance(GaussianParams(drawn.mean, drawn.log_scale, drawn.factor))
+
+    count, means, scatters = jax.jit(jax.vmap(moments))(jax.random.split(jax.random.key(1), 5_000))
+    assert (count == 5).all()
+    assert_mean(means, mean)
+    assert_mean(scatters, 4 * want)
 
 
 def test_categorical_draws_its_law(chi_square_p):

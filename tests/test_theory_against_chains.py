@@ -161,7 +161,7 @@ class TestCategoricalReplace:
         for k, p in enumerate(PROBABILITIES):
             law = categorical_theory.count_distribution(generation, self.SIZE, p)
             assert chi_square_p(np.bincount(counts[:, k], minlength=self.SIZE + 1), law) > 1e-4, k
-        wrong = categorical_theory.count_distribution(generation + 1, self.SIZE, PROBABILITIES[1])
+        wrong = categorical_theory.count_distribution(generation + 1 + generation // 5, self.SIZE, PROBABILITIES[1])
         assert chi_square_p(np.bincount(counts[:, 1], minlength=self.SIZE + 1), wrong) < 1e-4
 
     def test_fixation(self, chi_square_p):

@@ -122,10 +122,17 @@ def test_random_counts_are_multinomial(chi_square_p):
 
 
 def test_what_a_workflow_says_of_itself():
-    said = {w.name: (w.takes_points_back, w.grows) for w in (workflows.replace(), workflows.accumulate(), workflows.accumulate_subsample())}
-    assert said == {"replace": (False, False), "accumulate": (False, True), "accumulate_subsample": (True, True)}
-    assert workflows.mix(0.5, 0.3, 0.2)[3:] == (True, False)
-    assert workflows.mix(0.5, 0, 0.5)[3:] == (False, False)
+    made = [workflows.replace(), workflows.accumulate(), workflows.accumulate_subsample(), workflows.mix(0.5, 0.3, 0.2)]
+    made += [workflows.mix(0.5, 0, 0.5), workflows.mix(1, 0, 0)]
+    said = [(workflow.name, workflow.takes_points_back, workflow.grows, workflow.closed) for workflow in made]
+    assert said == [
+        ("replace", False, False, True),
+        ("accumulate", False, True, False),
+        ("accumulate_subsample", True, True, False),
+        ("mix(0.5, 0.3, 0.2)", True, False, False),
+        ("mix(0.5, 0, 0.5)", False, False, False),
+        ("mix(1, 0, 0)", False, False, False),
+    ]
     assert workflows.mix(0.5, 0.25, 0.25).name == "mix(0.5, 0.25, 0.25)"
 
 

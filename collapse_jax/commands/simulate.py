@@ -6,60 +6,106 @@ import numpy as np
 from collapse_jax import estimators, sources, workflows
 from collapse_jax.chain_theory import expected_means, initial_probabilities
 from collapse_jax.checkpoint import Checkpoints
-from collapse_jax.config import SimulateConfig
-from collapse_jax.drivers.simulate import Chunk, join_chunks, simulate_chunks
+from collapse_jax.config import VALUE_AXES, SimulateConfig
+from collapse_jax.drivers.simulate import Chunk, join_chunks, memory_needed, recorded_generations, simulate_chunks
+from collapse_jax.drivers.summary import as_dataset, summarise_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
 from collapse_jax.types import Process
 
-_QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
 
+def process_of(config: SimulateConfig, settings: dict | None = None) -> Process:
+    """The generational process of settings with single values: a standard normal, or equally probable categories, as the real law.
 
-def process_of(config: SimulateConfig) -> Process:
-    """The generational process of the settings: a standard normal, or equally probable categories, as the real distribution."""
+    settings: sample_size, alpha, beta, gamma where they are traced, as at a point of a grid.
+    """
+    config = config.resolved()
+    values = {name: getattr(config, name) for name in VALUE_AXES} | (settings or {})
     if config.workflow == "mix":
-        workflow = workflows.mix(config.alpha, config.beta, config.gamma)
+        workflow = workflows.mix(values["alpha"], values["beta"], values["gamma"])
     else:
-        if (config.alpha, config.beta, config.gamma) != (1.0, 0.0, 0.0):
-            shares = f"{config.alpha:g}, {config.beta:g}, {config.gamma:g}"
-            raise InputError(f"alpha, beta, gamma are {shares} with workflow {config.workflow}, which ignores them; give --workflow mix")
         workflow = getattr(workflows, config.workflow)()
     if config.family == "gaussian":
         estimator, source = estimators.gaussian(config.dim, config.ddof), sources.normal(np.zeros(config.dim), np.eye(config.dim))
     else:
         estimator, source = estimators.categorical(config.num_categories), sources.categorical(initial_probabilities(config))
-    return generational_process(estimator, source, workflow, sample_size=config.sample_size)
+    size = values["sample_size"]
+    if isinstance(size, int):
+        return generational_process(estimator, source, workflow, sample_size=size)
+    return generational_process(estimator, source, workflow, sample_size=lambda generation: size, largest_sample_size=config.sample_size)
 
 
 def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
     """Runs (or resumes) the chains, writes the run folder, draws the figure, prints a table; the folder."""
+    from collapse_jax.commands.grid import run_grid
     from collapse_jax.plots import draw_run
 
     config.check()
     config = config.resolved()
-    process = process_of(config)
-    resolve_metrics(process.estimator, config.metrics)
     folder = RunFolder(out)
     folder.check(config)
-    if len(folder.rows()) > config.generations:
-        console.print(f"all {config.generations + 1} generations of {folder.path} are done", highlight=False)
+    if config.axes():
+        folder = run_grid(config, out, console)
     else:
-        folder = RunFolder.open(out, config)
-        trace = _simulate_into(folder, config, process, console)
-        folder.write_results(trace.to_xarray())
-        folder.write_rows(summary_rows(trace))
-    console.print(table_of(folder, config))
+        folder = _run_one(config, folder, console)
+        console.print(table_of(folder, config))
     for path in draw_run(folder):
         console.print(f"figure: {path}", highlight=False)
     return folder
 
 
+def _run_one(config, folder, console):
+    process = process_of(config)
+    resolve_metrics(process.metrics, config.metrics)
+    if folder.rows() and folder.rows()[-1]["generation"] >= config.generations:
+        console.print(f"all {config.generations + 1} generations of {folder.path} are done", highlight=False)
+        return folder
+    records = len(recorded_generations(config.generations, config.recorded())) if config.keep == "chains" else config.chunk
+    arguments = (process, jax.random.key(config.seed), config.generations, config.chains, config.metrics, records)
+    within_limit(config, memory_needed(*arguments), f"{config.chains:,} chains")
+    console.print(f"about {_size(memory_needed(*arguments))} of memory; at most {config.memory_limit:g} GiB are allowed", highlight=False)
+    folder = RunFolder.open(folder.path, config)
+    if config.keep == "summary":
+        _summarise_into(folder, config, process, console)
+    else:
+        trace = _simulate_into(folder, config, process, console)
+        folder.write_results(trace.to_xarray())
+        folder.write_rows(summary_rows(trace))
+    return folder
+
+
+def within_limit(config, needed: int, what: str) -> None:
+    """Raises `InputError` if a simulation would hold more than its memory_limit."""
+    if needed > config.memory_limit * 2**30:
+        raise InputError(
+            f"memory_limit is {config.memory_limit:g} GiB, but {what} need about {_size(needed)}; record fewer generations or metrics "
+            f"(or keep=summary), take fewer chains, or raise the limit"
+        )
+
+
+def _size(number):
+    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{max(number / 2**20, 1):.0f} MiB"
+
+
+def bar(console):
+    """A progress display for a host loop."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True
+    )
+
+
+def options_of(config: SimulateConfig) -> dict:
+    """The arguments of `simulate_chunks` that the settings give."""
+    names = ("generations", "chains", "metrics", "chunk")
+    return {name: getattr(config, name) for name in names} | {"record": config.recorded()}
+
+
 def _simulate_into(folder, config, process, console):
     """The trace of all generations; the newest state and everything recorded so far are saved as each chunk ends."""
-    from rich.progress import Progress
-
     key = jax.random.key(config.seed)
     checkpoints = Checkpoints(folder.checkpoints / "chains", keep=1)
     done = checkpoints.generations()
@@ -68,31 +114,66 @@ def _simulate_into(folder, config, process, console):
         record, arrays = checkpoints.restore_record(done[-1])
         chunks = [Chunk(np.array(record["generations"]), arrays, None)]
         after = done[-1], checkpoints.restore_state(done[-1], process.template(key, config.generations))
-    with Progress(console=console, transient=True) as progress:
-        bar = progress.add_task("generations", total=config.generations, completed=done[-1] if done else 0)
-        options = {"generations": config.generations, "chains": config.chains, "metrics": config.metrics, "chunk": config.chunk}
-        for part in simulate_chunks(process, key, **options, after=after):
+    with bar(console) as progress:
+        task = progress.add_task("generations", total=config.generations, completed=done[-1] if done else 0)
+        for part in simulate_chunks(process, key, **options_of(config), after=after):
             chunks.append(part)
             trace = join_chunks(chunks)
             last = int(part.generations[-1])
             checkpoints.save(last, part.copy_state(), {"generations": trace.generations.tolist()}, dict(trace))
-            progress.update(bar, completed=last)
+            progress.update(task, completed=last)
     checkpoints.close()
     return trace
 
 
+def _summarise_into(folder, config, process, console):
+    """results.nc and the rows with statistics over chains alone; a run that is stopped begins again."""
+    with bar(console) as progress:
+        task = progress.add_task("generations", total=config.generations)
+
+        def watched():
+            for part in simulate_chunks(process, jax.random.key(config.seed), **options_of(config)):
+                yield part
+                progress.update(task, completed=int(part.generations[-1]))
+
+        generations, statistics = summarise_chunks(watched(), config.chains)
+    folder.write_results(as_dataset(generations, statistics))
+    folder.write_rows(rows_of(generations, statistics, 0))
+
+
 def summary_rows(trace) -> list[dict]:
-    """One row a generation: mean, and 5, 50, 95 % quantiles over chains, of each scalar metric."""
+    """One row a generation: mean, and quantiles over chains, of each scalar metric."""
     scalars = {name: values for name, values in trace.items() if values.ndim == 2}
+    generations, statistics = summarise_chunks([Chunk(trace.generations, scalars, None)], len(next(iter(scalars.values()), [])))
+    return rows_of(generations, statistics, 0)
+
+
+def rows_of(generations, statistics, point: int) -> list[dict]:
+    """One row a generation of the statistics at a point: NAME_mean, NAME_std, NAME_q05, NAME_median, NAME_q95."""
     rows = []
-    for position, generation in enumerate(trace.generations):
+    for position, generation in enumerate(generations):
         row = {"generation": int(generation)}
-        for name, values in scalars.items():
-            column = values[:, position].astype(float)
-            row[f"{name}_mean"] = float(column.mean())
-            row |= {f"{name}_{label}": float(np.quantile(column, q)) for label, q in _QUANTILES.items()}
+        for name, one in statistics.items():
+            low, _, median, _, high = (float(value) for value in one["quantile"][point, position])
+            row |= {f"{name}_mean": float(one["mean"][point, position]), f"{name}_std": float(one["std"][point, position])}
+            row |= {f"{name}_q05": low, f"{name}_median": median, f"{name}_q95": high}
         rows.append(row)
     return rows
+
+
+def carried_by_few(name: str, log_std: float | None, chains: int) -> bool:
+    """Whether the mean of a variance is made by chains rarer than one in `chains`, so that no average of those can meet it.
+
+    For a log-normal variance of this deviation the mean needs exp(log_std^2) chains to be known to its own size.
+    """
+    return name == "variance" and log_std is not None and log_std**2 > np.log(max(chains, 2)) - 2
+
+
+def z_of(mean, exact, error, carried_by_few=False) -> str:
+    """How many standard errors the mean over chains is from the exact one, in words where that number means nothing."""
+    if not np.isfinite(exact) or error <= 0:
+        return ""
+    return "rare chains" if carried_by_few else f"{(mean - exact) / error:+.2f}"
 
 
 def table_of(folder: RunFolder, config: SimulateConfig):
@@ -101,21 +182,18 @@ def table_of(folder: RunFolder, config: SimulateConfig):
 
     from collapse_jax.plots.chains import title
 
-    results = folder.results()
-    generation = int(results["generation"].values[-1])
+    last = folder.rows()[-1]
+    generation = last["generation"]
     exact = expected_means(config, np.array([generation]))
     table = Table(
         "metric", "median", "5 to 95%", "mean", "exact mean", "z", title=f"{title(config)}, generation {generation}", title_justify="left"
     )
     for name in config.metrics:
-        if results[name].ndim > 2:
+        if f"{name}_mean" not in last:
             continue
-        values = results[name].values[:, -1].astype(float)
-        low, median, high = np.quantile(values, [0.05, 0.5, 0.95])
+        mean, error = last[f"{name}_mean"], last[f"{name}_std"] / np.sqrt(config.chains)
         known = name in exact and np.isfinite(exact[name][0])
-        error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-        z = f"{(values.mean() - exact[name][0]) / error:+.2f}" if known and error > 0 else ""
-        table.add_row(
-            name, f"{median:.5g}", f"{low:.4g} to {high:.4g}", f"{values.mean():.5g}", f"{exact[name][0]:.5g}" if known else "", z
-        )
+        z = z_of(mean, exact[name][0], error, carried_by_few(name, last.get("log_variance_std"), config.chains)) if known else ""
+        band = f"{last[f'{name}_q05']:.4g} to {last[f'{name}_q95']:.4g}"
+        table.add_row(name, f"{last[f'{name}_median']:.5g}", band, f"{mean:.5g}", f"{exact[name][0]:.5g}" if known else "", z)
     return table

@@ -53,7 +53,7 @@ def run(
     for name, value, least in (("generations", generations, 0), ("chains", chains, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
-    measure = resolve_metrics(process.estimator, metrics)
+    measure = resolve_metrics(process.metrics, metrics)
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     jit = jax.jit if process.estimator.traceable else lambda function: function

@@ -1,14 +1,15 @@
-"""The traceable driver: chains by `vmap`, generations by `scan`, spread over all devices."""
+"""The traceable driver: chains by `vmap`, generations in a compiled loop, spread over all cores and devices."""
 
-import functools
+import concurrent.futures
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax import tiles
 from collapse_jax.errors import InputError
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.trace import Trace
@@ -21,7 +22,7 @@ class Chunk(NamedTuple):
     """Some generations of all chains.
 
     generations: [recorded] their numbers. arrays: name -> [chain, recorded, ...].
-    copy_state(): the state of all chains after the last of them, on the host; it is gone once the next chunk is asked for.
+    copy_state(): the state of all chains [chain, ...] after the last of them, on the host; it is gone once the next chunk is asked for.
     """
 
     generations: np.ndarray
@@ -36,22 +37,34 @@ def simulate(
     generations: int,
     chains: int = 1,
     metrics: Iterable = _DEFAULT_METRICS,
+    record=1,
     chunk: int = 100,
+    memory_limit: int | None = None,
     progress: Callable[[int], None] = lambda generation: None,
 ) -> Trace:
-    """Metrics of chains 0 .. chains - 1 at generations 0 .. generations: `trace[name]` is a NumPy array [chain, generation, ...].
+    """Metrics of chains 0 .. chains - 1 at the recorded generations: `trace[name]` is a NumPy array [chain, recorded, ...].
 
-    metrics: names that the estimator offers, or functions of the state. chunk: generations in one compiled call; progress is called
-    with the newest generation after each. Chain c uses `fold_in(key, c)`, and generation g of it `fold_in(fold_in(key, c), g)`:
-    asking for more chains or generations, other chunks or devices, changes no number. (Integers bit for bit; float32 up to rounding,
-    2e-5 relative in the tests, because XLA fuses programs of other shapes differently.)
-    Raises `InputError` for sizes that have no meaning, an unknown metric, or an estimator that is not traceable (use `run`).
+    metrics: names that the process offers (`process.metrics`), or functions of the state. record: a stride, the numbers of the generations, or "log"
+    (see `recorded_generations`). chunk: records in one compiled call; progress is called with the newest generation after each.
+    memory_limit: bytes; see `memory_needed`. Chain c uses `fold_in(key, c)`, and generation g of it `fold_in(fold_in(key, c), g)`:
+    asking for more chains or generations, other records, chunks or devices, changes no number. (Integers bit for bit; float32 up to
+    rounding, 2e-5 relative in the tests, because XLA fuses programs of other shapes differently.)
+    Raises `InputError` for sizes that have no meaning, an unknown metric, more memory than the limit, or an estimator that is not
+    traceable (use `run`).
     """
-    parts = []
-    for part in simulate_chunks(process, key, generations=generations, chains=chains, metrics=metrics, chunk=chunk):
-        parts.append(part)
+    numbers = recorded_generations(generations, record)
+    options = {"generations": generations, "chains": chains, "metrics": metrics, "record": numbers, "chunk": chunk}
+    parts, whole = [], {}
+    for part in simulate_chunks(process, key, **options, memory_limit=memory_limit, records_kept=len(numbers)):
+        at = sum(len(one) for one in parts)
+        for name, values in part.arrays.items():
+            if name not in whole:
+                # Chains on the last axis in memory, as they come; [chain, recorded, ...] is a view.
+                whole[name] = np.empty((len(numbers), *values.shape[2:], chains), values.dtype)
+            whole[name][at : at + len(part.generations)] = np.moveaxis(values, 0, -1)
+        parts.append(part.generations)
         progress(int(part.generations[-1]))
-    return join_chunks(parts)
+    return Trace({name: np.moveaxis(values, -1, 0) for name, values in whole.items()}, np.concatenate(parts))
 
 
 def simulate_chunks(
@@ -61,90 +74,188 @@ def simulate_chunks(
     generations: int,
     chains: int = 1,
     metrics: Iterable = _DEFAULT_METRICS,
+    record=1,
     chunk: int = 100,
     after: tuple[int, State] | None = None,
+    memory_limit: int | None = None,
+    records_kept: int | None = None,
+    settings: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[Chunk]:
-    """The same as `simulate`, chunk by chunk: generation 0 first, then `chunk` generations at a time.
+    """The same as `simulate`, chunk by chunk: generation 0 first, then up to `chunk` records at a time.
+
+    settings: for a process of `process_grid`, name -> [points]; every point gets the same `chains` chains, and the axis of chains in
+    all arrays runs over points and chains, the chains fastest.
 
     after: (generation, state of all chains) from which to go on, as an earlier chunk's `copy_state` gave it.
+    records_kept: how many records the caller keeps, for the memory that is held against `memory_limit`; by default one chunk.
     """
     for name, value, least in (("generations", generations, 0), ("chains", chains, 1), ("chunk", chunk, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
+        _check_whole(name, value, least)
     if not process.estimator.traceable:
         raise InputError("this estimator fits or samples on the host; use run instead of simulate")
-    measure = tuple(resolve_metrics(process.estimator, metrics).items())
-    keys = _chain_keys(key, chains)
-    if after is None:
-        state, first = _start(process.init, measure, generations, keys)
-        yield Chunk(np.zeros(1, int), _on_host(first, chains), functools.partial(_first_chains, state, chains))
-        done = 0
-    else:
-        done, state = after
-        state = _padded(jax.vmap(lambda one: process.resize(one, generations))(state), len(keys))
-        state = state if len(jax.devices()) == 1 else jax.device_put(state, keys.sharding)
-    while done < generations:
-        numbers = np.arange(done + 1, min(done + chunk, generations) + 1)
-        state, values = _go_on(process.step, measure, state, keys, jnp.asarray(numbers))
-        done = int(numbers[-1])
-        yield Chunk(numbers, _on_host(values, chains), functools.partial(_first_chains, state, chains))
+    measure = tuple(resolve_metrics(process.metrics, metrics).items())
+    numbers = recorded_generations(generations, record)
+    records_kept = min(chunk, len(numbers)) if records_kept is None else records_kept
+    needed = memory_needed(process, key, generations, chains, metrics, records_kept, settings)
+    if memory_limit is not None and needed > memory_limit:
+        raise InputError(
+            f"memory_limit is {memory_limit / 2**20:.0f} MiB, but {chains:,} chains with {len(numbers):,} recorded generations need about "
+            f"{needed / 2**20:.0f} MiB; record fewer generations or metrics, take fewer chains, or raise the limit"
+        )
+    all_chains = _Tiles(process, key, chains, measure, settings)
+    with all_chains:
+        yield from _chunks(process, all_chains, generations, numbers, chunk, after)
 
 
 def join_chunks(chunks: list[Chunk]) -> Trace:
     """The `Trace` of chunks in their order."""
-    names = chunks[0].arrays
-    arrays = {name: np.concatenate([part.arrays[name] for part in chunks], axis=1) for name in names}
+    arrays = {name: np.concatenate([part.arrays[name] for part in chunks], axis=1) for name in chunks[0].arrays}
     return Trace(arrays, np.concatenate([part.generations for part in chunks]))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _start(init, measure, last_generation, keys):
-    def one(key):
-        state, _ = init(jax.random.fold_in(key, 0), last_generation)
-        return state, _measured(measure, state)
+def recorded_generations(generations: int, record=1) -> np.ndarray:
+    """The generations that `record` asks for, ascending, with 0 and the last always among them.
 
-    state, values = jax.vmap(one)(keys)
-    return state, jax.tree.map(lambda value: value[None], values)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def _go_on(step, measure, state, keys, generations):
-    def one_generation(state, generation):
-        def one(key, state):
-            state, _ = step(jax.random.fold_in(key, generation), state)
-            return state, _measured(measure, state)
-
-        return jax.vmap(one)(keys, state)
-
-    return jax.lax.scan(one_generation, state, generations)
-
-
-def _measured(measure, state):
-    return {name: jnp.asarray(function(state)) for name, function in measure}
+    record: a stride; "log" for about 20 a decade; or the numbers themselves. Raises `InputError` for anything else, or a number beyond.
+    """
+    _check_whole("generations", generations, 0)
+    if isinstance(record, str):
+        if record != "log":
+            raise InputError(f"record is {record!r}; it must be a stride, 'log', or generation numbers")
+        numbers = np.geomspace(1, max(generations, 1), 1 + round(20 * np.log10(max(generations, 10)))).round()
+        numbers = numbers[numbers <= generations]
+    elif isinstance(record, int | np.integer) and not isinstance(record, bool):
+        if record < 1:
+            raise InputError(f"record is {record}; a stride must be at least 1")
+        numbers = np.arange(0, generations + 1, record)
+    elif isinstance(record, bool) or not isinstance(record, Iterable):
+        raise InputError(f"record is {record!r}; it must be a stride, 'log', or generation numbers")
+    else:
+        numbers = np.unique(np.asarray(list(record)))
+        if len(numbers) and (numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() > generations):
+            raise InputError(f"record is {list(record)!r}; its numbers must be generations from 0 to {generations}")
+    return np.unique(np.concatenate([[0], numbers, [generations]])).astype(int)
 
 
-def _chain_keys(key, chains):
-    """Keys of the chains, spread over all devices; their number is padded to a multiple of the devices."""
-    devices = jax.devices()
-    padded = math.ceil(chains / len(devices)) * len(devices)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(padded, dtype=jnp.uint32))
-    if len(devices) == 1:
-        return keys
-    mesh = jax.make_mesh((len(devices),), ("chain",), axis_types=(jax.sharding.AxisType.Auto,))
-    return jax.device_put(keys, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chain")))
+def memory_needed(
+    process: Process, key: jax.Array, generations: int, chains: int, metrics=_DEFAULT_METRICS, records: int = 1, settings=None
+) -> int:
+    """Bytes that a simulation holds at once, about: the states and training sets of all chains, and `records` of the metrics."""
+    measure = resolve_metrics(process.metrics, metrics)
+    state, info = tiles.shapes(process, key, generations, settings)
+    values = jax.eval_shape(lambda state: [jnp.asarray(function(state)) for function in measure.values()], state)
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, info.evidence)))
+    points = 1 if settings is None else len(next(iter(settings.values())))
+    return points * chains * (held + records * sum(value.size * value.dtype.itemsize for value in values))
 
 
-def _padded(state, chains):
-    def pad(leaf):
-        return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], chains - len(leaf), axis=0)]) if len(leaf) < chains else jnp.array(leaf)
+def _chunks(process, all_chains, generations, numbers, chunk, after):
+    if after is None:
+        done = 0
+        yield Chunk(np.zeros(1, int), all_chains.start(generations), all_chains.copy_state)
+    else:
+        done, state = after
+        all_chains.restore(state, generations)
+    numbers = numbers[numbers > done]
+    # The same for every call, so that a shorter one is not another program.
+    rows = min(chunk, len(numbers))
+    while len(numbers):
+        if process.relist is not None:
+            all_chains.relist()
+            # Support falls like 1 / generation: a pause at every doubling keeps what is carried small.
+            pause = max(2 * done, 1)
+            if numbers[0] > pause:
+                all_chains.advance(done, np.array([pause]), rows)
+                done = pause
+                continue
+            now = numbers[numbers <= pause][:chunk]
+        else:
+            now = numbers[:chunk]
+        yield Chunk(now, all_chains.advance(done, now, rows), all_chains.copy_state)
+        done, numbers = int(now[-1]), numbers[len(now) :]
 
-    return jax.tree.map(pad, state)
+
+class _Tiles:
+    """The chains of a simulation, cut into tiles that run on all cores and devices."""
+
+    def __init__(self, process, key, chains, measure, settings):
+        points = 1 if settings is None else len(next(iter(settings.values())))
+        self._process, self._chains, self._measure = process, points * chains, measure
+        self._size = tiles.chains_in_tile(process, key, self._chains, settings)
+        lanes = [np.arange(first, first + self._size) % self._chains for first in range(0, self._chains, self._size)]
+        self._keys = [tiles.chain_keys(key, one % chains, settings, one // chains) for one in lanes]
+        self._states = [None] * len(self._keys)
+        self._pool = concurrent.futures.ThreadPoolExecutor(min(tiles.workers(), len(self._keys)))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._pool.shutdown(cancel_futures=True)
+
+    def start(self, generations):
+        def one(tile):
+            self._states[tile], values = tiles.start(self._process, self._measure, generations, self._keys[tile])
+            return {name: np.asarray(value)[None] for name, value in values.items()}
+
+        return self._collect(one)
+
+    def advance(self, done, now, rows):
+        def one(tile):
+            arguments = (self._process, self._measure, rows, self._states[tile], self._keys[tile], done, now)
+            self._states[tile], values = tiles.advance(*arguments)
+            return {name: np.asarray(value)[: len(now)] for name, value in values.items()}
+
+        return self._collect(one)
+
+    def relist(self):
+        """Drops what is dead in all chains of a tile, where that makes it a good deal smaller."""
+
+        def one(tile):
+            there = max(leaf.shape[0] for leaf in jax.tree.leaves(self._states[tile].params))
+            needed = _rounded_up(tiles.most_alive(self._process, self._states[tile]))
+            if needed <= 0.8 * there:
+                self._states[tile] = tiles.relisted(self._process, needed, self._states[tile])
+
+        list(self._pool.map(one, range(len(self._states))))
+
+    def _collect(self, one):
+        """name -> [chain, recorded, ...] of all tiles, whose work `one` does; the chains lie on the last axis in memory."""
+        values = list(self._pool.map(one, range(len(self._states))))
+        whole = {name: np.concatenate([part[name] for part in values], axis=-1)[..., : self._chains] for name in values[0]}
+        return {name: np.moveaxis(array, -1, 0) for name, array in whole.items()}
+
+    def copy_state(self):
+        """The state of all chains [chain, ...] on the host; shorter lists of parts are padded with dead ones."""
+
+        def joined(*leaves):
+            leaves = [np.moveaxis(np.asarray(leaf), self._process.chain_axis, 0) for leaf in leaves]
+            most = np.max([leaf.shape for leaf in leaves], axis=0)[1:]
+            missing = [[(0, 0), *((0, longest - here) for longest, here in zip(most, leaf.shape[1:], strict=True))] for leaf in leaves]
+            return np.concatenate([np.pad(leaf, widths) for leaf, widths in zip(leaves, missing, strict=True)])[: self._chains]
+
+        return jax.tree.map(joined, *self._states)
+
+    def restore(self, state, generations):
+        """The tiles of a state of all chains [chain, ...]; the last is filled up with copies of its first chain."""
+        state = jax.vmap(lambda one: self._process.resize(one, generations))(state)
+        axis = self._process.chain_axis
+        for tile, key in enumerate(self._keys):
+
+            def part(leaf, first=tile * self._size, key=key):
+                leaf = np.asarray(leaf)[first : first + self._size]
+                leaf = np.concatenate([leaf, np.repeat(leaf[:1], self._size - len(leaf), 0)])
+                return tiles.placed(np.moveaxis(leaf, 0, axis), axis, key)
+
+            self._states[tile] = jax.tree.map(part, state)
 
 
-def _first_chains(state, chains):
-    return jax.tree.map(lambda leaf: np.array(leaf[:chains]), state)
+def _check_whole(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
 
 
-def _on_host(values, chains):
-    """NumPy arrays [chain, recorded, ...] of device arrays [recorded, chain, ...]."""
-    return {name: np.swapaxes(np.asarray(value), 0, 1)[:chains] for name, value in values.items()}
+def _rounded_up(size):
+    """The next of 1, 2, 3, 4, 6, 8, 12, 16 ...: few shapes to compile, at most half again too large."""
+    power = 2 ** max(math.ceil(math.log2(max(size, 1))), 0)
+    return 3 * power // 4 if power >= 4 and size <= 3 * power // 4 else power

@@ -1,71 +1,99 @@
 """Gaussian by its sample mean and covariance (Shumailov et al. 2024, Theorem 3.1), drawn through its exact evidence."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax import factored
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
+from collapse_jax.metrics import gaussian as formulas
+from collapse_jax.random.bits import key_words, variate_words
+from collapse_jax.random.chi_square import BOOSTS, boosts, log_gamma_ratio, log_ratio_of_normal
+from collapse_jax.random.lanes import lanes
+from collapse_jax.random.normal import normal_array, normal_vector, normals
 from collapse_jax.types import Estimator, FitInfo
 
 
 class GaussianParams(NamedTuple):
-    """mean: [d]. factor: [d, d] lower triangular, covariance = factor factor^T; zero columns where the chain has collapsed."""
+    """covariance = U diag(exp(2 log_scale)) U^T, U unit lower triangular; log_scale -inf where the chain has no variance left.
 
-    mean: jax.Array
-    factor: jax.Array
+    mean, log_scale: d scalars each; factor: the entries of U below the diagonal, row by row. Tuples of scalars up to 12 dimensions
+    (see `factored`), arrays [d], [d], [d, d] above. `mean_vector` and `covariance` give arrays either way.
+    """
+
+    mean: Any
+    log_scale: Any
+    factor: Any
 
 
 class Moments(NamedTuple):
-    """Evidence of a Gaussian family. count: []. mean: [d]. scatter: [d, d], the sum of (x - mean)(x - mean)^T."""
+    """Evidence of a Gaussian family. count: []. mean: d. log_scale, factor: the scatter over `divisor` [], as in the parameters.
 
-    count: jax.Array
-    mean: jax.Array
-    scatter: jax.Array
+    divisor: count - ddof where a model of that ddof draws it, count where points or others' evidence are summed up; at least 1.
+    """
+
+    count: Any
+    mean: Any
+    log_scale: Any
+    factor: Any
+    divisor: Any
 
 
-def gaussian(dim: int, ddof: int = 1) -> Estimator:
+def gaussian(dim: int, ddof: int = 1, by: str = "law") -> Estimator:
     """Gaussian in `dim` dimensions; x is [n, dim].
 
     ddof: 1 for the unbiased covariance (the theorem's), 0 for maximum likelihood (the released code's). A sample of one point has
-    covariance 0. The evidence is drawn from its law: mean ~ Normal, scatter ~ Wishart, so a generation costs the same for every
-    sample size. In float32 a variance below 1e-38 becomes 0 and its log -inf; `jax_enable_x64` moves that to 1e-308.
-    A direction whose variance, given those before it, is below eps * dim of its own (4e-7 in float32 at dim = 3) counts as collapsed.
-    Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant / dim).
-    Raises `InputError` unless dim >= 1 and ddof is 0 or 1.
+    covariance 0. by: "law" draws mean and scatter from their law (Normal, and Wishart by Bartlett's decomposition), so a generation
+    costs the same for every sample size; "points" draws the points, relative to the mean and scale that they come from, so that no
+    rounding of the mean stops the collapse. Scales are kept as logarithms: 10^6 generations keep to their law.
+    Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant / dim), trace, log_trace,
+    log_determinant, entropy, log_scale [dim], effective_rank, condition_number, log_condition_number. Distances to the real
+    distribution: wasserstein2, squared_wasserstein2, kl_model_to_real, kl_real_to_model, total_variation (dim = 1). See
+    `metrics.gaussian`; all are right on collapsed chains.
+    Raises `InputError` unless dim >= 1, ddof is 0 or 1, and by is one of the two.
     """
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
         raise InputError(f"dim is {dim!r}; it must be an integer of at least 1")
     if ddof not in (0, 1):
         raise InputError(f"ddof is {ddof!r}; it must be 0 (maximum likelihood) or 1 (unbiased)")
+    if by not in ("law", "points"):
+        raise InputError(f"by is {by!r}; it must be 'law' or 'points'")
 
     def init(key, evidence):
-        return GaussianParams(jnp.zeros(dim), jnp.eye(dim))
+        return gaussian_params(np.zeros(dim), np.eye(dim))
 
     def fit(key, params, evidence):
-        freedom = jnp.maximum(evidence.count - ddof, 1)
-        return GaussianParams(evidence.mean, semidefinite_factor(evidence.scatter / freedom)), FitInfo.exact()
+        grown = factored.half_log(evidence.divisor / _at_least_one(evidence.count - ddof))
+        return GaussianParams(evidence.mean, factored.shifted(evidence.log_scale, grown), evidence.factor), FitInfo.exact()
 
     def sample(key, params, n):
-        return params.mean + jax.random.normal(key, (n, dim)) @ params.factor.T
+        z = normal_vector(key, n * dim).reshape(n, dim)
+        scaled = z * jnp.exp(factored.as_vector(params.log_scale))
+        return mean_vector(params) + jnp.matmul(scaled, unit_factor(params).T, precision="highest")
 
     def draw(key, params, n):
-        mean_key, scatter_key = jax.random.split(key)
-        mean = params.mean + params.factor @ jax.random.normal(mean_key, (dim,)) / jnp.sqrt(jnp.maximum(n, 1))
-        root = params.factor @ wishart_factor(scatter_key, n - 1, dim)
-        return Moments(jnp.asarray(n, mean.dtype), mean, root @ root.T)
+        relative = _relative_by_law(key, n, dim) if by == "law" else _relative_by_points(key, n, dim)
+        # The divisor of the fit to come: a constant added there, to a scale of many digits, would be rounded the same way every time.
+        divisor = _at_least_one(n - ddof)
+        relative_scale = factored.shifted(relative.log_scale, factored.half_log(relative.divisor / divisor))
+        shift = factored.times_vector(params.log_scale, params.factor, relative.mean)
+        mean = tuple(m + s for m, s in zip(params.mean, shift, strict=True)) if isinstance(shift, tuple) else params.mean + shift
+        return Moments(n, mean, *factored.times_triangle(params.log_scale, params.factor, relative_scale, relative.factor), divisor)
 
     return estimator(
         fit,
         sample,
         init=init,
-        summarise=summarise,
+        summarise=lambda x, weight: summarise(x, weight, dim),
         draw=draw,
         merge=merge,
-        metrics={"mean": _mean, "variance": variance, "log_variance": log_variance},
+        metrics=METRICS,
+        distances=DISTANCES | ({"total_variation": _distance(formulas.total_variation)} if dim == 1 else {}),
         evidence=Moments,
+        chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
     )
 
 
@@ -82,64 +110,150 @@ def gaussian_params(mean, covariance) -> GaussianParams:
         raise InputError("mean and covariance must be finite")
     if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance)[0] < -1e-6 * max(1.0, np.abs(covariance).max()):
         raise InputError(f"covariance {covariance.tolist()} must be symmetric without negative eigenvalues")
-    return GaussianParams(jnp.asarray(mean, jnp.result_type(float)), semidefinite_factor(jnp.asarray(covariance, jnp.result_type(float))))
+    dim, dtype = len(mean), jnp.result_type(float)
+    pivots, factor = np.zeros(dim), np.eye(dim)
+    for j in range(dim):
+        pivot = covariance[j, j] - (factor[j, :j] ** 2) @ pivots[:j]
+        if pivot > 1e-14 * dim * covariance[j, j]:
+            pivots[j] = pivot
+            factor[j + 1 :, j] = (covariance[j + 1 :, j] - (factor[j + 1 :, :j] * factor[j, :j]) @ pivots[:j]) / pivot
+    with np.errstate(divide="ignore"):
+        log_scale = np.log(pivots) / 2
+    arrays = (jnp.asarray(value, dtype) for value in (mean, log_scale, factor))
+    mean, log_scale, factor = arrays
+    return GaussianParams(factored.from_arrays(mean, dim), factored.from_arrays(log_scale, dim), factored.from_matrix(factor, dim))
 
 
-def summarise(x, weight) -> Moments:
+def summarise(x, weight, dim: int) -> Moments:
     """`Moments` of points x [n, d] with weights [n]; a point of weight 0 does not count."""
     count = jnp.sum(weight)
-    mean = weight @ x / jnp.maximum(count, 1)
-    centred = x - mean
-    return Moments(count, mean, (centred * weight[:, None]).T @ centred)
+    mean = jnp.matmul(weight, x, precision="highest") / _at_least_one(count)
+    centred = jnp.where(weight[:, None] > 0, x - mean, 0)
+    unit = jnp.maximum(jnp.max(jnp.abs(centred)), jnp.finfo(centred.dtype).tiny)
+    scaled = centred / unit
+    scatter = jnp.matmul((scaled * weight[:, None]).T, scaled, precision="highest") / _at_least_one(count)
+    log_scale, factor = factored.limited(*factored.decomposed(scatter, dim), jnp.sum(weight > 0) - 1)
+    return Moments(count, factored.from_arrays(mean, dim), factored.shifted(log_scale, jnp.log(unit)), factor, _at_least_one(count))
 
 
 def merge(a: Moments, b: Moments) -> Moments:
     """`Moments` of the pooled sample (pairwise update of Chan, Golub and LeVeque 1979)."""
     count = a.count + b.count
-    total = jnp.maximum(count, 1)
-    shift = b.mean - a.mean
-    scatter = a.scatter + b.scatter + jnp.outer(shift, shift) * (a.count * (b.count / total))
-    return Moments(count, a.mean + shift * (b.count / total), scatter)
+    divisor = _at_least_one(count)
+    share_a, share_b = a.count / divisor, b.count / divisor
+    if isinstance(a.mean, tuple):
+        shift = tuple(theirs - ours for ours, theirs in zip(a.mean, b.mean, strict=True))
+        mean = tuple(ours + share_b * by for ours, by in zip(a.mean, shift, strict=True))
+    else:
+        shift = b.mean - a.mean
+        mean = a.mean + share_b * shift
+    parts = [(one.divisor / divisor, one.log_scale, one.factor) for one in (a, b)]
+    return Moments(count, mean, *factored.pooled(parts, shift, share_a * share_b, len(a.mean)), divisor)
 
 
-def wishart_factor(key, degrees_of_freedom, dim: int):
-    """Lower-triangular T [dim, dim] with T T^T ~ Wishart(degrees_of_freedom, I), by Bartlett's decomposition.
-
-    degrees_of_freedom: an integer of at least 0, traced or not; below dim the law is singular and the last columns are 0.
-    """
-    normal_key, chi_key = jax.random.split(key)
-    column = jnp.arange(dim)
-    left = degrees_of_freedom - column
-    chi_square = 2 * jax.random.gamma(chi_key, jnp.maximum(left, 1) / 2)
-    normals = jnp.tril(jax.random.normal(normal_key, (dim, dim)), -1)
-    return jnp.where(left > 0, normals + jnp.diag(jnp.sqrt(chi_square)), 0)
+def mean_vector(params: GaussianParams):
+    """The mean as an array [d]."""
+    return factored.as_vector(params.mean)
 
 
-def semidefinite_factor(covariance):
-    """Lower-triangular L [d, d] with L L^T = covariance [d, d]; a direction without variance gives a zero column, never nan."""
-    dim = covariance.shape[0]
-    row = jnp.arange(dim)
-    floor = jnp.finfo(covariance.dtype).eps * dim * jnp.diag(covariance)
-
-    def column(j, carry):
-        left, factor = carry
-        pivot = left[j, j]
-        alive = pivot > floor[j]
-        entries = jnp.where(alive & (row >= j), left[:, j] / jnp.sqrt(jnp.where(alive, pivot, 1)), 0)
-        return left - jnp.outer(entries, entries), factor.at[:, j].set(entries)
-
-    return jax.lax.fori_loop(0, dim, column, (covariance, jnp.zeros_like(covariance)))[1]
+def unit_factor(params: GaussianParams):
+    """U as an array [d, d]."""
+    return factored.as_matrix(params.factor, len(params.mean))
 
 
-def _mean(params):
-    return params.mean if params.mean.shape[0] > 1 else params.mean[0]
+def covariance(params: GaussianParams):
+    """The covariance as an array [d, d]; entries below the smallest float are 0."""
+    columns = unit_factor(params) * jnp.exp(factored.as_vector(params.log_scale))
+    return jnp.matmul(columns, columns.T, precision="highest")
 
 
-def variance(params):
-    """Trace of the covariance / d []."""
-    return jnp.sum(params.factor**2) / params.mean.shape[0]
+def _relative_by_law(key, n, dim) -> Moments:
+    """The moments of n standard normal points; factor: the entries below the diagonal over those on it, of their Bartlett factor."""
+    root = 1 / jnp.sqrt(jnp.asarray(_at_least_one(n), jnp.result_type(float)))
+    if dim > factored.LARGEST_WRITTEN_OUT:
+        z = normal_array(key, (2 * dim,))
+        log_diagonal = jnp.stack(_half_log_chi_square_shares(key, list(z[dim:]), n))
+        inverse = jnp.where(log_diagonal > -jnp.inf, jnp.exp(-log_diagonal) * root, 0)
+        below = factored.strictly_lower(lambda i, size: normal_array(key, (size, size), 2 * dim + i * size * size), dim)
+        return Moments(n, z[:dim] * root, log_diagonal, below * inverse, _at_least_one(n))
+    z = normals(key, 2 * dim + dim * (dim - 1) // 2)
+    log_diagonal = _half_log_chi_square_shares(key, z[dim : 2 * dim], n)
+    # What stands below a diagonal entry t_j is standard normal; over t_j = exp(log_diagonal_j) sqrt(n).
+    inverse = [jnp.where(t > -jnp.inf, jnp.exp(-t) * root, 0) for t in log_diagonal]
+    below = [z[2 * dim + factored.place(i, j)] * inverse[j] for i in range(dim) for j in range(i)]
+    return Moments(n, tuple(z[i] * root for i in range(dim)), tuple(log_diagonal), tuple(below), _at_least_one(n))
 
 
-def log_variance(params):
-    """Log-determinant of the covariance / d []; -inf once a direction has no variance left."""
-    return 2 * jnp.mean(jnp.log(jnp.diag(params.factor)))
+def _relative_by_points(key, n, dim) -> Moments:
+    if not isinstance(n, int):
+        raise InputError("by='points' needs a sample size that is known before the run; use by='law'")
+    return summarise(normal_vector(key, n * dim).reshape(n, dim), jnp.ones(n), dim)
+
+
+def _half_log_chi_square_shares(key, z, n):
+    """log(chi^2 / n) / 2 with n - 1 - j degrees of freedom, from the standard normals z[j]."""
+    if not isinstance(n, int):
+        return _traced_shares(*key_words(key), jnp.asarray(n, z[0].dtype), *z)
+    shares = []
+    for j, one in enumerate(z):
+        left = n - 1 - j
+        extra = [variate_words(*key_words(key), jnp.uint32(j), BOOSTS + i) for i in range(boosts(left))] if left > 0 else []
+        shares.append((log_ratio_of_normal(one, extra, left) + np.log(left / n)) / 2 if left > 0 else jnp.full_like(one, -jnp.inf))
+    return shares
+
+
+@lanes
+def _traced_shares(key0, key1, n, *z):
+    index = jnp.arange(len(z), dtype=jnp.uint32)[:, None]
+    left = n - 1 - index.astype(n.dtype)
+    shape = jnp.broadcast_to(left / 2, (len(z), *jnp.broadcast_shapes(n.shape, z[0].shape)))
+    ratio = log_gamma_ratio(key0, key1, index, shape, jnp.stack(z))
+    share = (ratio + jnp.log(jnp.maximum(left, 0) / jnp.maximum(n, 1))) / 2
+    return [share[j] for j in range(len(z))]
+
+
+def _at_least_one(n):
+    return max(n, 1) if isinstance(n, int) else jnp.maximum(n, 1)
+
+
+def _arrays(leaves, dim):
+    """(mean [d, chains], log_scale [d, chains], factor [d, d, chains]) from the leaves of parameters, chains last."""
+    if len(leaves) == 3 and dim > 1:
+        return tuple(leaves)
+    chains = jnp.broadcast_shapes(*(leaf.shape for leaf in leaves))
+    leaves = [jnp.broadcast_to(leaf, chains) for leaf in leaves]
+    factor = factored.as_matrix(tuple(leaves[2 * dim :]), dim) if dim > 1 else jnp.ones((1, 1, *chains), leaves[0].dtype)
+    return jnp.stack(leaves[:dim]), jnp.stack(leaves[dim : 2 * dim]), factor
+
+
+@lanes
+def _measured(*leaves, formula, dim):
+    return [formula(*_arrays(leaves, dim))]
+
+
+@lanes
+def _compared(*leaves, formula, dim):
+    half = len(leaves) // 2
+    return [formula(_arrays(leaves[:half], dim), _arrays(leaves[half:], dim))]
+
+
+def _metric(formula):
+    def metric(params):
+        return _measured(*jax.tree.leaves(params), formula=formula, dim=len(params.mean))[0]
+
+    return metric
+
+
+def _distance(formula):
+    def distance(params, reference):
+        return _compared(*jax.tree.leaves((params, reference)), formula=formula, dim=len(params.mean))[0]
+
+    return distance
+
+
+_NAMES = ("mean", "log_scale", "variance", "log_variance", "trace", "log_trace", "log_determinant", "entropy")
+_SPECTRAL = ("effective_rank", "condition_number", "log_condition_number")
+METRICS = {name: _metric(getattr(formulas, name)) for name in (*_NAMES, *_SPECTRAL)}
+_DISTANCES = ("squared_wasserstein2", "wasserstein2", "kl_model_to_real", "kl_real_to_model")
+DISTANCES = {name: _distance(getattr(formulas, name)) for name in _DISTANCES}
+variance, log_variance = METRICS["variance"], METRICS["log_variance"]

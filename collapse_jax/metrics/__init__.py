@@ -1,10 +1,10 @@
-"""Metrics by name: those an estimator offers, or any function of the state."""
+"""Metrics by name: those a process offers, or any function of the state."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from collapse_jax.errors import InputError
-from collapse_jax.types import Estimator, State
+from collapse_jax.types import State
 
 
 class OfParams(NamedTuple):
@@ -16,18 +16,24 @@ class OfParams(NamedTuple):
         return self.function(state.params)
 
 
-def resolve_metrics(estimator: Estimator, metrics: Iterable) -> dict[str, Callable[[State], object]]:
-    """Name -> function of the state, of metrics given as names that the estimator offers, or as named functions of the state.
+def resolve_metrics(offered: Mapping[str, Callable | None], metrics: Iterable) -> dict[str, Callable[[State], object]]:
+    """Name -> function of the state, of metrics given as names among those that a process offers, or as named functions of the state.
 
-    Raises `InputError` for a name it does not offer, and for two metrics of one name.
+    offered: `Process.metrics`. Raises `InputError` for a name that is not there, for a distance to a real distribution that is not
+    known (a fixed data set), and for two metrics of one name.
     """
     resolved = {}
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
         name = metric if isinstance(metric, str) else getattr(metric, "__name__", "")
-        if isinstance(metric, str) and metric not in estimator.metrics:
-            offered = ", ".join(sorted(estimator.metrics)) or "none by name"
-            raise InputError(f"metric {metric!r} is not offered by this estimator; it offers {offered} (or pass a function of the state)")
+        if isinstance(metric, str) and metric not in offered:
+            names = ", ".join(sorted(name for name, function in offered.items() if function)) or "none by name"
+            raise InputError(f"metric {metric!r} is not offered by this estimator; it offers {names} (or pass a function of the state)")
+        if isinstance(metric, str) and offered[metric] is None:
+            raise InputError(
+                f"metric {metric!r} is a distance to the real distribution, which is not known here: the source must be a population "
+                "of the estimator's family, not a fixed data set"
+            )
         if not name or name in resolved:
             raise InputError(f"metric {metric!r} needs a name (__name__) of its own")
-        resolved[name] = OfParams(estimator.metrics[metric]) if isinstance(metric, str) else metric
+        resolved[name] = OfParams(offered[metric]) if isinstance(metric, str) else metric
     return resolved

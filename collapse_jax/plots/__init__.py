@@ -9,7 +9,7 @@ from collapse_jax.records import RunFolder
 
 def draw_run(folder: RunFolder) -> list[pathlib.Path]:
     """Draws every figure of a run again; the paths of the PNGs. Raises `InputError` where the run has nothing to draw yet."""
-    from collapse_jax.plots import chains, language_model
+    from collapse_jax.plots import chains, grid, language_model
 
     config = folder.config()
     if isinstance(config, QuickstartConfig):
@@ -22,4 +22,6 @@ def draw_run(folder: RunFolder) -> list[pathlib.Path]:
         raise InputError(f"{folder.path} holds no results.nc yet; let the run finish a generation first")
     if isinstance(config, LMConfig):
         return language_model.draw(folder, config, results)
+    if config.axes():
+        return grid.draw(folder, config, results)
     return [chains.draw(folder, config, results)]

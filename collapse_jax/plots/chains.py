@@ -4,6 +4,7 @@ import numpy as np
 
 from collapse_jax.chain_theory import expected_means, expected_quantiles
 from collapse_jax.config import SimulateConfig
+from collapse_jax.drivers.summary import summarise
 from collapse_jax.plots import style
 from collapse_jax.records import RunFolder
 
@@ -19,12 +20,17 @@ _LABELS = {
 
 def draw(folder: RunFolder, config: SimulateConfig, results) -> object:
     """One panel a metric, by generation; the path of the PNG."""
-    names = [name for name in config.resolved().metrics if name in results and results[name].ndim == 2]
+    names = [name for name in config.resolved().metrics if is_scalar(results, name)]
     made, axes = style.figure(1, max(len(names), 1))
     for axis, name in zip(axes[0], names, strict=False):
         draw_panel(axis, config, results, name)
     made.suptitle(title(config), fontsize=9)
     return style.save(made, folder, "chains")
+
+
+def is_scalar(results, name: str) -> bool:
+    """Whether a run's results hold a metric as one number a chain, or a summary of such."""
+    return f"{name}_quantile" in results or (name in results and results[name].ndim == 2)
 
 
 def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> object:
@@ -42,6 +48,7 @@ def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> object:
 
 def title(config: SimulateConfig) -> str:
     """Family, workflow, sample size and number of chains in a line."""
+    config = config.resolved()
     family = f"Gaussian d={config.dim}, ddof={config.ddof}" if config.family == "gaussian" else f"{config.num_categories} categories"
     workflow = f"mix({config.alpha:g}, {config.beta:g}, {config.gamma:g})" if config.workflow == "mix" else config.workflow
     return f"{family}, {workflow}, M = {config.sample_size}, {config.chains:,} chains"
@@ -50,21 +57,28 @@ def title(config: SimulateConfig) -> str:
 def draw_panel(axis, config: SimulateConfig, results, name: str) -> None:
     """Quantile bands, median and mean of the chains, and what theory expects of them."""
     generation = results["generation"].values
-    values = results[name].values
-    low, lower, median, upper, high = np.nanquantile(values, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+    if name in results:
+        statistics = summarise(results[name].values, len(results[name]))
+        mean, quantile = statistics["mean"][0], statistics["quantile"][0]
+    else:
+        mean, quantile = results[f"{name}_mean"].values, results[f"{name}_quantile"].values
+    low, lower, median, upper, high = np.where(np.isfinite(quantile), quantile, np.nan).T
     axis.fill_between(generation, low, high, color=style.BAND, alpha=0.15, lw=0, label="5 to 95% of chains")
     axis.fill_between(generation, lower, upper, color=style.BAND, alpha=0.3, lw=0, label="25 to 75%")
     axis.plot(generation, median, color=style.BAND, lw=1.6, label="median")
-    axis.plot(generation, values.mean(axis=0), color=style.INK, lw=1, ls=":", label="mean of chains")
-    mean = expected_means(config, generation).get(name)
-    if mean is not None:
-        axis.plot(generation, mean, color=style.THEORY, lw=1, label="exact mean")
+    axis.plot(generation, mean, color=style.INK, lw=1, ls=":", label="mean of chains")
+    expected = expected_means(config, generation).get(name)
+    if expected is not None:
+        axis.plot(generation, expected, color=style.THEORY, lw=1, label="exact mean")
     quantiles = expected_quantiles(config, generation, [0.05, 0.5, 0.95]).get(name)
     for position, curve in enumerate(quantiles if quantiles is not None else ()):
         axis.plot(generation, curve, color=style.THEORY, lw=0.9, ls="--", label="exact 5, 50, 95%" if position == 0 else None)
     if name == "variance" and np.all(median > 0):
         axis.set_yscale("log")
         style.plain_ticks(axis.yaxis)
+    if config.record == "log":
+        axis.set_xscale("symlog", linthresh=1)
+        axis.set_xlim(left=0)
     axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
     axis.set_ylabel(_LABELS.get(name, name), fontsize=8)
     axis.legend(fontsize=6, frameon=False)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from collapse_jax.chain_theory import expected_means, expected_quantiles
 from collapse_jax.commands import simulate as simulate_run
-from collapse_jax.commands.simulate import process_of, run_simulate, summary_rows
+from collapse_jax.commands.simulate import run_simulate, summary_rows
 from collapse_jax.config import SimulateConfig
 from collapse_jax.errors import InputError
 from collapse_jax.plots import draw_run
@@ -104,9 +104,36 @@ def test_quantiles_are_known_for_one_dimension_under_replace_only():
 
 def test_shares_without_mix_are_refused():
     with pytest.raises(InputError, match="give --workflow mix"):
-        process_of(dataclasses.replace(SMALL, gamma=0.1))
+        dataclasses.replace(SMALL, workflow="replace", gamma=0.1).check()
+    assert dataclasses.replace(SMALL, gamma=0.1).resolved().workflow == "mix"
 
 
 def test_summary_row_is_mean_and_quantiles_of_scalars():
     trace = Trace({"a": np.arange(101.0)[:, None], "vector": np.zeros((101, 1, 3))}, np.array([7]))
-    assert summary_rows(trace) == [{"generation": 7, "a_mean": 50.0, "a_q05": 5.0, "a_median": 50.0, "a_q95": 95.0}]
+    assert summary_rows(trace) == [
+        {"generation": 7, "a_mean": 50.0, "a_std": np.std(np.arange(101), ddof=1), "a_q05": 5.0, "a_median": 50.0, "a_q95": 95.0}
+    ]
+
+
+def test_a_summary_holds_what_the_chains_give(tmp_path, console):
+    settings = dataclasses.replace(SMALL, record="2")
+    chains = run_simulate(settings, tmp_path / "chains", console)
+    summary = run_simulate(dataclasses.replace(settings, keep="summary"), tmp_path / "summary", console)
+    assert summary.rows() == chains.rows() and [row["generation"] for row in summary.rows()] == [0, 2, 4, 6]
+    results = summary.results()
+    np.testing.assert_allclose(results["variance_mean"], chains.results()["variance"].mean("chain"), rtol=1e-6)
+    assert results["variance_quantile"].dims == ("generation", "quantile")
+    assert summary.path.joinpath("figures", "chains.png").is_file()
+
+
+def test_quantiles_of_collapsed_chains_are_no_nan():
+    values = np.full((8, 1), -np.inf)
+    values[:2] = 1.0
+    (row,) = summary_rows(Trace({"log_variance": values}, np.array([0])))
+    assert row["log_variance_median"] == row["log_variance_q05"] == -np.inf and row["log_variance_q95"] == 1.0
+
+
+def test_more_memory_than_allowed_is_refused_before_anything_is_written(tmp_path, console):
+    with pytest.raises(InputError, match=r"memory_limit is 0.001 GiB.*keep=summary"):
+        run_simulate(dataclasses.replace(SMALL, chains=10_000, generations=100, memory_limit=0.001), tmp_path / "run", console)
+    assert not (tmp_path / "run").exists()

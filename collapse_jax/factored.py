@@ -1,0 +1,226 @@
+"""Covariances as U diag(exp(2 s)) U^T: U unit lower triangular, s on the log scale, so that no number of generations underflows.
+
+Up to `LARGEST_WRITTEN_OUT` dimensions vectors are tuples of scalars and U is the tuple of its entries below the diagonal, row by row:
+under `vmap` each is one vector over chains, which is what makes small matrices fast. Larger ones are arrays [d] and [d, d].
+A direction without variance has s = -inf and a column of zeros below its one.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+LARGEST_WRITTEN_OUT = 12
+_LARGEST_EXPONENT = 80.0
+
+
+def as_vector(entries):
+    """A tuple of scalars, or an array, as an array [d]."""
+    return jnp.stack(entries) if isinstance(entries, tuple) else entries
+
+
+def as_matrix(factor, dim: int):
+    """U as an array [d, d]."""
+    if not isinstance(factor, tuple):
+        return factor
+    rows = [[factor[place(i, j)] if j < i else jnp.full_like(_like(factor), float(i == j)) for j in range(dim)] for i in range(dim)]
+    return jnp.stack([jnp.stack(row) for row in rows])
+
+
+def from_arrays(vector, dim: int):
+    """An array [d] in the form that `dim` asks for."""
+    return tuple(vector[i] for i in range(dim)) if dim <= LARGEST_WRITTEN_OUT else vector
+
+
+def from_matrix(matrix, dim: int):
+    """A unit lower-triangular array [d, d] in the form that `dim` asks for."""
+    return tuple(matrix[i, j] for i in range(dim) for j in range(i)) if dim <= LARGEST_WRITTEN_OUT else matrix
+
+
+def place(row: int, column: int) -> int:
+    """Where the entry below the diagonal is in the tuple."""
+    return row * (row - 1) // 2 + column
+
+
+def shifted(log_scale, by):
+    """log_scale + by, a number for all directions; nothing is computed where `by` is known to be 0."""
+    if isinstance(by, float) and by == 0:
+        return log_scale
+    return tuple(s + by for s in log_scale) if isinstance(log_scale, tuple) else log_scale + by
+
+
+def times_vector(log_scale, factor, z):
+    """U diag(exp(s)) z, in the form of its arguments."""
+    if not isinstance(z, tuple):
+        return jnp.matmul(factor, jnp.exp(log_scale) * z, precision="highest")
+    scaled = [jnp.exp(s) * value for s, value in zip(log_scale, z, strict=True)]
+    return tuple(sum((factor[place(i, k)] * scaled[k] for k in range(i)), scaled[i]) for i in range(len(z)))
+
+
+def times_triangle(log_scale, factor, log_diagonal, below):
+    """(s, U) of U diag(exp(s)) T, for the lower-triangular T with diagonal exp(log_diagonal) and entries T[k, j] = below[k, j] T[j, j].
+
+    log_diagonal -inf: a column of zeros in T. No factorisation: the product of two lower-triangular matrices is one.
+    """
+    if not isinstance(log_scale, tuple):
+        scales = log_scale + log_diagonal
+        alive = jnp.isfinite(scales)
+        grown = jnp.tril(_ratio(log_scale[:, None], log_scale[None, :]) * below, -1)
+        product = factor + jnp.matmul(factor, grown, precision="highest")
+        return scales, jnp.where(alive | jnp.eye(len(alive), dtype=bool), product, 0)
+    dim = len(log_scale)
+    grown = {(k, j): _ratio(log_scale[k], log_scale[j]) * below[place(k, j)] for k in range(dim) for j in range(k)}
+    scales = tuple(s + t for s, t in zip(log_scale, log_diagonal, strict=True))
+    entries = []
+    for i in range(dim):
+        for j in range(i):
+            entry = factor[place(i, j)] + grown[i, j]
+            for k in range(j + 1, i):
+                entry = entry + factor[place(i, k)] * grown[k, j]
+            entries.append(jnp.where(jnp.isfinite(scales[j]), entry, 0))
+    return scales, tuple(entries)
+
+
+def strictly_lower(draw, dim: int):
+    """A strictly lower-triangular array [d, d]; draw(i, size) gives an array [size, size] of its numbers, for i = 0 and 1.
+
+    The first is the square block, the second's two halves are the triangles beside it: half the numbers of a whole square.
+    """
+    half = dim // 2
+    rest = dim - half
+    # A loop, because XLA on the CPU computes a fused sampler anew for each of its consumers.
+    block, halves = jax.lax.map(lambda i: draw(i, rest), jnp.arange(2, dtype=jnp.uint32))
+    upper = jnp.pad(halves[:half, :half], ((0, rest), (0, rest)))
+    lower = jnp.pad(jnp.concatenate([block[:, :half], halves.T], axis=1), ((half, 0), (0, 0)))
+    return jnp.tril(upper + lower, -1)
+
+
+def pooled(parts, shift, shift_weight, dim: int):
+    """(s, U) of sum of weight * covariance over parts [(weight, log_scale, factor)], plus shift_weight * shift shift^T.
+
+    Computed as a covariance in units of the largest scale there is, so a direction whose variance is below the rounding of another's
+    in the same sum counts as collapsed.
+    """
+    scales = [jnp.where(weight > 0, _largest(log_scale), -jnp.inf) for weight, log_scale, _ in parts]
+    scales.append(jnp.where(shift_weight > 0, jnp.log(_largest(_absolute(shift))), -jnp.inf))
+    unit = jnp.maximum(_largest_of(scales), jnp.finfo(jnp.result_type(float)).min)
+    # In two steps, since exp(-unit) overflows before a shift underflows.
+    root = jnp.where(shift_weight > 0, jnp.exp(jnp.minimum(-unit / 2, _LARGEST_EXPONENT)), 0)
+    if dim <= LARGEST_WRITTEN_OUT:
+        cells = {}
+        for i in range(dim):
+            for j in range(i + 1):
+                scaled_shift = [shift[index] * root * root for index in (i, j)]
+                cells[i, j] = shift_weight * scaled_shift[0] * scaled_shift[1]
+        for weight, log_scale, factor in parts:
+            columns = [jnp.where(weight > 0, jnp.exp(2 * (s - unit)), 0) * weight for s in log_scale]
+            for i in range(dim):
+                for j in range(i + 1):
+                    terms = (_entry(factor, i, k) * _entry(factor, j, k) * columns[k] for k in range(j + 1))
+                    cells[i, j] = sum(terms, cells[i, j])
+        log_scale, factor = _decomposed_cells(cells, dim)
+        return tuple(s + unit for s in log_scale), factor
+    scaled_shift = shift * root * root
+    covariance = shift_weight * jnp.outer(scaled_shift, scaled_shift)
+    for weight, log_scale, factor in parts:
+        columns = factor * jnp.where(weight > 0, jnp.exp(log_scale - unit) * jnp.sqrt(weight), 0)
+        covariance = covariance + jnp.matmul(columns, columns.T, precision="highest")
+    log_scale, factor = _decomposed_matrix(covariance)
+    return log_scale + unit, factor
+
+
+def decomposed(covariance, dim: int):
+    """(s, U) of a covariance [d, d] in the form that `dim` asks for; a direction without variance gives -inf, never nan."""
+    if dim > LARGEST_WRITTEN_OUT:
+        return _decomposed_matrix(covariance)
+    return _decomposed_cells({(i, j): covariance[i, j] for i in range(dim) for j in range(i + 1)}, dim)
+
+
+def limited(log_scale, factor, rank):
+    """(s, U) with no more than the first `rank` of its directions that have variance: beyond the true rank it is rounding."""
+    if not isinstance(log_scale, tuple):
+        alive = log_scale > -jnp.inf
+        alive = alive & (jnp.cumsum(alive) <= rank)
+        return jnp.where(alive, log_scale, -jnp.inf), jnp.where(alive | jnp.eye(len(alive), dtype=bool), factor, 0)
+    alive, seen = [], 0
+    for s in log_scale:
+        seen = seen + (s > -jnp.inf).astype(jnp.int32)
+        alive.append((s > -jnp.inf) & (seen <= rank))
+    kept = tuple(jnp.where(here, s, -jnp.inf) for here, s in zip(alive, log_scale, strict=True))
+    return kept, tuple(jnp.where(alive[j], factor[place(i, j)], 0) for i in range(len(alive)) for j in range(i))
+
+
+def _decomposed_cells(cells, dim):
+    """Cholesky without roots, L D L^T, entry by entry."""
+    pivots, factor = [], {}
+    for j in range(dim):
+        pivot = cells[j, j]
+        for k in range(j):
+            pivot = pivot - factor[j, k] ** 2 * pivots[k]
+        alive = pivot > _floor(cells[j, j], dim)
+        pivots.append(jnp.where(alive, pivot, 0))
+        for i in range(j + 1, dim):
+            entry = cells[i, j]
+            for k in range(j):
+                entry = entry - factor[i, k] * factor[j, k] * pivots[k]
+            factor[i, j] = jnp.where(alive, entry / jnp.where(alive, pivot, 1), 0)
+    return tuple(jnp.log(pivot) / 2 for pivot in pivots), tuple(factor[i, j] for i in range(dim) for j in range(i))
+
+
+def _decomposed_matrix(covariance):
+    dim = covariance.shape[0]
+    row = jnp.arange(dim)
+    floor = _floor(jnp.diag(covariance), dim)
+
+    def column(j, carry):
+        left, factor, pivots = carry
+        pivot = left[j, j]
+        alive = pivot > floor[j]
+        entries = jnp.where(alive & (row > j), left[:, j] / jnp.where(alive, pivot, 1), 0)
+        whole = entries.at[j].set(1)
+        kept = jnp.where(alive, pivot, 0)
+        return left - kept * jnp.outer(whole, whole), factor.at[:, j].set(whole), pivots.at[j].set(kept)
+
+    start = covariance, jnp.zeros_like(covariance), jnp.zeros(dim, covariance.dtype)
+    _, factor, pivots = jax.lax.fori_loop(0, dim, column, start)
+    return jnp.log(pivots) / 2, factor
+
+
+def _floor(diagonal, dim):
+    return jnp.finfo(diagonal.dtype).eps * dim * diagonal if dim > 1 else jnp.zeros_like(diagonal)
+
+
+def _ratio(numerator, denominator):
+    """exp(numerator - denominator), 0 where the denominator's direction has no variance."""
+    difference = jnp.where(jnp.isfinite(denominator), numerator - denominator, -jnp.inf)
+    return jnp.exp(jnp.minimum(difference, _LARGEST_EXPONENT))
+
+
+def _entry(factor, i, k):
+    return factor[place(i, k)] if k < i else 1.0
+
+
+def _like(factor):
+    return factor[0] if factor else jnp.zeros(())
+
+
+def _absolute(vector):
+    return tuple(jnp.abs(value) for value in vector) if isinstance(vector, tuple) else jnp.abs(vector)
+
+
+def _largest(vector):
+    return _largest_of(vector) if isinstance(vector, tuple) else jnp.max(vector)
+
+
+def _largest_of(values):
+    largest = values[0]
+    for value in values[1:]:
+        largest = jnp.maximum(largest, value)
+    return largest
+
+
+def half_log(value):
+    """log(value) / 2 of a number known on the host or traced; -inf at 0."""
+    if isinstance(value, int | float):
+        return math.log(value) / 2 if value > 0 else -math.inf
+    return jnp.log(jnp.maximum(value, 0)) / 2

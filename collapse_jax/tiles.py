@@ -1,0 +1,147 @@
+"""Compiled pieces of a simulation: tiles of chains that fit the machine, advanced over some generations and measured at some of them."""
+
+import functools
+import math
+import os
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.random.bits import fold_in
+
+# By chain axis: numbers held by a tile on a CPU, few enough for its caches, and its fewest chains. Vectors over chains want long tiles.
+_CPU_NUMBERS, _CPU_FEWEST = {0: 2**20, -1: 2**22}, {0: 64, -1: 256}
+_CPU_MOST = 16384
+# On accelerators: enough to fill one.
+_ACCELERATOR_NUMBERS = 2**30
+# XLA's own threads lose more on small vectors than they win; whole tiles run on threads of ours instead.
+_CPU_OPTIONS = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
+
+
+class Lanes(NamedTuple):
+    """What tells chains apart. keys: [chains]. settings: () or (name -> [chains],) for a process of `process_grid`."""
+
+    keys: jax.Array
+    settings: tuple = ()
+
+
+def shapes(process, key, last_generation, settings=None):
+    """Shapes of (state, info) of one chain at generation 0."""
+    extra = () if settings is None else (jax.tree.map(lambda values: np.asarray(values)[0], dict(settings)),)
+    return jax.eval_shape(lambda key: process.init(key, last_generation, *extra), key)
+
+
+def chains_in_tile(process, key, chains: int, settings=None) -> int:
+    """Chains that one compiled call takes on: a power of two (times the devices), no more than needed."""
+    devices = len(jax.devices())
+    each = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(process, key, 1, settings)))
+    if jax.default_backend() == "cpu":
+        axis = process.chain_axis
+        most = min(max(_CPU_NUMBERS[axis] // each, _CPU_FEWEST[axis]), _CPU_MOST)
+    else:
+        most = max(_ACCELERATOR_NUMBERS // each, 1)
+    share = -(-chains // devices)
+    return devices * min(2 ** max(math.floor(math.log2(most)), 0), 2 ** max(math.ceil(math.log2(share)), 0))
+
+
+def workers() -> int:
+    """How many tiles run at once: one a core on a CPU that is a single device, else one (the devices are busy by themselves)."""
+    alone = jax.default_backend() == "cpu" and len(jax.devices()) == 1
+    return len(os.sched_getaffinity(0)) if alone and hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) if alone else 1
+
+
+def chain_keys(key, chains, settings=None, points=None) -> Lanes:
+    """Keys of the numbered chains, and the settings at the numbered points of a grid, spread over all devices."""
+    devices = jax.devices()
+    sharding = None
+    if len(devices) > 1:
+        mesh = jax.make_mesh((len(devices),), ("chains",), axis_types=(jax.sharding.AxisType.Auto,))
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chains"))
+    keys = _keys(key, jax.device_put(np.asarray(chains, np.uint32), sharding))
+    extra = () if settings is None else ({name: np.asarray(values)[points] for name, values in settings.items()},)
+    return Lanes(keys, jax.tree.map(lambda values: jax.device_put(jnp.asarray(values), sharding), extra))
+
+
+def placed(leaf, axis: int, like):
+    """An array on the devices that the lanes `like` are on, its axis of chains spread as they are."""
+    if not isinstance(like.keys.sharding, jax.sharding.NamedSharding):
+        return jnp.asarray(leaf)
+    spec = [None] * leaf.ndim
+    spec[axis] = "chains"
+    return jax.device_put(leaf, jax.sharding.NamedSharding(like.keys.sharding.mesh, jax.sharding.PartitionSpec(*spec)))
+
+
+@jax.jit
+def _keys(key, numbers):
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+
+
+@functools.cache
+def _compiled(function, static, donated):
+    options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
+    return jax.jit(function, static_argnums=static, donate_argnums=donated, compiler_options=options)
+
+
+def start(process, measure, last_generation, lanes: Lanes):
+    """(state, measured) of generation 0, chains on the process's axis of the state and on the last of what is measured."""
+    return _compiled(_start, (0, 1, 2, 3), ())(process.init, process.chain_axis, measure, last_generation, lanes)
+
+
+def advance(process, measure, rows: int, state, lanes: Lanes, done: int, recorded):
+    """(state, measured [rows, ..., chains]) after the generations done + 1 .. recorded[-1], measured at each of `recorded`.
+
+    rows: the length of the arrays of measurements; those after the recorded ones are 0.
+    """
+    padded = np.zeros(rows, np.int32)
+    padded[: len(recorded)] = recorded
+    compiled = _compiled(_advance, (0, 1, 2), (3,))
+    return compiled(process.step, process.chain_axis, measure, state, lanes, np.int32(done), padded, np.int32(len(recorded)))
+
+
+def _start(init, axis, measure, last_generation, lanes):
+    state = jax.vmap(lambda key, settings: init(fold_in(key, 0), last_generation, *settings)[0], out_axes=axis)(*lanes)
+    return state, _measured(measure, axis, state)
+
+
+def _advance(step, axis, measure, state, lanes, done, recorded, count):
+    def one_generation(generation, state):
+        def one(key, settings, state):
+            return step(fold_in(key, generation), state, *settings)[0]
+
+        return jax.vmap(one, in_axes=(0, 0, axis), out_axes=axis)(*lanes, state)
+
+    def one_record(i, carry):
+        state, last, records = carry
+        state = jax.lax.fori_loop(last + 1, recorded[i] + 1, one_generation, state)
+        values = _measured(measure, axis, state)
+        return state, recorded[i], jax.tree.map(lambda rows, value: rows.at[i].set(value), records, values)
+
+    shapes = jax.eval_shape(functools.partial(_measured, measure, axis), state)
+    records = jax.tree.map(lambda value: jnp.zeros((len(recorded), *value.shape), value.dtype), shapes)
+    state, _, records = jax.lax.fori_loop(0, count, one_record, (state, done, records))
+    return state, records
+
+
+def _measured(measure, axis, state):
+    values = jax.vmap(lambda state: {name: jnp.asarray(function(state)) for name, function in measure}, in_axes=axis)(state)
+    return jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
+
+
+def most_alive(process, state) -> int:
+    """How many parts the fullest chain of a tile has alive."""
+    return int(_compiled(_most_alive, (0, 1), ())(process.living, process.chain_axis, state))
+
+
+def _most_alive(living, axis, state):
+    return jnp.max(jax.vmap(lambda state: living(state.params), in_axes=axis)(state))
+
+
+def relisted(process, size: int, state):
+    """The tile with room for `size` parts in each model."""
+    return _compiled(_relisted, (0, 1, 2), ())(process.relist, process.chain_axis, size, state)
+
+
+def _relisted(relist, axis, size, state):
+    return jax.vmap(lambda state: state._replace(params=relist(state.params, size)), in_axes=axis, out_axes=axis)(state)

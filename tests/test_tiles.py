@@ -1,0 +1,99 @@
+"""Tiles of chains: how large they are, that many give the numbers of one, and that a call of few records is one of many, cut short."""
+
+import math
+import threading
+
+import jax
+import numpy as np
+import pytest
+
+from collapse_jax import sources, tiles, workflows
+from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
+from collapse_jax.estimators.categorical import categorical
+from collapse_jax.estimators.gaussian import gaussian
+from collapse_jax.metrics import resolve_metrics
+from collapse_jax.process import generational_process
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+KEY = jax.random.key(1)
+
+
+def gaussian_process(dim, workflow, sample_size):
+    return generational_process(gaussian(dim), sources.normal(np.ones(dim), 2 * np.eye(dim)), workflow, sample_size=sample_size)
+
+
+def categorical_process(number, workflow, sample_size):
+    return generational_process(categorical(number), sources.categorical(np.full(number, 1 / number)), workflow, sample_size=sample_size)
+
+
+PROCESSES = {
+    "gaussian replace": gaussian_process(1, workflows.replace(), 7),
+    "gaussian in 14 dimensions": gaussian_process(14, workflows.replace(), 20),
+    "gaussian accumulate_subsample": gaussian_process(1, workflows.accumulate_subsample(), 7),
+    "categorical mix": categorical_process(3, workflows.mix(0.5, 0.3, 0.2), 7),
+    "categorical replace": categorical_process(30, workflows.replace(), 9),
+}
+METRICS = ("mean", "variance")
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_tiles_are_powers_of_two_no_larger_than_needed(name):
+    sizes = [tiles.chains_in_tile(PROCESSES[name], KEY, chains) for chains in (1, 2, 3, 13, 100, 10**6, 10**9)]
+    assert sizes[:3] == [1, 2, 4] and sizes == sorted(sizes) and sizes[-1] == sizes[-2] <= 16384
+    assert all(size == 2 ** round(math.log2(size)) for size in sizes)
+
+
+def test_tiles_of_large_chains_are_small():
+    most = [tiles.chains_in_tile(categorical_process(number, workflows.replace(), 9), KEY, 10**6) for number in (10, 1000, 100_000)]
+    assert most[0] > most[1] > most[2] == 256
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_many_tiles_give_the_numbers_of_one(name, monkeypatch):
+    process = PROCESSES[name]
+    arguments = {"generations": 9, "chains": 13, "metrics": METRICS, "record": 3, "chunk": 2}
+    wanted = simulate(process, KEY, **arguments)
+    monkeypatch.setattr(tiles, "chains_in_tile", lambda *arguments: 4)
+    monkeypatch.setattr(tiles, "workers", lambda: 3)
+    threads, advance = set(), tiles.advance
+
+    def watched(*arguments):
+        threads.add(threading.get_ident())
+        return advance(*arguments)
+
+    monkeypatch.setattr(tiles, "advance", watched)
+    found = simulate(process, KEY, **arguments)
+    assert threads and threading.get_ident() not in threads
+    chunks = []
+    for chunk in simulate_chunks(process, KEY, **arguments):
+        chunks.append(chunk)
+        if chunk.generations[-1] == 6:
+            state = chunk.copy_state()
+    assert all(len(leaf) == 13 for leaf in jax.tree.leaves(state))
+    later = simulate_chunks(process, KEY, **arguments, after=(6, state))
+    resumed = join_chunks([*(chunk for chunk in chunks if chunk.generations[-1] <= 6), *later])
+    for trace in (found, resumed):
+        np.testing.assert_array_equal(trace.generations, [0, 3, 6, 9])
+        for metric in METRICS:
+            assert trace[metric].shape[0] == 13
+            np.testing.assert_allclose(trace[metric], wanted[metric], rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gaussian replace", "gaussian in 14 dimensions", "categorical mix"])
+def test_rows_that_are_not_recorded_are_0(name):
+    process = PROCESSES[name]
+    measure = tuple(resolve_metrics(process.estimator.metrics, METRICS).items())
+    lanes = tiles.chain_keys(KEY, np.arange(4))
+    runs = []
+    for rows in (2, 5):
+        state, first = tiles.start(process, measure, 6, lanes)
+        assert first["variance"].shape == (4,)
+        runs.append(tiles.advance(process, measure, rows, state, lanes, 0, [2, 6]))
+    (short_state, short), (long_state, long) = runs
+    for metric in METRICS:
+        assert long[metric].shape == (5, *first[metric].shape)
+        np.testing.assert_allclose(long[metric][:2], short[metric], rtol=2e-5, atol=1e-6)
+        assert np.asarray(short[metric]).all() and not np.asarray(long[metric][2:]).any()
+    for a, b in zip(jax.tree.leaves(short_state), jax.tree.leaves(long_state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+        assert a.shape[process.chain_axis] == 4
