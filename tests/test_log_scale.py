@@ -63,7 +63,7 @@ def test_three_dimensions_with_20_points():
 
 @pytest.mark.parametrize("dim", [2, 10, 14])
 def test_thousands_of_generations_in_many_dimensions(dim):
-    trace = chains_of(dim, 20, 2000, 24, record=1000)
+    trace = chains_of(dim, 20, 2000, 16, record=1000)
     assert assert_log_variance(trace, 20, dim, 0) < -250
     # the directions drift apart: direction j falls with the logarithm of a chi-square of 20 - 1 - j degrees of freedom
     rate = special.digamma((19 - np.arange(dim)) / 2) + np.log(2 / 20)

@@ -44,7 +44,8 @@ def simulate(
 ) -> Trace:
     """Metrics of chains 0 .. chains - 1 at the recorded generations: `trace[name]` is a NumPy array [chain, recorded, ...].
 
-    metrics: names that the process offers (`process.metrics`), or functions of the state. record: a stride, the numbers of the generations, or "log"
+    metrics: names that the process offers (`process.metrics`), or functions of the state.
+    record: a stride, the numbers of the generations, or "log"
     (see `recorded_generations`). chunk: records in one compiled call; progress is called with the newest generation after each.
     memory_limit: bytes; see `memory_needed`. Chain c uses `fold_in(key, c)`, and generation g of it `fold_in(fold_in(key, c), g)`:
     asking for more chains or generations, other records, chunks or devices, changes no number. (Integers bit for bit; float32 up to

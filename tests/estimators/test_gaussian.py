@@ -107,8 +107,7 @@ def test_fit_is_numpy_mean_and_covariance(dim, ddof):
     np.testing.assert_allclose(mean_vector(one), x[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("dim", DIMS)
-@pytest.mark.parametrize("ddof", [0, 1])
+@pytest.mark.parametrize(("dim", "ddof"), [(1, 1), (3, 0), (14, 1)])
 def test_a_fit_adds_nothing_to_what_its_own_family_drew(dim, ddof, unpacked):
     """A constant added to scales of many digits would be rounded the same way in every generation."""
     params = gaussian_params(np.zeros(dim), np.eye(dim))
@@ -116,15 +115,15 @@ def test_a_fit_adds_nothing_to_what_its_own_family_drew(dim, ddof, unpacked):
 
     @jax.jit
     def draws(n):
-        return [gaussian(dim, ddof).draw(jax.random.key(0), params, size) for size in (20, n)]
+        return [gaussian(dim, ddof).draw(jax.random.key(0), params, size) for size in (50, n)]
 
-    for evidence in draws(20):
+    for evidence in draws(50):
         fitted = gaussian(dim, ddof).fit(None, params, evidence)[0]
         jax.tree.map(np.testing.assert_array_equal, fitted.log_scale, evidence.log_scale)
-        assert evidence.divisor == 20 - ddof
+        assert evidence.divisor == 50 - ddof
     # real data drawn by a family of the other ddof, or merged, are fitted all the same
-    other = jax.jit(gaussian(dim, 1 - ddof).draw, static_argnums=2)(jax.random.key(0), gaussian_params(np.zeros(dim), np.eye(dim)), 20)
-    same = jax.jit(gaussian(dim, ddof).draw, static_argnums=2)(jax.random.key(0), gaussian_params(np.zeros(dim), np.eye(dim)), 20)
+    wide = gaussian_params(np.zeros(dim), np.eye(dim))
+    same, other = jax.jit(lambda: [gaussian(dim, one).draw(jax.random.key(0), wide, 50) for one in (ddof, 1 - ddof)])()
     nothing = summed_up(np.zeros((1, dim)), np.zeros(1), dim)
     want = unpacked(gaussian(dim, ddof).fit(None, params, same)[0], dim)
     for evidence in (other, join(same, nothing), join(nothing, other)):
