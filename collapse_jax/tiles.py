@@ -11,9 +11,10 @@ import numpy as np
 
 from collapse_jax.random.bits import fold_in
 
-# By chain axis: numbers held by a tile on a CPU, few enough for its caches, and its fewest chains. Vectors over chains want long tiles.
-_CPU_NUMBERS, _CPU_FEWEST = {0: 2**20, -1: 2**22}, {0: 64, -1: 256}
-_CPU_MOST = 16384
+# By chain axis: numbers held by a tile on a CPU, few enough for its caches, and its fewest chains: vectors over chains want to be long.
+_CPU_NUMBERS, _CPU_FEWEST, _CPU_MOST = {0: 2**20, -1: 2**19}, {0: 64, -1: 1024}, 16384
+# Whatever that says, a tile holds no more than this.
+_CPU_LARGEST = 2**25
 # On accelerators: enough to fill one.
 _ACCELERATOR_NUMBERS = 2**30
 # XLA's own threads lose more on small vectors than they win; whole tiles run on threads of ours instead.
@@ -39,10 +40,11 @@ def chains_in_tile(process, key, chains: int, settings=None) -> int:
     each = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(process, key, 1, settings)))
     if jax.default_backend() == "cpu":
         axis = process.chain_axis
-        most = min(max(_CPU_NUMBERS[axis] // each, _CPU_FEWEST[axis]), _CPU_MOST)
+        fewest = min(_CPU_FEWEST[axis], max(_CPU_LARGEST // each, 1))
+        most = min(max(_CPU_NUMBERS[axis] // each, fewest), _CPU_MOST)
     else:
         most = max(_ACCELERATOR_NUMBERS // each, 1)
-    share = -(-chains // devices)
+    share = -(-chains // (devices * workers()))
     return devices * min(2 ** max(math.floor(math.log2(most)), 0), 2 ** max(math.ceil(math.log2(share)), 0))
 
 

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -54,18 +55,18 @@ def simulate(
     traceable (use `run`).
     """
     numbers = recorded_generations(generations, record)
-    options = {"generations": generations, "chains": chains, "metrics": metrics, "record": numbers, "chunk": chunk}
-    parts, whole = [], {}
-    for part in simulate_chunks(process, key, **options, memory_limit=memory_limit, records_kept=len(numbers)):
-        at = sum(len(one) for one in parts)
-        for name, values in part.arrays.items():
-            if name not in whole:
-                # Chains on the last axis in memory, as they come; [chain, recorded, ...] is a view.
-                whole[name] = np.empty((len(numbers), *values.shape[2:], chains), values.dtype)
-            whole[name][at : at + len(part.generations)] = np.moveaxis(values, 0, -1)
-        parts.append(part.generations)
+    options = {"generations": generations, "chains": chains, "metrics": metrics, "record": record, "chunk": chunk}
+    whole, at = {}, 0
+
+    def storage(name, values, count):
+        """Where a chunk of a metric goes: [count, ..., chains] of the whole, so that no record is copied twice."""
+        stored = whole.setdefault(name, np.empty((len(numbers), *values.shape[1:-1], chains), values.dtype))
+        return stored[at : at + count]
+
+    for part in simulate_chunks(process, key, **options, memory_limit=memory_limit, records_kept=len(numbers), storage=storage):
+        at += len(part.generations)
         progress(int(part.generations[-1]))
-    return Trace({name: np.moveaxis(values, -1, 0) for name, values in whole.items()}, np.concatenate(parts))
+    return Trace({name: np.moveaxis(values, -1, 0) for name, values in whole.items()}, numbers)
 
 
 def simulate_chunks(
@@ -81,6 +82,7 @@ def simulate_chunks(
     memory_limit: int | None = None,
     records_kept: int | None = None,
     settings: Mapping[str, np.ndarray] | None = None,
+    storage: Callable[[str, np.ndarray, int], np.ndarray] | None = None,
 ) -> Iterator[Chunk]:
     """The same as `simulate`, chunk by chunk: generation 0 first, then up to `chunk` records at a time.
 
@@ -88,6 +90,7 @@ def simulate_chunks(
     all arrays runs over points and chains, the chains fastest.
 
     after: (generation, state of all chains) from which to go on, as an earlier chunk's `copy_state` gave it.
+    storage: (name, values [rows, ..., chains of a tile], count) -> an array [count, ..., chains] that a chunk's records are written to.
     records_kept: how many records the caller keeps, for the memory that is held against `memory_limit`; by default one chunk.
     """
     for name, value, least in (("generations", generations, 0), ("chains", chains, 1), ("chunk", chunk, 1)):
@@ -103,7 +106,7 @@ def simulate_chunks(
             f"memory_limit is {memory_limit / 2**20:.0f} MiB, but {chains:,} chains with {len(numbers):,} recorded generations need about "
             f"{needed / 2**20:.0f} MiB; record fewer generations or metrics, take fewer chains, or raise the limit"
         )
-    all_chains = _Tiles(process, key, chains, measure, settings)
+    all_chains = _Tiles(process, key, chains, measure, settings, storage)
     with all_chains:
         yield from _chunks(process, all_chains, generations, numbers, chunk, after)
 
@@ -166,7 +169,7 @@ def _chunks(process, all_chains, generations, numbers, chunk, after):
             # Support falls like 1 / generation: a pause at every doubling keeps what is carried small.
             pause = max(2 * done, 1)
             if numbers[0] > pause:
-                all_chains.advance(done, np.array([pause]), rows)
+                all_chains.advance(done, np.array([pause]), rows, discard=True)
                 done = pause
                 continue
             now = numbers[numbers <= pause][:chunk]
@@ -179,13 +182,14 @@ def _chunks(process, all_chains, generations, numbers, chunk, after):
 class _Tiles:
     """The chains of a simulation, cut into tiles that run on all cores and devices."""
 
-    def __init__(self, process, key, chains, measure, settings):
+    def __init__(self, process, key, chains, measure, settings, storage):
         points = 1 if settings is None else len(next(iter(settings.values())))
         self._process, self._chains, self._measure = process, points * chains, measure
         self._size = tiles.chains_in_tile(process, key, self._chains, settings)
         lanes = [np.arange(first, first + self._size) % self._chains for first in range(0, self._chains, self._size)]
         self._keys = [tiles.chain_keys(key, one % chains, settings, one // chains) for one in lanes]
         self._states = [None] * len(self._keys)
+        self._storage = storage or (lambda name, values, count: np.empty((count, *values.shape[1:-1], self._chains), values.dtype))
         self._pool = concurrent.futures.ThreadPoolExecutor(min(tiles.workers(), len(self._keys)))
 
     def __enter__(self):
@@ -199,15 +203,15 @@ class _Tiles:
             self._states[tile], values = tiles.start(self._process, self._measure, generations, self._keys[tile])
             return {name: np.asarray(value)[None] for name, value in values.items()}
 
-        return self._collect(one)
+        return self._collect(one, 1)
 
-    def advance(self, done, now, rows):
+    def advance(self, done, now, rows, discard=False):
         def one(tile):
             arguments = (self._process, self._measure, rows, self._states[tile], self._keys[tile], done, now)
             self._states[tile], values = tiles.advance(*arguments)
             return {name: np.asarray(value)[: len(now)] for name, value in values.items()}
 
-        return self._collect(one)
+        return self._collect(one, len(now), discard)
 
     def relist(self):
         """Drops what is dead in all chains of a tile, where that makes it a good deal smaller."""
@@ -220,10 +224,24 @@ class _Tiles:
 
         list(self._pool.map(one, range(len(self._states))))
 
-    def _collect(self, one):
+    def _collect(self, one, count, discard=False):
         """name -> [chain, recorded, ...] of all tiles, whose work `one` does; the chains lie on the last axis in memory."""
-        values = list(self._pool.map(one, range(len(self._states))))
-        whole = {name: np.concatenate([part[name] for part in values], axis=-1)[..., : self._chains] for name in values[0]}
+        whole, lock = {}, threading.Lock()
+
+        def of_tile(tile):
+            values = one(tile)
+            if discard:
+                return
+            with lock:
+                for name, part in values.items():
+                    if name not in whole:
+                        whole[name] = self._storage(name, part, count)
+            first = tile * self._size
+            for name, part in values.items():
+                stored = whole[name][..., first : first + self._size]
+                stored[...] = part[..., : stored.shape[-1]]
+
+        list(self._pool.map(of_tile, range(len(self._states))))
         return {name: np.moveaxis(array, -1, 0) for name, array in whole.items()}
 
     def copy_state(self):

@@ -121,7 +121,9 @@ def _relist(params, size):
 def _moved_to_front(weights, categories, *, size):
     chains = weights.shape[-1]
     alive = weights > 0
-    place = jnp.where(alive, jnp.cumsum(alive, axis=0) - 1, size) * chains + jnp.arange(chains)
+    # A loop over rows: a cumulative sum costs XLA on the CPU ten times as much.
+    _, before = jax.lax.scan(lambda total, row: (total + row, total), jnp.zeros(chains, jnp.int32), alive.astype(jnp.int32))
+    place = jnp.where(alive, before, size) * chains + jnp.arange(chains)
     empty = jnp.zeros(size * chains, jnp.int32)
     leaves = (jnp.broadcast_to(leaf, weights.shape) for leaf in (weights, categories))
     return [empty.at[place.ravel()].set(leaf.ravel(), mode="drop").reshape(size, chains) for leaf in leaves]
