@@ -45,7 +45,7 @@ def assert_log_variance(trace, sample_size, dim, ddof):
 
 
 def test_a_hundred_thousand_generations_stay_finite():
-    trace = chains_of(1, 10, 100_000, 64, ddof=1, record=25_000)
+    trace = chains_of(1, 10, 100_000, 32, ddof=1, record=25_000)
     assert assert_log_variance(trace, 10, 1, 1) < -11_000
 
 

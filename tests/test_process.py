@@ -75,8 +75,8 @@ def test_larger_buffers_and_resized_ones_change_no_number():
     for other in (resized.carry, large[2].carry):
         assert other.weight.shape == (25,) and int(other.weight.sum()) == 15
         np.testing.assert_array_equal(points.filled(other), points.filled(small[2].carry))
-    key = jax.random.fold_in(KEY, 3)
-    for a, b in zip(jax.tree.leaves(process.step(key, resized)), jax.tree.leaves(process.step(key, large[2])), strict=True):
+    key, step = jax.random.fold_in(KEY, 3), jax.jit(process.step)
+    for a, b in zip(jax.tree.leaves(step(key, resized)), jax.tree.leaves(step(key, large[2])), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -143,9 +143,10 @@ def test_a_relisted_state_goes_on_as_the_whole_one():
     whole = walk(process, 5)[0][5]
     few = whole._replace(params=process.relist(whole.params, int(process.living(whole.params))))
     assert few.params.weights.shape < whole.params.weights.shape
+    step = jax.jit(process.step)
     for generation in (6, 7, 8):
         key = jax.random.fold_in(KEY, generation)
-        whole, few = process.step(key, whole)[0], process.step(key, few)[0]
+        whole, few = step(key, whole)[0], step(key, few)[0]
         found = np.zeros(40, int)
         found[few.params.categories] = few.params.weights
         np.testing.assert_array_equal(found, whole.params.weights)

@@ -55,13 +55,14 @@ def simulate(
     traceable (use `run`).
     """
     numbers = recorded_generations(generations, record)
-    options = {"generations": generations, "chains": chains, "metrics": metrics, "record": record, "chunk": chunk}
+    options = {"generations": generations, "chains": chains, "metrics": metrics, "record": numbers, "chunk": chunk}
     whole, at = {}, 0
 
     def storage(name, values, count):
         """Where a chunk of a metric goes: [count, ..., chains] of the whole, so that no record is copied twice."""
-        stored = whole.setdefault(name, np.empty((len(numbers), *values.shape[1:-1], chains), values.dtype))
-        return stored[at : at + count]
+        if name not in whole:
+            whole[name] = np.empty((len(numbers), *values.shape[1:-1], chains), values.dtype)
+        return whole[name][at : at + count]
 
     for part in simulate_chunks(process, key, **options, memory_limit=memory_limit, records_kept=len(numbers), storage=storage):
         at += len(part.generations)

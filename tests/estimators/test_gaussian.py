@@ -107,7 +107,7 @@ def test_fit_is_numpy_mean_and_covariance(dim, ddof):
     np.testing.assert_allclose(mean_vector(one), x[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("dim", "ddof"), [(1, 1), (3, 0), (14, 1)])
+@pytest.mark.parametrize(("dim", "ddof"), [(3, 0), (3, 1), (14, 1)])
 def test_a_fit_adds_nothing_to_what_its_own_family_drew(dim, ddof, unpacked):
     """A constant added to scales of many digits would be rounded the same way in every generation."""
     params = gaussian_params(np.zeros(dim), np.eye(dim))
