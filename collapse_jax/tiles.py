@@ -30,8 +30,15 @@ class Lanes(NamedTuple):
 
 def shapes(process, key, last_generation, settings=None):
     """Shapes of (state, info) of one chain at generation 0."""
-    extra = () if settings is None else (jax.tree.map(lambda values: np.asarray(values)[0], dict(settings)),)
-    return jax.eval_shape(lambda key: process.init(key, last_generation, *extra), key)
+    kinds = None if settings is None else tuple((name, np.asarray(values).dtype) for name, values in settings.items())
+    return _shapes(process.init, key.dtype, last_generation, kinds)
+
+
+@functools.cache
+def _shapes(init, key_type, last_generation, kinds):
+    # Kept, because tracing takes longer than many a simulation.
+    extra = () if kinds is None else ({name: jax.ShapeDtypeStruct((), kind) for name, kind in kinds},)
+    return jax.eval_shape(lambda key, *settings: init(key, last_generation, *settings), jax.ShapeDtypeStruct((), key_type), *extra)
 
 
 def chains_in_tile(process, key, chains: int, settings=None) -> int:
