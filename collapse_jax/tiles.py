@@ -12,7 +12,7 @@ import numpy as np
 from collapse_jax.random.bits import fold_in
 
 # By chain axis: numbers held by a tile on a CPU, few enough for its caches, and its fewest chains: vectors over chains want to be long.
-_CPU_NUMBERS, _CPU_FEWEST, _CPU_MOST = {0: 2**20, -1: 2**19}, {0: 64, -1: 1024}, 16384
+_CPU_NUMBERS, _CPU_FEWEST, _CPU_MOST = {0: 2**20, -1: 2**21}, {0: 64, -1: 2048}, 16384
 # Whatever that says, a tile holds no more than this.
 _CPU_LARGEST = 2**25
 # On accelerators: enough to fill one.
@@ -41,8 +41,20 @@ def _shapes(init, key_type, last_generation, kinds):
     return jax.eval_shape(lambda key, *settings: init(key, last_generation, *settings), jax.ShapeDtypeStruct((), key_type), *extra)
 
 
+def measured_shapes(measure, state):
+    """name -> shape and type of what is measured of the state of one chain (arrays, or shapes and types)."""
+    leaves, tree = jax.tree.flatten(state)
+    return _measured_shapes(measure, tree, tuple((tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves))
+
+
+@functools.cache
+def _measured_shapes(measure, tree, leaves):
+    state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*leaf) for leaf in leaves])
+    return jax.eval_shape(lambda state: {name: jnp.asarray(function(state)) for name, function in measure}, state)
+
+
 def chains_in_tile(process, key, chains: int, settings=None) -> int:
-    """Chains that one compiled call takes on: a power of two (times the devices), no more than needed."""
+    """Chains that one compiled call takes on: 4, 5, 6, 7 or 8 times a power of two (times the devices), with few to spare."""
     devices = len(jax.devices())
     each = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(process, key, 1, settings)))
     if jax.default_backend() == "cpu":
@@ -51,8 +63,22 @@ def chains_in_tile(process, key, chains: int, settings=None) -> int:
         most = min(max(_CPU_NUMBERS[axis] // each, fewest), _CPU_MOST)
     else:
         most = max(_ACCELERATOR_NUMBERS // each, 1)
+    most = 2 ** max(math.floor(math.log2(most)), 0)
     share = -(-chains // (devices * workers()))
-    return devices * min(2 ** max(math.floor(math.log2(most)), 0), 2 ** max(math.ceil(math.log2(share)), 0))
+    if share <= most:
+        return devices * min(most, min(size for size in _sizes_near(share) if size >= share))
+
+    def work(size):
+        """Chains that each worker computes, the spare ones included."""
+        return -(-chains // (devices * size * workers())) * size
+
+    return devices * min(_sizes_near(most), key=lambda size: (work(size), -size))
+
+
+def _sizes_near(chains):
+    """Sizes from half of what holds that many chains up to it: few of them, so that few programs are compiled."""
+    power = 2 ** math.ceil(math.log2(chains))
+    return sorted({-(-power * eighths // 8) for eighths in (4, 5, 6, 7, 8)})
 
 
 def workers() -> int:
@@ -73,13 +99,18 @@ def chain_keys(key, chains, settings=None, points=None) -> Lanes:
     return Lanes(keys, jax.tree.map(lambda values: jax.device_put(jnp.asarray(values), sharding), extra))
 
 
-def placed(leaf, axis: int, like):
+def placed(leaf, axis: int, like: Lanes):
     """An array on the devices that the lanes `like` are on, its axis of chains spread as they are."""
+    sharding = _spread(leaf.ndim, axis, like)
+    return jnp.asarray(leaf) if sharding is None else jax.device_put(leaf, sharding)
+
+
+def _spread(dimensions, axis, like):
     if not isinstance(like.keys.sharding, jax.sharding.NamedSharding):
-        return jnp.asarray(leaf)
-    spec = [None] * leaf.ndim
+        return None
+    spec = [None] * dimensions
     spec[axis] = "chains"
-    return jax.device_put(leaf, jax.sharding.NamedSharding(like.keys.sharding.mesh, jax.sharding.PartitionSpec(*spec)))
+    return jax.sharding.NamedSharding(like.keys.sharding.mesh, jax.sharding.PartitionSpec(*spec))
 
 
 @jax.jit
@@ -98,15 +129,27 @@ def start(process, measure, last_generation, lanes: Lanes):
     return _compiled(_start, (0, 1, 2, 3), ())(process.init, process.chain_axis, measure, last_generation, lanes)
 
 
-def advance(process, measure, rows: int, state, lanes: Lanes, done: int, recorded):
-    """(state, measured [rows, ..., chains]) after the generations done + 1 .. recorded[-1], measured at each of `recorded`.
+def room(process, measure, rows: int, state, lanes: Lanes):
+    """name -> [rows, ..., chains], zeros: arrays for the records of a tile."""
+    of_one_chain = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.delete(leaf.shape, process.chain_axis), leaf.dtype), state)
 
-    rows: the length of the arrays of measurements; those after the recorded ones are 0.
+    def zeros(one):
+        shape = (rows, *one.shape, len(lanes.keys))
+        return jnp.zeros(shape, one.dtype, device=_spread(len(shape), -1, lanes))
+
+    return jax.tree.map(zeros, measured_shapes(measure, of_one_chain))
+
+
+def advance(process, measure, rows: int, state, lanes: Lanes, done: int, recorded, records):
+    """(state, records) after the generations done + 1 .. recorded[-1], measured at each of `recorded`.
+
+    records: from `room(..., rows, ...)` or an earlier call, used up with the state: memory that a process touches for the first time
+    costs more than a simulation of small models. Rows beyond the recorded ones keep what they hold.
     """
     padded = np.zeros(rows, np.int32)
     padded[: len(recorded)] = recorded
-    compiled = _compiled(_advance, (0, 1, 2), (3,))
-    return compiled(process.step, process.chain_axis, measure, state, lanes, np.int32(done), padded, np.int32(len(recorded)))
+    compiled = _compiled(_advance, (0, 1, 2), (3, 8))
+    return compiled(process.step, process.chain_axis, measure, state, lanes, np.int32(done), padded, np.int32(len(recorded)), records)
 
 
 def _start(init, axis, measure, last_generation, lanes):
@@ -114,23 +157,55 @@ def _start(init, axis, measure, last_generation, lanes):
     return state, _measured(measure, axis, state)
 
 
-def _advance(step, axis, measure, state, lanes, done, recorded, count):
-    def one_generation(generation, state):
+def _advance(step, axis, measure, state, lanes, done, recorded, count, records):
+    paired, unpaired = _pairing(state)
+
+    def one_generation(generation, carried):
         def one(key, settings, state):
             return step(fold_in(key, generation), state, *settings)[0]
 
-        return jax.vmap(one, in_axes=(0, 0, axis), out_axes=axis)(*lanes, state)
+        return paired(jax.vmap(one, in_axes=(0, 0, axis), out_axes=axis)(*lanes, unpaired(carried)))
 
     def one_record(i, carry):
-        state, last, records = carry
-        state = jax.lax.fori_loop(last + 1, recorded[i] + 1, one_generation, state)
-        values = _measured(measure, axis, state)
-        return state, recorded[i], jax.tree.map(lambda rows, value: rows.at[i].set(value), records, values)
+        carried, last, records = carry
+        carried = jax.lax.fori_loop(last + 1, recorded[i] + 1, one_generation, carried)
+        values = _measured(measure, axis, unpaired(carried))
+        return carried, recorded[i], jax.tree.map(lambda rows, value: rows.at[i].set(value), records, values)
 
-    shapes = jax.eval_shape(functools.partial(_measured, measure, axis), state)
-    records = jax.tree.map(lambda value: jnp.zeros((len(recorded), *value.shape), value.dtype), shapes)
-    state, _, records = jax.lax.fori_loop(0, count, one_record, (state, done, records))
-    return state, records
+    carried, _, records = jax.lax.fori_loop(0, count, one_record, (paired(state), done, records))
+    return unpaired(carried), records
+
+
+def _pairing(state):
+    """Functions that carry the float leaves of a state two by two, as one complex array, and back.
+
+    XLA on the CPU computes what two results share, random bits above all, once for each array of results.
+    """
+    leaves, tree = jax.tree.flatten(state)
+    floats = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    pairs = [(i, j) for i, j in zip(floats[::2], floats[1::2], strict=False) if _alike(leaves[i], leaves[j])]
+    if jax.default_backend() != "cpu":
+        pairs = []
+    seconds = {j for _, j in pairs}
+
+    def paired(state):
+        leaves = jax.tree.leaves(state)
+        for i, j in pairs:
+            leaves[i] = jax.lax.complex(leaves[i], leaves[j])
+        return [leaf for i, leaf in enumerate(leaves) if i not in seconds]
+
+    def unpaired(carried):
+        places = iter(carried)
+        leaves = [None if i in seconds else next(places) for i in range(tree.num_leaves)]
+        for i, j in pairs:
+            leaves[i], leaves[j] = jnp.real(leaves[i]), jnp.imag(leaves[i])
+        return jax.tree.unflatten(tree, leaves)
+
+    return paired, unpaired
+
+
+def _alike(leaf, other):
+    return leaf.shape == other.shape and leaf.dtype == other.dtype and leaf.dtype in (jnp.float32, jnp.float64)
 
 
 def _measured(measure, axis, state):

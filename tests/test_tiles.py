@@ -37,14 +37,18 @@ METRICS = ("mean", "variance")
 
 
 @pytest.mark.parametrize("name", ["gaussian replace", "gaussian accumulate_subsample", "categorical replace"])
-def test_tiles_are_powers_of_two_no_larger_than_needed(name, monkeypatch):
-    numbers = (1, 2, 3, 13, 100, 10**6, 10**9)
+def test_tiles_are_of_few_sizes_with_few_chains_to_spare(name, monkeypatch):
+    numbers = [1, 2, 3, 13, 100, *range(1000, 200_000, 9001), 10**6, 10**9]
     for workers in (1, 4):
         monkeypatch.setattr(tiles, "workers", lambda workers=workers: workers)
         sizes = [tiles.chains_in_tile(PROCESSES[name], KEY, chains) for chains in numbers]
-        assert sizes[:5] == ([1, 2, 4, 16, 128] if workers == 1 else [1, 1, 1, 4, 32]), "one tile for each worker"
-        assert sizes == sorted(sizes) and sizes[-1] == sizes[-2] <= 16384
-        assert all(size == 2 ** round(math.log2(size)) for size in sizes)
+        assert sizes[:5] == ([1, 2, 3, 14, 112] if workers == 1 else [1, 1, 1, 4, 28]), "one tile for each worker"
+        assert max(sizes) <= 16384
+        for chains, size in zip(numbers, sizes, strict=True):
+            odd = size >> max(math.floor(math.log2(size)) - 2, 0)
+            assert size in (1, 2, 3) or size == odd << (math.floor(math.log2(size)) - 2), "4, 5, 6 or 7 times a power of two"
+            computed = -(-chains // (size * workers)) * size * workers
+            assert computed <= 1.3 * chains + 4 * workers, (chains, size)
 
 
 def test_tiles_of_large_chains_are_small():
@@ -93,7 +97,7 @@ def test_rows_that_are_not_recorded_are_0(name):
     for rows in (2, 5):
         state, first = tiles.start(process, measure, 6, lanes)
         assert first["variance"].shape == (4,)
-        runs.append(tiles.advance(process, measure, rows, state, lanes, 0, [2, 6]))
+        runs.append(tiles.advance(process, measure, rows, state, lanes, 0, [2, 6], tiles.room(process, measure, rows, state, lanes)))
     (short_state, short), (long_state, long) = runs
     for metric in METRICS:
         assert long[metric].shape == (5, *first[metric].shape)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax import tiles
@@ -99,6 +98,7 @@ def simulate_chunks(
     if not process.estimator.traceable:
         raise InputError("this estimator fits or samples on the host; use run instead of simulate")
     measure = tuple(resolve_metrics(process.metrics, metrics).items())
+    _check_that_shapes_stay(process, measure, key, generations, settings)
     numbers = recorded_generations(generations, record)
     records_kept = min(chunk, len(numbers)) if records_kept is None else records_kept
     needed = memory_needed(process, key, generations, chains, metrics, records_kept, settings)
@@ -148,10 +148,24 @@ def memory_needed(
     """Bytes that a simulation holds at once, about: the states and training sets of all chains, and `records` of the metrics."""
     measure = resolve_metrics(process.metrics, metrics)
     state, info = tiles.shapes(process, key, generations, settings)
-    values = jax.eval_shape(lambda state: [jnp.asarray(function(state)) for function in measure.values()], state)
+    values = tiles.measured_shapes(tuple(measure.items()), state).values()
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, info.evidence)))
     points = 1 if settings is None else len(next(iter(settings.values())))
     return points * chains * (held + records * sum(value.size * value.dtype.itemsize for value in values))
+
+
+def _check_that_shapes_stay(process, measure, key, generations, settings):
+    if process.relist is None:
+        return
+    state, _ = tiles.shapes(process, key, generations, settings)
+    short = state._replace(params=jax.eval_shape(lambda params: process.relist(params, 1), state.params))
+    before, after = (tiles.measured_shapes(measure, one) for one in (state, short))
+    for name, value in before.items():
+        if value.shape != after[name].shape:
+            raise InputError(
+                f"metric {name!r} has shape {value.shape}, or {after[name].shape} once categories that no chain has any more are left out; "
+                "it must keep one shape (as metric 'probabilities' does)"
+            )
 
 
 def _chunks(process, all_chains, generations, numbers, chunk, after):
@@ -189,7 +203,7 @@ class _Tiles:
         self._size = tiles.chains_in_tile(process, key, self._chains, settings)
         lanes = [np.arange(first, first + self._size) % self._chains for first in range(0, self._chains, self._size)]
         self._keys = [tiles.chain_keys(key, one % chains, settings, one // chains) for one in lanes]
-        self._states = [None] * len(self._keys)
+        self._states, self._free = [None] * len(self._keys), []
         self._storage = storage or (lambda name, values, count: np.empty((count, *values.shape[1:-1], self._chains), values.dtype))
         self._pool = concurrent.futures.ThreadPoolExecutor(min(tiles.workers(), len(self._keys)))
 
@@ -200,19 +214,25 @@ class _Tiles:
         self._pool.shutdown(cancel_futures=True)
 
     def start(self, generations):
-        def one(tile):
+        def one(tile, keep):
             self._states[tile], values = tiles.start(self._process, self._measure, generations, self._keys[tile])
-            return {name: np.asarray(value)[None] for name, value in values.items()}
+            keep({name: np.asarray(value)[None] for name, value in values.items()})
 
         return self._collect(one, 1)
 
     def advance(self, done, now, rows, discard=False):
-        def one(tile):
-            arguments = (self._process, self._measure, rows, self._states[tile], self._keys[tile], done, now)
-            self._states[tile], values = tiles.advance(*arguments)
-            return {name: np.asarray(value)[: len(now)] for name, value in values.items()}
+        def one(tile, keep):
+            try:
+                records = self._free.pop()
+            except IndexError:
+                records = tiles.room(self._process, self._measure, rows, self._states[tile], self._keys[tile])
+            arguments = (self._process, self._measure, rows, self._states[tile], self._keys[tile], done, now, records)
+            self._states[tile], records = tiles.advance(*arguments)
+            if not discard:
+                keep({name: np.asarray(value)[: len(now)] for name, value in records.items()})
+            self._free.append(records)
 
-        return self._collect(one, len(now), discard)
+        return self._collect(one, len(now))
 
     def relist(self):
         """Drops what is dead in all chains of a tile, where that makes it a good deal smaller."""
@@ -220,27 +240,27 @@ class _Tiles:
         def one(tile):
             there = max(leaf.shape[0] for leaf in jax.tree.leaves(self._states[tile].params))
             needed = _rounded_up(tiles.most_alive(self._process, self._states[tile]))
-            if needed <= 0.8 * there:
+            if needed <= 0.6 * there:
                 self._states[tile] = tiles.relisted(self._process, needed, self._states[tile])
 
         list(self._pool.map(one, range(len(self._states))))
 
-    def _collect(self, one, count, discard=False):
-        """name -> [chain, recorded, ...] of all tiles, whose work `one` does; the chains lie on the last axis in memory."""
+    def _collect(self, one, count):
+        """name -> [chain, recorded, ...] of all tiles: one(tile, keep) does a tile's work; the chains lie on the last axis in memory."""
         whole, lock = {}, threading.Lock()
 
         def of_tile(tile):
-            values = one(tile)
-            if discard:
-                return
-            with lock:
+            def keep(values):
+                with lock:
+                    for name, part in values.items():
+                        if name not in whole:
+                            whole[name] = self._storage(name, part, count)
+                first = tile * self._size
                 for name, part in values.items():
-                    if name not in whole:
-                        whole[name] = self._storage(name, part, count)
-            first = tile * self._size
-            for name, part in values.items():
-                stored = whole[name][..., first : first + self._size]
-                stored[...] = part[..., : stored.shape[-1]]
+                    stored = whole[name][..., first : first + self._size]
+                    stored[...] = part[..., : stored.shape[-1]]
+
+            one(tile, keep)
 
         list(self._pool.map(of_tile, range(len(self._states))))
         return {name: np.moveaxis(array, -1, 0) for name, array in whole.items()}

@@ -72,6 +72,9 @@ def variate_words(key0, key1, index, stream: int = 0):
 
 
 def _key(word0, word1):
-    # A selection and not a stack: XLA fuses it away when the words are taken out again, as it does not a concatenation.
-    both = jnp.where(jnp.arange(2) == 0, word0, word1)
+    # Two padded words and not a stack: XLA takes them apart again, and recomputes no chain of hashes for each word of its keys.
+    zero, word0 = jnp.uint32(0), jnp.broadcast_to(word0, word1.shape)
+    both = jax.lax.pad(word0[..., None], zero, [(0, 0, 0)] * word1.ndim + [(0, 1, 0)]) | jax.lax.pad(
+        word1[..., None], zero, [(0, 0, 0)] * word1.ndim + [(1, 0, 0)]
+    )
     return jax.random.wrap_key_data(both, impl=_THREEFRY)

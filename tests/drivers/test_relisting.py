@@ -9,6 +9,7 @@ import pytest
 
 from collapse_jax import sources, tiles, workflows
 from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
+from collapse_jax.errors import InputError
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.process import generational_process
 
@@ -125,9 +126,18 @@ def test_tiles_of_other_lengths_are_one_state(monkeypatch):
     assert_same(join_chunks(later))
 
 
+def test_a_metric_of_the_list_itself_is_refused():
+    def weights(state):
+        return state.params.weights
+
+    with pytest.raises(InputError) as error:
+        simulate(PROCESS, KEY, generations=GENERATIONS, chains=3, metrics=(weights,))
+    assert all(word in str(error.value) for word in ("'weights'", "probabilities")) and "\n" not in str(error.value)
+
+
 def test_a_shorter_last_call_is_no_other_program():
     process = generational_process(categorical(3), sources.categorical([0.5, 0.3, 0.2]), workflows.replace(), sample_size=300)
-    compiled = tiles._compiled(tiles._advance, (0, 1, 2), (3,))
+    compiled = tiles._compiled(tiles._advance, (0, 1, 2), (3, 8))
     before = compiled._cache_size()
     simulate(process, KEY, generations=40, chains=8, metrics=("mean",))
     assert compiled._cache_size() == before + 1, "nothing dies out, so that nothing is compiled after a pause"

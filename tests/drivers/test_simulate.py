@@ -144,7 +144,7 @@ def test_only_generation_0():
     np.testing.assert_allclose(trace["mean"], reference("categorical mix")["mean"][:, :1], rtol=1e-6)
 
 
-PROGRAMS = [(tiles._start, (0, 1, 2, 3), ()), (tiles._advance, (0, 1, 2), (3,))]
+PROGRAMS = [(tiles._start, (0, 1, 2, 3), ()), (tiles._advance, (0, 1, 2), (3, 8))]
 
 
 def test_a_second_call_compiles_nothing():
