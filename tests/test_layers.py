@@ -34,7 +34,7 @@ FLOORS = {
     "cli": 6,
 }
 # Folders whose files may import each other. Those of `estimators` and `drivers` may not.
-OPEN_FOLDERS = ("lm", "theory", "metrics", "random", "plots", "commands")
+OPEN_FOLDERS = ("lm", "theory", "metrics", "random", "plots", "commands", "config")
 PACKAGE = pathlib.Path(__file__).parents[1] / "collapse_jax"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
