@@ -46,31 +46,30 @@ def multinomial_of_categories(key, n, weights, categories) -> jax.Array:
 @lanes
 def _conditional(key0, key1, n, weights, categories):
     chains = max(array.shape[-1] for array in (key0, n, weights, categories))
-    rows = len(weights)
     n = jnp.broadcast_to(n, (chains,))
     dtype = jnp.result_type(float)
 
     def draw(left, weight, category, rest):
         probability = jnp.where(rest > 0, weight.astype(dtype) / jnp.where(rest > 0, rest, 1).astype(dtype), 0)
-        count = binomial_of_words(variate_words(key0, key1, category.astype(jnp.uint32)), left, jnp.minimum(probability, 1))
-        return left - count
+        return binomial_of_words(variate_words(key0, key1, category.astype(jnp.uint32)), left, jnp.minimum(probability, 1))
 
     if jnp.issubdtype(weights.dtype, jnp.integer):
 
         def of_count(carry, row):
             left, rest = carry
-            left = draw(left, *row, rest)
-            return (left, rest - row[0]), left
+            count = draw(left, *row, rest)
+            return (left - count, rest - row[0]), count
 
         start = (n, jnp.broadcast_to(jnp.sum(weights, axis=0), (chains,)))
-        _, left = jax.lax.scan(of_count, start, (weights, categories))
-    else:
-        weights = weights.astype(dtype)
-        _, rest = jax.lax.scan(_compensated_sum, (jnp.zeros_like(weights[0]),) * 2, weights, reverse=True)
-        _, left = jax.lax.scan(lambda left, row: (draw(left, *row),) * 2, n, (weights, categories, rest))
-    # Not the counts but what they leave is carried: XLA on the CPU would compute the sampler once for each.
-    before = jnp.concatenate([n[None], left[:-1]]) if rows > 1 else n[None]
-    return [before - left]
+        return [jax.lax.scan(of_count, start, (weights, categories))[1]]
+
+    def of_share(left, row):
+        count = draw(left, *row)
+        return left - count, count
+
+    weights = weights.astype(dtype)
+    _, rest = jax.lax.scan(_compensated_sum, (jnp.zeros_like(weights[0]),) * 2, weights, reverse=True)
+    return [jax.lax.scan(of_share, n, (weights, categories, rest))[1]]
 
 
 def _compensated_sum(carry, weight):
