@@ -11,7 +11,7 @@ import optax
 
 from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.lm.opt import OPT
-from collapse_jax.lm.score import check_blocks, mean_loss, token_losses
+from collapse_jax.lm.score import batch_loss, check_blocks, mean_loss
 
 # Optimiser steps in one compiled call: long enough to hide the dispatch, short enough to show progress and to find a nan early.
 _STEPS_PER_CALL = 16
@@ -133,8 +133,7 @@ def _run_steps(model, settings, state, batches, weights, count, rate, key):
     deterministic = model.config.dropout == 0 and model.config.attention_dropout == 0
 
     def loss_of(params, tokens, weight, rng):
-        losses = token_losses(model, params, tokens, deterministic=deterministic, rngs={"dropout": rng})
-        return jnp.sum(losses.mean(1) * weight) / jnp.sum(weight)
+        return batch_loss(model, params, tokens, weight, deterministic=deterministic, rngs={"dropout": rng})
 
     def step(i, carry):
         (params, optimiser_state), losses = carry

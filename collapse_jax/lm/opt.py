@@ -1,6 +1,7 @@
 """OPT in Flax linen (Zhang et al. 2022, arXiv 2205.01068): pre-LN decoder, ReLU, learned positions offset by 2, tied head."""
 
 import dataclasses
+import functools
 import json
 from typing import NamedTuple
 
@@ -101,10 +102,11 @@ class SelfAttention(nn.Module):
     """Multi-head attention whose keys and values may come from anywhere: the caller passes a function that attends."""
 
     config: OPTConfig
+    dtype: str
 
     def setup(self):
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            setattr(self, name, _dense(self.config, self.config.hidden_size))
+            setattr(self, name, _dense(self.config, self.config.hidden_size, self.dtype))
 
     def _heads(self, x):
         batch, positions, _ = x.shape
@@ -121,13 +123,14 @@ class Layer(nn.Module):
     """One pre-LN decoder layer: x + attention(norm(x)), then x + feed_forward(norm(x))."""
 
     config: OPTConfig
+    dtype: str
 
     def setup(self):
-        self.self_attn = SelfAttention(self.config)
-        self.self_attn_layer_norm = nn.LayerNorm(epsilon=1e-5)
-        self.fc1 = _dense(self.config, self.config.ffn_dim)
-        self.fc2 = _dense(self.config, self.config.hidden_size)
-        self.final_layer_norm = nn.LayerNorm(epsilon=1e-5)
+        self.self_attn = SelfAttention(self.config, self.dtype)
+        self.self_attn_layer_norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
+        self.fc1 = _dense(self.config, self.config.ffn_dim, self.dtype)
+        self.fc2 = _dense(self.config, self.config.hidden_size, self.dtype)
+        self.final_layer_norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
         self.drop = nn.Dropout(self.config.dropout)
 
     def __call__(self, x, attend, deterministic):
@@ -141,17 +144,26 @@ class OPT(nn.Module):
     """The causal language model. `model.apply({"params": params}, tokens)` gives logits [batch, positions, vocabulary].
 
     Parameters are a plain dict: `embed_tokens`, `embed_positions`, `layers_0` ... , `final_layer_norm`.
+    dtype: "float32", or "bfloat16" for the factors of all products. Parameters, the residual stream, norms, softmax, logits and losses
+    stay float32, and so do the sums of all products.
     """
 
     config: OPTConfig
+    dtype: str = "float32"
 
     def setup(self):
         config = self.config
         init = nn.initializers.normal(config.init_std)
-        self.embed_tokens = nn.Embed(config.vocab_size, config.hidden_size, embedding_init=init)
-        self.embed_positions = nn.Embed(config.max_position_embeddings + POSITION_OFFSET, config.hidden_size, embedding_init=init)
-        self.layers = [Layer(config) for _ in range(config.num_hidden_layers)]
-        self.final_layer_norm = nn.LayerNorm(epsilon=1e-5)
+        positions = config.max_position_embeddings + POSITION_OFFSET
+        self.embed_tokens = nn.Embed(config.vocab_size, config.hidden_size, dtype=self.dtype, embedding_init=init)
+        self.embed_positions = nn.Embed(positions, config.hidden_size, dtype=self.dtype, embedding_init=init)
+        self.layers = [Layer(config, self.dtype) for _ in range(config.num_hidden_layers)]
+        self.final_layer_norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
+
+    @property
+    def precision(self):
+        """Of products: float32 means float32, on a GPU too."""
+        return jax.lax.Precision.HIGHEST if self.dtype == "float32" else None
 
     def __call__(self, tokens, attention_mask=None, deterministic=True):
         """Logits [batch, positions, vocabulary] of int32 tokens [batch, positions].
@@ -171,14 +183,15 @@ class OPT(nn.Module):
             allowed = allowed & attention_mask[:, None, None, :].astype(bool)
             positions = jnp.cumsum(attention_mask, axis=1) * attention_mask - 1
         attention_rate = self.config.attention_dropout
+        product = functools.partial(jnp.einsum, precision=self.precision, preferred_element_type=jnp.float32)
 
         def attend(query, own):
-            scores = jnp.where(allowed, jnp.einsum("bhqd,bhkd->bhqk", query, own.key), NEGATIVE)
-            weights = jax.nn.softmax(scores.astype(jnp.float32)).astype(query.dtype)
+            scores = jnp.where(allowed, product("bhqd,bhkd->bhqk", query, own.key), NEGATIVE)
+            weights = jax.nn.softmax(scores).astype(query.dtype)
             if attention_rate and not deterministic:
                 keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - attention_rate, weights.shape)
                 weights = jnp.where(keep, weights / (1 - attention_rate), 0)
-            return jnp.einsum("bhqk,bhkd->bhqd", weights, own.value)
+            return product("bhqk,bhkd->bhqd", weights, own.value).astype(query.dtype)
 
         return self._run(self.embed_tokens(tokens), positions, [attend] * len(self.layers), deterministic)
 
@@ -190,11 +203,12 @@ class OPT(nn.Module):
         return self._run(self.embed_tokens(tokens), jnp.full((1, 1), position), attend_by_layer, True)
 
     def head(self, hidden):
-        """Logits of hidden states, by the tied embedding."""
-        return self.embed_tokens.attend(hidden)
+        """Logits (float32) of hidden states, by the tied embedding."""
+        embedding = self.embed_tokens.embedding.astype(hidden.dtype)
+        return jnp.einsum("...w,vw->...v", hidden, embedding, precision=self.precision, preferred_element_type=jnp.float32)
 
     def _run(self, x, positions, attend_by_layer, deterministic):
-        x = x + self.embed_positions(positions + POSITION_OFFSET)
+        x = (x + self.embed_positions(positions + POSITION_OFFSET)).astype(jnp.float32)
         caches = []
         for layer, attend in zip(self.layers, attend_by_layer, strict=True):
             x, own = layer(x, attend, deterministic)
@@ -202,8 +216,9 @@ class OPT(nn.Module):
         return self.final_layer_norm(x), caches
 
 
-def _dense(config, features):
-    return nn.Dense(features, kernel_init=nn.initializers.normal(config.init_std))
+def _dense(config, features, dtype):
+    precision = jax.lax.Precision.HIGHEST if dtype == "float32" else None
+    return nn.Dense(features, dtype=dtype, precision=precision, kernel_init=nn.initializers.normal(config.init_std))
 
 
 def init_params(config: OPTConfig, key: jax.Array) -> dict:

@@ -9,6 +9,7 @@ import optax
 
 from collapse_jax.errors import InputError
 from collapse_jax.lm.opt import OPT
+from collapse_jax.lm.vocabulary_loss import summed_loss
 
 
 def perplexity(model: OPT, params: dict, blocks, *, batch_size: int = 64) -> np.ndarray:
@@ -38,6 +39,14 @@ def token_losses(model: OPT, params: dict, tokens, *, deterministic: bool = True
     hidden, _ = model.apply({"params": params}, tokens, deterministic=deterministic, rngs=rngs, method="hidden")
     logits = model.apply({"params": params}, hidden[:, :-1], method="head").astype(jnp.float32)
     return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
+
+
+def batch_loss(model: OPT, params: dict, tokens, weights, *, deterministic: bool = True, rngs=None) -> jax.Array:
+    """The mean [] of `token_losses` over tokens and sequences, each sequence with its weight of `weights` [batch]; made for gradients."""
+    hidden, _ = model.apply({"params": params}, tokens, deterministic=deterministic, rngs=rngs, method="hidden")
+    embedding = params["embed_tokens"]["embedding"].astype(hidden.dtype)
+    total = summed_loss(hidden[:, :-1], embedding, tokens[:, 1:], weights, model.precision)
+    return total / (jnp.sum(weights) * (tokens.shape[1] - 1))
 
 
 def check_blocks(model: OPT, blocks) -> np.ndarray:

@@ -9,7 +9,8 @@ Layouts: model.safetensors (float32), pytorch_model.bin (float16, `decoder.` pre
 flax_model.msgpack (float16).
 expected.npz: tokens [4, 48], logits [4, 48, 97], loss [] (mean over tokens 1.. of all rows), perplexity [4];
 padded_tokens, padded_mask [4, 24], padded_logits [4, 24, 97] (pad on the left; logits there are set to 0);
-prompts [16, 64], greedy, beam5, beam5_penalty2 [16, 64] (only the new tokens; min_new_tokens = max_new_tokens = 64).
+prompts [16, 64], greedy, beam5, beam5_penalty2 [16, 64] (only the new tokens; min_new_tokens = max_new_tokens = 64);
+ended_NAME [16, 64]: the same where an end is allowed (see ENDING), padded; gradient/NAME: of `loss`, of each parameter.
 """
 
 import copy
@@ -25,6 +26,15 @@ from transformers import OPTConfig, OPTForCausalLM
 FOLDER = Path(__file__).parent / "fixtures" / "opt_tiny"
 SEED = 20
 LIMIT = 600_000
+# A token that this model does write stands in for the end of text there.
+END = 50
+ENDING = {
+    "greedy": {"num_beams": 1, "min_new_tokens": 3},
+    "beam5": {"num_beams": 5, "min_new_tokens": 0},
+    "beam5_short": {"num_beams": 5, "min_new_tokens": 2, "length_penalty": -1.0},
+    "beam3_long": {"num_beams": 3, "min_new_tokens": 0, "length_penalty": 2.0, "early_stopping": "never"},
+    "beam4_early": {"num_beams": 4, "min_new_tokens": 5, "early_stopping": True, "repetition_penalty": 1.5},
+}
 
 
 def make_model():
@@ -93,6 +103,22 @@ def expectations(model):
             out[name] = made[:, 64:]
             distinct = [len(set(row.tolist())) for row in out[name]]
             print(f"{name}: distinct tokens per row {min(distinct)} to {max(distinct)}, first row {out[name][0, :12].tolist()}")
+        for name, options in ENDING.items():
+            options = options | {
+                "eos_token_id": END,
+                "pad_token_id": 1,
+                "do_sample": False,
+                "max_new_tokens": 64,
+                "attention_mask": torch.ones_like(prompts),
+            }
+            made, single = (one.generate(prompts, **options)[:, 64:] for one in (exact, model))
+            assert made.shape == single.shape, (name, made.shape, single.shape)
+            assert (made == single).all(), f"{name}: float32 and float64 part; choose another seed"
+            out[f"ended_{name}"] = torch.nn.functional.pad(made, (0, 64 - made.shape[1]), value=1)
+            ends = (made == END).any(1)
+            print(f"{name}: {int(ends.sum())} of 16 end, after {[row.index(END) for row in made.tolist() if END in row]} tokens")
+    exact(tokens, labels=tokens).loss.backward()
+    out |= {f"gradient/{name}": parameter.grad for name, parameter in exact.named_parameters()}
     return {name: value.numpy().astype(np.float32 if value.is_floating_point() else np.int32) for name, value in out.items()}
 
 

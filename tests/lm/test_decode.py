@@ -10,8 +10,9 @@ import pytest
 from scipy import stats
 
 from collapse_jax.errors import InputError
-from collapse_jax.lm.decode import BeamSearch, Greedy, Sampling, generate, truncate
+from collapse_jax.lm.decode import BeamSearch, Greedy, Sampling, generate
 from collapse_jax.lm.opt import OPT, OPTConfig, init_params
+from collapse_jax.lm.token_scores import best_words, truncate
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
 WORDS = OPTConfig(
@@ -281,3 +282,19 @@ def test_prompts_that_do_not_fit(words, prompts, new_tokens, says):
 def test_no_prompts_and_a_full_context(words):
     assert generate(*words, np.zeros((0, 3), int), Greedy(), 5).shape == (0, 5)
     assert generate(*words, np.zeros((1, 44), int), Greedy(), 4).shape == (1, 4)
+
+
+# The search for the best words, group by group.
+
+
+@pytest.mark.parametrize("words", [5, 128, 700, 2048, 50272])
+def test_best_words_are_those_of_a_whole_sort(words):
+    rng = np.random.default_rng(words)
+    scores = np.round(rng.normal(size=(6, words)), 1).astype(np.float32)  # full of ties
+    scores[4] = 1.0
+    scores[5, 3:] = -np.inf
+    count = min(10, words)
+    values, indices = best_words(jnp.asarray(scores), count)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    np.testing.assert_array_equal(values, np.take_along_axis(scores, order, 1))
+    np.testing.assert_array_equal(indices, order)

@@ -10,6 +10,7 @@ import pytest
 
 from collapse_jax.errors import InputError
 from collapse_jax.lm.opt import OPT, OPTConfig, config_from_json, config_to_json, init_params
+from collapse_jax.lm.score import batch_loss
 
 SMALL = OPTConfig(
     vocab_size=31, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, ffn_dim=24, max_position_embeddings=40, init_std=0.3
@@ -149,3 +150,23 @@ def test_dropout_needs_an_rng_and_changes_the_logits(params, tokens, field, logi
     assert np.abs(noisy(0) - noisy(1)).max() > 1e-2
     np.testing.assert_array_equal(noisy(0), noisy(0))
     np.testing.assert_allclose(model.apply(*inputs), logits_of(params, tokens), rtol=0, atol=1e-4)
+
+
+def test_bfloat16_products_with_float32_around_them(tiny, expected):
+    """Logits within some roundings of bfloat16 (2^-8) of float32's; parameters, logits and gradients stay float32."""
+    model, params = tiny
+    half = OPT(model.config, "bfloat16")
+    tokens = jnp.asarray(expected["tokens"])
+    logits = half.apply({"params": params}, tokens)
+    assert logits.dtype == jnp.float32
+    error = np.abs(logits - expected["logits"]).max() / np.abs(expected["logits"]).max()
+    assert 1e-4 < error < 8 * 2**-8
+    fresh = jax.jit(half.init)(jax.random.key(0), tokens)["params"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
+    weights = jnp.ones(len(tokens))
+    loss, gradients = jax.value_and_grad(lambda params: batch_loss(half, params, tokens, weights))(params)
+    assert {leaf.dtype for leaf in jax.tree.leaves((loss, gradients))} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(loss, expected["loss"], rtol=2e-3)
+    exact = jax.grad(lambda params: batch_loss(model, params, tokens, weights))(params)
+    for ours, theirs in zip(jax.tree.leaves(gradients["layers_0"]["fc1"]), jax.tree.leaves(exact["layers_0"]["fc1"]), strict=True):
+        assert np.linalg.norm(ours - theirs) < 0.1 * np.linalg.norm(theirs)

@@ -17,6 +17,7 @@ import safetensors.numpy
 
 from collapse_jax.errors import InputError
 from collapse_jax.lm.opt import OPT, OPTConfig, init_params
+from collapse_jax.lm.score import batch_loss
 from collapse_jax.lm.weights import load_opt, save_opt, tensor_table
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
@@ -99,6 +100,22 @@ def test_logits_loss_and_perplexity(tiny, expected):
     nll = -jnp.take_along_axis(jax.nn.log_softmax(logits[:, :-1]), tokens[:, 1:, None], -1)[..., 0]
     np.testing.assert_allclose(nll.mean(), expected["loss"], rtol=1e-5)
     np.testing.assert_allclose(jnp.exp(nll.mean(1)), expected["perplexity"], rtol=1e-4)
+
+
+def test_gradient_of_every_parameter(tiny, expected):
+    """Of the loss that fine-tuning takes; relative to the largest entry of each parameter's gradient."""
+    model, params = tiny
+    tokens = jnp.asarray(expected["tokens"])
+    gradients = flatten(jax.grad(lambda params: batch_loss(model, params, tokens, jnp.ones(len(tokens))))(params))
+    names = {"/".join(row.path): row for row in tensor_table(model.config)}
+    assert names.keys() == gradients.keys()
+    for path, row in names.items():
+        theirs = expected[f"gradient/{row.torch_name}"]
+        theirs = theirs.T if row.transposed else theirs
+        if path.endswith("k_proj/bias"):
+            assert np.abs(theirs).max() < 1e-9 and np.abs(gradients[path]).max() < 1e-6, "a softmax does not see it"
+        else:
+            np.testing.assert_allclose(gradients[path], theirs, rtol=0, atol=1e-4 * np.abs(theirs).max(), err_msg=path)
 
 
 def test_logits_of_left_padded_rows(tiny, expected):
