@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from collapse_jax.cli import main
-from collapse_jax.commands import lm as lm_run
+from collapse_jax.commands import observe
 from collapse_jax.lm import corpus
 from collapse_jax.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.lm.weights import save_opt
@@ -122,7 +122,7 @@ def test_broken_between_checkpoint_and_records(arguments, whole, cut, monkeypatc
     out = cut(1, 0)
     with monkeypatch.context() as patch:
         if when == "before the samples":
-            patch.setattr(lm_run, "_write_samples", cut_off)
+            patch.setattr(observe, "write_samples", cut_off)
         else:
             patch.setattr(RunFolder, "write_results" if when == "before the arrays" else "write_rows", cut_off)
         with pytest.raises(PowerCut):
