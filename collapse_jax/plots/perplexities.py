@@ -7,7 +7,7 @@ from collapse_jax.plots import style
 _COLUMNS = ("train_perplexity_first", "train_perplexity_own")
 _MODELS = {"train_perplexity_first": "the generation-0 model", "train_perplexity_own": "the model of its own generation"}
 _BINS_PER_DECADE = 25
-_SHOWN = (0.0001, 0.9999)
+_BEYOND = 0.0001
 
 
 def shared_bins(results) -> np.ndarray:
@@ -16,7 +16,9 @@ def shared_bins(results) -> np.ndarray:
     They span all but the outermost 0.01% of what the run holds at either end, so that one sequence cannot squeeze the figure.
     """
     values = np.concatenate([results[name].values.ravel() for name in _COLUMNS if name in results])
-    low, high = np.log10(np.quantile(values[np.isfinite(values)], _SHOWN)) * _BINS_PER_DECADE
+    values = values[np.isfinite(values)]
+    low, high = np.quantile(values, _BEYOND, method="higher"), np.quantile(values, 1 - _BEYOND, method="lower")
+    low, high = np.log10(sorted([low, high])) * _BINS_PER_DECADE
     return 10 ** (np.arange(np.floor(low), np.floor(high) + 2) / _BINS_PER_DECADE)
 
 

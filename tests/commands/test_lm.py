@@ -49,6 +49,7 @@ def settings(inputs):
     small = {
         "corpus": str(inputs / "text.txt"), "model": str(inputs / "model"), "block_length": LENGTH, "train_blocks": BLOCKS,
         "valid_blocks": 6, "test_blocks": 7, "batch_size": 8, "learning_rate": 1e-2, "num_beams": 2, "generations": 2, "seeds": 2,
+        "examples": 0,
     }  # fmt: skip
     return lambda **changes: LMConfig(**(small | changes))
 

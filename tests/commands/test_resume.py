@@ -1,5 +1,6 @@
 """A run that is killed, or that breaks between two of its files, ends as if nothing had happened."""
 
+import json
 import os
 import shutil
 import signal
@@ -60,6 +61,9 @@ def cut(whole, tmp_path):
                     (out / "samples" / f"seed_{c}_generation_{g}.jsonl").unlink()
             if c > chain:
                 shutil.rmtree(out / "checkpoints" / f"chain_{c}")
+            examples = out / "samples" / f"examples_seed_{c}.jsonl"
+            left = [line for line in examples.read_text().splitlines(True) if (c, json.loads(line)["generation"]) <= (chain, generation)]
+            examples.write_text("".join(left))
         folder = RunFolder(out)
         folder.write_rows([row for row in folder.rows() if (row["chain"], row["generation"]) <= (chain, generation)])
         return out
