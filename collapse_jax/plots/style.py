@@ -63,12 +63,12 @@ def generation_colours(count: int) -> list:
     return [matplotlib.colormaps["viridis"](0.9 * i / max(count - 1, 1)) for i in range(count)]
 
 
-def plain_ticks(axis) -> None:
-    """Labels 1, 2, 5, 10 ... on a logarithmic axis, more on a short one, powers of ten alone on a long one."""
+def plain_ticks(axis, long: float = 1e4) -> None:
+    """Labels 1, 2, 5, 10 ... on a logarithmic axis, more on a short one, powers of ten alone where its ends are `long` times apart."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axis.get_view_interval()
-    subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if high < 6 * low else (1, 2, 5) if high < 1e4 * low else (1,)
+    subs = (1, 1.5, 2, 3, 4, 5, 6, 8) if high < 6 * low else (1, 2, 5) if high < long * low else (1,)
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -77,8 +77,9 @@ def plain_ticks(axis) -> None:
 def save(made, folder: RunFolder, name: str) -> pathlib.Path:
     """Writes figures/NAME.png and .pdf; the path of the PNG."""
     folder.figures.mkdir(parents=True, exist_ok=True)
-    for suffix in ("pdf", "png"):
+    for suffix in ("png", "pdf"):
         partial = folder.figures / f".{name}.partial.{suffix}"
         made.savefig(partial, dpi=160, metadata={"CreationDate": None} if suffix == "pdf" else None)
+        made.set_layout_engine("none")  # what was laid out for the first stays; doing it again takes longer than drawing
         partial.replace(folder.figures / f"{name}.{suffix}")
     return folder.figures / f"{name}.png"

@@ -32,7 +32,8 @@ def variety_figure(results, title: str):
         _panel(axis, results, columns)
         axis.set_title(name, fontsize=8)
         if len(columns) > 1:
-            style.plain_ticks(axis.yaxis)
+            style.plain_ticks(axis.yaxis, long=100)
+            axis.legend(fontsize=6.5, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1, borderpad=0, reverse=True)
     _finish(made, axes, len(panels), title)
     return made
 
@@ -64,10 +65,8 @@ def _grid(count):
 def _panel(axis, results, columns):
     colours = style.generation_colours(len(columns)) if len(columns) > 1 else [style.BAND]
     for (name, label), colour in zip(columns.items(), colours, strict=True):
-        style.seeds(axis, results["generation"].values, results[name].values, colour)
-        if label:
-            x, y = axis.lines[-1].get_xydata()[-1]
-            axis.annotate(label, (x, y), (5, 0), textcoords="offset points", fontsize=7, color=colour, va="center", annotation_clip=False)
+        style.seeds(axis, results["generation"].values, results[name].values, colour, label=label)
+    axis.xaxis.get_major_locator().set_params(nbins=5, integer=True)
     if axis.get_yscale() == "linear":
         axis.set_ylim(0, 1.03 * axis.get_ylim()[1])
 

@@ -26,6 +26,14 @@ CONFIG = OPTConfig(
 PROGRAM = "import sys; from collapse_jax.cli import main; main(sys.argv[1:])"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def undrawn():
+    """Without figures, which take longer than such a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collapse_jax.plots.draw_run", lambda folder: [])
+        yield
+
+
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
     """arguments(out): a run of 2 seeds and 3 generations that draws at random wherever it can."""
