@@ -1,13 +1,14 @@
 """`collapse-jax lm`: the paper's language-model loop from settings to a run folder."""
 
 import dataclasses
-import json
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from collapse_jax import points, sources, workflows
+from collapse_jax import sources, workflows
+from collapse_jax.commands.examples import example_prompts
+from collapse_jax.commands.observe import PUBLISHED_ONLY, left_out, observer, publisher
 from collapse_jax.config import LMConfig
 from collapse_jax.drivers.run import Watcher, run
 from collapse_jax.errors import InputError
@@ -16,13 +17,14 @@ from collapse_jax.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_t
 from collapse_jax.lm.decode import BeamSearch, Greedy, Sampling, check_decoder
 from collapse_jax.lm.finetune import FineTune
 from collapse_jax.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
-from collapse_jax.lm.score import mean_loss
 from collapse_jax.lm.weights import load_opt
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
 from collapse_jax.types import Process
 
 RANDOM_MODELS = {"random:opt-125m": OPTConfig(), "random:mini": MINI, "random:tiny": TINY}
+# What the key of the examples is folded with: the highest number, which no seed counts up to.
+_EXAMPLES = np.uint32(2**32 - 1)
 
 
 class Blocks(NamedTuple):
@@ -97,15 +99,17 @@ def run_lm(config: LMConfig, folder: RunFolder, ingredients: Ingredients, *, pro
     progress: called with a stage ("fit", "generate", "score") and how many of its tokens are done.
     """
     model, pretrained, tokenizer, blocks = ingredients
+    prompts = example_prompts(blocks.test, config.examples)
+    examples_key = jax.random.fold_in(jax.random.key(config.seed), _EXAMPLES)
     return run(
         process_of(config, ingredients, progress),
         jax.random.key(config.seed),
         generations=config.generations,
         chains=config.seeds,
         folder=folder,
-        observe=_observer(model, pretrained, blocks, progress),
-        publish=lambda chain, generation, arrays: _write_samples(folder, tokenizer, chain, generation, arrays["tokens"]),
-        published_only=("tokens",),
+        observe=observer(model, pretrained, blocks, prompts, decoder_of(config), examples_key, progress),
+        publish=publisher(folder, tokenizer, prompts),
+        published_only=PUBLISHED_ONLY,
         watcher=watcher,
     )
 
@@ -125,38 +129,6 @@ def decoder_of(config: LMConfig):
     if config.decoding == "greedy":
         return Greedy(config.repetition_penalty)
     return Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty)
-
-
-def _observer(model, pretrained, blocks, progress):
-    """What is measured of a generation: perplexity on real text, and of its training set under the generation-0 model."""
-
-    def score(params, tokens):
-        return mean_loss(model, params, tokens, progress=lambda done: progress("score", done * tokens.shape[1], tokens.size))
-
-    def observe(first, state, info):
-        tokens = points.filled(info.evidence)
-        under_first = np.exp(score(first.params.model, tokens))
-        test = score(state.params.model, blocks.test)
-        observed = {
-            "test_perplexity": np.exp(test.mean()),
-            "test_perplexity_mean": np.exp(test).mean(),
-            "valid_loss": info.fit.loss,
-            "best_epoch": info.fit.detail["best_epoch"],
-            "train_perplexity_first_median": np.median(under_first),
-            "train_perplexity_first_mean": under_first.mean(),
-        }
-        if int(state.generation) == 0:
-            observed["pretrained_test_perplexity"] = np.exp(score(pretrained, blocks.test).mean())
-        losses = {name: info.fit.detail[name] for name in ("train_loss", "valid_loss")}
-        arrays = {f"{name}_by_epoch": values for name, values in losses.items()}
-        return observed | arrays | {"train_perplexity_first": under_first, "tokens": tokens.astype(np.int32)}
-
-    return observe
-
-
-def _write_samples(folder, tokenizer, chain, generation, tokens):
-    lines = (json.dumps({"text": tokenizer.decode(block)}, ensure_ascii=False) + "\n" for block in tokens)
-    folder.write_text(f"samples/seed_{chain}_generation_{generation}.jsonl", "".join(lines))
 
 
 def _load_model(config):
@@ -201,6 +173,8 @@ def lm_command(config: LMConfig, out: str, console) -> None:
         folder = RunFolder.open(out, config, parameters * len(wanted - finished))
         sizes = ", ".join(f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items())
         console.print(f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder {folder.path}", highlight=False)
+        for line in left_out():
+            console.print(line, highlight=False)
         with LanguageModelProgress(console, config.seeds, config.generations) as progress:
             run_lm(config, folder, ingredients, progress=progress.stage, watcher=progress.watcher)
     console.print(table_of(folder))

@@ -62,10 +62,12 @@ class LMConfig:
     top_p: float = 1.0
     decode_batch: int = 64
     """Prompts decoded at once."""
+    examples: int = 4
+    """How many blocks of the test text every generation continues, for samples/examples_seed_N.jsonl; 0 is none."""
 
     def check(self) -> None:
         """Raises `InputError` for the first setting that has no meaning."""
-        at_least(self, 0, "generations", "seed", "train_blocks", "valid_blocks", "test_blocks", "top_k")
+        at_least(self, 0, "generations", "seed", "train_blocks", "valid_blocks", "test_blocks", "top_k", "examples")
         at_least(self, 1, "seeds", "batch_size", "num_beams", "decode_batch")
         at_least(self, 2, "block_length")
         if self.epochs is not None:

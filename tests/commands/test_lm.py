@@ -1,9 +1,11 @@
 """The language-model loop from the command line to the run folder, with a tiny OPT and a text of a few thousand words."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 import shutil
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -49,19 +51,21 @@ def settings(inputs):
     small = {
         "corpus": str(inputs / "text.txt"), "model": str(inputs / "model"), "block_length": LENGTH, "train_blocks": BLOCKS,
         "valid_blocks": 6, "test_blocks": 7, "batch_size": 8, "learning_rate": 1e-2, "num_beams": 2, "generations": 2, "seeds": 2,
+        "examples": 0,
     }  # fmt: skip
     return lambda **changes: LMConfig(**(small | changes))
 
 
-def call(config, out):
-    """`collapse-jax lm` with these settings."""
+def call(config, out, figures=False):
+    """`collapse-jax lm` with these settings; drawing takes longer than such a run."""
     default = LMConfig()
     arguments = ["lm", "--out", str(out)]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value != getattr(default, field.name):
             arguments += ["--" + field.name.replace("_", "-"), str(value)]
-    main(arguments)
+    with contextlib.nullcontext() if figures else mock.patch("collapse_jax.plots.draw_run", lambda folder: []):
+        main(arguments)
 
 
 def saved(out, chain, generation):
@@ -95,7 +99,7 @@ def finished(settings, tmp_path_factory):
     """A run of 2 seeds and generations 0 to 2 under the default preset, and what it needed."""
     out = tmp_path_factory.mktemp("runs") / "finished"
     config = settings()
-    call(config, out)
+    call(config, out, figures=True)
     return out, config, prepare(config)
 
 

@@ -1,5 +1,6 @@
 """A run that is killed, or that breaks between two of its files, ends as if nothing had happened."""
 
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from collapse_jax.cli import main
-from collapse_jax.commands import lm as lm_run
+from collapse_jax.commands import observe
 from collapse_jax.lm import corpus
 from collapse_jax.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.lm.weights import save_opt
@@ -23,6 +24,14 @@ CONFIG = OPTConfig(
     init_std=0.3,
 )  # fmt: skip
 PROGRAM = "import sys; from collapse_jax.cli import main; main(sys.argv[1:])"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undrawn():
+    """Without figures, which take longer than such a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collapse_jax.plots.draw_run", lambda folder: [])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +69,9 @@ def cut(whole, tmp_path):
                     (out / "samples" / f"seed_{c}_generation_{g}.jsonl").unlink()
             if c > chain:
                 shutil.rmtree(out / "checkpoints" / f"chain_{c}")
+            examples = out / "samples" / f"examples_seed_{c}.jsonl"
+            left = [line for line in examples.read_text().splitlines(True) if (c, json.loads(line)["generation"]) <= (chain, generation)]
+            examples.write_text("".join(left))
         folder = RunFolder(out)
         folder.write_rows([row for row in folder.rows() if (row["chain"], row["generation"]) <= (chain, generation)])
         return out
@@ -122,7 +134,7 @@ def test_broken_between_checkpoint_and_records(arguments, whole, cut, monkeypatc
     out = cut(1, 0)
     with monkeypatch.context() as patch:
         if when == "before the samples":
-            patch.setattr(lm_run, "_write_samples", cut_off)
+            patch.setattr(observe, "write_samples", cut_off)
         else:
             patch.setattr(RunFolder, "write_results" if when == "before the arrays" else "write_rows", cut_off)
         with pytest.raises(PowerCut):
