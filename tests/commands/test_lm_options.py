@@ -62,7 +62,7 @@ class Spy:
         monkeypatch.setattr(causal_lm, "fine_tune", self.fine_tune)
         monkeypatch.setattr(causal_lm, "generate", self.generate)
 
-    def fine_tune(self, model, params, blocks, valid_blocks, settings, key, progress):
+    def fine_tune(self, model, params, blocks, valid_blocks, settings, key, **options):
         self.begins.append(params)
         self.settings.append(settings)
         losses = np.linspace(2, 1, settings.epochs)
