@@ -1,5 +1,6 @@
 """collapse-jax: quickstart, simulate, lm, plot. Everything heavy is imported by the command that needs it."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -49,15 +50,22 @@ def commands(defaults: dict) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point: exits with 2 for bad input (one line, before any work), 1 for a fit that diverged, 130 for Ctrl-C."""
+    """The entry point; how it ends is `terminal`'s."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    try:
+    with terminal(), _comma_separated():
         defaults, arguments = _defaults(arguments)
-        _quiet()
-        with _comma_separated():
-            tyro.extras.subcommand_cli_from_dict(
-                commands(defaults), args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,)
-            )
+        tyro.extras.subcommand_cli_from_dict(commands(defaults), args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,))
+
+
+@contextlib.contextmanager
+def terminal():
+    """For what runs from a shell: exits with 2 for bad input (one line, before any work), 1 for a fit that diverged, 130 for Ctrl-C.
+
+    Libraries' chatter is off, and compiled programs are kept between calls.
+    """
+    _quiet()
+    try:
+        yield
     except InputError as error:
         _stop(f"error: {error}", 2)
     except DivergenceError as error:

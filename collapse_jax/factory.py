@@ -30,6 +30,7 @@ def estimator(
     living=None,
     relist=None,
     chain_axis: int = 0,
+    continued=None,
 ) -> Estimator:
     """An `Estimator` from `fit(key, params, evidence) -> (params, FitInfo)` and `sample(key, params, n) -> x [n, ...]`.
 
@@ -55,6 +56,7 @@ def estimator(
         living=living,
         relist=relist,
         chain_axis=chain_axis,
+        continued=continued,
     )
 
 

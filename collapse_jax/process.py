@@ -22,8 +22,13 @@ def generational_process(
 
     sample_size: points of each training set: an int, or a function of the generation (traced under `simulate`).
     largest_sample_size: needed with a function where whole points are held: their number of slots.
-    Raises `InputError` for sizes below 1, and for a fixed real data set with fewer points than are asked for.
+    Raises `InputError` for sizes below 1, for a fixed real data set with fewer points than are asked for, and for a workflow that
+    continues points with an estimator that cannot.
     """
+    if workflow.continues and estimator.continued is None:
+        raise InputError(f"{workflow.name} lets the model continue real points, but this estimator has no `continued`")
+    if workflow.continues and callable(sample_size) and estimator.traceable:
+        raise InputError(f"sample_size is a function, and {workflow.name} needs a size known before the run: give an integer")
     on_points = workflow.takes_points_back and estimator.subsample is None
     holds_points = on_points or estimator.draw is None
     real_is_drawn = source.draw is not None and source.evidence is estimator.evidence and not holds_points
@@ -58,6 +63,12 @@ def generational_process(
             data = points_of(lambda size: source.sample(key, size), n)
             return data if holds_points else estimator.summarise(*data)
 
+        def real_and_continued(key, n, m):
+            order_key, model_key = split(key)
+            x = source.sample(order_key, n + m)
+            parts = (points.of_sample(part) for part in (x[:n], estimator.continued(model_key, params, x[n:])))
+            return tuple(part if holds_points else estimator.summarise(*part) for part in parts)
+
         def subsample(key, evidence, n):
             if estimator.subsample is not None:
                 return estimator.subsample(key, evidence, n)
@@ -75,6 +86,7 @@ def generational_process(
             append=points.append if buffered else points.merge if holds_points else estimator.merge,
             compact=(lambda evidence: points.compact(evidence, slots)) if buffered else lambda evidence: evidence,
             previous_size=previous_size,
+            real_and_continued=real_and_continued,
         )
 
     def evidence_to_fit(evidence):

@@ -51,6 +51,8 @@ class Estimator(NamedTuple):
     draw(key, params, n) -> evidence of n fresh samples, from its exact law; n may be traced. None: summarise what `sample` gives.
     merge(a, b) -> evidence of the pooled sample.
     subsample(key, evidence, n) -> evidence of n of its points, without replacement; None where only the points can tell.
+    continued(key, params, x [n, ...]) -> x [n, ...]: one new point that follows from each given one, for models that go on from what they
+        are given (a language model continues a text); None for families whose samples follow from nothing.
     metrics: name -> function of params. distances: name -> function(params, reference params): how far the first model is from another.
     evidence: the type of the evidence; sources draw this type directly where they know its law.
     traceable: False when `fit` or `sample` is a host loop: such a family runs under `run` only.
@@ -73,6 +75,7 @@ class Estimator(NamedTuple):
     living: Callable[[Params], jax.Array] | None = None
     relist: Callable[[Params, int], Params] | None = None
     chain_axis: int = 0
+    continued: Callable[[jax.Array, Params, jax.Array], jax.Array] | None = None
 
 
 class Source(NamedTuple):
@@ -94,6 +97,7 @@ class Supply(NamedTuple):
     """What a workflow may ask for while it makes one training set.
 
     model(key, n), real(key, n) -> evidence of n fresh draws from the newest model, or of real data.
+    real_and_continued(key, n, m) -> evidence of n real points, and of what the newest model makes of m others; n and m are ints.
     merge(a, b) -> the pooled evidence. subsample(key, evidence, n) -> n of its points without replacement.
     reserve(evidence) -> the same with room for what later generations append. append(pool, evidence) -> the fuller pool.
     compact(evidence) -> the same in as many slots as one training set has. previous_size: points of the previous training set.
@@ -107,6 +111,7 @@ class Supply(NamedTuple):
     append: Callable[[Evidence, Evidence], Evidence]
     compact: Callable[[Evidence], Evidence]
     previous_size: Any
+    real_and_continued: Callable[[jax.Array, int, int], tuple[Evidence, Evidence]] | None = None
 
 
 class Workflow(NamedTuple):
@@ -117,6 +122,7 @@ class Workflow(NamedTuple):
     takes_points_back: whether it uses single points of earlier sets again, and so needs `subsample`.
     grows: whether its carry holds the data of every generation.
     closed: whether nothing but the newest model enters the next training set, and the carry is empty.
+    continues: whether it asks for `real_and_continued`, and so needs an estimator that has `continued`, and sizes known before the run.
     """
 
     name: str
@@ -125,6 +131,7 @@ class Workflow(NamedTuple):
     takes_points_back: bool = False
     grows: bool = False
     closed: bool = False
+    continues: bool = False
 
 
 class State(NamedTuple):

@@ -1,5 +1,7 @@
 """Workflows: what the next training set is made of (`cj.workflows`)."""
 
+import math
+
 import jax.numpy as jnp
 
 from collapse_jax.errors import InputError
@@ -78,6 +80,38 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
 
     name = f"mix({alpha:g}, {beta:g}, {gamma:g})" if known else "mix"
     return Workflow(name, lambda supply, evidence: evidence if keeps_previous else (), next_set, takes_points_back=keeps_previous)
+
+
+def keep_or_continue(gamma: float, *, beta: float = 0.0, batch_size: int = 1) -> Workflow:
+    """Of n real points in random order the first batches pass unchanged, and the newest model continues each of the others.
+
+    gamma: the share that passes, rounded up to whole batches: min(n, batch_size * ceil(n gamma / batch_size)) points. As `mix`
+    otherwise, where the model's points do not depend on which real ones are kept; here exactly those that are not kept are continued.
+    beta: share of n, rounded, that comes from the previous training set (without replacement) in the place of continuations.
+    Source: the released code of Shumailov et al. 2024 (beta = 0).
+    Raises `InputError` for shares outside [0, 1] or above 1 together, and for a batch_size below 1.
+    """
+    for name, value in {"gamma": gamma, "beta": beta, "beta + gamma": beta + gamma}.items():
+        if not 0 <= value <= 1 + 1e-6:
+            raise InputError(f"{name} is {value:g}; it must be in [0, 1]")
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+
+    def next_set(key, previous, supply, n):
+        real_key, previous_key = split(key)
+        batches = math.ceil(round(n * gamma / batch_size, 9))  # 100 * 0.07 is above 7
+        kept = min(n, batches * batch_size)
+        from_previous = min(round(beta * n), n - kept, supply.previous_size)
+        real, made = supply.real_and_continued(real_key, kept, n - kept - from_previous)
+        evidence = supply.merge(made, real)
+        if beta > 0:
+            evidence = supply.merge(evidence, supply.subsample(previous_key, previous, from_previous))
+        evidence = supply.compact(evidence)
+        return (evidence if beta > 0 else ()), evidence
+
+    name = f"keep_or_continue({gamma:g})"
+    init = lambda supply, evidence: evidence if beta > 0 else ()  # noqa: E731
+    return Workflow(name, init, next_set, takes_points_back=beta > 0, continues=True)
 
 
 def _smaller(a, b):

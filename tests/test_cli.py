@@ -72,7 +72,7 @@ def stopped(capfd):
         ([], ["quickstart", "simulate", "lm", "plot"]),
         (["quickstart"], ["--chains", "--out"]),
         (["simulate"], ["--workflow", "--alpha", "--sample-size", "--out"]),
-        (["lm"], ["--preset", "--corpus", "--real-fraction", "--repetition-penalty", "--decode-batch", "--out"]),
+        (["lm"], ["--preset", "--protocol", "--corpus", "--real-fraction", "--generator", "--repetition-penalty", "--out"]),
         (["plot"], ["usage: collapse-jax plot"]),
     ],
 )
@@ -109,6 +109,8 @@ def test_help(capsys, command, names):
         (["--dropout", "1.5"], "dropout is 1.5"),
         (["--real-fraction", "2"], "real_fraction is 2.0"),
         (["--preset", "fig1c", "--workflow", "accumulate"], "keeps all real data"),
+        (["--beta", "0.5", "--workflow", "accumulate"], "beta is 0.5 with workflow accumulate"),
+        (["--preset", "fig1c", "--beta", "1"], "real_fraction + beta is 1.1; it must be at most 1"),
         (["--repetition-penalty", "0"], "repetition_penalty is 0.0"),
         (["--decoding", "sampling", "--temperature", "0"], "temperature is 0.0"),
         (["--decoding", "sampling", "--top-p", "nan"], "top_p is nan"),

@@ -1,11 +1,12 @@
 """Settings: config.json is read strictly, presets fill in what is left open, and runs are compared setting by setting."""
 
 import dataclasses
+import inspect
 import json
 
 import pytest
 
-from collapse_jax.config import CONFIGS, LMConfig, QuickstartConfig, SimulateConfig, config_from_dict, differing_fields
+from collapse_jax.config import CONFIGS, TEST_PERPLEXITY, LMConfig, QuickstartConfig, SimulateConfig, config_from_dict, differing_fields
 from collapse_jax.errors import InputError
 
 
@@ -25,6 +26,8 @@ def parsed(**values):
     [
         LMConfig(),
         LMConfig(preset="fig1c", tokenizer="embedded", epochs=3, dropout=0.1, real_fraction=0.5, learning_rate=1.0),
+        LMConfig(protocol="released-code", generator="best", repetition_penalty=2.0, real_kept="drawn", beta=0.25),
+        LMConfig(protocol="released-code").resolved(),
         SimulateConfig(),
         SimulateConfig(metrics=("mean", "variance"), workflow="mix", alpha=0.5, gamma=0.5),
         QuickstartConfig(seed=3),
@@ -64,6 +67,10 @@ def test_an_unknown_field_lists_the_known_ones():
         ("dropout", [0.1], "of type float"),
         ("preset", "fig1d", "one of fig1b, fig1c"),
         ("decoding", ["beam"], "one of beam, greedy, sampling"),
+        ("protocol", "released_code", "one of paper, released-code"),
+        ("generator", "first", "one of best, last"),
+        ("real_kept", 0.1, "one of drawn, batches"),
+        ("repetition_penalty", "none", "of type float"),
     ],
 )
 def test_ill_typed_fields(name, value, says):
@@ -109,6 +116,8 @@ def test_the_command_must_be_known(values):
         ("weight_decay", -1.0),
         ("real_fraction", 1.5),
         ("real_fraction", float("nan")),
+        ("beta", -0.1),
+        ("beta", float("nan")),
     ],
 )
 def test_values_that_have_no_meaning(name, value):
@@ -119,6 +128,14 @@ def test_values_that_have_no_meaning(name, value):
 def test_real_data_is_kept_in_one_way_only():
     assert "which keeps all real data" in refused(LMConfig(preset="fig1c", workflow="accumulate").check)
     LMConfig(preset="fig1c", workflow="accumulate", real_fraction=0.0).check()
+    assert "which keeps all earlier data" in refused(LMConfig(workflow="accumulate_subsample", beta=0.5).check)
+    assert refused(LMConfig(preset="fig1c", beta=0.95).check) == "real_fraction + beta is 1.05; it must be at most 1"
+    LMConfig(preset="fig1c", beta=0.9).check()
+
+
+def test_the_old_name_of_generator_is_refused():
+    """A config.json from before it was renamed."""
+    assert refused(lambda: parsed(keep="best")).startswith("here: ")
 
 
 def test_presets_of_the_paper():
@@ -126,12 +143,49 @@ def test_presets_of_the_paper():
     assert (LMConfig().resolved().epochs, LMConfig().resolved().real_fraction) == (5, 0.0)
     fig1c = LMConfig(preset="fig1c").resolved()
     assert (fig1c.epochs, fig1c.real_fraction) == (10, 0.1)
+    for preset, real_fraction in (("fig1b", 0.0), ("fig1c", 0.1)):
+        released = LMConfig(preset=preset, protocol="released-code").resolved()
+        assert (released.epochs, released.real_fraction) == (5, real_fraction)
     given = LMConfig(preset="fig1c", epochs=1, real_fraction=0.0).resolved()
     assert (given.epochs, given.real_fraction) == (1, 0.0) and given.resolved() == given
 
 
+@pytest.mark.parametrize("preset", ["fig1b", "fig1c"])
+def test_where_the_paper_and_the_released_code_differ(preset):
+    """The rows of protocols.md in which the two columns differ: which epoch goes on, the repetition penalty, how real data is kept,
+    the perplexity that is spoken of, and the 10 epochs of Fig. 1c.
+    """
+    paper, released = (LMConfig(preset=preset, protocol=protocol).resolved() for protocol in ("paper", "released-code"))
+    expected = {
+        "protocol": ("paper", "released-code"),
+        "generator": ("best", "last"),
+        "repetition_penalty": (1.0, 3.0),
+        "real_kept": ("drawn", "batches"),
+    }
+    if preset == "fig1c":
+        expected["epochs"] = (10, 5)
+    one, other = dataclasses.asdict(paper), dataclasses.asdict(released)
+    assert {name: (one[name], other[name]) for name in one if one[name] != other[name]} == expected
+    assert LMConfig(preset=preset).resolved() == paper
+    assert TEST_PERPLEXITY == {"paper": "test_perplexity_mean", "released-code": "test_perplexity"}
+
+
+def test_what_is_given_goes_before_the_protocol():
+    given = {"generator": "best", "repetition_penalty": 1.2, "real_kept": "drawn", "epochs": 7}
+    config = LMConfig(protocol="released-code", **given).resolved()
+    assert {name: getattr(config, name) for name in given} == given
+
+
+def test_every_setting_that_the_paper_leaves_open_says_so():
+    """The docstring under the field, which the command line's help shows."""
+    text = inspect.getsource(LMConfig)
+    for name in ("corpus", "real_fraction", "batch_size", "learning_rate", "final_learning_rate", "weight_decay", "dropout"):
+        doc = text.split(f"\n    {name}: ", 1)[1].split('"""', 2)[1]
+        assert "not stated in the paper" in doc.lower() and "released code" in doc, name
+
+
 def test_defaults_are_the_papers():
-    config = LMConfig()
+    config = LMConfig().resolved()
     assert (config.generations, config.seeds, config.block_length, config.num_beams) == (9, 5, 64, 5)
     assert (config.batch_size, config.learning_rate, config.final_learning_rate, config.weight_decay) == (128, 2e-5, 1e-6, 0.01)
     assert (config.repetition_penalty, config.start, config.workflow, config.decoding) == (1.0, "pretrained", "replace", "beam")

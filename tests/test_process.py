@@ -245,3 +245,52 @@ def test_a_newcomer_under_every_workflow_holds_points(laplace):
         process = make(6, name, source, laplace)
         info = jax.eval_shape(lambda key, process=process: process.step(key, process.init(key, 2)[0])[1], KEY)
         assert isinstance(info.evidence, Dataset) and info.evidence.x.shape == ((18,) if name == "accumulate" else (6,))
+
+
+def echo(**options):
+    """An estimator whose model continues x as x + 1000, and whose samples are nothing else."""
+    return estimator(
+        lambda key, params, data: (0, FitInfo.exact()),
+        lambda key, params, n: jnp.full(n, -1),
+        continued=lambda key, params, x: x + 1000,
+        init=lambda key, data: 0,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("traceable", [True, False])
+def test_what_is_not_kept_is_continued(traceable, chi_square_p):
+    """Each real point is there once, as it was or continued; which are kept is uniform and drawn anew in every generation."""
+    source = sources.dataset(np.arange(10))
+    process = generational_process(echo(traceable=traceable), source, workflows.keep_or_continue(0.3, batch_size=2), sample_size=10)
+    state, _ = process.init(KEY)
+    step = jax.jit(process.step) if traceable else process.step
+    kept = []
+    for generation in range(400 if traceable else 20):
+        state, info = step(jax.random.fold_in(KEY, generation), state)
+        made = points.filled(info.evidence)
+        assert sorted(made % 1000) == list(range(10)) and (made < 1000).sum() == 4
+        kept.append(sorted(made[made < 1000]))
+    assert len({tuple(one) for one in kept}) > len(kept) // 4
+    if traceable:
+        # drawn without replacement, counts scatter less than chi-square takes them to
+        assert chi_square_p(np.bincount(np.concatenate(kept), minlength=10), np.full(10, 0.1)) > 1e-4
+        pairs = [10 * a + b for one in kept for a in one for b in one if a < b]
+        possible = np.triu(np.ones((10, 10)), 1).ravel() > 0
+        assert chi_square_p(np.bincount(pairs, minlength=100)[possible], np.full(45, 1 / 45)) > 1e-4
+
+
+def test_points_are_continued_where_the_evidence_is_drawn():
+    """A family with evidence of its own: both parts are summarised, and add up."""
+    family = categorical(3)._replace(continued=lambda key, params, x: 0 * x + 2)
+    process = generational_process(family, sources.dataset(np.zeros(8, int)), workflows.keep_or_continue(0.25), sample_size=8)
+    _, info = process.step(KEY, process.init(KEY)[0])
+    assert isinstance(info.evidence, Counts) and info.evidence.counts.tolist() == [2, 0, 6]
+
+
+def test_continuing_needs_an_estimator_that_can(laplace):
+    flow, source = workflows.keep_or_continue(0.5), sources.dataset(np.arange(8.0))
+    with pytest.raises(InputError, match=r"keep_or_continue\(0.5\) lets the model continue real points, but this estimator has no"):
+        generational_process(laplace, source, flow, sample_size=8)
+    with pytest.raises(InputError, match=r"sample_size is a function, and keep_or_continue\(0.5\) needs a size known"):
+        generational_process(echo(), source, flow, sample_size=lambda generation: 4, largest_sample_size=4)

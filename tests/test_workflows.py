@@ -95,6 +95,65 @@ def test_what_a_smaller_previous_set_cannot_give_the_model_makes():
     assert [(what, n) for what, n, _ in recorder.asked] == [("model", 4), ("of", 4), ("real", 2)]
 
 
+def kept_and_continued(workflow, n, previous_size=0):
+    """How many points of a set of n are kept real, continued, and taken from the previous set."""
+    asked = {}
+
+    def real_and_continued(key, kept, continued):
+        asked.update(real=kept, continued=continued)
+        return "real", "made"
+
+    def subsample(key, evidence, m):
+        asked.update(previous=m)
+        return f"{evidence}/{m}"
+
+    supply = Supply(None, None, lambda a, b: f"{a} + {b}", subsample, None, None, lambda evidence: evidence, previous_size)
+    carry, evidence = workflow.next(KEY, workflow.init(supply, "first"), supply._replace(real_and_continued=real_and_continued), n)
+    assert evidence == "made + real" + (f" + first/{asked['previous']}" if "previous" in asked else "")
+    assert carry == (evidence if workflow.takes_points_back else ())
+    return asked["real"], asked["continued"], asked.get("previous", 0)
+
+
+def test_keep_or_continue_keeps_whole_batches():
+    """ceil(n gamma / batch) batches, by hand. 38,403 blocks in batches of 128: 30.002 batches' worth, so 31 of them."""
+    cases = [
+        (38_403, 0.1, 128, 31 * 128),
+        (1280, 0.1, 128, 128),
+        (1281, 0.1, 128, 256),
+        (100, 0.07, 1, 7),
+        (20, 0.5, 8, 16),
+        (20, 0.9, 8, 20),
+        (20, 1.0, 6, 20),
+        (20, 0.0, 8, 0),
+        (5, 0.01, 128, 5),
+    ]
+    for n, gamma, batch_size, kept in cases:
+        assert kept_and_continued(workflows.keep_or_continue(gamma, batch_size=batch_size), n) == (kept, n - kept, 0)
+
+
+def test_keep_or_continue_with_a_share_of_the_previous_set():
+    workflow = workflows.keep_or_continue(0.25, beta=0.5, batch_size=4)
+    assert kept_and_continued(workflow, 20, previous_size=20) == (8, 2, 10)
+    assert kept_and_continued(workflow, 20, previous_size=3) == (8, 9, 3)
+    assert kept_and_continued(workflows.keep_or_continue(0.3, beta=0.7, batch_size=20), 30, previous_size=30) == (20, 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("shares", "says"),
+    [
+        ({"gamma": 1.5}, "gamma is 1.5; it must be in [0, 1]"),
+        ({"gamma": 0.5, "beta": -0.1}, "beta is -0.1; it must be in [0, 1]"),
+        ({"gamma": 0.5, "beta": float("nan")}, "beta is nan; it must be in [0, 1]"),
+        ({"gamma": 0.5, "beta": 0.6}, "beta + gamma is 1.1; it must be in [0, 1]"),
+        ({"gamma": 0.5, "batch_size": 0}, "batch_size is 0; it must be at least 1"),
+    ],
+)
+def test_keep_or_continue_refuses(shares, says):
+    with pytest.raises(InputError) as error:
+        workflows.keep_or_continue(**shares)
+    assert str(error.value) == says
+
+
 def test_random_counts_are_multinomial(chi_square_p):
     workflow = workflows.mix(0.5, 0.3, 0.2)
 
@@ -124,6 +183,12 @@ def test_random_counts_are_multinomial(chi_square_p):
 def test_what_a_workflow_says_of_itself():
     made = [workflows.replace(), workflows.accumulate(), workflows.accumulate_subsample(), workflows.mix(0.5, 0.3, 0.2)]
     made += [workflows.mix(0.5, 0, 0.5), workflows.mix(1, 0, 0)]
+    assert not any(workflow.continues for workflow in made)
+    continuing = [workflows.keep_or_continue(0.5), workflows.keep_or_continue(0.5, beta=0.5)]
+    assert [(workflow.continues, workflow.takes_points_back, workflow.closed) for workflow in continuing] == [
+        (True, False, False),
+        (True, True, False),
+    ]
     said = [(workflow.name, workflow.takes_points_back, workflow.grows, workflow.closed) for workflow in made]
     assert said == [
         ("replace", False, False, True),

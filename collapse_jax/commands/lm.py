@@ -83,7 +83,7 @@ def process_of(config: LMConfig, ingredients: Ingredients, progress=lambda stage
             learning_rate=config.learning_rate,
             final_learning_rate=config.final_learning_rate,
             weight_decay=config.weight_decay,
-            keep=config.keep,
+            keep=config.generator,
         ),
         decoder=decoder_of(config),
         start=config.start,
@@ -115,15 +115,21 @@ def run_lm(config: LMConfig, folder: RunFolder, ingredients: Ingredients, *, pro
 
 
 def workflow_of(config: LMConfig):
-    """The workflow of the settings: a share of real data is a rounded number of blocks, drawn anew in every generation."""
+    """The workflow of the settings. Shares are rounded numbers of blocks (with real_kept="batches": whole batches), chosen anew in every
+    generation.
+    """
     config = config.resolved()
-    if config.workflow == "replace" and config.real_fraction > 0:
-        return workflows.mix(1 - config.real_fraction, 0.0, config.real_fraction, random_counts=False)
-    return getattr(workflows, config.workflow)()
+    real, previous = config.real_fraction, config.beta
+    if real == previous == 0:
+        return getattr(workflows, config.workflow)()
+    if config.real_kept == "batches" and real > 0:
+        return workflows.keep_or_continue(real, beta=previous, batch_size=config.batch_size)
+    return workflows.mix(round(1 - real - previous, 12), previous, real, random_counts=False)
 
 
 def decoder_of(config: LMConfig):
     """The decoder of the settings."""
+    config = config.resolved()
     if config.decoding == "beam":
         return BeamSearch(config.num_beams, config.repetition_penalty)
     if config.decoding == "greedy":

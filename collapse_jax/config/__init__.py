@@ -6,12 +6,15 @@ import types
 import typing
 from typing import Literal
 
-from collapse_jax.config.lm import PRESETS, LMConfig
+from collapse_jax.config.lm import PRESETS, PROTOCOLS, TEST_PERPLEXITY, LMConfig
 from collapse_jax.config.quickstart import QuickstartConfig
 from collapse_jax.config.simulate import PROGRAM_AXES, VALUE_AXES, WORKFLOWS, SimulateConfig
 from collapse_jax.errors import InputError
 
-__all__ = ["CONFIGS", "PRESETS", "PROGRAM_AXES", "VALUE_AXES", "WORKFLOWS", "Config", "LMConfig", "QuickstartConfig", "SimulateConfig"]
+__all__ = [
+    "CONFIGS", "PRESETS", "PROGRAM_AXES", "PROTOCOLS", "TEST_PERPLEXITY", "VALUE_AXES", "WORKFLOWS",
+    "Config", "LMConfig", "QuickstartConfig", "SimulateConfig",
+]  # fmt: skip
 
 Config = LMConfig | SimulateConfig | QuickstartConfig
 CONFIGS = {config.command: config for config in (LMConfig, SimulateConfig, QuickstartConfig)}
@@ -46,7 +49,7 @@ def differing_fields(there: Config, here: Config) -> list[str]:
 
 
 def _typed(value, kind, where):
-    if isinstance(kind, types.UnionType):
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
         options = typing.get_args(kind)
         if value is None and type(None) in options:
             return None

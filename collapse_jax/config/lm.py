@@ -10,6 +10,14 @@ PRESETS = {
     "fig1b": {"real_fraction": 0.0, "epochs": 5},
     "fig1c": {"real_fraction": 0.1, "epochs": 10},
 }
+# What each protocol sets on top of the preset: exactly where the paper and the code that its authors released differ.
+PROTOCOLS = {
+    "paper": {"generator": "best", "repetition_penalty": 1.0, "real_kept": "drawn"},
+    "released-code": {"generator": "last", "repetition_penalty": 3.0, "real_kept": "batches", "epochs": 5},
+}
+# Which of the recorded perplexities of the test text each protocol speaks of: the mean of the blocks' own, or exp of their mean loss
+# (the released code averages over batches, so that a smaller last batch weighs as much as the others).
+TEST_PERPLEXITY = {"paper": "test_perplexity_mean", "released-code": "test_perplexity"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +28,13 @@ class LMConfig:
     may_change: ClassVar[tuple[str, ...]] = ("generations", "seeds")
 
     preset: Literal["fig1b", "fig1c"] = "fig1b"
-    """fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, a fresh random 10% of the original blocks in every generation."""
+    """fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, 10% of the original blocks kept in every generation."""
+    protocol: Literal["paper", "released-code"] = "paper"
+    """paper: the best epoch goes on, no repetition penalty, real blocks drawn anew; its perplexity is test_perplexity_mean.
+    released-code: the last epoch, a penalty of 3, whole batches of real blocks, 5 epochs in both presets; test_perplexity."""
     corpus: str = "wikitext-2-raw-v1"
-    """A folder with train/valid/test files, one text file, a WikiText name on the hub, or "embedded"."""
+    """A folder with train/valid/test files, one text file, a WikiText name on the hub, or "embedded".
+    Which release of WikiText-2 is not stated in the paper; this is the released code's."""
     model: str = "facebook/opt-125m"
     """A folder in Hugging Face layout, a hub name, or random weights: "random:opt-125m", "random:mini", "random:tiny"."""
     tokenizer: str | None = None
@@ -34,32 +46,48 @@ class LMConfig:
     seed: int = 0
     """Root of all randomness."""
     workflow: Literal["replace", "accumulate", "accumulate_subsample"] = "replace"
+    """replace: what the newest model made, and the shares below. accumulate: all that there ever was. accumulate_subsample: as many
+    blocks of that as the original set has, drawn anew."""
     real_fraction: float | None = None
-    """Share of each training set that is a fresh random part of the original blocks; by default the preset's."""
+    """Share of each training set that original blocks make up, chosen anew in every generation; by default the preset's.
+    That the set keeps its size is not stated in the paper; the released code's."""
+    real_kept: Literal["drawn", "batches"] | None = None
+    """How they are chosen; by default the protocol's. drawn: a random share, and the model continues blocks chosen independently of it.
+    batches: ceil(share * blocks / batch_size) whole batches of the shuffled blocks pass unchanged, and the model continues the others."""
+    beta: float = 0.0
+    """Share of each training set that is drawn without replacement from the previous one."""
     start: Literal["pretrained", "first", "previous"] = "pretrained"
-    """What each generation is fine-tuned from: the pretrained weights, the generation-0 model, or its predecessor."""
-    keep: Literal["best", "last"] = "best"
-    """The epoch that goes on: the one of lowest loss on the original validation set, or the last."""
+    """What each generation is fine-tuned from: the pretrained weights, the generation-0 model, or its predecessor, the epoch that
+    generator chose. The paper can be read as either of the first two."""
+    generator: Literal["best", "last"] | None = None
+    """The epoch that goes on: the one of lowest loss on the original validation set, or the last; by default the protocol's."""
     block_length: int = 64
     train_blocks: int = 0
     """How many blocks of the training text to use, from its start; 0 uses all."""
     valid_blocks: int = 0
     test_blocks: int = 0
     epochs: int | None = None
-    """Epochs of each fit; by default the preset's."""
+    """Epochs of each fit; by default the preset's, or the protocol's where it has its own."""
     batch_size: int = 128
+    """Not stated in the paper; the released code's (one of its scripts passes 16)."""
     learning_rate: float = 2e-5
+    """At the first epoch. Not stated in the paper; the released code's (one of its scripts passes 1e-5)."""
     final_learning_rate: float = 1e-6
+    """Where a cosine over epochs ends. Not stated in the paper; the released code's."""
     weight_decay: float = 0.01
+    """On every parameter. Not stated in the paper; the released code's."""
     dropout: float | None = None
-    """By default the model's own."""
+    """By default the model's own (OPT: 0.1); 0 switches it off. Not stated in the paper; the released code has the model's own under
+    old versions of its training library and none under new ones."""
     decoding: Literal["beam", "greedy", "sampling"] = "beam"
     num_beams: int = 5
-    repetition_penalty: float = 1.0
+    repetition_penalty: float | None = None
+    """1 is none, the paper's ablation has 2; tokens of the prompt count too. By default the protocol's."""
     temperature: float = 1.0
     top_k: int = 0
     """Sampling from the k most probable tokens only; 0 is off."""
     top_p: float = 1.0
+    """Nucleus sampling: from the most probable tokens that hold this probability together; 1 is off."""
     decode_batch: int = 64
     """Prompts decoded at once."""
     examples: int = 4
@@ -73,14 +101,17 @@ class LMConfig:
         if self.epochs is not None:
             at_least(self, 1, "epochs")
         finite(self, "learning_rate", "final_learning_rate", "weight_decay")
-        if self.real_fraction is not None and not 0 <= self.real_fraction <= 1:
-            raise InputError(f"real_fraction is {self.real_fraction}; it must be in [0, 1]")
-        if self.workflow != "replace" and self.resolved().real_fraction > 0:
-            raise InputError(
-                f"real_fraction is {self.resolved().real_fraction} with workflow {self.workflow}, which keeps all real data; give 0"
-            )
+        shares = {"real_fraction": self.resolved().real_fraction, "beta": self.beta}
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} is {share}; it must be in [0, 1]")
+            if self.workflow != "replace" and share > 0:
+                kept = "real" if name == "real_fraction" else "earlier"
+                raise InputError(f"{name} is {share} with workflow {self.workflow}, which keeps all {kept} data; give 0")
+        if sum(shares.values()) > 1 + 1e-6:
+            raise InputError(f"real_fraction + beta is {sum(shares.values()):g}; it must be at most 1")
 
     def resolved(self) -> "LMConfig":
-        """The same with every setting that the preset leaves open filled in."""
-        preset = PRESETS[self.preset]
-        return dataclasses.replace(self, **{name: value for name, value in preset.items() if getattr(self, name) is None})
+        """The same with every setting filled in that is left to the preset and the protocol."""
+        defaults = PRESETS[self.preset] | PROTOCOLS[self.protocol]
+        return dataclasses.replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})

@@ -41,7 +41,8 @@ def causal_lm(
     """The paper's language model: x is int32 token blocks [n, length], runs under `run` only.
 
     sample: n continuations, as long as the prompts, of n of the `prompts` [P, length] (all of them in order where n = P, else a
-    random n without replacement). fit: from `start`, "pretrained" weights, the "first" (generation 0) model, or the "previous" one.
+    random n without replacement). continued: the continuation of each given block.
+    fit: from `start`, "pretrained" weights, the "first" (generation 0) model, or the "previous" one.
     Raises `InputError` for an unknown start, bad settings, no prompts, or (in `sample`) more points than prompts.
     """
     if start not in STARTS:
@@ -78,8 +79,11 @@ def causal_lm(
             raise InputError(f"{n} continuations are asked for, but there are {len(prompts)} prompts")
         choice_key, decode_key = jax.random.split(key)
         chosen = np.arange(n) if n == len(prompts) else np.sort(np.asarray(jax.random.permutation(choice_key, len(prompts))[:n]))
-        report = lambda done: progress("generate", done * length, n * length)  # noqa: E731
-        tokens = generate(model, params.model, prompts[chosen], decoder, length, key=decode_key, batch_size=decode_batch, progress=report)
+        return continued(decode_key, params, prompts[chosen])
+
+    def continued(key, params, x):
+        report = lambda done: progress("generate", done * length, len(x) * length)  # noqa: E731
+        tokens = generate(model, params.model, x, decoder, length, key=key, batch_size=decode_batch, progress=report)
         return jnp.asarray(tokens)
 
-    return estimator(fit, sample, init=init, traceable=False)
+    return estimator(fit, sample, init=init, traceable=False, continued=continued)

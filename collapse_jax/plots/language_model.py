@@ -45,4 +45,5 @@ def perplexity_figure(results, title: str):
 def title(config: LMConfig) -> str:
     """The settings that matter most, in a line."""
     kept = f"{config.resolved().real_fraction:.0%} real text kept" if config.workflow == "replace" else config.workflow
+    kept += f", {config.beta:.0%} of the previous set" if config.beta else ""
     return f"{kept}, {config.resolved().epochs} epochs, {config.seeds} seed{'s' * (config.seeds > 1)}, start: {config.start}"

@@ -23,7 +23,7 @@ def test_what_is_left_out_is_filled_in(laplace):
 
 
 def test_what_is_given_is_kept():
-    functions = {name: (lambda *arguments, name=name: name) for name in ("init", "summarise", "draw", "merge", "subsample")}
+    functions = {name: (lambda *arguments, name=name: name) for name in ("init", "summarise", "draw", "merge", "subsample", "continued")}
     made = estimator(None, None, metrics={"mean": "mine"}, evidence=int, traceable=False, **functions)
     assert all(getattr(made, name) is function for name, function in functions.items())
     assert made.metrics == {"mean": "mine"} and made.evidence is int and not made.traceable

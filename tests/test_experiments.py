@@ -1,0 +1,134 @@
+"""The language-model experiments: each says what it takes, and makes what it promises, with a tiny model on the embedded text."""
+
+import dataclasses
+import importlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from collapse_jax.config import LMConfig
+from collapse_jax.errors import InputError
+from collapse_jax.records import RunFolder
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+SCRIPTS = ("fig1b", "fig1c", "repetition_penalty", "example_texts")
+SMALL = {
+    "corpus": "embedded", "model": "random:tiny", "block_length": 8, "train_blocks": 12, "valid_blocks": 4, "test_blocks": 4,
+    "epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "decode_batch": 4, "seeds": 2, "generations": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def on_path(monkeypatch, root):
+    monkeypatch.syspath_prepend(root / "experiments")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+def script(name):
+    return importlib.import_module(f"shumailov2024_{name}")
+
+
+def shared_part():
+    return importlib.import_module("shumailov2024")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help(root, name):
+    """The docstring: command, run time, published numbers; and every option of all of them. Nothing heavy is imported for it."""
+    file = root / "experiments" / f"shumailov2024_{name}.py"
+    code = (
+        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r},"
+        " run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', 'transformers'} & set(sys.modules)))"
+    )
+    path = os.pathsep.join([str(root), str(root / "experiments")])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": path})
+    assert done.returncode == 0 and "HEAVY []" in done.stdout, done.stderr + done.stdout[-300:]
+    for word in (f"experiments/shumailov2024_{name}.py", "Run time:", "Published:"):
+        assert word in done.stdout
+    for option in ("scale", "protocol", "seeds", "generations", "out", "corpus", "model"):
+        assert f"--{option} " in done.stdout
+
+
+def test_fig1b(runs, capsys):
+    settings = shared_part().Settings(out=str(runs / "fig1b"), **SMALL)
+    script("fig1b").main(settings)
+    folder = RunFolder(runs / "fig1b")
+    assert str(folder.figures / "fig1b.png") in capsys.readouterr().out.replace("\n", "")
+    assert (folder.figures / "fig1b.png").stat().st_size > 10_000
+    assert len(folder.rows()) == 6
+    expected = LMConfig(**SMALL).resolved()
+    assert folder.config() == expected and (expected.preset, expected.protocol, expected.real_fraction) == ("fig1b", "paper", 0.0)
+
+
+def test_fig1c_beside_fig1b(runs):
+    module = script("fig1c")
+    settings = module.Settings(out=str(runs / "fig1c"), protocol="released-code", beside=str(runs / "fig1b"), **SMALL)
+    module.main(settings)
+    folder = RunFolder(runs / "fig1c")
+    assert (folder.figures / "fig1c.png").is_file() and len(folder.rows()) == 6
+    assert folder.config() == LMConfig(preset="fig1c", protocol="released-code", **SMALL).resolved()
+    with pytest.raises(InputError, match="is no run folder"):
+        module.main(dataclasses.replace(settings, beside=str(runs / "nowhere")))
+
+
+def test_repetition_penalty(runs, capsys):
+    module = script("repetition_penalty")
+    module.main(module.Settings(out=str(runs / "penalty"), **SMALL))
+    folders = {penalty: RunFolder(runs / "penalty" / f"penalty_{penalty}") for penalty in (1, 2)}
+    assert {penalty: folder.config().repetition_penalty for penalty, folder in folders.items()} == {1: 1.0, 2: 2.0}
+    assert all(len(folder.rows()) == 6 for folder in folders.values())
+    assert (runs / "penalty" / "figures" / "repetition_penalty.png").is_file()
+    at_2 = {
+        penalty: np.mean([row["test_perplexity_mean"] for row in folder.rows() if row["generation"] == 2])
+        for penalty, folder in folders.items()
+    }
+    said = capsys.readouterr().out
+    assert f"{at_2[1]:.2f}" in said and f"{at_2[2]:.2f}" in said and f"{at_2[2] / at_2[1]:.2f}" in said
+
+
+def test_example_texts(runs, capsys):
+    """Of the run of Fig. 1b where that is there: nothing is fitted again."""
+    pytest.importorskip("collapse_jax.commands.examples")
+    settings = shared_part().Settings(out=str(runs / "fig1b"), **SMALL)
+    script("fig1b").main(settings)
+    before = (runs / "fig1b" / "metrics.jsonl").read_bytes()
+    capsys.readouterr()
+    script("example_texts").main(settings)
+    assert "are done" in capsys.readouterr().out and (runs / "fig1b" / "metrics.jsonl").read_bytes() == before
+    texts = [(runs / "fig1b" / "samples" / f"examples_seed_{seed}.md").read_text() for seed in (0, 1)]
+    assert all(text.count("Input: ") == 4 and text.count("\n| 2 | ") == 4 for text in texts)
+
+
+def test_scales():
+    """Full leaves everything but text and model to the protocol; mini is another size of the same; what is given goes first."""
+    shared = shared_part()
+    full = shared.config_of(shared.Settings(), "fig1c")
+    assert full == LMConfig(preset="fig1c") and (full.seeds, full.generations) == (5, 9)
+    given = {"corpus": "embedded", "model": "random:tiny"}
+    mini = shared.config_of(shared.Settings(scale="mini", protocol="released-code", learning_rate=1e-3, **given), "fig1b")
+    assert (mini.learning_rate, mini.batch_size, mini.protocol, mini.corpus) == (1e-3, 32, "released-code", "embedded")
+    plain = shared.config_of(shared.Settings(scale="mini", **given), "fig1b")
+    changed = {name for name, value in vars(plain).items() if value != getattr(LMConfig(**given), name)}
+    assert changed == {"train_blocks", "valid_blocks", "test_blocks", "batch_size", "learning_rate"}
+    assert plain.learning_rate == 3e-4
+
+
+def test_what_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
+    shared = shared_part()
+    missing = tmp_path / "missing"
+    monkeypatch.setitem(shared.SCALES, "mini", shared.SCALES["mini"] | {"corpus": str(missing)})
+    monkeypatch.setattr(sys, "argv", ["x", "--scale", "mini", "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as caught:
+        shared.command_line(script("fig1b").main, shared.Settings(), "")
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and said == (
+        f"error: corpus is {str(missing)!r}, which is not there; give --corpus, or --scale full for those of the hub\n"
+    )
+    assert list(tmp_path.iterdir()) == []
