@@ -17,7 +17,7 @@ class LMConfig:
     """Fine-tune an OPT on real text, let it make the next training set, and so on. The defaults are the paper's Fig. 1b."""
 
     command: ClassVar[str] = "lm"
-    may_change: ClassVar[tuple[str, ...]] = ("generations", "seeds")
+    may_change: ClassVar[tuple[str, ...]] = ("generations", "seeds", "checkpoints")
 
     preset: Literal["fig1b", "fig1c"] = "fig1b"
     """fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, a fresh random 10% of the original blocks in every generation."""
@@ -62,6 +62,8 @@ class LMConfig:
     top_p: float = 1.0
     decode_batch: int = 64
     """Prompts decoded at once."""
+    checkpoints: Literal["all", "ends"] = "all"
+    """Generations whose parameters stay on disk: all, or the two ends, generation 0 and the newest. Records and texts stay in any case."""
 
     def check(self) -> None:
         """Raises `InputError` for the first setting that has no meaning."""
