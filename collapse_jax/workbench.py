@@ -63,10 +63,9 @@ class FileWorkbench(Workbench):
     def save(self, name, made_of, arrays):
         self._finish_writing()
         arrays = {key: value if isinstance(value, jax.Array) else np.asarray(value) for key, value in arrays.items()}
-        away = any(isinstance(value, jax.Array) and next(iter(value.devices())).platform != "cpu" for value in arrays.values())
         # Copies from an accelerator are made here, before the caller gives the memory to its next step.
         host = {_MADE_OF: np.asarray(made_of)} | {key: np.asarray(value) for key, value in arrays.items()}
-        if away:
+        if _on_accelerator(arrays.values()):
             self._writing = self._writer.submit(self._write, name, host)
         else:
             self._write(name, host)
@@ -86,6 +85,10 @@ class FileWorkbench(Workbench):
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
+
+
+def _on_accelerator(arrays):
+    return any(isinstance(array, jax.Array) and next(iter(array.devices())).platform != "cpu" for array in arrays)
 
 
 def key_name(key: jax.Array) -> str:

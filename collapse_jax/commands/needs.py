@@ -31,7 +31,7 @@ class DiskNeed(NamedTuple):
 
     def words(self) -> str:
         """One line for people."""
-        parts = [f"{self.states} checkpoints of {_size(self.state)}", f"unfinished work {_size(self.unfinished)}"]
+        parts = [f"{self.states} checkpoint{'s' * (self.states != 1)} of {_size(self.state)}", f"unfinished work {_size(self.unfinished)}"]
         parts += [f"tokens and scores {_size(self.arrays)}", f"texts {_size(self.texts)}"]
         return f"about {_size(self.total)} on disk: {', '.join(parts)}"
 

@@ -53,17 +53,17 @@ def run(
     Generation g is saved whole, then recorded; a run started again goes on after the last saved one. The numbers equal those of
     `simulate` with the same key, up to the rounding of another compiled program. Returns the scalars and arrays of all generations.
     A folder given as a path is trusted to hold the same process; `RunFolder.open(path, config)` is what refuses other settings.
-    Raises `InputError` for generations below 0 or chains below 1, before any work.
+    Raises `InputError` for generations below 0, chains below 1 or unknown states, before any work.
     """
     for name, value, least in (("generations", generations, 0), ("chains", chains, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
+    if states not in ("all", "ends"):
+        raise InputError(f"states is {states!r}; it must be 'all' or 'ends'")
     measure = resolve_metrics(process.metrics, metrics)
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
     jit = jax.jit if process.estimator.traceable else lambda function: function
-    if states not in ("all", "ends"):
-        raise InputError(f"states is {states!r}; it must be 'all' or 'ends'")
     init, step = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
     book = _Book(folder, publish, published_only)
     book.catch_up()
