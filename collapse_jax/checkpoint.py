@@ -1,6 +1,7 @@
 """Checkpoints, one per generation: the only file that knows Orbax."""
 
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -48,6 +49,10 @@ class Checkpoints:
             odd = sorted(set(names) ^ set(stored))
             raise InputError(f"checkpoint of generation {generation} has another structure; these differ: {', '.join(odd[:8])}")
         return jax.tree_util.tree_unflatten(structure, [stored[name] for name in names])
+
+    def drop_state(self, generation: int) -> None:
+        """Deletes the state of a generation; its record and arrays stay, and it stays finished."""
+        shutil.rmtree(self._step_folder(generation) / "state", ignore_errors=True)
 
     def restore_record(self, generation: int) -> tuple[dict, dict]:
         """The record and the arrays (NumPy) of a generation."""

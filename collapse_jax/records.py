@@ -1,4 +1,7 @@
-"""A run is a folder: config.json, environment.json, metrics.jsonl, metrics.csv, results.nc, samples/, checkpoints/, figures/."""
+"""A run is a folder: config.json, environment.json, metrics.jsonl, metrics.csv, results.nc, samples/, checkpoints/, figures/.
+
+While a generation is under way, unfinished/ holds what a killed run goes on from (`collapse_jax.workbench`).
+"""
 
 import csv
 import dataclasses
@@ -27,6 +30,7 @@ class RunFolder:
     def __init__(self, path):
         self.path = pathlib.Path(path).expanduser()
         self.figures, self.samples, self.checkpoints = self.path / "figures", self.path / "samples", self.path / "checkpoints"
+        self.unfinished = self.path / "unfinished"
 
     @classmethod
     def open(cls, path, config, needed_bytes: int = 0) -> "RunFolder":
@@ -45,8 +49,7 @@ class RunFolder:
             folder.path.mkdir(parents=True, exist_ok=True)
             if (folder.path / "config.json").is_file():
                 there = folder.config()
-                grown = {name: max(getattr(there, name), getattr(config, name)) for name in config.may_change}
-                config = dataclasses.replace(config, **grown)
+                config = dataclasses.replace(config, **{name: _grown(there, config, name) for name in config.may_change})
             folder.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
             folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
             folder.figures.mkdir(exist_ok=True)
@@ -178,6 +181,12 @@ def _git_commit():
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None
+
+
+def _grown(there, here, name):
+    """The larger of two numbers; of settings that are words, the one said now."""
+    values = getattr(there, name), getattr(here, name)
+    return values[1] if isinstance(values[1], str) else max(values)
 
 
 def _with_command(config):

@@ -15,6 +15,8 @@ FLOORS = {
     "factored": 1,
     "theory": 0,
     "trace": 0,
+    "workbench": 0,
+    "memory": 0,
     "config": 1,
     "points": 1,
     "metrics": 1,

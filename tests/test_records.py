@@ -51,6 +51,9 @@ def test_the_same_run_may_be_opened_again_and_may_grow(folder):
     RunFolder.open(folder.path, LMConfig(seed=3, corpus="embedded", generations=30, seeds=2))
     assert folder.config().generations == 30
     assert folder.config().seeds == 5
+    for said in ("ends", "all"):
+        RunFolder.open(folder.path, LMConfig(seed=3, corpus="embedded", checkpoints=said))
+        assert folder.config().checkpoints == said
 
 
 def test_an_empty_folder_may_be_used(tmp_path):

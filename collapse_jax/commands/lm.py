@@ -1,5 +1,6 @@
 """`collapse-jax lm`: the paper's language-model loop from settings to a run folder."""
 
+import contextlib
 import dataclasses
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from collapse_jax import sources, workflows
 from collapse_jax.commands.examples import example_prompts
+from collapse_jax.commands.needs import disk_need, spread_words
 from collapse_jax.commands.observe import PUBLISHED_ONLY, left_out, observer, publisher
 from collapse_jax.config import LMConfig
 from collapse_jax.drivers.run import Watcher, run
@@ -18,9 +20,11 @@ from collapse_jax.lm.decode import BeamSearch, Greedy, Sampling, check_decoder
 from collapse_jax.lm.finetune import FineTune
 from collapse_jax.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
 from collapse_jax.lm.weights import load_opt
+from collapse_jax.memory import PEAKS, STAGES, PeakMemory
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
 from collapse_jax.types import Process
+from collapse_jax.workbench import FileWorkbench, Workbench
 
 RANDOM_MODELS = {"random:opt-125m": OPTConfig(), "random:mini": MINI, "random:tiny": TINY}
 # What the key of the examples is folded with: the highest number, which no seed counts up to.
@@ -68,8 +72,14 @@ def prepare(config: LMConfig) -> Ingredients:
     return ingredients
 
 
-def process_of(config: LMConfig, ingredients: Ingredients, progress=lambda stage, done, total: None) -> Process:
-    """The process of the settings. Raises `InputError` for blocks too long for the model."""
+def process_of(
+    config: LMConfig,
+    ingredients: Ingredients,
+    progress=lambda stage, done, total: None,
+    workbench: Workbench = Workbench(),
+    stage=lambda name: contextlib.nullcontext(),
+) -> Process:
+    """The process of the settings; what `causal_lm` takes besides. Raises `InputError` for blocks too long for the model."""
     config = config.resolved()
     model, pretrained, _, blocks = ingredients
     estimator = causal_lm(
@@ -89,28 +99,48 @@ def process_of(config: LMConfig, ingredients: Ingredients, progress=lambda stage
         start=config.start,
         decode_batch=config.decode_batch,
         progress=progress,
+        workbench=workbench,
+        stage=stage,
     )
     return generational_process(estimator, sources.dataset(blocks.train), workflow_of(config), sample_size=len(blocks.train))
 
 
-def run_lm(config: LMConfig, folder: RunFolder, ingredients: Ingredients, *, progress=lambda stage, done, total: None, watcher=Watcher()):
+def run_lm(
+    config: LMConfig,
+    folder: RunFolder,
+    ingredients: Ingredients,
+    *,
+    progress=lambda stage, done, total: None,
+    watcher=Watcher(),
+    say=print,
+):
     """Runs (or resumes) the loop in an opened folder; returns its `Trace`.
 
-    progress: called with a stage ("fit", "generate", "score") and how many of its tokens are done.
+    progress: called with a stage ("fit", "generate", "score") and how many of its tokens are done. say: takes a line for people.
     """
     model, pretrained, tokenizer, blocks = ingredients
     prompts = example_prompts(blocks.test, config.examples)
     examples_key = jax.random.fold_in(jax.random.key(config.seed), _EXAMPLES)
+    workbench, memory = FileWorkbench(folder.unfinished, say), PeakMemory()
+    observe = observer(model, pretrained, blocks, prompts, decoder_of(config), examples_key, progress)
+
+    def observe_memory_too(*generation):
+        with memory.stage("score"):
+            observed = observe(*generation)
+        return observed | memory.take()
+
     return run(
-        process_of(config, ingredients, progress),
+        process_of(config, ingredients, progress, workbench, memory.stage),
         jax.random.key(config.seed),
         generations=config.generations,
         chains=config.seeds,
         folder=folder,
-        observe=observer(model, pretrained, blocks, prompts, decoder_of(config), examples_key, progress),
+        observe=observe_memory_too,
         publish=publisher(folder, tokenizer, prompts),
-        published_only=PUBLISHED_ONLY,
+        published_only=(*PUBLISHED_ONLY, *PEAKS),
         watcher=watcher,
+        states=config.checkpoints,
+        workbench=workbench,
     )
 
 
@@ -175,17 +205,31 @@ def lm_command(config: LMConfig, out: str, console) -> None:
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
     else:
         ingredients = prepare(config)
-        parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(ingredients.pretrained)) * (2 if config.start == "first" else 1)
-        folder = RunFolder.open(out, config, parameters * len(wanted - finished))
+        need = disk_need(config, ingredients, finished)
+        folder = RunFolder.open(out, config, need.total)
         sizes = ", ".join(f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items())
         console.print(f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder {folder.path}", highlight=False)
-        for line in left_out():
-            console.print(line, highlight=False)
+        for line in (need.words(), spread_words(config, ingredients), *left_out()):
+            if line:
+                console.print(line, highlight=False)
         with LanguageModelProgress(console, config.seeds, config.generations) as progress:
-            run_lm(config, folder, ingredients, progress=progress.stage, watcher=progress.watcher)
+            say = lambda line: console.print(line, highlight=False)  # noqa: E731
+            run_lm(config, folder, ingredients, progress=progress.stage, watcher=progress.watcher, say=say)
     console.print(table_of(folder))
+    console.print(memory_words(folder.rows()), highlight=False)
     for path in draw_run(folder):
         console.print(f"figure: {path}", highlight=False)
+
+
+def memory_words(rows: list[dict]) -> str:
+    """One line: the highest peak of each stage over all rows, on the host and, where there is one, on the accelerator."""
+    peaks = {name: max((row[name] for row in rows if name in row), default=None) for name in PEAKS}
+    host, device = (
+        [f"{stage} {peaks[f'{stage}_{kind}_mib']:,.0f} MiB" for stage in STAGES if peaks[f"{stage}_{kind}_mib"] is not None]
+        for kind in ("peak", "device_peak")
+    )
+    parts = [f"{where}: {', '.join(found)}" for where, found in (("host", host), ("fullest device", device)) if found]
+    return f"peak memory, {'; '.join(parts)}" if parts else "peak memory: nothing here tells it"
 
 
 def table_of(folder: RunFolder):

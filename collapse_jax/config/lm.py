@@ -25,7 +25,7 @@ class LMConfig:
     """Fine-tune an OPT on real text, let it make the next training set, and so on. The defaults are the paper's Fig. 1b."""
 
     command: ClassVar[str] = "lm"
-    may_change: ClassVar[tuple[str, ...]] = ("generations", "seeds")
+    may_change: ClassVar[tuple[str, ...]] = ("generations", "seeds", "checkpoints")
 
     preset: Literal["fig1b", "fig1c"] = "fig1b"
     """fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, 10% of the original blocks kept in every generation."""
@@ -92,6 +92,8 @@ class LMConfig:
     """Prompts decoded at once."""
     examples: int = 4
     """How many blocks of the test text every generation continues, for samples/examples_seed_N.jsonl; 0 is none."""
+    checkpoints: Literal["all", "ends"] = "all"
+    """Generations whose parameters stay on disk: all, or the two ends, generation 0 and the newest. Records and texts stay in any case."""
 
     def check(self) -> None:
         """Raises `InputError` for the first setting that has no meaning."""

@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from collapse_jax.metrics import resolve_metrics
 from collapse_jax.records import RunFolder, results_of
 from collapse_jax.trace import Trace
 from collapse_jax.types import Process, State, StepInfo
+from collapse_jax.workbench import Workbench
 
 
 class Watcher(NamedTuple):
@@ -38,21 +39,27 @@ def run(
     publish: Callable[[int, int, dict], None] = lambda chain, generation, arrays: None,
     published_only: tuple[str, ...] = (),
     watcher: Watcher = Watcher(),
+    states: Literal["all", "ends"] = "all",
+    workbench: Workbench = Workbench(),
 ) -> Trace:
     """Chains 0 .. chains - 1, one after another, for generations 0 .. generations, into a run folder (`RunFolder` or a path).
 
     metrics: as in `simulate`. observe(first, state, info) -> named scalars and arrays of a generation, `first` being the
     generation-0 state of its chain. publish(chain, generation, arrays): writes files of its own from what was observed; it is
     called again for the newest generation after a crash, so it must give the same files twice. published_only: names of observed
-    arrays that are for `publish` and stay out of results.nc.
+    scalars and arrays that stay out of results.nc.
+    states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and the newest of each chain; records and
+    arrays stay in any case. workbench: where the process keeps unfinished work; cleared whenever a generation is saved.
     Generation g is saved whole, then recorded; a run started again goes on after the last saved one. The numbers equal those of
     `simulate` with the same key, up to the rounding of another compiled program. Returns the scalars and arrays of all generations.
     A folder given as a path is trusted to hold the same process; `RunFolder.open(path, config)` is what refuses other settings.
-    Raises `InputError` for generations below 0 or chains below 1, before any work.
+    Raises `InputError` for generations below 0, chains below 1 or unknown states, before any work.
     """
     for name, value, least in (("generations", generations, 0), ("chains", chains, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
+    if states not in ("all", "ends"):
+        raise InputError(f"states is {states!r}; it must be 'all' or 'ends'")
     measure = resolve_metrics(process.metrics, metrics)
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -65,6 +72,9 @@ def run(
         checkpoints = Checkpoints(folder.checkpoints / f"chain_{chain}")
         done = checkpoints.generations()
         first = state = None
+        if states == "ends":
+            for generation in done[1:-1]:
+                checkpoints.drop_state(generation)
         for generation in range(generations + 1):
             if generation in done:
                 watcher.end(chain, generation, book.row(chain, generation))
@@ -82,9 +92,13 @@ def run(
             row, arrays = _split(observed)
             row = {"chain": chain, "generation": generation} | row | {"seconds": round(time.perf_counter() - began, 3)}
             checkpoints.save(generation, state, row, arrays)
+            workbench.clear()
+            if states == "ends" and generation > 1:
+                checkpoints.drop_state(generation - 1)
             book.publish(chain, generation, row, arrays)
             watcher.end(chain, generation, row)
         checkpoints.close()
+    workbench.clear()
     return book.trace(chains, generations)
 
 
@@ -118,8 +132,9 @@ class _Book:
     def _enter(self, chain, generation, row, arrays):
         at = (chain, generation)
         self._rows[at] = row
-        scalars = {name: value for name, value in row.items() if name not in ("chain", "generation", "seconds") and value is not None}
-        recorded = {name: value for name, value in arrays.items() if name not in self._published_only}
+        left_out = {"chain", "generation", "seconds", *self._published_only}
+        scalars = {name: value for name, value in row.items() if name not in left_out and value is not None}
+        recorded = {name: value for name, value in arrays.items() if name not in left_out}
         self._arrays[at] = {name: np.asarray(value) for name, value in scalars.items()} | recorded
 
     def publish(self, chain, generation, row, arrays):

@@ -1,5 +1,6 @@
 """A causal language model as an estimator: `fit` fine-tunes, `sample` continues the original blocks (Shumailov et al. 2024, Fig. 1)."""
 
+import contextlib
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from collapse_jax.lm.finetune import FineTune, check_fine_tune, fine_tune
 from collapse_jax.lm.opt import OPT
 from collapse_jax.lm.score import check_blocks
 from collapse_jax.types import Estimator, FitInfo
+from collapse_jax.workbench import Workbench
 
 STARTS = ("pretrained", "first", "previous")
 
@@ -37,12 +39,16 @@ def causal_lm(
     start: str = "pretrained",
     decode_batch: int = 64,
     progress=lambda stage, done, total: None,
+    workbench: Workbench = Workbench(),
+    stage=lambda name: contextlib.nullcontext(),
 ) -> Estimator:
     """The paper's language model: x is int32 token blocks [n, length], runs under `run` only.
 
     sample: n continuations, as long as the prompts, of n of the `prompts` [P, length] (all of them in order where n = P, else a
     random n without replacement). continued: the continuation of each given block.
     fit: from `start`, "pretrained" weights, the "first" (generation 0) model, or the "previous" one.
+    workbench: where a fit keeps its epochs and a draw its tokens, so that either goes on after a kill.
+    stage(name): a context around each fit ("fit") and draw ("generate").
     Raises `InputError` for an unknown start, bad settings, no prompts, or (in `sample`) more points than prompts.
     """
     if start not in STARTS:
@@ -64,7 +70,9 @@ def causal_lm(
             begin = params.first
         else:
             begin = params.model if start == "previous" else pretrained
-        fitted, result = fine_tune(model, begin, points.filled(evidence), valid_blocks, settings, key, progress=progress)
+        blocks = points.filled(evidence)
+        with stage("fit"):
+            fitted, result = fine_tune(model, begin, blocks, valid_blocks, settings, key, progress=progress, workbench=workbench)
         first = fitted if start == "first" and params.fits == 0 else params.first
         info = FitInfo(
             converged=jnp.asarray(result.best_epoch < settings.epochs - 1),
@@ -83,7 +91,9 @@ def causal_lm(
 
     def continued(key, params, x):
         report = lambda done: progress("generate", done * length, len(x) * length)  # noqa: E731
-        tokens = generate(model, params.model, x, decoder, length, key=key, batch_size=decode_batch, progress=report)
+        options = {"key": key, "batch_size": decode_batch, "progress": report, "workbench": workbench}
+        with stage("generate"):
+            tokens = generate(model, params.model, x, decoder, length, **options)
         return jnp.asarray(tokens)
 
     return estimator(fit, sample, init=init, traceable=False, continued=continued)

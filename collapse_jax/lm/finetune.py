@@ -10,8 +10,10 @@ import numpy as np
 import optax
 
 from collapse_jax.errors import DivergenceError, InputError
+from collapse_jax.lm.devices import place
 from collapse_jax.lm.opt import OPT
 from collapse_jax.lm.score import batch_loss, check_blocks, mean_loss
+from collapse_jax.workbench import Workbench, fingerprint, key_name, pack, unpack
 
 # Optimiser steps in one compiled call: long enough to hide the dispatch, short enough to show progress and to find a nan early.
 _STEPS_PER_CALL = 16
@@ -64,12 +66,22 @@ def learning_rate_at(settings: FineTune, epoch: int) -> float:
 
 
 def fine_tune(
-    model: OPT, params: dict, blocks, valid_blocks, settings: FineTune, key: jax.Array, *, progress=lambda stage, done, total: None
+    model: OPT,
+    params: dict,
+    blocks,
+    valid_blocks,
+    settings: FineTune,
+    key: jax.Array,
+    *,
+    progress=lambda stage, done, total: None,
+    workbench: Workbench = Workbench(),
 ) -> tuple[dict, FineTuned]:
     """Fine-tuned parameters, and the losses by epoch.
 
     blocks: int [N, length], shuffled anew in every epoch; valid_blocks: int [V, length], held out.
     progress: called with the stage ("fit" or "validate") and how many of its tokens are done.
+    workbench: keeps each epoch as it ends; called again, with the same key, this goes on from there. The key must then be this fit's own.
+    A batch is spread over all devices where their number divides it.
     Raises `InputError` for bad settings or blocks, `DivergenceError` naming the step when the loss is no longer finite.
     """
     check_fine_tune(settings)
@@ -81,14 +93,19 @@ def fine_tune(
     # What the compiled steps depend on: other epochs and learning rates compile nothing new.
     compiled = FineTune()._replace(**{name: getattr(settings, name) for name in ("beta1", "beta2", "epsilon", "weight_decay")})
     state = jax.tree.map(jnp.copy, (params, _optimiser(settings).init(params)))
+    rows = min(settings.batch_size, len(blocks))
+    shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
+    saved = _Saved(workbench, key, settings, fingerprint(model, settings, blocks, valid_blocks, shapes))
     dropout_key = jax.random.fold_in(key, settings.epochs)  # those below it shuffle the epochs
-    train, valid, best, steps = [], [], params, 0
-    for epoch in range(settings.epochs):
+    state, best, train, valid, steps = saved.load(state) or (state, params, [], [], 0)
+    state = place(state, rows)
+    for epoch in range(len(valid), settings.epochs):
         rate = learning_rate_at(settings, epoch)
         total, seen = 0.0, 0
         for batches, weights, count in _calls(blocks, settings.batch_size, jax.random.fold_in(key, epoch)):
             call_key = jax.random.fold_in(dropout_key, steps)
-            state, losses = _run_steps(model, compiled, state, batches, weights, count, rate, call_key)
+            spread = place((batches, weights), rows, 1)
+            state, losses = _run_steps(model, compiled, state, *spread, count, rate, call_key)
             losses = np.asarray(losses)[:count]
             if not np.isfinite(losses).all():
                 step = steps + int(np.argmin(np.isfinite(losses)))
@@ -102,9 +119,53 @@ def fine_tune(
         valid.append(float(mean_loss(model, state[0], valid_blocks).mean()))
         if not math.isfinite(valid[-1]):
             raise DivergenceError(f"the validation loss became {valid[-1]} after epoch {epoch}, step {steps}; try a smaller learning rate")
-        if settings.keep == "last" or int(np.argmin(valid)) == epoch:
+        if _kept_epoch(settings, valid) == epoch:
             best = jax.tree.map(jnp.copy, state[0])
+        saved.save(state, best, train, valid, steps)
     return best, FineTuned(np.array(train), np.array(valid), int(np.argmin(valid)), steps)
+
+
+def _kept_epoch(settings, valid):
+    """Which of the epochs so far would be returned, by their validation losses."""
+    return len(valid) - 1 if settings.keep == "last" else int(np.argmin(valid))
+
+
+class _Saved:
+    """A fit on the workbench: optimiser and parameters after the newest epoch; the best ones beside them where those are older."""
+
+    def __init__(self, workbench, key, settings, made_of):
+        self._workbench, self._settings, self._made_of = workbench, settings, made_of
+        self._name = f"fit-{key_name(key)}"
+
+    def save(self, state, best, train, valid, steps):
+        numbers = {"train": np.array(train), "valid": np.array(valid), "steps": np.array(steps)}
+        newest, kept = len(valid) - 1, _kept_epoch(self._settings, valid)
+        if len(valid) == self._settings.epochs:
+            arrays = pack("best", best)
+        else:
+            arrays = pack("state", state)
+            if kept == newest - 1:  # until now the best parameters were those of the state, which is about to be replaced
+                self._workbench.save(f"{self._name}-best", f"{self._made_of} epoch {kept}", pack("best", best))
+        self._workbench.save(self._name, self._made_of, numbers | arrays)
+
+    def load(self, like):
+        """(state, best, train, valid, steps), or None; after the last epoch the state is `like` itself, since nobody needs it."""
+        newest = self._workbench.load(self._name, self._made_of)
+        if newest is None:
+            return None
+        train, valid, steps = newest["train"].tolist(), newest["valid"].tolist(), int(newest["steps"])
+        if len(valid) == self._settings.epochs:
+            return like, _arrays("best", newest, like[0]), train, valid, steps
+        state, kept = _arrays("state", newest, like), _kept_epoch(self._settings, valid)
+        if kept == len(valid) - 1:
+            return state, jax.tree.map(jnp.copy, state[0]), train, valid, steps
+        older = self._workbench.load(f"{self._name}-best", f"{self._made_of} epoch {kept}")
+        return older and (state, _arrays("best", older, like[0]), train, valid, steps)
+
+
+def _arrays(prefix, arrays, like):
+    """The tree on the device, in memory of its own: steps give theirs away."""
+    return jax.tree.map(jnp.array, unpack(prefix, arrays, like))
 
 
 def _calls(blocks, batch_size, key):

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from collapse_jax.errors import InputError
+from collapse_jax.lm.devices import place
 from collapse_jax.lm.opt import OPT
 from collapse_jax.lm.vocabulary_loss import summed_loss
 
@@ -26,9 +27,10 @@ def mean_loss(model: OPT, params: dict, blocks, *, batch_size: int = 64, progres
     blocks = check_blocks(model, blocks)
     losses = np.zeros(len(blocks), np.float64)
     size = min(batch_size, max(len(blocks), 1))
+    params = place(params, size)
     for start in range(0, len(blocks), size):
         index = np.minimum(np.arange(start, start + size), len(blocks) - 1)
-        batch = np.asarray(_mean_loss(model, params, jnp.asarray(blocks[index])))
+        batch = np.asarray(_mean_loss(model, params, place(jnp.asarray(blocks[index]), size, 0)))
         losses[start : start + size] = batch[: len(blocks) - start]
         progress(min(start + size, len(blocks)))
     return losses

@@ -208,6 +208,7 @@ def test_a_folder_of_another_family_is_refused(tmp_path):
     [
         ({"generations": -1}, ["generations", "-1"]),
         ({"chains": 0}, ["chains", "0"]),
+        ({"states": "newest"}, ["states", "'newest'", "'ends'"]),
         ({"metrics": ("support", "skewness")}, ["'skewness'", "heterozygosity"]),
     ],
 )
@@ -217,3 +218,23 @@ def test_bad_input_is_named_before_any_work(change, words, tmp_path):
     assert "\n" not in str(error.value)
     assert all(word in str(error.value) for word in words), str(error.value)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("stop", [(0, 1), (0, 3), (1, 2)])
+def test_states_of_the_ends_alone_are_enough_to_go_on(stop, tmp_path):
+    process = process_of("categorical", "mix")
+    whole = run(process, KEY, generations=4, chains=2, folder=tmp_path / "whole", metrics=METRICS)
+    arguments = {"folder": tmp_path / "ends", "metrics": METRICS, "states": "ends"}
+    with pytest.raises(Stopped):
+        run(process, KEY, generations=3, chains=2, watcher=stop_at(*stop), **arguments)
+    run(process, KEY, generations=3, chains=2, **arguments)
+    begun = []
+    watcher = Watcher(begin=lambda *where: begun.append(where))
+    found = run(process, KEY, generations=4, chains=2, watcher=watcher, **arguments)
+    assert begun == [(0, 4), (1, 4)]
+    assert_same(found, whole, exact=True)
+    kept = [[(tmp_path / "ends" / "checkpoints" / f"chain_{c}" / str(g) / "state").exists() for g in range(5)] for c in range(2)]
+    assert kept == [[True, False, False, False, True]] * 2
+    rows, results = files_of(tmp_path / "ends")
+    wanted_rows, wanted = files_of(tmp_path / "whole")
+    assert rows == wanted_rows and results.equals(wanted)
