@@ -62,10 +62,8 @@ def write_tokens(
         for batch in _batches(rows):
             tokens, lengths = _encode(tokenizer, batch)
             if tokens.size and not (0 <= tokens.min() and tokens.max() < tokenizer.vocab_size):
-                ids = f"{tokens.min()} to {tokens.max()}"
-                raise InputError(
-                    f"tokenizer {tokenizer.name!r} gives ids {ids}; with {tokenizer.vocab_size} entries they must lie below that"
-                )
+                ids = f"ids {tokens.min()} to {tokens.max()}, outside its {tokenizer.vocab_size} entries"
+                raise InputError(f"tokenizer {tokenizer.name!r} gives {ids}; give one whose ids are 0 to its size less 1")
             tokens.astype(dtype).tofile(file)
             starts.append(total + np.cumsum(lengths) - lengths)
             blank.append(np.array([not row for row in batch]))
