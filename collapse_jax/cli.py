@@ -1,4 +1,4 @@
-"""collapse-jax: quickstart, simulate, lm, plot. Everything heavy is imported by the command that needs it."""
+"""collapse-jax: quickstart, simulate, lm, pretrain, plot. Everything heavy is imported by the command that needs it."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from collapse_jax.config import CONFIGS, LMConfig, QuickstartConfig, SimulateConfig, config_from_dict
+from collapse_jax.config import CONFIGS, LMConfig, PretrainConfig, QuickstartConfig, SimulateConfig, config_from_dict
 from collapse_jax.errors import DivergenceError, InputError
 
 
@@ -38,6 +38,12 @@ def commands(defaults: dict) -> dict:
 
         lm_command(config, out, _console())
 
+    def pretrain(config: PretrainConfig = defaults["pretrain"], out: str = "runs/pretrain") -> None:
+        """Train an OPT from scratch on a text, for lm to start from."""
+        from collapse_jax.commands.pretrain import pretrain_command
+
+        pretrain_command(config, out, _console())
+
     def plot(run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]) -> None:
         """Draw every figure of a run again, from its files alone."""
         from collapse_jax.plots import draw_run
@@ -46,7 +52,7 @@ def commands(defaults: dict) -> dict:
         for path in draw_run(RunFolder(run)):
             print(path)
 
-    return {"quickstart": quickstart, "simulate": simulate, "lm": lm, "plot": plot}
+    return {"quickstart": quickstart, "simulate": simulate, "lm": lm, "pretrain": pretrain, "plot": plot}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -69,11 +75,11 @@ def terminal():
     except InputError as error:
         _stop(f"error: {error}", 2)
     except DivergenceError as error:
-        _stop(f"stopped: {error}; every finished generation is kept", 1)
+        _stop(f"stopped: {error}; what was saved is kept", 1)
     except OSError as error:
-        _stop(f"stopped: {error}; every finished generation is kept, and the same command goes on once this is mended", 1)
+        _stop(f"stopped: {error}; what was saved is kept, and the same command goes on once this is mended", 1)
     except KeyboardInterrupt:
-        _stop("interrupted: every finished generation is kept; the same command goes on from there", 130)
+        _stop("interrupted: what was saved is kept; the same command goes on from there", 130)
 
 
 def _comma_separated():

@@ -6,4 +6,4 @@ class InputError(ValueError):
 
 
 class DivergenceError(ArithmeticError):
-    """A fit whose loss stopped being a number: the text names the step; every finished generation stays on disk."""
+    """A fit whose loss stopped being a number: the text names the step; what was saved stays on disk."""

@@ -98,13 +98,13 @@ class RunFolder:
         partial.replace(path)
 
     def rows(self) -> list[dict]:
-        """The records so far, one per chain and generation."""
+        """The records so far, one per chain and generation (or step of a pretraining)."""
         path = self.path / "metrics.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
     def write_rows(self, rows: list[dict]) -> None:
-        """metrics.jsonl and metrics.csv, one row per chain and generation, in that order."""
-        rows = sorted(rows, key=lambda row: (row.get("chain", 0), row["generation"]))
+        """metrics.jsonl and metrics.csv, one row per chain and generation (or step of a pretraining), in that order."""
+        rows = sorted(rows, key=lambda row: (row.get("chain", 0), row["generation"] if "generation" in row else row["step"]))
         self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()

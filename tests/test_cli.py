@@ -69,10 +69,11 @@ def stopped(capfd):
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ([], ["quickstart", "simulate", "lm", "plot"]),
+        ([], ["quickstart", "simulate", "lm", "pretrain", "plot"]),
         (["quickstart"], ["--chains", "--out"]),
         (["simulate"], ["--workflow", "--alpha", "--sample-size", "--out"]),
         (["lm"], ["--preset", "--protocol", "--corpus", "--real-fraction", "--generator", "--repetition-penalty", "--out"]),
+        (["pretrain"], ["--corpus", "--tokenizer", "--exclude", "--hidden-size", "--warmup-steps", "--held-out", "--precision", "--out"]),
         (["plot"], ["usage: collapse-jax plot"]),
     ],
 )

@@ -6,7 +6,16 @@ import json
 
 import pytest
 
-from collapse_jax.config import CONFIGS, TEST_PERPLEXITY, LMConfig, QuickstartConfig, SimulateConfig, config_from_dict, differing_fields
+from collapse_jax.config import (
+    CONFIGS,
+    TEST_PERPLEXITY,
+    LMConfig,
+    PretrainConfig,
+    QuickstartConfig,
+    SimulateConfig,
+    config_from_dict,
+    differing_fields,
+)
 from collapse_jax.errors import InputError
 
 
@@ -31,6 +40,7 @@ def parsed(**values):
         SimulateConfig(),
         SimulateConfig(metrics=("mean", "variance"), workflow="mix", alpha=0.5, gamma=0.5),
         QuickstartConfig(seed=3),
+        PretrainConfig(corpus="a.txt", exclude="b", tokenizer="train:300", precision="bfloat16", gradient_clip=0.0),
     ],
 )
 def test_a_configuration_survives_json(config):
@@ -123,6 +133,21 @@ def test_the_command_must_be_known(values):
 def test_values_that_have_no_meaning(name, value):
     assert refused(LMConfig(**{name: value}).check).startswith(f"{name} is {value}; it must be")
     assert f"{name} is {value}" in refused(lambda: parsed(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", -1), ("warmup_steps", -1), ("warmup_steps", 2000), ("held_out_windows", -1), ("hidden_size", 0), ("hidden_size", 126),
+        ("num_hidden_layers", 0), ("num_attention_heads", 0), ("ffn_dim", 0), ("max_position_embeddings", 1), ("block_length", 1),
+        ("block_length", 129), ("batch_size", 0), ("steps", 0), ("evaluate_every", 0), ("save_every", 0), ("learning_rate", float("nan")),
+        ("final_share", 1.5), ("final_share", -0.1), ("weight_decay", -1.0), ("beta1", 1.0), ("beta2", -0.1), ("gradient_clip", -1.0),
+        ("held_out", 0.0), ("held_out", 1.0), ("held_out", float("nan")),
+    ],
+)  # fmt: skip
+def test_values_that_have_no_meaning_for_pretraining(name, value):
+    PretrainConfig(**{name: getattr(PretrainConfig(), name)}).check()
+    assert refused(PretrainConfig(**{name: value}).check).startswith(f"{name} is {value}; it must be")
 
 
 def test_real_data_is_kept_in_one_way_only():

@@ -5,6 +5,39 @@ import time
 from collapse_jax.drivers.run import Watcher
 
 
+class StageProgress:
+    """A rich bar for the stage at hand: `stage(name, done, total)` takes tokens, total None where nobody knows it."""
+
+    def __init__(self, console):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._console = console
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeElapsedColumn())
+        self._bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self._stage = self._bars.add_task("", total=None, rate="", visible=False)
+        self._name, self._began, self._at_first = None, 0.0, 0
+
+    def __enter__(self):
+        self._bars.start()
+        return self
+
+    def __exit__(self, *error):
+        self._bars.stop()
+
+    def stage(self, name: str, done: int, total: int | None = None) -> None:
+        """Tells that `done` tokens of a stage are through; the first call of a stage tells its rate nothing."""
+        if name != self._name:
+            self._name, self._began, self._at_first = name, time.perf_counter(), done
+            self._bars.reset(self._stage, total=total, description=name, visible=True, rate="")
+        rate = (done - self._at_first) / max(time.perf_counter() - self._began, 1e-9)
+        said = (f"{done:,} tokens" if done else "") + (f", {rate:,.0f} a second" if done > self._at_first else "")
+        self._bars.update(self._stage, completed=done, rate=said)
+
+    def line(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._console.print(text, highlight=False)
+
+
 class LanguageModelProgress:
     """A rich display with one bar for the generations of all seeds, and one for the stage at hand; a line for each finished generation.
 

@@ -2,13 +2,14 @@
 
 import functools
 import gzip
+import hashlib
 import json
 import lzma
 import os
 import pathlib
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ _SHARDS = 4
 _SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
 _SUFFIXES = (".txt", ".raw", ".jsonl", ".parquet")
 _EMBEDDED_VOCABULARY = 2048
+_SMALLEST_VOCABULARY = 260
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+_SPECIAL = {"bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 
 class Corpus(NamedTuple):
@@ -81,23 +85,71 @@ def embedded_corpus() -> Corpus:
 
 def read_rows(path) -> list[str]:
     """Rows of one text file: its lines with their newline (blank ones as ""), or the "text" fields of .jsonl and .parquet."""
+    return list(stream_rows(path))
+
+
+def stream_rows(path) -> Iterator[str]:
+    """The same rows as `read_rows`, one by one: the file is never in memory as a whole. Raises `InputError` where reading fails."""
     path = pathlib.Path(path)
     suffix = pathlib.Path(path.stem if path.suffix in (".xz", ".gz") else path.name).suffix
     opener = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
     try:
         if suffix == ".parquet":
-            rows = _parquet_rows(path)
+            yield from _texts(path, _parquet_rows(path))
         else:
             with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
-                rows = [json.loads(line)["text"] for line in lines if line.strip()] if suffix == ".jsonl" else list(lines)
+                yield from _texts(path, (json.loads(line)["text"] for line in lines if line.strip()) if suffix == ".jsonl" else lines)
     except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"corpus file {path} cannot be read: {error}") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"corpus file {path}: each line must be a JSON object with a field 'text' ({error!r})") from None
-    odd = next((row for row in rows if not isinstance(row, str)), "")
-    if odd != "":
-        raise InputError(f"corpus file {path}: a row holds {odd!r}; each 'text' must be a string")
-    return [row if row.strip() else "" for row in rows]
+
+
+def _texts(path, rows):
+    for row in rows:
+        if not isinstance(row, str):
+            raise InputError(f"corpus file {path}: a row holds {row!r}; each 'text' must be a string")
+        yield row if row.strip() else ""
+
+
+def training_files(source: str) -> list[pathlib.Path]:
+    """The files that pretraining reads one after another: one file, a folder's train file, or all its text files where none is so named.
+
+    Raises `InputError` where there is none.
+    """
+    path = pathlib.Path(source).expanduser()
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"corpus {source!r} is no file or folder; give one, or 'embedded'")
+    files = [file for file in sorted(path.iterdir()) if _is_text(file)]
+    if not files:
+        raise InputError(f"corpus folder {source!r} has no text file; it needs one such as train.txt (.xz, .gz, .jsonl, .parquet)")
+    return [_split_file(path, "train")] if any("train" in file.name.lower() for file in files) else files
+
+
+def training_rows(source: str) -> Iterator[str]:
+    """Rows of `training_files` as a stream, or of the train split of "embedded"."""
+    if source == "embedded":
+        yield from embedded_corpus().train
+    else:
+        for path in training_files(source):
+            yield from stream_rows(path)
+
+
+def fingerprint(source: str) -> list[list]:
+    """[name, bytes, sha256] of each file of `training_files`, or of the text of "embedded": equal where the corpus is the same."""
+    if source == "embedded":
+        text = "".join(embedded_corpus().train).encode()
+        return [[source, len(text), hashlib.sha256(text).hexdigest()]]
+    found = []
+    for path in training_files(source):
+        try:
+            with open(path, "rb") as file:
+                found.append([path.name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()])
+        except OSError as error:
+            raise InputError(f"corpus file {path} cannot be read: {error}") from None
+    return found
 
 
 def load_tokenizer(source: str) -> TextTokenizer:
@@ -119,6 +171,27 @@ def load_tokenizer(source: str) -> TextTokenizer:
     if path.exists() and not (path / "vocab.json").is_file():
         raise InputError(f"tokenizer folder {source!r} holds neither tokenizer.json nor vocab.json and merges.txt")
     return _from_transformers(source, path if path.exists() else source)
+
+
+def tokenizer_files(source: str, rows: Iterable[str] = ()) -> dict[str, str]:
+    """The text of the files of a tokenizer's folder by name, as `load_tokenizer` and transformers' AutoTokenizer read them.
+
+    source: "embedded"; "train:N", a byte-level BPE of N entries trained on `rows`, which puts </s> (id 2) before every text as
+    OPT's own does; or a local folder, whose files are taken as they are.
+    Raises `InputError` for another source, an N below 260 (256 bytes and 4 special entries), and a folder without a tokenizer.
+    """
+    trained = re.fullmatch(r"train:(\d+)", source)
+    if trained and int(trained[1]) < _SMALLEST_VOCABULARY:
+        raise InputError(f"tokenizer is {source!r}; it must have at least {_SMALLEST_VOCABULARY} entries (256 bytes and 4 special ones)")
+    if trained or source == "embedded":
+        tokenizer = _train_bpe(rows, int(trained[1])) if trained else _train_embedded()
+        config = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"} | _SPECIAL, indent=2) + "\n"
+        return {"tokenizer.json": tokenizer.to_str(pretty=True) + "\n", "tokenizer_config.json": config}
+    folder = pathlib.Path(source).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"tokenizer is {source!r}; it must be a folder, 'embedded', or 'train:N' for N entries")
+    load_tokenizer(source)
+    return {name: (folder / name).read_text(encoding="utf-8") for name in _TOKENIZER_FILES if (folder / name).is_file()}
 
 
 def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np.ndarray:
@@ -157,7 +230,9 @@ def _parquet_rows(path):
     try:
         from pyarrow import parquet  # comes with datasets, whose own reader logs and shows bars
 
-        return parquet.read_table(os.fspath(path), columns=["text"])["text"].to_pylist()
+        with parquet.ParquetFile(os.fspath(path)) as file:
+            for batch in file.iter_batches(columns=["text"]):
+                yield from batch["text"].to_pylist()
     except ImportError:
         raise InputError(f"corpus file {path} needs the package 'datasets': pip install datasets") from None
     except Exception as error:  # pyarrow raises many kinds
@@ -178,18 +253,22 @@ def _from_hub(name):
 
 @functools.cache
 def _train_embedded():
+    return _train_bpe(embedded_corpus().train, _EMBEDDED_VOCABULARY)
+
+
+def _train_bpe(rows, size):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=_EMBEDDED_VOCABULARY,
+        vocab_size=size,
         special_tokens=["<s>", "<pad>", "</s>", "<unk>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(embedded_corpus().train, trainer)
+    tokenizer.train_from_iterator(rows, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="</s> $A", special_tokens=[("</s>", 2)])
     return tokenizer
 

@@ -81,10 +81,10 @@ def config_from_json(text: str) -> OPTConfig:
     return OPTConfig(**{name: value for name, value in values.items() if name in fields and value is not None})
 
 
-def config_to_json(config: OPTConfig) -> str:
-    """The text of a `config.json` that transformers opens as `OPTForCausalLM`."""
+def config_to_json(config: OPTConfig, dtype: str = "float32") -> str:
+    """The text of a `config.json` that transformers opens as `OPTForCausalLM`; dtype: the floating type of the weights beside it."""
     values = dataclasses.asdict(config) | _REQUIRED_SWITCHES
-    values |= {"architectures": ["OPTForCausalLM"], "word_embed_proj_dim": config.hidden_size, "layerdrop": 0.0, "dtype": "float32"}
+    values |= {"architectures": ["OPTForCausalLM"], "word_embed_proj_dim": config.hidden_size, "layerdrop": 0.0, "dtype": dtype}
     return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
 

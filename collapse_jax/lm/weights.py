@@ -27,6 +27,7 @@ PINNED_REVISIONS = {"facebook/opt-125m": "27dcfa74d334bc871f3234de431e71c6eeba5d
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _HUB_SMALL_FILES = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"]
 _HUB_SMALL_FILES += ["vocab.json", "merges.txt"]
+_SAVED_DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 _SHOWN = 8
 
 
@@ -113,21 +114,24 @@ def find_opt(source: str | os.PathLike, revision: str | None = None) -> Path:
     return _fetch(name, PINNED_REVISIONS.get(name) if revision is None else revision)
 
 
-def save_opt(folder: str | os.PathLike, model: OPT, params: dict) -> None:
+def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "float32") -> None:
     """Writes model.safetensors, config.json and generation_config.json, which transformers opens as `OPTForCausalLM`.
 
-    params: a dict of arrays with the shapes of `tensor_table(model.config)`, saved as float32.
+    params: a dict of arrays with the shapes of `tensor_table(model.config)`. dtype: "float32", or "bfloat16" in half the bytes
+    (each number rounded to the nearest, ties to even); `load_opt` widens it again.
     Files are written aside and then renamed, so a crash leaves no half file; the weights come last.
     Raises `InputError` where params do not fit the model, the folder cannot be written, or it holds weights that would be read first.
     """
+    if dtype not in _SAVED_DTYPES:
+        raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(_SAVED_DTYPES)}")
     config = model.config
-    tensors = _to_torch(config, params)
+    tensors = {name: tensor.astype(_SAVED_DTYPES[dtype]) for name, tensor in _to_torch(config, params).items()}
     folder = Path(os.fsdecode(folder))
     if (folder / "flax_model.msgpack").exists():
         raise InputError(f"{folder}: already holds flax_model.msgpack, which is read before model.safetensors; save to another folder")
     tokens = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     texts = {
-        "config.json": config_to_json(config),
+        "config.json": config_to_json(config, dtype),
         "generation_config.json": json.dumps({"_from_model_config": True} | tokens, indent=2) + "\n",
     }
     aside = None

@@ -2,14 +2,14 @@
 
 import pathlib
 
-from collapse_jax.config import LMConfig, QuickstartConfig
+from collapse_jax.config import LMConfig, PretrainConfig, QuickstartConfig
 from collapse_jax.errors import InputError
 from collapse_jax.records import RunFolder
 
 
 def draw_run(folder: RunFolder) -> list[pathlib.Path]:
     """Draws every figure of a run again; the paths of the PNGs. Raises `InputError` where the run has nothing to draw yet."""
-    from collapse_jax.plots import chains, grid, language_model
+    from collapse_jax.plots import chains, grid, language_model, pretraining
 
     config = folder.config()
     if isinstance(config, QuickstartConfig):
@@ -17,6 +17,8 @@ def draw_run(folder: RunFolder) -> list[pathlib.Path]:
         return [chains.draw_overview(folder, [part for part in parts if not isinstance(part.config(), LMConfig)])] + [
             path for part in parts if isinstance(part.config(), LMConfig) for path in draw_run(part)
         ]
+    if isinstance(config, PretrainConfig):
+        return pretraining.draw(folder, config)
     results = folder.results()
     if results is None:
         raise InputError(f"{folder.path} holds no results.nc yet; let the run finish a generation first")

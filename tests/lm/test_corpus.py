@@ -1,6 +1,7 @@
 """Text in: what each kind of file gives, how blocks are cut, and one line for whatever cannot be read."""
 
 import gzip
+import hashlib
 import json
 import lzma
 import sys
@@ -11,7 +12,19 @@ import pytest
 
 from collapse_jax.errors import InputError
 from collapse_jax.lm import corpus as corpus_file
-from collapse_jax.lm.corpus import TextTokenizer, blocks_of, embedded_corpus, load_corpus, load_tokenizer, read_rows
+from collapse_jax.lm.corpus import (
+    TextTokenizer,
+    blocks_of,
+    embedded_corpus,
+    fingerprint,
+    load_corpus,
+    load_tokenizer,
+    read_rows,
+    stream_rows,
+    tokenizer_files,
+    training_files,
+    training_rows,
+)
 
 ROWS = [" = Title = \n", "", " First paragraph , with cécé . \n", "", "no newline at the end"]
 LINES = " = Title = \n \n First paragraph , with cécé . \n\nno newline at the end"
@@ -216,6 +229,43 @@ def test_missing_and_empty(tmp_path):
     assert "its train split is empty" in refused(load_corpus, str(tmp_path / "empty.txt"))
 
 
+# Pretraining reads a stream.
+
+
+@pytest.mark.parametrize("suffix", ["", ".xz"])
+def test_rows_come_one_by_one(tmp_path, suffix):
+    """The first rows are there although the file is damaged further on."""
+    text = "".join(f"row {i} of many\n" for i in range(200_000)).encode()
+    path = tmp_path / f"a.txt{suffix}"
+    path.write_bytes(lzma.compress(text, preset=0)[:-40] if suffix else text[:2_000_000] + b"\xe9\n" + text)
+    rows = stream_rows(path)
+    assert [next(rows) for _ in range(3)] == ["row 0 of many\n", "row 1 of many\n", "row 2 of many\n"]
+    assert "cannot be read" in refused(list, rows)
+
+
+def test_files_of_a_pretraining_corpus(tmp_path):
+    for name in ("b.txt", "a.jsonl", "notes.md", "works.tsv"):
+        (tmp_path / name).write_text(json.dumps({"text": f"row of {name}"}) + "\n")
+    assert [path.name for path in training_files(str(tmp_path))] == ["a.jsonl", "b.txt"]
+    assert list(training_rows(str(tmp_path))) == ["row of a.jsonl", '{"text": "row of b.txt"}\n']
+    assert training_files(str(tmp_path / "b.txt")) == [tmp_path / "b.txt"]
+    (tmp_path / "wiki.train.raw").write_text("raw\n")
+    (tmp_path / "valid.txt").write_text("valid\n")
+    assert list(training_rows(str(tmp_path))) == ["raw\n"]
+    assert list(training_rows("embedded")) == embedded_corpus().train
+    (tmp_path / "none").mkdir()
+    assert "has no text file" in refused(training_files, str(tmp_path / "none"))
+    assert "is no file or folder" in refused(training_files, str(tmp_path / "nowhere"))
+
+
+def test_fingerprints_change_with_the_text(tmp_path):
+    (tmp_path / "a.txt").write_text("abc\n")
+    assert fingerprint(str(tmp_path / "a.txt")) == fingerprint(str(tmp_path)) == [["a.txt", 4, hashlib.sha256(b"abc\n").hexdigest()]]
+    (tmp_path / "a.txt").write_text("abd\n")
+    assert fingerprint(str(tmp_path)) == [["a.txt", 4, hashlib.sha256(b"abd\n").hexdigest()]]
+    assert fingerprint("embedded")[0][1] == sum(len(row.encode()) for row in embedded_corpus().train)
+
+
 def test_corpus_from_the_hub_is_by_name_and_can_fail(monkeypatch):
     asked = []
 
@@ -251,6 +301,49 @@ def test_tokenizer_folders(tmp_path, monkeypatch):
     assert "holds neither tokenizer.json nor vocab.json" in refused(load_tokenizer, str(tmp_path))
     (tmp_path / "vocab.json").write_text("not json")
     assert "cannot be loaded" in refused(load_tokenizer, str(tmp_path))
+
+
+def write_tokenizer(folder, files):
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return load_tokenizer(str(folder))
+
+
+def test_a_trained_tokenizer(tmp_path):
+    rows = ["low lower lowest\n"] * 20 + ["naïve\n"]
+    tokenizer = write_tokenizer(tmp_path / "small", tokenizer_files("train:263", rows))
+    assert tokenizer.vocab_size == 263
+    (ids,) = tokenizer.encode(["low lower"])
+    # 4 special entries, 256 bytes, then the three most frequent pairs: l+o, lo+w, and a space in front of it.
+    assert ids[:2] == [2, tokenizer.encode(["low"])[0][1]] and tokenizer.decode([260]) == "lo" and tokenizer.decode([261]) == "low"
+    assert tokenizer.decode([262]) == " low" and ids[2] == 262 and ids[0] == 2
+    assert tokenizer.decode(tokenizer.encode(["naïve ☃"])[0]) == "</s>naïve ☃"
+    assert tokenizer_files("train:263", iter(rows)) == tokenizer_files("train:263", rows)
+    with pytest.raises(InputError, match="cannot be read"):
+        tokenizer_files("train:300", stream_rows(tmp_path / "nowhere"))
+
+
+def test_tokenizer_files_are_those_of_the_source(tmp_path, shared):
+    rows = embedded_corpus().valid[:50]
+    again = write_tokenizer(tmp_path / "embedded", tokenizer_files("embedded"))
+    assert again.encode(rows) == load_tokenizer("embedded").encode(rows) and again.vocab_size == 2048
+    files = tokenizer_files(str(shared / "opt-tokenizer"))
+    assert set(files) == {"vocab.json", "merges.txt", "tokenizer_config.json"}
+    assert write_tokenizer(tmp_path / "opt", files).encode(["Hello world"]) == [[2, 31414, 232]]
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("train:259", "it must have at least 260 entries"),
+        ("train:many", "it must be a folder, 'embedded', or 'train:N'"),
+        ("facebook/opt-125m", "it must be a folder, 'embedded', or 'train:N'"),
+    ],
+)
+def test_tokenizers_that_pretraining_does_not_take(source, says):
+    text = refused(tokenizer_files, source)
+    assert text.startswith(f"tokenizer is '{source}'") and says in text
 
 
 def test_tokenizer_of_a_hub_name_without_network(monkeypatch):

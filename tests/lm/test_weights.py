@@ -174,6 +174,25 @@ def test_transformers_opens_what_we_save(tmp_path, tiny, expected):
     assert_same(load_opt(tmp_path / "back")[1], params)
 
 
+def test_bfloat16_is_rounded_as_torch_rounds_and_widened_again(tmp_path, tiny):
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    model, params = tiny
+    save_opt(tmp_path / "half", model, params, "bfloat16")
+    save_opt(tmp_path / "whole", model, params)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[1] - sizes[0] == pytest.approx(2 * sum(leaf.size for leaf in jax.tree.leaves(params)), abs=200)
+    theirs, report = transformers.OPTForCausalLM.from_pretrained(tmp_path / "half", dtype="auto", output_loading_info=True)
+    assert not any(report.values()) and theirs.dtype == torch.bfloat16
+    whole = transformers.OPTForCausalLM.from_pretrained(tmp_path / "whole", dtype="auto")
+    assert whole.dtype == torch.float32
+    rounded = whole.to(torch.bfloat16).state_dict()
+    assert all(torch.equal(tensor, rounded[name]) for name, tensor in theirs.state_dict().items())
+    whole.save_pretrained(tmp_path / "back")
+    assert_same(load_opt(tmp_path / "half")[1], load_opt(tmp_path / "back")[1])
+    assert "dtype is 'float16'; it must be one of float32, bfloat16" in refused(save_opt, tmp_path, model, params, "float16")
+
+
 def test_save_refuses_params_that_do_not_fit(tmp_path, tiny):
     model, params = tiny
     flat = flatten(params)
