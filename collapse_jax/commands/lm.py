@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import pathlib
 from typing import NamedTuple
 
 import jax
@@ -26,6 +27,7 @@ from collapse_jax.records import RunFolder
 from collapse_jax.types import Process
 from collapse_jax.workbench import FileWorkbench, Workbench
 
+EMBEDDED_MODEL = pathlib.Path(__file__).parents[1] / "pretrained" / "opt-tiny-books"
 RANDOM_MODELS = {"random:opt-125m": OPTConfig(), "random:mini": MINI, "random:tiny": TINY}
 # What the key of the examples is folded with: the highest number, which no seed counts up to.
 _EXAMPLES = np.uint32(2**32 - 1)
@@ -174,10 +176,9 @@ def _load_model(config):
         sizes = RANDOM_MODELS[config.model]
         model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
     else:
-        model, params = load_opt(config.model)
-    if config.dropout is not None:
-        model = OPT(dataclasses.replace(model.config, dropout=config.dropout))
-    return model, params
+        model, params = load_opt(EMBEDDED_MODEL if config.model == "embedded" else config.model)
+    dropout = model.config.dropout if config.dropout is None else config.dropout
+    return OPT(dataclasses.replace(model.config, dropout=dropout), config.precision), params
 
 
 def _tokenizer_of(model):
@@ -185,6 +186,8 @@ def _tokenizer_of(model):
         return "facebook/opt-125m"
     if model == "random:tiny":
         return "embedded"
+    if model == "embedded":
+        return str(EMBEDDED_MODEL)
     if model.startswith("random:"):
         raise InputError(f"model {model!r} has no tokenizer of its own; give tokenizer")
     return model

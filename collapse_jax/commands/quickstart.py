@@ -21,19 +21,18 @@ def chain_runs(config: QuickstartConfig) -> dict[str, SimulateConfig]:
 
 
 def language_model_run(config: QuickstartConfig) -> LMConfig:
-    """A small OPT trained on the embedded text, then again and again on what it wrote."""
+    """The embedded OPT, pretrained on books, fine-tuned on the embedded text, then again and again on what it wrote."""
     return LMConfig(
         corpus="embedded",
-        model="random:tiny",
+        model="embedded",
         generations=config.generations,
         seeds=1,
         seed=config.seed,
-        start="first",
         train_blocks=1024,
-        epochs=8,
+        epochs=3,
         batch_size=16,
-        learning_rate=2e-3,
-        final_learning_rate=2e-4,
+        learning_rate=5e-4,
+        final_learning_rate=5e-5,
         decode_batch=128,
     )
 

@@ -36,7 +36,8 @@ class LMConfig:
     """A folder with train/valid/test files, one text file, a WikiText name on the hub, or "embedded".
     Which release of WikiText-2 is not stated in the paper; this is the released code's."""
     model: str = "facebook/opt-125m"
-    """A folder in Hugging Face layout, a hub name, or random weights: "random:opt-125m", "random:mini", "random:tiny"."""
+    """A folder in Hugging Face layout, a hub name, or random weights: "random:opt-125m", "random:mini", "random:tiny".
+    "embedded" is the 1.1 M-parameter OPT that comes with the package, pretrained on books."""
     tokenizer: str | None = None
     """A folder, a hub name, or "embedded"; by default the model's own."""
     generations: int = 9
@@ -79,6 +80,8 @@ class LMConfig:
     dropout: float | None = None
     """By default the model's own (OPT: 0.1); 0 switches it off. Not stated in the paper; the released code has the model's own under
     old versions of its training library and none under new ones."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the factors of all products; sums, parameters, norms and losses are float32 in any case. Not stated in the paper."""
     decoding: Literal["beam", "greedy", "sampling"] = "beam"
     num_beams: int = 5
     repetition_penalty: float | None = None

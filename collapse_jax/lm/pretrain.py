@@ -12,7 +12,7 @@ import optax
 
 from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.lm.opt import OPT, init_params
-from collapse_jax.lm.score import token_losses
+from collapse_jax.lm.score import batch_loss
 
 # Optimiser steps in one compiled call: long enough to hide the dispatch, short enough to show progress and to find a nan early.
 STEPS_PER_CALL = 16
@@ -101,7 +101,7 @@ def window_order(key: jax.Array, windows: int) -> Callable[[int, int], np.ndarra
 
 def window_loss(model: OPT, params: dict, tokens) -> jax.Array:
     """What is minimised: the mean negative log-likelihood in nats of the predicted tokens of `tokens` [batch, length]."""
-    return jnp.mean(token_losses(model, params, tokens))
+    return batch_loss(model, params, tokens, jnp.ones(len(tokens)))
 
 
 def advance(model: OPT, settings: Pretrain, state: Training, batches: np.ndarray, step: int) -> tuple[Training, np.ndarray]:
