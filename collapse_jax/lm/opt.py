@@ -163,7 +163,7 @@ class OPT(nn.Module):
     @property
     def precision(self):
         """Of products: float32 means float32, on a GPU too."""
-        return jax.lax.Precision.HIGHEST if self.dtype == "float32" else None
+        return _precision(self.dtype)
 
     def __call__(self, tokens, attention_mask=None, deterministic=True):
         """Logits [batch, positions, vocabulary] of int32 tokens [batch, positions].
@@ -217,8 +217,11 @@ class OPT(nn.Module):
 
 
 def _dense(config, features, dtype):
-    precision = jax.lax.Precision.HIGHEST if dtype == "float32" else None
-    return nn.Dense(features, dtype=dtype, precision=precision, kernel_init=nn.initializers.normal(config.init_std))
+    return nn.Dense(features, dtype=dtype, precision=_precision(dtype), kernel_init=nn.initializers.normal(config.init_std))
+
+
+def _precision(dtype):
+    return jax.lax.Precision.HIGHEST if dtype == "float32" else None
 
 
 def init_params(config: OPTConfig, key: jax.Array) -> dict:

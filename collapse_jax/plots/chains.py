@@ -8,7 +8,7 @@ from collapse_jax.drivers.summary import summarise
 from collapse_jax.plots import style
 from collapse_jax.records import RunFolder
 
-_LABELS = {
+LABELS = {
     "variance": "variance (trace / d)",
     "log_variance": "log variance (log-determinant / d)",
     "heterozygosity": "heterozygosity 1 - sum p²",
@@ -73,12 +73,17 @@ def draw_panel(axis, config: SimulateConfig, results, name: str) -> None:
     quantiles = expected_quantiles(config, generation, [0.05, 0.5, 0.95]).get(name)
     for position, curve in enumerate(quantiles if quantiles is not None else ()):
         axis.plot(generation, curve, color=style.THEORY, lw=0.9, ls="--", label="exact 5, 50, 95%" if position == 0 else None)
-    if name == "variance" and np.all(median > 0):
+    dress(axis, config, name, median)
+    axis.legend(fontsize=6, frameon=False)
+
+
+def dress(axis, config: SimulateConfig, name: str, drawn) -> None:
+    """Scales and labels of an axis that shows the metric `name` by generation; drawn: its curves, all of one metric."""
+    if name == "variance" and np.all(drawn > 0):
         axis.set_yscale("log")
         style.plain_ticks(axis.yaxis)
     if config.record == "log":
         axis.set_xscale("symlog", linthresh=1)
         axis.set_xlim(left=0)
     axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
-    axis.set_ylabel(_LABELS.get(name, name), fontsize=8)
-    axis.legend(fontsize=6, frameon=False)
+    axis.set_ylabel(LABELS.get(name, name), fontsize=8)

@@ -8,7 +8,7 @@ import numpy as np
 from collapse_jax.chain_theory import expected_means
 from collapse_jax.config import SimulateConfig
 from collapse_jax.plots import style
-from collapse_jax.plots.chains import _LABELS, is_scalar
+from collapse_jax.plots.chains import LABELS, dress, is_scalar
 from collapse_jax.records import RunFolder
 
 _MOST_PANELS, _MOST_CURVES, _FEWEST_FOR_CONTOURS = 9, 8, 4
@@ -39,14 +39,7 @@ def _trajectories(folder, config, results, names):
             axis.plot(generation, _finite(results[f"{name}_mean"].values[place]), color=colour, lw=1, ls=":")
             if expected is not None:
                 axis.plot(generation, expected, color=style.THEORY, lw=0.8, ls="--")
-        if name == "variance" and np.all(results[f"{name}_quantile"].values[chosen] > 0):
-            axis.set_yscale("log")
-            style.plain_ticks(axis.yaxis)
-        if config.record == "log":
-            axis.set_xscale("symlog", linthresh=1)
-            axis.set_xlim(left=0)
-        axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
-        axis.set_ylabel(_LABELS.get(name, name), fontsize=8)
+        dress(axis, config, name, results[f"{name}_quantile"].values[chosen])
         axis.legend(fontsize=6, frameon=False, title="median, 5 to 95%; dotted: mean; dashed red: exact mean", title_fontsize=6)
     made.suptitle(_title(config), fontsize=9)
     return style.save(made, folder, "trajectories")
@@ -83,7 +76,7 @@ def _phase_diagram(folder, config, results, name):
         panel.set_xlabel(_NAMES.get(column_name, column_name), fontsize=8)
         panel.set_ylabel(_NAMES.get(row_name, row_name), fontsize=8)
         panel.set_title(", ".join(f"{axis} {values[i]}" for (axis, values), i in zip(outer, place, strict=True)), fontsize=8)
-        made.colorbar(image, ax=panel).set_label(f"median {_LABELS.get(name, name)}", fontsize=8)
+        made.colorbar(image, ax=panel).set_label(f"median {LABELS.get(name, name)}", fontsize=8)
     made.suptitle(f"{_title(config)}\ngeneration {last[0]}; red: exact mean", fontsize=8)
     return style.save(made, folder, f"phase_{name}")
 
