@@ -22,8 +22,8 @@ SCALES = {
     "mini": {
         "corpus": str(DATA / "wikitext-2"),
         "model": str(DATA / "opt-mini-books"),
-        "train_blocks": 2048,
-        "valid_blocks": 512,
+        "train_blocks": 1024,
+        "valid_blocks": 256,
         "test_blocks": 1024,
         "batch_size": 32,
         "learning_rate": 3e-4,  # 2e-5 is meant for 125 M parameters; this small model was pretrained at a peak of 2e-3
