@@ -31,6 +31,9 @@ def estimator(
     relist=None,
     chain_axis: int = 0,
     continued=None,
+    log_prob=None,
+    tempered=None,
+    nucleus=None,
 ) -> Estimator:
     """An `Estimator` from `fit(key, params, evidence) -> (params, FitInfo)` and `sample(key, params, n) -> x [n, ...]`.
 
@@ -57,6 +60,9 @@ def estimator(
         relist=relist,
         chain_axis=chain_axis,
         continued=continued,
+        log_prob=log_prob,
+        tempered=tempered,
+        nucleus=nucleus,
     )
 
 

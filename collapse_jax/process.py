@@ -8,6 +8,7 @@ import numpy as np
 
 from collapse_jax import points
 from collapse_jax.errors import InputError
+from collapse_jax.metrics import OfFirst
 from collapse_jax.random.bits import fold_in, split
 from collapse_jax.types import Dataset, Estimator, Process, Source, State, StepInfo, Supply, Workflow
 
@@ -16,12 +17,19 @@ _FIT = np.uint32(2**32 - 1)
 
 
 def generational_process(
-    estimator: Estimator, source: Source, workflow: Workflow, *, sample_size, largest_sample_size: int | None = None
+    estimator: Estimator,
+    source: Source,
+    workflow: Workflow,
+    *,
+    sample_size,
+    largest_sample_size: int | None = None,
+    remember_first: bool = False,
 ) -> Process:
     """The process that fits `estimator` to real data and then, generation after generation, to what `workflow` puts together.
 
     sample_size: points of each training set: an int, or a function of the generation (traced under `simulate`).
     largest_sample_size: needed with a function where whole points are held: their number of slots.
+    remember_first: whether the state keeps the parameters of generation 0, and each distance is also offered as NAME_to_first.
     Raises `InputError` for sizes below 1, for a fixed real data set with fewer points than are asked for, and for a workflow that
     continues points with an estimator that cannot.
     """
@@ -30,7 +38,8 @@ def generational_process(
     if workflow.continues and callable(sample_size) and estimator.traceable:
         raise InputError(f"sample_size is a function, and {workflow.name} needs a size known before the run: give an integer")
     on_points = workflow.takes_points_back and estimator.subsample is None
-    holds_points = on_points or estimator.draw is None
+    generator = workflow.generator(estimator)
+    holds_points = on_points or generator.draw is None
     real_is_drawn = source.draw is not None and source.evidence is estimator.evidence and not holds_points
     slots = _slots(sample_size, largest_sample_size, estimator.traceable and not real_is_drawn)
     if source.size is not None and slots is not None and slots > source.size:
@@ -54,8 +63,8 @@ def generational_process(
     def supply_for(params, previous_size=0, last_generation=None):
         def model(key, n):
             if not holds_points:
-                return estimator.draw(key, params, countable(n))
-            return points_of(lambda size: estimator.sample(key, params, size), n)
+                return generator.draw(key, params, countable(n))
+            return points_of(lambda size: generator.sample(key, params, size), n)
 
         def real(key, n):
             if real_is_drawn:
@@ -90,7 +99,7 @@ def generational_process(
         )
 
     def evidence_to_fit(evidence):
-        return estimator.summarise(*evidence) if on_points else evidence
+        return estimator.summarise(*evidence) if holds_points else evidence
 
     def start(key, last_generation):
         """Everything of generation 0 but its fit."""
@@ -105,7 +114,7 @@ def generational_process(
     def init(key, last_generation=None):
         fit_key, params, evidence, carry = start(key, last_generation)
         params, fit = estimator.fit(fit_key, params, evidence)
-        return State(jnp.asarray(0, jnp.int32), params, carry), StepInfo(fit, evidence)
+        return State(jnp.asarray(0, jnp.int32), params, carry, params if remember_first else ()), StepInfo(fit, evidence)
 
     def step(key, state):
         fit_key = fold_in(key, _FIT)
@@ -113,13 +122,13 @@ def generational_process(
         carry, data = workflow.next(key, state.carry, supply_for(state.params, size_at(state.generation)), size_at(generation))
         evidence = evidence_to_fit(data)
         params, fit = estimator.fit(fit_key, state.params, evidence)
-        return State(generation, params, carry), StepInfo(fit, evidence)
+        return State(generation, params, carry, state.first), StepInfo(fit, evidence)
 
     def template(key, last_generation=None):
         if estimator.traceable:
             return jax.eval_shape(lambda k: init(k, last_generation)[0], key)
         _, params, _, carry = start(key, last_generation)
-        return State(jnp.asarray(0, jnp.int32), params, carry)
+        return State(jnp.asarray(0, jnp.int32), params, carry, params if remember_first else ())
 
     def resize(state, last_generation):
         if not (workflow.grows and buffered):
@@ -127,10 +136,10 @@ def generational_process(
         reserve = supply_for(None, last_generation=last_generation).reserve
         return state._replace(carry=jax.tree.map(reserve, state.carry, is_leaf=lambda node: isinstance(node, Dataset)))
 
-    shrinks = workflow.closed and not holds_points
+    shrinks = workflow.closed and not holds_points and not remember_first
     living, relist = (estimator.living, estimator.relist) if shrinks else (None, None)
     chain_axis = 0 if holds_points else estimator.chain_axis
-    metrics = _metrics(estimator, source)
+    metrics = _metrics(estimator, source) | (_metrics_to_first(estimator) if remember_first else {})
     return Process(init, step, template, resize, estimator, workflow, living, relist, chain_axis, metrics)
 
 
@@ -154,6 +163,10 @@ def _metrics(estimator, source):
     known = source.params is not None and source.evidence is estimator.evidence
     distances = {name: _to_source(name, distance, source.params) if known else None for name, distance in estimator.distances.items()}
     return {**estimator.metrics, **distances}
+
+
+def _metrics_to_first(estimator):
+    return {f"{name}_to_first": OfFirst(distance) for name, distance in estimator.distances.items()}
 
 
 def _to_source(name, distance, real):

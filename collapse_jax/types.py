@@ -51,6 +51,9 @@ class Estimator(NamedTuple):
     draw(key, params, n) -> evidence of n fresh samples, from its exact law; n may be traced. None: summarise what `sample` gives.
     merge(a, b) -> evidence of the pooled sample.
     subsample(key, evidence, n) -> evidence of n of its points, without replacement; None where only the points can tell.
+    log_prob(params, x [n, ...]) -> [n] log-densities or log-probabilities in nats; None where they cannot be had.
+    tempered(params, temperature) -> the model with probabilities proportional to p^(1 / temperature), and nucleus(params, p) -> the model
+        cut down to its most probable part of total probability p; None where the family does not hold such a model.
     continued(key, params, x [n, ...]) -> x [n, ...]: one new point that follows from each given one, for models that go on from what they
         are given (a language model continues a text); None for families whose samples follow from nothing.
     metrics: name -> function of params. distances: name -> function(params, reference params): how far the first model is from another.
@@ -76,6 +79,20 @@ class Estimator(NamedTuple):
     relist: Callable[[Params, int], Params] | None = None
     chain_axis: int = 0
     continued: Callable[[jax.Array, Params, jax.Array], jax.Array] | None = None
+    log_prob: Callable[[Params, jax.Array], jax.Array] | None = None
+    tempered: Callable[[Params, Any], Params] | None = None
+    nucleus: Callable[[Params, Any], Params] | None = None
+
+
+class Family(NamedTuple):
+    """A registered family.
+
+    factory(**options) -> Estimator; its docstring says in its first line what it is, and after "Source:" where it comes from.
+    example() -> (Estimator, params): a small model of the family, which stands for the real distribution where nothing else is given.
+    """
+
+    factory: Callable[..., Estimator]
+    example: Callable[[], tuple[Estimator, Params]] | None = None
 
 
 class Source(NamedTuple):
@@ -123,6 +140,10 @@ class Workflow(NamedTuple):
     grows: whether its carry holds the data of every generation.
     closed: whether nothing but the newest model enters the next training set, and the carry is empty.
     continues: whether it asks for `real_and_continued`, and so needs an estimator that has `continued`, and sizes known before the run.
+    generator(estimator) -> the estimator that the newest model is sampled by, in place of the one that is fitted: what stands between
+        sampling and fitting (`curation`).
+    reweighted(model, real) -> the same workflow where points of the model pass with probability `model` and real ones with `real`, and
+        the sets are filled up with what passes; None where nothing real enters after generation 0.
     """
 
     name: str
@@ -132,14 +153,20 @@ class Workflow(NamedTuple):
     grows: bool = False
     closed: bool = False
     continues: bool = False
+    generator: Callable[["Estimator"], "Estimator"] = lambda estimator: estimator
+    reweighted: Callable[[Any, Any], "Workflow"] | None = None
 
 
 class State(NamedTuple):
-    """generation: int []; params: the model of this generation; carry: the workflow's. No key inside."""
+    """generation: int []; params: the model of this generation; carry: the workflow's. No key inside.
+
+    first: the parameters of generation 0 where the process remembers them, else ().
+    """
 
     generation: jax.Array
     params: Params
     carry: Any
+    first: Any = ()
 
 
 class StepInfo(NamedTuple):
@@ -159,7 +186,8 @@ class Process(NamedTuple):
     resize(state, last_generation) -> the state with buffers for a longer run.
     living, relist: the estimator's, where the workflow brings nothing dead back; else None. chain_axis: see `Estimator`.
     metrics: name -> function of params: the estimator's, and its distances to the real distribution; None for a distance where the
-        real distribution is not known as a model of the same family.
+        real distribution is not known as a model of the same family. Processes that remember their first model offer each distance
+        to it as well: NAME_to_first, a `metrics.OfFirst`, which is a function of the state.
     """
 
     init: Callable[..., tuple[State, StepInfo]]

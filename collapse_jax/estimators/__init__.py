@@ -1,9 +1,16 @@
-"""The families, one file each. `FAMILIES` names every factory: adding one is a file and a line here."""
+"""The families, one file each. `FAMILIES` names all of ours: adding one is a file and a line here."""
 
-from collapse_jax.estimators.categorical import categorical, categorical_params
+from collapse_jax.estimators import categorical as _categorical
+from collapse_jax.estimators import gaussian as _gaussian
 from collapse_jax.estimators.causal_lm import causal_lm
-from collapse_jax.estimators.gaussian import gaussian, gaussian_params
+from collapse_jax.types import Family
 
-FAMILIES = {"categorical": categorical, "gaussian": gaussian, "causal_lm": causal_lm}
+FAMILIES = {
+    "categorical": Family(_categorical.categorical, _categorical.example),
+    "gaussian": Family(_gaussian.gaussian, _gaussian.example),
+    "causal_lm": Family(causal_lm),
+}
+categorical, categorical_params = _categorical.categorical, _categorical.categorical_params
+gaussian, gaussian_params = _gaussian.gaussian, _gaussian.gaussian_params
 
 __all__ = ["FAMILIES", "categorical", "categorical_params", "causal_lm", "gaussian", "gaussian_params"]

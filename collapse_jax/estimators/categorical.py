@@ -46,6 +46,7 @@ def categorical(num_categories: int, method: str = "auto") -> Estimator:
     (sum (p - q)^2), kl_model_to_real, kl_real_to_model (inf once a category is lost), wasserstein2 and squared_wasserstein2 (of the
     category's index).
     Raises `InputError` unless num_categories >= 1 and the method is one of "auto", "binomials", "individuals".
+    Source: Shumailov et al. 2024, "Discrete distributions with exact approximation".
     """
     if isinstance(num_categories, bool) or not isinstance(num_categories, int) or num_categories < 1:
         raise InputError(f"num_categories is {num_categories!r}; it must be an integer of at least 1")
@@ -100,6 +101,11 @@ def categorical(num_categories: int, method: str = "auto") -> Estimator:
         relist=_relist,
         chain_axis=-1,
     )
+
+
+def example():
+    """(Estimator, params) of six categories of unequal probability."""
+    return categorical(6), categorical_params([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
 
 
 def categorical_params(probabilities) -> CategoricalParams:

@@ -50,6 +50,7 @@ def causal_lm(
     workbench: where a fit keeps its epochs and a draw its tokens, so that either goes on after a kill.
     stage(name): a context around each fit ("fit") and draw ("generate").
     Raises `InputError` for an unknown start, bad settings, no prompts, or (in `sample`) more points than prompts.
+    Source: Shumailov et al. 2024, Fig. 1.
     """
     if start not in STARTS:
         raise InputError(f"start is {start!r}; it must be one of {', '.join(STARTS)}")

@@ -54,6 +54,7 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law") -> Estimator:
     distribution: wasserstein2, squared_wasserstein2, kl_model_to_real, kl_real_to_model, total_variation (dim = 1). See
     `metrics.gaussian`; all are right on collapsed chains.
     Raises `InputError` unless dim >= 1, ddof is 0 or 1, and by is one of the two.
+    Source: Shumailov et al. 2024, Theorem 3.1.
     """
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
         raise InputError(f"dim is {dim!r}; it must be an integer of at least 1")
@@ -95,6 +96,11 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law") -> Estimator:
         evidence=Moments,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
     )
+
+
+def example():
+    """(Estimator, params) of a correlated Gaussian in two dimensions."""
+    return gaussian(2), gaussian_params([1.0, -2.0], [[2.0, 0.6], [0.6, 0.5]])
 
 
 def gaussian_params(mean, covariance) -> GaussianParams:

@@ -16,6 +16,15 @@ class OfParams(NamedTuple):
         return self.function(state.params)
 
 
+class OfFirst(NamedTuple):
+    """A distance to the model of generation 0 of the same chain as a metric of the state."""
+
+    distance: Callable
+
+    def __call__(self, state: State):
+        return self.distance(state.params, state.first)
+
+
 def resolve_metrics(offered: Mapping[str, Callable | None], metrics: Iterable) -> dict[str, Callable[[State], object]]:
     """Name -> function of the state, of metrics given as names among those that a process offers, or as named functions of the state.
 
@@ -35,5 +44,6 @@ def resolve_metrics(offered: Mapping[str, Callable | None], metrics: Iterable) -
             )
         if not name or name in resolved:
             raise InputError(f"metric {metric!r} needs a name (__name__) of its own")
-        resolved[name] = OfParams(offered[metric]) if isinstance(metric, str) else metric
+        function = offered[metric] if isinstance(metric, str) else metric
+        resolved[name] = function if not isinstance(metric, str) or isinstance(function, OfFirst) else OfParams(function)
     return resolved
