@@ -75,11 +75,11 @@ def generational_process(
         def real_and_continued(key, n, m):
             order_key, model_key = split(key)
             x = source.sample(order_key, n + m)
-            parts = (points.of_sample(part) for part in (x[:n], estimator.continued(model_key, params, x[n:])))
+            parts = (points.of_sample(part) for part in (x[:n], generator.continued(model_key, params, x[n:])))
             return tuple(part if holds_points else estimator.summarise(*part) for part in parts)
 
         def subsample(key, evidence, n):
-            if estimator.subsample is not None:
+            if estimator.subsample is not None and not holds_points:
                 return estimator.subsample(key, evidence, n)
             return points.subsample(key, evidence, countable(n), slots if buffered else countable(n))
 
@@ -136,7 +136,8 @@ def generational_process(
         reserve = supply_for(None, last_generation=last_generation).reserve
         return state._replace(carry=jax.tree.map(reserve, state.carry, is_leaf=lambda node: isinstance(node, Dataset)))
 
-    shrinks = workflow.closed and not holds_points and not remember_first
+    # A reshaped model has no counts, which are what tells categories apart by name and not by place.
+    shrinks = workflow.closed and not holds_points and not remember_first and generator is estimator
     living, relist = (estimator.living, estimator.relist) if shrinks else (None, None)
     chain_axis = 0 if holds_points else estimator.chain_axis
     metrics = _metrics(estimator, source) | (_metrics_to_first(estimator) if remember_first else {})

@@ -78,8 +78,21 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
         evidence = supply.compact(evidence)
         return (evidence if keeps_previous else ()), evidence
 
-    name = f"mix({alpha:g}, {beta:g}, {gamma:g})" if known else "mix"
-    return Workflow(name, lambda supply, evidence: evidence if keeps_previous else (), next_set, takes_points_back=keeps_previous)
+    def reweighted(model, real):
+        if not known:
+            raise InputError("alpha, beta, gamma are traced; they must be numbers for a detector to change them")
+        passing = alpha * model, beta, gamma * real
+        if not sum(passing) > 0:
+            raise InputError(f"nothing passes the detector: a share {model:g} of the model's points does, and {real:g} of the real ones")
+        return mix(*(share / sum(passing) for share in passing), random_counts=random_counts)
+
+    return Workflow(
+        name=f"mix({alpha:g}, {beta:g}, {gamma:g})" if known else "mix",
+        init=lambda supply, evidence: evidence if keeps_previous else (),
+        next=next_set,
+        takes_points_back=keeps_previous,
+        reweighted=reweighted,
+    )
 
 
 def keep_or_continue(gamma: float, *, beta: float = 0.0, batch_size: int = 1) -> Workflow:

@@ -22,6 +22,7 @@ FLOORS = {
     "metrics": 1,
     "checkpoint": 1,
     "workflows": 2,
+    "curation": 2,
     "tiles": 2,
     "lm": 1,
     "chain_theory": 2,

@@ -100,6 +100,9 @@ def categorical(num_categories: int, method: str = "auto") -> Estimator:
         living=_living,
         relist=_relist,
         chain_axis=-1,
+        log_prob=lambda params, x: jnp.log(probabilities(params))[x],
+        tempered=_tempered,
+        nucleus=_nucleus,
     )
 
 
@@ -112,6 +115,21 @@ def categorical_params(probabilities) -> CategoricalParams:
     """Parameters of all K categories from probabilities [K]."""
     probabilities = jnp.asarray(probabilities, jnp.result_type(float))
     return CategoricalParams(probabilities, jnp.arange(len(probabilities), dtype=jnp.int32))
+
+
+def _tempered(params, tau):
+    """The model with weights w^(1 / tau), the largest of them 1."""
+    shares = params.weights / jnp.max(params.weights).astype(jnp.result_type(float))
+    return params._replace(weights=jnp.where(shares > 0, shares ** (1 / tau), 0))
+
+
+def _nucleus(params, p):
+    """The fewest most probable categories that hold probability p; of equal ones the first."""
+    shares = params.probabilities
+    order = jnp.argsort(-shares, stable=True)
+    before = jnp.cumsum(shares[order]) - shares[order]
+    kept = jnp.zeros(len(shares), bool).at[order].set(before < p)
+    return params._replace(weights=jnp.where(kept, shares, 0))
 
 
 def _living(params):

@@ -95,6 +95,8 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law") -> Estimator:
         distances=DISTANCES | ({"total_variation": _distance(formulas.total_variation)} if dim == 1 else {}),
         evidence=Moments,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
+        log_prob=log_prob,
+        tempered=lambda params, tau: params._replace(log_scale=factored.shifted(params.log_scale, factored.half_log(tau))),
     )
 
 
@@ -171,6 +173,16 @@ def covariance(params: GaussianParams):
     """The covariance as an array [d, d]; entries below the smallest float are 0."""
     columns = unit_factor(params) * jnp.exp(factored.as_vector(params.log_scale))
     return jnp.matmul(columns, columns.T, precision="highest")
+
+
+def log_prob(params: GaussianParams, x):
+    """Log-densities [n] in nats of points x [n, d]; where no variance is left, inf on the model and -inf off it."""
+    log_scale = factored.as_vector(params.log_scale)
+    centred = x - mean_vector(params)
+    z = jax.scipy.linalg.solve_triangular(unit_factor(params), centred.T, lower=True, unit_diagonal=True).T
+    scaled = jnp.where(z == 0, 0, z * jnp.exp(-log_scale))
+    density = -jnp.sum(log_scale) - x.shape[1] / 2 * jnp.log(2 * jnp.pi)
+    return jnp.where(jnp.any(jnp.isinf(scaled), axis=1), -jnp.inf, density - jnp.sum(scaled**2, axis=1) / 2)
 
 
 def _relative_by_law(key, n, dim) -> Moments:
