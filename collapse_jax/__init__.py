@@ -17,8 +17,11 @@ _NAMES = {
     "Trace": "trace",
     "RunFolder": "records",
     "Watcher": "drivers.run",
+    "check_estimator": "contract",
     "estimator": "factory",
+    "families": "registry",
     "generational_process": "process",
+    "register": "registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",
 }

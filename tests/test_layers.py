@@ -32,7 +32,9 @@ FLOORS = {
     "estimators": 3,
     "drivers": 3,
     "sources": 4,
+    "registry": 4,
     "plots": 4,
+    "contract": 5,
     "commands": 5,
     "cli": 6,
 }
