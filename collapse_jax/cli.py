@@ -1,4 +1,4 @@
-"""collapse-jax: quickstart, simulate, lm, pretrain, plot. Everything heavy is imported by the command that needs it."""
+"""collapse-jax: quickstart, simulate, lm, pretrain, plot, families. Everything heavy is imported by the command that needs it."""
 
 import contextlib
 import hashlib
@@ -52,7 +52,13 @@ def commands(defaults: dict) -> dict:
         for path in draw_run(RunFolder(run)):
             print(path)
 
-    return {"quickstart": quickstart, "simulate": simulate, "lm": lm, "pretrain": pretrain, "plot": plot}
+    def families() -> None:
+        """Every estimator, workflow and curation in a line, with its source."""
+        from collapse_jax.commands.families import print_families
+
+        print_families(_console())
+
+    return {"quickstart": quickstart, "simulate": simulate, "lm": lm, "pretrain": pretrain, "plot": plot, "families": families}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,12 +11,18 @@ from collapse_jax.types import Workflow
 
 
 def replace() -> Workflow:
-    """Every generation trains on n fresh draws from its predecessor alone (Shumailov et al. 2024, alpha = 1)."""
+    """Every generation trains on n fresh draws from its predecessor alone.
+
+    Source: Shumailov et al. 2024, alpha = 1.
+    """
     return Workflow("replace", lambda supply, evidence: (), lambda key, carry, supply, n: ((), supply.model(key, n)), closed=True)
 
 
 def accumulate() -> Workflow:
-    """Every generation trains on the real data and all that any generation has made (Gerstgrasser et al. 2024)."""
+    """Every generation trains on the real data and all that any generation has made.
+
+    Source: Gerstgrasser et al. 2024, arXiv 2404.01413.
+    """
 
     def next_set(key, pool, supply, n):
         pool = supply.append(pool, supply.model(key, n))
@@ -26,7 +32,10 @@ def accumulate() -> Workflow:
 
 
 def accumulate_subsample() -> Workflow:
-    """As `accumulate`, but each generation trains on n points drawn without replacement from all there is (Kazdan et al. 2024)."""
+    """As `accumulate`, but each generation trains on n points drawn without replacement from all there is.
+
+    Source: Kazdan et al. 2024, arXiv 2410.16713.
+    """
 
     def next_set(key, pool, supply, n):
         model_key, subsample_key = split(key)
@@ -37,13 +46,14 @@ def accumulate_subsample() -> Workflow:
 
 
 def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) -> Workflow:
-    """The paper's p_{i+1} = alpha p_theta + beta p_i + gamma p_0 (Shumailov et al. 2024, "learning with generational data").
+    """The paper's mixture p_{i+1} = alpha p_theta + beta p_i + gamma p_0.
 
     Of n points, alpha come fresh from the newest model, beta from the previous training set (without replacement), gamma from the
     real data; the weights are numbers, or traced. random_counts: the three counts are multinomial, as in n independent draws from the
     mixture; False: the shares, rounded so that they add up to n. What a smaller previous set cannot give, under a growing sample
     size, the model makes.
     Raises `InputError` unless the weights are non-negative and sum to 1.
+    Source: Shumailov et al. 2024, "Learning with generational data".
     """
     weights = {"alpha": alpha, "beta": beta, "gamma": gamma}
     known = all(isinstance(value, int | float) for value in weights.values())
@@ -101,8 +111,8 @@ def keep_or_continue(gamma: float, *, beta: float = 0.0, batch_size: int = 1) ->
     gamma: the share that passes, rounded up to whole batches: min(n, batch_size * ceil(n gamma / batch_size)) points. As `mix`
     otherwise, where the model's points do not depend on which real ones are kept; here exactly those that are not kept are continued.
     beta: share of n, rounded, that comes from the previous training set (without replacement) in the place of continuations.
-    Source: the released code of Shumailov et al. 2024 (beta = 0).
     Raises `InputError` for shares outside [0, 1] or above 1 together, and for a batch_size below 1.
+    Source: the released code of Shumailov et al. 2024 (beta = 0).
     """
     for name, value in {"gamma": gamma, "beta": beta, "beta + gamma": beta + gamma}.items():
         if not 0 <= value <= 1 + 1e-6:

@@ -5,6 +5,8 @@ import importlib.metadata
 import pytest
 
 from collapse_jax import estimators, registry
+from collapse_jax.cli import main
+from collapse_jax.commands.families import _tables
 from collapse_jax.errors import InputError
 from collapse_jax.registry import families, family, register
 from collapse_jax.types import Family
@@ -58,3 +60,19 @@ def test_entry_points(monkeypatch):
     points.append(Point("broken", ImportError("no module named theirs")))
     with pytest.raises(InputError, match="family 'broken' of the entry point package:broken cannot be loaded: no module named theirs"):
         families()
+
+
+def test_command_lists_all_with_their_sources(capsys):
+    register("newcomer", newcomer)
+    main(["families"])
+    printed = capsys.readouterr().out
+    for name in (*estimators.FAMILIES, "newcomer(", "replace()", "mix(alpha", "best_of(k", "detector(true_positive"):
+        assert name in printed
+    assert "A newcomer." in printed and "arXiv 2404.01413" in printed
+
+
+@pytest.mark.parametrize("title", ["workflows", "between"])
+def test_everything_listed_has_a_source(title):
+    rows = next(rows for name, rows in _tables().items() if name.startswith(title))
+    for name, line, source in rows:
+        assert line.endswith((".", ":")) and source, name
