@@ -45,6 +45,7 @@ def generational_process(
     if source.size is not None and slots is not None and slots > source.size:
         raise InputError(f"sample_size is {slots}, but the real data set has {source.size} points; it must be at most that")
     buffered = holds_points and estimator.traceable
+    fits_the_pool = workflow.grows and not workflow.takes_points_back
 
     def size_at(generation):
         if not callable(sample_size):
@@ -108,8 +109,10 @@ def generational_process(
         data_key, init_key, fit_key = split(key, 3)
         supply = supply_for(None, last_generation=last_generation)
         data = supply.real(data_key, size_at(0))
-        evidence = evidence_to_fit(data)
-        return fit_key, estimator.init(init_key, evidence), evidence, workflow.init(supply, data)
+        carry = workflow.init(supply, data)
+        # In as many slots as later generations are fitted to, which is the shape of parameters that are made of points.
+        evidence = evidence_to_fit(supply.reserve(data) if fits_the_pool else data)
+        return fit_key, estimator.init(init_key, evidence), evidence, carry
 
     def init(key, last_generation=None):
         fit_key, params, evidence, carry = start(key, last_generation)
@@ -134,7 +137,12 @@ def generational_process(
         if not (workflow.grows and buffered):
             return state
         reserve = supply_for(None, last_generation=last_generation).reserve
-        return state._replace(carry=jax.tree.map(reserve, state.carry, is_leaf=lambda node: isinstance(node, Dataset)))
+
+        def resized(node):
+            return jax.tree.map(lambda leaf: reserve(leaf) if isinstance(leaf, Dataset) else leaf, node, is_leaf=_is_dataset)
+
+        state = state._replace(carry=resized(state.carry))
+        return state._replace(params=resized(state.params), first=resized(state.first)) if fits_the_pool else state
 
     # A reshaped model has no counts, which are what tells categories apart by name and not by place.
     shrinks = workflow.closed and not holds_points and not remember_first and generator is estimator
@@ -178,6 +186,10 @@ def _to_source(name, distance, real):
         return distance(params, real)
 
     return to_source
+
+
+def _is_dataset(node):
+    return isinstance(node, Dataset)
 
 
 def _slots(sample_size, largest_sample_size, needs_slots):

@@ -14,6 +14,7 @@ wasserstein           expected squared Wasserstein-2 distance: 1-D exact, d dime
 gaussian_divergence   expected Kullback-Leibler divergences and cross entropy of a refitted Gaussian
 known_variance        chain of means with known variance
 distribution_mixture  the paper's alpha-beta-gamma chain of laws, for Gaussian fits
+kernel_density        kernel density estimates, which widen
 interventions         sampling bias, curation, correction, detection, temperature
 monte_carlo           runs that a mean needs, second moments, a tail bound
 log_chi               moments of chi and log chi variables, law of their sums
@@ -31,6 +32,7 @@ from . import (
     gaussian,
     gaussian_divergence,
     interventions,
+    kernel_density,
     known_variance,
     lineages,
     log_chi,
@@ -49,6 +51,7 @@ __all__ = [
     "gaussian",
     "gaussian_divergence",
     "interventions",
+    "kernel_density",
     "known_variance",
     "lineages",
     "log_chi",
