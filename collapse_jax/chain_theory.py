@@ -24,6 +24,8 @@ def expected_means(config: SimulateConfig, generation) -> dict[str, np.ndarray]:
         if config.workflow == "accumulate" and config.dim == 1:
             means["log_variance"] = accumulation.expected_log_variance(generation, config.sample_size, ddof=config.ddof)
         return means
+    if config.family != "categorical":
+        return {}
     initial = 1 - 1 / config.num_categories
     means = {"heterozygosity": initial * ancestry.retention(generation, config.sample_size, **shares)}
     if config.workflow == "replace" and config.sample_size <= _LARGEST_MATRIX:

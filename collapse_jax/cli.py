@@ -27,7 +27,7 @@ def commands(defaults: dict) -> dict:
         run_quickstart(config, out, _console())
 
     def simulate(config: SimulateConfig = defaults["simulate"], out: str = "runs/simulate") -> None:
-        """Thousands of Gaussian or categorical chains, drawn against their closed forms."""
+        """Thousands of chains of any family, drawn against their closed forms where these are known."""
         from collapse_jax.commands.simulate import run_simulate
 
         run_simulate(config, out, _console())

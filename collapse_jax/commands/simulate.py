@@ -1,9 +1,13 @@
 """`collapse-jax simulate`: chains from settings to a run folder, resumed by saying the same again."""
 
+import ast
+import dataclasses
+import inspect
+
 import jax
 import numpy as np
 
-from collapse_jax import estimators, sources, workflows
+from collapse_jax import estimators, sources, tiles, workflows
 from collapse_jax.chain_theory import expected_means, initial_probabilities
 from collapse_jax.checkpoint import Checkpoints
 from collapse_jax.config import VALUE_AXES, SimulateConfig
@@ -13,11 +17,14 @@ from collapse_jax.errors import InputError
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
+from collapse_jax.registry import family
 from collapse_jax.types import Process
 
 
 def process_of(config: SimulateConfig, settings: dict | None = None) -> Process:
-    """The generational process of settings with single values: a standard normal, or equally probable categories, as the real law.
+    """The generational process of settings with single values.
+
+    The real law is a standard normal, equally probable categories, or, for other families, the model of the family's example.
 
     settings: sample_size, alpha, beta, gamma where they are traced, as at a point of a grid.
     """
@@ -29,12 +36,50 @@ def process_of(config: SimulateConfig, settings: dict | None = None) -> Process:
         workflow = getattr(workflows, config.workflow)()
     if config.family == "gaussian":
         estimator, source = estimators.gaussian(config.dim, config.ddof), sources.normal(np.zeros(config.dim), np.eye(config.dim))
-    else:
+    elif config.family == "categorical":
         estimator, source = estimators.categorical(config.num_categories), sources.categorical(initial_probabilities(config))
+    else:
+        estimator, source = _by_example(config)
     size = values["sample_size"]
     if isinstance(size, int):
         return generational_process(estimator, source, workflow, sample_size=size)
     return generational_process(estimator, source, workflow, sample_size=lambda generation: size, largest_sample_size=config.sample_size)
+
+
+def _by_example(config):
+    """(Estimator, Source) of a family without fields in the settings. Raises `InputError` for unknown families and options."""
+    known = family(config.family)
+    if known.example is None:
+        raise InputError(f"family {config.family!r} has no example to start from, and cannot be simulated without its data")
+    estimator, params = known.example()
+    source = sources.population(estimator, params)
+    if config.options:
+        options = {name: _value(text) for name, _, text in (option.partition("=") for option in config.options)}
+        try:
+            inspect.signature(known.factory).bind(**options)
+        except TypeError as error:
+            names = ", ".join(inspect.signature(known.factory).parameters)
+            raise InputError(f"options {' '.join(config.options)}: {error}; {config.family} takes {names}") from None
+        estimator = known.factory(**options)
+    return estimator, source
+
+
+def _value(text):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def with_metrics(config: SimulateConfig) -> SimulateConfig:
+    """The settings with what is recorded by default: the first three metrics of the family that are single numbers."""
+    if config.metrics:
+        return config
+    process = process_of(config.points()[0])
+    offered = resolve_metrics(process.metrics, [name for name, function in process.metrics.items() if function])
+    state, _ = tiles.shapes(process, jax.random.key(0), config.generations)
+    shapes = tiles.measured_shapes(tuple(offered.items()), state)
+    return dataclasses.replace(config, metrics=tuple(name for name in offered if shapes[name].shape == ())[:3])
 
 
 def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
@@ -43,7 +88,7 @@ def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
     from collapse_jax.plots import draw_run
 
     config.check()
-    config = config.resolved()
+    config = with_metrics(config.resolved())
     folder = RunFolder(out)
     folder.check(config)
     if config.axes():

@@ -9,13 +9,16 @@ from collapse_jax.config.checks import at_least
 from collapse_jax.errors import InputError
 
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
+# Families with fields of their own here, and what is recorded of them by default; of others it is the first three of their metrics.
+DEFAULT_METRICS = {"gaussian": ("mean", "variance", "log_variance"), "categorical": ("heterozygosity", "entropy", "support")}
+OWN_OPTIONS = tuple(DEFAULT_METRICS)
 # What a comma-separated option may vary: programs of their own for the first, one program for all values of the others.
 PROGRAM_AXES, VALUE_AXES = ("workflow", "dim", "ddof", "num_categories"), ("sample_size", "alpha", "beta", "gamma")
 
 
 @dataclasses.dataclass(frozen=True)
 class SimulateConfig:
-    """Thousands of chains of a Gaussian or a categorical family, drawn against their closed forms.
+    """Thousands of chains of any family; the Gaussian's and the categorical's are drawn against their closed forms.
 
     Options that show a comma take several values; a simulation then covers the grid of all of them.
     """
@@ -23,7 +26,10 @@ class SimulateConfig:
     command: ClassVar[str] = "simulate"
     may_change: ClassVar[tuple[str, ...]] = ("generations", "chunk", "memory_limit")
 
-    family: Literal["gaussian", "categorical"] = "gaussian"
+    family: str = "gaussian"
+    """A name that `collapse-jax families` lists. Others than gaussian and categorical start from the model of their example."""
+    options: tuple[str, ...] = ()
+    """NAME=VALUE for the factory of such a family, as `collapse-jax families` lists them."""
     workflow: str | tuple[str, ...] = ""
     """replace, mix, accumulate, accumulate_subsample; by default mix where shares are given, else replace."""
     alpha: float | tuple[float, ...] | None = None
@@ -62,6 +68,11 @@ class SimulateConfig:
         if not (math.isfinite(self.memory_limit) and self.memory_limit > 0):
             raise InputError(f"memory_limit is {self.memory_limit}; it must be a positive number of GiB")
         self.recorded()
+        for option in self.options:
+            if "=" not in option:
+                raise InputError(f"options has {option!r}; it must be NAME=VALUE")
+        if self.options and self.family in OWN_OPTIONS:
+            raise InputError(f"options are {', '.join(self.options)}; for family {self.family} give them by name, as --dim and --ddof")
         for point in self.points():
             if point.workflow not in WORKFLOWS:
                 raise InputError(f"workflow is {point.workflow!r}; it must be one of {', '.join(WORKFLOWS)}")
@@ -78,7 +89,7 @@ class SimulateConfig:
 
     def resolved(self) -> "SimulateConfig":
         """The same with everything filled in that the family or other settings imply, and one value where one was meant."""
-        default = ("mean", "variance", "log_variance") if self.family == "gaussian" else ("heterozygosity", "entropy", "support")
+        default = DEFAULT_METRICS.get(self.family, ())
         mixed = self.alpha is not None or self.beta != 0.0 or self.gamma != 0.0
         given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
         given["workflow"] = self.workflow or ("mix" if mixed else "replace")

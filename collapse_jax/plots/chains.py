@@ -49,7 +49,8 @@ def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> object:
 def title(config: SimulateConfig) -> str:
     """Family, workflow, sample size and number of chains in a line."""
     config = config.resolved()
-    family = f"Gaussian d={config.dim}, ddof={config.ddof}" if config.family == "gaussian" else f"{config.num_categories} categories"
+    own = {"gaussian": f"Gaussian d={config.dim}, ddof={config.ddof}", "categorical": f"{config.num_categories} categories"}
+    family = own.get(config.family, " ".join([config.family, *config.options]))
     workflow = f"mix({config.alpha:g}, {config.beta:g}, {config.gamma:g})" if config.workflow == "mix" else config.workflow
     return f"{family}, {workflow}, M = {config.sample_size}, {config.chains:,} chains"
 

@@ -101,6 +101,6 @@ def _finite(values):
 
 
 def _title(config):
-    family = ("dim", "ddof") if config.family == "gaussian" else ("num_categories",)
+    family = {"gaussian": ("dim", "ddof"), "categorical": ("num_categories",)}.get(config.family, ())
     fixed = [f"{name} {getattr(config, name)}" for name in ("workflow", *family, "sample_size") if name not in config.axes()]
-    return ", ".join([config.family, *fixed, f"{config.chains:,} chains a point"])
+    return ", ".join([" ".join([config.family, *config.options]), *fixed, f"{config.chains:,} chains a point"])

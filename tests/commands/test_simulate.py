@@ -137,3 +137,34 @@ def test_more_memory_than_allowed_is_refused_before_anything_is_written(tmp_path
     with pytest.raises(InputError, match=r"memory_limit is 0.001 GiB.*keep=summary"):
         run_simulate(dataclasses.replace(SMALL, chains=10_000, generations=100, memory_limit=0.001), tmp_path / "run", console)
     assert not (tmp_path / "run").exists()
+
+
+def test_other_families_start_from_their_example(tmp_path, console):
+    config = SimulateConfig(family="kde", options=("dim=2", "bandwidth=0.2"), sample_size=20, generations=3, chains=10)
+    folder = run_simulate(config, tmp_path / "run", console)
+    assert folder.config().metrics == ("variance", "log_variance", "bandwidth")
+    results = folder.results()
+    np.testing.assert_allclose(results["bandwidth"], 0.2, rtol=1e-6)
+    # the example: four points of variances 3.6875 and 3.25, and a kernel of deviation 0.5; 20 points of that, and one of 0.2
+    expected = 0.95 * ((3.6875 + 3.25) / 2 + 0.25) + 0.04
+    found = results["variance"][:, 0].values
+    assert abs(found.mean() - expected) < 4 * found.std(ddof=1) / np.sqrt(10)
+    grid = run_simulate(dataclasses.replace(config, sample_size=(5, 8)), tmp_path / "grid", console)
+    assert grid.results()["variance_mean"].sizes["sample_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"family": "gausian"}, "family is 'gausian'; it must be one of categorical, gaussian"),
+        ({"family": "causal_lm"}, "family 'causal_lm' has no example to start from"),
+        ({"family": "kde", "options": ("width=3",)}, "options width=3: missing a required argument: 'dim'; kde takes dim, bandwidth"),
+        ({"family": "kde", "options": ("3",)}, "options has '3'; it must be NAME=VALUE"),
+        ({"options": ("dim=2",)}, "options are dim=2; for family gaussian give them by name"),
+        ({"family": "kde", "options": ("dim=0",)}, "dim is 0; it must be an integer of at least 1"),
+    ],
+)
+def test_other_families_refuse(tmp_path, console, settings, message):
+    with pytest.raises(InputError, match=message):
+        run_simulate(SimulateConfig(**settings), tmp_path / "run", console)
+    assert not (tmp_path / "run").exists()
