@@ -1,7 +1,8 @@
 """Closed forms for Gaussian and categorical chains with something done between sampling and fitting.
 
-Sampling bias (as a low temperature does), additive smoothing of counts, curation by a reward, correction towards the population, a detector of synthetic data,
-and sampling at a temperature. The first two are exact for finite samples; the others follow the deterministic map of infinite samples.
+Sampling bias (as a low temperature does), additive smoothing of counts, curation by a reward, correction towards the population, a
+detector of synthetic data, and sampling at a temperature. The first two are exact for finite samples; the others follow the
+deterministic map of infinite samples.
 
 Index convention: generation 0 is the model fitted to `sample_size` real draws; a bias acts on model draws only, so generation g has
 felt it g times.
