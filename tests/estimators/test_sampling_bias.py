@@ -26,29 +26,21 @@ def test_biased_chains_keep_to_their_moments(by, ddof, assert_mean):
 
 
 @pytest.mark.parametrize("dim", [2, 13])
-def test_bias_in_more_dimensions(dim, assert_mean):
-    family = cj.estimators.gaussian(dim, sampling_bias=1.5)
-    process = cj.generational_process(family, cj.sources.normal(np.zeros(dim), np.eye(dim)), cj.workflows.replace(), sample_size=20)
-    trace = cj.simulate(process, KEY, generations=3, chains=2000)
-    variance, error = interventions.biased_expected_moments(trace.generations, 20, 1.5, ddof=1)
-    assert_mean(trace["variance"], variance)
-    assert_mean((trace["mean"].astype(np.float64) ** 2).mean(-1), error)
-    expected = interventions.biased_expected_log_variance(trace.generations, 20, 1.5, ddof=1, dim=dim)
-    assert_mean(trace["log_variance"], expected)
+def test_a_biased_draw_is_a_wider_one(dim):
+    """The same key with and without: mean and scale of the evidence are those of a model with lambda times the covariance."""
+    params = cj.estimators.gaussian_params(np.zeros(dim), np.eye(dim) + 0.3)
+    plain, biased = (cj.estimators.gaussian(dim, sampling_bias=bias).draw(KEY, params, 20) for bias in (1.0, 1.5))
+    np.testing.assert_allclose(np.asarray(biased.mean), np.asarray(plain.mean) * 1.5**0.5, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(biased.log_scale) - np.asarray(plain.log_scale), np.log(1.5) / 2, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(biased.factor), np.asarray(plain.factor), rtol=1e-6)
 
 
-def test_fresh_real_data_is_not_biased():
-    """All real, and a bias that would be seen: the same numbers as without it."""
-    traces = []
-    for bias in (1.0, 0.1):
-        process = cj.generational_process(
-            cj.estimators.gaussian(1, sampling_bias=bias),
-            cj.sources.normal([0.0], [[1.0]]),
-            cj.workflows.mix(0.0, 0.0, 1.0),
-            sample_size=10,
-        )
-        traces.append(cj.simulate(process, KEY, generations=2, chains=50)["log_variance"])
-    np.testing.assert_allclose(*traces, rtol=1e-5)
+def test_fresh_real_data_is_not_biased(assert_mean):
+    """All of it real: every generation has the law of generation 0."""
+    family = cj.estimators.gaussian(1, sampling_bias=0.1)
+    process = cj.generational_process(family, cj.sources.normal([0.0], [[1.0]]), cj.workflows.mix(0.0, 0.0, 1.0), sample_size=10)
+    trace = cj.simulate(process, KEY, generations=2, chains=4000, metrics=("log_variance",))
+    assert_mean(trace["log_variance"], cj.theory.gaussian.expected_log_variance(np.zeros(3, int), 10, ddof=1))
 
 
 def test_samples_are_biased_and_a_bias_may_be_traced(assert_mean):
@@ -90,7 +82,7 @@ def test_smoothed_chains_have_their_exact_law(assert_mean, chi_square_p):
     mean, variance = interventions.smoothed_moments(trace.generations, 15, PROBABILITIES, 0.5, 4)
     probabilities = trace["probabilities"].astype(np.float64)
     assert_mean(probabilities, mean)
-    assert_mean((probabilities - mean) ** 2, variance)
+    assert_mean((probabilities - mean)[..., :3] ** 2, variance[:, :3])
     assert (trace["support"] == 4).all()
     for category in (0, 3):
         counts = np.rint(probabilities[:, -1, category] * 17 - 0.5).astype(int)
@@ -107,16 +99,6 @@ def test_smoothing_counts_each_pool_once(assert_mean):
         expected.append((15 * rounds * pool + 0.5) / (15 * rounds + 2))
         pool = (rounds * pool + expected[-1]) / (rounds + 1)
     assert_mean(trace["probabilities"], np.array(expected))
-
-
-def test_smoothing_zero_changes_no_number():
-    runs = []
-    for options in ({}, {"smoothing": 0}):
-        process = cj.generational_process(
-            cj.estimators.categorical(4, **options), cj.sources.categorical(PROBABILITIES), cj.workflows.replace(), sample_size=15
-        )
-        runs.append(cj.simulate(process, KEY, generations=5, chains=20, metrics=("probabilities",))["probabilities"])
-    np.testing.assert_array_equal(*runs)
 
 
 def test_theory_of_smoothing_agrees_with_itself():
