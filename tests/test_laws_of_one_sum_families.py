@@ -18,15 +18,18 @@ FAMILIES = {
     "pareto": (ESTIMATORS.pareto(), ESTIMATORS.pareto_params(4.0), "log_shape", 0.25),
 }
 MIXED = {"workflow": "mix", "alpha": 0.5, "beta": 0.0, "gamma": 0.5}
-CASES = [
+SLOW = [
     ("bernoulli", {"workflow": "accumulate"}),
     ("bernoulli", {"workflow": "mix", "alpha": 0.5, "beta": 0.3, "gamma": 0.2}),
-    ("poisson", {"workflow": "accumulate"}),
     ("poisson", {"workflow": "accumulate_subsample"}),
-    ("poisson", MIXED),
-    ("exponential", {"workflow": "accumulate"}),
     ("exponential", MIXED),
     ("pareto", {"workflow": "mix", "alpha": 0.5, "beta": 0.3, "gamma": 0.2, "random_counts": False}),
+]
+CASES = [
+    ("poisson", {"workflow": "accumulate"}),
+    ("poisson", MIXED),
+    ("exponential", {"workflow": "accumulate"}),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW),
 ]
 
 
