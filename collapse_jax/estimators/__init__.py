@@ -1,19 +1,57 @@
 """The families, one file each. `FAMILIES` names all of ours: adding one is a file and a line here."""
 
+from collapse_jax.estimators import bernoulli as _bernoulli
 from collapse_jax.estimators import categorical as _categorical
+from collapse_jax.estimators import exponential as _exponential
 from collapse_jax.estimators import gaussian as _gaussian
+from collapse_jax.estimators import gaussian_mean as _gaussian_mean
 from collapse_jax.estimators import kde as _kde
+from collapse_jax.estimators import pareto as _pareto
+from collapse_jax.estimators import poisson as _poisson
+from collapse_jax.estimators import uniform as _uniform
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.types import Family
 
 FAMILIES = {
     "categorical": Family(_categorical.categorical, _categorical.example),
+    "bernoulli": Family(_bernoulli.bernoulli, _bernoulli.example),
+    "poisson": Family(_poisson.poisson, _poisson.example),
     "gaussian": Family(_gaussian.gaussian, _gaussian.example),
+    "gaussian_mean": Family(_gaussian_mean.gaussian_mean, _gaussian_mean.example),
+    "exponential": Family(_exponential.exponential, _exponential.example),
+    "pareto": Family(_pareto.pareto, _pareto.example),
+    "uniform": Family(_uniform.uniform, _uniform.example),
     "kde": Family(_kde.kde, _kde.example),
     "causal_lm": Family(causal_lm),
 }
 categorical, categorical_params = _categorical.categorical, _categorical.categorical_params
+bernoulli, bernoulli_params = _bernoulli.bernoulli, _bernoulli.bernoulli_params
+poisson, poisson_params = _poisson.poisson, _poisson.poisson_params
 gaussian, gaussian_params = _gaussian.gaussian, _gaussian.gaussian_params
+gaussian_mean, gaussian_mean_params = _gaussian_mean.gaussian_mean, _gaussian_mean.gaussian_mean_params
+exponential, exponential_params = _exponential.exponential, _exponential.exponential_params
+pareto, pareto_params = _pareto.pareto, _pareto.pareto_params
+uniform, uniform_params = _uniform.uniform, _uniform.uniform_params
 kde = _kde.kde
 
-__all__ = ["FAMILIES", "categorical", "categorical_params", "causal_lm", "gaussian", "gaussian_params", "kde"]
+__all__ = [
+    "FAMILIES",
+    "bernoulli",
+    "bernoulli_params",
+    "categorical",
+    "categorical_params",
+    "causal_lm",
+    "exponential",
+    "exponential_params",
+    "gaussian",
+    "gaussian_mean",
+    "gaussian_mean_params",
+    "gaussian_params",
+    "kde",
+    "pareto",
+    "pareto_params",
+    "poisson",
+    "poisson_params",
+    "uniform",
+    "uniform_params",
+]

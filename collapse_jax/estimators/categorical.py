@@ -1,5 +1,6 @@
 """Categorical distribution by maximum likelihood: the empirical frequencies (Shumailov et al. 2024, "discrete distributions")."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -35,7 +36,7 @@ class Counts(NamedTuple):
     categories: jax.Array
 
 
-def categorical(num_categories: int, method: str = "auto") -> Estimator:
+def categorical(num_categories: int, method: str = "auto", smoothing: float = 0.0) -> Estimator:
     """Categories 0 .. num_categories - 1 by maximum likelihood; x is int32 [n], evidence the counts [K].
 
     Under `replace` this is the Wright-Fisher chain. method: how counts are drawn (see `random.multinomial`); "individuals" is free of the
@@ -45,13 +46,18 @@ def categorical(num_categories: int, method: str = "auto") -> Estimator:
     distribution: missing_mass (real probability of the categories that the model has lost), total_variation, squared_distance
     (sum (p - q)^2), kl_model_to_real, kl_real_to_model (inf once a category is lost), wasserstein2 and squared_wasserstein2 (of the
     category's index).
-    Raises `InputError` unless num_categories >= 1 and the method is one of "auto", "binomials", "individuals".
-    Source: Shumailov et al. 2024, "Discrete distributions with exact approximation".
+    smoothing: kappa >= 0 is added to every count before it is divided: (count + kappa) / (M + K kappa). Above 0 no category is ever lost,
+    and the chain forgets the real distribution instead of collapsing to a point.
+    Raises `InputError` unless num_categories >= 1, the method is one of "auto", "binomials", "individuals", and the smoothing is a
+    finite number of at least 0.
+    Source: Shumailov et al. 2024, "Discrete distributions with exact approximation"; the smoothing is Laplace's (Lidstone's) rule.
     """
     if isinstance(num_categories, bool) or not isinstance(num_categories, int) or num_categories < 1:
         raise InputError(f"num_categories is {num_categories!r}; it must be an integer of at least 1")
     if method not in METHODS:
         raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
+    if isinstance(smoothing, bool) or not isinstance(smoothing, int | float) or not 0 <= smoothing < math.inf:
+        raise InputError(f"smoothing is {smoothing!r}; it must be a finite number of at least 0")
 
     def everything():
         return jnp.arange(num_categories, dtype=jnp.int32)
@@ -60,7 +66,8 @@ def categorical(num_categories: int, method: str = "auto") -> Estimator:
         return CategoricalParams(jnp.ones_like(evidence.counts), evidence.categories)
 
     def fit(key, params, evidence):
-        return CategoricalParams(evidence.counts, evidence.categories), FitInfo.exact()
+        weights = evidence.counts + jnp.asarray(smoothing, jnp.result_type(float)) if smoothing else evidence.counts
+        return CategoricalParams(weights, evidence.categories), FitInfo.exact()
 
     def sample(key, params, n):
         probabilities = params.probabilities
@@ -97,8 +104,9 @@ def categorical(num_categories: int, method: str = "auto") -> Estimator:
         metrics=METRICS | {"probabilities": probabilities},
         distances={name: distance_to_model(kernel) for name, kernel in DISTANCES.items()},
         evidence=Counts,
-        living=_living,
-        relist=_relist,
+        # A smoothed category that nobody has comes back: none may be left out.
+        living=None if smoothing else _living,
+        relist=None if smoothing else _relist,
         chain_axis=-1,
         log_prob=lambda params, x: jnp.log(probabilities(params))[x],
         tempered=_tempered,

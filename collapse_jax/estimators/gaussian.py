@@ -42,7 +42,7 @@ class Moments(NamedTuple):
     divisor: Any
 
 
-def gaussian(dim: int, ddof: int = 1, by: str = "law") -> Estimator:
+def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Estimator:
     """Gaussian in `dim` dimensions; x is [n, dim].
 
     ddof: 1 for the unbiased covariance (the theorem's), 0 for maximum likelihood (the released code's). A sample of one point has
@@ -53,8 +53,11 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law") -> Estimator:
     log_determinant, entropy, log_scale [dim], effective_rank, condition_number, log_condition_number. Distances to the real
     distribution: wasserstein2, squared_wasserstein2, kl_model_to_real, kl_real_to_model, total_variation (dim = 1). See
     `metrics.gaussian`; all are right on collapsed chains.
-    Raises `InputError` unless dim >= 1, ddof is 0 or 1, and by is one of the two.
-    Source: Shumailov et al. 2024, Theorem 3.1.
+    sampling_bias: lambda; the model is sampled from N(mean, lambda covariance), by `draw` and `sample` alike, and each such sampling
+    adds ln lambda to the log variance: below 1 quality is bought with diversity. A number, or traced. A source made of an estimator
+    with a bias is biased too; `sources.normal` has none.
+    Raises `InputError` unless dim >= 1, ddof is 0 or 1, by is one of the two, and the sampling bias is above 0.
+    Source: Shumailov et al. 2024, Theorem 3.1; the sampling bias: Alemohammad et al. 2023 (arXiv 2307.01850).
     """
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
         raise InputError(f"dim is {dim!r}; it must be an integer of at least 1")
@@ -62,6 +65,10 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law") -> Estimator:
         raise InputError(f"ddof is {ddof!r}; it must be 0 (maximum likelihood) or 1 (unbiased)")
     if by not in ("law", "points"):
         raise InputError(f"by is {by!r}; it must be 'law' or 'points'")
+    if isinstance(sampling_bias, int | float) and not 0 < sampling_bias < np.inf:
+        raise InputError(f"sampling_bias is {sampling_bias}; it must be a finite number above 0")
+    unbiased = isinstance(sampling_bias, int | float) and sampling_bias == 1
+    log_spread = 0.0 if unbiased else factored.half_log(sampling_bias)
 
     def init(key, evidence):
         return gaussian_params(np.zeros(dim), np.eye(dim))
@@ -72,11 +79,15 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law") -> Estimator:
 
     def sample(key, params, n):
         z = normal_vector(key, n * dim).reshape(n, dim)
-        scaled = z * jnp.exp(factored.as_vector(params.log_scale))
+        scaled = z * jnp.exp(factored.as_vector(factored.shifted(params.log_scale, log_spread)))
         return mean_vector(params) + jnp.matmul(scaled, unit_factor(params).T, precision="highest")
 
     def draw(key, params, n):
         relative = _relative_by_law(key, n, dim) if by == "law" else _relative_by_points(key, n, dim)
+        if not unbiased:
+            spread = jnp.exp(jnp.asarray(log_spread, jnp.result_type(float)))
+            wider = jax.tree.map(lambda one: one * spread, relative.mean)
+            relative = relative._replace(mean=wider, log_scale=factored.shifted(relative.log_scale, log_spread))
         # The divisor of the fit to come: a constant added there, to a scale of many digits, would be rounded the same way every time.
         divisor = _at_least_one(n - ddof)
         relative_scale = factored.shifted(relative.log_scale, factored.half_log(relative.divisor / divisor))

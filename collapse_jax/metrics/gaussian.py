@@ -7,6 +7,7 @@ lower triangular) and s the log scale, -inf in a direction without variance. Res
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.metrics.divergence import exponential_beyond_line
 from collapse_jax.metrics.jacobi import enough_sweeps, in_blocks, log_singular_values, normalised, orthogonalised
 
 # Offsets off the support of a singular model that are below this many roundings of what they were computed from count as none.
@@ -191,7 +192,7 @@ def _kl(p, q):
     some = off_diagonal[..., None] & ~nothing & (scales > -jnp.inf)
     exponent = jnp.where(some, jnp.log(jnp.abs(columns)) + scales - log_scale_q[:, None], -jnp.inf)
     gap = jnp.where(dead, jnp.inf, 2 * (log_scale_p - _finite(log_scale_q)))
-    diagonal = jnp.where(dead & (log_scale_p == -jnp.inf), 0, _exponential_beyond_line(gap))
+    diagonal = jnp.where(dead & (log_scale_p == -jnp.inf), 0, exponential_beyond_line(gap))
     return (jnp.sum(diagonal, axis=0) + jnp.sum(jnp.exp(2 * exponent), axis=(0, 1))) / 2
 
 
@@ -207,15 +208,6 @@ def _solved(factor, columns, bounds):
         return columns - by * row, bounds + jnp.abs(by * row)
 
     return jax.lax.fori_loop(0, dim - 1, step, (columns, bounds))
-
-
-def _exponential_beyond_line(x):
-    """exp(x) - 1 - x without cancellation; inf at both ends."""
-    small = jnp.clip(x, -0.5, 0.5)
-    series = jnp.ones_like(x)
-    for divisor in range(9, 2, -1):
-        series = 1 + small / divisor * series
-    return jnp.where(jnp.abs(x) < 0.5, small**2 / 2 * series, jnp.where(x == jnp.inf, jnp.inf, jnp.expm1(x) - x))
 
 
 def _broadcast(one, other):

@@ -9,7 +9,7 @@ from collapse_jax.random.normal import normal
 from collapse_jax.random.polynomials import evaluate
 
 # Up to this mean (of the rarer outcome) the distribution function is summed term by term; 38 terms leave less than 1e-9 of it.
-_SUMMED, _TERMS = 12.0, 38
+SUMMED, TERMS = 12.0, 38
 
 
 def binomial(key, n, p, shape: tuple[int, ...] = ()):
@@ -52,10 +52,10 @@ def binomial_of_words(words, n, p):
         return _cornish_fisher(normal(*words), n, rare)
 
     def mixed():
-        return jnp.where(mean <= _SUMMED, few(), many())
+        return jnp.where(mean <= SUMMED, few(), many())
 
     def one_branch():
-        kinds = jnp.any(mean <= _SUMMED).astype(jnp.int32) + 2 * jnp.any(mean > _SUMMED).astype(jnp.int32)
+        kinds = jnp.any(mean <= SUMMED).astype(jnp.int32) + 2 * jnp.any(mean > SUMMED).astype(jnp.int32)
         return jax.lax.switch(jnp.maximum(kinds - 1, 0), [few, many, mixed])
 
     # A branch costs a CPU nothing, an accelerator a halt.
@@ -65,17 +65,23 @@ def binomial_of_words(words, n, p):
 
 
 def _summed(tail, upper, n, rare):
-    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2); for means up to 20.
-
-    Each tail is summed from its far end, so that it keeps its relative precision.
-    """
+    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2); for means up to 20."""
     dtype = tail.dtype
     odds = rare / (1 - rare)
     scaled = odds * (n + 1)
-    terms = [jnp.exp(jnp.where(n * rare <= _SUMMED, n * _log_one_minus(rare), 0))]
-    for k in range(1, _TERMS + 1):
+    terms = [jnp.exp(jnp.where(n * rare <= SUMMED, n * _log_one_minus(rare), 0))]
+    for k in range(1, TERMS + 1):
         # Beyond n these are not quite 0, but 1e-7 of the last: the caller keeps counts up to n.
         terms.append(terms[-1] * (scaled * dtype.type(1 / k) - odds))
+    return count_at_tail(tail, upper, terms)
+
+
+def count_at_tail(tail, upper, terms):
+    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2).
+
+    terms: the probabilities of the counts 0 .. TERMS, of a law whose mean is at most SUMMED and whose median is at most the mean
+    rounded up. Each tail is summed from its far end, so that it keeps its relative precision.
+    """
 
     def exceeding(terms):
         """How many sums of the first 1, 2 ... terms are below `tail`."""
@@ -85,8 +91,7 @@ def _summed(tail, upper, n, rare):
             count = count + (total < tail).astype(jnp.int32)
         return count
 
-    # No median is above the mean rounded up.
-    return jnp.where(upper, _TERMS - exceeding(terms[:0:-1]), exceeding(terms[: int(_SUMMED) + 1]))
+    return jnp.where(upper, TERMS - exceeding(terms[:0:-1]), exceeding(terms[: int(SUMMED) + 1]))
 
 
 def _log_one_minus(rare):
@@ -98,16 +103,19 @@ def _log_one_minus(rare):
 
 
 def _cornish_fisher(z, n, rare):
-    """The count at the quantile of the standard normal z; for means above 20.
+    """The count at the quantile of the standard normal z; for means above SUMMED."""
+    whole, fraction = _exact_product(n, rare)
+    offset = offset_of_normal(z, jnp.maximum(n.astype(z.dtype) * rare * (1 - rare), 1), 1 - 2 * rare)
+    return whole + jnp.floor(fraction + offset + 0.5).astype(jnp.int32)
+
+
+def offset_of_normal(z, variance, g):
+    """How far the count at the quantile of the standard normal z is from its mean, before it is rounded to the lattice.
 
     Derived: cumulants of the binomial less those of a uniform on (-1/2, 1/2), so that rounding a smooth variable gives the lattice
-    law; the inverse of its Edgeworth series, expanded in s = 1 / sqrt(n p q), with g = 1 - 2p.
+    law; the inverse of its Edgeworth series, expanded in s = 1 / sqrt(n p q), with g = 1 - 2p. For g = 1 it is the Poisson law's.
     """
-    whole, fraction = _exact_product(n, rare)
-    n = n.astype(z.dtype)
-    variance = jnp.maximum(n * rare * (1 - rare), 1)
     s = 1 / jnp.sqrt(variance)
-    g = 1 - 2 * rare
     z2, g2 = z * z, g * g
     terms = [
         g * (z2 - 1) / 6,
@@ -137,8 +145,7 @@ def _cornish_fisher(z, n, rare):
         )
         / 9405849600.0,
     ]
-    offset = variance * s * z + evaluate(terms, s)
-    return whole + jnp.floor(fraction + offset + 0.5).astype(jnp.int32)
+    return variance * s * z + evaluate(terms, s)
 
 
 def _exact_product(n, p):

@@ -60,6 +60,13 @@ def log_gamma(key, a, shape: tuple[int, ...] = ()):
     return _traced(*key_words(key), a)[0] + jnp.log(jnp.maximum(a, 0))
 
 
+def log_gamma_share(key, a):
+    """log(g / a) [] for g ~ Gamma(a, 1), without the rounding of log(a): for an int a, which is cheapest, or a traced one; a <= 0: -inf."""
+    if isinstance(a, int):
+        return _known(*key_words(key), degrees_of_freedom=2 * a, shape=())[0]
+    return _traced(*key_words(key), jnp.asarray(a, jnp.result_type(float)))[0]
+
+
 def dirichlet(key, concentration):
     """A Dirichlet vector [K] of concentrations [K] >= 0 (a category of concentration 0 gets 0), not all 0.
 

@@ -13,6 +13,7 @@ lyapunov              the d log scales of a refitted Gaussian: exponents and exa
 wasserstein           expected squared Wasserstein-2 distance: 1-D exact, d dimensions in parts and bounds
 gaussian_divergence   expected Kullback-Leibler divergences and cross entropy of a refitted Gaussian
 known_variance        chain of means with known variance
+exponential_families  one-parameter families: mean and its error in every workflow, log drifts, Poisson extinction
 distribution_mixture  the paper's alpha-beta-gamma chain of laws, for Gaussian fits
 kernel_density        kernel density estimates, which widen
 interventions         sampling bias, curation, correction, detection, temperature
@@ -29,6 +30,7 @@ from . import (
     ancestry,
     categorical,
     distribution_mixture,
+    exponential_families,
     gaussian,
     gaussian_divergence,
     interventions,
@@ -48,6 +50,7 @@ __all__ = [
     "ancestry",
     "categorical",
     "distribution_mixture",
+    "exponential_families",
     "gaussian",
     "gaussian_divergence",
     "interventions",

@@ -1,16 +1,18 @@
 """Closed forms for Gaussian and categorical chains with something done between sampling and fitting.
 
-Sampling bias (as a low temperature does), curation by a reward, correction towards the population, a detector of synthetic data,
-and sampling at a temperature. The first is exact for finite samples; the others follow the deterministic map of infinite samples.
+Sampling bias (as a low temperature does), additive smoothing of counts, curation by a reward, correction towards the population, a
+detector of synthetic data, and sampling at a temperature. The first two are exact for finite samples; the others follow the
+deterministic map of infinite samples.
 
 Index convention: generation 0 is the model fitted to `sample_size` real draws; a bias acts on model draws only, so generation g has
 felt it g times.
 """
 
 import numpy as np
+from scipy import stats
 
 from . import gaussian
-from .ancestry import as_generation
+from .ancestry import as_generation, as_sample_size
 from .categorical import as_probabilities, as_unit_interval
 
 
@@ -48,6 +50,41 @@ def neutral_sampling_bias(sample_size, *, ddof, dim=1):
     Raises ValueError for bad arguments.
     """
     return float(np.exp(-gaussian.expected_log_variance(0, int(sample_size), ddof=ddof, dim=dim)))
+
+
+def smoothed_moments(generation, sample_size, probability, smoothing, num_categories):
+    """(mean, variance) of a category's probability in the generation-g model under 'replace' with additive smoothing: two arrays.
+
+    The fit is (count + kappa)/(M + K kappa). probability: float or array q of the population; smoothing: kappa >= 0; num_categories: K.
+    Both are float64 of shape generation.shape + probability.shape. The mean tends to 1/K, and the variance to a positive limit: with
+    s = M/(M + K kappa), mean' = s mean + (1 - s)/K and variance' = s^2 (variance + (mean (1 - mean) - variance)/M).
+    Source: derived: binomial moments given the model. Raises ValueError for bad arguments.
+    """
+    generation = as_generation(generation)
+    probability, size = as_unit_interval(probability), int(as_sample_size(sample_size))
+    if not (np.isfinite(smoothing) and smoothing >= 0):
+        raise ValueError(f"smoothing must be finite and >= 0, got {smoothing!r}")
+    kept = size / (size + num_categories * smoothing)
+    means, variances = (np.empty((int(np.max(generation, initial=0)) + 1, *probability.shape)) for _ in range(2))
+    mean, variance = probability, np.zeros(probability.shape)
+    for step in range(len(means)):
+        variance = kept**2 * (variance + (mean * (1 - mean) - variance) / size)
+        mean = kept * mean + (1 - kept) / num_categories
+        means[step], variances[step] = mean, variance
+    return means[generation], variances[generation]
+
+
+def smoothed_count_distribution(generation, sample_size, probability, smoothing, num_categories):
+    """Law of a category's count among the M draws that generation g is fitted to, under 'replace' with additive smoothing: [M + 1].
+
+    One generation >= 0 and one probability; other arguments as in `smoothed_moments`; M >= 1. Source: derived: the transition from
+    count i is Binomial(M, (i + kappa)/(M + K kappa)). Raises ValueError for bad arguments.
+    """
+    last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
+    counts = np.arange(size + 1)
+    law = stats.binom.pmf(counts, size, float(as_unit_interval(probability)))
+    rows = stats.binom.pmf(counts[None, :], size, (counts[:, None] + smoothing) / (size + num_categories * smoothing))
+    return law @ np.linalg.matrix_power(rows, last)
 
 
 def curated_gaussian(rounds, *, mean=0.0, variance=1.0, slope=0.0, width=np.inf):

@@ -130,12 +130,12 @@ BEYOND = [(41, 0.4999), (41, 0.5), (100, 0.201), (1000, 0.0201), (10**5, 2.01e-4
 
 def test_every_word_gives_its_quantile(word_at):
     for n, p in SUMMED:
-        assert n * min(p, 1 - p) <= module._SUMMED
+        assert n * min(p, 1 - p) <= module.SUMMED
         distance, gap = variation(n, p, word_at)
         assert distance < 4e-6 and gap < 4e-6, (n, p, distance, gap)
     for shapes, most in ((NEAR, 4e-6), (BEYOND, 6e-7)):
         for n, p in shapes:
-            assert n * min(p, 1 - p) > module._SUMMED
+            assert n * min(p, 1 - p) > module.SUMMED
             distance, gap = variation(n, p, word_at)
             assert distance < most and gap < most / 3, (n, p, distance, gap)
     for n, p in [(1000, 0.5), (10**5, 0.2), (10**6, 0.5), (2**30, 0.05), (LARGEST, 0.5), (LARGEST, 0.95)]:

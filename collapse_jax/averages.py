@@ -1,0 +1,34 @@
+"""Sample means as evidence: pooled, plainly or as logarithms. Numbers [] or arrays that broadcast."""
+
+import jax.numpy as jnp
+
+
+def share(count_a, count_b):
+    """What b has of the pooled sample, in [0, 1]; 0 where both are empty."""
+    total = count_a + count_b
+    return count_b / jnp.where(total > 0, total, 1)
+
+
+def pooled(count_a, mean_a, count_b, mean_b):
+    """The mean of the pooled sample of two with these counts and means."""
+    return mean_a + share(count_a, count_b) * (mean_b - mean_a)
+
+
+def pooled_log(count_a, log_mean_a, count_b, log_mean_b):
+    """The logarithm of the mean of the pooled sample, from the logarithms of both; -inf where nothing but zeros was pooled."""
+    a, b = jnp.where(count_a > 0, log_mean_a, -jnp.inf), jnp.where(count_b > 0, log_mean_b, -jnp.inf)
+    largest = jnp.maximum(a, b)
+    finite = jnp.where(jnp.isfinite(largest), largest, 0)
+    part_b = share(count_a, count_b)
+    # As a distance from the larger one, so that a small addition to a large pool keeps its digits.
+    grown = jnp.log1p((1 - part_b) * jnp.expm1(a - finite) + part_b * jnp.expm1(b - finite))
+    return jnp.where(jnp.isfinite(largest), finite + grown, largest)
+
+
+def log_mean(x, weight):
+    """log of the weighted mean of points x [n] >= 0 with weights [n]; -inf where all are 0, or none counts."""
+    x = jnp.where(weight > 0, x, 0)
+    unit = jnp.max(x)
+    some = jnp.where(unit > 0, unit, 1)
+    mean = jnp.sum(weight * (x / some)) / jnp.maximum(jnp.sum(weight), jnp.finfo(x.dtype).tiny)
+    return jnp.where(unit > 0, jnp.log(mean) + jnp.log(some), -jnp.inf)

@@ -1,0 +1,161 @@
+"""Bernoulli distribution by the share of ones (the neutral Wright-Fisher chain of two types), drawn through its exact counts."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from collapse_jax.errors import InputError
+from collapse_jax.factory import estimator
+from collapse_jax.metrics.divergence import entropy_beyond_line
+from collapse_jax.random.binomial import binomial_of_words
+from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.lanes import lanes
+from collapse_jax.random.multinomial import multivariate_hypergeometric
+from collapse_jax.types import Estimator, FitInfo
+
+
+class BernoulliParams(NamedTuple):
+    """Weights [] of the two outcomes, proportional to their probabilities: the counts of the sample (int32), or floats."""
+
+    zeros: jax.Array
+    ones: jax.Array
+
+
+class BernoulliCounts(NamedTuple):
+    """Evidence of a Bernoulli family: how many zeros [] and ones [] the sample has, int32."""
+
+    zeros: jax.Array
+    ones: jax.Array
+
+
+def bernoulli() -> Estimator:
+    """Bernoulli distribution by maximum likelihood, the share of ones; x is int32 [n] of zeros and ones, evidence their numbers.
+
+    The ones of n draws are Binomial(n, p): a generation costs the same for every n up to 2^31 - 1. Under `replace` the chain ends at
+    p = 0 or p = 1 (absorbed). Both outcomes are kept as counts, so that neither loses digits when it gets rare.
+    Metrics: mean and probability (both p), log_odds (log p / (1 - p), the natural parameter), variance, log_variance, entropy in nats,
+    support (outcomes with probability), absorbed (1 where one outcome has everything, else 0). Distances to the real distribution:
+    total_variation (|p - q|), squared_wasserstein2 (the same), wasserstein2, kl_model_to_real, kl_real_to_model (inf once the model has
+    lost an outcome).
+    Source: Suresh et al. 2024, the Bernoulli setting; Shumailov et al. 2024, "Discrete distributions with exact approximation".
+    """
+    return estimator(
+        lambda key, params, evidence: (BernoulliParams(*evidence), FitInfo.exact()),
+        _sample,
+        init=lambda key, evidence: BernoulliParams(jnp.ones_like(evidence.zeros), jnp.ones_like(evidence.ones)),
+        summarise=_summarise,
+        draw=lambda key, params, n: BernoulliCounts(*_counts(*key_words(key), jnp.asarray(n, jnp.int32), *params)),
+        merge=lambda a, b: BernoulliCounts(a.zeros + b.zeros, a.ones + b.ones),
+        subsample=lambda key, evidence, n: BernoulliCounts(*multivariate_hypergeometric(key, jnp.stack(evidence), n)),
+        metrics=METRICS,
+        distances=DISTANCES,
+        evidence=BernoulliCounts,
+        chain_axis=-1,
+        log_prob=_log_prob,
+        tempered=_tempered,
+        nucleus=_nucleus,
+    )
+
+
+def example():
+    """(Estimator, params) with ones in three of ten draws."""
+    return bernoulli(), bernoulli_params(0.3)
+
+
+def bernoulli_params(probability) -> BernoulliParams:
+    """Parameters from the probability of a one. Raises `InputError` unless it is in [0, 1]."""
+    probability = float(probability)
+    if not 0 <= probability <= 1:
+        raise InputError(f"probability is {probability}; it must be in [0, 1]")
+    return BernoulliParams(*(jnp.asarray(weight, jnp.result_type(float)) for weight in (1 - probability, probability)))
+
+
+def _shares(params):
+    """(1 - p, p), each with its own relative precision."""
+    zeros, ones = (weight.astype(jnp.result_type(float)) for weight in params)
+    return zeros / (zeros + ones), ones / (zeros + ones)
+
+
+@lanes
+def _counts(key0, key1, n, zeros, ones):
+    rare = jnp.minimum(*_shares((zeros, ones)))
+    count = binomial_of_words(variate_words(key0, key1, jnp.uint32(0)), n, rare)
+    of_ones = jnp.where(ones <= zeros, count, n - count)
+    return [n - of_ones, of_ones]
+
+
+def _sample(key, params, n):
+    rare = jnp.minimum(*_shares(params))
+    hit = uniform(*variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32))) < rare
+    return jnp.where(params.ones <= params.zeros, hit, ~hit).astype(jnp.int32)
+
+
+def _summarise(x, weight):
+    counted = weight > 0
+    return BernoulliCounts(*(jnp.sum(counted & (x == outcome), dtype=jnp.int32) for outcome in (0, 1)))
+
+
+def _log_prob(params, x):
+    log_zero, log_one = (jnp.log(share) for share in _shares(params))
+    return jnp.where(x == 1, log_one, jnp.where(x == 0, log_zero, -jnp.inf))
+
+
+def _tempered(params, temperature):
+    shares = _shares(params)
+    largest = jnp.maximum(*shares)
+    return BernoulliParams(*((share / largest) ** (1 / jnp.asarray(temperature, largest.dtype)) for share in shares))
+
+
+def _nucleus(params, p):
+    """The likelier outcome alone where its probability reaches p; zero of two that are equal."""
+    enough = jnp.maximum(*_shares(params)) >= p
+    return BernoulliParams(
+        jnp.where(enough & (params.ones > params.zeros), 0, params.zeros), jnp.where(enough & (params.ones <= params.zeros), 0, params.ones)
+    )
+
+
+def _variance(params):
+    zero, one = _shares(params)
+    return zero * one
+
+
+def _log_variance(params):
+    zero, one = _shares(params)
+    return jnp.log(zero) + jnp.log(one)
+
+
+def _log_odds(params):
+    zero, one = _shares(params)
+    return jnp.log(one) - jnp.log(zero)
+
+
+def _support(params):
+    return (params.zeros > 0).astype(jnp.int32) + (params.ones > 0).astype(jnp.int32)
+
+
+def _total_variation(params, real):
+    return jnp.abs(_shares(params)[1] - _shares(real)[1])
+
+
+def _kl(p, q):
+    return sum(entropy_beyond_line(one, other) for one, other in zip(_shares(p), _shares(q), strict=True))
+
+
+METRICS = {
+    "mean": lambda params: _shares(params)[1],
+    "probability": lambda params: _shares(params)[1],
+    "log_odds": _log_odds,
+    "variance": _variance,
+    "log_variance": _log_variance,
+    "entropy": lambda params: sum(jax.scipy.special.entr(share) for share in _shares(params)),
+    "support": _support,
+    "absorbed": lambda params: (_support(params) == 1).astype(jnp.int32),
+}
+DISTANCES = {
+    "total_variation": _total_variation,
+    "squared_wasserstein2": _total_variation,
+    "wasserstein2": lambda params, real: jnp.sqrt(_total_variation(params, real)),
+    "kl_model_to_real": _kl,
+    "kl_real_to_model": lambda params, real: _kl(real, params),
+}
