@@ -2,6 +2,7 @@
 
 from collapse_jax.estimators import categorical as _categorical
 from collapse_jax.estimators import gaussian as _gaussian
+from collapse_jax.estimators import ngram as _ngram
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.types import Family
 
@@ -9,8 +10,20 @@ FAMILIES = {
     "categorical": Family(_categorical.categorical, _categorical.example),
     "gaussian": Family(_gaussian.gaussian, _gaussian.example),
     "causal_lm": Family(causal_lm),
+    "ngram": Family(_ngram.ngram, _ngram.example),
 }
 categorical, categorical_params = _categorical.categorical, _categorical.categorical_params
 gaussian, gaussian_params = _gaussian.gaussian, _gaussian.gaussian_params
+ngram, ngram_params, ngram_perplexity = _ngram.ngram, _ngram.ngram_params, _ngram.perplexity
 
-__all__ = ["FAMILIES", "categorical", "categorical_params", "causal_lm", "gaussian", "gaussian_params"]
+__all__ = [
+    "FAMILIES",
+    "categorical",
+    "categorical_params",
+    "causal_lm",
+    "gaussian",
+    "gaussian_params",
+    "ngram",
+    "ngram_params",
+    "ngram_perplexity",
+]
