@@ -127,7 +127,7 @@ def ngram_params(order: int, vocabulary_size: int, x, smoothing: float = 0.0) ->
             f"blocks of shape {x.shape} must be [n, block_length] of integers from 0 to {vocabulary_size - 1} (vocabulary_size - 1)"
         )
     family = ngram(order, vocabulary_size, x.shape[1], smoothing)
-    return family.fit(jax.random.key(0), None, points.of_sample(jnp.asarray(x, jnp.int32)))[0]
+    return jax.jit(family.fit)(jax.random.key(0), None, points.of_sample(jnp.asarray(x, jnp.int32)))[0]
 
 
 def log_prob(params: NGramParams, x, smoothing: float = 0.0):
@@ -210,6 +210,7 @@ def _find(params, query):
     return low, high - low
 
 
+@jax.jit
 def _first_not_below(column, value, low, high):
     """The first place in [low, high) whose entry is not below `value`, or high; the column ascends there."""
 

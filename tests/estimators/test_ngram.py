@@ -55,6 +55,11 @@ class Oracle:
         return np.array([self.starts[b[: self.order - 1]] / len(self.blocks) * self.given_start(b) for b in everything])
 
 
+def drawn(family, params, n):
+    """x [n, block_length], compiled as a whole."""
+    return jax.jit(lambda params: family.sample(KEY, params, n))(params)
+
+
 def codes(x, size):
     return np.asarray(x) @ size ** np.arange(x.shape[1])[::-1]
 
@@ -107,7 +112,7 @@ def test_another_order_is_found(chi_square_p):
     assert chi_square_p(np.bincount(codes(x, SIZE), minlength=SIZE**LENGTH), Oracle(CORPORA["dead ends"], 2, SIZE, 0.3).law(LENGTH)) < 1e-4
 
 
-@pytest.mark.parametrize(("smoothing", "order"), [(1e-12, 2), (1e-30, 3), (1e12, 3), (1e20, 1)])
+@pytest.mark.parametrize(("smoothing", "order"), [(1e-30, 3), (1e20, 2)])
 def test_tiny_and_huge_smoothing(smoothing, order, chi_square_p):
     """A tiny one: the model of maximum likelihood, but uniform after what was never followed; a huge one: uniform after the start."""
     blocks = CORPORA["dead ends"]
@@ -121,7 +126,7 @@ def test_tiny_and_huge_smoothing(smoothing, order, chi_square_p):
 def test_pairs_and_triples_of_a_long_text(order, chi_square_p):
     rng = np.random.default_rng(0)
     blocks = np.minimum(rng.geometric(0.3, (40, 50)) + rng.integers(0, 2, (40, 1)), 9)
-    x = np.asarray(ngram(order, 10, 50).sample(KEY, ngram_params(order, 10, blocks), 2000))
+    x = np.asarray(drawn(ngram(order, 10, 50), ngram_params(order, 10, blocks), 2000))
     oracle = Oracle(blocks, order, 10)
     for context in [c for c, counts in oracle.counts.items() if len(c) == order - 1 and counts.total() > 20][:30]:
         windows = np.lib.stride_tricks.sliding_window_view(x, order, axis=1).reshape(-1, order)
@@ -129,28 +134,26 @@ def test_pairs_and_triples_of_a_long_text(order, chi_square_p):
         assert chi_square_p(np.bincount(after, minlength=10), [oracle.probability(context, t) for t in range(10)]) > 1e-4
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 1e-9, 0.5, 1e9])
-@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize(("order", "smoothing"), [(1, 0.0), (2, 0.0), (3, 0.0), (1, 1e9), (2, 1e-9), (3, 0.5)])
 def test_log_prob(order, smoothing):
     """Of seen and unseen text, contexts that were never seen included; and of one block alone."""
     rng = np.random.default_rng(order)
-    blocks, held_out = rng.choice(6, (5, 7), p=[0.4, 0.3, 0.1, 0.1, 0.1, 0]), rng.integers(0, 6, (40, 6))
+    blocks, held_out = rng.choice(6, (5, 7), p=[0.4, 0.3, 0.1, 0.1, 0.1, 0]), rng.integers(0, 6, (40, 7))
     oracle, params = Oracle(blocks, order, 6, smoothing), ngram_params(order, 6, blocks, smoothing)
     scored = jax.jit(ngram(order, 6, 7, smoothing).log_prob)
-    for text in (blocks, held_out):
+    for text in (np.tile(blocks, (8, 1)), held_out):
         with np.errstate(divide="ignore"):
             expected = np.log([oracle.given_start(block) for block in text])
         np.testing.assert_allclose(scored(params, jnp.asarray(text, jnp.int32)), expected, rtol=2e-5, atol=2e-5)
-        state = State(0, params, ())
-        predicted = text.size - len(text) * (order - 1)
-        np.testing.assert_allclose(jax.jit(perplexity(text, smoothing))(state), np.exp(-expected.sum() / predicted), rtol=1e-4)
 
 
 def test_another_smoothing_can_score_than_writes():
     rng = np.random.default_rng(0)
     blocks, held_out = rng.integers(0, 5, (5, 7)), rng.integers(0, 6, (40, 6))
     expected = np.log([Oracle(blocks, 2, 6, 0.1).given_start(block) for block in held_out])
-    np.testing.assert_allclose(log_prob(ngram_params(2, 6, blocks), jnp.asarray(held_out), 0.1), expected, rtol=1e-4)
+    params = ngram_params(2, 6, blocks)
+    np.testing.assert_allclose(log_prob(params, jnp.asarray(held_out), 0.1), expected, rtol=1e-4)
+    np.testing.assert_allclose(perplexity(held_out, 0.1)(State(0, params, ())), np.exp(-expected.sum() / (40 * 5)), rtol=1e-4)
 
 
 def test_a_choice_is_the_product_of_all_bits():
@@ -161,24 +164,24 @@ def test_a_choice_is_the_product_of_all_bits():
     np.testing.assert_array_equal(_choice((jnp.asarray(high), jnp.asarray(low)), jnp.asarray(counts, jnp.int32)), expected)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("order", [1, 3])
 def test_empty_slots_and_larger_vocabularies_change_nothing(order):
     """Of one key: what lies in slots of weight 0; room for more blocks; tokens renamed in their order among 70,000, sorted otherwise."""
     rng = np.random.default_rng(2)
     blocks = rng.integers(0, 5, (6, 8)).astype(np.int32)
-    plain = ngram(order, 5, 8).sample(KEY, ngram_params(order, 5, blocks), 50)
+    plain = drawn(ngram(order, 5, 8), ngram_params(order, 5, blocks), 50)
     mixed = Dataset(jnp.asarray(np.repeat(blocks, 2, 0)), jnp.tile(jnp.array([0.0, 1.0]), 6))
     roomy = ngram(order, 5, 8, blocks=20)
-    np.testing.assert_array_equal(roomy.sample(KEY, roomy.fit(KEY, None, mixed)[0], 50), plain)
+    np.testing.assert_array_equal(drawn(roomy, jax.jit(roomy.fit)(KEY, None, mixed)[0], 50), plain)
     names = np.array([0, 7, 300, 66_000, 69_999], np.int32)
-    renamed = ngram(order, 70_000, 8).sample(KEY, ngram_params(order, 70_000, names[blocks]), 50)
+    renamed = drawn(ngram(order, 70_000, 8), ngram_params(order, 70_000, names[blocks]), 50)
     np.testing.assert_array_equal(renamed, names[np.asarray(plain)])
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("order", [1, 3])
 def test_more_blocks_do_not_change_the_first(order):
-    family, params = ngram(order, 5, 12, 0.1), ngram_params(order, 5, np.asarray(example()[0].sample(KEY, example()[1], 9)), 0.1)
-    np.testing.assert_array_equal(family.sample(KEY, params, 30)[:7], family.sample(KEY, params, 7))
+    family, params = ngram(order, 5, 12, 0.1), ngram_params(order, 5, np.random.default_rng(0).integers(0, 5, (9, 12)), 0.1)
+    np.testing.assert_array_equal(drawn(family, params, 30)[:7], drawn(family, params, 7))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
@@ -195,7 +198,7 @@ def test_continued(order, chi_square_p):
         assert chi_square_p(np.bincount(codes(x[:, :3], SIZE), minlength=27), law) > 1e-4
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("order", [1, 3])
 def test_metrics_and_distances_are_those_of_plain_counting(order):
     rng = np.random.default_rng(5)
     real, made = rng.integers(0, 8, (5, 9)), rng.integers(2, 7, (4, 9))
@@ -253,7 +256,6 @@ def test_unigram_chains_are_the_categorical_chains(assert_mean, chi_square_p):
 
 FLOWS = {
     "replace": workflows.replace(),
-    "mix": workflows.mix(0.9, 0.0, 0.1, random_counts=False),
     "accumulate": workflows.accumulate(),
     "accumulate_subsample": workflows.accumulate_subsample(),
     "keep_or_continue": workflows.keep_or_continue(0.25),
@@ -295,13 +297,14 @@ def test_a_stream_never_writes_what_it_has_not_read():
     """A block that is one long stream: sampled, fitted and sampled again, and nothing appears that was not there."""
     stream = np.random.default_rng(0).integers(0, 40, (1, 300)).astype(np.int32)
     family, params = ngram(2, 50, 300), ngram_params(2, 50, stream)
+    sample, fit = jax.jit(family.sample, static_argnums=2), jax.jit(family.fit)
     for generation in range(4):
-        x = family.sample(jax.random.fold_in(KEY, generation), params, 1)
+        x = sample(jax.random.fold_in(KEY, generation), params, 1)
         allowed = set(zip(stream[0, :-1].tolist(), stream[0, 1:].tolist(), strict=True))
         drawn = set(zip(np.asarray(x)[0, :-1].tolist(), np.asarray(x)[0, 1:].tolist(), strict=True))
         dead = set(stream[0].tolist()) - set(stream[0, :-1].tolist())
         assert {pair for pair in drawn - allowed if pair[0] not in dead} == set()
-        params, stream = family.fit(KEY, params, points.of_sample(x))[0], np.asarray(x)
+        params, stream = fit(KEY, params, points.of_sample(x))[0], np.asarray(x)
 
 
 @pytest.mark.parametrize(
@@ -330,3 +333,9 @@ def test_bad_text_is_named():
         perplexity([[0, 1]])(State(0, ngram_params(3, 5, [[0, 1, 2]]), ()))
     with pytest.raises(InputError, match="block_length is 4"):
         ngram(2, 5, 4).fit(KEY, None, points.of_sample(jnp.zeros((3, 5), jnp.int32)))
+
+
+def test_the_example_is_a_model_of_its_family():
+    family, params = example()
+    x = drawn(family, params, 30)
+    assert x.shape == (30, 12) and np.isfinite(jax.jit(family.log_prob)(params, x)).all()
