@@ -43,6 +43,14 @@ def test_words_are_numbered_by_frequency(tmp_path):
         module.load(module.options([*arguments, "--block-length", "5"]))
 
 
+def test_theory_of_independent_words():
+    """By hand: a word of count c survives a generation with 1 - exp(-c), a second one with 1 - exp(-c (1 - 1/e))."""
+    module = importlib.import_module("suresh2024_ngrams")
+    counts, rate = np.array([1, 3]), 1 - np.exp(-1)
+    expected = [1, np.mean(1 - np.exp(-counts)), np.mean(1 - np.exp(-counts * rate)), np.mean(1 - np.exp(-counts * (1 - np.exp(-rate))))]
+    np.testing.assert_allclose(module.share_of_independent_words(np.array([[0, 1], [1, 1]]), 3), expected, rtol=1e-6)
+
+
 def test_the_experiment(tmp_path, monkeypatch, capsys):
     module = importlib.import_module("suresh2024_ngrams")
     monkeypatch.setattr(module, "ORDERS", {2: "bigram"})
