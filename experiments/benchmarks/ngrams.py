@@ -8,7 +8,7 @@ but XLA, whose threads are counted together. Text: tokens of Zipf's law, exponen
 - Python: a dictionary of lists of what followed each context, and `random.choice` token by token.
 - NumPy, stream: the same sorted occurrences as ours, one stream token by token in Python.
 - NumPy, blocks: the same, all blocks at once, a place after the other: the algorithm of this library in NumPy. It is the faster one on a
-  CPU, because NumPy's sort uses vector instructions and XLA's does not: sorting is four fifths of the time of a trigram's generation.
+  CPU, because NumPy's sort uses vector instructions and XLA's does not: sorting is two thirds of the time of a trigram's generation.
 """
 
 import argparse
