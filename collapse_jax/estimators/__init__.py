@@ -6,6 +6,7 @@ from collapse_jax.estimators import exponential as _exponential
 from collapse_jax.estimators import gaussian as _gaussian
 from collapse_jax.estimators import gaussian_mean as _gaussian_mean
 from collapse_jax.estimators import kde as _kde
+from collapse_jax.estimators import ngram as _ngram
 from collapse_jax.estimators import pareto as _pareto
 from collapse_jax.estimators import poisson as _poisson
 from collapse_jax.estimators import uniform as _uniform
@@ -22,6 +23,7 @@ FAMILIES = {
     "pareto": Family(_pareto.pareto, _pareto.example),
     "uniform": Family(_uniform.uniform, _uniform.example),
     "kde": Family(_kde.kde, _kde.example),
+    "ngram": Family(_ngram.ngram, _ngram.example),
     "causal_lm": Family(causal_lm),
 }
 categorical, categorical_params = _categorical.categorical, _categorical.categorical_params
@@ -33,6 +35,7 @@ exponential, exponential_params = _exponential.exponential, _exponential.exponen
 pareto, pareto_params = _pareto.pareto, _pareto.pareto_params
 uniform, uniform_params = _uniform.uniform, _uniform.uniform_params
 kde = _kde.kde
+ngram, ngram_params, ngram_perplexity = _ngram.ngram, _ngram.ngram_params, _ngram.perplexity
 
 __all__ = [
     "FAMILIES",
@@ -48,6 +51,9 @@ __all__ = [
     "gaussian_mean_params",
     "gaussian_params",
     "kde",
+    "ngram",
+    "ngram_params",
+    "ngram_perplexity",
     "pareto",
     "pareto_params",
     "poisson",
