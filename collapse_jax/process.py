@@ -138,11 +138,12 @@ def generational_process(
             return state
         reserve = supply_for(None, last_generation=last_generation).reserve
 
-        def resized(node):
-            return jax.tree.map(lambda leaf: reserve(leaf) if isinstance(leaf, Dataset) else leaf, node, is_leaf=_is_dataset)
-
-        state = state._replace(carry=resized(state.carry))
-        return state._replace(params=resized(state.params), first=resized(state.first)) if fits_the_pool else state
+        carry = jax.tree.map(lambda leaf: reserve(leaf) if _is_dataset(leaf) else leaf, state.carry, is_leaf=_is_dataset)
+        if not fits_the_pool:
+            return state._replace(carry=carry)
+        wanted = template(jax.random.key(0), last_generation)
+        params, first = (jax.tree.map(_padded, *both) for both in ((state.params, wanted.params), (state.first, wanted.first)))
+        return state._replace(params=params, carry=carry, first=first)
 
     # A reshaped model has no counts, which are what tells categories apart by name and not by place.
     shrinks = workflow.closed and not holds_points and not remember_first and generator is estimator
@@ -186,6 +187,13 @@ def _to_source(name, distance, real):
         return distance(params, real)
 
     return to_source
+
+
+def _padded(leaf, wanted):
+    """A parameter that is made of points, with empty slots up to the shape that a longer run gives it."""
+    if leaf.shape == wanted.shape:
+        return leaf
+    return jnp.pad(leaf, [(0, there - here) for here, there in zip(leaf.shape, wanted.shape, strict=True)])
 
 
 def _is_dataset(node):

@@ -78,9 +78,8 @@ def simulated(order, flow, real, held_out, size, settings):
 
     count, length = real.shape
     workflow = cj.workflows.mix(0.9, 0.0, 0.1, random_counts=False) if flow == "mix" else getattr(cj.workflows, flow)()
-    room = count * (settings.generations + 1) if flow == "accumulate" else None
     process = cj.generational_process(
-        ngram(order, size, length, blocks=room), cj.sources.dataset(real), workflow, sample_size=count, remember_first=True
+        ngram(order, size, length), cj.sources.dataset(real), workflow, sample_size=count, remember_first=True
     )
     metrics = [name for name in METRICS if name != "perplexity"] + [perplexity(held_out, settings.kappa)]
     return cj.simulate(process, jax.random.key(0), generations=settings.generations, chains=settings.seeds, metrics=metrics)

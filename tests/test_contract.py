@@ -1,5 +1,7 @@
 """Every registered family keeps the contract; broken estimators are found out."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,10 @@ from collapse_jax.types import FitInfo
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 # What does not apply to a family, and why.
-EXEMPT = {"kde": {"recovers_known_parameters": "the kernel widens every sample"}}
+EXEMPT = {
+    "kde": {"recovers_known_parameters": "the kernel widens every sample"},
+    "ngram": {"recovers_known_parameters": "its metrics are those of a training set, whose blocks end where no transition is counted"},
+}
 # The points of every family under `accumulate_subsample` take long to compile.
 SLOW = ("runs_under_accumulate_subsample",)
 FAMILIES = {name: family for name, family in families().items() if family.example is not None}
@@ -47,7 +52,8 @@ def test_family_keeps_the_contract(name, check, subjects):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_family_says_what_it_is_and_where_it_comes_from(name):
     text = FAMILIES[name].factory.__doc__
-    assert text.splitlines()[0].endswith((".", ":")) and "Source:" in text and "Raises" in text
+    assert text.splitlines()[0].endswith((".", ":")) and "Source:" in text
+    assert "Raises" in text or not inspect.signature(FAMILIES[name].factory).parameters
 
 
 def test_a_newcomers_estimator_passes(laplace):

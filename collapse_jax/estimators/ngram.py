@@ -34,7 +34,7 @@ class NGramParams(NamedTuple):
     blocks: jax.Array
 
 
-def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float = 0.0, blocks: int | None = None) -> Estimator:
+def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float = 0.0) -> Estimator:
     """Unigram, bigram or trigram model (order 1, 2, 3) of token blocks by maximum likelihood or add-kappa; x is int32 [n, block_length].
 
     The law of a block: its first order - 1 tokens are those of a block of the training set, chosen uniformly; every further token
@@ -45,8 +45,6 @@ def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float 
     With smoothing = 0 such a context (one that only ends blocks, or in a text that is scored) has the law of the longest of its ends
     that something follows: a trigram's backs off to the bigram, that to the unigram. So no token comes back that had died, which the
     uniform law, the limit of small kappa, would not give.
-    blocks: how many blocks the parameters have room for, by default as many as the first training set: say it where training sets
-    grow (`accumulate` under `simulate`: sample_size times generations + 1).
 
     A table [V, V] is never made: memory is O(tokens). A token costs a uniform choice among the occurrences of its context.
     log_prob: of a block given its first order - 1 tokens. continued: the next block of each given one.
@@ -64,21 +62,14 @@ def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float 
             raise InputError(f"{name} is {value!r}; it must be an integer of at least {least[name]}")
     if order > 3:
         raise InputError(f"order is {order!r}; it must be 1 (unigram), 2 (bigram) or 3 (trigram)")
-    if blocks is not None and (isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 1):
-        raise InputError(f"blocks is {blocks!r}; it must be None or an integer of at least 1")
     check_smoothing(smoothing)
 
     def fit(key, params, evidence):
-        room = blocks or len(evidence.weight)
         if evidence.x.shape[1:] != (block_length,):
             raise InputError(
                 f"block_length is {block_length}, but the training set has shape {evidence.x.shape}; it must be [n, block_length]"
             )
-        if len(evidence.weight) > room or (params is not None and params.columns[-1].size != room * (block_length - order + 1)):
-            raise InputError(
-                f"blocks is {blocks}, but a training set has room for {len(evidence.weight)}; give ngram(blocks=) the most that a set has"
-            )
-        return _fitted(points.reserve(evidence, room), order, vocabulary_size, smoothing), FitInfo.exact()
+        return _fitted(points.compact(evidence, len(evidence.weight)), order, vocabulary_size, smoothing), FitInfo.exact()
 
     def sample(key, params, n):
         words = threefry2x32(*key_words(key), jnp.uint32(0), jnp.arange(n, dtype=jnp.uint32))
