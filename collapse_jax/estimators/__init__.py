@@ -2,15 +2,18 @@
 
 from collapse_jax.estimators import categorical as _categorical
 from collapse_jax.estimators import gaussian as _gaussian
+from collapse_jax.estimators import gmm as _gmm
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.types import Family
 
 FAMILIES = {
     "categorical": Family(_categorical.categorical, _categorical.example),
     "gaussian": Family(_gaussian.gaussian, _gaussian.example),
+    "gmm": Family(_gmm.gmm, _gmm.example),
     "causal_lm": Family(causal_lm),
 }
 categorical, categorical_params = _categorical.categorical, _categorical.categorical_params
 gaussian, gaussian_params = _gaussian.gaussian, _gaussian.gaussian_params
+gmm, gmm_params = _gmm.gmm, _gmm.gmm_params
 
-__all__ = ["FAMILIES", "categorical", "categorical_params", "causal_lm", "gaussian", "gaussian_params"]
+__all__ = ["FAMILIES", "categorical", "categorical_params", "causal_lm", "gaussian", "gaussian_params", "gmm", "gmm_params"]
