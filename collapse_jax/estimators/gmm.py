@@ -219,7 +219,9 @@ def log_squared_l2(model: GMMParams, reference: GMMParams):
     logs = mixtures.log_densities_at_0(means[first] - means[second], mixtures.inverse_of(factors))
     signed = weights[first] * weights[second] * np.where(first == second, 1.0, 2.0)
     largest = jnp.max(jnp.where(signed != 0, logs, -jnp.inf))
-    return largest + jnp.log(jnp.maximum(jnp.sum(signed * jnp.exp(jnp.minimum(logs - largest, 0))), 0))
+    terms = signed * jnp.exp(jnp.minimum(logs - largest, 0))
+    total = jnp.sum(terms)
+    return largest + jnp.log(jnp.where(total > 4 * jnp.finfo(total.dtype).eps * jnp.sum(jnp.abs(terms)), total, 0))
 
 
 def squared_l2(model: GMMParams, reference: GMMParams):
