@@ -1,11 +1,11 @@
 """Chains of Gaussian mixtures by EM beside scikit-learn, in the same run.
 
-    python experiments/benchmarks/mixtures.py [--chains 100] [--generations 20] [--peer-chains 5]      MINUTES
+    python experiments/benchmarks/mixtures.py [--chains 100] [--generations 20] [--peer-chains 5]      about a minute on 2 CPU cores
 
 The setting of the notebook of Shumailov et al. 2024: N = 1,000 points, two full-covariance components in two dimensions fitted to one
 blob, tolerance 1e-5, floor 1e-6, k-means start in every generation, each generation sampled from its predecessor. Chain-generations a
 second by the wall clock (ours takes all cores, scikit-learn one thread of one process) and in CPU seconds of the process; ours without
-its compilation, which is named. The number of EM steps a fit is that of the same generations on both sides.
+its compilation, which is named apart. The number of EM steps a fit is that of the same generations on both sides.
 """
 
 import argparse

@@ -12,14 +12,17 @@ from sklearn.mixture import GaussianMixture
 import collapse_jax as cj
 from collapse_jax import mixtures
 from collapse_jax.errors import InputError
-from collapse_jax.estimators import gmm as module
+from collapse_jax.estimators.gmm import covariances as plain_covariances
 from collapse_jax.estimators.gmm import example, gmm, gmm_params
+from collapse_jax.estimators.gmm import log_squared_l2 as plain_log_squared_l2
+from collapse_jax.estimators.gmm import sample as plain_sample
+from collapse_jax.estimators.gmm import squared_l2 as plain_squared_l2
 from collapse_jax.types import Dataset
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
-covariances, log_squared_l2, squared_l2 = (jax.jit(function) for function in (module.covariances, module.log_squared_l2, module.squared_l2))
-sample = jax.jit(module.sample, static_argnums=2)
+covariances, log_squared_l2, squared_l2 = map(jax.jit, (plain_covariances, plain_log_squared_l2, plain_squared_l2))
+sample = jax.jit(plain_sample, static_argnums=2)
 KINDS = ["full", "diagonal", "spherical"]
 WEIGHTS = np.array([0.3, 0.7])
 
@@ -202,6 +205,16 @@ def test_k_means_draws_in_proportion_and_finds_groups(chi_square_p):
     found = jax.jit(jax.vmap(lambda key: mixtures.k_means(key, *mixtures.in_blocks(*data_of(points)), 4)[0][0]))(jax.random.split(KEY, 12))
     right = [len({(a, b) for a, b in zip(groups, labels.tolist(), strict=True)}) == 4 for labels in np.asarray(found)]
     assert np.mean(right) > 0.7
+
+
+def test_fits_from_a_k_means_start_have_the_law_of_scikit_learn(assert_mean):
+    """One blob fitted by two components ends in many places: steps and likelihoods of 80 samples, each side with its own draws."""
+    x = np.random.default_rng(5).normal(size=(80, 200, 2)).astype(np.float32)
+    fit = gmm(2, 2, steps=2000, tolerance=1e-4).fit
+    _, info = jax.jit(jax.vmap(lambda key, one: fit(key, None, data_of(one))))(jax.random.split(KEY, 80), jnp.asarray(x))
+    peers = [GaussianMixture(2, tol=1e-4, max_iter=2000, random_state=seed).fit(one) for seed, one in enumerate(x)]
+    assert stats.ks_2samp(info.iterations, [peer.n_iter_ for peer in peers]).pvalue > 1e-4
+    assert_mean(-np.asarray(info.loss) - [peer.lower_bound_ for peer in peers], 0.0)
 
 
 class TestLawOfSamples:
