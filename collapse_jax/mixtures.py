@@ -125,7 +125,7 @@ def maximised(x, weight, labels, means, *, floor: float, kind: str):
     total = jnp.sum(weight)
     features = _features(x, means, kind == "full")
     shares = [[jnp.where(labels[b] == k, weight[b], 0) for k in range(len(means))] for b in range(len(x))]
-    sums = sum(jnp.stack([features[b, k] @ shares[b][k] for k in range(len(means))]) for b in range(len(x)))
+    sums = sum(jnp.stack([_product(features[b, k], shares[b][k]) for k in range(len(means))]) for b in range(len(x)))
     model = _maximised(sums, jnp.zeros_like(means), jnp.where(total > 0, total, 1), floor, kind)
     weights = jnp.where(total > 0, jnp.exp(model.log_weights), 1 / len(means))
     return weights, means + model.shifts, model.factors
@@ -247,8 +247,8 @@ def _sums(model, features, weight):
         logs = [constants[k] - _half_square(model.inverse[k], features[k, 1 : dim + 1] - model.shifts[k][:, None]) for k in range(number)]
         whole = log_sum(logs)
         # A matrix-vector product, because XLA on the CPU is slow at scalar sums; the first row of the features is 1.
-        log_likelihood = (features[0, : dim + 1] @ (weight * whole))[0]
-        return jnp.stack([features[k] @ (weight * jnp.exp(logs[k] - whole)) for k in range(number)]), log_likelihood
+        log_likelihood = _product(features[0, : dim + 1], weight * whole)[0]
+        return jnp.stack([_product(features[k], weight * jnp.exp(logs[k] - whole)) for k in range(number)]), log_likelihood
 
     if len(weight) == 1:
         return of_block(features[0], weight[0])
@@ -341,9 +341,14 @@ def _half_square(inverse, deviations):
     return sum(one * one for one in scaled) / 2
 
 
+def _product(rows, weight):
+    """[R]: rows [R, n] times weights [n], in the full precision of their type also where an accelerator would take less."""
+    return jnp.matmul(rows, weight, precision="highest")
+
+
 def _pooled(rows, weight):
     """[R]: sums of the rows [blocks, R, n] of features times weights [blocks, n]."""
-    return sum(rows[b] @ weight[b] for b in range(len(rows)))
+    return sum(_product(rows[b], weight[b]) for b in range(len(rows)))
 
 
 def _drawn(key0, key1, index, x, chances):
@@ -355,11 +360,11 @@ def _drawn(key0, key1, index, x, chances):
     square = jnp.pad(flat, (0, -len(flat) % rows)).reshape(rows, -1)
     ends = jnp.cumsum(jnp.sum(square, axis=1))
     place = uniform(*variate_words(key0, key1, jnp.uint32(index))) * ends[-1]
-    row = jnp.minimum(jnp.searchsorted(ends, place, side="right"), rows - 1)
+    # Strictly below the ends, so that nothing without a chance is hit, whatever is rounded.
+    row = jnp.minimum(jnp.searchsorted(ends, jnp.minimum(place, jnp.nextafter(ends[-1], 0)), side="right"), rows - 1)
     inside = jnp.cumsum(square[row])
     place = (place - (ends[row] - jnp.sum(square[row]))) / jnp.maximum(jnp.sum(square[row]), jnp.finfo(x.dtype).tiny) * inside[-1]
-    # Strictly inside, so that no point without a chance is hit.
-    place = jnp.clip(place, 0, inside[-1] * (1 - jnp.finfo(x.dtype).epsneg))
+    place = jnp.clip(place, 0, jnp.nextafter(inside[-1], 0))
     number = row * square.shape[1] + jnp.minimum(jnp.searchsorted(inside, place, side="right"), square.shape[1] - 1)
     number = jnp.minimum(number, len(flat) - 1)
     block, slot = number // x.shape[2], number % x.shape[2]

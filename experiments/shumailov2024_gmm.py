@@ -97,7 +97,7 @@ def draw_distance(results, folder):
         low, lower, median, upper, high = np.quantile(distance, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
         axis.fill_between(generation, low, high, color=colour, alpha=0.12, lw=0)
         axis.fill_between(generation, lower, upper, color=colour, alpha=0.25, lw=0)
-        axis.plot(generation, median, color=colour, lw=1.5, label=f"N = {size:,}")
+        axis.plot(generation, median, color=colour, lw=1.5, label=f"N = {size:,} ({len(distance)} chains)")
         if size in PUBLISHED:
             axis.plot(2000, PUBLISHED[size], marker="D", ms=6, mfc=colour, mec=style.THEORY, mew=1.4, ls="")
     axis.plot([], [], marker="D", ms=6, mfc="none", mec=style.THEORY, mew=1.4, ls="", label="published, one run each")
@@ -105,8 +105,7 @@ def draw_distance(results, folder):
     style.plain_ticks(axis.yaxis)
     axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
     axis.set_ylabel("squared L2 distance to the fit of generation 0", fontsize=8)
-    chains = len(next(iter(results.values()))["log_squared_l2_to_first"])
-    axis.set_title(f"Two components on one blob: median, 25 to 75% and 5 to 95% of {chains} chains", fontsize=9)
+    axis.set_title("Two components on one blob: median, 25 to 75% and 5 to 95% of chains", fontsize=9)
     axis.legend(fontsize=7, frameon=False)
     return style.save(made, folder, "distance")
 
