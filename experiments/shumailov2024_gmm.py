@@ -11,11 +11,12 @@ Published: the squared L2 distance between the densities of generation n and gen
 generation 2,000 for N = 500, 1,000, 10^4, 5*10^4, 2*10^5, one run each (the notebook prints 536.28 for a run of N = 1,000, whose component
 deviations go from .902, .888 to .0100, .0112).
 Measured, median (5 to 95% of chains) at generation 2,050: 421 (227 to 675), 155 (34 to 331), and 0.20 (0.09 to 0.33; 16 chains). At
-generation 2,000 the published values for N = 500 and 1,000 lie within 5 to 95% of chains (164 to 780, 32 to 319); 0.4 is a little above.
+generation 2,000 the published values for N = 500 and 1,000 lie within 5 to 95% of chains (164 to 780, 32 to 319); 0.4 is above
+all 16 (at most 0.31).
 The printed 536 does not look like N = 1,000 (at most 485 of 100 chains) but is common at N = 500 (23% are above it).
 The curve of N = 500 levels off because of the floor, which adds 1e-6 to each variance in every generation: with 1e-9 its median at
-generation 2,050 is 3e5 (24 chains), and the variance goes on falling. The end of the published curves is scikit-learn's reg_covar.
-Writes figures/distance.png and figures/scatter.png, and distances.npz, under --out; an N that is there is not computed again.
+generation 2,050 is 3e5 (24 chains), and the variance goes on falling. So the end of that curve says what scikit-learn's reg_covar is.
+Writes figures/distance.png and figures/scatter.png, and distances_N.npz, under --out; an N that is there is not computed again.
 """
 
 import argparse
