@@ -14,6 +14,7 @@ FLOORS = {
     "random": 1,
     "factored": 1,
     "averages": 1,
+    "mixtures": 2,
     "theory": 0,
     "trace": 0,
     "workbench": 0,

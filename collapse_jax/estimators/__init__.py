@@ -5,6 +5,7 @@ from collapse_jax.estimators import categorical as _categorical
 from collapse_jax.estimators import exponential as _exponential
 from collapse_jax.estimators import gaussian as _gaussian
 from collapse_jax.estimators import gaussian_mean as _gaussian_mean
+from collapse_jax.estimators import gmm as _gmm
 from collapse_jax.estimators import kde as _kde
 from collapse_jax.estimators import ngram as _ngram
 from collapse_jax.estimators import pareto as _pareto
@@ -22,6 +23,7 @@ FAMILIES = {
     "exponential": Family(_exponential.exponential, _exponential.example),
     "pareto": Family(_pareto.pareto, _pareto.example),
     "uniform": Family(_uniform.uniform, _uniform.example),
+    "gmm": Family(_gmm.gmm, _gmm.example),
     "kde": Family(_kde.kde, _kde.example),
     "ngram": Family(_ngram.ngram, _ngram.example),
     "causal_lm": Family(causal_lm),
@@ -34,6 +36,7 @@ gaussian_mean, gaussian_mean_params = _gaussian_mean.gaussian_mean, _gaussian_me
 exponential, exponential_params = _exponential.exponential, _exponential.exponential_params
 pareto, pareto_params = _pareto.pareto, _pareto.pareto_params
 uniform, uniform_params = _uniform.uniform, _uniform.uniform_params
+gmm, gmm_params = _gmm.gmm, _gmm.gmm_params
 kde = _kde.kde
 ngram, ngram_params, ngram_perplexity = _ngram.ngram, _ngram.ngram_params, _ngram.perplexity
 
@@ -50,6 +53,8 @@ __all__ = [
     "gaussian_mean",
     "gaussian_mean_params",
     "gaussian_params",
+    "gmm",
+    "gmm_params",
     "kde",
     "ngram",
     "ngram_params",
