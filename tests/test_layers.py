@@ -13,6 +13,7 @@ FLOORS = {
     "types": 0,
     "random": 1,
     "factored": 1,
+    "least_squares": 1,
     "theory": 0,
     "trace": 0,
     "workbench": 0,
