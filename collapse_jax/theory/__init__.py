@@ -14,6 +14,7 @@ wasserstein           expected squared Wasserstein-2 distance: 1-D exact, d dime
 gaussian_divergence   expected Kullback-Leibler divergences and cross entropy of a refitted Gaussian
 known_variance        chain of means with known variance
 distribution_mixture  the paper's alpha-beta-gamma chain of laws, for Gaussian fits
+regression            regressions on the previous fit's labels: test error, limits, verified labels
 interventions         sampling bias, curation, correction, detection, temperature
 monte_carlo           runs that a mean needs, second moments, a tail bound
 log_chi               moments of chi and log chi variables, law of their sums
@@ -36,6 +37,7 @@ from . import (
     log_chi,
     lyapunov,
     monte_carlo,
+    regression,
     wasserstein,
     zipf,
 )
@@ -54,6 +56,7 @@ __all__ = [
     "log_chi",
     "lyapunov",
     "monte_carlo",
+    "regression",
     "wasserstein",
     "zipf",
 ]
