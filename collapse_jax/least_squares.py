@@ -35,14 +35,30 @@ def solve(gram, right, tolerance: float | None = None):
 def minimum_norm(gram, right, count):
     """(solution [d] of least norm, rank []) of gram [d, d] solution = right [d], where the gram is that of `count` [] points.
 
-    Only the `count` largest eigenvalues count, and of those the ones above d times the rounding of the largest: directions in which
-    the points have less than 1/900 (float32, d = 10) of their largest extent are lost, which the squares cannot tell from none.
-    Source: the pseudo-inverse by eigenvalues (Golub and Van Loan, section 5.5), on the Gram matrix.
+    The rank is at most `count`; beyond that, directions whose pivot is below d times the rounding of the largest squared length are
+    taken for rounding: those in which the points reach less than 1/900 (float32, d = 10) of that length.
+    Source: Cholesky factor L [d, rank] with diagonal pivoting (Higham 1990): gram = L L', L c = right, and the least-norm solution
+    of L' w = c is L (L'L)^-1 c. Plain array operations: batched LAPACK calls share the threads that `simulate` runs its tiles on,
+    and two tiles that wait for each other there never end (seen with `jnp.linalg.eigh`, jax 0.10.2).
     """
-    dim = len(right)
-    values, vectors = jnp.linalg.eigh(gram)
-    largest = jnp.arange(dim) >= dim - count
-    kept = largest & (values > dim * jnp.finfo(gram.dtype).eps * values[-1])
-    inverse = jnp.where(kept, 1 / jnp.where(kept, values, 1), 0)
-    coordinates = jnp.matmul(vectors.T, right, precision="highest") * inverse
-    return jnp.matmul(vectors, coordinates, precision="highest"), jnp.sum(kept, dtype=jnp.int32)
+    dim, dtype = len(right), gram.dtype
+    floor = dim * jnp.finfo(dtype).eps * jnp.max(jnp.diagonal(gram))
+
+    def eliminate(k, carry):
+        gram, right, factor, coordinates, rank = carry
+        diagonal = jnp.diagonal(gram)
+        j = jnp.argmax(diagonal)
+        alive = (diagonal[j] > floor) & (k < count)
+        root = jnp.sqrt(jnp.where(alive, diagonal[j], 1))
+        column = jnp.where(alive, gram[:, j] / root, 0)
+        coordinate = jnp.where(alive, right[j] / root, 0)
+        # The pivot's own row is zero from here on, not what rounding leaves of it.
+        gram = (gram - column[:, None] * column).at[j].set(0).at[:, j].set(0)
+        gram = jnp.where(alive, gram, carry[0])
+        right = right - column * coordinate
+        return gram, right, factor.at[:, k].set(column), coordinates.at[k].set(coordinate), rank + alive
+
+    nothing = jnp.zeros((dim, dim), dtype), jnp.zeros(dim, dtype), jnp.asarray(0, jnp.int32)
+    _, _, factor, coordinates, rank = jax.lax.fori_loop(0, dim, eliminate, (gram, right, *nothing))
+    inner, _ = solve(jnp.matmul(factor.T, factor, precision="highest"), coordinates, tolerance=0.0)
+    return jnp.matmul(factor, inner, precision="highest"), rank
