@@ -38,8 +38,8 @@ def minimum_norm(gram, right, count):
     The rank is at most `count`; beyond that, directions whose pivot is below d times the rounding of the largest squared length are
     taken for rounding: those in which the points reach less than 1/900 (float32, d = 10) of that length.
     Source: Cholesky factor L [d, rank] with diagonal pivoting (Higham 1990): gram = L L', L c = right, and the least-norm solution
-    of L' w = c is L (L'L)^-1 c. Plain array operations: batched LAPACK calls share the threads that `simulate` runs its tiles on,
-    and two tiles that wait for each other there never end (seen with `jnp.linalg.eigh`, jax 0.10.2).
+    of L' w = c is L (L'L)^-1 c. Plain array operations: `simulate` with a batched `jnp.linalg.eigh` in its tiles
+    did not come to an end on two cores (jax 0.10.2 on the CPU).
     """
     dim, dtype = len(right), gram.dtype
     floor = dim * jnp.finfo(dtype).eps * jnp.max(jnp.diagonal(gram))
