@@ -15,6 +15,7 @@ FLOORS = {
     "factored": 1,
     "averages": 1,
     "mixtures": 2,
+    "least_squares": 1,
     "theory": 0,
     "trace": 0,
     "workbench": 0,

@@ -7,6 +7,8 @@ from collapse_jax.estimators import gaussian as _gaussian
 from collapse_jax.estimators import gaussian_mean as _gaussian_mean
 from collapse_jax.estimators import gmm as _gmm
 from collapse_jax.estimators import kde as _kde
+from collapse_jax.estimators import linear_regression as _linear_regression
+from collapse_jax.estimators import logistic_regression as _logistic_regression
 from collapse_jax.estimators import ngram as _ngram
 from collapse_jax.estimators import pareto as _pareto
 from collapse_jax.estimators import poisson as _poisson
@@ -25,6 +27,8 @@ FAMILIES = {
     "uniform": Family(_uniform.uniform, _uniform.example),
     "gmm": Family(_gmm.gmm, _gmm.example),
     "kde": Family(_kde.kde, _kde.example),
+    "linear_regression": Family(_linear_regression.linear_regression, _linear_regression.example),
+    "logistic_regression": Family(_logistic_regression.logistic_regression, _logistic_regression.example),
     "ngram": Family(_ngram.ngram, _ngram.example),
     "causal_lm": Family(causal_lm),
 }
@@ -38,6 +42,8 @@ pareto, pareto_params = _pareto.pareto, _pareto.pareto_params
 uniform, uniform_params = _uniform.uniform, _uniform.uniform_params
 gmm, gmm_params = _gmm.gmm, _gmm.gmm_params
 kde = _kde.kde
+linear_regression, regression_params = _linear_regression.linear_regression, _linear_regression.regression_params
+logistic_regression, logistic_params = _logistic_regression.logistic_regression, _logistic_regression.logistic_params
 ngram, ngram_params, ngram_perplexity = _ngram.ngram, _ngram.ngram_params, _ngram.perplexity
 
 __all__ = [
@@ -56,6 +62,9 @@ __all__ = [
     "gmm",
     "gmm_params",
     "kde",
+    "linear_regression",
+    "logistic_params",
+    "logistic_regression",
     "ngram",
     "ngram_params",
     "ngram_perplexity",
@@ -63,6 +72,7 @@ __all__ = [
     "pareto_params",
     "poisson",
     "poisson_params",
+    "regression_params",
     "uniform",
     "uniform_params",
 ]

@@ -16,6 +16,7 @@ known_variance        chain of means with known variance
 exponential_families  one-parameter families: mean and its error in every workflow, log drifts, Poisson extinction
 distribution_mixture  the paper's alpha-beta-gamma chain of laws, for Gaussian fits
 kernel_density        kernel density estimates, which widen
+regression            regressions on the previous fit's labels: test error, limits, verified labels
 interventions         sampling bias, curation, correction, detection, temperature
 monte_carlo           runs that a mean needs, second moments, a tail bound
 log_chi               moments of chi and log chi variables, law of their sums
@@ -40,6 +41,7 @@ from . import (
     log_chi,
     lyapunov,
     monte_carlo,
+    regression,
     wasserstein,
     zipf,
 )
@@ -60,6 +62,7 @@ __all__ = [
     "log_chi",
     "lyapunov",
     "monte_carlo",
+    "regression",
     "wasserstein",
     "zipf",
 ]

@@ -1,0 +1,64 @@
+"""Linear systems of least squares that stay finite where the points do not determine the solution."""
+
+import jax
+import jax.numpy as jnp
+
+
+def solve(gram, right, tolerance: float | None = None):
+    """(solution [d], kept [d]) of gram [d, d] solution = right [d], for a symmetric gram without negative eigenvalues.
+
+    A feature that the ones before it explain (its pivot is below `tolerance` of its own entry on the diagonal) is left out: its weight
+    is 0 and kept is False there, as R's lm does it. tolerance: by default 8 d times the rounding of the float type.
+    Every step is one operation on the whole matrix, so that thousands of small systems under `vmap` are long vectors.
+    Source: the sweep operator, Goodnight 1979, "A tutorial on the SWEEP operator".
+    """
+    dim, dtype = len(right), gram.dtype
+    tolerance = 8 * dim * jnp.finfo(dtype).eps if tolerance is None else tolerance
+    diagonal = jnp.diagonal(gram)
+    # Features in units of their own length: scales of any kind then round alike.
+    unit = jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 0)
+    table = jnp.concatenate([gram * unit[:, None] * unit, (right * unit)[:, None]], axis=1)
+
+    def eliminate(j, carry):
+        table, kept = carry
+        pivot = table[j, j]
+        alive = pivot > tolerance
+        row = jnp.where(alive, table[j] / jnp.where(alive, pivot, 1), 0)
+        column = table[:, j].at[j].set(0)
+        return (table - column[:, None] * row).at[j].set(row), kept.at[j].set(alive)
+
+    table, kept = jax.lax.fori_loop(0, dim, eliminate, (table, jnp.zeros(dim, bool)))
+    # A row that was left out holds zeros, and later pivots add nothing to it because their columns do not reach it.
+    return jnp.where(kept, table[:, -1] * unit, 0), kept
+
+
+def minimum_norm(gram, right, count):
+    """(solution [d] of least norm, rank []) of gram [d, d] solution = right [d], where the gram is that of `count` [] points.
+
+    The rank is at most `count`; beyond that, directions whose pivot is below d times the rounding of the largest squared length are
+    taken for rounding: those in which the points reach less than 1/900 (float32, d = 10) of that length.
+    Source: Cholesky factor L [d, rank] with diagonal pivoting (Higham 1990): gram = L L', L c = right, and the least-norm solution
+    of L' w = c is L (L'L)^-1 c. Plain array operations: `simulate` with a batched `jnp.linalg.eigh` in its tiles
+    did not come to an end on two cores (jax 0.10.2 on the CPU).
+    """
+    dim, dtype = len(right), gram.dtype
+    floor = dim * jnp.finfo(dtype).eps * jnp.max(jnp.diagonal(gram))
+
+    def eliminate(k, carry):
+        gram, right, factor, coordinates, rank = carry
+        diagonal = jnp.diagonal(gram)
+        j = jnp.argmax(diagonal)
+        alive = (diagonal[j] > floor) & (k < count)
+        root = jnp.sqrt(jnp.where(alive, diagonal[j], 1))
+        column = jnp.where(alive, gram[:, j] / root, 0)
+        coordinate = jnp.where(alive, right[j] / root, 0)
+        # The pivot's own row is zero from here on, not what rounding leaves of it.
+        gram = (gram - column[:, None] * column).at[j].set(0).at[:, j].set(0)
+        gram = jnp.where(alive, gram, carry[0])
+        right = right - column * coordinate
+        return gram, right, factor.at[:, k].set(column), coordinates.at[k].set(coordinate), rank + alive
+
+    nothing = jnp.zeros((dim, dim), dtype), jnp.zeros(dim, dtype), jnp.asarray(0, jnp.int32)
+    _, _, factor, coordinates, rank = jax.lax.fori_loop(0, dim, eliminate, (gram, right, *nothing))
+    inner, _ = solve(jnp.matmul(factor.T, factor, precision="highest"), coordinates, tolerance=0.0)
+    return jnp.matmul(factor, inner, precision="highest"), rank
