@@ -79,7 +79,8 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
         return (evidence if keeps_previous else ()), evidence
 
     name = f"mix({alpha:g}, {beta:g}, {gamma:g})" if known else "mix"
-    return Workflow(name, lambda supply, evidence: evidence if keeps_previous else (), next_set, takes_points_back=keeps_previous)
+    init = lambda supply, evidence: evidence if keeps_previous else ()  # noqa: E731
+    return Workflow(name, init, next_set, takes_points_back=keeps_previous, random_counts=random_counts)
 
 
 def keep_or_continue(gamma: float, *, beta: float = 0.0, batch_size: int = 1) -> Workflow:
