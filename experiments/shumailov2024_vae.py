@@ -1,7 +1,7 @@
 """A convolutional VAE, generation after generation on what its predecessor's decoder gives (Shumailov et al. 2024, notebook on MNIST).
 
     python experiments/shumailov2024_vae.py --scale full       MNIST, 647,081 parameters, 30 epochs, generations 0 to 4, 5 seeds
-    python experiments/shumailov2024_vae.py --scale mini       12,800 images of MNIST, 16 channels instead of 64, otherwise the same; 3 seeds
+    python experiments/shumailov2024_vae.py --scale mini       12,800 images of MNIST, 16 channels instead of 64, else the same; 3 seeds
     python experiments/shumailov2024_vae.py --scale digits     scikit-learn's 8x8 digits, needs no download; 3 seeds
 
 Run time: full: not measured; it is 35,250 steps of 256 images a seed, for a GPU. RUN_TIME
