@@ -210,15 +210,15 @@ def draw_latents(folder, results):
     directions = np.linalg.svd(latents[0] - centre, full_matrices=False)[2][:2]
     points = (latents - centre) @ directions.T
     limit = 1.05 * np.abs(points).max()
-    made, axes = style.figure(1, len(points), width=2.1, height=2.5, sharex=True, sharey=True)
+    made, axes = style.figure(1, len(points), width=2.2, height=2.8, sharex=True, sharey=True)
     colours = style.generation_colours(len(points))
     for axis, here, generation, colour in zip(axes[0], points, results["generation"].values, colours, strict=True):
         axis.scatter(*points[0].T, s=3, color="#cccccc", lw=0)
         axis.scatter(*here.T, s=3, color=colour, lw=0)
-        axis.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        axis.set(xlim=(-limit, limit), ylim=(-limit, limit))
         axis.set_title(f"generation {generation}", fontsize=8)
-    axes[0, len(points) // 2].set_xlabel("first principal direction of generation 0's", fontsize=8)
-    axes[0, 0].set_ylabel("second", fontsize=8)
+    made.supxlabel("along the first principal direction of generation 0", fontsize=8)
+    axes[0, 0].set_ylabel("along the second", fontsize=8)
     title = f"Latent means of {latents.shape[1]} images under the generation-0 encoder, seed 0 (grey: generation 0)"
     made.suptitle(title, fontsize=9)
     return style.save(made, folder, "latents")
@@ -231,8 +231,8 @@ def draw_deviation(folder, results, settings: Settings):
     made, axes = style.figure(1, 2, width=4.2)
     generation = results["generation"].values
     panels = (
-        ("latent_deviation_to_first", DEVIATION, "deviation of latent means, generation-0 encoder"),
-        ("loss", LOSS, "training loss of the last epoch (nats an image)"),
+        ("latent_deviation_to_first", DEVIATION, "deviation of latent means, encoder 0"),
+        ("loss", LOSS, "training loss (nats an image)"),
     )
     for axis, (name, published, label) in zip(axes[0], panels, strict=True):
         style.seeds(axis, generation, results[name].values, style.BAND, label=True)
@@ -241,8 +241,9 @@ def draw_deviation(folder, results, settings: Settings):
             axis.plot(generation[: len(known)], known, color=style.THEORY, ls="--", marker="s", ms=3, lw=1.2, label="published, one run")
         axis.set_xlabel("generation (0: fitted to real images)", fontsize=8)
         axis.set_ylabel(label, fontsize=8)
-        axis.legend(fontsize=7, frameon=False)
-    sizes = f"{settings.sample_size:,} images, {settings.capacity} channels, {settings.epochs} epochs, {settings.draws} draws"
+        if axis.get_legend_handles_labels()[1]:
+            axis.legend(fontsize=7, frameon=False)
+    sizes = f"{settings.sample_size:,} images, {settings.capacity} channels, {settings.epochs} epochs, {settings.draws} {settings.gives}"
     made.suptitle(f"VAE trained on its predecessor's images: {sizes}", fontsize=9)
     return style.save(made, folder, "deviation")
 
