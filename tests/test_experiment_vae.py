@@ -44,10 +44,15 @@ def test_a_tiny_run(tmp_path, script, capsys):
     assert [row["generation"] for row in folder.rows()] == [0, 1] and folder.rows()[0] == first[0]
     assert all((folder.figures / f"{name}.png").stat().st_size > 5_000 for name in ("samples", "latents", "deviation"))
     assert folder.results()["latent_means"].shape == (1, 2, 500, 2)
+    before = (folder.figures / "deviation.png").read_bytes()
+    script.main(script.Settings(**settings, seeds=1, generations=1, beside=settings["out"]))
+    assert (folder.figures / "deviation.png").read_bytes() != before
     said = capsys.readouterr().out
     assert "ELBO of real test" in said and "0.6736" not in said
     with pytest.raises(InputError, match="latent: 2 there, 3 here"):
         script.main(script.Settings(**{**settings, "latent": 3}, seeds=1))
+    with pytest.raises(InputError, match="holds no results of a run"):
+        script.main(script.Settings(**settings, beside=str(tmp_path / "nowhere")))
     with pytest.raises(InputError, match="sample_size is 2000, but digits has 1500 images"):
         script.main(script.Settings(**{**settings, "sample_size": 2000, "out": str(tmp_path / "other")}))
 
