@@ -1,5 +1,6 @@
 """The network: two strided convolutions down to the latents, and their mirror image up again (flax.linen)."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -38,6 +39,7 @@ def check_vae(model: VAE) -> None:
             raise InputError(f"{name} is {value}; it must be a multiple of 4, because two convolutions halve it")
 
 
+@functools.partial(jax.jit, static_argnames="model")
 def init_params(model: VAE, key) -> VAEParams:
     """Fresh parameters: weights and biases uniform on +-1/sqrt(fan-in), as torch starts its layers.
 
@@ -51,11 +53,13 @@ def init_params(model: VAE, key) -> VAEParams:
     )
 
 
+@functools.partial(jax.jit, static_argnames="model")
 def encode(model: VAE, encoder: dict, x):
     """Mean and log-variance [n, latent] of the latents given images x [n, height, width]."""
     return _Encoder(model.capacity, model.latent).apply({"params": encoder}, x)
 
 
+@functools.partial(jax.jit, static_argnames="model")
 def decode(model: VAE, decoder: dict, z):
     """Logits [n, height, width] of the pixels given latents z [n, latent]; their sigmoids are the decoder's means."""
     return _decoder(model).apply({"params": decoder}, z)

@@ -57,6 +57,7 @@ def check_training(settings: VAETraining) -> None:
             raise InputError(f"{name} is {value}; it must be finite and not negative")
 
 
+@functools.partial(jax.jit, static_argnames="model")
 def loss(model: VAE, params: VAEParams, x, weight, noise, beta: float = 1.0):
     """Sum over images of weight (binary cross-entropy + beta KL), in nats, [].
 
@@ -70,6 +71,7 @@ def loss(model: VAE, params: VAEParams, x, weight, noise, beta: float = 1.0):
     return jnp.sum(weight * (cross_entropy + beta * divergence))
 
 
+@functools.partial(jax.jit, static_argnames="model")
 def elbo(model: VAE, params: VAEParams, key, x):
     """Evidence lower bound of each image x [n, height, width] with one draw of its latents: [n] nats.
 
@@ -86,6 +88,7 @@ def elbo(model: VAE, params: VAEParams, key, x):
     return jax.lax.map(bound, (x, noise), batch_size=_DECODED_AT_ONCE)
 
 
+@functools.partial(jax.jit, static_argnames=("model", "n", "gives"))
 def generate(model: VAE, decoder: dict, key, n: int, gives: str = "means"):
     """n images [n, height, width] of latents drawn from the prior: the decoder's "means", or "bernoulli" draws of 0 and 1."""
     latent_key, pixel_key = jax.random.split(key)

@@ -107,8 +107,8 @@ def test_fresh_draws_refuse_a_generator_without_draw():
 )
 def test_finite_draws_work_under_every_workflow(workflow, filled):
     made = process(workflow, "finite")
-    state, _ = jax.jit(lambda key: made.init(key, 2))(KEY)
-    state, info = jax.jit(made.step)(jax.random.key(1), state)
+    state, _ = made.init(KEY, 2)
+    state, info = made.step(jax.random.key(1), state)
     assert isinstance(info.evidence, Dataset) and int((info.evidence.weight > 0).sum()) == filled
     assert np.isfinite(float(info.fit.loss)) and int(info.fit.iterations) == -(-filled // 8)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
@@ -171,8 +171,9 @@ def test_sample_and_example():
 
 
 def test_one_point_and_equal_points_give_no_nan():
-    for x in (jnp.full((8, 4, 4), 0.5), jnp.zeros((1, 4, 4)), jnp.ones((8, 4, 4))):
-        params, info = small("finite").fit(KEY, None, Dataset(x, jnp.ones(len(x))))
+    for grey_level, count in ((0.5, 16), (0.0, 1), (1.0, 16)):
+        data = Dataset(jnp.full((16, 4, 4), grey_level), (jnp.arange(16) < count).astype(float))
+        params, info = small("finite").fit(KEY, None, data)
         assert np.isfinite(float(info.loss)) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 

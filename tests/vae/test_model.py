@@ -16,6 +16,9 @@ def test_the_papers_network_has_647081_parameters():
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 647_081
 
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
 @pytest.mark.parametrize("model", [VAE(8, 8, 3, 2), VAE(4, 12, 1, 1)])
 def test_shapes(model):
     params = init_params(model, jax.random.key(0))
