@@ -2,7 +2,7 @@
 
 import importlib
 
-_MODULES = ("curation", "estimators", "lm", "metrics", "plots", "points", "random", "sources", "theory", "workflows")
+_MODULES = ("curation", "estimators", "lm", "metrics", "plots", "points", "random", "sources", "theory", "vae", "workflows")
 _NAMES = {
     "Dataset": "types",
     "Estimator": "types",

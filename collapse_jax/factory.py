@@ -34,6 +34,7 @@ def estimator(
     log_prob=None,
     tempered=None,
     nucleus=None,
+    streams: bool = False,
 ) -> Estimator:
     """An `Estimator` from `fit(key, params, evidence) -> (params, FitInfo)` and `sample(key, params, n) -> x [n, ...]`.
 
@@ -63,6 +64,7 @@ def estimator(
         log_prob=log_prob,
         tempered=tempered,
         nucleus=nucleus,
+        streams=streams,
     )
 
 

@@ -31,7 +31,7 @@ def generational_process(
     largest_sample_size: needed with a function where whole points are held: their number of slots.
     remember_first: whether the state keeps the parameters of generation 0, and each distance is also offered as NAME_to_first.
     Raises `InputError` for sizes below 1, for a fixed real data set with fewer points than are asked for, and for a workflow that
-    continues points with an estimator that cannot.
+    continues points with an estimator that cannot, or that an estimator that streams its points cannot serve.
     """
     if workflow.continues and estimator.continued is None:
         raise InputError(f"{workflow.name} lets the model continue real points, but this estimator has no `continued`")
@@ -40,6 +40,8 @@ def generational_process(
     on_points = workflow.takes_points_back and estimator.subsample is None
     generator = workflow.generator(estimator)
     holds_points = on_points or generator.draw is None
+    if estimator.streams:
+        _check_streams(workflow, sample_size, holds_points)
     real_is_drawn = source.draw is not None and source.evidence is estimator.evidence and not holds_points
     slots = _slots(sample_size, largest_sample_size, estimator.traceable and not real_is_drawn)
     if source.size is not None and slots is not None and slots > source.size:
@@ -198,6 +200,15 @@ def _padded(leaf, wanted):
 
 def _is_dataset(node):
     return isinstance(node, Dataset)
+
+
+def _check_streams(workflow, sample_size, holds_points):
+    if workflow.grows or workflow.continues or holds_points:
+        raise InputError(f"{workflow.name} needs points, but this estimator streams fresh ones while it is fitted; use finite draws")
+    if workflow.random_counts:
+        raise InputError(f"{workflow.name} draws its counts, but this estimator streams and needs them known; give random_counts=False")
+    if callable(sample_size):
+        raise InputError("sample_size is a function, but this estimator streams, and needs a number")
 
 
 def _slots(sample_size, largest_sample_size, needs_slots):

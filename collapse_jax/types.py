@@ -61,6 +61,8 @@ class Estimator(NamedTuple):
     traceable: False when `fit` or `sample` is a host loop: such a family runs under `run` only.
     living(params) -> how many parts of the model are alive, and relist(params, size) -> the same model with room for `size` parts: for
         families whose dead parts change nothing (a categorical's); None where there is no such thing.
+    streams: whether `draw` gives places that are filled with fresh points while `fit` goes on: such evidence holds a model and no points,
+        so that workflows that reach back to points or models of earlier sets, and sizes that are traced, are refused.
     chain_axis: where `simulate` puts the chains in the arrays of a state: 0, or -1 for families written for it (`random.lanes`).
     """
 
@@ -82,6 +84,7 @@ class Estimator(NamedTuple):
     log_prob: Callable[[Params, jax.Array], jax.Array] | None = None
     tempered: Callable[[Params, Any], Params] | None = None
     nucleus: Callable[[Params, Any], Params] | None = None
+    streams: bool = False
 
 
 class Family(NamedTuple):
@@ -139,6 +142,7 @@ class Workflow(NamedTuple):
     takes_points_back: whether it uses single points of earlier sets again, and so needs `subsample`.
     grows: whether its carry holds the data of every generation.
     closed: whether nothing but the newest model enters the next training set, and the carry is empty.
+    random_counts: whether it draws how many points come from where, so that these numbers are traced.
     continues: whether it asks for `real_and_continued`, and so needs an estimator that has `continued`, and sizes known before the run.
     generator(estimator) -> the estimator that the newest model is sampled by, in place of the one that is fitted: what stands between
         sampling and fitting (`curation`).
@@ -155,6 +159,7 @@ class Workflow(NamedTuple):
     continues: bool = False
     generator: Callable[["Estimator"], "Estimator"] = lambda estimator: estimator
     reweighted: Callable[[Any, Any], "Workflow"] | None = None
+    random_counts: bool = False
 
 
 class State(NamedTuple):

@@ -101,6 +101,7 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
         init=lambda supply, evidence: evidence if keeps_previous else (),
         next=next_set,
         takes_points_back=keeps_previous,
+        random_counts=random_counts,
         reweighted=reweighted,
     )
 

@@ -28,6 +28,7 @@ FLOORS = {
     "curation": 2,
     "tiles": 2,
     "lm": 1,
+    "vae": 1,
     "chain_theory": 2,
     "factory": 2,
     "process": 2,
@@ -42,7 +43,7 @@ FLOORS = {
     "cli": 6,
 }
 # Folders whose files may import each other. Those of `estimators` and `drivers` may not.
-OPEN_FOLDERS = ("lm", "theory", "metrics", "random", "plots", "commands", "config")
+OPEN_FOLDERS = ("lm", "vae", "theory", "metrics", "random", "plots", "commands", "config")
 PACKAGE = pathlib.Path(__file__).parents[1] / "collapse_jax"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -13,6 +13,7 @@ from collapse_jax.estimators import ngram as _ngram
 from collapse_jax.estimators import pareto as _pareto
 from collapse_jax.estimators import poisson as _poisson
 from collapse_jax.estimators import uniform as _uniform
+from collapse_jax.estimators import vae as _vae
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.types import Family
 
@@ -30,6 +31,7 @@ FAMILIES = {
     "linear_regression": Family(_linear_regression.linear_regression, _linear_regression.example),
     "logistic_regression": Family(_logistic_regression.logistic_regression, _logistic_regression.example),
     "ngram": Family(_ngram.ngram, _ngram.example),
+    "vae": Family(_vae.vae, _vae.example),
     "causal_lm": Family(causal_lm),
 }
 categorical, categorical_params = _categorical.categorical, _categorical.categorical_params
@@ -45,6 +47,7 @@ kde = _kde.kde
 linear_regression, regression_params = _linear_regression.linear_regression, _linear_regression.regression_params
 logistic_regression, logistic_params = _logistic_regression.logistic_regression, _logistic_regression.logistic_params
 ngram, ngram_params, ngram_perplexity = _ngram.ngram, _ngram.ngram_params, _ngram.perplexity
+vae = _vae.vae
 
 __all__ = [
     "FAMILIES",
@@ -75,4 +78,5 @@ __all__ = [
     "regression_params",
     "uniform",
     "uniform_params",
+    "vae",
 ]
