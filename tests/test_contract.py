@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 # What does not apply to a family, and why.
 EXEMPT = {
     "kde": {"recovers_known_parameters": "the kernel widens every sample"},
+    "vae": {"recovers_known_parameters": "a net that is trained for a few steps is not the one that made its images"},
     "ngram": {"recovers_known_parameters": "its metrics are those of a training set, whose blocks end where no transition is counted"},
 }
 # The points of every family under `accumulate_subsample` take long to compile.
