@@ -15,6 +15,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 ROOT = pathlib.Path(__file__).parents[1]
+# Linux allows a process 65,530 by default, and a module of tests may add some ten thousand.
+_MOST_MAPS = 25_000
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +32,17 @@ def shared() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip("needs the shared data folder (../shared/data beside the repository)")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Forgets compiled programs between modules before they fill the process's table of memory maps, where XLA would crash."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        import jax
+
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="module")
