@@ -41,10 +41,8 @@ def main(settings: Settings) -> None:
     exact, params = cj.lm.load_opt(settings.model)
     rounded = cj.lm.OPT(exact.config, "bfloat16")
     corpus, tokenizer = cj.lm.load_corpus(settings.corpus), cj.lm.load_tokenizer(settings.model)
-    train, valid, test = (
-        cj.lm.blocks_of(rows, tokenizer)[:count]
-        for rows, count in zip(corpus, (settings.train_blocks, 64, settings.test_blocks), strict=True)
-    )
+    counts = settings.train_blocks, 64, settings.test_blocks
+    train, valid, test = (cj.lm.blocks_of(rows, tokenizer)[:count] for rows, count in zip(corpus, counts, strict=True))
 
     losses = [cj.lm.mean_loss(model, params, test) for model in (exact, rounded)]
     difference = np.abs(losses[1] - losses[0])
