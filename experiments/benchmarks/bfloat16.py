@@ -47,17 +47,13 @@ def main(settings: Settings) -> None:
     losses = [cj.lm.mean_loss(model, params, test) for model in (exact, rounded)]
     difference = np.abs(losses[1] - losses[0])
     print(f"perplexity of {len(test)} test blocks: float32 {np.exp(losses[0].mean()):.3f}, bfloat16 {np.exp(losses[1].mean()):.3f}")
-    print(
-        f"per block, relative difference of perplexity: median {np.median(np.expm1(difference)):.2%}, most {np.expm1(difference.max()):.2%}"
-    )
+    print(f"relative difference block by block: median {np.median(np.expm1(difference)):.2%}, most {np.expm1(difference.max()):.2%}")
 
     prompts = test[: settings.prompts]
     made = [np.asarray(cj.lm.generate(model, params, prompts, cj.lm.BeamSearch(5), 64)) for model in (exact, rounded)]
     differ = (made[0] != made[1]).any(1)
     agreed = np.argmax(made[0] != made[1], axis=1)[differ]
-    print(
-        f"5-beam continuations that differ: {differ.mean():.1%} of {len(prompts)}; of those the first other token is at {np.median(agreed):g}"
-    )
+    print(f"5-beam continuations that differ: {differ.mean():.1%} of {len(prompts)}, in the median from token {np.median(agreed):g} on")
     under = [np.exp(cj.lm.mean_loss(exact, params, np.concatenate([prompts, one], 1)).mean()) for one in made]
     print(f"perplexity of prompts with continuations under float32: made by float32 {under[0]:.3f}, by bfloat16 {under[1]:.3f}")
 
