@@ -81,6 +81,7 @@ def test_one_design_under_another_covariance():
     assert found == pytest.approx(want, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_ridge_in_high_dimension():
     """100 features are close to the limit: four standard errors, and 1% for the terms of order 1/d."""
     weights = np.ones(100) / 10

@@ -57,7 +57,7 @@ def constant_decoder(value):
     return decoder | {"conv1": decoder["conv1"] | {"bias": jnp.full(1, np.log(value / (1 - value)), jnp.float32)}}
 
 
-@pytest.mark.parametrize("gives", ["means", "bernoulli"])
+@pytest.mark.parametrize("gives", [pytest.param("means", marks=pytest.mark.slow), "bernoulli"])
 def test_a_stream_is_what_its_decoder_gives(gives):
     """A stream of grey images trains as those images do; of black and white draws it does not, but to the same mean."""
     settings = VAETraining(epochs=20, batch_size=8, learning_rate=1e-2)
