@@ -34,6 +34,7 @@ def test_families_table(tmp_path, capsys):
         ((2, 2, 2.1), False, "stays"),
         ((1, 2, 3), False, "widens"),
         ((1, 2, 3), True, "grows"),
+        ((1, 30, 31), True, "grows"),
         ((1, 2, 2.1), True, "bounded"),
     ],
 )
