@@ -1,0 +1,277 @@
+"""Which error does it? The three sources of Shumailov et al. 2024 ("What is model collapse?"), each switched on and off by itself.
+
+    python experiments/error_sources.py                           a Gaussian, a mixture of two, and a VAE: 8 cells each
+    python experiments/error_sources.py --families gaussian,gmm   without the VAE
+
+Run time: RUN_TIME
+statistical    each generation is fitted to M points | to the density itself (VAE: other images of the last decoder in every batch).
+expressivity   the truth lies outside the family | in it. Gaussian: a mixture of two with mean 0 and variance 1 | N(0, 1); GMM of two
+               components: a mixture of three | of two; VAE: one latent | four, where the truth is a VAE with four latents fitted to
+               digits, so that all cells are scored on the same images.
+approximation  a small budget | the optimum. Gaussian: 20 gradient steps on the log-likelihood | closed form; GMM: 30 | 500 steps of EM;
+               VAE: few | many epochs. Always from the same poor start (VAE: fresh weights) in every generation.
+Measured against the truth: KL(truth || model) in nats; for the VAE the bound on held-out images of the truth below the truth's own
+bound, in nats an image, and the deviation of the latent means that the truth's encoder gives to the model's images.
+An effect is the mean over the cells with a source less the mean over those without; an interaction is what a source adds to the effect
+of another. Effects are of medians over chains, and of KL and not of its logarithm, because KL is 0 where all is off.
+
+Published: expressivity error "can only occur at the first generation" in the absence of the other two (a single Gaussian for a mixture
+of two, infinite data); statistical error is the primary one; each of them can make collapse worse or better.
+MEASURED
+Needs scikit-learn (pip install -e ".[toys]"). Writes figures/error_sources.png and cells.csv into --out.
+"""
+
+import dataclasses
+import itertools
+import pathlib
+
+import numpy as np
+import tyro
+
+from collapse_jax.cli import terminal
+from collapse_jax.errors import InputError
+
+SOURCES = ("statistical", "expressivity", "approximation")
+CELLS = tuple(itertools.product((0, 1), repeat=3))
+# (weights, means, deviations) of the truth, inside the family and outside it.
+TRUTHS = {
+    "gaussian": (([1.0], [0.0], [1.0]), ([0.5, 0.5], [-0.85, 0.85], [0.2775**0.5] * 2)),
+    "gmm": (([0.6, 0.4], [-1.5, 2.0], [1.0, 0.7]), ([0.6, 0.2, 0.2], [-1.5, 1.2, 3.0], [1.0, 0.5, 0.5])),
+}
+# Where every optimiser starts. The Gaussian's steps are on (mean, log deviation).
+STARTS = {"gaussian": (1.0, 2.0), "gmm": ([0.5, 0.5], [-0.5, 0.5], [2.0, 2.0])}
+STEP_SIZE, GRADIENT_STEPS, EM_STEPS = 0.2, 20, (500, 30)
+LATENTS, HELD_OUT, PROBES = (4, 1), 1000, 500
+MEASURES = {
+    "gaussian": {"kl": "KL(truth || model), nats"},
+    "gmm": {"kl": "KL(truth || model), nats"},
+    "vae": {"bound": "bound lost on held-out truth, nats", "deviation": "latent deviation, truth's encoder"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The last generation is `generations`; generation 0 is fitted to the truth."""
+
+    families: str = "gaussian,gmm,vae"
+    sample_size: int = 200
+    generations: int = 30
+    chains: int = 40
+    """Of cells that draw something; the others are deterministic."""
+    vae_images: int = 500
+    vae_epochs: tuple[int, int] = (60, 6)
+    """Epochs of the optimum and of the small budget."""
+    vae_generations: int = 8
+    vae_chains: int = 4
+    vae_capacity: int = 4
+    seed: int = 0
+    out: str = "runs/error_sources"
+
+    def check(self) -> None:
+        """Raises `InputError` for the first setting that has no meaning."""
+        for name in self.families.split(","):
+            if name not in MEASURES:
+                raise InputError(f"families is {self.families!r}; it must be some of {','.join(MEASURES)}")
+        for name in ("sample_size", "generations", "chains", "vae_images", "vae_generations", "vae_chains"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+def by_gradient(base, start):
+    """The fit of a 1-D Gaussian by GRADIENT_STEPS gradient steps on its mean negative log-likelihood from `start` (mean, deviation)."""
+    import jax
+    import jax.numpy as jnp
+
+    from collapse_jax.types import FitInfo
+
+    def fit(key, params, evidence):
+        # All that the likelihood knows of the evidence is in the Gaussian that maximises it.
+        best, _ = base.fit(key, params, evidence)
+        mean, variance = best.mean[0], jnp.exp(2 * best.log_scale[0])
+
+        def loss(at):
+            return at[1] + (variance + (mean - at[0]) ** 2) * jnp.exp(-2 * at[1]) / 2
+
+        begun = (jnp.full_like(mean, start[0]), jnp.full_like(mean, np.log(start[1])))
+        step = lambda _, at: jax.tree.map(lambda value, slope: value - STEP_SIZE * slope, at, jax.grad(loss)(at))  # noqa: E731
+        place, log_scale = jax.lax.fori_loop(0, GRADIENT_STEPS, step, begun)
+        info = FitInfo(jnp.asarray(False), jnp.asarray(GRADIENT_STEPS), loss((place, log_scale)))
+        return best._replace(mean=(place,), log_scale=(log_scale,)), info
+
+    return fit
+
+
+def density_process(family: str, cell, settings: Settings):
+    """The process of one cell of the Gaussian or the mixture, and its model as a metric: (weights, means, deviations) [3, K]."""
+    import jax.numpy as jnp
+
+    import collapse_jax as cj
+
+    statistical, expressivity, approximation = cell
+    weights, means, deviations = (np.asarray(part) for part in TRUTHS[family][expressivity])
+    params = cj.estimators.gmm_params(weights, means[:, None], deviations**2)
+    truth = cj.estimators.gmm(len(weights), 1)
+    if family == "gaussian":
+        fitted = cj.estimators.gaussian(1, ddof=0)
+        fitted = fitted._replace(fit=by_gradient(fitted, STARTS[family])) if approximation else fitted
+
+        def model(state):
+            return jnp.stack([jnp.ones(1), jnp.stack(state.params.mean), jnp.exp(jnp.stack(state.params.log_scale))])
+    else:
+        # No tolerance: every fit takes all its steps.
+        fitted = cj.estimators.gmm(2, 1, "spherical", start="previous", steps=EM_STEPS[approximation], tolerance=0.0)
+        weights, means, deviations = (np.asarray(part) for part in STARTS[family])
+        start, fit = cj.estimators.gmm_params(weights, means[:, None], deviations**2), fitted.fit
+        fitted = fitted._replace(init=lambda key, evidence: start, fit=lambda key, params, evidence: fit(key, start, evidence))
+
+        def model(state):
+            return jnp.stack([state.params.weights, state.params.means[:, 0], state.params.factors])
+
+    source = cj.sources.population(truth, params)
+    if not statistical:
+        fitted, source = cj.infinite_sample(fitted, truth, params, low=-15.0, high=15.0)
+    return cj.generational_process(fitted, source, cj.workflows.replace(), sample_size=settings.sample_size), model
+
+
+def density_cell(family: str, cell, settings: Settings) -> dict:
+    """KL(truth || model) of one cell: {"kl": float64 [chains, generations + 1]}."""
+    import jax
+
+    import collapse_jax as cj
+
+    process, model = density_process(family, cell, settings)
+    chains = settings.chains if cell[0] else 1
+    trace = cj.simulate(process, jax.random.key(settings.seed), generations=settings.generations, chains=chains, metrics=(model,))
+    found = np.moveaxis(trace["model"].astype(float), 2, 0)
+    return {"kl": cj.theory.mixture_projection.kl(TRUTHS[family][cell[1]], tuple(found))}
+
+
+def vae_truth(settings: Settings):
+    """(size of the network, its parameters): a VAE fitted to all training digits, which stands for the truth."""
+    import jax
+    import jax.numpy as jnp
+
+    from collapse_jax import vae
+
+    x = jnp.asarray(vae.load_images("digits").train)
+    size = vae.VAE(8, 8, settings.vae_capacity, LATENTS[0])
+    training = vae.VAETraining(settings.vae_epochs[0], 50, 5e-3)
+    return size, vae.train(size, training, jax.random.key(settings.seed + 1), x, jnp.ones(len(x)))[0]
+
+
+def vae_cell(truth, cell, settings: Settings) -> dict:
+    """What one cell of the VAE loses of the bound, and its latent deviation: name -> [chains, generations + 1]. truth: of `vae_truth`."""
+    import jax
+    import jax.numpy as jnp
+
+    import collapse_jax as cj
+    from collapse_jax import vae
+
+    statistical, expressivity, approximation = cell
+    size, params = truth
+
+    def family(latent):
+        training = vae.VAETraining(settings.vae_epochs[approximation], 50, 5e-3)
+        options = {"training": training, "gives": "bernoulli", "draws": "finite" if statistical else "fresh"}
+        return cj.estimators.vae(8, 8, capacity=settings.vae_capacity, latent=latent, **options)
+
+    fitted, learner = family(LATENTS[expressivity]), size._replace(latent=LATENTS[expressivity])
+    held_out = vae.generate(size, params.decoder, jax.random.key(1), HELD_OUT, "bernoulli")
+    best = jnp.mean(vae.elbo(size, params, jax.random.key(2), held_out))
+
+    def bound(state):
+        return best - jnp.mean(vae.elbo(learner, state.params, jax.random.key(2), held_out))
+
+    def deviation(state):
+        made = fitted.sample(jax.random.key(3), state.params, PROBES)
+        return jnp.std(vae.encode(size, params.encoder, made)[0])
+
+    source = cj.sources.population(family(LATENTS[0]), params)
+    process = cj.generational_process(fitted, source, cj.workflows.replace(), sample_size=settings.vae_images)
+    options = {"generations": settings.vae_generations, "chains": settings.vae_chains, "metrics": (bound, deviation)}
+    trace = cj.simulate(process, jax.random.key(settings.seed), **options)
+    return {name: trace[name] for name in ("bound", "deviation")}
+
+
+def main(settings: Settings) -> None:
+    """All cells, a table of the effects, and the figure."""
+    settings.check()
+
+    import csv
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from collapse_jax.factorial import effects
+    from collapse_jax.records import RunFolder
+
+    families, results, console = settings.families.split(","), {}, Console()
+    truth = vae_truth(settings) if "vae" in families else None
+    for family, cell in track([*itertools.product(families, CELLS)], "cells", console=console, transient=True):
+        found = vae_cell(truth, cell, settings) if family == "vae" else density_cell(family, cell, settings)
+        for name, values in found.items():
+            results.setdefault((family, name), {})[cell] = np.asarray(values)
+    added = {}
+    for key, cells in results.items():
+        added[key] = effects(np.reshape([np.median(cells[cell], 0) for cell in CELLS], (2, 2, 2, -1)), SOURCES)
+        console.print(table(key, added[key]))
+    folder = RunFolder(settings.out)
+    print(draw(results, added, folder))
+    with open(pathlib.Path(settings.out) / "cells.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["family", "measure", *SOURCES, "chain", "generation", "value"])
+        for key, cells in results.items():
+            for cell, values in cells.items():
+                rows.writerows([*key, *cell, *place, value] for place, value in np.ndenumerate(values))
+
+
+def table(key, found):
+    """A rich table of the effects at some generations."""
+    from rich.table import Table
+
+    last = len(found[()]) - 1
+    shown = sorted({0, min(1, last), last // 3, last})
+    made = Table("effect", *(f"generation {g}" for g in shown), title=f"{key[0]}: {MEASURES[key[0]][key[1]]}")
+    for chosen, values in found.items():
+        made.add_row(" x ".join(chosen) or "all off (level)", *(f"{values[g]:.4f}" for g in shown))
+    return made
+
+
+def draw(results: dict, added: dict, folder):
+    """A column a measure; rows: truth inside the family, outside it, and the effects. Median and 5 to 95% of chains; path of the PNG."""
+    from matplotlib.ticker import MaxNLocator
+
+    from collapse_jax.plots import style
+
+    made, axes = style.figure(3, len(results), width=3.3, height=2.6, squeeze=False)
+    sampled = {0: (style.BAND, "infinite sample"), 1: (style.THEORY, "finite sample")}
+    fitted = {0: ("-", "optimum"), 1: ("--", "small budget")}
+    colours = (style.THEORY, "#2a9d8f", style.INK, "#8a4fbf", "#e08e2b", style.BAND)
+    for column, (key, cells) in zip(axes.T, results.items(), strict=True):
+        for (statistical, expressivity, approximation), values in cells.items():
+            (colour, sample), (line, fit), axis = sampled[statistical], fitted[approximation], column[expressivity]
+            low, median, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
+            generation = np.arange(len(median))
+            axis.fill_between(generation, low, high, color=colour, alpha=0.12, lw=0)
+            axis.plot(generation, median, line, color=colour, lw=1.6, label=f"{sample}, {fit}")
+        top = max(axis.get_ylim()[1] for axis in column[:2])
+        for axis in column[:2]:
+            axis.set_ylim(min(axis.get_ylim()[0] for axis in column[:2]), top)
+            axis.set_ylabel(MEASURES[key[0]][key[1]], fontsize=8)
+        shown = [chosen for chosen in added[key] if len(chosen) in (1, 2)]
+        for colour, chosen in zip(colours, shown, strict=True):
+            column[2].plot(added[key][chosen], "-" if len(chosen) == 1 else ":", color=colour, lw=1.6, label=" x ".join(chosen))
+        column[2].axhline(0, color=style.REAL, lw=0.6)
+        column[2].set_ylabel("effect on it", fontsize=8)
+        column[2].set_xlabel("generation (0: fitted to the truth)", fontsize=8)
+        for axis, said in zip(column, ("truth in the family", "truth outside the family", "effects and interactions"), strict=True):
+            axis.set_title(f"{key[0]}: {said}", fontsize=9)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0, 0].legend(fontsize=7, frameon=False)
+    axes[2, 0].legend(fontsize=6, frameon=False)
+    return style.save(made, folder, "error_sources")
+
+
+if __name__ == "__main__":
+    with terminal():
+        main(tyro.cli(Settings, description=__doc__))
