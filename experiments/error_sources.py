@@ -8,7 +8,7 @@ statistical    each generation is fitted to M points | to the density itself (VA
 expressivity   the truth lies outside the family | in it. Gaussian: a mixture of two with mean 0 and variance 1 | N(0, 1); GMM of two
                components: a mixture of three | of two; VAE: one latent | four, where the truth is a VAE with four latents fitted to
                digits, so that all cells are scored on the same images.
-approximation  a small budget | the optimum. Gaussian: 20 gradient steps on the log-likelihood | closed form; GMM: 30 | 500 steps of EM;
+approximation  a small budget | the optimum. Gaussian: 20 gradient steps on the log-likelihood | closed form; GMM: 26 | 500 steps of EM;
                VAE: few | many epochs. Always from the same poor start (VAE: fresh weights) in every generation.
 Measured against the truth: KL(truth || model) in nats; for the VAE the bound on held-out images of the truth below the truth's own
 bound, in nats an image, and the deviation of the latent means that the truth's encoder gives to the model's images.
@@ -22,7 +22,6 @@ Needs scikit-learn (pip install -e ".[toys]"). Writes figures/error_sources.png 
 """
 
 import dataclasses
-import itertools
 import pathlib
 
 import numpy as np
@@ -31,8 +30,13 @@ import tyro
 from collapse_jax.cli import terminal
 from collapse_jax.errors import InputError
 
-SOURCES = ("statistical", "expressivity", "approximation")
-CELLS = tuple(itertools.product((0, 1), repeat=3))
+# Name -> how it is off and on, in the order of a cell (1: on).
+SOURCES = {
+    "statistical": ("infinite sample", "finite sample"),
+    "expressivity": ("truth in the family", "truth outside"),
+    "approximation": ("optimum", "small budget"),
+}
+FAMILIES = ("gaussian", "gmm", "vae")
 # (weights, means, deviations) of the truth, inside the family and outside it.
 TRUTHS = {
     "gaussian": (([1.0], [0.0], [1.0]), ([0.5, 0.5], [-0.85, 0.85], [0.2775**0.5] * 2)),
@@ -40,13 +44,9 @@ TRUTHS = {
 }
 # Where every optimiser starts. The Gaussian's steps are on (mean, log deviation).
 STARTS = {"gaussian": (1.0, 2.0), "gmm": ([0.5, 0.5], [-0.5, 0.5], [2.0, 2.0])}
-STEP_SIZE, GRADIENT_STEPS, EM_STEPS = 0.2, 20, (500, 30)
+STEP_SIZE, GRADIENT_STEPS, EM_STEPS = 0.2, 20, (500, 26)
 LATENTS, HELD_OUT, PROBES = (4, 1), 1000, 500
-MEASURES = {
-    "gaussian": {"kl": "KL(truth || model), nats"},
-    "gmm": {"kl": "KL(truth || model), nats"},
-    "vae": {"bound": "bound lost on held-out truth, nats", "deviation": "latent deviation, truth's encoder"},
-}
+KL, BOUND, DEVIATION = "KL(truth || model), nats", "bound lost on held-out truth, nats", "latent deviation, truth's encoder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +55,15 @@ class Settings:
 
     families: str = "gaussian,gmm,vae"
     sample_size: int = 200
-    generations: int = 30
-    chains: int = 40
+    generations: int = 60
+    chains: int = 100
     """Of cells that draw something; the others are deterministic."""
-    vae_images: int = 500
-    vae_epochs: tuple[int, int] = (60, 6)
+    vae_images: int = 100
+    vae_epochs: tuple[int, int] = (300, 30)
     """Epochs of the optimum and of the small budget."""
-    vae_generations: int = 8
+    vae_truth_epochs: int = 60
+    """Epochs of the network that stands for the truth, on 1,500 digits."""
+    vae_generations: int = 5
     vae_chains: int = 4
     vae_capacity: int = 4
     seed: int = 0
@@ -70,8 +72,8 @@ class Settings:
     def check(self) -> None:
         """Raises `InputError` for the first setting that has no meaning."""
         for name in self.families.split(","):
-            if name not in MEASURES:
-                raise InputError(f"families is {self.families!r}; it must be some of {','.join(MEASURES)}")
+            if name not in FAMILIES:
+                raise InputError(f"families is {self.families!r}; it must be some of {','.join(FAMILIES)}")
         for name in ("sample_size", "generations", "chains", "vae_images", "vae_generations", "vae_chains"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -134,7 +136,7 @@ def density_process(family: str, cell, settings: Settings):
 
 
 def density_cell(family: str, cell, settings: Settings) -> dict:
-    """KL(truth || model) of one cell: {"kl": float64 [chains, generations + 1]}."""
+    """KL(truth || model) of one cell: {KL: float64 [chains, generations + 1]}."""
     import jax
 
     import collapse_jax as cj
@@ -143,7 +145,7 @@ def density_cell(family: str, cell, settings: Settings) -> dict:
     chains = settings.chains if cell[0] else 1
     trace = cj.simulate(process, jax.random.key(settings.seed), generations=settings.generations, chains=chains, metrics=(model,))
     found = np.moveaxis(trace["model"].astype(float), 2, 0)
-    return {"kl": cj.theory.mixture_projection.kl(TRUTHS[family][cell[1]], tuple(found))}
+    return {KL: cj.theory.mixture_projection.kl(TRUTHS[family][cell[1]], tuple(found))}
 
 
 def vae_truth(settings: Settings):
@@ -155,12 +157,12 @@ def vae_truth(settings: Settings):
 
     x = jnp.asarray(vae.load_images("digits").train)
     size = vae.VAE(8, 8, settings.vae_capacity, LATENTS[0])
-    training = vae.VAETraining(settings.vae_epochs[0], 50, 5e-3)
+    training = vae.VAETraining(settings.vae_truth_epochs, 50, 5e-3)
     return size, vae.train(size, training, jax.random.key(settings.seed + 1), x, jnp.ones(len(x)))[0]
 
 
 def vae_cell(truth, cell, settings: Settings) -> dict:
-    """What one cell of the VAE loses of the bound, and its latent deviation: name -> [chains, generations + 1]. truth: of `vae_truth`."""
+    """What one cell of the VAE loses of the bound, and its latent deviation: label -> [chains, generations + 1]. truth: of `vae_truth`."""
     import jax
     import jax.numpy as jnp
 
@@ -190,11 +192,31 @@ def vae_cell(truth, cell, settings: Settings) -> dict:
     process = cj.generational_process(fitted, source, cj.workflows.replace(), sample_size=settings.vae_images)
     options = {"generations": settings.vae_generations, "chains": settings.vae_chains, "metrics": (bound, deviation)}
     trace = cj.simulate(process, jax.random.key(settings.seed), **options)
-    return {name: trace[name] for name in ("bound", "deviation")}
+    return {BOUND: trace["bound"], DEVIATION: trace["deviation"]}
+
+
+def table(title: str, cells: dict):
+    """A rich table of one measure at some generations: each source alone and all together, then the effects; medians over chains."""
+    from rich.table import Table
+
+    from collapse_jax.plots.design import effects_of
+
+    medians = {cell: np.median(values, 0) for cell, values in cells.items()}
+    last = len(medians[0, 0, 0]) - 1
+    shown = sorted({0, min(1, last), last // 3, last})
+    made = Table("on, and then what each adds; generation:", *map(str, shown), title=title)
+    for cell, values in medians.items():
+        named = [name for name, on in zip(SOURCES, cell, strict=True) if on]
+        made.add_row(" + ".join(named) or "none", *(f"{values[g]:.4f}" for g in shown))
+    made.add_section()
+    for chosen, values in effects_of(cells, tuple(SOURCES)).items():
+        if chosen:
+            made.add_row(" x ".join(chosen), *(f"{values[g]:+.4f}" for g in shown))
+    return made
 
 
 def main(settings: Settings) -> None:
-    """All cells, a table of the effects, and the figure."""
+    """All cells, their tables, and the figure."""
     settings.check()
 
     import csv
@@ -202,74 +224,24 @@ def main(settings: Settings) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from collapse_jax.factorial import effects
+    from collapse_jax.plots.design import CELLS, draw_design
     from collapse_jax.records import RunFolder
 
     families, results, console = settings.families.split(","), {}, Console()
     truth = vae_truth(settings) if "vae" in families else None
-    for family, cell in track([*itertools.product(families, CELLS)], "cells", console=console, transient=True):
+    for family, cell in track([(family, cell) for family in families for cell in CELLS], "cells", console=console, transient=True):
         found = vae_cell(truth, cell, settings) if family == "vae" else density_cell(family, cell, settings)
-        for name, values in found.items():
-            results.setdefault((family, name), {})[cell] = np.asarray(values)
-    added = {}
-    for key, cells in results.items():
-        added[key] = effects(np.reshape([np.median(cells[cell], 0) for cell in CELLS], (2, 2, 2, -1)), SOURCES)
-        console.print(table(key, added[key]))
-    folder = RunFolder(settings.out)
-    print(draw(results, added, folder))
+        for label, values in found.items():
+            results.setdefault((family, label), {})[cell] = np.asarray(values)
+    for (family, label), cells in results.items():
+        console.print(table(f"{family}: {label}", cells))
+    print(draw_design(results, SOURCES, RunFolder(settings.out), "error_sources"))
     with open(pathlib.Path(settings.out) / "cells.csv", "w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["family", "measure", *SOURCES, "chain", "generation", "value"])
         for key, cells in results.items():
             for cell, values in cells.items():
                 rows.writerows([*key, *cell, *place, value] for place, value in np.ndenumerate(values))
-
-
-def table(key, found):
-    """A rich table of the effects at some generations."""
-    from rich.table import Table
-
-    last = len(found[()]) - 1
-    shown = sorted({0, min(1, last), last // 3, last})
-    made = Table("effect", *(f"generation {g}" for g in shown), title=f"{key[0]}: {MEASURES[key[0]][key[1]]}")
-    for chosen, values in found.items():
-        made.add_row(" x ".join(chosen) or "all off (level)", *(f"{values[g]:.4f}" for g in shown))
-    return made
-
-
-def draw(results: dict, added: dict, folder):
-    """A column a measure; rows: truth inside the family, outside it, and the effects. Median and 5 to 95% of chains; path of the PNG."""
-    from matplotlib.ticker import MaxNLocator
-
-    from collapse_jax.plots import style
-
-    made, axes = style.figure(3, len(results), width=3.3, height=2.6, squeeze=False)
-    sampled = {0: (style.BAND, "infinite sample"), 1: (style.THEORY, "finite sample")}
-    fitted = {0: ("-", "optimum"), 1: ("--", "small budget")}
-    colours = (style.THEORY, "#2a9d8f", style.INK, "#8a4fbf", "#e08e2b", style.BAND)
-    for column, (key, cells) in zip(axes.T, results.items(), strict=True):
-        for (statistical, expressivity, approximation), values in cells.items():
-            (colour, sample), (line, fit), axis = sampled[statistical], fitted[approximation], column[expressivity]
-            low, median, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
-            generation = np.arange(len(median))
-            axis.fill_between(generation, low, high, color=colour, alpha=0.12, lw=0)
-            axis.plot(generation, median, line, color=colour, lw=1.6, label=f"{sample}, {fit}")
-        top = max(axis.get_ylim()[1] for axis in column[:2])
-        for axis in column[:2]:
-            axis.set_ylim(min(axis.get_ylim()[0] for axis in column[:2]), top)
-            axis.set_ylabel(MEASURES[key[0]][key[1]], fontsize=8)
-        shown = [chosen for chosen in added[key] if len(chosen) in (1, 2)]
-        for colour, chosen in zip(colours, shown, strict=True):
-            column[2].plot(added[key][chosen], "-" if len(chosen) == 1 else ":", color=colour, lw=1.6, label=" x ".join(chosen))
-        column[2].axhline(0, color=style.REAL, lw=0.6)
-        column[2].set_ylabel("effect on it", fontsize=8)
-        column[2].set_xlabel("generation (0: fitted to the truth)", fontsize=8)
-        for axis, said in zip(column, ("truth in the family", "truth outside the family", "effects and interactions"), strict=True):
-            axis.set_title(f"{key[0]}: {said}", fontsize=9)
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0, 0].legend(fontsize=7, frameon=False)
-    axes[2, 0].legend(fontsize=6, frameon=False)
-    return style.save(made, folder, "error_sources")
 
 
 if __name__ == "__main__":
