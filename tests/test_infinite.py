@@ -64,7 +64,7 @@ def test_expectation_maximisation_of_a_density():
     for generation in range(3):
         expected = mixture_projection.population_em(law, expected, 10)
         law = expected
-        np.testing.assert_allclose(found[:, generation], expected, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(found[:, generation], expected, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(
             mixture_projection.kl(TRIPLE, tuple(found[:, generation])), mixture_projection.kl(TRIPLE, expected), rtol=1e-3
         )
