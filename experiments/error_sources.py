@@ -2,26 +2,29 @@
 
     python experiments/error_sources.py         8 cells each of a Gaussian, a mixture of two, and a VAE (--families gaussian,gmm: without)
 
-Run time: 5 min 56 s, 329 CPU-seconds, on 2 cores that much other work shared (without the VAE about 1.5 min); alone estimated 4 min.
-statistical    each generation is fitted to M points | to the density itself (VAE: other images of the last decoder in every batch).
-expressivity   the truth lies outside the family | in it. Gaussian: a mixture of two with mean 0 and variance 1 | N(0, 1); GMM of two
-               components: a mixture of three | of two; VAE: one latent | four, where the truth is a VAE with four latents fitted to
-               digits, so that all cells are scored on the same images.
-approximation  a small budget | the optimum. Gaussian: 20 gradient steps on the log-likelihood | closed form; GMM: 26 | 500 steps of EM;
-               VAE: few | many epochs. Always from the same poor start (VAE: fresh weights) in every generation.
-Measured against the truth: KL(truth || model) in nats; for the VAE the bound on held-out images of the truth below the truth's own
-bound, in nats an image, and the deviation of the latent means that the truth's encoder gives to the model's images.
-Effects and interactions (`factorial.effects`) are of medians over chains, and of KL, not of its logarithm: KL is 0 where all is off.
+Run time: 5 min 56 s, 329 CPU-seconds, on 2 cores that much other work shared; alone estimated 4 min.
+On | off:
 
+    statistical    each generation is fitted to M points | to the density itself (VAE: other images of the last decoder in every batch)
+    expressivity   the truth lies outside the family | in it. Gaussian: a mixture of two with mean 0 and variance 1 | N(0, 1)
+                   GMM of two components: a mixture of three | of two. VAE: one latent | four; the truth is always a VAE of four latents,
+                   fitted to digits, so that all cells are scored on the same images
+    approximation  a small budget | the optimum, always from one poor start (VAE: from fresh weights)
+                   Gaussian: 20 gradient steps | closed form. GMM: 26 | 500 steps of EM. VAE: 30 | 300 epochs
+
+Measured against the truth: KL(truth || model); VAE: the bound on held-out images of the truth below the truth's own, and the deviation
+of the latent means that the truth's encoder gives to the model's images. Effects (`factorial.effects`) are of medians over chains.
 Published: expressivity error "can only occur at the first generation" in the absence of the other two (a single Gaussian for a mixture
 of two, infinite data); statistical error is the primary one; each of them can make collapse worse or better.
-Measured (seed 0; KL at generations 0, 20 and 60; lost bound at 0, 1 and 5; the source alone):
-                 Gaussian             GMM                  VAE
-none             0     0     0        0     0     0        0.28  0.61  1.70   (its optimum and its encoder are none of infinite power)
-statistical      .003  .089  .346     .013  .358  2.22     1.25  2.07  4.47
-expressivity     .083  .083  .083     .041  .041  .041     1.05  1.19  1.76
-approximation    .001  .163  .376     .011  .068  .068     5.00  8.17  12.8
-all three        .086  .302  .606     .052  .370  1.13     4.27  7.49  9.81
+Measured (seed 0), KL at generations 0, 20 and 60, lost bound at 0, 1 and 5; one source alone:
+
+                     Gaussian             GMM                  VAE
+    none             0     0     0        0     0     0        0.28  0.61  1.70   (600 steps and an encoder are no exact optimum)
+    statistical      .003  .089  .346     .013  .358  2.22     1.25  2.07  4.47
+    expressivity     .083  .083  .083     .041  .041  .041     1.05  1.19  1.76
+    approximation    .001  .163  .376     .011  .068  .068     5.00  8.17  12.8
+    all three        .086  .302  .606     .052  .370  1.13     4.27  7.49  9.81
+
 Expressivity errs in the first generation only, as published. Sampling errs at random, so that KL grows in proportion to generations, and
 a budget errs always towards the same start, so that it grows with their square (Gaussian: .0012 .0044 .0091) and then levels off. Late,
 the two work against each other: a pull to a fixed start slows the collapse of the mixture (2.22 without, 1.38 with it).
@@ -67,9 +70,7 @@ class Settings:
     """Of cells that draw something; the others are deterministic."""
     vae_images: int = 100
     vae_epochs: tuple[int, int] = (300, 30)
-    """Epochs of the optimum and of the small budget."""
     vae_truth_epochs: int = 60
-    """Epochs of the network that stands for the truth, on 1,500 digits."""
     vae_generations: int = 5
     vae_chains: int = 4
     vae_capacity: int = 4
@@ -197,8 +198,8 @@ def vae_cell(truth, cell, settings: Settings) -> dict:
 
     source = cj.sources.population(family(LATENTS[0]), params)
     process = cj.generational_process(fitted, source, cj.workflows.replace(), sample_size=settings.vae_images)
-    options = {"generations": settings.vae_generations, "chains": settings.vae_chains, "metrics": (bound, deviation)}
-    trace = cj.simulate(process, jax.random.key(settings.seed), **options)
+    sizes = {"generations": settings.vae_generations, "chains": settings.vae_chains}
+    trace = cj.simulate(process, jax.random.key(settings.seed), metrics=(bound, deviation), **sizes)
     return {BOUND: trace["bound"], DEVIATION: trace["deviation"]}
 
 
@@ -209,12 +210,11 @@ def table(title: str, cells: dict):
     from collapse_jax.plots.design import effects_of
 
     medians = {cell: np.median(values, 0) for cell, values in cells.items()}
-    last = len(medians[0, 0, 0]) - 1
-    shown = sorted({0, min(1, last), last // 3, last})
+    shown = sorted({0, 1, (last := len(medians[0, 0, 0]) - 1) // 3, last})
     made = Table("on, and then what each adds; generation:", *map(str, shown), title=title)
     for cell, values in medians.items():
-        named = [name for name, on in zip(SOURCES, cell, strict=True) if on]
-        made.add_row(" + ".join(named) or "none", *(f"{values[g]:.4f}" for g in shown))
+        named = " + ".join(name for name, on in zip(SOURCES, cell, strict=True) if on)
+        made.add_row(named or "none", *(f"{values[g]:.4f}" for g in shown))
     made.add_section()
     for chosen, values in effects_of(cells, tuple(SOURCES)).items():
         if chosen:
