@@ -21,6 +21,7 @@ _NAMES = {
     "estimator": "factory",
     "families": "registry",
     "generational_process": "process",
+    "infinite_sample": "infinite",
     "register": "registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",

@@ -18,6 +18,7 @@ distribution_mixture  the paper's alpha-beta-gamma chain of laws, for Gaussian f
 kernel_density        kernel density estimates, which widen
 regression            regressions on the previous fit's labels: test error, limits, verified labels
 interventions         sampling bias, curation, correction, detection, temperature
+mixture_projection    Gaussian mixtures without sampling error: what a family that cannot hold the truth loses
 monte_carlo           runs that a mean needs, second moments, a tail bound
 log_chi               moments of chi and log chi variables, law of their sums
 
@@ -40,6 +41,7 @@ from . import (
     lineages,
     log_chi,
     lyapunov,
+    mixture_projection,
     monte_carlo,
     regression,
     wasserstein,
@@ -61,6 +63,7 @@ __all__ = [
     "lineages",
     "log_chi",
     "lyapunov",
+    "mixture_projection",
     "monte_carlo",
     "regression",
     "wasserstein",

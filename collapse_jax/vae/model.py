@@ -39,6 +39,11 @@ def check_vae(model: VAE) -> None:
             raise InputError(f"{name} is {value}; it must be a multiple of 4, because two convolutions halve it")
 
 
+def size_of(decoder: dict, height: int, width: int) -> VAE:
+    """The sizes of the network that a decoder's parameters belong to, for images of height x width."""
+    return VAE(height, width, decoder["conv2"]["bias"].shape[0], decoder["dense"]["kernel"].shape[0])
+
+
 @functools.partial(jax.jit, static_argnames="model")
 def init_params(model: VAE, key) -> VAEParams:
     """Fresh parameters: weights and biases uniform on +-1/sqrt(fan-in), as torch starts its layers.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from collapse_jax.errors import InputError
-from collapse_jax.vae.model import VAE, VAEParams, decode, encode, init_params
+from collapse_jax.vae.model import VAE, VAEParams, decode, encode, init_params, size_of
 
 # Images in one call of the decoder: all of a large draw at once would hold every layer of every image.
 _DECODED_AT_ONCE = 256
@@ -31,7 +31,8 @@ class VAETraining(NamedTuple):
 class Stream(NamedTuple):
     """Places in an epoch that are filled anew in every batch with what a decoder gives.
 
-    weight: [places] of each, 1 for an image that counts. decoder: the parameters of the decoder.
+    weight: [places] of each, 1 for an image that counts. decoder: the parameters of the decoder, of any
+    capacity and number of latents.
     """
 
     weight: jax.Array
@@ -135,7 +136,7 @@ def train(model: VAE, settings: VAETraining, key, x, weight, streams: tuple[Stre
     def images_at(key, places):
         images = x[jnp.minimum(places, sizes[0] - 1)] if sizes[0] else jnp.zeros((batch, model.height, model.width))
         for i, stream in enumerate(streams):
-            fresh = generate(model, stream.decoder, jax.random.fold_in(key, i), batch, gives)
+            fresh = generate(size_of(stream.decoder, model.height, model.width), stream.decoder, jax.random.fold_in(key, i), batch, gives)
             images = jnp.where((places >= ends[i])[:, None, None], fresh, images)
         return images
 

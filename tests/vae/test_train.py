@@ -120,3 +120,12 @@ def test_elbo_is_minus_the_loss_of_each_image():
 def test_bad_settings(settings, words):
     with pytest.raises(InputError, match=words):
         check_training(settings)
+
+
+def test_a_stream_of_another_size():
+    """The decoder of a larger network, white whatever its latents, teaches a smaller one the same as white images do."""
+    decoder = jax.tree.map(jnp.zeros_like, init_params(VAE(4, 4, 3, 5), KEY).decoder)
+    decoder = decoder | {"conv1": decoder["conv1"] | {"bias": jnp.full(1, 100.0)}}
+    streamed, _, _ = train(MODEL, SETTINGS, KEY, jnp.zeros((0, 4, 4)), jnp.zeros(0), (Stream(jnp.ones(20), decoder),))
+    given, _, _ = train(MODEL, SETTINGS, KEY, jnp.ones((20, 4, 4)), jnp.ones(20))
+    np.testing.assert_allclose(flat(streamed), flat(given), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,82 @@
+"""One-dimensional Gaussian mixtures fitted to infinitely many points: what is lost when a family cannot hold the truth.
+
+A mixture is a triple (weights, means, deviations) of arrays [..., K]. With no sampling error, maximum likelihood takes the model of
+least KL(truth || model), the projection of the truth on its family; done again to that model it changes nothing.
+"""
+
+import numpy as np
+
+# Nodes, and deviations beyond the outermost mean: the trapezoid rule is exact to rounding for mixtures whose deviations are above a
+# hundredth of the range.
+_NODES, _REACH = 4001, 12.0
+
+
+def log_density(mixture, x):
+    """Log-density [..., nodes] in nats at x [nodes]; weights may be 0, deviations must be positive."""
+    weights, means, deviations = (np.asarray(part, float)[..., None, :] for part in mixture)
+    with np.errstate(divide="ignore", over="ignore"):
+        z = (np.asarray(x, float)[:, None] - means) / deviations
+        logs = np.log(weights) - np.log(deviations) - z**2 / 2 - np.log(2 * np.pi) / 2
+    return np.logaddexp.reduce(logs, axis=-1)
+
+
+def moments(mixture):
+    """(mean, variance) [...]: the Gaussian with these is the projection of the mixture on the Gaussians.
+
+    Source: standard: the law of total variance; moment matching minimises KL(truth || model) in an exponential family.
+    """
+    weights, means, deviations = (np.asarray(part, float) for part in mixture)
+    mean = np.sum(weights * means, axis=-1)
+    return mean, np.sum(weights * (deviations**2 + (means - mean[..., None]) ** 2), axis=-1)
+
+
+def kl(truth, model):
+    """KL(truth || model) in nats [...], for one truth (arrays [K]) and models [..., K], by the trapezoid rule.
+
+    Source: definition. Raises ValueError for a deviation that is not positive.
+    """
+    for part in (truth, model):
+        if not np.all(np.asarray(part[2], float) > 0):
+            raise ValueError("deviations must be positive")
+    x, step = nodes_of(truth)
+    logs = log_density(truth, x)
+    return step * np.sum(np.exp(logs) * (logs - log_density(model, x)), axis=-1)
+
+
+def kl_to_gaussian(truth, mean, variance):
+    """KL(truth || Normal(mean, variance)) in nats, in two parts: (of the truth to its projection, of the projection to the model).
+
+    Their sum is the whole: the part that the family causes does not depend on the model, so that it is paid once and for all.
+    Source: derived: -E log q depends on the truth through its first two moments alone (Pythagoras of information projections, Csiszar
+    1975); the second part is the KL of two Gaussians.
+    """
+    centre, spread = moments(truth)
+    first = kl(truth, ([1.0], [centre], [np.sqrt(spread)]))
+    return first, (np.log(variance / spread) + (spread + (centre - mean) ** 2) / variance - 1) / 2
+
+
+def population_em(truth, start, steps: int):
+    """The mixture after `steps` steps of expectation-maximisation on the density of the truth: (weights, means, deviations) [K].
+
+    Source: Dempster, Laird and Rubin 1977 with sums over points replaced by integrals.
+    """
+    x, step = nodes_of(truth, start)
+    mass = step * np.exp(log_density(truth, x))
+    weights, means, deviations = (np.array(part, float) for part in start)
+    for _ in range(steps):
+        z = (x[:, None] - means) / deviations
+        logs = np.log(weights) - np.log(deviations) - z**2 / 2
+        shares = mass[:, None] * np.exp(logs - np.logaddexp.reduce(logs, axis=1)[:, None])
+        weights = shares.sum(0)
+        means = (shares * x[:, None]).sum(0) / weights
+        deviations = np.sqrt((shares * (x[:, None] - means) ** 2).sum(0) / weights)
+        weights = weights / weights.sum()
+    return weights, means, deviations
+
+
+def nodes_of(*mixtures):
+    """(x [nodes], their distance) of a grid that reaches 12 deviations beyond the means of all the mixtures."""
+    low = min(np.min(np.asarray(means) - _REACH * np.asarray(deviations)) for _, means, deviations in mixtures)
+    high = max(np.max(np.asarray(means) + _REACH * np.asarray(deviations)) for _, means, deviations in mixtures)
+    x = np.linspace(low, high, _NODES)
+    return x, x[1] - x[0]
