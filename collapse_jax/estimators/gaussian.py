@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax import factored
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.metrics import gaussian as formulas
+from collapse_jax.numerics import factored
 from collapse_jax.random.bits import key_words, variate_words
 from collapse_jax.random.chi_square import BOOSTS, boosts, log_gamma_ratio, log_ratio_of_normal
 from collapse_jax.random.lanes import lanes

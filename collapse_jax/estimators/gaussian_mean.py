@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax import averages, factored
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.metrics.divergence import exponential_beyond_line
+from collapse_jax.numerics import averages, factored
 from collapse_jax.random.normal import normal_array, normal_vector, normals
 from collapse_jax.types import Estimator, FitInfo
 

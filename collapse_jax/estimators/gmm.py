@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax import mixtures
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
+from collapse_jax.numerics import mixtures
 from collapse_jax.random.bits import fold_in, key_words, split, uniform, variate_words
 from collapse_jax.random.normal import normal_array
 from collapse_jax.types import Estimator, FitInfo

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax import least_squares
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
+from collapse_jax.numerics import least_squares
 from collapse_jax.random.bits import split
 from collapse_jax.random.chi_square import chi_square
 from collapse_jax.random.normal import normal_vector

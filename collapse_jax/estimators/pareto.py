@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax import averages
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.metrics.divergence import exponential_beyond_line
+from collapse_jax.numerics import averages
 from collapse_jax.random.exponential import exponential_vector, log_mean_of_exponentials
 from collapse_jax.types import Estimator, FitInfo
 

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 
-from collapse_jax.factorial import effects
+from collapse_jax.metrics.factorial import effects
 from collapse_jax.plots import style
 
 CELLS = tuple(itertools.product((0, 1), repeat=3))

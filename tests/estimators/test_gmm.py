@@ -10,13 +10,13 @@ from scipy import integrate, stats
 from sklearn.mixture import GaussianMixture
 
 import collapse_jax as cj
-from collapse_jax import mixtures
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.gmm import covariances as plain_covariances
 from collapse_jax.estimators.gmm import example, gmm, gmm_params
 from collapse_jax.estimators.gmm import log_squared_l2 as plain_log_squared_l2
 from collapse_jax.estimators.gmm import sample as plain_sample
 from collapse_jax.estimators.gmm import squared_l2 as plain_squared_l2
+from collapse_jax.numerics import mixtures
 from collapse_jax.types import Dataset
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import integrate, linalg, stats
 
-from collapse_jax import factored
 from collapse_jax.estimators.gaussian import GaussianParams, covariance, gaussian, gaussian_params, mean_vector, unit_factor
+from collapse_jax.numerics import factored
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 DIMS = [1, 2, 3, 8, 14, 64]

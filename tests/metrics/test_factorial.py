@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from collapse_jax.factorial import effects
+from collapse_jax.metrics.factorial import effects
 
 
 def test_two_factors_by_hand():

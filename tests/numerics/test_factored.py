@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from collapse_jax import factored
+from collapse_jax.numerics import factored
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 DIMS = [1, 3, 12, 13, 20]
