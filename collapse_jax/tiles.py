@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.over_chains import over_chains
 from collapse_jax.random.bits import fold_in
 
 # By chain axis: numbers held by a tile on a CPU, few enough for its caches, and its fewest chains: vectors over chains want to be long.
@@ -153,7 +154,7 @@ def advance(process, measure, rows: int, state, lanes: Lanes, done: int, recorde
 
 
 def _start(init, axis, measure, last_generation, lanes):
-    state = jax.vmap(lambda key, settings: init(fold_in(key, 0), last_generation, *settings)[0], out_axes=axis)(*lanes)
+    state = over_chains(lambda key, settings: init(fold_in(key, 0), last_generation, *settings)[0], (0, 0), axis)(*lanes)
     return state, _measured(measure, axis, state)
 
 
@@ -164,7 +165,7 @@ def _advance(step, axis, measure, state, lanes, done, recorded, count, records):
         def one(key, settings, state):
             return step(fold_in(key, generation), state, *settings)[0]
 
-        return paired(jax.vmap(one, in_axes=(0, 0, axis), out_axes=axis)(*lanes, unpaired(carried)))
+        return paired(over_chains(one, (0, 0, axis), axis)(*lanes, unpaired(carried)))
 
     def one_record(i, carry):
         carried, last, records = carry
@@ -209,7 +210,7 @@ def _alike(leaf, other):
 
 
 def _measured(measure, axis, state):
-    values = jax.vmap(lambda state: {name: jnp.asarray(function(state)) for name, function in measure}, in_axes=axis)(state)
+    values = over_chains(lambda state: {name: jnp.asarray(function(state)) for name, function in measure}, (axis,))(state)
     return jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
 
 

@@ -19,6 +19,7 @@ FLOORS = {
     "memory": 0,
     "config": 1,
     "points": 1,
+    "over_chains": 1,
     "metrics": 1,
     "checkpoint": 1,
     "workflows": 2,

@@ -190,7 +190,7 @@ def log_prob(params: GaussianParams, x):
     """Log-densities [n] in nats of points x [n, d]; where no variance is left, inf on the model and -inf off it."""
     log_scale = factored.as_vector(params.log_scale)
     centred = x - mean_vector(params)
-    z = jax.scipy.linalg.solve_triangular(unit_factor(params), centred.T, lower=True, unit_diagonal=True).T
+    z = factored.solved(unit_factor(params), centred)
     scaled = jnp.where(z == 0, 0, z * jnp.exp(-log_scale))
     density = -jnp.sum(log_scale) - x.shape[1] / 2 * jnp.log(2 * jnp.pi)
     return jnp.where(jnp.any(jnp.isinf(scaled), axis=1), -jnp.inf, density - jnp.sum(scaled**2, axis=1) / 2)

@@ -86,7 +86,7 @@ def log_prob(params: KernelParams, x):
     centre = jnp.average(params.data.x, axis=0, weights=params.data.weight)
 
     def whitened(points):
-        return jax.scipy.linalg.solve_triangular(factor, (points - centre).T, lower=True, unit_diagonal=True).T
+        return factored.solved(factor, points - centre)
 
     difference = whitened(x)[:, None, :] - whitened(params.data.x)[None, :, :]
     scaled = jnp.where(difference == 0, 0, difference * jnp.exp(-log_scale))

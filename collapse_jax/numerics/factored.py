@@ -57,6 +57,15 @@ def times_vector(log_scale, factor, z):
     return tuple(sum((factor[place(i, k)] * scaled[k] for k in range(i)), scaled[i]) for i in range(len(z)))
 
 
+def solved(factor, x):
+    """U^-1 of every row of x [n, d], with U unit lower triangular [d, d]: forward substitution, without LAPACK."""
+
+    def row(i, z):
+        return z.at[:, i].add(-jnp.matmul(z * (jnp.arange(z.shape[1]) < i), factor[i], precision="highest"))
+
+    return jax.lax.fori_loop(1, x.shape[1], row, x, unroll=x.shape[1] <= LARGEST_WRITTEN_OUT and x.shape[1] > 1)
+
+
 def times_triangle(log_scale, factor, log_diagonal, below):
     """(s, U) of U diag(exp(s)) T, for the lower-triangular T with diagonal exp(log_diagonal) and entries T[k, j] = below[k, j] T[j, j].
 
