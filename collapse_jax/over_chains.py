@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
-# jaxlib before this one cuts a batched LAPACK call on the CPU into pieces that wait for the threads that wait for them (JAX 0.10.2,
-# jaxlib/cpu/lapack_kernels.cc); as many calls at once as there are cores never end. Batches of one are not cut.
-_MENDED = (0, 11, 2)
+# jaxlib before this one cuts a batched LAPACK call on the CPU into pieces that wait for the threads that wait for them (ParallelBatchMap in
+# its lapack library): as many calls at once as there are cores never end. Batches of one are not cut.
+_MENDED = (0, 11, 1)
 _LAPACK = {
     "cholesky", "triangular_solve", "eigh", "eig", "svd", "qr", "geqrf", "geqp3", "householder_product", "ormqr", "lu", "schur",
     "sylvester", "hessenberg", "tridiagonal", "tridiagonal_solve", "pivoted_cholesky",
