@@ -16,7 +16,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Linux allows a process 65,530 by default, and a module of tests may add some ten thousand.
-_MOST_MAPS = 35_000
+_MOST_MAPS = 45_000
 
 
 @pytest.fixture(scope="session")

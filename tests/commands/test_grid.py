@@ -28,11 +28,13 @@ def console(tmp_path):
     "config",
     [
         GRID,
-        SimulateConfig(family="categorical", sample_size=(1, 7, 30), generations=5, chains=60),
+        pytest.param(SimulateConfig(family="categorical", sample_size=(1, 7, 30), generations=5, chains=60), marks=pytest.mark.slow),
         SimulateConfig(
             family="categorical", workflow=("replace", "accumulate"), num_categories=(3, 8), sample_size=12, generations=3, chains=60
         ),
-        SimulateConfig(workflow="accumulate", sample_size=(3, 12), dim=(1, 2), generations=3, chains=60),
+        pytest.param(
+            SimulateConfig(workflow="accumulate", sample_size=(3, 12), dim=(1, 2), generations=3, chains=60), marks=pytest.mark.slow
+        ),
         SimulateConfig(beta=(0.0, 0.3), gamma=0.2, sample_size=(6, 9), generations=3, chains=60),
     ],
     ids=["mix", "categorical sizes", "programs", "accumulate", "points taken back"],

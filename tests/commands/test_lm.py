@@ -306,6 +306,7 @@ def test_the_estimator_refuses_what_does_not_fit():
         causal_lm(OPT(CONFIG), pretrained, blocks, blocks).sample(jax.random.key(0), None, 5)
 
 
+@pytest.mark.slow
 def test_opt_125m_takes_the_same_path(shared, tmp_path):
     """One optimiser step and one decoded batch of the published size, with OPT's own tokenizer."""
     (tmp_path / "text.txt").write_text("".join(corpus.embedded_corpus().test))

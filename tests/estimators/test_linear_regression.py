@@ -189,7 +189,7 @@ def chain_errors(family, flow, size, generations, chains=RUNS, real=REAL):
     return simulate(process, jax.random.key(11), generations=generations, chains=chains, metrics="test_error")["test_error"]
 
 
-@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("flow", [pytest.param(flow, marks=pytest.mark.slow if flow == "fixed mix" else ()) for flow in FLOWS])
 def test_chains_with_fresh_features(flow, assert_mean):
     made, law = FLOWS[flow]
     errors = chain_errors(linear_regression(DIM, **FRESH), made, 20, 5)
@@ -235,6 +235,7 @@ def test_least_norm_chains_with_fresh_features(assert_mean):
     assert_mean(errors, theory.minimum_norm_test_error(np.arange(5), 4, 9, **law))
 
 
+@pytest.mark.slow
 def test_subsampled_accumulation_lies_between():
     """No closed form: above accumulation of all, below replacement, through whole points."""
     flows = (workflows.accumulate(), workflows.accumulate_subsample(), workflows.replace())

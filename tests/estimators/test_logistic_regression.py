@@ -166,7 +166,9 @@ def chain_weights(flow, size, generations, chains, record):
     return simulate(process, jax.random.key(5), generations=generations, chains=chains, metrics=metrics, record=record)
 
 
-@pytest.mark.parametrize(("flow", "name"), [(workflows.replace(), "replace"), (workflows.accumulate(), "accumulate")])
+@pytest.mark.parametrize(
+    ("flow", "name"), [(workflows.replace(), "replace"), pytest.param(workflows.accumulate(), "accumulate", marks=pytest.mark.slow)]
+)
 def test_dey_and_donoho_variance_ratios(flow, name):
     """Variance of the weights over generation 0's: g + 1, and sum 1/i^2 (so an efficiency of 6/pi^2 = 0.608 at the end)."""
     trace = chain_weights(flow, SIZE, 4, CHAINS, (0, 2, 4))

@@ -278,6 +278,7 @@ def test_every_workflow(flow):
         assert (np.diff(trace["vocabulary"], axis=1) <= 0).all()
 
 
+@pytest.mark.slow
 def test_both_drivers_agree(tmp_path):
     blocks = np.random.default_rng(4).integers(0, 30, (8, 10)).astype(np.int32)
     process = generational_process(ngram(3, 30, 10), sources.dataset(blocks), workflows.replace(), sample_size=8, remember_first=True)

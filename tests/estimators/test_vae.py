@@ -114,6 +114,7 @@ def test_finite_draws_work_under_every_workflow(workflow, filled):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_both_drivers_give_the_same_numbers(tmp_path):
     """And chains do not depend on how many there are: two chains of `run`, three of `simulate`."""
     made = process(workflows.mix(0.5, 0.0, 0.5, random_counts=False), remember_first=True)
