@@ -1,6 +1,6 @@
 """What bfloat16 changes of a language model: perplexity, beams, and what fine-tuning ends at.
 
-    python experiments/benchmarks/bfloat16.py        ../shared/data/opt-mini-books on WikiText-2 beside the repository, 3.5 minutes on 2 cores
+    python experiments/benchmarks/bfloat16.py        ../shared/data/opt-mini-books on WikiText-2 beside the repository, 3.5 min
 
 `--precision bfloat16` rounds the factors of every product to bfloat16 and keeps sums, parameters, norms, softmaxes and losses in float32;
 a CPU does the same arithmetic as an accelerator, only not faster. Printed: the perplexity of test blocks under the same weights; the share
