@@ -90,8 +90,8 @@ def log_prob(params: KernelParams, x):
 
     difference = whitened(x)[:, None, :] - whitened(params.data.x)[None, :, :]
     scaled = jnp.where(difference == 0, 0, difference * jnp.exp(-log_scale))
-    exponent = jnp.where(params.data.weight > 0, -jnp.sum(scaled**2, axis=2) / 2, -jnp.inf)
-    total = jax.scipy.special.logsumexp(exponent, axis=1, b=params.data.weight) - jnp.log(jnp.sum(params.data.weight))
+    weight = params.data.weight
+    total = jax.scipy.special.logsumexp(-jnp.sum(scaled**2, axis=2) / 2, axis=1, b=weight) - jnp.log(jnp.sum(weight))
     constant = -x.shape[1] / 2 * jnp.log(2 * jnp.pi) - jnp.sum(log_scale)
     return jnp.where(total > -jnp.inf, total + constant, -jnp.inf)
 

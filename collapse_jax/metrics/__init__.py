@@ -45,5 +45,6 @@ def resolve_metrics(offered: Mapping[str, Callable | None], metrics: Iterable) -
         if not name or name in resolved:
             raise InputError(f"metric {metric!r} needs a name (__name__) of its own")
         function = offered[metric] if isinstance(metric, str) else metric
-        resolved[name] = function if not isinstance(metric, str) or isinstance(function, OfFirst) else OfParams(function)
+        of_state = callable(metric) or isinstance(function, OfFirst)
+        resolved[name] = function if of_state else OfParams(function)
     return resolved
