@@ -31,6 +31,7 @@ def _trajectories(folder, config, results, names):
     generation = results["generation"].values
     points = config.points()
     for axis, name in zip(axes[0], names, strict=True):
+        said = "median, 5 to 95%; dotted: mean"
         for colour, place in zip(colours, chosen, strict=True):
             low, _, median, _, high = _finite(results[f"{name}_quantile"].values[place]).T
             axis.fill_between(generation, low, high, color=colour, alpha=0.15, lw=0)
@@ -39,8 +40,9 @@ def _trajectories(folder, config, results, names):
             axis.plot(generation, _finite(results[f"{name}_mean"].values[place]), color=colour, lw=1, ls=":")
             if expected is not None:
                 axis.plot(generation, expected, color=style.THEORY, lw=0.8, ls="--")
+                said = "median, 5 to 95%; dotted: mean; dashed red: exact mean"
         dress(axis, config, name, results[f"{name}_quantile"].values[chosen])
-        axis.legend(fontsize=6, frameon=False, title="median, 5 to 95%; dotted: mean; dashed red: exact mean", title_fontsize=6)
+        axis.legend(fontsize=6, frameon=False, title=said, title_fontsize=6)
     made.suptitle(_title(config), fontsize=9)
     return style.save(made, folder, "trajectories")
 
@@ -57,6 +59,7 @@ def _phase_diagram(folder, config, results, name):
     places = list(itertools.product(*(range(len(values)) for _, values in outer)))[:_MOST_PANELS]
     across = min(len(places), 3)
     made, panels = style.figure(-(-len(places) // across), across)
+    subtitle = f"generation {last[0]}"
     levels = {"vmin": np.nanmin(median), "vmax": np.nanmax(median)}
     for panel, place in itertools.zip_longest(panels.flat, places):
         if place is None:
@@ -67,6 +70,7 @@ def _phase_diagram(folder, config, results, name):
         if np.isfinite(exact[place]).all() and min(len(x), len(y)) >= _FEWEST_FOR_CONTOURS:
             lines = panel.contour(x, y, exact[place], colors=style.THEORY, linewidths=0.8)
             panel.clabel(lines, fontsize=6)
+            subtitle = f"generation {last[0]}; red: exact mean"
         for values, set_scale, given in ((x, panel.set_xscale, columns), (y, panel.set_yscale, rows)):
             if not isinstance(given[0], str) and values.min() > 0 and values.max() > 20 * values.min():
                 set_scale("log")
@@ -77,7 +81,7 @@ def _phase_diagram(folder, config, results, name):
         panel.set_ylabel(_NAMES.get(row_name, row_name), fontsize=8)
         panel.set_title(", ".join(f"{axis} {values[i]}" for (axis, values), i in zip(outer, place, strict=True)), fontsize=8)
         made.colorbar(image, ax=panel).set_label(f"median {LABELS.get(name, name)}", fontsize=8)
-    made.suptitle(f"{_title(config)}\ngeneration {last[0]}; red: exact mean", fontsize=8)
+    made.suptitle(f"{_title(config)}\n{subtitle}", fontsize=8)
     return style.save(made, folder, f"phase_{name}")
 
 
