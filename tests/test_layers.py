@@ -38,11 +38,12 @@ FLOORS = {
     "registry": 4,
     "plots": 4,
     "contract": 5,
+    "reproduce": 4,
     "commands": 5,
     "cli": 6,
 }
 # Folders whose files may import each other. Those of `estimators` and `drivers` may not.
-OPEN_FOLDERS = ("lm", "vae", "theory", "metrics", "random", "plots", "commands", "config")
+OPEN_FOLDERS = ("lm", "vae", "theory", "metrics", "random", "plots", "commands", "config", "reproduce")
 PACKAGE = pathlib.Path(__file__).parents[1] / "collapse_jax"
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
