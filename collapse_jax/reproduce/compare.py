@@ -58,7 +58,7 @@ def estimates(ours, error, exact, *, at=None, what="", tolerance=0.0, why="", ru
 
 
 def quantiles(samples, exact, probability=0.5, *, at=None, what="") -> Comparison:
-    """Quantiles of `samples` [chains, n] beside `exact` [n], by the exact binomial law of how many chains lie below (ties count for both)."""
+    """Quantiles of `samples` [chains, n] beside `exact` [n], by the exact law of how many chains lie below (ties count for both)."""
     samples, exact = _columns(samples), np.atleast_1d(np.asarray(exact, float))
     chains = len(samples)
     rounding = _ROUNDING * np.abs(exact)
