@@ -1,4 +1,4 @@
-"""collapse-jax: quickstart, simulate, lm, pretrain, plot, families. Everything heavy is imported by the command that needs it."""
+"""collapse-jax and its commands. Everything heavy is imported by the command that needs it."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from collapse_jax.config import CONFIGS, LMConfig, PretrainConfig, QuickstartConfig, SimulateConfig, config_from_dict
+from collapse_jax.config import CONFIGS, LMConfig, PretrainConfig, QuickstartConfig, ReproduceConfig, SimulateConfig, config_from_dict
 from collapse_jax.errors import DivergenceError, InputError
 
 
@@ -46,10 +46,10 @@ def commands(defaults: dict) -> dict:
 
     def plot(run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]) -> None:
         """Draw every figure of a run again, from its files alone."""
-        from collapse_jax.plots import draw_run
+        from collapse_jax.commands.plot import redraw
         from collapse_jax.records import RunFolder
 
-        for path in draw_run(RunFolder(run)):
+        for path in redraw(RunFolder(run)):
             print(path)
 
     def families() -> None:
@@ -58,7 +58,32 @@ def commands(defaults: dict) -> dict:
 
         print_families(_console())
 
-    return {"quickstart": quickstart, "simulate": simulate, "lm": lm, "pretrain": pretrain, "plot": plot, "families": families}
+    def reproduce(
+        ids: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+        config: ReproduceConfig = defaults["reproduce"],
+        paper: str = "",
+        cost: str = "",
+        show: Annotated[bool, tyro.conf.arg(name="list")] = False,
+        out: str = "runs/reproduce",
+    ) -> None:
+        """Every published result that this machine can check, in ten minutes.
+
+        Args:
+            ids: Entries to check; all by default.
+            paper: Only those of papers whose arXiv number or name contains this.
+            cost: cpu, gpu or weights: only entries of this cost.
+            show: Name the entries and check nothing.
+            out: The run folder: table.md, index.html, figures/.
+        """
+        from collapse_jax.commands.reproduce import run_reproduce
+
+        if not run_reproduce(config, ids, paper, cost, show, out, _console()):
+            sys.exit(1)
+
+    return {
+        "quickstart": quickstart, "simulate": simulate, "lm": lm, "pretrain": pretrain,
+        "reproduce": reproduce, "plot": plot, "families": families,
+    }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,16 +9,17 @@ from typing import Literal
 from collapse_jax.config.lm import PRESETS, PROTOCOLS, TEST_PERPLEXITY, LMConfig
 from collapse_jax.config.pretrain import PretrainConfig
 from collapse_jax.config.quickstart import QuickstartConfig
+from collapse_jax.config.reproduce import ReproduceConfig
 from collapse_jax.config.simulate import PROGRAM_AXES, VALUE_AXES, WORKFLOWS, SimulateConfig
 from collapse_jax.errors import InputError
 
 __all__ = [
     "CONFIGS", "PRESETS", "PROGRAM_AXES", "PROTOCOLS", "TEST_PERPLEXITY", "VALUE_AXES", "WORKFLOWS",
-    "Config", "LMConfig", "PretrainConfig", "QuickstartConfig", "SimulateConfig",
+    "Config", "LMConfig", "PretrainConfig", "QuickstartConfig", "ReproduceConfig", "SimulateConfig",
 ]  # fmt: skip
 
-Config = LMConfig | SimulateConfig | QuickstartConfig | PretrainConfig
-CONFIGS = {config.command: config for config in (LMConfig, SimulateConfig, QuickstartConfig, PretrainConfig)}
+Config = LMConfig | SimulateConfig | QuickstartConfig | PretrainConfig | ReproduceConfig
+CONFIGS = {config.command: config for config in (LMConfig, SimulateConfig, QuickstartConfig, PretrainConfig, ReproduceConfig)}
 
 
 def config_from_dict(values: dict, where: str) -> Config:
