@@ -84,9 +84,11 @@ class _Table:
         self._print(("id", "expected", "ours ± error", "z", "verdict"), "bold")
 
     def row(self, result: Result):
-        cells = (result.entry.id, *report.cells(result), report.verdict_words(result))
-        self._print(cells, _VERDICT_STYLES.get(result.verdict, "yellow"))
+        style = _VERDICT_STYLES.get(result.verdict, "yellow")
+        self._print((result.entry.id, *report.cells(result), result.verdict), style)
         self._below(result.entry.claim)
+        if result.reason:
+            self._below(result.reason, style)
 
     def listed(self, entries):
         for entry in entries:
@@ -107,8 +109,8 @@ class _Table:
         grid.add_row(Text(cells[0], style="bold"), *map(Text, cells[1:-1]), Text(cells[-1], style=style))
         self._console.print(grid, soft_wrap=False)
 
-    def _below(self, claim):
+    def _below(self, text, style="dim"):
         from rich.padding import Padding
         from rich.text import Text
 
-        self._console.print(Padding(Text(claim, style="dim"), (0, 0, 0, 2)), soft_wrap=False)
+        self._console.print(Padding(Text(text, style=style), (0, 0, 0, 2)), soft_wrap=False)

@@ -37,7 +37,7 @@ class Comparison(NamedTuple):
 
     def worst(self) -> int:
         """The index of the point that is furthest off."""
-        return int(np.argmax(np.nan_to_num(np.abs(self.z), nan=-1.0, posinf=1e300)))
+        return int(np.argmax(np.nan_to_num(np.abs(self.z), nan=np.inf)))
 
 
 def means(samples, exact, *, at=None, what="mean", tolerance=0.0, why="") -> Comparison:
@@ -52,7 +52,7 @@ def estimates(ours, error, exact, *, at=None, what="", tolerance=0.0, why="", ru
     ours, error, exact = _points(ours, error, exact)
     beyond = np.maximum(np.abs(ours - exact) - tolerance - _ROUNDING * np.abs(exact), 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(beyond > 0, np.sign(ours - exact) * beyond / error, 0.0)
+        z = np.where(beyond == 0, 0.0, np.sign(ours - exact) * beyond / error)
     p = _all_of(2 * stats.norm.sf(np.abs(z)))
     return _comparison(what, at, ours, error, exact, z, p, rule + _within(tolerance, why))
 
@@ -183,7 +183,8 @@ def _comparison(what, at, ours, error, expected, z, p_value, rule):
     at = np.arange(len(ours)) if at is None else np.atleast_1d(np.asarray(at))
     if len(at) != len(ours):
         raise ValueError(f"{what}: {len(ours)} points, but {len(at)} places for them")
-    return Comparison(what, at, ours, error, expected, z, float(np.nan_to_num(p_value)), rule)
+    p_value = 0.0 if np.isnan(ours).any() or np.isnan(p_value) else float(p_value)
+    return Comparison(what, at, ours, error, expected, z, p_value, rule)
 
 
 def _columns(samples):

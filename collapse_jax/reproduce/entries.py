@@ -75,7 +75,8 @@ def own_folder() -> pathlib.Path:
 def load_entries(folder) -> list[Entry]:
     """The entries of all Python files of a folder, in the order of names and lines.
 
-    Raises `InputError` for a folder without any, for two of one id, and for an entry that lacks its paper or misnames status or cost.
+    Raises `InputError` for a folder without any, for a file that cannot be loaded, for two of one id, and for an entry that lacks its paper
+    or misnames status or cost.
     """
     files = sorted(pathlib.Path(folder).glob("*.py"))
     entries = [one for file in files for one in _entries_of(file)]
@@ -97,6 +98,9 @@ def load_entries(folder) -> list[Entry]:
 def _entries_of(file):
     spec = importlib.util.spec_from_file_location(f"collapse_jax_published_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"registry: {file.name} cannot be loaded ({type(error).__name__}: {error})".partition("\n")[0]) from error
     found = [value for value in vars(module).values() if isinstance(value, Entry)]
     return [one._replace(paper=getattr(module, "PAPER", None), file=file) for one in found]
