@@ -16,11 +16,13 @@ import shutil
 import subprocess
 import sys
 
+import filelock
 import numpy as np
 
 from collapse_jax.config import config_from_dict, differing_fields
 from collapse_jax.errors import InputError
 
+_LOCK = ".lock"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "datasets", "tokenizers", "numpy", "collapse-jax")
 
 
@@ -31,13 +33,14 @@ class RunFolder:
         self.path = pathlib.Path(path).expanduser()
         self.figures, self.samples, self.checkpoints = self.path / "figures", self.path / "samples", self.path / "checkpoints"
         self.unfinished = self.path / "unfinished"
+        self._lock = None
 
     @classmethod
     def open(cls, path, config, needed_bytes: int = 0) -> "RunFolder":
         """The folder for a run with this configuration: a new one, or one that holds the same run.
 
-        Raises `InputError` when it cannot be written, its disk has less than `needed_bytes` left, it holds something else, or a run
-        whose settings differ (they are named).
+        Raises `InputError` when it cannot be written, its disk has less than `needed_bytes` left, it holds something else, a run whose
+        settings differ (they are named), or one that another process is at work on.
         """
         folder = cls(path)
         folder.check(config)
@@ -47,6 +50,7 @@ class RunFolder:
                 sizes = f"{free / 2**30:.1f} GiB left, and this run needs about {needed_bytes / 2**30:.1f}"
                 raise InputError(f"{folder.path} has {sizes}; choose another --out or make room")
             folder.path.mkdir(parents=True, exist_ok=True)
+            folder.lock()
             if (folder.path / "config.json").is_file():
                 there = folder.config()
                 config = dataclasses.replace(config, **{name: _grown(there, config, name) for name in config.may_change})
@@ -67,13 +71,26 @@ class RunFolder:
                 differing = differing_fields(there, config)
                 if differing:
                     raise InputError(f"{self.path} holds a run with other settings ({'; '.join(differing)}); choose another --out")
-            elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            elif self.path.exists() and (not self.path.is_dir() or {one.name for one in self.path.iterdir()} - {_LOCK}):
                 raise InputError(f"{self.path} exists and is no run folder; choose another --out")
             nearest = self._nearest()
+            if (self.path / _LOCK).is_file():
+                RunFolder(self.path).lock()
         except OSError as error:
             raise InputError(f"{self.path} cannot be read ({error.strerror}); choose another --out") from None
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise InputError(f"{self.path} cannot be written ({nearest} is no folder that may be written to); choose another --out")
+
+    def lock(self) -> None:
+        """Keeps other processes out for as long as this object lives. Raises `InputError` where another one is at work here."""
+        lock = filelock.FileLock(self.path / _LOCK, is_singleton=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise InputError(f"{self.path} is in use by another process; wait until it ends, or choose another --out") from None
+        except (NotImplementedError, OSError):  # a file system that knows no locks
+            return
+        self._lock = lock
 
     def _nearest(self):
         """The folder itself, or the nearest one above it that exists."""

@@ -2,12 +2,16 @@
 
 import csv
 import datetime
+import gc
 import importlib.metadata
 import json
 import math
 import os
 import pathlib
 import platform
+import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -42,7 +46,7 @@ def contents(path):
 def test_a_new_folder_holds_its_settings_and_its_surroundings(folder):
     assert folder.config() == CONFIG
     assert json.loads((folder.path / "config.json").read_text())["command"] == "lm"
-    assert sorted(os.listdir(folder.path)) == ["config.json", "environment.json", "figures"]
+    assert sorted(os.listdir(folder.path)) == [".lock", "config.json", "environment.json", "figures"]
     assert folder.rows() == [] and folder.results() is None
 
 
@@ -54,6 +58,49 @@ def test_the_same_run_may_be_opened_again_and_may_grow(folder):
     for said in ("ends", "all"):
         RunFolder.open(folder.path, LMConfig(seed=3, corpus="embedded", checkpoints=said))
         assert folder.config().checkpoints == said
+
+
+OTHER_PROCESS = """
+import sys
+from collapse_jax.records import RunFolder
+folder = RunFolder(sys.argv[1])
+folder.path.mkdir(parents=True, exist_ok=True)
+folder.lock()
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def in_use(tmp_path):
+    """A folder that another process holds, and that process."""
+    path = tmp_path / "held"
+    other = subprocess.Popen([sys.executable, "-c", OTHER_PROCESS, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "locked\n"
+    yield path, other
+    other.kill()
+    other.wait()
+
+
+def test_a_folder_that_another_process_is_at_work_on_is_refused(in_use):
+    path, _ = in_use
+    for call in (RunFolder.open, lambda path, config: RunFolder(path).check(config)):
+        assert refused(call, path, CONFIG) == f"{path} is in use by another process; wait until it ends, or choose another --out"
+    assert os.listdir(path) == [".lock"]
+
+
+def test_a_killed_process_keeps_no_folder(in_use):
+    path, other = in_use
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    assert RunFolder.open(path, CONFIG).config() == CONFIG
+
+
+def test_a_folder_is_free_again_once_nobody_holds_it(tmp_path):
+    path = RunFolder.open(tmp_path / "run", CONFIG).path
+    gc.collect()
+    code = f"from collapse_jax.records import RunFolder; RunFolder({str(path)!r}).lock(); print('mine')"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120).stdout == "mine\n"
 
 
 def test_an_empty_folder_may_be_used(tmp_path):
@@ -179,4 +226,4 @@ def test_results_have_an_axis_for_chains_and_one_for_generations(folder):
     np.testing.assert_array_equal(found["ragged"].sel(chain=0, generation=2), [0, 1, 2, 3])
     np.testing.assert_array_equal(found["matrix"].sel(chain=0, generation=0), [[0, 1, 2], [3, 4, 5]])
     assert np.isnan(found["matrix"].sel(chain=1)).all()
-    assert [file.name for file in folder.path.glob(".*")] == []
+    assert [file.name for file in folder.path.glob(".*.partial")] == []

@@ -53,7 +53,7 @@ def run(
     Generation g is saved whole, then recorded; a run started again goes on after the last saved one. The numbers equal those of
     `simulate` with the same key, up to the rounding of another compiled program. Returns the scalars and arrays of all generations.
     A folder given as a path is trusted to hold the same process; `RunFolder.open(path, config)` is what refuses other settings.
-    Raises `InputError` for generations below 0, chains below 1 or unknown states, before any work.
+    Raises `InputError` for generations below 0, chains below 1, unknown states or a folder in use by another process, before any work.
     """
     for name, value, least in (("generations", generations, 0), ("chains", chains, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -63,6 +63,7 @@ def run(
     measure = resolve_metrics(process.metrics, metrics)
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
+    folder.lock()
     jit = jax.jit if process.estimator.traceable else lambda function: function
     init, step = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
     book = _Book(folder, publish, published_only)
