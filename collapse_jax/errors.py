@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises: its text is one line that names the field, the value and what would be right."""
+"""The exceptions with one line for the user: it names the field or the place, the value, and what would be right."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,8 @@ class InputError(ValueError):
 
 
 class DivergenceError(ArithmeticError):
-    """A fit whose loss stopped being a number: the text names the step; what was saved stays on disk."""
+    """A fit whose loss or parameters stopped being numbers: the text names the step; what was saved stays on disk."""
+
+
+class DamagedError(Exception):
+    """A file that is not what was saved: the text names it. What was computed from it is made again."""

@@ -13,6 +13,7 @@ from collapse_jax.commands.simulate import bar, carried_by_few, options_of, proc
 from collapse_jax.config import PROGRAM_AXES, SimulateConfig
 from collapse_jax.drivers.simulate import memory_needed, simulate_chunks
 from collapse_jax.drivers.summary import as_dataset, summarise_chunks
+from collapse_jax.errors import DamagedError
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.process import process_grid
 from collapse_jax.records import RunFolder
@@ -42,8 +43,8 @@ def run_grid(config: SimulateConfig, out, console) -> RunFolder:
         needed = memory_needed(process, jax.random.key(0), config.generations, config.chains, config.metrics, config.chunk, settings)
         within_limit(config, needed, f"{len(numbers):,} points of {config.chains:,} chains")
     folder = RunFolder.open(out, config)
-    checkpoints = Checkpoints(folder.checkpoints / "grid")
-    done = set(checkpoints.generations())
+    checkpoints = Checkpoints(folder.checkpoints / "grid", say=lambda line: console.print(line, highlight=False))
+    done = _whole(checkpoints)
     console.print(f"{len(points):,} points of {config.chains:,} chains, {len(batches)} batches, {len(done)} of them done", highlight=False)
     with bar(console) as progress:
         task = progress.add_task("batches", total=len(batches), completed=len(done))
@@ -60,6 +61,18 @@ def run_grid(config: SimulateConfig, out, console) -> RunFolder:
     folder.write_rows(_rows(config, points, generations, statistics))
     console.print(_table(config, points, generations, statistics))
     return folder
+
+
+def _whole(checkpoints):
+    """The numbers of the saved batches that can be read; damaged ones are set aside."""
+    whole = set()
+    for number in checkpoints.generations():
+        try:
+            checkpoints.restore_record(number)
+            whole.add(number)
+        except DamagedError as error:
+            checkpoints.set_aside(number, error)
+    return whole
 
 
 def _programs(points):

@@ -140,7 +140,7 @@ def run_lm(
         observe=observe_memory_too,
         publish=publisher(folder, tokenizer, prompts),
         published_only=(*PUBLISHED_ONLY, *PEAKS),
-        watcher=watcher,
+        watcher=watcher._replace(say=say),
         states=config.checkpoints,
         workbench=workbench,
     )

@@ -208,11 +208,9 @@ class _Clock:
 
 def _restored(checkpoints, model, settings, key):
     """Step, state and record of the newest checkpoint, or of the beginning."""
-    saved = checkpoints.generations()
-    if not saved:
-        return 0, begin(model, settings, key), {"rows": [], "loss": 0.0, "losses": 0}
     template: Training = jax.eval_shape(lambda: begin(model, settings, key))
-    return saved[-1], checkpoints.restore_state(saved[-1], template), checkpoints.restore_record(saved[-1])[0]
+    whole = checkpoints.newest_whole(template)
+    return whole[:3] if whole else (0, begin(model, settings, key), {"rows": [], "loss": 0.0, "losses": 0})
 
 
 def _open_new(config, out, made_from, files):

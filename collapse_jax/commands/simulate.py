@@ -152,15 +152,15 @@ def options_of(config: SimulateConfig) -> dict:
 def _simulate_into(folder, config, process, console):
     """The trace of all generations; the newest state and everything recorded so far are saved as each chunk ends."""
     key = jax.random.key(config.seed)
-    checkpoints = Checkpoints(folder.checkpoints / "chains", keep=1)
-    done = checkpoints.generations()
+    # Two, so that there is one to go back to where the newest is damaged.
+    checkpoints = Checkpoints(folder.checkpoints / "chains", keep=2, say=lambda line: console.print(line, highlight=False))
     chunks, after = [], None
-    if done:
-        record, arrays = checkpoints.restore_record(done[-1])
-        chunks = [Chunk(np.array(record["generations"]), arrays, None)]
-        after = done[-1], checkpoints.restore_state(done[-1], process.template(key, config.generations))
+    whole = checkpoints.newest_whole(process.template(key, config.generations))
+    if whole:
+        done, state, record, arrays = whole
+        chunks, after = [Chunk(np.array(record["generations"]), arrays, None)], (done, state)
     with bar(console) as progress:
-        task = progress.add_task("generations", total=config.generations, completed=done[-1] if done else 0)
+        task = progress.add_task("generations", total=config.generations, completed=after[0] if after else 0)
         for part in simulate_chunks(process, key, **options_of(config), after=after):
             chunks.append(part)
             trace = join_chunks(chunks)

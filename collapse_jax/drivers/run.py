@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.checkpoint import Checkpoints
-from collapse_jax.errors import InputError
+from collapse_jax.errors import DamagedError, DivergenceError, InputError
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.records import RunFolder, results_of
 from collapse_jax.trace import Trace
@@ -21,10 +22,12 @@ class Watcher(NamedTuple):
     """What is told while a run goes on; every field may be left out.
 
     begin(chain, generation), end(chain, generation, row): around each generation; for finished ones `end` alone is called.
+    say(line): what people should know, as of a damaged checkpoint.
     """
 
     begin: Callable[[int, int], None] = lambda chain, generation: None
     end: Callable[[int, int, dict], None] = lambda chain, generation, row: None
+    say: Callable[[str], None] = print
 
 
 def run(
@@ -53,7 +56,9 @@ def run(
     Generation g is saved whole, then recorded; a run started again goes on after the last saved one. The numbers equal those of
     `simulate` with the same key, up to the rounding of another compiled program. Returns the scalars and arrays of all generations.
     A folder given as a path is trusted to hold the same process; `RunFolder.open(path, config)` is what refuses other settings.
-    Raises `InputError` for generations below 0, chains below 1, unknown states or a folder in use by another process, before any work.
+    A damaged checkpoint is named and set aside, and its generation made again, from the newest whole one before it, with the same numbers.
+    Raises `DivergenceError` when a fitted model holds nan (it is not saved), and, before any work, `InputError` for generations below 0,
+    chains below 1, unknown states, or a folder in use by another process.
     """
     for name, value, least in (("generations", generations, 0), ("chains", chains, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -65,61 +70,122 @@ def run(
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.lock()
     jit = jax.jit if process.estimator.traceable else lambda function: function
-    init, step = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
-    book = _Book(folder, publish, published_only)
+    compiled = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
+    book = _Book(folder, publish, published_only, watcher.say)
     book.catch_up()
     for chain in range(chains):
-        chain_key = jax.random.fold_in(key, chain)
-        checkpoints = Checkpoints(folder.checkpoints / f"chain_{chain}")
-        done = checkpoints.generations()
-        first = state = None
-        if states == "ends":
-            for generation in done[1:-1]:
-                checkpoints.drop_state(generation)
+        one = _Chain(
+            process, *compiled, jax.random.fold_in(key, chain), chain, generations, measure, observe, book, states, watcher, workbench
+        )
         for generation in range(generations + 1):
-            if generation in done:
-                watcher.end(chain, generation, book.row(chain, generation))
-                continue
-            if state is None and done:
-                template = process.template(chain_key, generations)
-                first = checkpoints.restore_state(done[0], template)
-                state = process.resize(checkpoints.restore_state(done[-1], template), generations)
-            watcher.begin(chain, generation)
-            began = time.perf_counter()
-            generation_key = jax.random.fold_in(chain_key, generation)
-            state, info = init(generation_key) if generation == 0 else step(generation_key, state)
-            first = state if generation == 0 else first
-            observed = {name: function(state) for name, function in measure.items()} | (observe(first, state, info) if observe else {})
-            row, arrays = _split(observed)
-            row = {"chain": chain, "generation": generation} | row | {"seconds": round(time.perf_counter() - began, 3)}
-            checkpoints.save(generation, state, row, arrays)
-            workbench.clear()
-            if states == "ends" and generation > 1:
-                checkpoints.drop_state(generation - 1)
-            book.publish(chain, generation, row, arrays)
-            watcher.end(chain, generation, row)
-        checkpoints.close()
+            if not one.finished(generation):
+                one.make(generation)
+            watcher.end(chain, generation, book.row(chain, generation))
+        one.checkpoints.close()
     workbench.clear()
     return book.trace(chains, generations)
+
+
+class _Chain:
+    """One chain: its checkpoints, and the states that its next generation needs."""
+
+    def __init__(self, process, init, step, key, number, last_generation, measure, observe, book, states, watcher, workbench):
+        self._process, self._init, self._step, self._key, self._number, self._last = process, init, step, key, number, last_generation
+        self._measure, self._observe, self._book, self._ends = measure, observe, book, states == "ends"
+        self._watcher, self._workbench = watcher, workbench
+        self.checkpoints = Checkpoints(book.checkpoints_of(number), say=watcher.say)
+        # The newest state that is at hand, and that of generation 0.
+        self._at, self._state, self._first = -1, None, None
+        self._drop_states()
+
+    def finished(self, generation):
+        return generation in self.checkpoints.generations()
+
+    def make(self, generation):
+        """Makes a generation from the newest whole state before it, and saves it; generations in between whose states are gone, too."""
+        if self._first is None and generation > 0:
+            self._first = self._restored(0)
+            if self._first is None:
+                self._advance(0)
+        if self._at != generation - 1:
+            found = ((earlier, self._restored(earlier)) for earlier in range(generation - 1, 0, -1))
+            self._at, state = next((one for one in found if one[1] is not None), (0, self._first))
+            self._state = self._process.resize(state, self._last)
+        while self._at < generation:
+            self._advance(self._at + 1)
+
+    def _advance(self, generation):
+        self._watcher.begin(self._number, generation)
+        began = time.perf_counter()
+        generation_key = jax.random.fold_in(self._key, generation)
+        state, info = self._init(generation_key) if generation == 0 else self._step(generation_key, self._state)
+        self._at, self._state = generation, state
+        self._first = state if generation == 0 else self._first
+        _refuse_nan(state.params, self._number, generation)
+        if self.finished(generation):
+            return
+        observed = {name: function(state) for name, function in self._measure.items()}
+        observed |= self._observe(self._first, state, info) if self._observe else {}
+        row, arrays = _split(observed)
+        row = {"chain": self._number, "generation": generation} | row | {"seconds": round(time.perf_counter() - began, 3)}
+        self.checkpoints.save(generation, state, row, arrays)
+        self._workbench.clear()
+        self._drop_states()
+        self._book.publish(self._number, generation, row, arrays)
+
+    def _restored(self, generation):
+        """The state of a finished generation, or None; a damaged one is set aside."""
+        if not self.finished(generation) or (self._ends and not self.checkpoints.has_state(generation)):
+            return None
+        try:
+            return self.checkpoints.restore_state(generation, self._process.template(self._key, self._last))
+        except DamagedError as error:
+            self.checkpoints.set_aside(generation, error)
+            return None
+
+    def _drop_states(self):
+        if self._ends:
+            for generation in self.checkpoints.generations()[1:-1]:
+                self.checkpoints.drop_state(generation)
+
+
+def _refuse_nan(params, chain, generation):
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        if jnp.issubdtype(leaf.dtype, jnp.inexact) and bool(jnp.isnan(leaf).any()):
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise DivergenceError(
+                f"chain {chain}, generation {generation}: {name} of the fitted model became nan, and nothing of it was saved; "
+                "look at the fit on its training set, or try float64 (JAX_ENABLE_X64=1)"
+            )
 
 
 class _Book:
     """The rows and arrays of all chains and generations, and the files made of them."""
 
-    def __init__(self, folder, publish, published_only):
-        self._folder, self._publish, self._published_only = folder, publish, published_only
+    def __init__(self, folder, publish, published_only, say):
+        self._folder, self._publish, self._published_only, self._say = folder, publish, published_only, say
         self._rows, self._arrays = {}, {}
 
+    def checkpoints_of(self, chain):
+        return self._folder.checkpoints / f"chain_{chain}"
+
     def catch_up(self):
-        """Enters every saved generation of every chain, asked for now or not, and publishes what a crash left unrecorded."""
+        """Enters every saved generation of every chain, asked for now or not, and publishes what a crash left unrecorded.
+
+        A generation whose records are damaged is set aside.
+        """
         rows = self._folder.rows() if (self._folder.path / "results.nc").is_file() else []
         recorded = {(row["chain"], row["generation"]) for row in rows}
         missed = []
         folders = {int(folder.name.removeprefix("chain_")): folder for folder in self._folder.checkpoints.glob("chain_*")}
         for chain in sorted(folders):
-            checkpoints = Checkpoints(folders[chain])
+            checkpoints = Checkpoints(folders[chain], say=self._say)
             for generation in checkpoints.generations():
-                row, arrays = checkpoints.restore_record(generation)
+                try:
+                    row, arrays = checkpoints.restore_record(generation)
+                except DamagedError as error:
+                    checkpoints.set_aside(generation, error)
+                    continue
                 self._enter(chain, generation, row, arrays)
                 if (chain, generation) not in recorded:
                     missed.append((chain, generation, row, arrays))

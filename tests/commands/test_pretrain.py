@@ -102,7 +102,7 @@ def still(seen):
 def test_the_folder_is_whole(finished):
     out, _ = finished
     names = {"config.json", "environment.json", "counts.json", "metrics.jsonl", "metrics.csv", "tokens", "tokenizer", "checkpoints"}
-    assert {path.name for path in out.iterdir()} == names | {"figures", "model"}
+    assert {path.name for path in out.iterdir()} == names | {"figures", "model", ".lock"}
     assert not [path for path in out.rglob("*") if "partial" in path.name or "saving" in path.name]
     assert all((out / "figures" / name).stat().st_size > 1000 for name in ("loss.png", "loss.pdf"))
     rows = RunFolder(out).rows()
