@@ -113,7 +113,8 @@ class Checkpoints:
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
         def target(leaf):
-            return np.empty(0, leaf.dtype) if numpy else jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+            narrowed = jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype  # JAX would hold fewer bits than were saved
+            return np.empty(0, leaf.dtype) if numpy or narrowed else jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
 
         args = ocp.args.Composite(**{item: ocp.args.StandardRestore({name: target(leaf) for name, leaf in metadata.items()})})
         return self._manager.restore(generation, args=args)[item]
