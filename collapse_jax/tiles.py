@@ -214,6 +214,21 @@ def _measured(measure, axis, state):
     return jax.tree.map(lambda value: jnp.moveaxis(value, 0, -1), values)
 
 
+def lane_with_nan(process, state) -> int | None:
+    """The first chain of a tile whose model holds nan."""
+    lane = int(_compiled(_lane_with_nan, (0,), ())(process.chain_axis, state.params))
+    return None if lane < 0 else lane
+
+
+def _lane_with_nan(axis, params):
+    def of_one(params):
+        leaves = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        return jnp.any(jnp.stack([jnp.isnan(leaf).any() for leaf in leaves])) if leaves else jnp.zeros((), bool)
+
+    found = jax.vmap(of_one, in_axes=axis)(params)
+    return jnp.where(found.any(), jnp.argmax(found), -1)
+
+
 def most_alive(process, state) -> int:
     """How many parts the fullest chain of a tile has alive."""
     return int(_compiled(_most_alive, (0, 1), ())(process.living, process.chain_axis, state))

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax import tiles
-from collapse_jax.errors import InputError
+from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.trace import Trace
 from collapse_jax.types import Process, State
@@ -51,7 +52,7 @@ def simulate(
     asking for more chains or generations, other records, chunks or devices, changes no number. (Integers bit for bit; float32 up to
     rounding, 2e-5 relative in the tests, because XLA fuses programs of other shapes differently.)
     Raises `InputError` for sizes that have no meaning, an unknown metric, more memory than the limit, or an estimator that is not
-    traceable (use `run`).
+    traceable (use `run`); `DivergenceError` naming chain and generation once a model holds nan.
     """
     numbers = recorded_generations(generations, record)
     options = {"generations": generations, "chains": chains, "metrics": metrics, "record": numbers, "chunk": chunk}
@@ -200,6 +201,7 @@ class _Tiles:
     def __init__(self, process, key, chains, measure, settings, storage):
         points = 1 if settings is None else len(next(iter(settings.values())))
         self._process, self._chains, self._measure = process, points * chains, measure
+        self._key, self._chains_of_a_point, self._last = key, chains, 0
         self._size = tiles.chains_in_tile(process, key, self._chains, settings)
         lanes = [np.arange(first, first + self._size) % self._chains for first in range(0, self._chains, self._size)]
         self._keys = [tiles.chain_keys(key, one % chains, settings, one // chains) for one in lanes]
@@ -214,8 +216,11 @@ class _Tiles:
         self._pool.shutdown(cancel_futures=True)
 
     def start(self, generations):
+        self._last = generations
+
         def one(tile, keep):
             self._states[tile], values = tiles.start(self._process, self._measure, generations, self._keys[tile])
+            self._refuse_nan(tile, 0)
             keep({name: np.asarray(value)[None] for name, value in values.items()})
 
         return self._collect(one, 1)
@@ -228,11 +233,26 @@ class _Tiles:
                 records = tiles.room(self._process, self._measure, rows, self._states[tile], self._keys[tile])
             arguments = (self._process, self._measure, rows, self._states[tile], self._keys[tile], done, now, records)
             self._states[tile], records = tiles.advance(*arguments)
+            self._refuse_nan(tile, int(now[-1]))
             if not discard:
                 keep({name: np.asarray(value)[: len(now)] for name, value in records.items()})
             self._free.append(records)
 
         return self._collect(one, len(now))
+
+    def _refuse_nan(self, tile, generation):
+        lane = tiles.lane_with_nan(self._process, self._states[tile])
+        if lane is None:
+            return
+        number = (tile * self._size + lane) % self._chains
+        chain, point = number % self._chains_of_a_point, number // self._chains_of_a_point
+        where = f"chain {chain}" + (f" at point {point} of the grid" if self._chains > self._chains_of_a_point else "")
+        if self._chains == self._chains_of_a_point:
+            generation = _first_with_nan(self._process, jax.random.fold_in(self._key, chain), self._last, generation)
+        raise DivergenceError(
+            f"{where}: the model became nan by generation {generation}; look at the fit on the training set that it had there "
+            f"(this chain uses jax.random.fold_in(key, {chain}), and each generation g fold_in of that with g), or try float64"
+        )
 
     def relist(self):
         """Drops what is dead in all chains of a tile, where that makes it a good deal smaller."""
@@ -278,6 +298,7 @@ class _Tiles:
 
     def restore(self, state, generations):
         """The tiles of a state of all chains [chain, ...]; the last is filled up with copies of its first chain."""
+        self._last = generations
         state = jax.vmap(lambda one: self._process.resize(one, generations))(state)
         axis = self._process.chain_axis
         for tile, key in enumerate(self._keys):
@@ -288,6 +309,17 @@ class _Tiles:
                 return tiles.placed(np.moveaxis(leaf, 0, axis), axis, key)
 
             self._states[tile] = jax.tree.map(part, state)
+
+
+def _first_with_nan(process, key, last, at_most):
+    """The generation at which the model of a chain first holds nan, by going through them again; `at_most` where that finds none."""
+    state, step = None, jax.jit(process.step)
+    for generation in range(at_most + 1):
+        own = jax.random.fold_in(key, generation)
+        state = step(own, state)[0] if generation else process.init(own, last)[0]
+        if any(np.isnan(leaf).any() for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)):
+            return generation
+    return at_most
 
 
 def _check_whole(name, value, least):

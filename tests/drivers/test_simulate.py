@@ -12,11 +12,12 @@ import pytest
 
 from collapse_jax import points, sources, tiles, workflows
 from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
-from collapse_jax.errors import InputError
+from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian
 from collapse_jax.factory import estimator
 from collapse_jax.process import generational_process
+from collapse_jax.types import FitInfo
 
 KEY = jax.random.key(1)
 GAUSSIAN = (gaussian(1), sources.normal([1.0], [[2.0]]))
@@ -200,3 +201,22 @@ def test_no_slot_of_a_pool_is_lost():
     np.testing.assert_array_equal(pools[2][:21], pools[1])
     np.testing.assert_array_equal(pools[1][:7], pools[0])
     assert len(np.unique(pools[2])) == 35
+
+
+@pytest.mark.parametrize(("chains", "chunk"), [(1, 100), (40, 3)])
+def test_a_model_with_nan_is_named_by_chain_and_generation(chains, chunk):
+    """A fit that takes the root of a mean that falls by 1 a generation: nan from the generation after it was below 0."""
+
+    def fit(key, params, data):
+        return jnp.sqrt(data.x.mean()), FitInfo.exact()
+
+    def sample(key, params, n):
+        return jnp.full((n,), params**2 - 1)
+
+    process = generational_process(estimator(fit, sample), sources.dataset(np.full(5, 6.5)), workflows.replace(), sample_size=5)
+    with pytest.raises(DivergenceError, match=r"chain 0: the model became nan by generation 7; .*fold_in\(key, 0\)"):
+        simulate(process, jax.random.key(0), generations=30, chains=chains, chunk=chunk, metrics=(mean_of,))
+
+
+def mean_of(state):
+    return state.params
