@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def terminal():
-    """For what runs from a shell: exits with 2 for bad input (one line, before any work), 1 for a fit that diverged, 130 for Ctrl-C.
+    """For what runs from a shell: exits with 2 for bad input (one line, before any work), 1 for a fit that diverged, 130 or 143 if stopped.
 
     Libraries' chatter is off, and compiled programs are kept between calls.
     """
@@ -109,8 +109,8 @@ def terminal():
         _stop(f"stopped: {error}; what was saved is kept", 1)
     except OSError as error:
         _stop(f"stopped: {error}; what was saved is kept, and the same command goes on once this is mended", 1)
-    except KeyboardInterrupt:
-        _stop("interrupted: what was saved is kept; the same command goes on from there", 130)
+    except KeyboardInterrupt as error:
+        _stop("interrupted: what was saved is kept; the same command goes on from there", 128 + getattr(error, "signal", 2))
 
 
 def _comma_separated():

@@ -9,6 +9,8 @@ import zipfile
 import jax
 import numpy as np
 
+from collapse_jax.stopping import Stop
+
 _MADE_OF = "made_of"
 
 
@@ -34,11 +36,11 @@ class FileWorkbench(Workbench):
 
     Every file is written whole, to a temporary name, then renamed. What lies on an accelerator is copied to the host and written by
     a thread of its own while the work goes on: one piece at a time, and a mistake there is raised by the next call.
-    say: gets one line for each file that cannot be used.
+    say: gets one line for each file that cannot be used. stop: asked after each piece whether to stop there.
     """
 
-    def __init__(self, folder, say=print):
-        self._folder, self._say = pathlib.Path(folder), say
+    def __init__(self, folder, say=print, stop: Stop | None = None):
+        self._folder, self._say, self._stop = pathlib.Path(folder), say, stop or Stop()
         self._writer = concurrent.futures.ThreadPoolExecutor(1)
         self._writing = None
         for partial in self._folder.glob(".*.partial"):  # a kill in mid-write; nobody else writes here
@@ -69,6 +71,9 @@ class FileWorkbench(Workbench):
             self._writing = self._writer.submit(self._write, name, host)
         else:
             self._write(name, host)
+        if self._stop.requested:
+            self._finish_writing()
+            self._stop.here()
 
     def clear(self):
         self._finish_writing()

@@ -1,11 +1,14 @@
 """Files of unfinished work: whole or not at all, of this work or not at all."""
 
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from collapse_jax import workbench
+from collapse_jax.stopping import Stop, Stopped
 from collapse_jax.workbench import FileWorkbench, Workbench, fingerprint, key_name, pack, unpack
 
 TREE = {"w": np.arange(6.0, dtype=np.float32).reshape(2, 3) / 7, "b": (jnp.arange(3, dtype=jnp.bfloat16), np.int32(5))}
@@ -80,6 +83,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_is_raised(bench, tmp_path, m
     assert len(list((tmp_path / "unfinished").iterdir())) == 2
     FileWorkbench(tmp_path / "unfinished")
     assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["fit.npz"]
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_stop_comes_once_the_piece_is_written(said, tmp_path, monkeypatch, background):
+    monkeypatch.setattr(workbench, "_on_accelerator", lambda arrays: background)
+    with Stop(said.append) as stop:
+        bench = FileWorkbench(tmp_path / "unfinished", said.append, stop)
+        bench.save("first", "these", {"x": np.arange(3)})
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Stopped):
+            bench.save("second", "these", {"x": np.arange(4)})
+    assert FileWorkbench(tmp_path / "unfinished").load("second", "these")["x"].tolist() == [0, 1, 2, 3]
 
 
 def test_the_one_that_keeps_nothing():

@@ -17,6 +17,7 @@ from collapse_jax.errors import DamagedError
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.process import process_grid
 from collapse_jax.records import RunFolder
+from collapse_jax.stopping import Stop
 from collapse_jax.types import Process
 
 # Chains of all points in one batch; each batch is saved as it ends.
@@ -46,7 +47,7 @@ def run_grid(config: SimulateConfig, out, console) -> RunFolder:
     checkpoints = Checkpoints(folder.checkpoints / "grid", say=lambda line: console.print(line, highlight=False))
     done = _whole(checkpoints)
     console.print(f"{len(points):,} points of {config.chains:,} chains, {len(batches)} batches, {len(done)} of them done", highlight=False)
-    with bar(console) as progress:
+    with bar(console) as progress, Stop(lambda line: console.print(line, highlight=False)) as stop:
         task = progress.add_task("batches", total=len(batches), completed=len(done))
         for number, (process, _, settings) in enumerate(batches):
             if number not in done:
@@ -55,6 +56,7 @@ def run_grid(config: SimulateConfig, out, console) -> RunFolder:
                 arrays = {f"{statistic}:{name}": values for name, one in statistics.items() for statistic, values in one.items()}
                 checkpoints.save(number, {"points": np.array(len(settings))}, {"generations": generations.tolist()}, arrays)
             progress.update(task, completed=number + 1)
+            stop.here()
     generations, statistics = _gathered(checkpoints, [batch.numbers for batch in batches], len(points))
     checkpoints.close()
     folder.write_results(as_dataset(generations, statistics, config.axes()))

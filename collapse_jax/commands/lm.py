@@ -24,6 +24,7 @@ from collapse_jax.lm.weights import load_opt
 from collapse_jax.memory import PEAKS, STAGES, PeakMemory
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
+from collapse_jax.stopping import Stop
 from collapse_jax.types import Process
 from collapse_jax.workbench import FileWorkbench, Workbench
 
@@ -115,21 +116,28 @@ def run_lm(
     progress=lambda stage, done, total: None,
     watcher=Watcher(),
     say=print,
+    stop: Stop | None = None,
 ):
     """Runs (or resumes) the loop in an opened folder; returns its `Trace`.
 
     progress: called with a stage ("fit", "generate", "score") and how many of its tokens are done. say: takes a line for people.
+    stop: asked after each epoch, each part of a generated set and each generation, once it is saved, whether to stop there.
     """
     model, pretrained, tokenizer, blocks = ingredients
     prompts = example_prompts(blocks.test, config.examples)
     examples_key = jax.random.fold_in(jax.random.key(config.seed), _EXAMPLES)
-    workbench, memory = FileWorkbench(folder.unfinished, say), PeakMemory()
+    stop = stop or Stop()
+    workbench, memory = FileWorkbench(folder.unfinished, say, stop), PeakMemory()
     observe = observer(model, pretrained, blocks, prompts, decoder_of(config), examples_key, progress)
 
     def observe_memory_too(*generation):
         with memory.stage("score"):
             observed = observe(*generation)
         return observed | memory.take()
+
+    def end(chain, generation, row):
+        watcher.end(chain, generation, row)
+        stop.here()
 
     return run(
         process_of(config, ingredients, progress, workbench, memory.stage),
@@ -140,7 +148,7 @@ def run_lm(
         observe=observe_memory_too,
         publish=publisher(folder, tokenizer, prompts),
         published_only=(*PUBLISHED_ONLY, *PEAKS),
-        watcher=watcher._replace(say=say),
+        watcher=watcher._replace(end=end, say=say),
         states=config.checkpoints,
         workbench=workbench,
     )
@@ -217,7 +225,8 @@ def lm_command(config: LMConfig, out: str, console) -> None:
                 console.print(line, highlight=False)
         with LanguageModelProgress(console, config.seeds, config.generations) as progress:
             say = lambda line: console.print(line, highlight=False)  # noqa: E731
-            run_lm(config, folder, ingredients, progress=progress.stage, watcher=progress.watcher, say=say)
+            with Stop(say) as stop:
+                run_lm(config, folder, ingredients, progress=progress.stage, watcher=progress.watcher, say=say, stop=stop)
     console.print(table_of(folder))
     console.print(memory_words(folder.rows()), highlight=False)
     for path in draw_run(folder):

@@ -21,6 +21,7 @@ from collapse_jax.lm.score import mean_loss
 from collapse_jax.lm.token_file import Windows, cut_windows, flat_tokens, leave_out_shared, read_tokens, write_tokens
 from collapse_jax.lm.weights import save_opt, tensor_table
 from collapse_jax.records import RunFolder
+from collapse_jax.stopping import Stop
 
 # A vocabulary is rounded up to a multiple of this, which is kind to matrix units; OPT's 50,265 entries become its 50,272.
 _VOCABULARY_STEP = 8
@@ -103,10 +104,12 @@ def run_pretrain(
     *,
     progress=lambda stage, done, total=None: None,
     recorded=lambda row: None,
+    stop: Stop | None = None,
 ) -> dict:
     """Runs (or resumes, from the last checkpoint) all steps in an opened folder, exports the model, and returns its parameters.
 
     progress: called with the stage "train" and how many of its tokens are done. recorded: called with each new record.
+    stop: asked after each compiled call whether to save and stop there.
     """
     (model, windows), settings = materials, settings_of(config)
     init_key, order_key = jax.random.split(jax.random.key(config.seed))
@@ -114,7 +117,7 @@ def run_pretrain(
     order = window_order(order_key, len(usable))
     held_out = windows.held_out[_spread(len(windows.held_out), config.held_out_windows)]
     batch_tokens = config.batch_size * config.block_length
-    checkpoints = Checkpoints(folder.checkpoints, keep=_CHECKPOINTS_KEPT)
+    checkpoints, stop = Checkpoints(folder.checkpoints, keep=_CHECKPOINTS_KEPT), stop or Stop()
     step, state, record = _restored(checkpoints, model, settings, init_key)
     clock = _Clock()
     while step < config.steps:
@@ -142,8 +145,9 @@ def run_pretrain(
             recorded(row)
             if not last:
                 folder.write_rows(record["rows"])
-        if last or step % config.save_every == 0:
+        if last or step % config.save_every == 0 or stop.requested:
             checkpoints.save(step, state, record, {})
+            stop.here()
     checkpoints.close()
     for path in (folder.path / "tokenizer").iterdir():
         folder.write_text(f"model/{path.name}", path.read_text(encoding="utf-8"))
@@ -174,7 +178,8 @@ def pretrain_command(config: PretrainConfig, out: str, console) -> None:
                 f"{counts['parameters']:,} parameters; {counts['tokens']:,} tokens: {counts['train_windows']:,} windows of "
                 f"{config.block_length}{left_out}, {counts['held_out_windows']:,} held out; run folder {folder.path}"
             )
-            run_pretrain(config, folder, materials, progress=bar.stage, recorded=lambda row: bar.line(_line(row)))
+            with Stop(bar.line) as stop:
+                run_pretrain(config, folder, materials, progress=bar.stage, recorded=lambda row: bar.line(_line(row)), stop=stop)
         rows = folder.rows()
     console.print(
         f"held-out loss {rows[-1]['held_out_loss']:.4f} (perplexity {math.exp(rows[-1]['held_out_loss']):.2f}); "

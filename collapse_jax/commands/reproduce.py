@@ -8,6 +8,7 @@ from collapse_jax.records import RunFolder
 from collapse_jax.reproduce import FALSE_ALARM, decide, load_entries, own_folder, report, store
 from collapse_jax.reproduce.entries import COSTS, Entry
 from collapse_jax.reproduce.judge import AGREES, FAILED, UNREACHABLE, Result
+from collapse_jax.stopping import Stop
 
 _VERDICT_STYLES = {AGREES: "green", FAILED: "bold red", UNREACHABLE: "dim"}
 
@@ -43,7 +44,11 @@ def run_reproduce(config: ReproduceConfig, ids, paper: str, cost: str, show: boo
         return True
     folder = RunFolder.open(out, config)
     table.head()
-    results = [_one(entry, folder, config.seed, sum(one.check is not None for one in entries), table) for entry in wanted]
+    judged, results = sum(one.check is not None for one in entries), []
+    with Stop(lambda line: console.print(line, highlight=False)) as stop:
+        for entry in wanted:
+            results.append(_one(entry, folder, config.seed, judged, table))
+            stop.here()
     folder.write_text("metrics.jsonl", "".join(row + "\n" for row in map(_row, store.load(folder))))
     paths = report.write(folder, store.load(folder), config.seed)
     failed = [result for result in results if result.verdict == FAILED]

@@ -18,6 +18,7 @@ from collapse_jax.metrics import resolve_metrics
 from collapse_jax.process import generational_process
 from collapse_jax.records import RunFolder
 from collapse_jax.registry import family
+from collapse_jax.stopping import Stop
 from collapse_jax.types import Process
 
 
@@ -159,7 +160,7 @@ def _simulate_into(folder, config, process, console):
     if whole:
         done, state, record, arrays = whole
         chunks, after = [Chunk(np.array(record["generations"]), arrays, None)], (done, state)
-    with bar(console) as progress:
+    with bar(console) as progress, Stop(lambda line: console.print(line, highlight=False)) as stop:
         task = progress.add_task("generations", total=config.generations, completed=after[0] if after else 0)
         for part in simulate_chunks(process, key, **options_of(config), after=after):
             chunks.append(part)
@@ -167,6 +168,7 @@ def _simulate_into(folder, config, process, console):
             last = int(part.generations[-1])
             checkpoints.save(last, part.copy_state(), {"generations": trace.generations.tolist()}, dict(trace))
             progress.update(task, completed=last)
+            stop.here()
     checkpoints.close()
     return trace
 
