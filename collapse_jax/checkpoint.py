@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+import re
 import shutil
 from collections.abc import Callable
 
@@ -49,7 +50,7 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except (ValueError, RuntimeError) as error:
             # Tensorstore gives errors of the file system as these.
-            raise OSError(f"checkpoint of generation {generation} could not be written ({_first_line(error)})") from error
+            raise OSError(f"checkpoint {self._step_folder(generation)} could not be written ({_last_cause(error)})") from None
 
     def has_state(self, generation: int) -> bool:
         """Whether the state of a finished generation is there; `drop_state` takes it away."""
@@ -180,8 +181,13 @@ def _text_sum(record):
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _first_line(error, most=200):
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
+def _last_cause(error):
+    """Tensorstore's messages go from what was tried down to what the system said, with colons between them."""
+    return re.sub(r"\s*\[.*?\]$", "", _first_line(error, 10_000)).rpartition(": ")[2]
 
 
 def _flat(state):

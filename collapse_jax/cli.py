@@ -166,13 +166,22 @@ def _console():
 
 def _quiet():
     """Libraries' chatter off, and compiled programs kept between calls, unless the user decided otherwise."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax logs the whole stack of what it also raises.
+    for name in ("absl", "asyncio", "concurrent.futures"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"(orbax|jax|transformers)\b")
+    sys.excepthook = _print_unless_left_over
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "collapse_jax" / f"compiled-{_processor()}"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _print_unless_left_over(kind, value, trace):
+    """Tensorstore's threads tell a loop that is gone about writes that failed; the failure itself was raised."""
+    if not (kind is RuntimeError and str(value) == "Event loop is closed"):
+        sys.__excepthook__(kind, value, trace)
 
 
 def _processor():
