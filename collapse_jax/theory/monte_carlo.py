@@ -35,9 +35,10 @@ def runs_for_expected_variance(generation, sample_size, relative_error):
 
 
 def share_that_carries_the_mean(generation, sample_size, part=0.5):
-    """The share of runs, those of the largest variance, that holds `part` of E[variance]; the same for both ddof: float64, generation's shape.
+    """The share of runs, those of the largest variance, that holds `part` of E[variance]: float64 of generation's shape.
 
-    1-D Gaussian under 'replace'; part: float in (0, 1). Right to about 1e-10 absolute; about Phi(-sqrt(2 (g + 1)/M)) for part = 0.5.
+    1-D Gaussian under 'replace', the same for both ddof; part: float in (0, 1). Right to about 1e-10 absolute; for
+    part = 0.5 about Phi(-sqrt(2 (g + 1)/M)).
     Source: derived: weighed by its size, a chi^2_k has the law of chi^2_{k+2}. So weighed by their variance, the runs have the law of a
     chain of M + 2 points times prod (M_i + 1)/(M_i - 1), and the answer is P(variance > that law's (1 - part) quantile).
     Raises ValueError for bad arguments.
