@@ -78,7 +78,7 @@ def main(out, chains, generations):
     rows.append(("least squares, accumulate, one design", errors.mean(0) * unit, expected * unit, deviation * unit))
     show(left, errors * unit, "#2a9d8f", "accumulate, one design", expected * unit)
     limit = theory.limiting_test_error(size, dim, design="same")
-    left.axhline(limit, color="#2a9d8f", lw=0.8, ls=":", label="published limit of the mean, π²/6 of generation 0")
+    left.axhline(limit, color="#2a9d8f", lw=0.8, ls=":", label="published limit of the mean: π²/6")
     first = rows[-2][1][0]
     right.axhline(first * np.pi**2 / 6, color="#3a6ea5", lw=0.8, ls=":", label="published limit for T → ∞, π²/6 of generation 0")
     labels = (
