@@ -4,7 +4,7 @@ import numpy as np
 from scipy import special
 
 from collapse_jax.config import SimulateConfig
-from collapse_jax.theory import accumulation, ancestry, categorical, gaussian
+from collapse_jax.theory import accumulation, ancestry, categorical, gaussian, monte_carlo
 
 _LARGEST_MATRIX = 2000
 
@@ -39,6 +39,22 @@ def expected_means(config: SimulateConfig, generation) -> dict[str, np.ndarray]:
         distinct = categorical.expected_distinct_in_sample(config.sample_size, initial_probabilities(config))
         means["support"] = np.full(np.shape(generation), float(distinct))
     return means
+
+
+def chains_for_means(config: SimulateConfig, generation, relative_error: float = 0.05) -> dict[str, np.ndarray]:
+    """Metric -> chains whose average is its exact mean within relative_error (a standard error) [generations]; known for the variance of
+    the Gaussian under `replace`, and infinite where beyond a float.
+    """
+    config = config.resolved()
+    if (config.family, config.workflow) != ("gaussian", "replace") or config.sample_size < 2:
+        return {}
+    with np.errstate(all="ignore"):
+        if config.dim == 1:
+            return {"variance": monte_carlo.runs_for_expected_variance(generation, config.sample_size, relative_error)}
+        square = monte_carlo.expected_squared_traces(generation, config.sample_size, np.ones(config.dim), ddof=config.ddof)[1]
+        mean = config.dim * gaussian.expected_variance(generation, config.sample_size, ddof=config.ddof)
+        needed = (square / mean**2 - 1) / relative_error**2
+    return {"variance": np.where(np.isfinite(needed), needed, np.inf)}
 
 
 def expected_quantiles(config: SimulateConfig, generation, probabilities) -> dict[str, np.ndarray]:

@@ -1,15 +1,17 @@
 """Family by workflow: what collapses, what only drifts, what widens, in one table.
 
     python experiments/families.py [--families gaussian,kde] [--out runs/families]
+    python experiments/families.py --redraw --out runs/families          the figure alone, from families.csv
 
-Run time: 5 minutes on 2 cores of an AMD EPYC that other work shared (4 min 12 s of CPU, compilation included).
+Run time: 153 CPU-seconds, compilation included (measured; 6.5 minutes by the clock on 2 cores that seven other programs shared).
 Every family starts from a known truth and is refitted for 100 generations with M = 50 points a training set. Each cell is the median over
 chains of one measure at generation 100 over that at generation 0, and a word by a fixed rule. For a diversity (variance, heterozygosity,
 scale, vocabulary ...): collapses below 0.5, declines below 0.9, stays up to 1.1, widens above. For an error (distance to the truth):
 bounded if it is at most 1.25 times that at generation 50 and 10 times the first, else it grows. mix has 10% fresh real data.
 Published: replace loses the truth in every family (Shumailov et al. 2024); accumulate bounds the error (Gerstgrasser et al. 2024), but
 not for kernels of fixed width, which widen like a harmonic sum (theory.kernel_density).
-Writes families.csv and prints Markdown. The language models and the autoencoder have files of their own.
+Writes families.csv and figures/families.png (and .pdf), and prints Markdown. The language models and the autoencoder have files of
+their own.
 """
 
 import dataclasses
@@ -96,6 +98,8 @@ class Settings:
     most_chains: int = 1000
     seed: int = 0
     out: str = "runs/families"
+    redraw: bool = False
+    """Draw the figure again from OUT/families.csv and simulate nothing."""
 
     def check(self) -> None:
         """Raises `InputError` for the first setting that has no meaning."""
@@ -132,9 +136,64 @@ def verdict(row: Row, first: float, halfway: float, last: float) -> str:
     return "collapses" if ratio < 0.5 else "declines" if ratio < 0.9 else "stays" if ratio <= 1.1 else "widens"
 
 
+def read(path) -> dict:
+    """(family, workflow) -> (its row of families.csv, the last median over the first)."""
+    import csv
+
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = list(rows[0])[-2]
+    return {(row["family"], row["workflow"]): (row, float(row[last]) / float(row["generation_0"])) for row in rows}
+
+
+def draw(out) -> pathlib.Path:
+    """OUT/figures/families.png from OUT/families.csv: the word and the ratio of every cell, its colour the ratio's logarithm.
+
+    Diversities above, where both less and more than 1 lose the truth; errors below. Returns the path.
+    """
+    import matplotlib
+    import numpy as np
+
+    from collapse_jax.plots import style
+    from collapse_jax.records import RunFolder
+
+    cells = read(pathlib.Path(out) / "families.csv")
+    names = list(dict.fromkeys(family for family, _ in cells))
+    blocks = [[name for name in names if ROWS[name].error == error] for error in (False, True)]
+    blocks = [(block, *look) for block, look in zip(blocks, (("RdBu", -1, 1), ("Purples", 0, 2)), strict=True) if block]
+    heights = [len(block) for block, *_ in blocks]
+    made, axes = style.figure(len(blocks), 1, width=8, height=(0.34 * sum(heights) + 0.9) / len(blocks), height_ratios=heights)
+    for axis, (block, colours, low, high) in zip(axes[:, 0], blocks, strict=True):
+        ratios = np.array([[cells[name, flow][1] for flow in FLOWS] for name in block])
+        with np.errstate(divide="ignore"):
+            shown = np.clip(np.log10(ratios), low, high)
+        image = axis.imshow(shown, cmap=matplotlib.colormaps[colours].resampled(25), vmin=low, vmax=high, aspect="auto")
+        for (row, column), value in np.ndenumerate(ratios):
+            word = cells[block[row], FLOWS[column]][0]["verdict"]
+            far = (shown[row, column] - (low + high) / 2) / (high - low) * 2 if low < 0 else shown[row, column] / high
+            number = f"{float(f'{value:.3g}'):,g}" if value < 1e4 else f"{value:.2e}".replace("e+0", "e")
+            colour = "white" if abs(far) > 0.6 else style.INK
+            axis.text(column, row, f"{word} {number}", ha="center", va="center", fontsize=7.5, color=colour)
+        labels = [f"{name.split(' (')[0]}: {ROWS[name].measure}".replace("_", " ") for name in block]
+        axis.set_yticks(range(len(block)), labels, fontsize=7.5)
+        axis.set_xticks(range(len(FLOWS)), ["replace", "accumulate", "accumulate, subsample", "mix, 10% real"], fontsize=7.5)
+        axis.tick_params(length=0, bottom=False, labelbottom=False, labeltop=axis is axes[0, 0])
+        axis.spines[:].set_visible(False)
+        powers = range(low, high + 1)
+        bar = made.colorbar(image, ax=axis, ticks=powers, pad=0.02, aspect=4 * len(block), extend="both" if low else "max")
+        bar.ax.set_yticklabels([f"{10.0**power:g}" for power in powers], fontsize=7)
+        bar.set_label("error over its first" if low == 0 else "diversity over its first", fontsize=7.5)
+    generation = next(iter(cells.values()))[0]
+    made.suptitle(f"Median over chains at {list(generation)[-2].replace('_', ' ')} over that at generation 0", fontsize=9)
+    return style.save(made, RunFolder(pathlib.Path(out)), "families")
+
+
 def main(settings: Settings) -> None:
-    """The table, cell by cell."""
+    """The table, cell by cell, and the figure."""
     settings.check()
+    if settings.redraw:
+        print(draw(settings.out))
+        return
     import csv
 
     from rich.console import Console
@@ -157,6 +216,7 @@ def main(settings: Settings) -> None:
     for name in settings.rows():
         words = [f"{found[name, flow][2]} ({found[name, flow][1] / found[name, flow][0]:.3g})" for flow in FLOWS]
         print(f"| {name} | {ROWS[name].measure} | {' | '.join(words)} |")
+    print(f"\n{draw(settings.out)}")
 
 
 if __name__ == "__main__":

@@ -50,34 +50,39 @@ def main(out, chains, generations):
     left, right = axes[0]
     generation = np.arange(generations + 1)
     rows = []
+
+    def show(axis, values, colour, label, exact=None):
+        """Median and quartiles; where the mean is known, that (dashed) and the chains' own (dots)."""
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+        axis.fill_between(generation, low, high, color=colour, alpha=0.2, lw=0)
+        axis.plot(generation, middle, color=colour, lw=1.4, label=label)
+        if exact is not None:
+            first = not any(line.get_label() == "exact mean" for line in axis.lines)
+            axis.plot(generation, exact, color=colour, lw=0.9, ls="--", label="exact mean" if first else None)
+            axis.plot(generation, values.mean(0), color=colour, ls="", marker=".", ms=4, label="mean of chains" if first else None)
+        return middle
+
     for name, (flow, colour, law) in flows(cj).items():
         errors = trace(linear, zero, flow, size, "test_error", chains)
         mean, deviation = errors.mean(0), errors.std(0) / np.sqrt(chains)
-        left.fill_between(generation, mean - 2 * deviation, mean + 2 * deviation, color=colour, alpha=0.25, lw=0)
-        left.plot(generation, mean, color=colour, lw=1.4, label=name)
         expected = None if law is None else theory.expected_test_error(generation, size, dim, **law)
-        if expected is not None:
-            left.plot(generation, expected, color=style.INK, lw=0.9, ls="--", label="exact mean" if name == "replace" else None)
+        show(left, errors, colour, name, expected)
         rows.append((f"least squares, {name}", mean, expected, deviation))
         losses = trace(logistic, half, flow, logistic_size, "excess_log_loss", max(chains // 4, 2))
-        low, middle, high = np.quantile(losses, [0.25, 0.5, 0.75], axis=0)
-        right.fill_between(generation, low, high, color=colour, alpha=0.2, lw=0)
-        right.plot(generation, middle, color=colour, lw=1.4, label=name)
-        rows.append((f"logistic, {name} (median)", middle, None, None))
+        rows.append((f"logistic, {name} (median)", show(right, losses, colour, name), None, None))
     errors = trace(fixed, zero, cj.workflows.accumulate(), size, "test_error", chains)
     expected = theory.design_test_error(generation, design, np.zeros(dim), workflow="accumulate")
     # The design's own tr (X'X)^-1 in the place of its mean d / (T - d - 1), so that one limit serves all curves.
     unit = dim / (size - dim - 1) / np.trace(np.linalg.inv(design.T @ design))
     deviation = errors.std(0) / np.sqrt(chains)
     rows.append(("least squares, accumulate, one design", errors.mean(0) * unit, expected * unit, deviation * unit))
-    left.plot(generation, errors.mean(0) * unit, color="#2a9d8f", lw=1.4, label="accumulate, one design")
-    left.plot(generation, expected * unit, color=style.INK, lw=0.9, ls="--")
+    show(left, errors * unit, "#2a9d8f", "accumulate, one design", expected * unit)
     limit = theory.limiting_test_error(size, dim, design="same")
-    left.axhline(limit, color="#2a9d8f", lw=0.8, ls=":", label="published limit, π²/6 of generation 0")
+    left.axhline(limit, color="#2a9d8f", lw=0.8, ls=":", label="published limit of the mean: π²/6")
     first = rows[-2][1][0]
     right.axhline(first * np.pi**2 / 6, color="#3a6ea5", lw=0.8, ls=":", label="published limit for T → ∞, π²/6 of generation 0")
     labels = (
-        (left, f"least squares, T = {size}, d = {dim}, {chains:,} chains\nmean ± 2 standard errors", "test error (excess risk / noise²)"),
+        (left, f"least squares, T = {size}, d = {dim}, {chains:,} chains\nmedian and 25 to 75%", "test error (excess risk / noise²)"),
         (
             right,
             f"logistic, T = {logistic_size}, d = 5, {max(chains // 4, 2):,} chains\nmedian and 25 to 75%",

@@ -100,6 +100,7 @@ def draw(folder, name: str, published: bool, beside=()) -> pathlib.Path:
     made, axes = style.figure(1, 2, width=5)
     config, results = folder.config(), folder.results()
     draw_histograms(axes[0, 0], results)
+    axes[0, 1].set_yscale("log")
     draw_perplexities(axes[0, 1], config, results)
     for other in beside:
         column = TEST_PERPLEXITY[config.protocol]
@@ -107,7 +108,6 @@ def draw(folder, name: str, published: bool, beside=()) -> pathlib.Path:
         axes[0, 1].plot(values["generation"], values, color=style.THEORY, lw=1.2, label=str(other.path.name))
     if published:
         draw_published(axes[0, 1], GENERATED[config.preset])
-    axes[0, 1].set_yscale("log")
     style.plain_ticks(axes[0, 1].yaxis)
     axes[0, 1].legend(fontsize=7, frameon=False)
     return style.save(made, folder, name)
@@ -133,16 +133,14 @@ def draw_histograms(axis, results) -> None:
 
 
 def draw_perplexities(axis, config: LMConfig, results) -> None:
-    """Perplexity of the test text by generation: what the run's protocol calls so with a band of one deviation, the other one thin."""
+    """Perplexity of the test text by generation: what the run's protocol calls so, every seed and their mean; the other one thin."""
     from collapse_jax.plots import style
 
     names = {"test_perplexity_mean": "mean of the blocks' perplexities", "test_perplexity": "exp of the mean loss"}
     column = TEST_PERPLEXITY[config.protocol]
-    mean, generation = results[column].mean("chain"), results["generation"]
-    axis.plot(generation, mean, color=style.BAND, marker="o", ms=4, label=f"{names.pop(column)} ({results.sizes['chain']} seeds)")
-    if results.sizes["chain"] > 1:
-        spread = results[column].std("chain", ddof=1)
-        axis.fill_between(generation, mean - spread, mean + spread, color=style.BAND, alpha=0.2, lw=0)
+    generation, count = results["generation"].values, results.sizes["chain"]
+    seeds = results[column].transpose("chain", "generation").values
+    style.seeds(axis, generation, seeds, style.BAND, label=f"{names.pop(column)} ({count} seed{'s' * (count > 1)}, their mean)")
     for other, label in names.items():
         axis.plot(generation, results[other].mean("chain"), color=style.BAND, lw=0.8, alpha=0.7, label=label)
     before = float(results["pretrained_test_perplexity"].mean())

@@ -35,38 +35,38 @@ def main(settings: Settings) -> None:
     for config in configs.values():
         config.check()
     folders = {penalty: shared.run(config, pathlib.Path(settings.out) / f"penalty_{penalty:g}") for penalty, config in configs.items()}
-    values = {penalty: folder.results()[TEST_PERPLEXITY[settings.protocol]].mean("chain") for penalty, folder in folders.items()}
+    values = {penalty: folder.results()[TEST_PERPLEXITY[settings.protocol]] for penalty, folder in folders.items()}
     Console(soft_wrap=True).print(table(values))
     print(draw(values, settings.out))
 
 
 def table(values: dict):
-    """Perplexity of the test text by generation under each penalty, and its ratio to the first penalty's."""
+    """Perplexity of the test text by generation under each penalty, averaged over seeds, and its ratio to the first penalty's."""
     from rich.table import Table
 
     base, *others = values
     made = Table("generation", *(f"penalty {penalty:g}" for penalty in values), *(f"{penalty:g} over {base:g}" for penalty in others))
     for g in values[base]["generation"].values:
-        row = {penalty: float(mean.sel(generation=g)) for penalty, mean in values.items()}
+        row = {penalty: float(seeds.sel(generation=g).mean()) for penalty, seeds in values.items()}
         made.add_row(str(g), *(f"{value:.2f}" for value in row.values()), *(f"{row[penalty] / row[base]:.2f}" for penalty in others))
     made.caption = "published: the penalty of 2 doubles the perplexity"
     return made
 
 
 def draw(values: dict, out) -> pathlib.Path:
-    """OUT/figures/repetition_penalty.png: perplexity of the test text by generation, a line a penalty, and twice the first one's."""
+    """OUT/figures/repetition_penalty.png: test perplexity under each penalty, every seed and their mean, and twice the first's."""
     from collapse_jax.plots import style
     from collapse_jax.records import RunFolder
 
     made, axes = style.figure(width=5.2)
     axis = axes[0, 0]
-    for (penalty, mean), colour in zip(values.items(), style.generation_colours(len(values)), strict=True):
-        axis.plot(mean["generation"], mean, color=colour, marker="o", ms=4, label=f"repetition penalty {penalty:g}")
-    base = next(iter(values.values()))
-    axis.plot(base["generation"], 2 * base, color=style.REAL, ls="--", lw=1, label="published: twice the first")
     axis.set_yscale("log")
+    for (penalty, seeds), colour in zip(values.items(), style.generation_colours(len(values)), strict=True):
+        of_seeds = seeds.transpose("chain", "generation").values
+        style.seeds(axis, seeds["generation"].values, of_seeds, colour, label=f"repetition penalty {penalty:g}")
+    base = next(iter(values.values())).mean("chain")
+    axis.plot(base["generation"], 2 * base, color=style.REAL, ls="--", lw=1, label="published: twice the first")
     style.plain_ticks(axis.yaxis)
-    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("generation (0: fitted to real text)", fontsize=8)
     axis.set_ylabel("perplexity on the real test text", fontsize=8)
     axis.legend(fontsize=7, frameon=False)

@@ -1,8 +1,11 @@
-"""Figures of simulated chains: quantile bands and the median by default, the mean drawn apart, theory on top."""
+"""Figures of simulated chains: quantile bands and the median; the mean apart, and only beside its exact value; theory on top.
+
+Why: docs/mean-and-typical-path.md.
+"""
 
 import numpy as np
 
-from collapse_jax.chain_theory import expected_means, expected_quantiles
+from collapse_jax.chain_theory import chains_for_means, expected_means, expected_quantiles
 from collapse_jax.config import SimulateConfig
 from collapse_jax.drivers.summary import summarise
 from collapse_jax.plots import style
@@ -56,7 +59,7 @@ def title(config: SimulateConfig) -> str:
 
 
 def draw_panel(axis, config: SimulateConfig, results, name: str) -> None:
-    """Quantile bands, median and mean of the chains, and what theory expects of them."""
+    """Quantile bands and the median of the chains, what theory expects of them, and, where theory knows the mean, both means."""
     generation = results["generation"].values
     if name in results:
         statistics = summarise(results[name].values, len(results[name]))
@@ -67,15 +70,30 @@ def draw_panel(axis, config: SimulateConfig, results, name: str) -> None:
     axis.fill_between(generation, low, high, color=style.BAND, alpha=0.15, lw=0, label="5 to 95% of chains")
     axis.fill_between(generation, lower, upper, color=style.BAND, alpha=0.3, lw=0, label="25 to 75%")
     axis.plot(generation, median, color=style.BAND, lw=1.6, label="median")
-    axis.plot(generation, mean, color=style.INK, lw=1, ls=":", label="mean of chains")
-    expected = expected_means(config, generation).get(name)
-    if expected is not None:
-        axis.plot(generation, expected, color=style.THEORY, lw=1, label="exact mean")
     quantiles = expected_quantiles(config, generation, [0.05, 0.5, 0.95]).get(name)
     for position, curve in enumerate(quantiles if quantiles is not None else ()):
-        axis.plot(generation, curve, color=style.THEORY, lw=0.9, ls="--", label="exact 5, 50, 95%" if position == 0 else None)
+        axis.plot(generation, curve, color=style.THEORY, lw=0.8, label="exact 5, 50, 95%" if position == 0 else None)
+    draw_means(axis, config, generation, name, mean)
     dress(axis, config, name, median)
     axis.legend(fontsize=6, frameon=False)
+
+
+def draw_means(axis, config: SimulateConfig, generation, name: str, mean, colour=style.INK) -> list:
+    """The exact mean of a metric (dashed) and the chains' own (dotted), this one no further than so many chains can hold it; the lines.
+
+    mean: [generations], the chains'. Without an exact mean nothing is drawn: nobody could see whether the chains are too few.
+    """
+    expected = expected_means(config, generation).get(name)
+    if expected is None:
+        return []
+    lines = axis.plot(generation, expected, color=style.THEORY, lw=1.2, ls="--", label="exact mean")
+    held = np.isfinite(mean) & (chains_for_means(config, generation).get(name, 0) <= config.chains)
+    last = len(held) if held.all() else int(np.argmin(held))
+    if last:  # 0 where even generation 0 needs more chains
+        until = "" if last == len(held) else f" (to generation {generation[last - 1]}: within 5%)"
+        said = f"mean of {config.chains:,} chains{until}"
+        lines += axis.plot(generation[:last], mean[:last], color=colour, lw=1.4, ls=":", label=said)
+    return lines
 
 
 def dress(axis, config: SimulateConfig, name: str, drawn) -> None:

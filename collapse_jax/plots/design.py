@@ -64,6 +64,7 @@ def draw_design(results: dict, factors: dict, folder, name: str, linear_below: d
         for axis, said in zip(column, (*panels, "effects, interactions"), strict=True):
             axis.set_title(f"{title}: {said}", fontsize=9)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axis, place in ((axes[0, 0], "outside upper center"), (axes[2, 0], "outside lower center")):
-        made.legend(*axis.get_legend_handles_labels(), loc=place, ncols=6, fontsize=8, frameon=False)
+    for axis, place, said in ((axes[0, 0], "upper", "median and 25 to 75% of chains"), (axes[2, 0], "lower", "effects on the median")):
+        options = {"loc": f"outside {place} center", "title": said, "title_fontsize": 8, "ncols": 6, "fontsize": 8, "frameon": False}
+        made.legend(*axis.get_legend_handles_labels(), **options)
     return style.save(made, folder, name)

@@ -8,7 +8,7 @@ import numpy as np
 from collapse_jax.chain_theory import expected_means
 from collapse_jax.config import SimulateConfig
 from collapse_jax.plots import style
-from collapse_jax.plots.chains import LABELS, dress, is_scalar
+from collapse_jax.plots.chains import LABELS, draw_means, dress, is_scalar
 from collapse_jax.records import RunFolder
 
 _MOST_PANELS, _MOST_CURVES, _FEWEST_FOR_CONTOURS = 9, 8, 4
@@ -25,26 +25,39 @@ def draw(folder: RunFolder, config: SimulateConfig, results) -> list:
 
 def _trajectories(folder, config, results, names):
     ((axis_name, values),) = config.axes().items()
-    made, axes = style.figure(1, len(names))
     chosen = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MOST_CURVES)).round().astype(int))
     colours = style.generation_colours(len(chosen))
     generation = results["generation"].values
     points = config.points()
+    known = any(name in expected_means(points[place], generation[:1]) for name in names for place in chosen)
+    made, axes = style.figure(1 + known, len(names), sharex=True, sharey="col")
     for axis, name in zip(axes[0], names, strict=True):
-        said = "median, 5 to 95%; dotted: mean"
         for colour, place in zip(colours, chosen, strict=True):
             low, _, median, _, high = _finite(results[f"{name}_quantile"].values[place]).T
             axis.fill_between(generation, low, high, color=colour, alpha=0.15, lw=0)
             axis.plot(generation, median, color=colour, lw=1.4, label=f"{axis_name} {values[place]}")
-            expected = expected_means(points[place], generation).get(name)
-            axis.plot(generation, _finite(results[f"{name}_mean"].values[place]), color=colour, lw=1, ls=":")
-            if expected is not None:
-                axis.plot(generation, expected, color=style.THEORY, lw=0.8, ls="--")
-                said = "median, 5 to 95%; dotted: mean; dashed red: exact mean"
         dress(axis, config, name, results[f"{name}_quantile"].values[chosen])
-        axis.legend(fontsize=6, frameon=False, title=said, title_fontsize=6)
+        axis.legend(fontsize=6, frameon=False, title="median, 5 to 95% of chains", title_fontsize=6)
+    for axis, name in zip(axes[1] if known else (), names, strict=False):
+        _means(axis, results, name, {place: (points[place], colour) for colour, place in zip(colours, chosen, strict=True)})
     made.suptitle(_title(config), fontsize=9)
     return style.save(made, folder, "trajectories")
+
+
+def _means(axis, results, name, shown):
+    """A panel of means alone, those that have an exact one; hidden where none has. shown: place in the axis -> (its settings, colour)."""
+    generation, lines = results["generation"].values, []
+    for place, (point, colour) in shown.items():
+        lines += draw_means(axis, point, generation, name, results[f"{name}_mean"].values[place], colour)
+    if not lines:
+        axis.set_visible(False)
+        return
+    axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
+    axis.set_ylabel(f"mean {LABELS.get(name, name)}", fontsize=8)
+    of_chains = [line for line in lines if line.get_linestyle() == ":"]
+    cut = any(len(line.get_xdata()) < len(generation) for line in of_chains)
+    words = "mean of the chains" + ", as long as they hold it to 5%" * cut
+    axis.legend([lines[0], *of_chains[:1]], ["exact mean", words][: 1 + len(of_chains)], fontsize=6, frameon=False)
 
 
 def _phase_diagram(folder, config, results, name):
@@ -70,7 +83,7 @@ def _phase_diagram(folder, config, results, name):
         if np.isfinite(exact[place]).all() and min(len(x), len(y)) >= _FEWEST_FOR_CONTOURS:
             lines = panel.contour(x, y, exact[place], colors=style.THEORY, linewidths=0.8)
             panel.clabel(lines, fontsize=6)
-            subtitle = f"generation {last[0]}; red: exact mean"
+            subtitle = f"generation {last[0]}; colour: median, red lines: exact mean"
         for values, set_scale, given in ((x, panel.set_xscale, columns), (y, panel.set_yscale, rows)):
             if not isinstance(given[0], str) and values.min() > 0 and values.max() > 20 * values.min():
                 set_scale("log")

@@ -24,6 +24,24 @@ def test_families_table(tmp_path, capsys):
     # the uniform's maximum falls by e^(-1/50) a generation, and is never beaten once it is kept
     assert words["uniform", "replace"] == "collapses" and words["uniform", "accumulate"] == "stays"
     assert "| uniform | maximum | collapses (0.0" in capsys.readouterr().out
+    assert (tmp_path / "figures" / "families.png").stat().st_size > 5_000
+
+
+def test_the_map_is_drawn_from_the_table(tmp_path, capsys, monkeypatch):
+    """Word and ratio of every cell in both blocks; nothing is simulated."""
+    table = importlib.import_module("families")
+    monkeypatch.setattr(table, "measured", None)
+    lines = ["family,workflow,measure,generation_0,generation_7,verdict"]
+    lines += [f'"gaussian, ddof=0",{flow},variance,2.0,{last},stays' for flow, last in zip(table.FLOWS, (0.0, 1.9, 0.5, 3e9), strict=True)]
+    lines += [f"pareto,{flow},kl_real_to_model,0.5,{last},grows" for flow, last in zip(table.FLOWS, (0.5, 60.2, 1, 2), strict=True)]
+    (tmp_path / "families.csv").write_text("\n".join(lines) + "\n")
+    drawn = []
+    monkeypatch.setattr("collapse_jax.plots.style.save", lambda made, folder, name: drawn.append(made) or tmp_path / f"{name}.png")
+    table.main(table.Settings(redraw=True, out=str(tmp_path)))
+    assert capsys.readouterr().out.strip().endswith("families.png")
+    first, second = ([text.get_text() for text in axis.texts] for axis in drawn[0].axes[:2])
+    assert first == ["stays 0", "stays 0.95", "stays 0.25", "stays 1.50e9"]
+    assert second == ["grows 1", "grows 120", "grows 2", "grows 4"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from collapse_jax.theory import gaussian, monte_carlo
 
@@ -44,6 +45,27 @@ def test_one_dimension_agrees():
     np.testing.assert_allclose(first / mean**2 - 1, monte_carlo.relative_variance_of_variance(generation, 9), rtol=1e-10)
 
 
+def test_simulated_share_that_carries_the_mean():
+    """Sizes 9, 30, 14, and M = 20 after 20 samplings, 4 * 10^5 products: those above the share's quantile hold that part; |z| < 4."""
+    for sizes in (np.array([9, 30, 14]), np.full(20, 20)):
+        variance = np.prod(np.random.default_rng(113).chisquare(sizes - 1, (400_000, len(sizes))) / (sizes - 1), axis=1)
+        for part in (0.5, 0.1):
+            share = monte_carlo.share_that_carries_the_mean(len(sizes) - 1, sizes, part)
+            border = np.exp(gaussian.log_variance_quantile(1 - share, len(sizes) - 1, sizes, ddof=1))
+            held = variance * (variance > border)
+            assert abs(held.mean() - part) < 4 * held.std() / np.sqrt(held.size)
+
+
+def test_share_of_one_fit_by_the_law_itself():
+    """chi^2_4, weighed by size chi^2_6; a fixed size and a schedule of it are the same."""
+    border = stats.chi2.isf(0.3, 6)
+    assert monte_carlo.share_that_carries_the_mean(0, 5, 0.3) == pytest.approx(stats.chi2.sf(border, 4), abs=1e-9)
+    many = monte_carlo.share_that_carries_the_mean([3, 50], 8)
+    np.testing.assert_allclose(many, monte_carlo.share_that_carries_the_mean([3, 50], np.full(51, 8)), atol=1e-9)
+    lognormal = stats.norm.cdf(-np.sqrt(2 * 201 / 1000))
+    assert monte_carlo.share_that_carries_the_mean(200, 1000) == pytest.approx(lognormal, rel=0.01)
+
+
 def test_tail_bound():
     """Published at M = 10, threshold .1: .082 <= .82 (k = 100) and .0040 <= .067 (k = 200)."""
     generation = np.array([99, 199])
@@ -64,6 +86,8 @@ def test_corners():
     for call in (
         lambda: monte_carlo.relative_variance_of_variance(0, 1),
         lambda: monte_carlo.runs_for_expected_variance(0, 5, 0.0),
+        lambda: monte_carlo.share_that_carries_the_mean(0, 1),
+        lambda: monte_carlo.share_that_carries_the_mean(0, 5, 1.0),
         lambda: monte_carlo.expected_squared_traces(0, 5, [-1.0], ddof=0),
         lambda: monte_carlo.standard_deviation_tail_bound(0.0, 0, 5),
     ):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import integrate
 
 from collapse_jax.theory import wasserstein
 
@@ -102,6 +103,29 @@ def test_wasserstein_stays_bounded_only_for_maximum_likelihood():
     assert wasserstein.early_squared_wasserstein2(2, sizes, 4.0) == pytest.approx(6 * np.sum(1 / sizes), rel=1e-12)
 
 
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_simulated_settled_distance(ddof):
+    """M = 50, 1,000 generations, 10^4 chains: so many of them below each quantile, |z| < 4; e^-20 of the variance is left."""
+    rng, chains, levels = np.random.default_rng(45), 10_000, np.array([0.1, 0.25, 0.5, 0.75, 0.9])
+    mean, variance = np.zeros(chains), np.ones(chains)
+    for _ in range(1_000):
+        mean = mean + np.sqrt(variance / 50) * rng.standard_normal(chains)
+        variance = variance * rng.chisquare(49, chains) / (50 - ddof)
+    settled = mean**2 + 1  # the deviation is gone
+    below = np.mean(settled[:, None] < wasserstein.settled_squared_wasserstein2_quantile(levels, ddof=ddof), axis=0)
+    assert np.max(np.abs(below - levels) / np.sqrt(levels * (1 - levels) / chains)) < 4
+
+
+def test_settled_distance_by_hand():
+    """Student's t with 2 degrees of freedom: P(|t| < x) = x / sqrt(2 + x^2). With ddof=0 the mean is the limit of the exact one."""
+    levels = np.array([0.05, 0.5, 0.95])
+    by_hand = 3.0 * (1 + 2 * levels**2 / (1 - levels**2))
+    np.testing.assert_allclose(wasserstein.settled_squared_wasserstein2_quantile(levels, ddof=1, variance=3.0), by_hand, rtol=1e-10)
+    assert wasserstein.settled_squared_wasserstein2_quantile(0.5, ddof=1) == pytest.approx(5 / 3)
+    mean = integrate.quad(lambda p: wasserstein.settled_squared_wasserstein2_quantile(p, ddof=0), 0, 1)[0]
+    assert mean == pytest.approx(wasserstein.expected_squared_wasserstein2(10**6, 100, ddof=0), rel=1e-4)
+
+
 def test_corners():
     assert wasserstein.expected_squared_wasserstein2(0, 1, ddof=0) == pytest.approx(2)
     assert wasserstein.expected_squared_wasserstein2(5, 1, ddof=0, workflow="accumulate") == pytest.approx(2)
@@ -114,6 +138,8 @@ def test_corners():
         lambda: wasserstein.expected_trace(0, 5, [-1.0], ddof=0),
         lambda: wasserstein.squared_wasserstein2_upper_bound(0, 1, [1.0], ddof=1),
         lambda: wasserstein.early_squared_wasserstein2(0, 0, [1.0]),
+        lambda: wasserstein.settled_squared_wasserstein2_quantile(0.0, ddof=1),
+        lambda: wasserstein.settled_squared_wasserstein2_quantile(0.5, ddof=2),
     ):
         with pytest.raises(ValueError):
             call()
