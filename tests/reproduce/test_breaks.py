@@ -1,0 +1,83 @@
+"""Deliberate breaks of the library: the entries that are about what was broken fail, and the others do not."""
+
+import pytest
+
+import collapse_jax as cj
+from collapse_jax.reproduce import decide, load_entries, own_folder
+from collapse_jax.reproduce.judge import AGREES, FAILED
+
+# An entry each about the variance, its law, real data in the mix, accumulated data, counts, and regressions.
+WATCHED = ("shum-thm31-law", "shum-abg-gauss", "shum-disc-absorb", "ger-linreg-replace")
+GAUSSIAN, DISCRETE, REGRESSION = {"shum-thm31-law", "shum-abg-gauss"}, {"shum-disc-absorb"}, {"ger-linreg-replace"}
+
+
+@pytest.fixture(scope="module")
+def entries():
+    return {one.id: one for one in load_entries(own_folder())}
+
+
+def ddof_swapped(patch):
+    gaussian = cj.estimators.gaussian
+    patch.setattr(cj.estimators, "gaussian", lambda dim, ddof=1, **options: gaussian(dim, 1 - ddof, **options))
+
+
+def one_sample_too_few(patch):
+    process = cj.generational_process
+
+    def short(*arguments, sample_size, **options):
+        return process(*arguments, sample_size=sample_size - 1 if isinstance(sample_size, int) else sample_size, **options)
+
+    patch.setattr(cj, "generational_process", short)
+
+
+def narrow_sampler(patch):
+    gaussian = cj.estimators.gaussian
+    patch.setattr(cj.estimators, "gaussian", lambda *arguments, **options: gaussian(*arguments, sampling_bias=0.97, **options))
+
+
+def unfair_counts(patch):
+    """A categorical sampler that favours its first category a little."""
+    categorical = cj.estimators.categorical
+
+    def unfair(*arguments, **options):
+        fair = categorical(*arguments, **options)
+
+        def draw(key, params, n):
+            return fair.draw(key, fair.tempered(params, 0.98), n)
+
+        return fair._replace(draw=draw)
+
+    patch.setattr(cj.estimators, "categorical", unfair)
+
+
+def a_generation_late(patch):
+    simulate = cj.simulate
+
+    def late(process, key, *, generations, **options):
+        options.pop("record", None)
+        trace = simulate(process, key, generations=generations + 1, **options)
+        return cj.Trace({name: values[:, 1:] for name, values in trace.items()}, trace.generations[1:] - 1)
+
+    patch.setattr(cj, "simulate", late)
+
+
+BREAKS = {
+    ddof_swapped: GAUSSIAN,
+    one_sample_too_few: GAUSSIAN | REGRESSION,
+    narrow_sampler: GAUSSIAN,
+    unfair_counts: DISCRETE,
+}
+
+
+def verdicts(entries, ids):
+    return {id: decide(entries[id], 0, len(entries)).verdict for id in ids}
+
+
+def test_nothing_fails_without_a_break(entries):
+    assert set(verdicts(entries, WATCHED).values()) == {AGREES}
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+def test_a_break_makes_the_right_entries_fail(entries, monkeypatch, broken):
+    broken(monkeypatch)
+    assert {id for id, verdict in verdicts(entries, WATCHED).items() if verdict == FAILED} == BREAKS[broken]
