@@ -1,4 +1,4 @@
-"""Bigram and trigram models of words trained on their own text, in the setting of Suresh et al. 2024 (arXiv 2407.17954).
+"""Bigram and trigram models of words trained on their own text, in the setting of Suresh et al. 2024 (arXiv 2412.17646).
 
     python experiments/suresh2024_ngrams.py                      bigram and trigram, four workflows, 3 seeds, generations 0 to 10
     python experiments/suresh2024_ngrams.py --corpus FOLDER      another corpus (or a hub name such as wikitext-2-raw-v1)

@@ -54,7 +54,7 @@ def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float 
     there), missing_mass, total_variation (of the tokens' probabilities), cross_entropy_model_to_real and cross_entropy_real_to_model
     (nats a token of the first's training set under the second; inf once something is impossible).
     Raises `InputError` for an order beyond 1 .. 3, sizes below 1, blocks shorter than the order, and smoothing below 0 or not finite.
-    Source: Suresh et al. 2024 (arXiv 2407.17954), the setting; sampling from sorted occurrences: derived here.
+    Source: Suresh et al. 2024 (arXiv 2412.17646), the setting; sampling from sorted occurrences: derived here.
     """
     least = {"order": 1, "vocabulary_size": 1, "block_length": order if order in (1, 2, 3) else 1}
     for name, value in {"order": order, "vocabulary_size": vocabulary_size, "block_length": block_length}.items():
