@@ -87,7 +87,10 @@ def published_runs(key):
     log_kept = theory.accumulation.expected_log_variance(np.array([99]), 100, ddof=0)
     return [
         compare.published_means(both, [0.309, 0.997], [0.040, 0.017], at=FLOWS[:2], what="variance after 100 fits"),
-        *(compare.quantiles(replace["log_variance"][:, -1], q, p, at=[99], what=f"log variance, {p:.0%}") for p, q in zip(quantiles, exact)),
+        *(
+            compare.quantiles(replace["log_variance"][:, -1], q, p, at=[99], what=f"log variance, {p:.0%}")
+            for p, q in zip(quantiles, exact)
+        ),
         compare.means(accumulate["log_variance"][:, -1], log_kept, at=[99], what="log variance, accumulate"),
     ]
 
