@@ -45,7 +45,8 @@ def consistent(key):
     claim="A uniform distribution is not regular, and holds for another reason: the largest of all kept points is a real one for ever.",
     status="derived here",
     setting="uniform on [0, 1], M = 50, generations 0 and 49, accumulate and replace, 100,000 chains",
-    oracle="what a model makes lies below the maximum that it was fitted to; replace: theory.exponential_families.uniform_expected_log_maximum",
+    oracle="what a model makes lies below the maximum that it was fitted to; replace: "
+    "theory.exponential_families.uniform_expected_log_maximum",
     y="log maximum",
 )
 def uniform(key):

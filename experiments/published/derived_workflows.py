@@ -84,11 +84,11 @@ def subsampled_counts(key):
 
 @entry(
     "sub-plateau",
-    claim="Subsampling ends on a plateau: what counts lose in generations 100 to 999 together is less than they lose in the first alone.",
+    claim="Subsampling ends on a plateau: counts lose almost nothing more in generations 100 to 999 together.",
     status="derived here",
     setting="six categories, M = 10, 20,000 chains",
-    oracle="theory.ancestry.retention and theory.gaussian.accumulate_subsample_variance_limit; the abstract of Kazdan et al. 2024 speaks of an "
-    "apparent plateau in version 2 and of a slow and gradual degradation in version 4: kernels degrade for ever (kaz-kde), counts do not",
+    oracle="theory.ancestry.retention and theory.gaussian.accumulate_subsample_variance_limit; the abstract of Kazdan et al. 2024 speaks "
+    "of a plateau in version 2, of a slow and gradual degradation in version 4: kernels degrade for ever (kaz-kde), counts do not",
     y="heterozygosity kept",
     log="x",
 )
@@ -109,7 +109,7 @@ def plateau(key):
     claim="With the unbiased variance the same subsampling has no plateau: the mean variance grows like the M-th root of the generation.",
     status="derived here",
     setting="1-D, ddof=1, M = 4, generations 0 to 99, 20,000 chains",
-    oracle="theory.gaussian.expected_variance; each round u multiplies it by 1 + (u - 3) / (u (u M - 1)). The typical path does not grow",
+    oracle="theory.gaussian.expected_variance; each round u multiplies it by 1 + (u - 3) / (u (u M - 1)).",
     y="variance",
 )
 def unbiased(key):

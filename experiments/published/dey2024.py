@@ -44,7 +44,7 @@ def families(key):
 
 @entry(
     "dey-univ-discard",
-    claim="Thrown-away data multiply the variance of a fitted mean by the number of fits, so kept ones are never worse than 6/pi^2 efficient.",
+    claim="Thrown-away data multiply the variance of a fitted mean by the number of fits, where kept ones stay below pi^2/6.",
     status="published formula",
     setting="Poisson and exponential, M = 50, generations 0 to 24, 100,000 chains",
     oracle="n after n fits to first order in 1/M (the paper's discard); exact: theory.exponential_families.expected_squared_mean_error, "
@@ -65,7 +65,7 @@ def discard(key):
 
 @entry(
     "dey-univ-logistic",
-    claim="Logistic regression takes the same way as least squares: variance times n if data are thrown away, below pi^2/6 if they are kept.",
+    claim="Logistic regression takes the same way as least squares: variance times n with data thrown away, below pi^2/6 with all kept.",
     status="published formula",
     setting="d = 2 features N(0, I), weights 0.5; replace: T = 2,000 rows, 1,000 chains; accumulate: T = 400 rows, 600 chains",
     oracle="theory.regression.variance_ratio (the paper's) times tr of the inverse information, theory.regression.logistic_squared_error, "

@@ -23,7 +23,7 @@ def test_error(key, size, weights, *, chains, workflow=None, **options):
     claim="What a generation adds to the test error of least squares is the same for every covariance of the features.",
     status="published formula",
     setting="T = 40 rows, d = 8 features with variances 1 to 1/64, noise 0.5, generations 0 to 9, 20,000 chains",
-    oracle="n noise^2 d / (T - d - 1) after n fits (the paper's formula, as Gerstgrasser et al. 2024 give it): theory.regression.expected_test_error",
+    oracle="n noise^2 d / (T - d - 1) after n fits (as Gerstgrasser et al. 2024 give it): theory.regression.expected_test_error",
     y="test error",
 )
 def any_covariance(key):
@@ -76,7 +76,7 @@ def ridge_design(key):
     "dohm-ridge-proportional",
     claim="Ridge regression with as many features as half the rows follows the limit of random-matrix theory generation after generation.",
     status="derived here",
-    setting="fresh features N(0, I), d / T = 0.5, |w| = 1, noise 0.5, penalty 0.2, d = 10 and 20 (10,000 and 4,000 chains) carried on to 1/d = 0",
+    setting="fresh features N(0, I), d / T = 0.5, |w| = 1, noise 0.5, penalty 0.2, d = 10 and 20 (10,000 and 4,000 chains) taken to d = inf",
     oracle="Stieltjes transform of the Marchenko-Pastur law: theory.regression.limiting_ridge_test_error; the paper's proportional limit",
     y="test error",
 )

@@ -70,7 +70,7 @@ def accumulate_limit(key):
 
 @entry(
     "kaz-gauss-data",
-    claim="The authors' own runs end where the exact law says: 0.31 of the variance after 100 fits of 100 new points, 0.997 if all are kept.",
+    claim="The authors' runs end where the law says: .31 of the variance after 100 fits of 100 new points, .997 with all kept.",
     status="published number",
     setting="1-D, ddof=0, M = 100, generation 99 (their t = 100), 100,000 chains beside their runs",
     oracle="means and standard errors of the released run histories (replace .309 +- .040, accumulate .997 +- .017); exact: "
@@ -89,7 +89,7 @@ def published_runs(key):
         compare.published_means(both, [0.309, 0.997], [0.040, 0.017], at=FLOWS[:2], what="variance after 100 fits"),
         *(
             compare.quantiles(replace["log_variance"][:, -1], q, p, at=[99], what=f"log variance, {p:.0%}")
-            for p, q in zip(quantiles, exact)
+            for p, q in zip(quantiles, exact, strict=True)
         ),
         compare.means(accumulate["log_variance"][:, -1], log_kept, at=[99], what="log variance, accumulate"),
     ]
@@ -169,7 +169,7 @@ def kernels(key):
     claim="Least squares on a subsample of all data lose more than on all of it, and far less than on the newest data alone.",
     status="published formula",
     setting="T = 30 rows, d = 5 features, noise 1, generations 0 to 24, 4,000 chains",
-    oracle="replace n noise^2 d / (T - d - 1), accumulate by the Wishart sum: theory.regression.expected_test_error; the order is the paper's",
+    oracle="replace n noise^2 d / (T - d - 1), accumulate by the Wishart sum: theory.regression.expected_test_error; the paper's order",
     y="test error",
 )
 def regression_subsample(key):
