@@ -76,7 +76,7 @@ def ridge_design(key):
     "dohm-ridge-proportional",
     claim="Ridge regression with as many features as half the rows follows the limit of random-matrix theory generation after generation.",
     status="derived here",
-    setting="fresh features N(0, I), d / T = 0.5, |w| = 1, noise 0.5, penalty 0.2, d = 10 and 20 (10,000 and 4,000 chains) taken to d = inf",
+    setting="fresh features N(0, I), d / T = 0.5, |w| = 1, noise 0.5, penalty 0.2, d = 10 and 20 (10,000 and 4,000 chains), taken to inf",
     oracle="Stieltjes transform of the Marchenko-Pastur law: theory.regression.limiting_ridge_test_error; the paper's proportional limit",
     y="test error",
 )
