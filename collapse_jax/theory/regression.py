@@ -193,6 +193,21 @@ def variance_ratio(generation, *, workflow="accumulate"):
     return np.cumsum(1 / np.arange(1, int(np.max(generation, initial=0)) + 2, dtype=np.float64) ** 2)[generation]
 
 
+def logistic_squared_error(norm, dim):
+    """T times the expected squared error of the weights of a logistic regression, T -> infinity: a float, tr of the inverse information.
+
+    norm: |w| > 0 of the real weights; dim: d features N(0, I), no intercept, no penalty. Source: standard: along w the information is
+    E[p(1 - p) z^2], in the other directions E[p(1 - p)], p = 1 / (1 + exp(-|w| z)) of a standard normal z.
+    Raises ValueError for bad arguments.
+    """
+    _check("fresh", dim)
+    if not norm > 0:
+        raise ValueError(f"norm must be above 0, got {norm!r}")
+    z, weight = np.polynomial.hermite_e.hermegauss(200)
+    slope = weight / weight.sum() * special.expit(norm * z) * special.expit(-norm * z)
+    return float(1 / np.sum(slope * z**2) + (dim - 1) / np.sum(slope))
+
+
 def verified_classifier_accuracy(sample_size, dim, mu, *, error_rate, keeps_correct=1.0, keeps_wrong=1.0):
     """Accuracy of the Hebbian classifier sign(x'w), w = mean of y x, trained on labels that are wrong with error_rate and then verified.
 

@@ -12,13 +12,17 @@ def simulated(workflow, sample_size, generations, *, bandwidth=0.0, factor=0.0, 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(chains, sample_size))
     found = []
+    pool = x
     for _ in range(generations + 1):
         kernel = bandwidth if bandwidth else factor * x.std(1, ddof=1)[:, None]
         found.append(x.var(1) + np.broadcast_to(kernel, (chains, 1))[:, 0] ** 2)
         chosen = np.take_along_axis(x, rng.integers(x.shape[1], size=(chains, sample_size)), 1)
         new = chosen + kernel * rng.normal(size=(chains, sample_size))
         new = np.where(rng.random(new.shape) < gamma, rng.normal(size=new.shape), new)
-        x = np.concatenate([x, new], 1) if workflow == "accumulate" else new
+        pool = np.concatenate([pool, new], 1)
+        if workflow == "accumulate_subsample":
+            new = rng.permuted(pool, axis=1)[:, :sample_size]
+        x = pool if workflow == "accumulate" else new
     return np.stack(found, 1)
 
 
@@ -28,6 +32,8 @@ def simulated(workflow, sample_size, generations, *, bandwidth=0.0, factor=0.0, 
         ("replace", {"bandwidth": 0.4}),
         ("replace", {"factor": 0.3}),
         ("accumulate", {"bandwidth": 0.4}),
+        ("accumulate_subsample", {"bandwidth": 0.4}),
+        ("accumulate_subsample", {"factor": 0.3}),
         ("mix", {"bandwidth": 0.4, "gamma": 0.3}),
         ("mix", {"factor": 0.3, "gamma": 0.3}),
     ],
@@ -39,7 +45,7 @@ def test_recursion_against_points(workflow, options, assert_mean):
 
 def test_without_a_kernel_it_is_the_retention_of_points():
     generation = np.arange(20)
-    for workflow in ("replace", "accumulate"):
+    for workflow in ("replace", "accumulate", "accumulate_subsample"):
         exact = ancestry.retention(generation, 9, workflow=workflow)
         np.testing.assert_allclose(expected_variance(generation, 9, workflow=workflow, variance=2.0), 2 * exact, rtol=1e-12)
     exact = ancestry.retention(generation, 9, workflow="mix", alpha=0.8, beta=0.0, gamma=0.2)

@@ -161,3 +161,16 @@ def test_the_threshold_of_verification():
 def test_bad_arguments(call):
     with pytest.raises(ValueError):
         call()
+
+
+def test_squared_error_of_a_logistic_fit_is_the_trace_of_the_inverse_information():
+    weights = np.array([0.5, -1.0, 0.2])
+    x = np.random.default_rng(0).normal(size=(400_000, 3))
+    p = 1 / (1 + np.exp(-x @ weights))
+    information = (x * (p * (1 - p))[:, None]).T @ x / len(x)
+    expected = np.trace(np.linalg.inv(information))
+    assert theory.logistic_squared_error(np.linalg.norm(weights), 3) == pytest.approx(expected, rel=0.01)
+    # without weights every label is a coin, and the information is I / 4
+    assert theory.logistic_squared_error(1e-6, 3) == pytest.approx(12)
+    with pytest.raises(ValueError, match="norm"):
+        theory.logistic_squared_error(0.0, 3)
