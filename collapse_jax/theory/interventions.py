@@ -8,8 +8,6 @@ Index convention: generation 0 is the model fitted to `sample_size` real draws; 
 felt it g times.
 """
 
-import itertools
-
 import numpy as np
 from scipy import stats
 
@@ -108,15 +106,14 @@ def best_of_probabilities(k, probabilities, reward):
     """Categorical law after one round of best-of-k curation: float64 [K]; candidate i is taken with probability e^r_i / sum_j e^r_j.
 
     k >= 1 candidates from probabilities [K]; reward: [K], finite. It tends to `curated_probabilities` of one round as k grows.
-    Source: Ferbach et al. 2024, the setting; by enumeration of all numbers of candidates. Raises ValueError for bad arguments.
+    Source: Ferbach et al. 2024, the setting; by enumeration of the numbers of candidates, (k + 1)^K of them. Raises ValueError for bad arguments.
     """
     probabilities, reward = as_probabilities(probabilities), np.asarray(reward, dtype=np.float64)
     if reward.shape != probabilities.shape or not np.all(np.isfinite(reward)) or int(k) != k or k < 1:
         raise ValueError(f"k must be >= 1 and reward one finite number per category, got {k!r} and {reward!r}")
     weights = np.exp(reward - reward.max())
-    bars = np.array(list(itertools.combinations(range(k + len(weights) - 1), len(weights) - 1)), dtype=int).reshape(-1, len(weights) - 1)
-    edges = np.concatenate([np.full((len(bars), 1), -1), bars, np.full((len(bars), 1), k + len(weights) - 1)], axis=1)
-    counts = np.diff(edges, axis=1) - 1
+    counts = np.indices((k + 1,) * len(weights)).reshape(len(weights), -1).T
+    counts = counts[counts.sum(1) == k]
     chosen = counts * weights / (counts @ weights)[:, None]
     return stats.multinomial.pmf(counts, k, probabilities) @ chosen
 

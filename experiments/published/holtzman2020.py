@@ -11,7 +11,7 @@ PAPER = Paper("1904.09751", "Holtzman et al. 2020", "The Curious Case of Neural 
 
 @entry(
     "top-p-support",
-    claim="Nucleus sampling in a loop cuts the tail again in every generation, with any number of samples, until what is left cannot be cut.",
+    claim="Nucleus sampling in a loop cuts the tail again in every generation, however many samples, until what is left cannot be cut.",
     status="derived here",
     setting="12 categories of Zipf's law, p = 0.9, M = 10^8, generations 0 to 12, 20 chains",
     oracle="the law cut again and again: theory.interventions.nucleus_probabilities",

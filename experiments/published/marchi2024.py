@@ -58,7 +58,8 @@ def around_the_border(key, categories, tau, chains):
     claim="Below temperature 1 the uniform law is stable exactly while the share of external data is above 1 - tau: to within .005, "
     "perturbations die out above and grow below.",
     status="derived here",
-    setting="2 categories at tau = 0.7 (200,000 chains), 10 at tau = 0.9 (20,000), M = 10^6, 40 generations each at alpha = 1 - tau +- .005",
+    setting="2 categories at tau = 0.7 (200,000 chains), 10 at tau = 0.9 (20,000), M = 10^6, 40 generations each at "
+    "alpha = 1 - tau +- .005",
     oracle="((1 - alpha)/tau)^40 = 0.751 and 1.330 (tau = 0.7), the linearised " + LOOP + ": theory.interventions."
     "temperature_real_share_boundary; that enough external data is needed: abstract there",
     x="alpha - alpha_c",
@@ -100,15 +101,15 @@ def pitchfork(key):
 @entry(
     "marchi-hysteresis",
     claim="With ten categories a collapsed law lives on above the border where the uniform one is stable too: what the loop does at "
-    "alpha = .35 depends on where it came from, at .40 no longer.",
+    "alpha = .35 depends on where it came from. At .40 it returns to the uniform law, after hundreds of generations on the way.",
     status="derived here",
-    setting="10 categories, tau = 0.7 (border .30), alpha = .35, .10, .35, .40 for 100, 200, 200, 200 generations, M = 10^8, 200 chains",
+    setting="10 categories, tau = 0.7 (border .30), alpha = .35, .10, .35, .40 for 100, 200, 200, 1,000 generations, M = 10^8, 200 chains",
     oracle=LOOP + " iterated: theory.interventions.tempered_probabilities",
     x="generation",
     y="heterozygosity",
 )
 def hysteresis(key):
-    phases = ((0.35, 100), (0.10, 200), (0.35, 200), (0.40, 200))
+    phases = ((0.35, 100), (0.10, 200), (0.35, 200), (0.40, 200), (0.40, 800))
     values, lengths = zip(*phases, strict=True)
     shares, at = np.repeat(values, lengths), np.cumsum(lengths)
     law = simulated(key, 10, 0.7, shares, 10**8, 200, at.tolist())[:, 1:]
