@@ -186,6 +186,29 @@ def reused_real_retention(generation, sample_size, gamma, *, random_counts=True)
     return (1 - 1 / size) * (1 - distinct[generation])
 
 
+def kept_real_retention(generation, real, synthetic):
+    """Expected diversity of the generation-g model over the population's if the same real points are all kept for ever.
+
+    Generation 0 is fitted to `real` = n draws of the population; every later one to these n points and to `synthetic` = s fresh draws
+    from its predecessor. It never falls below 1 - 3/(2n + 1), however many synthetic points there are.
+    generation: int or int array >= 0. real >= 1 (1 gives 0), synthetic >= 0. Returns a float64 array of generation's shape.
+    Source: the "synthetic augmentation loop" of Alemohammad et al. 2023 and the setting of Bertrand et al. 2023; derived, as in
+    `reused_real_retention`: of n + s points no two kept ones share an ancestor, two model draws do with W of `pair_coalescence`, and a
+    kept point is a model draw's ancestor with 1/n. Raises ValueError for bad arguments.
+    """
+    generation, kept = as_generation(generation), int(as_sample_size(real))
+    made = int(synthetic)
+    if made != synthetic or made < 0:
+        raise ValueError(f"synthetic must be a whole number >= 0, got {synthetic!r}")
+    size, total = kept, kept + made
+    values, distinct = np.empty(int(np.max(generation, initial=0)) + 1), 0.0
+    for step in range(values.size):
+        values[step] = (1 - 1 / size) * (1 - distinct)
+        model_pairs = made * (made - 1) * _with_replacement(distinct, size)
+        distinct, size = (model_pairs + 2 * made) / max(total * (total - 1), 1), total
+    return values[generation]
+
+
 def mixture_of_distributions_heterozygosity(generation, sample_size, *, alpha, beta, gamma, population_heterozygosity=1.0, of_model=False):
     """Expected heterozygosity in the paper's chain of laws P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0.
 

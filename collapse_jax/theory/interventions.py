@@ -1,8 +1,8 @@
 """Closed forms for Gaussian and categorical chains with something done between sampling and fitting.
 
 Sampling bias (as a low temperature does), additive smoothing of counts, curation by a reward, correction towards the population, a
-detector of synthetic data, and sampling at a temperature. The first two are exact for finite samples; the others follow the
-deterministic map of infinite samples.
+detector of synthetic data, sampling at a temperature, and nucleus sampling. The first two are exact for finite samples, and so is
+`mapped_count_distribution` for whatever is done to two categories; the others follow the deterministic map of infinite samples.
 
 Index convention: generation 0 is the model fitted to `sample_size` real draws; a bias acts on model draws only, so generation g has
 felt it g times.
@@ -87,6 +87,73 @@ def smoothed_count_distribution(generation, sample_size, probability, smoothing,
     return law @ np.linalg.matrix_power(rows, last)
 
 
+def mapped_count_distribution(generation, sample_size, probability, step):
+    """Law of the count of one of two categories among the M draws that generation g is fitted to: float64 [M + 1].
+
+    step(p [M + 1]) -> [M + 1], the probability with which a point of the next training set is of that category when the model gives it
+    p: any curation, temperature, truncation, or mixture with real data where each point is drawn on its own.
+    One generation >= 0; probability: the population's. Source: standard (Wright-Fisher with selection): the count is a Markov chain with
+    rows Binomial(M, step(i/M)). Raises ValueError where step gives no probabilities.
+    """
+    last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
+    counts = np.arange(size + 1)
+    following = as_unit_interval(step(counts / size))
+    law = stats.binom.pmf(counts, size, float(as_unit_interval(probability)))
+    return law @ np.linalg.matrix_power(stats.binom.pmf(counts[None, :], size, following[:, None]), last)
+
+
+def best_of_probabilities(k, probabilities, reward):
+    """Categorical law after one round of best-of-k curation: float64 [K]; candidate i is taken with probability e^r_i / sum_j e^r_j.
+
+    k >= 1 candidates from probabilities [K]; reward: [K], finite. It tends to `curated_probabilities` of one round as k grows.
+    Source: Ferbach et al. 2024, the setting; by enumeration of the numbers of candidates, (k + 1)^K of them. Raises ValueError for bad arguments.
+    """
+    probabilities, reward = as_probabilities(probabilities), np.asarray(reward, dtype=np.float64)
+    if reward.shape != probabilities.shape or not np.all(np.isfinite(reward)) or int(k) != k or k < 1:
+        raise ValueError(f"k must be >= 1 and reward one finite number per category, got {k!r} and {reward!r}")
+    weights = np.exp(reward - reward.max())
+    counts = np.indices((k + 1,) * len(weights)).reshape(len(weights), -1).T
+    counts = counts[counts.sum(1) == k]
+    chosen = counts * weights / (counts @ weights)[:, None]
+    return stats.multinomial.pmf(counts, k, probabilities) @ chosen
+
+
+def best_of_normal(k, slope):
+    """(mean, variance) of the point that best-of-k curation with the reward r(x) = slope x takes from N(0, 1): two floats.
+
+    k >= 1 candidates; slope, also negative, up to about 3 in size. As k grows they tend to (slope, 1).
+    Source: derived: 1/sum_j e^(r_j) is the integral of exp(-t sum_j e^(r_j)) over t > 0, in which the candidates part; trapezoid rule in x
+    and log t, right to about 1e-10. Raises ValueError for bad arguments.
+    """
+    if int(k) != k or k < 1 or not np.isfinite(slope):
+        raise ValueError(f"k must be a whole number >= 1 and slope finite, got {k!r} and {slope!r}")
+    x, dx = np.linspace(-13, 13, 2001, retstep=True)
+    density = stats.norm.pdf(x) * dx
+    log_t, step = np.linspace(-60 - 13 * abs(slope), 8 + 13 * abs(slope), 2001, retstep=True)
+    hazard = np.exp(np.minimum(log_t[:, None] + slope * x, 300.0))
+    survives = np.exp(-hazard)
+    others = (survives @ density) ** (k - 1)
+    mean, square = (k * step * np.sum(others * ((hazard * survives) @ (density * x**power))) for power in (1, 2))
+    return float(mean), float(square - mean**2)
+
+
+def curated_expected_precision(generation, sample_size, width, *, variance=1.0):
+    """E[1/variance of the generation-g model] (ddof=1), each curated to infinity with r(x) = -x^2/(2 width^2): generation's shape.
+
+    sample_size: one fixed M >= 4. The population's own points are not curated. Source: Ferbach et al. 2024, the limit of many
+    candidates; derived: curation adds 1/width^2 to the precision, and a fit multiplies it by (M - 1)/chi^2_{M-1}, (M - 1)/(M - 3) on
+    average. Raises ValueError for bad arguments.
+    """
+    generation, size = as_generation(generation), int(as_sample_size(sample_size))
+    if size < 4:
+        raise ValueError(f"sample_size must be at least 4, got {size}")
+    grows, added = (size - 1) / (size - 3), 1 / _positive(width, "width") ** 2
+    precision = [grows / _positive(variance, "variance")]
+    for _ in range(int(np.max(generation, initial=0))):
+        precision.append(grows * (precision[-1] + added))
+    return np.array(precision)[generation]
+
+
 def curated_gaussian(rounds, *, mean=0.0, variance=1.0, slope=0.0, width=np.inf):
     """(mean, variance) after rounds of best-of-infinity curation with the reward r(x) = slope x - x^2/(2 width^2): two arrays.
 
@@ -154,6 +221,37 @@ def temperature_real_share_boundary(temperature):
     alpha = 1 - tau. Raises ValueError for bad arguments.
     """
     return np.maximum(1 - _positive(temperature, "temperature"), 0.0)
+
+
+def tempered_probabilities(probabilities, temperature, *, real_shares=(0.0,), real=None):
+    """The laws [len(real_shares) + 1, K] that follow each other under p' = alpha real + (1 - alpha) p^(1/tau)/Z, from probabilities [K] on.
+
+    temperature: tau > 0. real_shares: alpha of each round, in [0, 1]. real: [K], by default uniform.
+    Source: Marchi et al. 2024, the loop. Raises ValueError for bad arguments.
+    """
+    law = as_probabilities(probabilities)
+    real = np.full(law.shape, 1 / law.size) if real is None else as_probabilities(real)
+    power, laws = 1 / _positive(temperature, "temperature"), [law]
+    for share in as_unit_interval(real_shares):
+        sharp = law**power
+        law = share * real + (1 - share) * sharp / np.sum(sharp)
+        laws.append(law)
+    return np.array(laws)
+
+
+def nucleus_probabilities(probabilities, p):
+    """The categorical law cut down to its fewest most probable categories that hold probability p: float64 [K]; ties: the first ones.
+
+    Source: Holtzman et al. 2020. Raises ValueError unless 0 < p <= 1.
+    """
+    law = as_probabilities(probabilities)
+    if not 0 < p <= 1:
+        raise ValueError(f"p must be in (0, 1], got {p!r}")
+    order = np.argsort(-law, kind="stable")
+    before = np.cumsum(law[order]) - law[order]
+    kept = np.zeros(law.shape)
+    kept[order] = np.where(before < p - 1e-12, law[order], 0.0)
+    return kept / np.sum(kept)
 
 
 def _positive(value, name):

@@ -38,6 +38,33 @@ def expected_squared_mean_error(
     return variance * error[generation]
 
 
+def kept_real_squared_mean_error(generation, real, synthetic, *, variance=1.0):
+    """E[(mean of the generation-g model - population mean)^2] if the same real points are all kept: float64 of generation's shape.
+
+    Generation 0 is fitted to `real` = n draws, every later one to these and to `synthetic` = s fresh draws from its predecessor. The
+    error is normal. At a fixed generation it first rises with s, then falls back to that of generation 0; its limit in g only rises, to
+    3 variance/(2n). Source: derived: with c = s/(n + s) the mean moves as c (old mean + noise of variance/s) + (1 - c) (the real
+    points' mean), so to variance/n it adds variance s/(n + s)^2 (1 - c^(2g))/(1 - c^2). Raises ValueError for bad arguments.
+    """
+    generation, kept = as_generation(generation), float(as_sample_size(real))
+    if not synthetic >= 0:
+        raise ValueError(f"synthetic must be >= 0, got {synthetic!r}")
+    share = synthetic / (kept + synthetic)
+    steps = np.where(generation > 0, share ** (2.0 * generation), 1.0)
+    return variance * (1 / kept + synthetic / (kept + synthetic) ** 2 * (1 - steps) / (1 - share**2))
+
+
+def expected_total_variation(squared_mean_error, *, variance=1.0):
+    """E[total variation between N(m, variance) and N(0, variance)] if m is N(0, squared_mean_error): float64, same shape.
+
+    Source: derived: it is 2 Phi(|m|/(2 sigma)) - 1, and E[2 Phi(a |Z|) - 1] = (2/pi) arctan a. Raises ValueError below 0.
+    """
+    error = np.asarray(squared_mean_error, dtype=np.float64)
+    if not np.all(error >= 0):
+        raise ValueError(f"squared_mean_error must be >= 0, got {squared_mean_error!r}")
+    return 2 / np.pi * np.arctan(np.sqrt(error / variance) / 2)
+
+
 def fresh_real_limit(sample_size, gamma, *, variance=1.0):
     """Expected squared mean error for generation -> infinity in the workflow 'mix' with beta = 0 and random counts: a float.
 

@@ -225,6 +225,26 @@ def verified_classifier_accuracy(sample_size, dim, mu, *, error_rate, keeps_corr
     return special.ndtr(advantage * mu**2 / np.sqrt(advantage**2 * mu**2 + kept * dim / sample_size))
 
 
+def expected_classifier_accuracy(sample_size, dim, mu, *, error_rate):
+    """Exact expected accuracy of the classifier of `verified_classifier_accuracy` fitted to n points with this error rate: a float.
+
+    After verification put the number of points that were kept, and error rate psi p / (phi (1 - p) + psi p).
+    Source: derived: with R right labels of n, w = (2R/n - 1) m + N(0, I/n); along m it is normal, its square across m chi^2_{d-1}/n.
+    Summed over R, Gauss quadrature over the rest (the chi-square through its quantiles). Raises ValueError for bad arguments, or dim < 2.
+    """
+    if not (sample_size >= 1 and dim >= 2 and mu > 0 and 0 <= error_rate <= 1):
+        raise ValueError(f"bad arguments: sample_size {sample_size}, dim {dim}, mu {mu}, error_rate {error_rate}")
+    right = np.arange(sample_size + 1)
+    chances = stats.binom.pmf(right, sample_size, 1 - error_rate)
+    right, chances = right[chances > 1e-14], chances[chances > 1e-14]
+    z, z_weights = np.polynomial.hermite_e.hermegauss(60)
+    u, u_weights = np.polynomial.legendre.leggauss(200)
+    across = stats.chi2.ppf((u + 1) / 2, dim - 1) / sample_size
+    along = (2 * right / sample_size - 1)[:, None, None] * mu + z[:, None] / np.sqrt(sample_size)
+    accuracy = special.ndtr(mu * along / np.sqrt(along**2 + across))
+    return float(chances @ (accuracy @ u_weights / 2) @ z_weights / np.sqrt(2 * np.pi))
+
+
 def verified_error_threshold(keeps_correct, keeps_wrong):
     """The error rate p* = phi / (phi + psi) up to which the verified classifier is better than chance. Source: Feng et al. 2024."""
     return keeps_correct / (keeps_correct + keeps_wrong)

@@ -256,3 +256,29 @@ def test_theory_imports_only_numpy_scipy_and_itself():
                 assert all(name.name.split(".")[0] in ("numpy", "scipy") for name in node.names), file.name
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 1 or (node.level == 0 and node.module.split(".")[0] in ("numpy", "scipy")), file.name
+
+
+def test_simulated_real_points_that_are_all_kept():
+    """5 real and 8 synthetic points, 7 generations, 2 * 10^4 chains; |z| < 4. Limits in between."""
+    rng, chains, real, made = np.random.default_rng(6), 20_000, 5, 8
+    kept = np.tile(np.arange(real), (chains, 1))
+    data, samples = kept, []
+    for _ in range(7):
+        samples.append(diversity(data))
+        drawn = np.take_along_axis(data, rng.integers(data.shape[1], size=(chains, made)), axis=1)
+        data = np.concatenate([kept, drawn], axis=1)
+    expected = ancestry.kept_real_retention(np.arange(7), real, made)
+    assert samples[0] == pytest.approx(expected[0])
+    assert np.max(np.abs(z_scores(np.array(samples[1:]), expected[1:]))) < 4
+
+
+def test_real_points_that_are_all_kept_at_the_ends():
+    generation = np.arange(200)
+    np.testing.assert_allclose(ancestry.kept_real_retention(generation, 8, 0), 7 / 8, rtol=1e-12)
+    for made in (1, 8, 10**6):
+        assert np.all(ancestry.kept_real_retention(generation, 8, made) >= 1 - 3 / 17)
+    assert ancestry.kept_real_retention(10**5, 8, 10**4) == pytest.approx(1 - 3 / 17, abs=1e-4)
+    assert np.all(ancestry.kept_real_retention(generation, 1, 10) == 0)
+    for bad in ({"real": 0}, {"synthetic": -1}, {"synthetic": 1.5}, {"generation": -1}):
+        with pytest.raises(ValueError):
+            ancestry.kept_real_retention(**{"generation": 1, "real": 5, "synthetic": 5} | bad)

@@ -1,9 +1,12 @@
 """Interventions against simulation, direct iteration and published borders."""
 
+import itertools
+
 import numpy as np
 import pytest
+from scipy import stats
 
-from collapse_jax.theory import gaussian, interventions
+from collapse_jax.theory import categorical, gaussian, interventions
 
 
 @pytest.mark.parametrize("ddof", [0, 1])
@@ -109,6 +112,83 @@ def test_corners():
         lambda: interventions.mean_contraction(-1.0),
         lambda: interventions.real_share_after_detection(0.5, 1.5, 0.0),
         lambda: interventions.temperature_real_share_boundary(0.0),
+    ):
+        with pytest.raises(ValueError):
+            call()
+
+
+def test_best_of_by_enumeration():
+    probabilities, weights = np.array([0.5, 0.3, 0.2]), np.exp([0.0, 1.0, -0.5])
+    for k in (1, 2, 4):
+        law = np.zeros(3)
+        for candidates in itertools.product(range(3), repeat=k):
+            for one in candidates:
+                law[one] += np.prod(probabilities[list(candidates)]) * weights[one] / weights[list(candidates)].sum()
+        np.testing.assert_allclose(interventions.best_of_probabilities(k, probabilities, np.log(weights)), law, rtol=1e-12)
+    many = interventions.best_of_probabilities(150, probabilities, np.log(weights))
+    np.testing.assert_allclose(many, interventions.curated_probabilities(1, probabilities, np.log(weights)), atol=4e-3)
+
+
+@pytest.mark.parametrize("slope", [0.5, -1.2, 3.0])
+def test_best_of_normal_candidates(slope):
+    """K = 2 by Gauss quadrature: half the difference d of two times tanh(slope d/2); many candidates tilt; K = 5 simulated, |z| < 4."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(150)
+    d, weights = np.sqrt(2) * nodes, weights / weights.sum()
+    mean, variance = interventions.best_of_normal(2, slope)
+    assert mean == pytest.approx(weights @ (d / 2 * np.tanh(slope * d / 2)), abs=1e-7)
+    # The candidates' mean is independent of d: E x^2 = 1/2 + d^2/4.
+    assert variance == pytest.approx(1 - mean**2, abs=1e-7)
+    x = np.random.default_rng(133).standard_normal((100_000, 5))
+    chosen = np.exp(slope * x) / np.exp(slope * x).sum(1, keepdims=True)
+    mean, variance = interventions.best_of_normal(5, slope)
+    for power, expected in ((1, mean), (2, variance + mean**2)):
+        samples = (chosen * x**power).sum(1)
+        assert abs(samples.mean() - expected) < 4 * samples.std() / np.sqrt(len(samples))
+    assert interventions.best_of_normal(1, slope) == (pytest.approx(0, abs=1e-10), pytest.approx(1))
+    if abs(slope) < 1:
+        assert interventions.best_of_normal(10**5, slope) == (pytest.approx(slope, abs=1e-4), pytest.approx(1, abs=1e-4))
+
+
+def test_precision_under_curation():
+    """M = 9, s = 1.5, 2 * 10^5 chains of 4 generations by the law of the variance; |z| < 4; many points: `curated_gaussian`."""
+    rng, variance = np.random.default_rng(134), np.full(200_000, 2.0)
+    expected = interventions.curated_expected_precision(np.arange(4), 9, 1.5, variance=2.0)
+    for g in range(4):
+        variance = variance * rng.chisquare(8, len(variance)) / 8
+        assert abs(np.mean(1 / variance) - expected[g]) < 4 * np.std(1 / variance) / np.sqrt(len(variance))
+        variance = 1 / (1 / variance + 1 / 1.5**2)
+    far = interventions.curated_expected_precision(np.arange(6), 10**7, 1.5, variance=2.0)
+    np.testing.assert_allclose(far, 1 / interventions.curated_gaussian(np.arange(6), variance=2.0, width=1.5)[1], rtol=1e-5)
+
+
+def test_law_of_two_categories_under_a_map():
+    """The identity is Wright-Fisher, a constant forgets; M = 6 with selection by enumeration of two steps."""
+    for g in (0, 3):
+        found = interventions.mapped_count_distribution(g, 12, 0.3, lambda p: p)
+        np.testing.assert_allclose(found, categorical.count_distribution(g, 12, 0.3), atol=1e-13)
+    constant = interventions.mapped_count_distribution(5, 12, 0.3, lambda p: np.full(13, 0.8))
+    np.testing.assert_allclose(constant, stats.binom.pmf(np.arange(13), 12, 0.8), rtol=1e-12)
+    law = sum(stats.binom.pmf(i, 6, 0.3) * stats.binom.pmf(np.arange(7), 6, (i / 6) ** 2) for i in range(7))
+    np.testing.assert_allclose(interventions.mapped_count_distribution(1, 6, 0.3, np.square), law, rtol=1e-12)
+
+
+def test_tempered_and_nucleus_laws():
+    laws = interventions.tempered_probabilities([0.6, 0.4], 0.5, real_shares=[0.2, 1.0], real=[0.1, 0.9])
+    np.testing.assert_allclose(laws[1], 0.2 * np.array([0.1, 0.9]) + 0.8 * np.array([0.36, 0.16]) / 0.52)
+    np.testing.assert_allclose(laws[2], [0.1, 0.9])
+    assert interventions.tempered_probabilities([0.6, 0.4], 0.5).shape == (2, 2)
+    for p, kept in ((0.5, [1, 0, 0, 0]), (0.6, [1, 0, 1, 0]), (0.81, [1, 1, 1, 0]), (1.0, [1, 1, 1, 1])):
+        law = np.array([0.5, 0.15, 0.3, 0.05])
+        np.testing.assert_allclose(interventions.nucleus_probabilities(law, p), law * kept / np.sum(law * kept))
+    np.testing.assert_allclose(interventions.nucleus_probabilities([0.5, 0.5], 0.4), [1, 0])
+    for call in (
+        lambda: interventions.nucleus_probabilities([0.5, 0.5], 0.0),
+        lambda: interventions.tempered_probabilities([0.5, 0.5], 0.0),
+        lambda: interventions.tempered_probabilities([0.5, 0.5], 0.5, real_shares=[1.2]),
+        lambda: interventions.best_of_probabilities(0, [0.5, 0.5], [0.0, 1.0]),
+        lambda: interventions.best_of_normal(0, 1.0),
+        lambda: interventions.curated_expected_precision(1, 3, 1.0),
+        lambda: interventions.mapped_count_distribution(1, 5, 0.5, lambda p: 2 * p),
     ):
         with pytest.raises(ValueError):
             call()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from collapse_jax.theory import gaussian, known_variance
 
@@ -72,6 +73,30 @@ def test_corners():
         lambda: known_variance.expected_squared_mean_error(1, [5, 5], workflow="accumulate"),
         lambda: known_variance.expected_squared_mean_error(0, 5, gamma=0.2),
         lambda: known_variance.fresh_real_limit(5, 1.5),
+    ):
+        with pytest.raises(ValueError):
+            call()
+
+
+def test_simulated_means_beside_real_points_that_are_all_kept():
+    """4 real and 9 synthetic points, 6 generations, 2 * 10^4 chains; |z| < 4 for the squared error and the total variation."""
+    rng, chains, generation = np.random.default_rng(103), 20_000, np.arange(6)
+    real = 1.5 * rng.standard_normal((chains, 4))
+    means = [real.mean(1)]
+    for _ in range(5):
+        made = means[-1][:, None] + 1.5 * rng.standard_normal((chains, 9))
+        means.append(np.concatenate([real, made], axis=1).mean(1))
+    error = known_variance.kept_real_squared_mean_error(generation, 4, 9, variance=2.25)
+    variation = known_variance.expected_total_variation(error, variance=2.25)
+    for samples, expected in ((np.array(means) ** 2, error), (2 * stats.norm.cdf(np.abs(means) / 3) - 1, variation)):
+        z = (samples.mean(1) - expected) / (samples.std(1) / np.sqrt(chains))
+        assert np.max(np.abs(z)) < 4
+    assert known_variance.kept_real_squared_mean_error(10**6, 4, 10**4) == pytest.approx(1.5 / 4, rel=1e-3)
+    assert known_variance.kept_real_squared_mean_error(3, 4, 0) == 0.25
+    for call in (
+        lambda: known_variance.kept_real_squared_mean_error(1, 4, -1),
+        lambda: known_variance.kept_real_squared_mean_error(1, 0, 1),
+        lambda: known_variance.expected_total_variation(-1.0),
     ):
         with pytest.raises(ValueError):
             call()

@@ -174,3 +174,19 @@ def test_squared_error_of_a_logistic_fit_is_the_trace_of_the_inverse_information
     assert theory.logistic_squared_error(1e-6, 3) == pytest.approx(12)
     with pytest.raises(ValueError, match="norm"):
         theory.logistic_squared_error(0.0, 3)
+
+
+@pytest.mark.parametrize("p", [0.3, 0.55])
+def test_exact_accuracy_of_the_mean_classifier(p):
+    """40 points of 4 features, 2 * 10^4 simulated fits, |z| < 4; the formula for many points and features."""
+    rng, chains = np.random.default_rng(3), 20_000
+    labels = np.where(rng.random((chains, 40)) < p, -1, 1)
+    weights = rng.standard_normal((chains, 4)) / np.sqrt(40)
+    weights[:, 0] += 0.8 * labels.mean(1)
+    accuracy = _normal_cdf(0.8 * weights[:, 0] / np.linalg.norm(weights, axis=1))
+    expected = theory.expected_classifier_accuracy(40, 4, 0.8, error_rate=p)
+    assert abs(accuracy.mean() - expected) < 4 * accuracy.std() / np.sqrt(chains)
+    large = theory.verified_classifier_accuracy(4000, 100, 1.0, error_rate=p)
+    assert theory.expected_classifier_accuracy(4000, 100, 1.0, error_rate=p) == pytest.approx(large, abs=3e-3)
+    with pytest.raises(ValueError):
+        theory.expected_classifier_accuracy(40, 1, 0.8, error_rate=p)
