@@ -71,15 +71,15 @@ def divergences(key):
     "gaussian-w2",
     claim="E[W2^2] in three dimensions: its mean and trace parts are exact, the whole lies between two bounds, and it starts linearly.",
     status="derived here",
-    setting="eigenvalues 4, 1, 1/4, M = 50, ddof = 1, generations 0 to 25, 40,000 chains",
+    setting="eigenvalues 4, 1, 1/4, M = 50, ddof = 1, generations 0 to 25, 20,000 chains",
     oracle="theory.wasserstein: expected_squared_mean_distance, expected_trace, lower and upper bound, early_squared_wasserstein2",
     y="squared distance",
     log="xy",
 )
 def wasserstein(key):
     eigenvalues = np.array([4.0, 1.0, 0.25])
-    trace = chain(key, eigenvalues, 50, 25, 40_000, ("mean", "trace", "squared_wasserstein2"), (0, 4, 10, 25))
-    large = chain(key, eigenvalues, 5_000, 4, 40_000, ("squared_wasserstein2",), (0, 4))
+    trace = chain(key, eigenvalues, 50, 25, 20_000, ("mean", "trace", "squared_wasserstein2"), (0, 4, 10, 25))
+    large = chain(key, eigenvalues, 5_000, 4, 20_000, ("squared_wasserstein2",), (0, 4))
     at, exact, options = trace.generations, theory.wasserstein, {"ddof": 1}
     distance = trace["squared_wasserstein2"]
     offset = (trace["mean"].astype(float) ** 2).sum(-1)

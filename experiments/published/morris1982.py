@@ -92,13 +92,13 @@ def uniform(key):
     "unif-mix",
     claim="With a tenth of fresh real data the upper end settles close below the true one; its law, generation by generation.",
     status="derived here",
-    setting="[0, 1], M = 20, mix(0.9, 0, 0.1), generations 0, 3 and 20, 50,000 chains",
+    setting="[0, 1], M = 20, mix(0.9, 0, 0.1), generations 0, 3 and 12, 50,000 chains",
     oracle="quadrature over the law of the last maximum: theory.exponential_families.uniform_mixed_maximum_cdf",
     x="maximum",
     y="probability to be below",
 )
 def uniform_mix(key):
-    trace = chain(key, "uniform", 1.0, 20, 20, 50_000, ("maximum",), (0, 3, 20), cj.workflows.mix(0.9, 0.0, 0.1))
+    trace = chain(key, "uniform", 1.0, 20, 12, 50_000, ("maximum",), (0, 3, 12), cj.workflows.mix(0.9, 0.0, 0.1))
     at = np.array([0.7, 0.8, 0.9, 0.95, 0.98])
     found = []
     for i, generation in enumerate(trace.generations):

@@ -18,9 +18,9 @@ def chain(key, real, size, generations, chains, metrics, record=1, smoothing=0.0
     return cj.simulate(process, key, generations=generations, chains=chains, metrics=metrics, record=record)
 
 
-def samplings_until_one_is_left(key, real, size, generations, chains):
-    """[chains]: the first generation that has a single category, plus one."""
-    return 1 + np.sum(chain(key, real, size, generations, chains, ("absorbed",))["absorbed"] == 0, axis=1)
+def samplings_until_one_is_left(absorbed):
+    """[chains]: the first generation that has a single category, plus one, from absorbed [chains, generations]."""
+    return 1 + np.sum(absorbed == 0, axis=1)
 
 
 @entry(
@@ -78,11 +78,17 @@ def law_of_counts(key):
     y="samplings until one is left",
 )
 def fixation_of_two(key):
-    small = samplings_until_one_is_left(key, [0.5, 0.5], 20, 500, 100_000)
-    large = samplings_until_one_is_left(key, [0.5, 0.5], 100, 2_000, 20_000)
+    def times(size, generations, chains):
+        family = cj.estimators.bernoulli()
+        real = cj.sources.population(family, cj.estimators.bernoulli_params(0.5))
+        process = cj.generational_process(family, real, cj.workflows.replace(), sample_size=size)
+        trace = cj.simulate(process, key, generations=generations, chains=chains, metrics=("absorbed",))
+        return samplings_until_one_is_left(trace["absorbed"])
+
+    small, large = times(20, 500, 100_000), times(100, 2_000, 20_000)
     exact = [theory.absorption.expected_samplings_until_absorption(size, 0.5) for size in (20, 100)]
     diffusion = theory.absorption.diffusion_samplings_until_fixation(20, [0.5, 0.5])
-    errors = [times.std() / np.sqrt(len(times)) for times in (small, large)]
+    errors = [one.std() / np.sqrt(len(one)) for one in (small, large)]
     return [
         compare.estimates([small.mean(), large.mean()], errors, exact, at=[20, 100], what="samplings until one of two is left"),
         compare.refuted(compare.means(small, diffusion, at=[20], what="-2 M [p ln p + (1 - p) ln (1 - p)]")),
@@ -93,15 +99,15 @@ def fixation_of_two(key):
     "wf-fixK",
     claim="More categories: when a single one is left, on average and in law; it takes less than 2 M samplings for any number of them.",
     status="published formula",
-    setting="six unequal categories and 20 equal ones, M = 20, 20,000 chains each",
+    setting="six unequal categories and 12 equal ones, M = 20, 20,000 chains each",
     oracle="powers of the binomial matrix: theory.absorption.expected_samplings_until_fixation, absorption_probability",
     x="samplings",
     y="probability that one is left",
 )
 def fixation_of_many(key):
     at, found = np.array([5, 10, 20, 30, 50, 80]), []
-    for name, real in {"six": SIX, "20 equal": np.full(20, 1 / 20)}.items():
-        times = samplings_until_one_is_left(key, real, 20, 500, 20_000)
+    for name, real in {"six": SIX, "12 equal": np.full(12, 1 / 12)}.items():
+        times = samplings_until_one_is_left(chain(key, real, 20, 500, 20_000, ("absorbed",))["absorbed"])
         exact = theory.absorption.expected_samplings_until_fixation(20, real)
         done, law = (times[:, None] <= at).sum(0), theory.absorption.absorption_probability(at - 1, 20, real)
         found += [
