@@ -189,6 +189,41 @@ def expected_squared_distance(generation, sample_size, probabilities, **workflow
     return initial * (1 - retention(generation, sample_size, **workflow))
 
 
+def smoothed_heterozygosity(generation, sample_size, probabilities, smoothing):
+    """Expected H = 1 - sum_k p_k^2 of the generation-g model under 'replace' with p_k = (count_k + kappa)/(M + K kappa).
+
+    generation: int or int array >= 0. sample_size: M >= 1. probabilities: [K], the population. smoothing: kappa >= 0 (0: as
+    `expected_heterozygosity`). Returns a float64 array of generation's shape. `smoothed_heterozygosity_limit` is where it ends.
+    Source: derived (Wright-Fisher with mutation): with w = M/(M + K kappa) the shares of the sample enter as w share + (1 - w)/K, so
+    E sum p'^2 = w^2 (sum p^2 + H/M) + (1 - w^2)/K. Raises ValueError for bad arguments.
+    """
+    generation = as_generation(generation)
+    kept, added = _smoothing_step(sample_size, as_probabilities(probabilities).size, smoothing)
+    limit = added / (1 - kept) if kept < 1 else 0.0
+    initial = 1 - np.sum(as_probabilities(probabilities) ** 2)
+    return limit + (initial - limit) * kept ** (generation + 1.0)
+
+
+def smoothed_heterozygosity_limit(sample_size, num_categories, smoothing):
+    """Stationary value of `smoothed_heterozygosity`, whatever the population is: a float.
+
+    About theta/(theta + 1) H_u for M >> 1, with theta = 2 K kappa. num_categories: K >= 1; H_u = 1 - 1/K is the uniform law's, the
+    limit of large kappa. kappa = 0 gives 0.
+    Source: derived: the fixed point of its recursion. Raises ValueError for bad arguments.
+    """
+    kept, added = _smoothing_step(sample_size, int(as_sample_size(num_categories)), smoothing)
+    return float(added / (1 - kept)) if kept < 1 else 0.0
+
+
+def _smoothing_step(sample_size, categories, smoothing):
+    """H' = kept H + added."""
+    if not 0 <= smoothing < np.inf:
+        raise ValueError(f"smoothing must be a finite number >= 0, got {smoothing!r}")
+    size = int(as_sample_size(sample_size))
+    weight = size / (size + categories * smoothing)
+    return weight**2 * (1 - 1 / size), (1 - weight**2) * (1 - 1 / categories)
+
+
 def expected_entropy(generation, sample_size, probabilities):
     """E[-sum_k p_k log p_k] of the generation-g model under 'replace', in nats: float64 of generation's shape.
 

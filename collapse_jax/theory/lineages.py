@@ -40,6 +40,22 @@ def occupancy_matrix(sample_size, largest=None):
     return matrix
 
 
+def distinct_distribution(draws, sample_size):
+    """Law of the number of distinct points among any number of draws with replacement from M points: float64 [M], entry b - 1 of b.
+
+    draws: int >= 1, also above M = sample_size. With M real draws and as many draws from their model it is the law of the living
+    ancestors at generation 1, so the missing mass there is the average of generation 0's over sizes of this law.
+    Source: standard (occupancy), as `occupancy_matrix`. Raises ValueError for bad arguments.
+    """
+    size = int(as_sample_size(sample_size))
+    seen = np.arange(1, size + 1) / size
+    law = np.zeros(size)
+    law[0] = 1.0
+    for _ in range(int(as_sample_size(draws)) - 1):
+        law = law * seen + np.append(0.0, (law * (1 - seen))[:-1])
+    return law
+
+
 def living_ancestors_distribution(generation, sample_size):
     """Exact law of A, the number of real draws with descendants in generation g's training set.
 

@@ -1,4 +1,4 @@
-"""Seddik et al. 2024: next-token laws that are refitted to their own samples."""
+"""Seddik et al. 2024: next-token probabilities that are estimated by counting, from synthetic data alone."""
 
 import numpy as np
 
@@ -12,25 +12,26 @@ PAPER = Paper(
 
 
 @entry(
-    "seddik-sum-of-squares",
-    claim="Trained on generated tokens alone, the expected sum of squared probabilities goes to one geometrically.",
+    "seddik-collapse",
+    claim="Synthetic data alone: the expected sum of squared probabilities goes to 1 by the factor 1 - 1/n, and one token is left.",
     status="published formula",
-    setting="10 tokens with Zipf probabilities, n = 50, replace, generations 0 to 99, 50,000 chains",
-    oracle="S_m = 1 - (1 - 1/n)^m (1 - S_0) after m samplings (read in a summary of the paper), which is 1 - "
-    "theory.categorical.expected_heterozygosity at generation m - 1",
-    y="sum of squared probabilities",
+    setting="10 Zipf tokens (exponent 1), n = 20 draws a generation, m = 1, 2, 5, 10, 20, 40, 80 generations of theirs, 20,000 chains",
+    oracle="S_m = 1 - (1 - 1/n)^m (1 - S_0), stated in the paper; P(one token left): theory.absorption.absorption_probability",
+    x="generation m of the paper (ours plus one)",
+    y="1 - sum of squares",
+    log="y",
 )
-def sum_of_squares(key):
-    at, size = np.array([0, 1, 4, 9, 29, 99]), 50
-    law = theory.zipf.probabilities(10, 1.0)
-    process = cj.generational_process(cj.estimators.categorical(10), cj.sources.categorical(law), cj.workflows.replace(), sample_size=size)
-    trace = cj.simulate(process, key, generations=99, chains=50_000, metrics=("heterozygosity",), record=at)
-    squares = 1 - trace["heterozygosity"]
-    published = 1 - (1 - 1 / size) ** (at + 1) * (1 - np.sum(law**2))
-    ours = 1 - theory.categorical.expected_heterozygosity(at, size, law)
+def collapse(key):
+    real, m = theory.zipf.probabilities(10, 1.0), np.array([1, 2, 5, 10, 20, 40, 80])
+    process = cj.generational_process(cj.estimators.categorical(10), cj.sources.categorical(real), cj.workflows.replace(), sample_size=20)
+    metrics = ("heterozygosity", "absorbed")
+    trace = cj.simulate(process, key, generations=79, chains=20_000, metrics=metrics, record=m - 1)
+    squares = 1 - (1 - 1 / 20) ** m * (1 - np.sum(real**2))
     return [
-        compare.means(squares, published, at=at, what="sum of squares"),
-        compare.equal(ours, published, 1e-12, "rounding", at=at, what="our closed form beside the published one"),
+        compare.means(trace["heterozygosity"], 1 - squares, at=m, what="1 - S_m"),
+        compare.proportions(
+            trace["absorbed"].sum(0), 20_000, theory.absorption.absorption_probability(m - 1, 20, real), at=m, what="one token left"
+        ),
     ]
 
 

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from collapse_jax.theory import ancestry, categorical
 
@@ -205,3 +206,31 @@ def test_bad_arguments_are_refused():
     ):
         with pytest.raises(ValueError):
             call()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 2.0])
+def test_smoothed_heterozygosity_by_the_matrix_of_counts(smoothing):
+    """K = 2, M = 7: powers of the binomial matrix whose probabilities are the smoothed shares."""
+    size, start = 7, np.array([0.8, 0.2])
+    counts = np.arange(size + 1)
+    shares = (counts + smoothing) / (size + 2 * smoothing)
+    matrix, law = stats.binom.pmf(counts, size, shares[:, None]), stats.binom.pmf(counts, size, start[0])
+    for generation in range(60):
+        exact = categorical.smoothed_heterozygosity(generation, size, start, smoothing)
+        assert law @ (2 * shares * (1 - shares)) == pytest.approx(exact, rel=1e-12)
+        law = law @ matrix
+    assert categorical.smoothed_heterozygosity(3000, size, start, smoothing) == pytest.approx(
+        categorical.smoothed_heterozygosity_limit(size, 2, smoothing), abs=1e-12
+    )
+
+
+def test_smoothed_heterozygosity_of_known_cases():
+    generation = np.arange(20)
+    unsmoothed = categorical.expected_heterozygosity(generation, 10, START)
+    np.testing.assert_allclose(categorical.smoothed_heterozygosity(generation, 10, START, 0.0), unsmoothed, rtol=1e-12)
+    assert categorical.smoothed_heterozygosity_limit(10, 6, 0.0) == 0
+    assert categorical.smoothed_heterozygosity_limit(10, 6, 1e9) == pytest.approx(5 / 6, rel=1e-6)
+    # Ewens: theta/(theta + 1) (1 - 1/K) with theta = 2 K kappa, for many draws
+    assert categorical.smoothed_heterozygosity_limit(10**7, 6, 0.25) == pytest.approx(3 / 4 * 5 / 6, rel=1e-6)
+    with pytest.raises(ValueError, match="smoothing"):
+        categorical.smoothed_heterozygosity(0, 10, START, -1.0)

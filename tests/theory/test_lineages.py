@@ -17,6 +17,18 @@ def test_occupancy_by_enumeration():
     np.testing.assert_allclose(lineages.occupancy_matrix(300, 40), lineages.occupancy_matrix(300)[:40, :40], rtol=1e-12)
 
 
+def test_distinct_points_of_any_number_of_draws():
+    matrix = lineages.occupancy_matrix(50)
+    for draws in (1, 7, 50):
+        np.testing.assert_allclose(lineages.distinct_distribution(draws, 50), matrix[draws - 1], rtol=1e-10, atol=1e-300)
+    for draws in range(1, 8):
+        distinct = [len(set(points)) for points in itertools.product(range(3), repeat=draws)]
+        np.testing.assert_allclose(lineages.distinct_distribution(draws, 3), np.bincount(distinct, minlength=4)[1:] / 3**draws, rtol=1e-12)
+    np.testing.assert_allclose(lineages.distinct_distribution(100_000, 50)[-1], 1, rtol=1e-12)
+    with pytest.raises(ValueError):
+        lineages.distinct_distribution(0, 5)
+
+
 def test_simulated_living_ancestors():
     """M = 12, 10 generations, 2 * 10^4 chains; |z| < 4 for the mean and for each likely number."""
     rng, chains, size = np.random.default_rng(81), 20_000, 12
