@@ -1,8 +1,8 @@
-"""Alemohammad et al. 2023: images under three loops, with fixed or fresh real data and with biased sampling."""
+"""Alemohammad et al. 2024: images under three loops, with fixed or fresh real data and with biased sampling."""
 
 from collapse_jax.reproduce import Paper, out_of_reach
 
-PAPER = Paper("2307.01850", "Alemohammad et al. 2023", "Self-Consuming Generative Models Go MAD")
+PAPER = Paper("2307.01850", "Alemohammad et al. 2024", "Self-Consuming Generative Models Go MAD")
 
 images = out_of_reach(
     "mad-images",
