@@ -23,12 +23,12 @@ def mixture(weights, means, deviations):
     return cj.estimators.gmm_params(weights, np.reshape(means, (-1, 1)), np.square(deviations))
 
 
-def without_sampling(family, truth, generations, model):
+def without_sampling(key, family, truth, generations, model):
     """Weights, means, deviations [3, generation, K] of a family that is fitted to the densities themselves."""
     family, source = cj.infinite_sample(family, cj.estimators.gmm(len(truth[0]), 1), mixture(*truth), low=-15.0, high=15.0)
     process = cj.generational_process(family, source, cj.workflows.replace(), sample_size=100)
-    trace = cj.simulate(process, jax.random.key(0), generations=generations, metrics=(model,))
-    return np.moveaxis(trace["model"][0].astype(float), 1, 0)
+    trace = cj.simulate(process, key, generations=generations, metrics=(model,))
+    return np.moveaxis(trace[model.__name__][0].astype(float), 1, 0)
 
 
 def of_gaussian(state):
@@ -39,9 +39,6 @@ def of_gaussian(state):
 def of_mixture(state):
     """Of a mixture with spherical components: [3, K]."""
     return jnp.stack([state.params.weights, state.params.means[:, 0], state.params.factors])
-
-
-of_gaussian.__name__ = of_mixture.__name__ = "model"
 
 
 @entry(
@@ -62,7 +59,7 @@ def statistical(key):
         lost = cj.simulate(process, own, generations=4, chains=20_000, metrics=("kl_real_to_model",), record=at)["kl_real_to_model"]
         found.append(compare.means(lost, theory.gaussian_divergence.expected_forward_kl(at, size, ddof=0), at=at, what=f"KL, M = {size}"))
     same = ([1.0], [0.5], [2.0])
-    model = without_sampling(cj.estimators.gaussian(1, ddof=0), same, 4, of_gaussian)
+    model = without_sampling(key, cj.estimators.gaussian(1, ddof=0), same, 4, of_gaussian)
     found.append(compare.equal(theory.mixture_projection.kl(same, tuple(model))[at], 0.0, 1e-6, ROUNDED, at=at, what="KL, M infinite"))
     return [*found, compare.equal(model[2, at, 0], 2.0, 1e-5, ROUNDED, at=at, what="deviation, M infinite")]
 
@@ -76,7 +73,7 @@ def statistical(key):
     y="KL(truth || model), nats",
 )
 def expressivity(key):
-    model = without_sampling(cj.estimators.gaussian(1, ddof=0), PAIR, 50, of_gaussian)
+    model = without_sampling(key, cj.estimators.gaussian(1, ddof=0), PAIR, 50, of_gaussian)
     mean, variance = theory.mixture_projection.moments(PAIR)
     lost = theory.mixture_projection.kl(PAIR, tuple(model))
     projection, _ = theory.mixture_projection.kl_to_gaussian(PAIR, mean, variance)
@@ -102,7 +99,7 @@ def approximation(key):
     family = cj.estimators.gmm(2, 1, "spherical", start="previous", steps=steps, tolerance=0.0)
     begin, fit = mixture(*BEGIN), family.fit
     family = family._replace(init=lambda key, evidence: begin, fit=lambda key, params, evidence: fit(key, begin, evidence))
-    model = without_sampling(family, PAIR, generations, of_mixture)
+    model = without_sampling(key, family, PAIR, generations, of_mixture)
     law, path = PAIR, []
     for _ in range(generations + 1):
         law = theory.mixture_projection.population_em(law, BEGIN, steps)
