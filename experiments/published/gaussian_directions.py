@@ -44,7 +44,7 @@ def lyapunov(key):
     "gaussian-kl",
     claim="Expected divergences by generation: KL(model || real) grows about evenly, KL(real || model) exponentially in the end.",
     status="derived here",
-    setting="d = 1 and 2, M = 50, ddof = 0 and 1, generations 0 to 20, 40,000 chains",
+    setting="d = 1 and 2, M = 30, ddof = 0 and 1, generations 0 to 14, 40,000 chains",
     oracle="theory.gaussian_divergence.expected_reverse_kl, expected_forward_kl (Wishart and inverse Wishart moments)",
     y="nats",
     log="y",
@@ -52,10 +52,10 @@ def lyapunov(key):
 def divergences(key):
     found = []
     for dim, ddof in ((1, 1), (2, 0)):
-        trace = chain(key, np.arange(1.0, dim + 1), 50, 20, 40_000, ("kl_model_to_real", "kl_real_to_model"), (0, 2, 6, 20), ddof)
+        trace = chain(key, np.arange(1.0, dim + 1), 30, 14, 40_000, ("kl_model_to_real", "kl_real_to_model"), (0, 1, 4, 14), ddof)
         at, options = trace.generations, {"ddof": ddof, "dim": dim}
         reverse, forward = (
-            exact(at, 50, **options)
+            exact(at, 30, **options)
             for exact in (theory.gaussian_divergence.expected_reverse_kl, theory.gaussian_divergence.expected_forward_kl)
         )
         name = f"d = {dim}, ddof = {ddof}"
@@ -71,24 +71,24 @@ def divergences(key):
     "gaussian-w2",
     claim="E[W2^2] in three dimensions: its mean and trace parts are exact, the whole lies between two bounds, and it starts linearly.",
     status="derived here",
-    setting="eigenvalues 4, 1, 1/4, M = 50, ddof = 1, generations 0 to 25, 20,000 chains",
+    setting="eigenvalues 4, 1, 1/4, M = 30, ddof = 1, generations 0 to 15, 20,000 chains",
     oracle="theory.wasserstein: expected_squared_mean_distance, expected_trace, lower and upper bound, early_squared_wasserstein2",
     y="squared distance",
     log="xy",
 )
 def wasserstein(key):
     eigenvalues = np.array([4.0, 1.0, 0.25])
-    trace = chain(key, eigenvalues, 50, 25, 20_000, ("mean", "trace", "squared_wasserstein2"), (0, 4, 10, 25))
+    trace = chain(key, eigenvalues, 30, 15, 20_000, ("mean", "trace", "squared_wasserstein2"), (0, 4, 9, 15))
     large = chain(key, eigenvalues, 5_000, 4, 20_000, ("squared_wasserstein2",), (0, 4))
     at, exact, options = trace.generations, theory.wasserstein, {"ddof": 1}
     distance = trace["squared_wasserstein2"]
     offset = (trace["mean"].astype(float) ** 2).sum(-1)
     early = exact.early_squared_wasserstein2(large.generations, 5_000, eigenvalues)
     return [
-        compare.means(offset, exact.expected_squared_mean_distance(at, 50, eigenvalues, **options), at=at, what="mean's part"),
-        compare.means(trace["trace"], exact.expected_trace(at, 50, eigenvalues, **options), at=at, what="trace"),
-        compare.at_least(distance, exact.squared_wasserstein2_lower_bound(at, 50, eigenvalues, **options), at=at, what="lower bound"),
-        compare.at_most(distance, exact.squared_wasserstein2_upper_bound(at, 50, eigenvalues, **options), at=at, what="upper bound"),
+        compare.means(offset, exact.expected_squared_mean_distance(at, 30, eigenvalues, **options), at=at, what="mean's part"),
+        compare.means(trace["trace"], exact.expected_trace(at, 30, eigenvalues, **options), at=at, what="trace"),
+        compare.at_least(distance, exact.squared_wasserstein2_lower_bound(at, 30, eigenvalues, **options), at=at, what="lower bound"),
+        compare.at_most(distance, exact.squared_wasserstein2_upper_bound(at, 30, eigenvalues, **options), at=at, what="upper bound"),
         compare.means(
             large["squared_wasserstein2"],
             early,

@@ -192,18 +192,18 @@ def entropy(key):
     "wf-smoothing",
     claim="Adding kappa to every count ends the collapse: heterozygosity settles above 0, and the real distribution is forgotten.",
     status="derived here",
-    setting="six categories, M = 50, kappa = 0.05 and 0.5, generations 0 to 300, 20,000 chains",
+    setting="six categories, M = 20, kappa = 0.05 and 0.5, generations 0 to 150, 40,000 chains",
     oracle="linear recursion with a fixed point (Wright-Fisher with mutation): theory.categorical.smoothed_heterozygosity",
     y="heterozygosity",
 )
 def smoothing(key):
     def checked(kappa):
-        trace = chain(key, SIX, 50, 300, 20_000, ("heterozygosity",), (0, 5, 20, 100, 300), smoothing=kappa)
-        exact = theory.categorical.smoothed_heterozygosity(trace.generations, 50, SIX, kappa)
-        limit = theory.categorical.smoothed_heterozygosity_limit(50, 6, kappa)
+        trace = chain(key, SIX, 20, 150, 40_000, ("heterozygosity",), (0, 3, 8, 30, 150), smoothing=kappa)
+        exact = theory.categorical.smoothed_heterozygosity(trace.generations, 20, SIX, kappa)
+        limit = theory.categorical.smoothed_heterozygosity_limit(20, 6, kappa)
         return [
             compare.means(trace["heterozygosity"], exact, at=trace.generations, what=f"H, kappa = {kappa}"),
-            compare.means(trace["heterozygosity"][:, -1], limit, at=[300], what=f"its fixed point, kappa = {kappa}"),
+            compare.means(trace["heterozygosity"][:, -1], limit, at=[150], what=f"its fixed point, kappa = {kappa}"),
         ]
 
     return checked(0.05) + checked(0.5)
