@@ -18,7 +18,7 @@ PAPER = Paper("2305.17493", "Shumailov et al. 2024", "AI models collapse when tr
 SIX = np.array([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
 DIVERSITY = 1 - np.sum(SIX**2)
 # alpha, beta, gamma, and the sampling steps after which they are looked at.
-SETTINGS = (((1, 0, 0), 100), ((0.5, 0.5, 0), 200), ((0.9, 0, 0.1), 100), ((0.98, 0, 0.02), 300), ((0.5, 0.48, 0.02), 300))
+SETTINGS = (((1, 0, 0), 20), ((0.5, 0.5, 0), 80), ((0.9, 0, 0.1), 50), ((0.98, 0, 0.02), 150), ((0.5, 0.48, 0.02), 150))
 
 
 def heterozygosity(key, family, workflow, steps, chains=5_000, size=50):
@@ -83,8 +83,8 @@ def mixed_gaussians(alpha, beta, gamma, slots=40):
     "shum-abg",
     claim="The chain loses diversity by alpha^2/M a step and regains some by gamma: without gamma it collapses, with it a plateau remains.",
     status="derived here",
-    setting="(alpha, beta, gamma, steps): (1, 0, 0, 100), (.5, .5, 0, 200), (.9, 0, .1, 100), (.98, 0, .02, 300), (.5, .48, .02, 300); six "
-    "categories, M = 50, 5,000 chains",
+    setting="(alpha, beta, gamma, steps): (1, 0, 0, 20), (.5, .5, 0, 80), (.9, 0, .1, 50), (.98, 0, .02, 150), (.5, .48, .02, 150); six "
+    "categories, M = 20, 10,000 chains",
     oracle="H' = (1-gamma)^2 H + (1-(1-gamma)^2) H_0 - alpha^2 H/M: theory.ancestry.mixture_of_distributions_heterozygosity",
     x="alpha, beta, gamma",
     y="heterozygosity",
@@ -94,8 +94,8 @@ def frequencies(key):
     for own, ((alpha, beta, gamma), steps) in zip(jax.random.split(key, len(SETTINGS)), SETTINGS, strict=True):
         shares = {"alpha": alpha, "beta": beta, "gamma": gamma}
         names.append(f"{alpha:g}, {beta:g}, {gamma:g}")
-        ours.append(heterozygosity(own, mixed_laws(**shares), cj.workflows.replace(), steps)[:, -1])
-        exact.append(DIVERSITY * theory.ancestry.mixture_of_distributions_heterozygosity(steps - 1, 50, **shares))
+        ours.append(heterozygosity(own, mixed_laws(**shares), cj.workflows.replace(), steps, 10_000, 20)[:, -1])
+        exact.append(DIVERSITY * theory.ancestry.mixture_of_distributions_heterozygosity(steps - 1, 20, **shares))
     return compare.means(np.stack(ours, axis=1), np.array(exact), at=names, what="heterozygosity of P after all steps")
 
 
