@@ -103,22 +103,22 @@ def frequencies(key):
     "shum-abg-gauss",
     claim="Gaussian fits (ddof = 0) in the same chain keep exactly the share of the variance that frequencies keep of their diversity.",
     status="derived here",
-    setting="(alpha, beta, gamma, steps): (.5, .5, 0, 40), (.9, 0, .1, 20), (.5, .48, .02, 40); d = 1, M = 20, 20,000 chains",
+    setting="(alpha, beta, gamma, steps): (.5, .5, 0, 20), (.9, 0, .1, 20), (.5, .48, .02, 20); d = 1, M = 10, 20,000 chains",
     oracle="theory.distribution_mixture.expected_moments(ddof=0), of P",
     x="alpha, beta, gamma",
     y="variance, squared mean",
 )
 def gaussians(key):
     names, found, exact = [], [], []
-    settings = (((0.5, 0.5, 0), 40), ((0.9, 0, 0.1), 20), ((0.5, 0.48, 0.02), 40))
+    settings = (((0.5, 0.5, 0), 20), ((0.9, 0, 0.1), 20), ((0.5, 0.48, 0.02), 20))
     for own, ((alpha, beta, gamma), steps) in zip(jax.random.split(key, len(settings)), settings, strict=True):
         shares = {"alpha": alpha, "beta": beta, "gamma": gamma}
         family, truth = mixed_gaussians(**shares), cj.Source(lambda key, n: jax.random.normal(key, (n,)))
-        process = cj.generational_process(family, truth, cj.workflows.replace(), sample_size=20)
+        process = cj.generational_process(family, truth, cj.workflows.replace(), sample_size=10)
         trace = cj.simulate(process, own, generations=steps - 1, chains=20_000, metrics=("mean", "variance"), record=[steps - 1])
         names.append(f"{alpha:g}, {beta:g}, {gamma:g}")
         found.append(np.stack([trace["variance"][:, -1], trace["mean"][:, -1].astype(float) ** 2], axis=1))
-        exact.append(theory.distribution_mixture.expected_moments(steps - 1, 20, ddof=0, **shares))
+        exact.append(theory.distribution_mixture.expected_moments(steps - 1, 10, ddof=0, **shares))
     found, exact = np.stack(found, axis=2), np.array(exact)
     return [
         compare.means(found[:, part], exact[:, part], at=names, what=f"{name} of P after all steps")
