@@ -61,7 +61,7 @@ def run(
     chains below 1, unknown states, or a folder in use by another process.
     """
     for name, value, least in (("generations", generations, 0), ("chains", chains, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
     if states not in ("all", "ends"):
         raise InputError(f"states is {states!r}; it must be 'all' or 'ends'")

@@ -323,7 +323,7 @@ def _first_with_nan(process, key, last, at_most):
 
 
 def _check_whole(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
 
 

@@ -168,7 +168,8 @@ def exceeds(larger, smaller, *, at=None, what="difference of means") -> Comparis
     spread = smaller.var(0, ddof=1) / len(smaller) if len(smaller) > 1 else 0.0
     error = np.sqrt(larger.var(0, ddof=1) / len(larger) + spread)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.nan_to_num((larger.mean(0) - smaller.mean(0)) / error)
+        z = (larger.mean(0) - smaller.mean(0)) / error
+    z = np.where(np.isnan(z), 0.0, z)
     shown = float(np.all(z > SHOWN))
     return _comparison(what, at, larger.mean(0), error, smaller.mean(0), z, shown, f"larger, shown at {SHOWN:g} standard errors")
 

@@ -139,6 +139,12 @@ def test_eight_devices_give_the_numbers_of_one(tmp_path):
             np.testing.assert_allclose(found["later " + name], reference(name)["mean"], rtol=2e-5, atol=1e-6)
 
 
+def test_numbers_may_be_numpys():
+    options = {"generations": np.int64(3), "chains": np.int32(4), "chunk": np.int64(2), "record": np.int64(1)}
+    trace = simulate(PROCESSES["gaussian replace"], KEY, **options)
+    assert trace["variance"].shape == (4, 4)
+
+
 def test_only_generation_0():
     trace = simulate(PROCESSES["categorical mix"], KEY, generations=0, chains=13, metrics=METRICS)
     assert trace["mean"].shape == (13, 1)

@@ -65,6 +65,8 @@ def test_deterministic_agreement_is_certain():
     assert compare.equal([1.0, 2.0], [1.01, 2.0], 0.05, "rounding").p_value == 1.0
     assert compare.means(np.full(100, 1 + 1e-7), 1.0).p_value == 1.0
     assert compare.exceeds(RNG.normal(1, 1, 500), RNG.normal(0, 1, 500)).p_value == 1.0
+    assert compare.exceeds(np.full(5, 2.0), np.full(5, 1.0)).p_value == 1.0
+    assert compare.exceeds(np.full(5, 1.0), np.full(5, 1.0)).p_value == 0.0
 
 
 def test_the_numbers_are_those_of_the_samples():
