@@ -106,7 +106,8 @@ def best_of_probabilities(k, probabilities, reward):
     """Categorical law after one round of best-of-k curation: float64 [K]; candidate i is taken with probability e^r_i / sum_j e^r_j.
 
     k >= 1 candidates from probabilities [K]; reward: [K], finite. It tends to `curated_probabilities` of one round as k grows.
-    Source: Ferbach et al. 2024, the setting; by enumeration of the numbers of candidates, (k + 1)^K of them. Raises ValueError for bad arguments.
+    Source: Ferbach et al. 2024, the setting; by enumeration of the numbers of candidates, (k + 1)^K of them.
+    Raises ValueError for bad arguments.
     """
     probabilities, reward = as_probabilities(probabilities), np.asarray(reward, dtype=np.float64)
     if reward.shape != probabilities.shape or not np.all(np.isfinite(reward)) or int(k) != k or k < 1:
