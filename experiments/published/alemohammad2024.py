@@ -31,25 +31,25 @@ def simulated(key, estimator, workflow, size, generations, chains, metrics, reco
     claim="Sampling from N(mu, lambda Sigma) adds log lambda to the drift of the log variance: quality is bought with faster collapse, "
     "and one lambda above 1 just undoes it.",
     status="derived here",
-    setting="1-D Gaussian, ddof = 1, M = 100, replace; lambda = 0.95, and the neutral 1.0101 as a temperature; generations 0 to 50, "
-    "20,000 chains",
+    setting="1-D Gaussian, ddof = 1, M = 20, replace; lambda = 0.95, and the neutral 1.055 as a temperature; generations 0 to 30, "
+    "40,000 chains",
     oracle="theory.interventions.biased_expected_log_variance and neutral_sampling_bias, theory.gaussian.log_variance_std; the setting: "
     "sampling bias lambda of section 2 there",
     y="mean log variance",
 )
 def bias(key):
-    at, out = np.array([0, 1, 10, 50]), []
-    neutral = theory.interventions.neutral_sampling_bias(100, ddof=1)
+    at, out = np.array([0, 1, 10, 30]), []
+    neutral = theory.interventions.neutral_sampling_bias(20, ddof=1)
     cases = (
         (0.95, cj.estimators.gaussian(1, sampling_bias=0.95), cj.workflows.replace()),
         (neutral, cj.estimators.gaussian(1), cj.curation.tempered(neutral)(cj.workflows.replace())),
     )
     for value, estimator, workflow in cases:
-        trace = simulated(jax.random.fold_in(key, value > 1), estimator, workflow, 100, 50, 20_000, ("log_variance", "mean"), at.tolist())
+        trace = simulated(jax.random.fold_in(key, value > 1), estimator, workflow, 20, 30, 40_000, ("log_variance", "mean"), at.tolist())
         logarithm, mean = (trace[name].astype(np.float64) for name in ("log_variance", "mean"))
-        expected = theory.interventions.biased_expected_log_variance(at, 100, value, ddof=1)
-        spread = theory.gaussian.log_variance_std(at, 100)
-        errors = theory.interventions.biased_expected_moments(at, 100, value, ddof=1)[1]
+        expected = theory.interventions.biased_expected_log_variance(at, 20, value, ddof=1)
+        spread = theory.gaussian.log_variance_std(at, 20)
+        errors = theory.interventions.biased_expected_moments(at, 20, value, ddof=1)[1]
         out += [
             compare.means(logarithm, expected, at=at, what=f"log variance, lambda = {value:.4g}"),
             compare.means((logarithm - expected) ** 2, spread**2, at=at, what=f"its variance, lambda = {value:.4g}"),

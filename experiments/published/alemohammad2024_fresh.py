@@ -43,14 +43,14 @@ def retention(generation, size, share, random_counts=True):
     "mix-fresh-discrete",
     claim="Fresh real data holds the diversity of a categorical model at a level that one recursion of shared ancestry gives exactly.",
     status="derived here",
-    setting="4 categories, M = 50 with 2% or 10% real and M = 20 with 5%, generations 0 to 100, 20,000 chains",
+    setting="4 categories, M = 50 with 2% or 10% real and M = 20 with 5%, generations 0 to 100, 40,000 chains",
     oracle="(1 - 1/M) G / (1 - (1 - 1/M)(1 - g)^2) in the limit, G = 1 - (1 - g)^2, and its way there: theory.ancestry.retention",
     y="retained heterozygosity",
 )
 def discrete(key):
     at, cases = np.array([0, 5, 20, 100]), ((50, 0.02), (50, 0.1), (20, 0.05))
     family, real = cj.estimators.categorical(4), cj.sources.categorical(LAW)
-    found = one_case_after_another(key, family, real, cases, 100, 20_000, "heterozygosity", at) / (1 - np.sum(LAW**2))
+    found = one_case_after_another(key, family, real, cases, 100, 40_000, "heterozygosity", at) / (1 - np.sum(LAW**2))
     named = zip(found, cases, strict=True)
     return [compare.means(kept, retention(at, *case), at=at, what="retention, M = {}, g = {}".format(*case)) for kept, case in named]
 
@@ -138,16 +138,16 @@ def ddof1(key):
     "mix-counts",
     claim="Drawing the number of real points anew in each generation and fixing it at its mean are two laws: fixed keeps more.",
     status="derived here",
-    setting="1-D Gaussian, ddof = 0, M = 10 with 1 real point, on average or always, generations 0 to 60, 200,000 chains",
+    setting="1-D Gaussian, ddof = 0, M = 10 with 1 real point, on average or always, generations 0 to 40, 400,000 chains",
     oracle="theory.ancestry.retention with and without random_counts",
     y="variance",
 )
 def counts(key):
-    at, kept, laws = np.array([0, 1, 3, 10, 60]), {}, {}
+    at, kept, laws = np.array([0, 1, 3, 10, 40]), {}, {}
     for random in (True, False):
         workflow = cj.workflows.mix(0.9, 0.0, 0.1, random_counts=random)
         process = cj.generational_process(cj.estimators.gaussian(1, ddof=0), cj.sources.normal([0.0], [[1.0]]), workflow, sample_size=10)
-        options = {"generations": 60, "chains": 200_000, "metrics": ("variance",), "record": at.tolist()}
+        options = {"generations": 40, "chains": 400_000, "metrics": ("variance",), "record": at.tolist()}
         kept[random] = cj.simulate(process, jax.random.fold_in(key, random), **options)["variance"].astype(np.float64)
         laws[random] = retention(at, 10, 0.1, random)
     return [

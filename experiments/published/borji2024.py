@@ -22,16 +22,16 @@ def variances(key, estimator, workflow, size, generations, chains, record, metri
     claim="A kernel estimate of fixed bandwidth h grows towards variance (M - 1) h^2 under replace, and shrinks only for h^2 below "
     "1/(M - 1) of its points' variance.",
     status="derived here",
-    setting="1-D, M = 50, replace; h = 0.5 to generation 59 and h = 0.1414, the border, to generation 20, 4,000 chains",
+    setting="1-D, M = 50, replace; h = 0.5 to generation 29 and h = 0.1414, the border, to generation 20, 20,000 chains",
     oracle="S' = (1 - 1/M)(S + h^2): theory.kernel_density.expected_variance (2.85 for the points of the tenth fit, h = 0.5) and "
     "widening_boundary",
     y="variance",
 )
 def widening(key):
-    at, wide, narrow = np.array([0, 1, 9, 59]), jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
+    at, wide, narrow = np.array([0, 1, 9, 29]), jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     border = theory.kernel_density.widening_boundary(50, 0.98)
-    large = variances(wide, cj.estimators.kde(1, 0.5), cj.workflows.replace(), 50, 59, 4_000, at.tolist())
-    level = variances(narrow, cj.estimators.kde(1, float(border)), cj.workflows.replace(), 50, 20, 4_000, [20])
+    large = variances(wide, cj.estimators.kde(1, 0.5), cj.workflows.replace(), 50, 29, 20_000, at.tolist())
+    level = variances(narrow, cj.estimators.kde(1, float(border)), cj.workflows.replace(), 50, 20, 20_000, [20])
     return [
         compare.means(large, theory.kernel_density.expected_variance(at, 50, bandwidth=0.5), at=at, what="variance, h = 0.5"),
         compare.means(large[:, 2] - 0.25, 2.85, at=[9], what="variance of the points, tenth fit", tolerance=0.005, why="two decimals"),

@@ -42,18 +42,18 @@ def linear(key):
     "ferbach-quadratic",
     claim="With the reward -x^2/(2 s^2) and many candidates each generation adds 1/s^2 to a Gaussian's precision.",
     status="derived here",
-    setting="1-D Gaussian, ddof = 1, s = 2, M = 30, generations 0 to 8, 10,000 chains; the limit of many candidates drawn by rejection",
+    setting="1-D Gaussian, ddof = 1, s = 1, M = 20, generations 0 to 8, 60,000 chains; the limit of many candidates drawn by rejection",
     oracle="E[1/variance], exact for finite M: theory.interventions.curated_expected_precision; 1/sigma_t^2 = 1/sigma_0^2 + t/s^2 for "
     "M to infinity: curated_gaussian",
     y="precision",
 )
 def quadratic(key):
-    at, width = np.array([0, 1, 2, 4, 8]), 2.0
+    at, width = np.array([0, 1, 2, 4, 8]), 1.0
     tilted = cj.curation.verified(lambda x: jnp.exp(-(x[:, 0] ** 2) / (2 * width**2)))(cj.workflows.replace())
-    process = cj.generational_process(cj.estimators.gaussian(1), cj.sources.normal([0.0], [[1.0]]), tilted, sample_size=30)
-    trace = cj.simulate(process, key, generations=8, chains=10_000, metrics=("variance",), record=at.tolist())
+    process = cj.generational_process(cj.estimators.gaussian(1), cj.sources.normal([0.0], [[1.0]]), tilted, sample_size=20)
+    trace = cj.simulate(process, key, generations=8, chains=60_000, metrics=("variance",), record=at.tolist())
     precision = 1 / trace["variance"].astype(np.float64)
-    return compare.means(precision, theory.interventions.curated_expected_precision(at, 30, width), at=at, what="1/variance")
+    return compare.means(precision, theory.interventions.curated_expected_precision(at, 20, width), at=at, what="1/variance")
 
 
 @entry(
