@@ -50,10 +50,14 @@ def shifted(log_scale, by):
 
 
 def times_vector(log_scale, factor, z):
-    """U diag(exp(s)) z, in the form of its arguments."""
+    """U diag(exp(s)) z, in the form of its arguments; scales near the largest float count as that, so that sums never become nan."""
+
+    def scale(s):
+        return jnp.exp(jnp.minimum(s, 0.9 * math.log(jnp.finfo(s.dtype).max)))
+
     if not isinstance(z, tuple):
-        return jnp.matmul(factor, jnp.exp(log_scale) * z, precision="highest")
-    scaled = [jnp.exp(s) * value for s, value in zip(log_scale, z, strict=True)]
+        return jnp.matmul(factor, scale(log_scale) * z, precision="highest")
+    scaled = [scale(s) * value for s, value in zip(log_scale, z, strict=True)]
     return tuple(sum((factor[place(i, k)] * scaled[k] for k in range(i)), scaled[i]) for i in range(len(z)))
 
 

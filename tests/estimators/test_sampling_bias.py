@@ -59,11 +59,13 @@ def test_samples_are_biased_and_a_bias_may_be_traced(assert_mean):
 
 
 def test_a_hundred_thousand_biased_generations():
-    """At the bias that is neutral for M = 10 the log variance is a random walk without drift."""
+    """At the bias that is neutral for M = 10 the log variance is a random walk without drift, far beyond the largest float."""
     bias = interventions.neutral_sampling_bias(10, ddof=1)
     family = cj.estimators.gaussian(1, sampling_bias=bias)
     process = cj.generational_process(family, cj.sources.normal([0.0], [[1.0]]), cj.workflows.replace(), sample_size=10)
-    last = cj.simulate(process, KEY, generations=100_000, chains=64, metrics=("log_variance",), record=(100_000,))["log_variance"][:, -1]
+    trace = cj.simulate(process, KEY, generations=100_000, chains=64, metrics=("log_variance", "mean"), record=(100_000,))
+    last = trace["log_variance"][:, -1]
+    assert last.max() > 90 and not np.isnan(trace["mean"]).any()
     deviation = cj.theory.gaussian.log_variance_std(100_000, 10)
     assert np.isfinite(last).all() and abs(last.astype(np.float64).mean()) < 4 * deviation / 8
 
