@@ -102,8 +102,11 @@ def gone(path):
 HARMS = {"truncated": truncated, "flipped": flipped, "deleted": deleted, "gone": gone}
 
 
-@pytest.mark.parametrize("item", ["state", "record", "checksums", ""])
-@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize(
+    ("harm", "item"),
+    [(harm, "state") for harm in HARMS]
+    + [("flipped", "record"), ("deleted", "record"), ("flipped", "checksums"), ("gone", "checksums"), ("gone", "")],
+)
 def test_a_damaged_checkpoint_is_made_again(whole, tmp_path, harm, item):
     """The newest generation's; the run is asked for one more, so that its state is needed."""
     out, said = tmp_path / "run", []
