@@ -24,6 +24,7 @@ EXEMPT = {
 }
 # Each compiles programs more for every family; what both drivers and `mix` do fails as well where most of these would.
 SLOW = ("compiles_once", "vmaps", "runs_under_accumulate", "runs_under_accumulate_subsample")
+SLOW_IN = {"gmm": ("same_in_both_drivers",), "ngram": ("same_in_both_drivers",), "vae": ("same_in_both_drivers",)}
 FAMILIES = {name: family for name, family in families().items() if family.example is not None}
 
 
@@ -40,8 +41,14 @@ def subjects():
     return subject
 
 
-@pytest.mark.parametrize("check", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CHECKS])
-@pytest.mark.parametrize("name", FAMILIES)
+def is_slow(name, check):
+    return check in SLOW or check in SLOW_IN.get(name, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [pytest.param(name, check, marks=pytest.mark.slow if is_slow(name, check) else ()) for name in FAMILIES for check in CHECKS],
+)
 def test_family_keeps_the_contract(name, check, subjects):
     if check in EXEMPT.get(name, {}):
         pytest.skip(EXEMPT[name][check])

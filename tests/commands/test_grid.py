@@ -29,8 +29,11 @@ def console(tmp_path):
     [
         GRID,
         pytest.param(SimulateConfig(family="categorical", sample_size=(1, 7, 30), generations=5, chains=60), marks=pytest.mark.slow),
-        SimulateConfig(
-            family="categorical", workflow=("replace", "accumulate"), num_categories=(3, 8), sample_size=12, generations=3, chains=60
+        pytest.param(
+            SimulateConfig(
+                family="categorical", workflow=("replace", "accumulate"), num_categories=(3, 8), sample_size=12, generations=3, chains=60
+            ),
+            marks=pytest.mark.slow,
         ),
         pytest.param(
             SimulateConfig(workflow="accumulate", sample_size=(3, 12), dim=(1, 2), generations=3, chains=60), marks=pytest.mark.slow

@@ -35,7 +35,7 @@ def when_saved(folder, process, at_least, seconds=100):
     raise AssertionError(f"nothing was saved: {process.communicate()[0] if process.poll() is not None else 'still running'}")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)])
 def test_a_stopped_simulation_goes_on_with_the_same_numbers(tmp_path, number, code):
     out = tmp_path / "run"
     process = started([*SIMULATE, "100000", "--record", "20000", "--out", str(out)])

@@ -78,6 +78,7 @@ def test_fig1c_beside_fig1b(runs):
         module.main(dataclasses.replace(settings, beside=str(runs / "nowhere")))
 
 
+@pytest.mark.slow
 def test_repetition_penalty(runs, capsys):
     module = script("repetition_penalty")
     module.main(module.Settings(out=str(runs / "penalty"), **SMALL))
@@ -93,6 +94,7 @@ def test_repetition_penalty(runs, capsys):
     assert f"{at_2[1]:.2f}" in said and f"{at_2[2]:.2f}" in said and f"{at_2[2] / at_2[1]:.2f}" in said
 
 
+@pytest.mark.slow
 def test_example_texts(runs, capsys):
     """Of the run of Fig. 1b where that is there: nothing is fitted again."""
     pytest.importorskip("collapse_jax.commands.examples")
