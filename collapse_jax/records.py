@@ -6,6 +6,7 @@ While a generation is under way, unfinished/ holds what a killed run goes on fro
 import csv
 import dataclasses
 import datetime
+import errno
 import importlib.metadata
 import io
 import json
@@ -88,7 +89,12 @@ class RunFolder:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             raise InputError(f"{self.path} is in use by another process; wait until it ends, or choose another --out") from None
-        except (NotImplementedError, OSError):  # a file system that knows no locks
+        except NotImplementedError:
+            return
+        except OSError as error:
+            # Some network file systems have no locks; there the user is trusted to start one process.
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
             return
         self._lock = lock
 

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import errno
 import gc
 import importlib.metadata
 import json
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 
+import filelock
 import jax
 import numpy as np
 import pytest
@@ -101,6 +103,19 @@ def test_a_folder_is_free_again_once_nobody_holds_it(tmp_path):
     gc.collect()
     code = f"from collapse_jax.records import RunFolder; RunFolder({str(path)!r}).lock(); print('mine')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120).stdout == "mine\n"
+
+
+def test_a_file_system_without_locks_is_no_hindrance_and_a_full_one_is(tmp_path, monkeypatch):
+    for number, usable in ((errno.ENOLCK, True), (errno.ENOSPC, False)):
+
+        def acquire(*arguments, number=number, **options):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+        if usable:
+            RunFolder.open(tmp_path / "run", CONFIG)
+        else:
+            assert "cannot be written (No space left on device)" in refused(RunFolder.open, tmp_path / "full", CONFIG)
 
 
 def test_an_empty_folder_may_be_used(tmp_path):

@@ -1,6 +1,7 @@
 """`collapse-jax reproduce`: every published result that this machine can check, judged while you watch."""
 
 import difflib
+import json
 
 from collapse_jax.config import ReproduceConfig
 from collapse_jax.errors import InputError
@@ -49,8 +50,9 @@ def run_reproduce(config: ReproduceConfig, ids, paper: str, cost: str, show: boo
         for entry in wanted:
             results.append(_one(entry, folder, config.seed, judged, table))
             stop.here()
-    folder.write_text("metrics.jsonl", "".join(row + "\n" for row in map(_row, store.load(folder))))
-    paths = report.write(folder, store.load(folder), config.seed)
+    gathered = store.load(folder)
+    folder.write_text("metrics.jsonl", "".join(json.dumps(_row(result)) + "\n" for result in gathered))
+    paths = report.write(folder, gathered, config.seed)
     failed = [result for result in results if result.verdict == FAILED]
     console.print(f"{report.summary(results)}, in {sum(result.seconds for result in results):.0f} s", highlight=False)
     for path in paths:
@@ -70,12 +72,10 @@ def _one(entry, folder, seed, judged, table):
     return result
 
 
-def _row(result: Result) -> str:
-    import json
-
+def _row(result: Result) -> dict:
     expected, ours, z = report.cells(result)
     values = {"id": result.entry.id, "paper": result.entry.paper.arxiv, "expected": expected, "ours": ours, "z": z}
-    return json.dumps(values | {"verdict": result.verdict, "seconds": round(result.seconds, 2)})
+    return values | {"verdict": result.verdict, "seconds": round(result.seconds, 2)}
 
 
 class _Table:

@@ -96,7 +96,7 @@ class _Chain:
         self.checkpoints = Checkpoints(book.checkpoints_of(number), say=watcher.say)
         # The newest state that is at hand, and that of generation 0.
         self._at, self._state, self._first = -1, None, None
-        self._drop_states()
+        self._drop_states(self.checkpoints.generations())
 
     def finished(self, generation):
         return generation in self.checkpoints.generations()
@@ -130,7 +130,7 @@ class _Chain:
         row = {"chain": self._number, "generation": generation} | row | {"seconds": round(time.perf_counter() - began, 3)}
         self.checkpoints.save(generation, state, row, arrays)
         self._workbench.clear()
-        self._drop_states()
+        self._drop_states((generation - 1, generation))
         self._book.publish(self._number, generation, row, arrays)
 
     def _restored(self, generation):
@@ -143,9 +143,10 @@ class _Chain:
             self.checkpoints.set_aside(generation, error)
             return None
 
-    def _drop_states(self):
-        if self._ends:
-            for generation in self.checkpoints.generations()[1:-1]:
+    def _drop_states(self, generations):
+        """Of these generations, where only the ends are to stay on disk: all but generation 0 and the newest lose their states."""
+        for generation in generations:
+            if self._ends and 0 < generation < self.checkpoints.generations()[-1]:
                 self.checkpoints.drop_state(generation)
 
 

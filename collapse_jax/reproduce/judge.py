@@ -4,6 +4,8 @@ import hashlib
 import time
 from typing import NamedTuple
 
+import numpy as np
+
 from collapse_jax.reproduce.compare import Comparison
 from collapse_jax.reproduce.entries import Entry, OutOfReach
 
@@ -30,7 +32,9 @@ class Result(NamedTuple):
 
 
 def holds(comparison: Comparison, level: float) -> bool:
-    """Whether a comparison came out as it should."""
+    """Whether a comparison came out as it should; nan never does, not even where numbers are to be refuted."""
+    if np.isnan(comparison.ours).any():
+        return False
     return (comparison.p_value > level) != comparison.refuted
 
 

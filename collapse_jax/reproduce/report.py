@@ -42,6 +42,13 @@ def verdict_words(result: Result) -> str:
     return f"{result.verdict}: {result.reason}" if result.reason else result.verdict
 
 
+def details(result: Result) -> str:
+    """Status, setting and oracle of an entry, and the rule and tolerance by which each of its comparisons was judged."""
+    entry = result.entry
+    rules = "; ".join(f"{one.what}: {one.rule}" for one in result.comparisons)
+    return " ".join(f"{text}." for text in (entry.status, entry.setting, entry.oracle, rules) if text)
+
+
 def summary(results: list[Result]) -> str:
     """One line: how many of each verdict."""
     found = [result.verdict for result in results]
@@ -70,7 +77,7 @@ def markdown(results: list[Result], seed: int) -> str:
         for result in group:
             entry, (expected, ours, z) = result.entry, cells(result)
             plot = f'<img src="figures/{entry.id}.png" width="300" alt="{entry.id}">' if result.comparisons else ""
-            claim = f"{entry.claim}<br><sub>{entry.status}. {entry.setting}. {entry.oracle}</sub>"
+            claim = f"{entry.claim}<br><sub>{details(result)}</sub>"
             row = (f"`{entry.id}`", claim, expected, ours, z, verdict_words(result), plot)
             lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |")
         lines.append("")
@@ -99,9 +106,7 @@ def _html_row(result, figures):
     if result.comparisons and path.is_file():
         data = base64.b64encode(path.read_bytes()).decode()
         plot = f"<img alt='{html.escape(entry.id)}' src='data:image/png;base64,{data}'>"
-    rules = "; ".join(f"{one.what}: {one.rule}" for one in result.comparisons)
-    details = " ".join(f"{text}." for text in (entry.status, entry.setting, entry.oracle, rules) if text)
-    claim = f"{html.escape(entry.claim)}<br><small>{html.escape(details)}</small>"
+    claim = f"{html.escape(entry.claim)}<br><small>{html.escape(details(result))}</small>"
     numbers = "".join(f"<td class='number'>{html.escape(cell)}</td>" for cell in cells(result))
     colour = _COLOURS[result.verdict]
     verdict = f"<td><b style='color:{colour}'>{html.escape(result.verdict)}</b> <small>{html.escape(result.reason)}</small></td>"

@@ -25,6 +25,7 @@ def made(*comparisons, id="x", **options):
         (made(GOOD, BAD, differs="code and text"), FAILED),
         (made(GOOD, compare.refuted(BAD), disagrees="rare runs"), DISAGREES),
         (made(GOOD, compare.refuted(GOOD), disagrees="rare runs"), FAILED),
+        (made(GOOD, compare.refuted(compare.equal(np.nan, 1.0, 0.1, "a test")), disagrees="rare runs"), FAILED),
         (out_of_reach("y", **TEXT, cost="weights", command="collapse-jax lm"), UNREACHABLE),
     ],
 )
