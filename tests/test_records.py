@@ -98,6 +98,12 @@ def test_a_killed_process_keeps_no_folder(in_use):
     assert RunFolder.open(path, CONFIG).config() == CONFIG
 
 
+def test_an_opened_folder_is_kept_from_other_processes(folder):
+    code = f"from collapse_jax.records import RunFolder; RunFolder({str(folder.path)!r}).lock()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "is in use by another process" in done.stderr
+
+
 def test_a_folder_is_free_again_once_nobody_holds_it(tmp_path):
     path = RunFolder.open(tmp_path / "run", CONFIG).path
     gc.collect()

@@ -62,7 +62,8 @@ def preamble(results: list[Result], seed: int) -> list[str]:
     return [
         f"{summary(results)}.",
         f"Made by `collapse-jax reproduce --seed {seed}` in {seconds:.0f} seconds. Each number beside an expected one is the point of an "
-        "entry that is furthest off, ± its standard error, and z their distance in such errors.",
+        "entry that is furthest off, ± its standard error, and z their distance in such errors; where a whole law was "
+        "tested, z has the p-value of that test.",
         f"A correct library shows any failure in the whole table with a probability of at most {FALSE_ALARM:.0%}, whatever the seed: "
         "every entry has an equal share of that, and all comparisons within it an equal share of the entry's.",
         "Generation 0 is the model fitted to real data.",

@@ -7,7 +7,7 @@ from scipy import stats
 from collapse_jax.reproduce import compare
 
 RNG = np.random.default_rng(11)
-TRIALS, LEVEL = 500, 0.05
+TRIALS, LEVEL = 1_000, 0.05
 NULL = {
     "means": lambda: compare.means(RNG.gamma(9.0, 1 / 9, (200, 3)), [1.0, 1.0, 1.0]),
     "means within a tolerance": lambda: compare.means(RNG.normal(1.05, 1, 200), 1.0, tolerance=0.05, why="a test"),
