@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import datetime
 import errno
+import hashlib
 import importlib.metadata
 import io
 import json
@@ -24,6 +25,7 @@ from collapse_jax.config import config_from_dict, differing_fields
 from collapse_jax.errors import InputError
 
 _LOCK = ".lock"
+_SUM = "sha256"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "datasets", "tokenizers", "numpy", "collapse-jax")
 
 
@@ -83,7 +85,10 @@ class RunFolder:
             raise InputError(f"{self.path} cannot be written ({nearest} is no folder that may be written to); choose another --out")
 
     def lock(self) -> None:
-        """Keeps other processes out for as long as this object lives. Raises `InputError` where another one is at work here."""
+        """Keeps other processes out for as long as this object lives, and clears away what a killed one left half-written.
+
+        Raises `InputError` where another process is at work here.
+        """
         lock = filelock.FileLock(self.path / _LOCK, is_singleton=True)
         try:
             lock.acquire(timeout=0)
@@ -97,6 +102,8 @@ class RunFolder:
                 raise
             return
         self._lock = lock
+        for partial in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
+            partial.unlink(missing_ok=True)
 
     def _nearest(self):
         """The folder itself, or the nearest one above it that exists."""
@@ -121,35 +128,51 @@ class RunFolder:
         partial.replace(path)
 
     def rows(self) -> list[dict]:
-        """The records so far, one per chain and generation (or step of a pretraining)."""
+        """The records so far, one per chain and generation (or step of a pretraining). Raises `InputError` where they cannot be read."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        try:
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from None
+        if not all(isinstance(row, dict) for row in rows):
+            raise _damaged(path, "a line is no record")
+        return rows
 
     def write_rows(self, rows: list[dict]) -> None:
         """metrics.jsonl and metrics.csv, one row per chain and generation (or step of a pretraining), in that order."""
         rows = sorted(rows, key=lambda row: (row.get("chain", 0), row["generation"] if "generation" in row else row["step"]))
-        self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         self.write_text("metrics.csv", text.getvalue())
+        # Last, for it is what says that a generation is recorded.
+        self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def results(self):
-        """results.nc as an `xarray.Dataset`, loaded; None where there is none yet."""
+        """results.nc as an `xarray.Dataset`, loaded; None where there is none yet. Raises `InputError` where it cannot be read."""
         import xarray
 
         path = self.path / "results.nc"
         if not path.is_file():
             return None
-        with xarray.open_dataset(path, engine="scipy") as data:
-            return data.load()
+        try:
+            with xarray.open_dataset(path, engine="scipy") as data:
+                data.load()
+        except Exception as error:  # the reader trusts the file, and fails as it happens to
+            raise _damaged(path, error) from None
+        expected = data.attrs.pop(_SUM, None)  # files of older versions have none
+        if expected is not None and expected != _sum_of(data):
+            raise _damaged(path, "it is not what was written")
+        return data
 
     def write_results(self, data) -> None:
         """results.nc from an `xarray.Dataset`."""
         partial = self.path / f".results.nc.{os.getpid()}.partial"
-        data.to_netcdf(partial, engine="scipy")
+        data.assign_attrs({_SUM: _sum_of(data)}).to_netcdf(partial, engine="scipy")
         partial.replace(self.path / "results.nc")
 
 
@@ -204,6 +227,27 @@ def _git_commit():
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None
+
+
+def _sum_of(data):
+    """A hash of the names, shapes and values of a data set; the same after a NetCDF file, which narrows integers and turns bytes round."""
+    digest = hashlib.sha256()
+    for name in sorted(map(str, data.variables)):
+        values = data[name].values
+        digest.update(f"{name} {data[name].dims} {values.shape}".encode())
+        if values.dtype.kind == "f":
+            values = values.astype(values.dtype.newbyteorder("="))
+        elif values.dtype.kind in "iub":
+            values = values.astype(np.int64)
+        else:
+            values = np.frombuffer("\0".join(map(str, values.ravel())).encode(), np.uint8)
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _damaged(path, error):
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return InputError(f"{path} is damaged ({reason}); delete it, and the command of the run writes it again")
 
 
 def _grown(there, here, name):

@@ -212,7 +212,7 @@ def lm_command(config: LMConfig, out: str, console) -> None:
     folder.check(config)
     finished = {(row["chain"], row["generation"]) for row in folder.rows()}
     wanted = {(chain, generation) for chain in range(config.seeds) for generation in range(config.generations + 1)}
-    if wanted <= finished:
+    if wanted <= finished and (folder.path / "results.nc").is_file():
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
     else:
         ingredients = prepare(config)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import pathlib
+import shutil
 import tempfile
 import time
 from typing import NamedTuple
@@ -151,10 +152,19 @@ def run_pretrain(
     checkpoints.close()
     for path in (folder.path / "tokenizer").iterdir():
         folder.write_text(f"model/{path.name}", path.read_text(encoding="utf-8"))
-    save_opt(folder.path / "model", model, state.params, config.precision)
+    _export(folder.path / "model", model, state.params, config.precision)
     # The row of the last step comes last of all, for it says that everything is done.
     folder.write_rows(record["rows"])
     return state.params
+
+
+def _export(folder, model, params, precision):
+    for left in folder.glob(".saving-*"):  # of a killed export; the run folder is ours alone
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        save_opt(folder, model, params, precision)
+    except InputError as error:  # nothing that was said wrongly: all the work is done by now
+        raise OSError(str(error)) from None
 
 
 def pretrain_command(config: PretrainConfig, out: str, console) -> None:

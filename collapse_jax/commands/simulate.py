@@ -105,7 +105,8 @@ def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
 def _run_one(config, folder, console):
     process = process_of(config)
     resolve_metrics(process.metrics, config.metrics)
-    if folder.rows() and folder.rows()[-1]["generation"] >= config.generations:
+    rows = folder.rows()
+    if rows and rows[-1]["generation"] >= config.generations and (folder.path / "results.nc").is_file():
         console.print(f"all {config.generations + 1} generations of {folder.path} are done", highlight=False)
         return folder
     records = len(recorded_generations(config.generations, config.recorded())) if config.keep == "chains" else config.chunk
@@ -170,7 +171,8 @@ def _simulate_into(folder, config, process, console):
             progress.update(task, completed=last)
             stop.here()
     checkpoints.close()
-    return trace
+    # Not the loop's: there is nothing left to do where a crash came after the last chunk was saved.
+    return join_chunks(chunks)
 
 
 def _summarise_into(folder, config, process, console):

@@ -14,12 +14,14 @@ def summarise(values: np.ndarray, chains: int) -> dict[str, np.ndarray]:
     Quantiles are NumPy's; between two infinite values (collapsed chains) they are the lower one instead of nan.
     """
     apart = np.asarray(values, np.float64).reshape(-1, chains, values.shape[-1])
+    # NumPy adds in another order where the memory has another: what a resumed run read from a file must give the same sums.
+    apart = np.ascontiguousarray(np.moveaxis(apart, 1, -1))
     with np.errstate(invalid="ignore"):
-        mean = apart.mean(1)
-        std = apart.std(1, ddof=1) if chains > 1 else np.zeros_like(mean)
-        quantile = np.quantile(apart, QUANTILES, axis=1)
+        mean = apart.mean(-1)
+        std = apart.std(-1, ddof=1) if chains > 1 else np.zeros_like(mean)
+        quantile = np.quantile(apart, QUANTILES, axis=-1)
         if np.isnan(quantile).any():
-            quantile = np.where(np.isnan(quantile), np.quantile(apart, QUANTILES, axis=1, method="lower"), quantile)
+            quantile = np.where(np.isnan(quantile), np.quantile(apart, QUANTILES, axis=-1, method="lower"), quantile)
     return {"mean": mean, "std": std, "quantile": np.moveaxis(quantile, 0, -1)}
 
 

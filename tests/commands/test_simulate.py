@@ -61,6 +61,28 @@ def test_interrupted_run_goes_on_and_gives_the_same_numbers(tmp_path, console, m
         np.testing.assert_array_equal(resumed[name], whole[name])
 
 
+@pytest.mark.parametrize("when", ["write_results", "metrics.csv", "metrics.jsonl"])
+def test_cut_off_between_the_last_chunk_and_the_last_record(tmp_path, console, monkeypatch, when):
+    """Everything is saved then, and the next call has but the records to write."""
+    whole = run_simulate(SMALL, tmp_path / "whole", console)
+
+    class Killed(Exception):
+        pass
+
+    def killed(self, name=None, *rest):
+        if when in ("write_results", name):
+            raise Killed
+        return write_text(self, name, *rest)
+
+    write_text = RunFolder.write_text
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(RunFolder, "write_results" if when == "write_results" else "write_text", killed)
+        run_simulate(SMALL, tmp_path / "cut", console)
+    resumed = run_simulate(SMALL, tmp_path / "cut", console)
+    assert resumed.results().identical(whole.results()) and resumed.rows() == whole.rows()
+    assert {path.name for path in resumed.path.iterdir()} == {path.name for path in whole.path.iterdir()}
+
+
 def test_more_generations_extend_a_finished_run(tmp_path, console):
     short = run_simulate(SMALL, tmp_path / "run", console).results()
     longer = run_simulate(dataclasses.replace(SMALL, generations=9), tmp_path / "run", console).results()
