@@ -119,6 +119,8 @@ def generational_process(
         data_key, init_key, fit_key = split(key, 3)
         supply = supply_for(None, last_generation=last_generation)
         data = supply.real(data_key, size_at(0))
+        if workflow.grows and last_generation is not None and estimator.traceable:
+            _check_pool(workflow, sample_size if isinstance(sample_size, int) else largest_sample_size, last_generation + 1, data)
         carry = workflow.init(supply, data)
         # In as many slots as later generations are fitted to, which is the shape of parameters that are made of points.
         evidence = evidence_to_fit(supply.reserve(data) if fits_the_pool else data)
@@ -225,6 +227,16 @@ def _check_same_shapes(before, after):
         raise InputError(
             f"the estimator's model has arrays of shapes {shapes[0]}, but fitted to the source's data {shapes[1]}; source and estimator "
             "must agree in their dimensions"
+        )
+
+
+def _check_pool(workflow, size, generations, data):
+    """Raises `InputError` where integers that count points would overflow."""
+    counted = any(jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in jax.tree.leaves(data)) and not _is_dataset(data)
+    if counted and size is not None and size * generations > _LARGEST:
+        raise InputError(
+            f"sample_size is {size}, and {workflow.name} counts the points of {generations} generations together, which must be at most "
+            f"{_LARGEST}; take fewer"
         )
 
 

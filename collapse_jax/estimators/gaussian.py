@@ -94,7 +94,9 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Est
         relative_scale = factored.shifted(relative.log_scale, factored.half_log(relative.divisor / divisor))
         shift = factored.times_vector(params.log_scale, params.factor, relative.mean)
         mean = tuple(m + s for m, s in zip(params.mean, shift, strict=True)) if isinstance(shift, tuple) else params.mean + shift
-        return Moments(n, mean, *factored.times_triangle(params.log_scale, params.factor, relative_scale, relative.factor), divisor)
+        # Counts as floats: what many generations pool may be more than 32 bits hold.
+        count, divisor = (jnp.asarray(number, jnp.result_type(float)) for number in (n, divisor))
+        return Moments(count, mean, *factored.times_triangle(params.log_scale, params.factor, relative_scale, relative.factor), divisor)
 
     return estimator(
         fit,
