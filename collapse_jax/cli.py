@@ -1,13 +1,22 @@
 """collapse-jax and its commands. Everything heavy is imported by the command that needs it."""
 
 import contextlib
+import dataclasses
+import difflib
+import functools
 import hashlib
+import inspect
+import io
+import itertools
 import json
 import logging
 import os
 import pathlib
 import platform
+import re
 import sys
+import types
+import typing
 import warnings
 from typing import Annotated
 
@@ -89,9 +98,61 @@ def commands(defaults: dict) -> dict:
 def main(arguments: list[str] | None = None) -> None:
     """The entry point; how it ends is `terminal`'s."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with terminal(), _comma_separated():
+    with terminal():
         defaults, arguments = _defaults(arguments)
-        tyro.extras.subcommand_cli_from_dict(commands(defaults), args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,))
+        _parsed(commands(defaults), arguments)()
+
+
+def _parsed(known, arguments):
+    """The command that the arguments ask for, as a function of nothing. Raises `InputError`, one line, for arguments that ask for none."""
+    _check_names(known, arguments)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), _numbers():
+            later = {name: _later(command) for name, command in known.items()}
+            return tyro.extras.subcommand_cli_from_dict(later, args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,))
+    except SystemExit as ended:
+        if ended.code != 2:
+            raise
+        raise InputError(f"{_message_in(said.getvalue())}; see collapse-jax {arguments[0]} --help") from None
+
+
+def _later(command):
+    @functools.wraps(command)
+    def bound(*arguments, **options):
+        return functools.partial(command, *arguments, **options)
+
+    return bound
+
+
+def _check_names(known, arguments):
+    """Raises `InputError` for a command or an option that is not there, with the nearest that is."""
+    first = arguments[0] if arguments else ""
+    if not first or not (first.startswith("-") or first in known):
+        raise InputError(f"the command is {first!r}; it must be one of {', '.join(known)}{_nearest(first, known)}")
+    if first.startswith("-"):
+        return
+    parameters = inspect.signature(known[first]).parameters
+    fields = {field.name for name in parameters if name == "config" for field in dataclasses.fields(CONFIGS[first])}
+    options = {f"--{name.replace('_', '-')}" for name in fields | set(parameters) - {"config"}} | {"--help", "--list", "--no-list"}
+    for word in arguments[1:]:
+        name = word.partition("=")[0].replace("_", "-")
+        if name.startswith("--") and name not in options and not name.startswith("--tyro-"):
+            raise InputError(f"{first} has no option {name!r}; collapse-jax {first} --help lists them{_nearest(name, options)}")
+
+
+def _nearest(word, known):
+    found = difflib.get_close_matches(word, known, 1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def _message_in(box):
+    """What tyro says in a box of several lines: its first paragraph below the title, as one line."""
+    framed = "╭" in box.partition("\n")[0]  # with the title in the frame; without one it is a paragraph of its own
+    lines = [re.sub(r"\x1b\[[\d;]*m", "", line).strip(" │|╭╮╰╯") for line in box.splitlines()[framed:]]
+    parts = [list(group) for rule, group in itertools.groupby(lines, lambda line: bool(line) and not line.strip("─-")) if not rule]
+    words = parts[1 - framed] if len(parts) > 1 - framed else lines
+    return " ".join(" ".join(words).split()).removeprefix("Error parsing ").rstrip(".")
 
 
 @contextlib.contextmanager
@@ -109,32 +170,57 @@ def terminal():
         _stop(f"stopped: {error}; what was saved is kept", 1)
     except OSError as error:
         _stop(f"stopped: {error}; what was saved is kept, and the same command goes on once this is mended", 1)
+    except MemoryError as error:
+        _stop(f"stopped: not enough memory ({error or 'no more was given'}); what was saved is kept, and less at once may fit", 1)
     except KeyboardInterrupt as error:
         _stop("interrupted: what was saved is kept; the same command goes on from there", 128 + getattr(error, "signal", 2))
 
 
-def _comma_separated():
-    """How tyro reads an option that takes one value, or several with commas between them."""
+def _numbers():
+    """How tyro reads numbers, and an option that takes one value, or several with commas between them."""
     registry = tyro.constructors.ConstructorRegistry()
+    several = {kind | tuple[kind, ...]: kind for kind in (int, float, str)} | {float | tuple[float, ...] | None: float}
+    single = {int: "INT", float: "FLOAT", int | None: "{None}|INT", float | None: "{None}|FLOAT"}
 
     @registry.primitive_rule
     def rule(info):
-        kinds = {kind | tuple[kind, ...]: kind for kind in (int, float, str)} | {float | tuple[float, ...] | None: float}
-        if info.type not in kinds:
+        if info.type in several:
+            kind = several[info.type]
+            spec = f"{kind.__name__.upper()}[,...]", functools.partial(_several, kind)
+        elif info.type in single:
+            spec = single[info.type], functools.partial(_single, info.type)
+        else:
             return None
-        kind = kinds[info.type]
-
-        def read(words):
-            values = tuple(kind(word) for word in words[0].split(","))
-            return values if len(values) > 1 else values[0]
 
         def write(value):
             return [",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
 
-        metavar = f"{kind.__name__.upper()}[,...]"
-        return tyro.constructors.PrimitiveConstructorSpec(1, metavar, read, is_instance=lambda value: True, str_from_instance=write)
+        metavar, read = spec
+        return tyro.constructors.PrimitiveConstructorSpec(
+            1, metavar, lambda words: read(words[0]), is_instance=lambda value: True, str_from_instance=write
+        )
 
     return registry
+
+
+def _single(kind, word):
+    kinds = typing.get_args(kind) or (kind,)
+    if word == "None" and types.NoneType in kinds:
+        return None
+    return _number(kinds[0], word, word)
+
+
+def _several(kind, word):
+    values = tuple(kind(part) if kind is str else _number(kind, part, word) for part in word.split(","))
+    return values if len(values) > 1 else values[0]
+
+
+def _number(kind, word, whole):
+    """Raises the `ValueError` that tyro reports with the option's name."""
+    try:
+        return kind(word)
+    except ValueError:
+        raise ValueError(f"{whole!r} holds no {'whole number' if kind is int else 'number'} where one must be") from None
 
 
 def _defaults(arguments):
@@ -153,8 +239,8 @@ def _defaults(arguments):
 
 def _read_json(name):
     try:
-        return json.loads(pathlib.Path(name).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        return json.loads(pathlib.Path(name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"--config {name!r} cannot be read as JSON: {error}") from None
 
 
@@ -195,5 +281,5 @@ def _processor():
 
 
 def _stop(message, code):
-    print(message, file=sys.stderr)
+    print(" ".join(message.splitlines()), file=sys.stderr)
     sys.exit(code)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from collapse_jax import points, sources, workflows
+from collapse_jax.checks import function, made_by
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
@@ -43,10 +44,11 @@ def check_estimator(factory, *, example: Callable | None = None, skip: tuple[str
     Families that fit on the host (traceable=False) are held against those that need no tracing.
     Raises `AssertionError` with one line for each check that fails, and `InputError` for an unknown check in `skip`.
     """
+    function("factory", factory)
     for name in skip:
         if name not in CHECKS:
             raise InputError(f"skip has {name!r}; it must be made of {', '.join(CHECKS)}")
-    subject = Subject(*example()) if example is not None else _of_normal_numbers(factory())
+    subject = Subject(*example()) if example is not None else _of_normal_numbers(made_by("factory()", factory(), Estimator, "cj.estimator"))
     passed, failed = [], []
     for name, check in CHECKS.items():
         if name in skip or (name in NEED_TRACING and not subject.estimator.traceable):

@@ -6,9 +6,12 @@ Only what the newest model makes passes through; real data and the points of ear
 comes first. Rewards, criteria and labels are functions of points x [n, ...].
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.checks import function, number, whole
 from collapse_jax.errors import InputError
 from collapse_jax.random.bits import fold_in, split
 from collapse_jax.types import Estimator, Workflow
@@ -20,11 +23,11 @@ def best_of(k: int, reward, *, choice: str = "bradley_terry"):
     reward(x [n, ...]) -> [n]. choice: "bradley_terry" takes candidate i with probability exp(r_i) / sum_j exp(r_j), as people do who
     choose by that law; "greatest" the one of the highest reward. As k grows, the former turns a density p into one proportional
     to p exp(reward).
-    Raises `InputError` unless k >= 1 and the choice is one of the two.
+    Raises `InputError` unless k >= 1, the reward is a function, and the choice is one of the two.
     Source: Ferbach et al. 2024, arXiv 2407.09499, "Self-consuming generative models with curated data".
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k is {k!r}; it must be an integer of at least 1")
+    whole("k", k, 1)
+    function("reward", reward)
     if choice not in ("bradley_terry", "greatest"):
         raise InputError(f"choice is {choice!r}; it must be 'bradley_terry' or 'greatest'")
 
@@ -61,6 +64,7 @@ def labelled_verifier(phi: float, psi: float, correct, *, cap: int = 100):
     _check_shares(phi=phi, psi=psi)
     if phi == psi == 0:
         raise InputError("phi and psi are 0; one of them must be above 0, or nothing ever passes")
+    function("correct", correct)
     return _verified(f"labelled_verifier({phi:g}, {psi:g})", lambda x: jnp.where(correct(x), phi, psi), cap)
 
 
@@ -70,8 +74,8 @@ def tempered(tau: float):
     Raises `InputError` unless tau > 0, and, when the process is made, for a family without `tempered`.
     Source: Marchi et al. 2024, arXiv 2404.02325, "Heat death of generative models in closed-loop learning".
     """
-    if not tau > 0:
-        raise InputError(f"tau is {tau}; it must be above 0")
+    if not 0 < number("tau", tau) < math.inf:
+        raise InputError(f"tau is {tau}; it must be finite and above 0")
     return _of_models(f"tempered({tau:g})", "tempered", tau)
 
 
@@ -81,7 +85,7 @@ def top_p(p: float):
     Raises `InputError` unless 0 < p <= 1, and, when the process is made, for a family without `nucleus`.
     Source: Holtzman et al. 2020, arXiv 1904.09751.
     """
-    if not 0 < p <= 1:
+    if not 0 < number("p", p) <= 1:
         raise InputError(f"p is {p}; it must be in (0, 1]")
     return _of_models(f"top_p({p:g})", "nucleus", p)
 
@@ -107,8 +111,8 @@ def detector(true_positive: float, false_positive: float):
 
 
 def _verified(name, accept, cap):
-    if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
-        raise InputError(f"cap is {cap!r}; it must be an integer of at least 1")
+    whole("cap", cap, 1)
+    function("accept", accept)
 
     def accepted(key, x):
         passes = accept(x)
@@ -183,5 +187,5 @@ def _wrapper(name, generator):
 
 def _check_shares(**shares):
     for name, value in shares.items():
-        if not 0 <= value <= 1:
+        if not 0 <= number(name, value) <= 1:
             raise InputError(f"{name} is {value}; it must be in [0, 1]")

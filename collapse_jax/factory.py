@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from collapse_jax import points
+from collapse_jax.checks import function
 from collapse_jax.errors import InputError
 from collapse_jax.types import Dataset, Estimator
 
@@ -40,8 +41,14 @@ def estimator(
 
     What is left out: evidence is the weighted `Dataset` itself, `fit` gets None as the params before the first fit, and
     `mean`, `variance`, `log_variance` are estimated from 4,096 draws of the model with a fixed key.
-    Raises `InputError` for a host loop (traceable=False) without `init`, which tells how to restore its parameters.
+    Raises `InputError` for what is no function, for another chain_axis, and for a host loop (traceable=False) without `init`, which
+    tells how to restore its parameters.
     """
+    function("fit", fit), function("sample", sample)
+    for name, one in (dict(metrics or {}) | dict(distances or {})).items():
+        function(f"metric {name!r}", one)
+    if chain_axis not in (0, -1):
+        raise InputError(f"chain_axis is {chain_axis!r}; it must be 0 or -1")
     if not traceable and init is None:
         raise InputError("an estimator that is not traceable needs init: its parameters are restored from checkpoints by their structure")
     defaults = {} if not traceable else {name: _sampled(sample, function) for name, function in _MOMENTS.items()}

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.checks import number, whole
 from collapse_jax.errors import InputError
 from collapse_jax.types import Estimator, Params, Source
 
@@ -19,10 +20,10 @@ def infinite_sample(estimator: Estimator, truth: Estimator, params: Params, *, l
     """
     if estimator.log_prob is None or truth.log_prob is None:
         raise InputError("an infinite sample needs log_prob of the estimator and of the truth")
+    low, high = number("low", low), number("high", high)
     if not (np.isfinite([low, high]).all() and low < high):
         raise InputError(f"low is {low} and high {high}; they must be finite, low below high")
-    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 2:
-        raise InputError(f"nodes is {nodes!r}; it must be an integer of at least 2")
+    whole("nodes", nodes, 2)
     x = jnp.linspace(low, high, nodes)[:, None]
     step = (high - low) / (nodes - 1)
 

@@ -1,5 +1,6 @@
 """Estimator x Source x Workflow -> Process."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax import points
+from collapse_jax.checks import made_by, whole
 from collapse_jax.errors import InputError
 from collapse_jax.metrics import OfFirst
 from collapse_jax.random.bits import fold_in, split
@@ -14,6 +16,8 @@ from collapse_jax.types import Dataset, Estimator, Process, Source, State, StepI
 
 # The key of a fit: the highest number, which no draw counts up to, so that data may use the generation's own key at no cost.
 _FIT = np.uint32(2**32 - 1)
+# Counts are held in 32 bits.
+_LARGEST = 2**31 - 1
 
 
 def generational_process(
@@ -30,9 +34,13 @@ def generational_process(
     sample_size: points of each training set: an int, or a function of the generation (traced under `simulate`).
     largest_sample_size: needed with a function where whole points are held: their number of slots.
     remember_first: whether the state keeps the parameters of generation 0, and each distance is also offered as NAME_to_first.
-    Raises `InputError` for sizes below 1, for a fixed real data set with fewer points than are asked for, and for a workflow that
-    continues points with an estimator that cannot, or that an estimator that streams its points cannot serve.
+    Raises `InputError` for parts that are none, sizes below 1 or above 2^31 - 1, for a fixed real data set with fewer points than are
+    asked for, and for a workflow that continues points with an estimator that cannot, or that an estimator that streams its points
+    cannot serve.
     """
+    made_by("estimator", estimator, Estimator, "one of cj.estimators, or cj.estimator,")
+    made_by("source", source, Source, "one of cj.sources")
+    made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.replace(),")
     if workflow.continues and estimator.continued is None:
         raise InputError(f"{workflow.name} lets the model continue real points, but this estimator has no `continued`")
     if workflow.continues and callable(sample_size) and estimator.traceable:
@@ -111,14 +119,27 @@ def generational_process(
         data_key, init_key, fit_key = split(key, 3)
         supply = supply_for(None, last_generation=last_generation)
         data = supply.real(data_key, size_at(0))
+        if workflow.grows and last_generation is not None and estimator.traceable:
+            _check_pool(workflow, sample_size if isinstance(sample_size, int) else largest_sample_size, last_generation + 1, data)
         carry = workflow.init(supply, data)
         # In as many slots as later generations are fitted to, which is the shape of parameters that are made of points.
         evidence = evidence_to_fit(supply.reserve(data) if fits_the_pool else data)
         return fit_key, estimator.init(init_key, evidence), evidence, carry
 
+    def at_source(key):
+        return source.sample(key, slots)
+
+    def at_model(params, key):
+        return estimator.sample(key, params, slots)
+
     def init(key, last_generation=None):
         fit_key, params, evidence, carry = start(key, last_generation)
-        params, fit = estimator.fit(fit_key, params, evidence)
+        before = params
+        params, fit = estimator.fit(fit_key, before, evidence)
+        _check_same_shapes(before, params)
+        if estimator.traceable and not real_is_drawn:
+            of_source, of_model = (jax.eval_shape(sample, fit_key) for sample in (at_source, functools.partial(at_model, params)))
+            _check_same_points(of_source.shape[1:], of_model.shape[1:])
         return State(jnp.asarray(0, jnp.int32), params, carry, params if remember_first else ()), StepInfo(fit, evidence)
 
     def step(key, state):
@@ -153,6 +174,14 @@ def generational_process(
     chain_axis = 0 if holds_points else estimator.chain_axis
     metrics = _metrics(estimator, source) | (_metrics_to_first(estimator) if remember_first else {})
     return Process(init, step, template, resize, estimator, workflow, living, relist, chain_axis, metrics)
+
+
+def check_started(process, key) -> None:
+    """Raises `InputError` unless a driver was given a process and one typed key."""
+    made_by("process", process, Process, "cj.generational_process")
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not typed or key.shape != ():
+        raise InputError(f"key is {key!r:.200}; it must be one key, as jax.random.key(0) gives")
 
 
 def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
@@ -191,6 +220,34 @@ def _to_source(name, distance, real):
     return to_source
 
 
+def _check_same_shapes(before, after):
+    """Raises `InputError` where the model that is fitted to the source's data has other shapes than the estimator begins with."""
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(one)] for one in (before, after)]
+    if before is not None and shapes[0] != shapes[1]:
+        raise InputError(
+            f"the estimator's model has arrays of shapes {shapes[0]}, but fitted to the source's data {shapes[1]}; source and estimator "
+            "must agree in their dimensions"
+        )
+
+
+def _check_pool(workflow, size, generations, data):
+    """Raises `InputError` where integers that count points would overflow."""
+    counted = any(jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in jax.tree.leaves(data)) and not _is_dataset(data)
+    if counted and size is not None and size * generations > _LARGEST:
+        raise InputError(
+            f"sample_size is {size}, and {workflow.name} counts the points of {generations} generations together, which must be at most "
+            f"{_LARGEST}; take fewer"
+        )
+
+
+def _check_same_points(of_source, of_model):
+    if of_source != of_model:
+        raise InputError(
+            f"the source's points have shape {list(of_source)}, but those of the estimator's model {list(of_model)}; source and estimator "
+            "must agree in their dimensions"
+        )
+
+
 def _padded(leaf, wanted):
     """A parameter that is made of points, with empty slots up to the shape that a longer run gives it."""
     if leaf.shape == wanted.shape:
@@ -214,9 +271,7 @@ def _check_streams(workflow, sample_size, holds_points):
 def _slots(sample_size, largest_sample_size, needs_slots):
     """How many points one training set can have, or None where nobody needs to know."""
     if not callable(sample_size):
-        if isinstance(sample_size, bool) or not isinstance(sample_size, int) or sample_size < 1:
-            raise InputError(f"sample_size is {sample_size!r}; it must be an integer of at least 1, or a function of the generation")
-        return sample_size
+        return whole("sample_size", sample_size, 1, _LARGEST)
     if largest_sample_size is None and needs_slots:
         raise InputError("sample_size is a function, and this process holds whole points: pass largest_sample_size as well")
-    return largest_sample_size
+    return largest_sample_size if largest_sample_size is None else whole("largest_sample_size", largest_sample_size, 1, _LARGEST)

@@ -3,6 +3,7 @@
 While a generation is under way, unfinished/ holds what a killed run goes on from (`collapse_jax.workbench`).
 """
 
+import contextlib
 import csv
 import dataclasses
 import datetime
@@ -47,8 +48,10 @@ class RunFolder:
         """
         folder = cls(path)
         folder.check(config)
+        nearest = None
         try:
-            free = shutil.disk_usage(folder._nearest()).free
+            nearest = folder._nearest()
+            free = shutil.disk_usage(nearest).free
             if free < needed_bytes:
                 sizes = f"{free / 2**30:.1f} GiB left, and this run needs about {needed_bytes / 2**30:.1f}"
                 raise InputError(f"{folder.path} has {sizes}; choose another --out or make room")
@@ -61,6 +64,7 @@ class RunFolder:
             folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
             folder.figures.mkdir(exist_ok=True)
         except OSError as error:
+            folder._remove_empty_below(nearest)
             raise InputError(f"{folder.path} cannot be written ({error.strerror}); choose another --out or make room") from None
         return folder
 
@@ -109,15 +113,24 @@ class RunFolder:
         """The folder itself, or the nearest one above it that exists."""
         return next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
 
+    def _remove_empty_below(self, nearest):
+        """Takes away the folders that were made on the way to this one, if they are empty."""
+        for folder in (self.path, *self.path.absolute().parents):
+            if nearest is None or folder == nearest:
+                return
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
     def config(self):
         """The configuration in config.json, checked field by field."""
         path = self.path / "config.json"
         try:
-            return config_from_dict(json.loads(path.read_text()), str(path))
+            values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{self.path} is no run folder: it has no config.json") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read: {error}") from None
+        return config_from_dict(values, str(path))
 
     def write_text(self, name: str, text: str) -> None:
         """One text file of the folder, replaced whole."""
@@ -127,17 +140,22 @@ class RunFolder:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
 
-    def rows(self) -> list[dict]:
-        """The records so far, one per chain and generation (or step of a pretraining). Raises `InputError` where they cannot be read."""
+    def rows(self, *needed: str) -> list[dict]:
+        """The records so far, one per chain and generation (or step of a pretraining).
+
+        needed: names that each must have. Raises `InputError` for a file that cannot be read or holds anything else.
+        """
         path = self.path / "metrics.jsonl"
         try:
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise _damaged(path, error) from None
-        if not all(isinstance(row, dict) for row in rows):
-            raise _damaged(path, "a line is no record")
+        for number, row in enumerate(rows, 1):
+            if not _is_record(row, needed):
+                names = ", ".join(needed) or "generation or step"
+                raise _damaged(path, f"line {number} is no record, an object with the numbers {names}")
         return rows
 
     def write_rows(self, rows: list[dict]) -> None:
@@ -193,6 +211,14 @@ def results_of(arrays: dict[tuple[int, int], dict[str, np.ndarray]]):
             whole[where] = part
         variables[name] = (("chain", "generation", *(f"{name}_{axis}" for axis in range(ndim))), whole)
     return xarray.Dataset(variables, coords={"chain": chains, "generation": generations})
+
+
+def _is_record(row, needed):
+    if not isinstance(row, dict) or not ("generation" in row or "step" in row):
+        return False
+    counts = [row[name] for name in ("chain", "generation", "step") if name in row]
+    numbers = [row.get(name) for name in needed]
+    return all(type(one) is int and one >= 0 for one in counts) and all(type(one) in (int, float) for one in numbers)
 
 
 def environment() -> dict:

@@ -3,6 +3,7 @@
 import importlib.metadata
 
 from collapse_jax import estimators
+from collapse_jax.checks import function
 from collapse_jax.errors import InputError
 from collapse_jax.types import Family
 
@@ -24,6 +25,8 @@ def register(name: str, factory, *, example=None) -> None:
         raise InputError(f"name is {name!r}; it must be made of letters, digits and underscores")
     if not callable(factory):
         raise InputError(f"factory of {name!r} is {factory!r}; it must be a function that returns an Estimator")
+    if example is not None:
+        function("example", example)
     known = families().get(name)
     if known is not None and known.factory is not factory:
         raise InputError(f"name {name!r} is taken by {known.factory.__module__}.{known.factory.__qualname__}; choose another")

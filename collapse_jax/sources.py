@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.checks import made_by, numbers
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.categorical import categorical as categorical_family
 from collapse_jax.estimators.categorical import categorical_params
@@ -12,7 +13,8 @@ from collapse_jax.types import Estimator, Params, Source
 
 
 def population(estimator: Estimator, params: Params) -> Source:
-    """Any model as the truth: fresh draws from it on every request."""
+    """Any model as the truth: fresh draws from it on every request. Raises `InputError` for an estimator that is none."""
+    made_by("estimator", estimator, Estimator, "one of cj.estimators")
     draw = None if estimator.draw is None else lambda key, n: estimator.draw(key, params, n)
     return Source(lambda key, n: estimator.sample(key, params, n), draw, estimator.evidence, params=params)
 
@@ -25,7 +27,7 @@ def normal(mean, covariance) -> Source:
 
 def categorical(probabilities) -> Source:
     """Fresh draws of categories with probabilities [K]. Raises `InputError` unless they are non-negative and sum to 1."""
-    values = np.asarray(probabilities, float)
+    values = numbers("probabilities", probabilities)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or values.min() < 0 or abs(values.sum() - 1) > 1e-6:
         raise InputError(f"probabilities {values.tolist()} must be [K], non-negative, and sum to 1")
     return population(categorical_family(len(values)), categorical_params(values / values.sum()))
@@ -34,11 +36,16 @@ def categorical(probabilities) -> Source:
 def dataset(x) -> Source:
     """One fixed real data set x [N, ...]: n of its rows in random order, without replacement (all of it where n = N).
 
-    Raises `InputError` for an empty set, or, in `generational_process`, when more than N points are asked for.
+    Raises `InputError` for an empty set, for one that is not finite, or, in `generational_process`, when more than N points are asked for.
     """
-    x = jnp.asarray(x)
+    try:
+        x = jnp.asarray(x)
+    except (TypeError, ValueError):
+        raise InputError(f"the real data set is {x!r:.200}; it must be an array of numbers [N, ...]") from None
     if x.ndim < 1 or x.shape[0] < 1:
         raise InputError(f"the real data set has shape {x.shape}; it must hold at least one point")
+    if jnp.issubdtype(x.dtype, jnp.inexact) and not bool(jnp.isfinite(x).all()):
+        raise InputError(f"the real data set holds nan or infinity in {int((~jnp.isfinite(x)).sum())} places; it must be finite")
     size = x.shape[0]
 
     def sample(key, n):

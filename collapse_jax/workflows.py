@@ -2,8 +2,10 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 
+from collapse_jax.checks import number, whole
 from collapse_jax.errors import InputError
 from collapse_jax.random.bits import split
 from collapse_jax.random.multinomial import multinomial
@@ -56,6 +58,9 @@ def mix(alpha: float, beta: float, gamma: float, *, random_counts: bool = True) 
     Source: Shumailov et al. 2024, "Learning with generational data".
     """
     weights = {"alpha": alpha, "beta": beta, "gamma": gamma}
+    for name, value in weights.items():
+        if not isinstance(value, jax.Array):
+            number(name, value)
     known = all(isinstance(value, int | float) for value in weights.values())
     if known:
         for name, value in weights.items():
@@ -115,11 +120,11 @@ def keep_or_continue(gamma: float, *, beta: float = 0.0, batch_size: int = 1) ->
     Raises `InputError` for shares outside [0, 1] or above 1 together, and for a batch_size below 1.
     Source: the released code of Shumailov et al. 2024 (beta = 0).
     """
+    gamma, beta = number("gamma", gamma), number("beta", beta)
     for name, value in {"gamma": gamma, "beta": beta, "beta + gamma": beta + gamma}.items():
         if not 0 <= value <= 1 + 1e-6:
             raise InputError(f"{name} is {value:g}; it must be in [0, 1]")
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    whole("batch_size", batch_size, 1)
 
     def next_set(key, previous, supply, n):
         real_key, previous_key = split(key)

@@ -18,6 +18,7 @@ FLOORS = {
     "stopping": 0,
     "workbench": 1,
     "memory": 0,
+    "checks": 1,
     "config": 1,
     "points": 1,
     "over_chains": 1,

@@ -145,7 +145,7 @@ def test_keep_or_continue_with_a_share_of_the_previous_set():
         ({"gamma": 0.5, "beta": -0.1}, "beta is -0.1; it must be in [0, 1]"),
         ({"gamma": 0.5, "beta": float("nan")}, "beta is nan; it must be in [0, 1]"),
         ({"gamma": 0.5, "beta": 0.6}, "beta + gamma is 1.1; it must be in [0, 1]"),
-        ({"gamma": 0.5, "batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"gamma": 0.5, "batch_size": 0}, "batch_size is 0; it must be an integer of at least 1"),
     ],
 )
 def test_keep_or_continue_refuses(shares, says):

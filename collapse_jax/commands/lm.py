@@ -67,6 +67,9 @@ def prepare(config: LMConfig) -> Ingredients:
     blocks = {}
     for split, rows in corpus._asdict().items():
         found, count = blocks_of(rows, tokenizer, config.block_length), getattr(wanted, split)
+        if found.max() >= model.config.vocab_size:
+            ids = f"tokenizer {tokenizer.name!r} gives ids up to {found.max()}"
+            raise InputError(f"{ids}, but the model's vocabulary has {model.config.vocab_size}; give the model's own tokenizer")
         if count > len(found):
             raise InputError(f"{split}_blocks is {count}, but the corpus has {len(found)} blocks; give at most that, or 0 for all")
         blocks[split] = found[: count or None]
@@ -210,7 +213,7 @@ def lm_command(config: LMConfig, out: str, console) -> None:
     config.check()
     folder = RunFolder(out)
     folder.check(config)
-    finished = {(row["chain"], row["generation"]) for row in folder.rows()}
+    finished = {(row["chain"], row["generation"]) for row in folder.rows("chain", "generation")}
     wanted = {(chain, generation) for chain in range(config.seeds) for generation in range(config.generations + 1)}
     if wanted <= finished and (folder.path / "results.nc").is_file():
         console.print(f"all {len(wanted)} generations of {folder.path} are done")

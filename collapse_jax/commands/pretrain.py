@@ -1,5 +1,6 @@
 """`collapse-jax pretrain`: an OPT from scratch, from a text to a folder that `collapse-jax lm --model` loads."""
 
+import collections
 import hashlib
 import json
 import math
@@ -66,7 +67,7 @@ def prepare(config: PretrainConfig, out, *, progress=lambda stage, done, total=N
     folder = RunFolder(out)
     folder.check(config)
     made_from = {"corpus": fingerprint(config.corpus), "tokenizer": _tokenizer_fingerprint(config.tokenizer)}
-    kept_out = [] if config.exclude is None else list(load_corpus(config.exclude)[1:])
+    kept_out = _kept_out(config.exclude)
     made_from["exclude"] = [_sha256("".join(rows)) for rows in kept_out]
     file = read_tokens(folder.path / "tokens", made_from)
     if file is None:
@@ -175,7 +176,7 @@ def pretrain_command(config: PretrainConfig, out: str, console) -> None:
     config.check()
     folder = RunFolder(out)
     folder.check(config)
-    rows = folder.rows()
+    rows = folder.rows("step", "held_out_loss")
     weights = folder.path / "model" / "model.safetensors"
     if rows and rows[-1]["step"] == config.steps and weights.is_file():
         console.print(f"all {config.steps} steps of {folder.path} are done")
@@ -235,18 +236,29 @@ def _open_new(config, out, made_from, files):
             pathlib.Path(aside, name).write_text(text, encoding="utf-8")
         tokenizer = load_tokenizer(aside)
     found, least = 0, 2 * config.block_length
-    for row in training_rows(config.corpus):
+    rows = training_rows(config.corpus)
+    for row in rows:
         found += len(tokenizer.encode([row])[0])
         if found >= least:
             break
     else:
         raise InputError(f"corpus {config.corpus!r} has {found} tokens; give at least {least}, 2 windows of block_length")
+    # To its end, so that a damaged file is found before anything is written.
+    collections.deque(rows, maxlen=0)
     # Parameters and Adam's two moments, in the checkpoints that are kept and the one being written; the tokens of a packed text.
     states = (_CHECKPOINTS_KEPT + 1) * 3 * 4 * parameters_of(model_config(config, tokenizer))
     folder = RunFolder.open(out, config, states + 4 * sum(size for _, size, _ in made_from["corpus"]))
     for name, text in files.items():
         folder.write_text(f"tokenizer/{name}", text)
     return folder
+
+
+def _kept_out(source):
+    """Rows of the valid and test text of a corpus, or none."""
+    try:
+        return [] if source is None else list(load_corpus(source)[1:])
+    except InputError as error:
+        raise InputError(f"exclude is {source!r}: {error}") from None
 
 
 def _tokenizer_fingerprint(source):

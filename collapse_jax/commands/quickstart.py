@@ -3,7 +3,7 @@
 import pathlib
 
 from collapse_jax.commands.lm import lm_command
-from collapse_jax.commands.simulate import run_simulate
+from collapse_jax.commands.simulate import memory_of, run_simulate
 from collapse_jax.config import LMConfig, QuickstartConfig, SimulateConfig
 from collapse_jax.plots import draw_run
 from collapse_jax.records import RunFolder
@@ -40,10 +40,17 @@ def language_model_run(config: QuickstartConfig) -> LMConfig:
 def run_quickstart(config: QuickstartConfig, out: str, console) -> None:
     """Runs (or resumes) all parts under one folder, and prints their tables and the paths of the figures."""
     config.check()
+    RunFolder(out).check(config)
+    for name, settings in chain_runs(config).items():
+        RunFolder(pathlib.Path(out) / name).check(settings)
+        memory_of(settings)
+    language_model = language_model_run(config)
+    language_model.check()
+    RunFolder(pathlib.Path(out) / "language_model").check(language_model)
     folder = RunFolder.open(out, config)
     for name, settings in chain_runs(config).items():
         run_simulate(settings, pathlib.Path(out) / name, console)
-    lm_command(language_model_run(config), str(pathlib.Path(out) / "language_model"), console)
+    lm_command(language_model, str(pathlib.Path(out) / "language_model"), console)
     console.print("all figures:")
     for path in draw_run(folder):
         console.print(f"  {path}", highlight=False)

@@ -25,7 +25,7 @@ def chosen(entries: list[Entry], ids=(), paper: str = "", cost: str = "") -> lis
     for id in ids:
         if id not in known:
             nearest = difflib.get_close_matches(id, known, 1)
-            raise InputError(f"no entry {id!r}; {f'did you mean {nearest[0]!r}?' if nearest else '--list names them all'}")
+            raise InputError(f"no entry {id!r}; --list names them all{f' (did you mean {nearest[0]!r}?)' if nearest else ''}")
     left = [one for one in entries if not ids or one.id in ids]
     left = [one for one in left if paper.lower() in f"{one.paper.arxiv} {one.paper.name}".lower() and cost in ("", one.cost)]
     if not left:

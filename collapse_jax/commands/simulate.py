@@ -61,14 +61,20 @@ def _by_example(config):
         except TypeError as error:
             names = ", ".join(inspect.signature(known.factory).parameters)
             raise InputError(f"options {' '.join(config.options)}: {error}; {config.family} takes {names}") from None
-        estimator = known.factory(**options)
+        try:
+            estimator = known.factory(**options)
+        except InputError:
+            raise
+        except Exception as error:  # families that others wrote may raise anything
+            why = f"{type(error).__name__}: {error}"
+            raise InputError(f"options {' '.join(config.options)}: {config.family} does not take these ({why})") from None
     return estimator, source
 
 
 def _value(text):
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
@@ -89,6 +95,7 @@ def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
     from collapse_jax.plots import draw_run
 
     config.check()
+    _check_options(config)
     config = with_metrics(config.resolved())
     folder = RunFolder(out)
     folder.check(config)
@@ -102,17 +109,29 @@ def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
     return folder
 
 
+def _check_options(config):
+    """Raises `InputError` where the data of the family's example does not fit what its options make."""
+    if not config.options:
+        return
+    process = process_of(config.points()[0])
+    try:
+        tiles.shapes(process, jax.random.key(0), 0)
+    except InputError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"[:300]
+        raise InputError(f"options {' '.join(config.options)}: the model of {config.family}'s example does not fit them ({why})") from None
+
+
 def _run_one(config, folder, console):
     process = process_of(config)
     resolve_metrics(process.metrics, config.metrics)
-    rows = folder.rows()
+    rows = folder.rows("generation")
     if rows and rows[-1]["generation"] >= config.generations and (folder.path / "results.nc").is_file():
         console.print(f"all {config.generations + 1} generations of {folder.path} are done", highlight=False)
         return folder
-    records = len(recorded_generations(config.generations, config.recorded())) if config.keep == "chains" else config.chunk
-    arguments = (process, jax.random.key(config.seed), config.generations, config.chains, config.metrics, records)
-    within_limit(config, memory_needed(*arguments), f"{config.chains:,} chains")
-    console.print(f"about {_size(memory_needed(*arguments))} of memory; at most {config.memory_limit:g} GiB are allowed", highlight=False)
+    needed = memory_of(config)
+    console.print(f"about {_size(needed)} of memory; at most {config.memory_limit:g} GiB are allowed", highlight=False)
     folder = RunFolder.open(folder.path, config)
     if config.keep == "summary":
         _summarise_into(folder, config, process, console)
@@ -121,6 +140,17 @@ def _run_one(config, folder, console):
         folder.write_results(trace.to_xarray())
         folder.write_rows(summary_rows(trace))
     return folder
+
+
+def memory_of(config: SimulateConfig) -> int:
+    """Bytes that a simulation without a grid will hold. Raises `InputError` for more than its memory_limit, and for unknown metrics."""
+    config = with_metrics(config.resolved())
+    process = process_of(config)
+    resolve_metrics(process.metrics, config.metrics)
+    records = len(recorded_generations(config.generations, config.recorded())) if config.keep == "chains" else config.chunk
+    needed = memory_needed(process, jax.random.key(config.seed), config.generations, config.chains, config.metrics, records)
+    within_limit(config, needed, f"{config.chains:,} chains")
+    return needed
 
 
 def within_limit(config, needed: int, what: str) -> None:

@@ -24,7 +24,7 @@ CONFIGS = {config.command: config for config in (LMConfig, SimulateConfig, Quick
 
 def config_from_dict(values: dict, where: str) -> Config:
     """The configuration in a parsed config.json. Raises `InputError` for unknown, misspelt or ill-typed fields; `where` names the file."""
-    if not isinstance(values, dict) or values.get("command") not in CONFIGS:
+    if not isinstance(values, dict) or values.get("command") not in list(CONFIGS):
         raise InputError(f"{where}: 'command' must be one of {', '.join(CONFIGS)}")
     kind = CONFIGS[values["command"]]
     hints = typing.get_type_hints(kind)
@@ -37,7 +37,10 @@ def config_from_dict(values: dict, where: str) -> Config:
             raise InputError(f"{where}: unknown field {name!r}; {hint}")
         given[name] = _typed(value, fields[name], f"{where}: {name}")
     config = kind(**given)
-    config.check()
+    try:
+        config.check()
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     return config
 
 

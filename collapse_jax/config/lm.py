@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from collapse_jax.config.checks import at_least, finite
+from collapse_jax.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most, finite
 from collapse_jax.errors import InputError
 
 PRESETS = {
@@ -17,6 +17,10 @@ PROTOCOLS = {
 }
 # Which of the recorded perplexities of the test text each protocol speaks of: the mean of the blocks' own, or exp of their mean loss
 # (the released code averages over batches, so that a smaller last batch weighs as much as the others).
+# Settings that only one way of decoding looks at.
+DECODING_OF = {"num_beams": "beam", "temperature": "sampling", "top_k": "sampling", "top_p": "sampling"}
+# A run lists its generations, and a prompt in decoding is as many rows as there are beams.
+MOST_GENERATIONS, MOST_BEAMS = 100_000, 1000
 TEST_PERPLEXITY = {"paper": "test_perplexity_mean", "released-code": "test_perplexity"}
 
 
@@ -103,9 +107,18 @@ class LMConfig:
         at_least(self, 0, "generations", "seed", "train_blocks", "valid_blocks", "test_blocks", "top_k", "examples")
         at_least(self, 1, "seeds", "batch_size", "num_beams", "decode_batch")
         at_least(self, 2, "block_length")
+        at_most(self, LARGEST_SEED, "seed")
+        at_most(self, LARGEST_COUNT, "train_blocks", "valid_blocks", "test_blocks", "examples", "batch_size", "decode_batch")
+        at_most(self, LARGEST_COUNT, "block_length", "epochs", "top_k")
+        at_most(self, MOST_BEAMS, "num_beams")
+        at_most(self, MOST_GENERATIONS, "generations", "seeds")
         if self.epochs is not None:
             at_least(self, 1, "epochs")
         finite(self, "learning_rate", "final_learning_rate", "weight_decay")
+        for name, decoding in DECODING_OF.items():
+            value = getattr(self, name)
+            if self.decoding != decoding and value != getattr(LMConfig, name):
+                raise InputError(f"{name} is {value} with decoding {self.decoding}, which ignores it; give --decoding {decoding}")
         shares = {"real_fraction": self.resolved().real_fraction, "beta": self.beta}
         for name, share in shares.items():
             if not 0 <= share <= 1:

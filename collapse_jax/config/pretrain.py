@@ -3,8 +3,10 @@
 import dataclasses
 from typing import ClassVar, Literal
 
-from collapse_jax.config.checks import at_least, finite
+from collapse_jax.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most, finite
 from collapse_jax.errors import InputError
+
+MOST_LAYERS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,9 @@ class PretrainConfig:
         at_least(self, 1, "hidden_size", "num_hidden_layers", "num_attention_heads", "ffn_dim")
         at_least(self, 1, "batch_size", "steps", "evaluate_every", "save_every")
         at_least(self, 2, "block_length", "max_position_embeddings")
+        at_most(self, LARGEST_SEED, "seed")
+        at_most(self, LARGEST_COUNT, "steps", "hidden_size", "ffn_dim", "max_position_embeddings", "batch_size", "block_length")
+        at_most(self, MOST_LAYERS, "num_hidden_layers")
         finite(self, "learning_rate", "weight_decay", "gradient_clip")
         for name in ("beta1", "beta2", "final_share"):
             value = getattr(self, name)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from collapse_jax.config.checks import at_least
+from collapse_jax.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,8 @@ class QuickstartConfig:
         """Raises `InputError` for the first setting that has no meaning."""
         at_least(self, 0, "generations", "seed")
         at_least(self, 1, "chains")
+        at_most(self, LARGEST_SEED, "seed")
+        at_most(self, LARGEST_COUNT, "chains", "generations")
 
     def resolved(self) -> "QuickstartConfig":
         """Itself: nothing is left open."""

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import ClassVar
 
-from collapse_jax.config.checks import at_least
+from collapse_jax.config.checks import LARGEST_SEED, at_least, at_most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,7 @@ class ReproduceConfig:
     def check(self) -> None:
         """Raises `InputError` for the first setting that has no meaning."""
         at_least(self, 0, "seed")
+        at_most(self, LARGEST_SEED, "seed")
 
     def resolved(self) -> "ReproduceConfig":
         """Itself: nothing is left open."""

@@ -5,13 +5,14 @@ import itertools
 import math
 from typing import ClassVar, Literal
 
-from collapse_jax.config.checks import at_least
+from collapse_jax.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
 from collapse_jax.errors import InputError
 
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
 # Families with fields of their own here, and what is recorded of them by default; of others it is the first three of their metrics.
 DEFAULT_METRICS = {"gaussian": ("mean", "variance", "log_variance"), "categorical": ("heterozygosity", "entropy", "support")}
 OWN_OPTIONS = tuple(DEFAULT_METRICS)
+FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
 # What a comma-separated option may vary: programs of their own for the first, one program for all values of the others.
 PROGRAM_AXES, VALUE_AXES = ("workflow", "dim", "ddof", "num_categories"), ("sample_size", "alpha", "beta", "gamma")
 
@@ -63,17 +64,31 @@ class SimulateConfig:
 
     def check(self) -> None:
         """Raises `InputError` for the first setting that has no meaning."""
+        for name in (*PROGRAM_AXES, *VALUE_AXES):
+            if getattr(self, name) == ():
+                raise InputError(f"{name} holds no value; it must hold at least one")
         at_least(self, 0, "generations", "seed", "beta", "gamma", "ddof")
         at_least(self, 1, "sample_size", "chains", "dim", "num_categories", "chunk")
+        at_most(self, LARGEST_SEED, "seed")
+        at_most(self, LARGEST_COUNT, "sample_size", "generations", "chunk", "dim", "num_categories")
         if not (math.isfinite(self.memory_limit) and self.memory_limit > 0):
             raise InputError(f"memory_limit is {self.memory_limit}; it must be a positive number of GiB")
         self.recorded()
         for option in self.options:
             if "=" not in option:
                 raise InputError(f"options has {option!r}; it must be NAME=VALUE")
+            name = option.partition("=")[0]
+            if sum(other.startswith(f"{name}=") for other in self.options) > 1:
+                raise InputError(f"options give {name} more than once ('{' '.join(self.options)}'); give it once")
         if self.options and self.family in OWN_OPTIONS:
             raise InputError(f"options are {', '.join(self.options)}; for family {self.family} give them by name, as --dim and --ddof")
+        self._check_fields_of_families()
+        for name, values in self.axes().items():
+            for value in values:
+                if values.count(value) > 1:
+                    raise InputError(f"{name} has {value} more than once ({','.join(map(str, values))}); give each value once")
         for point in self.points():
+            point._check_memory()
             if point.workflow not in WORKFLOWS:
                 raise InputError(f"workflow is {point.workflow!r}; it must be one of {', '.join(WORKFLOWS)}")
             for name in ("beta", "gamma", "alpha"):
@@ -86,6 +101,24 @@ class SimulateConfig:
             if point.workflow != "mix" and (point.alpha, point.beta, point.gamma) != (1.0, 0.0, 0.0):
                 shares = f"{point.alpha:g}, {point.beta:g}, {point.gamma:g}"
                 raise InputError(f"alpha, beta, gamma are {shares} with workflow {point.workflow}, which ignores them; give --workflow mix")
+
+    def _check_fields_of_families(self):
+        for name, family in FIELDS_OF_FAMILIES.items():
+            value = getattr(self, name)
+            if self.family != family and value != getattr(SimulateConfig, name):
+                raise InputError(f"{name} is {value} with family {self.family}, which ignores it; give what it takes by --options")
+
+    def _check_memory(self):
+        """What is refused before anything is made that large; the drivers count the rest."""
+        bytes_of = {"dim": 8 * self.dim**2, "num_categories": 8 * self.num_categories}
+        needs = {name: bytes_of[name] for name in bytes_of if FIELDS_OF_FAMILIES[name] == self.family}
+        stride = self.recorded()
+        if isinstance(stride, int) and self.keep == "chains":
+            needs["generations"] = 8 * (self.generations // stride + 1)
+        for name, needed in needs.items():
+            if needed > self.memory_limit * 2**30:
+                most = f"memory_limit is {self.memory_limit:g} GiB"
+                raise InputError(f"{name} is {getattr(self, name)}, which alone takes {needed / 2**30:.3g} GiB, and {most}; give less")
 
     def resolved(self) -> "SimulateConfig":
         """The same with everything filled in that the family or other settings imply, and one value where one was meant."""

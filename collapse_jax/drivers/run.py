@@ -1,6 +1,8 @@
 """The host driver: generation after generation, a checkpoint at each, resumed by saying the same again."""
 
 import functools
+import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
@@ -10,12 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.checkpoint import Checkpoints
+from collapse_jax.checks import whole
 from collapse_jax.errors import DamagedError, DivergenceError, InputError
 from collapse_jax.metrics import resolve_metrics
+from collapse_jax.process import check_started
 from collapse_jax.records import RunFolder, results_of
 from collapse_jax.trace import Trace
 from collapse_jax.types import Process, State, StepInfo
 from collapse_jax.workbench import Workbench
+
+_CHAIN_FOLDER = re.compile(r"chain_(0|[1-9][0-9]{0,8})")
+# What the places of a checkpoint are numbered by.
+_MOST = 2**31 - 1
 
 
 class Watcher(NamedTuple):
@@ -60,14 +68,13 @@ def run(
     Raises `DivergenceError` when a fitted model holds nan (it is not saved), and, before any work, `InputError` for generations below 0,
     chains below 1, unknown states, or a folder in use by another process.
     """
-    for name, value, least in (("generations", generations, 0), ("chains", chains, 1)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
+    check_started(process, key)
+    whole("generations", generations, 0, _MOST)
+    whole("chains", chains, 1, _MOST)
     if states not in ("all", "ends"):
         raise InputError(f"states is {states!r}; it must be 'all' or 'ends'")
     measure = resolve_metrics(process.metrics, metrics)
-    folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    folder = _opened(folder)
     folder.lock()
     jit = jax.jit if process.estimator.traceable else lambda function: function
     compiled = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
@@ -84,6 +91,17 @@ def run(
         one.checkpoints.close()
     workbench.clear()
     return book.trace(chains, generations)
+
+
+def _opened(folder):
+    """The `RunFolder` of a path, there for sure."""
+    if not isinstance(folder, RunFolder | str | os.PathLike):
+        raise InputError(f"folder is {folder!r:.200}; it must be a path or a RunFolder")
+    folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    if folder.path.exists() and not folder.path.is_dir():
+        raise InputError(f"folder is '{folder.path}', which is no folder; give another")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class _Chain:
@@ -175,10 +193,11 @@ class _Book:
 
         A generation whose records are damaged is set aside.
         """
-        rows = self._folder.rows() if (self._folder.path / "results.nc").is_file() else []
+        rows = self._folder.rows("chain", "generation") if (self._folder.path / "results.nc").is_file() else []
         recorded = {(row["chain"], row["generation"]) for row in rows}
         missed = []
-        folders = {int(folder.name.removeprefix("chain_")): folder for folder in self._folder.checkpoints.glob("chain_*")}
+        names = {path.name: path for path in self._folder.checkpoints.glob("chain_*") if path.is_dir()}
+        folders = {int(name.removeprefix("chain_")): path for name, path in names.items() if _CHAIN_FOLDER.fullmatch(name)}
         for chain in sorted(folders):
             checkpoints = Checkpoints(folders[chain], say=self._say)
             for generation in checkpoints.generations():

@@ -11,12 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax import tiles
+from collapse_jax.checks import number, whole
 from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.metrics import resolve_metrics
+from collapse_jax.process import check_started
 from collapse_jax.trace import Trace
 from collapse_jax.types import Process, State
 
 _DEFAULT_METRICS = ("mean", "variance", "log_variance")
+# Generations are counted in 32 bits.
+_MOST = 2**31 - 1
 
 
 class Chunk(NamedTuple):
@@ -94,8 +98,11 @@ def simulate_chunks(
     storage: (name, values [rows, ..., chains of a tile], count) -> an array [count, ..., chains] that a chunk's records are written to.
     records_kept: how many records the caller keeps, for the memory that is held against `memory_limit`; by default one chunk.
     """
+    check_started(process, key)
     for name, value, least in (("generations", generations, 0), ("chains", chains, 1), ("chunk", chunk, 1)):
-        _check_whole(name, value, least)
+        whole(name, value, least, _MOST)
+    if memory_limit is not None:
+        number("memory_limit", memory_limit)
     if not process.estimator.traceable:
         raise InputError("this estimator fits or samples on the host; use run instead of simulate")
     measure = tuple(resolve_metrics(process.metrics, metrics).items())
@@ -124,7 +131,7 @@ def recorded_generations(generations: int, record=1) -> np.ndarray:
 
     record: a stride; "log" for about 20 a decade; or the numbers themselves. Raises `InputError` for anything else, or a number beyond.
     """
-    _check_whole("generations", generations, 0)
+    whole("generations", generations, 0, _MOST)
     if isinstance(record, str):
         if record != "log":
             raise InputError(f"record is {record!r}; it must be a stride, 'log', or generation numbers")
@@ -320,11 +327,6 @@ def _first_with_nan(process, key, last, at_most):
         if any(np.isnan(leaf).any() for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)):
             return generation
     return at_most
-
-
-def _check_whole(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} is {value!r}; it must be an integer of at least {least}")
 
 
 def _rounded_up(size):

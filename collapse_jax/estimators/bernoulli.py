@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.checks import number
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.metrics.divergence import entropy_beyond_line
@@ -65,7 +66,7 @@ def example():
 
 def bernoulli_params(probability) -> BernoulliParams:
     """Parameters from the probability of a one. Raises `InputError` unless it is in [0, 1]."""
-    probability = float(probability)
+    probability = number("probability", probability)
     if not 0 <= probability <= 1:
         raise InputError(f"probability is {probability}; it must be in [0, 1]")
     return BernoulliParams(*(jnp.asarray(weight, jnp.result_type(float)) for weight in (1 - probability, probability)))

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from collapse_jax.checks import numbers
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.random.bits import key_words, uniform, variate_words
@@ -120,7 +122,11 @@ def example():
 
 
 def categorical_params(probabilities) -> CategoricalParams:
-    """Parameters of all K categories from probabilities [K]."""
+    """Parameters of all K categories from probabilities [K]. Raises `InputError` unless they are finite, not negative, and not all 0."""
+    if not isinstance(probabilities, jax.core.Tracer):
+        values = numbers("probabilities", probabilities)
+        if values.ndim != 1 or not np.isfinite(values).all() or values.min(initial=0) < 0 or not values.sum() > 0:
+            raise InputError(f"probabilities {values.tolist()} must be [K], finite, not negative, and not all 0")
     probabilities = jnp.asarray(probabilities, jnp.result_type(float))
     return CategoricalParams(probabilities, jnp.arange(len(probabilities), dtype=jnp.int32))
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.checks import number
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.metrics.divergence import exponential_beyond_line
@@ -64,7 +65,7 @@ def example():
 
 def exponential_params(mean) -> ExponentialParams:
     """Parameters from the mean. Raises `InputError` unless it is finite and above 0."""
-    mean = float(mean)
+    mean = number("mean", mean)
     if not (math.isfinite(mean) and mean > 0):
         raise InputError(f"mean is {mean}; it must be finite and above 0")
     return ExponentialParams(jnp.asarray(math.log(mean), jnp.result_type(float)))

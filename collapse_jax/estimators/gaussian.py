@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.checks import number, numbers
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.metrics import gaussian as formulas
@@ -65,7 +66,7 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Est
         raise InputError(f"ddof is {ddof!r}; it must be 0 (maximum likelihood) or 1 (unbiased)")
     if by not in ("law", "points"):
         raise InputError(f"by is {by!r}; it must be 'law' or 'points'")
-    if isinstance(sampling_bias, int | float) and not 0 < sampling_bias < np.inf:
+    if not isinstance(sampling_bias, jax.Array) and not 0 < number("sampling_bias", sampling_bias) < np.inf:
         raise InputError(f"sampling_bias is {sampling_bias}; it must be a finite number above 0")
     unbiased = isinstance(sampling_bias, int | float) and sampling_bias == 1
     log_spread = 0.0 if unbiased else factored.half_log(sampling_bias)
@@ -93,7 +94,9 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Est
         relative_scale = factored.shifted(relative.log_scale, factored.half_log(relative.divisor / divisor))
         shift = factored.times_vector(params.log_scale, params.factor, relative.mean)
         mean = tuple(m + s for m, s in zip(params.mean, shift, strict=True)) if isinstance(shift, tuple) else params.mean + shift
-        return Moments(n, mean, *factored.times_triangle(params.log_scale, params.factor, relative_scale, relative.factor), divisor)
+        # Counts as floats: what many generations pool may be more than 32 bits hold.
+        count, divisor = (jnp.asarray(number, jnp.result_type(float)) for number in (n, divisor))
+        return Moments(count, mean, *factored.times_triangle(params.log_scale, params.factor, relative_scale, relative.factor), divisor)
 
     return estimator(
         fit,
@@ -121,9 +124,9 @@ def gaussian_params(mean, covariance) -> GaussianParams:
 
     Raises `InputError` unless the covariance is finite, symmetric and has no negative eigenvalue.
     """
-    mean = np.atleast_1d(np.asarray(mean, float))
-    covariance = np.atleast_2d(np.asarray(covariance, float))
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+    mean = np.atleast_1d(numbers("mean", mean))
+    covariance = np.atleast_2d(numbers("covariance", covariance))
+    if mean.ndim != 1 or not len(mean) or covariance.shape != (len(mean), len(mean)):
         raise InputError(f"mean has shape {mean.shape} and covariance {covariance.shape}; they must be [d] and [d, d]")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise InputError("mean and covariance must be finite")

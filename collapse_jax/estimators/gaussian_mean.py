@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.checks import numbers
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.metrics.divergence import exponential_beyond_line
@@ -123,15 +124,15 @@ def example():
 
 def gaussian_mean_params(mean) -> GaussianMeanParams:
     """Parameters from a mean [d], or a number for d = 1. Raises `InputError` unless it is finite."""
-    mean = np.atleast_1d(np.asarray(mean, float))
-    if mean.ndim != 1 or not np.isfinite(mean).all():
+    mean = np.atleast_1d(numbers("mean", mean))
+    if mean.ndim != 1 or not len(mean) or not np.isfinite(mean).all():
         raise InputError(f"mean is {mean.tolist()}; it must be [d] and finite")
     dtype = jnp.result_type(float)
     return GaussianMeanParams(factored.from_arrays(jnp.asarray(mean, dtype), len(mean)), jnp.zeros((), dtype))
 
 
 def _checked(covariance):
-    known = np.atleast_2d(np.asarray(covariance, float))
+    known = np.atleast_2d(numbers("covariance", covariance))
     if known.ndim != 2 or known.shape[0] != known.shape[1]:
         raise InputError(f"covariance has shape {known.shape}; it must be [d, d], or one number")
     if not np.isfinite(known).all() or not np.allclose(known, known.T) or np.linalg.eigvalsh(known)[0] <= 0:

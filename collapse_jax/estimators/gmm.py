@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.checks import numbers
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.numerics import mixtures
@@ -60,9 +61,9 @@ def gmm(
     for name, value, known in (("covariance", covariance, KINDS), ("start", start, STARTS)):
         if value not in known:
             raise InputError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
-    if not tolerance >= 0:
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
         raise InputError(f"tolerance is {tolerance!r}; it must be at least 0")
-    if not 0 < floor < np.inf:
+    if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 < floor < np.inf:
         raise InputError(f"floor is {floor!r}; it must be a positive variance")
 
     def packed(weights, means, factors):
@@ -110,7 +111,8 @@ def gmm_params(weights, means, covariances) -> GMMParams:
 
     Raises `InputError` unless the weights are non-negative and sum to 1, the shapes agree, and the covariances are positive definite.
     """
-    weights, means, covariances = (np.asarray(value, float) for value in (weights, means, covariances))
+    given = {"weights": weights, "means": means, "covariances": covariances}
+    weights, means, covariances = (numbers(name, value) for name, value in given.items())
     if weights.ndim != 1 or not np.isfinite(weights).all() or weights.min(initial=0) < 0 or abs(weights.sum() - 1) > 1e-6:
         raise InputError(f"weights {weights.tolist()} must be [K], non-negative, and sum to 1")
     number = len(weights)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.checks import numbers
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.numerics import least_squares
@@ -159,7 +160,7 @@ def example():
 
 def regression_params(weights) -> RegressionParams:
     """Parameters from weights [dim]. Raises `InputError` unless they are finite numbers in one row."""
-    values = np.asarray(weights, float)
+    values = numbers("weights", weights)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise InputError(f"weights {values.tolist()} must be [dim], finite")
     return RegressionParams(jnp.asarray(values, jnp.result_type(float)))

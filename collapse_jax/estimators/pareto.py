@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.checks import number
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.metrics.divergence import exponential_beyond_line
@@ -111,7 +112,7 @@ def example():
 
 def pareto_params(shape) -> ParetoParams:
     """Parameters from the shape. Raises `InputError` unless it is finite and above 0."""
-    shape = float(shape)
+    shape = number("shape", shape)
     if not (math.isfinite(shape) and shape > 0):
         raise InputError(f"shape is {shape}; it must be finite and above 0")
     return ParetoParams(jnp.asarray(math.log(shape), jnp.result_type(float)))

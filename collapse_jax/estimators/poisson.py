@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.checks import number
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.metrics.divergence import entropy_beyond_line
@@ -67,7 +68,7 @@ def example():
 
 def poisson_params(rate) -> PoissonParams:
     """Parameters from the rate. Raises `InputError` unless it is finite and not negative."""
-    rate = float(rate)
+    rate = number("rate", rate)
     if not (math.isfinite(rate) and rate >= 0):
         raise InputError(f"rate is {rate}; it must be finite and at least 0")
     return PoissonParams(jnp.asarray(rate, jnp.result_type(float)))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.checks import number
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.random.bits import key_words, variate_words
@@ -68,7 +69,7 @@ def example():
 
 def uniform_params(maximum) -> UniformParams:
     """Parameters from the upper end. Raises `InputError` unless it is finite and above 0."""
-    maximum = float(maximum)
+    maximum = number("maximum", maximum)
     if not (math.isfinite(maximum) and maximum > 0):
         raise InputError(f"maximum is {maximum}; it must be finite and above 0")
     return UniformParams(jnp.asarray(math.log(maximum), jnp.result_type(float)))

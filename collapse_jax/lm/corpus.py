@@ -22,8 +22,9 @@ _SHARDS = 4
 _SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
 _SUFFIXES = (".txt", ".raw", ".jsonl", ".parquet")
 _EMBEDDED_VOCABULARY = 2048
-_SMALLEST_VOCABULARY = 260
+_SMALLEST_VOCABULARY, _LARGEST_VOCABULARY = 260, 1_000_000
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+_TOKENIZER_NAME = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
 _SPECIAL = {"bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 
@@ -101,7 +102,7 @@ def stream_rows(path) -> Iterator[str]:
                 yield from _texts(path, (json.loads(line)["text"] for line in lines if line.strip()) if suffix == ".jsonl" else lines)
     except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"corpus file {path} cannot be read: {error}") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"corpus file {path}: each line must be a JSON object with a field 'text' ({error!r})") from None
 
 
@@ -178,11 +179,14 @@ def tokenizer_files(source: str, rows: Iterable[str] = ()) -> dict[str, str]:
 
     source: "embedded"; "train:N", a byte-level BPE of N entries trained on `rows`, which puts </s> (id 2) before every text as
     OPT's own does; or a local folder, whose files are taken as they are.
-    Raises `InputError` for another source, an N below 260 (256 bytes and 4 special entries), and a folder without a tokenizer.
+    Raises `InputError` for another source, an N below 260 (256 bytes and 4 special entries) or above a million,
+    and a folder without a tokenizer.
     """
-    trained = re.fullmatch(r"train:(\d+)", source)
+    trained = re.fullmatch("train:([0-9]{1,12})", source)
     if trained and int(trained[1]) < _SMALLEST_VOCABULARY:
         raise InputError(f"tokenizer is {source!r}; it must have at least {_SMALLEST_VOCABULARY} entries (256 bytes and 4 special ones)")
+    if trained and int(trained[1]) > _LARGEST_VOCABULARY:
+        raise InputError(f"tokenizer is {source!r}; it must have at most {_LARGEST_VOCABULARY} entries")
     if trained or source == "embedded":
         tokenizer = _train_bpe(rows, int(trained[1])) if trained else _train_embedded()
         config = json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"} | _SPECIAL, indent=2) + "\n"
@@ -208,6 +212,8 @@ def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np
             batch = [rows[i] for i in shard[start : start + _ROWS_PER_BATCH]]
             tokens = [token for row in tokenizer.encode(batch) for token in row]
             whole = len(tokens) // length * length
+            if max(tokens, default=0) > np.iinfo(np.int32).max:
+                raise InputError(f"tokenizer {tokenizer.name!r} gives id {max(tokens)}; 2147483647 is the largest")
             blocks.append(np.array(tokens[:whole], np.int32).reshape(-1, length))
     blocks = np.concatenate(blocks)
     if not len(blocks):
@@ -283,6 +289,8 @@ def _wrap(name, tokenizer):
 
 
 def _from_transformers(name, source):
+    if isinstance(source, str) and not _TOKENIZER_NAME.fullmatch(source):
+        raise InputError(f"tokenizer {name!r} is no folder here, and no hub name (owner/name); give one, or 'embedded'")
     try:
         from transformers import AutoTokenizer
 

@@ -104,8 +104,8 @@ def generate(
 
 def check_decoder(decoder: Decoder) -> None:
     """Raises `InputError` for a setting of a decoder that has no meaning."""
-    if not decoder.repetition_penalty > 0:
-        raise InputError(f"repetition_penalty is {decoder.repetition_penalty}; it must be above 0 (1 is none)")
+    if not 0 < decoder.repetition_penalty < np.inf:
+        raise InputError(f"repetition_penalty is {decoder.repetition_penalty}; it must be finite and above 0 (1 is none)")
     if decoder.min_new_tokens is not None and decoder.min_new_tokens < 0:
         raise InputError(f"min_new_tokens is {decoder.min_new_tokens}; it must be 0 or more, or None (no end at all)")
     if isinstance(decoder, BeamSearch):
@@ -114,8 +114,8 @@ def check_decoder(decoder: Decoder) -> None:
         if decoder.early_stopping not in (True, False, "never"):
             raise InputError(f"early_stopping is {decoder.early_stopping!r}; it must be True, False or 'never'")
     if isinstance(decoder, Sampling):
-        if not decoder.temperature > 0:
-            raise InputError(f"temperature is {decoder.temperature}; it must be above 0 (use Greedy for the limit)")
+        if not 0 < decoder.temperature < np.inf:
+            raise InputError(f"temperature is {decoder.temperature}; it must be finite and above 0 (use Greedy for the limit)")
         if decoder.top_k < 0:
             raise InputError(f"top_k is {decoder.top_k}; it must be 0 (off) or positive")
         if not 0 < decoder.top_p <= 1:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from collapse_jax.errors import InputError
 
 POSITION_OFFSET = 2
+# Ten times those of the largest OPT: a damaged file should not keep anyone waiting for a list of a billion layers.
+_MOST_LAYERS = 1000
 NEGATIVE = jnp.finfo(jnp.float32).min
 
 
@@ -37,10 +39,18 @@ class OPTConfig:
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"OPT configuration: {field} is {value!r}; it must be a positive integer")
+        if self.num_hidden_layers > _MOST_LAYERS:
+            raise InputError(f"OPT configuration: num_hidden_layers is {self.num_hidden_layers}; it must be at most {_MOST_LAYERS}")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"OPT configuration: hidden_size {self.hidden_size} is no multiple of num_attention_heads {self.num_attention_heads}"
             )
+        for field in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < self.vocab_size:
+                raise InputError(f"OPT configuration: {field} is {value!r}; it must be a token from 0 to {self.vocab_size - 1}")
+        if isinstance(self.init_std, bool) or not isinstance(self.init_std, int | float) or not 0 <= self.init_std < float("inf"):
+            raise InputError(f"OPT configuration: init_std is {self.init_std!r}; it must be a finite number of at least 0")
         for field in ("dropout", "attention_dropout"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
@@ -67,7 +77,7 @@ def config_from_json(text: str) -> OPTConfig:
     """`OPTConfig` from the text of a Hugging Face `config.json`. Raises `InputError` for a variant that is not built here."""
     try:
         values = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"config.json is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise InputError("config.json must hold one JSON object")

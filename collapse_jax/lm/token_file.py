@@ -18,6 +18,7 @@ SHARED_RUN = 13
 _ROWS_PER_BATCH, _CHARACTERS_PER_BATCH = 1000, 1 << 20
 # Runs hashed at once: 8 MiB for each of the few arrays that this takes.
 _RUNS_PER_CHUNK = 1 << 20
+_AGAIN = "delete the file tokens.json there, and the same command makes the tokens again"
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -87,18 +88,23 @@ def flat_tokens(tokenizer: TextTokenizer, rows: Iterable[str]) -> np.ndarray:
 def read_tokens(folder: pathlib.Path, made_from: dict) -> TokenFile | None:
     """The tokens in a folder, or None where they were not written to the end.
 
-    Raises `InputError` where they were made from something else than `made_from`.
+    Raises `InputError` where they were made from something else than `made_from`, or are damaged.
     """
     try:
-        about = json.loads((folder / "tokens.json").read_text())
+        about = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
+        differing = [name for name in made_from if about["made_from"].get(name) != made_from[name]]
     except FileNotFoundError:
         return None
-    differing = [name for name in made_from if about["made_from"].get(name) != made_from[name]]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f"{folder / 'tokens.json'} cannot be read ({error!r}); {_AGAIN}") from None
     if differing:
         raise InputError(f"{folder} holds tokens of another {' and '.join(differing)} (changed since the run began); choose another --out")
-    tokens = np.memmap(folder / "tokens.bin", about["dtype"], "r", shape=(about["tokens"],))
-    with np.load(folder / "rows.npz") as file:
-        return TokenFile(tokens, file["rows"], file["works"])
+    try:
+        tokens = np.memmap(folder / "tokens.bin", about["dtype"], "r", shape=(about["tokens"],))
+        with np.load(folder / "rows.npz") as file:
+            return TokenFile(tokens, file["rows"], file["works"])
+    except Exception as error:  # damaged files raise almost anything
+        raise InputError(f"{folder} holds damaged tokens ({type(error).__name__}: {error}); {_AGAIN}") from None
 
 
 def cut_windows(file: TokenFile, length: int, held_out: float) -> Windows:

@@ -4,6 +4,7 @@ import collections
 import io
 import os
 import pickle
+import pickletools
 import zipfile
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ _STORAGE_DTYPES = {
     "BoolStorage": np.dtype(np.bool_),
 }
 _ZIP_MAGIC = b"PK\x03\x04"
-_MAX_PICKLE_BYTES = 1 << 28  # a state dict's own pickle is kilobytes: the tensors lie beside it
+_MAX_PICKLE_BYTES = 1 << 24  # a state dict's own pickle is kilobytes: the tensors lie beside it
+_PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class _StorageType(NamedTuple):
@@ -130,7 +132,9 @@ def _read_archive(archive):
         raise InputError(f"its byte order is {order[:16]!r}, neither little nor big")
     if archive.getinfo(f"{root}data.pkl").file_size > _MAX_PICKLE_BYTES:
         raise InputError("its data.pkl is far too large for a state dict")
-    state = _Unpickler(io.BytesIO(archive.read(f"{root}data.pkl"))).load()
+    text = archive.read(f"{root}data.pkl")
+    _check_memo(text)
+    state = _Unpickler(io.BytesIO(text)).load()
     if not isinstance(state, dict):
         raise InputError(f"holds a {type(state).__name__}, not a dict of tensors")
     others = [name for name, value in state.items() if not isinstance(name, str) or not isinstance(value, _View)]
@@ -139,6 +143,13 @@ def _read_archive(archive):
         raise InputError(f"{len(others)} of its {len(state)} entries are no named tensors: {shown}{', ...' if len(others) > 8 else ''}")
     opened = {}
     return {name: _open(view, archive, root, order, opened, name) for name, view in state.items()}
+
+
+def _check_memo(text):
+    """Python's reader makes room for the highest number that a value is kept under: 34 GB for one of 2^31, so that is looked at first."""
+    for opcode, number, _ in pickletools.genops(text):
+        if opcode.name in _PUTS and number > len(text):
+            raise InputError(f"its data.pkl keeps a value under number {number}, which no pickle of {len(text)} bytes has")
 
 
 def _open(view, archive, root, order, opened, name):

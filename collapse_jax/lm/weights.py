@@ -102,6 +102,8 @@ def find_opt(source: str | os.PathLike, revision: str | None = None) -> Path:
 
     Raises `InputError` where there is no such folder and `source` is no hub name, or the hub does not give it.
     """
+    if not isinstance(source, str | bytes | os.PathLike):
+        raise InputError(f"the model is {source!r:.200}; it must be a folder or a hub name")
     name = os.fsdecode(source)
     if name and os.path.isdir(name):
         if revision is not None:
@@ -190,6 +192,8 @@ def _assemble(config, stored, file):
             wrong.append(f"{name} is {_shape(tensor.shape)}, not {_shape(expected)}")
         elif not jnp.issubdtype(tensor.dtype, jnp.floating):
             wrong.append(f"{name} is {tensor.dtype.name}, not floating")
+        elif not np.isfinite(tensor.astype(np.float32)).all():
+            wrong.append(f"{name} holds numbers that are nan or infinite")
         else:
             flat[spec.path] = tensor.T if flip else tensor
     problems = [("missing", missing), ("unexpected", list(left)), ("twice", doubled), ("misshapen", wrong)]

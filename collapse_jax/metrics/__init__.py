@@ -32,6 +32,8 @@ def resolve_metrics(offered: Mapping[str, Callable | None], metrics: Iterable) -
     known (a fixed data set), and for two metrics of one name.
     """
     resolved = {}
+    if not isinstance(metrics, str | Iterable) and not callable(metrics):
+        raise InputError(f"metrics is {metrics!r:.200}; it must be names, or functions of the state")
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
         name = metric if isinstance(metric, str) else getattr(metric, "__name__", "")
         if isinstance(metric, str) and metric not in offered:

@@ -8,7 +8,7 @@ from collapse_jax.records import RunFolder
 
 def draw(folder: RunFolder, config: PretrainConfig) -> list:
     """Training and held-out loss and the learning rate by tokens seen; the paths of the PNGs. Raises `InputError` without any record."""
-    rows = folder.rows()
+    rows = folder.rows("step", "tokens", "train_loss", "held_out_loss", "learning_rate")
     if not rows:
         raise InputError(f"{folder.path} holds no records yet; let the run go on to step {config.evaluate_every}")
     made, axes = style.figure(rows=2, width=5.2, height=2.6, sharex=True, height_ratios=(3, 1))

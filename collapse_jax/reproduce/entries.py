@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from collapse_jax.errors import InputError
 from collapse_jax.reproduce.compare import Comparison
 
 STATUSES = ("published number", "published formula", "derived here")
+_ID = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 COSTS = ("cpu", "gpu", "weights")
 
 
@@ -78,7 +80,7 @@ def load_entries(folder) -> list[Entry]:
     Raises `InputError` for a folder without any, for a file that cannot be loaded, for two of one id, and for an entry that lacks its paper
     or misnames status or cost.
     """
-    files = sorted(pathlib.Path(folder).glob("*.py"))
+    files = sorted(pathlib.Path(folder).glob("*.py")) if pathlib.Path(folder).is_dir() else []
     entries = [one for file in files for one in _entries_of(file)]
     if not entries:
         raise InputError(f"registry is {str(folder)!r}; it must be a folder of Python files with entries in them")
@@ -87,6 +89,7 @@ def load_entries(folder) -> list[Entry]:
         if one.id in seen:
             raise InputError(f"entry id {one.id!r} is in {seen[one.id].name} and in {one.file.name}; every id must be there once")
         seen[one.id] = one.file
+        check_id(one.id, one.file.name)
         for name, known in (("status", STATUSES), ("cost", COSTS)):
             if getattr(one, name) not in known:
                 raise InputError(f"{one.file.name}: {name} of {one.id} is {getattr(one, name)!r}; it must be one of {', '.join(known)}")
@@ -95,12 +98,18 @@ def load_entries(folder) -> list[Entry]:
     return entries
 
 
+def check_id(id, where: str) -> None:
+    """Raises `InputError` unless an id can name files beside each other: letters, digits, '-', '_' and '.', the first no '.'."""
+    if not isinstance(id, str) or not _ID.fullmatch(id):
+        raise InputError(f"{where}: entry id {id!r} must be up to 100 letters, digits, '-', '_' and '.', not beginning with '.'")
+
+
 def _entries_of(file):
     spec = importlib.util.spec_from_file_location(f"collapse_jax_published_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"registry: {file.name} cannot be loaded ({type(error).__name__}: {error})".partition("\n")[0]) from error
     found = [value for value in vars(module).values() if isinstance(value, Entry)]
     return [one._replace(paper=getattr(module, "PAPER", None), file=file) for one in found]

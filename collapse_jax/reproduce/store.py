@@ -8,9 +8,10 @@ import pathlib
 
 import numpy as np
 
+from collapse_jax.errors import InputError
 from collapse_jax.records import RunFolder
 from collapse_jax.reproduce.compare import Comparison
-from collapse_jax.reproduce.entries import Entry, Paper
+from collapse_jax.reproduce.entries import Entry, Paper, check_id
 from collapse_jax.reproduce.judge import Result
 
 _ARRAYS = ("at", "ours", "error", "expected", "z")
@@ -25,9 +26,20 @@ def save(folder: RunFolder, result: Result) -> None:
 
 
 def load(folder: RunFolder) -> list[Result]:
-    """All results of a folder, in the order of papers and ids."""
-    results = [_result(json.loads(path.read_text())) for path in (folder.path / "results").glob("*.json")]
+    """All results of a folder, in the order of papers and ids. Raises `InputError` for a file that holds anything else."""
+    results = [_read(path) for path in sorted((folder.path / "results").glob("*.json"))]
     return sorted(results, key=lambda result: (result.entry.paper.name, result.entry.paper.arxiv, result.entry.id))
+
+
+def _read(path):
+    try:
+        result = _result(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is no result ({error!r}); delete it, and collapse-jax reproduce makes it again") from None
+    check_id(result.entry.id, str(path))
+    if result.entry.id != path.stem:
+        raise InputError(f"{path} holds the result of {result.entry.id!r}; a file has the name of its entry")
+    return result
 
 
 def reusable(folder: RunFolder, entry: Entry, level: float) -> Result | None:
@@ -37,9 +49,9 @@ def reusable(folder: RunFolder, entry: Entry, level: float) -> Result | None:
     """
     path = folder.path / "results" / f"{entry.id}.json"
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
         result = _result(values)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     compared = max(sum(not one.refuted for one in result.comparisons), 1)
     same = values["stamp"] == stamp(entry) and result.comparisons and math.isclose(result.level * compared, level)
@@ -65,8 +77,16 @@ def _plain(array):
     return array.tolist() if array.dtype.kind in "US" else [float(value) for value in array]
 
 
+def _are_points(comparison):
+    arrays = [getattr(comparison, name) for name in _ARRAYS]
+    numbers = all(array.dtype.kind in "fiu" for name, array in zip(_ARRAYS, arrays, strict=True) if name != "at")
+    return numbers and arrays[0].ndim == 1 and all(array.shape == arrays[0].shape for array in arrays)
+
+
 def _result(values):
     values = {name: value for name, value in values.items() if name != "stamp"}
     comparisons = tuple(Comparison(**one | {name: np.array(one[name]) for name in _ARRAYS}) for one in values["comparisons"])
+    if not all(type(one.p_value) in (int, float) and _are_points(one) for one in comparisons):
+        raise ValueError("its comparisons are none")
     entry = values["entry"] | {"paper": Paper(**values["entry"]["paper"])}
     return Result(**values | {"entry": Entry(**entry), "comparisons": comparisons})

@@ -24,9 +24,9 @@ def test_what_is_left_out_is_filled_in(laplace):
 
 def test_what_is_given_is_kept():
     functions = {name: (lambda *arguments, name=name: name) for name in ("init", "summarise", "draw", "merge", "subsample", "continued")}
-    made = estimator(None, None, metrics={"mean": "mine"}, evidence=int, traceable=False, **functions)
+    made = estimator(len, len, metrics={"mean": max}, evidence=int, traceable=False, **functions)
     assert all(getattr(made, name) is function for name, function in functions.items())
-    assert made.metrics == {"mean": "mine"} and made.evidence is int and not made.traceable
+    assert made.metrics == {"mean": max} and made.evidence is int and not made.traceable
 
 
 def test_the_newcomer_fits_median_and_mean_deviation(laplace):

@@ -1,0 +1,72 @@
+"""What every wrong use is held against: one line, exit code 2, and not a byte of the disk changed."""
+
+import shutil
+
+import jax
+import pytest
+
+from collapse_jax.cli import main
+from collapse_jax.lm import corpus
+from collapse_jax.lm.opt import OPT, OPTConfig, init_params
+from collapse_jax.lm.weights import save_opt
+
+CONFIG = OPTConfig(
+    vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.0
+)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Every test stands in an empty folder, where also the default --out would be."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory):
+    """model/ with its tokenizer, and text.txt: what `lm` and `pretrain` need. Never to be changed: `copy` gives one's own."""
+    folder = tmp_path_factory.mktemp("good")
+    save_opt(folder / "model", OPT(CONFIG), init_params(CONFIG, jax.random.key(0)))
+    corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
+    (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
+    return folder
+
+
+@pytest.fixture
+def copy(good, here):
+    """copy("model") -> a copy of it in the test's own folder."""
+
+    def make(name):
+        target = here / name
+        (shutil.copytree if (good / name).is_dir() else shutil.copy)(good / name, target)
+        return target
+
+    return make
+
+
+def tree(folder):
+    """Everything below a folder, with what it holds and when that was written (a lock is taken and let go)."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns * (path.name != ".lock"), path.is_dir() or path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if not path.is_symlink()
+    }
+
+
+@pytest.fixture
+def refused(capfd, here):
+    """refused(arguments, *words): the command ends with 2 and one line that holds the words, and nothing on disk has changed."""
+
+    def call(arguments, *words):
+        before = tree(here)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        error = capfd.readouterr().err
+        assert caught.value.code == 2, error
+        assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n") and len(error) < 2100, error
+        assert "Traceback" not in error and all(str(word) in error for word in words), error
+        assert tree(here) == before
+        return error
+
+    return call
