@@ -13,7 +13,17 @@ from typing import Annotated
 
 import tyro
 
-from collapse_jax.config import CONFIGS, LMConfig, PretrainConfig, QuickstartConfig, ReproduceConfig, SimulateConfig, config_from_dict
+from collapse_jax.config import (
+    CONFIGS,
+    Devices,
+    LMConfig,
+    ModelDevices,
+    PretrainConfig,
+    QuickstartConfig,
+    ReproduceConfig,
+    SimulateConfig,
+    config_from_dict,
+)
 from collapse_jax.errors import DivergenceError, InputError
 
 
@@ -26,23 +36,26 @@ def commands(defaults: dict) -> dict:
 
         run_quickstart(config, out, _console())
 
-    def simulate(config: SimulateConfig = defaults["simulate"], out: str = "runs/simulate") -> None:
+    def simulate(config: SimulateConfig = defaults["simulate"], out: str = "runs/simulate", on: Devices = Devices()) -> None:
         """Thousands of chains of any family, drawn against their closed forms where these are known."""
         from collapse_jax.commands.simulate import run_simulate
 
-        run_simulate(config, out, _console())
+        devices, console = _joined(config, on)
+        run_simulate(config, out, console, devices)
 
-    def lm(config: LMConfig = defaults["lm"], out: str = "runs/lm") -> None:
+    def lm(config: LMConfig = defaults["lm"], out: str = "runs/lm", on: ModelDevices = ModelDevices()) -> None:
         """Fine-tune an OPT on real text, let it make the next training set, and so on."""
         from collapse_jax.commands.lm import lm_command
 
-        lm_command(config, out, _console())
+        spread, console = _joined(config, on)
+        lm_command(config, out, console, spread)
 
-    def pretrain(config: PretrainConfig = defaults["pretrain"], out: str = "runs/pretrain") -> None:
+    def pretrain(config: PretrainConfig = defaults["pretrain"], out: str = "runs/pretrain", on: ModelDevices = ModelDevices()) -> None:
         """Train an OPT from scratch on a text, for lm to start from."""
         from collapse_jax.commands.pretrain import pretrain_command
 
-        pretrain_command(config, out, _console())
+        spread, console = _joined(config, on)
+        pretrain_command(config, out, console, spread)
 
     def plot(run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]) -> None:
         """Draw every figure of a run again, from its files alone."""
@@ -111,6 +124,12 @@ def terminal():
         _stop(f"stopped: {error}; what was saved is kept, and the same command goes on once this is mended", 1)
     except KeyboardInterrupt as error:
         _stop("interrupted: what was saved is kept; the same command goes on from there", 128 + getattr(error, "signal", 2))
+    except Exception as error:
+        from collapse_jax import distributed
+
+        if not distributed.lost_another(error):
+            raise
+        _stop("stopped: another process of this job ended; what was saved is kept, and the same command goes on with any number of them", 1)
 
 
 def _comma_separated():
@@ -158,10 +177,30 @@ def _read_json(name):
         raise InputError(f"--config {name!r} cannot be read as JSON: {error}") from None
 
 
-def _console():
+def _joined(config, on):
+    """What a command runs on, and where it prints: in a job of several processes process 0 alone. Wrong settings are found before.
+
+    For commands that train models a `Spread`; for chains the devices of this process.
+    """
+    from collapse_jax import distributed
+
+    config.check()
+    devices = distributed.start(on)
+    console = _console(quiet=not distributed.is_first())
+    if distributed.processes() > 1:
+        console.print(f"{distributed.processes()} processes, {len(devices)} devices; should one process end, all do, and the same command "
+                      "goes on with any number of them", highlight=False)  # fmt: skip
+    if isinstance(on, ModelDevices):
+        from collapse_jax.lm.devices import Spread
+
+        return Spread(devices, on.shard_parameters), console
+    return [device for device in devices if device.process_index == distributed.process()], console
+
+
+def _console(quiet=False):
     from rich.console import Console
 
-    return Console(soft_wrap=True, markup=False)
+    return Console(soft_wrap=True, markup=False, quiet=quiet)
 
 
 def _quiet():
@@ -195,5 +234,7 @@ def _processor():
 
 
 def _stop(message, code):
+    from collapse_jax import distributed
+
     print(message, file=sys.stderr)
-    sys.exit(code)
+    distributed.leave(code)

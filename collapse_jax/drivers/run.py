@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax import distributed
 from collapse_jax.checkpoint import Checkpoints
 from collapse_jax.errors import DamagedError, DivergenceError, InputError
 from collapse_jax.metrics import resolve_metrics
@@ -67,7 +68,7 @@ def run(
         raise InputError(f"states is {states!r}; it must be 'all' or 'ends'")
     measure = resolve_metrics(process.metrics, metrics)
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    distributed.on_first(lambda: folder.path.mkdir(parents=True, exist_ok=True))
     folder.lock()
     jit = jax.jit if process.estimator.traceable else lambda function: function
     compiled = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
@@ -178,6 +179,7 @@ class _Book:
         recorded = {(row["chain"], row["generation"]) for row in rows}
         missed = []
         folders = {int(folder.name.removeprefix("chain_")): folder for folder in self._folder.checkpoints.glob("chain_*")}
+        distributed.barrier()  # before any process goes on and makes more
         for chain in sorted(folders):
             checkpoints = Checkpoints(folders[chain], say=self._say)
             for generation in checkpoints.generations():
