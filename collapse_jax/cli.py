@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import sys
+import traceback
 import warnings
 from typing import Annotated
 
@@ -127,9 +128,15 @@ def terminal():
     except Exception as error:
         from collapse_jax import distributed
 
-        if not distributed.lost_another(error):
+        if distributed.processes() == 1:
             raise
-        _stop("stopped: another process of this job ended; what was saved is kept, and the same command goes on with any number of them", 1)
+        if not distributed.lost_another(error):
+            traceback.print_exc()
+            distributed.leave(1)
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        _stop(
+            f"stopped: another process of this job ended ({said}); what was saved is kept, and the same command goes on, with any number", 1
+        )
 
 
 def _comma_separated():

@@ -6,6 +6,7 @@ Everything here but `start` works in a single process too, where it costs nothin
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,8 @@ from collapse_jax.errors import InputError
 
 # A process that says nothing for so long is taken for dead, and the job ends (JAX's default is 100).
 _HEARTBEAT_SECONDS = 20
+# Process 0 goes last: whoever loses it is ended by JAX, and may have something to say itself.
+_LINGER_SECONDS = 3
 _LONGEST_MESSAGE = 4096
 # What errors say whose cause is another process that went away.
 _LOST = ("gloo", "coordination service", "nccl", "connection closed", "connection reset", "deadline_exceeded", "barrier")
@@ -130,8 +133,10 @@ def lost_another(error: Exception) -> bool:
 
 
 def leave(code: int) -> None:
-    """Ends this process; in a job at once, without the wait for the others at the end of Python, so that they notice."""
+    """Ends this process; in a job without the wait for the others at the end of Python, so that they notice."""
     if processes() > 1:
+        if is_first():
+            time.sleep(_LINGER_SECONDS)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

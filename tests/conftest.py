@@ -125,7 +125,9 @@ class Jobs:
     """Commands as several processes on the loopback with virtual devices."""
 
     # The command line without figures, which take longer than such a run.
-    _CLI = "import sys, collapse_jax.plots as plots; plots.draw_run = lambda folder: []; from collapse_jax.cli import main; main(sys.argv[1:])"
+    _CLI = (
+        "import sys, collapse_jax.plots as plots; plots.draw_run = lambda folder: []; from collapse_jax.cli import main; main(sys.argv[1:])"
+    )
 
     @staticmethod
     def cli(*arguments) -> list[str]:

@@ -36,7 +36,7 @@ def undrawn():
 
 
 def assert_same_results(found, wanted, rtol=2e-5, atol=1e-6):
-    """Counts bit for bit; floats up to `rtol`, because a process's share of chains or rows is another shape, which XLA may fuse differently."""
+    """Counts bit for bit; floats up to `rtol`: a share of the chains or rows is another shape, which XLA may fuse differently."""
     found, wanted = (RunFolder(path).results() for path in (found, wanted))
     names = {name for name in wanted.data_vars if not name.endswith("_mib")}
     assert {name for name in found.data_vars if not name.endswith("_mib")} == names
