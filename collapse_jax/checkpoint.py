@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from collapse_jax import distributed
 from collapse_jax.errors import DamagedError, InputError
 from collapse_jax.types import State
 
@@ -22,6 +23,7 @@ class Checkpoints:
     """Generations on disk: the state, its record of scalars, and its arrays, saved together or not at all, with checksums of all three.
 
     keep: how many of the newest stay; None keeps all. say: gets one line for each checkpoint that is damaged.
+    In a job of several processes all make the same calls: arrays that lie on devices of all are written by all, the rest by process 0.
     """
 
     def __init__(self, folder, keep: int | None = None, say: Callable[[str], None] = print):
@@ -59,9 +61,10 @@ class Checkpoints:
     def restore_state(self, generation: int, template: State) -> State:
         """The state of a generation, on the default device; `template` gives its structure, the file its shapes.
 
+        Where there are several devices it is in NumPy arrays instead, for it may not fit on one.
         Raises `InputError` if the file holds the parameters of another model, `DamagedError` if it cannot be read or is not what was saved.
         """
-        stored = self._whole(generation, "state", lambda: self._restore(generation, "state"))
+        stored = self._whole(generation, "state", lambda: self._restore(generation, "state", numpy=jax.device_count() > 1))
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
         names = [_name(path) for path, _ in leaves]
         if set(names) != set(stored):
@@ -71,7 +74,7 @@ class Checkpoints:
 
     def drop_state(self, generation: int) -> None:
         """Deletes the state of a generation; its record and arrays stay, and it stays finished."""
-        shutil.rmtree(self._step_folder(generation) / "state", ignore_errors=True)
+        distributed.on_first(lambda: shutil.rmtree(self._step_folder(generation) / "state", ignore_errors=True))
 
     def restore_record(self, generation: int) -> tuple[dict, dict]:
         """The record and the arrays (NumPy) of a generation. Raises `DamagedError` if they cannot be read or are not what was saved."""
@@ -98,8 +101,12 @@ class Checkpoints:
         """Says what is wrong with a generation, and renames its folder to damaged-GENERATION, so that it no longer counts as finished."""
         aside = self.folder / f"damaged-{generation}"
         self._say(f"{error}; it is kept as {aside.name} and made again")
-        shutil.rmtree(aside, ignore_errors=True)
-        self._step_folder(generation).rename(aside)
+
+        def rename():
+            shutil.rmtree(aside, ignore_errors=True)
+            self._step_folder(generation).rename(aside)
+
+        distributed.on_first(rename)
         self._manager.reload()
 
     def close(self) -> None:
@@ -191,7 +198,10 @@ def _last_cause(error):
 
 
 def _flat(state):
-    return {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
+    """Name -> leaf; what each process of a job has for itself as NumPy, because Orbax would take such arrays for parts of one."""
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    own = lambda leaf: distributed.processes() > 1 and isinstance(leaf, jax.Array) and leaf.is_fully_addressable  # noqa: E731
+    return {_name(path): np.asarray(leaf) if own(leaf) else leaf for path, leaf in leaves}
 
 
 def _name(path):

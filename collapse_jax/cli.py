@@ -15,6 +15,7 @@ import pathlib
 import platform
 import re
 import sys
+import traceback
 import types
 import typing
 import warnings
@@ -22,7 +23,17 @@ from typing import Annotated
 
 import tyro
 
-from collapse_jax.config import CONFIGS, LMConfig, PretrainConfig, QuickstartConfig, ReproduceConfig, SimulateConfig, config_from_dict
+from collapse_jax.config import (
+    CONFIGS,
+    Devices,
+    LMConfig,
+    ModelDevices,
+    PretrainConfig,
+    QuickstartConfig,
+    ReproduceConfig,
+    SimulateConfig,
+    config_from_dict,
+)
 from collapse_jax.errors import DivergenceError, InputError
 
 
@@ -35,23 +46,26 @@ def commands(defaults: dict) -> dict:
 
         run_quickstart(config, out, _console())
 
-    def simulate(config: SimulateConfig = defaults["simulate"], out: str = "runs/simulate") -> None:
+    def simulate(config: SimulateConfig = defaults["simulate"], out: str = "runs/simulate", on: Devices = Devices()) -> None:
         """Thousands of chains of any family, drawn against their closed forms where these are known."""
         from collapse_jax.commands.simulate import run_simulate
 
-        run_simulate(config, out, _console())
+        devices, console = _joined(config, on)
+        run_simulate(config, out, console, devices)
 
-    def lm(config: LMConfig = defaults["lm"], out: str = "runs/lm") -> None:
+    def lm(config: LMConfig = defaults["lm"], out: str = "runs/lm", on: ModelDevices = ModelDevices()) -> None:
         """Fine-tune an OPT on real text, let it make the next training set, and so on."""
         from collapse_jax.commands.lm import lm_command
 
-        lm_command(config, out, _console())
+        spread, console = _joined(config, on)
+        lm_command(config, out, console, spread)
 
-    def pretrain(config: PretrainConfig = defaults["pretrain"], out: str = "runs/pretrain") -> None:
+    def pretrain(config: PretrainConfig = defaults["pretrain"], out: str = "runs/pretrain", on: ModelDevices = ModelDevices()) -> None:
         """Train an OPT from scratch on a text, for lm to start from."""
         from collapse_jax.commands.pretrain import pretrain_command
 
-        pretrain_command(config, out, _console())
+        spread, console = _joined(config, on)
+        pretrain_command(config, out, console, spread)
 
     def plot(run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]) -> None:
         """Draw every figure of a run again, from its files alone."""
@@ -133,8 +147,9 @@ def _check_names(known, arguments):
     if first.startswith("-"):
         return
     parameters = inspect.signature(known[first]).parameters
-    fields = {field.name for name in parameters if name == "config" for field in dataclasses.fields(CONFIGS[first])}
-    options = {f"--{name.replace('_', '-')}" for name in fields | set(parameters) - {"config"}} | {"--help", "--list", "--no-list"}
+    parts = {name: one.default for name, one in parameters.items() if dataclasses.is_dataclass(one.default)}
+    names = {field.name for part in parts.values() for field in dataclasses.fields(part)} | set(parameters) - set(parts) | {"list"}
+    options = {f"--{no}{name.replace('_', '-')}" for name in names for no in ("", "no-")} | {"--help"}
     for word in arguments[1:]:
         name = word.partition("=")[0].replace("_", "-")
         if name.startswith("--") and name not in options and not name.startswith("--tyro-"):
@@ -174,6 +189,18 @@ def terminal():
         _stop(f"stopped: not enough memory ({error or 'no more was given'}); what was saved is kept, and less at once may fit", 1)
     except KeyboardInterrupt as error:
         _stop("interrupted: what was saved is kept; the same command goes on from there", 128 + getattr(error, "signal", 2))
+    except Exception as error:
+        from collapse_jax import distributed
+
+        if distributed.processes() == 1:
+            raise
+        if not distributed.lost_another(error):
+            traceback.print_exc()
+            distributed.leave(1)
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        _stop(
+            f"stopped: another process of this job ended ({said}); what was saved is kept, and the same command goes on, with any number", 1
+        )
 
 
 def _numbers():
@@ -244,10 +271,30 @@ def _read_json(name):
         raise InputError(f"--config {name!r} cannot be read as JSON: {error}") from None
 
 
-def _console():
+def _joined(config, on):
+    """What a command runs on, and where it prints: in a job of several processes process 0 alone. Wrong settings are found before.
+
+    For commands that train models a `Spread`; for chains the devices of this process.
+    """
+    from collapse_jax import distributed
+
+    config.check()
+    devices = distributed.start(on)
+    console = _console(quiet=not distributed.is_first())
+    if distributed.processes() > 1:
+        console.print(f"{distributed.processes()} processes, {len(devices)} devices; should one process end, all do, and the same command "
+                      "goes on with any number of them", highlight=False)  # fmt: skip
+    if isinstance(on, ModelDevices):
+        from collapse_jax.lm.devices import Spread
+
+        return Spread(devices, on.shard_parameters), console
+    return [device for device in devices if device.process_index == distributed.process()], console
+
+
+def _console(quiet=False):
     from rich.console import Console
 
-    return Console(soft_wrap=True, markup=False)
+    return Console(soft_wrap=True, markup=False, quiet=quiet)
 
 
 def _quiet():
@@ -281,5 +328,7 @@ def _processor():
 
 
 def _stop(message, code):
+    from collapse_jax import distributed
+
     print(" ".join(message.splitlines()), file=sys.stderr)
-    sys.exit(code)
+    distributed.leave(code)

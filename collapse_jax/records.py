@@ -22,6 +22,7 @@ import sys
 import filelock
 import numpy as np
 
+from collapse_jax import distributed
 from collapse_jax.config import config_from_dict, differing_fields
 from collapse_jax.errors import InputError
 
@@ -31,7 +32,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers
 
 
 class RunFolder:
-    """The files of one run. Every write is whole: to a temporary name, then renamed."""
+    """The files of one run. Every write is whole: to a temporary name, then renamed; in a job of several processes process 0 writes."""
 
     def __init__(self, path):
         self.path = pathlib.Path(path).expanduser()
@@ -47,29 +48,35 @@ class RunFolder:
         settings differ (they are named), or one that another process is at work on.
         """
         folder = cls(path)
-        folder.check(config)
+        distributed.on_first(lambda: folder._open(config, needed_bytes))
+        return folder
+
+    def _open(self, config, needed_bytes):
+        self._check(config)
         nearest = None
         try:
-            nearest = folder._nearest()
+            nearest = self._nearest()
             free = shutil.disk_usage(nearest).free
             if free < needed_bytes:
                 sizes = f"{free / 2**30:.1f} GiB left, and this run needs about {needed_bytes / 2**30:.1f}"
-                raise InputError(f"{folder.path} has {sizes}; choose another --out or make room")
-            folder.path.mkdir(parents=True, exist_ok=True)
-            folder.lock()
-            if (folder.path / "config.json").is_file():
-                there = folder.config()
+                raise InputError(f"{self.path} has {sizes}; choose another --out or make room")
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._hold()
+            if (self.path / "config.json").is_file():
+                there = self.config()
                 config = dataclasses.replace(config, **{name: _grown(there, config, name) for name in config.may_change})
-            folder.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
-            folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
-            folder.figures.mkdir(exist_ok=True)
+            self.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
+            self.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
+            self.figures.mkdir(exist_ok=True)
         except OSError as error:
-            folder._remove_empty_below(nearest)
-            raise InputError(f"{folder.path} cannot be written ({error.strerror}); choose another --out or make room") from None
-        return folder
+            self._remove_empty_below(nearest)
+            raise InputError(f"{self.path} cannot be written ({error.strerror}); choose another --out or make room") from None
 
     def check(self, config) -> None:
         """What `open` refuses, found without writing anything."""
+        distributed.on_first(lambda: self._check(config))
+
+    def _check(self, config):
         try:
             if (self.path / "config.json").is_file():
                 there = self.config()
@@ -82,7 +89,7 @@ class RunFolder:
                 raise InputError(f"{self.path} exists and is no run folder; choose another --out")
             nearest = self._nearest()
             if (self.path / _LOCK).is_file():
-                RunFolder(self.path).lock()
+                RunFolder(self.path)._hold()
         except OSError as error:
             raise InputError(f"{self.path} cannot be read ({error.strerror}); choose another --out") from None
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
@@ -93,6 +100,9 @@ class RunFolder:
 
         Raises `InputError` where another process is at work here.
         """
+        distributed.on_first(self._hold)
+
+    def _hold(self):
         lock = filelock.FileLock(self.path / _LOCK, is_singleton=True)
         try:
             lock.acquire(timeout=0)
@@ -134,6 +144,8 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """One text file of the folder, replaced whole."""
+        if not distributed.is_first():
+            return
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -189,6 +201,8 @@ class RunFolder:
 
     def write_results(self, data) -> None:
         """results.nc from an `xarray.Dataset`."""
+        if not distributed.is_first():
+            return
         partial = self.path / f".results.nc.{os.getpid()}.partial"
         data.assign_attrs({_SUM: _sum_of(data)}).to_netcdf(partial, engine="scipy")
         partial.replace(self.path / "results.nc")
@@ -238,6 +252,7 @@ def environment() -> dict:
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         "devices": [str(device) for device in jax.devices()],
+        "processes": jax.process_count(),
         "jax_enable_x64": bool(jax.config.jax_enable_x64),
         "packages": versions,
         "git_commit": _git_commit(),

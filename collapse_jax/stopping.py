@@ -4,6 +4,8 @@ import signal
 import threading
 from collections.abc import Callable
 
+from collapse_jax import distributed
+
 
 class Stopped(KeyboardInterrupt):
     """Raised where a run stops because it was asked to. signal: the number of what asked."""
@@ -17,7 +19,7 @@ class Stop:
     """Within `with Stop(say) as stop`, a first signal is only noted and said; a second one interrupts at once.
 
     The work calls `stop.here()` wherever everything up to that point is saved. Signals reach the main thread alone; elsewhere nothing is
-    changed about them.
+    changed about them. In a job of several processes all call it at the same points, and all stop once one of them got a signal.
     """
 
     def __init__(self, say: Callable[[str], None] = print):
@@ -34,16 +36,20 @@ class Stop:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal came."""
-        return self._signal is not None
+        """Whether a signal came, to any process of the job."""
+        return self._anywhere() > 0
 
     def here(self) -> None:
         """Raises `Stopped` if a signal came."""
-        if self.requested:
-            raise Stopped(self._signal)
+        signal = self._anywhere()
+        if signal:
+            raise Stopped(signal)
+
+    def _anywhere(self):
+        return distributed.largest(self._signal or 0)
 
     def _note(self, number, frame):
-        if self.requested:
+        if self._signal is not None:
             raise Stopped(number)
         self._signal = number
         self._say("stopping once what is under way is saved (again: at once; nothing saved is lost)")

@@ -54,9 +54,12 @@ def _measured_shapes(measure, tree, leaves):
     return jax.eval_shape(lambda state: {name: jnp.asarray(function(state)) for name, function in measure}, state)
 
 
-def chains_in_tile(process, key, chains: int, settings=None) -> int:
-    """Chains that one compiled call takes on: 4, 5, 6, 7 or 8 times a power of two (times the devices), with few to spare."""
-    devices = len(jax.devices())
+def chains_in_tile(process, key, chains: int, settings=None, devices=None) -> int:
+    """Chains that one compiled call takes on: 4, 5, 6, 7 or 8 times a power of two (times the devices), with few to spare.
+
+    devices: those of this process that are used; all by default, here and below.
+    """
+    at_once, devices = workers(devices), len(devices or jax.local_devices())
     each = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(process, key, 1, settings)))
     if jax.default_backend() == "cpu":
         axis = process.chain_axis
@@ -65,13 +68,13 @@ def chains_in_tile(process, key, chains: int, settings=None) -> int:
     else:
         most = max(_ACCELERATOR_NUMBERS // each, 1)
     most = 2 ** max(math.floor(math.log2(most)), 0)
-    share = -(-chains // (devices * workers()))
+    share = -(-chains // (devices * at_once))
     if share <= most:
         return devices * min(most, min(size for size in _sizes_near(share) if size >= share))
 
     def work(size):
         """Chains that each worker computes, the spare ones included."""
-        return -(-chains // (devices * size * workers())) * size
+        return -(-chains // (devices * size * at_once)) * size
 
     return devices * min(_sizes_near(most), key=lambda size: (work(size), -size))
 
@@ -82,18 +85,18 @@ def _sizes_near(chains):
     return sorted({-(-power * eighths // 8) for eighths in (4, 5, 6, 7, 8)})
 
 
-def workers() -> int:
+def workers(devices=None) -> int:
     """How many tiles run at once: one a core on a CPU that is a single device, else one (the devices are busy by themselves)."""
-    alone = jax.default_backend() == "cpu" and len(jax.devices()) == 1
+    alone = jax.default_backend() == "cpu" and len(devices or jax.local_devices()) == 1
     return len(os.sched_getaffinity(0)) if alone and hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) if alone else 1
 
 
-def chain_keys(key, chains, settings=None, points=None) -> Lanes:
-    """Keys of the numbered chains, and the settings at the numbered points of a grid, spread over all devices."""
-    devices = jax.devices()
+def chain_keys(key, chains, settings=None, points=None, devices=None) -> Lanes:
+    """Keys of the numbered chains, and the settings at the numbered points of a grid, spread over the devices."""
+    devices = devices or jax.local_devices()
     sharding = None
     if len(devices) > 1:
-        mesh = jax.make_mesh((len(devices),), ("chains",), axis_types=(jax.sharding.AxisType.Auto,))
+        mesh = jax.sharding.Mesh(np.asarray(devices), ("chains",))
         sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("chains"))
     keys = _keys(key, jax.device_put(np.asarray(chains, np.uint32), sharding))
     extra = () if settings is None else ({name: np.asarray(values)[points] for name, values in settings.items()},)

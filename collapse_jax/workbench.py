@@ -9,6 +9,7 @@ import zipfile
 import jax
 import numpy as np
 
+from collapse_jax import distributed
 from collapse_jax.stopping import Stop
 
 _MADE_OF = "made_of"
@@ -36,18 +37,25 @@ class FileWorkbench(Workbench):
 
     Every file is written whole, to a temporary name, then renamed. What lies on an accelerator is copied to the host and written by
     a thread of its own while the work goes on: one piece at a time, and a mistake there is raised by the next call.
-    say: gets one line for each file that cannot be used. stop: asked after each piece whether to stop there.
+    say: gets one line for each file that cannot be used. stop: asked after each piece whether to stop there. In a job of several
+    processes all of them load and save the same pieces, and process 0 writes.
     """
 
     def __init__(self, folder, say=print, stop: Stop | None = None):
         self._folder, self._say, self._stop = pathlib.Path(folder), say, stop or Stop()
         self._writer = concurrent.futures.ThreadPoolExecutor(1)
         self._writing = None
-        for partial in self._folder.glob(".*.partial"):  # a kill in mid-write; nobody else writes here
-            partial.unlink()
+        if distributed.is_first():
+            for partial in self._folder.glob(".*.partial"):  # a kill in mid-write; nobody else writes here
+                partial.unlink()
 
     def load(self, name, made_of):
         self._finish_writing()
+        found = self._load(name, made_of)
+        distributed.barrier()  # before any process goes on and replaces it
+        return found
+
+    def _load(self, name, made_of):
         path = self._folder / f"{name}.npz"
         if not path.exists():
             return None
@@ -66,7 +74,7 @@ class FileWorkbench(Workbench):
         self._finish_writing()
         arrays = {key: value if isinstance(value, jax.Array) else np.asarray(value) for key, value in arrays.items()}
         # Copies from an accelerator are made here, before the caller gives the memory to its next step.
-        host = {_MADE_OF: np.asarray(made_of)} | {key: np.asarray(value) for key, value in arrays.items()}
+        host = {_MADE_OF: np.asarray(made_of)} | {key: distributed.to_host(value) for key, value in arrays.items()}
         if _on_accelerator(arrays.values()):
             self._writing = self._writer.submit(self._write, name, host)
         else:
@@ -77,9 +85,12 @@ class FileWorkbench(Workbench):
 
     def clear(self):
         self._finish_writing()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if distributed.is_first():
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, name, arrays):
+        if not distributed.is_first():
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = self._folder / f".{name}.partial"
         with open(partial, "wb") as file:

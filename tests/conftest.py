@@ -1,7 +1,11 @@
 """Shared by all tests: a cache of compiled programs, the shared data, the statistical checks, and a newcomer's estimator."""
 
+import contextlib
 import os
 import pathlib
+import socket
+import subprocess
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -115,3 +119,51 @@ def laplace():
         return params.location + params.scale * jax.random.laplace(key, (n,))
 
     return estimator(fit, sample)
+
+
+class Jobs:
+    """Commands as several processes on the loopback with virtual devices."""
+
+    # The command line without figures, which take longer than such a run.
+    _CLI = (
+        "import sys, collapse_jax.plots as plots; plots.draw_run = lambda folder: []; from collapse_jax.cli import main; main(sys.argv[1:])"
+    )
+
+    @staticmethod
+    def cli(*arguments) -> list[str]:
+        """The command line as a command."""
+        return ["-c", Jobs._CLI, *map(str, arguments)]
+
+    @staticmethod
+    @contextlib.contextmanager
+    def started(command: list[str], processes: int = 2, devices: int = 8):
+        """A list of processes of Python with so many devices each; whatever still runs at the end is killed."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            place = f"127.0.0.1:{probe.getsockname()[1]}"
+        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": environment | {"COLUMNS": "200"}}
+        began = []
+        for number in range(processes):
+            several = ["--coordinator", place, "--num-processes", str(processes), "--process-id", str(number)] if processes > 1 else []
+            began.append(subprocess.Popen([sys.executable, "-u", *command, *several], **options))
+        try:
+            yield began
+        finally:
+            for process in began:
+                process.kill()
+                process.wait()
+
+    @staticmethod
+    def finished(command: list[str], processes: int = 2, devices: int = 8, seconds: int = 300) -> list[str]:
+        """What each process of a job said that came to a good end."""
+        with Jobs.started(command, processes, devices) as began:
+            said = [process.communicate(timeout=seconds)[0] for process in began]
+        assert [process.returncode for process in began] == [0] * processes, "\n".join(said)[-4000:]
+        return said
+
+
+@pytest.fixture(scope="session")
+def jobs() -> type[Jobs]:
+    """jobs.cli(*arguments), jobs.started(command, processes, devices), jobs.finished(...)."""
+    return Jobs

@@ -40,7 +40,7 @@ METRICS = ("mean", "variance")
 def test_tiles_are_of_few_sizes_with_few_chains_to_spare(name, monkeypatch):
     numbers = [1, 2, 3, 13, 100, *range(1000, 200_000, 9001), 10**6, 10**9]
     for workers in (1, 4):
-        monkeypatch.setattr(tiles, "workers", lambda workers=workers: workers)
+        monkeypatch.setattr(tiles, "workers", lambda devices, workers=workers: workers)
         sizes = [tiles.chains_in_tile(PROCESSES[name], KEY, chains) for chains in numbers]
         assert sizes[:5] == ([1, 2, 3, 14, 112] if workers == 1 else [1, 1, 1, 4, 28]), "one tile for each worker"
         assert max(sizes) <= 16384
@@ -64,7 +64,7 @@ def test_many_tiles_give_the_numbers_of_one(name, monkeypatch):
     arguments = {"generations": 9, "chains": 13, "metrics": METRICS, "record": 3, "chunk": 2}
     wanted = simulate(process, KEY, **arguments)
     monkeypatch.setattr(tiles, "chains_in_tile", lambda *arguments: 4)
-    monkeypatch.setattr(tiles, "workers", lambda: 3)
+    monkeypatch.setattr(tiles, "workers", lambda devices: 3)
     threads, advance = set(), tiles.advance
 
     def watched(*arguments):

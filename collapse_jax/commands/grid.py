@@ -35,7 +35,7 @@ class _Program(NamedTuple):
     settings: dict[str, np.ndarray]
 
 
-def run_grid(config: SimulateConfig, out, console) -> RunFolder:
+def run_grid(config: SimulateConfig, out, console, devices=None) -> RunFolder:
     """Runs (or resumes) all points, a batch at a time, writes the run folder and prints a table of some of them; the folder."""
     points = config.points()
     batches = [batch for program in _programs(points) for batch in _batches(program, config)]
@@ -51,7 +51,7 @@ def run_grid(config: SimulateConfig, out, console) -> RunFolder:
         task = progress.add_task("batches", total=len(batches), completed=len(done))
         for number, (process, _, settings) in enumerate(batches):
             if number not in done:
-                chunks = simulate_chunks(process, jax.random.key(config.seed), **options_of(config), settings=settings)
+                chunks = simulate_chunks(process, jax.random.key(config.seed), **options_of(config), settings=settings, devices=devices)
                 generations, statistics = summarise_chunks(chunks, config.chains)
                 arrays = {f"{statistic}:{name}": values for name, one in statistics.items() for statistic, values in one.items()}
                 checkpoints.save(number, {"points": np.array(len(settings))}, {"generations": generations.tolist()}, arrays)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from collapse_jax import sources, workflows
+from collapse_jax import distributed, sources, workflows
 from collapse_jax.commands.examples import example_prompts
 from collapse_jax.commands.needs import disk_need, spread_words
 from collapse_jax.commands.observe import PUBLISHED_ONLY, left_out, observer, publisher
@@ -18,6 +18,7 @@ from collapse_jax.errors import InputError
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_tokenizer
 from collapse_jax.lm.decode import BeamSearch, Greedy, Sampling, check_decoder
+from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.finetune import FineTune
 from collapse_jax.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
 from collapse_jax.lm.weights import load_opt
@@ -51,11 +52,11 @@ class Ingredients(NamedTuple):
     blocks: Blocks
 
 
-def prepare(config: LMConfig) -> Ingredients:
+def prepare(config: LMConfig, spread: Spread = Spread()) -> Ingredients:
     """Reads and checks model, tokenizer and corpus. Raises `InputError` for whatever does not fit together."""
     config.check()
     check_decoder(decoder_of(config))
-    model, pretrained = _load_model(config)
+    model, pretrained = _load_model(config, spread)
     tokenizer = load_tokenizer(config.tokenizer or _tokenizer_of(config.model))
     if tokenizer.vocab_size > model.config.vocab_size:
         raise InputError(
@@ -84,6 +85,7 @@ def process_of(
     progress=lambda stage, done, total: None,
     workbench: Workbench = Workbench(),
     stage=lambda name: contextlib.nullcontext(),
+    spread: Spread = Spread(),
 ) -> Process:
     """The process of the settings; what `causal_lm` takes besides. Raises `InputError` for blocks too long for the model."""
     config = config.resolved()
@@ -107,6 +109,7 @@ def process_of(
         progress=progress,
         workbench=workbench,
         stage=stage,
+        spread=spread,
     )
     return generational_process(estimator, sources.dataset(blocks.train), workflow_of(config), sample_size=len(blocks.train))
 
@@ -120,8 +123,9 @@ def run_lm(
     watcher=Watcher(),
     say=print,
     stop: Stop | None = None,
+    spread: Spread = Spread(),
 ):
-    """Runs (or resumes) the loop in an opened folder; returns its `Trace`.
+    """Runs (or resumes) the loop in an opened folder on the devices of `spread`; returns its `Trace`.
 
     progress: called with a stage ("fit", "generate", "score") and how many of its tokens are done. say: takes a line for people.
     stop: asked after each epoch, each part of a generated set and each generation, once it is saved, whether to stop there.
@@ -131,7 +135,7 @@ def run_lm(
     examples_key = jax.random.fold_in(jax.random.key(config.seed), _EXAMPLES)
     stop = stop or Stop()
     workbench, memory = FileWorkbench(folder.unfinished, say, stop), PeakMemory()
-    observe = observer(model, pretrained, blocks, prompts, decoder_of(config), examples_key, progress)
+    observe = observer(model, pretrained, blocks, prompts, decoder_of(config), examples_key, progress, spread)
 
     def observe_memory_too(*generation):
         with memory.stage("score"):
@@ -143,7 +147,7 @@ def run_lm(
         stop.here()
 
     return run(
-        process_of(config, ingredients, progress, workbench, memory.stage),
+        process_of(config, ingredients, progress, workbench, memory.stage, spread),
         jax.random.key(config.seed),
         generations=config.generations,
         chains=config.seeds,
@@ -180,14 +184,18 @@ def decoder_of(config: LMConfig):
     return Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty)
 
 
-def _load_model(config):
+def _load_model(config, spread):
     if config.model.startswith("random:"):
         if config.model not in RANDOM_MODELS:
             raise InputError(f"model is {config.model!r}; random ones are {', '.join(RANDOM_MODELS)}")
-        sizes = RANDOM_MODELS[config.model]
-        model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
-    else:
-        model, params = load_opt(EMBEDDED_MODEL if config.model == "embedded" else config.model)
+    # What does not fit one device goes from the memory of the host to its parts.
+    with jax.default_device(jax.local_devices(backend="cpu")[0]) if spread.shard else contextlib.nullcontext():
+        if config.model.startswith("random:"):
+            sizes = RANDOM_MODELS[config.model]
+            model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
+        else:
+            model, params = load_opt(EMBEDDED_MODEL if config.model == "embedded" else config.model)
+        params = spread.place_parameters(params, config.batch_size) if spread.shard else params
     dropout = model.config.dropout if config.dropout is None else config.dropout
     return OPT(dataclasses.replace(model.config, dropout=dropout), config.precision), params
 
@@ -204,7 +212,7 @@ def _tokenizer_of(model):
     return model
 
 
-def lm_command(config: LMConfig, out: str, console) -> None:
+def lm_command(config: LMConfig, out: str, console, spread: Spread = Spread()) -> None:
     """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, and prints a table."""
     from collapse_jax.commands.progress import LanguageModelProgress
     from collapse_jax.plots import draw_run
@@ -218,18 +226,21 @@ def lm_command(config: LMConfig, out: str, console) -> None:
     if wanted <= finished and (folder.path / "results.nc").is_file():
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
     else:
-        ingredients = prepare(config)
+        ingredients = distributed.first_then_others(lambda: prepare(config, spread))
         need = disk_need(config, ingredients, finished)
         folder = RunFolder.open(out, config, need.total)
         sizes = ", ".join(f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items())
         console.print(f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder {folder.path}", highlight=False)
-        for line in (need.words(), spread_words(config, ingredients), *left_out()):
+        for line in (need.words(), spread_words(config, ingredients, spread), *left_out()):
             if line:
                 console.print(line, highlight=False)
         with LanguageModelProgress(console, config.seeds, config.generations) as progress:
             say = lambda line: console.print(line, highlight=False)  # noqa: E731
             with Stop(say) as stop:
-                run_lm(config, folder, ingredients, progress=progress.stage, watcher=progress.watcher, say=say, stop=stop)
+                options = {"progress": progress.stage, "watcher": progress.watcher, "say": say, "stop": stop, "spread": spread}
+                run_lm(config, folder, ingredients, **options)
+    if not distributed.is_first():
+        return
     console.print(table_of(folder))
     console.print(memory_words(folder.rows()), highlight=False)
     for path in draw_run(folder):

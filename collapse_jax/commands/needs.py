@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 
 from collapse_jax.config import LMConfig
-from collapse_jax.lm.devices import devices_for
+from collapse_jax.lm.devices import Spread
 
 # Texts are measured on this many blocks.
 _SAMPLE = 100
@@ -60,16 +60,16 @@ def disk_need(config: LMConfig, ingredients, finished: set[tuple[int, int]]) -> 
     )
 
 
-def spread_words(config: LMConfig, ingredients) -> str | None:
+def spread_words(config: LMConfig, ingredients, spread: Spread = Spread()) -> str | None:
     """One line that names the stages whose batches the devices cannot share evenly; None where there are none."""
     rows = {
         "batch_size": min(config.batch_size, len(ingredients.blocks.train)),
         "decode_batch": min(config.decode_batch, len(ingredients.blocks.train)),
     }
-    alone = [f"{name} {count}" for name, count in rows.items() if devices_for(count) == 1]
-    if len(jax.devices()) == 1 or not alone:
+    alone = [f"{name} {count}" for name, count in rows.items() if spread.devices_for(count) == 1]
+    if spread.count() == 1 or not alone:
         return None
-    return f"{len(jax.devices())} devices, but {' and '.join(alone)} is no multiple of that: these batches stay on one"
+    return f"{spread.count()} devices, but {' and '.join(alone)} is no multiple of that: these batches are not shared"
 
 
 def _copies(epochs):

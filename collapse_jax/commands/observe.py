@@ -8,6 +8,7 @@ import numpy as np
 from collapse_jax import points
 from collapse_jax.commands.examples import write_examples
 from collapse_jax.lm.decode import Decoder, generate
+from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.opt import OPT
 from collapse_jax.lm.score import mean_loss
 from collapse_jax.metrics.text import has_sacrebleu, real_quantiles, tail_shares, text_metrics
@@ -17,7 +18,10 @@ from collapse_jax.records import RunFolder
 PUBLISHED_ONLY = ("tokens", "example_tokens")
 
 
-def observer(model: OPT, pretrained: dict, blocks, prompts, decoder: Decoder, key: jax.Array, progress=lambda stage, done, total: None):
+def observer(
+    model: OPT, pretrained: dict, blocks, prompts, decoder: Decoder, key: jax.Array, progress=lambda stage, done, total: None,
+    spread: Spread = Spread(),
+):  # fmt: skip
     """observe(first, state, info) for `run`: perplexities, the tails and the variety of the training set, continuations of `prompts`.
 
     blocks: the real ones, with fields train, valid, test, each [N, length]. prompts: int [P, length], P may be 0.
@@ -27,7 +31,8 @@ def observer(model: OPT, pretrained: dict, blocks, prompts, decoder: Decoder, ke
     """
 
     def score(params, tokens):
-        return mean_loss(model, params, tokens, progress=lambda done: progress("score", done * tokens.shape[1], tokens.size))
+        report = lambda done: progress("score", done * tokens.shape[1], tokens.size)  # noqa: E731
+        return mean_loss(model, params, tokens, progress=report, spread=spread)
 
     quantiles_under = _remembered(lambda params: real_quantiles(np.exp(score(params, blocks.train))))
 
@@ -54,7 +59,7 @@ def observer(model: OPT, pretrained: dict, blocks, prompts, decoder: Decoder, ke
         arrays = {f"{name}_by_epoch": values for name, values in losses.items()}
         arrays |= {"train_perplexity_first": under_first, "train_perplexity_own": under_own, "tokens": tokens.astype(np.int32)}
         if len(prompts):
-            arrays["example_tokens"] = generate(model, params, prompts, decoder, prompts.shape[1], key=key)
+            arrays["example_tokens"] = generate(model, params, prompts, decoder, prompts.shape[1], key=key, spread=spread)
         return observed | arrays
 
     return observe

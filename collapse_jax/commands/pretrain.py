@@ -13,10 +13,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from collapse_jax import distributed
 from collapse_jax.checkpoint import Checkpoints
 from collapse_jax.config import PretrainConfig
 from collapse_jax.errors import InputError
 from collapse_jax.lm.corpus import TextTokenizer, fingerprint, load_corpus, load_tokenizer, tokenizer_files, training_rows
+from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.opt import OPT, OPTConfig
 from collapse_jax.lm.pretrain import STEPS_PER_CALL, Pretrain, Training, advance, begin, schedule_of, window_order
 from collapse_jax.lm.score import mean_loss
@@ -107,11 +109,12 @@ def run_pretrain(
     progress=lambda stage, done, total=None: None,
     recorded=lambda row: None,
     stop: Stop | None = None,
+    spread: Spread = Spread(),
 ) -> dict:
     """Runs (or resumes, from the last checkpoint) all steps in an opened folder, exports the model, and returns its parameters.
 
     progress: called with the stage "train" and how many of its tokens are done. recorded: called with each new record.
-    stop: asked after each compiled call whether to save and stop there.
+    stop: asked after each compiled call whether to save and stop there. spread: the devices.
     """
     (model, windows), settings = materials, settings_of(config)
     init_key, order_key = jax.random.split(jax.random.key(config.seed))
@@ -121,6 +124,7 @@ def run_pretrain(
     batch_tokens = config.batch_size * config.block_length
     checkpoints, stop = Checkpoints(folder.checkpoints, keep=_CHECKPOINTS_KEPT), stop or Stop()
     step, state, record = _restored(checkpoints, model, settings, init_key)
+    state = spread.place_parameters(state, config.batch_size)
     clock = _Clock()
     while step < config.steps:
         ends = (step + STEPS_PER_CALL, _after(step, config.evaluate_every), _after(step, config.save_every), config.steps)
@@ -128,7 +132,7 @@ def run_pretrain(
         clock.start()
         index = usable[order(step * config.batch_size, count * config.batch_size)]
         batches = np.asarray(windows.train[index], np.int32).reshape(count, config.batch_size, -1)
-        state, losses = advance(model, settings, state, batches, step)
+        state, losses = advance(model, settings, state, batches, step, spread)
         clock.stop(count * batch_tokens)
         step += count
         record["loss"], record["losses"] = record["loss"] + float(losses.astype(np.float64).sum()), record["losses"] + count
@@ -139,7 +143,7 @@ def run_pretrain(
                 "step": step,
                 "tokens": step * batch_tokens,
                 "train_loss": record["loss"] / record["losses"],
-                "held_out_loss": float(mean_loss(model, state.params, held_out, batch_size=config.batch_size).mean()),
+                "held_out_loss": float(mean_loss(model, state.params, held_out, batch_size=config.batch_size, spread=spread).mean()),
                 "learning_rate": float(schedule_of(settings)(step - 1)),
                 "tokens_per_second": clock.rate(),
             }
@@ -153,7 +157,9 @@ def run_pretrain(
     checkpoints.close()
     for path in (folder.path / "tokenizer").iterdir():
         folder.write_text(f"model/{path.name}", path.read_text(encoding="utf-8"))
-    _export(folder.path / "model", model, state.params, config.precision)
+    params = jax.tree.map(distributed.to_host, state.params)
+    if distributed.is_first():
+        _export(folder.path / "model", model, params, config.precision)
     # The row of the last step comes last of all, for it says that everything is done.
     folder.write_rows(record["rows"])
     return state.params
@@ -168,7 +174,7 @@ def _export(folder, model, params, precision):
         raise OSError(str(error)) from None
 
 
-def pretrain_command(config: PretrainConfig, out: str, console) -> None:
+def pretrain_command(config: PretrainConfig, out: str, console, spread: Spread = Spread()) -> None:
     """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve, and says where the model is."""
     from collapse_jax.commands.progress import StageProgress
     from collapse_jax.plots import draw_run
@@ -182,7 +188,7 @@ def pretrain_command(config: PretrainConfig, out: str, console) -> None:
         console.print(f"all {config.steps} steps of {folder.path} are done")
     else:
         with StageProgress(console) as bar:
-            folder, materials = prepare(config, out, progress=bar.stage)
+            folder, materials = distributed.first_then_others(lambda: prepare(config, out, progress=bar.stage))
             counts = json.loads((folder.path / "counts.json").read_text())
             left_out = f", {counts['left_out_windows']:,} of them left out for text of {config.exclude}" if config.exclude else ""
             bar.line(
@@ -190,8 +196,11 @@ def pretrain_command(config: PretrainConfig, out: str, console) -> None:
                 f"{config.block_length}{left_out}, {counts['held_out_windows']:,} held out; run folder {folder.path}"
             )
             with Stop(bar.line) as stop:
-                run_pretrain(config, folder, materials, progress=bar.stage, recorded=lambda row: bar.line(_line(row)), stop=stop)
+                options = {"progress": bar.stage, "recorded": lambda row: bar.line(_line(row)), "stop": stop, "spread": spread}
+                run_pretrain(config, folder, materials, **options)
         rows = folder.rows()
+    if not distributed.is_first():
+        return
     console.print(
         f"held-out loss {rows[-1]['held_out_loss']:.4f} (perplexity {math.exp(rows[-1]['held_out_loss']):.2f}); "
         f"model: {weights.parent} ({weights.stat().st_size / 1e6:.2f} MB, {config.precision})",

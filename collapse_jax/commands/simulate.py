@@ -7,7 +7,7 @@ import inspect
 import jax
 import numpy as np
 
-from collapse_jax import estimators, sources, tiles, workflows
+from collapse_jax import distributed, estimators, sources, tiles, workflows
 from collapse_jax.chain_theory import expected_means, initial_probabilities
 from collapse_jax.checkpoint import Checkpoints
 from collapse_jax.config import VALUE_AXES, SimulateConfig
@@ -89,8 +89,11 @@ def with_metrics(config: SimulateConfig) -> SimulateConfig:
     return dataclasses.replace(config, metrics=tuple(name for name in offered if shapes[name].shape == ())[:3])
 
 
-def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
-    """Runs (or resumes) the chains, writes the run folder, draws the figure, prints a table; the folder."""
+def run_simulate(config: SimulateConfig, out, console, devices=None) -> RunFolder:
+    """Runs (or resumes) the chains, writes the run folder, draws the figure, prints a table; the folder.
+
+    devices: those of this process to use; by default all.
+    """
     from collapse_jax.commands.grid import run_grid
     from collapse_jax.plots import draw_run
 
@@ -100,11 +103,12 @@ def run_simulate(config: SimulateConfig, out, console) -> RunFolder:
     folder = RunFolder(out)
     folder.check(config)
     if config.axes():
-        folder = run_grid(config, out, console)
+        folder = run_grid(config, out, console, devices)
     else:
-        folder = _run_one(config, folder, console)
-        console.print(table_of(folder, config))
-    for path in draw_run(folder):
+        folder = _run_one(config, folder, console, devices)
+        if distributed.is_first():
+            console.print(table_of(folder, config))
+    for path in draw_run(folder) if distributed.is_first() else ():
         console.print(f"figure: {path}", highlight=False)
     return folder
 
@@ -123,7 +127,7 @@ def _check_options(config):
         raise InputError(f"options {' '.join(config.options)}: the model of {config.family}'s example does not fit them ({why})") from None
 
 
-def _run_one(config, folder, console):
+def _run_one(config, folder, console, devices):
     process = process_of(config)
     resolve_metrics(process.metrics, config.metrics)
     rows = folder.rows("generation")
@@ -134,9 +138,9 @@ def _run_one(config, folder, console):
     console.print(f"about {_size(needed)} of memory; at most {config.memory_limit:g} GiB are allowed", highlight=False)
     folder = RunFolder.open(folder.path, config)
     if config.keep == "summary":
-        _summarise_into(folder, config, process, console)
+        _summarise_into(folder, config, process, console, devices)
     else:
-        trace = _simulate_into(folder, config, process, console)
+        trace = _simulate_into(folder, config, process, console, devices)
         folder.write_results(trace.to_xarray())
         folder.write_rows(summary_rows(trace))
     return folder
@@ -181,7 +185,7 @@ def options_of(config: SimulateConfig) -> dict:
     return {name: getattr(config, name) for name in names} | {"record": config.recorded()}
 
 
-def _simulate_into(folder, config, process, console):
+def _simulate_into(folder, config, process, console, devices):
     """The trace of all generations; the newest state and everything recorded so far are saved as each chunk ends."""
     key = jax.random.key(config.seed)
     # Two, so that there is one to go back to where the newest is damaged.
@@ -193,7 +197,7 @@ def _simulate_into(folder, config, process, console):
         chunks, after = [Chunk(np.array(record["generations"]), arrays, None)], (done, state)
     with bar(console) as progress, Stop(lambda line: console.print(line, highlight=False)) as stop:
         task = progress.add_task("generations", total=config.generations, completed=after[0] if after else 0)
-        for part in simulate_chunks(process, key, **options_of(config), after=after):
+        for part in simulate_chunks(process, key, **options_of(config), after=after, devices=devices):
             chunks.append(part)
             trace = join_chunks(chunks)
             last = int(part.generations[-1])
@@ -205,13 +209,13 @@ def _simulate_into(folder, config, process, console):
     return join_chunks(chunks)
 
 
-def _summarise_into(folder, config, process, console):
+def _summarise_into(folder, config, process, console, devices):
     """results.nc and the rows with statistics over chains alone; a run that is stopped begins again."""
     with bar(console) as progress:
         task = progress.add_task("generations", total=config.generations)
 
         def watched():
-            for part in simulate_chunks(process, jax.random.key(config.seed), **options_of(config)):
+            for part in simulate_chunks(process, jax.random.key(config.seed), **options_of(config), devices=devices):
                 yield part
                 progress.update(task, completed=int(part.generations[-1]))
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax import distributed
 from collapse_jax.checkpoint import Checkpoints
 from collapse_jax.checks import whole
 from collapse_jax.errors import DamagedError, DivergenceError, InputError
@@ -100,7 +101,7 @@ def _opened(folder):
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"folder is '{folder.path}', which is no folder; give another")
-    folder.path.mkdir(parents=True, exist_ok=True)
+    distributed.on_first(lambda: folder.path.mkdir(parents=True, exist_ok=True))
     return folder
 
 
@@ -198,6 +199,7 @@ class _Book:
         missed = []
         names = {path.name: path for path in self._folder.checkpoints.glob("chain_*") if path.is_dir()}
         folders = {int(name.removeprefix("chain_")): path for name, path in names.items() if _CHAIN_FOLDER.fullmatch(name)}
+        distributed.barrier()  # before any process goes on and makes more
         for chain in sorted(folders):
             checkpoints = Checkpoints(folders[chain], say=self._say)
             for generation in checkpoints.generations():

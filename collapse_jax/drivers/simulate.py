@@ -3,14 +3,14 @@
 import concurrent.futures
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax import tiles
+from collapse_jax import distributed, tiles
 from collapse_jax.checks import number, whole
 from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.metrics import resolve_metrics
@@ -46,20 +46,23 @@ def simulate(
     chunk: int = 100,
     memory_limit: int | None = None,
     progress: Callable[[int], None] = lambda generation: None,
+    devices: Sequence | None = None,
 ) -> Trace:
     """Metrics of chains 0 .. chains - 1 at the recorded generations: `trace[name]` is a NumPy array [chain, recorded, ...].
 
     metrics: names that the process offers (`process.metrics`), or functions of the state.
     record: a stride, the numbers of the generations, or "log"
     (see `recorded_generations`). chunk: records in one compiled call; progress is called with the newest generation after each.
-    memory_limit: bytes; see `memory_needed`. Chain c uses `fold_in(key, c)`, and generation g of it `fold_in(fold_in(key, c), g)`:
+    memory_limit: bytes; see `memory_needed`. devices: those of this process to spread the chains over; all by default.
+    In a job of several processes each takes a share of the chains, and every one gets all the numbers.
+    Chain c uses `fold_in(key, c)`, and generation g of it `fold_in(fold_in(key, c), g)`:
     asking for more chains or generations, other records, chunks or devices, changes no number. (Integers bit for bit; float32 up to
     rounding, 2e-5 relative in the tests, because XLA fuses programs of other shapes differently.)
     Raises `InputError` for sizes that have no meaning, an unknown metric, more memory than the limit, or an estimator that is not
     traceable (use `run`); `DivergenceError` naming chain and generation once a model holds nan.
     """
     numbers = recorded_generations(generations, record)
-    options = {"generations": generations, "chains": chains, "metrics": metrics, "record": numbers, "chunk": chunk}
+    options = {"generations": generations, "chains": chains, "metrics": metrics, "record": numbers, "chunk": chunk, "devices": devices}
     whole, at = {}, 0
 
     def storage(name, values, count):
@@ -88,6 +91,7 @@ def simulate_chunks(
     records_kept: int | None = None,
     settings: Mapping[str, np.ndarray] | None = None,
     storage: Callable[[str, np.ndarray, int], np.ndarray] | None = None,
+    devices: Sequence | None = None,
 ) -> Iterator[Chunk]:
     """The same as `simulate`, chunk by chunk: generation 0 first, then up to `chunk` records at a time.
 
@@ -115,7 +119,7 @@ def simulate_chunks(
             f"memory_limit is {memory_limit / 2**20:.0f} MiB, but {chains:,} chains with {len(numbers):,} recorded generations need about "
             f"{needed / 2**20:.0f} MiB; record fewer generations or metrics, take fewer chains, or raise the limit"
         )
-    all_chains = _Tiles(process, key, chains, measure, settings, storage)
+    all_chains = _Tiles(process, key, chains, measure, settings, storage, devices)
     with all_chains:
         yield from _chunks(process, all_chains, generations, numbers, chunk, after)
 
@@ -203,18 +207,21 @@ def _chunks(process, all_chains, generations, numbers, chunk, after):
 
 
 class _Tiles:
-    """The chains of a simulation, cut into tiles that run on all cores and devices."""
+    """This process's share of the chains of a simulation, cut into tiles that run on all its cores and devices."""
 
-    def __init__(self, process, key, chains, measure, settings, storage):
+    def __init__(self, process, key, chains, measure, settings, storage, devices):
         points = 1 if settings is None else len(next(iter(settings.values())))
-        self._process, self._chains, self._measure = process, points * chains, measure
-        self._key, self._chains_of_a_point, self._last = key, chains, 0
-        self._size = tiles.chains_in_tile(process, key, self._chains, settings)
-        lanes = [np.arange(first, first + self._size) % self._chains for first in range(0, self._chains, self._size)]
-        self._keys = [tiles.chain_keys(key, one % chains, settings, one // chains) for one in lanes]
+        self._process, self._measure, self._total = process, measure, points * chains
+        self._first, end = distributed.share(self._total)
+        self._key, self._chains, self._chains_of_a_point, self._last = key, end - self._first, chains, 0
+        self._size = tiles.chains_in_tile(process, key, self._chains, settings, devices)
+        lanes = [self._first + np.arange(at, at + self._size) % self._chains for at in range(0, self._chains, self._size)]
+        self._keys = [tiles.chain_keys(key, one % chains, settings, one // chains, devices) for one in lanes]
         self._states, self._free = [None] * len(self._keys), []
-        self._storage = storage or (lambda name, values, count: np.empty((count, *values.shape[1:-1], self._chains), values.dtype))
-        self._pool = concurrent.futures.ThreadPoolExecutor(min(tiles.workers(), len(self._keys)))
+        own = lambda name, values, count: np.empty((count, *values.shape[1:-1], self._chains), values.dtype)  # noqa: E731
+        # Several processes write their shares to arrays of their own first.
+        self._storage, self._all = (storage or own, None) if distributed.processes() == 1 else (own, storage)
+        self._pool = concurrent.futures.ThreadPoolExecutor(min(tiles.workers(devices), len(self._keys)))
 
     def __enter__(self):
         return self
@@ -227,10 +234,9 @@ class _Tiles:
 
         def one(tile, keep):
             self._states[tile], values = tiles.start(self._process, self._measure, generations, self._keys[tile])
-            self._refuse_nan(tile, 0)
             keep({name: np.asarray(value)[None] for name, value in values.items()})
 
-        return self._collect(one, 1)
+        return self._collect(one, 1, 0)
 
     def advance(self, done, now, rows, discard=False):
         def one(tile, keep):
@@ -240,21 +246,21 @@ class _Tiles:
                 records = tiles.room(self._process, self._measure, rows, self._states[tile], self._keys[tile])
             arguments = (self._process, self._measure, rows, self._states[tile], self._keys[tile], done, now, records)
             self._states[tile], records = tiles.advance(*arguments)
-            self._refuse_nan(tile, int(now[-1]))
             if not discard:
                 keep({name: np.asarray(value)[: len(now)] for name, value in records.items()})
             self._free.append(records)
 
-        return self._collect(one, len(now))
+        return self._collect(one, len(now), int(now[-1]))
 
-    def _refuse_nan(self, tile, generation):
-        lane = tiles.lane_with_nan(self._process, self._states[tile])
-        if lane is None:
+    def _refuse_nan(self, lanes, generation):
+        """Raises for the first chain, of all processes, whose model holds nan; lanes: one or None for each tile."""
+        found = (self._first + (tile * self._size + lane) % self._chains for tile, lane in enumerate(lanes) if lane is not None)
+        number = self._total - distributed.largest(self._total - min(found, default=self._total))
+        if number == self._total:
             return
-        number = (tile * self._size + lane) % self._chains
         chain, point = number % self._chains_of_a_point, number // self._chains_of_a_point
-        where = f"chain {chain}" + (f" at point {point} of the grid" if self._chains > self._chains_of_a_point else "")
-        if self._chains == self._chains_of_a_point:
+        where = f"chain {chain}" + (f" at point {point} of the grid" if self._total > self._chains_of_a_point else "")
+        if self._total == self._chains_of_a_point:
             generation = _first_with_nan(self._process, jax.random.fold_in(self._key, chain), self._last, generation)
         raise DivergenceError(
             f"{where}: the model became nan by generation {generation}; look at the fit on the training set that it had there "
@@ -272,8 +278,11 @@ class _Tiles:
 
         list(self._pool.map(one, range(len(self._states))))
 
-    def _collect(self, one, count):
-        """name -> [chain, recorded, ...] of all tiles: one(tile, keep) does a tile's work; the chains lie on the last axis in memory."""
+    def _collect(self, one, count, generation):
+        """name -> [chain, recorded, ...] of all tiles of all processes, up to a generation: one(tile, keep) does a tile's work.
+
+        The chains lie on the last axis in memory.
+        """
         whole, lock = {}, threading.Lock()
 
         def of_tile(tile):
@@ -288,12 +297,23 @@ class _Tiles:
                     stored[...] = part[..., : stored.shape[-1]]
 
             one(tile, keep)
+            return tiles.lane_with_nan(self._process, self._states[tile])
 
-        list(self._pool.map(of_tile, range(len(self._states))))
-        return {name: np.moveaxis(array, -1, 0) for name, array in whole.items()}
+        self._refuse_nan(list(self._pool.map(of_tile, range(len(self._states)))), generation)
+        whole = {name: np.moveaxis(array, -1, 0) for name, array in whole.items()}
+        return whole if distributed.processes() == 1 else {name: self._of_all(name, whole[name], count) for name in sorted(whole)}
+
+    def _of_all(self, name, share, count):
+        """[chain, recorded, ...] of the chains of all processes."""
+        gathered = distributed.concatenated(share)
+        if self._all is None:
+            return gathered
+        stored = self._all(name, np.moveaxis(gathered, 0, -1), count)
+        stored[...] = np.moveaxis(gathered, 0, -1)
+        return np.moveaxis(stored, -1, 0)
 
     def copy_state(self):
-        """The state of all chains [chain, ...] on the host; shorter lists of parts are padded with dead ones."""
+        """The state of all chains [chain, ...] on the host, of every process; shorter lists of parts are padded with dead ones."""
 
         def joined(*leaves):
             leaves = [np.moveaxis(np.asarray(leaf), self._process.chain_axis, 0) for leaf in leaves]
@@ -301,11 +321,12 @@ class _Tiles:
             missing = [[(0, 0), *((0, longest - here) for longest, here in zip(most, leaf.shape[1:], strict=True))] for leaf in leaves]
             return np.concatenate([np.pad(leaf, widths) for leaf, widths in zip(leaves, missing, strict=True)])[: self._chains]
 
-        return jax.tree.map(joined, *self._states)
+        return jax.tree.map(lambda *leaves: distributed.concatenated(joined(*leaves)), *self._states)
 
     def restore(self, state, generations):
         """The tiles of a state of all chains [chain, ...]; the last is filled up with copies of its first chain."""
         self._last = generations
+        state = jax.tree.map(lambda leaf: np.asarray(leaf)[self._first : self._first + self._chains], state)
         state = jax.vmap(lambda one: self._process.resize(one, generations))(state)
         axis = self._process.chain_axis
         for tile, key in enumerate(self._keys):

@@ -11,6 +11,7 @@ from collapse_jax import points
 from collapse_jax.errors import InputError
 from collapse_jax.factory import estimator
 from collapse_jax.lm.decode import BeamSearch, Decoder, check_decoder, generate
+from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.finetune import FineTune, check_fine_tune, fine_tune
 from collapse_jax.lm.opt import OPT
 from collapse_jax.lm.score import check_blocks
@@ -41,6 +42,7 @@ def causal_lm(
     progress=lambda stage, done, total: None,
     workbench: Workbench = Workbench(),
     stage=lambda name: contextlib.nullcontext(),
+    spread: Spread = Spread(),
 ) -> Estimator:
     """The paper's language model: x is int32 token blocks [n, length], runs under `run` only.
 
@@ -48,7 +50,7 @@ def causal_lm(
     random n without replacement). continued: the continuation of each given block.
     fit: from `start`, "pretrained" weights, the "first" (generation 0) model, or the "previous" one.
     workbench: where a fit keeps its epochs and a draw its tokens, so that either goes on after a kill.
-    stage(name): a context around each fit ("fit") and draw ("generate").
+    stage(name): a context around each fit ("fit") and draw ("generate"). spread: the devices that do either.
     Raises `InputError` for an unknown start, bad settings, no prompts, or (in `sample`) more points than prompts.
     Source: Shumailov et al. 2024, Fig. 1.
     """
@@ -73,7 +75,8 @@ def causal_lm(
             begin = params.model if start == "previous" else pretrained
         blocks = points.filled(evidence)
         with stage("fit"):
-            fitted, result = fine_tune(model, begin, blocks, valid_blocks, settings, key, progress=progress, workbench=workbench)
+            options = {"progress": progress, "workbench": workbench, "spread": spread}
+            fitted, result = fine_tune(model, begin, blocks, valid_blocks, settings, key, **options)
         first = fitted if start == "first" and params.fits == 0 else params.first
         info = FitInfo(
             converged=jnp.asarray(result.best_epoch < settings.epochs - 1),
@@ -92,7 +95,7 @@ def causal_lm(
 
     def continued(key, params, x):
         report = lambda done: progress("generate", done * length, len(x) * length)  # noqa: E731
-        options = {"key": key, "batch_size": decode_batch, "progress": report, "workbench": workbench}
+        options = {"key": key, "batch_size": decode_batch, "progress": report, "workbench": workbench, "spread": spread}
         with stage("generate"):
             tokens = generate(model, params.model, x, decoder, length, **options)
         return jnp.asarray(tokens)

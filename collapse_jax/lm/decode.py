@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.distributed import largest, to_host
 from collapse_jax.errors import InputError
 from collapse_jax.lm.beam_search import beam_search
-from collapse_jax.lm.devices import place
+from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.opt import NEGATIVE, OPT
 from collapse_jax.lm.token_scores import filled, prefill, token_scores, truncate
 from collapse_jax.workbench import Workbench, fingerprint, key_name
@@ -65,6 +66,7 @@ def generate(
     batch_size: int = 64,
     progress=lambda done: None,
     workbench: Workbench = Workbench(),
+    spread: Spread = Spread(),
 ) -> np.ndarray:
     """The new tokens [prompts, new_tokens] (int32) that follow each unpadded prompt of `prompts` [prompts, length].
 
@@ -72,7 +74,7 @@ def generate(
     key: needed by `Sampling`; prompt i draws from `fold_in(key, i)`, whatever the batch size.
     progress: called with the number of prompts done after each batch.
     workbench: keeps what is generated every 20 seconds; called again, with the same key, this goes on from there. The key must then
-    be this draw's own. The batch is spread over all devices where their number divides it.
+    be this draw's own. spread: the devices that share each batch where their number divides it.
     Raises `InputError` for an empty or ill-typed batch, token ids outside the vocabulary, too many positions, a missing key.
     """
     prompts = np.asarray(prompts)
@@ -81,7 +83,7 @@ def generate(
         return np.zeros((0, new_tokens), np.int32)
     key = jax.random.key(0) if key is None else key
     batch_size = min(batch_size, len(prompts))
-    params = place(params, batch_size)
+    params = spread.place_parameters(params, batch_size)
     tokens, saved = np.zeros((len(prompts), new_tokens), np.int32), 0
     name, made_of = f"tokens-{key_name(key)}", fingerprint(model, decoder, new_tokens, prompts)
     while saved < len(prompts) and (piece := workbench.load(f"{name}-{saved}", made_of)) is not None:
@@ -92,10 +94,10 @@ def generate(
     for start in range(saved, len(prompts), batch_size):
         index = np.minimum(np.arange(start, start + batch_size), len(prompts) - 1)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-        batch, keys = place((jnp.asarray(prompts[index], jnp.int32), keys), batch_size, 0)
+        batch, keys = spread.place((prompts[index].astype(np.int32), keys), batch_size, 0)
         stop = min(start + batch_size, len(prompts))
-        tokens[start:stop] = np.asarray(_generate_batch(model, decoder, new_tokens, params, batch, keys))[: stop - start]
-        if stop == len(prompts) or time.monotonic() - since >= _SAVE_SECONDS:
+        tokens[start:stop] = to_host(_generate_batch(model, decoder, new_tokens, params, batch, keys))[: stop - start]
+        if stop == len(prompts) or largest(time.monotonic() - since >= _SAVE_SECONDS):
             workbench.save(f"{name}-{saved}", made_of, {"tokens": tokens[saved:stop]})
             saved, since = stop, time.monotonic()
         progress(stop)

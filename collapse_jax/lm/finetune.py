@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from collapse_jax.distributed import to_host
 from collapse_jax.errors import DivergenceError, InputError
-from collapse_jax.lm.devices import place
+from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.opt import OPT
 from collapse_jax.lm.score import batch_loss, check_blocks, mean_loss
 from collapse_jax.workbench import Workbench, fingerprint, key_name, pack, unpack
@@ -75,13 +76,14 @@ def fine_tune(
     *,
     progress=lambda stage, done, total: None,
     workbench: Workbench = Workbench(),
+    spread: Spread = Spread(),
 ) -> tuple[dict, FineTuned]:
     """Fine-tuned parameters, and the losses by epoch.
 
     blocks: int [N, length], shuffled anew in every epoch; valid_blocks: int [V, length], held out.
     progress: called with the stage ("fit" or "validate") and how many of its tokens are done.
     workbench: keeps each epoch as it ends; called again, with the same key, this goes on from there. The key must then be this fit's own.
-    A batch is spread over all devices where their number divides it.
+    spread: the devices that share each batch where their number divides it, and whether the parameters are cut into parts.
     Raises `InputError` for bad settings or blocks, `DivergenceError` naming the step when the loss is no longer finite.
     """
     check_fine_tune(settings)
@@ -92,21 +94,22 @@ def fine_tune(
     length = blocks.shape[1]
     # What the compiled steps depend on: other epochs and learning rates compile nothing new.
     compiled = FineTune()._replace(**{name: getattr(settings, name) for name in ("beta1", "beta2", "epsilon", "weight_decay")})
-    state = jax.tree.map(jnp.copy, (params, _optimiser(settings).init(params)))
     rows = min(settings.batch_size, len(blocks))
+    place = functools.partial(spread.place_parameters, rows=rows)
+    params = place(params)
+    state = jax.tree.map(jnp.copy, (params, place(_optimiser(settings).init(params))))
     shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
-    saved = _Saved(workbench, key, settings, fingerprint(model, settings, blocks, valid_blocks, shapes))
+    saved = _Saved(workbench, key, settings, fingerprint(model, settings, blocks, valid_blocks, shapes), place)
     dropout_key = jax.random.fold_in(key, settings.epochs)  # those below it shuffle the epochs
     state, best, train, valid, steps = saved.load(state) or (state, params, [], [], 0)
-    state = place(state, rows)
     for epoch in range(len(valid), settings.epochs):
         rate = learning_rate_at(settings, epoch)
         total, seen = 0.0, 0
         for batches, weights, count in _calls(blocks, settings.batch_size, jax.random.fold_in(key, epoch)):
             call_key = jax.random.fold_in(dropout_key, steps)
-            spread = place((batches, weights), rows, 1)
-            state, losses = _run_steps(model, compiled, state, *spread, count, rate, call_key)
-            losses = np.asarray(losses)[:count]
+            placed = spread.place((batches, weights), rows, 1)
+            state, losses = _run_steps(model, compiled, spread, state, *placed, count, rate, call_key)
+            losses = to_host(losses)[:count]
             if not np.isfinite(losses).all():
                 step = steps + int(np.argmin(np.isfinite(losses)))
                 raise DivergenceError(
@@ -116,7 +119,7 @@ def fine_tune(
             total, seen, steps = total + float(losses @ sizes), seen + int(sizes.sum()), steps + count
             progress("fit", (epoch * len(blocks) + seen) * length, settings.epochs * len(blocks) * length)
         train.append(total / seen)
-        valid.append(float(mean_loss(model, state[0], valid_blocks).mean()))
+        valid.append(float(mean_loss(model, state[0], valid_blocks, spread=spread).mean()))
         if not math.isfinite(valid[-1]):
             raise DivergenceError(f"the validation loss became {valid[-1]} after epoch {epoch}, step {steps}; try a smaller learning rate")
         if _kept_epoch(settings, valid) == epoch:
@@ -133,8 +136,8 @@ def _kept_epoch(settings, valid):
 class _Saved:
     """A fit on the workbench: optimiser and parameters after the newest epoch; the best ones beside them where those are older."""
 
-    def __init__(self, workbench, key, settings, made_of):
-        self._workbench, self._settings, self._made_of = workbench, settings, made_of
+    def __init__(self, workbench, key, settings, made_of, place):
+        self._workbench, self._settings, self._made_of, self._place = workbench, settings, made_of, place
         self._name = f"fit-{key_name(key)}"
 
     def save(self, state, best, train, valid, steps):
@@ -155,17 +158,17 @@ class _Saved:
             return None
         train, valid, steps = newest["train"].tolist(), newest["valid"].tolist(), int(newest["steps"])
         if len(valid) == self._settings.epochs:
-            return like, _arrays("best", newest, like[0]), train, valid, steps
-        state, kept = _arrays("state", newest, like), _kept_epoch(self._settings, valid)
+            return like, _arrays("best", newest, like[0], self._place), train, valid, steps
+        state, kept = _arrays("state", newest, like, self._place), _kept_epoch(self._settings, valid)
         if kept == len(valid) - 1:
             return state, jax.tree.map(jnp.copy, state[0]), train, valid, steps
         older = self._workbench.load(f"{self._name}-best", f"{self._made_of} epoch {kept}")
-        return older and (state, _arrays("best", older, like[0]), train, valid, steps)
+        return older and (state, _arrays("best", older, like[0], self._place), train, valid, steps)
 
 
-def _arrays(prefix, arrays, like):
-    """The tree on the device, in memory of its own: steps give theirs away."""
-    return jax.tree.map(jnp.array, unpack(prefix, arrays, like))
+def _arrays(prefix, arrays, like, place):
+    """The tree on the devices, in memory of its own: steps give theirs away."""
+    return jax.tree.map(jnp.copy, place(unpack(prefix, arrays, like)))
 
 
 def _calls(blocks, batch_size, key):
@@ -187,8 +190,8 @@ def _optimiser(settings):
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def _run_steps(model, settings, state, batches, weights, count, rate, key):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+def _run_steps(model, settings, spread, state, batches, weights, count, rate, key):
     """`count` optimiser steps; the mean loss [steps] of each, over the blocks of its batch that have weight."""
     optimiser = _optimiser(settings)
     deterministic = model.config.dropout == 0 and model.config.attention_dropout == 0
@@ -201,6 +204,6 @@ def _run_steps(model, settings, state, batches, weights, count, rate, key):
         loss, gradient = jax.value_and_grad(loss_of)(params, batches[i], weights[i], jax.random.fold_in(key, i))
         update, optimiser_state = optimiser.update(gradient, optimiser_state, params)
         params = jax.tree.map(lambda p, u: p - rate * u, params, update)
-        return (params, optimiser_state), losses.at[i].set(loss)
+        return spread.kept((params, optimiser_state)), losses.at[i].set(loss)
 
     return jax.lax.fori_loop(0, count, step, (state, jnp.zeros(len(batches))))

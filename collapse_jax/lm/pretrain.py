@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from collapse_jax.distributed import to_host
 from collapse_jax.errors import DivergenceError, InputError
+from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.opt import OPT, init_params
 from collapse_jax.lm.score import batch_loss
 
@@ -104,17 +106,21 @@ def window_loss(model: OPT, params: dict, tokens) -> jax.Array:
     return batch_loss(model, params, tokens, jnp.ones(len(tokens)))
 
 
-def advance(model: OPT, settings: Pretrain, state: Training, batches: np.ndarray, step: int) -> tuple[Training, np.ndarray]:
+def advance(
+    model: OPT, settings: Pretrain, state: Training, batches: np.ndarray, step: int, spread: Spread = Spread()
+) -> tuple[Training, np.ndarray]:
     """The state after one optimiser step for each of `batches` (int32 [count, batch, length]), and the losses [count] before each.
 
     count: at most `STEPS_PER_CALL`, one compiled program for all. `state` is given away: its arrays are used for the new one.
+    spread: where the state was placed, and what shares each batch.
     step: how many were done before, for the message of the `DivergenceError` that a loss raises which is no longer finite.
     """
     count = len(batches)
     padded = np.zeros((STEPS_PER_CALL, *batches.shape[1:]), np.int32)
     padded[:count] = batches
-    state, losses = _run_steps(model, settings, state, padded, count)
-    losses = np.asarray(losses)[:count]
+    placed = spread.place(padded, padded.shape[1], 1)
+    state, losses = _run_steps(model, settings, spread, state, placed, count)
+    losses = to_host(losses)[:count]
     if not np.isfinite(losses).all():
         bad = int(np.argmin(np.isfinite(losses)))
         rate = float(schedule_of(settings)(step + bad))
@@ -122,15 +128,16 @@ def advance(model: OPT, settings: Pretrain, state: Training, batches: np.ndarray
     return state, losses
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
-def _run_steps(model, settings, state, batches, count):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+def _run_steps(model, settings, spread, state, batches, count):
     optimiser = optimiser_of(settings)
 
     def step(i, carry):
         state, losses = carry
         loss, gradient = jax.value_and_grad(functools.partial(window_loss, model))(state.params, batches[i])
         update, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
-        return Training(optax.apply_updates(state.params, update), optimiser_state), losses.at[i].set(loss)
+        state = spread.kept(Training(optax.apply_updates(state.params, update), optimiser_state))
+        return state, losses.at[i].set(loss)
 
     return jax.lax.fori_loop(0, count, step, (state, jnp.zeros(len(batches))))
 

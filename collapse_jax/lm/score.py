@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from collapse_jax.distributed import to_host
 from collapse_jax.errors import InputError
-from collapse_jax.lm.devices import place
+from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.opt import OPT
 from collapse_jax.lm.vocabulary_loss import summed_loss
 
@@ -22,15 +23,17 @@ def perplexity(model: OPT, params: dict, blocks, *, batch_size: int = 64) -> np.
     return np.exp(mean_loss(model, params, blocks, batch_size=batch_size))
 
 
-def mean_loss(model: OPT, params: dict, blocks, *, batch_size: int = 64, progress=lambda done: None) -> np.ndarray:
+def mean_loss(
+    model: OPT, params: dict, blocks, *, batch_size: int = 64, progress=lambda done: None, spread: Spread = Spread()
+) -> np.ndarray:
     """Mean negative log-likelihood [blocks] in nats per predicted token, of each block of `blocks` [blocks, length]."""
     blocks = check_blocks(model, blocks)
     losses = np.zeros(len(blocks), np.float64)
     size = min(batch_size, max(len(blocks), 1))
-    params = place(params, size)
+    params = spread.place_parameters(params, size)
     for start in range(0, len(blocks), size):
         index = np.minimum(np.arange(start, start + size), len(blocks) - 1)
-        batch = np.asarray(_mean_loss(model, params, place(jnp.asarray(blocks[index]), size, 0)))
+        batch = to_host(_mean_loss(model, params, spread.place(blocks[index], size, 0)))
         losses[start : start + size] = batch[: len(blocks) - start]
         progress(min(start + size, len(blocks)))
     return losses

@@ -210,7 +210,7 @@ def test_a_run_in_two_parts_equals_a_run_in_one(finished, settings, tmp_path):
     ],
 )
 def test_workflows_that_keep_everything(settings, tmp_path, workflow, start, decoding, sizes):
-    config = settings(workflow=workflow, start=start, decoding=decoding, seeds=1, epochs=1)
+    config = settings(workflow=workflow, start=start, decoding=decoding, num_beams=LMConfig.num_beams, seeds=1, epochs=1)
     call(config, tmp_path / "run")
     sets = [saved(tmp_path / "run", 0, generation)[1]["tokens"] for generation in range(3)]
     assert [len(tokens) for tokens in sets] == sizes

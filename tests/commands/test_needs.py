@@ -68,7 +68,7 @@ def test_batches_that_devices_cannot_share_are_named(case, monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [None] * 5)
     assert spread_words(config(batch_size=10, decode_batch=20), ingredients) is None
     assert spread_words(config(batch_size=10, decode_batch=6), ingredients) == (
-        "5 devices, but decode_batch 6 is no multiple of that: these batches stay on one"
+        "5 devices, but decode_batch 6 is no multiple of that: these batches are not shared"
     )
     assert "batch_size 12 and decode_batch 6 is" in spread_words(config(batch_size=12, decode_batch=6), ingredients)
 

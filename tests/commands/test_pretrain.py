@@ -89,7 +89,7 @@ def finished(settings, inputs, tmp_path_factory):
 def still(seen):
     """What stands for `advance` where nothing need be learnt: notes the batches."""
 
-    def advance(model, settings, state, batches, step):
+    def advance(model, settings, state, batches, step, spread):
         seen.append(batches)
         return state, np.ones(len(batches), np.float32)
 

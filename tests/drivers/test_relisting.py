@@ -62,7 +62,7 @@ def assert_same(trace, generations=None):
 @pytest.fixture
 def sizes(monkeypatch):
     """How many categories were listed after each relisting, of one tile."""
-    monkeypatch.setattr(tiles, "workers", lambda: 1)
+    monkeypatch.setattr(tiles, "workers", lambda devices: 1)
     asked, relisted = [], tiles.relisted
 
     def recording(process, size, state):

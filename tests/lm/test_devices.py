@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from collapse_jax.distributed import to_host
 from collapse_jax.lm.decode import BeamSearch, Sampling, generate
+from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.finetune import FineTune, fine_tune
 from collapse_jax.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.lm.score import mean_loss
@@ -24,37 +26,46 @@ BLOCKS = np.random.default_rng(0).integers(3, 29, (21, 8))
 
 def arrays(params):
     """Named leaves but for the key biases: softmax does not see them, so their gradient is rounding error, which Adam blows up."""
-    named = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    named = {jax.tree_util.keystr(path): to_host(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
     return {name: leaf for name, leaf in named.items() if "k_proj']['bias" not in name}
 
 
-def numbers(batch_size):
+def numbers(batch_size, spread=Spread()):
     """Everything that the language model does, with batches of this size, the last of them a part."""
     params = init_params(CONFIG, jax.random.key(0))
-    fitted, result = fine_tune(MODEL, params, BLOCKS, BLOCKS[:5], FineTune(2, batch_size, 1e-2), jax.random.key(1))
-    options = {"key": jax.random.key(2), "batch_size": batch_size}
+    fitted, result = fine_tune(MODEL, params, BLOCKS, BLOCKS[:5], FineTune(2, batch_size, 1e-2), jax.random.key(1), spread=spread)
+    options = {"key": jax.random.key(2), "batch_size": batch_size, "spread": spread}
     found = {
         "train": result.train_loss,
         "valid": result.valid_loss,
         "beams": generate(MODEL, params, BLOCKS, BeamSearch(2), 4, **options),
         "samples": generate(MODEL, params, BLOCKS, Sampling(), 4, **options),
-        "losses": mean_loss(MODEL, fitted, BLOCKS, batch_size=batch_size),
+        "losses": mean_loss(MODEL, fitted, BLOCKS, batch_size=batch_size, spread=spread),
     }
     return found | arrays(fitted), fitted
 
 
 def on_eight(out):
     """Runs in a process with 8 devices: batches that divide, then one that does not, from parameters that lie on all."""
-    from collapse_jax.lm.devices import devices_for, place
-
-    assert len(jax.devices()) == 8 and devices_for(16) == 8 and devices_for(12) == 1
-    rows = place(jnp.arange(32).reshape(2, 16), 16, 1)
+    spread = Spread()
+    assert len(jax.devices()) == 8 and spread.devices_for(16) == 8 and spread.devices_for(12) == 1
+    rows = spread.place(jnp.arange(32).reshape(2, 16), 16, 1)
     assert sorted(shard.index[1].start for shard in rows.addressable_shards) == list(range(0, 16, 2))
     found, fitted = numbers(16)
     assert all(len(leaf.devices()) == 8 and leaf.is_fully_replicated for leaf in jax.tree.leaves(fitted))
     alone, _ = fine_tune(MODEL, fitted, BLOCKS[:12], BLOCKS[:5], FineTune(1, 12, 1e-2), jax.random.key(1))
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(alone))
+    cut, fitted_cut = numbers(16, Spread(shard=True))
+    assert_cut(fitted_cut)
+    found |= {f"cut {name}": value for name, value in cut.items()}
     np.savez(out, **found, alone=mean_loss(MODEL, fitted, BLOCKS, batch_size=12))
+
+
+def assert_cut(params):
+    """Each device holds an eighth of every parameter that has an axis which 8 divides, and the others whole."""
+    for leaf in jax.tree.leaves(params):
+        shares = {shard.data.size for shard in leaf.addressable_shards}
+        assert shares == {leaf.size // 8 if any(size % 8 == 0 for size in leaf.shape) else leaf.size}
 
 
 def test_eight_devices_give_the_numbers_of_one(tmp_path):
@@ -71,8 +82,10 @@ def test_eight_devices_give_the_numbers_of_one(tmp_path):
         for name, value in wanted.items():
             if name in ("beams", "samples"):
                 np.testing.assert_array_equal(found[name], value)
+                np.testing.assert_array_equal(found[f"cut {name}"], value)
             else:
                 np.testing.assert_allclose(found[name], value, rtol=2e-4, atol=2e-5, err_msg=name)
+                np.testing.assert_allclose(found[f"cut {name}"], value, rtol=2e-4, atol=2e-5, err_msg=name)
 
 
 if __name__ == "__main__":

@@ -198,9 +198,9 @@ def test_every_epoch_is_another_permutation_of_all_blocks(params, blocks, valid,
     seen = []
     run_steps = finetune._run_steps
 
-    def spy(model, settings, state, batches, weights, count, rate, key):
+    def spy(model, settings, spread, state, batches, weights, count, rate, key):
         seen.append(np.asarray(batches).reshape(-1, 8)[np.asarray(weights).ravel() > 0])
-        return run_steps(model, settings, state, batches, weights, count, rate, key)
+        return run_steps(model, settings, spread, state, batches, weights, count, rate, key)
 
     monkeypatch.setattr(finetune, "_run_steps", spy)
     settings = FineTune(epochs=3, batch_size=4)

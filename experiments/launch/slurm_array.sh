@@ -1,0 +1,22 @@
+#!/bin/bash
+# An array over settings: each task is a job of its own on one GPU, with a run folder of its own.
+#
+#   sbatch experiments/launch/slurm_array.sh
+#
+# Both presets of the paper, five seeds each. A task that is preempted, or out of time, gets a SIGTERM first: it saves what is under way
+# within the generation, and goes on from there when it is queued again. `exec` lets the signal reach Python.
+#SBATCH --job-name=collapse-array
+#SBATCH --array=0-9
+#SBATCH --gpus=1
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=64G
+#SBATCH --time=12:00:00
+#SBATCH --requeue
+#SBATCH --signal=B:TERM@120
+set -euo pipefail
+
+presets=(fig1b fig1c)
+preset=${presets[SLURM_ARRAY_TASK_ID / 5]}
+seed=$((SLURM_ARRAY_TASK_ID % 5))
+
+exec collapse-jax lm --preset "$preset" --seeds 1 --seed "$seed" --precision bfloat16 --out "runs/$preset-seed-$seed"
