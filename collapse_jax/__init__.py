@@ -25,6 +25,7 @@ _NAMES = {
     "register": "registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",
+    "simulate_summary": "drivers.simulate_summary",
 }
 __all__ = [*_MODULES, *_NAMES]
 

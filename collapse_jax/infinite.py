@@ -22,7 +22,7 @@ def infinite_sample(estimator: Estimator, truth: Estimator, params: Params, *, l
         raise InputError("an infinite sample needs log_prob of the estimator and of the truth")
     low, high = number("low", low), number("high", high)
     if not (np.isfinite([low, high]).all() and low < high):
-        raise InputError(f"low is {low} and high {high}; they must be finite, low below high")
+        raise InputError(f"low is {low:g} and high {high:g}; they must be finite, low below high")
     whole("nodes", nodes, 2)
     x = jnp.linspace(low, high, nodes)[:, None]
     step = (high - low) / (nodes - 1)

@@ -123,14 +123,15 @@ def _keys(key, numbers):
 
 
 @functools.cache
-def _compiled(function, static, donated):
+def compiled(function, static=(), donated=()):
+    """`jax.jit` with the options for pieces that run on threads of ours."""
     options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
     return jax.jit(function, static_argnums=static, donate_argnums=donated, compiler_options=options)
 
 
 def start(process, measure, last_generation, lanes: Lanes):
-    """(state, measured) of generation 0, chains on the process's axis of the state and on the last of what is measured."""
-    return _compiled(_start, (0, 1, 2, 3), ())(process.init, process.chain_axis, measure, last_generation, lanes)
+    """(state, measured [1, ..., chains]) of generation 0, the chains on the process's axis of the state."""
+    return compiled(_start, (0, 1, 2, 3), ())(process.init, process.chain_axis, measure, last_generation, lanes)
 
 
 def room(process, measure, rows: int, state, lanes: Lanes):
@@ -152,13 +153,13 @@ def advance(process, measure, rows: int, state, lanes: Lanes, done: int, recorde
     """
     padded = np.zeros(rows, np.int32)
     padded[: len(recorded)] = recorded
-    compiled = _compiled(_advance, (0, 1, 2), (3, 8))
-    return compiled(process.step, process.chain_axis, measure, state, lanes, np.int32(done), padded, np.int32(len(recorded)), records)
+    advanced = compiled(_advance, (0, 1, 2), (3, 8))
+    return advanced(process.step, process.chain_axis, measure, state, lanes, np.int32(done), padded, np.int32(len(recorded)), records)
 
 
 def _start(init, axis, measure, last_generation, lanes):
     state = over_chains(lambda key, settings: init(fold_in(key, 0), last_generation, *settings)[0], (0, 0), axis)(*lanes)
-    return state, _measured(measure, axis, state)
+    return state, jax.tree.map(lambda value: value[None], _measured(measure, axis, state))
 
 
 def _advance(step, axis, measure, state, lanes, done, recorded, count, records):
@@ -219,7 +220,7 @@ def _measured(measure, axis, state):
 
 def lane_with_nan(process, state) -> int | None:
     """The first chain of a tile whose model holds nan."""
-    lane = int(_compiled(_lane_with_nan, (0,), ())(process.chain_axis, state.params))
+    lane = int(compiled(_lane_with_nan, (0,), ())(process.chain_axis, state.params))
     return None if lane < 0 else lane
 
 
@@ -234,7 +235,7 @@ def _lane_with_nan(axis, params):
 
 def most_alive(process, state) -> int:
     """How many parts the fullest chain of a tile has alive."""
-    return int(_compiled(_most_alive, (0, 1), ())(process.living, process.chain_axis, state))
+    return int(compiled(_most_alive, (0, 1), ())(process.living, process.chain_axis, state))
 
 
 def _most_alive(living, axis, state):
@@ -243,7 +244,7 @@ def _most_alive(living, axis, state):
 
 def relisted(process, size: int, state):
     """The tile with room for `size` parts in each model."""
-    return _compiled(_relisted, (0, 1, 2), ())(process.relist, process.chain_axis, size, state)
+    return compiled(_relisted, (0, 1, 2), ())(process.relist, process.chain_axis, size, state)
 
 
 def _relisted(relist, axis, size, state):

@@ -220,7 +220,7 @@ def test_host_families_are_curated_too():
         (lambda: curation.verified(reward, cap=0), "cap is 0; it must be an integer of at least 1"),
         (lambda: curation.labelled_verifier(1.2, 0.1, reward), r"phi is 1.2; it must be in \[0, 1\]"),
         (lambda: curation.labelled_verifier(0, 0, reward), "phi and psi are 0"),
-        (lambda: curation.tempered(0), "tau is 0; it must be above 0"),
+        (lambda: curation.tempered(0), "tau is 0; it must be finite and above 0"),
         (lambda: curation.top_p(0), r"p is 0; it must be in \(0, 1\]"),
         (lambda: curation.detector(-0.1, 0), r"true_positive is -0.1; it must be in \[0, 1\]"),
         (lambda: curation.detector(1.0, 1.0)(workflows.mix(0.5, 0.0, 0.5)), "nothing passes the detector"),

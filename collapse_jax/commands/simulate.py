@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import time
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ from collapse_jax.chain_theory import expected_means, initial_probabilities
 from collapse_jax.checkpoint import Checkpoints
 from collapse_jax.config import VALUE_AXES, SimulateConfig
 from collapse_jax.drivers.simulate import Chunk, join_chunks, memory_needed, recorded_generations, simulate_chunks
+from collapse_jax.drivers.simulate_summary import merged, summary_chunks, summary_of
 from collapse_jax.drivers.summary import as_dataset, summarise_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.metrics import resolve_metrics
@@ -20,6 +22,9 @@ from collapse_jax.records import RunFolder
 from collapse_jax.registry import family
 from collapse_jax.stopping import Stop
 from collapse_jax.types import Process
+
+# A run that keeps statistics alone saves its state so often.
+SAVE_SECONDS = 30
 
 
 def process_of(config: SimulateConfig, settings: dict | None = None) -> Process:
@@ -210,18 +215,35 @@ def _simulate_into(folder, config, process, console, devices):
 
 
 def _summarise_into(folder, config, process, console, devices):
-    """results.nc and the rows with statistics over chains alone; a run that is stopped begins again."""
-    with bar(console) as progress:
-        task = progress.add_task("generations", total=config.generations)
-
-        def watched():
-            for part in simulate_chunks(process, jax.random.key(config.seed), **options_of(config), devices=devices):
-                yield part
-                progress.update(task, completed=int(part.generations[-1]))
-
-        generations, statistics = summarise_chunks(watched(), config.chains)
-    folder.write_results(as_dataset(generations, statistics))
-    folder.write_rows(rows_of(generations, statistics, 0))
+    """results.nc and the rows with statistics over chains alone; the newest state and they are saved now and then, and at a stop."""
+    key = jax.random.key(config.seed)
+    checkpoints = Checkpoints(folder.checkpoints / "chains", keep=2, say=lambda line: console.print(line, highlight=False))
+    chunks, after = [], None
+    whole = checkpoints.newest_whole(process.template(key, config.generations))
+    if whole:
+        done, state, record, arrays = whole
+        chunks, after = [Chunk(np.array(record["generations"]), arrays, None)], (done, state)
+    saved = time.monotonic()
+    with bar(console) as progress, Stop(lambda line: console.print(line, highlight=False)) as stop:
+        task = progress.add_task("generations", total=config.generations, completed=after[0] if after else 0)
+        for part in summary_chunks(process, key, **options_of(config), after=after, devices=devices):
+            chunks.append(part)
+            last = int(part.generations[-1])
+            progress.update(task, completed=last)
+            # The slowest process decides, for all of them save together.
+            stopped, seconds = stop.requested, distributed.largest(int(time.monotonic() - saved))
+            if seconds >= SAVE_SECONDS or last == config.generations or stopped:
+                chunks = [merged(chunks)]
+                checkpoints.save(last, part.copy_state(), {"generations": chunks[0].generations.tolist()}, chunks[0].arrays)
+                saved = time.monotonic()
+            if stopped:
+                stop.here()
+    checkpoints.close()
+    summary = summary_of(merged(chunks))
+    scalars = [name for name, values in summary.mean.items() if values.ndim == 1]
+    statistics = {name: {kind: getattr(summary, kind)[name][None] for kind in ("mean", "std", "quantile")} for name in scalars}
+    folder.write_results(as_dataset(summary.generations, statistics))
+    folder.write_rows(rows_of(summary.generations, statistics, 0))
 
 
 def summary_rows(trace) -> list[dict]:

@@ -11,6 +11,7 @@ from collapse_jax.chain_theory import expected_means, expected_quantiles
 from collapse_jax.commands import simulate as simulate_run
 from collapse_jax.commands.simulate import run_simulate, summary_rows
 from collapse_jax.config import SimulateConfig
+from collapse_jax.drivers.simulate_summary import summary_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.plots import draw_run
 from collapse_jax.records import RunFolder
@@ -142,11 +143,42 @@ def test_a_summary_holds_what_the_chains_give(tmp_path, console):
     settings = dataclasses.replace(SMALL, record="2")
     chains = run_simulate(settings, tmp_path / "chains", console)
     summary = run_simulate(dataclasses.replace(settings, keep="summary"), tmp_path / "summary", console)
-    assert summary.rows() == chains.rows() and [row["generation"] for row in summary.rows()] == [0, 2, 4, 6]
+    assert [row["generation"] for row in summary.rows()] == [0, 2, 4, 6]
+    for row, wanted in zip(summary.rows(), chains.rows(), strict=True):
+        assert {name: row[name] for name in row if "_q" in name} == {name: wanted[name] for name in wanted if "_q" in name}
+        assert row == pytest.approx(wanted, rel=1e-12)
     results = summary.results()
     np.testing.assert_allclose(results["variance_mean"], chains.results()["variance"].mean("chain"), rtol=1e-6)
     assert results["variance_quantile"].dims == ("generation", "quantile")
     assert summary.path.joinpath("figures", "chains.png").is_file()
+
+
+def test_a_summary_that_is_cut_off_goes_on_with_the_same_numbers(tmp_path, console, monkeypatch):
+    settings = dataclasses.replace(SMALL, keep="summary", generations=6, chunk=2)
+    whole = run_simulate(settings, tmp_path / "whole", console)
+    begun = []
+
+    class Killed(Exception):
+        pass
+
+    def cut_off(*arguments, after=None, **options):
+        begun.append(after and after[0])
+        for number, part in enumerate(summary_chunks(*arguments, after=after, **options)):
+            if number == 3 - len(begun):
+                raise Killed
+            yield part
+
+    monkeypatch.setattr(simulate_run, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(simulate_run, "summary_chunks", cut_off)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            run_simulate(settings, tmp_path / "cut", console)
+    monkeypatch.setattr(simulate_run, "summary_chunks", summary_chunks)
+    resumed = run_simulate(settings, tmp_path / "cut", console)
+    assert begun == [None, 2]
+    assert resumed.results().identical(whole.results()) and resumed.rows() == whole.rows()
+    longer = run_simulate(dataclasses.replace(settings, generations=9), tmp_path / "cut", console).results()
+    np.testing.assert_array_equal(longer["variance_quantile"][:7], whole.results()["variance_quantile"])
 
 
 def test_quantiles_of_collapsed_chains_are_no_nan():

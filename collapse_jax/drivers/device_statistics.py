@@ -1,0 +1,201 @@
+"""Mean, deviation and quantiles over chains, computed where the chains are: what leaves a device does not grow with their number.
+
+Quantiles are exact: an order statistic is searched for by counting, on every tile of every device of every process, how many chains lie
+at or below a number.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax import distributed, tiles
+
+
+class DeviceStatistics:
+    """A sink of `AllChains`: name_mean, name_std (ddof=1) [recorded, ...] and name_quantile [recorded, ..., quantile], float64."""
+
+    def __init__(self, chains, size, pool, quantiles):
+        self._chains, self._size, self._pool, self._quantiles = chains, size, pool, np.asarray(quantiles, np.float64)
+        self._total = int(distributed.together(np.array(chains)).sum())
+
+    def begin(self, count):
+        """Makes ready for so many records."""
+        self._count, self._parts = count, {}
+
+    def take(self, tile, values) -> bool:
+        """Keeps name -> [rows, ..., chains of a tile] until all tiles are there."""
+        self._parts[tile] = values
+        return False
+
+    def end(self):
+        """The statistics, once all tiles are there."""
+        parts, self._parts = [self._parts[tile] for tile in sorted(self._parts)], {}
+        found = {}
+        # The order of a tile's names is the same in all processes, which take part in every sum.
+        for name in parts[0]:
+            of_tiles = [part[name] for part in parts]
+            mean, std, broken = self._moments(of_tiles)
+            quantile = self._at_quantiles(of_tiles)
+            quantile[broken] = np.nan
+            for statistic, values in (("mean", mean), ("std", std), ("quantile", quantile)):
+                found[f"{name}_{statistic}"] = values[: self._count]
+        return found
+
+    def _over_chains(self, function, join, of_tiles, *given):
+        """function(values, how many chains are real, *given) of all tiles, joined over tiles and processes."""
+
+        def one(tile):
+            real = min(self._size, self._chains - tile * self._size)
+            # Sums in 64 bits whatever the numbers are, and integers that hold the order of any of them.
+            with jax.enable_x64(True):
+                return np.asarray(function(of_tiles[tile], np.int32(real), *given))
+
+        here = join(np.stack(list(self._pool.map(one, range(len(of_tiles))))), axis=0)
+        return join(distributed.together(here), axis=0)
+
+    def _moments(self, of_tiles):
+        """(mean, std, where there is nan among the chains) [rows, ...]."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = self._over_chains(_sum, np.sum, of_tiles) / self._total
+            squares = self._over_chains(_squares, np.sum, of_tiles, mean)
+        std = np.sqrt(squares / (self._total - 1)) if self._total > 1 else np.zeros_like(mean)
+        broken = self._over_chains(_has_nan, np.any, of_tiles) if np.isnan(mean).any() else np.zeros(mean.shape, bool)
+        return mean, std, broken
+
+    def _at_quantiles(self, of_tiles):
+        """[rows, ..., quantile], linear between the two nearest chains, as NumPy's; between infinite ones the lower."""
+        at = self._quantiles * (self._total - 1)
+        rank = np.floor(at).astype(np.int64)
+        found, upto = self._ranked(of_tiles, rank)
+        # The chain of the next rank has the same number, or the least above it.
+        above = np.where(upto > rank + 1, found, self._keys(_least_above, np.min, of_tiles, found))
+        above = np.where(rank + 1 < self._total, above, found)
+        low, high = (_values(keys, of_tiles[0].dtype) for keys in (found, above))
+        return _between(low, high, at - rank)
+
+    def _ranked(self, of_tiles, rank):
+        """(key of the chain of each rank, the least being 0 [rows, ..., quantile]; how many chains have that key or a lower one)."""
+        ends = (self._keys(_least, np.min, of_tiles), self._keys(_most, np.max, of_tiles))
+        low, high = (np.repeat(end[..., None], len(rank), -1) for end in ends)
+        below, upto, turn = np.zeros(low.shape, np.int64), np.full(low.shape, self._total), 0
+        while (wide := (low < high) & (upto - below > 1)).any():
+            # Every other time where it would be if the numbers lay evenly, which for most is a better guess than the middle.
+            share = (rank + 0.5 - below) / (upto - below) if turn % 2 else 0.5
+            middle = low + np.minimum(((high - low) * share).astype(np.uint64), np.maximum(high - low, 1) - 1)
+            counts = self._over_chains(_counts, np.sum, of_tiles, _device_keys(middle, of_tiles[0].dtype))
+            enough, few = wide & (counts > rank), wide & (counts <= rank)
+            high, upto = np.where(enough, middle, high), np.where(enough, counts, upto)
+            low, below = np.where(few, middle + 1, low), np.where(few, counts, below)
+            turn += 1
+        # One chain may be left anywhere between the two.
+        return self._keys(_most_upto, np.max, of_tiles, high), upto
+
+    def _keys(self, function, join, of_tiles, *given):
+        """`_over_chains` of functions of keys."""
+        given = [_device_keys(keys, of_tiles[0].dtype) for keys in given]
+        return self._over_chains(lambda *arguments: _host_keys(function(*arguments)), join, of_tiles, *given)
+
+
+# Keys: integers in the order of the numbers, signed on the device, unsigned with 64 bits here.
+_TOP = np.uint64(2**63)
+
+
+def _key_type(dtype):
+    return np.int32 if jnp.dtype(dtype) in (np.float32, np.float16, jnp.bfloat16, np.int32) else np.int64
+
+
+def _host_keys(keys):
+    return np.asarray(keys).astype(np.int64).view(np.uint64) ^ _TOP
+
+
+def _device_keys(keys, dtype):
+    return (keys ^ _TOP).view(np.int64).astype(_key_type(dtype))
+
+
+def _values(keys, dtype):
+    """The numbers that keys stand for, as float64."""
+    keys = _device_keys(keys, dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return keys.astype(np.float64)
+    bits = np.where(keys < 0, keys ^ np.iinfo(keys.dtype).max, keys)
+    return bits.view(np.float32 if keys.dtype == np.int32 else np.float64).astype(np.float64)
+
+
+def _between(low, high, share):
+    with np.errstate(invalid="ignore"):
+        # From the nearer end, as NumPy does.
+        linear = np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
+    return np.where(np.isfinite(low) & np.isfinite(high), linear, low)
+
+
+def _over_lanes(function):
+    """A compiled function of (numbers [rows, ..., chains], how many of the chains are real, ...)."""
+
+    def masked(values, real, *given):
+        return function(values, jnp.arange(values.shape[-1]) < real, *given)
+
+    return lambda *arguments: tiles.compiled(masked)(*arguments)
+
+
+def _of_keys(function):
+    def of_values(values, real, *given):
+        kind = _key_type(values.dtype)
+        if not jnp.issubdtype(values.dtype, jnp.floating):
+            keys = values.astype(kind)
+        else:
+            bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32) if kind == np.int32 else values, kind)
+            keys = jnp.where(bits < 0, bits ^ jnp.iinfo(kind).max, bits)
+        return function(keys, real, *given)
+
+    return _over_lanes(of_values)
+
+
+def _float64(values):
+    if values.dtype != jnp.float32:
+        return values.astype(jnp.float64)
+    # A CPU takes the smallest float32 numbers for 0; their bits are whole multiples of the least one.
+    bits = jax.lax.bitcast_convert_type(values, jnp.int32)
+    size = bits & 0x7FFFFFFF
+    return jnp.where(size < 2**23, jnp.where(bits < 0, -1, 1) * size * 2.0**-149, values.astype(jnp.float64))
+
+
+@_over_lanes
+def _sum(values, real):
+    return jnp.where(real, _float64(values), 0).sum(-1)
+
+
+@_over_lanes
+def _squares(values, real, mean):
+    return jnp.where(real, (_float64(values) - mean[..., None]) ** 2, 0).sum(-1)
+
+
+@_over_lanes
+def _has_nan(values, real):
+    return (jnp.isnan(values) & real).any(-1)
+
+
+@_of_keys
+def _least(keys, real):
+    return jnp.where(real, keys, jnp.iinfo(keys.dtype).max).min(-1)
+
+
+@_of_keys
+def _most(keys, real):
+    return jnp.where(real, keys, jnp.iinfo(keys.dtype).min).max(-1)
+
+
+@_of_keys
+def _counts(keys, real, threshold):
+    # The rest above any threshold: masked within the comparison, XLA's sum is 20 times slower on a CPU.
+    keys = jnp.where(real, keys, jnp.iinfo(keys.dtype).max)
+    return (keys[..., None, :] <= threshold[..., None]).astype(jnp.int32).sum(-1, dtype=jnp.int32)
+
+
+@_of_keys
+def _most_upto(keys, real, threshold):
+    return jnp.where(real & (keys[..., None, :] <= threshold[..., None]), keys[..., None, :], jnp.iinfo(keys.dtype).min).max(-1)
+
+
+@_of_keys
+def _least_above(keys, real, threshold):
+    return jnp.where(real & (keys[..., None, :] > threshold[..., None]), keys[..., None, :], jnp.iinfo(keys.dtype).max).min(-1)
