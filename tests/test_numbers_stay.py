@@ -17,6 +17,7 @@ FAMILIES = ("gaussian", "categorical", "kde with a buffer")
 CHANGES = (
     "chunks of 2", "19 chains", "9 generations", "2 devices", "8 devices", "2 processes of 4 devices", "resumed after 2", "cj.run",
 )  # fmt: skip
+SUMMARY_CHANGES = ("chunks of 2", "2 devices", "8 devices", "2 processes of 4 devices")
 MODEL_CHANGES = ("2 devices", "8 devices", "8 devices, cut parameters", "2 processes of 4 devices")
 # Counts are equal bit for bit. Floats: another number of chains, devices or processes is another shape of the compiled program, and XLA
 # then fuses float32 operations differently. The LM's: sums over a batch are taken in other orders, and Adam magnifies that.
@@ -64,7 +65,23 @@ def found_alone():
         found[family, "resumed after 2"] = join_chunks([*first, *later])
         with tempfile.TemporaryDirectory() as folder:
             found[family, "cj.run"] = run(process, key, generations=6, chains=3, metrics=metrics, folder=folder)
-    return {at: {name: values[:13, :7] for name, values in trace.items()} for at, trace in found.items()}
+    found = {at: {name: values[:13, :7] for name, values in trace.items()} for at, trace in found.items()}
+    for family, (process, metrics) in processes().items():
+        one = {"metrics": metrics, "devices": jax.devices()[:1]}
+        several = {f"{devices} devices": {"devices": jax.devices()[:devices]} for devices in (2, 8)}
+        for change, changed in ({"1 device": {}, "chunks of 2": {"chunk": 2}} | several).items():
+            found[f"{family}, summary", change] = summarised(process, **one | changed)
+    return found
+
+
+def summarised(process, **options):
+    """Name -> mean, deviation or quantiles over 13 chains [7, ...]."""
+    import jax
+
+    from collapse_jax.drivers.simulate_summary import simulate_summary
+
+    found = simulate_summary(process, jax.random.key(1), generations=6, chains=13, **options)
+    return {f"{kind} {name}": values for kind in ("mean", "std", "quantile") for name, values in getattr(found, kind).items()}
 
 
 def found_together():
@@ -73,11 +90,11 @@ def found_together():
 
     from collapse_jax.drivers.simulate import simulate
 
-    options = {"chains": 13, "generations": 6}
-    return {
-        (family, "2 processes of 4 devices"): simulate(process, jax.random.key(1), **options, metrics=metrics)
-        for family, (process, metrics) in processes().items()
-    }
+    found, options = {}, {"chains": 13, "generations": 6}
+    for family, (process, metrics) in processes().items():
+        found[family, "2 processes of 4 devices"] = simulate(process, jax.random.key(1), **options, metrics=metrics)
+        found[f"{family}, summary", "2 processes of 4 devices"] = summarised(process, metrics=metrics)
+    return found
 
 
 def found_of_model(changes):
@@ -128,14 +145,19 @@ def table(tmp_path_factory, jobs):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "change"), [*((family, change) for family in FAMILIES for change in CHANGES), *(("lm", change) for change in MODEL_CHANGES)]
+    ("family", "change"),
+    [
+        *((family, change) for family in FAMILIES for change in CHANGES),
+        *((f"{family}, summary", change) for family in FAMILIES for change in SUMMARY_CHANGES),
+        *(("lm", change) for change in MODEL_CHANGES),
+    ],
 )
 def test_numbers_stay(table, family, change):
     wanted, found = table[family, "1 device"], table[family, change]
     assert set(found) == set(wanted)
     worst = 0.0
     for name, values in wanted.items():
-        values = values[: len(found[name])] if family != "lm" else values
+        values = values[: len(found[name])] if family in FAMILIES else values
         with np.errstate(divide="ignore", invalid="ignore"):
             worst = max(worst, float(np.nanmax(np.where(values == found[name], 0, np.abs(found[name] - values) / np.abs(values)))))
         if name in EXACT:
