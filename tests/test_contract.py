@@ -24,7 +24,10 @@ EXEMPT = {
 }
 # Each compiles programs more for every family; what both drivers and `mix` do fails as well where most of these would.
 SLOW = ("compiles_once", "vmaps", "runs_under_accumulate", "runs_under_accumulate_subsample")
-SLOW_IN = {"gmm": ("same_in_both_drivers",), "ngram": ("same_in_both_drivers",), "vae": ("same_in_both_drivers",)}
+# What takes longest, in the families that it takes longest in, or that are made as another one is.
+SLOW_IN = {name: ("same_in_both_drivers", "runs_under_mix") for name in ("gmm", "ngram", "vae", "kde", "logistic_regression", "poisson")}
+SLOW_IN |= {name: ("same_in_both_drivers",) for name in ("bernoulli", "exponential", "pareto", "uniform", "gaussian_mean")}
+SLOW_IN["gmm"] += ("is_pure",)
 FAMILIES = {name: family for name, family in families().items() if family.example is not None}
 
 

@@ -38,7 +38,7 @@ def console(tmp_path):
         pytest.param(
             SimulateConfig(workflow="accumulate", sample_size=(3, 12), dim=(1, 2), generations=3, chains=60), marks=pytest.mark.slow
         ),
-        SimulateConfig(beta=(0.0, 0.3), gamma=0.2, sample_size=(6, 9), generations=3, chains=60),
+        pytest.param(SimulateConfig(beta=(0.0, 0.3), gamma=0.2, sample_size=(6, 9), generations=3, chains=60), marks=pytest.mark.slow),
     ],
     ids=["mix", "categorical sizes", "programs", "accumulate", "points taken back"],
 )

@@ -12,11 +12,7 @@ from faulty import Count, Plan
 # What a run may be in the middle of. Each plan kills one start; the last start is left alone.
 PLANS = {
     "chains": [Plan(stage="fit", act="killed", call=3), Plan(stage="commit", act="kill", call=2), Plan(stage="rows", act="kill", call=1)],
-    "lm": [
-        Plan(stage="piece", act="half", call=3),
-        Plan(stage="commit", act="kill", call=2),
-        Plan(stage="results", act="kill", call=1),
-    ],
+    "lm": [Plan(stage="piece", act="half", call=3), Plan(stage="commit", act="kill", call=2)],
 }
 
 

@@ -112,7 +112,7 @@ HEAVY = ("squared_wasserstein2", "kl_model_to_real", "kl_real_to_model", "effect
 LIGHT = ("log_trace", "trace", "log_determinant", "log_scale", "entropy", "wasserstein2", "condition_number")
 
 
-@pytest.mark.parametrize("dim", [1, 14])
+@pytest.mark.parametrize("dim", [1, pytest.param(14, marks=pytest.mark.slow)])
 def test_no_metric_is_nan_however_far_a_gaussian_has_collapsed(dim):
     process = gaussian_process(dim, 0, dim + 4)
     last_one, chains = (3000, 64) if dim < 14 else (2000, 16)

@@ -63,7 +63,10 @@ def verdicts(entries, ids):
     return {id: decide(entries[id], 0, len(entries)).verdict for id in ids}
 
 
-@pytest.mark.parametrize("broken", BREAKS)
+SLOW = (one_sample_too_few, narrow_sampler)
+
+
+@pytest.mark.parametrize("broken", [pytest.param(one, marks=pytest.mark.slow if one in SLOW else ()) for one in BREAKS])
 def test_a_break_makes_the_right_entries_fail(entries, monkeypatch, broken):
     broken(monkeypatch)
     expected = {id for id, kind in WATCHED.items() if kind in BREAKS[broken]}
