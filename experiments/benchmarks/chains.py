@@ -4,6 +4,7 @@
     python experiments/benchmarks/chains.py peers      chain-generations beside NumPy and a paper-style loop
     python experiments/benchmarks/chains.py cost       by chains, sample size, categories, dimensions and generations
     python experiments/benchmarks/chains.py large      a million Gaussian chains, and a phase diagram of 10^5 points
+    python experiments/benchmarks/chains.py recorded   by what is recorded, and statistics on the devices beside NumPy's of all chains
 
 Every row runs in a process of its own, without a compilation cache; times are the best of three, the trajectory recorded every
 generation. Peers keep the same numbers. Published numbers: see README, measured on 2 cores of an AMD EPYC.
@@ -219,6 +220,30 @@ def large_row(what):
     return [what, warm, first - warm]
 
 
+def recorded_row(chains, generations, record, how):
+    """how: "chains" keeps them all, "statistics" reduces them where they are, "NumPy" keeps them and takes the statistics at the end."""
+    import jax
+
+    import collapse_jax as cj
+    from collapse_jax.drivers.summary import QUANTILES
+
+    process, options = gaussian_process(1, 100), {"generations": generations, "chains": chains, "record": record, "chunk": 50}
+
+    def go():
+        if how == "statistics":
+            return cj.simulate_summary(process, jax.random.key(0), **options, metrics=("log_variance",))
+        values = cj.simulate(process, jax.random.key(0), **options, metrics=("log_variance",))["log_variance"]
+        if how == "NumPy":
+            rows = np.moveaxis(values, 0, -1)
+            return rows.mean(-1, dtype=np.float64), rows.std(-1, ddof=1, dtype=np.float64), np.quantile(rows, QUANTILES, axis=-1)
+
+    began = time.perf_counter()
+    go()
+    first = time.perf_counter() - began
+    warm = best(go, 1)
+    return [warm, first - warm]
+
+
 def with_memory(function, *arguments):
     """A row, and the peak memory of its process in MiB."""
     return [*function(*arguments), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]
@@ -278,7 +303,19 @@ def large():
         print(f"| {name} | {seconds:.2f} | {compiled:.1f} | {memory:.0f} MiB |", flush=True)
 
 
+def recorded():
+    print("\n| chains | generations | recorded | kept | seconds | compile | peak memory |")
+    print("|---|---|---|---|---|---|---|")
+    rows = [(10**5, 1000, record, "chains") for record in (1000, "log", 100, 10, 1)]
+    rows += [(chains, 1000, record, how) for chains, record in ((10**5, 10), (10**6, "log")) for how in ("chains", "NumPy", "statistics")]
+    for chains, generations, record, how in dict.fromkeys(rows):
+        seconds, compiled, memory = alone(recorded_row, chains, generations, record, how)
+        said = {"log": "log", 1: "all", generations: "the last"}.get(record, f"every {record}th")
+        kept = {"chains": "chains", "NumPy": "chains, then statistics by NumPy", "statistics": "statistics"}[how]
+        print(f"| {chains:,} | {generations:,} | {said} | {kept} | {seconds:.2f} | {compiled:.1f} | {memory:.0f} MiB |", flush=True)
+
+
 if __name__ == "__main__":
-    tables = {"peers": peers, "cost": cost, "large": large}
+    tables = {"peers": peers, "cost": cost, "large": large, "recorded": recorded}
     for table in sys.argv[1:] or ["peers", "cost"]:
         tables[table]()

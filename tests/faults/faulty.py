@@ -21,12 +21,14 @@ class Kind(NamedTuple):
     """A kind of run. program, arguments: as `server.child` takes them; CORPUS and MODEL stand for the inputs.
 
     stages: name -> (what is hooked, what may happen there). newest_only: whether older checkpoints go as newer ones come.
+    put: ("module:name", the value that it has in such a run) ...
     """
 
     program: str
     arguments: str
     stages: dict[str, tuple[str, tuple[str, ...]]]
     newest_only: bool = False
+    put: tuple[tuple[str, float], ...] = ()
 
 
 _BEFORE_AND_AFTER = ("kill", "killed")
@@ -75,7 +77,12 @@ KINDS = {
         _LM + "--seeds 1 --generations 3 --checkpoints ends",
         _LM_STAGES | {"drop": ("collapse_jax.checkpoint:Checkpoints.drop_state", _BEFORE_AND_AFTER)},
     ),
-    "lm mix": Kind("collapse-jax", _LM + "--seeds 1 --generations 3 --preset fig1c --real-kept batches --start previous", _LM_STAGES),
+    "lm mix": Kind(
+        "collapse-jax",
+        _LM + "--seeds 1 --generations 3 --preset fig1c --real-kept batches --start previous",
+        _LM_STAGES,
+        put=(("collapse_jax.lm.decode:_SAVE_SECONDS", 0.0),),  # text is saved batch by batch, and not after the last alone
+    ),
     "pretrain": Kind(
         "collapse-jax",
         "pretrain --corpus CORPUS --hidden-size 8 --num-hidden-layers 1 --num-attention-heads 2 --ffn-dim 16 --block-length 16 "
@@ -159,7 +166,7 @@ class Server:
         environment = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if compiles else "1e9"}
         order |= {
             "program": KINDS[kind].program, "arguments": arguments_of(kind, self._inputs, out), "hooks": list(hooks),
-            "log": f"{out}.log", "events": f"{out}.events", "environment": environment,
+            "log": f"{out}.log", "events": f"{out}.events", "environment": environment, "put": KINDS[kind].put,
         }  # fmt: skip
         print(json.dumps(order), file=self._process.stdin)
         pid = json.loads(self._process.stdout.readline())["pid"]

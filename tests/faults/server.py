@@ -46,6 +46,7 @@ def child(order: dict):
     program: "collapse-jax" or "vae". arguments: of its command line. log: the file for what it prints. events: the file that gets a line
     for each call of a hooked function, as it begins. environment: variables set on top.
     hooks: [{"at": "module:name", "name": what the events call it, "act": see `_acted`, "call": at which call (1 the first; 0 at none)}].
+    put: [["module:name", the value that it gets]].
     file_limit: bytes that a file may have at most. unprivileged: whether root's right to write anywhere is given up.
     """
     code = 70
@@ -55,6 +56,9 @@ def child(order: dict):
             os.dup2(log, stream)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.update(order.get("environment", {}))
+        for place, value in order.get("put", []):
+            module, _, name = place.partition(":")
+            setattr(importlib.import_module(module), name, value)
         events = os.open(order["events"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for hook in order.get("hooks", []):
             _hook(hook, lambda text: os.write(events, f"{time.monotonic():.4f} {text}\n".encode()))
