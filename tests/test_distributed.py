@@ -162,6 +162,16 @@ def test_a_grid_on_two_processes(tmp_path, jobs):
     assert_same_results(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_statistics_over_the_chains_of_two_processes(tmp_path, jobs):
+    """Each reduces its own; one process goes on alone."""
+    arguments = [*CATEGORICAL, "--keep", "summary", "--generations"]
+    jobs.finished(jobs.cli(*arguments, 20, "--out", tmp_path / "run"), devices=4)
+    main([*arguments, "30", "--out", str(tmp_path / "run")])
+    main([*arguments, "30", "--out", str(tmp_path / "whole")])
+    assert_same_results(tmp_path / "run", tmp_path / "whole")
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Arguments of a small run of the language model that draws at random wherever it can."""
