@@ -31,6 +31,7 @@ from collapse_jax.config import (
     PretrainConfig,
     QuickstartConfig,
     ReproduceConfig,
+    SeedDevices,
     SimulateConfig,
     config_from_dict,
 )
@@ -53,12 +54,13 @@ def commands(defaults: dict) -> dict:
         devices, console = _joined(config, on)
         run_simulate(config, out, console, devices)
 
-    def lm(config: LMConfig = defaults["lm"], out: str = "runs/lm", on: ModelDevices = ModelDevices()) -> None:
+    def lm(config: LMConfig = defaults["lm"], out: str = "runs/lm", on: SeedDevices = SeedDevices()) -> None:
         """Fine-tune an OPT on real text, let it make the next training set, and so on."""
         from collapse_jax.commands.lm import lm_command
 
+        seeds = on.seeds(config.seeds)
         spread, console = _joined(config, on)
-        lm_command(config, out, console, spread)
+        lm_command(config, out, console, spread, seeds)
 
     def pretrain(config: PretrainConfig = defaults["pretrain"], out: str = "runs/pretrain", on: ModelDevices = ModelDevices()) -> None:
         """Train an OPT from scratch on a text, for lm to start from."""

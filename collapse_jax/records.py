@@ -26,28 +26,31 @@ from collapse_jax import distributed
 from collapse_jax.config import config_from_dict, differing_fields
 from collapse_jax.errors import InputError
 
-_LOCK = ".lock"
+_LOCK, _PATIENCE = ".lock", 10.0
 _SUM = "sha256"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "datasets", "tokenizers", "numpy", "collapse-jax")
 
 
 class RunFolder:
-    """The files of one run. Every write is whole: to a temporary name, then renamed; in a job of several processes process 0 writes."""
+    """The files of one run. Every write is whole: to a temporary name, then renamed; in a job of several processes process 0 writes.
 
-    def __init__(self, path):
-        self.path = pathlib.Path(path).expanduser()
+    part: numbers of chains, where others may make the others beside; () for all of them.
+    """
+
+    def __init__(self, path, part: tuple[int, ...] = ()):
+        self.path, self.part = pathlib.Path(path).expanduser(), part
         self.figures, self.samples, self.checkpoints = self.path / "figures", self.path / "samples", self.path / "checkpoints"
-        self.unfinished = self.path / "unfinished"
-        self._lock = None
+        self.unfinished = self.path / "unfinished" / "_".join(["chains", *map(str, part)]) if part else self.path / "unfinished"
+        self._locks = []
 
     @classmethod
-    def open(cls, path, config, needed_bytes: int = 0) -> "RunFolder":
-        """The folder for a run with this configuration: a new one, or one that holds the same run.
+    def open(cls, path, config, needed_bytes: int = 0, part: tuple[int, ...] = ()) -> "RunFolder":
+        """The folder for a run with this configuration, or for a part of it: a new one, or one that holds the same run.
 
         Raises `InputError` when it cannot be written, its disk has less than `needed_bytes` left, it holds something else, a run whose
         settings differ (they are named), or one that another process is at work on.
         """
-        folder = cls(path)
+        folder = cls(path, part)
         distributed.on_first(lambda: folder._open(config, needed_bytes))
         return folder
 
@@ -61,13 +64,13 @@ class RunFolder:
                 sizes = f"{free / 2**30:.1f} GiB left, and this run needs about {needed_bytes / 2**30:.1f}"
                 raise InputError(f"{self.path} has {sizes}; choose another --out or make room")
             self.path.mkdir(parents=True, exist_ok=True)
-            self._hold()
-            if (self.path / "config.json").is_file():
-                there = self.config()
-                config = dataclasses.replace(config, **{name: _grown(there, config, name) for name in config.may_change})
-            self.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
-            self.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
-            self.figures.mkdir(exist_ok=True)
+            with self._held():
+                if (self.path / "config.json").is_file():
+                    there = self.config()
+                    config = dataclasses.replace(config, **{name: _grown(there, config, name) for name in config.may_change})
+                self.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
+                self.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
+                self.figures.mkdir(exist_ok=True)
         except OSError as error:
             self._remove_empty_below(nearest)
             raise InputError(f"{self.path} cannot be written ({error.strerror}); choose another --out or make room") from None
@@ -85,11 +88,12 @@ class RunFolder:
                 differing = differing_fields(there, config)
                 if differing:
                     raise InputError(f"{self.path} holds a run with other settings ({'; '.join(differing)}); choose another --out")
-            elif self.path.exists() and (not self.path.is_dir() or {one.name for one in self.path.iterdir()} - {_LOCK}):
+            elif self.path.exists() and (not self.path.is_dir() or any(not one.name.startswith(_LOCK) for one in self.path.iterdir())):
                 raise InputError(f"{self.path} exists and is no run folder; choose another --out")
             nearest = self._nearest()
             if (self.path / _LOCK).is_file():
-                RunFolder(self.path)._hold()
+                with RunFolder(self.path, self.part)._held():
+                    pass
         except OSError as error:
             raise InputError(f"{self.path} cannot be read ({error.strerror}); choose another --out") from None
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
@@ -100,24 +104,35 @@ class RunFolder:
 
         Raises `InputError` where another process is at work here.
         """
-        distributed.on_first(self._hold)
 
-    def _hold(self):
-        lock = filelock.FileLock(self.path / _LOCK, is_singleton=True)
+        def hold():
+            with self._held():
+                pass
+
+        distributed.on_first(hold)
+
+    @contextlib.contextmanager
+    def _held(self):
+        """Nobody else starts while this lasts; the locks of this folder, or of its part, stay."""
+        whole, words = self.path / _LOCK, f"{self.path} is in use by another process; wait until it ends, or choose another --out"
+        of_parts = sorted(self.path.glob(f"{_LOCK}_*"))
+        if not self.part:
+            self._locks = [_locked(whole, words)]
+            for path in of_parts:
+                _locked(path, words).release()
+                path.unlink(missing_ok=True)
+            for partial in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
+                partial.unlink(missing_ok=True)
+            yield
+            return
+        # Others of the kind hold it for a moment only.
+        whole = _locked(whole, words, seconds=_PATIENCE)
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise InputError(f"{self.path} is in use by another process; wait until it ends, or choose another --out") from None
-        except NotImplementedError:
-            return
-        except OSError as error:
-            # Some network file systems have no locks; there the user is trusted to start one process.
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                raise
-            return
-        self._lock = lock
-        for partial in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
-            partial.unlink(missing_ok=True)
+            chains = {number: self.path / f"{_LOCK}_{number}" for number in self.part}
+            self._locks = [_locked(path, f"chain {number} of {words}") for number, path in chains.items()]
+            yield
+        finally:
+            whole.release()
 
     def _nearest(self):
         """The folder itself, or the nearest one above it that exists."""
@@ -206,6 +221,22 @@ class RunFolder:
         partial = self.path / f".results.nc.{os.getpid()}.partial"
         data.assign_attrs({_SUM: _sum_of(data)}).to_netcdf(partial, engine="scipy")
         partial.replace(self.path / "results.nc")
+
+
+def _locked(path, words, seconds=0.0):
+    """A lock that goes when its last owner does. Raises `InputError` with these words where another process has it."""
+    lock = filelock.FileLock(path, is_singleton=True)
+    try:
+        lock.acquire(timeout=seconds)
+    except filelock.Timeout:
+        raise InputError(words) from None
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        # Some network file systems have no locks; there the user is trusted to start one process.
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return lock
 
 
 def results_of(arrays: dict[tuple[int, int], dict[str, np.ndarray]]):

@@ -212,34 +212,40 @@ def _tokenizer_of(model):
     return model
 
 
-def lm_command(config: LMConfig, out: str, console, spread: Spread = Spread()) -> None:
-    """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, and prints a table."""
+def lm_command(config: LMConfig, out: str, console, spread: Spread = Spread(), seeds: tuple[int, ...] = ()) -> None:
+    """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, and prints a table.
+
+    seeds: those to make, beside other calls that make the others; () for all, which are then recorded and drawn.
+    """
     from collapse_jax.commands.progress import LanguageModelProgress
     from collapse_jax.plots import draw_run
 
     config = config.resolved()
     config.check()
-    folder = RunFolder(out)
+    folder = RunFolder(out, seeds)
     folder.check(config)
     finished = {(row["chain"], row["generation"]) for row in folder.rows("chain", "generation")}
-    wanted = {(chain, generation) for chain in range(config.seeds) for generation in range(config.generations + 1)}
+    wanted = {(chain, generation) for chain in seeds or range(config.seeds) for generation in range(config.generations + 1)}
     if wanted <= finished and (folder.path / "results.nc").is_file():
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
     else:
         ingredients = distributed.first_then_others(lambda: prepare(config, spread))
-        need = disk_need(config, ingredients, finished)
-        folder = RunFolder.open(out, config, need.total)
+        need = disk_need(config, ingredients, finished, seeds)
+        folder = RunFolder.open(out, config, need.total, seeds)
         sizes = ", ".join(f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items())
         console.print(f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder {folder.path}", highlight=False)
         for line in (need.words(), spread_words(config, ingredients, spread), *left_out()):
             if line:
                 console.print(line, highlight=False)
-        with LanguageModelProgress(console, config.seeds, config.generations) as progress:
+        with LanguageModelProgress(console, len(seeds) or config.seeds, config.generations) as progress:
             say = lambda line: console.print(line, highlight=False)  # noqa: E731
             with Stop(say) as stop:
                 options = {"progress": progress.stage, "watcher": progress.watcher, "say": say, "stop": stop, "spread": spread}
                 run_lm(config, folder, ingredients, **options)
-    if not distributed.is_first():
+    if seeds:
+        console.print(f"seed {', '.join(map(str, seeds))} of {config.seeds} done; once all are, the same command without --only-seeds "
+                      "records and draws them", highlight=False)  # fmt: skip
+    if seeds or not distributed.is_first():
         return
     console.print(table_of(folder))
     console.print(memory_words(folder.rows()), highlight=False)

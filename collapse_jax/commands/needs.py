@@ -36,12 +36,12 @@ class DiskNeed(NamedTuple):
         return f"about {_size(self.total)} on disk: {', '.join(parts)}"
 
 
-def disk_need(config: LMConfig, ingredients, finished: set[tuple[int, int]]) -> DiskNeed:
-    """For the (chain, generation) pairs of the settings that are not among the `finished`; ingredients: of `prepare`."""
+def disk_need(config: LMConfig, ingredients, finished: set[tuple[int, int]], seeds: tuple[int, ...] = ()) -> DiskNeed:
+    """For the (chain, generation) pairs of the settings (or of some seeds) that are not among the `finished`; ingredients: of `prepare`."""
     config = config.resolved()
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(ingredients.pretrained))
     blocks = len(ingredients.blocks.train)
-    missing = [(c, g) for c in range(config.seeds) for g in range(config.generations + 1) if (c, g) not in finished]
+    missing = [(c, g) for c in seeds or range(config.seeds) for g in range(config.generations + 1) if (c, g) not in finished]
     grows = config.workflow in ("accumulate", "accumulate_subsample")
     pool = blocks * (config.generations + 1) * (config.block_length + 1) * 4 if grows else 0
     sets = sum(blocks * (generation + 1 if config.workflow == "accumulate" else 1) for _, generation in missing)

@@ -6,7 +6,7 @@ import types
 import typing
 from typing import Literal
 
-from collapse_jax.config.devices import Devices, ModelDevices
+from collapse_jax.config.devices import Devices, ModelDevices, SeedDevices
 from collapse_jax.config.lm import PRESETS, PROTOCOLS, TEST_PERPLEXITY, LMConfig
 from collapse_jax.config.pretrain import PretrainConfig
 from collapse_jax.config.quickstart import QuickstartConfig
@@ -16,7 +16,8 @@ from collapse_jax.errors import InputError
 
 __all__ = [
     "CONFIGS", "PRESETS", "PROGRAM_AXES", "PROTOCOLS", "TEST_PERPLEXITY", "VALUE_AXES", "WORKFLOWS",
-    "Config", "Devices", "LMConfig", "ModelDevices", "PretrainConfig", "QuickstartConfig", "ReproduceConfig", "SimulateConfig",
+    "Config", "Devices", "LMConfig", "ModelDevices", "PretrainConfig", "QuickstartConfig", "ReproduceConfig", "SeedDevices",
+    "SimulateConfig",
 ]  # fmt: skip
 
 Config = LMConfig | SimulateConfig | QuickstartConfig | PretrainConfig | ReproduceConfig

@@ -45,3 +45,20 @@ class ModelDevices(Devices):
 
     shard_parameters: bool = False
     """Cut every parameter and both its moments into one part a device, for models that do not fit one; by default each has all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedDevices(ModelDevices):
+    """The same for several seeds."""
+
+    only_seeds: int | tuple[int, ...] = ()
+    """Make these seeds alone, beside other calls that make the others in the same folder; the call without this, once they are done,
+    records and draws all."""
+
+    def seeds(self, count: int) -> tuple[int, ...]:
+        """Those that this call makes, or () for all. Raises `InputError` for one that is not among `count`, or is there twice."""
+        only = self.only_seeds if isinstance(self.only_seeds, tuple) else (self.only_seeds,)
+        for seed in only:
+            if not 0 <= seed < count or only.count(seed) > 1:
+                raise InputError(f"only_seeds is {','.join(map(str, only))}; it must be made of different numbers from 0 to {count - 1}")
+        return tuple(sorted(only))

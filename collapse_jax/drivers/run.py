@@ -56,6 +56,9 @@ def run(
 ) -> Trace:
     """Chains 0 .. chains - 1, one after another, for generations 0 .. generations, into a run folder (`RunFolder` or a path).
 
+    Of a `RunFolder` with a part, the chains of that part alone; what they give is saved with their checkpoints, and recorded by the next
+    call for the whole folder. Several processes may be at work on different parts.
+
     metrics: as in `simulate`. observe(first, state, info) -> named scalars and arrays of a generation, `first` being the
     generation-0 state of its chain. publish(chain, generation, arrays): writes files of its own from what was observed; it is
     called again for the newest generation after a crash, so it must give the same files twice. published_only: names of observed
@@ -81,7 +84,7 @@ def run(
     compiled = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
     book = _Book(folder, publish, published_only, watcher.say)
     book.catch_up()
-    for chain in range(chains):
+    for chain in folder.part or range(chains):
         one = _Chain(
             process, *compiled, jax.random.fold_in(key, chain), chain, generations, measure, observe, book, states, watcher, workbench
         )
@@ -190,9 +193,9 @@ class _Book:
         return self._folder.checkpoints / f"chain_{chain}"
 
     def catch_up(self):
-        """Enters every saved generation of every chain, asked for now or not, and publishes what a crash left unrecorded.
+        """Enters every saved generation of every chain, asked for now or not, and publishes what a crash or a part left unrecorded.
 
-        A generation whose records are damaged is set aside.
+        Of a part, that of its own chains. A generation whose records are damaged is set aside.
         """
         rows = self._folder.rows("chain", "generation") if (self._folder.path / "results.nc").is_file() else []
         recorded = {(row["chain"], row["generation"]) for row in rows}
@@ -200,7 +203,9 @@ class _Book:
         names = {path.name: path for path in self._folder.checkpoints.glob("chain_*") if path.is_dir()}
         folders = {int(name.removeprefix("chain_")): path for name, path in names.items() if _CHAIN_FOLDER.fullmatch(name)}
         distributed.barrier()  # before any process goes on and makes more
-        for chain in sorted(folders):
+        for chain in self._folder.part or sorted(folders):
+            if chain not in folders:
+                continue
             checkpoints = Checkpoints(folders[chain], say=self._say)
             for generation in checkpoints.generations():
                 try:
@@ -212,8 +217,10 @@ class _Book:
                 if (chain, generation) not in recorded:
                     missed.append((chain, generation, row, arrays))
             checkpoints.close()
-        for one in missed:
-            self.publish(*one)
+        if missed and not self._folder.part:
+            for chain, generation, _, arrays in missed:
+                self._publish(chain, generation, arrays)
+            self._write()
 
     def row(self, chain, generation):
         return self._rows[chain, generation]
@@ -229,7 +236,11 @@ class _Book:
     def publish(self, chain, generation, row, arrays):
         """Enters a generation, writes its own files and then the records of all."""
         self._enter(chain, generation, row, arrays)
-        self._publish(chain, generation, arrays)
+        if not self._folder.part:
+            self._publish(chain, generation, arrays)
+            self._write()
+
+    def _write(self):
         self._folder.write_results(results_of(self._arrays))
         self._folder.write_rows(list(self._rows.values()))
 

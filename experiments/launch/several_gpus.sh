@@ -11,7 +11,10 @@ collapse-jax simulate --chains 1000000 --generations 10000 --record log --keep s
 collapse-jax pretrain --devices 4 --batch-size 64 --steps 8000 --out runs/opt-tiny-four-gpus
 
 # Several seeds of a model that fits one GPU: a process a seed on a GPU of its own needs no exchange at all, and so is fastest.
+# All of them work in one run folder; the last call records and draws what they made.
+run=(collapse-jax lm --preset fig1b --seeds 4 --precision bfloat16 --out runs/fig1b)
 for seed in 0 1 2 3; do
-    CUDA_VISIBLE_DEVICES=$seed collapse-jax lm --preset fig1b --seeds 1 --seed "$seed" --precision bfloat16 --out "runs/fig1b-seed-$seed" &
+    CUDA_VISIBLE_DEVICES=$seed "${run[@]}" --only-seeds "$seed" &
 done
 wait
+"${run[@]}"

@@ -1,7 +1,10 @@
 #!/bin/bash
-# An array over settings: each task is a job of its own on one GPU, with a run folder of its own.
+# An array over presets and seeds: each task makes one seed on one GPU; those of a preset work in one run folder.
 #
-#   sbatch experiments/launch/slurm_array.sh
+#   job=$(sbatch --parsable experiments/launch/slurm_array.sh)
+#   for preset in fig1b fig1c; do    # once all are done: records and draws what is there
+#       sbatch --dependency=afterok:$job --wrap "collapse-jax lm --preset $preset --seeds 5 --precision bfloat16 --out runs/$preset"
+#   done
 #
 # Both presets of the paper, five seeds each. A task that is preempted, or out of time, gets a SIGTERM first: it saves what is under way
 # within the generation, and goes on from there when it is queued again. `exec` lets the signal reach Python.
@@ -19,4 +22,4 @@ presets=(fig1b fig1c)
 preset=${presets[SLURM_ARRAY_TASK_ID / 5]}
 seed=$((SLURM_ARRAY_TASK_ID % 5))
 
-exec collapse-jax lm --preset "$preset" --seeds 1 --seed "$seed" --precision bfloat16 --out "runs/$preset-seed-$seed"
+exec collapse-jax lm --preset "$preset" --seeds 5 --only-seeds "$seed" --precision bfloat16 --out "runs/$preset"

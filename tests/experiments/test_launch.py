@@ -18,7 +18,7 @@ STANDINS = {
     "gcloud": 'for word in "$@"; do [[ $word == --command=* ]] && bash -c "${word#--command=}"; done; true',
 }
 TASKS = {"slurm_array.sh": range(10)}
-WANTED = {"slurm_array.sh": 10, "slurm_multi_node.sh": 2, "several_gpus.sh": 6, "tpu_pod.sh": 1}
+WANTED = {"slurm_array.sh": 10, "slurm_multi_node.sh": 2, "several_gpus.sh": 7, "tpu_pod.sh": 1}
 
 
 @pytest.fixture
@@ -65,5 +65,6 @@ def test_a_script_is_bash_and_its_commands_are_ours(script, command_lines, monke
             cli.main(line)
     assert len(taken) == len(lines) == WANTED[script]
     assert all(on.distributed for _, on in taken) == (script in ("slurm_multi_node.sh", "tpu_pod.sh"))
-    folders = [line[line.index("--out") + 1] for line in lines]
-    assert len(set(folders)) == len(folders), "two runs would share a folder"
+    after = lambda line, word: line[line.index(word) + 1] if word in line else ""  # noqa: E731
+    folders = [(after(line, "--out"), after(line, "--only-seeds")) for line in lines]
+    assert len(set(folders)) == len(folders), "two calls would do the same"

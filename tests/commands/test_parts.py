@@ -1,0 +1,146 @@
+"""One run made by several calls, each with seeds of its own: `collapse-jax lm --only-seeds`."""
+
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from collapse_jax.cli import main
+from collapse_jax.errors import InputError
+from collapse_jax.lm import corpus
+from collapse_jax.lm.opt import OPT, OPTConfig, init_params
+from collapse_jax.lm.weights import save_opt
+from collapse_jax.records import RunFolder
+
+CONFIG = OPTConfig(
+    vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.1,
+    init_std=0.3,
+)  # fmt: skip
+COSTS = ("seconds",)
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("collapse_jax.plots.draw_run", lambda folder: drawn.append(folder) or [])
+    return drawn
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Arguments of a run of three seeds."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save_opt(folder / "model", OPT(CONFIG), init_params(CONFIG, jax.random.key(0)))
+    corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
+    (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
+    said = ["lm", "--corpus", str(folder / "text.txt"), "--model", str(folder / "model"), "--seeds", "3", "--generations", "1"]
+    said += "--block-length 8 --train-blocks 12 --valid-blocks 4 --test-blocks 4 --batch-size 4 --epochs 2 --learning-rate 1e-2".split()
+    return [*said, *"--decoding sampling --decode-batch 4 --examples 2 --out".split()]
+
+
+def contents(path):
+    """What two runs must agree in: rows without their costs, results, samples."""
+    folder = RunFolder(path)
+    rows = [{name: value for name, value in row.items() if name not in COSTS and not name.endswith("_mib")} for row in folder.rows()]
+    return rows, {name: folder.results()[name].values for name in folder.results() if not name.endswith("_mib")}
+
+
+def test_calls_for_seeds_make_the_run_of_one_call(tiny, tmp_path, undrawn, capsys):
+    main([*tiny, str(tmp_path / "whole")])
+    assert len(undrawn) == 1
+    capsys.readouterr()
+    main([*tiny, str(tmp_path / "run"), "--only-seeds", "2"])
+    said = capsys.readouterr().out
+    assert "seed 2 generation 1" in said and "seed 0 generation" not in said and "seed 2 of 3 done" in said
+    folder = RunFolder(tmp_path / "run")
+    assert folder.rows() == [] and folder.results() is None and len(undrawn) == 1, "what others make beside it is not for it to record"
+    assert not folder.samples.exists()
+    main([*tiny, str(tmp_path / "run"), "--only-seeds", "0,1"])
+    made = {path: path.stat().st_mtime_ns for path in folder.checkpoints.glob("chain_*/*")}
+    capsys.readouterr()
+    main([*tiny, str(tmp_path / "run")])
+    assert {path: path.stat().st_mtime_ns for path in folder.checkpoints.glob("chain_*/*")} == made, "nothing is made again"
+    rows, results = contents(tmp_path / "run")
+    wanted_rows, wanted = contents(tmp_path / "whole")
+    assert rows == wanted_rows and set(results) == set(wanted) and len(rows) == 6
+    for name in wanted:
+        np.testing.assert_array_equal(results[name], wanted[name], err_msg=name)
+    names = [sorted(str(one.relative_to(path)) for one in path.rglob("*") if "checkpoints" not in one.parts)
+             for path in (tmp_path / "run", tmp_path / "whole")]  # fmt: skip
+    assert names[0] == names[1]
+    for path in (tmp_path / "whole" / "samples").iterdir():
+        assert path.read_bytes() == (tmp_path / "run" / "samples" / path.name).read_bytes()
+
+
+def test_a_part_that_was_stopped_goes_on(tiny, tmp_path, monkeypatch):
+    """Within its generation, by the same call or not at all; others do not touch what it left."""
+    from collapse_jax.lm import finetune
+
+    main([*tiny, str(tmp_path / "whole"), "--only-seeds", "1"])
+    calls, run_steps = [], finetune._run_steps
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise Killed
+        return run_steps(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(finetune, "_run_steps", killed)
+        main([*tiny, str(tmp_path / "run"), "--only-seeds", "1"])
+    left = list((tmp_path / "run" / "unfinished").rglob("*.npz"))
+    assert left
+    main([*tiny, str(tmp_path / "run"), "--only-seeds", "0"])
+    assert all(path.exists() for path in left)
+    main([*tiny, str(tmp_path / "run"), "--only-seeds", "1"])
+    assert not any(path.exists() for path in left)
+    for one in ("run", "whole"):
+        main([*tiny, str(tmp_path / one)])
+    assert contents(tmp_path / "run")[0] == contents(tmp_path / "whole")[0]
+
+
+HOLDS = """
+import sys
+from collapse_jax.records import RunFolder
+folder = RunFolder(sys.argv[1], tuple(map(int, sys.argv[2:])))
+folder.lock()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def holding(path, *part):
+    """A process at work on a folder, or on a part of it, until its input is closed."""
+    arguments = [sys.executable, "-c", HOLDS, str(path), *map(str, part)]
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=pathlib.Path(__file__).parents[2])
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_who_may_be_at_work_together(tmp_path, monkeypatch):
+    monkeypatch.setattr("collapse_jax.records._PATIENCE", 0.3)
+    with holding(tmp_path, 0, 2):
+        RunFolder(tmp_path, (1, 3)).lock()
+        with pytest.raises(InputError, match=r"chain 2 of .* is in use by another process"):
+            RunFolder(tmp_path, (1, 2)).lock()
+        with pytest.raises(InputError, match="is in use by another process"):
+            RunFolder(tmp_path).lock()
+    with holding(tmp_path), pytest.raises(InputError, match="is in use by another process"):
+        RunFolder(tmp_path, (1,)).lock()
+    RunFolder(tmp_path).lock()
+    assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+
+
+@pytest.mark.parametrize("only", ["3", "-1", "0,0", "0,1,2,7"])
+def test_seeds_that_are_not_there_are_refused(tiny, tmp_path, capsys, only):
+    with pytest.raises(SystemExit) as ended:
+        main([*tiny, str(tmp_path / "run"), "--only-seeds", only])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: only_seeds is {only}; it must be made of different numbers from 0 to 2\n"
+    assert not (tmp_path / "run").exists()
