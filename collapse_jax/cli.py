@@ -305,7 +305,7 @@ def _quiet():
     for name in ("absl", "asyncio", "concurrent.futures"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"(orbax|jax|transformers)\b")
-    sys.excepthook = _print_unless_left_over
+    sys.excepthook, sys.unraisablehook = _print_unless_left_over, _print_unless_abandoned
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "collapse_jax" / f"compiled-{_processor()}"
@@ -314,9 +314,19 @@ def _quiet():
 
 
 def _print_unless_left_over(kind, value, trace):
-    """Tensorstore's threads tell a loop that is gone about writes that failed; the failure itself was raised."""
-    if not (kind is RuntimeError and str(value) == "Event loop is closed"):
+    if not _is_left_over(kind, value):
         sys.__excepthook__(kind, value, trace)
+
+
+def _print_unless_abandoned(unraisable):
+    """Of many arrays that it reads at once, Orbax raises the first failure, and leaves the others to be told when they are thrown away."""
+    if not (inspect.iscoroutine(unraisable.object) or _is_left_over(unraisable.exc_type, unraisable.exc_value)):
+        sys.__unraisablehook__(unraisable)
+
+
+def _is_left_over(kind, value):
+    """Tensorstore's threads tell a loop that is gone about what failed; the failure itself was raised."""
+    return kind is RuntimeError and str(value) == "Event loop is closed"
 
 
 def _processor():

@@ -7,7 +7,7 @@ import pytest
 
 
 def truncated(file):
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    file.write_bytes(file.read_bytes()[: 2 * file.stat().st_size // 5])  # not half of a table, which may be whole lines
 
 
 def flipped(file):
@@ -26,7 +26,7 @@ FILES = {
     "state of generation 0": ("checkpoints/chain_0/0/state/**/*", "checkpoints/chain_0/0 is damaged"),
     "state of the newest": ("checkpoints/chain_0/1/state/**/*", "checkpoints/chain_0/1 is damaged"),
     "record of generation 0": ("checkpoints/chain_0/0/record/metadata", "checkpoints/chain_0/0 is damaged"),
-    "arrays of the newest": ("checkpoints/chain_0/1/arrays/**/*", "checkpoints/chain_0/1 is damaged"),
+    "arrays of the newest": ("checkpoints/chain_0/1/arrays/d/*", "checkpoints/chain_0/1 is damaged"),
     "unfinished work": ("unfinished/fit-*.npz", "this part starts over"),
     "metrics.jsonl": ("metrics.jsonl", "metrics.jsonl is damaged"),
     "metrics.csv": ("metrics.csv", ""),
@@ -62,10 +62,10 @@ def test_damage_is_found(server, whole, cut, tmp_path, name, harm):
         assert words in text, text
     if code == 2:
         (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
-        assert words and words in line
         if harm == "deleted":
             assert name == "config.json" and "is no run folder" in line
             return
+        assert words and words in line
         if name == "config.json":
             return
         file.unlink()  # as the line says

@@ -66,7 +66,7 @@ def test_no_file_may_grow_further(server, whole, tmp_path, kind, limit):
     [
         ("chains", "save", 4, "checkpoints/chains"),
         pytest.param("chains", "results", 1, "", marks=pytest.mark.slow),
-        pytest.param("lm", "fit", 9, "checkpoints/chain_0", marks=pytest.mark.slow),
+        pytest.param("lm", "fit", 5, "checkpoints/chain_0", marks=pytest.mark.slow),
         pytest.param("lm", "samples", 2, "samples", marks=pytest.mark.slow),
         pytest.param("pretrain", "save", 3, "checkpoints", marks=pytest.mark.slow),
         pytest.param("pretrain", "export", 1, "model", marks=pytest.mark.slow),
