@@ -236,7 +236,7 @@ WRONG = {
         (lambda: cj.check_estimator(lambda: cj.estimators.gaussian(3)), ["example="]),
     ],
     "infinite_sample": [
-        (lambda: infinite(low=5.0), ["low is 5.0 and high 5.0"]),
+        (lambda: infinite(low=5.0), ["low is 5 and high 5"]),
         (lambda: infinite(high=float("inf")), ["high inf"]),
         (lambda: infinite(nodes=1), ["nodes is 1"]),
         (lambda: infinite(low="a"), ["low is 'a'"]),

@@ -91,6 +91,7 @@ def test_finished_batches_are_not_run_again(tmp_path, console, monkeypatch):
         np.testing.assert_allclose(resumed[name], whole[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_points_change_no_number(tmp_path, console):
     few = run_simulate(GRID, tmp_path / "few", console).results()
     more = run_simulate(

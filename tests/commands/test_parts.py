@@ -75,6 +75,7 @@ def test_calls_for_seeds_make_the_run_of_one_call(tiny, tmp_path, undrawn, capsy
         assert path.read_bytes() == (tmp_path / "run" / "samples" / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_part_that_was_stopped_goes_on(tiny, tmp_path, monkeypatch):
     """Within its generation, by the same call or not at all; others do not touch what it left."""
     from collapse_jax.lm import finetune

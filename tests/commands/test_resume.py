@@ -142,6 +142,7 @@ def assert_same_run(out, whole):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+@pytest.mark.slow
 def test_killed_in_mid_generation(arguments, whole, tmp_path):
     out = tmp_path / "killed"
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}  # nothing compiled: generation 1 takes a while

@@ -86,6 +86,7 @@ def test_relisted_chains_are_those_of_whole_lists(chains, record, chunk, sizes):
     assert (trace["counts"].sum(-1) == SIZE).all()
 
 
+@pytest.mark.slow
 def test_going_on_from_a_relisted_state():
     arguments = {"chains": CHAINS, "metrics": METRICS, "record": 4, "chunk": 5}
     chunks, states = [], []
@@ -137,7 +138,7 @@ def test_a_metric_of_the_list_itself_is_refused():
 
 def test_a_shorter_last_call_is_no_other_program():
     process = generational_process(categorical(3), sources.categorical([0.5, 0.3, 0.2]), workflows.replace(), sample_size=300)
-    compiled = tiles._compiled(tiles._advance, (0, 1, 2), (3, 8))
+    compiled = tiles.compiled(tiles._advance, (0, 1, 2), (3, 8))
     before = compiled._cache_size()
     simulate(process, KEY, generations=40, chains=8, metrics=("mean",))
     assert compiled._cache_size() == before + 1, "nothing dies out, so that nothing is compiled after a pause"

@@ -55,8 +55,14 @@ def assert_drivers_agree(process, folder, generations=3):
     assert_same(found, wanted, exact=False)
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS)
-@pytest.mark.parametrize("family", ["gaussian", "categorical"])
+@pytest.mark.parametrize(
+    ("family", "workflow"),
+    [
+        pytest.param(family, workflow, marks=() if place % 2 == number else pytest.mark.slow)
+        for number, family in enumerate(("gaussian", "categorical"))
+        for place, workflow in enumerate(WORKFLOWS)
+    ],
+)
 def test_both_drivers_give_the_same_numbers(family, workflow, tmp_path):
     # 40 points: six in three categories give so few different means that two chains may well share them
     assert_drivers_agree(process_of(family, workflow, sample_size=40), tmp_path)
@@ -221,6 +227,7 @@ def test_bad_input_is_named_before_any_work(change, words, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [(0, 1), (0, 3), (1, 2)])
+@pytest.mark.slow
 def test_states_of_the_ends_alone_are_enough_to_go_on(stop, tmp_path):
     process = process_of("categorical", "mix")
     whole = run(process, KEY, generations=4, chains=2, folder=tmp_path / "whole", metrics=METRICS)

@@ -126,6 +126,7 @@ np.savez(sys.argv[2], **found)
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_numbers_of_one(tmp_path):
     """13 chains on 8 virtual devices: 3 are padding. The lists of categories get shorter on the way."""
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
@@ -156,7 +157,7 @@ PROGRAMS = [(tiles._start, (0, 1, 2, 3), ()), (tiles._advance, (0, 1, 2), (3, 8)
 
 def test_a_second_call_compiles_nothing():
     def compiled():
-        return [tiles._compiled(function, static, donated)._cache_size() for function, static, donated in PROGRAMS]
+        return [tiles.compiled(function, static, donated)._cache_size() for function, static, donated in PROGRAMS]
 
     arguments = {"generations": 4, "chains": 13, "chunk": 2, "metrics": METRICS}
     simulate(PROCESSES["categorical mix"], KEY, **arguments)

@@ -104,6 +104,7 @@ def test_evidence_in_14_dimensions(moments, assert_mean):
     assert_mean(scatter, 19 * COVARIANCE14, sigmas=4.5)  # 105 entries at once
 
 
+@pytest.mark.slow
 def test_evidence_in_64_dimensions(moments, assert_mean):
     assert_wishart_means(moments, assert_mean, 64, 100, 400, np.diag(np.linspace(0.5, 2, 64)), traced=True)
 
@@ -134,6 +135,7 @@ def test_evidence_from_its_law_and_from_points_agree(moments, unpacked):
 
 
 @pytest.mark.parametrize(("dim", "n", "chains"), [(4, 5, 10_000), (14, 20, 3000)])
+@pytest.mark.slow
 def test_by_points_has_the_law_of_by_law(dim, n, chains, moments):
     assert_same_law(moments(dim, n, chains), moments(dim, n, chains, by="points"))
 

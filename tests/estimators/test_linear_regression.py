@@ -228,6 +228,7 @@ def test_medians_where_the_mean_is_infinite():
         assert stats.ks_2samp(errors[:, generation], wanted[generation]).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_least_norm_chains_with_fresh_features(assert_mean):
     real = regression_params(np.arange(9) / 5)
     errors = chain_errors(linear_regression(9, NOISE, "minimum_norm"), workflows.replace(), 4, 4, chains=2000, real=real)
@@ -235,6 +236,7 @@ def test_least_norm_chains_with_fresh_features(assert_mean):
     assert_mean(errors, theory.minimum_norm_test_error(np.arange(5), 4, 9, **law))
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_subsampled_accumulation_lies_between():
     """No closed form: above accumulation of all, below replacement, through whole points."""

@@ -126,6 +126,7 @@ def test_both_drivers_give_the_same_numbers(tmp_path):
     assert np.ptp(simulated["mean"][:, 0]) > 0
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_checkpoint(tmp_path):
     made = process(workflows.replace(), remember_first=True)
     metrics = ("mean", "latent_deviation_to_first")

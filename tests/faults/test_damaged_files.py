@@ -33,7 +33,6 @@ FILES = {
     "results.nc": ("results.nc", ""),
     "config.json": ("config.json", "config.json cannot be read"),
 }
-BY_DEFAULT = [("state of the newest", "flipped")]
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +46,9 @@ def cut(server, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("name", "harm"),
-    [pytest.param(name, harm, marks=[] if (name, harm) in BY_DEFAULT else pytest.mark.slow) for name in FILES for harm in HARMS],
+    [(name, harm) for name in FILES for harm in HARMS],
 )
+@pytest.mark.slow
 def test_damage_is_found(server, whole, cut, tmp_path, name, harm):
     """In the middle of a run of a language model, the last fit unfinished."""
     out = tmp_path / "run"

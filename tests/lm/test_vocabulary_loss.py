@@ -55,6 +55,7 @@ def test_logits_of_any_size_stay_finite(inputs):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_the_loss_of_a_batch_is_the_mean_of_its_tokens(tiny, expected):
     model, params = tiny
     tokens, weights = jnp.asarray(expected["tokens"]), jnp.array([1.0, 1.0, 0.0, 1.0])

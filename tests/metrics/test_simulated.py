@@ -130,6 +130,7 @@ def test_no_metric_is_nan_however_far_a_gaussian_has_collapsed(dim):
         assert abs(last["log_condition_number"].mean() / rate - 1) < 0.1
 
 
+@pytest.mark.slow
 def test_models_of_too_few_points_are_singular_and_still_measured():
     """Three points in five dimensions: rank 2, generation after generation."""
     trace = simulate(gaussian_process(5, 1, 3), jax.random.key(6), generations=20, chains=64, metrics=(*HEAVY, "log_determinant"))

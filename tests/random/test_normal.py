@@ -69,6 +69,7 @@ def test_the_tails_beyond_five_sigma(assert_fits):
     assert_fits(p_values)
 
 
+@pytest.mark.slow
 def test_lists_vectors_and_arrays_hold_the_same_variates(assert_fits, fit_of_covariances):
     keys = jax.random.split(KEY, 20_000)
     for count in (4, 9):

@@ -63,7 +63,7 @@ def verdicts(entries, ids):
     return {id: decide(entries[id], 0, len(entries)).verdict for id in ids}
 
 
-SLOW = (one_sample_too_few, narrow_sampler)
+SLOW = (one_sample_too_few, narrow_sampler, unfair_counts)
 
 
 @pytest.mark.parametrize("broken", [pytest.param(one, marks=pytest.mark.slow if one in SLOW else ()) for one in BREAKS])
