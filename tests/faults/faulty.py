@@ -61,6 +61,13 @@ KINDS = {
         {"fit": ("collapse_jax.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
         newest_only=True,
     ),
+    "summary": Kind(
+        "collapse-jax",
+        "simulate --sample-size 20 --chains 50 --generations 24 --chunk 3 --keep summary",
+        {"fit": ("collapse_jax.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
+        newest_only=True,
+        put=(("collapse_jax.commands.simulate:SAVE_SECONDS", 0.0),),
+    ),
     "grid": Kind(
         "collapse-jax",
         "simulate --dim 1,2,3 --sample-size 10,20 --chains 50 --generations 5 --chunk 2",

@@ -20,7 +20,8 @@ import traceback
 
 _MODULES = (
     "scipy.io", "xarray", "orbax.checkpoint", "transformers", "tokenizers", "rich.progress", "rich.table", "collapse_jax.cli",
-    "collapse_jax.plots", "collapse_jax.commands.progress", "collapse_jax.commands.grid", "collapse_jax.commands.lm",
+    "collapse_jax.plots", "collapse_jax.commands.simulate",
+    "collapse_jax.commands.progress", "collapse_jax.commands.grid", "collapse_jax.commands.lm",
     "collapse_jax.commands.pretrain", "shumailov2024_vae",
 )  # fmt: skip
 
