@@ -29,7 +29,9 @@ class DeviceStatistics:
 
     def end(self):
         """The statistics, once all tiles are there."""
-        parts, self._parts = [self._parts[tile] for tile in sorted(self._parts)], {}
+        # Of rows that hold nothing as few as powers of two allow, so that few programs are compiled.
+        rows = 2 ** (self._count - 1).bit_length()
+        parts, self._parts = [{name: value[:rows] for name, value in self._parts[tile].items()} for tile in sorted(self._parts)], {}
         found = {}
         # The order of a tile's names is the same in all processes, which take part in every sum.
         for name in parts[0]:
@@ -77,18 +79,41 @@ class DeviceStatistics:
         """(key of the chain of each rank, the least being 0 [rows, ..., quantile]; how many chains have that key or a lower one)."""
         ends = (self._keys(_least, np.min, of_tiles), self._keys(_most, np.max, of_tiles))
         low, high = (np.repeat(end[..., None], len(rank), -1) for end in ends)
-        below, upto, turn = np.zeros(low.shape, np.int64), np.full(low.shape, self._total), 0
-        while (wide := (low < high) & (upto - below > 1)).any():
-            # Every other time where it would be if the numbers lay evenly, which for most is a better guess than the middle.
+        below, upto = np.zeros(low.shape, np.int64), np.full(low.shape, self._total)
+        some = self._some(of_tiles)
+        # Of the sorted `some`, those from `first` to before `last` are left to be tried.
+        first, last = np.zeros(low.shape, np.int64), np.full(low.shape, some.shape[-1])
+        turn, guess = 0, (rank + 0.5) / self._total * some.shape[-1]
+        margin = 3 * np.sqrt(guess * (1 - guess / some.shape[-1]))
+        # The least and the greatest of those that are left are found at once, wherever they are.
+        while (wide := (low < high) & (below < rank) & (rank + 1 < upto)).any():
+            # First where the rank is sure to lie between, judging by some of the chains; then halfway through those of them in between;
+            # then where it would be if the numbers lay evenly, and in the middle, by turns.
+            place = guess + (-margin, margin)[turn] if turn < 2 else (first + last) // 2
+            place = np.clip(place, first, np.maximum(last - 1, 0)).astype(np.int64)
             share = (rank + 0.5 - below) / (upto - below) if turn % 2 else 0.5
-            middle = low + np.minimum(((high - low) * share).astype(np.uint64), np.maximum(high - low, 1) - 1)
-            counts = self._over_chains(_counts, np.sum, of_tiles, _device_keys(middle, of_tiles[0].dtype))
+            even = low + np.minimum(((high - low) * share).astype(np.uint64), np.maximum(high - low, 1) - 1)
+            found = np.take_along_axis(some, place, -1)
+            middle = np.where((first < last) & (low <= found) & (found < high), found, even)
+            counts = self._counted(of_tiles, middle)
             enough, few = wide & (counts > rank), wide & (counts <= rank)
             high, upto = np.where(enough, middle, high), np.where(enough, counts, upto)
             low, below = np.where(few, middle + 1, low), np.where(few, counts, below)
+            first, last = np.where(few, np.maximum(place + 1, first), first), np.where(enough, np.minimum(place, last), last)
             turn += 1
-        # One chain may be left anywhere between the two.
-        return self._keys(_most_upto, np.max, of_tiles, high), upto
+        keys = np.where(rank == below, self._keys(_least_from, np.min, of_tiles, low), self._keys(_most_upto, np.max, of_tiles, high))
+        return keys, self._counted(of_tiles, keys)
+
+    def _counted(self, of_tiles, keys):
+        """How many chains have each of the keys or a lower one."""
+        return self._over_chains(_counts, np.sum, of_tiles, _device_keys(keys, of_tiles[0].dtype))
+
+    def _some(self, of_tiles):
+        """Sorted keys of the first chains of process 0 [rows, ..., some]."""
+        count = int(distributed.together(np.array(min(self._chains, of_tiles[0].shape[-1], _SOME)))[0].item())
+        with jax.enable_x64(True):
+            here = _host_keys(_every_key(of_tiles[0][..., :count], np.int32(count)))
+        return np.sort(distributed.together(here)[0], -1)
 
     def _keys(self, function, join, of_tiles, *given):
         """`_over_chains` of functions of keys."""
@@ -96,6 +121,8 @@ class DeviceStatistics:
         return self._over_chains(lambda *arguments: _host_keys(function(*arguments)), join, of_tiles, *given)
 
 
+# How many chains tell where to look first.
+_SOME = 2**14
 # Keys: integers in the order of the numbers, signed on the device, unsigned with 64 bits here.
 _TOP = np.uint64(2**63)
 
@@ -185,6 +212,11 @@ def _most(keys, real):
 
 
 @_of_keys
+def _every_key(keys, real):
+    return keys
+
+
+@_of_keys
 def _counts(keys, real, threshold):
     # The rest above any threshold: masked within the comparison, XLA's sum is 20 times slower on a CPU.
     keys = jnp.where(real, keys, jnp.iinfo(keys.dtype).max)
@@ -199,3 +231,8 @@ def _most_upto(keys, real, threshold):
 @_of_keys
 def _least_above(keys, real, threshold):
     return jnp.where(real & (keys[..., None, :] > threshold[..., None]), keys[..., None, :], jnp.iinfo(keys.dtype).max).min(-1)
+
+
+@_of_keys
+def _least_from(keys, real, threshold):
+    return jnp.where(real & (keys[..., None, :] >= threshold[..., None]), keys[..., None, :], jnp.iinfo(keys.dtype).max).min(-1)
