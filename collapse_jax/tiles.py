@@ -110,11 +110,8 @@ def placed(leaf, axis: int, like: Lanes):
 
 
 def _spread(dimensions, axis, like):
-    if not isinstance(like.keys.sharding, jax.sharding.NamedSharding):
-        return None
-    spec = [None] * dimensions
-    spec[axis] = "chains"
-    return jax.sharding.NamedSharding(like.keys.sharding.mesh, jax.sharding.PartitionSpec(*spec))
+    mesh = _mesh(like.keys)
+    return None if mesh is None else jax.sharding.NamedSharding(mesh, _spec(dimensions, axis))
 
 
 @jax.jit
@@ -123,15 +120,48 @@ def _keys(key, numbers):
 
 
 @functools.cache
-def compiled(function, static=(), donated=()):
-    """`jax.jit` with the options for pieces that run on threads of ours."""
+def compiled(function, static=(), donated=(), axes=None, mesh=None):
+    """`jax.jit` with the options for pieces that run on threads of ours.
+
+    axes, mesh: the axis of chains of each argument that is not static (None: it has none), and of each result; with a mesh every device
+    then computes its own chains alone, which the compiler, left to itself, would not see in sorts and lists of constants.
+    """
     options = _CPU_OPTIONS if jax.default_backend() == "cpu" else None
-    return jax.jit(function, static_argnums=static, donate_argnums=donated, compiler_options=options)
+    if mesh is None:
+        return jax.jit(function, static_argnums=static, donate_argnums=donated, compiler_options=options)
+
+    def apart(*arguments):
+        def own(*dynamic):
+            places = iter(dynamic)
+            return function(*(one if number in static else next(places) for number, one in enumerate(arguments)))
+
+        dynamic = tuple(one for number, one in enumerate(arguments) if number not in static)
+        inward, outward = axes
+        specs = _specs(jax.eval_shape(own, *dynamic), outward)
+        return jax.shard_map(own, mesh=mesh, in_specs=_specs(dynamic, inward), out_specs=specs, check_vma=False)(*dynamic)
+
+    return jax.jit(apart, static_argnums=static, donate_argnums=donated, compiler_options=options)
+
+
+def _specs(trees, axes):
+    """How the chains of several trees lie on the devices; of one tree where `axes` is a number."""
+    if not isinstance(axes, tuple):
+        return jax.tree.map(lambda leaf: _spec(leaf.ndim, axes), trees)
+    return tuple(jax.tree.map(lambda leaf, axis=axis: _spec(leaf.ndim, axis), tree) for tree, axis in zip(trees, axes, strict=True))
+
+
+def _spec(dimensions, axis):
+    return jax.sharding.PartitionSpec(*(None if axis is None or place != axis % dimensions else "chains" for place in range(dimensions)))
+
+
+def _mesh(leaf):
+    return leaf.sharding.mesh if isinstance(leaf.sharding, jax.sharding.NamedSharding) else None
 
 
 def start(process, measure, last_generation, lanes: Lanes):
     """(state, measured [1, ..., chains]) of generation 0, the chains on the process's axis of the state."""
-    return compiled(_start, (0, 1, 2, 3), ())(process.init, process.chain_axis, measure, last_generation, lanes)
+    started = compiled(_start, (0, 1, 2, 3), (), ((0,), (process.chain_axis, -1)), _mesh(lanes.keys))
+    return started(process.init, process.chain_axis, measure, last_generation, lanes)
 
 
 def room(process, measure, rows: int, state, lanes: Lanes):
@@ -153,7 +183,8 @@ def advance(process, measure, rows: int, state, lanes: Lanes, done: int, recorde
     """
     padded = np.zeros(rows, np.int32)
     padded[: len(recorded)] = recorded
-    advanced = compiled(_advance, (0, 1, 2), (3, 8))
+    axis = process.chain_axis
+    advanced = compiled(_advance, (0, 1, 2), (3, 8), ((axis, 0, None, None, None, -1), (axis, -1)), _mesh(lanes.keys))
     return advanced(process.step, process.chain_axis, measure, state, lanes, np.int32(done), padded, np.int32(len(recorded)), records)
 
 
@@ -220,8 +251,12 @@ def _measured(measure, axis, state):
 
 def lane_with_nan(process, state) -> int | None:
     """The first chain of a tile whose model holds nan."""
-    lane = int(compiled(_lane_with_nan, (0,), ())(process.chain_axis, state.params))
-    return None if lane < 0 else lane
+    leaves, axis = jax.tree.leaves(state.params), process.chain_axis
+    if not leaves:
+        return None
+    found = np.asarray(compiled(_lane_with_nan, (0,), (), ((axis,), 0), _mesh(leaves[0]))(axis, state.params))
+    first, devices = leaves[0].shape[axis] // len(found), np.flatnonzero(found >= 0)
+    return int(devices[0] * first + found[devices[0]]) if len(devices) else None
 
 
 def _lane_with_nan(axis, params):
@@ -230,21 +265,25 @@ def _lane_with_nan(axis, params):
         return jnp.any(jnp.stack([jnp.isnan(leaf).any() for leaf in leaves])) if leaves else jnp.zeros((), bool)
 
     found = jax.vmap(of_one, in_axes=axis)(params)
-    return jnp.where(found.any(), jnp.argmax(found), -1)
+    return jnp.where(found.any(), jnp.argmax(found), -1)[None]
 
 
 def most_alive(process, state) -> int:
     """How many parts the fullest chain of a tile has alive."""
-    return int(compiled(_most_alive, (0, 1), ())(process.living, process.chain_axis, state))
+    axis = process.chain_axis
+    mesh = _mesh(jax.tree.leaves(state)[0])
+    return int(np.max(compiled(_most_alive, (0, 1), (), ((axis,), 0), mesh)(process.living, axis, state)))
 
 
 def _most_alive(living, axis, state):
-    return jnp.max(jax.vmap(lambda state: living(state.params), in_axes=axis)(state))
+    return jnp.max(jax.vmap(lambda state: living(state.params), in_axes=axis)(state))[None]
 
 
 def relisted(process, size: int, state):
     """The tile with room for `size` parts in each model."""
-    return compiled(_relisted, (0, 1, 2), ())(process.relist, process.chain_axis, size, state)
+    axis = process.chain_axis
+    mesh = _mesh(jax.tree.leaves(state)[0])
+    return compiled(_relisted, (0, 1, 2), (), ((axis,), axis), mesh)(process.relist, axis, size, state)
 
 
 def _relisted(relist, axis, size, state):

@@ -1,6 +1,9 @@
 """Tiles of chains: how large they are, that many give the numbers of one, and that a call of few records is one of many, cut short."""
 
 import math
+import os
+import subprocess
+import sys
 import threading
 
 import jax
@@ -106,3 +109,36 @@ def test_rows_that_are_not_recorded_are_0(name):
     for a, b in zip(jax.tree.leaves(short_state), jax.tree.leaves(long_state), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
         assert a.shape[process.chain_axis] == 4
+
+
+ON_TWO_DEVICES = """
+import re
+import jax, numpy as np
+import collapse_jax as cj
+from collapse_jax import tiles
+from collapse_jax.metrics import resolve_metrics
+
+estimator, source = cj.estimators.categorical(50), cj.sources.categorical(np.full(50, 0.02))
+process = cj.generational_process(estimator, source, cj.workflows.replace(), sample_size=20)
+measure, axis = tuple(resolve_metrics(process.metrics, ("support",)).items()), process.chain_axis
+lanes = tiles.chain_keys(jax.random.key(0), np.arange(64))
+state, _ = tiles.start(process, measure, 4, lanes)
+records = tiles.room(process, measure, 4, state, lanes)
+programs = {
+    "advance": tiles.compiled(tiles._advance, (0, 1, 2), (), ((axis, 0, None, None, None, -1), (axis, -1)), tiles._mesh(lanes.keys)).lower(
+        process.step, axis, measure, state, lanes, np.int32(0), np.arange(1, 5, dtype=np.int32), np.int32(4), records),
+    "relisted": tiles.compiled(tiles._relisted, (0, 1, 2), (), ((axis,), axis), tiles._mesh(lanes.keys)).lower(
+        process.relist, axis, 32, state),
+}
+for name, program in programs.items():
+    found = re.findall("all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter", program.compile().as_text())
+    assert len(jax.devices()) == 2 and not found, (name, found)
+"""
+
+
+@pytest.mark.slow
+def test_devices_exchange_nothing():
+    """Whatever the compiler makes of sorts and of lists that all chains share, each device works on its own chains alone."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run([sys.executable, "-c", ON_TWO_DEVICES], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
