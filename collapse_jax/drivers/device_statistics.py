@@ -110,7 +110,8 @@ class DeviceStatistics:
 
     def _some(self, of_tiles):
         """Sorted keys of the first chains of process 0 [rows, ..., some]."""
-        count = int(distributed.together(np.array(min(self._chains, of_tiles[0].shape[-1], _SOME)))[0].item())
+        # No more than every process has room for, since all of them send as many.
+        count = int(distributed.together(np.array(min(self._chains, of_tiles[0].shape[-1], _SOME))).min())
         with jax.enable_x64(True):
             here = _host_keys(_every_key(of_tiles[0][..., :count], np.int32(count)))
         return np.sort(distributed.together(here)[0], -1)
