@@ -28,6 +28,8 @@ GENERATIONS = int(os.environ.get("COLLAPSE_JAX_LIMIT_GENERATIONS", 20_000))
 KEY = jax.random.key(7)
 # Families whose evidence is drawn from its law, so that a generation costs the same for every sample size.
 BY_LAW = ("gaussian", "gaussian_mean", "categorical", "bernoulli", "poisson", "exponential", "pareto", "uniform")
+WITH_EXAMPLE = [name for name, family in families().items() if family.example is not None and name != "vae"]
+MOST_POINTS = 40
 SLOW_BY_LAW = [pytest.param(name, marks=pytest.mark.slow) for name in BY_LAW if name not in ("gaussian", "categorical", "pareto")]
 WORKFLOWS = {
     "replace": cj.workflows.replace(),
@@ -62,14 +64,22 @@ def simulated(process, generations=3, chains=2, metrics=None, **options):
 # Any sample size from 1 to 10^9.
 
 
+def holds_points(name, workflow):
+    """Whether single points are held, and not what is counted or summed of them."""
+    return name not in BY_LAW or workflow in ("accumulate_subsample", "mix with earlier points")
+
+
 @functools.cache
 def grid_of(name, workflow):
     """The same process for all sample sizes; kept, so that it is compiled once."""
     estimator, params = families()[name].example()
     source = cj.sources.population(estimator, params)
 
+    most = MOST_POINTS if holds_points(name, workflow) else None
+
     def at(settings):
-        return cj.generational_process(estimator, source, WORKFLOWS[workflow], sample_size=lambda generation: settings["sample_size"])
+        size = lambda generation: settings["sample_size"]  # noqa: E731
+        return cj.generational_process(estimator, source, WORKFLOWS[workflow], sample_size=size, largest_sample_size=most)
 
     return process_grid(at, {"sample_size": 5})
 
@@ -99,6 +109,20 @@ def test_any_sample_size(name, workflow):
     any_sizes()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "workflow"), [(name, flow) for name in WITH_EXAMPLE for flow in WORKFLOWS if holds_points(name, flow)])
+def test_any_number_of_points(name, workflow):
+    """Where points are held."""
+    assert_sound_at_sizes(name, workflow, [1, 2, 3, MOST_POINTS])
+
+    @settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.integers(1, MOST_POINTS), min_size=4, max_size=4))
+    def any_sizes(sizes):
+        assert_sound_at_sizes(name, workflow, sizes)
+
+    any_sizes()
+
+
 @pytest.mark.parametrize("name", ["categorical", "bernoulli"])
 def test_pools_beyond_32_bits(name):
     """Counts are integers of 32 bits: what they cannot hold is refused before it overflows."""
@@ -123,10 +147,9 @@ def test_a_gaussian_pool_beyond_32_bits_keeps_to_its_law():
 # One category, one sample, one chain.
 
 FAST = ("gaussian", "categorical", "bernoulli", "exponential")
-EVERY = [name for name, family in families().items() if family.example is not None and name != "vae"]
 PAIRS = [
     pytest.param(name, workflow, marks=() if name in FAST and workflow == "replace" else pytest.mark.slow)
-    for name in EVERY
+    for name in WITH_EXAMPLE
     for workflow in WORKFLOWS
 ]
 
