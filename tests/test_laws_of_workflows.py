@@ -55,7 +55,7 @@ def gaussian_trace(dim, flow, ddof, sample_size, record):
 
 
 ALWAYS = {
-    *((3, flow, place % 2) for place, flow in enumerate(FLOWS)),
+    *((3, flow, place // 2 % 2) for place, flow in enumerate(FLOWS) if place % 2 == 0),
     (1, "mix 0.9 0.0 0.1", 0),
     (14, "replace", 1),
     (14, "accumulate", 0),

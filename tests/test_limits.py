@@ -191,7 +191,7 @@ def test_many_dimensions(dim, size):
     assert_sound(simulated(process, metrics=("variance", "log_variance", "trace", "log_determinant", "entropy")), f"d = {dim}:")
 
 
-@pytest.mark.parametrize("size", [1, 1000, 10**9])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 1000, pytest.param(10**9, marks=pytest.mark.slow)])
 def test_a_million_categories(size):
     count = 10**6
     process = cj.generational_process(

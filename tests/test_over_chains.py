@@ -61,6 +61,7 @@ print(cj.simulate(process, jax.random.key(0), generations=3, chains=2000, metric
 """
 
 
+@pytest.mark.slow
 def test_many_chains_with_lapack_end(root):
     """Before jaxlib 0.11.1 this never ended when run by `vmap` on two cores."""
     done = subprocess.run([sys.executable, "-c", _MANY], capture_output=True, text=True, timeout=240, cwd=root)

@@ -130,7 +130,7 @@ def test_gaussian_with_accumulated_data(workflow, ddof, chains, assert_mean):
 @pytest.mark.parametrize(
     ("ddof", "shares", "random_counts"),
     [
-        (1, (0.7, 0.0, 0.3), True),
+        pytest.param(1, (0.7, 0.0, 0.3), True, marks=SLOW),
         pytest.param(0, (0.55, 0.0, 0.45), False, marks=SLOW),
         (0, (0.5, 0.3, 0.2), True),
         (1, (0.5, 0.3, 0.2), False),

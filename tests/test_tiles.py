@@ -61,7 +61,13 @@ def test_tiles_of_large_chains_are_small():
     assert most[2] * 4 * 100_000 <= 2**25
 
 
-@pytest.mark.parametrize("name", ["gaussian in 14 dimensions", "gaussian accumulate_subsample", "categorical replace"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gaussian accumulate_subsample",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("gaussian in 14 dimensions", "categorical replace")),
+    ],
+)
 def test_many_tiles_give_the_numbers_of_one(name, monkeypatch):
     process = PROCESSES[name]
     arguments = {"generations": 9, "chains": 13, "metrics": METRICS, "record": 3, "chunk": 2}

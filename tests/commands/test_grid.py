@@ -70,6 +70,7 @@ def test_folder_rows_and_figures(tmp_path, console):
     assert {path.name for path in one.figures.glob("*.png")} == {"trajectories.png"}
 
 
+@pytest.mark.slow
 def test_finished_batches_are_not_run_again(tmp_path, console, monkeypatch):
     whole = run_simulate(GRID, tmp_path / "whole", console).results()
     monkeypatch.setattr(grid, "_BATCH", 2 * GRID.chains)

@@ -232,6 +232,7 @@ class Killed(BaseException):
         ("save_opt", 1, 40),
     ],
 )
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_numbers(finished, tmp_path, monkeypatch, where, call_number, last_saved):
     whole, config = finished
     out, calls, original = tmp_path / "run", [], getattr(pretrain, where)

@@ -226,7 +226,7 @@ WITHIN = {  # when: (what fails, at which call, calls of the second run for gene
 }
 
 
-@pytest.mark.parametrize("when", WITHIN)
+@pytest.mark.parametrize("when", [pytest.param(when, marks=() if "ing" in when else pytest.mark.slow) for when in WITHIN])
 def test_cut_off_within_a_generation(arguments, whole, cut, counted, monkeypatch, when):
     out = cut(1, 0)
     monkeypatch.setattr(decode, "_SAVE_SECONDS", 0.0)

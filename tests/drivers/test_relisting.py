@@ -138,7 +138,8 @@ def test_a_metric_of_the_list_itself_is_refused():
 
 def test_a_shorter_last_call_is_no_other_program():
     process = generational_process(categorical(3), sources.categorical([0.5, 0.3, 0.2]), workflows.replace(), sample_size=300)
-    compiled = tiles.compiled(tiles._advance, (0, 1, 2), (3, 8))
+    axis = process.chain_axis
+    compiled = tiles.compiled(tiles._advance, (0, 1, 2), (3, 8), ((axis, 0, None, None, None, -1), (axis, -1)), None)
     before = compiled._cache_size()
     simulate(process, KEY, generations=40, chains=8, metrics=("mean",))
     assert compiled._cache_size() == before + 1, "nothing dies out, so that nothing is compiled after a pause"

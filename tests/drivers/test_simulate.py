@@ -69,7 +69,7 @@ def test_a_trace_holds_every_chain_and_generation():
 
 
 # Other array shapes are other programs, and XLA may then order or fuse float32 operations otherwise; hence the tolerance of 2e-5.
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if place % 2 else pytest.mark.slow) for place, name in enumerate(PROCESSES)])
 def test_more_chains_and_generations_and_other_chunks_change_no_number(name):
     other = simulate(PROCESSES[name], KEY, generations=8, chains=16, metrics=METRICS, chunk=4)
     assert_same({metric: other[metric][:13, :7] for metric in METRICS}, reference(name), exact=False)
@@ -152,12 +152,15 @@ def test_only_generation_0():
     np.testing.assert_allclose(trace["mean"], reference("categorical mix")["mean"][:, :1], rtol=1e-6)
 
 
-PROGRAMS = [(tiles._start, (0, 1, 2, 3), ()), (tiles._advance, (0, 1, 2), (3, 8))]
+def programs(axis):
+    """What `tiles.start` and `tiles.advance` compile on one device, by the axis of chains."""
+    yield tiles.compiled(tiles._start, (0, 1, 2, 3), (), ((0,), (axis, -1)), None)
+    yield tiles.compiled(tiles._advance, (0, 1, 2), (3, 8), ((axis, 0, None, None, None, -1), (axis, -1)), None)
 
 
 def test_a_second_call_compiles_nothing():
     def compiled():
-        return [tiles.compiled(function, static, donated)._cache_size() for function, static, donated in PROGRAMS]
+        return [program._cache_size() for program in programs(PROCESSES["categorical mix"].chain_axis)]
 
     arguments = {"generations": 4, "chains": 13, "chunk": 2, "metrics": METRICS}
     simulate(PROCESSES["categorical mix"], KEY, **arguments)

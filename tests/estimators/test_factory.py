@@ -29,6 +29,7 @@ def test_what_is_given_is_kept():
     assert made.metrics == {"mean": max} and made.evidence is int and not made.traceable
 
 
+@pytest.mark.slow
 def test_the_newcomer_fits_median_and_mean_deviation(laplace):
     rng = np.random.default_rng(0)
     for size in (1, 8, 13):

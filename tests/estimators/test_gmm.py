@@ -296,6 +296,7 @@ def test_monte_carlo_divergences():
     assert forth(first, first) == 0
 
 
+@pytest.mark.slow
 def test_a_chain_from_generation_to_generation():
     """It drifts away from its first fit, also where points of the previous set come back."""
     source = cj.sources.normal([0.0, 0.0], np.eye(2))

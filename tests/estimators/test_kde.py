@@ -83,7 +83,7 @@ def test_kernels_of_samples_have_the_covariance(chi_square_p):
 @pytest.mark.parametrize(
     ("workflow", "options", "bandwidth"),
     [
-        (workflows.replace(), {"workflow": "replace", "bandwidth": 0.5}, 0.5),
+        pytest.param(workflows.replace(), {"workflow": "replace", "bandwidth": 0.5}, 0.5, marks=pytest.mark.slow),
         (workflows.replace(), {"workflow": "replace", "factor": 12 ** (-1 / 5)}, "scott"),
         (workflows.accumulate(), {"workflow": "accumulate", "bandwidth": 0.5}, 0.5),
         (workflows.mix(0.8, 0.0, 0.2), {"workflow": "mix", "bandwidth": 0.5, "gamma": 0.2}, 0.5),

@@ -8,6 +8,7 @@ import pytest
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
+@pytest.mark.slow
 def test_it_computes_once_prints_and_draws(tmp_path, monkeypatch, root, capsys):
     monkeypatch.syspath_prepend(root / "experiments")
     module = importlib.import_module("shumailov2024_gmm")

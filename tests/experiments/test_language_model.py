@@ -67,6 +67,7 @@ def test_fig1b(runs, capsys):
     assert folder.config() == expected and (expected.preset, expected.protocol, expected.real_fraction) == ("fig1b", "paper", 0.0)
 
 
+@pytest.mark.slow
 def test_fig1c_beside_fig1b(runs):
     module = script("fig1c")
     settings = module.Settings(out=str(runs / "fig1c"), protocol="released-code", beside=str(runs / "fig1b"), **SMALL)

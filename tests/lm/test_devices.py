@@ -68,6 +68,7 @@ def assert_cut(params):
         assert shares == {leaf.size // 8 if any(size % 8 == 0 for size in leaf.shape) else leaf.size}
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_numbers_of_one(tmp_path):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

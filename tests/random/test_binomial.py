@@ -128,6 +128,7 @@ NEAR = [(25, 0.4999), (25, 0.5), (100, 0.121), (1000, 0.0121), (10**5, 1.21e-4),
 BEYOND = [(41, 0.4999), (41, 0.5), (100, 0.201), (1000, 0.0201), (10**5, 2.01e-4), (10**6, 2.1e-5), (LARGEST, 9.5e-9)]
 
 
+@pytest.mark.slow
 def test_every_word_gives_its_quantile(word_at):
     for n, p in SUMMED:
         assert n * min(p, 1 - p) <= module.SUMMED

@@ -54,6 +54,7 @@ def test_loss_equals_the_count_matrix(size):
     np.testing.assert_allclose(lineages.loss_probability(generation, size, share), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_large_sizes_against_the_count_matrix():
     """M = 2000 is above the exact chain of lineages but within the exact matrix of counts."""
     generation = np.array([0, 1, 3, 10, 40, 150])
