@@ -190,16 +190,21 @@ def options_of(config: SimulateConfig) -> dict:
     return {name: getattr(config, name) for name in names} | {"record": config.recorded()}
 
 
+def _begun(folder, config, process, console):
+    """(checkpoints, what is recorded so far as at most one chunk, where to go on from) of chains."""
+    # Two, so that there is one to go back to where the newest is damaged.
+    checkpoints = Checkpoints(folder.checkpoints / "chains", keep=2, say=lambda line: console.print(line, highlight=False))
+    whole = checkpoints.newest_whole(process.template(jax.random.key(config.seed), config.generations))
+    if not whole:
+        return checkpoints, [], None
+    done, state, record, arrays = whole
+    return checkpoints, [Chunk(np.array(record["generations"]), arrays, None)], (done, state)
+
+
 def _simulate_into(folder, config, process, console, devices):
     """The trace of all generations; the newest state and everything recorded so far are saved as each chunk ends."""
     key = jax.random.key(config.seed)
-    # Two, so that there is one to go back to where the newest is damaged.
-    checkpoints = Checkpoints(folder.checkpoints / "chains", keep=2, say=lambda line: console.print(line, highlight=False))
-    chunks, after = [], None
-    whole = checkpoints.newest_whole(process.template(key, config.generations))
-    if whole:
-        done, state, record, arrays = whole
-        chunks, after = [Chunk(np.array(record["generations"]), arrays, None)], (done, state)
+    checkpoints, chunks, after = _begun(folder, config, process, console)
     with bar(console) as progress, Stop(lambda line: console.print(line, highlight=False)) as stop:
         task = progress.add_task("generations", total=config.generations, completed=after[0] if after else 0)
         for part in simulate_chunks(process, key, **options_of(config), after=after, devices=devices):
@@ -217,12 +222,7 @@ def _simulate_into(folder, config, process, console, devices):
 def _summarise_into(folder, config, process, console, devices):
     """results.nc and the rows with statistics over chains alone; the newest state and they are saved now and then, and at a stop."""
     key = jax.random.key(config.seed)
-    checkpoints = Checkpoints(folder.checkpoints / "chains", keep=2, say=lambda line: console.print(line, highlight=False))
-    chunks, after = [], None
-    whole = checkpoints.newest_whole(process.template(key, config.generations))
-    if whole:
-        done, state, record, arrays = whole
-        chunks, after = [Chunk(np.array(record["generations"]), arrays, None)], (done, state)
+    checkpoints, chunks, after = _begun(folder, config, process, console)
     saved = time.monotonic()
     with bar(console) as progress, Stop(lambda line: console.print(line, highlight=False)) as stop:
         task = progress.add_task("generations", total=config.generations, completed=after[0] if after else 0)
