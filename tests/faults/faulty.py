@@ -253,14 +253,14 @@ def contents(out: pathlib.Path) -> dict:
                 found[str(path.relative_to(out))] = path.read_bytes()
     newest = {name: max(g for other, g in finished(out) if other == name) for name, _ in finished(out)}
     for name, generation in finished(out):
+        # Where the older ones go, which of them are still there, and how much of one, tells only when the last kill came.
+        if generation != newest[name] and "chain_" not in name and "grid" not in name:
+            continue
         checkpoints, short = Checkpoints(name), pathlib.Path(name).relative_to(out.absolute())
         _, arrays = checkpoints.restore_record(generation)
         leaves = checkpoints._restore(generation, "state") if checkpoints.has_state(generation) else {}
         checkpoints.close()
-        # Where the older ones go, which of them are still there tells only when the last kill came.
-        if generation == newest[name] or "chain_" in name or "grid" in name:
-            arrays = {f"{short} {generation} {key}": _bits(value) for key, value in (arrays | leaves).items()}
-            found |= arrays | {f"{short} {generation}": True}
+        found |= {f"{short} {generation} {key}": _bits(value) for key, value in (arrays | leaves).items()} | {f"{short} {generation}": True}
     return found
 
 
