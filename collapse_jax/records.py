@@ -27,6 +27,8 @@ from collapse_jax.config import config_from_dict, differing_fields
 from collapse_jax.errors import InputError
 
 _LOCK, _PATIENCE = ".lock", 10.0
+# What a run folder that is just being made may hold before its config.json.
+_FIRST = (_LOCK, ".config.json.")
 _SUM = "sha256"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "transformers", "datasets", "tokenizers", "numpy", "collapse-jax")
 
@@ -66,6 +68,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             with self._held():
                 if (self.path / "config.json").is_file():
+                    self._check_settings(config)  # again: another part may have begun the folder since
                     there = self.config()
                     config = dataclasses.replace(config, **{name: _grown(there, config, name) for name in config.may_change})
                 self.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
@@ -82,13 +85,8 @@ class RunFolder:
     def _check(self, config):
         try:
             if (self.path / "config.json").is_file():
-                there = self.config()
-                if type(there) is not type(config):
-                    raise InputError(f"{self.path} holds a run of another kind ({there.command}); choose another --out")
-                differing = differing_fields(there, config)
-                if differing:
-                    raise InputError(f"{self.path} holds a run with other settings ({'; '.join(differing)}); choose another --out")
-            elif self.path.exists() and (not self.path.is_dir() or any(not one.name.startswith(_LOCK) for one in self.path.iterdir())):
+                self._check_settings(config)
+            elif self.path.exists() and (not self.path.is_dir() or any(not one.name.startswith(_FIRST) for one in self.path.iterdir())):
                 raise InputError(f"{self.path} exists and is no run folder; choose another --out")
             nearest = self._nearest()
             if (self.path / _LOCK).is_file():
@@ -98,6 +96,14 @@ class RunFolder:
             raise InputError(f"{self.path} cannot be read ({error.strerror}); choose another --out") from None
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise InputError(f"{self.path} cannot be written ({nearest} is no folder that may be written to); choose another --out")
+
+    def _check_settings(self, config):
+        there = self.config()
+        if type(there) is not type(config):
+            raise InputError(f"{self.path} holds a run of another kind ({there.command}); choose another --out")
+        differing = differing_fields(there, config)
+        if differing:
+            raise InputError(f"{self.path} holds a run with other settings ({'; '.join(differing)}); choose another --out")
 
     def lock(self) -> None:
         """Keeps other processes out for as long as this object lives, and clears away what a killed one left half-written.

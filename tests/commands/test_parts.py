@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from collapse_jax.cli import main
+from collapse_jax.config import SimulateConfig
 from collapse_jax.errors import InputError
 from collapse_jax.lm import corpus
 from collapse_jax.lm.opt import OPT, OPTConfig, init_params
@@ -136,6 +137,19 @@ def test_who_may_be_at_work_together(tmp_path, monkeypatch):
         RunFolder(tmp_path, (1,)).lock()
     RunFolder(tmp_path).lock()
     assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+
+
+def test_parts_that_begin_at_the_same_time(tmp_path, monkeypatch):
+    """What one writes first is no foreign folder to the other, and its settings count as soon as they are there."""
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".config.json.1.partial").touch()
+    RunFolder.open(tmp_path, SimulateConfig(seed=1), part=(0,))
+    late = tmp_path / "late"
+    first = RunFolder.open(late, SimulateConfig(seed=1), part=(0,))
+    monkeypatch.setattr(RunFolder, "_check", lambda self, config: None)  # as if it had looked before the first one wrote
+    with pytest.raises(InputError, match=r"other settings \(seed: 1 there, 2 here\)"):
+        RunFolder.open(late, SimulateConfig(seed=2), part=(1,))
+    assert first.config().seed == 1
 
 
 @pytest.mark.parametrize("only", ["3", "-1", "0,0", "0,1,2,7"])
