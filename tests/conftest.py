@@ -167,3 +167,24 @@ class Jobs:
 def jobs() -> type[Jobs]:
     """jobs.cli(*arguments), jobs.started(command, processes, devices), jobs.finished(...)."""
     return Jobs
+
+
+@pytest.fixture(scope="session")
+def write_inputs():
+    """write_inputs(folder, **changes): what `lm` needs, as small as can be: model/ with its tokenizer (a random OPT), and text.txt."""
+
+    def write(folder, **changes):
+        import jax
+
+        from collapse_jax.lm import corpus
+        from collapse_jax.lm.opt import OPT, OPTConfig, init_params
+        from collapse_jax.lm.weights import save_opt
+
+        sizes = {"vocab_size": 2048, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 16}
+        config = OPTConfig(**sizes | {"max_position_embeddings": 16, "dropout": 0.1, "init_std": 0.3} | changes)
+        save_opt(folder / "model", OPT(config), init_params(config, jax.random.key(0)))
+        corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
+        (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
+        return folder
+
+    return write

@@ -16,16 +16,10 @@ from collapse_jax.cli import main
 from collapse_jax.config import Devices
 from collapse_jax.errors import InputError
 from collapse_jax.lm import corpus
-from collapse_jax.lm.opt import OPT, OPTConfig, init_params
-from collapse_jax.lm.weights import save_opt
 from collapse_jax.records import RunFolder
 
 CATEGORICAL = "simulate --family categorical --num-categories 40 --sample-size 20 --chains 101 --chunk 10".split()
 GAUSSIAN = "simulate --sample-size 20 --chains 50 --chunk 1 --record 20000".split()
-MODEL = OPTConfig(
-    vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.1,
-    init_std=0.3,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -173,12 +167,10 @@ def test_statistics_over_the_chains_of_two_processes(tmp_path, jobs):
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tmp_path_factory, write_inputs):
     """Arguments of a small run of the language model that draws at random wherever it can."""
     folder = tmp_path_factory.mktemp("inputs")
-    save_opt(folder / "model", OPT(MODEL), init_params(MODEL, jax.random.key(0)))
-    corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
-    (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
+    write_inputs(folder)
     said = ["lm", "--corpus", str(folder / "text.txt"), "--model", str(folder / "model"), "--seeds", "1"]
     said += "--block-length 8 --train-blocks 32 --valid-blocks 5 --test-blocks 5 --batch-size 16 --epochs 2 --learning-rate 1e-2".split()
     return [*said, *"--decoding sampling --decode-batch 16 --workflow accumulate_subsample --start first --generations".split()]

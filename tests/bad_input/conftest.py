@@ -2,17 +2,10 @@
 
 import shutil
 
-import jax
 import pytest
 
 from collapse_jax.cli import main
-from collapse_jax.lm import corpus
-from collapse_jax.lm.opt import OPT, OPTConfig, init_params
-from collapse_jax.lm.weights import save_opt
-
-CONFIG = OPTConfig(
-    vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.0
-)
+from collapse_jax.lm.opt import OPTConfig
 
 
 @pytest.fixture(autouse=True)
@@ -23,12 +16,10 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def good(tmp_path_factory):
+def good(tmp_path_factory, write_inputs):
     """model/ with its tokenizer, and text.txt: what `lm` and `pretrain` need. Never to be changed: `copy` gives one's own."""
     folder = tmp_path_factory.mktemp("good")
-    save_opt(folder / "model", OPT(CONFIG), init_params(CONFIG, jax.random.key(0)))
-    corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
-    (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
+    write_inputs(folder, dropout=0.0, init_std=OPTConfig.init_std)
     return folder
 
 

@@ -4,22 +4,14 @@ import pathlib
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 
 from collapse_jax.cli import main
 from collapse_jax.config import SimulateConfig
 from collapse_jax.errors import InputError
-from collapse_jax.lm import corpus
-from collapse_jax.lm.opt import OPT, OPTConfig, init_params
-from collapse_jax.lm.weights import save_opt
 from collapse_jax.records import RunFolder
 
-CONFIG = OPTConfig(
-    vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.1,
-    init_std=0.3,
-)  # fmt: skip
 COSTS = ("seconds",)
 
 
@@ -31,12 +23,10 @@ def undrawn(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tmp_path_factory, write_inputs):
     """Arguments of a run of three seeds."""
     folder = tmp_path_factory.mktemp("inputs")
-    save_opt(folder / "model", OPT(CONFIG), init_params(CONFIG, jax.random.key(0)))
-    corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
-    (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
+    write_inputs(folder)
     said = ["lm", "--corpus", str(folder / "text.txt"), "--model", str(folder / "model"), "--seeds", "3", "--generations", "1"]
     said += "--block-length 8 --train-blocks 12 --valid-blocks 4 --test-blocks 4 --batch-size 4 --epochs 2 --learning-rate 1e-2".split()
     return [*said, *"--decoding sampling --decode-batch 4 --examples 2 --out".split()]
