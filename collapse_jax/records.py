@@ -233,11 +233,10 @@ def _locked(path, words, seconds=0.0):
     """A lock that goes when its last owner does. Raises `InputError` with these words where another process has it."""
     lock = filelock.FileLock(path, is_singleton=True)
     try:
-        lock.acquire(timeout=seconds)
+        with contextlib.suppress(NotImplementedError):  # a Python without locks
+            lock.acquire(timeout=seconds)
     except filelock.Timeout:
         raise InputError(words) from None
-    except NotImplementedError:
-        pass
     except OSError as error:
         # Some network file systems have no locks; there the user is trusted to start one process.
         if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
