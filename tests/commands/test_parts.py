@@ -46,6 +46,7 @@ def test_calls_for_seeds_make_the_run_of_one_call(tiny, tmp_path, undrawn, capsy
     main([*tiny, str(tmp_path / "run"), "--only-seeds", "2"])
     said = capsys.readouterr().out
     assert "seed 2 generation 1" in said and "seed 0 generation" not in said and "seed 2 of 3 done" in said
+    main([*tiny, str(tmp_path / "run"), "--only-seeds", "2"])
     folder = RunFolder(tmp_path / "run")
     assert folder.rows() == [] and folder.results() is None and len(undrawn) == 1, "what others make beside it is not for it to record"
     assert not folder.samples.exists()

@@ -153,6 +153,7 @@ def test_a_summary_holds_what_the_chains_give(tmp_path, console):
     for row, wanted in zip(summary.rows(), chains.rows(), strict=True):
         assert {name: row[name] for name in row if "_q" in name} == {name: wanted[name] for name in wanted if "_q" in name}
         assert row == pytest.approx(wanted, rel=1e-12)
+    assert (summary.checkpoints / "chains" / "6").is_dir(), "more generations go on from there"
     results = summary.results()
     np.testing.assert_allclose(results["variance_mean"], chains.results()["variance"].mean("chain"), rtol=1e-6)
     assert results["variance_quantile"].dims == ("generation", "quantile")
