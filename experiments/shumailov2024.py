@@ -58,6 +58,8 @@ class Settings:
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    precision: Literal["float32", "bfloat16"] | None = None
+    """bfloat16 for the speed of an accelerator's matrix units; what it changes is in the README."""
     decode_batch: int | None = None
 
 

@@ -62,10 +62,10 @@ def disk_need(config: LMConfig, ingredients, finished: set[tuple[int, int]], see
 
 def spread_words(config: LMConfig, ingredients, spread: Spread = Spread()) -> str | None:
     """One line that names the stages whose batches the devices cannot share evenly; None where there are none."""
-    rows = {
-        "batch_size": min(config.batch_size, len(ingredients.blocks.train)),
-        "decode_batch": min(config.decode_batch, len(ingredients.blocks.train)),
-    }
+    rows = {"batch_size": config.batch_size}
+    if config.decode_batch is not None:  # else it is made to fit the devices
+        rows["decode_batch"] = config.decode_batch
+    rows = {name: min(count, len(ingredients.blocks.train)) for name, count in rows.items()}
     alone = [f"{name} {count}" for name, count in rows.items() if spread.devices_for(count) == 1]
     if spread.count() == 1 or not alone:
         return None

@@ -95,8 +95,8 @@ class LMConfig:
     """Sampling from the k most probable tokens only; 0 is off."""
     top_p: float = 1.0
     """Nucleus sampling: from the most probable tokens that hold this probability together; 1 is off."""
-    decode_batch: int = 64
-    """Prompts decoded at once."""
+    decode_batch: int | None = None
+    """Prompts decoded at once; by default 64 on CPUs, and on accelerators as many, to 1,024 on each, as fit into half of their memory."""
     examples: int = 4
     """How many blocks of the test text every generation continues, for samples/examples_seed_N.jsonl; 0 is none."""
     checkpoints: Literal["all", "ends"] = "all"
@@ -105,15 +105,14 @@ class LMConfig:
     def check(self) -> None:
         """Raises `InputError` for the first setting that has no meaning."""
         at_least(self, 0, "generations", "seed", "train_blocks", "valid_blocks", "test_blocks", "top_k", "examples")
-        at_least(self, 1, "seeds", "batch_size", "num_beams", "decode_batch")
+        at_least(self, 1, "seeds", "batch_size", "num_beams")
         at_least(self, 2, "block_length")
         at_most(self, LARGEST_SEED, "seed")
         at_most(self, LARGEST_COUNT, "train_blocks", "valid_blocks", "test_blocks", "examples", "batch_size", "decode_batch")
         at_most(self, LARGEST_COUNT, "block_length", "epochs", "top_k")
         at_most(self, MOST_BEAMS, "num_beams")
         at_most(self, MOST_GENERATIONS, "generations", "seeds")
-        if self.epochs is not None:
-            at_least(self, 1, "epochs")
+        at_least(self, 1, *[name for name in ("epochs", "decode_batch") if getattr(self, name) is not None])
         finite(self, "learning_rate", "final_learning_rate", "weight_decay")
         for name, decoding in DECODING_OF.items():
             value = getattr(self, name)

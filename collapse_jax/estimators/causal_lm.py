@@ -38,7 +38,7 @@ def causal_lm(
     settings: FineTune = FineTune(),
     decoder: Decoder = BeamSearch(),
     start: str = "pretrained",
-    decode_batch: int = 64,
+    decode_batch: int | None = None,
     progress=lambda stage, done, total: None,
     workbench: Workbench = Workbench(),
     stage=lambda name: contextlib.nullcontext(),
@@ -50,7 +50,8 @@ def causal_lm(
     random n without replacement). continued: the continuation of each given block.
     fit: from `start`, "pretrained" weights, the "first" (generation 0) model, or the "previous" one.
     workbench: where a fit keeps its epochs and a draw its tokens, so that either goes on after a kill.
-    stage(name): a context around each fit ("fit") and draw ("generate"). spread: the devices that do either.
+    decode_batch: prompts decoded at once, as in `generate`. stage(name): a context around each fit ("fit") and draw ("generate").
+    spread: the devices that do either.
     Raises `InputError` for an unknown start, bad settings, no prompts, or (in `sample`) more points than prompts.
     Source: Shumailov et al. 2024, Fig. 1.
     """

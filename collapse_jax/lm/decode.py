@@ -11,6 +11,7 @@ import numpy as np
 from collapse_jax.distributed import largest, to_host
 from collapse_jax.errors import InputError
 from collapse_jax.lm.beam_search import beam_search
+from collapse_jax.lm.decode_batch import prompts_at_once
 from collapse_jax.lm.devices import Spread
 from collapse_jax.lm.opt import NEGATIVE, OPT
 from collapse_jax.lm.token_scores import filled, prefill, token_scores, truncate
@@ -63,7 +64,7 @@ def generate(
     new_tokens: int = 64,
     *,
     key: jax.Array | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress=lambda done: None,
     workbench: Workbench = Workbench(),
     spread: Spread = Spread(),
@@ -71,7 +72,8 @@ def generate(
     """The new tokens [prompts, new_tokens] (int32) that follow each unpadded prompt of `prompts` [prompts, length].
 
     Where the decoder allows an end-of-text, the places after it hold the padding token.
-    key: needed by `Sampling`; prompt i draws from `fold_in(key, i)`, whatever the batch size.
+    key: needed by `Sampling`; prompt i draws from `fold_in(key, i)`, whatever the batch size. batch_size: prompts decoded at once; None
+    leaves it to `prompts_at_once`.
     progress: called with the number of prompts done after each batch.
     workbench: keeps what is generated every 20 seconds; called again, with the same key, this goes on from there. The key must then
     be this draw's own. spread: the devices that share each batch where their number divides it.
@@ -82,7 +84,10 @@ def generate(
     if not len(prompts):
         return np.zeros((0, new_tokens), np.int32)
     key = jax.random.key(0) if key is None else key
-    batch_size = min(batch_size, len(prompts))
+    if batch_size is None:
+        batch_size = prompts_at_once(model, decoder, prompts.shape[1], new_tokens, len(prompts), spread)
+    else:
+        batch_size = min(batch_size, len(prompts))
     params = spread.place_parameters(params, batch_size)
     tokens, saved = np.zeros((len(prompts), new_tokens), np.int32), 0
     name, made_of = f"tokens-{key_name(key)}", fingerprint(model, decoder, new_tokens, prompts)
@@ -131,7 +136,7 @@ def _check_generate(model, prompts, decoder, new_tokens, key, batch_size):
         raise InputError(f"prompts have shape {prompts.shape} and type {prompts.dtype}; they must be integers [prompts, length >= 1]")
     if prompts.size and not (0 <= prompts.min() and prompts.max() < config.vocab_size):
         raise InputError(f"prompts hold ids {prompts.min()} to {prompts.max()}; the model's vocabulary is 0 to {config.vocab_size - 1}")
-    if new_tokens < 1 or batch_size < 1:
+    if new_tokens < 1 or (batch_size is not None and batch_size < 1):
         raise InputError(f"new_tokens is {new_tokens} and batch_size {batch_size}; both must be at least 1")
     if prompts.shape[1] + new_tokens > config.max_position_embeddings:
         raise InputError(
