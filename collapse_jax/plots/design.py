@@ -64,7 +64,8 @@ def draw_design(results: dict, factors: dict, folder, name: str, linear_below: d
         for axis, said in zip(column, (*panels, "effects, interactions"), strict=True):
             axis.set_title(f"{title}: {said}", fontsize=9)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    beside = {1: 1, 2: 3, 3: 3}.get(len(results), 6)  # entries that the width of so many columns holds
     for axis, place, said in ((axes[0, 0], "upper", "median and 25 to 75% of chains"), (axes[2, 0], "lower", "effects on the median")):
-        options = {"loc": f"outside {place} center", "title": said, "title_fontsize": 8, "ncols": 6, "fontsize": 8, "frameon": False}
+        options = {"loc": f"outside {place} center", "title": said, "title_fontsize": 8, "ncols": beside, "fontsize": 8, "frameon": False}
         made.legend(*axis.get_legend_handles_labels(), **options)
     return style.save(made, folder, name)
