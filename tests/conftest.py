@@ -14,7 +14,8 @@ from scipy import stats
 
 # Before jax is imported by any test: programs that are slow to compile are kept between sessions and shared by the workers.
 _CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "collapse_jax" / "tests"
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+# An empty one would put the programs of the fault tests into the working directory.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(_CACHE)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
