@@ -21,4 +21,4 @@ srun --kill-on-bad-exit=1 collapse-jax simulate --distributed --chains 1000000 -
 
 # The language model, each batch of 128 dealt out to 16 GPUs, the parameters cut into 16 parts (leave that out where they fit one GPU).
 srun --kill-on-bad-exit=1 collapse-jax lm --distributed --shard-parameters --preset fig1c --precision bfloat16 --batch-size 128 \
-    --decode-batch 1024 --out runs/fig1c-sharded
+    --out runs/fig1c-sharded

@@ -12,4 +12,4 @@ on_every_host() {
 
 # Once, with this repository on the shared disk:
 #   on_every_host "python3 -m pip install /path/on/that/disk[tpu]"
-on_every_host "collapse-jax lm --distributed --preset fig1b --precision bfloat16 --batch-size 128 --decode-batch 1024 --out $OUT/fig1b"
+on_every_host "collapse-jax lm --distributed --preset fig1b --precision bfloat16 --batch-size 128 --out $OUT/fig1b"
