@@ -99,7 +99,7 @@ def machine_rates(precision):
 
 
 def stages(settings):
-    """(name, function of a number of blocks) of each stage; the later ones use what the earlier ones made."""
+    """(name, function of the numbers of blocks and of epochs, blocks that compile it) of each stage; each uses what earlier ones made."""
     import jax
 
     from collapse_jax.lm import OPT, BeamSearch, FineTune, fine_tune, generate, perplexity
@@ -110,16 +110,16 @@ def stages(settings):
     blocks, few = blocks_of(model.config, settings.blocks), blocks_of(model.config, 2)
     made = {"params": params, "tokens": blocks}
 
-    def fit(count):
-        recipe = FineTune(epochs=EPOCHS if count == len(blocks) else 1, batch_size=settings.fit_batch, keep="last")
+    def fit(count, epochs):
+        recipe = FineTune(epochs=epochs, batch_size=settings.fit_batch, keep="last")
         made["params"], _ = fine_tune(model, params, blocks[:count], few, recipe, jax.random.key(1))
         jax.block_until_ready(made["params"])
 
-    def decode(count):
+    def decode(count, epochs):
         prompts = blocks[:count]
         made["tokens"] = generate(model, made["params"], prompts, BeamSearch(BEAMS), LENGTH, batch_size=settings.decode_batch)
 
-    def score(count):
+    def score(count, epochs):
         for under in (params, made["params"]):
             perplexity(model, under, made["tokens"][:count], batch_size=settings.score_batch)
 
@@ -149,10 +149,10 @@ def main(settings: Settings) -> None:
     required = needs(config, settings)
     for name, run, enough in stages(settings):
         began = time.perf_counter()
-        run(min(enough, settings.blocks))
+        run(min(enough, settings.blocks), 1)
         first, began = time.perf_counter() - began, time.perf_counter()
         with memory.stage(name):
-            run(settings.blocks)
+            run(settings.blocks, EPOCHS)
         seconds, need, peaks = time.perf_counter() - began, required[name], memory.take()
         rate = need.operations / seconds
         peak = peaks.get(f"{name}_device_peak_mib", peaks.get(f"{name}_peak_mib", np.nan))
