@@ -91,11 +91,11 @@ def run(config: LMConfig, out):
     return RunFolder(out)
 
 
-def draw(folder, name: str, published: bool, beside=()) -> pathlib.Path:
+def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathlib.Path:
     """figures/NAME.png: histograms as in Fig. 1b and 1c on the left, test perplexity by generation on the right.
 
     published: whether to draw the published numbers, which only a run at full scale may be held against. beside: other runs, whose mean
-    perplexities are drawn as well. Returns the path of the PNG.
+    perplexities are drawn as well. real_alone: rows of the control, whose mean is drawn. Returns the path of the PNG.
     """
     from collapse_jax.plots import style
 
@@ -104,8 +104,13 @@ def draw(folder, name: str, published: bool, beside=()) -> pathlib.Path:
     draw_histograms(axes[0, 0], results)
     axes[0, 1].set_yscale("log")
     draw_perplexities(axes[0, 1], config, results)
+    column = TEST_PERPLEXITY[config.protocol]
+    if real_alone:
+        mean = sum(row[column] for row in real_alone) / len(real_alone)
+        axes[0, 1].axhline(
+            mean, color=style.INK, ls="-.", lw=1, label=f"{config.real_fraction:.0%} of the real text and nothing else: {mean:.0f}"
+        )
     for other in beside:
-        column = TEST_PERPLEXITY[config.protocol]
         values = other.results()[column].mean("chain")
         axes[0, 1].plot(values["generation"], values, color=style.THEORY, lw=1.2, label=str(other.path.name))
     if published:
@@ -144,7 +149,7 @@ def draw_perplexities(axis, config: LMConfig, results) -> None:
     seeds = results[column].transpose("chain", "generation").values
     style.seeds(axis, generation, seeds, style.BAND, label=f"{names.pop(column)} ({count} seed{'s' * (count > 1)}, their mean)")
     for other, label in names.items():
-        axis.plot(generation, results[other].mean("chain"), color=style.BAND, lw=0.8, alpha=0.7, label=label)
+        axis.plot(generation, results[other].mean("chain"), color=style.BAND, lw=1.0, ls="--", label=f"{label}, mean of the seeds")
     before = float(results["pretrained_test_perplexity"].mean())
     axis.axhline(before, color=style.BAND, ls=":", lw=1, label=f"before fine-tuning: {before:.0f} (exp of the mean loss)")
     axis.xaxis.get_major_locator().set_params(integer=True)

@@ -7,25 +7,67 @@
 Run time: full: not measured, no GPU could be had. Mini (1,024 training, 256 validation and 1,024 test blocks): 50 generations in 3 h 16 min
 on 2 cores of an AMD EPYC, measured with tests running beside it most of the time; undisturbed a generation took two minutes.
 Published: test perplexity 115 before fine-tuning, 34 in generation 0, then "only minor degradation", less than in Fig. 1b.
-Writes figures/fig1c.png beside what `collapse-jax lm` writes; say it again to resume.
+Control (`--real-alone`): the model fitted to the same share of real text and nothing else, in the same way. Where a generation ends above
+it, the generated text did harm; below it, the generated text was of use.
+Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes; say it again to resume.
 """
 
 import dataclasses
+import json
+import math
 
 import shumailov2024 as shared
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(shared.Settings):
-    """Those of all the experiments, and a run to compare with."""
+    """Those of all the experiments, a run to compare with, and the control."""
 
     out: str = "runs/shumailov2024_fig1c"
     beside: str = ""
     """Folder of a run of Fig. 1b, whose mean perplexities are drawn as well."""
+    real_alone: bool = True
+    """Also fit the share of real text that is kept and nothing else, once a seed, and draw the mean of the perplexities."""
+
+
+def kept_blocks(config, count: int) -> int:
+    """How many of `count` real blocks each generation keeps, as `workflow_of` rounds them."""
+    if config.real_kept == "batches":
+        return min(count, config.batch_size * math.ceil(round(count * config.real_fraction / config.batch_size, 9)))
+    return count - round(count * round(1 - config.real_fraction, 12))
+
+
+def real_alone(config, folder, say=print) -> list[dict]:
+    """Perplexities of the test text, a row a seed, of the pretrained model fitted to a random `real_fraction` of the real blocks alone.
+
+    As many blocks as the run keeps in each generation. What real_alone.json in the folder holds is not done again.
+    """
+    import jax
+    import numpy as np
+
+    from collapse_jax.commands.lm import fine_tune_of, prepare
+    from collapse_jax.lm import fine_tune, mean_loss
+
+    config, path = config.resolved(), folder.path / "real_alone.json"
+    rows = json.loads(path.read_text()) if path.exists() else []
+    if len(rows) >= config.seeds:
+        return rows[: config.seeds]
+    model, pretrained, _, blocks = prepare(config)
+    kept = kept_blocks(config, len(blocks.train))
+    for seed in range(len(rows), config.seeds):
+        choice, fit = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
+        chosen = np.sort(np.asarray(jax.random.permutation(choice, len(blocks.train))[:kept]))
+        fitted, result = fine_tune(model, pretrained, blocks.train[chosen], blocks.valid, fine_tune_of(config), fit)
+        loss = mean_loss(model, fitted, blocks.test)
+        row = {"seed": seed, "blocks": kept, "best_epoch": result.best_epoch}
+        rows.append(row | {"test_perplexity": float(np.exp(loss.mean())), "test_perplexity_mean": float(np.exp(loss).mean())})
+        folder.write_text("real_alone.json", json.dumps(rows, indent=1) + "\n")
+        say(f"seed {seed}: test perplexity {rows[-1]['test_perplexity']:.2f} by {kept} real blocks alone")
+    return rows
 
 
 def main(settings: Settings) -> None:
-    """The run, then the figure."""
+    """The run, the control, then the figure."""
     from collapse_jax.records import RunFolder
 
     other = [RunFolder(settings.beside)] if settings.beside else []
@@ -33,7 +75,8 @@ def main(settings: Settings) -> None:
         run.config()  # refuses what is no run, before any work
     config = shared.config_of(settings, "fig1c")
     folder = shared.run(config, settings.out)
-    print(shared.draw(folder, "fig1c", published=settings.scale == "full", beside=other))
+    alone = real_alone(config, folder) if settings.real_alone else []
+    print(shared.draw(folder, "fig1c", published=settings.scale == "full", beside=other, real_alone=alone))
 
 
 if __name__ == "__main__":

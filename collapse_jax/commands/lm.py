@@ -95,14 +95,7 @@ def process_of(
         pretrained,
         blocks.train,
         blocks.valid,
-        settings=FineTune(
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            learning_rate=config.learning_rate,
-            final_learning_rate=config.final_learning_rate,
-            weight_decay=config.weight_decay,
-            keep=config.generator,
-        ),
+        settings=fine_tune_of(config),
         decoder=decoder_of(config),
         start=config.start,
         decode_batch=config.decode_batch,
@@ -172,6 +165,19 @@ def workflow_of(config: LMConfig):
     if config.real_kept == "batches" and real > 0:
         return workflows.keep_or_continue(real, beta=previous, batch_size=config.batch_size)
     return workflows.mix(round(1 - real - previous, 12), previous, real, random_counts=False)
+
+
+def fine_tune_of(config: LMConfig) -> FineTune:
+    """The fit of each generation, of the settings."""
+    config = config.resolved()
+    return FineTune(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        final_learning_rate=config.final_learning_rate,
+        weight_decay=config.weight_decay,
+        keep=config.generator,
+    )
 
 
 def decoder_of(config: LMConfig):

@@ -2,16 +2,23 @@
 
 import dataclasses
 import importlib
+import json
 import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import collapse_jax as cj
+from collapse_jax import points
+from collapse_jax.commands.lm import prepare, workflow_of
 from collapse_jax.config import LMConfig
 from collapse_jax.errors import InputError
 from collapse_jax.records import RunFolder
+from collapse_jax.types import FitInfo
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 SCRIPTS = ("fig1b", "fig1c", "repetition_penalty", "example_texts")
@@ -77,6 +84,43 @@ def test_fig1c_beside_fig1b(runs):
     assert folder.config() == LMConfig(preset="fig1c", protocol="released-code", **SMALL).resolved()
     with pytest.raises(InputError, match="is no run folder"):
         module.main(dataclasses.replace(settings, beside=str(runs / "nowhere")))
+    rows = json.loads((runs / "fig1c" / "real_alone.json").read_text())
+    assert [(row["seed"], row["blocks"]) for row in rows] == [(0, 8), (1, 8)]
+
+
+@pytest.mark.parametrize(("protocol", "share"), [("paper", 0.1), ("paper", 0.5), ("released-code", 0.1), ("released-code", 0.7)])
+@pytest.mark.parametrize("count", [5, 12, 45])
+def test_the_control_has_as_many_real_blocks_as_a_generation(protocol, share, count):
+    config = LMConfig(preset="fig1c", protocol=protocol, real_fraction=share, batch_size=4).resolved()
+    # Real points are the even numbers, what a model makes of them is odd.
+    made_of = lambda key, params, n: 2 * jnp.arange(n) + 1  # noqa: E731
+    model = cj.estimator(
+        lambda key, params, evidence: (points.filled(evidence), FitInfo(True, 0, 0.0)),
+        made_of,
+        init=lambda key, evidence: points.filled(evidence),
+        continued=lambda key, params, x: x + 1,
+        traceable=False,
+    )
+    process = cj.generational_process(model, cj.sources.dataset(2 * jnp.arange(count)), workflow_of(config), sample_size=count)
+    first, _ = process.init(jax.random.key(0))
+    x = np.asarray(process.step(jax.random.key(1), first)[0].params)
+    assert len(x) == count and (x % 2 == 0).sum() == script("fig1c").kept_blocks(config, count)
+
+
+def test_the_control_is_a_fit_to_real_blocks_and_not_done_again(tmp_path):
+    module = script("fig1c")
+    config = LMConfig(preset="fig1c", real_fraction=0.5, **{**SMALL, "epochs": 3, "seeds": 1})
+    folder, said = RunFolder(tmp_path), []
+    (one,) = module.real_alone(config, folder, said.append)
+    assert one["blocks"] == 6 and len(said) == 1
+    assert module.real_alone(config, folder, said.append) == [one] and len(said) == 1
+    both = module.real_alone(dataclasses.replace(config, seeds=2), folder, said.append)
+    assert both[0] == one and both[1]["test_perplexity"] != one["test_perplexity"] and len(said) == 2
+    model, pretrained, _, blocks = prepare(config)
+    untrained = float(np.exp(cj.lm.mean_loss(model, pretrained, blocks.test).mean()))
+    assert one["test_perplexity"] < untrained
+    assert module.real_alone(dataclasses.replace(config, learning_rate=0.0, final_learning_rate=0.0), RunFolder(tmp_path / "still"),
+                             said.append)[0]["test_perplexity"] == pytest.approx(untrained, rel=1e-5)  # fmt: skip
 
 
 @pytest.mark.slow
