@@ -2,7 +2,8 @@
 
     python experiments/shumailov2024_fig1b.py                    OPT-125m and WikiText-2 from the hub, 5 seeds, generations 0 to 9
     python experiments/shumailov2024_fig1b.py --scale mini       a 5.3 M-parameter OPT on part of WikiText-2, on the CPU
-    python experiments/shumailov2024_fig1b.py --protocol released-code --precision bfloat16        on a GPU
+    python experiments/shumailov2024_fig1b.py --protocol released-code
+    python experiments/shumailov2024_fig1b.py --precision bfloat16         faster on a GPU; what it changes is in the README
 
 Run time: full: not measured, no GPU could be had. Mini (1,024 training, 256 validation and 1,024 test blocks): 50 generations in 2 h 51 min
 on 2 cores of an AMD EPYC, measured with tests running beside it most of the time; undisturbed a generation takes about a minute.

@@ -18,6 +18,9 @@ import math
 
 import shumailov2024 as shared
 
+# What the key of the control is folded with: a number that no seed counts up to, and not that of the examples.
+CONTROL = 2**32 - 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings(shared.Settings):
@@ -40,7 +43,8 @@ def kept_blocks(config, count: int) -> int:
 def real_alone(config, folder, say=print) -> list[dict]:
     """Perplexities of the test text, a row a seed, of the pretrained model fitted to a random `real_fraction` of the real blocks alone.
 
-    As many blocks as the run keeps in each generation. What real_alone.json in the folder holds is not done again.
+    As many blocks as the run keeps in each generation; no row where that is none. What real_alone.json in the folder holds is not done
+    again.
     """
     import jax
     import numpy as np
@@ -54,8 +58,9 @@ def real_alone(config, folder, say=print) -> list[dict]:
         return rows[: config.seeds]
     model, pretrained, _, blocks = prepare(config)
     kept = kept_blocks(config, len(blocks.train))
-    for seed in range(len(rows), config.seeds):
-        choice, fit = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), seed))
+    control_key = jax.random.fold_in(jax.random.key(config.seed), np.uint32(CONTROL))
+    for seed in range(len(rows), config.seeds if kept else 0):
+        choice, fit = jax.random.split(jax.random.fold_in(control_key, seed))
         chosen = np.sort(np.asarray(jax.random.permutation(choice, len(blocks.train))[:kept]))
         fitted, result = fine_tune(model, pretrained, blocks.train[chosen], blocks.valid, fine_tune_of(config), fit)
         loss = mean_loss(model, fitted, blocks.test)
