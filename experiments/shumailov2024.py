@@ -107,9 +107,8 @@ def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathli
     column = TEST_PERPLEXITY[config.protocol]
     if real_alone:
         mean = sum(row[column] for row in real_alone) / len(real_alone)
-        axes[0, 1].axhline(
-            mean, color=style.INK, ls="-.", lw=1, label=f"{config.real_fraction:.0%} of the real text and nothing else: {mean:.0f}"
-        )
+        words = f"as the thick line, fitted to {config.real_fraction:.0%} of the real text alone: {mean:.0f}"
+        axes[0, 1].axhline(mean, color=style.INK, ls="-.", lw=1, label=words)
     for other in beside:
         values = other.results()[column].mean("chain")
         axes[0, 1].plot(values["generation"], values, color=style.THEORY, lw=1.2, label=str(other.path.name))
