@@ -107,7 +107,7 @@ def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathli
     column = TEST_PERPLEXITY[config.protocol]
     if real_alone:
         mean = sum(row[column] for row in real_alone) / len(real_alone)
-        words = f"as the thick line, fitted to {config.real_fraction:.0%} of the real text alone: {mean:.0f}"
+        words = f"as the thick line, {config.real_fraction:.0%} real text alone: {mean:.0f}"
         axes[0, 1].axhline(mean, color=style.INK, ls="-.", lw=1, label=words)
     for other in beside:
         values = other.results()[column].mean("chain")
@@ -115,7 +115,7 @@ def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathli
     if published:
         draw_published(axes[0, 1], GENERATED[config.preset])
     style.plain_ticks(axes[0, 1].yaxis)
-    axes[0, 1].legend(fontsize=7, frameon=False)
+    axes[0, 1].legend(fontsize=6.5, frameon=False)
     return style.save(made, folder, name)
 
 
