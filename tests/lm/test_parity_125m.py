@@ -1,6 +1,6 @@
 """OPT at the full 125m sizes against transformers on torch, in float32; random weights, since the released ones cannot be had here.
 
-    python -m pytest -m slow tests/lm/test_parity_125m.py -n 0 -s     about 40 minutes on 2 cores (COLLAPSE_JAX_PROMPTS=100: 6)
+    python -m pytest -m slow tests/lm/test_parity_125m.py -n 0 -s     140 CPU-minutes (COLLAPSE_JAX_PROMPTS=100: a tenth)
 
 Prompts on which the two sides part are ties only where torch itself, in float64, meets two candidates nearer than float32 can tell at a
 place where one is kept and the other is not; they are printed one by one.
