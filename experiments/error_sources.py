@@ -2,7 +2,7 @@
 
     python experiments/error_sources.py         8 cells each of a Gaussian, a mixture of two, and a VAE (--families gaussian,gmm: without)
 
-Run time: 5 min 56 s, 329 CPU-seconds, on 2 cores that much other work shared; alone estimated 4 min.
+Run time: 1 min 54 s, 163 CPU-seconds, on 2 cores with programs compiled before; 5 min 56 s with much other work and nothing compiled.
 On | off:
 
     statistical    each generation is fitted to M points | to the density itself (VAE: other images of the last decoder in every batch)

@@ -19,6 +19,8 @@ LABELS = {
     "support": "support (categories alive)",
     "mean": "mean",
 }
+# Of its middle: what hardly changes should look like it.
+_NARROWEST = 0.02
 
 
 def draw(folder: RunFolder, config: SimulateConfig, results) -> object:
@@ -101,6 +103,10 @@ def dress(axis, config: SimulateConfig, name: str, drawn) -> None:
     if name == "variance" and np.all(drawn > 0):
         axis.set_yscale("log")
         style.plain_ticks(axis.yaxis)
+    low, high = axis.get_ylim()
+    middle = (low + high) / 2
+    if axis.get_yscale() == "linear" and high - low < _NARROWEST * abs(middle):
+        axis.set_ylim(middle - _NARROWEST * abs(middle) / 2, middle + _NARROWEST * abs(middle) / 2)
     if config.record == "log":
         axis.set_xscale("symlog", linthresh=1)
         axis.set_xlim(left=0)

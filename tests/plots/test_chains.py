@@ -111,3 +111,12 @@ def test_a_grid_without_exact_means_has_one_row(tmp_path, monkeypatch):
         run_simulate(config, tmp_path / "run", Console(file=file))
     assert len(drawn[0].axes) == 1
     assert "median, 5 to 95% of chains" == drawn[0].axes[0].get_legend().get_title().get_text()
+
+
+def test_what_hardly_changes_looks_like_it():
+    config = SimulateConfig(family="categorical", workflow="accumulate", chains=50, generations=3)
+    low, high = panel(config, "support", np.where(np.arange(50)[:, None] < 1, 9.0, np.full((50, 4), 10.0))).get_ylim()
+    assert high - low >= 0.19 and low < 10 < high
+    values = np.linspace(0.87, 0.9, 200).reshape(50, 4)
+    low, high = panel(config, "heterozygosity", values).get_ylim()
+    assert high - low < 0.04
