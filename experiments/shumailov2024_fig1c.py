@@ -44,16 +44,20 @@ def real_alone(config, folder, say=print) -> list[dict]:
     """Perplexities of the test text, a row a seed, of the pretrained model fitted to a random `real_fraction` of the real blocks alone.
 
     As many blocks as the run keeps in each generation; no row where that is none. What real_alone.json in the folder holds is not done
-    again.
+    again. Raises `InputError` for one that cannot be read.
     """
     import jax
     import numpy as np
 
     from collapse_jax.commands.lm import fine_tune_of, prepare
+    from collapse_jax.errors import InputError
     from collapse_jax.lm import fine_tune, mean_loss
 
     config, path = config.resolved(), folder.path / "real_alone.json"
-    rows = json.loads(path.read_text()) if path.exists() else []
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    except ValueError:
+        raise InputError(f"{path} is damaged; delete it, and the control is made again") from None
     if len(rows) >= config.seeds:
         return rows[: config.seeds]
     model, pretrained, _, blocks = prepare(config)
