@@ -117,7 +117,7 @@ def test_the_control_is_a_fit_to_real_blocks_and_not_done_again(tmp_path):
     both = module.real_alone(dataclasses.replace(config, seeds=2), folder, said.append)
     assert both[0] == one and both[1]["test_perplexity"] != one["test_perplexity"] and len(said) == 2
     (tmp_path / "real_alone.json").write_text("[{")
-    with pytest.raises(InputError, match="real_alone.json is damaged; delete it"):
+    with pytest.raises(InputError, match=r"real_alone\.json is damaged; delete it"):
         module.real_alone(config, folder, said.append)
     none = dataclasses.replace(config, real_fraction=0.01)
     assert module.real_alone(none, RunFolder(tmp_path / "none"), said.append) == [] and len(said) == 2
