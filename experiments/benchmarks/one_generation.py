@@ -1,6 +1,6 @@
 """One generation of the language model at a given size, stage by stage, beside the least time that operations and bytes allow.
 
-    python experiments/benchmarks/one_generation.py        5.3 M parameters, 512 blocks, about two minutes on 2 CPU cores
+    python experiments/benchmarks/one_generation.py        5.3 M parameters, 512 blocks, 70 seconds on 2 CPU cores
     python experiments/benchmarks/one_generation.py 125m --blocks 38403 --precision bfloat16 --fit-batch 128 --score-batch 256
                                                            all of WikiText-2 at the paper's size, for one large GPU
 

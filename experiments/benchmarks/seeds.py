@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/seeds.py [--seeds 5] [--batch-sizes 8,32]
 
-Run time: two minutes on 2 cores. The sizes of ../shared/data/opt-mini-books (5.3 M parameters) with random weights, blocks of 64 tokens,
+Run time: 72 seconds on 2 cores. The sizes of ../shared/data/opt-mini-books (5.3 M parameters) with random weights, blocks of 64 tokens,
 AdamW, the loss and gradient of `collapse_jax.lm.score.batch_loss`; every seed has parameters, moments and batches of its own. The two
 sides take the same steps and end at the same losses up to float rounding, which is printed too.
 """
