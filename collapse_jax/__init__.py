@@ -1,28 +1,43 @@
-"""collapse_jax: a laboratory for model collapse, in JAX. Names are loaded when they are first used."""
+"""collapse_jax: a laboratory for model collapse, in JAX.
+
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
 
 import importlib
 
-_MODULES = ("curation", "estimators", "lm", "metrics", "plots", "points", "random", "sources", "theory", "vae", "workflows")
+_MODULES = {
+    "curation": "core.curation",
+    "estimators": "estimators",
+    "lm": "models.lm",
+    "metrics": "metrics",
+    "plots": "app.plots",
+    "points": "core.points",
+    "random": "random",
+    "sources": "estimators.sources",
+    "theory": "theory",
+    "vae": "models.vae",
+    "workflows": "core.workflows",
+}
 _NAMES = {
-    "Dataset": "types",
-    "Estimator": "types",
-    "FitInfo": "types",
-    "Process": "types",
-    "Source": "types",
-    "State": "types",
-    "StepInfo": "types",
-    "Workflow": "types",
+    "Dataset": "core.types",
+    "Estimator": "core.types",
+    "FitInfo": "core.types",
+    "Process": "core.types",
+    "Source": "core.types",
+    "State": "core.types",
+    "StepInfo": "core.types",
+    "Workflow": "core.types",
     "InputError": "errors",
     "DivergenceError": "errors",
-    "Trace": "trace",
-    "RunFolder": "records",
+    "Trace": "drivers.trace",
+    "RunFolder": "runs.folder",
     "Watcher": "drivers.run",
-    "check_estimator": "contract",
-    "estimator": "factory",
-    "families": "registry",
-    "generational_process": "process",
-    "infinite_sample": "infinite",
-    "register": "registry",
+    "check_estimator": "drivers.contract",
+    "estimator": "core.factory",
+    "families": "estimators.registry",
+    "generational_process": "core.process",
+    "infinite_sample": "core.infinite",
+    "register": "estimators.registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",
     "simulate_summary": "drivers.simulate_summary",
@@ -34,7 +49,7 @@ def __getattr__(name):
     if name in _NAMES:
         value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     elif name in _MODULES:
-        value = importlib.import_module(f"{__name__}.{name}")
+        value = importlib.import_module(f"{__name__}.{_MODULES[name]}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -1,16 +1,22 @@
 """Family by workflow: what collapses, what only drifts, what widens, in one table.
 
     python experiments/families.py [--families gaussian,kde] [--out runs/families]
-    python experiments/families.py --redraw --out runs/families          the figure alone, from families.csv
+    python experiments/families.py --redraw --out runs/families          the figure alone, from
+    families.csv
 
-Run time: 153 CPU-seconds, compilation included (measured; 6.5 minutes by the clock on 2 cores that seven other programs shared).
-Every family starts from a known truth and is refitted for 100 generations with M = 50 points a training set. Each cell is the median over
-chains of one measure at generation 100 over that at generation 0, and a word by a fixed rule. For a diversity (variance, heterozygosity,
-scale, vocabulary ...): collapses below 0.5, declines below 0.9, stays up to 1.1, widens above. For an error (distance to the truth):
-bounded if it is at most 1.25 times that at generation 50 and 10 times the first, else it grows. mix has 10% fresh real data.
-Published: replace loses the truth in every family (Shumailov et al. 2024); accumulate bounds the error (Gerstgrasser et al. 2024), but
-not for kernels of fixed width, which widen like a harmonic sum (theory.kernel_density).
-Writes families.csv and figures/families.png (and .pdf), and prints Markdown. The language models and the autoencoder have files of
+Run time: 153 CPU-seconds, compilation included (measured; 6.5 minutes by the clock on 2 cores that
+seven other programs shared).
+Every family starts from a known truth and is refitted for 100 generations with M = 50 points a
+training set. Each cell is the median over chains of one measure at generation 100 over that at
+generation 0, and a word by a fixed rule. For a diversity (variance, heterozygosity, scale,
+vocabulary ...): collapses below 0.5, declines below 0.9, stays up to 1.1, widens above. For an
+error (distance to the truth): bounded if it is at most 1.25 times that at generation 50 and 10
+times the first, else it grows. mix has 10% fresh real data.
+Published: replace loses the truth in every family (Shumailov et al. 2024); accumulate bounds the
+error (Gerstgrasser et al. 2024), but not for kernels of fixed width, which widen like a harmonic
+sum (theory.kernel_density).
+Writes families.csv and figures/families.png (and .pdf), and prints Markdown. The language models
+and the autoencoder have files of
 their own.
 """
 
@@ -20,14 +26,16 @@ from typing import NamedTuple
 
 import tyro
 
-from collapse_jax.cli import terminal
+from collapse_jax.app.cli import terminal
 from collapse_jax.errors import InputError
 
 FLOWS = ("replace", "accumulate", "accumulate_subsample", "mix")
 
 
 class Row(NamedTuple):
-    """A line of the table. make(cj) -> (estimator, source). measure: a metric; error: whether it is a distance to the truth."""
+    """A line of the table. make(cj) -> (estimator, source). measure: a metric; error: whether it is
+    a distance to the truth.
+    """
 
     make: object
     measure: str
@@ -36,12 +44,16 @@ class Row(NamedTuple):
 
 
 def by_example(name, **options):
-    """The family of a name, with the model of its example as the truth; options replace those of the example's estimator."""
+    """The family of a name, with the model of its example as the truth; options replace those of
+    the example's estimator.
+    """
 
     def make(cj):
         family = cj.families()[name]
         estimator, params = family.example()
-        return family.factory(**options) if options else estimator, cj.sources.population(estimator, params)
+        return family.factory(**options) if options else estimator, cj.sources.population(
+            estimator, params
+        )
 
     return make
 
@@ -52,7 +64,9 @@ def standard_normal(name, **options):
 
 
 def zipf_blocks(cj):
-    """Bigrams of 500 words whose frequencies follow Zipf's law, as 2,000 blocks of 20 independent words."""
+    """Bigrams of 500 words whose frequencies follow Zipf's law, as 2,000 blocks of 20 independent
+    words.
+    """
     import numpy as np
 
     rng, rank = np.random.default_rng(0), np.arange(1, 501)
@@ -70,9 +84,13 @@ def two_components(cj):
 ROWS = {
     "gaussian": Row(standard_normal("gaussian", dim=1), "variance"),
     "gaussian, ddof=0": Row(standard_normal("gaussian", dim=1, ddof=0), "variance"),
-    "gaussian_mean (known variance)": Row(by_example("gaussian_mean"), "squared_wasserstein2", error=True),
+    "gaussian_mean (known variance)": Row(
+        by_example("gaussian_mean"), "squared_wasserstein2", error=True
+    ),
     "categorical": Row(by_example("categorical"), "heterozygosity"),
-    "categorical, smoothing=1": Row(by_example("categorical", num_categories=6, smoothing=1.0), "heterozygosity"),
+    "categorical, smoothing=1": Row(
+        by_example("categorical", num_categories=6, smoothing=1.0), "heterozygosity"
+    ),
     "bernoulli": Row(by_example("bernoulli"), "variance"),
     "poisson": Row(by_example("poisson"), "rate"),
     "exponential": Row(by_example("exponential"), "mean"),
@@ -82,7 +100,9 @@ ROWS = {
     "kde, h=0.5": Row(standard_normal("kde", dim=1, bandwidth=0.5), "variance", chains=200),
     "kde, Scott": Row(standard_normal("kde", dim=1, bandwidth="scott"), "variance", chains=200),
     "linear_regression": Row(by_example("linear_regression"), "test_error", error=True),
-    "logistic_regression": Row(by_example("logistic_regression"), "excess_log_loss", error=True, chains=200),
+    "logistic_regression": Row(
+        by_example("logistic_regression"), "excess_log_loss", error=True, chains=200
+    ),
     "ngram, bigram": Row(zipf_blocks, "vocabulary", chains=50),
 }
 
@@ -107,11 +127,17 @@ class Settings:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not self.rows():
-            raise InputError(f"families is {self.families!r}; it must begin like some of {'; '.join(ROWS)}")
+            raise InputError(
+                f"families is {self.families!r}; it must begin like some of {'; '.join(ROWS)}"
+            )
 
     def rows(self) -> dict[str, Row]:
         """The rows that are asked for."""
-        return {name: row for name, row in ROWS.items() if name.startswith(tuple(self.families.split(",")))}
+        return {
+            name: row
+            for name, row in ROWS.items()
+            if name.startswith(tuple(self.families.split(",")))
+        }
 
 
 def measured(cj, row: Row, flow: str, settings: Settings):
@@ -123,7 +149,11 @@ def measured(cj, row: Row, flow: str, settings: Settings):
     workflow = cj.workflows.mix(0.9, 0.0, 0.1) if flow == "mix" else getattr(cj.workflows, flow)()
     process = cj.generational_process(estimator, source, workflow, sample_size=settings.sample_size)
     record = [0, settings.generations // 2, settings.generations]
-    options = {"generations": settings.generations, "chains": min(row.chains, settings.most_chains), "record": record}
+    options = {
+        "generations": settings.generations,
+        "chains": min(row.chains, settings.most_chains),
+        "record": record,
+    }
     trace = cj.simulate(process, jax.random.key(settings.seed), metrics=(row.measure,), **options)
     return np.median(trace[row.measure], axis=0)[[0, -2, -1]]
 
@@ -133,7 +163,15 @@ def verdict(row: Row, first: float, halfway: float, last: float) -> str:
     ratio = last / first
     if row.error:
         return "bounded" if last <= 1.25 * halfway and ratio <= 10 else "grows"
-    return "collapses" if ratio < 0.5 else "declines" if ratio < 0.9 else "stays" if ratio <= 1.1 else "widens"
+    return (
+        "collapses"
+        if ratio < 0.5
+        else "declines"
+        if ratio < 0.9
+        else "stays"
+        if ratio <= 1.1
+        else "widens"
+    )
 
 
 def read(path) -> dict:
@@ -143,48 +181,101 @@ def read(path) -> dict:
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     last = list(rows[0])[-2]
-    return {(row["family"], row["workflow"]): (row, float(row[last]) / float(row["generation_0"])) for row in rows}
+    return {
+        (row["family"], row["workflow"]): (row, float(row[last]) / float(row["generation_0"]))
+        for row in rows
+    }
 
 
 def draw(out) -> pathlib.Path:
-    """OUT/figures/families.png from OUT/families.csv: the word and the ratio of every cell, its colour the ratio's logarithm.
+    """OUT/figures/families.png from OUT/families.csv: the word and the ratio of every cell, its
+    colour the ratio's logarithm.
 
-    Diversities above, where both less and more than 1 lose the truth; errors below. Returns the path.
+    Diversities above, where both less and more than 1 lose the truth; errors below. Returns the
+    path.
     """
     import matplotlib
     import numpy as np
 
-    from collapse_jax.plots import style
-    from collapse_jax.records import RunFolder
+    from collapse_jax.app.plots import style
+    from collapse_jax.runs.folder import RunFolder
 
     cells = read(pathlib.Path(out) / "families.csv")
     names = list(dict.fromkeys(family for family, _ in cells))
     blocks = [[name for name in names if ROWS[name].error == error] for error in (False, True)]
-    blocks = [(block, *look) for block, look in zip(blocks, (("RdBu", -1, 1), ("Purples", 0, 2)), strict=True) if block]
+    blocks = [
+        (block, *look)
+        for block, look in zip(blocks, (("RdBu", -1, 1), ("Purples", 0, 2)), strict=True)
+        if block
+    ]
     heights = [len(block) for block, *_ in blocks]
-    made, axes = style.figure(len(blocks), 1, width=8, height=(0.34 * sum(heights) + 0.9) / len(blocks), height_ratios=heights)
+    made, axes = style.figure(
+        len(blocks),
+        1,
+        width=8,
+        height=(0.34 * sum(heights) + 0.9) / len(blocks),
+        height_ratios=heights,
+    )
     for axis, (block, colours, low, high) in zip(axes[:, 0], blocks, strict=True):
         ratios = np.array([[cells[name, flow][1] for flow in FLOWS] for name in block])
         with np.errstate(divide="ignore"):
             shown = np.clip(np.log10(ratios), low, high)
-        image = axis.imshow(shown, cmap=matplotlib.colormaps[colours].resampled(25), vmin=low, vmax=high, aspect="auto")
+        image = axis.imshow(
+            shown,
+            cmap=matplotlib.colormaps[colours].resampled(25),
+            vmin=low,
+            vmax=high,
+            aspect="auto",
+        )
         for (row, column), value in np.ndenumerate(ratios):
             word = cells[block[row], FLOWS[column]][0]["verdict"]
-            far = (shown[row, column] - (low + high) / 2) / (high - low) * 2 if low < 0 else shown[row, column] / high
-            number = f"{float(f'{value:.3g}'):,g}" if value < 1e4 else f"{value:.2e}".replace("e+0", "e")
+            far = (
+                (shown[row, column] - (low + high) / 2) / (high - low) * 2
+                if low < 0
+                else shown[row, column] / high
+            )
+            number = (
+                f"{float(f'{value:.3g}'):,g}" if value < 1e4 else f"{value:.2e}".replace("e+0", "e")
+            )
             colour = "white" if abs(far) > 0.6 else style.INK
-            axis.text(column, row, f"{word} {number}", ha="center", va="center", fontsize=7.5, color=colour)
-        labels = [f"{name.split(' (')[0]}: {ROWS[name].measure}".replace("_", " ") for name in block]
+            axis.text(
+                column,
+                row,
+                f"{word} {number}",
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color=colour,
+            )
+        labels = [
+            f"{name.split(' (')[0]}: {ROWS[name].measure}".replace("_", " ") for name in block
+        ]
         axis.set_yticks(range(len(block)), labels, fontsize=7.5)
-        axis.set_xticks(range(len(FLOWS)), ["replace", "accumulate", "accumulate, subsample", "mix, 10% real"], fontsize=7.5)
+        axis.set_xticks(
+            range(len(FLOWS)),
+            ["replace", "accumulate", "accumulate, subsample", "mix, 10% real"],
+            fontsize=7.5,
+        )
         axis.tick_params(length=0, bottom=False, labelbottom=False, labeltop=axis is axes[0, 0])
         axis.spines[:].set_visible(False)
         powers = range(low, high + 1)
-        bar = made.colorbar(image, ax=axis, ticks=powers, pad=0.02, aspect=4 * len(block), extend="both" if low else "max")
+        bar = made.colorbar(
+            image,
+            ax=axis,
+            ticks=powers,
+            pad=0.02,
+            aspect=4 * len(block),
+            extend="both" if low else "max",
+        )
         bar.ax.set_yticklabels([f"{10.0**power:g}" for power in powers], fontsize=7)
-        bar.set_label("error over its first" if low == 0 else "diversity over its first", fontsize=7.5)
+        bar.set_label(
+            "error over its first" if low == 0 else "diversity over its first", fontsize=7.5
+        )
     generation = next(iter(cells.values()))[0]
-    made.suptitle(f"Median over chains at {list(generation)[-2].replace('_', ' ')} over that at generation 0", fontsize=9)
+    made.suptitle(
+        f"Median over chains at {list(generation)[-2].replace('_', ' ')} over that at generation 0",
+        fontsize=9,
+    )
     return style.save(made, RunFolder(pathlib.Path(out)), "families")
 
 
@@ -210,11 +301,28 @@ def main(settings: Settings) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "families.csv", "w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["family", "workflow", "measure", "generation_0", f"generation_{settings.generations}", "verdict"])
-        rows.writerows([name, flow, ROWS[name].measure, *cell] for (name, flow), cell in found.items())
-    print(f"| family | measure | {' | '.join(FLOWS[:-1])} | mix, 10% real |\n|---|---|{'---|' * len(FLOWS)}")
+        rows.writerow(
+            [
+                "family",
+                "workflow",
+                "measure",
+                "generation_0",
+                f"generation_{settings.generations}",
+                "verdict",
+            ]
+        )
+        rows.writerows(
+            [name, flow, ROWS[name].measure, *cell] for (name, flow), cell in found.items()
+        )
+    print(
+        f"| family | measure | {' | '.join(FLOWS[:-1])} | mix, 10% real "
+        f"|\n|---|---|{'---|' * len(FLOWS)}"
+    )
     for name in settings.rows():
-        words = [f"{found[name, flow][2]} ({found[name, flow][1] / found[name, flow][0]:.3g})" for flow in FLOWS]
+        words = [
+            f"{found[name, flow][2]} ({found[name, flow][1] / found[name, flow][0]:.3g})"
+            for flow in FLOWS
+        ]
         print(f"| {name} | {ROWS[name].measure} | {' | '.join(words)} |")
     print(f"\n{draw(settings.out)}")
 

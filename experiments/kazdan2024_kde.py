@@ -1,13 +1,19 @@
-"""Kernel density estimates refitted to their own samples, after Kazdan et al. 2024 (arXiv 2410.16713): blobs, circles, moons, swiss roll.
+"""Kernel density estimates refitted to their own samples, after Kazdan et al. 2024 (arXiv
+2410.16713): blobs, circles, moons, swiss roll.
 
-    python experiments/kazdan2024_kde.py                     M = 100, 20 chains, 100 generations, three bandwidths, three workflows
-    python experiments/kazdan2024_kde.py --sample-sizes 10,32,100,316,1000 --chains 100      their sweep
+    python experiments/kazdan2024_kde.py                     M = 100, 20 chains, 100 generations,
+    three bandwidths, three workflows
+    python experiments/kazdan2024_kde.py --sample-sizes 10,32,100,316,1000 --chains 100      their
+    sweep
 
 Run time: 8 minutes on 2 cores of an AMD EPYC that other work shared (6 minutes of CPU).
-Published: the held-out loss grows generation after generation under replace, stays level under accumulate, and grows slowly under
-accumulate_subsample. Derived (theory.kernel_density): a kernel of fixed width h makes the points' variance grow under replace while it
-is below (M - 1) h^2, and by h^2 (harmonic numbers) under accumulate: these models do not shrink, they blur.
-Needs scikit-learn (pip install -e ".[toys]"). Writes loss.png, points.png and losses.csv into --out.
+Published: the held-out loss grows generation after generation under replace, stays level under
+accumulate, and grows slowly under accumulate_subsample. Derived (theory.kernel_density): a kernel
+of fixed width h makes the points' variance grow under replace while it
+is below (M - 1) h^2, and by h^2 (harmonic numbers) under accumulate: these models do not shrink,
+they blur.
+Needs scikit-learn (pip install -e ".[toys]"). Writes loss.png, points.png and losses.csv into
+--out.
 """
 
 import dataclasses
@@ -15,7 +21,7 @@ import pathlib
 
 import tyro
 
-from collapse_jax.cli import terminal
+from collapse_jax.app.cli import terminal
 from collapse_jax.errors import InputError
 
 SHAPES = ("blobs", "circles", "moons", "swiss_roll")
@@ -44,7 +50,10 @@ class Settings:
             except ValueError:
                 least = 0
             if least <= 0:
-                raise InputError(f"{name} is {getattr(self, name)!r}; it must be positive numbers with commas between them")
+                raise InputError(
+                    f"{name} is {getattr(self, name)!r}; it must be positive numbers with "
+                    "commas between them"
+                )
         for name in ("chains", "generations"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -59,7 +68,9 @@ def real_points(shape: str, seed: int):
     try:
         from sklearn import datasets
     except ImportError:
-        raise InputError('the shapes are scikit-learn\'s; install them with: pip install -e ".[toys]"') from None
+        raise InputError(
+            'the shapes are scikit-learn\'s; install them with: pip install -e ".[toys]"'
+        ) from None
 
     make = {
         "blobs": lambda n: datasets.make_blobs(n, centers=3, random_state=seed),
@@ -76,7 +87,12 @@ def process_of(x, bandwidth: float, flow: str, sample_size: int):
     import collapse_jax as cj
 
     estimator = cj.estimators.kde(x.shape[1], bandwidth, held_out=x[REAL:])
-    return cj.generational_process(estimator, cj.sources.dataset(x[:REAL]), getattr(cj.workflows, flow)(), sample_size=sample_size)
+    return cj.generational_process(
+        estimator,
+        cj.sources.dataset(x[:REAL]),
+        getattr(cj.workflows, flow)(),
+        sample_size=sample_size,
+    )
 
 
 def main(settings: Settings) -> None:
@@ -104,18 +120,35 @@ def main(settings: Settings) -> None:
     for size, shape, bandwidth, flow in track(keys, "curves", console=console, transient=True):
         process = process_of(points[shape], bandwidth, flow, size)
         options = {"generations": settings.generations, "chains": settings.chains, "record": "log"}
-        trace = cj.simulate(process, jax.random.key(settings.seed), metrics=("held_out_log_likelihood",), **options)
+        trace = cj.simulate(
+            process, jax.random.key(settings.seed), metrics=("held_out_log_likelihood",), **options
+        )
         losses[size, shape, bandwidth, flow] = -trace["held_out_log_likelihood"], trace.generations
     out = pathlib.Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     with open(out / "losses.csv", "w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["sample_size", "shape", "bandwidth", "workflow", "generation", "chain", "loss"])
+        rows.writerow(
+            ["sample_size", "shape", "bandwidth", "workflow", "generation", "chain", "loss"]
+        )
         for key, (values, generations) in losses.items():
-            rows.writerows([*key, g, chain, value] for chain, line in enumerate(values) for g, value in zip(generations, line, strict=True))
-    console.print(table_of({key: np.median(values, axis=0)[[0, -1]] for key, (values, _) in losses.items()}))
+            rows.writerows(
+                [*key, g, chain, value]
+                for chain, line in enumerate(values)
+                for g, value in zip(generations, line, strict=True)
+            )
+    console.print(
+        table_of({key: np.median(values, axis=0)[[0, -1]] for key, (values, _) in losses.items()})
+    )
     last = settings.numbers("sample_sizes", int)[-1]
-    print(draw_losses({key[1:]: value for key, value in losses.items() if key[0] == last}, settings, last, out / "loss.png"))
+    print(
+        draw_losses(
+            {key[1:]: value for key, value in losses.items() if key[0] == last},
+            settings,
+            last,
+            out / "loss.png",
+        )
+    )
     print(draw_points(points["moons"], settings, last, out / "points.png"))
 
 
@@ -123,22 +156,45 @@ def table_of(ends: dict):
     """A rich table of the median loss at the first and the last generation, workflow by workflow."""
     from rich.table import Table
 
-    table = Table("M", "shape", "bandwidth", "generation 0", *FLOWS, title="median held-out loss (nats a point), last generation")
+    table = Table(
+        "M",
+        "shape",
+        "bandwidth",
+        "generation 0",
+        *FLOWS,
+        title="median held-out loss (nats a point), last generation",
+    )
     for size, shape, bandwidth, flow in ends:
         if flow == FLOWS[0]:
             here = [ends[size, shape, bandwidth, one] for one in FLOWS]
-            table.add_row(str(size), shape, f"{bandwidth:g}", f"{here[0][0]:.3f}", *(f"{one[1]:.3f}" for one in here))
+            table.add_row(
+                str(size),
+                shape,
+                f"{bandwidth:g}",
+                f"{here[0][0]:.3f}",
+                *(f"{one[1]:.3f}" for one in here),
+            )
     return table
 
 
 def draw_losses(losses: dict, settings: Settings, size: int, path):
-    """Median and 5 to 95% of the held-out loss by generation: a row a shape, a column a workflow, a colour a bandwidth."""
+    """Median and 5 to 95% of the held-out loss by generation: a row a shape, a column a workflow, a
+    colour a bandwidth.
+    """
     import numpy as np
 
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
 
-    made, axes = style.figure(len(SHAPES), len(FLOWS), width=3.3, height=2.2, sharey="row", sharex=True)
-    colours = dict(zip(settings.numbers("bandwidths", float), (style.BAND, style.THEORY, "#2a9d8f", style.INK, style.REAL), strict=False))
+    made, axes = style.figure(
+        len(SHAPES), len(FLOWS), width=3.3, height=2.2, sharey="row", sharex=True
+    )
+    colours = dict(
+        zip(
+            settings.numbers("bandwidths", float),
+            (style.BAND, style.THEORY, "#2a9d8f", style.INK, style.REAL),
+            strict=False,
+        )
+    )
     for row, shape in zip(axes, SHAPES, strict=True):
         for axis, flow in zip(row, FLOWS, strict=True):
             for bandwidth, colour in colours.items():
@@ -158,24 +214,40 @@ def draw_losses(losses: dict, settings: Settings, size: int, path):
     for axis in axes[-1]:
         axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
     axes[0, 0].legend(fontsize=7, frameon=False)
-    made.suptitle(f"Kernel density estimates, M = {size}, {settings.chains} chains: median, 5 to 95%", fontsize=9)
+    made.suptitle(
+        f"Kernel density estimates, M = {size}, {settings.chains} chains: median, 5 to 95%",
+        fontsize=9,
+    )
     made.savefig(path, dpi=110)
     return path
 
 
 def draw_points(x, settings: Settings, size: int, path):
-    """Points that the model of one chain makes of the moons, by generation, with the smallest bandwidth: a row a workflow."""
+    """Points that the model of one chain makes of the moons, by generation, with the smallest
+    bandwidth: a row a workflow.
+    """
     import jax
     import numpy as np
 
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
 
-    shown = sorted({0, min(3, settings.generations), min(10, settings.generations), min(30, settings.generations), settings.generations})
+    shown = sorted(
+        {
+            0,
+            min(3, settings.generations),
+            min(10, settings.generations),
+            min(30, settings.generations),
+            settings.generations,
+        }
+    )
     made, axes = style.figure(len(FLOWS), len(shown), width=2.0, height=1.9)
     for row, flow in zip(axes, FLOWS, strict=True):
         process = process_of(x, min(settings.numbers("bandwidths", float)), flow, size)
         chain = jax.random.fold_in(jax.random.key(settings.seed), 0)
-        start, step = jax.jit(lambda key, process=process: process.init(key, settings.generations)[0]), jax.jit(process.step)
+        start, step = (
+            jax.jit(lambda key, process=process: process.init(key, settings.generations)[0]),
+            jax.jit(process.step),
+        )
         state, columns = start(jax.random.fold_in(chain, 0)), iter(row)
         for generation in range(settings.generations + 1):
             if generation > 0:
@@ -183,7 +255,9 @@ def draw_points(x, settings: Settings, size: int, path):
             if generation in shown:
                 drawn = np.asarray(process.estimator.sample(chain, state.params, 500))
                 axis = next(columns)
-                axis.plot(*drawn.T, ".", ms=1.5, color=style.REAL if generation == 0 else style.BAND)
+                axis.plot(
+                    *drawn.T, ".", ms=1.5, color=style.REAL if generation == 0 else style.BAND
+                )
                 axis.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[], aspect="equal")
                 if flow == FLOWS[0]:
                     axis.set_title(f"generation {generation}", fontsize=8)

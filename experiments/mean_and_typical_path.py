@@ -1,17 +1,23 @@
-"""Why E[variance] stays while almost every run loses its variance, and how many runs an average of it needs.
+"""Why E[variance] stays while almost every run loses its variance, and how many runs an average of
+it needs.
 
-    python experiments/mean_and_typical_path.py [--out runs/mean_and_typical_path] [--chains 1000000] [--sample-size 100]
+    python experiments/mean_and_typical_path.py [--out runs/mean_and_typical_path] [--chains
+    1000000] [--sample-size 100]
 
-Run time: 20 CPU-seconds, compilation included (measured; 60 by the clock on 2 cores that seven other programs shared), 0.6 GiB of memory.
+Run time: 20 CPU-seconds, compilation included (measured; 60 by the clock on 2 cores that seven
+other programs shared), 0.6 GiB of memory.
 
-A Gaussian in one dimension refitted to M = 100 of its own points (replace, ddof = 1): the mean of its variance over 100, 10^4 and 10^6
-chains (of the first two the median over all groups of so many) beside the exact mean 1, the median and the 5 to 95% band; W2^2 to the
-truth, whose mean grows by 1/M a generation while its median settles at 5/3 (theory.wasserstein); and the chains that a mean within 5%
-needs (theory.monte_carlo), by generation for several M.
-Expected at generation 100, 500, 1,000: median variance .361, .00626, .0000394; chains needed 2.6e3, 9.0e6, 2.0e11; half of the mean held
-by 7.7%, .075%, .00036% of the chains; W2^2 1.46, 6.45, 11.9 on average. Measured at 500, 1,000, 2,000: mean variance of 10^6 chains .914,
-.551, .0475, of 100 chains .384, .0452, .000144; median W2^2 1.43, 1.61, 1.66.
-Prints a table as Markdown; writes figures/mean_and_typical_path.png and figures/chains_for_a_mean.png (and .pdf).
+A Gaussian in one dimension refitted to M = 100 of its own points (replace, ddof = 1): the mean of
+its variance over 100, 10^4 and 10^6 chains (of the first two the median over all groups of so many)
+beside the exact mean 1, the median and the 5 to 95% band; W2^2 to the truth, whose mean grows by
+1/M a generation while its median settles at 5/3 (theory.wasserstein); and the chains that a mean
+within 5% needs (theory.monte_carlo), by generation for several M.
+Expected at generation 100, 500, 1,000: median variance .361, .00626, .0000394; chains needed 2.6e3,
+9.0e6, 2.0e11; half of the mean held by 7.7%, .075%, .00036% of the chains; W2^2 1.46, 6.45, 11.9 on
+average. Measured at 500, 1,000, 2,000: mean variance of 10^6 chains .914, .551, .0475, of 100
+chains .384, .0452, .000144; median W2^2 1.43, 1.61, 1.66.
+Prints a table as Markdown; writes figures/mean_and_typical_path.png and
+figures/chains_for_a_mean.png (and .pdf).
 """
 
 import argparse
@@ -22,19 +28,33 @@ RELATIVE_ERROR = 0.05
 
 
 def simulated(cj, size, generations, chains, metric):
-    """(generations [recorded], metric [chains, recorded]) of the refitted Gaussian, at some 41 generations."""
+    """(generations [recorded], metric [chains, recorded]) of the refitted Gaussian, at some 41
+    generations.
+    """
     import jax
 
     process = cj.generational_process(
-        cj.estimators.gaussian(1, ddof=1), cj.sources.normal([0.0], [[1.0]]), cj.workflows.replace(), sample_size=size
+        cj.estimators.gaussian(1, ddof=1),
+        cj.sources.normal([0.0], [[1.0]]),
+        cj.workflows.replace(),
+        sample_size=size,
     )
     record = range(0, generations + 1, max(generations // 40, 1))
-    trace = cj.simulate(process, jax.random.key(0), generations=generations, chains=chains, metrics=(metric,), record=record)
+    trace = cj.simulate(
+        process,
+        jax.random.key(0),
+        generations=generations,
+        chains=chains,
+        metrics=(metric,),
+        record=record,
+    )
     return trace.generations, trace[metric]
 
 
 def sample_means(log_variance, numbers):
-    """Number of chains -> the average variance [recorded] of so many, in float64: the median over the groups that the chains make."""
+    """Number of chains -> the average variance [recorded] of so many, in float64: the median over
+    the groups that the chains make.
+    """
     import numpy as np
 
     return {
@@ -50,16 +70,38 @@ def draw_variance(axis, generation, means, size, chains):
     """Median, band and exact mean by theory; sample means by simulation of so many chains."""
     import numpy as np
 
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
     from collapse_jax.theory import gaussian
 
-    low, median, high = np.exp(gaussian.log_variance_quantile([0.05, 0.5, 0.95], generation, size, ddof=1)).T
-    axis.fill_between(generation, low, high, color=style.BAND, alpha=0.15, lw=0, label="5 to 95% of chains")
+    low, median, high = np.exp(
+        gaussian.log_variance_quantile([0.05, 0.5, 0.95], generation, size, ddof=1)
+    ).T
+    axis.fill_between(
+        generation, low, high, color=style.BAND, alpha=0.15, lw=0, label="5 to 95% of chains"
+    )
     axis.plot(generation, median, color=style.BAND, lw=1.8, label="median")
-    axis.plot(generation, gaussian.expected_variance(generation, size, ddof=1), color=style.THEORY, lw=1.4, ls="--", label="exact mean")
-    for (number, mean), colour in zip(means.items(), ("#b5b5b5", "#7a7a7a", style.INK), strict=False):
+    axis.plot(
+        generation,
+        gaussian.expected_variance(generation, size, ddof=1),
+        color=style.THEORY,
+        lw=1.4,
+        ls="--",
+        label="exact mean",
+    )
+    for (number, mean), colour in zip(
+        means.items(), ("#b5b5b5", "#7a7a7a", style.INK), strict=False
+    ):
         groups = f" (median of {chains // number:,} such)" if chains > number else ""
-        axis.plot(generation, mean, color=colour, lw=1.1, ls=":", marker=".", ms=3, label=f"mean of {number:,} chains{groups}")
+        axis.plot(
+            generation,
+            mean,
+            color=colour,
+            lw=1.1,
+            ls=":",
+            marker=".",
+            ms=3,
+            label=f"mean of {number:,} chains{groups}",
+        )
     axis.set_yscale("log")
     axis.set_ylim(1e-8, 1e2)
     axis.set_ylabel("variance (truth: 1)", fontsize=8)
@@ -69,16 +111,26 @@ def draw_distance(axis, generation, distances, size):
     """Median and band of simulated W2^2, its exact mean, and where the median settles for large M."""
     import numpy as np
 
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
     from collapse_jax.theory import wasserstein
 
     low, median, high = np.quantile(distances, [0.05, 0.5, 0.95], axis=0)
     every = np.arange(generation[-1] + 1)
     exact = wasserstein.expected_squared_wasserstein2(every, size, ddof=1)
     settled = wasserstein.settled_squared_wasserstein2_quantile(0.5, ddof=1)
-    axis.fill_between(generation, low, high, color=style.BAND, alpha=0.15, lw=0, label=f"5 to 95% of {len(distances):,} chains")
+    axis.fill_between(
+        generation,
+        low,
+        high,
+        color=style.BAND,
+        alpha=0.15,
+        lw=0,
+        label=f"5 to 95% of {len(distances):,} chains",
+    )
     axis.plot(generation, median, color=style.BAND, lw=1.8, label="median")
-    axis.axhline(settled, color=style.BAND, lw=1, ls="-.", label="where the median settles, M → ∞: 5/3")
+    axis.axhline(
+        settled, color=style.BAND, lw=1, ls="-.", label="where the median settles, M → ∞: 5/3"
+    )
     axis.plot(every, exact, color=style.THEORY, lw=1.4, ls="--", label="exact mean")
     axis.set_yscale("log")
     axis.set_ylim(1e-2, 50)
@@ -90,7 +142,7 @@ def draw_needed(axis, generations):
     """Chains that an average variance within 5% needs, by generation for several M."""
     import numpy as np
 
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
     from collapse_jax.theory import monte_carlo
 
     sizes = (10, 30, 100, 300, 1_000)
@@ -100,7 +152,14 @@ def draw_needed(axis, generations):
         needed = monte_carlo.runs_for_expected_variance(shown, size, RELATIVE_ERROR)
         axis.plot(shown, needed, color=colour, lw=1.6, label=f"M = {size:,}")
         half = monte_carlo.runs_for_expected_variance(size // 2, size, RELATIVE_ERROR)
-        axis.plot([size // 2], [half], color=colour, marker="o", ms=5, label="generation M/2" if size == sizes[-1] else None)
+        axis.plot(
+            [size // 2],
+            [half],
+            color=colour,
+            marker="o",
+            ms=5,
+            label="generation M/2" if size == sizes[-1] else None,
+        )
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_ylim(1, 1e12)
@@ -111,22 +170,28 @@ def main(out, chains, sample_size, generations):
     import numpy as np
 
     import collapse_jax as cj
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
     from collapse_jax.theory import gaussian, monte_carlo
 
     folder = cj.RunFolder(pathlib.Path(out))
     numbers = sorted({min(chains, number) for number in (100, 10_000, chains)})
     generation, log_variance = simulated(cj, sample_size, generations, chains, "log_variance")
     means = sample_means(log_variance, numbers)
-    later, distances = simulated(cj, sample_size, generations, min(chains, 100_000), "squared_wasserstein2")
+    later, distances = simulated(
+        cj, sample_size, generations, min(chains, 100_000), "squared_wasserstein2"
+    )
 
     made, axes = style.figure(1, 2, width=5, height=3.9)
     draw_variance(axes[0, 0], generation, means, sample_size, chains)
     draw_distance(axes[0, 1], later, distances, sample_size)
     for axis in axes[0]:
         axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
-        axis.legend(fontsize=6.5, frameon=False, loc="lower left" if axis is axes[0, 0] else "lower right")
-    made.suptitle(f"Gaussian refitted to M = {sample_size:,} of its own points, ddof = 1", fontsize=9)
+        axis.legend(
+            fontsize=6.5, frameon=False, loc="lower left" if axis is axes[0, 0] else "lower right"
+        )
+    made.suptitle(
+        f"Gaussian refitted to M = {sample_size:,} of its own points, ddof = 1", fontsize=9
+    )
     paths = [style.save(made, folder, "mean_and_typical_path")]
     made, axes = style.figure(1, 1, width=5, height=3.6)
     draw_needed(axes[0, 0], 10_000)
@@ -135,26 +200,39 @@ def main(out, chains, sample_size, generations):
     paths.append(style.save(made, folder, "chains_for_a_mean"))
 
     marks = [mark for mark in (0, 10, 50, 100, 200, 500, 1_000, 2_000) if mark <= generations]
-    print(f"| generation | exact mean | median (5 to 95%) | {' | '.join(f'mean of {number:,}' for number in numbers)} "
+    print("| generation | exact mean | median (5 to 95%) | "
+f"{' | '.join(f'mean of {number:,}' for number in numbers)} "
           "| half of the mean in | chains for 5% | median W2^2 | exact mean W2^2 |")  # fmt: skip
     print("|" + "---|" * (7 + len(numbers)))
     for mark in marks:
-        low, median, high = np.exp(gaussian.log_variance_quantile([0.05, 0.5, 0.95], mark, sample_size, ddof=1))
-        found = [f"{mean[generation == mark][0]:.3g}" if mark in generation else "" for mean in means.values()]
+        low, median, high = np.exp(
+            gaussian.log_variance_quantile([0.05, 0.5, 0.95], mark, sample_size, ddof=1)
+        )
+        found = [
+            f"{mean[generation == mark][0]:.3g}" if mark in generation else ""
+            for mean in means.values()
+        ]
         share, needed = (
             f(mark, sample_size, value)
-            for f, value in ((monte_carlo.share_that_carries_the_mean, 0.5), (monte_carlo.runs_for_expected_variance, RELATIVE_ERROR))
+            for f, value in (
+                (monte_carlo.share_that_carries_the_mean, 0.5),
+                (monte_carlo.runs_for_expected_variance, RELATIVE_ERROR),
+            )
         )
         middle = f"{np.median(distances[:, later == mark]):.3g}" if mark in later else ""
         exact = cj.theory.wasserstein.expected_squared_wasserstein2(mark, sample_size, ddof=1)
         cells = [f"{mark:,}", "1", f"{median:.3g} ({low:.3g} to {high:.3g})", *found]
-        print(f"| {' | '.join([*cells, f'{share:.3g}', f'{needed:.3g}', middle, f'{exact:.3g}'])} |")
+        print(
+            f"| {' | '.join([*cells, f'{share:.3g}', f'{needed:.3g}', middle, f'{exact:.3g}'])} |"
+        )
     print("\n".join(map(str, paths)))
     return paths
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", default="runs/mean_and_typical_path", help="folder of the figures")
     parser.add_argument("--chains", type=int, default=1_000_000, help="of the largest sample mean")
     parser.add_argument("--sample-size", type=int, default=100, help="points a generation, M")

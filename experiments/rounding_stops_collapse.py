@@ -1,12 +1,18 @@
-"""A chain that passes through its samples stops collapsing when sigma meets the rounding of the mean; the law goes on.
+"""A chain that passes through its samples stops collapsing when sigma meets the rounding of the
+mean; the law goes on.
 
-    python experiments/rounding_stops_collapse.py [--out FILE.png]      about 20 seconds on 2 CPU cores
+    python experiments/rounding_stops_collapse.py [--out FILE.png]      about 20 seconds on 2 CPU
+    cores
 
-A Gaussian refitted to M = 10 of its own points (ddof = 1), 2,000 generations, 500 chains, through absolute samples in float32 and
-float64 as every published script does it, and with this library by law and by points (both in float32, scales kept as logarithms,
-points relative to the mean and scale that they come from). Expected: log sigma falls by -(digamma(9/2) - log(9/2))/2 = 0.0577 a
-generation (theory.gaussian.expected_log_variance), to -115 at the end. Measured: the absolute chains leave it near -15
-(generation 250) and -35 (generation 600), hardly move for some 600 generations, and then fall to a sigma of exactly 0, which the
+A Gaussian refitted to M = 10 of its own points (ddof = 1), 2,000 generations, 500 chains, through
+absolute samples in float32 and
+float64 as every published script does it, and with this library by law and by points (both in
+float32, scales kept as logarithms,
+points relative to the mean and scale that they come from). Expected: log sigma falls by
+-(digamma(9/2) - log(9/2))/2 = 0.0577 a generation (theory.gaussian.expected_log_variance), to -115
+at the end. Measured: the absolute chains leave it near -15
+(generation 250) and -35 (generation 600), hardly move for some 600 generations, and then fall to a
+sigma of exactly 0, which the
 law never reaches.
 """
 
@@ -16,7 +22,7 @@ import jax
 import numpy as np
 
 import collapse_jax as cj
-from collapse_jax.plots import style
+from collapse_jax.app.plots import style
 from collapse_jax.theory import gaussian as theory
 
 SIZE, GENERATIONS, CHAINS = 10, 2_000, 500
@@ -29,7 +35,10 @@ def absolute_chain(dtype):
     medians = []
     for _ in range(GENERATIONS + 1):
         x = mean + sigma * rng.standard_normal((CHAINS, SIZE)).astype(dtype)
-        mean, sigma = x.mean(1, keepdims=True, dtype=dtype), x.std(1, ddof=1, keepdims=True, dtype=dtype)
+        mean, sigma = (
+            x.mean(1, keepdims=True, dtype=dtype),
+            x.std(1, ddof=1, keepdims=True, dtype=dtype),
+        )
         with np.errstate(divide="ignore"):
             medians.append(np.median(np.log(sigma)))
     return np.array(medians)
@@ -38,9 +47,18 @@ def absolute_chain(dtype):
 def our_chain(by):
     """log sigma [generation] (median over chains) of the library's chains."""
     process = cj.generational_process(
-        cj.estimators.gaussian(1, by=by), cj.sources.normal([0.0], [[1.0]]), cj.workflows.replace(), sample_size=SIZE
+        cj.estimators.gaussian(1, by=by),
+        cj.sources.normal([0.0], [[1.0]]),
+        cj.workflows.replace(),
+        sample_size=SIZE,
     )
-    trace = cj.simulate(process, jax.random.key(0), generations=GENERATIONS, chains=CHAINS, metrics=("log_variance",))
+    trace = cj.simulate(
+        process,
+        jax.random.key(0),
+        generations=GENERATIONS,
+        chains=CHAINS,
+        metrics=("log_variance",),
+    )
     return np.median(trace["log_variance"], axis=0) / 2
 
 
@@ -54,12 +72,26 @@ def main():
         "absolute samples, float64": (absolute_chain(np.float64), style.INK, "-"),
         "collapse_jax by points, float32": (our_chain("points"), "#2a9d8f", "-"),
         "collapse_jax by law, float32": (our_chain("law"), style.BAND, "-"),
-        "exact mean": (theory.expected_log_variance(generation, SIZE, ddof=1) / 2, style.THEORY, "--"),
+        "exact mean": (
+            theory.expected_log_variance(generation, SIZE, ddof=1) / 2,
+            style.THEORY,
+            "--",
+        ),
     }
     made, axes = style.figure(1, 1, width=6.4, height=4)
     for name, (values, colour, line) in curves.items():
-        axes[0, 0].plot(generation, np.where(np.isfinite(values), values, np.nan), color=colour, ls=line, lw=1.4, label=name)
-        print(f"{name:34s} log sigma at generation 300, 1,000, 2,000: {values[300]:8.2f} {values[1000]:8.2f} {values[2000]:8.2f}")
+        axes[0, 0].plot(
+            generation,
+            np.where(np.isfinite(values), values, np.nan),
+            color=colour,
+            ls=line,
+            lw=1.4,
+            label=name,
+        )
+        print(
+            f"{name:34s} log sigma at generation 300, 1,000, 2,000: {values[300]:8.2f} "
+            f"{values[1000]:8.2f} {values[2000]:8.2f}"
+        )
     axes[0, 0].set_xlabel("generation (0: fitted to real data)", fontsize=8)
     axes[0, 0].set_ylabel("median log sigma", fontsize=8)
     axes[0, 0].set_title(f"Gaussian, replace, M = {SIZE}, {CHAINS} chains", fontsize=9)

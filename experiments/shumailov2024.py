@@ -1,9 +1,11 @@
-"""What the experiments on Fig. 1b and 1c of Shumailov et al. 2024 share: settings at two scales, published numbers, the figure.
+"""What the experiments on Fig. 1b and 1c of Shumailov et al. 2024 share: settings at two scales,
+published numbers, the figure.
 
-Published (the paper's text; `OPT-125m`, WikiText-2, blocks of 64 tokens): perplexity on the test text 115 before fine-tuning, 34 once
-fitted to real text. Without real text the generations lose "from 20 to 28 perplexity points", read here as 54 to 62; the words can also
-be read as "from 20 to 28". With 10% kept there is "only minor degradation". A third party's rerun of the released code with one seed:
-36.5, then 61.1, then 43 to 49 in generations 2 to 9.
+Published (the paper's text; `OPT-125m`, WikiText-2, blocks of 64 tokens): perplexity on the test
+text 115 before fine-tuning, 34 once fitted to real text. Without real text the generations lose
+"from 20 to 28 perplexity points", read here as 54 to 62; the words can also be read as "from 20 to
+28". With 10% kept there is "only minor degradation". A third party's rerun of the released code
+with one seed: 36.5, then 61.1, then 43 to 49 in generations 2 to 9.
 """
 
 import dataclasses
@@ -12,8 +14,8 @@ from typing import Literal
 
 import tyro
 
-from collapse_jax.cli import terminal
-from collapse_jax.config import TEST_PERPLEXITY, LMConfig
+from collapse_jax.app.cli import terminal
+from collapse_jax.app.config import TEST_PERPLEXITY, LMConfig
 from collapse_jax.errors import InputError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -26,7 +28,8 @@ SCALES = {
         "valid_blocks": 256,
         "test_blocks": 1024,
         "batch_size": 32,
-        "learning_rate": 3e-4,  # 2e-5 is meant for 125 M parameters; this small model was pretrained at a peak of 2e-3
+        # 2e-5 is meant for 125 M parameters; this small model was pretrained at a peak of 2e-3.
+        "learning_rate": 3e-4,
     },
 }
 BEFORE, REAL = 115, 34
@@ -64,19 +67,35 @@ class Settings:
 
 
 def command_line(main, defaults: Settings, description: str) -> None:
-    """Calls `main` with settings of the type of `defaults` from the command line; bad input ends in one line."""
+    """Calls `main` with settings of the type of `defaults` from the command line; bad input ends in
+    one line.
+    """
     with terminal():
         main(tyro.cli(type(defaults), default=defaults, description=description))
 
 
 def config_of(settings: Settings, preset: str, **changes) -> LMConfig:
-    """The settings of a run. Raises `InputError` where the text or the model of the scale is not there."""
-    given = {field.name: getattr(settings, field.name) for field in dataclasses.fields(Settings) if field.name not in ("scale", "out")}
-    values = SCALES[settings.scale] | {name: value for name, value in given.items() if value is not None} | changes
+    """The settings of a run.
+
+    Raises `InputError` where the text or the model of the scale is not there.
+    """
+    given = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(Settings)
+        if field.name not in ("scale", "out")
+    }
+    values = (
+        SCALES[settings.scale]
+        | {name: value for name, value in given.items() if value is not None}
+        | changes
+    )
     for name in ("corpus", "model"):
         path = pathlib.Path(values[name]).expanduser()
         if (path.is_absolute() or values[name].startswith((".", "~"))) and not path.exists():
-            raise InputError(f"{name} is {values[name]!r}, which is not there; give --{name}, or --scale full for those of the hub")
+            raise InputError(
+                f"{name} is {values[name]!r}, which is not there; give --{name}, or "
+                "--scale full for those of the hub"
+            )
     return LMConfig(preset=preset, **values)
 
 
@@ -84,20 +103,22 @@ def run(config: LMConfig, out):
     """Runs or resumes the loop; its `RunFolder`."""
     from rich.console import Console
 
-    from collapse_jax.commands.lm import lm_command
-    from collapse_jax.records import RunFolder
+    from collapse_jax.app.commands.lm import lm_command
+    from collapse_jax.runs.folder import RunFolder
 
     lm_command(config, str(out), Console(soft_wrap=True, markup=False))
     return RunFolder(out)
 
 
 def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathlib.Path:
-    """figures/NAME.png: histograms as in Fig. 1b and 1c on the left, test perplexity by generation on the right.
+    """figures/NAME.png: histograms as in Fig. 1b and 1c on the left, test perplexity by generation
+    on the right.
 
-    published: whether to draw the published numbers, which only a run at full scale may be held against. beside: other runs, whose mean
-    perplexities are drawn as well. real_alone: rows of the control, whose mean is drawn. Returns the path of the PNG.
+    published: whether to draw the published numbers, which only a run at full scale may be held
+    against. beside: other runs, whose mean perplexities are drawn as well. real_alone: rows of the
+    control, whose mean is drawn. Returns the path of the PNG.
     """
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
 
     made, axes = style.figure(1, 2, width=5)
     config, results = folder.config(), folder.results()
@@ -111,7 +132,9 @@ def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathli
         axes[0, 1].axhline(mean, color=style.INK, ls="-.", lw=1, label=words)
     for other in beside:
         values = other.results()[column].mean("chain")
-        axes[0, 1].plot(values["generation"], values, color=style.THEORY, lw=1.2, label=str(other.path.name))
+        axes[0, 1].plot(
+            values["generation"], values, color=style.THEORY, lw=1.2, label=str(other.path.name)
+        )
     if published:
         draw_published(axes[0, 1], GENERATED[config.preset])
     style.plain_ticks(axes[0, 1].yaxis)
@@ -120,17 +143,27 @@ def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathli
 
 
 def draw_histograms(axis, results) -> None:
-    """Perplexity of every training sequence under the generation-0 model of its seed, a line a generation; all seeds pooled."""
+    """Perplexity of every training sequence under the generation-0 model of its seed, a line a
+    generation; all seeds pooled.
+    """
     import numpy as np
 
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
 
     generation = results["generation"].values
     pooled = [results["train_perplexity_first"].sel(generation=g).values for g in generation]
     pooled = [values[np.isfinite(values)] for values in pooled]
     bins = np.geomspace(min(map(np.min, pooled)), max(map(np.max, pooled)), 61)
-    for g, values, colour in zip(generation, pooled, style.generation_colours(len(generation)), strict=True):
-        axis.stairs(np.histogram(values, bins)[0] / len(values), bins, color=colour, lw=1.2, label="0 (real text)" if g == 0 else str(g))
+    for g, values, colour in zip(
+        generation, pooled, style.generation_colours(len(generation)), strict=True
+    ):
+        axis.stairs(
+            np.histogram(values, bins)[0] / len(values),
+            bins,
+            color=colour,
+            lw=1.2,
+            label="0 (real text)" if g == 0 else str(g),
+        )
     axis.set_xscale("log")
     style.plain_ticks(axis.xaxis)
     axis.set_xlabel("perplexity of a training sequence under the generation-0 model", fontsize=8)
@@ -139,18 +172,42 @@ def draw_histograms(axis, results) -> None:
 
 
 def draw_perplexities(axis, config: LMConfig, results) -> None:
-    """Perplexity of the test text by generation: what the run's protocol calls so, every seed and their mean; the other one thin."""
-    from collapse_jax.plots import style
+    """Perplexity of the test text by generation: what the run's protocol calls so, every seed and
+    their mean; the other one thin.
+    """
+    from collapse_jax.app.plots import style
 
-    names = {"test_perplexity_mean": "mean of the blocks' perplexities", "test_perplexity": "exp of the mean loss"}
+    names = {
+        "test_perplexity_mean": "mean of the blocks' perplexities",
+        "test_perplexity": "exp of the mean loss",
+    }
     column = TEST_PERPLEXITY[config.protocol]
     generation, count = results["generation"].values, results.sizes["chain"]
     seeds = results[column].transpose("chain", "generation").values
-    style.seeds(axis, generation, seeds, style.BAND, label=f"{names.pop(column)} ({count} seed{'s' * (count > 1)}, their mean)")
+    style.seeds(
+        axis,
+        generation,
+        seeds,
+        style.BAND,
+        label=f"{names.pop(column)} ({count} seed{'s' * (count > 1)}, their mean)",
+    )
     for other, label in names.items():
-        axis.plot(generation, results[other].mean("chain"), color=style.BAND, lw=1.0, ls="--", label=f"{label}, mean of the seeds")
+        axis.plot(
+            generation,
+            results[other].mean("chain"),
+            color=style.BAND,
+            lw=1.0,
+            ls="--",
+            label=f"{label}, mean of the seeds",
+        )
     before = float(results["pretrained_test_perplexity"].mean())
-    axis.axhline(before, color=style.BAND, ls=":", lw=1, label=f"before fine-tuning: {before:.0f} (exp of the mean loss)")
+    axis.axhline(
+        before,
+        color=style.BAND,
+        ls=":",
+        lw=1,
+        label=f"before fine-tuning: {before:.0f} (exp of the mean loss)",
+    )
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("generation (0: fitted to real text)", fontsize=8)
     axis.set_ylabel("perplexity on the real test text", fontsize=8)
@@ -158,10 +215,19 @@ def draw_perplexities(axis, config: LMConfig, results) -> None:
 
 def draw_published(axis, generated: tuple | None) -> None:
     """The published numbers, dashed."""
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
 
-    for value, label in ((BEFORE, "published, before fine-tuning: 115"), (REAL, "published, fitted to real text: 34")):
-        axis.axhline(value, color=style.REAL if value == BEFORE else style.INK, ls="--", lw=1, label=label)
+    for value, label in (
+        (BEFORE, "published, before fine-tuning: 115"),
+        (REAL, "published, fitted to real text: 34"),
+    ):
+        axis.axhline(
+            value, color=style.REAL if value == BEFORE else style.INK, ls="--", lw=1, label=label
+        )
     for value in generated or ():
-        label = f"published, generations on: {generated[0]} to {generated[1]}" if value == generated[0] else None
+        label = (
+            f"published, generations on: {generated[0]} to {generated[1]}"
+            if value == generated[0]
+            else None
+        )
         axis.axhline(value, color=style.THEORY, ls="--", lw=1, label=label)

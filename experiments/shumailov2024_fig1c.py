@@ -1,15 +1,23 @@
-"""Fig. 1c of Shumailov et al. 2024: as Fig. 1b, but 10 epochs, and 10% of the original blocks in every training set.
+"""Fig. 1c of Shumailov et al. 2024: as Fig. 1b, but 10 epochs, and 10% of the original blocks in
+every training set.
 
-    python experiments/shumailov2024_fig1c.py                    OPT-125m and WikiText-2 from the hub, 5 seeds, generations 0 to 9
-    python experiments/shumailov2024_fig1c.py --scale mini       a 5.3 M-parameter OPT on part of WikiText-2, on the CPU
-    python experiments/shumailov2024_fig1c.py --beside runs/shumailov2024_fig1b     with the perplexities of that run in the figure
+    python experiments/shumailov2024_fig1c.py                    OPT-125m and WikiText-2 from the
+    hub, 5 seeds, generations 0 to 9
+    python experiments/shumailov2024_fig1c.py --scale mini       a 5.3 M-parameter OPT on part of
+    WikiText-2, on the CPU
+    python experiments/shumailov2024_fig1c.py --beside runs/shumailov2024_fig1b     with the
+    perplexities of that run in the figure
 
-Run time: full: not measured, no GPU could be had. Mini (1,024 training, 256 validation and 1,024 test blocks): 50 generations in 3 h 16 min
-on 2 cores of an AMD EPYC, measured with tests running beside it most of the time; undisturbed a generation took two minutes.
-Published: test perplexity 115 before fine-tuning, 34 in generation 0, then "only minor degradation", less than in Fig. 1b.
-Control (`--real-alone`): the model fitted to the same share of real text and nothing else, in the same way. Where a generation ends above
-it, the generated text did harm; below it, the generated text was of use.
-Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes; say it again to resume.
+Run time: full: not measured, no GPU could be had. Mini (1,024 training, 256 validation and 1,024
+test blocks): 50 generations in 3 h 16 min on 2 cores of an AMD EPYC, measured with tests running
+beside it most of the time; undisturbed a generation took two minutes.
+Published: test perplexity 115 before fine-tuning, 34 in generation 0, then "only minor
+degradation", less than in Fig. 1b.
+Control (`--real-alone`): the model fitted to the same share of real text and nothing else, in the
+same way. Where a generation ends above it, the generated text did harm; below it, the generated
+text was of use.
+Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes; say it again to
+resume.
 """
 
 import dataclasses
@@ -18,7 +26,8 @@ import math
 
 import shumailov2024 as shared
 
-# What the key of the control is folded with: a number that no seed counts up to, and not that of the examples.
+# What the key of the control is folded with: a number that no seed counts up to, and not that of
+# the examples.
 CONTROL = 2**32 - 2
 
 
@@ -36,22 +45,28 @@ class Settings(shared.Settings):
 def kept_blocks(config, count: int) -> int:
     """How many of `count` real blocks each generation keeps, as `workflow_of` rounds them."""
     if config.real_kept == "batches":
-        return min(count, config.batch_size * math.ceil(round(count * config.real_fraction / config.batch_size, 9)))
+        return min(
+            count,
+            config.batch_size
+            * math.ceil(round(count * config.real_fraction / config.batch_size, 9)),
+        )
     return count - round(count * round(1 - config.real_fraction, 12))
 
 
 def real_alone(config, folder, say=print) -> list[dict]:
-    """Perplexities of the test text, a row a seed, of the pretrained model fitted to a random `real_fraction` of the real blocks alone.
+    """Perplexities of the test text, a row a seed, of the pretrained model fitted to a random
+    `real_fraction` of the real blocks alone.
 
-    As many blocks as the run keeps in each generation; no row where that is none. What real_alone.json in the folder holds is not done
-    again. Raises `InputError` for one that cannot be read.
+    As many blocks as the run keeps in each generation; no row where that is none. What
+    real_alone.json in the folder holds is not done again. Raises `InputError` for one that cannot
+    be read.
     """
     import jax
     import numpy as np
 
-    from collapse_jax.commands.lm import fine_tune_of, prepare
+    from collapse_jax.app.commands.lm import fine_tune_of, prepare
     from collapse_jax.errors import InputError
-    from collapse_jax.lm import fine_tune, mean_loss
+    from collapse_jax.models.lm import fine_tune, mean_loss
 
     config, path = config.resolved(), folder.path / "real_alone.json"
     try:
@@ -66,18 +81,29 @@ def real_alone(config, folder, say=print) -> list[dict]:
     for seed in range(len(rows), config.seeds if kept else 0):
         choice, fit = jax.random.split(jax.random.fold_in(control_key, seed))
         chosen = np.sort(np.asarray(jax.random.permutation(choice, len(blocks.train))[:kept]))
-        fitted, result = fine_tune(model, pretrained, blocks.train[chosen], blocks.valid, fine_tune_of(config), fit)
+        fitted, result = fine_tune(
+            model, pretrained, blocks.train[chosen], blocks.valid, fine_tune_of(config), fit
+        )
         loss = mean_loss(model, fitted, blocks.test)
         row = {"seed": seed, "blocks": kept, "best_epoch": result.best_epoch}
-        rows.append(row | {"test_perplexity": float(np.exp(loss.mean())), "test_perplexity_mean": float(np.exp(loss).mean())})
+        rows.append(
+            row
+            | {
+                "test_perplexity": float(np.exp(loss.mean())),
+                "test_perplexity_mean": float(np.exp(loss).mean()),
+            }
+        )
         folder.write_text("real_alone.json", json.dumps(rows, indent=1) + "\n")
-        say(f"seed {seed}: test perplexity {rows[-1]['test_perplexity']:.2f} by {kept} real blocks alone")
+        say(
+            f"seed {seed}: test perplexity {rows[-1]['test_perplexity']:.2f} by {kept} "
+            "real blocks alone"
+        )
     return rows
 
 
 def main(settings: Settings) -> None:
     """The run, the control, then the figure."""
-    from collapse_jax.records import RunFolder
+    from collapse_jax.runs.folder import RunFolder
 
     other = [RunFolder(settings.beside)] if settings.beside else []
     for run in other:
@@ -85,7 +111,11 @@ def main(settings: Settings) -> None:
     config = shared.config_of(settings, "fig1c")
     folder = shared.run(config, settings.out)
     alone = real_alone(config, folder) if settings.real_alone else []
-    print(shared.draw(folder, "fig1c", published=settings.scale == "full", beside=other, real_alone=alone))
+    print(
+        shared.draw(
+            folder, "fig1c", published=settings.scale == "full", beside=other, real_alone=alone
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,28 +1,41 @@
-"""A convolutional VAE, generation after generation on what its predecessor's decoder gives (Shumailov et al. 2024, notebook on MNIST).
+"""A convolutional VAE, generation after generation on what its predecessor's decoder gives
+(Shumailov et al. 2024, notebook on MNIST).
 
-    python experiments/shumailov2024_vae.py --scale full       MNIST, 647,081 parameters, 30 epochs, generations 0 to 4, 5 seeds
-    python experiments/shumailov2024_vae.py --scale mini       12,800 images of MNIST, 16 channels instead of 64, else the same; 3 seeds
-    python experiments/shumailov2024_vae.py --scale digits     scikit-learn's 8x8 digits, needs no download; 3 seeds
+    python experiments/shumailov2024_vae.py --scale full       MNIST, 647,081 parameters, 30 epochs,
+    generations 0 to 4, 5 seeds
+    python experiments/shumailov2024_vae.py --scale mini       12,800 images of MNIST, 16 channels
+    instead of 64, else the same; 3 seeds python experiments/shumailov2024_vae.py --scale digits
+    scikit-learn's 8x8 digits, needs no download; 3 seeds
 
-Run time: full: not measured; it is 35,250 steps of 256 images a seed, for a GPU. mini: 22,500 steps in all at 0.06 CPU-
-seconds, so estimated 25 minutes alone on 2 CPU cores. digits: 1 min 46 s on 2 cores that much other work shared, half of it compilation.
-MNIST is read from ../shared/data/mnist beside the repository, or else from the hub. The same command again resumes the run.
+Run time: full: not measured; it is 35,250 steps of 256 images a seed, for a GPU. mini: 22,500 steps
+in all at 0.06 CPU-
+seconds, so estimated 25 minutes alone on 2 CPU cores. digits: 1 min 46 s on 2 cores that much other
+work shared, half of it compilation. MNIST is read from ../shared/data/mnist beside the repository,
+or else from the hub. The same command again resumes the run.
 
-Published: 100 images of each generation through the encoder of generation 0, deviation of all entries of their latent means:
-.6736 .6076 .5273 .4681 .4329 for generations 0 to 4 (their means .004 .038 .028 .052 .056), one run; final training loss per image
-in nats: 98.9 on the real images, then 123.4, 135.3, 144.2, 152.3, 158.8. The loss rises because grey images have a higher floor.
+Published: 100 images of each generation through the encoder of generation 0, deviation of all
+entries of their latent means:
+.6736 .6076 .5273 .4681 .4329 for generations 0 to 4 (their means .004 .038 .028 .052 .056), one
+run; final training loss per image
+in nats: 98.9 on the real images, then 123.4, 135.3, 144.2, 152.3, 158.8. The loss rises because
+grey images have a higher floor.
 
-A generated training set is drawn anew for every batch, as in the released code. No set of finite size is ever refitted, so the shrinking
-deviation tells nothing about sampling error, the cause that the paper's text puts first; --draws finite draws each generation's images
-once. What is fed back is the decoder's MEANS, without the pixel noise that its likelihood has, so that even the best fit cannot repeat its
-data. In the linear analogue (probabilistic PCA of noise s^2, any amount of data) the variance of each direction falls by s^2 a
+A generated training set is drawn anew for every batch, as in the released code. No set of finite
+size is ever refitted, so the shrinking deviation tells nothing about sampling error, the cause that
+the paper's text puts first; --draws finite draws each generation's images once. What is fed back is
+the decoder's MEANS, without the pixel noise that its likelihood has, so that even the best fit
+cannot repeat its data. In the linear analogue (probabilistic PCA of noise s^2, any amount of data)
+the variance of each direction falls by s^2 a
 generation until it is 0. --gives bernoulli feeds back draws of the model itself.
 
-Measured on the digits (2 CPU cores, jax 0.10.2, 3 seeds), deviation of generations 0 to 4 under encoder 0:
+Measured on the digits (2 CPU cores, jax 0.10.2, 3 seeds), deviation of generations 0 to 4 under
+encoder 0:
 means      .627 .430 .180 .095 .094   (one image is left; .09 is the spread of its six latent means)
 bernoulli  .711 .688 .657 .647 .628
-Pixel noise adds to the second row, by how much was not measured; the bound on real test images has none of it, and falls from -24.5
-nats to -26.6 with means (nothing is left in the latents), to -25.4 with bernoulli: slower, and still falling.
+Pixel noise adds to the second row, by how much was not measured; the bound on real test images has
+none of it, and falls from -24.5
+nats to -26.6 with means (nothing is left in the latents), to -25.4 with bernoulli: slower, and
+still falling.
 """
 
 import dataclasses
@@ -32,20 +45,45 @@ from typing import Literal
 
 import tyro
 
-from collapse_jax.cli import terminal
+from collapse_jax.app.cli import terminal
 from collapse_jax.errors import InputError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 SCALES = {
-    "full": {"images": None, "sample_size": 60_000, "capacity": 64, "latent": 20, "epochs": 30, "batch_size": 256, "seeds": 5},
-    "mini": {"images": None, "sample_size": 12_800, "capacity": 16, "latent": 20, "epochs": 30, "batch_size": 256, "seeds": 3},
-    "digits": {"images": "digits", "sample_size": 1_500, "capacity": 16, "latent": 6, "epochs": 40, "batch_size": 64, "seeds": 3},
+    "full": {
+        "images": None,
+        "sample_size": 60_000,
+        "capacity": 64,
+        "latent": 20,
+        "epochs": 30,
+        "batch_size": 256,
+        "seeds": 5,
+    },
+    "mini": {
+        "images": None,
+        "sample_size": 12_800,
+        "capacity": 16,
+        "latent": 20,
+        "epochs": 30,
+        "batch_size": 256,
+        "seeds": 3,
+    },
+    "digits": {
+        "images": "digits",
+        "sample_size": 1_500,
+        "capacity": 16,
+        "latent": 6,
+        "epochs": 40,
+        "batch_size": 64,
+        "seeds": 3,
+    },
 }
 DEVIATION = (0.6736, 0.6076, 0.5273, 0.4681, 0.4329)
 MEAN = (0.004, 0.038, 0.028, 0.052, 0.056)
 LOSS = (98.9, 123.4, 135.3, 144.2, 152.3, 158.8)
 MAY_GROW = ("seeds", "generations")
-# Images of each generation that the figures show, and that are put through the encoder of generation 0 for the scatter.
+# Images of each generation that the figures show, and that are put through the encoder of
+# generation 0 for the scatter.
 SHOWN, SCATTERED = 16, 500
 
 
@@ -78,9 +116,14 @@ class Settings:
 
     def resolved(self) -> "Settings":
         """With everything that the scale gives."""
-        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        given = {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        }
         filled = SCALES[self.scale] | given
-        return Settings(**filled | {"images": filled["images"] or (str(DATA) if DATA.is_dir() else "ylecun/mnist")})
+        return Settings(
+            **filled
+            | {"images": filled["images"] or (str(DATA) if DATA.is_dir() else "ylecun/mnist")}
+        )
 
 
 def main(settings: Settings) -> None:
@@ -89,7 +132,7 @@ def main(settings: Settings) -> None:
     import jax.numpy as jnp
 
     import collapse_jax as cj
-    from collapse_jax import vae
+    from collapse_jax.models import vae
 
     settings = settings.resolved()
     if settings.beside and cj.RunFolder(settings.beside).results() is None:
@@ -97,7 +140,10 @@ def main(settings: Settings) -> None:
     folder = opened(settings)
     images = vae.load_images(settings.images)
     if settings.sample_size > len(images.train):
-        raise InputError(f"sample_size is {settings.sample_size}, but {settings.images} has {len(images.train)} images to train on")
+        raise InputError(
+            f"sample_size is {settings.sample_size}, but {settings.images} has "
+            f"{len(images.train)} images to train on"
+        )
     height, width = images.train.shape[1:]
     model = vae.VAE(height, width, settings.capacity, settings.latent)
     estimator = cj.estimators.vae(
@@ -110,10 +156,17 @@ def main(settings: Settings) -> None:
         draws=settings.draws,
     )
     real = settings.real_fraction
-    workflow = cj.workflows.mix(round(1 - real, 12), 0, real, random_counts=False) if real else cj.workflows.replace()
-    # The first `sample_size` images are the real ones of the whole run, at every scale below the full one.
+    workflow = (
+        cj.workflows.mix(round(1 - real, 12), 0, real, random_counts=False)
+        if real
+        else cj.workflows.replace()
+    )
+    # The first `sample_size` images are the real ones of the whole run, at every scale below the
+    # full one.
     source = cj.sources.dataset(images.train[: settings.sample_size])
-    process = cj.generational_process(estimator, source, workflow, sample_size=settings.sample_size, remember_first=True)
+    process = cj.generational_process(
+        estimator, source, workflow, sample_size=settings.sample_size, remember_first=True
+    )
     test = jnp.asarray(images.test[:1000])
 
     def observe(first, state, info):
@@ -128,7 +181,8 @@ def main(settings: Settings) -> None:
 
     def told(chain, generation, row):
         print(
-            f"seed {chain}, generation {generation}: deviation {row['latent_deviation_to_first']:.4f}, loss {row['loss']:.1f}, "
+            f"seed {chain}, generation {generation}: deviation "
+            f"{row['latent_deviation_to_first']:.4f}, loss {row['loss']:.1f}, "
             f"{row['seconds']:.0f} s",
             flush=True,
         )
@@ -151,18 +205,28 @@ def main(settings: Settings) -> None:
 
 
 def opened(settings: Settings):
-    """The run folder with settings.json and environment.json; refuses another run's. Seeds and generations may grow."""
-    from collapse_jax.records import RunFolder, environment
+    """The run folder with settings.json and environment.json; refuses another run's.
+
+    Seeds and generations may grow.
+    """
+    from collapse_jax.runs.folder import RunFolder, environment
 
     folder, ours = RunFolder(settings.out), dataclasses.asdict(settings)
     del ours["out"], ours["beside"]
     file = folder.path / "settings.json"
     if file.is_file():
         there = json.loads(file.read_text())
-        differing = [f"{name}: {there.get(name)} there, {value} here" for name, value in ours.items() if there.get(name) != value]
+        differing = [
+            f"{name}: {there.get(name)} there, {value} here"
+            for name, value in ours.items()
+            if there.get(name) != value
+        ]
         differing = [one for one in differing if not one.startswith(MAY_GROW)]
         if differing:
-            raise InputError(f"{folder.path} holds a run with other settings ({'; '.join(differing)}); choose another --out")
+            raise InputError(
+                f"{folder.path} holds a run with other settings ({'; '.join(differing)}); "
+                "choose another --out"
+            )
     elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
         raise InputError(f"{folder.path} exists and is no run folder; choose another --out")
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -174,11 +238,16 @@ def opened(settings: Settings):
 def table(results, settings: Settings) -> str:
     """Mean and deviation over seeds of the numbers that were published, by generation, beside them."""
     lines = [
-        "generation  deviation under gen. 0    published  mean under gen. 0  published  loss (nats)       published  ELBO of real test"
+        "generation  deviation under gen. 0    published  mean under gen. 0  published  "
+        "loss (nats)       published  ELBO of real test"
     ]
     for place, generation in enumerate(results["generation"].values):
         parts = [f"{generation:10d}"]
-        shown = (("latent_deviation_to_first", DEVIATION, ".4f", 22), ("latent_mean_to_first", MEAN, ".3f", 17), ("loss", LOSS, ".1f", 16))
+        shown = (
+            ("latent_deviation_to_first", DEVIATION, ".4f", 22),
+            ("latent_mean_to_first", MEAN, ".3f", 17),
+            ("loss", LOSS, ".1f", 16),
+        )
         for name, published, form, width in shown:
             values = results[name].sel(generation=generation).values
             spread = f" ± {values.std(ddof=1):{form}}" if len(values) > 1 else ""
@@ -191,32 +260,51 @@ def table(results, settings: Settings) -> str:
 
 
 def draw(folder, results, settings: Settings) -> list[pathlib.Path]:
-    """Images by generation, their latents under the encoder of generation 0, and the deviation of these."""
-    return [draw_samples(folder, results), draw_latents(folder, results), draw_deviation(folder, results, settings)]
+    """Images by generation, their latents under the encoder of generation 0, and the deviation of
+    these.
+    """
+    return [
+        draw_samples(folder, results),
+        draw_latents(folder, results),
+        draw_deviation(folder, results, settings),
+    ]
 
 
 def draw_samples(folder, results):
     """A row a generation: what the decoder of seed 0 makes of the same latents."""
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
 
     samples = results["samples"].sel(chain=0).values
     made, axes = style.figure(len(samples), 1, width=7, height=0.62)
-    for row, axis, generation in zip(samples, axes[:, 0], results["generation"].values, strict=True):
+    for row, axis, generation in zip(
+        samples, axes[:, 0], results["generation"].values, strict=True
+    ):
         count, height, width = row.shape
-        axis.imshow(row.transpose(1, 0, 2).reshape(height, count * width), cmap="gray_r", vmin=0, vmax=1, aspect="equal")
+        axis.imshow(
+            row.transpose(1, 0, 2).reshape(height, count * width),
+            cmap="gray_r",
+            vmin=0,
+            vmax=1,
+            aspect="equal",
+        )
         axis.set_xticks([])
         axis.set_yticks([])
         axis.spines[:].set_visible(False)
         axis.set_ylabel(f"gen. {generation}", rotation=0, ha="right", va="center", fontsize=8)
-    made.suptitle("Images of seed 0 by generation, from the same latents (0: fitted to real images)", fontsize=9)
+    made.suptitle(
+        "Images of seed 0 by generation, from the same latents (0: fitted to real images)",
+        fontsize=9,
+    )
     return style.save(made, folder, "samples")
 
 
 def draw_latents(folder, results):
-    """Latent means of each generation's images under the generation-0 encoder, along the two main directions of generation 0's."""
+    """Latent means of each generation's images under the generation-0 encoder, along the two main
+    directions of generation 0's.
+    """
     import numpy as np
 
-    from collapse_jax.plots import style
+    from collapse_jax.app.plots import style
 
     latents = results["latent_means"].sel(chain=0).values
     centre = latents[0].mean(0)
@@ -225,22 +313,29 @@ def draw_latents(folder, results):
     limit = 1.05 * np.abs(points).max()
     made, axes = style.figure(1, len(points), width=2.2, height=2.8, sharex=True, sharey=True)
     colours = style.generation_colours(len(points))
-    for axis, here, generation, colour in zip(axes[0], points, results["generation"].values, colours, strict=True):
+    for axis, here, generation, colour in zip(
+        axes[0], points, results["generation"].values, colours, strict=True
+    ):
         axis.scatter(*points[0].T, s=3, color="#cccccc", lw=0)
         axis.scatter(*here.T, s=3, color=colour, lw=0)
         axis.set(xlim=(-limit, limit), ylim=(-limit, limit))
         axis.set_title(f"generation {generation}", fontsize=8)
     made.supxlabel("along the first principal direction of generation 0", fontsize=8)
     axes[0, 0].set_ylabel("along the second", fontsize=8)
-    title = f"Latent means of {latents.shape[1]} images under the generation-0 encoder, seed 0 (grey: generation 0)"
+    title = (
+        f"Latent means of {latents.shape[1]} images under the generation-0 encoder, seed 0 "
+        "(grey: generation 0)"
+    )
     made.suptitle(title, fontsize=9)
     return style.save(made, folder, "latents")
 
 
 def draw_deviation(folder, results, settings: Settings):
-    """Deviation of the latent means, and the training loss, by generation: a line a seed, their mean, and the published run."""
-    from collapse_jax.plots import style
-    from collapse_jax.records import RunFolder
+    """Deviation of the latent means, and the training loss, by generation: a line a seed, their
+    mean, and the published run.
+    """
+    from collapse_jax.app.plots import style
+    from collapse_jax.runs.folder import RunFolder
 
     made, axes = style.figure(1, 2, width=4.2)
     other = RunFolder(settings.beside).results() if settings.beside else None
@@ -252,15 +347,33 @@ def draw_deviation(folder, results, settings: Settings):
     for axis, (name, published, label) in zip(axes[0], panels, strict=True):
         style.seeds(axis, generation, results[name].values, style.BAND, label=True)
         if settings.beside:
-            style.seeds(axis, other["generation"].values, other[name].values, style.INK, label=pathlib.Path(settings.beside).name)
+            style.seeds(
+                axis,
+                other["generation"].values,
+                other[name].values,
+                style.INK,
+                label=pathlib.Path(settings.beside).name,
+            )
         if settings.scale != "digits":
             known = published[: len(generation)]
-            axis.plot(generation[: len(known)], known, color=style.THEORY, ls="--", marker="s", ms=3, lw=1.2, label="published, one run")
+            axis.plot(
+                generation[: len(known)],
+                known,
+                color=style.THEORY,
+                ls="--",
+                marker="s",
+                ms=3,
+                lw=1.2,
+                label="published, one run",
+            )
         axis.set_xlabel("generation (0: fitted to real images)", fontsize=8)
         axis.set_ylabel(label, fontsize=8)
         if axis.get_legend_handles_labels()[1]:
             axis.legend(fontsize=7, frameon=False)
-    sizes = f"{settings.sample_size:,} images, {settings.capacity} channels, {settings.epochs} epochs, {settings.draws} {settings.gives}"
+    sizes = (
+        f"{settings.sample_size:,} images, {settings.capacity} channels, {settings.epochs} "
+        f"epochs, {settings.draws} {settings.gives}"
+    )
     made.suptitle(f"VAE trained on its predecessor's images: {sizes}", fontsize=9)
     return style.save(made, folder, "deviation")
 

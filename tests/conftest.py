@@ -1,4 +1,6 @@
-"""Shared by all tests: a cache of compiled programs, the shared data, the statistical checks, and a newcomer's estimator."""
+"""Shared by all tests: a cache of compiled programs, the shared data, the statistical checks, and a
+newcomer's estimator.
+"""
 
 import contextlib
 import os
@@ -12,8 +14,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-# Before jax is imported by any test: programs that are slow to compile are kept between sessions and shared by the workers.
-_CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "collapse_jax" / "tests"
+# Before jax is imported by any test: programs that are slow to compile are kept between sessions
+# and shared by the workers.
+_CACHE = (
+    pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    / "collapse_jax"
+    / "tests"
+)
 # An empty one would put the programs of the fault tests into the working directory.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(_CACHE)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
@@ -41,7 +48,9 @@ def shared() -> pathlib.Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_programs():
-    """Forgets compiled programs between modules before they fill the process's table of memory maps, where XLA would crash."""
+    """Forgets compiled programs between modules before they fill the process's table of memory
+    maps, where XLA would crash.
+    """
     yield
     maps = pathlib.Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
@@ -52,7 +61,9 @@ def few_programs():
 
 @pytest.fixture(scope="module")
 def quick_compile():
-    """XLA without its costly passes, for modules that test laws on small arrays; halves the time of a cold start."""
+    """XLA without its costly passes, for modules that test laws on small arrays; halves the time of
+    a cold start.
+    """
     import jax
 
     jax.config.update("jax_disable_most_optimizations", True)
@@ -62,7 +73,9 @@ def quick_compile():
 
 @pytest.fixture(scope="session")
 def assert_mean():
-    """assert_mean(samples [chains, ...], expected [...]): the mean over chains lies within 4 of its own standard errors (|z| < 4)."""
+    """assert_mean(samples [chains, ...], expected [...]): the mean over chains lies within 4 of its
+    own standard errors (|z| < 4).
+    """
 
     def check(samples, expected, sigmas=4.0):
         samples = np.asarray(samples, np.float64)
@@ -71,14 +84,19 @@ def assert_mean():
         distance = np.abs(samples.mean(0) - expected)
         # the second term is the rounding of float32, for entries that do not vary
         wrong = distance > sigmas * error + 1e-6 * np.abs(expected)
-        assert not wrong.any(), f"|z| up to {np.max(distance / np.maximum(error, 1e-300)):.1f} at {np.argwhere(wrong).tolist()}"
+        assert not wrong.any(), (
+            f"|z| up to {np.max(distance / np.maximum(error, 1e-300)):.1f} at "
+            f"{np.argwhere(wrong).tolist()}"
+        )
 
     return check
 
 
 @pytest.fixture(scope="session")
 def chi_square_p():
-    """chi_square_p(observed [cells], law [cells]) -> p-value; the rarest cells are pooled until they expect at least 5."""
+    """chi_square_p(observed [cells], law [cells]) -> p-value; the rarest cells are pooled until
+    they expect at least 5.
+    """
 
     def p_value(observed, law):
         observed, expected = np.asarray(observed, float), np.asarray(law, float) * np.sum(observed)
@@ -86,8 +104,14 @@ def chi_square_p():
         order = np.argsort(expected)
         rare = int(np.searchsorted(np.cumsum(expected[order]), 5)) + 1
         cells = [order[:rare], *order[rare:, None]]
-        observed, expected = (np.array([values[cell].sum() for cell in cells]) for values in (observed, expected))
-        return stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue if len(cells) > 1 else 1.0
+        observed, expected = (
+            np.array([values[cell].sum() for cell in cells]) for values in (observed, expected)
+        )
+        return (
+            stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue
+            if len(cells) > 1
+            else 1.0
+        )
 
     return p_value
 
@@ -103,18 +127,22 @@ def laplace():
     import jax
     import jax.numpy as jnp
 
-    from collapse_jax.factory import estimator
-    from collapse_jax.types import FitInfo
+    from collapse_jax.core.factory import estimator
+    from collapse_jax.core.types import FitInfo
 
     def weighted_median(x, weight):
         order = jnp.argsort(x)
         below = jnp.cumsum(weight[order])
-        middle = jnp.array([jnp.searchsorted(below, below[-1] / 2, side=side) for side in ("left", "right")])
+        middle = jnp.array(
+            [jnp.searchsorted(below, below[-1] / 2, side=side) for side in ("left", "right")]
+        )
         return jnp.mean(x[order][middle])
 
     def fit(key, params, data):
         location = weighted_median(data.x, data.weight)
-        return LaplaceParams(location, jnp.average(jnp.abs(data.x - location), weights=data.weight)), FitInfo.exact()
+        return LaplaceParams(
+            location, jnp.average(jnp.abs(data.x - location), weights=data.weight)
+        ), FitInfo.exact()
 
     def sample(key, params, n):
         return params.location + params.scale * jax.random.laplace(key, (n,))
@@ -127,7 +155,8 @@ class Jobs:
 
     # The command line without figures, which take longer than such a run.
     _CLI = (
-        "import sys, collapse_jax.plots as plots; plots.draw_run = lambda folder: []; from collapse_jax.cli import main; main(sys.argv[1:])"
+        "import sys, collapse_jax.app.plots as plots; plots.draw_run = lambda folder: []; "
+        "from collapse_jax.app.cli import main; main(sys.argv[1:])"
     )
 
     @staticmethod
@@ -138,15 +167,36 @@ class Jobs:
     @staticmethod
     @contextlib.contextmanager
     def started(command: list[str], processes: int = 2, devices: int = 8):
-        """A list of processes of Python with so many devices each; whatever still runs at the end is killed."""
+        """A list of processes of Python with so many devices each; whatever still runs at the end
+        is killed.
+        """
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             place = f"127.0.0.1:{probe.getsockname()[1]}"
-        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}", "JAX_PLATFORMS": "cpu"}
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "env": environment | {"COLUMNS": "200"}}
+        environment = os.environ | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "JAX_PLATFORMS": "cpu",
+        }
+        options = {
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            "env": environment | {"COLUMNS": "200"},
+        }
         began = []
         for number in range(processes):
-            several = ["--coordinator", place, "--num-processes", str(processes), "--process-id", str(number)] if processes > 1 else []
+            several = (
+                [
+                    "--coordinator",
+                    place,
+                    "--num-processes",
+                    str(processes),
+                    "--process-id",
+                    str(number),
+                ]
+                if processes > 1
+                else []
+            )
             began.append(subprocess.Popen([sys.executable, "-u", *command, *several], **options))
         try:
             yield began
@@ -156,7 +206,9 @@ class Jobs:
                 process.wait()
 
     @staticmethod
-    def finished(command: list[str], processes: int = 2, devices: int = 8, seconds: int = 300) -> list[str]:
+    def finished(
+        command: list[str], processes: int = 2, devices: int = 8, seconds: int = 300
+    ) -> list[str]:
         """What each process of a job said that came to a good end."""
         with Jobs.started(command, processes, devices) as began:
             said = [process.communicate(timeout=seconds)[0] for process in began]
@@ -172,17 +224,27 @@ def jobs() -> type[Jobs]:
 
 @pytest.fixture(scope="session")
 def write_inputs():
-    """write_inputs(folder, **changes): what `lm` needs, as small as can be: model/ with its tokenizer (a random OPT), and text.txt."""
+    """write_inputs(folder, **changes): what `lm` needs, as small as can be: model/ with its
+    tokenizer (a random OPT), and text.txt.
+    """
 
     def write(folder, **changes):
         import jax
 
-        from collapse_jax.lm import corpus
-        from collapse_jax.lm.opt import OPT, OPTConfig, init_params
-        from collapse_jax.lm.weights import save_opt
+        from collapse_jax.models.lm import corpus
+        from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
+        from collapse_jax.models.lm.weights import save_opt
 
-        sizes = {"vocab_size": 2048, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 16}
-        config = OPTConfig(**sizes | {"max_position_embeddings": 16, "dropout": 0.1, "init_std": 0.3} | changes)
+        sizes = {
+            "vocab_size": 2048,
+            "hidden_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "ffn_dim": 16,
+        }
+        config = OPTConfig(
+            **sizes | {"max_position_embeddings": 16, "dropout": 0.1, "init_std": 0.3} | changes
+        )
         save_opt(folder / "model", OPT(config), init_params(config, jax.random.key(0)))
         corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
         (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))

@@ -6,10 +6,14 @@ import re
 import numpy as np
 import pytest
 
-from collapse_jax import registry
+from collapse_jax.estimators import registry
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
-BLOCKS = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S) if "cj.simulate(" in block]
+BLOCKS = [
+    block
+    for block in re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    if "cj.simulate(" in block
+]
 
 
 def test_readme_has_all_examples():

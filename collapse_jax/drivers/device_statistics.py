@@ -1,21 +1,30 @@
-"""Mean, deviation and quantiles over chains, computed where the chains are: what leaves a device does not grow with their number.
+"""Mean, deviation and quantiles over chains, computed where the chains are: what leaves a device
+does not grow with their number.
 
-Quantiles are exact: an order statistic is searched for by counting, on every tile of every device of every process, how many chains lie
-at or below a number.
+Quantiles are exact: an order statistic is searched for by counting, on every tile of every device
+of every process, how many chains lie at or below a number.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax import distributed, tiles
+from collapse_jax.drivers import tiles
+from collapse_jax.runs import distributed
 
 
 class DeviceStatistics:
-    """A sink of `AllChains`: name_mean, name_std (ddof=1) [recorded, ...] and name_quantile [recorded, ..., quantile], float64."""
+    """A sink of `AllChains`: name_mean, name_std (ddof=1) [recorded, ...] and name_quantile
+    [recorded, ..., quantile], float64.
+    """
 
     def __init__(self, chains, size, pool, quantiles):
-        self._chains, self._size, self._pool, self._quantiles = chains, size, pool, np.asarray(quantiles, np.float64)
+        self._chains, self._size, self._pool, self._quantiles = (
+            chains,
+            size,
+            pool,
+            np.asarray(quantiles, np.float64),
+        )
         self._total = int(distributed.together(np.array(chains)).sum())
 
     def begin(self, count):
@@ -29,9 +38,16 @@ class DeviceStatistics:
 
     def end(self):
         """The statistics, once all tiles are there."""
-        # Of rows that hold nothing as few as powers of two allow, so that few programs are compiled.
+        # Of rows that hold nothing as few as powers of two allow, so that few programs are
+        # compiled.
         rows = 2 ** (self._count - 1).bit_length()
-        parts, self._parts = [{name: value[:rows] for name, value in self._parts[tile].items()} for tile in sorted(self._parts)], {}
+        parts, self._parts = (
+            [
+                {name: value[:rows] for name, value in self._parts[tile].items()}
+                for tile in sorted(self._parts)
+            ],
+            {},
+        )
         found = {}
         # The order of a tile's names is the same in all processes, which take part in every sum.
         for name in parts[0]:
@@ -44,11 +60,14 @@ class DeviceStatistics:
         return found
 
     def _over_chains(self, function, join, of_tiles, *given):
-        """function(values, how many chains are real, *given) of all tiles, joined over tiles and processes."""
+        """function(values, how many chains are real, *given) of all tiles, joined over tiles and
+        processes.
+        """
 
         def one(tile):
             real = min(self._size, self._chains - tile * self._size)
-            # Sums in 64 bits whatever the numbers are, and integers that hold the order of any of them.
+            # Sums in 64 bits whatever the numbers are, and integers that hold the order of any of
+            # them.
             with jax.enable_x64(True):
                 return np.asarray(function(of_tiles[tile], np.int32(real), *given))
 
@@ -61,11 +80,17 @@ class DeviceStatistics:
             mean = self._over_chains(_sum, np.sum, of_tiles) / self._total
             squares = self._over_chains(_squares, np.sum, of_tiles, mean)
         std = np.sqrt(squares / (self._total - 1)) if self._total > 1 else np.zeros_like(mean)
-        broken = self._over_chains(_has_nan, np.any, of_tiles) if np.isnan(mean).any() else np.zeros(mean.shape, bool)
+        broken = (
+            self._over_chains(_has_nan, np.any, of_tiles)
+            if np.isnan(mean).any()
+            else np.zeros(mean.shape, bool)
+        )
         return mean, std, broken
 
     def _at_quantiles(self, of_tiles):
-        """[rows, ..., quantile], linear between the two nearest chains, as NumPy's; between infinite ones the lower."""
+        """[rows, ..., quantile], linear between the two nearest chains, as NumPy's; between
+        infinite ones the lower.
+        """
         at = self._quantiles * (self._total - 1)
         rank = np.floor(at).astype(np.int64)
         found, upto = self._ranked(of_tiles, rank)
@@ -76,7 +101,9 @@ class DeviceStatistics:
         return _between(low, high, at - rank)
 
     def _ranked(self, of_tiles, rank):
-        """(key of the chain of each rank, the least being 0 [rows, ..., quantile]; how many chains have that key or a lower one)."""
+        """(key of the chain of each rank, the least being 0 [rows, ..., quantile]; how many chains
+        have that key or a lower one).
+        """
         ends = (self._keys(_least, np.min, of_tiles), self._keys(_most, np.max, of_tiles))
         low, high = (np.repeat(end[..., None], len(rank), -1) for end in ends)
         below, upto = np.zeros(low.shape, np.int64), np.full(low.shape, self._total)
@@ -87,21 +114,31 @@ class DeviceStatistics:
         margin = 3 * np.sqrt(guess * (1 - guess / some.shape[-1]))
         # The least and the greatest of those that are left are found at once, wherever they are.
         while (wide := (low < high) & (below < rank) & (rank + 1 < upto)).any():
-            # First where the rank is sure to lie between, judging by some of the chains; then halfway through those of them in between;
-            # then where it would be if the numbers lay evenly, and in the middle, by turns.
+            # First where the rank is sure to lie between, judging by some of the chains; then
+            # halfway through those of them in between; then where it would be if the numbers lay
+            # evenly, and in the middle, by turns.
             place = guess + (-margin, margin)[turn] if turn < 2 else (first + last) // 2
             place = np.clip(place, first, np.maximum(last - 1, 0)).astype(np.int64)
             share = (rank + 0.5 - below) / (upto - below) if turn % 2 else 0.5
-            even = low + np.minimum(((high - low) * share).astype(np.uint64), np.maximum(high - low, 1) - 1)
+            even = low + np.minimum(
+                ((high - low) * share).astype(np.uint64), np.maximum(high - low, 1) - 1
+            )
             found = np.take_along_axis(some, place, -1)
             middle = np.where((first < last) & (low <= found) & (found < high), found, even)
             counts = self._counted(of_tiles, middle)
             enough, few = wide & (counts > rank), wide & (counts <= rank)
             high, upto = np.where(enough, middle, high), np.where(enough, counts, upto)
             low, below = np.where(few, middle + 1, low), np.where(few, counts, below)
-            first, last = np.where(few, np.maximum(place + 1, first), first), np.where(enough, np.minimum(place, last), last)
+            first, last = (
+                np.where(few, np.maximum(place + 1, first), first),
+                np.where(enough, np.minimum(place, last), last),
+            )
             turn += 1
-        keys = np.where(rank == below, self._keys(_least_from, np.min, of_tiles, low), self._keys(_most_upto, np.max, of_tiles, high))
+        keys = np.where(
+            rank == below,
+            self._keys(_least_from, np.min, of_tiles, low),
+            self._keys(_most_upto, np.max, of_tiles, high),
+        )
         return keys, self._counted(of_tiles, keys)
 
     def _counted(self, of_tiles, keys):
@@ -111,7 +148,9 @@ class DeviceStatistics:
     def _some(self, of_tiles):
         """Sorted keys of the first chains of process 0 [rows, ..., some]."""
         # No more than every process has room for, since all of them send as many.
-        count = int(distributed.together(np.array(min(self._chains, of_tiles[0].shape[-1], _SOME))).min())
+        count = int(
+            distributed.together(np.array(min(self._chains, of_tiles[0].shape[-1], _SOME))).min()
+        )
         with jax.enable_x64(True):
             here = _host_keys(_every_key(of_tiles[0][..., :count], np.int32(count)))
         return np.sort(distributed.together(here)[0], -1)
@@ -119,7 +158,9 @@ class DeviceStatistics:
     def _keys(self, function, join, of_tiles, *given):
         """`_over_chains` of functions of keys."""
         given = [_device_keys(keys, of_tiles[0].dtype) for keys in given]
-        return self._over_chains(lambda *arguments: _host_keys(function(*arguments)), join, of_tiles, *given)
+        return self._over_chains(
+            lambda *arguments: _host_keys(function(*arguments)), join, of_tiles, *given
+        )
 
 
 # How many chains tell where to look first.
@@ -129,7 +170,11 @@ _TOP = np.uint64(2**63)
 
 
 def _key_type(dtype):
-    return np.int32 if jnp.dtype(dtype) in (np.float32, np.float16, jnp.bfloat16, np.int32) else np.int64
+    return (
+        np.int32
+        if jnp.dtype(dtype) in (np.float32, np.float16, jnp.bfloat16, np.int32)
+        else np.int64
+    )
 
 
 def _host_keys(keys):
@@ -152,7 +197,9 @@ def _values(keys, dtype):
 def _between(low, high, share):
     with np.errstate(invalid="ignore"):
         # From the nearer end, as NumPy does.
-        linear = np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
+        linear = np.where(
+            share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share)
+        )
     return np.where(np.isfinite(low) & np.isfinite(high), linear, low)
 
 
@@ -171,7 +218,9 @@ def _of_keys(function):
         if not jnp.issubdtype(values.dtype, jnp.floating):
             keys = values.astype(kind)
         else:
-            bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32) if kind == np.int32 else values, kind)
+            bits = jax.lax.bitcast_convert_type(
+                values.astype(jnp.float32) if kind == np.int32 else values, kind
+            )
             keys = jnp.where(bits < 0, bits ^ jnp.iinfo(kind).max, bits)
         return function(keys, real, *given)
 
@@ -181,10 +230,13 @@ def _of_keys(function):
 def _float64(values):
     if values.dtype != jnp.float32:
         return values.astype(jnp.float64)
-    # A CPU takes the smallest float32 numbers for 0; their bits are whole multiples of the least one.
+    # A CPU takes the smallest float32 numbers for 0; their bits are whole multiples of the least
+    # one.
     bits = jax.lax.bitcast_convert_type(values, jnp.int32)
     size = bits & 0x7FFFFFFF
-    return jnp.where(size < 2**23, jnp.where(bits < 0, -1, 1) * size * 2.0**-149, values.astype(jnp.float64))
+    return jnp.where(
+        size < 2**23, jnp.where(bits < 0, -1, 1) * size * 2.0**-149, values.astype(jnp.float64)
+    )
 
 
 @_over_lanes
@@ -219,21 +271,34 @@ def _every_key(keys, real):
 
 @_of_keys
 def _counts(keys, real, threshold):
-    # The rest above any threshold: masked within the comparison, XLA's sum is 20 times slower on a CPU.
+    # The rest above any threshold: masked within the comparison, XLA's sum is 20 times slower on a
+    # CPU.
     keys = jnp.where(real, keys, jnp.iinfo(keys.dtype).max)
     return (keys[..., None, :] <= threshold[..., None]).astype(jnp.int32).sum(-1, dtype=jnp.int32)
 
 
 @_of_keys
 def _most_upto(keys, real, threshold):
-    return jnp.where(real & (keys[..., None, :] <= threshold[..., None]), keys[..., None, :], jnp.iinfo(keys.dtype).min).max(-1)
+    return jnp.where(
+        real & (keys[..., None, :] <= threshold[..., None]),
+        keys[..., None, :],
+        jnp.iinfo(keys.dtype).min,
+    ).max(-1)
 
 
 @_of_keys
 def _least_above(keys, real, threshold):
-    return jnp.where(real & (keys[..., None, :] > threshold[..., None]), keys[..., None, :], jnp.iinfo(keys.dtype).max).min(-1)
+    return jnp.where(
+        real & (keys[..., None, :] > threshold[..., None]),
+        keys[..., None, :],
+        jnp.iinfo(keys.dtype).max,
+    ).min(-1)
 
 
 @_of_keys
 def _least_from(keys, real, threshold):
-    return jnp.where(real & (keys[..., None, :] >= threshold[..., None]), keys[..., None, :], jnp.iinfo(keys.dtype).max).min(-1)
+    return jnp.where(
+        real & (keys[..., None, :] >= threshold[..., None]),
+        keys[..., None, :],
+        jnp.iinfo(keys.dtype).max,
+    ).min(-1)

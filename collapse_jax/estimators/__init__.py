@@ -1,5 +1,6 @@
 """The families, one file each. `FAMILIES` names all of ours: adding one is a file and a line here."""
 
+from collapse_jax.core.types import Family
 from collapse_jax.estimators import bernoulli as _bernoulli
 from collapse_jax.estimators import categorical as _categorical
 from collapse_jax.estimators import exponential as _exponential
@@ -15,7 +16,6 @@ from collapse_jax.estimators import poisson as _poisson
 from collapse_jax.estimators import uniform as _uniform
 from collapse_jax.estimators import vae as _vae
 from collapse_jax.estimators.causal_lm import causal_lm
-from collapse_jax.types import Family
 
 FAMILIES = {
     "categorical": Family(_categorical.categorical, _categorical.example),
@@ -29,7 +29,9 @@ FAMILIES = {
     "gmm": Family(_gmm.gmm, _gmm.example),
     "kde": Family(_kde.kde, _kde.example),
     "linear_regression": Family(_linear_regression.linear_regression, _linear_regression.example),
-    "logistic_regression": Family(_logistic_regression.logistic_regression, _logistic_regression.example),
+    "logistic_regression": Family(
+        _logistic_regression.logistic_regression, _logistic_regression.example
+    ),
     "ngram": Family(_ngram.ngram, _ngram.example),
     "vae": Family(_vae.vae, _vae.example),
     "causal_lm": Family(causal_lm),
@@ -38,14 +40,23 @@ categorical, categorical_params = _categorical.categorical, _categorical.categor
 bernoulli, bernoulli_params = _bernoulli.bernoulli, _bernoulli.bernoulli_params
 poisson, poisson_params = _poisson.poisson, _poisson.poisson_params
 gaussian, gaussian_params = _gaussian.gaussian, _gaussian.gaussian_params
-gaussian_mean, gaussian_mean_params = _gaussian_mean.gaussian_mean, _gaussian_mean.gaussian_mean_params
+gaussian_mean, gaussian_mean_params = (
+    _gaussian_mean.gaussian_mean,
+    _gaussian_mean.gaussian_mean_params,
+)
 exponential, exponential_params = _exponential.exponential, _exponential.exponential_params
 pareto, pareto_params = _pareto.pareto, _pareto.pareto_params
 uniform, uniform_params = _uniform.uniform, _uniform.uniform_params
 gmm, gmm_params = _gmm.gmm, _gmm.gmm_params
 kde = _kde.kde
-linear_regression, regression_params = _linear_regression.linear_regression, _linear_regression.regression_params
-logistic_regression, logistic_params = _logistic_regression.logistic_regression, _logistic_regression.logistic_params
+linear_regression, regression_params = (
+    _linear_regression.linear_regression,
+    _linear_regression.regression_params,
+)
+logistic_regression, logistic_params = (
+    _logistic_regression.logistic_regression,
+    _logistic_regression.logistic_params,
+)
 ngram, ngram_params, ngram_perplexity = _ngram.ngram, _ngram.ngram_params, _ngram.perplexity
 vae = _vae.vae
 

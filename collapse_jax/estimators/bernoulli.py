@@ -1,23 +1,26 @@
-"""Bernoulli distribution by the share of ones (the neutral Wright-Fisher chain of two types), drawn through its exact counts."""
+"""Bernoulli distribution by the share of ones (the neutral Wright-Fisher chain of two types), drawn
+through its exact counts.
+"""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.checks import number
-from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.errors import InputError, number
 from collapse_jax.metrics.divergence import entropy_beyond_line
 from collapse_jax.random.binomial import binomial_of_words
 from collapse_jax.random.bits import key_words, uniform, variate_words
 from collapse_jax.random.lanes import lanes
 from collapse_jax.random.multinomial import multivariate_hypergeometric
-from collapse_jax.types import Estimator, FitInfo
 
 
 class BernoulliParams(NamedTuple):
-    """Weights [] of the two outcomes, proportional to their probabilities: the counts of the sample (int32), or floats."""
+    """Weights [] of the two outcomes, proportional to their probabilities: the counts of the sample
+    (int32), or floats.
+    """
 
     zeros: jax.Array
     ones: jax.Array
@@ -31,27 +34,38 @@ class BernoulliCounts(NamedTuple):
 
 
 def bernoulli() -> Estimator:
-    """Bernoulli distribution by maximum likelihood, the share of ones; x is int32 [n] of zeros and ones, evidence their numbers.
+    """Bernoulli distribution by maximum likelihood, the share of ones; x is int32 [n] of zeros and
+    ones, statistics their numbers.
 
-    The ones of n draws are Binomial(n, p): a generation costs the same for every n up to 2^31 - 1. Under `replace` the chain ends at
-    p = 0 or p = 1 (absorbed). Both outcomes are kept as counts, so that neither loses digits when it gets rare.
-    Metrics: mean and probability (both p), log_odds (log p / (1 - p), the natural parameter), variance, log_variance, entropy in nats,
-    support (outcomes with probability), absorbed (1 where one outcome has everything, else 0). Distances to the real distribution:
-    total_variation (|p - q|), squared_wasserstein2 (the same), wasserstein2, kl_model_to_real, kl_real_to_model (inf once the model has
-    lost an outcome).
-    Source: Suresh et al. 2024, the Bernoulli setting; Shumailov et al. 2024, "Discrete distributions with exact approximation".
+    The ones of n draws are Binomial(n, p): a generation costs the same for every n up to 2^31 - 1.
+    Under `replace` the chain ends at
+    p = 0 or p = 1 (absorbed). Both outcomes are kept as counts, so that neither loses digits when
+    it gets rare.
+    Metrics: mean and probability (both p), log_odds (log p / (1 - p), the natural parameter),
+    variance, log_variance, entropy in nats, support (outcomes with probability), absorbed (1 where
+    one outcome has everything, else 0). Distances to the real distribution: total_variation (|p -
+    q|), squared_wasserstein2 (the same), wasserstein2, kl_model_to_real, kl_real_to_model (inf once
+    the model has lost an outcome).
+    Source: Suresh et al. 2024, the Bernoulli setting; Shumailov et al. 2024, "Discrete
+    distributions with exact approximation".
     """
     return estimator(
-        lambda key, params, evidence: (BernoulliParams(*evidence), FitInfo.exact()),
+        lambda key, params, statistics: (BernoulliParams(*statistics), FitInfo.exact()),
         _sample,
-        init=lambda key, evidence: BernoulliParams(jnp.ones_like(evidence.zeros), jnp.ones_like(evidence.ones)),
+        init=lambda key, statistics: BernoulliParams(
+            jnp.ones_like(statistics.zeros), jnp.ones_like(statistics.ones)
+        ),
         summarise=_summarise,
-        draw=lambda key, params, n: BernoulliCounts(*_counts(*key_words(key), jnp.asarray(n, jnp.int32), *params)),
+        draw=lambda key, params, n: BernoulliCounts(
+            *_counts(*key_words(key), jnp.asarray(n, jnp.int32), *params)
+        ),
         merge=lambda a, b: BernoulliCounts(a.zeros + b.zeros, a.ones + b.ones),
-        subsample=lambda key, evidence, n: BernoulliCounts(*multivariate_hypergeometric(key, jnp.stack(evidence), n)),
+        subsample=lambda key, statistics, n: BernoulliCounts(
+            *multivariate_hypergeometric(key, jnp.stack(statistics), n)
+        ),
         metrics=METRICS,
         distances=DISTANCES,
-        evidence=BernoulliCounts,
+        statistics=BernoulliCounts,
         chain_axis=-1,
         log_prob=_log_prob,
         tempered=_tempered,
@@ -69,7 +83,9 @@ def bernoulli_params(probability) -> BernoulliParams:
     probability = number("probability", probability)
     if not 0 <= probability <= 1:
         raise InputError(f"probability is {probability}; it must be in [0, 1]")
-    return BernoulliParams(*(jnp.asarray(weight, jnp.result_type(float)) for weight in (1 - probability, probability)))
+    return BernoulliParams(
+        *(jnp.asarray(weight, jnp.result_type(float)) for weight in (1 - probability, probability))
+    )
 
 
 def _shares(params):
@@ -94,7 +110,9 @@ def _sample(key, params, n):
 
 def _summarise(x, weight):
     counted = weight > 0
-    return BernoulliCounts(*(jnp.sum(counted & (x == outcome), dtype=jnp.int32) for outcome in (0, 1)))
+    return BernoulliCounts(
+        *(jnp.sum(counted & (x == outcome), dtype=jnp.int32) for outcome in (0, 1))
+    )
 
 
 def _log_prob(params, x):
@@ -105,14 +123,17 @@ def _log_prob(params, x):
 def _tempered(params, temperature):
     shares = _shares(params)
     largest = jnp.maximum(*shares)
-    return BernoulliParams(*((share / largest) ** (1 / jnp.asarray(temperature, largest.dtype)) for share in shares))
+    return BernoulliParams(
+        *((share / largest) ** (1 / jnp.asarray(temperature, largest.dtype)) for share in shares)
+    )
 
 
 def _nucleus(params, p):
     """The likelier outcome alone where its probability reaches p; zero of two that are equal."""
     enough = jnp.maximum(*_shares(params)) >= p
     return BernoulliParams(
-        jnp.where(enough & (params.ones > params.zeros), 0, params.zeros), jnp.where(enough & (params.ones <= params.zeros), 0, params.ones)
+        jnp.where(enough & (params.ones > params.zeros), 0, params.zeros),
+        jnp.where(enough & (params.ones <= params.zeros), 0, params.ones),
     )
 
 
@@ -140,7 +161,9 @@ def _total_variation(params, real):
 
 
 def _kl(p, q):
-    return sum(entropy_beyond_line(one, other) for one, other in zip(_shares(p), _shares(q), strict=True))
+    return sum(
+        entropy_beyond_line(one, other) for one, other in zip(_shares(p), _shares(q), strict=True)
+    )
 
 
 METRICS = {

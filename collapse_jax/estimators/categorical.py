@@ -1,4 +1,6 @@
-"""Categorical distribution by maximum likelihood: the empirical frequencies (Shumailov et al. 2024, "discrete distributions")."""
+"""Categorical distribution by maximum likelihood: the empirical frequencies (Shumailov et al. 2024,
+"discrete distributions").
+"""
 
 import math
 from typing import NamedTuple
@@ -7,19 +9,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.checks import numbers
-from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.errors import InputError, numbers
 from collapse_jax.random.bits import key_words, uniform, variate_words
 from collapse_jax.random.lanes import lanes
-from collapse_jax.random.multinomial import METHODS, multinomial, multinomial_of_categories, multivariate_hypergeometric
-from collapse_jax.types import Estimator, FitInfo
+from collapse_jax.random.multinomial import (
+    METHODS,
+    multinomial,
+    multinomial_of_categories,
+    multivariate_hypergeometric,
+)
 
 
 class CategoricalParams(NamedTuple):
-    """weights: [k], proportional to the probabilities: the counts of the sample (int32) or floats. categories: [k] int32, ascending.
+    """weights: [k], proportional to the probabilities: the counts of the sample (int32) or floats.
+    categories: [k] int32, ascending.
 
-    All K categories are listed, but for chains under `replace` in `simulate`, where those that no chain has any more may be left out.
+    All K categories are listed, but for chains under `replace` in `simulate`, where those that no
+    chain has any more may be left out.
     """
 
     weights: jax.Array
@@ -39,55 +47,83 @@ class Counts(NamedTuple):
 
 
 def categorical(num_categories: int, method: str = "auto", smoothing: float = 0.0) -> Estimator:
-    """Categories 0 .. num_categories - 1 by maximum likelihood; x is int32 [n], evidence the counts [K].
+    """Categories 0 .. num_categories - 1 by maximum likelihood; x is int32 [n], statistics the
+    counts [K].
 
-    Under `replace` this is the Wright-Fisher chain. method: how counts are drawn (see `random.multinomial`); "individuals" is free of the
-    last 1e-6 of error that "binomials" has, and slower.
-    Metrics: mean and variance of the category's index, log_variance, heterozygosity 1 - sum p^2, entropy in nats,
-    support (categories with p > 0), absorbed (1 where one category has everything, else 0), probabilities [K]. Distances to the real
-    distribution: missing_mass (real probability of the categories that the model has lost), total_variation, squared_distance
-    (sum (p - q)^2), kl_model_to_real, kl_real_to_model (inf once a category is lost), wasserstein2 and squared_wasserstein2 (of the
-    category's index).
-    smoothing: kappa >= 0 is added to every count before it is divided: (count + kappa) / (M + K kappa). Above 0 no category is ever lost,
-    and the chain forgets the real distribution instead of collapsing to a point.
-    Raises `InputError` unless num_categories >= 1, the method is one of "auto", "binomials", "individuals", and the smoothing is a
+    Under `replace` this is the Wright-Fisher chain. method: how counts are drawn (see
+    `random.multinomial`); "individuals" is free of the last 1e-6 of error that "binomials" has, and
+    slower.
+    Metrics: mean and variance of the category's index, log_variance, heterozygosity 1 - sum p^2,
+    entropy in nats,
+    support (categories with p > 0), absorbed (1 where one category has everything, else 0),
+    probabilities [K]. Distances to the real distribution: missing_mass (real probability of the
+    categories that the model has lost), total_variation, squared_distance
+    (sum (p - q)^2), kl_model_to_real, kl_real_to_model (inf once a category is lost), wasserstein2
+    and squared_wasserstein2 (of the category's index).
+    smoothing: kappa >= 0 is added to every count before it is divided: (count + kappa) / (M + K
+    kappa). Above 0 no category is ever lost, and the chain forgets the real distribution instead of
+    collapsing to a point.
+    Raises `InputError` unless num_categories >= 1, the method is one of "auto", "binomials",
+    "individuals", and the smoothing is a
     finite number of at least 0.
-    Source: Shumailov et al. 2024, "Discrete distributions with exact approximation"; the smoothing is Laplace's (Lidstone's) rule.
+    Source: Shumailov et al. 2024, "Discrete distributions with exact approximation"; the smoothing
+    is Laplace's (Lidstone's) rule.
     """
-    if isinstance(num_categories, bool) or not isinstance(num_categories, int) or num_categories < 1:
-        raise InputError(f"num_categories is {num_categories!r}; it must be an integer of at least 1")
+    if (
+        isinstance(num_categories, bool)
+        or not isinstance(num_categories, int)
+        or num_categories < 1
+    ):
+        raise InputError(
+            f"num_categories is {num_categories!r}; it must be an integer of at least 1"
+        )
     if method not in METHODS:
         raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
-    if isinstance(smoothing, bool) or not isinstance(smoothing, int | float) or not 0 <= smoothing < math.inf:
+    if (
+        isinstance(smoothing, bool)
+        or not isinstance(smoothing, int | float)
+        or not 0 <= smoothing < math.inf
+    ):
         raise InputError(f"smoothing is {smoothing!r}; it must be a finite number of at least 0")
 
     def everything():
         return jnp.arange(num_categories, dtype=jnp.int32)
 
-    def init(key, evidence):
-        return CategoricalParams(jnp.ones_like(evidence.counts), evidence.categories)
+    def init(key, statistics):
+        return CategoricalParams(jnp.ones_like(statistics.counts), statistics.categories)
 
-    def fit(key, params, evidence):
-        weights = evidence.counts + jnp.asarray(smoothing, jnp.result_type(float)) if smoothing else evidence.counts
-        return CategoricalParams(weights, evidence.categories), FitInfo.exact()
+    def fit(key, params, statistics):
+        weights = (
+            statistics.counts + jnp.asarray(smoothing, jnp.result_type(float))
+            if smoothing
+            else statistics.counts
+        )
+        return CategoricalParams(weights, statistics.categories), FitInfo.exact()
 
     def sample(key, params, n):
         probabilities = params.probabilities
-        # The sum of a tree rounds differently in each entry: a category of probability 0 ends where the one before it does.
+        # The sum of a tree rounds differently in each entry: a category of probability 0 ends where
+        # the one before it does.
         cumulative = jax.lax.cummax(jnp.where(probabilities > 0, jnp.cumsum(probabilities), 0))
         u = uniform(*variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32)))
         below = jnp.minimum(u * cumulative[-1], cumulative[-1] * (1 - jnp.finfo(u.dtype).epsneg))
         return params.categories[jnp.searchsorted(cumulative, below, side="right")]
 
     def summarise(x, weight):
-        return Counts(jnp.zeros(num_categories, jnp.int32).at[x].add((weight > 0).astype(jnp.int32)), everything())
+        return Counts(
+            jnp.zeros(num_categories, jnp.int32).at[x].add((weight > 0).astype(jnp.int32)),
+            everything(),
+        )
 
     def draw(key, params, n):
-        # Integer weights are counts: every later generation draws from them category by category, whichever are listed.
+        # Integer weights are counts: every later generation draws from them category by category,
+        # whichever are listed.
         counted = jnp.issubdtype(params.weights.dtype, jnp.integer)
         if method == "individuals" or not counted:
             return Counts(multinomial(key, n, params.weights, method=method), params.categories)
-        return Counts(multinomial_of_categories(key, n, params.weights, params.categories), params.categories)
+        return Counts(
+            multinomial_of_categories(key, n, params.weights, params.categories), params.categories
+        )
 
     def probabilities(params):
         return jnp.zeros(num_categories).at[params.categories].add(params.probabilities)
@@ -102,10 +138,12 @@ def categorical(num_categories: int, method: str = "auto", smoothing: float = 0.
         summarise=summarise,
         draw=draw,
         merge=lambda a, b: Counts(a.counts + b.counts, a.categories),
-        subsample=lambda key, evidence, n: Counts(multivariate_hypergeometric(key, evidence.counts, n), evidence.categories),
+        subsample=lambda key, statistics, n: Counts(
+            multivariate_hypergeometric(key, statistics.counts, n), statistics.categories
+        ),
         metrics=METRICS | {"probabilities": probabilities},
         distances={name: distance_to_model(kernel) for name, kernel in DISTANCES.items()},
-        evidence=Counts,
+        statistics=Counts,
         # A smoothed category that nobody has comes back: none may be left out.
         living=None if smoothing else _living,
         relist=None if smoothing else _relist,
@@ -122,11 +160,21 @@ def example():
 
 
 def categorical_params(probabilities) -> CategoricalParams:
-    """Parameters of all K categories from probabilities [K]. Raises `InputError` unless they are finite, not negative, and not all 0."""
+    """Parameters of all K categories from probabilities [K].
+
+    Raises `InputError` unless they are finite, not negative, and not all 0.
+    """
     if not isinstance(probabilities, jax.core.Tracer):
         values = numbers("probabilities", probabilities)
-        if values.ndim != 1 or not np.isfinite(values).all() or values.min(initial=0) < 0 or not values.sum() > 0:
-            raise InputError(f"probabilities {values.tolist()} must be [K], finite, not negative, and not all 0")
+        if (
+            values.ndim != 1
+            or not np.isfinite(values).all()
+            or values.min(initial=0) < 0
+            or not values.sum() > 0
+        ):
+            raise InputError(
+                f"probabilities {values.tolist()} must be [K], finite, not negative, and not all 0"
+            )
     probabilities = jnp.asarray(probabilities, jnp.result_type(float))
     return CategoricalParams(probabilities, jnp.arange(len(probabilities), dtype=jnp.int32))
 
@@ -160,11 +208,17 @@ def _moved_to_front(weights, categories, *, size):
     rows, chains = weights.shape
     alive = weights > 0
     # A loop over rows: a cumulative sum costs XLA on the CPU ten times as much.
-    count, before = jax.lax.scan(lambda total, row: (total + row, total), jnp.zeros(chains, jnp.int32), alive.astype(jnp.int32))
+    count, before = jax.lax.scan(
+        lambda total, row: (total + row, total),
+        jnp.zeros(chains, jnp.int32),
+        alive.astype(jnp.int32),
+    )
     place = jnp.where(alive, before, size) * chains + jnp.arange(chains)
     # One scatter of where to find them, and in bounds: each costs as much as four gathers.
     source = jnp.zeros((size + 1) * chains, jnp.int32)
-    source = source.at[place.ravel()].set(jnp.arange(rows * chains, dtype=jnp.int32), mode="promise_in_bounds")
+    source = source.at[place.ravel()].set(
+        jnp.arange(rows * chains, dtype=jnp.int32), mode="promise_in_bounds"
+    )
     source = source[: size * chains].reshape(size, chains)
     taken = jnp.arange(size)[:, None] < count
     leaves = (jnp.broadcast_to(leaf, weights.shape).ravel() for leaf in (weights, categories))
@@ -240,24 +294,31 @@ METRICS = {
 
 
 def _beside(categories, real):
-    """Of the categories [k, chains] that a model lists: their real probabilities, and whether each is one that is really meant.
+    """Of the categories [k, chains] that a model lists: their real probabilities, and whether each
+    is one that is really meant.
 
     Empty places at the end of a list repeat an earlier category. real: [K, chains], or [K, 1].
     """
     chains = jnp.broadcast_shapes(categories.shape[-1:], real.shape[-1:])
-    categories, real = (jnp.broadcast_to(array, (len(array), *chains)) for array in (categories, real))
+    categories, real = (
+        jnp.broadcast_to(array, (len(array), *chains)) for array in (categories, real)
+    )
     meant = jnp.concatenate([jnp.ones_like(categories[:1], bool), categories[1:] > categories[:-1]])
     return jnp.where(meant, jnp.take_along_axis(real, categories, axis=0), 0), meant
 
 
 def _divergence(p, q):
-    """p log(p / q) - p + q >= 0: summed over everything, the KL divergence, without the cancellation of near distributions."""
+    """p log(p / q) - p + q >= 0: summed over everything, the KL divergence, without the
+    cancellation of near distributions.
+    """
     beyond = (q - p) / jnp.where(p > 0, p, 1)
     return jnp.where(p > 0, p * (beyond - jnp.log1p(beyond)), q)
 
 
 def _with_unlisted(of_listed, beside, meant, real):
-    """Sum over listed categories, plus what the real distribution has in those that are not listed, given what it has beside each."""
+    """Sum over listed categories, plus what the real distribution has in those that are not listed,
+    given what it has beside each.
+    """
     unlisted = jnp.maximum(jnp.sum(real, axis=0) - jnp.sum(beside, axis=0), 0)
     return jnp.sum(of_listed, axis=0) + jnp.where(jnp.sum(meant, axis=0) < len(real), unlisted, 0)
 
@@ -297,17 +358,27 @@ def _kl_real_to_model(weights, categories, real):
 @lanes
 def _squared_wasserstein2(weights, categories, real):
     beside, _ = _beside(categories, real)
-    weights, categories, real = (jnp.broadcast_to(array, (len(array), beside.shape[-1])).T for array in (weights, categories, real))
+    weights, categories, real = (
+        jnp.broadcast_to(array, (len(array), beside.shape[-1])).T
+        for array in (weights, categories, real)
+    )
     return [jax.vmap(_squared_wasserstein2_of_one)(weights, categories, real)]
 
 
 def _squared_wasserstein2_of_one(weights, categories, real):
-    """Of indices: equal quantiles are paired, piece by piece of those between the steps of either distribution function."""
-    below, below_real = (cumulative / cumulative[-1] for cumulative in (jnp.cumsum(weights), jnp.cumsum(real)))
+    """Of indices: equal quantiles are paired, piece by piece of those between the steps of either
+    distribution function.
+    """
+    below, below_real = (
+        cumulative / cumulative[-1] for cumulative in (jnp.cumsum(weights), jnp.cumsum(real))
+    )
     steps = jnp.sort(jnp.concatenate([below, below_real]))
     middle = (steps + jnp.pad(steps, (1, 0))[:-1]) / 2
     ours = categories[jnp.searchsorted(below, middle)]
-    return jnp.sum(jnp.diff(steps, prepend=0) * (ours - jnp.searchsorted(below_real, middle)).astype(real.dtype) ** 2)
+    return jnp.sum(
+        jnp.diff(steps, prepend=0)
+        * (ours - jnp.searchsorted(below_real, middle)).astype(real.dtype) ** 2
+    )
 
 
 @lanes

@@ -1,4 +1,6 @@
-"""Exponential distribution by the sample mean, on the log scale, drawn through the exact law of its sum."""
+"""Exponential distribution by the sample mean, on the log scale, drawn through the exact law of its
+sum.
+"""
 
 import math
 from typing import NamedTuple
@@ -6,55 +8,68 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.checks import number
-from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.errors import InputError, number
 from collapse_jax.metrics.divergence import exponential_beyond_line
 from collapse_jax.numerics import averages
 from collapse_jax.random.exponential import exponential_vector, log_mean_of_exponentials
-from collapse_jax.types import Estimator, FitInfo
 
 
 class ExponentialParams(NamedTuple):
-    """log_mean: [], the logarithm of the mean (which is the standard deviation too); -inf where all the mass is at 0."""
+    """log_mean: [], the logarithm of the mean (which is the standard deviation too); -inf where all
+    the mass is at 0.
+    """
 
     log_mean: jax.Array
 
 
 class ExponentialAverage(NamedTuple):
-    """Evidence of an exponential family: count [] of the sample and the logarithm [] of its mean, floats."""
+    """Evidence of an exponential family: count [] of the sample and the logarithm [] of its mean,
+    floats.
+    """
 
     count: jax.Array
     log_mean: jax.Array
 
 
 def exponential() -> Estimator:
-    """Exponential distribution by maximum likelihood, the sample mean kept as a logarithm; x is [n] >= 0.
+    """Exponential distribution by maximum likelihood, the sample mean kept as a logarithm; x is [n]
+    >= 0.
 
-    The sum of n draws is Gamma(n) times the mean: a generation costs the same for every n. Under `replace` the mean is right on
-    average and the model collapses all the same: each sampling of M moves the log mean by psi(M) - ln M, about -1 / (2 M), on average.
-    Metrics: mean, log_mean, rate (1 / mean; its negative is the natural parameter), variance (mean^2), log_variance, entropy in nats.
-    Distances to the real distribution: kl_model_to_real, kl_real_to_model, wasserstein2 (sqrt(2) times the difference of the means),
-    squared_wasserstein2.
+    The sum of n draws is Gamma(n) times the mean: a generation costs the same for every n. Under
+    `replace` the mean is right on
+    average and the model collapses all the same: each sampling of M moves the log mean by psi(M) -
+    ln M, about -1 / (2 M), on average. Metrics: mean, log_mean, rate (1 / mean; its negative is the
+    natural parameter), variance (mean^2), log_variance, entropy in nats. Distances to the real
+    distribution: kl_model_to_real, kl_real_to_model, wasserstein2 (sqrt(2) times the difference of
+    the means), squared_wasserstein2.
     Source: derived here (sums of exponentials are Gamma).
     """
 
     def draw(key, params, n):
-        return ExponentialAverage(jnp.asarray(n, params.log_mean.dtype), params.log_mean + log_mean_of_exponentials(key, n))
+        return ExponentialAverage(
+            jnp.asarray(n, params.log_mean.dtype),
+            params.log_mean + log_mean_of_exponentials(key, n),
+        )
 
     return estimator(
-        lambda key, params, evidence: (ExponentialParams(evidence.log_mean), FitInfo.exact()),
+        lambda key, params, statistics: (ExponentialParams(statistics.log_mean), FitInfo.exact()),
         lambda key, params, n: jnp.exp(params.log_mean) * exponential_vector(key, n),
-        init=lambda key, evidence: ExponentialParams(jnp.zeros_like(evidence.log_mean)),
-        summarise=lambda x, weight: ExponentialAverage(jnp.sum(weight), averages.log_mean(x, weight)),
+        init=lambda key, statistics: ExponentialParams(jnp.zeros_like(statistics.log_mean)),
+        summarise=lambda x, weight: ExponentialAverage(
+            jnp.sum(weight), averages.log_mean(x, weight)
+        ),
         draw=draw,
         merge=lambda a, b: ExponentialAverage(a.count + b.count, averages.pooled_log(*a, *b)),
         metrics=METRICS,
         distances=DISTANCES,
-        evidence=ExponentialAverage,
+        statistics=ExponentialAverage,
         chain_axis=-1,
         log_prob=_log_prob,
-        tempered=lambda params, temperature: ExponentialParams(params.log_mean + jnp.log(temperature)),
+        tempered=lambda params, temperature: ExponentialParams(
+            params.log_mean + jnp.log(temperature)
+        ),
     )
 
 
@@ -90,8 +105,12 @@ METRICS = {
     "entropy": lambda params: 1 + params.log_mean,
 }
 DISTANCES = {
-    "kl_model_to_real": lambda params, real: exponential_beyond_line(params.log_mean - real.log_mean),
-    "kl_real_to_model": lambda params, real: exponential_beyond_line(real.log_mean - params.log_mean),
+    "kl_model_to_real": lambda params, real: exponential_beyond_line(
+        params.log_mean - real.log_mean
+    ),
+    "kl_real_to_model": lambda params, real: exponential_beyond_line(
+        real.log_mean - params.log_mean
+    ),
     "squared_wasserstein2": _squared_wasserstein2,
     "wasserstein2": lambda params, real: jnp.sqrt(_squared_wasserstein2(params, real)),
 }

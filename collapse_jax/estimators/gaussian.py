@@ -1,4 +1,6 @@
-"""Gaussian by its sample mean and covariance (Shumailov et al. 2024, Theorem 3.1), drawn through its exact evidence."""
+"""Gaussian by its sample mean and covariance (Shumailov et al. 2024, Theorem 3.1), drawn through
+its exact statistics.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,23 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.checks import number, numbers
-from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.errors import InputError, number, numbers
 from collapse_jax.metrics import gaussian as formulas
 from collapse_jax.numerics import factored
 from collapse_jax.random.bits import key_words, variate_words
 from collapse_jax.random.chi_square import BOOSTS, boosts, log_gamma_ratio, log_ratio_of_normal
 from collapse_jax.random.lanes import lanes
 from collapse_jax.random.normal import normal_array, normal_vector, normals
-from collapse_jax.types import Estimator, FitInfo
 
 
 class GaussianParams(NamedTuple):
-    """covariance = U diag(exp(2 log_scale)) U^T, U unit lower triangular; log_scale -inf where the chain has no variance left.
+    """covariance = U diag(exp(2 log_scale)) U^T, U unit lower triangular; log_scale -inf where the
+    chain has no variance left.
 
-    mean, log_scale: d scalars each; factor: the entries of U below the diagonal, row by row. Tuples of scalars up to 12 dimensions
-    (see `factored`), arrays [d], [d], [d, d] above. `mean_vector` and `covariance` give arrays either way.
+    mean, log_scale: d scalars each; factor: the entries of U below the diagonal, row by row. Tuples
+    of scalars up to 12 dimensions
+    (see `factored`), arrays [d], [d], [d, d] above. `mean_vector` and `covariance` give arrays
+    either way.
     """
 
     mean: Any
@@ -31,9 +35,11 @@ class GaussianParams(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Evidence of a Gaussian family. count: []. mean: d. log_scale, factor: the scatter over `divisor` [], as in the parameters.
+    """Evidence of a Gaussian family. count: []. mean: d. log_scale, factor: the scatter over
+    `divisor` [], as in the parameters.
 
-    divisor: count - ddof where a model of that ddof draws it, count where points or others' evidence are summed up; at least 1.
+    divisor: count - ddof where a model of that ddof draws it, count where points or others'
+    statistics are summed up; at least 1.
     """
 
     count: Any
@@ -46,19 +52,26 @@ class Moments(NamedTuple):
 def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Estimator:
     """Gaussian in `dim` dimensions; x is [n, dim].
 
-    ddof: 1 for the unbiased covariance (the theorem's), 0 for maximum likelihood (the released code's). A sample of one point has
-    covariance 0. by: "law" draws mean and scatter from their law (Normal, and Wishart by Bartlett's decomposition), so a generation
-    costs the same for every sample size; "points" draws the points, relative to the mean and scale that they come from, so that no
-    rounding of the mean stops the collapse. Scales are kept as logarithms: 10^6 generations keep to their law.
-    Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant / dim), trace, log_trace,
-    log_determinant, entropy, log_scale [dim], effective_rank, condition_number, log_condition_number. Distances to the real
-    distribution: wasserstein2, squared_wasserstein2, kl_model_to_real, kl_real_to_model, total_variation (dim = 1). See
-    `metrics.gaussian`; all are right on collapsed chains.
-    sampling_bias: lambda; the model is sampled from N(mean, lambda covariance), by `draw` and `sample` alike, and each such sampling
-    adds ln lambda to the log variance: below 1 quality is bought with diversity. A number, or traced. A source made of an estimator
+    ddof: 1 for the unbiased covariance (the theorem's), 0 for maximum likelihood (the released
+    code's). A sample of one point has covariance 0. by: "law" draws mean and scatter from their law
+    (Normal, and Wishart by Bartlett's decomposition), so a generation
+    costs the same for every sample size; "points" draws the points, relative to the mean and scale
+    that they come from, so that no rounding of the mean stops the collapse. Scales are kept as
+    logarithms: 10^6 generations keep to their law.
+    Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
+    dim), trace, log_trace, log_determinant, entropy, log_scale [dim], effective_rank,
+    condition_number, log_condition_number. Distances to the real
+    distribution: wasserstein2, squared_wasserstein2, kl_model_to_real, kl_real_to_model,
+    total_variation (dim = 1). See `metrics.gaussian`; all are right on collapsed chains.
+    sampling_bias: lambda; the model is sampled from N(mean, lambda covariance), by `draw` and
+    `sample` alike, and each such sampling
+    adds ln lambda to the log variance: below 1 quality is bought with diversity. A number, or
+    traced. A source made of an estimator
     with a bias is biased too; `sources.normal` has none.
-    Raises `InputError` unless dim >= 1, ddof is 0 or 1, by is one of the two, and the sampling bias is above 0.
-    Source: Shumailov et al. 2024, Theorem 3.1; the sampling bias: Alemohammad et al. 2023 (arXiv 2307.01850).
+    Raises `InputError` unless dim >= 1, ddof is 0 or 1, by is one of the two, and the sampling bias
+    is above 0.
+    Source: Shumailov et al. 2024, Theorem 3.1; the sampling bias: Alemohammad et al. 2023 (arXiv
+    2307.01850).
     """
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
         raise InputError(f"dim is {dim!r}; it must be an integer of at least 1")
@@ -66,17 +79,22 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Est
         raise InputError(f"ddof is {ddof!r}; it must be 0 (maximum likelihood) or 1 (unbiased)")
     if by not in ("law", "points"):
         raise InputError(f"by is {by!r}; it must be 'law' or 'points'")
-    if not isinstance(sampling_bias, jax.Array) and not 0 < number("sampling_bias", sampling_bias) < np.inf:
+    if (
+        not isinstance(sampling_bias, jax.Array)
+        and not 0 < number("sampling_bias", sampling_bias) < np.inf
+    ):
         raise InputError(f"sampling_bias is {sampling_bias}; it must be a finite number above 0")
     unbiased = isinstance(sampling_bias, int | float) and sampling_bias == 1
     log_spread = 0.0 if unbiased else factored.half_log(sampling_bias)
 
-    def init(key, evidence):
+    def init(key, statistics):
         return gaussian_params(np.zeros(dim), np.eye(dim))
 
-    def fit(key, params, evidence):
-        grown = factored.half_log(evidence.divisor / _at_least_one(evidence.count - ddof))
-        return GaussianParams(evidence.mean, factored.shifted(evidence.log_scale, grown), evidence.factor), FitInfo.exact()
+    def fit(key, params, statistics):
+        grown = factored.half_log(statistics.divisor / _at_least_one(statistics.count - ddof))
+        return GaussianParams(
+            statistics.mean, factored.shifted(statistics.log_scale, grown), statistics.factor
+        ), FitInfo.exact()
 
     def sample(key, params, n):
         z = normal_vector(key, n * dim).reshape(n, dim)
@@ -84,19 +102,37 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Est
         return mean_vector(params) + jnp.matmul(scaled, unit_factor(params).T, precision="highest")
 
     def draw(key, params, n):
-        relative = _relative_by_law(key, n, dim) if by == "law" else _relative_by_points(key, n, dim)
+        relative = (
+            _relative_by_law(key, n, dim) if by == "law" else _relative_by_points(key, n, dim)
+        )
         if not unbiased:
             spread = jnp.exp(jnp.asarray(log_spread, jnp.result_type(float)))
             wider = jax.tree.map(lambda one: one * spread, relative.mean)
-            relative = relative._replace(mean=wider, log_scale=factored.shifted(relative.log_scale, log_spread))
-        # The divisor of the fit to come: a constant added there, to a scale of many digits, would be rounded the same way every time.
+            relative = relative._replace(
+                mean=wider, log_scale=factored.shifted(relative.log_scale, log_spread)
+            )
+        # The divisor of the fit to come: a constant added there, to a scale of many digits, would
+        # be rounded the same way every time.
         divisor = _at_least_one(n - ddof)
-        relative_scale = factored.shifted(relative.log_scale, factored.half_log(relative.divisor / divisor))
+        relative_scale = factored.shifted(
+            relative.log_scale, factored.half_log(relative.divisor / divisor)
+        )
         shift = factored.times_vector(params.log_scale, params.factor, relative.mean)
-        mean = tuple(m + s for m, s in zip(params.mean, shift, strict=True)) if isinstance(shift, tuple) else params.mean + shift
+        mean = (
+            tuple(m + s for m, s in zip(params.mean, shift, strict=True))
+            if isinstance(shift, tuple)
+            else params.mean + shift
+        )
         # Counts as floats: what many generations pool may be more than 32 bits hold.
         count, divisor = (jnp.asarray(number, jnp.result_type(float)) for number in (n, divisor))
-        return Moments(count, mean, *factored.times_triangle(params.log_scale, params.factor, relative_scale, relative.factor), divisor)
+        return Moments(
+            count,
+            mean,
+            *factored.times_triangle(
+                params.log_scale, params.factor, relative_scale, relative.factor
+            ),
+            divisor,
+        )
 
     return estimator(
         fit,
@@ -106,11 +142,14 @@ def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Est
         draw=draw,
         merge=merge,
         metrics=METRICS,
-        distances=DISTANCES | ({"total_variation": _distance(formulas.total_variation)} if dim == 1 else {}),
-        evidence=Moments,
+        distances=DISTANCES
+        | ({"total_variation": _distance(formulas.total_variation)} if dim == 1 else {}),
+        statistics=Moments,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
         log_prob=log_prob,
-        tempered=lambda params, tau: params._replace(log_scale=factored.shifted(params.log_scale, factored.half_log(tau))),
+        tempered=lambda params, tau: params._replace(
+            log_scale=factored.shifted(params.log_scale, factored.half_log(tau))
+        ),
     )
 
 
@@ -127,23 +166,36 @@ def gaussian_params(mean, covariance) -> GaussianParams:
     mean = np.atleast_1d(numbers("mean", mean))
     covariance = np.atleast_2d(numbers("covariance", covariance))
     if mean.ndim != 1 or not len(mean) or covariance.shape != (len(mean), len(mean)):
-        raise InputError(f"mean has shape {mean.shape} and covariance {covariance.shape}; they must be [d] and [d, d]")
+        raise InputError(
+            f"mean has shape {mean.shape} and covariance {covariance.shape}; they must be "
+            "[d] and [d, d]"
+        )
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise InputError("mean and covariance must be finite")
-    if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance)[0] < -1e-6 * max(1.0, np.abs(covariance).max()):
-        raise InputError(f"covariance {covariance.tolist()} must be symmetric without negative eigenvalues")
+    if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance)[0] < -1e-6 * max(
+        1.0, np.abs(covariance).max()
+    ):
+        raise InputError(
+            f"covariance {covariance.tolist()} must be symmetric without negative eigenvalues"
+        )
     dim, dtype = len(mean), jnp.result_type(float)
     pivots, factor = np.zeros(dim), np.eye(dim)
     for j in range(dim):
         pivot = covariance[j, j] - (factor[j, :j] ** 2) @ pivots[:j]
         if pivot > 1e-14 * dim * covariance[j, j]:
             pivots[j] = pivot
-            factor[j + 1 :, j] = (covariance[j + 1 :, j] - (factor[j + 1 :, :j] * factor[j, :j]) @ pivots[:j]) / pivot
+            factor[j + 1 :, j] = (
+                covariance[j + 1 :, j] - (factor[j + 1 :, :j] * factor[j, :j]) @ pivots[:j]
+            ) / pivot
     with np.errstate(divide="ignore"):
         log_scale = np.log(pivots) / 2
     arrays = (jnp.asarray(value, dtype) for value in (mean, log_scale, factor))
     mean, log_scale, factor = arrays
-    return GaussianParams(factored.from_arrays(mean, dim), factored.from_arrays(log_scale, dim), factored.from_matrix(factor, dim))
+    return GaussianParams(
+        factored.from_arrays(mean, dim),
+        factored.from_arrays(log_scale, dim),
+        factored.from_matrix(factor, dim),
+    )
 
 
 def summarise(x, weight, dim: int) -> Moments:
@@ -153,9 +205,19 @@ def summarise(x, weight, dim: int) -> Moments:
     centred = jnp.where(weight[:, None] > 0, x - mean, 0)
     unit = jnp.maximum(jnp.max(jnp.abs(centred)), jnp.finfo(centred.dtype).tiny)
     scaled = centred / unit
-    scatter = jnp.matmul((scaled * weight[:, None]).T, scaled, precision="highest") / _at_least_one(count)
-    log_scale, factor = factored.limited(*factored.decomposed(scatter, dim), jnp.sum(weight > 0) - 1)
-    return Moments(count, factored.from_arrays(mean, dim), factored.shifted(log_scale, jnp.log(unit)), factor, _at_least_one(count))
+    scatter = jnp.matmul((scaled * weight[:, None]).T, scaled, precision="highest") / _at_least_one(
+        count
+    )
+    log_scale, factor = factored.limited(
+        *factored.decomposed(scatter, dim), jnp.sum(weight > 0) - 1
+    )
+    return Moments(
+        count,
+        factored.from_arrays(mean, dim),
+        factored.shifted(log_scale, jnp.log(unit)),
+        factor,
+        _at_least_one(count),
+    )
 
 
 def merge(a: Moments, b: Moments) -> Moments:
@@ -170,7 +232,9 @@ def merge(a: Moments, b: Moments) -> Moments:
         shift = b.mean - a.mean
         mean = a.mean + share_b * shift
     parts = [(one.divisor / divisor, one.log_scale, one.factor) for one in (a, b)]
-    return Moments(count, mean, *factored.pooled(parts, shift, share_a * share_b, len(a.mean)), divisor)
+    return Moments(
+        count, mean, *factored.pooled(parts, shift, share_a * share_b, len(a.mean)), divisor
+    )
 
 
 def mean_vector(params: GaussianParams):
@@ -190,35 +254,52 @@ def covariance(params: GaussianParams):
 
 
 def log_prob(params: GaussianParams, x):
-    """Log-densities [n] in nats of points x [n, d]; where no variance is left, inf on the model and -inf off it."""
+    """Log-densities [n] in nats of points x [n, d]; where no variance is left, inf on the model and
+    -inf off it.
+    """
     log_scale = factored.as_vector(params.log_scale)
     centred = x - mean_vector(params)
     z = factored.solved(unit_factor(params), centred)
     scaled = jnp.where(z == 0, 0, z * jnp.exp(-log_scale))
     density = -jnp.sum(log_scale) - x.shape[1] / 2 * jnp.log(2 * jnp.pi)
-    return jnp.where(jnp.any(jnp.isinf(scaled), axis=1), -jnp.inf, density - jnp.sum(scaled**2, axis=1) / 2)
+    return jnp.where(
+        jnp.any(jnp.isinf(scaled), axis=1), -jnp.inf, density - jnp.sum(scaled**2, axis=1) / 2
+    )
 
 
 def _relative_by_law(key, n, dim) -> Moments:
-    """The moments of n standard normal points; factor: the entries below the diagonal over those on it, of their Bartlett factor."""
+    """The moments of n standard normal points; factor: the entries below the diagonal over those on
+    it, of their Bartlett factor.
+    """
     root = 1 / jnp.sqrt(jnp.asarray(_at_least_one(n), jnp.result_type(float)))
     if dim > factored.LARGEST_WRITTEN_OUT:
         z = normal_array(key, (2 * dim,))
         log_diagonal = jnp.stack(_half_log_chi_square_shares(key, list(z[dim:]), n))
         inverse = jnp.where(log_diagonal > -jnp.inf, jnp.exp(-log_diagonal) * root, 0)
-        below = factored.strictly_lower(lambda i, size: normal_array(key, (size, size), 2 * dim + i * size * size), dim)
+        below = factored.strictly_lower(
+            lambda i, size: normal_array(key, (size, size), 2 * dim + i * size * size), dim
+        )
         return Moments(n, z[:dim] * root, log_diagonal, below * inverse, _at_least_one(n))
     z = normals(key, 2 * dim + dim * (dim - 1) // 2)
     log_diagonal = _half_log_chi_square_shares(key, z[dim : 2 * dim], n)
-    # What stands below a diagonal entry t_j is standard normal; over t_j = exp(log_diagonal_j) sqrt(n).
+    # What stands below a diagonal entry t_j is standard normal; over t_j = exp(log_diagonal_j)
+    # sqrt(n).
     inverse = [jnp.where(t > -jnp.inf, jnp.exp(-t) * root, 0) for t in log_diagonal]
     below = [z[2 * dim + factored.place(i, j)] * inverse[j] for i in range(dim) for j in range(i)]
-    return Moments(n, tuple(z[i] * root for i in range(dim)), tuple(log_diagonal), tuple(below), _at_least_one(n))
+    return Moments(
+        n,
+        tuple(z[i] * root for i in range(dim)),
+        tuple(log_diagonal),
+        tuple(below),
+        _at_least_one(n),
+    )
 
 
 def _relative_by_points(key, n, dim) -> Moments:
     if not isinstance(n, int):
-        raise InputError("by='points' needs a sample size that is known before the run; use by='law'")
+        raise InputError(
+            "by='points' needs a sample size that is known before the run; use by='law'"
+        )
     return summarise(normal_vector(key, n * dim).reshape(n, dim), jnp.ones(n), dim)
 
 
@@ -229,8 +310,16 @@ def _half_log_chi_square_shares(key, z, n):
     shares = []
     for j, one in enumerate(z):
         left = n - 1 - j
-        extra = [variate_words(*key_words(key), jnp.uint32(j), BOOSTS + i) for i in range(boosts(left))] if left > 0 else []
-        shares.append((log_ratio_of_normal(one, extra, left) + np.log(left / n)) / 2 if left > 0 else jnp.full_like(one, -jnp.inf))
+        extra = (
+            [variate_words(*key_words(key), jnp.uint32(j), BOOSTS + i) for i in range(boosts(left))]
+            if left > 0
+            else []
+        )
+        shares.append(
+            (log_ratio_of_normal(one, extra, left) + np.log(left / n)) / 2
+            if left > 0
+            else jnp.full_like(one, -jnp.inf)
+        )
     return shares
 
 
@@ -249,12 +338,18 @@ def _at_least_one(n):
 
 
 def _arrays(leaves, dim):
-    """(mean [d, chains], log_scale [d, chains], factor [d, d, chains]) from the leaves of parameters, chains last."""
+    """(mean [d, chains], log_scale [d, chains], factor [d, d, chains]) from the leaves of
+    parameters, chains last.
+    """
     if len(leaves) == 3 and dim > 1:
         return tuple(leaves)
     chains = jnp.broadcast_shapes(*(leaf.shape for leaf in leaves))
     leaves = [jnp.broadcast_to(leaf, chains) for leaf in leaves]
-    factor = factored.as_matrix(tuple(leaves[2 * dim :]), dim) if dim > 1 else jnp.ones((1, 1, *chains), leaves[0].dtype)
+    factor = (
+        factored.as_matrix(tuple(leaves[2 * dim :]), dim)
+        if dim > 1
+        else jnp.ones((1, 1, *chains), leaves[0].dtype)
+    )
     return jnp.stack(leaves[:dim]), jnp.stack(leaves[dim : 2 * dim]), factor
 
 
@@ -278,12 +373,23 @@ def _metric(formula):
 
 def _distance(formula):
     def distance(params, reference):
-        return _compared(*jax.tree.leaves((params, reference)), formula=formula, dim=len(params.mean))[0]
+        return _compared(
+            *jax.tree.leaves((params, reference)), formula=formula, dim=len(params.mean)
+        )[0]
 
     return distance
 
 
-_NAMES = ("mean", "log_scale", "variance", "log_variance", "trace", "log_trace", "log_determinant", "entropy")
+_NAMES = (
+    "mean",
+    "log_scale",
+    "variance",
+    "log_variance",
+    "trace",
+    "log_trace",
+    "log_determinant",
+    "entropy",
+)
 _SPECTRAL = ("effective_rank", "condition_number", "log_condition_number")
 METRICS = {name: _metric(getattr(formulas, name)) for name in (*_NAMES, *_SPECTRAL)}
 _DISTANCES = ("squared_wasserstein2", "wasserstein2", "kl_model_to_real", "kl_real_to_model")

@@ -1,4 +1,6 @@
-"""Gaussian with a known covariance, only its mean fitted, drawn through the exact law of the sample mean."""
+"""Gaussian with a known covariance, only its mean fitted, drawn through the exact law of the sample
+mean.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,17 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.checks import numbers
-from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.errors import InputError, numbers
 from collapse_jax.metrics.divergence import exponential_beyond_line
 from collapse_jax.numerics import averages, factored
 from collapse_jax.random.normal import normal_array, normal_vector, normals
-from collapse_jax.types import Estimator, FitInfo
 
 
 class GaussianMeanParams(NamedTuple):
-    """mean: d scalars, as a tuple up to 12 dimensions and an array [d] above. log_scale: []; the known covariance times
+    """mean: d scalars, as a tuple up to 12 dimensions and an array [d] above. log_scale: []; the
+    known covariance times
     exp(2 log_scale) is the model's: 0 after every fit, other values at a temperature.
     """
 
@@ -34,11 +36,15 @@ class SampleMean(NamedTuple):
 def gaussian_mean(covariance=1.0) -> Estimator:
     """Gaussian with a known covariance [d, d] (or variance), only the mean fitted; x is [n, d].
 
-    The mean of n draws is Normal(mean, covariance / n): a generation costs the same for every n. Under `replace` the mean walks at
-    random for ever, Var mean_g = (g + 1) covariance / M, and the variance stays what it is: collapse without loss of spread.
-    Metrics: mean ([d]; [] for d = 1; covariance^-1 mean is the natural parameter), variance (trace / d), log_variance
-    (log-determinant / d). Distances to the real distribution: wasserstein2, squared_wasserstein2, kl_model_to_real, kl_real_to_model.
-    Raises `InputError` unless the covariance is finite, symmetric and positive definite.
+    The mean of n draws is Normal(mean, covariance / n): a generation costs the same for every n.
+    Under `replace` the mean walks at
+    random for ever, Var mean_g = (g + 1) covariance / M, and the variance stays what it is:
+    collapse without loss of spread.
+    Metrics: mean ([d]; [] for d = 1; covariance^-1 mean is the natural parameter), variance (trace
+    / d), log_variance
+    (log-determinant / d). Distances to the real distribution: wasserstein2, squared_wasserstein2,
+    kl_model_to_real, kl_real_to_model. Raises `InputError` unless the covariance is finite,
+    symmetric and positive definite.
     Source: derived here (the mean of normals is normal).
     """
     known = _checked(covariance)
@@ -52,11 +58,18 @@ def gaussian_mean(covariance=1.0) -> Estimator:
         size = jnp.asarray(n, dtype)
         scale = jnp.exp(params.log_scale) / jnp.sqrt(jnp.maximum(size, 1))
         if dim > factored.LARGEST_WRITTEN_OUT:
-            shift = jnp.matmul(jnp.asarray(lower, dtype), normal_array(key, (dim,)), precision="highest")
+            shift = jnp.matmul(
+                jnp.asarray(lower, dtype), normal_array(key, (dim,)), precision="highest"
+            )
             return SampleMean(size, params.mean + scale * shift)
         z = normals(key, dim)
-        shift = [sum(dtype.type(lower[i, j]) * z[j] for j in range(i + 1) if lower[i, j]) for i in range(dim)]
-        return SampleMean(size, tuple(m + scale * s for m, s in zip(params.mean, shift, strict=True)))
+        shift = [
+            sum(dtype.type(lower[i, j]) * z[j] for j in range(i + 1) if lower[i, j])
+            for i in range(dim)
+        ]
+        return SampleMean(
+            size, tuple(m + scale * s for m, s in zip(params.mean, shift, strict=True))
+        )
 
     def sample(key, params, n):
         z = normal_vector(key, n * dim).reshape(n, dim)
@@ -70,7 +83,9 @@ def gaussian_mean(covariance=1.0) -> Estimator:
         return SampleMean(count, factored.from_arrays(mean, dim))
 
     def merge(a, b):
-        mean = jax.tree.map(lambda ours, theirs: averages.pooled(a.count, ours, b.count, theirs), a.mean, b.mean)
+        mean = jax.tree.map(
+            lambda ours, theirs: averages.pooled(a.count, ours, b.count, theirs), a.mean, b.mean
+        )
         return SampleMean(a.count + b.count, mean)
 
     def squared_length(offset):
@@ -79,23 +94,31 @@ def gaussian_mean(covariance=1.0) -> Estimator:
         return jnp.sum(white**2, axis=-1)
 
     def log_prob(params, x):
-        distance = squared_length(x - factored.as_vector(params.mean)) * jnp.exp(-2 * params.log_scale)
+        distance = squared_length(x - factored.as_vector(params.mean)) * jnp.exp(
+            -2 * params.log_scale
+        )
         return -(distance + log_determinant + dim * np.log(2 * np.pi)) / 2 - dim * params.log_scale
 
     def offset(params, real):
         return factored.as_vector(params.mean) - factored.as_vector(real.mean)
 
     def squared_wasserstein2(params, real):
-        return jnp.sum(offset(params, real) ** 2) + trace * (jnp.exp(params.log_scale) - jnp.exp(real.log_scale)) ** 2
+        return (
+            jnp.sum(offset(params, real) ** 2)
+            + trace * (jnp.exp(params.log_scale) - jnp.exp(real.log_scale)) ** 2
+        )
 
     def kl(p, q):
         spread = dim * exponential_beyond_line(2 * (p.log_scale - q.log_scale))
         return (squared_length(offset(p, q)) * jnp.exp(-2 * q.log_scale) + spread) / 2
 
     return estimator(
-        lambda key, params, evidence: (GaussianMeanParams(evidence.mean, jnp.zeros_like(evidence.count)), FitInfo.exact()),
+        lambda key, params, statistics: (
+            GaussianMeanParams(statistics.mean, jnp.zeros_like(statistics.count)),
+            FitInfo.exact(),
+        ),
         sample,
-        init=lambda key, evidence: gaussian_mean_params(np.zeros(dim)),
+        init=lambda key, statistics: gaussian_mean_params(np.zeros(dim)),
         summarise=summarise,
         draw=draw,
         merge=merge,
@@ -110,10 +133,12 @@ def gaussian_mean(covariance=1.0) -> Estimator:
             "kl_model_to_real": kl,
             "kl_real_to_model": lambda params, real: kl(real, params),
         },
-        evidence=SampleMean,
+        statistics=SampleMean,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
         log_prob=log_prob,
-        tempered=lambda params, temperature: params._replace(log_scale=params.log_scale + jnp.log(temperature) / 2),
+        tempered=lambda params, temperature: params._replace(
+            log_scale=params.log_scale + jnp.log(temperature) / 2
+        ),
     )
 
 
@@ -128,13 +153,21 @@ def gaussian_mean_params(mean) -> GaussianMeanParams:
     if mean.ndim != 1 or not len(mean) or not np.isfinite(mean).all():
         raise InputError(f"mean is {mean.tolist()}; it must be [d] and finite")
     dtype = jnp.result_type(float)
-    return GaussianMeanParams(factored.from_arrays(jnp.asarray(mean, dtype), len(mean)), jnp.zeros((), dtype))
+    return GaussianMeanParams(
+        factored.from_arrays(jnp.asarray(mean, dtype), len(mean)), jnp.zeros((), dtype)
+    )
 
 
 def _checked(covariance):
     known = np.atleast_2d(numbers("covariance", covariance))
     if known.ndim != 2 or known.shape[0] != known.shape[1]:
         raise InputError(f"covariance has shape {known.shape}; it must be [d, d], or one number")
-    if not np.isfinite(known).all() or not np.allclose(known, known.T) or np.linalg.eigvalsh(known)[0] <= 0:
-        raise InputError(f"covariance {known.tolist()} must be finite, symmetric and positive definite")
+    if (
+        not np.isfinite(known).all()
+        or not np.allclose(known, known.T)
+        or np.linalg.eigvalsh(known)[0] <= 0
+    ):
+        raise InputError(
+            f"covariance {known.tolist()} must be finite, symmetric and positive definite"
+        )
     return known

@@ -6,48 +6,67 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Dataset, Estimator, FitInfo
 from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
 from collapse_jax.numerics import factored
 from collapse_jax.random.bits import key_words, split, uniform, variate_words
 from collapse_jax.random.normal import normal_vector
-from collapse_jax.types import Dataset, Estimator, FitInfo
 
 RULES = ("scott", "silverman")
 
 
 class KernelParams(NamedTuple):
-    """data: the training points. The kernel's covariance is U diag(exp(2 log_scale)) U^T, in the form of `factored`."""
+    """data: the training points.
+
+    The kernel's covariance is U diag(exp(2 log_scale)) U^T, in the form of `factored`.
+    """
 
     data: Dataset
     log_scale: Any
     factor: Any
 
 
-def kde(dim: int, bandwidth: float | str = "scott", scaled: bool = True, held_out=None) -> Estimator:
+def kde(
+    dim: int, bandwidth: float | str = "scott", scaled: bool = True, held_out=None
+) -> Estimator:
     """Kernel density estimate in `dim` dimensions with a Gaussian kernel; x is [n, dim].
 
-    bandwidth: a number is the deviation of the kernel in every direction, in the units of the data. "scott" and "silverman" make it
-    n^(-1/(d+4)) or (n (d+2)/4)^(-1/(d+4)) times the data's covariance (ddof = 1), as SciPy does; scaled=False: that factor itself is
-    the deviation, as in scikit-learn. The data's own scale in the kernel makes a chain under `replace` widen geometrically.
-    held_out: points [m, dim] for the metric `held_out_log_likelihood`, the mean log-density [] in nats.
-    Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant / dim), bandwidth (geometric mean of the
-    kernel's deviations). Sampling is exact: a training point by its weight, plus the kernel. The density at m points costs m times
+    bandwidth: a number is the deviation of the kernel in every direction, in the units of the data.
+    "scott" and "silverman" make it n^(-1/(d+4)) or (n (d+2)/4)^(-1/(d+4)) times the data's
+    covariance (ddof = 1), as SciPy does; scaled=False: that factor itself is
+    the deviation, as in scikit-learn. The data's own scale in the kernel makes a chain under
+    `replace` widen geometrically.
+    held_out: points [m, dim] for the metric `held_out_log_likelihood`, the mean log-density [] in
+    nats.
+    Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
+    dim), bandwidth (geometric mean of the kernel's deviations). Sampling is exact: a training point
+    by its weight, plus the kernel. The density at m points costs m times
     the training points.
-    Raises `InputError` unless dim >= 1, the bandwidth is a positive number or one of the two rules, and held_out is [m, dim].
-    Source: Silverman 1986, "Density estimation"; in generational chains Kazdan et al. 2024, arXiv 2410.16713.
+    Raises `InputError` unless dim >= 1, the bandwidth is a positive number or one of the two rules,
+    and held_out is [m, dim].
+    Source: Silverman 1986, "Density estimation"; in generational chains Kazdan et al. 2024, arXiv
+    2410.16713.
     """
     if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
         raise InputError(f"dim is {dim!r}; it must be an integer of at least 1")
-    if bandwidth not in RULES and not (isinstance(bandwidth, int | float) and bandwidth > 0 and np.isfinite(bandwidth)):
-        raise InputError(f"bandwidth is {bandwidth!r}; it must be a positive number, 'scott' or 'silverman'")
-    if held_out is not None and (np.ndim(held_out) != 2 or np.shape(held_out)[1] != dim or not len(held_out)):
+    if bandwidth not in RULES and not (
+        isinstance(bandwidth, int | float) and bandwidth > 0 and np.isfinite(bandwidth)
+    ):
+        raise InputError(
+            f"bandwidth is {bandwidth!r}; it must be a positive number, 'scott' or 'silverman'"
+        )
+    if held_out is not None and (
+        np.ndim(held_out) != 2 or np.shape(held_out)[1] != dim or not len(held_out)
+    ):
         raise InputError(f"held_out has shape {np.shape(held_out)}; it must be [m, {dim}]")
 
     def fit(key, params, data):
         count = jnp.sum(data.weight)
         if bandwidth not in RULES:
-            return KernelParams(data, *_isotropic(jnp.log(jnp.asarray(bandwidth, float)), dim)), FitInfo.exact()
+            return KernelParams(
+                data, *_isotropic(jnp.log(jnp.asarray(bandwidth, float)), dim)
+            ), FitInfo.exact()
         points = count if bandwidth == "scott" else count * (dim + 2) / 4
         log_factor = -jnp.log(jnp.maximum(points, 1)) / (dim + 4)
         if not scaled:
@@ -55,14 +74,18 @@ def kde(dim: int, bandwidth: float | str = "scott", scaled: bool = True, held_ou
         unit, scatter = _scatter(data)
         log_scale, factor = factored.decomposed(scatter / jnp.maximum(count - 1, 1), dim)
         log_scale, factor = factored.limited(log_scale, factor, jnp.sum(data.weight > 0) - 1)
-        return KernelParams(data, factored.shifted(log_scale, jnp.log(unit) + log_factor), factor), FitInfo.exact()
+        return KernelParams(
+            data, factored.shifted(log_scale, jnp.log(unit) + log_factor), factor
+        ), FitInfo.exact()
 
     def sample(key, params, n):
         which, shift = split(key)
         cumulative = jnp.cumsum(params.data.weight)
         u = uniform(*variate_words(*key_words(which), jnp.arange(n, dtype=jnp.uint32)))
         place = jnp.searchsorted(
-            cumulative, jnp.minimum(u * cumulative[-1], cumulative[-1] * (1 - jnp.finfo(u.dtype).epsneg)), side="right"
+            cumulative,
+            jnp.minimum(u * cumulative[-1], cumulative[-1] * (1 - jnp.finfo(u.dtype).epsneg)),
+            side="right",
         )
         z = normal_vector(shift, n * dim).reshape(n, dim)
         return params.data.x[place] + jnp.matmul(z, _columns(params).T, precision="highest")
@@ -70,7 +93,9 @@ def kde(dim: int, bandwidth: float | str = "scott", scaled: bool = True, held_ou
     metrics = METRICS
     if held_out is not None:
         held_out = jnp.asarray(held_out, jnp.result_type(float))
-        metrics = metrics | {"held_out_log_likelihood": lambda params: jnp.mean(log_prob(params, held_out))}
+        metrics = metrics | {
+            "held_out_log_likelihood": lambda params: jnp.mean(log_prob(params, held_out))
+        }
     return estimator(fit, sample, init=_start(dim), metrics=metrics, log_prob=log_prob)
 
 
@@ -81,8 +106,13 @@ def example():
 
 
 def log_prob(params: KernelParams, x):
-    """Log-densities [n] in nats at points x [n, d]; where the kernel has no width, inf on a training point and -inf off all."""
-    log_scale, factor = factored.as_vector(params.log_scale), factored.as_matrix(params.factor, x.shape[1])
+    """Log-densities [n] in nats at points x [n, d]; where the kernel has no width, inf on a
+    training point and -inf off all.
+    """
+    log_scale, factor = (
+        factored.as_vector(params.log_scale),
+        factored.as_matrix(params.factor, x.shape[1]),
+    )
     centre = jnp.average(params.data.x, axis=0, weights=params.data.weight)
 
     def whitened(points):
@@ -91,7 +121,9 @@ def log_prob(params: KernelParams, x):
     difference = whitened(x)[:, None, :] - whitened(params.data.x)[None, :, :]
     scaled = jnp.where(difference == 0, 0, difference * jnp.exp(-log_scale))
     weight = params.data.weight
-    total = jax.scipy.special.logsumexp(-jnp.sum(scaled**2, axis=2) / 2, axis=1, b=weight) - jnp.log(jnp.sum(weight))
+    total = jax.scipy.special.logsumexp(
+        -jnp.sum(scaled**2, axis=2) / 2, axis=1, b=weight
+    ) - jnp.log(jnp.sum(weight))
     constant = -x.shape[1] / 2 * jnp.log(2 * jnp.pi) - jnp.sum(log_scale)
     return jnp.where(total > -jnp.inf, total + constant, -jnp.inf)
 
@@ -106,7 +138,9 @@ def covariance(params: KernelParams):
     """Covariance of the density [d, d]: the points' (ddof = 0) plus the kernel's."""
     unit, scatter = _scatter(params.data)
     columns = _columns(params)
-    return scatter / jnp.sum(params.data.weight) * unit**2 + jnp.matmul(columns, columns.T, precision="highest")
+    return scatter / jnp.sum(params.data.weight) * unit**2 + jnp.matmul(
+        columns, columns.T, precision="highest"
+    )
 
 
 def variance(params: KernelParams):
@@ -125,12 +159,17 @@ def bandwidth_of(params: KernelParams):
     return jnp.exp(jnp.mean(factored.as_vector(params.log_scale)))
 
 
-METRICS = {"mean": mean, "variance": variance, "log_variance": log_variance, "bandwidth": bandwidth_of}
+METRICS = {
+    "mean": mean,
+    "variance": variance,
+    "log_variance": log_variance,
+    "bandwidth": bandwidth_of,
+}
 
 
 def _start(dim):
-    def init(key, evidence):
-        return KernelParams(evidence, *_isotropic(jnp.zeros(()), dim))
+    def init(key, data):
+        return KernelParams(data, *_isotropic(jnp.zeros(()), dim))
 
     return init
 
@@ -147,8 +186,12 @@ def _columns(params):
 
 
 def _scatter(data):
-    """(unit [], sum of weight (x - mean)(x - mean)^T / unit^2 [d, d]), so that nothing under- or overflows."""
-    centre = jnp.matmul(data.weight, data.x, precision="highest") / jnp.maximum(jnp.sum(data.weight), 1)
+    """(unit [], sum of weight (x - mean)(x - mean)^T / unit^2 [d, d]), so that nothing under- or
+    overflows.
+    """
+    centre = jnp.matmul(data.weight, data.x, precision="highest") / jnp.maximum(
+        jnp.sum(data.weight), 1
+    )
     centred = jnp.where(data.weight[:, None] > 0, data.x - centre, 0)
     unit = jnp.maximum(jnp.max(jnp.abs(centred)), jnp.finfo(centred.dtype).tiny)
     scaled = centred / unit

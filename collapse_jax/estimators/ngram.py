@@ -1,4 +1,6 @@
-"""Unigram, bigram and trigram models of token blocks: a maximum-likelihood n-gram is its training data, sorted by context."""
+"""Unigram, bigram and trigram models of token blocks: a maximum-likelihood n-gram is its training
+data, sorted by context.
+"""
 
 from typing import NamedTuple
 
@@ -6,25 +8,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax import points
+from collapse_jax.core import points
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Dataset, Estimator, FitInfo
 from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
 from collapse_jax.random.bits import key_words, threefry2x32, uniform
-from collapse_jax.types import Dataset, Estimator, FitInfo
 
-# Two columns are sorted as one number where it fits 32 bits: XLA sorts a single array several times as fast as two.
+# Two columns are sorted as one number where it fits 32 bits: XLA sorts a single array several times
+# as fast as two.
 _LARGEST_PACKED = 2**16 - 1
 # The counter of the second variate of a token, which says whether smoothing makes it.
 _SMOOTHED = np.uint32(2**31)
 
 
 class NGramParams(NamedTuple):
-    """A training set as its transitions (a token and the order - 1 tokens before it, within one block), sorted.
+    """A training set as its transitions (a token and the order - 1 tokens before it, within one
+    block), sorted.
 
-    columns: order arrays [N] int32, lexicographically sorted: the token before, the one before that, and the token itself last.
-    offset: [V + 1] int32, where each value of the first column starts; offset[V] is the number of transitions, what is behind is empty.
-    following: (start, count) [N] int32 of the transitions that may come next, with what a dead context backs off to; () where looked up.
-    starts: order - 1 arrays [n] int32, the first tokens of the blocks in their order; the first `blocks` [] are filled.
+    columns: order arrays [N] int32, lexicographically sorted: the token before, the one before
+    that, and the token itself last.
+    offset: [V + 1] int32, where each value of the first column starts; offset[V] is the number of
+    transitions, what is behind is empty. following: (start, count) [N] int32 of the transitions
+    that may come next, with what a dead context backs off to; () where looked up. starts: order - 1
+    arrays [n] int32, the first tokens of the blocks in their order; the first `blocks` [] are
+    filled.
     """
 
     columns: tuple[jax.Array, ...]
@@ -35,41 +42,67 @@ class NGramParams(NamedTuple):
 
 
 def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float = 0.0) -> Estimator:
-    """Unigram, bigram or trigram model (order 1, 2, 3) of token blocks by maximum likelihood or add-kappa; x is int32 [n, block_length].
+    """Unigram, bigram or trigram model (order 1, 2, 3) of token blocks by maximum likelihood or
+    add-kappa; x is int32 [n, block_length].
 
-    The law of a block: its first order - 1 tokens are those of a block of the training set, chosen uniformly; every further token
-    follows its order - 1 predecessors. Transitions are counted within blocks alone, so the order of blocks means nothing, and what
-    a workflow pools or subsamples is a training set again. A whole corpus as one stream (Suresh et al. 2024) is one block of its
-    length; blocks of some hundred tokens are sampled in parallel and differ from it by a fresh start at each.
-    smoothing: kappa of p = (count + kappa) / (count of the context + kappa V); a context that was never seen has the uniform law.
-    With smoothing = 0 such a context (one that only ends blocks, or in a text that is scored) has the law of the longest of its ends
-    that something follows: a trigram's backs off to the bigram, that to the unigram. So no token comes back that had died, which the
-    uniform law, the limit of small kappa, would not give.
+    The law of a block: its first order - 1 tokens are those of a block of the training set, chosen
+    uniformly; every further token
+    follows its order - 1 predecessors. Transitions are counted within blocks alone, so the order of
+    blocks means nothing, and what
+    a workflow pools or subsamples is a training set again. A whole corpus as one stream (Suresh et
+    al. 2024) is one block of its
+    length; blocks of some hundred tokens are sampled in parallel and differ from it by a fresh
+    start at each.
+    smoothing: kappa of p = (count + kappa) / (count of the context + kappa V); a context that was
+    never seen has the uniform law.
+    With smoothing = 0 such a context (one that only ends blocks, or in a text that is scored) has
+    the law of the longest of its ends
+    that something follows: a trigram's backs off to the bigram, that to the unigram. So no token
+    comes back that had died, which the uniform law, the limit of small kappa, would not give.
 
-    A table [V, V] is never made: memory is O(tokens). A token costs a uniform choice among the occurrences of its context.
-    log_prob: of a block given its first order - 1 tokens. continued: the next block of each given one.
-    Metrics, of the training set: vocabulary (distinct tokens), distinct_ngrams (distinct transitions), probabilities [V] of tokens,
-    and of these entropy in nats, heterozygosity, mean, variance, log_variance (of the token's number); conditional_entropy: nats a
-    token of the training set under its own model. Distances: surviving_vocabulary (share of the reference's distinct tokens that are
-    there), missing_mass, total_variation (of the tokens' probabilities), cross_entropy_model_to_real and cross_entropy_real_to_model
-    (nats a token of the first's training set under the second; inf once something is impossible).
-    Raises `InputError` for an order beyond 1 .. 3, sizes below 1, blocks shorter than the order, and smoothing below 0 or not finite.
-    Source: Suresh et al. 2024 (arXiv 2412.17646), the setting; sampling from sorted occurrences: derived here.
+    A table [V, V] is never made: memory is O(tokens). A token costs a uniform choice among the
+    occurrences of its context.
+    log_prob: of a block given its first order - 1 tokens. continued: the next block of each given
+    one.
+    Metrics, of the training set: vocabulary (distinct tokens), distinct_ngrams (distinct
+    transitions), probabilities [V] of tokens,
+    and of these entropy in nats, heterozygosity, mean, variance, log_variance (of the token's
+    number); conditional_entropy: nats a
+    token of the training set under its own model. Distances: surviving_vocabulary (share of the
+    reference's distinct tokens that are there), missing_mass, total_variation (of the tokens'
+    probabilities), cross_entropy_model_to_real and cross_entropy_real_to_model (nats a token of the
+    first's training set under the second; inf once something is impossible).
+    Raises `InputError` for an order beyond 1 .. 3, sizes below 1, blocks shorter than the order,
+    and smoothing below 0 or not finite. Source: Suresh et al. 2024 (arXiv 2412.17646), the setting;
+    sampling from sorted occurrences: derived here.
     """
     least = {"order": 1, "vocabulary_size": 1, "block_length": order if order in (1, 2, 3) else 1}
-    for name, value in {"order": order, "vocabulary_size": vocabulary_size, "block_length": block_length}.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least[name]:
-            raise InputError(f"{name} is {value!r}; it must be an integer of at least {least[name]}")
+    for name, value in {
+        "order": order,
+        "vocabulary_size": vocabulary_size,
+        "block_length": block_length,
+    }.items():
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | np.integer)
+            or value < least[name]
+        ):
+            raise InputError(
+                f"{name} is {value!r}; it must be an integer of at least {least[name]}"
+            )
     if order > 3:
         raise InputError(f"order is {order!r}; it must be 1 (unigram), 2 (bigram) or 3 (trigram)")
     check_smoothing(smoothing)
 
-    def fit(key, params, evidence):
-        if evidence.x.shape[1:] != (block_length,):
+    def fit(key, params, statistics):
+        if statistics.x.shape[1:] != (block_length,):
             raise InputError(
-                f"block_length is {block_length}, but the training set has shape {evidence.x.shape}; it must be [n, block_length]"
+                f"block_length is {block_length}, but the training set has shape "
+                f"{statistics.x.shape}; it must be [n, block_length]"
             )
-        return _fitted(points.compact(evidence, len(evidence.weight)), order, vocabulary_size, smoothing), FitInfo.exact()
+        return _fitted(
+            points.compact(statistics, len(statistics.weight)), order, vocabulary_size, smoothing
+        ), FitInfo.exact()
 
     def sample(key, params, n):
         words = threefry2x32(*key_words(key), jnp.uint32(0), jnp.arange(n, dtype=jnp.uint32))
@@ -94,7 +127,9 @@ def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float 
         distances=DISTANCES
         | {
             "cross_entropy_model_to_real": cross_entropy,
-            "cross_entropy_real_to_model": lambda params, reference: cross_entropy(reference, params),
+            "cross_entropy_real_to_model": lambda params, reference: cross_entropy(
+                reference, params
+            ),
         },
         continued=continued,
         log_prob=lambda params, x: log_prob(params, x, smoothing),
@@ -104,7 +139,9 @@ def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float 
 def example():
     """(Estimator, params) of a bigram of five tokens, fitted to six blocks of twelve."""
     sequence = np.array([0, 1, 2, 0, 1, 3, 0, 2, 4, 1, 0, 1, 2, 2, 3, 1, 0, 4], np.int32)
-    return ngram(2, 5, 12), ngram_params(2, 5, np.stack([np.roll(sequence, shift)[:12] for shift in range(0, 18, 3)]))
+    return ngram(2, 5, 12), ngram_params(
+        2, 5, np.stack([np.roll(sequence, shift)[:12] for shift in range(0, 18, 3)])
+    )
 
 
 def ngram_params(order: int, vocabulary_size: int, x, smoothing: float = 0.0) -> NGramParams:
@@ -113,41 +150,64 @@ def ngram_params(order: int, vocabulary_size: int, x, smoothing: float = 0.0) ->
     Raises `InputError` for other tokens or no blocks, and where `ngram` does.
     """
     x = np.asarray(x)
-    if x.ndim != 2 or x.dtype.kind not in "iu" or not x.size or x.min() < 0 or x.max() >= vocabulary_size:
+    if (
+        x.ndim != 2
+        or x.dtype.kind not in "iu"
+        or not x.size
+        or x.min() < 0
+        or x.max() >= vocabulary_size
+    ):
         raise InputError(
-            f"blocks of shape {x.shape} must be [n, block_length] of integers from 0 to {vocabulary_size - 1} (vocabulary_size - 1)"
+            f"blocks of shape {x.shape} must be [n, block_length] of integers from 0 to "
+            f"{vocabulary_size - 1} (vocabulary_size - 1)"
         )
     family = ngram(order, vocabulary_size, x.shape[1], smoothing)
-    return jax.jit(family.fit)(jax.random.key(0), None, points.of_sample(jnp.asarray(x, jnp.int32)))[0]
+    return jax.jit(family.fit)(
+        jax.random.key(0), None, points.of_sample(jnp.asarray(x, jnp.int32))
+    )[0]
 
 
 def log_prob(params: NGramParams, x, smoothing: float = 0.0):
-    """Log-probability [n] in nats of blocks x [n, block_length], each given its first order - 1 tokens; -inf for what is impossible.
+    """Log-probability [n] in nats of blocks x [n, block_length], each given its first order - 1
+    tokens; -inf for what is impossible.
 
     smoothing: kappa, which need not be the one that the model samples with. Source: `ngram`.
     """
     columns = _transitions(x, len(params.columns))
     shape = columns[-1].shape
-    return jnp.sum(_log_law(params, [column.ravel() for column in columns], smoothing).reshape(shape), axis=1)
+    return jnp.sum(
+        _log_law(params, [column.ravel() for column in columns], smoothing).reshape(shape), axis=1
+    )
 
 
 def perplexity(x, smoothing: float = 0.0, name: str = "perplexity"):
-    """A metric, function of a state: the perplexity [] of blocks x [n, block_length] of held-out text under a model of `ngram`.
+    """A metric, function of a state: the perplexity [] of blocks x [n, block_length] of held-out
+    text under a model of `ngram`.
 
-    exp of the mean over all tokens that the model predicts (the first order - 1 of each block are given). smoothing: kappa; with 0 it
+    exp of the mean over all tokens that the model predicts (the first order - 1 of each block are
+    given). smoothing: kappa; with 0 it
     is inf once a transition of the text was never seen. name: what the metric is called.
-    Raises `InputError` unless x is an array [n, block_length] of integers that are not negative, or for smoothing that is none.
+    Raises `InputError` unless x is an array [n, block_length] of integers that are not negative, or
+    for smoothing that is none.
     """
     x = np.asarray(x)
     if x.ndim != 2 or x.dtype.kind not in "iu" or not x.size or x.min() < 0:
-        raise InputError(f"held-out text of shape {x.shape} must be blocks [n, block_length] of integers that are not negative")
+        raise InputError(
+            f"held-out text of shape {x.shape} must be blocks [n, block_length] of "
+            "integers that are not negative"
+        )
     check_smoothing(smoothing)
 
     def metric(state):
         if x.shape[1] < len(state.params.columns):
-            raise InputError(f"held-out blocks have {x.shape[1]} tokens; an order of {len(state.params.columns)} needs at least as many")
+            raise InputError(
+                f"held-out blocks have {x.shape[1]} tokens; an order of "
+                f"{len(state.params.columns)} needs at least as many"
+            )
         predicted = x.shape[0] * (x.shape[1] - len(state.params.columns) + 1)
-        return jnp.exp(-jnp.sum(log_prob(state.params, jnp.asarray(x, jnp.int32), smoothing)) / predicted)
+        return jnp.exp(
+            -jnp.sum(log_prob(state.params, jnp.asarray(x, jnp.int32), smoothing)) / predicted
+        )
 
     metric.__name__ = name
     return metric
@@ -155,14 +215,23 @@ def perplexity(x, smoothing: float = 0.0, name: str = "perplexity"):
 
 def check_smoothing(smoothing) -> None:
     """Raises `InputError` unless smoothing is 0 or a kappa from 1e-30 to 1e20."""
-    if isinstance(smoothing, bool) or not isinstance(smoothing, int | float) or not (smoothing == 0 or 1e-30 <= smoothing <= 1e20):
-        raise InputError(f"smoothing is {smoothing!r}; it must be 0 (maximum likelihood) or a number from 1e-30 to 1e20")
+    if (
+        isinstance(smoothing, bool)
+        or not isinstance(smoothing, int | float)
+        or not (smoothing == 0 or 1e-30 <= smoothing <= 1e20)
+    ):
+        raise InputError(
+            f"smoothing is {smoothing!r}; it must be 0 (maximum likelihood) or a number "
+            "from 1e-30 to 1e20"
+        )
 
 
 def _transitions(x, order):
     """Of blocks x [n, L]: the columns of `NGramParams`, order arrays [n, L - order + 1]."""
     length = x.shape[1]
-    return [x[:, order - 2 - back : length - 1 - back] for back in range(order - 1)] + [x[:, order - 1 :]]
+    return [x[:, order - 2 - back : length - 1 - back] for back in range(order - 1)] + [
+        x[:, order - 1 :]
+    ]
 
 
 def _fitted(data: Dataset, order, vocabulary_size, smoothing) -> NGramParams:
@@ -170,24 +239,35 @@ def _fitted(data: Dataset, order, vocabulary_size, smoothing) -> NGramParams:
     columns = _transitions(data.x, order)
     columns[0] = jnp.where(filled[:, None], columns[0], vocabulary_size)  # behind everything
     params = _sorted_model([column.ravel() for column in columns], vocabulary_size)
-    params = params._replace(starts=tuple(data.x[:, place] for place in range(order - 1)), blocks=jnp.sum(filled, dtype=jnp.int32))
+    params = params._replace(
+        starts=tuple(data.x[:, place] for place in range(order - 1)),
+        blocks=jnp.sum(filled, dtype=jnp.int32),
+    )
     if order == 1 or smoothing > 0:
         return params
-    return params._replace(following=_backed_off(params, [params.columns[-1], *params.columns[: order - 2]]))
+    return params._replace(
+        following=_backed_off(params, [params.columns[-1], *params.columns[: order - 2]])
+    )
 
 
 def _sorted_model(columns, vocabulary_size):
-    """The model of transitions given as columns [N] in any order; the first column is vocabulary_size where there is none."""
+    """The model of transitions given as columns [N] in any order; the first column is
+    vocabulary_size where there is none.
+    """
     if len(columns) > 1 and vocabulary_size <= _LARGEST_PACKED:
         base = jnp.uint32(vocabulary_size + 1)
         both, *rest = jax.lax.sort(
-            (columns[0].astype(jnp.uint32) * base + columns[1].astype(jnp.uint32), *columns[2:]), num_keys=len(columns) - 1, is_stable=False
+            (columns[0].astype(jnp.uint32) * base + columns[1].astype(jnp.uint32), *columns[2:]),
+            num_keys=len(columns) - 1,
+            is_stable=False,
         )
         columns = ((both // base).astype(jnp.int32), (both % base).astype(jnp.int32), *rest)
     else:
         columns = jax.lax.sort(tuple(columns), num_keys=len(columns), is_stable=False)
     counts = jnp.zeros(vocabulary_size, jnp.int32).at[columns[0]].add(1, mode="drop")
-    return NGramParams(tuple(columns), jnp.pad(jnp.cumsum(counts, dtype=jnp.int32), (1, 0)), (), (), jnp.int32(0))
+    return NGramParams(
+        tuple(columns), jnp.pad(jnp.cumsum(counts, dtype=jnp.int32), (1, 0)), (), (), jnp.int32(0)
+    )
 
 
 def _find(params, query):
@@ -197,13 +277,18 @@ def _find(params, query):
         if place == 0:
             low, high = params.offset[value], params.offset[value + 1]
         else:
-            low, high = _first_not_below(column, value, low, high), _first_not_below(column, value + 1, low, high)
+            low, high = (
+                _first_not_below(column, value, low, high),
+                _first_not_below(column, value + 1, low, high),
+            )
     return low, high - low
 
 
 @jax.jit
 def _first_not_below(column, value, low, high):
-    """The first place in [low, high) whose entry is not below `value`, or high; the column ascends there."""
+    """The first place in [low, high) whose entry is not below `value`, or high; the column ascends
+    there.
+    """
 
     def halve(_, bounds):
         low, high = bounds
@@ -215,16 +300,24 @@ def _first_not_below(column, value, low, high):
 
 
 def _backed_off(params, context):
-    """(start, count) of the transitions from the longest end of a context, newest token first, that has any."""
+    """(start, count) of the transitions from the longest end of a context, newest token first, that
+    has any.
+    """
     start, count = _find(params, context)
     for length in range(len(context) - 1, -1, -1):
         wider_start, wider_count = _find(params, context[:length])
-        start, count = jnp.where(count > 0, start, wider_start), jnp.where(count > 0, count, wider_count)
+        start, count = (
+            jnp.where(count > 0, start, wider_start),
+            jnp.where(count > 0, count, wider_count),
+        )
     return start, count
 
 
 def _generated(key, params, context, n, length, smoothing):
-    """Tokens [n, length] that follow from contexts: order - 1 arrays [n], newest first. The bits of a token are told apart by its place."""
+    """Tokens [n, length] that follow from contexts: order - 1 arrays [n], newest first.
+
+    The bits of a token are told apart by its place.
+    """
     key0, key1 = key_words(key)
     rows = jnp.arange(n, dtype=jnp.uint32)
     tokens = params.columns[-1]
@@ -234,7 +327,9 @@ def _generated(key, params, context, n, length, smoothing):
         return threefry2x32(key0, key1, place.astype(jnp.uint32) | jnp.uint32(stream), rows)
 
     if len(params.columns) == 1 and smoothing == 0:
-        chosen = jax.vmap(lambda place: _choice(words(place), params.offset[-1]))(1 + jnp.arange(length))
+        chosen = jax.vmap(lambda place: _choice(words(place), params.offset[-1]))(
+            1 + jnp.arange(length)
+        )
         return tokens[jnp.minimum(chosen, last)].T
 
     def likeliest(span, place):
@@ -242,9 +337,12 @@ def _generated(key, params, context, n, length, smoothing):
         chosen = jnp.minimum(start + _choice(words(place), count), last)
         span = tuple(column[chosen] for column in params.following)
         if len(context) == 2:
-            # After a pair whose newer token was never followed: the one before the new token is not the chosen transition's.
+            # After a pair whose newer token was never followed: the one before the new token is not
+            # the chosen transition's.
             dead, alone = count == params.offset[-1], _backed_off(params, [tokens[chosen]])
-            span = tuple(jnp.where(dead, short, own) for short, own in zip(alone, span, strict=True))
+            span = tuple(
+                jnp.where(dead, short, own) for short, own in zip(alone, span, strict=True)
+            )
         return span, tokens[chosen]
 
     def smoothed(context, place):
@@ -253,15 +351,23 @@ def _generated(key, params, context, n, length, smoothing):
         size = params.offset.size - 1
         share = jnp.where(count > 0, 1 / (1 + count / jnp.float32(smoothing * size)), 1)
         decision, which = words(place, _SMOOTHED)
-        token = jnp.where(uniform(decision) < share, _choice((which, jnp.zeros_like(which)), jnp.int32(size)), seen)
+        token = jnp.where(
+            uniform(decision) < share,
+            _choice((which, jnp.zeros_like(which)), jnp.int32(size)),
+            seen,
+        )
         return [token, *context][: len(context)], token
 
-    step, carry = (smoothed, list(context)) if smoothing > 0 else (likeliest, _backed_off(params, context))
+    step, carry = (
+        (smoothed, list(context)) if smoothing > 0 else (likeliest, _backed_off(params, context))
+    )
     return jax.lax.scan(step, carry, 1 + jnp.arange(length))[1].T
 
 
 def _choice(words, count):
-    """floor(u count) as int32, u the 64 bits of two uint32 words: uniform on 0 .. count - 1 to 2^-33, which float32 is not."""
+    """floor(u count) as int32, u the 64 bits of two uint32 words: uniform on 0 .. count - 1 to
+    2^-33, which float32 is not.
+    """
     count = count.astype(jnp.uint32)
     high, low = _product(words[0], count)
     carried = low + _product(words[1], count)[0]
@@ -287,21 +393,28 @@ def _log_law(params, columns, smoothing):
     own = jnp.log(seen) - jnp.log(jnp.maximum(count, 1))
     if len(columns) == 1:
         return own
-    # A model of lower order over the same transitions: they must be sorted without the oldest token.
+    # A model of lower order over the same transitions: they must be sorted without the oldest
+    # token.
     without = lambda given: [*given[:-2], given[-1]]  # noqa: E731
     size = params.offset.size - 1
     there = without(params.columns)
     if len(there) == 1:
         there = [jnp.where(jnp.arange(there[0].size) < params.offset[-1], there[0], size)]
-    return jnp.where(count > 0, own, _log_law(_sorted_model(there, size), without(columns), smoothing))
+    return jnp.where(
+        count > 0, own, _log_law(_sorted_model(there, size), without(columns), smoothing)
+    )
 
 
 def _counts(params):
     """How often each token [V] is in the training set, int32."""
     size = params.offset.size - 1
     counts = jnp.zeros(size, jnp.int32)
-    for column, filled in [(params.columns[-1], params.offset[-1])] + [(column, params.blocks) for column in params.starts]:
-        counts = counts.at[jnp.where(jnp.arange(column.size) < filled, column, size)].add(1, mode="drop")
+    for column, filled in [(params.columns[-1], params.offset[-1])] + [
+        (column, params.blocks) for column in params.starts
+    ]:
+        counts = counts.at[jnp.where(jnp.arange(column.size) < filled, column, size)].add(
+            1, mode="drop"
+        )
     return counts
 
 
@@ -329,7 +442,9 @@ def _mean(params):
 
 
 def _variance(params):
-    return jnp.sum(probabilities(params) * (jnp.arange(params.offset.size - 1) - _mean(params)) ** 2)
+    return jnp.sum(
+        probabilities(params) * (jnp.arange(params.offset.size - 1) - _mean(params)) ** 2
+    )
 
 
 METRICS = {
@@ -360,4 +475,8 @@ def total_variation(params, reference):
     return jnp.sum(jnp.maximum(probabilities(params) - probabilities(reference), 0))
 
 
-DISTANCES = {"surviving_vocabulary": surviving_vocabulary, "missing_mass": missing_mass, "total_variation": total_variation}
+DISTANCES = {
+    "surviving_vocabulary": surviving_vocabulary,
+    "missing_mass": missing_mass,
+    "total_variation": total_variation,
+}

@@ -6,13 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.checks import number
-from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.errors import InputError, number
 from collapse_jax.metrics.divergence import entropy_beyond_line
 from collapse_jax.numerics import averages
 from collapse_jax.random import poisson as law
-from collapse_jax.types import Estimator, FitInfo
 
 
 class PoissonParams(NamedTuple):
@@ -29,33 +28,38 @@ class PoissonAverage(NamedTuple):
 
 
 def poisson() -> Estimator:
-    """Poisson distribution by maximum likelihood, the sample mean; x is int32 [n], evidence the count and the mean.
+    """Poisson distribution by maximum likelihood, the sample mean; x is int32 [n], statistics the
+    count and the mean.
 
-    The sum of n draws is Poisson(n rate): a generation costs the same for every n, and n rate may be beyond every integer type. Under
-    `replace` the sum is a critical branching process, which dies out: a rate of 0 is absorbed, and a rate above 0 is at least 1 / n.
-    Metrics: mean, variance and rate (all the same), log_rate (the natural parameter), log_variance (the same), absorbed (1 where the
-    rate is 0, else 0). Distances to the real distribution: kl_model_to_real, kl_real_to_model (inf once the model is absorbed); the
-    Wasserstein distance has no closed form.
+    The sum of n draws is Poisson(n rate): a generation costs the same for every n, and n rate may
+    be beyond every integer type. Under `replace` the sum is a critical branching process, which
+    dies out: a rate of 0 is absorbed, and a rate above 0 is at least 1 / n. Metrics: mean, variance
+    and rate (all the same), log_rate (the natural parameter), log_variance (the same), absorbed (1
+    where the
+    rate is 0, else 0). Distances to the real distribution: kl_model_to_real, kl_real_to_model (inf
+    once the model is absorbed); the Wasserstein distance has no closed form.
     Source: derived here; the branching process as in Suresh et al. 2024 (g_{k+1} = 1 - exp(-g_k)).
     """
 
     def draw(key, params, n):
-        return PoissonAverage(jnp.asarray(n, params.rate.dtype), law.average_of_poissons(key, n, params.rate))
+        return PoissonAverage(
+            jnp.asarray(n, params.rate.dtype), law.average_of_poissons(key, n, params.rate)
+        )
 
     def summarise(x, weight):
         count = jnp.sum(weight)
         return PoissonAverage(count, jnp.sum(weight * x) / jnp.where(count > 0, count, 1))
 
     return estimator(
-        lambda key, params, evidence: (PoissonParams(evidence.mean), FitInfo.exact()),
+        lambda key, params, statistics: (PoissonParams(statistics.mean), FitInfo.exact()),
         lambda key, params, n: law.poisson(key, params.rate, (n,)),
-        init=lambda key, evidence: PoissonParams(jnp.ones_like(evidence.mean)),
+        init=lambda key, statistics: PoissonParams(jnp.ones_like(statistics.mean)),
         summarise=summarise,
         draw=draw,
         merge=lambda a, b: PoissonAverage(a.count + b.count, averages.pooled(*a, *b)),
         metrics=METRICS,
         distances=DISTANCES,
-        evidence=PoissonAverage,
+        statistics=PoissonAverage,
         chain_axis=-1,
         log_prob=_log_prob,
     )
@@ -76,7 +80,11 @@ def poisson_params(rate) -> PoissonParams:
 
 def _log_prob(params, x):
     counts = jnp.maximum(jnp.asarray(x, params.rate.dtype), 0)
-    logarithm = jax.scipy.special.xlogy(counts, params.rate) - params.rate - jax.scipy.special.gammaln(counts + 1)
+    logarithm = (
+        jax.scipy.special.xlogy(counts, params.rate)
+        - params.rate
+        - jax.scipy.special.gammaln(counts + 1)
+    )
     return jnp.where(x >= 0, logarithm, -jnp.inf)
 
 

@@ -1,4 +1,6 @@
-"""Uniform distribution on [0, maximum] by its largest point, on the log scale: the edge of what regular likelihoods do."""
+"""Uniform distribution on [0, maximum] by its largest point, on the log scale: the edge of what
+regular likelihoods do.
+"""
 
 import math
 from typing import NamedTuple
@@ -6,13 +8,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.checks import number
-from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.errors import InputError, number
 from collapse_jax.random.bits import key_words, variate_words
 from collapse_jax.random.bits import uniform as uniform_of_words
 from collapse_jax.random.exponential import exponential_vector
-from collapse_jax.types import Estimator, FitInfo
 
 
 class UniformParams(NamedTuple):
@@ -28,34 +29,43 @@ class Largest(NamedTuple):
 
 
 def uniform() -> Estimator:
-    """Uniform distribution on [0, maximum] by maximum likelihood, the largest point kept as a logarithm; x is [n] >= 0.
+    """Uniform distribution on [0, maximum] by maximum likelihood, the largest point kept as a
+    logarithm; x is [n] >= 0.
 
-    The largest of n draws is the maximum times U^(1/n): a generation costs the same for every n. The error is of order 1 / n, not
-    1 / sqrt(n), and has one sign: under `replace` each sampling of M lowers the log maximum by 1 / M on average, and under
-    `accumulate` nothing that a model makes lies beyond what is there already, so that generation 0 stays for ever.
-    Metrics: mean, maximum, log_maximum, variance (maximum^2 / 12), log_variance, entropy in nats. Distances to the real distribution:
-    wasserstein2 (|difference of the maxima| / sqrt(3)), squared_wasserstein2, total_variation, kl_model_to_real (inf where the model
-    reaches further), kl_real_to_model (inf where it reaches less far). A temperature changes nothing.
+    The largest of n draws is the maximum times U^(1/n): a generation costs the same for every n.
+    The error is of order 1 / n, not
+    1 / sqrt(n), and has one sign: under `replace` each sampling of M lowers the log maximum by 1 /
+    M on average, and under
+    `accumulate` nothing that a model makes lies beyond what is there already, so that generation 0
+    stays for ever.
+    Metrics: mean, maximum, log_maximum, variance (maximum^2 / 12), log_variance, entropy in nats.
+    Distances to the real distribution: wasserstein2 (|difference of the maxima| / sqrt(3)),
+    squared_wasserstein2, total_variation, kl_model_to_real (inf where the model reaches further),
+    kl_real_to_model (inf where it reaches less far). A temperature changes nothing.
     Source: derived here.
     """
 
     def draw(key, params, n):
-        lowered = -exponential_vector(key, 1)[0] / (max(n, 1) if isinstance(n, int) else jnp.maximum(n, 1))
+        lowered = -exponential_vector(key, 1)[0] / (
+            max(n, 1) if isinstance(n, int) else jnp.maximum(n, 1)
+        )
         return Largest(jnp.where(jnp.asarray(n) > 0, params.log_maximum + lowered, -jnp.inf))
 
     def sample(key, params, n):
-        return jnp.exp(params.log_maximum) * uniform_of_words(*variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32)))
+        return jnp.exp(params.log_maximum) * uniform_of_words(
+            *variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32))
+        )
 
     return estimator(
-        lambda key, params, evidence: (UniformParams(evidence.log_maximum), FitInfo.exact()),
+        lambda key, params, statistics: (UniformParams(statistics.log_maximum), FitInfo.exact()),
         sample,
-        init=lambda key, evidence: UniformParams(jnp.zeros_like(evidence.log_maximum)),
+        init=lambda key, statistics: UniformParams(jnp.zeros_like(statistics.log_maximum)),
         summarise=lambda x, weight: Largest(jnp.log(jnp.max(jnp.where(weight > 0, x, 0)))),
         draw=draw,
         merge=lambda a, b: Largest(jnp.maximum(a.log_maximum, b.log_maximum)),
         metrics=METRICS,
         distances=DISTANCES,
-        evidence=Largest,
+        statistics=Largest,
         chain_axis=-1,
         log_prob=_log_prob,
         tempered=lambda params, temperature: params,
@@ -76,7 +86,9 @@ def uniform_params(maximum) -> UniformParams:
 
 
 def _log_prob(params, x):
-    """By the logarithm of x, so that a maximum below the smallest float still has its density; inf at 0 of a collapsed model."""
+    """By the logarithm of x, so that a maximum below the smallest float still has its density; inf
+    at 0 of a collapsed model.
+    """
     inside = (x >= 0) & (jnp.log(jnp.maximum(x, 0)) <= params.log_maximum)
     return jnp.where(inside, -params.log_maximum, -jnp.inf)
 

@@ -1,24 +1,29 @@
-"""A convolutional VAE as an estimator: each generation a fresh network on what the last decoder gives (Shumailov et al. 2024)."""
+"""A convolutional VAE as an estimator: each generation a fresh network on what the last decoder
+gives (Shumailov et al. 2024).
+"""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError
-from collapse_jax.factory import estimator
-from collapse_jax.types import Estimator, FitInfo
-from collapse_jax.vae.model import VAE, check_vae, encode, init_params
-from collapse_jax.vae.train import Stream, VAETraining, check_training, generate, train
+from collapse_jax.models.vae.model import VAE, check_vae, encode, init_params
+from collapse_jax.models.vae.train import Stream, VAETraining, check_training, generate, train
 
-# Images behind the moments of a model; the same latents for every model, so that differences between generations are the models'.
+# Images behind the moments of a model; the same latents for every model, so that differences
+# between generations are the models'.
 _MOMENT_DRAWS = 1000
 
 
 class StreamedImages(NamedTuple):
-    """Evidence of fresh draws: real images, and how many images each of some decoders streams in every epoch.
+    """Evidence of fresh draws: real images, and how many images each of some decoders streams in
+    every epoch.
 
-    x: [slots, height, width] the real images, weight: [slots]. streams: a `Stream` (weight [places], decoder) for each decoder.
+    x: [slots, height, width] the real images, weight: [slots]. streams: a `Stream` (weight
+    [places], decoder) for each decoder.
     """
 
     x: jax.Array
@@ -37,21 +42,31 @@ def vae(
     draws: str = "fresh",
     probes: int = 100,
 ) -> Estimator:
-    """Convolutional VAE trained from scratch in every generation; x is [n, height, width] in [0, 1].
+    """Convolutional VAE trained from scratch in every generation; x is [n, height, width] in [0,
+    1].
 
-    capacity, latent: see `vae.VAE`; the defaults are the notebook's (647,081 parameters). training: see `vae.VAETraining`.
-    gives: what the decoder's images are, its "means" (as released) or "bernoulli" draws of the pixels.
-    draws: "fresh": a training set of n generated images is n places that get other images of the last decoder in every batch (as
-    released), so that no sampling error of a finite set enters. Works with `replace` and `mix(alpha, 0, gamma, random_counts=False)` and
-    a sample_size that is a number; others are refused when the process is made, because they need single images of earlier sets.
-    "finite": n images are drawn once and trained on; works with every workflow.
-    Metrics: mean (of all pixels, []), variance (of a pixel over images, mean over pixels), log_variance (its logarithm), from 1,000
-    images of fixed latents. Distances to a reference model: latent_deviation and latent_mean, the deviation (ddof = 0) and mean over
-    all entries of the latent means that the reference's encoder gives to `probes` images of this model;
-    `generational_process(..., remember_first=True)` offers latent_deviation_to_first, the published number. It compares no model with
-    its own data: with draws="fresh" what shrinks it is approximation, not the sampling error of a training set.
-    There is no log_prob; `vae.elbo` gives a bound. A sample where all images are equal, or none is there, gives finite numbers.
-    Raises `InputError` for sizes, settings or options that have no meaning, and for images of another size.
+    capacity, latent: see `vae.VAE`; the defaults are the notebook's (647,081 parameters). training:
+    see `vae.VAETraining`.
+    gives: what the decoder's images are, its "means" (as released) or "bernoulli" draws of the
+    pixels.
+    draws: "fresh": a training set of n generated images is n places that get other images of the
+    last decoder in every batch (as released), so that no sampling error of a finite set enters.
+    Works with `replace` and `mix(alpha, 0, gamma, random_counts=False)` and a sample_size that is a
+    number; others are refused when the process is made, because they need single images of earlier
+    sets. "finite": n images are drawn once and trained on; works with every workflow.
+    Metrics: mean (of all pixels, []), variance (of a pixel over images, mean over pixels),
+    log_variance (its logarithm), from 1,000 images of fixed latents. Distances to a reference
+    model: latent_deviation and latent_mean, the deviation (ddof = 0) and mean over
+    all entries of the latent means that the reference's encoder gives to `probes` images of this
+    model;
+    `generational_process(..., remember_first=True)` offers latent_deviation_to_first, the published
+    number. It compares no model with
+    its own data: with draws="fresh" what shrinks it is approximation, not the sampling error of a
+    training set.
+    There is no log_prob; `vae.elbo` gives a bound. A sample where all images are equal, or none is
+    there, gives finite numbers.
+    Raises `InputError` for sizes, settings or options that have no meaning, and for images of
+    another size.
     Source: Shumailov et al. 2024, released notebook on MNIST.
     """
     model = VAE(height, width, capacity, latent)
@@ -64,10 +79,15 @@ def vae(
     if isinstance(probes, bool) or not isinstance(probes, int) or probes < 1:
         raise InputError(f"probes is {probes!r}; it must be an integer of at least 1")
 
-    def fit(key, params, evidence):
-        if evidence.x.shape[1:] != (height, width):
-            raise InputError(f"images have shape {list(evidence.x.shape[1:])}; this VAE is made for [{height}, {width}]")
-        fitted, losses, steps = train(model, training, key, evidence.x, evidence.weight, getattr(evidence, "streams", ()), gives)
+    def fit(key, params, data):
+        if data.x.shape[1:] != (height, width):
+            raise InputError(
+                f"images have shape {list(data.x.shape[1:])}; this VAE is made for "
+                f"[{height}, {width}]"
+            )
+        fitted, losses, steps = train(
+            model, training, key, data.x, data.weight, getattr(data, "streams", ()), gives
+        )
         return fitted, FitInfo(jnp.isfinite(losses[-1]), steps, losses[-1], {"train_loss": losses})
 
     def sample(key, params, n):
@@ -75,7 +95,9 @@ def vae(
 
     def draw(key, params, n):
         # The images are drawn while the network is trained, with the key of the fit.
-        return StreamedImages(jnp.zeros((0, height, width)), jnp.zeros(0), (Stream(jnp.ones(n), params.decoder),))
+        return StreamedImages(
+            jnp.zeros((0, height, width)), jnp.zeros(0), (Stream(jnp.ones(n), params.decoder),)
+        )
 
     def moments(params):
         images = sample(jax.random.key(0), params, _MOMENT_DRAWS)
@@ -88,13 +110,13 @@ def vae(
         "draw": draw,
         "summarise": lambda x, weight: StreamedImages(x, weight, ()),
         "merge": _merge,
-        "evidence": StreamedImages,
+        "statistics": StreamedImages,
         "streams": True,
     }
     return estimator(
         fit,
         sample,
-        init=lambda key, evidence: init_params(model, key),
+        init=lambda key, data: init_params(model, key),
         metrics={
             "mean": lambda params: moments(params)[0],
             "variance": lambda params: moments(params)[1],
@@ -109,10 +131,16 @@ def vae(
 
 
 def example():
-    """(Estimator, params) of a small network for 8x8 images with two latents, at its fresh parameters; finite draws."""
-    model = vae(8, 8, capacity=2, latent=2, training=VAETraining(epochs=2, batch_size=32), draws="finite")
+    """(Estimator, params) of a small network for 8x8 images with two latents, at its fresh
+    parameters; finite draws.
+    """
+    model = vae(
+        8, 8, capacity=2, latent=2, training=VAETraining(epochs=2, batch_size=32), draws="finite"
+    )
     return model, init_params(VAE(8, 8, 2, 2), jax.random.key(0))
 
 
 def _merge(a, b):
-    return StreamedImages(jnp.concatenate([a.x, b.x]), jnp.concatenate([a.weight, b.weight]), a.streams + b.streams)
+    return StreamedImages(
+        jnp.concatenate([a.x, b.x]), jnp.concatenate([a.weight, b.weight]), a.streams + b.streams
+    )

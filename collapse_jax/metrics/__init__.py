@@ -1,18 +1,19 @@
 """Metrics by name: those a process offers, or any function of the state."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from collapse_jax.errors import InputError
-from collapse_jax.types import State
 
 
 class OfParams(NamedTuple):
-    """A metric of the parameters as one of the state; two of the same function are equal, so nothing is compiled twice."""
+    """A metric of the parameters as one of the state; two of the same function are equal, so
+    nothing is compiled twice.
+    """
 
     function: Callable
 
-    def __call__(self, state: State):
+    def __call__(self, state):
         return self.function(state.params)
 
 
@@ -21,27 +22,40 @@ class OfFirst(NamedTuple):
 
     distance: Callable
 
-    def __call__(self, state: State):
+    def __call__(self, state):
         return self.distance(state.params, state.first)
 
 
-def resolve_metrics(offered: Mapping[str, Callable | None], metrics: Iterable) -> dict[str, Callable[[State], object]]:
-    """Name -> function of the state, of metrics given as names among those that a process offers, or as named functions of the state.
+def resolve_metrics(
+    offered: Mapping[str, Callable | None], metrics: Iterable
+) -> dict[str, Callable[[Any], object]]:
+    """Name -> function of the state, of metrics given as names among those that a process offers,
+    or as named functions of the state.
 
-    offered: `Process.metrics`. Raises `InputError` for a name that is not there, for a distance to a real distribution that is not
+    offered: `Process.metrics`. Raises `InputError` for a name that is not there, for a distance to
+    a real distribution that is not
     known (a fixed data set), and for two metrics of one name.
     """
     resolved = {}
     if not isinstance(metrics, str | Iterable) and not callable(metrics):
-        raise InputError(f"metrics is {metrics!r:.200}; it must be names, or functions of the state")
+        raise InputError(
+            f"metrics is {metrics!r:.200}; it must be names, or functions of the state"
+        )
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
         name = metric if isinstance(metric, str) else getattr(metric, "__name__", "")
         if isinstance(metric, str) and metric not in offered:
-            names = ", ".join(sorted(name for name, function in offered.items() if function)) or "none by name"
-            raise InputError(f"metric {metric!r} is not offered by this estimator; it offers {names} (or pass a function of the state)")
+            names = (
+                ", ".join(sorted(name for name, function in offered.items() if function))
+                or "none by name"
+            )
+            raise InputError(
+                f"metric {metric!r} is not offered by this estimator; it offers {names} "
+                "(or pass a function of the state)"
+            )
         if isinstance(metric, str) and offered[metric] is None:
             raise InputError(
-                f"metric {metric!r} is a distance to the real distribution, which is not known here: the source must be a population "
+                f"metric {metric!r} is a distance to the real distribution, which is not "
+                "known here: the source must be a population "
                 "of the estimator's family, not a fixed data set"
             )
         if not name or name in resolved:

@@ -1,4 +1,6 @@
-"""Pieces of Kullback-Leibler divergences, without cancellation between near distributions and without nan between far ones."""
+"""Pieces of Kullback-Leibler divergences, without cancellation between near distributions and
+without nan between far ones.
+"""
 
 import jax.numpy as jnp
 
@@ -6,24 +8,35 @@ import jax.numpy as jnp
 def exponential_beyond_line(x):
     """exp(x) - 1 - x without cancellation; inf at both ends.
 
-    KL divergence of exponential laws at x = log(mean of the first / mean of the second). Source: derived.
+    KL divergence of exponential laws at x = log(mean of the first / mean of the second). Source:
+    derived.
     """
     small = jnp.clip(x, -0.5, 0.5)
     series = jnp.ones_like(x)
     for divisor in range(9, 2, -1):
         series = 1 + small / divisor * series
-    return jnp.where(jnp.abs(x) < 0.5, small**2 / 2 * series, jnp.where(x == jnp.inf, jnp.inf, jnp.expm1(x) - x))
+    return jnp.where(
+        jnp.abs(x) < 0.5, small**2 / 2 * series, jnp.where(x == jnp.inf, jnp.inf, jnp.expm1(x) - x)
+    )
 
 
 def entropy_beyond_line(p, q):
-    """p log(p / q) - p + q for p, q >= 0: q where p = 0, inf where only q = 0, and no cancellation where they are near.
+    """p log(p / q) - p + q for p, q >= 0: q where p = 0, inf where only q = 0, and no cancellation
+    where they are near.
 
-    KL divergence of Poisson laws of means p and q; summed over all outcomes, that of discrete laws. Source: derived.
+    KL divergence of Poisson laws of means p and q; summed over all outcomes, that of discrete laws.
+    Source: derived.
     """
-    p, q = jnp.broadcast_arrays(jnp.asarray(p, jnp.result_type(float)), jnp.asarray(q, jnp.result_type(float)))
+    p, q = jnp.broadcast_arrays(
+        jnp.asarray(p, jnp.result_type(float)), jnp.asarray(q, jnp.result_type(float))
+    )
     some = jnp.where(p > 0, p, 1)
     near = jnp.abs(q - p) < some / 2
-    ratio = jnp.where(near, jnp.log1p(jnp.where(near, (q - p) / some, 0)), jnp.log(q) - jnp.log(some))
+    ratio = jnp.where(
+        near, jnp.log1p(jnp.where(near, (q - p) / some, 0)), jnp.log(q) - jnp.log(some)
+    )
     # Far above p the exponential would overflow, and there is nothing to cancel.
-    divergence = jnp.where(ratio > 1, q - p - p * ratio, p * exponential_beyond_line(jnp.minimum(ratio, 1)))
+    divergence = jnp.where(
+        ratio > 1, q - p - p * ratio, p * exponential_beyond_line(jnp.minimum(ratio, 1))
+    )
     return jnp.where(p > 0, divergence, q)

@@ -1,16 +1,26 @@
-"""Metrics of Gaussians and distances between them, right on collapsed chains: log scales go in, and nothing underflows on the way.
+"""Metrics of Gaussians and distances between them, right on collapsed chains: log scales go in, and
+nothing underflows on the way.
 
-A model is (mean [d, chains], log_scale [d, chains], factor [d, d, chains]) with covariance U diag(exp(2 s)) U^T, U the factor (unit
-lower triangular) and s the log scale, -inf in a direction without variance. Results are [chains], or [d, chains].
+A model is (mean [d, chains], log_scale [d, chains], factor [d, d, chains]) with covariance U
+diag(exp(2 s)) U^T, U the factor (unit
+lower triangular) and s the log scale, -inf in a direction without variance. Results are [chains],
+or [d, chains].
 """
 
 import jax
 import jax.numpy as jnp
 
 from collapse_jax.metrics.divergence import exponential_beyond_line
-from collapse_jax.metrics.jacobi import enough_sweeps, in_blocks, log_singular_values, normalised, orthogonalised
+from collapse_jax.metrics.jacobi import (
+    enough_sweeps,
+    in_blocks,
+    log_singular_values,
+    normalised,
+    orthogonalised,
+)
 
-# Offsets off the support of a singular model that are below this many roundings of what they were computed from count as none.
+# Offsets off the support of a singular model that are below this many roundings of what they were
+# computed from count as none.
 _ROUNDINGS = 64
 
 
@@ -36,7 +46,9 @@ def log_variance(mean, log_scale, factor):
 
 def entropy(mean, log_scale, factor):
     """Differential entropy in nats; -inf once a direction has no variance left."""
-    return (len(log_scale) * (1 + jnp.log(2 * jnp.pi)) + log_determinant(mean, log_scale, factor)) / 2
+    return (
+        len(log_scale) * (1 + jnp.log(2 * jnp.pi)) + log_determinant(mean, log_scale, factor)
+    ) / 2
 
 
 def trace(mean, log_scale, factor):
@@ -57,23 +69,31 @@ def log_trace(mean, log_scale, factor):
 
 
 def effective_rank(mean, log_scale, factor):
-    """exp(entropy of the eigenvalues over their sum), of Roy and Vetterli (2007): from 1 to d whatever the scale; 0 without variance."""
+    """exp(entropy of the eigenvalues over their sum), of Roy and Vetterli (2007): from 1 to d
+    whatever the scale; 0 without variance.
+    """
     logs = _relative_log_eigenvalues(log_scale, factor)
     largest = jnp.max(logs, axis=0)
     relative = jnp.exp(logs - _finite(largest))
     shares = relative / jnp.maximum(jnp.sum(relative, axis=0), 1)
-    return jnp.where(largest > -jnp.inf, jnp.exp(jnp.sum(jax.scipy.special.entr(shares), axis=0)), 0)
+    return jnp.where(
+        largest > -jnp.inf, jnp.exp(jnp.sum(jax.scipy.special.entr(shares), axis=0)), 0
+    )
 
 
 def log_condition_number(mean, log_scale, factor):
-    """Log of the largest over the smallest eigenvalue of the covariance; inf once a direction has no variance left."""
+    """Log of the largest over the smallest eigenvalue of the covariance; inf once a direction has
+    no variance left.
+    """
     logs = _relative_log_eigenvalues(log_scale, factor)
     smallest = jnp.min(logs, axis=0)
     return jnp.where(smallest > -jnp.inf, jnp.max(logs, axis=0) - _finite(smallest), jnp.inf)
 
 
 def condition_number(mean, log_scale, factor):
-    """Largest over smallest eigenvalue of the covariance; inf above the largest float and once a direction has no variance left."""
+    """Largest over smallest eigenvalue of the covariance; inf above the largest float and once a
+    direction has no variance left.
+    """
     return jnp.exp(log_condition_number(mean, log_scale, factor))
 
 
@@ -90,21 +110,28 @@ def wasserstein2(model, real):
 
 
 def kl_model_to_real(model, real):
-    """KL(model || real) in nats; inf where the model has no variance in a direction of the real distribution's, or the reverse."""
+    """KL(model || real) in nats; inf where the model has no variance in a direction of the real
+    distribution's, or the reverse.
+    """
     return _kl(model, real)
 
 
 def kl_real_to_model(model, real):
-    """KL(real || model) in nats; inf where either has no variance in a direction of the other's, and above the largest float."""
+    """KL(real || model) in nats; inf where either has no variance in a direction of the other's,
+    and above the largest float.
+    """
     return _kl(real, model)
 
 
 def total_variation(model, real):
-    """Total variation distance in one dimension, from the two points where the densities cross; 1 from a point to anything else."""
+    """Total variation distance in one dimension, from the two points where the densities cross; 1
+    from a point to anything else.
+    """
     (mean, log_scale, _), (mean_0, log_scale_0, _) = model, real
     mean, log_scale, mean_0, log_scale_0 = mean[0], log_scale[0], mean_0[0], log_scale_0[0]
     widest = jnp.maximum(log_scale, log_scale_0)
-    # In units of the wider density, and of its mean: the narrower has mean `offset` and scale exp(-log_ratio). Beyond these bounds
+    # In units of the wider density, and of its mean: the narrower has mean `offset` and scale
+    # exp(-log_ratio). Beyond these bounds
     # the distance is 1 in any float.
     log_ratio = jnp.where(widest > -jnp.inf, jnp.abs(log_scale - log_scale_0), 0)
     log_ratio = jnp.minimum(log_ratio, 1e6)
@@ -123,7 +150,9 @@ def total_variation(model, real):
 
 
 def _relative_log_eigenvalues(log_scale, factor):
-    """Logarithms of the covariance's eigenvalues [d] in units of its scale, in no order, each right however far apart they are."""
+    """Logarithms of the covariance's eigenvalues [d] in units of its scale, in no order, each right
+    however far apart they are.
+    """
     if len(log_scale) == 1:
         return jnp.where(log_scale > -jnp.inf, 0, -jnp.inf)
     relative = log_scale - _finite(jnp.max(log_scale, axis=0))
@@ -137,7 +166,9 @@ def _wasserstein2(model, real):
     columns, lengths = normalised(jnp.swapaxes(factor, 0, 1), log_scale)
     columns_0, lengths_0 = normalised(jnp.swapaxes(factor_0, 0, 1), log_scale_0)
     unit = _finite(jnp.maximum(jnp.max(lengths, axis=0), jnp.max(lengths_0, axis=0)))
-    between = in_blocks(_squared_between_roots, columns, columns_0, lengths - unit, lengths_0 - unit)
+    between = in_blocks(
+        _squared_between_roots, columns, columns_0, lengths - unit, lengths_0 - unit
+    )
     offset = mean - mean_0
     log_offset = jnp.log(jnp.max(jnp.abs(offset), axis=0))
     log_size = _finite(jnp.maximum(unit, log_offset))
@@ -146,21 +177,30 @@ def _wasserstein2(model, real):
 
 
 def _squared_between_roots(columns, columns_0, log_scale, log_scale_0):
-    """min |A - A_0 O|^2 over rotations O, for roots A and A_0 of two covariances: their part of the squared distance.
+    """min |A - A_0 O|^2 over rotations O, for roots A and A_0 of two covariances: their part of the
+    squared distance.
 
-    O is the rotation in the polar decomposition of A_0^T A, so that the two roots are subtracted entry by entry: no cancellation
+    O is the rotation in the polar decomposition of A_0^T A, so that the two roots are subtracted
+    entry by entry: no cancellation
     of traces, and an error in O counts only as its square.
     """
     root, root_0 = columns * jnp.exp(log_scale)[:, None], columns_0 * jnp.exp(log_scale_0)[:, None]
     largest = _finite(jnp.max(log_scale_0, axis=0))
     product = _products(columns_0 * jnp.exp(log_scale_0 - largest)[:, None], columns)
-    left, logs, right = orthogonalised(product, log_scale + largest, sweeps=enough_sweeps(len(product), triangular=False))
-    # Where one has nothing along a direction of the other's, what is found there is rounding, not orthogonal to the rest.
+    left, logs, right = orthogonalised(
+        product, log_scale + largest, sweeps=enough_sweeps(len(product), triangular=False)
+    )
+    # Where one has nothing along a direction of the other's, what is found there is rounding, not
+    # orthogonal to the rest.
     aligned = jnp.abs(jnp.einsum("krc,lrc->klc", left, left, precision="highest"))
     found_before = (logs[:, None] <= logs) & ~jnp.eye(len(logs), dtype=bool)[..., None]
     partner = (logs > -jnp.inf) & (jnp.max(jnp.where(found_before, aligned, 0), axis=1) < 0.01)
-    # Of each pair of directions, in the coordinates of the data: what the model and the real distribution have there.
-    ours, theirs = _combinations(root, right), _combinations(root_0, jnp.where(partner[:, None], left, 0))
+    # Of each pair of directions, in the coordinates of the data: what the model and the real
+    # distribution have there.
+    ours, theirs = (
+        _combinations(root, right),
+        _combinations(root_0, jnp.where(partner[:, None], left, 0)),
+    )
     found = jnp.sum((ours - theirs) ** 2, axis=(0, 1))
     # What the real distribution has where it found no partner.
     missing = jnp.sum(root_0**2, axis=(0, 1)) - jnp.sum(theirs**2, axis=(0, 1))
@@ -178,17 +218,23 @@ def _combinations(columns, weights):
 
 
 def _kl(p, q):
-    """KL(p || q) = |W|^2/2 - d/2 - log det W + |w|^2/2 for W = A_q^-1 A_p, lower triangular, and w = A_q^-1 (mean_p - mean_q)."""
+    """KL(p || q) = |W|^2/2 - d/2 - log det W + |w|^2/2 for W = A_q^-1 A_p, lower triangular, and w
+    = A_q^-1 (mean_p - mean_q).
+    """
     (mean_p, log_scale_p, factor_p), (mean_q, log_scale_q, factor_q) = _broadcast(p, q)
     dim = len(mean_p)
     # The mean is a column more, of scale one.
     columns = jnp.concatenate([factor_p, (mean_p - mean_q)[:, None]], axis=1)
-    bounds = jnp.concatenate([jnp.abs(factor_p), (jnp.abs(mean_p) + jnp.abs(mean_q))[:, None]], axis=1)
+    bounds = jnp.concatenate(
+        [jnp.abs(factor_p), (jnp.abs(mean_p) + jnp.abs(mean_q))[:, None]], axis=1
+    )
     columns, bounds = _solved(factor_q, columns, bounds)
     scales = jnp.concatenate([log_scale_p, jnp.zeros_like(log_scale_p[:1])])
     off_diagonal = jnp.arange(dim)[:, None] != jnp.arange(dim + 1)
     dead = log_scale_q == -jnp.inf
-    nothing = jnp.abs(columns) <= jnp.where(dead[:, None], _ROUNDINGS * jnp.finfo(columns.dtype).eps * bounds, 0)
+    nothing = jnp.abs(columns) <= jnp.where(
+        dead[:, None], _ROUNDINGS * jnp.finfo(columns.dtype).eps * bounds, 0
+    )
     some = off_diagonal[..., None] & ~nothing & (scales > -jnp.inf)
     exponent = jnp.where(some, jnp.log(jnp.abs(columns)) + scales - log_scale_q[:, None], -jnp.inf)
     gap = jnp.where(dead, jnp.inf, 2 * (log_scale_p - _finite(log_scale_q)))
@@ -197,7 +243,9 @@ def _kl(p, q):
 
 
 def _solved(factor, columns, bounds):
-    """U^-1 columns for the unit lower-triangular factor U, with bounds on the magnitudes that entered each entry."""
+    """U^-1 columns for the unit lower-triangular factor U, with bounds on the magnitudes that
+    entered each entry.
+    """
     dim = len(factor)
     below = jnp.where((jnp.arange(dim)[:, None] > jnp.arange(dim))[..., None], factor, 0)
 
@@ -212,7 +260,10 @@ def _solved(factor, columns, bounds):
 
 def _broadcast(one, other):
     chains = jnp.broadcast_shapes(one[1].shape[-1:], other[1].shape[-1:])
-    return (tuple(jnp.broadcast_to(array, (*array.shape[:-1], *chains)) for array in model) for model in (one, other))
+    return (
+        tuple(jnp.broadcast_to(array, (*array.shape[:-1], *chains)) for array in model)
+        for model in (one, other)
+    )
 
 
 def _finite(logarithm):

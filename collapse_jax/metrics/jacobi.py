@@ -1,7 +1,10 @@
-"""Singular values by one-sided Jacobi rotations in plain array operations, the last axis running over chains.
+"""Singular values by one-sided Jacobi rotations in plain array operations, the last axis running
+over chains.
 
-A matrix is given as its columns and their log scales, A = columns * exp(log_scale), and stays so: nothing underflows however far
-the scales lie apart, and small singular values are as accurate, relative to themselves, as large ones (Demmel and Veselic 1992).
+A matrix is given as its columns and their log scales, A = columns * exp(log_scale), and stays so:
+nothing underflows however far
+the scales lie apart, and small singular values are as accurate, relative to themselves, as large
+ones (Demmel and Veselic 1992).
 Columns are [column, row, chains], scales [column, chains]. No LAPACK, no data-dependent loop.
 """
 
@@ -12,15 +15,22 @@ import jax.numpy as jnp
 
 
 def log_singular_values(columns, log_scale):
-    """Logarithms of the singular values [d, chains] of square matrices, in no order; -inf for each rank that is missing."""
-    return orthogonalised(*triangularised(columns, log_scale), sweeps=enough_sweeps(len(columns), triangular=True))[1]
+    """Logarithms of the singular values [d, chains] of square matrices, in no order; -inf for each
+    rank that is missing.
+    """
+    return orthogonalised(
+        *triangularised(columns, log_scale), sweeps=enough_sweeps(len(columns), triangular=True)
+    )[1]
 
 
 def triangularised(columns, log_scale):
-    """The matrices times rotations from the right, lower triangular up to the order of rows and columns, as (columns, log scales).
+    """The matrices times rotations from the right, lower triangular up to the order of rows and
+    columns, as (columns, log scales).
 
-    Householder reflections, the largest row that is left first, which keeps rows of very different sizes apart (Drmac and Veselic
-    2008: what Jacobi rotations need to be accurate and quick for matrices whose rows as well as columns are graded).
+    Householder reflections, the largest row that is left first, which keeps rows of very different
+    sizes apart (Drmac and Veselic
+    2008: what Jacobi rotations need to be accurate and quick for matrices whose rows as well as
+    columns are graded).
     """
     dim = len(columns)
     numbers = jnp.arange(dim)[:, None]
@@ -31,7 +41,9 @@ def triangularised(columns, log_scale):
         columns = jnp.where(columns_left[:, None], unit_columns, columns)
         log_scale = jnp.where(columns_left, unit_scale, log_scale)
         unit = jnp.max(jnp.where(columns_left, log_scale, -jnp.inf), axis=0)
-        weight = jnp.where(columns_left, jnp.exp(log_scale - jnp.maximum(unit, jnp.finfo(unit.dtype).min)), 0)
+        weight = jnp.where(
+            columns_left, jnp.exp(log_scale - jnp.maximum(unit, jnp.finfo(unit.dtype).min)), 0
+        )
         scaled = columns * weight[:, None]
         row = numbers == jnp.argmax(jnp.where(rows_left, jnp.sum(scaled**2, axis=0), -1), axis=0)
         of_row = jnp.where(columns_left, jnp.sum(jnp.where(row, columns, 0), axis=1), 0)
@@ -42,8 +54,14 @@ def triangularised(columns, log_scale):
         end = jnp.where(pivot < 0, -length, length)
         unscaled_end = end * _inverse(jnp.sum(jnp.where(column, weight, 0), axis=0))
         mirror, unscaled_mirror = scaled_row + column * end, of_row + column * unscaled_end
-        along = jnp.sum(scaled * mirror[:, None], axis=0) * _inverse(length * (length + jnp.abs(pivot)))
-        cleared = jnp.where(row, jnp.where(column, -unscaled_end, 0)[:, None], columns - unscaled_mirror[:, None] * along)
+        along = jnp.sum(scaled * mirror[:, None], axis=0) * _inverse(
+            length * (length + jnp.abs(pivot))
+        )
+        cleared = jnp.where(
+            row,
+            jnp.where(column, -unscaled_end, 0)[:, None],
+            columns - unscaled_mirror[:, None] * along,
+        )
         columns = jnp.where(columns_left[:, None], cleared, columns)
         return columns, log_scale, columns_left & ~column, rows_left & ~row
 
@@ -53,9 +71,11 @@ def triangularised(columns, log_scale):
 
 
 def orthogonalised(columns, log_scale, sweeps: int):
-    """(columns, log scales, V) of A V, for the rotation V [column, row, chains] that makes the columns orthogonal.
+    """(columns, log scales, V) of A V, for the rotation V [column, row, chains] that makes the
+    columns orthogonal.
 
-    The scales are the log singular values, the columns the left singular vectors, V the right ones. A singular value of zero has a
+    The scales are the log singular values, the columns the left singular vectors, V the right ones.
+    A singular value of zero has a
     log scale of -inf, and where it came out as exactly zero a column of zeros.
     """
     dim, chains = log_scale.shape
@@ -64,11 +84,14 @@ def orthogonalised(columns, log_scale, sweeps: int):
     if dim == 1:
         return columns, log_scale, right
     half = (dim + 1) // 2
-    # Round robin: every step pairs the upper half with the lower, and all but the first then move on by one place; a sweep brings
+    # Round robin: every step pairs the upper half with the lower, and all but the first then move
+    # on by one place; a sweep brings
     # each to its own place again. An odd dimension is filled up with an empty column.
     upper = [array[:half] for array in (columns, log_scale, right)]
     lower = [
-        jnp.concatenate([array[half:], jnp.full((2 * half - dim, *array.shape[1:]), fill, array.dtype)])
+        jnp.concatenate(
+            [array[half:], jnp.full((2 * half - dim, *array.shape[1:]), fill, array.dtype)]
+        )
         for array, fill in zip((columns, log_scale, right), (0, -jnp.inf, 0), strict=True)
     ]
 
@@ -82,26 +105,40 @@ def orthogonalised(columns, log_scale, sweeps: int):
 
 
 def enough_sweeps(dim: int, triangular: bool) -> int:
-    """How often `orthogonalised` must rotate every pair for float32, one sweep to spare: convergence is quadratic in the end."""
+    """How often `orthogonalised` must rotate every pair for float32, one sweep to spare:
+    convergence is quadratic in the end.
+    """
     return 1 if dim == 2 else 4 + math.ceil(math.log2(dim) / (2 if triangular else 1))
 
 
 def in_blocks(function, *arrays):
-    """function(*arrays [..., chains]) -> [..., chains], so few chains at a time that matrices [d, d, chains] stay in a core's cache.
+    """function(*arrays [..., chains]) -> [..., chains], so few chains at a time that matrices [d,
+    d, chains] stay in a core's cache.
 
-    For matrices larger than that it is several times as fast. On accelerators and over several devices, all at once.
+    For matrices larger than that it is several times as fast. On accelerators and over several
+    devices, all at once.
     """
     dim, chains = arrays[-1].shape[0], arrays[-1].shape[-1]
     block = 2 ** max(4, round(math.log2(2**15 / dim**2)))
-    if chains <= block or chains % block or jax.default_backend() != "cpu" or len(jax.devices()) > 1:
+    if (
+        chains <= block
+        or chains % block
+        or jax.default_backend() != "cpu"
+        or len(jax.devices()) > 1
+    ):
         return function(*arrays)
-    parts = [jnp.moveaxis(array.reshape(*array.shape[:-1], chains // block, block), -2, 0) for array in arrays]
+    parts = [
+        jnp.moveaxis(array.reshape(*array.shape[:-1], chains // block, block), -2, 0)
+        for array in arrays
+    ]
     done = jnp.moveaxis(jax.lax.map(lambda part: function(*part), parts), 0, -2)
     return done.reshape(*done.shape[:-2], chains)
 
 
 def normalised(columns, log_scale):
-    """The same matrices with columns of length one; a column of zeros stays one, with log scale -inf."""
+    """The same matrices with columns of length one; a column of zeros stays one, with log scale
+    -inf.
+    """
     largest = jnp.max(jnp.abs(columns), axis=1)
     columns = columns * _inverse(largest)[:, None]
     length = jnp.sqrt(jnp.sum(columns**2, axis=1))
@@ -109,7 +146,9 @@ def normalised(columns, log_scale):
 
 
 def _rotated(upper, lower):
-    """Each column of `upper` and the one across in `lower`, rotated by the smaller angle that makes them orthogonal."""
+    """Each column of `upper` and the one across in `lower`, rotated by the smaller angle that makes
+    them orthogonal.
+    """
     (a, log_a, right_a), (b, log_b, right_b) = upper, lower
     swapped = log_b > log_a
     cosine = jnp.sum(a * b, axis=1)
@@ -123,17 +162,27 @@ def _rotated(upper, lower):
     new_a = a + jnp.where(swapped, to_smaller, to_larger)[:, None] * b
     new_b = b + jnp.where(swapped, to_larger, to_smaller)[:, None] * a
     turn = jnp.where(swapped, -tangent, tangent) * ratio
-    new_right = shrunk[:, None] * (right_a + turn[:, None] * right_b), shrunk[:, None] * (right_b - turn[:, None] * right_a)
+    new_right = (
+        shrunk[:, None] * (right_a + turn[:, None] * right_b),
+        shrunk[:, None] * (right_b - turn[:, None] * right_a),
+    )
     lengths = [jnp.sqrt(jnp.sum(new**2, axis=1)) for new in (new_a, new_b)]
-    new_a, new_b = (new * _inverse(length)[:, None] for new, length in zip((new_a, new_b), lengths, strict=True))
-    log_a, log_b = (log + jnp.log(length) + log_shrunk for log, length in zip((log_a, log_b), lengths, strict=True))
+    new_a, new_b = (
+        new * _inverse(length)[:, None] for new, length in zip((new_a, new_b), lengths, strict=True)
+    )
+    log_a, log_b = (
+        log + jnp.log(length) + log_shrunk
+        for log, length in zip((log_a, log_b), lengths, strict=True)
+    )
     return [new_a, log_a, new_right[0]], [new_b, log_b, new_right[1]]
 
 
 def _moved_on(upper, lower):
     if len(upper) == 1:
         return upper, lower
-    return jnp.concatenate([upper[:1], lower[:1], upper[1:-1]]), jnp.concatenate([lower[1:], upper[-1:]])
+    return jnp.concatenate([upper[:1], lower[:1], upper[1:-1]]), jnp.concatenate(
+        [lower[1:], upper[-1:]]
+    )
 
 
 def _inverse(value):

@@ -1,7 +1,8 @@
-"""How varied and how repetitive a set of token blocks is, and how much of the real text's tails it holds. NumPy, on the host.
+"""How varied and how repetitive a set of token blocks is, and how much of the real text's tails it
+holds. NumPy, on the host.
 
-Words are token ids throughout, so nothing depends on how text is split into words. Distinct-n falls with the number of tokens, and
-self-BLEU rises with the number of blocks: compare sets of one size.
+Words are token ids throughout, so nothing depends on how text is split into words. Distinct-n falls
+with the number of tokens, and self-BLEU rises with the number of blocks: compare sets of one size.
 """
 
 import importlib.util
@@ -18,8 +19,9 @@ SELF_BLEU_BLOCKS = 200
 def text_metrics(blocks, *, recent: int = 16, seed: int = 0) -> dict[str, float]:
     """Every measure of this file that int `blocks` [N, length] allow, as named numbers.
 
-    distinct_1 .. distinct_4: see `distinct`. repeated_4_grams, repeated_within_16, type_token_ratio: means over blocks of
-    `repeated_ngrams`, `repeated_tokens`, `type_token_ratio`. vocabulary_in_use: how many different ids there are.
+    distinct_1 .. distinct_4: see `distinct`. repeated_4_grams, repeated_within_16,
+    type_token_ratio: means over blocks of `repeated_ngrams`, `repeated_tokens`, `type_token_ratio`.
+    vocabulary_in_use: how many different ids there are.
     self_bleu: see there; left out where sacrebleu is not installed or there is a single block.
     Raises `InputError` for what is no non-empty integer array [N, length] of ids of at least 0.
     """
@@ -38,19 +40,24 @@ def text_metrics(blocks, *, recent: int = 16, seed: int = 0) -> dict[str, float]
 
 
 def distinct(blocks, n: int) -> float:
-    """Distinct-n: different n-grams over n-grams of all `blocks` [N, length] together; none spans two blocks (Li et al. 2016)."""
+    """Distinct-n: different n-grams over n-grams of all `blocks` [N, length] together; none spans
+    two blocks (Li et al. 2016).
+    """
     codes = _ngrams(_checked(blocks, n), n)
     return len(np.unique(codes)) / codes.size
 
 
 def repeated_ngrams(blocks, n: int = 4) -> np.ndarray:
-    """Share [N] of the n-grams of each block of `blocks` [N, length] that occurred before in the same block."""
+    """Share [N] of the n-grams of each block of `blocks` [N, length] that occurred before in the
+    same block.
+    """
     codes = np.sort(_ngrams(_checked(blocks, n), n), axis=1)
     return (codes[:, 1:] == codes[:, :-1]).sum(1) / codes.shape[1]
 
 
 def repeated_tokens(blocks, window: int = 16) -> np.ndarray:
-    """Share [N] of the tokens after the first of each block [N, length] that are among the `window` tokens before them.
+    """Share [N] of the tokens after the first of each block [N, length] that are among the `window`
+    tokens before them.
 
     The measure rep/l of Welleck et al. 2020, of the text itself instead of a model's predictions.
     """
@@ -64,30 +71,43 @@ def repeated_tokens(blocks, window: int = 16) -> np.ndarray:
 
 
 def type_token_ratio(blocks) -> np.ndarray:
-    """Different ids over tokens [N] of each block of `blocks` [N, length]; over a whole set it would be distinct-1."""
+    """Different ids over tokens [N] of each block of `blocks` [N, length]; over a whole set it
+    would be distinct-1.
+    """
     return 1 - repeated_ngrams(blocks, 1)
 
 
 def self_bleu(blocks, *, sample: int = SELF_BLEU_BLOCKS, seed: int = 0) -> float:
-    """Self-BLEU in [0, 1]: mean BLEU-4 of each block against all the others as references (Zhu et al. 2018); 1 where all are equal.
+    """Self-BLEU in [0, 1]: mean BLEU-4 of each block against all the others as references (Zhu et
+    al. 2018); 1 where all are equal.
 
-    Of more than `sample` blocks a random `sample` is taken, by `seed`; each is then held against `sample` - 1 references.
-    The words are token ids. The score of a block is sacrebleu's sentence BLEU (effective order, exponential smoothing), from counts
-    made here for all blocks at once: sacrebleu counts every reference again for every block, which takes seconds.
+    Of more than `sample` blocks a random `sample` is taken, by `seed`; each is then held against
+    `sample` - 1 references.
+    The words are token ids. The score of a block is sacrebleu's sentence BLEU (effective order,
+    exponential smoothing), from counts
+    made here for all blocks at once: sacrebleu counts every reference again for every block, which
+    takes seconds.
     Raises `InputError` for fewer than 2 blocks, ImportError without sacrebleu.
     """
     from sacrebleu.metrics import BLEU
 
     blocks = _checked(blocks)
     if len(blocks) < 2 or sample < 2:
-        raise InputError(f"self-BLEU of {len(blocks)} blocks, sample {sample}: both must be at least 2")
+        raise InputError(
+            f"self-BLEU of {len(blocks)} blocks, sample {sample}: both must be at least 2"
+        )
     if len(blocks) > sample:
         blocks = blocks[np.random.default_rng(seed).choice(len(blocks), sample, replace=False)]
     length = blocks.shape[1]
     orders = range(1, 5)
-    correct = np.stack([_matches(blocks, n) if n <= length else np.zeros(len(blocks), int) for n in orders], axis=1)
+    correct = np.stack(
+        [_matches(blocks, n) if n <= length else np.zeros(len(blocks), int) for n in orders], axis=1
+    )
     total = [max(length - n + 1, 0) for n in orders]
-    scores = [BLEU.compute_bleu(row, list(total), length, length, "exp", effective_order=True).score for row in correct.tolist()]
+    scores = [
+        BLEU.compute_bleu(row, list(total), length, length, "exp", effective_order=True).score
+        for row in correct.tolist()
+    ]
     return float(np.mean(scores)) / 100
 
 
@@ -97,7 +117,10 @@ def has_sacrebleu() -> bool:
 
 
 def real_quantiles(perplexities) -> np.ndarray:
-    """The 10%, 90% and 99% quantiles [3] of the perplexities [N] of real sequences. Raises `InputError` where there are none."""
+    """The 10%, 90% and 99% quantiles [3] of the perplexities [N] of real sequences.
+
+    Raises `InputError` where there are none.
+    """
     perplexities = np.asarray(perplexities)
     if not perplexities.size:
         raise InputError("there are no perplexities to take quantiles of; at least 1 is needed")
@@ -105,10 +128,13 @@ def real_quantiles(perplexities) -> np.ndarray:
 
 
 def tail_shares(perplexities, quantiles) -> dict[str, float]:
-    """Which shares of sequences with these perplexities [N] lie beyond the `real_quantiles` [3] of the same model on real text.
+    """Which shares of sequences with these perplexities [N] lie beyond the `real_quantiles` [3] of
+    the same model on real text.
 
-    share_below_real_10: left of the lowest tenth of real sequences. share_above_real_90, share_above_real_99: right of the highest
-    tenth and hundredth. Of the real sequences themselves they are .1, .1 and .01, up to one sequence.
+    share_below_real_10: left of the lowest tenth of real sequences. share_above_real_90,
+    share_above_real_99: right of the highest
+    tenth and hundredth. Of the real sequences themselves they are .1, .1 and .01, up to one
+    sequence.
     """
     perplexities = np.asarray(perplexities)
     low, high, highest = quantiles
@@ -121,15 +147,26 @@ def tail_shares(perplexities, quantiles) -> dict[str, float]:
 
 def _checked(blocks, least=1):
     blocks = np.asarray(blocks)
-    if blocks.ndim != 2 or not np.issubdtype(blocks.dtype, np.integer) or not len(blocks) or least < 1 or blocks.shape[1] < least:
-        raise InputError(f"blocks have shape {blocks.shape} and type {blocks.dtype}; they must be integers [N, length], {least} or longer")
+    if (
+        blocks.ndim != 2
+        or not np.issubdtype(blocks.dtype, np.integer)
+        or not len(blocks)
+        or least < 1
+        or blocks.shape[1] < least
+    ):
+        raise InputError(
+            f"blocks have shape {blocks.shape} and type {blocks.dtype}; they must be "
+            f"integers [N, length], {least} or longer"
+        )
     if blocks.min() < 0:
         raise InputError(f"blocks hold the id {blocks.min()}; ids must be at least 0")
     return blocks
 
 
 def _ngrams(blocks, n):
-    """Numbers [N, length - n + 1] (int64), equal where and only where the n-grams that begin there are."""
+    """Numbers [N, length - n + 1] (int64), equal where and only where the n-grams that begin there
+    are.
+    """
     base = int(blocks.max()) + 1
     codes = blocks.astype(np.int64)
     for k in range(1, n):
@@ -141,11 +178,15 @@ def _ngrams(blocks, n):
 
 
 def _matches(blocks, n):
-    """For each block [N], how many of its n-grams the others match: each counts as often as in the block of the others with most."""
+    """For each block [N], how many of its n-grams the others match: each counts as often as in the
+    block of the others with most.
+    """
     codes = _ngrams(blocks, n)
     kinds, names = np.unique(codes, return_inverse=True)
     cells = np.arange(len(blocks))[:, None] * len(kinds) + names.reshape(codes.shape)
-    counts = np.bincount(cells.ravel(), minlength=len(blocks) * len(kinds)).reshape(len(blocks), len(kinds))
+    counts = np.bincount(cells.ravel(), minlength=len(blocks) * len(kinds)).reshape(
+        len(blocks), len(kinds)
+    )
     second, most = np.partition(counts, -2, axis=0)[-2:]
     of_others = np.where(counts == most, second, most)
     return np.minimum(counts, of_others).sum(1)

@@ -1,1 +1,3 @@
-"""Numbers that families are made of: covariances, sums, EM and normal equations that never give nan."""
+"""Numbers that families are made of: covariances, sums, EM and normal equations that never give
+nan.
+"""

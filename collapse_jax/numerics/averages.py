@@ -1,4 +1,7 @@
-"""Sample means as evidence: pooled, plainly or as logarithms. Numbers [] or arrays that broadcast."""
+"""Sample means as statistics: pooled, plainly or as logarithms.
+
+Numbers [] or arrays that broadcast.
+"""
 
 import jax.numpy as jnp
 
@@ -15,8 +18,13 @@ def pooled(count_a, mean_a, count_b, mean_b):
 
 
 def pooled_log(count_a, log_mean_a, count_b, log_mean_b):
-    """The logarithm of the mean of the pooled sample, from the logarithms of both; -inf where nothing but zeros was pooled."""
-    a, b = jnp.where(count_a > 0, log_mean_a, -jnp.inf), jnp.where(count_b > 0, log_mean_b, -jnp.inf)
+    """The logarithm of the mean of the pooled sample, from the logarithms of both; -inf where
+    nothing but zeros was pooled.
+    """
+    a, b = (
+        jnp.where(count_a > 0, log_mean_a, -jnp.inf),
+        jnp.where(count_b > 0, log_mean_b, -jnp.inf),
+    )
     largest = jnp.maximum(a, b)
     finite = jnp.where(jnp.isfinite(largest), largest, 0)
     part_b = share(count_a, count_b)
@@ -26,7 +34,9 @@ def pooled_log(count_a, log_mean_a, count_b, log_mean_b):
 
 
 def log_mean(x, weight):
-    """log of the weighted mean of points x [n] >= 0 with weights [n]; -inf where all are 0, or none counts."""
+    """log of the weighted mean of points x [n] >= 0 with weights [n]; -inf where all are 0, or none
+    counts.
+    """
     x = jnp.where(weight > 0, x, 0)
     unit = jnp.max(x)
     some = jnp.where(unit > 0, unit, 1)

@@ -1,7 +1,9 @@
-"""Covariances as U diag(exp(2 s)) U^T: U unit lower triangular, s on the log scale, so that no number of generations underflows.
+"""Covariances as U diag(exp(2 s)) U^T: U unit lower triangular, s on the log scale, so that no
+number of generations underflows.
 
-Up to `LARGEST_WRITTEN_OUT` dimensions vectors are tuples of scalars and U is the tuple of its entries below the diagonal, row by row:
-under `vmap` each is one vector over chains, which is what makes small matrices fast. Larger ones are arrays [d] and [d, d].
+Up to `LARGEST_WRITTEN_OUT` dimensions vectors are tuples of scalars and U is the tuple of its
+entries below the diagonal, row by row: under `vmap` each is one vector over chains, which is what
+makes small matrices fast. Larger ones are arrays [d] and [d, d].
 A direction without variance has s = -inf and a column of zeros below its one.
 """
 
@@ -23,7 +25,13 @@ def as_matrix(factor, dim: int):
     """U as an array [d, d]."""
     if not isinstance(factor, tuple):
         return factor
-    rows = [[factor[place(i, j)] if j < i else jnp.full_like(_like(factor), float(i == j)) for j in range(dim)] for i in range(dim)]
+    rows = [
+        [
+            factor[place(i, j)] if j < i else jnp.full_like(_like(factor), float(i == j))
+            for j in range(dim)
+        ]
+        for i in range(dim)
+    ]
     return jnp.stack([jnp.stack(row) for row in rows])
 
 
@@ -34,7 +42,11 @@ def from_arrays(vector, dim: int):
 
 def from_matrix(matrix, dim: int):
     """A unit lower-triangular array [d, d] in the form that `dim` asks for."""
-    return tuple(matrix[i, j] for i in range(dim) for j in range(i)) if dim <= LARGEST_WRITTEN_OUT else matrix
+    return (
+        tuple(matrix[i, j] for i in range(dim) for j in range(i))
+        if dim <= LARGEST_WRITTEN_OUT
+        else matrix
+    )
 
 
 def place(row: int, column: int) -> int:
@@ -50,7 +62,9 @@ def shifted(log_scale, by):
 
 
 def times_vector(log_scale, factor, z):
-    """U diag(exp(s)) z, in the form of its arguments; scales near the largest float count as that, so that sums never become nan."""
+    """U diag(exp(s)) z, in the form of its arguments; scales near the largest float count as that,
+    so that sums never become nan.
+    """
 
     def scale(s):
         return jnp.exp(jnp.minimum(s, 0.9 * math.log(jnp.finfo(s.dtype).max)))
@@ -58,22 +72,32 @@ def times_vector(log_scale, factor, z):
     if not isinstance(z, tuple):
         return jnp.matmul(factor, scale(log_scale) * z, precision="highest")
     scaled = [scale(s) * value for s, value in zip(log_scale, z, strict=True)]
-    return tuple(sum((factor[place(i, k)] * scaled[k] for k in range(i)), scaled[i]) for i in range(len(z)))
+    return tuple(
+        sum((factor[place(i, k)] * scaled[k] for k in range(i)), scaled[i]) for i in range(len(z))
+    )
 
 
 def solved(factor, x):
-    """U^-1 of every row of x [n, d], with U unit lower triangular [d, d]: forward substitution, without LAPACK."""
+    """U^-1 of every row of x [n, d], with U unit lower triangular [d, d]: forward substitution,
+    without LAPACK.
+    """
 
     def row(i, z):
-        return z.at[:, i].add(-jnp.matmul(z * (jnp.arange(z.shape[1]) < i), factor[i], precision="highest"))
+        return z.at[:, i].add(
+            -jnp.matmul(z * (jnp.arange(z.shape[1]) < i), factor[i], precision="highest")
+        )
 
-    return jax.lax.fori_loop(1, x.shape[1], row, x, unroll=x.shape[1] <= LARGEST_WRITTEN_OUT and x.shape[1] > 1)
+    return jax.lax.fori_loop(
+        1, x.shape[1], row, x, unroll=x.shape[1] <= LARGEST_WRITTEN_OUT and x.shape[1] > 1
+    )
 
 
 def times_triangle(log_scale, factor, log_diagonal, below):
-    """(s, U) of U diag(exp(s)) T, for the lower-triangular T with diagonal exp(log_diagonal) and entries T[k, j] = below[k, j] T[j, j].
+    """(s, U) of U diag(exp(s)) T, for the lower-triangular T with diagonal exp(log_diagonal) and
+    entries T[k, j] = below[k, j] T[j, j].
 
-    log_diagonal -inf: a column of zeros in T. No factorisation: the product of two lower-triangular matrices is one.
+    log_diagonal -inf: a column of zeros in T. No factorisation: the product of two lower-triangular
+    matrices is one.
     """
     if not isinstance(log_scale, tuple):
         scales = log_scale + log_diagonal
@@ -82,7 +106,11 @@ def times_triangle(log_scale, factor, log_diagonal, below):
         product = factor + jnp.matmul(factor, grown, precision="highest")
         return scales, jnp.where(alive | jnp.eye(len(alive), dtype=bool), product, 0)
     dim = len(log_scale)
-    grown = {(k, j): _ratio(log_scale[k], log_scale[j]) * below[place(k, j)] for k in range(dim) for j in range(k)}
+    grown = {
+        (k, j): _ratio(log_scale[k], log_scale[j]) * below[place(k, j)]
+        for k in range(dim)
+        for j in range(k)
+    }
     scales = tuple(s + t for s, t in zip(log_scale, log_diagonal, strict=True))
     entries = []
     for i in range(dim):
@@ -95,9 +123,11 @@ def times_triangle(log_scale, factor, log_diagonal, below):
 
 
 def strictly_lower(draw, dim: int):
-    """A strictly lower-triangular array [d, d]; draw(i, size) gives an array [size, size] of its numbers, for i = 0 and 1.
+    """A strictly lower-triangular array [d, d]; draw(i, size) gives an array [size, size] of its
+    numbers, for i = 0 and 1.
 
-    The first is the square block, the second's two halves are the triangles beside it: half the numbers of a whole square.
+    The first is the square block, the second's two halves are the triangles beside it: half the
+    numbers of a whole square.
     """
     half = dim // 2
     rest = dim - half
@@ -109,12 +139,16 @@ def strictly_lower(draw, dim: int):
 
 
 def pooled(parts, shift, shift_weight, dim: int):
-    """(s, U) of sum of weight * covariance over parts [(weight, log_scale, factor)], plus shift_weight * shift shift^T.
+    """(s, U) of sum of weight * covariance over parts [(weight, log_scale, factor)], plus
+    shift_weight * shift shift^T.
 
-    Computed as a covariance in units of the largest scale there is, so a direction whose variance is below the rounding of another's
+    Computed as a covariance in units of the largest scale there is, so a direction whose variance
+    is below the rounding of another's
     in the same sum counts as collapsed.
     """
-    scales = [jnp.where(weight > 0, _largest(log_scale), -jnp.inf) for weight, log_scale, _ in parts]
+    scales = [
+        jnp.where(weight > 0, _largest(log_scale), -jnp.inf) for weight, log_scale, _ in parts
+    ]
     scales.append(jnp.where(shift_weight > 0, jnp.log(_largest(_absolute(shift))), -jnp.inf))
     unit = jnp.maximum(_largest_of(scales), jnp.finfo(jnp.result_type(float)).min)
     # In two steps, since exp(-unit) overflows before a shift underflows.
@@ -126,10 +160,15 @@ def pooled(parts, shift, shift_weight, dim: int):
                 scaled_shift = [shift[index] * root * root for index in (i, j)]
                 cells[i, j] = shift_weight * scaled_shift[0] * scaled_shift[1]
         for weight, log_scale, factor in parts:
-            columns = [jnp.where(weight > 0, jnp.exp(2 * (s - unit)), 0) * weight for s in log_scale]
+            columns = [
+                jnp.where(weight > 0, jnp.exp(2 * (s - unit)), 0) * weight for s in log_scale
+            ]
             for i in range(dim):
                 for j in range(i + 1):
-                    terms = (_entry(factor, i, k) * _entry(factor, j, k) * columns[k] for k in range(j + 1))
+                    terms = (
+                        _entry(factor, i, k) * _entry(factor, j, k) * columns[k]
+                        for k in range(j + 1)
+                    )
                     cells[i, j] = sum(terms, cells[i, j])
         log_scale, factor = _decomposed_cells(cells, dim)
         return tuple(s + unit for s in log_scale), factor
@@ -143,24 +182,34 @@ def pooled(parts, shift, shift_weight, dim: int):
 
 
 def decomposed(covariance, dim: int):
-    """(s, U) of a covariance [d, d] in the form that `dim` asks for; a direction without variance gives -inf, never nan."""
+    """(s, U) of a covariance [d, d] in the form that `dim` asks for; a direction without variance
+    gives -inf, never nan.
+    """
     if dim > LARGEST_WRITTEN_OUT:
         return _decomposed_matrix(covariance)
-    return _decomposed_cells({(i, j): covariance[i, j] for i in range(dim) for j in range(i + 1)}, dim)
+    return _decomposed_cells(
+        {(i, j): covariance[i, j] for i in range(dim) for j in range(i + 1)}, dim
+    )
 
 
 def limited(log_scale, factor, rank):
-    """(s, U) with no more than the first `rank` of its directions that have variance: beyond the true rank it is rounding."""
+    """(s, U) with no more than the first `rank` of its directions that have variance: beyond the
+    true rank it is rounding.
+    """
     if not isinstance(log_scale, tuple):
         alive = log_scale > -jnp.inf
         alive = alive & (jnp.cumsum(alive) <= rank)
-        return jnp.where(alive, log_scale, -jnp.inf), jnp.where(alive | jnp.eye(len(alive), dtype=bool), factor, 0)
+        return jnp.where(alive, log_scale, -jnp.inf), jnp.where(
+            alive | jnp.eye(len(alive), dtype=bool), factor, 0
+        )
     alive, seen = [], 0
     for s in log_scale:
         seen = seen + (s > -jnp.inf).astype(jnp.int32)
         alive.append((s > -jnp.inf) & (seen <= rank))
     kept = tuple(jnp.where(here, s, -jnp.inf) for here, s in zip(alive, log_scale, strict=True))
-    return kept, tuple(jnp.where(alive[j], factor[place(i, j)], 0) for i in range(len(alive)) for j in range(i))
+    return kept, tuple(
+        jnp.where(alive[j], factor[place(i, j)], 0) for i in range(len(alive)) for j in range(i)
+    )
 
 
 def _decomposed_cells(cells, dim):
@@ -177,7 +226,9 @@ def _decomposed_cells(cells, dim):
             for k in range(j):
                 entry = entry - factor[i, k] * factor[j, k] * pivots[k]
             factor[i, j] = jnp.where(alive, entry / jnp.where(alive, pivot, 1), 0)
-    return tuple(jnp.log(pivot) / 2 for pivot in pivots), tuple(factor[i, j] for i in range(dim) for j in range(i))
+    return tuple(jnp.log(pivot) / 2 for pivot in pivots), tuple(
+        factor[i, j] for i in range(dim) for j in range(i)
+    )
 
 
 def _decomposed_matrix(covariance):
@@ -192,7 +243,11 @@ def _decomposed_matrix(covariance):
         entries = jnp.where(alive & (row > j), left[:, j] / jnp.where(alive, pivot, 1), 0)
         whole = entries.at[j].set(1)
         kept = jnp.where(alive, pivot, 0)
-        return left - kept * jnp.outer(whole, whole), factor.at[:, j].set(whole), pivots.at[j].set(kept)
+        return (
+            left - kept * jnp.outer(whole, whole),
+            factor.at[:, j].set(whole),
+            pivots.at[j].set(kept),
+        )
 
     start = covariance, jnp.zeros_like(covariance), jnp.zeros(dim, covariance.dtype)
     _, factor, pivots = jax.lax.fori_loop(0, dim, column, start)
@@ -218,7 +273,9 @@ def _like(factor):
 
 
 def _absolute(vector):
-    return tuple(jnp.abs(value) for value in vector) if isinstance(vector, tuple) else jnp.abs(vector)
+    return (
+        tuple(jnp.abs(value) for value in vector) if isinstance(vector, tuple) else jnp.abs(vector)
+    )
 
 
 def _largest(vector):

@@ -5,11 +5,15 @@ import jax.numpy as jnp
 
 
 def solve(gram, right, tolerance: float | None = None):
-    """(solution [d], kept [d]) of gram [d, d] solution = right [d], for a symmetric gram without negative eigenvalues.
+    """(solution [d], kept [d]) of gram [d, d] solution = right [d], for a symmetric gram without
+    negative eigenvalues.
 
-    A feature that the ones before it explain (its pivot is below `tolerance` of its own entry on the diagonal) is left out: its weight
-    is 0 and kept is False there, as R's lm does it. tolerance: by default 8 d times the rounding of the float type.
-    Every step is one operation on the whole matrix, so that thousands of small systems under `vmap` are long vectors.
+    A feature that the ones before it explain (its pivot is below `tolerance` of its own entry on
+    the diagonal) is left out: its weight
+    is 0 and kept is False there, as R's lm does it. tolerance: by default 8 d times the rounding of
+    the float type.
+    Every step is one operation on the whole matrix, so that thousands of small systems under `vmap`
+    are long vectors.
     Source: the sweep operator, Goodnight 1979, "A tutorial on the SWEEP operator".
     """
     dim, dtype = len(right), gram.dtype
@@ -28,17 +32,23 @@ def solve(gram, right, tolerance: float | None = None):
         return (table - column[:, None] * row).at[j].set(row), kept.at[j].set(alive)
 
     table, kept = jax.lax.fori_loop(0, dim, eliminate, (table, jnp.zeros(dim, bool)))
-    # A row that was left out holds zeros, and later pivots add nothing to it because their columns do not reach it.
+    # A row that was left out holds zeros, and later pivots add nothing to it because their columns
+    # do not reach it.
     return jnp.where(kept, table[:, -1] * unit, 0), kept
 
 
 def minimum_norm(gram, right, count):
-    """(solution [d] of least norm, rank []) of gram [d, d] solution = right [d], where the gram is that of `count` [] points.
+    """(solution [d] of least norm, rank []) of gram [d, d] solution = right [d], where the gram is
+    that of `count` [] points.
 
-    The rank is at most `count`; beyond that, directions whose pivot is below d times the rounding of the largest squared length are
-    taken for rounding: those in which the points reach less than 1/900 (float32, d = 10) of that length.
-    Source: Cholesky factor L [d, rank] with diagonal pivoting (Higham 1990): gram = L L', L c = right, and the least-norm solution
-    of L' w = c is L (L'L)^-1 c. Plain array operations: `simulate` with a batched `jnp.linalg.eigh` in its tiles
+    The rank is at most `count`; beyond that, directions whose pivot is below d times the rounding
+    of the largest squared length are
+    taken for rounding: those in which the points reach less than 1/900 (float32, d = 10) of that
+    length.
+    Source: Cholesky factor L [d, rank] with diagonal pivoting (Higham 1990): gram = L L', L c =
+    right, and the least-norm solution
+    of L' w = c is L (L'L)^-1 c. Plain array operations: `simulate` with a batched `jnp.linalg.eigh`
+    in its tiles
     did not come to an end on two cores (jax 0.10.2 on the CPU).
     """
     dim, dtype = len(right), gram.dtype
@@ -56,7 +66,13 @@ def minimum_norm(gram, right, count):
         gram = (gram - column[:, None] * column).at[j].set(0).at[:, j].set(0)
         gram = jnp.where(alive, gram, carry[0])
         right = right - column * coordinate
-        return gram, right, factor.at[:, k].set(column), coordinates.at[k].set(coordinate), rank + alive
+        return (
+            gram,
+            right,
+            factor.at[:, k].set(column),
+            coordinates.at[k].set(coordinate),
+            rank + alive,
+        )
 
     nothing = jnp.zeros((dim, dim), dtype), jnp.zeros(dim, dtype), jnp.asarray(0, jnp.int32)
     _, _, factor, coordinates, rank = jax.lax.fori_loop(0, dim, eliminate, (gram, right, *nothing))

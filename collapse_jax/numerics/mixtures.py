@@ -1,8 +1,11 @@
-"""Expectation-maximisation of Gaussian mixtures on weighted points, shaped for long vectors over points.
+"""Expectation-maximisation of Gaussian mixtures on weighted points, shaped for long vectors over
+points.
 
-Points are [d, N]. What a step sums up are the products of the responsibilities of a component with its features: 1, the deviations from
-a centre, and their products. They are computed once, so that a step is a few elementwise passes and one matrix-vector product a
-component. The centre is the component's own mean, taken anew whenever the mean leaves it, so that no digits cancel.
+Points are [d, N]. What a step sums up are the products of the responsibilities of a component with
+its features: 1, the deviations from
+a centre, and their products. They are computed once, so that a step is a few elementwise passes and
+one matrix-vector product a component. The centre is the component's own mean, taken anew whenever
+the mean leaves it, so that no digits cancel.
 """
 
 import functools
@@ -16,9 +19,11 @@ from collapse_jax.random.bits import key_words, uniform, variate_words
 
 # Up to this dimension small matrices are written out entry by entry.
 WRITTEN_OUT = 4
-# Sums over more points are made of sums over so many: the features of a block fit the caches, and float32 sums keep their digits.
+# Sums over more points are made of sums over so many: the features of a block fit the caches, and
+# float32 sums keep their digits.
 _BLOCK = 8192
-# Half the squared distance, in deviations of the component, that its mean may go from the centre of its features.
+# Half the squared distance, in deviations of the component, that its mean may go from the centre of
+# its features.
 _FAR = 8.0
 # A component with fewer points than this (as a sum of responsibilities) is empty.
 _EMPTY = 1e-20
@@ -26,7 +31,8 @@ _LLOYD_STEPS, _LLOYD_TOLERANCE = 300, 1e-4
 
 
 class Model(NamedTuple):
-    """log_weights: [K], -inf for an empty component. shifts: [K, d], means less centres. inverse: of the factors, [K, d, d] or [K, d].
+    """log_weights: [K], -inf for an empty component. shifts: [K, d], means less centres. inverse:
+    of the factors, [K, d, d] or [K, d].
 
     factors: [K, d, d] the lower Cholesky factors of the covariances (full), or [K, d] deviations.
     """
@@ -38,7 +44,9 @@ class Model(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where EM stands. log_likelihood: mean, [], of the parameters before the last step. far: [K], the mean has left the centre."""
+    """Where EM stands. log_likelihood: mean, [], of the parameters before the last step. far: [K],
+    the mean has left the centre.
+    """
 
     model: Model
     log_likelihood: jax.Array
@@ -48,7 +56,9 @@ class Progress(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """weights: [K]; means: [K, d]; factors: as in `Model`; converged: bool []; iterations: int []; log_likelihood: mean, []."""
+    """weights: [K]; means: [K, d]; factors: as in `Model`; converged: bool []; iterations: int [];
+    log_likelihood: mean, [].
+    """
 
     weights: jax.Array
     means: jax.Array
@@ -59,9 +69,11 @@ class Fitted(NamedTuple):
 
 
 def one_by_one(function):
-    """`function` of arrays of one chain; under `vmap` on a CPU the chains go one after the other, so that none waits for another's loop.
+    """`function` of arrays of one chain; under `vmap` on a CPU the chains go one after the other,
+    so that none waits for another's loop.
 
-    Each chain's points are vector enough for a core; elsewhere, chains are batched as always. Source: derived here.
+    Each chain's points are vector enough for a core; elsewhere, chains are batched as always.
+    Source: derived here.
     """
     mapped = jax.custom_batching.sequential_vmap(function)
 
@@ -73,7 +85,9 @@ def one_by_one(function):
 
 
 def in_blocks(x, weight):
-    """(x [blocks, d, n], weight [blocks, n]) of points x [N, d] and weights [N]; empty slots, and those that fill the last block, are 0."""
+    """(x [blocks, d, n], weight [blocks, n]) of points x [N, d] and weights [N]; empty slots, and
+    those that fill the last block, are 0.
+    """
     slots = x.shape[0]
     blocks = -(-slots // _BLOCK)
     size = -(-slots // blocks)
@@ -82,13 +96,19 @@ def in_blocks(x, weight):
     return jnp.moveaxis(x.reshape(len(x), blocks, size), 1, 0), weight.reshape(blocks, size)
 
 
-def expectation_maximisation(x, weight, weights, means, factors, *, steps: int, tolerance: float, floor: float, kind: str) -> Fitted:
-    """EM from the given mixture: at most `steps` steps, until the mean log-likelihood changes by less than `tolerance`.
+def expectation_maximisation(
+    x, weight, weights, means, factors, *, steps: int, tolerance: float, floor: float, kind: str
+) -> Fitted:
+    """EM from the given mixture: at most `steps` steps, until the mean log-likelihood changes by
+    less than `tolerance`.
 
-    x: [blocks, d, n], weight: [blocks, n] (see `in_blocks`). weights [K], means [K, d], factors [K, d, d] or [K, d]: the start.
+    x: [blocks, d, n], weight: [blocks, n] (see `in_blocks`). weights [K], means [K, d], factors [K,
+    d, d] or [K, d]: the start.
     kind: "full", "diagonal" or "spherical" (whose factors are [K, d] with equal entries).
-    floor: added to the variances. An empty component keeps its mean, and has the floor as its variance and weight 0 from then on.
-    Source: Dempster, Laird and Rubin 1977; the order of the steps and the rule to stop by are scikit-learn's (GaussianMixture).
+    floor: added to the variances. An empty component keeps its mean, and has the floor as its
+    variance and weight 0 from then on.
+    Source: Dempster, Laird and Rubin 1977; the order of the steps and the rule to stop by are
+    scikit-learn's (GaussianMixture).
     """
     total = jnp.sum(weight)
     total = jnp.where(total > 0, total, 1)
@@ -107,36 +127,72 @@ def expectation_maximisation(x, weight, weights, means, factors, *, steps: int, 
             log_likelihood = log_likelihood / total
             model = _maximised(sums, progress.model.shifts, total, floor, kind)
             converged = jnp.abs(log_likelihood - progress.log_likelihood) < tolerance
-            far = jnp.stack([_half_square(one, shift[:, None])[0] for one, shift in zip(model.inverse, model.shifts, strict=True)]) > _FAR
+            far = (
+                jnp.stack(
+                    [
+                        _half_square(one, shift[:, None])[0]
+                        for one, shift in zip(model.inverse, model.shifts, strict=True)
+                    ]
+                )
+                > _FAR
+            )
             return Progress(model, log_likelihood, converged, progress.iterations + 1, far)
 
-        here = progress._replace(model=progress.model._replace(shifts=jnp.zeros_like(centres)), far=jnp.zeros_like(progress.far))
-        return centres, jax.lax.while_loop(lambda one: unfinished(one) & ~jnp.any(one.far), step, here)
+        here = progress._replace(
+            model=progress.model._replace(shifts=jnp.zeros_like(centres)),
+            far=jnp.zeros_like(progress.far),
+        )
+        return centres, jax.lax.while_loop(
+            lambda one: unfinished(one) & ~jnp.any(one.far), step, here
+        )
 
     model = Model(jnp.log(weights), jnp.zeros_like(means), factors, inverse_of(factors))
-    start = Progress(model, jnp.asarray(-jnp.inf, x.dtype), jnp.asarray(False), jnp.asarray(0, jnp.int32), jnp.zeros(len(means), bool))
+    start = Progress(
+        model,
+        jnp.asarray(-jnp.inf, x.dtype),
+        jnp.asarray(False),
+        jnp.asarray(0, jnp.int32),
+        jnp.zeros(len(means), bool),
+    )
     centres, end = jax.lax.while_loop(lambda carry: unfinished(carry[1]), around, (means, start))
     weights = jnp.where(jnp.sum(weight) > 0, jnp.exp(end.model.log_weights), weights)
-    return Fitted(weights, centres + end.model.shifts, end.model.factors, end.converged, end.iterations, end.log_likelihood)
+    return Fitted(
+        weights,
+        centres + end.model.shifts,
+        end.model.factors,
+        end.converged,
+        end.iterations,
+        end.log_likelihood,
+    )
 
 
 def maximised(x, weight, labels, means, *, floor: float, kind: str):
-    """(weights [K], means [K, d], factors) of the components that hold the points labelled 0 .. K - 1: one step of maximisation."""
+    """(weights [K], means [K, d], factors) of the components that hold the points labelled 0 ..
+
+    K - 1: one step of maximisation.
+    """
     total = jnp.sum(weight)
     features = _features(x, means, kind == "full")
-    shares = [[jnp.where(labels[b] == k, weight[b], 0) for k in range(len(means))] for b in range(len(x))]
-    sums = sum(jnp.stack([_product(features[b, k], shares[b][k]) for k in range(len(means))]) for b in range(len(x)))
+    shares = [
+        [jnp.where(labels[b] == k, weight[b], 0) for k in range(len(means))] for b in range(len(x))
+    ]
+    sums = sum(
+        jnp.stack([_product(features[b, k], shares[b][k]) for k in range(len(means))])
+        for b in range(len(x))
+    )
     model = _maximised(sums, jnp.zeros_like(means), jnp.where(total > 0, total, 1), floor, kind)
     weights = jnp.where(total > 0, jnp.exp(model.log_weights), 1 / len(means))
     return weights, means + model.shifts, model.factors
 
 
 def k_means(key, x, weight, number: int):
-    """(labels [blocks, n], means [number, d]) by k-means++ and Lloyd's steps, as scikit-learn's KMeans starts and stops them.
+    """(labels [blocks, n], means [number, d]) by k-means++ and Lloyd's steps, as scikit-learn's
+    KMeans starts and stops them.
 
-    Each centre after the first is the best of 2 + log(number) draws in proportion to the squared distance from those there are. Lloyd's
-    steps end when the centres move by less than 1e-4 of the mean variance (squared), at 300 at the latest. A centre that loses all its
-    points stays where it is. x: [blocks, d, n], weight: [blocks, n].
+    Each centre after the first is the best of 2 + log(number) draws in proportion to the squared
+    distance from those there are. Lloyd's steps end when the centres move by less than 1e-4 of the
+    mean variance (squared), at 300 at the latest. A centre that loses all its points stays where it
+    is. x: [blocks, d, n], weight: [blocks, n].
     Source: Arthur and Vassilvitskii 2007; Lloyd 1982.
     """
     dim, total = x.shape[1], jnp.sum(weight)
@@ -178,43 +234,64 @@ def k_means(key, x, weight, number: int):
         return moved, jnp.sum((moved - centres) ** 2), taken + 1
 
     start = jnp.stack(centres), jnp.asarray(jnp.inf, x.dtype), jnp.asarray(0, jnp.int32)
-    centres, _, _ = jax.lax.while_loop(lambda carry: (carry[1] > enough) & (carry[2] < _LLOYD_STEPS), step, start)
+    centres, _, _ = jax.lax.while_loop(
+        lambda carry: (carry[1] > enough) & (carry[2] < _LLOYD_STEPS), step, start
+    )
     return labelled(centres), centres
 
 
 def log_densities(weights, means, inverse, x):
-    """log(weight * density) [K, N] of the components at points x [d, N]; -inf where the weight is 0."""
+    """log(weight * density) [K, N] of the components at points x [d, N]; -inf where the weight is
+    0.
+    """
     constants = _constants(jnp.log(weights), inverse)
-    return jnp.stack([constants[k] - _half_square(inverse[k], x - means[k][:, None]) for k in range(len(means))])
+    return jnp.stack(
+        [constants[k] - _half_square(inverse[k], x - means[k][:, None]) for k in range(len(means))]
+    )
 
 
 def log_densities_at_0(means, inverse):
-    """Log-density [P] at 0 of each of P normal laws with means [P, d] and inverse factors [P, d, d]."""
-    return jax.vmap(lambda constant, mean, one: constant - _half_square(one, mean))(_constants(0, inverse), means, inverse)
+    """Log-density [P] at 0 of each of P normal laws with means [P, d] and inverse factors [P, d,
+    d].
+    """
+    return jax.vmap(lambda constant, mean, one: constant - _half_square(one, mean))(
+        _constants(0, inverse), means, inverse
+    )
 
 
 def log_sum(values):
     """log(sum(exp(values))) over a list of arrays, finite where all are -inf."""
     largest = jnp.maximum(functools.reduce(jnp.maximum, values), jnp.finfo(values[0].dtype).min)
-    return largest + jnp.log(jnp.maximum(sum(jnp.exp(value - largest) for value in values), jnp.finfo(values[0].dtype).tiny))
+    return largest + jnp.log(
+        jnp.maximum(
+            sum(jnp.exp(value - largest) for value in values), jnp.finfo(values[0].dtype).tiny
+        )
+    )
 
 
 def lower(factors, dim: int):
-    """Cholesky factors [K, d, d] of factors of any kind: [K, d, d], deviations [K, d], or one deviation a component [K]."""
+    """Cholesky factors [K, d, d] of factors of any kind: [K, d, d], deviations [K, d], or one
+    deviation a component [K].
+    """
     if factors.ndim == 3:
         return factors
-    deviations = jnp.broadcast_to(factors[:, None] if factors.ndim == 1 else factors, (len(factors), dim))
+    deviations = jnp.broadcast_to(
+        factors[:, None] if factors.ndim == 1 else factors, (len(factors), dim)
+    )
     return deviations[:, None, :] * jnp.eye(dim, dtype=factors.dtype)
 
 
 def cholesky(covariances, floor):
-    """Lower Cholesky factors [K, d, d] of covariances [K, d, d] whose eigenvalues are known to be at least `floor`.
+    """Lower Cholesky factors [K, d, d] of covariances [K, d, d] whose eigenvalues are known to be
+    at least `floor`.
 
     So is every pivot, whatever rounding says.
     """
     dim = covariances.shape[-1]
     if dim <= WRITTEN_OUT:
-        entries = _cholesky_entries({(i, j): covariances[:, i, j] for i in range(dim) for j in range(i + 1)}, dim, floor)
+        entries = _cholesky_entries(
+            {(i, j): covariances[:, i, j] for i in range(dim) for j in range(i + 1)}, dim, floor
+        )
         return _matrices(entries, dim)
     row = jnp.arange(dim)
 
@@ -228,12 +305,21 @@ def cholesky(covariances, floor):
 
 
 def _features(x, centres, full):
-    """[blocks, K, R, n] of points [blocks, d, n]: 1, deviations from each centre, their squares or (full) products."""
+    """[blocks, K, R, n] of points [blocks, d, n]: 1, deviations from each centre, their squares or
+    (full) products.
+    """
 
     def of_block(block):
         deviations = block - centres[:, :, None]
         rows, columns = np.tril_indices(len(block)) if full else (slice(None),) * 2
-        return jnp.concatenate([jnp.ones_like(deviations[:, :1]), deviations, deviations[:, rows] * deviations[:, columns]], axis=1)
+        return jnp.concatenate(
+            [
+                jnp.ones_like(deviations[:, :1]),
+                deviations,
+                deviations[:, rows] * deviations[:, columns],
+            ],
+            axis=1,
+        )
 
     return of_block(x[0])[None] if len(x) == 1 else jax.lax.map(of_block, x)
 
@@ -244,11 +330,18 @@ def _sums(model, features, weight):
 
     def of_block(features, weight):
         number, dim = model.shifts.shape
-        logs = [constants[k] - _half_square(model.inverse[k], features[k, 1 : dim + 1] - model.shifts[k][:, None]) for k in range(number)]
+        logs = [
+            constants[k]
+            - _half_square(model.inverse[k], features[k, 1 : dim + 1] - model.shifts[k][:, None])
+            for k in range(number)
+        ]
         whole = log_sum(logs)
-        # A matrix-vector product, because XLA on the CPU is slow at scalar sums; the first row of the features is 1.
+        # A matrix-vector product, because XLA on the CPU is slow at scalar sums; the first row of
+        # the features is 1.
         log_likelihood = _product(features[0, : dim + 1], weight * whole)[0]
-        return jnp.stack([_product(features[k], weight * jnp.exp(logs[k] - whole)) for k in range(number)]), log_likelihood
+        return jnp.stack(
+            [_product(features[k], weight * jnp.exp(logs[k] - whole)) for k in range(number)]
+        ), log_likelihood
 
     if len(weight) == 1:
         return of_block(features[0], weight[0])
@@ -268,14 +361,18 @@ def _maximised(sums, shifts, total, floor, kind):
     if kind != "full":
         variances = jnp.maximum(moments[:, dim + 1 :] - means**2, 0) + floor
         if kind == "spherical":
-            variances = jnp.broadcast_to(jnp.mean(variances, axis=1, keepdims=True), variances.shape)
+            variances = jnp.broadcast_to(
+                jnp.mean(variances, axis=1, keepdims=True), variances.shape
+            )
         factors = jnp.sqrt(variances)
         return Model(log_weights, shifts, factors, 1 / factors)
     if dim > WRITTEN_OUT:
         rows, columns = np.tril_indices(dim)
         place = np.zeros((dim, dim), int)
         place[rows, columns] = place[columns, rows] = dim + 1 + np.arange(len(rows))
-        factors = cholesky(moments[:, place] - means[:, :, None] * means[:, None] + floor * jnp.eye(dim), floor)
+        factors = cholesky(
+            moments[:, place] - means[:, :, None] * means[:, None] + floor * jnp.eye(dim), floor
+        )
         return Model(log_weights, shifts, factors, inverse_of(factors))
     cells, place = {}, dim + 1
     for i in range(dim):
@@ -283,17 +380,23 @@ def _maximised(sums, shifts, total, floor, kind):
             cells[i, j] = moments[:, place] - means[:, i] * means[:, j] + (floor if i == j else 0)
             place += 1
     entries = _cholesky_entries(cells, dim, floor)
-    return Model(log_weights, shifts, _matrices(entries, dim), _matrices(_inverse_entries(entries, dim), dim))
+    return Model(
+        log_weights, shifts, _matrices(entries, dim), _matrices(_inverse_entries(entries, dim), dim)
+    )
 
 
 def _cholesky_entries(cells, dim, floor):
-    """(i, j) -> [K], the entries of the lower Cholesky factor; cells: (i, j) -> [K], those of the covariance, j <= i."""
+    """(i, j) -> [K], the entries of the lower Cholesky factor; cells: (i, j) -> [K], those of the
+    covariance, j <= i.
+    """
     entries = {}
     for j in range(dim):
         pivot = cells[j, j] - sum(entries[j, k] ** 2 for k in range(j))
         entries[j, j] = jnp.sqrt(jnp.maximum(pivot, floor))
         for i in range(j + 1, dim):
-            entries[i, j] = (cells[i, j] - sum(entries[i, k] * entries[j, k] for k in range(j))) / entries[j, j]
+            entries[i, j] = (
+                cells[i, j] - sum(entries[i, k] * entries[j, k] for k in range(j))
+            ) / entries[j, j]
     return entries
 
 
@@ -310,7 +413,9 @@ def _inverse_entries(entries, dim):
 def _matrices(entries, dim):
     """[K, d, d] of entries (i, j) -> [K]; 0 above the diagonal."""
     none = jnp.zeros_like(entries[0, 0])
-    return jnp.stack([entries.get((i, j), none) for i in range(dim) for j in range(dim)], axis=-1).reshape(-1, dim, dim)
+    return jnp.stack(
+        [entries.get((i, j), none) for i in range(dim) for j in range(dim)], axis=-1
+    ).reshape(-1, dim, dim)
 
 
 def inverse_of(factors):
@@ -319,14 +424,23 @@ def inverse_of(factors):
         return 1 / factors
     dim = factors.shape[-1]
     if dim <= WRITTEN_OUT:
-        return _matrices(_inverse_entries({(i, j): factors[:, i, j] for i in range(dim) for j in range(i + 1)}, dim), dim)
-    return jax.scipy.linalg.solve_triangular(factors, jnp.broadcast_to(jnp.eye(dim, dtype=factors.dtype), factors.shape), lower=True)
+        return _matrices(
+            _inverse_entries(
+                {(i, j): factors[:, i, j] for i in range(dim) for j in range(i + 1)}, dim
+            ),
+            dim,
+        )
+    return jax.scipy.linalg.solve_triangular(
+        factors, jnp.broadcast_to(jnp.eye(dim, dtype=factors.dtype), factors.shape), lower=True
+    )
 
 
 def _constants(log_weights, inverse):
     """[K]: log weight less the log of the normalising constant."""
     diagonal = jnp.diagonal(inverse, axis1=1, axis2=2) if inverse.ndim == 3 else inverse
-    return log_weights + jnp.sum(jnp.log(diagonal), axis=1) - inverse.shape[1] * np.log(2 * np.pi) / 2
+    return (
+        log_weights + jnp.sum(jnp.log(diagonal), axis=1) - inverse.shape[1] * np.log(2 * np.pi) / 2
+    )
 
 
 def _half_square(inverse, deviations):
@@ -342,7 +456,9 @@ def _half_square(inverse, deviations):
 
 
 def _product(rows, weight):
-    """[R]: rows [R, n] times weights [n], in the full precision of their type also where an accelerator would take less."""
+    """[R]: rows [R, n] times weights [n], in the full precision of their type also where an
+    accelerator would take less.
+    """
     return jnp.matmul(rows, weight, precision="highest")
 
 
@@ -352,7 +468,9 @@ def _pooled(rows, weight):
 
 
 def _drawn(key0, key1, index, x, chances):
-    """One of the points x [blocks, d, n] -> [d], with probability in proportion to `chances` [blocks, n]: variate `index` of the key."""
+    """One of the points x [blocks, d, n] -> [d], with probability in proportion to `chances`
+    [blocks, n]: variate `index` of the key.
+    """
     dim = x.shape[1]
     flat = chances.reshape(-1)
     rows = max(int(np.sqrt(len(flat))), 1)
@@ -361,11 +479,20 @@ def _drawn(key0, key1, index, x, chances):
     ends = jnp.cumsum(jnp.sum(square, axis=1))
     place = uniform(*variate_words(key0, key1, jnp.uint32(index))) * ends[-1]
     # Strictly below the ends, so that nothing without a chance is hit, whatever is rounded.
-    row = jnp.minimum(jnp.searchsorted(ends, jnp.minimum(place, jnp.nextafter(ends[-1], 0)), side="right"), rows - 1)
+    row = jnp.minimum(
+        jnp.searchsorted(ends, jnp.minimum(place, jnp.nextafter(ends[-1], 0)), side="right"),
+        rows - 1,
+    )
     inside = jnp.cumsum(square[row])
-    place = (place - (ends[row] - jnp.sum(square[row]))) / jnp.maximum(jnp.sum(square[row]), jnp.finfo(x.dtype).tiny) * inside[-1]
+    place = (
+        (place - (ends[row] - jnp.sum(square[row])))
+        / jnp.maximum(jnp.sum(square[row]), jnp.finfo(x.dtype).tiny)
+        * inside[-1]
+    )
     place = jnp.clip(place, 0, jnp.nextafter(inside[-1], 0))
-    number = row * square.shape[1] + jnp.minimum(jnp.searchsorted(inside, place, side="right"), square.shape[1] - 1)
+    number = row * square.shape[1] + jnp.minimum(
+        jnp.searchsorted(inside, place, side="right"), square.shape[1] - 1
+    )
     number = jnp.minimum(number, len(flat) - 1)
     block, slot = number // x.shape[2], number % x.shape[2]
     return jax.lax.dynamic_slice(x, (block, 0, slot), (1, dim, 1)).reshape(dim)

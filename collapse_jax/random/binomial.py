@@ -1,4 +1,6 @@
-"""Binomial counts by inversion of one uniform variate: no rejection, so a draw costs the same in every chain."""
+"""Binomial counts by inversion of one uniform variate: no rejection, so a draw costs the same in
+every chain.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,20 +10,25 @@ from collapse_jax.random.lanes import lanes
 from collapse_jax.random.normal import normal
 from collapse_jax.random.polynomials import evaluate
 
-# Up to this mean (of the rarer outcome) the distribution function is summed term by term; 38 terms leave less than 1e-9 of it.
+# Up to this mean (of the rarer outcome) the distribution function is summed term by term; 38 terms
+# leave less than 1e-9 of it.
 SUMMED, TERMS = 12.0, 38
 
 
 def binomial(key, n, p, shape: tuple[int, ...] = ()):
-    """Binomial counts [shape] (int32) of n trials with probability p; both broadcast to `shape` and may be traced.
+    """Binomial counts [shape] (int32) of n trials with probability p; both broadcast to `shape` and
+    may be traced.
 
     n: 0 .. 2^31 - 1. p: 0 .. 1, taken as the float that it is; p = 0 gives 0, p = 1 gives n.
-    Inversion: up to a mean of 12 the distribution function is summed; above, its inverse is the Cornish-Fisher series to the sixth
-    order for a lattice (Hill and Davis 1968, with Sheppard's corrections of the cumulants). Total variation from the exact law (float32):
-    below 2e-6 up to the mean 12, all of it next to the median; 3e-6 just above it, 5e-7 from 20 on; then about 3e-8 standard deviations
-    (6e-4 at n = 2^31 - 1, p = 1/2), as single counts get as rare as the grain of 32 random bits, with a distribution function right to
-    1e-7. A test needs more than 10^10 draws to see it, 10^9 for standard deviations above 10^4. An outcome rarer than 2^-33 is never
-    drawn. `multinomial(method="individuals")` draws one by one instead.
+    Inversion: up to a mean of 12 the distribution function is summed; above, its inverse is the
+    Cornish-Fisher series to the sixth
+    order for a lattice (Hill and Davis 1968, with Sheppard's corrections of the cumulants). Total
+    variation from the exact law (float32): below 2e-6 up to the mean 12, all of it next to the
+    median; 3e-6 just above it, 5e-7 from 20 on; then about 3e-8 standard deviations (6e-4 at n =
+    2^31 - 1, p = 1/2), as single counts get as rare as the grain of 32 random bits, with a
+    distribution function right to 1e-7. A test needs more than 10^10 draws to see it, 10^9 for
+    standard deviations above 10^4. An outcome rarer than 2^-33 is never drawn.
+    `multinomial(method="individuals")` draws one by one instead.
     """
     n = jnp.broadcast_to(jnp.asarray(n, jnp.int32), shape)
     p = jnp.broadcast_to(jnp.asarray(p, jnp.result_type(float)), shape)
@@ -39,7 +46,9 @@ def _binomial(key0, key1, n, p):
 
 
 def binomial_of_words(words, n, p):
-    """The count at the quantile that the random `words` of one variate stand for; arrays that broadcast."""
+    """The count at the quantile that the random `words` of one variate stand for; arrays that
+    broadcast.
+    """
     dtype = p.dtype
     rare = jnp.minimum(p, 1 - p)
     mean = n.astype(dtype) * rare
@@ -55,7 +64,9 @@ def binomial_of_words(words, n, p):
         return jnp.where(mean <= SUMMED, few(), many())
 
     def one_branch():
-        kinds = jnp.any(mean <= SUMMED).astype(jnp.int32) + 2 * jnp.any(mean > SUMMED).astype(jnp.int32)
+        kinds = jnp.any(mean <= SUMMED).astype(jnp.int32) + 2 * jnp.any(mean > SUMMED).astype(
+            jnp.int32
+        )
         return jax.lax.switch(jnp.maximum(kinds - 1, 0), [few, many, mixed])
 
     # A branch costs a CPU nothing, an accelerator a halt.
@@ -65,7 +76,9 @@ def binomial_of_words(words, n, p):
 
 
 def _summed(tail, upper, n, rare):
-    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2); for means up to 20."""
+    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2);
+    for means up to 20.
+    """
     dtype = tail.dtype
     odds = rare / (1 - rare)
     scaled = odds * (n + 1)
@@ -79,7 +92,8 @@ def _summed(tail, upper, n, rare):
 def count_at_tail(tail, upper, terms):
     """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2).
 
-    terms: the probabilities of the counts 0 .. TERMS, of a law whose mean is at most SUMMED and whose median is at most the mean
+    terms: the probabilities of the counts 0 .. TERMS, of a law whose mean is at most SUMMED and
+    whose median is at most the mean
     rounded up. Each tail is summed from its far end, so that it keeps its relative precision.
     """
 
@@ -105,15 +119,20 @@ def _log_one_minus(rare):
 def _cornish_fisher(z, n, rare):
     """The count at the quantile of the standard normal z; for means above SUMMED."""
     whole, fraction = _exact_product(n, rare)
-    offset = offset_of_normal(z, jnp.maximum(n.astype(z.dtype) * rare * (1 - rare), 1), 1 - 2 * rare)
+    offset = offset_of_normal(
+        z, jnp.maximum(n.astype(z.dtype) * rare * (1 - rare), 1), 1 - 2 * rare
+    )
     return whole + jnp.floor(fraction + offset + 0.5).astype(jnp.int32)
 
 
 def offset_of_normal(z, variance, g):
-    """How far the count at the quantile of the standard normal z is from its mean, before it is rounded to the lattice.
+    """How far the count at the quantile of the standard normal z is from its mean, before it is
+    rounded to the lattice.
 
-    Derived: cumulants of the binomial less those of a uniform on (-1/2, 1/2), so that rounding a smooth variable gives the lattice
-    law; the inverse of its Edgeworth series, expanded in s = 1 / sqrt(n p q), with g = 1 - 2p. For g = 1 it is the Poisson law's.
+    Derived: cumulants of the binomial less those of a uniform on (-1/2, 1/2), so that rounding a
+    smooth variable gives the lattice
+    law; the inverse of its Edgeworth series, expanded in s = 1 / sqrt(n p q), with g = 1 - 2p. For
+    g = 1 it is the Poisson law's.
     """
     s = 1 / jnp.sqrt(variance)
     z2, g2 = z * z, g * g
@@ -121,7 +140,16 @@ def offset_of_normal(z, variance, g):
         g * (z2 - 1) / 6,
         z * ((3 - 7 * g2) + z2 * (g2 - 3)) / 144,
         g * (9 - g2) * evaluate([-16, 7, 3], z2) / 6480,
-        z * evaluate([4887 + g2 * (6282 - 433 * g2), -324 + g2 * (-2124 + 256 * g2), -351 + g2 * (-486 + 9 * g2)], z2) / 622080,
+        z
+        * evaluate(
+            [
+                4887 + g2 * (6282 - 433 * g2),
+                -324 + g2 * (-2124 + 256 * g2),
+                -351 + g2 * (-486 + 9 * g2),
+            ],
+            z2,
+        )
+        / 622080,
         g
         * evaluate(
             [
@@ -149,13 +177,17 @@ def offset_of_normal(z, variance, g):
 
 
 def _exact_product(n, p):
-    """n p as a whole number (int32) and a fraction in [0, 1), with nothing rounded but the fraction: n int32 [0, 2^31), p in [0, 1/2]."""
+    """n p as a whole number (int32) and a fraction in [0, 1), with nothing rounded but the
+    fraction: n int32 [0, 2^31), p in [0, 1/2].
+    """
     if p.dtype == jnp.float64:
         product = n.astype(p.dtype) * p
         whole = jnp.floor(product)
         return whole.astype(jnp.int32), product - whole
     # Twelve significant bits of each factor at a time: such products are exact in float32.
-    high_p = jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(p, jnp.uint32) & jnp.uint32(0xFFFFF000), jnp.float32)
+    high_p = jax.lax.bitcast_convert_type(
+        jax.lax.bitcast_convert_type(p, jnp.uint32) & jnp.uint32(0xFFFFF000), jnp.float32
+    )
     parts_p = [high_p, p - high_p]
     parts_n = [n & 0xFFF, n & 0xFFF000, n & ~0xFFFFFF]
     whole, fraction = jnp.zeros_like(n), jnp.zeros_like(p)

@@ -1,4 +1,5 @@
-"""Random bits and keys: the streams of `jax.random`, bit for bit, in a form that XLA fuses into whatever uses them.
+"""Random bits and keys: the streams of `jax.random`, bit for bit, in a form that XLA fuses into
+whatever uses them.
 
 `jax.random` runs its hash as a loop on the CPU, which keeps it out of every fusion.
 """
@@ -12,9 +13,11 @@ _THREEFRY = "threefry2x32"
 
 
 def threefry2x32(key0, key1, count0, count1):
-    """The Threefry-2x32 hash, 20 rounds, of two uint32 counters under two uint32 key words: two uint32 arrays of their common shape.
+    """The Threefry-2x32 hash, 20 rounds, of two uint32 counters under two uint32 key words: two
+    uint32 arrays of their common shape.
 
-    Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; what `jax.random` uses.
+    Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; what `jax.random`
+    uses.
     """
     keys = (key0, key1, key0 ^ key1 ^ jnp.uint32(0x1BD11BDA))
     x0, x1 = count0 + keys[0], count1 + keys[1]
@@ -27,8 +30,14 @@ def threefry2x32(key0, key1, count0, count1):
 
 
 def key_words(key):
-    """The two uint32 words [] of a typed key []; of a key of another kind than Threefry, two words drawn from it."""
-    words = jax.random.key_data(key) if str(jax.random.key_impl(key)) == _THREEFRY else jax.random.bits(key, (2,), jnp.uint32)
+    """The two uint32 words [] of a typed key []; of a key of another kind than Threefry, two words
+    drawn from it.
+    """
+    words = (
+        jax.random.key_data(key)
+        if str(jax.random.key_impl(key)) == _THREEFRY
+        else jax.random.bits(key, (2,), jnp.uint32)
+    )
     return words[0], words[1]
 
 
@@ -36,12 +45,18 @@ def fold_in(key, data):
     """`jax.random.fold_in(key, data)`: the same key [], with integer `data` []."""
     if str(jax.random.key_impl(key)) != _THREEFRY:
         return jax.random.fold_in(key, data)
-    data = np.uint32(data & 0xFFFFFFFF) if isinstance(data, int) else jnp.asarray(data).astype(jnp.uint32)
+    data = (
+        np.uint32(data & 0xFFFFFFFF)
+        if isinstance(data, int)
+        else jnp.asarray(data).astype(jnp.uint32)
+    )
     return _key(*threefry2x32(*key_words(key), jnp.uint32(0), data))
 
 
 def split(key, count: int = 2) -> list:
-    """`jax.random.split(key, count)`: the same keys, as a list, so that one that nobody uses costs nothing."""
+    """`jax.random.split(key, count)`: the same keys, as a list, so that one that nobody uses costs
+    nothing.
+    """
     if str(jax.random.key_impl(key)) != _THREEFRY:
         return list(jax.random.split(key, count))
     words = key_words(key)
@@ -51,7 +66,8 @@ def split(key, count: int = 2) -> list:
 def uniform(word, low=None):
     """Uniform variates inside (0, 1), symmetric about 1/2; the lowest bit of `word` is not used.
 
-    word: uint32, the variates are float32 with a grain of 2^-31. low: a second uint32 word, for float64 with a grain of 2^-63.
+    word: uint32, the variates are float32 with a grain of 2^-31. low: a second uint32 word, for
+    float64 with a grain of 2^-63.
     Small values keep the grain of the bits; those near 1 have that of their type.
     """
     high = (word >> jnp.uint32(1)).astype(jnp.int32)
@@ -63,7 +79,8 @@ def uniform(word, low=None):
 
 
 def variate_words(key0, key1, index, stream: int = 0):
-    """The words of one variate of the default float type at each counter `index` (uint32): one for float32, two for float64.
+    """The words of one variate of the default float type at each counter `index` (uint32): one for
+    float32, two for float64.
 
     stream: numbers of one key that must be independent of each other use other streams.
     """
@@ -72,9 +89,10 @@ def variate_words(key0, key1, index, stream: int = 0):
 
 
 def _key(word0, word1):
-    # Two padded words and not a stack: XLA takes them apart again, and recomputes no chain of hashes for each word of its keys.
+    # Two padded words and not a stack: XLA takes them apart again, and recomputes no chain of
+    # hashes for each word of its keys.
     zero, word0 = jnp.uint32(0), jnp.broadcast_to(word0, word1.shape)
-    both = jax.lax.pad(word0[..., None], zero, [(0, 0, 0)] * word1.ndim + [(0, 1, 0)]) | jax.lax.pad(
-        word1[..., None], zero, [(0, 0, 0)] * word1.ndim + [(1, 0, 0)]
-    )
+    both = jax.lax.pad(
+        word0[..., None], zero, [(0, 0, 0)] * word1.ndim + [(0, 1, 0)]
+    ) | jax.lax.pad(word1[..., None], zero, [(0, 0, 0)] * word1.ndim + [(1, 0, 0)])
     return jax.random.wrap_key_data(both, impl=_THREEFRY)

@@ -1,9 +1,13 @@
-"""Chi-square, chi and gamma variates, on the log scale, by inversion: no rejection, so a draw costs the same in every chain.
+"""Chi-square, chi and gamma variates, on the log scale, by inversion: no rejection, so a draw costs
+the same in every chain.
 
-A variate is a smooth function of the standard normal variate of the same probability. For known degrees of freedom that function is a
-polynomial fitted once on the host; for traced ones, a polynomial surface in the normal and the inverse root of the shape. Below the
-shapes where those hold, log gamma_a = log gamma_(a+k) + sum over i < k of log(U_i) / (a + i) (Stuart 1962; Devroye 1986, IX.3).
-Errors: below 1.5e-7 of the logarithm's standard deviation in float32, which its rounding hides, and 1e-10 in float64.
+A variate is a smooth function of the standard normal variate of the same probability. For known
+degrees of freedom that function is a polynomial fitted once on the host; for traced ones, a
+polynomial surface in the normal and the inverse root of the shape. Below the shapes where those
+hold, log gamma_a = log gamma_(a+k) + sum over i < k of log(U_i) / (a + i) (Stuart 1962; Devroye
+1986, IX.3).
+Errors: below 1.5e-7 of the logarithm's standard deviation in float32, which its rounding hides, and
+1e-10 in float64.
 """
 
 import math
@@ -23,7 +27,10 @@ BOOSTS = 1 << 16
 
 
 def chi_square(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
-    """Chi-square variates [shape]. Arguments and errors: see `log_chi_square`. The law is exact to the rounding of the float type."""
+    """Chi-square variates [shape]. Arguments and errors: see `log_chi_square`.
+
+    The law is exact to the rounding of the float type.
+    """
     return jnp.exp(log_chi_square(key, degrees_of_freedom, shape))
 
 
@@ -35,13 +42,17 @@ def log_chi(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
 def log_chi_square(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
     """Logarithms [shape] of chi-square variates; -inf for 0 degrees of freedom or fewer.
 
-    degrees_of_freedom: an int, which is cheapest, or a traced array (integers or reals) that broadcasts to `shape`.
+    degrees_of_freedom: an int, which is cheapest, or a traced array (integers or reals) that
+    broadcasts to `shape`.
     Raises `InputError` for a known value that is not a whole number.
     """
     words = key_words(key)
     if isinstance(degrees_of_freedom, float):
         if degrees_of_freedom != math.floor(degrees_of_freedom):
-            raise InputError(f"degrees_of_freedom is {degrees_of_freedom}; it must be a whole number, or a traced array")
+            raise InputError(
+                f"degrees_of_freedom is {degrees_of_freedom}; it must be a whole number, "
+                "or a traced array"
+            )
         degrees_of_freedom = int(degrees_of_freedom)
     if isinstance(degrees_of_freedom, int):
         ratio = _known(*words, degrees_of_freedom=degrees_of_freedom, shape=tuple(shape))[0]
@@ -55,35 +66,45 @@ def gamma(key, a, shape: tuple[int, ...] = ()):
 
 
 def log_gamma(key, a, shape: tuple[int, ...] = ()):
-    """Logarithms [shape] of Gamma(a, 1) variates; a may be traced and broadcasts to `shape`; a <= 0 gives -inf."""
+    """Logarithms [shape] of Gamma(a, 1) variates; a may be traced and broadcasts to `shape`; a <= 0
+    gives -inf.
+    """
     a = jnp.broadcast_to(jnp.asarray(a, jnp.result_type(float)), shape)
     return _traced(*key_words(key), a)[0] + jnp.log(jnp.maximum(a, 0))
 
 
 def log_gamma_share(key, a):
-    """log(g / a) [] for g ~ Gamma(a, 1), without the rounding of log(a): for an int a, which is cheapest, or a traced one; a <= 0: -inf."""
+    """log(g / a) [] for g ~ Gamma(a, 1), without the rounding of log(a): for an int a, which is
+    cheapest, or a traced one; a <= 0: -inf.
+    """
     if isinstance(a, int):
         return _known(*key_words(key), degrees_of_freedom=2 * a, shape=())[0]
     return _traced(*key_words(key), jnp.asarray(a, jnp.result_type(float)))[0]
 
 
 def dirichlet(key, concentration):
-    """A Dirichlet vector [K] of concentrations [K] >= 0 (a category of concentration 0 gets 0), not all 0.
+    """A Dirichlet vector [K] of concentrations [K] >= 0 (a category of concentration 0 gets 0), not
+    all 0.
 
-    Normalised gamma variates, on the log scale, so that small concentrations do not underflow to 0/0. Source: Devroye 1986, XI.4.
+    Normalised gamma variates, on the log scale, so that small concentrations do not underflow to
+    0/0. Source: Devroye 1986, XI.4.
     """
     logarithm = log_gamma(key, concentration, jnp.shape(concentration))
     return jax.nn.softmax(logarithm)
 
 
 def log_ratio_of_normal(z, word_pairs, degrees_of_freedom):
-    """log(chi^2 / degrees) from a standard normal z and, below 8 known degrees of freedom, the uniforms that `boosts` asks for."""
+    """log(chi^2 / degrees) from a standard normal z and, below 8 known degrees of freedom, the
+    uniforms that `boosts` asks for.
+    """
     extra = boosts(degrees_of_freedom)
     start = degrees_of_freedom + 2 * extra
     name = polynomials.default_float()
     coefficients = polynomials.log_chi_square_ratio(start, name)
     dtype = jnp.result_type(float)
-    result = polynomials.evaluate([dtype.type(c) for c in coefficients], z * dtype.type(1 / polynomials.LARGEST_NORMAL[name]))
+    result = polynomials.evaluate(
+        [dtype.type(c) for c in coefficients], z * dtype.type(1 / polynomials.LARGEST_NORMAL[name])
+    )
     for i, words in enumerate(word_pairs):
         result = result + jnp.log(uniform(*words)) * dtype.type(2 / (degrees_of_freedom + 2 * i))
     return result + dtype.type(math.log(start / degrees_of_freedom)) if extra else result
@@ -103,8 +124,12 @@ def _known(key0, key1, *, degrees_of_freedom, shape):
     index = _counters(shape)
     if degrees_of_freedom <= 0:
         return [jnp.full((*shape, 1), -jnp.inf)]
-    extra = [variate_words(key0, key1, index, BOOSTS + i) for i in range(boosts(degrees_of_freedom))]
-    return [log_ratio_of_normal(normal(*variate_words(key0, key1, index)), extra, degrees_of_freedom)]
+    extra = [
+        variate_words(key0, key1, index, BOOSTS + i) for i in range(boosts(degrees_of_freedom))
+    ]
+    return [
+        log_ratio_of_normal(normal(*variate_words(key0, key1, index)), extra, degrees_of_freedom)
+    ]
 
 
 @lanes
@@ -114,17 +139,25 @@ def _traced(key0, key1, a):
 
 
 def log_gamma_ratio(key0, key1, index, a, z):
-    """log(gamma_a / a) for traced shapes a [..., chains] from standard normals z; -inf where a <= 0.
+    """log(gamma_a / a) for traced shapes a [..., chains] from standard normals z; -inf where a <=
+    0.
 
-    index: counters, broadcasting against a, of the uniforms that shapes below 4 (16 in float64) need besides.
+    index: counters, broadcasting against a, of the uniforms that shapes below 4 (16 in float64)
+    need besides.
     """
     dtype, name = a.dtype, polynomials.default_float()
     smallest = _smallest_shape()
     steps = jnp.ceil(jnp.maximum(smallest - a, 0))
     start = a + steps
     s = 1 / jnp.sqrt(start)
-    scaled_z, position = z * dtype.type(1 / polynomials.LARGEST_NORMAL[name]), s * dtype.type(2 * smallest**0.5) - 1
-    rows = [polynomials.evaluate([dtype.type(c) for c in row], position) for row in polynomials.log_gamma_ratio_surface(name)]
+    scaled_z, position = (
+        z * dtype.type(1 / polynomials.LARGEST_NORMAL[name]),
+        s * dtype.type(2 * smallest**0.5) - 1,
+    )
+    rows = [
+        polynomials.evaluate([dtype.type(c) for c in row], position)
+        for row in polynomials.log_gamma_ratio_surface(name)
+    ]
     ratio = s * z + s**2 * polynomials.evaluate(rows, scaled_z)
 
     def boosted(ratio):

@@ -8,12 +8,15 @@ from collapse_jax.random.lanes import lanes
 
 
 def exponential_vector(key, count: int):
-    """Independent standard exponential variates [count]: both tails have the grain of the bits (2^-32 in float32)."""
+    """Independent standard exponential variates [count]: both tails have the grain of the bits
+    (2^-32 in float32).
+    """
     return _exponential_vector(*key_words(key), count=count)[0]
 
 
 def log_mean_of_exponentials(key, n):
-    """log of the mean [] of n independent standard exponentials: their sum is Gamma(n). -inf for n = 0; n may be traced.
+    """log of the mean [] of n independent standard exponentials: their sum is Gamma(n). -inf for n
+    = 0; n may be traced.
 
     Exact to the rounding of the float type (see `chi_square`), and as cheap for every n.
     """

@@ -1,4 +1,6 @@
-"""Counts of independent draws, with and without replacement: integer totals, exact for every sample size."""
+"""Counts of independent draws, with and without replacement: integer totals, exact for every sample
+size.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,8 @@ from collapse_jax.random.binomial import binomial_of_words
 from collapse_jax.random.bits import key_words, uniform, variate_words
 from collapse_jax.random.lanes import lanes
 
-# A binomial costs about as much as this many single draws (measured: experiments/benchmarks/samplers.py).
+# A binomial costs about as much as this many single draws (measured:
+# experiments/benchmarks/samplers.py).
 _DRAWS_A_BINOMIAL = 2
 METHODS = ("auto", "binomials", "individuals")
 
@@ -16,28 +19,37 @@ METHODS = ("auto", "binomials", "individuals")
 def multinomial(key, n, probabilities, *, method: str = "auto") -> jax.Array:
     """Multinomial counts [K] (int32, summing to n) of n draws; n may be traced.
 
-    probabilities: [K], non-negative, not all 0; they need not sum to 1, and may be integer counts. A category of probability 0 is
-    never drawn. method: "binomials" draws each category given those before it (cost O(K), whatever n is; see `binomial` for how exact);
-    "individuals" draws one by one (cost O(n log K); n known); "auto" takes individuals for a known n below K / 2.
-    Source: Devroye 1986, "Non-Uniform Random Variate Generation", XI.1 (conditional binomials), III.2 (inversion).
+    probabilities: [K], non-negative, not all 0; they need not sum to 1, and may be integer counts.
+    A category of probability 0 is
+    never drawn. method: "binomials" draws each category given those before it (cost O(K), whatever
+    n is; see `binomial` for how exact); "individuals" draws one by one (cost O(n log K); n known);
+    "auto" takes individuals for a known n below K / 2.
+    Source: Devroye 1986, "Non-Uniform Random Variate Generation", XI.1 (conditional binomials),
+    III.2 (inversion).
     Raises `InputError` for an unknown method, or individuals with a traced n.
     """
     if method not in METHODS:
         raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     known = isinstance(n, int)
     if method == "individuals" and not known:
-        raise InputError("method is 'individuals' with a traced n; it must be a known int, or method 'binomials'")
+        raise InputError(
+            "method is 'individuals' with a traced n; it must be a known int, or method 'binomials'"
+        )
     probabilities = jnp.asarray(probabilities)
     categories = probabilities.shape[0]
-    if method == "individuals" or (method == "auto" and known and n * _DRAWS_A_BINOMIAL < categories):
+    if method == "individuals" or (
+        method == "auto" and known and n * _DRAWS_A_BINOMIAL < categories
+    ):
         return _individuals(*key_words(key), probabilities, n=n)[0]
     return multinomial_of_categories(key, n, probabilities, jnp.arange(categories, dtype=jnp.int32))
 
 
 def multinomial_of_categories(key, n, weights, categories) -> jax.Array:
-    """Multinomial counts [k] of n draws among the listed categories; leaving out others of weight 0 changes no count.
+    """Multinomial counts [k] of n draws among the listed categories; leaving out others of weight 0
+    changes no count.
 
-    weights: [k], int32 counts or floats. categories: [k] int32, ascending where the weight is positive: the numbers by which the
+    weights: [k], int32 counts or floats. categories: [k] int32, ascending where the weight is
+    positive: the numbers by which the
     random bits are told apart.
     """
     return _conditional(*key_words(key), jnp.asarray(n, jnp.int32), weights, categories)[0]
@@ -50,8 +62,14 @@ def _conditional(key0, key1, n, weights, categories):
     dtype = jnp.result_type(float)
 
     def draw(left, weight, category, rest):
-        probability = jnp.where(rest > 0, weight.astype(dtype) / jnp.where(rest > 0, rest, 1).astype(dtype), 0)
-        return binomial_of_words(variate_words(key0, key1, category.astype(jnp.uint32)), left, jnp.minimum(probability, 1))
+        probability = jnp.where(
+            rest > 0, weight.astype(dtype) / jnp.where(rest > 0, rest, 1).astype(dtype), 0
+        )
+        return binomial_of_words(
+            variate_words(key0, key1, category.astype(jnp.uint32)),
+            left,
+            jnp.minimum(probability, 1),
+        )
 
     if jnp.issubdtype(weights.dtype, jnp.integer):
 
@@ -68,12 +86,16 @@ def _conditional(key0, key1, n, weights, categories):
         return left - count, count
 
     weights = weights.astype(dtype)
-    _, rest = jax.lax.scan(_compensated_sum, (jnp.zeros_like(weights[0]),) * 2, weights, reverse=True)
+    _, rest = jax.lax.scan(
+        _compensated_sum, (jnp.zeros_like(weights[0]),) * 2, weights, reverse=True
+    )
     return [jax.lax.scan(of_share, n, (weights, categories, rest))[1]]
 
 
 def _compensated_sum(carry, weight):
-    """Kahan's sum: plain sums of 50,000 equal floats round the same way each time, to an error of 1e-3 in the law."""
+    """Kahan's sum: plain sums of 50,000 equal floats round the same way each time, to an error of
+    1e-3 in the law.
+    """
     total, excess = carry
     addend = weight - excess
     new = total + addend
@@ -85,25 +107,32 @@ def _individuals(key0, key1, probabilities, *, n):
     chains = max(key0.shape[-1], probabilities.shape[-1])
     dtype = jnp.result_type(float)
     widths = probabilities.T.astype(dtype)
-    # The sum of a tree rounds differently in each entry: a category of width 0 ends where the one before it does.
+    # The sum of a tree rounds differently in each entry: a category of width 0 ends where the one
+    # before it does.
     cumulative = jax.lax.cummax(jnp.where(widths > 0, jnp.cumsum(widths, axis=1), 0), axis=1)
     index = jnp.arange(n, dtype=jnp.uint32)
     u = uniform(*variate_words(key0[:, None], key1[:, None], index))
 
     def of_chain(cumulative, u):
         # Strictly below the last entry, so that a category of width 0 is never hit.
-        hit = jnp.searchsorted(cumulative, jnp.minimum(u * cumulative[-1], cumulative[-1] * (1 - jnp.finfo(dtype).epsneg)), side="right")
+        hit = jnp.searchsorted(
+            cumulative,
+            jnp.minimum(u * cumulative[-1], cumulative[-1] * (1 - jnp.finfo(dtype).epsneg)),
+            side="right",
+        )
         return jnp.zeros(len(cumulative), jnp.int32).at[hit].add(1)
 
     return [
         jax.vmap(of_chain, (0 if len(cumulative) == chains else None, 0))(
-            cumulative if len(cumulative) == chains else cumulative[0], jnp.broadcast_to(u, (chains, n))
+            cumulative if len(cumulative) == chains else cumulative[0],
+            jnp.broadcast_to(u, (chains, n)),
         ).T
     ]
 
 
 def multivariate_hypergeometric(key, counts, n) -> jax.Array:
-    """Counts [K] (int32) of n draws without replacement from an urn with `counts` [K] (int32) of each colour; n may be traced.
+    """Counts [K] (int32) of n draws without replacement from an urn with `counts` [K] (int32) of
+    each colour; n may be traced.
 
     Drawn one by one, so exact; cost O(n K). The urn must hold at least n, and at most 2^31 - 1.
     """

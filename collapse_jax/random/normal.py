@@ -1,4 +1,6 @@
-"""Normal variates out of random bits, whose tails have the grain of the bits: in float32 up to 6.3 standard deviations, not 5.4."""
+"""Normal variates out of random bits, whose tails have the grain of the bits: in float32 up to 6.3
+standard deviations, not 5.4.
+"""
 
 import math
 
@@ -16,7 +18,8 @@ _WRITTEN_OUT = 5
 def normal(word, low=None):
     """Standard normal variates of uint32 words (float32), or of pairs of words (float64).
 
-    The lowest bit of `word` is the sign, the others give the probability v of the two tails beyond the variate (inversion).
+    The lowest bit of `word` is the sign, the others give the probability v of the two tails beyond
+    the variate (inversion).
     """
     v = uniform(word, low)
     size = _size(v) if low is None else -jax.scipy.special.ndtri(v / 2)
@@ -24,7 +27,9 @@ def normal(word, low=None):
 
 
 def normals(key, count: int) -> list:
-    """`count` independent standard normal variates, as a list of scalars: each is one long vector under `vmap`."""
+    """`count` independent standard normal variates, as a list of scalars: each is one long vector
+    under `vmap`.
+    """
     return _normals(*key_words(key), count=count)
 
 
@@ -38,7 +43,9 @@ def normal_array(key, shape: tuple[int, ...], first=0):
 
     The variates of `normal_vector` for chains on the first axis, as matrix products want them.
     """
-    index = jnp.asarray(first, jnp.uint32) + jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(shape)
+    index = jnp.asarray(first, jnp.uint32) + jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(
+        shape
+    )
     return _numbered(*key_words(key), index)
 
 
@@ -74,5 +81,7 @@ def _size(v):
     meet, largest = polynomials.MEETING_POINT, 22.5
     near = polynomials.evaluate([jnp.float32(c) for c in body], w * jnp.float32(2 / meet) - 1)
     middle, half = (meet**0.5 + largest**0.5) / 2, (largest**0.5 - meet**0.5) / 2
-    beyond = polynomials.evaluate([jnp.float32(c) for c in far], (jnp.sqrt(w) - jnp.float32(middle)) * jnp.float32(1 / half))
+    beyond = polynomials.evaluate(
+        [jnp.float32(c) for c in far], (jnp.sqrt(w) - jnp.float32(middle)) * jnp.float32(1 / half)
+    )
     return jnp.where(w < meet, near, beyond) * (1 - v)

@@ -1,4 +1,6 @@
-"""Poisson counts by inversion of one uniform variate: no rejection, so a draw costs the same in every chain."""
+"""Poisson counts by inversion of one uniform variate: no rejection, so a draw costs the same in
+every chain.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -8,28 +10,36 @@ from collapse_jax.random.bits import key_words, uniform, variate_words
 from collapse_jax.random.lanes import lanes
 from collapse_jax.random.normal import normal
 
-# Up to here the count itself, above it the mean's own digits and the count's distance from it, say more in float32.
+# Up to here the count itself, above it the mean's own digits and the count's distance from it, say
+# more in float32.
 _COUNTED = 2.0**22
 
 
 def poisson(key, mean, shape: tuple[int, ...] = ()):
     """Poisson counts [shape] (int32); the mean broadcasts to `shape` and may be traced.
 
-    mean: 0 .. 2.1e9, taken as the float that it is; 0 gives 0. A mean beyond what int32 holds gives 2^31 - 1.
-    Inversion, as `binomial`: up to a mean of 12 the distribution function is summed; above, its inverse is the Cornish-Fisher series
-    to the sixth order for a lattice. Total variation from the exact law, measured over all words in float32: 4e-7 up to the mean 12,
-    4e-6 just above it, 5e-7 at 20; then about 3e-8 standard deviations, as single counts get as rare as the grain of 32 random bits,
+    mean: 0 .. 2.1e9, taken as the float that it is; 0 gives 0. A mean beyond what int32 holds gives
+    2^31 - 1.
+    Inversion, as `binomial`: up to a mean of 12 the distribution function is summed; above, its
+    inverse is the Cornish-Fisher series
+    to the sixth order for a lattice. Total variation from the exact law, measured over all words in
+    float32: 4e-7 up to the mean 12,
+    4e-6 just above it, 5e-7 at 20; then about 3e-8 standard deviations, as single counts get as
+    rare as the grain of 32 random bits,
     with a distribution function right to 1e-7. An outcome rarer than 2^-33 is never drawn.
-    Source: derived here, as the limit of the binomial's series for p -> 0 (Hill and Davis 1968, with Sheppard's corrections).
+    Source: derived here, as the limit of the binomial's series for p -> 0 (Hill and Davis 1968,
+    with Sheppard's corrections).
     """
     mean = jnp.broadcast_to(jnp.asarray(mean, jnp.result_type(float)), shape)
     return _poisson(*key_words(key), mean)[0]
 
 
 def average_of_poissons(key, n, rate):
-    """The mean [] of n Poisson counts of mean `rate` [], as a float: their sum is Poisson(n rate). 0 where n or the rate is 0.
+    """The mean [] of n Poisson counts of mean `rate` [], as a float: their sum is Poisson(n rate).
+    0 where n or the rate is 0.
 
-    n: int or traced; the sum may be far above what an integer type holds. Numbers of the key as in `poisson(key, n * rate)`.
+    n: int or traced; the sum may be far above what an integer type holds. Numbers of the key as in
+    `poisson(key, n * rate)`.
     """
     rate = jnp.asarray(rate, jnp.result_type(float))
     return _average(*key_words(key), jnp.asarray(n, rate.dtype), rate)[0]
@@ -44,9 +54,17 @@ def _poisson(key0, key1, mean):
     index = jnp.arange(size, dtype=jnp.uint32).reshape(*shape, 1)
     whole, offset = poisson_of_words(variate_words(key0, key1, index), mean)
     largest = jnp.iinfo(jnp.int32).max
-    # Below 2^30 both parts and their sum are integers of the type; above, the sum is watched in floats, where it is coarse.
+    # Below 2^30 both parts and their sum are integers of the type; above, the sum is watched in
+    # floats, where it is coarse.
     fits = whole + offset < 2.0**31 - 256
-    return [jnp.where(fits, jnp.where(fits, whole, 0).astype(jnp.int32) + jnp.where(fits, offset, 0).astype(jnp.int32), largest)]
+    return [
+        jnp.where(
+            fits,
+            jnp.where(fits, whole, 0).astype(jnp.int32)
+            + jnp.where(fits, offset, 0).astype(jnp.int32),
+            largest,
+        )
+    ]
 
 
 @lanes
@@ -54,19 +72,28 @@ def _average(key0, key1, n, rate):
     mean = n * rate
     whole, offset = poisson_of_words(variate_words(key0, key1, jnp.uint32(0)), mean)
     divisor = jnp.maximum(n, 1)
-    # `mean` is a whole number there, or half of one, so that nothing is lost between it and `whole`.
-    return [jnp.where(mean < _COUNTED, (whole + offset) / divisor, rate + (offset - (mean - whole)) / divisor)]
+    # `mean` is a whole number there, or half of one, so that nothing is lost between it and
+    # `whole`.
+    return [
+        jnp.where(
+            mean < _COUNTED, (whole + offset) / divisor, rate + (offset - (mean - whole)) / divisor
+        )
+    ]
 
 
 def poisson_of_words(words, mean):
-    """(whole, offset): the count at the quantile that the random `words` of one variate stand for is their sum; arrays that broadcast.
+    """(whole, offset): the count at the quantile that the random `words` of one variate stand for
+    is their sum; arrays that broadcast.
 
-    Both are whole numbers as floats of the mean's type; whole: the mean's whole part, or 0 where the distribution function is summed.
+    Both are whole numbers as floats of the mean's type; whole: the mean's whole part, or 0 where
+    the distribution function is summed.
     """
 
     def few():
         # As in `normal`: the lowest bit says which tail, the others its probability.
-        return jnp.zeros_like(mean), _summed(uniform(*words) / 2, (words[0] & jnp.uint32(1)) > 0, mean).astype(mean.dtype)
+        return jnp.zeros_like(mean), _summed(
+            uniform(*words) / 2, (words[0] & jnp.uint32(1)) > 0, mean
+        ).astype(mean.dtype)
 
     def many():
         whole = jnp.floor(mean)
@@ -77,7 +104,9 @@ def poisson_of_words(words, mean):
         return tuple(jnp.where(mean <= SUMMED, *pair) for pair in zip(few(), many(), strict=True))
 
     def one_branch():
-        kinds = jnp.any(mean <= SUMMED).astype(jnp.int32) + 2 * jnp.any(mean > SUMMED).astype(jnp.int32)
+        kinds = jnp.any(mean <= SUMMED).astype(jnp.int32) + 2 * jnp.any(mean > SUMMED).astype(
+            jnp.int32
+        )
         return jax.lax.switch(jnp.maximum(kinds - 1, 0), [few, many, mixed])
 
     shape = jnp.broadcast_shapes(words[0].shape, mean.shape)
@@ -87,7 +116,9 @@ def poisson_of_words(words, mean):
 
 
 def _summed(tail, upper, mean):
-    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2); for means up to SUMMED."""
+    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2);
+    for means up to SUMMED.
+    """
     terms = [jnp.exp(-jnp.minimum(mean, SUMMED))]
     for k in range(1, TERMS + 1):
         terms.append(terms[-1] * (mean * tail.dtype.type(1 / k)))

@@ -1,7 +1,8 @@
 """Absorption of the categorical chain under 'replace': when only one category is left, and which.
 
-With probability one the chain ends with all mass on one category, on category k with its population probability p_k
-(`categorical.fixation_probability`). Times count samplings: the first absorbed generation is the time minus one, since generation 0
+With probability one the chain ends with all mass on one category, on category k with its population
+probability p_k (`categorical.fixation_probability`). Times count samplings: the first absorbed
+generation is the time minus one, since generation 0
 has seen one sampling.
 """
 
@@ -9,14 +10,23 @@ import numpy as np
 from scipy import special, stats
 
 from .ancestry import as_sample_size
-from .categorical import as_probabilities, as_unit_interval, expectation_over_counts, matrix_size, transition_matrix
+from .categorical import (
+    as_probabilities,
+    as_unit_interval,
+    expectation_over_counts,
+    matrix_size,
+    transition_matrix,
+)
 
 
 def fixed_probability(generation, sample_size, probability):
-    """P(all M draws that generation g is fitted to are one given category); it tends to q for generation -> infinity.
+    """P(all M draws that generation g is fitted to are one given category); it tends to q for
+    generation -> infinity.
 
-    generation: int or int array >= 0. sample_size: M, 1 <= M <= 2000. probability: float or array, the category's population
-    probability q. Returns float64 generation.shape + probability.shape. Source: derived: `categorical.expectation_over_counts`
+    generation: int or int array >= 0. sample_size: M, 1 <= M <= 2000. probability: float or array,
+    the category's population
+    probability q. Returns float64 generation.shape + probability.shape. Source: derived:
+    `categorical.expectation_over_counts`
     of [count is M]. Raises ValueError for bad arguments.
     """
     size = matrix_size(sample_size)
@@ -26,47 +36,65 @@ def fixed_probability(generation, sample_size, probability):
 def absorption_probability(generation, sample_size, probabilities):
     """P(the generation-g model has only one category left): float64 of generation's shape.
 
-    Arguments as in `fixed_probability`; probabilities: [K]. K = 1 and M = 1 give 1. Source: derived: the sum of
-    `fixed_probability` over the categories, which exclude each other. Raises ValueError for bad arguments.
+    Arguments as in `fixed_probability`; probabilities: [K]. K = 1 and M = 1 give 1. Source:
+    derived: the sum of
+    `fixed_probability` over the categories, which exclude each other. Raises ValueError for bad
+    arguments.
     """
-    return np.sum(fixed_probability(generation, sample_size, as_probabilities(probabilities)), axis=-1)
+    return np.sum(
+        fixed_probability(generation, sample_size, as_probabilities(probabilities)), axis=-1
+    )
 
 
 def expected_samplings_until_fixation(sample_size, probabilities):
-    """Expected number of samplings until only one of K categories is left, exact for any K: a float.
+    """Expected number of samplings until only one of K categories is left, exact for any K: a
+    float.
 
-    sample_size: M, 1 <= M <= 2000 (1 gives one sampling). probabilities: [K], the population; with all mass on one category 0.
-    Source: derived: E T = sum_t P(T > t) = sum_t sum_k (p_k - P(k fixed after t)), as the p_k sum to 1. From a count c the part of
-    category k is h(c) = c/M - [c = M] + (T h)(c) with h(0) = h(M) = 0, one linear system for all k. K = 2 is
-    `expected_samplings_until_absorption`. Raises ValueError for bad arguments.
+    sample_size: M, 1 <= M <= 2000 (1 gives one sampling). probabilities: [K], the population; with
+    all mass on one category 0.
+    Source: derived: E T = sum_t P(T > t) = sum_t sum_k (p_k - P(k fixed after t)), as the p_k sum
+    to 1. From a count c the part of category k is h(c) = c/M - [c = M] + (T h)(c) with h(0) = h(M)
+    = 0, one linear system for all k. K = 2 is `expected_samplings_until_absorption`. Raises
+    ValueError for bad arguments.
     """
     size = matrix_size(sample_size)
     probabilities = as_probabilities(probabilities)
     if np.max(probabilities) == 1:
         return 0.0
     distinct, repeats = np.unique(probabilities, return_counts=True)
-    return float(1 + repeats @ (_binomial_rows(size, distinct) @ _solve(size, np.arange(1, size) / size)))
+    return float(
+        1 + repeats @ (_binomial_rows(size, distinct) @ _solve(size, np.arange(1, size) / size))
+    )
 
 
 def expected_samplings_until_absorption(sample_size, probability):
-    """Expected number of samplings until all M draws are one category, for two categories of mass p and 1 - p.
+    """Expected number of samplings until all M draws are one category, for two categories of mass p
+    and 1 - p.
 
-    sample_size: M, 1 <= M <= 2000 (1 gives one sampling). probability: float or array in [0, 1]; 0 and 1 are absorbed from the
+    sample_size: M, 1 <= M <= 2000 (1 gives one sampling). probability: float or array in [0, 1]; 0
+    and 1 are absorbed from the
     start and give 0. Returns probability's shape.
-    Source: Shumailov et al. 2024, absorbing chain; derived: with Q the transitions among counts 1..M-1, the steps left are
-    t = (I - Q)^-1 1, and the first sampling adds one: 1 + sum_j Binomial(M, p)_j t_j. Raises ValueError for bad arguments.
+    Source: Shumailov et al. 2024, absorbing chain; derived: with Q the transitions among counts
+    1..M-1, the steps left are
+    t = (I - Q)^-1 1, and the first sampling adds one: 1 + sum_j Binomial(M, p)_j t_j. Raises
+    ValueError for bad arguments.
     """
     size = matrix_size(sample_size)
     probability = as_unit_interval(probability)
     left = _solve(size, np.ones(size - 1))
-    return np.where((probability == 0) | (probability == 1), 0.0, 1 + _binomial_rows(size, probability) @ left)
+    return np.where(
+        (probability == 0) | (probability == 1), 0.0, 1 + _binomial_rows(size, probability) @ left
+    )
 
 
 def diffusion_samplings_until_fixation(sample_size, probabilities):
-    """Diffusion (large M) form of `expected_samplings_until_fixation`: a float, some 1.5% above the exact one at M = 100, K = 2.
+    """Diffusion (large M) form of `expected_samplings_until_fixation`: a float, some 1.5% above the
+    exact one at M = 100, K = 2.
 
-    sample_size: M >= 1. probabilities: [K]. K equal categories give -2 M (K - 1) log(1 - 1/K), which tends to 2 M.
-    Source: standard (Ewens, Mathematical Population Genetics): -2 M sum_k (1 - p_k) log(1 - p_k); for K = 2 Kimura's
+    sample_size: M >= 1. probabilities: [K]. K equal categories give -2 M (K - 1) log(1 - 1/K),
+    which tends to 2 M.
+    Source: standard (Ewens, Mathematical Population Genetics): -2 M sum_k (1 - p_k) log(1 - p_k);
+    for K = 2 Kimura's
     -2 M [p log p + (1 - p) log(1 - p)]. Raises ValueError for bad arguments.
     """
     size = int(as_sample_size(sample_size))

@@ -1,15 +1,20 @@
-"""Typical path of the 1-D Gaussian chain under 'accumulate', whose variance is a product of independent factors.
+"""Typical path of the 1-D Gaussian chain under 'accumulate', whose variance is a product of
+independent factors.
 
-Derived: let Q be the scatter (sum of squared deviations) of the pool after t rounds of M points and S = Q/(t M - ddof) the model's
-variance. The M new points add their own scatter S chi^2_{M-1}, and the distance of their mean from the pool's adds
-S chi^2_1 t/(t + 1). So Q grows by the independent factor 1 + V_t/(t M - ddof), V_t = chi^2_{M-1} + chi^2_1 t/(t + 1), and the log
-variance is log chi^2_{M-1} plus a sum of independent terms, as under 'replace'. Each term's mean is computed by Gauss quadrature
+Derived: let Q be the scatter (sum of squared deviations) of the pool after t rounds of M points and
+S = Q/(t M - ddof) the model's variance. The M new points add their own scatter S chi^2_{M-1}, and
+the distance of their mean from the pool's adds
+S chi^2_1 t/(t + 1). So Q grows by the independent factor 1 + V_t/(t M - ddof), V_t = chi^2_{M-1} +
+chi^2_1 t/(t + 1), and the log variance is log chi^2_{M-1} plus a sum of independent terms, as under
+'replace'. Each term's mean is computed by Gauss quadrature
 over the two chi^2 laws (to about 1e-9, far better for M > 3), which is the only error.
 
-The expected variance and squared mean error of this chain are in `gaussian`. The same product does not hold for
+The expected variance and squared mean error of this chain are in `gaussian`. The same product does
+not hold for
 'accumulate_subsample' and 'mix', where points are chosen at random.
 
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so generation g is fitted to (g + 1) M points.
+Index convention: generation 0 is the model fitted to `sample_size` real draws, so generation g is
+fitted to (g + 1) M points.
 """
 
 import numpy as np
@@ -25,7 +30,8 @@ ROUNDS_AT_ONCE = 256
 def expected_log_variance(generation, sample_size, *, ddof, variance=1.0):
     """E[log variance of the generation-g model], natural log: float64 of generation's shape.
 
-    generation: int or int array >= 0. sample_size: M >= 1 for ddof=0 (1 gives -inf), M >= 2 for ddof=1.
+    generation: int or int array >= 0. sample_size: M >= 1 for ddof=0 (1 gives -inf), M >= 2 for
+    ddof=1.
     Source: derived, see the module. Raises ValueError for bad arguments.
     """
     generation, size = _arguments(generation, sample_size, ddof)
@@ -37,9 +43,11 @@ def expected_log_variance(generation, sample_size, *, ddof, variance=1.0):
 
 
 def log_variance_std(generation, sample_size, *, ddof):
-    """Standard deviation of the log variance of the generation-g model: float64 of generation's shape.
+    """Standard deviation of the log variance of the generation-g model: float64 of generation's
+    shape.
 
-    Arguments as in `expected_log_variance`; M = 1 gives nan. It tends to a constant, since each round's term is of size 1/t.
+    Arguments as in `expected_log_variance`; M = 1 gives nan. It tends to a constant, since each
+    round's term is of size 1/t.
     Source: derived, see the module. Raises ValueError for bad arguments.
     """
     generation, size = _arguments(generation, sample_size, ddof)
@@ -49,24 +57,32 @@ def log_variance_std(generation, sample_size, *, ddof):
     def spread(logarithm, mean):
         return mean((logarithm - mean(logarithm)[:, None]) ** 2)
 
-    return np.sqrt(4 * log_chi.log_chi_variance(size - 1) + _sum_over_rounds(generation, size, ddof, spread))
+    return np.sqrt(
+        4 * log_chi.log_chi_variance(size - 1) + _sum_over_rounds(generation, size, ddof, spread)
+    )
 
 
 def expected_standard_deviation(generation, sample_size, *, ddof, variance=1.0):
-    """E[standard deviation of the generation-g model]: float64 of generation's shape, in the units of the data.
+    """E[standard deviation of the generation-g model]: float64 of generation's shape, in the units
+    of the data.
 
-    Arguments as in `expected_log_variance`; M = 1 gives 0. Source: derived, see the module. Raises ValueError for bad arguments.
+    Arguments as in `expected_log_variance`; M = 1 gives 0. Source: derived, see the module. Raises
+    ValueError for bad arguments.
     """
     generation, size = _arguments(generation, sample_size, ddof)
     if size == 1:
         return np.zeros(generation.shape)
-    growth = _sum_over_rounds(generation, size, ddof, lambda logarithm, mean: np.log(mean(np.exp(logarithm / 2))))
+    growth = _sum_over_rounds(
+        generation, size, ddof, lambda logarithm, mean: np.log(mean(np.exp(logarithm / 2)))
+    )
     start = log_chi.log_mean_chi(size - 1)
     return np.sqrt(variance) * np.exp(start + growth - np.log((generation + 1.0) * size - ddof) / 2)
 
 
 def _sum_over_rounds(generation, size, ddof, statistic):
-    """Sum over the rounds t = 1 .. generation of statistic(log(1 + V_t/(t M - ddof)), mean over V_t)."""
+    """Sum over the rounds t = 1 .. generation of statistic(log(1 + V_t/(t M - ddof)), mean over
+    V_t).
+    """
     scatter, weight = _chi_square_rule(size - 1)
     offset, offset_weight = _chi_square_rule(1)
     weights = (weight[:, None] * offset_weight).ravel()
@@ -76,15 +92,21 @@ def _sum_over_rounds(generation, size, ddof, statistic):
         t = rounds[first : first + ROUNDS_AT_ONCE, None, None]
         growth = (scatter[:, None] + offset * t / (t + 1)) / (t * size - ddof)
         logarithm = np.log1p(growth).reshape(len(t), -1)
-        total[first + 1 : first + 1 + len(t)] = statistic(logarithm, lambda values: values @ weights)
+        total[first + 1 : first + 1 + len(t)] = statistic(
+            logarithm, lambda values: values @ weights
+        )
     return np.cumsum(total)[generation]
 
 
 def _chi_square_rule(degrees):
-    """Nodes and weights (sum 1) of Gauss quadrature for chi^2 (generalised Laguerre, from its recurrence by Golub-Welsch)."""
+    """Nodes and weights (sum 1) of Gauss quadrature for chi^2 (generalised Laguerre, from its
+    recurrence by Golub-Welsch).
+    """
     step = np.arange(QUADRATURE_NODES)
     shape = degrees / 2
-    nodes, vectors = linalg.eigh_tridiagonal(2 * step + shape, np.sqrt(step[1:] * (step[1:] + shape - 1)))
+    nodes, vectors = linalg.eigh_tridiagonal(
+        2 * step + shape, np.sqrt(step[1:] * (step[1:] + shape - 1))
+    )
     return 2 * nodes, vectors[0] ** 2
 
 

@@ -1,69 +1,113 @@
-"""Closed forms for families whose sample enters by one number: Bernoulli, Poisson, exponential, Pareto, uniform, Gaussian mean.
+"""Closed forms for families whose sample enters by one number: Bernoulli, Poisson, exponential,
+Pareto, uniform, Gaussian mean.
 
-Where the fit is the sample mean and the variance a quadratic function of the mean, v0 + v1 mean + v2 mean^2 (Morris 1982), the moments
-of the fitted mean follow one recursion in every workflow (`expected_squared_mean_error`). `QUADRATICS` names these functions; the
-exponential's also is the Pareto's, for the mean of log(x/minimum), which is 1/shape.
+Where the fit is the sample mean and the variance a quadratic function of the mean, v0 + v1 mean +
+v2 mean^2 (Morris 1982), the moments
+of the fitted mean follow one recursion in every workflow (`expected_squared_mean_error`).
+`QUADRATICS` names these functions; the exponential's also is the Pareto's, for the mean of
+log(x/minimum), which is 1/shape.
 
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at generation g has seen
-g + 1 samplings. sample_size: an int M >= 1, or for 'replace' a 1-D schedule with at least max(generation) + 1 entries.
+Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
+generation g has seen
+g + 1 samplings. sample_size: an int M >= 1, or for 'replace' a 1-D schedule with at least
+max(generation) + 1 entries.
 """
 
 import numpy as np
 from scipy import special, stats
 
-from .ancestry import as_generation, as_sample_size, check_mixture, fixed_mix_counts, mix_pair_shares, sum_over_samplings
+from .ancestry import (
+    as_generation,
+    as_sample_size,
+    check_mixture,
+    fixed_mix_counts,
+    mix_pair_shares,
+    sum_over_samplings,
+)
 from .log_chi import LogChiSquareSum
 
-# (v0, v1, v2) of the variance v0 + v1 mean + v2 mean^2; a Gaussian's known variance is in units of itself.
-QUADRATICS = {"gaussian_mean": (1.0, 0.0, 0.0), "bernoulli": (0.0, 1.0, -1.0), "poisson": (0.0, 1.0, 0.0), "exponential": (0.0, 0.0, 1.0)}
+# (v0, v1, v2) of the variance v0 + v1 mean + v2 mean^2; a Gaussian's known variance is in units of
+# itself.
+QUADRATICS = {
+    "gaussian_mean": (1.0, 0.0, 0.0),
+    "bernoulli": (0.0, 1.0, -1.0),
+    "poisson": (0.0, 1.0, 0.0),
+    "exponential": (0.0, 0.0, 1.0),
+}
 
 
 def expected_squared_mean_error(
-    generation, sample_size, mean, quadratic, *, workflow="replace", alpha=1.0, beta=0.0, gamma=0.0, random_counts=True
+    generation,
+    sample_size,
+    mean,
+    quadratic,
+    *,
+    workflow="replace",
+    alpha=1.0,
+    beta=0.0,
+    gamma=0.0,
+    random_counts=True,
 ):
-    """Var[mean of the generation-g model] about the population's `mean`, which it has on average: float64 of generation's shape.
+    """Var[mean of the generation-g model] about the population's `mean`, which it has on average:
+    float64 of generation's shape.
 
-    quadratic: (v0, v1, v2), see `QUADRATICS`. workflow and shares as in `ancestry.retention`. Under 'replace' a v2 > 0 makes it grow like
-    (1 + v2/M)^g, carried by rare runs. Source: derived: a fresh draw's variance is that of the population plus v2 times the error;
+    quadratic: (v0, v1, v2), see `QUADRATICS`. workflow and shares as in `ancestry.retention`. Under
+    'replace' a v2 > 0 makes it grow like (1 + v2/M)^g, carried by rare runs. Source: derived: a
+    fresh draw's variance is that of the population plus v2 times the error;
     the rest as in `known_variance`. Raises ValueError for bad arguments.
     """
     check_mixture(workflow, alpha, beta, gamma)
     generation = as_generation(generation)
     spread = _at(mean, quadratic)
     rounds = int(np.max(generation, initial=0)) + 1
-    sizes = as_sample_size(sample_size, generation if workflow == "replace" else None).astype(np.float64)
+    sizes = as_sample_size(sample_size, generation if workflow == "replace" else None).astype(
+        np.float64
+    )
     if workflow == "replace":
         sizes = np.broadcast_to(sizes, rounds) if sizes.ndim == 0 else sizes
         error = _pooled(rounds, sizes, np.ones(rounds), spread, quadratic[2])
     elif workflow == "accumulate":
-        error = _pooled(rounds, np.broadcast_to(sizes, rounds), np.arange(1, rounds + 1), spread, quadratic[2])
+        error = _pooled(
+            rounds, np.broadcast_to(sizes, rounds), np.arange(1, rounds + 1), spread, quadratic[2]
+        )
     elif workflow == "accumulate_subsample":
         error = _subsampled(rounds, float(sizes), spread, quadratic[2])
     else:
-        error = _mixed(rounds, int(sizes), spread, quadratic[2], (alpha, beta, gamma, random_counts))
+        error = _mixed(
+            rounds, int(sizes), spread, quadratic[2], (alpha, beta, gamma, random_counts)
+        )
     return error[generation]
 
 
 def expected_variance(generation, sample_size, mean, quadratic, **workflow):
-    """E[variance of the generation-g model] = population's variance + v2 times the squared mean error: generation's shape.
+    """E[variance of the generation-g model] = population's variance + v2 times the squared mean
+    error: generation's shape.
 
-    Arguments as in `expected_squared_mean_error`. Source: derived. Raises ValueError for bad arguments.
+    Arguments as in `expected_squared_mean_error`. Source: derived. Raises ValueError for bad
+    arguments.
     """
-    return _at(mean, quadratic) + quadratic[2] * expected_squared_mean_error(generation, sample_size, mean, quadratic, **workflow)
+    return _at(mean, quadratic) + quadratic[2] * expected_squared_mean_error(
+        generation, sample_size, mean, quadratic, **workflow
+    )
 
 
 def exponential_expected_log_mean(generation, sample_size, *, mean=1.0):
-    """E[log mean of the generation-g exponential] under 'replace' (natural log): float64 of generation's shape.
+    """E[log mean of the generation-g exponential] under 'replace' (natural log): float64 of
+    generation's shape.
 
-    Minus it, with mean = 1/shape, is the Pareto's E[log shape]. Source: standard: a sampling multiplies by Gamma(M)/M, so it adds
-    digamma(M) - log M, about -1/(2M). Raises ValueError for bad arguments.
+    Minus it, with mean = 1/shape, is the Pareto's E[log shape]. Source: standard: a sampling
+    multiplies by Gamma(M)/M, so it adds digamma(M) - log M, about -1/(2M). Raises ValueError for
+    bad arguments.
     """
     generation, sizes = _replace(generation, sample_size)
-    return np.log(mean) + sum_over_samplings(generation, sizes, lambda size: special.digamma(size) - np.log(size))
+    return np.log(mean) + sum_over_samplings(
+        generation, sizes, lambda size: special.digamma(size) - np.log(size)
+    )
 
 
 def exponential_log_mean_std(generation, sample_size):
-    """Standard deviation of the log mean under 'replace', the Pareto's log shape too: the root of the sum of trigamma(M_i).
+    """Standard deviation of the log mean under 'replace', the Pareto's log shape too: the root of
+    the sum of trigamma(M_i).
 
     Returns float64 of generation's shape. Source: standard. Raises ValueError for bad arguments.
     """
@@ -72,20 +116,27 @@ def exponential_log_mean_std(generation, sample_size):
 
 
 def exponential_log_mean_cdf(value, generation, sample_size, *, mean=1.0):
-    """P(log mean of the generation-g exponential <= value) under 'replace', to about 1e-10; one generation, value float or array.
+    """P(log mean of the generation-g exponential <= value) under 'replace', to about 1e-10; one
+    generation, value float or array.
 
-    Source: derived: log(Gamma(M)) is log(chi^2_{2M}/2), and independent terms add (see `log_chi`). Raises ValueError for bad arguments.
+    Source: derived: log(Gamma(M)) is log(chi^2_{2M}/2), and independent terms add (see `log_chi`).
+    Raises ValueError for bad arguments.
     """
     generation, sizes = _replace(generation, sample_size)
     if generation.ndim:
         raise ValueError("exponential_log_mean_cdf takes one generation")
-    used = np.broadcast_to(sizes, int(generation) + 1) if sizes.ndim == 0 else sizes[: int(generation) + 1]
+    used = (
+        np.broadcast_to(sizes, int(generation) + 1)
+        if sizes.ndim == 0
+        else sizes[: int(generation) + 1]
+    )
     center = exponential_expected_log_mean(generation, sample_size, mean=mean)
     return LogChiSquareSum(2.0 * used).cdf(np.asarray(value, dtype=np.float64) - center)
 
 
 def exponential_second_moment(generation, sample_size, *, mean=1.0):
-    """E[mean^2 of the generation-g exponential] = mean^2 prod (1 + 1/M_i) under 'replace': generation's shape.
+    """E[mean^2 of the generation-g exponential] = mean^2 prod (1 + 1/M_i) under 'replace':
+    generation's shape.
 
     Source: standard (E Gamma(M)^2 = M (M + 1)). Raises ValueError for bad arguments.
     """
@@ -94,26 +145,32 @@ def exponential_second_moment(generation, sample_size, *, mean=1.0):
 
 
 def pareto_expected_shape(generation, sample_size, *, shape=1.0):
-    """E[shape of the generation-g Pareto] = shape prod M_i/(M_i - 1) under 'replace': generation's shape; inf from an M_i = 1 on.
+    """E[shape of the generation-g Pareto] = shape prod M_i/(M_i - 1) under 'replace': generation's
+    shape; inf from an M_i = 1 on.
 
     Source: standard (E 1/Gamma(M) = 1/(M - 1)). Raises ValueError for bad arguments.
     """
     generation, sizes = _replace(generation, sample_size)
     with np.errstate(divide="ignore"):
-        return shape * np.exp(sum_over_samplings(generation, sizes, lambda size: -np.log1p(-1 / size)))
+        return shape * np.exp(
+            sum_over_samplings(generation, sizes, lambda size: -np.log1p(-1 / size))
+        )
 
 
 def uniform_expected_log_maximum(generation, sample_size, *, maximum=1.0):
-    """E[log maximum of the generation-g uniform] = log maximum - sum 1/M_i under 'replace': float64 of generation's shape.
+    """E[log maximum of the generation-g uniform] = log maximum - sum 1/M_i under 'replace': float64
+    of generation's shape.
 
-    Source: standard: -log(largest of M/maximum) is exponential of mean 1/M. Raises ValueError for bad arguments.
+    Source: standard: -log(largest of M/maximum) is exponential of mean 1/M. Raises ValueError for
+    bad arguments.
     """
     generation, sizes = _replace(generation, sample_size)
     return np.log(maximum) - sum_over_samplings(generation, sizes, lambda size: 1 / size)
 
 
 def uniform_log_maximum_cdf(value, generation, sample_size, *, maximum=1.0):
-    """P(log maximum of the generation-g uniform <= value) under 'replace' with one fixed M: generation.shape + value.shape.
+    """P(log maximum of the generation-g uniform <= value) under 'replace' with one fixed M:
+    generation.shape + value.shape.
 
     Source: derived: M (log maximum - value) is Gamma(g + 1). Raises ValueError for bad arguments.
     """
@@ -124,21 +181,27 @@ def uniform_log_maximum_cdf(value, generation, sample_size, *, maximum=1.0):
 
 
 def uniform_expected_power(generation, sample_size, power=1, *, maximum=1.0):
-    """E[maximum^k of the generation-g uniform] = maximum^k prod M_i/(M_i + k) under 'replace': float64 of generation's shape.
+    """E[maximum^k of the generation-g uniform] = maximum^k prod M_i/(M_i + k) under 'replace':
+    float64 of generation's shape.
 
-    Power 2 over 12 is the expected variance. Under 'accumulate' it is that of generation 0 for ever: the pool's largest point is real.
-    Source: standard (E U^(k/M) = M/(M + k)). Raises ValueError for bad arguments.
+    Power 2 over 12 is the expected variance. Under 'accumulate' it is that of generation 0 for
+    ever: the pool's largest point is real. Source: standard (E U^(k/M) = M/(M + k)). Raises
+    ValueError for bad arguments.
     """
     generation, sizes = _replace(generation, sample_size)
-    return maximum**power * np.exp(-sum_over_samplings(generation, sizes, lambda size: np.log1p(power / size)))
+    return maximum**power * np.exp(
+        -sum_over_samplings(generation, sizes, lambda size: np.log1p(power / size))
+    )
 
 
 def uniform_mixed_maximum_cdf(value, generation, sample_size, gamma, *, nodes=400):
-    """P(maximum of the generation-g uniform <= value) of a population on [0, 1] under 'mix' with beta = 0 and random counts.
+    """P(maximum of the generation-g uniform <= value) of a population on [0, 1] under 'mix' with
+    beta = 0 and random counts.
 
-    value: array in [0, 1]; one generation; gamma: the share of fresh real data. Source: derived: given the model's maximum m, each of M
-    points is below t with probability (1 - gamma) min(t/m, 1) + gamma t, and the law of m is carried as its quantiles at Gauss-Legendre
-    nodes. Numerical: right to about 1e-4 at the default nodes. Raises ValueError for bad arguments.
+    value: array in [0, 1]; one generation; gamma: the share of fresh real data. Source: derived:
+    given the model's maximum m, each of M points is below t with probability (1 - gamma) min(t/m,
+    1) + gamma t, and the law of m is carried as its quantiles at Gauss-Legendre nodes. Numerical:
+    right to about 1e-4 at the default nodes. Raises ValueError for bad arguments.
     """
     check_mixture("mix", 1 - gamma, 0.0, gamma)
     last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
@@ -148,16 +211,22 @@ def uniform_mixed_maximum_cdf(value, generation, sample_size, gamma, *, nodes=40
     law = grid**size
     for _ in range(last):
         largest = np.interp(levels, law, grid)
-        law = sum(w * ((1 - gamma) * np.minimum(grid / m, 1) + gamma * grid) ** size for w, m in zip(weights, largest, strict=True))
+        law = sum(
+            w * ((1 - gamma) * np.minimum(grid / m, 1) + gamma * grid) ** size
+            for w, m in zip(weights, largest, strict=True)
+        )
     return np.interp(np.asarray(value, dtype=np.float64), grid, law)
 
 
 def poisson_absorption_probability(generation, sample_size, rate):
     """P(the generation-g Poisson has rate 0) under 'replace': float64 of generation's shape.
 
-    With one fixed M it depends on M rate alone, and is exp(-M rate g_k) with the survival g_k of `lineages.branching_survival`,
-    k = g + 1. Source: derived: the sum is a branching process with Poisson(M_{i+1}/M_i) offspring that starts with Poisson(M_0 rate):
-    its generating functions are composed from the last backwards. Raises ValueError for bad arguments.
+    With one fixed M it depends on M rate alone, and is exp(-M rate g_k) with the survival g_k of
+    `lineages.branching_survival`,
+    k = g + 1. Source: derived: the sum is a branching process with Poisson(M_{i+1}/M_i) offspring
+    that starts with Poisson(M_0 rate):
+    its generating functions are composed from the last backwards. Raises ValueError for bad
+    arguments.
     """
     generation, sizes = _replace(generation, sample_size)
     result = np.empty(generation.shape)
@@ -167,10 +236,12 @@ def poisson_absorption_probability(generation, sample_size, rate):
 
 
 def poisson_sum_distribution(generation, sample_size, rate, largest):
-    """P(sum of the M draws that generation g is fitted to = k), k = 0 .. largest, under 'replace': float64 [largest + 1].
+    """P(sum of the M draws that generation g is fitted to = k), k = 0 .. largest, under 'replace':
+    float64 [largest + 1].
 
-    One generation. largest: so far in the tail that the rest can be left out, as it is added to the front (by less than its mass).
-    Source: derived: the generating function of `poisson_absorption_probability` at the roots of unity, transformed back.
+    One generation. largest: so far in the tail that the rest can be left out, as it is added to the
+    front (by less than its mass). Source: derived: the generating function of
+    `poisson_absorption_probability` at the roots of unity, transformed back.
     """
     generation, sizes = _replace(generation, sample_size)
     roots = np.exp(-2j * np.pi * np.arange(largest + 1) / (largest + 1))
@@ -178,18 +249,23 @@ def poisson_sum_distribution(generation, sample_size, rate, largest):
     return np.maximum(np.fft.ifft(values).real, 0)
 
 
-def bernoulli_sum_distribution(generation, sample_size, probability, *, workflow="replace", gamma=0.0):
-    """P(k ones among the M draws that generation g is fitted to), k = 0 .. M, under 'replace', or 'mix' with beta = 0 and random counts.
+def bernoulli_sum_distribution(
+    generation, sample_size, probability, *, workflow="replace", gamma=0.0
+):
+    """P(k ones among the M draws that generation g is fitted to), k = 0 .. M, under 'replace', or
+    'mix' with beta = 0 and random counts.
 
-    One generation, M <= 2000, gamma the share of fresh real data. Source: derived: from i ones to Binomial(M, (1 - gamma) i/M + gamma p).
-    Raises ValueError for bad arguments.
+    One generation, M <= 2000, gamma the share of fresh real data. Source: derived: from i ones to
+    Binomial(M, (1 - gamma) i/M + gamma p). Raises ValueError for bad arguments.
     """
     check_mixture("mix" if workflow == "mix" else workflow, 1 - gamma, 0.0, gamma)
     last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
     if size > 2000:
         raise ValueError(f"the exact law is for sample_size <= 2000, got {size}")
     counts = np.arange(size + 1)
-    rows = stats.binom.pmf(counts[None, :], size, (1 - gamma) * counts[:, None] / size + gamma * probability)
+    rows = stats.binom.pmf(
+        counts[None, :], size, (1 - gamma) * counts[:, None] / size + gamma * probability
+    )
     return stats.binom.pmf(counts, size, probability) @ np.linalg.matrix_power(rows, last)
 
 
@@ -212,7 +288,9 @@ def _log_generating_function(at, last, sizes, rate):
 
 
 def _pooled(rounds, sizes, pools, spread, v2):
-    """The mean moves by (new mean - old)/t with t = pools: 1 under 'replace', the number of rounds under 'accumulate'."""
+    """The mean moves by (new mean - old)/t with t = pools: 1 under 'replace', the number of rounds
+    under 'accumulate'.
+    """
     error = np.empty(rounds)
     before = 0.0
     for g in range(rounds):
@@ -237,7 +315,9 @@ def _subsampled(rounds, size, spread, v2):
 
 
 def _mixed(rounds, size, spread, v2, shares):
-    """With P = E[x^2] of a training point and C = E[x y] of two distinct ones, the fit has error (P + (M-1) C)/M."""
+    """With P = E[x^2] of a training point and C = E[x y] of two distinct ones, the fit has error (P
+    + (M-1) C)/M.
+    """
     alpha, beta, gamma, random_counts = shares
     with_model, both_previous = mix_pair_shares(size, *shares)
     if not random_counts:

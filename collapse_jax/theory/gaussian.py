@@ -1,31 +1,57 @@
-"""Closed forms for a Gaussian refitted to its own draws: moments of its mean and variance, and the law of the log variance.
+"""Closed forms for a Gaussian refitted to its own draws: moments of its mean and variance, and the
+law of the log variance.
 
-The population is N(mean, variance); each coordinate of a d-dimensional Gaussian has the same expected variance and squared
-mean error (for `variance` put that coordinate's variance). ddof=0 is maximum likelihood, ddof=1 the unbiased variance; it has
+The population is N(mean, variance); each coordinate of a d-dimensional Gaussian has the same
+expected variance and squared
+mean error (for `variance` put that coordinate's variance). ddof=0 is maximum likelihood, ddof=1 the
+unbiased variance; it has
 no default because it doubles the usual speed of collapse.
 
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at generation g has seen
-g + 1 samplings. sample_size is an int M >= 1, or for the workflow 'replace' a 1-D schedule M_0, M_1, ... with at least
+Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
+generation g has seen
+g + 1 samplings. sample_size is an int M >= 1, or for the workflow 'replace' a 1-D schedule M_0,
+M_1, ... with at least
 max(generation) + 1 entries. M = 1 gives variance 0 with ddof=0, and a ValueError with ddof=1 (0/0).
 """
 
 import numpy as np
 from scipy import special
 
-from .ancestry import as_generation, as_sample_size, check_mixture, fixed_mix_counts, mix_pair_shares, sum_over_samplings
+from .ancestry import (
+    as_generation,
+    as_sample_size,
+    check_mixture,
+    fixed_mix_counts,
+    mix_pair_shares,
+    sum_over_samplings,
+)
 from .log_chi import LogChiSquareSum, log_c4
 
 
 def expected_variance(
-    generation, sample_size, *, ddof, workflow="replace", variance=1.0, alpha=1.0, beta=0.0, gamma=0.0, random_counts=True
+    generation,
+    sample_size,
+    *,
+    ddof,
+    workflow="replace",
+    variance=1.0,
+    alpha=1.0,
+    beta=0.0,
+    gamma=0.0,
+    random_counts=True,
 ):
-    """Expected variance of the generation-g model: float64 of generation's shape, in the units of `variance`.
+    """Expected variance of the generation-g model: float64 of generation's shape, in the units of
+    `variance`.
 
-    Arguments as in `ancestry.retention`, which it equals for ddof=0 and variance=1. Do not hold the raw average of simulated
-    runs against it for g > M/2: rare runs carry this mean (use `expected_log_variance` or quantiles there).
-    Source: replace: Shumailov et al. 2024, one factor E[chi^2_{M-1}]/(M - ddof) per sampling. accumulate: Kazdan et al. 2024,
+    Arguments as in `ancestry.retention`, which it equals for ddof=0 and variance=1. Do not hold the
+    raw average of simulated
+    runs against it for g > M/2: rare runs carry this mean (use `expected_log_variance` or quantiles
+    there).
+    Source: replace: Shumailov et al. 2024, one factor E[chi^2_{M-1}]/(M - ddof) per sampling.
+    accumulate: Kazdan et al. 2024,
     prod (1 - 1/(i^2 M)) for ddof=0; derived for ddof=1: the pool's scatter gains S (M - 1/i), hence
-    prod_{i>=2} (1 - 1/(i (i M - 1))). The others: derived, see `_subsample_moments` and `_mix_moments`.
+    prod_{i>=2} (1 - 1/(i (i M - 1))). The others: derived, see `_subsample_moments` and
+    `_mix_moments`.
     Raises ValueError for bad arguments.
     """
     shares = (alpha, beta, gamma, random_counts)
@@ -33,13 +59,25 @@ def expected_variance(
 
 
 def expected_squared_mean_error(
-    generation, sample_size, *, ddof, workflow="replace", variance=1.0, alpha=1.0, beta=0.0, gamma=0.0, random_counts=True
+    generation,
+    sample_size,
+    *,
+    ddof,
+    workflow="replace",
+    variance=1.0,
+    alpha=1.0,
+    beta=0.0,
+    gamma=0.0,
+    random_counts=True,
 ):
-    """E[(mean of the generation-g model - population mean)^2] per coordinate: float64 of generation's shape.
+    """E[(mean of the generation-g model - population mean)^2] per coordinate: float64 of
+    generation's shape.
 
     Arguments as in `ancestry.retention`; units of `variance`. M = 1 gives `variance` with ddof=0.
-    Source: replace: Shumailov et al. 2024, variance * sum_i 1/M_i for ddof=1. Derived: each new mean is its model's mean plus
-    noise of variance S/M (in a pool of i rounds S/(i^2 M)); for ddof=0 variance and squared error sum to `variance`.
+    Source: replace: Shumailov et al. 2024, variance * sum_i 1/M_i for ddof=1. Derived: each new
+    mean is its model's mean plus
+    noise of variance S/M (in a pool of i rounds S/(i^2 M)); for ddof=0 variance and squared error
+    sum to `variance`.
     Raises ValueError for bad arguments.
     """
     shares = (alpha, beta, gamma, random_counts)
@@ -47,21 +85,29 @@ def expected_squared_mean_error(
 
 
 def expected_standard_deviation(generation, sample_size, *, ddof, variance=1.0):
-    """E[standard deviation of the generation-g model] under 'replace': float64 of generation's shape, units of the data.
+    """E[standard deviation of the generation-g model] under 'replace': float64 of generation's
+    shape, units of the data.
 
-    Source: Suresh et al. 2024 (one factor c4 per sampling); derived: sigma_{i+1} = sigma_i chi_{M-1}/sqrt(M - ddof) with
+    Source: Suresh et al. 2024 (one factor c4 per sampling); derived: sigma_{i+1} = sigma_i
+    chi_{M-1}/sqrt(M - ddof) with
     independent chi variables. Raises ValueError for bad arguments.
     """
     generation, sizes = replace_arguments(generation, sample_size, ddof)
-    return np.sqrt(variance) * np.exp(sum_over_samplings(generation, sizes, lambda size: _log_mean_deviation(size, ddof)))
+    return np.sqrt(variance) * np.exp(
+        sum_over_samplings(generation, sizes, lambda size: _log_mean_deviation(size, ddof))
+    )
 
 
 def expected_log_variance(generation, sample_size, *, ddof, dim=1, variance=1.0):
-    """E[log det Sigma_g] / dim under 'replace' (natural log): float64 of generation's shape; dim=1: E[log variance].
+    """E[log det Sigma_g] / dim under 'replace' (natural log): float64 of generation's shape; dim=1:
+    E[log variance].
 
-    variance: the population's det(Sigma)^(1/dim). From the first M_i with M_i - 1 < dim on the model is singular: -inf.
-    Source: Shumailov et al. 2024, proof of Theorem 3.1 (dim 1); derived (Bartlett): det(scatter)/det(Sigma) is a product of
-    independent chi^2_{M-1}, ..., chi^2_{M-dim}, so each sampling adds sum_j [digamma((M-j)/2) + log(2/(M-ddof))] / dim.
+    variance: the population's det(Sigma)^(1/dim). From the first M_i with M_i - 1 < dim on the
+    model is singular: -inf.
+    Source: Shumailov et al. 2024, proof of Theorem 3.1 (dim 1); derived (Bartlett):
+    det(scatter)/det(Sigma) is a product of
+    independent chi^2_{M-1}, ..., chi^2_{M-dim}, so each sampling adds sum_j [digamma((M-j)/2) +
+    log(2/(M-ddof))] / dim.
     Raises ValueError for bad arguments.
     """
     generation, sizes = replace_arguments(generation, sample_size, ddof)
@@ -69,16 +115,20 @@ def expected_log_variance(generation, sample_size, *, ddof, dim=1, variance=1.0)
 
     def drift(size):
         half = (size[..., None] - below) / 2
-        mean = special.digamma(np.where(half > 0, half, 1)) + np.log(2 / np.maximum(size[..., None] - ddof, 1))
+        mean = special.digamma(np.where(half > 0, half, 1)) + np.log(
+            2 / np.maximum(size[..., None] - ddof, 1)
+        )
         return np.mean(np.where(half > 0, mean, -np.inf), axis=-1)
 
     return np.log(variance) + sum_over_samplings(generation, sizes, drift)
 
 
 def log_variance_std(generation, sample_size, *, dim=1):
-    """Standard deviation of log det Sigma_g / dim under 'replace', the same for both ddof: float64 of generation's shape.
+    """Standard deviation of log det Sigma_g / dim under 'replace', the same for both ddof: float64
+    of generation's shape.
 
-    nan where the model is singular (M_i - 1 < dim). Source: derived: independent terms, so the variances add:
+    nan where the model is singular (M_i - 1 < dim). Source: derived: independent terms, so the
+    variances add:
     sum_i sum_j trigamma((M_i - j)/2) / dim^2. Raises ValueError for bad arguments.
     """
     generation, sizes = replace_arguments(generation, sample_size, 0)
@@ -86,18 +136,24 @@ def log_variance_std(generation, sample_size, *, dim=1):
 
     def spread(size):
         half = (size[..., None] - below) / 2
-        return np.sum(np.where(half > 0, special.polygamma(1, np.where(half > 0, half, 1)), np.nan), axis=-1)
+        return np.sum(
+            np.where(half > 0, special.polygamma(1, np.where(half > 0, half, 1)), np.nan), axis=-1
+        )
 
     return np.sqrt(sum_over_samplings(generation, sizes, spread)) / dim
 
 
 def log_variance_cdf(value, generation, sample_size, *, ddof, variance=1.0):
-    """P(log variance of the 1-D generation-g model <= value) under 'replace', to about 1e-10 absolute.
+    """P(log variance of the 1-D generation-g model <= value) under 'replace', to about 1e-10
+    absolute.
 
-    value: float or array (natural log). generation: int or int array. sample_size: M >= 2 or a schedule of such (else
+    value: float or array (natural log). generation: int or int array. sample_size: M >= 2 or a
+    schedule of such (else
     ValueError). Returns float64 of shape generation.shape + value.shape.
-    Source: derived: the log variance is a constant plus a sum of independent log chi^2_{M_i-1}, whose characteristic function
-    is prod Gamma(k_i/2 + iw)/Gamma(k_i/2); summed as a Fourier series on a window that holds all but 1e-13 of the mass.
+    Source: derived: the log variance is a constant plus a sum of independent log chi^2_{M_i-1},
+    whose characteristic function
+    is prod Gamma(k_i/2 + iw)/Gamma(k_i/2); summed as a Fourier series on a window that holds all
+    but 1e-13 of the mass.
     """
     generation, sizes = _distribution_arguments(generation, sample_size, ddof)
     value = np.asarray(value, dtype=np.float64)
@@ -111,9 +167,12 @@ def log_variance_cdf(value, generation, sample_size, *, ddof, variance=1.0):
 def log_variance_quantile(probability, generation, sample_size, *, ddof, variance=1.0):
     """Quantiles of the log variance of the 1-D generation-g model under 'replace' (natural log).
 
-    probability: float or array in (0, 1), trustworthy from 1e-8 to 1 - 1e-8; the rest as in `log_variance_cdf`, which is
-    inverted by bisection: the true probability of the answer is right to about 1e-10. Returns float64 of shape
-    generation.shape + probability.shape. exp(.) gives quantiles of the variance, exp(. / 2) of the standard deviation.
+    probability: float or array in (0, 1), trustworthy from 1e-8 to 1 - 1e-8; the rest as in
+    `log_variance_cdf`, which is
+    inverted by bisection: the true probability of the answer is right to about 1e-10. Returns
+    float64 of shape
+    generation.shape + probability.shape. exp(.) gives quantiles of the variance, exp(. / 2) of the
+    standard deviation.
     Source: derived, see `log_variance_cdf`. Raises ValueError for bad arguments.
     """
     generation, sizes = _distribution_arguments(generation, sample_size, ddof)
@@ -123,47 +182,69 @@ def log_variance_quantile(probability, generation, sample_size, *, ddof, varianc
     result = np.empty((*generation.shape, *probability.shape))
     for index, last in np.ndenumerate(generation):
         center = expected_log_variance(last, sizes, ddof=ddof, variance=variance)
-        result[index] = center + LogChiSquareSum(degrees_of_freedom(last, sizes)).quantile(probability)
+        result[index] = center + LogChiSquareSum(degrees_of_freedom(last, sizes)).quantile(
+            probability
+        )
     return result
 
 
 def accumulate_variance_limit(sample_size, *, ddof, variance=1.0):
-    """Expected variance under 'accumulate' for generation -> infinity, a float in the units of `variance`.
+    """Expected variance under 'accumulate' for generation -> infinity, a float in the units of
+    `variance`.
 
-    sample_size: M >= 1 for ddof=0 (1 gives 0), M >= 2 for ddof=1. Source: Kazdan et al. 2024, sin(pi/sqrt M)/(pi/sqrt M) for
-    ddof=0; derived for ddof=1: i(iM-1)-1 = M(i-r)(i-s) with r, s = (1/M +- sqrt(1/M^2+4/M))/2, and the product over i >= 2
+    sample_size: M >= 1 for ddof=0 (1 gives 0), M >= 2 for ddof=1. Source: Kazdan et al. 2024,
+    sin(pi/sqrt M)/(pi/sqrt M) for
+    ddof=0; derived for ddof=1: i(iM-1)-1 = M(i-r)(i-s) with r, s = (1/M +- sqrt(1/M^2+4/M))/2, and
+    the product over i >= 2
     is Gamma(2 - 1/M)/(Gamma(2 - r) Gamma(2 - s)). Raises ValueError for bad arguments.
     """
     size = float(checked_sizes(as_sample_size(sample_size), ddof))
     if ddof == 0:
         return variance * float(np.sinc(1 / np.sqrt(size)))
     root = np.sqrt(1 / size**2 + 4 / size)
-    return variance * float(special.gamma(2 - 1 / size) * np.prod(special.rgamma([2 - (1 / size + s * root) / 2 for s in (1, -1)])))
+    return variance * float(
+        special.gamma(2 - 1 / size)
+        * np.prod(special.rgamma([2 - (1 / size + s * root) / 2 for s in (1, -1)]))
+    )
 
 
 def accumulate_subsample_variance_limit(sample_size, *, ddof, variance=1.0):
-    """Expected variance under 'accumulate_subsample' for generation -> infinity, a float in the units of `variance`.
+    """Expected variance under 'accumulate_subsample' for generation -> infinity, a float in the
+    units of `variance`.
 
-    sample_size: M >= 1 for ddof=0 (1 gives 0; large M: about 1 - (pi^2/2 - 2)/M), M >= 2 for ddof=1, which gives inf: there the
-    expected variance grows like generation^(1/M). Source: derived: in `_subsample_moments` each round u = 2, 3, .. multiplies
-    the fit's expected variance by 1 - (3M-1)/(M u (uM-1)) for ddof=0 and by 1 + (u-3)/(u (uM-1)) for ddof=1; with r, s the roots
-    of M^2 u^2 - M u - (3M-1), the first product is Gamma(2 - 1/M)/(Gamma(2 - r) Gamma(2 - s)). Raises ValueError for bad arguments.
+    sample_size: M >= 1 for ddof=0 (1 gives 0; large M: about 1 - (pi^2/2 - 2)/M), M >= 2 for
+    ddof=1, which gives inf: there the
+    expected variance grows like generation^(1/M). Source: derived: in `_subsample_moments` each
+    round u = 2, 3, .. multiplies
+    the fit's expected variance by 1 - (3M-1)/(M u (uM-1)) for ddof=0 and by 1 + (u-3)/(u (uM-1))
+    for ddof=1; with r, s the roots
+    of M^2 u^2 - M u - (3M-1), the first product is Gamma(2 - 1/M)/(Gamma(2 - r) Gamma(2 - s)).
+    Raises ValueError for bad arguments.
     """
     size = float(checked_sizes(as_sample_size(sample_size), ddof))
     if ddof == 1:
         return np.inf
     roots = (1 + np.sqrt(12 * size - 3) * np.array([1, -1])) / (2 * size)
-    return variance * (1 - 1 / size) * float(special.gamma(2 - 1 / size) * np.prod(special.rgamma(2 - roots)))
+    return (
+        variance
+        * (1 - 1 / size)
+        * float(special.gamma(2 - 1 / size) * np.prod(special.rgamma(2 - roots)))
+    )
 
 
 def fresh_real_limit(sample_size, gamma, *, ddof, variance=1.0):
-    """(expected variance, expected squared mean error) for generation -> infinity, two floats in the units of `variance`.
+    """(expected variance, expected squared mean error) for generation -> infinity, two floats in
+    the units of `variance`.
 
-    Workflow 'mix' with beta = 0 and random counts: each of the M points is fresh and real with probability gamma in [0, 1],
-    otherwise a model draw. M = 1 with ddof=0 gives (0, variance). For ddof=1 both are inf if M gamma (2 - gamma) <= 1 - gamma
+    Workflow 'mix' with beta = 0 and random counts: each of the M points is fresh and real with
+    probability gamma in [0, 1],
+    otherwise a model draw. M = 1 with ddof=0 gives (0, variance). For ddof=1 both are inf if M
+    gamma (2 - gamma) <= 1 - gamma
     (about gamma < 1/(2M)), except that gamma = 0 is 'replace', (variance, inf).
-    Source: derived: fixed point of `_mix_moments`. ddof=0: with G = 1-(1-gamma)^2, variance (1-1/M) G/(1-(1-1/M)(1-gamma)^2),
-    about 2m/(1+2m) for m = gamma M. ddof=1: error 1/(M G - (1-gamma)), variance 1 + (1-gamma) error.
+    Source: derived: fixed point of `_mix_moments`. ddof=0: with G = 1-(1-gamma)^2, variance (1-1/M)
+    G/(1-(1-1/M)(1-gamma)^2),
+    about 2m/(1+2m) for m = gamma M. ddof=1: error 1/(M G - (1-gamma)), variance 1 + (1-gamma)
+    error.
     Raises ValueError for bad arguments.
     """
     size = float(checked_sizes(as_sample_size(sample_size), ddof))
@@ -178,11 +259,14 @@ def fresh_real_limit(sample_size, gamma, *, ddof, variance=1.0):
 
 
 def second_moment_boundary(sample_size):
-    """Share of fresh real data below which the second moments of the 'mix' chain with beta = 0 and ddof=1 grow for ever.
+    """Share of fresh real data below which the second moments of the 'mix' chain with beta = 0 and
+    ddof=1 grow for ever.
 
-    sample_size: int or int array M >= 2. Returns float64 of the same shape, about 1/(2M); a larger share gives finite moments
-    (`fresh_real_limit`), this share itself none. With ddof=0 there is no such border. Source: derived: the root in (0, 1) of
-    M gamma (2 - gamma) = 1 - gamma, where the denominator of `fresh_real_limit` vanishes. Raises ValueError for bad arguments.
+    sample_size: int or int array M >= 2. Returns float64 of the same shape, about 1/(2M); a larger
+    share gives finite moments (`fresh_real_limit`), this share itself none. With ddof=0 there is no
+    such border. Source: derived: the root in (0, 1) of
+    M gamma (2 - gamma) = 1 - gamma, where the denominator of `fresh_real_limit` vanishes. Raises
+    ValueError for bad arguments.
     """
     size = checked_sizes(as_sample_size(sample_size, 0), 1).astype(np.float64)
     # the smaller root of M x^2 - (2M + 1) x + 1, written without cancellation
@@ -190,12 +274,16 @@ def second_moment_boundary(sample_size):
 
 
 def _moments(generation, sample_size, ddof, workflow, shares):
-    """(expected variance, expected squared mean error) at `generation` for a population of variance 1."""
+    """(expected variance, expected squared mean error) at `generation` for a population of variance
+    1.
+    """
     check_mixture(workflow, *shares[:3])
     if workflow == "replace":
         generation, sizes = replace_arguments(generation, sample_size, ddof)
         if ddof == 1:
-            return np.ones(generation.shape), sum_over_samplings(generation, sizes, lambda size: 1 / size)
+            return np.ones(generation.shape), sum_over_samplings(
+                generation, sizes, lambda size: 1 / size
+            )
         with np.errstate(divide="ignore"):
             logarithm = sum_over_samplings(generation, sizes, lambda size: np.log1p(-1 / size))
         return np.exp(logarithm), -np.expm1(logarithm)
@@ -223,10 +311,13 @@ def _accumulate_moments(rounds, size, ddof):
 
 
 def _subsample_moments(rounds, size, ddof):
-    """Both moments when the model is fitted to M of the t M pooled points, drawn without replacement, t = g + 1.
+    """Both moments when the model is fitted to M of the t M pooled points, drawn without
+    replacement, t = g + 1.
 
-    Derived: let S be the pool's unbiased variance and A its mean's squared error. The subsample's mean differs from the pool's
-    by variance S/M (1 - 1/t), its variance is S (ddof=1) or S (M-1)/M, and M draws from that model then join the pool.
+    Derived: let S be the pool's unbiased variance and A its mean's squared error. The subsample's
+    mean differs from the pool's
+    by variance S/M (1 - 1/t), its variance is S (ddof=1) or S (M-1)/M, and M draws from that model
+    then join the pool.
     """
     spread, offset = np.empty(rounds), np.empty(rounds)
     # with M = 1 the pool's scatter is 0 for ever, and the divisor max(., 1) only avoids 0/0
@@ -243,15 +334,20 @@ def _subsample_moments(rounds, size, ddof):
 
 
 def _mix_moments(rounds, size, ddof, shares):
-    """Both moments when the training set mixes model draws, points of the previous set and fresh real draws.
+    """Both moments when the training set mixes model draws, points of the previous set and fresh
+    real draws.
 
-    Derived: with the population mean at 0 let P = E[x^2] of a point and C = E[x y] of two distinct ones. The fit has squared
-    mean (P + (M-1) C)/M; a model draw's pairs (but for pairs of old points, C) have that same E[x y], real ones 0.
+    Derived: with the population mean at 0 let P = E[x^2] of a point and C = E[x y] of two distinct
+    ones. The fit has squared
+    mean (P + (M-1) C)/M; a model draw's pairs (but for pairs of old points, C) have that same E[x
+    y], real ones 0.
     """
     alpha, beta, gamma, random_counts = shares
     with_model, both_previous = mix_pair_shares(int(size), *shares)
     if not random_counts:
-        alpha, beta, gamma = (count / size for count in fixed_mix_counts(int(size), alpha, beta, gamma))
+        alpha, beta, gamma = (
+            count / size for count in fixed_mix_counts(int(size), alpha, beta, gamma)
+        )
     spread, offset = np.empty(rounds), np.empty(rounds)
     point, pair = 1.0, 0.0
     for g in range(rounds):
@@ -270,7 +366,10 @@ def _log_mean_deviation(size, ddof):
 
 
 def checked_sizes(sizes, ddof):
-    """`sizes`, back again. Raises ValueError unless ddof is 0 or 1 and every size has a variance of that kind."""
+    """`sizes`, back again.
+
+    Raises ValueError unless ddof is 0 or 1 and every size has a variance of that kind.
+    """
     if ddof not in (0, 1):
         raise ValueError(f"ddof must be 0 or 1, got {ddof!r}")
     if ddof == 1 and np.any(sizes == 1):
@@ -279,7 +378,10 @@ def checked_sizes(sizes, ddof):
 
 
 def replace_arguments(generation, sample_size, ddof):
-    """(generation, sizes) as int64 arrays for the workflow 'replace'. Raises ValueError for bad arguments."""
+    """(generation, sizes) as int64 arrays for the workflow 'replace'.
+
+    Raises ValueError for bad arguments.
+    """
     generation = as_generation(generation)
     return generation, checked_sizes(as_sample_size(sample_size, generation), ddof)
 

@@ -3,52 +3,85 @@
 import numpy as np
 
 
-def expected_variance(generation, sample_size, *, bandwidth=0.0, factor=0.0, variance=1.0, workflow="replace", gamma=0.0):
-    """Expected variance of the density at each generation, per coordinate: float64 of generation's shape.
+def expected_variance(
+    generation,
+    sample_size,
+    *,
+    bandwidth=0.0,
+    factor=0.0,
+    variance=1.0,
+    workflow="replace",
+    gamma=0.0,
+):
+    """Expected variance of the density at each generation, per coordinate: float64 of generation's
+    shape.
 
-    The density is the training points' (ddof 0) variance plus the kernel's: bandwidth^2 (in the units of the data, every generation the
-    same), or factor^2 times the points' variance with ddof = 1 (Scott's and Silverman's rules; then the kernel is as long as the data
-    is). Generation 0 is fitted to sample_size = M real points of the given variance. workflow: "replace", "mix" with the share gamma of
-    fresh real points (each of the M independently), "accumulate_subsample" (the kernels of M points drawn from all there is), or
-    "accumulate" (fixed bandwidth alone).
-    Source: derived here; replace and a fixed bandwidth: S' = (1 - 1/M)(S + h^2), as in Borji 2024, arXiv 2410.12954; subsamples: as
-    for a Gaussian (`gaussian`), but that the pool gains the kernels' variance too. Raises ValueError for bad arguments.
+    The density is the training points' (ddof 0) variance plus the kernel's: bandwidth^2 (in the
+    units of the data, every generation the same), or factor^2 times the points' variance with ddof
+    = 1 (Scott's and Silverman's rules; then the kernel is as long as the data is). Generation 0 is
+    fitted to sample_size = M real points of the given variance. workflow: "replace", "mix" with the
+    share gamma of fresh real points (each of the M independently), "accumulate_subsample" (the
+    kernels of M points drawn from all there is), or "accumulate" (fixed bandwidth alone).
+    Source: derived here; replace and a fixed bandwidth: S' = (1 - 1/M)(S + h^2), as in Borji 2024,
+    arXiv 2410.12954; subsamples: as
+    for a Gaussian (`gaussian`), but that the pool gains the kernels' variance too. Raises
+    ValueError for bad arguments.
     """
     generation = np.asarray(generation)
     if not (np.issubdtype(generation.dtype, np.integer) and np.all(generation >= 0)):
         raise ValueError(f"generation must be whole numbers of at least 0, got {generation!r}")
     if not sample_size >= 2 or bandwidth < 0 or factor < 0 or (bandwidth > 0 and factor > 0):
-        raise ValueError("sample_size must be at least 2, bandwidth and factor at least 0, and one of them 0")
-    if workflow not in ("replace", "mix", "accumulate", "accumulate_subsample") or (workflow == "accumulate" and factor > 0):
+        raise ValueError(
+            "sample_size must be at least 2, bandwidth and factor at least 0, and one of them 0"
+        )
+    if workflow not in ("replace", "mix", "accumulate", "accumulate_subsample") or (
+        workflow == "accumulate" and factor > 0
+    ):
         raise ValueError(f"no closed form for workflow {workflow!r} with factor {factor}")
     share = gamma if workflow == "mix" else 0.0
     widening = 1 + factor**2 * sample_size / (sample_size - 1)
     if workflow == "accumulate_subsample":
-        return _subsampled(int(np.max(generation, initial=0)) + 1, float(sample_size), widening, bandwidth**2, variance)[generation]
-    # Of the points: their expected variance, and the expected squared distance of their mean to the real one.
+        return _subsampled(
+            int(np.max(generation, initial=0)) + 1,
+            float(sample_size),
+            widening,
+            bandwidth**2,
+            variance,
+        )[generation]
+    # Of the points: their expected variance, and the expected squared distance of their mean to the
+    # real one.
     spread, drift = (1 - 1 / sample_size) * variance, variance / sample_size
     density = [widening * spread + bandwidth**2]
     for g in range(int(np.max(generation, initial=0))):
         if workflow == "accumulate":
             new = 1 / (g + 2)
-            spread = spread * (1 - new**2 / sample_size) + bandwidth**2 * new * (1 - new / sample_size)
+            spread = spread * (1 - new**2 / sample_size) + bandwidth**2 * new * (
+                1 - new / sample_size
+            )
         else:
             mixture = (1 - share) * density[-1] + share * variance + share * (1 - share) * drift
-            spread, drift = (1 - 1 / sample_size) * mixture, (1 - share) ** 2 * drift + mixture / sample_size
+            spread, drift = (
+                (1 - 1 / sample_size) * mixture,
+                (1 - share) ** 2 * drift + mixture / sample_size,
+            )
         density.append(widening * spread + bandwidth**2)
     return np.array(density)[generation]
 
 
 def widening_boundary(sample_size, variance=1.0):
-    """The bandwidth h above which a replacing density of this variance's points grows, whatever the later generations: float.
+    """The bandwidth h above which a replacing density of this variance's points grows, whatever the
+    later generations: float.
 
-    h^2 = variance / (M - 1): the fixed point of S' = (1 - 1/M)(S + h^2) is S = (M - 1) h^2. Source: derived here.
+    h^2 = variance / (M - 1): the fixed point of S' = (1 - 1/M)(S + h^2) is S = (M - 1) h^2. Source:
+    derived here.
     """
     return float(np.sqrt(variance / (sample_size - 1)))
 
 
 def _subsampled(rounds, size, widening, kernel, variance):
-    """The density's variance when M of the t M pooled points carry the kernels; the pool's scatter grows as in `gaussian`."""
+    """The density's variance when M of the t M pooled points carry the kernels; the pool's scatter
+    grows as in `gaussian`.
+    """
     density, scatter = np.empty(rounds), (size - 1) * variance
     for t in range(1, rounds + 1):
         unbiased = scatter / (t * size - 1)

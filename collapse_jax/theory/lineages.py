@@ -1,15 +1,20 @@
-"""Lineages of the draws under 'replace': how many of the real draws still have descendants, and the support of large samples.
+"""Lineages of the draws under 'replace': how many of the real draws still have descendants, and the
+support of large samples.
 
-Followed back in time, the M draws of generation g descend from ever fewer draws. A category is lost at generation g if and only if
+Followed back in time, the M draws of generation g descend from ever fewer draws. A category is lost
+at generation g if and only if
 none of the surviving real draws, which are independent draws from the population, has it:
 
-    P(lost) = E[(1 - q)^A],    A = number of the M real draws with descendants among the draws that generation g is fitted to.
+    P(lost) = E[(1 - q)^A],    A = number of the M real draws with descendants among the draws that
+    generation g is fitted to.
 
-So one law of A answers for all categories at once, and its mean is itself the expected support of a population without ties.
-The chain of A is exact up to M = LARGEST_EXACT_SIZE; above, A is followed by its mean and variance (it is nearly normal) until it is
-small enough for the exact chain.
+So one law of A answers for all categories at once, and its mean is itself the expected support of a
+population without ties.
+The chain of A is exact up to M = LARGEST_EXACT_SIZE; above, A is followed by its mean and variance
+(it is nearly normal) until it is small enough for the exact chain.
 
-Index convention: generation 0 is the model fitted to `sample_size` real draws, all of which are alive there.
+Index convention: generation 0 is the model fitted to `sample_size` real draws, all of which are
+alive there.
 """
 
 import numpy as np
@@ -22,10 +27,13 @@ LARGEST_EXACT_SIZE = 1000
 
 
 def occupancy_matrix(sample_size, largest=None):
-    """Law of the number of distinct points among a draws with replacement from M points: float64 [L, L], rows a = 1 .. L.
+    """Law of the number of distinct points among a draws with replacement from M points: float64
+    [L, L], rows a = 1 .. L.
 
-    Entry [a - 1, b - 1] = P(b distinct), lower triangular, rows sum to 1. sample_size: M >= 1. largest: L <= M, M if not given.
-    Source: standard (occupancy): P_{a+1}(b) = P_a(b) b/M + P_a(b - 1)(M - b + 1)/M. Raises ValueError for bad arguments.
+    Entry [a - 1, b - 1] = P(b distinct), lower triangular, rows sum to 1. sample_size: M >= 1.
+    largest: L <= M, M if not given.
+    Source: standard (occupancy): P_{a+1}(b) = P_a(b) b/M + P_a(b - 1)(M - b + 1)/M. Raises
+    ValueError for bad arguments.
     """
     size = int(as_sample_size(sample_size))
     largest = size if largest is None else int(largest)
@@ -41,10 +49,12 @@ def occupancy_matrix(sample_size, largest=None):
 
 
 def distinct_distribution(draws, sample_size):
-    """Law of the number of distinct points among any number of draws with replacement from M points: float64 [M], entry b - 1 of b.
+    """Law of the number of distinct points among any number of draws with replacement from M
+    points: float64 [M], entry b - 1 of b.
 
-    draws: int >= 1, also above M = sample_size. With M real draws and as many draws from their model it is the law of the living
-    ancestors at generation 1, so the missing mass there is the average of generation 0's over sizes of this law.
+    draws: int >= 1, also above M = sample_size. With M real draws and as many draws from their
+    model it is the law of the living ancestors at generation 1, so the missing mass there is the
+    average of generation 0's over sizes of this law.
     Source: standard (occupancy), as `occupancy_matrix`. Raises ValueError for bad arguments.
     """
     size = int(as_sample_size(sample_size))
@@ -59,14 +69,19 @@ def distinct_distribution(draws, sample_size):
 def living_ancestors_distribution(generation, sample_size):
     """Exact law of A, the number of real draws with descendants in generation g's training set.
 
-    generation: int or int array >= 0. sample_size: M, 1 <= M <= 1000 (1: always 1). Returns float64 [..., M], leading axes as
-    generation; entry a - 1 is P(A = a). Source: derived: A starts at M, and one generation back a lineages have as many distinct
+    generation: int or int array >= 0. sample_size: M, 1 <= M <= 1000 (1: always 1). Returns float64
+    [..., M], leading axes as
+    generation; entry a - 1 is P(A = a). Source: derived: A starts at M, and one generation back a
+    lineages have as many distinct
     parents as a draws from M points. Raises ValueError for bad arguments.
     """
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
     if size > LARGEST_EXACT_SIZE:
-        raise ValueError(f"the exact law of the living ancestors is for sample_size <= {LARGEST_EXACT_SIZE}, got {size}")
+        raise ValueError(
+            "the exact law of the living ancestors is for sample_size <= "
+            f"{LARGEST_EXACT_SIZE}, got {size}"
+        )
     result = np.zeros((*generation.shape, size))
     for step, law in enumerate(_laws(int(np.max(generation, initial=0)), size)):
         result[generation == step, : law.size] = law
@@ -74,19 +89,30 @@ def living_ancestors_distribution(generation, sample_size):
 
 
 def expected_living_ancestors(generation, sample_size):
-    """E[number of real draws with descendants in generation g's training set]: float64 of generation's shape, in draws.
+    """E[number of real draws with descendants in generation g's training set]: float64 of
+    generation's shape, in draws.
 
-    It is also the expected support if no two real draws are equal. sample_size: M >= 1 (exact up to 1000, then to about 1e-6
-    relative). About 2 M/g for 1 << g << M. Source: derived, see the module. Raises ValueError for bad arguments.
+    It is also the expected support if no two real draws are equal. sample_size: M >= 1 (exact up to
+    1000, then to about 1e-6
+    relative). About 2 M/g for 1 << g << M. Source: derived, see the module. Raises ValueError for
+    bad arguments.
     """
-    return _average(generation, sample_size, lambda law: law @ np.arange(1, law.size + 1), lambda mean, variance: mean, ())
+    return _average(
+        generation,
+        sample_size,
+        lambda law: law @ np.arange(1, law.size + 1),
+        lambda mean, variance: mean,
+        (),
+    )
 
 
 def loss_probability(generation, sample_size, probability):
     """P(a category is absent from the M draws that generation g is fitted to), for any sample size.
 
-    As `categorical.loss_probability`, which takes powers of the transition matrix and M <= 2000: the same number from another
-    derivation up to M = 1000, above with an absolute error below about 1e-6. Returns float64 generation.shape +
+    As `categorical.loss_probability`, which takes powers of the transition matrix and M <= 2000:
+    the same number from another
+    derivation up to M = 1000, above with an absolute error below about 1e-6. Returns float64
+    generation.shape +
     probability.shape. Source: derived, see the module. Raises ValueError for bad arguments.
     """
     probability = as_unit_interval(probability)
@@ -99,7 +125,8 @@ def loss_probability(generation, sample_size, probability):
             return np.exp(np.multiply.outer(logarithm, np.arange(1, law.size + 1))) @ law
 
     def of_normal(mean, variance):
-        # (1 - q)^A only falls with q, so the exponent's minimum bounds the rest of the branch, where the normal law misleads
+        # (1 - q)^A only falls with q, so the exponent's minimum bounds the rest of the branch,
+        # where the normal law misleads
         slope = np.maximum(logarithm, -mean / variance) if variance > 0 else logarithm
         return np.exp(mean * slope + variance * np.where(np.isfinite(slope), slope, 0.0) ** 2 / 2)
 
@@ -108,19 +135,27 @@ def loss_probability(generation, sample_size, probability):
 
 
 def expected_support(generation, sample_size, probabilities):
-    """Expected number of categories that the generation-g model still holds, for any sample size: generation's shape.
+    """Expected number of categories that the generation-g model still holds, for any sample size:
+    generation's shape.
 
-    As `categorical.expected_support`, without its limit on M; accuracy per category as in `loss_probability`.
-    Source: derived: sum over categories of 1 - `loss_probability`. Raises ValueError for bad arguments.
+    As `categorical.expected_support`, without its limit on M; accuracy per category as in
+    `loss_probability`.
+    Source: derived: sum over categories of 1 - `loss_probability`. Raises ValueError for bad
+    arguments.
     """
-    return np.sum(1 - loss_probability(generation, sample_size, as_probabilities(probabilities)), axis=-1)
+    return np.sum(
+        1 - loss_probability(generation, sample_size, as_probabilities(probabilities)), axis=-1
+    )
 
 
 def expected_generations_until_one_ancestor(sample_size):
-    """Expected number of generations after which all M draws descend from one real draw: a float, 0 for M = 1.
+    """Expected number of generations after which all M draws descend from one real draw: a float, 0
+    for M = 1.
 
-    It bounds the absorption time of every population, and is its limit for ever more and rarer categories (less one, since times
-    there count samplings). sample_size: M, 1 <= M <= 1000. About 2 M (1 - 1/M) (Kingman's coalescent).
+    It bounds the absorption time of every population, and is its limit for ever more and rarer
+    categories (less one, since times
+    there count samplings). sample_size: M, 1 <= M <= 1000. About 2 M (1 - 1/M) (Kingman's
+    coalescent).
     Source: derived: t_a = 1 + sum_b P(a -> b) t_b, t_1 = 0. Raises ValueError for bad arguments.
     """
     size = int(as_sample_size(sample_size))
@@ -133,9 +168,11 @@ def expected_generations_until_one_ancestor(sample_size):
 
 
 def branching_survival(generation):
-    """Share of real draws with living descendants for M -> infinity at a fixed generation: float64 of generation's shape.
+    """Share of real draws with living descendants for M -> infinity at a fixed generation: float64
+    of generation's shape.
 
-    1 at generation 0, then 1 - 1/e, ..., about 2/g. Source: Suresh et al. 2024: g_1 = 1, g_{k+1} = 1 - exp(-g_k), the survival of
+    1 at generation 0, then 1 - 1/e, ..., about 2/g. Source: Suresh et al. 2024: g_1 = 1, g_{k+1} =
+    1 - exp(-g_k), the survival of
     a Poisson(1) branching process; k = generation + 1. Raises ValueError for bad arguments.
     """
     generation = as_generation(generation)
@@ -146,11 +183,15 @@ def branching_survival(generation):
 
 
 def survival_bounds(generation, sample_size, probability):
-    """(lower, upper) bound on P(a category is still held by the generation-g model), two float64 arrays of the broadcast shape.
+    """(lower, upper) bound on P(a category is still held by the generation-g model), two float64
+    arrays of the broadcast shape.
 
-    generation: int or int array. sample_size: M >= 1. probability: float or array q; the two shapes must broadcast. The bounds are
-    near each other while g << M and q << 1. Clipped to [0, 1]. Source: Suresh et al. 2024: with k = generation + 1 samplings,
-    1 - e^(-M q g_k) and 1 - (1 - 3 M q^2 - 3 k q) e^(-M q g_k). Raises ValueError for bad arguments.
+    generation: int or int array. sample_size: M >= 1. probability: float or array q; the two shapes
+    must broadcast. The bounds are
+    near each other while g << M and q << 1. Clipped to [0, 1]. Source: Suresh et al. 2024: with k =
+    generation + 1 samplings,
+    1 - e^(-M q g_k) and 1 - (1 - 3 M q^2 - 3 k q) e^(-M q g_k). Raises ValueError for bad
+    arguments.
     """
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
@@ -161,7 +202,9 @@ def survival_bounds(generation, sample_size, probability):
 
 
 def _average(generation, sample_size, of_law, of_normal, shape):
-    """An average over A at each generation; `of_law` takes its exact law, `of_normal` its mean and variance."""
+    """An average over A at each generation; `of_law` takes its exact law, `of_normal` its mean and
+    variance.
+    """
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
     last = int(np.max(generation, initial=0))
@@ -199,12 +242,16 @@ def _laws(steps, size, law=None):
 
 
 def _parents(mean, variance, size):
-    """Mean and variance of the number of distinct parents of A normal lineages; given a, it is M (1 - (1 - 1/M)^a) on average."""
+    """Mean and variance of the number of distinct parents of A normal lineages; given a, it is M (1
+    - (1 - 1/M)^a) on average.
+    """
     keep = np.log1p(-1 / size)
     missed = np.exp(mean * keep + variance * keep**2 / 2)
     square = np.exp(2 * mean * keep + 2 * variance * keep**2)
     scatter = size**2 * missed**2 * np.expm1(variance * keep**2)
     # M (M - 1)(1 - 2/M)^a - M^2 (1 - 1/M)^2a + M (1 - 1/M)^a, free of cancellation
     both = np.exp(mean * np.log1p(-2 / size))
-    within = size**2 * square * np.expm1(mean * np.log1p(-1 / (size - 1) ** 2)) + size * (missed - both)
+    within = size**2 * square * np.expm1(mean * np.log1p(-1 / (size - 1) ** 2)) + size * (
+        missed - both
+    )
     return size * (1 - missed), scatter + within

@@ -1,13 +1,16 @@
-"""One-dimensional Gaussian mixtures fitted to infinitely many points: what is lost when a family cannot hold the truth.
+"""One-dimensional Gaussian mixtures fitted to infinitely many points: what is lost when a family
+cannot hold the truth.
 
-A mixture is a triple (weights, means, deviations) of arrays [..., K]. With no sampling error, maximum likelihood takes the model of
-least KL(truth || model), the projection of the truth on its family; done again to that model it changes nothing.
+A mixture is a triple (weights, means, deviations) of arrays [..., K]. With no sampling error,
+maximum likelihood takes the model of
+least KL(truth || model), the projection of the truth on its family; done again to that model it
+changes nothing.
 """
 
 import numpy as np
 
-# Nodes, and deviations beyond the outermost mean: the trapezoid rule is exact to rounding for mixtures whose deviations are above a
-# hundredth of the range.
+# Nodes, and deviations beyond the outermost mean: the trapezoid rule is exact to rounding for
+# mixtures whose deviations are above a hundredth of the range.
 _NODES, _REACH = 4001, 12.0
 
 
@@ -21,9 +24,11 @@ def log_density(mixture, x):
 
 
 def moments(mixture):
-    """(mean, variance) [...]: the Gaussian with these is the projection of the mixture on the Gaussians.
+    """(mean, variance) [...]: the Gaussian with these is the projection of the mixture on the
+    Gaussians.
 
-    Source: standard: the law of total variance; moment matching minimises KL(truth || model) in an exponential family.
+    Source: standard: the law of total variance; moment matching minimises KL(truth || model) in an
+    exponential family.
     """
     weights, means, deviations = (np.asarray(part, float) for part in mixture)
     mean = np.sum(weights * means, axis=-1)
@@ -31,7 +36,8 @@ def moments(mixture):
 
 
 def kl(truth, model):
-    """KL(truth || model) in nats [...], for one truth (arrays [K]) and models [..., K], by the trapezoid rule.
+    """KL(truth || model) in nats [...], for one truth (arrays [K]) and models [..., K], by the
+    trapezoid rule.
 
     Source: definition. Raises ValueError for a deviation that is not positive.
     """
@@ -44,11 +50,13 @@ def kl(truth, model):
 
 
 def kl_to_gaussian(truth, mean, variance):
-    """KL(truth || Normal(mean, variance)) in nats, in two parts: (of the truth to its projection, of the projection to the model).
+    """KL(truth || Normal(mean, variance)) in nats, in two parts: (of the truth to its projection,
+    of the projection to the model).
 
-    Their sum is the whole: the part that the family causes does not depend on the model, so that it is paid once and for all.
-    Source: derived: -E log q depends on the truth through its first two moments alone (Pythagoras of information projections, Csiszar
-    1975); the second part is the KL of two Gaussians.
+    Their sum is the whole: the part that the family causes does not depend on the model, so that it
+    is paid once and for all.
+    Source: derived: -E log q depends on the truth through its first two moments alone (Pythagoras
+    of information projections, Csiszar 1975); the second part is the KL of two Gaussians.
     """
     centre, spread = moments(truth)
     first = kl(truth, ([1.0], [centre], [np.sqrt(spread)]))
@@ -56,7 +64,8 @@ def kl_to_gaussian(truth, mean, variance):
 
 
 def population_em(truth, start, steps: int):
-    """The mixture after `steps` steps of expectation-maximisation on the density of the truth: (weights, means, deviations) [K].
+    """The mixture after `steps` steps of expectation-maximisation on the density of the truth:
+    (weights, means, deviations) [K].
 
     Source: Dempster, Laird and Rubin 1977 with sums over points replaced by integrals.
     """
@@ -75,8 +84,16 @@ def population_em(truth, start, steps: int):
 
 
 def nodes_of(*mixtures):
-    """(x [nodes], their distance) of a grid that reaches 12 deviations beyond the means of all the mixtures."""
-    low = min(np.min(np.asarray(means) - _REACH * np.asarray(deviations)) for _, means, deviations in mixtures)
-    high = max(np.max(np.asarray(means) + _REACH * np.asarray(deviations)) for _, means, deviations in mixtures)
+    """(x [nodes], their distance) of a grid that reaches 12 deviations beyond the means of all the
+    mixtures.
+    """
+    low = min(
+        np.min(np.asarray(means) - _REACH * np.asarray(deviations))
+        for _, means, deviations in mixtures
+    )
+    high = max(
+        np.max(np.asarray(means) + _REACH * np.asarray(deviations))
+        for _, means, deviations in mixtures
+    )
     x = np.linspace(low, high, _NODES)
     return x, x[1] - x[0]

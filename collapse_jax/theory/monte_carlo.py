@@ -1,8 +1,11 @@
-"""How many simulated runs a mean needs: second moments of the refitted Gaussian's variance under 'replace', and a tail bound.
+"""How many simulated runs a mean needs: second moments of the refitted Gaussian's variance under
+'replace', and a tail bound.
 
-Means of the variance are carried by ever rarer runs; a test that averages them must know its own error.
+Means of the variance are carried by ever rarer runs; a test that averages them must know its own
+error.
 
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at generation g has seen
+Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
+generation g has seen
 g + 1 samplings. sample_size: M >= 2, or a 1-D schedule of such.
 """
 
@@ -13,9 +16,11 @@ from .ancestry import sum_over_samplings
 
 
 def relative_variance_of_variance(generation, sample_size):
-    """Var[variance]/E[variance]^2 of the 1-D generation-g model, the same for both ddof: float64 of generation's shape.
+    """Var[variance]/E[variance]^2 of the 1-D generation-g model, the same for both ddof: float64 of
+    generation's shape.
 
-    Source: derived: a product of independent chi^2_{M-1}/(M - ddof) has second moment prod (1 + 2/(M_i - 1)) times the first
+    Source: derived: a product of independent chi^2_{M-1}/(M - ddof) has second moment prod (1 +
+    2/(M_i - 1)) times the first
     squared. Raises ValueError for bad arguments.
     """
     generation, sizes = gaussian.replace_arguments(generation, sample_size, 1)
@@ -23,11 +28,14 @@ def relative_variance_of_variance(generation, sample_size):
 
 
 def runs_for_expected_variance(generation, sample_size, relative_error):
-    """Independent runs whose average variance has the given relative standard error: float64 of generation's shape.
+    """Independent runs whose average variance has the given relative standard error: float64 of
+    generation's shape.
 
-    relative_error: float > 0, e.g. 0.05. Not rounded up. Long before a run number like 1e9 the average is also far from normal:
+    relative_error: float > 0, e.g. 0.05. Not rounded up. Long before a run number like 1e9 the
+    average is also far from normal:
     use `gaussian.expected_log_variance` or quantiles beyond generation M/2.
-    Source: derived: `relative_variance_of_variance` / relative_error^2. Raises ValueError for bad arguments.
+    Source: derived: `relative_variance_of_variance` / relative_error^2. Raises ValueError for bad
+    arguments.
     """
     if not relative_error > 0:
         raise ValueError(f"relative_error must be above 0, got {relative_error!r}")
@@ -35,12 +43,15 @@ def runs_for_expected_variance(generation, sample_size, relative_error):
 
 
 def share_that_carries_the_mean(generation, sample_size, part=0.5):
-    """The share of runs, those of the largest variance, that holds `part` of E[variance]: float64 of generation's shape.
+    """The share of runs, those of the largest variance, that holds `part` of E[variance]: float64
+    of generation's shape.
 
-    1-D Gaussian under 'replace', the same for both ddof; part: float in (0, 1). Right to about 1e-10 absolute; for
+    1-D Gaussian under 'replace', the same for both ddof; part: float in (0, 1). Right to about
+    1e-10 absolute; for
     part = 0.5 about Phi(-sqrt(2 (g + 1)/M)).
-    Source: derived: weighed by its size, a chi^2_k has the law of chi^2_{k+2}. So weighed by their variance, the runs have the law of a
-    chain of M + 2 points times prod (M_i + 1)/(M_i - 1), and the answer is P(variance > that law's (1 - part) quantile).
+    Source: derived: weighed by its size, a chi^2_k has the law of chi^2_{k+2}. So weighed by their
+    variance, the runs have the law of a chain of M + 2 points times prod (M_i + 1)/(M_i - 1), and
+    the answer is P(variance > that law's (1 - part) quantile).
     Raises ValueError for bad arguments.
     """
     generation, sizes = gaussian.replace_arguments(generation, sample_size, 1)
@@ -53,11 +64,14 @@ def share_that_carries_the_mean(generation, sample_size, part=0.5):
 
 
 def expected_squared_traces(generation, sample_size, eigenvalues, *, ddof):
-    """(E[tr(Sigma_g^2)], E[(tr Sigma_g)^2]) in d dimensions: two float64 arrays of generation's shape.
+    """(E[tr(Sigma_g^2)], E[(tr Sigma_g)^2]) in d dimensions: two float64 arrays of generation's
+    shape.
 
-    eigenvalues: [d], those of the population's covariance. Their ratio is a participation ratio of means, not the mean effective
+    eigenvalues: [d], those of the population's covariance. Their ratio is a participation ratio of
+    means, not the mean effective
     rank. M_i may be below d; for ddof=0 it may be 1 (gives 0).
-    Source: derived from the Wishart second moments with n = M - 1: n W has E tr W^2 = (n^2 + n) tr S^2 + n (tr S)^2 and
+    Source: derived from the Wishart second moments with n = M - 1: n W has E tr W^2 = (n^2 + n) tr
+    S^2 + n (tr S)^2 and
     E (tr W)^2 = 2 n tr S^2 + n^2 (tr S)^2. Raises ValueError for bad arguments.
     """
     eigenvalues = np.asarray(eigenvalues, dtype=np.float64)
@@ -67,22 +81,34 @@ def expected_squared_traces(generation, sample_size, eigenvalues, *, ddof):
     last = int(np.max(generation, initial=0))
     moments = np.array([np.sum(eigenvalues**2), np.sum(eigenvalues) ** 2])
     path = np.empty((last + 1, 2))
-    for step, size in enumerate(np.broadcast_to(sizes, (last + 1,)) if sizes.ndim == 0 else sizes[: last + 1]):
+    for step, size in enumerate(
+        np.broadcast_to(sizes, (last + 1,)) if sizes.ndim == 0 else sizes[: last + 1]
+    ):
         free = float(size - 1)
-        moments = np.array([[free**2 + free, free], [2 * free, free**2]]) @ moments / (size - ddof) ** 2
+        moments = (
+            np.array([[free**2 + free, free], [2 * free, free**2]]) @ moments / (size - ddof) ** 2
+        )
         path[step] = moments
     return path[generation, 0], path[generation, 1]
 
 
 def standard_deviation_tail_bound(threshold, generation, sample_size, *, standard_deviation=1.0):
-    """Upper bound on P(standard deviation of the 1-D generation-g model > threshold), at most 1: float64 of generation's shape.
+    """Upper bound on P(standard deviation of the 1-D generation-g model > threshold), at most 1:
+    float64 of generation's shape.
 
-    threshold: float > 0, in the units of the data. Proved for ddof=1, so it holds for the smaller ddof=0 deviation too. The exact
-    probability is 1 - gaussian.log_variance_cdf(2 log threshold, ...).
-    Source: Suresh et al. 2024: (sigma_0/threshold) exp(-k/(4 M)) after k samplings; derived: Markov with E sigma = prod c4(M_i)
+    threshold: float > 0, in the units of the data. Proved for ddof=1, so it holds for the smaller
+    ddof=0 deviation too. The exact probability is 1 - gaussian.log_variance_cdf(2 log threshold,
+    ...).
+    Source: Suresh et al. 2024: (sigma_0/threshold) exp(-k/(4 M)) after k samplings; derived: Markov
+    with E sigma = prod c4(M_i)
     and c4(M) <= exp(-1/(4 M)). Raises ValueError for bad arguments.
     """
     if not threshold > 0:
         raise ValueError(f"threshold must be above 0, got {threshold!r}")
     generation, sizes = gaussian.replace_arguments(generation, sample_size, 1)
-    return np.minimum(1.0, standard_deviation / threshold * np.exp(-sum_over_samplings(generation, sizes, lambda size: 1 / (4 * size))))
+    return np.minimum(
+        1.0,
+        standard_deviation
+        / threshold
+        * np.exp(-sum_over_samplings(generation, sizes, lambda size: 1 / (4 * size))),
+    )

@@ -1,11 +1,14 @@
-"""Closed forms for regressions whose labels the previous generation's fit made: test error by generation, limits, label verification.
+"""Closed forms for regressions whose labels the previous generation's fit made: test error by
+generation, limits, label verification.
 
-The linear model is y = x'w + noise * e with features x ~ N(0, I_d) (any covariance C for ordinary least squares), T points a generation;
-test error is the excess risk E[(w_g - w)' C (w_g - w)]. "fresh": new features in every generation; "same": the same design in all,
-itself drawn once, over which the expectation is also taken. With the same design "accumulate" repeats each row once a generation.
+The linear model is y = x'w + noise * e with features x ~ N(0, I_d) (any covariance C for ordinary
+least squares), T points a generation; test error is the excess risk E[(w_g - w)' C (w_g - w)].
+"fresh": new features in every generation; "same": the same design in all,
+itself drawn once, over which the expectation is also taken. With the same design "accumulate"
+repeats each row once a generation.
 
-Index convention: generation 0 is the model fitted to T real draws, so the law at generation g has seen g + 1 samplings. The papers'
-model-fitting iteration n is generation n - 1.
+Index convention: generation 0 is the model fitted to T real draws, so the law at generation g has
+seen g + 1 samplings. The papers' model-fitting iteration n is generation n - 1.
 """
 
 import numpy as np
@@ -16,16 +19,33 @@ from .ancestry import as_generation, as_sample_size, check_mixture, fixed_mix_co
 DESIGNS = ("fresh", "same")
 
 
-def expected_test_error(generation, sample_size, dim, *, noise=1.0, workflow="replace", design="fresh", gamma=0.0, random_counts=True):
-    """Expected test error of ordinary least squares: float64 of generation's shape, units of noise^2; inf for T <= d + 1.
+def expected_test_error(
+    generation,
+    sample_size,
+    dim,
+    *,
+    noise=1.0,
+    workflow="replace",
+    design="fresh",
+    gamma=0.0,
+    random_counts=True,
+):
+    """Expected test error of ordinary least squares: float64 of generation's shape, units of
+    noise^2; inf for T <= d + 1.
 
-    sample_size: T >= 1; dim: d >= 1; gamma: the share of fresh real data in the workflow "mix" (beta = 0, fresh features); with
-    random_counts the number of real points is binomial, else it is rounded (`ancestry.fixed_mix_counts`).
-    Source: replace: (g + 1) noise^2 d / (T - d - 1), either design (Dohmatob et al. 2024). accumulate, same design: noise^2 d /
-    (T - d - 1) sum 1/i^2 (Gerstgrasser et al. 2024, Theorem 2). Derived here: accumulate, fresh features: the pool's fit moves by
-    S^-1 X'e, S the sum of i Wishart matrices, and E tr(S^-1 X'X S^-1) = E tr(S^-1) / i, so noise^2 d sum 1 / (i (i T - d - 1)),
-    below the former. mix: the error shrinks by `real_data_contraction` before noise^2 d / (T - d - 1) is added.
-    No short exact form is known for "accumulate_subsample", where rows come back that earlier models were fitted to.
+    sample_size: T >= 1; dim: d >= 1; gamma: the share of fresh real data in the workflow "mix"
+    (beta = 0, fresh features); with random_counts the number of real points is binomial, else it is
+    rounded (`ancestry.fixed_mix_counts`).
+    Source: replace: (g + 1) noise^2 d / (T - d - 1), either design (Dohmatob et al. 2024).
+    accumulate, same design: noise^2 d /
+    (T - d - 1) sum 1/i^2 (Gerstgrasser et al. 2024, Theorem 2). Derived here: accumulate, fresh
+    features: the pool's fit moves by
+    S^-1 X'e, S the sum of i Wishart matrices, and E tr(S^-1 X'X S^-1) = E tr(S^-1) / i, so noise^2
+    d sum 1 / (i (i T - d - 1)),
+    below the former. mix: the error shrinks by `real_data_contraction` before noise^2 d / (T - d -
+    1) is added.
+    No short exact form is known for "accumulate_subsample", where rows come back that earlier
+    models were fitted to.
     Raises ValueError for bad arguments.
     """
     generation, size = as_generation(generation), int(as_sample_size(sample_size))
@@ -40,17 +60,32 @@ def expected_test_error(generation, sample_size, dim, *, noise=1.0, workflow="re
         return (generation + 1) * once
     rounds = np.arange(1, int(np.max(generation, initial=0)) + 2, dtype=np.float64)
     if workflow == "accumulate":
-        terms = 1 / rounds**2 if design == "same" else (size - dim - 1) / (rounds * (rounds * size - dim - 1))
+        terms = (
+            1 / rounds**2
+            if design == "same"
+            else (size - dim - 1) / (rounds * (rounds * size - dim - 1))
+        )
         return once * np.cumsum(terms)[generation]
     kept = real_data_contraction(size, dim, gamma, random_counts=random_counts)
     return once * np.array([np.sum(kept ** np.arange(i)) for i in rounds])[generation]
 
 
-def limiting_test_error(sample_size, dim, *, noise=1.0, workflow="accumulate", design="fresh", gamma=0.0, random_counts=True):
+def limiting_test_error(
+    sample_size,
+    dim,
+    *,
+    noise=1.0,
+    workflow="accumulate",
+    design="fresh",
+    gamma=0.0,
+    random_counts=True,
+):
     """The limit of `expected_test_error` for generation -> infinity: a float, inf under "replace".
 
-    Source: accumulate, same design: pi^2/6 times generation 0 (Gerstgrasser et al. 2024). Derived here: fresh features:
-    noise^2 d / (d + 1) (digamma(1) - digamma(1 - (d + 1) / T)) by partial fractions; mix: generation 0 over 1 - contraction.
+    Source: accumulate, same design: pi^2/6 times generation 0 (Gerstgrasser et al. 2024). Derived
+    here: fresh features:
+    noise^2 d / (d + 1) (digamma(1) - digamma(1 - (d + 1) / T)) by partial fractions; mix:
+    generation 0 over 1 - contraction.
     Raises ValueError for bad arguments.
     """
     first = float(expected_test_error(0, sample_size, dim, noise=noise))
@@ -61,7 +96,12 @@ def limiting_test_error(sample_size, dim, *, noise=1.0, workflow="accumulate", d
     if workflow == "accumulate":
         if design == "same":
             return first * np.pi**2 / 6
-        return float(noise**2 * dim / (dim + 1) * (special.digamma(1) - special.digamma(1 - (dim + 1) / sample_size)))
+        return float(
+            noise**2
+            * dim
+            / (dim + 1)
+            * (special.digamma(1) - special.digamma(1 - (dim + 1) / sample_size))
+        )
     if workflow == "mix" and design == "fresh":
         left = 1 - real_data_contraction(sample_size, dim, gamma, random_counts=random_counts)
         return first / left if left > 0 else np.inf
@@ -69,13 +109,17 @@ def limiting_test_error(sample_size, dim, *, noise=1.0, workflow="accumulate", d
 
 
 def real_data_contraction(sample_size, dim, gamma, *, random_counts=True):
-    """What one generation of the workflow "mix" leaves of an earlier squared error, on average: a float in [0, 1].
+    """What one generation of the workflow "mix" leaves of an earlier squared error, on average: a
+    float in [0, 1].
 
-    Of T rows with fresh features k are labelled by the model and T - k by the real one; the fit's error is then S^-1 G err + noise,
-    S = G + (the real rows' Gram matrix), and the value is E tr(G S^-2 G) / d. Arguments as `expected_test_error`.
-    Source: derived here: U = S^-1/2 G S^-1/2 is a matrix beta independent of S; its second moments follow from those of U_11 (a
-    beta) and of the determinant of two rows (a product of two), and E[tr(S) tr(S^-1)] from the independence of a Wishart matrix's trace
-    and shape. Raises ValueError unless T > d + 1.
+    Of T rows with fresh features k are labelled by the model and T - k by the real one; the fit's
+    error is then S^-1 G err + noise,
+    S = G + (the real rows' Gram matrix), and the value is E tr(G S^-2 G) / d. Arguments as
+    `expected_test_error`.
+    Source: derived here: U = S^-1/2 G S^-1/2 is a matrix beta independent of S; its second moments
+    follow from those of U_11 (a
+    beta) and of the determinant of two rows (a product of two), and E[tr(S) tr(S^-1)] from the
+    independence of a Wishart matrix's trace and shape. Raises ValueError unless T > d + 1.
     """
     size = int(as_sample_size(sample_size))
     check_mixture("mix", 1 - gamma, 0.0, gamma)
@@ -95,64 +139,117 @@ def real_data_contraction(sample_size, dim, gamma, *, random_counts=True):
     return float(np.sum(chances * kept))
 
 
-def minimum_norm_test_error(generation, sample_size, dim, *, noise=1.0, squared_norm=1.0, workflow="replace", design="fresh"):
-    """Expected test error of the least-norm fit for T < d features N(0, I): float64 of generation's shape; inf for T = d - 1.
+def minimum_norm_test_error(
+    generation, sample_size, dim, *, noise=1.0, squared_norm=1.0, workflow="replace", design="fresh"
+):
+    """Expected test error of the least-norm fit for T < d features N(0, I): float64 of generation's
+    shape; inf for T = d - 1.
 
-    squared_norm: |w|^2 of the real weights. workflow: "replace", and with the same design "accumulate".
-    Source: derived here (the setting of Dohmatob et al. 2024, section on T < d): with r = T / d a generation keeps r of the fit's
-    squared length and of its product with w, and adds noise^2 v, v = T / (d - T - 1). fresh, n = g + 1: (1 - r^n) (|w|^2 +
-    noise^2 v / (1 - r)), which ends at a fit of noise alone. same: the row space is lost once, (1 - r) |w|^2 + n noise^2 v; under
-    accumulate sum 1/i^2 in the place of n. Raises ValueError for bad arguments, or T >= d.
+    squared_norm: |w|^2 of the real weights. workflow: "replace", and with the same design
+    "accumulate".
+    Source: derived here (the setting of Dohmatob et al. 2024, section on T < d): with r = T / d a
+    generation keeps r of the fit's
+    squared length and of its product with w, and adds noise^2 v, v = T / (d - T - 1). fresh, n = g
+    + 1: (1 - r^n) (|w|^2 +
+    noise^2 v / (1 - r)), which ends at a fit of noise alone. same: the row space is lost once, (1 -
+    r) |w|^2 + n noise^2 v; under accumulate sum 1/i^2 in the place of n. Raises ValueError for bad
+    arguments, or T >= d.
     """
     generation, size = as_generation(generation), int(as_sample_size(sample_size))
     _check(design, dim)
-    if size >= dim or workflow not in ("replace", "accumulate") or (workflow, design) == ("accumulate", "fresh"):
-        raise ValueError(f"no closed form for {size} points of {dim} features, workflow {workflow!r}, {design} design")
-    once = noise**2 * size / (dim - size - 1) if size < dim - 1 else np.inf * noise**2 if noise else 0.0
+    if (
+        size >= dim
+        or workflow not in ("replace", "accumulate")
+        or (workflow, design) == ("accumulate", "fresh")
+    ):
+        raise ValueError(
+            f"no closed form for {size} points of {dim} features, workflow {workflow!r}, "
+            f"{design} design"
+        )
+    once = (
+        noise**2 * size / (dim - size - 1)
+        if size < dim - 1
+        else np.inf * noise**2
+        if noise
+        else 0.0
+    )
     share, samplings = size / dim, generation + 1.0
     if design == "fresh":
         return (1 - share**samplings) * (squared_norm + once / (1 - share))
     if workflow == "accumulate":
-        samplings = np.cumsum(1 / np.arange(1, int(np.max(generation, initial=0)) + 2, dtype=np.float64) ** 2)[generation]
+        samplings = np.cumsum(
+            1 / np.arange(1, int(np.max(generation, initial=0)) + 2, dtype=np.float64) ** 2
+        )[generation]
     return (1 - share) * squared_norm + samplings * once
 
 
-def design_test_error(generation, design, weights, *, noise=1.0, penalty=0.0, workflow="replace", covariance=None):
-    """Expected test error given one design X [T, d] that every generation uses: float64 of generation's shape; exact for any T and d.
+def design_test_error(
+    generation, design, weights, *, noise=1.0, penalty=0.0, workflow="replace", covariance=None
+):
+    """Expected test error given one design X [T, d] that every generation uses: float64 of
+    generation's shape; exact for any T and d.
 
-    The fit is (X'X + T penalty I)^-1 X'y (`accumulate`: the pool's, with its own count), and with penalty 0 the pseudo-inverse, which
-    is both ordinary and least-norm. weights: the real ones [d]. covariance: that of the test features [d, d], by default I.
-    Source: derived here: in the singular directions of X the labels' part shrinks by a = s^2 / (s^2 + T penalty) in each fit; replace:
-    u' = a u + noise z; accumulate: the mean label moves as u' = ((n - 1 + a) u + noise z) / n (a = 1: Gerstgrasser et al. 2024).
+    The fit is (X'X + T penalty I)^-1 X'y (`accumulate`: the pool's, with its own count), and with
+    penalty 0 the pseudo-inverse, which
+    is both ordinary and least-norm. weights: the real ones [d]. covariance: that of the test
+    features [d, d], by default I.
+    Source: derived here: in the singular directions of X the labels' part shrinks by a = s^2 / (s^2
+    + T penalty) in each fit; replace:
+    u' = a u + noise z; accumulate: the mean label moves as u' = ((n - 1 + a) u + noise z) / n (a =
+    1: Gerstgrasser et al. 2024).
     Raises ValueError for bad arguments.
     """
-    generation, design, weights = as_generation(generation), np.asarray(design, float), np.asarray(weights, float)
-    if workflow not in ("replace", "accumulate") or penalty < 0 or design.ndim != 2 or weights.shape != design.shape[1:]:
-        raise ValueError(f"bad arguments: workflow {workflow!r}, penalty {penalty}, design {design.shape}, weights {weights.shape}")
+    generation, design, weights = (
+        as_generation(generation),
+        np.asarray(design, float),
+        np.asarray(weights, float),
+    )
+    if (
+        workflow not in ("replace", "accumulate")
+        or penalty < 0
+        or design.ndim != 2
+        or weights.shape != design.shape[1:]
+    ):
+        raise ValueError(
+            f"bad arguments: workflow {workflow!r}, penalty {penalty}, design "
+            f"{design.shape}, weights {weights.shape}"
+        )
     _, extents, directions = np.linalg.svd(design, full_matrices=False)
     alive = extents > max(design.shape) * np.finfo(float).eps * extents[0]
     extents, directions = extents[alive], directions[alive]
     shrunk = extents**2 + len(design) * penalty
     covariance = np.eye(len(weights)) if covariance is None else np.asarray(covariance, float)
-    mean, variance, errors = extents * (directions @ weights), np.full(len(extents), float(noise) ** 2), []
+    mean, variance, errors = (
+        extents * (directions @ weights),
+        np.full(len(extents), float(noise) ** 2),
+        [],
+    )
     for n in range(1, int(np.max(generation, initial=0)) + 2):
         if n > 1:
-            kept = extents**2 / shrunk if workflow == "replace" else (n - 1 + extents**2 / shrunk) / n
+            kept = (
+                extents**2 / shrunk if workflow == "replace" else (n - 1 + extents**2 / shrunk) / n
+            )
             mean = kept * mean
             variance = kept**2 * variance + noise**2 * (1 if workflow == "replace" else 1 / n**2)
         bias = directions.T @ (extents / shrunk * mean) - weights
         spread = np.einsum("ki,ij,kj->k", directions, covariance, directions)
-        errors.append(bias @ covariance @ bias + np.sum(spread * variance * (extents / shrunk) ** 2))
+        errors.append(
+            bias @ covariance @ bias + np.sum(spread * variance * (extents / shrunk) ** 2)
+        )
     return np.array(errors)[generation]
 
 
 def limiting_ridge_test_error(generation, ratio, penalty, *, noise=1.0, squared_norm=1.0):
-    """Test error of ridge regression under "replace" with fresh features N(0, I), T and d -> infinity at d / T = ratio: float64.
+    """Test error of ridge regression under "replace" with fresh features N(0, I), T and d ->
+    infinity at d / T = ratio: float64.
 
     The fit is (X'X + T penalty I)^-1 X'y with penalty > 0; squared_norm: |w|^2.
-    Source: derived here from the Stieltjes transform m of the Marchenko-Pastur law at -penalty (the deterministic equivalents of
-    Dohmatob et al. 2024): a generation keeps 1 - penalty m of the fit's product with w and 1 - 2 penalty m - penalty^2 m' of its
-    squared length, and adds noise^2 ratio (m + penalty m'). Raises ValueError unless ratio and penalty are above 0.
+    Source: derived here from the Stieltjes transform m of the Marchenko-Pastur law at -penalty (the
+    deterministic equivalents of
+    Dohmatob et al. 2024): a generation keeps 1 - penalty m of the fit's product with w and 1 - 2
+    penalty m - penalty^2 m' of its
+    squared length, and adds noise^2 ratio (m + penalty m'). Raises ValueError unless ratio and
+    penalty are above 0.
     """
     generation = as_generation(generation)
     if not (ratio > 0 and penalty > 0):
@@ -172,32 +269,39 @@ def limiting_ridge_test_error(generation, ratio, penalty, *, noise=1.0, squared_
 
 
 def efficiency_limit():
-    """6 / pi^2: variance of generation 0 over that of the limit under "accumulate", for every smooth exponential-family fit.
+    """6 / pi^2: variance of generation 0 over that of the limit under "accumulate", for every
+    smooth exponential-family fit.
 
-    Source: Dey and Donoho 2024; for linear regression with the same design it is exact (`limiting_test_error`).
+    Source: Dey and Donoho 2024; for linear regression with the same design it is exact
+    (`limiting_test_error`).
     """
     return 6 / np.pi**2
 
 
 def variance_ratio(generation, *, workflow="accumulate"):
-    """Variance of the fit over generation 0's for T -> infinity: g + 1 under "replace", sum over i <= g + 1 of 1/i^2 under "accumulate".
+    """Variance of the fit over generation 0's for T -> infinity: g + 1 under "replace", sum over i
+    <= g + 1 of 1/i^2 under "accumulate".
 
-    For every smooth exponential-family fit, logistic regression among them. float64 of generation's shape. Source: Dey and Donoho 2024.
-    Raises ValueError for another workflow.
+    For every smooth exponential-family fit, logistic regression among them. float64 of generation's
+    shape. Source: Dey and Donoho 2024. Raises ValueError for another workflow.
     """
     generation = as_generation(generation)
     if workflow not in ("replace", "accumulate"):
         raise ValueError(f"workflow must be 'replace' or 'accumulate', got {workflow!r}")
     if workflow == "replace":
         return generation + 1.0
-    return np.cumsum(1 / np.arange(1, int(np.max(generation, initial=0)) + 2, dtype=np.float64) ** 2)[generation]
+    return np.cumsum(
+        1 / np.arange(1, int(np.max(generation, initial=0)) + 2, dtype=np.float64) ** 2
+    )[generation]
 
 
 def logistic_squared_error(norm, dim):
-    """T times the expected squared error of the weights of a logistic regression, T -> infinity: a float, tr of the inverse information.
+    """T times the expected squared error of the weights of a logistic regression, T -> infinity: a
+    float, tr of the inverse information.
 
-    norm: |w| > 0 of the real weights; dim: d features N(0, I), no intercept, no penalty. Source: standard: along w the information is
-    E[p(1 - p) z^2], in the other directions E[p(1 - p)], p = 1 / (1 + exp(-|w| z)) of a standard normal z.
+    norm: |w| > 0 of the real weights; dim: d features N(0, I), no intercept, no penalty. Source:
+    standard: along w the information is E[p(1 - p) z^2], in the other directions E[p(1 - p)], p = 1
+    / (1 + exp(-|w| z)) of a standard normal z.
     Raises ValueError for bad arguments.
     """
     _check("fresh", dim)
@@ -208,32 +312,46 @@ def logistic_squared_error(norm, dim):
     return float(1 / np.sum(slope * z**2) + (dim - 1) / np.sum(slope))
 
 
-def verified_classifier_accuracy(sample_size, dim, mu, *, error_rate, keeps_correct=1.0, keeps_wrong=1.0):
-    """Accuracy of the Hebbian classifier sign(x'w), w = mean of y x, trained on labels that are wrong with error_rate and then verified.
+def verified_classifier_accuracy(
+    sample_size, dim, mu, *, error_rate, keeps_correct=1.0, keeps_wrong=1.0
+):
+    """Accuracy of the Hebbian classifier sign(x'w), w = mean of y x, trained on labels that are
+    wrong with error_rate and then verified.
 
-    Two classes N(+-m, I_d) with |m| = mu; n points before verification; a right label is kept with probability keeps_correct (phi), a
-    wrong one with keeps_wrong (psi). Phi(a mu^2 / sqrt(a^2 mu^2 + r d / n)), a = phi (1 - p) - psi p, r = phi (1 - p) + psi p, up to
-    terms of order 1/n and 1/d. Source: Feng et al. 2024, "Beyond model collapse", the setting; the formula derived here.
+    Two classes N(+-m, I_d) with |m| = mu; n points before verification; a right label is kept with
+    probability keeps_correct (phi), a wrong one with keeps_wrong (psi). Phi(a mu^2 / sqrt(a^2 mu^2
+    + r d / n)), a = phi (1 - p) - psi p, r = phi (1 - p) + psi p, up to terms of order 1/n and 1/d.
+    Source: Feng et al. 2024, "Beyond model collapse", the setting; the formula derived here.
     Raises ValueError for probabilities outside [0, 1], or sizes that are not above 0.
     """
     if not (np.min(sample_size) > 0 and np.min(dim) > 0 and mu > 0):
         raise ValueError(f"sample_size, dim and mu must be above 0, got {sample_size}, {dim}, {mu}")
     p, phi, psi = (np.asarray(value, float) for value in (error_rate, keeps_correct, keeps_wrong))
     if any(np.any((value < 0) | (value > 1)) for value in (p, phi, psi)):
-        raise ValueError(f"error_rate, keeps_correct and keeps_wrong must be in [0, 1], got {error_rate}, {keeps_correct}, {keeps_wrong}")
+        raise ValueError(
+            "error_rate, keeps_correct and keeps_wrong must be in [0, 1], got "
+            f"{error_rate}, {keeps_correct}, {keeps_wrong}"
+        )
     advantage, kept = phi * (1 - p) - psi * p, phi * (1 - p) + psi * p
-    return special.ndtr(advantage * mu**2 / np.sqrt(advantage**2 * mu**2 + kept * dim / sample_size))
+    return special.ndtr(
+        advantage * mu**2 / np.sqrt(advantage**2 * mu**2 + kept * dim / sample_size)
+    )
 
 
 def expected_classifier_accuracy(sample_size, dim, mu, *, error_rate):
-    """Exact expected accuracy of the classifier of `verified_classifier_accuracy` fitted to n points with this error rate: a float.
+    """Exact expected accuracy of the classifier of `verified_classifier_accuracy` fitted to n
+    points with this error rate: a float.
 
-    After verification put the number of points that were kept, and error rate psi p / (phi (1 - p) + psi p).
-    Source: derived: with R right labels of n, w = (2R/n - 1) m + N(0, I/n); along m it is normal, its square across m chi^2_{d-1}/n.
-    Summed over R, Gauss quadrature over the rest (the chi-square through its quantiles). Raises ValueError for bad arguments, or dim < 2.
+    After verification put the number of points that were kept, and error rate psi p / (phi (1 - p)
+    + psi p).
+    Source: derived: with R right labels of n, w = (2R/n - 1) m + N(0, I/n); along m it is normal,
+    its square across m chi^2_{d-1}/n. Summed over R, Gauss quadrature over the rest (the chi-square
+    through its quantiles). Raises ValueError for bad arguments, or dim < 2.
     """
     if not (sample_size >= 1 and dim >= 2 and mu > 0 and 0 <= error_rate <= 1):
-        raise ValueError(f"bad arguments: sample_size {sample_size}, dim {dim}, mu {mu}, error_rate {error_rate}")
+        raise ValueError(
+            f"bad arguments: sample_size {sample_size}, dim {dim}, mu {mu}, error_rate {error_rate}"
+        )
     right = np.arange(sample_size + 1)
     chances = stats.binom.pmf(right, sample_size, 1 - error_rate)
     right, chances = right[chances > 1e-14], chances[chances > 1e-14]
@@ -246,7 +364,9 @@ def expected_classifier_accuracy(sample_size, dim, mu, *, error_rate):
 
 
 def verified_error_threshold(keeps_correct, keeps_wrong):
-    """The error rate p* = phi / (phi + psi) up to which the verified classifier is better than chance. Source: Feng et al. 2024."""
+    """The error rate p* = phi / (phi + psi) up to which the verified classifier is better than
+    chance. Source: Feng et al. 2024.
+    """
     return keeps_correct / (keeps_correct + keeps_wrong)
 
 

@@ -1,12 +1,17 @@
 """Expected squared Wasserstein-2 distance between a refitted Gaussian and the population.
 
-Between Gaussians W2^2 = |mean difference|^2 + tr Sigma + tr Sigma_0 - 2 tr (Sigma_0^1/2 Sigma Sigma_0^1/2)^1/2. In expectation
-the first two terms are exact in every workflow and dimension. The last is E[standard deviation] in one dimension, which is exact
-for 'replace' and 'accumulate' (there the chain is a product of independent factors); in the other workflows it has no closed
+Between Gaussians W2^2 = |mean difference|^2 + tr Sigma + tr Sigma_0 - 2 tr (Sigma_0^1/2 Sigma
+Sigma_0^1/2)^1/2. In expectation
+the first two terms are exact in every workflow and dimension. The last is E[standard deviation] in
+one dimension, which is exact
+for 'replace' and 'accumulate' (there the chain is a product of independent factors); in the other
+workflows it has no closed
 form, and in several dimensions not even for 'replace': there the two bounds below enclose it.
 
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at generation g has seen
-g + 1 samplings. Arguments as in `gaussian`; `eigenvalues` are those of the population's covariance, [d].
+Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
+generation g has seen
+g + 1 samplings. Arguments as in `gaussian`; `eigenvalues` are those of the population's covariance,
+[d].
 """
 
 import numpy as np
@@ -17,14 +22,20 @@ from .ancestry import sum_over_samplings
 from .log_chi import log_mean_chi
 
 
-def expected_squared_wasserstein2(generation, sample_size, *, ddof, workflow="replace", variance=1.0):
+def expected_squared_wasserstein2(
+    generation, sample_size, *, ddof, workflow="replace", variance=1.0
+):
     """E[W2^2] between the 1-D generation-g model and the population, in the units of `variance`.
 
-    workflow: 'replace' or 'accumulate' (E[standard deviation] of the others is not known; their generation 0 is that of
-    'replace'). Under 'replace' it grows without bound for ddof=1 (Theorem 3.1) but never above 2 * variance for ddof=0.
+    workflow: 'replace' or 'accumulate' (E[standard deviation] of the others is not known; their
+    generation 0 is that of
+    'replace'). Under 'replace' it grows without bound for ddof=1 (Theorem 3.1) but never above 2 *
+    variance for ddof=0.
     Returns a float64 array of generation's shape.
-    Source: Shumailov et al. 2024, Theorem 3.1; derived: W2^2 = (mu_g - mu)^2 + (sigma_g - sigma)^2, and the last square
-    opens into expected variance, standard deviation and `variance`. Raises ValueError for bad arguments.
+    Source: Shumailov et al. 2024, Theorem 3.1; derived: W2^2 = (mu_g - mu)^2 + (sigma_g - sigma)^2,
+    and the last square
+    opens into expected variance, standard deviation and `variance`. Raises ValueError for bad
+    arguments.
     """
     if workflow == "replace":
         deviation = gaussian.expected_standard_deviation(generation, sample_size, ddof=ddof)
@@ -33,32 +44,48 @@ def expected_squared_wasserstein2(generation, sample_size, *, ddof, workflow="re
     else:
         raise ValueError(f"workflow must be 'replace' or 'accumulate', got {workflow!r}")
     spread = gaussian.expected_variance(generation, sample_size, ddof=ddof, workflow=workflow)
-    offset = gaussian.expected_squared_mean_error(generation, sample_size, ddof=ddof, workflow=workflow)
+    offset = gaussian.expected_squared_mean_error(
+        generation, sample_size, ddof=ddof, workflow=workflow
+    )
     return variance * (offset + spread + 1 - 2 * deviation)
 
 
 def expected_squared_mean_distance(generation, sample_size, eigenvalues, *, ddof, **workflow):
-    """E|mean of the generation-g model - population mean|^2 in d dimensions, the mean's part of E[W2^2]: generation's shape.
+    """E|mean of the generation-g model - population mean|^2 in d dimensions, the mean's part of
+    E[W2^2]: generation's shape.
 
-    workflow: the keywords `workflow`, `alpha`, `beta`, `gamma`, `random_counts` of `gaussian.expected_squared_mean_error`; exact
-    in each. Source: that form per coordinate ('replace', ddof=1: tr Sigma_0 * sum_i 1/M_i). Raises ValueError for bad arguments.
+    workflow: the keywords `workflow`, `alpha`, `beta`, `gamma`, `random_counts` of
+    `gaussian.expected_squared_mean_error`; exact
+    in each. Source: that form per coordinate ('replace', ddof=1: tr Sigma_0 * sum_i 1/M_i). Raises
+    ValueError for bad arguments.
     """
-    return np.sum(_as_eigenvalues(eigenvalues)) * gaussian.expected_squared_mean_error(generation, sample_size, ddof=ddof, **workflow)
+    return np.sum(_as_eigenvalues(eigenvalues)) * gaussian.expected_squared_mean_error(
+        generation, sample_size, ddof=ddof, **workflow
+    )
 
 
 def expected_trace(generation, sample_size, eigenvalues, *, ddof, **workflow):
-    """E[tr Sigma_g] in d dimensions, exact in every workflow: float64 of generation's shape, in the units of the eigenvalues.
+    """E[tr Sigma_g] in d dimensions, exact in every workflow: float64 of generation's shape, in the
+    units of the eigenvalues.
 
-    Source: `gaussian.expected_variance` per coordinate, with its keywords. Raises ValueError for bad arguments.
+    Source: `gaussian.expected_variance` per coordinate, with its keywords. Raises ValueError for
+    bad arguments.
     """
-    return np.sum(_as_eigenvalues(eigenvalues)) * gaussian.expected_variance(generation, sample_size, ddof=ddof, **workflow)
+    return np.sum(_as_eigenvalues(eigenvalues)) * gaussian.expected_variance(
+        generation, sample_size, ddof=ddof, **workflow
+    )
 
 
-def squared_wasserstein2_lower_bound(generation, sample_size, eigenvalues, *, ddof, workflow="replace"):
-    """A lower bound on E[W2^2] in d dimensions, an equality for d = 1: float64 of generation's shape.
+def squared_wasserstein2_lower_bound(
+    generation, sample_size, eigenvalues, *, ddof, workflow="replace"
+):
+    """A lower bound on E[W2^2] in d dimensions, an equality for d = 1: float64 of generation's
+    shape.
 
-    workflow: 'replace' or 'accumulate'. Source: derived: a coupling of two laws couples their coordinates too, so W2^2 is at
-    least the sum of the W2^2 along the population's principal axes, each of which is a 1-D chain. Raises ValueError for bad
+    workflow: 'replace' or 'accumulate'. Source: derived: a coupling of two laws couples their
+    coordinates too, so W2^2 is at
+    least the sum of the W2^2 along the population's principal axes, each of which is a 1-D chain.
+    Raises ValueError for bad
     arguments.
     """
     one = expected_squared_wasserstein2(generation, sample_size, ddof=ddof, workflow=workflow)
@@ -66,10 +93,13 @@ def squared_wasserstein2_lower_bound(generation, sample_size, eigenvalues, *, dd
 
 
 def squared_wasserstein2_upper_bound(generation, sample_size, eigenvalues, *, ddof):
-    """An upper bound on E[W2^2] in d dimensions under 'replace', an equality for d = 1: float64 of generation's shape.
+    """An upper bound on E[W2^2] in d dimensions under 'replace', an equality for d = 1: float64 of
+    generation's shape.
 
-    Source: derived: Sigma_g = A L L^T A^T with A A^T = Sigma_0, A^T A = diag(eigenvalues, largest first) and L a product of
-    Bartlett factors; the root's trace is the nuclear norm of A^T A L, so at least its trace sum_j eigenvalue_j L_jj, and
+    Source: derived: Sigma_g = A L L^T A^T with A A^T = Sigma_0, A^T A = diag(eigenvalues, largest
+    first) and L a product of
+    Bartlett factors; the root's trace is the nuclear norm of A^T A L, so at least its trace sum_j
+    eigenvalue_j L_jj, and
     E L_jj = prod_i E[chi_{M_i - j}]/sqrt(M_i - ddof). Raises ValueError for bad arguments.
     """
     eigenvalues = np.sort(_as_eigenvalues(eigenvalues))[::-1]
@@ -84,32 +114,52 @@ def squared_wasserstein2_upper_bound(generation, sample_size, eigenvalues, *, dd
 
         overlap = overlap + eigenvalue * np.exp(sum_over_samplings(grown, sizes, step))
     offset = expected_squared_mean_distance(generation, sample_size, eigenvalues, ddof=ddof)
-    return offset + expected_trace(generation, sample_size, eigenvalues, ddof=ddof) + np.sum(eigenvalues) - 2 * overlap
+    return (
+        offset
+        + expected_trace(generation, sample_size, eigenvalues, ddof=ddof)
+        + np.sum(eigenvalues)
+        - 2 * overlap
+    )
 
 
 def early_squared_wasserstein2(generation, sample_size, eigenvalues):
-    """E[W2^2] under 'replace' to first order in sum_i 1/M_i, the early collapse; the same for both ddof: generation's shape.
+    """E[W2^2] under 'replace' to first order in sum_i 1/M_i, the early collapse; the same for both
+    ddof: generation's shape.
 
-    For d = 1 it is (3/2) variance sum_i 1/M_i. sample_size: M >= 1 or a schedule; of use only while d * sum_i 1/M_i << 1.
-    Source: Shumailov et al. 2024, supplement (d = 1); derived: to second order in D = Sigma - Sigma_0 the covariance part is
-    sum_jk D_jk^2/(2 (l_j + l_k)) in the eigenbasis, with E D_jk^2 = l_j l_k (1 + [j = k])/M. Raises ValueError for bad arguments.
+    For d = 1 it is (3/2) variance sum_i 1/M_i. sample_size: M >= 1 or a schedule; of use only while
+    d * sum_i 1/M_i << 1.
+    Source: Shumailov et al. 2024, supplement (d = 1); derived: to second order in D = Sigma -
+    Sigma_0 the covariance part is
+    sum_jk D_jk^2/(2 (l_j + l_k)) in the eigenbasis, with E D_jk^2 = l_j l_k (1 + [j = k])/M. Raises
+    ValueError for bad arguments.
     """
     generation, sizes = gaussian.replace_arguments(generation, sample_size, 0)
     eigenvalues = _as_eigenvalues(eigenvalues)
     total = eigenvalues[:, None] + eigenvalues
     # an axis without variance stays so and adds nothing
-    product = np.outer(eigenvalues, eigenvalues) * (1 + np.eye(eigenvalues.size)) / np.where(total > 0, total, 1)
-    return (np.sum(eigenvalues) + np.sum(product) / 2) * sum_over_samplings(generation, sizes, lambda size: 1 / size)
+    product = (
+        np.outer(eigenvalues, eigenvalues)
+        * (1 + np.eye(eigenvalues.size))
+        / np.where(total > 0, total, 1)
+    )
+    return (np.sum(eigenvalues) + np.sum(product) / 2) * sum_over_samplings(
+        generation, sizes, lambda size: 1 / size
+    )
 
 
 def settled_squared_wasserstein2_quantile(probability, *, ddof, variance=1.0):
-    """Quantiles of W2^2 under 'replace' in one dimension once the variance is gone, for large M: float64 of probability's shape.
+    """Quantiles of W2^2 under 'replace' in one dimension once the variance is gone, for large M:
+    float64 of probability's shape.
 
-    The limit generation -> infinity first, then M -> infinity; it is reached after some 10 M generations, and for M = 100 the median is
-    right to 1%. The collapsed chain sits at distance |mu - mu_0|, and W2^2 = (mu - mu_0)^2 + variance. ddof=1: (mu - mu_0)/sigma_0 has
-    Student's t law with 2 degrees of freedom, so the median is (5/3) variance and the mean infinite; ddof=0: that with 4, over sqrt 2,
-    so the mean is 2 variance. Source: derived: with s = g/(2M), log variance is 2 (B_s - nu s), nu = 1 for ddof=1, 2 for ddof=0, and
-    (mu - mu_0)^2 = Z^2 2 int exp(2 (B_s - nu s)) ds, an integral with the law of 1/(2 Gamma_nu) (Dufresne 1990).
+    The limit generation -> infinity first, then M -> infinity; it is reached after some 10 M
+    generations, and for M = 100 the median is right to 1%. The collapsed chain sits at distance |mu
+    - mu_0|, and W2^2 = (mu - mu_0)^2 + variance. ddof=1: (mu - mu_0)/sigma_0 has Student's t law
+    with 2 degrees of freedom, so the median is (5/3) variance and the mean infinite; ddof=0: that
+    with 4, over sqrt 2,
+    so the mean is 2 variance. Source: derived: with s = g/(2M), log variance is 2 (B_s - nu s), nu
+    = 1 for ddof=1, 2 for ddof=0, and
+    (mu - mu_0)^2 = Z^2 2 int exp(2 (B_s - nu s)) ds, an integral with the law of 1/(2 Gamma_nu)
+    (Dufresne 1990).
     Raises ValueError for bad arguments.
     """
     probability = np.asarray(probability, dtype=np.float64)
@@ -123,6 +173,13 @@ def settled_squared_wasserstein2_quantile(probability, *, ddof, variance=1.0):
 
 def _as_eigenvalues(eigenvalues):
     array = np.atleast_1d(np.asarray(eigenvalues, dtype=np.float64))
-    if array.ndim != 1 or array.size == 0 or not np.all(array >= 0) or not np.all(np.isfinite(array)):
-        raise ValueError(f"eigenvalues must be a 1-D array of finite numbers >= 0, got {eigenvalues!r}")
+    if (
+        array.ndim != 1
+        or array.size == 0
+        or not np.all(array >= 0)
+        or not np.all(np.isfinite(array))
+    ):
+        raise ValueError(
+            f"eigenvalues must be a 1-D array of finite numbers >= 0, got {eigenvalues!r}"
+        )
     return array

@@ -1,7 +1,8 @@
-"""Closed forms for a population with Zipf probabilities p_i = i^-b / Z over the ranks i = 1, 2, .., K or without end.
+"""Closed forms for a population with Zipf probabilities p_i = i^-b / Z over the ranks i = 1, 2, ..,
+K or without end.
 
-`num_categories=None` means infinitely many ranks and needs an exponent b > 1; a finite K takes any b >= 0. "Missing mass" is the
-population's probability of all ranks that a sample does not hold.
+`num_categories=None` means infinitely many ranks and needs an exponent b > 1; a finite K takes any
+b >= 0. "Missing mass" is the population's probability of all ranks that a sample does not hold.
 
 Index convention: generation 0 is the model fitted to `sample_size` real draws.
 """
@@ -19,19 +20,26 @@ RANKS_AT_ONCE = 2**20
 def probabilities(num_categories, exponent):
     """Zipf probabilities of the ranks 1 .. K: float64 [K], falling, sum 1.
 
-    num_categories: K >= 1. exponent: b >= 0 (0: uniform). Source: definition. Raises ValueError for bad arguments.
+    num_categories: K >= 1. exponent: b >= 0 (0: uniform). Source: definition. Raises ValueError for
+    bad arguments.
     """
     _check(exponent, num_categories)
-    weights = np.arange(1, int(as_sample_size(num_categories)) + 1, dtype=np.float64) ** -float(exponent)
+    weights = np.arange(1, int(as_sample_size(num_categories)) + 1, dtype=np.float64) ** -float(
+        exponent
+    )
     return weights / np.sum(weights)
 
 
 def tail_mass(rank, exponent, *, num_categories=None):
-    """Probability of all ranks above `rank`: float64 of rank's shape, 1 for rank 0 and 0 from rank K on.
+    """Probability of all ranks above `rank`: float64 of rank's shape, 1 for rank 0 and 0 from rank
+    K on.
 
-    rank: int or int array >= 0. It is the height of the plateau that no amount of data passes once the tail is cut there
-    (Dohmatob et al. 2024, "A tale of tails"); about k^-(b-1)/((b-1) Z) for large k, infinitely many ranks.
-    Source: definition; zeta(b, k + 1)/zeta(b) with Hurwitz's zeta, or the finite sum. Raises ValueError for bad arguments.
+    rank: int or int array >= 0. It is the height of the plateau that no amount of data passes once
+    the tail is cut there
+    (Dohmatob et al. 2024, "A tale of tails"); about k^-(b-1)/((b-1) Z) for large k, infinitely many
+    ranks.
+    Source: definition; zeta(b, k + 1)/zeta(b) with Hurwitz's zeta, or the finite sum. Raises
+    ValueError for bad arguments.
     """
     rank = np.asarray(rank)
     if not np.issubdtype(rank.dtype, np.integer) or np.any(rank < 0):
@@ -45,7 +53,10 @@ def tail_mass(rank, exponent, *, num_categories=None):
 
 
 def heterozygosity(exponent, *, num_categories=None):
-    """1 - sum_i p_i^2, a float. Source: definition; 1 - zeta(2b)/zeta(b)^2 for infinitely many ranks. Raises ValueError."""
+    """1 - sum_i p_i^2, a float.
+
+    Source: definition; 1 - zeta(2b)/zeta(b)^2 for infinitely many ranks. Raises ValueError.
+    """
     _check(exponent, num_categories)
     if num_categories is None:
         return float(1 - special.zeta(2 * exponent) / special.zeta(exponent) ** 2)
@@ -55,10 +66,14 @@ def heterozygosity(exponent, *, num_categories=None):
 def expected_missing_mass(sample_size, exponent, *, num_categories=None, cut=None):
     """Expected missing mass of T draws: a float, exact to about 1e-12.
 
-    sample_size: T > 0, need not be whole (see `effective_sample_size`). cut: None, or a rank >= 1 above which the draws have no
-    ranks (tail cut, the rest renormalised), while the mass is the full population's. Cost: about T^(1/b) ranks are summed.
-    Source: derived: sum_i p_i (1 - p_i)^T; from the rank on where T p_i < 1/2, by its binomial series, each term a Hurwitz zeta.
-    With a cut at k: `tail_mass`(k) + the same sum for i <= k with p_i/(mass up to k). Raises ValueError for bad arguments.
+    sample_size: T > 0, need not be whole (see `effective_sample_size`). cut: None, or a rank >= 1
+    above which the draws have no
+    ranks (tail cut, the rest renormalised), while the mass is the full population's. Cost: about
+    T^(1/b) ranks are summed.
+    Source: derived: sum_i p_i (1 - p_i)^T; from the rank on where T p_i < 1/2, by its binomial
+    series, each term a Hurwitz zeta.
+    With a cut at k: `tail_mass`(k) + the same sum for i <= k with p_i/(mass up to k). Raises
+    ValueError for bad arguments.
     """
     size = _check(exponent, num_categories, sample_size)
     if cut is not None:
@@ -72,25 +87,35 @@ def expected_missing_mass(sample_size, exponent, *, num_categories=None, cut=Non
 def expected_distinct(sample_size, exponent, *, num_categories=None):
     """Expected number of distinct ranks among T draws: a float, exact to about 1e-12 relative.
 
-    sample_size: T > 0, need not be whole. Source: derived: sum_i 1 - (1 - p_i)^T, summed as in `expected_missing_mass`.
+    sample_size: T > 0, need not be whole. Source: derived: sum_i 1 - (1 - p_i)^T, summed as in
+    `expected_missing_mass`.
     Raises ValueError for bad arguments.
     """
-    return _sum_over_ranks(_check(exponent, num_categories, sample_size), exponent, num_categories, order=0)
+    return _sum_over_ranks(
+        _check(exponent, num_categories, sample_size), exponent, num_categories, order=0
+    )
 
 
 def missing_mass_asymptote(sample_size, exponent):
-    """Missing mass of T draws from infinitely many ranks for large T: float64 of sample_size's shape.
+    """Missing mass of T draws from infinitely many ranks for large T: float64 of sample_size's
+    shape.
 
-    sample_size: float or array T > 0. exponent: b > 1. Within 2% of the exact value for T >= 10^4 at b = 1.5.
-    Source: standard (Karlin 1967): C^(1/b) Gamma(1 - 1/b)/b * T^-(1 - 1/b), C = 1/zeta(b). Raises ValueError for bad arguments.
+    sample_size: float or array T > 0. exponent: b > 1. Within 2% of the exact value for T >= 10^4
+    at b = 1.5.
+    Source: standard (Karlin 1967): C^(1/b) Gamma(1 - 1/b)/b * T^-(1 - 1/b), C = 1/zeta(b). Raises
+    ValueError for bad arguments.
     """
-    return distinct_asymptote(sample_size, exponent) / (exponent * np.asarray(sample_size, dtype=np.float64))
+    return distinct_asymptote(sample_size, exponent) / (
+        exponent * np.asarray(sample_size, dtype=np.float64)
+    )
 
 
 def distinct_asymptote(sample_size, exponent):
-    """Distinct ranks among T draws from infinitely many ranks for large T (Heaps' law): float64 of sample_size's shape.
+    """Distinct ranks among T draws from infinitely many ranks for large T (Heaps' law): float64 of
+    sample_size's shape.
 
-    Arguments as in `missing_mass_asymptote`. Source: standard (Karlin 1967): C^(1/b) Gamma(1 - 1/b) T^(1/b).
+    Arguments as in `missing_mass_asymptote`. Source: standard (Karlin 1967): C^(1/b) Gamma(1 - 1/b)
+    T^(1/b).
     Raises ValueError for bad arguments.
     """
     _check(exponent, None)
@@ -101,12 +126,17 @@ def distinct_asymptote(sample_size, exponent):
 
 
 def effective_sample_size(generation, sample_size):
-    """Size of a real sample with about the ranks that are left at generation g of a 'replace' chain: float64, generation's shape.
+    """Size of a real sample with about the ranks that are left at generation g of a 'replace'
+    chain: float64, generation's shape.
 
-    T g_{g+1} (`lineages.branching_survival`), about 2 T/g: put it into `expected_missing_mass` or `expected_distinct` for the
-    missing mass or the support of generation g. The missing mass then grows like (g/2)^(1 - 1/b), slower than linear. Good while
-    g << T; of the exact answer (`lineages`) for a finite K it is the limit of large T. sample_size: int T >= 1.
-    Source: derived from Suresh et al. 2024: a rare rank is lost with probability exp(-T p_i g_{g+1}). Raises ValueError.
+    T g_{g+1} (`lineages.branching_survival`), about 2 T/g: put it into `expected_missing_mass` or
+    `expected_distinct` for the
+    missing mass or the support of generation g. The missing mass then grows like (g/2)^(1 - 1/b),
+    slower than linear. Good while
+    g << T; of the exact answer (`lineages`) for a finite K it is the limit of large T. sample_size:
+    int T >= 1.
+    Source: derived from Suresh et al. 2024: a rare rank is lost with probability exp(-T p_i
+    g_{g+1}). Raises ValueError.
     """
     return int(as_sample_size(sample_size)) * branching_survival(generation)
 
@@ -121,7 +151,9 @@ def _sum_over_ranks(size, exponent, num_categories, order):
         scale = 1 / np.sum(np.arange(1, head + 1, dtype=np.float64) ** -float(exponent))
     total = 0.0
     for first in range(1, head + 1, RANKS_AT_ONCE):
-        share = scale * np.arange(first, min(first + RANKS_AT_ONCE, head + 1), dtype=np.float64) ** -float(exponent)
+        share = scale * np.arange(
+            first, min(first + RANKS_AT_ONCE, head + 1), dtype=np.float64
+        ) ** -float(exponent)
         # rounding may lift a single category's share above one
         with np.errstate(divide="ignore"):
             logarithm = size * np.log1p(-np.minimum(share, 1.0))
@@ -129,7 +161,11 @@ def _sum_over_ranks(size, exponent, num_categories, order):
     if num_categories is None:
         coefficient = 1.0
         for power in range(TAIL_TERMS):
-            term = special.zeta(exponent * (power + order), head + 1.0) * scale ** (power + order) if power + order else 0.0
+            term = (
+                special.zeta(exponent * (power + order), head + 1.0) * scale ** (power + order)
+                if power + order
+                else 0.0
+            )
             total += coefficient * term * (1 if order else -1)
             coefficient *= -(size - power) / (power + 1)
     return float(total)

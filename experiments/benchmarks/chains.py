@@ -1,13 +1,18 @@
 """Chains beside what a user would write instead, in the same run, and what they cost by size.
 
     python experiments/benchmarks/chains.py            both tables, about 12 minutes on 2 CPU cores
-    python experiments/benchmarks/chains.py peers      chain-generations beside NumPy and a paper-style loop
-    python experiments/benchmarks/chains.py cost       by chains, sample size, categories, dimensions and generations
-    python experiments/benchmarks/chains.py large      a million Gaussian chains, and a phase diagram of 10^5 points
-    python experiments/benchmarks/chains.py recorded   by what is recorded, and statistics on the devices beside NumPy's of all chains
+    python experiments/benchmarks/chains.py peers      chain-generations beside NumPy and a
+    paper-style loop
+    python experiments/benchmarks/chains.py cost       by chains, sample size, categories,
+    dimensions and generations
+    python experiments/benchmarks/chains.py large      a million Gaussian chains, and a phase
+    diagram of 10^5 points
+    python experiments/benchmarks/chains.py recorded   by what is recorded, and statistics on the
+    devices beside NumPy's of all chains
 
-Every row runs in a process of its own, without a compilation cache; times are the best of three, the trajectory recorded every
-generation. Peers keep the same numbers. Published numbers: see README, measured on 2 cores of an AMD EPYC.
+Every row runs in a process of its own, without a compilation cache; times are the best of three,
+the trajectory recorded every generation. Peers keep the same numbers. Published numbers: see
+README, measured on 2 cores of an AMD EPYC.
 """
 
 import concurrent.futures
@@ -18,8 +23,26 @@ import time
 
 import numpy as np
 
-GAUSSIANS = [(1, 100), (1, 1000), (1, 10_000), (2, 100), (2, 1000), (2, 10_000), (10, 1000), (10, 10_000), (64, 1000), (64, 10_000)]
-CATEGORICALS = [(10, 100, 100), (100, 1000, 100), (1000, 1000, 10), (1000, 1000, 1000), (1000, 100_000, 20), (50_000, 100_000, 10)]
+GAUSSIANS = [
+    (1, 100),
+    (1, 1000),
+    (1, 10_000),
+    (2, 100),
+    (2, 1000),
+    (2, 10_000),
+    (10, 1000),
+    (10, 10_000),
+    (64, 1000),
+    (64, 10_000),
+]
+CATEGORICALS = [
+    (10, 100, 100),
+    (100, 1000, 100),
+    (1000, 1000, 10),
+    (1000, 1000, 1000),
+    (1000, 100_000, 20),
+    (50_000, 100_000, 10),
+]
 
 
 def best(function, repeats=3):
@@ -39,7 +62,15 @@ def ours(process, chains, generations, metrics, **options):
     import collapse_jax as cj
 
     def go():
-        cj.simulate(process, jax.random.key(0), generations=generations, chains=chains, metrics=metrics, chunk=50, **options)
+        cj.simulate(
+            process,
+            jax.random.key(0),
+            generations=generations,
+            chains=chains,
+            metrics=metrics,
+            chunk=50,
+            **options,
+        )
 
     began = time.perf_counter()
     go()
@@ -52,14 +83,18 @@ def gaussian_process(dim, size, ddof=1):
     import collapse_jax as cj
 
     source = cj.sources.normal(np.zeros(dim), np.eye(dim))
-    return cj.generational_process(cj.estimators.gaussian(dim, ddof), source, cj.workflows.replace(), sample_size=size)
+    return cj.generational_process(
+        cj.estimators.gaussian(dim, ddof), source, cj.workflows.replace(), sample_size=size
+    )
 
 
 def categorical_process(categories, size):
     import collapse_jax as cj
 
     source = cj.sources.categorical(np.full(categories, 1 / categories))
-    return cj.generational_process(cj.estimators.categorical(categories), source, cj.workflows.replace(), sample_size=size)
+    return cj.generational_process(
+        cj.estimators.categorical(categories), source, cj.workflows.replace(), sample_size=size
+    )
 
 
 def numpy_points(dim, size):
@@ -83,14 +118,19 @@ def numpy_points(dim, size):
 
 
 def numpy_law(dim, size):
-    """NumPy with the same shortcut: the mean and the Bartlett factor drawn from their law, vectorised."""
+    """NumPy with the same shortcut: the mean and the Bartlett factor drawn from their law,
+    vectorised.
+    """
     chains, generations = 200_000 // dim**2 + 2, 5
     rng = np.random.default_rng(0)
     rows, columns = np.tril_indices(dim, -1)
     freedom = size - 1 - np.arange(dim)
 
     def go():
-        mean, root = np.zeros((chains, dim)), np.broadcast_to(np.eye(dim), (chains, dim, dim)).copy()
+        mean, root = (
+            np.zeros((chains, dim)),
+            np.broadcast_to(np.eye(dim), (chains, dim, dim)).copy(),
+        )
         for _ in range(generations):
             mean = mean + (root @ rng.standard_normal((chains, dim, 1)))[..., 0] / np.sqrt(size)
             factor = np.zeros((chains, dim, dim))
@@ -108,7 +148,11 @@ def loop_points(dim, size):
     def go():
         mean, covariance = np.zeros(dim), np.eye(dim)
         for _ in range(generations):
-            x = rng.multivariate_normal(mean, covariance, size) if dim > 1 else rng.normal(mean, np.sqrt(covariance[0, 0]), (size, 1))
+            x = (
+                rng.multivariate_normal(mean, covariance, size)
+                if dim > 1
+                else rng.normal(mean, np.sqrt(covariance[0, 0]), (size, 1))
+            )
             mean, covariance = x.mean(0), np.atleast_2d(np.cov(x.T))
 
     return best(go) / generations
@@ -167,15 +211,34 @@ def jax_multinomial(categories, size, generations):
 
 def gaussian_row(dim, size):
     chains = {1: 200_000, 2: 100_000, 10: 16_384, 64: 1_024}[dim]
-    mine, compiled = ours(gaussian_process(dim, size), chains, 100 if dim < 10 else 20, ("mean", "log_variance"))
-    return [f"Gaussian d={dim}, M={size:,}", mine, numpy_points(dim, size), numpy_law(dim, size), loop_points(dim, size), compiled]
+    mine, compiled = ours(
+        gaussian_process(dim, size), chains, 100 if dim < 10 else 20, ("mean", "log_variance")
+    )
+    return [
+        f"Gaussian d={dim}, M={size:,}",
+        mine,
+        numpy_points(dim, size),
+        numpy_law(dim, size),
+        loop_points(dim, size),
+        compiled,
+    ]
 
 
 def categorical_row(categories, size, generations):
     chains = {10: 100_000, 100: 16_384, 1000: 4_096, 50_000: 256}[categories]
-    mine, compiled = ours(categorical_process(categories, size), chains, generations, ("heterozygosity",))
-    peers = [peer(categories, size, generations) for peer in (numpy_multinomial, numpy_individuals, jax_multinomial)]
-    return [f"categorical K={categories:,}, M={size:,}, {generations:,} generations", mine, *peers, compiled]
+    mine, compiled = ours(
+        categorical_process(categories, size), chains, generations, ("heterozygosity",)
+    )
+    peers = [
+        peer(categories, size, generations)
+        for peer in (numpy_multinomial, numpy_individuals, jax_multinomial)
+    ]
+    return [
+        f"categorical K={categories:,}, M={size:,}, {generations:,} generations",
+        mine,
+        *peers,
+        compiled,
+    ]
 
 
 def cost_row(kind, chains, generations, *shape):
@@ -186,19 +249,26 @@ def cost_row(kind, chains, generations, *shape):
 
 
 def large_row(what):
-    """A million Gaussian chains of 10,000 generations; a phase diagram of 10^5 points of 10 chains, 50 generations."""
+    """A million Gaussian chains of 10,000 generations; a phase diagram of 10^5 points of 10 chains,
+    50 generations.
+    """
     import jax
 
     import collapse_jax as cj
-    from collapse_jax.commands.grid import _programs
-    from collapse_jax.config import SimulateConfig
+    from collapse_jax.app.commands.grid import _programs
+    from collapse_jax.app.config import SimulateConfig
     from collapse_jax.drivers.summary import summarise_chunks
 
     if what == "chains":
 
         def go():
             cj.simulate(
-                gaussian_process_once, jax.random.key(0), generations=10_000, chains=10**6, metrics=("log_variance",), record=10_000
+                gaussian_process_once,
+                jax.random.key(0),
+                generations=10_000,
+                chains=10**6,
+                metrics=("log_variance",),
+                record=10_000,
             )
 
         gaussian_process_once = gaussian_process(1, 100)
@@ -210,8 +280,16 @@ def large_row(what):
 
         def go():
             for process, _, settings in programs:
-                options = {"generations": 50, "chains": 10, "metrics": ("log_variance",), "record": 50, "settings": settings}
-                summarise_chunks(cj.drivers.simulate.simulate_chunks(process, jax.random.key(0), **options), 10)
+                options = {
+                    "generations": 50,
+                    "chains": 10,
+                    "metrics": ("log_variance",),
+                    "record": 50,
+                    "settings": settings,
+                }
+                summarise_chunks(
+                    cj.drivers.simulate.simulate_chunks(process, jax.random.key(0), **options), 10
+                )
 
     began = time.perf_counter()
     go()
@@ -221,21 +299,34 @@ def large_row(what):
 
 
 def recorded_row(chains, generations, record, how):
-    """how: "chains" keeps them all, "statistics" reduces them where they are, "NumPy" keeps them and takes the statistics at the end."""
+    """how: "chains" keeps them all, "statistics" reduces them where they are, "NumPy" keeps them
+    and takes the statistics at the end.
+    """
     import jax
 
     import collapse_jax as cj
     from collapse_jax.drivers.summary import QUANTILES
 
-    process, options = gaussian_process(1, 100), {"generations": generations, "chains": chains, "record": record, "chunk": 50}
+    process, options = (
+        gaussian_process(1, 100),
+        {"generations": generations, "chains": chains, "record": record, "chunk": 50},
+    )
 
     def go():
         if how == "statistics":
-            return cj.simulate_summary(process, jax.random.key(0), **options, metrics=("log_variance",))
-        values = cj.simulate(process, jax.random.key(0), **options, metrics=("log_variance",))["log_variance"]
+            return cj.simulate_summary(
+                process, jax.random.key(0), **options, metrics=("log_variance",)
+            )
+        values = cj.simulate(process, jax.random.key(0), **options, metrics=("log_variance",))[
+            "log_variance"
+        ]
         if how == "NumPy":
             rows = np.moveaxis(values, 0, -1)
-            return rows.mean(-1, dtype=np.float64), rows.std(-1, ddof=1, dtype=np.float64), np.quantile(rows, QUANTILES, axis=-1)
+            return (
+                rows.mean(-1, dtype=np.float64),
+                rows.std(-1, ddof=1, dtype=np.float64),
+                np.quantile(rows, QUANTILES, axis=-1),
+            )
 
     began = time.perf_counter()
     go()
@@ -256,40 +347,75 @@ def alone(function, *arguments):
 
 
 def amount(seconds):
-    return f"{seconds * 1e9:,.1f} ns" if seconds < 1e-6 else f"{seconds * 1e6:,.2f} us" if seconds < 1e-3 else f"{seconds * 1e3:,.2f} ms"
+    return (
+        f"{seconds * 1e9:,.1f} ns"
+        if seconds < 1e-6
+        else f"{seconds * 1e6:,.2f} us"
+        if seconds < 1e-3
+        else f"{seconds * 1e3:,.2f} ms"
+    )
 
 
 def _header(*others):
-    columns = ["chain-generations", "ours", *(column for other in others for column in (other, "ratio")), "compile", "peak memory"]
-    return "\n" + "\n".join("| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns)))
+    columns = [
+        "chain-generations",
+        "ours",
+        *(column for other in others for column in (other, "ratio")),
+        "compile",
+        "peak memory",
+    ]
+    return "\n" + "\n".join(
+        "| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns))
+    )
 
 
 def peers():
     print(_header("NumPy, points", "NumPy, same law", "loop of one chain"))
     for shape in GAUSSIANS:
         name, mine, points, law, loop, compiled, memory = alone(gaussian_row, *shape)
-        others = " | ".join(f"{amount(other)} | {other / mine:,.0f}" for other in (points, law, loop))
-        print(f"| {name} | {amount(mine)} | {others} | {compiled:.1f} s | {memory:.0f} MiB |", flush=True)
+        others = " | ".join(
+            f"{amount(other)} | {other / mine:,.0f}" for other in (points, law, loop)
+        )
+        print(
+            f"| {name} | {amount(mine)} | {others} | {compiled:.1f} s | {memory:.0f} MiB |",
+            flush=True,
+        )
     print(_header("NumPy multinomial", "NumPy x[randint]", "jax.random.multinomial"))
     for shape in CATEGORICALS:
-        name, mine, multinomial, individuals, jaxs, compiled, memory = alone(categorical_row, *shape)
-        others = " | ".join(f"{amount(other)} | {other / mine:,.1f}" for other in (multinomial, individuals, jaxs))
-        print(f"| {name} | {amount(mine)} | {others} | {compiled:.1f} s | {memory:.0f} MiB |", flush=True)
+        name, mine, multinomial, individuals, jaxs, compiled, memory = alone(
+            categorical_row, *shape
+        )
+        others = " | ".join(
+            f"{amount(other)} | {other / mine:,.1f}" for other in (multinomial, individuals, jaxs)
+        )
+        print(
+            f"| {name} | {amount(mine)} | {others} | {compiled:.1f} s | {memory:.0f} MiB |",
+            flush=True,
+        )
 
 
 def cost():
-    print("\n| family | shape | chains | generations | a chain-generation | all | compile | peak memory |")
+    print(
+        "\n| family | shape | chains | generations | a chain-generation | all | compile | "
+        "peak memory |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     rows = [("gaussian", 10**power, 100, 1, 100) for power in range(3, 8)]
     rows += [("gaussian", 100_000, 100, 1, size) for size in (2, 10, 10**4, 10**6, 10**9)]
     rows += [("gaussian", 4_096, 20, dim, 1000) for dim in (2, 3, 5, 10, 12, 13, 32, 64)]
     rows += [("gaussian", 10_000, generations, 1, 100) for generations in (10, 1000, 10**4, 10**5)]
-    rows += [("categorical", 4_096, 20, categories, 1000) for categories in (2, 10, 100, 1000, 10_000)]
+    rows += [
+        ("categorical", 4_096, 20, categories, 1000) for categories in (2, 10, 100, 1000, 10_000)
+    ]
     rows += [("categorical", 4_096, 20, 100, size) for size in (10, 100, 10**4, 10**6, 10**8)]
     rows += [("categorical", 4_096, generations, 100, 1000) for generations in (100, 1000, 10_000)]
     for row in rows:
         kind, shape, chains, generations, mine, whole, compiled, memory = alone(cost_row, *row)
-        text = f"d={shape[0]}, M={shape[1]:,}" if kind == "gaussian" else f"K={shape[0]:,}, M={shape[1]:,}"
+        text = (
+            f"d={shape[0]}, M={shape[1]:,}"
+            if kind == "gaussian"
+            else f"K={shape[0]:,}, M={shape[1]:,}"
+        )
         times = f"{amount(mine)} | {whole:.2f} s | {compiled:.1f} s | {memory:.0f} MiB"
         print(f"| {kind} | {text} | {chains:,} | {generations:,} | {times} |", flush=True)
 
@@ -297,7 +423,10 @@ def cost():
 def large():
     print("\n| what | seconds | compile | peak memory |")
     print("|---|---|---|---|")
-    names = {"chains": "10^6 Gaussian chains, 10^4 generations", "grid": "phase diagram of 10^5 points, 10 chains each, 50 generations"}
+    names = {
+        "chains": "10^6 Gaussian chains, 10^4 generations",
+        "grid": "phase diagram of 10^5 points, 10 chains each, 50 generations",
+    }
     for what, name in names.items():
         _, seconds, compiled, memory = alone(large_row, what)
         print(f"| {name} | {seconds:.2f} | {compiled:.1f} | {memory:.0f} MiB |", flush=True)
@@ -307,12 +436,24 @@ def recorded():
     print("\n| chains | generations | recorded | kept | seconds | compile | peak memory |")
     print("|---|---|---|---|---|---|---|")
     rows = [(10**5, 1000, record, "chains") for record in (1000, "log", 100, 10, 1)]
-    rows += [(chains, 1000, record, how) for chains, record in ((10**5, 10), (10**6, "log")) for how in ("chains", "NumPy", "statistics")]
+    rows += [
+        (chains, 1000, record, how)
+        for chains, record in ((10**5, 10), (10**6, "log"))
+        for how in ("chains", "NumPy", "statistics")
+    ]
     for chains, generations, record, how in dict.fromkeys(rows):
         seconds, compiled, memory = alone(recorded_row, chains, generations, record, how)
         said = {"log": "log", 1: "all", generations: "the last"}.get(record, f"every {record}th")
-        kept = {"chains": "chains", "NumPy": "chains, then statistics by NumPy", "statistics": "statistics"}[how]
-        print(f"| {chains:,} | {generations:,} | {said} | {kept} | {seconds:.2f} | {compiled:.1f} | {memory:.0f} MiB |", flush=True)
+        kept = {
+            "chains": "chains",
+            "NumPy": "chains, then statistics by NumPy",
+            "statistics": "statistics",
+        }[how]
+        print(
+            f"| {chains:,} | {generations:,} | {said} | {kept} | {seconds:.2f} | "
+            f"{compiled:.1f} | {memory:.0f} MiB |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Chains of Gaussian mixtures by EM beside scikit-learn, in the same run.
 
-    python experiments/benchmarks/mixtures.py [--chains 100] [--generations 20] [--peer-chains 10]      half a minute on 2 cores
+    python experiments/benchmarks/mixtures.py [--chains 100] [--generations 20] [--peer-chains 10]
+    half a minute on 2 cores
 
-The setting of the notebook of Shumailov et al. 2024: N = 1,000 points, two full-covariance components in two dimensions fitted to one
-blob, tolerance 1e-5, floor 1e-6, k-means start in every generation, each generation sampled from its predecessor. Chain-generations a
-second by the wall clock (ours takes all cores, scikit-learn one thread of one process) and in CPU seconds of the process; ours without
-its compilation, which is named apart. The number of EM steps a fit is that of the same generations on both sides.
+The setting of the notebook of Shumailov et al. 2024: N = 1,000 points, two full-covariance
+components in two dimensions fitted to one blob, tolerance 1e-5, floor 1e-6, k-means start in every
+generation, each generation sampled from its predecessor. Chain-generations a second by the wall
+clock (ours takes all cores, scikit-learn one thread of one process) and in CPU seconds of the
+process; ours without its compilation, which is named apart. The number of EM steps a fit is that of
+the same generations on both sides.
 """
 
 import argparse
@@ -37,7 +40,9 @@ def peer(chains, generations):
         state = np.random.RandomState(chain)
         x = state.standard_normal((SIZE, 2))
         for _ in range(generations + 1):
-            model = GaussianMixture(2, tol=1e-5, reg_covar=1e-6, max_iter=2000, random_state=state).fit(x)
+            model = GaussianMixture(
+                2, tol=1e-5, reg_covar=1e-6, max_iter=2000, random_state=state
+            ).fit(x)
             x, _ = model.sample(SIZE)
             steps.append(model.n_iter_)
     return np.mean(steps)
@@ -48,7 +53,9 @@ def process():
     import collapse_jax as cj
 
     family = cj.estimators.gmm(2, 2, tolerance=1e-5, floor=1e-6, steps=2000)
-    return cj.generational_process(family, cj.sources.normal([0.0, 0.0], np.eye(2)), cj.workflows.replace(), sample_size=SIZE)
+    return cj.generational_process(
+        family, cj.sources.normal([0.0, 0.0], np.eye(2)), cj.workflows.replace(), sample_size=SIZE
+    )
 
 
 def steps_of(made, chains, generations):
@@ -76,7 +83,14 @@ def main(chains, generations, peer_chains):
     made = process()
 
     def ours():
-        cj.simulate(made, jax.random.key(0), generations=generations, chains=chains, metrics=("variance",), chunk=generations)
+        cj.simulate(
+            made,
+            jax.random.key(0),
+            generations=generations,
+            chains=chains,
+            metrics=("variance",),
+            chunk=generations,
+        )
 
     _, first, _ = timed(ours)
     rounds = [timed(ours)[1:] for _ in range(3)]
@@ -86,16 +100,22 @@ def main(chains, generations, peer_chains):
     peer_steps, *peer_seconds = timed(lambda: peer(peer_chains, generations))
     peer_wall, peer_cpu = np.array(peer_seconds) / (peer_chains * (generations + 1))
     print(
-        f"{chains} chains of {generations + 1} fits (scikit-learn: {peer_chains}), N = {SIZE:,}; best of 3, {first:.1f} s with compilation"
+        f"{chains} chains of {generations + 1} fits (scikit-learn: {peer_chains}), N = "
+        f"{SIZE:,}; best of 3, {first:.1f} s with compilation"
     )
-    print("| | EM steps a fit | chain-generations a second, wall | CPU ms a chain-generation |\n|---|---|---|---|")
+    print(
+        "| | EM steps a fit | chain-generations a second, wall | CPU ms a "
+        "chain-generation |\n|---|---|---|---|"
+    )
     print(f"| ours | {our_steps:.1f} | {1 / wall:,.0f} | {cpu * 1e3:.3f} |")
     print(f"| scikit-learn | {peer_steps:.1f} | {1 / peer_wall:,.0f} | {peer_cpu * 1e3:.3f} |")
     print(f"| ratio | | {peer_wall / wall:.0f} | {peer_cpu / cpu:.0f} |")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for option, default in (("chains", 100), ("generations", 20), ("peer-chains", 10)):
         parser.add_argument(f"--{option}", type=int, default=default)
     given = parser.parse_args()

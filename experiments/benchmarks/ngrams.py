@@ -1,14 +1,17 @@
 """Sampling and refitting n-grams beside NumPy and Python: tokens a second of one generation.
 
-    OMP_NUM_THREADS=1 python experiments/benchmarks/ngrams.py [--repeats 3]      44 seconds of CPU time with --repeats 2 (AMD EPYC)
+    OMP_NUM_THREADS=1 python experiments/benchmarks/ngrams.py [--repeats 3]      44 seconds of CPU
+    time with --repeats 2 (AMD EPYC)
 
-One generation draws as many blocks as the training set has (--block-length tokens each) and fits a model to them. Time is CPU time of the
-process (`time.process_time`), the shortest of some repeats, so that a busy machine says the same; nothing here uses more than one core
-but XLA, whose threads are counted together. Text: tokens of Zipf's law, exponent 1, over 20,054 words.
+One generation draws as many blocks as the training set has (--block-length tokens each) and fits a
+model to them. Time is CPU time of the process (`time.process_time`), the shortest of some repeats,
+so that a busy machine says the same; nothing here uses more than one core but XLA, whose threads
+are counted together. Text: tokens of Zipf's law, exponent 1, over 20,054 words.
 - Python: a dictionary of lists of what followed each context, and `random.choice` token by token.
 - NumPy, stream: the same sorted occurrences as ours, one stream token by token in Python.
-- NumPy, blocks: the same, all blocks at once, a place after the other: the algorithm of this library in NumPy. It is the faster one on a
-  CPU, because NumPy's sort uses vector instructions and XLA's does not: sorting is two thirds of the time of a trigram's generation.
+- NumPy, blocks: the same, all blocks at once, a place after the other: the algorithm of this
+  library in NumPy. It is the faster one on a CPU, because NumPy's sort uses vector instructions and
+  XLA's does not: sorting is two thirds of the time of a trigram's generation.
 """
 
 import argparse
@@ -23,14 +26,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax import points
+from collapse_jax.core import points
 from collapse_jax.estimators.ngram import ngram
 
 VOCABULARY = 20_054
 
 
 def best(generation, blocks, repeats):
-    """CPU seconds of the shortest of some generations after a first one, each on what the one before made."""
+    """CPU seconds of the shortest of some generations after a first one, each on what the one
+    before made.
+    """
     times = []
     for _ in range(repeats + 1):
         began = time.process_time()
@@ -64,7 +69,9 @@ def with_dictionary(order, shape):
         for _ in range(shape[0]):
             block = list(random.choice(blocks)[: order - 1])
             while len(block) < shape[1]:
-                block.append(random.choice(followers.get(tuple(block[len(block) - order + 1 :]), everything)))
+                block.append(
+                    random.choice(followers.get(tuple(block[len(block) - order + 1 :]), everything))
+                )
             made.append(block)
         return made
 
@@ -106,17 +113,28 @@ def with_numpy(order, shape, together):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--block-length", type=int, default=500)
     parser.add_argument("--tokens", type=int, nargs="+", default=[500_000, 2_000_000])
     settings = parser.parse_args()
     shares = 1 / np.arange(1, VOCABULARY + 1)
-    text = np.random.default_rng(0).choice(VOCABULARY, size=max(settings.tokens), p=shares / shares.sum()).astype(np.int32)
-    print("| model | tokens | side | million tokens a CPU second | ours is so many times faster |\n|---|---|---|---|---|")
+    text = (
+        np.random.default_rng(0)
+        .choice(VOCABULARY, size=max(settings.tokens), p=shares / shares.sum())
+        .astype(np.int32)
+    )
+    print(
+        "| model | tokens | side | million tokens a CPU second | ours is so many times "
+        "faster |\n|---|---|---|---|---|"
+    )
     for order, name in {2: "bigram", 3: "trigram"}.items():
         for tokens in settings.tokens:
-            blocks = text[: tokens // settings.block_length * settings.block_length].reshape(-1, settings.block_length)
+            blocks = text[: tokens // settings.block_length * settings.block_length].reshape(
+                -1, settings.block_length
+            )
             sides = {
                 "collapse_jax": (ours(order, blocks.shape), jnp.asarray(blocks), settings.repeats),
                 "NumPy, blocks": (with_numpy(order, blocks.shape, True), blocks, settings.repeats),
@@ -127,7 +145,11 @@ def main():
             for side, given in sides.items():
                 seconds = best(*given)
                 first = first or seconds
-                print(f"| {name} | {tokens:,} | {side} | {tokens / seconds / 1e6:.2f} | {seconds / first:.1f} |", flush=True)
+                print(
+                    f"| {name} | {tokens:,} | {side} | {tokens / seconds / 1e6:.2f} | "
+                    f"{seconds / first:.1f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

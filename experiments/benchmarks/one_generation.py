@@ -1,14 +1,20 @@
-"""One generation of the language model at a given size, stage by stage, beside the least time that operations and bytes allow.
+"""One generation of the language model at a given size, stage by stage, beside the least time that
+operations and bytes allow.
 
-    python experiments/benchmarks/one_generation.py        5.3 M parameters, 512 blocks, 70 seconds on 2 CPU cores
-    python experiments/benchmarks/one_generation.py 125m --blocks 38403 --precision bfloat16 --fit-batch 128 --score-batch 256
-                                                           all of WikiText-2 at the paper's size, for one large GPU
+    python experiments/benchmarks/one_generation.py        5.3 M parameters, 512 blocks, 70 seconds
+    on 2 CPU cores
+    python experiments/benchmarks/one_generation.py 125m --blocks 38403 --precision bfloat16
+    --fit-batch 128 --score-batch 256
+                                                           all of WikiText-2 at the paper's size,
+                                                           for one large GPU
 
-Fine-tune for five epochs, continue every block by 5-beam search, score the continuations under two models (generation 0's and its own).
-Weights are random: no speed depends on them, as end-of-text is banned. Each stage first runs on a few batches, which compiles it; that
-time has a column of its own. The machine's own rates are measured in the same run: the matrix rate in the factors of the given precision
-(float32 means float32), the bandwidth by copying. Floors: products of weights, of the tied head and of causal attention over that rate;
-weights, optimiser state, and keys and values that lie in no cache of the chip over that bandwidth. Activations and logits are not counted.
+Fine-tune for five epochs, continue every block by 5-beam search, score the continuations under two
+models (generation 0's and its own). Weights are random: no speed depends on them, as end-of-text is
+banned. Each stage first runs on a few batches, which compiles it; that time has a column of its
+own. The machine's own rates are measured in the same run: the matrix rate in the factors of the
+given precision (float32 means float32), the bandwidth by copying. Floors: products of weights, of
+the tied head and of causal attention over that rate; weights, optimiser state, and keys and values
+that lie in no cache of the chip over that bandwidth. Activations and logits are not counted.
 """
 
 import dataclasses
@@ -54,7 +60,9 @@ def needs(config, settings):
     head = config.vocab_size * width
     factor = 2 if settings.precision == "bfloat16" else 4
     blocks, batches = settings.blocks, lambda size: -(-settings.blocks // size)
-    forward = blocks * (2 * LENGTH * layers + 2 * (LENGTH - 1) * head + attention(config, LENGTH, (LENGTH + 1) / 2))
+    forward = blocks * (
+        2 * LENGTH * layers + 2 * (LENGTH - 1) * head + attention(config, LENGTH, (LENGTH + 1) / 2)
+    )
     steps = EPOCHS * batches(settings.fit_batch)
     # Parameters and both moments, in float32, are read and written by every optimiser step.
     fit = Need(3 * EPOCHS * forward, steps * 6 * 4 * (layers + head))
@@ -62,10 +70,15 @@ def needs(config, settings):
     prefill = 2 * LENGTH * layers + 2 * head + attention(config, LENGTH, (LENGTH + 1) / 2)
     later = LENGTH - 1
     seen = LENGTH + LENGTH / 2  # the prompt, and half of the new tokens on average
-    decode = blocks * (prefill + BEAMS * later * (2 * layers + 2 * head) + BEAMS * attention(config, later, seen))
-    # Five beams share what they read of the prompt; of their own past they share at best everything.
+    decode = blocks * (
+        prefill + BEAMS * later * (2 * layers + 2 * head) + BEAMS * attention(config, later, seen)
+    )
+    # Five beams share what they read of the prompt; of their own past they share at best
+    # everything.
     cached = 2 * config.num_hidden_layers * width * seen * factor
-    read = batches(settings.decode_batch) * LENGTH * (layers + head) * factor + blocks * later * cached
+    read = (
+        batches(settings.decode_batch) * LENGTH * (layers + head) * factor + blocks * later * cached
+    )
     score = Need(2 * forward, 2 * batches(settings.score_batch) * (layers + head) * factor)
     return {"fit": fit, "generate": Need(decode, read), "score": score}
 
@@ -84,7 +97,9 @@ def fastest(function, argument, least=1.0):
 
 
 def machine_rates(precision):
-    """(operations a second of a large square product, bytes a second of a large copy: reading and writing)."""
+    """(operations a second of a large square product, bytes a second of a large copy: reading and
+    writing).
+    """
     import jax
     import jax.numpy as jnp
 
@@ -95,15 +110,19 @@ def machine_rates(precision):
     factor = jax.random.normal(jax.random.key(0), (side, side), precision)
     product = jax.jit(lambda x: jnp.matmul(x, x.T, precision=exact))
     copy = jax.jit(lambda x: x + 1)
-    return 2 * side**3 / fastest(product, factor), 8 * numbers / fastest(copy, jnp.ones(numbers, jnp.float32))
+    return 2 * side**3 / fastest(product, factor), 8 * numbers / fastest(
+        copy, jnp.ones(numbers, jnp.float32)
+    )
 
 
 def stages(settings):
-    """(name, function of the numbers of blocks and of epochs, blocks that compile it) of each stage; each uses what earlier ones made."""
+    """(name, function of the numbers of blocks and of epochs, blocks that compile it) of each
+    stage; each uses what earlier ones made.
+    """
     import jax
 
-    from collapse_jax.lm import OPT, BeamSearch, FineTune, fine_tune, generate, perplexity
-    from collapse_jax.lm.opt import init_params
+    from collapse_jax.models.lm import OPT, BeamSearch, FineTune, fine_tune, generate, perplexity
+    from collapse_jax.models.lm.opt import init_params
 
     model = OPT(sizes_of(settings.size), settings.precision)
     params = init_params(model.config, jax.random.key(0))
@@ -117,34 +136,49 @@ def stages(settings):
 
     def decode(count, epochs):
         prompts = blocks[:count]
-        made["tokens"] = generate(model, made["params"], prompts, BeamSearch(BEAMS), LENGTH, batch_size=settings.decode_batch)
+        made["tokens"] = generate(
+            model,
+            made["params"],
+            prompts,
+            BeamSearch(BEAMS),
+            LENGTH,
+            batch_size=settings.decode_batch,
+        )
 
     def score(count, epochs):
         for under in (params, made["params"]):
             perplexity(model, under, made["tokens"][:count], batch_size=settings.score_batch)
 
     # Sixteen steps are one compiled call of a fit.
-    return ("fit", fit, 16 * settings.fit_batch), ("generate", decode, settings.decode_batch), ("score", score, settings.score_batch)
+    return (
+        ("fit", fit, 16 * settings.fit_batch),
+        ("generate", decode, settings.decode_batch),
+        ("score", score, settings.score_batch),
+    )
 
 
 def main(settings: Settings) -> None:
     """Prints the machine's rates and the table."""
     import jax
 
-    from collapse_jax.lm import OPT, BeamSearch
-    from collapse_jax.lm.decode_batch import prompts_at_once
-    from collapse_jax.memory import PeakMemory
+    from collapse_jax.models.lm import OPT, BeamSearch
+    from collapse_jax.models.lm.decode_batch import prompts_at_once
+    from collapse_jax.runs.memory import PeakMemory
 
     operations, bandwidth = machine_rates(settings.precision)
-    print(f"{jax.devices()[0].device_kind}: {operations / 1e12:,.3g} TFLOP/s in {settings.precision}, {bandwidth / 1e9:,.3g} GB/s")
     print(
-        "| stage | seconds | TFLOP/s | share of the matrix rate | floor by operations | floor by bytes | first call | peak memory |\n"
-        + "|---" * 8
-        + "|"
+        f"{jax.devices()[0].device_kind}: {operations / 1e12:,.3g} TFLOP/s in "
+        f"{settings.precision}, {bandwidth / 1e9:,.3g} GB/s"
+    )
+    print(
+        "| stage | seconds | TFLOP/s | share of the matrix rate | floor by operations | "
+        "floor by bytes | first call | peak memory |\n" + "|---" * 8 + "|"
     )
     config, memory, total = sizes_of(settings.size), PeakMemory(), 0.0
     if settings.decode_batch is None:
-        batch = prompts_at_once(OPT(config, settings.precision), BeamSearch(BEAMS), LENGTH, LENGTH, settings.blocks)
+        batch = prompts_at_once(
+            OPT(config, settings.precision), BeamSearch(BEAMS), LENGTH, LENGTH, settings.blocks
+        )
         settings = dataclasses.replace(settings, decode_batch=batch)
     required = needs(config, settings)
     for name, run, enough in stages(settings):
@@ -157,11 +191,19 @@ def main(settings: Settings) -> None:
         rate = need.operations / seconds
         peak = peaks.get(f"{name}_device_peak_mib", peaks.get(f"{name}_peak_mib", np.nan))
         cells = [name, f"{seconds:.2f}", f"{rate / 1e12:.3g}", f"{rate / operations:.0%}"]
-        cells += [f"{need.operations / operations:.2f} s", f"{need.bytes / bandwidth:.2f} s", f"{first:.1f} s", f"{peak:,.0f} MiB"]
+        cells += [
+            f"{need.operations / operations:.2f} s",
+            f"{need.bytes / bandwidth:.2f} s",
+            f"{first:.1f} s",
+            f"{peak:,.0f} MiB",
+        ]
         print("| " + " | ".join(cells) + " |", flush=True)
         total += seconds
     batches = f"batches of {settings.fit_batch}, {settings.decode_batch} and {settings.score_batch}"
-    print(f"one generation of {settings.blocks:,} blocks in {batches}: {total:.1f} s, without compiling")
+    print(
+        f"one generation of {settings.blocks:,} blocks in {batches}: {total:.1f} s, "
+        "without compiling"
+    )
 
 
 if __name__ == "__main__":

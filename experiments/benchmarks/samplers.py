@@ -1,9 +1,10 @@
-"""Single laws beside `jax.random` and NumPy: nanoseconds a variate, on one device, without a compilation cache.
+"""Single laws beside `jax.random` and NumPy: nanoseconds a variate, on one device, without a
+compilation cache.
 
     python experiments/benchmarks/samplers.py        about a minute on 2 CPU cores
 
-The last rows say when drawing one by one ("individuals") beats category by category ("binomials"): the rule of
-`collapse_jax.random.multinomial` is n < K / 2.
+The last rows say when drawing one by one ("individuals") beats category by category ("binomials"):
+the rule of `collapse_jax.random.multinomial` is n < K / 2.
 """
 
 import time
@@ -33,17 +34,28 @@ def best(function, repeats=5):
 
 def row(name, ours, jaxs, numpys, count=COUNT, given=()):
     key = jax.random.key(0)
-    times = [best(lambda f=jax.jit(f): f(key, *given)) / count * 1e9 for f in (ours, jaxs)] + [best(numpys) / count * 1e9]
+    times = [best(lambda f=jax.jit(f): f(key, *given)) / count * 1e9 for f in (ours, jaxs)] + [
+        best(numpys) / count * 1e9
+    ]
     print(
-        f"| {name} | {times[0]:.1f} | {times[1]:.1f} | {times[1] / times[0]:.1f} | {times[2]:.1f} | {times[2] / times[0]:.1f} |", flush=True
+        f"| {name} | {times[0]:.1f} | {times[1]:.1f} | {times[1] / times[0]:.1f} | "
+        f"{times[2]:.1f} | {times[2] / times[0]:.1f} |",
+        flush=True,
     )
 
 
 def main():
     rng = np.random.default_rng(0)
-    print("| law | ours, ns | jax.random, ns | ratio | NumPy, ns | ratio |\n|---|---|---|---|---|---|")
+    print(
+        "| law | ours, ns | jax.random, ns | ratio | NumPy, ns | ratio |\n|---|---|---|---|---|---|"
+    )
     shape = (COUNT,)
-    row("normal", lambda key: normal_array(key, shape), lambda key: jax.random.normal(key, shape), lambda: rng.standard_normal(shape))
+    row(
+        "normal",
+        lambda key: normal_array(key, shape),
+        lambda key: jax.random.normal(key, shape),
+        lambda: rng.standard_normal(shape),
+    )
     for freedom in (3, 99, 9_999):
         row(
             f"chi-square, {freedom:,} degrees",
@@ -70,8 +82,12 @@ def main():
         given = jnp.asarray(shares, jnp.float32)
         row(
             f"multinomial a category, K={categories:,}, n={n:,}",
-            lambda key, given, n=n: jax.vmap(lambda k, p: multinomial(k, n, p))(jax.random.split(key, len(given)), given),
-            lambda key, given, n=n: jax.vmap(lambda k, p: jax.random.multinomial(k, n, p))(jax.random.split(key, len(given)), given),
+            lambda key, given, n=n: jax.vmap(lambda k, p: multinomial(k, n, p))(
+                jax.random.split(key, len(given)), given
+            ),
+            lambda key, given, n=n: jax.vmap(lambda k, p: jax.random.multinomial(k, n, p))(
+                jax.random.split(key, len(given)), given
+            ),
             lambda n=n, shares=shares: rng.multinomial(n, shares),
             chains * categories,
             (given,),
@@ -84,9 +100,15 @@ def main():
 
             @jax.jit
             def draw(key, given, n=n, method=method):
-                return jax.vmap(lambda k, p: multinomial(k, n, p, method=method))(jax.random.split(key, len(given)), given)
+                return jax.vmap(lambda k, p: multinomial(k, n, p, method=method))(
+                    jax.random.split(key, len(given)), given
+                )
 
-            times.append(best(lambda draw=draw, given=given: draw(jax.random.key(0), given)) / len(given) * 1e6)
+            times.append(
+                best(lambda draw=draw, given=given: draw(jax.random.key(0), given))
+                / len(given)
+                * 1e6
+            )
         print(f"| {n:,} | {times[0]:.1f} | {times[1]:.1f} |", flush=True)
 
 

@@ -1,10 +1,13 @@
-"""Five seeds fine-tuned at once by `vmap`, or one after another: tokens a second of both, in one run.
+"""Five seeds fine-tuned at once by `vmap`, or one after another: tokens a second of both, in one
+run.
 
     python experiments/benchmarks/seeds.py [--seeds 5] [--batch-sizes 8,32]
 
-Run time: 72 seconds on 2 cores. The sizes of ../shared/data/opt-mini-books (5.3 M parameters) with random weights, blocks of 64 tokens,
-AdamW, the loss and gradient of `collapse_jax.lm.score.batch_loss`; every seed has parameters, moments and batches of its own. The two
-sides take the same steps and end at the same losses up to float rounding, which is printed too.
+Run time: 72 seconds on 2 cores. The sizes of ../shared/data/opt-mini-books (5.3 M parameters) with
+random weights, blocks of 64 tokens, AdamW, the loss and gradient of
+`collapse_jax.models.lm.score.batch_loss`; every seed has parameters, moments and batches of its
+own. The two sides take the same steps and end at the same losses up to float rounding, which is
+printed too.
 """
 
 import argparse
@@ -15,22 +18,28 @@ LENGTH, STEPS = 64, 4
 
 
 def make_steps(model):
-    """(params, moments, batches [STEPS, batch, LENGTH]) -> (params, moments, losses [STEPS]) of one seed."""
+    """(params, moments, batches [STEPS, batch, LENGTH]) -> (params, moments, losses [STEPS]) of one
+    seed.
+    """
     import jax
     import jax.numpy as jnp
     import optax
 
-    from collapse_jax.lm.score import batch_loss
+    from collapse_jax.models.lm.score import batch_loss
 
     optimiser = optax.adamw(1e-4, weight_decay=0.01)
 
     def step(carry, tokens):
         params, moments = carry
-        loss, gradient = jax.value_and_grad(lambda params: batch_loss(model, params, tokens, jnp.ones(len(tokens))))(params)
+        loss, gradient = jax.value_and_grad(
+            lambda params: batch_loss(model, params, tokens, jnp.ones(len(tokens)))
+        )(params)
         update, moments = optimiser.update(gradient, moments, params)
         return (optax.apply_updates(params, update), moments), loss
 
-    return lambda params, moments, batches: jax.lax.scan(step, (params, moments), batches), optimiser
+    return lambda params, moments, batches: jax.lax.scan(
+        step, (params, moments), batches
+    ), optimiser
 
 
 def rate(function, tokens, least=8.0):
@@ -49,7 +58,7 @@ def main(seeds, batch_sizes):
     import jax
     import numpy as np
 
-    from collapse_jax.lm.opt import MINI, OPT, init_params
+    from collapse_jax.models.lm.opt import MINI, OPT, init_params
 
     model = OPT(dataclasses.replace(MINI, dropout=0.0))
     steps, optimiser = make_steps(model)
@@ -57,27 +66,40 @@ def main(seeds, batch_sizes):
     params = [init_params(model.config, jax.random.key(seed)) for seed in range(seeds)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
     print(
-        "| batch size | seeds | by vmap | one after another | vmap / one after another | largest difference of losses |\n"
-        + "|---" * 6
-        + "|"
+        "| batch size | seeds | by vmap | one after another | vmap / one after another | "
+        "largest difference of losses |\n" + "|---" * 6 + "|"
     )
     for batch in batch_sizes:
         shape = (seeds, STEPS, batch, LENGTH)
-        tokens = np.random.default_rng(0).integers(4, model.config.vocab_size, shape).astype(np.int32)
+        tokens = (
+            np.random.default_rng(0).integers(4, model.config.vocab_size, shape).astype(np.int32)
+        )
         moments = jax.vmap(optimiser.init)(stacked)
-        at_once, (_, losses) = rate(lambda moments=moments, tokens=tokens: together(stacked, moments, tokens), tokens.size)
+        at_once, (_, losses) = rate(
+            lambda moments=moments, tokens=tokens: together(stacked, moments, tokens), tokens.size
+        )
 
         def in_turn(tokens=tokens):
-            return [alone(one, optimiser.init(one), part)[1] for one, part in zip(params, tokens, strict=True)]
+            return [
+                alone(one, optimiser.init(one), part)[1]
+                for one, part in zip(params, tokens, strict=True)
+            ]
 
         one_by_one, each = rate(in_turn, tokens.size)
         off = float(np.max(np.abs(np.asarray(losses) - np.asarray(each))))
-        print(f"| {batch} | {seeds} | {at_once:,.0f} tokens/s | {one_by_one:,.0f} tokens/s | {at_once / one_by_one:.2f} | {off:.1e} |")
+        print(
+            f"| {batch} | {seeds} | {at_once:,.0f} tokens/s | {one_by_one:,.0f} tokens/s | "
+            f"{at_once / one_by_one:.2f} | {off:.1e} |"
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--batch-sizes", type=lambda text: [int(word) for word in text.split(",")], default=[8, 32])
+    parser.add_argument(
+        "--batch-sizes", type=lambda text: [int(word) for word in text.split(",")], default=[8, 32]
+    )
     options = parser.parse_args()
     main(options.seeds, options.batch_sizes)

@@ -1,4 +1,6 @@
-"""Dey and Donoho 2024: exponential families lose at most a factor pi^2/6 of variance when generated data join the real ones."""
+"""Dey and Donoho 2024: exponential families lose at most a factor pi^2/6 of variance when generated
+data join the real ones.
+"""
 
 import warnings
 
@@ -6,9 +8,13 @@ import numpy as np
 
 import collapse_jax as cj
 from collapse_jax import theory
-from collapse_jax.reproduce import OutOfReach, Paper, compare, entry
+from collapse_jax.app.reproduce import OutOfReach, Paper, compare, entry
 
-PAPER = Paper("2410.22812", "Dey and Donoho 2024", "Universality of the pi^2/6 Pathway in Avoiding Model Collapse")
+PAPER = Paper(
+    "2410.22812",
+    "Dey and Donoho 2024",
+    "Universality of the pi^2/6 Pathway in Avoiding Model Collapse",
+)
 FAMILIES = {"gaussian_mean": 0.0, "poisson": 2.0, "bernoulli": 0.3, "exponential": 1.0}
 
 
@@ -17,37 +23,59 @@ def squared_errors(key, name, workflow, size, at, chains):
     estimator, mean = getattr(cj.estimators, name)(), FAMILIES[name]
     real = cj.sources.population(estimator, getattr(cj.estimators, f"{name}_params")(mean))
     process = cj.generational_process(estimator, real, workflow, sample_size=size)
-    return (cj.simulate(process, key, generations=int(at[-1]), chains=chains, metrics="mean", record=at)["mean"] - mean) ** 2
+    return (
+        cj.simulate(
+            process, key, generations=int(at[-1]), chains=chains, metrics="mean", record=at
+        )["mean"]
+        - mean
+    ) ** 2
 
 
 @entry(
     "dey-univ-families",
-    claim="Keeping all data multiplies the variance of a fitted mean by the sum of 1/i^2, to pi^2/6 at most, in every exponential family.",
+    claim="Keeping all data multiplies the variance of a fitted mean by the sum of 1/i^2, to "
+    "pi^2/6 at most, in every exponential family.",
     status="published formula",
-    setting="Gaussian mean, Poisson, Bernoulli, exponential; M = 50, generations 0 to 99, accumulate, 100,000 chains",
-    oracle="the limit is the paper's; exact at M = 50: theory.exponential_families.expected_squared_mean_error, which differs from it by a "
-    "share 1/M where the variance is a square of the mean (so an exponential ends above pi^2/6, a Bernoulli below)",
+    setting="Gaussian mean, Poisson, Bernoulli, exponential; M = 50, generations 0 to 99, "
+    "accumulate, 100,000 chains",
+    oracle="the limit is the paper's; exact at M = 50: "
+    "theory.exponential_families.expected_squared_mean_error, which differs from it by a "
+    "share 1/M where the variance is a square of the mean (so an exponential ends above "
+    "pi^2/6, a Bernoulli below)",
     y="variance over that of generation 0",
 )
 def families(key):
     at, found = np.array([0, 1, 9, 99]), []
     for name, mean in FAMILIES.items():
         quadratic = theory.exponential_families.QUADRATICS[name]
-        exact = theory.exponential_families.expected_squared_mean_error(at, 50, mean, quadratic, workflow="accumulate")
+        exact = theory.exponential_families.expected_squared_mean_error(
+            at, 50, mean, quadratic, workflow="accumulate"
+        )
         errors = squared_errors(key, name, cj.workflows.accumulate(), 50, at, 100_000)
         found.append(compare.means(errors / exact[0], exact / exact[0], at=at, what=name))
         limit = theory.regression.variance_ratio(at)
         why = "variance that is a square of the mean"
-        found.append(compare.equal(exact / exact[0], limit, limit / 50, why, at=at, what=f"{name}, exact by sum of 1/i^2"))
+        found.append(
+            compare.equal(
+                exact / exact[0],
+                limit,
+                limit / 50,
+                why,
+                at=at,
+                what=f"{name}, exact by sum of 1/i^2",
+            )
+        )
     return found
 
 
 @entry(
     "dey-univ-discard",
-    claim="Thrown-away data multiply the variance of a fitted mean by the number of fits, where kept ones stay below pi^2/6.",
+    claim="Thrown-away data multiply the variance of a fitted mean by the number of fits, where "
+    "kept ones stay below pi^2/6.",
     status="published formula",
     setting="Poisson and exponential, M = 50, generations 0 to 24, 100,000 chains",
-    oracle="n after n fits to first order in 1/M (the paper's discard); exact: theory.exponential_families.expected_squared_mean_error, "
+    oracle="n after n fits to first order in 1/M (the paper's discard); exact: "
+    "theory.exponential_families.expected_squared_mean_error, "
     "(1 + 1/M)^n for the exponential",
     y="variance over that of generation 0",
 )
@@ -59,34 +87,58 @@ def discard(key):
         errors = squared_errors(key, name, cj.workflows.replace(), 50, at, 100_000)
         found.append(compare.means(errors / exact[0], exact / exact[0], at=at, what=name))
     # the Poisson's ratio is n itself
-    found.append(compare.equal(found[0].expected, at + 1, 1e-9, "float64", at=at, what="poisson, exact by n"))
+    found.append(
+        compare.equal(found[0].expected, at + 1, 1e-9, "float64", at=at, what="poisson, exact by n")
+    )
     return found
 
 
 @entry(
     "dey-univ-logistic",
-    claim="Logistic regression takes the same way as least squares: variance times n with data thrown away, below pi^2/6 with all kept.",
+    claim="Logistic regression takes the same way as least squares: variance times n with data "
+    "thrown away, below pi^2/6 with all kept.",
     status="published formula",
-    setting="d = 2 features N(0, I), weights 0.5; replace: T = 2,000 rows, 1,000 chains; accumulate: T = 400 rows, 600 chains",
-    oracle="theory.regression.variance_ratio (the paper's) times tr of the inverse information, theory.regression.logistic_squared_error, "
-    "both for T -> infinity; the next order is left 5 d/T a fit, of the first alone where all data are kept",
+    setting="d = 2 features N(0, I), weights 0.5; replace: T = 2,000 rows, 1,000 chains; "
+    "accumulate: T = 400 rows, 600 chains",
+    oracle="theory.regression.variance_ratio (the paper's) times tr of the inverse information, "
+    "theory.regression.logistic_squared_error, "
+    "both for T -> infinity; the next order is left 5 d/T a fit, of the first alone where "
+    "all data are kept",
     y="T x squared error of the weights",
 )
 def logistic(key):
     estimator, weights = cj.estimators.logistic_regression(2), np.full(2, 0.5)
     real, found = cj.sources.population(estimator, cj.estimators.logistic_params(weights)), []
     first = theory.regression.logistic_squared_error(np.linalg.norm(weights), 2)
-    for flow, size, chains, at in (("replace", 2_000, 1_000, [0, 1, 4]), ("accumulate", 400, 600, [0, 1, 4, 9])):
-        process = cj.generational_process(estimator, real, getattr(cj.workflows, flow)(), sample_size=size)
-        errors = cj.simulate(process, key, generations=at[-1], chains=chains, metrics="squared_distance", record=at)["squared_distance"]
+    for flow, size, chains, at in (
+        ("replace", 2_000, 1_000, [0, 1, 4]),
+        ("accumulate", 400, 600, [0, 1, 4, 9]),
+    ):
+        process = cj.generational_process(
+            estimator, real, getattr(cj.workflows, flow)(), sample_size=size
+        )
+        errors = cj.simulate(
+            process, key, generations=at[-1], chains=chains, metrics="squared_distance", record=at
+        )["squared_distance"]
         exact = first * theory.regression.variance_ratio(np.array(at), workflow=flow)
         fits = np.array(at) + 1 if flow == "replace" else 1
-        found.append(compare.means(size * errors, exact, at=at, what=flow, tolerance=exact * fits * 10 / size, why="terms of order d/T"))
+        found.append(
+            compare.means(
+                size * errors,
+                exact,
+                at=at,
+                what=flow,
+                tolerance=exact * fits * 10 / size,
+                why="terms of order d/T",
+            )
+        )
     return found
 
 
 def breast_cancer():
-    """Rows with a constant, train and test, and their labels: the split of the released code; features in training deviations."""
+    """Rows with a constant, train and test, and their labels: the split of the released code;
+    features in training deviations.
+    """
     try:
         from sklearn.datasets import load_breast_cancer
         from sklearn.linear_model import LogisticRegression
@@ -94,45 +146,88 @@ def breast_cancer():
     except ImportError:
         raise OutOfReach("needs scikit-learn: pip install -e '.[toys]'") from None
     x, y = load_breast_cancer(return_X_y=True)
-    train, test, train_labels, test_labels = train_test_split(x, y, test_size=0.3, random_state=123456)
+    train, test, train_labels, test_labels = train_test_split(
+        x, y, test_size=0.3, random_state=123456
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         stopped = LogisticRegression(C=np.inf, max_iter=500).fit(train, train_labels)
-    rows = [np.c_[np.ones(len(part)), (part - train.mean(0)) / train.std(0)] for part in (train, test)]
+    rows = [
+        np.c_[np.ones(len(part)), (part - train.mean(0)) / train.std(0)] for part in (train, test)
+    ]
     return *rows, train_labels, test_labels, log_loss(test_labels, stopped.decision_function(test))
 
 
 def log_loss(labels, logits):
-    """Mean log-loss [...] of labels [n] under logits [..., n], with probabilities no closer to 0 and 1 than float64 tells apart."""
+    """Mean log-loss [...] of labels [n] under logits [..., n], with probabilities no closer to 0
+    and 1 than float64 tells apart.
+    """
     likely = np.where(labels > 0.5, logits, -logits)
     return np.mean(np.minimum(np.logaddexp(0, -likely), -np.log(np.finfo(float).eps)), axis=-1)
 
 
 @entry(
     "dey-uci",
-    claim="Breast cancer, logistic regression, thrown-away data: test log-loss .1019 at first, then 1.4755 for ever.",
+    claim="Breast cancer, logistic regression, thrown-away data: test log-loss .1019 at first, "
+    "then 1.4755 for ever.",
     status="published number",
-    setting="569 rows of 30 features, 70/30 split, no penalty, labels made anew on the same rows, 10 generations, 2 chains",
+    setting="569 rows of 30 features, 70/30 split, no penalty, labels made anew on the same rows, "
+    "10 generations, 2 chains",
     oracle="the authors' logs; 1.4755 is 7 mistakes of 171 at the smallest probability of float64",
     y="test log-loss",
-    disagrees="The training rows can be separated by a plane, so no best fit exists, and the published first value is where their solver "
+    disagrees="The training rows can be separated by a plane, so no best fit exists, and the "
+    "published first value is where their solver "
     "stopped; the fit proper is separated and frozen from generation 0 on.",
 )
 def breast_cancer_frozen(key):
     train, test, labels, test_labels, stopped = breast_cancer()
     family = cj.estimators.logistic_regression(31, train)
-    process = cj.generational_process(family, cj.sources.dataset(np.c_[train, labels]), cj.workflows.replace(), sample_size=len(train))
-    trace = cj.simulate(process, key, generations=10, chains=2, metrics=("separated", "weights"), record=[0, 1, 10])
+    process = cj.generational_process(
+        family,
+        cj.sources.dataset(np.c_[train, labels]),
+        cj.workflows.replace(),
+        sample_size=len(train),
+    )
+    trace = cj.simulate(
+        process, key, generations=10, chains=2, metrics=("separated", "weights"), record=[0, 1, 10]
+    )
     weights, at = trace["weights"].astype(float), trace.generations
     made = np.einsum("cgd,nd->cgn", weights, train) > 0
     # the weights of ours stand for infinite ones in their direction
     losses = log_loss(test_labels, 1e6 * np.einsum("cgd,nd->cgn", weights, test))
     mistake = -np.log(np.finfo(float).eps) / len(test)
     return [
-        compare.refuted(compare.equal(losses[:, 0].mean(), 0.1019, 0.002, "digits", at=[0], what="first test log-loss")),
-        compare.equal(stopped, 0.1019, 0.002, "other versions of the solver", at=[0], what="raw features, 500 steps of L-BFGS"),
+        compare.refuted(
+            compare.equal(
+                losses[:, 0].mean(), 0.1019, 0.002, "digits", at=[0], what="first test log-loss"
+            )
+        ),
+        compare.equal(
+            stopped,
+            0.1019,
+            0.002,
+            "other versions of the solver",
+            at=[0],
+            what="raw features, 500 steps of L-BFGS",
+        ),
         compare.equal(7 * mistake, 1.4755, 5e-5, "digits", at=[2], what="log-loss of 7 mistakes"),
-        compare.equal(trace["separated"].mean(0), np.ones(len(at)), 0, "", at=at, what="share separated"),
-        compare.equal((made != labels).mean((0, 2)), np.zeros(len(at)), 0, "", at=at, what="training labels that changed"),
-        compare.equal(losses.mean(0), losses[:, 0].mean(), 1e-9, "float64", at=at, what="test log-loss, frozen"),
+        compare.equal(
+            trace["separated"].mean(0), np.ones(len(at)), 0, "", at=at, what="share separated"
+        ),
+        compare.equal(
+            (made != labels).mean((0, 2)),
+            np.zeros(len(at)),
+            0,
+            "",
+            at=at,
+            what="training labels that changed",
+        ),
+        compare.equal(
+            losses.mean(0),
+            losses[:, 0].mean(),
+            1e-9,
+            "float64",
+            at=at,
+            what="test log-loss, frozen",
+        ),
     ]

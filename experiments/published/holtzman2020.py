@@ -1,17 +1,20 @@
-"""Holtzman et al. 2020: nucleus sampling (top p), and what it does to a model that is trained on its own samples."""
+"""Holtzman et al. 2020: nucleus sampling (top p), and what it does to a model that is trained on
+its own samples.
+"""
 
 import numpy as np
 
 import collapse_jax as cj
 from collapse_jax import theory
-from collapse_jax.reproduce import Paper, compare, entry
+from collapse_jax.app.reproduce import Paper, compare, entry
 
 PAPER = Paper("1904.09751", "Holtzman et al. 2020", "The Curious Case of Neural Text Degeneration")
 
 
 @entry(
     "top-p-support",
-    claim="Nucleus sampling in a loop cuts the tail again in every generation, however many samples, until what is left cannot be cut.",
+    claim="Nucleus sampling in a loop cuts the tail again in every generation, however many "
+    "samples, until what is left cannot be cut.",
     status="derived here",
     setting="12 categories of Zipf's law, p = 0.9, M = 10^8, generations 0 to 12, 20 chains",
     oracle="the law cut again and again: theory.interventions.nucleus_probabilities",
@@ -21,7 +24,9 @@ def support(key):
     law = 1 / np.arange(1, 13)
     law /= law.sum()
     workflow = cj.curation.top_p(0.9)(cj.workflows.replace())
-    process = cj.generational_process(cj.estimators.categorical(12), cj.sources.categorical(law), workflow, sample_size=10**8)
+    process = cj.generational_process(
+        cj.estimators.categorical(12), cj.sources.categorical(law), workflow, sample_size=10**8
+    )
     trace = cj.simulate(process, key, generations=12, chains=20, metrics=("support",))
     left, cut = [12], law
     for _ in range(12):
@@ -30,29 +35,49 @@ def support(key):
     at = np.arange(13)
     ours = trace["support"].astype(float)
     return [
-        compare.equal(ours.max(0), left, 0.0, "no cut is near a tie", at=at, what="categories left, most of 20"),
-        compare.equal(ours.min(0), left, 0.0, "no cut is near a tie", at=at, what="categories left, fewest of 20"),
+        compare.equal(
+            ours.max(0),
+            left,
+            0.0,
+            "no cut is near a tie",
+            at=at,
+            what="categories left, most of 20",
+        ),
+        compare.equal(
+            ours.min(0),
+            left,
+            0.0,
+            "no cut is near a tie",
+            at=at,
+            what="categories left, fewest of 20",
+        ),
     ]
 
 
 @entry(
     "top-p-law",
-    claim="With two categories and few samples nucleus sampling is drift that ends as soon as one of them reaches p.",
+    claim="With two categories and few samples nucleus sampling is drift that ends as soon as "
+    "one of them reaches p.",
     status="derived here",
     setting="Bernoulli, 0.4, p = 0.85, M = 30, generations 2 and 10, 20,000 chains",
-    oracle="the exact law of the count: theory.interventions.mapped_count_distribution of nucleus_probabilities",
+    oracle="the exact law of the count: theory.interventions.mapped_count_distribution of "
+    "nucleus_probabilities",
     x="ones among 30",
     y="share of chains",
 )
 def law_of_two(key):
     at, family, size = [2, 10], cj.estimators.bernoulli(), 30
     real = cj.sources.population(family, cj.estimators.bernoulli_params(0.4))
-    process = cj.generational_process(family, real, cj.curation.top_p(0.85)(cj.workflows.replace()), sample_size=size)
+    process = cj.generational_process(
+        family, real, cj.curation.top_p(0.85)(cj.workflows.replace()), sample_size=size
+    )
     trace = cj.simulate(process, key, generations=10, chains=20_000, metrics=("mean",), record=at)
     ones = np.rint(trace["mean"][:, 1:] * size).astype(int)
 
     def step(p):
-        return np.array([theory.interventions.nucleus_probabilities([1 - one, one], 0.85)[1] for one in p])
+        return np.array(
+            [theory.interventions.nucleus_probabilities([1 - one, one], 0.85)[1] for one in p]
+        )
 
     return [
         compare.counts(

@@ -6,7 +6,7 @@ import numpy as np
 
 import collapse_jax as cj
 from collapse_jax import theory
-from collapse_jax.reproduce import Paper, compare, entry
+from collapse_jax.app.reproduce import Paper, compare, entry
 
 PAPER = Paper("2412.17646", "Suresh et al. 2024", "Rate of Model Collapse in Recursive Training")
 SAMPLINGS = np.array([10, 50, 100, 200])
@@ -14,57 +14,89 @@ SAMPLINGS = np.array([10, 50, 100, 200])
 
 @entry(
     "suresh-bern",
-    claim="The probability that a rare symbol is still there lies between two bounds made of g_1 = 1, g_{k+1} = 1 - exp(-g_k).",
+    claim="The probability that a rare symbol is still there lies between two bounds made of "
+    "g_1 = 1, g_{k+1} = 1 - exp(-g_k).",
     status="published formula",
     setting="n = 100, p0 = .01, k = 1, 2, 5, 10 fits (generations 0 to 9), 100,000 chains",
-    oracle="1 - e^(-n p0 g_k) and 1 - (1 - 3 n p0^2 - 3 k p0) e^(-n p0 g_k): theory.lineages.survival_bounds (.158 to .436 at k = 10); the "
-    "exact probability from powers of the transition matrix, theory.categorical.loss_probability (.1614)",
+    oracle="1 - e^(-n p0 g_k) and 1 - (1 - 3 n p0^2 - 3 k p0) e^(-n p0 g_k): "
+    "theory.lineages.survival_bounds (.158 to .436 at k = 10); the "
+    "exact probability from powers of the transition matrix, "
+    "theory.categorical.loss_probability (.1614)",
     y="probability that the symbol is left",
 )
 def bernoulli(key):
     at, size, rare = np.array([0, 1, 4, 9]), 100, 0.01
     # The second category is the rare one.
     process = cj.generational_process(
-        cj.estimators.bernoulli(), cj.sources.categorical([1 - rare, rare]), cj.workflows.replace(), sample_size=size
+        cj.estimators.bernoulli(),
+        cj.sources.categorical([1 - rare, rare]),
+        cj.workflows.replace(),
+        sample_size=size,
     )
-    trace = cj.simulate(process, key, generations=9, chains=100_000, metrics=("probability",), record=at)
+    trace = cj.simulate(
+        process, key, generations=9, chains=100_000, metrics=("probability",), record=at
+    )
     there = trace["probability"] > 0
     low, high = theory.lineages.survival_bounds(at, size, rare)
     exact = 1 - theory.categorical.loss_probability(at, size, rare)
     return [
-        compare.proportions(there.sum(0), len(there), exact, at=at, what="probability that it is left"),
+        compare.proportions(
+            there.sum(0), len(there), exact, at=at, what="probability that it is left"
+        ),
         compare.at_least(there, low, at=at, what="above the lower bound"),
         compare.at_most(there, high, at=at, what="below the upper bound"),
     ]
 
 
 def tail(spread, threshold, size, name):
-    """Shares of deviations [chains, SAMPLINGS] above a threshold, beside the exact law of refitted normals and the published bound."""
+    """Shares of deviations [chains, SAMPLINGS] above a threshold, beside the exact law of refitted
+    normals and the published bound.
+    """
     at = SAMPLINGS - 1
     above = spread > threshold
-    exact = [1 - float(theory.gaussian.log_variance_cdf(2 * np.log(threshold), g, size, ddof=1)) for g in at]
+    exact = [
+        1 - float(theory.gaussian.log_variance_cdf(2 * np.log(threshold), g, size, ddof=1))
+        for g in at
+    ]
     bound = theory.monte_carlo.standard_deviation_tail_bound(threshold, at, size)
     return [
-        compare.proportions(above.sum(0), len(above), exact, at=at, what=f"P(sigma > {threshold:g}), {name}"),
-        compare.at_most(above, bound, at=at, what=f"P(sigma > {threshold:g}) below its bound, {name}"),
+        compare.proportions(
+            above.sum(0), len(above), exact, at=at, what=f"P(sigma > {threshold:g}), {name}"
+        ),
+        compare.at_most(
+            above, bound, at=at, what=f"P(sigma > {threshold:g}) below its bound, {name}"
+        ),
     ]
 
 
 @entry(
     "suresh-gauss",
-    claim="The deviation of a refitted Gaussian exceeds eps with a probability of at most (sigma_0/eps) exp(-k/4n) after k fits.",
+    claim="The deviation of a refitted Gaussian exceeds eps with a probability of at most "
+    "(sigma_0/eps) exp(-k/4n) after k fits.",
     status="published formula",
-    setting="n = 10, ddof = 1, k = 10, 50, 100, 200 fits (generations 9 to 199), eps = .1, 100,000 chains",
-    oracle="the bound: theory.monte_carlo.standard_deviation_tail_bound (.82 and .067 at k = 100 and 200); the exact probability from the "
+    setting="n = 10, ddof = 1, k = 10, 50, 100, 200 fits (generations 9 to 199), eps = .1, "
+    "100,000 chains",
+    oracle="the bound: theory.monte_carlo.standard_deviation_tail_bound (.82 and .067 at k = 100 "
+    "and 200); the exact probability from the "
     "law of a sum of log chi squares, theory.gaussian.log_variance_cdf (.082 and .0040)",
     y="P(sigma > .1)",
     log="y",
 )
 def gaussian(key):
     process = cj.generational_process(
-        cj.estimators.gaussian(1, ddof=1), cj.sources.normal([0.0], [[1.0]]), cj.workflows.replace(), sample_size=10
+        cj.estimators.gaussian(1, ddof=1),
+        cj.sources.normal([0.0], [[1.0]]),
+        cj.workflows.replace(),
+        sample_size=10,
     )
-    trace = cj.simulate(process, key, generations=199, chains=100_000, metrics=("log_variance",), record=SAMPLINGS - 1)
+    trace = cj.simulate(
+        process,
+        key,
+        generations=199,
+        chains=100_000,
+        metrics=("log_variance",),
+        record=SAMPLINGS - 1,
+    )
     there = [list(trace.generations).index(g) for g in SAMPLINGS - 1]
     return tail(np.exp(trace["log_variance"][:, there].astype(float) / 2), 0.1, 10, "one Gaussian")
 
@@ -77,9 +109,11 @@ class Pair(NamedTuple):
 
 
 def mirrored_pair():
-    """Two components at +-centre of one deviation, by maximum likelihood jointly in the parameters and the points' components.
+    """Two components at +-centre of one deviation, by maximum likelihood jointly in the parameters
+    and the points' components.
 
-    The best component of a point is that of its sign, so centre and deviation are those of |x| (the variance with divisor n - 1).
+    The best component of a point is that of its sign, so centre and deviation are those of |x| (the
+    variance with divisor n - 1).
     """
     import jax
     import jax.numpy as jnp
@@ -106,12 +140,16 @@ def deviation(state):
 
 @entry(
     "suresh-gmm",
-    claim="The bound of one Gaussian also holds for a mirrored pair fitted jointly with the components of its points.",
+    claim="The bound of one Gaussian also holds for a mirrored pair fitted jointly with the "
+    "components of its points.",
     status="published formula",
-    setting="n = 10, k = 10, 50, 100, 200 fits, centres at 1,000 (never confused) and 1 (overlapping) deviations, eps = .1, 20,000 chains; "
+    setting="n = 10, k = 10, 50, 100, 200 fits, centres at 1,000 (never confused) and 1 "
+    "(overlapping) deviations, eps = .1, 20,000 chains; "
     "the paper: n = 10, 200 generations, 500 runs",
-    oracle="the same bound. Derived here: giving each point the component of its sign never enlarges the scatter of |x|, so the pair lies "
-    "below one Gaussian fit by fit, and far apart it has exactly its law (theory.gaussian.log_variance_cdf). The paper's centres unread",
+    oracle="the same bound. Derived here: giving each point the component of its sign never "
+    "enlarges the scatter of |x|, so the pair lies "
+    "below one Gaussian fit by fit, and far apart it has exactly its law "
+    "(theory.gaussian.log_variance_cdf). The paper's centres unread",
     y="P(sigma > .1)",
     log="y",
 )
@@ -125,24 +163,38 @@ def mixture(key):
         real = cj.sources.population(family, Pair(jnp.array(centre), jnp.array(1.0)))
         process = cj.generational_process(family, real, cj.workflows.replace(), sample_size=10)
         trace = cj.simulate(
-            process, jax.random.fold_in(key, number), generations=199, chains=20_000, metrics=(deviation,), record=SAMPLINGS - 1
+            process,
+            jax.random.fold_in(key, number),
+            generations=199,
+            chains=20_000,
+            metrics=(deviation,),
+            record=SAMPLINGS - 1,
         )
         there = [list(trace.generations).index(g) for g in SAMPLINGS - 1]
         law, bound = tail(trace["deviation"][:, there], 0.1, 10, f"centre {centre:g}")
         if centre == 1:
             # No law of its own: at most that of one Gaussian.
-            law = compare.at_most(trace["deviation"][:, there] > 0.1, law.expected, at=law.at, what="overlapping pair below one Gaussian")
+            law = compare.at_most(
+                trace["deviation"][:, there] > 0.1,
+                law.expected,
+                at=law.at,
+                what="overlapping pair below one Gaussian",
+            )
         found += [law, bound]
     return found
 
 
 @entry(
     "suresh-bigram",
-    claim="Unigram and bigram models alike lose words as if these were drawn independently: a word lasts in proportion to its count.",
+    claim="Unigram and bigram models alike lose words as if these were drawn independently: a "
+    "word lasts in proportion to its count.",
     status="derived here",
-    setting="100,000 words, Zipf with exponent 1.2 on 10^5 ranks, blocks of 500, replace, generations 1 to 10; 100 chains (bigram: 6)",
-    oracle="a word of count c among N is left with probability 1 - theory.lineages.loss_probability(g - 1, N, c/N), exact for the "
-    "unigram. Published: 'the time to forget a word is approximately linearly dependent on the number of times it occurred' (abstract)",
+    setting="100,000 words, Zipf with exponent 1.2 on 10^5 ranks, blocks of 500, replace, "
+    "generations 1 to 10; 100 chains (bigram: 6)",
+    oracle="a word of count c among N is left with probability 1 - "
+    "theory.lineages.loss_probability(g - 1, N, c/N), exact for the "
+    "unigram. Published: 'the time to forget a word is approximately linearly dependent "
+    "on the number of times it occurred' (abstract)",
     y="share of the distinct words left",
 )
 def words(key):
@@ -166,12 +218,21 @@ def words(key):
             remember_first=True,
         )
         trace = cj.simulate(
-            process, jax.random.fold_in(key, order), generations=10, chains=chains, metrics=("surviving_vocabulary_to_first",)
+            process,
+            jax.random.fold_in(key, order),
+            generations=10,
+            chains=chains,
+            metrics=("surviving_vocabulary_to_first",),
         )
         found[order] = trace["surviving_vocabulary_to_first"][:, 1:]
     return [
         compare.means(found[1], exact, at=at, what="words left, unigram"),
         compare.means(
-            found[2], exact, at=at, what="words left, bigram", tolerance=0.005, why="the counts are nearly, not exactly, independent"
+            found[2],
+            exact,
+            at=at,
+            what="words left, bigram",
+            tolerance=0.005,
+            why="the counts are nearly, not exactly, independent",
         ),
     ]

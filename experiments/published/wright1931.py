@@ -1,11 +1,14 @@
-"""Wright 1931: a gene pool that is drawn anew from itself. Refitting categories by counting is the same chain."""
+"""Wright 1931: a gene pool that is drawn anew from itself.
+
+Refitting categories by counting is the same chain.
+"""
 
 import jax.numpy as jnp
 import numpy as np
 
 import collapse_jax as cj
 from collapse_jax import theory
-from collapse_jax.reproduce import Paper, compare, entry
+from collapse_jax.app.reproduce import Paper, compare, entry
 
 PAPER = Paper("", "Wright 1931", "Evolution in Mendelian Populations")
 SIX = np.array([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
@@ -14,41 +17,59 @@ SIX = np.array([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
 def chain(key, real, size, generations, chains, metrics, record=1, smoothing=0.0):
     """Trace of a categorical model that replaces its data, from the real probabilities [K] on."""
     family = cj.estimators.categorical(len(real), smoothing=smoothing)
-    process = cj.generational_process(family, cj.sources.categorical(real), cj.workflows.replace(), sample_size=size)
-    return cj.simulate(process, key, generations=generations, chains=chains, metrics=metrics, record=record)
+    process = cj.generational_process(
+        family, cj.sources.categorical(real), cj.workflows.replace(), sample_size=size
+    )
+    return cj.simulate(
+        process, key, generations=generations, chains=chains, metrics=metrics, record=record
+    )
 
 
 def samplings_until_one_is_left(absorbed):
-    """[chains]: the first generation that has a single category, plus one, from absorbed [chains, generations]."""
+    """[chains]: the first generation that has a single category, plus one, from absorbed [chains,
+    generations].
+    """
     return 1 + np.sum(absorbed == 0, axis=1)
 
 
 @entry(
     "wf-H",
-    claim="Every sampling takes 1/M of the heterozygosity away on average, whatever the probabilities are.",
+    claim="Every sampling takes 1/M of the heterozygosity away on average, whatever the "
+    "probabilities are.",
     status="published formula",
-    setting="six categories, M = 10, generations 0 to 40, 50,000 chains; two equal ones, M = 100,000, generations 0 to 100, 80,000 chains",
+    setting="six categories, M = 10, generations 0 to 40, 50,000 chains; two equal ones, M = "
+    "100,000, generations 0 to 100, 80,000 chains",
     oracle="(1 - 1/M)^t H_0 after t samplings: theory.categorical.expected_heterozygosity",
     y="heterozygosity",
     log="y",
 )
 def heterozygosity(key):
     small = chain(key, SIX, 10, 40, 50_000, ("heterozygosity",), (0, 1, 4, 9, 19, 40))
-    # What is lost at M = 10^5 is a thousandth of the whole: two equal categories lose nothing to first order, so it stands out.
+    # What is lost at M = 10^5 is a thousandth of the whole: two equal categories lose nothing to
+    # first order, so it stands out.
     large = chain(key, [0.5, 0.5], 100_000, 100, 80_000, ("squared_distance",), (0, 9, 100))
     exact = theory.categorical.expected_heterozygosity
     lost = 0.5 - exact(large.generations, 100_000, [0.5, 0.5])
     return [
-        compare.means(small["heterozygosity"], exact(small.generations, 10, SIX), at=small.generations, what="H, M = 10"),
-        compare.means(large["squared_distance"], lost, at=large.generations, what="H lost, M = 100,000"),
+        compare.means(
+            small["heterozygosity"],
+            exact(small.generations, 10, SIX),
+            at=small.generations,
+            what="H, M = 10",
+        ),
+        compare.means(
+            large["squared_distance"], lost, at=large.generations, what="H lost, M = 100,000"
+        ),
     ]
 
 
 @entry(
     "wf-law",
-    claim="The counts of a category follow powers of the binomial matrix, also for one of several categories.",
+    claim="The counts of a category follow powers of the binomial matrix, also for one of "
+    "several categories.",
     status="published formula",
-    setting="probabilities .5 .3 .2, M = 20 (200,000 chains) and M = 1,000 (100,000), the second category",
+    setting="probabilities .5 .3 .2, M = 20 (200,000 chains) and M = 1,000 (100,000), the second "
+    "category",
     oracle="rows Binomial(M, j/M): theory.categorical.count_distribution",
     x="count",
     y="share of chains",
@@ -57,11 +78,17 @@ def law_of_counts(key):
     real = [0.5, 0.3, 0.2]
 
     def checked(size, at, chains):
-        shares = chain(key, real, size, at[-1], chains, ("probabilities",), at)["probabilities"][..., 1]
+        shares = chain(key, real, size, at[-1], chains, ("probabilities",), at)["probabilities"][
+            ..., 1
+        ]
         found = np.rint(size * shares[:, np.isin([0, *at[1:]], at)]).astype(int)
         laws = theory.categorical.count_distribution(np.array(at), size, real[1])
         return [
-            compare.counts(np.bincount(found[:, i], minlength=size + 1), laws[i], what=f"counts of {size}, generation {generation}")
+            compare.counts(
+                np.bincount(found[:, i], minlength=size + 1),
+                laws[i],
+                what=f"counts of {size}, generation {generation}",
+            )
             for i, generation in enumerate(at)
         ]
 
@@ -70,10 +97,12 @@ def law_of_counts(key):
 
 @entry(
     "wf-fix2",
-    claim="Two equal categories: one is left after 136.60 samplings of 100 on average; the diffusion formula says 138.63.",
+    claim="Two equal categories: one is left after 136.60 samplings of 100 on average; the "
+    "diffusion formula says 138.63.",
     status="published formula",
     setting="p = .5; M = 20, 100,000 chains; M = 100, 20,000 chains",
-    oracle="1 + row of (I - Q)^-1 1, Q the binomial matrix among 1 .. M - 1: theory.absorption.expected_samplings_until_absorption",
+    oracle="1 + row of (I - Q)^-1 1, Q the binomial matrix among 1 .. M - 1: "
+    "theory.absorption.expected_samplings_until_absorption",
     x="M",
     y="samplings until one is left",
 )
@@ -82,7 +111,9 @@ def fixation_of_two(key):
         family = cj.estimators.bernoulli()
         real = cj.sources.population(family, cj.estimators.bernoulli_params(0.5))
         process = cj.generational_process(family, real, cj.workflows.replace(), sample_size=size)
-        trace = cj.simulate(process, key, generations=generations, chains=chains, metrics=("absorbed",))
+        trace = cj.simulate(
+            process, key, generations=generations, chains=chains, metrics=("absorbed",)
+        )
         return samplings_until_one_is_left(trace["absorbed"])
 
     small, large = times(20, 500, 100_000), times(100, 2_000, 20_000)
@@ -90,26 +121,41 @@ def fixation_of_two(key):
     diffusion = theory.absorption.diffusion_samplings_until_fixation(20, [0.5, 0.5])
     errors = [one.std() / np.sqrt(len(one)) for one in (small, large)]
     return [
-        compare.estimates([small.mean(), large.mean()], errors, exact, at=[20, 100], what="samplings until one of two is left"),
-        compare.refuted(compare.means(small, diffusion, at=[20], what="-2 M [p ln p + (1 - p) ln (1 - p)]")),
+        compare.estimates(
+            [small.mean(), large.mean()],
+            errors,
+            exact,
+            at=[20, 100],
+            what="samplings until one of two is left",
+        ),
+        compare.refuted(
+            compare.means(small, diffusion, at=[20], what="-2 M [p ln p + (1 - p) ln (1 - p)]")
+        ),
     ]
 
 
 @entry(
     "wf-fixK",
-    claim="More categories: when a single one is left, on average and in law; it takes less than 2 M samplings for any number of them.",
+    claim="More categories: when a single one is left, on average and in law; it takes less "
+    "than 2 M samplings for any number of them.",
     status="published formula",
     setting="six unequal categories and 12 equal ones, M = 20, 20,000 chains each",
-    oracle="powers of the binomial matrix: theory.absorption.expected_samplings_until_fixation, absorption_probability",
+    oracle="powers of the binomial matrix: theory.absorption.expected_samplings_until_fixation, "
+    "absorption_probability",
     x="samplings",
     y="probability that one is left",
 )
 def fixation_of_many(key):
     at, found = np.array([5, 10, 20, 30, 50, 80]), []
     for name, real in {"six": SIX, "12 equal": np.full(12, 1 / 12)}.items():
-        times = samplings_until_one_is_left(chain(key, real, 20, 500, 20_000, ("absorbed",))["absorbed"])
+        times = samplings_until_one_is_left(
+            chain(key, real, 20, 500, 20_000, ("absorbed",))["absorbed"]
+        )
         exact = theory.absorption.expected_samplings_until_fixation(20, real)
-        done, law = (times[:, None] <= at).sum(0), theory.absorption.absorption_probability(at - 1, 20, real)
+        done, law = (
+            (times[:, None] <= at).sum(0),
+            theory.absorption.absorption_probability(at - 1, 20, real),
+        )
         found += [
             compare.proportions(done, len(times), law, at=at, what=f"one of {name} left"),
             compare.means(times, exact, at=["mean"], what=f"samplings until one of {name} is left"),
@@ -120,10 +166,12 @@ def fixation_of_many(key):
 
 @entry(
     "wf-types",
-    claim="The expected number of categories left, and the real probability of those that are gone, by generation.",
+    claim="The expected number of categories left, and the real probability of those that are "
+    "gone, by generation.",
     status="published formula",
     setting="50 Zipf categories (exponent 1), M = 50, generations 0 to 15, 10,000 chains",
-    oracle="powers of the binomial matrix: theory.categorical.expected_support, expected_missing_mass; theory.lineages.expected_support",
+    oracle="powers of the binomial matrix: theory.categorical.expected_support, "
+    "expected_missing_mass; theory.lineages.expected_support",
     y="categories",
     log="xy",
 )
@@ -132,17 +180,34 @@ def types(key):
     trace = chain(key, real, 50, 15, 10_000, ("support", "missing_mass"), (0, 1, 3, 7, 15))
     at = trace.generations
     return [
-        compare.means(trace["support"], theory.categorical.expected_support(at, 50, real), at=at, what="categories left"),
-        compare.means(trace["support"], theory.lineages.expected_support(at, 50, real), at=at, what="the same by lineages"),
-        compare.means(trace["missing_mass"], theory.categorical.expected_missing_mass(at, 50, real), at=at, what="missing mass"),
+        compare.means(
+            trace["support"],
+            theory.categorical.expected_support(at, 50, real),
+            at=at,
+            what="categories left",
+        ),
+        compare.means(
+            trace["support"],
+            theory.lineages.expected_support(at, 50, real),
+            at=at,
+            what="the same by lineages",
+        ),
+        compare.means(
+            trace["missing_mass"],
+            theory.categorical.expected_missing_mass(at, 50, real),
+            at=at,
+            what="missing mass",
+        ),
     ]
 
 
 @entry(
     "wf-lineages",
-    claim="Of M distinct real points about 2 M / g still have descendants at generation g: the law of their number is exact.",
+    claim="Of M distinct real points about 2 M / g still have descendants at generation g: the "
+    "law of their number is exact.",
     status="derived here",
-    setting="a fixed data set of M distinct points; M = 100, 20,000 chains; M = 5,000, 200 chains; generations 0 to 12",
+    setting="a fixed data set of M distinct points; M = 100, 20,000 chains; M = 5,000, 200 "
+    "chains; generations 0 to 12",
     oracle="occupancy chain (Kingman's coalescent in discrete time): theory.lineages",
     y="ancestors with descendants",
     log="xy",
@@ -150,16 +215,30 @@ def types(key):
 def lineages(key):
     def ancestors(size, generations, chains, record):
         real = cj.sources.dataset(jnp.arange(size, dtype=jnp.int32))
-        process = cj.generational_process(cj.estimators.categorical(size), real, cj.workflows.replace(), sample_size=size)
-        return cj.simulate(process, key, generations=generations, chains=chains, metrics=("support",), record=record)
+        process = cj.generational_process(
+            cj.estimators.categorical(size), real, cj.workflows.replace(), sample_size=size
+        )
+        return cj.simulate(
+            process,
+            key,
+            generations=generations,
+            chains=chains,
+            metrics=("support",),
+            record=record,
+        )
 
-    small, large = ancestors(100, 12, 20_000, (1, 3, 6, 12)), ancestors(5_000, 12, 200, (1, 3, 6, 12))
+    small, large = (
+        ancestors(100, 12, 20_000, (1, 3, 6, 12)),
+        ancestors(5_000, 12, 200, (1, 3, 6, 12)),
+    )
     law = theory.lineages.living_ancestors_distribution(12, 100)
     last = np.bincount(small["support"][:, -1], minlength=101)[1:]
 
     def mean(trace, size):
         expected = theory.lineages.expected_living_ancestors(trace.generations, size)
-        return compare.means(trace["support"], expected, at=trace.generations, what=f"living ancestors, M = {size:,}")
+        return compare.means(
+            trace["support"], expected, at=trace.generations, what=f"living ancestors, M = {size:,}"
+        )
 
     return [
         mean(small, 100),
@@ -170,40 +249,68 @@ def lineages(key):
 
 @entry(
     "wf-entropy",
-    claim="The expected entropy falls, and what it loses is the expected divergence of the model from the real distribution.",
+    claim="The expected entropy falls, and what it loses is the expected divergence of the "
+    "model from the real distribution.",
     status="derived here",
     setting="six categories, M = 50, generations 0 to 150, 20,000 chains",
-    oracle="E of -(c/M) ln (c/M) over the exact law of the counts: theory.categorical.expected_entropy, expected_reverse_kl",
+    oracle="E of -(c/M) ln (c/M) over the exact law of the counts: "
+    "theory.categorical.expected_entropy, expected_reverse_kl",
     y="nats",
 )
 def entropy(key):
-    trace = chain(key, SIX, 50, 150, 20_000, ("entropy", "kl_model_to_real", "total_variation"), (0, 2, 10, 30, 70, 150))
+    trace = chain(
+        key,
+        SIX,
+        50,
+        150,
+        20_000,
+        ("entropy", "kl_model_to_real", "total_variation"),
+        (0, 2, 10, 30, 70, 150),
+    )
     at = trace.generations
     expected = {
         "entropy": theory.categorical.expected_entropy,
         "kl_model_to_real": theory.categorical.expected_reverse_kl,
         "total_variation": theory.categorical.expected_total_variation,
     }
-    names = {"entropy": "entropy", "kl_model_to_real": "KL(model || real)", "total_variation": "total variation"}
-    return [compare.means(trace[name], exact(at, 50, SIX), at=at, what=names[name]) for name, exact in expected.items()]
+    names = {
+        "entropy": "entropy",
+        "kl_model_to_real": "KL(model || real)",
+        "total_variation": "total variation",
+    }
+    return [
+        compare.means(trace[name], exact(at, 50, SIX), at=at, what=names[name])
+        for name, exact in expected.items()
+    ]
 
 
 @entry(
     "wf-smoothing",
-    claim="Adding kappa to every count ends the collapse: heterozygosity settles above 0, and the real distribution is forgotten.",
+    claim="Adding kappa to every count ends the collapse: heterozygosity settles above 0, and "
+    "the real distribution is forgotten.",
     status="derived here",
     setting="six categories, M = 20, kappa = 0.05 and 0.5, generations 0 to 150, 40,000 chains",
-    oracle="linear recursion with a fixed point (Wright-Fisher with mutation): theory.categorical.smoothed_heterozygosity",
+    oracle="linear recursion with a fixed point (Wright-Fisher with mutation): "
+    "theory.categorical.smoothed_heterozygosity",
     y="heterozygosity",
 )
 def smoothing(key):
     def checked(kappa):
-        trace = chain(key, SIX, 20, 150, 40_000, ("heterozygosity",), (0, 3, 8, 30, 150), smoothing=kappa)
+        trace = chain(
+            key, SIX, 20, 150, 40_000, ("heterozygosity",), (0, 3, 8, 30, 150), smoothing=kappa
+        )
         exact = theory.categorical.smoothed_heterozygosity(trace.generations, 20, SIX, kappa)
         limit = theory.categorical.smoothed_heterozygosity_limit(20, 6, kappa)
         return [
-            compare.means(trace["heterozygosity"], exact, at=trace.generations, what=f"H, kappa = {kappa}"),
-            compare.means(trace["heterozygosity"][:, -1], limit, at=[150], what=f"its fixed point, kappa = {kappa}"),
+            compare.means(
+                trace["heterozygosity"], exact, at=trace.generations, what=f"H, kappa = {kappa}"
+            ),
+            compare.means(
+                trace["heterozygosity"][:, -1],
+                limit,
+                at=[150],
+                what=f"its fixed point, kappa = {kappa}",
+            ),
         ]
 
     return checked(0.05) + checked(0.5)

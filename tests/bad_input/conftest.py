@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from collapse_jax.cli import main
-from collapse_jax.lm.opt import OPTConfig
+from collapse_jax.app.cli import main
+from collapse_jax.models.lm.opt import OPTConfig
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,10 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def good(tmp_path_factory, write_inputs):
-    """model/ with its tokenizer, and text.txt: what `lm` and `pretrain` need. Never to be changed: `copy` gives one's own."""
+    """model/ with its tokenizer, and text.txt: what `lm` and `pretrain` need.
+
+    Never to be changed: `copy` gives one's own.
+    """
     folder = tmp_path_factory.mktemp("good")
     write_inputs(folder, dropout=0.0, init_std=OPTConfig.init_std)
     return folder
@@ -36,9 +39,14 @@ def copy(good, here):
 
 
 def tree(folder):
-    """Everything below a folder, with what it holds and when that was written (a lock is taken and let go)."""
+    """Everything below a folder, with what it holds and when that was written (a lock is taken and
+    let go).
+    """
     return {
-        str(path.relative_to(folder)): (path.stat().st_mtime_ns * (path.name != ".lock"), path.is_dir() or path.read_bytes())
+        str(path.relative_to(folder)): (
+            path.stat().st_mtime_ns * (path.name != ".lock"),
+            path.is_dir() or path.read_bytes(),
+        )
         for path in sorted(folder.rglob("*"))
         if not path.is_symlink()
     }
@@ -46,7 +54,9 @@ def tree(folder):
 
 @pytest.fixture
 def refused(capfd, here):
-    """refused(arguments, *words): the command ends with 2 and one line that holds the words, and nothing on disk has changed."""
+    """refused(arguments, *words): the command ends with 2 and one line that holds the words, and
+    nothing on disk has changed.
+    """
 
     def call(arguments, *words):
         before = tree(here)
@@ -55,7 +65,12 @@ def refused(capfd, here):
             main([str(argument) for argument in arguments])
         error = capfd.readouterr().err
         assert caught.value.code == 2, error
-        assert error.startswith("error: ") and error.count("\n") == 1 and error.endswith("\n") and len(error) < 2100, error
+        assert (
+            error.startswith("error: ")
+            and error.count("\n") == 1
+            and error.endswith("\n")
+            and len(error) < 2100
+        ), error
         assert "Traceback" not in error and all(str(word) in error for word in words), error
         assert tree(here) == before
         return error

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from collapse_jax.cli import main
+from collapse_jax.app.cli import main
 
 HUGE = str(10**30)
 # command: (words, what the line must name).
@@ -142,7 +142,8 @@ WRONG = {
         ("--workflow mix", ["--workflow", "'mix'"]),
         ("--real-fraction 1.5", ["real_fraction is 1.5", "[0, 1]"]),
         ("--real-fraction some", ["--real-fraction", "'some'", "number"]),
-        ("--real-fraction 0.5 --workflow accumulate", ["real_fraction is 0.5 with workflow accumulate"]),
+        ("--real-fraction 0.5 --workflow accumulate", ["real_fraction is 0.5 with "
+"workflow accumulate"]),
         ("--real-kept all", ["--real-kept", "'all'"]),
         ("--beta nan", ["beta is nan"]),
         ("--beta 0.7 --real-fraction 0.7", ["real_fraction + beta is 1.4"]),
@@ -217,7 +218,8 @@ WRONG = {
 CASES = [(command, words, says) for command, cases in WRONG.items() for words, says in cases]
 SMALL = {
     "simulate": "--chains 8 --generations 3",
-    "lm": "--block-length 8 --train-blocks 8 --valid-blocks 4 --test-blocks 4 --batch-size 2 --epochs 1 --seeds 1 --generations 1",
+    "lm": "--block-length 8 --train-blocks 8 --valid-blocks 4 --test-blocks 4 --batch-size 2 "
+    "--epochs 1 --seeds 1 --generations 1",
 }
 
 
@@ -227,14 +229,23 @@ def words_of(text):
     return shlex.split(text)
 
 
-@pytest.mark.parametrize(("command", "words", "says"), CASES, ids=[f"{c} {w}".strip()[:60] for c, w, _ in CASES])
+@pytest.mark.parametrize(
+    ("command", "words", "says"), CASES, ids=[f"{c} {w}".strip()[:60] for c, w, _ in CASES]
+)
 def test_wrong_words(refused, good, command, words, says):
     small = words_of(SMALL.get(command, ""))
     given = words_of(words)
     # What is given wins over what makes the run small, for an option said twice counts once.
-    base = [pair for at in range(0, len(small), 2) for pair in small[at : at + 2] if small[at] not in given]
+    base = [
+        pair
+        for at in range(0, len(small), 2)
+        for pair in small[at : at + 2]
+        if small[at] not in given
+    ]
     if command == "lm":
-        base += [f"--corpus={good / 'text.txt'}"] * ("--corpus" not in given) + [f"--model={good / 'model'}"] * ("--model" not in given)
+        base += [f"--corpus={good / 'text.txt'}"] * ("--corpus" not in given) + [
+            f"--model={good / 'model'}"
+        ] * ("--model" not in given)
     refused([*([command] if command else []), *base, *given], *says)
 
 
@@ -249,13 +260,19 @@ def test_there_are_more_than_sixty():
 def finished(tmp_path_factory):
     """A finished simulation, figures and all."""
     out = tmp_path_factory.mktemp("finished") / "run"
-    main(["simulate", "--chains", "8", "--generations", "3", "--sample-size", "5", "--out", str(out)])
+    main(
+        ["simulate", "--chains", "8", "--generations", "3", "--sample-size", "5", "--out", str(out)]
+    )
     return out
 
 
 @pytest.mark.parametrize("command", ["simulate", "lm", "pretrain", "quickstart", "reproduce"])
 def test_a_folder_for_out_that_is_none(refused, good, here, command):
-    more = ["--corpus", good / "text.txt", "--model", good / "model", *words_of(SMALL["lm"])] if command == "lm" else []
+    more = (
+        ["--corpus", good / "text.txt", "--model", good / "model", *words_of(SMALL["lm"])]
+        if command == "lm"
+        else []
+    )
     (here / "file").write_text("mine")
     (here / "thesis").mkdir()
     (here / "thesis" / "main.tex").write_text("mine")
@@ -277,8 +294,14 @@ def test_the_folder_of_another_run(refused, finished, good, here):
     import shutil
 
     shutil.copytree(finished, here / "run")
-    refused(["simulate", "--chains", "9", "--generations", "3", "--sample-size", "5", "--out", "run"], "chains: 8 there, 9 here")
-    refused(["simulate", "--chains", "8", "--generations", "3", "--sample-size", "6", "--out", "run"], "sample_size: 5 there, 6 here")
+    refused(
+        ["simulate", "--chains", "9", "--generations", "3", "--sample-size", "5", "--out", "run"],
+        "chains: 8 there, 9 here",
+    )
+    refused(
+        ["simulate", "--chains", "8", "--generations", "3", "--sample-size", "6", "--out", "run"],
+        "sample_size: 5 there, 6 here",
+    )
     refused(["quickstart", "--out", "run"], "run holds a run of another kind (simulate)")
     refused(["pretrain", "--out", "run"], "run holds a run of another kind (simulate)")
     refused(["reproduce", "--out", "run"], "run holds a run of another kind (simulate)")
@@ -323,8 +346,14 @@ def test_settings_from_a_broken_file(refused, here, text, says):
 
 def test_settings_with_odd_characters_in_paths(refused, here, good):
     for name in ("corpus", "model", "tokenizer"):
-        values = {"corpus": str(good / "text.txt"), "model": str(good / "model"), "block_length": 8} | {name: "no\x00where\n"}
+        values = {
+            "corpus": str(good / "text.txt"),
+            "model": str(good / "model"),
+            "block_length": 8,
+        } | {name: "no\x00where\n"}
         (here / "settings.json").write_text(json.dumps({"command": "lm"} | values))
         refused(["lm", "--config", "settings.json"], "where")
-    (here / "settings.json").write_text(json.dumps({"command": "reproduce", "registry": "no\x00where"}))
+    (here / "settings.json").write_text(
+        json.dumps({"command": "reproduce", "registry": "no\x00where"})
+    )
     refused(["reproduce", "--config", "settings.json"], "registry is 'no\\x00where'")

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from collapse_jax.cli import main
+from collapse_jax.app.cli import main
 
 TEXT = ("A line of text that is long enough for a block or two.\n" * 40).encode()
 LM = "lm --block-length 8 --batch-size 2 --epochs 1 --seeds 1 --generations 1".split()
@@ -61,10 +61,23 @@ def test_a_broken_corpus(refused, here, good, name):
     refused([*LM, "--model", good / "model", "--corpus", name], *says)
 
 
-@pytest.mark.parametrize("name", ["empty.txt", "short.txt", "binary.txt", "cut.txt.xz", "flipped.txt.gz", "deep.jsonl", "words.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "empty.txt",
+        "short.txt",
+        "binary.txt",
+        "cut.txt.xz",
+        "flipped.txt.gz",
+        "deep.jsonl",
+        "words.parquet",
+    ],
+)
 def test_a_broken_corpus_for_pretraining(refused, here, name):
     CORPORA[name][0](here / name)
-    says = "has 0 tokens" if name == "empty.txt" else "give at least" if name == "short.txt" else name
+    says = (
+        "has 0 tokens" if name == "empty.txt" else "give at least" if name == "short.txt" else name
+    )
     refused(["pretrain", "--corpus", name, "--block-length", "64"], says)
 
 
@@ -76,7 +89,7 @@ def runs(tmp_path_factory, good):
     """Finished runs that are never changed: simulate/, lm/ and pretrain/."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("collapse_jax.plots.draw_run", lambda run: [])
+        patch.setattr("collapse_jax.app.plots.draw_run", lambda run: [])
         main([*SIMULATE, "--out", str(folder / "simulate")])
         main([*lm_of(good), "--out", str(folder / "lm")])
         main([*pretrain_of(good), "--out", str(folder / "pretrain")])
@@ -92,7 +105,10 @@ def lm_of(good):
 
 
 def pretrain_of(good):
-    sizes = "--hidden-size 8 --num-hidden-layers 1 --num-attention-heads 2 --ffn-dim 16 --max-position-embeddings 16 --block-length 8"
+    sizes = (
+        "--hidden-size 8 --num-hidden-layers 1 --num-attention-heads 2 --ffn-dim 16 "
+        "--max-position-embeddings 16 --block-length 8"
+    )
     steps = "--steps 2 --warmup-steps 1 --batch-size 2 --held-out-windows 2"
     return ["pretrain", "--corpus", str(good / "text.txt"), *sizes.split(), *steps.split()]
 
@@ -113,7 +129,8 @@ BROKEN = {
         "cut": (b'{"generation": 0, "mean_me', ["metrics.jsonl is damaged", "delete it"]),
         "nested": (b"[" * 100_000, ["metrics.jsonl is damaged", "delete it"]),
         "lists": (b"[1, 2]\n", ["metrics.jsonl is damaged (line 1 is no record"]),
-        "words": (b'{"generation": "one", "chain": 0, "step": 1}\n', ["metrics.jsonl is damaged (line 1 is no record"]),
+        "words": (b'{"generation": "one", "chain": 0, "step": 1}\n', ["metrics.jsonl is damaged "
+"(line 1 is no record"]),
         "nothing": (b"{}\n", ["metrics.jsonl is damaged (line 1 is no record"]),
     },
     "results.nc": {
@@ -181,13 +198,20 @@ def test_broken_tokens_of_a_pretraining(refused, runs, here, good, name, data):
 def test_folders_of_chains_that_are_none_of_ours(runs, here, good, capfd):
     """Whatever lies among the checkpoints under a name that no chain has is left alone."""
     shutil.copytree(runs / "lm", here / "run")
-    odd = ["chain_one", "chain_", "chain_-1", "chain_01", "chain_1 (copy)", "chain_99999999999999999999"]
+    odd = [
+        "chain_one",
+        "chain_",
+        "chain_-1",
+        "chain_01",
+        "chain_1 (copy)",
+        "chain_99999999999999999999",
+    ]
     for name in odd:
         (here / "run" / "checkpoints" / name).mkdir()
     (here / "run" / "checkpoints" / "chain_7").write_text("mine")
     (here / "run" / "metrics.jsonl").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("collapse_jax.plots.draw_run", lambda run: [])
+        patch.setattr("collapse_jax.app.plots.draw_run", lambda run: [])
         main([*lm_of(good), "--out", "run"])
     rows = [json.loads(line) for line in (here / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [(row["chain"], row["generation"]) for row in rows] == [(0, 0), (0, 1)]
@@ -197,7 +221,7 @@ def test_folders_of_chains_that_are_none_of_ours(runs, here, good, capfd):
 # reproduce: entries and results that name files elsewhere.
 
 ENTRY = """
-from collapse_jax.reproduce.entries import Paper, entry
+from collapse_jax.app.reproduce.entries import Paper, entry
 
 PAPER = Paper("0000.00000", "Nobody 2000", "Nothing")
 
@@ -208,11 +232,19 @@ def check(key):
 """
 
 
-@pytest.mark.parametrize("id", ["../escape", "a/b", "/etc/escape", "..", ".hidden", "", "a\nb", "x" * 300, "a b", None, 5])
+@pytest.mark.parametrize(
+    "id",
+    ["../escape", "a/b", "/etc/escape", "..", ".hidden", "", "a\nb", "x" * 300, "a b", None, 5],
+)
 def test_an_entry_whose_id_is_no_file_name(refused, here, id):
     (here / "registry").mkdir()
     (here / "registry" / "one.py").write_text(ENTRY.replace("ID", repr(id)))
-    refused(["reproduce", "--registry", "registry", "--out", "run"], "one.py", "entry id", "letters, digits")
+    refused(
+        ["reproduce", "--registry", "registry", "--out", "run"],
+        "one.py",
+        "entry id",
+        "letters, digits",
+    )
 
 
 @pytest.mark.parametrize("text", ["1 +", "import no_such_package", "raise SystemExit(3)", "x = 5"])
@@ -227,13 +259,29 @@ def result():
     """The text of one result's file, as `reproduce` writes it."""
     import numpy as np
 
-    from collapse_jax.records import RunFolder
-    from collapse_jax.reproduce import store
-    from collapse_jax.reproduce.compare import Comparison
-    from collapse_jax.reproduce.entries import Entry, Paper
-    from collapse_jax.reproduce.judge import Result
+    from collapse_jax.app.reproduce import store
+    from collapse_jax.app.reproduce.compare import Comparison
+    from collapse_jax.app.reproduce.entries import Entry, Paper
+    from collapse_jax.app.reproduce.judge import Result
+    from collapse_jax.runs.folder import RunFolder
 
-    one = Entry("fine", "c.", "derived here", "s", "o", "cpu", "x", "y", "", "", "", "", None, Paper("0", "n", "t"), None)
+    one = Entry(
+        "fine",
+        "c.",
+        "derived here",
+        "s",
+        "o",
+        "cpu",
+        "x",
+        "y",
+        "",
+        "",
+        "",
+        "",
+        None,
+        Paper("0", "n", "t"),
+        None,
+    )
     arrays = {name: np.ones(2) for name in ("at", "ours", "error", "expected", "z")}
     written = []
 
@@ -241,7 +289,10 @@ def result():
         def write_text(self, name, text):
             written.append(text)
 
-    store.save(Folder("nowhere"), Result(one, "agrees", (Comparison("w", p_value=0.5, rule="r", **arrays),), 0.01, "", 1.0))
+    store.save(
+        Folder("nowhere"),
+        Result(one, "agrees", (Comparison("w", p_value=0.5, rule="r", **arrays),), 0.01, "", 1.0),
+    )
     return json.loads(written[0])
 
 
@@ -275,4 +326,6 @@ def test_a_whole_result_is_drawn(here, result, capfd):
     (here / "run" / "config.json").write_text('{"command": "reproduce"}')
     (here / "run" / "results" / "fine.json").write_text(json.dumps(result))
     main(["plot", "run"])
-    assert (here / "run" / "table.md").is_file() and (here / "run" / "figures" / "fine.png").is_file()
+    assert (here / "run" / "table.md").is_file() and (
+        here / "run" / "figures" / "fine.png"
+    ).is_file()

@@ -1,4 +1,6 @@
-"""Wrong arguments of the Python interface: one line that names the argument, its value and what would be right."""
+"""Wrong arguments of the Python interface: one line that names the argument, its value and what
+would be right.
+"""
 
 import functools
 
@@ -8,19 +10,28 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
+from collapse_jax.core.types import FitInfo
 from collapse_jax.errors import InputError
-from collapse_jax.types import FitInfo
 
 KEY = jax.random.key(0)
 
 
 def gaussian():
     """A process of the simplest kind."""
-    return cj.generational_process(cj.estimators.gaussian(1), cj.sources.normal([0.0], [[1.0]]), cj.workflows.replace(), sample_size=5)
+    return cj.generational_process(
+        cj.estimators.gaussian(1),
+        cj.sources.normal([0.0], [[1.0]]),
+        cj.workflows.replace(),
+        sample_size=5,
+    )
 
 
 def process(estimator=None, source=None, workflow=None, **options):
-    parts = estimator or cj.estimators.gaussian(1), source or cj.sources.normal([0.0], [[1.0]]), workflow or cj.workflows.replace()
+    parts = (
+        estimator or cj.estimators.gaussian(1),
+        source or cj.sources.normal([0.0], [[1.0]]),
+        workflow or cj.workflows.replace(),
+    )
     return cj.generational_process(*parts, **({"sample_size": 5} | options))
 
 
@@ -29,24 +40,42 @@ def simulate(**options):
 
 
 def run(**options):
-    return cj.run(gaussian(), options.pop("key", KEY), **({"generations": 1, "folder": "run"} | options))
+    return cj.run(
+        gaussian(), options.pop("key", KEY), **({"generations": 1, "folder": "run"} | options)
+    )
 
 
 def host():
     """An estimator that fits on the host."""
     fit = lambda key, params, data: (data.x.mean(), FitInfo.exact())  # noqa: E731
-    return cj.estimator(fit, lambda key, params, n: jnp.full(n, params), init=lambda key, data: jnp.zeros(()), traceable=False)
+    return cj.estimator(
+        fit,
+        lambda key, params, n: jnp.full(n, params),
+        init=lambda key, data: jnp.zeros(()),
+        traceable=False,
+    )
 
 
 def infinite(**options):
     one = cj.estimators.gaussian(1)
-    return cj.infinite_sample(one, one, cj.estimators.gaussian_params([0.0], [[1.0]]), **({"low": -5.0, "high": 5.0} | options))
+    return cj.infinite_sample(
+        one,
+        one,
+        cj.estimators.gaussian_params([0.0], [[1.0]]),
+        **({"low": -5.0, "high": 5.0} | options),
+    )
 
 
 @functools.cache
 def tiny():
     """The smallest OPT, with fresh parameters."""
-    sizes = {"vocab_size": 11, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 8}
+    sizes = {
+        "vocab_size": 11,
+        "hidden_size": 4,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "ffn_dim": 8,
+    }
     config = cj.lm.OPTConfig(max_position_embeddings=16, **sizes)
     return cj.lm.OPT(config), cj.lm.init_params(config, KEY)
 
@@ -61,7 +90,13 @@ def blocks(values=((1, 2, 3, 4),) * 4):
 
 def fine_tune(train=None, valid=None, **settings):
     settings = cj.lm.FineTune(**({"epochs": 1, "batch_size": 2} | settings))
-    return cj.lm.fine_tune(*tiny(), blocks() if train is None else train, blocks() if valid is None else valid, settings, KEY)
+    return cj.lm.fine_tune(
+        *tiny(),
+        blocks() if train is None else train,
+        blocks() if valid is None else valid,
+        settings,
+        KEY,
+    )
 
 
 GAMMA = {"alpha": 0.5, "beta": 0.0, "gamma": 0.5}
@@ -290,7 +325,11 @@ WRONG = {
 CASES = [(group, number) for group, cases in WRONG.items() for number in range(len(cases))]
 
 
-@pytest.mark.parametrize(("group", "number"), CASES, ids=[f"{group} {' '.join(WRONG[group][n][1])}"[:70] for group, n in CASES])
+@pytest.mark.parametrize(
+    ("group", "number"),
+    CASES,
+    ids=[f"{group} {' '.join(WRONG[group][n][1])}"[:70] for group, n in CASES],
+)
 def test_a_wrong_argument(here, group, number):
     call, says = WRONG[group][number]
     with pytest.raises(ValueError if group == "theory" else InputError) as caught:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from collapse_jax.lm.weights import load_opt
+from collapse_jax.models.lm.weights import load_opt
 
 # One tensor of the model, and its shape.
 BIAS = "model.decoder.layers.0.fc1.bias"
@@ -36,7 +36,9 @@ def header(entries, size=64):
 
     def write(folder):
         text = entries if isinstance(entries, bytes) else json.dumps(entries).encode()
-        (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
+        (folder / "model.safetensors").write_bytes(
+            struct.pack("<Q", len(text)) + text + bytes(size)
+        )
 
     return write
 
@@ -164,7 +166,20 @@ def test_a_broken_model_folder(refused, copy, good, name):
     folder = copy("model")
     breaks, says = BROKEN[name]
     breaks(folder)
-    refused(["lm", "--model", "model", "--corpus", good / "text.txt", "--block-length", "8", "--out", "run"], *says)
+    refused(
+        [
+            "lm",
+            "--model",
+            "model",
+            "--corpus",
+            good / "text.txt",
+            "--block-length",
+            "8",
+            "--out",
+            "run",
+        ],
+        *says,
+    )
 
 
 # Pickles that mean harm: each would create the file "marker" if a part of it were run.
@@ -205,7 +220,9 @@ HARMFUL = {
     "a nested reduce": pickle.dumps({"weight": [Call(dict, [Call(eval, WRITE)])]}, protocol=2),
     "a reduce as the key of a dict": pickle.dumps({Call(eval, WRITE): 1}, protocol=2),
     "a state that is set": b"ccollections\nOrderedDict\n)R}V__class__\ncos\nsystem\nsb.",
-    "build on an OrderedDict with a reduce": b"ccollections\nOrderedDict\n)R(Vx\n" + by_name("os", "system", TOUCH)[:-1] + b"db.",
+    "build on an OrderedDict with a reduce": b"ccollections\nOrderedDict\n)R(Vx\n"
+    + by_name("os", "system", TOUCH)[:-1]
+    + b"db.",
     "an instance opcode": b"(Vtouch marker\nios\nsystem\n.",
     "an object opcode": b"(cos\nsystem\nVtouch marker\no.",
     "an extension code": b"\x80\x02\x82\x01.",
@@ -214,7 +231,9 @@ HARMFUL = {
     "torch's own loader": by_name("torch", "load", "marker"),
     "a persistent id of a path outside": b"}Vx\nctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\n"
     b"V../../../etc/passwd\nVcpu\nI6\ntQI0\n(I6\nt(I1\nt\x89}tRs.",
-    "a persistent id that is a call": b"(Vstorage\n" + by_name("os", "system", TOUCH)[:-1] + b"V0\nVcpu\nI6\ntQ.",
+    "a persistent id that is a call": b"(Vstorage\n"
+    + by_name("os", "system", TOUCH)[:-1]
+    + b"V0\nVcpu\nI6\ntQ.",
     "a persistent id that is a word": b"Pmarker\n.",
     "a recursion": b"(" * 100_000,
     "a text of 2^62 bytes": b"\x80\x04\x8d" + struct.pack("<Q", 1 << 62) + b"x.",
@@ -229,13 +248,23 @@ def test_an_unsafe_pickle_is_refused_and_not_run(refused, copy, good, here, name
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
         archive.writestr("archive/data.pkl", HARMFUL[name])
         archive.writestr("archive/data/0", bytes(24))
-    refused(["lm", "--model", "model", "--corpus", good / "text.txt", "--block-length", "8"], "pytorch_model.bin")
+    refused(
+        ["lm", "--model", "model", "--corpus", good / "text.txt", "--block-length", "8"],
+        "pytorch_model.bin",
+    )
     assert not (here / "marker").exists() and not (folder / "marker").exists()
 
 
 def test_the_harmful_ones_would_do_harm(here):
     """Most of them, read by Python's own pickle, do create the file: the test above can fail."""
-    for name in ("os.system", "builtins.eval", "a chain of getattr", "a nested reduce", "an instance opcode", "an object opcode"):
+    for name in (
+        "os.system",
+        "builtins.eval",
+        "a chain of getattr",
+        "a nested reduce",
+        "an instance opcode",
+        "an object opcode",
+    ):
         marker = here / "marker"
         try:
             pickle.loads(HARMFUL[name])
@@ -252,7 +281,11 @@ def test_a_zip_with_paths_that_lead_outside_writes_nothing(refused, copy, good, 
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({}, protocol=2))
         archive.writestr(member, b"mine")
-    refused(["lm", "--model", "model", "--corpus", good / "text.txt", "--block-length", "8"], "pytorch_model.bin", "missing")
+    refused(
+        ["lm", "--model", "model", "--corpus", good / "text.txt", "--block-length", "8"],
+        "pytorch_model.bin",
+        "missing",
+    )
     assert not list(here.rglob("marker")) and not (here.parent / "marker").exists()
 
 
@@ -264,4 +297,7 @@ def test_a_zip_bomb_is_refused_by_its_size(refused, copy, good):
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", tensor)
         archive.writestr("archive/data/0", bytes(1 << 22))
-    refused(["lm", "--model", "model", "--corpus", good / "text.txt", "--block-length", "8"], "4194304 bytes where 6 values")
+    refused(
+        ["lm", "--model", "model", "--corpus", good / "text.txt", "--block-length", "8"],
+        "4194304 bytes where 6 values",
+    )

@@ -1,4 +1,6 @@
-"""Which generations are recorded, what is kept of the others (nothing), and the memory that it takes."""
+"""Which generations are recorded, what is kept of the others (nothing), and the memory that it
+takes.
+"""
 
 import tracemalloc
 
@@ -7,16 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from collapse_jax import sources, tiles, workflows
-from collapse_jax.drivers.simulate import memory_needed, recorded_generations, simulate, simulate_chunks
+from collapse_jax.core import workflows
+from collapse_jax.core.process import generational_process
+from collapse_jax.drivers import tiles
+from collapse_jax.drivers.simulate import (
+    memory_needed,
+    recorded_generations,
+    simulate,
+    simulate_chunks,
+)
 from collapse_jax.errors import InputError
+from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian
-from collapse_jax.process import generational_process
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(4)
-PROCESS = generational_process(gaussian(1), sources.normal([1.0], [[2.0]]), workflows.replace(), sample_size=7)
+PROCESS = generational_process(
+    gaussian(1), sources.normal([1.0], [[2.0]]), workflows.replace(), sample_size=7
+)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +86,10 @@ def test_logarithmic_records_are_about_20_a_decade():
     ],
 )
 def test_bad_records_are_named(generations, record, words):
-    for call in (recorded_generations, lambda generations, record: simulate(PROCESS, KEY, generations=generations, record=record)):
+    for call in (
+        recorded_generations,
+        lambda generations, record: simulate(PROCESS, KEY, generations=generations, record=record),
+    ):
         with pytest.raises(InputError) as error:
             call(generations, record)
         assert "\n" not in str(error.value)
@@ -86,33 +100,64 @@ def test_records_are_the_generations_of_the_whole_trace():
     whole = simulate(PROCESS, KEY, generations=40, chains=9)
     for record in (7, "log", [3, 17, 18], (number for number in (5, 30))):
         told = []
-        some = simulate(PROCESS, KEY, generations=40, chains=9, record=record, chunk=4, progress=told.append)
+        some = simulate(
+            PROCESS, KEY, generations=40, chains=9, record=record, chunk=4, progress=told.append
+        )
         assert told == sorted(set(told)) and told[0] == 0 and told[-1] == 40
         assert some.generations[-1] == 40 and len(some.generations) < 41
         for name, values in whole.items():
-            np.testing.assert_allclose(some[name], values[:, some.generations], rtol=2e-5, atol=1e-5)
+            np.testing.assert_allclose(
+                some[name], values[:, some.generations], rtol=2e-5, atol=1e-5
+            )
 
 
 def test_chunks_hold_as_many_records_as_were_asked_for():
     chunks = list(simulate_chunks(PROCESS, KEY, generations=40, chains=3, record=5, chunk=3))
-    assert [chunk.generations.tolist() for chunk in chunks] == [[0], [5, 10, 15], [20, 25, 30], [35, 40]]
-    later = list(simulate_chunks(PROCESS, KEY, generations=40, chains=3, record=5, chunk=3, after=(17, chunks[1].copy_state())))
+    assert [chunk.generations.tolist() for chunk in chunks] == [
+        [0],
+        [5, 10, 15],
+        [20, 25, 30],
+        [35, 40],
+    ]
+    later = list(
+        simulate_chunks(
+            PROCESS,
+            KEY,
+            generations=40,
+            chains=3,
+            record=5,
+            chunk=3,
+            after=(17, chunks[1].copy_state()),
+        )
+    )
     assert [chunk.generations.tolist() for chunk in later] == [[20, 25, 30], [35, 40]]
 
 
 def held_by_hand(process, generations, chains, records, numbers):
-    """Bytes of `records` of `numbers` 4-byte numbers, and of one state and one training set, of all chains."""
+    """Bytes of `records` of `numbers` 4-byte numbers, and of one state and one training set, of all
+    chains.
+    """
     state, info = jax.eval_shape(lambda key: process.init(key, generations), KEY)
-    leaves = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves((state, info.evidence)))
+    leaves = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves((state, info.data)))
     return 4 * chains * (leaves + records * numbers)
 
 
 def test_memory_needed_is_what_is_held():
     # 1-D: generation, mean, log scale; count, mean, log scale, divisor
-    assert memory_needed(PROCESS, KEY, 10, 100, records=11) == 4 * 100 * (7 + 11 * 3) == held_by_hand(PROCESS, 10, 100, 11, 3)
-    many = generational_process(categorical(50), sources.categorical(np.full(50, 0.02)), workflows.replace(), sample_size=7)
-    assert memory_needed(many, KEY, 10, 100, ("probabilities",), 3) == held_by_hand(many, 10, 100, 3, 50)
-    pool = generational_process(gaussian(1), sources.normal([0.0], [[1.0]]), workflows.accumulate_subsample(), sample_size=7)
+    assert (
+        memory_needed(PROCESS, KEY, 10, 100, records=11)
+        == 4 * 100 * (7 + 11 * 3)
+        == held_by_hand(PROCESS, 10, 100, 11, 3)
+    )
+    many = generational_process(
+        categorical(50), sources.categorical(np.full(50, 0.02)), workflows.replace(), sample_size=7
+    )
+    assert memory_needed(many, KEY, 10, 100, ("probabilities",), 3) == held_by_hand(
+        many, 10, 100, 3, 50
+    )
+    pool = generational_process(
+        gaussian(1), sources.normal([0.0], [[1.0]]), workflows.accumulate_subsample(), sample_size=7
+    )
     whole = memory_needed(pool, KEY, 1000, 100, ("mean",), 1)
     # the pool: a point and its weight, of 7 points a generation
     assert abs(whole / (4 * 100 * 2 * 7 * 1001) - 1) < 0.01
@@ -138,15 +183,25 @@ def test_a_memory_limit_is_kept_before_any_work(monkeypatch):
     with pytest.raises(InputError) as error:
         simulate(PROCESS, KEY, generations=40, chains=9, memory_limit=needed - 1)
     assert "\n" not in str(error.value)
-    assert all(word in str(error.value) for word in ("memory_limit", "9 chains", "41 recorded", "MiB", "record fewer")), str(error.value)
+    assert all(
+        word in str(error.value)
+        for word in ("memory_limit", "9 chains", "41 recorded", "MiB", "record fewer")
+    ), str(error.value)
     with pytest.raises(InputError, match="memory_limit"):
         next(simulate_chunks(PROCESS, KEY, generations=40, chains=9, memory_limit=10))
     monkeypatch.undo()
-    assert simulate(PROCESS, KEY, generations=40, chains=9, memory_limit=needed)["mean"].shape == (9, 41)
+    assert simulate(PROCESS, KEY, generations=40, chains=9, memory_limit=needed)["mean"].shape == (
+        9,
+        41,
+    )
     # a caller of chunks keeps one of them
-    next(simulate_chunks(PROCESS, KEY, generations=40, chains=9, chunk=10, memory_limit=needed // 2))
+    next(
+        simulate_chunks(PROCESS, KEY, generations=40, chains=9, chunk=10, memory_limit=needed // 2)
+    )
     # records count, generations between them do not
-    assert simulate(PROCESS, KEY, generations=40, chains=9, record=[20], memory_limit=needed // 4)["mean"].shape == (9, 3)
+    assert simulate(PROCESS, KEY, generations=40, chains=9, record=[20], memory_limit=needed // 4)[
+        "mean"
+    ].shape == (9, 3)
 
 
 def test_metrics_of_the_state_are_recorded_too():
@@ -156,7 +211,9 @@ def test_metrics_of_the_state_are_recorded_too():
     def pair(state):
         return jnp.stack([state.params.mean[0], state.params.log_scale[0]])
 
-    trace = simulate(PROCESS, KEY, generations=20, chains=3, record=6, metrics=("mean", generation, pair))
+    trace = simulate(
+        PROCESS, KEY, generations=20, chains=3, record=6, metrics=("mean", generation, pair)
+    )
     np.testing.assert_array_equal(trace["generation"], np.tile([0, 6, 12, 18, 20], (3, 1)))
     assert trace["pair"].shape == (3, 5, 2)
     np.testing.assert_array_equal(trace["pair"][..., 0], trace["mean"])

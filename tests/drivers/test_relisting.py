@@ -7,16 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from collapse_jax import sources, tiles, workflows
+from collapse_jax.core import workflows
+from collapse_jax.core.process import generational_process
+from collapse_jax.drivers import tiles
 from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
 from collapse_jax.errors import InputError
+from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
-from collapse_jax.process import generational_process
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(1)
 K, SIZE, GENERATIONS, CHAINS = 200, 50, 60, 24
-PROCESS = generational_process(categorical(K), sources.categorical(np.full(K, 1 / K)), workflows.replace(), sample_size=SIZE)
+PROCESS = generational_process(
+    categorical(K), sources.categorical(np.full(K, 1 / K)), workflows.replace(), sample_size=SIZE
+)
 
 
 def counts(state):
@@ -32,12 +36,17 @@ def reference():
     """Every generation of every chain with all categories listed: init and step, and no simulate."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(CHAINS))
     fold = jax.vmap(jax.random.fold_in, (0, None))
-    init, step = jax.jit(jax.vmap(lambda key: PROCESS.init(key)[0])), jax.jit(jax.vmap(lambda key, state: PROCESS.step(key, state)[0]))
+    init, step = (
+        jax.jit(jax.vmap(lambda key: PROCESS.init(key)[0])),
+        jax.jit(jax.vmap(lambda key, state: PROCESS.step(key, state)[0])),
+    )
 
     @jax.jit
     @jax.vmap
     def measure(state):
-        return {"counts": counts(state)} | {name: PROCESS.estimator.metrics[name](state.params) for name in METRICS[:3]}
+        return {"counts": counts(state)} | {
+            name: PROCESS.estimator.metrics[name](state.params) for name in METRICS[:3]
+        }
 
     rows, state = [], init(fold(keys, 0))
     for generation in range(GENERATIONS + 1):
@@ -79,9 +88,19 @@ def sizes(monkeypatch):
     ids=["all", "fewer chains", "more chains"],
 )
 def test_relisted_chains_are_those_of_whole_lists(chains, record, chunk, sizes):
-    trace = simulate(PROCESS, KEY, generations=GENERATIONS, chains=chains, metrics=METRICS, record=record, chunk=chunk)
+    trace = simulate(
+        PROCESS,
+        KEY,
+        generations=GENERATIONS,
+        chains=chains,
+        metrics=METRICS,
+        record=record,
+        chunk=chunk,
+    )
     assert_same(trace)
-    assert len(sizes) >= 3 and sizes == sorted(sizes, reverse=True) and sizes[-1] <= 20, "the lists did get shorter"
+    assert len(sizes) >= 3 and sizes == sorted(sizes, reverse=True) and sizes[-1] <= 20, (
+        "the lists did get shorter"
+    )
     assert trace["counts"].shape == (chains, len(trace.generations), K)
     assert (trace["counts"].sum(-1) == SIZE).all()
 
@@ -98,7 +117,11 @@ def test_going_on_from_a_relisted_state():
     assert listed[0] == K and listed[-1] < 30 and listed == sorted(listed, reverse=True)
     for place in (2, len(states) - 2):
         done = int(chunks[place].generations[-1])
-        later = list(simulate_chunks(PROCESS, KEY, generations=GENERATIONS, **arguments, after=(done, states[place])))
+        later = list(
+            simulate_chunks(
+                PROCESS, KEY, generations=GENERATIONS, **arguments, after=(done, states[place])
+            )
+        )
         whole = join_chunks([*chunks[: place + 1], *later])
         np.testing.assert_array_equal(whole.generations, np.arange(0, GENERATIONS + 1, 4))
         assert_same(whole)
@@ -108,7 +131,9 @@ def test_tiles_of_other_lengths_are_one_state(monkeypatch):
     """Each tile drops what its own chains have lost; a state of all of them fits the longest list."""
     monkeypatch.setattr(tiles, "chains_in_tile", lambda *arguments: 4)
     lengths, whole_list = set(), None
-    chunks = simulate_chunks(PROCESS, KEY, generations=GENERATIONS, chains=10, metrics=METRICS, record=[30], chunk=1)
+    chunks = simulate_chunks(
+        PROCESS, KEY, generations=GENERATIONS, chains=10, metrics=METRICS, record=[30], chunk=1
+    )
     for chunk in chunks:
         state = chunk.copy_state()
         done = int(chunk.generations[-1])
@@ -123,7 +148,17 @@ def test_tiles_of_other_lengths_are_one_state(monkeypatch):
     assert max(lengths) == K and min(lengths) < 30
     # one tile goes on from what three of them had
     monkeypatch.undo()
-    later = list(simulate_chunks(PROCESS, KEY, generations=GENERATIONS, chains=10, metrics=METRICS, record=10, after=(30, whole_list)))
+    later = list(
+        simulate_chunks(
+            PROCESS,
+            KEY,
+            generations=GENERATIONS,
+            chains=10,
+            metrics=METRICS,
+            record=10,
+            after=(30, whole_list),
+        )
+    )
     assert_same(join_chunks(later))
 
 
@@ -133,13 +168,21 @@ def test_a_metric_of_the_list_itself_is_refused():
 
     with pytest.raises(InputError) as error:
         simulate(PROCESS, KEY, generations=GENERATIONS, chains=3, metrics=(weights,))
-    assert all(word in str(error.value) for word in ("'weights'", "probabilities")) and "\n" not in str(error.value)
+    assert all(
+        word in str(error.value) for word in ("'weights'", "probabilities")
+    ) and "\n" not in str(error.value)
 
 
 def test_a_shorter_last_call_is_no_other_program():
-    process = generational_process(categorical(3), sources.categorical([0.5, 0.3, 0.2]), workflows.replace(), sample_size=300)
+    process = generational_process(
+        categorical(3), sources.categorical([0.5, 0.3, 0.2]), workflows.replace(), sample_size=300
+    )
     axis = process.chain_axis
-    compiled = tiles.compiled(tiles._advance, (0, 1, 2), (3, 8), ((axis, 0, None, None, None, -1), (axis, -1)), None)
+    compiled = tiles.compiled(
+        tiles._advance, (0, 1, 2), (3, 8), ((axis, 0, None, None, None, -1), (axis, -1)), None
+    )
     before = compiled._cache_size()
     simulate(process, KEY, generations=40, chains=8, metrics=("mean",))
-    assert compiled._cache_size() == before + 1, "nothing dies out, so that nothing is compiled after a pause"
+    assert compiled._cache_size() == before + 1, (
+        "nothing dies out, so that nothing is compiled after a pause"
+    )

@@ -1,4 +1,6 @@
-"""The traceable driver: more chains, generations, chunks or devices change no number; going on from a chunk; the mistakes."""
+"""The traceable driver: more chains, generations, chunks or devices change no number; going on from
+a chunk; the mistakes.
+"""
 
 import functools
 import os
@@ -10,24 +12,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from collapse_jax import points, sources, tiles, workflows
+from collapse_jax.core import points, workflows
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.process import generational_process
+from collapse_jax.core.types import FitInfo
+from collapse_jax.drivers import tiles
 from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
 from collapse_jax.errors import DivergenceError, InputError
+from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian
-from collapse_jax.factory import estimator
-from collapse_jax.process import generational_process
-from collapse_jax.types import FitInfo
 
 KEY = jax.random.key(1)
 GAUSSIAN = (gaussian(1), sources.normal([1.0], [[2.0]]))
 CATEGORICAL = (categorical(3), sources.categorical([0.5, 0.3, 0.2]))
 PROCESSES = {
     "gaussian replace": generational_process(*GAUSSIAN, workflows.replace(), sample_size=7),
-    "gaussian accumulate_subsample": generational_process(*GAUSSIAN, workflows.accumulate_subsample(), sample_size=7),
-    "categorical mix": generational_process(*CATEGORICAL, workflows.mix(0.5, 0.3, 0.2), sample_size=7),
+    "gaussian accumulate_subsample": generational_process(
+        *GAUSSIAN, workflows.accumulate_subsample(), sample_size=7
+    ),
+    "categorical mix": generational_process(
+        *CATEGORICAL, workflows.mix(0.5, 0.3, 0.2), sample_size=7
+    ),
     "categorical replace": generational_process(
-        categorical(40), sources.categorical(np.full(40, 1 / 40)), workflows.replace(), sample_size=9
+        categorical(40),
+        sources.categorical(np.full(40, 1 / 40)),
+        workflows.replace(),
+        sample_size=9,
     ),
     "gaussian in 14 dimensions": generational_process(
         gaussian(14), sources.normal(np.ones(14), np.eye(14)), workflows.replace(), sample_size=50
@@ -56,7 +67,14 @@ def test_a_trace_holds_every_chain_and_generation():
 
     metrics = ("mean", "probabilities", twice_the_generation)
     told = []
-    trace = simulate(PROCESSES["categorical mix"], KEY, generations=6, chains=13, metrics=metrics, progress=told.append)
+    trace = simulate(
+        PROCESSES["categorical mix"],
+        KEY,
+        generations=6,
+        chains=13,
+        metrics=metrics,
+        progress=told.append,
+    )
     assert set(trace) == {"mean", "probabilities", "twice_the_generation"} and told == [0, 6]
     np.testing.assert_array_equal(trace["twice_the_generation"], np.tile(2 * np.arange(7), (13, 1)))
     assert trace["mean"].shape == (13, 7) and trace["probabilities"].shape == (13, 7, 3)
@@ -68,23 +86,42 @@ def test_a_trace_holds_every_chain_and_generation():
     assert "generations 0..6" in repr(trace)
 
 
-# Other array shapes are other programs, and XLA may then order or fuse float32 operations otherwise; hence the tolerance of 2e-5.
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if place % 2 else pytest.mark.slow) for place, name in enumerate(PROCESSES)])
+# Other array shapes are other programs, and XLA may then order or fuse float32 operations
+# otherwise; hence the tolerance of 2e-5.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if place % 2 else pytest.mark.slow)
+        for place, name in enumerate(PROCESSES)
+    ],
+)
 def test_more_chains_and_generations_and_other_chunks_change_no_number(name):
     other = simulate(PROCESSES[name], KEY, generations=8, chains=16, metrics=METRICS, chunk=4)
-    assert_same({metric: other[metric][:13, :7] for metric in METRICS}, reference(name), exact=False)
+    assert_same(
+        {metric: other[metric][:13, :7] for metric in METRICS}, reference(name), exact=False
+    )
 
 
 def test_chunks_are_equal_bit_for_bit():
     name = "categorical mix"
     told = []
-    other = simulate(PROCESSES[name], KEY, generations=6, chains=13, metrics=METRICS, chunk=2, progress=told.append)
+    other = simulate(
+        PROCESSES[name],
+        KEY,
+        generations=6,
+        chains=13,
+        metrics=METRICS,
+        chunk=2,
+        progress=told.append,
+    )
     assert told == [0, 2, 4, 6]
     assert_same(other, reference(name))
 
 
 def test_another_key_gives_other_numbers():
-    other = simulate(PROCESSES["gaussian replace"], jax.random.key(2), generations=6, chains=13, metrics=METRICS)
+    other = simulate(
+        PROCESSES["gaussian replace"], jax.random.key(2), generations=6, chains=13, metrics=METRICS
+    )
     assert not np.any(other["mean"] == reference("gaussian replace")["mean"])
 
 
@@ -96,16 +133,24 @@ def test_going_on_from_a_chunk(name):
         chunks.append(chunk)
         states.append(chunk.copy_state())
     assert [chunk.generations.tolist() for chunk in chunks] == [[0], [1, 2], [3, 4]]
-    assert all(isinstance(leaf, np.ndarray) and len(leaf) == 13 for leaf in jax.tree.leaves(states[1]))
+    assert all(
+        isinstance(leaf, np.ndarray) and len(leaf) == 13 for leaf in jax.tree.leaves(states[1])
+    )
     kept = jax.tree.map(np.copy, states[1])
     # twice: going on must not eat the state that it starts from
     for _ in range(2):
-        later = list(simulate_chunks(process, KEY, generations=6, chains=13, metrics=METRICS, after=(2, states[1])))
+        later = list(
+            simulate_chunks(
+                process, KEY, generations=6, chains=13, metrics=METRICS, after=(2, states[1])
+            )
+        )
         assert later[0].generations.tolist() == [3, 4, 5, 6]
         assert_same(join_chunks([*chunks[:2], *later]), reference(name), exact=False)
         jax.tree.map(np.testing.assert_array_equal, states[1], kept)
     if name == "gaussian accumulate_subsample":
-        assert states[1].carry.weight.shape == (13, 5 * 7) and later[-1].copy_state().carry.weight.shape == (13, 7 * 7)
+        assert states[1].carry.weight.shape == (13, 5 * 7) and later[
+            -1
+        ].copy_state().carry.weight.shape == (13, 7 * 7)
 
 
 DEVICES = """
@@ -128,20 +173,37 @@ np.savez(sys.argv[2], **found)
 
 @pytest.mark.slow
 def test_eight_devices_give_the_numbers_of_one(tmp_path):
-    """13 chains on 8 virtual devices: 3 are padding. The lists of categories get shorter on the way."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    """13 chains on 8 virtual devices: 3 are padding.
+
+    The lists of categories get shorter on the way.
+    """
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+    }
     arguments = [sys.executable, "-c", DEVICES, __file__, str(tmp_path / "found.npz"), "8"]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     with np.load(tmp_path / "found.npz") as found:
         for name in PROCESSES:
-            assert_same({metric: found[f"{name} {metric}"] for metric in METRICS}, reference(name), exact=False)
+            assert_same(
+                {metric: found[f"{name} {metric}"] for metric in METRICS},
+                reference(name),
+                exact=False,
+            )
         for name in ("categorical mix", "categorical replace"):
-            np.testing.assert_allclose(found["later " + name], reference(name)["mean"], rtol=2e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                found["later " + name], reference(name)["mean"], rtol=2e-5, atol=1e-6
+            )
 
 
 def test_numbers_may_be_numpys():
-    options = {"generations": np.int64(3), "chains": np.int32(4), "chunk": np.int64(2), "record": np.int64(1)}
+    options = {
+        "generations": np.int64(3),
+        "chains": np.int32(4),
+        "chunk": np.int64(2),
+        "record": np.int64(1),
+    }
     trace = simulate(PROCESSES["gaussian replace"], KEY, **options)
     assert trace["variance"].shape == (4, 4)
 
@@ -149,18 +211,24 @@ def test_numbers_may_be_numpys():
 def test_only_generation_0():
     trace = simulate(PROCESSES["categorical mix"], KEY, generations=0, chains=13, metrics=METRICS)
     assert trace["mean"].shape == (13, 1)
-    np.testing.assert_allclose(trace["mean"], reference("categorical mix")["mean"][:, :1], rtol=1e-6)
+    np.testing.assert_allclose(
+        trace["mean"], reference("categorical mix")["mean"][:, :1], rtol=1e-6
+    )
 
 
 def programs(axis):
     """What `tiles.start` and `tiles.advance` compile on one device, by the axis of chains."""
     yield tiles.compiled(tiles._start, (0, 1, 2, 3), (), ((0,), (axis, -1)), None)
-    yield tiles.compiled(tiles._advance, (0, 1, 2), (3, 8), ((axis, 0, None, None, None, -1), (axis, -1)), None)
+    yield tiles.compiled(
+        tiles._advance, (0, 1, 2), (3, 8), ((axis, 0, None, None, None, -1), (axis, -1)), None
+    )
 
 
 def test_a_second_call_compiles_nothing():
     def compiled():
-        return [program._cache_size() for program in programs(PROCESSES["categorical mix"].chain_axis)]
+        return [
+            program._cache_size() for program in programs(PROCESSES["categorical mix"].chain_axis)
+        ]
 
     arguments = {"generations": 4, "chains": 13, "chunk": 2, "metrics": METRICS}
     simulate(PROCESSES["categorical mix"], KEY, **arguments)
@@ -196,8 +264,10 @@ def test_an_estimator_on_the_host_is_sent_to_run():
     fit, sample = lambda key, params, data: (params, None), lambda key, params, n: jnp.zeros(n)
     with pytest.raises(InputError, match="needs init"):
         estimator(fit, sample, traceable=False)
-    host = estimator(fit, sample, init=lambda key, evidence: (), traceable=False)
-    process = generational_process(host, sources.dataset(np.zeros(5)), workflows.replace(), sample_size=3)
+    host = estimator(fit, sample, init=lambda key, data: (), traceable=False)
+    process = generational_process(
+        host, sources.dataset(np.zeros(5)), workflows.replace(), sample_size=3
+    )
     with pytest.raises(InputError, match="on the host; use run"):
         simulate(process, KEY, generations=1, metrics=())
 
@@ -206,7 +276,10 @@ def test_no_slot_of_a_pool_is_lost():
     """With `accumulate_subsample` every generation's points are still in the pool, in their order."""
     process = PROCESSES["gaussian accumulate_subsample"]
     chunks = simulate_chunks(process, KEY, generations=4, chains=2, metrics=METRICS, chunk=2)
-    pools = [points.filled(jax.tree.map(lambda leaf: leaf[1], chunk.copy_state().carry)) for chunk in chunks]
+    pools = [
+        points.filled(jax.tree.map(lambda leaf: leaf[1], chunk.copy_state().carry))
+        for chunk in chunks
+    ]
     assert [len(pool) for pool in pools] == [7, 21, 35]
     np.testing.assert_array_equal(pools[2][:21], pools[1])
     np.testing.assert_array_equal(pools[1][:7], pools[0])
@@ -215,7 +288,9 @@ def test_no_slot_of_a_pool_is_lost():
 
 @pytest.mark.parametrize(("chains", "chunk"), [(1, 100), (40, 3)])
 def test_a_model_with_nan_is_named_by_chain_and_generation(chains, chunk):
-    """A fit that takes the root of a mean that falls by 1 a generation: nan from the generation after it was below 0."""
+    """A fit that takes the root of a mean that falls by 1 a generation: nan from the generation
+    after it was below 0.
+    """
 
     def fit(key, params, data):
         return jnp.sqrt(data.x.mean()), FitInfo.exact()
@@ -223,9 +298,20 @@ def test_a_model_with_nan_is_named_by_chain_and_generation(chains, chunk):
     def sample(key, params, n):
         return jnp.full((n,), params**2 - 1)
 
-    process = generational_process(estimator(fit, sample), sources.dataset(np.full(5, 6.5)), workflows.replace(), sample_size=5)
-    with pytest.raises(DivergenceError, match=r"chain 0: the model became nan by generation 7; .*fold_in\(key, 0\)"):
-        simulate(process, jax.random.key(0), generations=30, chains=chains, chunk=chunk, metrics=(mean_of,))
+    process = generational_process(
+        estimator(fit, sample), sources.dataset(np.full(5, 6.5)), workflows.replace(), sample_size=5
+    )
+    with pytest.raises(
+        DivergenceError, match=r"chain 0: the model became nan by generation 7; .*fold_in\(key, 0\)"
+    ):
+        simulate(
+            process,
+            jax.random.key(0),
+            generations=30,
+            chains=chains,
+            chunk=chunk,
+            metrics=(mean_of,),
+        )
 
 
 def mean_of(state):

@@ -18,7 +18,9 @@ AT = (0.0, 0.05, 1 / 3, 0.5, 0.75, 0.95, 1.0)
 RNG = np.random.default_rng(5)
 NUMBERS = {
     "normal": RNG.normal(size=(3, 1001)).astype(np.float32),
-    "of all sizes": (RNG.choice([-1, 1], (3, 997)) * np.exp(20 * RNG.normal(size=(3, 997)))).astype(np.float32),
+    "of all sizes": (RNG.choice([-1, 1], (3, 997)) * np.exp(20 * RNG.normal(size=(3, 997)))).astype(
+        np.float32
+    ),
     "subnormal": (RNG.normal(size=(2, 500)) * 1e-40).astype(np.float32),
     "two values": RNG.integers(0, 2, (4, 640)).astype(np.float32),
     "zeros of both signs": np.where(RNG.random((2, 300)) < 0.5, np.float32(-0.0), np.float32(0.0)),
@@ -35,7 +37,9 @@ NUMBERS = {
 
 
 def reduced(values, size=128, quantiles=AT, count=None):
-    """name -> statistic of values [rows, ..., chains], given in tiles of a size, the last filled up with what must not count."""
+    """name -> statistic of values [rows, ..., chains], given in tiles of a size, the last filled up
+    with what must not count.
+    """
     chains = values.shape[-1]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         sink = DeviceStatistics(chains, size, pool, quantiles)
@@ -51,8 +55,12 @@ def reduced(values, size=128, quantiles=AT, count=None):
 def test_they_are_those_of_numpy(name):
     values = NUMBERS[name]
     found, exact = reduced(values), values.astype(np.float64)
-    np.testing.assert_array_equal(found["x_quantile"], np.moveaxis(np.quantile(exact, AT, axis=-1), 0, -1))
-    np.testing.assert_allclose(found["x_mean"], exact.mean(-1), rtol=1e-12, atol=1e-14 * np.abs(exact).max())
+    np.testing.assert_array_equal(
+        found["x_quantile"], np.moveaxis(np.quantile(exact, AT, axis=-1), 0, -1)
+    )
+    np.testing.assert_allclose(
+        found["x_mean"], exact.mean(-1), rtol=1e-12, atol=1e-14 * np.abs(exact).max()
+    )
     wanted = exact.std(-1, ddof=1) if values.shape[-1] > 1 else np.zeros(values.shape[:-1])
     np.testing.assert_allclose(found["x_std"], wanted, rtol=1e-12)
 
@@ -68,9 +76,14 @@ def test_infinite_ones_and_nan():
     values[1, :60], values[2, 60:], values[3, 5] = -np.inf, np.inf, np.nan
     found = reduced(values)
     assert np.isfinite(found["x_quantile"][0]).all()
-    linear, lower = (np.moveaxis(np.quantile(values[1:3].astype(float), AT, axis=-1, method=how), 0, -1) for how in ("linear", "lower"))
+    linear, lower = (
+        np.moveaxis(np.quantile(values[1:3].astype(float), AT, axis=-1, method=how), 0, -1)
+        for how in ("linear", "lower")
+    )
     # Between two infinite ones, or an infinite and a finite one, the lower.
-    np.testing.assert_array_equal(found["x_quantile"][1:3], np.where(np.isfinite(linear), linear, lower))
+    np.testing.assert_array_equal(
+        found["x_quantile"][1:3], np.where(np.isfinite(linear), linear, lower)
+    )
     np.testing.assert_array_equal(found["x_mean"][1:3], [-np.inf, np.inf])
     assert np.isnan(found["x_quantile"][3]).all() and np.isnan(found["x_mean"][3])
 
@@ -80,7 +93,9 @@ def test_float64():
         values = np.concatenate([RNG.normal(size=(2, 400)), 1e300 * RNG.normal(size=(2, 400))], -1)
         values[0, :3] += 1e-14
         found = reduced(values)
-    np.testing.assert_array_equal(found["x_quantile"], np.moveaxis(np.quantile(values, AT, axis=-1), 0, -1))
+    np.testing.assert_array_equal(
+        found["x_quantile"], np.moveaxis(np.quantile(values, AT, axis=-1), 0, -1)
+    )
 
 
 def test_rows_that_are_not_recorded_are_left_out():
@@ -99,7 +114,9 @@ def test_of_a_simulation(name):
     process = cj.generational_process(estimator, source, cj.workflows.replace(), sample_size=12)
     options = {"generations": 40, "chains": 300, "metrics": metrics, "record": 7}
     trace, seen = cj.simulate(process, KEY, **options), []
-    summary = cj.simulate_summary(process, KEY, **options, quantiles=AT, chunk=3, progress=seen.append)
+    summary = cj.simulate_summary(
+        process, KEY, **options, quantiles=AT, chunk=3, progress=seen.append
+    )
     np.testing.assert_array_equal(summary.generations, trace.generations)
     assert seen[-1] == 40 and summary.quantiles == AT and set(summary.mean) == set(metrics)
     for metric in metrics:
@@ -108,11 +125,20 @@ def test_of_a_simulation(name):
         tolerance = {"rtol": 2e-5, "atol": 1e-6}
         np.testing.assert_allclose(summary.mean[metric], values.mean(-1), **tolerance)
         np.testing.assert_allclose(summary.std[metric], values.std(-1, ddof=1), **tolerance)
-        np.testing.assert_allclose(summary.quantile[metric], np.moveaxis(np.quantile(values, AT, axis=-1), 0, -1), **tolerance)
+        np.testing.assert_allclose(
+            summary.quantile[metric],
+            np.moveaxis(np.quantile(values, AT, axis=-1), 0, -1),
+            **tolerance,
+        )
 
 
 def test_bad_input():
-    process = cj.generational_process(cj.estimators.gaussian(1), cj.sources.normal([0.0], [[1.0]]), cj.workflows.replace(), sample_size=12)
+    process = cj.generational_process(
+        cj.estimators.gaussian(1),
+        cj.sources.normal([0.0], [[1.0]]),
+        cj.workflows.replace(),
+        sample_size=12,
+    )
     for quantiles in ([], 0.5, [[0.5]], [1.1], [np.nan], ["a"]):
         with pytest.raises(InputError, match="quantiles"):
             cj.simulate_summary(process, KEY, generations=1, chains=2, quantiles=quantiles)
@@ -120,8 +146,17 @@ def test_bad_input():
         cj.simulate_summary(process, KEY, generations=1, chains=0)
     with pytest.raises(InputError, match="metric 'perplexity' is not offered"):
         cj.simulate_summary(process, KEY, generations=1, chains=1, metrics=["perplexity"])
-    with pytest.raises(InputError, match="memory_limit is 1 MiB, but 1,000,000 chains with 2 records at once"):
+    with pytest.raises(
+        InputError, match="memory_limit is 1 MiB, but 1,000,000 chains with 2 records at once"
+    ):
         cj.simulate_summary(process, KEY, generations=1, chains=10**6, memory_limit=2**20)
     # What all records would need is no matter: a chunk of them is.
     needed = driver.memory_needed(process, KEY, 200, 1000, driver.DEFAULT_METRICS, 5)
-    assert len(cj.simulate_summary(process, KEY, generations=200, chains=1000, chunk=5, memory_limit=needed).generations) == 201
+    assert (
+        len(
+            cj.simulate_summary(
+                process, KEY, generations=200, chains=1000, chunk=5, memory_limit=needed
+            ).generations
+        )
+        == 201
+    )

@@ -6,11 +6,17 @@ import pytest
 
 @pytest.fixture(scope="session")
 def unpacked():
-    """unpacked(evidence or params of many chains, dim) -> mean [chains, d], covariance [chains, d, d], log_scale, U: NumPy float64."""
+    """unpacked(statistics or params of many chains, dim) -> mean [chains, d], covariance [chains,
+    d, d], log_scale, U: NumPy float64.
+    """
 
     def unpack(model, dim):
         def stacked(leaf):
-            return np.stack([np.asarray(one, np.float64) for one in leaf], -1) if isinstance(leaf, tuple) else np.asarray(leaf, np.float64)
+            return (
+                np.stack([np.asarray(one, np.float64) for one in leaf], -1)
+                if isinstance(leaf, tuple)
+                else np.asarray(leaf, np.float64)
+            )
 
         mean, log_scale = stacked(model.mean), stacked(model.log_scale)
         if isinstance(model.factor, tuple):

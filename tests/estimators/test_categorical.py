@@ -7,7 +7,12 @@ import pytest
 from scipy import stats
 
 from collapse_jax.errors import InputError
-from collapse_jax.estimators.categorical import CategoricalParams, Counts, categorical, categorical_params
+from collapse_jax.estimators.categorical import (
+    CategoricalParams,
+    Counts,
+    categorical,
+    categorical_params,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 PROBABILITIES = np.array([0.4, 0.0, 0.35, 0.25, 0.0])
@@ -27,20 +32,38 @@ def test_sample_has_its_law(params, chi_square_p):
     x = FAMILY.sample(jax.random.key(0), params, 50_000)
     assert x.dtype == jnp.int32 and x.shape == (50_000,)
     assert chi_square_p(np.bincount(x, minlength=5), PROBABILITIES) > 1e-4
-    assert chi_square_p(np.bincount(x[:-1] * 5 + x[1:], minlength=25), np.outer(PROBABILITIES, PROBABILITIES).ravel()) > 1e-4
+    assert (
+        chi_square_p(
+            np.bincount(x[:-1] * 5 + x[1:], minlength=25),
+            np.outer(PROBABILITIES, PROBABILITIES).ravel(),
+        )
+        > 1e-4
+    )
 
 
 @pytest.mark.parametrize("method", ["auto", "binomials", "individuals"])
 def test_draw_has_the_law_of_summarised_samples(method, chi_square_p):
     keys = jax.random.split(jax.random.key(1), 20_000)
     family = categorical(5, method)
-    found = [jax.vmap(lambda key, params=params: family.draw(key, params, 6).counts)(keys) for params in (PARAMS, COUNTED)]
+    found = [
+        jax.vmap(lambda key, params=params: family.draw(key, params, 6).counts)(keys)
+        for params in (PARAMS, COUNTED)
+    ]
     if method == "auto":
-        found.append(jax.vmap(lambda key: FAMILY.summarise(FAMILY.sample(key, PARAMS, 6), jnp.ones(6)).counts)(keys))
+        found.append(
+            jax.vmap(
+                lambda key: FAMILY.summarise(FAMILY.sample(key, PARAMS, 6), jnp.ones(6)).counts
+            )(keys)
+        )
     for counts in found:
         assert counts.dtype == jnp.int32 and (counts.sum(1) == 6).all()
         for k, p in enumerate(PROBABILITIES):
-            assert chi_square_p(np.bincount(counts[:, k], minlength=7), stats.binom.pmf(np.arange(7), 6, p)) > 1e-4
+            assert (
+                chi_square_p(
+                    np.bincount(counts[:, k], minlength=7), stats.binom.pmf(np.arange(7), 6, p)
+                )
+                > 1e-4
+            )
 
 
 def test_summarise_counts_filled_slots_and_merge_adds():
@@ -51,7 +74,9 @@ def test_summarise_counts_filled_slots_and_merge_adds():
     np.testing.assert_array_equal(first.counts, np.bincount(a[weight > 0], minlength=5))
     np.testing.assert_array_equal(first.categories, np.arange(5))
     pooled = FAMILY.merge(first, second)
-    np.testing.assert_array_equal(pooled.counts, np.bincount(np.concatenate([a[weight > 0], b]), minlength=5))
+    np.testing.assert_array_equal(
+        pooled.counts, np.bincount(np.concatenate([a[weight > 0], b]), minlength=5)
+    )
     np.testing.assert_array_equal(pooled.categories, np.arange(5))
     nothing = FAMILY.summarise(a, np.zeros(12))
     np.testing.assert_array_equal(FAMILY.merge(pooled, nothing).counts, pooled.counts)
@@ -63,18 +88,26 @@ def test_fit_is_the_frequencies():
     np.testing.assert_allclose(params.probabilities, [0.3, 0, 0.5, 0.1, 0.1], rtol=1e-6)
     absorbed, _ = FAMILY.fit(jax.random.key(0), PARAMS, counts_of([0, 0, 8, 0, 0]))
     np.testing.assert_array_equal(absorbed.probabilities, [0, 0, 1, 0, 0])
-    np.testing.assert_array_equal(FAMILY.draw(jax.random.key(0), absorbed, 30).counts, [0, 0, 30, 0, 0])
+    np.testing.assert_array_equal(
+        FAMILY.draw(jax.random.key(0), absorbed, 30).counts, [0, 0, 30, 0, 0]
+    )
 
 
 def test_subsample_takes_points_that_are_there(chi_square_p):
-    evidence = counts_of([3, 0, 2, 1, 0])
+    statistics = counts_of([3, 0, 2, 1, 0])
     keys = jax.random.split(jax.random.key(2), 20_000)
-    taken = jax.vmap(lambda key: FAMILY.subsample(key, evidence, 4))(keys)
+    taken = jax.vmap(lambda key: FAMILY.subsample(key, statistics, 4))(keys)
     counts = taken.counts
     np.testing.assert_array_equal(taken.categories[0], np.arange(5))
-    assert (counts.sum(1) == 4).all() and (counts <= evidence.counts).all()
+    assert (counts.sum(1) == 4).all() and (counts <= statistics.counts).all()
     for k, here in enumerate([3, 0, 2, 1, 0]):
-        assert chi_square_p(np.bincount(counts[:, k], minlength=5), stats.hypergeom.pmf(np.arange(5), 6, here, 4)) > 1e-4
+        assert (
+            chi_square_p(
+                np.bincount(counts[:, k], minlength=5),
+                stats.hypergeom.pmf(np.arange(5), 6, here, 4),
+            )
+            > 1e-4
+        )
 
 
 @pytest.mark.parametrize("params", [PARAMS, COUNTED, SHORT], ids=["floats", "counts", "relisted"])
@@ -102,11 +135,16 @@ def test_metrics_of_an_absorbed_model():
 @pytest.mark.parametrize("size", [3, 4, 5])
 def test_a_relisted_model_is_the_same_model(size):
     short = FAMILY.relist(COUNTED, size)
-    assert short.weights.shape == short.categories.shape == (size,) and short.weights.dtype == jnp.int32
+    assert (
+        short.weights.shape == short.categories.shape == (size,)
+        and short.weights.dtype == jnp.int32
+    )
     np.testing.assert_array_equal(short.weights, [8, 7, 5, 0, 0][:size])
     np.testing.assert_array_equal(short.categories[:3], [0, 2, 3])
     assert FAMILY.living(COUNTED) == FAMILY.living(short) == 3
-    np.testing.assert_array_equal(FAMILY.metrics["probabilities"](short), FAMILY.metrics["probabilities"](COUNTED))
+    np.testing.assert_array_equal(
+        FAMILY.metrics["probabilities"](short), FAMILY.metrics["probabilities"](COUNTED)
+    )
     for n in (1, 20, 1000):
         whole, few = (FAMILY.draw(jax.random.key(n), params, n) for params in (COUNTED, short))
         np.testing.assert_array_equal(np.asarray(whole.counts)[[0, 2, 3]], few.counts[:3])
@@ -116,22 +154,32 @@ def test_a_relisted_model_is_the_same_model(size):
 
 def test_many_chains_are_relisted_each_on_its_own():
     rng = np.random.default_rng(3)
-    weights = jnp.asarray(rng.integers(0, 3, size=(50, 30)) * (rng.random((50, 30)) < 0.2), jnp.int32)
+    weights = jnp.asarray(
+        rng.integers(0, 3, size=(50, 30)) * (rng.random((50, 30)) < 0.2), jnp.int32
+    )
     params = CategoricalParams(weights, jnp.broadcast_to(jnp.arange(30, dtype=jnp.int32), (50, 30)))
     most = int(jax.vmap(FAMILY.living)(params).max())
     short = jax.jit(jax.vmap(lambda one: FAMILY.relist(one, most)))(params)
     assert short.weights.shape == (50, most) and most < 15
-    for here, few, categories in zip(np.asarray(weights), np.asarray(short.weights), np.asarray(short.categories), strict=True):
+    for here, few, categories in zip(
+        np.asarray(weights), np.asarray(short.weights), np.asarray(short.categories), strict=True
+    ):
         alive = np.flatnonzero(here)
         np.testing.assert_array_equal(categories[: len(alive)], alive)
-        np.testing.assert_array_equal(few, np.concatenate([here[alive], np.zeros(most - len(alive))]))
+        np.testing.assert_array_equal(
+            few, np.concatenate([here[alive], np.zeros(most - len(alive))])
+        )
 
 
 @pytest.mark.parametrize("bad", [0, -2, 2.0, True])
 def test_bad_input_is_named(bad):
     with pytest.raises(InputError) as error:
         categorical(bad)
-    assert "num_categories" in str(error.value) and repr(bad) in str(error.value) and "\n" not in str(error.value)
+    assert (
+        "num_categories" in str(error.value)
+        and repr(bad) in str(error.value)
+        and "\n" not in str(error.value)
+    )
 
 
 def test_an_unknown_method_is_named():

@@ -1,4 +1,6 @@
-"""The Gaussian family: the arithmetic of its evidence, its fit, the collapsed regime, its metrics; the laws: test_gaussian_evidence."""
+"""The Gaussian family: the arithmetic of its statistics, its fit, the collapsed regime, its
+metrics; the laws: test_gaussian_evidence.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -29,21 +31,24 @@ summed_up = jax.jit(summarise, static_argnums=2)
 
 
 def points_of(rng, n, dim=3):
-    return rng.normal(size=(n, dim)) @ (rng.normal(size=(dim, dim)) + 2 * np.eye(dim)) + 5 * rng.normal(size=dim)
+    return rng.normal(size=(n, dim)) @ (
+        rng.normal(size=(dim, dim)) + 2 * np.eye(dim)
+    ) + 5 * rng.normal(size=dim)
 
 
 def without_variance(model, dim):
     return (
-        all((np.asarray(leaf) == -np.inf).all() for leaf in jax.tree.leaves(model.log_scale)) and (unit_factor(model) == np.eye(dim)).all()
+        all((np.asarray(leaf) == -np.inf).all() for leaf in jax.tree.leaves(model.log_scale))
+        and (unit_factor(model) == np.eye(dim)).all()
     )
 
 
-def assert_moments(evidence, x, unpacked):
+def assert_moments(statistics, x, unpacked):
     x = np.asarray(x, np.float64)
     centred = x - x.mean(0)
     want = centred.T @ centred / len(x)
-    mean, found, _, _ = unpacked(evidence, x.shape[1])
-    assert evidence.count == len(x)
+    mean, found, _, _ = unpacked(statistics, x.shape[1])
+    assert statistics.count == len(x)
     np.testing.assert_allclose(mean, x.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
 
@@ -67,13 +72,19 @@ def test_a_point_of_weight_0_changes_nothing(dim, unpacked):
     weight = np.array([1, 1, 0, 0, 0, 1, 1, 1, 1.0])
     assert_moments(summed_up(with_empty, weight, dim), x, unpacked)
     nothing = summed_up(with_empty, np.zeros(9), dim)
-    assert nothing.count == 0 and without_variance(nothing, dim) and np.isfinite(mean_vector(nothing)).all()
+    assert (
+        nothing.count == 0
+        and without_variance(nothing, dim)
+        and np.isfinite(mean_vector(nothing)).all()
+    )
 
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_a_weight_of_2_is_the_point_twice(dim, unpacked):
     x = points_of(np.random.default_rng(2), 5, dim)
-    assert_moments(summed_up(x, np.array([2.0, 1, 1, 1, 1]), dim), np.concatenate([x[:1], x]), unpacked)
+    assert_moments(
+        summed_up(x, np.array([2.0, 1, 1, 1, 1]), dim), np.concatenate([x[:1], x]), unpacked
+    )
     assert without_variance(summed_up(x[:1], np.array([2.0]), dim), dim)
 
 
@@ -99,8 +110,8 @@ def test_fit_is_numpy_mean_and_covariance(dim, ddof):
     other = np.atleast_2d(np.cov(x.T, ddof=1 - ddof))
     assert not np.allclose(covariance(params), other, rtol=1e-3)
     # the divisor, where the count is known and where it is traced
-    evidence = summed_up(x, np.ones(30), dim)
-    known = gaussian(dim, ddof).fit(jax.random.key(0), None, evidence._replace(count=30))[0]
+    statistics = summed_up(x, np.ones(30), dim)
+    known = gaussian(dim, ddof).fit(jax.random.key(0), None, statistics._replace(count=30))[0]
     np.testing.assert_allclose(covariance(known), covariance(params), rtol=1e-5, atol=1e-6)
     one, _ = gaussian(dim, ddof).fit(jax.random.key(0), None, summed_up(x[:1], np.ones(1), dim))
     assert without_variance(one, dim) and not np.any(covariance(one))
@@ -117,17 +128,21 @@ def test_a_fit_adds_nothing_to_what_its_own_family_drew(dim, ddof, unpacked):
     def draws(n):
         return [gaussian(dim, ddof).draw(jax.random.key(0), params, size) for size in (50, n)]
 
-    for evidence in draws(50):
-        fitted = gaussian(dim, ddof).fit(None, params, evidence)[0]
-        jax.tree.map(np.testing.assert_array_equal, fitted.log_scale, evidence.log_scale)
-        assert evidence.divisor == 50 - ddof
+    for statistics in draws(50):
+        fitted = gaussian(dim, ddof).fit(None, params, statistics)[0]
+        jax.tree.map(np.testing.assert_array_equal, fitted.log_scale, statistics.log_scale)
+        assert statistics.divisor == 50 - ddof
     # real data drawn by a family of the other ddof, or merged, are fitted all the same
     wide = gaussian_params(np.zeros(dim), np.eye(dim))
-    same, other = jax.jit(lambda: [gaussian(dim, one).draw(jax.random.key(0), wide, 50) for one in (ddof, 1 - ddof)])()
+    same, other = jax.jit(
+        lambda: [gaussian(dim, one).draw(jax.random.key(0), wide, 50) for one in (ddof, 1 - ddof)]
+    )()
     nothing = summed_up(np.zeros((1, dim)), np.zeros(1), dim)
     want = unpacked(gaussian(dim, ddof).fit(None, params, same)[0], dim)
-    for evidence in (other, join(same, nothing), join(nothing, other)):
-        for got, wanted in zip(unpacked(gaussian(dim, ddof).fit(None, params, evidence)[0], dim), want, strict=True):
+    for statistics in (other, join(same, nothing), join(nothing, other)):
+        for got, wanted in zip(
+            unpacked(gaussian(dim, ddof).fit(None, params, statistics)[0], dim), want, strict=True
+        ):
             np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -138,15 +153,19 @@ def test_a_collapsed_model_stays_finite(dim):
     params = gaussian_params(mean, np.zeros((dim, dim)))
     draw = jax.jit(family.draw)
     for n in (0, 1, 50):
-        evidence = draw(jax.random.key(0), params, n)
-        fitted, _ = family.fit(jax.random.key(0), params, evidence)
-        for model in (evidence, fitted):
+        statistics = draw(jax.random.key(0), params, n)
+        fitted, _ = family.fit(jax.random.key(0), params, statistics)
+        for model in (statistics, fitted):
             np.testing.assert_array_equal(mean_vector(model), mean)
             assert without_variance(model, dim)
     assert family.metrics["variance"](params) == 0
     assert family.metrics["log_variance"](params) == -jnp.inf
-    np.testing.assert_array_equal(family.sample(jax.random.key(0), params, 4), np.tile(mean, (4, 1)))
-    by_points = jax.jit(gaussian(dim, by="points").draw, static_argnums=2)(jax.random.key(0), params, 5)
+    np.testing.assert_array_equal(
+        family.sample(jax.random.key(0), params, 4), np.tile(mean, (4, 1))
+    )
+    by_points = jax.jit(gaussian(dim, by="points").draw, static_argnums=2)(
+        jax.random.key(0), params, 5
+    )
     np.testing.assert_array_equal(mean_vector(by_points), mean)
     assert without_variance(by_points, dim)
 
@@ -154,7 +173,9 @@ def test_a_collapsed_model_stays_finite(dim):
 @pytest.mark.parametrize("by", ["law", "points"])
 @pytest.mark.parametrize("dim", DIMS)
 def test_almost_collapsed_models_move_as_all_others(dim, by):
-    """The logarithm of the scale falls by the same amount from any scale, also where the variance is no float any more."""
+    """The logarithm of the scale falls by the same amount from any scale, also where the variance
+    is no float any more.
+    """
     family = gaussian(dim, by=by)
 
     @jax.jit
@@ -162,17 +183,29 @@ def test_almost_collapsed_models_move_as_all_others(dim, by):
     def next_model(log_scale):
         params = gaussian_params(np.ones(dim), np.eye(dim))
         params = params._replace(log_scale=jax.tree.map(lambda s: s + log_scale, params.log_scale))
-        evidence = family.draw(jax.random.key(0), params, 20)
-        fitted, _ = family.fit(jax.random.key(0), params, evidence)
-        return evidence, fitted, variance(fitted), log_variance(fitted)
+        statistics = family.draw(jax.random.key(0), params, 20)
+        fitted, _ = family.fit(jax.random.key(0), params, statistics)
+        return statistics, fitted, variance(fitted), log_variance(fitted)
 
     scales = jnp.array([0.0, -35.0, -43.0, -46.0, -52.0, -300.0, -2000.0, -jnp.inf])
-    evidence, fitted, spread, log_spread = next_model(scales)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((evidence.mean, evidence.factor, fitted.mean, fitted.factor)))
-    np.testing.assert_allclose(log_spread[:-1] - log_spread[0], 2 * scales[:-1], rtol=1e-6, atol=1e-3)
+    statistics, fitted, spread, log_spread = next_model(scales)
+    assert all(
+        jnp.isfinite(leaf).all()
+        for leaf in jax.tree.leaves(
+            (statistics.mean, statistics.factor, fitted.mean, fitted.factor)
+        )
+    )
+    np.testing.assert_allclose(
+        log_spread[:-1] - log_spread[0], 2 * scales[:-1], rtol=1e-6, atol=1e-3
+    )
     assert log_spread[-1] == -jnp.inf and not np.isnan(np.asarray(spread)).any()
     # terms below the smallest normal float are flushed to 0
-    np.testing.assert_allclose(spread[:4], spread[0] * np.exp(2 * np.asarray(scales[:4], float)), rtol=1e-4, atol=dim * 1.2e-38)
+    np.testing.assert_allclose(
+        spread[:4],
+        spread[0] * np.exp(2 * np.asarray(scales[:4], float)),
+        rtol=1e-4,
+        atol=dim * 1.2e-38,
+    )
     assert 0.1 < spread[0] < 4 and (spread[5:] == 0).all()
 
 
@@ -196,7 +229,9 @@ def test_metrics_against_numpy():
     metrics = gaussian(4).metrics
     np.testing.assert_allclose(metrics["mean"](params), MEAN4)
     np.testing.assert_allclose(metrics["variance"](params), np.trace(COVARIANCE4) / 4, rtol=1e-5)
-    np.testing.assert_allclose(metrics["log_variance"](params), np.linalg.slogdet(COVARIANCE4)[1] / 4, rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics["log_variance"](params), np.linalg.slogdet(COVARIANCE4)[1] / 4, rtol=1e-4
+    )
     one = gaussian_params(3.0, 4.0)
     assert gaussian(1).metrics["mean"](one).shape == ()
     assert gaussian(1).metrics["mean"](one) == 3
@@ -204,13 +239,17 @@ def test_metrics_against_numpy():
     many = gaussian_params(np.arange(14.0), np.diag(np.arange(1.0, 15)))
     np.testing.assert_allclose(gaussian(14).metrics["mean"](many), np.arange(14))
     np.testing.assert_allclose(gaussian(14).metrics["variance"](many), 7.5, rtol=1e-5)
-    np.testing.assert_allclose(gaussian(14).metrics["log_variance"](many), np.log(np.arange(1, 15)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        gaussian(14).metrics["log_variance"](many), np.log(np.arange(1, 15)).mean(), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("dim", [4, 14])
 def test_sample_has_the_right_moments(dim, assert_mean):
     mean, want = (MEAN4, COVARIANCE4) if dim == 4 else (np.arange(14.0), np.eye(14) + 0.5)
-    x = np.asarray(gaussian(dim).sample(jax.random.key(0), gaussian_params(mean, want), 50_000), np.float64)
+    x = np.asarray(
+        gaussian(dim).sample(jax.random.key(0), gaussian_params(mean, want), 50_000), np.float64
+    )
     assert x.shape == (50_000, dim)
     assert_mean(x, mean)
     centred = x - mean
@@ -230,7 +269,10 @@ def test_sample_has_the_right_moments(dim, assert_mean):
         (lambda: gaussian_params([np.nan], [[1.0]]), ["mean", "finite"]),
         (lambda: gaussian_params([0.0], [[np.inf]]), ["covariance", "finite"]),
         (lambda: gaussian_params([0.0], [[-1.0]]), ["covariance", "-1.0"]),
-        (lambda: gaussian_params([0.0, 0.0], [[1.0, 0.5], [0.0, 1.0]]), ["covariance", "symmetric", "0.5"]),
+        (
+            lambda: gaussian_params([0.0, 0.0], [[1.0, 0.5], [0.0, 1.0]]),
+            ["covariance", "symmetric", "0.5"],
+        ),
     ],
 )
 def test_bad_input_is_named(make, words):

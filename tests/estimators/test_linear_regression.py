@@ -1,4 +1,6 @@
-"""Linear regression on generated labels: the law of its evidence, its fits against NumPy, whole chains against `theory.regression`."""
+"""Linear regression on generated labels: the law of its statistics, its fits against NumPy, whole
+chains against `theory.regression`.
+"""
 
 import functools
 
@@ -8,11 +10,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collapse_jax import sources, workflows
+from collapse_jax.core import workflows
+from collapse_jax.core.process import generational_process
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
-from collapse_jax.estimators.linear_regression import RegressionParams, linear_regression, regression_params, summarise
-from collapse_jax.process import generational_process
+from collapse_jax.estimators import sources
+from collapse_jax.estimators.linear_regression import (
+    RegressionParams,
+    linear_regression,
+    regression_params,
+    summarise,
+)
 from collapse_jax.theory import regression as theory
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -28,7 +36,9 @@ RUNS = 4000
 
 def many(function, runs=RUNS, key=3):
     """What function(key) gives for many keys, leaves [runs, ...] in NumPy."""
-    return jax.tree.map(np.asarray, jax.jit(jax.vmap(function))(jax.random.split(jax.random.key(key), runs)))
+    return jax.tree.map(
+        np.asarray, jax.jit(jax.vmap(function))(jax.random.split(jax.random.key(key), runs))
+    )
 
 
 @functools.cache
@@ -45,17 +55,28 @@ def drawn(kind, n, traced=False):
 
 @pytest.mark.parametrize(
     ("kind", "n", "traced"),
-    [("fresh", 1, False), ("fresh", 3, True), ("fresh", 4, False), ("fresh", 30, True), ("design", 7, False), ("wide", 3, False)],
+    [
+        ("fresh", 1, False),
+        ("fresh", 3, True),
+        ("fresh", 4, False),
+        ("fresh", 30, True),
+        ("design", 7, False),
+        ("wide", 3, False),
+    ],
 )
 def test_drawn_evidence_has_the_law_of_summarised_points(kind, n, traced):
-    """Two-sample Kolmogorov and Smirnov tests of what is marginal, and of functions of several entries."""
+    """Two-sample Kolmogorov and Smirnov tests of what is marginal, and of functions of several
+    entries.
+    """
     features = {
         "gram": lambda e: e.gram[:, 1, 2],
         "trace": lambda e: np.trace(e.gram, axis1=1, axis2=2),
         "cross": lambda e: e.cross[:, 0],
         "square": lambda e: e.square,
         "error": lambda e: ((e.cross - e.gram @ WEIGHTS) ** 2).sum(1),
-        "together": lambda e: e.square - 2 * e.cross @ WEIGHTS + np.einsum("i,nij,j->n", WEIGHTS, e.gram, WEIGHTS),
+        "together": lambda e: (
+            e.square - 2 * e.cross @ WEIGHTS + np.einsum("i,nij,j->n", WEIGHTS, e.gram, WEIGHTS)
+        ),
         "both": lambda e: e.cross[:, 0] * e.gram[:, 0, 1] - e.square,
     }
     by_law, by_points = drawn(kind, n, traced)
@@ -74,24 +95,26 @@ def fitted(method, n, traced=False, **options):
     family = linear_regression(DIM, NOISE, method, **options)
 
     def one(key):
-        evidence = family.draw(key, REAL, jnp.asarray(n) if traced else n)
-        params, info = family.fit(None, None, evidence)
-        return params.weights, info, evidence
+        statistics = family.draw(key, REAL, jnp.asarray(n) if traced else n)
+        params, info = family.fit(None, None, statistics)
+        return params.weights, info, statistics
 
     return many(one)
 
 
 @pytest.mark.parametrize("n", [5, 6, 40])
 def test_the_exact_law_of_a_fit(n):
-    """Errors are Student t with n - d + 1 degrees of freedom over the root of those, the loss chi-square with n - d, independently."""
-    weights, info, evidence = fitted("ordinary", n, traced=True)
+    """Errors are Student t with n - d + 1 degrees of freedom over the root of those, the loss
+    chi-square with n - d, independently.
+    """
+    weights, info, statistics = fitted("ordinary", n, traced=True)
     error = (weights - WEIGHTS).astype(np.float64) / NOISE
     left = n - DIM + 1
     for j in range(DIM):
         assert stats.kstest(error[:, j] * np.sqrt(left), stats.t(left).cdf).pvalue > 1e-4
     loss = np.maximum(info.loss * n / NOISE**2, 0)
     assert stats.kstest(loss, stats.chi2(n - DIM).cdf).pvalue > 1e-4
-    among = np.einsum("ni,nij,nj->n", error, evidence.gram.astype(np.float64), error)
+    among = np.einsum("ni,nij,nj->n", error, statistics.gram.astype(np.float64), error)
     assert stats.kstest(among, stats.chi2(DIM).cdf).pvalue > 1e-4
     assert abs(stats.spearmanr(among, loss).statistic) < 4 / np.sqrt(RUNS)
     assert info.converged.all() and (info.detail["rank"] == DIM).all()
@@ -106,7 +129,9 @@ def points(n, seed=0, dim=DIM):
 def fit_of(x, method="ordinary", weight=None, **options):
     dim = x.shape[1] - 1
     family = linear_regression(dim, method=method, **options)
-    params, info = family.fit(None, None, family.summarise(jnp.asarray(x), jnp.ones(len(x)) if weight is None else weight))
+    params, info = family.fit(
+        None, None, family.summarise(jnp.asarray(x), jnp.ones(len(x)) if weight is None else weight)
+    )
     return np.asarray(params.weights), info
 
 
@@ -158,11 +183,22 @@ def test_evidence_adds_and_knows_empty_slots():
     x[7] = np.nan
     repeated = np.concatenate([np.delete(x, [7, 8], 0), x[9:10]]).astype(np.float64)
     family = linear_regression(DIM)
-    a, b = (summarise(jnp.asarray(x[part]), jnp.asarray(weight[part]), DIM) for part in (slice(0, 5), slice(5, 12)))
-    for pooled in (family.merge(a, b), family.merge(b, a), summarise(jnp.asarray(x), jnp.asarray(weight), DIM)):
+    a, b = (
+        summarise(jnp.asarray(x[part]), jnp.asarray(weight[part]), DIM)
+        for part in (slice(0, 5), slice(5, 12))
+    )
+    for pooled in (
+        family.merge(a, b),
+        family.merge(b, a),
+        summarise(jnp.asarray(x), jnp.asarray(weight), DIM),
+    ):
         assert pooled.count == 11
-        np.testing.assert_allclose(pooled.gram, repeated[:, :-1].T @ repeated[:, :-1], rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(pooled.cross, repeated[:, :-1].T @ repeated[:, -1], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            pooled.gram, repeated[:, :-1].T @ repeated[:, :-1], rtol=1e-5, atol=1e-5
+        )
+        np.testing.assert_allclose(
+            pooled.cross, repeated[:, :-1].T @ repeated[:, -1], rtol=1e-5, atol=1e-5
+        )
         np.testing.assert_allclose(pooled.square, repeated[:, -1] @ repeated[:, -1], rtol=1e-5)
 
 
@@ -179,17 +215,25 @@ FLOWS = {
     "replace": (workflows.replace(), {"workflow": "replace"}),
     "accumulate": (workflows.accumulate(), {"workflow": "accumulate"}),
     "mix": (workflows.mix(0.75, 0.0, 0.25), {"workflow": "mix", "gamma": 0.25}),
-    "fixed mix": (workflows.mix(0.75, 0.0, 0.25, random_counts=False), {"workflow": "mix", "gamma": 0.25, "random_counts": False}),
+    "fixed mix": (
+        workflows.mix(0.75, 0.0, 0.25, random_counts=False),
+        {"workflow": "mix", "gamma": 0.25, "random_counts": False},
+    ),
 }
 
 
 def chain_errors(family, flow, size, generations, chains=RUNS, real=REAL):
     """Test error [chains, 1 + generations] of whole chains."""
     process = generational_process(family, sources.population(family, real), flow, sample_size=size)
-    return simulate(process, jax.random.key(11), generations=generations, chains=chains, metrics="test_error")["test_error"]
+    return simulate(
+        process, jax.random.key(11), generations=generations, chains=chains, metrics="test_error"
+    )["test_error"]
 
 
-@pytest.mark.parametrize("flow", [pytest.param(flow, marks=pytest.mark.slow if flow == "fixed mix" else ()) for flow in FLOWS])
+@pytest.mark.parametrize(
+    "flow",
+    [pytest.param(flow, marks=pytest.mark.slow if flow == "fixed mix" else ()) for flow in FLOWS],
+)
 def test_chains_with_fresh_features(flow, assert_mean):
     made, law = FLOWS[flow]
     errors = chain_errors(linear_regression(DIM, **FRESH), made, 20, 5)
@@ -199,7 +243,9 @@ def test_chains_with_fresh_features(flow, assert_mean):
 @pytest.mark.parametrize("flow", ["replace", "accumulate"])
 @pytest.mark.parametrize("case", ["ordinary", "minimum_norm", "ridge"])
 def test_chains_of_one_design(flow, case, assert_mean):
-    design, penalty = (WIDE_DESIGN, 0.0) if case == "minimum_norm" else (DESIGN, 0.2 * (case == "ridge"))
+    design, penalty = (
+        (WIDE_DESIGN, 0.0) if case == "minimum_norm" else (DESIGN, 0.2 * (case == "ridge"))
+    )
     family = linear_regression(DIM, NOISE, case, penalty, design, COVARIANCE)
     errors = chain_errors(family, FLOWS[flow][0], len(design), 5)
     law = {"noise": NOISE, "penalty": penalty, "workflow": flow, "covariance": COVARIANCE}
@@ -207,22 +253,37 @@ def test_chains_of_one_design(flow, case, assert_mean):
 
 
 def test_heavy_tails_have_the_right_law_after_many_generations():
-    """One design, generation 9: the errors whitened by the Gram matrix and (g + 1) noise^2 are chi-square, tails and all."""
+    """One design, generation 9: the errors whitened by the Gram matrix and (g + 1) noise^2 are
+    chi-square, tails and all.
+    """
     family = linear_regression(DIM, NOISE, design=DESIGN, feature_covariance=DESIGN.T @ DESIGN)
     errors = chain_errors(family, workflows.replace(), len(DESIGN), 9)
     for generation in (0, 3, 9):
-        assert stats.kstest(errors[:, generation] / ((generation + 1) * NOISE**2), stats.chi2(DIM).cdf).pvalue > 1e-4
+        assert (
+            stats.kstest(
+                errors[:, generation] / ((generation + 1) * NOISE**2), stats.chi2(DIM).cdf
+            ).pvalue
+            > 1e-4
+        )
 
 
 def test_medians_where_the_mean_is_infinite():
-    """T = d + 1, fresh features: the mean is infinite; quantiles of the error's sum over generations against plain NumPy."""
+    """T = d + 1, fresh features: the mean is infinite; quantiles of the error's sum over
+    generations against plain NumPy.
+    """
     size = DIM + 1
     errors = chain_errors(linear_regression(DIM, NOISE), workflows.replace(), size, 4)
     rng = np.random.default_rng(2)
     total, wanted = np.zeros((RUNS, DIM)), []
     for _ in range(5):
         x, e = rng.normal(size=(RUNS, size, DIM)), rng.normal(size=(RUNS, size))
-        total = total + NOISE * np.linalg.solve(np.swapaxes(x, 1, 2) @ x, np.einsum("rnd,rn->rd", x, e)[..., None])[..., 0]
+        total = (
+            total
+            + NOISE
+            * np.linalg.solve(np.swapaxes(x, 1, 2) @ x, np.einsum("rnd,rn->rd", x, e)[..., None])[
+                ..., 0
+            ]
+        )
         wanted.append((total**2).sum(1))
     for generation in (0, 4):
         assert stats.ks_2samp(errors[:, generation], wanted[generation]).pvalue > 1e-4
@@ -231,7 +292,14 @@ def test_medians_where_the_mean_is_infinite():
 @pytest.mark.slow
 def test_least_norm_chains_with_fresh_features(assert_mean):
     real = regression_params(np.arange(9) / 5)
-    errors = chain_errors(linear_regression(9, NOISE, "minimum_norm"), workflows.replace(), 4, 4, chains=2000, real=real)
+    errors = chain_errors(
+        linear_regression(9, NOISE, "minimum_norm"),
+        workflows.replace(),
+        4,
+        4,
+        chains=2000,
+        real=real,
+    )
     law = {"noise": NOISE, "squared_norm": float(np.sum((np.arange(9) / 5) ** 2))}
     assert_mean(errors, theory.minimum_norm_test_error(np.arange(5), 4, 9, **law))
 
@@ -241,7 +309,10 @@ def test_least_norm_chains_with_fresh_features(assert_mean):
 def test_subsampled_accumulation_lies_between():
     """No closed form: above accumulation of all, below replacement, through whole points."""
     flows = (workflows.accumulate(), workflows.accumulate_subsample(), workflows.replace())
-    errors = [np.median(chain_errors(linear_regression(DIM, NOISE), flow, 20, 8, chains=500)[:, -1]) for flow in flows]
+    errors = [
+        np.median(chain_errors(linear_regression(DIM, NOISE), flow, 20, 8, chains=500)[:, -1])
+        for flow in flows
+    ]
     assert errors[0] < 0.8 * errors[1] < 0.64 * errors[2]
 
 
@@ -250,24 +321,41 @@ def test_metrics_and_distances(assert_mean):
     x = np.asarray(family.sample(jax.random.key(0), REAL, 20_000), np.float64)
     assert_mean(x[:, -1], family.metrics["mean"](REAL))
     assert_mean(x[:, -1] ** 2, family.metrics["variance"](REAL))
-    assert family.metrics["log_variance"](REAL) == pytest.approx(np.log(WEIGHTS @ COVARIANCE @ WEIGHTS + NOISE**2), rel=1e-5)
+    assert family.metrics["log_variance"](REAL) == pytest.approx(
+        np.log(WEIGHTS @ COVARIANCE @ WEIGHTS + NOISE**2), rel=1e-5
+    )
     assert family.metrics["weight_norm"](REAL) == pytest.approx(np.linalg.norm(WEIGHTS), rel=1e-6)
     other = regression_params(WEIGHTS + np.array([0.1, 0.2, 0, -0.3]))
     change = np.array([0.1, 0.2, 0, -0.3])
-    assert family.distances["test_error"](other, REAL) == pytest.approx(change @ COVARIANCE @ change, rel=1e-4)
-    assert family.distances["squared_distance"](other, REAL) == pytest.approx(change @ change, rel=1e-4)
+    assert family.distances["test_error"](other, REAL) == pytest.approx(
+        change @ COVARIANCE @ change, rel=1e-4
+    )
+    assert family.distances["squared_distance"](other, REAL) == pytest.approx(
+        change @ change, rel=1e-4
+    )
     of_design = linear_regression(DIM, NOISE, design=DESIGN)
     assert of_design.metrics["mean"](REAL) == pytest.approx((DESIGN @ WEIGHTS).mean(), rel=1e-4)
-    assert of_design.metrics["variance"](REAL) == pytest.approx((DESIGN @ WEIGHTS).var() + NOISE**2, rel=1e-4)
+    assert of_design.metrics["variance"](REAL) == pytest.approx(
+        (DESIGN @ WEIGHTS).var() + NOISE**2, rel=1e-4
+    )
 
 
 def test_log_prob():
     x = np.random.default_rng(0).normal(size=(6, DIM + 1))
-    joint = np.block([[COVARIANCE, (COVARIANCE @ WEIGHTS)[:, None]], [COVARIANCE @ WEIGHTS, WEIGHTS @ COVARIANCE @ WEIGHTS + NOISE**2]])
+    joint = np.block(
+        [
+            [COVARIANCE, (COVARIANCE @ WEIGHTS)[:, None]],
+            [COVARIANCE @ WEIGHTS, WEIGHTS @ COVARIANCE @ WEIGHTS + NOISE**2],
+        ]
+    )
     want = stats.multivariate_normal(np.zeros(DIM + 1), joint).logpdf(x)
-    np.testing.assert_allclose(linear_regression(DIM, **FRESH).log_prob(REAL, jnp.asarray(x)), want, rtol=1e-4)
+    np.testing.assert_allclose(
+        linear_regression(DIM, **FRESH).log_prob(REAL, jnp.asarray(x)), want, rtol=1e-4
+    )
     of_design = linear_regression(DIM, NOISE, design=DESIGN).log_prob(REAL, jnp.asarray(x))
-    np.testing.assert_allclose(of_design, stats.norm(x[:, :-1] @ WEIGHTS, NOISE).logpdf(x[:, -1]), rtol=1e-4)
+    np.testing.assert_allclose(
+        of_design, stats.norm(x[:, :-1] @ WEIGHTS, NOISE).logpdf(x[:, -1]), rtol=1e-4
+    )
     assert linear_regression(DIM, 0.0).log_prob is None
 
 
@@ -277,7 +365,9 @@ def test_a_real_data_set_keeps_its_features():
     family = linear_regression(DIM, 1e-3, design=x[:, :-1])
     process = generational_process(family, sources.dataset(x), workflows.replace(), sample_size=25)
     trace = simulate(process, jax.random.key(0), generations=3, chains=3, metrics="weights")
-    np.testing.assert_allclose(trace["weights"][:, 0], np.tile(np.linalg.lstsq(x[:, :-1], x[:, -1])[0], (3, 1)), rtol=1e-4)
+    np.testing.assert_allclose(
+        trace["weights"][:, 0], np.tile(np.linalg.lstsq(x[:, :-1], x[:, -1])[0], (3, 1)), rtol=1e-4
+    )
     np.testing.assert_allclose(trace["weights"][:, 3], trace["weights"][:, 0], atol=5e-3)
 
 
@@ -298,7 +388,9 @@ def test_bad_options(options, said):
         linear_regression(**({"dim": DIM} | options))
 
 
-@pytest.mark.parametrize(("flow", "size"), [(workflows.replace(), 8), (workflows.mix(0.5, 0.0, 0.5), 7)])
+@pytest.mark.parametrize(
+    ("flow", "size"), [(workflows.replace(), 8), (workflows.mix(0.5, 0.0, 0.5), 7)]
+)
 def test_sets_of_another_size_than_the_design(flow, size):
     family = linear_regression(DIM, design=DESIGN)
     with pytest.raises(InputError, match="design has 7 rows"):

@@ -1,4 +1,6 @@
-"""n-grams against counts by plain Python and laws of whole blocks by enumeration; |z| < 4 and p > 1e-4 at fixed keys."""
+"""n-grams against counts by plain Python and laws of whole blocks by enumeration; |z| < 4 and p >
+1e-4 at fixed keys.
+"""
 
 import collections
 import functools
@@ -9,15 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from collapse_jax import points, sources, workflows
+from collapse_jax.core import points, workflows
+from collapse_jax.core.process import generational_process
+from collapse_jax.core.types import Dataset, State
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.errors import InputError
-from collapse_jax.estimators.ngram import _choice, example, log_prob, ngram, ngram_params, perplexity
-from collapse_jax.process import generational_process
+from collapse_jax.estimators import sources
+from collapse_jax.estimators.ngram import (
+    _choice,
+    example,
+    log_prob,
+    ngram,
+    ngram_params,
+    perplexity,
+)
 from collapse_jax.theory import ancestry
 from collapse_jax.theory import categorical as theory
-from collapse_jax.types import Dataset, State
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(3)
@@ -27,7 +37,12 @@ class Oracle:
     """The model of `ngram` by counting in dictionaries."""
 
     def __init__(self, blocks, order, size, smoothing=0.0):
-        self.blocks, self.order, self.size, self.smoothing = [tuple(int(t) for t in b) for b in blocks], order, size, smoothing
+        self.blocks, self.order, self.size, self.smoothing = (
+            [tuple(int(t) for t in b) for b in blocks],
+            order,
+            size,
+            smoothing,
+        )
         # counts of what follows every end, of length 0 .. order - 1, of the contexts
         self.counts = collections.defaultdict(collections.Counter)
         for block in self.blocks:
@@ -47,12 +62,24 @@ class Oracle:
 
     def given_start(self, block):
         block = tuple(int(t) for t in block)
-        return float(np.prod([self.probability(block[i - self.order + 1 : i], block[i]) for i in range(self.order - 1, len(block))]))
+        return float(
+            np.prod(
+                [
+                    self.probability(block[i - self.order + 1 : i], block[i])
+                    for i in range(self.order - 1, len(block))
+                ]
+            )
+        )
 
     def law(self, length):
         """Of all blocks in lexicographic order."""
         everything = itertools.product(range(self.size), repeat=length)
-        return np.array([self.starts[b[: self.order - 1]] / len(self.blocks) * self.given_start(b) for b in everything])
+        return np.array(
+            [
+                self.starts[b[: self.order - 1]] / len(self.blocks) * self.given_start(b)
+                for b in everything
+            ]
+        )
 
 
 def drawn(family, params, n):
@@ -64,9 +91,11 @@ def codes(x, size):
     return np.asarray(x) @ size ** np.arange(x.shape[1])[::-1]
 
 
-# Three tokens, blocks of five, so that one program of an order serves them all; missing blocks are empty slots.
+# Three tokens, blocks of five, so that one program of an order serves them all; missing blocks are
+# empty slots.
 CORPORA = {
-    # 2 only ends blocks: its bigram context is dead, and so are the trigram contexts (0, 2) and (1, 2); models reach it before the end
+    # 2 only ends blocks: its bigram context is dead, and so are the trigram contexts (0, 2) and (1,
+    # 2); models reach it before the end
     "dead ends": [[0, 1, 0, 0, 2], [1, 0, 0, 1, 2], [0, 0, 1, 1, 2], [1, 1, 0, 1, 0]],
     # (0, 2) is dead as a pair, 2 alone is not
     "dead pair": [[0, 1, 2, 0, 1], [1, 2, 0, 0, 2], [2, 0, 0, 0, 2], [0, 0, 0, 1, 1]],
@@ -90,7 +119,9 @@ def sampler(order, smoothing):
 
 
 def padded(blocks):
-    """Blocks in SLOTS slots, an empty one first where there is one; what lies in empty slots is another token."""
+    """Blocks in SLOTS slots, an empty one first where there is one; what lies in empty slots is
+    another token.
+    """
     missing = SLOTS - len(blocks)
     x = np.concatenate([np.full((missing, LENGTH), 2), blocks]).astype(np.int32)
     return jnp.asarray(x), jnp.asarray([0.0] * missing + [1.0] * len(blocks))
@@ -109,12 +140,20 @@ def test_whole_blocks_have_their_law(name, order, smoothing, chi_square_p):
 
 def test_another_order_is_found(chi_square_p):
     _, x = sampler(3, 0.3)(*padded(CORPORA["dead ends"]))
-    assert chi_square_p(np.bincount(codes(x, SIZE), minlength=SIZE**LENGTH), Oracle(CORPORA["dead ends"], 2, SIZE, 0.3).law(LENGTH)) < 1e-4
+    assert (
+        chi_square_p(
+            np.bincount(codes(x, SIZE), minlength=SIZE**LENGTH),
+            Oracle(CORPORA["dead ends"], 2, SIZE, 0.3).law(LENGTH),
+        )
+        < 1e-4
+    )
 
 
 @pytest.mark.parametrize(("smoothing", "order"), [(1e-30, 3), (1e20, 2)])
 def test_tiny_and_huge_smoothing(smoothing, order, chi_square_p):
-    """A tiny one: the model of maximum likelihood, but uniform after what was never followed; a huge one: uniform after the start."""
+    """A tiny one: the model of maximum likelihood, but uniform after what was never followed; a
+    huge one: uniform after the start.
+    """
     blocks = CORPORA["dead ends"]
     _, x = sampler(order, smoothing)(*padded(blocks))
     law = Oracle(blocks, order, SIZE, smoothing).law(LENGTH)
@@ -128,23 +167,38 @@ def test_pairs_and_triples_of_a_long_text(order, chi_square_p):
     blocks = np.minimum(rng.geometric(0.3, (40, 50)) + rng.integers(0, 2, (40, 1)), 9)
     x = np.asarray(drawn(ngram(order, 10, 50), ngram_params(order, 10, blocks), 2000))
     oracle = Oracle(blocks, order, 10)
-    for context in [c for c, counts in oracle.counts.items() if len(c) == order - 1 and counts.total() > 20][:30]:
+    for context in [
+        c for c, counts in oracle.counts.items() if len(c) == order - 1 and counts.total() > 20
+    ][:30]:
         windows = np.lib.stride_tricks.sliding_window_view(x, order, axis=1).reshape(-1, order)
         after = windows[(windows[:, :-1] == context).all(1), -1]
-        assert chi_square_p(np.bincount(after, minlength=10), [oracle.probability(context, t) for t in range(10)]) > 1e-4
+        assert (
+            chi_square_p(
+                np.bincount(after, minlength=10),
+                [oracle.probability(context, t) for t in range(10)],
+            )
+            > 1e-4
+        )
 
 
-@pytest.mark.parametrize(("order", "smoothing"), [(1, 0.0), (2, 0.0), (3, 0.0), (1, 1e9), (2, 1e-9), (3, 0.5)])
+@pytest.mark.parametrize(
+    ("order", "smoothing"), [(1, 0.0), (2, 0.0), (3, 0.0), (1, 1e9), (2, 1e-9), (3, 0.5)]
+)
 def test_log_prob(order, smoothing):
     """Of seen and unseen text, contexts that were never seen included; and of one block alone."""
     rng = np.random.default_rng(order)
-    blocks, held_out = rng.choice(6, (5, 7), p=[0.4, 0.3, 0.1, 0.1, 0.1, 0]), rng.integers(0, 6, (40, 7))
+    blocks, held_out = (
+        rng.choice(6, (5, 7), p=[0.4, 0.3, 0.1, 0.1, 0.1, 0]),
+        rng.integers(0, 6, (40, 7)),
+    )
     oracle, params = Oracle(blocks, order, 6, smoothing), ngram_params(order, 6, blocks, smoothing)
     scored = jax.jit(ngram(order, 6, 7, smoothing).log_prob)
     for text in (np.tile(blocks, (8, 1)), held_out):
         with np.errstate(divide="ignore"):
             expected = np.log([oracle.given_start(block) for block in text])
-        np.testing.assert_allclose(scored(params, jnp.asarray(text, jnp.int32)), expected, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(
+            scored(params, jnp.asarray(text, jnp.int32)), expected, rtol=2e-5, atol=2e-5
+        )
 
 
 def test_another_smoothing_can_score_than_writes():
@@ -153,20 +207,33 @@ def test_another_smoothing_can_score_than_writes():
     expected = np.log([Oracle(blocks, 2, 6, 0.1).given_start(block) for block in held_out])
     params = ngram_params(2, 6, blocks)
     np.testing.assert_allclose(log_prob(params, jnp.asarray(held_out), 0.1), expected, rtol=1e-4)
-    np.testing.assert_allclose(perplexity(held_out, 0.1)(State(0, params, ())), np.exp(-expected.sum() / (40 * 5)), rtol=1e-4)
+    np.testing.assert_allclose(
+        perplexity(held_out, 0.1)(State(0, params, ())),
+        np.exp(-expected.sum() / (40 * 5)),
+        rtol=1e-4,
+    )
 
 
 def test_a_choice_is_the_product_of_all_bits():
     rng = np.random.default_rng(1)
-    high, low = (np.append(rng.integers(0, 2**32, 5000, dtype=np.uint32), [0, 2**32 - 1]).astype(np.uint32) for _ in range(2))
+    high, low = (
+        np.append(rng.integers(0, 2**32, 5000, dtype=np.uint32), [0, 2**32 - 1]).astype(np.uint32)
+        for _ in range(2)
+    )
     counts = np.append(rng.integers(1, 2**31, 5001), 2**31 - 1)
-    expected = [((int(h) << 32) + int(w)) * int(c) >> 64 for h, w, c in zip(high, low, counts, strict=True)]
-    np.testing.assert_array_equal(_choice((jnp.asarray(high), jnp.asarray(low)), jnp.asarray(counts, jnp.int32)), expected)
+    expected = [
+        ((int(h) << 32) + int(w)) * int(c) >> 64 for h, w, c in zip(high, low, counts, strict=True)
+    ]
+    np.testing.assert_array_equal(
+        _choice((jnp.asarray(high), jnp.asarray(low)), jnp.asarray(counts, jnp.int32)), expected
+    )
 
 
 @pytest.mark.parametrize("order", [1, 3])
 def test_empty_slots_and_larger_vocabularies_change_nothing(order):
-    """Of one key: what lies in slots of weight 0; room for more blocks; tokens renamed in their order among 70,000, sorted otherwise."""
+    """Of one key: what lies in slots of weight 0; room for more blocks; tokens renamed in their
+    order among 70,000, sorted otherwise.
+    """
     rng = np.random.default_rng(2)
     blocks = rng.integers(0, 5, (6, 8)).astype(np.int32)
     plain = drawn(ngram(order, 5, 8), ngram_params(order, 5, blocks), 50)
@@ -181,13 +248,18 @@ def test_empty_slots_and_larger_vocabularies_change_nothing(order):
 
 @pytest.mark.parametrize("order", [1, 3])
 def test_more_blocks_do_not_change_the_first(order):
-    family, params = ngram(order, 5, 12, 0.1), ngram_params(order, 5, np.random.default_rng(0).integers(0, 5, (9, 12)), 0.1)
+    family, params = (
+        ngram(order, 5, 12, 0.1),
+        ngram_params(order, 5, np.random.default_rng(0).integers(0, 5, (9, 12)), 0.1),
+    )
     np.testing.assert_array_equal(drawn(family, params, 30)[:7], drawn(family, params, 7))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_continued(order, chi_square_p):
-    """The first three tokens that follow a given block have the law of the model after its end, dead ends included."""
+    """The first three tokens that follow a given block have the law of the model after its end,
+    dead ends included.
+    """
     blocks = CORPORA["dead ends"]
     params, _ = sampler(order, 0.0)(*padded(blocks))
     oracle, continued = Oracle(blocks, order, SIZE), jax.jit(ngram(order, SIZE, LENGTH).continued)
@@ -195,7 +267,9 @@ def test_continued(order, chi_square_p):
         x = continued(KEY, params, jnp.tile(jnp.array(prompt, jnp.int32), (5000, 1)))
         assert x.shape == (5000, LENGTH)
         keep = prompt[len(prompt) - order + 1 :]
-        law = [oracle.given_start(keep + after) for after in itertools.product(range(SIZE), repeat=3)]
+        law = [
+            oracle.given_start(keep + after) for after in itertools.product(range(SIZE), repeat=3)
+        ]
         assert chi_square_p(np.bincount(codes(x[:, :3], SIZE), minlength=27), law) > 1e-4
 
 
@@ -216,12 +290,17 @@ def test_metrics_and_distances_are_those_of_plain_counting(order):
         "distinct_ngrams": sum(len(counts) for context, counts in oracle.counts.items() if len(context) == order - 1),
         "conditional_entropy": -np.mean(np.log([oracle.given_start(b) for b in made])) / (10 - order),
     }  # fmt: skip
-    measured = jax.jit(lambda params: {name: metric(params) for name, metric in family.metrics.items()})
+    measured = jax.jit(
+        lambda params: {name: metric(params) for name, metric in family.metrics.items()}
+    )
     assert set(expected) == set(family.metrics)
     for name, value in measured(params).items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
     with np.errstate(divide="ignore"):
-        crossed = [-np.mean(np.log([o.given_start(b) for b in x])) / (10 - order) for o, x in ((real_oracle, made), (oracle, real))]
+        crossed = [
+            -np.mean(np.log([o.given_start(b) for b in x])) / (10 - order)
+            for o, x in ((real_oracle, made), (oracle, real))
+        ]
     expected = {
         "surviving_vocabulary": np.sum((shares > 0) & (real_shares > 0)) / np.sum(real_shares > 0),
         "missing_mass": real_shares[shares == 0].sum(),
@@ -230,7 +309,11 @@ def test_metrics_and_distances_are_those_of_plain_counting(order):
         "cross_entropy_real_to_model": crossed[1],
     }
     assert set(expected) == set(family.distances)
-    compared = jax.jit(lambda params, reference: {name: distance(params, reference) for name, distance in family.distances.items()})
+    compared = jax.jit(
+        lambda params, reference: {
+            name: distance(params, reference) for name, distance in family.distances.items()
+        }
+    )
     for name, value in compared(params, reference).items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
     lone = ngram_params(order, 9, np.full((5, 9), 3))
@@ -239,15 +322,22 @@ def test_metrics_and_distances_are_those_of_plain_counting(order):
 
 
 def test_unigram_chains_are_the_categorical_chains(assert_mean, chi_square_p):
-    """M tokens in blocks are M draws: heterozygosity, and the law of the count of one token, are the theory's."""
+    """M tokens in blocks are M draws: heterozygosity, and the law of the count of one token, are
+    the theory's.
+    """
     blocks = np.repeat(np.arange(10), [6, 5, 4, 4, 3, 3, 2, 1, 1, 1]).reshape(5, 6)
     real = np.bincount(blocks.ravel()) / 30
     source = sources.population(ngram(1, 10, 4), ngram_params(1, 10, blocks))
     process = generational_process(ngram(1, 10, 4), source, workflows.replace(), sample_size=5)
     metrics = ("heterozygosity", "probabilities", "vocabulary", "missing_mass")
     trace = simulate(process, KEY, generations=15, chains=3000, metrics=metrics, record=5)
-    assert_mean(trace["heterozygosity"], (1 - real @ real) * ancestry.retention(trace.generations, 20, workflow="replace"))
-    laws = np.array([[theory.count_distribution(g, 20, p) for p in real] for g in trace.generations])
+    assert_mean(
+        trace["heterozygosity"],
+        (1 - real @ real) * ancestry.retention(trace.generations, 20, workflow="replace"),
+    )
+    laws = np.array(
+        [[theory.count_distribution(g, 20, p) for p in real] for g in trace.generations]
+    )
     assert_mean(trace["vocabulary"], (1 - laws[..., 0]).sum(1))
     assert_mean(trace["missing_mass"], (laws[..., 0] * real).sum(1))
     for place in range(1, 4):
@@ -268,7 +358,9 @@ def test_every_workflow(flow):
     rng = np.random.default_rng(4)
     blocks = rng.integers(0, 30, (8, 10)).astype(np.int32)
     estimator = ngram(2 + (flow == "replace"), 30, 10)
-    process = generational_process(estimator, sources.dataset(blocks), FLOWS[flow], sample_size=8, remember_first=True)
+    process = generational_process(
+        estimator, sources.dataset(blocks), FLOWS[flow], sample_size=8, remember_first=True
+    )
     metrics = ("vocabulary", "surviving_vocabulary_to_first")
     trace = simulate(process, KEY, generations=3, chains=2, metrics=metrics)
     assert (trace["surviving_vocabulary_to_first"][:, 0] == 1).all()
@@ -281,7 +373,13 @@ def test_every_workflow(flow):
 @pytest.mark.slow
 def test_both_drivers_agree(tmp_path):
     blocks = np.random.default_rng(4).integers(0, 30, (8, 10)).astype(np.int32)
-    process = generational_process(ngram(3, 30, 10), sources.dataset(blocks), workflows.replace(), sample_size=8, remember_first=True)
+    process = generational_process(
+        ngram(3, 30, 10),
+        sources.dataset(blocks),
+        workflows.replace(),
+        sample_size=8,
+        remember_first=True,
+    )
     metrics = ("vocabulary", "distinct_ngrams", "missing_mass_to_first", perplexity(blocks, 0.1))
     trace = simulate(process, KEY, generations=2, metrics=metrics)
     ran = run(process, KEY, generations=2, folder=tmp_path / "run", metrics=metrics)
@@ -290,17 +388,33 @@ def test_both_drivers_agree(tmp_path):
 
 
 def test_a_longer_run_goes_on_from_a_shorter_one():
-    process = generational_process(ngram(2, 3, 4), sources.dataset(np.eye(5, 4, dtype=np.int32)), workflows.accumulate(), sample_size=5)
-    whole = simulate(process, KEY, generations=4, chains=2, metrics=("probabilities", "conditional_entropy"))
+    process = generational_process(
+        ngram(2, 3, 4),
+        sources.dataset(np.eye(5, 4, dtype=np.int32)),
+        workflows.accumulate(),
+        sample_size=5,
+    )
+    whole = simulate(
+        process, KEY, generations=4, chains=2, metrics=("probabilities", "conditional_entropy")
+    )
     *_, part = simulate_chunks(process, KEY, generations=2, chains=2, metrics=("probabilities",))
     after = 2, part.copy_state()
-    *_, rest = simulate_chunks(process, KEY, generations=4, chains=2, metrics=("probabilities", "conditional_entropy"), after=after)
+    *_, rest = simulate_chunks(
+        process,
+        KEY,
+        generations=4,
+        chains=2,
+        metrics=("probabilities", "conditional_entropy"),
+        after=after,
+    )
     for name, values in rest.arrays.items():
         np.testing.assert_allclose(values[:, -1], whole[name][:, -1], rtol=1e-5)
 
 
 def test_a_stream_never_writes_what_it_has_not_read():
-    """A block that is one long stream: sampled, fitted and sampled again, and nothing appears that was not there."""
+    """A block that is one long stream: sampled, fitted and sampled again, and nothing appears that
+    was not there.
+    """
     stream = np.random.default_rng(0).integers(0, 40, (1, 300)).astype(np.int32)
     family, params = ngram(2, 50, 300), ngram_params(2, 50, stream)
     sample, fit = jax.jit(family.sample, static_argnums=2), jax.jit(family.fit)

@@ -1,19 +1,22 @@
-"""The VAE in generational processes: fresh and finite draws, workflows, both drivers, and its metrics."""
+"""The VAE in generational processes: fresh and finite draws, workflows, both drivers, and its
+metrics.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from collapse_jax import sources, workflows
+from collapse_jax.core import workflows
+from collapse_jax.core.process import generational_process
+from collapse_jax.core.types import Dataset
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
+from collapse_jax.estimators import sources
 from collapse_jax.estimators.vae import StreamedImages, example, vae
-from collapse_jax.process import generational_process
-from collapse_jax.types import Dataset
-from collapse_jax.vae.model import VAE, VAEParams, decode, encode, init_params
-from collapse_jax.vae.train import VAETraining
+from collapse_jax.models.vae.model import VAE, VAEParams, decode, encode, init_params
+from collapse_jax.models.vae.train import VAETraining
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
@@ -22,11 +25,21 @@ REAL = jnp.asarray(np.random.default_rng(0).random((24, 4, 4), np.float32))
 
 
 def small(draws="fresh", **options):
-    return vae(4, 4, capacity=2, latent=2, training=VAETraining(epochs=1, batch_size=8), draws=draws, **options)
+    return vae(
+        4,
+        4,
+        capacity=2,
+        latent=2,
+        training=VAETraining(epochs=1, batch_size=8),
+        draws=draws,
+        **options,
+    )
 
 
 def process(workflow, draws="fresh", size=16, **options):
-    return generational_process(small(draws), sources.dataset(REAL), workflow, sample_size=size, **options)
+    return generational_process(
+        small(draws), sources.dataset(REAL), workflow, sample_size=size, **options
+    )
 
 
 def grey(value):
@@ -39,12 +52,17 @@ def grey(value):
 
 def evidence_of_step(made):
     state, first = made.init(KEY)
-    return state, first.evidence, jax.eval_shape(made.step, KEY, state)[1].evidence
+    return state, first.data, jax.eval_shape(made.step, KEY, state)[1].data
 
 
 def test_fresh_evidence_is_decoders_and_real_images():
-    """Generation 0: 16 real images. Later, under mix(3/4, 0, 1/4): 4 real ones, and 12 places of the last decoder."""
-    state, first, later = evidence_of_step(process(workflows.mix(0.75, 0.0, 0.25, random_counts=False)))
+    """Generation 0: 16 real images.
+
+    Later, under mix(3/4, 0, 1/4): 4 real ones, and 12 places of the last decoder.
+    """
+    state, first, later = evidence_of_step(
+        process(workflows.mix(0.75, 0.0, 0.25, random_counts=False))
+    )
     assert isinstance(first, StreamedImages) and first.x.shape == (16, 4, 4) and first.streams == ()
     assert later.x.shape == (4, 4, 4) and later.weight.shape == (4,)
     (stream,) = later.streams
@@ -60,7 +78,10 @@ def test_under_replace_nothing_real_is_left():
 def test_a_population_streams_beside_the_model():
     """Real images from a known decoder, never held: two streams in one training set."""
     made = generational_process(
-        small(), sources.population(small(), grey(0.8)), workflows.mix(0.5, 0.0, 0.5, random_counts=False), sample_size=16
+        small(),
+        sources.population(small(), grey(0.8)),
+        workflows.mix(0.5, 0.0, 0.5, random_counts=False),
+        sample_size=16,
     )
     _, first, later = evidence_of_step(made)
     assert [stream.weight.shape for stream in first.streams] == [(16,)]
@@ -90,7 +111,9 @@ def test_fresh_draws_refuse_a_schedule():
 
 def test_fresh_draws_refuse_a_generator_without_draw():
     """A workflow that curates single points cannot be served by a stream."""
-    curated = workflows.replace()._replace(name="curated", generator=lambda estimator: estimator._replace(draw=None))
+    curated = workflows.replace()._replace(
+        name="curated", generator=lambda estimator: estimator._replace(draw=None)
+    )
     with pytest.raises(InputError, match="curated needs points"):
         process(curated)
 
@@ -109,7 +132,7 @@ def test_finite_draws_work_under_every_workflow(workflow, filled):
     made = process(workflow, "finite")
     state, _ = made.init(KEY, 2)
     state, info = made.step(jax.random.key(1), state)
-    assert isinstance(info.evidence, Dataset) and int((info.evidence.weight > 0).sum()) == filled
+    assert isinstance(info.data, Dataset) and int((info.data.weight > 0).sum()) == filled
     assert np.isfinite(float(info.fit.loss)) and int(info.fit.iterations) == -(-filled // 8)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
@@ -122,7 +145,9 @@ def test_both_drivers_give_the_same_numbers(tmp_path):
     ran = run(made, KEY, generations=2, chains=2, folder=tmp_path, metrics=metrics)
     simulated = simulate(made, KEY, generations=2, chains=3, metrics=metrics)
     for name in metrics:
-        np.testing.assert_allclose(ran[name], simulated[name][:2], rtol=2e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            ran[name], simulated[name][:2], rtol=2e-3, atol=1e-5, err_msg=name
+        )
     assert np.ptp(simulated["mean"][:, 0]) > 0
 
 
@@ -146,29 +171,45 @@ def test_a_network_is_trained_from_scratch():
 
 
 def test_metrics_of_models_that_are_known():
-    """A decoder that always gives .3: mean .3, variance 0; black and white draws of it have variance .21."""
+    """A decoder that always gives .3: mean .3, variance 0; black and white draws of it have
+    variance .21.
+    """
     flat, drawn = small(), small(gives="bernoulli")
     np.testing.assert_allclose(flat.metrics["mean"](grey(0.3)), 0.3, rtol=1e-5)
     assert float(flat.metrics["variance"](grey(0.3))) < 1e-12
     # 16,000 pixels: 4 standard errors of a mean and of a variance
-    np.testing.assert_allclose(drawn.metrics["mean"](grey(0.3)), 0.3, atol=4 * (0.21 / 16_000) ** 0.5)
-    np.testing.assert_allclose(drawn.metrics["variance"](grey(0.3)), 0.21, atol=4 * (0.21 * 0.16 / 16_000) ** 0.5)
+    np.testing.assert_allclose(
+        drawn.metrics["mean"](grey(0.3)), 0.3, atol=4 * (0.21 / 16_000) ** 0.5
+    )
+    np.testing.assert_allclose(
+        drawn.metrics["variance"](grey(0.3)), 0.21, atol=4 * (0.21 * 0.16 / 16_000) ** 0.5
+    )
     np.testing.assert_allclose(drawn.metrics["log_variance"](grey(0.3)), np.log(0.21), atol=0.05)
 
 
 def test_latent_deviation_is_numpys_of_the_reference_encoder():
-    model, params, reference = small(probes=50), init_params(MODEL, jax.random.key(7)), init_params(MODEL, jax.random.key(8))
+    model, params, reference = (
+        small(probes=50),
+        init_params(MODEL, jax.random.key(7)),
+        init_params(MODEL, jax.random.key(8)),
+    )
     images = model.sample(jax.random.key(1), params, 50)
     latents = np.asarray(encode(MODEL, reference.encoder, images)[0], np.float64)
-    np.testing.assert_allclose(model.distances["latent_deviation"](params, reference), latents.std(), rtol=1e-4)
-    np.testing.assert_allclose(model.distances["latent_mean"](params, reference), latents.mean(), rtol=1e-4)
+    np.testing.assert_allclose(
+        model.distances["latent_deviation"](params, reference), latents.std(), rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        model.distances["latent_mean"](params, reference), latents.mean(), rtol=1e-4
+    )
 
 
 def test_sample_and_example():
     model, params = example()
     images = np.asarray(model.sample(KEY, params, 5))
     assert images.shape == (5, 8, 8) and images.min() > 0 and images.max() < 1
-    logits = decode(VAE(8, 8, 2, 2), params.decoder, jax.random.normal(jax.random.split(KEY)[0], (5, 2)))
+    logits = decode(
+        VAE(8, 8, 2, 2), params.decoder, jax.random.normal(jax.random.split(KEY)[0], (5, 2))
+    )
     np.testing.assert_allclose(images, 1 / (1 + np.exp(-np.asarray(logits))), rtol=1e-4)
 
 
@@ -176,7 +217,9 @@ def test_one_point_and_equal_points_give_no_nan():
     for grey_level, count in ((0.5, 16), (0.0, 1), (1.0, 16)):
         data = Dataset(jnp.full((16, 4, 4), grey_level), (jnp.arange(16) < count).astype(float))
         params, info = small("finite").fit(KEY, None, data)
-        assert np.isfinite(float(info.loss)) and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+        assert np.isfinite(float(info.loss)) and all(
+            np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)
+        )
 
 
 @pytest.mark.parametrize(
@@ -196,6 +239,10 @@ def test_bad_options(options, words):
 
 
 def test_images_of_another_size():
-    made = generational_process(small(), sources.dataset(jnp.zeros((20, 8, 8))), workflows.replace(), sample_size=16)
-    with pytest.raises(InputError, match=r"images have shape \[8, 8\]; this VAE is made for \[4, 4\]"):
+    made = generational_process(
+        small(), sources.dataset(jnp.zeros((20, 8, 8))), workflows.replace(), sample_size=16
+    )
+    with pytest.raises(
+        InputError, match=r"images have shape \[8, 8\]; this VAE is made for \[4, 4\]"
+    ):
         simulate(made, KEY, generations=1)

@@ -1,4 +1,6 @@
-"""The experiment on the three sources of error: what its cells are, exactly, and a tiny run with all its files."""
+"""The experiment on the three sources of error: what its cells are, exactly, and a tiny run with
+all its files.
+"""
 
 import importlib
 
@@ -40,29 +42,42 @@ def test_expressivity_errs_in_the_first_generation_only(script, small, family):
 
 
 def test_gradient_steps_of_the_gaussian(script, small):
-    """Without sampling error each generation is so many steps towards the one before, from one start; written out in float64.
+    """Without sampling error each generation is so many steps towards the one before, from one
+    start; written out in float64.
 
-    With the truth outside the family the same path costs the distance to the projection more, in every generation.
+    With the truth outside the family the same path costs the distance to the projection more, in
+    every generation.
     """
-    inside, outside = (script.density_cell("gaussian", (0, off, 1), small)[script.KL][0] for off in (0, 1))
+    inside, outside = (
+        script.density_cell("gaussian", (0, off, 1), small)[script.KL][0] for off in (0, 1)
+    )
     mean, variance = 0.0, 1.0
     for generation in range(4):
         place, log_scale = script.STARTS["gaussian"][0], np.log(script.STARTS["gaussian"][1])
         for _ in range(script.GRADIENT_STEPS):
             precision = np.exp(-2 * log_scale)
             slopes = (place - mean) * precision, 1 - (variance + (place - mean) ** 2) * precision
-            place, log_scale = place - script.STEP_SIZE * slopes[0], log_scale - script.STEP_SIZE * slopes[1]
+            place, log_scale = (
+                place - script.STEP_SIZE * slopes[0],
+                log_scale - script.STEP_SIZE * slopes[1],
+            )
         mean, variance = place, np.exp(2 * log_scale)
         own, rest = mixture_projection.kl_to_gaussian(script.TRUTHS["gaussian"][1], mean, variance)
-        np.testing.assert_allclose([inside[generation], outside[generation]], [rest, own + rest], rtol=1e-4)
+        np.testing.assert_allclose(
+            [inside[generation], outside[generation]], [rest, own + rest], rtol=1e-4
+        )
 
 
 def test_the_truths_of_the_gaussian_have_the_same_moments(script):
-    np.testing.assert_allclose(*(mixture_projection.moments(truth) for truth in script.TRUTHS["gaussian"]), atol=1e-12)
+    np.testing.assert_allclose(
+        *(mixture_projection.moments(truth) for truth in script.TRUTHS["gaussian"]), atol=1e-12
+    )
 
 
 def test_a_vae_of_one_latent_on_a_truth_of_four(script, small, monkeypatch):
-    """By streams: the truth's decoder is of another size than the network; one step of training is far from that."""
+    """By streams: the truth's decoder is of another size than the network; one step of training is
+    far from that.
+    """
     monkeypatch.setattr(script, "HELD_OUT", 40)
     monkeypatch.setattr(script, "PROBES", 20)
     found = script.vae_cell(script.vae_truth(small), (0, 1, 1), small)
@@ -74,8 +89,16 @@ def test_a_tiny_run(script, small, tmp_path, monkeypatch, capsys):
     """Figure, table and all numbers; the cells are made up, for the time they take."""
     rng = np.random.default_rng(0)
     monkeypatch.setattr(script, "vae_truth", lambda settings: None)
-    monkeypatch.setattr(script, "vae_cell", lambda *_: {script.BOUND: rng.random((2, 2)), script.DEVIATION: rng.random((2, 2))})
-    monkeypatch.setattr(script, "density_cell", lambda family, cell, settings: {script.KL: rng.random((3 if cell[0] else 1, 4))})
+    monkeypatch.setattr(
+        script,
+        "vae_cell",
+        lambda *_: {script.BOUND: rng.random((2, 2)), script.DEVIATION: rng.random((2, 2))},
+    )
+    monkeypatch.setattr(
+        script,
+        "density_cell",
+        lambda family, cell, settings: {script.KL: rng.random((3 if cell[0] else 1, 4))},
+    )
     script.main(small)
     assert (tmp_path / "figures" / "error_sources.png").stat().st_size > 20_000
     lines = (tmp_path / "cells.csv").read_text().splitlines()

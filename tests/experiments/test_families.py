@@ -1,4 +1,6 @@
-"""The experiments on families at tiny sizes: they write what they promise, and refuse what has no meaning."""
+"""The experiments on families at tiny sizes: they write what they promise, and refuse what has no
+meaning.
+"""
 
 import csv
 import importlib
@@ -17,9 +19,15 @@ def on_path(monkeypatch, root):
 
 def test_families_table(tmp_path, capsys):
     table = importlib.import_module("families")
-    table.main(table.Settings(families="uniform", generations=200, sample_size=50, most_chains=200, out=str(tmp_path)))
+    table.main(
+        table.Settings(
+            families="uniform", generations=200, sample_size=50, most_chains=200, out=str(tmp_path)
+        )
+    )
     rows = list(csv.DictReader(open(tmp_path / "families.csv")))
-    assert [(row["family"], row["workflow"]) for row in rows][:4] == [("uniform", flow) for flow in table.FLOWS]
+    assert [(row["family"], row["workflow"]) for row in rows][:4] == [
+        ("uniform", flow) for flow in table.FLOWS
+    ]
     words = {(row["family"], row["workflow"]): row["verdict"] for row in rows}
     # the uniform's maximum falls by e^(-1/50) a generation, and is never beaten once it is kept
     assert words["uniform", "replace"] == "collapses" and words["uniform", "accumulate"] == "stays"
@@ -32,11 +40,20 @@ def test_the_map_is_drawn_from_the_table(tmp_path, capsys, monkeypatch):
     table = importlib.import_module("families")
     monkeypatch.setattr(table, "measured", None)
     lines = ["family,workflow,measure,generation_0,generation_7,verdict"]
-    lines += [f'"gaussian, ddof=0",{flow},variance,2.0,{last},stays' for flow, last in zip(table.FLOWS, (0.0, 1.9, 0.5, 3e9), strict=True)]
-    lines += [f"pareto,{flow},kl_real_to_model,0.5,{last},grows" for flow, last in zip(table.FLOWS, (0.5, 60.2, 1, 2), strict=True)]
+    lines += [
+        f'"gaussian, ddof=0",{flow},variance,2.0,{last},stays'
+        for flow, last in zip(table.FLOWS, (0.0, 1.9, 0.5, 3e9), strict=True)
+    ]
+    lines += [
+        f"pareto,{flow},kl_real_to_model,0.5,{last},grows"
+        for flow, last in zip(table.FLOWS, (0.5, 60.2, 1, 2), strict=True)
+    ]
     (tmp_path / "families.csv").write_text("\n".join(lines) + "\n")
     drawn = []
-    monkeypatch.setattr("collapse_jax.plots.style.save", lambda made, folder, name: drawn.append(made) or tmp_path / f"{name}.png")
+    monkeypatch.setattr(
+        "collapse_jax.app.plots.style.save",
+        lambda made, folder, name: drawn.append(made) or tmp_path / f"{name}.png",
+    )
     table.main(table.Settings(redraw=True, out=str(tmp_path)))
     assert capsys.readouterr().out.strip().endswith("families.png")
     first, second = ([text.get_text() for text in axis.texts] for axis in drawn[0].axes[:2])
@@ -64,9 +81,18 @@ def test_words(medians, error, word):
 def test_kernel_density_figures(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
     script = importlib.import_module("kazdan2024_kde")
-    for name, value in {"SHAPES": ("moons",), "FLOWS": ("replace",), "REAL": 200, "HELD_OUT": 20}.items():
+    for name, value in {
+        "SHAPES": ("moons",),
+        "FLOWS": ("replace",),
+        "REAL": 200,
+        "HELD_OUT": 20,
+    }.items():
         monkeypatch.setattr(script, name, value)
-    script.main(script.Settings(sample_sizes="5", bandwidths="0.5", chains=2, generations=3, out=str(tmp_path)))
+    script.main(
+        script.Settings(
+            sample_sizes="5", bandwidths="0.5", chains=2, generations=3, out=str(tmp_path)
+        )
+    )
     assert {path.name for path in tmp_path.iterdir()} == {"loss.png", "points.png", "losses.csv"}
     rows = list(csv.DictReader(open(tmp_path / "losses.csv")))
     assert len(rows) == 2 * 4 and {row["sample_size"] for row in rows} == {"5"}
@@ -83,9 +109,17 @@ def test_regression_figure(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("script", "settings", "message"),
     [
-        ("families", {"families": "gausian"}, "families is 'gausian'; it must begin like some of gaussian; "),
+        (
+            "families",
+            {"families": "gausian"},
+            "families is 'gausian'; it must begin like some of gaussian; ",
+        ),
         ("families", {"generations": 0}, "generations is 0; it must be at least 1"),
-        ("kazdan2024_kde", {"sample_sizes": "ten"}, "sample_sizes is 'ten'; it must be positive numbers"),
+        (
+            "kazdan2024_kde",
+            {"sample_sizes": "ten"},
+            "sample_sizes is 'ten'; it must be positive numbers",
+        ),
         ("kazdan2024_kde", {"bandwidths": "0"}, "bandwidths is '0'; it must be positive numbers"),
         ("kazdan2024_kde", {"chains": 0}, "chains is 0; it must be at least 1"),
     ],

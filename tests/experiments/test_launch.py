@@ -1,4 +1,6 @@
-"""The launch examples: Bash that parses, and command lines that our command line takes, as they come out of the scripts."""
+"""The launch examples: Bash that parses, and command lines that our command line takes, as they
+come out of the scripts.
+"""
 
 import json
 import os
@@ -8,14 +10,16 @@ import subprocess
 
 import pytest
 
-from collapse_jax import cli
+from collapse_jax.app import cli
 
 FOLDER = pathlib.Path(__file__).parents[2] / "experiments" / "launch"
-# What stands in for the programs of a cluster: they run the command that they are given, once, here.
+# What stands in for the programs of a cluster: they run the command that they are given, once,
+# here.
 STANDINS = {
     "collapse-jax": 'python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" "$@" >> "$SEEN"',
     "srun": 'while [[ $1 == -* ]]; do shift; done; exec "$@"',
-    "gcloud": 'for word in "$@"; do [[ $word == --command=* ]] && bash -c "${word#--command=}"; done; true',
+    "gcloud": 'for word in "$@"; do [[ $word == --command=* ]] && bash -c "${word#--command=}"; '
+    "done; true",
 }
 TASKS = {"slurm_array.sh": range(10)}
 WANTED = {"slurm_array.sh": 10, "slurm_multi_node.sh": 2, "several_gpus.sh": 7, "tpu_pod.sh": 1}
@@ -31,10 +35,18 @@ def command_lines(tmp_path):
 
     def found(script):
         seen = tmp_path / "seen"
-        environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SEEN": str(seen), "TPU": "t", "ZONE": "z", "OUT": "/out"}
+        environment = os.environ | {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "SEEN": str(seen),
+            "TPU": "t",
+            "ZONE": "z",
+            "OUT": "/out",
+        }
         for task in TASKS.get(script, [0]):
             there = environment | {"SLURM_ARRAY_TASK_ID": str(task)}
-            subprocess.run(["bash", str(FOLDER / script)], env=there, cwd=tmp_path, check=True, timeout=60)
+            subprocess.run(
+                ["bash", str(FOLDER / script)], env=there, cwd=tmp_path, check=True, timeout=60
+            )
         return [json.loads(line) for line in seen.read_text().splitlines()]
 
     return found
@@ -64,7 +76,9 @@ def test_a_script_is_bash_and_its_commands_are_ours(script, command_lines, monke
         with pytest.raises(Parsed):
             cli.main(line)
     assert len(taken) == len(lines) == WANTED[script]
-    assert all(on.distributed for _, on in taken) == (script in ("slurm_multi_node.sh", "tpu_pod.sh"))
+    assert all(on.distributed for _, on in taken) == (
+        script in ("slurm_multi_node.sh", "tpu_pod.sh")
+    )
     after = lambda line, word: line[line.index(word) + 1] if word in line else ""  # noqa: E731
     folders = [(after(line, "--out"), after(line, "--only-seeds")) for line in lines]
     assert len(set(folders)) == len(folders), "two calls would do the same"

@@ -21,8 +21,10 @@ def on_path(monkeypatch, root):
 def test_help_imports_nothing_heavy(root):
     file = root / "experiments" / "suresh2024_ngrams.py"
     code = (
-        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r}, run_name='__main__')\n"
-        "finally:\n    print('HEAVY', sorted({'jax', 'matplotlib', 'transformers'} & set(sys.modules)))"
+        "import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    "
+        f"runpy.run_path({str(file)!r}, run_name='__main__')\n"
+        "finally:\n    print('HEAVY', sorted({'jax', 'matplotlib', 'transformers'} & "
+        "set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "HEAVY []" in done.stdout, done.stderr
@@ -44,25 +46,51 @@ def test_words_are_numbered_by_frequency(tmp_path):
 
 
 def test_theory_of_independent_words():
-    """By hand: a word of count c survives a generation with 1 - exp(-c), a second one with 1 - exp(-c (1 - 1/e))."""
+    """By hand: a word of count c survives a generation with 1 - exp(-c), a second one with 1 -
+    exp(-c (1 - 1/e)).
+    """
     module = importlib.import_module("suresh2024_ngrams")
     counts, rate = np.array([1, 3]), 1 - np.exp(-1)
-    expected = [1, np.mean(1 - np.exp(-counts)), np.mean(1 - np.exp(-counts * rate)), np.mean(1 - np.exp(-counts * (1 - np.exp(-rate))))]
-    np.testing.assert_allclose(module.share_of_independent_words(np.array([[0, 1], [1, 1]]), 3), expected, rtol=1e-6)
+    expected = [
+        1,
+        np.mean(1 - np.exp(-counts)),
+        np.mean(1 - np.exp(-counts * rate)),
+        np.mean(1 - np.exp(-counts * (1 - np.exp(-rate)))),
+    ]
+    np.testing.assert_allclose(
+        module.share_of_independent_words(np.array([[0, 1], [1, 1]]), 3), expected, rtol=1e-6
+    )
 
 
 def test_the_experiment(tmp_path, monkeypatch, capsys):
     module = importlib.import_module("suresh2024_ngrams")
     monkeypatch.setattr(module, "ORDERS", {2: "bigram"})
-    given = {"corpus": "embedded", "words": 4000, "block-length": 40, "generations": 3, "seeds": 2, "out": tmp_path}
-    module.main(module.options([part for name, value in given.items() for part in (f"--{name}", str(value))]))
+    given = {
+        "corpus": "embedded",
+        "words": 4000,
+        "block-length": 40,
+        "generations": 3,
+        "seeds": 2,
+        "out": tmp_path,
+    }
+    module.main(
+        module.options(
+            [part for name, value in given.items() for part in (f"--{name}", str(value))]
+        )
+    )
     assert str(tmp_path / "figures" / "ngrams.png") in capsys.readouterr().out.replace("\n", "")
     assert (tmp_path / "figures" / "ngrams.png").stat().st_size > 10_000
     with open(tmp_path / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 * 4 * 2
     left = {
-        flow: np.mean([float(row["3"]) for row in rows if row["workflow"] == flow and row["metric"] == "surviving_vocabulary_to_first"])
+        flow: np.mean(
+            [
+                float(row["3"])
+                for row in rows
+                if row["workflow"] == flow and row["metric"] == "surviving_vocabulary_to_first"
+            ]
+        )
         for flow in module.FLOWS
     }
     assert left["replace"] < left["mix"] < left["accumulate_subsample"] < left["accumulate"] == 1

@@ -1,11 +1,13 @@
-"""The registry of published results: whole, documented, and found where an installed package has it."""
+"""The registry of published results: whole, documented, and found where an installed package has
+it.
+"""
 
 import re
 
 import pytest
 
-from collapse_jax.reproduce import load_entries, own_folder
-from collapse_jax.reproduce.judge import DISAGREES
+from collapse_jax.app.reproduce import load_entries, own_folder
+from collapse_jax.app.reproduce.judge import DISAGREES
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +36,12 @@ def test_the_documented_table_has_every_entry(entries, root):
     rows = dict(re.findall(r"^\| `([^`]+)` \|.*\| ([^|]+) \|[^|]*\|$", table, re.M))
     assert set(rows) == {one.id for one in entries}
     assert not [id for id, verdict in rows.items() if verdict.startswith("FAILED")]
-    assert {id for id, verdict in rows.items() if verdict.startswith(DISAGREES)} == {one.id for one in entries if one.disagrees}
+    assert {id for id, verdict in rows.items() if verdict.startswith(DISAGREES)} == {
+        one.id for one in entries if one.disagrees
+    }
     page = (root / "docs" / "reproduced" / "index.html").read_text()
     for one in entries:
         assert f"<tr id='{one.id}'>" in page
-        assert (root / "docs" / "reproduced" / "figures" / f"{one.id}.png").is_file() == (one.check is not None), one.id
+        assert (root / "docs" / "reproduced" / "figures" / f"{one.id}.png").is_file() == (
+            one.check is not None
+        ), one.id

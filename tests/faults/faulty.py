@@ -1,4 +1,6 @@
-"""Runs that are disturbed: their kinds, how they are started, what is compared, and the loop that kills and restarts them."""
+"""Runs that are disturbed: their kinds, how they are started, what is compared, and the loop that
+kills and restarts them.
+"""
 
 import json
 import math
@@ -18,9 +20,11 @@ ROOT = HERE.parents[1]
 
 
 class Kind(NamedTuple):
-    """A kind of run. program, arguments: as `server.child` takes them; CORPUS and MODEL stand for the inputs.
+    """A kind of run. program, arguments: as `server.child` takes them; CORPUS and MODEL stand for
+    the inputs.
 
-    stages: name -> (what is hooked, what may happen there). newest_only: whether older checkpoints go as newer ones come.
+    stages: name -> (what is hooked, what may happen there). newest_only: whether older checkpoints
+    go as newer ones come.
     put: ("module:name", the value that it has in such a run) ...
     """
 
@@ -33,73 +37,84 @@ class Kind(NamedTuple):
 
 _BEFORE_AND_AFTER = ("kill", "killed")
 _FILES = {
-    "save": ("collapse_jax.checkpoint:Checkpoints.save", _BEFORE_AND_AFTER),
+    "save": ("collapse_jax.runs.checkpoint:Checkpoints.save", _BEFORE_AND_AFTER),
     # Orbax writes in threads of its own while this waits for them.
     "commit": ("orbax.checkpoint:CheckpointManager.wait_until_finished", ("kill",)),
     "rename": ("pathlib:Path.replace", _BEFORE_AND_AFTER),
-    "rows": ("collapse_jax.records:RunFolder.write_rows", ("kill",)),
-    "results": ("collapse_jax.records:RunFolder.write_results", ("kill",)),
+    "rows": ("collapse_jax.runs.folder:RunFolder.write_rows", ("kill",)),
+    "results": ("collapse_jax.runs.folder:RunFolder.write_results", ("kill",)),
 }
 _MAKE = {"make": ("collapse_jax.drivers.run:_Chain._advance", ("kill",))}
 _LM_STAGES = _MAKE | {
-    "fit": ("collapse_jax.lm.finetune:_run_steps", _BEFORE_AND_AFTER),
-    "decode": ("collapse_jax.lm.decode:_generate_batch", _BEFORE_AND_AFTER),
-    "score": ("collapse_jax.lm.score:_mean_loss", ("kill",)),
+    "fit": ("collapse_jax.models.lm.finetune:_run_steps", _BEFORE_AND_AFTER),
+    "decode": ("collapse_jax.models.lm.decode:_generate_batch", _BEFORE_AND_AFTER),
+    "score": ("collapse_jax.models.lm.score:_mean_loss", ("kill",)),
     "piece": ("numpy:savez", ("kill", "half", "killed")),
-    "clear": ("collapse_jax.workbench:FileWorkbench.clear", ("kill",)),
-    "samples": ("collapse_jax.commands.observe:write_samples", ("kill",)),
+    "clear": ("collapse_jax.runs.scratch:FileScratch.clear", ("kill",)),
+    "samples": ("collapse_jax.app.commands.observe:write_samples", ("kill",)),
     **_FILES,
 }
 _LM = (
-    "lm --corpus CORPUS --model MODEL --block-length 8 --train-blocks 24 --valid-blocks 5 --test-blocks 5 --batch-size 8 --epochs 2 "
+    "lm --corpus CORPUS --model MODEL --block-length 8 --train-blocks 24 --valid-blocks 5 "
+    "--test-blocks 5 --batch-size 8 --epochs 2 "
     "--learning-rate 1e-2 --decoding sampling --decode-batch 4 "
 )
 KINDS = {
     "chains": Kind(
         "collapse-jax",
         "simulate --sample-size 20 --chains 50 --generations 24 --chunk 3",
-        {"fit": ("collapse_jax.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
+        {"fit": ("collapse_jax.drivers.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
         newest_only=True,
     ),
     "summary": Kind(
         "collapse-jax",
         "simulate --sample-size 20 --chains 50 --generations 24 --chunk 3 --keep summary",
-        {"fit": ("collapse_jax.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
+        {"fit": ("collapse_jax.drivers.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
         newest_only=True,
-        put=(("collapse_jax.commands.simulate:SAVE_SECONDS", 0.0),),
+        put=(("collapse_jax.app.commands.simulate:SAVE_SECONDS", 0.0),),
     ),
     "grid": Kind(
         "collapse-jax",
         "simulate --dim 1,2,3 --sample-size 10,20 --chains 50 --generations 5 --chunk 2",
-        {"fit": ("collapse_jax.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
+        {"fit": ("collapse_jax.drivers.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
     ),
     "vae": Kind(
         "vae",
-        "--scale digits --seeds 2 --generations 2 --sample-size 40 --capacity 1 --latent 2 --epochs 1 --batch-size 20",
+        "--scale digits --seeds 2 --generations 2 --sample-size 40 --capacity 1 --latent "
+        "2 --epochs 1 --batch-size 20",
         _MAKE | {"fit": ("collapse_jax.drivers.run:_refuse_nan", ("kill",)), **_FILES},
     ),
-    "lm": Kind("collapse-jax", _LM + "--seeds 2 --generations 2 --workflow accumulate_subsample --start first", _LM_STAGES),
+    "lm": Kind(
+        "collapse-jax",
+        _LM + "--seeds 2 --generations 2 --workflow accumulate_subsample --start first",
+        _LM_STAGES,
+    ),
     "lm ends": Kind(
         "collapse-jax",
         _LM + "--seeds 1 --generations 3 --checkpoints ends",
-        _LM_STAGES | {"drop": ("collapse_jax.checkpoint:Checkpoints.drop_state", _BEFORE_AND_AFTER)},
+        _LM_STAGES
+        | {"drop": ("collapse_jax.runs.checkpoint:Checkpoints.drop_state", _BEFORE_AND_AFTER)},
     ),
     "lm mix": Kind(
         "collapse-jax",
         _LM + "--seeds 1 --generations 3 --preset fig1c --real-kept batches --start previous",
         _LM_STAGES,
-        put=(("collapse_jax.lm.decode:_SAVE_SECONDS", 0.0),),  # text is saved batch by batch, and not after the last alone
+        put=(
+            ("collapse_jax.models.lm.decode:_SAVE_SECONDS", 0.0),
+        ),  # text is saved batch by batch, and not after the last alone
     ),
     "pretrain": Kind(
         "collapse-jax",
-        "pretrain --corpus CORPUS --hidden-size 8 --num-hidden-layers 1 --num-attention-heads 2 --ffn-dim 16 --block-length 16 "
-        "--max-position-embeddings 32 --batch-size 4 --steps 40 --warmup-steps 4 --learning-rate 1e-2 --held-out 0.1 "
+        "pretrain --corpus CORPUS --hidden-size 8 --num-hidden-layers 1 "
+        "--num-attention-heads 2 --ffn-dim 16 --block-length 16 "
+        "--max-position-embeddings 32 --batch-size 4 --steps 40 --warmup-steps 4 "
+        "--learning-rate 1e-2 --held-out 0.1 "
         "--held-out-windows 20 --evaluate-every 15 --save-every 6",
         {
-            "tokens": ("collapse_jax.commands.pretrain:write_tokens", _BEFORE_AND_AFTER),
-            "fit": ("collapse_jax.commands.pretrain:advance", _BEFORE_AND_AFTER),
-            "score": ("collapse_jax.commands.pretrain:mean_loss", ("kill",)),
-            "export": ("collapse_jax.commands.pretrain:save_opt", _BEFORE_AND_AFTER),
+            "tokens": ("collapse_jax.app.commands.pretrain:write_tokens", _BEFORE_AND_AFTER),
+            "fit": ("collapse_jax.app.commands.pretrain:advance", _BEFORE_AND_AFTER),
+            "score": ("collapse_jax.app.commands.pretrain:mean_loss", ("kill",)),
+            "export": ("collapse_jax.app.commands.pretrain:save_opt", _BEFORE_AND_AFTER),
             **{name: stage for name, stage in _FILES.items() if name != "results"},
         },
         newest_only=True,
@@ -111,9 +126,9 @@ def make_inputs(folder: pathlib.Path) -> pathlib.Path:
     """A tiny random OPT in folder/model and a tiny corpus folder/text.txt; the folder."""
     import jax
 
-    from collapse_jax.lm import corpus
-    from collapse_jax.lm.opt import OPT, OPTConfig, init_params
-    from collapse_jax.lm.weights import save_opt
+    from collapse_jax.models.lm import corpus
+    from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
+    from collapse_jax.models.lm.weights import save_opt
 
     config = OPTConfig(
         vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.1,
@@ -165,10 +180,14 @@ class Server:
         self._process.stdin.close()
         self._process.wait()
 
-    def start(self, kind: str, out: pathlib.Path, hooks=(), *, compiles: bool = False, **order) -> Running:
-        """A child with the arguments of a kind. It prints into OUT.log and tells its hooked calls in OUT.events.
+    def start(
+        self, kind: str, out: pathlib.Path, hooks=(), *, compiles: bool = False, **order
+    ) -> Running:
+        """A child with the arguments of a kind. It prints into OUT.log and tells its hooked calls
+        in OUT.events.
 
-        compiles: whether it may write compiled programs; what is killed may not, or it would leave halves of them.
+        compiles: whether it may write compiled programs; what is killed may not, or it would leave
+        halves of them.
         """
         environment = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if compiles else "1e9"}
         order |= {
@@ -190,7 +209,9 @@ def hook(kind: str, stage: str, act: str = "", call: int = 0) -> dict:
 
 
 def events(out: pathlib.Path) -> list[list[str]]:
-    """[seconds, stage, how many calls of it so far, place, generation] of each hooked call, of all starts; the last two may lack."""
+    """[seconds, stage, how many calls of it so far, place, generation] of each hooked call, of all
+    starts; the last two may lack.
+    """
     path = pathlib.Path(f"{out}.events")
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -213,7 +234,12 @@ def undisturbed(server: Server, kind: str, out: pathlib.Path) -> Whole:
     seconds = math.inf
     for one in (out.with_name(out.name + "-first"), out):
         before, began = server.programs(), time.monotonic()
-        assert server.run(kind, one, [hook(kind, stage) for stage in KINDS[kind].stages], compiles=True) == 0, said(one)
+        assert (
+            server.run(
+                kind, one, [hook(kind, stage) for stage in KINDS[kind].stages], compiles=True
+            )
+            == 0
+        ), said(one)
         seconds = time.monotonic() - began
         if server.programs() == before:
             break
@@ -232,18 +258,31 @@ def undisturbed(server: Server, kind: str, out: pathlib.Path) -> Whole:
 def finished(out: pathlib.Path) -> set[tuple[str, int]]:
     """(folder, generation) of every checkpoint that is on disk under its final name."""
     folders = [out / "checkpoints", *(out / "checkpoints").glob("*[a-z]*")]
-    return {(str(folder.absolute()), int(one.name)) for folder in folders for one in folder.glob("[0-9]*") if one.name.isdigit()}
+    return {
+        (str(folder.absolute()), int(one.name))
+        for folder in folders
+        for one in folder.glob("[0-9]*")
+        if one.name.isdigit()
+    }
 
 
 def contents(out: pathlib.Path) -> dict:
-    """name -> what a run must give again, bit for bit: rows without what they cost, results, samples, exported files, all states."""
-    from collapse_jax.checkpoint import Checkpoints
-    from collapse_jax.records import RunFolder
+    """name -> what a run must give again, bit for bit: rows without what they cost, results,
+    samples, exported files, all states.
+    """
+    from collapse_jax.runs.checkpoint import Checkpoints
+    from collapse_jax.runs.folder import RunFolder
 
     folder, found = RunFolder(out), {}
     costs = ("seconds", "tokens_per_second")
     for i, row in enumerate(folder.rows()):
-        found[f"row {i}"] = json.dumps({name: value for name, value in row.items() if name not in costs and not name.endswith("_mib")})
+        found[f"row {i}"] = json.dumps(
+            {
+                name: value
+                for name, value in row.items()
+                if name not in costs and not name.endswith("_mib")
+            }
+        )
     results = folder.results()
     for name in [] if results is None else results.variables:
         found[f"results {name}"] = _bits(results[name].values)
@@ -251,16 +290,23 @@ def contents(out: pathlib.Path) -> dict:
         for path in (out / part).rglob("*"):
             if path.is_file():
                 found[str(path.relative_to(out))] = path.read_bytes()
-    newest = {name: max(g for other, g in finished(out) if other == name) for name, _ in finished(out)}
+    newest = {
+        name: max(g for other, g in finished(out) if other == name) for name, _ in finished(out)
+    }
     for name, generation in finished(out):
-        # Where the older ones go, which of them are still there, and how much of one, tells only when the last kill came.
+        # Where the older ones go, which of them are still there, and how much of one, tells only
+        # when the last kill came.
         if generation != newest[name] and "chain_" not in name and "grid" not in name:
             continue
         checkpoints, short = Checkpoints(name), pathlib.Path(name).relative_to(out.absolute())
         _, arrays = checkpoints.restore_record(generation)
-        leaves = checkpoints._restore(generation, "state") if checkpoints.has_state(generation) else {}
+        leaves = (
+            checkpoints._restore(generation, "state") if checkpoints.has_state(generation) else {}
+        )
         checkpoints.close()
-        found |= {f"{short} {generation} {key}": _bits(value) for key, value in (arrays | leaves).items()} | {f"{short} {generation}": True}
+        found |= {
+            f"{short} {generation} {key}": _bits(value) for key, value in (arrays | leaves).items()
+        } | {f"{short} {generation}": True}
     return found
 
 
@@ -270,17 +316,27 @@ def _bits(values):
 
 
 def differences(out: pathlib.Path, whole: pathlib.Path) -> list[str]:
-    """Names of what is not the same in two runs, or is in one alone, and of files that are in one alone."""
+    """Names of what is not the same in two runs, or is in one alone, and of files that are in one
+    alone.
+    """
     ours, theirs = contents(out), contents(whole)
-    names = [{str(path.relative_to(one)) for path in one.rglob("*") if "checkpoints" not in path.parts} for one in (out, whole)]
-    return sorted({name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)} | (names[0] ^ names[1]))
+    names = [
+        {str(path.relative_to(one)) for path in one.rglob("*") if "checkpoints" not in path.parts}
+        for one in (out, whole)
+    ]
+    return sorted(
+        {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+        | (names[0] ^ names[1])
+    )
 
 
 # Killing.
 
 
 class Plan(NamedTuple):
-    """One kill. seconds: after so long; or else at a call of a stage, with what happens there (see `server._acted`)."""
+    """One kill. seconds: after so long; or else at a call of a stage, with what happens there (see
+    `server._acted`).
+    """
 
     seconds: float | None = None
     stage: str = ""
@@ -289,9 +345,11 @@ class Plan(NamedTuple):
 
 
 class Count(NamedTuple):
-    """What came of the kills. remade: finished generations that were made or saved again. lost: finished generations that were gone.
+    """What came of the kills. remade: finished generations that were made or saved again. lost:
+    finished generations that were gone.
 
-    broken: files that could not be read after a kill. different: names of what is not as in the undisturbed run.
+    broken: files that could not be read after a kill. different: names of what is not as in the
+    undisturbed run.
     stages: where the kills came, "moment" for those after a time.
     """
 
@@ -308,20 +366,35 @@ class Count(NamedTuple):
 
 
 def random_plan(rng: random.Random, kind: str, whole: Whole) -> Plan:
-    """Half of the kills at a random moment of an undisturbed run's time, half at a random call of a random stage."""
+    """Half of the kills at a random moment of an undisturbed run's time, half at a random call of a
+    random stage.
+    """
     if rng.random() < 0.5:
         return Plan(seconds=rng.uniform(0, whole.seconds))
     stage = rng.choice(sorted(name for name, calls in whole.calls.items() if calls))
     # Early calls, for a restart has fewer of them left.
-    return Plan(None, stage, rng.choice(KINDS[kind].stages[stage][1]), 1 + int(rng.random() ** 2 * min(whole.calls[stage], 12)))
+    return Plan(
+        None,
+        stage,
+        rng.choice(KINDS[kind].stages[stage][1]),
+        1 + int(rng.random() ** 2 * min(whole.calls[stage], 12)),
+    )
 
 
-def killed_until_it_ends(server: Server, kind: str, out: pathlib.Path, whole: Whole, plans) -> Count:
-    """Starts a run again and again, each start killed as the next of the plans says until they end, and compares it."""
+def killed_until_it_ends(
+    server: Server, kind: str, out: pathlib.Path, whole: Whole, plans
+) -> Count:
+    """Starts a run again and again, each start killed as the next of the plans says until they end,
+    and compares it.
+    """
     count, plans, before = Count(), iter(plans), set()
     while True:
         plan, told = next(plans, None), len(events(out))
-        hooks = [hook(kind, stage) for stage in ("save", "make") if stage in KINDS[kind].stages and (plan is None or stage != plan.stage)]
+        hooks = [
+            hook(kind, stage)
+            for stage in ("save", "make")
+            if stage in KINDS[kind].stages and (plan is None or stage != plan.stage)
+        ]
         if plan is not None and plan.stage:
             hooks.append(hook(kind, *plan[1:]))
         child = server.start(kind, out, hooks)
@@ -329,8 +402,16 @@ def killed_until_it_ends(server: Server, kind: str, out: pathlib.Path, whole: Wh
             _wait_or_kill(child.pid, plan.seconds)
         code = child.wait()
         after = finished(out)
-        again = {(event[3], int(event[4])) for event in events(out)[told:] if event[1] in ("save", "make")} & before
-        count += Count(remade=len(again), lost=len(_lost(before, after, KINDS[kind].newest_only)), broken=_broken(out))
+        again = {
+            (event[3], int(event[4]))
+            for event in events(out)[told:]
+            if event[1] in ("save", "make")
+        } & before
+        count += Count(
+            remade=len(again),
+            lost=len(_lost(before, after, KINDS[kind].newest_only)),
+            broken=_broken(out),
+        )
         if code == 0:
             return count + Count(different=tuple(differences(out, whole.out)))
         assert code == -signal.SIGKILL, f"ended with {code}: {said(out)[-3000:]}"
@@ -352,16 +433,22 @@ def _wait_or_kill(pid, seconds):
 
 def _lost(before, after, newest_only):
     if newest_only:
-        return [name for name, g in before if not any(other == name and h >= g for other, h in after)]
+        return [
+            name for name, g in before if not any(other == name and h >= g for other, h in after)
+        ]
     return before - after
 
 
 def _broken(out):
     """How many of the files that are always whole are not."""
-    from collapse_jax.records import RunFolder
+    from collapse_jax.runs.folder import RunFolder
 
     folder, broken = RunFolder(out), len(list((out / "checkpoints").rglob("damaged-*")))
-    for read in (folder.rows, folder.results, lambda: json.loads((out / "config.json").read_text())):
+    for read in (
+        folder.rows,
+        folder.results,
+        lambda: json.loads((out / "config.json").read_text()),
+    ):
         try:
             read()
         except FileNotFoundError:

@@ -1,8 +1,11 @@
-"""A process that has imported everything and computed nothing, and forks a child for every run that it is told of.
+"""A process that has imported everything and computed nothing, and forks a child for every run that
+it is told of.
 
-Told on its standard input, a JSON object a line (see `child`); answers on its standard output: {"pid": ...} at once, and
-{"code": ...} when the child has ended. A start costs no imports then; programs come from the compilation cache. Forking is safe here
-because JAX starts its threads with its first computation, which only children make.
+Told on its standard input, a JSON object a line (see `child`); answers on its standard output:
+{"pid": ...} at once, and
+{"code": ...} when the child has ended. A start costs no imports then; programs come from the
+compilation cache. Forking is safe here because JAX starts its threads with its first computation,
+which only children make.
 """
 
 import ctypes
@@ -19,10 +22,10 @@ import time
 import traceback
 
 _MODULES = (
-    "scipy.io", "xarray", "orbax.checkpoint", "transformers", "tokenizers", "rich.progress", "rich.table", "collapse_jax.cli",
-    "collapse_jax.plots", "collapse_jax.commands.simulate",
-    "collapse_jax.commands.progress", "collapse_jax.commands.grid", "collapse_jax.commands.lm",
-    "collapse_jax.commands.pretrain", "shumailov2024_vae",
+    "scipy.io", "xarray", "orbax.checkpoint", "transformers", "tokenizers", "rich.progress", "rich.table", "collapse_jax.app.cli",
+    "collapse_jax.app.plots", "collapse_jax.app.commands.simulate",
+    "collapse_jax.app.commands.progress", "collapse_jax.app.commands.grid", "collapse_jax.app.commands.lm",
+    "collapse_jax.app.commands.pretrain", "shumailov2024_vae",
 )  # fmt: skip
 
 
@@ -44,11 +47,13 @@ def serve():
 def child(order: dict):
     """One run, to its end.
 
-    program: "collapse-jax" or "vae". arguments: of its command line. log: the file for what it prints. events: the file that gets a line
-    for each call of a hooked function, as it begins. environment: variables set on top.
-    hooks: [{"at": "module:name", "name": what the events call it, "act": see `_acted`, "call": at which call (1 the first; 0 at none)}].
-    put: [["module:name", the value that it gets]].
-    file_limit: bytes that a file may have at most. unprivileged: whether root's right to write anywhere is given up.
+    program: "collapse-jax" or "vae". arguments: of its command line. log: the file for what it
+    prints. events: the file that gets a line for each call of a hooked function, as it begins.
+    environment: variables set on top.
+    hooks: [{"at": "module:name", "name": what the events call it, "act": see `_acted`, "call": at
+    which call (1 the first; 0 at none)}]. put: [["module:name", the value that it gets]].
+    file_limit: bytes that a file may have at most. unprivileged: whether root's right to write
+    anywhere is given up.
     """
     code = 70
     try:
@@ -82,10 +87,10 @@ def child(order: dict):
 
 def _run(program, arguments):
     """Without figures, which take longer than such a run."""
-    import collapse_jax.plots
-    from collapse_jax.cli import main, terminal
+    import collapse_jax.app.plots
+    from collapse_jax.app.cli import main, terminal
 
-    collapse_jax.plots.draw_run = lambda folder: []
+    collapse_jax.app.plots.draw_run = lambda folder: []
     if program == "collapse-jax":
         return main(arguments)
     import shumailov2024_vae as vae
@@ -123,8 +128,9 @@ def _place(name, given):
 
 
 def _acted(hook, function, given, options):
-    """What happens in the place of a call. kill: SIGKILL before it. killed: SIGKILL after it. half: SIGKILL in the middle of what it
-    writes. interrupt: SIGINT before it. full: the disk is full, from here on. denied: hook["folder"] may no longer be written to.
+    """What happens in the place of a call. kill: SIGKILL before it. killed: SIGKILL after it. half:
+    SIGKILL in the middle of what it writes. interrupt: SIGINT before it. full: the disk is full,
+    from here on. denied: hook["folder"] may no longer be written to.
     wait: until the file hook["until"] is there.
     """
     act = hook["act"]
@@ -150,9 +156,14 @@ def _acted(hook, function, given, options):
 
 
 def _give_up_override():
-    """Root's capabilities to pass over the permissions of files (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH), for this thread and its own."""
+    """Root's capabilities to pass over the permissions of files (CAP_DAC_OVERRIDE,
+    CAP_DAC_READ_SEARCH), for this thread and its own.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    head, sets = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0)), ctypes.create_string_buffer(24)
+    head, sets = (
+        ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0)),
+        ctypes.create_string_buffer(24),
+    )
     assert libc.capget(head, sets) == 0
     words = list(struct.unpack("6I", sets.raw))
     for i in range(3):  # effective, permitted, inheritable

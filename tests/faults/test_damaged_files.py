@@ -1,4 +1,6 @@
-"""Files of a run folder that are truncated, changed or gone: named and made again with the same numbers, or refused in one line."""
+"""Files of a run folder that are truncated, changed or gone: named and made again with the same
+numbers, or refused in one line.
+"""
 
 import shutil
 
@@ -7,7 +9,9 @@ import pytest
 
 
 def truncated(file):
-    file.write_bytes(file.read_bytes()[: 2 * file.stat().st_size // 5])  # not half of a table, which may be whole lines
+    file.write_bytes(
+        file.read_bytes()[: 2 * file.stat().st_size // 5]
+    )  # not half of a table, which may be whole lines
 
 
 def flipped(file):
@@ -21,12 +25,22 @@ def deleted(file):
 
 
 HARMS = {"truncated": truncated, "flipped": flipped, "deleted": deleted}
-# name: (the file, the largest that this matches; what is said where it is refused, by harm). None: nothing is to be said.
+# name: (the file, the largest that this matches; what is said where it is refused, by harm). None:
+# nothing is to be said.
 FILES = {
-    "state of generation 0": ("checkpoints/chain_0/0/state/**/*", "checkpoints/chain_0/0 is damaged"),
+    "state of generation 0": (
+        "checkpoints/chain_0/0/state/**/*",
+        "checkpoints/chain_0/0 is damaged",
+    ),
     "state of the newest": ("checkpoints/chain_0/1/state/**/*", "checkpoints/chain_0/1 is damaged"),
-    "record of generation 0": ("checkpoints/chain_0/0/record/metadata", "checkpoints/chain_0/0 is damaged"),
-    "arrays of the newest": ("checkpoints/chain_0/1/arrays/d/*", "checkpoints/chain_0/1 is damaged"),
+    "record of generation 0": (
+        "checkpoints/chain_0/0/record/metadata",
+        "checkpoints/chain_0/0 is damaged",
+    ),
+    "arrays of the newest": (
+        "checkpoints/chain_0/1/arrays/d/*",
+        "checkpoints/chain_0/1 is damaged",
+    ),
     "unfinished work": ("unfinished/fit-*.npz", "this part starts over"),
     "metrics.jsonl": ("metrics.jsonl", "metrics.jsonl is damaged"),
     "metrics.csv": ("metrics.csv", ""),
@@ -54,7 +68,9 @@ def test_damage_is_found(server, whole, cut, tmp_path, name, harm):
     out = tmp_path / "run"
     shutil.copytree(cut, out)
     pattern, words = FILES[name]
-    file = max((path for path in out.glob(pattern) if path.is_file()), key=lambda path: path.stat().st_size)
+    file = max(
+        (path for path in out.glob(pattern) if path.is_file()), key=lambda path: path.stat().st_size
+    )
     HARMS[harm](file)
     code, text = server.run("lm", out), faulty.said(out)
     assert "Traceback" not in text, text
@@ -81,7 +97,7 @@ def test_damage_is_found(server, whole, cut, tmp_path, name, harm):
 def test_damage_to_the_records_of_a_finished_run(whole, tmp_path, name, harm):
     """Whoever reads them is told in one line."""
     from collapse_jax.errors import InputError
-    from collapse_jax.records import RunFolder
+    from collapse_jax.runs.folder import RunFolder
 
     out = tmp_path / "run"
     shutil.copytree(whole("chains").out, out)
@@ -91,5 +107,8 @@ def test_damage_to_the_records_of_a_finished_run(whole, tmp_path, name, harm):
     if harm == "deleted":
         assert not read()
     else:
-        with pytest.raises(InputError, match=f"{name} is damaged .*; delete it, and the command of the run writes it again"):
+        with pytest.raises(
+            InputError,
+            match=f"{name} is damaged .*; delete it, and the command of the run writes it again",
+        ):
             read()

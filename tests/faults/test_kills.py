@@ -1,4 +1,6 @@
-"""kill -9 at named stages and at random moments: nothing finished is lost or made again, and all numbers are those of a quiet run."""
+"""kill -9 at named stages and at random moments: nothing finished is lost or made again, and all
+numbers are those of a quiet run.
+"""
 
 import os
 import pathlib
@@ -11,7 +13,11 @@ from faulty import Count, Plan
 
 # What a run may be in the middle of. Each plan kills one start; the last start is left alone.
 PLANS = {
-    "chains": [Plan(stage="fit", act="killed", call=3), Plan(stage="commit", act="kill", call=2), Plan(stage="rows", act="kill", call=1)],
+    "chains": [
+        Plan(stage="fit", act="killed", call=3),
+        Plan(stage="commit", act="kill", call=2),
+        Plan(stage="rows", act="kill", call=1),
+    ],
     "lm": [Plan(stage="piece", act="half", call=3), Plan(stage="commit", act="kill", call=2)],
 }
 
@@ -46,18 +52,25 @@ def test_the_comparison_sees_one_bit(whole, tmp_path):
 
 
 def test_the_count_sees_what_is_lost_and_made_again(server, whole, tmp_path):
-    """A generation that is taken away between two starts is lost, and one that is made though it is there is made again."""
+    """A generation that is taken away between two starts is lost, and one that is made though it is
+    there is made again.
+    """
     assert faulty._lost({("a", 0), ("a", 1)}, {("a", 1)}, newest_only=False) == {("a", 0)}
     assert not faulty._lost({("a", 0), ("a", 1)}, {("a", 1), ("a", 2)}, newest_only=True)
     assert faulty._lost({("a", 3)}, {("a", 2), ("b", 4)}, newest_only=True)
-    counts = {"chains": Count(kills=2, restarts=2), "lm": Count(kills=1, restarts=1, remade=1, stages=("save",))}
+    counts = {
+        "chains": Count(kills=2, restarts=2),
+        "lm": Count(kills=1, restarts=1, remade=1, stages=("save",)),
+    }
     assert not many_kills.is_clean(counts) and many_kills.is_clean({"chains": counts["chains"]})
     assert "| all | 3 | 3 | 0 | 1 | 0 | bit for bit |" in many_kills.table(counts)
 
 
 @pytest.mark.slow
 def test_many_kills(tmp_path):
-    """Of all kinds: python -m pytest -m slow -n 0 -s tests/faults/test_kills.py, with COLLAPSE_JAX_KILLS of them (200)."""
+    """Of all kinds: python -m pytest -m slow -n 0 -s tests/faults/test_kills.py, with
+    COLLAPSE_JAX_KILLS of them (200).
+    """
     kills = int(os.environ.get("COLLAPSE_JAX_KILLS", "200"))
     cache = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) / "faults"
     found = many_kills.many_kills(kills, float("inf"), 0, tmp_path, cache)

@@ -1,4 +1,6 @@
-"""A disk that is full, or a folder that may no longer be written to: one line, exit code 1, nothing lost, and it goes on."""
+"""A disk that is full, or a folder that may no longer be written to: one line, exit code 1, nothing
+lost, and it goes on.
+"""
 
 import os
 import pathlib
@@ -25,9 +27,13 @@ def ended_in_one_line(out, code, *words):
 
 
 def goes_on_as_if_nothing_had_been(server, kind, out, whole, before):
-    """Asserts that the next start ends with the numbers of the quiet run, and makes nothing again that was finished `before`."""
+    """Asserts that the next start ends with the numbers of the quiet run, and makes nothing again
+    that was finished `before`.
+    """
     pathlib.Path(f"{out}.events").unlink(missing_ok=True)
-    hooks = [faulty.hook(kind, stage) for stage in ("save", "make") if stage in faulty.KINDS[kind].stages]
+    hooks = [
+        faulty.hook(kind, stage) for stage in ("save", "make") if stage in faulty.KINDS[kind].stages
+    ]
     assert server.run(kind, out, hooks) == 0, faulty.said(out)
     assert not {(event[3], int(event[4])) for event in faulty.events(out)} & before
     assert faulty.differences(out, whole.out) == []
@@ -44,13 +50,17 @@ def goes_on_as_if_nothing_had_been(server, kind, out, whole, before):
 def test_an_error_of_a_full_disk(server, whole, tmp_path, kind, stage):
     out = tmp_path / "run"
     code = server.run(kind, out, [faulty.hook(kind, stage, "full", FULL[kind][stage])])
-    ended_in_one_line(out, code, "No space left on device", "the same command goes on once this is mended")
+    ended_in_one_line(
+        out, code, "No space left on device", "the same command goes on once this is mended"
+    )
     assert faulty._broken(out) == 0
     goes_on_as_if_nothing_had_been(server, kind, out, whole(kind), faulty.finished(out))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "limit"), [("chains", 6_000), ("lm", 20_000), ("pretrain", 60_000)])
+@pytest.mark.parametrize(
+    ("kind", "limit"), [("chains", 6_000), ("lm", 20_000), ("pretrain", 60_000)]
+)
 def test_no_file_may_grow_further(server, whole, tmp_path, kind, limit):
     """The system itself refuses (RLIMIT_FSIZE), wherever the first larger file is written."""
     out = tmp_path / "run"
@@ -60,7 +70,10 @@ def test_no_file_may_grow_further(server, whole, tmp_path, kind, limit):
     goes_on_as_if_nothing_had_been(server, kind, out, whole(kind), faulty.finished(out))
 
 
-@pytest.mark.skipif(os.name != "posix" or (os.geteuid() == 0 and not sys.platform.startswith("linux")), reason="root may write anywhere")
+@pytest.mark.skipif(
+    os.name != "posix" or (os.geteuid() == 0 and not sys.platform.startswith("linux")),
+    reason="root may write anywhere",
+)
 @pytest.mark.parametrize(
     ("kind", "stage", "call", "folder"),
     [

@@ -1,4 +1,6 @@
-"""Categorical metrics against NumPy and SciPy in float64, whichever categories a model lists, and their values on collapsed chains."""
+"""Categorical metrics against NumPy and SciPy in float64, whichever categories a model lists, and
+their values on collapsed chains.
+"""
 
 import functools
 
@@ -19,14 +21,26 @@ FAMILY = categorical(K)
 
 @functools.cache
 def measured(listed=K):
-    """Models [chains] of counts [chains, listed], and the categories that they list -> name -> [chains]."""
+    """Models [chains] of counts [chains, listed], and the categories that they list -> name ->
+    [chains].
+    """
     real = categorical_params(REAL)
-    functions = FAMILY.metrics | {name: functools.partial(lambda f, params: f(params, real), f) for name, f in FAMILY.distances.items()}
-    return jax.jit(lambda params: jax.vmap(lambda one: {name: f(one) for name, f in functions.items()}, -1)(params))
+    functions = FAMILY.metrics | {
+        name: functools.partial(lambda f, params: f(params, real), f)
+        for name, f in FAMILY.distances.items()
+    }
+    return jax.jit(
+        lambda params: jax.vmap(lambda one: {name: f(one) for name, f in functions.items()}, -1)(
+            params
+        )
+    )
 
 
 def everything(counts):
-    return CategoricalParams(jnp.asarray(counts).T, jnp.broadcast_to(jnp.arange(K, dtype=jnp.int32)[:, None], (K, len(counts))))
+    return CategoricalParams(
+        jnp.asarray(counts).T,
+        jnp.broadcast_to(jnp.arange(K, dtype=jnp.int32)[:, None], (K, len(counts))),
+    )
 
 
 def squared_wasserstein2(p, q, steps=200_000):
@@ -66,7 +80,11 @@ def assert_metrics(found, counts):
         assert set(found) == set(wanted)
         for name, value in wanted.items():
             np.testing.assert_allclose(
-                found[name][i], value, rtol=1e-4 if "wasser" in name else 2e-5, atol=2e-6, err_msg=f"{name} of {one}"
+                found[name][i],
+                value,
+                rtol=1e-4 if "wasser" in name else 2e-5,
+                atol=2e-6,
+                err_msg=f"{name} of {one}",
             )
 
 
@@ -74,13 +92,17 @@ def test_metrics_against_numpy():
     counts = np.concatenate([SAMPLES, [np.ceil(1000 * REAL).astype(np.int32)]])
     found = measured()(everything(counts))
     assert_metrics(found, counts)
-    assert np.isinf(found["kl_real_to_model"][:-1]).any() and np.isfinite(found["kl_real_to_model"][-1])
+    assert np.isinf(found["kl_real_to_model"][:-1]).any() and np.isfinite(
+        found["kl_real_to_model"][-1]
+    )
     assert found["absorbed"].dtype == found["support"].dtype == jnp.int32
 
 
 @pytest.mark.parametrize("size", [8, 9])
 def test_lists_without_the_dead_give_the_same(size):
-    """What `simulate` drops under `replace`; where a list is longer than what is alive, its end is empty places."""
+    """What `simulate` drops under `replace`; where a list is longer than what is alive, its end is
+    empty places.
+    """
     full = everything(SAMPLES)
     short = jax.vmap(functools.partial(FAMILY.relist, size=size), -1, -1)(full)
     assert short.weights.shape == (size, len(SAMPLES))
@@ -110,7 +132,10 @@ def test_one_category():
     family, real = categorical(1), categorical_params([1.0])
     params = CategoricalParams(jnp.array([7], jnp.int32), jnp.array([0], jnp.int32))
     found = {name: metric(params) for name, metric in family.metrics.items()}
-    assert found["absorbed"] == found["support"] == 1 and found["variance"] == found["entropy"] == found["heterozygosity"] == 0
+    assert (
+        found["absorbed"] == found["support"] == 1
+        and found["variance"] == found["entropy"] == found["heterozygosity"] == 0
+    )
     assert not any(np.asarray(distance(params, real)) for distance in family.distances.values())
 
 

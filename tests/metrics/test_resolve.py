@@ -5,16 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from collapse_jax import sources, workflows
+from collapse_jax.core import workflows
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.process import generational_process
+from collapse_jax.core.types import FitInfo, State
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
+from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian, gaussian_params
-from collapse_jax.factory import estimator
 from collapse_jax.metrics import resolve_metrics
-from collapse_jax.process import generational_process
-from collapse_jax.types import FitInfo, State
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
@@ -26,7 +27,9 @@ def process(family, source):
 
 def test_a_process_offers_metrics_and_distances():
     offered = process(gaussian(1), sources.normal([1.0], [[4.0]])).metrics
-    assert {"mean", "effective_rank", "wasserstein2", "total_variation", "kl_real_to_model"} <= set(offered)
+    assert {"mean", "effective_rank", "wasserstein2", "total_variation", "kl_real_to_model"} <= set(
+        offered
+    )
     resolved = resolve_metrics(offered, ("mean", "wasserstein2"))
     state = State(jnp.asarray(0), gaussian_params(4.0, 36.0), ())
     assert list(resolved) == ["mean", "wasserstein2"] and resolved["mean"](state) == 4
@@ -40,7 +43,10 @@ def test_a_fixed_data_set_has_no_distances(tmp_path):
         lambda: simulate(fixed, KEY, generations=1, metrics=("mean", "wasserstein2")),
         lambda: run(fixed, KEY, generations=1, folder=tmp_path / "run", metrics=("wasserstein2",)),
     ):
-        with pytest.raises(InputError, match=r"'wasserstein2' is a distance to the real distribution.*not a fixed data set") as error:
+        with pytest.raises(
+            InputError,
+            match=r"'wasserstein2' is a distance to the real distribution.*not a fixed data set",
+        ) as error:
             ask()
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="'kl' is not offered") as error:
@@ -60,12 +66,23 @@ def test_a_newcomer_brings_distances_of_its_own():
     def sample(key, params, n):
         return params["location"] + jax.random.normal(key, (n,))
 
-    family = estimator(fit, sample, distances={"offset": lambda params, real: params["location"] - real["location"]})
+    family = estimator(
+        fit,
+        sample,
+        distances={"offset": lambda params, real: params["location"] - real["location"]},
+    )
     near = process(family, sources.population(family, {"location": jnp.array(3.0)}))
     trace = simulate(near, KEY, generations=2, chains=200, metrics=("offset",))
     assert np.abs(trace["offset"]).max() < 10 and trace["offset"].shape == (200, 3)
-    other = process(family, sources.population(estimator(lambda *_: None, lambda key, params, n: jnp.zeros(n)), jnp.array(0.0)))
-    with pytest.raises(InputError, match=r"'offset' compares models of one family, but the model has dict"):
+    other = process(
+        family,
+        sources.population(
+            estimator(lambda *_: None, lambda key, params, n: jnp.zeros(n)), jnp.array(0.0)
+        ),
+    )
+    with pytest.raises(
+        InputError, match=r"'offset' compares models of one family, but the model has dict"
+    ):
         simulate(other, KEY, generations=1, metrics=("offset",))
 
 

@@ -1,4 +1,6 @@
-"""Variety, repetition and tails of token blocks, by hand, against counting one by one, and against sacrebleu."""
+"""Variety, repetition and tails of token blocks, by hand, against counting one by one, and against
+sacrebleu.
+"""
 
 import importlib.util
 from collections import Counter
@@ -13,7 +15,9 @@ from collapse_jax.errors import InputError
 from collapse_jax.metrics import text
 
 BLOCKS = np.array([[5, 6, 5, 6, 5, 6], [1, 2, 3, 4, 5, 6]])
-sacrebleu_only = pytest.mark.skipif(importlib.util.find_spec("sacrebleu") is None, reason="needs sacrebleu (pip install sacrebleu)")
+sacrebleu_only = pytest.mark.skipif(
+    importlib.util.find_spec("sacrebleu") is None, reason="needs sacrebleu (pip install sacrebleu)"
+)
 
 
 def ngrams(block, n):
@@ -29,16 +33,26 @@ def test_by_hand():
     assert text.repeated_ngrams(BLOCKS, 4).tolist() == [1 / 3, 0]
     assert text.repeated_tokens(BLOCKS, 16).tolist() == [4 / 5, 0]
     assert text.repeated_tokens(BLOCKS, 1).tolist() == [0, 0]
-    assert text.repeated_tokens(np.array([[7, 8, 9, 7, 7]]), 2).tolist() == [1 / 4]  # the last 7; the one before it looks back at 8 9
+    assert text.repeated_tokens(np.array([[7, 8, 9, 7, 7]]), 2).tolist() == [
+        1 / 4
+    ]  # the last 7; the one before it looks back at 8 9
     np.testing.assert_allclose(text.type_token_ratio(BLOCKS), [2 / 6, 1])
     found = text.text_metrics(BLOCKS)
     assert found["vocabulary_in_use"] == 6 and found["repeated_4_grams"] == pytest.approx(1 / 6)
-    assert found["repeated_within_16"] == pytest.approx(2 / 5) and found["type_token_ratio"] == pytest.approx(2 / 3)
+    assert found["repeated_within_16"] == pytest.approx(2 / 5) and found[
+        "type_token_ratio"
+    ] == pytest.approx(2 / 3)
     assert [found[f"distinct_{n}"] for n in (1, 2, 3, 4)] == [6 / 12, 6 / 10, 6 / 8, 5 / 6]
 
 
 # 2^31 - 1 makes four tokens too large for one 64-bit number: they are numbered anew in between.
-@given(arrays(np.int32, st.tuples(st.integers(1, 5), st.integers(4, 9)), elements=st.sampled_from([0, 1, 2, 2**31 - 2, 2**31 - 1])))
+@given(
+    arrays(
+        np.int32,
+        st.tuples(st.integers(1, 5), st.integers(4, 9)),
+        elements=st.sampled_from([0, 1, 2, 2**31 - 2, 2**31 - 1]),
+    )
+)
 @settings(deadline=None, max_examples=60)
 def test_counting_one_by_one_gives_the_same(blocks):
     rows = blocks.tolist()
@@ -50,10 +64,14 @@ def test_counting_one_by_one_gives_the_same(blocks):
     for window in (1, 3, 16):
         seen = [[row[i] in row[max(i - window, 0) : i] for i in range(1, len(row))] for row in rows]
         np.testing.assert_allclose(text.repeated_tokens(blocks, window), np.mean(seen, axis=1))
-    assert text.text_metrics(blocks)["vocabulary_in_use"] == len({token for row in rows for token in row})
+    assert text.text_metrics(blocks)["vocabulary_in_use"] == len(
+        {token for row in rows for token in row}
+    )
 
 
-@given(arrays(np.int64, st.tuples(st.integers(2, 6), st.integers(1, 8)), elements=st.integers(0, 4)))
+@given(
+    arrays(np.int64, st.tuples(st.integers(2, 6), st.integers(1, 8)), elements=st.integers(0, 4))
+)
 @settings(deadline=None, max_examples=60)
 def test_matches_are_the_clipped_counts_of_bleu(blocks):
     for n in range(1, blocks.shape[1] + 1):
@@ -61,7 +79,12 @@ def test_matches_are_the_clipped_counts_of_bleu(blocks):
         expected = []
         for i, own in enumerate(counts):
             others = counts[:i] + counts[i + 1 :]
-            expected.append(sum(min(count, max(other[ngram] for other in others)) for ngram, count in own.items()))
+            expected.append(
+                sum(
+                    min(count, max(other[ngram] for other in others))
+                    for ngram, count in own.items()
+                )
+            )
         assert text._matches(blocks, n).tolist() == expected
 
 
@@ -83,7 +106,9 @@ def test_self_bleu_is_sacrebleus(length, ids):
 def test_self_bleu_takes_a_sample_by_its_seed():
     blocks = np.random.default_rng(0).integers(0, 9, (60, 8))
     chosen = np.random.default_rng(3).choice(60, 20, replace=False)
-    assert text.self_bleu(blocks, sample=20, seed=3) == pytest.approx(text.self_bleu(blocks[chosen]), rel=1e-12)
+    assert text.self_bleu(blocks, sample=20, seed=3) == pytest.approx(
+        text.self_bleu(blocks[chosen]), rel=1e-12
+    )
     assert text.self_bleu(np.full((300, 8), 5)) == pytest.approx(1)
     assert "self_bleu" not in text.text_metrics(blocks[:1])
 
@@ -91,12 +116,21 @@ def test_self_bleu_takes_a_sample_by_its_seed():
 def test_without_sacrebleu_the_rest_is_measured(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not text.has_sacrebleu()
-    assert "self_bleu" not in text.text_metrics(BLOCKS) and "distinct_4" in text.text_metrics(BLOCKS)
+    assert "self_bleu" not in text.text_metrics(BLOCKS) and "distinct_4" in text.text_metrics(
+        BLOCKS
+    )
 
 
 def test_short_blocks_have_what_can_be_measured():
-    assert set(text.text_metrics(np.array([[1]]))) == {"distinct_1", "type_token_ratio", "vocabulary_in_use"}
-    assert {"distinct_3", "repeated_within_16"} <= set(text.text_metrics(np.array([[1, 2, 3]]))) - {"distinct_4", "repeated_4_grams"}
+    assert set(text.text_metrics(np.array([[1]]))) == {
+        "distinct_1",
+        "type_token_ratio",
+        "vocabulary_in_use",
+    }
+    assert {"distinct_3", "repeated_within_16"} <= set(text.text_metrics(np.array([[1, 2, 3]]))) - {
+        "distinct_4",
+        "repeated_4_grams",
+    }
 
 
 def test_tails_by_hand():
@@ -104,7 +138,11 @@ def test_tails_by_hand():
     quantiles = text.real_quantiles(np.arange(101.0))
     np.testing.assert_allclose(quantiles, [10, 90, 99])
     shares = text.tail_shares([1, 2, 50, 95, 99.5, 1000, 60, 70], quantiles)
-    assert shares == {"share_below_real_10": 2 / 8, "share_above_real_90": 3 / 8, "share_above_real_99": 2 / 8}
+    assert shares == {
+        "share_below_real_10": 2 / 8,
+        "share_above_real_90": 3 / 8,
+        "share_above_real_99": 2 / 8,
+    }
 
 
 @pytest.mark.parametrize("count", [20, 99, 1000])

@@ -1,4 +1,6 @@
-"""Covariances kept as U diag(exp(2 s)) U^T, against NumPy in float64: both forms, dead directions, scales beyond any float."""
+"""Covariances kept as U diag(exp(2 s)) U^T, against NumPy in float64: both forms, dead directions,
+scales beyond any float.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -31,17 +33,28 @@ def model(rng, dim, dead=()):
 def given(log_scale, factor):
     """The same in the form that the functions take."""
     dim = len(log_scale)
-    return factored.from_arrays(jnp.asarray(log_scale, jnp.float32), dim), factored.from_matrix(jnp.asarray(factor, jnp.float32), dim)
+    return factored.from_arrays(jnp.asarray(log_scale, jnp.float32), dim), factored.from_matrix(
+        jnp.asarray(factor, jnp.float32), dim
+    )
 
 
 def taken(result, dim):
     """(s, U) of a result, in NumPy float64; the form is the one that `dim` asks for."""
     log_scale, factor = result
-    assert isinstance(log_scale, tuple) == isinstance(factor, tuple) == (dim <= factored.LARGEST_WRITTEN_OUT)
-    log_scale, factor = (np.asarray(leaf, np.float64) for leaf in (factored.as_vector(log_scale), factored.as_matrix(factor, dim)))
+    assert (
+        isinstance(log_scale, tuple)
+        == isinstance(factor, tuple)
+        == (dim <= factored.LARGEST_WRITTEN_OUT)
+    )
+    log_scale, factor = (
+        np.asarray(leaf, np.float64)
+        for leaf in (factored.as_vector(log_scale), factored.as_matrix(factor, dim))
+    )
     assert np.isfinite(factor).all() and not np.isnan(log_scale).any()
     np.testing.assert_array_equal(np.triu(factor), np.eye(dim))
-    assert not np.tril(factor, -1)[:, log_scale == -np.inf].any(), "a direction without variance has nothing below its one"
+    assert not np.tril(factor, -1)[:, log_scale == -np.inf].any(), (
+        "a direction without variance has nothing below its one"
+    )
     return log_scale, factor
 
 
@@ -79,21 +92,26 @@ def test_times_triangle_is_the_product(dim, shift):
 
 
 @pytest.mark.parametrize(
-    ("dim", "dead", "dead_triangle"), [(1, [], [0]), (3, [1], []), (3, [], [1]), (12, [2, 5], [5, 11]), (14, [0, 7], [3])]
+    ("dim", "dead", "dead_triangle"),
+    [(1, [], [0]), (3, [1], []), (3, [], [1]), (12, [2, 5], [5, 11]), (14, [0, 7], [3])],
 )
 def test_times_triangle_of_dead_directions(dim, dead, dead_triangle):
     rng = np.random.default_rng(dim)
     log_scale, factor = model(rng, dim, dead)
     log_diagonal, below = model(rng, dim, dead_triangle)
     found = taken(times_triangle(*given(log_scale, factor), *given(log_diagonal, below)), dim)
-    np.testing.assert_array_equal(np.flatnonzero(found[0] == -np.inf), sorted({*dead, *dead_triangle}))
+    np.testing.assert_array_equal(
+        np.flatnonzero(found[0] == -np.inf), sorted({*dead, *dead_triangle})
+    )
     if not dead:
         root = (factor * np.exp(log_scale)) @ (below * np.exp(log_diagonal))
         assert_close(covariance(*found), root @ root.T)
     # a direction that was dead stays so, and those that live have what they had without it
     left = [i for i in range(dim) if i not in dead]
     inner = covariance(*found)[np.ix_(left, left)]
-    root = (factor * np.exp(log_scale))[np.ix_(left, left)] @ (below * np.exp(log_diagonal))[np.ix_(left, left)]
+    root = (factor * np.exp(log_scale))[np.ix_(left, left)] @ (below * np.exp(log_diagonal))[
+        np.ix_(left, left)
+    ]
     assert_close(inner, root @ root.T)
 
 
@@ -106,7 +124,11 @@ def test_directions_far_apart_stay_finite(dim):
     for log_scale in (apart, apart[::-1]):
         found = taken(times_triangle(*given(log_scale, factor), *given(*model(rng, dim))), dim)
         assert np.isfinite(found[0]).all()
-    np.testing.assert_allclose(taken(times_triangle(*given(apart, factor), *given(*model(rng, dim))), dim)[1], factor, rtol=1e-6)
+    np.testing.assert_allclose(
+        taken(times_triangle(*given(apart, factor), *given(*model(rng, dim))), dim)[1],
+        factor,
+        rtol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -128,14 +150,26 @@ def parts_of(rng, dim, dead=()):
 
 def pool(parts, shift, shift_weight, dim):
     made = [(jnp.float32(weight), *given(log_scale, factor)) for weight, log_scale, factor in parts]
-    return taken(pooled(made, factored.from_arrays(jnp.asarray(shift, jnp.float32), dim), jnp.float32(shift_weight), dim), dim)
+    return taken(
+        pooled(
+            made,
+            factored.from_arrays(jnp.asarray(shift, jnp.float32), dim),
+            jnp.float32(shift_weight),
+            dim,
+        ),
+        dim,
+    )
 
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_pooled_is_the_sum(dim):
     rng = np.random.default_rng(dim)
     # a part of no weight is no part, however large it is
-    parts, huge, shift = parts_of(rng, dim)[:2], (0.0, np.full(dim, 200.0), lower(rng, dim)), rng.normal(size=dim)
+    parts, huge, shift = (
+        parts_of(rng, dim)[:2],
+        (0.0, np.full(dim, 200.0), lower(rng, dim)),
+        rng.normal(size=dim),
+    )
     want = sum(weight * covariance(*one) for weight, *one in parts) + 0.2 * np.outer(shift, shift)
     assert_close(covariance(*pool([*parts, huge], shift, 0.2, dim)), want)
 
@@ -180,7 +214,9 @@ def test_decomposed_is_the_covariance(dim):
     wanted = (root @ root.T).astype(np.float32).astype(np.float64)
     found = taken(decomposed(jnp.asarray(wanted, jnp.float32), dim), dim)
     triangle = np.linalg.cholesky(wanted)
-    np.testing.assert_allclose(found[1] * np.exp(found[0]), triangle, rtol=2e-3, atol=1e-4 * triangle.max())
+    np.testing.assert_allclose(
+        found[1] * np.exp(found[0]), triangle, rtol=2e-3, atol=1e-4 * triangle.max()
+    )
     assert_close(covariance(*found), wanted)
 
 
@@ -191,7 +227,9 @@ def test_decomposed_of_singular_matrices(dim, rank):
     root = rng.normal(size=(dim, max(rank, 1))) * (rank > 0)
     wanted = (root @ root.T).astype(np.float32)
     log_scale, factor = taken(factored.limited(*decomposed(jnp.asarray(wanted), dim), rank), dim)
-    np.testing.assert_allclose(covariance(log_scale, factor), wanted, atol=1e-4 * max(np.abs(wanted).max(), 1e-30))
+    np.testing.assert_allclose(
+        covariance(log_scale, factor), wanted, atol=1e-4 * max(np.abs(wanted).max(), 1e-30)
+    )
     assert np.isfinite(log_scale).sum() == rank
     # what rounding leaves is small without being told the rank
     alone = taken(decomposed(jnp.asarray(wanted), dim), dim)[0]
@@ -210,7 +248,9 @@ def test_limited_keeps_the_first_living_directions(dim):
         found = taken(factored.limited(*given(log_scale, factor), rank), dim)
         kept = np.arange(dim) <= rank
         np.testing.assert_allclose(found[0], np.where(kept, log_scale, -np.inf), rtol=1e-6)
-        np.testing.assert_allclose(found[1], np.where(kept | np.eye(dim, dtype=bool), factor, 0), rtol=1e-6)
+        np.testing.assert_allclose(
+            found[1], np.where(kept | np.eye(dim, dtype=bool), factor, 0), rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("dim", [1, 2, 13, 14, 20])
@@ -219,7 +259,11 @@ def test_strictly_lower_uses_no_number_twice(dim):
 
     def draw(i, size):
         asked.append(size)
-        return (1 + i * size * size + jnp.arange(size * size, dtype=jnp.uint32)).reshape(size, size).astype(jnp.float32)
+        return (
+            (1 + i * size * size + jnp.arange(size * size, dtype=jnp.uint32))
+            .reshape(size, size)
+            .astype(jnp.float32)
+        )
 
     square = np.asarray(factored.strictly_lower(draw, dim))
     below = square[np.tril_indices(dim, -1)]
@@ -233,13 +277,19 @@ def test_a_triangle_of_normal_numbers_has_independent_entries(assert_mean):
     @jax.jit
     @jax.vmap
     def triangle(key):
-        return factored.strictly_lower(lambda i, size: jax.random.normal(jax.random.fold_in(key, i), (size, size)), 5)
+        return factored.strictly_lower(
+            lambda i, size: jax.random.normal(jax.random.fold_in(key, i), (size, size)), 5
+        )
 
-    drawn = np.asarray(triangle(jax.random.split(jax.random.key(0), 4000)), np.float64)[:, *np.tril_indices(5, -1)]
+    drawn = np.asarray(triangle(jax.random.split(jax.random.key(0), 4000)), np.float64)[
+        :, *np.tril_indices(5, -1)
+    ]
     assert_mean(drawn[:, :, None] * drawn[:, None, :], np.eye(10))
 
 
 def test_half_log_of_known_and_traced_numbers():
     for value in (0, 2, 0.25):
         want = -np.inf if value == 0 else np.log(value) / 2
-        np.testing.assert_allclose([factored.half_log(value), factored.half_log(jnp.float32(value))], want, rtol=1e-6)
+        np.testing.assert_allclose(
+            [factored.half_log(value), factored.half_log(jnp.float32(value))], want, rtol=1e-6
+        )

@@ -1,4 +1,6 @@
-"""The decision over a family of tests of fit, and the tests of fit themselves: samples against exact laws."""
+"""The decision over a family of tests of fit, and the tests of fit themselves: samples against
+exact laws.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ LEVEL = 1e-4
 
 @pytest.fixture(scope="session")
 def assert_fits():
-    """assert_fits({name: p-value}): no p-value is small for so many of them (Bonferroni); the keys are fixed, so it never flickers."""
+    """assert_fits({name: p-value}): no p-value is small for so many of them (Bonferroni); the keys
+    are fixed, so it never flickers.
+    """
 
     def check(p_values):
         assert p_values and all(np.isfinite(p) for p in p_values.values()), p_values
@@ -20,18 +24,27 @@ def assert_fits():
 
 
 def goodness(observed, cumulative, fewest=10, most_cells=2000):
-    """p-values of chi-square and Kolmogorov's test for counts in adjoining cells whose exact cumulative probabilities are given."""
+    """p-values of chi-square and Kolmogorov's test for counts in adjoining cells whose exact
+    cumulative probabilities are given.
+    """
     total = observed.sum()
     law = np.diff(cumulative, prepend=0)
-    group = np.floor(np.concatenate([[0], np.cumsum(law[:-1])]) * total / max(fewest, total / most_cells)).astype(int)
+    group = np.floor(
+        np.concatenate([[0], np.cumsum(law[:-1])]) * total / max(fewest, total / most_cells)
+    ).astype(int)
     start = np.flatnonzero(np.diff(group, prepend=-1))
     seen, expected = np.add.reduceat(observed, start), np.add.reduceat(law, start) * total
     if len(start) > 1 and expected[-1] < fewest:
-        seen, expected = np.append(seen[:-2], seen[-2:].sum()), np.append(expected[:-2], expected[-2:].sum())
+        seen, expected = (
+            np.append(seen[:-2], seen[-2:].sum()),
+            np.append(expected[:-2], expected[-2:].sum()),
+        )
     if len(seen) == 1:
         return 1.0, 1.0
     distance = np.abs(np.cumsum(observed) / total - cumulative).max()
-    return stats.chi2.sf(np.sum((seen - expected) ** 2 / expected), len(seen) - 1), stats.kstwobign.sf(distance * total**0.5)
+    return stats.chi2.sf(
+        np.sum((seen - expected) ** 2 / expected), len(seen) - 1
+    ), stats.kstwobign.sf(distance * total**0.5)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +66,9 @@ def fit_of_counts():
 
 @pytest.fixture(scope="session")
 def fit_of_reals():
-    """fit_of_reals(values, cumulative distribution function) -> p-value, out of 4000 equal cells between the extremes."""
+    """fit_of_reals(values, cumulative distribution function) -> p-value, out of 4000 equal cells
+    between the extremes.
+    """
 
     def p_value(values, cdf):
         values = np.asarray(values, np.float64).ravel()
@@ -68,27 +83,35 @@ def fit_of_reals():
 
 @pytest.fixture(scope="session")
 def fit_of_means():
-    """fit_of_means(samples [draws, ...], expected [...]) -> p-values [...] of the means, from their own standard errors."""
+    """fit_of_means(samples [draws, ...], expected [...]) -> p-values [...] of the means, from their
+    own standard errors.
+    """
 
     def p_values(samples, expected):
         samples = np.asarray(samples, np.float64)
         error = samples.std(0, ddof=1) / len(samples) ** 0.5
         # the second term is the rounding of float32, for entries that do not vary
         distance = np.maximum(np.abs(samples.mean(0) - expected) - 1e-6 * np.abs(expected), 0)
-        return 2 * stats.norm.sf(np.divide(distance, error, out=np.where(distance > 0, np.inf, 0.0), where=error > 0))
+        return 2 * stats.norm.sf(
+            np.divide(distance, error, out=np.where(distance > 0, np.inf, 0.0), where=error > 0)
+        )
 
     return p_values
 
 
 @pytest.fixture(scope="session")
 def fit_of_covariances(fit_of_means):
-    """fit_of_covariances(samples [draws, K], means [K], covariance [K, K]) -> {name: p-value}, of means and covariances."""
+    """fit_of_covariances(samples [draws, K], means [K], covariance [K, K]) -> {name: p-value}, of
+    means and covariances.
+    """
 
     def p_values(samples, means, covariance):
         centred = np.asarray(samples, np.float64) - means
         rows, columns = np.tril_indices(len(means))
         first = fit_of_means(centred, np.zeros(len(means)))
-        second = fit_of_means(centred[:, rows] * centred[:, columns], np.asarray(covariance)[rows, columns])
+        second = fit_of_means(
+            centred[:, rows] * centred[:, columns], np.asarray(covariance)[rows, columns]
+        )
         named = {f"mean {i}": p for i, p in enumerate(first)}
         return named | {f"cov {i},{j}": p for i, j, p in zip(rows, columns, second, strict=True)}
 
@@ -97,7 +120,9 @@ def fit_of_covariances(fit_of_means):
 
 @pytest.fixture(scope="session")
 def word_at():
-    """word_at(q [...]) -> the uint32 words for which an inversion gives ever larger values, q = 0 .. 2^32 - 1."""
+    """word_at(q [...]) -> the uint32 words for which an inversion gives ever larger values, q = 0
+    .. 2^32 - 1.
+    """
 
     def words(q):
         q = np.asarray(q, np.int64)

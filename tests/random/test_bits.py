@@ -35,7 +35,9 @@ def test_threefry_gives_the_bits_of_jax_random(seed):
     key = jax.random.key(seed)
     hashed = threefry2x32(*key_words(key), jnp.uint32(0), jnp.arange(1000, dtype=jnp.uint32))
     np.testing.assert_array_equal(hashed[0] ^ hashed[1], jax.random.bits(key, (1000,), jnp.uint32))
-    np.testing.assert_array_equal(variate_words(*key_words(key), jnp.arange(1000, dtype=jnp.uint32))[0], hashed[0])
+    np.testing.assert_array_equal(
+        variate_words(*key_words(key), jnp.arange(1000, dtype=jnp.uint32))[0], hashed[0]
+    )
 
 
 @pytest.mark.parametrize("implementation", ["threefry2x32", "rbg"])
@@ -43,9 +45,13 @@ def test_keys_are_those_of_jax_random(implementation):
     keys = jax.vmap(lambda seed: jax.random.key(seed, impl=implementation))(jnp.array(SEEDS))
     for key in keys:
         for number in (0, 1, 7, 2**31 - 1, 2**32 - 1):
-            np.testing.assert_array_equal(data(fold_in(key, number)), data(jax.random.fold_in(key, number)))
+            np.testing.assert_array_equal(
+                data(fold_in(key, number)), data(jax.random.fold_in(key, number))
+            )
             traced = jnp.asarray(number, jnp.uint32)
-            np.testing.assert_array_equal(data(jax.jit(fold_in)(key, traced)), data(jax.random.fold_in(key, number)))
+            np.testing.assert_array_equal(
+                data(jax.jit(fold_in)(key, traced)), data(jax.random.fold_in(key, number))
+            )
         for count in (1, 2, 5):
             ours, theirs = split(key, count), jax.random.split(key, count)
             assert [one.dtype for one in ours] == [key.dtype] * count
@@ -53,9 +59,15 @@ def test_keys_are_those_of_jax_random(implementation):
     if implementation == "threefry2x32":  # rbg keys are other ones under vmap, in jax.random too
         numbers = jnp.arange(len(keys))
         folded = jax.jit(jax.vmap(fold_in))(keys, numbers)
-        np.testing.assert_array_equal(data(folded), data(jax.vmap(jax.random.fold_in)(keys, numbers)))
-        halves = jax.jit(jax.vmap(lambda key: jnp.stack([jax.random.key_data(one) for one in split(key, 3)])))(keys)
-        np.testing.assert_array_equal(halves, data(jax.vmap(lambda key: jax.random.split(key, 3))(keys)))
+        np.testing.assert_array_equal(
+            data(folded), data(jax.vmap(jax.random.fold_in)(keys, numbers))
+        )
+        halves = jax.jit(
+            jax.vmap(lambda key: jnp.stack([jax.random.key_data(one) for one in split(key, 3)]))
+        )(keys)
+        np.testing.assert_array_equal(
+            halves, data(jax.vmap(lambda key: jax.random.split(key, 3))(keys))
+        )
 
 
 def test_a_key_of_another_kind_draws(fit_of_reals, assert_fits):
@@ -68,7 +80,9 @@ def test_a_key_of_another_kind_draws(fit_of_reals, assert_fits):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_uniforms_are_strictly_inside_the_unit_interval(dtype):
     with jax.enable_x64(dtype == "float64"):
-        ends = np.concatenate([np.arange(1000), 2**31 + np.arange(-500, 500), 2**32 - 1000 + np.arange(1000)]).astype(np.uint32)
+        ends = np.concatenate(
+            [np.arange(1000), 2**31 + np.arange(-500, 500), 2**32 - 1000 + np.arange(1000)]
+        ).astype(np.uint32)
         low = {"float32": None, "float64": jnp.asarray(ends)}[dtype]
         u = np.asarray(uniform(jnp.asarray(ends), low))
         assert u.dtype == dtype
@@ -77,13 +91,22 @@ def test_uniforms_are_strictly_inside_the_unit_interval(dtype):
         # The grain of the bits near 0, of the type near 1.
         assert u[0] == 2.0 ** (-32 if low is None else -64)
         assert u[-1] == 1 - np.finfo(dtype).epsneg
-        assert len(variate_words(*key_words(jax.random.key(0)), jnp.uint32(0))) == (1 if low is None else 2)
+        assert len(variate_words(*key_words(jax.random.key(0)), jnp.uint32(0))) == (
+            1 if low is None else 2
+        )
 
 
 def test_uniforms_are_uniform(fit_of_reals, assert_fits):
-    words = jax.jit(lambda key: variate_words(*key_words(key), jnp.arange(10**7, dtype=jnp.uint32), 5)[0])(jax.random.key(8))
+    words = jax.jit(
+        lambda key: variate_words(*key_words(key), jnp.arange(10**7, dtype=jnp.uint32), 5)[0]
+    )(jax.random.key(8))
     u = np.asarray(jax.jit(uniform)(words))
-    p_values = {"uniform": fit_of_reals(u, lambda x: x), "-log": fit_of_reals(-np.log(u), lambda x: -np.expm1(-x))}
-    assert_fits(p_values | {"next to each other": fit_of_reals((u[1::2] + u[::2]) % 1, lambda x: x)})
+    p_values = {
+        "uniform": fit_of_reals(u, lambda x: x),
+        "-log": fit_of_reals(-np.log(u), lambda x: -np.expm1(-x)),
+    }
+    assert_fits(
+        p_values | {"next to each other": fit_of_reals((u[1::2] + u[::2]) % 1, lambda x: x)}
+    )
     with pytest.raises(AssertionError):
         assert_fits({"too coarse": fit_of_reals(np.floor(u * 2**12) / 2**12, lambda x: x)})

@@ -1,4 +1,6 @@
-"""Kernels over chains: however a sampler is mapped, each chain gets what it would get alone; nothing is compiled twice."""
+"""Kernels over chains: however a sampler is mapped, each chain gets what it would get alone;
+nothing is compiled twice.
+"""
 
 import functools
 
@@ -30,7 +32,9 @@ def test_however_it_is_mapped_each_chain_is_as_alone(sampler, rounding):
     expected = np.stack([single(key, weights) for key, weights in zip(KEYS, WEIGHTS, strict=True)])
     close = functools.partial(np.testing.assert_allclose, rtol=rounding, atol=rounding)
     close(jnp.moveaxis(jax.jit(jax.vmap(sampler, (0, -1), -1))(KEYS, WEIGHTS.T), -1, 0), expected)
-    folded = jax.jit(jax.vmap(jax.vmap(sampler, out_axes=1), (0, 0)))(KEYS.reshape(2, 3), WEIGHTS.reshape(2, 3, 3))
+    folded = jax.jit(jax.vmap(jax.vmap(sampler, out_axes=1), (0, 0)))(
+        KEYS.reshape(2, 3), WEIGHTS.reshape(2, 3, 3)
+    )
     close(jnp.moveaxis(folded, 2, 1).reshape(expected.shape), expected)
     # Keys along one axis, parameters along the other: each is shared by many chains.
     crossed = jax.jit(jax.vmap(jax.vmap(sampler, (0, None)), (None, 0)))(KEYS, WEIGHTS)
@@ -39,8 +43,13 @@ def test_however_it_is_mapped_each_chain_is_as_alone(sampler, rounding):
 
 
 def test_without_jit_it_is_the_same():
-    np.testing.assert_array_equal(multinomial(KEYS[0], 30, WEIGHTS[0]), jax.jit(multinomial)(KEYS[0], jnp.int32(30), WEIGHTS[0]))
-    np.testing.assert_array_equal(jax.vmap(lambda key: normal_vector(key, 5))(KEYS)[2], normal_vector(KEYS[2], 5))
+    np.testing.assert_array_equal(
+        multinomial(KEYS[0], 30, WEIGHTS[0]),
+        jax.jit(multinomial)(KEYS[0], jnp.int32(30), WEIGHTS[0]),
+    )
+    np.testing.assert_array_equal(
+        jax.vmap(lambda key: normal_vector(key, 5))(KEYS)[2], normal_vector(KEYS[2], 5)
+    )
 
 
 @lanes

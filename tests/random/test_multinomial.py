@@ -1,4 +1,6 @@
-"""Counts of many categories against SciPy: totals, marginal laws, covariances and corners, with and without replacement."""
+"""Counts of many categories against SciPy: totals, marginal laws, covariances and corners, with and
+without replacement.
+"""
 
 import functools
 
@@ -9,7 +11,11 @@ import pytest
 from scipy import stats
 
 from collapse_jax.errors import InputError
-from collapse_jax.random.multinomial import multinomial, multinomial_of_categories, multivariate_hypergeometric
+from collapse_jax.random.multinomial import (
+    multinomial,
+    multinomial_of_categories,
+    multivariate_hypergeometric,
+)
 
 PROBABILITIES = np.array([0.45, 0.3, 0.2, 0.0, 0.05], np.float32).astype(float)
 PROBABILITIES /= PROBABILITIES.sum()
@@ -32,15 +38,21 @@ def traced(sampler):
 
 
 def fits(counts, n, probabilities, fit_of_counts, fit_of_covariances):
-    """p-values of the marginal laws, the means and the covariances, and of sums and pairs of categories; totals are exact."""
+    """p-values of the marginal laws, the means and the covariances, and of sums and pairs of
+    categories; totals are exact.
+    """
     assert counts.dtype == np.int32 and (counts >= 0).all()
     np.testing.assert_array_equal(counts.sum(1, dtype=np.int64), n)
     covariance = n * (np.diag(probabilities) - np.outer(probabilities, probabilities))
     p_values = fit_of_covariances(counts, n * probabilities, covariance)
     sums = np.cumsum(counts, 1)
-    for k, (p, below) in enumerate(zip(probabilities, np.minimum(np.cumsum(probabilities), 1), strict=True)):
+    for k, (p, below) in enumerate(
+        zip(probabilities, np.minimum(np.cumsum(probabilities), 1), strict=True)
+    ):
         p_values[f"marginal {k}"] = fit_of_counts(counts[:, k], stats.binom(n, p))
-        p_values[f"sum to {k}"] = fit_of_counts(sums[:, k], stats.binom(n, below if k < len(probabilities) - 1 else 1))
+        p_values[f"sum to {k}"] = fit_of_counts(
+            sums[:, k], stats.binom(n, below if k < len(probabilities) - 1 else 1)
+        )
     return p_values
 
 
@@ -52,21 +64,30 @@ def test_a_known_size_has_its_law(n, assert_fits, fit_of_counts, fit_of_covarian
 
 def test_ten_million_draws_have_their_law(assert_fits, fit_of_counts):
     counts = draws(jnp.int32(30), jnp.asarray(PROBABILITIES, jnp.float32), 10**7 // 2)
-    assert_fits({k: fit_of_counts(counts[:, k], stats.binom(30, p)) for k, p in enumerate(PROBABILITIES)})
+    assert_fits(
+        {k: fit_of_counts(counts[:, k], stats.binom(30, p)) for k, p in enumerate(PROBABILITIES)}
+    )
     pairs = counts[:, 0] * 31 + counts[:, 2]
     first, third = np.divmod(np.arange(31**2), 31)
     law = np.where(
-        first + third <= 30, stats.multinomial(30, [0.45, 0.2, 0.35]).pmf(np.stack([first, third, np.abs(30 - first - third)], 1)), 0
+        first + third <= 30,
+        stats.multinomial(30, [0.45, 0.2, 0.35]).pmf(
+            np.stack([first, third, np.abs(30 - first - third)], 1)
+        ),
+        0,
     )
     seen, rare = np.bincount(pairs, minlength=31**2), law * len(pairs) < 10
     assert not seen[law == 0].any()
-    pooled, expected = (np.append(values[~rare], values[rare].sum()) for values in (seen, law * len(pairs)))
+    pooled, expected = (
+        np.append(values[~rare], values[rare].sum()) for values in (seen, law * len(pairs))
+    )
     assert_fits({"pair": stats.chisquare(pooled, expected * pooled.sum() / expected.sum()).pvalue})
 
 
 @pytest.mark.parametrize("n", [0, 7, 1100, LARGEST])
 def test_a_traced_size_has_its_law(n, assert_fits, fit_of_counts, fit_of_covariances):
-    # Powers of 2 have no rounding, which 2^31 draws would show: a float32 probability is 3e-8 off, a mean 60 of 46,341 deviations.
+    # Powers of 2 have no rounding, which 2^31 draws would show: a float32 probability is 3e-8 off,
+    # a mean 60 of 46,341 deviations.
     probabilities = np.array([0.5, 0.25, 0.125, 0.0, 0.125])
     counts = draws(jnp.int32(n), jnp.asarray(probabilities, jnp.float32), 100_000)
     assert_fits(fits(counts, n, probabilities, fit_of_counts, fit_of_covariances))
@@ -84,7 +105,9 @@ def shifted(key, n, probabilities):
 
 
 def too_even(key, n, probabilities):
-    """Biased: the right means, but spread evenly (systematic resampling), so with too little variance."""
+    """Biased: the right means, but spread evenly (systematic resampling), so with too little
+    variance.
+    """
     ends = jnp.floor(jnp.cumsum(probabilities) * n + jax.random.uniform(key)).astype(jnp.int32)
     return jnp.diff(ends.at[-1].set(n), prepend=0)
 
@@ -157,12 +180,16 @@ def test_probabilities_near_0_and_1(p, assert_fits, fit_of_counts):
     for order in (slice(None), slice(None, None, -1)):
         counts = draws(jnp.int32(50), probabilities[order], 10**6)[:, order]
         np.testing.assert_array_equal(counts.sum(1), 50)
-        assert_fits({"rare": fit_of_counts(counts[:, 1], stats.binom(50, float(probabilities[1]) / rest))})
+        assert_fits(
+            {"rare": fit_of_counts(counts[:, 1], stats.binom(50, float(probabilities[1]) / rest))}
+        )
 
 
 def test_sizes_differ_between_chains():
     sizes = jnp.array([0, 1, 63, 64, 65, 10**6, LARGEST])
-    counts = jax.jit(jax.vmap(multinomial, (0, 0, None)))(jax.random.split(KEY, 7), sizes, jnp.ones(3) / 3)
+    counts = jax.jit(jax.vmap(multinomial, (0, 0, None)))(
+        jax.random.split(KEY, 7), sizes, jnp.ones(3) / 3
+    )
     np.testing.assert_array_equal(np.asarray(counts).sum(1, dtype=np.int64), sizes)
 
 
@@ -207,7 +234,9 @@ def test_categories_that_are_left_out_change_no_count(kind):
     listed = jnp.array([0, 2, 5, 6])
     few = of_categories(keys, 20, weights[listed], listed)
     np.testing.assert_array_equal(few, every[:, listed])
-    padded = jnp.array([0, 2, 3, 5, 6, 6])  # what follows the last one of positive weight need not ascend
+    padded = jnp.array(
+        [0, 2, 3, 5, 6, 6]
+    )  # what follows the last one of positive weight need not ascend
     some = of_categories(keys, 20, weights[padded].at[-1].set(0), padded)
     np.testing.assert_array_equal(some[:, :5], every[:, padded[:5]])
 
@@ -242,14 +271,24 @@ def hypergeometric_draws(urn, n, chains=100_000):
     return np.asarray(traced(multivariate_hypergeometric)(keys, jnp.array(urn, jnp.int32), n))
 
 
-@pytest.mark.parametrize(("urn", "n"), [((4, 3, 0, 2), 5), ((30, 1, 9, 20), 12), ((6, 5, 1, 3), 14), ((2, 0, 1, 1), 1)])
-def test_multivariate_hypergeometric_has_its_law(urn, n, assert_fits, fit_of_counts, fit_of_covariances):
+@pytest.mark.parametrize(
+    ("urn", "n"), [((4, 3, 0, 2), 5), ((30, 1, 9, 20), 12), ((6, 5, 1, 3), 14), ((2, 0, 1, 1), 1)]
+)
+def test_multivariate_hypergeometric_has_its_law(
+    urn, n, assert_fits, fit_of_counts, fit_of_covariances
+):
     counts = hypergeometric_draws(urn, n)
     assert counts.dtype == np.int32
     assert (counts.sum(1) == n).all() and (counts >= 0).all() and (counts <= np.array(urn)).all()
     law = stats.multivariate_hypergeom(np.array(urn), n)
     p_values = fit_of_covariances(counts, law.mean(), law.cov())
-    assert_fits(p_values | {f"{k}": fit_of_counts(counts[:, k], stats.hypergeom(sum(urn), colour, n)) for k, colour in enumerate(urn)})
+    assert_fits(
+        p_values
+        | {
+            f"{k}": fit_of_counts(counts[:, k], stats.hypergeom(sum(urn), colour, n))
+            for k, colour in enumerate(urn)
+        }
+    )
 
 
 def test_multivariate_hypergeometric_corners():

@@ -1,4 +1,6 @@
-"""Normal variates against SciPy: the quantile function over its whole range, and the law of the draws far into the tails."""
+"""Normal variates against SciPy: the quantile function over its whole range, and the law of the
+draws far into the tails.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,9 @@ KEY = jax.random.key(21)
 
 
 def test_the_quantile_has_the_precision_of_float32():
-    v = np.concatenate([np.geomspace(2.0**-32, 1, 400_001), 1 - np.geomspace(2.0**-24, 0.5, 200_001)]).astype(np.float32)
+    v = np.concatenate(
+        [np.geomspace(2.0**-32, 1, 400_001), 1 - np.geomspace(2.0**-24, 0.5, 200_001)]
+    ).astype(np.float32)
     v = np.unique(v[v < 1])
     exact = 2**0.5 * special.erfcinv(v.astype(float))
     assert np.abs(np.asarray(jax.jit(module._size)(v)) / exact - 1).max() < 3e-7  # 2.2e-7 measured
@@ -31,7 +35,15 @@ def test_the_quantile_has_the_precision_of_float64():
 
 
 def test_larger_quantiles_are_larger(word_at):
-    q = np.unique(np.concatenate([np.arange(10**5), np.linspace(0, 2**32 - 1, 10**6).astype(np.int64), 2**32 - 1 - np.arange(10**5)]))
+    q = np.unique(
+        np.concatenate(
+            [
+                np.arange(10**5),
+                np.linspace(0, 2**32 - 1, 10**6).astype(np.int64),
+                2**32 - 1 - np.arange(10**5),
+            ]
+        )
+    )
     z = np.asarray(jax.jit(normal)(word_at(q)))
     assert np.diff(z).min() > -1e-6
     np.testing.assert_array_equal(z, -np.asarray(jax.jit(normal)(word_at(2**32 - 1 - q))))
@@ -39,8 +51,18 @@ def test_larger_quantiles_are_larger(word_at):
 
 
 def test_the_law(fit_of_reals, fit_of_means, assert_fits):
-    z = np.asarray(jax.jit(lambda key: normal(*variate_words(*key_words(key), jnp.arange(10**7, dtype=jnp.uint32))))(KEY))
-    assert_fits({"law": fit_of_reals(z, special.ndtr), "variance": fit_of_means(z**2, 1), "kurtosis": fit_of_means(z**4, 3)})
+    z = np.asarray(
+        jax.jit(
+            lambda key: normal(*variate_words(*key_words(key), jnp.arange(10**7, dtype=jnp.uint32)))
+        )(KEY)
+    )
+    assert_fits(
+        {
+            "law": fit_of_reals(z, special.ndtr),
+            "variance": fit_of_means(z**2, 1),
+            "kurtosis": fit_of_means(z**4, 3),
+        }
+    )
     sum_of_uniforms = np.random.default_rng(0).random((12, 10**6), np.float32).sum(0) - 6
     for biased in (sum_of_uniforms, z * 1.003, z + 0.003):
         with pytest.raises(AssertionError):
@@ -55,7 +77,12 @@ def test_the_tails_beyond_five_sigma(assert_fits):
     def exceeding(key):
         def count(i):
             z = normal(*variate_words(*key_words(key), jnp.arange(draws, dtype=jnp.uint32), i))
-            return jnp.stack([jnp.stack([jnp.sum(z > edge), jnp.sum(z < -edge)]) for edge in edges.astype(np.float32)])
+            return jnp.stack(
+                [
+                    jnp.stack([jnp.sum(z > edge), jnp.sum(z < -edge)])
+                    for edge in edges.astype(np.float32)
+                ]
+            )
 
         return jax.lax.map(count, jnp.arange(rounds, dtype=jnp.uint32)).sum(0)
 
@@ -64,7 +91,9 @@ def test_the_tails_beyond_five_sigma(assert_fits):
     p_values = {}
     for edge, counts, mean in zip(edges, seen, expected, strict=True):
         for side, count in zip(("above", "below"), counts, strict=True):
-            p_values[f"{side} {edge}"] = min(1.0, 2 * min(stats.poisson.cdf(count, mean), stats.poisson.sf(count - 1, mean)))
+            p_values[f"{side} {edge}"] = min(
+                1.0, 2 * min(stats.poisson.cdf(count, mean), stats.poisson.sf(count - 1, mean))
+            )
     assert seen[2].min() > 10  # 29 are expected beyond 5 on each side
     assert_fits(p_values)
 
@@ -74,10 +103,16 @@ def test_lists_vectors_and_arrays_hold_the_same_variates(assert_fits, fit_of_cov
     keys = jax.random.split(KEY, 20_000)
     for count in (4, 9):
         listed = np.stack(jax.jit(jax.vmap(lambda key, count=count: normals(key, count)))(keys))
-        vectors = np.asarray(jax.jit(jax.vmap(lambda key, count=count: normal_vector(key, count), out_axes=-1))(keys))
-        arrays = np.asarray(jax.jit(jax.vmap(lambda key, count=count: normal_array(key, (count,))))(keys))
+        vectors = np.asarray(
+            jax.jit(jax.vmap(lambda key, count=count: normal_vector(key, count), out_axes=-1))(keys)
+        )
+        arrays = np.asarray(
+            jax.jit(jax.vmap(lambda key, count=count: normal_array(key, (count,))))(keys)
+        )
         np.testing.assert_array_equal(listed, vectors)
         np.testing.assert_array_equal(arrays.T, vectors)
         np.testing.assert_allclose(normal_vector(keys[3], count), vectors[:, 3], rtol=1e-6)
-        np.testing.assert_array_equal(normal_array(KEY, (2, 3), 4).ravel(), normal_array(KEY, (10,))[4:])
+        np.testing.assert_array_equal(
+            normal_array(KEY, (2, 3), 4).ravel(), normal_array(KEY, (10,))[4:]
+        )
         assert_fits(fit_of_covariances(arrays, np.zeros(count), np.eye(count)))

@@ -1,4 +1,6 @@
-"""Poisson counts against SciPy: draws over all means, and the whole law of the inversion, word by word."""
+"""Poisson counts against SciPy: draws over all means, and the whole law of the inversion, word by
+word.
+"""
 
 import functools
 
@@ -17,7 +19,9 @@ grid = functools.partial(jax.jit, static_argnames="shape")(poisson)
 
 
 def draws(seed, mean, count):
-    return np.asarray(grid(jax.random.fold_in(jax.random.key(62), seed), np.float32(mean), shape=(count,)))
+    return np.asarray(
+        grid(jax.random.fold_in(jax.random.key(62), seed), np.float32(mean), shape=(count,))
+    )
 
 
 def law(mean):
@@ -25,14 +29,18 @@ def law(mean):
 
 
 def test_draws_have_their_law(fit_of_counts, assert_fits):
-    assert_fits({str(mean): fit_of_counts(draws(i, mean, 10**6), law(mean)) for i, mean in enumerate(MEANS)})
+    assert_fits(
+        {str(mean): fit_of_counts(draws(i, mean, 10**6), law(mean)) for i, mean in enumerate(MEANS)}
+    )
 
 
 def rounded_normal(mean, z):
     return np.maximum(np.rint(mean + np.sqrt(mean) * z), 0).astype(np.int64)
 
 
-@pytest.mark.parametrize(("biased", "mean"), [(rounded_normal, 5.5), (rounded_normal, 100.0), (rounded_normal, 1e3)])
+@pytest.mark.parametrize(
+    ("biased", "mean"), [(rounded_normal, 5.5), (rounded_normal, 100.0), (rounded_normal, 1e3)]
+)
 def test_biased_samplers_are_found_out(biased, mean, fit_of_counts, assert_fits):
     counts = biased(mean, np.random.default_rng(0).standard_normal(10**6))
     with pytest.raises(AssertionError):
@@ -42,7 +50,9 @@ def test_biased_samplers_are_found_out(biased, mean, fit_of_counts, assert_fits)
 def test_a_slightly_wrong_mean_is_found_out(fit_of_counts, assert_fits):
     for mean in (1.0, 100.0, 1e9):
         with pytest.raises(AssertionError):
-            assert_fits({"biased": fit_of_counts(draws(1, mean + 0.01 * mean**0.5, 10**6), law(mean))})
+            assert_fits(
+                {"biased": fit_of_counts(draws(1, mean + 0.01 * mean**0.5, 10**6), law(mean))}
+            )
 
 
 @jax.jit
@@ -51,21 +61,36 @@ def of_words(words, mean):
 
 
 def variation(mean, word_at):
-    """Total variation between the sampler's law and the exact one, and the largest distance of the distribution functions."""
+    """Total variation between the sampler's law and the exact one, and the largest distance of the
+    distribution functions.
+    """
     exact = law(mean)
     counts = np.arange(max(0, int(exact.ppf(1e-12)) - 20), int(exact.isf(1e-12)) + 21)
     begin, end = np.zeros(len(counts), np.int64), np.full(len(counts), 2**32)
     for _ in range(33):
         middle = (begin + end) // 2
-        not_more = np.asarray(of_words(word_at(np.minimum(middle, 2**32 - 1)), np.float32(mean))) <= counts
-        begin, end = np.where(not_more & (begin < end), middle + 1, begin), np.where(not_more, end, middle)
+        not_more = (
+            np.asarray(of_words(word_at(np.minimum(middle, 2**32 - 1)), np.float32(mean))) <= counts
+        )
+        begin, end = (
+            np.where(not_more & (begin < end), middle + 1, begin),
+            np.where(not_more, end, middle),
+        )
     cumulative = begin / 2.0**32
     assert cumulative[-1] == 1
-    return np.abs(np.diff(cumulative, prepend=0) - exact.pmf(counts)).sum() / 2, np.abs(cumulative - exact.cdf(counts)).max()
+    return np.abs(np.diff(cumulative, prepend=0) - exact.pmf(counts)).sum() / 2, np.abs(
+        cumulative - exact.cdf(counts)
+    ).max()
 
 
 @pytest.mark.parametrize(
-    ("means", "most"), [((1e-6, 1e-3), 2e-10), ((0.3, 3.7, SUMMED), 4e-7), ((12.01, 15.0), 4e-6), ((20.0, 40.0, 100.0), 6e-7)]
+    ("means", "most"),
+    [
+        ((1e-6, 1e-3), 2e-10),
+        ((0.3, 3.7, SUMMED), 4e-7),
+        ((12.01, 15.0), 4e-6),
+        ((20.0, 40.0, 100.0), 6e-7),
+    ],
 )
 def test_every_word_gives_its_quantile(means, most, word_at):
     for mean in means:
@@ -76,7 +101,8 @@ def test_every_word_gives_its_quantile(means, most, word_at):
 def test_large_means_keep_their_distribution_function(word_at):
     for mean in (1e3, 1e5, 1e6):
         distance, gap = variation(mean, word_at)
-        # Single counts are as rare as the grain of the words there; their distribution function is not affected.
+        # Single counts are as rare as the grain of the words there; their distribution function is
+        # not affected.
         assert distance < 6e-7 + 3e-8 * mean**0.5 and gap < 1.2e-7, (mean, distance, gap)
 
 
@@ -88,7 +114,9 @@ def test_corners():
     assert poisson(jax.random.key(0), 4).shape == ()
     keys, means = jax.random.split(jax.random.key(1), len(MEANS)), jnp.asarray(MEANS)
     traced = jax.jit(jax.vmap(poisson))(keys, means)
-    np.testing.assert_array_equal(traced, [poisson(*arguments) for arguments in zip(keys, means, strict=True)])
+    np.testing.assert_array_equal(
+        traced, [poisson(*arguments) for arguments in zip(keys, means, strict=True)]
+    )
 
 
 @jax.jit
@@ -102,10 +130,15 @@ def test_averages_have_the_law_of_their_sum(fit_of_counts, fit_of_reals, assert_
     for n, rate in ((10, 0.03), (10, 2.5), (1000, 40.0)):
         sums = np.asarray(averages(keys, n, np.float32(rate)), np.float64) * n
         assert np.abs(sums - np.rint(sums)).max() < 1e-2
-        p_values[f"{n},{rate}"] = fit_of_counts(np.rint(sums).astype(np.int64), stats.poisson(n * float(np.float32(rate))))
-    # Sums far beyond int32, where the grain of a float32 rate is 1/150 and 1/30 of a standard deviation.
+        p_values[f"{n},{rate}"] = fit_of_counts(
+            np.rint(sums).astype(np.int64), stats.poisson(n * float(np.float32(rate)))
+        )
+    # Sums far beyond int32, where the grain of a float32 rate is 1/150 and 1/30 of a standard
+    # deviation.
     for n, rate in ((10**9, 5.0), (2 * 10**6, 10.0**5)):
-        found = (np.asarray(averages(keys, float(n), np.float32(rate)), np.float64) - rate) / (rate / n) ** 0.5
+        found = (np.asarray(averages(keys, float(n), np.float32(rate)), np.float64) - rate) / (
+            rate / n
+        ) ** 0.5
         assert abs(found.mean()) < 4 / 10**2.5 and abs(found.std() - 1) < 4 / (2 * len(keys)) ** 0.5
         if n == 10**9:
             p_values[f"{n},{rate}"] = stats.kstest(found, stats.norm(0, 1).cdf).pvalue

@@ -12,13 +12,18 @@ def test_fit_is_as_close_as_it_says():
     for tolerance in (1e-3, 1e-6, 1e-11):
         coefficients = polynomials.fit(np.exp, -1, 3, tolerance)
         assert np.abs(polynomials.evaluate(coefficients, (x - 1) / 2) - np.exp(x)).max() < tolerance
-    assert len(polynomials.fit(np.exp, -1, 3, 1e-3)) < len(polynomials.fit(np.exp, -1, 3, 1e-11)) < 25
+    assert (
+        len(polynomials.fit(np.exp, -1, 3, 1e-3)) < len(polynomials.fit(np.exp, -1, 3, 1e-11)) < 25
+    )
     assert len(polynomials.fit(np.ones_like, -1, 3, 1e-3)) == 1
 
 
 def test_evaluate_takes_numbers_and_arrays():
     assert polynomials.evaluate([1, 2, 3], np.array([2.0])).tolist() == [17.0]
-    assert polynomials.evaluate([2**40, np.array([1.0, 2.0])], np.array([1.0, 3.0])).tolist() == [2**40 + 1, 2**40 + 6]
+    assert polynomials.evaluate([2**40, np.array([1.0, 2.0])], np.array([1.0, 3.0])).tolist() == [
+        2**40 + 1,
+        2**40 + 6,
+    ]
 
 
 @pytest.mark.parametrize("shape", [4.0, 16.0, 700.0, 9e4])
@@ -26,9 +31,16 @@ def test_scipys_inverses_are_right_where_they_are_used(shape):
     """Against the incomplete gamma function itself, by a step of Newton's method."""
     z = np.linspace(-8, 8, 401)
     x = polynomials.log_gamma_ratio_quantile(z, shape)
-    lower, upper = special.gammainc(shape, shape * np.exp(x)), special.gammaincc(shape, shape * np.exp(x))
+    lower, upper = (
+        special.gammainc(shape, shape * np.exp(x)),
+        special.gammaincc(shape, shape * np.exp(x)),
+    )
     difference = np.where(z < 0, lower - special.ndtr(z), special.ndtr(-z) - upper)
-    density = np.exp(shape * (x - np.expm1(x)) + 0.5 * np.log(shape / (2 * np.pi)) - (special.gammaln(shape) - _stirling(shape)))
+    density = np.exp(
+        shape * (x - np.expm1(x))
+        + 0.5 * np.log(shape / (2 * np.pi))
+        - (special.gammaln(shape) - _stirling(shape))
+    )
     assert np.abs(difference / density).max() * np.sqrt(shape) < 1e-11
 
 

@@ -17,7 +17,9 @@ def z_scores(samples, expected):
 
 
 def simulate(rng, chains, generations, size, start, accumulate=False):
-    """[generations, chains, K] counts that each generation is fitted to, under replace (or the pool under accumulate)."""
+    """[generations, chains, K] counts that each generation is fitted to, under replace (or the pool
+    under accumulate).
+    """
     counts = rng.multinomial(size, np.tile(start, (chains, 1)))
     result = [counts]
     for _ in range(generations - 1):
@@ -28,7 +30,9 @@ def simulate(rng, chains, generations, size, start, accumulate=False):
 
 
 def enumerated(size, generations, start):
-    """{count vector: probability} of the fitted counts at the last generation, by listing every ordered sample."""
+    """{count vector: probability} of the fitted counts at the last generation, by listing every
+    ordered sample.
+    """
     laws = {tuple(start): 1.0}
     for _ in range(generations):
         following = {}
@@ -48,21 +52,41 @@ def test_exact_enumeration_of_tiny_chains(generation):
     heterozygosity = sum(w * (1 - np.sum((np.array(c) / size) ** 2)) for c, w in laws.items())
     count = [sum(w for c, w in laws.items() if c[0] == j) for j in range(size + 1)]
     lost = [sum(w for c, w in laws.items() if c[k] == 0) for k in range(3)]
-    assert categorical.expected_support(generation, size, start) == pytest.approx(support, rel=1e-12)
-    assert categorical.expected_heterozygosity(generation, size, start) == pytest.approx(heterozygosity, rel=1e-12)
-    np.testing.assert_allclose(categorical.count_distribution(generation, size, 0.5), count, rtol=1e-12)
-    np.testing.assert_allclose(categorical.loss_probability(generation, size, start), lost, rtol=1e-12)
+    assert categorical.expected_support(generation, size, start) == pytest.approx(
+        support, rel=1e-12
+    )
+    assert categorical.expected_heterozygosity(generation, size, start) == pytest.approx(
+        heterozygosity, rel=1e-12
+    )
+    np.testing.assert_allclose(
+        categorical.count_distribution(generation, size, 0.5), count, rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        categorical.loss_probability(generation, size, start), lost, rtol=1e-12
+    )
     shares = np.array(list(laws)) / size
     weights = np.array(list(laws.values()))
     logarithm = np.log(np.where(shares > 0, shares, 1))
     cases = (
         (categorical.expected_missing_mass(generation, size, start), (shares == 0) @ start),
         (categorical.expected_entropy(generation, size, start), -np.sum(shares * logarithm, 1)),
-        (categorical.expected_reverse_kl(generation, size, start), np.sum(shares * (logarithm - np.log(start)), 1)),
-        (categorical.expected_total_variation(generation, size, start), np.sum(np.abs(shares - start), 1) / 2),
-        (categorical.expected_squared_distance(generation, size, start), np.sum((shares - start) ** 2, 1)),
+        (
+            categorical.expected_reverse_kl(generation, size, start),
+            np.sum(shares * (logarithm - np.log(start)), 1),
+        ),
+        (
+            categorical.expected_total_variation(generation, size, start),
+            np.sum(np.abs(shares - start), 1) / 2,
+        ),
+        (
+            categorical.expected_squared_distance(generation, size, start),
+            np.sum((shares - start) ** 2, 1),
+        ),
         (categorical.probability_variance(generation, size, start)[1], (shares[:, 1] - 0.3) ** 2),
-        (categorical.expectation_over_counts(lambda count: count**3, generation, size, 0.2), (size * shares[:, 2]) ** 3),
+        (
+            categorical.expectation_over_counts(lambda count: count**3, generation, size, 0.2),
+            (size * shares[:, 2]) ** 3,
+        ),
     )
     for value, outcomes in cases:
         assert value == pytest.approx(weights @ outcomes, rel=1e-12)
@@ -89,7 +113,9 @@ def test_simulated_schedule():
 
 
 def test_simulated_support_and_count_law():
-    """M = 20, 10 generations, 10^4 chains; |z| < 4 for the support, and for each count bin of category 1."""
+    """M = 20, 10 generations, 10^4 chains; |z| < 4 for the support, and for each count bin of
+    category 1.
+    """
     counts = simulate(np.random.default_rng(13), 10_000, 10, 20, START)
     generation = np.arange(10)
     expected = categorical.expected_support(generation, 20, START)
@@ -109,19 +135,25 @@ def test_count_law_has_the_exact_moments():
     share = np.arange(51) / 50
     np.testing.assert_allclose(law.sum(-1), 1, rtol=1e-12)
     np.testing.assert_allclose(law @ share, 0.3, rtol=1e-12)
-    np.testing.assert_allclose(law @ (share * (1 - share)), 0.21 * 0.98 ** np.array([1, 4, 41]), rtol=1e-11)
+    np.testing.assert_allclose(
+        law @ (share * (1 - share)), 0.21 * 0.98 ** np.array([1, 4, 41]), rtol=1e-11
+    )
 
 
 def test_loss_tends_to_the_eventual_loss_and_starts_at_one_step_loss():
     share = np.array([0.0, 0.03, 0.4, 1.0])
     first, last = categorical.loss_probability([0, 3000], 30, share)
     np.testing.assert_allclose(first, (1 - share) ** 30, rtol=1e-12)
-    np.testing.assert_allclose(last, categorical.eventual_loss_probability(share), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        last, categorical.eventual_loss_probability(share), rtol=0, atol=1e-9
+    )
     np.testing.assert_allclose(categorical.count_distribution(3000, 30, 0.4)[-1], 0.4, rtol=1e-9)
 
 
 def test_fixation_published_frequencies():
-    """Published Monte Carlo of 4000 absorbed chains: .385 .258 .155 .099 .076 .028; and our own of M = 10; |z| < 4."""
+    """Published Monte Carlo of 4000 absorbed chains: .385 .258 .155 .099 .076 .028; and our own of
+    M = 10; |z| < 4.
+    """
     fixed = categorical.fixation_probability(START)
     published = np.array([0.385, 0.258, 0.155, 0.099, 0.076, 0.028])
     assert np.max(np.abs(published - fixed) / np.sqrt(fixed * (1 - fixed) / 4000)) < 4
@@ -133,14 +165,36 @@ def test_fixation_published_frequencies():
 
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_simulated_probability_variance(accumulate):
-    """M = 10, 6 generations, 4 * 10^4 chains; |z| < 4 for each category's mean and variance and for the squared distance."""
+    """M = 10, 6 generations, 4 * 10^4 chains; |z| < 4 for each category's mean and variance and for
+    the squared distance.
+    """
     counts = simulate(np.random.default_rng(18), 40_000, 6, 10, START, accumulate)
     shares = counts / counts.sum(-1, keepdims=True)
     kwargs = {"workflow": "accumulate"} if accumulate else {}
     assert np.max(np.abs(z_scores(shares, START))) < 4
-    assert np.max(np.abs(z_scores((shares - START) ** 2, categorical.probability_variance(np.arange(6), 10, START, **kwargs)))) < 4
+    assert (
+        np.max(
+            np.abs(
+                z_scores(
+                    (shares - START) ** 2,
+                    categorical.probability_variance(np.arange(6), 10, START, **kwargs),
+                )
+            )
+        )
+        < 4
+    )
     distance = np.sum((shares - START) ** 2, -1)
-    assert np.max(np.abs(z_scores(distance, categorical.expected_squared_distance(np.arange(6), 10, START, **kwargs)))) < 4
+    assert (
+        np.max(
+            np.abs(
+                z_scores(
+                    distance,
+                    categorical.expected_squared_distance(np.arange(6), 10, START, **kwargs),
+                )
+            )
+        )
+        < 4
+    )
 
 
 def test_probability_variance_in_a_mix_is_what_retention_leaves():
@@ -154,10 +208,16 @@ def test_late_limits_of_the_distances():
     """In the end one category k is left with probability p_k: each mean is a sum over k."""
     last, kept = 2000, np.sum(START**2)
     assert categorical.expected_missing_mass(last, 20, START) == pytest.approx(1 - kept, rel=1e-9)
-    assert categorical.expected_total_variation(last, 20, START) == pytest.approx(1 - kept, rel=1e-9)
-    assert categorical.expected_squared_distance(last, 20, START) == pytest.approx(1 - kept, rel=1e-9)
+    assert categorical.expected_total_variation(last, 20, START) == pytest.approx(
+        1 - kept, rel=1e-9
+    )
+    assert categorical.expected_squared_distance(last, 20, START) == pytest.approx(
+        1 - kept, rel=1e-9
+    )
     assert categorical.expected_entropy(last, 20, START) == pytest.approx(0, abs=1e-9)
-    assert categorical.expected_reverse_kl(last, 20, START) == pytest.approx(-np.sum(START * np.log(START)), rel=1e-9)
+    assert categorical.expected_reverse_kl(last, 20, START) == pytest.approx(
+        -np.sum(START * np.log(START)), rel=1e-9
+    )
     # one sample of many draws: Miller's and the Gaussian approximations
     assert categorical.expected_reverse_kl(0, 2000, START) == pytest.approx(5 / 4000, rel=0.02)
     normal = np.sum(np.sqrt(START * (1 - START) / 2000 / np.pi * 2)) / 2
@@ -178,15 +238,29 @@ def test_distinct_in_one_sample():
 
 
 def test_sample_size_one_and_shapes():
-    np.testing.assert_allclose(categorical.expected_heterozygosity([0, 5], 1, START), 0, rtol=0, atol=1e-300)
+    np.testing.assert_allclose(
+        categorical.expected_heterozygosity([0, 5], 1, START), 0, rtol=0, atol=1e-300
+    )
     np.testing.assert_allclose(categorical.expected_support(np.arange(3), 1, START), 1, rtol=1e-12)
-    np.testing.assert_allclose(categorical.count_distribution([[0], [4]], 1, 0.3), np.tile([0.7, 0.3], (2, 1, 1)))
+    np.testing.assert_allclose(
+        categorical.count_distribution([[0], [4]], 1, 0.3), np.tile([0.7, 0.3], (2, 1, 1))
+    )
     assert categorical.loss_probability(np.arange(3), 5, np.full((2, 2), 0.1)).shape == (3, 2, 2)
     assert categorical.expected_support(2, 5, [1.0]) == pytest.approx(1)
-    assert categorical.expected_missing_mass([0, 3], 1, START) == pytest.approx(1 - np.sum(START**2))
-    for form in (categorical.expected_entropy, categorical.expected_reverse_kl, categorical.expected_total_variation):
-        np.testing.assert_allclose(form(np.zeros((2, 3), int), 5, [1.0, 0.0]), np.zeros((2, 3)), rtol=0, atol=1e-15)
-    np.testing.assert_allclose(categorical.expected_entropy([0, 4], 1, START), 0, rtol=0, atol=1e-15)
+    assert categorical.expected_missing_mass([0, 3], 1, START) == pytest.approx(
+        1 - np.sum(START**2)
+    )
+    for form in (
+        categorical.expected_entropy,
+        categorical.expected_reverse_kl,
+        categorical.expected_total_variation,
+    ):
+        np.testing.assert_allclose(
+            form(np.zeros((2, 3), int), 5, [1.0, 0.0]), np.zeros((2, 3)), rtol=0, atol=1e-15
+        )
+    np.testing.assert_allclose(
+        categorical.expected_entropy([0, 4], 1, START), 0, rtol=0, atol=1e-15
+    )
     np.testing.assert_array_equal(categorical.probability_variance(4, 7, [0.0, 1.0]), 0)
     assert categorical.expected_missing_mass(0, 10**7, START) == pytest.approx(0, abs=1e-12)
 
@@ -214,7 +288,10 @@ def test_smoothed_heterozygosity_by_the_matrix_of_counts(smoothing):
     size, start = 7, np.array([0.8, 0.2])
     counts = np.arange(size + 1)
     shares = (counts + smoothing) / (size + 2 * smoothing)
-    matrix, law = stats.binom.pmf(counts, size, shares[:, None]), stats.binom.pmf(counts, size, start[0])
+    matrix, law = (
+        stats.binom.pmf(counts, size, shares[:, None]),
+        stats.binom.pmf(counts, size, start[0]),
+    )
     for generation in range(60):
         exact = categorical.smoothed_heterozygosity(generation, size, start, smoothing)
         assert law @ (2 * shares * (1 - shares)) == pytest.approx(exact, rel=1e-12)
@@ -227,10 +304,14 @@ def test_smoothed_heterozygosity_by_the_matrix_of_counts(smoothing):
 def test_smoothed_heterozygosity_of_known_cases():
     generation = np.arange(20)
     unsmoothed = categorical.expected_heterozygosity(generation, 10, START)
-    np.testing.assert_allclose(categorical.smoothed_heterozygosity(generation, 10, START, 0.0), unsmoothed, rtol=1e-12)
+    np.testing.assert_allclose(
+        categorical.smoothed_heterozygosity(generation, 10, START, 0.0), unsmoothed, rtol=1e-12
+    )
     assert categorical.smoothed_heterozygosity_limit(10, 6, 0.0) == 0
     assert categorical.smoothed_heterozygosity_limit(10, 6, 1e9) == pytest.approx(5 / 6, rel=1e-6)
     # Ewens: theta/(theta + 1) (1 - 1/K) with theta = 2 K kappa, for many draws
-    assert categorical.smoothed_heterozygosity_limit(10**7, 6, 0.25) == pytest.approx(3 / 4 * 5 / 6, rel=1e-6)
+    assert categorical.smoothed_heterozygosity_limit(10**7, 6, 0.25) == pytest.approx(
+        3 / 4 * 5 / 6, rel=1e-6
+    )
     with pytest.raises(ValueError, match="smoothing"):
         categorical.smoothed_heterozygosity(0, 10, START, -1.0)

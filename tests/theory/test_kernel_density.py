@@ -1,4 +1,6 @@
-"""Kernel density chains: the recursions against direct simulation in NumPy, limits, and what is refused."""
+"""Kernel density chains: the recursions against direct simulation in NumPy, limits, and what is
+refused.
+"""
 
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ from collapse_jax.theory import ancestry, kernel_density
 from collapse_jax.theory.kernel_density import expected_variance
 
 
-def simulated(workflow, sample_size, generations, *, bandwidth=0.0, factor=0.0, gamma=0.0, chains=20_000):
+def simulated(
+    workflow, sample_size, generations, *, bandwidth=0.0, factor=0.0, gamma=0.0, chains=20_000
+):
     """Variance of the density, [chains, generations + 1], by sampling points."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(chains, sample_size))
@@ -47,13 +51,19 @@ def test_without_a_kernel_it_is_the_retention_of_points():
     generation = np.arange(20)
     for workflow in ("replace", "accumulate", "accumulate_subsample"):
         exact = ancestry.retention(generation, 9, workflow=workflow)
-        np.testing.assert_allclose(expected_variance(generation, 9, workflow=workflow, variance=2.0), 2 * exact, rtol=1e-12)
+        np.testing.assert_allclose(
+            expected_variance(generation, 9, workflow=workflow, variance=2.0), 2 * exact, rtol=1e-12
+        )
     exact = ancestry.retention(generation, 9, workflow="mix", alpha=0.8, beta=0.0, gamma=0.2)
-    np.testing.assert_allclose(expected_variance(generation, 9, workflow="mix", gamma=0.2), exact, rtol=1e-12)
+    np.testing.assert_allclose(
+        expected_variance(generation, 9, workflow="mix", gamma=0.2), exact, rtol=1e-12
+    )
 
 
 def test_published_numbers():
-    """Entry borji: 2.85, 12.05 after 10, 200 samplings (M = 50, h = 0.5); its formula for accumulate leaves out terms of order 1 / M."""
+    """Entry borji: 2.85, 12.05 after 10, 200 samplings (M = 50, h = 0.5); its formula for
+    accumulate leaves out terms of order 1 / M.
+    """
     points = expected_variance(np.arange(200), 50, bandwidth=0.5) - 0.25
     np.testing.assert_allclose(points[[9, 199]], [2.85, 12.05], rtol=2e-3)
     pool = expected_variance(np.array([99]), 50, bandwidth=0.5, workflow="accumulate") - 0.25
@@ -65,12 +75,20 @@ def test_limits():
     far = expected_variance(np.array([5000]), 50, bandwidth=0.5)
     np.testing.assert_allclose(far, 49 * 0.25 + 0.25, rtol=1e-12)
     border = kernel_density.widening_boundary(50, 0.98)
-    np.testing.assert_allclose(expected_variance(np.arange(50), 50, bandwidth=border), 0.98 + border**2, rtol=1e-12)
+    np.testing.assert_allclose(
+        expected_variance(np.arange(50), 50, bandwidth=border), 0.98 + border**2, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [(-1, 5, {}), (1.5, 5, {}), (1, 1, {}), (1, 5, {"bandwidth": 1, "factor": 1}), (1, 5, {"workflow": "accumulate", "factor": 1})],
+    [
+        (-1, 5, {}),
+        (1.5, 5, {}),
+        (1, 1, {}),
+        (1, 5, {"bandwidth": 1, "factor": 1}),
+        (1, 5, {"workflow": "accumulate", "factor": 1}),
+    ],
 )
 def test_bad_arguments(arguments):
     generation, size, options = arguments

@@ -13,22 +13,33 @@ def simulate(rng, chains, generations, size, workflow, random_counts=True):
     """[generations, chains] means; each model has variance 1, and so has the population, of mean 0."""
     data, means = rng.standard_normal((chains, size)), []
     for _ in range(generations):
-        fitted = rng.permuted(data, axis=1)[:, :size] if workflow == "accumulate_subsample" else data
+        fitted = (
+            rng.permuted(data, axis=1)[:, :size] if workflow == "accumulate_subsample" else data
+        )
         means.append(fitted.mean(1))
         new = means[-1][:, None] + rng.standard_normal((chains, size))
         if workflow == "mix":
             fixed = np.broadcast_to(np.repeat([0, 1, 2], [5, 3, 2]), new.shape)
             origin = rng.choice(3, size=new.shape, p=list(MIX.values())) if random_counts else fixed
-            new = np.select([origin == 0, origin == 1], [new, rng.permuted(data, axis=1)], rng.standard_normal(new.shape))
+            new = np.select(
+                [origin == 0, origin == 1],
+                [new, rng.permuted(data, axis=1)],
+                rng.standard_normal(new.shape),
+            )
         data = np.concatenate([data, new], axis=1) if workflow.startswith("accumulate") else new
     return np.array(means)
 
 
-@pytest.mark.parametrize("workflow", ["replace", "accumulate", "accumulate_subsample", "mix", "mix_fixed"])
+@pytest.mark.parametrize(
+    "workflow", ["replace", "accumulate", "accumulate_subsample", "mix", "mix_fixed"]
+)
 def test_simulated_means(workflow):
     """M = 10, 6 generations, 2 * 10^4 chains; |z| < 4 for the squared error."""
     kwargs = {"workflow": workflow.removesuffix("_fixed")}
-    squares = simulate(np.random.default_rng(101), 20_000, 6, 10, kwargs["workflow"], workflow == "mix") ** 2
+    squares = (
+        simulate(np.random.default_rng(101), 20_000, 6, 10, kwargs["workflow"], workflow == "mix")
+        ** 2
+    )
     if workflow.startswith("mix"):
         kwargs |= MIX | {"random_counts": workflow == "mix"}
     expected = known_variance.expected_squared_mean_error(np.arange(6), 10, **kwargs)
@@ -58,15 +69,23 @@ def test_first_generation_is_the_unbiased_gaussian_chain():
 
 def test_limit_with_fresh_real_data():
     for size, gamma in ((1, 0.3), (10, 0.05), (50, 1.0)):
-        late = known_variance.expected_squared_mean_error(5000, size, workflow="mix", alpha=1 - gamma, gamma=gamma, variance=2.0)
-        assert known_variance.fresh_real_limit(size, gamma, variance=2.0) == pytest.approx(late, rel=1e-9)
+        late = known_variance.expected_squared_mean_error(
+            5000, size, workflow="mix", alpha=1 - gamma, gamma=gamma, variance=2.0
+        )
+        assert known_variance.fresh_real_limit(size, gamma, variance=2.0) == pytest.approx(
+            late, rel=1e-9
+        )
     assert known_variance.fresh_real_limit(10, 0.0) == np.inf
-    assert known_variance.fresh_real_limit(10**6, 1e-3) == pytest.approx(1 / (2 * 10**6 * 1e-3), rel=2e-3)
+    assert known_variance.fresh_real_limit(10**6, 1e-3) == pytest.approx(
+        1 / (2 * 10**6 * 1e-3), rel=2e-3
+    )
 
 
 def test_corners():
     for workflow in ("replace", "accumulate", "accumulate_subsample", "mix"):
-        assert known_variance.expected_squared_mean_error(0, 1, workflow=workflow) == pytest.approx(1)
+        assert known_variance.expected_squared_mean_error(0, 1, workflow=workflow) == pytest.approx(
+            1
+        )
     assert known_variance.expected_squared_mean_error(np.zeros((2, 3), int), 5).shape == (2, 3)
     for call in (
         lambda: known_variance.expected_squared_mean_error(0, 0),
@@ -79,7 +98,9 @@ def test_corners():
 
 
 def test_simulated_means_beside_real_points_that_are_all_kept():
-    """4 real and 9 synthetic points, 6 generations, 2 * 10^4 chains; |z| < 4 for the squared error and the total variation."""
+    """4 real and 9 synthetic points, 6 generations, 2 * 10^4 chains; |z| < 4 for the squared error
+    and the total variation.
+    """
     rng, chains, generation = np.random.default_rng(103), 20_000, np.arange(6)
     real = 1.5 * rng.standard_normal((chains, 4))
     means = [real.mean(1)]
@@ -88,10 +109,15 @@ def test_simulated_means_beside_real_points_that_are_all_kept():
         means.append(np.concatenate([real, made], axis=1).mean(1))
     error = known_variance.kept_real_squared_mean_error(generation, 4, 9, variance=2.25)
     variation = known_variance.expected_total_variation(error, variance=2.25)
-    for samples, expected in ((np.array(means) ** 2, error), (2 * stats.norm.cdf(np.abs(means) / 3) - 1, variation)):
+    for samples, expected in (
+        (np.array(means) ** 2, error),
+        (2 * stats.norm.cdf(np.abs(means) / 3) - 1, variation),
+    ):
         z = (samples.mean(1) - expected) / (samples.std(1) / np.sqrt(chains))
         assert np.max(np.abs(z)) < 4
-    assert known_variance.kept_real_squared_mean_error(10**6, 4, 10**4) == pytest.approx(1.5 / 4, rel=1e-3)
+    assert known_variance.kept_real_squared_mean_error(10**6, 4, 10**4) == pytest.approx(
+        1.5 / 4, rel=1e-3
+    )
     assert known_variance.kept_real_squared_mean_error(3, 4, 0) == 0.25
     for call in (
         lambda: known_variance.kept_real_squared_mean_error(1, 4, -1),

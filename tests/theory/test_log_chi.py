@@ -1,4 +1,6 @@
-"""Chi moments against SciPy and recurrences; the law of the sums is tested with the Gaussian quantiles that use it."""
+"""Chi moments against SciPy and recurrences; the law of the sums is tested with the Gaussian
+quantiles that use it.
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from collapse_jax.theory import log_chi
 
 
 def test_c4_recurrence_and_chi_moments():
-    """c4(M) c4(M + 1) = sqrt((M - 1)/M) for each M, also across the switch to the series; chi moments by SciPy."""
+    """c4(M) c4(M + 1) = sqrt((M - 1)/M) for each M, also across the switch to the series; chi
+    moments by SciPy.
+    """
     size = np.concatenate([np.arange(2, 300), [10**4, 10**6, 10**9]])
     pair = log_chi.log_c4(size) + log_chi.log_c4(size + 1)
     np.testing.assert_allclose(pair, np.log1p(-1 / size) / 2, rtol=0, atol=2e-13)
@@ -23,5 +27,7 @@ def test_c4_recurrence_and_chi_moments():
 
 def test_mean_of_chi():
     for degrees in (1, 4, 30, 200):
-        assert np.exp(log_chi.log_mean_chi(degrees)) == pytest.approx(stats.chi(degrees).mean(), rel=1e-12)
+        assert np.exp(log_chi.log_mean_chi(degrees)) == pytest.approx(
+            stats.chi(degrees).mean(), rel=1e-12
+        )
     assert np.isnan(log_chi.log_mean_chi(0))

@@ -1,4 +1,6 @@
-"""The log scales against full-covariance refit chains, the log determinant, SciPy's chi law and published drift."""
+"""The log scales against full-covariance refit chains, the log determinant, SciPy's chi law and
+published drift.
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from collapse_jax.theory import gaussian, lyapunov
 
 
 def conditional_scales(rng, chains, generations, size, dim, ddof):
-    """[generations, chains, d] log diagonal of the Cholesky factor of refitted covariances; the population is N(0, I)."""
+    """[generations, chains, d] log diagonal of the Cholesky factor of refitted covariances; the
+    population is N(0, I).
+    """
     factor, result = np.tile(np.eye(dim), (chains, 1, 1)), []
     for _ in range(generations):
         data = rng.standard_normal((chains, size, dim)) @ factor.swapaxes(1, 2)
@@ -20,7 +24,9 @@ def conditional_scales(rng, chains, generations, size, dim, ddof):
 
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_simulated_scales(ddof):
-    """d = 3, M = 6, 4 generations of full-covariance refits, 10^4 chains; |z| < 4 for mean, variance, independence and the law."""
+    """d = 3, M = 6, 4 generations of full-covariance refits, 10^4 chains; |z| < 4 for mean,
+    variance, independence and the law.
+    """
     chains = 10_000
     scales = conditional_scales(np.random.default_rng(71), chains, 4, 6, 3, ddof)
     generation = np.arange(4)
@@ -40,35 +46,55 @@ def test_simulated_scales(ddof):
 def test_sum_of_exponents_is_the_drift_of_the_log_determinant():
     for ddof in (0, 1):
         drift = 5 * gaussian.expected_log_variance(0, 20, ddof=ddof, dim=5)
-        assert 2 * np.sum(lyapunov.lyapunov_exponents(20, 5, ddof=ddof)) == pytest.approx(drift, rel=1e-12)
+        assert 2 * np.sum(lyapunov.lyapunov_exponents(20, 5, ddof=ddof)) == pytest.approx(
+            drift, rel=1e-12
+        )
     # published: -.8756 per generation
-    assert 2 * np.sum(lyapunov.lyapunov_exponents(20, 5, ddof=1)) == pytest.approx(-0.8756, abs=6e-5)
+    assert 2 * np.sum(lyapunov.lyapunov_exponents(20, 5, ddof=1)) == pytest.approx(
+        -0.8756, abs=6e-5
+    )
     spread = np.sum(lyapunov.log_scales_std([0, 7], 20, 5) ** 2, axis=-1)
-    np.testing.assert_allclose(2 * np.sqrt(spread) / 5, gaussian.log_variance_std([0, 7], 20, dim=5), rtol=1e-12)
+    np.testing.assert_allclose(
+        2 * np.sqrt(spread) / 5, gaussian.log_variance_std([0, 7], 20, dim=5), rtol=1e-12
+    )
 
 
 def test_one_direction_is_the_one_dimensional_chain():
     sizes = np.array([5, 9, 7])
     probability = np.array([0.01, 0.5, 0.9])
     scale = lyapunov.log_scale_quantile(probability, [0, 2], sizes, 1, ddof=1)
-    np.testing.assert_allclose(2 * scale, gaussian.log_variance_quantile(probability, [0, 2], sizes, ddof=1), rtol=0, atol=1e-9)
-    np.testing.assert_allclose(lyapunov.log_scale_cdf(scale[1], 2, sizes, 1, ddof=1), probability, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        2 * scale,
+        gaussian.log_variance_quantile(probability, [0, 2], sizes, ddof=1),
+        rtol=0,
+        atol=1e-9,
+    )
+    np.testing.assert_allclose(
+        lyapunov.log_scale_cdf(scale[1], 2, sizes, 1, ddof=1), probability, rtol=0, atol=1e-9
+    )
 
 
 def test_first_generation_is_a_chi_law():
     value = np.log(np.array([0.2, 0.8, 1.3]))
     for direction in (1, 3, 5):
         expected = stats.chi(9 - direction).cdf(np.exp(value) * 3)
-        np.testing.assert_allclose(lyapunov.log_scale_cdf(value, 0, 9, direction, ddof=0), expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(
+            lyapunov.log_scale_cdf(value, 0, 9, direction, ddof=0), expected, rtol=0, atol=1e-9
+        )
 
 
 def test_long_run_log_condition_number():
-    """d = 2, M = 6: after 400 generations log cond / g is near the rate in 200 chains (carried by QR, |z| < 4 + start-up)."""
+    """d = 2, M = 6: after 400 generations log cond / g is near the rate in 200 chains (carried by
+    QR, |z| < 4 + start-up).
+    """
     rng, chains, size, generations = np.random.default_rng(72), 200, 6, 400
     log_ratio, shear = np.zeros(chains), np.zeros(chains)
     for _ in range(generations):
         # L <- L T with L = [[a, 0], [b, c]]; kept as c/a and b/a
-        first, second = np.sqrt(rng.chisquare(size - 1, chains)), np.sqrt(rng.chisquare(size - 2, chains))
+        first, second = (
+            np.sqrt(rng.chisquare(size - 1, chains)),
+            np.sqrt(rng.chisquare(size - 2, chains)),
+        )
         below = rng.standard_normal(chains)
         shear = shear + np.exp(log_ratio) * below / first
         log_ratio = log_ratio + np.log(second / first)
@@ -76,7 +102,10 @@ def test_long_run_log_condition_number():
     log_condition = 2 * (np.log1p(shear**2) - log_ratio)
     rate = log_condition / generations
     expected = lyapunov.log_condition_rate(size, 2)
-    assert abs(rate.mean() - expected) < 4 * rate.std() / np.sqrt(chains) + 2 * np.mean(np.log1p(shear**2)) / generations
+    assert (
+        abs(rate.mean() - expected)
+        < 4 * rate.std() / np.sqrt(chains) + 2 * np.mean(np.log1p(shear**2)) / generations
+    )
     exponents = lyapunov.lyapunov_exponents(size, 2, ddof=0)
     assert expected == pytest.approx(2 * (exponents[0] - exponents[1]), rel=1e-12)
     assert lyapunov.log_condition_rate(10**5, 11) == pytest.approx(10 / 10**5, rel=1e-3)

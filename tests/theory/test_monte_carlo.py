@@ -16,9 +16,13 @@ def test_published_numbers_of_runs():
 def test_simulated_variance_of_the_variance():
     """Sizes 9, 30, 14, 4 * 10^4 chi^2 products; |z| < 4 for the relative variance."""
     sizes = np.array([9, 30, 14])
-    paths = np.cumprod(np.random.default_rng(111).chisquare(sizes - 1, (40_000, 3)) / (sizes - 1), axis=1)
+    paths = np.cumprod(
+        np.random.default_rng(111).chisquare(sizes - 1, (40_000, 3)) / (sizes - 1), axis=1
+    )
     squares = (paths - 1) ** 2
-    z = (squares.mean(0) - monte_carlo.relative_variance_of_variance(np.arange(3), sizes)) / (squares.std(0) / 200)
+    z = (squares.mean(0) - monte_carlo.relative_variance_of_variance(np.arange(3), sizes)) / (
+        squares.std(0) / 200
+    )
     assert np.max(np.abs(z)) < 4
 
 
@@ -33,7 +37,11 @@ def test_simulated_squared_traces(ddof):
         data -= data.mean(1, keepdims=True)
         covariance = data.swapaxes(1, 2) @ data / (12 - ddof)
         factor = np.linalg.cholesky(covariance)
-        for samples, form in zip((np.sum(covariance**2, axis=(1, 2)), np.trace(covariance, axis1=1, axis2=2) ** 2), expected, strict=True):
+        for samples, form in zip(
+            (np.sum(covariance**2, axis=(1, 2)), np.trace(covariance, axis1=1, axis2=2) ** 2),
+            expected,
+            strict=True,
+        ):
             assert abs(samples.mean() - form[g]) < 4 * samples.std() / np.sqrt(20_000)
 
 
@@ -42,16 +50,25 @@ def test_one_dimension_agrees():
     first, second = monte_carlo.expected_squared_traces(generation, 9, [2.0], ddof=0)
     np.testing.assert_allclose(first, second, rtol=1e-12)
     mean = gaussian.expected_variance(generation, 9, ddof=0, variance=2.0)
-    np.testing.assert_allclose(first / mean**2 - 1, monte_carlo.relative_variance_of_variance(generation, 9), rtol=1e-10)
+    np.testing.assert_allclose(
+        first / mean**2 - 1, monte_carlo.relative_variance_of_variance(generation, 9), rtol=1e-10
+    )
 
 
 def test_simulated_share_that_carries_the_mean():
-    """Sizes 9, 30, 14, and M = 20 after 20 samplings, 4 * 10^5 products: those above the share's quantile hold that part; |z| < 4."""
+    """Sizes 9, 30, 14, and M = 20 after 20 samplings, 4 * 10^5 products: those above the share's
+    quantile hold that part; |z| < 4.
+    """
     for sizes in (np.array([9, 30, 14]), np.full(20, 20)):
-        variance = np.prod(np.random.default_rng(113).chisquare(sizes - 1, (400_000, len(sizes))) / (sizes - 1), axis=1)
+        variance = np.prod(
+            np.random.default_rng(113).chisquare(sizes - 1, (400_000, len(sizes))) / (sizes - 1),
+            axis=1,
+        )
         for part in (0.5, 0.1):
             share = monte_carlo.share_that_carries_the_mean(len(sizes) - 1, sizes, part)
-            border = np.exp(gaussian.log_variance_quantile(1 - share, len(sizes) - 1, sizes, ddof=1))
+            border = np.exp(
+                gaussian.log_variance_quantile(1 - share, len(sizes) - 1, sizes, ddof=1)
+            )
             held = variance * (variance > border)
             assert abs(held.mean() - part) < 4 * held.std() / np.sqrt(held.size)
 
@@ -59,9 +76,13 @@ def test_simulated_share_that_carries_the_mean():
 def test_share_of_one_fit_by_the_law_itself():
     """chi^2_4, weighed by size chi^2_6; a fixed size and a schedule of it are the same."""
     border = stats.chi2.isf(0.3, 6)
-    assert monte_carlo.share_that_carries_the_mean(0, 5, 0.3) == pytest.approx(stats.chi2.sf(border, 4), abs=1e-9)
+    assert monte_carlo.share_that_carries_the_mean(0, 5, 0.3) == pytest.approx(
+        stats.chi2.sf(border, 4), abs=1e-9
+    )
     many = monte_carlo.share_that_carries_the_mean([3, 50], 8)
-    np.testing.assert_allclose(many, monte_carlo.share_that_carries_the_mean([3, 50], np.full(51, 8)), atol=1e-9)
+    np.testing.assert_allclose(
+        many, monte_carlo.share_that_carries_the_mean([3, 50], np.full(51, 8)), atol=1e-9
+    )
     lognormal = stats.norm.cdf(-np.sqrt(2 * 201 / 1000))
     assert monte_carlo.share_that_carries_the_mean(200, 1000) == pytest.approx(lognormal, rel=0.01)
 
@@ -74,8 +95,15 @@ def test_tail_bound():
     exact = 1 - gaussian.log_variance_cdf(2 * np.log(0.1), generation, 10, ddof=1)
     np.testing.assert_allclose(exact, [0.082, 0.0040], rtol=0.02)
     for size in (2, 10, 100):
-        tail = 1 - gaussian.log_variance_cdf(2 * np.log(0.3), np.arange(0, 200, 40), size, ddof=1, variance=4.0)
-        assert np.all(tail <= monte_carlo.standard_deviation_tail_bound(0.3, np.arange(0, 200, 40), size, standard_deviation=2.0))
+        tail = 1 - gaussian.log_variance_cdf(
+            2 * np.log(0.3), np.arange(0, 200, 40), size, ddof=1, variance=4.0
+        )
+        assert np.all(
+            tail
+            <= monte_carlo.standard_deviation_tail_bound(
+                0.3, np.arange(0, 200, 40), size, standard_deviation=2.0
+            )
+        )
 
 
 def test_corners():

@@ -1,0 +1,95 @@
+"""Continuations of the same prompts by every generation, as in Example 1 of Shumailov et al. 2024."""
+
+import json
+
+import numpy as np
+
+from collapse_jax.errors import InputError
+from collapse_jax.runs.folder import RunFolder
+
+
+def example_prompts(test_blocks: np.ndarray, count: int) -> np.ndarray:
+    """`count` blocks of the real test text [N, length], evenly spaced from its first; all of them
+    where there are fewer.
+    """
+    count = min(count, len(test_blocks))
+    return test_blocks[np.arange(count) * len(test_blocks) // max(count, 1)]
+
+
+def write_examples(
+    folder: RunFolder, tokenizer, seed: int, generation: int, prompts, continuations
+) -> None:
+    """Enters what a generation made of the prompts [P, length] in the file of its seed, a line a
+    generation and prompt, in order.
+    """
+    name = _name(seed)
+    made = [
+        {
+            "generation": generation,
+            "example": index,
+            "prompt": tokenizer.decode(prompt),
+            "continuation": tokenizer.decode(continuation),
+        }
+        for index, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True))
+    ]
+    rows = [row for row in _rows(folder, name) if row["generation"] != generation] + made
+    rows.sort(key=lambda row: (row["generation"], row["example"]))
+    folder.write_text(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def example_table(folder: RunFolder, seed: int = 0, generations=None) -> str:
+    """Markdown: for each prompt of a run a table of its continuations by generation; those of
+    `generations`, by default all.
+
+    Raises `InputError` where the run has no examples of that seed or of those generations.
+    """
+    name = _name(seed)
+    rows = [
+        row
+        for row in _rows(folder, name)
+        if generations is None or row["generation"] in generations
+    ]
+    if not rows:
+        which = "" if generations is None else f" of generations {', '.join(map(str, generations))}"
+        raise InputError(
+            f"{folder.path} holds no examples{which} in {name}; run it with --examples above 0"
+        )
+    parts = []
+    for example in sorted({row["example"] for row in rows}):
+        mine = [row for row in rows if row["example"] == example]
+        lines = [
+            f"Input: {_in_a_line(mine[0]['prompt'])}",
+            "",
+            "| generation | continuation |",
+            "|---|---|",
+        ]
+        parts.append(
+            "\n".join(
+                lines
+                + [f"| {row['generation']} | {_in_a_line(row['continuation'])} |" for row in mine]
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _name(seed):
+    return f"samples/examples_seed_{seed}.jsonl"
+
+
+def _rows(folder, name):
+    path = folder.path / name
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        if path.is_file()
+        else []
+    )
+
+
+def _in_a_line(text):
+    """Text for a Markdown cell: one line, with what Markdown or HTML would take as its own made
+    literal.
+    """
+    text = " ".join(text.split())
+    for special in "\\|*_`<>":
+        text = text.replace(special, "\\" + special)
+    return text

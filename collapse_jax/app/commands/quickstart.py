@@ -1,0 +1,64 @@
+"""`collapse-jax quickstart`: chains against theory and the language-model loop, offline, in under 3
+minutes.
+"""
+
+import pathlib
+
+from collapse_jax.app.commands.lm import lm_command
+from collapse_jax.app.commands.simulate import memory_of, run_simulate
+from collapse_jax.app.config import LMConfig, QuickstartConfig, SimulateConfig
+from collapse_jax.app.plots import draw_run
+from collapse_jax.runs.folder import RunFolder
+
+
+def chain_runs(config: QuickstartConfig) -> dict[str, SimulateConfig]:
+    """Folder name -> settings of the four simulations."""
+    gaussian = SimulateConfig(
+        family="gaussian", sample_size=100, generations=100, chains=config.chains, seed=config.seed
+    )
+    runs = {}
+    for family in ("gaussian", "categorical"):
+        for workflow in ("replace", "accumulate"):
+            settings = {"family": family, "workflow": workflow}
+            runs[f"{family}_{workflow}"] = SimulateConfig(**(vars(gaussian) | settings))
+    return runs
+
+
+def language_model_run(config: QuickstartConfig) -> LMConfig:
+    """The embedded OPT, pretrained on books, fine-tuned on the embedded text, then again and again
+    on what it wrote.
+    """
+    return LMConfig(
+        corpus="embedded",
+        model="embedded",
+        generations=config.generations,
+        seeds=1,
+        seed=config.seed,
+        train_blocks=1024,
+        epochs=3,
+        batch_size=16,
+        learning_rate=5e-4,
+        final_learning_rate=5e-5,
+        decode_batch=128,
+    )
+
+
+def run_quickstart(config: QuickstartConfig, out: str, console) -> None:
+    """Runs (or resumes) all parts under one folder, and prints their tables and the paths of the
+    figures.
+    """
+    config.check()
+    RunFolder(out).check(config)
+    for name, settings in chain_runs(config).items():
+        RunFolder(pathlib.Path(out) / name).check(settings)
+        memory_of(settings)
+    language_model = language_model_run(config)
+    language_model.check()
+    RunFolder(pathlib.Path(out) / "language_model").check(language_model)
+    folder = RunFolder.open(out, config)
+    for name, settings in chain_runs(config).items():
+        run_simulate(settings, pathlib.Path(out) / name, console)
+    lm_command(language_model, str(pathlib.Path(out) / "language_model"), console)
+    console.print("all figures:")
+    for path in draw_run(folder):
+        console.print(f"  {path}", highlight=False)

@@ -1,0 +1,220 @@
+"""Settings of `collapse-jax simulate`."""
+
+import dataclasses
+import itertools
+import math
+from typing import ClassVar, Literal
+
+from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
+from collapse_jax.errors import InputError
+
+WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
+# Families with fields of their own here, and what is recorded of them by default; of others it is
+# the first three of their metrics.
+DEFAULT_METRICS = {
+    "gaussian": ("mean", "variance", "log_variance"),
+    "categorical": ("heterozygosity", "entropy", "support"),
+}
+OWN_OPTIONS = tuple(DEFAULT_METRICS)
+FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
+# What a comma-separated option may vary: programs of their own for the first, one program for all
+# values of the others.
+PROGRAM_AXES, VALUE_AXES = (
+    ("workflow", "dim", "ddof", "num_categories"),
+    ("sample_size", "alpha", "beta", "gamma"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulateConfig:
+    """Thousands of chains of any family; the Gaussian's and the categorical's are drawn against
+    their closed forms.
+
+    Options that show a comma take several values; a simulation then covers the grid of all of them.
+    """
+
+    command: ClassVar[str] = "simulate"
+    may_change: ClassVar[tuple[str, ...]] = ("generations", "chunk", "memory_limit")
+
+    family: str = "gaussian"
+    """A name that `collapse-jax families` lists. Others than gaussian and categorical start from the model of their example."""
+    options: tuple[str, ...] = ()
+    """NAME=VALUE for the factory of such a family, as `collapse-jax families` lists them."""
+    workflow: str | tuple[str, ...] = ""
+    """replace, mix, accumulate, accumulate_subsample; by default mix where shares are given, else replace."""
+    alpha: float | tuple[float, ...] | None = None
+    """With mix: the share of each training set that the newest model makes; by default what beta and gamma leave."""
+    beta: float | tuple[float, ...] = 0.0
+    """With mix: the share taken from the previous training set."""
+    gamma: float | tuple[float, ...] = 0.0
+    """With mix: the share of fresh real data."""
+    sample_size: int | tuple[int, ...] = 100
+    generations: int = 200
+    """The last generation; generation 0 is the model fitted to `sample_size` real draws."""
+    chains: int = 10_000
+    """Chains at each point of the grid."""
+    dim: int | tuple[int, ...] = 1
+    """Dimensions of the Gaussian."""
+    ddof: int | tuple[int, ...] = 1
+    """1: unbiased covariance (the theorem). 0: maximum likelihood (the released code)."""
+    num_categories: int | tuple[int, ...] = 10
+    """Categories, equally probable at the start."""
+    metrics: tuple[str, ...] = ()
+    """Names of what to record; by default what the family's figure needs."""
+    record: str = "1"
+    """Which generations to record: a stride, "log", or their numbers with commas. 0 and the last are always among them."""
+    keep: Literal["chains", "summary"] = "chains"
+    """What of them: every chain, or mean, deviation and quantiles over chains alone (always so on a grid)."""
+    memory_limit: float = 8.0
+    """GiB that the simulation may hold; more is refused before it starts."""
+    seed: int = 0
+    chunk: int = 50
+    """Records in one compiled call."""
+
+    def check(self) -> None:
+        """Raises `InputError` for the first setting that has no meaning."""
+        for name in (*PROGRAM_AXES, *VALUE_AXES):
+            if getattr(self, name) == ():
+                raise InputError(f"{name} holds no value; it must hold at least one")
+        at_least(self, 0, "generations", "seed", "beta", "gamma", "ddof")
+        at_least(self, 1, "sample_size", "chains", "dim", "num_categories", "chunk")
+        at_most(self, LARGEST_SEED, "seed")
+        at_most(self, LARGEST_COUNT, "sample_size", "generations", "chunk", "dim", "num_categories")
+        if not (math.isfinite(self.memory_limit) and self.memory_limit > 0):
+            raise InputError(
+                f"memory_limit is {self.memory_limit}; it must be a positive number of GiB"
+            )
+        self.recorded()
+        for option in self.options:
+            if "=" not in option:
+                raise InputError(f"options has {option!r}; it must be NAME=VALUE")
+            name = option.partition("=")[0]
+            if sum(other.startswith(f"{name}=") for other in self.options) > 1:
+                raise InputError(
+                    f"options give {name} more than once ('{' '.join(self.options)}'); give it once"
+                )
+        if self.options and self.family in OWN_OPTIONS:
+            raise InputError(
+                f"options are {', '.join(self.options)}; for family {self.family} give "
+                "them by name, as --dim and --ddof"
+            )
+        self._check_fields_of_families()
+        for name, values in self.axes().items():
+            for value in values:
+                if values.count(value) > 1:
+                    raise InputError(
+                        f"{name} has {value} more than once "
+                        f"({','.join(map(str, values))}); give each value once"
+                    )
+        for point in self.points():
+            point._check_memory()
+            if point.workflow not in WORKFLOWS:
+                raise InputError(
+                    f"workflow is {point.workflow!r}; it must be one of {', '.join(WORKFLOWS)}"
+                )
+            for name in ("beta", "gamma", "alpha"):
+                if not 0 <= getattr(point, name) <= 1:
+                    raise InputError(
+                        f"{name} is {getattr(point, name):g}; it must be in [0, 1], and "
+                        "alpha + beta + gamma must be 1"
+                    )
+            total = point.alpha + point.beta + point.gamma
+            if abs(total - 1) > 1e-6:
+                shares = f"{point.alpha:g} + {point.beta:g} + {point.gamma:g}"
+                raise InputError(f"alpha + beta + gamma is {total:g} ({shares}); it must be 1")
+            if point.workflow != "mix" and (point.alpha, point.beta, point.gamma) != (
+                1.0,
+                0.0,
+                0.0,
+            ):
+                shares = f"{point.alpha:g}, {point.beta:g}, {point.gamma:g}"
+                raise InputError(
+                    f"alpha, beta, gamma are {shares} with workflow {point.workflow}, "
+                    "which ignores them; give --workflow mix"
+                )
+
+    def _check_fields_of_families(self):
+        for name, family in FIELDS_OF_FAMILIES.items():
+            value = getattr(self, name)
+            if self.family != family and value != getattr(SimulateConfig, name):
+                raise InputError(
+                    f"{name} is {value} with family {self.family}, which ignores it; give "
+                    "what it takes by --options"
+                )
+
+    def _check_memory(self):
+        """What is refused before anything is made that large; the drivers count the rest."""
+        bytes_of = {"dim": 8 * self.dim**2, "num_categories": 8 * self.num_categories}
+        needs = {
+            name: bytes_of[name] for name in bytes_of if FIELDS_OF_FAMILIES[name] == self.family
+        }
+        stride = self.recorded()
+        if isinstance(stride, int) and self.keep == "chains":
+            needs["generations"] = 8 * (self.generations // stride + 1)
+        for name, needed in needs.items():
+            if needed > self.memory_limit * 2**30:
+                most = f"memory_limit is {self.memory_limit:g} GiB"
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, which alone takes "
+                    f"{needed / 2**30:.3g} GiB, and {most}; give less"
+                )
+
+    def resolved(self) -> "SimulateConfig":
+        """The same with everything filled in that the family or other settings imply, and one value
+        where one was meant.
+        """
+        default = DEFAULT_METRICS.get(self.family, ())
+        mixed = self.alpha is not None or self.beta != 0.0 or self.gamma != 0.0
+        given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
+        given["workflow"] = self.workflow or ("mix" if mixed else "replace")
+        single = {
+            name: values[0] if isinstance(values, tuple) and len(values) == 1 else values
+            for name, values in given.items()
+        }
+        whole = dataclasses.replace(self, **single, metrics=self.metrics or default)
+        if whole.axes():
+            return dataclasses.replace(
+                whole,
+                keep="summary",
+                metrics=tuple(name for name in whole.metrics if self.metrics or name != "mean"),
+            )
+        return (
+            whole
+            if whole.alpha is not None
+            else dataclasses.replace(whole, alpha=round(1 - whole.beta - whole.gamma, 12))
+        )
+
+    def axes(self) -> dict[str, tuple]:
+        """Name -> values of each setting that is given several."""
+        given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
+        return {
+            name: values
+            for name, values in given.items()
+            if isinstance(values, tuple) and len(values) > 1
+        }
+
+    def points(self) -> list["SimulateConfig"]:
+        """The settings at each point of the grid, single values all, in the order of `axes` (the
+        last varies fastest).
+        """
+        whole = self.resolved()
+        combinations = itertools.product(*whole.axes().values())
+        return [
+            dataclasses.replace(whole, **dict(zip(whole.axes(), values, strict=True))).resolved()
+            for values in combinations
+        ]
+
+    def recorded(self) -> "int | str | list[int]":
+        """`record` as `simulate` takes it. Raises `InputError` if it is none of the three."""
+        if self.record == "log":
+            return self.record
+        try:
+            numbers = [int(number) for number in self.record.split(",")]
+        except ValueError:
+            numbers = [-1]
+        if min(numbers) < 0 or (len(numbers) == 1 and numbers[0] < 1):
+            raise InputError(
+                f"record is {self.record!r}; it must be a stride of at least 1, 'log', or "
+                "generation numbers with commas"
+            )
+        return numbers[0] if len(numbers) == 1 else numbers

@@ -1,0 +1,237 @@
+"""What stands between sampling and fitting (`cj.curation`): each is a wrapper of a workflow, and
+they compose.
+
+    best_of(4, reward)(tempered(0.8)(cj.workflows.accumulate()))
+
+Only what the newest model makes passes through; real data and the points of earlier training sets
+do not. Of several, the innermost
+comes first. Rewards, criteria and labels are functions of points x [n, ...].
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from collapse_jax.core.types import Estimator, Workflow
+from collapse_jax.errors import InputError, function, number, whole
+from collapse_jax.random.bits import fold_in, split
+
+
+def best_of(k: int, reward, *, choice: str = "bradley_terry"):
+    """Of k candidates for each point one is taken.
+
+    reward(x [n, ...]) -> [n]. choice: "bradley_terry" takes candidate i with probability exp(r_i) /
+    sum_j exp(r_j), as people do who choose by that law; "greatest" the one of the highest reward.
+    As k grows, the former turns a density p into one proportional
+    to p exp(reward).
+    Raises `InputError` unless k >= 1, the reward is a function, and the choice is one of the two.
+    Source: Ferbach et al. 2024, arXiv 2407.09499, "Self-consuming generative models with curated
+    data".
+    """
+    whole("k", k, 1)
+    function("reward", reward)
+    if choice not in ("bradley_terry", "greatest"):
+        raise InputError(f"choice is {choice!r}; it must be 'bradley_terry' or 'greatest'")
+
+    def curate(key, candidates):
+        keys = jax.vmap(lambda j: fold_in(key, j))(jnp.arange(k, dtype=jnp.uint32))
+        # A host family's draws may be a decoder's, one at a time.
+        x = (
+            jax.vmap(candidates)(keys)
+            if isinstance(key, jax.core.Tracer)
+            else jnp.stack([candidates(one) for one in keys])
+        )
+        rewards = jnp.stack([reward(one) for one in x])
+        noise = (
+            jax.random.gumbel(fold_in(key, k), rewards.shape) if choice == "bradley_terry" else 0.0
+        )
+        best = jnp.argmax(rewards + noise, axis=0)
+        return x[best, jnp.arange(x.shape[1])]
+
+    return _of_points(f"best_of({k})", curate)
+
+
+def verified(accept, *, cap: int = 100):
+    """Every point is drawn anew until it is accepted, `cap` times at most; then the last candidate
+    stands.
+
+    accept(x [n, ...]) -> [n], true or false, or probabilities of being accepted. With a share a
+    accepted, (1 - a)^cap of the points are ones that were not.
+    Raises `InputError` unless cap >= 1.
+    Source: Feng et al. 2024, arXiv 2406.07515, "Beyond model collapse: scaling up with synthesized
+    data requires verification".
+    """
+    return _verified("verified", accept, cap)
+
+
+def labelled_verifier(phi: float, psi: float, correct, *, cap: int = 100):
+    """Keeps a correct point with probability phi and a wrong one with psi; what is not kept is
+    drawn anew, as in `verified`.
+
+    correct(x [n, ...]) -> bool [n].
+    Raises `InputError` for probabilities outside [0, 1] or both 0, and unless cap >= 1.
+    Source: Feng et al. 2024, arXiv 2406.07515 (phi and psi of its verifier).
+    """
+    _check_shares(phi=phi, psi=psi)
+    if phi == psi == 0:
+        raise InputError("phi and psi are 0; one of them must be above 0, or nothing ever passes")
+    function("correct", correct)
+    return _verified(
+        f"labelled_verifier({phi:g}, {psi:g})", lambda x: jnp.where(correct(x), phi, psi), cap
+    )
+
+
+def tempered(tau: float):
+    """The model is sampled at temperature tau: probabilities proportional to p^(1/tau); tau < 1
+    favours what is likely.
+
+    Raises `InputError` unless tau > 0, and, when the process is made, for a family without
+    `tempered`.
+    Source: Marchi et al. 2024, arXiv 2404.02325, "Heat death of generative models in closed-loop
+    learning".
+    """
+    if not 0 < number("tau", tau) < math.inf:
+        raise InputError(f"tau is {tau}; it must be finite and above 0")
+    return _of_models(f"tempered({tau:g})", "tempered", tau)
+
+
+def top_p(p: float):
+    """The model is cut down to the fewest most probable outcomes that hold probability p (nucleus
+    sampling).
+
+    Raises `InputError` unless 0 < p <= 1, and, when the process is made, for a family without
+    `nucleus`.
+    Source: Holtzman et al. 2020, arXiv 1904.09751.
+    """
+    if not 0 < number("p", p) <= 1:
+        raise InputError(f"p is {p}; it must be in (0, 1]")
+    return _of_models(f"top_p({p:g})", "nucleus", p)
+
+
+def detector(true_positive: float, false_positive: float):
+    """Training points that a detector takes for a model's are left out, and others of the same
+    mixture drawn instead.
+
+    true_positive: the share of the model's points that it finds; false_positive: the share of real
+    points that it takes for a model's.
+    Of `mix(alpha, beta, gamma)` this makes another mix: alpha and gamma times what passes of each,
+    over the sum of all. What the
+    previous training set gives has passed already. Workflows that take nothing real after
+    generation 0 stay as they are.
+    Raises `InputError` for shares outside [0, 1], for a mix of which nothing passes, and for one of
+    traced weights.
+    Source: derived here; after Drayson et al. 2025, "Machine-generated text detection prevents
+    language model collapse".
+    """
+    _check_shares(true_positive=true_positive, false_positive=false_positive)
+
+    def wrap(workflow):
+        if workflow.reweighted is None:
+            return workflow
+        sifted = workflow.reweighted(1 - true_positive, 1 - false_positive)
+        return sifted._replace(
+            name=f"detector({true_positive:g}, {false_positive:g})({workflow.name})"
+        )
+
+    return wrap
+
+
+def _verified(name, accept, cap):
+    whole("cap", cap, 1)
+    function("accept", accept)
+
+    def accepted(key, x):
+        passes = accept(x)
+        return passes if passes.dtype == bool else jax.random.uniform(key, passes.shape) < passes
+
+    def draw(key, candidates, trial):
+        draw_key, accept_key = split(fold_in(key, trial))
+        x = candidates(draw_key)
+        return x, accepted(accept_key, x)
+
+    def curate(key, candidates):
+        def waits(carry):
+            trial, _, passed = carry
+            return (trial < cap) & ~jnp.all(passed)
+
+        def again(carry):
+            trial, x, passed = carry
+            other, passes = draw(key, candidates, trial)
+            return (
+                trial + 1,
+                jnp.where(passed.reshape(-1, *[1] * (x.ndim - 1)), x, other),
+                passed | passes,
+            )
+
+        carry = 1, *draw(key, candidates, 0)
+        if isinstance(carry[2], jax.core.Tracer):
+            return jax.lax.while_loop(waits, again, carry)[1]
+        while waits(carry):
+            carry = again(carry)
+        return carry[1]
+
+    return _of_points(name, curate)
+
+
+def _of_points(name, curate):
+    """A wrapper that chooses among points: curate(key, candidates) -> x, with candidates(key) -> x
+    [n, ...] of the model.
+    """
+
+    def generator(estimator: Estimator) -> Estimator:
+        def sample(key, params, n):
+            return curate(key, lambda key: estimator.sample(key, params, n))
+
+        def continued(key, params, x):
+            return curate(key, lambda key: estimator.continued(key, params, x))
+
+        return estimator._replace(
+            sample=sample, draw=None, continued=estimator.continued and continued
+        )
+
+    return _wrapper(name, generator)
+
+
+def _of_models(name, reshaping, value):
+    """A wrapper that samples another model in place of the newest: the estimator's `tempered` or
+    `nucleus`.
+    """
+
+    def generator(estimator: Estimator) -> Estimator:
+        reshape = getattr(estimator, reshaping)
+        if reshape is None:
+            raise InputError(f"{name} needs an estimator with `{reshaping}`, and this one has none")
+
+        def of_reshaped(function):
+            return function and (
+                lambda key, params, what: function(key, reshape(params, value), what)
+            )
+
+        changed = {
+            field: of_reshaped(getattr(estimator, field))
+            for field in ("sample", "draw", "continued")
+        }
+        return estimator._replace(**changed)
+
+    return _wrapper(name, generator)
+
+
+def _wrapper(name, generator):
+    def wrap(workflow: Workflow) -> Workflow:
+        reweighted = workflow.reweighted and (
+            lambda model, real: wrap(workflow.reweighted(model, real))
+        )
+        return workflow._replace(
+            name=f"{name}({workflow.name})",
+            generator=lambda estimator: generator(workflow.generator(estimator)),
+            reweighted=reweighted,
+        )
+
+    return wrap
+
+
+def _check_shares(**shares):
+    for name, value in shares.items():
+        if not 0 <= number(name, value) <= 1:
+            raise InputError(f"{name} is {value}; it must be in [0, 1]")

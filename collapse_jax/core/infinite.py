@@ -1,0 +1,56 @@
+"""Infinite samples: a family in one dimension fitted to densities themselves, so that no sampling
+error enters.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.core.types import Estimator, Params, Source
+from collapse_jax.errors import InputError, number, whole
+
+
+def infinite_sample(
+    estimator: Estimator,
+    truth: Estimator,
+    params: Params,
+    *,
+    low: float,
+    high: float,
+    nodes: int = 1000,
+):
+    """(estimator, source) of a chain without sampling error: the data of n points is the density at
+    nodes, with n points' weight.
+
+    estimator: the family that is fitted, in one dimension (x is [n, 1]), with `log_prob`. truth,
+    params: the family and parameters of
+    the real distribution. low, high, nodes: where the densities are looked up, at equal distances;
+    the rule is exact to rounding where all densities are smooth over two nodes and vanish at both
+    ends. Estimates that correct for the sample size still do: take maximum likelihood (`gaussian(1,
+    ddof=0)`).
+    Raises `InputError` unless both have `log_prob`, low < high and nodes >= 2.
+    Source: derived here (the trapezoid rule); the limit of infinite data of Shumailov et al. 2024,
+    "What is model collapse?".
+    """
+    if estimator.log_prob is None or truth.log_prob is None:
+        raise InputError("an infinite sample needs log_prob of the estimator and of the truth")
+    low, high = number("low", low), number("high", high)
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise InputError(f"low is {low:g} and high {high:g}; they must be finite, low below high")
+    whole("nodes", nodes, 2)
+    x = jnp.linspace(low, high, nodes)[:, None]
+    step = (high - low) / (nodes - 1)
+
+    def data(log_density, n):
+        return estimator.summarise(x, n * step * jnp.exp(log_density))
+
+    return (
+        estimator._replace(
+            draw=lambda key, model, n: data(estimator.log_prob(model, x), n), subsample=None
+        ),
+        Source(
+            lambda key, n: truth.sample(key, params, n),
+            lambda key, n: data(truth.log_prob(params, x), n),
+            estimator.statistics,
+            params=params,
+        ),
+    )

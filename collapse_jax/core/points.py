@@ -1,0 +1,87 @@
+"""Evidence made of points: pooling, subsampling and buffers of fixed size, for `Dataset`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.core.types import Dataset
+
+
+def summarise(x, weight) -> Dataset:
+    """`Dataset` of points x [n, ...] with weights [n]."""
+    return Dataset(x, weight)
+
+
+def of_sample(x, n=None) -> Dataset:
+    """`Dataset` of the first n points of x [slots, ...] (all of them by default); the rest are
+    empty slots.
+    """
+    slots = x.shape[0]
+    weight = jnp.ones(slots) if n is None else (jnp.arange(slots) < n).astype(float)
+    return Dataset(x, weight)
+
+
+def merge(a: Dataset, b: Dataset) -> Dataset:
+    """The pooled points, in as many slots as both have."""
+    return Dataset(jnp.concatenate([a.x, b.x]), jnp.concatenate([a.weight, b.weight]))
+
+
+def reserve(data: Dataset, slots: int) -> Dataset:
+    """The same points in a buffer of `slots` slots, the filled ones first."""
+    return compact(data, slots)
+
+
+def append(pool: Dataset, data: Dataset) -> Dataset:
+    """The pool with the points of `data` written behind its own; the pool must have room for every
+    slot of `data`.
+    """
+    data = compact(data, data.weight.shape[0])
+    used = jnp.sum(pool.weight > 0)
+    return Dataset(
+        *(
+            jax.lax.dynamic_update_slice_in_dim(a, b.astype(a.dtype), used, 0)
+            for a, b in zip(pool, data, strict=True)
+        )
+    )
+
+
+def compact(data: Dataset, slots: int) -> Dataset:
+    """The filled slots, moved to the front in their order, in `slots` slots; those that find no
+    room are dropped.
+    """
+    taken = data.weight > 0
+    place = jnp.where(taken, jnp.cumsum(taken) - 1, slots)
+    return Dataset(
+        *(
+            jnp.zeros((slots, *leaf.shape[1:]), leaf.dtype).at[place].set(leaf, mode="drop")
+            for leaf in data
+        )
+    )
+
+
+def subsample(key, data: Dataset, n, slots: int) -> Dataset:
+    """n of the filled points without replacement, in `slots` slots; n may be traced. The filled
+    slots of `data` must be at its front.
+
+    The choice depends on the key and the number of filled points alone, not on the size of the
+    buffer.
+    Method: Floyd's (Bentley and Floyd 1987, "A sample of brilliance"): n steps whatever the number
+    of points.
+    """
+    total = jnp.sum(data.weight > 0, dtype=jnp.int32)
+    n = jnp.asarray(n, jnp.int32)
+
+    def choose(i, chosen):
+        last = total - n + i.astype(jnp.int32)
+        candidate = jax.random.randint(
+            jax.random.fold_in(key, i), (), 0, jnp.maximum(last + 1, 1), jnp.int32
+        )
+        return chosen.at[i].set(jnp.where(jnp.any(chosen == candidate), last, candidate))
+
+    chosen = jax.lax.fori_loop(0, slots, choose, jnp.full(slots, -1, jnp.int32))
+    return Dataset(data.x[chosen], jnp.where(jnp.arange(slots) < n, data.weight[chosen], 0))
+
+
+def filled(data: Dataset) -> np.ndarray:
+    """The points of the filled slots as a NumPy array (host only)."""
+    return np.asarray(data.x)[np.asarray(data.weight) > 0]

@@ -1,0 +1,39 @@
+"""The language model: OPT, its weights, text, fine-tuning, decoding, scoring.
+
+Knows nothing of generations.
+"""
+
+from collapse_jax.models.lm.corpus import (
+    Corpus,
+    TextTokenizer,
+    blocks_of,
+    load_corpus,
+    load_tokenizer,
+)
+from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
+from collapse_jax.models.lm.finetune import FineTune, FineTuned, fine_tune
+from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
+from collapse_jax.models.lm.score import mean_loss, perplexity
+from collapse_jax.models.lm.weights import load_opt, save_opt
+
+__all__ = [
+    "OPT",
+    "BeamSearch",
+    "Corpus",
+    "FineTune",
+    "FineTuned",
+    "Greedy",
+    "OPTConfig",
+    "Sampling",
+    "TextTokenizer",
+    "blocks_of",
+    "fine_tune",
+    "generate",
+    "init_params",
+    "load_corpus",
+    "load_opt",
+    "load_tokenizer",
+    "mean_loss",
+    "perplexity",
+    "save_opt",
+]

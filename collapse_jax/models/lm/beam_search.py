@@ -1,0 +1,220 @@
+"""Beam search with a key-value cache that is never reordered: all beams of a prompt share its keys
+and values, and a beam finds its own past by the slots of its ancestors. Scores and endings follow
+`GenerationMixin.generate` of transformers 5.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from collapse_jax.models.lm.opt import NEGATIVE
+from collapse_jax.models.lm.token_scores import best_words, filled, prefill, token_scores
+
+# Steps between growths of the attended cache: short enough to save attention over empty slots, long
+# enough to compile few bodies.
+_SEGMENT = 16
+# What transformers adds to the score of what must not be chosen.
+_EXCLUDED = -1e9
+
+
+class _Ended(NamedTuple):
+    """The finished sequences of each prompt, best first.
+
+    history: [batch, beams, new_tokens]. scores: [batch, beams]. there: [batch, beams], False where
+    there is none yet.
+    open: [batch], False once no running beam can do better.
+    """
+
+    history: jax.Array
+    scores: jax.Array
+    there: jax.Array
+    open: jax.Array
+
+
+class _Beams(NamedTuple):
+    """State of a beam search after some steps.
+
+    tokens: [batch, beams] the newest token of each beam. scores: [batch, beams] summed
+    log-probabilities.
+    ancestors: [batch, beams, new_tokens] the slot that held each step of the beam's past.
+    history: [batch, beams, new_tokens] the beam's tokens so far. keys, values: per layer [batch,
+    heads, slots, head_dim].
+    ended: `_Ended`, or () where end-of-text is banned throughout.
+    """
+
+    tokens: jax.Array
+    scores: jax.Array
+    ancestors: jax.Array
+    history: jax.Array
+    keys: list
+    values: list
+    ended: tuple
+
+
+def beam_search(model, decoder, new_tokens, params, prompts):
+    """The best continuation [batch, new_tokens] of each prompt of [batch, length]; pad_token_id
+    after an end-of-text.
+    """
+    batch, length = prompts.shape
+    beams, config = decoder.num_beams, model.config
+    logits, prompt_caches = prefill(model, params, prompts)
+    history = jnp.full((batch, beams, new_tokens), config.pad_token_id, jnp.int32)
+    empty = jnp.zeros(
+        (batch, config.num_attention_heads, 0, config.head_dim), prompt_caches[0].key.dtype
+    )
+    caches = [empty] * config.num_hidden_layers
+    ended = ()
+    if decoder.min_new_tokens is not None:
+        none = jnp.zeros((batch, beams), bool)
+        ended = _Ended(history, jnp.full((batch, beams), _EXCLUDED), none, jnp.ones(batch, bool))
+    state = _Beams(
+        history[..., 0],
+        jnp.zeros((batch, beams)),
+        jnp.zeros_like(history),
+        history,
+        caches,
+        caches,
+        ended,
+    )
+    log_probs = token_scores(config, decoder, jax.nn.log_softmax(logits), prompts[:, None], 0)
+    state = _chosen(config, decoder, new_tokens, state, log_probs, 0)
+
+    def step(slots, state, t):
+        hidden, keys, values = _extend(model, params, state, prompt_caches, length, slots, t)
+        logits = model.apply({"params": params}, hidden, method="head")
+        seen = jnp.concatenate(
+            [jnp.broadcast_to(prompts[:, None], (batch, beams, length)), filled(state.history, t)],
+            -1,
+        )
+        total = state.scores[..., None] + token_scores(
+            config, decoder, jax.nn.log_softmax(logits), seen, t
+        )
+        ancestors = state.ancestors.at[:, :, t - 1].set(jnp.arange(beams))
+        state = state._replace(ancestors=ancestors, keys=keys, values=values)
+        return _chosen(config, decoder, new_tokens, state, total, t), None
+
+    for start in range(1, new_tokens, _SEGMENT):
+        stop = min(start + _SEGMENT, new_tokens)
+        slots = stop - 1
+        state = state._replace(
+            keys=_grow(state.keys, slots * beams), values=_grow(state.values, slots * beams)
+        )
+        state, _ = jax.lax.scan(functools.partial(step, slots), state, jnp.arange(start, stop))
+    if state.ended:
+        return state.ended.history[:, 0]
+    best = jnp.argmax(state.scores, axis=1)
+    return jnp.take_along_axis(state.history, best[:, None, None], axis=1)[:, 0]
+
+
+def _chosen(config, decoder, new_tokens, state, total, t):
+    """The state after token number t, from the total scores [batch, parents, vocabulary] of every
+    word after every parent.
+    """
+    beams, words = decoder.num_beams, total.shape[-1]
+    # Of the best candidates half may end here, and as many must go on.
+    kept = 2 * beams if state.ended else beams
+    scores, flat = _best_candidates(total.reshape(len(total), -1), kept)
+    parent, tokens = flat // words, flat % words
+    reorder = functools.partial(jnp.take_along_axis, indices=parent[..., None], axis=1)
+    history, ancestors = reorder(state.history).at[:, :, t].set(tokens), reorder(state.ancestors)
+    ended = state.ended
+    if ended:
+        ends = (tokens == config.eos_token_id) | (t == new_tokens - 1)
+        ended = _with_ended(decoder, ended, history, scores, ends & (jnp.arange(kept) < beams), t)
+        scores, going_on = jax.lax.top_k(scores + ends * _EXCLUDED, beams)
+        take = functools.partial(jnp.take_along_axis, indices=going_on[..., None], axis=1)
+        tokens, history, ancestors = (
+            jnp.take_along_axis(tokens, going_on, axis=1),
+            take(history),
+            take(ancestors),
+        )
+        ended = ended._replace(
+            open=ended.open & _may_improve(decoder, new_tokens, ended, scores, t)
+        )
+    return state._replace(
+        tokens=tokens, scores=scores, ancestors=ancestors, history=history, ended=ended
+    )
+
+
+def _best_candidates(total, kept):
+    """The best of the candidates [batch, n]; where there are fewer than `kept`, the rest wait at
+    -inf.
+    """
+    count = min(kept, total.shape[-1])
+    missing = ((0, 0), (0, kept - count))
+    scores, flat = best_words(total, count)
+    return jnp.pad(scores, missing, constant_values=-jnp.inf), jnp.pad(flat, missing)
+
+
+def _with_ended(decoder, ended, history, scores, ending, t):
+    """The best finished sequences, of those before and of the candidates [batch, kept] that end
+    with token number t.
+    """
+    scores = scores / (t + 1.0) ** decoder.length_penalty
+    full = ended.there.all(-1, keepdims=True) & (decoder.early_stopping is True)
+    scores = scores + _EXCLUDED * (full.astype(scores.dtype) + ~ended.open[:, None] + ~ending)
+    scores, order = jax.lax.top_k(jnp.concatenate([ended.scores, scores], 1), ended.scores.shape[1])
+    there = jnp.take_along_axis(jnp.concatenate([ended.there, ending], 1), order, axis=1)
+    history = jnp.take_along_axis(
+        jnp.concatenate([ended.history, history], 1), order[..., None], axis=1
+    )
+    return _Ended(history, scores, there, ended.open)
+
+
+def _may_improve(decoder, new_tokens, ended, running, t):
+    """Whether the best running beam could still be better than the worst finished sequence [batch],
+    by the rule of transformers.
+    """
+    length = (
+        new_tokens if decoder.early_stopping == "never" and decoder.length_penalty > 0 else t + 1.0
+    )
+    possible = running[:, :1] / length**decoder.length_penalty
+    worst = jnp.where(ended.there, ended.scores.min(-1, keepdims=True), _EXCLUDED)
+    return (possible > worst).any(-1)
+
+
+def _extend(model, params, state, prompt_caches, length, slots, t):
+    """Hidden states of the newest tokens, which stand at step t - 1, and the caches with their keys
+    and values written in.
+    """
+    batch, beams = state.tokens.shape
+    own_slot = jnp.where(
+        jnp.arange(slots) == t - 1, jnp.arange(beams)[:, None], state.ancestors[:, :, :slots]
+    )
+    written = jnp.arange(slots) < t
+    visible = (own_slot[..., None] == jnp.arange(beams)) & written[:, None]
+    visible = visible.reshape(batch, 1, beams, slots * beams)
+    keys, values = list(state.keys), list(state.values)
+    product = functools.partial(
+        jnp.einsum, precision=model.precision, preferred_element_type=jnp.float32
+    )
+
+    def attend_in(layer):
+        def attend(query, own):
+            at = (0, 0, (t - 1) * beams, 0)
+            keys[layer] = jax.lax.dynamic_update_slice(keys[layer], own.key, at)
+            values[layer] = jax.lax.dynamic_update_slice(values[layer], own.value, at)
+            past = prompt_caches[layer]
+            to_prompt = product("bhqd,bhkd->bhqk", query, past.key)
+            to_own = jnp.where(visible, product("bhqd,bhkd->bhqk", query, keys[layer]), NEGATIVE)
+            weights = jax.nn.softmax(jnp.concatenate([to_prompt, to_own], -1)).astype(query.dtype)
+            mixed = product("bhqk,bhkd->bhqd", weights[..., :length], past.value)
+            return (
+                mixed + product("bhqk,bhkd->bhqd", weights[..., length:], values[layer])
+            ).astype(query.dtype)
+
+        return attend
+
+    attends = [attend_in(layer) for layer in range(len(keys))]
+    hidden, _ = model.apply(
+        {"params": params}, state.tokens, length + t - 1, attends, method="extend"
+    )
+    return hidden, keys, values
+
+
+def _grow(caches, slots):
+    return [
+        jnp.pad(cache, ((0, 0), (0, 0), (0, slots - cache.shape[2]), (0, 0))) for cache in caches
+    ]

@@ -1,0 +1,88 @@
+"""The loss of a tied head without the logits of all tokens at once: they exist for some positions
+at a time, in the forward pass alone.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+# Rows of logits that exist at once: enough for the matrix units, little beside the parameters.
+_ROWS = 2048
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def summed_loss(hidden, embedding, targets, weights, precision=None):
+    """The sum [] over sequences and positions of weight * negative log-likelihood, in nats.
+
+    hidden: [batch, positions, width], final hidden states. embedding: [vocabulary, width] in the
+    same type. targets: int
+    [batch, positions], the token after each position. weights: [batch]. Sums are float32. Only
+    hidden and embedding have gradients. Derived: the gradient of the logits is softmax - one-hot,
+    known as soon as they are, so that it is folded into those of `hidden` and `embedding` in the
+    forward pass (cost: three products with the embedding in all, as without it).
+    """
+    return _by_parts(hidden, embedding, targets, weights, precision, False)[0]
+
+
+def _forward(hidden, embedding, targets, weights, precision):
+    return _by_parts(hidden, embedding, targets, weights, precision, True)
+
+
+def _backward(precision, gradients, scale):
+    to_hidden, to_embedding = gradients
+    return (
+        to_hidden * scale.astype(to_hidden.dtype),
+        (to_embedding * scale).astype(to_hidden.dtype),
+        None,
+        None,
+    )
+
+
+def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
+    """(loss, (gradient of hidden, gradient of embedding)), some positions of all sequences at a
+    time.
+    """
+    batch, positions, width = hidden.shape
+    at_once = min(max(_ROWS // batch, 1), positions)
+    parts = -(-positions // at_once)
+    missing = parts * at_once - positions
+    counted = jnp.broadcast_to(weights[:, None].astype(jnp.float32), targets.shape)
+    padded = [
+        jnp.pad(array, ((0, 0), (0, missing)) + ((0, 0),) * (array.ndim - 2))
+        for array in (hidden, targets, counted)
+    ]
+    inputs = [
+        jnp.moveaxis(array.reshape(batch, parts, at_once, *array.shape[2:]), 1, 0)
+        for array in padded
+    ]
+    product = functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
+
+    def part(carry, inputs):
+        loss, to_embedding = carry
+        states, words, weight = inputs
+        logits = product("bpw,vw->bpv", states, embedding)
+        log_total = jax.nn.logsumexp(logits, axis=-1)
+        loss = loss + jnp.sum(
+            weight * (log_total - jnp.take_along_axis(logits, words[..., None], -1)[..., 0])
+        )
+        if not differentiate:
+            return (loss, to_embedding), ()
+        is_word = jnp.arange(logits.shape[-1]) == words[..., None]
+        to_logits = ((jnp.exp(logits - log_total[..., None]) - is_word) * weight[..., None]).astype(
+            hidden.dtype
+        )
+        to_states = product("bpv,vw->bpw", to_logits, embedding).astype(hidden.dtype)
+        return (loss, to_embedding + product("bpw,bpv->wv", states, to_logits)), to_states
+
+    # The other way round than the embedding: only the small factor of that product is then
+    # transposed.
+    start = jnp.zeros(()), jnp.zeros(embedding.shape[::-1] if differentiate else (), jnp.float32)
+    (loss, to_embedding), to_states = jax.lax.scan(part, start, inputs)
+    if not differentiate:
+        return loss, None
+    to_hidden = jnp.moveaxis(to_states, 0, 1).reshape(batch, parts * at_once, width)[:, :positions]
+    return loss, (to_hidden, to_embedding.T)
+
+
+summed_loss.defvjp(_forward, _backward)

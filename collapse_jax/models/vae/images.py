@@ -1,0 +1,106 @@
+"""Grey images in [0, 1]: MNIST from a local folder or from the hub, or scikit-learn's small digits."""
+
+import gzip
+import pathlib
+import struct
+from typing import NamedTuple
+
+import numpy as np
+
+from collapse_jax.errors import InputError
+
+# The header of an IDX file of unsigned bytes in three dimensions.
+_MAGIC = 0x00000803
+_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+# Of the 1,797 images of `load_digits` the last ones are held out.
+_DIGITS_HELD_OUT = 297
+
+
+class Images(NamedTuple):
+    """train, test: float32 [n, height, width] in [0, 1], not binarised."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+def load_images(name: str = "digits") -> Images:
+    """Images by name: "digits", a folder with MNIST's IDX files (packed with gzip or not), or a
+    data set of the hub.
+
+    digits: scikit-learn's 8x8 handwritten digits, 1,500 to train on and 297 held out; needs no
+    network.
+    Raises `InputError` for a folder without the files, a file that is no IDX file of images, a hub
+    name that cannot be loaded, and "digits" without scikit-learn.
+    """
+    if name == "digits":
+        return _digits()
+    folder = pathlib.Path(name).expanduser()
+    if folder.is_dir():
+        return Images(*(_read_idx(_existing(folder, _FILES[split])) for split in Images._fields))
+    if folder.is_absolute() or name.startswith((".", "~")):
+        raise InputError(f"images is {name!r}; there is no such folder")
+    return _from_hub(name)
+
+
+def _digits():
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise InputError(
+            "images 'digits' come with scikit-learn, which is not installed; install the "
+            "extra 'toys'"
+        ) from None
+    x = (load_digits().images / 16).astype(np.float32)
+    return Images(x[:-_DIGITS_HELD_OUT], x[-_DIGITS_HELD_OUT:])
+
+
+def _existing(folder, stem):
+    for path in (folder / stem, folder / f"{stem}.gz"):
+        if path.is_file():
+            return path
+    raise InputError(f"{folder} holds neither {stem} nor {stem}.gz")
+
+
+def _read_idx(path):
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if len(data) < 16 or struct.unpack(">I", data[:4])[0] != _MAGIC:
+        raise InputError(
+            f"{path} is no IDX file of images: it must begin with the number {_MAGIC:#010x}"
+        )
+    shape = struct.unpack(">III", data[4:16])
+    if len(data) != 16 + np.prod(shape, dtype=np.int64):
+        raise InputError(
+            f"{path} has {len(data) - 16} bytes of pixels; its header promises "
+            f"{' x '.join(map(str, shape))}"
+        )
+    return np.frombuffer(data, np.uint8, offset=16).reshape(shape).astype(np.float32) / 255
+
+
+def _from_hub(name):
+    import datasets
+
+    try:
+        found = datasets.load_dataset(name)
+    except (
+        Exception
+    ) as error:  # whatever the client raises where the name or the network is not there
+        reason = str(error).split("\n")[0]
+        raise InputError(
+            f"images is {name!r}, neither 'digits' nor a folder, and the hub does not give "
+            f"it: {reason}"
+        ) from None
+    for split in Images._fields:
+        if split not in found or "image" not in found[split].column_names:
+            raise InputError(
+                f"images is {name!r}; a data set of the hub must have a column 'image' in "
+                f"its split {split!r}"
+            )
+    return Images(
+        *(
+            np.stack([np.asarray(x.convert("L"), np.float32) / 255 for x in found[split]["image"]])
+            for split in Images._fields
+        )
+    )

@@ -1,9 +1,0 @@
-"""Published results, checked by simulation: what the files of experiments/published are made of."""
-
-from collapse_jax.reproduce import compare
-from collapse_jax.reproduce.entries import Entry, OutOfReach, Paper, entry, load_entries, out_of_reach, own_folder
-from collapse_jax.reproduce.judge import FALSE_ALARM, Result, decide
-
-__all__ = [
-    "FALSE_ALARM", "Entry", "OutOfReach", "Paper", "Result", "compare", "decide", "entry", "load_entries", "out_of_reach", "own_folder",
-]  # fmt: skip

@@ -1,0 +1,206 @@
+"""Several processes as one job, on `jax.distributed`: all run the same program on the same files,
+and process 0 alone writes.
+
+Everything here but `start` works in a single process too, where it costs nothing.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from collapse_jax.errors import InputError
+
+# A process that says nothing for so long is taken for dead, and the job ends (JAX's default is
+# 100).
+_HEARTBEAT_SECONDS = 20
+# Process 0 goes last: whoever loses it is ended by JAX, and may have something to say itself.
+_LINGER_SECONDS = 3
+_LONGEST_MESSAGE = 4096
+# What errors say whose cause is another process that went away.
+_LOST = (
+    "gloo",
+    "coordination service",
+    "nccl",
+    "connection closed",
+    "connection reset",
+    "deadline_exceeded",
+    "barrier",
+)
+
+
+def start(options) -> tuple:
+    """Joins the job that `options` (`config.Devices`) describe, if any; the devices to use, of all
+    processes.
+
+    Must come before anything else that uses JAX. Raises `InputError` where no cluster tells what
+    was not given, the job does not come together, or a process has fewer devices than asked for.
+    """
+    import jax
+
+    options.check()
+    if options.distributed or options.coordinator:
+        # JAX's own watch for preemption would swallow SIGTERM; `stopping.Stop` notes it.
+        jax.config.update("jax_enable_preemption_service", False)
+        try:
+            jax.distributed.initialize(
+                options.coordinator,
+                options.num_processes,
+                options.process_id,
+                heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+            )
+        except (ValueError, RuntimeError) as error:
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"distributed is set, but this process could join no job ({said}); start "
+                "it under Slurm, Open MPI, Kubernetes or on a "
+                "TPU pod, or give --coordinator HOST:PORT --num-processes P --process-id I"
+            ) from None
+    wanted = len(jax.local_devices()) if options.devices is None else options.devices
+    if wanted > len(jax.local_devices()):
+        raise InputError(
+            f"devices is {wanted}; there are {len(jax.local_devices())} here, so give at most that"
+        )
+    return tuple(
+        device
+        for process in range(jax.process_count())
+        for device in jax.local_devices(process)[:wanted]
+    )
+
+
+def processes() -> int:
+    """How many processes the job has."""
+    jax = sys.modules.get("jax")
+    return jax.process_count() if jax and jax.distributed.is_initialized() else 1
+
+
+def process() -> int:
+    """The number of this one."""
+    return sys.modules["jax"].process_index() if processes() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this process writes the files."""
+    return process() == 0
+
+
+def share(count: int) -> tuple[int, int]:
+    """(first, last + 1) of the `count` things, in order, that this process takes on.
+
+    Raises `InputError` where there are too few.
+    """
+    if count < processes():
+        raise InputError(
+            f"there are {count} chains for {processes()} processes; start at most {count}, "
+            "or ask for more chains"
+        )
+    return count * process() // processes(), count * (process() + 1) // processes()
+
+
+def barrier() -> None:
+    """Returns once every process is here."""
+    largest(0)
+
+
+def largest(number: int) -> int:
+    """The largest of the numbers (below 2^31) that the processes have."""
+    return int(_gather(np.int32(number)).max()) if processes() > 1 else number
+
+
+def together(array: np.ndarray) -> np.ndarray:
+    """[process, ...]: the arrays of all processes, of one shape and type, bit for bit."""
+    if processes() == 1:
+        return array[None]
+    array = np.ascontiguousarray(array)
+    # As bytes, for JAX would narrow 64 bits.
+    return _gather(array.view(np.uint8).reshape(-1)).view(array.dtype).reshape(-1, *array.shape)
+
+
+def concatenated(array: np.ndarray) -> np.ndarray:
+    """The arrays of all processes behind each other along axis 0, on each; the other axes are
+    filled up with zeros to the longest.
+    """
+    if processes() == 1:
+        return array
+    shapes = _gather(np.asarray(array.shape, np.int32))
+    most = shapes.max(0)
+    gathered = _gather(
+        np.pad(
+            array, [(0, longest - here) for longest, here in zip(most, array.shape, strict=True)]
+        )
+    )
+    return np.concatenate([part[: shape[0]] for part, shape in zip(gathered, shapes, strict=True)])
+
+
+def to_host(array) -> np.ndarray:
+    """An array as NumPy, whatever devices its parts lie on."""
+    if (
+        processes() == 1
+        or not hasattr(array, "sharding")
+        or array.is_fully_addressable
+        or array.is_fully_replicated
+    ):
+        return np.asarray(array)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(array, tiled=True)
+
+
+def on_first(function: Callable[[], None]) -> None:
+    """Calls it on process 0 alone, while the others wait.
+
+    Its `InputError` or `OSError` is raised on all.
+    """
+    if processes() == 1:
+        return function()
+    failure = b""
+    if is_first():
+        try:
+            function()
+        except (InputError, OSError) as error:
+            failure = json.dumps(
+                [isinstance(error, InputError), str(error)[: _LONGEST_MESSAGE // 8]]
+            ).encode()
+    buffer = np.zeros(_LONGEST_MESSAGE, np.uint8)
+    buffer[: len(failure)] = np.frombuffer(failure, np.uint8)
+    failure = _gather(buffer)[0].tobytes().rstrip(b"\0")
+    if failure:
+        is_input, said = json.loads(failure)
+        raise (InputError if is_input else OSError)(said)
+
+
+def first_then_others(function: Callable):
+    """What the function returns: called on process 0, and on the others once that is done, for what
+    one writes and all read.
+    """
+    found = []
+    on_first(lambda: found.append(function()))
+    return found[0] if found else function()
+
+
+def lost_another(error: Exception) -> bool:
+    """Whether an error says that another process of the job went away."""
+    return processes() > 1 and any(word in str(error).lower() for word in _LOST)
+
+
+def leave(code: int) -> None:
+    """Ends this process; in a job without the wait for the others at the end of Python, so that
+    they notice.
+    """
+    if processes() > 1:
+        if is_first():
+            time.sleep(_LINGER_SECONDS)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _gather(array):
+    """[process, ...] of arrays of one shape."""
+    from jax.experimental import multihost_utils
+
+    return np.asarray(multihost_utils.process_allgather(array))

@@ -1,0 +1,169 @@
+"""A grid of simulations: the numbers of each point alone, the folder, resuming, and the figures."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from collapse_jax.app.commands import grid
+from collapse_jax.app.commands.simulate import process_of, run_simulate
+from collapse_jax.app.config import SimulateConfig, config_from_dict
+from collapse_jax.drivers.simulate import simulate
+from collapse_jax.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+GRID = SimulateConfig(
+    sample_size=(5, 20), gamma=(0.0, 0.1, 0.4), generations=4, chains=60, chunk=2, ddof=0
+)
+
+
+@pytest.fixture
+def console(tmp_path):
+    with open(tmp_path / "console.txt", "w", encoding="utf-8") as file:
+        yield Console(file=file, width=120)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GRID,
+        pytest.param(
+            SimulateConfig(family="categorical", sample_size=(1, 7, 30), generations=5, chains=60),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            SimulateConfig(
+                family="categorical",
+                workflow=("replace", "accumulate"),
+                num_categories=(3, 8),
+                sample_size=12,
+                generations=3,
+                chains=60,
+            ),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            SimulateConfig(
+                workflow="accumulate", sample_size=(3, 12), dim=(1, 2), generations=3, chains=60
+            ),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            SimulateConfig(
+                beta=(0.0, 0.3), gamma=0.2, sample_size=(6, 9), generations=3, chains=60
+            ),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["mix", "categorical sizes", "programs", "accumulate", "points taken back"],
+)
+def test_every_point_gives_the_numbers_that_it_gives_alone(config, tmp_path, console):
+    """The same keys are used at every point, so only the rounding of another program may differ."""
+    results = run_simulate(config, tmp_path / "grid", console).results()
+    assert results["generation"].size == config.generations + 1
+    points = config.points()
+    for number in (0, len(points) - 1):
+        point = points[number]
+        options = {
+            "generations": point.generations,
+            "chains": point.chains,
+            "metrics": point.metrics,
+        }
+        alone = simulate(process_of(point), jax.random.key(point.seed), **options)
+        where = {name: getattr(point, name) for name in config.axes()}
+        for name in config.resolved().metrics:
+            if config.family == "gaussian" and point.sample_size == 1:
+                continue
+            want = alone[name].astype(float).mean(axis=0)
+            np.testing.assert_allclose(
+                results[f"{name}_mean"].sel(where),
+                want,
+                rtol=2e-3,
+                atol=2e-4,
+                err_msg=f"{name} at {where}",
+            )
+
+
+def test_folder_rows_and_figures(tmp_path, console):
+    folder = run_simulate(GRID, tmp_path / "run", console)
+    assert folder.results()["variance_quantile"].dims == (
+        "sample_size",
+        "gamma",
+        "generation",
+        "quantile",
+    )
+    rows = folder.rows()
+    assert len(rows) == 6 * 5 and {(row["sample_size"], row["gamma"]) for row in rows} == {
+        (m, g) for m in (5, 20) for g in (0.0, 0.1, 0.4)
+    }
+    assert {path.name for path in folder.figures.glob("*.png")} == {
+        "phase_variance.png",
+        "phase_log_variance.png",
+    }
+    assert folder.config() == GRID.resolved() and config_from_dict(
+        {"command": "simulate", "gamma": [0.0, 0.5]}, "x"
+    ).gamma == (0.0, 0.5)
+    one = run_simulate(dataclasses.replace(GRID, gamma=0.1), tmp_path / "one", console)
+    assert {path.name for path in one.figures.glob("*.png")} == {"trajectories.png"}
+
+
+@pytest.mark.slow
+def test_finished_batches_are_not_run_again(tmp_path, console, monkeypatch):
+    whole = run_simulate(GRID, tmp_path / "whole", console).results()
+    monkeypatch.setattr(grid, "_BATCH", 2 * GRID.chains)
+    calls = []
+    original = grid.simulate_chunks
+
+    def stopping(*args, **kwargs):
+        calls.append(len(kwargs["settings"]["sample_size"]))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(grid, "simulate_chunks", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run_simulate(GRID, tmp_path / "cut", console)
+    resumed = run_simulate(GRID, tmp_path / "cut", console).results()
+    assert calls == [2, 2, 2, 2]
+    for name in whole:
+        np.testing.assert_allclose(resumed[name], whole[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_more_points_change_no_number(tmp_path, console):
+    few = run_simulate(GRID, tmp_path / "few", console).results()
+    more = run_simulate(
+        dataclasses.replace(GRID, gamma=(0.0, 0.05, 0.1, 0.4), sample_size=(5, 10, 20)),
+        tmp_path / "more",
+        console,
+    ).results()
+    for name in few.data_vars:
+        np.testing.assert_allclose(
+            more[name].sel(sample_size=[5, 20], gamma=[0.0, 0.1, 0.4]),
+            few[name],
+            rtol=2e-5,
+            atol=1e-6,
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sample_size": (5, 0)}, ["sample_size", "0"]),
+        ({"gamma": (0.1, 1.5)}, ["gamma", "1.5"]),
+        ({"alpha": (0.5, 0.9), "gamma": 0.1}, ["alpha + beta + gamma"]),
+        ({"workflow": ("replace", "mixed"), "gamma": 0.0}, ["workflow", "mixed"]),
+        ({"record": "often"}, ["record", "often", "log"]),
+        ({"metrics": ("variance", "charm")}, ["charm", "variance"]),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_written(change, words, tmp_path, console):
+    with pytest.raises(InputError) as error:
+        run_simulate(dataclasses.replace(GRID, **change), tmp_path / "run", console)
+    assert "\n" not in str(error.value) and all(word in str(error.value) for word in words), str(
+        error.value
+    )
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,209 @@
+"""What is measured of each generation and the examples it writes, against the checkpoints, the
+blocks and counting by hand.
+"""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from collapse_jax.app.commands import observe
+from collapse_jax.app.commands.examples import example_prompts, example_table, write_examples
+from collapse_jax.app.commands.lm import prepare, process_of, run_lm
+from collapse_jax.app.config import LMConfig
+from collapse_jax.errors import InputError
+from collapse_jax.models.lm import corpus
+from collapse_jax.models.lm.decode import BeamSearch, generate
+from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
+from collapse_jax.models.lm.score import perplexity
+from collapse_jax.models.lm.weights import save_opt
+from collapse_jax.runs.checkpoint import Checkpoints
+from collapse_jax.runs.folder import RunFolder
+from collapse_jax.runs.memory import PEAKS
+
+CONFIG = OPTConfig(
+    vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.0,
+    init_std=0.3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """settings(**changes) -> LMConfig of a run of a second."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save_opt(folder / "model", OPT(CONFIG), init_params(CONFIG, jax.random.key(0)))
+    corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
+    (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
+    small = {
+        "corpus": str(folder / "text.txt"), "model": str(folder / "model"), "block_length": 8, "train_blocks": 20, "valid_blocks": 6,
+        "test_blocks": 7, "batch_size": 8, "learning_rate": 1e-2, "num_beams": 2, "generations": 1, "seeds": 1, "epochs": 1, "examples": 3,
+    }  # fmt: skip
+    return lambda **changes: LMConfig(**(small | changes))
+
+
+def run(config, path):
+    folder = RunFolder.open(path, config)
+    run_lm(config, folder, prepare(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(settings, tmp_path_factory):
+    """The folder of a run of generations 0 and 1 in two parts, its ingredients, and the parameters
+    of both generations.
+    """
+    path = tmp_path_factory.mktemp("runs") / "run"
+    run(settings(generations=0), path)
+    folder = run(settings(), path)
+    ingredients = prepare(settings())
+    template = process_of(settings(), ingredients).template(jax.random.key(0), 1)
+    checkpoints = Checkpoints(folder.checkpoints / "chain_0")
+    params = [checkpoints.restore_state(generation, template).params.model for generation in (0, 1)]
+    tokens = [checkpoints.restore_record(generation)[1]["tokens"] for generation in (0, 1)]
+    checkpoints.close()
+    return folder, ingredients, params, tokens
+
+
+def test_every_training_sequence_under_its_own_model(finished):
+    folder, ingredients, params, tokens = finished
+    results = folder.results().sel(chain=0)
+    for generation, row in enumerate(folder.rows()):
+        own = perplexity(ingredients.model, params[generation], tokens[generation])
+        np.testing.assert_allclose(
+            results["train_perplexity_own"].sel(generation=generation), own, rtol=1e-6
+        )
+        assert row["train_perplexity_own_median"] == pytest.approx(np.median(own), rel=1e-6)
+        assert row["train_perplexity_own_mean"] == pytest.approx(own.mean(), rel=1e-6)
+    first, own = (results[f"train_perplexity_{name}"].values for name in ("first", "own"))
+    assert np.array_equal(first[0], own[0]) and not np.allclose(first[1], own[1], rtol=1e-3)
+
+
+def test_tails_are_counted_against_generation_0(finished):
+    """In a resumed run too: generation 1 was made by another call than generation 0."""
+    folder, ingredients, params, tokens = finished
+    real = np.sort(perplexity(ingredients.model, params[0], ingredients.blocks.train))
+    # of 20 the quantiles lie 1.9, 17.1 and 18.81 steps up the sorted ones
+    low, high, highest = (
+        real[i] + part * (real[i + 1] - real[i]) for i, part in ((1, 0.9), (17, 0.1), (18, 0.81))
+    )
+    for generation, row in enumerate(folder.rows()):
+        values = perplexity(ingredients.model, params[0], tokens[generation])
+        assert row["share_below_real_10"] == (values < low).sum() / 20
+        assert row["share_above_real_90"] == (values > high).sum() / 20
+        assert row["share_above_real_99"] == (values > highest).sum() / 20
+    row = folder.rows()[0]
+    assert (row["share_below_real_10"], row["share_above_real_90"], row["share_above_real_99"]) == (
+        0.1,
+        0.1,
+        0.05,
+    )
+
+
+def test_the_training_text_is_measured(finished):
+    folder, _, _, tokens = finished
+    for row, blocks in zip(folder.rows(), tokens, strict=True):
+        assert row["vocabulary_in_use"] == len(set(blocks.ravel().tolist()))
+        pairs = [tuple(block[i : i + 2]) for block in blocks.tolist() for i in range(7)]
+        assert row["distinct_2"] == len(set(pairs)) / len(pairs)
+        assert row["type_token_ratio"] == pytest.approx(
+            np.mean([len(set(block)) / 8 for block in blocks.tolist()])
+        )
+        assert {
+            "distinct_1",
+            "distinct_3",
+            "distinct_4",
+            "repeated_4_grams",
+            "repeated_within_16",
+        } <= row.keys()
+
+
+def test_every_generation_continues_the_same_blocks_of_the_test_text(finished):
+    folder, ingredients, params, _ = finished
+    prompts = ingredients.blocks.test[[0, 2, 4]]
+    decode = ingredients.tokenizer.decode
+    lines = (folder.path / "samples" / "examples_seed_0.jsonl").read_text().splitlines()
+    expected = [
+        {
+            "generation": generation,
+            "example": i,
+            "prompt": decode(prompt),
+            "continuation": decode(made),
+        }
+        for generation in (0, 1)
+        for i, (prompt, made) in enumerate(
+            zip(
+                prompts,
+                generate(ingredients.model, params[generation], prompts, BeamSearch(2), 8),
+                strict=True,
+            )
+        )
+    ]
+    assert [json.loads(line) for line in lines] == expected
+    assert "example_tokens" not in folder.results() and len(list(folder.samples.iterdir())) == 3
+
+
+def test_in_one_part_the_same_comes_out(finished, settings, tmp_path):
+    """Rows but for seconds and memory, arrays and files, of a run that nothing stopped."""
+    parts, whole = finished[0], run(settings(), tmp_path / "whole")
+    costs = ("seconds", *PEAKS)
+    rows = [
+        [{name: value for name, value in row.items() if name not in costs} for row in folder.rows()]
+        for folder in (parts, whole)
+    ]
+    assert rows[0] == rows[1] and parts.results().identical(whole.results())
+    for file in whole.samples.iterdir():
+        assert file.read_bytes() == (parts.samples / file.name).read_bytes()
+
+
+def test_no_examples_where_none_are_asked_for(settings, tmp_path):
+    folder = run(settings(examples=0, generations=0), tmp_path / "run")
+    assert [file.name for file in folder.samples.iterdir()] == ["seed_0_generation_0.jsonl"]
+    with pytest.raises(InputError, match=r"holds no examples in samples/examples_seed_0\.jsonl"):
+        example_table(folder)
+
+
+def test_prompts_are_spread_over_the_test_text():
+    blocks = np.arange(20).reshape(10, 2)
+    assert example_prompts(blocks, 4)[:, 0].tolist() == [0, 4, 10, 14]
+    assert example_prompts(blocks, 99).tolist() == blocks.tolist()
+    assert example_prompts(blocks, 0).shape == (0, 2)
+
+
+class Letters:
+    """A tokenizer of letters."""
+
+    @staticmethod
+    def decode(ids):
+        return "".join(chr(i) for i in ids)
+
+
+def test_a_table_of_examples_by_generation(tmp_path):
+    """A generation that is written again, and later than the next one, stands in its place once."""
+    folder, ids = (
+        RunFolder(tmp_path),
+        lambda *texts: [[ord(letter) for letter in text] for text in texts],
+    )
+    for generation, made in (
+        (1, ("b|c", "d\n\u2028e")),
+        (0, ("old", "old")),
+        (0, ("<x>", "y")),
+        (9, ("z", "z")),
+    ):
+        write_examples(folder, Letters, 3, generation, ids("one", "two"), ids(*made))
+    assert example_table(folder, 3, (0, 1)) == (
+        "Input: one\n\n| generation | continuation |\n|---|---|\n| 0 | \\<x\\> |\n| 1 | b\\|c |\n\n"
+        "Input: two\n\n| generation | continuation |\n|---|---|\n| 0 | y |\n| 1 | d e |\n"
+    )
+    assert example_table(folder, 3).count("| 9 | z |") == 2
+    with pytest.raises(InputError, match="no examples of generations 5 in"):
+        example_table(folder, 3, [5])
+
+
+def test_what_is_left_out_is_said_in_a_line(monkeypatch):
+    monkeypatch.setattr(observe, "has_sacrebleu", lambda: False)
+    assert observe.left_out() == [
+        "self-BLEU is left out: it needs the package 'sacrebleu' (pip install sacrebleu)"
+    ]
+    monkeypatch.setattr(observe, "has_sacrebleu", lambda: True)
+    assert observe.left_out() == []

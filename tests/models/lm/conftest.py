@@ -1,0 +1,33 @@
+"""Shared by the tests of the language model: full float32 products, and the fixture that
+`make_opt_fixture.py` makes.
+"""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from collapse_jax.models.lm.weights import load_opt
+
+FIXTURE = pathlib.Path(__file__).parent / "fixtures" / "opt_tiny"
+
+
+@pytest.fixture(autouse=True)
+def full_precision():
+    """GPUs round float32 products to TF32 unless told otherwise."""
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The fixture's model and parameters."""
+    return load_opt(FIXTURE)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What transformers made of it."""
+    with np.load(FIXTURE / "expected.npz") as file:
+        return dict(file)

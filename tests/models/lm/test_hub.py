@@ -1,0 +1,140 @@
+"""Where weights come from: local folders, and a stand-in for the hub, since no test calls the real
+one.
+"""
+
+import os
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from collapse_jax.errors import InputError
+from collapse_jax.models.lm.weights import PINNED_REVISIONS, find_opt, load_opt
+
+FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
+
+
+@pytest.fixture
+def only(tmp_path):
+    """A function that makes a folder with the fixture's config and the one weight file that is
+    named.
+    """
+
+    def make(file, folder="model"):
+        target = tmp_path / folder
+        target.mkdir(exist_ok=True)
+        shutil.copy(FIXTURE / "config.json", target)
+        shutil.copy(FIXTURE / file, target)
+        return target
+
+    return make
+
+
+def refused(call, *args, **kwargs):
+    """The one line of the InputError that the call raises."""
+    with pytest.raises(InputError) as caught:
+        call(*args, **kwargs)
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 1000
+    assert caught.value.__cause__ is None and (
+        caught.value.__context__ is None or caught.value.__suppress_context__
+    )
+    return text
+
+
+class Hub(types.ModuleType):
+    """Stands for huggingface_hub: what it holds by (name, revision), what is cached, and the calls
+    it got.
+    """
+
+    def __init__(self, online, cached):
+        super().__init__("huggingface_hub")
+        self.online, self.cached, self.calls, self.error = online, cached, [], None
+
+    def list_repo_files(self, name, revision):
+        self.calls.append(("list", name, revision))
+        if self.error:
+            raise self.error
+        return os.listdir(self.online)
+
+    def snapshot_download(self, name, revision, local_files_only=False, allow_patterns=None):
+        if local_files_only:
+            if self.cached is None:
+                raise FileNotFoundError("not cached")
+            return str(self.cached)
+        self.calls.append(("fetch", name, revision, allow_patterns))
+        return str(self.online)
+
+
+def test_folders_and_hub_names(tmp_path, only, monkeypatch):
+    monkeypatch.setitem(
+        sys.modules, "huggingface_hub", Hub(None, None)
+    )  # no test calls the real hub
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "",
+        "missing",
+        "a/b/c",
+        "own er/name",
+        "owner/na\nme",
+        "../owner",
+        "owner/..",
+        "own--er/name",
+        "owner/x;y",
+        "ö/x",
+        "a/\0",
+    ):
+        assert repr(name) in refused(load_opt, name)
+    assert "no folder here and no hub name" in refused(load_opt, tmp_path / "missing")
+    folder = only("model.safetensors")
+    assert "is a file" in refused(load_opt, folder / "config.json")
+    assert "no revisions" in refused(load_opt, folder, revision="main")
+    (folder / "model.safetensors").unlink()
+    assert "no weight file; looked for flax_model.msgpack, model.safetensors" in refused(
+        load_opt, folder
+    )
+
+
+def test_the_hub(tmp_path, only, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub = Hub(online=only("pytorch_model.bin", "online"), cached=None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert load_opt("facebook/opt-125m")[0].config.vocab_size == 97
+    pinned = PINNED_REVISIONS["facebook/opt-125m"]
+    (_, _, listed), (_, name, revision, patterns) = hub.calls
+    assert name == "facebook/opt-125m" and listed == revision == pinned
+    assert {"config.json", "tokenizer.json", "vocab.json", "pytorch_model.bin"} <= set(
+        patterns
+    ) and "flax_model.msgpack" not in patterns
+    find_opt("facebook/opt-125m", "main"), find_opt("someone/else")
+    assert [call[2] for call in hub.calls[2:]] == ["main", "main", None, None]
+    (hub.online / "pytorch_model.bin").rename(hub.online / "model.safetensors.index.json")
+    find_opt("someone/else")
+    assert "model-*.safetensors" in hub.calls[-1][3]
+    (hub.online / "model.safetensors.index.json").unlink()
+    assert "holds no weight file" in refused(find_opt, "someone/else")
+
+
+def test_the_hub_out_of_reach(tmp_path, only, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub = Hub(online=None, cached=None)
+    hub.error = ConnectionError("no route\nto host")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    text = refused(load_opt, "runs/generation-3")
+    assert (
+        "'runs/generation-3' is no folder here, and the hub did not give it "
+        "(ConnectionError: no route to host)" in text
+    )
+    hub.cached = only("pytorch_model.bin", "cache")
+    assert "at revision '27dc" in refused(
+        load_opt, "facebook/opt-125m"
+    )  # a snapshot without its tokenizer was cut short
+    (hub.cached / "tokenizer.json").write_text("{}")
+    hub.calls.clear()
+    assert load_opt("facebook/opt-125m")[0].config.vocab_size == 97
+    assert hub.calls == []
+    assert find_opt("someone/else") == hub.cached and hub.calls == [("list", "someone/else", None)]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert "needs the package huggingface_hub" in refused(load_opt, "facebook/opt-125m")

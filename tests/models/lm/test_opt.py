@@ -1,0 +1,204 @@
+"""The OPT model: its size, its configuration, and what a causal language model must and must not
+see.
+"""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from collapse_jax.errors import InputError
+from collapse_jax.models.lm.opt import OPT, OPTConfig, config_from_json, config_to_json, init_params
+from collapse_jax.models.lm.score import batch_loss
+
+SMALL = OPTConfig(
+    vocab_size=31,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    ffn_dim=24,
+    max_position_embeddings=40,
+    init_std=0.3,
+)
+OPT_125M = 125_239_296  # what transformers counts, the tied head once
+
+
+@pytest.fixture(scope="module")
+def params():
+    return init_params(SMALL, jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    return jax.random.randint(jax.random.key(1), (3, 12), 4, SMALL.vocab_size)
+
+
+@pytest.fixture(scope="module")
+def logits_of():
+    return jax.jit(lambda params, *inputs: OPT(SMALL).apply({"params": params}, *inputs))
+
+
+def refused(call, *args, **kwargs):
+    with pytest.raises(InputError) as caught:
+        call(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_opt_125m_has_the_known_number_of_parameters():
+    shapes = jax.eval_shape(OPT(OPTConfig()).init, jax.random.key(0), jnp.zeros((1, 2), jnp.int32))[
+        "params"
+    ]
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == OPT_125M
+
+
+def test_transformers_counts_the_same():
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    config = transformers.OPTConfig(**json.loads(config_to_json(OPTConfig())))
+    with torch.device("meta"):
+        model = transformers.OPTForCausalLM(config)
+    model.tie_weights()
+    assert sum(parameter.numel() for parameter in model.parameters()) == OPT_125M
+
+
+def test_initial_parameters_have_the_configured_spread(params):
+    kernels = [
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if path[-1].key in ("kernel", "embedding")
+    ]
+    values = np.concatenate([np.ravel(leaf) for leaf in kernels])
+    assert abs(values.std() / SMALL.init_std - 1) < 0.05 and abs(values.mean()) < 0.02
+    assert not np.any(params["layers_0"]["fc1"]["bias"])
+
+
+# config.json
+
+
+def test_config_round_trip():
+    odd = dataclasses.replace(
+        SMALL, dropout=0.25, attention_dropout=0.5, bos_token_id=0, eos_token_id=5, pad_token_id=7
+    )
+    assert config_from_json(config_to_json(odd)) == odd
+    assert config_from_json("{}") == OPTConfig()
+    values = json.loads(config_to_json(odd)) | {
+        "use_cache": True,
+        "num_attention_heads": 8,
+        "dropout": None,
+    }
+    assert config_from_json(json.dumps(values)) == dataclasses.replace(
+        odd, num_attention_heads=8, dropout=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model_type", "gpt2"),
+        ("activation_function", "gelu"),
+        ("do_layer_norm_before", False),
+        ("enable_bias", False),
+        ("layer_norm_elementwise_affine", False),
+        ("tie_word_embeddings", False),
+        ("_remove_final_layer_norm", True),
+        ("word_embed_proj_dim", 8),
+        ("hidden_size", 18),
+        ("vocab_size", 0),
+        ("vocab_size", "31"),
+        ("ffn_dim", 2.5),
+        ("num_hidden_layers", True),
+        ("num_attention_heads", -4),
+        ("max_position_embeddings", 0),
+        ("dropout", 1.0),
+        ("dropout", "much"),
+        ("attention_dropout", -0.1),
+    ],
+)
+def test_configurations_that_are_not_built_here(name, value):
+    values = json.loads(config_to_json(SMALL))
+    if name == "hidden_size":
+        del values["word_embed_proj_dim"]
+    text = refused(config_from_json, json.dumps(values | {name: value}))
+    assert name in text and (str(value) in text or name == "word_embed_proj_dim")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "5"])
+def test_config_that_is_no_json_object(text):
+    assert "config.json" in refused(config_from_json, text)
+
+
+# What the model sees.
+
+
+def test_a_later_token_changes_no_earlier_logit(params, tokens, logits_of):
+    before = logits_of(params, tokens)
+    for position in (0, 5, 11):
+        changed = tokens.at[:, position].set((tokens[:, position] + 1) % SMALL.vocab_size)
+        after = logits_of(params, changed)
+        np.testing.assert_array_equal(after[:, :position], before[:, :position])
+        assert (jnp.abs(after[:, position:] - before[:, position:]).max(-1) > 1e-4).all()
+
+
+def test_left_padding_changes_nothing(params, tokens, logits_of):
+    alone = logits_of(params, tokens)
+    for pad in (1, 6):
+        padded = jnp.pad(tokens, ((0, 0), (pad, 0)), constant_values=SMALL.pad_token_id)
+        mask = jnp.pad(jnp.ones_like(tokens), ((0, 0), (pad, 0)))
+        np.testing.assert_allclose(
+            logits_of(params, padded, mask)[:, pad:], alone, rtol=0, atol=1e-4
+        )
+        without_mask = logits_of(params, padded)[:, pad:]
+        assert np.abs(without_mask - alone).max() > 1e-2
+
+
+def test_positions_matter(params, tokens, logits_of):
+    repeated = jnp.broadcast_to(tokens[:, :1], tokens.shape)
+    logits = logits_of(params, repeated)
+    assert (np.abs(np.diff(logits, axis=1)).max(-1) > 1e-3).all()
+
+
+@pytest.mark.parametrize("field", ["dropout", "attention_dropout"])
+def test_dropout_needs_an_rng_and_changes_the_logits(params, tokens, field, logits_of):
+    model = OPT(dataclasses.replace(SMALL, **{"dropout": 0.0, field: 0.5}))
+    inputs = {"params": params}, tokens
+    with pytest.raises(Exception, match="dropout"):
+        model.apply(*inputs, deterministic=False)
+
+    def noisy(seed):
+        return model.apply(*inputs, deterministic=False, rngs={"dropout": jax.random.key(seed)})
+
+    assert np.abs(noisy(0) - noisy(1)).max() > 1e-2
+    np.testing.assert_array_equal(noisy(0), noisy(0))
+    np.testing.assert_allclose(model.apply(*inputs), logits_of(params, tokens), rtol=0, atol=1e-4)
+
+
+def test_bfloat16_products_with_float32_around_them(tiny, expected):
+    """Logits within some roundings of bfloat16 (2^-8) of float32's; parameters, logits and
+    gradients stay float32.
+    """
+    model, params = tiny
+    half = OPT(model.config, "bfloat16")
+    tokens = jnp.asarray(expected["tokens"])
+    logits = half.apply({"params": params}, tokens)
+    assert logits.dtype == jnp.float32
+    error = np.abs(logits - expected["logits"]).max() / np.abs(expected["logits"]).max()
+    assert 1e-4 < error < 8 * 2**-8
+    fresh = jax.jit(half.init)(jax.random.key(0), tokens)["params"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
+    weights = jnp.ones(len(tokens))
+    loss, gradients = jax.value_and_grad(lambda params: batch_loss(half, params, tokens, weights))(
+        params
+    )
+    assert {leaf.dtype for leaf in jax.tree.leaves((loss, gradients))} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(loss, expected["loss"], rtol=2e-3)
+    exact = jax.grad(lambda params: batch_loss(model, params, tokens, weights))(params)
+    for ours, theirs in zip(
+        jax.tree.leaves(gradients["layers_0"]["fc1"]),
+        jax.tree.leaves(exact["layers_0"]["fc1"]),
+        strict=True,
+    ):
+        assert np.linalg.norm(ours - theirs) < 0.1 * np.linalg.norm(theirs)

@@ -1,0 +1,81 @@
+"""How probable a model finds text, held against a plain NumPy computation and a value from
+transformers.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from collapse_jax.errors import InputError
+from collapse_jax.models.lm.score import mean_loss, perplexity
+
+FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
+
+
+def numpy_perplexity(logits, tokens):
+    """exp of the mean over tokens 1.. of -log softmax, in float64."""
+    found = []
+    for row, ids in zip(np.asarray(logits, np.float64), tokens, strict=True):
+        losses = []
+        for position in range(len(ids) - 1):
+            scores = row[position] - row[position].max()
+            losses.append(np.log(np.exp(scores).sum()) - scores[ids[position + 1]])
+        found.append(np.exp(sum(losses) / len(losses)))
+    return np.array(found)
+
+
+def test_perplexity_of_the_fixture(tiny, expected):
+    found = perplexity(*tiny, expected["tokens"])
+    assert found.shape == (4,) and found.dtype == np.float64
+    np.testing.assert_allclose(found, expected["perplexity"], rtol=1e-4)
+    np.testing.assert_allclose(
+        mean_loss(*tiny, expected["tokens"]).mean(), expected["loss"], rtol=1e-5
+    )
+
+
+def test_perplexity_is_numpys_in_every_batch_size(tiny):
+    model, params = tiny
+    blocks = np.random.default_rng(0).integers(0, 97, (7, 9))
+    exact = numpy_perplexity(model.apply({"params": params}, blocks), blocks)
+    told = []
+    for batch_size in (1, 3, 64):
+        np.testing.assert_allclose(
+            perplexity(model, params, blocks, batch_size=batch_size), exact, rtol=1e-4
+        )
+    mean_loss(model, params, blocks, batch_size=3, progress=told.append)
+    assert told == [3, 6, 7]
+
+
+def test_the_first_token_is_given(tiny):
+    """Under a model whose logits are all equal, each predicted token costs log V, and there are
+    length - 1 of them.
+    """
+    model, params = tiny
+    flat = jax.tree.map(np.zeros_like, params)
+    np.testing.assert_allclose(
+        perplexity(model, flat, np.array([[5, 6], [7, 8]])), [97.0, 97.0], rtol=1e-5
+    )
+
+
+def test_no_blocks(tiny):
+    assert perplexity(*tiny, np.zeros((0, 5), np.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "says"),
+    [
+        (np.zeros(5, int), "shape (5,)"),
+        (np.zeros((2, 1), int), "shape (2, 1)"),
+        (np.zeros((2, 3, 4), int), "shape (2, 3, 4)"),
+        (np.zeros((2, 5)), "float64"),
+        (np.array([[1, 97]]), "ids 1 to 97; the model's vocabulary is 0 to 96"),
+        (np.array([[-1, 9]]), "ids -1 to 9"),
+        (np.zeros((1, 161), int), "161 tokens exceed max_position_embeddings 160"),
+    ],
+)
+def test_bad_blocks(tiny, blocks, says):
+    with pytest.raises(InputError) as caught:
+        perplexity(*tiny, blocks)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
