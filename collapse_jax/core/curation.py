@@ -1,14 +1,16 @@
-"""What stands between sampling and fitting (`cj.curation`): each is a wrapper of a workflow, and
-they compose.
+"""What stands between sampling and fitting (`cj.curation`).
+
+Each is a wrapper of a workflow, and they compose, the innermost first:
 
     best_of(4, reward)(tempered(0.8)(cj.workflows.accumulate()))
 
 Only what the newest model makes passes through; real data and the points of earlier training sets
-do not. Of several, the innermost
-comes first. Rewards, criteria and labels are functions of points x [n, ...].
+do not. Rewards, criteria and labels are functions of points x [n, ...].
 """
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +19,30 @@ from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, function, number, whole
 from collapse_jax.random.bits import fold_in, split
 
+Wrapper = Callable[[Workflow], Workflow]
+OfPoints = Callable[[jax.Array], jax.Array]
 
-def best_of(k: int, reward, *, choice: str = "bradley_terry"):
+
+def best_of(
+    k: int,
+    reward: OfPoints,
+    *,
+    choice: Literal["bradley_terry", "greatest"] = "bradley_terry",
+) -> Wrapper:
     """Of k candidates for each point one is taken.
 
-    reward(x [n, ...]) -> [n]. choice: "bradley_terry" takes candidate i with probability exp(r_i) /
-    sum_j exp(r_j), as people do who choose by that law; "greatest" the one of the highest reward.
-    As k grows, the former turns a density p into one proportional
-    to p exp(reward).
-    Raises `InputError` unless k >= 1, the reward is a function, and the choice is one of the two.
-    Source: Ferbach et al. 2024, arXiv 2407.09499, "Self-consuming generative models with curated
-    data".
+    Args:
+        k: candidates for each point.
+        reward: x [n, ...] -> [n].
+        choice: "bradley_terry" takes candidate i with probability exp(r_i) / sum_j exp(r_j), as
+            people do who choose by that law. As k grows, it turns a density p into one
+            proportional to p exp(reward). "greatest" takes the candidate of the highest reward.
+
+    Raises:
+        InputError: unless k >= 1, the reward is a function, and the choice is one of the two.
+
+    References:
+        Ferbach et al. 2024, arXiv 2407.09499, "Self-consuming generative models with curated data".
     """
     whole("k", k, 1)
     function("reward", reward)
@@ -36,42 +51,52 @@ def best_of(k: int, reward, *, choice: str = "bradley_terry"):
 
     def curate(key, candidates):
         keys = jax.vmap(lambda j: fold_in(key, j))(jnp.arange(k, dtype=jnp.uint32))
-        # A host family's draws may be a decoder's, one at a time.
-        x = (
-            jax.vmap(candidates)(keys)
-            if isinstance(key, jax.core.Tracer)
-            else jnp.stack([candidates(one) for one in keys])
-        )
-        rewards = jnp.stack([reward(one) for one in x])
-        noise = (
-            jax.random.gumbel(fold_in(key, k), rewards.shape) if choice == "bradley_terry" else 0.0
-        )
-        best = jnp.argmax(rewards + noise, axis=0)
-        return x[best, jnp.arange(x.shape[1])]
+        if isinstance(key, jax.core.Tracer):
+            x = jax.vmap(candidates)(keys)  # [k, n, ...]
+        else:  # a host family's draws may be a decoder's, one at a time
+            x = jnp.stack([candidates(candidate_key) for candidate_key in keys])
+        rewards = jnp.stack([reward(candidate) for candidate in x])  # [k, n]
+        if choice == "bradley_terry":
+            rewards = rewards + jax.random.gumbel(fold_in(key, k), rewards.shape)
+        return x[jnp.argmax(rewards, axis=0), jnp.arange(x.shape[1])]
 
     return _of_points(f"best_of({k})", curate)
 
 
-def verified(accept, *, cap: int = 100):
-    """Every point is drawn anew until it is accepted, `cap` times at most; then the last candidate
-    stands.
+def verified(accept: OfPoints, *, cap: int = 100) -> Wrapper:
+    """Every point is drawn anew until it is accepted.
 
-    accept(x [n, ...]) -> [n], true or false, or probabilities of being accepted. With a share a
-    accepted, (1 - a)^cap of the points are ones that were not.
-    Raises `InputError` unless cap >= 1.
-    Source: Feng et al. 2024, arXiv 2406.07515, "Beyond model collapse: scaling up with synthesized
-    data requires verification".
+    Args:
+        accept: x [n, ...] -> [n], booleans, or probabilities of being accepted.
+        cap: the most draws of a point; then its last candidate stands. With a share a accepted,
+            (1 - a)^cap of the points are ones that were not.
+
+    Raises:
+        InputError: unless cap >= 1.
+
+    References:
+        Feng et al. 2024, arXiv 2406.07515, "Beyond model collapse: scaling up with synthesized
+        data requires verification".
     """
     return _verified("verified", accept, cap)
 
 
-def labelled_verifier(phi: float, psi: float, correct, *, cap: int = 100):
-    """Keeps a correct point with probability phi and a wrong one with psi; what is not kept is
-    drawn anew, as in `verified`.
+def labelled_verifier(phi: float, psi: float, correct: OfPoints, *, cap: int = 100) -> Wrapper:
+    """Keeps a correct point with probability phi and a wrong one with probability psi.
 
-    correct(x [n, ...]) -> bool [n].
-    Raises `InputError` for probabilities outside [0, 1] or both 0, and unless cap >= 1.
-    Source: Feng et al. 2024, arXiv 2406.07515 (phi and psi of its verifier).
+    What is not kept is drawn anew, as in `verified`.
+
+    Args:
+        phi: probability that a correct point is kept.
+        psi: probability that a wrong point is kept.
+        correct: x [n, ...] -> bool [n].
+        cap: the most draws of a point.
+
+    Raises:
+        InputError: for probabilities outside [0, 1] or both 0, and unless cap >= 1.
+
+    References:
+        Feng et al. 2024, arXiv 2406.07515 (phi and psi of its verifier).
     """
     _check_shares(phi=phi, psi=psi)
     if phi == psi == 0:
@@ -82,56 +107,67 @@ def labelled_verifier(phi: float, psi: float, correct, *, cap: int = 100):
     )
 
 
-def tempered(tau: float):
-    """The model is sampled at temperature tau: probabilities proportional to p^(1/tau); tau < 1
-    favours what is likely.
+def tempered(tau: float) -> Wrapper:
+    """The model is sampled at temperature tau: probabilities proportional to p^(1/tau).
 
-    Raises `InputError` unless tau > 0, and, when the process is made, for a family without
-    `tempered`.
-    Source: Marchi et al. 2024, arXiv 2404.02325, "Heat death of generative models in closed-loop
-    learning".
+    Args:
+        tau: below 1 it favours what is likely.
+
+    Raises:
+        InputError: unless tau > 0; when the process is made, for a family without `tempered`.
+
+    References:
+        Marchi et al. 2024, arXiv 2404.02325, "Heat death of generative models in closed-loop
+        learning".
     """
     if not 0 < number("tau", tau) < math.inf:
         raise InputError(f"tau is {tau}; it must be finite and above 0")
     return _of_models(f"tempered({tau:g})", "tempered", tau)
 
 
-def top_p(p: float):
-    """The model is cut down to the fewest most probable outcomes that hold probability p (nucleus
-    sampling).
+def top_p(p: float) -> Wrapper:
+    """The model is cut down to the fewest most probable outcomes that hold probability p.
 
-    Raises `InputError` unless 0 < p <= 1, and, when the process is made, for a family without
-    `nucleus`.
-    Source: Holtzman et al. 2020, arXiv 1904.09751.
+    Args:
+        p: the probability that is kept (nucleus sampling).
+
+    Raises:
+        InputError: unless 0 < p <= 1; when the process is made, for a family without `nucleus`.
+
+    References:
+        Holtzman et al. 2020, arXiv 1904.09751.
     """
     if not 0 < number("p", p) <= 1:
         raise InputError(f"p is {p}; it must be in (0, 1]")
     return _of_models(f"top_p({p:g})", "nucleus", p)
 
 
-def detector(true_positive: float, false_positive: float):
-    """Training points that a detector takes for a model's are left out, and others of the same
-    mixture drawn instead.
+def detector(true_positive: float, false_positive: float) -> Wrapper:
+    """Points that a detector takes for a model's are left out; others of the mixture replace them.
 
-    true_positive: the share of the model's points that it finds; false_positive: the share of real
-    points that it takes for a model's.
     Of `mix(alpha, beta, gamma)` this makes another mix: alpha and gamma times what passes of each,
-    over the sum of all. What the
-    previous training set gives has passed already. Workflows that take nothing real after
-    generation 0 stay as they are.
-    Raises `InputError` for shares outside [0, 1], for a mix of which nothing passes, and for one of
-    traced weights.
-    Source: derived here; after Drayson et al. 2025, "Machine-generated text detection prevents
-    language model collapse".
+    over the sum of all. What the previous training set gives has passed already. Workflows that
+    take nothing real after generation 0 stay as they are.
+
+    Args:
+        true_positive: the share of the model's points that it finds.
+        false_positive: the share of real points that it takes for a model's.
+
+    Raises:
+        InputError: for shares outside [0, 1], a mix of which nothing passes, or traced weights.
+
+    References:
+        Derived here; after Drayson et al. 2025, "Machine-generated text detection prevents
+        language model collapse".
     """
     _check_shares(true_positive=true_positive, false_positive=false_positive)
 
     def wrap(workflow):
         if workflow.reweighted is None:
             return workflow
-        sifted = workflow.reweighted(1 - true_positive, 1 - false_positive)
-        return sifted._replace(
-            name=f"detector({true_positive:g}, {false_positive:g})({workflow.name})"
+        return workflow.reweighted(1 - true_positive, 1 - false_positive)._replace(
+            name=f"detector({true_positive:g}, {false_positive:g})({workflow.name})",
+            filters=workflow.filters,
         )
 
     return wrap
@@ -151,54 +187,50 @@ def _verified(name, accept, cap):
         return x, accepted(accept_key, x)
 
     def curate(key, candidates):
-        def waits(carry):
+        # trial: how many draws there were; x [n, ...]: the newest candidates; passed: bool [n].
+        def some_wait(carry):
             trial, _, passed = carry
             return (trial < cap) & ~jnp.all(passed)
 
-        def again(carry):
+        def draw_again(carry):
             trial, x, passed = carry
             other, passes = draw(key, candidates, trial)
-            return (
-                trial + 1,
-                jnp.where(passed.reshape(-1, *[1] * (x.ndim - 1)), x, other),
-                passed | passes,
-            )
+            keep = passed.reshape(-1, *[1] * (x.ndim - 1))
+            return trial + 1, jnp.where(keep, x, other), passed | passes
 
         carry = 1, *draw(key, candidates, 0)
         if isinstance(carry[2], jax.core.Tracer):
-            return jax.lax.while_loop(waits, again, carry)[1]
-        while waits(carry):
-            carry = again(carry)
+            return jax.lax.while_loop(some_wait, draw_again, carry)[1]
+        while some_wait(carry):
+            carry = draw_again(carry)
         return carry[1]
 
     return _of_points(name, curate)
 
 
 def _of_points(name, curate):
-    """A wrapper that chooses among points: curate(key, candidates) -> x, with candidates(key) -> x
-    [n, ...] of the model.
+    """A wrapper that chooses among points: curate(key, candidates) -> x [n, ...].
+
+    candidates: key -> x [n, ...] of the model.
     """
 
-    def generator(estimator: Estimator) -> Estimator:
+    def curated(estimator: Estimator) -> Estimator:
         def sample(key, params, n):
             return curate(key, lambda key: estimator.sample(key, params, n))
 
         def continued(key, params, x):
             return curate(key, lambda key: estimator.continued(key, params, x))
 
-        return estimator._replace(
-            sample=sample, draw=None, continued=estimator.continued and continued
-        )
+        model = estimator.model._replace(continued=estimator.continued and continued)
+        return estimator._replace(sample=sample, draw=None, model=model)
 
-    return _wrapper(name, generator)
+    return _wrapper(name, curated)
 
 
 def _of_models(name, reshaping, value):
-    """A wrapper that samples another model in place of the newest: the estimator's `tempered` or
-    `nucleus`.
-    """
+    """A wrapper that samples another model in place of the newest: its `tempered` or `nucleus`."""
 
-    def generator(estimator: Estimator) -> Estimator:
+    def curated(estimator: Estimator) -> Estimator:
         reshape = getattr(estimator, reshaping)
         if reshape is None:
             raise InputError(f"{name} needs an estimator with `{reshaping}`, and this one has none")
@@ -208,24 +240,19 @@ def _of_models(name, reshaping, value):
                 lambda key, params, what: function(key, reshape(params, value), what)
             )
 
-        changed = {
-            field: of_reshaped(getattr(estimator, field))
-            for field in ("sample", "draw", "continued")
-        }
-        return estimator._replace(**changed)
-
-    return _wrapper(name, generator)
-
-
-def _wrapper(name, generator):
-    def wrap(workflow: Workflow) -> Workflow:
-        reweighted = workflow.reweighted and (
-            lambda model, real: wrap(workflow.reweighted(model, real))
+        # What reshapes a model and tells its densities is the family's as before.
+        model = estimator.model._replace(continued=of_reshaped(estimator.continued))
+        return estimator._replace(
+            sample=of_reshaped(estimator.sample), draw=of_reshaped(estimator.draw), model=model
         )
+
+    return _wrapper(name, curated)
+
+
+def _wrapper(name, curated):
+    def wrap(workflow: Workflow) -> Workflow:
         return workflow._replace(
-            name=f"{name}({workflow.name})",
-            generator=lambda estimator: generator(workflow.generator(estimator)),
-            reweighted=reweighted,
+            name=f"{name}({workflow.name})", filters=(*workflow.filters, curated)
         )
 
     return wrap

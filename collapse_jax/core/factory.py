@@ -1,96 +1,146 @@
 """The factory of estimators: a newcomer writes `fit` and `sample`, this fills in the rest."""
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from collapse_jax.core import points
-from collapse_jax.core.types import Dataset, Estimator
+from collapse_jax.core import points, protocols
+from collapse_jax.core.types import (
+    Compaction,
+    Dataset,
+    Estimator,
+    Measures,
+    Model,
+    Runtime,
+    Statistics,
+)
 from collapse_jax.errors import InputError, function
+from collapse_jax.metrics import OfDraws
 
-# Draws behind the default moments; the same ones for every model, so that differences between
-# generations are the models'.
-_MOMENT_DRAWS = 4096
+# What version 0.1.0 called these keywords.
+_RENAMED = {"evidence": "statistics", "streams": "lazy"}
 
 
 def estimator(
-    fit,
-    sample,
+    fit: protocols.Fit,
+    sample: protocols.Sample,
     *,
-    init=None,
-    summarise=None,
-    draw=None,
-    merge=None,
-    subsample=None,
-    metrics: Mapping[str, Any] | None = None,
-    distances: Mapping[str, Any] | None = None,
+    name: str = "",
+    init: protocols.Init | None = None,
     statistics: type = Dataset,
+    summarise: protocols.Summarise | None = None,
+    merge: protocols.Merge | None = None,
+    draw: protocols.Draw | None = None,
+    subsample: protocols.Subsample | None = None,
+    lazy: bool = False,
+    metrics: Mapping[str, protocols.Metric] | None = None,
+    distances: Mapping[str, protocols.Distance] | None = None,
+    log_prob: protocols.LogProb | None = None,
+    tempered: protocols.Reshape | None = None,
+    nucleus: protocols.Reshape | None = None,
+    continued: protocols.Continue | None = None,
     traceable: bool = True,
-    living=None,
-    relist=None,
-    chain_axis: int = 0,
-    continued=None,
-    log_prob=None,
-    tempered=None,
-    nucleus=None,
-    streams: bool = False,
+    chain_axis: Literal[0, -1] = 0,
+    compaction: Compaction | None = None,
+    **renamed,
 ) -> Estimator:
-    """An `Estimator` from `fit(key, params, data) -> (params, FitInfo)` and `sample(key, params, n)
-    -> x [n, ...]`.
+    """An `Estimator` from `fit` and `sample`; everything else has a default.
 
-    What is left out: data is the weighted `Dataset` itself, `fit` gets None as the params before
-    the first fit, and
-    `mean`, `variance`, `log_variance` are estimated from 4,096 draws of the model with a fixed key.
-    Raises `InputError` for what is no function, for another chain_axis, and for a host loop
-    (traceable=False) without `init`, which
-    tells how to restore its parameters.
+    By default data is the weighted `Dataset` itself, `fit` gets None as the params before the first
+    fit, and `mean`, `variance` and `log_variance` are estimated from 4,096 draws of the model with
+    a fixed key.
+
+    Args:
+        fit: (key, params, data) -> (params, `FitInfo`).
+        sample: (key, params, n) -> x [n, ...].
+        name: for `repr` and messages; by default the function that `fit` was made in.
+        init, statistics, summarise, merge, draw, subsample, lazy: see `Statistics`.
+        metrics, distances: see `Measures`.
+        log_prob, tempered, nucleus, continued: see `Model`.
+        traceable, chain_axis, compaction: see `Runtime`.
+
+    Raises:
+        InputError: if a function is not callable, chain_axis is neither 0 nor -1, or a host loop
+            (traceable=False) lacks `init`, which tells how to restore its parameters.
     """
+    if renamed:
+        new = _new_names(renamed)
+        statistics, lazy = new.get("statistics", statistics), new.get("lazy", lazy)
     function("fit", fit), function("sample", sample)
-    for name, one in (dict(metrics or {}) | dict(distances or {})).items():
-        function(f"metric {name!r}", one)
+    for label, one in (dict(metrics or {}) | dict(distances or {})).items():
+        function(f"metric {label!r}", one)
     if chain_axis not in (0, -1):
         raise InputError(f"chain_axis is {chain_axis!r}; it must be 0 or -1")
     if not traceable and init is None:
         raise InputError(
-            "an estimator that is not traceable needs init: its parameters are restored "
-            "from checkpoints by their structure"
+            "an estimator that is not traceable needs init: its parameters are restored from "
+            "checkpoints by their structure"
         )
-    defaults = (
-        {}
-        if not traceable
-        else {name: _sampled(sample, function) for name, function in _MOMENTS.items()}
-    )
+    defaults = {label: OfDraws(sample, moment) for label, moment in _MOMENTS.items()}
     return Estimator(
-        fit=fit,
-        sample=sample,
-        init=init or (lambda key, data: None),
-        summarise=summarise or points.summarise,
-        draw=draw,
-        merge=merge or points.merge,
-        subsample=subsample,
-        metrics=defaults | dict(metrics or {}),
-        distances=dict(distances or {}),
-        statistics=statistics,
-        traceable=traceable,
-        living=living,
-        relist=relist,
-        chain_axis=chain_axis,
-        continued=continued,
-        log_prob=log_prob,
-        tempered=tempered,
-        nucleus=nucleus,
-        streams=streams,
+        name or _maker(fit),
+        fit,
+        sample,
+        init or _no_params,
+        Statistics(
+            statistics,
+            summarise or points.summarise,
+            merge or points.merge,
+            draw,
+            subsample,
+            lazy,
+        ),
+        Measures((defaults if traceable else {}) | dict(metrics or {}), dict(distances or {})),
+        Model(log_prob, tempered, nucleus, continued),
+        Runtime(traceable, chain_axis, compaction),
     )
 
 
-def _sampled(sample, function):
-    def metric(params):
-        x = sample(jax.random.key(0), params, _MOMENT_DRAWS)
-        return function(x.reshape(_MOMENT_DRAWS, -1))
+def named(factory: Callable[..., Estimator]) -> Callable[..., Estimator]:
+    """Decorator of a family's factory: its estimators are named after their options."""
+    signature = inspect.signature(factory)
 
-    return metric
+    @functools.wraps(factory)
+    def with_name(*args, **options):
+        bound = signature.bind(*args, **options)
+        bound.apply_defaults()
+        text = ", ".join(f"{name}={_short(value)}" for name, value in bound.arguments.items())
+        return factory(*args, **options)._replace(name=f"{factory.__name__}({text})")
+
+    return with_name
+
+
+def _short(value):
+    if isinstance(value, np.ndarray | jax.Array) and np.ndim(value):
+        return f"{value.dtype.name}{list(value.shape)}"
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:36]} ..."
+
+
+def _maker(fit):
+    """The name of the function that `fit` was defined in, or its own."""
+    return getattr(fit, "__qualname__", type(fit).__name__).split(".")[0]
+
+
+def _new_names(renamed):
+    """The keywords of version 0.1.0 under their new names."""
+    for old in renamed:
+        if old not in _RENAMED:
+            raise TypeError(f"estimator() got an unexpected keyword argument {old!r}")
+        warnings.warn(f"{old} is called {_RENAMED[old]} now", DeprecationWarning, stacklevel=3)
+    return {_RENAMED[old]: value for old, value in renamed.items()}
+
+
+def _no_params(key, data):
+    return None
 
 
 def _covariance(x):

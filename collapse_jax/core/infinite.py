@@ -5,7 +5,8 @@ error enters.
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.types import Estimator, Params, Source
+from collapse_jax.core.protocols import Params
+from collapse_jax.core.types import Estimator, Source
 from collapse_jax.errors import InputError, number, whole
 
 
@@ -17,19 +18,27 @@ def infinite_sample(
     low: float,
     high: float,
     nodes: int = 1000,
-):
-    """(estimator, source) of a chain without sampling error: the data of n points is the density at
-    nodes, with n points' weight.
+) -> tuple[Estimator, Source]:
+    """(estimator, source) of a chain without sampling error.
 
-    estimator: the family that is fitted, in one dimension (x is [n, 1]), with `log_prob`. truth,
-    params: the family and parameters of
-    the real distribution. low, high, nodes: where the densities are looked up, at equal distances;
-    the rule is exact to rounding where all densities are smooth over two nodes and vanish at both
-    ends. Estimates that correct for the sample size still do: take maximum likelihood (`gaussian(1,
-    ddof=0)`).
-    Raises `InputError` unless both have `log_prob`, low < high and nodes >= 2.
-    Source: derived here (the trapezoid rule); the limit of infinite data of Shumailov et al. 2024,
-    "What is model collapse?".
+    The data of n points is the density at nodes, with n points' weight. Estimates that correct for
+    the sample size still do: take maximum likelihood (`gaussian(1, ddof=0)`).
+
+    Args:
+        estimator: the family that is fitted, in one dimension (x is [n, 1]), with `log_prob`.
+        truth: the family of the real distribution.
+        params: the parameters of the real distribution.
+        low: the lowest node.
+        high: the highest node. The rule is exact to rounding where all densities are smooth over
+            two nodes and vanish at both ends.
+        nodes: how many nodes, at equal distances.
+
+    Raises:
+        InputError: unless both families have `log_prob`, low < high and nodes >= 2.
+
+    References:
+        Derived here (the trapezoid rule); the limit of infinite data of Shumailov et al. 2024,
+        "What is model collapse?".
     """
     if estimator.log_prob is None or truth.log_prob is None:
         raise InputError("an infinite sample needs log_prob of the estimator and of the truth")
@@ -50,7 +59,7 @@ def infinite_sample(
         Source(
             lambda key, n: truth.sample(key, params, n),
             lambda key, n: data(truth.log_prob(params, x), n),
-            estimator.statistics,
+            estimator.statistics.kind,
             params=params,
         ),
     )

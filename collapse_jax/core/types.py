@@ -1,24 +1,25 @@
-"""The vocabulary: a generational process fits a model to data, lets the model make the next data,
-and repeats.
+"""The vocabulary: a process fits a model to data, lets it make the next data, and repeats.
 
 Everything here is a NamedTuple of pure functions or of arrays. Keys are typed (`jax.random.key`)
 and never stored in a state.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-Params = Any
-Data = Any
+from collapse_jax.core import protocols
+from collapse_jax.core.protocols import Carry, Data, Params
+from collapse_jax.metrics import OfDraws
 
 
 class Dataset(NamedTuple):
     """Weighted points: the data of every family without sufficient statistics.
 
-    x: [slots, ...] the points. weight: [slots], 0 where the slot is empty.
+    x: [slots, ...] the points.
+    weight: [slots], 0 where the slot is empty.
     """
 
     x: jax.Array
@@ -26,11 +27,12 @@ class Dataset(NamedTuple):
 
 
 class FitInfo(NamedTuple):
-    """How a fit went; never carried into the next generation.
+    """How a fit went. It is never carried into the next generation.
 
-    converged: bool []. iterations: int []. loss: float [], what was minimised at the end, nan where
-    nothing was.
-    detail: named arrays of this family's own (a language model's losses by epoch).
+    converged: bool [].
+    iterations: int [].
+    loss: float [], what was minimised, at the end; nan where nothing was.
+    detail: named arrays that only this family has (a language model's losses by epoch).
     """
 
     converged: jax.Array
@@ -44,87 +46,198 @@ class FitInfo(NamedTuple):
         return cls(jnp.asarray(True), jnp.asarray(0), jnp.asarray(jnp.nan))
 
 
-class Estimator(NamedTuple):
-    """How a family is fitted and sampled. `cj.estimator(fit, sample)` fills in what a newcomer
-    leaves out.
+class Statistics(NamedTuple):
+    """What a training set is to a family, and how such sets are pooled, drawn and thinned.
 
-    fit(key, params, data) -> (params, FitInfo): params are the previous generation's, for warm
-    starts.
-    sample(key, params, n) -> x [n, ...].
-    init(key, data) -> params before any fit, or None where `fit` ignores them.
-    summarise(x, weight) -> data of weighted points (weight 0: an empty slot).
-    draw(key, params, n) -> data of n fresh samples, from its exact law; n may be traced. None:
-    summarise what `sample` gives.
-    merge(a, b) -> data of the pooled sample.
-    subsample(key, data, n) -> data of n of its points, without replacement; None where only the
-    points can tell.
-    log_prob(params, x [n, ...]) -> [n] log-densities or log-probabilities in nats; None where they
-    cannot be had.
-    tempered(params, temperature) -> the model with probabilities proportional to p^(1 /
-        temperature), and nucleus(params, p) -> the model cut down to its most probable part of
-        total probability p; None where the family does not hold such a model.
-    continued(key, params, x [n, ...]) -> x [n, ...]: one new point that follows from each given
-        one, for models that go on from what they are given (a language model continues a text);
-        None for families whose samples follow from nothing.
-    metrics: name -> function of params. distances: name -> function(params, reference params): how
-    far the first model is from another. statistics: the type of the data; sources draw this type
-    directly where they know its law.
-    traceable: False when `fit` or `sample` is a host loop: such a family runs under `run` only.
-    living(params) -> how many parts of the model are alive, and relist(params, size) -> the same
-        model with room for `size` parts: for families whose dead parts change nothing (a
-        categorical's); None where there is no such thing.
-    streams: whether `draw` gives places that are filled with fresh points while `fit` goes on: such
-    data holds a model and no points,
-        so that workflows that reach back to points or models of earlier sets, and sizes that are
-        traced, are refused.
-    chain_axis: where `simulate` puts the chains in the arrays of a state: 0, or -1 for families
-    written for it (`random.lanes`).
+    kind: the type of the data: `Dataset`, or a NamedTuple of sufficient statistics.
+    summarise: (x, weight) -> data.
+    merge: (a, b) -> data of the pooled sample.
+    draw: (key, params, n) -> data of n fresh samples; None: summarise what `sample` gives.
+    subsample: (key, data, n) -> data of n of the points; None: only the points can tell.
+    lazy: whether `draw` gives a recipe (the generating model) instead of points, and `fit` draws
+        fresh points from it as it goes. Such data cannot be pooled or subsampled.
     """
 
-    fit: Callable[[jax.Array, Params, Data], tuple[Params, FitInfo]]
-    sample: Callable[[jax.Array, Params, int], jax.Array]
-    init: Callable[[jax.Array, Data], Params]
-    summarise: Callable[[jax.Array, jax.Array], Data]
-    draw: Callable[[jax.Array, Params, Any], Data] | None
-    merge: Callable[[Data, Data], Data]
-    subsample: Callable[[jax.Array, Data, Any], Data] | None
-    metrics: Mapping[str, Callable[[Params], jax.Array]]
-    distances: Mapping[str, Callable[[Params, Params], jax.Array]] = {}
-    statistics: type = Dataset
+    kind: type
+    summarise: protocols.Summarise
+    merge: protocols.Merge
+    draw: protocols.Draw | None = None
+    subsample: protocols.Subsample | None = None
+    lazy: bool = False
+
+
+class Measures(NamedTuple):
+    """What is measured of a fitted model, by name.
+
+    metrics: name -> function of the parameters.
+    distances: name -> function of the parameters and of a reference model's parameters.
+    """
+
+    metrics: Mapping[str, protocols.Metric] = {}
+    distances: Mapping[str, protocols.Distance] = {}
+
+
+class Model(NamedTuple):
+    """What else a fitted model can do; None where the family cannot.
+
+    log_prob: (params, x [n, ...]) -> [n] in nats.
+    tempered: (params, temperature) -> the model with probabilities proportional to
+        p^(1 / temperature).
+    nucleus: (params, p) -> the model cut down to its most probable part of total probability p.
+    continued: (key, params, x [n, ...]) -> x [n, ...], one new point that follows from each given
+        one (a language model continues a text).
+    """
+
+    log_prob: protocols.LogProb | None = None
+    tempered: protocols.Reshape | None = None
+    nucleus: protocols.Reshape | None = None
+    continued: protocols.Continue | None = None
+
+
+class Compaction(NamedTuple):
+    """How a model sheds parts that have died out (a categorical's lost categories).
+
+    num_in_use: params -> how many parts have weight.
+    to_size: (params, size) -> the same model with space for `size` parts.
+    """
+
+    num_in_use: Callable[[Params], jax.Array]
+    to_size: Callable[[Params, int], Params]
+
+
+class Runtime(NamedTuple):
+    """How a driver may run a family or a process.
+
+    traceable: False where `fit` or `sample` is a host loop, which runs under `run` only.
+    chain_axis: where `simulate` puts the chains in the arrays of a state: 0, or -1 for families
+        whose kernels are written for it.
+    compaction: None where dead parts must stay.
+    """
+
     traceable: bool = True
-    living: Callable[[Params], jax.Array] | None = None
-    relist: Callable[[Params, int], Params] | None = None
-    chain_axis: int = 0
-    continued: Callable[[jax.Array, Params, jax.Array], jax.Array] | None = None
-    log_prob: Callable[[Params, jax.Array], jax.Array] | None = None
-    tempered: Callable[[Params, Any], Params] | None = None
-    nucleus: Callable[[Params, Any], Params] | None = None
-    streams: bool = False
+    chain_axis: Literal[0, -1] = 0
+    compaction: Compaction | None = None
+
+
+class _EstimatorFields(NamedTuple):
+    name: str
+    fit: protocols.Fit
+    sample: protocols.Sample
+    init: protocols.Init
+    statistics: Statistics
+    measures: Measures = Measures()
+    model: Model = Model()
+    runtime: Runtime = Runtime()
+
+
+class Estimator(_EstimatorFields):
+    """A family: how it is fitted and sampled. `cj.estimator(fit, sample)` makes one.
+
+    Options of `cj.estimator` are held in groups and read flat: `estimator.draw` is
+    `estimator.statistics.draw`. `_replace` takes both, and drops what the replaced part had
+    vouched for: a family with another `sample` has no `draw` unless one is given with it.
+
+    name: the family with its options, for `repr` and error messages.
+    fit: (key, params, data) -> (params, `FitInfo`).
+    sample: (key, params, n) -> x [n, ...].
+    init: (key, data) -> params before any fit.
+    statistics: what a training set is.
+    measures: metrics and distances.
+    model: what else a fitted model can do.
+    runtime: how a driver may run it.
+    """
+
+    __slots__ = ()
+    metrics = property(lambda self: self.measures.metrics)
+    distances = property(lambda self: self.measures.distances)
+    summarise = property(lambda self: self.statistics.summarise)
+    merge = property(lambda self: self.statistics.merge)
+    draw = property(lambda self: self.statistics.draw)
+    subsample = property(lambda self: self.statistics.subsample)
+    log_prob = property(lambda self: self.model.log_prob)
+    tempered = property(lambda self: self.model.tempered)
+    nucleus = property(lambda self: self.model.nucleus)
+    continued = property(lambda self: self.model.continued)
+    traceable = property(lambda self: self.runtime.traceable)
+    chain_axis = property(lambda self: self.runtime.chain_axis)
+    compaction = property(lambda self: self.runtime.compaction)
+
+    def _replace(self, **parts) -> "Estimator":
+        flat = _flat(parts)
+        dropped = {name for part in flat for name in _VOUCHED_BY.get(part, ())} - flat.keys()
+        flat |= dict.fromkeys(dropped)
+        if "sample" in parts and "metrics" not in flat:
+            flat["metrics"] = {
+                name: OfDraws(parts["sample"], metric.moment)
+                if isinstance(metric, OfDraws)
+                else metric
+                for name, metric in self.metrics.items()
+            }
+        groups = {
+            group: getattr(self, group)._replace(
+                **{name: flat.pop(name) for name in kind._fields if name in flat}
+            )
+            for group, kind in _GROUPS.items()
+        }
+        return super()._replace(**groups, **flat)
+
+    __replace__ = _replace
+
+    def __repr__(self) -> str:
+        abilities = [name for name, value in self.model._asdict().items() if value is not None]
+        return "\n".join(
+            [
+                self.name,
+                f"  data: {self.statistics.kind.__name__}, "
+                + ("drawn by its law" if self.draw else "summarised from points"),
+                f"  metrics: {', '.join([*self.metrics, *self.distances]) or 'none'}",
+                *([f"  also: {', '.join(abilities)}"] if abilities else []),
+                *([] if self.traceable else ["  runs on the host (`cj.run`)"]),
+            ]
+        )
+
+
+_GROUPS = {"statistics": Statistics, "measures": Measures, "model": Model, "runtime": Runtime}
+# What a part has vouched for, and what goes with it unless it is given again in the same call.
+_VOUCHED_BY = {
+    "fit": ("compaction",),
+    "init": ("compaction",),
+    "sample": ("draw", "log_prob", "tempered", "nucleus", "continued", "compaction"),
+    "summarise": ("draw", "subsample", "compaction"),
+    "merge": ("compaction",),
+    "draw": ("compaction",),
+}
+
+
+def _flat(parts):
+    """The replaced parts of an estimator by their flat names."""
+    return {
+        name: value
+        for part, whole in parts.items()
+        for name, value in (whole._asdict() if part in _GROUPS else {part: whole}).items()
+    }
 
 
 class Family(NamedTuple):
-    """A registered family.
+    """A registered family, with all that tables and figures need to know of it.
 
-    factory(**options) -> Estimator; its docstring says in its first line what it is, and after
-    "Source:" where it comes from.
-    example() -> (Estimator, params): a small model of the family, which stands for the real
-    distribution where nothing else is given.
+    factory: (**options) -> `Estimator`. Its docstring says in its first line what the family is,
+        and where it comes from.
+    example: () -> (`Estimator`, params): a small model, which stands for the real distribution
+        where nothing else is given.
+    label: what a figure calls the family; "" for its registered name.
+    metrics: names of the metrics that are recorded and drawn by default; () for all scalars.
+    laws: closed forms that the chains are drawn against; None where there are none.
     """
 
     factory: Callable[..., Estimator]
     example: Callable[[], tuple[Estimator, Params]] | None = None
+    label: str = ""
+    metrics: tuple[str, ...] = ()
+    laws: Any = None
 
 
-class Source(NamedTuple):
-    """Where real data comes from.
-
-    sample(key, n) -> x [n, ...] in random order, so that its first m rows are a sample of m.
-    draw(key, n) -> data of n real draws from its exact law, or None. statistics: the type that
-    `draw` gives.
-    size: how many real points there are; None for a population. params: the population's, in the
-    form of its family; None for a data set.
-    """
-
+class _SourceFields(NamedTuple):
     sample: Callable[[jax.Array, int], jax.Array]
     draw: Callable[[jax.Array, Any], Data] | None = None
     statistics: type = Dataset
@@ -132,109 +245,191 @@ class Source(NamedTuple):
     params: Params = None
 
 
+class Source(_SourceFields):
+    """Where real data comes from.
+
+    sample: (key, n) -> x [n, ...] in random order, so that its first m rows are a sample of m.
+    draw: (key, n) -> data of n real draws from its exact law, or None.
+    statistics: the type that `draw` gives.
+    size: how many real points there are; None for a population.
+    params: the population's, in the form of its family; None for a data set.
+    """
+
+    __slots__ = ()
+
+    def _replace(self, **parts) -> "Source":
+        if "sample" in parts:
+            parts = {"draw": None, "params": None} | parts
+        return super()._replace(**parts)
+
+    __replace__ = _replace
+
+
+def _no_continuation(key, n, m):
+    raise NotImplementedError("this supply continues no points")
+
+
 class Supply(NamedTuple):
     """What a workflow may ask for while it makes one training set.
 
-    model(key, n), real(key, n) -> data of n fresh draws from the newest model, or of real data.
-    real_and_continued(key, n, m) -> data of n real points, and of what the newest model makes of m
-    others; n and m are ints.
-    merge(a, b) -> the pooled data. subsample(key, data, n) -> n of its points without replacement.
-    reserve(data) -> the same with room for what later generations append. append(pool, data) -> the
-    fuller pool.
-    compact(data) -> the same in as many slots as one training set has. previous_size: points of the
-    previous training set.
+    model: (key, n) -> data of n fresh draws from the newest model.
+    real: (key, n) -> data of n real points.
+    merge: (a, b) -> the pooled data.
+    subsample: (key, data, n) -> n of its points without replacement.
+    reserve: (data) -> the same with space for what later generations append.
+    append: (pool, data) -> the fuller pool.
+    compact: (data) -> the same in as many slots as one training set has.
+    previous_size: points of the previous training set.
+    real_and_continued: (key, n, m) -> data of n real points, and of what the newest model makes of
+        m others; n and m are ints.
     """
 
     model: Callable[[jax.Array, Any], Data]
     real: Callable[[jax.Array, Any], Data]
-    merge: Callable[[Data, Data], Data]
-    subsample: Callable[[jax.Array, Data, Any], Data]
+    merge: protocols.Merge
+    subsample: protocols.Subsample
     reserve: Callable[[Data], Data]
     append: Callable[[Data, Data], Data]
     compact: Callable[[Data], Data]
     previous_size: Any
-    real_and_continued: Callable[[jax.Array, int, int], tuple[Data, Data]] | None = None
+    real_and_continued: Callable[[jax.Array, int, int], tuple[Data, Data]] = _no_continuation
 
 
-class Workflow(NamedTuple):
+class _WorkflowFields(NamedTuple):
+    name: str
+    init: protocols.Begin
+    next: protocols.Next
+    filters: tuple[Callable[[Estimator], Estimator], ...] = ()
+    reweighted: "Callable[[float, float], Workflow] | None" = None
+
+
+class Workflow(_WorkflowFields):
     """What the next training set is made of.
 
-    init(supply, data) -> carry, from the first (real) training set.
-    next(key, carry, supply, n) -> (carry, data of the next training set of size n).
-    takes_points_back: whether it uses single points of earlier sets again, and so needs
-    `subsample`.
-    grows: whether its carry holds the data of every generation.
-    closed: whether nothing but the newest model enters the next training set, and the carry is
-    empty.
-    random_counts: whether it draws how many points come from where, so that these numbers are
-    traced.
-    continues: whether it asks for `real_and_continued`, and so needs an estimator that has
-    `continued`, and sizes known before the run. generator(estimator) -> the estimator that the
-    newest model is sampled by, in place of the one that is fitted: what stands between sampling and
-    fitting (`curation`).
-    reweighted(model, real) -> the same workflow where points of the model pass with probability
+    What a workflow needs (earlier points, the whole history, real points to continue) is seen from
+    what it asks of its `Supply`; there is nothing to declare.
+
+    name: for tables and error messages.
+    init: (supply, data) -> carry, from the first (real) training set.
+    next: (key, carry, supply, n) -> (carry, data of the next training set of size n).
+    filters: what stands between sampling and fitting (`curation`), the innermost first. Each takes
+        an estimator and gives the one that the newest model is sampled by.
+    reweighted: (model, real) -> the same workflow where points of the model pass with probability
         `model` and real ones with `real`, and the sets are filled up with what passes; None where
         nothing real enters after generation 0.
     """
 
-    name: str
-    init: Callable[[Supply, Data], Any]
-    next: Callable[[jax.Array, Any, Supply, Any], tuple[Any, Data]]
-    takes_points_back: bool = False
-    grows: bool = False
-    closed: bool = False
-    continues: bool = False
-    generator: Callable[["Estimator"], "Estimator"] = lambda estimator: estimator
-    reweighted: Callable[[Any, Any], "Workflow"] | None = None
-    random_counts: bool = False
+    __slots__ = ()
+
+    def generator(self, estimator: Estimator) -> Estimator:
+        """The estimator that the newest model is sampled by, after all filters."""
+        for curate in self.filters:
+            estimator = curate(estimator)
+        return estimator
+
+    def _replace(self, **parts) -> "Workflow":
+        if {"init", "next"} & parts.keys():
+            parts = {"reweighted": None} | parts
+        return super()._replace(**parts)
+
+    __replace__ = _replace
+
+    def __repr__(self) -> str:
+        return f"workflow {self.name}"
 
 
 class State(NamedTuple):
-    """generation: int []; params: the model of this generation; carry: the workflow's. No key
-    inside.
+    """One generation of one chain. No key inside.
 
+    generation: int [].
+    params: the model of this generation.
+    carry: the workflow's.
     first: the parameters of generation 0 where the process remembers them, else ().
     """
 
     generation: jax.Array
     params: Params
-    carry: Any
+    carry: Carry
     first: Any = ()
 
 
 class StepInfo(NamedTuple):
-    """fit: how it went. data: the training set that this generation's model was fitted to."""
+    """What a step leaves behind.
+
+    fit: how the fit went.
+    data: the training set that this generation's model was fitted to.
+    """
 
     fit: FitInfo
     data: Data
 
 
-class Process(NamedTuple):
-    """A generational process. Generation 0 is the model fitted to real data.
+class Parts(NamedTuple):
+    """What a process was made of; see `cj.generational_process`."""
 
-    init(key, last_generation=None) -> (state, info) of generation 0. last_generation sizes the
-    buffers of workflows that keep
-        points, and changes no number; others need none.
-    step(key, state) -> (state, info) of the next generation.
-    template(key, last_generation=None) -> a state with the structure of every later one, without
-    fitting anything.
-    resize(state, last_generation) -> the state with buffers for a longer run.
-    living, relist: the estimator's, where the workflow brings nothing dead back; else None.
-    chain_axis: see `Estimator`.
-    metrics: name -> function of params: the estimator's, and its distances to the real
-    distribution; None for a distance where the
-        real distribution is not known as a model of the same family. Processes that remember their
-        first model offer each distance
-        to it as well: NAME_to_first, a `metrics.OfFirst`, which is a function of the state.
+    estimator: Estimator
+    source: Source
+    workflow: Workflow
+    sample_size: "int | Callable[[Any], Any]"
+    remember_first: bool = False
+
+
+class Layout(NamedTuple):
+    """The structure of a process's states, for drivers that save and restore them.
+
+    template: (key, last_generation=None) -> a state with the structure of every later one, without
+        fitting anything.
+    resize: (state, last_generation) -> the state with buffers for a longer run.
     """
 
-    init: Callable[..., tuple[State, StepInfo]]
-    step: Callable[[jax.Array, State], tuple[State, StepInfo]]
     template: Callable[..., State]
     resize: Callable[[State, int], State]
-    estimator: Estimator
-    workflow: Workflow
-    living: Callable[[Params], jax.Array] | None = None
-    relist: Callable[[Params, int], Params] | None = None
-    chain_axis: int = 0
-    metrics: Mapping[str, Callable[[Params], jax.Array] | None] = {}
+
+
+class _ProcessFields(NamedTuple):
+    init: Callable[..., tuple[State, StepInfo]]
+    step: Callable[..., tuple[State, StepInfo]]
+    metrics: Mapping[str, Callable[..., jax.Array] | None]
+    layout: Layout
+    runtime: Runtime
+    parts: Parts
+
+
+class Process(_ProcessFields):
+    """A generational process. Generation 0 is the model fitted to real data.
+
+    init: (key, last_generation=None) -> (state, info) of generation 0. last_generation sizes the
+        buffers of workflows that keep points, and changes no number; others need none.
+    step: (key, state) -> (state, info) of the next generation.
+    metrics: name -> function of params: the estimator's, and its distances to the real
+        distribution; None for a distance where the real distribution is not known as a model of
+        the same family. Processes that remember their first model offer each distance to it as
+        well: NAME_to_first, a `metrics.OfFirst`, which is a function of the state.
+    layout: the structure of its states.
+    runtime: how a driver may run it: the estimator's, as far as it holds under the workflow.
+    parts: what it was made of.
+    """
+
+    __slots__ = ()
+
+    estimator = property(lambda self: self.parts.estimator)
+    workflow = property(lambda self: self.parts.workflow)
+    template = property(lambda self: self.layout.template)
+    resize = property(lambda self: self.layout.resize)
+
+    def _replace(self, **parts) -> "Process":
+        if {"init", "step"} & parts.keys():
+            parts = {"runtime": self.runtime._replace(compaction=None)} | parts
+        return super()._replace(**parts)
+
+    __replace__ = _replace
+
+    def __repr__(self) -> str:
+        estimator, source, workflow, size, _ = self.parts
+        real = "a population" if source.size is None else f"a data set of {source.size:,} points"
+        points = "a function of the generation" if callable(size) else f"{size:,}"
+        names = ", ".join(name for name, metric in self.metrics.items() if metric is not None)
+        return (
+            f"generational process: {estimator.name} under {workflow.name}\n"
+            f"  real data: {real}\n  sample size: {points}\n  metrics: {names or 'none'}"
+        )

@@ -151,7 +151,10 @@ class AllChains:
         """
 
         def joined(*leaves):
-            leaves = [np.moveaxis(np.asarray(leaf), self._process.chain_axis, 0) for leaf in leaves]
+            leaves = [
+                np.moveaxis(np.asarray(leaf), self._process.runtime.chain_axis, 0)
+                for leaf in leaves
+            ]
             most = np.max([leaf.shape for leaf in leaves], axis=0)[1:]
             missing = [
                 [
@@ -180,7 +183,7 @@ class AllChains:
             lambda leaf: np.asarray(leaf)[self._first : self._first + self._chains], state
         )
         state = jax.vmap(lambda one: self._process.resize(one, generations))(state)
-        axis = self._process.chain_axis
+        axis = self._process.runtime.chain_axis
         for tile, key in enumerate(self._keys):
 
             def part(leaf, first=tile * self._size, key=key):

@@ -91,7 +91,7 @@ def run(
     measure = resolve_metrics(process.metrics, metrics)
     folder = _opened(folder)
     folder.lock()
-    jit = jax.jit if process.estimator.traceable else lambda function: function
+    jit = jax.jit if process.runtime.traceable else lambda function: function
     compiled = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
     book = _Book(folder, publish, published_only, watcher.say)
     book.catch_up()

@@ -160,7 +160,7 @@ def checked(
         whole(name, value, least, _MOST)
     if memory_limit is not None:
         number("memory_limit", memory_limit)
-    if not process.estimator.traceable:
+    if not process.runtime.traceable:
         raise InputError("this estimator fits or samples on the host; use run instead of simulate")
     measure = tuple(resolve_metrics(process.metrics, metrics).items())
     _check_that_shapes_stay(process, measure, key, generations, settings)
@@ -238,11 +238,13 @@ def _check_that_shapes_stay(process, measure, key, generations, settings):
     """Raises `InputError` for a metric whose shape follows the list of categories, which gets
     shorter as these die out.
     """
-    if process.relist is None:
+    if process.runtime.compaction is None:
         return
     state, _ = tiles.shapes(process, key, generations, settings)
     short = state._replace(
-        params=jax.eval_shape(lambda params: process.relist(params, 1), state.params)
+        params=jax.eval_shape(
+            lambda params: process.runtime.compaction.to_size(params, 1), state.params
+        )
     )
     before, after = (tiles.measured_shapes(measure, one) for one in (state, short))
     for name, value in before.items():
@@ -268,7 +270,7 @@ def all_chunks(
     # The same for every call, so that a shorter one is not another program.
     rows = min(chunk, len(numbers))
     while len(numbers):
-        if process.relist is not None:
+        if process.runtime.compaction is not None:
             all_chains.relist()
             # Support falls like 1 / generation: a pause at every doubling keeps what is carried
             # small.

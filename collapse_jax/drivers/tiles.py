@@ -85,7 +85,7 @@ def chains_in_tile(process, key, chains: int, settings=None, devices=None) -> in
     at_once, devices = workers(devices), len(devices or jax.local_devices())
     each = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(process, key, 1, settings)))
     if jax.default_backend() == "cpu":
-        axis = process.chain_axis
+        axis = process.runtime.chain_axis
         fewest = min(_CPU_FEWEST[axis], max(_CPU_LARGEST // each, 1))
         most = min(max(_CPU_NUMBERS[axis] // each, fewest), _CPU_MOST)
     else:
@@ -219,15 +219,17 @@ def start(process, measure, last_generation, lanes: Lanes):
     state.
     """
     started = compiled(
-        _start, (0, 1, 2, 3), (), ((0,), (process.chain_axis, -1)), _mesh(lanes.keys)
+        _start, (0, 1, 2, 3), (), ((0,), (process.runtime.chain_axis, -1)), _mesh(lanes.keys)
     )
-    return started(process.init, process.chain_axis, measure, last_generation, lanes)
+    return started(process.init, process.runtime.chain_axis, measure, last_generation, lanes)
 
 
 def room(process, measure, rows: int, state, lanes: Lanes):
     """name -> [rows, ..., chains], zeros: arrays for the records of a tile."""
     of_one_chain = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(np.delete(leaf.shape, process.chain_axis), leaf.dtype),
+        lambda leaf: jax.ShapeDtypeStruct(
+            np.delete(leaf.shape, process.runtime.chain_axis), leaf.dtype
+        ),
         state,
     )
 
@@ -248,7 +250,7 @@ def advance(process, measure, rows: int, state, lanes: Lanes, done: int, recorde
     """
     padded = np.zeros(rows, np.int32)
     padded[: len(recorded)] = recorded
-    axis = process.chain_axis
+    axis = process.runtime.chain_axis
     advanced = compiled(
         _advance,
         (0, 1, 2),
@@ -258,7 +260,7 @@ def advance(process, measure, rows: int, state, lanes: Lanes, done: int, recorde
     )
     return advanced(
         process.step,
-        process.chain_axis,
+        process.runtime.chain_axis,
         measure,
         state,
         lanes,
@@ -349,7 +351,7 @@ def _measured(measure, axis, state):
 
 def lane_with_nan(process, state) -> int | None:
     """The first chain of a tile whose model holds nan."""
-    leaves, axis = jax.tree.leaves(state.params), process.chain_axis
+    leaves, axis = jax.tree.leaves(state.params), process.runtime.chain_axis
     if not leaves:
         return None
     found = np.asarray(
@@ -376,10 +378,14 @@ def _lane_with_nan(axis, params):
 
 def most_alive(process, state) -> int:
     """How many parts the fullest chain of a tile has alive."""
-    axis = process.chain_axis
+    axis = process.runtime.chain_axis
     mesh = _mesh(jax.tree.leaves(state)[0])
     return int(
-        np.max(compiled(_most_alive, (0, 1), (), ((axis,), 0), mesh)(process.living, axis, state))
+        np.max(
+            compiled(_most_alive, (0, 1), (), ((axis,), 0), mesh)(
+                process.runtime.compaction.num_in_use, axis, state
+            )
+        )
     )
 
 
@@ -389,10 +395,10 @@ def _most_alive(living, axis, state):
 
 def relisted(process, size: int, state):
     """The tile with room for `size` parts in each model."""
-    axis = process.chain_axis
+    axis = process.runtime.chain_axis
     mesh = _mesh(jax.tree.leaves(state)[0])
     return compiled(_relisted, (0, 1, 2), (), ((axis,), axis), mesh)(
-        process.relist, axis, size, state
+        process.runtime.compaction.to_size, axis, size, state
     )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.core.types import Compaction, Estimator, FitInfo
 from collapse_jax.errors import InputError, numbers
 from collapse_jax.random.bits import key_words, uniform, variate_words
 from collapse_jax.random.lanes import lanes
@@ -145,8 +145,7 @@ def categorical(num_categories: int, method: str = "auto", smoothing: float = 0.
         distances={name: distance_to_model(kernel) for name, kernel in DISTANCES.items()},
         statistics=Counts,
         # A smoothed category that nobody has comes back: none may be left out.
-        living=None if smoothing else _living,
-        relist=None if smoothing else _relist,
+        compaction=None if smoothing else Compaction(_num_in_use, _to_size),
         chain_axis=-1,
         log_prob=lambda params, x: jnp.log(probabilities(params))[x],
         tempered=_tempered,
@@ -194,11 +193,11 @@ def _nucleus(params, p):
     return params._replace(weights=jnp.where(kept, shares, 0))
 
 
-def _living(params):
+def _num_in_use(params):
     return jnp.sum(params.weights > 0, dtype=jnp.int32)
 
 
-def _relist(params, size):
+def _to_size(params, size):
     """The same model listing only `size` categories, those alive first, in their order."""
     return CategoricalParams(*_moved_to_front(*params, size=size))
 
@@ -247,7 +246,7 @@ def entropy(params):
 
 def support(params):
     """Number of categories [] that still have probability, int32."""
-    return _living(params)
+    return _num_in_use(params)
 
 
 def absorbed(params):

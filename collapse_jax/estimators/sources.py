@@ -19,7 +19,10 @@ def population(estimator: Estimator, params: Params) -> Source:
     made_by("estimator", estimator, Estimator, "one of cj.estimators")
     draw = None if estimator.draw is None else lambda key, n: estimator.draw(key, params, n)
     return Source(
-        lambda key, n: estimator.sample(key, params, n), draw, estimator.statistics, params=params
+        lambda key, n: estimator.sample(key, params, n),
+        draw,
+        estimator.statistics.kind,
+        params=params,
     )
 
 

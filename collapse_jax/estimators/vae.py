@@ -111,7 +111,7 @@ def vae(
         "summarise": lambda x, weight: StreamedImages(x, weight, ()),
         "merge": _merge,
         "statistics": StreamedImages,
-        "streams": True,
+        "lazy": True,
     }
     return estimator(
         fit,

@@ -3,7 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+
 from collapse_jax.errors import InputError
+
+_MOMENT_DRAWS = 4096
 
 
 class OfParams(NamedTuple):
@@ -15,6 +19,20 @@ class OfParams(NamedTuple):
 
     def __call__(self, state):
         return self.function(state.params)
+
+
+class OfDraws(NamedTuple):
+    """A moment of a model as a function of its parameters, estimated from draws of the model.
+
+    The draws use one fixed key, so that differences between generations are the models'.
+    """
+
+    sample: Callable
+    moment: Callable
+
+    def __call__(self, params):
+        x = self.sample(jax.random.key(0), params, _MOMENT_DRAWS)
+        return self.moment(x.reshape(_MOMENT_DRAWS, -1))
 
 
 class OfFirst(NamedTuple):

@@ -27,9 +27,7 @@ def one_case_after_another(
         share = jnp.where((generation + 1) % length == 0, 1.0, shares[(generation + 1) // length])
         return generation + 1, cj.workflows.mix(1 - share, 0.0, share).next(key, (), supply, n)[1]
 
-    workflow = cj.Workflow(
-        "mix, case by case", lambda supply, data: jnp.zeros((), int), next_set, random_counts=True
-    )
+    workflow = cj.Workflow("mix, case by case", lambda supply, data: jnp.zeros((), int), next_set)
     process = cj.generational_process(
         estimator, real, workflow, sample_size=lambda generation: sizes[generation // length]
     )

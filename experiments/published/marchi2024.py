@@ -24,9 +24,7 @@ def scheduled(shares):
             key, (), supply, n
         )[1]
 
-    return cj.Workflow(
-        "scheduled mix", lambda supply, data: jnp.zeros((), int), next_set, random_counts=True
-    )
+    return cj.Workflow("scheduled mix", lambda supply, data: jnp.zeros((), int), next_set)
 
 
 def family_of(categories):

@@ -61,7 +61,7 @@ def mixed_laws(alpha, beta, gamma):
         ), info
 
     # No category may be left out for good: gamma brings it back.
-    return family._replace(init=lambda key, data: real, fit=fit, living=None, relist=None)
+    return family._replace(init=lambda key, data: real, fit=fit)
 
 
 class Mixture(NamedTuple):

@@ -1,0 +1,87 @@
+"""Whether the parts of a process fit together, found before any work."""
+
+import jax
+import jax.numpy as jnp
+
+from collapse_jax.core.needs import Needs
+from collapse_jax.core.types import Dataset, Parts
+from collapse_jax.errors import InputError
+
+# Counts are held in 32 bits.
+_LARGEST = 2**31 - 1
+
+
+def check_abilities(parts: Parts, needs: Needs, *, holds_points: bool) -> None:
+    """Raises `InputError` for a workflow that needs what the estimator lacks."""
+    estimator, _, workflow, sample_size, _ = parts
+    if needs.continuation and estimator.continued is None:
+        raise InputError(
+            f"{workflow.name} lets the model continue real points, but this estimator has no "
+            "`continued`"
+        )
+    if needs.continuation and callable(sample_size) and estimator.traceable:
+        raise InputError(
+            f"sample_size is a function, and {workflow.name} needs a size known before the run: "
+            "give an integer"
+        )
+    if estimator.statistics.lazy:
+        _check_lazy(parts, needs, holds_points)
+
+
+def _check_lazy(parts, needs, holds_points):
+    name = parts.workflow.name
+    if needs.whole_history or needs.continuation or holds_points:
+        raise InputError(
+            f"{name} needs points, but this estimator streams fresh ones while it is fitted; use "
+            "finite draws"
+        )
+    if needs.random_counts:
+        raise InputError(
+            f"{name} draws its counts, but this estimator streams and needs them known; give "
+            "random_counts=False"
+        )
+    if callable(parts.sample_size):
+        raise InputError(
+            "sample_size is a function, but this estimator streams, and needs a number"
+        )
+
+
+def check_size(source, largest: int | None) -> None:
+    """Raises `InputError` for a training set larger than a fixed real data set."""
+    if source.size is not None and largest is not None and largest > source.size:
+        raise InputError(
+            f"sample_size is {largest}, but the real data set has {source.size} points; it must "
+            "be at most that"
+        )
+
+
+def check_same_shapes(before, after) -> None:
+    """Raises `InputError` where a fitted model has other shapes than what `init` gave."""
+    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(params)] for params in (before, after)]
+    if before is not None and shapes[0] != shapes[1]:
+        raise InputError(
+            f"the estimator's model has arrays of shapes {shapes[0]}, but fitted to the source's "
+            f"data {shapes[1]}; source and estimator must agree in their dimensions"
+        )
+
+
+def check_same_points(real: tuple[int, ...], made: tuple[int, ...]) -> None:
+    """Raises `InputError` where the source's points and the model's have different shapes."""
+    if real != made:
+        raise InputError(
+            f"the source's points have shape {list(real)}, but those of the estimator's model "
+            f"{list(made)}; source and estimator must agree in their dimensions"
+        )
+
+
+def check_pool(workflow, size: int | None, generations: int, data) -> None:
+    """Raises `InputError` where integer counts of all generations' points would overflow."""
+    kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(data)]
+    counted = any(jnp.issubdtype(kind, jnp.integer) for kind in kinds)
+    if isinstance(data, Dataset) or not counted or size is None:
+        return
+    if size * generations > _LARGEST:
+        raise InputError(
+            f"sample_size is {size}, and {workflow.name} counts the points of {generations} "
+            f"generations together, which must be at most {_LARGEST}; take fewer"
+        )

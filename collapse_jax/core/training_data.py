@@ -1,0 +1,166 @@
+"""Training sets as points, or as sufficient statistics: the two ways to serve a workflow."""
+
+import dataclasses
+import functools
+
+from collapse_jax.core import points
+from collapse_jax.core.protocols import Data, Params
+from collapse_jax.core.types import Dataset, Estimator, Source, Supply
+from collapse_jax.random.bits import split
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What both ways share.
+
+    estimator: the family that is fitted.
+    generator: the estimator that the newest model is sampled by.
+    source: where real data comes from.
+    slots: the most points of one training set; None where nothing depends on it.
+    """
+
+    estimator: Estimator
+    generator: Estimator
+    source: Source
+    slots: int | None
+
+    def supply(self, params: Params, previous_size, last_generation: int | None = None) -> Supply:
+        """What a workflow may ask for, after a training set of `previous_size` points."""
+        return Supply(
+            model=functools.partial(self.model, params),
+            real=self.real,
+            merge=self.merge,
+            subsample=self.subsample,
+            reserve=functools.partial(self.reserve, last_generation=last_generation),
+            append=self.append,
+            compact=self.compact,
+            previous_size=previous_size,
+            real_and_continued=functools.partial(self.real_and_continued, params),
+        )
+
+    def model(self, params: Params, key, n) -> Data:
+        """n fresh draws from a model."""
+        raise NotImplementedError
+
+    def real(self, key, n) -> Data:
+        """n real points."""
+        raise NotImplementedError
+
+    def of_points(self, data: Dataset) -> Data:
+        """Points in the form that workflows pass on."""
+        raise NotImplementedError
+
+    def to_fit(self, data: Data) -> Data:
+        """The same in the form that the family is fitted to."""
+        raise NotImplementedError
+
+    def merge(self, a: Data, b: Data) -> Data:
+        """The pooled data."""
+        raise NotImplementedError
+
+    def subsample(self, key, data: Data, n) -> Data:
+        """n of the points, without replacement."""
+        raise NotImplementedError
+
+    def real_and_continued(self, params: Params, key, n: int, m: int) -> tuple[Data, Data]:
+        """n real points, and what a model makes of m others."""
+        order_key, model_key = split(key)
+        x = self.source.sample(order_key, n + m)
+        continued = self.generator.continued(model_key, params, x[n:])
+        real, made = (self.of_points(points.of_sample(part)) for part in (x[:n], continued))
+        return real, made
+
+    def reserve(self, data: Data, last_generation: int | None = None) -> Data:
+        """The same with space for every generation up to the last."""
+        return data
+
+    def append(self, pool: Data, data: Data) -> Data:
+        """The pool with more data."""
+        return self.merge(pool, data)
+
+    def compact(self, data: Data) -> Data:
+        """The same in as many slots as one training set has."""
+        return data
+
+    def _count(self, n):
+        """A number of points; host loops need it as an int."""
+        return n if isinstance(n, int) or self.estimator.traceable else int(n)
+
+    def _sampled(self, sample, n) -> Dataset:
+        """n points of sample(count); in all the slots of a training set where n is traced."""
+        n = self._count(n)
+        if isinstance(n, int):
+            return points.of_sample(sample(n))
+        return points.of_sample(sample(self.slots), n)
+
+
+class StatisticsData(TrainingData):
+    """Sufficient statistics, drawn by their exact law where the family knows it."""
+
+    @property
+    def _real_is_drawn(self):
+        return draws_its_statistics(self.source, self.estimator)
+
+    def model(self, params, key, n):
+        return self.generator.draw(key, params, self._count(n))
+
+    def real(self, key, n):
+        if self._real_is_drawn:
+            return self.source.draw(key, self._count(n))
+        return self.of_points(self._sampled(functools.partial(self.source.sample, key), n))
+
+    def of_points(self, data):
+        return self.estimator.summarise(*data)
+
+    def to_fit(self, data):
+        return data
+
+    def merge(self, a, b):
+        return self.estimator.merge(a, b)
+
+    def subsample(self, key, data, n):
+        return self.estimator.subsample(key, data, n)
+
+
+class PointData(TrainingData):
+    """Points. Families that are traced keep them in buffers of fixed size."""
+
+    def model(self, params, key, n):
+        return self._sampled(lambda count: self.generator.sample(key, params, count), n)
+
+    def real(self, key, n):
+        return self._sampled(functools.partial(self.source.sample, key), n)
+
+    def of_points(self, data):
+        return data
+
+    def to_fit(self, data):
+        return self.estimator.summarise(*data)
+
+    def merge(self, a, b):
+        return points.merge(a, b)
+
+    def subsample(self, key, data, n):
+        n = self._count(n)
+        return points.subsample(key, data, n, self.slots if self.buffered else n)
+
+    def reserve(self, data, last_generation=None):
+        if not self.buffered:
+            return data
+        return points.reserve(data, self.slots * (last_generation + 1))
+
+    def append(self, pool, data):
+        return points.append(pool, data) if self.buffered else points.merge(pool, data)
+
+    def compact(self, data):
+        return points.compact(data, self.slots) if self.buffered else data
+
+    @property
+    def buffered(self) -> bool:
+        """Whether the points lie in buffers of fixed size."""
+        return self.estimator.traceable
+
+
+def draws_its_statistics(source: Source, estimator: Estimator) -> bool:
+    """Whether a source draws the very statistics that a family is fitted to."""
+    return source.draw is not None and source.statistics is estimator.statistics.kind
