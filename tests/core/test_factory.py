@@ -17,7 +17,7 @@ def test_what_is_left_out_is_filled_in(laplace):
     assert (
         laplace.draw is None
         and laplace.subsample is None
-        and laplace.statistics is Dataset
+        and laplace.statistics.kind is Dataset
         and laplace.traceable
     )
     assert laplace.init(jax.random.key(0), None) is None
@@ -37,7 +37,7 @@ def test_what_is_given_is_kept():
     }
     made = estimator(len, len, metrics={"mean": max}, statistics=int, traceable=False, **functions)
     assert all(getattr(made, name) is function for name, function in functions.items())
-    assert made.metrics == {"mean": max} and made.statistics is int and not made.traceable
+    assert made.metrics == {"mean": max} and made.statistics.kind is int and not made.traceable
 
 
 @pytest.mark.slow

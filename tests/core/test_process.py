@@ -120,7 +120,7 @@ def test_points_taken_back_were_there():
         for info in walk(process, 3, 3)[1]:
             here = points.filled(info.data)
             assert len(here) == 8 and set(here) <= {-1.0, *real}
-            if before is None or workflow.grows:
+            if before is None or workflow.name == "accumulate_subsample":
                 assert len(set(here[here > 0])) == np.sum(here > 0), (
                     "a real point was taken back twice"
                 )
@@ -166,17 +166,16 @@ def test_only_closed_processes_leave_dead_parts_out(name, laplace):
         (gaussian(13), thirteen, 0),
     ):
         process = make(6, name, source, family)
-        shrinks = name == "replace" and family.relist is not None
-        assert (process.living, process.relist) == (
-            (family.living, family.relist) if shrinks else (None, None)
-        )
-        holds_points = WORKFLOWS[name].takes_points_back and family.subsample is None
-        assert family.chain_axis == axis and process.chain_axis == (0 if holds_points else axis)
+        assert process.runtime.compaction == (family.compaction if name == "replace" else None)
+        takes_points_back = name in ("mix", "accumulate_subsample")
+        holds_points = takes_points_back and family.subsample is None
+        assert family.chain_axis == axis
+        assert process.runtime.chain_axis == (0 if holds_points else axis)
     newcomer = make(6, name, sources.dataset(np.arange(12.0)), laplace)
-    assert (newcomer.living, newcomer.relist, newcomer.chain_axis) == (None, None, 0)
+    assert (newcomer.runtime.compaction, newcomer.runtime.chain_axis) == (None, 0)
 
 
-def test_a_relisted_state_goes_on_as_the_whole_one():
+def test_a_compacted_state_goes_on_as_the_whole_one():
     process = generational_process(
         categorical(40),
         sources.categorical(np.full(40, 1 / 40)),
@@ -184,7 +183,8 @@ def test_a_relisted_state_goes_on_as_the_whole_one():
         sample_size=20,
     )
     whole = walk(process, 5)[0][5]
-    few = whole._replace(params=process.relist(whole.params, int(process.living(whole.params))))
+    num_in_use, to_size = process.runtime.compaction
+    few = whole._replace(params=to_size(whole.params, int(num_in_use(whole.params))))
     assert few.params.weights.shape < whole.params.weights.shape
     step = jax.jit(process.step)
     for generation in (6, 7, 8):
