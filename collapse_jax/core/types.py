@@ -78,7 +78,7 @@ class Estimator(NamedTuple):
         so that workflows that reach back to points or models of earlier sets, and sizes that are
         traced, are refused.
     chain_axis: where `simulate` puts the chains in the arrays of a state: 0, or -1 for families
-    written for it (`random.lanes`).
+    written for it (`random.chains_last`).
     """
 
     fit: Callable[[jax.Array, Params, Data], tuple[Params, FitInfo]]
