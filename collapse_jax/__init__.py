@@ -33,6 +33,7 @@ _NAMES = {
     "RunFolder": "runs.folder",
     "Watcher": "drivers.run",
     "check_estimator": "drivers.contract",
+    "check_workflow": "drivers.workflow_contract",
     "estimator": "core.factory",
     "families": "estimators.registry",
     "generational_process": "core.process",

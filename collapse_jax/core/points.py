@@ -1,4 +1,6 @@
-"""Evidence made of points: pooling, subsampling and buffers of fixed size, for `Dataset`."""
+"""Data made of points: pooling, subsampling and buffers of fixed size, for `Dataset`."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -7,14 +9,17 @@ import numpy as np
 from collapse_jax.core.types import Dataset
 
 
-def summarise(x, weight) -> Dataset:
+def summarise(x: jax.Array, weight: jax.Array) -> Dataset:
     """`Dataset` of points x [n, ...] with weights [n]."""
     return Dataset(x, weight)
 
 
-def of_sample(x, n=None) -> Dataset:
-    """`Dataset` of the first n points of x [slots, ...] (all of them by default); the rest are
-    empty slots.
+def of_sample(x: jax.Array, n: Any = None) -> Dataset:
+    """`Dataset` of the first n points of x [slots, ...]; the rest are empty slots.
+
+    Args:
+        x: [slots, ...].
+        n: all of them by default; may be traced.
     """
     slots = x.shape[0]
     weight = jnp.ones(slots) if n is None else (jnp.arange(slots) < n).astype(float)
@@ -32,50 +37,56 @@ def reserve(data: Dataset, slots: int) -> Dataset:
 
 
 def append(pool: Dataset, data: Dataset) -> Dataset:
-    """The pool with the points of `data` written behind its own; the pool must have room for every
-    slot of `data`.
+    """The pool with the points of `data` written behind its own.
+
+    The pool must have space for every slot of `data`.
     """
     data = compact(data, data.weight.shape[0])
     used = jnp.sum(pool.weight > 0)
-    return Dataset(
-        *(
-            jax.lax.dynamic_update_slice_in_dim(a, b.astype(a.dtype), used, 0)
-            for a, b in zip(pool, data, strict=True)
-        )
-    )
+
+    def write(buffer, new):
+        return jax.lax.dynamic_update_slice_in_dim(buffer, new.astype(buffer.dtype), used, 0)
+
+    return Dataset(*map(write, pool, data))
 
 
 def compact(data: Dataset, slots: int) -> Dataset:
-    """The filled slots, moved to the front in their order, in `slots` slots; those that find no
-    room are dropped.
+    """The filled slots, moved to the front in their order, in `slots` slots.
+
+    Points beyond the last slot are dropped.
     """
     taken = data.weight > 0
     place = jnp.where(taken, jnp.cumsum(taken) - 1, slots)
-    return Dataset(
-        *(
-            jnp.zeros((slots, *leaf.shape[1:]), leaf.dtype).at[place].set(leaf, mode="drop")
-            for leaf in data
-        )
-    )
+
+    def move(leaf):
+        empty = jnp.zeros((slots, *leaf.shape[1:]), leaf.dtype)
+        return empty.at[place].set(leaf, mode="drop")
+
+    return Dataset(*map(move, data))
 
 
-def subsample(key, data: Dataset, n, slots: int) -> Dataset:
-    """n of the filled points without replacement, in `slots` slots; n may be traced. The filled
-    slots of `data` must be at its front.
+def subsample(key: jax.Array, data: Dataset, n: Any, slots: int) -> Dataset:
+    """n of the filled points without replacement, in `slots` slots.
 
     The choice depends on the key and the number of filled points alone, not on the size of the
-    buffer.
-    Method: Floyd's (Bentley and Floyd 1987, "A sample of brilliance"): n steps whatever the number
-    of points.
+    buffer. It takes n steps whatever the number of points.
+
+    Args:
+        key: typed key.
+        data: its filled slots must be at its front.
+        n: how many points; may be traced.
+        slots: slots of the result.
+
+    References:
+        Floyd's method: Bentley and Floyd 1987, "A sample of brilliance".
     """
     total = jnp.sum(data.weight > 0, dtype=jnp.int32)
     n = jnp.asarray(n, jnp.int32)
 
     def choose(i, chosen):
         last = total - n + i.astype(jnp.int32)
-        candidate = jax.random.randint(
-            jax.random.fold_in(key, i), (), 0, jnp.maximum(last + 1, 1), jnp.int32
-        )
+        own_key = jax.random.fold_in(key, i)
+        candidate = jax.random.randint(own_key, (), 0, jnp.maximum(last + 1, 1), jnp.int32)
         return chosen.at[i].set(jnp.where(jnp.any(chosen == candidate), last, candidate))
 
     chosen = jax.lax.fori_loop(0, slots, choose, jnp.full(slots, -1, jnp.int32))

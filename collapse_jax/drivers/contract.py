@@ -1,8 +1,8 @@
-"""The contract of estimators as checks that anyone runs on theirs: `cj.check_estimator(factory)`."""
+"""The contract of estimators, for anyone's: `cj.check_estimator(factory)`."""
 
 import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -12,10 +12,11 @@ from scipy import stats
 
 from collapse_jax.core import points, workflows
 from collapse_jax.core.process import generational_process
-from collapse_jax.core.types import Estimator, Params
+from collapse_jax.core.protocols import Params
+from collapse_jax.core.types import Estimator
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate
-from collapse_jax.errors import InputError, function, made_by
+from collapse_jax.errors import InputError, first_line, function, made_by
 from collapse_jax.estimators import sources
 
 KEY = jax.random.key(2024)
@@ -36,42 +37,61 @@ class Subject(NamedTuple):
 
 
 def check_estimator(
-    factory, *, example: Callable | None = None, skip: tuple[str, ...] = ()
+    factory: Callable[[], Estimator] | None,
+    *,
+    example: Callable[[], tuple[Estimator, Params]] | None = None,
+    skip: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """Holds an estimator against the contract of `types.Estimator`; the names of the checks that it
-    passed.
+    """Holds an estimator against the contract that our own families are held against.
 
-    factory() -> Estimator. example() -> (estimator, params), with known parameters; without it, the
-    factory is called without arguments and its parameters are those fitted to 1,000 standard normal
-    numbers, so that its points must be [n].
-    skip: names of checks (of `CHECKS`) that do not apply: a kernel density estimate, for one, does
-    not recover its parameters.
-    Families that fit on the host (traceable=False) are held against those that need no tracing.
-    Raises `AssertionError` with one line for each check that fails, and `InputError` for an unknown
-    check in `skip`.
+    Families that fit on the host (traceable=False) are held against what needs no tracing.
+
+    Args:
+        factory: () -> Estimator.
+        example: () -> (estimator, params), with known parameters. Without it the factory is called
+            without arguments, and its parameters are those fitted to 1,000 standard normal
+            numbers, so that its points must be [n].
+        skip: names of checks (of `CHECKS`) that do not apply. A kernel density estimate, for one,
+            does not recover its parameters.
+
+    Returns:
+        The names of the checks that it passed.
+
+    Raises:
+        AssertionError: with one line for each check that fails.
+        InputError: for an unknown check in `skip`, or a factory that gives no estimator.
     """
-    if example is None:
-        function("factory", factory)
-    for name in skip:
-        if name not in CHECKS:
-            raise InputError(f"skip has {name!r}; it must be made of {', '.join(CHECKS)}")
-    subject = (
-        Subject(*example())
-        if example is not None
-        else _of_normal_numbers(made_by("factory()", factory(), Estimator, "cj.estimator"))
-    )
-    passed, failed = [], []
-    for name, check in CHECKS.items():
-        if name in skip or (name in NEED_TRACING and not subject.estimator.traceable):
-            continue
+    skip = tuple(_OLD_NAMES.get(name, name) for name in skip)
+    check_names(skip, CHECKS)
+    if example is not None:
+        subject = Subject(*example())
+    else:
+        made = function("factory", factory)()
+        subject = _of_normal_numbers(made_by("factory()", made, Estimator, "cj.estimator"))
+    if not subject.estimator.traceable:
+        skip += NEED_TRACING
+    checks = {name: check for name, check in CHECKS.items() if name not in skip}
+    return passed_checks("estimator", checks, subject)
+
+
+def check_names(names: tuple[str, ...], known: Iterable[str]) -> None:
+    """Raises `InputError` for the name of a check that does not exist."""
+    for name in names:
+        if name not in known:
+            raise InputError(f"skip has {name!r}; it must be made of {', '.join(known)}")
+
+
+def passed_checks(what: str, checks: Mapping[str, Callable], subject) -> tuple[str, ...]:
+    """The names of all checks; raises `AssertionError` with one line for each that fails."""
+    failed = []
+    for name, check in checks.items():
         try:
             check(subject)
-            passed.append(name)
         except Exception as error:
-            failed.append(f"{name}: {_first_line(error)}")
+            failed.append(f"{name}: {type(error).__name__}: {first_line(error)}")
     if failed:
-        raise AssertionError("the estimator breaks its contract\n" + "\n".join(failed))
-    return tuple(passed)
+        raise AssertionError(f"the {what} breaks its contract\n" + "\n".join(failed))
+    return tuple(checks)
 
 
 def _of_normal_numbers(estimator):
@@ -80,19 +100,21 @@ def _of_normal_numbers(estimator):
         params, _ = _fit(estimator, KEY, None, x, jnp.ones(1000))
     except Exception as error:
         raise InputError(
-            f"the estimator cannot be fitted to points [n] ({_first_line(error)}); pass example="
+            f"the estimator cannot be fitted to points [n] ({type(error).__name__}: "
+            f"{first_line(error)}); pass example="
         ) from error
     return Subject(estimator, params)
-
-
-def _first_line(error):
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
 def _fit(estimator, key, params, x, weight):
     data = estimator.summarise(x, weight)
     start = estimator.init(key, data) if params is None else params
     return estimator.fit(key, start, data)
+
+
+def _process(subject, workflow):
+    source = sources.population(*subject)
+    return generational_process(subject.estimator, source, workflow, sample_size=_SMALL)
 
 
 def _scalars(estimator, params):
@@ -117,9 +139,7 @@ def _jit(estimator, function):
 
 
 def _is_pure(subject):
-    """The same key gives the same numbers, another key others, and the parameters given stay as
-    they are.
-    """
+    """The same key gives the same numbers, another key others; nothing given is changed."""
     estimator, params = subject
     before = jax.tree.map(lambda leaf: np.array(leaf), params)
     one, again, other = (
@@ -144,13 +164,8 @@ def _is_pure(subject):
 
 
 def _compiles_once(subject):
-    """A fitted model has the structure, shapes and types of the one before, so that a step is
-    compiled once.
-    """
-    estimator, params = subject
-    process = generational_process(
-        estimator, sources.population(estimator, params), workflows.replace(), sample_size=_SMALL
-    )
+    """A fitted model has the structure, shapes and types of the one before."""
+    process = _process(subject, workflows.replace())
     traced = []
 
     def step(key, state):
@@ -187,9 +202,7 @@ def _vmaps(subject):
 
 
 def _survives_collapse(subject):
-    """One point, and many equal ones: no nan in the parameters, the metrics, or what the model
-    makes next.
-    """
+    """One point, and many equal ones: no nan in parameters, metrics, or the next sample."""
     estimator, params = subject
     point = jnp.asarray(estimator.sample(KEY, params, 2))[:1]
 
@@ -222,8 +235,9 @@ def _has_nan(leaf):
 
 
 def _recovers_known_parameters(subject):
-    """Fitted to large samples of a known model, its metrics are that model's, within 6 standard
-    errors and 2%.
+    """Fitted to large samples of a model, its metrics are that model's.
+
+    Within 6 standard errors and 2%.
     """
     estimator, params = subject
 
@@ -253,13 +267,13 @@ def _recovers_known_parameters(subject):
         )
 
 
-def _evidence_adds(subject):
-    """The merged data of two samples is that of the pooled one; a slot of weight 0 changes nothing."""
+def _statistics_add(subject):
+    """Merged data of two samples is that of the pooled one; an empty slot changes nothing."""
     estimator, params = subject
     x = jnp.asarray(estimator.sample(KEY, params, _SMALL))
     half, ones = _SMALL // 3, jnp.ones(_SMALL)
 
-    def of_evidence(data):
+    def fitted(data):
         return _scalars(estimator, estimator.fit(KEY, params, data)[0])
 
     def all_ways(x):
@@ -270,16 +284,17 @@ def _evidence_adds(subject):
         padded = points.Dataset(
             jnp.concatenate([x, x[:5][::-1]]), jnp.concatenate([ones, jnp.zeros(5)])
         )
-        return [of_evidence(data) for data in (pooled, merged, estimator.summarise(*padded))]
+        return [fitted(data) for data in (pooled, merged, estimator.summarise(*padded))]
 
     pooled, merged, padded = _jit(estimator, all_ways)(x)
     _assert_same(merged, pooled, "from merged data, and from that of the pooled sample", 1e-3)
     _assert_same(padded, pooled, "with empty slots, and without", 1e-3)
 
 
-def _draws_its_evidence(subject):
-    """`draw` has the law of the data of `sample`: by the metrics of what is fitted to either,
-    Kolmogorov and Smirnov's p > 1e-5.
+def _draws_its_statistics(subject):
+    """`draw` has the law of the data of `sample`.
+
+    By the metrics of what is fitted to either: Kolmogorov and Smirnov's p > 1e-5.
     """
     estimator, params = subject
     if estimator.draw is None:
@@ -312,9 +327,7 @@ def _draws_its_evidence(subject):
 def _same_in_both_drivers(subject):
     """`simulate` and `run` give the same numbers."""
     estimator, params = subject
-    process = generational_process(
-        estimator, sources.population(estimator, params), workflows.replace(), sample_size=_SMALL
-    )
+    process = _process(subject, workflows.replace())
     names = tuple(_scalars(estimator, params))
     with tempfile.TemporaryDirectory() as folder:
         theirs = run(process, KEY, generations=2, folder=folder, chains=1, metrics=names)
@@ -329,23 +342,26 @@ def _same_in_both_drivers(subject):
 def _runs_under(make, subject):
     """Two chains of three generations hold no nan."""
     estimator, params = subject
-    process = generational_process(
-        estimator, sources.population(estimator, params), make(), sample_size=_SMALL
-    )
-    for name, values in simulate(
-        process, KEY, generations=3, chains=2, metrics=tuple(_scalars(estimator, params))
-    ).items():
+    process = _process(subject, make())
+    names = tuple(_scalars(estimator, params))
+    trace = simulate(process, KEY, generations=3, chains=2, metrics=names)
+    for name, values in trace.items():
         assert not _has_nan(values), f"metric {name} is nan under {process.workflow.name}"
 
 
+# What version 0.1.0 called these checks.
+_OLD_NAMES = {
+    "evidence_adds": "statistics_add",
+    "draws_its_evidence": "draws_its_statistics",
+}
 CHECKS = {
     "is_pure": _is_pure,
     "compiles_once": _compiles_once,
     "vmaps": _vmaps,
     "survives_collapse": _survives_collapse,
     "recovers_known_parameters": _recovers_known_parameters,
-    "evidence_adds": _evidence_adds,
-    "draws_its_evidence": _draws_its_evidence,
+    "statistics_add": _statistics_add,
+    "draws_its_statistics": _draws_its_statistics,
     "same_in_both_drivers": _same_in_both_drivers,
     **{
         f"runs_under_{name}": functools.partial(_runs_under, make)
@@ -355,7 +371,7 @@ CHECKS = {
 NEED_TRACING = (
     "compiles_once",
     "vmaps",
-    "draws_its_evidence",
+    "draws_its_statistics",
     "same_in_both_drivers",
     *(f"runs_under_{name}" for name in _WORKFLOWS),
 )

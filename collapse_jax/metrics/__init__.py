@@ -1,7 +1,8 @@
 """Metrics by name: those a process offers, or any function of the state."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -10,7 +11,11 @@ from collapse_jax.errors import InputError
 _MOMENT_DRAWS = 4096
 
 
-class OfParams(NamedTuple):
+# Not NamedTuples: `jax.jit` of a callable tuple fails, and may end the process later.
+
+
+@dataclasses.dataclass(frozen=True)
+class OfParams:
     """A metric of the parameters as one of the state; two of the same function are equal, so
     nothing is compiled twice.
     """
@@ -21,7 +26,8 @@ class OfParams(NamedTuple):
         return self.function(state.params)
 
 
-class OfDraws(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class OfDraws:
     """A moment of a model as a function of its parameters, estimated from draws of the model.
 
     The draws use one fixed key, so that differences between generations are the models'.
@@ -35,7 +41,8 @@ class OfDraws(NamedTuple):
         return self.moment(x.reshape(_MOMENT_DRAWS, -1))
 
 
-class OfFirst(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class OfFirst:
     """A distance to the model of generation 0 of the same chain as a metric of the state."""
 
     distance: Callable

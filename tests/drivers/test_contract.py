@@ -24,8 +24,8 @@ EXEMPT = {
         "that made its images"
     },
     "ngram": {
-        "recovers_known_parameters": "its metrics are those of a training set, whose blocks end where no transition is "
-        "counted"
+        "recovers_known_parameters": "its metrics are those of a training set, whose blocks end "
+        "where no transition is counted"
     },
 }
 # Each compiles programs more for every family; what both drivers and `mix` do fails as well where
@@ -159,7 +159,7 @@ def wrong_draw(key, params, n):
 
 
 BROKEN = {
-    "unweighted": (normal(fit=unweighted), "evidence_adds", "with empty slots"),
+    "unweighted": (normal(fit=unweighted), "statistics_add", "with empty slots"),
     "too narrow": (normal(fit=too_narrow), "recovers_known_parameters", "variance is 0.6"),
     "0 / 0": (normal(fit=dividing), "survives_collapse", "is nan"),
     "other types": (normal(fit=growing), "compiles_once", "compiled"),
@@ -170,7 +170,7 @@ BROKEN = {
     ),
     "impure": (normal(sample=impure), "is_pure", "other points when called again"),
     "on the host": (normal(fit=in_batches_only), "vmaps", "Tracer"),
-    "wrong data": (normal(draw=wrong_draw), "draws_its_evidence", "another law"),
+    "wrong data": (normal(draw=wrong_draw), "draws_its_statistics", "another law"),
 }
 
 
@@ -187,15 +187,15 @@ def test_all_failures_are_told_at_once(monkeypatch):
     monkeypatch.setattr(
         contract,
         "CHECKS",
-        {name: CHECKS[name] for name in ("is_pure", "evidence_adds", "recovers_known_parameters")},
+        {name: CHECKS[name] for name in ("is_pure", "statistics_add", "recovers_known_parameters")},
     )
     broken = normal(fit=unweighted, sample=impure)
-    with pytest.raises(AssertionError, match=r"breaks its contract\nis_pure: .*\nevidence_adds: "):
+    with pytest.raises(AssertionError, match=r"breaks its contract\nis_pure: .*\nstatistics_add: "):
         check_estimator(None, example=lambda: (broken, jnp.array([0.5, 1.0])))
     passed = check_estimator(
         None,
         example=lambda: (normal(fit=unweighted), jnp.array([0.5, 1.0])),
-        skip=("evidence_adds",),
+        skip=("evidence_adds",),  # as version 0.1.0 called it
     )
     assert passed == ("is_pure", "recovers_known_parameters")
 

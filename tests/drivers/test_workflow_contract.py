@@ -1,0 +1,146 @@
+"""Our workflows and curations keep their contract; broken ones are found out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from collapse_jax.core import curation, workflows
+from collapse_jax.core.types import Workflow
+from collapse_jax.drivers.workflow_contract import CHECKS, Subject, _normal, check_workflow
+from collapse_jax.errors import InputError
+from collapse_jax.estimators.categorical import example as categorical_example
+from collapse_jax.estimators.gaussian import example as gaussian_example
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+OURS = {
+    "replace": workflows.replace(),
+    "accumulate": workflows.accumulate(),
+    "accumulate_subsample": workflows.accumulate_subsample(),
+    "mix": workflows.mix(0.5, 0.25, 0.25),
+    "rounded mix": workflows.mix(0.5, 0.25, 0.25, random_counts=False),
+    "best_of": curation.best_of(2, lambda x: -(x**2)),
+    "verified": curation.verified(lambda x: x > -1),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("mix", "best_of") else pytest.mark.slow)
+        for name in OURS
+    ],
+)
+def test_our_workflows_and_curations_pass(name):
+    assert check_workflow(OURS[name]) == tuple(CHECKS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [categorical_example, gaussian_example])
+def test_workflows_pass_over_families_with_laws(example):
+    assert check_workflow(workflows.mix(0.5, 0.25, 0.25), example=example) == tuple(CHECKS)
+
+
+def nothing(supply, data):
+    return ()
+
+
+def as_given(supply, data):
+    return data
+
+
+def pythons_own_randomness(key, carry, supply, n):
+    return (), supply.model(jax.random.fold_in(key, np.random.randint(2**30)), n)
+
+
+def one_key_for_all(key, carry, supply, n):
+    return (), supply.model(jax.random.key(0), n)
+
+
+def one_key_twice(key, carry, supply, n):
+    return (), supply.merge(supply.model(key, n - 4), supply.real(key, 4))
+
+
+def pooled_without_a_reserve(key, pool, supply, n):
+    pool = supply.merge(pool, supply.model(key, n))
+    return pool, pool
+
+
+def of_random_size(key, carry, supply, n):
+    return (), supply.model(key, jax.random.randint(key, (), 1, n))
+
+
+def looks_at_numbers(key, count, supply, n):
+    if int(count) % 2:
+        return count + 1, supply.model(key, n)
+    return count + 1, supply.model(key, n)
+
+
+def divides_by_zero(key, carry, supply, n):
+    data = supply.model(key, n)
+    return (), data._replace(x=data.x * (jnp.zeros(()) / jnp.zeros(())))
+
+
+def keeps_its_key(key, carry, supply, n):
+    return key, supply.model(carry, n)
+
+
+def of_one_size(key, carry, supply, n):
+    return (), supply.model(key, int(n))
+
+
+BROKEN = {
+    "Python's own randomness": (nothing, pythons_own_randomness, "is_pure", "same key"),
+    "one key for all": (nothing, one_key_for_all, "keys_matter", "with two keys"),
+    "one key twice": (nothing, one_key_twice, "keys_are_apart", "model and real are asked"),
+    "a key in the carry": (
+        lambda supply, data: jax.random.key(3),
+        keeps_its_key,
+        "keys_are_apart",
+        "the carry holds a key",
+    ),
+    "a pool without space": (
+        as_given,
+        pooled_without_a_reserve,
+        "structure_stays",
+        "another structure",
+    ),
+    "a random size": (nothing, of_random_size, "sizes_do_not_depend_on_the_key", "points with one"),
+    "looks at numbers": (
+        lambda supply, data: jnp.asarray(0),
+        looks_at_numbers,
+        "chains_are_each_alone",
+        "trace",
+    ),
+    "0 / 0": (nothing, divides_by_zero, "holds_no_nan", "nan"),
+    "one size only": (nothing, of_one_size, "follows_a_schedule", "trace"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_workflows_are_found_out(name):
+    init, next_set, check, message = BROKEN[name]
+    with pytest.raises(Exception, match=f"(?i){message}"):
+        CHECKS[check](Subject(Workflow(name, init, next_set), *_normal()))
+    CHECKS[check](Subject(workflows.mix(0.5, 0.25, 0.25), *_normal()))
+
+
+def test_all_failures_are_told_at_once():
+    broken = Workflow("broken", nothing, one_key_for_all)
+    slow = tuple(name for name in CHECKS if name not in ("is_pure", "keys_matter"))
+    with pytest.raises(AssertionError, match=r"the workflow breaks its contract\nkeys_matter: "):
+        check_workflow(broken, skip=slow)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: check_workflow(5), "workflow is 5"),
+        (lambda: check_workflow(lambda workflow: 5), "workflow(replace()) is 5"),
+        (lambda: check_workflow(workflows.replace(), skip=("all",)), "skip has 'all'"),
+    ],
+)
+def test_bad_input_is_one_line(call, message):
+    with pytest.raises(InputError) as error:
+        call()
+    assert message in str(error.value)
