@@ -9,15 +9,14 @@ import jax
 from collapse_jax.errors import InputError
 
 _MOMENT_DRAWS = 4096
-
-
-# Not NamedTuples: `jax.jit` of a callable tuple fails, and may end the process later.
+# None of these is a NamedTuple: `jax.jit` of a callable tuple fails, and may end the process later.
 
 
 @dataclasses.dataclass(frozen=True)
 class OfParams:
-    """A metric of the parameters as one of the state; two of the same function are equal, so
-    nothing is compiled twice.
+    """A metric of the parameters as one of the state.
+
+    Two of the same function are equal, so that nothing is compiled twice.
     """
 
     function: Callable
@@ -52,40 +51,46 @@ class OfFirst:
 
 
 def resolve_metrics(
-    offered: Mapping[str, Callable | None], metrics: Iterable
+    offered: Mapping[str, Callable | None], metrics: str | Callable | Iterable
 ) -> dict[str, Callable[[Any], object]]:
-    """Name -> function of the state, of metrics given as names among those that a process offers,
-    or as named functions of the state.
+    """Metrics given by name, or as named functions, as functions of the state.
 
-    offered: `Process.metrics`. Raises `InputError` for a name that is not there, for a distance to
-    a real distribution that is not
-    known (a fixed data set), and for two metrics of one name.
+    Args:
+        offered: What a process offers by name, `Process.metrics`.
+        metrics: Names in `offered`, or functions of the state with a `__name__`.
+
+    Returns:
+        Name -> function of the state.
+
+    Raises:
+        InputError: If a name is not offered, if it is a distance to a real distribution that is not
+            known (a fixed data set), or if two metrics have one name.
     """
-    resolved = {}
     if not isinstance(metrics, str | Iterable) and not callable(metrics):
         raise InputError(
             f"metrics is {metrics!r:.200}; it must be names, or functions of the state"
         )
+    resolved = {}
     for metric in [metrics] if isinstance(metrics, str) or callable(metrics) else metrics:
+        of_state = _by_name(metric, offered) if isinstance(metric, str) else metric
         name = metric if isinstance(metric, str) else getattr(metric, "__name__", "")
-        if isinstance(metric, str) and metric not in offered:
-            names = (
-                ", ".join(sorted(name for name, function in offered.items() if function))
-                or "none by name"
-            )
-            raise InputError(
-                f"metric {metric!r} is not offered by this estimator; it offers {names} "
-                "(or pass a function of the state)"
-            )
-        if isinstance(metric, str) and offered[metric] is None:
-            raise InputError(
-                f"metric {metric!r} is a distance to the real distribution, which is not "
-                "known here: the source must be a population "
-                "of the estimator's family, not a fixed data set"
-            )
         if not name or name in resolved:
             raise InputError(f"metric {metric!r} needs a name (__name__) of its own")
-        function = offered[metric] if isinstance(metric, str) else metric
-        of_state = callable(metric) or isinstance(function, OfFirst)
-        resolved[name] = function if of_state else OfParams(function)
+        resolved[name] = of_state
     return resolved
+
+
+def _by_name(name, offered):
+    if name not in offered:
+        names = ", ".join(sorted(name for name, metric in offered.items() if metric))
+        raise InputError(
+            f"metric {name!r} is not offered by this estimator; it offers "
+            f"{names or 'none by name'} (or pass a function of the state)"
+        )
+    metric = offered[name]
+    if metric is None:
+        raise InputError(
+            f"metric {name!r} is a distance to the real distribution, which is not known here: "
+            "the source must be a population of the estimator's family, not a fixed data set"
+        )
+    return metric if isinstance(metric, OfFirst) else OfParams(metric)

@@ -1,15 +1,14 @@
-"""Pieces of Kullback-Leibler divergences, without cancellation between near distributions and
-without nan between far ones.
-"""
+"""Pieces of Kullback-Leibler divergences, without cancellation and without nan."""
 
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 
-def exponential_beyond_line(x):
+def exponential_beyond_line(x: Array) -> Array:
     """exp(x) - 1 - x without cancellation; inf at both ends.
 
-    KL divergence of exponential laws at x = log(mean of the first / mean of the second). Source:
-    derived.
+    KL divergence of exponential laws at x = log(mean of the first / mean of the second). Derived.
     """
     small = jnp.clip(x, -0.5, 0.5)
     series = jnp.ones_like(x)
@@ -20,12 +19,11 @@ def exponential_beyond_line(x):
     )
 
 
-def entropy_beyond_line(p, q):
-    """p log(p / q) - p + q for p, q >= 0: q where p = 0, inf where only q = 0, and no cancellation
-    where they are near.
+def entropy_beyond_line(p: ArrayLike, q: ArrayLike) -> Array:
+    """p log(p / q) - p + q for p, q >= 0, without cancellation where they are near.
 
-    KL divergence of Poisson laws of means p and q; summed over all outcomes, that of discrete laws.
-    Source: derived.
+    q where p = 0, inf where only q = 0. KL divergence of Poisson laws of means p and q; summed over
+    all outcomes, that of discrete laws. Derived.
     """
     p, q = jnp.broadcast_arrays(
         jnp.asarray(p, jnp.result_type(float)), jnp.asarray(q, jnp.result_type(float))

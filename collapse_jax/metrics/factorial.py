@@ -1,29 +1,38 @@
-"""Effects and interactions of things that are switched on and off in every combination (a 2^k
-design).
-"""
+"""Effects and interactions of factors that are off or on in every combination (a 2^k design)."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def effects(values, names) -> dict:
-    """Tuple of names -> [...]: what each factor, and each set of factors together, adds to values
-    [2, ..., 2, ...].
+def effects(values: ArrayLike, names: Sequence[str]) -> dict[tuple[str, ...], np.ndarray]:
+    """What each factor, and each set of factors together, adds.
 
-    The first len(names) axes of `values` are the factors, off and on. (name,): the mean with it
-    less the mean without. (one, other): what one adds to the effect of the other, and so on. ():
-    the value where all are off. The numbers do not add up to the cells: a
-    difference along each factor of the set, a mean along the others.
-    Raises ValueError where an axis of a factor has not length 2.
-    Source: standard (Box, Hunter and Hunter), without their factor 1/2 for interactions.
+    The numbers do not add up to the cells: a difference along each factor of the set, a mean along
+    the others.
+
+    Args:
+        values: [2, ..., 2, ...]; the first len(names) axes are the factors, off and on.
+        names: Of the factors.
+
+    Returns:
+        Tuple of names -> [...]. (name,): the mean with it less the mean without. (one, other): what
+        one adds to the effect of the other, and so on. (): the value where all are off.
+
+    Raises:
+        ValueError: If the axis of a factor has another length than 2.
+
+    References:
+        Box, Hunter and Hunter, without their factor 1/2 for interactions.
     """
     values, count = np.asarray(values, float), len(names)
     if values.ndim < count or values.shape[:count] != (2,) * count:
         raise ValueError(
             f"values have shape {values.shape}; the first {count} axes must have length 2"
         )
-    found = {(): values[(0,) * count]}
+    effects_of: dict[tuple[str, ...], np.ndarray] = {(): values[(0,) * count]}
     for size in range(1, count + 1):
         for chosen in itertools.combinations(range(count), size):
             value = values
@@ -31,5 +40,5 @@ def effects(values, names) -> dict:
                 value = (
                     np.diff(value, axis=axis).squeeze(axis) if axis in chosen else value.mean(axis)
                 )
-            found[tuple(names[axis] for axis in chosen)] = value
-    return found
+            effects_of[tuple(names[axis] for axis in chosen)] = value
+    return effects_of

@@ -1,14 +1,14 @@
-"""Metrics of Gaussians and distances between them, right on collapsed chains: log scales go in, and
-nothing underflows on the way.
+"""Metrics of Gaussians and distances between them, right on collapsed chains.
 
-A model is (mean [d, chains], log_scale [d, chains], factor [d, d, chains]) with covariance U
-diag(exp(2 s)) U^T, U the factor (unit
-lower triangular) and s the log scale, -inf in a direction without variance. Results are [chains],
-or [d, chains].
+Log scales go in, and nothing underflows on the way. A model is (mean [d, chains], log_scale [d,
+chains], factor [d, d, chains]) with covariance U diag(exp(2 s)) U^T, U the factor (unit lower
+triangular) and s the log scale, -inf in a direction without variance. Results are [chains], or [d,
+chains].
 """
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from collapse_jax.metrics.divergence import exponential_beyond_line
 from collapse_jax.metrics.jacobi import (
@@ -23,54 +23,61 @@ from collapse_jax.metrics.jacobi import (
 # computed from count as none.
 _ROUNDINGS = 64
 
+# (mean [d, chains], log_scale [d, chains], factor [d, d, chains]).
+Model = tuple[Array, Array, Array]
 
-def mean(mean, log_scale, factor):
+
+def mean(mean: Array, log_scale: Array, factor: Array) -> Array:
     """The mean [d], [] for d = 1."""
     return mean if len(mean) > 1 else mean[0]
 
 
-def log_scale(mean, log_scale, factor):
+def log_scale(mean: Array, log_scale: Array, factor: Array) -> Array:
     """The log scales s [d]: exp(2 s_j) is the variance of coordinate j given those before it."""
     return log_scale
 
 
-def log_determinant(mean, log_scale, factor):
+def log_determinant(mean: Array, log_scale: Array, factor: Array) -> Array:
     """Log-determinant of the covariance; -inf once a direction has no variance left."""
     return 2 * jnp.sum(log_scale, axis=0)
 
 
-def log_variance(mean, log_scale, factor):
+def log_variance(mean: Array, log_scale: Array, factor: Array) -> Array:
     """Log-determinant / d."""
     return log_determinant(mean, log_scale, factor) / len(log_scale)
 
 
-def entropy(mean, log_scale, factor):
+def entropy(mean: Array, log_scale: Array, factor: Array) -> Array:
     """Differential entropy in nats; -inf once a direction has no variance left."""
     return (
         len(log_scale) * (1 + jnp.log(2 * jnp.pi)) + log_determinant(mean, log_scale, factor)
     ) / 2
 
 
-def trace(mean, log_scale, factor):
+def trace(mean: Array, log_scale: Array, factor: Array) -> Array:
     """Trace of the covariance; 0 below the smallest float."""
     return jnp.sum((factor * jnp.exp(log_scale)) ** 2, axis=(0, 1))
 
 
-def variance(mean, log_scale, factor):
+def variance(mean: Array, log_scale: Array, factor: Array) -> Array:
     """Trace / d."""
     return trace(mean, log_scale, factor) / len(log_scale)
 
 
-def log_trace(mean, log_scale, factor):
-    """Logarithm of the trace, right where the trace itself underflows; -inf without any variance."""
+def log_trace(mean: Array, log_scale: Array, factor: Array) -> Array:
+    """Log of the trace, right where the trace itself underflows; -inf without variance."""
     lengths = normalised(jnp.swapaxes(factor, 0, 1), log_scale)[1]
     unit = _finite(jnp.max(lengths, axis=0))
     return 2 * unit + jnp.log(jnp.sum(jnp.exp(2 * (lengths - unit)), axis=0))
 
 
-def effective_rank(mean, log_scale, factor):
-    """exp(entropy of the eigenvalues over their sum), of Roy and Vetterli (2007): from 1 to d
-    whatever the scale; 0 without variance.
+def effective_rank(mean: Array, log_scale: Array, factor: Array) -> Array:
+    """exp(entropy of the eigenvalues over their sum): from 1 to d whatever the scale.
+
+    0 without variance.
+
+    References:
+        Roy and Vetterli 2007.
     """
     logs = _relative_log_eigenvalues(log_scale, factor)
     largest = jnp.max(logs, axis=0)
@@ -81,58 +88,65 @@ def effective_rank(mean, log_scale, factor):
     )
 
 
-def log_condition_number(mean, log_scale, factor):
-    """Log of the largest over the smallest eigenvalue of the covariance; inf once a direction has
-    no variance left.
+def log_condition_number(mean: Array, log_scale: Array, factor: Array) -> Array:
+    """Log of the largest over the smallest eigenvalue of the covariance.
+
+    inf once a direction has no variance left.
     """
     logs = _relative_log_eigenvalues(log_scale, factor)
     smallest = jnp.min(logs, axis=0)
     return jnp.where(smallest > -jnp.inf, jnp.max(logs, axis=0) - _finite(smallest), jnp.inf)
 
 
-def condition_number(mean, log_scale, factor):
-    """Largest over smallest eigenvalue of the covariance; inf above the largest float and once a
-    direction has no variance left.
+def condition_number(mean: Array, log_scale: Array, factor: Array) -> Array:
+    """Largest over smallest eigenvalue of the covariance.
+
+    inf above the largest float and once a direction has no variance left.
     """
     return jnp.exp(log_condition_number(mean, log_scale, factor))
 
 
-def squared_wasserstein2(model, real):
-    """Squared Wasserstein-2 distance |mean - mean_0|^2 + tr(S + S_0 - 2 (S_0^1/2 S S_0^1/2)^1/2)."""
+def squared_wasserstein2(model: Model, real: Model) -> Array:
+    """Squared Wasserstein-2 distance.
+
+    |mean - mean_0|^2 + tr(S + S_0 - 2 (S_0^1/2 S S_0^1/2)^1/2).
+    """
     size, relative = _wasserstein2(model, real)
     return (size * relative) ** 2
 
 
-def wasserstein2(model, real):
-    """Wasserstein-2 distance, the root of `squared_wasserstein2`, also where the square underflows."""
+def wasserstein2(model: Model, real: Model) -> Array:
+    """Wasserstein-2 distance, right also where its square underflows."""
     size, relative = _wasserstein2(model, real)
     return size * relative
 
 
-def kl_model_to_real(model, real):
-    """KL(model || real) in nats; inf where the model has no variance in a direction of the real
-    distribution's, or the reverse.
+def kl_model_to_real(model: Model, real: Model) -> Array:
+    """KL(model || real) in nats.
+
+    inf where either has no variance in a direction of the other's.
     """
     return _kl(model, real)
 
 
-def kl_real_to_model(model, real):
-    """KL(real || model) in nats; inf where either has no variance in a direction of the other's,
-    and above the largest float.
+def kl_real_to_model(model: Model, real: Model) -> Array:
+    """KL(real || model) in nats.
+
+    inf where either has no variance in a direction of the other's, and above the largest float.
     """
     return _kl(real, model)
 
 
-def total_variation(model, real):
-    """Total variation distance in one dimension, from the two points where the densities cross; 1
-    from a point to anything else.
+def total_variation(model: Model, real: Model) -> Array:
+    """Total variation distance in one dimension; 1 from a point to anything else.
+
+    From the two points where the densities cross.
     """
     (mean, log_scale, _), (mean_0, log_scale_0, _) = model, real
     mean, log_scale, mean_0, log_scale_0 = mean[0], log_scale[0], mean_0[0], log_scale_0[0]
     widest = jnp.maximum(log_scale, log_scale_0)
     # In units of the wider density, and of its mean: the narrower has mean `offset` and scale
-    # exp(-log_ratio). Beyond these bounds
-    # the distance is 1 in any float.
+    # exp(-log_ratio). Beyond these bounds the distance is 1 in any float.
     log_ratio = jnp.where(widest > -jnp.inf, jnp.abs(log_scale - log_scale_0), 0)
     log_ratio = jnp.minimum(log_ratio, 1e6)
     apart = jnp.abs(mean - mean_0)
@@ -150,8 +164,9 @@ def total_variation(model, real):
 
 
 def _relative_log_eigenvalues(log_scale, factor):
-    """Logarithms of the covariance's eigenvalues [d] in units of its scale, in no order, each right
-    however far apart they are.
+    """Logs of the covariance's eigenvalues [d] in units of its scale, unordered.
+
+    Each is right however far apart they are.
     """
     if len(log_scale) == 1:
         return jnp.where(log_scale > -jnp.inf, 0, -jnp.inf)
@@ -177,12 +192,10 @@ def _wasserstein2(model, real):
 
 
 def _squared_between_roots(columns, columns_0, log_scale, log_scale_0):
-    """min |A - A_0 O|^2 over rotations O, for roots A and A_0 of two covariances: their part of the
-    squared distance.
+    """min |A - A_0 O|^2 over rotations O, for roots A and A_0: their part of the squared distance.
 
     O is the rotation in the polar decomposition of A_0^T A, so that the two roots are subtracted
-    entry by entry: no cancellation
-    of traces, and an error in O counts only as its square.
+    entry by entry: no cancellation of traces, and an error in O counts only as its square.
     """
     root, root_0 = columns * jnp.exp(log_scale)[:, None], columns_0 * jnp.exp(log_scale_0)[:, None]
     largest = _finite(jnp.max(log_scale_0, axis=0))
@@ -218,8 +231,9 @@ def _combinations(columns, weights):
 
 
 def _kl(p, q):
-    """KL(p || q) = |W|^2/2 - d/2 - log det W + |w|^2/2 for W = A_q^-1 A_p, lower triangular, and w
-    = A_q^-1 (mean_p - mean_q).
+    """KL(p || q) = |W|^2/2 - d/2 - log det W + |w|^2/2.
+
+    W = A_q^-1 A_p, lower triangular, and w = A_q^-1 (mean_p - mean_q).
     """
     (mean_p, log_scale_p, factor_p), (mean_q, log_scale_q, factor_q) = _broadcast(p, q)
     dim = len(mean_p)
@@ -243,9 +257,7 @@ def _kl(p, q):
 
 
 def _solved(factor, columns, bounds):
-    """U^-1 columns for the unit lower-triangular factor U, with bounds on the magnitudes that
-    entered each entry.
-    """
+    """U^-1 columns, with bounds on the magnitudes that entered each entry."""
     dim = len(factor)
     below = jnp.where((jnp.arange(dim)[:, None] > jnp.arange(dim))[..., None], factor, 0)
 

@@ -1,36 +1,38 @@
-"""Singular values by one-sided Jacobi rotations in plain array operations, the last axis running
-over chains.
+"""Singular values by one-sided Jacobi rotations in plain array operations.
 
 A matrix is given as its columns and their log scales, A = columns * exp(log_scale), and stays so:
-nothing underflows however far
-the scales lie apart, and small singular values are as accurate, relative to themselves, as large
-ones (Demmel and Veselic 1992).
-Columns are [column, row, chains], scales [column, chains]. No LAPACK, no data-dependent loop.
+nothing underflows however far the scales lie apart, and small singular values are as accurate,
+relative to themselves, as large ones (Demmel and Veselic 1992). Columns are [column, row, chains],
+scales [column, chains]. No LAPACK, no data-dependent loop.
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 
-def log_singular_values(columns, log_scale):
-    """Logarithms of the singular values [d, chains] of square matrices, in no order; -inf for each
-    rank that is missing.
-    """
+def log_singular_values(columns: Array, log_scale: Array) -> Array:
+    """Logs of the singular values [d, chains], unordered; -inf for each missing rank."""
     return orthogonalised(
         *triangularised(columns, log_scale), sweeps=enough_sweeps(len(columns), triangular=True)
     )[1]
 
 
-def triangularised(columns, log_scale):
-    """The matrices times rotations from the right, lower triangular up to the order of rows and
-    columns, as (columns, log scales).
+def triangularised(columns: Array, log_scale: Array) -> tuple[Array, Array]:
+    """The matrices times rotations from the right, triangular up to the order of rows and columns.
 
     Householder reflections, the largest row that is left first, which keeps rows of very different
-    sizes apart (Drmac and Veselic
-    2008: what Jacobi rotations need to be accurate and quick for matrices whose rows as well as
-    columns are graded).
+    sizes apart: what Jacobi rotations need to be accurate and quick for matrices whose rows as well
+    as columns are graded.
+
+    Returns:
+        (columns, log scales).
+
+    References:
+        Drmac and Veselic 2008.
     """
     dim = len(columns)
     numbers = jnp.arange(dim)[:, None]
@@ -70,13 +72,13 @@ def triangularised(columns, log_scale):
     return columns, log_scale
 
 
-def orthogonalised(columns, log_scale, sweeps: int):
-    """(columns, log scales, V) of A V, for the rotation V [column, row, chains] that makes the
-    columns orthogonal.
+def orthogonalised(columns: Array, log_scale: Array, sweeps: int) -> tuple[Array, Array, Array]:
+    """The rotation V that makes the columns of A V orthogonal.
 
-    The scales are the log singular values, the columns the left singular vectors, V the right ones.
-    A singular value of zero has a
-    log scale of -inf, and where it came out as exactly zero a column of zeros.
+    Returns:
+        (columns, log scales, V [column, row, chains]) of A V: the left singular vectors, the log
+        singular values and the right singular vectors. A singular value of zero has a log scale of
+        -inf, and where it came out as exactly zero a column of zeros.
     """
     dim, chains = log_scale.shape
     columns, log_scale = normalised(columns, log_scale)
@@ -85,8 +87,8 @@ def orthogonalised(columns, log_scale, sweeps: int):
         return columns, log_scale, right
     half = (dim + 1) // 2
     # Round robin: every step pairs the upper half with the lower, and all but the first then move
-    # on by one place; a sweep brings
-    # each to its own place again. An odd dimension is filled up with an empty column.
+    # on by one place; a sweep brings each to its own place again. An odd dimension is filled up
+    # with an empty column.
     upper = [array[:half] for array in (columns, log_scale, right)]
     lower = [
         jnp.concatenate(
@@ -101,22 +103,25 @@ def orthogonalised(columns, log_scale, sweeps: int):
         return [a for a, _ in moved], [b for _, b in moved]
 
     upper, lower = jax.lax.fori_loop(0, sweeps * (2 * half - 1), step, (upper, lower))
-    return tuple(jnp.concatenate([a, b])[:dim] for a, b in zip(upper, lower, strict=True))
+    columns, log_scale, right = (
+        jnp.concatenate([a, b])[:dim] for a, b in zip(upper, lower, strict=True)
+    )
+    return columns, log_scale, right
 
 
 def enough_sweeps(dim: int, triangular: bool) -> int:
-    """How often `orthogonalised` must rotate every pair for float32, one sweep to spare:
-    convergence is quadratic in the end.
+    """How often `orthogonalised` must rotate every pair for float32, one sweep to spare.
+
+    Convergence is quadratic in the end.
     """
     return 1 if dim == 2 else 4 + math.ceil(math.log2(dim) / (2 if triangular else 1))
 
 
-def in_blocks(function, *arrays):
-    """function(*arrays [..., chains]) -> [..., chains], so few chains at a time that matrices [d,
-    d, chains] stay in a core's cache.
+def in_blocks(function: Callable[..., Array], *arrays: Array) -> Array:
+    """function(*arrays [..., chains]) -> [..., chains], a few chains at a time.
 
-    For matrices larger than that it is several times as fast. On accelerators and over several
-    devices, all at once.
+    So few that matrices [d, d, chains] stay in a core's cache: for larger ones it is several times
+    as fast. On accelerators and over several devices, all at once.
     """
     dim, chains = arrays[-1].shape[0], arrays[-1].shape[-1]
     block = 2 ** max(4, round(math.log2(2**15 / dim**2)))
@@ -135,10 +140,8 @@ def in_blocks(function, *arrays):
     return done.reshape(*done.shape[:-2], chains)
 
 
-def normalised(columns, log_scale):
-    """The same matrices with columns of length one; a column of zeros stays one, with log scale
-    -inf.
-    """
+def normalised(columns: Array, log_scale: Array) -> tuple[Array, Array]:
+    """The same matrices with columns of length one; a column of zeros stays, at scale -inf."""
     largest = jnp.max(jnp.abs(columns), axis=1)
     columns = columns * _inverse(largest)[:, None]
     length = jnp.sqrt(jnp.sum(columns**2, axis=1))
@@ -146,8 +149,9 @@ def normalised(columns, log_scale):
 
 
 def _rotated(upper, lower):
-    """Each column of `upper` and the one across in `lower`, rotated by the smaller angle that makes
-    them orthogonal.
+    """Each column of `upper` and its partner in `lower`, rotated to be orthogonal.
+
+    By the smaller of the angles that do so.
     """
     (a, log_a, right_a), (b, log_b, right_b) = upper, lower
     swapped = log_b > log_a

@@ -1,29 +1,38 @@
-"""How varied and how repetitive a set of token blocks is, and how much of the real text's tails it
-holds. NumPy, on the host.
+"""How varied and repetitive token blocks are, and how much of the real text's tails they hold.
 
-Words are token ids throughout, so nothing depends on how text is split into words. Distinct-n falls
-with the number of tokens, and self-BLEU rises with the number of blocks: compare sets of one size.
+NumPy, on the host. Words are token ids throughout, so nothing depends on how text is split into
+words. Distinct-n falls with the number of tokens, and self-BLEU rises with the number of blocks:
+compare sets of one size.
 """
 
 import importlib.util
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, whole
 
 # Shares of the real training set that lie below each of its quantiles.
 REAL_QUANTILES = (0.1, 0.9, 0.99)
 SELF_BLEU_BLOCKS = 200
 
 
-def text_metrics(blocks, *, recent: int = 16, seed: int = 0) -> dict[str, float]:
-    """Every measure of this file that int `blocks` [N, length] allow, as named numbers.
+def text_metrics(blocks: np.ndarray, *, recent: int = 16, seed: int = 0) -> dict[str, float]:
+    """Every measure of this file that the blocks allow, by name.
 
-    distinct_1 .. distinct_4: see `distinct`. repeated_4_grams, repeated_within_16,
-    type_token_ratio: means over blocks of `repeated_ngrams`, `repeated_tokens`, `type_token_ratio`.
-    vocabulary_in_use: how many different ids there are.
-    self_bleu: see there; left out where sacrebleu is not installed or there is a single block.
-    Raises `InputError` for what is no non-empty integer array [N, length] of ids of at least 0.
+    Args:
+        blocks: Token ids, int [N, length].
+        recent: The window of `repeated_tokens`.
+        seed: Of `self_bleu`.
+
+    Returns:
+        distinct_1 .. distinct_4 (see `distinct`); repeated_4_grams, repeated_within_16 and
+        type_token_ratio, means over blocks of `repeated_ngrams`, `repeated_tokens`,
+        `type_token_ratio`; vocabulary_in_use, the number of different ids; self_bleu, where
+        sacrebleu is installed and there are two blocks or more.
+
+    Raises:
+        InputError: If blocks is not a non-empty integer array [N, length] of ids of at least 0.
     """
     blocks = _checked(blocks)
     length = blocks.shape[1]
@@ -39,57 +48,67 @@ def text_metrics(blocks, *, recent: int = 16, seed: int = 0) -> dict[str, float]
     return found
 
 
-def distinct(blocks, n: int) -> float:
-    """Distinct-n: different n-grams over n-grams of all `blocks` [N, length] together; none spans
-    two blocks (Li et al. 2016).
+def distinct(blocks: np.ndarray, n: int) -> float:
+    """Distinct-n: different n-grams over n-grams of all `blocks` [N, length] together.
+
+    No n-gram spans two blocks.
+
+    References:
+        Li et al. 2016.
     """
     codes = _ngrams(_checked(blocks, n), n)
     return len(np.unique(codes)) / codes.size
 
 
-def repeated_ngrams(blocks, n: int = 4) -> np.ndarray:
-    """Share [N] of the n-grams of each block of `blocks` [N, length] that occurred before in the
-    same block.
-    """
+def repeated_ngrams(blocks: np.ndarray, n: int = 4) -> np.ndarray:
+    """Share [N] of the n-grams of each block [N, length] that occurred before in the same block."""
     codes = np.sort(_ngrams(_checked(blocks, n), n), axis=1)
     return (codes[:, 1:] == codes[:, :-1]).sum(1) / codes.shape[1]
 
 
-def repeated_tokens(blocks, window: int = 16) -> np.ndarray:
-    """Share [N] of the tokens after the first of each block [N, length] that are among the `window`
-    tokens before them.
+def repeated_tokens(blocks: np.ndarray, window: int = 16) -> np.ndarray:
+    """Share [N] of the tokens of each block [N, length] that are among the `window` before them.
 
-    The measure rep/l of Welleck et al. 2020, of the text itself instead of a model's predictions.
+    The first token of a block does not count.
+
+    References:
+        The measure rep/l of Welleck et al. 2020, of the text itself instead of a model's
+        predictions.
     """
     blocks = _checked(blocks, 2)
-    if window < 1:
-        raise InputError(f"window is {window}; it must be at least 1")
+    whole("window", window, 1)
     seen = np.zeros(blocks.shape, bool)
     for distance in range(1, min(window, blocks.shape[1] - 1) + 1):
         seen[:, distance:] |= blocks[:, distance:] == blocks[:, :-distance]
     return seen[:, 1:].mean(1)
 
 
-def type_token_ratio(blocks) -> np.ndarray:
-    """Different ids over tokens [N] of each block of `blocks` [N, length]; over a whole set it
-    would be distinct-1.
-    """
+def type_token_ratio(blocks: np.ndarray) -> np.ndarray:
+    """Different ids over tokens [N] of each block [N, length]; of a whole set it is distinct-1."""
     return 1 - repeated_ngrams(blocks, 1)
 
 
-def self_bleu(blocks, *, sample: int = SELF_BLEU_BLOCKS, seed: int = 0) -> float:
-    """Self-BLEU in [0, 1]: mean BLEU-4 of each block against all the others as references (Zhu et
-    al. 2018); 1 where all are equal.
+def self_bleu(blocks: np.ndarray, *, sample: int = SELF_BLEU_BLOCKS, seed: int = 0) -> float:
+    """Self-BLEU in [0, 1]: mean BLEU-4 of each block against all the others; 1 where all are equal.
 
-    Of more than `sample` blocks a random `sample` is taken, by `seed`; each is then held against
-    `sample` - 1 references.
     The words are token ids. The score of a block is sacrebleu's sentence BLEU (effective order,
-    exponential smoothing), from counts
-    made here for all blocks at once: sacrebleu counts every reference again for every block, which
-    takes seconds.
-    Raises `InputError` for fewer than 2 blocks, ImportError without sacrebleu.
+    exponential smoothing), from counts made here for all blocks at once: sacrebleu counts every
+    reference again for every block, which takes seconds.
+
+    Args:
+        blocks: int [N, length].
+        sample: Of more blocks a random sample of this size is taken; each is then held against
+            sample - 1 references.
+        seed: Of the sample.
+
+    Raises:
+        InputError: If there are fewer than 2 blocks.
+        ImportError: If sacrebleu is not installed.
+
+    References:
+        Zhu et al. 2018.
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     blocks = _checked(blocks)
     if len(blocks) < 2 or sample < 2:
@@ -116,10 +135,11 @@ def has_sacrebleu() -> bool:
     return importlib.util.find_spec("sacrebleu") is not None
 
 
-def real_quantiles(perplexities) -> np.ndarray:
+def real_quantiles(perplexities: ArrayLike) -> np.ndarray:
     """The 10%, 90% and 99% quantiles [3] of the perplexities [N] of real sequences.
 
-    Raises `InputError` where there are none.
+    Raises:
+        InputError: If there are no perplexities.
     """
     perplexities = np.asarray(perplexities)
     if not perplexities.size:
@@ -127,14 +147,17 @@ def real_quantiles(perplexities) -> np.ndarray:
     return np.quantile(perplexities, REAL_QUANTILES)
 
 
-def tail_shares(perplexities, quantiles) -> dict[str, float]:
-    """Which shares of sequences with these perplexities [N] lie beyond the `real_quantiles` [3] of
-    the same model on real text.
+def tail_shares(perplexities: ArrayLike, quantiles: np.ndarray) -> dict[str, float]:
+    """Which shares of sequences lie in the tails of the same model's perplexities of real text.
 
-    share_below_real_10: left of the lowest tenth of real sequences. share_above_real_90,
-    share_above_real_99: right of the highest
-    tenth and hundredth. Of the real sequences themselves they are .1, .1 and .01, up to one
-    sequence.
+    Args:
+        perplexities: [N].
+        quantiles: `real_quantiles` [3].
+
+    Returns:
+        share_below_real_10: left of the lowest tenth of real sequences. share_above_real_90,
+        share_above_real_99: right of the highest tenth and hundredth. Of the real sequences
+        themselves they are .1, .1 and .01, up to one sequence.
     """
     perplexities = np.asarray(perplexities)
     low, high, highest = quantiles
@@ -164,9 +187,7 @@ def _checked(blocks, least=1):
 
 
 def _ngrams(blocks, n):
-    """Numbers [N, length - n + 1] (int64), equal where and only where the n-grams that begin there
-    are.
-    """
+    """Numbers [N, length - n + 1] (int64) that are equal where the n-grams that begin there are."""
     base = int(blocks.max()) + 1
     codes = blocks.astype(np.int64)
     for k in range(1, n):
@@ -178,8 +199,9 @@ def _ngrams(blocks, n):
 
 
 def _matches(blocks, n):
-    """For each block [N], how many of its n-grams the others match: each counts as often as in the
-    block of the others with most.
+    """For each block [N], how many of its n-grams the others match.
+
+    Each counts as often as in the block of the others with most.
     """
     codes = _ngrams(blocks, n)
     kinds, names = np.unique(codes, return_inverse=True)

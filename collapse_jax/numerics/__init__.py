@@ -1,3 +1,1 @@
-"""Numbers that families are made of: covariances, sums, EM and normal equations that never give
-nan.
-"""
+"""Numbers that families are made of: covariances, sums, EM and normal equations without nan."""

@@ -1,26 +1,25 @@
 """Sample means as statistics: pooled, plainly or as logarithms.
 
-Numbers [] or arrays that broadcast.
+Arguments are numbers [] or arrays that broadcast.
 """
 
 import jax.numpy as jnp
+from jax import Array
 
 
-def share(count_a, count_b):
+def share(count_a: Array, count_b: Array) -> Array:
     """What b has of the pooled sample, in [0, 1]; 0 where both are empty."""
     total = count_a + count_b
     return count_b / jnp.where(total > 0, total, 1)
 
 
-def pooled(count_a, mean_a, count_b, mean_b):
+def pooled(count_a: Array, mean_a: Array, count_b: Array, mean_b: Array) -> Array:
     """The mean of the pooled sample of two with these counts and means."""
     return mean_a + share(count_a, count_b) * (mean_b - mean_a)
 
 
-def pooled_log(count_a, log_mean_a, count_b, log_mean_b):
-    """The logarithm of the mean of the pooled sample, from the logarithms of both; -inf where
-    nothing but zeros was pooled.
-    """
+def pooled_log(count_a: Array, log_mean_a: Array, count_b: Array, log_mean_b: Array) -> Array:
+    """The log of the mean of the pooled sample, from the logs of both; -inf for zeros alone."""
     a, b = (
         jnp.where(count_a > 0, log_mean_a, -jnp.inf),
         jnp.where(count_b > 0, log_mean_b, -jnp.inf),
@@ -33,9 +32,10 @@ def pooled_log(count_a, log_mean_a, count_b, log_mean_b):
     return jnp.where(jnp.isfinite(largest), finite + grown, largest)
 
 
-def log_mean(x, weight):
-    """log of the weighted mean of points x [n] >= 0 with weights [n]; -inf where all are 0, or none
-    counts.
+def log_mean(x: Array, weight: Array) -> Array:
+    """log of the weighted mean of points x [n] >= 0 with weights [n].
+
+    -inf where all points are 0, or all weights.
     """
     x = jnp.where(weight > 0, x, 0)
     unit = jnp.max(x)

@@ -1,27 +1,34 @@
-"""Covariances as U diag(exp(2 s)) U^T: U unit lower triangular, s on the log scale, so that no
-number of generations underflows.
+"""Covariances as U diag(exp(2 s)) U^T: U unit lower triangular, s on the log scale.
 
-Up to `LARGEST_WRITTEN_OUT` dimensions vectors are tuples of scalars and U is the tuple of its
-entries below the diagonal, row by row: under `vmap` each is one vector over chains, which is what
-makes small matrices fast. Larger ones are arrays [d] and [d, d].
+No number of generations underflows. Up to `LARGEST_WRITTEN_OUT` dimensions vectors are tuples of
+scalars and U is the tuple of its entries below the diagonal, row by row: under `vmap` each is one
+vector over chains, which is what makes small matrices fast. Larger ones are arrays [d] and [d, d].
 A direction without variance has s = -inf and a column of zeros below its one.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+# A vector is a tuple of scalars [], or an array [d]; U a tuple of its entries below the diagonal,
+# or an array [d, d]. Any, because all arguments of a call have the same one of the two forms.
+Entries = Any
 
 LARGEST_WRITTEN_OUT = 12
 _LARGEST_EXPONENT = 80.0
 
 
-def as_vector(entries):
+def as_vector(entries: Entries) -> Array:
     """A tuple of scalars, or an array, as an array [d]."""
     return jnp.stack(entries) if isinstance(entries, tuple) else entries
 
 
-def as_matrix(factor, dim: int):
+def as_matrix(factor: Entries, dim: int) -> Array:
     """U as an array [d, d]."""
     if not isinstance(factor, tuple):
         return factor
@@ -35,12 +42,12 @@ def as_matrix(factor, dim: int):
     return jnp.stack([jnp.stack(row) for row in rows])
 
 
-def from_arrays(vector, dim: int):
+def from_arrays(vector: Array, dim: int) -> Entries:
     """An array [d] in the form that `dim` asks for."""
     return tuple(vector[i] for i in range(dim)) if dim <= LARGEST_WRITTEN_OUT else vector
 
 
-def from_matrix(matrix, dim: int):
+def from_matrix(matrix: Array, dim: int) -> Entries:
     """A unit lower-triangular array [d, d] in the form that `dim` asks for."""
     return (
         tuple(matrix[i, j] for i in range(dim) for j in range(i))
@@ -54,16 +61,17 @@ def place(row: int, column: int) -> int:
     return row * (row - 1) // 2 + column
 
 
-def shifted(log_scale, by):
-    """log_scale + by, a number for all directions; nothing is computed where `by` is known to be 0."""
+def shifted(log_scale: Entries, by: ArrayLike) -> Entries:
+    """log_scale + by, a number for all directions; a `by` known to be 0.0 costs nothing."""
     if isinstance(by, float) and by == 0:
         return log_scale
     return tuple(s + by for s in log_scale) if isinstance(log_scale, tuple) else log_scale + by
 
 
-def times_vector(log_scale, factor, z):
-    """U diag(exp(s)) z, in the form of its arguments; scales near the largest float count as that,
-    so that sums never become nan.
+def times_vector(log_scale: Entries, factor: Entries, z: Entries) -> Entries:
+    """U diag(exp(s)) z, in the form of its arguments.
+
+    Scales near the largest float count as that, so that sums never become nan.
     """
 
     def scale(s):
@@ -77,9 +85,10 @@ def times_vector(log_scale, factor, z):
     )
 
 
-def solved(factor, x):
-    """U^-1 of every row of x [n, d], with U unit lower triangular [d, d]: forward substitution,
-    without LAPACK.
+def solved(factor: Array, x: Array) -> Array:
+    """U^-1 of every row of x [n, d], with U unit lower triangular [d, d].
+
+    Forward substitution, without LAPACK.
     """
 
     def row(i, z):
@@ -92,12 +101,18 @@ def solved(factor, x):
     )
 
 
-def times_triangle(log_scale, factor, log_diagonal, below):
-    """(s, U) of U diag(exp(s)) T, for the lower-triangular T with diagonal exp(log_diagonal) and
-    entries T[k, j] = below[k, j] T[j, j].
+def times_triangle(
+    log_scale: Entries, factor: Entries, log_diagonal: Entries, below: Entries
+) -> tuple[Entries, Entries]:
+    """(s, U) of U diag(exp(s)) T for a lower-triangular T.
 
-    log_diagonal -inf: a column of zeros in T. No factorisation: the product of two lower-triangular
-    matrices is one.
+    No factorisation: the product of two lower-triangular matrices is one.
+
+    Args:
+        log_scale: s.
+        factor: U.
+        log_diagonal: Of T; -inf for a column of zeros.
+        below: below[k, j] T[j, j] are the entries T[k, j].
     """
     if not isinstance(log_scale, tuple):
         scales = log_scale + log_diagonal
@@ -122,12 +137,13 @@ def times_triangle(log_scale, factor, log_diagonal, below):
     return scales, tuple(entries)
 
 
-def strictly_lower(draw, dim: int):
-    """A strictly lower-triangular array [d, d]; draw(i, size) gives an array [size, size] of its
-    numbers, for i = 0 and 1.
+def strictly_lower(draw: Callable[[Array, int], Array], dim: int) -> Array:
+    """A strictly lower-triangular array [d, d] of drawn numbers, half those of a whole square.
 
-    The first is the square block, the second's two halves are the triangles beside it: half the
-    numbers of a whole square.
+    Args:
+        draw: draw(i, size) gives an array [size, size] of its numbers, for i = 0 and 1. The first
+            is the square block, the second's two halves are the triangles beside it.
+        dim: d.
     """
     half = dim // 2
     rest = dim - half
@@ -138,13 +154,22 @@ def strictly_lower(draw, dim: int):
     return jnp.tril(upper + lower, -1)
 
 
-def pooled(parts, shift, shift_weight, dim: int):
-    """(s, U) of sum of weight * covariance over parts [(weight, log_scale, factor)], plus
-    shift_weight * shift shift^T.
+def pooled(
+    parts: Sequence[tuple[Array, Entries, Entries]],
+    shift: Entries,
+    shift_weight: Array,
+    dim: int,
+) -> tuple[Entries, Entries]:
+    """(s, U) of sum of weight * covariance over parts, plus shift_weight * shift shift^T.
 
-    Computed as a covariance in units of the largest scale there is, so a direction whose variance
-    is below the rounding of another's
-    in the same sum counts as collapsed.
+    Computed as a covariance in units of its largest scale, so that a direction whose variance is
+    below the rounding of another's in the same sum counts as collapsed.
+
+    Args:
+        parts: (weight, log_scale, factor) of each covariance.
+        shift: A vector [d].
+        shift_weight: A number [].
+        dim: d.
     """
     scales = [
         jnp.where(weight > 0, _largest(log_scale), -jnp.inf) for weight, log_scale, _ in parts
@@ -181,9 +206,10 @@ def pooled(parts, shift, shift_weight, dim: int):
     return log_scale + unit, factor
 
 
-def decomposed(covariance, dim: int):
-    """(s, U) of a covariance [d, d] in the form that `dim` asks for; a direction without variance
-    gives -inf, never nan.
+def decomposed(covariance: Array, dim: int) -> tuple[Entries, Entries]:
+    """(s, U) of a covariance [d, d] in the form that `dim` asks for.
+
+    A direction without variance gives -inf, never nan.
     """
     if dim > LARGEST_WRITTEN_OUT:
         return _decomposed_matrix(covariance)
@@ -192,9 +218,10 @@ def decomposed(covariance, dim: int):
     )
 
 
-def limited(log_scale, factor, rank):
-    """(s, U) with no more than the first `rank` of its directions that have variance: beyond the
-    true rank it is rounding.
+def limited(log_scale: Entries, factor: Entries, rank: ArrayLike) -> tuple[Entries, Entries]:
+    """(s, U) with no more than the first `rank` of its directions that have variance.
+
+    Beyond the true rank it is rounding.
     """
     if not isinstance(log_scale, tuple):
         alive = log_scale > -jnp.inf
@@ -289,7 +316,7 @@ def _largest_of(values):
     return largest
 
 
-def half_log(value):
+def half_log(value: ArrayLike) -> Array | float:
     """log(value) / 2 of a number known on the host or traced; -inf at 0."""
     if isinstance(value, int | float):
         return math.log(value) / 2 if value > 0 else -math.inf

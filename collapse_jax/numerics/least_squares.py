@@ -1,23 +1,31 @@
-"""Linear systems of least squares that stay finite where the points do not determine the solution."""
+"""Systems of least squares that stay finite where the points do not determine the solution."""
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 
-def solve(gram, right, tolerance: float | None = None):
-    """(solution [d], kept [d]) of gram [d, d] solution = right [d], for a symmetric gram without
-    negative eigenvalues.
+def solve(gram: Array, right: Array, tolerance: float | None = None) -> tuple[Array, Array]:
+    """Solves gram w = right for a symmetric gram without negative eigenvalues.
 
     A feature that the ones before it explain (its pivot is below `tolerance` of its own entry on
-    the diagonal) is left out: its weight
-    is 0 and kept is False there, as R's lm does it. tolerance: by default 8 d times the rounding of
-    the float type.
-    Every step is one operation on the whole matrix, so that thousands of small systems under `vmap`
-    are long vectors.
-    Source: the sweep operator, Goodnight 1979, "A tutorial on the SWEEP operator".
+    the diagonal) is left out, as R's lm does it. Every step is one operation on the whole matrix,
+    so that thousands of small systems under `vmap` are long vectors.
+
+    Args:
+        gram: [d, d].
+        right: [d].
+        tolerance: By default 8 d times the rounding of the float type.
+
+    Returns:
+        (solution [d], kept [d]). A feature that is left out has weight 0, and kept is False there.
+
+    References:
+        Goodnight 1979, "A tutorial on the SWEEP operator".
     """
     dim, dtype = len(right), gram.dtype
-    tolerance = 8 * dim * jnp.finfo(dtype).eps if tolerance is None else tolerance
+    least = 8 * dim * jnp.finfo(dtype).eps if tolerance is None else tolerance
     diagonal = jnp.diagonal(gram)
     # Features in units of their own length: scales of any kind then round alike.
     unit = jnp.where(diagonal > 0, jax.lax.rsqrt(jnp.where(diagonal > 0, diagonal, 1)), 0)
@@ -26,7 +34,7 @@ def solve(gram, right, tolerance: float | None = None):
     def eliminate(j, carry):
         table, kept = carry
         pivot = table[j, j]
-        alive = pivot > tolerance
+        alive = pivot > least
         row = jnp.where(alive, table[j] / jnp.where(alive, pivot, 1), 0)
         column = table[:, j].at[j].set(0)
         return (table - column[:, None] * row).at[j].set(row), kept.at[j].set(alive)
@@ -37,19 +45,25 @@ def solve(gram, right, tolerance: float | None = None):
     return jnp.where(kept, table[:, -1] * unit, 0), kept
 
 
-def minimum_norm(gram, right, count):
-    """(solution [d] of least norm, rank []) of gram [d, d] solution = right [d], where the gram is
-    that of `count` [] points.
+def minimum_norm(gram: Array, right: Array, count: ArrayLike) -> tuple[Array, Array]:
+    """Solves gram w = right with the least norm.
 
-    The rank is at most `count`; beyond that, directions whose pivot is below d times the rounding
-    of the largest squared length are
-    taken for rounding: those in which the points reach less than 1/900 (float32, d = 10) of that
-    length.
-    Source: Cholesky factor L [d, rank] with diagonal pivoting (Higham 1990): gram = L L', L c =
-    right, and the least-norm solution
-    of L' w = c is L (L'L)^-1 c. Plain array operations: `simulate` with a batched `jnp.linalg.eigh`
-    in its tiles
-    did not come to an end on two cores (jax 0.10.2 on the CPU).
+    Directions whose pivot is below d times the rounding of the largest squared length are taken for
+    rounding: those in which the points reach less than 1/900 (float32, d = 10) of that length.
+    Cholesky factor L [d, rank] with diagonal pivoting: gram = L L', L c = right, and the least-norm
+    solution of L' w = c is L (L'L)^-1 c. Plain array operations: `simulate` with a batched
+    `jnp.linalg.eigh` in its tiles did not come to an end on two cores (jax 0.10.2 on the CPU).
+
+    Args:
+        gram: [d, d], of `count` points.
+        right: [d].
+        count: [], an upper bound on the rank.
+
+    Returns:
+        (solution [d], rank []).
+
+    References:
+        Higham 1990.
     """
     dim, dtype = len(right), gram.dtype
     floor = dim * jnp.finfo(dtype).eps * jnp.max(jnp.diagonal(gram))

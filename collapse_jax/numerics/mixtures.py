@@ -1,19 +1,23 @@
-"""Expectation-maximisation of Gaussian mixtures on weighted points, shaped for long vectors over
-points.
+"""Expectation-maximisation of Gaussian mixtures on weighted points, shaped for long vectors.
 
 Points are [d, N]. What a step sums up are the products of the responsibilities of a component with
-its features: 1, the deviations from
-a centre, and their products. They are computed once, so that a step is a few elementwise passes and
-one matrix-vector product a component. The centre is the component's own mean, taken anew whenever
-the mean leaves it, so that no digits cancel.
+its features: 1, the deviations from a centre, and their products. They are computed once, so that a
+step is a few elementwise passes and one matrix-vector product a component. The centre is the
+component's own mean, taken anew whenever the mean leaves it, so that no digits cancel.
+
+Shapes: K components, d dimensions, R features (1 + d, and d more or d (d + 1) / 2 products), points
+in blocks of n.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 from collapse_jax.random.bits import key_words, uniform, variate_words
 
@@ -31,49 +35,65 @@ _LLOYD_STEPS, _LLOYD_TOLERANCE = 300, 1e-4
 
 
 class Model(NamedTuple):
-    """log_weights: [K], -inf for an empty component. shifts: [K, d], means less centres. inverse:
-    of the factors, [K, d, d] or [K, d].
+    """A mixture about the centres of its features.
 
-    factors: [K, d, d] the lower Cholesky factors of the covariances (full), or [K, d] deviations.
+    Attributes:
+        log_weights: [K], -inf for an empty component.
+        shifts: [K, d], means less centres.
+        factors: [K, d, d], the lower Cholesky factors of the covariances (full), or [K, d]
+            deviations.
+        inverse: Of the factors, [K, d, d] or [K, d].
     """
 
-    log_weights: jax.Array
-    shifts: jax.Array
-    factors: jax.Array
-    inverse: jax.Array
+    log_weights: Array
+    shifts: Array
+    factors: Array
+    inverse: Array
 
 
 class Progress(NamedTuple):
-    """Where EM stands. log_likelihood: mean, [], of the parameters before the last step. far: [K],
-    the mean has left the centre.
+    """Where EM stands.
+
+    Attributes:
+        model: The mixture after the last step.
+        log_likelihood: Mean, [], of the parameters before the last step.
+        converged: bool [].
+        iterations: int [].
+        far: [K], whether the mean has left the centre.
     """
 
     model: Model
-    log_likelihood: jax.Array
-    converged: jax.Array
-    iterations: jax.Array
-    far: jax.Array
+    log_likelihood: Array
+    converged: Array
+    iterations: Array
+    far: Array
 
 
 class Fitted(NamedTuple):
-    """weights: [K]; means: [K, d]; factors: as in `Model`; converged: bool []; iterations: int [];
-    log_likelihood: mean, [].
+    """What EM returns.
+
+    Attributes:
+        weights: [K].
+        means: [K, d].
+        factors: As in `Model`.
+        converged: bool [].
+        iterations: int [].
+        log_likelihood: Mean, [].
     """
 
-    weights: jax.Array
-    means: jax.Array
-    factors: jax.Array
-    converged: jax.Array
-    iterations: jax.Array
-    log_likelihood: jax.Array
+    weights: Array
+    means: Array
+    factors: Array
+    converged: Array
+    iterations: Array
+    log_likelihood: Array
 
 
-def one_by_one(function):
-    """`function` of arrays of one chain; under `vmap` on a CPU the chains go one after the other,
-    so that none waits for another's loop.
+def one_by_one(function: Callable) -> Callable:
+    """A function of one chain whose chains, under `vmap` on a CPU, go one after the other.
 
-    Each chain's points are vector enough for a core; elsewhere, chains are batched as always.
-    Source: derived here.
+    None waits then for another's loop, and each chain's points are vector enough for a core.
+    Elsewhere chains are batched as always. Derived here.
     """
     mapped = jax.custom_batching.sequential_vmap(function)
 
@@ -84,9 +104,10 @@ def one_by_one(function):
     return of_one
 
 
-def in_blocks(x, weight):
-    """(x [blocks, d, n], weight [blocks, n]) of points x [N, d] and weights [N]; empty slots, and
-    those that fill the last block, are 0.
+def in_blocks(x: Array, weight: Array) -> tuple[Array, Array]:
+    """(x [blocks, d, n], weight [blocks, n]) of points x [N, d] and weights [N].
+
+    Empty slots, and those that fill the last block, are 0.
     """
     slots = x.shape[0]
     blocks = -(-slots // _BLOCK)
@@ -97,18 +118,35 @@ def in_blocks(x, weight):
 
 
 def expectation_maximisation(
-    x, weight, weights, means, factors, *, steps: int, tolerance: float, floor: float, kind: str
+    x: Array,
+    weight: Array,
+    weights: Array,
+    means: Array,
+    factors: Array,
+    *,
+    steps: int,
+    tolerance: float,
+    floor: float,
+    kind: str,
 ) -> Fitted:
-    """EM from the given mixture: at most `steps` steps, until the mean log-likelihood changes by
-    less than `tolerance`.
+    """EM from the given mixture until the log-likelihood stands still.
 
-    x: [blocks, d, n], weight: [blocks, n] (see `in_blocks`). weights [K], means [K, d], factors [K,
-    d, d] or [K, d]: the start.
-    kind: "full", "diagonal" or "spherical" (whose factors are [K, d] with equal entries).
-    floor: added to the variances. An empty component keeps its mean, and has the floor as its
-    variance and weight 0 from then on.
-    Source: Dempster, Laird and Rubin 1977; the order of the steps and the rule to stop by are
-    scikit-learn's (GaussianMixture).
+    The rule to stop by and the order of the steps are scikit-learn's (GaussianMixture). An empty
+    component keeps its mean, and has the floor as its variance and weight 0 from then on.
+
+    Args:
+        x: [blocks, d, n], see `in_blocks`.
+        weight: [blocks, n].
+        weights: [K], where EM starts.
+        means: [K, d].
+        factors: [K, d, d] or [K, d].
+        steps: At most so many.
+        tolerance: The change of the mean log-likelihood that ends it.
+        floor: Added to the variances.
+        kind: "full", "diagonal" or "spherical" (whose factors are [K, d] with equal entries).
+
+    References:
+        Dempster, Laird and Rubin 1977.
     """
     total = jnp.sum(weight)
     total = jnp.where(total > 0, total, 1)
@@ -127,16 +165,9 @@ def expectation_maximisation(
             log_likelihood = log_likelihood / total
             model = _maximised(sums, progress.model.shifts, total, floor, kind)
             converged = jnp.abs(log_likelihood - progress.log_likelihood) < tolerance
-            far = (
-                jnp.stack(
-                    [
-                        _half_square(one, shift[:, None])[0]
-                        for one, shift in zip(model.inverse, model.shifts, strict=True)
-                    ]
-                )
-                > _FAR
+            return Progress(
+                model, log_likelihood, converged, progress.iterations + 1, _is_far(model)
             )
-            return Progress(model, log_likelihood, converged, progress.iterations + 1, far)
 
         here = progress._replace(
             model=progress.model._replace(shifts=jnp.zeros_like(centres)),
@@ -166,10 +197,30 @@ def expectation_maximisation(
     )
 
 
-def maximised(x, weight, labels, means, *, floor: float, kind: str):
-    """(weights [K], means [K, d], factors) of the components that hold the points labelled 0 ..
+def _is_far(model):
+    """[K]: whether a component's mean has left the centre of its features."""
+    distances = [
+        _half_square(one, shift[:, None])[0]
+        for one, shift in zip(model.inverse, model.shifts, strict=True)
+    ]
+    return jnp.stack(distances) > _FAR
 
-    K - 1: one step of maximisation.
+
+def maximised(
+    x: Array, weight: Array, labels: Array, means: Array, *, floor: float, kind: str
+) -> tuple[Array, Array, Array]:
+    """One step of maximisation from hard assignments of the points to components.
+
+    Args:
+        x: [blocks, d, n].
+        weight: [blocks, n].
+        labels: [blocks, n], 0 .. K - 1.
+        means: [K, d], the centres.
+        floor: Added to the variances.
+        kind: As in `expectation_maximisation`.
+
+    Returns:
+        (weights [K], means [K, d], factors).
     """
     total = jnp.sum(weight)
     features = _features(x, means, kind == "full")
@@ -185,15 +236,25 @@ def maximised(x, weight, labels, means, *, floor: float, kind: str):
     return weights, means + model.shifts, model.factors
 
 
-def k_means(key, x, weight, number: int):
-    """(labels [blocks, n], means [number, d]) by k-means++ and Lloyd's steps, as scikit-learn's
-    KMeans starts and stops them.
+def k_means(key: Array, x: Array, weight: Array, number: int) -> tuple[Array, Array]:
+    """k-means++ and Lloyd's steps, as scikit-learn's KMeans starts and stops them.
 
     Each centre after the first is the best of 2 + log(number) draws in proportion to the squared
-    distance from those there are. Lloyd's steps end when the centres move by less than 1e-4 of the
-    mean variance (squared), at 300 at the latest. A centre that loses all its points stays where it
-    is. x: [blocks, d, n], weight: [blocks, n].
-    Source: Arthur and Vassilvitskii 2007; Lloyd 1982.
+    distance from the centres so far. Lloyd's steps end when the centres move by less than 1e-4 of
+    the mean variance (squared), at 300 at the latest. A centre that loses all its points stays
+    where it is.
+
+    Args:
+        key: One typed key.
+        x: [blocks, d, n].
+        weight: [blocks, n].
+        number: Of clusters.
+
+    Returns:
+        (labels [blocks, n], means [number, d]).
+
+    References:
+        Arthur and Vassilvitskii 2007; Lloyd 1982.
     """
     dim, total = x.shape[1], jnp.sum(weight)
     rows = jnp.concatenate([jnp.ones_like(x[:, :1]), x], axis=1)
@@ -240,26 +301,22 @@ def k_means(key, x, weight, number: int):
     return labelled(centres), centres
 
 
-def log_densities(weights, means, inverse, x):
-    """log(weight * density) [K, N] of the components at points x [d, N]; -inf where the weight is
-    0.
-    """
+def log_densities(weights: Array, means: Array, inverse: Array, x: Array) -> Array:
+    """log(weight * density) [K, N] of the components at points x [d, N]; -inf for weight 0."""
     constants = _constants(jnp.log(weights), inverse)
     return jnp.stack(
         [constants[k] - _half_square(inverse[k], x - means[k][:, None]) for k in range(len(means))]
     )
 
 
-def log_densities_at_0(means, inverse):
-    """Log-density [P] at 0 of each of P normal laws with means [P, d] and inverse factors [P, d,
-    d].
-    """
+def log_densities_at_0(means: Array, inverse: Array) -> Array:
+    """Log-density [P] at 0 of normal laws with means [P, d] and inverse factors [P, d, d]."""
     return jax.vmap(lambda constant, mean, one: constant - _half_square(one, mean))(
         _constants(0, inverse), means, inverse
     )
 
 
-def log_sum(values):
+def log_sum(values: Sequence[Array]) -> Array:
     """log(sum(exp(values))) over a list of arrays, finite where all are -inf."""
     largest = jnp.maximum(functools.reduce(jnp.maximum, values), jnp.finfo(values[0].dtype).min)
     return largest + jnp.log(
@@ -269,9 +326,10 @@ def log_sum(values):
     )
 
 
-def lower(factors, dim: int):
-    """Cholesky factors [K, d, d] of factors of any kind: [K, d, d], deviations [K, d], or one
-    deviation a component [K].
+def lower(factors: Array, dim: int) -> Array:
+    """Cholesky factors [K, d, d] of factors of any kind.
+
+    These are [K, d, d], deviations [K, d], or one deviation a component [K].
     """
     if factors.ndim == 3:
         return factors
@@ -281,11 +339,10 @@ def lower(factors, dim: int):
     return deviations[:, None, :] * jnp.eye(dim, dtype=factors.dtype)
 
 
-def cholesky(covariances, floor):
-    """Lower Cholesky factors [K, d, d] of covariances [K, d, d] whose eigenvalues are known to be
-    at least `floor`.
+def cholesky(covariances: Array, floor: ArrayLike) -> Array:
+    """Lower Cholesky factors [K, d, d] of covariances [K, d, d].
 
-    So is every pivot, whatever rounding says.
+    Their eigenvalues are known to be at least `floor`; so is every pivot, whatever rounding says.
     """
     dim = covariances.shape[-1]
     if dim <= WRITTEN_OUT:
@@ -305,9 +362,7 @@ def cholesky(covariances, floor):
 
 
 def _features(x, centres, full):
-    """[blocks, K, R, n] of points [blocks, d, n]: 1, deviations from each centre, their squares or
-    (full) products.
-    """
+    """[blocks, K, R, n] of points [blocks, d, n]: 1, deviations, squares or (full) products."""
 
     def of_block(block):
         deviations = block - centres[:, :, None]
@@ -325,7 +380,7 @@ def _features(x, centres, full):
 
 
 def _sums(model, features, weight):
-    """(sums [K, R] of the features of all points times their responsibilities, log-likelihood [])."""
+    """(sums [K, R] of all points' features times responsibilities, log-likelihood [])."""
     constants = _constants(model.log_weights, model.inverse)
 
     def of_block(features, weight):
@@ -386,9 +441,7 @@ def _maximised(sums, shifts, total, floor, kind):
 
 
 def _cholesky_entries(cells, dim, floor):
-    """(i, j) -> [K], the entries of the lower Cholesky factor; cells: (i, j) -> [K], those of the
-    covariance, j <= i.
-    """
+    """The lower Cholesky factor's entries (i, j) -> [K], from the covariance's cells, j <= i."""
     entries = {}
     for j in range(dim):
         pivot = cells[j, j] - sum(entries[j, k] ** 2 for k in range(j))
@@ -418,7 +471,7 @@ def _matrices(entries, dim):
     ).reshape(-1, dim, dim)
 
 
-def inverse_of(factors):
+def inverse_of(factors: Array) -> Array:
     """The inverse of factors [K, d, d] (lower triangular) or [K, d]."""
     if factors.ndim == 2:
         return 1 / factors
@@ -443,7 +496,7 @@ def _constants(log_weights, inverse):
     )
 
 
-def _half_square(inverse, deviations):
+def _half_square(inverse, deviations) -> Any:
     """Half the squared length [N] of inverse [d, d] or [d] times deviations [d, N]."""
     dim = len(inverse)
     if inverse.ndim == 1:
@@ -456,20 +509,19 @@ def _half_square(inverse, deviations):
 
 
 def _product(rows, weight):
-    """[R]: rows [R, n] times weights [n], in the full precision of their type also where an
-    accelerator would take less.
-    """
+    """[R]: rows [R, n] times weights [n], in full precision on accelerators too."""
     return jnp.matmul(rows, weight, precision="highest")
 
 
-def _pooled(rows, weight):
+def _pooled(rows, weight) -> Any:
     """[R]: sums of the rows [blocks, R, n] of features times weights [blocks, n]."""
     return sum(_product(rows[b], weight[b]) for b in range(len(rows)))
 
 
 def _drawn(key0, key1, index, x, chances):
-    """One of the points x [blocks, d, n] -> [d], with probability in proportion to `chances`
-    [blocks, n]: variate `index` of the key.
+    """One of the points x [blocks, d, n] -> [d], in proportion to `chances` [blocks, n].
+
+    It takes variate `index` of the key.
     """
     dim = x.shape[1]
     flat = chances.reshape(-1)

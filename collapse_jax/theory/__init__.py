@@ -3,33 +3,37 @@
 Nothing here imports another part of this library (not even JAX), so it can judge all the rest.
 
 ancestry              expected diversity in every workflow, from shared ancestry of training points
-categorical           Wright-Fisher chain: heterozygosity, counts, loss, support, missing mass,
-entropy, distances
-absorption            when one category is left: fixation by a generation, exact and diffusion times
-lineages              living ancestors; loss and support for any sample size; branching bounds
+categorical           Wright-Fisher chain: heterozygosity, counts, loss, support, entropy, distances
+absorption            when one category is left: fixation, exact and diffusion times
+lineages              surviving ancestors; loss and support for any sample size; branching bounds
 zipf                  Zipf populations: tail and missing mass, distinct count, exact and asymptotic
-gaussian              refitted Gaussian: mean, variance, log variance and its law, log determinant,
-limits
+gaussian              refitted Gaussian: mean, variance, log variance, log determinant, limits
 accumulation          typical path of the 1-D Gaussian under 'accumulate'
 lyapunov              the d log scales of a refitted Gaussian: exponents and exact law
-wasserstein           expected squared Wasserstein-2 distance: 1-D exact, d dimensions in parts and
-bounds
-gaussian_divergence   expected Kullback-Leibler divergences and cross entropy of a refitted Gaussian
+wasserstein           expected squared Wasserstein-2 distance: exact in 1-D, bounds in d dimensions
+gaussian_divergence   expected divergences and cross entropy of a refitted Gaussian
 known_variance        chain of means with known variance
-exponential_families  one-parameter families: mean and its error in every workflow, log drifts,
-Poisson extinction
-distribution_mixture  the paper's alpha-beta-gamma chain of laws, for Gaussian fits
+exponential_families  one-parameter families: mean and its error, log drifts, extinction
+distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
 kernel_density        kernel density estimates, which widen
 regression            regressions on the previous fit's labels: test error, limits, verified labels
 interventions         sampling bias, curation, correction, detection, temperature
-mixture_projection    Gaussian mixtures without sampling error: what a family that cannot hold the
-truth loses
+mixture_projection    Gaussian mixtures without sampling error: what a misspecified family loses
 monte_carlo           runs that a mean needs, second moments, a tail bound
 log_chi               moments of chi and log chi variables, law of their sums
 
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
-generation g has seen
-g + 1 samplings. Papers that start to count at the first fit (t = 1) mean generation t - 1.
+Conventions, unless a function says otherwise:
+
+- Generation 0 is the model fitted to `sample_size` real draws, so the law at generation g has seen
+  g + 1 samplings. Papers that start to count at the first fit (t = 1) mean generation t - 1.
+- generation: int or int array >= 0.
+- sample_size: M, an int >= 1; for the workflow 'replace' also a 1-D schedule M_0, M_1, ... with at
+  least max(generation) + 1 entries.
+- ddof: 0 is the maximum-likelihood variance, 1 the unbiased one. It has no default because 0
+  doubles the usual speed of collapse.
+- Results are float64 arrays of generation's shape. The shape of another array argument follows it.
+- Logarithms are natural, so that entropies and divergences are in nats.
+- Bad arguments raise ValueError.
 """
 
 from . import (

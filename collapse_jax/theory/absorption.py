@@ -1,12 +1,14 @@
-"""Absorption of the categorical chain under 'replace': when only one category is left, and which.
+"""Absorption of the categorical chain under 'replace': when one category is left, and which.
 
 With probability one the chain ends with all mass on one category, on category k with its population
 probability p_k (`categorical.fixation_probability`). Times count samplings: the first absorbed
-generation is the time minus one, since generation 0
-has seen one sampling.
+generation is the time minus one, since generation 0 has seen one sampling.
+
+Here sample_size is M, 1 <= M <= 2000, and `probabilities` [K] is the population.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from .ancestry import as_sample_size
@@ -19,43 +21,45 @@ from .categorical import (
 )
 
 
-def fixed_probability(generation, sample_size, probability):
-    """P(all M draws that generation g is fitted to are one given category); it tends to q for
-    generation -> infinity.
+def fixed_probability(
+    generation: ArrayLike, sample_size: ArrayLike, probability: ArrayLike
+) -> np.ndarray:
+    """P(all M draws that generation g is fitted to are one given category).
 
-    generation: int or int array >= 0. sample_size: M, 1 <= M <= 2000. probability: float or array,
-    the category's population
-    probability q. Returns float64 generation.shape + probability.shape. Source: derived:
-    `categorical.expectation_over_counts`
-    of [count is M]. Raises ValueError for bad arguments.
+    It tends to q for generation -> infinity. Derived: `categorical.expectation_over_counts` of
+    [count is M].
+
+    Args:
+        probability: The category's population probability q, a float or an array.
+
+    Returns:
+        float64 of shape generation.shape + probability.shape.
     """
     size = matrix_size(sample_size)
     return expectation_over_counts(lambda count: count == size, generation, size, probability)
 
 
-def absorption_probability(generation, sample_size, probabilities):
-    """P(the generation-g model has only one category left): float64 of generation's shape.
+def absorption_probability(
+    generation: ArrayLike, sample_size: ArrayLike, probabilities: ArrayLike
+) -> np.ndarray:
+    """P(the generation-g model has only one category left); K = 1 and M = 1 give 1.
 
-    Arguments as in `fixed_probability`; probabilities: [K]. K = 1 and M = 1 give 1. Source:
-    derived: the sum of
-    `fixed_probability` over the categories, which exclude each other. Raises ValueError for bad
-    arguments.
+    Derived: the sum of `fixed_probability` over the categories, which exclude each other.
     """
     return np.sum(
         fixed_probability(generation, sample_size, as_probabilities(probabilities)), axis=-1
     )
 
 
-def expected_samplings_until_fixation(sample_size, probabilities):
-    """Expected number of samplings until only one of K categories is left, exact for any K: a
-    float.
+def expected_samplings_until_fixation(sample_size: ArrayLike, probabilities: ArrayLike) -> float:
+    """Expected number of samplings until only one of K categories is left, exact: a float.
 
-    sample_size: M, 1 <= M <= 2000 (1 gives one sampling). probabilities: [K], the population; with
-    all mass on one category 0.
-    Source: derived: E T = sum_t P(T > t) = sum_t sum_k (p_k - P(k fixed after t)), as the p_k sum
-    to 1. From a count c the part of category k is h(c) = c/M - [c = M] + (T h)(c) with h(0) = h(M)
-    = 0, one linear system for all k. K = 2 is `expected_samplings_until_absorption`. Raises
-    ValueError for bad arguments.
+    M = 1 gives one sampling, a population with all mass on one category 0. K = 2 is
+    `expected_samplings_until_absorption`.
+
+    Derived: E T = sum_t P(T > t) = sum_t sum_k (p_k - P(k fixed after t)), as the p_k sum to 1.
+    From a count c the part of category k is h(c) = c/M - [c = M] + (T h)(c) with h(0) = h(M) = 0,
+    one linear system for all k.
     """
     size = matrix_size(sample_size)
     probabilities = as_probabilities(probabilities)
@@ -67,17 +71,23 @@ def expected_samplings_until_fixation(sample_size, probabilities):
     )
 
 
-def expected_samplings_until_absorption(sample_size, probability):
-    """Expected number of samplings until all M draws are one category, for two categories of mass p
-    and 1 - p.
+def expected_samplings_until_absorption(
+    sample_size: ArrayLike, probability: ArrayLike
+) -> np.ndarray:
+    """Expected number of samplings until all M draws are one of two categories of mass p and 1 - p.
 
-    sample_size: M, 1 <= M <= 2000 (1 gives one sampling). probability: float or array in [0, 1]; 0
-    and 1 are absorbed from the
-    start and give 0. Returns probability's shape.
-    Source: Shumailov et al. 2024, absorbing chain; derived: with Q the transitions among counts
-    1..M-1, the steps left are
-    t = (I - Q)^-1 1, and the first sampling adds one: 1 + sum_j Binomial(M, p)_j t_j. Raises
-    ValueError for bad arguments.
+    M = 1 gives one sampling. Derived: with Q the transitions among counts 1..M-1, the steps left
+    are t = (I - Q)^-1 1, and the first sampling adds one: 1 + sum_j Binomial(M, p)_j t_j.
+
+    Args:
+        probability: p in [0, 1], a float or an array; 0 and 1 are absorbed from the start and give
+            0.
+
+    Returns:
+        float64 of probability's shape.
+
+    References:
+        Shumailov et al. 2024, absorbing chain.
     """
     size = matrix_size(sample_size)
     probability = as_unit_interval(probability)
@@ -87,15 +97,15 @@ def expected_samplings_until_absorption(sample_size, probability):
     )
 
 
-def diffusion_samplings_until_fixation(sample_size, probabilities):
-    """Diffusion (large M) form of `expected_samplings_until_fixation`: a float, some 1.5% above the
-    exact one at M = 100, K = 2.
+def diffusion_samplings_until_fixation(sample_size: ArrayLike, probabilities: ArrayLike) -> float:
+    """Diffusion (large M) form of `expected_samplings_until_fixation`: a float, for any M >= 1.
 
-    sample_size: M >= 1. probabilities: [K]. K equal categories give -2 M (K - 1) log(1 - 1/K),
-    which tends to 2 M.
-    Source: standard (Ewens, Mathematical Population Genetics): -2 M sum_k (1 - p_k) log(1 - p_k);
-    for K = 2 Kimura's
-    -2 M [p log p + (1 - p) log(1 - p)]. Raises ValueError for bad arguments.
+    It is some 1.5% above the exact one at M = 100, K = 2: -2 M sum_k (1 - p_k) log(1 - p_k), for K
+    = 2 Kimura's -2 M [p log p + (1 - p) log(1 - p)]. K equal categories give -2 M (K - 1) log(1 -
+    1/K), which tends to 2 M.
+
+    References:
+        Ewens, Mathematical Population Genetics.
     """
     size = int(as_sample_size(sample_size))
     return float(2 * size * np.sum(special.entr(1 - as_probabilities(probabilities))))

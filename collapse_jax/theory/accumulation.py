@@ -1,23 +1,20 @@
-"""Typical path of the 1-D Gaussian chain under 'accumulate', whose variance is a product of
-independent factors.
+"""Typical path of the 1-D Gaussian chain under 'accumulate'.
 
-Derived: let Q be the scatter (sum of squared deviations) of the pool after t rounds of M points and
-S = Q/(t M - ddof) the model's variance. The M new points add their own scatter S chi^2_{M-1}, and
-the distance of their mean from the pool's adds
-S chi^2_1 t/(t + 1). So Q grows by the independent factor 1 + V_t/(t M - ddof), V_t = chi^2_{M-1} +
-chi^2_1 t/(t + 1), and the log variance is log chi^2_{M-1} plus a sum of independent terms, as under
-'replace'. Each term's mean is computed by Gauss quadrature
-over the two chi^2 laws (to about 1e-9, far better for M > 3), which is the only error.
+Its variance is a product of independent factors. Derived: let Q be the scatter (sum of squared
+deviations) of the pool after t rounds of M points and S = Q/(t M - ddof) the model's variance. The
+M new points add their own scatter S chi^2_{M-1}, and the distance of their mean from the pool's
+adds S chi^2_1 t/(t + 1). So Q grows by the independent factor 1 + V_t/(t M - ddof), V_t =
+chi^2_{M-1} + chi^2_1 t/(t + 1), and the log variance is log chi^2_{M-1} plus a sum of independent
+terms, as under 'replace'. Each term's mean is computed by Gauss quadrature over the two chi^2 laws
+(to about 1e-9, far better for M > 3), which is the only error.
 
 The expected variance and squared mean error of this chain are in `gaussian`. The same product does
-not hold for
-'accumulate_subsample' and 'mix', where points are chosen at random.
-
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so generation g is
-fitted to (g + 1) M points.
+not hold for 'accumulate_subsample' and 'mix', where points are chosen at random. Generation g is
+fitted to (g + 1) M points; here sample_size is one fixed M >= 1, with ddof=1 M >= 2.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import linalg
 
 from . import gaussian, log_chi
@@ -27,13 +24,10 @@ QUADRATURE_NODES = 64
 ROUNDS_AT_ONCE = 256
 
 
-def expected_log_variance(generation, sample_size, *, ddof, variance=1.0):
-    """E[log variance of the generation-g model], natural log: float64 of generation's shape.
-
-    generation: int or int array >= 0. sample_size: M >= 1 for ddof=0 (1 gives -inf), M >= 2 for
-    ddof=1.
-    Source: derived, see the module. Raises ValueError for bad arguments.
-    """
+def expected_log_variance(
+    generation: ArrayLike, sample_size: ArrayLike, *, ddof: int, variance: float = 1.0
+) -> np.ndarray:
+    """E[log variance of the generation-g model]; M = 1 gives -inf."""
     generation, size = _arguments(generation, sample_size, ddof)
     if size == 1:
         return np.full(generation.shape, -np.inf)
@@ -42,13 +36,10 @@ def expected_log_variance(generation, sample_size, *, ddof, variance=1.0):
     return np.log(variance) + start + growth - np.log((generation + 1.0) * size - ddof)
 
 
-def log_variance_std(generation, sample_size, *, ddof):
-    """Standard deviation of the log variance of the generation-g model: float64 of generation's
-    shape.
+def log_variance_std(generation: ArrayLike, sample_size: ArrayLike, *, ddof: int) -> np.ndarray:
+    """Standard deviation of the log variance of the generation-g model; M = 1 gives nan.
 
-    Arguments as in `expected_log_variance`; M = 1 gives nan. It tends to a constant, since each
-    round's term is of size 1/t.
-    Source: derived, see the module. Raises ValueError for bad arguments.
+    It tends to a constant, since each round's term is of size 1/t.
     """
     generation, size = _arguments(generation, sample_size, ddof)
     if size == 1:
@@ -62,13 +53,10 @@ def log_variance_std(generation, sample_size, *, ddof):
     )
 
 
-def expected_standard_deviation(generation, sample_size, *, ddof, variance=1.0):
-    """E[standard deviation of the generation-g model]: float64 of generation's shape, in the units
-    of the data.
-
-    Arguments as in `expected_log_variance`; M = 1 gives 0. Source: derived, see the module. Raises
-    ValueError for bad arguments.
-    """
+def expected_standard_deviation(
+    generation: ArrayLike, sample_size: ArrayLike, *, ddof: int, variance: float = 1.0
+) -> np.ndarray:
+    """E[standard deviation of the generation-g model] in the units of the data; M = 1 gives 0."""
     generation, size = _arguments(generation, sample_size, ddof)
     if size == 1:
         return np.zeros(generation.shape)
@@ -80,9 +68,7 @@ def expected_standard_deviation(generation, sample_size, *, ddof, variance=1.0):
 
 
 def _sum_over_rounds(generation, size, ddof, statistic):
-    """Sum over the rounds t = 1 .. generation of statistic(log(1 + V_t/(t M - ddof)), mean over
-    V_t).
-    """
+    """Sum over rounds t = 1 .. g of statistic(log(1 + V_t/(t M - ddof)), mean over V_t)."""
     scatter, weight = _chi_square_rule(size - 1)
     offset, offset_weight = _chi_square_rule(1)
     weights = (weight[:, None] * offset_weight).ravel()
@@ -99,9 +85,7 @@ def _sum_over_rounds(generation, size, ddof, statistic):
 
 
 def _chi_square_rule(degrees):
-    """Nodes and weights (sum 1) of Gauss quadrature for chi^2 (generalised Laguerre, from its
-    recurrence by Golub-Welsch).
-    """
+    """Nodes and weights (sum 1) of Gauss quadrature for chi^2 (Laguerre, by Golub-Welsch)."""
     step = np.arange(QUADRATURE_NODES)
     shape = degrees / 2
     nodes, vectors = linalg.eigh_tridiagonal(

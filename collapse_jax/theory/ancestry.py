@@ -1,34 +1,30 @@
-"""Shared ancestry of training points: one recursion that gives the expected diversity in every
-workflow.
+"""Shared ancestry of training points: one recursion for the expected diversity in every workflow.
 
 Follow each training point back to the real draw that it descends from. A categorical model fitted
-by counting, and a
-Gaussian fitted by maximum likelihood (ddof=0), keep on average the same share of the population's
-diversity
-(heterozygosity 1 - sum p^2, or variance):
+by counting, and a Gaussian fitted by maximum likelihood (ddof=0), keep on average the same share of
+the population's diversity (heterozygosity 1 - sum p^2, or variance):
 
     retention = 1 - P(two independent uniform draws from the current training set share a real
     ancestor).
 
 Derived: a fresh model draw has, in its first two moments, the law of a uniform draw with
-replacement from the training
-set. Two points with the same ancestor agree; two points with different ancestors are independent
-real draws.
-
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
-generation g has seen
-g + 1 samplings.
+replacement from the training set. Two points with the same ancestor agree; two points with
+different ancestors are independent real draws.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 WORKFLOWS = ("replace", "accumulate", "accumulate_subsample", "mix")
 
 
-def as_generation(generation):
+def as_generation(generation: ArrayLike) -> np.ndarray:
     """`generation` as an int64 array of the same shape.
 
-    Raises ValueError if an entry is negative or not a whole number.
+    Raises:
+        ValueError: If an entry is negative or not a whole number.
     """
     array = np.asarray(generation)
     if not np.issubdtype(array.dtype, np.integer) or np.any(array < 0):
@@ -36,14 +32,19 @@ def as_generation(generation):
     return array.astype(np.int64)
 
 
-def as_sample_size(sample_size, generation=None):
-    """`sample_size` as an int64 array: [] for a fixed size; [n] for a schedule, allowed if
-    `generation` is given.
+def as_sample_size(sample_size: ArrayLike, generation: ArrayLike | None = None) -> np.ndarray:
+    """`sample_size` as an int64 array: [] for a fixed size, [n] for a schedule.
 
-    Entry i of a schedule is the number of draws that generation i is fitted to. Raises ValueError
-    if an entry is not a
-    whole number >= 1, or if the schedule has fewer than max(generation) + 1 entries (further
-    entries are not read).
+    Entry i of a schedule is the number of draws that generation i is fitted to; entries after
+    max(generation) are not read.
+
+    Args:
+        sample_size: Whole numbers >= 1.
+        generation: Generations that a schedule must cover; None allows a fixed size alone.
+
+    Raises:
+        ValueError: If an entry is not a whole number >= 1, or a schedule is not allowed or too
+            short.
     """
     array = np.asarray(sample_size)
     if not np.issubdtype(array.dtype, np.integer) or np.any(array < 1):
@@ -52,17 +53,22 @@ def as_sample_size(sample_size, generation=None):
         raise ValueError(
             "this form takes one fixed sample_size; a 1-D schedule is for workflow='replace' only"
         )
-    if array.ndim == 1 and array.size < np.max(generation, initial=-1) + 1:
+    if generation is None or array.ndim == 0:
+        return array.astype(np.int64)
+    if array.size < np.max(generation, initial=-1) + 1:
         raise ValueError(f"a schedule needs max(generation) + 1 entries, got {array.size}")
     return array.astype(np.int64)
 
 
-def sum_over_samplings(generation, sample_size, term):
-    """Sum of term(M_i) over the samplings i = 0 .. generation: a float64 array of generation's
-    shape.
+def sum_over_samplings(
+    generation: np.ndarray, sample_size: np.ndarray, term: Callable[[np.ndarray], ArrayLike]
+) -> np.ndarray:
+    """Sum of term(M_i) over the samplings i = 0 .. generation.
 
-    `generation` and `sample_size` are as the two functions above return them; `term` maps an array
-    of sizes to floats.
+    Args:
+        generation: As `as_generation` returns it.
+        sample_size: As `as_sample_size` returns it.
+        term: Maps an array of sizes to floats.
     """
     values = np.asarray(term(sample_size), dtype=np.float64)
     if values.ndim == 0:
@@ -70,9 +76,11 @@ def sum_over_samplings(generation, sample_size, term):
     return np.cumsum(values)[generation]
 
 
-def check_mixture(workflow, alpha, beta, gamma):
-    """Raise ValueError unless the workflow is known and the three shares suit it (shares are for
-    'mix' only).
+def check_mixture(workflow: str, alpha: float, beta: float, gamma: float) -> None:
+    """Checks that a workflow is known and that the three shares suit it.
+
+    Raises:
+        ValueError: If not. Shares other than (1, 0, 0) are for 'mix' only.
     """
     if workflow not in WORKFLOWS:
         raise ValueError(f"workflow must be one of {WORKFLOWS}, got {workflow!r}")
@@ -84,13 +92,16 @@ def check_mixture(workflow, alpha, beta, gamma):
         raise ValueError("alpha, beta and gamma are for workflow='mix' only")
 
 
-def fixed_mix_counts(sample_size, alpha, beta, gamma):
-    """Whole numbers (k_alpha, k_beta, k_gamma) of training points from model, previous set and real
-    data; sum = M.
+def fixed_mix_counts(
+    sample_size: ArrayLike, alpha: float, beta: float, gamma: float
+) -> tuple[int, int, int]:
+    """Whole numbers of training points from the model, the previous set and the real data; sum = M.
 
-    k_alpha = round(alpha M), k_alpha + k_beta = round((alpha + beta) M) (ties to even), and real
-    data is the rest.
-    sample_size: M >= 1. Source: a convention of ours. Raises ValueError for bad arguments.
+    A convention of ours: k_alpha = round(alpha M), k_alpha + k_beta = round((alpha + beta) M) (ties
+    to even), and real data is the rest.
+
+    Returns:
+        (k_alpha, k_beta, k_gamma), three ints.
     """
     size = int(as_sample_size(sample_size))
     check_mixture("mix", alpha, beta, gamma)
@@ -99,15 +110,17 @@ def fixed_mix_counts(sample_size, alpha, beta, gamma):
     return model, synthetic - model, size - synthetic
 
 
-def mix_pair_shares(sample_size, alpha, beta, gamma, random_counts=True):
-    """Probability that two distinct points of a mixed set are (a) both copies with at least one
-    fresh model draw among
-    them, (b) both taken from the previous training set. Two floats; sample_size 1 has no pairs and
-    gives (0, 0).
+def mix_pair_shares(
+    sample_size: ArrayLike, alpha: float, beta: float, gamma: float, random_counts: bool = True
+) -> tuple[float, float]:
+    """Probabilities of two kinds of pairs of distinct points of a mixed set. Derived.
 
-    random_counts=True: each point picks its origin on its own, so (alpha^2 + 2 alpha beta, beta^2).
-    False: the numbers
-    are `fixed_mix_counts`, and the pair is drawn without replacement. Source: derived.
+    With random_counts each point picks its origin on its own, so they are (alpha^2 + 2 alpha beta,
+    beta^2). Without, the numbers are `fixed_mix_counts`, and the pair is drawn without replacement.
+
+    Returns:
+        (a, b), two floats: a, both are copies with at least one fresh model draw among them; b,
+        both are taken from the previous training set. M = 1 has no pairs and gives (0, 0).
     """
     size = int(as_sample_size(sample_size))
     if random_counts:
@@ -118,32 +131,25 @@ def mix_pair_shares(sample_size, alpha, beta, gamma, random_counts=True):
 
 
 def pair_coalescence(
-    generation,
-    sample_size,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
     *,
-    workflow="replace",
-    alpha=1.0,
-    beta=0.0,
-    gamma=0.0,
-    random_counts=True,
-):
+    workflow: str = "replace",
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    gamma: float = 0.0,
+    random_counts: bool = True,
+) -> np.ndarray:
     """P(two distinct points of generation g's training set share a real ancestor).
 
     The training set is the newest M points ('replace', 'mix') or the pool of all (g + 1) M points
-    ('accumulate',
-    'accumulate_subsample'; a subsample without replacement has the same pairs as the pool).
+    ('accumulate', 'accumulate_subsample'; a subsample without replacement has the same pairs as the
+    pool). With M = 1 the newest set has no two points: entries are then the value that the
+    recursion carries and mean nothing. Arguments as in `retention`.
 
-    generation: int or int array >= 0. sample_size: M >= 1, or a 1-D schedule for 'replace'. With M
-    = 1 the newest set has
-    no two points: entries are then the value that the recursion carries and mean nothing. Shares:
-    see `retention`.
-    Returns a float64 array of generation's shape, values in [0, 1]. Source: derived. With C for
-    distinct pairs of N points,
-    two draws with replacement coalesce with W = 1/N + (1 - 1/N) C. A pair of new points, or of a
-    new and an old one, has W
-    (if fitted to the pool); a pair of old points has C; a pair with a fresh real draw 0. Average
-    over the kinds of pair.
-    Raises ValueError for bad arguments.
+    Derived: with C for distinct pairs of N points, two draws with replacement coalesce with W = 1/N
+    + (1 - 1/N) C. A pair of new points, or of a new and an old one, has W (if fitted to the pool);
+    a pair of old points has C; a pair with a fresh real draw 0. Average over the kinds of pair.
     """
     generation = as_generation(generation)
     check_mixture(workflow, alpha, beta, gamma)
@@ -177,38 +183,35 @@ def pair_coalescence(
 
 
 def retention(
-    generation,
-    sample_size,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
     *,
-    workflow="replace",
-    alpha=1.0,
-    beta=0.0,
-    gamma=0.0,
-    random_counts=True,
-):
-    """Expected diversity of the generation-g model over that of the population: a number in [0, 1].
+    workflow: str = "replace",
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    gamma: float = 0.0,
+    random_counts: bool = True,
+) -> np.ndarray:
+    """Expected diversity of the generation-g model over that of the population: in [0, 1].
 
     Exact for the heterozygosity of a categorical model fitted by counting and for the ddof=0
-    variance of a Gaussian (per
-    coordinate in any dimension). For that Gaussian the expected squared error of the mean is
-    variance * (1 - retention).
+    variance of a Gaussian (per coordinate in any dimension). For that Gaussian the expected squared
+    error of the mean is variance * (1 - retention). M = 1 gives 0 in every workflow: all data copy
+    one real draw, or the newest point stands alone.
 
-    generation: int or int array >= 0. sample_size: M >= 1 (1 gives 0 in every workflow: all data
-    copy one real draw,
-    or the newest point stands alone), or a 1-D schedule M_0, M_1, ... for 'replace'.
-    workflow: 'replace'; 'accumulate' (fit all data so far); 'accumulate_subsample' (fit M of them,
-    drawn without
-    replacement; the model's M draws join the pool); 'mix' (each of the M points of the next set is
-    a fresh model draw with
-    probability alpha, one of the previous set's points, no point twice, with probability beta, or a
-    fresh real draw with
-    probability gamma; with random_counts=False the three numbers are `fixed_mix_counts`).
-    Returns a float64 array of generation's shape. Source: derived; two draws from the model are two
-    draws with replacement
-    from the M or (g + 1) M points it was fitted to, so retention = (1 - 1/N)(1 - pair_coalescence).
-    Shumailov et al. 2024
-    ('replace'), Kazdan et al. 2024 ('accumulate') are special cases. Raises ValueError for bad
-    arguments.
+    Derived: two draws from the model are two draws with replacement from the M or (g + 1) M points
+    it was fitted to, so retention = (1 - 1/N)(1 - pair_coalescence).
+
+    Args:
+        workflow: 'replace'; 'accumulate' (fit all data so far); 'accumulate_subsample' (fit M of
+            them, drawn without replacement; the model's M draws join the pool); 'mix' (each of the
+            M points of the next set is a fresh model draw, one of the previous set's points, no
+            point twice, or a fresh real draw).
+        alpha, beta, gamma: Under 'mix' the probabilities of these three, in this order.
+        random_counts: False: the three numbers are `fixed_mix_counts`.
+
+    References:
+        Shumailov et al. 2024 ('replace') and Kazdan et al. 2024 ('accumulate') are special cases.
     """
     distinct = pair_coalescence(
         generation,
@@ -228,22 +231,22 @@ def retention(
     return (1 - 1 / fitted) * (1 - distinct)
 
 
-def reused_real_retention(generation, sample_size, gamma, *, random_counts=True):
-    """Expected diversity of the generation-g model over the population's if the real data kept are
-    always from the first M draws.
+def reused_real_retention(
+    generation: ArrayLike, sample_size: ArrayLike, gamma: float, *, random_counts: bool = True
+) -> np.ndarray:
+    """`retention` if the real data kept are always from the first M draws; M = 1 gives 0.
 
     Each of the M points of the next set is, with probability gamma, one of generation 0's M real
-    points, chosen anew in each
-    generation and no point twice; otherwise a fresh model draw. random_counts=False: round(gamma M)
-    of them, as in
-    `fixed_mix_counts`. Unlike fresh real data (workflow 'mix') nothing beyond generation 0's
-    diversity can come back.
-    generation: int or int array >= 0. sample_size: M >= 1 (1 gives 0). gamma in [0, 1]. Returns a
-    float64 array of generation's shape. Source: derived: let C be the chance that two distinct
-    points share a real ancestor. Two kept points do not, two model draws do
-    with W of `pair_coalescence`, and a kept point is a uniform choice among M, so it is a model
-    draw's ancestor with 1/M.
-    Raises ValueError for bad arguments.
+    points, chosen anew in each generation and no point twice; otherwise a fresh model draw. Unlike
+    fresh real data (workflow 'mix') nothing beyond generation 0's diversity can come back.
+
+    Derived: let C be the chance that two distinct points share a real ancestor. Two kept points do
+    not, two model draws do with W of `pair_coalescence`, and a kept point is a uniform choice among
+    M, so it is a model draw's ancestor with 1/M.
+
+    Args:
+        gamma: In [0, 1].
+        random_counts: False: round(gamma M) of them, as in `fixed_mix_counts`.
     """
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
@@ -260,19 +263,24 @@ def reused_real_retention(generation, sample_size, gamma, *, random_counts=True)
     return (1 - 1 / size) * (1 - distinct[generation])
 
 
-def kept_real_retention(generation, real, synthetic):
-    """Expected diversity of the generation-g model over the population's if the same real points
-    are all kept for ever.
+def kept_real_retention(generation: ArrayLike, real: int, synthetic: int) -> np.ndarray:
+    """`retention` if the same real points are all kept for ever.
 
     Generation 0 is fitted to `real` = n draws of the population; every later one to these n points
     and to `synthetic` = s fresh draws from its predecessor. It never falls below 1 - 3/(2n + 1),
     however many synthetic points there are.
-    generation: int or int array >= 0. real >= 1 (1 gives 0), synthetic >= 0. Returns a float64
-    array of generation's shape.
-    Source: the "synthetic augmentation loop" of Alemohammad et al. 2023 and the setting of Bertrand
-    et al. 2023; derived, as in `reused_real_retention`: of n + s points no two kept ones share an
-    ancestor, two model draws do with W of `pair_coalescence`, and a kept point is a model draw's
-    ancestor with 1/n. Raises ValueError for bad arguments.
+
+    Derived, as in `reused_real_retention`: of n + s points no two kept ones share an ancestor, two
+    model draws do with W of `pair_coalescence`, and a kept point is a model draw's ancestor with
+    1/n.
+
+    Args:
+        real: n >= 1 (1 gives 0).
+        synthetic: s >= 0.
+
+    References:
+        The "synthetic augmentation loop" of Alemohammad et al. 2023; the setting of Bertrand et al.
+        2023.
     """
     generation, kept = as_generation(generation), int(as_sample_size(real))
     made = int(synthetic)
@@ -288,25 +296,32 @@ def kept_real_retention(generation, real, synthetic):
 
 
 def mixture_of_distributions_heterozygosity(
-    generation, sample_size, *, alpha, beta, gamma, population_heterozygosity=1.0, of_model=False
-):
-    """Expected heterozygosity in the paper's chain of laws P_{i+1} = alpha F(P_i) + beta P_i +
-    gamma P_0.
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    *,
+    alpha: float,
+    beta: float,
+    gamma: float,
+    population_heterozygosity: float = 1.0,
+    of_model: bool = False,
+) -> np.ndarray:
+    """Expected heterozygosity in the chain of laws P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0.
 
     F(P_i) is the categorical model of generation i, fitted to M draws of P_i by counting, and P_0
-    the population. Here
-    whole distributions are mixed, not data sets as in `retention`. The entry for generation g
-    belongs to P_{g+1}, the
-    first law that holds the generation-g model (g + 1 samplings), or with of_model=True to the
-    model F(P_g) itself; with
-    alpha = 1 they agree. Paper sections that speak of "alpha = gamma = 0" must mean alpha = 1.
+    the population. Here whole distributions are mixed, not data sets as in `retention`. Paper
+    sections that speak of "alpha = gamma = 0" must mean alpha = 1.
 
-    generation: int or int array >= 0. sample_size: M >= 1 (1: F(P_i) is one point). Returns a
-    float64 array of
-    generation's shape, in the units of population_heterozygosity (1.0: the retained share).
-    Source: Shumailov et al. 2024, the chain; derived: E sum F^2 = sum P^2 + H/M and E P_i = P_0,
-    hence
-    H' = (1-gamma)^2 H + (1-(1-gamma)^2) H_0 - alpha^2 H/M. Raises ValueError for bad arguments.
+    Derived: E sum F^2 = sum P^2 + H/M and E P_i = P_0, hence H' = (1-gamma)^2 H + (1-(1-gamma)^2)
+    H_0 - alpha^2 H/M.
+
+    Args:
+        population_heterozygosity: H_0, the unit of the result; 1.0 gives the retained share.
+        of_model: False: the entry for generation g belongs to P_{g+1}, the first law that holds the
+            generation-g model (g + 1 samplings). True: to the model F(P_g) itself. With alpha = 1
+            they agree. M = 1: F(P_i) is one point.
+
+    References:
+        Shumailov et al. 2024, the chain.
     """
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
@@ -321,5 +336,5 @@ def mixture_of_distributions_heterozygosity(
 
 
 def _with_replacement(distinct, size):
-    """P(two draws with replacement from `size` points coalesce), from that of two distinct points."""
+    """P(two draws with replacement from `size` points coalesce), from that of two distinct ones."""
     return 1 / size + (1 - 1 / size) * distinct

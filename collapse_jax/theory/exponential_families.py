@@ -1,19 +1,16 @@
-"""Closed forms for families whose sample enters by one number: Bernoulli, Poisson, exponential,
-Pareto, uniform, Gaussian mean.
+"""Closed forms for families whose sample enters by one number.
 
-Where the fit is the sample mean and the variance a quadratic function of the mean, v0 + v1 mean +
-v2 mean^2 (Morris 1982), the moments
-of the fitted mean follow one recursion in every workflow (`expected_squared_mean_error`).
-`QUADRATICS` names these functions; the exponential's also is the Pareto's, for the mean of
-log(x/minimum), which is 1/shape.
-
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
-generation g has seen
-g + 1 samplings. sample_size: an int M >= 1, or for 'replace' a 1-D schedule with at least
-max(generation) + 1 entries.
+They are Bernoulli, Poisson, exponential, Pareto, uniform and the Gaussian mean. Where the fit is
+the sample mean and the variance a quadratic function of the mean, v0 + v1 mean + v2 mean^2 (Morris
+1982), the moments of the fitted mean follow one recursion in every workflow
+(`expected_squared_mean_error`). `QUADRATICS` names these functions; the exponential's also is the
+Pareto's, for the mean of log(x/minimum), which is 1/shape.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from .ancestry import (
@@ -37,24 +34,26 @@ QUADRATICS = {
 
 
 def expected_squared_mean_error(
-    generation,
-    sample_size,
-    mean,
-    quadratic,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    mean: float,
+    quadratic: tuple[float, float, float],
     *,
-    workflow="replace",
-    alpha=1.0,
-    beta=0.0,
-    gamma=0.0,
-    random_counts=True,
-):
-    """Var[mean of the generation-g model] about the population's `mean`, which it has on average:
-    float64 of generation's shape.
+    workflow: str = "replace",
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    gamma: float = 0.0,
+    random_counts: bool = True,
+) -> np.ndarray:
+    """Var[mean of the generation-g model] about the population's `mean`, which it has on average.
 
-    quadratic: (v0, v1, v2), see `QUADRATICS`. workflow and shares as in `ancestry.retention`. Under
-    'replace' a v2 > 0 makes it grow like (1 + v2/M)^g, carried by rare runs. Source: derived: a
-    fresh draw's variance is that of the population plus v2 times the error;
-    the rest as in `known_variance`. Raises ValueError for bad arguments.
+    Under 'replace' a v2 > 0 makes it grow like (1 + v2/M)^g, carried by rare runs. Derived: a fresh
+    draw's variance is that of the population plus v2 times the error; the rest as in
+    `known_variance`.
+
+    Args:
+        quadratic: (v0, v1, v2), see `QUADRATICS`.
+        workflow, alpha, beta, gamma, random_counts: As in `ancestry.retention`.
     """
     check_mixture(workflow, alpha, beta, gamma)
     generation = as_generation(generation)
@@ -71,33 +70,38 @@ def expected_squared_mean_error(
             rounds, np.broadcast_to(sizes, rounds), np.arange(1, rounds + 1), spread, quadratic[2]
         )
     elif workflow == "accumulate_subsample":
-        error = _subsampled(rounds, float(sizes), spread, quadratic[2])
+        error = subsampled_mean_error(rounds, float(sizes), spread, quadratic[2])
     else:
-        error = _mixed(
+        error = mixed_mean_error(
             rounds, int(sizes), spread, quadratic[2], (alpha, beta, gamma, random_counts)
         )
     return error[generation]
 
 
-def expected_variance(generation, sample_size, mean, quadratic, **workflow):
-    """E[variance of the generation-g model] = population's variance + v2 times the squared mean
-    error: generation's shape.
+def expected_variance(
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    mean: float,
+    quadratic: tuple[float, float, float],
+    **workflow: Any,
+) -> np.ndarray:
+    """E[variance of the generation-g model], which grows with the squared mean error.
 
-    Arguments as in `expected_squared_mean_error`. Source: derived. Raises ValueError for bad
-    arguments.
+    Derived: the population's variance + v2 times that error. Arguments as in
+    `expected_squared_mean_error`.
     """
     return _at(mean, quadratic) + quadratic[2] * expected_squared_mean_error(
         generation, sample_size, mean, quadratic, **workflow
     )
 
 
-def exponential_expected_log_mean(generation, sample_size, *, mean=1.0):
-    """E[log mean of the generation-g exponential] under 'replace' (natural log): float64 of
-    generation's shape.
+def exponential_expected_log_mean(
+    generation: ArrayLike, sample_size: ArrayLike, *, mean: float = 1.0
+) -> np.ndarray:
+    """E[log mean of the generation-g exponential] under 'replace'.
 
-    Minus it, with mean = 1/shape, is the Pareto's E[log shape]. Source: standard: a sampling
-    multiplies by Gamma(M)/M, so it adds digamma(M) - log M, about -1/(2M). Raises ValueError for
-    bad arguments.
+    Minus it, with mean = 1/shape, is the Pareto's E[log shape]. Standard: a sampling multiplies by
+    Gamma(M)/M, so it adds digamma(M) - log M, about -1/(2M).
     """
     generation, sizes = _replace(generation, sample_size)
     return np.log(mean) + sum_over_samplings(
@@ -105,22 +109,25 @@ def exponential_expected_log_mean(generation, sample_size, *, mean=1.0):
     )
 
 
-def exponential_log_mean_std(generation, sample_size):
-    """Standard deviation of the log mean under 'replace', the Pareto's log shape too: the root of
-    the sum of trigamma(M_i).
+def exponential_log_mean_std(generation: ArrayLike, sample_size: ArrayLike) -> np.ndarray:
+    """Standard deviation of the log mean under 'replace', and of the Pareto's log shape.
 
-    Returns float64 of generation's shape. Source: standard. Raises ValueError for bad arguments.
+    Standard: the root of the sum of trigamma(M_i).
     """
     generation, sizes = _replace(generation, sample_size)
     return np.sqrt(sum_over_samplings(generation, sizes, lambda size: special.polygamma(1, size)))
 
 
-def exponential_log_mean_cdf(value, generation, sample_size, *, mean=1.0):
-    """P(log mean of the generation-g exponential <= value) under 'replace', to about 1e-10; one
-    generation, value float or array.
+def exponential_log_mean_cdf(
+    value: ArrayLike, generation: ArrayLike, sample_size: ArrayLike, *, mean: float = 1.0
+) -> np.ndarray:
+    """P(log mean of the generation-g exponential <= value) under 'replace', to about 1e-10.
 
-    Source: derived: log(Gamma(M)) is log(chi^2_{2M}/2), and independent terms add (see `log_chi`).
-    Raises ValueError for bad arguments.
+    Derived: log(Gamma(M)) is log(chi^2_{2M}/2), and independent terms add (see `log_chi`).
+
+    Args:
+        value: A float or an array.
+        generation: One int.
     """
     generation, sizes = _replace(generation, sample_size)
     if generation.ndim:
@@ -134,21 +141,23 @@ def exponential_log_mean_cdf(value, generation, sample_size, *, mean=1.0):
     return LogChiSquareSum(2.0 * used).cdf(np.asarray(value, dtype=np.float64) - center)
 
 
-def exponential_second_moment(generation, sample_size, *, mean=1.0):
-    """E[mean^2 of the generation-g exponential] = mean^2 prod (1 + 1/M_i) under 'replace':
-    generation's shape.
+def exponential_second_moment(
+    generation: ArrayLike, sample_size: ArrayLike, *, mean: float = 1.0
+) -> np.ndarray:
+    """E[mean^2 of the generation-g exponential] = mean^2 prod (1 + 1/M_i) under 'replace'.
 
-    Source: standard (E Gamma(M)^2 = M (M + 1)). Raises ValueError for bad arguments.
+    Standard: E Gamma(M)^2 = M (M + 1).
     """
     generation, sizes = _replace(generation, sample_size)
     return mean**2 * np.exp(sum_over_samplings(generation, sizes, lambda size: np.log1p(1 / size)))
 
 
-def pareto_expected_shape(generation, sample_size, *, shape=1.0):
-    """E[shape of the generation-g Pareto] = shape prod M_i/(M_i - 1) under 'replace': generation's
-    shape; inf from an M_i = 1 on.
+def pareto_expected_shape(
+    generation: ArrayLike, sample_size: ArrayLike, *, shape: float = 1.0
+) -> np.ndarray:
+    """E[shape of the generation-g Pareto] = shape prod M_i/(M_i - 1) under 'replace'.
 
-    Source: standard (E 1/Gamma(M) = 1/(M - 1)). Raises ValueError for bad arguments.
+    inf from an M_i = 1 on. Standard: E 1/Gamma(M) = 1/(M - 1).
     """
     generation, sizes = _replace(generation, sample_size)
     with np.errstate(divide="ignore"):
@@ -157,22 +166,23 @@ def pareto_expected_shape(generation, sample_size, *, shape=1.0):
         )
 
 
-def uniform_expected_log_maximum(generation, sample_size, *, maximum=1.0):
-    """E[log maximum of the generation-g uniform] = log maximum - sum 1/M_i under 'replace': float64
-    of generation's shape.
+def uniform_expected_log_maximum(
+    generation: ArrayLike, sample_size: ArrayLike, *, maximum: float = 1.0
+) -> np.ndarray:
+    """E[log maximum of the generation-g uniform] = log maximum - sum 1/M_i under 'replace'.
 
-    Source: standard: -log(largest of M/maximum) is exponential of mean 1/M. Raises ValueError for
-    bad arguments.
+    Standard: -log(largest of M/maximum) is exponential of mean 1/M.
     """
     generation, sizes = _replace(generation, sample_size)
     return np.log(maximum) - sum_over_samplings(generation, sizes, lambda size: 1 / size)
 
 
-def uniform_log_maximum_cdf(value, generation, sample_size, *, maximum=1.0):
-    """P(log maximum of the generation-g uniform <= value) under 'replace' with one fixed M:
-    generation.shape + value.shape.
+def uniform_log_maximum_cdf(
+    value: ArrayLike, generation: ArrayLike, sample_size: ArrayLike, *, maximum: float = 1.0
+) -> np.ndarray:
+    """P(log maximum of the generation-g uniform <= value) under 'replace' with one fixed M.
 
-    Source: derived: M (log maximum - value) is Gamma(g + 1). Raises ValueError for bad arguments.
+    Derived: M (log maximum - value) is Gamma(g + 1).
     """
     generation, size = as_generation(generation), int(as_sample_size(sample_size))
     value = np.asarray(value, dtype=np.float64)
@@ -180,13 +190,13 @@ def uniform_log_maximum_cdf(value, generation, sample_size, *, maximum=1.0):
     return special.gammaincc(generation.reshape(*generation.shape, *(1,) * value.ndim) + 1.0, below)
 
 
-def uniform_expected_power(generation, sample_size, power=1, *, maximum=1.0):
-    """E[maximum^k of the generation-g uniform] = maximum^k prod M_i/(M_i + k) under 'replace':
-    float64 of generation's shape.
+def uniform_expected_power(
+    generation: ArrayLike, sample_size: ArrayLike, power: float = 1, *, maximum: float = 1.0
+) -> np.ndarray:
+    """E[maximum^k of the generation-g uniform] = maximum^k prod M_i/(M_i + k) under 'replace'.
 
     Power 2 over 12 is the expected variance. Under 'accumulate' it is that of generation 0 for
-    ever: the pool's largest point is real. Source: standard (E U^(k/M) = M/(M + k)). Raises
-    ValueError for bad arguments.
+    ever: the pool's largest point is real. Standard: E U^(k/M) = M/(M + k).
     """
     generation, sizes = _replace(generation, sample_size)
     return maximum**power * np.exp(
@@ -194,14 +204,24 @@ def uniform_expected_power(generation, sample_size, power=1, *, maximum=1.0):
     )
 
 
-def uniform_mixed_maximum_cdf(value, generation, sample_size, gamma, *, nodes=400):
-    """P(maximum of the generation-g uniform <= value) of a population on [0, 1] under 'mix' with
-    beta = 0 and random counts.
+def uniform_mixed_maximum_cdf(
+    value: ArrayLike,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    gamma: float,
+    *,
+    nodes: int = 400,
+) -> np.ndarray:
+    """P(maximum of the generation-g uniform <= value) under 'mix' with beta = 0 and random counts.
 
-    value: array in [0, 1]; one generation; gamma: the share of fresh real data. Source: derived:
-    given the model's maximum m, each of M points is below t with probability (1 - gamma) min(t/m,
-    1) + gamma t, and the law of m is carried as its quantiles at Gauss-Legendre nodes. Numerical:
-    right to about 1e-4 at the default nodes. Raises ValueError for bad arguments.
+    The population is uniform on [0, 1]. Derived: given the model's maximum m, each of M points is
+    below t with probability (1 - gamma) min(t/m, 1) + gamma t, and the law of m is carried as its
+    quantiles at Gauss-Legendre nodes. Numerical: right to about 1e-4 at the default nodes.
+
+    Args:
+        value: An array in [0, 1].
+        generation: One int.
+        gamma: The share of fresh real data.
     """
     check_mixture("mix", 1 - gamma, 0.0, gamma)
     last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
@@ -218,15 +238,15 @@ def uniform_mixed_maximum_cdf(value, generation, sample_size, gamma, *, nodes=40
     return np.interp(np.asarray(value, dtype=np.float64), grid, law)
 
 
-def poisson_absorption_probability(generation, sample_size, rate):
-    """P(the generation-g Poisson has rate 0) under 'replace': float64 of generation's shape.
+def poisson_absorption_probability(
+    generation: ArrayLike, sample_size: ArrayLike, rate: float
+) -> np.ndarray:
+    """P(the generation-g Poisson has rate 0) under 'replace'.
 
     With one fixed M it depends on M rate alone, and is exp(-M rate g_k) with the survival g_k of
-    `lineages.branching_survival`,
-    k = g + 1. Source: derived: the sum is a branching process with Poisson(M_{i+1}/M_i) offspring
-    that starts with Poisson(M_0 rate):
-    its generating functions are composed from the last backwards. Raises ValueError for bad
-    arguments.
+    `lineages.branching_survival`, k = g + 1. Derived: the sum is a branching process with
+    Poisson(M_{i+1}/M_i) offspring that starts with Poisson(M_0 rate): its generating functions are
+    composed from the last backwards.
     """
     generation, sizes = _replace(generation, sample_size)
     result = np.empty(generation.shape)
@@ -235,13 +255,21 @@ def poisson_absorption_probability(generation, sample_size, rate):
     return result
 
 
-def poisson_sum_distribution(generation, sample_size, rate, largest):
-    """P(sum of the M draws that generation g is fitted to = k), k = 0 .. largest, under 'replace':
-    float64 [largest + 1].
+def poisson_sum_distribution(
+    generation: ArrayLike, sample_size: ArrayLike, rate: float, largest: int
+) -> np.ndarray:
+    """P(sum of the M draws that generation g is fitted to = k), k = 0 .. largest, under 'replace'.
 
-    One generation. largest: so far in the tail that the rest can be left out, as it is added to the
-    front (by less than its mass). Source: derived: the generating function of
-    `poisson_absorption_probability` at the roots of unity, transformed back.
+    Derived: the generating function of `poisson_absorption_probability` at the roots of unity,
+    transformed back.
+
+    Args:
+        generation: One int.
+        largest: So far in the tail that the rest can be left out, as it is added to the front (by
+            less than its mass).
+
+    Returns:
+        float64 [largest + 1].
     """
     generation, sizes = _replace(generation, sample_size)
     roots = np.exp(-2j * np.pi * np.arange(largest + 1) / (largest + 1))
@@ -250,13 +278,22 @@ def poisson_sum_distribution(generation, sample_size, rate, largest):
 
 
 def bernoulli_sum_distribution(
-    generation, sample_size, probability, *, workflow="replace", gamma=0.0
-):
-    """P(k ones among the M draws that generation g is fitted to), k = 0 .. M, under 'replace', or
-    'mix' with beta = 0 and random counts.
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    probability: float,
+    *,
+    workflow: str = "replace",
+    gamma: float = 0.0,
+) -> np.ndarray:
+    """P(k ones among the M draws that generation g is fitted to), k = 0 .. M.
 
-    One generation, M <= 2000, gamma the share of fresh real data. Source: derived: from i ones to
-    Binomial(M, (1 - gamma) i/M + gamma p). Raises ValueError for bad arguments.
+    Derived: from i ones to Binomial(M, (1 - gamma) i/M + gamma p).
+
+    Args:
+        generation: One int.
+        sample_size: M <= 2000.
+        workflow: 'replace', or 'mix' with beta = 0 and random counts.
+        gamma: The share of fresh real data.
     """
     check_mixture("mix" if workflow == "mix" else workflow, 1 - gamma, 0.0, gamma)
     last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
@@ -288,9 +325,7 @@ def _log_generating_function(at, last, sizes, rate):
 
 
 def _pooled(rounds, sizes, pools, spread, v2):
-    """The mean moves by (new mean - old)/t with t = pools: 1 under 'replace', the number of rounds
-    under 'accumulate'.
-    """
+    """The mean moves by (new - old)/t, t = pools: 1 under 'replace', else the rounds so far."""
     error = np.empty(rounds)
     before = 0.0
     for g in range(rounds):
@@ -299,8 +334,13 @@ def _pooled(rounds, sizes, pools, spread, v2):
     return error
 
 
-def _subsampled(rounds, size, spread, v2):
-    """As `known_variance._subsample_error`, with draws of variance spread + v2 error."""
+def subsampled_mean_error(rounds: int, size: float, spread: float, v2: float) -> np.ndarray:
+    """Squared mean error [rounds] under 'accumulate_subsample'.
+
+    Fresh draws have the variance spread + v2 error. Derived: let S be the pool's unbiased variance
+    and A its mean's squared error. The subsample's mean differs from the pool's by variance S/M (1
+    - 1/t), and M draws about the subsample's mean then join the pool.
+    """
     error = np.empty(rounds)
     # with M = 1 the pool of round 1 has no scatter, and the divisor max(., 1) only avoids 0/0
     scatter, pool_error = (size - 1) * spread, spread / size
@@ -314,9 +354,16 @@ def _subsampled(rounds, size, spread, v2):
     return error
 
 
-def _mixed(rounds, size, spread, v2, shares):
-    """With P = E[x^2] of a training point and C = E[x y] of two distinct ones, the fit has error (P
-    + (M-1) C)/M.
+def mixed_mean_error(
+    rounds: int, size: int, spread: float, v2: float, shares: tuple[float, float, float, bool]
+) -> np.ndarray:
+    """Squared mean error [rounds] under 'mix', with draws of variance spread + v2 error.
+
+    Derived: with P = E[x^2] of a training point and C = E[x y] of two distinct ones, the fit has
+    error (P + (M-1) C)/M.
+
+    Args:
+        shares: alpha, beta, gamma and random_counts of `ancestry.retention`.
     """
     alpha, beta, gamma, random_counts = shares
     with_model, both_previous = mix_pair_shares(size, *shares)

@@ -1,20 +1,14 @@
-"""Closed forms for a Gaussian refitted to its own draws: moments of its mean and variance, and the
-law of the log variance.
+"""Closed forms for a Gaussian refitted to its own draws: moments, and the law of the log variance.
 
 The population is N(mean, variance); each coordinate of a d-dimensional Gaussian has the same
-expected variance and squared
-mean error (for `variance` put that coordinate's variance). ddof=0 is maximum likelihood, ddof=1 the
-unbiased variance; it has
-no default because it doubles the usual speed of collapse.
-
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
-generation g has seen
-g + 1 samplings. sample_size is an int M >= 1, or for the workflow 'replace' a 1-D schedule M_0,
-M_1, ... with at least
-max(generation) + 1 entries. M = 1 gives variance 0 with ddof=0, and a ValueError with ddof=1 (0/0).
+expected variance and squared mean error (for `variance` put that coordinate's variance). M = 1
+gives variance 0 with ddof=0, and a ValueError with ddof=1 (0/0).
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from .ancestry import (
@@ -29,68 +23,69 @@ from .log_chi import LogChiSquareSum, log_c4
 
 
 def expected_variance(
-    generation,
-    sample_size,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
     *,
-    ddof,
-    workflow="replace",
-    variance=1.0,
-    alpha=1.0,
-    beta=0.0,
-    gamma=0.0,
-    random_counts=True,
-):
-    """Expected variance of the generation-g model: float64 of generation's shape, in the units of
-    `variance`.
+    ddof: int,
+    workflow: str = "replace",
+    variance: float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    gamma: float = 0.0,
+    random_counts: bool = True,
+) -> np.ndarray:
+    """Expected variance of the generation-g model, in the units of `variance`.
 
-    Arguments as in `ancestry.retention`, which it equals for ddof=0 and variance=1. Do not hold the
-    raw average of simulated
-    runs against it for g > M/2: rare runs carry this mean (use `expected_log_variance` or quantiles
-    there).
-    Source: replace: Shumailov et al. 2024, one factor E[chi^2_{M-1}]/(M - ddof) per sampling.
-    accumulate: Kazdan et al. 2024,
-    prod (1 - 1/(i^2 M)) for ddof=0; derived for ddof=1: the pool's scatter gains S (M - 1/i), hence
-    prod_{i>=2} (1 - 1/(i (i M - 1))). The others: derived, see `_subsample_moments` and
-    `_mix_moments`.
-    Raises ValueError for bad arguments.
+    Do not hold the raw average of simulated runs against it for g > M/2: rare runs carry this mean
+    (use `expected_log_variance` or quantiles there). Arguments as in `ancestry.retention`, which it
+    equals for ddof=0 and variance=1.
+
+    Derived, replace: one factor E[chi^2_{M-1}]/(M - ddof) per sampling. Accumulate, ddof=0: prod (1
+    - 1/(i^2 M)); ddof=1: the pool's scatter gains S (M - 1/i), hence prod_{i>=2} (1 - 1/(i (i M -
+    1))). The others: see `_subsample_moments` and `_mix_moments`.
+
+    References:
+        Shumailov et al. 2024 (replace); Kazdan et al. 2024 (accumulate, ddof=0).
     """
     shares = (alpha, beta, gamma, random_counts)
     return variance * _moments(generation, sample_size, ddof, workflow, shares)[0]
 
 
 def expected_squared_mean_error(
-    generation,
-    sample_size,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
     *,
-    ddof,
-    workflow="replace",
-    variance=1.0,
-    alpha=1.0,
-    beta=0.0,
-    gamma=0.0,
-    random_counts=True,
-):
-    """E[(mean of the generation-g model - population mean)^2] per coordinate: float64 of
-    generation's shape.
+    ddof: int,
+    workflow: str = "replace",
+    variance: float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    gamma: float = 0.0,
+    random_counts: bool = True,
+) -> np.ndarray:
+    """E[(mean of the generation-g model - population mean)^2] per coordinate, units of `variance`.
 
-    Arguments as in `ancestry.retention`; units of `variance`. M = 1 gives `variance` with ddof=0.
-    Source: replace: Shumailov et al. 2024, variance * sum_i 1/M_i for ddof=1. Derived: each new
-    mean is its model's mean plus
-    noise of variance S/M (in a pool of i rounds S/(i^2 M)); for ddof=0 variance and squared error
-    sum to `variance`.
-    Raises ValueError for bad arguments.
+    M = 1 gives `variance` with ddof=0. Arguments as in `ancestry.retention`.
+
+    Derived: each new mean is its model's mean plus noise of variance S/M (in a pool of i rounds
+    S/(i^2 M)); for ddof=0 variance and squared error sum to `variance`.
+
+    References:
+        Shumailov et al. 2024: variance * sum_i 1/M_i under 'replace' for ddof=1.
     """
     shares = (alpha, beta, gamma, random_counts)
     return variance * _moments(generation, sample_size, ddof, workflow, shares)[1]
 
 
-def expected_standard_deviation(generation, sample_size, *, ddof, variance=1.0):
-    """E[standard deviation of the generation-g model] under 'replace': float64 of generation's
-    shape, units of the data.
+def expected_standard_deviation(
+    generation: ArrayLike, sample_size: ArrayLike, *, ddof: int, variance: float = 1.0
+) -> np.ndarray:
+    """E[standard deviation of the generation-g model] under 'replace', in the units of the data.
 
-    Source: Suresh et al. 2024 (one factor c4 per sampling); derived: sigma_{i+1} = sigma_i
-    chi_{M-1}/sqrt(M - ddof) with
-    independent chi variables. Raises ValueError for bad arguments.
+    Derived: sigma_{i+1} = sigma_i chi_{M-1}/sqrt(M - ddof) with independent chi variables.
+
+    References:
+        Suresh et al. 2024 (one factor c4 per sampling).
     """
     generation, sizes = replace_arguments(generation, sample_size, ddof)
     return np.sqrt(variance) * np.exp(
@@ -98,17 +93,20 @@ def expected_standard_deviation(generation, sample_size, *, ddof, variance=1.0):
     )
 
 
-def expected_log_variance(generation, sample_size, *, ddof, dim=1, variance=1.0):
-    """E[log det Sigma_g] / dim under 'replace' (natural log): float64 of generation's shape; dim=1:
-    E[log variance].
+def expected_log_variance(
+    generation: ArrayLike, sample_size: ArrayLike, *, ddof: int, dim: int = 1, variance: float = 1.0
+) -> np.ndarray:
+    """E[log det Sigma_g] / dim under 'replace'; dim=1: E[log variance].
 
-    variance: the population's det(Sigma)^(1/dim). From the first M_i with M_i - 1 < dim on the
-    model is singular: -inf.
-    Source: Shumailov et al. 2024, proof of Theorem 3.1 (dim 1); derived (Bartlett):
-    det(scatter)/det(Sigma) is a product of
-    independent chi^2_{M-1}, ..., chi^2_{M-dim}, so each sampling adds sum_j [digamma((M-j)/2) +
-    log(2/(M-ddof))] / dim.
-    Raises ValueError for bad arguments.
+    From the first M_i with M_i - 1 < dim on the model is singular: -inf. Derived (Bartlett):
+    det(scatter)/det(Sigma) is a product of independent chi^2_{M-1}, ..., chi^2_{M-dim}, so each
+    sampling adds sum_j [digamma((M-j)/2) + log(2/(M-ddof))] / dim.
+
+    Args:
+        variance: The population's det(Sigma)^(1/dim).
+
+    References:
+        Shumailov et al. 2024, proof of Theorem 3.1 (dim 1).
     """
     generation, sizes = replace_arguments(generation, sample_size, ddof)
     below = np.arange(1, as_dimension(dim) + 1)
@@ -123,13 +121,11 @@ def expected_log_variance(generation, sample_size, *, ddof, dim=1, variance=1.0)
     return np.log(variance) + sum_over_samplings(generation, sizes, drift)
 
 
-def log_variance_std(generation, sample_size, *, dim=1):
-    """Standard deviation of log det Sigma_g / dim under 'replace', the same for both ddof: float64
-    of generation's shape.
+def log_variance_std(generation: ArrayLike, sample_size: ArrayLike, *, dim: int = 1) -> np.ndarray:
+    """Standard deviation of log det Sigma_g / dim under 'replace', the same for both ddof.
 
-    nan where the model is singular (M_i - 1 < dim). Source: derived: independent terms, so the
-    variances add:
-    sum_i sum_j trigamma((M_i - j)/2) / dim^2. Raises ValueError for bad arguments.
+    nan where the model is singular (M_i - 1 < dim). Derived: independent terms, so the variances
+    add: sum_i sum_j trigamma((M_i - j)/2) / dim^2.
     """
     generation, sizes = replace_arguments(generation, sample_size, 0)
     below = np.arange(1, as_dimension(dim) + 1)
@@ -143,17 +139,26 @@ def log_variance_std(generation, sample_size, *, dim=1):
     return np.sqrt(sum_over_samplings(generation, sizes, spread)) / dim
 
 
-def log_variance_cdf(value, generation, sample_size, *, ddof, variance=1.0):
-    """P(log variance of the 1-D generation-g model <= value) under 'replace', to about 1e-10
-    absolute.
+def log_variance_cdf(
+    value: ArrayLike,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    *,
+    ddof: int,
+    variance: float = 1.0,
+) -> np.ndarray:
+    """P(log variance of the 1-D generation-g model <= value) under 'replace', to about 1e-10.
 
-    value: float or array (natural log). generation: int or int array. sample_size: M >= 2 or a
-    schedule of such (else
-    ValueError). Returns float64 of shape generation.shape + value.shape.
-    Source: derived: the log variance is a constant plus a sum of independent log chi^2_{M_i-1},
-    whose characteristic function
-    is prod Gamma(k_i/2 + iw)/Gamma(k_i/2); summed as a Fourier series on a window that holds all
-    but 1e-13 of the mass.
+    Derived: the log variance is a constant plus a sum of independent log chi^2_{M_i-1}, whose
+    characteristic function is prod Gamma(k_i/2 + iw)/Gamma(k_i/2); summed as a Fourier series on a
+    window that holds all but 1e-13 of the mass.
+
+    Args:
+        value: A float or an array, natural log.
+        sample_size: M >= 2, or a schedule of such.
+
+    Returns:
+        float64 generation.shape + value.shape.
     """
     generation, sizes = _distribution_arguments(generation, sample_size, ddof)
     value = np.asarray(value, dtype=np.float64)
@@ -164,16 +169,25 @@ def log_variance_cdf(value, generation, sample_size, *, ddof, variance=1.0):
     return result
 
 
-def log_variance_quantile(probability, generation, sample_size, *, ddof, variance=1.0):
-    """Quantiles of the log variance of the 1-D generation-g model under 'replace' (natural log).
+def log_variance_quantile(
+    probability: ArrayLike,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    *,
+    ddof: int,
+    variance: float = 1.0,
+) -> np.ndarray:
+    """Quantiles of the log variance of the 1-D generation-g model under 'replace'.
 
-    probability: float or array in (0, 1), trustworthy from 1e-8 to 1 - 1e-8; the rest as in
-    `log_variance_cdf`, which is
-    inverted by bisection: the true probability of the answer is right to about 1e-10. Returns
-    float64 of shape
-    generation.shape + probability.shape. exp(.) gives quantiles of the variance, exp(. / 2) of the
-    standard deviation.
-    Source: derived, see `log_variance_cdf`. Raises ValueError for bad arguments.
+    exp(.) gives quantiles of the variance, exp(. / 2) of the standard deviation. `log_variance_cdf`
+    is inverted by bisection: the true probability of the answer is right to about 1e-10.
+
+    Args:
+        probability: A float or an array in (0, 1), trustworthy from 1e-8 to 1 - 1e-8.
+        sample_size: M >= 2, or a schedule of such.
+
+    Returns:
+        float64 generation.shape + probability.shape.
     """
     generation, sizes = _distribution_arguments(generation, sample_size, ddof)
     probability = np.asarray(probability, dtype=np.float64)
@@ -188,15 +202,15 @@ def log_variance_quantile(probability, generation, sample_size, *, ddof, varianc
     return result
 
 
-def accumulate_variance_limit(sample_size, *, ddof, variance=1.0):
-    """Expected variance under 'accumulate' for generation -> infinity, a float in the units of
-    `variance`.
+def accumulate_variance_limit(sample_size: ArrayLike, *, ddof: int, variance: float = 1.0) -> float:
+    """Expected variance under 'accumulate' for generation -> infinity: a float.
 
-    sample_size: M >= 1 for ddof=0 (1 gives 0), M >= 2 for ddof=1. Source: Kazdan et al. 2024,
-    sin(pi/sqrt M)/(pi/sqrt M) for
-    ddof=0; derived for ddof=1: i(iM-1)-1 = M(i-r)(i-s) with r, s = (1/M +- sqrt(1/M^2+4/M))/2, and
-    the product over i >= 2
-    is Gamma(2 - 1/M)/(Gamma(2 - r) Gamma(2 - s)). Raises ValueError for bad arguments.
+    In the units of `variance`. With ddof=0 it is sin(pi/sqrt M)/(pi/sqrt M), and M = 1 gives 0.
+    Derived for ddof=1: i(iM-1)-1 = M(i-r)(i-s) with r, s = (1/M +- sqrt(1/M^2+4/M))/2, and the
+    product over i >= 2 is Gamma(2 - 1/M)/(Gamma(2 - r) Gamma(2 - s)).
+
+    References:
+        Kazdan et al. 2024 (ddof=0).
     """
     size = float(checked_sizes(as_sample_size(sample_size), ddof))
     if ddof == 0:
@@ -208,18 +222,18 @@ def accumulate_variance_limit(sample_size, *, ddof, variance=1.0):
     )
 
 
-def accumulate_subsample_variance_limit(sample_size, *, ddof, variance=1.0):
-    """Expected variance under 'accumulate_subsample' for generation -> infinity, a float in the
-    units of `variance`.
+def accumulate_subsample_variance_limit(
+    sample_size: ArrayLike, *, ddof: int, variance: float = 1.0
+) -> float:
+    """Expected variance under 'accumulate_subsample' for generation -> infinity: a float.
 
-    sample_size: M >= 1 for ddof=0 (1 gives 0; large M: about 1 - (pi^2/2 - 2)/M), M >= 2 for
-    ddof=1, which gives inf: there the
-    expected variance grows like generation^(1/M). Source: derived: in `_subsample_moments` each
-    round u = 2, 3, .. multiplies
-    the fit's expected variance by 1 - (3M-1)/(M u (uM-1)) for ddof=0 and by 1 + (u-3)/(u (uM-1))
-    for ddof=1; with r, s the roots
-    of M^2 u^2 - M u - (3M-1), the first product is Gamma(2 - 1/M)/(Gamma(2 - r) Gamma(2 - s)).
-    Raises ValueError for bad arguments.
+    In the units of `variance`. ddof=0: M = 1 gives 0, large M about 1 - (pi^2/2 - 2)/M. ddof=1
+    gives inf: there the expected variance grows like generation^(1/M).
+
+    Derived: in `_subsample_moments` each round u = 2, 3, .. multiplies the fit's expected variance
+    by 1 - (3M-1)/(M u (uM-1)) for ddof=0 and by 1 + (u-3)/(u (uM-1)) for ddof=1; with r, s the
+    roots of M^2 u^2 - M u - (3M-1), the first product is Gamma(2 - 1/M)/(Gamma(2 - r) Gamma(2 -
+    s)).
     """
     size = float(checked_sizes(as_sample_size(sample_size), ddof))
     if ddof == 1:
@@ -232,20 +246,25 @@ def accumulate_subsample_variance_limit(sample_size, *, ddof, variance=1.0):
     )
 
 
-def fresh_real_limit(sample_size, gamma, *, ddof, variance=1.0):
-    """(expected variance, expected squared mean error) for generation -> infinity, two floats in
-    the units of `variance`.
+def fresh_real_limit(
+    sample_size: ArrayLike, gamma: float, *, ddof: int, variance: float = 1.0
+) -> tuple[float, float]:
+    """Expected variance and squared mean error for generation -> infinity with fresh real data.
 
-    Workflow 'mix' with beta = 0 and random counts: each of the M points is fresh and real with
-    probability gamma in [0, 1],
-    otherwise a model draw. M = 1 with ddof=0 gives (0, variance). For ddof=1 both are inf if M
-    gamma (2 - gamma) <= 1 - gamma
-    (about gamma < 1/(2M)), except that gamma = 0 is 'replace', (variance, inf).
-    Source: derived: fixed point of `_mix_moments`. ddof=0: with G = 1-(1-gamma)^2, variance (1-1/M)
-    G/(1-(1-1/M)(1-gamma)^2),
-    about 2m/(1+2m) for m = gamma M. ddof=1: error 1/(M G - (1-gamma)), variance 1 + (1-gamma)
-    error.
-    Raises ValueError for bad arguments.
+    The workflow is 'mix' with beta = 0. Each of the M points is fresh and real with probability
+    gamma, otherwise a model draw (random counts). M = 1 with ddof=0 gives (0, variance). For ddof=1
+    both are inf if M gamma (2 - gamma) <= 1 - gamma (about gamma < 1/(2M)), except that gamma = 0
+    is 'replace', (variance, inf).
+
+    Derived: fixed point of `_mix_moments`. ddof=0: with G = 1-(1-gamma)^2, variance (1-1/M)
+    G/(1-(1-1/M)(1-gamma)^2), about 2m/(1+2m) for m = gamma M. ddof=1: error 1/(M G - (1-gamma)),
+    variance 1 + (1-gamma) error.
+
+    Args:
+        gamma: In [0, 1].
+
+    Returns:
+        (expected variance, expected squared mean error), two floats in the units of `variance`.
     """
     size = float(checked_sizes(as_sample_size(sample_size), ddof))
     check_mixture("mix", 1 - gamma, 0.0, gamma)
@@ -258,15 +277,19 @@ def fresh_real_limit(sample_size, gamma, *, ddof, variance=1.0):
     return variance * (1.0 if gamma == 0 else 1 + (1 - gamma) * error), variance * error
 
 
-def second_moment_boundary(sample_size):
-    """Share of fresh real data below which the second moments of the 'mix' chain with beta = 0 and
-    ddof=1 grow for ever.
+def second_moment_boundary(sample_size: ArrayLike) -> np.ndarray:
+    """Share of fresh real data below which the second moments grow for ever.
 
-    sample_size: int or int array M >= 2. Returns float64 of the same shape, about 1/(2M); a larger
-    share gives finite moments (`fresh_real_limit`), this share itself none. With ddof=0 there is no
-    such border. Source: derived: the root in (0, 1) of
-    M gamma (2 - gamma) = 1 - gamma, where the denominator of `fresh_real_limit` vanishes. Raises
-    ValueError for bad arguments.
+    For 'mix' with beta = 0 and ddof=1; about 1/(2M). A larger share gives finite moments
+    (`fresh_real_limit`), this share itself none. With ddof=0 there is no such border. Derived: the
+    root in (0, 1) of M gamma (2 - gamma) = 1 - gamma, where the denominator of `fresh_real_limit`
+    vanishes.
+
+    Args:
+        sample_size: An int or int array M >= 2.
+
+    Returns:
+        float64 of sample_size's shape.
     """
     size = checked_sizes(as_sample_size(sample_size, 0), 1).astype(np.float64)
     # the smaller root of M x^2 - (2M + 1) x + 1, written without cancellation
@@ -274,9 +297,7 @@ def second_moment_boundary(sample_size):
 
 
 def _moments(generation, sample_size, ddof, workflow, shares):
-    """(expected variance, expected squared mean error) at `generation` for a population of variance
-    1.
-    """
+    """(expected variance, expected squared mean error) for a population of variance 1."""
     check_mixture(workflow, *shares[:3])
     if workflow == "replace":
         generation, sizes = replace_arguments(generation, sample_size, ddof)
@@ -311,13 +332,11 @@ def _accumulate_moments(rounds, size, ddof):
 
 
 def _subsample_moments(rounds, size, ddof):
-    """Both moments when the model is fitted to M of the t M pooled points, drawn without
-    replacement, t = g + 1.
+    """Both moments when the model is fitted to M of the t M pooled points, t = g + 1.
 
-    Derived: let S be the pool's unbiased variance and A its mean's squared error. The subsample's
-    mean differs from the pool's
-    by variance S/M (1 - 1/t), its variance is S (ddof=1) or S (M-1)/M, and M draws from that model
-    then join the pool.
+    They are drawn without replacement. Derived: let S be the pool's unbiased variance and A its
+    mean's squared error. The subsample's mean differs from the pool's by variance S/M (1 - 1/t),
+    its variance is S (ddof=1) or S (M-1)/M, and M draws from that model then join the pool.
     """
     spread, offset = np.empty(rounds), np.empty(rounds)
     # with M = 1 the pool's scatter is 0 for ever, and the divisor max(., 1) only avoids 0/0
@@ -334,13 +353,11 @@ def _subsample_moments(rounds, size, ddof):
 
 
 def _mix_moments(rounds, size, ddof, shares):
-    """Both moments when the training set mixes model draws, points of the previous set and fresh
-    real draws.
+    """Both moments when model draws, points of the previous set and fresh real draws are mixed.
 
     Derived: with the population mean at 0 let P = E[x^2] of a point and C = E[x y] of two distinct
-    ones. The fit has squared
-    mean (P + (M-1) C)/M; a model draw's pairs (but for pairs of old points, C) have that same E[x
-    y], real ones 0.
+    ones. The fit has squared mean (P + (M-1) C)/M; a model draw's pairs (but for pairs of old
+    points, C) have that same E[x y], real ones 0.
     """
     alpha, beta, gamma, random_counts = shares
     with_model, both_previous = mix_pair_shares(int(size), *shares)
@@ -365,10 +382,11 @@ def _log_mean_deviation(size, ddof):
     return np.where(one, -np.inf, log_c4(np.where(one, 2, size)) + ratio)
 
 
-def checked_sizes(sizes, ddof):
-    """`sizes`, back again.
+def checked_sizes(sizes: np.ndarray, ddof: int) -> np.ndarray:
+    """`sizes`, unchanged.
 
-    Raises ValueError unless ddof is 0 or 1 and every size has a variance of that kind.
+    Raises:
+        ValueError: Unless ddof is 0 or 1 and every size has a variance of that kind.
     """
     if ddof not in (0, 1):
         raise ValueError(f"ddof must be 0 or 1, got {ddof!r}")
@@ -377,11 +395,10 @@ def checked_sizes(sizes, ddof):
     return sizes
 
 
-def replace_arguments(generation, sample_size, ddof):
-    """(generation, sizes) as int64 arrays for the workflow 'replace'.
-
-    Raises ValueError for bad arguments.
-    """
+def replace_arguments(
+    generation: ArrayLike, sample_size: ArrayLike, ddof: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(generation, sizes) as int64 arrays for the workflow 'replace'."""
     generation = as_generation(generation)
     return generation, checked_sizes(as_sample_size(sample_size, generation), ddof)
 
@@ -393,13 +410,13 @@ def _distribution_arguments(generation, sample_size, ddof):
     return generation, sizes
 
 
-def as_dimension(dim):
+def as_dimension(dim: Any) -> int:
     """`dim` as an int. Raises ValueError unless it is a whole number >= 1."""
     if int(dim) != dim or dim < 1:
         raise ValueError(f"dim must be a whole number >= 1, got {dim!r}")
     return int(dim)
 
 
-def degrees_of_freedom(last, sizes):
+def degrees_of_freedom(last: int, sizes: np.ndarray) -> np.ndarray:
     """M_i - 1 for the samplings i = 0 .. last: an int64 array [last + 1]."""
     return np.full(last + 1, int(sizes) - 1) if sizes.ndim == 0 else sizes[: last + 1] - 1

@@ -1,17 +1,18 @@
-"""Closed forms for Gaussian and categorical chains with something done between sampling and
-fitting.
+"""Closed forms for chains with something done between sampling and fitting.
 
-Sampling bias (as a low temperature does), additive smoothing of counts, curation by a reward,
-correction towards the population, a detector of synthetic data, sampling at a temperature, and
-nucleus sampling. The first two are exact for finite samples, and so is `mapped_count_distribution`
-for whatever is done to two categories; the others follow the deterministic map of infinite samples.
+For Gaussian and categorical models: sampling bias (as a low temperature does), additive smoothing
+of counts, curation by a reward, correction towards the population, a detector of synthetic data,
+sampling at a temperature, and nucleus sampling. The first two are exact for finite samples, and so
+is `mapped_count_distribution` for whatever is done to two categories; the others follow the
+deterministic map of infinite samples.
 
-Index convention: generation 0 is the model fitted to `sample_size` real draws; a bias acts on model
-draws only, so generation g has
-felt it g times.
+A bias acts on model draws only, so generation g has felt it g times.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from . import gaussian
@@ -19,15 +20,24 @@ from .ancestry import as_generation, as_sample_size
 from .categorical import as_probabilities, as_unit_interval
 
 
-def biased_expected_log_variance(generation, sample_size, bias, *, ddof, dim=1, variance=1.0):
-    """E[log det Sigma_g]/dim under 'replace' if model draws come from N(mu, bias Sigma): float64 of
-    generation's shape.
+def biased_expected_log_variance(
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    bias: ArrayLike,
+    *,
+    ddof: int,
+    dim: int = 1,
+    variance: float = 1.0,
+) -> np.ndarray:
+    """E[log det Sigma_g]/dim under 'replace' if model draws come from N(mu, bias Sigma).
 
-    bias: lambda > 0; below 1 it keeps quality and loses diversity. Other arguments as in
-    `gaussian.expected_log_variance`; its
-    standard deviation and quantiles move along. Source: Alemohammad et al. 2023 ("MAD"), the
-    setting; derived: each biased sampling
-    adds log lambda. Raises ValueError for bad arguments.
+    Its standard deviation and quantiles move along. Derived: each biased sampling adds log lambda.
+
+    Args:
+        bias: lambda > 0; below 1 it keeps quality and loses diversity.
+
+    References:
+        Alemohammad et al. 2023 ("MAD"), the setting.
     """
     logarithm = gaussian.expected_log_variance(
         generation, sample_size, ddof=ddof, dim=dim, variance=variance
@@ -35,14 +45,18 @@ def biased_expected_log_variance(generation, sample_size, bias, *, ddof, dim=1, 
     return logarithm + as_generation(generation) * np.log(_positive(bias, "bias"))
 
 
-def biased_expected_moments(generation, sample_size, bias, *, ddof, variance=1.0):
-    """(expected variance, expected squared mean error) per coordinate under 'replace' with biased
-    sampling: generation's shape.
+def biased_expected_moments(
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    bias: ArrayLike,
+    *,
+    ddof: int,
+    variance: float = 1.0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Expected variance and squared mean error per coordinate under 'replace' with biased sampling.
 
-    Arguments as in `biased_expected_log_variance`. Source: derived: each biased sampling multiplies
-    the variance by lambda more, and
-    the mean of generation i > 0 moves by variance lambda S_{i-1}/M_i. Raises ValueError for bad
-    arguments.
+    Derived: each biased sampling multiplies the variance by lambda more, and the mean of generation
+    i > 0 moves by variance lambda S_{i-1}/M_i. Arguments as in `biased_expected_log_variance`.
     """
     bias = _positive(bias, "bias")
     generation, sizes = gaussian.replace_arguments(generation, sample_size, ddof)
@@ -53,29 +67,39 @@ def biased_expected_moments(generation, sample_size, bias, *, ddof, variance=1.0
     return variance * spread[generation], variance * offset[generation]
 
 
-def neutral_sampling_bias(sample_size, *, ddof, dim=1):
-    """The bias lambda >= 1 at which the expected log determinant of a 'replace' chain stays put
-    after generation 0: a float.
+def neutral_sampling_bias(sample_size: int, *, ddof: int, dim: int = 1) -> float:
+    """The bias at which the expected log determinant stays put after generation 0: a float >= 1.
 
-    A larger one makes the typical variance grow, a smaller one shrink. sample_size: one fixed M >
-    dim (else inf). About
-    1 + (ddof=0: (dim + 3)/2, ddof=1: (dim + 1)/2)/M. Source: derived: exp(- the drift of
+    A larger one makes the typical variance of a 'replace' chain grow, a smaller one shrink. About 1
+    + (ddof=0: (dim + 3)/2, ddof=1: (dim + 1)/2)/M. Derived: exp(- the drift of
     `gaussian.expected_log_variance`).
-    Raises ValueError for bad arguments.
+
+    Args:
+        sample_size: One fixed M > dim (else inf).
     """
     return float(np.exp(-gaussian.expected_log_variance(0, int(sample_size), ddof=ddof, dim=dim)))
 
 
-def smoothed_moments(generation, sample_size, probability, smoothing, num_categories):
-    """(mean, variance) of a category's probability in the generation-g model under 'replace' with
-    additive smoothing: two arrays.
+def smoothed_moments(
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    probability: ArrayLike,
+    smoothing: float,
+    num_categories: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of a category's probability under 'replace' with additive smoothing.
 
-    The fit is (count + kappa)/(M + K kappa). probability: float or array q of the population;
-    smoothing: kappa >= 0; num_categories: K. Both are float64 of shape generation.shape +
-    probability.shape. The mean tends to 1/K, and the variance to a positive limit: with
-    s = M/(M + K kappa), mean' = s mean + (1 - s)/K and variance' = s^2 (variance + (mean (1 - mean)
-    - variance)/M).
-    Source: derived: binomial moments given the model. Raises ValueError for bad arguments.
+    The fit is (count + kappa)/(M + K kappa). The mean tends to 1/K, and the variance to a positive
+    limit: with s = M/(M + K kappa), mean' = s mean + (1 - s)/K and variance' = s^2 (variance +
+    (mean (1 - mean) - variance)/M). Derived: binomial moments given the model.
+
+    Args:
+        probability: The population's q, a float or an array.
+        smoothing: kappa >= 0.
+        num_categories: K.
+
+    Returns:
+        (mean, variance), float64 generation.shape + probability.shape.
     """
     generation = as_generation(generation)
     probability, size = as_unit_interval(probability), int(as_sample_size(sample_size))
@@ -93,13 +117,18 @@ def smoothed_moments(generation, sample_size, probability, smoothing, num_catego
     return means[generation], variances[generation]
 
 
-def smoothed_count_distribution(generation, sample_size, probability, smoothing, num_categories):
-    """Law of a category's count among the M draws that generation g is fitted to, under 'replace'
-    with additive smoothing: [M + 1].
+def smoothed_count_distribution(
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    probability: float,
+    smoothing: float,
+    num_categories: int,
+) -> np.ndarray:
+    """Law of a category's count under 'replace' with additive smoothing: float64 [M + 1].
 
-    One generation >= 0 and one probability; other arguments as in `smoothed_moments`; M >= 1.
-    Source: derived: the transition from
-    count i is Binomial(M, (i + kappa)/(M + K kappa)). Raises ValueError for bad arguments.
+    The count is among the M draws that generation g is fitted to. Derived: the transition from
+    count i is Binomial(M, (i + kappa)/(M + K kappa)). One generation and one probability; other
+    arguments as in `smoothed_moments`.
     """
     last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
     counts = np.arange(size + 1)
@@ -110,17 +139,26 @@ def smoothed_count_distribution(generation, sample_size, probability, smoothing,
     return law @ np.linalg.matrix_power(rows, last)
 
 
-def mapped_count_distribution(generation, sample_size, probability, step):
-    """Law of the count of one of two categories among the M draws that generation g is fitted to:
-    float64 [M + 1].
+def mapped_count_distribution(
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    probability: float,
+    step: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Law of the count of one of two categories among the M draws that generation g is fitted to.
 
-    step(p [M + 1]) -> [M + 1], the probability with which a point of the next training set is of
-    that category when the model gives it
-    p: any curation, temperature, truncation, or mixture with real data where each point is drawn on
-    its own.
-    One generation >= 0; probability: the population's. Source: standard (Wright-Fisher with
-    selection): the count is a Markov chain with rows Binomial(M, step(i/M)). Raises ValueError
-    where step gives no probabilities.
+    Standard (Wright-Fisher with selection): the count is a Markov chain with rows Binomial(M,
+    step(i/M)).
+
+    Args:
+        generation: One int.
+        probability: The population's.
+        step: step(p [M + 1]) -> [M + 1], the probability with which a point of the next training
+            set is of that category when the model gives it p: any curation, temperature,
+            truncation, or mixture with real data where each point is drawn on its own.
+
+    Returns:
+        float64 [M + 1].
     """
     last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
     counts = np.arange(size + 1)
@@ -131,15 +169,19 @@ def mapped_count_distribution(generation, sample_size, probability, step):
     )
 
 
-def best_of_probabilities(k, probabilities, reward):
-    """Categorical law after one round of best-of-k curation: float64 [K]; candidate i is taken with
-    probability e^r_i / sum_j e^r_j.
+def best_of_probabilities(k: int, probabilities: ArrayLike, reward: ArrayLike) -> np.ndarray:
+    """Categorical law after one round of best-of-k curation: float64 [K].
 
-    k >= 1 candidates from probabilities [K]; reward: [K], finite. It tends to
-    `curated_probabilities` of one round as k grows.
-    Source: Ferbach et al. 2024, the setting; by enumeration of the numbers of candidates, (k + 1)^K
-    of them.
-    Raises ValueError for bad arguments.
+    Candidate i is taken with probability e^r_i / sum_j e^r_j, by enumeration of the numbers of
+    candidates, (k + 1)^K of them. It tends to `curated_probabilities` of one round as k grows.
+
+    Args:
+        k: Candidates, at least 1.
+        probabilities: [K], of the candidates.
+        reward: [K], finite.
+
+    References:
+        Ferbach et al. 2024, the setting.
     """
     probabilities, reward = as_probabilities(probabilities), np.asarray(reward, dtype=np.float64)
     if (
@@ -158,15 +200,16 @@ def best_of_probabilities(k, probabilities, reward):
     return stats.multinomial.pmf(counts, k, probabilities) @ chosen
 
 
-def best_of_normal(k, slope):
-    """(mean, variance) of the point that best-of-k curation with the reward r(x) = slope x takes
-    from N(0, 1): two floats.
+def best_of_normal(k: int, slope: float) -> tuple[float, float]:
+    """(mean, variance) of the point that best-of-k curation takes from N(0, 1): two floats.
 
-    k >= 1 candidates; slope, also negative, up to about 3 in size. As k grows they tend to (slope,
-    1).
-    Source: derived: 1/sum_j e^(r_j) is the integral of exp(-t sum_j e^(r_j)) over t > 0, in which
-    the candidates part; trapezoid rule in x and log t, right to about 1e-10. Raises ValueError for
-    bad arguments.
+    The reward is r(x) = slope x. As k grows they tend to (slope, 1). Derived: 1/sum_j e^(r_j) is
+    the integral of exp(-t sum_j e^(r_j)) over t > 0, in which the candidates part; trapezoid rule
+    in x and log t, right to about 1e-10.
+
+    Args:
+        k: Candidates, at least 1.
+        slope: Also negative, up to about 3 in size.
     """
     if int(k) != k or k < 1 or not np.isfinite(slope):
         raise ValueError(f"k must be a whole number >= 1 and slope finite, got {k!r} and {slope!r}")
@@ -182,14 +225,20 @@ def best_of_normal(k, slope):
     return float(mean), float(square - mean**2)
 
 
-def curated_expected_precision(generation, sample_size, width, *, variance=1.0):
-    """E[1/variance of the generation-g model] (ddof=1), each curated to infinity with r(x) =
-    -x^2/(2 width^2): generation's shape.
+def curated_expected_precision(
+    generation: ArrayLike, sample_size: ArrayLike, width: float, *, variance: float = 1.0
+) -> np.ndarray:
+    """E[1/variance of the generation-g model] (ddof=1), each curated to infinity.
 
-    sample_size: one fixed M >= 4. The population's own points are not curated. Source: Ferbach et
-    al. 2024, the limit of many
-    candidates; derived: curation adds 1/width^2 to the precision, and a fit multiplies it by (M -
-    1)/chi^2_{M-1}, (M - 1)/(M - 3) on average. Raises ValueError for bad arguments.
+    The reward is r(x) = -x^2/(2 width^2); the population's own points are not curated. Derived:
+    curation adds 1/width^2 to the precision, and a fit multiplies it by (M - 1)/chi^2_{M-1}, (M -
+    1)/(M - 3) on average.
+
+    Args:
+        sample_size: One fixed M >= 4.
+
+    References:
+        Ferbach et al. 2024, the limit of many candidates.
     """
     generation, size = as_generation(generation), int(as_sample_size(sample_size))
     if size < 4:
@@ -201,29 +250,53 @@ def curated_expected_precision(generation, sample_size, width, *, variance=1.0):
     return np.array(precision)[generation]
 
 
-def curated_gaussian(rounds, *, mean=0.0, variance=1.0, slope=0.0, width=np.inf):
-    """(mean, variance) after rounds of best-of-infinity curation with the reward r(x) = slope x -
-    x^2/(2 width^2): two arrays.
+def curated_gaussian(
+    rounds: ArrayLike,
+    *,
+    mean: float = 0.0,
+    variance: float = 1.0,
+    slope: float = 0.0,
+    width: float = np.inf,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, variance) after rounds of best-of-infinity curation of a Gaussian.
 
-    rounds: int or int array >= 0. width > 0 in the units of the data, inf for a linear reward: the
-    mean moves by slope * variance a
-    round and the variance stays; slope 0: 1/variance grows by 1/width^2 a round. Returns float64 of
-    rounds' shape.
-    Source: Ferbach et al. 2024: p_t proportional to p_0 e^(t r); derived: complete the square.
-    Raises ValueError for bad arguments.
+    The reward is r(x) = slope x - x^2/(2 width^2). Derived: complete the square of p_t proportional
+    to p_0 e^(t r).
+
+    Args:
+        rounds: An int or int array >= 0.
+        slope: 0: 1/variance grows by 1/width^2 a round.
+        width: > 0 in the units of the data. inf, a linear reward: the mean moves by slope *
+            variance a round and the variance stays.
+
+    Returns:
+        Two float64 arrays of rounds' shape.
+
+    References:
+        Ferbach et al. 2024.
     """
     rounds = as_generation(rounds)
     precision = 1 / _positive(variance, "variance") + rounds / _positive(width, "width") ** 2
     return (mean / variance + rounds * slope) / precision, 1 / precision
 
 
-def curated_probabilities(rounds, probabilities, reward):
-    """Categorical law after rounds of best-of-infinity curation: float64 rounds.shape + [K],
-    proportional to p_0 e^(t r).
+def curated_probabilities(
+    rounds: ArrayLike, probabilities: ArrayLike, reward: ArrayLike
+) -> np.ndarray:
+    """Categorical law after rounds of best-of-infinity curation, proportional to p_0 e^(t r).
 
-    rounds: int or int array >= 0. probabilities: [K], the population. reward: [K], finite. It ends
-    uniform-in-p_0 on the best categories. Source: Ferbach et al. 2024. Raises ValueError for bad
-    arguments.
+    It ends on the categories of the highest reward, in proportion to p_0.
+
+    Args:
+        rounds: An int or int array >= 0.
+        probabilities: [K], the population.
+        reward: [K], finite.
+
+    Returns:
+        float64 rounds.shape + [K].
+
+    References:
+        Ferbach et al. 2024.
     """
     probabilities = as_probabilities(probabilities)
     reward = np.asarray(reward, dtype=np.float64)
@@ -236,17 +309,24 @@ def curated_probabilities(rounds, probabilities, reward):
     return weights / np.sum(weights, axis=-1, keepdims=True)
 
 
-def mean_contraction(synthetic_ratio, *, correction=0.0):
-    """Factor by which the mean's distance to the population's shrinks per generation, infinite
-    samples: float64, ratio's shape.
+def mean_contraction(synthetic_ratio: ArrayLike, *, correction: float = 0.0) -> np.ndarray:
+    """Factor by which the mean's distance to the population's shrinks per generation.
 
-    synthetic_ratio: lambda >= 0, synthetic points per real one (float or array; inf: no real data).
-    correction: strength
-    gamma >= 0 of p -> (p + gamma p_0)/(1 + gamma) applied to the synthetic data. Below 1 for every
-    finite lambda, so the published stability conditions are sufficient, not necessary.
-    Source: settings of Bertrand et al. 2023 and Gillman et al. 2024; derived: lambda/(1 + lambda)
-    of the data are the model's, a
-    share 1/(1 + gamma) of them uncorrected. Raises ValueError for bad arguments.
+    For infinite samples. Below 1 for every finite lambda, so the published stability conditions are
+    sufficient, not necessary. Derived: lambda/(1 + lambda) of the data are the model's, a share
+    1/(1 + gamma) of them uncorrected.
+
+    Args:
+        synthetic_ratio: lambda >= 0, synthetic points per real one, a float or an array; inf: no
+            real data.
+        correction: Strength gamma >= 0 of p -> (p + gamma p_0)/(1 + gamma) applied to the synthetic
+            data.
+
+    Returns:
+        float64 of synthetic_ratio's shape.
+
+    References:
+        Settings of Bertrand et al. 2023 and Gillman et al. 2024.
     """
     ratio = np.asarray(synthetic_ratio, dtype=np.float64)
     if not np.all(ratio >= 0) or not correction >= 0:
@@ -255,15 +335,24 @@ def mean_contraction(synthetic_ratio, *, correction=0.0):
         return 1 / (1 + 1 / ratio) / (1 + correction)
 
 
-def real_share_after_detection(gamma, true_positive_rate, false_positive_rate):
-    """Share of real data among the points that a detector of synthetic data lets pass: float64 of
-    the broadcast shape.
+def real_share_after_detection(
+    gamma: ArrayLike, true_positive_rate: ArrayLike, false_positive_rate: ArrayLike
+) -> np.ndarray:
+    """Share of real data among the points that a detector of synthetic data lets pass.
 
-    gamma: the share before, in [0, 1]. true_positive_rate: the chance that a synthetic point is
-    thrown out; false_positive_rate:
-    that a real one is. If nothing passes, nan. Put the answer into `gaussian.fresh_real_limit` or
-    `ancestry.retention` if points are drawn until M have passed. Source: derived (Bayes); the
-    setting is Drayson et al. 2025. Raises ValueError outside [0, 1].
+    Put it into `gaussian.fresh_real_limit` or `ancestry.retention` if points are drawn until M have
+    passed. Derived (Bayes).
+
+    Args:
+        gamma: The share before, in [0, 1].
+        true_positive_rate: The chance that a synthetic point is thrown out.
+        false_positive_rate: The chance that a real one is.
+
+    Returns:
+        float64 of the broadcast shape; nan where nothing passes.
+
+    References:
+        Drayson et al. 2025, the setting.
     """
     gamma, caught, wrong = (
         as_unit_interval(value) for value in (gamma, true_positive_rate, false_positive_rate)
@@ -273,27 +362,45 @@ def real_share_after_detection(gamma, true_positive_rate, false_positive_rate):
     return np.where(total > 0, real / np.where(total > 0, total, 1), np.nan)
 
 
-def temperature_real_share_boundary(temperature):
-    """Share of uniform real data above which the uniform law is stable under sampling at a
-    temperature: float64, same shape.
+def temperature_real_share_boundary(temperature: ArrayLike) -> np.ndarray:
+    """Share of uniform real data above which the uniform law is stable under tempered sampling.
 
-    The map is p' = alpha u + (1 - alpha) p^(1/tau)/Z over K categories with u uniform. temperature:
-    tau > 0 (float or array); 0 for
-    tau >= 1. For K > 2 a collapsed fixed point can live on above this border (hysteresis).
-    Source: Marchi et al. 2024, the loop; derived: at the uniform law the map multiplies a
-    perturbation by (1 - alpha)/tau, so
-    alpha = 1 - tau. Raises ValueError for bad arguments.
+    The map is p' = alpha u + (1 - alpha) p^(1/tau)/Z over K categories with u uniform. For K > 2 a
+    collapsed fixed point can live on above this border (hysteresis). Derived: at the uniform law
+    the map multiplies a perturbation by (1 - alpha)/tau, so alpha = 1 - tau.
+
+    Args:
+        temperature: tau > 0, a float or an array; tau >= 1 gives 0.
+
+    Returns:
+        float64 of temperature's shape.
+
+    References:
+        Marchi et al. 2024, the loop.
     """
     return np.maximum(1 - _positive(temperature, "temperature"), 0.0)
 
 
-def tempered_probabilities(probabilities, temperature, *, real_shares=(0.0,), real=None):
-    """The laws [len(real_shares) + 1, K] that follow each other under p' = alpha real + (1 - alpha)
-    p^(1/tau)/Z, from probabilities [K] on.
+def tempered_probabilities(
+    probabilities: ArrayLike,
+    temperature: float,
+    *,
+    real_shares: ArrayLike = (0.0,),
+    real: ArrayLike | None = None,
+) -> np.ndarray:
+    """The laws that follow each other under p' = alpha real + (1 - alpha) p^(1/tau)/Z.
 
-    temperature: tau > 0. real_shares: alpha of each round, in [0, 1]. real: [K], by default
-    uniform.
-    Source: Marchi et al. 2024, the loop. Raises ValueError for bad arguments.
+    Args:
+        probabilities: [K], the first law.
+        temperature: tau > 0.
+        real_shares: alpha of each round, in [0, 1].
+        real: [K], by default uniform.
+
+    Returns:
+        float64 [len(real_shares) + 1, K].
+
+    References:
+        Marchi et al. 2024, the loop.
     """
     law = as_probabilities(probabilities)
     real = np.full(law.shape, 1 / law.size) if real is None else as_probabilities(real)
@@ -305,11 +412,13 @@ def tempered_probabilities(probabilities, temperature, *, real_shares=(0.0,), re
     return np.array(laws)
 
 
-def nucleus_probabilities(probabilities, p):
-    """The categorical law cut down to its fewest most probable categories that hold probability p:
-    float64 [K]; ties: the first ones.
+def nucleus_probabilities(probabilities: ArrayLike, p: float) -> np.ndarray:
+    """The law cut down to its fewest most probable categories that hold probability p: float64 [K].
 
-    Source: Holtzman et al. 2020. Raises ValueError unless 0 < p <= 1.
+    Of equally probable categories the first ones stay; p is in (0, 1].
+
+    References:
+        Holtzman et al. 2020.
     """
     law = as_probabilities(probabilities)
     if not 0 < p <= 1:

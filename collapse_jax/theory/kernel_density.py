@@ -1,43 +1,39 @@
-"""Kernel density estimates that are sampled and fitted again: they widen where a Gaussian shrinks."""
+"""Kernel density estimates that are sampled and refitted: they widen where a Gaussian shrinks."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def expected_variance(
-    generation,
-    sample_size,
+    generation: ArrayLike,
+    sample_size: int,
     *,
-    bandwidth=0.0,
-    factor=0.0,
-    variance=1.0,
-    workflow="replace",
-    gamma=0.0,
-):
-    """Expected variance of the density at each generation, per coordinate: float64 of generation's
-    shape.
+    bandwidth: float = 0.0,
+    factor: float = 0.0,
+    variance: float = 1.0,
+    workflow: str = "replace",
+    gamma: float = 0.0,
+) -> np.ndarray:
+    """Expected variance of the density at each generation, per coordinate.
 
-    The density is the training points' (ddof 0) variance plus the kernel's: bandwidth^2 (in the
-    units of the data, every generation the same), or factor^2 times the points' variance with ddof
-    = 1 (Scott's and Silverman's rules; then the kernel is as long as the data is). Generation 0 is
-    fitted to sample_size = M real points of the given variance. workflow: "replace", "mix" with the
-    share gamma of fresh real points (each of the M independently), "accumulate_subsample" (the
-    kernels of M points drawn from all there is), or "accumulate" (fixed bandwidth alone).
-    Source: derived here; replace and a fixed bandwidth: S' = (1 - 1/M)(S + h^2), as in Borji 2024,
-    arXiv 2410.12954; subsamples: as
-    for a Gaussian (`gaussian`), but that the pool gains the kernels' variance too. Raises
-    ValueError for bad arguments.
+    It is the training points' (ddof 0) variance plus the kernel's. Derived; replace and a fixed
+    bandwidth: S' = (1 - 1/M)(S + h^2); subsamples: as for a Gaussian (`gaussian`), but that the
+    pool gains the kernels' variance too.
+
+    Args:
+        sample_size: M >= 2; generation 0 is fitted to M real points.
+        bandwidth: Of a kernel that is the same in every generation, in the units of the data.
+        factor: Of a kernel whose variance is factor^2 times the points' with ddof = 1 (Scott's and
+            Silverman's rules; then the kernel is as long as the data is). It or the bandwidth is 0.
+        variance: Of the population.
+        workflow: "replace", "mix", "accumulate_subsample" (the kernels of M points drawn from all
+            there is), or "accumulate" (fixed bandwidth alone).
+        gamma: Under "mix" the share of fresh real points, each of the M independently.
+
+    References:
+        Borji 2024, arXiv 2410.12954 (replace, fixed bandwidth).
     """
-    generation = np.asarray(generation)
-    if not (np.issubdtype(generation.dtype, np.integer) and np.all(generation >= 0)):
-        raise ValueError(f"generation must be whole numbers of at least 0, got {generation!r}")
-    if not sample_size >= 2 or bandwidth < 0 or factor < 0 or (bandwidth > 0 and factor > 0):
-        raise ValueError(
-            "sample_size must be at least 2, bandwidth and factor at least 0, and one of them 0"
-        )
-    if workflow not in ("replace", "mix", "accumulate", "accumulate_subsample") or (
-        workflow == "accumulate" and factor > 0
-    ):
-        raise ValueError(f"no closed form for workflow {workflow!r} with factor {factor}")
+    generation = _checked(generation, sample_size, bandwidth, factor, workflow)
     share = gamma if workflow == "mix" else 0.0
     widening = 1 + factor**2 * sample_size / (sample_size - 1)
     if workflow == "accumulate_subsample":
@@ -68,20 +64,32 @@ def expected_variance(
     return np.array(density)[generation]
 
 
-def widening_boundary(sample_size, variance=1.0):
-    """The bandwidth h above which a replacing density of this variance's points grows, whatever the
-    later generations: float.
+def widening_boundary(sample_size: int, variance: float = 1.0) -> float:
+    """The bandwidth h above which a replacing density grows in all later generations: a float.
 
-    h^2 = variance / (M - 1): the fixed point of S' = (1 - 1/M)(S + h^2) is S = (M - 1) h^2. Source:
-    derived here.
+    Derived: the fixed point of S' = (1 - 1/M)(S + h^2) is S = (M - 1) h^2, so h^2 = variance / (M -
+    1), with the variance of the density's points.
     """
     return float(np.sqrt(variance / (sample_size - 1)))
 
 
+def _checked(generation, sample_size, bandwidth, factor, workflow):
+    generation = np.asarray(generation)
+    if not (np.issubdtype(generation.dtype, np.integer) and np.all(generation >= 0)):
+        raise ValueError(f"generation must be whole numbers of at least 0, got {generation!r}")
+    if not sample_size >= 2 or bandwidth < 0 or factor < 0 or (bandwidth > 0 and factor > 0):
+        raise ValueError(
+            "sample_size must be at least 2, bandwidth and factor at least 0, and one of them 0"
+        )
+    if workflow not in ("replace", "mix", "accumulate", "accumulate_subsample") or (
+        workflow == "accumulate" and factor > 0
+    ):
+        raise ValueError(f"no closed form for workflow {workflow!r} with factor {factor}")
+    return generation
+
+
 def _subsampled(rounds, size, widening, kernel, variance):
-    """The density's variance when M of the t M pooled points carry the kernels; the pool's scatter
-    grows as in `gaussian`.
-    """
+    """The density's variance when M of the t M pooled points carry the kernels."""
     density, scatter = np.empty(rounds), (size - 1) * variance
     for t in range(1, rounds + 1):
         unbiased = scatter / (t * size - 1)

@@ -1,47 +1,37 @@
 """Closed forms for the mean of a Gaussian with known variance: each generation fits only the mean.
 
 Every model has the population's variance, so E[W2^2] to the population is the expected squared mean
-error itself, and the expected divergence (either way) is that over 2 * variance.
-
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
-generation g has seen
-g + 1 samplings. Arguments as in `gaussian.expected_variance`.
+error itself, and the expected divergence (either way) is that over 2 * variance. Arguments as in
+`gaussian.expected_variance`.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from .ancestry import (
-    as_generation,
-    as_sample_size,
-    check_mixture,
-    fixed_mix_counts,
-    mix_pair_shares,
-    sum_over_samplings,
-)
+from .ancestry import as_generation, as_sample_size, check_mixture, sum_over_samplings
+from .exponential_families import mixed_mean_error, subsampled_mean_error
 
 
 def expected_squared_mean_error(
-    generation,
-    sample_size,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
     *,
-    workflow="replace",
-    variance=1.0,
-    alpha=1.0,
-    beta=0.0,
-    gamma=0.0,
-    random_counts=True,
-):
-    """E[(mean of the generation-g model - population mean)^2] per coordinate: float64 of
-    generation's shape, units of `variance`.
+    workflow: str = "replace",
+    variance: float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    gamma: float = 0.0,
+    random_counts: bool = True,
+) -> np.ndarray:
+    """E[(mean of the generation-g model - population mean)^2] per coordinate, units of `variance`.
 
-    Under 'replace' and 'accumulate' the error is normal, so this is its whole law. sample_size: M
-    >= 1, or a 1-D schedule for
-    'replace'. Source: replace: variance * sum_i 1/M_i (standard). accumulate: the pool's mean moves
-    by (new - old)/i, so
-    variance/M * sum_i 1/i^2, at most pi^2/6 times generation 0 (Gerstgrasser et al. 2024; Dey &
-    Donoho 2024). The others:
-    derived, as in `gaussian` but with fresh draws of fixed variance. Raises ValueError for bad
-    arguments.
+    Under 'replace' and 'accumulate' the error is normal, so this is its whole law. Replace:
+    variance * sum_i 1/M_i (standard). Accumulate: the pool's mean moves by (new - old)/i, so
+    variance/M * sum_i 1/i^2, at most pi^2/6 times generation 0. The others: derived, as in
+    `gaussian` but with fresh draws of fixed variance.
+
+    References:
+        Gerstgrasser et al. 2024; Dey & Donoho 2024 (accumulate).
     """
     check_mixture(workflow, alpha, beta, gamma)
     generation = as_generation(generation)
@@ -53,23 +43,23 @@ def expected_squared_mean_error(
     if workflow == "accumulate":
         error = np.cumsum(1 / np.arange(1, rounds + 1, dtype=np.float64) ** 2) / size
     elif workflow == "accumulate_subsample":
-        error = _subsample_error(rounds, size)
+        error = subsampled_mean_error(rounds, size, 1.0, 0.0)
     else:
-        error = _mix_error(rounds, size, (alpha, beta, gamma, random_counts))
+        error = mixed_mean_error(rounds, int(size), 1.0, 0.0, (alpha, beta, gamma, random_counts))
     return variance * error[generation]
 
 
-def kept_real_squared_mean_error(generation, real, synthetic, *, variance=1.0):
-    """E[(mean of the generation-g model - population mean)^2] if the same real points are all kept:
-    float64 of generation's shape.
+def kept_real_squared_mean_error(
+    generation: ArrayLike, real: int, synthetic: int, *, variance: float = 1.0
+) -> np.ndarray:
+    """`expected_squared_mean_error` if the same real points are all kept.
 
     Generation 0 is fitted to `real` = n draws, every later one to these and to `synthetic` = s
     fresh draws from its predecessor. The error is normal. At a fixed generation it first rises with
-    s, then falls back to that of generation 0; its limit in g only rises, to
-    3 variance/(2n). Source: derived: with c = s/(n + s) the mean moves as c (old mean + noise of
-    variance/s) + (1 - c) (the real
-    points' mean), so to variance/n it adds variance s/(n + s)^2 (1 - c^(2g))/(1 - c^2). Raises
-    ValueError for bad arguments.
+    s, then falls back to that of generation 0; its limit in g only rises, to 3 variance/(2n).
+
+    Derived: with c = s/(n + s) the mean moves as c (old mean + noise of variance/s) + (1 - c) (the
+    real points' mean), so to variance/n it adds variance s/(n + s)^2 (1 - c^(2g))/(1 - c^2).
     """
     generation, kept = as_generation(generation), float(as_sample_size(real))
     if not synthetic >= 0:
@@ -81,12 +71,14 @@ def kept_real_squared_mean_error(generation, real, synthetic, *, variance=1.0):
     )
 
 
-def expected_total_variation(squared_mean_error, *, variance=1.0):
-    """E[total variation between N(m, variance) and N(0, variance)] if m is N(0,
-    squared_mean_error): float64, same shape.
+def expected_total_variation(squared_mean_error: ArrayLike, *, variance: float = 1.0) -> np.ndarray:
+    """E[total variation between N(m, variance) and N(0, variance)] over a normal m.
 
-    Source: derived: it is 2 Phi(|m|/(2 sigma)) - 1, and E[2 Phi(a |Z|) - 1] = (2/pi) arctan a.
-    Raises ValueError below 0.
+    m is N(0, squared_mean_error). Derived: it is 2 Phi(|m|/(2 sigma)) - 1, and E[2 Phi(a |Z|) - 1]
+    = (2/pi) arctan a.
+
+    Returns:
+        float64 of squared_mean_error's shape.
     """
     error = np.asarray(squared_mean_error, dtype=np.float64)
     if not np.all(error >= 0):
@@ -94,54 +86,16 @@ def expected_total_variation(squared_mean_error, *, variance=1.0):
     return 2 / np.pi * np.arctan(np.sqrt(error / variance) / 2)
 
 
-def fresh_real_limit(sample_size, gamma, *, variance=1.0):
-    """Expected squared mean error for generation -> infinity in the workflow 'mix' with beta = 0
-    and random counts: a float.
+def fresh_real_limit(sample_size: ArrayLike, gamma: float, *, variance: float = 1.0) -> float:
+    """Expected squared mean error for generation -> infinity under 'mix' with beta = 0: a float.
 
-    gamma: the share of fresh real data in [0, 1]; 0 gives inf ('replace'), 1 gives variance/M.
-    sample_size: M >= 1.
-    Source: derived: the fixed point of `_mix_error`, variance/(M gamma (2 - gamma) - gamma (1 -
-    gamma)), about variance/(2 M gamma)
-    for 1/M << gamma << 1: any share of real data keeps it finite. Raises ValueError for bad
-    arguments.
+    Random counts. Any share of real data keeps it finite. Derived: the fixed point of the
+    recursion, variance/(M gamma (2 - gamma) - gamma (1 - gamma)), about variance/(2 M gamma) for
+    1/M << gamma << 1.
+
+    Args:
+        gamma: The share of fresh real data in [0, 1]; 0 gives inf ('replace'), 1 gives variance/M.
     """
     size = float(as_sample_size(sample_size))
     check_mixture("mix", 1 - gamma, 0.0, gamma)
     return np.inf if gamma == 0 else variance / (size * gamma * (2 - gamma) - gamma * (1 - gamma))
-
-
-def _subsample_error(rounds, size):
-    """Derived: let S be the pool's unbiased variance and A its mean's squared error. The
-    subsample's mean differs from the pool's
-    by variance S/M (1 - 1/t), and M draws of variance 1 about the subsample's mean then join the
-    pool.
-    """
-    error = np.empty(rounds)
-    # with M = 1 the pool of round 1 has no scatter, and the divisor max(., 1) only avoids 0/0
-    scatter, pool_error = size - 1, 1 / size
-    for t in range(1, rounds + 1):
-        detour = scatter / max(t * size - 1, 1) / size * (1 - 1 / t)
-        error[t - 1] = pool_error + detour
-        new_mean = 1 / size + detour
-        scatter += size - 1 + t * size / (t + 1) * new_mean
-        pool_error += new_mean / (t + 1) ** 2
-    return error
-
-
-def _mix_error(rounds, size, shares):
-    """Derived: with P = E[x^2] of a training point and C = E[x y] of two distinct ones, the fit has
-    error (P + (M-1) C)/M.
-    """
-    alpha, beta, gamma, random_counts = shares
-    with_model, both_previous = mix_pair_shares(int(size), *shares)
-    if not random_counts:
-        alpha, beta, gamma = (
-            count / size for count in fixed_mix_counts(int(size), alpha, beta, gamma)
-        )
-    error = np.empty(rounds)
-    point, pair = 1.0, 0.0
-    for g in range(rounds):
-        error[g] = (point + (size - 1) * pair) / size
-        point = alpha * (error[g] + 1) + beta * point + gamma
-        pair = with_model * error[g] + both_previous * pair
-    return error

@@ -1,23 +1,20 @@
-"""Lineages of the draws under 'replace': how many of the real draws still have descendants, and the
-support of large samples.
+"""Lineages of the draws under 'replace': how many of the real draws still have descendants.
 
 Followed back in time, the M draws of generation g descend from ever fewer draws. A category is lost
-at generation g if and only if
-none of the surviving real draws, which are independent draws from the population, has it:
+at generation g if and only if none of the surviving real draws, which are independent draws from
+the population, has it:
 
     P(lost) = E[(1 - q)^A],    A = number of the M real draws with descendants among the draws that
     generation g is fitted to.
 
 So one law of A answers for all categories at once, and its mean is itself the expected support of a
-population without ties.
-The chain of A is exact up to M = LARGEST_EXACT_SIZE; above, A is followed by its mean and variance
-(it is nearly normal) until it is small enough for the exact chain.
-
-Index convention: generation 0 is the model fitted to `sample_size` real draws, all of which are
-alive there.
+population without ties. The chain of A is exact up to M = LARGEST_EXACT_SIZE; above, A is followed
+by its mean and variance (it is nearly normal) until it is small enough for the exact chain. At
+generation 0 all M real draws are ancestors.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import linalg, stats
 
 from .ancestry import as_generation, as_sample_size
@@ -26,14 +23,16 @@ from .categorical import as_probabilities, as_unit_interval
 LARGEST_EXACT_SIZE = 1000
 
 
-def occupancy_matrix(sample_size, largest=None):
-    """Law of the number of distinct points among a draws with replacement from M points: float64
-    [L, L], rows a = 1 .. L.
+def occupancy_matrix(sample_size: ArrayLike, largest: int | None = None) -> np.ndarray:
+    """Law of the number of distinct points among a draws with replacement from M points.
 
-    Entry [a - 1, b - 1] = P(b distinct), lower triangular, rows sum to 1. sample_size: M >= 1.
-    largest: L <= M, M if not given.
-    Source: standard (occupancy): P_{a+1}(b) = P_a(b) b/M + P_a(b - 1)(M - b + 1)/M. Raises
-    ValueError for bad arguments.
+    Standard (occupancy): P_{a+1}(b) = P_a(b) b/M + P_a(b - 1)(M - b + 1)/M.
+
+    Args:
+        largest: L <= M; by default M.
+
+    Returns:
+        float64 [L, L], lower triangular; entry [a - 1, b - 1] = P(b distinct), rows sum to 1.
     """
     size = int(as_sample_size(sample_size))
     largest = size if largest is None else int(largest)
@@ -48,14 +47,18 @@ def occupancy_matrix(sample_size, largest=None):
     return matrix
 
 
-def distinct_distribution(draws, sample_size):
-    """Law of the number of distinct points among any number of draws with replacement from M
-    points: float64 [M], entry b - 1 of b.
+def distinct_distribution(draws: int, sample_size: ArrayLike) -> np.ndarray:
+    """Law of the number of distinct points among any number of draws from M points.
 
-    draws: int >= 1, also above M = sample_size. With M real draws and as many draws from their
-    model it is the law of the living ancestors at generation 1, so the missing mass there is the
-    average of generation 0's over sizes of this law.
-    Source: standard (occupancy), as `occupancy_matrix`. Raises ValueError for bad arguments.
+    With M real draws and as many draws from their model it is the law of the surviving ancestors at
+    generation 1, so the missing mass there is the average of generation 0's over sizes of this law.
+    Standard (occupancy), as `occupancy_matrix`.
+
+    Args:
+        draws: With replacement; an int >= 1, also above M.
+
+    Returns:
+        float64 [M], entry b - 1 of b distinct points.
     """
     size = int(as_sample_size(sample_size))
     seen = np.arange(1, size + 1) / size
@@ -66,14 +69,17 @@ def distinct_distribution(draws, sample_size):
     return law
 
 
-def living_ancestors_distribution(generation, sample_size):
+def living_ancestors_distribution(generation: ArrayLike, sample_size: ArrayLike) -> np.ndarray:
     """Exact law of A, the number of real draws with descendants in generation g's training set.
 
-    generation: int or int array >= 0. sample_size: M, 1 <= M <= 1000 (1: always 1). Returns float64
-    [..., M], leading axes as
-    generation; entry a - 1 is P(A = a). Source: derived: A starts at M, and one generation back a
-    lineages have as many distinct
-    parents as a draws from M points. Raises ValueError for bad arguments.
+    Derived: A starts at M, and one generation back a lineages have as many distinct parents as a
+    draws from M points.
+
+    Args:
+        sample_size: M, 1 <= M <= 1000 (1: always 1).
+
+    Returns:
+        float64 generation.shape + [M]; entry a - 1 is P(A = a).
     """
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
@@ -88,14 +94,11 @@ def living_ancestors_distribution(generation, sample_size):
     return result
 
 
-def expected_living_ancestors(generation, sample_size):
-    """E[number of real draws with descendants in generation g's training set]: float64 of
-    generation's shape, in draws.
+def expected_living_ancestors(generation: ArrayLike, sample_size: ArrayLike) -> np.ndarray:
+    """E[number of real draws with descendants in generation g's training set].
 
-    It is also the expected support if no two real draws are equal. sample_size: M >= 1 (exact up to
-    1000, then to about 1e-6
-    relative). About 2 M/g for 1 << g << M. Source: derived, see the module. Raises ValueError for
-    bad arguments.
+    It is also the expected support if no two real draws are equal. About 2 M/g for 1 << g << M.
+    Exact up to M = 1000, then to about 1e-6 relative. Derived, see the module.
     """
     return _average(
         generation,
@@ -106,14 +109,17 @@ def expected_living_ancestors(generation, sample_size):
     )
 
 
-def loss_probability(generation, sample_size, probability):
-    """P(a category is absent from the M draws that generation g is fitted to), for any sample size.
+def loss_probability(
+    generation: ArrayLike, sample_size: ArrayLike, probability: ArrayLike
+) -> np.ndarray:
+    """P(a category is absent from the draws that generation g is fitted to), for any sample size.
 
     As `categorical.loss_probability`, which takes powers of the transition matrix and M <= 2000:
-    the same number from another
-    derivation up to M = 1000, above with an absolute error below about 1e-6. Returns float64
-    generation.shape +
-    probability.shape. Source: derived, see the module. Raises ValueError for bad arguments.
+    the same number from another derivation up to M = 1000, above with an absolute error below about
+    1e-6. Derived, see the module.
+
+    Returns:
+        float64 generation.shape + probability.shape.
     """
     probability = as_unit_interval(probability)
     distinct, inverse = np.unique(probability, return_inverse=True)
@@ -134,29 +140,28 @@ def loss_probability(generation, sample_size, probability):
     return result[..., inverse].reshape((*np.shape(generation), *probability.shape))
 
 
-def expected_support(generation, sample_size, probabilities):
-    """Expected number of categories that the generation-g model still holds, for any sample size:
-    generation's shape.
+def expected_support(
+    generation: ArrayLike, sample_size: ArrayLike, probabilities: ArrayLike
+) -> np.ndarray:
+    """Expected number of categories that the generation-g model still holds, for any sample size.
 
     As `categorical.expected_support`, without its limit on M; accuracy per category as in
-    `loss_probability`.
-    Source: derived: sum over categories of 1 - `loss_probability`. Raises ValueError for bad
-    arguments.
+    `loss_probability`. Derived: sum over categories of 1 - `loss_probability`.
     """
     return np.sum(
         1 - loss_probability(generation, sample_size, as_probabilities(probabilities)), axis=-1
     )
 
 
-def expected_generations_until_one_ancestor(sample_size):
-    """Expected number of generations after which all M draws descend from one real draw: a float, 0
-    for M = 1.
+def expected_generations_until_one_ancestor(sample_size: ArrayLike) -> float:
+    """Expected number of generations after which all M draws descend from one real draw: a float.
 
-    It bounds the absorption time of every population, and is its limit for ever more and rarer
-    categories (less one, since times
-    there count samplings). sample_size: M, 1 <= M <= 1000. About 2 M (1 - 1/M) (Kingman's
-    coalescent).
-    Source: derived: t_a = 1 + sum_b P(a -> b) t_b, t_1 = 0. Raises ValueError for bad arguments.
+    0 for M = 1, about 2 M (1 - 1/M) (Kingman's coalescent). It bounds the absorption time of every
+    population, and is its limit for ever more and rarer categories (less one, since times there
+    count samplings). Derived: t_a = 1 + sum_b P(a -> b) t_b, t_1 = 0.
+
+    Args:
+        sample_size: M, 1 <= M <= 1000.
     """
     size = int(as_sample_size(sample_size))
     if size > LARGEST_EXACT_SIZE:
@@ -167,13 +172,14 @@ def expected_generations_until_one_ancestor(sample_size):
     return float(linalg.solve_triangular(transient, np.ones(size - 1), lower=True)[-1])
 
 
-def branching_survival(generation):
-    """Share of real draws with living descendants for M -> infinity at a fixed generation: float64
-    of generation's shape.
+def branching_survival(generation: ArrayLike) -> np.ndarray:
+    """Share of real draws with surviving descendants for M -> infinity at a fixed generation.
 
-    1 at generation 0, then 1 - 1/e, ..., about 2/g. Source: Suresh et al. 2024: g_1 = 1, g_{k+1} =
-    1 - exp(-g_k), the survival of
-    a Poisson(1) branching process; k = generation + 1. Raises ValueError for bad arguments.
+    1 at generation 0, then 1 - 1/e, ..., about 2/g: g_1 = 1, g_{k+1} = 1 - exp(-g_k), the survival
+    of a Poisson(1) branching process; k = generation + 1.
+
+    References:
+        Suresh et al. 2024.
     """
     generation = as_generation(generation)
     path = np.ones(int(np.max(generation, initial=0)) + 1)
@@ -182,16 +188,22 @@ def branching_survival(generation):
     return path[generation]
 
 
-def survival_bounds(generation, sample_size, probability):
-    """(lower, upper) bound on P(a category is still held by the generation-g model), two float64
-    arrays of the broadcast shape.
+def survival_bounds(
+    generation: ArrayLike, sample_size: ArrayLike, probability: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds on P(a category is still held by the generation-g model).
 
-    generation: int or int array. sample_size: M >= 1. probability: float or array q; the two shapes
-    must broadcast. The bounds are
-    near each other while g << M and q << 1. Clipped to [0, 1]. Source: Suresh et al. 2024: with k =
-    generation + 1 samplings,
-    1 - e^(-M q g_k) and 1 - (1 - 3 M q^2 - 3 k q) e^(-M q g_k). Raises ValueError for bad
-    arguments.
+    With k = generation + 1 samplings, 1 - e^(-M q g_k) and 1 - (1 - 3 M q^2 - 3 k q) e^(-M q g_k),
+    clipped to [0, 1]. They are near each other while g << M and q << 1.
+
+    Args:
+        probability: q, a float or an array; its shape broadcasts with generation's.
+
+    Returns:
+        (lower, upper), float64 of the broadcast shape.
+
+    References:
+        Suresh et al. 2024.
     """
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
@@ -202,9 +214,7 @@ def survival_bounds(generation, sample_size, probability):
 
 
 def _average(generation, sample_size, of_law, of_normal, shape):
-    """An average over A at each generation; `of_law` takes its exact law, `of_normal` its mean and
-    variance.
-    """
+    """An average over A at each generation, from its exact law or from its mean and variance."""
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
     last = int(np.max(generation, initial=0))
@@ -232,8 +242,8 @@ def _laws(steps, size, law=None):
     if law is None:
         law = np.zeros(size)
         law[-1] = 1.0
-    matrix = occupancy_matrix(size, law.size) if steps else None
     yield law
+    matrix = occupancy_matrix(size, law.size) if steps else law
     for _ in range(steps):
         law = law @ matrix[: law.size, : law.size]
         above = np.nonzero(law > 1e-18)[0]
@@ -242,8 +252,9 @@ def _laws(steps, size, law=None):
 
 
 def _parents(mean, variance, size):
-    """Mean and variance of the number of distinct parents of A normal lineages; given a, it is M (1
-    - (1 - 1/M)^a) on average.
+    """Mean and variance of the number of distinct parents of A normal lineages.
+
+    Given a, it is M (1 - (1 - 1/M)^a) on average.
     """
     keep = np.log1p(-1 / size)
     missed = np.exp(mean * keep + variance * keep**2 / 2)

@@ -1,23 +1,21 @@
-"""Moments of chi variables and of their logarithms, and the law of a sum of independent log chi^2
-variables.
+"""Moments of chi variables and of their logarithms; the law of sums of independent log chi^2.
 
 They are the single steps of a Gaussian that is refitted to its own draws: one sampling multiplies
-the variance by an
-independent chi^2_{M-1}/(M - ddof).
+the variance by an independent chi^2_{M-1}/(M - ddof). Arrays in, float64 of the same shape out.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 # probability that may lie outside the window of the Fourier series
 WINDOW_TAIL = 1e-13
 
 
-def log_c4(sample_size):
-    """Natural log of `c4`, exact to a few 1e-14 for every size. M >= 2 (int or array; 1 gives nan),
-    same shape out.
+def log_c4(sample_size: ArrayLike) -> np.ndarray:
+    """Natural log of `c4`, exact to a few 1e-14 for every M >= 2; 1 gives nan.
 
-    Source: derived: log[Gamma(x + 1/2)/Gamma(x)] - log(x)/2 at x = (M - 1)/2, above x = 50 by its
+    Derived: log[Gamma(x + 1/2)/Gamma(x)] - log(x)/2 at x = (M - 1)/2, above x = 50 by its
     asymptotic series.
     """
     half = (np.asarray(sample_size, dtype=np.float64) - 1) / 2
@@ -28,45 +26,42 @@ def log_c4(sample_size):
     )
 
 
-def c4(sample_size):
-    """E[unbiased-variance standard deviation of M normal draws] / true deviation, in (0, 1); 1
-    gives nan.
+def c4(sample_size: ArrayLike) -> np.ndarray:
+    """E[unbiased-variance standard deviation of M normal draws] / true deviation; 1 gives nan.
 
-    Source: standard: sqrt(2/(M-1)) Gamma(M/2)/Gamma((M-1)/2), the mean of a chi variable over
+    In (0, 1). Standard: sqrt(2/(M-1)) Gamma(M/2)/Gamma((M-1)/2), the mean of a chi variable over
     sqrt(M - 1).
     """
     return np.exp(log_c4(sample_size))
 
 
-def log_chi_mean(degrees):
-    """E[log chi_k], natural log, k > 0 degrees of freedom (array in, same shape out).
+def log_chi_mean(degrees: ArrayLike) -> np.ndarray:
+    """E[log chi_k] for k > 0 degrees of freedom.
 
-    Source: standard: chi^2_k / 2 is Gamma(k/2), whose log has mean digamma(k/2); half of
-    digamma(k/2) + log 2.
+    Standard: chi^2_k / 2 is Gamma(k/2), whose log has mean digamma(k/2); half of digamma(k/2) + log
+    2.
     """
     return (special.digamma(np.asarray(degrees, dtype=np.float64) / 2) + np.log(2)) / 2
 
 
-def log_chi_variance(degrees):
-    """Var[log chi_k], k > 0 degrees of freedom (array in, same shape out).
-
-    Source: standard: trigamma(k/2)/4.
-    """
+def log_chi_variance(degrees: ArrayLike) -> np.ndarray:
+    """Var[log chi_k] for k > 0 degrees of freedom. Standard: trigamma(k/2)/4."""
     return special.polygamma(1, np.asarray(degrees, dtype=np.float64) / 2) / 4
 
 
-def log_mean_chi(degrees):
-    """log E[chi_k], natural log, k > 0 degrees of freedom (array in, same shape out; 0 gives nan).
+def log_mean_chi(degrees: ArrayLike) -> np.ndarray:
+    """log E[chi_k] for k > 0 degrees of freedom; 0 gives nan.
 
-    Source: standard: E chi_k = sqrt(2) Gamma((k + 1)/2)/Gamma(k/2) = sqrt(k) c4(k + 1).
+    Standard: E chi_k = sqrt(2) Gamma((k + 1)/2)/Gamma(k/2) = sqrt(k) c4(k + 1).
     """
     degrees = np.asarray(degrees, dtype=np.float64)
     return log_c4(degrees + 1) + np.log(np.where(degrees > 0, degrees, np.nan)) / 2
 
 
 def _log_gamma_excess(shape, shift):
-    """log Gamma(z + s) - log Gamma(z) - s digamma(z) for complex s, free of cancellation for large
-    z (Stirling, z >= 30).
+    """log Gamma(z + s) - log Gamma(z) - s digamma(z) for complex s, without cancellation.
+
+    From z = 30 on by Stirling's series.
     """
     if shape < 30:
         return (
@@ -99,8 +94,10 @@ def _log_gamma_excess(shape, shift):
 
 
 class LogChiSquareSum:
-    """Law of the centred sum of independent log chi^2 variables, degrees of freedom [n], by a
-    Fourier series.
+    """Law of the centred sum of independent log chi^2 variables, by a Fourier series.
+
+    Args:
+        degrees: Degrees of freedom [n].
     """
 
     def __init__(self, degrees):
@@ -126,9 +123,10 @@ class LogChiSquareSum:
 
     def _log_characteristic(self, shift):
         shift = np.asarray(shift, dtype=np.complex128)
+        terms = zip(self.shapes, self.repeats, strict=True)
         return sum(
-            repeat * _log_gamma_excess(shape, shift)
-            for shape, repeat in zip(self.shapes, self.repeats, strict=True)
+            (repeat * _log_gamma_excess(shape, shift) for shape, repeat in terms),
+            start=np.zeros_like(shift),
         )
 
     def cdf(self, value):

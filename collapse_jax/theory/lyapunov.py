@@ -1,28 +1,21 @@
-"""The d directions of a Gaussian refitted to its own draws under 'replace': exact law of their log
-scales.
+"""The d directions of a Gaussian refitted to its own draws: exact law of their log scales.
 
-Write the generation-g covariance as A L L^T A^T with A A^T = Sigma_0 and L lower triangular. One
-sampling multiplies L from the
-right by an independent Bartlett factor T/sqrt(M - ddof), T lower triangular with T_jj = chi_{M-j}
-(j = 1 .. d), all independent.
-The diagonal of a product of triangular matrices is the product of the diagonals, so the log scales
-s_j = log L_jj are sums of
-independent log chi variables, and independent of each other. exp(2 s_j) is the variance of
-coordinate j given the coordinates
-before it (the D of an LDL^T factorisation), and sum_j s_j is half the log determinant.
+Under 'replace'. Write the generation-g covariance as A L L^T A^T with A A^T = Sigma_0 and L lower
+triangular. One sampling multiplies L from the right by an independent Bartlett factor T/sqrt(M -
+ddof), T lower triangular with T_jj = chi_{M-j} (j = 1 .. d), all independent. The diagonal of a
+product of triangular matrices is the product of the diagonals, so the log scales s_j = log L_jj are
+sums of independent log chi variables, and independent of each other. exp(2 s_j) is the variance of
+coordinate j given the coordinates before it (the D of an LDL^T factorisation), and sum_j s_j is
+half the log determinant.
 
 The log eigenvalues of the covariance are not 2 s_j, but by Oseledets' theorem they grow at the same
-rates, the Lyapunov exponents.
-These are distinct, so one direction outlives all others by an exponential factor: the covariance
-tends to rank one, relative to its trace. What the eigenvalues, the condition number or the
-effective rank are on average at a given generation has no closed form.
-
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
-generation g has seen
-g + 1 samplings. sample_size: M >= 1 (ddof=0) or >= 2 (ddof=1), or a 1-D schedule.
+rates, the Lyapunov exponents. These are distinct, so one direction outlives all others by an
+exponential factor: the covariance tends to rank one, relative to its trace. What the eigenvalues,
+the condition number or the effective rank are on average at a given generation has no closed form.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from . import gaussian
@@ -30,24 +23,27 @@ from .ancestry import as_sample_size, sum_over_samplings
 from .log_chi import LogChiSquareSum
 
 
-def lyapunov_exponents(sample_size, dim, *, ddof):
-    """Growth of the log scales per sampling, natural log: float64 [dim], falling; -inf from j = M
-    on (singular model).
+def lyapunov_exponents(sample_size: ArrayLike, dim: int, *, ddof: int) -> np.ndarray:
+    """Growth of the log scales per sampling: float64 [dim], falling.
 
-    The log eigenvalues of the covariance grow by twice these. sample_size: one fixed M.
-    Source: derived (see the module): [digamma((M - j)/2) + log(2/(M - ddof))]/2; their sum is the
-    drift of log det / 2.
-    Raises ValueError for bad arguments.
+    -inf from j = M on (singular model). The log eigenvalues of the covariance grow by twice these.
+    Derived (see the module): [digamma((M - j)/2) + log(2/(M - ddof))]/2; their sum is the drift of
+    log det / 2.
+
+    Args:
+        sample_size: One fixed M.
     """
     sizes = gaussian.checked_sizes(as_sample_size(sample_size), ddof)
     return _mean_step(sizes, gaussian.as_dimension(dim), ddof)
 
 
-def expected_log_scales(generation, sample_size, dim, *, ddof):
-    """E[s_j] for a population with L = I (for another start add its log scales): float64
-    generation.shape + [dim].
+def expected_log_scales(
+    generation: ArrayLike, sample_size: ArrayLike, dim: int, *, ddof: int
+) -> np.ndarray:
+    """E[s_j] for a population with L = I; for another start add its log scales. Derived.
 
-    Source: derived, see the module. Raises ValueError for bad arguments.
+    Returns:
+        float64 generation.shape + [dim].
     """
     generation, sizes = gaussian.replace_arguments(generation, sample_size, ddof)
     dim = gaussian.as_dimension(dim)
@@ -58,13 +54,14 @@ def expected_log_scales(generation, sample_size, dim, *, ddof):
     return np.stack(parts, axis=-1)
 
 
-def log_scales_std(generation, sample_size, dim):
-    """Standard deviation of s_j, the same for both ddof: float64 generation.shape + [dim]; nan for
-    a singular direction.
+def log_scales_std(generation: ArrayLike, sample_size: ArrayLike, dim: int) -> np.ndarray:
+    """Standard deviation of s_j, the same for both ddof; nan for a singular direction.
 
     The s_j are independent, so a difference s_j - s_k (log condition number of the diagonal) has
-    the sum of both variances.
-    Source: derived: sum_i trigamma((M_i - j)/2)/4. Raises ValueError for bad arguments.
+    the sum of both variances. Derived: sum_i trigamma((M_i - j)/2)/4.
+
+    Returns:
+        float64 generation.shape + [dim].
     """
     generation, sizes = gaussian.replace_arguments(generation, sample_size, 0)
 
@@ -81,27 +78,45 @@ def log_scales_std(generation, sample_size, dim):
     return np.sqrt(np.stack(parts, axis=-1))
 
 
-def log_scale_cdf(value, generation, sample_size, direction, *, ddof):
-    """P(s_j <= value) for one direction j = 1, 2, ..., to about 1e-10 absolute: float64
-    generation.shape + value.shape.
+def log_scale_cdf(
+    value: ArrayLike, generation: ArrayLike, sample_size: ArrayLike, direction: int, *, ddof: int
+) -> np.ndarray:
+    """P(s_j <= value) for one direction j, to about 1e-10 absolute.
 
-    value: float or array (natural log; for a start other than L = I subtract its log scale). Every
-    M_i must exceed j, else
-    ValueError. Source: derived: 2 s_j is a constant plus a sum of independent log chi^2_{M_i - j},
-    summed as in `gaussian.log_variance_cdf`. Raises ValueError for bad arguments.
+    Derived: 2 s_j is a constant plus a sum of independent log chi^2_{M_i - j}, summed as in
+    `gaussian.log_variance_cdf`.
+
+    Args:
+        value: A float or an array, natural log; for a start other than L = I subtract its log
+            scale.
+        sample_size: Every M_i must exceed j.
+        direction: j = 1, 2, ...
+
+    Returns:
+        float64 generation.shape + value.shape.
     """
     return _per_generation(
         np.asarray(value, dtype=np.float64), generation, sample_size, direction, ddof, inverse=False
     )
 
 
-def log_scale_quantile(probability, generation, sample_size, direction, *, ddof):
-    """Quantiles of s_j for one direction j = 1, 2, ...: float64 generation.shape +
-    probability.shape.
+def log_scale_quantile(
+    probability: ArrayLike,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    direction: int,
+    *,
+    ddof: int,
+) -> np.ndarray:
+    """Quantiles of s_j for one direction j: the inverse of `log_scale_cdf`.
 
-    probability: float or array in (0, 1), trustworthy from 1e-8 to 1 - 1e-8; the rest as in
-    `log_scale_cdf`, which it inverts.
-    Raises ValueError for bad arguments.
+    Args:
+        probability: A float or an array in (0, 1), trustworthy from 1e-8 to 1 - 1e-8.
+        sample_size: Every M_i must exceed j.
+        direction: j = 1, 2, ...
+
+    Returns:
+        float64 generation.shape + probability.shape.
     """
     probability = np.asarray(probability, dtype=np.float64)
     if not np.all((probability > 0) & (probability < 1)):
@@ -109,14 +124,14 @@ def log_scale_quantile(probability, generation, sample_size, direction, *, ddof)
     return _per_generation(probability, generation, sample_size, direction, ddof, inverse=True)
 
 
-def log_condition_rate(sample_size, dim):
-    """Growth per generation of the covariance's log condition number in the long run, natural log:
-    a float, 0 for dim = 1.
+def log_condition_rate(sample_size: ArrayLike, dim: int) -> float:
+    """Growth per generation of the covariance's log condition number in the long run: a float.
 
-    About (dim - 1)/M for M >> dim. sample_size: one fixed M > dim (else ValueError: the model is
-    singular).
-    Source: derived: twice the gap of the Lyapunov exponents, digamma((M - 1)/2) - digamma((M -
-    dim)/2).
+    0 for dim = 1, about (dim - 1)/M for M >> dim. Derived: twice the gap of the Lyapunov exponents,
+    digamma((M - 1)/2) - digamma((M - dim)/2).
+
+    Args:
+        sample_size: One fixed M > dim; else the model is singular.
     """
     size, dim = int(as_sample_size(sample_size)), gaussian.as_dimension(dim)
     if size <= dim:

@@ -1,21 +1,23 @@
-"""One-dimensional Gaussian mixtures fitted to infinitely many points: what is lost when a family
-cannot hold the truth.
+"""One-dimensional Gaussian mixtures fitted to infinitely many points: what misspecification loses.
 
 A mixture is a triple (weights, means, deviations) of arrays [..., K]. With no sampling error,
-maximum likelihood takes the model of
-least KL(truth || model), the projection of the truth on its family; done again to that model it
-changes nothing.
+maximum likelihood takes the model of least KL(truth || model), the projection of the truth on its
+family; done again to that model it changes nothing.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Nodes, and deviations beyond the outermost mean: the trapezoid rule is exact to rounding for
 # mixtures whose deviations are above a hundredth of the range.
 _NODES, _REACH = 4001, 12.0
 
+# (weights, means, deviations), each [..., K].
+Mixture = tuple[ArrayLike, ArrayLike, ArrayLike]
 
-def log_density(mixture, x):
-    """Log-density [..., nodes] in nats at x [nodes]; weights may be 0, deviations must be positive."""
+
+def log_density(mixture: Mixture, x: ArrayLike) -> np.ndarray:
+    """Log-density [..., nodes] in nats at x [nodes]; weights may be 0, deviations are positive."""
     weights, means, deviations = (np.asarray(part, float)[..., None, :] for part in mixture)
     with np.errstate(divide="ignore", over="ignore"):
         z = (np.asarray(x, float)[:, None] - means) / deviations
@@ -23,11 +25,10 @@ def log_density(mixture, x):
     return np.logaddexp.reduce(logs, axis=-1)
 
 
-def moments(mixture):
-    """(mean, variance) [...]: the Gaussian with these is the projection of the mixture on the
-    Gaussians.
+def moments(mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, variance) [...]: the Gaussian with these is the mixture's projection on the Gaussians.
 
-    Source: standard: the law of total variance; moment matching minimises KL(truth || model) in an
+    Standard: the law of total variance; moment matching minimises KL(truth || model) in an
     exponential family.
     """
     weights, means, deviations = (np.asarray(part, float) for part in mixture)
@@ -35,11 +36,12 @@ def moments(mixture):
     return mean, np.sum(weights * (deviations**2 + (means - mean[..., None]) ** 2), axis=-1)
 
 
-def kl(truth, model):
-    """KL(truth || model) in nats [...], for one truth (arrays [K]) and models [..., K], by the
-    trapezoid rule.
+def kl(truth: Mixture, model: Mixture) -> np.ndarray:
+    """KL(truth || model) in nats [...], by the trapezoid rule.
 
-    Source: definition. Raises ValueError for a deviation that is not positive.
+    Args:
+        truth: One mixture, arrays [K].
+        model: Mixtures, arrays [..., K].
     """
     for part in (truth, model):
         if not np.all(np.asarray(part[2], float) > 0):
@@ -49,25 +51,29 @@ def kl(truth, model):
     return step * np.sum(np.exp(logs) * (logs - log_density(model, x)), axis=-1)
 
 
-def kl_to_gaussian(truth, mean, variance):
-    """KL(truth || Normal(mean, variance)) in nats, in two parts: (of the truth to its projection,
-    of the projection to the model).
+def kl_to_gaussian(truth: Mixture, mean: float, variance: float) -> tuple[np.ndarray, np.ndarray]:
+    """KL(truth || Normal(mean, variance)) in nats, in two parts whose sum is the whole.
 
-    Their sum is the whole: the part that the family causes does not depend on the model, so that it
-    is paid once and for all.
-    Source: derived: -E log q depends on the truth through its first two moments alone (Pythagoras
-    of information projections, Csiszar 1975); the second part is the KL of two Gaussians.
+    The part that the family causes does not depend on the model, so that it is paid once and for
+    all. Derived: -E log q depends on the truth through its first two moments alone; the second part
+    is the KL of two Gaussians.
+
+    Returns:
+        (of the truth to its projection, of the projection to the model).
+
+    References:
+        Csiszar 1975 (Pythagoras of information projections).
     """
     centre, spread = moments(truth)
     first = kl(truth, ([1.0], [centre], [np.sqrt(spread)]))
     return first, (np.log(variance / spread) + (spread + (centre - mean) ** 2) / variance - 1) / 2
 
 
-def population_em(truth, start, steps: int):
-    """The mixture after `steps` steps of expectation-maximisation on the density of the truth:
-    (weights, means, deviations) [K].
+def population_em(truth: Mixture, start: Mixture, steps: int) -> Mixture:
+    """The mixture [K] after some steps of expectation-maximisation on the density of the truth.
 
-    Source: Dempster, Laird and Rubin 1977 with sums over points replaced by integrals.
+    References:
+        Dempster, Laird and Rubin 1977, with sums over points replaced by integrals.
     """
     x, step = nodes_of(truth, start)
     mass = step * np.exp(log_density(truth, x))
@@ -83,10 +89,8 @@ def population_em(truth, start, steps: int):
     return weights, means, deviations
 
 
-def nodes_of(*mixtures):
-    """(x [nodes], their distance) of a grid that reaches 12 deviations beyond the means of all the
-    mixtures.
-    """
+def nodes_of(*mixtures: Mixture) -> tuple[np.ndarray, np.ndarray]:
+    """(x [nodes], their distance) of a grid up to 12 deviations beyond the mixtures' means."""
     low = min(
         np.min(np.asarray(means) - _REACH * np.asarray(deviations))
         for _, means, deviations in mixtures

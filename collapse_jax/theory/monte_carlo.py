@@ -1,58 +1,56 @@
-"""How many simulated runs a mean needs: second moments of the refitted Gaussian's variance under
-'replace', and a tail bound.
+"""How many simulated runs a mean needs: second moments of the variance, and a tail bound.
 
-Means of the variance are carried by ever rarer runs; a test that averages them must know its own
-error.
-
-Index convention: generation 0 is the model fitted to `sample_size` real draws, so the law at
-generation g has seen
-g + 1 samplings. sample_size: M >= 2, or a 1-D schedule of such.
+For the refitted Gaussian under 'replace'. Means of the variance are carried by ever rarer runs; a
+test that averages them must know its own error. Here sample_size is M >= 2, or a 1-D schedule of
+such.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import gaussian
 from .ancestry import sum_over_samplings
 
 
-def relative_variance_of_variance(generation, sample_size):
-    """Var[variance]/E[variance]^2 of the 1-D generation-g model, the same for both ddof: float64 of
-    generation's shape.
+def relative_variance_of_variance(generation: ArrayLike, sample_size: ArrayLike) -> np.ndarray:
+    """Var[variance]/E[variance]^2 of the 1-D generation-g model, the same for both ddof.
 
-    Source: derived: a product of independent chi^2_{M-1}/(M - ddof) has second moment prod (1 +
-    2/(M_i - 1)) times the first
-    squared. Raises ValueError for bad arguments.
+    Derived: a product of independent chi^2_{M-1}/(M - ddof) has second moment prod (1 + 2/(M_i -
+    1)) times the first squared.
     """
     generation, sizes = gaussian.replace_arguments(generation, sample_size, 1)
     return np.expm1(sum_over_samplings(generation, sizes, lambda size: np.log1p(2 / (size - 1))))
 
 
-def runs_for_expected_variance(generation, sample_size, relative_error):
-    """Independent runs whose average variance has the given relative standard error: float64 of
-    generation's shape.
+def runs_for_expected_variance(
+    generation: ArrayLike, sample_size: ArrayLike, relative_error: float
+) -> np.ndarray:
+    """Independent runs whose average variance has the given relative standard error.
 
-    relative_error: float > 0, e.g. 0.05. Not rounded up. Long before a run number like 1e9 the
-    average is also far from normal:
-    use `gaussian.expected_log_variance` or quantiles beyond generation M/2.
-    Source: derived: `relative_variance_of_variance` / relative_error^2. Raises ValueError for bad
-    arguments.
+    Not rounded up. Long before a run number like 1e9 the average is also far from normal: use
+    `gaussian.expected_log_variance` or quantiles beyond generation M/2. Derived:
+    `relative_variance_of_variance` / relative_error^2.
+
+    Args:
+        relative_error: > 0, e.g. 0.05.
     """
     if not relative_error > 0:
         raise ValueError(f"relative_error must be above 0, got {relative_error!r}")
     return relative_variance_of_variance(generation, sample_size) / relative_error**2
 
 
-def share_that_carries_the_mean(generation, sample_size, part=0.5):
-    """The share of runs, those of the largest variance, that holds `part` of E[variance]: float64
-    of generation's shape.
+def share_that_carries_the_mean(
+    generation: ArrayLike, sample_size: ArrayLike, part: float = 0.5
+) -> np.ndarray:
+    """The share of runs, those of the largest variance, that holds `part` of E[variance].
 
-    1-D Gaussian under 'replace', the same for both ddof; part: float in (0, 1). Right to about
-    1e-10 absolute; for
-    part = 0.5 about Phi(-sqrt(2 (g + 1)/M)).
-    Source: derived: weighed by its size, a chi^2_k has the law of chi^2_{k+2}. So weighed by their
-    variance, the runs have the law of a chain of M + 2 points times prod (M_i + 1)/(M_i - 1), and
-    the answer is P(variance > that law's (1 - part) quantile).
-    Raises ValueError for bad arguments.
+    1-D Gaussian, the same for both ddof. Right to about 1e-10 absolute; for part = 0.5 about
+    Phi(-sqrt(2 (g + 1)/M)). Derived: weighed by its size, a chi^2_k has the law of chi^2_{k+2}. So
+    weighed by their variance, the runs have the law of a chain of M + 2 points times prod (M_i +
+    1)/(M_i - 1), and the answer is P(variance > that law's (1 - part) quantile).
+
+    Args:
+        part: In (0, 1).
     """
     generation, sizes = gaussian.replace_arguments(generation, sample_size, 1)
     result = np.empty(generation.shape)
@@ -63,16 +61,17 @@ def share_that_carries_the_mean(generation, sample_size, part=0.5):
     return result
 
 
-def expected_squared_traces(generation, sample_size, eigenvalues, *, ddof):
-    """(E[tr(Sigma_g^2)], E[(tr Sigma_g)^2]) in d dimensions: two float64 arrays of generation's
-    shape.
+def expected_squared_traces(
+    generation: ArrayLike, sample_size: ArrayLike, eigenvalues: ArrayLike, *, ddof: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """E[tr(Sigma_g^2)] and E[(tr Sigma_g)^2] in d dimensions.
 
-    eigenvalues: [d], those of the population's covariance. Their ratio is a participation ratio of
-    means, not the mean effective
-    rank. M_i may be below d; for ddof=0 it may be 1 (gives 0).
-    Source: derived from the Wishart second moments with n = M - 1: n W has E tr W^2 = (n^2 + n) tr
-    S^2 + n (tr S)^2 and
-    E (tr W)^2 = 2 n tr S^2 + n^2 (tr S)^2. Raises ValueError for bad arguments.
+    Their ratio is a participation ratio of means, not the mean effective rank. M_i may be below d;
+    for ddof=0 it may be 1 (gives 0). Derived from the Wishart second moments with n = M - 1: n W
+    has E tr W^2 = (n^2 + n) tr S^2 + n (tr S)^2 and E (tr W)^2 = 2 n tr S^2 + n^2 (tr S)^2.
+
+    Args:
+        eigenvalues: [d], those of the population's covariance.
     """
     eigenvalues = np.asarray(eigenvalues, dtype=np.float64)
     if eigenvalues.ndim != 1 or not np.all(eigenvalues >= 0):
@@ -92,16 +91,24 @@ def expected_squared_traces(generation, sample_size, eigenvalues, *, ddof):
     return path[generation, 0], path[generation, 1]
 
 
-def standard_deviation_tail_bound(threshold, generation, sample_size, *, standard_deviation=1.0):
-    """Upper bound on P(standard deviation of the 1-D generation-g model > threshold), at most 1:
-    float64 of generation's shape.
+def standard_deviation_tail_bound(
+    threshold: float,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    *,
+    standard_deviation: float = 1.0,
+) -> np.ndarray:
+    """Upper bound on P(standard deviation of the 1-D generation-g model > threshold), at most 1.
 
-    threshold: float > 0, in the units of the data. Proved for ddof=1, so it holds for the smaller
-    ddof=0 deviation too. The exact probability is 1 - gaussian.log_variance_cdf(2 log threshold,
-    ...).
-    Source: Suresh et al. 2024: (sigma_0/threshold) exp(-k/(4 M)) after k samplings; derived: Markov
-    with E sigma = prod c4(M_i)
-    and c4(M) <= exp(-1/(4 M)). Raises ValueError for bad arguments.
+    Proved for ddof=1, so it holds for the smaller ddof=0 deviation too. The exact probability is 1
+    - gaussian.log_variance_cdf(2 log threshold, ...). Derived: Markov with E sigma = prod c4(M_i)
+    and c4(M) <= exp(-1/(4 M)).
+
+    Args:
+        threshold: > 0, in the units of the data.
+
+    References:
+        Suresh et al. 2024: (sigma_0/threshold) exp(-k/(4 M)) after k samplings.
     """
     if not threshold > 0:
         raise ValueError(f"threshold must be above 0, got {threshold!r}")

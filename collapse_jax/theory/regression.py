@@ -1,17 +1,16 @@
-"""Closed forms for regressions whose labels the previous generation's fit made: test error by
-generation, limits, label verification.
+"""Closed forms for regressions whose labels the previous generation's fit made.
 
 The linear model is y = x'w + noise * e with features x ~ N(0, I_d) (any covariance C for ordinary
 least squares), T points a generation; test error is the excess risk E[(w_g - w)' C (w_g - w)].
-"fresh": new features in every generation; "same": the same design in all,
-itself drawn once, over which the expectation is also taken. With the same design "accumulate"
-repeats each row once a generation.
+Design "fresh": new features in every generation; "same": the same design in all, itself drawn once,
+over which the expectation is also taken. With the same design "accumulate" repeats each row once a
+generation. Here sample_size is T >= 1, and dim is d >= 1.
 
-Index convention: generation 0 is the model fitted to T real draws, so the law at generation g has
-seen g + 1 samplings. The papers' model-fitting iteration n is generation n - 1.
+The papers' model-fitting iteration n is generation n - 1.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
 from .ancestry import as_generation, as_sample_size, check_mixture, fixed_mix_counts
@@ -20,33 +19,32 @@ DESIGNS = ("fresh", "same")
 
 
 def expected_test_error(
-    generation,
-    sample_size,
-    dim,
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    dim: int,
     *,
-    noise=1.0,
-    workflow="replace",
-    design="fresh",
-    gamma=0.0,
-    random_counts=True,
-):
-    """Expected test error of ordinary least squares: float64 of generation's shape, units of
-    noise^2; inf for T <= d + 1.
+    noise: float = 1.0,
+    workflow: str = "replace",
+    design: str = "fresh",
+    gamma: float = 0.0,
+    random_counts: bool = True,
+) -> np.ndarray:
+    """Expected test error of ordinary least squares, in units of noise^2; inf for T <= d + 1.
 
-    sample_size: T >= 1; dim: d >= 1; gamma: the share of fresh real data in the workflow "mix"
-    (beta = 0, fresh features); with random_counts the number of real points is binomial, else it is
-    rounded (`ancestry.fixed_mix_counts`).
-    Source: replace: (g + 1) noise^2 d / (T - d - 1), either design (Dohmatob et al. 2024).
-    accumulate, same design: noise^2 d /
-    (T - d - 1) sum 1/i^2 (Gerstgrasser et al. 2024, Theorem 2). Derived here: accumulate, fresh
-    features: the pool's fit moves by
-    S^-1 X'e, S the sum of i Wishart matrices, and E tr(S^-1 X'X S^-1) = E tr(S^-1) / i, so noise^2
-    d sum 1 / (i (i T - d - 1)),
-    below the former. mix: the error shrinks by `real_data_contraction` before noise^2 d / (T - d -
-    1) is added.
-    No short exact form is known for "accumulate_subsample", where rows come back that earlier
-    models were fitted to.
-    Raises ValueError for bad arguments.
+    Replace: (g + 1) noise^2 d / (T - d - 1), either design. Accumulate, same design: noise^2 d / (T
+    - d - 1) sum 1/i^2. Derived here: accumulate, fresh features: the pool's fit moves by S^-1 X'e,
+    S the sum of i Wishart matrices, and E tr(S^-1 X'X S^-1) = E tr(S^-1) / i, so noise^2 d sum 1 /
+    (i (i T - d - 1)), below the former. Mix: the error shrinks by `real_data_contraction` before
+    noise^2 d / (T - d - 1) is added. No short exact form is known for "accumulate_subsample", where
+    rows come back that earlier models were fitted to.
+
+    Args:
+        gamma: Under "mix" (beta = 0, fresh features) the share of fresh real data.
+        random_counts: Whether the number of real points is binomial; else it is rounded
+            (`ancestry.fixed_mix_counts`).
+
+    References:
+        Dohmatob et al. 2024 (replace); Gerstgrasser et al. 2024, Theorem 2 (accumulate).
     """
     generation, size = as_generation(generation), int(as_sample_size(sample_size))
     check_mixture(workflow, 1 - gamma, 0.0, gamma)
@@ -71,22 +69,23 @@ def expected_test_error(
 
 
 def limiting_test_error(
-    sample_size,
-    dim,
+    sample_size: int,
+    dim: int,
     *,
-    noise=1.0,
-    workflow="accumulate",
-    design="fresh",
-    gamma=0.0,
-    random_counts=True,
-):
+    noise: float = 1.0,
+    workflow: str = "accumulate",
+    design: str = "fresh",
+    gamma: float = 0.0,
+    random_counts: bool = True,
+) -> float:
     """The limit of `expected_test_error` for generation -> infinity: a float, inf under "replace".
 
-    Source: accumulate, same design: pi^2/6 times generation 0 (Gerstgrasser et al. 2024). Derived
-    here: fresh features:
-    noise^2 d / (d + 1) (digamma(1) - digamma(1 - (d + 1) / T)) by partial fractions; mix:
-    generation 0 over 1 - contraction.
-    Raises ValueError for bad arguments.
+    Accumulate, same design: pi^2/6 times generation 0. Derived here: fresh features: noise^2 d / (d
+    + 1) (digamma(1) - digamma(1 - (d + 1) / T)) by partial fractions; mix: generation 0 over 1 -
+    contraction.
+
+    References:
+        Gerstgrasser et al. 2024 (accumulate, same design).
     """
     first = float(expected_test_error(0, sample_size, dim, noise=noise))
     check_mixture(workflow, 1 - gamma, 0.0, gamma)
@@ -108,18 +107,18 @@ def limiting_test_error(
     raise ValueError(f"no closed form for workflow {workflow!r} with the {design} design")
 
 
-def real_data_contraction(sample_size, dim, gamma, *, random_counts=True):
-    """What one generation of the workflow "mix" leaves of an earlier squared error, on average: a
-    float in [0, 1].
+def real_data_contraction(
+    sample_size: int, dim: int, gamma: float, *, random_counts: bool = True
+) -> float:
+    """What one generation of "mix" leaves of an earlier squared error, on average: in [0, 1].
 
-    Of T rows with fresh features k are labelled by the model and T - k by the real one; the fit's
-    error is then S^-1 G err + noise,
-    S = G + (the real rows' Gram matrix), and the value is E tr(G S^-2 G) / d. Arguments as
-    `expected_test_error`.
-    Source: derived here: U = S^-1/2 G S^-1/2 is a matrix beta independent of S; its second moments
-    follow from those of U_11 (a
-    beta) and of the determinant of two rows (a product of two), and E[tr(S) tr(S^-1)] from the
-    independence of a Wishart matrix's trace and shape. Raises ValueError unless T > d + 1.
+    Of T > d + 1 rows with fresh features k are labelled by the model and T - k by the real one; the
+    fit's error is then S^-1 G err + noise, S = G + (the real rows' Gram matrix), and the value is E
+    tr(G S^-2 G) / d. Arguments as in `expected_test_error`.
+
+    Derived here: U = S^-1/2 G S^-1/2 is a matrix beta independent of S; its second moments follow
+    from those of U_11 (a beta) and of the determinant of two rows (a product of two), and E[tr(S)
+    tr(S^-1)] from the independence of a Wishart matrix's trace and shape.
     """
     size = int(as_sample_size(sample_size))
     check_mixture("mix", 1 - gamma, 0.0, gamma)
@@ -140,20 +139,28 @@ def real_data_contraction(sample_size, dim, gamma, *, random_counts=True):
 
 
 def minimum_norm_test_error(
-    generation, sample_size, dim, *, noise=1.0, squared_norm=1.0, workflow="replace", design="fresh"
-):
-    """Expected test error of the least-norm fit for T < d features N(0, I): float64 of generation's
-    shape; inf for T = d - 1.
+    generation: ArrayLike,
+    sample_size: ArrayLike,
+    dim: int,
+    *,
+    noise: float = 1.0,
+    squared_norm: float = 1.0,
+    workflow: str = "replace",
+    design: str = "fresh",
+) -> np.ndarray:
+    """Expected test error of the least-norm fit for T < d features N(0, I); inf for T = d - 1.
 
-    squared_norm: |w|^2 of the real weights. workflow: "replace", and with the same design
-    "accumulate".
-    Source: derived here (the setting of Dohmatob et al. 2024, section on T < d): with r = T / d a
-    generation keeps r of the fit's
-    squared length and of its product with w, and adds noise^2 v, v = T / (d - T - 1). fresh, n = g
-    + 1: (1 - r^n) (|w|^2 +
-    noise^2 v / (1 - r)), which ends at a fit of noise alone. same: the row space is lost once, (1 -
-    r) |w|^2 + n noise^2 v; under accumulate sum 1/i^2 in the place of n. Raises ValueError for bad
-    arguments, or T >= d.
+    Derived here: with r = T / d a generation keeps r of the fit's squared length and of its product
+    with w, and adds noise^2 v, v = T / (d - T - 1). Fresh, n = g + 1: (1 - r^n) (|w|^2 + noise^2 v
+    / (1 - r)), which ends at a fit of noise alone. Same: the row space is lost once, (1 - r) |w|^2
+    + n noise^2 v; under accumulate sum 1/i^2 in the place of n.
+
+    Args:
+        squared_norm: |w|^2 of the real weights.
+        workflow: "replace", and with the same design "accumulate".
+
+    References:
+        Dohmatob et al. 2024, section on T < d, the setting.
     """
     generation, size = as_generation(generation), int(as_sample_size(sample_size))
     _check(design, dim)
@@ -184,20 +191,31 @@ def minimum_norm_test_error(
 
 
 def design_test_error(
-    generation, design, weights, *, noise=1.0, penalty=0.0, workflow="replace", covariance=None
-):
-    """Expected test error given one design X [T, d] that every generation uses: float64 of
-    generation's shape; exact for any T and d.
+    generation: ArrayLike,
+    design: ArrayLike,
+    weights: ArrayLike,
+    *,
+    noise: float = 1.0,
+    penalty: float = 0.0,
+    workflow: str = "replace",
+    covariance: ArrayLike | None = None,
+) -> np.ndarray:
+    """Expected test error given one design that every generation uses; exact for any T and d.
 
     The fit is (X'X + T penalty I)^-1 X'y (`accumulate`: the pool's, with its own count), and with
-    penalty 0 the pseudo-inverse, which
-    is both ordinary and least-norm. weights: the real ones [d]. covariance: that of the test
-    features [d, d], by default I.
-    Source: derived here: in the singular directions of X the labels' part shrinks by a = s^2 / (s^2
-    + T penalty) in each fit; replace:
-    u' = a u + noise z; accumulate: the mean label moves as u' = ((n - 1 + a) u + noise z) / n (a =
-    1: Gerstgrasser et al. 2024).
-    Raises ValueError for bad arguments.
+    penalty 0 the pseudo-inverse, which is both ordinary and least-norm. Derived here: in the
+    singular directions of X the labels' part shrinks by a = s^2 / (s^2 + T penalty) in each fit;
+    replace: u' = a u + noise z; accumulate: the mean label moves as u' = ((n - 1 + a) u + noise z)
+    / n.
+
+    Args:
+        design: X [T, d].
+        weights: The real ones [d].
+        workflow: "replace" or "accumulate".
+        covariance: That of the test features [d, d]; by default I.
+
+    References:
+        Gerstgrasser et al. 2024 (accumulate, a = 1).
     """
     generation, design, weights = (
         as_generation(generation),
@@ -239,17 +257,28 @@ def design_test_error(
     return np.array(errors)[generation]
 
 
-def limiting_ridge_test_error(generation, ratio, penalty, *, noise=1.0, squared_norm=1.0):
-    """Test error of ridge regression under "replace" with fresh features N(0, I), T and d ->
-    infinity at d / T = ratio: float64.
+def limiting_ridge_test_error(
+    generation: ArrayLike,
+    ratio: float,
+    penalty: float,
+    *,
+    noise: float = 1.0,
+    squared_norm: float = 1.0,
+) -> np.ndarray:
+    """Test error of ridge regression under "replace" for T and d -> infinity at d / T = ratio.
 
-    The fit is (X'X + T penalty I)^-1 X'y with penalty > 0; squared_norm: |w|^2.
-    Source: derived here from the Stieltjes transform m of the Marchenko-Pastur law at -penalty (the
-    deterministic equivalents of
-    Dohmatob et al. 2024): a generation keeps 1 - penalty m of the fit's product with w and 1 - 2
-    penalty m - penalty^2 m' of its
-    squared length, and adds noise^2 ratio (m + penalty m'). Raises ValueError unless ratio and
-    penalty are above 0.
+    Fresh features N(0, I); the fit is (X'X + T penalty I)^-1 X'y. Derived here from the Stieltjes
+    transform m of the Marchenko-Pastur law at -penalty: a generation keeps 1 - penalty m of the
+    fit's product with w and 1 - 2 penalty m - penalty^2 m' of its squared length, and adds noise^2
+    ratio (m + penalty m').
+
+    Args:
+        ratio: > 0.
+        penalty: > 0.
+        squared_norm: |w|^2 of the real weights.
+
+    References:
+        Dohmatob et al. 2024 (the deterministic equivalents).
     """
     generation = as_generation(generation)
     if not (ratio > 0 and penalty > 0):
@@ -268,22 +297,26 @@ def limiting_ridge_test_error(generation, ratio, penalty, *, noise=1.0, squared_
     return np.array(errors)[generation]
 
 
-def efficiency_limit():
-    """6 / pi^2: variance of generation 0 over that of the limit under "accumulate", for every
-    smooth exponential-family fit.
+def efficiency_limit() -> float:
+    """6 / pi^2: variance of generation 0 over that of the limit under "accumulate".
 
-    Source: Dey and Donoho 2024; for linear regression with the same design it is exact
+    For every smooth exponential-family fit; for linear regression with the same design it is exact
     (`limiting_test_error`).
+
+    References:
+        Dey and Donoho 2024.
     """
     return 6 / np.pi**2
 
 
-def variance_ratio(generation, *, workflow="accumulate"):
-    """Variance of the fit over generation 0's for T -> infinity: g + 1 under "replace", sum over i
-    <= g + 1 of 1/i^2 under "accumulate".
+def variance_ratio(generation: ArrayLike, *, workflow: str = "accumulate") -> np.ndarray:
+    """Variance of the fit over generation 0's for T -> infinity.
 
-    For every smooth exponential-family fit, logistic regression among them. float64 of generation's
-    shape. Source: Dey and Donoho 2024. Raises ValueError for another workflow.
+    g + 1 under "replace", sum over i <= g + 1 of 1/i^2 under "accumulate", for every smooth
+    exponential-family fit, logistic regression among them.
+
+    References:
+        Dey and Donoho 2024.
     """
     generation = as_generation(generation)
     if workflow not in ("replace", "accumulate"):
@@ -295,14 +328,16 @@ def variance_ratio(generation, *, workflow="accumulate"):
     )[generation]
 
 
-def logistic_squared_error(norm, dim):
-    """T times the expected squared error of the weights of a logistic regression, T -> infinity: a
-    float, tr of the inverse information.
+def logistic_squared_error(norm: float, dim: int) -> float:
+    """T times the expected squared error of logistic regression's weights, T -> infinity: a float.
 
-    norm: |w| > 0 of the real weights; dim: d features N(0, I), no intercept, no penalty. Source:
-    standard: along w the information is E[p(1 - p) z^2], in the other directions E[p(1 - p)], p = 1
+    It is the trace of the inverse information, for features N(0, I), no intercept and no penalty.
+    Standard: along w the information is E[p(1 - p) z^2], in the other directions E[p(1 - p)], p = 1
     / (1 + exp(-|w| z)) of a standard normal z.
-    Raises ValueError for bad arguments.
+
+    Args:
+        norm: |w| > 0 of the real weights.
+        dim: d features.
     """
     _check("fresh", dim)
     if not norm > 0:
@@ -313,16 +348,28 @@ def logistic_squared_error(norm, dim):
 
 
 def verified_classifier_accuracy(
-    sample_size, dim, mu, *, error_rate, keeps_correct=1.0, keeps_wrong=1.0
-):
-    """Accuracy of the Hebbian classifier sign(x'w), w = mean of y x, trained on labels that are
-    wrong with error_rate and then verified.
+    sample_size: ArrayLike,
+    dim: int,
+    mu: float,
+    *,
+    error_rate: ArrayLike,
+    keeps_correct: ArrayLike = 1.0,
+    keeps_wrong: ArrayLike = 1.0,
+) -> np.ndarray:
+    """Accuracy of the Hebbian classifier on labels that are partly wrong and then verified.
 
-    Two classes N(+-m, I_d) with |m| = mu; n points before verification; a right label is kept with
-    probability keeps_correct (phi), a wrong one with keeps_wrong (psi). Phi(a mu^2 / sqrt(a^2 mu^2
-    + r d / n)), a = phi (1 - p) - psi p, r = phi (1 - p) + psi p, up to terms of order 1/n and 1/d.
-    Source: Feng et al. 2024, "Beyond model collapse", the setting; the formula derived here.
-    Raises ValueError for probabilities outside [0, 1], or sizes that are not above 0.
+    The classifier is sign(x'w), w = mean of y x; two classes N(+-m, I_d) with |m| = mu. Derived
+    here: Phi(a mu^2 / sqrt(a^2 mu^2 + r d / n)), a = phi (1 - p) - psi p, r = phi (1 - p) + psi p,
+    up to terms of order 1/n and 1/d.
+
+    Args:
+        sample_size: n points before verification.
+        error_rate: p, of the labels before verification.
+        keeps_correct: phi, the probability with which a right label is kept.
+        keeps_wrong: psi, the probability with which a wrong one is.
+
+    References:
+        Feng et al. 2024, "Beyond model collapse", the setting.
     """
     if not (np.min(sample_size) > 0 and np.min(dim) > 0 and mu > 0):
         raise ValueError(f"sample_size, dim and mu must be above 0, got {sample_size}, {dim}, {mu}")
@@ -338,15 +385,18 @@ def verified_classifier_accuracy(
     )
 
 
-def expected_classifier_accuracy(sample_size, dim, mu, *, error_rate):
-    """Exact expected accuracy of the classifier of `verified_classifier_accuracy` fitted to n
-    points with this error rate: a float.
+def expected_classifier_accuracy(
+    sample_size: int, dim: int, mu: float, *, error_rate: float
+) -> float:
+    """Exact expected accuracy of the classifier of `verified_classifier_accuracy`: a float.
 
-    After verification put the number of points that were kept, and error rate psi p / (phi (1 - p)
-    + psi p).
-    Source: derived: with R right labels of n, w = (2R/n - 1) m + N(0, I/n); along m it is normal,
-    its square across m chi^2_{d-1}/n. Summed over R, Gauss quadrature over the rest (the chi-square
-    through its quantiles). Raises ValueError for bad arguments, or dim < 2.
+    It is fitted to n points with this error rate; after verification put the number of points that
+    were kept, and error rate psi p / (phi (1 - p) + psi p). Derived: with R right labels of n, w =
+    (2R/n - 1) m + N(0, I/n); along m it is normal, its square across m chi^2_{d-1}/n. Summed over
+    R, Gauss quadrature over the rest (the chi-square through its quantiles).
+
+    Args:
+        dim: d >= 2.
     """
     if not (sample_size >= 1 and dim >= 2 and mu > 0 and 0 <= error_rate <= 1):
         raise ValueError(
@@ -363,9 +413,11 @@ def expected_classifier_accuracy(sample_size, dim, mu, *, error_rate):
     return float(chances @ (accuracy @ u_weights / 2) @ z_weights / np.sqrt(2 * np.pi))
 
 
-def verified_error_threshold(keeps_correct, keeps_wrong):
-    """The error rate p* = phi / (phi + psi) up to which the verified classifier is better than
-    chance. Source: Feng et al. 2024.
+def verified_error_threshold(keeps_correct: float, keeps_wrong: float) -> float:
+    """The error rate phi / (phi + psi) up to which the verified classifier beats chance.
+
+    References:
+        Feng et al. 2024.
     """
     return keeps_correct / (keeps_correct + keeps_wrong)
 

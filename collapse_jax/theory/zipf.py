@@ -1,13 +1,11 @@
-"""Closed forms for a population with Zipf probabilities p_i = i^-b / Z over the ranks i = 1, 2, ..,
-K or without end.
+"""Closed forms for a population with Zipf probabilities p_i = i^-b / Z over ranks i = 1, 2, ...
 
 `num_categories=None` means infinitely many ranks and needs an exponent b > 1; a finite K takes any
 b >= 0. "Missing mass" is the population's probability of all ranks that a sample does not hold.
-
-Index convention: generation 0 is the model fitted to `sample_size` real draws.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from .ancestry import as_sample_size
@@ -17,11 +15,12 @@ TAIL_TERMS = 20
 RANKS_AT_ONCE = 2**20
 
 
-def probabilities(num_categories, exponent):
+def probabilities(num_categories: int, exponent: float) -> np.ndarray:
     """Zipf probabilities of the ranks 1 .. K: float64 [K], falling, sum 1.
 
-    num_categories: K >= 1. exponent: b >= 0 (0: uniform). Source: definition. Raises ValueError for
-    bad arguments.
+    Args:
+        num_categories: K >= 1.
+        exponent: b >= 0 (0: uniform).
     """
     _check(exponent, num_categories)
     weights = np.arange(1, int(as_sample_size(num_categories)) + 1, dtype=np.float64) ** -float(
@@ -30,16 +29,21 @@ def probabilities(num_categories, exponent):
     return weights / np.sum(weights)
 
 
-def tail_mass(rank, exponent, *, num_categories=None):
-    """Probability of all ranks above `rank`: float64 of rank's shape, 1 for rank 0 and 0 from rank
-    K on.
+def tail_mass(rank: ArrayLike, exponent: float, *, num_categories: int | None = None) -> np.ndarray:
+    """Probability of all ranks above `rank`: 1 for rank 0 and 0 from rank K on.
 
-    rank: int or int array >= 0. It is the height of the plateau that no amount of data passes once
-    the tail is cut there
-    (Dohmatob et al. 2024, "A tale of tails"); about k^-(b-1)/((b-1) Z) for large k, infinitely many
-    ranks.
-    Source: definition; zeta(b, k + 1)/zeta(b) with Hurwitz's zeta, or the finite sum. Raises
-    ValueError for bad arguments.
+    It is the height of the plateau that no amount of data passes once the tail is cut there; about
+    k^-(b-1)/((b-1) Z) for large k and infinitely many ranks. By definition zeta(b, k + 1)/zeta(b)
+    with Hurwitz's zeta, or the finite sum.
+
+    Args:
+        rank: k, an int or int array >= 0.
+
+    Returns:
+        float64 of rank's shape.
+
+    References:
+        Dohmatob et al. 2024, "A tale of tails".
     """
     rank = np.asarray(rank)
     if not np.issubdtype(rank.dtype, np.integer) or np.any(rank < 0):
@@ -52,28 +56,31 @@ def tail_mass(rank, exponent, *, num_categories=None):
     return above[np.minimum(rank, int(num_categories))] / above[0]
 
 
-def heterozygosity(exponent, *, num_categories=None):
-    """1 - sum_i p_i^2, a float.
-
-    Source: definition; 1 - zeta(2b)/zeta(b)^2 for infinitely many ranks. Raises ValueError.
-    """
+def heterozygosity(exponent: float, *, num_categories: int | None = None) -> float:
+    """1 - sum_i p_i^2, a float; 1 - zeta(2b)/zeta(b)^2 for infinitely many ranks."""
     _check(exponent, num_categories)
     if num_categories is None:
         return float(1 - special.zeta(2 * exponent) / special.zeta(exponent) ** 2)
     return float(1 - np.sum(probabilities(num_categories, exponent) ** 2))
 
 
-def expected_missing_mass(sample_size, exponent, *, num_categories=None, cut=None):
+def expected_missing_mass(
+    sample_size: float,
+    exponent: float,
+    *,
+    num_categories: int | None = None,
+    cut: int | None = None,
+) -> float:
     """Expected missing mass of T draws: a float, exact to about 1e-12.
 
-    sample_size: T > 0, need not be whole (see `effective_sample_size`). cut: None, or a rank >= 1
-    above which the draws have no
-    ranks (tail cut, the rest renormalised), while the mass is the full population's. Cost: about
-    T^(1/b) ranks are summed.
-    Source: derived: sum_i p_i (1 - p_i)^T; from the rank on where T p_i < 1/2, by its binomial
-    series, each term a Hurwitz zeta.
-    With a cut at k: `tail_mass`(k) + the same sum for i <= k with p_i/(mass up to k). Raises
-    ValueError for bad arguments.
+    Derived: sum_i p_i (1 - p_i)^T; from the rank on where T p_i < 1/2, by its binomial series, each
+    term a Hurwitz zeta. With a cut at k: `tail_mass`(k) + the same sum for i <= k with p_i/(mass up
+    to k). About T^(1/b) ranks are summed.
+
+    Args:
+        sample_size: T > 0, need not be whole (see `effective_sample_size`).
+        cut: None, or a rank >= 1 above which the draws have no ranks (tail cut, the rest
+            renormalised), while the mass is the full population's.
     """
     size = _check(exponent, num_categories, sample_size)
     if cut is not None:
@@ -84,39 +91,46 @@ def expected_missing_mass(sample_size, exponent, *, num_categories=None, cut=Non
     return _sum_over_ranks(size, exponent, num_categories, order=1)
 
 
-def expected_distinct(sample_size, exponent, *, num_categories=None):
+def expected_distinct(
+    sample_size: float, exponent: float, *, num_categories: int | None = None
+) -> float:
     """Expected number of distinct ranks among T draws: a float, exact to about 1e-12 relative.
 
-    sample_size: T > 0, need not be whole. Source: derived: sum_i 1 - (1 - p_i)^T, summed as in
-    `expected_missing_mass`.
-    Raises ValueError for bad arguments.
+    Derived: sum_i 1 - (1 - p_i)^T, summed as in `expected_missing_mass`.
+
+    Args:
+        sample_size: T > 0, need not be whole.
     """
     return _sum_over_ranks(
         _check(exponent, num_categories, sample_size), exponent, num_categories, order=0
     )
 
 
-def missing_mass_asymptote(sample_size, exponent):
-    """Missing mass of T draws from infinitely many ranks for large T: float64 of sample_size's
-    shape.
+def missing_mass_asymptote(sample_size: ArrayLike, exponent: float) -> np.ndarray:
+    """Missing mass of T draws from infinitely many ranks for large T.
 
-    sample_size: float or array T > 0. exponent: b > 1. Within 2% of the exact value for T >= 10^4
-    at b = 1.5.
-    Source: standard (Karlin 1967): C^(1/b) Gamma(1 - 1/b)/b * T^-(1 - 1/b), C = 1/zeta(b). Raises
-    ValueError for bad arguments.
+    C^(1/b) Gamma(1 - 1/b)/b * T^-(1 - 1/b), C = 1/zeta(b). Within 2% of the exact value for T >=
+    10^4 at b = 1.5.
+
+    Args:
+        sample_size: T > 0, a float or an array.
+        exponent: b > 1.
+
+    Returns:
+        float64 of sample_size's shape.
+
+    References:
+        Karlin 1967.
     """
     return distinct_asymptote(sample_size, exponent) / (
         exponent * np.asarray(sample_size, dtype=np.float64)
     )
 
 
-def distinct_asymptote(sample_size, exponent):
-    """Distinct ranks among T draws from infinitely many ranks for large T (Heaps' law): float64 of
-    sample_size's shape.
+def distinct_asymptote(sample_size: ArrayLike, exponent: float) -> np.ndarray:
+    """Distinct ranks among T draws from infinitely many ranks for large T (Heaps' law).
 
-    Arguments as in `missing_mass_asymptote`. Source: standard (Karlin 1967): C^(1/b) Gamma(1 - 1/b)
-    T^(1/b).
-    Raises ValueError for bad arguments.
+    C^(1/b) Gamma(1 - 1/b) T^(1/b). Arguments, result and source as in `missing_mass_asymptote`.
     """
     _check(exponent, None)
     size = np.asarray(sample_size, dtype=np.float64)
@@ -125,18 +139,17 @@ def distinct_asymptote(sample_size, exponent):
     return (size / special.zeta(exponent)) ** (1 / exponent) * special.gamma(1 - 1 / exponent)
 
 
-def effective_sample_size(generation, sample_size):
-    """Size of a real sample with about the ranks that are left at generation g of a 'replace'
-    chain: float64, generation's shape.
+def effective_sample_size(generation: ArrayLike, sample_size: ArrayLike) -> np.ndarray:
+    """Size of a real sample with about the ranks that are left at generation g under 'replace'.
 
     T g_{g+1} (`lineages.branching_survival`), about 2 T/g: put it into `expected_missing_mass` or
-    `expected_distinct` for the
-    missing mass or the support of generation g. The missing mass then grows like (g/2)^(1 - 1/b),
-    slower than linear. Good while
-    g << T; of the exact answer (`lineages`) for a finite K it is the limit of large T. sample_size:
-    int T >= 1.
-    Source: derived from Suresh et al. 2024: a rare rank is lost with probability exp(-T p_i
-    g_{g+1}). Raises ValueError.
+    `expected_distinct` for the missing mass or the support of generation g. The missing mass then
+    grows like (g/2)^(1 - 1/b), slower than linear. Good while g << T; of the exact answer
+    (`lineages`) for a finite K it is the limit of large T. Derived from: a rare rank is lost with
+    probability exp(-T p_i g_{g+1}).
+
+    References:
+        Suresh et al. 2024.
     """
     return int(as_sample_size(sample_size)) * branching_survival(generation)
 
