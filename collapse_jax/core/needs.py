@@ -1,7 +1,8 @@
 """What a workflow needs, seen from what it asks of its supply while nothing is computed.
 
-One abstract call of `init` and `next` with a supply that takes notes. Data is an opaque token: one
-slot long where it is as large as one training set, two where it has space for the whole history.
+One abstract call of `init` and `next` with a supply that takes notes. Data is a token, a `Dataset`
+of one slot where it is as large as one training set, of two where it has space for the whole
+history: a workflow passes data on and does not look into it.
 """
 
 from typing import Any, NamedTuple
@@ -9,8 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.core.types import Supply, Workflow
-from collapse_jax.errors import InputError
+from collapse_jax.core.types import Dataset, Supply, Workflow
+from collapse_jax.errors import InputError, first_line
 
 _SET, _HISTORY = 1, 2
 _NOT_ABSTRACT = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
@@ -59,9 +60,14 @@ def needs_of(workflow: Workflow, size: int) -> Needs:
 
     key = jax.random.key(0)
     try:
-        data = jax.eval_shape(two_sets, key)
-    except _NOT_ABSTRACT:  # a workflow for host families may look at what it draws
-        data = two_sets(key)
+        data = _abstract_or_not(two_sets, key)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{workflow.name} fails when it is asked for a training set ({type(error).__name__}: "
+            f"{first_line(error)}); a workflow gets data from its supply, and passes it on"
+        ) from error
     slots = {leaf.shape[:1] for leaf in jax.tree.leaves(data)}
     return Needs(
         asked=frozenset(notes.asked),
@@ -87,8 +93,15 @@ def guarded(supply: Supply, workflow: Workflow, needs: Needs) -> Supply:
     return supply._replace(**{name: refuse(name) for name in late})
 
 
+def _abstract_or_not(function, key):
+    try:
+        return jax.eval_shape(function, key)
+    except _NOT_ABSTRACT:  # a workflow for host families may look at what it draws
+        return function(key)
+
+
 def _token(slots):
-    return jnp.zeros(slots)
+    return Dataset(jnp.zeros(slots), jnp.zeros(slots))
 
 
 class _Notes:

@@ -1,10 +1,10 @@
 """The contract of workflows and curations, for anyone's: `cj.check_workflow(workflow)`."""
 
+import dataclasses
 import functools
 import random
 import tempfile
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from collapse_jax.core import workflows
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.protocols import Params
-from collapse_jax.core.types import Dataset, Estimator, FitInfo, Process, Workflow
+from collapse_jax.core.types import Dataset, Estimator, FitInfo, Process, State, Workflow
 from collapse_jax.drivers.contract import check_names, passed_checks
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate
@@ -23,20 +23,48 @@ from collapse_jax.estimators import sources
 
 KEY = jax.random.key(2025)
 _SIZE, _GENERATIONS = 12, 4
+_KEYS = [jax.random.fold_in(KEY, generation) for generation in range(_GENERATIONS)]
 
 
-class Subject(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
     """What is checked: a workflow, over a family and one model of it as the real distribution."""
 
     workflow: Workflow
     estimator: Estimator
     params: Params
 
-    def process(self, workflow: Workflow | None = None, sample_size=_SIZE) -> Process:
-        """The process of the workflow, or of another one over the same family."""
+    def process_of(self, workflow: Workflow, **sizes) -> Process:
+        """A process over this family."""
         source = sources.population(self.estimator, self.params)
-        workflow = self.workflow if workflow is None else workflow
-        return generational_process(self.estimator, source, workflow, sample_size=sample_size)
+        sizes = sizes or {"sample_size": _SIZE}
+        return generational_process(self.estimator, source, workflow, **sizes)
+
+    @functools.cached_property
+    def process(self) -> Process:
+        """The process of the workflow, made once, so that its programs are compiled once."""
+        return self.process_of(self.workflow)
+
+    @functools.cached_property
+    def first(self) -> State:
+        """The state of generation 0."""
+        return self.process.init(_KEYS[0], last_generation=_GENERATIONS)[0]
+
+    @functools.cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that are single numbers."""
+        values = {name: metric(self.params) for name, metric in self.estimator.metrics.items()}
+        return tuple(name for name, value in values.items() if jnp.ndim(value) == 0)
+
+    @functools.cached_property
+    def trace(self):
+        """Three chains of all generations."""
+        return self.simulated(3, _GENERATIONS)
+
+    def simulated(self, chains, generations):
+        """Chains under `simulate`."""
+        options = {"chains": chains, "generations": generations, "metrics": self.metrics}
+        return simulate(self.process, KEY, **options)
 
 
 def check_workflow(
@@ -84,28 +112,18 @@ def _normal():
     return estimator(fit, sample, name="normal"), jnp.array([0.0, 1.0])
 
 
-def _walk(process, key=KEY, generations=_GENERATIONS):
-    """The states and infos of one chain, step by step."""
-    state, info = process.init(jax.random.fold_in(key, 0), last_generation=generations)
-    steps = [(state, info)]
-    for generation in range(1, generations + 1):
-        state, info = process.step(jax.random.fold_in(key, generation), state)
-        steps.append((state, info))
-    return steps
-
-
 def _spied(workflow, note):
-    """The workflow, with note(what, key) called for each request that takes a key."""
+    """The workflow, with note(what, key) called for each request that takes a concrete key."""
 
     def spy(what, function):
         def asked(key, *arguments):
-            note(what, key)
+            if not isinstance(key, jax.core.Tracer):
+                note(what, key)
             return function(key, *arguments)
 
         return asked
 
     def next_set(key, carry, supply, n):
-        note("next", key)
         keyed = ("model", "real", "subsample", "real_and_continued")
         spies = {what: spy(what, getattr(supply, what)) for what in keyed}
         return workflow.next(key, carry, supply._replace(**spies), n)
@@ -119,131 +137,101 @@ def _same(a, b):
 
 
 def _is_pure(subject):
-    """The same key gives the same sets, whatever the state of Python's and NumPy's generators."""
+    """The same key gives the same set, whatever the state of Python's and NumPy's generators."""
     sets = []
     for seed in (1, 2):
         random.seed(seed)
         np.random.seed(seed)
-        sets.append([info.data for _, info in _walk(subject.process())])
-    assert _same(*sets), "another training set when run again with the same key"
+        sets.append(subject.process.step(_KEYS[1], subject.first)[1].data)
+    assert _same(*sets), "another training set when made again with the same key"
 
 
 def _keys_matter(subject):
-    """Another key gives other sets."""
-    one, other = (
-        [info.data for _, info in _walk(subject.process(), key)] for key in (KEY, jax.random.key(7))
-    )
-    assert not _same(one, other), "the same training sets with two keys"
+    """Another key gives another set."""
+    one, other = (subject.process.step(key, subject.first)[1].data for key in _KEYS[1:3])
+    assert not _same(one, other), "the same training set with two keys"
 
 
 def _keys_are_apart(subject):
     """No two requests of one generation share a key, and no state holds one."""
+    kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(subject.first.carry)]
+    held = [kind for kind in kinds if jnp.issubdtype(kind, jax.dtypes.prng_key)]
+    assert not held, "the carry holds a key"
     seen = []
-    process = subject.process(_spied(subject.workflow, lambda what, key: seen.append((what, key))))
-    for state, _ in _walk(process, generations=2):
-        kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(state.carry)]
-        keys = [kind for kind in kinds if jnp.issubdtype(kind, jax.dtypes.prng_key)]
-        assert not keys, "the carry holds a key"
-    for generation in _by_generation(seen):
-        words = [tuple(np.asarray(jax.random.key_data(key)).tolist()) for _, key in generation]
-        pairs = zip(generation, words, strict=True)
-        shared = {what for (what, _), own in pairs if words.count(own) > 1}
-        assert not shared, f"{' and '.join(sorted(shared))} are asked with one key"
-
-
-def _by_generation(seen):
-    """The requests of each generation; those before the first `next` are `init`'s."""
-    generations = [[]]
-    for what, key in seen:
-        generations.append([]) if what == "next" else generations[-1].append((what, key))
-    return generations
+    process = subject.process_of(_spied(subject.workflow, lambda *request: seen.append(request)))
+    process.step(_KEYS[1], subject.first)
+    words = [tuple(np.asarray(jax.random.key_data(key)).tolist()) for _, key in seen]
+    pairs = zip(seen, words, strict=True)
+    shared = {what for (what, _), own in pairs if words.count(own) > 1}
+    assert not shared, f"{' and '.join(sorted(shared))} are asked with one key"
 
 
 def _structure_stays(subject):
     """The carry keeps its structure, shapes and types, so that a step is compiled once."""
+    states = [subject.first]
+    for key in _KEYS[1:4]:
+        states.append(subject.process.step(key, states[-1])[0])
     shapes = [
         (jax.tree.structure(state), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(state)])
-        for state, _ in _walk(subject.process())
+        for state in states
     ]
-    assert all(later == shapes[1] for later in shapes[2:]), (
-        "the carry has another structure in each generation; use supply.reserve and supply.append "
+    assert all(later == shapes[0] for later in shapes[1:]), (
+        "the state has another structure in each generation; use supply.reserve and supply.append "
         "for sets that grow"
     )
 
 
 def _sizes_do_not_depend_on_the_key(subject):
     """Every chain has the same number of points in a generation, and at least one."""
-    sizes = []
-    for key in (KEY, jax.random.key(7)):
-        infos = [info for _, info in _walk(subject.process(), key)]
-        if not isinstance(infos[0].data, Dataset):
-            return  # sufficient statistics do not tell
-        sizes.append([float(info.data.weight.sum()) for info in infos])
-    assert sizes[0] == sizes[1], (
-        f"sets of {sizes[0]} points with one key and {sizes[1]} with another"
-    )
-    assert min(sizes[0]) > 0, f"sets of {sizes[0]} points; each must have one at least"
+    sets = [subject.process.step(key, subject.first)[1].data for key in _KEYS[1:4]]
+    if not isinstance(sets[0], Dataset):
+        return  # sufficient statistics do not tell
+    sizes = [float(data.weight.sum()) for data in sets]
+    assert len(set(sizes)) == 1, f"sets of {sizes} points with three keys"
+    assert sizes[0] > 0, "sets of 0 points; each must have one at least"
 
 
 def _chains_are_each_alone(subject):
     """A chain in a batch has the numbers that it has alone."""
-    metrics = _scalar_metrics(subject)
-    few, many = (
-        simulate(subject.process(), KEY, generations=3, chains=chains, metrics=metrics)
-        for chains in (1, 3)
-    )
-    _assert_close(few, {name: many[name][:1] for name in metrics}, "alone", "in a batch")
+    alone = subject.simulated(1, _GENERATIONS)
+    batch = {name: values[:1] for name, values in subject.trace.items()}
+    _assert_close(alone, batch, "alone", "in a batch")
 
 
 def _longer_runs_begin_alike(subject):
     """More generations change no number of the earlier ones."""
-    metrics = _scalar_metrics(subject)
-    short, long = (
-        simulate(subject.process(), KEY, generations=last, metrics=metrics) for last in (2, 4)
-    )
-    _assert_close(short, {name: long[name][:, :3] for name in metrics}, "of 2", "of 4 generations")
+    short = subject.simulated(3, 2)
+    long = {name: values[:, :3] for name, values in subject.trace.items()}
+    _assert_close(short, long, "of 2 generations", f"of {_GENERATIONS}")
 
 
 def _same_in_both_drivers(subject):
     """`simulate` and `run` give the same numbers."""
-    metrics, process = _scalar_metrics(subject), subject.process()
+    options = {"generations": _GENERATIONS, "metrics": subject.metrics}
     with tempfile.TemporaryDirectory() as folder:
-        by_run = run(process, KEY, generations=3, folder=folder, metrics=metrics)
-    by_simulate = simulate(process, KEY, generations=3, metrics=metrics)
+        by_run = run(subject.process, KEY, folder=folder, **options)
+    by_simulate = {name: values[:1] for name, values in subject.trace.items()}
     _assert_close(by_simulate, by_run, "under simulate", "under run")
 
 
 def _holds_no_nan(subject):
-    """Four generations of two chains hold no nan."""
-    metrics = _scalar_metrics(subject)
-    trace = simulate(subject.process(), KEY, generations=4, chains=2, metrics=metrics)
-    for name, values in trace.items():
+    """Some generations of three chains hold no nan."""
+    for name, values in subject.trace.items():
         assert not np.isnan(values).any(), f"metric {name} is nan"
 
 
 def _follows_a_schedule(subject):
     """A sample size that is a function of the generation works, or is refused in one line."""
-    source = sources.population(subject.estimator, subject.params)
+    sizes = {
+        "sample_size": lambda generation: _SIZE - generation,
+        "largest_sample_size": _SIZE,
+    }
     try:
-        process = generational_process(
-            subject.estimator,
-            source,
-            subject.workflow,
-            sample_size=lambda generation: _SIZE - generation,
-            largest_sample_size=_SIZE,
-        )
+        process = subject.process_of(subject.workflow, **sizes)
     except InputError:
         return
-    jax.eval_shape(functools.partial(process.init, last_generation=2), KEY)
-    simulate(process, KEY, generations=2, metrics=_scalar_metrics(subject))
-
-
-def _scalar_metrics(subject):
-    return tuple(
-        name
-        for name, metric in subject.estimator.metrics.items()
-        if jax.eval_shape(metric, subject.params).ndim == 0
-    )
+    state = process.template(_KEYS[0], _GENERATIONS)
+    jax.eval_shape(process.step, _KEYS[1], state)
 
 
 def _assert_close(one, other, here, there):

@@ -88,3 +88,11 @@ def test_a_mix_of_the_model_alone_sheds_dead_categories_as_replace_does():
     for workflow in (workflows.replace(), workflows.mix(1, 0, 0)):
         process = generational_process(categorical(4), source, workflow, sample_size=6)
         assert process.runtime.compaction is not None
+
+
+def test_a_workflow_that_fails_is_one_line():
+    workflow = Workflow("looks inside", lambda supply, data: data.counts, lambda *_: None)
+    with pytest.raises(InputError, match=r"looks inside fails .*no attribute 'counts'"):
+        generational_process(
+            categorical(3), sources.categorical([0.5, 0.3, 0.2]), workflow, sample_size=4
+        )

@@ -90,7 +90,12 @@ def of_one_size(key, carry, supply, n):
 
 
 BROKEN = {
-    "Python's own randomness": (nothing, pythons_own_randomness, "is_pure", "same key"),
+    "Python's own randomness": (
+        nothing,
+        pythons_own_randomness,
+        "is_pure",
+        "again with the same key",
+    ),
     "one key for all": (nothing, one_key_for_all, "keys_matter", "with two keys"),
     "one key twice": (nothing, one_key_twice, "keys_are_apart", "model and real are asked"),
     "a key in the carry": (
@@ -105,7 +110,7 @@ BROKEN = {
         "structure_stays",
         "another structure",
     ),
-    "a random size": (nothing, of_random_size, "sizes_do_not_depend_on_the_key", "points with one"),
+    "a random size": (nothing, of_random_size, "sizes_do_not_depend_on_the_key", "points with three"),
     "looks at numbers": (
         lambda supply, data: jnp.asarray(0),
         looks_at_numbers,
