@@ -14,6 +14,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, function, number, whole
@@ -51,7 +52,7 @@ def best_of(
 
     def curate(key, candidates):
         keys = jax.vmap(lambda j: fold_in(key, j))(jnp.arange(k, dtype=jnp.uint32))
-        if isinstance(key, jax.core.Tracer):
+        if isinstance(key, Tracer):
             x = jax.vmap(candidates)(keys)  # [k, n, ...]
         else:  # a host family's draws may be a decoder's, one at a time
             x = jnp.stack([candidates(candidate_key) for candidate_key in keys])
@@ -199,7 +200,7 @@ def _verified(name, accept, cap):
             return trial + 1, jnp.where(keep, x, other), passed | passes
 
         carry = 1, *draw(key, candidates, 0)
-        if isinstance(carry[2], jax.core.Tracer):
+        if isinstance(carry[2], Tracer):
             return jax.lax.while_loop(some_wait, draw_again, carry)[1]
         while some_wait(carry):
             carry = draw_again(carry)

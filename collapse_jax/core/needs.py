@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from collapse_jax.core.types import Dataset, Supply, Workflow
 from collapse_jax.errors import InputError, first_line
@@ -131,5 +132,5 @@ class _Notes:
         self.asked.add(name)
         if self.begun:
             self.asked_by_next.add(name)
-        self.random_counts |= isinstance(n, jax.core.Tracer)
+        self.random_counts |= isinstance(n, Tracer)
         return _token(slots)

@@ -13,7 +13,7 @@ from collapse_jax.core.training_data import (
     PointData,
     StatisticsData,
     TrainingData,
-    draws_its_statistics,
+    statistics_draw,
 )
 from collapse_jax.core.types import (
     Dataset,
@@ -75,14 +75,14 @@ def generational_process(
     on_points = needs.earlier_points and estimator.subsample is None
     kind = PointData if on_points or generator.draw is None else StatisticsData
     compatible.check_abilities(parts, needs, holds_points=kind is PointData)
-    draws_real = kind is StatisticsData and draws_its_statistics(source, estimator)
+    draws_real = kind is StatisticsData and statistics_draw(source, estimator) is not None
     if largest is None and estimator.traceable and not draws_real:
         raise InputError(
             "sample_size is a function, and this process holds whole points: pass "
             "largest_sample_size as well"
         )
     compatible.check_size(source, largest)
-    core = _Core(parts, needs, kind(estimator, generator, source, largest), draws_real)
+    core = _Core(parts, needs, kind(estimator, generator, source, largest or 0), draws_real)
     return Process(
         init=core.init,
         step=core.step,
@@ -163,7 +163,7 @@ class _Core:
         supply = self.data.supply(None, 0, last_generation)
         data = supply.real(data_key, self._size_at(0))
         if self.needs.whole_history and last_generation is not None and estimator.traceable:
-            size = sample_size if isinstance(sample_size, int) else self.data.slots
+            size = sample_size if isinstance(sample_size, int) else self.data.slots or None
             compatible.check_pool(workflow, size, last_generation + 1, data)
         carry = workflow.init(supply, data)
         # In as many slots as later generations are fitted to, which is the shape of parameters

@@ -6,6 +6,7 @@ import functools
 from collapse_jax.core import points
 from collapse_jax.core.protocols import Data, Params
 from collapse_jax.core.types import Dataset, Estimator, Source, Supply
+from collapse_jax.errors import InputError
 from collapse_jax.random.bits import split
 
 
@@ -16,13 +17,13 @@ class TrainingData:
     estimator: the family that is fitted.
     generator: the estimator that the newest model is sampled by.
     source: where real data comes from.
-    slots: the most points of one training set; None where nothing depends on it.
+    slots: the most points of one training set; 0 where nothing depends on it.
     """
 
     estimator: Estimator
     generator: Estimator
     source: Source
-    slots: int | None
+    slots: int
 
     def supply(self, params: Params, previous_size, last_generation: int | None = None) -> Supply:
         """What a workflow may ask for, after a training set of `previous_size` points."""
@@ -97,16 +98,13 @@ class TrainingData:
 class StatisticsData(TrainingData):
     """Sufficient statistics, drawn by their exact law where the family knows it."""
 
-    @property
-    def _real_is_drawn(self):
-        return draws_its_statistics(self.source, self.estimator)
-
     def model(self, params, key, n):
         return self.generator.draw(key, params, self._count(n))
 
     def real(self, key, n):
-        if self._real_is_drawn:
-            return self.source.draw(key, self._count(n))
+        draw = statistics_draw(self.source, self.estimator)
+        if draw is not None:
+            return draw(key, self._count(n))
         return self.of_points(self._sampled(functools.partial(self.source.sample, key), n))
 
     def of_points(self, data):
@@ -147,6 +145,8 @@ class PointData(TrainingData):
     def reserve(self, data, last_generation=None):
         if not self.buffered:
             return data
+        if last_generation is None:
+            raise InputError("a workflow reserves space in its init, not in its next")
         return points.reserve(data, self.slots * (last_generation + 1))
 
     def append(self, pool, data):
@@ -161,6 +161,6 @@ class PointData(TrainingData):
         return self.estimator.traceable
 
 
-def draws_its_statistics(source: Source, estimator: Estimator) -> bool:
-    """Whether a source draws the very statistics that a family is fitted to."""
-    return source.draw is not None and source.statistics is estimator.statistics.kind
+def statistics_draw(source: Source, estimator: Estimator):
+    """The source's `draw` where it gives the very statistics that a family is fitted to."""
+    return source.draw if source.statistics is estimator.statistics.kind else None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from collapse_jax.core import workflows
 from collapse_jax.core.factory import estimator
@@ -117,7 +118,7 @@ def _spied(workflow, note):
 
     def spy(what, function):
         def asked(key, *arguments):
-            if not isinstance(key, jax.core.Tracer):
+            if not isinstance(key, Tracer):
                 note(what, key)
             return function(key, *arguments)
 

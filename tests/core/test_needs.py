@@ -96,3 +96,16 @@ def test_a_workflow_that_fails_is_one_line():
         generational_process(
             categorical(3), sources.categorical([0.5, 0.3, 0.2]), workflow, sample_size=4
         )
+
+
+def test_space_that_is_reserved_too_late_is_one_line(laplace):
+    def next_set(key, carry, supply, n):
+        return (), supply.append(supply.reserve(supply.model(key, n)), supply.real(key, n))
+
+    workflow = Workflow("late", lambda supply, data: (), next_set)
+    process = generational_process(
+        laplace, sources.dataset(np.arange(9.0)), workflow, sample_size=4
+    )
+    state, _ = process.init(jax.random.key(0), last_generation=2)
+    with pytest.raises(InputError, match="reserves space in its init"):
+        process.step(jax.random.key(1), state)

@@ -110,7 +110,12 @@ BROKEN = {
         "structure_stays",
         "another structure",
     ),
-    "a random size": (nothing, of_random_size, "sizes_do_not_depend_on_the_key", "points with three"),
+    "a random size": (
+        nothing,
+        of_random_size,
+        "sizes_do_not_depend_on_the_key",
+        "points with three",
+    ),
     "looks at numbers": (
         lambda supply, data: jnp.asarray(0),
         looks_at_numbers,
