@@ -20,7 +20,7 @@ from collapse_jax.core.types import (
     Runtime,
     Statistics,
 )
-from collapse_jax.errors import InputError, function
+from collapse_jax.errors import InputError, function, one_of
 from collapse_jax.metrics import OfDraws
 
 # What version 0.1.0 called these keywords.
@@ -53,52 +53,33 @@ def estimator(
     """An `Estimator` from `fit` and `sample`; everything else has a default.
 
     By default data is the weighted `Dataset` itself, `fit` gets None as the params before the first
-    fit, and `mean`, `variance` and `log_variance` are estimated from 4,096 draws of the model with
-    a fixed key.
+    fit, and `mean`, `variance`, `log_variance` are estimated from 4,096 draws with a fixed key.
 
     Args:
         fit: (key, params, data) -> (params, `FitInfo`).
         sample: (key, params, n) -> x [n, ...].
-        name: for `repr` and messages; by default the function that `fit` was made in.
-        init, statistics, summarise, merge, draw, subsample, lazy: see `Statistics`.
-        metrics, distances: see `Measures`.
-        log_prob, tempered, nucleus, continued: see `Model`.
-        traceable, chain_axis, compaction: see `Runtime`.
+        name: for `repr` and messages; by default that of the function that `fit` was defined in.
+        **renamed: keywords of version 0.1.0.
+
+    All other arguments: see `Statistics`, `Measures`, `Model` and `Runtime` in `core.types`.
 
     Raises:
-        InputError: if a function is not callable, chain_axis is neither 0 nor -1, or a host loop
-            (traceable=False) lacks `init`, which tells how to restore its parameters.
+        InputError: if a function is not callable, or the options contradict each other.
     """
     if renamed:
-        new = _new_names(renamed)
-        statistics, lazy = new.get("statistics", statistics), new.get("lazy", lazy)
-    function("fit", fit), function("sample", sample)
-    for label, one in (dict(metrics or {}) | dict(distances or {})).items():
-        function(f"metric {label!r}", one)
-    if chain_axis not in (0, -1):
-        raise InputError(f"chain_axis is {chain_axis!r}; it must be 0 or -1")
-    if not traceable and init is None:
-        raise InputError(
-            "an estimator that is not traceable needs init: its parameters are restored from "
-            "checkpoints by their structure"
-        )
-    defaults = {label: OfDraws(sample, moment) for label, moment in _MOMENTS.items()}
+        statistics, lazy = _renamed(renamed, statistics=statistics, lazy=lazy)
+    _check(fit, sample, init, dict(metrics or {}) | dict(distances or {}), chain_axis, traceable)
     return Estimator(
-        name or _maker(fit),
-        fit,
-        sample,
-        init or _no_params,
-        Statistics(
-            statistics,
-            summarise or points.summarise,
-            merge or points.merge,
-            draw,
-            subsample,
-            lazy,
+        name=name or _maker(fit),
+        fit=fit,
+        sample=sample,
+        init=init or _no_params,
+        statistics=Statistics(
+            statistics, summarise or points.summarise, merge or points.merge, draw, subsample, lazy
         ),
-        Measures((defaults if traceable else {}) | dict(metrics or {}), dict(distances or {})),
-        Model(log_prob, tempered, nucleus, continued),
-        Runtime(traceable, chain_axis, compaction),
+        measures=Measures(_moments(sample, traceable) | dict(metrics or {}), dict(distances or {})),
+        model=Model(log_prob, tempered, nucleus, continued),
+        runtime=Runtime(traceable, chain_axis, compaction),
     )
 
 
@@ -130,13 +111,33 @@ def _maker(fit):
     return getattr(fit, "__qualname__", type(fit).__name__).split(".")[0]
 
 
-def _new_names(renamed):
-    """The keywords of version 0.1.0 under their new names."""
-    for old in renamed:
+def _check(fit, sample, init, measured, chain_axis, traceable):
+    """Raises `InputError` for options that contradict each other."""
+    function("fit", fit)
+    function("sample", sample)
+    for label, metric in measured.items():
+        function(f"metric {label!r}", metric)
+    one_of("chain_axis", chain_axis, (0, -1), must_be="0 or -1")
+    if not traceable and init is None:
+        raise InputError(
+            "an estimator that is not traceable needs init: its parameters are restored from "
+            "checkpoints by their structure"
+        )
+
+
+def _renamed(given, **values):
+    """The values of options, of which some may be given by the names of version 0.1.0."""
+    for old, value in given.items():
         if old not in _RENAMED:
             raise TypeError(f"estimator() got an unexpected keyword argument {old!r}")
         warnings.warn(f"{old} is called {_RENAMED[old]} now", DeprecationWarning, stacklevel=3)
-    return {_RENAMED[old]: value for old, value in renamed.items()}
+        values[_RENAMED[old]] = value
+    return values.values()
+
+
+def _moments(sample, traceable):
+    """The default metrics; none where `sample` is a host loop."""
+    return {label: OfDraws(sample, moment) for label, moment in _MOMENTS.items() if traceable}
 
 
 def _no_params(key, data):

@@ -84,3 +84,21 @@ def test_default_metrics_of_vectors(assert_mean):
     np.testing.assert_allclose(
         pair.metrics["log_variance"](3.0), np.linalg.slogdet(covariance)[1] / 2, atol=0.15
     )
+
+
+def test_keywords_of_version_0_1_0_are_taken_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="evidence is called statistics now"):
+        made = estimator(len, len, evidence=int)
+    assert made.statistics.kind is int
+    with pytest.raises(TypeError, match="unexpected keyword argument 'unheard'"):
+        estimator(len, len, unheard=1)
+
+
+def test_estimators_print_what_they_are(laplace):
+    assert repr(laplace).splitlines() == [
+        "laplace",
+        "  data: Dataset, summarised from points",
+        "  metrics: mean, variance, log_variance",
+    ]
+    host = estimator(len, len, name="mine", init=len, traceable=False, log_prob=len)
+    assert repr(host).splitlines()[-2:] == ["  also: log_prob", "  runs on the host (`cj.run`)"]

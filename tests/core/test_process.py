@@ -392,3 +392,15 @@ def test_continuing_needs_an_estimator_that_can(laplace):
         generational_process(
             echo(), source, flow, sample_size=lambda generation: 4, largest_sample_size=4
         )
+
+
+def test_processes_print_what_they_are_made_of(laplace):
+    process = generational_process(
+        laplace, sources.dataset(np.arange(9.0)), workflows.mix(0.5, 0.25, 0.25), sample_size=8
+    )
+    assert repr(process).splitlines() == [
+        "generational process: laplace under mix(0.5, 0.25, 0.25)",
+        "  real data: a data set of 9 points",
+        "  sample size: 8",
+        "  metrics: mean, variance, log_variance",
+    ]
