@@ -118,16 +118,7 @@ def in_blocks(x: Array, weight: Array) -> tuple[Array, Array]:
 
 
 def expectation_maximisation(
-    x: Array,
-    weight: Array,
-    weights: Array,
-    means: Array,
-    factors: Array,
-    *,
-    steps: int,
-    tolerance: float,
-    floor: float,
-    kind: str,
+    x, weight, weights, means, factors, *, steps: int, tolerance: float, floor: float, kind: str
 ) -> Fitted:
     """EM from the given mixture until the log-likelihood stands still.
 
@@ -135,11 +126,8 @@ def expectation_maximisation(
     component keeps its mean, and has the floor as its variance and weight 0 from then on.
 
     Args:
-        x: [blocks, d, n], see `in_blocks`.
-        weight: [blocks, n].
-        weights: [K], where EM starts.
-        means: [K, d].
-        factors: [K, d, d] or [K, d].
+        x, weight: [blocks, d, n] and [blocks, n], see `in_blocks`.
+        weights, means, factors: Where EM starts: [K], [K, d], and [K, d, d] or [K, d].
         steps: At most so many.
         tolerance: The change of the mean log-likelihood that ends it.
         floor: Added to the variances.
@@ -177,14 +165,7 @@ def expectation_maximisation(
             lambda one: unfinished(one) & ~jnp.any(one.far), step, here
         )
 
-    model = Model(jnp.log(weights), jnp.zeros_like(means), factors, inverse_of(factors))
-    start = Progress(
-        model,
-        jnp.asarray(-jnp.inf, x.dtype),
-        jnp.asarray(False),
-        jnp.asarray(0, jnp.int32),
-        jnp.zeros(len(means), bool),
-    )
+    start = _before_the_first_step(weights, means, factors, x.dtype)
     centres, end = jax.lax.while_loop(lambda carry: unfinished(carry[1]), around, (means, start))
     weights = jnp.where(jnp.sum(weight) > 0, jnp.exp(end.model.log_weights), weights)
     return Fitted(
@@ -194,6 +175,16 @@ def expectation_maximisation(
         end.converged,
         end.iterations,
         end.log_likelihood,
+    )
+
+
+def _before_the_first_step(weights, means, factors, dtype):
+    return Progress(
+        Model(jnp.log(weights), jnp.zeros_like(means), factors, inverse_of(factors)),
+        jnp.asarray(-jnp.inf, dtype),
+        jnp.asarray(False),
+        jnp.asarray(0, jnp.int32),
+        jnp.zeros(len(means), bool),
     )
 
 
@@ -241,13 +232,10 @@ def k_means(key: Array, x: Array, weight: Array, number: int) -> tuple[Array, Ar
 
     Each centre after the first is the best of 2 + log(number) draws in proportion to the squared
     distance from the centres so far. Lloyd's steps end when the centres move by less than 1e-4 of
-    the mean variance (squared), at 300 at the latest. A centre that loses all its points stays
-    where it is.
+    the mean variance (squared), at 300 at the latest. An empty centre stays where it is.
 
     Args:
-        key: One typed key.
-        x: [blocks, d, n].
-        weight: [blocks, n].
+        x, weight: [blocks, d, n] and [blocks, n], see `in_blocks`.
         number: Of clusters.
 
     Returns:

@@ -31,7 +31,8 @@ Conventions, unless a function says otherwise:
   least max(generation) + 1 entries.
 - ddof: 0 is the maximum-likelihood variance, 1 the unbiased one. It has no default because 0
   doubles the usual speed of collapse.
-- Results are float64 arrays of generation's shape. The shape of another array argument follows it.
+- Results are float64 arrays of generation's shape. The shape of another array argument (value,
+  probability) is appended.
 - Logarithms are natural, so that entropies and divergences are in nats.
 - Bad arguments raise ValueError.
 """

@@ -31,9 +31,6 @@ def fixed_probability(
 
     Args:
         probability: The category's population probability q, a float or an array.
-
-    Returns:
-        float64 of shape generation.shape + probability.shape.
     """
     size = matrix_size(sample_size)
     return expectation_over_counts(lambda count: count == size, generation, size, probability)

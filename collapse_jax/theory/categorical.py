@@ -108,9 +108,6 @@ def expectation_over_counts(
     Args:
         function: Maps the counts 0 .. M, an int array [M + 1], to numbers [M + 1].
         sample_size: M, 1 <= M <= 2000.
-
-    Returns:
-        float64 generation.shape + probability.shape.
     """
     generation = as_generation(generation)
     probability = as_unit_interval(probability)
@@ -139,9 +136,6 @@ def loss_probability(
 
     Args:
         sample_size: M >= 1; at most 2000 if any generation is above 0.
-
-    Returns:
-        float64 generation.shape + probability.shape.
     """
     generation = as_generation(generation)
     probability = as_unit_interval(probability)
@@ -230,9 +224,6 @@ def probability_variance(
     Args:
         workflow: The keywords `workflow`, `alpha`, `beta`, `gamma`, `random_counts` of
             `ancestry.retention`.
-
-    Returns:
-        float64 generation.shape + probability.shape.
     """
     probability = as_unit_interval(probability)
     lost = 1 - retention(generation, sample_size, **workflow)

@@ -156,9 +156,6 @@ def log_variance_cdf(
     Args:
         value: A float or an array, natural log.
         sample_size: M >= 2, or a schedule of such.
-
-    Returns:
-        float64 generation.shape + value.shape.
     """
     generation, sizes = _distribution_arguments(generation, sample_size, ddof)
     value = np.asarray(value, dtype=np.float64)
@@ -185,9 +182,6 @@ def log_variance_quantile(
     Args:
         probability: A float or an array in (0, 1), trustworthy from 1e-8 to 1 - 1e-8.
         sample_size: M >= 2, or a schedule of such.
-
-    Returns:
-        float64 generation.shape + probability.shape.
     """
     generation, sizes = _distribution_arguments(generation, sample_size, ddof)
     probability = np.asarray(probability, dtype=np.float64)

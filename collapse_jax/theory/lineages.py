@@ -117,9 +117,6 @@ def loss_probability(
     As `categorical.loss_probability`, which takes powers of the transition matrix and M <= 2000:
     the same number from another derivation up to M = 1000, above with an absolute error below about
     1e-6. Derived, see the module.
-
-    Returns:
-        float64 generation.shape + probability.shape.
     """
     probability = as_unit_interval(probability)
     distinct, inverse = np.unique(probability, return_inverse=True)

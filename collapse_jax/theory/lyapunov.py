@@ -91,9 +91,6 @@ def log_scale_cdf(
             scale.
         sample_size: Every M_i must exceed j.
         direction: j = 1, 2, ...
-
-    Returns:
-        float64 generation.shape + value.shape.
     """
     return _per_generation(
         np.asarray(value, dtype=np.float64), generation, sample_size, direction, ddof, inverse=False
@@ -114,9 +111,6 @@ def log_scale_quantile(
         probability: A float or an array in (0, 1), trustworthy from 1e-8 to 1 - 1e-8.
         sample_size: Every M_i must exceed j.
         direction: j = 1, 2, ...
-
-    Returns:
-        float64 generation.shape + probability.shape.
     """
     probability = np.asarray(probability, dtype=np.float64)
     if not np.all((probability > 0) & (probability < 1)):

@@ -217,11 +217,8 @@ def design_test_error(
     References:
         Gerstgrasser et al. 2024 (accumulate, a = 1).
     """
-    generation, design, weights = (
-        as_generation(generation),
-        np.asarray(design, float),
-        np.asarray(weights, float),
-    )
+    generation = as_generation(generation)
+    design, weights = np.asarray(design, float), np.asarray(weights, float)
     if (
         workflow not in ("replace", "accumulate")
         or penalty < 0
@@ -237,11 +234,8 @@ def design_test_error(
     extents, directions = extents[alive], directions[alive]
     shrunk = extents**2 + len(design) * penalty
     covariance = np.eye(len(weights)) if covariance is None else np.asarray(covariance, float)
-    mean, variance, errors = (
-        extents * (directions @ weights),
-        np.full(len(extents), float(noise) ** 2),
-        [],
-    )
+    mean, errors = extents * (directions @ weights), []
+    variance = np.full(len(extents), float(noise) ** 2)
     for n in range(1, int(np.max(generation, initial=0)) + 2):
         if n > 1:
             kept = (

@@ -1,5 +1,6 @@
-"""Categorical metrics against NumPy and SciPy in float64, whichever categories a model lists, and
-their values on collapsed chains.
+"""Categorical metrics against NumPy and SciPy in float64, whichever categories a model lists.
+
+Collapsed chains are among them.
 """
 
 import functools
@@ -21,9 +22,7 @@ FAMILY = categorical(K)
 
 @functools.cache
 def measured(listed=K):
-    """Models [chains] of counts [chains, listed], and the categories that they list -> name ->
-    [chains].
-    """
+    """Models [chains] of counts and listed categories [chains, listed] -> name -> [chains]."""
     real = categorical_params(REAL)
     functions = FAMILY.metrics | {
         name: functools.partial(lambda f, params: f(params, real), f)
@@ -100,8 +99,9 @@ def test_metrics_against_numpy():
 
 @pytest.mark.parametrize("size", [8, 9])
 def test_lists_without_the_dead_give_the_same(size):
-    """What `simulate` drops under `replace`; where a list is longer than what is alive, its end is
-    empty places.
+    """What `simulate` drops under `replace`.
+
+    Where a list is longer than what is alive, its end is empty places.
     """
     full = everything(SAMPLES)
     short = jax.vmap(functools.partial(FAMILY.relist, size=size), -1, -1)(full)

@@ -19,8 +19,9 @@ def test_two_factors_by_hand():
 
 
 def test_parts_that_are_known():
-    """With factors at -1/2 and 1/2 a polynomial's coefficients are its effects and interactions, at
-    every generation.
+    """With factors at -1/2 and 1/2 a polynomial's coefficients are its effects and interactions.
+
+    This holds at every generation.
     """
     rng = np.random.default_rng(1)
     sets = [chosen for size in range(4) for chosen in itertools.combinations(range(3), size)]

@@ -172,8 +172,9 @@ def test_distances_against_scipy(dim):
 
 @pytest.mark.parametrize("dim", [1, 3, 14])
 def test_close_models_do_not_cancel(dim):
-    """A sample of a million: squared distances of 1e-6 where the traces that they are the
-    difference of are of order 1.
+    """A sample of a million.
+
+    Squared distances of 1e-6 where the traces that they are the difference of are of order 1.
     """
     rng = np.random.default_rng(dim)
     real = random_model(rng, dim)
@@ -247,8 +248,9 @@ def shifted(params, by):
 
 @pytest.mark.parametrize("dim", DIMS)
 def test_a_scale_far_below_the_smallest_float(dim):
-    """All scales e^-300 times those of before: ratios as before, logarithms moved by 300, distances
-    those of a point.
+    """All scales e^-300 times those of before.
+
+    Ratios as before, logarithms moved by 300, distances those of a point.
     """
     rng = np.random.default_rng(dim)
     before, real = random_model(rng, dim), random_model(rng, dim)
@@ -256,9 +258,15 @@ def test_a_scale_far_below_the_smallest_float(dim):
     near, far = metrics_of(dim)(before), metrics_of(dim)(shifted(before, -300))
     assert far["variance"] == far["trace"] == 0
     for name, change in {
-        "effective_rank": 0, "log_condition_number": 0, "log_trace": -600, "log_variance": -600, "log_determinant": -600 * dim,
-        "entropy": -300 * dim, "log_scale": -300, "mean": 0,
-    }.items():  # fmt: skip
+        "effective_rank": 0,
+        "log_condition_number": 0,
+        "log_trace": -600,
+        "log_variance": -600,
+        "log_determinant": -600 * dim,
+        "entropy": -300 * dim,
+        "log_scale": -300,
+        "mean": 0,
+    }.items():
         np.testing.assert_allclose(
             far[name], near[name] + change, rtol=1e-5, atol=1e-5, err_msg=name
         )
@@ -288,8 +296,9 @@ GRADED = [(3, 40.0), (8, 60.0), (14, 25.0), (64, 20.0)]
 
 @pytest.mark.parametrize(("dim", "gap"), GRADED)
 def test_eigenvalues_far_apart(dim, gap):
-    """Gaps of `gap` between neighbouring log scales: the singular values are those of the factor's
-    QR decomposition, one by one.
+    """Gaps of `gap` between neighbouring log scales.
+
+    The singular values are those of the factor's QR decomposition, one by one.
     """
     rng = np.random.default_rng(dim)
     factor = (np.tril(rng.normal(size=(dim, dim)), -1) / np.sqrt(dim) + np.eye(dim)).astype(
@@ -393,8 +402,9 @@ def test_collapsed_corners(corner, dim):
 
 
 def test_models_on_one_subspace_have_a_finite_divergence():
-    """A real distribution without variance in some direction, and models on its support or beside
-    it.
+    """A real distribution without variance in some direction.
+
+    The models are on its support or beside it.
     """
     real = gaussian_params([1.0, 1.0, 5.0], [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     on_it = gaussian_params([1.3, 1.3, 5.0], [[2.0, 2.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.0]])

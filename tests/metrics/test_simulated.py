@@ -1,5 +1,6 @@
-"""Metrics and distances of simulated chains against their exact means (|z| < 4), and of many chains
-that have collapsed.
+"""Metrics and distances of simulated chains against their exact means (|z| < 4).
+
+Many collapsed chains are among them.
 """
 
 import functools

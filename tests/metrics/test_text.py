@@ -1,6 +1,4 @@
-"""Variety, repetition and tails of token blocks, by hand, against counting one by one, and against
-sacrebleu.
-"""
+"""Variety, repetition and tails of token blocks: by hand, one by one, and against sacrebleu."""
 
 import importlib.util
 from collections import Counter

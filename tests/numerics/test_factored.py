@@ -1,5 +1,6 @@
-"""Covariances kept as U diag(exp(2 s)) U^T, against NumPy in float64: both forms, dead directions,
-scales beyond any float.
+"""Covariances kept as U diag(exp(2 s)) U^T, against NumPy in float64.
+
+Both forms, dead directions, scales beyond any float.
 """
 
 import jax

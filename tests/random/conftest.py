@@ -1,6 +1,4 @@
-"""The decision over a family of tests of fit, and the tests of fit themselves: samples against
-exact laws.
-"""
+"""Tests of fit of samples to exact laws, and the decision over a family of them."""
 
 import numpy as np
 import pytest
@@ -11,8 +9,9 @@ LEVEL = 1e-4
 
 @pytest.fixture(scope="session")
 def assert_fits():
-    """assert_fits({name: p-value}): no p-value is small for so many of them (Bonferroni); the keys
-    are fixed, so it never flickers.
+    """assert_fits({name: p-value}): no p-value is small for so many of them (Bonferroni).
+
+    The keys are fixed, so it never flickers.
     """
 
     def check(p_values):
@@ -24,8 +23,9 @@ def assert_fits():
 
 
 def goodness(observed, cumulative, fewest=10, most_cells=2000):
-    """p-values of chi-square and Kolmogorov's test for counts in adjoining cells whose exact
-    cumulative probabilities are given.
+    """p-values of chi-square and Kolmogorov's test for counts in adjoining cells.
+
+    The cells' exact cumulative probabilities are given.
     """
     total = observed.sum()
     law = np.diff(cumulative, prepend=0)
@@ -49,7 +49,10 @@ def goodness(observed, cumulative, fewest=10, most_cells=2000):
 
 @pytest.fixture(scope="session")
 def fit_of_counts():
-    """fit_of_counts(counts, law of scipy.stats) -> p-value; nothing outside the support may occur."""
+    """fit_of_counts(counts, law of scipy.stats) -> p-value.
+
+    Nothing outside the support may occur.
+    """
 
     def p_value(counts, law):
         counts = np.asarray(counts).ravel()
@@ -66,8 +69,9 @@ def fit_of_counts():
 
 @pytest.fixture(scope="session")
 def fit_of_reals():
-    """fit_of_reals(values, cumulative distribution function) -> p-value, out of 4000 equal cells
-    between the extremes.
+    """fit_of_reals(values, cumulative distribution function) -> p-value.
+
+    It has 4000 equal cells between the extremes.
     """
 
     def p_value(values, cdf):
@@ -83,8 +87,9 @@ def fit_of_reals():
 
 @pytest.fixture(scope="session")
 def fit_of_means():
-    """fit_of_means(samples [draws, ...], expected [...]) -> p-values [...] of the means, from their
-    own standard errors.
+    """fit_of_means(samples [draws, ...], expected [...]) -> p-values [...] of the means.
+
+    They come from the samples' own standard errors.
     """
 
     def p_values(samples, expected):
@@ -101,8 +106,9 @@ def fit_of_means():
 
 @pytest.fixture(scope="session")
 def fit_of_covariances(fit_of_means):
-    """fit_of_covariances(samples [draws, K], means [K], covariance [K, K]) -> {name: p-value}, of
-    means and covariances.
+    """fit_of_covariances(samples [draws, K], means [K], covariance [K, K]) -> {name: p-value}.
+
+    For the means and the covariances.
     """
 
     def p_values(samples, means, covariance):
@@ -120,8 +126,9 @@ def fit_of_covariances(fit_of_means):
 
 @pytest.fixture(scope="session")
 def word_at():
-    """word_at(q [...]) -> the uint32 words for which an inversion gives ever larger values, q = 0
-    .. 2^32 - 1.
+    """word_at(q [...]) -> the uint32 words that an inversion maps to ever larger values.
+
+    q = 0 .. 2^32 - 1.
     """
 
     def words(q):

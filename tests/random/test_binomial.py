@@ -1,6 +1,4 @@
-"""Binomial counts against SciPy: draws over a grid of (n, p), and the whole law of the inversion,
-word by word.
-"""
+"""Binomial counts against SciPy: draws over a grid of (n, p), and the whole law word by word."""
 
 import functools
 
@@ -99,8 +97,9 @@ def test_biased_samplers_are_found_out(biased, n, p, fit_of_counts, assert_fits)
 
 
 def distribution(n, p, word_at):
-    """P(count <= k), k = low .. high, of the sampler: for each k, by bisection, how many of the
-    2^32 words give no more.
+    """P(count <= k), k = low .. high, of the sampler.
+
+    For each k, by bisection, how many of the 2^32 words give no more.
     """
     exact = law(n, p)
     low, high = max(0, int(exact.ppf(1e-12)) - 20), min(n, int(exact.isf(1e-12)) + 20)
@@ -126,8 +125,9 @@ def of_words(words, n, p):
 
 
 def variation(n, p, word_at):
-    """Total variation between the sampler's law and the exact one, and the largest distance of the
-    distribution functions.
+    """Distances between the sampler's law and the exact one.
+
+    Total variation, and the largest difference of the distribution functions.
     """
     counts, cumulative = distribution(n, p, word_at)
     exact = law(n, p)

@@ -1,5 +1,6 @@
-"""Kernels over chains: however a sampler is mapped, each chain gets what it would get alone;
-nothing is compiled twice.
+"""Kernels over chains: however a sampler is mapped, each chain gets what it would get alone.
+
+Nothing is compiled twice.
 """
 
 import functools

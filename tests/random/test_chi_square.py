@@ -1,6 +1,4 @@
-"""Chi-square, gamma and Dirichlet variates: the functions that are inverted against SciPy's, and
-the law of the draws.
-"""
+"""Chi-square, gamma and Dirichlet variates: the inverted functions by SciPy's, and the laws."""
 
 import functools
 
@@ -37,23 +35,26 @@ traced_ratio = jax.jit(lambda key, a: module._traced(*key_words(key), a)[0])
 
 
 def exact_cdf(shape):
-    """Of the logarithm of gamma / shape. (SciPy's incomplete gamma function is right for any shape;
-    its inverse only up to 10^5.)
+    """Of the logarithm of gamma / shape.
+
+    SciPy's incomplete gamma function is right for any shape; its inverse only up to 10^5.
     """
     return lambda x: special.gammainc(shape, shape * np.exp(x))
 
 
 def errors_of_ratio(ratio, z, shape):
-    """How far `ratio` (log(gamma / shape)) is from the quantile of the standard normal z, in
-    standard deviations of the logarithm.
+    """How far `ratio` (log(gamma / shape)) is from the quantile of the standard normal z.
+
+    In standard deviations of the logarithm.
     """
     exact = polynomials.log_gamma_ratio_quantile(z, shape) if shape < 1e5 else temme(z, shape)
     return (np.asarray(ratio, np.float64) - exact) * shape**0.5
 
 
 def temme(z, shape):
-    """The quantile by the uniform asymptotic inversion of Temme 1992, to the order shape^-2: for
-    large shapes, where SciPy fails.
+    """The quantile by the uniform asymptotic inversion of Temme 1992, to the order shape^-2.
+
+    It serves large shapes, where SciPy fails.
     """
 
     def bent(eta):

@@ -1,5 +1,6 @@
-"""Counts of many categories against SciPy: totals, marginal laws, covariances and corners, with and
-without replacement.
+"""Counts of many categories against SciPy, with and without replacement.
+
+Totals, marginal laws, covariances and corners.
 """
 
 import functools
@@ -38,8 +39,9 @@ def traced(sampler):
 
 
 def fits(counts, n, probabilities, fit_of_counts, fit_of_covariances):
-    """p-values of the marginal laws, the means and the covariances, and of sums and pairs of
-    categories; totals are exact.
+    """p-values of marginal laws, means, covariances, and sums and pairs of categories.
+
+    Totals are exact.
     """
     assert counts.dtype == np.int32 and (counts >= 0).all()
     np.testing.assert_array_equal(counts.sum(1, dtype=np.int64), n)
@@ -105,8 +107,9 @@ def shifted(key, n, probabilities):
 
 
 def too_even(key, n, probabilities):
-    """Biased: the right means, but spread evenly (systematic resampling), so with too little
-    variance.
+    """Biased: evenly spread (systematic resampling), so with too little variance.
+
+    The means are right.
     """
     ends = jnp.floor(jnp.cumsum(probabilities) * n + jax.random.uniform(key)).astype(jnp.int32)
     return jnp.diff(ends.at[-1].set(n), prepend=0)

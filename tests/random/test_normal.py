@@ -1,6 +1,4 @@
-"""Normal variates against SciPy: the quantile function over its whole range, and the law of the
-draws far into the tails.
-"""
+"""Normal variates against SciPy: the whole quantile function, and draws far into the tails."""
 
 import jax
 import jax.numpy as jnp

@@ -1,6 +1,4 @@
-"""Poisson counts against SciPy: draws over all means, and the whole law of the inversion, word by
-word.
-"""
+"""Poisson counts against SciPy: draws over all means, and the whole law word by word."""
 
 import functools
 
@@ -61,8 +59,9 @@ def of_words(words, mean):
 
 
 def variation(mean, word_at):
-    """Total variation between the sampler's law and the exact one, and the largest distance of the
-    distribution functions.
+    """Distances between the sampler's law and the exact one.
+
+    Total variation, and the largest difference of the distribution functions.
     """
     exact = law(mean)
     counts = np.arange(max(0, int(exact.ppf(1e-12)) - 20), int(exact.isf(1e-12)) + 21)

@@ -1,6 +1,4 @@
-"""Absorption against exact enumeration, plain simulation, published numbers and the diffusion
-limit.
-"""
+"""Absorption against enumeration, simulation, published numbers and the diffusion limit."""
 
 import numpy as np
 import pytest
@@ -51,8 +49,9 @@ def test_absorption_time_edges_and_diffusion():
 
 
 def test_fixation_time_of_many_categories():
-    """Published Monte Carlo: 167.9 +- 1.7 (M = 100) and 1829 +- 20 (M = 1000, six equal); and 10^4
-    chains of M = 8; |z| < 4.
+    """Published: 167.9 +- 1.7 (M = 100), 1829 +- 20 (M = 1000, six equal); 10^4 chains of M = 8.
+
+    Published numbers are by Monte Carlo; ours have |z| < 4.
     """
     assert abs(absorption.expected_samplings_until_fixation(100, START) - 167.9) < 4 * 1.7
     assert (
@@ -88,8 +87,9 @@ def test_fixation_time_of_ever_rarer_categories_tends_to_the_common_ancestor():
 
 
 def test_diffusion_forms():
-    """Published values 138.63, 27.7, 170.5 and 1823; K = 2 in Kimura's form; K -> infinity gives 2
-    M.
+    """Published values 138.63, 27.7, 170.5 and 1823; K = 2 in Kimura's form.
+
+    K -> infinity gives 2 M.
     """
     published = (
         (138.63, 100, [0.5, 0.5]),
@@ -111,8 +111,9 @@ def test_diffusion_forms():
 
 
 def test_absorption_probability_by_simulation():
-    """M = 6, 12 generations, 2 * 10^4 chains: share of chains with one category, and with category
-    1 alone; |z| < 4.
+    """M = 6, 12 generations, 2 * 10^4 chains.
+
+    Share of chains with one category, and with category 1 alone; |z| < 4.
     """
     rng, law = np.random.default_rng(32), np.tile(START, (20_000, 1))
     expected = absorption.absorption_probability(np.arange(12), 6, START)

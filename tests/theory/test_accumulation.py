@@ -1,6 +1,4 @@
-"""The accumulate path against plain simulation, SciPy integrals and the product forms of the
-expected variance.
-"""
+"""The accumulate path against simulation, SciPy integrals and product forms of the variance."""
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from collapse_jax.theory import accumulation, gaussian
 
 
 def simulate(rng, chains, generations, size, ddof):
-    """[generations, chains] variances of the pool of all draws so far, refitted in each generation."""
+    """[generations, chains] variances of the pool of all draws so far, refitted each time."""
     data = 3.0 + 2.0 * rng.standard_normal((chains, size))
     result = []
     for _ in range(generations):
@@ -25,8 +23,9 @@ def simulate(rng, chains, generations, size, ddof):
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize("size", [2, 6])
 def test_simulated_pools(size, ddof):
-    """Variance 4, 5 generations, 2 * 10^4 chains; |z| < 4 for log variance, its spread and the
-    deviation.
+    """Variance 4, 5 generations, 2 * 10^4 chains.
+
+    |z| < 4 for log variance, its spread and the deviation.
     """
     variances = simulate(np.random.default_rng(51), 20_000, 5, size, ddof)
     generation = np.arange(5)
@@ -46,8 +45,9 @@ def test_simulated_pools(size, ddof):
 
 @pytest.mark.parametrize(("size", "ddof"), [(2, 1), (2, 0), (3, 1), (11, 0), (1000, 1)])
 def test_against_integrals_of_the_laplace_transform(size, ddof):
-    """E log X = int (e^-s - E e^-sX)/s ds for the factor of round 1, X = 1 + V/(M - ddof), V =
-    chi^2_{M-1} + chi^2_1/2.
+    """E log X = int (e^-s - E e^-sX)/s ds for the factor of round 1, X = 1 + V/(M - ddof).
+
+    Here V = chi^2_{M-1} + chi^2_1/2.
     """
 
     def integrand(s):
@@ -86,8 +86,9 @@ def test_the_factors_have_the_mean_of_the_product_form():
 
 
 def test_the_typical_path_settles():
-    """Unlike under replace the log variance tends to a finite law, near the mean's limit for large
-    samples.
+    """Unlike under replace the log variance tends to a finite law.
+
+    For large samples it is near the mean's limit.
     """
     late, later = accumulation.expected_log_variance([3000, 6000], 100, ddof=0)
     assert abs(late - later) < 1e-5

@@ -1,6 +1,4 @@
-"""The ancestry recursion against exact enumeration, plain NumPy simulation and the published closed
-forms.
-"""
+"""The ancestry recursion against enumeration, simulation and published closed forms."""
 
 import ast
 import itertools
@@ -26,8 +24,9 @@ def diversity(labels):
 
 
 def simulate(rng, chains, generations, size, workflow, shares=(1, 0, 0), random_counts=True):
-    """[generations, chains] diversity of the fitted sets; a point carries the number of its real
-    ancestor.
+    """[generations, chains] diversity of the fitted sets.
+
+    A point carries the number of its real ancestor.
     """
     rows = np.arange(chains)[:, None]
     data = np.tile(np.arange(size), (chains, 1))
@@ -55,8 +54,9 @@ def simulate(rng, chains, generations, size, workflow, shares=(1, 0, 0), random_
 
 
 def enumerated_mix(size, steps, shares, counts=None):
-    """Exact retention after `steps` mixes, by listing every choice of origins, model draws and kept
-    points.
+    """Exact retention after `steps` mixes, by enumeration.
+
+    Every choice of origins, model draws and kept points is listed.
     """
     sets = {tuple(range(size)): Fraction(1)}
     if counts is None:
@@ -126,9 +126,7 @@ def test_simulated_mixtures(shares, random_counts):
 
 
 def test_fixed_counts_keep_less_than_random_ones():
-    """With half the points kept, 5 * 4 / 90 of the pairs are both old for fixed counts, 1/4 for
-    random ones.
-    """
+    """Of 10 points half are kept: 5 * 4 / 90 of the pairs are old for fixed counts, else 1/4."""
     kwargs = {"workflow": "mix", "alpha": 0.5, "beta": 0.5}
     assert (
         ancestry.retention(30, 10, **kwargs)
@@ -137,8 +135,9 @@ def test_fixed_counts_keep_less_than_random_ones():
 
 
 def test_heterozygosity_in_a_mix_is_retention_times_the_start():
-    """The same number for real categories: M = 8, 4 categories, alpha .5, beta .3, gamma .2; |z| <
-    4.
+    """The same number for real categories: M = 8, 4 categories, alpha .5, beta .3, gamma .2.
+
+    |z| < 4.
     """
     rng = np.random.default_rng(3)
     start, size, chains = np.array([0.5, 0.3, 0.15, 0.05]), 8, 20_000
@@ -285,8 +284,9 @@ def test_mixture_of_distributions_published_numbers(shares, samplings, published
 
 
 def test_mixture_of_distributions_simulated():
-    """M = 12, (alpha, beta, gamma) = (.6, .3, .1), 5 generations, 5000 chains; |z| < 4 for mixture
-    and model.
+    """M = 12, (alpha, beta, gamma) = (.6, .3, .1), 5 generations, 5000 chains.
+
+    |z| < 4 for mixture and model.
     """
     rng = np.random.default_rng(4)
     start = np.array([0.5, 0.3, 0.2])

@@ -17,8 +17,9 @@ def z_scores(samples, expected):
 
 
 def simulate(rng, chains, generations, size, start, accumulate=False):
-    """[generations, chains, K] counts that each generation is fitted to, under replace (or the pool
-    under accumulate).
+    """[generations, chains, K] counts that each generation is fitted to under replace.
+
+    Under accumulate they are the pool's.
     """
     counts = rng.multinomial(size, np.tile(start, (chains, 1)))
     result = [counts]
@@ -30,8 +31,9 @@ def simulate(rng, chains, generations, size, start, accumulate=False):
 
 
 def enumerated(size, generations, start):
-    """{count vector: probability} of the fitted counts at the last generation, by listing every
-    ordered sample.
+    """{count vector: probability} of the fitted counts at the last generation.
+
+    Every ordered sample is listed.
     """
     laws = {tuple(start): 1.0}
     for _ in range(generations):
@@ -113,8 +115,9 @@ def test_simulated_schedule():
 
 
 def test_simulated_support_and_count_law():
-    """M = 20, 10 generations, 10^4 chains; |z| < 4 for the support, and for each count bin of
-    category 1.
+    """M = 20, 10 generations, 10^4 chains.
+
+    |z| < 4 for the support, and for each count bin of category 1.
     """
     counts = simulate(np.random.default_rng(13), 10_000, 10, 20, START)
     generation = np.arange(10)
@@ -151,8 +154,9 @@ def test_loss_tends_to_the_eventual_loss_and_starts_at_one_step_loss():
 
 
 def test_fixation_published_frequencies():
-    """Published Monte Carlo of 4000 absorbed chains: .385 .258 .155 .099 .076 .028; and our own of
-    M = 10; |z| < 4.
+    """Published shares of 4000 absorbed chains: .385 .258 .155 .099 .076 .028.
+
+    Chains of our own have M = 10; |z| < 4.
     """
     fixed = categorical.fixation_probability(START)
     published = np.array([0.385, 0.258, 0.155, 0.099, 0.076, 0.028])
@@ -165,8 +169,9 @@ def test_fixation_published_frequencies():
 
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_simulated_probability_variance(accumulate):
-    """M = 10, 6 generations, 4 * 10^4 chains; |z| < 4 for each category's mean and variance and for
-    the squared distance.
+    """M = 10, 6 generations, 4 * 10^4 chains.
+
+    |z| < 4 for each category's mean and variance and for the squared distance.
     """
     counts = simulate(np.random.default_rng(18), 40_000, 6, 10, START, accumulate)
     shares = counts / counts.sum(-1, keepdims=True)

@@ -1,6 +1,4 @@
-"""The paper's alpha-beta-gamma chain of Gaussians against simulation, the categorical form and its
-own late generations.
-"""
+"""The chain of laws of Gaussians against simulation, the categorical form and its limits."""
 
 import numpy as np
 import pytest
@@ -12,8 +10,9 @@ SHARES = {"alpha": 0.6, "beta": 0.3, "gamma": 0.1}
 
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_simulated_chain(ddof):
-    """M = 8, 4 generations, 2 * 10^4 chains of Gaussian mixtures, kept as lists of components; |z|
-    < 4 for both moments.
+    """M = 8, 4 generations, 2 * 10^4 chains of Gaussian mixtures, kept as lists of components.
+
+    |z| < 4 for both moments.
     """
     rng, chains, size = np.random.default_rng(121), 20_000, 8
     weights, means, scales = np.ones(1), np.zeros((chains, 1)), np.ones((chains, 1))
@@ -65,8 +64,9 @@ def test_alpha_one_is_the_replace_chain():
 
 
 def test_limits():
-    """Published heterozygosities .681, .498, .656 at M = 50, from the start of six categories; and
-    late generations.
+    """Published heterozygosities .681, .498, .656 at M = 50, of six categories.
+
+    Late generations follow.
     """
     start = 1 - np.sum(np.array([0.4, 0.25, 0.15, 0.1, 0.07, 0.03]) ** 2)
     for (alpha, beta, gamma), published in (

@@ -19,8 +19,9 @@ FLOWS = [
 
 @pytest.mark.parametrize("flow", FLOWS, ids=str)
 def test_two_known_families_are_special_cases(flow):
-    """The Gaussian mean by `known_variance`, and the Bernoulli's variance by shared ancestry, which
-    was derived without moments.
+    """The Gaussian mean by `known_variance`, and the Bernoulli's variance by shared ancestry.
+
+    The latter was derived without moments.
     """
     generation = np.arange(9)
     error = theory.expected_squared_mean_error(
@@ -71,8 +72,9 @@ def test_simulated_exponential_means(flow):
 
 
 def test_published_drifts():
-    """exp-mle: M = 20 drifts by -.0252 (published -.02521 by simulation); unif-max: -1/M and M/(M +
-    1).
+    """exp-mle: M = 20 drifts by -.0252 (published -.02521 by simulation).
+
+    unif-max: -1/M and M/(M + 1).
     """
     drift = np.diff(theory.exponential_expected_log_mean(np.arange(4), 20))
     np.testing.assert_allclose(drift, special.digamma(20) - np.log(20))
@@ -153,8 +155,9 @@ def test_poisson_extinction():
 
 
 def test_a_rare_bernoulli_lives_as_long_as_a_poisson():
-    """The bounds of Suresh et al. 2024 hold both; for n p0 fixed the Bernoulli is the Poisson's
-    branching process in the limit.
+    """The bounds of Suresh et al. 2024 hold both.
+
+    For n p0 fixed the Bernoulli is the Poisson's branching process in the limit.
     """
     for generation in (0, 3, 9):
         kept = 1 - categorical.loss_probability(generation, 1000, 0.001)

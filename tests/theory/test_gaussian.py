@@ -1,6 +1,4 @@
-"""Gaussian closed forms against plain NumPy refit chains, SciPy laws, algebraic identities and
-published numbers.
-"""
+"""Gaussian closed forms against refit chains, SciPy laws, identities and published numbers."""
 
 import numpy as np
 import pytest
@@ -27,8 +25,9 @@ def simulate(
     random_counts=True,
     chains=CHAINS,
 ):
-    """Means and variances [generations, chains] of Gaussians refitted to their own draws; the
-    population is N(0, 1).
+    """Means and variances [generations, chains] of Gaussians refitted to their own draws.
+
+    The population is N(0, 1).
     """
     sizes = np.broadcast_to(sizes, (generations,))
     data = rng.standard_normal((chains, sizes[0]))
@@ -69,8 +68,9 @@ def simulate(
     "workflow", ["replace", "accumulate", "accumulate_subsample", "mix", "mix_fixed"]
 )
 def test_simulated_moments(workflow, ddof):
-    """M = 10, generations 0..5 (so g <= M/2 and no rare run rules the mean); |z| < 4 for both
-    moments at each generation.
+    """M = 10, generations 0..5 (so g <= M/2 and no rare run rules the mean).
+
+    |z| < 4 for both moments at each generation.
     """
     kwargs = {"workflow": workflow.removesuffix("_fixed")}
     if workflow.startswith("mix"):
@@ -126,8 +126,9 @@ def test_simulated_replace_chain(sizes, ddof):
 
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_simulated_log_determinant(ddof):
-    """d = 3, M = 9, 4 generations of full-covariance refits, 3000 chains; |z| < 4 for mean and
-    variance of log det / 3.
+    """d = 3, M = 9, 4 generations of full-covariance refits, 3000 chains.
+
+    |z| < 4 for mean and variance of log det / 3.
     """
     rng, chains = np.random.default_rng(23), 3000
     root = np.tile(np.eye(3), (chains, 1, 1))
@@ -171,8 +172,9 @@ def test_published_numbers():
 
 
 def test_published_subsample_numbers_count_the_first_fit_as_one():
-    """Published t is generation t - 1: .779 (exact) at M = 10, t = 5; .743 at t = 60; then the
-    plateaus.
+    """Published t is generation t - 1: .779 (exact) at M = 10, t = 5; .743 at t = 60.
+
+    The plateaus follow.
     """
     for t, published in ((5, 0.779), (60, 0.743)):
         value = gaussian.expected_variance(t - 1, 10, ddof=0, workflow="accumulate_subsample")
@@ -187,8 +189,9 @@ def test_published_subsample_numbers_count_the_first_fit_as_one():
 
 
 def test_median_deviation_of_the_notebook_runs():
-    """Published medians and 16-84% of sigma after 1000 generations with ddof=0 (Monte Carlo,
-    medians within 3%).
+    """Published medians and 16-84% of sigma after 1000 generations with ddof=0.
+
+    By Monte Carlo; medians within 3%.
     """
     published = {
         100: (4.3e-6, 4.1e-5, 4.0e-4),
@@ -205,8 +208,9 @@ def test_median_deviation_of_the_notebook_runs():
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 10, 59, 60, 1000, 10**5])
 def test_quantiles_against_scipy_laws(degrees):
-    """One generation is a chi^2; two with sizes k + 1, k + 2 are (chi^2_{2k})^2 / 4 by the
-    duplication formula.
+    """One generation is a chi^2; two are (chi^2_{2k})^2 / 4 by the duplication formula.
+
+    The two have sizes k + 1, k + 2.
     """
     probability = np.array([1e-8, 1e-4, 0.1, 0.5, 0.9, 1 - 1e-6])
     one = gaussian.log_variance_quantile(probability, 0, degrees + 1, ddof=1)
@@ -224,8 +228,9 @@ def test_quantiles_against_scipy_laws(degrees):
 
 @pytest.mark.parametrize("degrees", [1, 3, 58])
 def test_long_paths_obey_the_duplication_formula(degrees):
-    """500 pairs of chi^2_k chi^2_{k+1} have the law of 500 factors (chi^2_{2k})^2 / 4; at k = 58
-    the two sides take other code.
+    """500 pairs of chi^2_k chi^2_{k+1} have the law of 500 factors (chi^2_{2k})^2 / 4.
+
+    At k = 58 the two sides take other code.
     """
     probability = np.array([1e-6, 0.02, 0.5, 0.97])
     sizes = np.tile([degrees + 1, degrees + 2], 500)
@@ -241,7 +246,7 @@ def test_long_paths_obey_the_duplication_formula(degrees):
 
 @pytest.mark.parametrize("size", [2, 4, 40])
 def test_quantiles_against_simulated_paths(size):
-    """30 generations, 10^5 products of chi^2 variables: share below each exact quantile, |z| < 4."""
+    """30 generations, 10^5 products of chi^2: the share below each exact quantile, |z| < 4."""
     factors = np.random.default_rng(24).chisquare(size - 1, (30, 100_000)) / size
     paths = np.log(factors).sum(0) + np.log(4.0)
     probability = np.array([0.001, 0.05, 0.5, 0.95, 0.999])
@@ -263,9 +268,7 @@ def test_quantiles_for_huge_samples_tend_to_the_normal_law():
 
 
 def test_workflows_agree_where_they_must():
-    """Two derivations: moments against ancestry (ddof=0), and special cases of the mix for both
-    ddof.
-    """
+    """Two derivations: moments against ancestry (ddof=0), special cases of the mix for both."""
     generation = np.arange(80)
     for kwargs in (
         {"workflow": "accumulate"},
@@ -312,8 +315,9 @@ def test_limits():
 
 
 def test_subsample_limit_and_its_growth_for_the_unbiased_variance():
-    """Published plateaus .5347, .7390, .9710; about 1 - (pi^2/2 - 2)/M for large M; for ddof=1
-    growth like generation^(1/M).
+    """Published plateaus .5347, .7390, .9710; about 1 - (pi^2/2 - 2)/M for large M.
+
+    For ddof=1 growth like generation^(1/M).
     """
     for size, published in ((5, 0.5347), (10, 0.7390), (100, 0.9710)):
         assert gaussian.accumulate_subsample_variance_limit(size, ddof=0) == pytest.approx(

@@ -1,6 +1,4 @@
-"""Expected divergences against plain refit chains in one and three dimensions, and their
-small-noise limit.
-"""
+"""Expected divergences against refit chains in 1 and 3 dimensions, and for small noise."""
 
 import numpy as np
 import pytest
@@ -12,8 +10,9 @@ SCALES = np.array([[2.0, 0.0, 0.0], [0.5, 1.0, 0.0], [-0.3, 0.2, 0.4]])
 
 
 def refits(rng, chains, sizes, ddof, root):
-    """Per generation: means [chains, d] and covariances [chains, d, d]; the population is N(0, root
-    root^T).
+    """Per generation: means [chains, d] and covariances [chains, d, d].
+
+    The population is N(0, root root^T).
     """
     dim = len(root)
     mean, factor = np.zeros((chains, dim)), np.tile(root, (chains, 1, 1))
@@ -39,8 +38,9 @@ def kl(mean, covariance, other_mean, other_covariance):
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize("dim", [1, 3])
 def test_simulated_divergences(dim, ddof):
-    """Sizes 25, 30, 20, 40 (large enough for finite variances), 5000 chains; |z| < 4 for both
-    divergences, entropy, cross entropy.
+    """Sizes 25, 30, 20, 40 (large enough for finite variances), 5000 chains.
+
+    |z| < 4 for both divergences, entropy, cross entropy.
     """
     sizes, root = np.array([25, 30, 20, 40]), SCALES[:dim, :dim]
     population, zero = root @ root.T, np.zeros(dim)
@@ -70,8 +70,9 @@ def test_simulated_divergences(dim, ddof):
 
 
 def test_cross_entropy_is_constant_for_maximum_likelihood_and_rises_otherwise():
-    """Published: const + (E sigma^2 + E mu^2)/(2 sigma_0^2): constant for ddof=0, rising n/(2M) for
-    ddof=1, n = g + 1.
+    """Published: const + (E sigma^2 + E mu^2)/(2 sigma_0^2).
+
+    Constant for ddof=0, rising n/(2M) for ddof=1, n = g + 1.
     """
     generation = np.arange(50)
     entropy = stats.norm(0, 2).entropy()

@@ -11,8 +11,9 @@ from collapse_jax.theory import categorical, gaussian, interventions
 
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_simulated_sampling_bias(ddof):
-    """M = 12, lambda = .8, variance 2, 5 generations, 2 * 10^4 chains; |z| < 4 for log variance,
-    variance and squared error.
+    """M = 12, lambda = .8, variance 2, 5 generations, 2 * 10^4 chains.
+
+    |z| < 4 for log variance, variance and squared error.
     """
     rng, chains, bias = np.random.default_rng(131), 20_000, 0.8
     mean, scale = np.zeros(chains), np.full(chains, np.sqrt(2.0))
@@ -96,8 +97,9 @@ def test_curation_by_iteration():
 
 
 def test_mean_contraction_by_iteration():
-    """Mean of a mixture of one real and lambda synthetic points, the synthetic ones corrected;
-    infinite samples.
+    """Mean of a mixture of one real and lambda corrected synthetic points.
+
+    For infinite samples.
     """
     for ratio, correction in ((0.5, 0.0), (4.0, 0.0), (4.0, 1.5)):
         model = 1.0
@@ -178,8 +180,9 @@ def test_best_of_by_enumeration():
 
 @pytest.mark.parametrize("slope", [0.5, -1.2, 3.0])
 def test_best_of_normal_candidates(slope):
-    """K = 2 by Gauss quadrature: half the difference d of two times tanh(slope d/2); many
-    candidates tilt; K = 5 simulated, |z| < 4.
+    """K = 2 by Gauss quadrature: half the difference d of two times tanh(slope d/2).
+
+    Many candidates tilt; K = 5 simulated, |z| < 4.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(150)
     d, weights = np.sqrt(2) * nodes, weights / weights.sum()
@@ -202,8 +205,9 @@ def test_best_of_normal_candidates(slope):
 
 
 def test_precision_under_curation():
-    """M = 9, s = 1.5, 2 * 10^5 chains of 4 generations by the law of the variance; |z| < 4; many
-    points: `curated_gaussian`.
+    """M = 9, s = 1.5, 2 * 10^5 chains of 4 generations by the law of the variance; |z| < 4.
+
+    Many points: `curated_gaussian`.
     """
     rng, variance = np.random.default_rng(134), np.full(200_000, 2.0)
     expected = interventions.curated_expected_precision(np.arange(4), 9, 1.5, variance=2.0)
@@ -220,8 +224,9 @@ def test_precision_under_curation():
 
 
 def test_law_of_two_categories_under_a_map():
-    """The identity is Wright-Fisher, a constant forgets; M = 6 with selection by enumeration of two
-    steps.
+    """The identity is Wright-Fisher, a constant forgets.
+
+    Selection with M = 6 by enumeration of two steps.
     """
     for g in (0, 3):
         found = interventions.mapped_count_distribution(g, 12, 0.3, lambda p: p)

@@ -1,6 +1,4 @@
-"""Kernel density chains: the recursions against direct simulation in NumPy, limits, and what is
-refused.
-"""
+"""Kernel density chains against simulation in NumPy, limits, and what is refused."""
 
 import numpy as np
 import pytest
@@ -61,8 +59,9 @@ def test_without_a_kernel_it_is_the_retention_of_points():
 
 
 def test_published_numbers():
-    """Entry borji: 2.85, 12.05 after 10, 200 samplings (M = 50, h = 0.5); its formula for
-    accumulate leaves out terms of order 1 / M.
+    """Entry borji: 2.85, 12.05 after 10, 200 samplings (M = 50, h = 0.5).
+
+    Its formula for accumulate leaves out terms of order 1 / M.
     """
     points = expected_variance(np.arange(200), 50, bandwidth=0.5) - 0.25
     np.testing.assert_allclose(points[[9, 199]], [2.85, 12.05], rtol=2e-3)

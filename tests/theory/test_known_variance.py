@@ -10,7 +10,10 @@ MIX = {"alpha": 0.5, "beta": 0.3, "gamma": 0.2}
 
 
 def simulate(rng, chains, generations, size, workflow, random_counts=True):
-    """[generations, chains] means; each model has variance 1, and so has the population, of mean 0."""
+    """[generations, chains] means of models of variance 1.
+
+    The population has mean 0 and variance 1 as well.
+    """
     data, means = rng.standard_normal((chains, size)), []
     for _ in range(generations):
         fitted = (
@@ -48,7 +51,10 @@ def test_simulated_means(workflow):
 
 
 def test_published_forms():
-    """Var mu_n = n sigma^2/M; accumulate tends to pi^2/6 times the first error; schedules add up."""
+    """Var mu_n = n sigma^2/M; accumulate tends to pi^2/6 times the first error.
+
+    Schedules add up.
+    """
     generation = np.arange(20)
     replace = known_variance.expected_squared_mean_error(generation, 50, variance=3.0)
     np.testing.assert_allclose(replace, 3.0 * (generation + 1) / 50, rtol=1e-12)
@@ -98,8 +104,9 @@ def test_corners():
 
 
 def test_simulated_means_beside_real_points_that_are_all_kept():
-    """4 real and 9 synthetic points, 6 generations, 2 * 10^4 chains; |z| < 4 for the squared error
-    and the total variation.
+    """4 real and 9 synthetic points, 6 generations, 2 * 10^4 chains.
+
+    |z| < 4 for the squared error and the total variation.
     """
     rng, chains, generation = np.random.default_rng(103), 20_000, np.arange(6)
     real = 1.5 * rng.standard_normal((chains, 4))

@@ -1,5 +1,6 @@
-"""Lineages against the transition matrix of counts (another derivation), exact enumeration,
-simulation and published numbers.
+"""Lineages against the matrix of counts, enumeration, simulation and published numbers.
+
+The matrix is another derivation.
 """
 
 import itertools
@@ -98,8 +99,9 @@ def test_large_sizes_against_the_count_matrix():
 
 
 def test_living_ancestors_of_very_large_samples_branch():
-    """For generation << M the share of living draws is that of a Poisson(1) branching process;
-    later about 2 M/g.
+    """For generation << M the share of living draws is that of a Poisson(1) branching process.
+
+    Later it is about 2 M/g.
     """
     size = 10**7
     share = lineages.expected_living_ancestors(np.arange(30), size) / size
@@ -119,8 +121,9 @@ def test_branching_recursion():
 
 
 def test_time_to_one_ancestor():
-    """Two draws coalesce with 1/M; 10^4 chains of M = 8; Kingman's 2 M (1 - 1/M) within 1% at M =
-    1000.
+    """Two draws coalesce with 1/M; 10^4 chains of M = 8.
+
+    Kingman's 2 M (1 - 1/M) within 1% at M = 1000.
     """
     assert lineages.expected_generations_until_one_ancestor(1) == 0
     assert lineages.expected_generations_until_one_ancestor(2) == pytest.approx(2)

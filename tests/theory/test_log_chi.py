@@ -1,5 +1,6 @@
-"""Chi moments against SciPy and recurrences; the law of the sums is tested with the Gaussian
-quantiles that use it.
+"""Chi moments against SciPy and recurrences.
+
+The law of the sums is tested with the Gaussian quantiles that use it.
 """
 
 import numpy as np
@@ -10,8 +11,9 @@ from collapse_jax.theory import log_chi
 
 
 def test_c4_recurrence_and_chi_moments():
-    """c4(M) c4(M + 1) = sqrt((M - 1)/M) for each M, also across the switch to the series; chi
-    moments by SciPy.
+    """c4(M) c4(M + 1) = sqrt((M - 1)/M) for each M, also across the switch to the series.
+
+    Chi moments are SciPy's.
     """
     size = np.concatenate([np.arange(2, 300), [10**4, 10**6, 10**9]])
     pair = log_chi.log_c4(size) + log_chi.log_c4(size + 1)

@@ -1,5 +1,6 @@
-"""The log scales against full-covariance refit chains, the log determinant, SciPy's chi law and
-published drift.
+"""Log scales against refit chains, the log determinant, SciPy's chi law, published drift.
+
+The chains fit full covariances.
 """
 
 import numpy as np
@@ -10,8 +11,9 @@ from collapse_jax.theory import gaussian, lyapunov
 
 
 def conditional_scales(rng, chains, generations, size, dim, ddof):
-    """[generations, chains, d] log diagonal of the Cholesky factor of refitted covariances; the
-    population is N(0, I).
+    """[generations, chains, d] log diagonal of the Cholesky factor of refitted covariances.
+
+    The population is N(0, I).
     """
     factor, result = np.tile(np.eye(dim), (chains, 1, 1)), []
     for _ in range(generations):
@@ -24,8 +26,9 @@ def conditional_scales(rng, chains, generations, size, dim, ddof):
 
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_simulated_scales(ddof):
-    """d = 3, M = 6, 4 generations of full-covariance refits, 10^4 chains; |z| < 4 for mean,
-    variance, independence and the law.
+    """d = 3, M = 6, 4 generations of full-covariance refits, 10^4 chains.
+
+    |z| < 4 for mean, variance, independence and the law.
     """
     chains = 10_000
     scales = conditional_scales(np.random.default_rng(71), chains, 4, 6, 3, ddof)
@@ -84,8 +87,9 @@ def test_first_generation_is_a_chi_law():
 
 
 def test_long_run_log_condition_number():
-    """d = 2, M = 6: after 400 generations log cond / g is near the rate in 200 chains (carried by
-    QR, |z| < 4 + start-up).
+    """d = 2, M = 6: after 400 generations log cond / g is near the rate in 200 chains.
+
+    They are carried by QR; |z| < 4 + start-up.
     """
     rng, chains, size, generations = np.random.default_rng(72), 200, 6, 400
     log_ratio, shear = np.zeros(chains), np.zeros(chains)

@@ -1,6 +1,4 @@
-"""Projections of mixtures by quadrature, against closed forms, SciPy's integrals and scikit-learn's
-EM.
-"""
+"""Projections by quadrature, against closed forms, SciPy's integrals and scikit-learn's EM."""
 
 import numpy as np
 import pytest
@@ -57,9 +55,7 @@ def test_kl_of_mixtures():
 
 
 def test_the_family_is_paid_once():
-    """KL to a Gaussian is that to the projection, plus that of two Gaussians: whatever the
-    Gaussian.
-    """
+    """KL to any Gaussian is that to the projection, plus that of two Gaussians."""
     mean, variance = np.array([0.0, 1.0, -3.0]), np.array([0.5, 4.0, 9.0])
     first, second = mixture_projection.kl_to_gaussian(TRUTH, mean, variance)
     whole = mixture_projection.kl(
@@ -73,8 +69,9 @@ def test_the_family_is_paid_once():
 
 
 def test_population_em():
-    """Fixed at the truth; its steps never raise KL; and the end is where no mixture of two nearby
-    is closer.
+    """Fixed at the truth; its steps never raise KL.
+
+    At the end no mixture of two nearby is closer.
     """
     pair = ([0.6, 0.4], [-1.5, 2.0], [1.0, 0.7])
     for moved, stayed in zip(mixture_projection.population_em(pair, pair, 5), pair, strict=True):

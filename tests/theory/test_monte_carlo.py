@@ -8,7 +8,7 @@ from collapse_jax.theory import gaussian, monte_carlo
 
 
 def test_published_numbers_of_runs():
-    """M = 100 and 5% relative error: 2.6e3, 8.8e6 and 2e11 runs after 100, 500 and 1000 samplings."""
+    """M = 100, 5% relative error: 2.6e3, 8.8e6, 2e11 runs after 100, 500, 1000 samplings."""
     runs = monte_carlo.runs_for_expected_variance(np.array([99, 499, 999]), 100, 0.05)
     np.testing.assert_allclose(runs, [2.6e3, 8.8e6, 2e11], rtol=0.04)
 
@@ -56,8 +56,9 @@ def test_one_dimension_agrees():
 
 
 def test_simulated_share_that_carries_the_mean():
-    """Sizes 9, 30, 14, and M = 20 after 20 samplings, 4 * 10^5 products: those above the share's
-    quantile hold that part; |z| < 4.
+    """Sizes 9, 30, 14, and M = 20 after 20 samplings, 4 * 10^5 products.
+
+    Those above the share's quantile hold that part; |z| < 4.
     """
     for sizes in (np.array([9, 30, 14]), np.full(20, 20)):
         variance = np.prod(

@@ -1,6 +1,4 @@
-"""Closed forms of regressions on generated labels against plain NumPy simulations and published
-numbers.
-"""
+"""Regressions on generated labels against NumPy simulations and published numbers."""
 
 import numpy as np
 import pytest
@@ -24,8 +22,9 @@ def simulate(
     gamma=0.0,
     seed=0,
 ):
-    """Test error [runs, generations + 1] by points alone; gamma: the share of rows that the real
-    model labels, chosen row by row.
+    """Test error [runs, generations + 1] by points alone.
+
+    gamma is the share of rows that the real model labels, chosen row by row.
     """
     rng = np.random.default_rng(seed)
     fixed = design if isinstance(design, np.ndarray) else rng.normal(size=(runs, size, dim))
@@ -127,7 +126,7 @@ def test_one_design_under_another_covariance():
 
 @pytest.mark.slow
 def test_ridge_in_high_dimension():
-    """100 features are close to the limit: four standard errors, and 1% for the terms of order 1/d."""
+    """100 features are near the limit: 4 standard errors, and 1% for terms of order 1/d."""
     weights = np.ones(100) / 10
     errors = simulate(80, 200, 100, weights, 3, penalty=0.2)
     want = theory.limiting_ridge_test_error(np.arange(4), 0.5, 0.2, noise=NOISE)
@@ -166,8 +165,9 @@ def test_too_few_points_have_no_finite_mean():
     ("p", "published"), [(0.60, 0.800), (0.72, 0.624), (0.78, 0.372), (0.85, 0.220)]
 )
 def test_verified_labels(p, published):
-    """The reference table of Feng et al.'s setting (d = 100, n = 4000, mu = 1, phi = .9, psi = .3),
-    and a simulation of it.
+    """The table of Feng et al.'s setting (d = 100, n = 4000, mu = 1, phi = .9, psi = .3).
+
+    A simulation of it follows.
     """
     formula = theory.verified_classifier_accuracy(
         4000, 100, 1.0, error_rate=p, keeps_correct=0.9, keeps_wrong=0.3
@@ -246,8 +246,9 @@ def test_squared_error_of_a_logistic_fit_is_the_trace_of_the_inverse_information
 
 @pytest.mark.parametrize("p", [0.3, 0.55])
 def test_exact_accuracy_of_the_mean_classifier(p):
-    """40 points of 4 features, 2 * 10^4 simulated fits, |z| < 4; the formula for many points and
-    features.
+    """40 points of 4 features, 2 * 10^4 simulated fits, |z| < 4.
+
+    The formula for many points and features.
     """
     rng, chains = np.random.default_rng(3), 20_000
     labels = np.where(rng.random((chains, 40)) < p, -1, 1)

@@ -1,6 +1,4 @@
-"""Wasserstein distances against plain refit chains, a numeric matrix root, published numbers and
-each other.
-"""
+"""Wasserstein distances against refit chains, a matrix root and published numbers."""
 
 import numpy as np
 import pytest
@@ -22,8 +20,9 @@ def psd_root(matrix):
 
 
 def refit_path(rng, chains, generations, size, ddof, eigenvalues, accumulate=False):
-    """[generations, chains] of |mean|^2, trace and W2^2 of refitted d-dimensional Gaussians; the
-    population has mean 0.
+    """[generations, chains] of |mean|^2, trace and W2^2 of refitted d-dimensional Gaussians.
+
+    The population has mean 0.
     """
     dim = len(eigenvalues)
     data = rng.standard_normal((chains, size, dim)) * np.sqrt(eigenvalues)
@@ -78,8 +77,9 @@ def test_simulated_schedule():
 @pytest.mark.parametrize("ddof", [0, 1])
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_simulated_three_dimensions(accumulate, ddof):
-    """d = 3, M = 9, 3 generations, 4000 chains: both exact parts with |z| < 4, and the distance
-    between its bounds.
+    """d = 3, M = 9, 3 generations, 4000 chains: exact parts with |z| < 4.
+
+    The distance is between its bounds.
     """
     square, trace, distance = refit_path(
         np.random.default_rng(43), 4000, 3, 9, ddof, EIGENVALUES, accumulate
@@ -118,8 +118,9 @@ def test_simulated_three_dimensions(accumulate, ddof):
 
 
 def test_early_form_by_simulation():
-    """d = 3, M = 300: to first order in 1/M, so within 4 standard errors + 2% of 4000 simulated
-    chains.
+    """d = 3, M = 300: first order in 1/M, so within 4 standard errors + 2%.
+
+    Of 4000 simulated chains.
     """
     distance = refit_path(np.random.default_rng(44), 4000, 1, 300, 1, EIGENVALUES)[2][0]
     early = wasserstein.early_squared_wasserstein2(0, 300, EIGENVALUES)
@@ -158,8 +159,9 @@ def test_wasserstein_stays_bounded_only_for_maximum_likelihood():
 
 @pytest.mark.parametrize("ddof", [0, 1])
 def test_simulated_settled_distance(ddof):
-    """M = 50, 1,000 generations, 10^4 chains: so many of them below each quantile, |z| < 4; e^-20
-    of the variance is left.
+    """M = 50, 1,000 generations, 10^4 chains: so many of them below each quantile, |z| < 4.
+
+    Of the variance e^-20 is left.
     """
     rng, chains, levels = np.random.default_rng(45), 10_000, np.array([0.1, 0.25, 0.5, 0.75, 0.9])
     mean, variance = np.zeros(chains), np.ones(chains)

@@ -7,8 +7,9 @@ from collapse_jax.theory import categorical, lineages, zipf
 
 
 def test_sums_over_infinitely_many_ranks():
-    """Against 2 * 10^6 ranks summed one by one; beyond them p_i T <= 1e-5, so the first term of the
-    rest is enough.
+    """Against 2 * 10^6 ranks summed one by one.
+
+    Beyond them p_i T <= 1e-5, so the first term of the rest is enough.
     """
     exponent, ranks, size = 1.8, 2_000_000, 5000
     total = 1.8822296181028  # zeta(1.8), checked below by its own series
@@ -48,8 +49,9 @@ def test_finite_ranks_are_the_categorical_forms():
 
 
 def test_published_missing_mass_and_distinct_count():
-    """b = 1.5, T = 10^4: .04347 / .04371 and 652.7 / 655.7 (simulated / form), within 2%; asymptote
-    within 1% for larger T.
+    """b = 1.5, T = 10^4: .04347 / .04371 and 652.7 / 655.7 (simulated / form), within 2%.
+
+    Asymptote within 1% for larger T.
     """
     for value in (
         zipf.expected_missing_mass(10_000, 1.5),
@@ -70,8 +72,9 @@ def test_published_missing_mass_and_distinct_count():
 
 
 def test_simulated_sample():
-    """T = 300 draws of b = 1.5 by numpy's Zipf sampler, 2000 samples; |z| < 4 for missing mass and
-    distinct count.
+    """T = 300 draws of b = 1.5 by numpy's Zipf sampler, 2000 samples.
+
+    |z| < 4 for missing mass and distinct count.
     """
     draws = np.random.default_rng(91).zipf(1.5, (2000, 300))
     missing, distinct = [], []
@@ -87,8 +90,9 @@ def test_simulated_sample():
 
 
 def test_published_missing_mass_after_generations():
-    """b = 1.5, T = 1000: the published form and simulation after n samplings; the simulated ranks
-    were finite, about 10^6.
+    """b = 1.5, T = 1000: the published form and simulation after n samplings.
+
+    The simulated ranks were finite, about 10^6.
     """
     form = {1: 0.0934, 2: 0.1090, 5: 0.1381, 10: 0.1685, 20: 0.2082, 40: 0.2592}
     simulated = {1: 0.0933, 2: 0.1091, 5: 0.1381, 10: 0.1683, 20: 0.2078, 40: 0.2546}
@@ -100,8 +104,9 @@ def test_published_missing_mass_after_generations():
 
 
 def test_effective_sample_size_against_exact_lineages():
-    """K = 2000 ranks, T = 1000: within 2% of the exact expected missing mass and support for g <<
-    T.
+    """K = 2000 ranks, T = 1000: within 2% of the exact values for g << T.
+
+    Of the missing mass and the support.
     """
     start = zipf.probabilities(2000, 1.5)
     for generation in (0, 3, 15):
@@ -124,7 +129,10 @@ def test_growth_over_generations_is_sublinear():
 
 
 def test_a_cut_tail_is_a_plateau():
-    """With ranks above k cut, more data cannot go below the tail; the height falls like k^-(b-1)."""
+    """With ranks above k cut, more data cannot go below the tail.
+
+    The height falls like k^-(b-1).
+    """
     tail = zipf.tail_mass(50, 1.5)
     assert zipf.expected_missing_mass(1e9, 1.5, cut=50) == pytest.approx(tail, rel=1e-9)
     assert zipf.expected_missing_mass(100, 1.5, cut=50) > tail
