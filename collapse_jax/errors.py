@@ -143,7 +143,7 @@ def one_of(name: str, value: Any, choices: Iterable[T], *, must_be: str = "") ->
     """The choice that equals the value.
 
     Args:
-        value: Anything; one that is no instance of a choice's type does not equal it.
+        value: Anything; only an instance of a choice's type can equal it.
         choices: What is allowed, in the order in which the error text names it.
 
     Raises:
@@ -194,7 +194,7 @@ def first_line(error: BaseException, most: int | None = None) -> str:
 
 
 def size_words(size: float) -> str:
-    """A number of bytes in words, with at most one decimal: "13.3 GiB", "239 MiB", "1 KiB"."""
+    """A number of bytes as text, with at most one decimal: "13.3 GiB", "239 MiB", "1 KiB"."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if size >= unit:
             return f"{f'{size / unit:.1f}'.removesuffix('.0')} {name}"

@@ -214,10 +214,10 @@ def _squared_between_roots(columns, columns_0, log_scale, log_scale_0):
         _combinations(root, right),
         _combinations(root_0, jnp.where(partner[:, None], left, 0)),
     )
-    found = jnp.sum((ours - theirs) ** 2, axis=(0, 1))
+    distance = jnp.sum((ours - theirs) ** 2, axis=(0, 1))
     # What the real distribution has where it found no partner.
     missing = jnp.sum(root_0**2, axis=(0, 1)) - jnp.sum(theirs**2, axis=(0, 1))
-    return found + jnp.where(jnp.all(partner, axis=0), 0, jnp.maximum(missing, 0))
+    return distance + jnp.where(jnp.all(partner, axis=0), 0, jnp.maximum(missing, 0))
 
 
 def _products(a, b):

@@ -36,16 +36,16 @@ def text_metrics(blocks: np.ndarray, *, recent: int = 16, seed: int = 0) -> dict
     """
     blocks = _checked(blocks)
     length = blocks.shape[1]
-    found = {f"distinct_{n}": distinct(blocks, n) for n in range(1, min(4, length) + 1)}
+    measures = {f"distinct_{n}": distinct(blocks, n) for n in range(1, min(4, length) + 1)}
     if length >= 4:
-        found["repeated_4_grams"] = float(repeated_ngrams(blocks, 4).mean())
+        measures["repeated_4_grams"] = float(repeated_ngrams(blocks, 4).mean())
     if length >= 2:
-        found[f"repeated_within_{recent}"] = float(repeated_tokens(blocks, recent).mean())
-    found["type_token_ratio"] = float(type_token_ratio(blocks).mean())
-    found["vocabulary_in_use"] = len(np.unique(blocks))
+        measures[f"repeated_within_{recent}"] = float(repeated_tokens(blocks, recent).mean())
+    measures["type_token_ratio"] = float(type_token_ratio(blocks).mean())
+    measures["vocabulary_in_use"] = len(np.unique(blocks))
     if has_sacrebleu() and len(blocks) > 1:
-        found["self_bleu"] = self_bleu(blocks, seed=seed)
-    return found
+        measures["self_bleu"] = self_bleu(blocks, seed=seed)
+    return measures
 
 
 def distinct(blocks: np.ndarray, n: int) -> float:

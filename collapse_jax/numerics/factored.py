@@ -268,11 +268,11 @@ def _decomposed_matrix(covariance):
         pivot = left[j, j]
         alive = pivot > floor[j]
         entries = jnp.where(alive & (row > j), left[:, j] / jnp.where(alive, pivot, 1), 0)
-        whole = entries.at[j].set(1)
+        pivot_column = entries.at[j].set(1)
         kept = jnp.where(alive, pivot, 0)
         return (
-            left - kept * jnp.outer(whole, whole),
-            factor.at[:, j].set(whole),
+            left - kept * jnp.outer(pivot_column, pivot_column),
+            factor.at[:, j].set(pivot_column),
             pivots.at[j].set(kept),
         )
 

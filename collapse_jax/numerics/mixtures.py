@@ -258,10 +258,10 @@ def k_means(key: Array, x: Array, weight: Array, number: int) -> tuple[Array, Ar
         chances = weight * nearest
         chances = jnp.where(jnp.any(chances > 0), chances, weight)
         candidates = [_drawn(*words, k * trials + trial, x, chances) for trial in range(trials)]
-        there = [jnp.minimum(nearest, distances(candidate)) for candidate in candidates]
-        best = jnp.argmin(jnp.stack([jnp.sum(weight * one) for one in there]))
+        candidate_nearest = [jnp.minimum(nearest, distances(candidate)) for candidate in candidates]
+        best = jnp.argmin(jnp.stack([jnp.sum(weight * one) for one in candidate_nearest]))
         centres.append(jnp.stack(candidates)[best])
-        nearest = jnp.stack(there)[best]
+        nearest = jnp.stack(candidate_nearest)[best]
 
     def labelled(centres):
         best, labels = distances(centres[0]), jnp.zeros(weight.shape, jnp.int32)
@@ -270,16 +270,16 @@ def k_means(key: Array, x: Array, weight: Array, number: int) -> tuple[Array, Ar
             labels, best = jnp.where(one < best, k, labels), jnp.minimum(one, best)
         return labels
 
-    whole = jnp.where(total > 0, total, 1)
-    middle = _pooled(rows, weight)[1:] / whole
-    enough = _LLOYD_TOLERANCE * jnp.sum(distances(middle) * weight) / (whole * dim)
+    safe_total = jnp.where(total > 0, total, 1)
+    middle = _pooled(rows, weight)[1:] / safe_total
+    enough = _LLOYD_TOLERANCE * jnp.sum(distances(middle) * weight) / (safe_total * dim)
 
     def step(carry):
         centres, _, taken = carry
         labels = labelled(centres)
         sums = jnp.stack([_pooled(rows, jnp.where(labels == k, weight, 0)) for k in range(number)])
-        there = sums[:, :1] > 0
-        moved = jnp.where(there, sums[:, 1:] / jnp.where(there, sums[:, :1], 1), centres)
+        occupied = sums[:, :1] > 0
+        moved = jnp.where(occupied, sums[:, 1:] / jnp.where(occupied, sums[:, :1], 1), centres)
         return moved, jnp.sum((moved - centres) ** 2), taken + 1
 
     start = jnp.stack(centres), jnp.asarray(jnp.inf, x.dtype), jnp.asarray(0, jnp.int32)
@@ -378,12 +378,12 @@ def _sums(model, features, weight):
             - _half_square(model.inverse[k], features[k, 1 : dim + 1] - model.shifts[k][:, None])
             for k in range(number)
         ]
-        whole = log_sum(logs)
+        log_density = log_sum(logs)
         # A matrix-vector product, because XLA on the CPU is slow at scalar sums; the first row of
         # the features is 1.
-        log_likelihood = _product(features[0, : dim + 1], weight * whole)[0]
+        log_likelihood = _product(features[0, : dim + 1], weight * log_density)[0]
         return jnp.stack(
-            [_product(features[k], weight * jnp.exp(logs[k] - whole)) for k in range(number)]
+            [_product(features[k], weight * jnp.exp(logs[k] - log_density)) for k in range(number)]
         ), log_likelihood
 
     if len(weight) == 1:
@@ -396,11 +396,13 @@ def _maximised(sums, shifts, total, floor, kind):
     """The `Model` of largest expected likelihood, from sums [K, R] about centres."""
     dim = shifts.shape[1]
     count = sums[:, :1]
-    there = count > _EMPTY
-    moments = jnp.where(there, sums / jnp.where(there, count, 1), 0)
-    log_weights = jnp.where(there, jnp.log(jnp.where(there, count, 1) / total), -jnp.inf)[:, 0]
+    occupied = count > _EMPTY
+    moments = jnp.where(occupied, sums / jnp.where(occupied, count, 1), 0)
+    log_weights = jnp.where(occupied, jnp.log(jnp.where(occupied, count, 1) / total), -jnp.inf)[
+        :, 0
+    ]
     means = moments[:, 1 : dim + 1]
-    shifts = jnp.where(there, means, shifts)
+    shifts = jnp.where(occupied, means, shifts)
     if kind != "full":
         variances = jnp.maximum(moments[:, dim + 1 :] - means**2, 0) + floor
         if kind == "spherical":

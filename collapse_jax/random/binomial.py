@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.bits import counters, key_words, uniform, variate_words
 from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.normal import normal
 from collapse_jax.random.polynomials import evaluate
@@ -54,11 +54,7 @@ def binomial(key: Array, n: ArrayLike, p: ArrayLike, shape: tuple[int, ...] = ()
 @chains_last
 def _binomial(key0, key1, n, p):
     shape = n.shape[:-1] if n.ndim >= p.ndim else p.shape[:-1]
-    size = 1
-    for extent in shape:
-        size *= extent
-    index = jnp.arange(size, dtype=jnp.uint32).reshape(*shape, 1)
-    return [binomial_of_words(variate_words(key0, key1, index), n, p)]
+    return [binomial_of_words(variate_words(key0, key1, counters(shape)), n, p)]
 
 
 def binomial_of_words(words: tuple[Array, ...], n: Array, p: Array) -> Array:

@@ -97,6 +97,11 @@ def variate_words(key0: Array, key1: Array, index: Array, stream: int = 0) -> tu
     return (word,) if jnp.result_type(float) == jnp.float32 else (word, low)
 
 
+def counters(shape: tuple[int, ...]) -> Array:
+    """The counters [*shape, 1] (uint32) of a draw of this shape, for chains on the last axis."""
+    return jnp.arange(np.prod(shape, dtype=int), dtype=jnp.uint32).reshape(*shape, 1)
+
+
 def _key(word0, word1):
     # Two padded words and not a stack: XLA takes them apart again, and recomputes no chain of
     # hashes for each word of its keys.

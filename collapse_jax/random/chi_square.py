@@ -17,13 +17,12 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from collapse_jax.errors import InputError
 from collapse_jax.random import polynomials
-from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.bits import counters, key_words, uniform, variate_words
 from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.normal import normal
 
@@ -144,7 +143,7 @@ def _smallest_shape():
 
 @chains_last
 def _known(key0, key1, *, degrees_of_freedom, shape):
-    index = _counters(shape)
+    index = counters(shape)
     if degrees_of_freedom <= 0:
         return [jnp.full((*shape, 1), -jnp.inf)]
     extra = [
@@ -157,7 +156,7 @@ def _known(key0, key1, *, degrees_of_freedom, shape):
 
 @chains_last
 def _traced(key0, key1, a):
-    index = _counters(a.shape[:-1])
+    index = counters(a.shape[:-1])
     return [log_gamma_ratio(key0, key1, index, a, normal(*variate_words(key0, key1, index)))]
 
 
@@ -195,7 +194,3 @@ def log_gamma_ratio(key0: Array, key1: Array, index: Array, a: Array, z: Array) 
         return jnp.where(a > 0, jnp.where(steps > 0, result, ratio), -jnp.inf)
 
     return jax.lax.cond(jnp.any(steps > 0), boosted, lambda ratio: ratio, ratio)
-
-
-def _counters(shape):
-    return jnp.arange(np.prod(shape, dtype=int), dtype=jnp.uint32).reshape(*shape, 1)

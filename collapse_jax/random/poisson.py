@@ -6,7 +6,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from collapse_jax.random.binomial import SUMMED, TERMS, count_at_tail, offset_of_normal
-from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.bits import counters, key_words, uniform, variate_words
 from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.normal import normal
 
@@ -57,11 +57,7 @@ def average_of_poissons(key: Array, n: ArrayLike, rate: ArrayLike) -> Array:
 
 @chains_last
 def _poisson(key0, key1, mean):
-    shape = mean.shape[:-1]
-    size = 1
-    for extent in shape:
-        size *= extent
-    index = jnp.arange(size, dtype=jnp.uint32).reshape(*shape, 1)
+    index = counters(mean.shape[:-1])
     whole, offset = poisson_of_words(variate_words(key0, key1, index), mean)
     largest = jnp.iinfo(jnp.int32).max
     # Below 2^30 both parts and their sum are integers of the type; above, the sum is watched in

@@ -283,15 +283,15 @@ def kept_real_retention(generation: ArrayLike, real: int, synthetic: int) -> np.
         2023.
     """
     generation, kept = as_generation(generation), int(as_sample_size(real))
-    made = int(synthetic)
-    if made != synthetic or made < 0:
+    fresh = int(synthetic)
+    if fresh != synthetic or fresh < 0:
         raise ValueError(f"synthetic must be a whole number >= 0, got {synthetic!r}")
-    size, total = kept, kept + made
+    size, total = kept, kept + fresh
     values, distinct = np.empty(int(np.max(generation, initial=0)) + 1), 0.0
     for step in range(values.size):
         values[step] = (1 - 1 / size) * (1 - distinct)
-        model_pairs = made * (made - 1) * _with_replacement(distinct, size)
-        distinct, size = (model_pairs + 2 * made) / max(total * (total - 1), 1), total
+        model_pairs = fresh * (fresh - 1) * _with_replacement(distinct, size)
+        distinct, size = (model_pairs + 2 * fresh) / max(total * (total - 1), 1), total
     return values[generation]
 
 
