@@ -291,13 +291,16 @@ def test_bad_input(make, message):
 
 def test_retention_of_a_tempered_population_is_not_that_of_replace():
     """A guard of the tests above: at tau = 1 a wrapped chain is the plain one, number by number."""
-    plain, wrapped = (
-        simulate(
-            generational_process(categorical(4), sources.categorical(LAW), workflow, sample_size=30), KEY, generations=5, chains=2000,
-            metrics=("heterozygosity",),
-        )["heterozygosity"]
-        for workflow in (workflows.replace(), curation.tempered(1.0)(workflows.replace()))
-    )  # fmt: skip
+
+    def simulated(workflow):
+        process = generational_process(
+            categorical(4), sources.categorical(LAW), workflow, sample_size=30
+        )
+        options = {"generations": 5, "chains": 2000, "metrics": "heterozygosity"}
+        return simulate(process, KEY, **options)["heterozygosity"]
+
+    plain = simulated(workflows.replace())
+    wrapped = simulated(curation.tempered(1.0)(workflows.replace()))
     expected = (1 - np.sum(LAW**2)) * ancestry.retention(np.arange(6), 30, workflow="replace")
     for values in (plain, wrapped):
         error = values.std(0) / np.sqrt(len(values))

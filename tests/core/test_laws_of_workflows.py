@@ -45,7 +45,7 @@ def schedule(generation):
 
 
 def cases(sizes, options, always):
-    """All combinations of a size, a workflow and an option, those not in `always` marked as slow."""
+    """All combinations of size, workflow and option; those not in `always` are marked as slow."""
     for size in sizes:
         for flow in FLOWS:
             for option in options:

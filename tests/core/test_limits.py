@@ -400,7 +400,8 @@ import collapse_jax as cj
 limits = runpy.run_path(sys.argv[1])
 for name in ("gaussian", "categorical"):
     estimator, params = limits["families"]()[name].example()
-    process = cj.generational_process(estimator, cj.sources.population(estimator, params), cj.workflows.replace(), sample_size=30)
+    source = cj.sources.population(estimator, params)
+    process = cj.generational_process(estimator, source, cj.workflows.replace(), sample_size=30)
     trace = limits["simulated"](process, 50)
     floats = {key: values.dtype for key, values in trace.items() if values.dtype.kind == "f"}
     assert set(floats.values()) == {np.dtype("float64")}, floats

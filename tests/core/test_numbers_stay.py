@@ -17,7 +17,8 @@ import pytest
 
 FAMILIES = ("gaussian", "categorical", "kde with a buffer")
 CHANGES = (
-    "chunks of 2", "19 chains", "9 generations", "2 devices", "8 devices", "2 processes of 4 devices", "resumed after 2", "cj.run",
+    "chunks of 2", "19 chains", "9 generations", "2 devices", "8 devices",
+    "2 processes of 4 devices", "resumed after 2", "cj.run",
 )  # fmt: skip
 SUMMARY_CHANGES = ("chunks of 2", "2 devices", "8 devices", "2 processes of 4 devices")
 MODEL_CHANGES = ("2 devices", "8 devices", "8 devices, cut parameters", "2 processes of 4 devices")
@@ -39,12 +40,25 @@ def processes():
 
     estimator, params = family("kde").example()
     known = {
-        "gaussian": (gaussian(2), sources.normal(np.zeros(2), np.eye(2)), workflows.replace(), ("mean", "log_variance")),
-        "categorical": (
-            categorical(30), sources.categorical(np.full(30, 1 / 30)), workflows.mix(0.8, 0.1, 0.1), ("support", "heterozygosity"),
+        "gaussian": (
+            gaussian(2),
+            sources.normal(np.zeros(2), np.eye(2)),
+            workflows.replace(),
+            ("mean", "log_variance"),
         ),
-        "kde with a buffer": (estimator, sources.population(estimator, params), workflows.accumulate_subsample(), ("mean", "variance")),
-    }  # fmt: skip
+        "categorical": (
+            categorical(30),
+            sources.categorical(np.full(30, 1 / 30)),
+            workflows.mix(0.8, 0.1, 0.1),
+            ("support", "heterozygosity"),
+        ),
+        "kde with a buffer": (
+            estimator,
+            sources.population(estimator, params),
+            workflows.accumulate_subsample(),
+            ("mean", "variance"),
+        ),
+    }
     return {
         name: (generational_process(*one[:3], sample_size=12), one[3])
         for name, one in known.items()
@@ -132,9 +146,12 @@ def found_of_model(changes):
         str(pathlib.Path(__file__).parents[1] / "models" / "lm" / "test_devices.py")
     )["numbers"]
     spreads = {
-        "1 device": Placement(tuple(jax.devices()[:1])), "2 devices": Placement(tuple(jax.devices()[:2])), "8 devices": Placement(),
-        "8 devices, cut parameters": Placement(shard=True), "2 processes of 4 devices": Placement(),
-    }  # fmt: skip
+        "1 device": Placement(tuple(jax.devices()[:1])),
+        "2 devices": Placement(tuple(jax.devices()[:2])),
+        "8 devices": Placement(),
+        "8 devices, cut parameters": Placement(shard=True),
+        "2 processes of 4 devices": Placement(),
+    }
     return {("lm", change): numbers(16, spreads[change])[0] for change in changes}
 
 
