@@ -13,7 +13,7 @@ from collapse_jax.errors import InputError, number
 from collapse_jax.metrics.divergence import entropy_beyond_line
 from collapse_jax.random.binomial import binomial_of_words
 from collapse_jax.random.bits import key_words, uniform, variate_words
-from collapse_jax.random.lanes import lanes
+from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.multinomial import multivariate_hypergeometric
 
 
@@ -94,7 +94,7 @@ def _shares(params):
     return zeros / (zeros + ones), ones / (zeros + ones)
 
 
-@lanes
+@chains_last
 def _counts(key0, key1, n, zeros, ones):
     rare = jnp.minimum(*_shares((zeros, ones)))
     count = binomial_of_words(variate_words(key0, key1, jnp.uint32(0)), n, rare)

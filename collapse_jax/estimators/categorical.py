@@ -13,7 +13,7 @@ from collapse_jax.core.factory import estimator
 from collapse_jax.core.types import Compaction, Estimator, FitInfo
 from collapse_jax.errors import InputError, numbers
 from collapse_jax.random.bits import key_words, uniform, variate_words
-from collapse_jax.random.lanes import lanes
+from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.multinomial import (
     METHODS,
     multinomial,
@@ -202,7 +202,7 @@ def _to_size(params, size):
     return CategoricalParams(*_moved_to_front(*params, size=size))
 
 
-@lanes
+@chains_last
 def _moved_to_front(weights, categories, *, size):
     rows, chains = weights.shape
     alive = weights > 0
@@ -258,24 +258,24 @@ def _shares(weights):
     return weights / jnp.sum(weights, axis=0).astype(jnp.result_type(float))
 
 
-@lanes
+@chains_last
 def _mean(weights, categories):
     return [jnp.sum(_shares(weights) * categories, axis=0)]
 
 
-@lanes
+@chains_last
 def _variance(weights, categories):
     shares = _shares(weights)
     return [jnp.sum(shares * (categories - jnp.sum(shares * categories, axis=0)) ** 2, axis=0)]
 
 
-@lanes
+@chains_last
 def _heterozygosity(weights):
     shares = _shares(weights)
     return [jnp.sum(shares * (1 - shares), axis=0)]
 
 
-@lanes
+@chains_last
 def _entropy(weights):
     shares = _shares(weights)
     return [jnp.sum(jax.scipy.special.entr(shares), axis=0)]
@@ -322,31 +322,31 @@ def _with_unlisted(of_listed, beside, meant, real):
     return jnp.sum(of_listed, axis=0) + jnp.where(jnp.sum(meant, axis=0) < len(real), unlisted, 0)
 
 
-@lanes
+@chains_last
 def _missing_mass(weights, categories, real):
     beside, meant = _beside(categories, real)
     return [_with_unlisted(jnp.where(weights > 0, 0, beside), beside, meant, real)]
 
 
-@lanes
+@chains_last
 def _total_variation(weights, categories, real):
     beside, _ = _beside(categories, real)
     return [jnp.sum(jnp.maximum(_shares(weights) - beside, 0), axis=0)]
 
 
-@lanes
+@chains_last
 def _squared_distance(weights, categories, real):
     beside, meant = _beside(categories, real)
     return [_with_unlisted((_shares(weights) - beside) ** 2, beside**2, meant, real**2)]
 
 
-@lanes
+@chains_last
 def _kl_model_to_real(weights, categories, real):
     beside, meant = _beside(categories, real)
     return [_with_unlisted(_divergence(_shares(weights), beside), beside, meant, real)]
 
 
-@lanes
+@chains_last
 def _kl_real_to_model(weights, categories, real):
     shares, (beside, _) = _shares(weights), _beside(categories, real)
     kept = jnp.sum((beside > 0) & (weights > 0), axis=0)
@@ -354,7 +354,7 @@ def _kl_real_to_model(weights, categories, real):
     return [jnp.where(kept < jnp.sum(real > 0, axis=0), jnp.inf, near)]
 
 
-@lanes
+@chains_last
 def _squared_wasserstein2(weights, categories, real):
     beside, _ = _beside(categories, real)
     weights, categories, real = (
@@ -380,7 +380,7 @@ def _squared_wasserstein2_of_one(weights, categories, real):
     )
 
 
-@lanes
+@chains_last
 def _wasserstein2(weights, categories, real):
     return [jnp.sqrt(one) for one in _squared_wasserstein2.kernel(weights, categories, real)]
 

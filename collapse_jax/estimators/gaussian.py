@@ -14,8 +14,8 @@ from collapse_jax.errors import InputError, number, numbers
 from collapse_jax.metrics import gaussian as formulas
 from collapse_jax.numerics import factored
 from collapse_jax.random.bits import key_words, variate_words
+from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.chi_square import BOOSTS, boosts, log_gamma_ratio, log_ratio_of_normal
-from collapse_jax.random.lanes import lanes
 from collapse_jax.random.normal import normal_array, normal_vector, normals
 
 
@@ -323,7 +323,7 @@ def _half_log_chi_square_shares(key, z, n):
     return shares
 
 
-@lanes
+@chains_last
 def _traced_shares(key0, key1, n, *z):
     index = jnp.arange(len(z), dtype=jnp.uint32)[:, None]
     left = n - 1 - index.astype(n.dtype)
@@ -353,12 +353,12 @@ def _arrays(leaves, dim):
     return jnp.stack(leaves[:dim]), jnp.stack(leaves[dim : 2 * dim]), factor
 
 
-@lanes
+@chains_last
 def _measured(*leaves, formula, dim):
     return [formula(*_arrays(leaves, dim))]
 
 
-@lanes
+@chains_last
 def _compared(*leaves, formula, dim):
     half = len(leaves) // 2
     return [formula(_arrays(leaves[:half], dim), _arrays(leaves[half:], dim))]

@@ -1,12 +1,12 @@
-"""Binomial counts by inversion of one uniform variate: no rejection, so a draw costs the same in
-every chain.
-"""
+"""Binomial counts by inversion of one uniform variate."""
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 from collapse_jax.random.bits import key_words, uniform, variate_words
-from collapse_jax.random.lanes import lanes
+from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.normal import normal
 from collapse_jax.random.polynomials import evaluate
 
@@ -15,27 +15,43 @@ from collapse_jax.random.polynomials import evaluate
 SUMMED, TERMS = 12.0, 38
 
 
-def binomial(key, n, p, shape: tuple[int, ...] = ()):
-    """Binomial counts [shape] (int32) of n trials with probability p; both broadcast to `shape` and
-    may be traced.
+def binomial(key: Array, n: ArrayLike, p: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
+    """Binomial counts of n trials with probability p.
 
-    n: 0 .. 2^31 - 1. p: 0 .. 1, taken as the float that it is; p = 0 gives 0, p = 1 gives n.
-    Inversion: up to a mean of 12 the distribution function is summed; above, its inverse is the
-    Cornish-Fisher series to the sixth
-    order for a lattice (Hill and Davis 1968, with Sheppard's corrections of the cumulants). Total
-    variation from the exact law (float32): below 2e-6 up to the mean 12, all of it next to the
-    median; 3e-6 just above it, 5e-7 from 20 on; then about 3e-8 standard deviations (6e-4 at n =
-    2^31 - 1, p = 1/2), as single counts get as rare as the grain of 32 random bits, with a
-    distribution function right to 1e-7. A test needs more than 10^10 draws to see it, 10^9 for
-    standard deviations above 10^4. An outcome rarer than 2^-33 is never drawn.
+    Inversion: up to a mean of 12 (of the rarer outcome) the distribution function is summed; above,
+    its inverse is the Cornish-Fisher series to the sixth order for a lattice.
     `multinomial(method="individuals")` draws one by one instead.
+
+    Total variation from the exact law, in float32:
+
+    | mean            | total variation                                                      |
+    |-----------------|----------------------------------------------------------------------|
+    | up to 12        | below 2e-6, all of it next to the median                             |
+    | just above 12   | 3e-6                                                                 |
+    | 20              | 5e-7                                                                 |
+    | larger          | 3e-8 standard deviations (6e-4 at n = 2^31 - 1, p = 1/2)             |
+
+    The last is due to single counts that get as rare as the grain of 32 random bits; the
+    distribution function is right to 1e-7. A test needs more than 10^10 draws to see it, 10^9 for
+    standard deviations above 10^4. An outcome rarer than 2^-33 is never drawn.
+
+    Args:
+        n: Trials, 0 .. 2^31 - 1; broadcasts to `shape` and may be traced.
+        p: Probability in [0, 1], taken as the float that it is; broadcasts to `shape` and may be
+            traced. p = 0 gives 0, p = 1 gives n.
+
+    Returns:
+        Counts [shape], int32.
+
+    References:
+        Hill and Davis 1968, with Sheppard's corrections of the cumulants.
     """
     n = jnp.broadcast_to(jnp.asarray(n, jnp.int32), shape)
     p = jnp.broadcast_to(jnp.asarray(p, jnp.result_type(float)), shape)
     return _binomial(*key_words(key), n, p)[0]
 
 
-@lanes
+@chains_last
 def _binomial(key0, key1, n, p):
     shape = n.shape[:-1] if n.ndim >= p.ndim else p.shape[:-1]
     size = 1
@@ -45,9 +61,13 @@ def _binomial(key0, key1, n, p):
     return [binomial_of_words(variate_words(key0, key1, index), n, p)]
 
 
-def binomial_of_words(words, n, p):
-    """The count at the quantile that the random `words` of one variate stand for; arrays that
-    broadcast.
+def binomial_of_words(words: tuple[Array, ...], n: Array, p: Array) -> Array:
+    """The counts (int32) at the quantiles that random words stand for; the arrays broadcast.
+
+    Args:
+        words: Those of one variate, as `variate_words` gives them.
+        n: Trials, int32.
+        p: Probabilities, of the default float type.
     """
     dtype = p.dtype
     rare = jnp.minimum(p, 1 - p)
@@ -76,9 +96,7 @@ def binomial_of_words(words, n, p):
 
 
 def _summed(tail, upper, n, rare):
-    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2);
-    for means up to 20.
-    """
+    """The count (int32) whose tail has probability `tail` (below 1/2); for means up to 20."""
     dtype = tail.dtype
     odds = rare / (1 - rare)
     scaled = odds * (n + 1)
@@ -89,12 +107,16 @@ def _summed(tail, upper, n, rare):
     return count_at_tail(tail, upper, terms)
 
 
-def count_at_tail(tail, upper, terms):
-    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2).
+def count_at_tail(tail: Array, upper: Array, terms: list[Array]) -> Array:
+    """The count (int32) whose upper or lower tail has probability `tail`.
 
-    terms: the probabilities of the counts 0 .. TERMS, of a law whose mean is at most SUMMED and
-    whose median is at most the mean
-    rounded up. Each tail is summed from its far end, so that it keeps its relative precision.
+    Each tail is summed from its far end, so that it keeps its relative precision.
+
+    Args:
+        tail: Probabilities below 1/2.
+        upper: Whether it is the upper tail.
+        terms: The probabilities of the counts 0 .. TERMS, of a law whose mean is at most SUMMED and
+            whose median is at most the mean rounded up.
     """
 
     def exceeding(terms):
@@ -125,14 +147,17 @@ def _cornish_fisher(z, n, rare):
     return whole + jnp.floor(fraction + offset + 0.5).astype(jnp.int32)
 
 
-def offset_of_normal(z, variance, g):
-    """How far the count at the quantile of the standard normal z is from its mean, before it is
-    rounded to the lattice.
+def offset_of_normal(z: Array, variance: Array, g: Array | float) -> Array:
+    """How far the count at a quantile is from its mean, before it is rounded to the lattice.
 
-    Derived: cumulants of the binomial less those of a uniform on (-1/2, 1/2), so that rounding a
-    smooth variable gives the lattice
-    law; the inverse of its Edgeworth series, expanded in s = 1 / sqrt(n p q), with g = 1 - 2p. For
-    g = 1 it is the Poisson law's.
+    Derived here: cumulants of the binomial less those of a uniform on (-1/2, 1/2), so that rounding
+    a smooth variable gives the lattice law; the inverse of its Edgeworth series, expanded in s = 1
+    / sqrt(variance).
+
+    Args:
+        z: The standard normal of the same probability.
+        variance: n p q.
+        g: 1 - 2p, the skewness in units of s; 1 for the Poisson law.
     """
     s = 1 / jnp.sqrt(variance)
     z2, g2 = z * z, g * g
@@ -177,8 +202,9 @@ def offset_of_normal(z, variance, g):
 
 
 def _exact_product(n, p):
-    """n p as a whole number (int32) and a fraction in [0, 1), with nothing rounded but the
-    fraction: n int32 [0, 2^31), p in [0, 1/2].
+    """n p as a whole number (int32) and a fraction in [0, 1); only the fraction is rounded.
+
+    n is an int32 in [0, 2^31), p in [0, 1/2].
     """
     if p.dtype == jnp.float64:
         product = n.astype(p.dtype) * p

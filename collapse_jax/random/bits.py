@@ -1,5 +1,4 @@
-"""Random bits and keys: the streams of `jax.random`, bit for bit, in a form that XLA fuses into
-whatever uses them.
+"""Random bits and keys: the streams of `jax.random`, bit for bit, in a form that XLA can fuse.
 
 `jax.random` runs its hash as a loop on the CPU, which keeps it out of every fusion.
 """
@@ -7,17 +6,27 @@ whatever uses them.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _THREEFRY = "threefry2x32"
 
 
-def threefry2x32(key0, key1, count0, count1):
-    """The Threefry-2x32 hash, 20 rounds, of two uint32 counters under two uint32 key words: two
-    uint32 arrays of their common shape.
+def threefry2x32(
+    key0: Array, key1: Array, count0: Array, count1: Array | np.uint32
+) -> tuple[Array, Array]:
+    """The Threefry-2x32 hash, 20 rounds, that `jax.random` uses.
 
-    Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; what `jax.random`
-    uses.
+    Args:
+        key0, key1: Key words, uint32.
+        count0, count1: Counters, uint32.
+
+    Returns:
+        Two uint32 arrays of the arguments' common shape.
+
+    References:
+        Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
     """
     keys = (key0, key1, key0 ^ key1 ^ jnp.uint32(0x1BD11BDA))
     x0, x1 = count0 + keys[0], count1 + keys[1]
@@ -29,10 +38,8 @@ def threefry2x32(key0, key1, count0, count1):
     return x0, x1
 
 
-def key_words(key):
-    """The two uint32 words [] of a typed key []; of a key of another kind than Threefry, two words
-    drawn from it.
-    """
+def key_words(key: Array) -> tuple[Array, Array]:
+    """The two uint32 words [] of a typed key []; of one that is not Threefry's, two draws."""
     words = (
         jax.random.key_data(key)
         if str(jax.random.key_impl(key)) == _THREEFRY
@@ -41,7 +48,7 @@ def key_words(key):
     return words[0], words[1]
 
 
-def fold_in(key, data):
+def fold_in(key: Array, data: ArrayLike) -> Array:
     """`jax.random.fold_in(key, data)`: the same key [], with integer `data` []."""
     if str(jax.random.key_impl(key)) != _THREEFRY:
         return jax.random.fold_in(key, data)
@@ -53,22 +60,22 @@ def fold_in(key, data):
     return _key(*threefry2x32(*key_words(key), jnp.uint32(0), data))
 
 
-def split(key, count: int = 2) -> list:
-    """`jax.random.split(key, count)`: the same keys, as a list, so that one that nobody uses costs
-    nothing.
-    """
+def split(key: Array, count: int = 2) -> list[Array]:
+    """`jax.random.split(key, count)` as a list, so that an unused key costs nothing."""
     if str(jax.random.key_impl(key)) != _THREEFRY:
         return list(jax.random.split(key, count))
     words = key_words(key)
     return [_key(*threefry2x32(*words, jnp.uint32(0), jnp.uint32(i))) for i in range(count)]
 
 
-def uniform(word, low=None):
-    """Uniform variates inside (0, 1), symmetric about 1/2; the lowest bit of `word` is not used.
+def uniform(word: Array, low: Array | None = None) -> Array:
+    """Uniform variates inside (0, 1), symmetric about 1/2.
 
-    word: uint32, the variates are float32 with a grain of 2^-31. low: a second uint32 word, for
-    float64 with a grain of 2^-63.
     Small values keep the grain of the bits; those near 1 have that of their type.
+
+    Args:
+        word: uint32; its lowest bit is not used. Alone it gives float32 with a grain of 2^-31.
+        low: A second uint32 word, for float64 with a grain of 2^-63.
     """
     high = (word >> jnp.uint32(1)).astype(jnp.int32)
     if low is None:
@@ -78,11 +85,13 @@ def uniform(word, low=None):
     return jnp.minimum(value, 1 - jnp.finfo(value.dtype).epsneg)
 
 
-def variate_words(key0, key1, index, stream: int = 0):
-    """The words of one variate of the default float type at each counter `index` (uint32): one for
-    float32, two for float64.
+def variate_words(key0: Array, key1: Array, index: Array, stream: int = 0) -> tuple[Array, ...]:
+    """The words of one variate at each counter: one for float32, two where float64 is the default.
 
-    stream: numbers of one key that must be independent of each other use other streams.
+    Args:
+        key0, key1: Key words, uint32.
+        index: Counters, uint32.
+        stream: Numbers of one key that must be independent of each other use other streams.
     """
     word, low = threefry2x32(key0, key1, jnp.uint32(stream), index)
     return (word,) if jnp.result_type(float) == jnp.float32 else (word, low)

@@ -1,50 +1,58 @@
-"""Chi-square, chi and gamma variates, on the log scale, by inversion: no rejection, so a draw costs
-the same in every chain.
+"""Chi-square, chi and gamma variates, on the log scale, by inversion.
 
 A variate is a smooth function of the standard normal variate of the same probability. For known
 degrees of freedom that function is a polynomial fitted once on the host; for traced ones, a
 polynomial surface in the normal and the inverse root of the shape. Below the shapes where those
-hold, log gamma_a = log gamma_(a+k) + sum over i < k of log(U_i) / (a + i) (Stuart 1962; Devroye
-1986, IX.3).
+hold, log gamma_a = log gamma_(a+k) + sum over i < k of log(U_i) / (a + i).
+
 Errors: below 1.5e-7 of the logarithm's standard deviation in float32, which its rounding hides, and
 1e-10 in float64.
+
+References:
+    Stuart 1962; Devroye 1986, "Non-Uniform Random Variate Generation", IX.3.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 from collapse_jax.errors import InputError
 from collapse_jax.random import polynomials
 from collapse_jax.random.bits import key_words, uniform, variate_words
-from collapse_jax.random.lanes import lanes
+from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.normal import normal
 
 # Streams of a key: the normals of a draw are its stream 0, its boosts are the streams from here on.
 BOOSTS = 1 << 16
 
 
-def chi_square(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
-    """Chi-square variates [shape]. Arguments and errors: see `log_chi_square`.
-
-    The law is exact to the rounding of the float type.
-    """
+def chi_square(key: Array, degrees_of_freedom: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
+    """Chi-square variates [shape], exact to the rounding of floats; see `log_chi_square`."""
     return jnp.exp(log_chi_square(key, degrees_of_freedom, shape))
 
 
-def log_chi(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
-    """Logarithms [shape] of chi variates. Arguments and errors: see `log_chi_square`."""
+def log_chi(key: Array, degrees_of_freedom: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
+    """Logarithms [shape] of chi variates; arguments and errors as in `log_chi_square`."""
     return log_chi_square(key, degrees_of_freedom, shape) / 2
 
 
-def log_chi_square(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
-    """Logarithms [shape] of chi-square variates; -inf for 0 degrees of freedom or fewer.
+def log_chi_square(key: Array, degrees_of_freedom: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
+    """Logarithms of chi-square variates; -inf for 0 degrees of freedom or fewer.
 
-    degrees_of_freedom: an int, which is cheapest, or a traced array (integers or reals) that
-    broadcasts to `shape`.
-    Raises `InputError` for a known value that is not a whole number.
+    Args:
+        degrees_of_freedom: An int, which is cheapest, or a traced array (integers or reals) that
+            broadcasts to `shape`.
+
+    Returns:
+        Log variates [shape].
+
+    Raises:
+        InputError: If a known value is not a whole number.
     """
     words = key_words(key)
     if isinstance(degrees_of_freedom, float):
@@ -60,42 +68,57 @@ def log_chi_square(key, degrees_of_freedom, shape: tuple[int, ...] = ()):
     return log_gamma(key, jnp.asarray(degrees_of_freedom) / 2, shape) + math.log(2)
 
 
-def gamma(key, a, shape: tuple[int, ...] = ()):
-    """Gamma(a, 1) variates [shape]; a >= 0 broadcasts to `shape`, 0 gives 0."""
+def gamma(key: Array, a: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
+    """Gamma(a, 1) variates [shape]; a >= 0 broadcasts to `shape` and may be traced, 0 gives 0."""
     return jnp.exp(log_gamma(key, a, shape))
 
 
-def log_gamma(key, a, shape: tuple[int, ...] = ()):
-    """Logarithms [shape] of Gamma(a, 1) variates; a may be traced and broadcasts to `shape`; a <= 0
-    gives -inf.
+def log_gamma(key: Array, a: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
+    """Logarithms [shape] of Gamma(a, 1) variates.
+
+    Args:
+        a: Shapes of the law; broadcasts to `shape` and may be traced. a <= 0 gives -inf.
     """
     a = jnp.broadcast_to(jnp.asarray(a, jnp.result_type(float)), shape)
     return _traced(*key_words(key), a)[0] + jnp.log(jnp.maximum(a, 0))
 
 
-def log_gamma_share(key, a):
-    """log(g / a) [] for g ~ Gamma(a, 1), without the rounding of log(a): for an int a, which is
-    cheapest, or a traced one; a <= 0: -inf.
+def log_gamma_share(key: Array, a: ArrayLike) -> Array:
+    """log(g / a) [] for g ~ Gamma(a, 1), without the rounding of log(a).
+
+    Args:
+        a: An int, which is cheapest, or a traced number []. a <= 0 gives -inf.
     """
     if isinstance(a, int):
         return _known(*key_words(key), degrees_of_freedom=2 * a, shape=())[0]
     return _traced(*key_words(key), jnp.asarray(a, jnp.result_type(float)))[0]
 
 
-def dirichlet(key, concentration):
-    """A Dirichlet vector [K] of concentrations [K] >= 0 (a category of concentration 0 gets 0), not
-    all 0.
+def dirichlet(key: Array, concentration: Array) -> Array:
+    """A Dirichlet vector [K].
 
     Normalised gamma variates, on the log scale, so that small concentrations do not underflow to
-    0/0. Source: Devroye 1986, XI.4.
+    0/0.
+
+    Args:
+        concentration: [K], at least 0 and not all 0. A category of concentration 0 gets 0.
+
+    References:
+        Devroye 1986, "Non-Uniform Random Variate Generation", XI.4.
     """
     logarithm = log_gamma(key, concentration, jnp.shape(concentration))
     return jax.nn.softmax(logarithm)
 
 
-def log_ratio_of_normal(z, word_pairs, degrees_of_freedom):
-    """log(chi^2 / degrees) from a standard normal z and, below 8 known degrees of freedom, the
-    uniforms that `boosts` asks for.
+def log_ratio_of_normal(
+    z: Array, word_pairs: Sequence[tuple[Array, ...]], degrees_of_freedom: int
+) -> Array:
+    """log(chi^2 / degrees) from a standard normal.
+
+    Args:
+        z: Standard normals, any shape.
+        word_pairs: The words of as many uniforms as `boosts` asks for (below 8 degrees of freedom).
+        degrees_of_freedom: At least 1.
     """
     extra = boosts(degrees_of_freedom)
     start = degrees_of_freedom + 2 * extra
@@ -119,7 +142,7 @@ def _smallest_shape():
     return polynomials.SMALLEST_SHAPE[polynomials.default_float()]
 
 
-@lanes
+@chains_last
 def _known(key0, key1, *, degrees_of_freedom, shape):
     index = _counters(shape)
     if degrees_of_freedom <= 0:
@@ -132,18 +155,21 @@ def _known(key0, key1, *, degrees_of_freedom, shape):
     ]
 
 
-@lanes
+@chains_last
 def _traced(key0, key1, a):
     index = _counters(a.shape[:-1])
     return [log_gamma_ratio(key0, key1, index, a, normal(*variate_words(key0, key1, index)))]
 
 
-def log_gamma_ratio(key0, key1, index, a, z):
-    """log(gamma_a / a) for traced shapes a [..., chains] from standard normals z; -inf where a <=
-    0.
+def log_gamma_ratio(key0: Array, key1: Array, index: Array, a: Array, z: Array) -> Array:
+    """log(gamma_a / a) for traced shapes from standard normals; -inf where a <= 0.
 
-    index: counters, broadcasting against a, of the uniforms that shapes below 4 (16 in float64)
-    need besides.
+    Args:
+        key0, key1: Key words [chains].
+        index: Counters, broadcasting against a, of the uniforms that shapes below 4 (16 in float64)
+            need besides.
+        a: Shapes of the law [..., chains].
+        z: Standard normals [..., chains].
     """
     dtype, name = a.dtype, polynomials.default_float()
     smallest = _smallest_shape()

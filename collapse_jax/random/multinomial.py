@@ -1,14 +1,14 @@
-"""Counts of independent draws, with and without replacement: integer totals, exact for every sample
-size.
-"""
+"""Counts of independent draws, with and without replacement: exact integer totals."""
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_of
 from collapse_jax.random.binomial import binomial_of_words
 from collapse_jax.random.bits import key_words, uniform, variate_words
-from collapse_jax.random.lanes import lanes
+from collapse_jax.random.chains_last import chains_last
 
 # A binomial costs about as much as this many single draws (measured:
 # experiments/benchmarks/samplers.py).
@@ -16,20 +16,31 @@ _DRAWS_A_BINOMIAL = 2
 METHODS = ("auto", "binomials", "individuals")
 
 
-def multinomial(key, n, probabilities, *, method: str = "auto") -> jax.Array:
-    """Multinomial counts [K] (int32, summing to n) of n draws; n may be traced.
+def multinomial(
+    key: Array, n: int | Array, probabilities: ArrayLike, *, method: str = "auto"
+) -> Array:
+    """Multinomial counts of n draws.
 
-    probabilities: [K], non-negative, not all 0; they need not sum to 1, and may be integer counts.
-    A category of probability 0 is
-    never drawn. method: "binomials" draws each category given those before it (cost O(K), whatever
-    n is; see `binomial` for how exact); "individuals" draws one by one (cost O(n log K); n known);
-    "auto" takes individuals for a known n below K / 2.
-    Source: Devroye 1986, "Non-Uniform Random Variate Generation", XI.1 (conditional binomials),
-    III.2 (inversion).
-    Raises `InputError` for an unknown method, or individuals with a traced n.
+    Args:
+        n: Draws; an int, or traced.
+        probabilities: [K], non-negative, not all 0. They need not sum to 1, and may be integer
+            counts. A category of probability 0 is never drawn.
+        method: "auto" takes individuals for a known n below K / 2, else binomials. "binomials"
+            draws each category given those before it, at a cost of O(K) whatever n is; see
+            `binomial` for how exact. "individuals" draws one by one, at a cost of O(n log K), with
+            a known n.
+
+    Returns:
+        Counts [K], int32, that sum to n.
+
+    Raises:
+        InputError: If the method is unknown, or "individuals" with a traced n.
+
+    References:
+        Devroye 1986, "Non-Uniform Random Variate Generation", XI.1 (conditional binomials), III.2
+        (inversion).
     """
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
+    one_of("method", method, METHODS)
     known = isinstance(n, int)
     if method == "individuals" and not known:
         raise InputError(
@@ -44,18 +55,24 @@ def multinomial(key, n, probabilities, *, method: str = "auto") -> jax.Array:
     return multinomial_of_categories(key, n, probabilities, jnp.arange(categories, dtype=jnp.int32))
 
 
-def multinomial_of_categories(key, n, weights, categories) -> jax.Array:
-    """Multinomial counts [k] of n draws among the listed categories; leaving out others of weight 0
-    changes no count.
+def multinomial_of_categories(key: Array, n: ArrayLike, weights: Array, categories: Array) -> Array:
+    """Multinomial counts of n draws among the listed categories.
 
-    weights: [k], int32 counts or floats. categories: [k] int32, ascending where the weight is
-    positive: the numbers by which the
-    random bits are told apart.
+    Leaving out categories of weight 0 changes no count of the others.
+
+    Args:
+        n: Draws; may be traced.
+        weights: [k], int32 counts or floats.
+        categories: [k], int32, ascending where the weight is positive: the numbers by which the
+            random bits are told apart.
+
+    Returns:
+        Counts [k], int32.
     """
     return _conditional(*key_words(key), jnp.asarray(n, jnp.int32), weights, categories)[0]
 
 
-@lanes
+@chains_last
 def _conditional(key0, key1, n, weights, categories):
     chains = max(array.shape[-1] for array in (key0, n, weights, categories))
     n = jnp.broadcast_to(n, (chains,))
@@ -75,8 +92,9 @@ def _conditional(key0, key1, n, weights, categories):
 
         def of_count(carry, row):
             left, rest = carry
-            count = draw(left, *row, rest)
-            return (left - count, rest - row[0]), count
+            weight, category = row
+            count = draw(left, weight, category, rest)
+            return (left - count, rest - weight), count
 
         start = (n, jnp.broadcast_to(jnp.sum(weights, axis=0), (chains,)))
         return [jax.lax.scan(of_count, start, (weights, categories))[1]]
@@ -93,16 +111,14 @@ def _conditional(key0, key1, n, weights, categories):
 
 
 def _compensated_sum(carry, weight):
-    """Kahan's sum: plain sums of 50,000 equal floats round the same way each time, to an error of
-    1e-3 in the law.
-    """
+    """Kahan's sum: plain sums of 50,000 equal floats put an error of 1e-3 into the law."""
     total, excess = carry
     addend = weight - excess
     new = total + addend
     return (new, (new - total) - addend), new
 
 
-@lanes
+@chains_last
 def _individuals(key0, key1, probabilities, *, n):
     chains = max(key0.shape[-1], probabilities.shape[-1])
     dtype = jnp.result_type(float)
@@ -130,11 +146,17 @@ def _individuals(key0, key1, probabilities, *, n):
     ]
 
 
-def multivariate_hypergeometric(key, counts, n) -> jax.Array:
-    """Counts [K] (int32) of n draws without replacement from an urn with `counts` [K] (int32) of
-    each colour; n may be traced.
+def multivariate_hypergeometric(key: Array, counts: Array, n: ArrayLike) -> Array:
+    """Counts of n draws without replacement from an urn.
 
-    Drawn one by one, so exact; cost O(n K). The urn must hold at least n, and at most 2^31 - 1.
+    Drawn one by one, so exact, at a cost of O(n K).
+
+    Args:
+        counts: [K], int32, balls of each colour: at least n and at most 2^31 - 1 in all.
+        n: Draws; may be traced.
+
+    Returns:
+        Counts [K], int32.
     """
 
     def draw(i, carry):

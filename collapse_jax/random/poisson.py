@@ -1,13 +1,13 @@
-"""Poisson counts by inversion of one uniform variate: no rejection, so a draw costs the same in
-every chain.
-"""
+"""Poisson counts by inversion of one uniform variate."""
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
 from collapse_jax.random.binomial import SUMMED, TERMS, count_at_tail, offset_of_normal
 from collapse_jax.random.bits import key_words, uniform, variate_words
-from collapse_jax.random.lanes import lanes
+from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.normal import normal
 
 # Up to here the count itself, above it the mean's own digits and the count's distance from it, say
@@ -15,37 +15,47 @@ from collapse_jax.random.normal import normal
 _COUNTED = 2.0**22
 
 
-def poisson(key, mean, shape: tuple[int, ...] = ()):
-    """Poisson counts [shape] (int32); the mean broadcasts to `shape` and may be traced.
+def poisson(key: Array, mean: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
+    """Poisson counts.
 
-    mean: 0 .. 2.1e9, taken as the float that it is; 0 gives 0. A mean beyond what int32 holds gives
-    2^31 - 1.
     Inversion, as `binomial`: up to a mean of 12 the distribution function is summed; above, its
-    inverse is the Cornish-Fisher series
-    to the sixth order for a lattice. Total variation from the exact law, measured over all words in
-    float32: 4e-7 up to the mean 12,
+    inverse is the Cornish-Fisher series to the sixth order for a lattice. Derived here, as the
+    limit of the binomial's series for p -> 0.
+
+    Total variation from the exact law, measured over all words in float32: 4e-7 up to the mean 12,
     4e-6 just above it, 5e-7 at 20; then about 3e-8 standard deviations, as single counts get as
-    rare as the grain of 32 random bits,
-    with a distribution function right to 1e-7. An outcome rarer than 2^-33 is never drawn.
-    Source: derived here, as the limit of the binomial's series for p -> 0 (Hill and Davis 1968,
-    with Sheppard's corrections).
+    rare as the grain of 32 random bits, with a distribution function right to 1e-7. An outcome
+    rarer than 2^-33 is never drawn.
+
+    Args:
+        mean: 0 .. 2.1e9, taken as the float that it is; broadcasts to `shape` and may be traced. 0
+            gives 0, a mean beyond what int32 holds gives 2^31 - 1.
+
+    Returns:
+        Counts [shape], int32.
+
+    References:
+        Hill and Davis 1968, with Sheppard's corrections.
     """
     mean = jnp.broadcast_to(jnp.asarray(mean, jnp.result_type(float)), shape)
     return _poisson(*key_words(key), mean)[0]
 
 
-def average_of_poissons(key, n, rate):
-    """The mean [] of n Poisson counts of mean `rate` [], as a float: their sum is Poisson(n rate).
-    0 where n or the rate is 0.
+def average_of_poissons(key: Array, n: ArrayLike, rate: ArrayLike) -> Array:
+    """The mean of n Poisson counts as a float [], from their sum, which is Poisson(n rate).
 
-    n: int or traced; the sum may be far above what an integer type holds. Numbers of the key as in
+    The sum may be far above what an integer type holds. The numbers of the key are those of
     `poisson(key, n * rate)`.
+
+    Args:
+        n: Counts; an int, or traced. 0 gives 0.
+        rate: Mean [] of each count. 0 gives 0.
     """
     rate = jnp.asarray(rate, jnp.result_type(float))
     return _average(*key_words(key), jnp.asarray(n, rate.dtype), rate)[0]
 
 
-@lanes
+@chains_last
 def _poisson(key0, key1, mean):
     shape = mean.shape[:-1]
     size = 1
@@ -67,7 +77,7 @@ def _poisson(key0, key1, mean):
     ]
 
 
-@lanes
+@chains_last
 def _average(key0, key1, n, rate):
     mean = n * rate
     whole, offset = poisson_of_words(variate_words(key0, key1, jnp.uint32(0)), mean)
@@ -81,12 +91,16 @@ def _average(key0, key1, n, rate):
     ]
 
 
-def poisson_of_words(words, mean):
-    """(whole, offset): the count at the quantile that the random `words` of one variate stand for
-    is their sum; arrays that broadcast.
+def poisson_of_words(words: tuple[Array, ...], mean: Array) -> tuple[Array, ...]:
+    """The counts at the quantiles that random words stand for, in two parts; the arrays broadcast.
 
-    Both are whole numbers as floats of the mean's type; whole: the mean's whole part, or 0 where
-    the distribution function is summed.
+    Args:
+        words: Those of one variate, as `variate_words` gives them.
+        mean: Of the law, a float array.
+
+    Returns:
+        (whole, offset): their sum is the count. Both are whole numbers as floats of the mean's
+        type. `whole` is the mean's whole part, or 0 where the distribution function is summed.
     """
 
     def few():
@@ -116,9 +130,7 @@ def poisson_of_words(words, mean):
 
 
 def _summed(tail, upper, mean):
-    """The count (int32) whose tail, the upper or the lower one, has probability `tail` (below 1/2);
-    for means up to SUMMED.
-    """
+    """The count (int32) whose tail has probability `tail` (below 1/2); for means up to SUMMED."""
     terms = [jnp.exp(-jnp.minimum(mean, SUMMED))]
     for k in range(1, TERMS + 1):
         terms.append(terms[-1] * (mean * tail.dtype.type(1 / k)))

@@ -1,11 +1,15 @@
-"""Polynomials fitted on the host to the quantile functions that the samplers invert, to the
-rounding of the float type in use.
+"""Polynomials fitted on the host to the quantile functions that the samplers invert.
+
+They are right to the rounding of the float type in use.
 """
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from numpy.polynomial import chebyshev
 
 # |z| beyond these has a probability below 2^-32 (float32 variates) and 2^-64 (float64): no variate
@@ -22,9 +26,12 @@ def default_float() -> str:
     return jnp.dtype(jnp.result_type(float)).name
 
 
-def evaluate(coefficients, x):
-    """Sum of coefficients[i] x^i (host numbers, or arrays that broadcast against x), by Horner's
-    rule.
+def evaluate(coefficients: Sequence, x: Array | float) -> Any:
+    """Sum of coefficients[i] x^i, by Horner's rule.
+
+    Args:
+        coefficients: Host numbers, or arrays that broadcast against x.
+        x: Any shape.
     """
     # Host integers as floats: some are beyond int32.
     first, *rest = (float(c) if isinstance(c, int) else c for c in coefficients[::-1])
@@ -34,10 +41,16 @@ def evaluate(coefficients, x):
 
 
 def fit(
-    function, low: float, high: float, tolerance: float, largest_degree: int = 40
+    function: Callable[[np.ndarray], np.ndarray],
+    low: float,
+    high: float,
+    tolerance: float,
+    largest_degree: int = 40,
 ) -> tuple[float, ...]:
-    """Coefficients, in (x - middle) / half-width, of the lowest polynomial within `tolerance` of
-    function(x) on [low, high].
+    """The polynomial of lowest degree that is within a tolerance of a function on [low, high].
+
+    Returns:
+        Coefficients in (x - middle) / half-width, the constant first.
     """
     nodes = np.cos(np.pi * (np.arange(256) + 0.5) / 256)
     middle, half = (low + high) / 2, (high - low) / 2
@@ -51,11 +64,13 @@ def fit(
 
 @functools.cache
 def log_chi_square_ratio(degrees_of_freedom: int, name: str) -> tuple[float, ...]:
-    """log(chi^2 / degrees) as a polynomial in z / LARGEST_NORMAL[name], z the standard normal of
-    the same probability.
+    """log(chi^2 / degrees) as a polynomial in z / LARGEST_NORMAL[name].
 
-    degrees_of_freedom: at least 2 SMALLEST_SHAPE[name] (below, the function bends too much). name:
-    the float type.
+    z is the standard normal of the same probability.
+
+    Args:
+        degrees_of_freedom: At least 2 SMALLEST_SHAPE[name]; below, the function bends too much.
+        name: The float type.
     """
     largest, shape = LARGEST_NORMAL[name], degrees_of_freedom / 2
     # Of the standard deviation, which is about shape^(-1/2); 1e-15 is what the fit can reach.
@@ -79,12 +94,11 @@ def _on_surface(shape, name, z):
 
 @functools.cache
 def log_gamma_ratio_surface(name: str) -> np.ndarray:
-    """c[i, j] with log(gamma_a / a) = s z + s^2 sum c[i, j] (z / Z)^i t^j for shapes a >=
-    SMALLEST_SHAPE[name].
+    """c[i, j] with log(gamma_a / a) = s z + s^2 sum c[i, j] (z / Z)^i t^j.
 
-    s = a^(-1/2); Z is LARGEST_NORMAL[name]; t = 2 s / S - 1 in [-1, 1], S the s of the smallest
-    shape.
-    Errors: below 1.5e-7 (float32) and 1e-10 (float64) of the logarithm's standard deviation.
+    For shapes a >= SMALLEST_SHAPE[name]. s = a^(-1/2); Z is LARGEST_NORMAL[name]; t = 2 s / S - 1
+    in [-1, 1], S the s of the smallest shape. Errors: below 1.5e-7 (float32) and 1e-10 (float64) of
+    the logarithm's standard deviation.
     """
     largest, end = LARGEST_NORMAL[name], SMALLEST_SHAPE[name] ** -0.5
     degrees = (17, 10) if name == "float32" else (22, 13)
@@ -93,9 +107,8 @@ def log_gamma_ratio_surface(name: str) -> np.ndarray:
     s = s[s > 5e-3]  # below, the subtraction leaves no digits; the polynomial goes on smoothly
     rest = np.stack([(log_gamma_ratio_quantile(z, 1 / one**2) / one - z) / one for one in s], 1)
     weight = s[None] * np.ones_like(rest)  # of an error in standard deviations
-    basis = chebyshev.chebvander2d(
-        *np.broadcast_arrays(z[:, None] / largest, 2 * s[None] / end - 1), degrees
-    )
+    x, y = np.broadcast_arrays(z[:, None] / largest, 2 * s[None] / end - 1)
+    basis = chebyshev.chebvander2d(x, y, degrees)
     solution = np.linalg.lstsq(
         basis.reshape(rest.size, -1) * weight.reshape(-1, 1),
         (rest * weight).reshape(-1),
@@ -116,10 +129,8 @@ def _in_powers(series):
     )
 
 
-def log_gamma_ratio_quantile(z, shape):
-    """log(q / shape) for the quantile q of Gamma(shape, 1) at the probability of the standard
-    normal z; NumPy arrays.
-    """
+def log_gamma_ratio_quantile(z: np.ndarray, shape: float) -> np.ndarray:
+    """log(q / shape) for the quantile q of Gamma(shape, 1) at a standard normal's probability."""
     from scipy import special
 
     lower = special.gammaincinv(shape, special.ndtr(np.minimum(z, 0)))
@@ -133,11 +144,13 @@ MEETING_POINT = 5.0
 
 @functools.cache
 def normal_quantile_halves() -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """z / (1 - v) with v = P(|Z| > z), for float32: polynomials in w = -log(v (2 - v)) below 5, in
-    sqrt(w) above.
+    """z / (1 - v) with v = P(|Z| > z), for float32, as two polynomials in w = -log(v (2 - v)).
 
-    Source of the form: Giles 2012, "Approximating the erfinv function"; the coefficients are fitted
-    here.
+    Returns:
+        Coefficients in w below MEETING_POINT, and in sqrt(w) above. They are fitted here.
+
+    References:
+        Giles 2012, "Approximating the erfinv function", for the form.
     """
     from scipy import special
 

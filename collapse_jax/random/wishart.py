@@ -2,6 +2,8 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
 
 from collapse_jax.random.bits import split
 from collapse_jax.random.chi_square import log_chi_square
@@ -12,12 +14,16 @@ from collapse_jax.random.normal import normal_vector, normals
 _WRITTEN_OUT = 4
 
 
-def wishart_factor(key, degrees_of_freedom, dim: int):
+def wishart_factor(key: Array, degrees_of_freedom: ArrayLike, dim: int) -> Array:
     """Lower-triangular T [dim, dim] with T T^T ~ Wishart(degrees_of_freedom, I).
 
-    degrees_of_freedom: at least 0, traced or not; below dim the law is singular and the last
-    columns are 0.
-    Source: Bartlett 1933; Smith and Hocking 1972, algorithm AS 53.
+    Args:
+        degrees_of_freedom: At least 0, traced or not. Below dim the law is singular and the last
+            columns are 0.
+        dim: Rows of T.
+
+    References:
+        Bartlett 1933; Smith and Hocking 1972, algorithm AS 53.
     """
     normal_key, chi_key = split(key)
     rows, columns = np.tril_indices(dim, -1)

@@ -176,8 +176,7 @@ def test_gamma_of_any_shape_has_its_law(fit_of_reals, assert_fits):
         if (
             shape < 0.1
             # The logarithm is below that of the smallest double: P(log G < y) = exp(shape y) /
-            # Gamma(1
-            # + shape) there.
+            # Gamma(1 + shape) there.
         ):
             scaled = logarithms * np.float64(shape)
             small = functools.partial(

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.chi_square import log_chi_square, log_gamma
-from collapse_jax.random.lanes import lanes
 from collapse_jax.random.multinomial import multinomial
 from collapse_jax.random.normal import normal_vector
 
@@ -52,7 +52,7 @@ def test_without_jit_it_is_the_same():
     )
 
 
-@lanes
+@chains_last
 def sums(a, b, *, scale):
     sums.traces += 1
     return [scale * a + b, jnp.sum(b, axis=0)]
