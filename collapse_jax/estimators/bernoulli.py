@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError, number
 from collapse_jax.metrics.divergence import entropy_beyond_line
@@ -33,6 +33,7 @@ class BernoulliCounts(NamedTuple):
     ones: jax.Array
 
 
+@named
 def bernoulli() -> Estimator:
     """Bernoulli distribution by maximum likelihood, the share of ones; x is int32 [n] of zeros and
     ones, statistics their numbers.

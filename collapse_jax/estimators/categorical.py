@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Compaction, Estimator, FitInfo
 from collapse_jax.errors import InputError, numbers
 from collapse_jax.random.bits import key_words, uniform, variate_words
@@ -46,6 +46,7 @@ class Counts(NamedTuple):
     categories: jax.Array
 
 
+@named
 def categorical(num_categories: int, method: str = "auto", smoothing: float = 0.0) -> Estimator:
     """Categories 0 .. num_categories - 1 by maximum likelihood; x is int32 [n], statistics the
     counts [K].

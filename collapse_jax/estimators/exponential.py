@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError, number
 from collapse_jax.metrics.divergence import exponential_beyond_line
@@ -33,6 +33,7 @@ class ExponentialAverage(NamedTuple):
     log_mean: jax.Array
 
 
+@named
 def exponential() -> Estimator:
     """Exponential distribution by maximum likelihood, the sample mean kept as a logarithm; x is [n]
     >= 0.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError, number, numbers
 from collapse_jax.metrics import gaussian as formulas
@@ -49,6 +49,7 @@ class Moments(NamedTuple):
     divisor: Any
 
 
+@named
 def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Estimator:
     """Gaussian in `dim` dimensions; x is [n, dim].
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError, numbers
 from collapse_jax.metrics.divergence import exponential_beyond_line
@@ -33,6 +33,7 @@ class SampleMean(NamedTuple):
     mean: Any
 
 
+@named
 def gaussian_mean(covariance=1.0) -> Estimator:
     """Gaussian with a known covariance [d, d] (or variance), only the mean fitted; x is [n, d].
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError, numbers
 from collapse_jax.numerics import mixtures
@@ -33,6 +33,7 @@ class GMMParams(NamedTuple):
     factors: jax.Array
 
 
+@named
 def gmm(
     num_components: int,
     dim: int,

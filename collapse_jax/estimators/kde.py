@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Dataset, Estimator, FitInfo
 from collapse_jax.errors import InputError
 from collapse_jax.numerics import factored
@@ -27,6 +27,7 @@ class KernelParams(NamedTuple):
     factor: Any
 
 
+@named
 def kde(
     dim: int, bandwidth: float | str = "scott", scaled: bool = True, held_out=None
 ) -> Estimator:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError, numbers
 from collapse_jax.numerics import least_squares
@@ -41,6 +41,7 @@ class RegressionSums(NamedTuple):
     square: jax.Array
 
 
+@named
 def linear_regression(
     dim: int,
     noise: float = 1.0,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError, numbers
 from collapse_jax.numerics import least_squares
@@ -33,6 +33,7 @@ class LogisticParams(NamedTuple):
     separated: jax.Array
 
 
+@named
 def logistic_regression(
     dim: int, design=None, steps: int = 30, tolerance: float = 1e-8, penalty: float = 0.0
 ) -> Estimator:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core import points
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Dataset, Estimator, FitInfo
 from collapse_jax.errors import InputError
 from collapse_jax.random.bits import key_words, threefry2x32, uniform
@@ -41,6 +41,7 @@ class NGramParams(NamedTuple):
     blocks: jax.Array
 
 
+@named
 def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float = 0.0) -> Estimator:
     """Unigram, bigram or trigram model (order 1, 2, 3) of token blocks by maximum likelihood or
     add-kappa; x is int32 [n, block_length].

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError, number
 from collapse_jax.metrics.divergence import entropy_beyond_line
@@ -27,6 +27,7 @@ class PoissonAverage(NamedTuple):
     mean: jax.Array
 
 
+@named
 def poisson() -> Estimator:
     """Poisson distribution by maximum likelihood, the sample mean; x is int32 [n], statistics the
     count and the mean.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError, number
 from collapse_jax.random.bits import key_words, variate_words
@@ -28,6 +28,7 @@ class Largest(NamedTuple):
     log_maximum: jax.Array
 
 
+@named
 def uniform() -> Estimator:
     """Uniform distribution on [0, maximum] by maximum likelihood, the largest point kept as a
     logarithm; x is [n] >= 0.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.core.factory import estimator
+from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, FitInfo
 from collapse_jax.errors import InputError
 from collapse_jax.models.vae.model import VAE, check_vae, encode, init_params
@@ -31,6 +31,7 @@ class StreamedImages(NamedTuple):
     streams: tuple[Stream, ...]
 
 
+@named
 def vae(
     height: int = 28,
     width: int = 28,
