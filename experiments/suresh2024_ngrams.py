@@ -97,7 +97,7 @@ def simulated(order, flow, real, held_out, size, settings):
     import jax
 
     import collapse_jax as cj
-    from collapse_jax.estimators.ngram import ngram, perplexity
+    from collapse_jax.estimators import ngram, ngram_perplexity
 
     count, length = real.shape
     workflow = (
@@ -113,7 +113,7 @@ def simulated(order, flow, real, held_out, size, settings):
         remember_first=True,
     )
     metrics = [name for name in METRICS if name != "perplexity"] + [
-        perplexity(held_out, settings.kappa)
+        ngram_perplexity(held_out, settings.kappa)
     ]
     return cj.simulate(
         process,

@@ -1,110 +1,104 @@
-"""Which closed form judges which simulated chain: from settings to `theory`."""
+"""What is known of a simulation's family: its options, label, metrics and closed forms.
+
+The families bring all of it (`core.types.Family`); nothing here knows one by name.
+"""
+
+import ast
+import inspect
+import string
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from scipy import special
+from numpy.typing import ArrayLike
 
-from collapse_jax.app.config import SimulateConfig
-from collapse_jax.theory import accumulation, ancestry, categorical, gaussian, monte_carlo
+from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
+from collapse_jax.core.types import Estimator, Family
+from collapse_jax.errors import InputError
+from collapse_jax.estimators.closed_forms import ClosedForms, Setting, nothing_known
+from collapse_jax.estimators.registry import family
 
-_LARGEST_MATRIX = 2000
+
+def expected_means(config: SimulateConfig, generation: ArrayLike) -> dict[str, np.ndarray]:
+    """Metric -> its exact mean over chains [generations], for metrics with a closed form."""
+    return dict(_laws(config).means(_setting(config), generation))
 
 
-def expected_means(config: SimulateConfig, generation) -> dict[str, np.ndarray]:
-    """Metric -> its exact mean over chains at each generation [generations], for the metrics that
-    have a closed form.
-    """
-    config = config.resolved()
-    shares = {"workflow": config.workflow}
-    if config.workflow == "mix":
-        shares |= {"alpha": config.alpha, "beta": config.beta, "gamma": config.gamma}
-    if config.family == "gaussian":
-        if config.sample_size == 1 and config.ddof == 1:
-            return {}
-        means = {
-            "variance": gaussian.expected_variance(
-                generation, config.sample_size, ddof=config.ddof, **shares
-            )
-        }
-        if config.workflow == "replace" and config.sample_size > config.dim:
-            means["log_variance"] = gaussian.expected_log_variance(
-                generation, config.sample_size, ddof=config.ddof, dim=config.dim
-            )
-        if config.workflow == "accumulate" and config.dim == 1:
-            means["log_variance"] = accumulation.expected_log_variance(
-                generation, config.sample_size, ddof=config.ddof
-            )
-        return means
-    if config.family != "categorical":
-        return {}
-    initial = 1 - 1 / config.num_categories
-    means = {
-        "heterozygosity": initial * ancestry.retention(generation, config.sample_size, **shares)
-    }
-    if config.workflow == "replace" and config.sample_size <= _LARGEST_MATRIX:
-        means["support"] = categorical.expected_support(
-            generation, config.sample_size, initial_probabilities(config)
-        )
-        # All categories are alike, so one stands for all.
-        one = categorical.expectation_over_counts(
-            lambda count: special.entr(count / config.sample_size),
-            generation,
-            config.sample_size,
-            initial_probabilities(config)[:1],
-        )
-        means["entropy"] = config.num_categories * one[..., 0]
-    if config.workflow == "accumulate":
-        distinct = categorical.expected_distinct_in_sample(
-            config.sample_size, initial_probabilities(config)
-        )
-        means["support"] = np.full(np.shape(generation), float(distinct))
-    return means
+def expected_quantiles(
+    config: SimulateConfig, generation: ArrayLike, probabilities: Sequence[float]
+) -> dict[str, np.ndarray]:
+    """Metric -> its exact quantiles [probabilities, generations], where they are known."""
+    return dict(_laws(config).quantiles(_setting(config), generation, probabilities))
 
 
 def chains_for_means(
-    config: SimulateConfig, generation, relative_error: float = 0.05
+    config: SimulateConfig, generation: ArrayLike, relative_error: float = 0.05
 ) -> dict[str, np.ndarray]:
-    """Metric -> chains whose average is its exact mean within relative_error (a standard error)
-    [generations]; known for the variance of the Gaussian under `replace`, and infinite where beyond
-    a float.
+    """Metric -> chains whose average has this relative standard error [generations].
+
+    Infinite where beyond a float; only metrics for which it is known.
     """
+    return dict(_laws(config).chains_for_means(_setting(config), generation, relative_error))
+
+
+def default_metrics(name: str) -> tuple[str, ...]:
+    """What a family records unless told otherwise; () where it does not say."""
+    return _known(name).metrics
+
+
+def label(config: SimulateConfig) -> str:
+    """What a figure calls the family with its options."""
+    text, options = _known(config.family).label or config.family, _options(config)
+    fields = {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+    if not fields <= options.keys():
+        text, fields = config.family, set()
+    rest = [option for option in config.options if option.partition("=")[0] not in fields]
+    return " ".join([text.format(**options), *rest])
+
+
+def given_options(config: SimulateConfig) -> dict[str, Any]:
+    """The arguments of the family's factory that the settings give."""
+    fields = [name for name, owner in FIELDS_OF_FAMILIES.items() if owner == config.family]
+    pairs = (option.partition("=") for option in config.options)
+    return {name: getattr(config, name) for name in fields} | {
+        name: _value(text) for name, _, text in pairs
+    }
+
+
+def _value(text):
+    """A Python literal, or the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _known(name):
+    """The family, or an empty one: old folders may name families that are not installed."""
+    try:
+        return family(name)
+    except InputError:
+        return Family(_unknown)
+
+
+def _unknown() -> Estimator:
+    raise NotImplementedError("this family is not installed")
+
+
+def _laws(config):
+    return _known(config.family).laws or ClosedForms(nothing_known)
+
+
+def _options(config):
+    """The arguments of the family's factory, defaults included."""
+    parameters = inspect.signature(_known(config.family).factory).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return defaults | given_options(config)
+
+
+def _setting(config):
     config = config.resolved()
-    if (config.family, config.workflow) != ("gaussian", "replace") or config.sample_size < 2:
-        return {}
-    with np.errstate(all="ignore"):
-        if config.dim == 1:
-            return {
-                "variance": monte_carlo.runs_for_expected_variance(
-                    generation, config.sample_size, relative_error
-                )
-            }
-        square = monte_carlo.expected_squared_traces(
-            generation, config.sample_size, np.ones(config.dim), ddof=config.ddof
-        )[1]
-        mean = config.dim * gaussian.expected_variance(
-            generation, config.sample_size, ddof=config.ddof
-        )
-        needed = (square / mean**2 - 1) / relative_error**2
-    return {"variance": np.where(np.isfinite(needed), needed, np.inf)}
-
-
-def expected_quantiles(config: SimulateConfig, generation, probabilities) -> dict[str, np.ndarray]:
-    """Metric -> its exact quantiles [probabilities, generations]; known for the 1-D Gaussian under
-    `replace`.
-    """
-    config = config.resolved()
-    if (config.family, config.workflow, config.dim) != (
-        "gaussian",
-        "replace",
-        1,
-    ) or config.sample_size < 2:
-        return {}
-    curves = [
-        gaussian.log_variance_quantile(p, generation, config.sample_size, ddof=config.ddof)
-        for p in probabilities
-    ]
-    return {"log_variance": np.array(curves), "variance": np.exp(curves)}
-
-
-def initial_probabilities(config: SimulateConfig) -> np.ndarray:
-    """The real distribution [K] of a categorical simulation: uniform."""
-    return np.full(config.num_categories, 1 / config.num_categories)
+    workflow = {"workflow": config.workflow}
+    if config.workflow == "mix":
+        workflow |= {"alpha": config.alpha, "beta": config.beta, "gamma": config.gamma}
+    return Setting(_options(config), config.sample_size, workflow)

@@ -1,25 +1,27 @@
-"""Bernoulli distribution by the share of ones (the neutral Wright-Fisher chain of two types), drawn
-through its exact counts.
-"""
+"""Bernoulli distribution by the share of ones (the neutral Wright-Fisher chain of two types)."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from numpy.typing import ArrayLike
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
-from collapse_jax.errors import InputError, number
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import real
 from collapse_jax.metrics.divergence import entropy_beyond_line
 from collapse_jax.random.binomial import binomial_of_words
 from collapse_jax.random.bits import key_words, uniform, variate_words
 from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.multinomial import multivariate_hypergeometric
 
+__all__ = ["bernoulli", "bernoulli_params"]
+
 
 class BernoulliParams(NamedTuple):
-    """Weights [] of the two outcomes, proportional to their probabilities: the counts of the sample
-    (int32), or floats.
+    """Weights [] of the two outcomes, proportional to their probabilities.
+
+    They are the counts of the sample (int32), or floats.
     """
 
     zeros: jax.Array
@@ -27,62 +29,60 @@ class BernoulliParams(NamedTuple):
 
 
 class BernoulliCounts(NamedTuple):
-    """Evidence of a Bernoulli family: how many zeros [] and ones [] the sample has, int32."""
+    """Sufficient statistics: how many zeros [] and ones [] the sample has, int32."""
 
     zeros: jax.Array
     ones: jax.Array
 
 
+@named
 def bernoulli() -> Estimator:
-    """Bernoulli distribution by maximum likelihood, the share of ones; x is int32 [n] of zeros and
-    ones, statistics their numbers.
+    """Bernoulli distribution by maximum likelihood, the share of ones; x is int32 [n], 0 or 1.
 
     The ones of n draws are Binomial(n, p): a generation costs the same for every n up to 2^31 - 1.
-    Under `replace` the chain ends at
-    p = 0 or p = 1 (absorbed). Both outcomes are kept as counts, so that neither loses digits when
-    it gets rare.
+    Under `replace` the chain ends at p = 0 or p = 1 (absorbed). Both outcomes are kept as counts,
+    so that neither loses digits when it gets rare.
+
     Metrics: mean and probability (both p), log_odds (log p / (1 - p), the natural parameter),
     variance, log_variance, entropy in nats, support (outcomes with probability), absorbed (1 where
     one outcome has everything, else 0). Distances to the real distribution: total_variation (|p -
     q|), squared_wasserstein2 (the same), wasserstein2, kl_model_to_real, kl_real_to_model (inf once
     the model has lost an outcome).
-    Source: Suresh et al. 2024, the Bernoulli setting; Shumailov et al. 2024, "Discrete
-    distributions with exact approximation".
+
+    References:
+        Suresh et al. 2024, the Bernoulli setting; Shumailov et al. 2024, "Discrete distributions
+        with exact approximation".
     """
     return estimator(
-        lambda key, params, statistics: (BernoulliParams(*statistics), FitInfo.exact()),
+        _fit,
         _sample,
-        init=lambda key, statistics: BernoulliParams(
-            jnp.ones_like(statistics.zeros), jnp.ones_like(statistics.ones)
-        ),
+        init=_init,
+        statistics=BernoulliCounts,
         summarise=_summarise,
-        draw=lambda key, params, n: BernoulliCounts(
-            *_counts(*key_words(key), jnp.asarray(n, jnp.int32), *params)
-        ),
-        merge=lambda a, b: BernoulliCounts(a.zeros + b.zeros, a.ones + b.ones),
-        subsample=lambda key, statistics, n: BernoulliCounts(
-            *multivariate_hypergeometric(key, jnp.stack(statistics), n)
-        ),
+        merge=_merge,
+        draw=_draw,
+        subsample=_subsample,
         metrics=METRICS,
         distances=DISTANCES,
-        statistics=BernoulliCounts,
-        chain_axis=-1,
         log_prob=_log_prob,
         tempered=_tempered,
         nucleus=_nucleus,
+        chain_axis=-1,
     )
 
 
-def example():
+def example() -> tuple[Estimator, BernoulliParams]:
     """(Estimator, params) with ones in three of ten draws."""
     return bernoulli(), bernoulli_params(0.3)
 
 
-def bernoulli_params(probability) -> BernoulliParams:
-    """Parameters from the probability of a one. Raises `InputError` unless it is in [0, 1]."""
-    probability = number("probability", probability)
-    if not 0 <= probability <= 1:
-        raise InputError(f"probability is {probability}; it must be in [0, 1]")
+def bernoulli_params(probability: ArrayLike) -> BernoulliParams:
+    """Parameters from the probability of a one.
+
+    Raises:
+        InputError: unless it is in [0, 1].
+    """
+    probability = real("probability", probability, at_least=0, at_most=1)
     return BernoulliParams(
         *(jnp.asarray(weight, jnp.result_type(float)) for weight in (1 - probability, probability))
     )
@@ -102,6 +102,14 @@ def _counts(key0, key1, n, zeros, ones):
     return [n - of_ones, of_ones]
 
 
+def _init(key, statistics):
+    return BernoulliParams(jnp.ones_like(statistics.zeros), jnp.ones_like(statistics.ones))
+
+
+def _fit(key, params, statistics):
+    return BernoulliParams(*statistics), FitInfo.exact()
+
+
 def _sample(key, params, n):
     rare = jnp.minimum(*_shares(params))
     hit = uniform(*variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32))) < rare
@@ -113,6 +121,18 @@ def _summarise(x, weight):
     return BernoulliCounts(
         *(jnp.sum(counted & (x == outcome), dtype=jnp.int32) for outcome in (0, 1))
     )
+
+
+def _draw(key, params, n):
+    return BernoulliCounts(*_counts(*key_words(key), jnp.asarray(n, jnp.int32), *params))
+
+
+def _merge(a, b):
+    return BernoulliCounts(a.zeros + b.zeros, a.ones + b.ones)
+
+
+def _subsample(key, statistics, n):
+    return BernoulliCounts(*multivariate_hypergeometric(key, jnp.stack(statistics), n))
 
 
 def _log_prob(params, x):
@@ -183,3 +203,4 @@ DISTANCES = {
     "kl_model_to_real": _kl,
     "kl_real_to_model": lambda params, real: _kl(real, params),
 }
+FAMILY = Family(bernoulli, example)

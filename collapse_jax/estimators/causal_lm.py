@@ -11,7 +11,7 @@ import numpy as np
 
 from collapse_jax.core import points
 from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.decode import BeamSearch, Decoder, check_decoder, generate
 from collapse_jax.models.lm.devices import Placement
@@ -19,6 +19,8 @@ from collapse_jax.models.lm.finetune import FineTune, check_fine_tune, fine_tune
 from collapse_jax.models.lm.opt import OPT
 from collapse_jax.models.lm.score import check_blocks
 from collapse_jax.runs.scratch import Scratch
+
+__all__ = ["causal_lm"]
 
 STARTS = ("pretrained", "first", "previous")
 
@@ -133,3 +135,6 @@ def causal_lm(
         return jnp.asarray(tokens)
 
     return estimator(fit, sample, init=init, traceable=False, continued=continued)
+
+
+FAMILY = Family(causal_lm)

@@ -1,89 +1,107 @@
-"""Exponential distribution by the sample mean, on the log scale, drawn through the exact law of its
-sum.
-"""
+"""Exponential distribution by the sample mean, on the log scale."""
 
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from numpy.typing import ArrayLike
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
-from collapse_jax.errors import InputError, number
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import real
 from collapse_jax.metrics.divergence import exponential_beyond_line
 from collapse_jax.numerics import averages
 from collapse_jax.random.exponential import exponential_vector, log_mean_of_exponentials
 
+__all__ = ["exponential", "exponential_params"]
+
 
 class ExponentialParams(NamedTuple):
-    """log_mean: [], the logarithm of the mean (which is the standard deviation too); -inf where all
-    the mass is at 0.
-    """
+    """log_mean: [], the logarithm of the mean and deviation; -inf where all the mass is at 0."""
 
     log_mean: jax.Array
 
 
 class ExponentialAverage(NamedTuple):
-    """Evidence of an exponential family: count [] of the sample and the logarithm [] of its mean,
-    floats.
-    """
+    """Sufficient statistics: count [] of the sample and the logarithm [] of its mean, floats."""
 
     count: jax.Array
     log_mean: jax.Array
 
 
+@named
 def exponential() -> Estimator:
-    """Exponential distribution by maximum likelihood, the sample mean kept as a logarithm; x is [n]
-    >= 0.
+    """Exponential distribution by maximum likelihood, the sample mean; x is [n] >= 0.
 
-    The sum of n draws is Gamma(n) times the mean: a generation costs the same for every n. Under
-    `replace` the mean is right on
-    average and the model collapses all the same: each sampling of M moves the log mean by psi(M) -
-    ln M, about -1 / (2 M), on average. Metrics: mean, log_mean, rate (1 / mean; its negative is the
-    natural parameter), variance (mean^2), log_variance, entropy in nats. Distances to the real
-    distribution: kl_model_to_real, kl_real_to_model, wasserstein2 (sqrt(2) times the difference of
-    the means), squared_wasserstein2.
-    Source: derived here (sums of exponentials are Gamma).
+    The mean is kept as a logarithm. The sum of n draws is Gamma(n) times the mean: a generation
+    costs the same for every n. Under `replace` the mean is right on average and the model collapses
+    all the same: each sampling of M moves the log mean by psi(M) - ln M, about -1 / (2 M), on
+    average.
+
+    Metrics: mean, log_mean, rate (1 / mean; its negative is the natural parameter), variance
+    (mean^2), log_variance, entropy in nats. Distances to the real distribution: kl_model_to_real,
+    kl_real_to_model, wasserstein2 (sqrt(2) times the difference of the means),
+    squared_wasserstein2.
+
+    References:
+        Derived here (sums of exponentials are Gamma).
     """
-
-    def draw(key, params, n):
-        return ExponentialAverage(
-            jnp.asarray(n, params.log_mean.dtype),
-            params.log_mean + log_mean_of_exponentials(key, n),
-        )
-
     return estimator(
-        lambda key, params, statistics: (ExponentialParams(statistics.log_mean), FitInfo.exact()),
-        lambda key, params, n: jnp.exp(params.log_mean) * exponential_vector(key, n),
-        init=lambda key, statistics: ExponentialParams(jnp.zeros_like(statistics.log_mean)),
-        summarise=lambda x, weight: ExponentialAverage(
-            jnp.sum(weight), averages.log_mean(x, weight)
-        ),
-        draw=draw,
-        merge=lambda a, b: ExponentialAverage(a.count + b.count, averages.pooled_log(*a, *b)),
+        _fit,
+        _sample,
+        init=_init,
+        statistics=ExponentialAverage,
+        summarise=_summarise,
+        merge=_merge,
+        draw=_draw,
         metrics=METRICS,
         distances=DISTANCES,
-        statistics=ExponentialAverage,
-        chain_axis=-1,
         log_prob=_log_prob,
-        tempered=lambda params, temperature: ExponentialParams(
-            params.log_mean + jnp.log(temperature)
-        ),
+        tempered=_tempered,
+        chain_axis=-1,
     )
 
 
-def example():
+def example() -> tuple[Estimator, ExponentialParams]:
     """(Estimator, params) of mean 2."""
     return exponential(), exponential_params(2.0)
 
 
-def exponential_params(mean) -> ExponentialParams:
-    """Parameters from the mean. Raises `InputError` unless it is finite and above 0."""
-    mean = number("mean", mean)
-    if not (math.isfinite(mean) and mean > 0):
-        raise InputError(f"mean is {mean}; it must be finite and above 0")
+def exponential_params(mean: ArrayLike) -> ExponentialParams:
+    """Parameters from the mean.
+
+    Raises:
+        InputError: unless it is finite and above 0.
+    """
+    mean = real("mean", mean, above=0)
     return ExponentialParams(jnp.asarray(math.log(mean), jnp.result_type(float)))
+
+
+def _init(key, statistics):
+    return ExponentialParams(jnp.zeros_like(statistics.log_mean))
+
+
+def _fit(key, params, statistics):
+    return ExponentialParams(statistics.log_mean), FitInfo.exact()
+
+
+def _sample(key, params, n):
+    return jnp.exp(params.log_mean) * exponential_vector(key, n)
+
+
+def _summarise(x, weight):
+    return ExponentialAverage(jnp.sum(weight), averages.log_mean(x, weight))
+
+
+def _draw(key, params, n):
+    return ExponentialAverage(
+        jnp.asarray(n, params.log_mean.dtype), params.log_mean + log_mean_of_exponentials(key, n)
+    )
+
+
+def _merge(a, b):
+    return ExponentialAverage(a.count + b.count, averages.pooled_log(*a, *b))
 
 
 def _log_prob(params, x):
@@ -92,8 +110,16 @@ def _log_prob(params, x):
     return jnp.where((x >= 0) & (scaled < jnp.inf), -params.log_mean - scaled, -jnp.inf)
 
 
+def _tempered(params, temperature):
+    return ExponentialParams(params.log_mean + jnp.log(temperature))
+
+
 def _squared_wasserstein2(params, real):
     return 2 * (jnp.exp(params.log_mean) - jnp.exp(real.log_mean)) ** 2
+
+
+def _kl(p, q):
+    return exponential_beyond_line(p.log_mean - q.log_mean)
 
 
 METRICS = {
@@ -105,12 +131,9 @@ METRICS = {
     "entropy": lambda params: 1 + params.log_mean,
 }
 DISTANCES = {
-    "kl_model_to_real": lambda params, real: exponential_beyond_line(
-        params.log_mean - real.log_mean
-    ),
-    "kl_real_to_model": lambda params, real: exponential_beyond_line(
-        real.log_mean - params.log_mean
-    ),
+    "kl_model_to_real": _kl,
+    "kl_real_to_model": lambda params, real: _kl(real, params),
     "squared_wasserstein2": _squared_wasserstein2,
     "wasserstein2": lambda params, real: jnp.sqrt(_squared_wasserstein2(params, real)),
 }
+FAMILY = Family(exponential, example)

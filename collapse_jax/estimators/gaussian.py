@@ -1,16 +1,17 @@
-"""Gaussian by its sample mean and covariance (Shumailov et al. 2024, Theorem 3.1), drawn through
-its exact statistics.
-"""
+"""Gaussian by its sample mean and covariance, drawn through its exact statistics."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
-from collapse_jax.errors import InputError, number, numbers
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import InputError, numbers, one_of, real, whole
+from collapse_jax.estimators.closed_forms import ClosedForms, Setting
 from collapse_jax.metrics import gaussian as formulas
 from collapse_jax.numerics import factored
 from collapse_jax.random.bits import key_words, variate_words
@@ -18,15 +19,18 @@ from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.chi_square import BOOSTS, boosts, log_gamma_ratio, log_ratio_of_normal
 from collapse_jax.random.normal import normal_array, normal_vector, normals
 
+__all__ = ["gaussian", "gaussian_params"]
+
 
 class GaussianParams(NamedTuple):
-    """covariance = U diag(exp(2 log_scale)) U^T, U unit lower triangular; log_scale -inf where the
-    chain has no variance left.
+    """covariance = U diag(exp(2 log_scale)) U^T, U unit lower triangular.
 
-    mean, log_scale: d scalars each; factor: the entries of U below the diagonal, row by row. Tuples
-    of scalars up to 12 dimensions
-    (see `factored`), arrays [d], [d], [d, d] above. `mean_vector` and `covariance` give arrays
-    either way.
+    Tuples of scalars up to 12 dimensions (see `factored`), arrays [d], [d], [d, d] above;
+    `mean_vector` and `covariance` give arrays either way.
+
+    mean: d scalars.
+    log_scale: d scalars, -inf where the chain has no variance left.
+    factor: the entries of U below the diagonal, row by row.
     """
 
     mean: Any
@@ -35,11 +39,13 @@ class GaussianParams(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Evidence of a Gaussian family. count: []. mean: d. log_scale, factor: the scatter over
-    `divisor` [], as in the parameters.
+    """Sufficient statistics of a Gaussian.
 
-    divisor: count - ddof where a model of that ddof draws it, count where points or others'
-    statistics are summed up; at least 1.
+    count: [].
+    mean: d, as in the parameters.
+    log_scale, factor: the scatter over `divisor`, as in the parameters.
+    divisor: [], at least 1. count - ddof where a model of that ddof draws it, count where points or
+        others' statistics are summed up.
     """
 
     count: Any
@@ -49,120 +55,93 @@ class Moments(NamedTuple):
     divisor: Any
 
 
-def gaussian(dim: int, ddof: int = 1, by: str = "law", sampling_bias=1.0) -> Estimator:
-    """Gaussian in `dim` dimensions; x is [n, dim].
+@named
+def gaussian(
+    dim: int,
+    ddof: Literal[0, 1] = 1,
+    by: Literal["law", "points"] = "law",
+    sampling_bias: float | jax.Array = 1.0,
+) -> Estimator:
+    """Gaussian by its sample mean and covariance; x is [n, dim].
 
-    ddof: 1 for the unbiased covariance (the theorem's), 0 for maximum likelihood (the released
-    code's). A sample of one point has covariance 0. by: "law" draws mean and scatter from their law
-    (Normal, and Wishart by Bartlett's decomposition), so a generation
-    costs the same for every sample size; "points" draws the points, relative to the mean and scale
-    that they come from, so that no rounding of the mean stops the collapse. Scales are kept as
-    logarithms: 10^6 generations keep to their law.
+    Scales are kept as logarithms: 10^6 generations keep to their law. A sample of one point has
+    covariance 0.
+
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
     dim), trace, log_trace, log_determinant, entropy, log_scale [dim], effective_rank,
-    condition_number, log_condition_number. Distances to the real
-    distribution: wasserstein2, squared_wasserstein2, kl_model_to_real, kl_real_to_model,
-    total_variation (dim = 1). See `metrics.gaussian`; all are right on collapsed chains.
-    sampling_bias: lambda; the model is sampled from N(mean, lambda covariance), by `draw` and
-    `sample` alike, and each such sampling
-    adds ln lambda to the log variance: below 1 quality is bought with diversity. A number, or
-    traced. A source made of an estimator
-    with a bias is biased too; `sources.normal` has none.
-    Raises `InputError` unless dim >= 1, ddof is 0 or 1, by is one of the two, and the sampling bias
-    is above 0.
-    Source: Shumailov et al. 2024, Theorem 3.1; the sampling bias: Alemohammad et al. 2023 (arXiv
-    2307.01850).
+    condition_number, log_condition_number. Distances to the real distribution: wasserstein2,
+    squared_wasserstein2, kl_model_to_real, kl_real_to_model, total_variation (dim = 1). See
+    `metrics.gaussian`; all are right on collapsed chains.
+
+    Args:
+        dim: dimensions, at least 1.
+        ddof: 1 for the unbiased covariance (the theorem's), 0 for maximum likelihood (the released
+            code's).
+        by: "law" draws mean and scatter from their law (Normal, and Wishart by Bartlett's
+            decomposition), so that a generation costs the same for every sample size. "points"
+            draws the points, relative to the mean and scale that they come from, so that no
+            rounding of the mean stops the collapse.
+        sampling_bias: lambda; the model is sampled from N(mean, lambda covariance), by `draw` and
+            `sample` alike. Each such sampling adds ln lambda to the log variance: below 1 quality
+            is bought with diversity. A number, or traced. A source made of an estimator with a bias
+            is biased too; `sources.normal` has none.
+
+    Raises:
+        InputError: if an argument is out of its range.
+
+    References:
+        Shumailov et al. 2024, Theorem 3.1; the sampling bias: Alemohammad et al. 2023 (arXiv
+        2307.01850).
     """
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-        raise InputError(f"dim is {dim!r}; it must be an integer of at least 1")
-    if ddof not in (0, 1):
-        raise InputError(f"ddof is {ddof!r}; it must be 0 (maximum likelihood) or 1 (unbiased)")
-    if by not in ("law", "points"):
-        raise InputError(f"by is {by!r}; it must be 'law' or 'points'")
-    if (
-        not isinstance(sampling_bias, jax.Array)
-        and not 0 < number("sampling_bias", sampling_bias) < np.inf
-    ):
-        raise InputError(f"sampling_bias is {sampling_bias}; it must be a finite number above 0")
-    unbiased = isinstance(sampling_bias, int | float) and sampling_bias == 1
-    log_spread = 0.0 if unbiased else factored.half_log(sampling_bias)
-
-    def init(key, statistics):
-        return gaussian_params(np.zeros(dim), np.eye(dim))
-
-    def fit(key, params, statistics):
-        grown = factored.half_log(statistics.divisor / _at_least_one(statistics.count - ddof))
-        return GaussianParams(
-            statistics.mean, factored.shifted(statistics.log_scale, grown), statistics.factor
-        ), FitInfo.exact()
-
-    def sample(key, params, n):
-        z = normal_vector(key, n * dim).reshape(n, dim)
-        scaled = z * jnp.exp(factored.as_vector(factored.shifted(params.log_scale, log_spread)))
-        return mean_vector(params) + jnp.matmul(scaled, unit_factor(params).T, precision="highest")
-
-    def draw(key, params, n):
-        relative = (
-            _relative_by_law(key, n, dim) if by == "law" else _relative_by_points(key, n, dim)
-        )
-        if not unbiased:
-            spread = jnp.exp(jnp.asarray(log_spread, jnp.result_type(float)))
-            wider = jax.tree.map(lambda one: one * spread, relative.mean)
-            relative = relative._replace(
-                mean=wider, log_scale=factored.shifted(relative.log_scale, log_spread)
-            )
-        # The divisor of the fit to come: a constant added there, to a scale of many digits, would
-        # be rounded the same way every time.
-        divisor = _at_least_one(n - ddof)
-        relative_scale = factored.shifted(
-            relative.log_scale, factored.half_log(relative.divisor / divisor)
-        )
-        shift = factored.times_vector(params.log_scale, params.factor, relative.mean)
-        mean = (
-            tuple(m + s for m, s in zip(params.mean, shift, strict=True))
-            if isinstance(shift, tuple)
-            else params.mean + shift
-        )
-        # Counts as floats: what many generations pool may be more than 32 bits hold.
-        count, divisor = (jnp.asarray(number, jnp.result_type(float)) for number in (n, divisor))
-        return Moments(
-            count,
-            mean,
-            *factored.times_triangle(
-                params.log_scale, params.factor, relative_scale, relative.factor
-            ),
-            divisor,
-        )
-
+    family = _Gaussian(
+        whole("dim", dim, 1),
+        whole("ddof", ddof, 0, 1, must_be="0 (maximum likelihood) or 1 (unbiased)"),
+        one_of("by", by, ("law", "points"), must_be="'law' or 'points'"),
+        _log_widening(sampling_bias),
+    )
+    total_variation = {"total_variation": _distance(formulas.total_variation)} if dim == 1 else {}
     return estimator(
-        fit,
-        sample,
-        init=init,
-        summarise=lambda x, weight: summarise(x, weight, dim),
-        draw=draw,
-        merge=merge,
-        metrics=METRICS,
-        distances=DISTANCES
-        | ({"total_variation": _distance(formulas.total_variation)} if dim == 1 else {}),
+        family.fit,
+        family.sample,
+        init=family.init,
         statistics=Moments,
-        chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
+        summarise=family.summarise,
+        merge=merge,
+        draw=family.draw,
+        metrics=METRICS,
+        distances=DISTANCES | total_variation,
         log_prob=log_prob,
-        tempered=lambda params, tau: params._replace(
-            log_scale=factored.shifted(params.log_scale, factored.half_log(tau))
-        ),
+        tempered=_tempered,
+        chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
     )
 
 
-def example():
+def example() -> tuple[Estimator, GaussianParams]:
     """(Estimator, params) of a correlated Gaussian in two dimensions."""
     return gaussian(2), gaussian_params([1.0, -2.0], [[2.0, 0.6], [0.6, 0.5]])
 
 
-def gaussian_params(mean, covariance) -> GaussianParams:
+def gaussian_params(mean: ArrayLike, covariance: ArrayLike) -> GaussianParams:
     """Parameters from a mean [d] and a covariance [d, d], or two numbers for d = 1.
 
-    Raises `InputError` unless the covariance is finite, symmetric and has no negative eigenvalue.
+    Raises:
+        InputError: unless both are finite, and the covariance is symmetric without negative
+            eigenvalues.
     """
+    mean, covariance = _checked(mean, covariance)
+    dim, dtype = len(mean), jnp.result_type(float)
+    pivots, factor = _unit_cholesky(covariance)
+    with np.errstate(divide="ignore"):
+        log_scale = np.log(pivots) / 2
+    return GaussianParams(
+        factored.from_arrays(jnp.asarray(mean, dtype), dim),
+        factored.from_arrays(jnp.asarray(log_scale, dtype), dim),
+        factored.from_matrix(jnp.asarray(factor, dtype), dim),
+    )
+
+
+def _checked(mean, covariance):
+    """(mean [d], covariance [d, d]) as float64 arrays, or `InputError`."""
     mean = np.atleast_1d(numbers("mean", mean))
     covariance = np.atleast_2d(numbers("covariance", covariance))
     if mean.ndim != 1 or not len(mean) or covariance.shape != (len(mean), len(mean)):
@@ -178,39 +157,106 @@ def gaussian_params(mean, covariance) -> GaussianParams:
         raise InputError(
             f"covariance {covariance.tolist()} must be symmetric without negative eigenvalues"
         )
-    dim, dtype = len(mean), jnp.result_type(float)
+    return mean, covariance
+
+
+def _unit_cholesky(covariance):
+    """(pivots [d], U [d, d]) with covariance = U diag(pivots) U^T; pivots within rounding are 0."""
+    dim = len(covariance)
     pivots, factor = np.zeros(dim), np.eye(dim)
     for j in range(dim):
         pivot = covariance[j, j] - (factor[j, :j] ** 2) @ pivots[:j]
         if pivot > 1e-14 * dim * covariance[j, j]:
             pivots[j] = pivot
-            factor[j + 1 :, j] = (
-                covariance[j + 1 :, j] - (factor[j + 1 :, :j] * factor[j, :j]) @ pivots[:j]
-            ) / pivot
-    with np.errstate(divide="ignore"):
-        log_scale = np.log(pivots) / 2
-    arrays = (jnp.asarray(value, dtype) for value in (mean, log_scale, factor))
-    mean, log_scale, factor = arrays
-    return GaussianParams(
-        factored.from_arrays(mean, dim),
-        factored.from_arrays(log_scale, dim),
-        factored.from_matrix(factor, dim),
+            explained = (factor[j + 1 :, :j] * factor[j, :j]) @ pivots[:j]
+            factor[j + 1 :, j] = (covariance[j + 1 :, j] - explained) / pivot
+    return pivots, factor
+
+
+class _Gaussian(NamedTuple):
+    """What depends on the options; log_widening: half the logarithm of the sampling bias."""
+
+    dim: int
+    ddof: int
+    by: str
+    log_widening: Any
+
+    def init(self, key, statistics):
+        return gaussian_params(np.zeros(self.dim), np.eye(self.dim))
+
+    def fit(self, key, params, statistics):
+        grown = factored.half_log(statistics.divisor / _at_least_one(statistics.count - self.ddof))
+        return GaussianParams(
+            statistics.mean, factored.shifted(statistics.log_scale, grown), statistics.factor
+        ), FitInfo.exact()
+
+    def sample(self, key, params, n):
+        z = normal_vector(key, n * self.dim).reshape(n, self.dim)
+        log_scale = factored.as_vector(factored.shifted(params.log_scale, self.log_widening))
+        scaled = z * jnp.exp(log_scale)
+        return mean_vector(params) + jnp.matmul(scaled, unit_factor(params).T, precision="highest")
+
+    def summarise(self, x, weight):
+        return summarise(x, weight, self.dim)
+
+    def draw(self, key, params, n):
+        relative = (_relative_by_law if self.by == "law" else _relative_by_points)(key, n, self.dim)
+        relative = self._widened(relative)
+        # The divisor of the fit to come: a constant added there, to a scale of many digits, would
+        # be rounded the same way every time.
+        divisor = _at_least_one(n - self.ddof)
+        relative_scale = factored.shifted(
+            relative.log_scale, factored.half_log(relative.divisor / divisor)
+        )
+        shift = factored.times_vector(params.log_scale, params.factor, relative.mean)
+        mean = (
+            tuple(m + s for m, s in zip(params.mean, shift, strict=True))
+            if isinstance(shift, tuple)
+            else params.mean + shift
+        )
+        log_scale, factor = factored.times_triangle(
+            params.log_scale, params.factor, relative_scale, relative.factor
+        )
+        # Counts as floats: what many generations pool may be more than 32 bits hold.
+        count, divisor = (jnp.asarray(number, jnp.result_type(float)) for number in (n, divisor))
+        return Moments(count, mean, log_scale, factor, divisor)
+
+    def _widened(self, relative):
+        """Moments of standard normal points under the sampling bias."""
+        if isinstance(self.log_widening, float) and self.log_widening == 0:
+            return relative
+        widening = jnp.exp(jnp.asarray(self.log_widening, jnp.result_type(float)))
+        return relative._replace(
+            mean=jax.tree.map(lambda entry: entry * widening, relative.mean),
+            log_scale=factored.shifted(relative.log_scale, self.log_widening),
+        )
+
+
+def _log_widening(sampling_bias):
+    """Half the logarithm of the bias; the float 0.0, which programs leave out, for no bias."""
+    if not isinstance(sampling_bias, jax.Array):
+        real("sampling_bias", sampling_bias, above=0, must_be="a finite number above 0")
+        if isinstance(sampling_bias, int | float) and sampling_bias == 1:
+            return 0.0
+    return factored.half_log(sampling_bias)
+
+
+def _tempered(params, temperature):
+    return params._replace(
+        log_scale=factored.shifted(params.log_scale, factored.half_log(temperature))
     )
 
 
-def summarise(x, weight, dim: int) -> Moments:
+def summarise(x: jax.Array, weight: jax.Array, dim: int) -> Moments:
     """`Moments` of points x [n, d] with weights [n]; a point of weight 0 does not count."""
     count = jnp.sum(weight)
     mean = jnp.matmul(weight, x, precision="highest") / _at_least_one(count)
     centred = jnp.where(weight[:, None] > 0, x - mean, 0)
     unit = jnp.maximum(jnp.max(jnp.abs(centred)), jnp.finfo(centred.dtype).tiny)
     scaled = centred / unit
-    scatter = jnp.matmul((scaled * weight[:, None]).T, scaled, precision="highest") / _at_least_one(
-        count
-    )
-    log_scale, factor = factored.limited(
-        *factored.decomposed(scatter, dim), jnp.sum(weight > 0) - 1
-    )
+    squares = jnp.matmul((scaled * weight[:, None]).T, scaled, precision="highest")
+    log_scale, factor = factored.decomposed(squares / _at_least_one(count), dim)
+    log_scale, factor = factored.limited(log_scale, factor, jnp.sum(weight > 0) - 1)
     return Moments(
         count,
         factored.from_arrays(mean, dim),
@@ -231,31 +277,31 @@ def merge(a: Moments, b: Moments) -> Moments:
     else:
         shift = b.mean - a.mean
         mean = a.mean + share_b * shift
-    parts = [(one.divisor / divisor, one.log_scale, one.factor) for one in (a, b)]
-    return Moments(
-        count, mean, *factored.pooled(parts, shift, share_a * share_b, len(a.mean)), divisor
-    )
+    parts = [(part.divisor / divisor, part.log_scale, part.factor) for part in (a, b)]
+    log_scale, factor = factored.pooled(parts, shift, share_a * share_b, len(a.mean))
+    return Moments(count, mean, log_scale, factor, divisor)
 
 
-def mean_vector(params: GaussianParams):
+def mean_vector(params: GaussianParams) -> jax.Array:
     """The mean as an array [d]."""
     return factored.as_vector(params.mean)
 
 
-def unit_factor(params: GaussianParams):
+def unit_factor(params: GaussianParams) -> jax.Array:
     """U as an array [d, d]."""
     return factored.as_matrix(params.factor, len(params.mean))
 
 
-def covariance(params: GaussianParams):
+def covariance(params: GaussianParams) -> jax.Array:
     """The covariance as an array [d, d]; entries below the smallest float are 0."""
     columns = unit_factor(params) * jnp.exp(factored.as_vector(params.log_scale))
     return jnp.matmul(columns, columns.T, precision="highest")
 
 
-def log_prob(params: GaussianParams, x):
-    """Log-densities [n] in nats of points x [n, d]; where no variance is left, inf on the model and
-    -inf off it.
+def log_prob(params: GaussianParams, x: jax.Array) -> jax.Array:
+    """Log-densities [n] in nats of points x [n, d].
+
+    Where no variance is left, inf on the model and -inf off it.
     """
     log_scale = factored.as_vector(params.log_scale)
     centred = x - mean_vector(params)
@@ -268,8 +314,9 @@ def log_prob(params: GaussianParams, x):
 
 
 def _relative_by_law(key, n, dim) -> Moments:
-    """The moments of n standard normal points; factor: the entries below the diagonal over those on
-    it, of their Bartlett factor.
+    """The moments of n standard normal points, by their Bartlett factor.
+
+    factor: its entries below the diagonal over those on it.
     """
     root = 1 / jnp.sqrt(jnp.asarray(_at_least_one(n), jnp.result_type(float)))
     if dim > factored.LARGEST_WRITTEN_OUT:
@@ -308,18 +355,14 @@ def _half_log_chi_square_shares(key, z, n):
     if not isinstance(n, int):
         return _traced_shares(*key_words(key), jnp.asarray(n, z[0].dtype), *z)
     shares = []
-    for j, one in enumerate(z):
+    for j, normal in enumerate(z):
         left = n - 1 - j
-        extra = (
-            [variate_words(*key_words(key), jnp.uint32(j), BOOSTS + i) for i in range(boosts(left))]
-            if left > 0
-            else []
-        )
-        shares.append(
-            (log_ratio_of_normal(one, extra, left) + np.log(left / n)) / 2
-            if left > 0
-            else jnp.full_like(one, -jnp.inf)
-        )
+        if left <= 0:
+            shares.append(jnp.full_like(normal, -jnp.inf))
+            continue
+        words = key_words(key)
+        extra = [variate_words(*words, jnp.uint32(j), BOOSTS + i) for i in range(boosts(left))]
+        shares.append((log_ratio_of_normal(normal, extra, left) + np.log(left / n)) / 2)
     return shares
 
 
@@ -338,9 +381,7 @@ def _at_least_one(n):
 
 
 def _arrays(leaves, dim):
-    """(mean [d, chains], log_scale [d, chains], factor [d, d, chains]) from the leaves of
-    parameters, chains last.
-    """
+    """(mean [d, chains], log_scale [d, chains], factor [d, d, chains]) of parameters' leaves."""
     if len(leaves) == 3 and dim > 1:
         return tuple(leaves)
     chains = jnp.broadcast_shapes(*(leaf.shape for leaf in leaves))
@@ -395,3 +436,80 @@ METRICS = {name: _metric(getattr(formulas, name)) for name in (*_NAMES, *_SPECTR
 _DISTANCES = ("squared_wasserstein2", "wasserstein2", "kl_model_to_real", "kl_real_to_model")
 DISTANCES = {name: _distance(getattr(formulas, name)) for name in _DISTANCES}
 variance, log_variance = METRICS["variance"], METRICS["log_variance"]
+
+
+def _real(options: Mapping[str, Any]) -> tuple[Estimator, GaussianParams]:
+    """The standard normal."""
+    dim = options["dim"]
+    return gaussian(dim), gaussian_params(np.zeros(dim), np.eye(dim))
+
+
+def _is_unbiased(setting):
+    bias = setting.options["sampling_bias"]
+    return isinstance(bias, int | float) and bias == 1
+
+
+def _means(setting: Setting, generation: ArrayLike) -> dict[str, np.ndarray]:
+    from collapse_jax.theory import accumulation  # here: theory imports scipy.stats
+    from collapse_jax.theory import gaussian as theory
+
+    (options, size, workflow), dim = setting, setting.options["dim"]
+    ddof = options["ddof"]
+    if (size == 1 and ddof == 1) or not _is_unbiased(setting):
+        return {}
+    means = {"variance": theory.expected_variance(generation, size, ddof=ddof, **workflow)}
+    if workflow["workflow"] == "replace" and size > dim:
+        means["log_variance"] = theory.expected_log_variance(generation, size, ddof=ddof, dim=dim)
+    if workflow["workflow"] == "accumulate" and dim == 1:
+        means["log_variance"] = accumulation.expected_log_variance(generation, size, ddof=ddof)
+    return means
+
+
+def _known_in_law(setting):
+    """Whether more than means is known: under `replace`, from two points on."""
+    replaced = setting.workflow["workflow"] == "replace"
+    return replaced and setting.sample_size >= 2 and _is_unbiased(setting)
+
+
+def _quantiles(
+    setting: Setting, generation: ArrayLike, probabilities: Sequence[float]
+) -> dict[str, np.ndarray]:
+    from collapse_jax.theory import gaussian as theory
+
+    options, size, _ = setting
+    if options["dim"] != 1 or not _known_in_law(setting):
+        return {}
+    curves = [
+        theory.log_variance_quantile(p, generation, size, ddof=options["ddof"])
+        for p in probabilities
+    ]
+    return {"log_variance": np.array(curves), "variance": np.exp(curves)}
+
+
+def _chains_for_means(
+    setting: Setting, generation: ArrayLike, relative_error: float
+) -> dict[str, np.ndarray]:
+    from collapse_jax.theory import gaussian as theory
+    from collapse_jax.theory import monte_carlo
+
+    (options, size, _), dim = setting, setting.options["dim"]
+    if not _known_in_law(setting):
+        return {}
+    with np.errstate(all="ignore"):
+        if dim == 1:
+            needed = monte_carlo.runs_for_expected_variance(generation, size, relative_error)
+            return {"variance": needed}
+        ddof = options["ddof"]
+        square = monte_carlo.expected_squared_traces(generation, size, np.ones(dim), ddof=ddof)[1]
+        mean = dim * theory.expected_variance(generation, size, ddof=ddof)
+        needed = (square / mean**2 - 1) / relative_error**2
+    return {"variance": np.where(np.isfinite(needed), needed, np.inf)}
+
+
+FAMILY = Family(
+    gaussian,
+    example,
+    label="Gaussian d={dim}, ddof={ddof}",
+    metrics=("mean", "variance", "log_variance"),
+    laws=ClosedForms(_means, _quantiles, _chains_for_means, _real),
+)

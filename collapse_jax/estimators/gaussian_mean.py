@@ -1,25 +1,28 @@
-"""Gaussian with a known covariance, only its mean fitted, drawn through the exact law of the sample
-mean.
-"""
+"""Gaussian with a known covariance, of which only the mean is fitted."""
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers
 from collapse_jax.metrics.divergence import exponential_beyond_line
 from collapse_jax.numerics import averages, factored
 from collapse_jax.random.normal import normal_array, normal_vector, normals
 
+__all__ = ["gaussian_mean", "gaussian_mean_params"]
+
 
 class GaussianMeanParams(NamedTuple):
-    """mean: d scalars, as a tuple up to 12 dimensions and an array [d] above. log_scale: []; the
-    known covariance times
-    exp(2 log_scale) is the model's: 0 after every fit, other values at a temperature.
+    """A mean, and how much wider than the known covariance the model is.
+
+    mean: d scalars, as a tuple up to 12 dimensions and an array [d] above.
+    log_scale: []; the known covariance times exp(2 log_scale) is the model's. 0 after every fit,
+        other values at a temperature.
     """
 
     mean: Any
@@ -27,128 +30,74 @@ class GaussianMeanParams(NamedTuple):
 
 
 class SampleMean(NamedTuple):
-    """Evidence: count [] of the sample, and its mean in the form of the parameters."""
+    """Sufficient statistics: count [] of the sample, and its mean in the form of the parameters."""
 
     count: jax.Array
     mean: Any
 
 
-def gaussian_mean(covariance=1.0) -> Estimator:
-    """Gaussian with a known covariance [d, d] (or variance), only the mean fitted; x is [n, d].
+@named
+def gaussian_mean(covariance: ArrayLike = 1.0) -> Estimator:
+    """Gaussian with a known covariance, only its mean fitted; x is [n, d].
 
     The mean of n draws is Normal(mean, covariance / n): a generation costs the same for every n.
-    Under `replace` the mean walks at
-    random for ever, Var mean_g = (g + 1) covariance / M, and the variance stays what it is:
-    collapse without loss of spread.
+    Under `replace` the mean walks at random for ever, Var mean_g = (g + 1) covariance / M, and the
+    variance stays what it is: collapse without loss of spread.
+
     Metrics: mean ([d]; [] for d = 1; covariance^-1 mean is the natural parameter), variance (trace
-    / d), log_variance
-    (log-determinant / d). Distances to the real distribution: wasserstein2, squared_wasserstein2,
-    kl_model_to_real, kl_real_to_model. Raises `InputError` unless the covariance is finite,
-    symmetric and positive definite.
-    Source: derived here (the mean of normals is normal).
+    / d), log_variance (log-determinant / d). Distances to the real distribution: wasserstein2,
+    squared_wasserstein2, kl_model_to_real, kl_real_to_model.
+
+    Args:
+        covariance: [d, d], or a variance for d = 1.
+
+    Raises:
+        InputError: unless the covariance is finite, symmetric and positive definite.
+
+    References:
+        Derived here (the mean of normals is normal).
     """
     known = _checked(covariance)
-    dim = len(known)
     lower = np.linalg.cholesky(known)
-    inverse = np.linalg.inv(lower)
-    log_determinant, trace = 2 * float(np.log(np.diag(lower)).sum()), float(np.trace(known))
-
-    def draw(key, params, n):
-        dtype = params.log_scale.dtype
-        size = jnp.asarray(n, dtype)
-        scale = jnp.exp(params.log_scale) / jnp.sqrt(jnp.maximum(size, 1))
-        if dim > factored.LARGEST_WRITTEN_OUT:
-            shift = jnp.matmul(
-                jnp.asarray(lower, dtype), normal_array(key, (dim,)), precision="highest"
-            )
-            return SampleMean(size, params.mean + scale * shift)
-        z = normals(key, dim)
-        shift = [
-            sum(dtype.type(lower[i, j]) * z[j] for j in range(i + 1) if lower[i, j])
-            for i in range(dim)
-        ]
-        return SampleMean(
-            size, tuple(m + scale * s for m, s in zip(params.mean, shift, strict=True))
-        )
-
-    def sample(key, params, n):
-        z = normal_vector(key, n * dim).reshape(n, dim)
-        return factored.as_vector(params.mean) + jnp.exp(params.log_scale) * jnp.matmul(
-            z, jnp.asarray(lower.T, z.dtype), precision="highest"
-        )
-
-    def summarise(x, weight):
-        count = jnp.sum(weight)
-        mean = jnp.matmul(weight, x, precision="highest") / jnp.where(count > 0, count, 1)
-        return SampleMean(count, factored.from_arrays(mean, dim))
-
-    def merge(a, b):
-        mean = jax.tree.map(
-            lambda ours, theirs: averages.pooled(a.count, ours, b.count, theirs), a.mean, b.mean
-        )
-        return SampleMean(a.count + b.count, mean)
-
-    def squared_length(offset):
-        """offset^T covariance^-1 offset of offsets [..., d]."""
-        white = jnp.matmul(offset, jnp.asarray(inverse.T, offset.dtype), precision="highest")
-        return jnp.sum(white**2, axis=-1)
-
-    def log_prob(params, x):
-        distance = squared_length(x - factored.as_vector(params.mean)) * jnp.exp(
-            -2 * params.log_scale
-        )
-        return -(distance + log_determinant + dim * np.log(2 * np.pi)) / 2 - dim * params.log_scale
-
-    def offset(params, real):
-        return factored.as_vector(params.mean) - factored.as_vector(real.mean)
-
-    def squared_wasserstein2(params, real):
-        return (
-            jnp.sum(offset(params, real) ** 2)
-            + trace * (jnp.exp(params.log_scale) - jnp.exp(real.log_scale)) ** 2
-        )
-
-    def kl(p, q):
-        spread = dim * exponential_beyond_line(2 * (p.log_scale - q.log_scale))
-        return (squared_length(offset(p, q)) * jnp.exp(-2 * q.log_scale) + spread) / 2
-
+    family = _GaussianMean(len(known), float(np.trace(known)), lower, np.linalg.inv(lower))
     return estimator(
-        lambda key, params, statistics: (
-            GaussianMeanParams(statistics.mean, jnp.zeros_like(statistics.count)),
-            FitInfo.exact(),
-        ),
-        sample,
-        init=lambda key, statistics: gaussian_mean_params(np.zeros(dim)),
-        summarise=summarise,
-        draw=draw,
-        merge=merge,
+        _fit,
+        family.sample,
+        init=family.init,
+        statistics=SampleMean,
+        summarise=family.summarise,
+        merge=_merge,
+        draw=family.draw,
         metrics={
-            "mean": lambda params: factored.as_vector(params.mean) if dim > 1 else params.mean[0],
-            "variance": lambda params: trace / dim * jnp.exp(2 * params.log_scale),
-            "log_variance": lambda params: log_determinant / dim + 2 * params.log_scale,
+            "mean": _mean,
+            "variance": family.variance,
+            "log_variance": family.log_variance,
         },
         distances={
-            "squared_wasserstein2": squared_wasserstein2,
-            "wasserstein2": lambda params, real: jnp.sqrt(squared_wasserstein2(params, real)),
-            "kl_model_to_real": kl,
-            "kl_real_to_model": lambda params, real: kl(real, params),
+            "squared_wasserstein2": family.squared_wasserstein2,
+            "wasserstein2": lambda params, real: jnp.sqrt(
+                family.squared_wasserstein2(params, real)
+            ),
+            "kl_model_to_real": family.kl,
+            "kl_real_to_model": lambda params, real: family.kl(real, params),
         },
-        statistics=SampleMean,
-        chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
-        log_prob=log_prob,
-        tempered=lambda params, temperature: params._replace(
-            log_scale=params.log_scale + jnp.log(temperature) / 2
-        ),
+        log_prob=family.log_prob,
+        tempered=_tempered,
+        chain_axis=-1 if len(known) <= factored.LARGEST_WRITTEN_OUT else 0,
     )
 
 
-def example():
+def example() -> tuple[Estimator, GaussianMeanParams]:
     """(Estimator, params) of a correlated Gaussian in two dimensions."""
     return gaussian_mean([[2.0, 0.6], [0.6, 0.5]]), gaussian_mean_params([1.0, -2.0])
 
 
-def gaussian_mean_params(mean) -> GaussianMeanParams:
-    """Parameters from a mean [d], or a number for d = 1. Raises `InputError` unless it is finite."""
+def gaussian_mean_params(mean: ArrayLike) -> GaussianMeanParams:
+    """Parameters from a mean [d], or a number for d = 1.
+
+    Raises:
+        InputError: unless it is finite.
+    """
     mean = np.atleast_1d(numbers("mean", mean))
     if mean.ndim != 1 or not len(mean) or not np.isfinite(mean).all():
         raise InputError(f"mean is {mean.tolist()}; it must be [d] and finite")
@@ -156,6 +105,99 @@ def gaussian_mean_params(mean) -> GaussianMeanParams:
     return GaussianMeanParams(
         factored.from_arrays(jnp.asarray(mean, dtype), len(mean)), jnp.zeros((), dtype)
     )
+
+
+class _GaussianMean(NamedTuple):
+    """What depends on the known covariance: lower [d, d] is its Cholesky factor."""
+
+    dim: int
+    trace: float
+    lower: np.ndarray
+    inverse: np.ndarray
+
+    @property
+    def log_determinant(self):
+        return 2 * float(np.log(np.diag(self.lower)).sum())
+
+    def init(self, key, statistics):
+        return gaussian_mean_params(np.zeros(self.dim))
+
+    def sample(self, key, params, n):
+        z = normal_vector(key, n * self.dim).reshape(n, self.dim)
+        return factored.as_vector(params.mean) + jnp.exp(params.log_scale) * jnp.matmul(
+            z, jnp.asarray(self.lower.T, z.dtype), precision="highest"
+        )
+
+    def summarise(self, x, weight):
+        count = jnp.sum(weight)
+        mean = jnp.matmul(weight, x, precision="highest") / jnp.where(count > 0, count, 1)
+        return SampleMean(count, factored.from_arrays(mean, self.dim))
+
+    def draw(self, key, params, n):
+        dtype = params.log_scale.dtype
+        size = jnp.asarray(n, dtype)
+        scale = jnp.exp(params.log_scale) / jnp.sqrt(jnp.maximum(size, 1))
+        if self.dim > factored.LARGEST_WRITTEN_OUT:
+            z = normal_array(key, (self.dim,))
+            shift = jnp.matmul(jnp.asarray(self.lower, dtype), z, precision="highest")
+            return SampleMean(size, params.mean + scale * shift)
+        z = normals(key, self.dim)
+        shift = [
+            sum(dtype.type(self.lower[i, j]) * z[j] for j in range(i + 1) if self.lower[i, j])
+            for i in range(self.dim)
+        ]
+        return SampleMean(
+            size, tuple(m + scale * s for m, s in zip(params.mean, shift, strict=True))
+        )
+
+    def squared_length(self, offset):
+        """offset^T covariance^-1 offset of offsets [..., d]."""
+        inverse = jnp.asarray(self.inverse.T, offset.dtype)
+        return jnp.sum(jnp.matmul(offset, inverse, precision="highest") ** 2, axis=-1)
+
+    def log_prob(self, params, x):
+        distance = self.squared_length(x - factored.as_vector(params.mean)) * jnp.exp(
+            -2 * params.log_scale
+        )
+        halved = -(distance + self.log_determinant + self.dim * np.log(2 * np.pi)) / 2
+        return halved - self.dim * params.log_scale
+
+    def variance(self, params):
+        return self.trace / self.dim * jnp.exp(2 * params.log_scale)
+
+    def log_variance(self, params):
+        return self.log_determinant / self.dim + 2 * params.log_scale
+
+    def squared_wasserstein2(self, params, real):
+        widening = jnp.exp(params.log_scale) - jnp.exp(real.log_scale)
+        return jnp.sum(_offset(params, real) ** 2) + self.trace * widening**2
+
+    def kl(self, p, q):
+        spread = self.dim * exponential_beyond_line(2 * (p.log_scale - q.log_scale))
+        return (self.squared_length(_offset(p, q)) * jnp.exp(-2 * q.log_scale) + spread) / 2
+
+
+def _fit(key, params, statistics):
+    return GaussianMeanParams(statistics.mean, jnp.zeros_like(statistics.count)), FitInfo.exact()
+
+
+def _merge(a, b):
+    mean = jax.tree.map(
+        lambda ours, theirs: averages.pooled(a.count, ours, b.count, theirs), a.mean, b.mean
+    )
+    return SampleMean(a.count + b.count, mean)
+
+
+def _tempered(params, temperature):
+    return params._replace(log_scale=params.log_scale + jnp.log(temperature) / 2)
+
+
+def _mean(params):
+    return factored.as_vector(params.mean) if len(params.mean) > 1 else params.mean[0]
+
+
+def _offset(params, real):
+    return factored.as_vector(params.mean) - factored.as_vector(real.mean)
 
 
 def _checked(covariance):
@@ -171,3 +213,6 @@ def _checked(covariance):
             f"covariance {known.tolist()} must be finite, symmetric and positive definite"
         )
     return known
+
+
+FAMILY = Family(gaussian_mean, example)

@@ -1,17 +1,20 @@
 """Gaussian mixtures by expectation-maximisation on points."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
-from collapse_jax.errors import InputError, numbers
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.numerics import mixtures
 from collapse_jax.random.bits import fold_in, key_words, split, uniform, variate_words
 from collapse_jax.random.normal import normal_array
+
+__all__ = ["gmm", "gmm_params"]
 
 KINDS = ("full", "diagonal", "spherical")
 STARTS = ("kmeans++", "previous")
@@ -22,10 +25,12 @@ _COMPARED = 8
 
 
 class GMMParams(NamedTuple):
-    """A mixture. weights: [K]. means: [K, d].
+    """A mixture.
 
+    weights: [K].
+    means: [K, d].
     factors: [K, d, d] lower Cholesky factors of the covariances (full), [K, d] deviations
-    (diagonal), [K] deviations (spherical).
+        (diagonal), [K] deviations (spherical).
     """
 
     weights: jax.Array
@@ -33,98 +38,132 @@ class GMMParams(NamedTuple):
     factors: jax.Array
 
 
+@named
 def gmm(
     num_components: int,
     dim: int,
-    covariance: str = "full",
-    start: str = "kmeans++",
+    covariance: Literal["full", "diagonal", "spherical"] = "full",
+    start: Literal["kmeans++", "previous"] = "kmeans++",
     steps: int = 500,
     tolerance: float = 1e-5,
     floor: float = 1e-6,
 ) -> Estimator:
-    """Gaussian mixture of `num_components` components in `dim` dimensions by
-    expectation-maximisation; x is [n, dim].
+    """Gaussian mixture by expectation-maximisation; x is [n, dim].
 
-    covariance: "full", "diagonal" or "spherical". start: "kmeans++" (k-means++, then Lloyd's steps,
-    anew in each fit), or "previous"
-    (the parameters of the generation before; generation 0 starts with k-means). At most `steps`
-    steps of EM, which end when the mean log-likelihood changes by less than `tolerance`; `FitInfo`
-    holds converged, iterations, and as the loss minus the mean
-    log-likelihood (of the parameters before the last step, as scikit-learn's lower_bound_). floor:
-    added to each variance.
-    A component that no point belongs to keeps its mean with weight 0 and variance `floor`. Nothing
-    becomes nan on collapsed samples. Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim)
-    and log_variance (log-determinant / dim) of the mixture, component_deviations [K] (root of trace
-    / dim, largest first), smallest_weight. Distances to the real distribution, where that is a
-    mixture too: squared_l2 and log_squared_l2 of the densities, in closed form, and
-    kl_model_to_real and kl_real_to_model from 4,096 draws. Raises `InputError` for sizes below 1,
-    an unknown covariance or start, a negative tolerance, or a floor that is not positive.
-    Source: Dempster, Laird and Rubin 1977; start, stop and floor as scikit-learn's GaussianMixture,
-    which Shumailov et al. 2024 use.
+    `FitInfo` holds converged, iterations, and as the loss minus the mean log-likelihood (of the
+    parameters before the last step, as scikit-learn's lower_bound_). A component that no point
+    belongs to keeps its mean with weight 0 and variance `floor`. Nothing becomes nan on collapsed
+    samples.
+
+    Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim) and log_variance (log-determinant
+    / dim) of the mixture, component_deviations [K] (root of trace / dim, largest first),
+    smallest_weight. Distances to the real distribution, where that is a mixture too: squared_l2 and
+    log_squared_l2 of the densities, in closed form, and kl_model_to_real and kl_real_to_model from
+    4,096 draws.
+
+    Args:
+        num_components: K, at least 1.
+        dim: d, at least 1.
+        covariance: of each component.
+        start: "kmeans++" is k-means++, then Lloyd's steps, anew in each fit. "previous" takes the
+            parameters of the generation before; generation 0 starts with k-means.
+        steps: of EM, at most.
+        tolerance: the steps end when the mean log-likelihood changes by less.
+        floor: added to each variance.
+
+    Raises:
+        InputError: if an argument is out of its range.
+
+    References:
+        Dempster, Laird and Rubin 1977; start, stop and floor as scikit-learn's GaussianMixture,
+        which Shumailov et al. 2024 use.
     """
-    for name, value in {"num_components": num_components, "dim": dim, "steps": steps}.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} is {value!r}; it must be an integer of at least 1")
-    for name, value, known in (("covariance", covariance, KINDS), ("start", start, STARTS)):
-        if value not in known:
-            raise InputError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance >= 0:
-        raise InputError(f"tolerance is {tolerance!r}; it must be at least 0")
-    if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 < floor < np.inf:
-        raise InputError(f"floor is {floor!r}; it must be a positive variance")
+    family = _Mixture(
+        whole("num_components", num_components, 1),
+        whole("dim", dim, 1),
+        one_of("covariance", covariance, KINDS),
+        one_of("start", start, STARTS),
+        whole("steps", steps, 1),
+        real("tolerance", tolerance, at_least=0, finite=False, must_be="at least 0"),
+        real("floor", floor, above=0, must_be="a positive variance"),
+    )
+    return _estimator(family)
 
-    def packed(weights, means, factors):
-        return GMMParams(weights, means, factors[:, 0] if covariance == "spherical" else factors)
 
-    def by_k_means(key, x, weight):
-        labels, means = mixtures.k_means(key, x, weight, num_components)
-        return mixtures.maximised(x, weight, labels, means, floor=floor, kind=covariance)
-
-    def unpacked(params):
-        factors = params.factors
-        return (
-            params.weights,
-            params.means,
-            jnp.broadcast_to(factors[:, None], params.means.shape)
-            if factors.ndim == 1
-            else factors,
-        )
-
-    @mixtures.one_by_one
-    def fitted(key, params, x, weight):
-        x, weight = mixtures.in_blocks(x, weight)
-        begun = by_k_means(key, x, weight) if start == "kmeans++" else unpacked(params)
-        return mixtures.expectation_maximisation(
-            x, weight, *begun, steps=steps, tolerance=tolerance, floor=floor, kind=covariance
-        )
-
-    @mixtures.one_by_one
-    def first(key, x, weight):
-        return by_k_means(key, *mixtures.in_blocks(x, weight))
+def _estimator(family):
+    by_chain = mixtures.one_by_one
+    fitted, first = by_chain(family.fitted), by_chain(family.first)
 
     def init(key, data):
-        if start == "previous":
-            return packed(*first(key, *data))
-        one = np.eye(dim) if covariance == "full" else np.ones(dim)
-        arrays = (
-            np.full(num_components, 1 / num_components),
-            np.zeros((num_components, dim)),
-            np.stack([one] * num_components),
-        )
-        return packed(*(jnp.asarray(value, data.x.dtype) for value in arrays))
+        if family.start == "previous":
+            return family.packed(*first(key, *data))
+        return family.standard(data.x.dtype)
 
     def fit(key, params, data):
         done = fitted(key, params, *data)
-        return packed(done.weights, done.means, done.factors), FitInfo(
-            done.converged, done.iterations, -done.log_likelihood
-        )
+        info = FitInfo(done.converged, done.iterations, -done.log_likelihood)
+        return family.packed(done.weights, done.means, done.factors), info
 
     return estimator(
-        fit, sample, init=init, log_prob=log_prob, metrics=METRICS, distances=DISTANCES
+        fit, sample, init=init, metrics=METRICS, distances=DISTANCES, log_prob=log_prob
     )
 
 
-def example():
+class _Mixture(NamedTuple):
+    """The options, and what depends on them; `fitted` and `first` are of a single chain."""
+
+    number: int
+    dim: int
+    kind: str
+    start: str
+    steps: int
+    tolerance: float
+    floor: float
+
+    def packed(self, weights, means, factors):
+        """Parameters from the arrays of `mixtures`, where spherical factors are [K, d]."""
+        return GMMParams(weights, means, factors[:, 0] if self.kind == "spherical" else factors)
+
+    def standard(self, dtype):
+        """Equal components at the origin."""
+        factor = np.eye(self.dim) if self.kind == "full" else np.ones(self.dim)
+        arrays = (
+            np.full(self.number, 1 / self.number),
+            np.zeros((self.number, self.dim)),
+            np.stack([factor] * self.number),
+        )
+        return self.packed(*(jnp.asarray(value, dtype) for value in arrays))
+
+    def by_k_means(self, key, x, weight):
+        labels, means = mixtures.k_means(key, x, weight, self.number)
+        return mixtures.maximised(x, weight, labels, means, floor=self.floor, kind=self.kind)
+
+    def first(self, key, x, weight):
+        return self.by_k_means(key, *mixtures.in_blocks(x, weight))
+
+    def fitted(self, key, params, x, weight):
+        x, weight = mixtures.in_blocks(x, weight)
+        begun = self.by_k_means(key, x, weight) if self.start == "kmeans++" else _unpacked(params)
+        return mixtures.expectation_maximisation(
+            x,
+            weight,
+            *begun,
+            steps=self.steps,
+            tolerance=self.tolerance,
+            floor=self.floor,
+            kind=self.kind,
+        )
+
+
+def _unpacked(params):
+    """(weights, means, factors) as `mixtures` has them, spherical factors as [K, d]."""
+    factors = params.factors
+    if factors.ndim == 1:
+        factors = jnp.broadcast_to(factors[:, None], params.means.shape)
+    return params.weights, params.means, factors
+
+
+def example() -> tuple[Estimator, GMMParams]:
     """(Estimator, params) of two correlated components in two dimensions."""
     return gmm(2, 2), gmm_params(
         [0.3, 0.7],
@@ -133,15 +172,20 @@ def example():
     )
 
 
-def gmm_params(weights, means, covariances) -> GMMParams:
-    """Parameters from weights [K], means [K, d], and covariances [K, d, d] (full), variances [K, d]
-    (diagonal) or [K] (spherical).
+def gmm_params(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> GMMParams:
+    """Parameters from weights, means and covariances.
 
-    Raises `InputError` unless the weights are non-negative and sum to 1, the shapes agree, and the
-    covariances are positive definite.
+    Args:
+        weights: [K], non-negative with sum 1.
+        means: [K, d].
+        covariances: [K, d, d] (full), or variances [K, d] (diagonal) or [K] (spherical).
+
+    Raises:
+        InputError: unless the weights are non-negative and sum to 1, the shapes agree, and the
+            covariances are positive definite.
     """
-    given = {"weights": weights, "means": means, "covariances": covariances}
-    weights, means, covariances = (numbers(name, value) for name, value in given.items())
+    weights = numbers("weights", weights)
+    means, covariances = numbers("means", means), numbers("covariances", covariances)
     if (
         weights.ndim != 1
         or not np.isfinite(weights).all()
@@ -152,52 +196,42 @@ def gmm_params(weights, means, covariances) -> GMMParams:
     number = len(weights)
     if means.ndim != 2 or len(means) != number or not np.isfinite(means).all():
         raise InputError(f"means has shape {means.shape}; it must be [{number}, d], finite")
-    dim = means.shape[1]
-    if (
-        covariances.shape not in ((number, dim, dim), (number, dim), (number,))
-        or not np.isfinite(covariances).all()
-    ):
+    factors = _factors(covariances, number, means.shape[1])
+    arrays = (weights / weights.sum(), means, factors)
+    return GMMParams(*(jnp.asarray(value, jnp.result_type(float)) for value in arrays))
+
+
+def _factors(covariances, number, dim):
+    """Cholesky factors of covariances, deviations of variances, or `InputError`."""
+    shapes = ((number, dim, dim), (number, dim), (number,))
+    if covariances.shape not in shapes or not np.isfinite(covariances).all():
         raise InputError(
-            f"covariances has shape {covariances.shape}; it must be {(number, dim, dim)}, "
-            f"{(number, dim)} or {(number,)}, finite"
+            f"covariances has shape {covariances.shape}; it must be {shapes[0]}, {shapes[1]} or "
+            f"{shapes[2]}, finite"
         )
     if covariances.ndim < 3:
-        smallest, factors = covariances.min(), np.sqrt(np.maximum(covariances, 0))
+        smallest = covariances.min()
+    elif np.allclose(covariances, np.swapaxes(covariances, 1, 2)):
+        smallest = np.linalg.eigvalsh(covariances).min()
     else:
-        smallest = (
-            np.linalg.eigvalsh(covariances).min()
-            if np.allclose(covariances, np.swapaxes(covariances, 1, 2))
-            else -1
-        )
-        factors = np.linalg.cholesky(covariances) if smallest > 0 else None
+        smallest = -1
     if not smallest > 0:
         raise InputError(
             f"covariances {covariances.tolist()} must be symmetric and positive definite"
         )
-    return GMMParams(
-        *(
-            jnp.asarray(value, jnp.result_type(float))
-            for value in (weights / weights.sum(), means, factors)
-        )
-    )
+    return np.sqrt(covariances) if covariances.ndim < 3 else np.linalg.cholesky(covariances)
 
 
-def sample(key, params: GMMParams, n: int):
-    """n points [n, d]: each draws its component, then a normal point of that.
-
-    Source: derived here (inversion).
-    """
+def sample(key: jax.Array, params: GMMParams, n: int) -> jax.Array:
+    """n points [n, d]: each draws its component by inversion, then a normal point of that."""
     number, dim = params.means.shape
     component_key, normal_key = split(key)
     u = uniform(*variate_words(*key_words(component_key), jnp.arange(n, dtype=jnp.uint32)))
     z = normal_array(normal_key, (n, dim))
     ends = jnp.cumsum(params.weights)
     ends = ends / ends[-1]
-    component = (
-        sum((u >= ends[k]).astype(jnp.int32) for k in range(number - 1))
-        if number > 1
-        else jnp.zeros(n, jnp.int32)
-    )
+    component = sum((u >= ends[k]).astype(jnp.int32) for k in range(number - 1))
+    component = component if number > 1 else jnp.zeros(n, jnp.int32)
     factors = mixtures.lower(params.factors, dim)
 
     def of_each(values):
@@ -218,29 +252,27 @@ def sample(key, params: GMMParams, n: int):
     return jnp.stack([coordinate(i) for i in range(dim)], axis=1)
 
 
-def log_prob(params: GMMParams, x):
-    """Log-density [n] in nats of points x [n, d]. Source: derived here."""
-    factors = mixtures.lower(params.factors, params.means.shape[1])
+def log_prob(params: GMMParams, x: jax.Array) -> jax.Array:
+    """Log-density [n] in nats of points x [n, d]."""
+    inverse = mixtures.inverse_of(mixtures.lower(params.factors, params.means.shape[1]))
     return mixtures.log_sum(
-        list(
-            mixtures.log_densities(params.weights, params.means, mixtures.inverse_of(factors), x.T)
-        )
+        list(mixtures.log_densities(params.weights, params.means, inverse, x.T))
     )
 
 
-def covariances(params: GMMParams):
+def covariances(params: GMMParams) -> jax.Array:
     """The covariances of the components [K, d, d]."""
     factors = mixtures.lower(params.factors, params.means.shape[1])
     return jnp.matmul(factors, jnp.swapaxes(factors, 1, 2), precision="highest")
 
 
-def mean(params: GMMParams):
+def mean(params: GMMParams) -> jax.Array:
     """The mean of the mixture [d], [] for d = 1."""
-    whole = jnp.sum(params.weights[:, None] * params.means, axis=0)
-    return whole if len(whole) > 1 else whole[0]
+    centre = jnp.sum(params.weights[:, None] * params.means, axis=0)
+    return centre if len(centre) > 1 else centre[0]
 
 
-def covariance(params: GMMParams):
+def covariance(params: GMMParams) -> jax.Array:
     """The covariance of the mixture [d, d]."""
     centred = params.means - jnp.sum(params.weights[:, None] * params.means, axis=0)
     return jnp.sum(
@@ -250,18 +282,18 @@ def covariance(params: GMMParams):
     )
 
 
-def variance(params: GMMParams):
+def variance(params: GMMParams) -> jax.Array:
     """Trace / d of the covariance of the mixture."""
     return jnp.mean(jnp.diagonal(covariance(params)))
 
 
-def log_variance(params: GMMParams):
+def log_variance(params: GMMParams) -> jax.Array:
     """Log-determinant / d of the covariance of the mixture."""
     factor = mixtures.cholesky(covariance(params)[None], jnp.finfo(params.means.dtype).tiny)[0]
     return 2 * jnp.mean(jnp.log(jnp.diagonal(factor)))
 
 
-def component_deviations(params: GMMParams):
+def component_deviations(params: GMMParams) -> jax.Array:
     """Root of trace / d of each component's covariance [K], largest first."""
     return jnp.sort(
         jnp.sqrt(jnp.mean(jnp.diagonal(covariances(params), axis1=1, axis2=2), axis=1)),
@@ -269,17 +301,19 @@ def component_deviations(params: GMMParams):
     )
 
 
-def smallest_weight(params: GMMParams):
+def smallest_weight(params: GMMParams) -> jax.Array:
     """The weight of the smallest component."""
     return jnp.min(params.weights)
 
 
-def log_squared_l2(model: GMMParams, reference: GMMParams):
-    """Log of the integral of (p - q)^2; -inf where rounding cannot tell the two apart (below about
-    1e-6 of the densities' own norms).
+def log_squared_l2(model: GMMParams, reference: GMMParams) -> jax.Array:
+    """Log of the integral of (p - q)^2.
 
-    Source: derived here: the integral of the product of two Gaussians is one's density at the
-    other's mean with both covariances.
+    -inf where rounding cannot tell the two apart (below about 1e-6 of the densities' own norms).
+
+    References:
+        Derived here: the integral of the product of two Gaussians is one's density at the other's
+        mean with both covariances.
     """
     weights = jnp.concatenate([model.weights, -reference.weights])
     means = jnp.concatenate([model.means, reference.means])
@@ -300,21 +334,19 @@ def log_squared_l2(model: GMMParams, reference: GMMParams):
     )
 
 
-def squared_l2(model: GMMParams, reference: GMMParams):
-    """The integral of (p - q)^2, in units of density. Source: see `log_squared_l2`."""
+def squared_l2(model: GMMParams, reference: GMMParams) -> jax.Array:
+    """The integral of (p - q)^2, in units of density; see `log_squared_l2`."""
     return jnp.exp(log_squared_l2(model, reference))
 
 
-def kl_model_to_real(model: GMMParams, real: GMMParams):
+def kl_model_to_real(model: GMMParams, real: GMMParams) -> jax.Array:
     """KL(model || real) in nats, the mean over 4,096 draws of the model with a fixed key."""
     x = sample(fold_in(jax.random.key(0), 0), model, _DRAWS)
     return jnp.mean(log_prob(model, x) - log_prob(real, x))
 
 
-def kl_real_to_model(model: GMMParams, real: GMMParams):
-    """KL(real || model) in nats, the mean over 4,096 draws of the real distribution with a fixed
-    key.
-    """
+def kl_real_to_model(model: GMMParams, real: GMMParams) -> jax.Array:
+    """KL(real || model) in nats, the mean over 4,096 draws of the real one with a fixed key."""
     return kl_model_to_real(real, model)
 
 
@@ -331,3 +363,4 @@ DISTANCES = {
     "kl_model_to_real": kl_model_to_real,
     "kl_real_to_model": kl_real_to_model,
 }
+FAMILY = Family(gmm, example)

@@ -5,21 +5,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Dataset, Estimator, FitInfo
-from collapse_jax.errors import InputError
-from collapse_jax.numerics import factored
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Dataset, Estimator, Family, FitInfo
+from collapse_jax.errors import InputError, real, whole
+from collapse_jax.numerics import discrete, factored
 from collapse_jax.random.bits import key_words, split, uniform, variate_words
 from collapse_jax.random.normal import normal_vector
+
+__all__ = ["kde"]
 
 RULES = ("scott", "silverman")
 
 
 class KernelParams(NamedTuple):
-    """data: the training points.
+    """A kernel on every training point.
 
-    The kernel's covariance is U diag(exp(2 log_scale)) U^T, in the form of `factored`.
+    data: the training points.
+    log_scale, factor: the kernel's covariance U diag(exp(2 log_scale)) U^T, as in `factored`.
     """
 
     data: Dataset
@@ -27,97 +31,117 @@ class KernelParams(NamedTuple):
     factor: Any
 
 
+@named
 def kde(
-    dim: int, bandwidth: float | str = "scott", scaled: bool = True, held_out=None
+    dim: int,
+    bandwidth: float | str = "scott",
+    scaled: bool = True,
+    held_out: ArrayLike | None = None,
 ) -> Estimator:
-    """Kernel density estimate in `dim` dimensions with a Gaussian kernel; x is [n, dim].
+    """Kernel density estimate with a Gaussian kernel; x is [n, dim].
 
-    bandwidth: a number is the deviation of the kernel in every direction, in the units of the data.
-    "scott" and "silverman" make it n^(-1/(d+4)) or (n (d+2)/4)^(-1/(d+4)) times the data's
-    covariance (ddof = 1), as SciPy does; scaled=False: that factor itself is
-    the deviation, as in scikit-learn. The data's own scale in the kernel makes a chain under
+    Sampling is exact: a training point by its weight, plus the kernel. The density at m points
+    costs m times the training points. The data's own scale in the kernel makes a chain under
     `replace` widen geometrically.
-    held_out: points [m, dim] for the metric `held_out_log_likelihood`, the mean log-density [] in
-    nats.
-    Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
-    dim), bandwidth (geometric mean of the kernel's deviations). Sampling is exact: a training point
-    by its weight, plus the kernel. The density at m points costs m times
-    the training points.
-    Raises `InputError` unless dim >= 1, the bandwidth is a positive number or one of the two rules,
-    and held_out is [m, dim].
-    Source: Silverman 1986, "Density estimation"; in generational chains Kazdan et al. 2024, arXiv
-    2410.16713.
-    """
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-        raise InputError(f"dim is {dim!r}; it must be an integer of at least 1")
-    if bandwidth not in RULES and not (
-        isinstance(bandwidth, int | float) and bandwidth > 0 and np.isfinite(bandwidth)
-    ):
-        raise InputError(
-            f"bandwidth is {bandwidth!r}; it must be a positive number, 'scott' or 'silverman'"
-        )
-    if held_out is not None and (
-        np.ndim(held_out) != 2 or np.shape(held_out)[1] != dim or not len(held_out)
-    ):
-        raise InputError(f"held_out has shape {np.shape(held_out)}; it must be [m, {dim}]")
 
-    def fit(key, params, data):
-        count = jnp.sum(data.weight)
-        if bandwidth not in RULES:
-            return KernelParams(
-                data, *_isotropic(jnp.log(jnp.asarray(bandwidth, float)), dim)
-            ), FitInfo.exact()
-        points = count if bandwidth == "scott" else count * (dim + 2) / 4
+    Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
+    dim), bandwidth (geometric mean of the kernel's deviations).
+
+    Args:
+        dim: dimensions, at least 1.
+        bandwidth: "scott" and "silverman" make it n^(-1/(d+4)) or (n (d+2)/4)^(-1/(d+4)) times the
+            data's covariance (ddof = 1), as SciPy does. A number is the deviation of the kernel in
+            every direction, in the units of the data.
+        scaled: False: the rule's factor itself is the deviation, as in scikit-learn.
+        held_out: points [m, dim] for the metric `held_out_log_likelihood`, the mean log-density []
+            in nats.
+
+    Raises:
+        InputError: if an argument is out of its range, or held_out is not [m, dim].
+
+    References:
+        Silverman 1986, "Density estimation"; in generational chains Kazdan et al. 2024, arXiv
+        2410.16713.
+    """
+    dim = whole("dim", dim, 1)
+    if bandwidth not in RULES:
+        must_be = "a positive number, 'scott' or 'silverman'"
+        bandwidth = real("bandwidth", bandwidth, above=0, must_be=must_be)
+    family = _Kernel(dim, bandwidth, scaled)
+    return estimator(
+        family.fit,
+        _sample,
+        init=family.init,
+        metrics=METRICS | _held_out_metric(held_out, dim),
+        log_prob=log_prob,
+    )
+
+
+def _held_out_metric(held_out, dim):
+    if held_out is None:
+        return {}
+    if np.ndim(held_out) != 2 or np.shape(held_out)[1] != dim or not np.shape(held_out)[0]:
+        raise InputError(f"held_out has shape {np.shape(held_out)}; it must be [m, {dim}]")
+    points = jnp.asarray(held_out, jnp.result_type(float))
+    return {"held_out_log_likelihood": lambda params: jnp.mean(log_prob(params, points))}
+
+
+class _Kernel(NamedTuple):
+    """The options, and what depends on them."""
+
+    dim: int
+    bandwidth: float | str
+    scaled: bool
+
+    def init(self, key, data):
+        return KernelParams(data, *_isotropic(jnp.zeros(()), self.dim))
+
+    def fit(self, key, params, data):
+        return KernelParams(data, *self._kernel(data)), FitInfo.exact()
+
+    def _kernel(self, data):
+        """(log_scale, factor) of the kernel on weighted points."""
+        dim, count = self.dim, jnp.sum(data.weight)
+        if self.bandwidth not in RULES:
+            return _isotropic(jnp.log(jnp.asarray(self.bandwidth, float)), dim)
+        points = count if self.bandwidth == "scott" else count * (dim + 2) / 4
         log_factor = -jnp.log(jnp.maximum(points, 1)) / (dim + 4)
-        if not scaled:
-            return KernelParams(data, *_isotropic(log_factor, dim)), FitInfo.exact()
+        if not self.scaled:
+            return _isotropic(log_factor, dim)
         unit, scatter = _scatter(data)
         log_scale, factor = factored.decomposed(scatter / jnp.maximum(count - 1, 1), dim)
         log_scale, factor = factored.limited(log_scale, factor, jnp.sum(data.weight > 0) - 1)
-        return KernelParams(
-            data, factored.shifted(log_scale, jnp.log(unit) + log_factor), factor
-        ), FitInfo.exact()
-
-    def sample(key, params, n):
-        which, shift = split(key)
-        cumulative = jnp.cumsum(params.data.weight)
-        u = uniform(*variate_words(*key_words(which), jnp.arange(n, dtype=jnp.uint32)))
-        place = jnp.searchsorted(
-            cumulative,
-            jnp.minimum(u * cumulative[-1], cumulative[-1] * (1 - jnp.finfo(u.dtype).epsneg)),
-            side="right",
-        )
-        z = normal_vector(shift, n * dim).reshape(n, dim)
-        return params.data.x[place] + jnp.matmul(z, _columns(params).T, precision="highest")
-
-    metrics = METRICS
-    if held_out is not None:
-        held_out = jnp.asarray(held_out, jnp.result_type(float))
-        metrics = metrics | {
-            "held_out_log_likelihood": lambda params: jnp.mean(log_prob(params, held_out))
-        }
-    return estimator(fit, sample, init=_start(dim), metrics=metrics, log_prob=log_prob)
+        return factored.shifted(log_scale, jnp.log(unit) + log_factor), factor
 
 
-def example():
+def _sample(key, params, n):
+    which, shift = split(key)
+    u = uniform(*variate_words(*key_words(which), jnp.arange(n, dtype=jnp.uint32)))
+    place = discrete.inverted(jnp.cumsum(params.data.weight), u)
+    dim = params.data.x.shape[1]
+    z = normal_vector(shift, n * dim).reshape(n, dim)
+    return params.data.x[place] + jnp.matmul(z, _columns(params).T, precision="highest")
+
+
+def example() -> tuple[Estimator, KernelParams]:
     """(Estimator, params) of four points in two dimensions under a kernel of deviation 0.5."""
     x = jnp.array([[0.0, 0.0], [2.0, 1.0], [-1.0, 3.0], [4.0, -2.0]])
     return kde(2, 0.5), KernelParams(Dataset(x, jnp.ones(4)), *_isotropic(jnp.log(0.5), 2))
 
 
-def log_prob(params: KernelParams, x):
-    """Log-densities [n] in nats at points x [n, d]; where the kernel has no width, inf on a
-    training point and -inf off all.
+def log_prob(params: KernelParams, x: jax.Array) -> jax.Array:
+    """Log-densities [n] in nats at points x [n, d].
+
+    Where the kernel has no width, inf on a training point and -inf off all.
     """
-    log_scale, factor = (
-        factored.as_vector(params.log_scale),
-        factored.as_matrix(params.factor, x.shape[1]),
-    )
+    log_scale = factored.as_vector(params.log_scale)
+    factor = factored.as_matrix(params.factor, x.shape[1])
     centre = jnp.average(params.data.x, axis=0, weights=params.data.weight)
 
     def whitened(points):
         return factored.solved(factor, points - centre)
 
+    # [n, points, d]
     difference = whitened(x)[:, None, :] - whitened(params.data.x)[None, :, :]
     scaled = jnp.where(difference == 0, 0, difference * jnp.exp(-log_scale))
     weight = params.data.weight
@@ -128,13 +152,13 @@ def log_prob(params: KernelParams, x):
     return jnp.where(total > -jnp.inf, total + constant, -jnp.inf)
 
 
-def mean(params: KernelParams):
+def mean(params: KernelParams) -> jax.Array:
     """Mean of the density, [d]; [] for d = 1."""
     centre = jnp.average(params.data.x, axis=0, weights=params.data.weight)
     return centre if centre.shape[0] > 1 else centre[0]
 
 
-def covariance(params: KernelParams):
+def covariance(params: KernelParams) -> jax.Array:
     """Covariance of the density [d, d]: the points' (ddof = 0) plus the kernel's."""
     unit, scatter = _scatter(params.data)
     columns = _columns(params)
@@ -143,18 +167,18 @@ def covariance(params: KernelParams):
     )
 
 
-def variance(params: KernelParams):
+def variance(params: KernelParams) -> jax.Array:
     """Trace of the covariance over d []."""
     return jnp.mean(jnp.diag(covariance(params)))
 
 
-def log_variance(params: KernelParams):
+def log_variance(params: KernelParams) -> jax.Array:
     """Log-determinant of the covariance over d []; -inf where a direction has no variance."""
     dim = params.data.x.shape[1]
     return jnp.mean(2 * factored.as_vector(factored.decomposed(covariance(params), dim)[0]))
 
 
-def bandwidth_of(params: KernelParams):
+def bandwidth_of(params: KernelParams) -> jax.Array:
     """Geometric mean [] of the kernel's deviations, in the units of the data."""
     return jnp.exp(jnp.mean(factored.as_vector(params.log_scale)))
 
@@ -165,13 +189,6 @@ METRICS = {
     "log_variance": log_variance,
     "bandwidth": bandwidth_of,
 }
-
-
-def _start(dim):
-    def init(key, data):
-        return KernelParams(data, *_isotropic(jnp.zeros(()), dim))
-
-    return init
 
 
 def _isotropic(log_deviation, dim):
@@ -186,9 +203,7 @@ def _columns(params):
 
 
 def _scatter(data):
-    """(unit [], sum of weight (x - mean)(x - mean)^T / unit^2 [d, d]), so that nothing under- or
-    overflows.
-    """
+    """(unit [], sum of weight (x - mean)(x - mean)^T / unit^2 [d, d]); nothing overflows."""
     centre = jnp.matmul(data.weight, data.x, precision="highest") / jnp.maximum(
         jnp.sum(data.weight), 1
     )
@@ -196,3 +211,6 @@ def _scatter(data):
     unit = jnp.maximum(jnp.max(jnp.abs(centred)), jnp.finfo(centred.dtype).tiny)
     scaled = centred / unit
     return unit, jnp.matmul((scaled * data.weight[:, None]).T, scaled, precision="highest")
+
+
+FAMILY = Family(kde, example)

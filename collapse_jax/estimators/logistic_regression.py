@@ -1,19 +1,21 @@
-"""Logistic regression whose labels the previous generation's fit makes, by damped Newton steps;
-separated samples are named as such.
-"""
+"""Logistic regression whose labels the previous generation's fit makes, by damped Newton steps."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
-from collapse_jax.errors import InputError, numbers
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import real, whole
+from collapse_jax.estimators.designs import check_size, checked_design, checked_weights, times
 from collapse_jax.numerics import least_squares
 from collapse_jax.random.bits import key_words, split, uniform, variate_words
 from collapse_jax.random.normal import normal_vector
+
+__all__ = ["logistic_params", "logistic_regression"]
 
 # A separated sample has no best weights: they are scaled until its smallest margin is this, and a
 # label of it flips with e^-30,
@@ -25,116 +27,79 @@ _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
 class LogisticParams(NamedTuple):
-    """weights: [dim]. separated: bool [], whether the weights stand for infinite ones, in their
-    direction.
+    """Weights, and whether they stand for infinite ones.
+
+    weights: [dim].
+    separated: bool [], whether the weights stand for infinite ones, in their direction.
     """
 
     weights: jax.Array
     separated: jax.Array
 
 
+@named
 def logistic_regression(
-    dim: int, design=None, steps: int = 30, tolerance: float = 1e-8, penalty: float = 0.0
+    dim: int,
+    design: ArrayLike | None = None,
+    steps: int = 30,
+    tolerance: float = 1e-8,
+    penalty: float = 0.0,
 ) -> Estimator:
-    """Logistic regression of `dim` features on labels 0 and 1 that the previous fit made; x is [n,
-    dim + 1], features, then label.
+    """Logistic regression on labels that the previous fit made; x is [n, dim + 1], the label last.
 
-    P(label = 1) = 1 / (1 + exp(-features @ weights)); no intercept (give a column of ones in
-    `design`). Features: fresh N(0, I) in
-    each generation, or design [T, dim]: the same rows in every generation ("same X"), each set then
-    has exactly T of them, and
-    logged labels of a real set may come with them as `sources.dataset`. Minimised: the mean
-    log-loss + penalty / 2 |w|^2
-    (scikit-learn's C is 1 / (n penalty)), from weights 0 by Newton steps, each halved up to 7 times
-    to the best of its sizes, until
-    the squared Newton decrement (the squared distance to the optimum in standard errors) is below
-    `tolerance`, `steps` at the most;
-    else converged is False. Features that others explain get weight 0.
+    P(label = 1) = 1 / (1 + exp(-features @ weights)), labels 0 and 1; no intercept (give a column
+    of ones in `design`). Minimised is the mean log-loss + penalty / 2 |w|^2, from weights 0, by
+    Newton steps, each halved up to 7 times to the best of its sizes. Features that others explain
+    get weight 0.
+
     Without a penalty, a sample whose labels some weights all get right is separated: the likelihood
-    has no maximum. Then the weights
-    keep the direction of the last Newton step, scaled so that the smallest margin |features @
-    weights| of the sample is 30 and the largest at most 10^6; params.separated and
-    detail["separated"] say so. A sample that is separated but for points on the
-    boundary itself (possible with discrete features) is not recognised; its weights stay finite by
-    the cap, converged False.
+    has no maximum. Then the weights keep the direction of the last Newton step, scaled so that the
+    smallest margin |features @ weights| of the sample is 30 and the largest at most 10^6;
+    params.separated and detail["separated"] say so. A sample that is separated but for points on
+    the boundary itself (possible with discrete features) is not recognised; its weights stay finite
+    by the cap, converged False.
+
     Metrics: weights [dim], weight_norm, separated; mean, the probability of label 1; variance and
     log_variance of a label given its features, 0 and -inf in the limit where labels are frozen
-    (over the features N(0, I), or over the rows of the design).
-    Distances: squared_distance |w - w_real|^2, angle (radians, in which the two boundaries meet),
-    cosine, excess_log_loss (nats a
-    label beyond the real model's, under N(0, I), by quadrature). log_prob: of features and label
-    together; with a design of the
-    label given its features; -inf for a label that is neither 0 nor 1.
-    Raises `InputError` for a dim or steps below 1, a negative tolerance or penalty, a design that
-    is not [T, dim], and for sets of another size than T where there is a design.
-    Source: Dey and Donoho 2024, "Universality of the pi^2/6 pathway in avoiding model collapse";
-    Newton: standard.
+    (over the features N(0, I), or over the rows of the design). Distances: squared_distance |w -
+    w_real|^2, angle (radians, in which the two boundaries meet), cosine, excess_log_loss (nats a
+    label beyond the real model's, under N(0, I), by quadrature). `log_prob` is of features and
+    label together; with a design of the label given its features; -inf for a label that is neither
+    0 nor 1.
+
+    Args:
+        dim: features, at least 1.
+        design: None: fresh features N(0, I) in each generation. [T, dim]: the same rows in every
+            generation ("same X"); each set then has exactly T of them, and logged labels of a real
+            set may come with them as `sources.dataset`.
+        steps: of Newton, at most; where they do not suffice, converged is False.
+        tolerance: the steps end when the squared Newton decrement (the squared distance to the
+            optimum in standard errors) is below.
+        penalty: at least 0 (scikit-learn's C is 1 / (n penalty)).
+
+    Raises:
+        InputError: if an argument is out of its range or has another shape, or a set has another
+            size than the design.
+
+    References:
+        Dey and Donoho 2024, "Universality of the pi^2/6 pathway in avoiding model collapse";
+        Newton: standard.
     """
-    design = _checked(dim, design, steps, tolerance, penalty)
-    rows = None if design is None else len(design)
+    return _estimator(_Logistic(*_checked(dim, design, steps, tolerance, penalty)))
 
-    def init(key, statistics):
-        return LogisticParams(jnp.zeros(dim), jnp.asarray(False))
 
-    def fit(key, params, data):
-        weights, info = newton(
-            data.x[:, :dim], data.x[:, dim], data.weight, steps, tolerance, penalty
-        )
-        return LogisticParams(weights, info.detail["separated"]), info
-
-    def sample(key, params, n):
-        if rows is not None and not (isinstance(n, int | np.integer) and n == rows):
-            asked = f"{n}" if isinstance(n, int | np.integer) else "a random number"
-            raise InputError(
-                f"design has {rows} rows, and {asked} of points is asked for; with a "
-                f"design every set must have {rows}"
-            )
-        feature_key, label_key = split(key)
-        dtype = params.weights.dtype
-        features = (
-            normal_vector(feature_key, n * dim).reshape(n, dim)
-            if design is None
-            else jnp.asarray(design, dtype)
-        )
-        u = uniform(*variate_words(*key_words(label_key), jnp.arange(n, dtype=jnp.uint32)))
-        # log u - log(1 - u) below the logit: as u below its probability, and right in both tails.
-        label = jnp.log(u) - jnp.log1p(-u) < _times(features, params.weights)
-        return jnp.concatenate([features, label[:, None].astype(dtype)], axis=1)
-
-    def log_prob(params, x):
-        features, label = x[:, :dim], x[:, dim]
-        logit = _times(features, params.weights)
-        result = jnp.where((label == 0) | (label == 1), -_loss(logit, label), -jnp.inf)
-        return (
-            result
-            if design is not None
-            else result - 0.5 * (jnp.sum(features**2, 1) + dim * jnp.log(2 * jnp.pi))
-        )
-
-    def mean(params):
-        if design is None:
-            return jnp.full((), 0.5, params.weights.dtype)
-        return jnp.mean(
-            jax.nn.sigmoid(_times(jnp.asarray(design, params.weights.dtype), params.weights))
-        )
-
-    def log_variance(params):
-        if design is None:
-            return jnp.log(_expected_slope(_norm(params.weights)))
-        size = jnp.abs(_times(jnp.asarray(design, params.weights.dtype), params.weights))
-        return jax.scipy.special.logsumexp(-size - 2 * jnp.log1p(jnp.exp(-size))) - np.log(rows)
-
+def _estimator(family):
     return estimator(
-        fit,
-        sample,
-        init=init,
+        family.fit,
+        family.sample,
+        init=family.init,
         metrics={
             "weights": lambda params: params.weights,
             "weight_norm": lambda params: _norm(params.weights),
             "separated": lambda params: params.separated,
-            "mean": mean,
-            "variance": lambda params: jnp.exp(log_variance(params)),
-            "log_variance": log_variance,
+            "mean": family.mean,
+            "variance": lambda params: jnp.exp(family.log_variance(params)),
+            "log_variance": family.log_variance,
         },
         distances={
             "squared_distance": lambda params, real: jnp.sum((params.weights - real.weights) ** 2),
@@ -142,77 +107,178 @@ def logistic_regression(
             "cosine": lambda params, real: jnp.cos(_angle(params, real)),
             "excess_log_loss": _excess_log_loss,
         },
-        log_prob=log_prob,
+        log_prob=family.log_prob,
     )
 
 
-def example():
+class _Logistic(NamedTuple):
+    """The options, and what depends on them."""
+
+    dim: int
+    design: np.ndarray | None
+    steps: int
+    tolerance: float
+    penalty: float
+
+    def init(self, key, data):
+        return LogisticParams(jnp.zeros(self.dim), jnp.asarray(False))
+
+    def fit(self, key, params, data):
+        features, label = data.x[:, : self.dim], data.x[:, self.dim]
+        weights, info = newton(
+            features, label, data.weight, self.steps, self.tolerance, self.penalty
+        )
+        return LogisticParams(weights, info.detail["separated"]), info
+
+    def sample(self, key, params, n):
+        check_size(self.design, n)
+        feature_key, label_key = split(key)
+        dtype = params.weights.dtype
+        features = (
+            normal_vector(feature_key, n * self.dim).reshape(n, self.dim)
+            if self.design is None
+            else jnp.asarray(self.design, dtype)
+        )
+        u = uniform(*variate_words(*key_words(label_key), jnp.arange(n, dtype=jnp.uint32)))
+        # log u - log(1 - u) below the logit: as u below its probability, and right in both tails.
+        label = jnp.log(u) - jnp.log1p(-u) < times(features, params.weights)
+        return jnp.concatenate([features, label[:, None].astype(dtype)], axis=1)
+
+    def log_prob(self, params, x):
+        features, label = x[:, : self.dim], x[:, self.dim]
+        logit = times(features, params.weights)
+        result = jnp.where((label == 0) | (label == 1), -_loss(logit, label), -jnp.inf)
+        if self.design is not None:
+            return result
+        return result - 0.5 * (jnp.sum(features**2, 1) + self.dim * jnp.log(2 * jnp.pi))
+
+    def mean(self, params):
+        if self.design is None:
+            return jnp.full((), 0.5, params.weights.dtype)
+        return jnp.mean(jax.nn.sigmoid(self._logits(params)))
+
+    def log_variance(self, params):
+        if self.design is None:
+            return jnp.log(_expected_slope(_norm(params.weights)))
+        size = jnp.abs(self._logits(params))
+        total = jax.scipy.special.logsumexp(-size - 2 * jnp.log1p(jnp.exp(-size)))
+        return total - np.log(len(self.design))
+
+    def _logits(self, params):
+        """[T], of the rows of the design."""
+        return times(jnp.asarray(self.design, params.weights.dtype), params.weights)
+
+
+def example() -> tuple[Estimator, LogisticParams]:
     """(Estimator, params) of a regression on three features."""
     return logistic_regression(3), logistic_params([1.0, -0.5, 0.25])
 
 
-def logistic_params(weights) -> LogisticParams:
-    """Parameters from weights [dim]. Raises `InputError` unless they are finite numbers in one row."""
-    values = numbers("weights", weights)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise InputError(f"weights {values.tolist()} must be [dim], finite")
-    return LogisticParams(jnp.asarray(values, jnp.result_type(float)), jnp.asarray(False))
+def logistic_params(weights: ArrayLike) -> LogisticParams:
+    """Parameters from weights [dim].
 
-
-def newton(features, label, weight, steps: int, tolerance, penalty) -> tuple[jax.Array, FitInfo]:
-    """(weights [dim], FitInfo) of features [n, dim], labels [n] and weights of the points [n]; see
-    `logistic_regression`.
-
-    detail: separated []; loss: the mean log-loss with its penalty.
+    Raises:
+        InputError: unless they are finite numbers in one row.
     """
-    here = weight > 0
-    features, label = jnp.where(here[:, None], features, 0), jnp.where(here, label, 0)
-    dim, total = features.shape[1], jnp.maximum(jnp.sum(weight), 1)
-    sizes = jnp.asarray(_STEP_SIZES, features.dtype)
+    return LogisticParams(checked_weights(weights), jnp.asarray(False))
 
-    def objective(logit, square):
-        return jnp.sum(weight * _loss(logit, label), -1) + penalty * total / 2 * square
+
+def newton(
+    features: jax.Array,
+    label: jax.Array,
+    weight: jax.Array,
+    steps: int,
+    tolerance: float,
+    penalty: float,
+) -> tuple[jax.Array, FitInfo]:
+    """(weights [dim], FitInfo) by Newton steps; see `logistic_regression`.
+
+    Args:
+        features: [n, dim].
+        label: [n], 0 or 1.
+        weight: [n] of the points; one of weight 0 does not count, whatever it holds.
+        steps, tolerance, penalty: see `logistic_regression`.
+
+    Returns:
+        The weights, and how the fit went: loss is the mean log-loss with its penalty, detail holds
+        separated [].
+    """
+    filled = weight > 0
+    points = _Points(
+        jnp.where(filled[:, None], features, 0),
+        jnp.where(filled, label, 0),
+        weight,
+        jnp.maximum(jnp.sum(weight), 1),
+        penalty,
+    )
 
     def go_on(carry):
         step, _, _, decrement = carry
         return (step < steps) & (decrement > tolerance)
 
-    def improve(carry):
+    start = (
+        jnp.asarray(0),
+        jnp.zeros(features.shape[1], features.dtype),
+        jnp.zeros_like(points.label),
+        jnp.asarray(jnp.inf, features.dtype),
+    )
+    taken, weights, logit, decrement = jax.lax.while_loop(go_on, points.improved, start)
+    separated, scale = points.separation(logit)
+    weights = jnp.where(separated, weights * scale, weights)
+    loss = points.objective(jnp.where(separated, scale, 1) * logit, jnp.sum(weights**2))
+    converged = (decrement <= tolerance) & ~separated
+    info = FitInfo(converged, taken, loss / points.total, {"separated": separated})
+    return weights, info
+
+
+class _Points(NamedTuple):
+    """What the loss is of; features and labels are 0 where the weight is.
+
+    features: [n, dim]. label, weight: [n]. total: [], the sum of the weights.
+    """
+
+    features: jax.Array
+    label: jax.Array
+    weight: jax.Array
+    total: jax.Array
+    penalty: float
+
+    def objective(self, logit, square):
+        """Sum of the log-losses of logits [..., n], plus the penalty of weights of this |w|^2."""
+        loss = jnp.sum(self.weight * _loss(logit, self.label), -1)
+        return loss + self.penalty * self.total / 2 * square
+
+    def improved(self, carry):
+        """One step: (step, weights [dim], logit [n], decrement []) -> the same after it."""
         step, weights, logit, _ = carry
-        residual = jnp.where(label > 0.5, jax.nn.sigmoid(-logit), -jax.nn.sigmoid(logit))
-        slope = weight * jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)
-        gradient = _times(features.T, weight * residual) - penalty * total * weights
-        curvature = jnp.matmul(
-            features.T * slope, features, precision="highest"
-        ) + penalty * total * jnp.eye(dim)
+        features, ridge = self.features, self.penalty * self.total
+        sizes = jnp.asarray(_STEP_SIZES, features.dtype)
+        residual = jnp.where(self.label > 0.5, jax.nn.sigmoid(-logit), -jax.nn.sigmoid(logit))
+        slope = self.weight * jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)
+        gradient = times(features.T, self.weight * residual) - ridge * weights
+        curvature = jnp.matmul(features.T * slope, features, precision="highest")
+        curvature = curvature + ridge * jnp.eye(features.shape[1])
         direction, _ = least_squares.solve(curvature, gradient)
-        along = _times(features, direction)
-        ends = weights + sizes[:, None] * direction
-        losses = objective(logit + sizes[:, None] * along, jnp.sum(ends**2, 1))
+        along = times(features, direction)
+        ends = weights + sizes[:, None] * direction  # [sizes, dim]
+        losses = self.objective(logit + sizes[:, None] * along, jnp.sum(ends**2, 1))
         # The longest step within rounding of the best: near the optimum all are alike, and the full
         # one converges quadratically.
         close = losses <= jnp.min(losses) * (1 + 4 * jnp.finfo(losses.dtype).eps)
         best = ends[jnp.argmax(close)]
-        return step + 1, best, _times(features, best), jnp.sum(gradient * direction)
+        return step + 1, best, times(features, best), jnp.sum(gradient * direction)
 
-    start = (
-        jnp.asarray(0),
-        jnp.zeros(dim, features.dtype),
-        jnp.zeros_like(label),
-        jnp.asarray(jnp.inf, features.dtype),
-    )
-    taken, weights, logit, decrement = jax.lax.while_loop(go_on, improve, start)
-    margin = jnp.where(here, jnp.where(label > 0.5, logit, -logit), jnp.inf)
-    smallest, largest = jnp.min(margin), jnp.max(jnp.where(here, jnp.abs(logit), 0))
-    separated = (smallest > 0) & jnp.any(here) & (penalty == 0)
-    scale = jnp.minimum(
-        SEPARATED_MARGIN / jnp.where(separated, smallest, 1),
-        LARGEST_MARGIN / jnp.maximum(largest, 1e-30),
-    )
-    weights = jnp.where(separated, weights * scale, weights)
-    loss = objective(jnp.where(separated, scale, 1) * logit, jnp.sum(weights**2)) / total
-    info = FitInfo((decrement <= tolerance) & ~separated, taken, loss, {"separated": separated})
-    return weights, info
+    def separation(self, logit):
+        """(whether the logits [n] separate the labels, by how much the weights are then scaled)."""
+        filled = self.weight > 0
+        margin = jnp.where(filled, jnp.where(self.label > 0.5, logit, -logit), jnp.inf)
+        smallest, largest = jnp.min(margin), jnp.max(jnp.where(filled, jnp.abs(logit), 0))
+        separated = (smallest > 0) & jnp.any(filled) & (self.penalty == 0)
+        scale = jnp.minimum(
+            SEPARATED_MARGIN / jnp.where(separated, smallest, 1),
+            LARGEST_MARGIN / jnp.maximum(largest, 1e-30),
+        )
+        return separated, scale
 
 
 def _loss(logit, label):
@@ -220,31 +286,23 @@ def _loss(logit, label):
     return jax.nn.softplus(jnp.where(label > 0.5, -logit, logit))
 
 
-def _times(matrix, vector):
-    return jnp.matmul(matrix, vector, precision="highest")
-
-
 def _norm(weights):
     return jnp.sqrt(jnp.sum(weights**2))
 
 
 def _angle(params, real):
-    """Angle [] between two weight vectors in radians, right down to 0; pi/2 where one has no
-    length.
-    """
+    """Angle [] between two weight vectors in radians, right down to 0; pi/2 where one is 0."""
     lengths = _norm(params.weights), _norm(real.weights)
     a, b = (
-        one.weights / jnp.where(length > 0, length, 1)
-        for one, length in zip((params, real), lengths, strict=True)
+        model.weights / jnp.where(length > 0, length, 1)
+        for model, length in zip((params, real), lengths, strict=True)
     )
     angle = 2 * jnp.arctan2(_norm(a - b), _norm(a + b))
     return jnp.where((lengths[0] > 0) & (lengths[1] > 0), angle, jnp.pi / 2)
 
 
 def _half_normal_mean(function, size):
-    """E f(|size z|) over standard normal z, for an f that has died out at 40; Gauss and Legendre on
-    the part that counts.
-    """
+    """E f(|size z|) over standard normal z, for an f that is 0 beyond 40, by Gauss and Legendre."""
     end = jnp.minimum(8.0, 40 / jnp.maximum(size, 1e-30))
     z = end * jnp.asarray((_NODES + 1) / 2, size.dtype)
     values = function(size * z) * jnp.exp(-(z**2) / 2)
@@ -252,8 +310,9 @@ def _half_normal_mean(function, size):
 
 
 def _expected_slope(size):
-    """E sigmoid'(size z) over standard normal z: the mean variance of a label, and by Stein's lemma
-    E[z sigmoid(size z)] / size.
+    """E sigmoid'(size z) over standard normal z: the mean variance of a label.
+
+    By Stein's lemma also E[z sigmoid(size z)] / size.
     """
     return _half_normal_mean(lambda t: jnp.exp(-t) / (1 + jnp.exp(-t)) ** 2, size)
 
@@ -263,8 +322,9 @@ def _expected_softplus(size):
 
 
 def _excess_log_loss(params, real):
-    """Mean log-loss of one model under another's labels minus the other's own, features N(0, I);
-    one-dimensional by Stein's lemma.
+    """Mean log-loss of a model under the real one's labels minus the real one's own.
+
+    Features are N(0, I); the integral is one-dimensional by Stein's lemma.
     """
     size, real_size = _norm(params.weights), _norm(real.weights)
     slope = _expected_slope(real_size)
@@ -275,25 +335,12 @@ def _excess_log_loss(params, real):
 
 
 def _checked(dim, design, steps, tolerance, penalty):
-    """The design as a float64 array or None, or `InputError`."""
-    for name, value in (("dim", dim), ("steps", steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} is {value!r}; it must be an integer of at least 1")
-    for name, value in (("tolerance", tolerance), ("penalty", penalty)):
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 <= value < float("inf")
-        ):
-            raise InputError(f"{name} is {value!r}; it must be a number of at least 0")
-    if design is None:
-        return None
-    design = np.asarray(design, float)
-    if (
-        design.ndim != 2
-        or design.shape[1] != dim
-        or not len(design)
-        or not np.isfinite(design).all()
-    ):
-        raise InputError(f"design has shape {design.shape}; it must be [T, {dim}], finite")
-    return design
+    """The arguments in their types, or `InputError`."""
+    must_be = "a number of at least 0"
+    dim, steps = whole("dim", dim, 1), whole("steps", steps, 1)
+    tolerance = real("tolerance", tolerance, at_least=0, must_be=must_be)
+    penalty = real("penalty", penalty, at_least=0, must_be=must_be)
+    return dim, checked_design(design, dim), steps, tolerance, penalty
+
+
+FAMILY = Family(logistic_regression, example)

@@ -1,37 +1,45 @@
-"""Unigram, bigram and trigram models of token blocks: a maximum-likelihood n-gram is its training
-data, sorted by context.
+"""Unigram, bigram and trigram models of token blocks.
+
+A maximum-likelihood n-gram is its training data, sorted by context.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from collapse_jax.core import points
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Dataset, Estimator, FitInfo
-from collapse_jax.errors import InputError
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Dataset, Estimator, Family, FitInfo, State
+from collapse_jax.errors import InputError, real, whole
+from collapse_jax.numerics import discrete
 from collapse_jax.random.bits import key_words, threefry2x32, uniform
+
+__all__ = ["ngram", "ngram_params", "ngram_perplexity"]
 
 # Two columns are sorted as one number where it fits 32 bits: XLA sorts a single array several times
 # as fast as two.
 _LARGEST_PACKED = 2**16 - 1
 # The counter of the second variate of a token, which says whether smoothing makes it.
-_SMOOTHED = np.uint32(2**31)
+_SMOOTHED = 2**31
 
 
 class NGramParams(NamedTuple):
-    """A training set as its transitions (a token and the order - 1 tokens before it, within one
-    block), sorted.
+    """A training set as its transitions, sorted.
+
+    A transition is a token and the order - 1 tokens before it, within one block.
 
     columns: order arrays [N] int32, lexicographically sorted: the token before, the one before
-    that, and the token itself last.
+        that, and the token itself last.
     offset: [V + 1] int32, where each value of the first column starts; offset[V] is the number of
-    transitions, what is behind is empty. following: (start, count) [N] int32 of the transitions
-    that may come next, with what a dead context backs off to; () where looked up. starts: order - 1
-    arrays [n] int32, the first tokens of the blocks in their order; the first `blocks` [] are
-    filled.
+        transitions. What is behind is empty.
+    following: (start, count) [N] int32 of the transitions that may come next, with what a dead
+        context backs off to; () where looked up.
+    starts: order - 1 arrays [n] int32, the first tokens of the blocks in their order.
+    blocks: [], how many of the starts are filled.
     """
 
     columns: tuple[jax.Array, ...]
@@ -41,102 +49,115 @@ class NGramParams(NamedTuple):
     blocks: jax.Array
 
 
-def ngram(order: int, vocabulary_size: int, block_length: int, smoothing: float = 0.0) -> Estimator:
-    """Unigram, bigram or trigram model (order 1, 2, 3) of token blocks by maximum likelihood or
-    add-kappa; x is int32 [n, block_length].
+@named
+def ngram(
+    order: Literal[1, 2, 3], vocabulary_size: int, block_length: int, smoothing: float = 0.0
+) -> Estimator:
+    """Unigram, bigram or trigram model of token blocks; x is int32 [n, block_length].
 
     The law of a block: its first order - 1 tokens are those of a block of the training set, chosen
-    uniformly; every further token
-    follows its order - 1 predecessors. Transitions are counted within blocks alone, so the order of
-    blocks means nothing, and what
-    a workflow pools or subsamples is a training set again. A whole corpus as one stream (Suresh et
-    al. 2024) is one block of its
-    length; blocks of some hundred tokens are sampled in parallel and differ from it by a fresh
-    start at each.
-    smoothing: kappa of p = (count + kappa) / (count of the context + kappa V); a context that was
-    never seen has the uniform law.
-    With smoothing = 0 such a context (one that only ends blocks, or in a text that is scored) has
-    the law of the longest of its ends
-    that something follows: a trigram's backs off to the bigram, that to the unigram. So no token
-    comes back that had died, which the uniform law, the limit of small kappa, would not give.
+    uniformly; every further token follows its order - 1 predecessors. Transitions are counted
+    within blocks alone, so the order of blocks means nothing, and what a workflow pools or
+    subsamples is a training set again. A whole corpus as one stream (Suresh et al. 2024) is one
+    block of its length; blocks of some hundred tokens are sampled in parallel and differ from it by
+    a fresh start at each. A table [V, V] is never made: memory is O(tokens). A token costs a
+    uniform choice among the occurrences of its context.
 
-    A table [V, V] is never made: memory is O(tokens). A token costs a uniform choice among the
-    occurrences of its context.
-    log_prob: of a block given its first order - 1 tokens. continued: the next block of each given
-    one.
-    Metrics, of the training set: vocabulary (distinct tokens), distinct_ngrams (distinct
-    transitions), probabilities [V] of tokens,
-    and of these entropy in nats, heterozygosity, mean, variance, log_variance (of the token's
-    number); conditional_entropy: nats a
-    token of the training set under its own model. Distances: surviving_vocabulary (share of the
-    reference's distinct tokens that are there), missing_mass, total_variation (of the tokens'
-    probabilities), cross_entropy_model_to_real and cross_entropy_real_to_model (nats a token of the
-    first's training set under the second; inf once something is impossible).
-    Raises `InputError` for an order beyond 1 .. 3, sizes below 1, blocks shorter than the order,
-    and smoothing below 0 or not finite. Source: Suresh et al. 2024 (arXiv 2412.17646), the setting;
-    sampling from sorted occurrences: derived here.
+    `log_prob` is of a block given its first order - 1 tokens; `continued` is the next block of each
+    given one. Metrics, of the training set: vocabulary (distinct tokens), distinct_ngrams (distinct
+    transitions), probabilities [V] of tokens, and of these entropy in nats, heterozygosity, mean,
+    variance, log_variance (of the token's number); conditional_entropy: nats a token of the
+    training set under its own model. Distances: surviving_vocabulary (share of the reference's
+    distinct tokens that are there), missing_mass, total_variation (of the tokens' probabilities),
+    cross_entropy_model_to_real and cross_entropy_real_to_model (nats a token of the first's
+    training set under the second; inf once something is impossible).
+
+    Args:
+        order: 1, 2 or 3.
+        vocabulary_size: V, at least 1.
+        block_length: at least the order.
+        smoothing: kappa of p = (count + kappa) / (count of the context + kappa V); a context that
+            was never seen has the uniform law. 0 is maximum likelihood. Such a context (one that
+            only ends blocks, or in a text that is scored) then has the law of the longest of its
+            ends that something follows: a trigram's backs off to the bigram, that to the unigram.
+            So no token comes back that had died, which the uniform law, the limit of small kappa,
+            would not give.
+
+    Raises:
+        InputError: if an argument is out of its range, or blocks have another length.
+
+    References:
+        Suresh et al. 2024 (arXiv 2412.17646), the setting; sampling from sorted occurrences:
+        derived here.
     """
-    least = {"order": 1, "vocabulary_size": 1, "block_length": order if order in (1, 2, 3) else 1}
-    for name, value in {
-        "order": order,
-        "vocabulary_size": vocabulary_size,
-        "block_length": block_length,
-    }.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | np.integer)
-            or value < least[name]
-        ):
-            raise InputError(
-                f"{name} is {value!r}; it must be an integer of at least {least[name]}"
-            )
-    if order > 3:
-        raise InputError(f"order is {order!r}; it must be 1 (unigram), 2 (bigram) or 3 (trigram)")
-    check_smoothing(smoothing)
+    return _estimator(_checked(order, vocabulary_size, block_length, smoothing))
 
-    def fit(key, params, statistics):
-        if statistics.x.shape[1:] != (block_length,):
-            raise InputError(
-                f"block_length is {block_length}, but the training set has shape "
-                f"{statistics.x.shape}; it must be [n, block_length]"
-            )
-        return _fitted(
-            points.compact(statistics, len(statistics.weight)), order, vocabulary_size, smoothing
-        ), FitInfo.exact()
 
-    def sample(key, params, n):
-        words = threefry2x32(*key_words(key), jnp.uint32(0), jnp.arange(n, dtype=jnp.uint32))
-        chosen = _choice(words, params.blocks)
-        first = [column[chosen] for column in params.starts]
-        made = _generated(key, params, first[::-1], n, block_length - len(first), smoothing)
-        return jnp.concatenate([column[:, None] for column in first] + [made], axis=1)
-
-    def continued(key, params, x):
-        newest_first = [x[:, -1 - back] for back in range(order - 1)]
-        return _generated(key, params, newest_first, len(x), block_length, smoothing)
-
-    def cross_entropy(params, reference):
-        present = jnp.arange(params.columns[-1].size) < params.offset[-1]
-        nats = -_log_law(reference, params.columns, smoothing)
-        return jnp.sum(jnp.where(present, nats, 0)) / jnp.maximum(params.offset[-1], 1)
-
+def _estimator(family):
+    cross_entropy = family.cross_entropy
     return estimator(
-        fit,
-        sample,
+        family.fit,
+        family.sample,
         metrics=METRICS | {"conditional_entropy": lambda params: cross_entropy(params, params)},
         distances=DISTANCES
         | {
             "cross_entropy_model_to_real": cross_entropy,
-            "cross_entropy_real_to_model": lambda params, reference: cross_entropy(
-                reference, params
-            ),
+            "cross_entropy_real_to_model": lambda params, other: cross_entropy(other, params),
         },
-        continued=continued,
-        log_prob=lambda params, x: log_prob(params, x, smoothing),
+        continued=family.continued,
+        log_prob=family.log_prob,
     )
 
 
-def example():
+def _checked(order, vocabulary_size, block_length, smoothing):
+    order = whole("order", order, 1, 3, must_be="1 (unigram), 2 (bigram) or 3 (trigram)")
+    return _NGram(
+        order,
+        whole("vocabulary_size", vocabulary_size, 1),
+        whole("block_length", block_length, order),
+        checked_smoothing(smoothing),
+    )
+
+
+class _NGram(NamedTuple):
+    """The options, and what depends on them."""
+
+    order: int
+    vocabulary_size: int
+    block_length: int
+    smoothing: float
+
+    def fit(self, key, params, data):
+        if data.x.shape[1:] != (self.block_length,):
+            raise InputError(
+                f"block_length is {self.block_length}, but the training set has shape "
+                f"{data.x.shape}; it must be [n, block_length]"
+            )
+        data = points.compact(data, len(data.weight))
+        return _fitted(data, self.order, self.vocabulary_size, self.smoothing), FitInfo.exact()
+
+    def sample(self, key, params, n):
+        words = threefry2x32(*key_words(key), jnp.uint32(0), jnp.arange(n, dtype=jnp.uint32))
+        chosen = _choice(words, params.blocks)
+        first = [column[chosen] for column in params.starts]
+        rest = self.block_length - len(first)
+        tokens = _generated(key, params, first[::-1], n, rest, self.smoothing)
+        return jnp.concatenate([column[:, None] for column in first] + [tokens], axis=1)
+
+    def continued(self, key, params, x):
+        newest_first = [x[:, -1 - back] for back in range(self.order - 1)]
+        return _generated(key, params, newest_first, len(x), self.block_length, self.smoothing)
+
+    def cross_entropy(self, params, reference):
+        present = jnp.arange(params.columns[-1].size) < params.offset[-1]
+        nats = -_log_law(reference, params.columns, self.smoothing)
+        return jnp.sum(jnp.where(present, nats, 0)) / jnp.maximum(params.offset[-1], 1)
+
+    def log_prob(self, params, x):
+        return log_prob(params, x, self.smoothing)
+
+
+def example() -> tuple[Estimator, NGramParams]:
     """(Estimator, params) of a bigram of five tokens, fitted to six blocks of twelve."""
     sequence = np.array([0, 1, 2, 0, 1, 3, 0, 2, 4, 1, 0, 1, 2, 2, 3, 1, 0, 4], np.int32)
     return ngram(2, 5, 12), ngram_params(
@@ -144,10 +165,13 @@ def example():
     )
 
 
-def ngram_params(order: int, vocabulary_size: int, x, smoothing: float = 0.0) -> NGramParams:
+def ngram_params(
+    order: Literal[1, 2, 3], vocabulary_size: int, x: ArrayLike, smoothing: float = 0.0
+) -> NGramParams:
     """The model fitted to blocks x [n, block_length] of tokens 0 .. vocabulary_size - 1.
 
-    Raises `InputError` for other tokens or no blocks, and where `ngram` does.
+    Raises:
+        InputError: for other tokens or no blocks, and where `ngram` does.
     """
     x = np.asarray(x)
     if (
@@ -167,11 +191,14 @@ def ngram_params(order: int, vocabulary_size: int, x, smoothing: float = 0.0) ->
     )[0]
 
 
-def log_prob(params: NGramParams, x, smoothing: float = 0.0):
-    """Log-probability [n] in nats of blocks x [n, block_length], each given its first order - 1
-    tokens; -inf for what is impossible.
+def log_prob(params: NGramParams, x: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """Log-probability [n] in nats of blocks, each given its first order - 1 tokens.
 
-    smoothing: kappa, which need not be the one that the model samples with. Source: `ngram`.
+    Args:
+        params: the model.
+        x: [n, block_length].
+        smoothing: kappa, which need not be the one that the model samples with. With 0, what was
+            never seen is -inf.
     """
     columns = _transitions(x, len(params.columns))
     shape = columns[-1].shape
@@ -180,15 +207,24 @@ def log_prob(params: NGramParams, x, smoothing: float = 0.0):
     )
 
 
-def perplexity(x, smoothing: float = 0.0, name: str = "perplexity"):
-    """A metric, function of a state: the perplexity [] of blocks x [n, block_length] of held-out
-    text under a model of `ngram`.
+def ngram_perplexity(
+    x: ArrayLike, smoothing: float = 0.0, name: str = "perplexity"
+) -> Callable[[State], jax.Array]:
+    """A metric: the perplexity [] of held-out text under a model of `ngram`.
 
-    exp of the mean over all tokens that the model predicts (the first order - 1 of each block are
-    given). smoothing: kappa; with 0 it
-    is inf once a transition of the text was never seen. name: what the metric is called.
-    Raises `InputError` unless x is an array [n, block_length] of integers that are not negative, or
-    for smoothing that is none.
+    exp of minus the mean log-probability of all tokens that the model predicts (the first order - 1
+    of each block are given).
+
+    Args:
+        x: [n, block_length], integers from 0.
+        smoothing: kappa. With 0 it is inf once a transition of the text was never seen.
+        name: what the metric is called.
+
+    Returns:
+        A function of a state.
+
+    Raises:
+        InputError: if x is something else, or smoothing out of its range.
     """
     x = np.asarray(x)
     if x.ndim != 2 or x.dtype.kind not in "iu" or not x.size or x.min() < 0:
@@ -196,34 +232,34 @@ def perplexity(x, smoothing: float = 0.0, name: str = "perplexity"):
             f"held-out text of shape {x.shape} must be blocks [n, block_length] of "
             "integers that are not negative"
         )
-    check_smoothing(smoothing)
+    smoothing = checked_smoothing(smoothing)
 
     def metric(state):
-        if x.shape[1] < len(state.params.columns):
+        order = len(state.params.columns)
+        if x.shape[1] < order:
             raise InputError(
-                f"held-out blocks have {x.shape[1]} tokens; an order of "
-                f"{len(state.params.columns)} needs at least as many"
+                f"held-out blocks have {x.shape[1]} tokens; an order of {order} needs at least as "
+                "many"
             )
-        predicted = x.shape[0] * (x.shape[1] - len(state.params.columns) + 1)
-        return jnp.exp(
-            -jnp.sum(log_prob(state.params, jnp.asarray(x, jnp.int32), smoothing)) / predicted
-        )
+        predicted = x.shape[0] * (x.shape[1] - order + 1)
+        total = jnp.sum(log_prob(state.params, jnp.asarray(x, jnp.int32), smoothing))
+        return jnp.exp(-total / predicted)
 
     metric.__name__ = name
     return metric
 
 
-def check_smoothing(smoothing) -> None:
-    """Raises `InputError` unless smoothing is 0 or a kappa from 1e-30 to 1e20."""
-    if (
-        isinstance(smoothing, bool)
-        or not isinstance(smoothing, int | float)
-        or not (smoothing == 0 or 1e-30 <= smoothing <= 1e20)
-    ):
-        raise InputError(
-            f"smoothing is {smoothing!r}; it must be 0 (maximum likelihood) or a number "
-            "from 1e-30 to 1e20"
-        )
+def checked_smoothing(smoothing: float) -> float:
+    """Smoothing as a float.
+
+    Raises:
+        InputError: unless it is 0 or a kappa from 1e-30 to 1e20.
+    """
+    must_be = "0 (maximum likelihood) or a number from 1e-30 to 1e20"
+    kappa = real("smoothing", smoothing, at_least=0, must_be=must_be)
+    if kappa:
+        real("smoothing", kappa, at_least=1e-30, at_most=1e20, must_be=must_be)
+    return kappa
 
 
 def _transitions(x, order):
@@ -251,8 +287,9 @@ def _fitted(data: Dataset, order, vocabulary_size, smoothing) -> NGramParams:
 
 
 def _sorted_model(columns, vocabulary_size):
-    """The model of transitions given as columns [N] in any order; the first column is
-    vocabulary_size where there is none.
+    """The model of transitions as columns [N] in any order.
+
+    The first column is vocabulary_size where a slot is empty.
     """
     if len(columns) > 1 and vocabulary_size <= _LARGEST_PACKED:
         base = jnp.uint32(vocabulary_size + 1)
@@ -286,8 +323,9 @@ def _find(params, query):
 
 @jax.jit
 def _first_not_below(column, value, low, high):
-    """The first place in [low, high) whose entry is not below `value`, or high; the column ascends
-    there.
+    """The first place in [low, high) whose entry is not below `value`, or high.
+
+    The column ascends there.
     """
 
     def halve(_, bounds):
@@ -300,8 +338,9 @@ def _first_not_below(column, value, low, high):
 
 
 def _backed_off(params, context):
-    """(start, count) of the transitions from the longest end of a context, newest token first, that
-    has any.
+    """(start, count) of the transitions from the longest end of a context that has any.
+
+    context: arrays, newest token first.
     """
     start, count = _find(params, context)
     for length in range(len(context) - 1, -1, -1):
@@ -365,8 +404,9 @@ def _generated(key, params, context, n, length, smoothing):
 
 
 def _choice(words, count):
-    """floor(u count) as int32, u the 64 bits of two uint32 words: uniform on 0 .. count - 1 to
-    2^-33, which float32 is not.
+    """floor(u count) as int32, u the 64 bits of two uint32 words.
+
+    Uniform on 0 .. count - 1 to 2^-33, which float32 is not.
     """
     count = count.astype(jnp.uint32)
     high, low = _product(words[0], count)
@@ -395,41 +435,37 @@ def _log_law(params, columns, smoothing):
         return own
     # A model of lower order over the same transitions: they must be sorted without the oldest
     # token.
-    without = lambda given: [*given[:-2], given[-1]]  # noqa: E731
     size = params.offset.size - 1
-    there = without(params.columns)
-    if len(there) == 1:
-        there = [jnp.where(jnp.arange(there[0].size) < params.offset[-1], there[0], size)]
-    return jnp.where(
-        count > 0, own, _log_law(_sorted_model(there, size), without(columns), smoothing)
-    )
+    *shorter, _, last = params.columns
+    if not shorter:
+        last = jnp.where(jnp.arange(last.size) < params.offset[-1], last, size)
+    lower = _sorted_model([*shorter, last], size)
+    return jnp.where(count > 0, own, _log_law(lower, [*columns[:-2], columns[-1]], smoothing))
 
 
 def _counts(params):
     """How often each token [V] is in the training set, int32."""
     size = params.offset.size - 1
     counts = jnp.zeros(size, jnp.int32)
-    for column, filled in [(params.columns[-1], params.offset[-1])] + [
-        (column, params.blocks) for column in params.starts
-    ]:
-        counts = counts.at[jnp.where(jnp.arange(column.size) < filled, column, size)].add(
-            1, mode="drop"
-        )
+    predicted = [(params.columns[-1], params.offset[-1])]
+    for column, filled in predicted + [(column, params.blocks) for column in params.starts]:
+        token = jnp.where(jnp.arange(column.size) < filled, column, size)
+        counts = counts.at[token].add(1, mode="drop")
     return counts
 
 
-def probabilities(params):
+def probabilities(params: NGramParams) -> jax.Array:
     """Shares [V] of the tokens in the training set, summing to 1."""
     counts = _counts(params)
     return counts / jnp.maximum(jnp.sum(counts), 1).astype(jnp.result_type(float))
 
 
-def vocabulary(params):
+def vocabulary(params: NGramParams) -> jax.Array:
     """Number of distinct tokens [] in the training set, int32."""
     return jnp.sum(_counts(params) > 0, dtype=jnp.int32)
 
 
-def distinct_ngrams(params):
+def distinct_ngrams(params: NGramParams) -> jax.Array:
     """Number of distinct transitions [] in the training set, int32."""
     new = jnp.arange(params.columns[0].size) == 0
     for column in params.columns:
@@ -438,13 +474,11 @@ def distinct_ngrams(params):
 
 
 def _mean(params):
-    return jnp.sum(probabilities(params) * jnp.arange(params.offset.size - 1))
+    return discrete.mean(probabilities(params), jnp.arange(params.offset.size - 1))
 
 
 def _variance(params):
-    return jnp.sum(
-        probabilities(params) * (jnp.arange(params.offset.size - 1) - _mean(params)) ** 2
-    )
+    return discrete.variance(probabilities(params), jnp.arange(params.offset.size - 1))
 
 
 METRICS = {
@@ -454,23 +488,23 @@ METRICS = {
     "probabilities": probabilities,
     "vocabulary": vocabulary,
     "distinct_ngrams": distinct_ngrams,
-    "entropy": lambda params: jnp.sum(jax.scipy.special.entr(probabilities(params))),
-    "heterozygosity": lambda params: jnp.sum(probabilities(params) * (1 - probabilities(params))),
+    "entropy": lambda params: discrete.entropy(probabilities(params)),
+    "heterozygosity": lambda params: discrete.heterozygosity(probabilities(params)),
 }
 
 
-def surviving_vocabulary(params, reference):
+def surviving_vocabulary(params: NGramParams, reference: NGramParams) -> jax.Array:
     """Share [] of the distinct tokens of the reference's training set that are in the model's."""
-    there = _counts(reference) > 0
-    return jnp.sum(there & (_counts(params) > 0)) / jnp.maximum(jnp.sum(there), 1)
+    known = _counts(reference) > 0
+    return jnp.sum(known & (_counts(params) > 0)) / jnp.maximum(jnp.sum(known), 1)
 
 
-def missing_mass(params, reference):
+def missing_mass(params: NGramParams, reference: NGramParams) -> jax.Array:
     """Share [] of the reference's training set made of tokens that the model has lost."""
     return jnp.sum(jnp.where(_counts(params) > 0, 0, probabilities(reference)))
 
 
-def total_variation(params, reference):
+def total_variation(params: NGramParams, reference: NGramParams) -> jax.Array:
     """Half the sum [] of the differences of the tokens' shares."""
     return jnp.sum(jnp.maximum(probabilities(params) - probabilities(reference), 0))
 
@@ -480,3 +514,4 @@ DISTANCES = {
     "missing_mass": missing_mass,
     "total_variation": total_variation,
 }
+FAMILY = Family(ngram, example)

@@ -1,17 +1,19 @@
-"""Poisson distribution by the sample mean, drawn through the exact law of its sum."""
+"""Poisson distribution by the sample mean."""
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from numpy.typing import ArrayLike
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
-from collapse_jax.errors import InputError, number
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import real
 from collapse_jax.metrics.divergence import entropy_beyond_line
 from collapse_jax.numerics import averages
 from collapse_jax.random import poisson as law
+
+__all__ = ["poisson", "poisson_params"]
 
 
 class PoissonParams(NamedTuple):
@@ -21,61 +23,82 @@ class PoissonParams(NamedTuple):
 
 
 class PoissonAverage(NamedTuple):
-    """Evidence of a Poisson family: count [] of the sample and its mean [], floats."""
+    """Sufficient statistics: count [] of the sample and its mean [], floats."""
 
     count: jax.Array
     mean: jax.Array
 
 
+@named
 def poisson() -> Estimator:
-    """Poisson distribution by maximum likelihood, the sample mean; x is int32 [n], statistics the
-    count and the mean.
+    """Poisson distribution by maximum likelihood, the sample mean; x is int32 [n].
 
     The sum of n draws is Poisson(n rate): a generation costs the same for every n, and n rate may
     be beyond every integer type. Under `replace` the sum is a critical branching process, which
-    dies out: a rate of 0 is absorbed, and a rate above 0 is at least 1 / n. Metrics: mean, variance
-    and rate (all the same), log_rate (the natural parameter), log_variance (the same), absorbed (1
-    where the
-    rate is 0, else 0). Distances to the real distribution: kl_model_to_real, kl_real_to_model (inf
-    once the model is absorbed); the Wasserstein distance has no closed form.
-    Source: derived here; the branching process as in Suresh et al. 2024 (g_{k+1} = 1 - exp(-g_k)).
+    dies out: a rate of 0 is absorbed, and a rate above 0 is at least 1 / n.
+
+    Metrics: mean, variance and rate (all the same), log_rate (the natural parameter), log_variance
+    (the same), absorbed (1 where the rate is 0, else 0). Distances to the real distribution:
+    kl_model_to_real, kl_real_to_model (inf once the model is absorbed); the Wasserstein distance
+    has no closed form.
+
+    References:
+        Derived here; the branching process as in Suresh et al. 2024 (g_{k+1} = 1 - exp(-g_k)).
     """
-
-    def draw(key, params, n):
-        return PoissonAverage(
-            jnp.asarray(n, params.rate.dtype), law.average_of_poissons(key, n, params.rate)
-        )
-
-    def summarise(x, weight):
-        count = jnp.sum(weight)
-        return PoissonAverage(count, jnp.sum(weight * x) / jnp.where(count > 0, count, 1))
-
     return estimator(
-        lambda key, params, statistics: (PoissonParams(statistics.mean), FitInfo.exact()),
-        lambda key, params, n: law.poisson(key, params.rate, (n,)),
-        init=lambda key, statistics: PoissonParams(jnp.ones_like(statistics.mean)),
-        summarise=summarise,
-        draw=draw,
-        merge=lambda a, b: PoissonAverage(a.count + b.count, averages.pooled(*a, *b)),
+        _fit,
+        _sample,
+        init=_init,
+        statistics=PoissonAverage,
+        summarise=_summarise,
+        merge=_merge,
+        draw=_draw,
         metrics=METRICS,
         distances=DISTANCES,
-        statistics=PoissonAverage,
-        chain_axis=-1,
         log_prob=_log_prob,
+        chain_axis=-1,
     )
 
 
-def example():
+def example() -> tuple[Estimator, PoissonParams]:
     """(Estimator, params) of rate 2.5."""
     return poisson(), poisson_params(2.5)
 
 
-def poisson_params(rate) -> PoissonParams:
-    """Parameters from the rate. Raises `InputError` unless it is finite and not negative."""
-    rate = number("rate", rate)
-    if not (math.isfinite(rate) and rate >= 0):
-        raise InputError(f"rate is {rate}; it must be finite and at least 0")
-    return PoissonParams(jnp.asarray(rate, jnp.result_type(float)))
+def poisson_params(rate: ArrayLike) -> PoissonParams:
+    """Parameters from the rate.
+
+    Raises:
+        InputError: unless it is finite and at least 0.
+    """
+    return PoissonParams(jnp.asarray(real("rate", rate, at_least=0), jnp.result_type(float)))
+
+
+def _init(key, statistics):
+    return PoissonParams(jnp.ones_like(statistics.mean))
+
+
+def _fit(key, params, statistics):
+    return PoissonParams(statistics.mean), FitInfo.exact()
+
+
+def _sample(key, params, n):
+    return law.poisson(key, params.rate, (n,))
+
+
+def _summarise(x, weight):
+    count = jnp.sum(weight)
+    return PoissonAverage(count, jnp.sum(weight * x) / jnp.where(count > 0, count, 1))
+
+
+def _draw(key, params, n):
+    return PoissonAverage(
+        jnp.asarray(n, params.rate.dtype), law.average_of_poissons(key, n, params.rate)
+    )
+
+
+def _merge(a, b):
+    return PoissonAverage(a.count + b.count, averages.pooled(*a, *b))
 
 
 def _log_prob(params, x):
@@ -108,3 +131,4 @@ DISTANCES = {
     "kl_model_to_real": lambda params, real: entropy_beyond_line(params.rate, real.rate),
     "kl_real_to_model": lambda params, real: entropy_beyond_line(real.rate, params.rate),
 }
+FAMILY = Family(poisson, example)

@@ -1,19 +1,20 @@
-"""Uniform distribution on [0, maximum] by its largest point, on the log scale: the edge of what
-regular likelihoods do.
-"""
+"""Uniform distribution on [0, maximum] by its largest point, on the log scale."""
 
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from numpy.typing import ArrayLike
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
-from collapse_jax.errors import InputError, number
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import real
 from collapse_jax.random.bits import key_words, variate_words
 from collapse_jax.random.bits import uniform as uniform_of_words
 from collapse_jax.random.exponential import exponential_vector
+
+__all__ = ["uniform", "uniform_params"]
 
 
 class UniformParams(NamedTuple):
@@ -23,74 +24,99 @@ class UniformParams(NamedTuple):
 
 
 class Largest(NamedTuple):
-    """Evidence of a uniform family: the logarithm [] of the largest point; -inf of no points."""
+    """Sufficient statistic: the logarithm [] of the largest point; -inf of no points."""
 
     log_maximum: jax.Array
 
 
+@named
 def uniform() -> Estimator:
-    """Uniform distribution on [0, maximum] by maximum likelihood, the largest point kept as a
-    logarithm; x is [n] >= 0.
+    """Uniform distribution on [0, maximum] by maximum likelihood, the largest point; x is [n] >= 0.
 
-    The largest of n draws is the maximum times U^(1/n): a generation costs the same for every n.
-    The error is of order 1 / n, not
-    1 / sqrt(n), and has one sign: under `replace` each sampling of M lowers the log maximum by 1 /
-    M on average, and under
-    `accumulate` nothing that a model makes lies beyond what is there already, so that generation 0
-    stays for ever.
+    The maximum is kept as a logarithm. The largest of n draws is the maximum times U^(1/n): a
+    generation costs the same for every n. This is the edge of what regular likelihoods do: the
+    error is of order 1 / n, not 1 / sqrt(n), and has one sign. Under `replace` each sampling of M
+    lowers the log maximum by 1 / M on average. Under `accumulate` nothing that a model makes lies
+    beyond what is there already, so that generation 0 stays for ever.
+
     Metrics: mean, maximum, log_maximum, variance (maximum^2 / 12), log_variance, entropy in nats.
     Distances to the real distribution: wasserstein2 (|difference of the maxima| / sqrt(3)),
     squared_wasserstein2, total_variation, kl_model_to_real (inf where the model reaches further),
     kl_real_to_model (inf where it reaches less far). A temperature changes nothing.
-    Source: derived here.
+
+    References:
+        Derived here.
     """
-
-    def draw(key, params, n):
-        lowered = -exponential_vector(key, 1)[0] / (
-            max(n, 1) if isinstance(n, int) else jnp.maximum(n, 1)
-        )
-        return Largest(jnp.where(jnp.asarray(n) > 0, params.log_maximum + lowered, -jnp.inf))
-
-    def sample(key, params, n):
-        return jnp.exp(params.log_maximum) * uniform_of_words(
-            *variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32))
-        )
-
     return estimator(
-        lambda key, params, statistics: (UniformParams(statistics.log_maximum), FitInfo.exact()),
-        sample,
-        init=lambda key, statistics: UniformParams(jnp.zeros_like(statistics.log_maximum)),
-        summarise=lambda x, weight: Largest(jnp.log(jnp.max(jnp.where(weight > 0, x, 0)))),
-        draw=draw,
-        merge=lambda a, b: Largest(jnp.maximum(a.log_maximum, b.log_maximum)),
+        _fit,
+        _sample,
+        init=_init,
+        statistics=Largest,
+        summarise=_summarise,
+        merge=_merge,
+        draw=_draw,
         metrics=METRICS,
         distances=DISTANCES,
-        statistics=Largest,
-        chain_axis=-1,
         log_prob=_log_prob,
-        tempered=lambda params, temperature: params,
+        tempered=_tempered,
+        chain_axis=-1,
     )
 
 
-def example():
+def example() -> tuple[Estimator, UniformParams]:
     """(Estimator, params) of the uniform distribution on [0, 3]."""
     return uniform(), uniform_params(3.0)
 
 
-def uniform_params(maximum) -> UniformParams:
-    """Parameters from the upper end. Raises `InputError` unless it is finite and above 0."""
-    maximum = number("maximum", maximum)
-    if not (math.isfinite(maximum) and maximum > 0):
-        raise InputError(f"maximum is {maximum}; it must be finite and above 0")
+def uniform_params(maximum: ArrayLike) -> UniformParams:
+    """Parameters from the upper end.
+
+    Raises:
+        InputError: unless it is finite and above 0.
+    """
+    maximum = real("maximum", maximum, above=0)
     return UniformParams(jnp.asarray(math.log(maximum), jnp.result_type(float)))
 
 
+def _init(key, statistics):
+    return UniformParams(jnp.zeros_like(statistics.log_maximum))
+
+
+def _fit(key, params, statistics):
+    return UniformParams(statistics.log_maximum), FitInfo.exact()
+
+
+def _sample(key, params, n):
+    return jnp.exp(params.log_maximum) * uniform_of_words(
+        *variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32))
+    )
+
+
+def _summarise(x, weight):
+    return Largest(jnp.log(jnp.max(jnp.where(weight > 0, x, 0))))
+
+
+def _draw(key, params, n):
+    points = max(n, 1) if isinstance(n, int) else jnp.maximum(n, 1)
+    lowered = -exponential_vector(key, 1)[0] / points
+    return Largest(jnp.where(jnp.asarray(n) > 0, params.log_maximum + lowered, -jnp.inf))
+
+
+def _merge(a, b):
+    return Largest(jnp.maximum(a.log_maximum, b.log_maximum))
+
+
 def _log_prob(params, x):
-    """By the logarithm of x, so that a maximum below the smallest float still has its density; inf
-    at 0 of a collapsed model.
+    """By the logarithm of x, so that a maximum below the smallest float still has its density.
+
+    Of a collapsed model: inf at 0.
     """
     inside = (x >= 0) & (jnp.log(jnp.maximum(x, 0)) <= params.log_maximum)
     return jnp.where(inside, -params.log_maximum, -jnp.inf)
+
+
+def _tempered(params, temperature):
+    return params
 
 
 def _kl(p, q):
@@ -125,3 +151,4 @@ DISTANCES = {
     "squared_wasserstein2": _squared_wasserstein2,
     "wasserstein2": lambda params, real: jnp.sqrt(_squared_wasserstein2(params, real)),
 }
+FAMILY = Family(uniform, example)

@@ -7,11 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.core.factory import estimator
-from collapse_jax.core.types import Estimator, FitInfo
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError
 from collapse_jax.models.vae.model import VAE, check_vae, encode, init_params
 from collapse_jax.models.vae.train import Stream, VAETraining, check_training, generate, train
+
+__all__ = ["vae"]
 
 # Images behind the moments of a model; the same latents for every model, so that differences
 # between generations are the models'.
@@ -31,6 +33,7 @@ class StreamedImages(NamedTuple):
     streams: tuple[Stream, ...]
 
 
+@named
 def vae(
     height: int = 28,
     width: int = 28,
@@ -144,3 +147,6 @@ def _merge(a, b):
     return StreamedImages(
         jnp.concatenate([a.x, b.x]), jnp.concatenate([a.weight, b.weight]), a.streams + b.streams
     )
+
+
+FAMILY = Family(vae, example)

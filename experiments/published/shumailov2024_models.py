@@ -105,7 +105,7 @@ def blocks_of_words():
 def stand_in(key):
     import jax
 
-    from collapse_jax.estimators.ngram import perplexity
+    from collapse_jax.estimators import ngram_perplexity
 
     real, held_out, size = blocks_of_words()
     source = cj.sources.dataset(real)
@@ -119,7 +119,7 @@ def stand_in(key):
             sample_size=len(real),
             remember_first=True,
         )
-        metrics = (perplexity(held_out, 0.01), "surviving_vocabulary_to_first")
+        metrics = (ngram_perplexity(held_out, 0.01), "surviving_vocabulary_to_first")
         traces[name] = cj.simulate(
             process, jax.random.fold_in(key, number), generations=9, chains=8, metrics=metrics
         )

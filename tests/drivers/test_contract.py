@@ -80,7 +80,7 @@ def test_family_keeps_the_contract(name, check, subjects):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_family_says_what_it_is_and_where_it_comes_from(name):
     text = FAMILIES[name].factory.__doc__
-    assert text.splitlines()[0].endswith((".", ":")) and "Source:" in text
+    assert text.splitlines()[0].endswith((".", ":")) and "References:" in text
     assert "Raises" in text or not inspect.signature(FAMILIES[name].factory).parameters
 
 

@@ -38,7 +38,7 @@ def drawn(keys, params, n):
         (counted(1, 10**9 - 1), 1 - 1e-9),
     ],
 )
-def test_evidence_has_its_law(params, p, fit_of_ones):
+def test_statistics_has_its_law(params, p, fit_of_ones):
     for n in (7, 10**6):
         statistics = drawn(jax.random.split(KEY, 20_000), params, n)
         assert (

@@ -133,15 +133,15 @@ def test_metrics_of_an_absorbed_model():
 
 
 @pytest.mark.parametrize("size", [3, 4, 5])
-def test_a_relisted_model_is_the_same_model(size):
-    short = FAMILY.relist(COUNTED, size)
+def test_a_compacted_model_is_the_same_model(size):
+    short = FAMILY.compaction.to_size(COUNTED, size)
     assert (
         short.weights.shape == short.categories.shape == (size,)
         and short.weights.dtype == jnp.int32
     )
     np.testing.assert_array_equal(short.weights, [8, 7, 5, 0, 0][:size])
     np.testing.assert_array_equal(short.categories[:3], [0, 2, 3])
-    assert FAMILY.living(COUNTED) == FAMILY.living(short) == 3
+    assert [FAMILY.compaction.num_in_use(params) for params in (COUNTED, short)] == [3, 3]
     np.testing.assert_array_equal(
         FAMILY.metrics["probabilities"](short), FAMILY.metrics["probabilities"](COUNTED)
     )
@@ -152,14 +152,14 @@ def test_a_relisted_model_is_the_same_model(size):
         np.testing.assert_array_equal(few.categories, short.categories)
 
 
-def test_many_chains_are_relisted_each_on_its_own():
+def test_many_chains_are_compacted_each_on_its_own():
     rng = np.random.default_rng(3)
     weights = jnp.asarray(
         rng.integers(0, 3, size=(50, 30)) * (rng.random((50, 30)) < 0.2), jnp.int32
     )
     params = CategoricalParams(weights, jnp.broadcast_to(jnp.arange(30, dtype=jnp.int32), (50, 30)))
-    most = int(jax.vmap(FAMILY.living)(params).max())
-    short = jax.jit(jax.vmap(lambda one: FAMILY.relist(one, most)))(params)
+    most = int(jax.vmap(FAMILY.compaction.num_in_use)(params).max())
+    short = jax.jit(jax.vmap(lambda model: FAMILY.compaction.to_size(model, most)))(params)
     assert short.weights.shape == (50, most) and most < 15
     for here, few, categories in zip(
         np.asarray(weights), np.asarray(short.weights), np.asarray(short.categories), strict=True

@@ -23,7 +23,7 @@ FAMILY, REAL = exponential(), exponential_params(2.0)
 DEAD = ExponentialParams(jnp.float32(-np.inf))
 
 
-def test_samples_and_evidence():
+def test_samples_and_statistics():
     x = np.asarray(FAMILY.sample(KEY, REAL, 50_000), np.float64)
     assert stats.kstest(x, stats.expon(scale=2).cdf).pvalue > 1e-4
     statistics = FAMILY.summarise(jnp.array([3.0, 0, 6, 9]), jnp.array([1.0, 1, 1, 0]))

@@ -120,7 +120,7 @@ def test_fit_is_numpy_mean_and_covariance(dim, ddof):
 
 @pytest.mark.parametrize(("dim", "ddof"), [(3, 0), (3, 1), (14, 1)])
 def test_a_fit_adds_nothing_to_what_its_own_family_drew(dim, ddof, unpacked):
-    """A constant added to scales of many digits would be rounded the same way in every generation."""
+    """A constant added to scales of many digits would be rounded alike in every generation."""
     params = gaussian_params(np.zeros(dim), np.eye(dim))
     params = params._replace(log_scale=jax.tree.map(lambda s: s - 60_000, params.log_scale))
 

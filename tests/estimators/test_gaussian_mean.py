@@ -24,7 +24,7 @@ def as_vector(mean):
 
 
 @pytest.mark.parametrize(("covariance", "n"), [(COVARIANCE, 7), (COVARIANCE, 10**9), (WIDE, 7)])
-def test_evidence_has_its_law(covariance, n, assert_mean):
+def test_statistics_has_its_law(covariance, n, assert_mean):
     dim = len(covariance)
     family, params = gaussian_mean(covariance), gaussian_mean_params(np.zeros(dim))
     mean = (

@@ -66,7 +66,7 @@ def moments(unpacked):
     "how", [{}, {"traced": True}, {"by": "points"}], ids=["known", "traced", "points"]
 )
 @pytest.mark.parametrize("n", [2, 5, 30])
-def test_evidence_in_one_dimension_is_normal_and_chi_square(n, how, moments):
+def test_statistics_in_one_dimension_is_normal_and_chi_square(n, how, moments):
     mean, scatter, _ = moments(1, n, 20_000, **how)
     mean, scatter = mean[:, 0], scatter[:, 0, 0]
     assert stats.kstest(mean, stats.norm(3, 2 / np.sqrt(n)).cdf).pvalue > 1e-4
@@ -82,7 +82,7 @@ def expected_log_det(dim, n):
 
 @pytest.mark.parametrize("how", [{}, {"traced": True}], ids=["known", "traced"])
 @pytest.mark.parametrize("n", [5, 12])
-def test_evidence_in_four_dimensions_is_wishart(n, how, moments, assert_mean):
+def test_statistics_in_four_dimensions_is_wishart(n, how, moments, assert_mean):
     mean, scatter, log_det = moments(4, n, 10_000, **how)
     assert_mean(scatter, (n - 1) * COVARIANCE4)
     assert_mean(log_det, expected_log_det(4, n) + np.linalg.slogdet(COVARIANCE4)[1])
@@ -113,14 +113,14 @@ def assert_wishart_means(moments, assert_mean, dim, n, chains, covariance, **how
     assert stats.kstest(mean @ direction, stats.norm(0, np.sqrt(variance / n)).cdf).pvalue > 1e-4
 
 
-def test_evidence_in_14_dimensions(moments, assert_mean):
+def test_statistics_in_14_dimensions(moments, assert_mean):
     assert_wishart_means(moments, assert_mean, 14, 20, 4000, COVARIANCE14)
     scatter = moments(14, 20, 4000)[1]
     assert_mean(scatter, 19 * COVARIANCE14, sigmas=4.5)  # 105 entries at once
 
 
 @pytest.mark.slow
-def test_evidence_in_64_dimensions(moments, assert_mean):
+def test_statistics_in_64_dimensions(moments, assert_mean):
     assert_wishart_means(
         moments, assert_mean, 64, 100, 400, np.diag(np.linspace(0.5, 2, 64)), traced=True
     )
@@ -140,7 +140,7 @@ def assert_same_law(one, other):
         assert stats.ks_2samp(statistic(*one), statistic(*other)).pvalue > 1e-4, name
 
 
-def test_evidence_from_its_law_and_from_points_agree(moments, unpacked):
+def test_statistics_from_its_law_and_from_points_agree(moments, unpacked):
     def from_points(key):
         return summarise(gaussian(4).sample(key, PARAMS[4], 5), jnp.ones(5), 4)
 

@@ -64,7 +64,7 @@ def drawn(kind, n, traced=False):
         ("wide", 3, False),
     ],
 )
-def test_drawn_evidence_has_the_law_of_summarised_points(kind, n, traced):
+def test_drawn_statistics_has_the_law_of_summarised_points(kind, n, traced):
     """Two-sample Kolmogorov and Smirnov tests of what is marginal, and of functions of several
     entries.
     """
@@ -178,7 +178,7 @@ def test_features_of_all_scales():
     np.testing.assert_allclose(fit_of(x * [*scales, 1])[0] * scales, fit_of(x)[0], rtol=1e-4)
 
 
-def test_evidence_adds_and_knows_empty_slots():
+def test_statistics_adds_and_knows_empty_slots():
     x, weight = points(12).astype(np.float32), np.r_[np.ones(7), 0, 0, 2, 1, 1].astype(np.float32)
     x[7] = np.nan
     repeated = np.concatenate([np.delete(x, [7, 8], 0), x[9:10]]).astype(np.float64)

@@ -24,7 +24,7 @@ from collapse_jax.estimators.ngram import (
     log_prob,
     ngram,
     ngram_params,
-    perplexity,
+    ngram_perplexity,
 )
 from collapse_jax.theory import ancestry
 from collapse_jax.theory import categorical as theory
@@ -208,7 +208,7 @@ def test_another_smoothing_can_score_than_writes():
     params = ngram_params(2, 6, blocks)
     np.testing.assert_allclose(log_prob(params, jnp.asarray(held_out), 0.1), expected, rtol=1e-4)
     np.testing.assert_allclose(
-        perplexity(held_out, 0.1)(State(0, params, ())),
+        ngram_perplexity(held_out, 0.1)(State(0, params, ())),
         np.exp(-expected.sum() / (40 * 5)),
         rtol=1e-4,
     )
@@ -380,7 +380,12 @@ def test_both_drivers_agree(tmp_path):
         sample_size=8,
         remember_first=True,
     )
-    metrics = ("vocabulary", "distinct_ngrams", "missing_mass_to_first", perplexity(blocks, 0.1))
+    metrics = (
+        "vocabulary",
+        "distinct_ngrams",
+        "missing_mass_to_first",
+        ngram_perplexity(blocks, 0.1),
+    )
     trace = simulate(process, KEY, generations=2, metrics=metrics)
     ran = run(process, KEY, generations=2, folder=tmp_path / "run", metrics=metrics)
     for name in ("vocabulary", "distinct_ngrams", "missing_mass_to_first", "perplexity"):
@@ -447,9 +452,9 @@ def test_bad_text_is_named():
             ngram_params(2, 5, bad)
     for bad in ([[-1, 0]], [0, 1], [[0.5, 1.0]]):
         with pytest.raises(InputError, match="held-out text"):
-            perplexity(bad)
+            ngram_perplexity(bad)
     with pytest.raises(InputError, match="held-out blocks have 2 tokens"):
-        perplexity([[0, 1]])(State(0, ngram_params(3, 5, [[0, 1, 2]]), ()))
+        ngram_perplexity([[0, 1]])(State(0, ngram_params(3, 5, [[0, 1, 2]]), ()))
     with pytest.raises(InputError, match="block_length is 4"):
         ngram(2, 5, 4).fit(KEY, None, points.of_sample(jnp.zeros((3, 5), jnp.int32)))
 

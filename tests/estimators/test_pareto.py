@@ -1,4 +1,4 @@
-"""The Pareto family against SciPy, and whole chains against the law of products of Gamma variables."""
+"""The Pareto family against SciPy, and chains against products of Gamma variables."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ FAMILY, REAL = pareto(2.0), pareto_params(3.0)
 DEAD = ParetoParams(jnp.float32(np.inf))
 
 
-def test_samples_and_evidence():
+def test_samples_and_statistics():
     x = np.asarray(FAMILY.sample(KEY, REAL, 50_000), np.float64)
     assert stats.kstest(x, stats.pareto(3, scale=2).cdf).pvalue > 1e-4
     few = jnp.array([2.5, 2, 6, 9])

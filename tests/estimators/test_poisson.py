@@ -15,7 +15,7 @@ KEY = jax.random.key(82)
 FAMILY, REAL = poisson(), poisson_params(2.5)
 
 
-def test_samples_and_evidence(chi_square_p):
+def test_samples_and_statistics(chi_square_p):
     x = np.asarray(FAMILY.sample(KEY, REAL, 50_000))
     law = stats.poisson(2.5)
     assert (

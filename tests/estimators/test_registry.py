@@ -2,6 +2,7 @@
 
 import importlib.metadata
 
+import numpy as np
 import pytest
 
 from collapse_jax import estimators
@@ -100,3 +101,13 @@ def test_everything_listed_has_a_source(title):
     rows = next(rows for name, rows in _tables().items() if name.startswith(title))
     for name, line, source in rows:
         assert line.endswith((".", ":")) and source, name
+
+
+def test_a_family_prints_its_options():
+    assert repr(estimators.gaussian(2)).startswith("gaussian(dim=2, ddof=1, by='law',")
+    design = np.ones((4, 3))
+    named = repr(estimators.linear_regression(3, noise=0.5, design=design)).splitlines()[0]
+    assert "dim=3, noise=0.5, method='ordinary'" in named and "design=float64[4, 3]" in named
+    for name, known in estimators.FAMILIES.items():
+        if known.example:
+            assert repr(known.example()[0]).startswith(f"{name}("), name

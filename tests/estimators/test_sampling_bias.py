@@ -118,13 +118,9 @@ def test_smoothed_fits_add_kappa():
     statistics = SMOOTHED.summarise(jnp.array([0, 0, 2]), jnp.ones(3))
     params, _ = SMOOTHED.fit(KEY, None, statistics)
     np.testing.assert_allclose(params.probabilities, (np.array([2, 0, 1, 0]) + 0.5) / 5, rtol=1e-6)
-    assert (
-        statistics.counts.dtype == jnp.int32 and SMOOTHED.living is None and SMOOTHED.relist is None
-    )
+    assert statistics.counts.dtype == jnp.int32 and SMOOTHED.compaction is None
     plain = cj.estimators.categorical(4, smoothing=0.0)
-    assert (
-        plain.fit(KEY, None, statistics)[0].weights.dtype == jnp.int32 and plain.relist is not None
-    )
+    assert plain.fit(KEY, None, statistics)[0].weights.dtype == jnp.int32 and plain.compaction
 
 
 def test_smoothed_chains_have_their_exact_law(assert_mean, chi_square_p):

@@ -24,7 +24,7 @@ def test_normal_draws_its_law(dim, assert_mean):
         else (np.arange(14.0), np.eye(14) + 0.3)
     )
     source = sources.normal(mean, want)
-    assert source.size is None and source.data is Moments
+    assert source.size is None and source.statistics is Moments
     x = np.asarray(source.sample(jax.random.key(0), 40_000), float)
     assert_mean(x, mean)
     assert_mean((x - mean)[:, :, None] * (x - mean)[:, None, :], want)
@@ -46,7 +46,7 @@ def test_normal_draws_its_law(dim, assert_mean):
 def test_categorical_draws_its_law(chi_square_p):
     probabilities = [0.5, 0.0, 0.3, 0.2]
     source = sources.categorical(probabilities)
-    assert source.size is None and source.data is Counts
+    assert source.size is None and source.statistics is Counts
     assert (
         chi_square_p(
             np.bincount(source.sample(jax.random.key(0), 40_000), minlength=4), probabilities
@@ -59,7 +59,7 @@ def test_categorical_draws_its_law(chi_square_p):
 def test_a_population_of_an_estimator_without_draw(laplace):
     params = laplace.fit(jax.random.key(0), None, Dataset(jnp.arange(5.0), jnp.ones(5)))[0]
     source = sources.population(laplace, params)
-    assert source.draw is None and source.data is Dataset
+    assert source.draw is None and source.statistics is Dataset
     np.testing.assert_array_equal(
         source.sample(jax.random.key(3), 7), laplace.sample(jax.random.key(3), params, 7)
     )

@@ -16,7 +16,7 @@ FAMILY, REAL = uniform(), uniform_params(3.0)
 DEAD = UniformParams(jnp.float32(-np.inf))
 
 
-def test_samples_and_evidence():
+def test_samples_and_statistics():
     x = np.asarray(FAMILY.sample(KEY, REAL, 50_000), np.float64)
     assert stats.kstest(x, stats.uniform(0, 3).cdf).pvalue > 1e-4
     statistics = FAMILY.summarise(jnp.array([0.5, 0, 2, 9]), jnp.array([1.0, 1, 1, 0]))

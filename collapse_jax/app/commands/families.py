@@ -44,7 +44,7 @@ def _tables():
 
 def _row(name, function):
     text = inspect.getdoc(function) or ""
-    source = re.search(r"^Source: (.*?)(?=\n\S*:|\n\n|\Z)", text, re.S | re.M)
+    source = re.search(r"^References:\n((?: .*\n?)+)", text, re.M)
     options = ", ".join(inspect.signature(function).parameters)
     return (
         f"{name}({options})",

@@ -1,6 +1,5 @@
 """`collapse-jax simulate`: chains from settings to a run folder, resumed by saying the same again."""
 
-import ast
 import dataclasses
 import inspect
 import time
@@ -8,9 +7,8 @@ import time
 import jax
 import numpy as np
 
-from collapse_jax import estimators
 from collapse_jax.app.config import VALUE_AXES, SimulateConfig
-from collapse_jax.app.laws import expected_means, initial_probabilities
+from collapse_jax.app.laws import expected_means, given_options
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process
@@ -51,18 +49,7 @@ def process_of(config: SimulateConfig, settings: dict | None = None) -> Process:
         workflow = workflows.mix(values["alpha"], values["beta"], values["gamma"])
     else:
         workflow = getattr(workflows, config.workflow)()
-    if config.family == "gaussian":
-        estimator, source = (
-            estimators.gaussian(config.dim, config.ddof),
-            sources.normal(np.zeros(config.dim), np.eye(config.dim)),
-        )
-    elif config.family == "categorical":
-        estimator, source = (
-            estimators.categorical(config.num_categories),
-            sources.categorical(initial_probabilities(config)),
-        )
-    else:
-        estimator, source = _by_example(config)
+    estimator, source = _estimator_and_source(config)
     size = values["sample_size"]
     if isinstance(size, int):
         return generational_process(estimator, source, workflow, sample_size=size)
@@ -75,24 +62,25 @@ def process_of(config: SimulateConfig, settings: dict | None = None) -> Process:
     )
 
 
-def _by_example(config):
-    """(Estimator, Source) of a family without fields in the settings.
+def _estimator_and_source(config):
+    """What is fitted, and the real distribution: that of the family's laws, or its example.
 
     Raises `InputError` for unknown families and options.
     """
     known = family(config.family)
-    if known.example is None:
+    options = given_options(config)
+    real = known.laws.real if known.laws else None
+    if real is not None:
+        estimator, params = _made(config, lambda: real(options))
+    elif known.example is not None:
+        estimator, params = known.example()
+    else:
         raise InputError(
             f"family {config.family!r} has no example to start from, and cannot be "
             "simulated without its data"
         )
-    estimator, params = known.example()
     source = sources.population(estimator, params)
-    if config.options:
-        options = {
-            name: _value(text)
-            for name, _, text in (option.partition("=") for option in config.options)
-        }
+    if options:
         try:
             inspect.signature(known.factory).bind(**options)
         except TypeError as error:
@@ -100,23 +88,21 @@ def _by_example(config):
             raise InputError(
                 f"options {' '.join(config.options)}: {error}; {config.family} takes {names}"
             ) from None
-        try:
-            estimator = known.factory(**options)
-        except InputError:
-            raise
-        except Exception as error:  # families that others wrote may raise anything
-            why = f"{type(error).__name__}: {error}"
-            raise InputError(
-                f"options {' '.join(config.options)}: {config.family} does not take these ({why})"
-            ) from None
+        estimator = _made(config, lambda: known.factory(**options))
     return estimator, source
 
 
-def _value(text):
+def _made(config, make):
+    """What a family's function makes of the options; those of others may raise anything."""
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
+        return make()
+    except InputError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"options {' '.join(config.options)}: {config.family} does not take these ({why})"
+        ) from None
 
 
 def with_metrics(config: SimulateConfig) -> SimulateConfig:

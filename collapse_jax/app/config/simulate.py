@@ -9,13 +9,7 @@ from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least
 from collapse_jax.errors import InputError
 
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
-# Families with fields of their own here, and what is recorded of them by default; of others it is
-# the first three of their metrics.
-DEFAULT_METRICS = {
-    "gaussian": ("mean", "variance", "log_variance"),
-    "categorical": ("heterozygosity", "entropy", "support"),
-}
-OWN_OPTIONS = tuple(DEFAULT_METRICS)
+# Options of two families that have fields here; those of all others are in `options`.
 FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
 # What a comma-separated option may vary: programs of their own for the first, one program for all
 # values of the others.
@@ -93,7 +87,7 @@ class SimulateConfig:
                 raise InputError(
                     f"options give {name} more than once ('{' '.join(self.options)}'); give it once"
                 )
-        if self.options and self.family in OWN_OPTIONS:
+        if self.options and self.family in FIELDS_OF_FAMILIES.values():
             raise InputError(
                 f"options are {', '.join(self.options)}; for family {self.family} give "
                 "them by name, as --dim and --ddof"
@@ -163,7 +157,8 @@ class SimulateConfig:
         """The same with everything filled in that the family or other settings imply, and one value
         where one was meant.
         """
-        default = DEFAULT_METRICS.get(self.family, ())
+        from collapse_jax.app.laws import default_metrics  # here, for it imports jax
+
         mixed = self.alpha is not None or self.beta != 0.0 or self.gamma != 0.0
         given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
         given["workflow"] = self.workflow or ("mix" if mixed else "replace")
@@ -171,7 +166,9 @@ class SimulateConfig:
             name: values[0] if isinstance(values, tuple) and len(values) == 1 else values
             for name, values in given.items()
         }
-        whole = dataclasses.replace(self, **single, metrics=self.metrics or default)
+        whole = dataclasses.replace(
+            self, **single, metrics=self.metrics or default_metrics(self.family)
+        )
         if whole.axes():
             return dataclasses.replace(
                 whole,

@@ -7,7 +7,7 @@ Why: docs/mean-and-typical-path.md.
 import numpy as np
 
 from collapse_jax.app.config import SimulateConfig
-from collapse_jax.app.laws import chains_for_means, expected_means, expected_quantiles
+from collapse_jax.app.laws import chains_for_means, expected_means, expected_quantiles, label
 from collapse_jax.app.plots import style
 from collapse_jax.drivers.summary import summarise
 from collapse_jax.runs.folder import RunFolder
@@ -56,12 +56,10 @@ def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> object:
             key=lambda config: config.workflow != "replace",
         )
         for axis, config in zip(row, of_family, strict=False):
-            draw_panel(
-                axis,
-                config,
-                configs[config],
-                "variance" if family == "gaussian" else "heterozygosity",
-            )
+            # The first of its metrics that has a closed form.
+            known = expected_means(config, 0)
+            name = next(name for name in config.resolved().metrics if name in known)
+            draw_panel(axis, config, configs[config], name)
             axis.set_title(title(config), fontsize=8)
     return style.save(made, folder, "chains_against_theory")
 
@@ -69,17 +67,12 @@ def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> object:
 def title(config: SimulateConfig) -> str:
     """Family, workflow, sample size and number of chains in a line."""
     config = config.resolved()
-    own = {
-        "gaussian": f"Gaussian d={config.dim}, ddof={config.ddof}",
-        "categorical": f"{config.num_categories} categories",
-    }
-    family = own.get(config.family, " ".join([config.family, *config.options]))
     workflow = (
         f"mix({config.alpha:g}, {config.beta:g}, {config.gamma:g})"
         if config.workflow == "mix"
         else config.workflow
     )
-    return f"{family}, {workflow}, M = {config.sample_size}, {config.chains:,} chains"
+    return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains"
 
 
 def draw_panel(axis, config: SimulateConfig, results, name: str) -> None:

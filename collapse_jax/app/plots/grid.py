@@ -6,7 +6,8 @@ import matplotlib
 import numpy as np
 
 from collapse_jax.app.config import SimulateConfig
-from collapse_jax.app.laws import expected_means
+from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES
+from collapse_jax.app.laws import expected_means, given_options
 from collapse_jax.app.plots import style
 from collapse_jax.app.plots.chains import LABELS, draw_means, dress, is_scalar
 from collapse_jax.runs.folder import RunFolder
@@ -95,7 +96,7 @@ def _phase_diagram(folder, config, results, name):
     # median.
     exact = (
         np.full(shape, np.nan)
-        if (name, config.ddof) == ("variance", 1)
+        if (name, given_options(config).get("ddof")) == ("variance", 1)
         else _exact_means(config, name, last).reshape(shape)
     )
     places = list(itertools.product(*(range(len(values)) for _, values in outer)))[:_MOST_PANELS]
@@ -171,9 +172,7 @@ def _finite(values):
 
 
 def _title(config):
-    family = {"gaussian": ("dim", "ddof"), "categorical": ("num_categories",)}.get(
-        config.family, ()
-    )
+    family = [name for name, owner in FIELDS_OF_FAMILIES.items() if owner == config.family]
     fixed = [
         f"{name} {getattr(config, name)}"
         for name in ("workflow", *family, "sample_size")
