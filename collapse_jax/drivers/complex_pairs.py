@@ -5,6 +5,7 @@ results.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,8 @@ def complex_pairs(tree) -> tuple[Callable, Callable]:
 
     def from_pairs(carried):
         arrays = iter(carried)
-        leaves = [None if i in imaginary else next(arrays) for i in range(structure.num_leaves)]
+        count = structure.num_leaves
+        leaves: list[Any] = [None if i in imaginary else next(arrays) for i in range(count)]
         for i, j in pairs:
             leaves[i], leaves[j] = jnp.real(leaves[i]), jnp.imag(leaves[i])
         return jax.tree.unflatten(structure, leaves)

@@ -56,37 +56,30 @@ def run(
 ) -> Trace:
     """Runs chains one after another, generation after generation, into a run folder.
 
-    A generation is saved whole, then recorded; a run started again goes on after the last saved
-    one. The numbers equal those of `simulate` with the same key, up to the rounding of another
-    compiled program. A damaged checkpoint is named and set aside, and its generation made again
-    from the newest good one before it, with the same numbers.
+    A generation is saved whole, then recorded; the same call goes on after the last saved one. The
+    numbers equal those of `simulate` with the same key, up to the rounding of another compiled
+    program. A damaged checkpoint is named and set aside, and made again with the same numbers.
 
     Args:
         process: from `cj.generational_process`.
         key: one typed key.
         generations: the last one; generation 0 is the model fitted to real data.
-        folder: a path, trusted to hold the same process, or a `RunFolder`, whose `open(path,
-            config)` refuses other settings. Of a `RunFolder` with a part, the chains of that part
-            alone run. What they give is saved with their checkpoints, and recorded by the next
-            call for the whole folder. Several processes may be at work on different parts.
+        folder: a path, trusted to hold the same process, or a `RunFolder`, whose `open` refuses
+            other settings. Of a `RunFolder` with a part, the chains of that part alone run, beside
+            other processes; the next call for the whole folder records what they saved.
         chains: how many.
         metrics: as in `simulate`; by default none.
-        observe: (state of generation 0 of its chain, state, info) -> named scalars and arrays of a
-            generation.
-        publish: (chain, generation, arrays), writes files from what was observed. It is called
-            again for the newest generation after a crash, and must give the same files twice.
+        observe: (state of generation 0, state, info) -> named scalars and arrays of a generation.
+        publish: (chain, generation, arrays), writes files from what was observed. After a crash it
+            is called again for the newest generation, and must give the same files twice.
         published_only: names of observed scalars and arrays that stay out of results.nc.
         watcher: what is called while the run goes on.
         states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and
             of the newest of each chain. Records and arrays stay in any case.
-        scratch: where the process keeps unfinished work; cleared whenever a generation is saved.
-
-    Returns:
-        The scalars and arrays of all generations.
+        scratch: where the process keeps unfinished work; cleared with every saved generation.
 
     Raises:
-        InputError: before any work, if a count is out of range, `states` is unknown, or another
-            process uses the folder.
+        InputError: before any work, for bad arguments or a folder that another process uses.
         DivergenceError: when a fitted model holds nan; it is not saved.
     """
     check_started(process, key)
@@ -96,30 +89,24 @@ def run(
     measure = resolve_metrics(process.metrics, metrics)
     folder = _opened(folder)
     folder.lock()
-    jit = jax.jit if process.runtime.traceable else lambda function: function
     book = Book(folder, publish, published_only, watcher.say)
     book.catch_up()
-    work = _Work(
-        process=process,
-        init=jit(functools.partial(process.init, last_generation=generations)),
-        step=jit(process.step),
-        last_generation=generations,
-        measure=measure,
-        observe=observe,
-        book=book,
-        ends_only=states == "ends",
-        watcher=watcher,
-        scratch=scratch,
-    )
-    for number in folder.part or range(chains):
-        chain = _Chain(work, number, jax.random.fold_in(key, number))
-        for generation in range(generations + 1):
-            if not chain.finished(generation):
-                chain.make(generation)
-            watcher.end(number, generation, book.row(number, generation))
-        chain.checkpoints.close()
+    ends_only = states == "ends"
+    work = _Work(process, generations, measure, observe, book, ends_only, watcher, scratch)
+    for chain in folder.part or range(chains):
+        _run_chain(work, chain, jax.random.fold_in(key, chain))
     scratch.clear()
     return book.trace(chains, generations)
+
+
+def _run_chain(work, number, key):
+    """Makes all generations of a chain that are not finished yet."""
+    chain = _Chain(work, number, key)
+    for generation in range(work.last_generation + 1):
+        if not chain.finished(generation):
+            chain.make(generation)
+        work.watcher.end(number, generation, work.book.row(number, generation))
+    chain.checkpoints.close()
 
 
 def _opened(folder):
@@ -133,13 +120,11 @@ def _opened(folder):
     return folder
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class _Work:
     """What all chains of a run share."""
 
     process: Process
-    init: Callable
-    step: Callable
     last_generation: int
     measure: dict[str, Callable]
     observe: Callable | None
@@ -147,6 +132,17 @@ class _Work:
     ends_only: bool
     watcher: Watcher
     scratch: Scratch
+
+    @functools.cached_property
+    def init(self):
+        return self._jit(functools.partial(self.process.init, last_generation=self.last_generation))
+
+    @functools.cached_property
+    def step(self):
+        return self._jit(self.process.step)
+
+    def _jit(self, function):
+        return jax.jit(function) if self.process.runtime.traceable else function
 
 
 class _Chain:

@@ -1,4 +1,4 @@
-"""Categories that no chain has any more are left out on the way: no number changes by it."""
+"""Categories that no chain has any more are left out on the way; no number changes."""
 
 import functools
 
@@ -36,7 +36,7 @@ METRICS = ("support", "heterozygosity", "mean", counts)
 
 @functools.cache
 def reference():
-    """Every generation of every chain with all categories listed: init and step, and no simulate."""
+    """Every generation of every chain with all categories listed, by init and step alone."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(CHAINS))
     fold = jax.vmap(jax.random.fold_in, (0, None))
     init, step = (
@@ -128,7 +128,7 @@ def test_going_on_from_a_compacted_state():
 
 
 def test_tiles_of_other_lengths_are_one_state(monkeypatch):
-    """Each tile drops what its own chains have lost; a state of all of them fits the longest list."""
+    """Each tile drops what its own chains have lost; a state of all fits the longest list."""
     monkeypatch.setattr(tiles, "chains_in_tile", lambda *arguments: 4)
     lengths, whole_list = set(), None
     plan = Plan(GENERATIONS, chains=10, metrics=METRICS, record=[30], chunk=1)

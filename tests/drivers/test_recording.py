@@ -1,6 +1,4 @@
-"""Which generations are recorded, what is kept of the others (nothing), and the memory that it
-takes.
-"""
+"""Which generations are recorded, what is kept of the others (nothing), and the memory for it."""
 
 import tracemalloc
 
@@ -11,7 +9,7 @@ import pytest
 
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
-from collapse_jax.drivers import tiles
+from collapse_jax.drivers import plan, tiles
 from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
 from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.errors import InputError
@@ -108,16 +106,16 @@ def test_records_are_the_generations_of_the_whole_trace():
 
 
 def test_chunks_hold_as_many_records_as_were_asked_for():
-    plan = Plan(generations=40, chains=3, record=5, chunk=3)
-    chunks = list(simulate_chunks(PROCESS, KEY, plan))
+    by_fives = Plan(generations=40, chains=3, record=5, chunk=3)
+    chunks = list(simulate_chunks(PROCESS, KEY, by_fives))
     assert [chunk.generations.tolist() for chunk in chunks] == [
         [0],
         [5, 10, 15],
         [20, 25, 30],
         [35, 40],
     ]
-    plan = plan._replace(after=(17, chunks[1].copy_state()))
-    later = list(simulate_chunks(PROCESS, KEY, plan))
+    after = 17, chunks[1].copy_state()
+    later = list(simulate_chunks(PROCESS, KEY, by_fives._replace(after=after)))
     assert [chunk.generations.tolist() for chunk in later] == [[20, 25, 30], [35, 40]]
 
 
@@ -188,6 +186,20 @@ def test_a_memory_limit_is_kept_before_any_work(monkeypatch):
     assert simulate(PROCESS, KEY, generations=40, chains=9, record=[20], memory_limit=needed // 4)[
         "mean"
     ].shape == (9, 3)
+
+
+def test_a_plan_is_checked_once(monkeypatch):
+    calls = []
+    for name in ("check_started", "resolve_metrics", "recorded_generations"):
+        function = getattr(plan, name)
+
+        def counted(*arguments, name=name, function=function):
+            calls.append(name)
+            return function(*arguments)
+
+        monkeypatch.setattr(plan, name, counted)
+    simulate(PROCESS, KEY, generations=2, chains=3, memory_limit=2**20)
+    assert sorted(calls) == ["check_started", "recorded_generations", "resolve_metrics"]
 
 
 def test_metrics_of_the_state_are_recorded_too():

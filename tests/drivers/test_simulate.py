@@ -1,6 +1,4 @@
-"""The traceable driver: more chains, generations, chunks or devices change no number; going on from
-a chunk; the mistakes.
-"""
+"""The traceable driver: what changes no number, going on from a chunk, and bad input."""
 
 import functools
 import os
@@ -162,13 +160,18 @@ import runpy, sys
 import jax, numpy as np
 assert len(jax.devices()) == int(sys.argv[3])
 test = runpy.run_path(sys.argv[1])
-found = {f"{name} {metric}": values for name in test["PROCESSES"] for metric, values in test["reference"](name).items()}
+found = {
+    f"{name} {metric}": values
+    for name in test["PROCESSES"]
+    for metric, values in test["reference"](name).items()
+}
 for name in ("categorical mix", "categorical replace"):
     process, options = test["PROCESSES"][name], {"chains": 13, "metrics": test["METRICS"]}
     plan = test["Plan"](generations=2, **options)
     chunks = list(test["simulate_chunks"](process, test["KEY"], plan))
     state = chunks[-1].copy_state()
-    later = test["simulate_chunks"](process, test["KEY"], plan._replace(generations=6, after=(2, state)))
+    plan = plan._replace(generations=6, after=(2, state))
+    later = test["simulate_chunks"](process, test["KEY"], plan)
     found["later " + name] = test["join_chunks"]([*chunks, *later])["mean"]
     if name == "categorical replace":
         assert state.params.weights.shape[1] < 40
@@ -277,7 +280,7 @@ def test_an_estimator_on_the_host_is_sent_to_run():
 
 
 def test_no_slot_of_a_pool_is_lost():
-    """With `accumulate_subsample` every generation's points are still in the pool, in their order."""
+    """With `accumulate_subsample` the pool has every generation's points, in their order."""
     process = PROCESSES["gaussian accumulate_subsample"]
     plan = Plan(generations=4, chains=2, metrics=METRICS, chunk=2)
     chunks = simulate_chunks(process, KEY, plan)
@@ -293,9 +296,7 @@ def test_no_slot_of_a_pool_is_lost():
 
 @pytest.mark.parametrize(("chains", "chunk"), [(1, 100), (40, 3)])
 def test_a_model_with_nan_is_named_by_chain_and_generation(chains, chunk):
-    """A fit that takes the root of a mean that falls by 1 a generation: nan from the generation
-    after it was below 0.
-    """
+    """A fit takes the root of a mean that falls by 1 a generation: nan once it was below 0."""
 
     def fit(key, params, data):
         return jnp.sqrt(data.x.mean()), FitInfo.exact()

@@ -37,9 +37,7 @@ NUMBERS = {
 
 
 def reduced(values, size=128, quantiles=AT, count=None):
-    """name -> statistic of values [rows, ..., chains], given in tiles of a size, the last filled up
-    with what must not count.
-    """
+    """Name -> statistic of values [rows, ..., chains], in tiles; the last is filled up."""
     chains = values.shape[-1]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         sink = DeviceStatistics(quantiles)

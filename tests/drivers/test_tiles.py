@@ -1,6 +1,4 @@
-"""Tiles of chains: how large they are, that many give the numbers of one, and that a call of few
-records is one of many, cut short.
-"""
+"""Tiles of chains: their sizes; many give the numbers of one, as do calls of fewer records."""
 
 import math
 import os
@@ -166,7 +164,8 @@ from collapse_jax.metrics import resolve_metrics
 
 estimator, source = cj.estimators.categorical(50), cj.sources.categorical(np.full(50, 0.02))
 process = cj.generational_process(estimator, source, cj.workflows.replace(), sample_size=20)
-measure, axis = tuple(resolve_metrics(process.metrics, ("support",)).items()), process.runtime.chain_axis
+measure = tuple(resolve_metrics(process.metrics, ("support",)).items())
+axis, to_size = process.runtime.chain_axis, process.runtime.compaction.to_size
 batch = tiles.chain_batch(jax.random.key(0), np.arange(64))
 state, _ = tiles.start(process, measure, 4, batch)
 records = tiles.allocate(process, measure, 4, state, batch)
@@ -174,19 +173,18 @@ mesh = tiles.mesh_of(batch.keys)
 programs = {
     "advance": tiles.advance_program(process.step, axis, measure, mesh).lower(
         state, batch, np.int32(0), np.arange(1, 5, dtype=np.int32), np.int32(4), records),
-    "compact": tiles.compact_program(process.runtime.compaction.to_size, axis, 32, mesh).lower(state),
+    "compact": tiles.compact_program(to_size, axis, 32, mesh).lower(state),
 }
+exchanges = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
 for name, program in programs.items():
-    found = re.findall("all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter", program.compile().as_text())
+    found = re.findall(exchanges, program.compile().as_text())
     assert len(jax.devices()) == 2 and not found, (name, found)
 """
 
 
 @pytest.mark.slow
 def test_devices_exchange_nothing():
-    """Whatever the compiler makes of sorts and of lists that all chains share, each device works on
-    its own chains alone.
-    """
+    """Each device works on its own chains alone, also in sorts and in lists that all share."""
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     done = subprocess.run(
         [sys.executable, "-c", ON_TWO_DEVICES],

@@ -127,17 +127,16 @@ def programs(points: list[SimulateSettings]) -> Iterator[Batch]:
     for numbers in groups.values():
         group = [points[number] for number in numbers]
         settings = {"sample_size": np.array([point.sample_size for point in group], np.int32)}
-        zeros = {}
-        for name in _SHARES if group[0].workflow == "mix" else ():
-            values = np.array([getattr(point, name) for point in group], np.float32)
-            (settings if values.any() else zeros)[name] = values if values.any() else 0.0
         size = int(settings["sample_size"].max())
-        at = functools.partial(_process_at, dataclasses.replace(group[0], sample_size=size), zeros)
+        fixed = dataclasses.replace(group[0], sample_size=size)
+        for name in _SHARES if fixed.workflow == "mix" else ():
+            shares = np.array([getattr(point, name) for point in group], np.float32)
+            if shares.any():
+                settings[name] = shares
+            else:
+                fixed = dataclasses.replace(fixed, **{name: 0.0})
+        at = functools.partial(process_of, fixed)
         yield Batch(process_grid(at, {"sample_size": size}), np.array(numbers), settings)
-
-
-def _process_at(settings, zeros, traced):
-    return process_of(settings, zeros | dict(traced))
 
 
 def _batches(program, chains):

@@ -25,7 +25,7 @@ class SavedRecords:
     """
 
     def __init__(
-        self, folder: pathlib.Path, template: State, axis: int, say: Callable[[str], object]
+        self, folder: pathlib.Path, template: State, axis: int, say: Callable[[str], None]
     ):
         self._checkpoints, self._axis = Checkpoints(folder, say=say), axis
         self._parts: list[Records] = []

@@ -141,8 +141,8 @@ class SimulateConfig:
             metrics = tuple(name for name in filled.metrics if self.metrics or name != "mean")
             return dataclasses.replace(filled, keep="summary", metrics=metrics)
         if filled.alpha is None:
-            # pyright: ignore[reportOperatorIssue]: without axes these are numbers
-            left = round(1 - filled.beta - filled.gamma, 12)
+            # Without axes these are numbers.
+            left = round(1 - filled.beta - filled.gamma, 12)  # pyright: ignore[reportOperatorIssue]
             return dataclasses.replace(filled, alpha=left)
         return filled
 
