@@ -1,54 +1,61 @@
-"""Mean, deviation and quantiles over chains, computed where the chains are: what leaves a device
-does not grow with their number.
+"""Mean, deviation and quantiles over chains, computed where the chains are.
 
-Quantiles are exact: an order statistic is searched for by counting, on every tile of every device
-of every process, how many chains lie at or below a number.
+What leaves a device does not grow with their number. Quantiles are exact: an order statistic is
+searched for by counting, on every tile of every device of every process, how many chains lie at or
+below a number. Shapes on a device, where the last tile is filled up with chains that do not count:
+
+    values, of one metric and tile   [rows, ..., chains]
+    keys, integers in their order    [rows, ..., chains]
+    threshold, of each rank          [rows, ..., quantile]
+
+and on the host, over all tiles and processes:
+
+    mean, std                        [rows, ...]
+    key and count of each rank       [rows, ..., quantile]
 """
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import Executor
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.drivers import tiles
+from collapse_jax.drivers.all_chains import Sink
+from collapse_jax.drivers.sharded import compiled
 from collapse_jax.runs import distributed
 
 
-class DeviceStatistics:
-    """A sink of `AllChains`: name_mean, name_std (ddof=1) [recorded, ...] and name_quantile
-    [recorded, ..., quantile], float64.
+class DeviceStatistics(Sink):
+    """Reduces what chains record to statistics over all chains of all processes.
+
+    A chunk holds NAME_mean, NAME_std (ddof=1) [recorded, ...] and NAME_quantile
+    [recorded, ..., quantile], in float64.
     """
 
-    def __init__(self, chains, size, pool, quantiles):
-        self._chains, self._size, self._pool, self._quantiles = (
-            chains,
-            size,
-            pool,
-            np.asarray(quantiles, np.float64),
-        )
+    def __init__(self, quantiles: np.ndarray):
+        self._quantiles = np.asarray(quantiles, np.float64)
+
+    def open(self, chains: int, size: int, pool: Executor) -> None:
+        self._chains, self._size, self._pool = chains, size, pool
         self._total = int(distributed.together(np.array(chains)).sum())
 
-    def begin(self, count):
-        """Makes ready for so many records."""
+    def begin(self, count: int) -> None:
         self._count, self._parts = count, {}
 
-    def take(self, tile, values) -> bool:
-        """Keeps name -> [rows, ..., chains of a tile] until all tiles are there."""
+    def take(self, tile: int, values: dict) -> bool:
         self._parts[tile] = values
         return False
 
-    def end(self):
-        """The statistics, once all tiles are there."""
-        # Of rows that hold nothing as few as powers of two allow, so that few programs are
-        # compiled.
+    def end(self) -> dict[str, np.ndarray]:
+        # Of rows that hold nothing as few as powers of two allow, so that few are compiled.
         rows = 2 ** (self._count - 1).bit_length()
-        parts, self._parts = (
-            [
-                {name: value[:rows] for name, value in self._parts[tile].items()}
-                for tile in sorted(self._parts)
-            ],
-            {},
-        )
-        found = {}
+        parts = [
+            {name: value[:rows] for name, value in self._parts[tile].items()}
+            for tile in sorted(self._parts)
+        ]
+        self._parts, statistics = {}, {}
         # The order of a tile's names is the same in all processes, which take part in every sum.
         for name in parts[0]:
             of_tiles = [part[name] for part in parts]
@@ -56,83 +63,77 @@ class DeviceStatistics:
             quantile = self._at_quantiles(of_tiles)
             quantile[broken] = np.nan
             for statistic, values in (("mean", mean), ("std", std), ("quantile", quantile)):
-                found[f"{name}_{statistic}"] = values[: self._count]
-        return found
+                statistics[f"{name}_{statistic}"] = values[: self._count]
+        return statistics
 
     def _over_chains(self, function, join, of_tiles, *given):
-        """function(values, how many chains are real, *given) of all tiles, joined over tiles and
-        processes.
-        """
+        """function(values, how many chains count, *given), joined over tiles and processes."""
 
-        def one(tile):
+        def of_tile(tile):
             real = min(self._size, self._chains - tile * self._size)
-            # Sums in 64 bits whatever the numbers are, and integers that hold the order of any of
-            # them.
+            # 64 bits: for sums of any numbers, and for integers that hold the order of any.
             with jax.enable_x64(True):
                 return np.asarray(function(of_tiles[tile], np.int32(real), *given))
 
-        here = join(np.stack(list(self._pool.map(one, range(len(of_tiles))))), axis=0)
+        here = join(np.stack(list(self._pool.map(of_tile, range(len(of_tiles))))), axis=0)
         return join(distributed.together(here), axis=0)
 
     def _moments(self, of_tiles):
-        """(mean, std, where there is nan among the chains) [rows, ...]."""
+        """(mean, std, whether there is nan among the chains) [rows, ...]."""
         with np.errstate(invalid="ignore", over="ignore"):
             mean = self._over_chains(_sum, np.sum, of_tiles) / self._total
             squares = self._over_chains(_squares, np.sum, of_tiles, mean)
         std = np.sqrt(squares / (self._total - 1)) if self._total > 1 else np.zeros_like(mean)
-        broken = (
-            self._over_chains(_has_nan, np.any, of_tiles)
-            if np.isnan(mean).any()
-            else np.zeros(mean.shape, bool)
-        )
+        broken = np.zeros(mean.shape, bool)
+        if np.isnan(mean).any():
+            broken = self._over_chains(_has_nan, np.any, of_tiles)
         return mean, std, broken
 
     def _at_quantiles(self, of_tiles):
-        """[rows, ..., quantile], linear between the two nearest chains, as NumPy's; between
-        infinite ones the lower.
-        """
+        """[rows, ..., quantile], linear as NumPy's; between infinite chains the lower."""
         at = self._quantiles * (self._total - 1)
         rank = np.floor(at).astype(np.int64)
-        found, upto = self._ranked(of_tiles, rank)
+        key, upto = self._ranked(of_tiles, rank)
         # The chain of the next rank has the same number, or the least above it.
-        above = np.where(upto > rank + 1, found, self._keys(_least_above, np.min, of_tiles, found))
-        above = np.where(rank + 1 < self._total, above, found)
-        low, high = (_values(keys, of_tiles[0].dtype) for keys in (found, above))
+        above = np.where(upto > rank + 1, key, self._keys(_least_above, np.min, of_tiles, key))
+        above = np.where(rank + 1 < self._total, above, key)
+        low, high = (_values(keys, of_tiles[0].dtype) for keys in (key, above))
         return _between(low, high, at - rank)
 
     def _ranked(self, of_tiles, rank):
-        """(key of the chain of each rank, the least being 0 [rows, ..., quantile]; how many chains
-        have that key or a lower one).
+        """The key of the chain of each rank, and how many chains have it or a lower one.
+
+        Both are [rows, ..., quantile]; the least chain has rank 0.
         """
         ends = (self._keys(_least, np.min, of_tiles), self._keys(_most, np.max, of_tiles))
         low, high = (np.repeat(end[..., None], len(rank), -1) for end in ends)
+        # Chains below `low`, and those up to `high`.
         below, upto = np.zeros(low.shape, np.int64), np.full(low.shape, self._total)
-        some = self._some(of_tiles)
-        # Of the sorted `some`, those from `first` to before `last` are left to be tried.
-        first, last = np.zeros(low.shape, np.int64), np.full(low.shape, some.shape[-1])
-        turn, guess = 0, (rank + 0.5) / self._total * some.shape[-1]
-        margin = 3 * np.sqrt(guess * (1 - guess / some.shape[-1]))
+        sample = self._sample(of_tiles)
+        # Of the sorted sample, those from `first` to before `last` are left to be tried.
+        first, last = np.zeros(low.shape, np.int64), np.full(low.shape, sample.shape[-1])
+        turn, guess = 0, (rank + 0.5) / self._total * sample.shape[-1]
+        margin = 3 * np.sqrt(guess * (1 - guess / sample.shape[-1]))
         # The least and the greatest of those that are left are found at once, wherever they are.
         while (wide := (low < high) & (below < rank) & (rank + 1 < upto)).any():
-            # First where the rank is sure to lie between, judging by some of the chains; then
-            # halfway through those of them in between; then where it would be if the numbers lay
-            # evenly, and in the middle, by turns.
+            # First where the rank is sure to lie between, judging by the sample; then halfway
+            # through the sample in between; then where it would be if the numbers lay evenly, and
+            # in the middle, by turns.
             place = guess + (-margin, margin)[turn] if turn < 2 else (first + last) // 2
             place = np.clip(place, first, np.maximum(last - 1, 0)).astype(np.int64)
             share = (rank + 0.5 - below) / (upto - below) if turn % 2 else 0.5
-            even = low + np.minimum(
+            step = np.minimum(
                 ((high - low) * share).astype(np.uint64), np.maximum(high - low, 1) - 1
             )
-            found = np.take_along_axis(some, place, -1)
-            middle = np.where((first < last) & (low <= found) & (found < high), found, even)
+            sampled = np.take_along_axis(sample, place, -1)
+            use_sample = (first < last) & (low <= sampled) & (sampled < high)
+            middle = np.where(use_sample, sampled, low + step)
             counts = self._counted(of_tiles, middle)
             enough, few = wide & (counts > rank), wide & (counts <= rank)
             high, upto = np.where(enough, middle, high), np.where(enough, counts, upto)
             low, below = np.where(few, middle + 1, low), np.where(few, counts, below)
-            first, last = (
-                np.where(few, np.maximum(place + 1, first), first),
-                np.where(enough, np.minimum(place, last), last),
-            )
+            first = np.where(few, np.maximum(place + 1, first), first)
+            last = np.where(enough, np.minimum(place, last), last)
             turn += 1
         keys = np.where(
             rank == below,
@@ -145,12 +146,11 @@ class DeviceStatistics:
         """How many chains have each of the keys or a lower one."""
         return self._over_chains(_counts, np.sum, of_tiles, _device_keys(keys, of_tiles[0].dtype))
 
-    def _some(self, of_tiles):
-        """Sorted keys of the first chains of process 0 [rows, ..., some]."""
-        # No more than every process has room for, since all of them send as many.
-        count = int(
-            distributed.together(np.array(min(self._chains, of_tiles[0].shape[-1], _SOME))).min()
-        )
+    def _sample(self, of_tiles):
+        """Sorted keys of the first chains of process 0 [rows, ..., sample]."""
+        # No more than every process has, since all of them send as many.
+        most = min(self._chains, of_tiles[0].shape[-1], _SAMPLE)
+        count = int(distributed.together(np.array(most)).min())
         with jax.enable_x64(True):
             here = _host_keys(_every_key(of_tiles[0][..., :count], np.int32(count)))
         return np.sort(distributed.together(here)[0], -1)
@@ -164,7 +164,7 @@ class DeviceStatistics:
 
 
 # How many chains tell where to look first.
-_SOME = 2**14
+_SAMPLE = 2**14
 # Keys: integers in the order of the numbers, signed on the device, unsigned with 64 bits here.
 _TOP = np.uint64(2**63)
 
@@ -203,35 +203,37 @@ def _between(low, high, share):
     return np.where(np.isfinite(low) & np.isfinite(high), linear, low)
 
 
-def _over_lanes(function):
-    """A compiled function of (numbers [rows, ..., chains], how many of the chains are real, ...)."""
+def _over_chains(function: Callable) -> Callable:
+    """Compiles function(values [rows, ..., chains], which chains count, ...).
+
+    The compiled one takes how many of the chains count.
+    """
 
     def masked(values, real, *given):
         return function(values, jnp.arange(values.shape[-1]) < real, *given)
 
-    return lambda *arguments: tiles.compiled(masked)(*arguments)
+    program = functools.cache(lambda: compiled(masked))  # once JAX knows its devices
+    return lambda *arguments: program()(*arguments)
 
 
 def _of_keys(function):
     def of_values(values, real, *given):
-        kind = _key_type(values.dtype)
+        dtype = _key_type(values.dtype)
         if not jnp.issubdtype(values.dtype, jnp.floating):
-            keys = values.astype(kind)
+            keys = values.astype(dtype)
         else:
-            bits = jax.lax.bitcast_convert_type(
-                values.astype(jnp.float32) if kind == np.int32 else values, kind
-            )
-            keys = jnp.where(bits < 0, bits ^ jnp.iinfo(kind).max, bits)
+            floats = values.astype(jnp.float32) if dtype == np.int32 else values
+            bits = jax.lax.bitcast_convert_type(floats, dtype)
+            keys = jnp.where(bits < 0, bits ^ jnp.iinfo(dtype).max, bits)
         return function(keys, real, *given)
 
-    return _over_lanes(of_values)
+    return _over_chains(of_values)
 
 
 def _float64(values):
     if values.dtype != jnp.float32:
         return values.astype(jnp.float64)
-    # A CPU takes the smallest float32 numbers for 0; their bits are whole multiples of the least
-    # one.
+    # A CPU takes the smallest float32 numbers for 0; their bits count multiples of the least one.
     bits = jax.lax.bitcast_convert_type(values, jnp.int32)
     size = bits & 0x7FFFFFFF
     return jnp.where(
@@ -239,17 +241,17 @@ def _float64(values):
     )
 
 
-@_over_lanes
+@_over_chains
 def _sum(values, real):
     return jnp.where(real, _float64(values), 0).sum(-1)
 
 
-@_over_lanes
+@_over_chains
 def _squares(values, real, mean):
     return jnp.where(real, (_float64(values) - mean[..., None]) ** 2, 0).sum(-1)
 
 
-@_over_lanes
+@_over_chains
 def _has_nan(values, real):
     return (jnp.isnan(values) & real).any(-1)
 
@@ -271,34 +273,25 @@ def _every_key(keys, real):
 
 @_of_keys
 def _counts(keys, real, threshold):
-    # The rest above any threshold: masked within the comparison, XLA's sum is 20 times slower on a
-    # CPU.
+    # Those that do not count lie above any threshold: masked within the comparison, XLA's sum is
+    # 20 times slower on a CPU.
     keys = jnp.where(real, keys, jnp.iinfo(keys.dtype).max)
     return (keys[..., None, :] <= threshold[..., None]).astype(jnp.int32).sum(-1, dtype=jnp.int32)
 
 
 @_of_keys
 def _most_upto(keys, real, threshold):
-    return jnp.where(
-        real & (keys[..., None, :] <= threshold[..., None]),
-        keys[..., None, :],
-        jnp.iinfo(keys.dtype).min,
-    ).max(-1)
+    keys, threshold = keys[..., None, :], threshold[..., None]
+    return jnp.where(real & (keys <= threshold), keys, jnp.iinfo(keys.dtype).min).max(-1)
 
 
 @_of_keys
 def _least_above(keys, real, threshold):
-    return jnp.where(
-        real & (keys[..., None, :] > threshold[..., None]),
-        keys[..., None, :],
-        jnp.iinfo(keys.dtype).max,
-    ).min(-1)
+    keys, threshold = keys[..., None, :], threshold[..., None]
+    return jnp.where(real & (keys > threshold), keys, jnp.iinfo(keys.dtype).max).min(-1)
 
 
 @_of_keys
 def _least_from(keys, real, threshold):
-    return jnp.where(
-        real & (keys[..., None, :] >= threshold[..., None]),
-        keys[..., None, :],
-        jnp.iinfo(keys.dtype).max,
-    ).min(-1)
+    keys, threshold = keys[..., None, :], threshold[..., None]
+    return jnp.where(real & (keys >= threshold), keys, jnp.iinfo(keys.dtype).max).min(-1)

@@ -1,10 +1,8 @@
-"""The host driver: generation after generation, a checkpoint at each, resumed by saying the same
-again.
-"""
+"""The host driver: generation after generation, a checkpoint at each, resumed by the same call."""
 
+import dataclasses
 import functools
 import os
-import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
@@ -15,25 +13,25 @@ import numpy as np
 
 from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process, State, StepInfo
+from collapse_jax.drivers.book import Book
 from collapse_jax.drivers.trace import Trace
-from collapse_jax.errors import DamagedError, DivergenceError, InputError, whole
+from collapse_jax.errors import DamagedError, DivergenceError, InputError, one_of, whole
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.runs import distributed
 from collapse_jax.runs.checkpoint import Checkpoints
-from collapse_jax.runs.folder import RunFolder, results_of
+from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.scratch import Scratch
 
-_CHAIN_FOLDER = re.compile(r"chain_(0|[1-9][0-9]{0,8})")
-# What the places of a checkpoint are numbered by.
+# Checkpoints are numbered in 32 bits.
 _MOST = 2**31 - 1
 
 
 class Watcher(NamedTuple):
-    """What is told while a run goes on; every field may be left out.
+    """What is called while a run goes on; every field may be left out.
 
-    begin(chain, generation), end(chain, generation, row): around each generation; for finished ones
-    `end` alone is called.
-    say(line): what people should know, as of a damaged checkpoint.
+    begin: (chain, generation), before a generation is made.
+    end: (chain, generation, row), after it; for those that were there already, this alone.
+    say: (line), for news of a damaged checkpoint.
     """
 
     begin: Callable[[int, int], None] = lambda chain, generation: None
@@ -46,7 +44,7 @@ def run(
     key: jax.Array,
     *,
     generations: int,
-    folder,
+    folder: RunFolder | str | os.PathLike,
     chains: int = 1,
     metrics: Iterable = (),
     observe: Callable[[State, State, StepInfo], dict] | None = None,
@@ -56,182 +54,170 @@ def run(
     states: Literal["all", "ends"] = "all",
     scratch: Scratch = Scratch(),
 ) -> Trace:
-    """Chains 0 .. chains - 1, one after another, for generations 0 .. generations, into a run
-    folder (`RunFolder` or a path).
+    """Runs chains one after another, generation after generation, into a run folder.
 
-    Of a `RunFolder` with a part, the chains of that part alone; what they give is saved with their
-    checkpoints, and recorded by the next call for the whole folder. Several processes may be at
-    work on different parts.
+    A generation is saved whole, then recorded; the same call goes on after the last saved one. The
+    numbers equal those of `simulate` with the same key, up to the rounding of another compiled
+    program. A damaged checkpoint is named and set aside, and made again with the same numbers.
 
-    metrics: as in `simulate`. observe(first, state, info) -> named scalars and arrays of a
-    generation, `first` being the
-    generation-0 state of its chain. publish(chain, generation, arrays): writes files of its own
-    from what was observed; it is
-    called again for the newest generation after a crash, so it must give the same files twice.
-    published_only: names of observed
-    scalars and arrays that stay out of results.nc.
-    states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and the
-    newest of each chain; records and arrays stay in any case. scratch: where the process keeps
-    unfinished work; cleared whenever a generation is saved.
-    Generation g is saved whole, then recorded; a run started again goes on after the last saved
-    one. The numbers equal those of `simulate` with the same key, up to the rounding of another
-    compiled program. Returns the scalars and arrays of all generations.
-    A folder given as a path is trusted to hold the same process; `RunFolder.open(path, config)` is
-    what refuses other settings.
-    A damaged checkpoint is named and set aside, and its generation made again, from the newest
-    whole one before it, with the same numbers. Raises `DivergenceError` when a fitted model holds
-    nan (it is not saved), and, before any work, `InputError` for generations below 0, chains below
-    1, unknown states, or a folder in use by another process.
+    Args:
+        process: from `cj.generational_process`.
+        key: one typed key.
+        generations: the last one; generation 0 is the model fitted to real data.
+        folder: a path, trusted to hold the same process, or a `RunFolder`, whose `open` refuses
+            other settings. Of a `RunFolder` with a part, the chains of that part alone run, beside
+            other processes; the next call for the whole folder records what they saved.
+        chains: how many.
+        metrics: as in `simulate`; by default none.
+        observe: (state of generation 0, state, info) -> named scalars and arrays of a generation.
+        publish: (chain, generation, arrays), writes files from what was observed. After a crash it
+            is called again for the newest generation, and must give the same files twice.
+        published_only: names of observed scalars and arrays that stay out of results.nc.
+        watcher: what is called while the run goes on.
+        states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and
+            of the newest of each chain. Records and arrays stay in any case.
+        scratch: where the process keeps unfinished work; cleared with every saved generation.
+
+    Raises:
+        InputError: before any work, for bad arguments or a folder that another process uses.
+        DivergenceError: when a fitted model holds nan; it is not saved.
     """
     check_started(process, key)
     whole("generations", generations, 0, _MOST)
     whole("chains", chains, 1, _MOST)
-    if states not in ("all", "ends"):
-        raise InputError(f"states is {states!r}; it must be 'all' or 'ends'")
+    one_of("states", states, ("all", "ends"), must_be="'all' or 'ends'")
     measure = resolve_metrics(process.metrics, metrics)
     folder = _opened(folder)
     folder.lock()
-    jit = jax.jit if process.runtime.traceable else lambda function: function
-    compiled = jit(functools.partial(process.init, last_generation=generations)), jit(process.step)
-    book = _Book(folder, publish, published_only, watcher.say)
+    book = Book(folder, publish, published_only, watcher.say)
     book.catch_up()
+    ends_only = states == "ends"
+    work = _Work(process, generations, measure, observe, book, ends_only, watcher, scratch)
     for chain in folder.part or range(chains):
-        one = _Chain(
-            process,
-            *compiled,
-            jax.random.fold_in(key, chain),
-            chain,
-            generations,
-            measure,
-            observe,
-            book,
-            states,
-            watcher,
-            scratch,
-        )
-        for generation in range(generations + 1):
-            if not one.finished(generation):
-                one.make(generation)
-            watcher.end(chain, generation, book.row(chain, generation))
-        one.checkpoints.close()
+        _run_chain(work, chain, jax.random.fold_in(key, chain))
     scratch.clear()
     return book.trace(chains, generations)
 
 
+def _run_chain(work, number, key):
+    """Makes all generations of a chain that are not finished yet."""
+    chain = _Chain(work, number, key)
+    for generation in range(work.last_generation + 1):
+        if not chain.finished(generation):
+            chain.make(generation)
+        work.watcher.end(number, generation, work.book.row(number, generation))
+    chain.checkpoints.close()
+
+
 def _opened(folder):
-    """The `RunFolder` of a path, there for sure."""
+    """The `RunFolder` of a path; its folder exists."""
     if not isinstance(folder, RunFolder | str | os.PathLike):
         raise InputError(f"folder is {folder!r:.200}; it must be a path or a RunFolder")
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     if folder.path.exists() and not folder.path.is_dir():
-        raise InputError(f"folder is '{folder.path}', which is no folder; give another")
+        raise InputError(f"folder is '{folder.path}', which is a file; it must be a folder")
     distributed.on_first(lambda: folder.path.mkdir(parents=True, exist_ok=True))
     return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What all chains of a run share."""
+
+    process: Process
+    last_generation: int
+    measure: dict[str, Callable]
+    observe: Callable | None
+    book: Book
+    ends_only: bool
+    watcher: Watcher
+    scratch: Scratch
+
+    @functools.cached_property
+    def init(self):
+        return self._jit(functools.partial(self.process.init, last_generation=self.last_generation))
+
+    @functools.cached_property
+    def step(self):
+        return self._jit(self.process.step)
+
+    def _jit(self, function):
+        return jax.jit(function) if self.process.runtime.traceable else function
 
 
 class _Chain:
     """One chain: its checkpoints, and the states that its next generation needs."""
 
-    def __init__(
-        self,
-        process,
-        init,
-        step,
-        key,
-        number,
-        last_generation,
-        measure,
-        observe,
-        book,
-        states,
-        watcher,
-        scratch,
-    ):
-        self._process, self._init, self._step, self._key, self._number, self._last = (
-            process,
-            init,
-            step,
-            key,
-            number,
-            last_generation,
-        )
-        self._measure, self._observe, self._book, self._ends = (
-            measure,
-            observe,
-            book,
-            states == "ends",
-        )
-        self._watcher, self._workbench = watcher, scratch
-        self.checkpoints = Checkpoints(book.checkpoints_of(number), say=watcher.say)
-        # The newest state that is at hand, and that of generation 0.
-        self._at, self._state, self._first = -1, None, None
+    def __init__(self, work: _Work, number: int, key: jax.Array):
+        self._work, self._number, self._key = work, number, key
+        self.checkpoints = Checkpoints(work.book.checkpoints_of(number), say=work.watcher.say)
+        # The newest state in memory, its generation, and the state of generation 0.
+        self._generation, self._state, self._first = -1, None, None
         self._drop_states(self.checkpoints.generations())
 
     def finished(self, generation):
         return generation in self.checkpoints.generations()
 
     def make(self, generation):
-        """Makes a generation from the newest whole state before it, and saves it; generations in
-        between whose states are gone, too.
+        """Makes and saves a generation, from the newest state on disk before it.
+
+        Generations in between are made again.
         """
         if self._first is None and generation > 0:
             self._first = self._restored(0)
             if self._first is None:
                 self._advance(0)
-        if self._at != generation - 1:
-            found = ((earlier, self._restored(earlier)) for earlier in range(generation - 1, 0, -1))
-            self._at, state = next((one for one in found if one[1] is not None), (0, self._first))
-            self._state = self._process.resize(state, self._last)
-        while self._at < generation:
-            self._advance(self._at + 1)
+        if self._generation != generation - 1:
+            for earlier in range(generation - 1, 0, -1):
+                state = self._restored(earlier)
+                if state is not None:
+                    break
+            else:
+                earlier, state = 0, self._first
+            self._generation = earlier
+            self._state = self._work.process.resize(state, self._work.last_generation)
+        while self._generation < generation:
+            self._advance(self._generation + 1)
 
     def _advance(self, generation):
-        self._watcher.begin(self._number, generation)
+        work, number = self._work, self._number
+        work.watcher.begin(number, generation)
         began = time.perf_counter()
-        generation_key = jax.random.fold_in(self._key, generation)
-        state, info = (
-            self._init(generation_key)
-            if generation == 0
-            else self._step(generation_key, self._state)
-        )
-        self._at, self._state = generation, state
-        self._first = state if generation == 0 else self._first
-        _refuse_nan(state.params, self._number, generation)
+        key = jax.random.fold_in(self._key, generation)
+        state, info = work.step(key, self._state) if generation else work.init(key)
+        self._generation, self._state = generation, state
+        self._first = self._first if generation else state
+        _refuse_nan(state.params, number, generation)
         if self.finished(generation):
             return
-        observed = {name: function(state) for name, function in self._measure.items()}
-        observed |= self._observe(self._first, state, info) if self._observe else {}
-        row, arrays = _split(observed)
-        row = (
-            {"chain": self._number, "generation": generation}
-            | row
-            | {"seconds": round(time.perf_counter() - began, 3)}
-        )
+        observed = {name: function(state) for name, function in work.measure.items()}
+        observed |= work.observe(self._first, state, info) if work.observe else {}
+        scalars, arrays = _split(observed)
+        seconds = round(time.perf_counter() - began, 3)
+        row = {"chain": number, "generation": generation} | scalars | {"seconds": seconds}
         self.checkpoints.save(generation, state, row, arrays)
-        self._workbench.clear()
+        work.scratch.clear()
         self._drop_states((generation - 1, generation))
-        self._book.publish(self._number, generation, row, arrays)
+        work.book.publish(number, generation, row, arrays)
 
     def _restored(self, generation):
         """The state of a finished generation, or None; a damaged one is set aside."""
+        work, checkpoints = self._work, self.checkpoints
         if not self.finished(generation) or (
-            self._ends and not self.checkpoints.has_state(generation)
+            work.ends_only and not checkpoints.has_state(generation)
         ):
             return None
         try:
-            return self.checkpoints.restore_state(
-                generation, self._process.template(self._key, self._last)
-            )
+            template = work.process.template(self._key, work.last_generation)
+            return checkpoints.restore_state(generation, template)
         except DamagedError as error:
-            self.checkpoints.set_aside(generation, error)
+            checkpoints.set_aside(generation, error)
             return None
 
     def _drop_states(self, generations):
-        """Of these generations, where only the ends are to stay on disk: all but generation 0 and
-        the newest lose their states.
-        """
+        """Where only the ends stay, all of these but generation 0 and the newest lose states."""
         for generation in generations:
-            if self._ends and 0 < generation < self.checkpoints.generations()[-1]:
+            if self._work.ends_only and 0 < generation < self.checkpoints.generations()[-1]:
                 self.checkpoints.drop_state(generation)
 
 
@@ -246,102 +232,13 @@ def _refuse_nan(params, chain, generation):
             )
 
 
-class _Book:
-    """The rows and arrays of all chains and generations, and the files made of them."""
-
-    def __init__(self, folder, publish, published_only, say):
-        self._folder, self._publish, self._published_only, self._say = (
-            folder,
-            publish,
-            published_only,
-            say,
-        )
-        self._rows, self._arrays = {}, {}
-
-    def checkpoints_of(self, chain):
-        return self._folder.checkpoints / f"chain_{chain}"
-
-    def catch_up(self):
-        """Enters every saved generation of every chain, asked for now or not, and publishes what a
-        crash or a part left unrecorded.
-
-        Of a part, that of its own chains. A generation whose records are damaged is set aside.
-        """
-        rows = (
-            self._folder.rows("chain", "generation")
-            if (self._folder.path / "results.nc").is_file()
-            else []
-        )
-        recorded = {(row["chain"], row["generation"]) for row in rows}
-        missed = []
-        names = {
-            path.name: path for path in self._folder.checkpoints.glob("chain_*") if path.is_dir()
-        }
-        folders = {
-            int(name.removeprefix("chain_")): path
-            for name, path in names.items()
-            if _CHAIN_FOLDER.fullmatch(name)
-        }
-        distributed.barrier()  # before any process goes on and makes more
-        for chain in self._folder.part or sorted(folders):
-            if chain not in folders:
-                continue
-            checkpoints = Checkpoints(folders[chain], say=self._say)
-            for generation in checkpoints.generations():
-                try:
-                    row, arrays = checkpoints.restore_record(generation)
-                except DamagedError as error:
-                    checkpoints.set_aside(generation, error)
-                    continue
-                self._enter(chain, generation, row, arrays)
-                if (chain, generation) not in recorded:
-                    missed.append((chain, generation, row, arrays))
-            checkpoints.close()
-        if missed and not self._folder.part:
-            for chain, generation, _, arrays in missed:
-                self._publish(chain, generation, arrays)
-            self._write()
-
-    def row(self, chain, generation):
-        return self._rows[chain, generation]
-
-    def _enter(self, chain, generation, row, arrays):
-        at = (chain, generation)
-        self._rows[at] = row
-        left_out = {"chain", "generation", "seconds", *self._published_only}
-        scalars = {
-            name: value for name, value in row.items() if name not in left_out and value is not None
-        }
-        recorded = {name: value for name, value in arrays.items() if name not in left_out}
-        self._arrays[at] = {name: np.asarray(value) for name, value in scalars.items()} | recorded
-
-    def publish(self, chain, generation, row, arrays):
-        """Enters a generation, writes its own files and then the records of all."""
-        self._enter(chain, generation, row, arrays)
-        if not self._folder.part:
-            self._publish(chain, generation, arrays)
-            self._write()
-
-    def _write(self):
-        self._folder.write_results(results_of(self._arrays))
-        self._folder.write_rows(list(self._rows.values()))
-
-    def trace(self, chains, generations):
-        data = results_of(
-            {at: one for at, one in self._arrays.items() if at[0] < chains and at[1] <= generations}
-        )
-        return Trace(
-            {name: data[name].values for name in data.data_vars}, data["generation"].values
-        )
-
-
 def _split(observed):
     """Scalars that JSON can hold, and the arrays."""
-    row, arrays = {}, {}
+    scalars, arrays = {}, {}
     for name, value in observed.items():
         value = np.asarray(value)
         if value.ndim:
             arrays[name] = value
         else:
-            row[name] = value.item()
-    return row, arrays
+            scalars[name] = value.item()
+    return scalars, arrays

@@ -1,24 +1,26 @@
-"""The traceable driver for more chains than anybody wants to keep: statistics over them, computed
-where they are.
-"""
+"""The traceable driver that keeps statistics over chains alone, computed on their devices."""
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from collapse_jax.core.types import Process, State
-from collapse_jax.drivers.all_chains import AllChains
+from collapse_jax.core.types import Process
+from collapse_jax.drivers.chunks import Chunk, Records, chunks_of, join_records
 from collapse_jax.drivers.device_statistics import DeviceStatistics
-from collapse_jax.drivers.simulate import DEFAULT_METRICS, Chunk, all_chunks, checked, memory_needed
+from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
 from collapse_jax.drivers.summary import QUANTILES
+from collapse_jax.drivers.trace import shapes_in_words
 from collapse_jax.errors import InputError, numbers
 
 
 class Summary(NamedTuple):
-    """Statistics over chains. generations: [recorded]. mean, std (ddof=1): name -> [recorded, ...].
+    """Statistics over chains.
+
+    generations: [recorded].
+    mean: name -> [recorded, ...].
+    std: the same with ddof=1.
     quantile: name -> [recorded, ..., quantile], at `quantiles`.
     """
 
@@ -28,6 +30,13 @@ class Summary(NamedTuple):
     quantile: dict[str, np.ndarray]
     quantiles: tuple[float, ...]
 
+    def __repr__(self) -> str:
+        levels = ", ".join(f"{level:g}" for level in self.quantiles)
+        return (
+            f"Summary of {shapes_in_words(self.generations, self.mean)}\n"
+            f"  mean, std (ddof=1), and quantiles [..., quantile] at {levels}"
+        )
+
 
 def simulate_summary(
     process: Process,
@@ -36,102 +45,65 @@ def simulate_summary(
     generations: int,
     chains: int,
     metrics: Iterable = DEFAULT_METRICS,
-    record=1,
+    record: int | str | Iterable[int] = 1,
     quantiles: Sequence[float] = QUANTILES,
     chunk: int = 100,
     memory_limit: int | None = None,
     progress: Callable[[int], None] = lambda generation: None,
     devices: Sequence | None = None,
 ) -> Summary:
-    """Mean, deviation and quantiles over the very chains of `simulate`, reduced on the devices that
-    hold them.
+    """Mean, deviation and quantiles over the very chains of `simulate`, on their devices.
 
     No device holds more than one chunk of records of its own chains, and processes exchange counts
-    and sums alone. Arguments as in `simulate`; a smaller chunk needs less memory. Quantiles are
-    those of all chains, exactly (linear between the two nearest, as NumPy's; between infinite ones
-    the lower), for any number of devices; mean and deviation are sums in float64, whose order
-    follows the devices (1e-12 relative in the tests).
-    Raises `InputError` as `simulate` does, and for quantiles outside [0, 1]; `DivergenceError` once
-    a model holds nan.
+    and sums alone. Quantiles are those of all chains, exactly, for any number of devices: linear
+    between the two nearest, as NumPy's; between infinite ones the lower. Mean and deviation are
+    sums in float64, whose order follows the devices (1e-12 relative in the tests).
+
+    Args:
+        process: as in `simulate`, as all that is not listed.
+        key: one typed key.
+        generations: the last one.
+        chains: how many.
+        quantiles: levels in [0, 1].
+        chunk: records in one compiled call; fewer need less memory.
+
+    Raises:
+        InputError: as `simulate` does, and for a quantile outside [0, 1].
+        DivergenceError: once a model holds nan.
     """
-    options = {
-        "generations": generations,
-        "chains": chains,
-        "metrics": metrics,
-        "record": record,
-        "chunk": chunk,
-        "devices": devices,
-    }
+    plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
     parts = []
-    for part in summary_chunks(
-        process, key, quantiles=quantiles, memory_limit=memory_limit, **options
-    ):
+    for part in summary_chunks(process, key, plan, quantiles):
         parts.append(part)
         progress(int(part.generations[-1]))
-    return summary_of(merged(parts), quantiles)
+    return summary_of(join_records(parts, axis=0), quantiles)
 
 
 def summary_chunks(
-    process: Process,
-    key: jax.Array,
-    *,
-    generations: int,
-    chains: int,
-    metrics: Iterable = DEFAULT_METRICS,
-    record=1,
-    quantiles: Sequence[float] = QUANTILES,
-    chunk: int = 100,
-    after: tuple[int, State] | None = None,
-    memory_limit: int | None = None,
-    devices: Sequence | None = None,
+    process: Process, key: jax.Array, plan: Plan, quantiles: Sequence[float] = QUANTILES
 ) -> Iterator[Chunk]:
-    """The same chunk by chunk, as `simulate_chunks`: the arrays are NAME_mean, NAME_std and
-    NAME_quantile [recorded, ...].
-    """
-    at = numbers("quantiles", quantiles)
-    if at.ndim != 1 or not len(at) or not ((at >= 0) & (at <= 1)).all():
+    """The same chunk by chunk: arrays NAME_mean, NAME_std and NAME_quantile [recorded, ...]."""
+    levels = numbers("quantiles", quantiles)
+    if levels.ndim != 1 or not len(levels) or not ((levels >= 0) & (levels <= 1)).all():
         raise InputError(
             f"quantiles is {quantiles!r}; it must be one number from 0 to 1, or several"
         )
-    measure, recorded = checked(
-        process, key, generations, chains, metrics, record, chunk, memory_limit
-    )
-    needed = memory_needed(process, key, generations, chains, metrics, min(chunk, len(recorded)))
-    if memory_limit is not None and needed > memory_limit:
-        raise InputError(
-            f"memory_limit is {memory_limit / 2**20:.0f} MiB, but {chains:,} chains with "
-            f"{min(chunk, len(recorded))} records at once need "
-            f"about {needed / 2**20:.0f} MiB; take a smaller chunk, fewer metrics or "
-            "chains, or raise the limit"
-        )
-    with AllChains(
-        process,
-        key,
-        chains,
-        measure,
-        None,
-        devices,
-        functools.partial(DeviceStatistics, quantiles=at),
-    ) as all_chains:
-        yield from all_chunks(process, all_chains, generations, recorded, chunk, after)
+    simulation = check_plan(process, key, plan)
+    held = min(plan.chunk, len(simulation.recorded))
+    remedy = "take a smaller chunk, fewer metrics or chains"
+    check_memory(simulation, held, f"{held} records at once", remedy)
+    yield from chunks_of(simulation, DeviceStatistics(levels))
 
 
-def merged(chunks: list[Chunk]) -> Chunk:
-    """Chunks of `summary_chunks` in their order as one, without a state."""
-    arrays = {
-        name: np.concatenate([part.arrays[name] for part in chunks]) for name in chunks[0].arrays
-    }
-    return Chunk(np.concatenate([part.generations for part in chunks]), arrays, None)
-
-
-def summary_of(chunk: Chunk, quantiles: Sequence[float] = QUANTILES) -> Summary:
-    """The `Summary` that a chunk of `summary_chunks` holds."""
-    by_statistic = [
+def summary_of(records: Records, quantiles: Sequence[float] = QUANTILES) -> Summary:
+    """The `Summary` that joined chunks of `summary_chunks` hold."""
+    generations, arrays = records
+    mean, std, quantile = (
         {
             name.removesuffix(ending): values
-            for name, values in chunk.arrays.items()
+            for name, values in arrays.items()
             if name.endswith(ending)
         }
         for ending in ("_mean", "_std", "_quantile")
-    ]
-    return Summary(chunk.generations, *by_statistic, tuple(quantiles))
+    )
+    return Summary(generations, mean, std, quantile, tuple(quantiles))

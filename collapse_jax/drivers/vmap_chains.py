@@ -1,27 +1,28 @@
-"""`jax.vmap` over chains, or one chain after the other where batched LAPACK calls would wait for
-each other for ever.
+"""`jax.vmap` over chains; one after the other where batched LAPACK calls never end.
+
+Can go, for plain `jax.vmap`, once the package requires jaxlib >= 0.11.1.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import jaxlib
+import jaxlib.version
 import numpy as np
 
 # jaxlib before this one cuts a batched LAPACK call on the CPU into pieces that wait for the threads
 # that wait for them (ParallelBatchMap in its lapack library): as many calls at once as there are
 # cores never end. Batches of one are not cut.
 _FIXED_IN = (0, 11, 1)
-_LAPACK = {
-    "cholesky", "triangular_solve", "eigh", "eig", "svd", "qr", "geqrf", "geqp3", "householder_product", "ormqr", "lu", "schur",
-    "sylvester", "hessenberg", "tridiagonal", "tridiagonal_solve", "pivoted_cholesky",
-}  # fmt: skip
+_LAPACK = set(
+    "cholesky eig eigh geqp3 geqrf hessenberg householder_product lu ormqr pivoted_cholesky qr "
+    "schur svd sylvester triangular_solve tridiagonal tridiagonal_solve".split()
+)
 
 
-def vmap_chains(function, in_axes: tuple[int, ...], out_axes: int = 0):
-    """`jax.vmap(function, in_axes, out_axes)` for arguments whose every leaf has the chains on the
-    same axis.
+def vmap_chains(function: Callable, in_axes: tuple[int, ...], out_axes: int = 0) -> Callable:
+    """`jax.vmap` where every leaf of an argument has the chains on the same axis.
 
     Where this jaxlib may hang, functions that call LAPACK run one chain after the other: the same
     numbers up to rounding.
@@ -30,32 +31,31 @@ def vmap_chains(function, in_axes: tuple[int, ...], out_axes: int = 0):
     def mapped(*arguments):
         if not (_may_hang() and _calls_lapack(function, in_axes, arguments)):
             return jax.vmap(function, in_axes, out_axes)(*arguments)
-        first = tuple(
+        chains_first = tuple(
             jax.tree.map(functools.partial(jnp.moveaxis, source=axis, destination=0), argument)
             for axis, argument in zip(in_axes, arguments, strict=True)
         )
-        found = jax.lax.map(lambda one: function(*one), first)
-        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, out_axes), found)
+        results = jax.lax.map(lambda of_one: function(*of_one), chains_first)
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, out_axes), results)
 
     return mapped
 
 
 def _may_hang():
-    version = tuple(
-        int("".join(filter(str.isdigit, part)) or 0) for part in jaxlib.__version__.split(".")[:3]
-    )
+    parts = jaxlib.version.__version__.split(".")[:3]
+    version = tuple(int("".join(filter(str.isdigit, part)) or 0) for part in parts)
     return jax.default_backend() == "cpu" and version < _FIXED_IN
 
 
 def _calls_lapack(function, in_axes, arguments):
-    ones = [
-        jax.tree.map(
-            lambda leaf, axis=axis: jax.ShapeDtypeStruct(np.delete(leaf.shape, axis), leaf.dtype),
-            argument,
-        )
+    def of_one_chain(leaf, axis):
+        return jax.ShapeDtypeStruct(np.delete(leaf.shape, axis), leaf.dtype)
+
+    shapes = [
+        jax.tree.map(functools.partial(of_one_chain, axis=axis), argument)
         for axis, argument in zip(in_axes, arguments, strict=True)
     ]
-    return not _LAPACK.isdisjoint(_primitives(jax.make_jaxpr(function)(*ones)))
+    return not _LAPACK.isdisjoint(_primitives(jax.make_jaxpr(function)(*shapes)))
 
 
 def _primitives(node):

@@ -158,6 +158,10 @@ class Checkpoints:
         """Waits for what is being written."""
         self._manager.close()
 
+    def delete(self, generation: int) -> None:
+        """Deletes a finished generation, so that it can be saved again."""
+        self._manager.delete(generation)
+
     def _step_folder(self, generation):
         return self.folder / str(generation)
 

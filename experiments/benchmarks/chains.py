@@ -255,8 +255,10 @@ def large_row(what):
     import jax
 
     import collapse_jax as cj
-    from collapse_jax.app.commands.grid import _programs
+    from collapse_jax.app.commands.grid import programs
     from collapse_jax.app.config import SimulateConfig
+    from collapse_jax.drivers.plan import Plan
+    from collapse_jax.drivers.simulate import simulate_chunks
     from collapse_jax.drivers.summary import summarise_chunks
 
     if what == "chains":
@@ -276,20 +278,12 @@ def large_row(what):
         sizes = tuple(int(size) for size in np.unique(np.geomspace(4, 10**5, 400).round()))
         gammas = tuple(float(gamma) for gamma in np.linspace(0, 0.5, -(-(10**5) // len(sizes))))
         config = SimulateConfig(sample_size=sizes, gamma=gammas, chains=10, generations=50, ddof=0)
-        programs = list(_programs(config.points()))
+        grid = list(programs(config.points()))
 
         def go():
-            for process, _, settings in programs:
-                options = {
-                    "generations": 50,
-                    "chains": 10,
-                    "metrics": ("log_variance",),
-                    "record": 50,
-                    "settings": settings,
-                }
-                summarise_chunks(
-                    cj.drivers.simulate.simulate_chunks(process, jax.random.key(0), **options), 10
-                )
+            for process, _, settings in grid:
+                plan = Plan(50, 10, ("log_variance",), record=50, settings=settings)
+                summarise_chunks(simulate_chunks(process, jax.random.key(0), plan), 10)
 
     began = time.perf_counter()
     go()

@@ -22,7 +22,9 @@ from hypothesis import HealthCheck, given, settings
 
 import collapse_jax as cj
 from collapse_jax.core.process import process_grid
-from collapse_jax.drivers.simulate import join_chunks, simulate_chunks
+from collapse_jax.drivers.chunks import join_chunks
+from collapse_jax.drivers.plan import Plan
+from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.registry import families
 
@@ -134,9 +136,8 @@ def grid_of(name, workflow):
 
 def assert_sound_at_sizes(name, workflow, sizes):
     process, grid = grid_of(name, workflow), {"sample_size": np.array(sizes, np.int32)}
-    chunks = simulate_chunks(
-        process, KEY, generations=3, chains=2, metrics=offered(process), settings=grid
-    )
+    plan = Plan(generations=3, chains=2, metrics=offered(process), settings=grid)
+    chunks = simulate_chunks(process, KEY, plan)
     assert_sound(join_chunks(list(chunks)), f"{name}, {workflow}, sizes {sizes}:")
 
 

@@ -72,7 +72,9 @@ def found_alone():
     import jax
 
     from collapse_jax.drivers.run import run
-    from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
+    from collapse_jax.drivers.chunks import join_chunks
+    from collapse_jax.drivers.plan import Plan
+    from collapse_jax.drivers.simulate import simulate, simulate_chunks
 
     key, found = jax.random.key(1), {}
     for family, (process, metrics) in processes().items():
@@ -85,8 +87,10 @@ def found_alone():
             found[family, f"{devices} devices"] = simulate(
                 process, key, **one | {"devices": jax.devices()[:devices]}
             )
-        first = list(simulate_chunks(process, key, **one | {"generations": 2}))
-        later = simulate_chunks(process, key, **one, after=(2, first[-1].copy_state()))
+        plan = Plan(**one)
+        first = list(simulate_chunks(process, key, plan._replace(generations=2)))
+        plan = plan._replace(after=(2, first[-1].copy_state()))
+        later = simulate_chunks(process, key, plan)
         found[family, "resumed after 2"] = join_chunks([*first, *later])
         with tempfile.TemporaryDirectory() as folder:
             found[family, "cj.run"] = run(

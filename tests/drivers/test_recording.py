@@ -1,6 +1,4 @@
-"""Which generations are recorded, what is kept of the others (nothing), and the memory that it
-takes.
-"""
+"""Which generations are recorded, what is kept of the others (nothing), and the memory for it."""
 
 import tracemalloc
 
@@ -11,13 +9,9 @@ import pytest
 
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
-from collapse_jax.drivers import tiles
-from collapse_jax.drivers.simulate import (
-    memory_needed,
-    recorded_generations,
-    simulate,
-    simulate_chunks,
-)
+from collapse_jax.drivers import plan, tiles
+from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
+from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
@@ -112,24 +106,16 @@ def test_records_are_the_generations_of_the_whole_trace():
 
 
 def test_chunks_hold_as_many_records_as_were_asked_for():
-    chunks = list(simulate_chunks(PROCESS, KEY, generations=40, chains=3, record=5, chunk=3))
+    by_fives = Plan(generations=40, chains=3, record=5, chunk=3)
+    chunks = list(simulate_chunks(PROCESS, KEY, by_fives))
     assert [chunk.generations.tolist() for chunk in chunks] == [
         [0],
         [5, 10, 15],
         [20, 25, 30],
         [35, 40],
     ]
-    later = list(
-        simulate_chunks(
-            PROCESS,
-            KEY,
-            generations=40,
-            chains=3,
-            record=5,
-            chunk=3,
-            after=(17, chunks[1].copy_state()),
-        )
-    )
+    after = 17, chunks[1].copy_state()
+    later = list(simulate_chunks(PROCESS, KEY, by_fives._replace(after=after)))
     assert [chunk.generations.tolist() for chunk in later] == [[20, 25, 30], [35, 40]]
 
 
@@ -145,27 +131,27 @@ def held_by_hand(process, generations, chains, records, numbers):
 def test_memory_needed_is_what_is_held():
     # 1-D: generation, mean, log scale; count, mean, log scale, divisor
     assert (
-        memory_needed(PROCESS, KEY, 10, 100, records=11)
+        memory_needed(PROCESS, KEY, Plan(10, 100), records=11)
         == 4 * 100 * (7 + 11 * 3)
         == held_by_hand(PROCESS, 10, 100, 11, 3)
     )
     many = generational_process(
         categorical(50), sources.categorical(np.full(50, 0.02)), workflows.replace(), sample_size=7
     )
-    assert memory_needed(many, KEY, 10, 100, ("probabilities",), 3) == held_by_hand(
+    assert memory_needed(many, KEY, Plan(10, 100, ("probabilities",)), 3) == held_by_hand(
         many, 10, 100, 3, 50
     )
     pool = generational_process(
         gaussian(1), sources.normal([0.0], [[1.0]]), workflows.accumulate_subsample(), sample_size=7
     )
-    whole = memory_needed(pool, KEY, 1000, 100, ("mean",), 1)
+    whole = memory_needed(pool, KEY, Plan(1000, 100, ("mean",)), 1)
     # the pool: a point and its weight, of 7 points a generation
     assert abs(whole / (4 * 100 * 2 * 7 * 1001) - 1) < 0.01
 
 
 def test_memory_needed_is_what_a_simulation_allocates():
     arguments = {"generations": 400, "chains": 1000, "chunk": 5}
-    needed = memory_needed(PROCESS, KEY, 400, 1000, records=401)
+    needed = memory_needed(PROCESS, KEY, Plan(400, 1000), records=401)
     simulate(PROCESS, KEY, **arguments)
     tracemalloc.start()
     trace = simulate(PROCESS, KEY, **arguments)
@@ -177,7 +163,7 @@ def test_memory_needed_is_what_a_simulation_allocates():
 
 
 def test_a_memory_limit_is_kept_before_any_work(monkeypatch):
-    needed = memory_needed(PROCESS, KEY, 40, 9, records=41)
+    needed = memory_needed(PROCESS, KEY, Plan(40, 9), records=41)
     for function in ("start", "advance"):
         monkeypatch.setattr(tiles, function, lambda *arguments: pytest.fail("worked all the same"))
     with pytest.raises(InputError) as error:
@@ -188,20 +174,32 @@ def test_a_memory_limit_is_kept_before_any_work(monkeypatch):
         for word in ("memory_limit", "9 chains", "41 recorded", "MiB", "record fewer")
     ), str(error.value)
     with pytest.raises(InputError, match="memory_limit"):
-        next(simulate_chunks(PROCESS, KEY, generations=40, chains=9, memory_limit=10))
+        next(simulate_chunks(PROCESS, KEY, Plan(40, 9, memory_limit=10)))
     monkeypatch.undo()
     assert simulate(PROCESS, KEY, generations=40, chains=9, memory_limit=needed)["mean"].shape == (
         9,
         41,
     )
     # a caller of chunks keeps one of them
-    next(
-        simulate_chunks(PROCESS, KEY, generations=40, chains=9, chunk=10, memory_limit=needed // 2)
-    )
+    next(simulate_chunks(PROCESS, KEY, Plan(40, 9, chunk=10, memory_limit=needed // 2)))
     # records count, generations between them do not
     assert simulate(PROCESS, KEY, generations=40, chains=9, record=[20], memory_limit=needed // 4)[
         "mean"
     ].shape == (9, 3)
+
+
+def test_a_plan_is_checked_once(monkeypatch):
+    calls = []
+    for name in ("check_started", "resolve_metrics", "recorded_generations"):
+        function = getattr(plan, name)
+
+        def counted(*arguments, name=name, function=function):
+            calls.append(name)
+            return function(*arguments)
+
+        monkeypatch.setattr(plan, name, counted)
+    simulate(PROCESS, KEY, generations=2, chains=3, memory_limit=2**20)
+    assert sorted(calls) == ["check_started", "recorded_generations", "resolve_metrics"]
 
 
 def test_metrics_of_the_state_are_recorded_too():

@@ -1,6 +1,4 @@
-"""The host driver: the same numbers as `simulate`, files, going on after a stop, longer runs in the
-same folder, the mistakes.
-"""
+"""The host driver: the numbers of `simulate`, files, going on, longer runs, and bad input."""
 
 import functools
 import json

@@ -1,6 +1,4 @@
-"""The traceable driver: more chains, generations, chunks or devices change no number; going on from
-a chunk; the mistakes.
-"""
+"""The traceable driver: what changes no number, going on from a chunk, and bad input."""
 
 import functools
 import os
@@ -17,11 +15,14 @@ from collapse_jax.core.factory import estimator
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import FitInfo
 from collapse_jax.drivers import tiles
-from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
+from collapse_jax.drivers.chunks import join_chunks
+from collapse_jax.drivers.plan import Plan
+from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian
+from collapse_jax.metrics import resolve_metrics
 
 KEY = jax.random.key(1)
 GAUSSIAN = (gaussian(1), sources.normal([1.0], [[2.0]]))
@@ -83,7 +84,10 @@ def test_a_trace_holds_every_chain_and_generation():
     assert len(np.unique(trace["mean"][:, 0])) > 3, "chains differ"
     labelled = trace.to_xarray()
     assert labelled["probabilities"].dims == ("chain", "generation", "probabilities_0")
-    assert "generations 0..6" in repr(trace)
+    assert repr(trace).splitlines() == [
+        "Trace of generations 0..6 (7 recorded)",
+        "  mean [13, 7], probabilities [13, 7, 3], twice_the_generation [13, 7]",
+    ]
 
 
 # Other array shapes are other programs, and XLA may then order or fuse float32 operations
@@ -129,7 +133,8 @@ def test_another_key_gives_other_numbers():
 def test_going_on_from_a_chunk(name):
     process = PROCESSES[name]
     chunks, states = [], []
-    for chunk in simulate_chunks(process, KEY, generations=4, chains=13, metrics=METRICS, chunk=2):
+    plan = Plan(generations=4, chains=13, metrics=METRICS, chunk=2)
+    for chunk in simulate_chunks(process, KEY, plan):
         chunks.append(chunk)
         states.append(chunk.copy_state())
     assert [chunk.generations.tolist() for chunk in chunks] == [[0], [1, 2], [3, 4]]
@@ -139,11 +144,8 @@ def test_going_on_from_a_chunk(name):
     kept = jax.tree.map(np.copy, states[1])
     # twice: going on must not eat the state that it starts from
     for _ in range(2):
-        later = list(
-            simulate_chunks(
-                process, KEY, generations=6, chains=13, metrics=METRICS, after=(2, states[1])
-            )
-        )
+        plan = Plan(generations=6, chains=13, metrics=METRICS, after=(2, states[1]))
+        later = list(simulate_chunks(process, KEY, plan))
         assert later[0].generations.tolist() == [3, 4, 5, 6]
         assert_same(join_chunks([*chunks[:2], *later]), reference(name), exact=False)
         jax.tree.map(np.testing.assert_array_equal, states[1], kept)
@@ -158,12 +160,18 @@ import runpy, sys
 import jax, numpy as np
 assert len(jax.devices()) == int(sys.argv[3])
 test = runpy.run_path(sys.argv[1])
-found = {f"{name} {metric}": values for name in test["PROCESSES"] for metric, values in test["reference"](name).items()}
+found = {
+    f"{name} {metric}": values
+    for name in test["PROCESSES"]
+    for metric, values in test["reference"](name).items()
+}
 for name in ("categorical mix", "categorical replace"):
     process, options = test["PROCESSES"][name], {"chains": 13, "metrics": test["METRICS"]}
-    chunks = list(test["simulate_chunks"](process, test["KEY"], generations=2, **options))
+    plan = test["Plan"](generations=2, **options)
+    chunks = list(test["simulate_chunks"](process, test["KEY"], plan))
     state = chunks[-1].copy_state()
-    later = test["simulate_chunks"](process, test["KEY"], generations=6, **options, after=(2, state))
+    plan = plan._replace(generations=6, after=(2, state))
+    later = test["simulate_chunks"](process, test["KEY"], plan)
     found["later " + name] = test["join_chunks"]([*chunks, *later])["mean"]
     if name == "categorical replace":
         assert state.params.weights.shape[1] < 40
@@ -216,25 +224,24 @@ def test_only_generation_0():
     )
 
 
-def programs(axis):
-    """What `tiles.start` and `tiles.advance` compile on one device, by the axis of chains."""
-    yield tiles.compiled(tiles._start, (0, 1, 2, 3), (), ((0,), (axis, -1)), None)
-    yield tiles.compiled(
-        tiles._advance, (0, 1, 2), (3, 8), ((axis, 0, None, None, None, -1), (axis, -1)), None
-    )
-
-
 def test_a_second_call_compiles_nothing():
+    process = PROCESSES["categorical mix"]
+    measure = tuple(resolve_metrics(process.metrics, METRICS).items())
+    axis = process.runtime.chain_axis
+
     def compiled():
-        return [
-            program._cache_size() for program in programs(PROCESSES["categorical mix"].chain_axis)
-        ]
+        """How many shapes `tiles.start` and `tiles.advance` are compiled for, on one device."""
+        programs = (
+            tiles.start_program(process.init, axis, measure, 4, None),
+            tiles.advance_program(process.step, axis, measure, None),
+        )
+        return [program._cache_size() for program in programs]
 
     arguments = {"generations": 4, "chains": 13, "chunk": 2, "metrics": METRICS}
-    simulate(PROCESSES["categorical mix"], KEY, **arguments)
+    simulate(process, KEY, **arguments)
     before = compiled()
     assert all(before)
-    simulate(PROCESSES["categorical mix"], jax.random.key(5), **arguments)
+    simulate(process, jax.random.key(5), **arguments)
     assert compiled() == before
 
 
@@ -273,9 +280,10 @@ def test_an_estimator_on_the_host_is_sent_to_run():
 
 
 def test_no_slot_of_a_pool_is_lost():
-    """With `accumulate_subsample` every generation's points are still in the pool, in their order."""
+    """With `accumulate_subsample` the pool has every generation's points, in their order."""
     process = PROCESSES["gaussian accumulate_subsample"]
-    chunks = simulate_chunks(process, KEY, generations=4, chains=2, metrics=METRICS, chunk=2)
+    plan = Plan(generations=4, chains=2, metrics=METRICS, chunk=2)
+    chunks = simulate_chunks(process, KEY, plan)
     pools = [
         points.filled(jax.tree.map(lambda leaf: leaf[1], chunk.copy_state().carry))
         for chunk in chunks
@@ -288,9 +296,7 @@ def test_no_slot_of_a_pool_is_lost():
 
 @pytest.mark.parametrize(("chains", "chunk"), [(1, 100), (40, 3)])
 def test_a_model_with_nan_is_named_by_chain_and_generation(chains, chunk):
-    """A fit that takes the root of a mean that falls by 1 a generation: nan from the generation
-    after it was below 0.
-    """
+    """A fit takes the root of a mean that falls by 1 a generation: nan once it was below 0."""
 
     def fit(key, params, data):
         return jnp.sqrt(data.x.mean()), FitInfo.exact()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
-from collapse_jax.drivers import simulate_summary as driver
 from collapse_jax.drivers.device_statistics import DeviceStatistics
+from collapse_jax.drivers.plan import Plan, memory_needed
 from collapse_jax.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -37,12 +37,11 @@ NUMBERS = {
 
 
 def reduced(values, size=128, quantiles=AT, count=None):
-    """name -> statistic of values [rows, ..., chains], given in tiles of a size, the last filled up
-    with what must not count.
-    """
+    """Name -> statistic of values [rows, ..., chains], in tiles; the last is filled up."""
     chains = values.shape[-1]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        sink = DeviceStatistics(chains, size, pool, quantiles)
+        sink = DeviceStatistics(quantiles)
+        sink.open(chains, size, pool)
         sink.begin(len(values) if count is None else count)
         for tile, first in reversed(list(enumerate(range(0, chains, size)))):
             part = values[..., first : first + size]
@@ -104,7 +103,7 @@ def test_rows_that_are_not_recorded_are_left_out():
 
 @pytest.mark.parametrize("name", ["gaussian", "categorical"])
 def test_of_a_simulation(name):
-    """The same chains; those of the categorical one are relisted as categories die out."""
+    """The same chains; the categorical one's states are compacted as categories die out."""
     if name == "gaussian":
         estimator, source = cj.estimators.gaussian(2), cj.sources.normal(np.zeros(2), np.eye(2))
         metrics = ("mean", "log_variance")
@@ -118,6 +117,8 @@ def test_of_a_simulation(name):
         process, KEY, **options, quantiles=AT, chunk=3, progress=seen.append
     )
     np.testing.assert_array_equal(summary.generations, trace.generations)
+    assert repr(summary).startswith("Summary of generations 0..40 (7 recorded)\n  ")
+    assert len(repr(summary).splitlines()) == 3
     assert seen[-1] == 40 and summary.quantiles == AT and set(summary.mean) == set(metrics)
     for metric in metrics:
         values = np.moveaxis(trace[metric].astype(np.float64), 0, -1)
@@ -151,7 +152,7 @@ def test_bad_input():
     ):
         cj.simulate_summary(process, KEY, generations=1, chains=10**6, memory_limit=2**20)
     # What all records would need is no matter: a chunk of them is.
-    needed = driver.memory_needed(process, KEY, 200, 1000, driver.DEFAULT_METRICS, 5)
+    needed = memory_needed(process, KEY, Plan(200, 1000), 5)
     assert (
         len(
             cj.simulate_summary(

@@ -1,6 +1,4 @@
-"""Tiles of chains: how large they are, that many give the numbers of one, and that a call of few
-records is one of many, cut short.
-"""
+"""Tiles of chains: their sizes; many give the numbers of one, as do calls of fewer records."""
 
 import math
 import os
@@ -15,7 +13,9 @@ import pytest
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.drivers import tiles
-from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
+from collapse_jax.drivers.chunks import join_chunks
+from collapse_jax.drivers.plan import Plan
+from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian
@@ -109,13 +109,13 @@ def test_many_tiles_give_the_numbers_of_one(name, monkeypatch):
 
     monkeypatch.setattr(tiles, "advance", watched)
     chunks = []
-    for chunk in simulate_chunks(process, KEY, **arguments):
+    for chunk in simulate_chunks(process, KEY, Plan(**arguments)):
         chunks.append(chunk)
         if chunk.generations[-1] == 6:
             state = chunk.copy_state()
     assert threads and threading.get_ident() not in threads
     assert all(len(leaf) == 13 for leaf in jax.tree.leaves(state))
-    later = simulate_chunks(process, KEY, **arguments, after=(6, state))
+    later = simulate_chunks(process, KEY, Plan(**arguments, after=(6, state)))
     resumed = join_chunks([*(chunk for chunk in chunks if chunk.generations[-1] <= 6), *later])
     for trace in (join_chunks(chunks), resumed):
         np.testing.assert_array_equal(trace.generations, [0, 3, 6, 9])
@@ -128,10 +128,10 @@ def test_many_tiles_give_the_numbers_of_one(name, monkeypatch):
 def test_rows_that_are_not_recorded_are_0(name):
     process = PROCESSES[name]
     measure = tuple(resolve_metrics(process.estimator.metrics, METRICS).items())
-    lanes = tiles.chain_keys(KEY, np.arange(4))
+    batch = tiles.chain_batch(KEY, np.arange(4))
     runs = []
     for rows in (2, 5):
-        state, first = tiles.start(process, measure, 6, lanes)
+        state, first = tiles.start(process, measure, 6, batch)
         assert first["variance"].shape == (1, 4)
         runs.append(
             tiles.advance(
@@ -139,10 +139,10 @@ def test_rows_that_are_not_recorded_are_0(name):
                 measure,
                 rows,
                 state,
-                lanes,
+                batch,
                 0,
                 [2, 6],
-                tiles.room(process, measure, rows, state, lanes),
+                tiles.allocate(process, measure, rows, state, batch),
             )
         )
     (short_state, short), (long_state, long) = runs
@@ -152,7 +152,7 @@ def test_rows_that_are_not_recorded_are_0(name):
         assert np.asarray(short[metric]).all() and not np.asarray(long[metric][2:]).any()
     for a, b in zip(jax.tree.leaves(short_state), jax.tree.leaves(long_state), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
-        assert a.shape[process.chain_axis] == 4
+        assert a.shape[process.runtime.chain_axis] == 4
 
 
 ON_TWO_DEVICES = """
@@ -164,27 +164,27 @@ from collapse_jax.metrics import resolve_metrics
 
 estimator, source = cj.estimators.categorical(50), cj.sources.categorical(np.full(50, 0.02))
 process = cj.generational_process(estimator, source, cj.workflows.replace(), sample_size=20)
-measure, axis = tuple(resolve_metrics(process.metrics, ("support",)).items()), process.chain_axis
-lanes = tiles.chain_keys(jax.random.key(0), np.arange(64))
-state, _ = tiles.start(process, measure, 4, lanes)
-records = tiles.room(process, measure, 4, state, lanes)
+measure = tuple(resolve_metrics(process.metrics, ("support",)).items())
+axis, to_size = process.runtime.chain_axis, process.runtime.compaction.to_size
+batch = tiles.chain_batch(jax.random.key(0), np.arange(64))
+state, _ = tiles.start(process, measure, 4, batch)
+records = tiles.allocate(process, measure, 4, state, batch)
+mesh = tiles.mesh_of(batch.keys)
 programs = {
-    "advance": tiles.compiled(tiles._advance, (0, 1, 2), (), ((axis, 0, None, None, None, -1), (axis, -1)), tiles._mesh(lanes.keys)).lower(
-        process.step, axis, measure, state, lanes, np.int32(0), np.arange(1, 5, dtype=np.int32), np.int32(4), records),
-    "relisted": tiles.compiled(tiles._relisted, (0, 1, 2), (), ((axis,), axis), tiles._mesh(lanes.keys)).lower(
-        process.relist, axis, 32, state),
+    "advance": tiles.advance_program(process.step, axis, measure, mesh).lower(
+        state, batch, np.int32(0), np.arange(1, 5, dtype=np.int32), np.int32(4), records),
+    "compact": tiles.compact_program(to_size, axis, 32, mesh).lower(state),
 }
+exchanges = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
 for name, program in programs.items():
-    found = re.findall("all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter", program.compile().as_text())
+    found = re.findall(exchanges, program.compile().as_text())
     assert len(jax.devices()) == 2 and not found, (name, found)
 """
 
 
 @pytest.mark.slow
 def test_devices_exchange_nothing():
-    """Whatever the compiler makes of sorts and of lists that all chains share, each device works on
-    its own chains alone.
-    """
+    """Each device works on its own chains alone, also in sorts and in lists that all share."""
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     done = subprocess.run(
         [sys.executable, "-c", ON_TWO_DEVICES],

@@ -1,6 +1,4 @@
-"""Chains at once or one after the other give the same numbers; LAPACK in many chains on all cores
-ends.
-"""
+"""Chains at once or one after the other give the same numbers; many chains with LAPACK end."""
 
 import subprocess
 import sys
@@ -57,7 +55,7 @@ def test_lapack_is_found_wherever_it_is(function, expected):
 
 @pytest.mark.parametrize("version", ["0.10.2", "0.11.0", "0.11.1", "0.12.0.1", "1.0.0rc1"])
 def test_versions(monkeypatch, version):
-    monkeypatch.setattr(module.jaxlib, "__version__", version)
+    monkeypatch.setattr(module.jaxlib.version, "__version__", version)
     assert module._may_hang() is (version in ("0.10.2", "0.11.0"))
 
 
@@ -67,10 +65,15 @@ import collapse_jax as cj
 
 def largest(state):
     columns = jax.random.normal(jax.random.key(0), (40, 40)) * state.params.mean[0]
-    return jnp.linalg.eigvalsh(columns @ columns.T)[-1] + jnp.linalg.slogdet(columns + jnp.eye(40))[1]
+    log_det = jnp.linalg.slogdet(columns + jnp.eye(40))[1]
+    return jnp.linalg.eigvalsh(columns @ columns.T)[-1] + log_det
 
-process = cj.generational_process(cj.estimators.gaussian(1), cj.sources.normal([0.0], [[1.0]]), cj.workflows.replace(), sample_size=20)
-print(cj.simulate(process, jax.random.key(0), generations=3, chains=2000, metrics=(largest,))["largest"].shape)
+source = cj.sources.normal([0.0], [[1.0]])
+process = cj.generational_process(
+    cj.estimators.gaussian(1), source, cj.workflows.replace(), sample_size=20
+)
+options = {"generations": 3, "chains": 2000, "metrics": (largest,)}
+print(cj.simulate(process, jax.random.key(0), **options)["largest"].shape)
 """
 
 

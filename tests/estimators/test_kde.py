@@ -11,6 +11,7 @@ from scipy import stats
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Dataset
+from collapse_jax.drivers.plan import Plan
 from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
@@ -132,14 +133,11 @@ def test_a_longer_run_goes_on_from_a_shorter_one():
         remember_first=True,
     )
     whole = simulate(process, KEY, generations=6, chains=3, metrics=("variance",))
-    *_, part = simulate_chunks(process, KEY, generations=2, chains=3, metrics=("variance",))
+    plan = Plan(generations=2, chains=3, metrics=("variance",))
+    *_, part = simulate_chunks(process, KEY, plan)
     state = part.copy_state()
     assert state.params.data.x.shape == (3, 15, 1)
-    rest = list(
-        simulate_chunks(
-            process, KEY, generations=6, chains=3, metrics=("variance",), after=(2, state)
-        )
-    )
+    rest = list(simulate_chunks(process, KEY, plan._replace(generations=6, after=(2, state))))
     np.testing.assert_allclose(
         rest[-1].arrays["variance"][:, -1], whole["variance"][:, -1], rtol=1e-5
     )

@@ -14,6 +14,7 @@ import pytest
 from collapse_jax.core import points, workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Dataset, State
+from collapse_jax.drivers.plan import Plan
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.errors import InputError
@@ -402,16 +403,10 @@ def test_a_longer_run_goes_on_from_a_shorter_one():
     whole = simulate(
         process, KEY, generations=4, chains=2, metrics=("probabilities", "conditional_entropy")
     )
-    *_, part = simulate_chunks(process, KEY, generations=2, chains=2, metrics=("probabilities",))
+    *_, part = simulate_chunks(process, KEY, Plan(2, 2, ("probabilities",)))
     after = 2, part.copy_state()
-    *_, rest = simulate_chunks(
-        process,
-        KEY,
-        generations=4,
-        chains=2,
-        metrics=("probabilities", "conditional_entropy"),
-        after=after,
-    )
+    plan = Plan(4, 2, ("probabilities", "conditional_entropy"), after=after)
+    *_, rest = simulate_chunks(process, KEY, plan)
     for name, values in rest.arrays.items():
         np.testing.assert_allclose(values[:, -1], whole[name][:, -1], rtol=1e-5)
 

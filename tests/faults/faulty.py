@@ -71,7 +71,7 @@ KINDS = {
         "simulate --sample-size 20 --chains 50 --generations 24 --chunk 3 --keep summary",
         {"fit": ("collapse_jax.drivers.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
         newest_only=True,
-        put=(("collapse_jax.app.commands.simulate:SAVE_SECONDS", 0.0),),
+        put=(("collapse_jax.app.commands.chains:SAVE_SECONDS", 0.0),),
     ),
     "grid": Kind(
         "collapse-jax",

@@ -5,7 +5,8 @@ minutes.
 import pathlib
 
 from collapse_jax.app.commands.lm import lm_command
-from collapse_jax.app.commands.simulate import memory_of, run_simulate
+from collapse_jax.app.commands.simulate import run_simulate
+from collapse_jax.app.commands.simulation import memory_of
 from collapse_jax.app.config import LMConfig, QuickstartConfig, SimulateConfig
 from collapse_jax.app.plots import draw_run
 from collapse_jax.runs.folder import RunFolder

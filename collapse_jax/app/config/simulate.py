@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
 from collapse_jax.errors import InputError
@@ -13,16 +13,13 @@ WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
 FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
 # What a comma-separated option may vary: programs of their own for the first, one program for all
 # values of the others.
-PROGRAM_AXES, VALUE_AXES = (
-    ("workflow", "dim", "ddof", "num_categories"),
-    ("sample_size", "alpha", "beta", "gamma"),
-)
+PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories")
+VALUE_AXES = ("sample_size", "alpha", "beta", "gamma")
 
 
 @dataclasses.dataclass(frozen=True)
 class SimulateConfig:
-    """Thousands of chains of any family; the Gaussian's and the categorical's are drawn against
-    their closed forms.
+    """Thousands of chains of any family, drawn against their closed forms where these are known.
 
     Options that show a comma take several values; a simulation then covers the grid of all of them.
     """
@@ -31,13 +28,16 @@ class SimulateConfig:
     may_change: ClassVar[tuple[str, ...]] = ("generations", "chunk", "memory_limit")
 
     family: str = "gaussian"
-    """A name that `collapse-jax families` lists. Others than gaussian and categorical start from the model of their example."""
+    """A name that `collapse-jax families` lists. Others than gaussian and categorical start from
+    the model of their example."""
     options: tuple[str, ...] = ()
     """NAME=VALUE for the factory of such a family, as `collapse-jax families` lists them."""
     workflow: str | tuple[str, ...] = ""
-    """replace, mix, accumulate, accumulate_subsample; by default mix where shares are given, else replace."""
+    """replace, mix, accumulate, accumulate_subsample; by default mix where shares are given, else
+    replace."""
     alpha: float | tuple[float, ...] | None = None
-    """With mix: the share of each training set that the newest model makes; by default what beta and gamma leave."""
+    """With mix: the share of each training set that the newest model makes; by default what beta
+    and gamma leave."""
     beta: float | tuple[float, ...] = 0.0
     """With mix: the share taken from the previous training set."""
     gamma: float | tuple[float, ...] = 0.0
@@ -56,9 +56,11 @@ class SimulateConfig:
     metrics: tuple[str, ...] = ()
     """Names of what to record; by default what the family's figure needs."""
     record: str = "1"
-    """Which generations to record: a stride, "log", or their numbers with commas. 0 and the last are always among them."""
+    """Which generations to record: a stride, "log", or their numbers with commas. 0 and the last
+    are always among them."""
     keep: Literal["chains", "summary"] = "chains"
-    """What of them: every chain, or mean, deviation and quantiles over chains alone (always so on a grid)."""
+    """What of them: every chain, or mean, deviation and quantiles over chains alone (always so on a
+    grid)."""
     memory_limit: float = 8.0
     """GiB that the simulation may hold; more is refused before it starts."""
     seed: int = 0
@@ -66,7 +68,7 @@ class SimulateConfig:
     """Records in one compiled call."""
 
     def check(self) -> None:
-        """Raises `InputError` for the first setting that has no meaning."""
+        """Raises `InputError` for the first setting whose value means nothing."""
         for name in (*PROGRAM_AXES, *VALUE_AXES):
             if getattr(self, name) == ():
                 raise InputError(f"{name} holds no value; it must hold at least one")
@@ -79,6 +81,19 @@ class SimulateConfig:
                 f"memory_limit is {self.memory_limit}; it must be a positive number of GiB"
             )
         self.recorded()
+        self._check_options()
+        self._check_fields_of_families()
+        for name, values in self.axes().items():
+            for value in values:
+                if values.count(value) > 1:
+                    raise InputError(
+                        f"{name} has {value} more than once "
+                        f"({','.join(map(str, values))}); give each value once"
+                    )
+        for point in self.points():
+            point.check_point()
+
+    def _check_options(self):
         for option in self.options:
             if "=" not in option:
                 raise InputError(f"options has {option!r}; it must be NAME=VALUE")
@@ -92,40 +107,6 @@ class SimulateConfig:
                 f"options are {', '.join(self.options)}; for family {self.family} give "
                 "them by name, as --dim and --ddof"
             )
-        self._check_fields_of_families()
-        for name, values in self.axes().items():
-            for value in values:
-                if values.count(value) > 1:
-                    raise InputError(
-                        f"{name} has {value} more than once "
-                        f"({','.join(map(str, values))}); give each value once"
-                    )
-        for point in self.points():
-            point._check_memory()
-            if point.workflow not in WORKFLOWS:
-                raise InputError(
-                    f"workflow is {point.workflow!r}; it must be one of {', '.join(WORKFLOWS)}"
-                )
-            for name in ("beta", "gamma", "alpha"):
-                if not 0 <= getattr(point, name) <= 1:
-                    raise InputError(
-                        f"{name} is {getattr(point, name):g}; it must be in [0, 1], and "
-                        "alpha + beta + gamma must be 1"
-                    )
-            total = point.alpha + point.beta + point.gamma
-            if abs(total - 1) > 1e-6:
-                shares = f"{point.alpha:g} + {point.beta:g} + {point.gamma:g}"
-                raise InputError(f"alpha + beta + gamma is {total:g} ({shares}); it must be 1")
-            if point.workflow != "mix" and (point.alpha, point.beta, point.gamma) != (
-                1.0,
-                0.0,
-                0.0,
-            ):
-                shares = f"{point.alpha:g}, {point.beta:g}, {point.gamma:g}"
-                raise InputError(
-                    f"alpha, beta, gamma are {shares} with workflow {point.workflow}, "
-                    "which ignores them; give --workflow mix"
-                )
 
     def _check_fields_of_families(self):
         for name, family in FIELDS_OF_FAMILIES.items():
@@ -135,6 +116,112 @@ class SimulateConfig:
                     f"{name} is {value} with family {self.family}, which ignores it; give "
                     "what it takes by --options"
                 )
+
+    def resolved(self) -> Self:
+        """The same settings with every field filled in that the family or others imply.
+
+        A tuple of one value becomes that value.
+        """
+        from collapse_jax.app.laws import default_metrics  # here, for it imports jax
+
+        mixed = self.alpha is not None or self.beta != 0.0 or self.gamma != 0.0
+        given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
+        given["workflow"] = self.workflow or ("mix" if mixed else "replace")
+        single = {
+            name: values[0] if isinstance(values, tuple) and len(values) == 1 else values
+            for name, values in given.items()
+        }
+        metrics = self.metrics or default_metrics(self.family)
+        filled = dataclasses.replace(self, **single, metrics=metrics)
+        if filled.axes():
+            metrics = tuple(name for name in filled.metrics if self.metrics or name != "mean")
+            return dataclasses.replace(filled, keep="summary", metrics=metrics)
+        if filled.alpha is None:
+            # Without axes these are numbers.
+            left = round(1 - filled.beta - filled.gamma, 12)  # pyright: ignore[reportOperatorIssue]
+            return dataclasses.replace(filled, alpha=left)
+        return filled
+
+    def resolve(self) -> "SimulateSettings":
+        """The settings of a simulation without a grid, each with one value."""
+        (settings,) = self.points()
+        return settings
+
+    def axes(self) -> dict[str, tuple]:
+        """Name -> values of each setting that is given several."""
+        given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
+        return {
+            name: values
+            for name, values in given.items()
+            if isinstance(values, tuple) and len(values) > 1
+        }
+
+    def points(self) -> list["SimulateSettings"]:
+        """The settings at each point of the grid: the last of the `axes` varies fastest."""
+        filled = self.resolved()
+        axes = filled.axes()
+        points = []
+        for values in itertools.product(*axes.values()):
+            at_point = dict(zip(axes, values, strict=True))
+            point = dataclasses.replace(filled, **at_point).resolved()
+            points.append(SimulateSettings(**vars(point)))
+        return points
+
+    def recorded(self) -> int | str | list[int]:
+        """`record` as `simulate` takes it.
+
+        Raises:
+            InputError: if it is not a stride, "log" or generation numbers.
+        """
+        if self.record == "log":
+            return self.record
+        try:
+            numbers = [int(number) for number in self.record.split(",")]
+        except ValueError:
+            numbers = [-1]
+        if min(numbers) < 0 or (len(numbers) == 1 and numbers[0] < 1):
+            raise InputError(
+                f"record is {self.record!r}; it must be a stride of at least 1, 'log', or "
+                "generation numbers with commas"
+            )
+        return numbers[0] if len(numbers) == 1 else numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulateSettings(SimulateConfig):
+    """The settings of one simulation: every field is filled in, and has one value."""
+
+    workflow: str = "replace"
+    alpha: float = 1.0
+    beta: float = 0.0
+    gamma: float = 0.0
+    sample_size: int = 100
+    dim: int = 1
+    ddof: int = 1
+    num_categories: int = 10
+
+    def check_point(self) -> None:
+        """What `SimulateConfig.check` raises for one point of a grid."""
+        self._check_memory()
+        if self.workflow not in WORKFLOWS:
+            raise InputError(
+                f"workflow is {self.workflow!r}; it must be one of {', '.join(WORKFLOWS)}"
+            )
+        shares = (self.alpha, self.beta, self.gamma)
+        for name in ("beta", "gamma", "alpha"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(
+                    f"{name} is {getattr(self, name):g}; it must be in [0, 1], and "
+                    "alpha + beta + gamma must be 1"
+                )
+        if abs(sum(shares) - 1) > 1e-6:
+            terms = " + ".join(f"{share:g}" for share in shares)
+            raise InputError(f"alpha + beta + gamma is {sum(shares):g} ({terms}); it must be 1")
+        if self.workflow != "mix" and shares != (1.0, 0.0, 0.0):
+            raise InputError(
+                f"alpha, beta, gamma are {', '.join(f'{share:g}' for share in shares)} with "
+                f"workflow {self.workflow}, which ignores them; give --workflow mix"
+            )
 
     def _check_memory(self):
         """What is refused before anything is made that large; the drivers count the rest."""
@@ -152,66 +239,3 @@ class SimulateConfig:
                     f"{name} is {getattr(self, name)}, which alone takes "
                     f"{needed / 2**30:.3g} GiB, and {most}; give less"
                 )
-
-    def resolved(self) -> "SimulateConfig":
-        """The same with everything filled in that the family or other settings imply, and one value
-        where one was meant.
-        """
-        from collapse_jax.app.laws import default_metrics  # here, for it imports jax
-
-        mixed = self.alpha is not None or self.beta != 0.0 or self.gamma != 0.0
-        given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
-        given["workflow"] = self.workflow or ("mix" if mixed else "replace")
-        single = {
-            name: values[0] if isinstance(values, tuple) and len(values) == 1 else values
-            for name, values in given.items()
-        }
-        whole = dataclasses.replace(
-            self, **single, metrics=self.metrics or default_metrics(self.family)
-        )
-        if whole.axes():
-            return dataclasses.replace(
-                whole,
-                keep="summary",
-                metrics=tuple(name for name in whole.metrics if self.metrics or name != "mean"),
-            )
-        return (
-            whole
-            if whole.alpha is not None
-            else dataclasses.replace(whole, alpha=round(1 - whole.beta - whole.gamma, 12))
-        )
-
-    def axes(self) -> dict[str, tuple]:
-        """Name -> values of each setting that is given several."""
-        given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
-        return {
-            name: values
-            for name, values in given.items()
-            if isinstance(values, tuple) and len(values) > 1
-        }
-
-    def points(self) -> list["SimulateConfig"]:
-        """The settings at each point of the grid, single values all, in the order of `axes` (the
-        last varies fastest).
-        """
-        whole = self.resolved()
-        combinations = itertools.product(*whole.axes().values())
-        return [
-            dataclasses.replace(whole, **dict(zip(whole.axes(), values, strict=True))).resolved()
-            for values in combinations
-        ]
-
-    def recorded(self) -> "int | str | list[int]":
-        """`record` as `simulate` takes it. Raises `InputError` if it is none of the three."""
-        if self.record == "log":
-            return self.record
-        try:
-            numbers = [int(number) for number in self.record.split(",")]
-        except ValueError:
-            numbers = [-1]
-        if min(numbers) < 0 or (len(numbers) == 1 and numbers[0] < 1):
-            raise InputError(
-                f"record is {self.record!r}; it must be a stride of at least 1, 'log', or "
-                "generation numbers with commas"
-            )
-        return numbers[0] if len(numbers) == 1 else numbers

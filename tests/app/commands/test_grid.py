@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from collapse_jax.app.commands import grid
-from collapse_jax.app.commands.simulate import process_of, run_simulate
+from collapse_jax.app.commands.simulate import run_simulate
+from collapse_jax.app.commands.simulation import process_of
 from collapse_jax.app.config import SimulateConfig, config_from_dict
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
@@ -117,11 +118,11 @@ def test_finished_batches_are_not_run_again(tmp_path, console, monkeypatch):
     calls = []
     original = grid.simulate_chunks
 
-    def stopping(*args, **kwargs):
-        calls.append(len(kwargs["settings"]["sample_size"]))
+    def stopping(process, key, plan):
+        calls.append(len(plan.settings["sample_size"]))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return original(*args, **kwargs)
+        return original(process, key, plan)
 
     monkeypatch.setattr(grid, "simulate_chunks", stopping)
     with pytest.raises(KeyboardInterrupt):

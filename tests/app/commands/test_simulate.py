@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from collapse_jax.app.commands import simulate as simulate_run
-from collapse_jax.app.commands.simulate import run_simulate, summary_rows
+from collapse_jax.app.commands import chains as chains_run
+from collapse_jax.app.commands.simulate import run_simulate
+from collapse_jax.app.commands.tables import summary_rows
 from collapse_jax.app.config import SimulateConfig
 from collapse_jax.app.laws import expected_means, expected_quantiles
 from collapse_jax.app.plots import draw_run
 from collapse_jax.drivers.simulate_summary import summary_chunks
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import InputError
+from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
 
 SMALL = SimulateConfig(sample_size=20, generations=6, chains=50, chunk=2)
@@ -61,19 +63,19 @@ def test_interrupted_run_goes_on_and_gives_the_same_numbers(tmp_path, console, m
     class Killed(Exception):
         pass
 
-    original = simulate_run.Checkpoints.save
+    original = Checkpoints.save
 
     def save_then_die(self, generation, *rest):
         original(self, generation, *rest)
         if generation == 4:
             raise Killed
 
-    monkeypatch.setattr(simulate_run.Checkpoints, "save", save_then_die)
+    monkeypatch.setattr(Checkpoints, "save", save_then_die)
     with pytest.raises(Killed):
         run_simulate(SMALL, tmp_path / "cut", console)
     started = []
     monkeypatch.setattr(
-        simulate_run.Checkpoints, "save", lambda self, generation, *rest: started.append(generation)
+        Checkpoints, "save", lambda self, generation, *rest: started.append(generation)
     )
     resumed = run_simulate(SMALL, tmp_path / "cut", console).results()
     assert started == [6]
@@ -229,19 +231,19 @@ def test_a_summary_that_is_cut_off_goes_on_with_the_same_numbers(tmp_path, conso
     class Killed(Exception):
         pass
 
-    def cut_off(*arguments, after=None, **options):
-        begun.append(after and after[0])
-        for number, part in enumerate(summary_chunks(*arguments, after=after, **options)):
+    def cut_off(process, key, plan):
+        begun.append(plan.after and plan.after[0])
+        for number, part in enumerate(summary_chunks(process, key, plan)):
             if number == 3 - len(begun):
                 raise Killed
             yield part
 
-    monkeypatch.setattr(simulate_run, "SAVE_SECONDS", 0)
-    monkeypatch.setattr(simulate_run, "summary_chunks", cut_off)
+    monkeypatch.setattr(chains_run, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(chains_run, "summary_chunks", cut_off)
     for _ in range(2):
         with pytest.raises(Killed):
             run_simulate(settings, tmp_path / "cut", console)
-    monkeypatch.setattr(simulate_run, "summary_chunks", summary_chunks)
+    monkeypatch.setattr(chains_run, "summary_chunks", summary_chunks)
     resumed = run_simulate(settings, tmp_path / "cut", console)
     assert begun == [None, 2]
     assert resumed.results().identical(whole.results()) and resumed.rows() == whole.rows()

@@ -1,4 +1,4 @@
-"""Categories that no chain has any more are left out on the way: no number changes by it."""
+"""Categories that no chain has any more are left out on the way; no number changes."""
 
 import functools
 
@@ -10,10 +10,13 @@ import pytest
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.drivers import tiles
-from collapse_jax.drivers.simulate import join_chunks, simulate, simulate_chunks
+from collapse_jax.drivers.chunks import join_chunks
+from collapse_jax.drivers.plan import Plan
+from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
+from collapse_jax.metrics import resolve_metrics
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(1)
@@ -33,7 +36,7 @@ METRICS = ("support", "heterozygosity", "mean", counts)
 
 @functools.cache
 def reference():
-    """Every generation of every chain with all categories listed: init and step, and no simulate."""
+    """Every generation of every chain with all categories listed, by init and step alone."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(KEY, jnp.arange(CHAINS))
     fold = jax.vmap(jax.random.fold_in, (0, None))
     init, step = (
@@ -70,15 +73,15 @@ def assert_same(trace, generations=None):
 
 @pytest.fixture
 def sizes(monkeypatch):
-    """How many categories were listed after each relisting, of one tile."""
+    """How many categories were listed after each compaction, of one tile."""
     monkeypatch.setattr(tiles, "workers", lambda devices: 1)
-    asked, relisted = [], tiles.relisted
+    asked, compact = [], tiles.compact
 
-    def recording(process, size, state):
+    def recording(compaction, axis, size, state):
         asked.append(size)
-        return relisted(process, size, state)
+        return compact(compaction, axis, size, state)
 
-    monkeypatch.setattr(tiles, "relisted", recording)
+    monkeypatch.setattr(tiles, "compact", recording)
     return asked
 
 
@@ -87,7 +90,7 @@ def sizes(monkeypatch):
     [(CHAINS, 1, 100), (5, "log", 7), (40, [3, 17, 40], 4)],
     ids=["all", "fewer chains", "more chains"],
 )
-def test_relisted_chains_are_those_of_whole_lists(chains, record, chunk, sizes):
+def test_compacted_chains_are_those_of_whole_lists(chains, record, chunk, sizes):
     trace = simulate(
         PROCESS,
         KEY,
@@ -106,10 +109,11 @@ def test_relisted_chains_are_those_of_whole_lists(chains, record, chunk, sizes):
 
 
 @pytest.mark.slow
-def test_going_on_from_a_relisted_state():
+def test_going_on_from_a_compacted_state():
     arguments = {"chains": CHAINS, "metrics": METRICS, "record": 4, "chunk": 5}
     chunks, states = [], []
-    for chunk in simulate_chunks(PROCESS, KEY, generations=GENERATIONS, **arguments):
+    plan = Plan(GENERATIONS, **arguments)
+    for chunk in simulate_chunks(PROCESS, KEY, plan):
         chunks.append(chunk)
         states.append(chunk.copy_state())
     assert_same(join_chunks(chunks))
@@ -117,24 +121,18 @@ def test_going_on_from_a_relisted_state():
     assert listed[0] == K and listed[-1] < 30 and listed == sorted(listed, reverse=True)
     for place in (2, len(states) - 2):
         done = int(chunks[place].generations[-1])
-        later = list(
-            simulate_chunks(
-                PROCESS, KEY, generations=GENERATIONS, **arguments, after=(done, states[place])
-            )
-        )
+        later = list(simulate_chunks(PROCESS, KEY, plan._replace(after=(done, states[place]))))
         whole = join_chunks([*chunks[: place + 1], *later])
         np.testing.assert_array_equal(whole.generations, np.arange(0, GENERATIONS + 1, 4))
         assert_same(whole)
 
 
 def test_tiles_of_other_lengths_are_one_state(monkeypatch):
-    """Each tile drops what its own chains have lost; a state of all of them fits the longest list."""
+    """Each tile drops what its own chains have lost; a state of all fits the longest list."""
     monkeypatch.setattr(tiles, "chains_in_tile", lambda *arguments: 4)
     lengths, whole_list = set(), None
-    chunks = simulate_chunks(
-        PROCESS, KEY, generations=GENERATIONS, chains=10, metrics=METRICS, record=[30], chunk=1
-    )
-    for chunk in chunks:
+    plan = Plan(GENERATIONS, chains=10, metrics=METRICS, record=[30], chunk=1)
+    for chunk in simulate_chunks(PROCESS, KEY, plan):
         state = chunk.copy_state()
         done = int(chunk.generations[-1])
         assert_same(chunk.arrays, [done])
@@ -148,17 +146,8 @@ def test_tiles_of_other_lengths_are_one_state(monkeypatch):
     assert max(lengths) == K and min(lengths) < 30
     # one tile goes on from what three of them had
     monkeypatch.undo()
-    later = list(
-        simulate_chunks(
-            PROCESS,
-            KEY,
-            generations=GENERATIONS,
-            chains=10,
-            metrics=METRICS,
-            record=10,
-            after=(30, whole_list),
-        )
-    )
+    plan = Plan(GENERATIONS, chains=10, metrics=METRICS, record=10, after=(30, whole_list))
+    later = list(simulate_chunks(PROCESS, KEY, plan))
     assert_same(join_chunks(later))
 
 
@@ -177,10 +166,8 @@ def test_a_shorter_last_call_is_no_other_program():
     process = generational_process(
         categorical(3), sources.categorical([0.5, 0.3, 0.2]), workflows.replace(), sample_size=300
     )
-    axis = process.chain_axis
-    compiled = tiles.compiled(
-        tiles._advance, (0, 1, 2), (3, 8), ((axis, 0, None, None, None, -1), (axis, -1)), None
-    )
+    measure = tuple(resolve_metrics(process.metrics, ("mean",)).items())
+    compiled = tiles.advance_program(process.step, process.runtime.chain_axis, measure, None)
     before = compiled._cache_size()
     simulate(process, KEY, generations=40, chains=8, metrics=("mean",))
     assert compiled._cache_size() == before + 1, (

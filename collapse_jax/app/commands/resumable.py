@@ -1,0 +1,64 @@
+"""The loop of a long command: what is finished is saved, and a stop waits for that."""
+
+import functools
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+from collapse_jax.runs import distributed
+from collapse_jax.runs.stopping import Stop
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+
+def save_as_finished(
+    parts: Iterable[tuple[int, T]],
+    save: Callable[[int, list[T]], None],
+    console: "Console",
+    *,
+    what: str,
+    total: int,
+    done: int = 0,
+    seconds: float = 0.0,
+) -> None:
+    """Goes through the parts of a computation, and saves those that are finished.
+
+    Args:
+        parts: (how far the computation is, the part), computed as they are asked for.
+        save: called with how far it is and the parts since the last save: after `seconds`, at the
+            total, and before a stop.
+        console: shows a bar, and what is said about a stop.
+        what: what `total` counts.
+        total: how far the computation goes.
+        done: how far it is.
+        seconds: the least time between two saves; by default every part is saved at once.
+    """
+    unsaved, saved_at = [], time.monotonic()
+    say = functools.partial(console.print, highlight=False)
+    with _bar(console) as progress, Stop(say) as stop:
+        task = progress.add_task(what, total=total, completed=done)
+        for at, part in parts:
+            unsaved.append(part)
+            progress.update(task, completed=at)
+            # The slowest process decides, for all of them save together.
+            elapsed = distributed.largest(int(time.monotonic() - saved_at))
+            if elapsed >= seconds or at == total or stop.requested:
+                save(at, unsaved)
+                unsaved, saved_at = [], time.monotonic()
+                stop.here()
+
+
+def _bar(console):
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)

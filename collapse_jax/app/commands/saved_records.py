@@ -1,0 +1,71 @@
+"""What chains have recorded so far, on disk, and the state that they go on from."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from collapse_jax.core.types import State
+from collapse_jax.drivers.chunks import Chunk, Records, join_records
+from collapse_jax.errors import DamagedError
+from collapse_jax.runs.checkpoint import Checkpoints
+
+# States that stay: one to go back to where the newest is damaged.
+_STATES_KEPT = 2
+
+
+class SavedRecords:
+    """Checkpoints that each hold the records since the one before, so that each is written once.
+
+    The newest two hold the state as well. Where one is damaged that newer ones build on, all start
+    over. Checkpoints of version 0.1.0 hold everything up to them, and build on nothing.
+
+    axis: that of what is recorded, in the arrays.
+    after: (generation, state) to go on from, None at the start.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, template: State, axis: int, say: Callable[[str], None]
+    ):
+        self._checkpoints, self._axis = Checkpoints(folder, say=say), axis
+        self._parts: list[Records] = []
+        self.after: tuple[int, State] | None = None
+        for generation in reversed(self._checkpoints.generations()[-_STATES_KEPT:]):
+            if self._restored(generation, template):
+                return
+        for generation in self._checkpoints.generations():
+            self._checkpoints.delete(generation)
+
+    def _restored(self, newest, template):
+        """Whether everything up to a generation is undamaged; what is not is set aside."""
+        at, parts = newest, []
+        try:
+            state = self._checkpoints.restore_state(newest, template)
+            while at is not None:
+                record, arrays = self._checkpoints.restore_record(at)
+                parts.append(Records(np.array(record["generations"]), arrays))
+                at = record.get("after")
+        except DamagedError as error:
+            if at in self._checkpoints.generations():
+                self._checkpoints.set_aside(at, error)
+            return False
+        self._parts, self.after = parts[::-1], (newest, state)
+        return True
+
+    def save(self, generation: int, chunks: Sequence[Chunk]) -> None:
+        """Saves the chunks since the last call, up to a generation, and the state there."""
+        part = join_records(chunks, self._axis)
+        before = self._checkpoints.generations()
+        record = {"generations": part.generations.tolist(), "after": before[-1] if before else None}
+        self._checkpoints.save(generation, chunks[-1].copy_state(), record, part.arrays)
+        for earlier in before[-2:-1]:
+            self._checkpoints.drop_state(earlier)
+        self._parts.append(part)
+
+    def joined(self) -> Records:
+        """Everything that was recorded."""
+        return join_records(self._parts, self._axis)
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._checkpoints.close()

@@ -1,0 +1,165 @@
+"""Settings of `collapse-jax simulate` as the process, the plan and the memory that they mean."""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+
+import jax
+
+from collapse_jax.app.config.simulate import VALUE_AXES, SimulateConfig, SimulateSettings
+from collapse_jax.app.laws import given_options
+from collapse_jax.core import workflows
+from collapse_jax.core.process import generational_process
+from collapse_jax.core.types import Estimator, Process, Source
+from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
+from collapse_jax.drivers.shapes import metric_shapes, state_shapes
+from collapse_jax.errors import InputError, size_words
+from collapse_jax.estimators import sources
+from collapse_jax.estimators.registry import family
+from collapse_jax.metrics import resolve_metrics
+
+
+def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Process:
+    """The generational process of one simulation.
+
+    The real law is a standard normal, equally probable categories, or, for other families, the
+    model of the family's example.
+
+    Args:
+        settings: of one simulation; of a grid those of one point.
+        traced: sample_size, alpha, beta, gamma where they are traced, as at a point of a grid.
+
+    Raises:
+        InputError: for unknown families and options.
+    """
+    values = {name: getattr(settings, name) for name in VALUE_AXES} | dict(traced or {})
+    if settings.workflow == "mix":
+        workflow = workflows.mix(values["alpha"], values["beta"], values["gamma"])
+    else:
+        workflow = getattr(workflows, settings.workflow)()
+    estimator, source = _family_and_source(settings)
+    size = values["sample_size"]
+    if isinstance(size, int):
+        return generational_process(estimator, source, workflow, sample_size=size)
+    return generational_process(
+        estimator,
+        source,
+        workflow,
+        sample_size=lambda generation: size,
+        largest_sample_size=settings.sample_size,
+    )
+
+
+def _family_and_source(settings) -> tuple[Estimator, Source]:
+    """What is fitted, and the real distribution: that of the family's laws, or its example."""
+    known = family(settings.family)
+    options = given_options(settings)
+    real = known.laws.real if known.laws else None
+    if real is not None:
+        estimator, params = _called(settings, lambda: real(options))
+    elif known.example is not None:
+        estimator, params = known.example()
+    else:
+        raise InputError(
+            f"family {settings.family!r} has no example to start from, and cannot be "
+            "simulated without its data"
+        )
+    source = sources.population(estimator, params)
+    if options:
+        _check_names(settings, known.factory, options)
+        estimator = _called(settings, lambda: known.factory(**options))
+    return estimator, source
+
+
+def _check_names(settings, factory, options):
+    """Raises `InputError` for options that a family's factory does not have."""
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError as error:
+        names = ", ".join(inspect.signature(factory).parameters)
+        given = f"options {' '.join(settings.options)}"
+        raise InputError(f"{given}: {error}; {settings.family} takes {names}") from None
+
+
+def _called(settings, make):
+    """What a family's function makes of the options; those of others may raise anything."""
+    try:
+        return make()
+    except InputError:
+        raise
+    except Exception as error:
+        given = f"options {' '.join(settings.options)}"
+        why = f"{type(error).__name__}: {error}"
+        raise InputError(f"{given}: {settings.family} does not take these ({why})") from None
+
+
+def check_options(config: SimulateConfig) -> None:
+    """Raises `InputError` where the family's example does not fit the options given."""
+    if not config.options:
+        return
+    process = process_of(config.points()[0])
+    try:
+        state_shapes(process, jax.random.key(0), 0)
+    except InputError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"[:300]
+        raise InputError(
+            f"options {' '.join(config.options)}: the model of {config.family}'s example "
+            f"does not fit them ({why})"
+        ) from None
+
+
+def with_metrics(config: SimulateConfig) -> SimulateConfig:
+    """The settings with the metrics that are recorded by default.
+
+    These are the first three of the family that are single numbers.
+    """
+    if config.metrics:
+        return config
+    process = process_of(config.points()[0])
+    offered = resolve_metrics(
+        process.metrics, [name for name, function in process.metrics.items() if function]
+    )
+    state, _ = state_shapes(process, jax.random.key(0), config.generations)
+    shapes = metric_shapes(tuple(offered.items()), state)
+    scalars = [name for name in offered if shapes[name].shape == ()]
+    return dataclasses.replace(config, metrics=tuple(scalars[:3]))
+
+
+def plan_of(config: SimulateConfig, devices: Sequence | None = None) -> Plan:
+    """What is recorded by these settings, at every point of a grid; devices: all by default."""
+    return Plan(
+        generations=config.generations,
+        chains=config.chains,
+        metrics=config.metrics,
+        record=config.recorded(),
+        chunk=config.chunk,
+        devices=devices,
+    )
+
+
+def memory_of(config: SimulateConfig) -> int:
+    """Bytes that a simulation without a grid will hold.
+
+    Raises:
+        InputError: for more than its memory_limit, and for unknown metrics.
+    """
+    settings = with_metrics(config.resolved()).resolve()
+    records = settings.chunk
+    if settings.keep == "chains":
+        records = len(recorded_generations(settings.generations, settings.recorded()))
+    key = jax.random.key(settings.seed)
+    needed = memory_needed(process_of(settings), key, plan_of(settings), records)
+    check_memory(settings, needed, f"{settings.chains:,} chains")
+    return needed
+
+
+def check_memory(config: SimulateConfig, needed: int, what: str) -> None:
+    """Raises `InputError` if a simulation would hold more than its memory_limit."""
+    if needed > config.memory_limit * 2**30:
+        raise InputError(
+            f"memory_limit is {config.memory_limit:g} GiB, but {what} need about "
+            f"{size_words(needed)}; record fewer generations or metrics "
+            f"(or keep=summary), take fewer chains, or raise the limit"
+        )

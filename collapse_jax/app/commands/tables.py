@@ -1,0 +1,148 @@
+"""Rows and tables of what chains did: quantiles and means, beside what theory expects."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from collapse_jax.app.config.simulate import SimulateConfig, SimulateSettings
+from collapse_jax.app.laws import expected_means
+from collapse_jax.drivers.chunks import Records
+from collapse_jax.drivers.summary import summarise_chunks
+from collapse_jax.drivers.trace import Trace
+from collapse_jax.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# More rows than this in metrics.jsonl help nobody: then only those of the last generation stay.
+_MOST_ROWS = 20_000
+_MOST_POINTS = 24
+_COLUMNS = ("median", "5 to 95%", "mean", "exact mean", "z")
+
+# Metric -> statistic (mean, std, quantile) -> [points, recorded, ...].
+Statistics = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def summary_rows(trace: Trace) -> list[dict]:
+    """One row per generation: mean, and quantiles over chains, of each scalar metric."""
+    scalars = {name: values for name, values in trace.items() if values.ndim == 2}
+    chains = len(next(iter(scalars.values()), []))
+    generations, statistics = summarise_chunks([Records(trace.generations, scalars)], chains)
+    return rows_of(generations, statistics, 0)
+
+
+def rows_of(generations: np.ndarray, statistics: Statistics, point: int) -> list[dict]:
+    """One row per generation of the statistics at a point.
+
+    A row holds NAME_mean, NAME_std, NAME_q05, NAME_median and NAME_q95.
+    """
+    rows = []
+    for position, generation in enumerate(generations):
+        row = {"generation": int(generation)}
+        for name, of_metric in statistics.items():
+            mean, std = (float(of_metric[kind][point, position]) for kind in ("mean", "std"))
+            low, _, median, _, high = map(float, of_metric["quantile"][point, position])
+            row |= {f"{name}_mean": mean, f"{name}_std": std}
+            row |= {f"{name}_q05": low, f"{name}_median": median, f"{name}_q95": high}
+        rows.append(row)
+    return rows
+
+
+def grid_rows(
+    config: SimulateConfig,
+    points: list[SimulateSettings],
+    generations: np.ndarray,
+    statistics: Statistics,
+) -> list[dict]:
+    """The rows of all points, each with its place in the grid; of many, the last generation's."""
+    last_only = len(points) * len(generations) > _MOST_ROWS
+    rows = []
+    for number, point in enumerate(points):
+        place = {name: getattr(point, name) for name in config.axes()}
+        of_point = rows_of(generations, statistics, number)
+        rows += [place | row for row in of_point[-1 if last_only else 0 :]]
+    return rows
+
+
+def chains_table(folder: RunFolder, settings: SimulateSettings) -> "Table":
+    """A table of the last generation: chains, the expected mean, and how far apart they are."""
+    from rich.table import Table
+
+    from collapse_jax.app.plots.chains import title
+
+    last = folder.rows()[-1]
+    generation = last["generation"]
+    exact = expected_means(settings, np.array([generation]))
+    heading = f"{title(settings)}, generation {generation}"
+    table = Table("metric", *_COLUMNS, title=heading, title_justify="left")
+    for name in settings.metrics:
+        if f"{name}_mean" in last:
+            mean, std, low, median, high = (
+                last[f"{name}_{kind}"] for kind in ("mean", "std", "q05", "median", "q95")
+            )
+            few = carried_by_few(name, last.get("log_variance_std"), settings.chains)
+            expected = exact.get(name, [np.nan])[0]
+            error = std / np.sqrt(settings.chains)
+            table.add_row(name, *_cells((low, median, high), mean, expected, error, few))
+    return table
+
+
+def grid_table(
+    config: SimulateConfig,
+    points: list[SimulateSettings],
+    generations: np.ndarray,
+    statistics: Statistics,
+) -> "Table":
+    """The same of one metric at up to 24 points, evenly spread."""
+    from rich.table import Table
+
+    name = next(name for name in config.metrics if name in statistics)
+    count = min(len(points), _MOST_POINTS)
+    shown = np.unique(np.linspace(0, len(points) - 1, count).round().astype(int))
+    heading = (
+        f"{name} at generation {generations[-1]}, {config.chains:,} chains a point "
+        f"({len(shown)} of {len(points):,} points)"
+    )
+    table = Table(*config.axes(), *_COLUMNS, title=heading, title_justify="left")
+    for number in shown:
+        point = points[number]
+        last = {kind: values[number, -1] for kind, values in statistics[name].items()}
+        expected = expected_means(point, np.array([generations[-1]])).get(name, [np.nan])[0]
+        error = last["std"] / np.sqrt(config.chains)
+        log_std = None
+        if "log_variance" in statistics:
+            log_std = statistics["log_variance"]["std"][number, -1]
+        few = carried_by_few(name, log_std, config.chains)
+        low, _, median, _, high = last["quantile"]
+        place = (getattr(point, axis) for axis in config.axes())
+        place = (value if isinstance(value, str) else f"{value:g}" for value in place)
+        table.add_row(*place, *_cells((low, median, high), last["mean"], expected, error, few))
+    return table
+
+
+def _cells(quantiles, mean, expected, error, few):
+    """What stands below `_COLUMNS`; expected: nan where theory says nothing."""
+    low, median, high = quantiles
+    exact = f"{expected:.5g}" if np.isfinite(expected) else ""
+    z = z_of(mean, expected, error, few)
+    return f"{median:.5g}", f"{low:.4g} to {high:.4g}", f"{mean:.5g}", exact, z
+
+
+def carried_by_few(name: str, log_std: float | None, chains: int) -> bool:
+    """Whether the mean of a variance is made by chains rarer than one in `chains`.
+
+    No average of those can meet it then: for a log-normal variance of this deviation, the mean
+    needs exp(log_std^2) chains to be known to its own size.
+    """
+    return name == "variance" and log_std is not None and log_std**2 > np.log(max(chains, 2)) - 2
+
+
+def z_of(mean: float, exact: float, error: float, carried_by_few: bool = False) -> str:
+    """How many standard errors the mean over chains is from the exact one, as a signed number.
+
+    "" without an exact mean, and "rare chains" where the number means nothing.
+    """
+    if not np.isfinite(exact) or error <= 0:
+        return ""
+    return "rare chains" if carried_by_few else f"{(mean - exact) / error:+.2f}"

@@ -1,0 +1,116 @@
+"""The rows and arrays of all chains and generations of a run, and the files made of them."""
+
+import pathlib
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from collapse_jax.drivers.trace import Trace
+from collapse_jax.errors import DamagedError
+from collapse_jax.runs import distributed
+from collapse_jax.runs.checkpoint import Checkpoints
+from collapse_jax.runs.folder import RunFolder, results_of
+
+_CHAIN_FOLDER = re.compile(r"chain_(0|[1-9][0-9]{0,8})")
+
+
+class Book:
+    """Enters generations as they are saved, and writes the records of a run folder.
+
+    folder: the run folder; of one with a part nothing is written.
+    publish: (chain, generation, arrays), writes files of its own for each generation.
+    published_only: names that stay out of results.nc.
+    say: (line), for news of a damaged checkpoint.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        publish: Callable[[int, int, dict], None],
+        published_only: tuple[str, ...],
+        say: Callable[[str], None],
+    ):
+        self._folder, self._publish, self._say = folder, publish, say
+        self._left_out = {"chain", "generation", "seconds", *published_only}
+        # (chain, generation) -> its row, and its arrays with the scalars of the row.
+        self._rows, self._arrays = {}, {}
+
+    def checkpoints_of(self, chain: int) -> pathlib.Path:
+        """The folder of a chain's checkpoints."""
+        return self._folder.checkpoints / f"chain_{chain}"
+
+    def catch_up(self) -> None:
+        """Enters every saved generation, and publishes what a crash or a part left unrecorded.
+
+        Of a run folder with a part, those of its own chains. A generation whose records are
+        damaged is set aside.
+        """
+        has_results = (self._folder.path / "results.nc").is_file()
+        rows = self._folder.rows("chain", "generation") if has_results else []
+        recorded = {(row["chain"], row["generation"]) for row in rows}
+        chains = [
+            int(path.name.removeprefix("chain_"))
+            for path in self._folder.checkpoints.glob("chain_*")
+            if path.is_dir() and _CHAIN_FOLDER.fullmatch(path.name)
+        ]
+        distributed.barrier()  # before any process goes on and makes more
+        if self._folder.part:
+            chains = [chain for chain in self._folder.part if chain in chains]
+        missed = []
+        for chain in sorted(chains):
+            for generation, arrays in self._enter_saved(chain):
+                if (chain, generation) not in recorded:
+                    missed.append((chain, generation, arrays))
+        if missed and not self._folder.part:
+            for entry in missed:
+                self._publish(*entry)
+            self._write()
+
+    def _enter_saved(self, chain):
+        """Enters all saved generations of a chain: (generation, arrays) of each."""
+        entered = []
+        checkpoints = Checkpoints(self.checkpoints_of(chain), say=self._say)
+        for generation in checkpoints.generations():
+            try:
+                row, arrays = checkpoints.restore_record(generation)
+            except DamagedError as error:
+                checkpoints.set_aside(generation, error)
+                continue
+            self._enter(chain, generation, row, arrays)
+            entered.append((generation, arrays))
+        checkpoints.close()
+        return entered
+
+    def row(self, chain: int, generation: int) -> dict:
+        """The row of a generation that was entered."""
+        return self._rows[chain, generation]
+
+    def _enter(self, chain, generation, row, arrays):
+        scalars = {name: np.asarray(value) for name, value in row.items() if value is not None}
+        self._rows[chain, generation] = row
+        self._arrays[chain, generation] = {
+            name: value for name, value in (scalars | arrays).items() if name not in self._left_out
+        }
+
+    def publish(self, chain: int, generation: int, row: dict, arrays: dict) -> None:
+        """Enters a generation, writes its own files and then the records of all."""
+        self._enter(chain, generation, row, arrays)
+        if not self._folder.part:
+            self._publish(chain, generation, arrays)
+            self._write()
+
+    def _write(self):
+        self._folder.write_results(results_of(self._arrays))
+        self._folder.write_rows(list(self._rows.values()))
+
+    def trace(self, chains: int, generations: int) -> Trace:
+        """The first chains, up to a generation."""
+        entries = {
+            (chain, generation): arrays
+            for (chain, generation), arrays in self._arrays.items()
+            if chain < chains and generation <= generations
+        }
+        data = results_of(entries)
+        arrays = {str(name): variable.values for name, variable in data.data_vars.items()}
+        return Trace(arrays, data["generation"].values)

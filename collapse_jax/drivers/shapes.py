@@ -1,0 +1,59 @@
+"""Shapes and types of one chain's state and metrics, found without computing anything.
+
+They are kept, because tracing takes longer than many a simulation.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.core.types import Process
+
+
+def state_shapes(
+    process: Process,
+    key: jax.Array,
+    last_generation: int,
+    settings: Mapping[str, np.ndarray] | None = None,
+):
+    """(state, info) of one chain at generation 0; settings: name -> [points] of a grid."""
+    dtypes = None
+    if settings is not None:
+        dtypes = tuple((name, np.asarray(values).dtype) for name, values in settings.items())
+    return _state_shapes(process.init, key.dtype, last_generation, dtypes)
+
+
+# Bounded, for what is kept keeps a process alive.
+@functools.lru_cache(256)
+def _state_shapes(init, key_dtype, last_generation, dtypes):
+    at_point = ()
+    if dtypes is not None:
+        at_point = ({name: jax.ShapeDtypeStruct((), dtype) for name, dtype in dtypes},)
+    return jax.eval_shape(
+        lambda key, *settings: init(key, last_generation, *settings),
+        jax.ShapeDtypeStruct((), key_dtype),
+        *at_point,
+    )
+
+
+def metric_shapes(measure: tuple[tuple[str, Callable], ...], state) -> dict:
+    """Name -> shape and type of each metric of one chain.
+
+    Args:
+        measure: (name, function of the state) of each metric.
+        state: that of one chain, in arrays or in shapes and types.
+    """
+    leaves, tree = jax.tree.flatten(state)
+    shapes = tuple((tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves)
+    return _metric_shapes(measure, tree, shapes)
+
+
+@functools.lru_cache(256)
+def _metric_shapes(measure, tree, shapes):
+    state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    return jax.eval_shape(
+        lambda state: {name: jnp.asarray(function(state)) for name, function in measure}, state
+    )
