@@ -262,7 +262,7 @@ def test_parquet_without_text(tmp_path):
 
 
 def test_missing_and_empty(tmp_path):
-    assert "is no file or folder" in refused(load_corpus, str(tmp_path / "nowhere"))
+    assert "is neither a file nor a folder" in refused(load_corpus, str(tmp_path / "nowhere"))
     assert "has no train file" in refused(load_corpus, str(tmp_path))
     for name, text in (("train.txt", "a\n"), ("valid.txt", " \n\n"), ("test.txt", "a\n")):
         (tmp_path / name).write_text(text)
@@ -305,7 +305,7 @@ def test_files_of_a_pretraining_corpus(tmp_path):
     assert list(training_rows("embedded")) == embedded_corpus().train
     (tmp_path / "none").mkdir()
     assert "has no text file" in refused(training_files, str(tmp_path / "none"))
-    assert "is no file or folder" in refused(training_files, str(tmp_path / "nowhere"))
+    assert "is neither a file nor a folder" in refused(training_files, str(tmp_path / "nowhere"))
 
 
 def test_fingerprints_change_with_the_text(tmp_path):
