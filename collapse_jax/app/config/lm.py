@@ -59,8 +59,8 @@ class LMConfig:
     blocks, 5 epochs in both presets; test_perplexity."""
     corpus: str = "wikitext-2-raw-v1"
     """A folder with train/valid/test files, one text file, a WikiText name on the hub, or
-    "embedded". Which release of WikiText-2 is not stated in the paper; this is the released
-    code's."""
+    "embedded". Which release of WikiText-2 is not stated in the paper; this is that of the
+    released code."""
     model: str = "facebook/opt-125m"
     """A folder in Hugging Face layout, a hub name, or random weights: "random:opt-125m",
     "random:mini", "random:tiny". "embedded" is the OPT of 1.1 M parameters that comes with the
@@ -78,8 +78,8 @@ class LMConfig:
     accumulate_subsample: as many of those as the original set has, drawn anew."""
     real_fraction: float | None = None
     """Share of each training set that original blocks make up, chosen anew in every generation; by
-    default the preset's. That the set keeps its size is not stated in the paper; the released
-    code's."""
+    default the preset's. That the set keeps its size is not stated in the paper; it does in the
+    released code."""
     real_kept: Literal["drawn", "batches"] | None = None
     """How real blocks are chosen; by default the protocol's. drawn: a random share, and the model
     continues blocks chosen independently of it. batches: ceil(share * blocks / batch_size) whole
