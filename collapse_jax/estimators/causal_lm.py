@@ -51,11 +51,9 @@ def causal_lm(
     random n of them without replacement. continued: the continuation of each given block.
 
     Args:
-        model: The network.
         pretrained: Its parameters before any fit.
         prompts: int [P, length], the original blocks.
         valid_blocks: int [V, length], held out in every fit.
-        settings: Of each fit.
         decoder: How blocks are continued.
         start: What each fit starts from: the "pretrained" weights, the "first" (generation 0)
             model, or the "previous" one.

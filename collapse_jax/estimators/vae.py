@@ -81,33 +81,7 @@ def vae(
     one_of("gives", gives, ("means", "bernoulli"), must_be="'means' or 'bernoulli'")
     one_of("draws", draws, ("fresh", "finite"), must_be="'fresh' or 'finite'")
     whole("probes", probes, 1)
-    family = _VAE(model, training, gives, probes)
-    streamed: dict[str, Any] = {
-        "draw": family.draw,
-        "summarise": lambda x, weight: StreamedImages(x, weight, ()),
-        "merge": _merge,
-        "statistics": StreamedImages,
-        "streams": True,
-    }
-    return estimator(
-        family.fit,
-        family.sample,
-        init=lambda key, data: init_params(model, key),
-        metrics={
-            "mean": lambda params: family.moments(params)[0],
-            "variance": lambda params: family.moments(params)[1],
-            "log_variance": lambda params: jnp.log(family.moments(params)[1]),
-        },
-        distances={
-            "latent_deviation": lambda params, reference: jnp.std(
-                family.latent_means(params, reference)
-            ),
-            "latent_mean": lambda params, reference: jnp.mean(
-                family.latent_means(params, reference)
-            ),
-        },
-        **(streamed if draws == "fresh" else {}),
-    )
+    return _VAE(model, training, gives, probes).estimator(streamed=draws == "fresh")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +92,27 @@ class _VAE:
     training: VAETraining
     gives: str
     probes: int
+
+    def estimator(self, streamed):
+        options: dict[str, Any] = {}
+        if streamed:
+            options = {"draw": self.draw, "summarise": _summarise, "merge": _merge}
+            options |= {"statistics": StreamedImages, "streams": True}
+        return estimator(
+            self.fit,
+            self.sample,
+            init=lambda key, data: init_params(self.model, key),
+            metrics={
+                "mean": lambda params: self.moments(params)[0],
+                "variance": lambda params: self.moments(params)[1],
+                "log_variance": lambda params: jnp.log(self.moments(params)[1]),
+            },
+            distances={
+                "latent_deviation": lambda params, other: jnp.std(self.latents(params, other)),
+                "latent_mean": lambda params, other: jnp.mean(self.latents(params, other)),
+            },
+            **options,
+        )
 
     def fit(self, key, params, data):
         size = (self.model.height, self.model.width)
@@ -143,7 +138,7 @@ class _VAE:
         images = self.sample(jax.random.key(0), params, _MOMENT_DRAWS)
         return jnp.mean(images), jnp.mean(jnp.var(images, axis=0, ddof=1))
 
-    def latent_means(self, params, reference):
+    def latents(self, params, reference):
         images = self.sample(jax.random.key(1), params, self.probes)
         return encode(self.model, reference.encoder, images)[0]
 
@@ -153,6 +148,10 @@ def example() -> tuple[Estimator, VAEParams]:
     training = VAETraining(epochs=2, batch_size=32)
     model = vae(8, 8, capacity=2, latent=2, training=training, draws="finite")
     return model, init_params(VAE(8, 8, 2, 2), jax.random.key(0))
+
+
+def _summarise(x, weight):
+    return StreamedImages(x, weight, ())
 
 
 def _merge(a, b):

@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_jax.app.commands.examples import example_prompts
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
-from collapse_jax.app.commands.observe import PUBLISHED_ONLY, observer, publisher, unmeasured
+from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import LMSettings
 from collapse_jax.core import workflows
@@ -56,11 +56,7 @@ class Ingredients(NamedTuple):
 
 
 def prepare(settings: LMSettings, *, session: Session = Session()) -> Ingredients:
-    """Reads and checks model, tokenizer and corpus.
-
-    Args:
-        settings: Of the run.
-        session: The devices.
+    """Reads and checks model, tokenizer and corpus, for the devices of the session.
 
     Raises:
         InputError: If something cannot be read, or does not fit the rest.
@@ -144,7 +140,6 @@ def run_lm(
     """Runs or resumes the loop in an opened folder.
 
     Args:
-        settings: Of the run.
         folder: Holds the scratch too.
         ingredients: Made by `prepare`.
         session: Devices and progress (stages "fit", "generate" and "score").
@@ -157,14 +152,14 @@ def run_lm(
     session = session._replace(scratch=scratch, stage=memory.stage)
     prompts = example_prompts(ingredients.blocks.test, config.examples)
     key = jax.random.key(config.seed)
-    observe = observer(
+    observe = Observer(
         ingredients.model,
         ingredients.pretrained,
         ingredients.blocks,
         prompts,
         settings.decoder,
         jax.random.fold_in(key, _EXAMPLES),
-        session=session,
+        session,
     )
 
     def observe_memory_too(*generation):
@@ -234,10 +229,6 @@ def lm_command(
     """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, prints a table.
 
     Args:
-        config: As given; presets and protocols are filled in.
-        out: The run folder.
-        console: A rich console.
-        placement: The devices.
         seeds: Those to run beside other calls that run the others; () runs all. Only then are
             figures and tables made.
     """

@@ -54,7 +54,6 @@ def disk_need(
     """What the generations that are not finished will take.
 
     Args:
-        settings: Of the run.
         ingredients: Made by `commands.lm.prepare`.
         finished: (chain, generation) pairs.
         seeds: The chains of this call; () is all.

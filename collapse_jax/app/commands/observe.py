@@ -1,5 +1,7 @@
 """What is measured of each generation of a language model, and the texts that are written of it."""
 
+import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +11,7 @@ import numpy as np
 
 from collapse_jax.app.commands.examples import write_examples
 from collapse_jax.core import points
+from collapse_jax.core.types import State, StepInfo
 from collapse_jax.metrics.text import has_sacrebleu, real_quantiles, tail_shares, text_metrics
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.decode import Decoder, generate
@@ -21,50 +24,38 @@ from collapse_jax.runs.session import Session
 PUBLISHED_ONLY = ("tokens", "example_tokens")
 
 
-def observer(
-    model: OPT,
-    pretrained: dict,
-    blocks: Any,
-    prompts: np.ndarray,
-    decoder: Decoder,
-    key: jax.Array,
-    *,
-    session: Session = Session(),
-) -> Callable[[Any, Any, Any], dict]:
+@dataclasses.dataclass(frozen=True)
+class Observer:
     """What `run` observes: perplexities, tails and variety of the training set, continuations.
 
     train_perplexity_first and train_perplexity_own are those of each sequence of the training set,
-    under the model of generation 0 and under that of its own generation.
+    under the model of generation 0 and under that of its own generation. See `tail_shares` and
+    `text_metrics` for shares beyond quantiles and for the variety.
 
-    Args:
-        model: The network.
-        pretrained: Its parameters before any fit.
-        blocks: The real ones: fields train, valid, test, each int [N, length].
-        prompts: int [P, length], continued by every generation; P may be 0.
-        decoder: How they are continued.
-        key: Of the continuations of every generation: under sampling they differ by the models
-            alone.
-        session: Devices and progress (stage "score").
-
-    Returns:
-        observe(first, state, info) -> named scalars and arrays. See `tail_shares` and
-        `text_metrics` for shares beyond quantiles and for the variety.
+    pretrained: parameters before any fit.
+    blocks: the real ones: fields train, valid, test, each int [N, length].
+    prompts: int [P, length], continued by every generation; P may be 0.
+    key: of the continuations of every generation: under sampling they differ by the models alone.
+    session: devices and progress (stage "score").
     """
-    session = Session(session.placement, progress=session.progress)
 
-    def score(params, tokens):
-        return mean_loss(model, params, tokens, session=session)
+    model: OPT
+    pretrained: dict
+    blocks: Any
+    prompts: np.ndarray
+    decoder: Decoder
+    key: jax.Array
+    session: Session
 
-    quantiles_under = _remembered(
-        lambda params: real_quantiles(np.exp(score(params, blocks.train)))
-    )
-
-    def observe(first, state, info):
+    def __call__(self, first: State, state: State, info: StepInfo) -> dict[str, Any]:
+        """Named scalars and arrays of a generation; `first` is generation 0 of its chain."""
         tokens = points.filled(info.data)
         first_params, params = first.params.model, state.params.model
-        under_first = np.exp(score(first_params, tokens))
-        under_own = under_first if params is first_params else np.exp(score(params, tokens))
-        test = score(params, blocks.test)
+        under_first = np.exp(self._losses(first_params, tokens))
+        under_own = under_first
+        if params is not first_params:
+            under_own = np.exp(self._losses(params, tokens))
+        test = self._losses(params, self.blocks.test)
         observed = {
             "test_perplexity": np.exp(test.mean()),
             "test_perplexity_mean": np.exp(test).mean(),
@@ -73,22 +64,32 @@ def observer(
         }
         observed |= _averages("train_perplexity_first", under_first)
         observed |= _averages("train_perplexity_own", under_own)
-        observed |= tail_shares(under_first, quantiles_under(first_params))
+        observed |= tail_shares(under_first, self._real_quantiles(first_params))
         observed |= text_metrics(tokens)
         if int(state.generation) == 0:
-            observed["pretrained_test_perplexity"] = np.exp(score(pretrained, blocks.test).mean())
+            before = self._losses(self.pretrained, self.blocks.test)
+            observed["pretrained_test_perplexity"] = np.exp(before.mean())
         for name in ("train_loss", "valid_loss"):
             observed[f"{name}_by_epoch"] = info.fit.detail[name]
         observed |= {"train_perplexity_first": under_first, "train_perplexity_own": under_own}
         observed["tokens"] = tokens.astype(np.int32)
-        if len(prompts):
-            options = {"key": key, "session": session.devices_only()}
+        if len(self.prompts):
+            options = {"key": self.key, "session": self.session.devices_only()}
+            length = self.prompts.shape[1]
             observed["example_tokens"] = generate(
-                model, params, prompts, decoder, prompts.shape[1], **options
+                self.model, params, self.prompts, self.decoder, length, **options
             )
         return observed
 
-    return observe
+    def _losses(self, params, tokens):
+        session = Session(self.session.placement, progress=self.session.progress)
+        return mean_loss(self.model, params, tokens, session=session)
+
+    @functools.cached_property
+    def _real_quantiles(self):
+        return _remembered(
+            lambda params: real_quantiles(np.exp(self._losses(params, self.blocks.train)))
+        )
 
 
 def _averages(name, values):

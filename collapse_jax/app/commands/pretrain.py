@@ -94,8 +94,6 @@ def prepare(
     Tokenizer and tokens are made now, or found in the folder.
 
     Args:
-        settings: Of the run.
-        out: The run folder.
         session: Progress (stages "encode", "compare", ...).
 
     Raises:
@@ -158,9 +156,6 @@ def run_pretrain(
     """Runs all steps in an opened folder, or the rest of them after the newest checkpoint.
 
     Args:
-        settings: Of the run.
-        folder: Made by `prepare`.
-        materials: Made by `prepare`.
         session: Devices and progress (stage "train").
         recorded: Called with each new record.
         stop: Asked after each compiled call whether to save and stop there.
@@ -274,14 +269,7 @@ def _export(folder, model, params, precision):
 def pretrain_command(
     config: PretrainConfig, out: str, console: Any, placement: Placement = Placement()
 ) -> None:
-    """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve.
-
-    Args:
-        config: The settings.
-        out: The run folder.
-        console: A rich console.
-        placement: The devices.
-    """
+    """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve."""
     from collapse_jax.app.plots import draw_run
 
     settings = config.settings()

@@ -10,7 +10,6 @@ class StageProgress:
     """A rich bar for the current stage; `stage` is the `progress` of a `Session`.
 
     Args:
-        console: The rich console to draw on.
         total: Units of a second bar above it, for the whole run; 0 is no such bar.
         unit: What that bar counts.
     """

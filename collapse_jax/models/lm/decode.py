@@ -78,8 +78,6 @@ def generate(
     """The tokens that follow each prompt.
 
     Args:
-        model: The model.
-        params: Its parameters.
         prompts: int [prompts, length], unpadded.
         decoder: How tokens are chosen.
         new_tokens: How many follow each prompt.

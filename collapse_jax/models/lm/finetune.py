@@ -96,11 +96,9 @@ def fine_tune(
     """Fine-tunes on blocks of tokens.
 
     Args:
-        model: The model.
         params: Where to start; left alone.
         blocks: int [N, length], shuffled anew in every epoch.
         valid_blocks: int [V, length], held out.
-        settings: Epochs, batches, optimiser.
         key: Of the order of the blocks and of dropout.
         session: Devices, scratch (each epoch is kept as it ends) and progress (stage "fit").
 

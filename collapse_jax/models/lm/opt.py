@@ -57,8 +57,8 @@ class OPTConfig:
         self._check("num_hidden_layers", whole, 1, MOST_LAYERS)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
-                f"OPT configuration: hidden_size is {self.hidden_size}; it must be a multiple of "
-                f"num_attention_heads, {self.num_attention_heads}"
+                f"OPT configuration: hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
             )
         last = self.vocab_size - 1
         for field in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -125,7 +125,6 @@ def config_to_json(config: OPTConfig, dtype: str = "float32") -> str:
     """The text of a `config.json` that transformers opens as `OPTForCausalLM`.
 
     Args:
-        config: The sizes.
         dtype: The floating type of the weights beside it.
     """
     values = dataclasses.asdict(config) | _REQUIRED_SWITCHES

@@ -23,7 +23,7 @@ from collapse_jax.runs.session import Session
 
 
 class Pretrain(NamedTuple):
-    """Settings of one pretraining.
+    """Settings of one pretraining; `PretrainConfig` has the defaults.
 
     learning_rate: the peak, after a linear climb over `warmup_steps`; then a cosine falls to
         `final_share` of it.
@@ -32,16 +32,16 @@ class Pretrain(NamedTuple):
     gradient_clip: the global norm above which a gradient is scaled down; 0 is off.
     """
 
-    steps: int = 2000
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    warmup_steps: int = 200
-    final_share: float = 0.03
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.95
+    steps: int
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+    final_share: float
+    weight_decay: float
+    beta1: float
+    beta2: float
+    gradient_clip: float
     epsilon: float = 1e-8
-    gradient_clip: float = 1.0
 
 
 def schedule_of(settings: Pretrain) -> optax.Schedule:
@@ -135,12 +135,10 @@ def advance(
     """One optimiser step for each of some batches; one compiled program for any number of them.
 
     Args:
-        model: The model.
         settings: Those that the state began with.
         state: Placed on the devices of the session, and donated.
         batches: int [count, batch, length], count <= `STEPS_PER_CALL`.
         step: Steps before these, for the error text.
-        session: The devices.
 
     Returns:
         The new state, and the losses [count] before each step.

@@ -20,8 +20,6 @@ def perplexity(model: OPT, params: dict, blocks: Any, *, batch_size: int = 64) -
     """Perplexity of each block: exp of its mean negative log-likelihood per predicted token.
 
     Args:
-        model: The model.
-        params: Its parameters.
         blocks: int [blocks, length >= 2]; the first token of a block is given.
         batch_size: Blocks at once; does not change the result.
 
@@ -45,8 +43,6 @@ def mean_loss(
     """Mean negative log-likelihood per predicted token of each block, in nats.
 
     Args:
-        model: The model.
-        params: Its parameters.
         blocks: int [blocks, length >= 2]; the first token of a block is given.
         batch_size: Blocks at once; does not change the result.
         session: Devices and progress (stage "score").

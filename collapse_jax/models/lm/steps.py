@@ -52,7 +52,6 @@ def run_steps(
     """`count` optimiser steps. Another `count`, `rate` or `key` compiles nothing new.
 
     Args:
-        recipe: The loss and the optimiser.
         model: Its parameters are in the state.
         settings: What the optimiser is made of. A setting that may change without a compilation
             must be traced (`rate`), and must not be a field here: its value would be stale.

@@ -64,9 +64,6 @@ def write_tokens(
     `read_tokens` ignores what a killed call leaves.
 
     Args:
-        folder: Where the files go.
-        rows: Of the text.
-        tokenizer: Encodes them.
         made_from: What the tokens depend on, as JSON values; kept beside them.
         session: Progress (stage "encode").
 

@@ -175,7 +175,6 @@ def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "
 
     Args:
         folder: Made if needed.
-        model: The network.
         params: A dict of arrays with the shapes of `tensor_table(model.config)`.
         dtype: "float32", or "bfloat16" in half the bytes (each number rounded to the nearest, ties
             to even); `load_opt` widens it again.

@@ -61,8 +61,6 @@ def loss(
     """Sum [] over images of weight (binary cross-entropy + beta KL), in nats.
 
     Args:
-        model: The network.
-        params: Its parameters.
         x: [n, height, width] in [0, 1], not binarised.
         weight: [n].
         noise: [n, latent], standard normals of the reparametrisation.
@@ -155,8 +153,6 @@ def train(
     batches. A place gets another image in every batch.
 
     Args:
-        model: The network.
-        settings: Epochs, batches, optimiser.
         key: Of the initial parameters, the order, the streams and the latents.
         x: [slots, height, width].
         weight: [slots], 0 for an empty slot.

@@ -342,7 +342,7 @@ def test_corpus_from_the_hub_is_by_name_and_can_fail(monkeypatch):
         raise ConnectionError("first line\nsecond line")
 
     datasets.load_dataset = offline
-    assert "cannot be had from the hub" in refused(load_corpus, "wikitext-103-v1")
+    assert "cannot be loaded from the hub" in refused(load_corpus, "wikitext-103-v1")
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert "pip install datasets" in refused(load_corpus, "wikitext-2-raw-v1")
 

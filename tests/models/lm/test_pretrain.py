@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from collapse_jax.app.config import PretrainConfig
 from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.models.lm import pretrain
 from collapse_jax.models.lm.opt import OPT, OPTConfig
-from collapse_jax.models.lm.pretrain import Pretrain, advance, begin, schedule_of, window_order
+from collapse_jax.models.lm.pretrain import advance, begin, schedule_of, window_order
 from collapse_jax.models.lm.weights import save_opt
 
 CONFIG = OPTConfig(
@@ -26,7 +27,8 @@ CONFIG = OPTConfig(
     init_std=0.3,
 )
 MODEL = OPT(CONFIG)
-SETTINGS = Pretrain(
+DEFAULT = PretrainConfig().settings().optimiser
+SETTINGS = DEFAULT._replace(
     steps=8,
     batch_size=3,
     learning_rate=3e-2,
@@ -210,7 +212,12 @@ def test_losses_are_those_of_torch(batches, tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [SETTINGS, Pretrain(), Pretrain(steps=7, warmup_steps=6), Pretrain(steps=5, warmup_steps=0)],
+    [
+        SETTINGS,
+        DEFAULT,
+        DEFAULT._replace(steps=7, warmup_steps=6),
+        DEFAULT._replace(steps=5, warmup_steps=0),
+    ],
 )
 def test_schedule(settings):
     schedule = schedule_of(settings)
@@ -243,7 +250,7 @@ def test_the_loss_falls_on_a_text_that_repeats_itself():
     """From about ln 29 for a random model to near nothing: each token of the text says which one
     follows.
     """
-    settings = Pretrain(steps=64, batch_size=3, learning_rate=3e-2, warmup_steps=5)
+    settings = DEFAULT._replace(steps=64, batch_size=3, learning_rate=3e-2, warmup_steps=5)
     windows = 4 + np.arange(25 * 8).reshape(25, 8) % 5
     order, state, losses = window_order(KEY, 25), begin(MODEL, settings, KEY), []
     for step in range(0, 64, 16):
