@@ -64,25 +64,26 @@ def real_alone(config, folder, say=print) -> list[dict]:
     import jax
     import numpy as np
 
-    from collapse_jax.app.commands.lm import fine_tune_of, prepare
+    from collapse_jax.app.commands.lm import prepare
     from collapse_jax.errors import InputError
     from collapse_jax.models.lm import fine_tune, mean_loss
 
-    config, path = config.resolved(), folder.path / "real_alone.json"
+    settings, path = config.settings(), folder.path / "real_alone.json"
+    config = settings.config
     try:
         rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     except ValueError:
         raise InputError(f"{path} is damaged; delete it, and the control is made again") from None
     if len(rows) >= config.seeds:
         return rows[: config.seeds]
-    model, pretrained, _, blocks = prepare(config)
+    model, pretrained, _, blocks = prepare(settings)
     kept = kept_blocks(config, len(blocks.train))
     control_key = jax.random.fold_in(jax.random.key(config.seed), np.uint32(CONTROL))
     for seed in range(len(rows), config.seeds if kept else 0):
         choice, fit = jax.random.split(jax.random.fold_in(control_key, seed))
         chosen = np.sort(np.asarray(jax.random.permutation(choice, len(blocks.train))[:kept]))
         fitted, result = fine_tune(
-            model, pretrained, blocks.train[chosen], blocks.valid, fine_tune_of(config), fit
+            model, pretrained, blocks.train[chosen], blocks.valid, settings.fine_tune, fit
         )
         loss = mean_loss(model, fitted, blocks.test)
         row = {"seed": seed, "blocks": kept, "best_epoch": result.best_epoch}

@@ -372,7 +372,7 @@ def _joined(config, on):
 "end, all do, and the same command "
                       "goes on with any number of them", highlight=False)  # fmt: skip
     if isinstance(on, ModelDevices):
-        from collapse_jax.models.lm.devices import Placement
+        from collapse_jax.runs.placement import Placement
 
         return Placement(devices, on.shard_parameters), console
     return [device for device in devices if device.process_index == distributed.process()], console

@@ -89,10 +89,11 @@ def named(factory: Callable[..., Estimator]) -> Callable[..., Estimator]:
 
     @functools.wraps(factory)
     def with_name(*args, **options):
+        made = factory(*args, **options)
         bound = signature.bind(*args, **options)
         bound.apply_defaults()
         text = ", ".join(f"{name}={_short(value)}" for name, value in bound.arguments.items())
-        return factory(*args, **options)._replace(name=f"{factory.__name__}({text})")
+        return made._replace(name=f"{factory.__name__}({text})")
 
     return with_name
 
@@ -102,6 +103,8 @@ def _short(value):
         return f"{value.dtype.name}{list(value.shape)}"
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
+    if not isinstance(value, str | int | float | tuple | None):
+        return type(value).__name__  # its own repr may print a whole model
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:36]} ..."
 

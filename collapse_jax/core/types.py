@@ -190,7 +190,7 @@ class Estimator(_EstimatorFields):
                 self.name,
                 f"  data: {self.statistics.kind.__name__}, "
                 + ("drawn by its law" if self.draw else "summarised from points"),
-                f"  metrics: {', '.join([*self.metrics, *self.distances]) or 'none'}",
+                f"  metrics: {_listed([*self.metrics, *self.distances])}",
                 *([f"  also: {', '.join(abilities)}"] if abilities else []),
                 *([] if self.traceable else ["  runs on the host (`cj.run`)"]),
             ]
@@ -207,6 +207,12 @@ _VOUCHED_BY = {
     "merge": ("compaction",),
     "draw": ("compaction",),
 }
+
+
+def _listed(names, most=6):
+    """Names with commas, the first of many."""
+    rest = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *rest]) or "none"
 
 
 def _flat(parts):
@@ -428,8 +434,8 @@ class Process(_ProcessFields):
         estimator, source, workflow, size, _ = self.parts
         real = "a population" if source.size is None else f"a data set of {source.size:,} points"
         points = "a function of the generation" if callable(size) else f"{size:,}"
-        names = ", ".join(name for name, metric in self.metrics.items() if metric is not None)
+        names = _listed([name for name, metric in self.metrics.items() if metric is not None])
         return (
             f"generational process: {estimator.name} under {workflow.name}\n"
-            f"  real data: {real}\n  sample size: {points}\n  metrics: {names or 'none'}"
+            f"  real data: {real}\n  sample size: {points}\n  metrics: {names}"
         )

@@ -1,9 +1,7 @@
-"""A causal language model as an estimator: `fit` fine-tunes, `sample` continues the original blocks
-(Shumailov et al. 2024, Fig. 1).
-"""
+"""A causal language model as an estimator: `fit` fine-tunes, `sample` continues original blocks."""
 
-import contextlib
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +10,12 @@ import numpy as np
 from collapse_jax.core import points
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.types import Estimator, Family, FitInfo
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_of
 from collapse_jax.models.lm.decode import BeamSearch, Decoder, check_decoder, generate
-from collapse_jax.models.lm.devices import Placement
 from collapse_jax.models.lm.finetune import FineTune, check_fine_tune, fine_tune
 from collapse_jax.models.lm.opt import OPT
 from collapse_jax.models.lm.score import check_blocks
-from collapse_jax.runs.scratch import Scratch
+from collapse_jax.runs.session import Session
 
 __all__ = ["causal_lm"]
 
@@ -26,8 +23,11 @@ STARTS = ("pretrained", "first", "previous")
 
 
 class CausalLMParams(NamedTuple):
-    """model: the parameters of this generation. first: generation 0's, kept with start="first"
-    only. fits: int [] done so far.
+    """Parameters of one generation.
+
+    model: of its network.
+    first: those of generation 0; {} unless start="first".
+    fits: int [], fits done so far.
     """
 
     model: dict
@@ -38,35 +38,38 @@ class CausalLMParams(NamedTuple):
 def causal_lm(
     model: OPT,
     pretrained: dict,
-    prompts,
-    valid_blocks,
+    prompts: Any,
+    valid_blocks: Any,
     *,
     settings: FineTune = FineTune(),
     decoder: Decoder = BeamSearch(),
     start: str = "pretrained",
     decode_batch: int | None = None,
-    progress=lambda stage, done, total: None,
-    scratch: Scratch = Scratch(),
-    stage=lambda name: contextlib.nullcontext(),
-    placement: Placement = Placement(),
+    session: Session = Session(),
 ) -> Estimator:
-    """The paper's language model: x is int32 token blocks [n, length], runs under `run` only.
+    """The paper's language model; x is int32 token blocks [n, length]. For the driver `run` only.
 
-    sample: n continuations, as long as the prompts, of n of the `prompts` [P, length] (all of them
-    in order where n = P, else a
-    random n without replacement). continued: the continuation of each given block.
-    fit: from `start`, "pretrained" weights, the "first" (generation 0) model, or the "previous"
-    one.
-    scratch: where a fit keeps its epochs and a draw its tokens, so that either goes on after a
-    kill.
-    decode_batch: prompts decoded at once, as in `generate`. stage(name): a context around each fit
-    ("fit") and draw ("generate"). placement: the devices that do either.
-    Raises `InputError` for an unknown start, bad settings, no prompts, or (in `sample`) more points
-    than prompts.
-    Source: Shumailov et al. 2024, Fig. 1.
+    sample: n continuations, as long as the prompts; of all prompts in order if n = P, else of a
+    random n of them without replacement. continued: the continuation of each given block.
+
+    Args:
+        pretrained: Its parameters before any fit.
+        prompts: int [P, length], the original blocks.
+        valid_blocks: int [V, length], held out in every fit.
+        decoder: How blocks are continued.
+        start: What each fit starts from: the "pretrained" weights, the "first" (generation 0)
+            model, or the "previous" one.
+        decode_batch: Prompts decoded at once, as in `generate`.
+        session: Devices, scratch of fits and draws, progress, and the stages "fit" and "generate".
+
+    Raises:
+        InputError: If an option is out of range, blocks do not fit the model, there are no prompts,
+            or `sample` is asked for more points than there are prompts.
+
+    References:
+        Shumailov et al. 2024, Fig. 1.
     """
-    if start not in STARTS:
-        raise InputError(f"start is {start!r}; it must be one of {', '.join(STARTS)}")
+    one_of("start", start, STARTS)
     check_fine_tune(settings)
     check_decoder(decoder)
     prompts, valid_blocks = check_blocks(model, prompts), check_blocks(model, valid_blocks)
@@ -78,28 +81,54 @@ def causal_lm(
             f"continuing blocks of {length} tokens needs {2 * length} positions; "
             "max_position_embeddings is less"
         )
+    family = _CausalLM(
+        model, pretrained, prompts, valid_blocks, settings, decoder, start, decode_batch, session
+    )
+    return estimator(
+        family.fit,
+        family.sample,
+        name=f"causal_lm({type(model).__name__}, {type(decoder).__name__})",
+        init=family.init,
+        traceable=False,
+        continued=family.continued,
+    )
 
-    def init(key, data):
-        return CausalLMParams(
-            pretrained, pretrained if start == "first" else {}, jnp.asarray(0, jnp.int32)
-        )
 
-    def fit(key, params, data):
+@dataclasses.dataclass(frozen=True, eq=False)
+class _CausalLM:
+    """The functions of the estimator; fields are the arguments of `causal_lm`."""
+
+    model: OPT
+    pretrained: dict
+    prompts: np.ndarray
+    valid_blocks: np.ndarray
+    settings: FineTune
+    decoder: Decoder
+    start: str
+    decode_batch: int | None
+    session: Session
+
+    def init(self, key, data):
+        first = self.pretrained if self.start == "first" else {}
+        return CausalLMParams(self.pretrained, first, jnp.asarray(0, jnp.int32))
+
+    def fit(self, key, params: CausalLMParams, data):
+        start, settings = self.start, self.settings
         if start == "first" and params.fits > 0:
             begin = params.first
         else:
-            begin = params.model if start == "previous" else pretrained
+            begin = params.model if start == "previous" else self.pretrained
         blocks = points.filled(data)
-        with stage("fit"):
-            options = {"progress": progress, "scratch": scratch, "placement": placement}
-            fitted, result = fine_tune(model, begin, blocks, valid_blocks, settings, key, **options)
+        with self.session.stage("fit"):
+            fitted, result = fine_tune(
+                self.model, begin, blocks, self.valid_blocks, settings, key, session=self.session
+            )
         first = fitted if start == "first" and params.fits == 0 else params.first
+        returned = result.best_epoch if settings.keep == "best" else -1
         info = FitInfo(
             converged=jnp.asarray(result.best_epoch < settings.epochs - 1),
             iterations=jnp.asarray(result.steps),
-            loss=jnp.asarray(
-                result.valid_loss[result.best_epoch if settings.keep == "best" else -1]
-            ),
+            loss=jnp.asarray(result.valid_loss[returned]),
             detail={
                 "train_loss": result.train_loss,
                 "valid_loss": result.valid_loss,
@@ -108,33 +137,23 @@ def causal_lm(
         )
         return CausalLMParams(fitted, first, params.fits + 1), info
 
-    def sample(key, params, n):
-        if n > len(prompts):
-            raise InputError(
-                f"{n} continuations are asked for, but there are {len(prompts)} prompts"
-            )
+    def sample(self, key, params, n):
+        count = len(self.prompts)
+        if n > count:
+            raise InputError(f"{n} continuations are asked for, but there are {count} prompts")
         choice_key, decode_key = jax.random.split(key)
-        chosen = (
-            np.arange(n)
-            if n == len(prompts)
-            else np.sort(np.asarray(jax.random.permutation(choice_key, len(prompts))[:n]))
-        )
-        return continued(decode_key, params, prompts[chosen])
+        chosen = np.arange(n)
+        if n < count:
+            chosen = np.sort(np.asarray(jax.random.permutation(choice_key, count)[:n]))
+        return self.continued(decode_key, params, self.prompts[chosen])
 
-    def continued(key, params, x):
-        report = lambda done: progress("generate", done * length, len(x) * length)  # noqa: E731
-        options = {
-            "key": key,
-            "batch_size": decode_batch,
-            "progress": report,
-            "scratch": scratch,
-            "placement": placement,
-        }
-        with stage("generate"):
-            tokens = generate(model, params.model, x, decoder, length, **options)
+    def continued(self, key, params, x):
+        options = {"key": key, "batch_size": self.decode_batch, "session": self.session}
+        with self.session.stage("generate"):
+            tokens = generate(
+                self.model, params.model, x, self.decoder, self.prompts.shape[1], **options
+            )
         return jnp.asarray(tokens)
-
-    return estimator(fit, sample, init=init, traceable=False, continued=continued)
 
 
 FAMILY = Family(causal_lm)

@@ -1,65 +1,76 @@
-"""Unfinished work that outlives its process: what a killed run goes on from within a generation."""
+"""Unfinished work on disk, from which a killed run goes on within a generation."""
 
 import concurrent.futures
 import hashlib
+import os
 import pathlib
 import shutil
 import zipfile
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
+from collapse_jax.errors import first_line
 from collapse_jax.runs import distributed
+from collapse_jax.runs.atomic import LEFT_OVER, atomic
 from collapse_jax.runs.stopping import Stop
 
 _MADE_OF = "made_of"
 
 
 class Scratch:
-    """Holds named pieces of unfinished work; this one holds none, for work that need not survive.
+    """Named pieces of unfinished work; this base class keeps nothing.
 
-    made_of: what the piece was computed from (`fingerprint`). A piece made of anything else is not
-    given back.
+    `made_of` is the `fingerprint` of what a piece was computed from. A piece is loaded only with
+    the fingerprint with which it was saved.
     """
 
     def load(self, name: str, made_of: str) -> dict[str, np.ndarray] | None:
-        """The arrays saved under this name, or None where there is no whole piece of this make."""
+        """The arrays saved under this name, or None if they are missing, damaged or others'."""
         return None
 
     def save(self, name: str, made_of: str, arrays: dict) -> None:
-        """Keeps named arrays, in the place of those that had this name before."""
+        """Keeps named arrays, and forgets those that had this name before."""
 
     def clear(self) -> None:
-        """Forgets every piece: what they were for is saved elsewhere."""
+        """Forgets every piece, once what they were for is saved elsewhere."""
 
 
 class FileScratch(Scratch):
-    """Pieces as .npz files (with checksums) of one folder, which is there only while it holds some.
+    """Pieces as .npz files (with checksums) in a folder that exists only while it holds some.
 
-    Every file is written whole, to a temporary name, then renamed. What lies on an accelerator is
-    copied to the host and written by
-    a thread of its own while the work goes on: one piece at a time, and a mistake there is raised
-    by the next call.
-    say: gets one line for each file that cannot be used. stop: asked after each piece whether to
-    stop there. In a job of several processes all of them load and save the same pieces, and process
-    0 writes.
+    Each file is replaced as a whole. Arrays on an accelerator are copied to the host and written by
+    a thread while the work goes on, one piece at a time; an error there is raised by the next call.
+    In a job of several processes all of them load and save the same pieces, and process 0 writes.
+
+    Args:
+        folder: Where the files are.
+        say: Gets one line for each file that cannot be used.
+        stop: Asked after each piece whether to stop there.
     """
 
-    def __init__(self, folder, say=print, stop: Stop | None = None):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        say: Callable[[str], Any] = print,
+        stop: Stop | None = None,
+    ):
         self._folder, self._say, self._stop = pathlib.Path(folder), say, stop or Stop()
         self._writer = concurrent.futures.ThreadPoolExecutor(1)
         self._writing = None
         if distributed.is_first():
-            for partial in self._folder.glob(
-                ".*.partial"
-            ):  # a kill in mid-write; nobody else writes here
+            # Left by a kill in mid-write: no other process writes here.
+            for partial in self._folder.glob(LEFT_OVER):
                 partial.unlink()
 
-    def load(self, name, made_of):
+    def load(self, name: str, made_of: str) -> dict[str, np.ndarray] | None:
+        """See `Scratch`."""
         self._finish_writing()
-        found = self._load(name, made_of)
+        arrays = self._load(name, made_of)
         distributed.barrier()  # before any process goes on and replaces it
-        return found
+        return arrays
 
     def _load(self, name, made_of):
         path = self._folder / f"{name}.npz"
@@ -72,23 +83,20 @@ class FileScratch(Scratch):
                 return arrays
             reason = "was made with other settings or other data"
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            reason = (
-                f"is damaged ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-            )
+            reason = f"is damaged ({first_line(error)})"
         self._say(f"{path} {reason}; this part starts over")
         return None
 
-    def save(self, name, made_of, arrays):
+    def save(self, name: str, made_of: str, arrays: dict) -> None:
+        """See `Scratch`."""
         self._finish_writing()
         arrays = {
             key: value if isinstance(value, jax.Array) else np.asarray(value)
             for key, value in arrays.items()
         }
-        # Copies from an accelerator are made here, before the caller gives the memory to its next
-        # step.
-        host = {_MADE_OF: np.asarray(made_of)} | {
-            key: distributed.to_host(value) for key, value in arrays.items()
-        }
+        # Copied from an accelerator now, before the next step reuses the memory.
+        host = {key: distributed.to_host(value) for key, value in arrays.items()}
+        host = {_MADE_OF: np.asarray(made_of)} | host
         if _on_accelerator(arrays.values()):
             self._writing = self._writer.submit(self._write, name, host)
         else:
@@ -97,19 +105,16 @@ class FileScratch(Scratch):
             self._finish_writing()
             self._stop.here()
 
-    def clear(self):
+    def clear(self) -> None:
+        """See `Scratch`."""
         self._finish_writing()
         if distributed.is_first():
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, name, arrays):
-        if not distributed.is_first():
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = self._folder / f".{name}.partial"
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)
-        partial.replace(self._folder / f"{name}.npz")
+        if distributed.is_first():
+            with atomic(self._folder / f"{name}.npz") as temporary, open(temporary, "wb") as file:
+                np.savez(file, **arrays)
 
     def _finish_writing(self):
         if self._writing is not None:
@@ -125,12 +130,12 @@ def _on_accelerator(arrays):
 
 
 def key_name(key: jax.Array) -> str:
-    """The words of a key in hexadecimal: a name that no other draw of the run has."""
+    """The words of a key in hexadecimal: a name that is unique in a run."""
     return "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(key)).ravel().tolist())
 
 
-def fingerprint(*parts) -> str:
-    """A hash of arrays (by shape, type and content) and of other things (by what they print)."""
+def fingerprint(*parts: Any) -> str:
+    """A hash of arrays (shape, type and content) and of other things (their repr)."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -143,18 +148,19 @@ def fingerprint(*parts) -> str:
     return digest.hexdigest()
 
 
-def pack(prefix: str, tree) -> dict:
+def pack(prefix: str, tree: Any) -> dict[str, Any]:
     """The leaves of a tree as named arrays."""
     return {f"{prefix}.{i}": leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
 
 
-def unpack(prefix: str, arrays: dict, like):
-    """The tree whose leaves `pack` named, as NumPy arrays; `like` gives its structure and types.
+def unpack(prefix: str, arrays: dict[str, np.ndarray], like: Any) -> Any:
+    """The tree whose leaves `pack` named, as NumPy arrays; KeyError if one is missing.
 
-    KeyError where one is missing.
+    Args:
+        like: A tree with the same structure and types.
     """
     leaves, structure = jax.tree.flatten(like)
-    # NumPy files know no bfloat16: such leaves come back as bytes of the same width.
+    # NumPy's files have no bfloat16: such leaves come back as bytes of the same width.
     return jax.tree.unflatten(
         structure, [arrays[f"{prefix}.{i}"].view(leaf.dtype) for i, leaf in enumerate(leaves)]
     )

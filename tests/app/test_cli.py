@@ -131,7 +131,7 @@ def test_help(capsys, command, names):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--corpus", "INPUTS/nowhere"], "is no file or folder"),
+        (["--corpus", "INPUTS/nowhere"], "is neither a file nor a folder"),
         (["--corpus", "INPUTS/empty.txt"], "its train split is empty"),
         (["--corpus", "INPUTS/short.txt"], "shorter than one block of 8 tokens"),
         (["--train-blocks", "999999"], "train_blocks is 999999, but the corpus has"),

@@ -144,7 +144,7 @@ def found_of_model(changes):
     """
     import jax
 
-    from collapse_jax.models.lm.devices import Placement
+    from collapse_jax.runs.placement import Placement
 
     numbers = runpy.run_path(
         str(pathlib.Path(__file__).parents[1] / "models" / "lm" / "test_devices.py")

@@ -125,7 +125,10 @@ def test_the_control_has_as_many_real_blocks_as_a_generation(protocol, share, co
         traceable=False,
     )
     process = cj.generational_process(
-        model, cj.sources.dataset(2 * jnp.arange(count)), workflow_of(config), sample_size=count
+        model,
+        cj.sources.dataset(2 * jnp.arange(count)),
+        workflow_of(config.settings()),
+        sample_size=count,
     )
     first, _ = process.init(jax.random.key(0))
     x = np.asarray(process.step(jax.random.key(1), first)[0].params)
@@ -150,7 +153,7 @@ def test_the_control_is_a_fit_to_real_blocks_and_not_done_again(tmp_path):
     assert (
         module.real_alone(none, RunFolder(tmp_path / "none"), said.append) == [] and len(said) == 2
     )
-    model, pretrained, _, blocks = prepare(config)
+    model, pretrained, _, blocks = prepare(config.settings())
     untrained = float(np.exp(cj.lm.mean_loss(model, pretrained, blocks.test).mean()))
     assert one["test_perplexity"] < untrained
     assert module.real_alone(dataclasses.replace(config, learning_rate=0.0, final_learning_rate=0.0), RunFolder(tmp_path / "still"),

@@ -46,7 +46,7 @@ _FILES = {
 }
 _MAKE = {"make": ("collapse_jax.drivers.run:_Chain._advance", ("kill",))}
 _LM_STAGES = _MAKE | {
-    "fit": ("collapse_jax.models.lm.finetune:_run_steps", _BEFORE_AND_AFTER),
+    "fit": ("collapse_jax.models.lm.finetune:run_steps", _BEFORE_AND_AFTER),
     "decode": ("collapse_jax.models.lm.decode:_generate_batch", _BEFORE_AND_AFTER),
     "score": ("collapse_jax.models.lm.score:_mean_loss", ("kill",)),
     "piece": ("numpy:savez", ("kill", "half", "killed")),

@@ -1,29 +1,35 @@
-"""Continuations of the same prompts by every generation, as in Example 1 of Shumailov et al. 2024."""
+"""Continuations of the same prompts by every generation (Shumailov et al. 2024, Example 1)."""
 
 import json
+from collections.abc import Collection
 
 import numpy as np
 
 from collapse_jax.errors import InputError
+from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.runs.folder import RunFolder
 
 
 def example_prompts(test_blocks: np.ndarray, count: int) -> np.ndarray:
-    """`count` blocks of the real test text [N, length], evenly spaced from its first; all of them
-    where there are fewer.
-    """
+    """At most `count` blocks of the real test text [N, length], evenly spaced from its first."""
     count = min(count, len(test_blocks))
     return test_blocks[np.arange(count) * len(test_blocks) // max(count, 1)]
 
 
 def write_examples(
-    folder: RunFolder, tokenizer, seed: int, generation: int, prompts, continuations
+    folder: RunFolder,
+    tokenizer: TextTokenizer,
+    seed: int,
+    generation: int,
+    prompts: np.ndarray,
+    continuations: np.ndarray,
 ) -> None:
-    """Enters what a generation made of the prompts [P, length] in the file of its seed, a line a
-    generation and prompt, in order.
+    """Enters what a generation made of the prompts [P, length] in the file of its seed.
+
+    The file has one line per generation and prompt, in order.
     """
     name = _name(seed)
-    made = [
+    written = [
         {
             "generation": generation,
             "example": index,
@@ -32,16 +38,20 @@ def write_examples(
         }
         for index, (prompt, continuation) in enumerate(zip(prompts, continuations, strict=True))
     ]
-    rows = [row for row in _rows(folder, name) if row["generation"] != generation] + made
+    rows = [row for row in _rows(folder, name) if row["generation"] != generation] + written
     rows.sort(key=lambda row: (row["generation"], row["example"]))
     folder.write_text(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def example_table(folder: RunFolder, seed: int = 0, generations=None) -> str:
-    """Markdown: for each prompt of a run a table of its continuations by generation; those of
-    `generations`, by default all.
+def example_table(
+    folder: RunFolder, seed: int = 0, generations: Collection[int] | None = None
+) -> str:
+    """Markdown: for each prompt of a run, a table of its continuations by generation.
 
-    Raises `InputError` where the run has no examples of that seed or of those generations.
+    generations: those to show; by default all.
+
+    Raises:
+        InputError: If the run has no examples of that seed or of those generations.
     """
     name = _name(seed)
     rows = [
@@ -56,19 +66,17 @@ def example_table(folder: RunFolder, seed: int = 0, generations=None) -> str:
         )
     parts = []
     for example in sorted({row["example"] for row in rows}):
-        mine = [row for row in rows if row["example"] == example]
+        of_prompt = [row for row in rows if row["example"] == example]
         lines = [
-            f"Input: {_in_a_line(mine[0]['prompt'])}",
+            f"Input: {_in_a_line(of_prompt[0]['prompt'])}",
             "",
             "| generation | continuation |",
             "|---|---|",
         ]
-        parts.append(
-            "\n".join(
-                lines
-                + [f"| {row['generation']} | {_in_a_line(row['continuation'])} |" for row in mine]
-            )
-        )
+        lines += [
+            f"| {row['generation']} | {_in_a_line(row['continuation'])} |" for row in of_prompt
+        ]
+        parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -78,17 +86,13 @@ def _name(seed):
 
 def _rows(folder, name):
     path = folder.path / name
-    return (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        if path.is_file()
-        else []
-    )
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def _in_a_line(text):
-    """Text for a Markdown cell: one line, with what Markdown or HTML would take as its own made
-    literal.
-    """
+    """Text for a Markdown cell: one line, with what Markdown or HTML would interpret escaped."""
     text = " ".join(text.split())
     for special in "\\|*_`<>":
         text = text.replace(special, "\\" + special)

@@ -3,32 +3,33 @@
 import contextlib
 import dataclasses
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from collapse_jax.app.commands.examples import example_prompts
-from collapse_jax.app.commands.needs import disk_need, spread_words
-from collapse_jax.app.commands.observe import PUBLISHED_ONLY, left_out, observer, publisher
+from collapse_jax.app.commands.needs import disk_need, unshared_batches
+from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
 from collapse_jax.app.config import LMConfig
+from collapse_jax.app.config.lm import LMSettings
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
-from collapse_jax.core.types import Process
+from collapse_jax.core.types import Process, Workflow
 from collapse_jax.drivers.run import Watcher, run
+from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.models.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_tokenizer
-from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, check_decoder
-from collapse_jax.models.lm.devices import Placement
-from collapse_jax.models.lm.finetune import FineTune
 from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
 from collapse_jax.models.lm.weights import load_opt
 from collapse_jax.runs import distributed
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.memory import PEAKS, STAGES, PeakMemory
-from collapse_jax.runs.scratch import FileScratch, Scratch
+from collapse_jax.runs.placement import Placement
+from collapse_jax.runs.scratch import FileScratch
+from collapse_jax.runs.session import Session
 from collapse_jax.runs.stopping import Stop
 
 EMBEDDED_MODEL = pathlib.Path(__file__).parents[2] / "models" / "pretrained" / "opt-tiny-books"
@@ -54,102 +55,111 @@ class Ingredients(NamedTuple):
     blocks: Blocks
 
 
-def prepare(config: LMConfig, placement: Placement = Placement()) -> Ingredients:
-    """Reads and checks model, tokenizer and corpus.
+def prepare(settings: LMSettings, *, session: Session = Session()) -> Ingredients:
+    """Reads and checks model, tokenizer and corpus, for the devices of the session.
 
-    Raises `InputError` for whatever does not fit together.
+    Raises:
+        InputError: If something cannot be read, or does not fit the rest.
     """
-    config.check()
-    check_decoder(decoder_of(config))
-    model, pretrained = _load_model(config, placement)
+    config = settings.config
+    model, pretrained = _load_model(config, session.placement)
     tokenizer = load_tokenizer(config.tokenizer or _tokenizer_of(config.model))
-    if tokenizer.vocab_size > model.config.vocab_size:
+    vocabulary = model.config.vocab_size
+    if tokenizer.vocab_size > vocabulary:
         raise InputError(
             f"tokenizer {tokenizer.name!r} has {tokenizer.vocab_size} entries, more than "
-            "the model's vocabulary of "
-            f"{model.config.vocab_size}; give the model's own tokenizer"
+            f"the model's vocabulary of {vocabulary}; give the model's own tokenizer"
         )
-    corpus = load_corpus(config.corpus)
-    wanted = Blocks(config.train_blocks, config.valid_blocks, config.test_blocks)
-    blocks = {}
-    for split, rows in corpus._asdict().items():
-        found, count = blocks_of(rows, tokenizer, config.block_length), getattr(wanted, split)
-        if found.max() >= model.config.vocab_size:
-            ids = f"tokenizer {tokenizer.name!r} gives ids up to {found.max()}"
+    splits = []
+    for split, rows in load_corpus(config.corpus)._asdict().items():
+        blocks = blocks_of(rows, tokenizer, config.block_length)
+        wanted = getattr(config, f"{split}_blocks")
+        if blocks.max() >= vocabulary:
             raise InputError(
-                f"{ids}, but the model's vocabulary has {model.config.vocab_size}; give "
-                "the model's own tokenizer"
+                f"tokenizer {tokenizer.name!r} gives ids up to {blocks.max()}, but the model's "
+                f"vocabulary has {vocabulary}; give the model's own tokenizer"
             )
-        if count > len(found):
+        if wanted > len(blocks):
             raise InputError(
-                f"{split}_blocks is {count}, but the corpus has {len(found)} blocks; give "
+                f"{split}_blocks is {wanted}, but the corpus has {len(blocks)} blocks; give "
                 "at most that, or 0 for all"
             )
-        blocks[split] = found[: count or None]
-    ingredients = Ingredients(model, pretrained, tokenizer, Blocks(**blocks))
-    process_of(config, ingredients)
+        splits.append(blocks[: wanted or None])
+    ingredients = Ingredients(model, pretrained, tokenizer, Blocks(*splits))
+    process_of(settings, ingredients)  # raises for blocks that are too long for the model
     return ingredients
 
 
 def process_of(
-    config: LMConfig,
-    ingredients: Ingredients,
-    progress=lambda stage, done, total: None,
-    scratch: Scratch = Scratch(),
-    stage=lambda name: contextlib.nullcontext(),
-    placement: Placement = Placement(),
+    settings: LMSettings, ingredients: Ingredients, *, session: Session = Session()
 ) -> Process:
-    """The process of the settings; what `causal_lm` takes besides.
+    """The process that the settings describe.
 
-    Raises `InputError` for blocks too long for the model.
+    Raises:
+        InputError: If the blocks are too long for the model.
     """
-    config = config.resolved()
     model, pretrained, _, blocks = ingredients
     estimator = causal_lm(
         model,
         pretrained,
         blocks.train,
         blocks.valid,
-        settings=fine_tune_of(config),
-        decoder=decoder_of(config),
-        start=config.start,
-        decode_batch=config.decode_batch,
-        progress=progress,
-        scratch=scratch,
-        stage=stage,
-        placement=placement,
+        settings=settings.fine_tune,
+        decoder=settings.decoder,
+        start=settings.config.start,
+        decode_batch=settings.config.decode_batch,
+        session=session,
     )
-    return generational_process(
-        estimator, sources.dataset(blocks.train), workflow_of(config), sample_size=len(blocks.train)
-    )
+    source, size = sources.dataset(blocks.train), len(blocks.train)
+    return generational_process(estimator, source, workflow_of(settings), sample_size=size)
+
+
+def workflow_of(settings: LMSettings) -> Workflow:
+    """The workflow that the settings describe.
+
+    Shares are rounded numbers of blocks, or whole batches of them, chosen anew in every generation.
+    """
+    config, real = settings.config, settings.real_fraction
+    if real == config.beta == 0:
+        return getattr(workflows, config.workflow)()
+    if settings.real_in_batches and real > 0:
+        return workflows.keep_or_continue(real, beta=config.beta, batch_size=config.batch_size)
+    made = round(1 - real - config.beta, 12)
+    return workflows.mix(made, config.beta, real, random_counts=False)
 
 
 def run_lm(
-    config: LMConfig,
+    settings: LMSettings,
     folder: RunFolder,
     ingredients: Ingredients,
     *,
-    progress=lambda stage, done, total: None,
-    watcher=Watcher(),
-    say=print,
+    session: Session = Session(),
+    watcher: Watcher = Watcher(),
     stop: Stop | None = None,
-    placement: Placement = Placement(),
-):
-    """Runs (or resumes) the loop in an opened folder on the devices of `placement`; returns its
-    `Trace`.
+) -> Trace:
+    """Runs or resumes the loop in an opened folder.
 
-    progress: called with a stage ("fit", "generate", "score") and how many of its tokens are done.
-    say: takes a line for people.
-    stop: asked after each epoch, each part of a generated set and each generation, once it is
-    saved, whether to stop there.
+    Args:
+        folder: Holds the scratch too.
+        ingredients: Made by `prepare`.
+        session: Devices and progress (stages "fit", "generate" and "score").
+        watcher: Follows the generations, and says what the user should know.
+        stop: Asked after each epoch, each part of a generated set and each generation, once it is
+            saved, whether to stop there.
     """
-    model, pretrained, tokenizer, blocks = ingredients
-    prompts = example_prompts(blocks.test, config.examples)
-    examples_key = jax.random.fold_in(jax.random.key(config.seed), _EXAMPLES)
-    stop = stop or Stop()
-    scratch, memory = FileScratch(folder.unfinished, say, stop), PeakMemory()
-    observe = observer(
-        model, pretrained, blocks, prompts, decoder_of(config), examples_key, progress, placement
+    config, stop, memory = settings.config, stop or Stop(), PeakMemory()
+    scratch = FileScratch(folder.unfinished, watcher.say, stop)
+    session = session._replace(scratch=scratch, stage=memory.stage)
+    prompts = example_prompts(ingredients.blocks.test, config.examples)
+    key = jax.random.key(config.seed)
+    observe = Observer(
+        ingredients.model,
+        ingredients.pretrained,
+        ingredients.blocks,
+        prompts,
+        settings.decoder,
+        jax.random.fold_in(key, _EXAMPLES),
+        session,
     )
 
     def observe_memory_too(*generation):
@@ -162,111 +172,71 @@ def run_lm(
         stop.here()
 
     return run(
-        process_of(config, ingredients, progress, scratch, memory.stage, placement),
-        jax.random.key(config.seed),
+        process_of(settings, ingredients, session=session),
+        key,
         generations=config.generations,
         chains=config.seeds,
         folder=folder,
         observe=observe_memory_too,
-        publish=publisher(folder, tokenizer, prompts),
+        publish=publisher(folder, ingredients.tokenizer, prompts),
         published_only=(*PUBLISHED_ONLY, *PEAKS),
-        watcher=watcher._replace(end=end, say=say),
+        watcher=watcher._replace(end=end),
         states=config.checkpoints,
         scratch=scratch,
     )
 
 
-def workflow_of(config: LMConfig):
-    """The workflow of the settings. Shares are rounded numbers of blocks (with real_kept="batches":
-    whole batches), chosen anew in every generation.
-    """
-    config = config.resolved()
-    real, previous = config.real_fraction, config.beta
-    if real == previous == 0:
-        return getattr(workflows, config.workflow)()
-    if config.real_kept == "batches" and real > 0:
-        return workflows.keep_or_continue(real, beta=previous, batch_size=config.batch_size)
-    return workflows.mix(round(1 - real - previous, 12), previous, real, random_counts=False)
-
-
-def fine_tune_of(config: LMConfig) -> FineTune:
-    """The fit of each generation, of the settings."""
-    config = config.resolved()
-    return FineTune(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        final_learning_rate=config.final_learning_rate,
-        weight_decay=config.weight_decay,
-        keep=config.generator,
-    )
-
-
-def decoder_of(config: LMConfig):
-    """The decoder of the settings."""
-    config = config.resolved()
-    if config.decoding == "beam":
-        return BeamSearch(config.num_beams, config.repetition_penalty)
-    if config.decoding == "greedy":
-        return Greedy(config.repetition_penalty)
-    return Sampling(config.temperature, config.top_k, config.top_p, config.repetition_penalty)
-
-
 def _load_model(config, placement):
-    if config.model.startswith("random:"):
-        if config.model not in RANDOM_MODELS:
-            raise InputError(
-                f"model is {config.model!r}; random ones are {', '.join(RANDOM_MODELS)}"
-            )
-    # What does not fit one device goes from the memory of the host to its parts.
-    with (
-        jax.default_device(jax.local_devices(backend="cpu")[0])
-        if placement.shard
-        else contextlib.nullcontext()
-    ):
-        if config.model.startswith("random:"):
+    """The model with the settings' dropout and precision, and its parameters on their devices."""
+    is_random = config.model.startswith("random:")
+    if is_random and config.model not in RANDOM_MODELS:
+        raise InputError(f"model is {config.model!r}; random ones are {', '.join(RANDOM_MODELS)}")
+    # Parameters too large for one device go from the memory of the host to their parts.
+    on_host = contextlib.nullcontext()
+    if placement.shard:
+        on_host = jax.default_device(jax.local_devices(backend="cpu")[0])
+    with on_host:
+        if is_random:
             sizes = RANDOM_MODELS[config.model]
             model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
         else:
             model, params = load_opt(EMBEDDED_MODEL if config.model == "embedded" else config.model)
-        params = (
-            placement.place_parameters(params, config.batch_size) if placement.shard else params
-        )
+        if placement.shard:
+            params = placement.place_parameters(params, config.batch_size)
     dropout = model.config.dropout if config.dropout is None else config.dropout
     return OPT(dataclasses.replace(model.config, dropout=dropout), config.precision), params
 
 
-def _tokenizer_of(model):
-    if model == "random:opt-125m":
-        return "facebook/opt-125m"
-    if model == "random:tiny":
-        return "embedded"
-    if model == "embedded":
-        return str(EMBEDDED_MODEL)
-    if model.startswith("random:"):
-        raise InputError(f"model {model!r} has no tokenizer of its own; give tokenizer")
-    return model
+def _tokenizer_of(model: str) -> str:
+    """Where a model's own tokenizer is."""
+    own = {
+        "random:opt-125m": "facebook/opt-125m",
+        "random:tiny": "embedded",
+        "embedded": str(EMBEDDED_MODEL),
+    }
+    if model.startswith("random:") and model not in own:
+        raise InputError(f"model {model!r} has no tokenizer; give tokenizer")
+    return own.get(model, model)
 
 
 def lm_command(
     config: LMConfig,
     out: str,
-    console,
+    console: Any,
     placement: Placement = Placement(),
     seeds: tuple[int, ...] = (),
 ) -> None:
-    """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, and prints a table.
+    """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, prints a table.
 
-    seeds: those to make, beside other calls that make the others; () for all, which are then
-    recorded and drawn.
+    Args:
+        seeds: Those to run beside other calls that run the others; () runs all. Only then are
+            figures and tables made.
     """
-    from collapse_jax.app.commands.progress import LanguageModelProgress
     from collapse_jax.app.plots import draw_run
 
-    config = config.resolved()
-    config.check()
+    settings = config.settings()
     folder = RunFolder(out, seeds)
-    folder.check(config)
+    folder.check(settings.config)
     finished = {(row["chain"], row["generation"]) for row in folder.rows("chain", "generation")}
     wanted = {
         (chain, generation)
@@ -276,37 +246,13 @@ def lm_command(
     if wanted <= finished and (folder.path / "results.nc").is_file():
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
     else:
-        ingredients = distributed.first_then_others(lambda: prepare(config, placement))
-        need = disk_need(config, ingredients, finished, seeds)
-        folder = RunFolder.open(out, config, need.total, seeds)
-        sizes = ", ".join(
-            f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items()
-        )
+        folder = _open_and_run(settings, out, console, placement, seeds, finished)
+    if seeds:
         console.print(
-            f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder "
-            f"{folder.path}",
+            f"seed {', '.join(map(str, seeds))} of {config.seeds} done; once all are, the same "
+            "command without --only-seeds records and draws them",
             highlight=False,
         )
-        for line in (need.words(), spread_words(config, ingredients, placement), *left_out()):
-            if line:
-                console.print(line, highlight=False)
-        with LanguageModelProgress(
-            console, len(seeds) or config.seeds, config.generations
-        ) as progress:
-            say = lambda line: console.print(line, highlight=False)  # noqa: E731
-            with Stop(say) as stop:
-                options = {
-                    "progress": progress.stage,
-                    "watcher": progress.watcher,
-                    "say": say,
-                    "stop": stop,
-                    "placement": placement,
-                }
-                run_lm(config, folder, ingredients, **options)
-    if seeds:
-        console.print(f"seed {', '.join(map(str, seeds))} of {config.seeds} done; once all are, the same "
-"command without --only-seeds "
-                      "records and draws them", highlight=False)  # fmt: skip
     if seeds or not distributed.is_first():
         return
     console.print(table_of(folder))
@@ -315,10 +261,34 @@ def lm_command(
         console.print(f"figure: {path}", highlight=False)
 
 
+def _open_and_run(settings, out, console, placement, seeds, finished):
+    """The run folder, with all that is not `finished` made."""
+    from collapse_jax.app.commands.progress import LanguageModelProgress
+
+    config, session = settings.config, Session(placement)
+    ingredients = distributed.first_then_others(lambda: prepare(settings, session=session))
+    need = disk_need(settings, ingredients, finished, seeds)
+    folder = RunFolder.open(out, config, need.total, seeds)
+    sizes = ", ".join(
+        f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items()
+    )
+    for line in (
+        f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder "
+        f"{folder.path}",
+        need.summary(),
+        *unshared_batches(settings, ingredients, placement),
+        *unmeasured(),
+    ):
+        console.print(line, highlight=False)
+    count = len(seeds) or config.seeds
+    with LanguageModelProgress(console, count, config.generations) as bars, Stop(bars.line) as stop:
+        session = session._replace(progress=bars.stage)
+        run_lm(settings, folder, ingredients, session=session, watcher=bars.watcher, stop=stop)
+    return folder
+
+
 def memory_words(rows: list[dict]) -> str:
-    """One line: the highest peak of each stage over all rows, on the host and, where there is one,
-    on the accelerator.
-    """
+    """One line: the highest peak of each stage over all rows, on the host and on an accelerator."""
     peaks = {name: max((row[name] for row in rows if name in row), default=None) for name in PEAKS}
     host, device = (
         [
@@ -329,14 +299,14 @@ def memory_words(rows: list[dict]) -> str:
         for kind in ("peak", "device_peak")
     )
     parts = [
-        f"{where}: {', '.join(found)}"
-        for where, found in (("host", host), ("fullest device", device))
-        if found
+        f"{where}: {', '.join(stages)}"
+        for where, stages in (("host", host), ("fullest device", device))
+        if stages
     ]
     return f"peak memory, {'; '.join(parts)}" if parts else "peak memory: nothing here tells it"
 
 
-def table_of(folder: RunFolder):
+def table_of(folder: RunFolder) -> Any:
     """A rich table of the run: perplexities by generation, the mean over seeds."""
     from rich.table import Table
 
@@ -351,21 +321,18 @@ def table_of(folder: RunFolder):
     for generation in sorted({row["generation"] for row in rows}):
         group = [row for row in rows if row["generation"] == generation]
         test = [row["test_perplexity"] for row in group]
-        spread = f" ± {np.std(test, ddof=1):.2f}" if len(test) > 1 else ""
+        deviation = f" ± {np.std(test, ddof=1):.2f}" if len(test) > 1 else ""
         median = np.mean([row["train_perplexity_first_median"] for row in group])
-        epochs = ", ".join(str(row["best_epoch"] + 1) for row in group)
-        seconds = sum(row["seconds"] for row in group)
         table.add_row(
             str(generation),
-            f"{np.mean(test):.2f}{spread}",
+            f"{np.mean(test):.2f}{deviation}",
             f"{median:.2f}",
-            epochs,
-            f"{seconds:.0f}",
+            ", ".join(str(row["best_epoch"] + 1) for row in group),
+            f"{sum(row['seconds'] for row in group):.0f}",
         )
-    pretrained = next(
-        (row["pretrained_test_perplexity"] for row in rows if "pretrained_test_perplexity" in row),
-        None,
-    )
-    if pretrained is not None:
-        table.caption = f"test perplexity before any fine-tuning: {pretrained:.2f}"
+    before = [
+        row["pretrained_test_perplexity"] for row in rows if "pretrained_test_perplexity" in row
+    ]
+    if before:
+        table.caption = f"test perplexity before any fine-tuning: {before[0]:.2f}"
     return table

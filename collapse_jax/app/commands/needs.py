@@ -1,25 +1,27 @@
-"""What a run of the language model needs before it starts: room on disk, and batches that the
-devices can share.
-"""
+"""What a language-model run needs before it starts: disk space, and batches that devices share."""
 
 import json
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 import jax
 
-from collapse_jax.app.config import LMConfig
-from collapse_jax.models.lm.devices import Placement
+from collapse_jax.app.config.lm import LMSettings
+from collapse_jax.errors import size_words
+from collapse_jax.runs.placement import Placement
 
 # Texts are measured on this many blocks.
 _SAMPLE = 100
 
 
 class DiskNeed(NamedTuple):
-    """Bytes that the generations still to come will take, at the most.
+    """Bytes that the generations still to come will take at most.
 
-    states: how many states (`state` bytes each) there will be at once. unfinished: what waits on
-    the scratch. arrays: tokens and
-    scores beside the states, and results.nc while it is replaced. texts: the samples.
+    states: how many checkpoints there will be at once.
+    state: bytes of each.
+    unfinished: what waits on the scratch.
+    arrays: tokens and scores beside the states, and results.nc while it is replaced.
+    texts: the samples.
     """
 
     states: int
@@ -30,32 +32,40 @@ class DiskNeed(NamedTuple):
 
     @property
     def total(self) -> int:
+        """All of it."""
         return self.states * self.state + self.unfinished + self.arrays + self.texts
 
-    def words(self) -> str:
-        """One line for people."""
-        parts = [
-            f"{self.states} checkpoint{'s' * (self.states != 1)} of {_size(self.state)}",
-            f"unfinished work {_size(self.unfinished)}",
-        ]
-        parts += [f"tokens and scores {_size(self.arrays)}", f"texts {_size(self.texts)}"]
-        return f"about {_size(self.total)} on disk: {', '.join(parts)}"
+    def summary(self) -> str:
+        """One line."""
+        return (
+            f"about {size_words(self.total)} on disk: "
+            f"{self.states} checkpoint{'s' * (self.states != 1)} of {size_words(self.state)}, "
+            f"unfinished work {size_words(self.unfinished)}, "
+            f"tokens and scores {size_words(self.arrays)}, texts {size_words(self.texts)}"
+        )
 
 
 def disk_need(
-    config: LMConfig, ingredients, finished: set[tuple[int, int]], seeds: tuple[int, ...] = ()
+    settings: LMSettings,
+    ingredients: Any,
+    finished: Collection[tuple[int, int]],
+    seeds: tuple[int, ...] = (),
 ) -> DiskNeed:
-    """For the (chain, generation) pairs of the settings (or of some seeds) that are not among the
-    `finished`; ingredients: of `prepare`.
+    """What the generations that are not finished will take.
+
+    Args:
+        ingredients: Made by `commands.lm.prepare`.
+        finished: (chain, generation) pairs.
+        seeds: The chains of this call; () is all.
     """
-    config = config.resolved()
+    config = settings.config
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(ingredients.pretrained))
     blocks = len(ingredients.blocks.train)
     missing = [
-        (c, g)
-        for c in seeds or range(config.seeds)
-        for g in range(config.generations + 1)
-        if (c, g) not in finished
+        (chain, generation)
+        for chain in seeds or range(config.seeds)
+        for generation in range(config.generations + 1)
+        if (chain, generation) not in finished
     ]
     grows = config.workflow in ("accumulate", "accumulate_subsample")
     pool = blocks * (config.generations + 1) * (config.block_length + 1) * 4 if grows else 0
@@ -63,46 +73,47 @@ def disk_need(
         blocks * (generation + 1 if config.workflow == "accumulate" else 1)
         for _, generation in missing
     )
+    states = len(missing)
     if config.checkpoints == "ends":
-        # The predecessor goes only when its successor is there.
-        states = len([g for _, g in missing if g in (0, config.generations)]) + bool(
-            missing and config.generations > 1
-        )
-    else:
-        states = len(missing)
+        states = sum(generation in (0, config.generations) for _, generation in missing)
+        # A predecessor goes only when its successor is saved.
+        states += bool(missing and config.generations > 1)
+    unfinished = parameters * _copies(settings.fine_tune.epochs) + blocks * config.block_length * 4
     return DiskNeed(
         states=states,
         state=parameters * (2 if config.start == "first" else 1) + pool,
-        unfinished=bool(missing)
-        * (parameters * _copies(config.epochs) + blocks * config.block_length * 4),
+        unfinished=unfinished if missing else 0,
         # A token in 4 bytes; scores in 8, and twice in 4 while results.nc is replaced.
         arrays=sets * (config.block_length * 4 + 16),
         texts=int(sets * _bytes_per_block(ingredients)),
     )
 
 
-def spread_words(config: LMConfig, ingredients, placement: Placement = Placement()) -> str | None:
-    """One line that names the stages whose batches the devices cannot share evenly; None where
-    there are none.
-    """
+def unshared_batches(
+    settings: LMSettings, ingredients: Any, placement: Placement = Placement()
+) -> list[str]:
+    """A line that names the batches that the devices cannot share evenly, or none."""
+    config = settings.config
     rows = {"batch_size": config.batch_size}
     if config.decode_batch is not None:  # else it is made to fit the devices
         rows["decode_batch"] = config.decode_batch
     rows = {name: min(count, len(ingredients.blocks.train)) for name, count in rows.items()}
     alone = [f"{name} {count}" for name, count in rows.items() if placement.devices_for(count) == 1]
     if placement.count() == 1 or not alone:
-        return None
-    return (
-        f"{placement.count()} devices, but {' and '.join(alone)} is no multiple of that: these "
+        return []
+    return [
+        f"{placement.count()} devices, but {' and '.join(alone)} is not a multiple of that: these "
         "batches are not shared"
-    )
+    ]
 
 
 def _copies(epochs):
-    """Sets of parameters on the scratch: each epoch but the last is three (two moments), twice
-    while replaced; the best is one.
-    """
-    return {1: 1, 2: 4}.get(epochs, 7)
+    """Sets of parameters on the scratch at most."""
+    state, best = 3, 1  # parameters and Adam's two moments; the parameters of the best epoch
+    if epochs == 1:
+        return best  # only the last epoch is saved, without its moments
+    # A file is replaced as a whole, so that old and new exist at once.
+    return state + best if epochs == 2 else 2 * state + best
 
 
 def _bytes_per_block(ingredients):
@@ -112,10 +123,3 @@ def _bytes_per_block(ingredients):
         for block in blocks
     ]
     return sum(len(text.encode()) + 1 for text in texts) / max(len(texts), 1)
-
-
-def _size(number):
-    for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
-        if number >= unit:
-            return f"{number / unit:.1f} {name}"
-    return f"{number / 2**10:.0f} KiB"

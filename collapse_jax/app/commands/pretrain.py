@@ -1,21 +1,23 @@
-"""`collapse-jax pretrain`: an OPT from scratch, from a text to a folder that `collapse-jax lm
---model` loads.
-"""
+"""`collapse-jax pretrain`: an OPT from scratch, from a text to a folder that `lm --model` loads."""
 
 import collections
+import functools
 import hashlib
 import json
 import math
+import os
 import pathlib
 import shutil
 import tempfile
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from collapse_jax.app.config import PretrainConfig
+from collapse_jax.app.config.pretrain import PretrainSettings
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.corpus import (
     TextTokenizer,
@@ -25,18 +27,10 @@ from collapse_jax.models.lm.corpus import (
     tokenizer_files,
     training_rows,
 )
-from collapse_jax.models.lm.devices import Placement
 from collapse_jax.models.lm.opt import OPT, OPTConfig
-from collapse_jax.models.lm.pretrain import (
-    STEPS_PER_CALL,
-    Pretrain,
-    Training,
-    advance,
-    begin,
-    schedule_of,
-    window_order,
-)
+from collapse_jax.models.lm.pretrain import advance, begin, learning_rate_at, window_order
 from collapse_jax.models.lm.score import mean_loss
+from collapse_jax.models.lm.steps import STEPS_PER_CALL, Training
 from collapse_jax.models.lm.token_file import (
     Windows,
     cut_windows,
@@ -49,34 +43,29 @@ from collapse_jax.models.lm.weights import save_opt, tensor_table
 from collapse_jax.runs import distributed
 from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
+from collapse_jax.runs.placement import Placement
+from collapse_jax.runs.session import Session
 from collapse_jax.runs.stopping import Stop
 
-# A vocabulary is rounded up to a multiple of this, which is kind to matrix units; OPT's 50,265
-# entries become its 50,272.
+# A vocabulary is rounded up to a multiple of this, which suits matrix units; OPT's 50,265 entries
+# become its 50,272.
 _VOCABULARY_STEP = 8
 _CHECKPOINTS_KEPT = 2
 
 
 class Materials(NamedTuple):
-    """What the steps need besides settings: the model (no parameters yet), and the windows of the
-    text.
+    """What the steps need besides settings.
+
+    model: the network, without parameters.
+    windows: of the text.
     """
 
     model: OPT
     windows: Windows
 
 
-def settings_of(config: PretrainConfig) -> Pretrain:
-    """The optimiser's part of the settings."""
-    return Pretrain(
-        **{name: getattr(config, name) for name in Pretrain._fields if hasattr(config, name)}
-    )
-
-
 def model_config(config: PretrainConfig, tokenizer: TextTokenizer) -> OPTConfig:
-    """Sizes of the model, for a tokenizer whose empty text is its beginning-of-text id, as OPT's
-    is.
-    """
+    """Sizes of the model; the tokenizer encodes an empty text as its beginning-of-text id."""
     names = (
         "hidden_size",
         "num_hidden_layers",
@@ -98,50 +87,45 @@ def parameters_of(config: OPTConfig) -> int:
 
 
 def prepare(
-    config: PretrainConfig, out, *, progress=lambda stage, done, total=None: None
+    settings: PretrainSettings, out: str | os.PathLike, *, session: Session = Session()
 ) -> tuple[RunFolder, Materials]:
-    """The opened run folder with its tokenizer and tokens, made now or found there, and the windows
-    that are cut from them.
+    """The opened run folder with its tokenizer and tokens, and the windows of the text.
 
-    progress: called with a stage ("encode", "compare", ...) and how many of its tokens are done.
-    Raises `InputError`, before anything is written, for what is missing, unreadable or too short,
-    and for a folder whose run was
-    begun with other settings, another text or another tokenizer.
+    Tokenizer and tokens are made now, or found in the folder.
+
+    Args:
+        session: Progress (stages "encode", "compare", ...).
+
+    Raises:
+        InputError: Before anything is written, if something is missing, unreadable or too short, or
+            the folder's run was begun with other settings, another text or another tokenizer.
     """
-    config.check()
+    config = settings.config
     folder = RunFolder(out)
     folder.check(config)
+    kept_out = _kept_out(config.exclude)
     made_from = {
         "corpus": fingerprint(config.corpus),
         "tokenizer": _tokenizer_fingerprint(config.tokenizer),
+        "exclude": [_sha256("".join(rows)) for rows in kept_out],
     }
-    kept_out = _kept_out(config.exclude)
-    made_from["exclude"] = [_sha256("".join(rows)) for rows in kept_out]
     file = read_tokens(folder.path / "tokens", made_from)
     if file is None:
-        progress("read the tokenizer, or train it", 0)
-        folder = _open_new(
-            config, out, made_from, tokenizer_files(config.tokenizer, training_rows(config.corpus))
-        )
+        session.progress("read the tokenizer, or train it", 0, None)
+        files = tokenizer_files(config.tokenizer, training_rows(config.corpus))
+        folder = _open_new(config, out, made_from, files)
         tokenizer = load_tokenizer(str(folder.path / "tokenizer"))
-        rows = training_rows(config.corpus)
-        write_tokens(
-            folder.path / "tokens",
-            rows,
-            tokenizer,
-            made_from,
-            progress=lambda done: progress("encode", done),
-        )
-        file = read_tokens(folder.path / "tokens", made_from)
+        rows, tokens = training_rows(config.corpus), folder.path / "tokens"
+        write_tokens(tokens, rows, tokenizer, made_from, session=session)
+        file = read_tokens(tokens, made_from)
     else:
         folder = RunFolder.open(out, config)
         tokenizer = load_tokenizer(str(folder.path / "tokenizer"))
+    assert file is not None  # just written
     windows = cut_windows(file, config.block_length, config.held_out)
     if kept_out:
-        others, total = [flat_tokens(tokenizer, rows) for rows in kept_out], windows.train.size
-        windows = leave_out_shared(
-            windows, others, progress=lambda done: progress("compare", done, total)
-        )
+        others = [flat_tokens(tokenizer, rows) for rows in kept_out]
+        windows = leave_out_shared(windows, others, session=session)
         if windows.left_out.all():
             raise InputError(
                 f"exclude is {config.exclude!r}; every window of the corpus shares text "
@@ -161,69 +145,37 @@ def prepare(
 
 
 def run_pretrain(
-    config: PretrainConfig,
+    settings: PretrainSettings,
     folder: RunFolder,
     materials: Materials,
     *,
-    progress=lambda stage, done, total=None: None,
-    recorded=lambda row: None,
+    session: Session = Session(),
+    recorded: Callable[[dict], Any] = lambda row: None,
     stop: Stop | None = None,
-    placement: Placement = Placement(),
 ) -> dict:
-    """Runs (or resumes, from the last checkpoint) all steps in an opened folder, exports the model,
-    and returns its parameters.
+    """Runs all steps in an opened folder, or the rest of them after the newest checkpoint.
 
-    progress: called with the stage "train" and how many of its tokens are done. recorded: called
-    with each new record.
-    stop: asked after each compiled call whether to save and stop there. placement: the devices.
+    Args:
+        session: Devices and progress (stage "train").
+        recorded: Called with each new record.
+        stop: Asked after each compiled call whether to save and stop there.
+
+    Returns:
+        The parameters; the model is exported to the folder.
     """
-    (model, windows), settings = materials, settings_of(config)
+    config, model, stop = settings.config, materials.model, stop or Stop()
     init_key, order_key = jax.random.split(jax.random.key(config.seed))
-    usable = np.flatnonzero(~windows.left_out)
-    order = window_order(order_key, len(usable))
-    held_out = windows.held_out[_spread(len(windows.held_out), config.held_out_windows)]
-    batch_tokens = config.batch_size * config.block_length
-    checkpoints, stop = Checkpoints(folder.checkpoints, keep=_CHECKPOINTS_KEPT), stop or Stop()
-    step, state, record = _restored(checkpoints, model, settings, init_key)
-    state = placement.place_parameters(state, config.batch_size)
-    clock = _Clock()
+    steps = _Steps(settings, materials, session, order_key)
+    checkpoints = Checkpoints(folder.checkpoints, keep=_CHECKPOINTS_KEPT)
+    step, state, record = _restored(checkpoints, model, settings.optimiser, init_key)
+    state = session.placement.place_parameters(state, config.batch_size)
     while step < config.steps:
-        ends = (
-            step + STEPS_PER_CALL,
-            _after(step, config.evaluate_every),
-            _after(step, config.save_every),
-            config.steps,
-        )
-        count = min(ends) - step
-        clock.start()
-        index = usable[order(step * config.batch_size, count * config.batch_size)]
-        batches = np.asarray(windows.train[index], np.int32).reshape(count, config.batch_size, -1)
-        state, losses = advance(model, settings, state, batches, step, placement)
-        clock.stop(count * batch_tokens)
-        step += count
-        record["loss"], record["losses"] = (
-            record["loss"] + float(losses.astype(np.float64).sum()),
-            record["losses"] + count,
-        )
-        progress("train", step * batch_tokens, config.steps * batch_tokens)
+        step, state, losses = steps.run(step, state)
+        record["loss"] += float(losses.astype(np.float64).sum())
+        record["losses"] += len(losses)
         last = step == config.steps
         if last or step % config.evaluate_every == 0:
-            row = {
-                "step": step,
-                "tokens": step * batch_tokens,
-                "train_loss": record["loss"] / record["losses"],
-                "held_out_loss": float(
-                    mean_loss(
-                        model,
-                        state.params,
-                        held_out,
-                        batch_size=config.batch_size,
-                        placement=placement,
-                    ).mean()
-                ),
-                "learning_rate": float(schedule_of(settings)(step - 1)),
-                "tokens_per_second": clock.rate(),
-            }
+            row = steps.row(step, state.params, record["loss"] / record["losses"])
             record = {"rows": [*record["rows"], row], "loss": 0.0, "losses": 0}
             recorded(row)
             if not last:
@@ -237,30 +189,90 @@ def run_pretrain(
     params = jax.tree.map(distributed.to_host, state.params)
     if distributed.is_first():
         _export(folder.path / "model", model, params, config.precision)
-    # The row of the last step comes last of all, for it says that everything is done.
+    # The row of the last step is written last, since it says that everything is done.
     folder.write_rows(record["rows"])
     return state.params
 
 
+class _Steps:
+    """Compiled calls on the windows of a text, and what is recorded of them."""
+
+    def __init__(self, settings, materials, session, order_key):
+        self._config, self._settings, self._session = settings.config, settings.optimiser, session
+        self._model, windows = materials
+        self._train, self._usable = windows.train, np.flatnonzero(~windows.left_out)
+        self._order = window_order(order_key, len(self._usable))
+        scored = _evenly_spaced(len(windows.held_out), self._config.held_out_windows)
+        self._held_out = windows.held_out[scored]
+        self._clock = _Clock()
+
+    @property
+    def _batch_tokens(self):
+        return self._config.batch_size * self._config.block_length
+
+    def run(self, step, state: Any) -> tuple[int, Any, np.ndarray]:
+        """(step, state, losses) after one call, which ends where there is something to do."""
+        config = self._config
+        ends = (
+            step + STEPS_PER_CALL,
+            _next_multiple(step, config.evaluate_every),
+            _next_multiple(step, config.save_every),
+            config.steps,
+        )
+        count = min(ends) - step
+        self._clock.start()
+        places = self._order(step * config.batch_size, count * config.batch_size)
+        batches = np.asarray(self._train[self._usable[places]], np.int32)
+        state, losses = advance(
+            self._model,
+            self._settings,
+            state,
+            batches.reshape(count, config.batch_size, -1),
+            step,
+            session=self._session,
+        )
+        self._clock.stop(count * self._batch_tokens)
+        step += count
+        total = config.steps * self._batch_tokens
+        self._session.progress("train", step * self._batch_tokens, total)
+        return step, state, losses
+
+    def row(self, step, params, train_loss):
+        """The record after a step."""
+        session = self._session.devices_only()
+        held_out = mean_loss(
+            self._model,
+            params,
+            self._held_out,
+            batch_size=self._config.batch_size,
+            session=session,
+        )
+        return {
+            "step": step,
+            "tokens": step * self._batch_tokens,
+            "train_loss": train_loss,
+            "held_out_loss": float(held_out.mean()),
+            "learning_rate": learning_rate_at(self._settings, step - 1),
+            "tokens_per_second": self._clock.rate(),
+        }
+
+
 def _export(folder, model, params, precision):
-    for left in folder.glob(".saving-*"):  # of a killed export; the run folder is ours alone
-        shutil.rmtree(left, ignore_errors=True)
+    for left_over in folder.glob(".saving-*"):  # of a killed export; no other process writes here
+        shutil.rmtree(left_over, ignore_errors=True)
     try:
         save_opt(folder, model, params, precision)
-    except InputError as error:  # nothing that was said wrongly: all the work is done by now
+    except InputError as error:  # not bad input: all the work is done by now
         raise OSError(str(error)) from None
 
 
 def pretrain_command(
-    config: PretrainConfig, out: str, console, placement: Placement = Placement()
+    config: PretrainConfig, out: str, console: Any, placement: Placement = Placement()
 ) -> None:
-    """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve, and says
-    where the model is.
-    """
-    from collapse_jax.app.commands.progress import StageProgress
+    """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve."""
     from collapse_jax.app.plots import draw_run
 
-    config.check()
+    settings = config.settings()
     folder = RunFolder(out)
     folder.check(config)
     rows = folder.rows("step", "held_out_loss")
@@ -268,36 +280,13 @@ def pretrain_command(
     if rows and rows[-1]["step"] == config.steps and weights.is_file():
         console.print(f"all {config.steps} steps of {folder.path} are done")
     else:
-        with StageProgress(console) as bar:
-            folder, materials = distributed.first_then_others(
-                lambda: prepare(config, out, progress=bar.stage)
-            )
-            counts = json.loads((folder.path / "counts.json").read_text())
-            left_out = (
-                f", {counts['left_out_windows']:,} of them left out for text of {config.exclude}"
-                if config.exclude
-                else ""
-            )
-            bar.line(
-                f"{counts['parameters']:,} parameters; {counts['tokens']:,} tokens: "
-                f"{counts['train_windows']:,} windows of "
-                f"{config.block_length}{left_out}, {counts['held_out_windows']:,} held "
-                f"out; run folder {folder.path}"
-            )
-            with Stop(bar.line) as stop:
-                options = {
-                    "progress": bar.stage,
-                    "recorded": lambda row: bar.line(_line(row)),
-                    "stop": stop,
-                    "placement": placement,
-                }
-                run_pretrain(config, folder, materials, **options)
+        folder = _open_and_run(settings, out, console, placement)
         rows = folder.rows()
     if not distributed.is_first():
         return
+    loss = rows[-1]["held_out_loss"]
     console.print(
-        f"held-out loss {rows[-1]['held_out_loss']:.4f} (perplexity "
-        f"{math.exp(rows[-1]['held_out_loss']):.2f}); "
+        f"held-out loss {loss:.4f} (perplexity {math.exp(loss):.2f}); "
         f"model: {weights.parent} ({weights.stat().st_size / 1e6:.2f} MB, {config.precision})",
         highlight=False,
     )
@@ -305,8 +294,38 @@ def pretrain_command(
         console.print(f"figure: {path}", highlight=False)
 
 
+def _open_and_run(settings, out, console, placement):
+    """The run folder, with all steps done."""
+    from collapse_jax.app.commands.progress import StageProgress
+
+    config = settings.config
+    with StageProgress(console) as bar:
+        session = Session(placement, progress=bar.stage)
+        folder, materials = distributed.first_then_others(
+            functools.partial(prepare, settings, out, session=session)
+        )
+        counts = json.loads((folder.path / "counts.json").read_text())
+        left_out = ""
+        if config.exclude:
+            left_out = (
+                f", {counts['left_out_windows']:,} of them left out for text of {config.exclude}"
+            )
+        bar.line(
+            f"{counts['parameters']:,} parameters; {counts['tokens']:,} tokens: "
+            f"{counts['train_windows']:,} windows of {config.block_length}{left_out}, "
+            f"{counts['held_out_windows']:,} held out; run folder {folder.path}"
+        )
+
+        def recorded(row):
+            bar.line(_line(row))
+
+        with Stop(bar.line) as stop:
+            run_pretrain(settings, folder, materials, session=session, recorded=recorded, stop=stop)
+    return folder
+
+
 class _Clock:
-    """Tokens a second; the first call of a process is not counted, for it compiles."""
+    """Tokens a second; the first call of a process is not counted, because it compiles."""
 
     def __init__(self):
         self._warm, self._seconds, self._tokens, self._began = False, 0.0, 0, 0.0
@@ -316,45 +335,41 @@ class _Clock:
 
     def stop(self, tokens):
         if self._warm:
-            self._seconds, self._tokens = (
-                self._seconds + time.perf_counter() - self._began,
-                self._tokens + tokens,
-            )
+            self._seconds += time.perf_counter() - self._began
+            self._tokens += tokens
         self._warm = True
 
     def rate(self):
-        """Since it was last asked for; None where nothing was counted."""
+        """Since the last call of `rate`; None if nothing was counted."""
         rate = round(self._tokens / self._seconds, 1) if self._tokens else None
         self._seconds, self._tokens = 0.0, 0
         return rate
 
 
-def _restored(checkpoints, model, settings, key):
+def _restored(checkpoints, model, optimiser, key):
     """Step, state and record of the newest checkpoint, or of the beginning."""
-    template: Training = jax.eval_shape(lambda: begin(model, settings, key))
-    whole = checkpoints.newest_whole(template)
-    return (
-        whole[:3]
-        if whole
-        else (0, begin(model, settings, key), {"rows": [], "loss": 0.0, "losses": 0})
-    )
+    template: Training = jax.eval_shape(lambda: begin(model, optimiser, key))
+    newest = checkpoints.newest_whole(template)
+    if newest:
+        return newest[:3]
+    return 0, begin(model, optimiser, key), {"rows": [], "loss": 0.0, "losses": 0}
 
 
 def _open_new(config, out, made_from, files):
-    """The run folder with its tokenizer, once a corpus that is too short was refused."""
+    """The run folder with its tokenizer, after refusing a corpus that is too short."""
     with tempfile.TemporaryDirectory() as aside:
         for name, text in files.items():
             pathlib.Path(aside, name).write_text(text, encoding="utf-8")
         tokenizer = load_tokenizer(aside)
-    found, least = 0, 2 * config.block_length
+    count, least = 0, 2 * config.block_length
     rows = training_rows(config.corpus)
     for row in rows:
-        found += len(tokenizer.encode([row])[0])
-        if found >= least:
+        count += len(tokenizer.encode([row])[0])
+        if count >= least:
             break
     else:
         raise InputError(
-            f"corpus {config.corpus!r} has {found} tokens; give at least {least}, 2 "
+            f"corpus {config.corpus!r} has {count} tokens; give at least {least}, 2 "
             "windows of block_length"
         )
     # To its end, so that a damaged file is found before anything is written.
@@ -362,16 +377,15 @@ def _open_new(config, out, made_from, files):
     # Parameters and Adam's two moments, in the checkpoints that are kept and the one being written;
     # the tokens of a packed text.
     states = (_CHECKPOINTS_KEPT + 1) * 3 * 4 * parameters_of(model_config(config, tokenizer))
-    folder = RunFolder.open(
-        out, config, states + 4 * sum(size for _, size, _ in made_from["corpus"])
-    )
+    tokens = 4 * sum(size for _, size, _ in made_from["corpus"])
+    folder = RunFolder.open(out, config, states + tokens)
     for name, text in files.items():
         folder.write_text(f"tokenizer/{name}", text)
     return folder
 
 
 def _kept_out(source):
-    """Rows of the valid and test text of a corpus, or none."""
+    """Rows of the valid and of the test text of a corpus; [] without one."""
     try:
         return [] if source is None else list(load_corpus(source)[1:])
     except InputError as error:
@@ -379,30 +393,24 @@ def _kept_out(source):
 
 
 def _tokenizer_fingerprint(source):
-    """What changes when the tokenizer does; one that is trained depends on the corpus and its size
-    alone.
-    """
-    return (
-        source
-        if source.startswith("train:")
-        else {name: _sha256(text) for name, text in tokenizer_files(source).items()}
-    )
+    """Changes with the tokenizer; one that is trained depends on the corpus and its size alone."""
+    if source.startswith("train:"):
+        return source
+    return {name: _sha256(text) for name, text in tokenizer_files(source).items()}
 
 
 def _sha256(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _spread(windows, wanted):
-    """Numbers of `wanted` windows, evenly spaced, or of all."""
-    return (
-        np.arange(windows)
-        if not 0 < wanted < windows
-        else np.linspace(0, windows - 1, wanted).round().astype(int)
-    )
+def _evenly_spaced(windows, wanted):
+    """Numbers of `wanted` of the windows; of all if that is 0 or too many."""
+    if not 0 < wanted < windows:
+        return np.arange(windows)
+    return np.linspace(0, windows - 1, wanted).round().astype(int)
 
 
-def _after(step, every):
+def _next_multiple(step, every):
     """The first multiple of `every` above `step`."""
     return (step // every + 1) * every
 

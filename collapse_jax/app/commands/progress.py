@@ -1,16 +1,20 @@
-"""Progress in a terminal: which generation, what it is doing, tokens a second, time left."""
+"""Progress in a terminal: which generation and stage, tokens a second, time left."""
 
 import time
+from typing import Any, Self
 
 from collapse_jax.drivers.run import Watcher
 
 
 class StageProgress:
-    """A rich bar for the stage at hand: `stage(name, done, total)` takes tokens, total None where
-    nobody knows it.
+    """A rich bar for the current stage; `stage` is the `progress` of a `Session`.
+
+    Args:
+        total: Units of a second bar above it, for the whole run; 0 is no such bar.
+        unit: What that bar counts.
     """
 
-    def __init__(self, console):
+    def __init__(self, console: Any, total: int = 0, unit: str = ""):
         from rich.progress import (
             BarColumn,
             Progress,
@@ -20,114 +24,66 @@ class StageProgress:
         )
 
         self._console = console
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-        )
-        self._bars = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-        self._stage = self._bars.add_task("", total=None, rate="", visible=False)
-        self._name, self._began, self._at_first = None, 0.0, 0
-
-    def __enter__(self):
-        self._bars.start()
-        return self
-
-    def __exit__(self, *error):
-        self._bars.stop()
-
-    def stage(self, name: str, done: int, total: int | None = None) -> None:
-        """Tells that `done` tokens of a stage are through; the first call of a stage tells its rate
-        nothing.
-        """
-        if name != self._name:
-            self._name, self._began, self._at_first = name, time.perf_counter(), done
-            self._bars.reset(self._stage, total=total, description=name, visible=True, rate="")
-        rate = (done - self._at_first) / max(time.perf_counter() - self._began, 1e-9)
-        said = (f"{done:,} tokens" if done else "") + (
-            f", {rate:,.0f} a second" if done > self._at_first else ""
-        )
-        self._bars.update(self._stage, completed=done, rate=said)
-
-    def line(self, text: str) -> None:
-        """Prints a line above the bar."""
-        self._console.print(text, highlight=False)
-
-
-class LanguageModelProgress:
-    """A rich display with one bar for the generations of all seeds, and one for the stage at hand;
-    a line for each finished generation.
-
-    `stage(name, done, total)` takes tokens; `watcher` follows the driver.
-    """
-
-    def __init__(self, console, chains: int, generations: int):
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._console, self._chains = console, chains
-        columns = (
+        self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
+            console=console,
+            transient=True,
         )
-        self._bars = Progress(*columns, console=console, transient=True)
-        self._all = self._bars.add_task(
-            "all generations", total=chains * (generations + 1), rate=""
-        )
+        self._run = self._bars.add_task(unit, total=total, rate="", visible=total > 0)
         self._stage = self._bars.add_task("", total=None, rate="", visible=False)
         self._name, self._where, self._began, self._at_first = None, "", 0.0, 0
-        self.watcher = Watcher(begin=self._begin, end=self._end)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._bars.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Tells that `done` of `total` tokens of a stage are through."""
+    def stage(self, name: str, done: int, total: int | None = None, /) -> None:
+        """Shows that `done` tokens of a stage are done; total is None if unknown."""
         bar = self._bars.tasks[self._stage]
         if name != self._name or total != bar.total or done <= bar.completed:
-            # The first report tells the rate nothing: compilation came before it, and nobody said
-            # when the stage began.
+            # The first report gives no rate: compilation came before it, and when the stage began
+            # is unknown.
             self._name, self._began, self._at_first = name, time.perf_counter(), done
-            self._bars.reset(
-                self._stage,
-                total=total,
-                description=f"{self._where}: {name}",
-                visible=True,
-                rate="",
-            )
+            where = f"{self._where}: {name}" if self._where else name
+            self._bars.reset(self._stage, total=total, description=where, visible=True, rate="")
         rate = (done - self._at_first) / max(time.perf_counter() - self._began, 1e-9)
-        self._bars.update(
-            self._stage,
-            completed=done,
-            rate=f"{rate:,.0f} tokens/s" if done > self._at_first else "",
-        )
+        words = f"{done:,} tokens" if done else ""
+        if done > self._at_first:
+            words += f", {rate:,.0f} tokens/s"
+        self._bars.update(self._stage, completed=done, rate=words)
+
+    def line(self, text: str) -> None:
+        """Prints a line above the bars."""
+        self._console.print(text, highlight=False)
+
+
+class LanguageModelProgress(StageProgress):
+    """Adds a bar for the generations of all seeds, and a line for each that is finished.
+
+    `watcher` follows the driver.
+    """
+
+    def __init__(self, console: Any, chains: int, generations: int):
+        super().__init__(console, chains * (generations + 1), "all generations")
+        self._chains = chains
+        self.watcher = Watcher(begin=self._begin, end=self._end, say=self.line)
 
     def _begin(self, chain, generation):
-        self._where = (
-            f"seed {chain} generation {generation}"
-            if self._chains > 1
-            else f"generation {generation}"
-        )
+        seed = f"seed {chain} " if self._chains > 1 else ""
+        self._where = f"{seed}generation {generation}"
 
     def _end(self, chain, generation, row):
-        self._bars.advance(self._all)
-        self._console.print(
+        self._bars.advance(self._run)
+        self.line(
             f"seed {chain} generation {generation}: test perplexity "
             f"{row['test_perplexity']:.2f}, median perplexity of its training set "
             f"under generation 0 {row['train_perplexity_first_median']:.2f} "
-            f"({row['seconds']:.0f} s)",
-            highlight=False,
+            f"({row['seconds']:.0f} s)"
         )

@@ -1,12 +1,13 @@
 """Settings of `collapse-jax pretrain`."""
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most, finite
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, real
 
-MOST_LAYERS = 1000
+if TYPE_CHECKING:
+    from collapse_jax.models.lm.pretrain import Pretrain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,11 +18,13 @@ class PretrainConfig:
     may_change: ClassVar[tuple[str, ...]] = ()
 
     corpus: str = "embedded"
-    """A text file or a folder of them (.txt .raw .jsonl .parquet, plain, .xz or .gz), read as a stream; or "embedded"."""
+    """A text file or a folder of them (.txt .raw .jsonl .parquet, plain, .xz or .gz), read as a
+    stream; or "embedded"."""
     tokenizer: str = "embedded"
     """A folder, "embedded", or "train:N": a byte-level BPE of N entries, trained on the corpus."""
     exclude: str | None = None
-    """A corpus whose valid and test text is kept out: windows that share 13 tokens in a row with it are not trained on."""
+    """A corpus whose valid and test text is kept out: windows that share 13 tokens in a row with it
+    are not trained on."""
     hidden_size: int = 128
     num_hidden_layers: int = 4
     num_attention_heads: int = 4
@@ -32,10 +35,11 @@ class PretrainConfig:
     batch_size: int = 32
     """Windows of an optimiser step."""
     steps: int = 2000
-    """Optimiser steps; the text is gone through as often as that takes, in a new order each time."""
+    """Optimiser steps; the text is read as often as that takes, in a new order each time."""
     learning_rate: float = 2e-3
     """Its peak."""
     warmup_steps: int = 200
+    """Steps of a linear climb to the peak."""
     final_share: float = 0.03
     """Share of the peak that the learning rate falls to, by a cosine."""
     weight_decay: float = 0.1
@@ -47,7 +51,7 @@ class PretrainConfig:
     held_out: float = 0.02
     """Share of the text, from its end, that is kept for validation; cut between works or rows."""
     held_out_windows: int = 256
-    """How many windows of it, evenly spaced, are scored each time; 0 is all."""
+    """How many held-out windows, evenly spaced, are scored each time; 0 is all."""
     evaluate_every: int = 100
     """Steps from one record to the next."""
     save_every: int = 100
@@ -58,32 +62,22 @@ class PretrainConfig:
     """Of the exported weights."""
 
     def check(self) -> None:
-        """Raises `InputError` for the first setting that has no meaning."""
+        """Raises `InputError` for the first setting that is out of range."""
+        from collapse_jax.models.lm.opt import MOST_LAYERS
+
+        sizes = ("hidden_size", "ffn_dim", "max_position_embeddings", "batch_size", "block_length")
         at_least(self, 0, "seed", "warmup_steps", "held_out_windows")
         at_least(self, 1, "hidden_size", "num_hidden_layers", "num_attention_heads", "ffn_dim")
         at_least(self, 1, "batch_size", "steps", "evaluate_every", "save_every")
         at_least(self, 2, "block_length", "max_position_embeddings")
         at_most(self, LARGEST_SEED, "seed")
-        at_most(
-            self,
-            LARGEST_COUNT,
-            "steps",
-            "hidden_size",
-            "ffn_dim",
-            "max_position_embeddings",
-            "batch_size",
-            "block_length",
-        )
+        at_most(self, LARGEST_COUNT, "steps", *sizes)
         at_most(self, MOST_LAYERS, "num_hidden_layers")
         finite(self, "learning_rate", "weight_decay", "gradient_clip")
-        for name in ("beta1", "beta2", "final_share"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1 or (value == 1 and name != "final_share"):
-                raise InputError(
-                    f"{name} is {value}; it must be in [0, 1{']' if name == 'final_share' else ')'}"
-                )
-        if not 0 < self.held_out < 1:
-            raise InputError(f"held_out is {self.held_out}; it must be a share above 0 and below 1")
+        real("beta1", self.beta1, at_least=0, below=1)
+        real("beta2", self.beta2, at_least=0, below=1)
+        real("final_share", self.final_share, at_least=0, at_most=1)
+        real("held_out", self.held_out, above=0, below=1, must_be="a share above 0 and below 1")
         if self.warmup_steps >= self.steps:
             raise InputError(
                 f"warmup_steps is {self.warmup_steps}; it must be below steps, {self.steps}"
@@ -100,5 +94,29 @@ class PretrainConfig:
             )
 
     def resolved(self) -> "PretrainConfig":
-        """Itself: nothing is left open."""
+        """What config.json holds: itself."""
         return self
+
+    def settings(self) -> "PretrainSettings":
+        """The settings as everything below the command takes them.
+
+        Raises:
+            InputError: If one is out of range.
+        """
+        from collapse_jax.models.lm.pretrain import Pretrain
+
+        self.check()
+        values = vars(self)
+        shared = {name: values[name] for name in Pretrain._fields if name in values}
+        return PretrainSettings(self, Pretrain(**shared))
+
+
+class PretrainSettings(NamedTuple):
+    """Settings of a run, checked.
+
+    config: as config.json holds them.
+    optimiser: steps, batches and learning rates.
+    """
+
+    config: PretrainConfig
+    optimiser: "Pretrain"

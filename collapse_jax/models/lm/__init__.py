@@ -15,6 +15,7 @@ from collapse_jax.models.lm.finetune import FineTune, FineTuned, fine_tune
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.score import mean_loss, perplexity
 from collapse_jax.models.lm.weights import load_opt, save_opt
+from collapse_jax.runs.session import Session
 
 __all__ = [
     "OPT",
@@ -25,6 +26,7 @@ __all__ = [
     "Greedy",
     "OPTConfig",
     "Sampling",
+    "Session",
     "TextTokenizer",
     "blocks_of",
     "fine_tune",

@@ -1,61 +1,54 @@
-"""Beam search with a key-value cache that is never reordered: all beams of a prompt share its keys
-and values, and a beam finds its own past by the slots of its ancestors. Scores and endings follow
-`GenerationMixin.generate` of transformers 5.
+"""Beam search whose key-value cache is never reordered.
+
+All beams of a prompt share its keys and values, and a beam finds its own past by the slots of its
+ancestors. Scores and endings follow `GenerationMixin.generate` of transformers 5.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.models.lm.opt import NEGATIVE
+from collapse_jax.models.lm.opt import NEGATIVE, OPT
 from collapse_jax.models.lm.token_scores import best_words, filled, prefill, token_scores
 
-# Steps between growths of the attended cache: short enough to save attention over empty slots, long
-# enough to compile few bodies.
+# Steps between growths of the cache: few enough to save attention over empty slots, many enough to
+# compile few bodies.
 _SEGMENT = 16
 # What transformers adds to the score of what must not be chosen.
 _EXCLUDED = -1e9
 
 
 class _Ended(NamedTuple):
-    """The finished sequences of each prompt, best first.
+    """The finished sequences of each prompt, best first."""
 
-    history: [batch, beams, new_tokens]. scores: [batch, beams]. there: [batch, beams], False where
-    there is none yet.
-    open: [batch], False once no running beam can do better.
-    """
-
-    history: jax.Array
-    scores: jax.Array
-    there: jax.Array
-    open: jax.Array
+    history: jax.Array  # [batch, beams, new_tokens]
+    scores: jax.Array  # [batch, beams], divided by length ** length_penalty
+    exists: jax.Array  # bool [batch, beams], False for places that are still empty
+    open: jax.Array  # bool [batch], False once no running beam can do better
 
 
 class _Beams(NamedTuple):
-    """State of a beam search after some steps.
+    """The running beams of each prompt."""
 
-    tokens: [batch, beams] the newest token of each beam. scores: [batch, beams] summed
-    log-probabilities.
-    ancestors: [batch, beams, new_tokens] the slot that held each step of the beam's past.
-    history: [batch, beams, new_tokens] the beam's tokens so far. keys, values: per layer [batch,
-    heads, slots, head_dim].
-    ended: `_Ended`, or () where end-of-text is banned throughout.
-    """
-
-    tokens: jax.Array
-    scores: jax.Array
-    ancestors: jax.Array
-    history: jax.Array
+    tokens: jax.Array  # [batch, beams], the newest token
+    scores: jax.Array  # [batch, beams], summed log-probabilities
+    ancestors: jax.Array  # [batch, beams, new_tokens], the slot that held each step of the past
+    history: jax.Array  # [batch, beams, new_tokens], the tokens so far
+    # Per layer [batch, heads, slots * beams, head_dim]: entry t * beams + b is what slot b wrote at
+    # step t.
     keys: list
     values: list
-    ended: tuple
+    ended: _Ended | tuple[()]  # () if end-of-text is banned throughout
 
 
-def beam_search(model, decoder, new_tokens, params, prompts):
-    """The best continuation [batch, new_tokens] of each prompt of [batch, length]; pad_token_id
-    after an end-of-text.
+def beam_search(
+    model: OPT, decoder: Any, new_tokens: int, params: dict, prompts: jax.Array
+) -> jax.Array:
+    """The best continuation [batch, new_tokens] of each prompt of [batch, length].
+
+    `pad_token_id` follows an end-of-text.
     """
     batch, length = prompts.shape
     beams, config = decoder.num_beams, model.config
@@ -67,23 +60,16 @@ def beam_search(model, decoder, new_tokens, params, prompts):
     caches = [empty] * config.num_hidden_layers
     ended = ()
     if decoder.min_new_tokens is not None:
-        none = jnp.zeros((batch, beams), bool)
-        ended = _Ended(history, jnp.full((batch, beams), _EXCLUDED), none, jnp.ones(batch, bool))
-    state = _Beams(
-        history[..., 0],
-        jnp.zeros((batch, beams)),
-        jnp.zeros_like(history),
-        history,
-        caches,
-        caches,
-        ended,
-    )
+        excluded, exists = jnp.full((batch, beams), _EXCLUDED), jnp.zeros((batch, beams), bool)
+        ended = _Ended(history, excluded, exists, jnp.ones(batch, bool))
+    scores, ancestors = jnp.zeros((batch, beams)), jnp.zeros_like(history)
+    state = _Beams(history[..., 0], scores, ancestors, history, caches, caches, ended)
     log_probs = token_scores(config, decoder, jax.nn.log_softmax(logits), prompts[:, None], 0)
     state = _chosen(config, decoder, new_tokens, state, log_probs, 0)
 
-    def step(slots, state, t):
+    def step(slots, state, t):  # token number t, with `slots` steps in the cache
         hidden, keys, values = _extend(model, params, state, prompt_caches, length, slots, t)
-        logits = model.apply({"params": params}, hidden, method="head")
+        logits: Any = model.apply({"params": params}, hidden, method="head")
         seen = jnp.concatenate(
             [jnp.broadcast_to(prompts[:, None], (batch, beams, length)), filled(state.history, t)],
             -1,
@@ -109,12 +95,11 @@ def beam_search(model, decoder, new_tokens, params, prompts):
 
 
 def _chosen(config, decoder, new_tokens, state, total, t):
-    """The state after token number t, from the total scores [batch, parents, vocabulary] of every
-    word after every parent.
-    """
+    """The state after token number t, from total scores [batch, parents, vocabulary]."""
     beams, words = decoder.num_beams, total.shape[-1]
-    # Of the best candidates half may end here, and as many must go on.
+    # Half of the best candidates may end here, and as many must go on.
     kept = 2 * beams if state.ended else beams
+    # Candidates [batch, kept], numbered parent * words + word.
     scores, flat = _best_candidates(total.reshape(len(total), -1), kept)
     parent, tokens = flat // words, flat % words
     reorder = functools.partial(jnp.take_along_axis, indices=parent[..., None], axis=1)
@@ -139,9 +124,7 @@ def _chosen(config, decoder, new_tokens, state, total, t):
 
 
 def _best_candidates(total, kept):
-    """The best of the candidates [batch, n]; where there are fewer than `kept`, the rest wait at
-    -inf.
-    """
+    """Scores and numbers [batch, kept] of the best of [batch, n]; padded with -inf if n < kept."""
     count = min(kept, total.shape[-1])
     missing = ((0, 0), (0, kept - count))
     scores, flat = best_words(total, count)
@@ -149,41 +132,46 @@ def _best_candidates(total, kept):
 
 
 def _with_ended(decoder, ended, history, scores, ending, t):
-    """The best finished sequences, of those before and of the candidates [batch, kept] that end
-    with token number t.
+    """The best finished sequences: those before, and the candidates that end with token number t.
+
+    history: [batch, kept, new_tokens]; scores, ending: [batch, kept].
     """
     scores = scores / (t + 1.0) ** decoder.length_penalty
-    full = ended.there.all(-1, keepdims=True) & (decoder.early_stopping is True)
+    full = ended.exists.all(-1, keepdims=True) & (decoder.early_stopping is True)
     scores = scores + _EXCLUDED * (full.astype(scores.dtype) + ~ended.open[:, None] + ~ending)
     scores, order = jax.lax.top_k(jnp.concatenate([ended.scores, scores], 1), ended.scores.shape[1])
-    there = jnp.take_along_axis(jnp.concatenate([ended.there, ending], 1), order, axis=1)
+    exists = jnp.take_along_axis(jnp.concatenate([ended.exists, ending], 1), order, axis=1)
     history = jnp.take_along_axis(
         jnp.concatenate([ended.history, history], 1), order[..., None], axis=1
     )
-    return _Ended(history, scores, there, ended.open)
+    return _Ended(history, scores, exists, ended.open)
 
 
 def _may_improve(decoder, new_tokens, ended, running, t):
-    """Whether the best running beam could still be better than the worst finished sequence [batch],
-    by the rule of transformers.
+    """Whether [batch] a running beam may still beat the worst finished one (transformers' rule).
+
+    running: [batch, beams], scores of the running beams, best first.
     """
     length = (
         new_tokens if decoder.early_stopping == "never" and decoder.length_penalty > 0 else t + 1.0
     )
     possible = running[:, :1] / length**decoder.length_penalty
-    worst = jnp.where(ended.there, ended.scores.min(-1, keepdims=True), _EXCLUDED)
+    worst = jnp.where(ended.exists, ended.scores.min(-1, keepdims=True), _EXCLUDED)
     return (possible > worst).any(-1)
 
 
 def _extend(model, params, state, prompt_caches, length, slots, t):
-    """Hidden states of the newest tokens, which stand at step t - 1, and the caches with their keys
-    and values written in.
+    """Hidden states [batch, beams, hidden_size] of the newest tokens, and the caches with them.
+
+    The newest tokens stand at step t - 1.
     """
     batch, beams = state.tokens.shape
+    # [batch, beams, slots]: the slot that holds each step of a beam's past.
     own_slot = jnp.where(
         jnp.arange(slots) == t - 1, jnp.arange(beams)[:, None], state.ancestors[:, :, :slots]
     )
     written = jnp.arange(slots) < t
+    # [batch, 1, beams, slots * beams]: the cache entries that a beam sees.
     visible = (own_slot[..., None] == jnp.arange(beams)) & written[:, None]
     visible = visible.reshape(batch, 1, beams, slots * beams)
     keys, values = list(state.keys), list(state.values)
@@ -192,7 +180,7 @@ def _extend(model, params, state, prompt_caches, length, slots, t):
     )
 
     def attend_in(layer):
-        def attend(query, own):
+        def attend(query, own):  # query: [batch, heads, beams, head_dim]
             at = (0, 0, (t - 1) * beams, 0)
             keys[layer] = jax.lax.dynamic_update_slice(keys[layer], own.key, at)
             values[layer] = jax.lax.dynamic_update_slice(values[layer], own.value, at)
@@ -214,7 +202,8 @@ def _extend(model, params, state, prompt_caches, length, slots, t):
     return hidden, keys, values
 
 
-def _grow(caches, slots):
+def _grow(caches, entries):
+    """Caches [batch, heads, entries, head_dim], with zeros behind what they hold."""
     return [
-        jnp.pad(cache, ((0, 0), (0, 0), (0, slots - cache.shape[2]), (0, 0))) for cache in caches
+        jnp.pad(cache, ((0, 0), (0, 0), (0, entries - cache.shape[2]), (0, 0))) for cache in caches
     ]

@@ -1,6 +1,4 @@
-"""Text in: rows of a corpus, a tokenizer, and blocks of tokens built as the released code builds
-them.
-"""
+"""Text in: rows of a corpus, a tokenizer, and blocks of tokens as the released code builds them."""
 
 import functools
 import gzip
@@ -16,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, whole
 
-# Batches of 1,000 rows in each of 4 shards, remainders dropped: of 1 to 16 shards only 4 give the
+# Batches of 1,000 rows in each of 4 shards, remainders dropped: of 1 to 16 shards, only 4 give the
 # released code's block counts.
 _ROWS_PER_BATCH = 1000
 _SHARDS = 4
@@ -38,7 +36,7 @@ _SPECIAL = {"bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>", "unk
 
 
 class Corpus(NamedTuple):
-    """Rows of text by split; a blank row is the empty string, any other ends as it did in its file."""
+    """Rows of text by split; a blank row is "", any other ends as it did in its file."""
 
     train: list[str]
     valid: list[str]
@@ -46,8 +44,12 @@ class Corpus(NamedTuple):
 
 
 class TextTokenizer(NamedTuple):
-    """encode(rows) -> token ids of each row, the beginning-of-text id in front. decode(ids) ->
-    text. vocab_size: ids in use.
+    """A tokenizer.
+
+    name: where it came from.
+    encode: rows -> token ids of each row, after the beginning-of-text id.
+    decode: ids -> text.
+    vocab_size: ids in use.
     """
 
     name: str
@@ -57,15 +59,17 @@ class TextTokenizer(NamedTuple):
 
 
 def load_corpus(source: str) -> Corpus:
-    """The corpus named "embedded", a local file or folder, or "wikitext-2-raw-v1" (or another
-    WikiText) from the hub.
+    """The three splits of a text.
 
-    A folder holds one file per split, whose name contains train, valid (or validation, dev), test;
-    of several the one without
-    "raw" is taken for train, and the raw ones for valid and test only where no other is there. A
-    single file is cut into
-    80 % / 10 % / 10 %. Files: .txt .raw .jsonl .parquet, plain or .xz or .gz.
-    Raises `InputError` for what is missing, empty or unreadable.
+    Args:
+        source: "embedded" (the text that comes with Python), a local file or folder, or
+            "wikitext-2-raw-v1" (or another WikiText) from the hub. A file is cut into 80 %, 10 %
+            and 10 %. A folder holds one file per split, whose name contains train, valid (or
+            validation, dev) or test; among several, one without "raw" in its name goes first.
+            Files are .txt .raw .jsonl .parquet, plain or .xz or .gz.
+
+    Raises:
+        InputError: If something is missing, empty or unreadable.
     """
     path = pathlib.Path(source).expanduser()
     if source == "embedded":
@@ -80,7 +84,7 @@ def load_corpus(source: str) -> Corpus:
         corpus = _from_hub(source)
     else:
         raise InputError(
-            f"corpus {source!r} is no file or folder; give one, or 'embedded', or a hub "
+            f"corpus {source!r} is neither a file nor a folder; give one, or 'embedded', or a hub "
             "name such as wikitext-2-raw-v1"
         )
     for split, rows in corpus._asdict().items():
@@ -90,8 +94,9 @@ def load_corpus(source: str) -> Corpus:
 
 
 def embedded_corpus() -> Corpus:
-    """The reference text that every CPython carries (`pydoc_data.topics`), a paragraph a row; 1
-    topic in 10 each for valid and test.
+    """The reference text in every CPython (`pydoc_data.topics`), one paragraph per row.
+
+    One topic in 10 is for validation, and one for the test.
     """
     from pydoc_data.topics import topics
 
@@ -107,17 +112,19 @@ def embedded_corpus() -> Corpus:
     return Corpus(**splits)
 
 
-def read_rows(path) -> list[str]:
-    """Rows of one text file: its lines with their newline (blank ones as ""), or the "text" fields
-    of .jsonl and .parquet.
+def read_rows(path: str | os.PathLike) -> list[str]:
+    """Rows of one text file: lines with their newline, or "text" fields of .jsonl and .parquet.
+
+    Blank ones are "".
     """
     return list(stream_rows(path))
 
 
-def stream_rows(path) -> Iterator[str]:
-    """The same rows as `read_rows`, one by one: the file is never in memory as a whole.
+def stream_rows(path: str | os.PathLike) -> Iterator[str]:
+    """The rows of `read_rows` one by one; the file is never in memory as a whole.
 
-    Raises `InputError` where reading fails.
+    Raises:
+        InputError: If reading fails.
     """
     path = pathlib.Path(path)
     suffix = pathlib.Path(path.stem if path.suffix in (".xz", ".gz") else path.name).suffix
@@ -127,12 +134,9 @@ def stream_rows(path) -> Iterator[str]:
             yield from _texts(path, _parquet_rows(path))
         else:
             with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
-                yield from _texts(
-                    path,
-                    (json.loads(line)["text"] for line in lines if line.strip())
-                    if suffix == ".jsonl"
-                    else lines,
-                )
+                if suffix == ".jsonl":
+                    lines = (json.loads(line)["text"] for line in lines if line.strip())
+                yield from _texts(path, lines)
     except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"corpus file {path} cannot be read: {error}") from None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -151,27 +155,26 @@ def _texts(path, rows):
 
 
 def training_files(source: str) -> list[pathlib.Path]:
-    """The files that pretraining reads one after another: one file, a folder's train file, or all
-    its text files where none is so named.
+    """The files that pretraining reads: one file, a folder's train file, or all its text files.
 
-    Raises `InputError` where there is none.
+    Raises:
+        InputError: If there are none.
     """
     path = pathlib.Path(source).expanduser()
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise InputError(f"corpus {source!r} is no file or folder; give one, or 'embedded'")
+        raise InputError(
+            f"corpus {source!r} is neither a file nor a folder; give one, or 'embedded'"
+        )
     files = [file for file in sorted(path.iterdir()) if _is_text(file)]
     if not files:
         raise InputError(
             f"corpus folder {source!r} has no text file; it needs one such as train.txt "
             "(.xz, .gz, .jsonl, .parquet)"
         )
-    return (
-        [_split_file(path, "train")]
-        if any("train" in file.name.lower() for file in files)
-        else files
-    )
+    has_train = any("train" in file.name.lower() for file in files)
+    return [_split_file(path, "train")] if has_train else files
 
 
 def training_rows(source: str) -> Iterator[str]:
@@ -184,34 +187,31 @@ def training_rows(source: str) -> Iterator[str]:
 
 
 def fingerprint(source: str) -> list[list]:
-    """[name, bytes, sha256] of each file of `training_files`, or of the text of "embedded": equal
-    where the corpus is the same.
-    """
+    """[name, bytes, sha256] of each of the `training_files`, or of the embedded text."""
     if source == "embedded":
         text = "".join(embedded_corpus().train).encode()
         return [[source, len(text), hashlib.sha256(text).hexdigest()]]
-    found = []
+    files = []
     for path in training_files(source):
         try:
             with open(path, "rb") as file:
-                found.append(
-                    [
-                        path.name,
-                        path.stat().st_size,
-                        hashlib.file_digest(file, "sha256").hexdigest(),
-                    ]
-                )
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            files.append([path.name, path.stat().st_size, digest])
         except OSError as error:
             raise InputError(f"corpus file {path} cannot be read: {error}") from None
-    return found
+    return files
 
 
 def load_tokenizer(source: str) -> TextTokenizer:
-    """The tokenizer of a local folder (tokenizer.json, or vocab.json and merges.txt), of a hub
-    name, or "embedded".
+    """A tokenizer by name.
 
-    "embedded" is a byte-level BPE of 2,048 entries, trained on the embedded corpus in a second.
-    Raises `InputError` where none can be loaded.
+    Args:
+        source: A local folder (tokenizer.json, or vocab.json and merges.txt), a hub name, or
+            "embedded": a byte-level BPE of 2,048 entries, trained on the embedded corpus in a
+            second.
+
+    Raises:
+        InputError: If it cannot be loaded.
     """
     if source == "embedded":
         return _wrap(source, _train_embedded())
@@ -234,15 +234,16 @@ def load_tokenizer(source: str) -> TextTokenizer:
 
 
 def tokenizer_files(source: str, rows: Iterable[str] = ()) -> dict[str, str]:
-    """The text of the files of a tokenizer's folder by name, as `load_tokenizer` and transformers'
-    AutoTokenizer read them.
+    """The files of a tokenizer's folder by name, for `load_tokenizer` and for transformers.
 
-    source: "embedded"; "train:N", a byte-level BPE of N entries trained on `rows`, which puts </s>
-    (id 2) before every text as
-    OPT's own does; or a local folder, whose files are taken as they are.
-    Raises `InputError` for another source, an N below 260 (256 bytes and 4 special entries) or
-    above a million,
-    and a folder without a tokenizer.
+    Args:
+        source: "embedded"; "train:N", a byte-level BPE of N entries that puts </s> (id 2) before
+            every text, as OPT's own does; or a local folder, whose files are taken as they are.
+        rows: What "train:N" is trained on.
+
+    Raises:
+        InputError: If N is below 260 (256 bytes and 4 special entries) or above a million, or the
+            folder has no tokenizer.
     """
     trained = re.fullmatch("train:([0-9]{1,12})", source)
     if trained and int(trained[1]) < _SMALLEST_VOCABULARY:
@@ -277,27 +278,27 @@ def tokenizer_files(source: str, rows: Iterable[str] = ()) -> dict[str, str]:
 
 
 def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np.ndarray:
-    """Blocks [N, length] (int32): rows encoded one by one, and concatenated batch by batch, each
-    batch's remainder dropped.
+    """Blocks of tokens [N, length] (int32) with the released code's block counts.
 
-    A batch is up to 1,000 rows of one of four contiguous shards, which gives the released code's
-    block counts.
-    Raises `InputError` for a length below 2, and when there is not enough text for one block.
+    Rows are encoded one by one and concatenated batch by batch; each batch's remainder is dropped.
+    A batch is up to 1,000 rows of one of four contiguous shards.
+
+    Raises:
+        InputError: If the length is below 2, or the text is shorter than one block.
     """
-    if length < 2:
-        raise InputError(f"block_length is {length}; it must be at least 2")
+    whole("block_length", length, 2)
     blocks = [np.zeros((0, length), np.int32)]
     for shard in np.array_split(np.arange(len(rows)), _SHARDS):
         for start in range(0, len(shard), _ROWS_PER_BATCH):
             batch = [rows[i] for i in shard[start : start + _ROWS_PER_BATCH]]
             tokens = [token for row in tokenizer.encode(batch) for token in row]
-            whole = len(tokens) // length * length
+            kept = len(tokens) // length * length
             if max(tokens, default=0) > np.iinfo(np.int32).max:
                 raise InputError(
                     f"tokenizer {tokenizer.name!r} gives id {max(tokens)}; 2147483647 is "
                     "the largest"
                 )
-            blocks.append(np.array(tokens[:whole], np.int32).reshape(-1, length))
+            blocks.append(np.array(tokens[:kept], np.int32).reshape(-1, length))
     blocks = np.concatenate(blocks)
     if not len(blocks):
         raise InputError(
@@ -309,22 +310,21 @@ def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np
 
 def _split_file(folder, split):
     files = [
-        f
-        for f in sorted(folder.iterdir())
-        if _is_text(f) and any(word in f.name.lower() for word in _SPLITS[split])
+        file
+        for file in sorted(folder.iterdir())
+        if _is_text(file) and any(word in file.name.lower() for word in _SPLITS[split])
     ]
     if not files:
         raise InputError(
             f"corpus folder {folder} has no {split} file; it needs one such as {split}.txt "
             "(.xz, .gz, .jsonl, .parquet)"
         )
-    return min(files, key=lambda f: ("raw" in f.name.lower(), f.name))
+    return min(files, key=lambda file: ("raw" in file.name.lower(), file.name))
 
 
 def _is_text(path):
-    return path.is_file() and any(
-        path.name.removesuffix(".xz").removesuffix(".gz").endswith(suffix) for suffix in _SUFFIXES
-    )
+    name = path.name.removesuffix(".xz").removesuffix(".gz")
+    return path.is_file() and name.endswith(_SUFFIXES)
 
 
 def _parquet_rows(path):
@@ -356,7 +356,7 @@ def _from_hub(name):
         ) from None
     except Exception as error:  # the hub client raises many kinds
         raise InputError(
-            f"corpus {name!r} cannot be had from the hub ({type(error).__name__}); give a "
+            f"corpus {name!r} cannot be loaded from the hub ({type(error).__name__}); give a "
             "local folder"
         ) from None
     return Corpus(*(list(loaded[split]["text"]) for split in ("train", "validation", "test")))
@@ -398,7 +398,7 @@ def _wrap(name, tokenizer):
 def _from_transformers(name, source):
     if isinstance(source, str) and not _TOKENIZER_NAME.fullmatch(source):
         raise InputError(
-            f"tokenizer {name!r} is no folder here, and no hub name (owner/name); give "
+            f"tokenizer {name!r} is neither a folder here nor a hub name (owner/name); give "
             "one, or 'embedded'"
         )
     try:

@@ -1,38 +1,35 @@
-"""Continuations of token blocks: beam search, greedy and sampling, each one jitted function with a
-key-value cache.
-"""
+"""Continuations of token blocks: beam search, greedy and sampling, each a jitted function."""
 
 import functools
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_of, real, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
-from collapse_jax.models.lm.devices import Placement
 from collapse_jax.models.lm.opt import NEGATIVE, OPT
 from collapse_jax.models.lm.token_scores import filled, prefill, token_scores, truncate
 from collapse_jax.runs.distributed import largest, to_host
-from collapse_jax.runs.scratch import Scratch, fingerprint, key_name
+from collapse_jax.runs.scratch import fingerprint, key_name
+from collapse_jax.runs.session import Session
 
-# What is generated goes to the scratch this often: a kill loses no more, and a run makes no more
-# than some hundred small files.
+# Seconds between saves to the scratch: a kill loses no more, and a run writes some hundred small
+# files at most.
 _SAVE_SECONDS = 20.0
 
 
 class BeamSearch(NamedTuple):
-    """Deterministic beam search.
+    """Deterministic beam search; all fields mean what they mean in transformers.
 
-    repetition_penalty: 1 is none; prompt tokens count too (Keskar et al. 2019). min_new_tokens:
-    end-of-text is banned before so many
-    new tokens; None bans it throughout. Where sequences may end, their scores are divided by length
-    ** length_penalty, and
-    early_stopping (True, False or "never") says when no better one is waited for, all as in
-    transformers.
+    num_beams: sequences kept at each step.
+    repetition_penalty: 1 is none; tokens of the prompt count too (Keskar et al. 2019).
+    min_new_tokens: end-of-text is banned before so many new tokens; None bans it throughout.
+    length_penalty: the score of a finished sequence is divided by length ** length_penalty.
+    early_stopping: True, False or "never": when no better finished sequence is waited for.
     """
 
     num_beams: int = 5
@@ -43,15 +40,18 @@ class BeamSearch(NamedTuple):
 
 
 class Greedy(NamedTuple):
-    """The most probable token at each step."""
+    """The most probable token at each step; fields as in `BeamSearch`."""
 
     repetition_penalty: float = 1.0
     min_new_tokens: int | None = None
 
 
 class Sampling(NamedTuple):
-    """Ancestral sampling. top_k 0 and top_p 1 switch the truncations off; they follow the
-    temperature, in this order.
+    """Ancestral sampling; other fields as in `BeamSearch`.
+
+    temperature: divides the logits, before both truncations.
+    top_k: from the k most probable tokens only; 0 is off.
+    top_p: nucleus sampling, after top_k; 1 is off.
     """
 
     temperature: float = 1.0
@@ -67,92 +67,79 @@ Decoder = BeamSearch | Greedy | Sampling
 def generate(
     model: OPT,
     params: dict,
-    prompts,
+    prompts: Any,
     decoder: Decoder = BeamSearch(),
     new_tokens: int = 64,
     *,
     key: jax.Array | None = None,
     batch_size: int | None = None,
-    progress=lambda done: None,
-    scratch: Scratch = Scratch(),
-    placement: Placement = Placement(),
+    session: Session = Session(),
 ) -> np.ndarray:
-    """The new tokens [prompts, new_tokens] (int32) that follow each unpadded prompt of `prompts`
-    [prompts, length].
+    """The tokens that follow each prompt.
 
-    Where the decoder allows an end-of-text, the places after it hold the padding token.
-    key: needed by `Sampling`; prompt i draws from `fold_in(key, i)`, whatever the batch size.
-    batch_size: prompts decoded at once; None leaves it to `prompts_at_once`.
-    progress: called with the number of prompts done after each batch.
-    scratch: keeps what is generated every 20 seconds; called again, with the same key, this goes on
-    from there. The key must then
-    be this draw's own. placement: the devices that share each batch where their number divides it.
-    Raises `InputError` for an empty or ill-typed batch, token ids outside the vocabulary, too many
-    positions, a missing key.
+    Args:
+        prompts: int [prompts, length], unpadded.
+        decoder: How tokens are chosen.
+        new_tokens: How many follow each prompt.
+        key: Needed by `Sampling`; prompt i draws from `fold_in(key, i)`, in any batch size.
+        batch_size: Prompts decoded at once; None leaves it to `prompts_at_once`.
+        session: Devices, scratch (written every 20 seconds) and progress (stage "generate").
+
+    Returns:
+        int32 [prompts, new_tokens]. Where the decoder allows an end-of-text, padding follows it.
+
+    Raises:
+        InputError: If prompts are ill-typed or outside the vocabulary, positions do not suffice, or
+            the key is missing.
     """
     prompts = np.asarray(prompts)
     _check_generate(model, prompts, decoder, new_tokens, key, batch_size)
-    if not len(prompts):
+    count, total = len(prompts), len(prompts) * new_tokens
+    if not count:
         return np.zeros((0, new_tokens), np.int32)
-    key = jax.random.key(0) if key is None else key
+    key, place = jax.random.key(0) if key is None else key, session.placement
     if batch_size is None:
-        batch_size = prompts_at_once(
-            model, decoder, prompts.shape[1], new_tokens, len(prompts), placement
-        )
+        size = prompts_at_once(model, decoder, prompts.shape[1], new_tokens, count, place)
     else:
-        batch_size = min(batch_size, len(prompts))
-    params = placement.place_parameters(params, batch_size)
-    tokens, saved = np.zeros((len(prompts), new_tokens), np.int32), 0
+        size = min(batch_size, count)
+    params = place.place_parameters(params, size)
+    tokens, saved = np.zeros((count, new_tokens), np.int32), 0
     name, made_of = f"tokens-{key_name(key)}", fingerprint(model, decoder, new_tokens, prompts)
-    while saved < len(prompts) and (piece := scratch.load(f"{name}-{saved}", made_of)) is not None:
+    while saved < count and (piece := session.scratch.load(f"{name}-{saved}", made_of)) is not None:
         stop = saved + len(piece["tokens"])
         tokens[saved:stop], saved = piece["tokens"], stop
-        progress(stop)
+        session.progress("generate", stop * new_tokens, total)
     since = time.monotonic()
-    for start in range(saved, len(prompts), batch_size):
-        index = np.minimum(np.arange(start, start + batch_size), len(prompts) - 1)
+    for start in range(saved, count, size):
+        stop = min(start + size, count)
+        index = np.minimum(np.arange(start, start + size), count - 1)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-        batch, keys = placement.place((prompts[index].astype(np.int32), keys), batch_size, 0)
-        stop = min(start + batch_size, len(prompts))
-        tokens[start:stop] = to_host(
-            _generate_batch(model, decoder, new_tokens, params, batch, keys)
-        )[: stop - start]
-        if stop == len(prompts) or largest(time.monotonic() - since >= _SAVE_SECONDS):
-            scratch.save(f"{name}-{saved}", made_of, {"tokens": tokens[saved:stop]})
+        batch, keys = place.place((prompts[index].astype(np.int32), keys), size, 0)
+        made = to_host(_generate_batch(model, decoder, new_tokens, params, batch, keys))
+        tokens[start:stop] = made[: stop - start]
+        if stop == count or largest(time.monotonic() - since >= _SAVE_SECONDS):
+            session.scratch.save(f"{name}-{saved}", made_of, {"tokens": tokens[saved:stop]})
             saved, since = stop, time.monotonic()
-        progress(stop)
+        session.progress("generate", stop * new_tokens, total)
     return tokens
 
 
 def check_decoder(decoder: Decoder) -> None:
-    """Raises `InputError` for a setting of a decoder that has no meaning."""
-    if not 0 < decoder.repetition_penalty < np.inf:
-        raise InputError(
-            f"repetition_penalty is {decoder.repetition_penalty}; it must be finite and "
-            "above 0 (1 is none)"
-        )
-    if decoder.min_new_tokens is not None and decoder.min_new_tokens < 0:
-        raise InputError(
-            f"min_new_tokens is {decoder.min_new_tokens}; it must be 0 or more, or None "
-            "(no end at all)"
-        )
+    """Raises `InputError` for the first setting of a decoder that is out of range."""
+    penalty = "finite and above 0 (1 is none)"
+    real("repetition_penalty", decoder.repetition_penalty, above=0, must_be=penalty)
+    if decoder.min_new_tokens is not None:
+        at_least = "0 or more, or None (no end at all)"
+        whole("min_new_tokens", decoder.min_new_tokens, 0, must_be=at_least)
     if isinstance(decoder, BeamSearch):
-        if decoder.num_beams < 1:
-            raise InputError(f"num_beams is {decoder.num_beams}; it must be at least 1")
-        if decoder.early_stopping not in (True, False, "never"):
-            raise InputError(
-                f"early_stopping is {decoder.early_stopping!r}; it must be True, False or 'never'"
-            )
+        whole("num_beams", decoder.num_beams, 1)
+        choices = "True, False or 'never'"
+        one_of("early_stopping", decoder.early_stopping, (True, False, "never"), must_be=choices)
     if isinstance(decoder, Sampling):
-        if not 0 < decoder.temperature < np.inf:
-            raise InputError(
-                f"temperature is {decoder.temperature}; it must be finite and above 0 (use "
-                "Greedy for the limit)"
-            )
-        if decoder.top_k < 0:
-            raise InputError(f"top_k is {decoder.top_k}; it must be 0 (off) or positive")
-        if not 0 < decoder.top_p <= 1:
-            raise InputError(f"top_p is {decoder.top_p}; it must be in (0, 1]")
+        limit = "finite and above 0 (use Greedy for the limit)"
+        real("temperature", decoder.temperature, above=0, must_be=limit)
+        whole("top_k", decoder.top_k, 0, must_be="0 (off) or positive")
+        real("top_p", decoder.top_p, above=0, at_most=1)
 
 
 def _check_generate(model, prompts, decoder, new_tokens, key, batch_size):
@@ -189,7 +176,7 @@ def _generate_batch(model, decoder, new_tokens, params, prompts, keys):
 
 
 def _one_beam(model, decoder, new_tokens, params, prompts, keys):
-    """Greedy and sampling: one sequence a prompt, whose cache is simply appended to."""
+    """Greedy and sampling: one sequence [new_tokens] a prompt, which appends to its cache."""
     batch, length = prompts.shape
     product = functools.partial(
         jnp.einsum, precision=model.precision, preferred_element_type=jnp.float32
@@ -197,53 +184,53 @@ def _one_beam(model, decoder, new_tokens, params, prompts, keys):
     logits, caches = prefill(model, params, prompts)
     history = jnp.zeros((batch, 1, new_tokens), jnp.int32)
     pad = ((0, 0), (0, 0), (0, new_tokens), (0, 0))
+    # Per layer keys and values [batch, heads, length + new_tokens, head_dim].
     caches = [tuple(jnp.pad(array, pad) for array in layer) for layer in caches]
+    choose = functools.partial(_chosen, model.config, decoder, prompts, keys)
 
-    def choose(logits, history, t):
-        seen = jnp.concatenate([prompts[:, None], filled(history, t)], -1)
-        scores = token_scores(model.config, decoder, logits, seen, t)[:, 0]
-        if isinstance(decoder, Greedy):
-            tokens = jnp.argmax(scores, -1)
-        else:
-            scores = truncate(scores, decoder)
-            tokens = jax.vmap(lambda key, s: jax.random.categorical(jax.random.fold_in(key, t), s))(
-                keys, scores
+    def attend_in(layer, caches, at):
+        written = jnp.arange(length + new_tokens) <= at
+
+        def attend(query, own):  # query: [batch, heads, 1, head_dim]
+            place = (0, 0, at, 0)
+            past = tuple(
+                jax.lax.dynamic_update_slice(a, b, place)
+                for a, b in zip(caches[layer], own, strict=True)
             )
-        if decoder.min_new_tokens is None:
-            return tokens
-        ended = ((history[:, 0] == model.config.eos_token_id) & (jnp.arange(new_tokens) < t)).any(
-            -1
-        )
-        return jnp.where(ended, model.config.pad_token_id, tokens)
+            caches[layer] = past
+            scores = jnp.where(written, product("bhqd,bhkd->bhqk", query, past[0]), NEGATIVE)
+            weights = jax.nn.softmax(scores).astype(query.dtype)
+            return product("bhqk,bhkd->bhqd", weights, past[1]).astype(query.dtype)
+
+        return attend
 
     def step(carry, t):
-        history, caches = carry
-        written = jnp.arange(length + new_tokens) < length + t
-        caches = list(caches)
-
-        def attend_in(layer):
-            def attend(query, own):
-                at = (0, 0, length + t - 1, 0)
-                past = tuple(
-                    jax.lax.dynamic_update_slice(a, b, at)
-                    for a, b in zip(caches[layer], own, strict=True)
-                )
-                caches[layer] = past
-                scores = jnp.where(written, product("bhqd,bhkd->bhqk", query, past[0]), NEGATIVE)
-                return product(
-                    "bhqk,bhkd->bhqd", jax.nn.softmax(scores).astype(query.dtype), past[1]
-                ).astype(query.dtype)
-
-            return attend
-
+        history, caches = carry[0], list(carry[1])
+        at = length + t - 1  # the position of the newest token
         newest = jax.lax.dynamic_index_in_dim(history, t - 1, 2, keepdims=False)
-        attends = [attend_in(layer) for layer in range(len(caches))]
-        hidden, _ = model.apply(
-            {"params": params}, newest, length + t - 1, attends, method="extend"
-        )
+        attends = [attend_in(layer, caches, at) for layer in range(len(caches))]
+        hidden, _ = model.apply({"params": params}, newest, at, attends, method="extend")
         tokens = choose(model.apply({"params": params}, hidden, method="head"), history, t)
         return (history.at[:, 0, t].set(tokens), caches), None
 
     history = history.at[:, 0, 0].set(choose(logits, history, 0))
     (history, _), _ = jax.lax.scan(step, (history, caches), jnp.arange(1, new_tokens))
     return history[:, 0]
+
+
+def _chosen(config, decoder, prompts, keys, logits, history, t):
+    """New token number t [batch] of logits [batch, 1, vocabulary] and history [batch, 1, new]."""
+    seen = jnp.concatenate([prompts[:, None], filled(history, t)], -1)
+    scores = token_scores(config, decoder, logits, seen, t)[:, 0]
+    if isinstance(decoder, Greedy):
+        tokens = jnp.argmax(scores, -1)
+    else:
+        scores = truncate(scores, decoder)
+        tokens = jax.vmap(lambda key, s: jax.random.categorical(jax.random.fold_in(key, t), s))(
+            keys, scores
+        )
+    if decoder.min_new_tokens is None:
+        return tokens
+    is_end = history[:, 0] == config.eos_token_id
+    ended = (is_end & (jnp.arange(history.shape[-1]) < t)).any(-1)
+    return jnp.where(ended, config.pad_token_id, tokens)

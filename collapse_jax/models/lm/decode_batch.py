@@ -1,32 +1,37 @@
-"""How many prompts are decoded at once where nobody says: a fixed number on CPUs, what the memory
-holds on accelerators.
-"""
+"""How many prompts are decoded at once by default: what the memory of accelerators holds."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.models.lm.devices import Placement
+from collapse_jax.models.lm.opt import OPT
 from collapse_jax.runs.distributed import largest
+from collapse_jax.runs.placement import Placement
 
-# Of all devices together, where nothing tells how much memory they have: the matrices are large
-# enough for a CPU.
+# Prompts of all devices together, if their memory is unknown: the matrices are large enough for a
+# CPU.
 _WITHOUT_ACCELERATOR = 64
-# Of one device: beyond it nothing gets faster (an estimate from operations and bytes; not
-# measured).
+# Prompts of one device: more are not faster (an estimate from operations and bytes; not measured).
 _MOST = 1024
 # The rest is for parameters, and for what the estimate leaves out.
 _SHARE_OF_MEMORY = 0.5
 
 
 def prompts_at_once(
-    model, decoder, length: int, new_tokens: int, count: int, placement: Placement = Placement()
+    model: OPT,
+    decoder: Any,
+    length: int,
+    new_tokens: int,
+    count: int,
+    placement: Placement = Placement(),
 ) -> int:
-    """The batch size for `count` prompts of `length` tokens, each continued by `new_tokens`; a
-    multiple of the number of devices.
+    """The batch size for `count` prompts of `length` tokens, each continued by `new_tokens`.
 
-    On accelerators that tell their memory: a power of two, to 1,024, for each device, such that
-    `bytes_per_prompt` fits into half of the memory of the smallest one. Elsewhere 64 in all. Never
-    more than `count` calls for. Every process of a job gets the same number.
+    64 in all on devices that do not tell their memory. On others a power of two for each device, at
+    most 1,024, such that `bytes_per_prompt` fits into half of the smallest memory. Always a
+    multiple of the number of devices, never more than `count` calls for, and the same in every
+    process of a job.
     """
     here = [
         device
@@ -37,20 +42,19 @@ def prompts_at_once(
         ((device.memory_stats() or {}).get("bytes_limit", 0) for device in here), default=0
     )
     fits = int(_SHARE_OF_MEMORY * memory / bytes_per_prompt(model, decoder, length, new_tokens))
-    # The least of all processes; 0 says that one cannot tell.
+    # The least of all processes; 0 if one of them cannot tell.
     fits = -largest(-min(max(fits, 1), _MOST) if memory else 0)
     devices = placement.count()
     on_each = 2 ** (fits.bit_length() - 1) if fits else -(-_WITHOUT_ACCELERATOR // devices)
     return devices * min(on_each, -(-count // devices))
 
 
-def bytes_per_prompt(model, decoder, length: int, new_tokens: int) -> int:
-    """Memory that decoding takes for each prompt, parameters apart; rather too much than too
-    little.
+def bytes_per_prompt(model: OPT, decoder: Any, length: int, new_tokens: int) -> int:
+    """Bytes that decoding takes for each prompt, without parameters; rather too many than too few.
 
     Keys and values of the prompt and of every beam, half as much again while they grow; the scores
-    of all next words three times, and some more where they are sorted; what one layer makes of the
-    prompt. Compared with what XLA plans on a CPU, in the tests.
+    of all next words three times, and more while they are sorted; the activations of one layer for
+    the prompt. The tests compare it with what XLA plans on a CPU.
     """
     config, beams = model.config, getattr(decoder, "num_beams", 1)
     slots = length + beams * new_tokens

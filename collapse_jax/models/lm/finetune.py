@@ -1,32 +1,36 @@
-"""Fine-tuning: AdamW on blocks of tokens, a cosine over epochs, the best epoch by validation loss."""
+"""Fine-tuning: AdamW on blocks of tokens, a cosine over epochs, the best epoch by validation."""
 
+import collections
+import dataclasses
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from collapse_jax.errors import DivergenceError, InputError
-from collapse_jax.models.lm.devices import Placement
+from collapse_jax.errors import DivergenceError, InputError, one_of, real, whole
 from collapse_jax.models.lm.opt import OPT
 from collapse_jax.models.lm.score import batch_loss, check_blocks, mean_loss
-from collapse_jax.runs.distributed import to_host
-from collapse_jax.runs.scratch import Scratch, fingerprint, key_name, pack, unpack
-
-# Optimiser steps in one compiled call: long enough to hide the dispatch, short enough to show
-# progress and to find a nan early.
-_STEPS_PER_CALL = 16
+from collapse_jax.models.lm.steps import (
+    STEPS_PER_CALL,
+    Recipe,
+    Training,
+    finite_losses,
+    run_steps,
+)
+from collapse_jax.runs.scratch import fingerprint, key_name, pack, unpack
+from collapse_jax.runs.session import Session
 
 
 class FineTune(NamedTuple):
-    """Settings of one fine-tuning; the defaults are protocols.md's (AdamW, weight decay on every
-    parameter).
+    """Settings of one fine-tuning; the defaults are those of protocols.md.
 
-    The learning rate falls from `learning_rate` to `final_learning_rate` by a cosine over epochs,
-    and is constant within each.
+    learning_rate, final_learning_rate: a cosine over epochs falls from the first to the second; the
+        rate is constant within an epoch.
+    weight_decay: decoupled (AdamW), on every parameter.
     keep: "best" returns the epoch of lowest validation loss, "last" the last one.
     """
 
@@ -41,9 +45,20 @@ class FineTune(NamedTuple):
     keep: str = "best"
 
 
+# What the loop on the host reads. Other values of these compile nothing new, so the compiled step
+# cannot read them; it receives every other field of `FineTune`, those to come among them.
+_HOST_FIELDS = ("epochs", "batch_size", "learning_rate", "final_learning_rate", "keep")
+_StepSettings = collections.namedtuple(
+    "_StepSettings", [name for name in FineTune._fields if name not in _HOST_FIELDS]
+)
+
+
 class FineTuned(NamedTuple):
-    """train_loss, valid_loss: [epochs] nats per token. best_epoch: 0 .. epochs - 1. steps:
-    optimiser steps in all.
+    """What one fine-tuning gave besides parameters.
+
+    train_loss, valid_loss: [epochs] nats per token.
+    best_epoch: 0 .. epochs - 1, of lowest validation loss.
+    steps: optimiser steps in all.
     """
 
     train_loss: np.ndarray
@@ -53,107 +68,132 @@ class FineTuned(NamedTuple):
 
 
 def check_fine_tune(settings: FineTune) -> None:
-    """Raises `InputError` for settings that have no meaning."""
+    """Raises `InputError` for the first setting that is out of range."""
     for field in ("epochs", "batch_size"):
-        if getattr(settings, field) < 1:
-            raise InputError(f"{field} is {getattr(settings, field)}; it must be at least 1")
+        whole(field, getattr(settings, field), 1)
     for field in ("learning_rate", "final_learning_rate", "weight_decay"):
-        value = getattr(settings, field)
-        if not (math.isfinite(value) and value >= 0):
-            raise InputError(f"{field} is {value}; it must be finite and not negative")
-    if settings.keep not in ("best", "last"):
-        raise InputError(f"keep is {settings.keep!r}; it must be 'best' or 'last'")
+        real(field, getattr(settings, field), at_least=0)
+    one_of("keep", settings.keep, ("best", "last"), must_be="'best' or 'last'")
 
 
 def learning_rate_at(settings: FineTune, epoch: int) -> float:
-    """Learning rate of an epoch: cosine annealing to `final_learning_rate`, stepped once per epoch."""
+    """Learning rate of an epoch: a cosine in float64 that ends at `final_learning_rate`."""
     share = (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
-    return (
-        settings.final_learning_rate
-        + (settings.learning_rate - settings.final_learning_rate) * share
-    )
+    final = settings.final_learning_rate
+    return final + (settings.learning_rate - final) * share
 
 
 def fine_tune(
     model: OPT,
     params: dict,
-    blocks,
-    valid_blocks,
+    blocks: Any,
+    valid_blocks: Any,
     settings: FineTune,
     key: jax.Array,
     *,
-    progress=lambda stage, done, total: None,
-    scratch: Scratch = Scratch(),
-    placement: Placement = Placement(),
+    session: Session = Session(),
 ) -> tuple[dict, FineTuned]:
-    """Fine-tuned parameters, and the losses by epoch.
+    """Fine-tunes on blocks of tokens.
 
-    blocks: int [N, length], shuffled anew in every epoch; valid_blocks: int [V, length], held out.
-    progress: called with the stage ("fit" or "validate") and how many of its tokens are done.
-    scratch: keeps each epoch as it ends; called again, with the same key, this goes on from there.
-    The key must then be this fit's own. placement: the devices that share each batch where their
-    number divides it, and whether the parameters are cut into parts.
-    Raises `InputError` for bad settings or blocks, `DivergenceError` naming the step when the loss
-    is no longer finite.
+    Args:
+        params: Where to start; left alone.
+        blocks: int [N, length], shuffled anew in every epoch.
+        valid_blocks: int [V, length], held out.
+        key: Of the order of the blocks and of dropout.
+        session: Devices, scratch (each epoch is kept as it ends) and progress (stage "fit").
+
+    Returns:
+        The fine-tuned parameters, and the losses by epoch.
+
+    Raises:
+        InputError: If a setting is out of range, or blocks do not fit the model.
+        DivergenceError: If a loss becomes nan or infinite; the text names the step.
     """
     check_fine_tune(settings)
     blocks, valid_blocks = check_blocks(model, blocks), check_blocks(model, valid_blocks)
     for name, value in (("training", blocks), ("validation", valid_blocks)):
         if not len(value):
             raise InputError(f"there are no {name} blocks; at least 1 is needed")
-    length = blocks.shape[1]
-    # What the compiled steps depend on: other epochs and learning rates compile nothing new.
-    compiled = FineTune()._replace(
-        **{name: getattr(settings, name) for name in ("beta1", "beta2", "epsilon", "weight_decay")}
-    )
-    rows = min(settings.batch_size, len(blocks))
-    place = functools.partial(placement.place_parameters, rows=rows)
-    params = place(params)
-    state = jax.tree.map(jnp.copy, (params, place(_optimiser(settings).init(params))))
+    epochs = _Epochs(model, settings, blocks, key, session)
+    params = epochs.place(params)
+    moments = epochs.place(_optimiser(settings, 0.0).init(params))
+    state = jax.tree.map(jnp.copy, Training(params, moments))
     shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
-    saved = _Saved(
-        scratch, key, settings, fingerprint(model, settings, blocks, valid_blocks, shapes), place
-    )
-    dropout_key = jax.random.fold_in(key, settings.epochs)  # those below it shuffle the epochs
-    state, best, train, valid, steps = saved.load(state) or (state, params, [], [], 0)
-    for epoch in range(len(valid), settings.epochs):
-        rate = learning_rate_at(settings, epoch)
-        total, seen = 0.0, 0
-        for batches, weights, count in _calls(
-            blocks, settings.batch_size, jax.random.fold_in(key, epoch)
-        ):
-            call_key = jax.random.fold_in(dropout_key, steps)
-            placed = placement.place((batches, weights), rows, 1)
-            state, losses = _run_steps(
-                model, compiled, placement, state, *placed, count, rate, call_key
-            )
-            losses = to_host(losses)[:count]
-            if not np.isfinite(losses).all():
-                step = steps + int(np.argmin(np.isfinite(losses)))
-                raise DivergenceError(
-                    f"the loss became {losses[step - steps]} at epoch {epoch}, step {step} "
-                    f"(learning rate {rate:g}); try a smaller one"
-                )
-            sizes = weights[:count].sum(1)
-            total, seen, steps = (
-                total + float(losses @ sizes),
-                seen + int(sizes.sum()),
-                steps + count,
-            )
-            progress(
-                "fit", (epoch * len(blocks) + seen) * length, settings.epochs * len(blocks) * length
-            )
-        train.append(total / seen)
-        valid.append(float(mean_loss(model, state[0], valid_blocks, placement=placement).mean()))
+    made_of = fingerprint(model, settings, blocks, valid_blocks, shapes)
+    saved = _Saved(session.scratch, key, settings, made_of, epochs.place)
+    fit = saved.load(state) or _Fit(state, params, [], [], 0)
+    for epoch in range(len(fit.valid), settings.epochs):
+        state, loss, steps = epochs.run(fit.state, epoch, fit.steps)
+        held_out = mean_loss(model, state.params, valid_blocks, session=session.devices_only())
+        train, valid = [*fit.train, loss], [*fit.valid, float(held_out.mean())]
         if not math.isfinite(valid[-1]):
             raise DivergenceError(
                 f"the validation loss became {valid[-1]} after epoch {epoch}, step "
                 f"{steps}; try a smaller learning rate"
             )
-        if _kept_epoch(settings, valid) == epoch:
-            best = jax.tree.map(jnp.copy, state[0])
-        saved.save(state, best, train, valid, steps)
-    return best, FineTuned(np.array(train), np.array(valid), int(np.argmin(valid)), steps)
+        is_kept = _kept_epoch(settings, valid) == epoch
+        best = jax.tree.map(jnp.copy, state.params) if is_kept else fit.best
+        fit = _Fit(state, best, train, valid, steps)
+        saved.save(fit)
+    losses = np.array(fit.train), np.array(fit.valid)
+    return fit.best, FineTuned(*losses, int(np.argmin(fit.valid)), fit.steps)
+
+
+class _Fit(NamedTuple):
+    """A fit after some epochs: `best` is what it would return, `train` and `valid` are losses."""
+
+    state: Training
+    best: dict
+    train: list[float]
+    valid: list[float]
+    steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Epochs:
+    """Runs the epochs of one fit."""
+
+    model: OPT
+    settings: FineTune
+    blocks: np.ndarray
+    key: jax.Array
+    session: Session
+
+    def place(self, tree):
+        """Parameters or moments on the devices that share a batch."""
+        rows = min(self.settings.batch_size, len(self.blocks))
+        return self.session.placement.place_parameters(tree, rows)
+
+    def run(self, state, epoch, steps):
+        """(state, mean training loss, steps so far) after an epoch, given the steps before it."""
+        settings, placement = self.settings, self.session.placement
+        count, length = self.blocks.shape
+        static = _StepSettings(*(getattr(settings, name) for name in _StepSettings._fields))
+        # Lower numbers shuffle the epochs.
+        dropout_key = jax.random.fold_in(self.key, settings.epochs)
+        rate = learning_rate_at(settings, epoch)
+        total, seen = 0.0, 0
+        for tokens, weights, calls in _calls(
+            self.blocks, settings.batch_size, jax.random.fold_in(self.key, epoch)
+        ):
+            batches = placement.place((tokens, weights), tokens.shape[1], 1)
+            call_key = jax.random.fold_in(dropout_key, steps)
+            state, losses = run_steps(
+                _RECIPE, self.model, static, placement, state, batches, calls, rate, call_key
+            )
+            where = functools.partial(_where, epoch, steps, rate)
+            losses = finite_losses(losses, calls, where)
+            sizes = weights[:calls].sum(1)
+            total, seen = total + float(losses @ sizes), seen + int(sizes.sum())
+            steps += calls
+            self.session.progress(
+                "fit", (epoch * count + seen) * length, settings.epochs * count * length
+            )
+        return state, total / seen, steps
+
+
+def _where(epoch, steps, rate, i):
+    return f"epoch {epoch}, step {steps + i} (learning rate {rate:g})"
 
 
 def _kept_epoch(settings, valid):
@@ -162,71 +202,57 @@ def _kept_epoch(settings, valid):
 
 
 class _Saved:
-    """A fit on the scratch: optimiser and parameters after the newest epoch; the best ones beside
-    them where those are older.
-    """
+    """A fit on the scratch: the state after the newest epoch, and better parameters beside it."""
 
     def __init__(self, scratch, key, settings, made_of, place):
-        self._workbench, self._settings, self._made_of, self._place = (
-            scratch,
-            settings,
-            made_of,
-            place,
-        )
-        self._name = f"fit-{key_name(key)}"
+        self._scratch, self._settings, self._place = scratch, settings, place
+        self._name, self._made_of = f"fit-{key_name(key)}", made_of
 
-    def save(self, state, best, train, valid, steps):
-        numbers = {"train": np.array(train), "valid": np.array(valid), "steps": np.array(steps)}
-        newest, kept = len(valid) - 1, _kept_epoch(self._settings, valid)
-        if len(valid) == self._settings.epochs:
-            arrays = pack("best", best)
+    def save(self, fit):
+        numbers = {"train": np.array(fit.train), "valid": np.array(fit.valid)}
+        numbers["steps"] = np.array(fit.steps)
+        newest, kept = len(fit.valid) - 1, _kept_epoch(self._settings, fit.valid)
+        if len(fit.valid) == self._settings.epochs:
+            arrays = pack("best", fit.best)
         else:
-            arrays = pack("state", state)
-            if (
-                kept == newest - 1
-                # Until now the best parameters were those of the state, which is about to be
-                # replaced.
-            ):
-                self._workbench.save(
-                    f"{self._name}-best", f"{self._made_of} epoch {kept}", pack("best", best)
-                )
-        self._workbench.save(self._name, self._made_of, numbers | arrays)
+            arrays = pack("state", fit.state)
+            # Until now the best parameters were those of the state, which is about to be replaced.
+            if kept == newest - 1:
+                made_of = f"{self._made_of} epoch {kept}"
+                self._scratch.save(f"{self._name}-best", made_of, pack("best", fit.best))
+        self._scratch.save(self._name, self._made_of, numbers | arrays)
 
     def load(self, like):
-        """(state, best, train, valid, steps), or None; after the last epoch the state is `like`
-        itself, since nobody needs it.
-        """
-        newest = self._workbench.load(self._name, self._made_of)
+        """The saved `_Fit` or None; after the last epoch its state, which is used up, is `like`."""
+        newest = self._scratch.load(self._name, self._made_of)
         if newest is None:
             return None
-        train, valid, steps = (
-            newest["train"].tolist(),
-            newest["valid"].tolist(),
-            int(newest["steps"]),
-        )
+        train, valid, steps = newest["train"].tolist(), newest["valid"].tolist(), newest["steps"]
         if len(valid) == self._settings.epochs:
-            return like, _arrays("best", newest, like[0], self._place), train, valid, steps
-        state, kept = (
-            _arrays("state", newest, like, self._place),
-            _kept_epoch(self._settings, valid),
-        )
+            best = self._arrays("best", newest, like.params)
+            return _Fit(like, best, train, valid, int(steps))
+        state, kept = self._arrays("state", newest, like), _kept_epoch(self._settings, valid)
         if kept == len(valid) - 1:
-            return state, jax.tree.map(jnp.copy, state[0]), train, valid, steps
-        older = self._workbench.load(f"{self._name}-best", f"{self._made_of} epoch {kept}")
-        return older and (state, _arrays("best", older, like[0], self._place), train, valid, steps)
+            best = jax.tree.map(jnp.copy, state.params)
+            return _Fit(state, best, train, valid, int(steps))
+        older = self._scratch.load(f"{self._name}-best", f"{self._made_of} epoch {kept}")
+        if older is None:
+            return None
+        best = self._arrays("best", older, like.params)
+        return _Fit(state, best, train, valid, int(steps))
 
-
-def _arrays(prefix, arrays, like, place):
-    """The tree on the devices, in memory of its own: steps give theirs away."""
-    return jax.tree.map(jnp.copy, place(unpack(prefix, arrays, like)))
+    def _arrays(self, prefix, arrays, like):
+        """The tree on the devices, copied because steps donate their state."""
+        return jax.tree.map(jnp.copy, self._place(unpack(prefix, arrays, like)))
 
 
 def _calls(blocks, batch_size, key):
-    """The epoch's batches, shuffled: ([steps, batch, length], weights [steps, batch], how many of
-    the steps count).
+    """Compiled calls of an epoch: tokens [steps, batch, length], weights [steps, batch], steps.
+
+    The blocks are shuffled; places that are left over in the last call have weight 0.
     """
     size = min(batch_size, len(blocks))
-    per_call = min(_STEPS_PER_CALL, -(-len(blocks) // size))
+    per_call = min(STEPS_PER_CALL, -(-len(blocks) // size))
     order = np.asarray(jax.random.permutation(key, len(blocks)))
     for start in range(0, len(order), size * per_call):
         index = order[start : start + size * per_call]
@@ -240,33 +266,22 @@ def _calls(blocks, batch_size, key):
         )
 
 
-def _optimiser(settings):
-    return optax.chain(
-        optax.scale_by_adam(settings.beta1, settings.beta2, settings.epsilon),
-        optax.add_decayed_weights(settings.weight_decay),
+def _optimiser(settings, rate):
+    return optax.adamw(
+        rate,
+        settings.beta1,
+        settings.beta2,
+        settings.epsilon,
+        weight_decay=settings.weight_decay,
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
-def _run_steps(model, settings, placement, state, batches, weights, count, rate, key):
-    """`count` optimiser steps; the mean loss [steps] of each, over the blocks of its batch that
-    have weight.
-    """
-    optimiser = _optimiser(settings)
+def _loss(model, params, batch, key):
+    """Mean loss [] over the blocks of a batch that have weight."""
+    tokens, weights = batch
     deterministic = model.config.dropout == 0 and model.config.attention_dropout == 0
+    rngs = {"dropout": key}
+    return batch_loss(model, params, tokens, weights, deterministic=deterministic, rngs=rngs)
 
-    def loss_of(params, tokens, weight, rng):
-        return batch_loss(
-            model, params, tokens, weight, deterministic=deterministic, rngs={"dropout": rng}
-        )
 
-    def step(i, carry):
-        (params, optimiser_state), losses = carry
-        loss, gradient = jax.value_and_grad(loss_of)(
-            params, batches[i], weights[i], jax.random.fold_in(key, i)
-        )
-        update, optimiser_state = optimiser.update(gradient, optimiser_state, params)
-        params = jax.tree.map(lambda p, u: p - rate * u, params, update)
-        return placement.kept((params, optimiser_state)), losses.at[i].set(loss)
-
-    return jax.lax.fori_loop(0, count, step, (state, jnp.zeros(len(batches))))
+_RECIPE = Recipe(_loss, _optimiser)

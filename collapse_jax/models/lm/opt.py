@@ -1,23 +1,34 @@
-"""OPT in Flax linen (Zhang et al. 2022, arXiv 2205.01068): pre-LN decoder, ReLU, learned positions
-offset by 2, tied head.
+"""OPT in Flax linen (Zhang et al. 2022, arXiv 2205.01068): a decoder-only transformer.
+
+Layer norms come before each block, units are ReLU, learned positions are offset by 2, and the head
+is the embedding of tokens.
 """
 
 import dataclasses
 import functools
 import json
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, real, whole
 
 POSITION_OFFSET = 2
-# Ten times those of the largest OPT: a damaged file should not keep anyone waiting for a list of a
-# billion layers.
-_MOST_LAYERS = 1000
+# Ten times those of the largest OPT: a damaged file must not ask for a billion layers.
+MOST_LAYERS = 1000
 NEGATIVE = jnp.finfo(jnp.float32).min
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "ffn_dim",
+    "max_position_embeddings",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,60 +52,34 @@ class OPTConfig:
     pad_token_id: int = 1
 
     def __post_init__(self):
-        for field in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "ffn_dim",
-            "max_position_embeddings",
-        ):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(
-                    f"OPT configuration: {field} is {value!r}; it must be a positive integer"
-                )
-        if self.num_hidden_layers > _MOST_LAYERS:
-            raise InputError(
-                f"OPT configuration: num_hidden_layers is {self.num_hidden_layers}; it "
-                f"must be at most {_MOST_LAYERS}"
-            )
+        for field in _SIZES:
+            self._check(field, whole, 1, must_be="a positive integer")
+        self._check("num_hidden_layers", whole, 1, MOST_LAYERS)
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
-                f"OPT configuration: hidden_size {self.hidden_size} is no multiple of "
+                f"OPT configuration: hidden_size {self.hidden_size} is not a multiple of "
                 f"num_attention_heads {self.num_attention_heads}"
             )
+        last = self.vocab_size - 1
         for field in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            value = getattr(self, field)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int)
-                or not 0 <= value < self.vocab_size
-            ):
-                raise InputError(
-                    f"OPT configuration: {field} is {value!r}; it must be a token from 0 "
-                    f"to {self.vocab_size - 1}"
-                )
-        if (
-            isinstance(self.init_std, bool)
-            or not isinstance(self.init_std, int | float)
-            or not 0 <= self.init_std < float("inf")
-        ):
-            raise InputError(
-                f"OPT configuration: init_std is {self.init_std!r}; it must be a finite "
-                "number of at least 0"
-            )
+            self._check(field, whole, 0, last, must_be=f"a token from 0 to {last}")
+        self._check("init_std", real, at_least=0)
         for field in ("dropout", "attention_dropout"):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-                raise InputError(f"OPT configuration: {field} is {value!r}; it must be in [0, 1)")
+            self._check(field, real, at_least=0, below=1)
+
+    def _check(self, field, check, *limits, **named_limits):
+        checked = check(
+            f"OPT configuration: {field}", getattr(self, field), *limits, **named_limits
+        )
+        object.__setattr__(self, field, checked)
 
     @property
     def head_dim(self) -> int:
+        """Width of one attention head."""
         return self.hidden_size // self.num_attention_heads
 
 
-# What this file implements of the switches in config.json; OPT-350m is the one released size that
+# The switches of config.json, as this file implements them; of the released sizes only OPT-350m
 # differs.
 _REQUIRED_SWITCHES = {
     "model_type": "opt",
@@ -110,7 +95,8 @@ _REQUIRED_SWITCHES = {
 def config_from_json(text: str) -> OPTConfig:
     """`OPTConfig` from the text of a Hugging Face `config.json`.
 
-    Raises `InputError` for a variant that is not built here.
+    Raises:
+        InputError: If it is not a JSON object, or describes a variant that is not implemented.
     """
     try:
         values = json.loads(text)
@@ -136,8 +122,10 @@ def config_from_json(text: str) -> OPTConfig:
 
 
 def config_to_json(config: OPTConfig, dtype: str = "float32") -> str:
-    """The text of a `config.json` that transformers opens as `OPTForCausalLM`; dtype: the floating
-    type of the weights beside it.
+    """The text of a `config.json` that transformers opens as `OPTForCausalLM`.
+
+    Args:
+        dtype: The floating type of the weights beside it.
     """
     values = dataclasses.asdict(config) | _REQUIRED_SWITCHES
     values |= {
@@ -150,19 +138,19 @@ def config_to_json(config: OPTConfig, dtype: str = "float32") -> str:
 
 
 class KeyValue(NamedTuple):
-    """Keys and values of one layer, already split into heads.
+    """Keys and values of one layer, split into heads."""
 
-    key, value: [batch, heads, positions, head_dim].
-    """
+    key: Float[Array, "batch heads positions head_dim"]
+    value: Float[Array, "batch heads positions head_dim"]
 
-    key: jax.Array
-    value: jax.Array
+
+# (queries [batch, heads, queries, head_dim], their own keys and values) -> mixed values of the same
+# shape. The caller chooses it, and so owns the layout of the cache.
+Attend = Callable[[jax.Array, KeyValue], jax.Array]
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention whose keys and values may come from anywhere: the caller passes a
-    function that attends.
-    """
+    """Multi-head attention; the caller passes the function that attends."""
 
     config: OPTConfig
     dtype: str
@@ -172,12 +160,16 @@ class SelfAttention(nn.Module):
             setattr(self, name, _dense(self.config, self.config.hidden_size, self.dtype))
 
     def _heads(self, x):
+        """[batch, positions, hidden_size] -> [batch, heads, positions, head_dim]."""
         batch, positions, _ = x.shape
         return x.reshape(
             batch, positions, self.config.num_attention_heads, self.config.head_dim
         ).swapaxes(1, 2)
 
-    def __call__(self, x, attend):
+    def __call__(
+        self, x: Float[Array, "batch positions hidden_size"], attend: Attend
+    ) -> tuple[Float[Array, "batch positions hidden_size"], KeyValue]:
+        """The mixed values, and the keys and values of x."""
         query = self._heads(self.q_proj(x) * self.config.head_dim**-0.5)
         own = KeyValue(self._heads(self.k_proj(x)), self._heads(self.v_proj(x)))
         mixed = attend(query, own)
@@ -198,7 +190,10 @@ class Layer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
         self.drop = nn.Dropout(self.config.dropout)
 
-    def __call__(self, x, attend, deterministic):
+    def __call__(
+        self, x: Float[Array, "batch positions hidden_size"], attend: Attend, deterministic: bool
+    ) -> tuple[Float[Array, "batch positions hidden_size"], KeyValue]:
+        """The new x, and the layer's keys and values."""
         mixed, own = self.self_attn(self.self_attn_layer_norm(x), attend)
         x = x + self.drop(mixed, deterministic=deterministic)
         hidden = self.fc2(nn.relu(self.fc1(self.final_layer_norm(x))))
@@ -206,13 +201,13 @@ class Layer(nn.Module):
 
 
 class OPT(nn.Module):
-    """The causal language model. `model.apply({"params": params}, tokens)` gives logits [batch,
-    positions, vocabulary].
+    """The causal language model; `model.apply({"params": params}, tokens)` gives logits.
 
     Parameters are a plain dict: `embed_tokens`, `embed_positions`, `layers_0` ... ,
     `final_layer_norm`.
+
     dtype: "float32", or "bfloat16" for the factors of all products. Parameters, the residual
-    stream, norms, softmax, logits and losses stay float32, and so do the sums of all products.
+        stream, norms, softmax, logits and losses stay float32, and so do the sums of all products.
     """
 
     config: OPTConfig
@@ -232,21 +227,33 @@ class OPT(nn.Module):
         self.final_layer_norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)
 
     @property
-    def precision(self):
-        """Of products: float32 means float32, on a GPU too."""
+    def precision(self) -> jax.lax.Precision | None:
+        """Of all products: float32 means float32, on a GPU too."""
         return _precision(self.dtype)
 
-    def __call__(self, tokens, attention_mask=None, deterministic=True):
-        """Logits [batch, positions, vocabulary] of int32 tokens [batch, positions].
+    def __call__(
+        self,
+        tokens: Int[Array, "batch positions"],
+        attention_mask: Int[Array, "batch positions"] | None = None,
+        deterministic: bool = True,
+    ) -> Float[Array, "batch positions vocabulary"]:
+        """Logits (float32) of tokens.
 
-        attention_mask: [batch, positions], 0 where padded (on the left); positions count from the
-        first token that is not.
-        deterministic: False applies dropout and needs a "dropout" rng.
+        Args:
+            tokens: int32 ids.
+            attention_mask: 0 where padded (on the left); positions count from the first token that
+                is not padding.
+            deterministic: False applies dropout and needs a "dropout" rng.
         """
         return self.head(self.hidden(tokens, attention_mask, deterministic)[0])
 
-    def hidden(self, tokens, attention_mask=None, deterministic=True):
-        """Final hidden states [batch, positions, hidden_size], and each layer's `KeyValue`."""
+    def hidden(
+        self,
+        tokens: Int[Array, "batch positions"],
+        attention_mask: Int[Array, "batch positions"] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Float[Array, "batch positions hidden_size"], list[KeyValue]]:
+        """Final hidden states, and each layer's keys and values."""
         length = tokens.shape[1]
         allowed = jnp.tril(jnp.ones((length, length), bool))[None, None]
         if attention_mask is None:
@@ -273,18 +280,24 @@ class OPT(nn.Module):
             self.embed_tokens(tokens), positions, [attend] * len(self.layers), deterministic
         )
 
-    def extend(self, tokens, position, attend_by_layer):
-        """One step of decoding: hidden states [batch, queries, hidden_size] of tokens that all
-        stand at the same `position`.
+    def extend(
+        self,
+        tokens: Int[Array, "batch queries"],
+        position: Any,
+        attend_by_layer: Sequence[Attend],
+    ) -> tuple[Float[Array, "batch queries hidden_size"], list[KeyValue]]:
+        """Hidden states of tokens that all stand at one position: a step of decoding.
 
-        attend_by_layer: one function (query, own KeyValue) -> mixed values per layer; the decoder
-        owns the cache layout.
+        Args:
+            tokens: int32 ids.
+            position: int [], their common position.
+            attend_by_layer: How each layer attends; its cache belongs to the decoder.
         """
         return self._run(
             self.embed_tokens(tokens), jnp.full((1, 1), position), attend_by_layer, True
         )
 
-    def head(self, hidden):
+    def head(self, hidden: Float[Array, "... hidden_size"]) -> Float[Array, "... vocabulary"]:
         """Logits (float32) of hidden states, by the tied embedding."""
         embedding = self.embed_tokens.embedding.astype(hidden.dtype)
         return jnp.einsum(
@@ -318,7 +331,7 @@ def _precision(dtype):
 
 
 def init_params(config: OPTConfig, key: jax.Array) -> dict:
-    """Randomly initialised parameters (a plain dict of float32 arrays) for `OPT(config)`."""
+    """Random parameters of `OPT(config)`, a plain dict of float32 arrays."""
     return jax.jit(OPT(config).init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
 
 

@@ -1,26 +1,33 @@
 """How probable a model finds blocks of tokens."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float, Int
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm.devices import Placement
 from collapse_jax.models.lm.opt import OPT
 from collapse_jax.models.lm.vocabulary_loss import summed_loss
 from collapse_jax.runs.distributed import to_host
+from collapse_jax.runs.session import Session
 
 
-def perplexity(model: OPT, params: dict, blocks, *, batch_size: int = 64) -> np.ndarray:
-    """Perplexity [blocks] of each sequence: exp of its mean negative log-likelihood per predicted
-    token, in any batch size the same.
+def perplexity(model: OPT, params: dict, blocks: Any, *, batch_size: int = 64) -> np.ndarray:
+    """Perplexity of each block: exp of its mean negative log-likelihood per predicted token.
 
-    blocks: int [blocks, length >= 2]; the first token of a block is given, the others are predicted
-    from it and what lies between.
-    Raises `InputError` for other shapes and for ids outside the vocabulary.
+    Args:
+        blocks: int [blocks, length >= 2]; the first token of a block is given.
+        batch_size: Blocks at once; does not change the result.
+
+    Returns:
+        [blocks] (float64).
+
+    Raises:
+        InputError: If the blocks have another shape, or ids outside the vocabulary.
     """
     return np.exp(mean_loss(model, params, blocks, batch_size=batch_size))
 
@@ -28,56 +35,76 @@ def perplexity(model: OPT, params: dict, blocks, *, batch_size: int = 64) -> np.
 def mean_loss(
     model: OPT,
     params: dict,
-    blocks,
+    blocks: Any,
     *,
     batch_size: int = 64,
-    progress=lambda done: None,
-    placement: Placement = Placement(),
+    session: Session = Session(),
 ) -> np.ndarray:
-    """Mean negative log-likelihood [blocks] in nats per predicted token, of each block of `blocks`
-    [blocks, length].
+    """Mean negative log-likelihood per predicted token of each block, in nats.
+
+    Args:
+        blocks: int [blocks, length >= 2]; the first token of a block is given.
+        batch_size: Blocks at once; does not change the result.
+        session: Devices and progress (stage "score").
+
+    Returns:
+        [blocks] (float64).
+
+    Raises:
+        InputError: If the blocks have another shape, or ids outside the vocabulary.
     """
     blocks = check_blocks(model, blocks)
     losses = np.zeros(len(blocks), np.float64)
     size = min(batch_size, max(len(blocks), 1))
-    params = placement.place_parameters(params, size)
+    params = session.placement.place_parameters(params, size)
     for start in range(0, len(blocks), size):
         index = np.minimum(np.arange(start, start + size), len(blocks) - 1)
-        batch = to_host(_mean_loss(model, params, placement.place(blocks[index], size, 0)))
+        batch = to_host(_mean_loss(model, params, session.placement.place(blocks[index], size, 0)))
         losses[start : start + size] = batch[: len(blocks) - start]
-        progress(min(start + size, len(blocks)))
+        done = min(start + size, len(blocks))
+        session.progress("score", done * blocks.shape[1], blocks.size)
     return losses
 
 
 def token_losses(
-    model: OPT, params: dict, tokens, *, deterministic: bool = True, rngs=None
-) -> jax.Array:
-    """Negative log-likelihood [batch, length - 1] in nats of every token after the first of
-    `tokens` [batch, length].
-    """
-    hidden, _ = model.apply(
-        {"params": params}, tokens, deterministic=deterministic, rngs=rngs, method="hidden"
+    model: OPT,
+    params: dict,
+    tokens: Int[Array, "batch length"],
+    *,
+    deterministic: bool = True,
+    rngs: Any = None,
+) -> Float[Array, "batch length-1"]:
+    """Negative log-likelihood in nats of every token after the first."""
+    hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
+    logits = model.apply({"params": params}, hidden[:, :-1], method="head")
+    return optax.softmax_cross_entropy_with_integer_labels(
+        jnp.asarray(logits, jnp.float32), tokens[:, 1:]
     )
-    logits = model.apply({"params": params}, hidden[:, :-1], method="head").astype(jnp.float32)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
 
 
 def batch_loss(
-    model: OPT, params: dict, tokens, weights, *, deterministic: bool = True, rngs=None
-) -> jax.Array:
-    """The mean [] of `token_losses` over tokens and sequences, each sequence with its weight of
-    `weights` [batch]; made for gradients.
-    """
-    hidden, _ = model.apply(
-        {"params": params}, tokens, deterministic=deterministic, rngs=rngs, method="hidden"
-    )
+    model: OPT,
+    params: dict,
+    tokens: Int[Array, "batch length"],
+    weights: Float[Array, " batch"],
+    *,
+    deterministic: bool = True,
+    rngs: Any = None,
+) -> Float[Array, ""]:
+    """The mean of `token_losses` over tokens and weighted sequences; made for gradients."""
+    hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
     embedding = params["embed_tokens"]["embedding"].astype(hidden.dtype)
-    total = summed_loss(hidden[:, :-1], embedding, tokens[:, 1:], weights, model.precision)
+    total: Any = summed_loss(hidden[:, :-1], embedding, tokens[:, 1:], weights, model.precision)
     return total / (jnp.sum(weights) * (tokens.shape[1] - 1))
 
 
-def check_blocks(model: OPT, blocks) -> np.ndarray:
-    """`blocks` as int32 [blocks, length], or an `InputError` that says what is wrong with them."""
+def check_blocks(model: OPT, blocks: Any) -> np.ndarray:
+    """Blocks of tokens as int32 [blocks, length].
+
+    Raises:
+        InputError: If they are not integers [blocks, length >= 2], longer than the model's
+            positions, or outside its vocabulary.
+    """
     blocks = np.asarray(blocks)
     if blocks.ndim != 2 or blocks.shape[1] < 2 or not np.issubdtype(blocks.dtype, np.integer):
         raise InputError(
@@ -96,6 +123,12 @@ def check_blocks(model: OPT, blocks) -> np.ndarray:
             f"0 to {config.vocab_size - 1}"
         )
     return blocks.astype(np.int32)
+
+
+def _hidden(model, params, tokens, deterministic, rngs) -> Any:
+    return model.apply(
+        {"params": params}, tokens, deterministic=deterministic, rngs=rngs, method="hidden"
+    )
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,22 +1,22 @@
-"""A text as one flat file of tokens: written as a stream, read by memmap, cut into windows, and
-freed of another corpus's words.
-"""
+"""A text as one flat file of tokens: written as a stream, memory-mapped, cut into windows."""
 
+import contextlib
 import itertools
 import json
-import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.corpus import TextTokenizer
+from collapse_jax.runs.atomic import atomic
+from collapse_jax.runs.session import Session
 
 # A text that shares so many tokens in a row with another quotes it: common phrases are shorter.
 SHARED_RUN = 13
-# Rows encoded at once, and characters after which a batch ends however few rows it has.
+# Rows encoded at once, and characters after which a batch ends with fewer rows.
 _ROWS_PER_BATCH, _CHARACTERS_PER_BATCH = 1000, 1 << 20
 # Runs hashed at once: 8 MiB for each of the few arrays that this takes.
 _RUNS_PER_CHUNK = 1 << 20
@@ -25,8 +25,11 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class TokenFile(NamedTuple):
-    """tokens: [N] uint16 or uint32, a memmap. rows, works: int64, where each row of the text
-    begins, and each row after a blank one.
+    """A text that `write_tokens` wrote.
+
+    tokens: [N] uint16 or uint32, a memmap.
+    rows: int64 [R], where each row of the text begins.
+    works: int64 [W], where each row after a blank one begins.
     """
 
     tokens: np.ndarray
@@ -35,10 +38,11 @@ class TokenFile(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Windows of `length` tokens, one after another. train: [W, length], a view of the file.
-    held_out: [H, length], from its end.
+    """Consecutive windows of `length` tokens.
 
-    left_out: bool [W], the windows of `train` that are not to be trained on.
+    train: [W, length], a view of the file.
+    held_out: int32 [H, length], from its end.
+    left_out: bool [W], windows of `train` that must not be trained on.
     """
 
     train: np.ndarray
@@ -52,50 +56,42 @@ def write_tokens(
     tokenizer: TextTokenizer,
     made_from: dict,
     *,
-    progress=lambda done: None,
+    session: Session = Session(),
 ) -> None:
-    """Encodes rows as they come into FOLDER/tokens.bin, which `read_tokens` opens; no more than a
-    batch of them is held in memory.
+    """Encodes rows into FOLDER/tokens.bin for `read_tokens`, with one batch in memory at a time.
 
-    Every row is encoded by itself, as for fine-tuning. made_from: what the tokens depend on, as
-    JSON values; kept beside them. tokens.json is written last, so that a killed call leaves nothing
-    that `read_tokens` takes for whole.
-    progress: called with the number of tokens so far. Raises `InputError` for a token outside the
-    tokenizer's vocabulary.
+    Every row is encoded by itself, as for fine-tuning. tokens.json is written last, so that
+    `read_tokens` ignores what a killed call leaves.
+
+    Args:
+        made_from: What the tokens depend on, as JSON values; kept beside them.
+        session: Progress (stage "encode").
+
+    Raises:
+        InputError: If a token is outside the tokenizer's vocabulary.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
     starts, blank, total = [np.zeros(0, np.int64)], [np.zeros(0, bool)], 0
-    partial = {
-        name: folder / f".{name}.partial" for name in ("tokens.bin", "rows.npz", "tokens.json")
-    }
-    with open(partial["tokens.bin"], "wb") as file:
-        for batch in _batches(rows):
-            tokens, lengths = _encode(tokenizer, batch)
-            if tokens.size and not (0 <= tokens.min() and tokens.max() < tokenizer.vocab_size):
-                ids = (
-                    f"ids {tokens.min()} to {tokens.max()}, outside its {tokenizer.vocab_size} "
-                    "entries"
-                )
-                raise InputError(
-                    f"tokenizer {tokenizer.name!r} gives {ids}; give one whose ids are 0 "
-                    "to its size less 1"
-                )
-            tokens.astype(dtype).tofile(file)
-            starts.append(total + np.cumsum(lengths) - lengths)
-            blank.append(np.array([not row for row in batch]))
-            total += len(tokens)
-            progress(total)
-        file.flush()
-        os.fsync(file.fileno())
-    starts, blank = np.concatenate(starts), np.concatenate(blank)
-    with open(partial["rows.npz"], "wb") as file:
-        np.savez(file, rows=starts, works=starts[1:][blank[:-1]])
-    partial["tokens.json"].write_text(
-        json.dumps({"tokens": total, "dtype": dtype.str, "made_from": made_from}, indent=2) + "\n"
-    )
-    for name, path in partial.items():
-        path.replace(folder / name)
+    with contextlib.ExitStack() as files:
+        # In reverse order they get their names: tokens.json last.
+        about, places, flat = (
+            files.enter_context(atomic(folder / name, sync=name == "tokens.bin"))
+            for name in ("tokens.json", "rows.npz", "tokens.bin")
+        )
+        with open(flat, "wb") as file:
+            for batch in _batches(rows):
+                tokens, lengths = _encode(tokenizer, batch)
+                _check_ids(tokenizer, tokens)
+                tokens.astype(dtype).tofile(file)
+                starts.append(total + np.cumsum(lengths) - lengths)
+                blank.append(np.array([not row for row in batch]))
+                total += len(tokens)
+                session.progress("encode", total, None)
+        starts, blank = np.concatenate(starts), np.concatenate(blank)
+        with open(places, "wb") as file:
+            np.savez(file, rows=starts, works=starts[1:][blank[:-1]])
+        description = {"tokens": total, "dtype": dtype.str, "made_from": made_from}
+        about.write_text(json.dumps(description, indent=2) + "\n")
 
 
 def flat_tokens(tokenizer: TextTokenizer, rows: Iterable[str]) -> np.ndarray:
@@ -106,9 +102,10 @@ def flat_tokens(tokenizer: TextTokenizer, rows: Iterable[str]) -> np.ndarray:
 
 
 def read_tokens(folder: pathlib.Path, made_from: dict) -> TokenFile | None:
-    """The tokens in a folder, or None where they were not written to the end.
+    """The tokens in a folder, or None if they were not written to the end.
 
-    Raises `InputError` where they were made from something else than `made_from`, or are damaged.
+    Raises:
+        InputError: If they were made from something else than `made_from`, or are damaged.
     """
     try:
         about = json.loads((folder / "tokens.json").read_text(encoding="utf-8"))
@@ -133,14 +130,18 @@ def read_tokens(folder: pathlib.Path, made_from: dict) -> TokenFile | None:
 
 
 def cut_windows(file: TokenFile, length: int, held_out: float) -> Windows:
-    """The windows of a text: consecutive, the remainder of each part dropped.
+    """The consecutive windows of a text; the remainder of each part is dropped.
 
-    The last share `held_out` of the tokens, and at least one window of them, is held out. The cut
-    lies between the two works (rows
-    apart by a blank one) that are nearest to this share, or between two rows where no cut between
-    works gives half to twice of it,
-    or within a row where no row does either.
-    Raises `InputError` for a text of fewer than two windows.
+    The cut lies between the two works (rows apart by a blank one) nearest to the wanted share; if
+    no such cut holds out half to twice of it, between two rows; failing that, within a row.
+
+    Args:
+        file: The text.
+        length: Tokens of a window.
+        held_out: Share of the tokens, from the end, to hold out; at least one window is.
+
+    Raises:
+        InputError: If the text has fewer than two windows.
     """
     total = len(file.tokens)
     if total < 2 * length:
@@ -157,27 +158,23 @@ def cut_windows(file: TokenFile, length: int, held_out: float) -> Windows:
         if len(starts):
             cut = int(starts[np.abs(total - starts - wanted).argmin()])
             break
-    train, end = (
-        file.tokens[: cut // length * length],
-        file.tokens[cut : cut + (total - cut) // length * length],
-    )
-    return Windows(
-        train.reshape(-1, length),
-        end.reshape(-1, length).astype(np.int32),
-        np.zeros(cut // length, bool),
-    )
+    train = file.tokens[: cut // length * length].reshape(-1, length)
+    end = file.tokens[cut : cut + (total - cut) // length * length]
+    return Windows(train, end.reshape(-1, length).astype(np.int32), np.zeros(len(train), bool))
 
 
 def leave_out_shared(
-    windows: Windows, others: list[np.ndarray], progress=lambda done: None
+    windows: Windows, others: Sequence[np.ndarray], *, session: Session = Session()
 ) -> Windows:
-    """The same, with every training window left out that touches a run of `SHARED_RUN` tokens which
-    is in one of `others` too.
+    """Leaves out every training window that touches a run of `SHARED_RUN` tokens found elsewhere.
 
-    others: int [M] each, flat tokens of the same tokenizer. Runs are compared by 64-bit hashes: no
-    shared run is missed, and two different ones are taken for the same with a probability of about
-    (pairs compared) / 2**64.
-    progress: called with the number of tokens that were looked at.
+    Runs are compared by 64-bit hashes: no shared run is missed, and two different ones are taken
+    for the same with a probability of about (pairs compared) / 2**64.
+
+    Args:
+        windows: Of the text.
+        others: int [M] each, flat tokens of the same tokenizer.
+        session: Progress (stage "compare").
     """
     tokens, length = windows.train.reshape(-1), windows.train.shape[1]
     known = np.unique(np.concatenate([_hashes(np.asarray(other)) for other in others]))
@@ -189,8 +186,16 @@ def leave_out_shared(
             starts = first + np.flatnonzero(nearest == hashes)
             for offset in range(SHARED_RUN):
                 left_out[(starts + offset) // length] = True
-        progress(min(first + _RUNS_PER_CHUNK, len(tokens)))
+        session.progress("compare", min(first + _RUNS_PER_CHUNK, len(tokens)), len(tokens))
     return windows._replace(left_out=left_out)
+
+
+def _check_ids(tokenizer, tokens):
+    if tokens.size and not (0 <= tokens.min() and tokens.max() < tokenizer.vocab_size):
+        raise InputError(
+            f"tokenizer {tokenizer.name!r} gives ids {tokens.min()} to {tokens.max()}, outside its "
+            f"{tokenizer.vocab_size} entries; give one whose ids are 0 to its size less 1"
+        )
 
 
 def _encode(tokenizer, batch):
@@ -200,14 +205,12 @@ def _encode(tokenizer, batch):
 
 
 def _hashes(tokens):
-    """A 64-bit number [N - 12] for each run: the polynomial of its tokens in an odd constant,
-    modulo 2**64.
-    """
+    """uint64 [N - 12]: the polynomial of each run's tokens in an odd constant, modulo 2**64."""
     count = len(tokens) - SHARED_RUN + 1
-    found = np.zeros(max(count, 0), np.uint64)
+    hashes = np.zeros(max(count, 0), np.uint64)
     for offset in range(SHARED_RUN if count > 0 else 0):
-        found = found * _MULTIPLIER + tokens[offset : offset + count].astype(np.uint64)
-    return found
+        hashes = hashes * _MULTIPLIER + tokens[offset : offset + count].astype(np.uint64)
+    return hashes
 
 
 def _batches(rows):

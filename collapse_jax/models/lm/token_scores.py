@@ -1,19 +1,30 @@
-"""Scores of the next token, as transformers' logits processors make them
-(`GenerationMixin.generate`, transformers 5).
-"""
+"""Scores of the next token, as transformers 5 makes them (`GenerationMixin.generate`)."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from collapse_jax.models.lm.opt import OPT, KeyValue, OPTConfig
 
 # Vocabularies are searched in groups of this many words.
 _GROUP = 128
 
 
-def token_scores(config, decoder, logits, seen, t):
-    """Scores [batch, beams, vocabulary] of new token number t: `seen` tokens [batch, beams, n]
-    penalised, end-of-text banned while due.
+def token_scores(
+    config: OPTConfig, decoder: Any, logits: jax.Array, seen: jax.Array, t: Any
+) -> jax.Array:
+    """Scores of new token number t: repetitions penalised, end-of-text banned as long as it is.
 
-    logits: [batch, beams, vocabulary], normalised or not, as the decoder wants them.
+    Args:
+        config: The model's sizes and special tokens.
+        decoder: A `Decoder`.
+        logits: [batch, beams, vocabulary], normalised or not, as the decoder wants them.
+        seen: int [batch, beams, n], the tokens that are penalised.
+        t: int [], from 0.
+
+    Returns:
+        [batch, beams, vocabulary].
     """
     scores = logits
     if decoder.repetition_penalty != 1.0:
@@ -22,54 +33,58 @@ def token_scores(config, decoder, logits, seen, t):
             picked < 0, picked * decoder.repetition_penalty, picked / decoder.repetition_penalty
         )
         scores = jnp.put_along_axis(scores, seen, penalised, axis=-1, inplace=False)
-    # A comparison and not a write: it is fused into whatever reads the scores.
+    # A comparison, not a write: it is fused into whatever reads the scores.
     is_end = jnp.arange(scores.shape[-1]) == config.eos_token_id
     banned = True if decoder.min_new_tokens is None else t < decoder.min_new_tokens
     return jnp.where(is_end & banned, -jnp.inf, scores)
 
 
-def filled(history, t):
-    """The tokens written so far; the places still empty repeat the first one, which is seen anyway
-    (none at t = 0).
+def filled(history: jax.Array, t: Any) -> jax.Array:
+    """The first t tokens of [..., n]; later places repeat the first, which is seen anyway.
+
+    Without any place if t is the int 0.
     """
     if isinstance(t, int) and t == 0:
         return history[..., :0]
     return jnp.where(jnp.arange(history.shape[-1]) < t, history, history[..., :1])
 
 
-def best_words(scores, count: int):
-    """`jax.lax.top_k` over the last axis of [batch, words], without a sort of all words: (values,
-    indices) [batch, count].
+def best_words(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """`jax.lax.top_k` over the last axis of [batch, words], without sorting all words.
 
-    The best words lie in the groups with the best maxima, ties included: an equal word of another
-    group comes after them.
+    The best words lie in the groups with the best maxima. Ties agree too: among equal words, that
+    of the earlier group comes first.
+
+    Returns:
+        Values and indices, [batch, count] each.
     """
     batch, words = scores.shape
     groups = words // _GROUP
     if groups <= 2 * count:
         return jax.lax.top_k(scores, count)
-    whole, rest = (
-        scores[:, : groups * _GROUP].reshape(batch, groups, _GROUP),
-        scores[:, groups * _GROUP :],
-    )
-    chosen = jnp.sort(jax.lax.top_k(whole.max(-1), count)[1], axis=-1)
+    cut = groups * _GROUP
+    grouped, rest = scores[:, :cut].reshape(batch, groups, _GROUP), scores[:, cut:]
+    chosen = jnp.sort(jax.lax.top_k(grouped.max(-1), count)[1], axis=-1)  # [batch, count] groups
     index = jnp.concatenate(
         [
             (chosen[..., None] * _GROUP + jnp.arange(_GROUP)).reshape(batch, -1),
-            jnp.broadcast_to(jnp.arange(groups * _GROUP, words), (batch, words - groups * _GROUP)),
+            jnp.broadcast_to(jnp.arange(cut, words), (batch, words - cut)),
         ],
         axis=-1,
     )
+    # [batch, count * _GROUP + rest], numbered by `index`.
     candidates = jnp.concatenate(
-        [jnp.take_along_axis(whole, chosen[..., None], axis=1).reshape(batch, -1), rest], axis=-1
+        [jnp.take_along_axis(grouped, chosen[..., None], axis=1).reshape(batch, -1), rest], axis=-1
     )
     values, places = jax.lax.top_k(candidates, count)
     return values, jnp.take_along_axis(index, places, axis=-1)
 
 
-def truncate(logits, decoder):
-    """Logits [..., vocabulary] after temperature, top-k and nucleus (top-p, Holtzman et al. 2020);
-    what is cut becomes -inf.
+def truncate(logits: jax.Array, decoder: Any) -> jax.Array:
+    """Logits [..., vocabulary] after temperature, top-k and top-p; what is cut becomes -inf.
+
+    References:
+        Holtzman et al. 2020 (nucleus sampling).
     """
     logits = logits / decoder.temperature
     if decoder.top_k:
@@ -84,9 +99,9 @@ def truncate(logits, decoder):
     return logits
 
 
-def prefill(model, params, prompts):
-    """Logits [batch, 1, vocabulary] after the prompts [batch, length], and each layer's keys and
-    values.
-    """
-    hidden, caches = model.apply({"params": params}, prompts, method="hidden")
-    return model.apply({"params": params}, hidden[:, -1:], method="head"), caches
+def prefill(model: OPT, params: dict, prompts: jax.Array) -> tuple[jax.Array, list[KeyValue]]:
+    """Logits [batch, 1, vocabulary] after prompts [batch, length], and each layer's `KeyValue`."""
+    applied: Any = model.apply({"params": params}, prompts, method="hidden")
+    hidden, caches = applied
+    logits: Any = model.apply({"params": params}, hidden[:, -1:], method="head")
+    return logits, caches

@@ -1,5 +1,6 @@
-"""Reads a `pytorch_model.bin` without torch, and without running anything that the file says: a
-short list of names is allowed.
+"""Reads a `pytorch_model.bin` without torch, and runs nothing that the file asks for.
+
+A pickle may name only a short list of classes and functions.
 """
 
 import collections
@@ -42,7 +43,7 @@ class _StorageType(NamedTuple):
 
 
 class _Storage(NamedTuple):
-    """One block of bytes in the file: `numel` values, at `key` in the archive."""
+    """One block of bytes: `numel` values, at `key` in the archive."""
 
     name: str
     key: str
@@ -50,9 +51,7 @@ class _Storage(NamedTuple):
 
 
 class _View(NamedTuple):
-    """A tensor as the pickle describes it: a strided window on a storage, checked only when it is
-    opened.
-    """
+    """A tensor as the pickle describes it, a strided window on a storage; checked when opened."""
 
     storage: _Storage
     offset: int
@@ -113,14 +112,17 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_torch_pickle(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The tensors of a state dict written by `torch.save` (the zip format of torch >= 1.6), by
-    name.
+    """The tensors of a state dict written by `torch.save` (zip format, torch >= 1.6), by name.
 
-    Returns read-only NumPy arrays in the stored shapes and types (bfloat16 from ml_dtypes); tensors
-    that share a storage share memory. Nothing in the file is run: any global beyond tensors,
-    parameters and OrderedDict is refused.
-    Raises `InputError`, one line, for a file that is missing, truncated, in the older format, or
-    anything but a flat dict of tensors.
+    Nothing in the file is run: any global beyond tensors, parameters and OrderedDict is refused.
+
+    Returns:
+        Read-only arrays in the stored shapes and types (bfloat16 from ml_dtypes). Tensors that
+        share a storage share memory.
+
+    Raises:
+        InputError: If the file is missing, truncated, in the older format, or anything but a flat
+            dict of tensors.
     """
     try:
         with open(path, "rb") as file:
@@ -177,7 +179,7 @@ def _read_archive(archive):
     if others:
         shown = ", ".join(repr(name) for name in others[:8])
         raise InputError(
-            f"{len(others)} of its {len(state)} entries are no named tensors: "
+            f"{len(others)} of its {len(state)} entries are not named tensors: "
             f"{shown}{', ...' if len(others) > 8 else ''}"
         )
     opened = {}
@@ -185,11 +187,9 @@ def _read_archive(archive):
 
 
 def _check_memo(text):
-    """Python's reader makes room for the highest number that a value is kept under: 34 GB for one
-    of 2^31, so that is looked at first.
-    """
+    """Refuses a high memo number: Python's reader allocates up to it, 34 GB for one of 2^31."""
     for opcode, number, _ in pickletools.genops(text):
-        if opcode.name in _PUTS and number > len(text):
+        if opcode.name in _PUTS and number is not None and number > len(text):
             raise InputError(
                 f"its data.pkl keeps a value under number {number}, which no pickle of "
                 f"{len(text)} bytes has"
@@ -206,12 +206,9 @@ def _open(view, archive, root, order, opened, name):
     ):
         raise InputError(f"tensor {name!r} is not described as torch describes one")
     if not all(_is_count(number) for number in (offset, *shape, *strides)):
-        raise InputError(f"tensor {name!r} has an offset, a size or a stride that is no count")
-    needed = offset + (
-        sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + 1
-        if all(shape)
-        else 0
-    )
+        raise InputError(f"tensor {name!r} has an offset, a size or a stride that is not a count")
+    last = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    needed = offset + (last + 1 if all(shape) else 0)
     if needed > storage.numel:
         raise InputError(
             f"tensor {name!r} reaches to value {needed} of a storage of {storage.numel}"
@@ -231,7 +228,7 @@ def _read_storage(archive, member, storage, dtype, order):
             f"{storage.numel * dtype.itemsize}"
         )
     words = np.dtype(f"u{dtype.itemsize}")
-    # Swapped as plain words, because bfloat16 has no byte-swapped type of its own.
+    # Swapped as plain integers, because bfloat16 has no byte-swapped type.
     stored = np.frombuffer(
         archive.read(member), words.newbyteorder("<" if order == b"little" else ">")
     )

@@ -1,8 +1,7 @@
-"""The loss of a tied head without the logits of all tokens at once: they exist for some positions
-at a time, in the forward pass alone.
-"""
+"""The loss of a tied head without all logits at once: some positions at a time, forward only."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +11,25 @@ _ROWS = 2048
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def summed_loss(hidden, embedding, targets, weights, precision=None):
+def summed_loss(
+    hidden: jax.Array,
+    embedding: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    precision: jax.lax.Precision | None = None,
+) -> jax.Array:
     """The sum [] over sequences and positions of weight * negative log-likelihood, in nats.
 
-    hidden: [batch, positions, width], final hidden states. embedding: [vocabulary, width] in the
-    same type. targets: int
-    [batch, positions], the token after each position. weights: [batch]. Sums are float32. Only
-    hidden and embedding have gradients. Derived: the gradient of the logits is softmax - one-hot,
-    known as soon as they are, so that it is folded into those of `hidden` and `embedding` in the
-    forward pass (cost: three products with the embedding in all, as without it).
+    Only `hidden` and `embedding` have gradients. Derived: the gradient of the logits is softmax
+    minus one-hot, known with the logits, so the forward pass folds it into the gradients of
+    `hidden` and `embedding`. The cost is three products with the embedding, as without it.
+
+    Args:
+        hidden: [batch, positions, width], final hidden states.
+        embedding: [vocabulary, width], of the same type.
+        targets: int [batch, positions], the token after each position.
+        weights: [batch], of each sequence.
+        precision: Of the products; sums are float32.
     """
     return _by_parts(hidden, embedding, targets, weights, precision, False)[0]
 
@@ -40,14 +49,13 @@ def _backward(precision, gradients, scale):
 
 
 def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
-    """(loss, (gradient of hidden, gradient of embedding)), some positions of all sequences at a
-    time.
-    """
+    """(loss [], (gradient of hidden, gradient of embedding)), some positions at a time."""
     batch, positions, width = hidden.shape
     at_once = min(max(_ROWS // batch, 1), positions)
     parts = -(-positions // at_once)
     missing = parts * at_once - positions
     counted = jnp.broadcast_to(weights[:, None].astype(jnp.float32), targets.shape)
+    # [batch, positions, ...] -> [parts, batch, at_once, ...]
     padded = [
         jnp.pad(array, ((0, 0), (0, missing)) + ((0, 0),) * (array.ndim - 2))
         for array in (hidden, targets, counted)
@@ -58,10 +66,10 @@ def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
     ]
     product = functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
 
-    def part(carry, inputs):
+    def part(carry, inputs) -> tuple[Any, Any]:
         loss, to_embedding = carry
         states, words, weight = inputs
-        logits = product("bpw,vw->bpv", states, embedding)
+        logits = product("bpw,vw->bpv", states, embedding)  # [batch, at_once, vocabulary]
         log_total = jax.nn.logsumexp(logits, axis=-1)
         loss = loss + jnp.sum(
             weight * (log_total - jnp.take_along_axis(logits, words[..., None], -1)[..., 0])
@@ -75,8 +83,8 @@ def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
         to_states = product("bpv,vw->bpw", to_logits, embedding).astype(hidden.dtype)
         return (loss, to_embedding + product("bpw,bpv->wv", states, to_logits)), to_states
 
-    # The other way round than the embedding: only the small factor of that product is then
-    # transposed.
+    # [width, vocabulary], transposed to the embedding: only the small factor of the product that is
+    # added to it is then transposed.
     start = jnp.zeros(()), jnp.zeros(embedding.shape[::-1] if differentiate else (), jnp.float32)
     (loss, to_embedding), to_states = jax.lax.scan(part, start, inputs)
     if not differentiate:

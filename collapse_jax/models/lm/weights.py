@@ -1,15 +1,13 @@
-"""OPT weights in and out of the Hugging Face layout: Flax msgpack, safetensors (one file or
-shards), or a torch checkpoint.
-"""
+"""OPT weights in the Hugging Face layout: Flax msgpack, safetensors or torch, and their shards."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.serialization
 import flax.traverse_util
@@ -19,7 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_of
 from collapse_jax.models.lm.opt import (
     OPT,
     POSITION_OFFSET,
@@ -28,9 +26,10 @@ from collapse_jax.models.lm.opt import (
     config_to_json,
 )
 from collapse_jax.models.lm.torch_pickle import read_torch_pickle
+from collapse_jax.runs.atomic import atomic
 
-# A hub name without a revision is pinned to a commit, so that a result does not change when the
-# hub's main branch does.
+# Hub names without a revision are pinned to a commit, so that no result changes with the hub's main
+# branch.
 PINNED_REVISIONS = {"facebook/opt-125m": "27dcfa74d334bc871f3234de431e71c6eeba5dd6"}
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -40,16 +39,19 @@ _HUB_SMALL_FILES = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
 ]
-_HUB_SMALL_FILES += ["vocab.json", "merges.txt"]
 _SAVED_DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 _SHOWN = 8
 
 
 class TensorSpec(NamedTuple):
-    """One row of the table: a parameter of `OPT` and its names elsewhere.
+    """A parameter of `OPT` and its names elsewhere.
 
-    path: its keys in our params. shape: our shape. torch_name, flax_name: Hugging Face's names.
+    path: its keys in our params.
+    shape: our shape.
+    torch_name, flax_name: Hugging Face's names.
     transposed: whether the torch tensor is our array transposed (dense kernels).
     """
 
@@ -92,20 +94,33 @@ def tensor_table(config: OPTConfig) -> list[TensorSpec]:
 
 
 def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OPT, dict]:
-    """The model and its params, from a folder in the Hugging Face layout or from a hub name such as
-    `facebook/opt-125m`.
+    """The model and its parameters.
 
-    source: a local folder; only where there is none is `owner/name` looked up on the hub, at
-    `revision` (or the pinned one).
     Reads flax_model.msgpack, else model.safetensors (or its shards), else pytorch_model.bin (or its
     shards; torch is not needed).
-    Returns `OPT(config)` and a plain dict of float32 arrays with the shapes of `tensor_table`,
-    whatever floating type is stored.
-    Raises `InputError`, one line, for a folder, configuration or file that cannot be read, and one
-    line with *all* the tensors
-    that are missing, unexpected or misshapen.
+
+    Args:
+        source: A local folder in the Hugging Face layout; else a hub name such as
+            `facebook/opt-125m`.
+        revision: Of the hub name; by default the pinned one.
+
+    Returns:
+        `OPT(config)`, and a plain dict of float32 arrays with the shapes of `tensor_table`, in
+        whatever floating type they are stored.
+
+    Raises:
+        InputError: If the folder, configuration or a file cannot be read; or if tensors are
+            missing, unexpected or misshapen, *all* of them in one line.
     """
     folder = find_opt(source, revision)
+    config = _read_config(folder)
+    file = _weight_file(folder)
+    if file is None:
+        raise InputError(f"{folder}: no weight file; looked for {', '.join(_READERS)}")
+    return OPT(config), _assemble(config, _READERS[file](folder / file), folder / file)
+
+
+def _read_config(folder):
     try:
         text = (folder / "config.json").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -113,25 +128,22 @@ def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OP
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{folder / 'config.json'}: cannot be read ({_one_line(error)})") from None
     try:
-        config = config_from_json(text)
+        return config_from_json(text)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
     except TypeError as error:
         raise InputError(
             f"{folder}: config.json has a value of the wrong type ({_one_line(error)})"
         ) from None
-    file = _weight_file(folder)
-    if file is None:
-        raise InputError(f"{folder}: no weight file; looked for {', '.join(_READERS)}")
-    return OPT(config), _assemble(config, _READERS[file](folder / file), folder / file)
 
 
 def find_opt(source: str | os.PathLike, revision: str | None = None) -> Path:
-    """The local folder of `source`: the folder itself, or the hub's cache after fetching the
-    config, tokenizer and one weight file.
+    """The local folder of a model: `source` itself, or the hub's cache after a fetch.
 
-    Raises `InputError` where there is no such folder and `source` is no hub name, or the hub does
-    not give it.
+    Fetched are the configuration, the tokenizer and the weights in one layout.
+
+    Raises:
+        InputError: If `source` is neither a folder nor a hub name, or the hub does not give it.
     """
     if not isinstance(source, str | bytes | os.PathLike):
         raise InputError(f"the model is {source!r:.200}; it must be a folder or a hub name")
@@ -147,32 +159,31 @@ def find_opt(source: str | os.PathLike, revision: str | None = None) -> Path:
         raise InputError(
             f"{name!r} is a file; give the folder that holds config.json and the weights"
         )
-    if (
-        not _HUB_NAME.fullmatch(name)
-        or ".." in name
-        or "--" in name
-        or name.endswith((".git", ".", "-"))
-    ):
+    is_odd = ".." in name or "--" in name or name.endswith((".git", ".", "-"))
+    if is_odd or not _HUB_NAME.fullmatch(name):
         raise InputError(
-            f"{name!r} is no folder here and no hub name (owner/name, made of letters, "
+            f"{name!r} is neither a folder here nor a hub name (owner/name, made of letters, "
             "digits, '-', '_' and '.')"
         )
     return _fetch(name, PINNED_REVISIONS.get(name) if revision is None else revision)
 
 
 def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "float32") -> None:
-    """Writes model.safetensors, config.json and generation_config.json, which transformers opens as
-    `OPTForCausalLM`.
+    """Writes model.safetensors, config.json and generation_config.json, as transformers opens them.
 
-    params: a dict of arrays with the shapes of `tensor_table(model.config)`. dtype: "float32", or
-    "bfloat16" in half the bytes
-    (each number rounded to the nearest, ties to even); `load_opt` widens it again.
-    Files are written aside and then renamed, so a crash leaves no half file; the weights come last.
-    Raises `InputError` where params do not fit the model, the folder cannot be written, or it holds
-    weights that would be read first.
+    A crash leaves no half file; the weights come last.
+
+    Args:
+        folder: Made if needed.
+        params: A dict of arrays with the shapes of `tensor_table(model.config)`.
+        dtype: "float32", or "bfloat16" in half the bytes (each number rounded to the nearest, ties
+            to even); `load_opt` widens it again.
+
+    Raises:
+        InputError: If the params do not fit the model, the folder cannot be written, or it holds
+            weights that would be read first.
     """
-    if dtype not in _SAVED_DTYPES:
-        raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(_SAVED_DTYPES)}")
+    one_of("dtype", dtype, _SAVED_DTYPES)
     config = model.config
     tensors = {
         name: tensor.astype(_SAVED_DTYPES[dtype])
@@ -192,62 +203,42 @@ def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "
         "generation_config.json": json.dumps({"_from_model_config": True} | tokens, indent=2)
         + "\n",
     }
-    aside = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(
-            tempfile.mkdtemp(prefix=".saving-", dir=folder)
-        )  # the same file system, so that a rename is one step
-        for name, text in texts.items():
-            (aside / name).write_text(text, encoding="utf-8")
-        safetensors.numpy.save_file(tensors, aside / "model.safetensors", metadata={"format": "pt"})
-        shutil.copymode(
-            aside / "config.json", aside / "model.safetensors"
-        )  # safetensors makes it readable by its owner alone
-        for name in (*texts, "model.safetensors"):
-            with open(aside / name, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(aside / name, folder / name)
+        with contextlib.ExitStack() as files:
+            # In reverse order they get their names: the weights last.
+            weights, *others = (
+                files.enter_context(atomic(folder / name, sync=True))
+                for name in ("model.safetensors", *reversed(texts))
+            )
+            for file, text in zip(others, reversed(texts.values()), strict=True):
+                file.write_text(text, encoding="utf-8")
+            safetensors.numpy.save_file(tensors, weights, metadata={"format": "pt"})
+            shutil.copymode(others[0], weights)  # safetensors lets only the owner read it
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be written ({error.strerror or _one_line(error)})"
         ) from None
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 class _Stored(NamedTuple):
-    """The tensors of one checkpoint by name, and which of the two naming schemes it follows."""
+    """The tensors of a checkpoint by name, and which of the two naming schemes it follows."""
 
     tensors: dict[str, np.ndarray]
     is_torch: bool
 
 
 def _assemble(config, stored, file):
-    """Our params from the stored tensors, or one `InputError` that lists everything that does not
-    fit.
-    """
+    """Our params from the stored tensors, or an `InputError` that lists all that is wrong."""
     table = tensor_table(config)
-    separator = "." if stored.is_torch else "/"
-    left, doubled = {}, []
-    for name, tensor in stored.tensors.items():
-        full = (
-            f"model{separator}{name}" if name.startswith(f"decoder{separator}") else name
-        )  # saved from the model without its head
-        if full in left:
-            doubled.append(name)
-        left[full] = tensor
-    left.pop("model.decoder.version", None)  # a constant that old conversions carry
+    left, doubled = _full_names(stored)
     head_name, head_shape = (
         ("lm_head.weight", (0, 1)) if stored.is_torch else ("lm_head/kernel", (1, 0))
     )
     embedding = table[0]
     head = left.pop(head_name, None)
     if head is not None and stored.is_torch:
-        left.setdefault(
-            embedding.torch_name, head
-        )  # safetensors may keep only one name of a tied pair
+        # safetensors may keep only one name of a tied pair.
+        left.setdefault(embedding.torch_name, head)
     missing, wrong, flat = [], [], {}
     if head is not None and head.shape != tuple(embedding.shape[axis] for axis in head_shape):
         wrong.append(
@@ -268,26 +259,42 @@ def _assemble(config, stored, file):
             wrong.append(f"{name} holds numbers that are nan or infinite")
         else:
             flat[spec.path] = tensor.T if flip else tensor
-    problems = [
-        ("missing", missing),
-        ("unexpected", list(left)),
-        ("twice", doubled),
-        ("misshapen", wrong),
-    ]
-    found = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in problems if names)
-    if found:
-        raise InputError(f"{file} does not fit its config.json: {found}")
-    # Copied, so that no array of ours is a window on the file's buffer.
+    problems = _problems(missing=missing, unexpected=list(left), twice=doubled, misshapen=wrong)
+    if problems:
+        raise InputError(f"{file} does not fit its config.json: {problems}")
+    # Copied, so that no array of ours is a view of the file's buffer.
     return flax.traverse_util.unflatten_dict(
         {path: jnp.array(np.ascontiguousarray(x, np.float32)) for path, x in flat.items()}
     )
 
 
+def _full_names(stored):
+    """Tensors by their full names, and the names that are there twice."""
+    separator = "." if stored.is_torch else "/"
+    tensors, doubled = {}, []
+    for name, tensor in stored.tensors.items():
+        # Saved from the model without its head.
+        full = f"model{separator}{name}" if name.startswith(f"decoder{separator}") else name
+        if full in tensors:
+            doubled.append(name)
+        tensors[full] = tensor
+    tensors.pop("model.decoder.version", None)  # a constant that old conversions carry
+    return tensors, doubled
+
+
+def _problems(**names_of):
+    return "; ".join(
+        f"{len(names)} {kind}: {_listed(names)}" for kind, names in names_of.items() if names
+    )
+
+
+def _flat(tree) -> dict[tuple, Any]:
+    return dict(flax.traverse_util.flatten_dict(tree))
+
+
 def _to_torch(config, params):
-    """Float32 NumPy arrays by torch name, or one `InputError` that lists every entry of params that
-    does not fit.
-    """
-    flat = flax.traverse_util.flatten_dict(params) if isinstance(params, dict) else {}
+    """Float32 arrays by torch name, or an `InputError` that lists every entry that is wrong."""
+    flat = _flat(params) if isinstance(params, dict) else {}
     missing, wrong, tensors = [], [], {}
     for spec in tensor_table(config):
         value, name = flat.pop(spec.path, None), "/".join(spec.path)
@@ -301,10 +308,9 @@ def _to_torch(config, params):
                 value.T if spec.transposed else value, np.float32
             )
     unexpected = ["/".join(map(str, path)) for path in flat]
-    problems = [("missing", missing), ("unexpected", unexpected), ("misshapen", wrong)]
-    found = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in problems if names)
-    if found:
-        raise InputError(f"params do not fit the model's configuration: {found}")
+    problems = _problems(missing=missing, unexpected=unexpected, misshapen=wrong)
+    if problems:
+        raise InputError(f"params do not fit the model's configuration: {problems}")
     return tensors
 
 
@@ -315,12 +321,12 @@ def _read_msgpack(path):
         raise InputError(f"{path}: not a whole Flax checkpoint ({_one_line(error)})") from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: holds a {type(tree).__name__}, not a tree of arrays")
-    flat = flax.traverse_util.flatten_dict(tree)
+    flat = _flat(tree)
     others = [
         "/".join(map(str, keys)) for keys, leaf in flat.items() if not isinstance(leaf, np.ndarray)
     ]
     if others:
-        raise InputError(f"{path}: {len(others)} entries are no arrays: {_listed(others)}")
+        raise InputError(f"{path}: {len(others)} entries are not arrays: {_listed(others)}")
     tensors = {"/".join(map(str, keys)): leaf for keys, leaf in flat.items()}
     if tensors and all(name.startswith("params/") for name in tensors):
         tensors = {name.removeprefix("params/"): leaf for name, leaf in tensors.items()}
@@ -328,9 +334,17 @@ def _read_msgpack(path):
 
 
 _SAFETENSORS_DTYPES = {
-    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16,
-    "I64": np.int64, "I32": np.int32, "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
-}  # fmt: skip
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
 
 
 def _safetensors_file(path):
@@ -338,7 +352,7 @@ def _safetensors_file(path):
         entries = safetensors.deserialize(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or _one_line(error)})") from None
-    except Exception as error:  # SafetensorError, whose home has moved between releases
+    except Exception as error:  # SafetensorError, whose module changes between releases
         raise InputError(f"{path}: not a whole safetensors file ({_one_line(error)})") from None
     unknown = [
         f"{name} ({entry['dtype']})"
@@ -366,14 +380,10 @@ def _read_torch(path):
 
 
 def _shards(path):
-    """The file names in a shard index, each once. They must lie in the index's own folder."""
+    """The files that a shard index names; they must lie in its folder."""
     try:
-        names = sorted(
-            {
-                os.fspath(name)
-                for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
-            }
-        )
+        index = json.loads(path.read_text(encoding="utf-8"))
+        names = sorted({os.fspath(name) for name in index["weight_map"].values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: not an index of shards with a weight_map ({_one_line(error)})"
@@ -385,7 +395,7 @@ def _shards(path):
     ]
     if odd:
         raise InputError(
-            f"{path}: shards must lie beside it; these are no plain file names: {_listed(odd)}"
+            f"{path}: shards must lie beside it; these are not plain file names: {_listed(odd)}"
         )
     absent = [name for name in names if not (path.parent / name).is_file()]
     if absent:
@@ -405,7 +415,7 @@ def _read_sharded(read: Callable):
     return read_all
 
 
-# In order of preference: the first of these files that is there is read.
+# In order of preference: the first of these files that exists is read.
 _READERS = {
     "flax_model.msgpack": _read_msgpack,
     "model.safetensors": _read_safetensors,
@@ -424,17 +434,16 @@ def _fetch(name, revision):
         from huggingface_hub import list_repo_files, snapshot_download
     except ImportError:
         raise InputError(
-            f"{name!r} is no folder here, and reading it from the hub needs the package "
+            f"{name!r} is not a folder here, and reading it from the hub needs the package "
             "huggingface_hub"
         ) from None
     try:
         cached = Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except (
-        Exception
-    ):  # nothing in the cache: each release of the hub's package has its own class for that
+    except Exception:  # not in the cache: each release of the hub's package has a class for that
         cached = None
-    whole = cached is not None and _is_whole(cached)
-    if whole and revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
+    if cached is not None and not _is_complete(cached):
+        cached = None
+    if cached is not None and revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
         return cached  # a commit never changes, so the hub need not be asked
     try:
         files = list_repo_files(name, revision=revision)
@@ -444,32 +453,25 @@ def _fetch(name, revision):
             raise InputError(
                 f"{name!r} on the hub holds no weight file; looked for {', '.join(_READERS)}"
             )
-        shards = (
-            [layout.removesuffix(".index.json").replace(".", "-*.")]
-            if layout.endswith(".index.json")
-            else []
-        )
-        return Path(
-            snapshot_download(
-                name, revision=revision, allow_patterns=[*_HUB_SMALL_FILES, layout, *shards]
-            )
-        )
+        patterns = [*_HUB_SMALL_FILES, layout]
+        if layout.endswith(".index.json"):
+            patterns.append(layout.removesuffix(".index.json").replace(".", "-*."))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # offline, no such name or revision, a private repository: each has its own class
-        if whole:
+    except Exception as error:  # offline, no such name or revision, private: many classes
+        if cached is not None:
             return cached
         at = f" at revision {revision!r}" if revision else ""
         raise InputError(
-            f"{name!r} is no folder here, and the hub did not give it{at} ({_one_line(error)})"
+            f"{name!r} is not a folder here, and the hub did not give it{at} ({_one_line(error)})"
         ) from None
 
 
-def _is_whole(folder):
-    """Whether a cached snapshot has a config, a tokenizer and weights in one file: an interrupted
-    fetch may have left a part.
+def _is_complete(folder):
+    """Whether a cached snapshot has a config, a tokenizer and weights in one file.
+
+    An interrupted fetch may have left a part.
     """
     file = _weight_file(folder)
     has_tokenizer = (folder / "tokenizer.json").is_file() or (

@@ -1,13 +1,13 @@
-"""Grey images in [0, 1]: MNIST from a local folder or from the hub, or scikit-learn's small digits."""
+"""Grey images in [0, 1]: MNIST from a local folder or the hub, or scikit-learn's small digits."""
 
 import gzip
 import pathlib
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, first_line
 
 # The header of an IDX file of unsigned bytes in three dimensions.
 _MAGIC = 0x00000803
@@ -24,13 +24,16 @@ class Images(NamedTuple):
 
 
 def load_images(name: str = "digits") -> Images:
-    """Images by name: "digits", a folder with MNIST's IDX files (packed with gzip or not), or a
-    data set of the hub.
+    """Images by name.
 
-    digits: scikit-learn's 8x8 handwritten digits, 1,500 to train on and 297 held out; needs no
-    network.
-    Raises `InputError` for a folder without the files, a file that is no IDX file of images, a hub
-    name that cannot be loaded, and "digits" without scikit-learn.
+    Args:
+        name: "digits" (scikit-learn's 8x8 handwritten digits, 1,500 to train on and 297 held out;
+            needs no network), a folder with MNIST's IDX files (.gz or not), or a data set of the
+            hub.
+
+    Raises:
+        InputError: If the folder lacks a file, a file is not an IDX file of images, the hub does
+            not give the data set, or scikit-learn is missing.
     """
     if name == "digits":
         return _digits()
@@ -50,7 +53,8 @@ def _digits():
             "images 'digits' come with scikit-learn, which is not installed; install the "
             "extra 'toys'"
         ) from None
-    x = (load_digits().images / 16).astype(np.float32)
+    digits: Any = load_digits()
+    x = (digits.images / 16).astype(np.float32)
     return Images(x[:-_DIGITS_HELD_OUT], x[-_DIGITS_HELD_OUT:])
 
 
@@ -68,7 +72,7 @@ def _read_idx(path):
         raise InputError(f"{path} cannot be read: {error}") from None
     if len(data) < 16 or struct.unpack(">I", data[:4])[0] != _MAGIC:
         raise InputError(
-            f"{path} is no IDX file of images: it must begin with the number {_MAGIC:#010x}"
+            f"{path} is not an IDX file of images: it must begin with the number {_MAGIC:#010x}"
         )
     shape = struct.unpack(">III", data[4:16])
     if len(data) != 16 + np.prod(shape, dtype=np.int64):
@@ -83,24 +87,20 @@ def _from_hub(name):
     import datasets
 
     try:
-        found = datasets.load_dataset(name)
-    except (
-        Exception
-    ) as error:  # whatever the client raises where the name or the network is not there
-        reason = str(error).split("\n")[0]
+        splits: Any = datasets.load_dataset(name)
+    except Exception as error:  # the hub client raises many kinds
         raise InputError(
             f"images is {name!r}, neither 'digits' nor a folder, and the hub does not give "
-            f"it: {reason}"
+            f"it: {first_line(error)}"
         ) from None
     for split in Images._fields:
-        if split not in found or "image" not in found[split].column_names:
+        if split not in splits or "image" not in splits[split].column_names:
             raise InputError(
                 f"images is {name!r}; a data set of the hub must have a column 'image' in "
                 f"its split {split!r}"
             )
-    return Images(
-        *(
-            np.stack([np.asarray(x.convert("L"), np.float32) / 255 for x in found[split]["image"]])
-            for split in Images._fields
-        )
-    )
+    return Images(*(_grey(splits[split]["image"]) for split in Images._fields))
+
+
+def _grey(images):
+    return np.stack([np.asarray(image.convert("L"), np.float32) / 255 for image in images])

@@ -1,22 +1,21 @@
-"""The network: two strided convolutions down to the latents, and their mirror image up again
-(flax.linen).
-"""
+"""The network in Flax linen: two strided convolutions to the latents, and their mirror image."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, whole
 
 
 class VAE(NamedTuple):
     """Sizes of the network; the defaults are the notebook's, 647,081 parameters.
 
-    height, width: pixels, multiples of 4. capacity: channels after the first convolution, twice as
-    many after the second.
+    height, width: pixels, multiples of 4.
+    capacity: channels after the first convolution; twice as many after the second.
     latent: number of latent variables.
     """
 
@@ -27,17 +26,16 @@ class VAE(NamedTuple):
 
 
 class VAEParams(NamedTuple):
-    """encoder, decoder: the linen parameters of the two halves, plain dicts."""
+    """The linen parameters of the two halves, plain dicts."""
 
     encoder: dict
     decoder: dict
 
 
 def check_vae(model: VAE) -> None:
-    """Raises `InputError` for sizes that have no meaning."""
+    """Raises `InputError` for the first size that is out of range."""
     for name, value in model._asdict().items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} is {value!r}; it must be an integer of at least 1")
+        whole(name, value, 1)
         if name in ("height", "width") and value % 4:
             raise InputError(
                 f"{name} is {value}; it must be a multiple of 4, because two convolutions halve it"
@@ -45,38 +43,41 @@ def check_vae(model: VAE) -> None:
 
 
 def size_of(decoder: dict, height: int, width: int) -> VAE:
-    """The sizes of the network that a decoder's parameters belong to, for images of height x width."""
+    """The network that a decoder's parameters belong to, for images of height x width."""
     return VAE(
         height, width, decoder["conv2"]["bias"].shape[0], decoder["dense"]["kernel"].shape[0]
     )
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def init_params(model: VAE, key) -> VAEParams:
+def init_params(model: VAE, key: jax.Array) -> VAEParams:
     """Fresh parameters: weights and biases uniform on +-1/sqrt(fan-in), as torch starts its layers.
 
-    The fan-in of a transposed convolution counts its output channels, as torch has it.
+    The fan-in of a transposed convolution counts its output channels, as in torch.
     """
     encoder_key, decoder_key = jax.random.split(key)
     x, z = jnp.zeros((1, model.height, model.width)), jnp.zeros((1, model.latent))
-    return VAEParams(
-        _Encoder(model.capacity, model.latent).init(encoder_key, x)["params"],
-        _decoder(model).init(decoder_key, z)["params"],
-    )
+    encoder = _Encoder(model.capacity, model.latent).init(encoder_key, x)
+    decoder = _decoder(model).init(decoder_key, z)
+    return VAEParams(dict(encoder["params"]), dict(decoder["params"]))
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def encode(model: VAE, encoder: dict, x):
-    """Mean and log-variance [n, latent] of the latents given images x [n, height, width]."""
-    return _Encoder(model.capacity, model.latent).apply({"params": encoder}, x)
+def encode(
+    model: VAE, encoder: dict, x: Float[Array, "n height width"]
+) -> tuple[Float[Array, "n latent"], Float[Array, "n latent"]]:
+    """Mean and log-variance of the latents given images x."""
+    latents: Any = _Encoder(model.capacity, model.latent).apply({"params": encoder}, x)
+    return latents
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def decode(model: VAE, decoder: dict, z):
-    """Logits [n, height, width] of the pixels given latents z [n, latent]; their sigmoids are the
-    decoder's means.
-    """
-    return _decoder(model).apply({"params": decoder}, z)
+def decode(
+    model: VAE, decoder: dict, z: Float[Array, "n latent"]
+) -> Float[Array, "n height width"]:
+    """Logits of the pixels given latents z; their sigmoids are the decoder's means."""
+    logits: Any = _decoder(model).apply({"params": decoder}, z)
+    return logits
 
 
 def _decoder(model):
@@ -119,11 +120,10 @@ class _Dense(nn.Module):
 
 
 class _Halve(nn.Module):
-    """Convolution with kernel 4, stride 2, padding 1: [n, h, w, c] -> [n, h / 2, w / 2, features],
-    as one matrix product.
+    """Convolution with kernel 4, stride 2, padding 1, as one matrix product.
 
-    XLA's own convolutions of this form and their gradients take 12 to 30 times longer on a CPU, and
-    more with a kernel a chain.
+    [n, h, w, c] -> [n, h / 2, w / 2, features]. XLA's convolutions of this form and their gradients
+    take 12 to 30 times longer on a CPU, and more with a kernel for each chain.
     """
 
     features: int
@@ -145,10 +145,10 @@ class _Halve(nn.Module):
 
 
 class _Double(nn.Module):
-    """Transposed convolution with kernel 4, stride 2, padding 1: [n, h, w, c] -> [n, 2 h, 2 w,
-    features], as one matrix product.
+    """Transposed convolution with kernel 4, stride 2, padding 1, as one matrix product.
 
-    What pixel i gives to row 2 i + k - 1 is kernel[k]; the taps of a row are 2 q + r.
+    [n, h, w, c] -> [n, 2 h, 2 w, features]. Pixel i adds its product with kernel[k] to row
+    2 i + k - 1; the taps of a row are k = 2 q + r.
     """
 
     features: int
@@ -160,9 +160,8 @@ class _Double(nn.Module):
         kernel = self.param("kernel", start, (4, 4, channels, self.features))
         bias = self.param("bias", start, (self.features,))
         y = x @ kernel.transpose(2, 0, 1, 3).reshape(channels, 16 * self.features)
-        y = y.reshape(n, height, width, 2, 2, 2, 2, self.features).transpose(
-            3, 5, 0, 1, 4, 2, 6, 7
-        )  # q, q', n, i, r, j, r', c
+        y = y.reshape(n, height, width, 2, 2, 2, 2, self.features)  # n, i, j, q, r, q', r', c
+        y = y.transpose(3, 5, 0, 1, 4, 2, 6, 7)  # q, q', n, i, r, j, r', c
         y = _overlapped(y[0], y[1], 2)
         y = _overlapped(y[0], y[1], 3)
         return y.reshape(n, 2 * height + 2, 2 * width + 2, self.features)[:, 1:-1, 1:-1] + bias
@@ -170,10 +169,11 @@ class _Double(nn.Module):
 
 def _overlapped(first, second, axis):
     """first + second moved by one along the axis, which grows by one."""
-    return sum(
-        jnp.pad(one, [side if i == axis else (0, 0) for i in range(one.ndim)])
-        for one, side in ((first, (0, 1)), (second, (1, 0)))
-    )
+
+    def padded(array, sides):
+        return jnp.pad(array, [sides if i == axis else (0, 0) for i in range(array.ndim)])
+
+    return padded(first, (0, 1)) + padded(second, (1, 0))
 
 
 def _uniform(fan_in):

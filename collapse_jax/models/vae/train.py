@@ -1,27 +1,24 @@
-"""Training: binary cross-entropy plus beta times KL, both summed over the batch, by Adam as torch's
-weight decay means it.
-"""
+"""Training: binary cross-entropy plus beta times KL, summed over a batch, by Adam with L2 decay."""
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import real, whole
 from collapse_jax.models.vae.model import VAE, VAEParams, decode, encode, init_params, size_of
 
-# Images in one call of the decoder: all of a large draw at once would hold every layer of every
-# image.
+# Images in one call of the decoder: a large draw at once would hold every layer of every image.
 _DECODED_AT_ONCE = 256
 
 
 class VAETraining(NamedTuple):
     """Settings of one training; the defaults are the notebook's.
 
-    weight_decay is added to the gradient (L2), not decoupled. beta: weight of the KL term.
+    weight_decay: added to the gradient (L2), not decoupled.
+    beta: weight of the KL term.
     """
 
     epochs: int = 30
@@ -32,11 +29,10 @@ class VAETraining(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """Places in an epoch that are filled anew in every batch with what a decoder gives.
+    """Places in an epoch that a decoder fills anew in every batch.
 
-    weight: [places] of each, 1 for an image that counts. decoder: the parameters of the decoder, of
-    any
-    capacity and number of latents.
+    weight: [places], 1 for an image that counts.
+    decoder: its parameters, of any capacity and number of latents.
     """
 
     weight: jax.Array
@@ -44,31 +40,34 @@ class Stream(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """params: the network's. optimiser: Adam's moments."""
+    """What a step changes: the network's parameters, and the state of Adam."""
 
     params: VAEParams
     optimiser: Any
 
 
 def check_training(settings: VAETraining) -> None:
-    """Raises `InputError` for settings that have no meaning."""
+    """Raises `InputError` for the first setting that is out of range."""
     for name in ("epochs", "batch_size"):
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name} is {value!r}; it must be an integer of at least 1")
+        whole(name, getattr(settings, name), 1)
     for name in ("learning_rate", "weight_decay", "beta"):
-        value = getattr(settings, name)
-        if not (math.isfinite(value) and value >= 0):
-            raise InputError(f"{name} is {value}; it must be finite and not negative")
+        real(name, getattr(settings, name), at_least=0)
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def loss(model: VAE, params: VAEParams, x, weight, noise, beta: float = 1.0):
-    """Sum over images of weight (binary cross-entropy + beta KL), in nats, [].
+def loss(
+    model: VAE, params: VAEParams, x: Any, weight: Any, noise: Any, beta: float = 1.0
+) -> jax.Array:
+    """Sum [] over images of weight (binary cross-entropy + beta KL), in nats.
 
-    x: [n, height, width] in [0, 1], not binarised. weight: [n]. noise: [n, latent] standard normals
-    of the reparametrisation.
-    Source: Kingma and Welling 2014, appendix B and C.1.
+    Args:
+        x: [n, height, width] in [0, 1], not binarised.
+        weight: [n].
+        noise: [n, latent], standard normals of the reparametrisation.
+        beta: Weight of the KL term.
+
+    References:
+        Kingma and Welling 2014, appendix B and C.1.
     """
     mean, log_variance = encode(model, params.encoder, x)
     logits = decode(model, params.decoder, mean + jnp.exp(log_variance / 2) * noise)
@@ -78,14 +77,14 @@ def loss(model: VAE, params: VAEParams, x, weight, noise, beta: float = 1.0):
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def elbo(model: VAE, params: VAEParams, key, x):
-    """Evidence lower bound of each image x [n, height, width] with one draw of its latents: [n]
-    nats.
+def elbo(model: VAE, params: VAEParams, key: jax.Array, x: jax.Array) -> jax.Array:
+    """Evidence lower bound [n] of each image x [n, height, width] in nats, one draw of its latents.
 
-    For images that are not binary the cross-entropy is no log-density: it is bounded below by the
-    entropy of the grey values, so that numbers of two sets of images compare only where these are
-    equally grey.
-    Source: Kingma and Welling 2014, equation 10.
+    The cross-entropy of grey images is not a log-density: it is bounded below by the entropy of the
+    grey values, so that two sets of images compare only if they are equally grey.
+
+    References:
+        Kingma and Welling 2014, equation 10.
     """
     noise = jax.random.normal(key, (len(x), model.latent))
 
@@ -97,96 +96,88 @@ def elbo(model: VAE, params: VAEParams, key, x):
 
 
 @functools.partial(jax.jit, static_argnames=("model", "n", "gives"))
-def generate(model: VAE, decoder: dict, key, n: int, gives: str = "means"):
-    """n images [n, height, width] of latents drawn from the prior: the decoder's "means", or
-    "bernoulli" draws of 0 and 1.
+def generate(model: VAE, decoder: dict, key: jax.Array, n: int, gives: str = "means") -> jax.Array:
+    """n images [n, height, width] of latents drawn from the prior.
+
+    gives: the decoder's "means", or "bernoulli" draws of 0 and 1.
     """
     latent_key, pixel_key = jax.random.split(key)
     z = jax.random.normal(latent_key, (n, model.latent))
 
+    def mean_of(latents):
+        return jax.nn.sigmoid(decode(model, decoder, latents[None])[0])
+
     if n <= _DECODED_AT_ONCE:
         means = jax.nn.sigmoid(decode(model, decoder, z))
     else:
-        means = jax.lax.map(
-            lambda one: jax.nn.sigmoid(decode(model, decoder, one[None])[0]),
-            z,
-            batch_size=_DECODED_AT_ONCE,
-        )
+        means = jax.lax.map(mean_of, z, batch_size=_DECODED_AT_ONCE)
     if gives == "means":
         return means
     return jax.random.bernoulli(pixel_key, means).astype(means.dtype)
 
 
-def optimiser(settings: VAETraining):
-    """Adam with L2 weight decay in the gradient (torch.optim.Adam's), as an optax transformation."""
+def optimiser(settings: VAETraining) -> optax.GradientTransformation:
+    """Adam with L2 weight decay in the gradient, as torch.optim.Adam has it."""
     return optax.chain(
         optax.add_decayed_weights(settings.weight_decay),
         optax.adam(settings.learning_rate, b1=0.9, b2=0.999, eps=1e-8),
     )
 
 
-def step(model: VAE, settings: VAETraining, state: TrainState, x, weight, noise):
-    """One optimiser step on a batch: (state, its summed loss). Arguments as in `loss`."""
+def step(
+    model: VAE, settings: VAETraining, state: TrainState, x: Any, weight: Any, noise: Any
+) -> tuple[TrainState, jax.Array]:
+    """One optimiser step on a batch: the new state, and the summed loss. Arguments as in `loss`."""
     value, gradient = jax.value_and_grad(
         lambda params: loss(model, params, x, weight, noise, settings.beta)
     )(state.params)
-    updates, moments = optimiser(settings).update(gradient, state.optimiser, state.params)
-    return TrainState(optax.apply_updates(state.params, updates), moments), value
+    parameters: Any = state.params
+    updates, moments = optimiser(settings).update(gradient, state.optimiser, parameters)
+    fitted: Any = optax.apply_updates(parameters, updates)
+    return TrainState(fitted, moments), value
 
 
 @functools.partial(jax.jit, static_argnames=("model", "settings", "gives"))
 def train(
     model: VAE,
     settings: VAETraining,
-    key,
-    x,
-    weight,
+    key: jax.Array,
+    x: jax.Array,
+    weight: jax.Array,
     streams: tuple[Stream, ...] = (),
     gives: str = "means",
-):
-    """A fresh network trained on images x [slots, height, width] with weights [slots] (0: an empty
-    slot) and on streams.
+) -> tuple[VAEParams, jax.Array, jax.Array]:
+    """A fresh network, trained on images and on streams; one compiled program.
 
     An epoch passes once over every filled slot and every place of a stream, in random order, in
-    batches; a place gets another image
-    in every batch. One compiled program: a scan over epochs of a loop over their batches, which
-    updates its state in place.
-    Returns (params, mean loss per image of every epoch [epochs] in nats, number of steps []).
+    batches. A place gets another image in every batch.
+
+    Args:
+        key: Of the initial parameters, the order, the streams and the latents.
+        x: [slots, height, width].
+        weight: [slots], 0 for an empty slot.
+        streams: Further places, filled by decoders.
+        gives: What decoders give, as in `generate`.
+
+    Returns:
+        The parameters, the mean loss per image of every epoch [epochs] in nats, and the number of
+        steps [].
     """
     start_key, epochs_key = jax.random.split(key)
-    sizes = [x.shape[0], *(stream.weight.shape[0] for stream in streams)]
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    slots = ends[-1]
-    weights = jnp.concatenate(
-        [weight, *(stream.weight for stream in streams), jnp.zeros(1, weight.dtype)]
-    )
+    parts = [weight, *(stream.weight for stream in streams)]
+    slots = sum(len(part) for part in parts)
+    weights = jnp.concatenate([*parts, jnp.zeros(1, weight.dtype)])
     batch = min(settings.batch_size, slots)
     most = -(-slots // batch)
     batches = -(-jnp.sum(weights > 0) // batch)
+    images_at = _images_at(model, x, streams, batch, gives)
 
-    def images_at(key, places):
-        images = (
-            x[jnp.minimum(places, sizes[0] - 1)]
-            if sizes[0]
-            else jnp.zeros((batch, model.height, model.width))
-        )
-        for i, stream in enumerate(streams):
-            fresh = generate(
-                size_of(stream.decoder, model.height, model.width),
-                stream.decoder,
-                jax.random.fold_in(key, i),
-                batch,
-                gives,
-            )
-            images = jnp.where((places >= ends[i])[:, None, None], fresh, images)
-        return images
-
+    # A scan over epochs of a loop over their batches, which updates its state in place.
     def epoch(state, key):
         order_key, batches_key = jax.random.split(key)
         order = jax.random.permutation(order_key, slots)
-        order = order[
-            jnp.argsort(weights[order] <= 0, stable=True)
-        ]  # empty slots last, so that no batch is partly empty but one
+        # Empty slots last, so that at most one batch is partly empty.
+        order = order[jnp.argsort(weights[order] <= 0, stable=True)]
         order = jnp.pad(order, (0, most * batch - slots), constant_values=slots)
 
         def one_batch(i, carry):
@@ -194,9 +185,8 @@ def train(
             image_key, noise_key = jax.random.split(jax.random.fold_in(batches_key, i))
             places = jax.lax.dynamic_slice_in_dim(order, i * batch, batch)
             noise = jax.random.normal(noise_key, (batch, model.latent))
-            state, value = step(
-                model, settings, state, images_at(image_key, places), weights[places], noise
-            )
+            images = images_at(image_key, places)
+            state, value = step(model, settings, state, images, weights[places], noise)
             return state, total + value
 
         state, total = jax.lax.fori_loop(0, batches, one_batch, (state, jnp.zeros(())))
@@ -206,3 +196,22 @@ def train(
     state = TrainState(params, optimiser(settings).init(params))
     state, losses = jax.lax.scan(epoch, state, jax.random.split(epochs_key, settings.epochs))
     return state.params, losses, settings.epochs * batches
+
+
+def _images_at(model, x, streams, batch, gives):
+    """images_at(key, places [batch]) -> [batch, height, width]; streams follow the slots."""
+
+    def images_at(key, places):
+        end = len(x)
+        images = jnp.zeros((batch, model.height, model.width))
+        if end:
+            images = x[jnp.minimum(places, end - 1)]
+        for i, stream in enumerate(streams):
+            network = size_of(stream.decoder, model.height, model.width)
+            fresh_key = jax.random.fold_in(key, i)
+            fresh = generate(network, stream.decoder, fresh_key, batch, gives)
+            images = jnp.where((places >= end)[:, None, None], fresh, images)
+            end += len(stream.weight)
+        return images
+
+    return images_at

@@ -16,7 +16,7 @@ import pytest
 
 import collapse_jax as cj
 from collapse_jax.app.cli import main
-from collapse_jax.app.commands.lm import decoder_of, prepare, process_of, workflow_of
+from collapse_jax.app.commands.lm import prepare, process_of, workflow_of
 from collapse_jax.app.config import LMConfig
 from collapse_jax.core import points
 from collapse_jax.errors import InputError
@@ -31,9 +31,15 @@ from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
 
 CONFIG = OPTConfig(
-    vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.0,
+    vocab_size=2048,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ffn_dim=16,
+    max_position_embeddings=16,
+    dropout=0.0,
     init_std=0.3,
-)  # fmt: skip
+)
 LENGTH, BLOCKS = 8, 20
 
 
@@ -51,10 +57,19 @@ def inputs(tmp_path_factory):
 def settings(inputs):
     """settings(**changes) -> LMConfig of a run of seconds."""
     small = {
-        "corpus": str(inputs / "text.txt"), "model": str(inputs / "model"), "block_length": LENGTH, "train_blocks": BLOCKS,
-        "valid_blocks": 6, "test_blocks": 7, "batch_size": 8, "learning_rate": 1e-2, "num_beams": 2, "generations": 2, "seeds": 2,
+        "corpus": str(inputs / "text.txt"),
+        "model": str(inputs / "model"),
+        "block_length": LENGTH,
+        "train_blocks": BLOCKS,
+        "valid_blocks": 6,
+        "test_blocks": 7,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "num_beams": 2,
+        "generations": 2,
+        "seeds": 2,
         "examples": 0,
-    }  # fmt: skip
+    }
     return lambda **changes: LMConfig(**(small | changes))
 
 
@@ -83,7 +98,9 @@ def saved(out, chain, generation):
 
 
 def saved_params(config, ingredients, out, chain, generation):
-    template = process_of(config, ingredients).template(jax.random.key(0), config.generations)
+    template = process_of(config.settings(), ingredients).template(
+        jax.random.key(0), config.generations
+    )
     checkpoints = Checkpoints(out / "checkpoints" / f"chain_{chain}")
     state = checkpoints.restore_state(generation, template)
     checkpoints.close()
@@ -111,7 +128,7 @@ def finished(settings, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "finished"
     config = settings()
     call(config, out, figures=True)
-    return out, config, prepare(config)
+    return out, config, prepare(config.settings())
 
 
 # One run.
@@ -309,7 +326,7 @@ def test_real_fraction_is_an_exact_number_of_blocks(settings, share, count):
         traceable=False,
     )
     process = cj.generational_process(
-        made, cj.sources.dataset(originals), workflow_of(config), sample_size=BLOCKS
+        made, cj.sources.dataset(originals), workflow_of(config.settings()), sample_size=BLOCKS
     )
     state, _ = process.init(jax.random.key(0))
     _, info = process.step(jax.random.key(1), state)
@@ -390,11 +407,20 @@ def test_opt_125m_takes_the_same_path(shared, tmp_path):
     """One optimiser step and one decoded batch of the published size, with OPT's own tokenizer."""
     (tmp_path / "text.txt").write_text("".join(corpus.embedded_corpus().test))
     config = LMConfig(
-        corpus=str(tmp_path / "text.txt"), model="random:opt-125m", tokenizer=str(shared / "opt-tokenizer"), block_length=8,
-        train_blocks=2, valid_blocks=1, test_blocks=1, epochs=1, batch_size=2, num_beams=2,
-    )  # fmt: skip
-    ingredients = prepare(config)
-    estimator = process_of(config, ingredients).estimator
+        corpus=str(tmp_path / "text.txt"),
+        model="random:opt-125m",
+        tokenizer=str(shared / "opt-tokenizer"),
+        block_length=8,
+        train_blocks=2,
+        valid_blocks=1,
+        test_blocks=1,
+        epochs=1,
+        batch_size=2,
+        num_beams=2,
+    )
+    settings = config.settings()
+    ingredients = prepare(settings)
+    estimator = process_of(settings, ingredients).estimator
     data = points.of_sample(jnp.asarray(ingredients.blocks.train))
     params, info = estimator.fit(jax.random.key(1), estimator.init(jax.random.key(0), data), data)
     assert sum(leaf.size for leaf in jax.tree.leaves(params.model)) == 125_239_296
@@ -403,4 +429,4 @@ def test_opt_125m_takes_the_same_path(shared, tmp_path):
     )
     tokens = estimator.sample(jax.random.key(2), params, 2)
     assert tokens.shape == (2, 8) and ingredients.tokenizer.decode(np.asarray(tokens[0]))
-    assert decoder_of(config) == BeamSearch(2, 1.0)
+    assert settings.decoder == BeamSearch(2, 1.0)

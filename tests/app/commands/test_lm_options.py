@@ -24,9 +24,15 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 # The module, whose name in the package is that of its function.
 causal_lm = importlib.import_module("collapse_jax.estimators.causal_lm")
 CONFIG = OPTConfig(
-    vocab_size=512, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.0,
+    vocab_size=512,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ffn_dim=16,
+    max_position_embeddings=16,
+    dropout=0.0,
     init_std=0.3,
-)  # fmt: skip
+)
 MODEL, KEY = OPT(CONFIG), jax.random.key(0)
 LENGTH, BLOCKS, BATCH = 8, 20, 8
 # Settings, then of generation 1: blocks in all, blocks that the model made, original ones.
@@ -126,9 +132,8 @@ def test_options_are_independent(monkeypatch, ingredients, flow, decoding, start
         **changes,
         **chosen,
     )
-    config.check()
     spy = Spy(monkeypatch)
-    process = process_of(config, ingredients)
+    process = process_of(config.settings(), ingredients)
     state, _ = process.init(KEY)
     models = [ingredients.pretrained, state.params.model]
     for generation in (1, 2):
@@ -172,7 +177,8 @@ def test_which_blocks_are_kept_and_which_are_continued(monkeypatch, chi_square_p
     both = {}
     for real_kept, share in (("drawn", 5), ("batches", 8)):
         config = LMConfig(real_fraction=0.25, real_kept=real_kept, batch_size=BATCH)
-        process = process_of(config, Ingredients(MODEL, params, None, Blocks(train, train, train)))
+        ingredients = Ingredients(MODEL, params, None, Blocks(train, train, train))
+        process = process_of(config.settings(), ingredients)
         state, _ = process.init(KEY)
         kept, both[real_kept] = [], []
         for generation in range(120):

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from collapse_jax.app.commands.lm import memory_words, prepare
-from collapse_jax.app.commands.needs import DiskNeed, disk_need, spread_words
+from collapse_jax.app.commands.needs import DiskNeed, disk_need, unshared_batches
 from collapse_jax.app.config import LMConfig
 from collapse_jax.models.lm import corpus
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
@@ -36,9 +36,9 @@ def case(tmp_path_factory):
         "block_length": 8,
         "train_blocks": 20,
     }
-    ingredients = prepare(LMConfig(**small))
+    ingredients = prepare(LMConfig(**small).settings())
     return (
-        lambda **changes: LMConfig(**small, **changes),
+        lambda **changes: LMConfig(**small, **changes).settings(),
         ingredients,
         sum(leaf.nbytes for leaf in jax.tree.leaves(params)),
     )
@@ -76,23 +76,22 @@ def test_what_changes_it(case):
 
 def test_in_words():
     need = DiskNeed(50, 239 * 2**20, int(1.6 * GIB), 3 * 2**20, 1000)
-    assert need.words() == (
-        "about 13.3 GiB on disk: 50 checkpoints of 239.0 MiB, unfinished work 1.6 GiB, "
-        "tokens and scores 3.0 MiB, texts 1 KiB"
+    assert need.summary() == (
+        "about 13.3 GiB on disk: 50 checkpoints of 239 MiB, unfinished work 1.6 GiB, "
+        "tokens and scores 3 MiB, texts 1000 bytes"
     )
 
 
 def test_batches_that_devices_cannot_share_are_named(case, monkeypatch):
     config, ingredients, _ = case
-    assert len(jax.devices()) > 1 or spread_words(config(), ingredients) is None
+    assert len(jax.devices()) > 1 or unshared_batches(config(), ingredients) == []
     monkeypatch.setattr(jax, "devices", lambda: [None] * 5)
-    assert spread_words(config(batch_size=10, decode_batch=20), ingredients) is None
-    assert spread_words(config(batch_size=10, decode_batch=6), ingredients) == (
-        "5 devices, but decode_batch 6 is no multiple of that: these batches are not shared"
-    )
-    assert "batch_size 12 and decode_batch 6 is" in spread_words(
-        config(batch_size=12, decode_batch=6), ingredients
-    )
+    assert unshared_batches(config(batch_size=10, decode_batch=20), ingredients) == []
+    assert unshared_batches(config(batch_size=10, decode_batch=6), ingredients) == [
+        "5 devices, but decode_batch 6 is not a multiple of that: these batches are not shared"
+    ]
+    (line,) = unshared_batches(config(batch_size=12, decode_batch=6), ingredients)
+    assert "batch_size 12 and decode_batch 6 is" in line
 
 
 def test_memory_in_words():

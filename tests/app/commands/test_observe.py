@@ -23,9 +23,15 @@ from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.memory import PEAKS
 
 CONFIG = OPTConfig(
-    vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.0,
+    vocab_size=2048,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ffn_dim=16,
+    max_position_embeddings=16,
+    dropout=0.0,
     init_std=0.3,
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +42,27 @@ def settings(tmp_path_factory):
     corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
     (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
     small = {
-        "corpus": str(folder / "text.txt"), "model": str(folder / "model"), "block_length": 8, "train_blocks": 20, "valid_blocks": 6,
-        "test_blocks": 7, "batch_size": 8, "learning_rate": 1e-2, "num_beams": 2, "generations": 1, "seeds": 1, "epochs": 1, "examples": 3,
-    }  # fmt: skip
+        "corpus": str(folder / "text.txt"),
+        "model": str(folder / "model"),
+        "block_length": 8,
+        "train_blocks": 20,
+        "valid_blocks": 6,
+        "test_blocks": 7,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "num_beams": 2,
+        "generations": 1,
+        "seeds": 1,
+        "epochs": 1,
+        "examples": 3,
+    }
     return lambda **changes: LMConfig(**(small | changes))
 
 
 def run(config, path):
-    folder = RunFolder.open(path, config)
-    run_lm(config, folder, prepare(config))
+    settings = config.settings()
+    folder = RunFolder.open(path, settings.config)
+    run_lm(settings, folder, prepare(settings))
     return folder
 
 
@@ -56,8 +74,8 @@ def finished(settings, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
     run(settings(generations=0), path)
     folder = run(settings(), path)
-    ingredients = prepare(settings())
-    template = process_of(settings(), ingredients).template(jax.random.key(0), 1)
+    ingredients = prepare(settings().settings())
+    template = process_of(settings().settings(), ingredients).template(jax.random.key(0), 1)
     checkpoints = Checkpoints(folder.checkpoints / "chain_0")
     params = [checkpoints.restore_state(generation, template).params.model for generation in (0, 1)]
     tokens = [checkpoints.restore_record(generation)[1]["tokens"] for generation in (0, 1)]
@@ -202,8 +220,8 @@ def test_a_table_of_examples_by_generation(tmp_path):
 
 def test_what_is_left_out_is_said_in_a_line(monkeypatch):
     monkeypatch.setattr(observe, "has_sacrebleu", lambda: False)
-    assert observe.left_out() == [
+    assert observe.unmeasured() == [
         "self-BLEU is left out: it needs the package 'sacrebleu' (pip install sacrebleu)"
     ]
     monkeypatch.setattr(observe, "has_sacrebleu", lambda: True)
-    assert observe.left_out() == []
+    assert observe.unmeasured() == []

@@ -94,8 +94,12 @@ def test_calls_for_seeds_make_the_run_of_one_call(tiny, tmp_path, undrawn, capsy
     assert rows == wanted_rows and set(results) == set(wanted) and len(rows) == 6
     for name in wanted:
         np.testing.assert_array_equal(results[name], wanted[name], err_msg=name)
-    names = [sorted(str(one.relative_to(path)) for one in path.rglob("*") if "checkpoints" not in one.parts)
-             for path in (tmp_path / "run", tmp_path / "whole")]  # fmt: skip
+    names = [
+        sorted(
+            str(one.relative_to(path)) for one in path.rglob("*") if "checkpoints" not in one.parts
+        )
+        for path in (tmp_path / "run", tmp_path / "whole")
+    ]
     assert names[0] == names[1]
     for path in (tmp_path / "whole" / "samples").iterdir():
         assert path.read_bytes() == (tmp_path / "run" / "samples" / path.name).read_bytes()
@@ -107,7 +111,7 @@ def test_a_part_that_was_stopped_goes_on(tiny, tmp_path, monkeypatch):
     from collapse_jax.models.lm import finetune
 
     main([*tiny, str(tmp_path / "whole"), "--only-seeds", "1"])
-    calls, run_steps = [], finetune._run_steps
+    calls, run_steps = [], finetune.run_steps
 
     class Killed(BaseException):
         pass
@@ -119,7 +123,7 @@ def test_a_part_that_was_stopped_goes_on(tiny, tmp_path, monkeypatch):
         return run_steps(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(finetune, "_run_steps", killed)
+        patch.setattr(finetune, "run_steps", killed)
         main([*tiny, str(tmp_path / "run"), "--only-seeds", "1"])
     left = list((tmp_path / "run" / "unfinished").rglob("*.npz"))
     assert left

@@ -50,10 +50,22 @@ def settings(inputs):
     places that do not meet.
     """
     small = {
-        "corpus": str(inputs / "text.txt"), "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 16,
-        "max_position_embeddings": 32, "block_length": LENGTH, "batch_size": 4, "steps": 40, "warmup_steps": 4, "learning_rate": 1e-2,
-        "held_out": 0.1, "held_out_windows": 20, "evaluate_every": 15, "save_every": 12,
-    }  # fmt: skip
+        "corpus": str(inputs / "text.txt"),
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "ffn_dim": 16,
+        "max_position_embeddings": 32,
+        "block_length": LENGTH,
+        "batch_size": 4,
+        "steps": 40,
+        "warmup_steps": 4,
+        "learning_rate": 1e-2,
+        "held_out": 0.1,
+        "held_out_windows": 20,
+        "evaluate_every": 15,
+        "save_every": 12,
+    }
     return lambda **changes: PretrainConfig(**(small | changes))
 
 
@@ -69,7 +81,7 @@ def saved(out, config, step):
     """Parameters and optimiser state of a checkpoint."""
     checkpoints = Checkpoints(Path(out) / "checkpoints")
     model, _ = load_opt(Path(out) / "model")
-    template = jax.eval_shape(lambda: begin(model, pretrain.settings_of(config), jax.random.key(0)))
+    template = jax.eval_shape(lambda: begin(model, config.settings().optimiser, jax.random.key(0)))
     state = checkpoints.restore_state(step, template)
     checkpoints.close()
     return state
@@ -100,7 +112,7 @@ def finished(settings, inputs, tmp_path_factory):
 def still(seen):
     """What stands for `advance` where nothing need be learnt: notes the batches."""
 
-    def advance(model, settings, state, batches, step, spread):
+    def advance(model, settings, state, batches, step, *, session):
         seen.append(batches)
         return state, np.ones(len(batches), np.float32)
 
@@ -136,7 +148,7 @@ def test_the_folder_is_whole(finished):
 
 def test_held_out_text_is_the_last_work_and_its_loss_that_of_the_model(finished, inputs, settings):
     out, config = finished
-    folder, (model, windows) = pretrain.prepare(config, out)
+    folder, (model, windows) = pretrain.prepare(config.settings(), out)
     rows = read_rows(inputs / "text.txt")
     assert [row for row in rows if not row] == [""] * 9
     last = token_file.flat_tokens(load_tokenizer("embedded"), rows[-31:])
@@ -151,7 +163,7 @@ def test_held_out_text_is_the_last_work_and_its_loss_that_of_the_model(finished,
 
 def test_windows_that_quote_the_other_corpus_are_left_out(finished, inputs, settings):
     out, config = finished
-    _, (_, windows) = pretrain.prepare(config, out)
+    _, (_, windows) = pretrain.prepare(config.settings(), out)
     rows, tokenizer = read_rows(inputs / "text.txt"), load_tokenizer("embedded")
     run = token_file.SHARED_RUN
     quoted = [
@@ -184,8 +196,8 @@ def test_left_out_windows_are_not_trained_on(settings, inputs, tmp_path, monkeyp
         save_every=150,
         block_length=32,
     )
-    folder, materials = pretrain.prepare(config, tmp_path / "run")
-    pretrain.run_pretrain(config, folder, materials)
+    folder, materials = pretrain.prepare(config.settings(), tmp_path / "run")
+    pretrain.run_pretrain(config.settings(), folder, materials)
     windows = materials.windows
     found = np.concatenate([batch.reshape(-1, 32) for batch in seen])
     usable = windows.train[~windows.left_out]
@@ -206,9 +218,8 @@ def test_the_model_opens_in_our_own_code(finished):
     assert load_tokenizer(str(out / "model")).encode(rows) == load_tokenizer("embedded").encode(
         rows
     )
-    ingredients = lm_command.prepare(
-        LMConfig(corpus="embedded", model=str(out / "model"), block_length=LENGTH)
-    )
+    config = LMConfig(corpus="embedded", model=str(out / "model"), block_length=LENGTH)
+    ingredients = lm_command.prepare(config.settings())
     assert ingredients.tokenizer.vocab_size == 2048 and ingredients.blocks.train.shape[1] == LENGTH
     assert_equal_trees(ingredients.pretrained, params)
 
@@ -373,7 +384,7 @@ def stopped(capfd):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"corpus": "INPUTS/nowhere"}, "nowhere' is no file or folder"),
+        ({"corpus": "INPUTS/nowhere"}, "nowhere' is neither a file nor a folder"),
         ({"corpus": "INPUTS/short.txt"}, "give at least 32, 2 windows of block_length"),
         (
             {"corpus": "INPUTS/short.txt", "tokenizer": "train:300"},
@@ -382,7 +393,7 @@ def stopped(capfd):
         ({"tokenizer": "INPUTS/nowhere"}, "it must be a folder, 'embedded', or 'train:N'"),
         ({"tokenizer": "INPUTS"}, "holds neither tokenizer.json nor vocab.json"),
         ({"tokenizer": "train:3"}, "at least 260 entries"),
-        ({"exclude": "INPUTS/nowhere"}, "nowhere' is no file or folder"),
+        ({"exclude": "INPUTS/nowhere"}, "nowhere' is neither a file nor a folder"),
         ({"steps": 3}, "warmup_steps is 4; it must be below steps, 3"),
         (
             {"num_attention_heads": 3},

@@ -1,4 +1,4 @@
-"""A run that is killed, or that breaks between two of its files, ends as if nothing had happened."""
+"""A run that is killed, or breaks between two of its files, ends as if nothing had happened."""
 
 import json
 import os
@@ -22,9 +22,15 @@ from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.scratch import FileScratch
 
 CONFIG = OPTConfig(
-    vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.1,
+    vocab_size=2048,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ffn_dim=16,
+    max_position_embeddings=16,
+    dropout=0.1,
     init_std=0.3,
-)  # fmt: skip
+)
 PROGRAM = "import sys; from collapse_jax.app.cli import main; main(sys.argv[1:])"
 
 
@@ -275,8 +281,8 @@ def test_an_unfinished_checkpoint_is_ignored(arguments, whole, cut):
 # When: (what fails, at which call, calls of the second run for generations 1 and 2: epochs,
 # batches)
 WITHIN = {
-    "in the first epoch": ((finetune, "_run_steps"), 1, (2 + 2, 1 + 25)),
-    "in the second epoch": ((finetune, "_run_steps"), 2, (1 + 2, 1 + 25)),
+    "in the first epoch": ((finetune, "run_steps"), 1, (2 + 2, 1 + 25)),
+    "in the second epoch": ((finetune, "run_steps"), 2, (1 + 2, 1 + 25)),
     "while validating": ((score, "_mean_loss"), 2, (1 + 2, 1 + 25)),
     "while generating": ((decode, "_generate_batch"), 11, (2 + 2, 15 + 25)),
     "while scoring": ((score, "_mean_loss"), 3, (0 + 2, 1 + 25)),
@@ -297,7 +303,7 @@ def test_cut_off_within_a_generation(arguments, whole, cut, counted, monkeypatch
         with pytest.raises(PowerCut):
             main(arguments(out))
     assert len(RunFolder(out).rows()) == 4 and any((out / "unfinished").iterdir())
-    epochs, batches = counted(finetune, "_run_steps"), counted(decode, "_generate_batch")
+    epochs, batches = counted(finetune, "run_steps"), counted(decode, "_generate_batch")
     main(arguments(out))
     assert (epochs.calls, batches.calls) == expected
     assert_same_run(out, whole)
@@ -318,7 +324,7 @@ def test_unfinished_work_that_cannot_be_used(
     out = cut(1, 0)
     monkeypatch.setattr(decode, "_SAVE_SECONDS", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(finetune, "_run_steps", Counted(finetune._run_steps, 2))
+        patch.setattr(finetune, "run_steps", Counted(finetune.run_steps, 2))
         with pytest.raises(PowerCut):
             main(arguments(out))
     (fit,) = (out / "unfinished").glob("fit-*.npz")
@@ -329,7 +335,7 @@ def test_unfinished_work_that_cannot_be_used(
         else:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     capsys.readouterr()
-    epochs, batches = counted(finetune, "_run_steps"), counted(decode, "_generate_batch")
+    epochs, batches = counted(finetune, "run_steps"), counted(decode, "_generate_batch")
     main(arguments(out))
     said = [line for line in capsys.readouterr().out.splitlines() if "starts over" in line]
     assert len(said) == 2 and str(tokens) in said[0] and str(fit) in said[1]

@@ -55,9 +55,20 @@ ENDING = {
 
 def make_model():
     config = OPTConfig(
-        vocab_size=97, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, ffn_dim=64, max_position_embeddings=160,
-        word_embed_proj_dim=32, dropout=0.0, attention_dropout=0.0, init_std=0.3, bos_token_id=2, eos_token_id=2, pad_token_id=1,
-    )  # fmt: skip
+        vocab_size=97,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        ffn_dim=64,
+        max_position_embeddings=160,
+        word_embed_proj_dim=32,
+        dropout=0.0,
+        attention_dropout=0.0,
+        init_std=0.3,
+        bos_token_id=2,
+        eos_token_id=2,
+        pad_token_id=1,
+    )
     model = OPTForCausalLM(config).eval()
     generator = torch.Generator().manual_seed(SEED)
     with torch.no_grad():

@@ -262,7 +262,7 @@ def test_parquet_without_text(tmp_path):
 
 
 def test_missing_and_empty(tmp_path):
-    assert "is no file or folder" in refused(load_corpus, str(tmp_path / "nowhere"))
+    assert "is neither a file nor a folder" in refused(load_corpus, str(tmp_path / "nowhere"))
     assert "has no train file" in refused(load_corpus, str(tmp_path))
     for name, text in (("train.txt", "a\n"), ("valid.txt", " \n\n"), ("test.txt", "a\n")):
         (tmp_path / name).write_text(text)
@@ -305,7 +305,7 @@ def test_files_of_a_pretraining_corpus(tmp_path):
     assert list(training_rows("embedded")) == embedded_corpus().train
     (tmp_path / "none").mkdir()
     assert "has no text file" in refused(training_files, str(tmp_path / "none"))
-    assert "is no file or folder" in refused(training_files, str(tmp_path / "nowhere"))
+    assert "is neither a file nor a folder" in refused(training_files, str(tmp_path / "nowhere"))
 
 
 def test_fingerprints_change_with_the_text(tmp_path):
@@ -342,7 +342,7 @@ def test_corpus_from_the_hub_is_by_name_and_can_fail(monkeypatch):
         raise ConnectionError("first line\nsecond line")
 
     datasets.load_dataset = offline
-    assert "cannot be had from the hub" in refused(load_corpus, "wikitext-103-v1")
+    assert "cannot be loaded from the hub" in refused(load_corpus, "wikitext-103-v1")
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert "pip install datasets" in refused(load_corpus, "wikitext-2-raw-v1")
 

@@ -15,6 +15,7 @@ from collapse_jax.errors import InputError
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.token_scores import best_words, truncate
+from collapse_jax.runs.session import Session
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
 WORDS = OPTConfig(
@@ -116,11 +117,16 @@ def plain_beam_search(logits_after, prompt, num_beams, new_tokens, penalty):
 def test_continuations_are_those_of_transformers(tiny, expected, name, decoder, rows, batch_size):
     told = []
     made = generate(
-        *tiny, expected["prompts"][:rows], decoder, batch_size=batch_size, progress=told.append
+        *tiny,
+        expected["prompts"][:rows],
+        decoder,
+        batch_size=batch_size,
+        session=Session(progress=lambda *now: told.append(now)),
     )
     assert made.dtype == np.int32
     np.testing.assert_array_equal(made, expected[name][:rows])
-    assert told == [*range(batch_size, rows, batch_size), rows]
+    done = [*range(batch_size, rows, batch_size), rows]
+    assert told == [("generate", count * 64, rows * 64) for count in done]
 
 
 def test_continuations_of_transformers_live(tiny):

@@ -10,16 +10,29 @@ import pytest
 from collapse_jax.models.lm import decode
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
 from collapse_jax.models.lm.decode_batch import bytes_per_prompt, prompts_at_once
-from collapse_jax.models.lm.devices import Placement
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
+from collapse_jax.runs.placement import Placement
+from collapse_jax.runs.session import Session
 
 NEW = 64
 MANY_WORDS = OPTConfig(
-    vocab_size=50272, hidden_size=96, num_hidden_layers=1, num_attention_heads=2, ffn_dim=384, max_position_embeddings=128, dropout=0.0
-)  # fmt: skip
+    vocab_size=50272,
+    hidden_size=96,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ffn_dim=384,
+    max_position_embeddings=128,
+    dropout=0.0,
+)
 DEEP = OPTConfig(
-    vocab_size=500, hidden_size=192, num_hidden_layers=4, num_attention_heads=2, ffn_dim=768, max_position_embeddings=128, dropout=0.0
-)  # fmt: skip
+    vocab_size=500,
+    hidden_size=192,
+    num_hidden_layers=4,
+    num_attention_heads=2,
+    ffn_dim=768,
+    max_position_embeddings=128,
+    dropout=0.0,
+)
 
 
 def device(gib=None, process=0):
@@ -85,14 +98,22 @@ def test_where_nothing_tells_the_memory(devices, count, batch):
 
 def test_the_continuations_are_those_of_any_batch_size():
     config = OPTConfig(
-        vocab_size=29, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.0,
+        vocab_size=29,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        ffn_dim=16,
+        max_position_embeddings=16,
+        dropout=0.0,
         init_std=0.3,
-    )  # fmt: skip
+    )
     model, prompts = OPT(config), np.random.default_rng(0).integers(3, 29, (70, 8))
     params = init_params(config, jax.random.key(0))
     told = []
-    made = generate(model, params, prompts, BeamSearch(2), 4, progress=told.append)
-    assert told[-1] == 70 and len(told) == -(-70 // prompts_at_once(model, BeamSearch(2), 8, 4, 70))
+    session = Session(progress=lambda *now: told.append(now))
+    made = generate(model, params, prompts, BeamSearch(2), 4, session=session)
+    assert told[-1] == ("generate", 70 * 4, 70 * 4)
+    assert len(told) == -(-70 // prompts_at_once(model, BeamSearch(2), 8, 4, 70))
     np.testing.assert_array_equal(
         made, generate(model, params, prompts, BeamSearch(2), 4, batch_size=7)
     )

@@ -10,16 +10,23 @@ import numpy as np
 import pytest
 
 from collapse_jax.models.lm.decode import BeamSearch, Sampling, generate
-from collapse_jax.models.lm.devices import Placement
 from collapse_jax.models.lm.finetune import FineTune, fine_tune
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.score import mean_loss
 from collapse_jax.runs.distributed import to_host
+from collapse_jax.runs.placement import Placement
+from collapse_jax.runs.session import Session
 
 CONFIG = OPTConfig(
-    vocab_size=29, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.1,
+    vocab_size=29,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ffn_dim=16,
+    max_position_embeddings=16,
+    dropout=0.1,
     init_std=0.3,
-)  # fmt: skip
+)
 MODEL = OPT(CONFIG)
 BLOCKS = np.random.default_rng(0).integers(3, 29, (21, 8))
 
@@ -36,8 +43,8 @@ def arrays(params):
 
 
 def numbers(batch_size, placement=Placement()):
-    """Everything that the language model does, with batches of this size, the last of them a part."""
-    params = init_params(CONFIG, jax.random.key(0))
+    """All that the language model does, with batches of this size (the last of them partial)."""
+    params, session = init_params(CONFIG, jax.random.key(0)), Session(placement)
     fitted, result = fine_tune(
         MODEL,
         params,
@@ -45,15 +52,15 @@ def numbers(batch_size, placement=Placement()):
         BLOCKS[:5],
         FineTune(2, batch_size, 1e-2),
         jax.random.key(1),
-        placement=placement,
+        session=session,
     )
-    options = {"key": jax.random.key(2), "batch_size": batch_size, "placement": placement}
+    options = {"key": jax.random.key(2), "batch_size": batch_size, "session": session}
     found = {
         "train": result.train_loss,
         "valid": result.valid_loss,
         "beams": generate(MODEL, params, BLOCKS, BeamSearch(2), 4, **options),
         "samples": generate(MODEL, params, BLOCKS, Sampling(), 4, **options),
-        "losses": mean_loss(MODEL, fitted, BLOCKS, batch_size=batch_size, placement=placement),
+        "losses": mean_loss(MODEL, fitted, BLOCKS, batch_size=batch_size, session=session),
     }
     return found | arrays(fitted), fitted
 

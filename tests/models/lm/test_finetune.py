@@ -15,12 +15,19 @@ from collapse_jax.models.lm.finetune import FineTune, fine_tune, learning_rate_a
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.score import mean_loss
 from collapse_jax.models.lm.weights import load_opt
+from collapse_jax.runs.session import Session
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
 CONFIG = OPTConfig(
-    vocab_size=29, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=8, dropout=0.0,
+    vocab_size=29,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ffn_dim=16,
+    max_position_embeddings=8,
+    dropout=0.0,
     init_std=0.3,
-)  # fmt: skip
+)
 MODEL = OPT(CONFIG)
 KEY = jax.random.key(4)
 
@@ -138,6 +145,31 @@ def test_every_step_is_adamw(params, blocks, valid, gradient):
         assert largest_difference(fitted, other) > 1e-3  # so the comparison does see each setting
 
 
+def test_a_compiled_step_gets_every_setting_that_it_can_read(params, blocks, valid, monkeypatch):
+    """Settings that another value of must not compile again are not there: they would be stale."""
+    given, run_steps = [], finetune.run_steps
+
+    def spy(*arguments):
+        given.append(arguments[2])
+        return run_steps(*arguments)
+
+    monkeypatch.setattr(finetune, "run_steps", spy)
+    settings = FineTune(3, 4, 2e-2, 1e-2, 0.8, 0.9, 1e-6, 0.3, "last")
+    assert not any(
+        value == FineTune._field_defaults[name] for name, value in settings._asdict().items()
+    )
+    fine_tune(MODEL, params, blocks, valid, settings, KEY)
+    compiled = run_steps._cache_size()
+    others = settings._replace(epochs=1, learning_rate=3e-2, final_learning_rate=0.0, keep="best")
+    fine_tune(MODEL, params, blocks, valid, others, KEY)
+    assert run_steps._cache_size() == compiled
+    for static in given:
+        missing = {name for name in FineTune._fields if not hasattr(static, name)}
+        assert missing == {"epochs", "batch_size", "learning_rate", "final_learning_rate", "keep"}
+        for name in set(FineTune._fields) - missing:
+            assert getattr(static, name) == getattr(settings, name), name
+
+
 def test_a_partial_last_batch_is_the_mean_over_its_own_rows(params, blocks, valid, gradient):
     """Batches of 2 and 1: the result is one of the three that the order of the blocks allows."""
     three = blocks[:3]
@@ -246,16 +278,18 @@ def test_the_best_epoch_is_kept(params, blocks, valid):
 
 def test_every_epoch_is_another_permutation_of_all_blocks(params, blocks, valid, monkeypatch):
     seen = []
-    run_steps = finetune._run_steps
+    run_steps = finetune.run_steps
 
-    def spy(model, settings, placement, state, batches, weights, count, rate, key):
-        seen.append(np.asarray(batches).reshape(-1, 8)[np.asarray(weights).ravel() > 0])
-        return run_steps(model, settings, placement, state, batches, weights, count, rate, key)
+    def spy(*arguments):
+        tokens, weights = arguments[5]
+        seen.append(np.asarray(tokens).reshape(-1, 8)[np.asarray(weights).ravel() > 0])
+        return run_steps(*arguments)
 
-    monkeypatch.setattr(finetune, "_run_steps", spy)
+    monkeypatch.setattr(finetune, "run_steps", spy)
     settings = FineTune(epochs=3, batch_size=4)
     told = []
-    fine_tune(MODEL, params, blocks, valid, settings, KEY, progress=lambda *now: told.append(now))
+    session = Session(progress=lambda *now: told.append(now))
+    fine_tune(MODEL, params, blocks, valid, settings, KEY, session=session)
     fine_tune(MODEL, params, blocks, valid, settings, KEY)
     fine_tune(MODEL, params, blocks, valid, settings, jax.random.key(5))
     orders = [tuple(map(tuple, epoch)) for epoch in seen]
@@ -276,14 +310,14 @@ def test_dropout_is_on_while_training_and_off_while_judging(
     by their masks alone.
     """
     steps = []
-    run_steps = finetune._run_steps
+    run_steps = finetune.run_steps
 
     def spy(*arguments):
         state, losses = run_steps(*arguments)
         steps.append(losses.tolist())
         return state, losses
 
-    monkeypatch.setattr(finetune, "_run_steps", spy)
+    monkeypatch.setattr(finetune, "run_steps", spy)
     model, same = OPT(dataclasses.replace(CONFIG, **{field: 0.5})), np.repeat(blocks[:1], 6, 0)
     settings = FineTune(epochs=2, batch_size=1, learning_rate=0.0, final_learning_rate=0.0)
     results = [

@@ -87,7 +87,7 @@ def test_folders_and_hub_names(tmp_path, only, monkeypatch):
         "a/\0",
     ):
         assert repr(name) in refused(load_opt, name)
-    assert "no folder here and no hub name" in refused(load_opt, tmp_path / "missing")
+    assert "neither a folder here nor a hub name" in refused(load_opt, tmp_path / "missing")
     folder = only("model.safetensors")
     assert "is a file" in refused(load_opt, folder / "config.json")
     assert "no revisions" in refused(load_opt, folder, revision="main")
@@ -124,7 +124,7 @@ def test_the_hub_out_of_reach(tmp_path, only, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     text = refused(load_opt, "runs/generation-3")
     assert (
-        "'runs/generation-3' is no folder here, and the hub did not give it "
+        "'runs/generation-3' is not a folder here, and the hub did not give it "
         "(ConnectionError: no route to host)" in text
     )
     hub.cached = only("pytorch_model.bin", "cache")

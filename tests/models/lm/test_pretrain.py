@@ -9,18 +9,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from collapse_jax.app.config import PretrainConfig
 from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.models.lm import pretrain
 from collapse_jax.models.lm.opt import OPT, OPTConfig
-from collapse_jax.models.lm.pretrain import Pretrain, advance, begin, schedule_of, window_order
+from collapse_jax.models.lm.pretrain import advance, begin, schedule_of, window_order
 from collapse_jax.models.lm.weights import save_opt
 
 CONFIG = OPTConfig(
-    vocab_size=29, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=8, dropout=0.0,
+    vocab_size=29,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ffn_dim=16,
+    max_position_embeddings=8,
+    dropout=0.0,
     init_std=0.3,
-)  # fmt: skip
+)
 MODEL = OPT(CONFIG)
-SETTINGS = Pretrain(
+DEFAULT = PretrainConfig().settings().optimiser
+SETTINGS = DEFAULT._replace(
     steps=8,
     batch_size=3,
     learning_rate=3e-2,
@@ -131,9 +139,15 @@ def test_every_step_is_clipped_adamw_with_warmup_and_cosine(batches, gradient):
     fitted = named(state.params)
     assert largest_difference(fitted, first) > 0.05
     wrong = [
-        {"weight_decay": 0.0}, {"beta1": 0.8}, {"beta2": 0.8}, {"gradient_clip": 0.0}, {"warmup_steps": 2},
-        {"final_share": 0.9}, {"steps": 9}, {"learning_rate": 2.9e-2},
-    ]  # fmt: skip
+        {"weight_decay": 0.0},
+        {"beta1": 0.8},
+        {"beta2": 0.8},
+        {"gradient_clip": 0.0},
+        {"warmup_steps": 2},
+        {"final_share": 0.9},
+        {"steps": 9},
+        {"learning_rate": 2.9e-2},
+    ]
     for changes in wrong:  # so the comparison does see each setting
         assert (
             largest_difference(
@@ -198,7 +212,12 @@ def test_losses_are_those_of_torch(batches, tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [SETTINGS, Pretrain(), Pretrain(steps=7, warmup_steps=6), Pretrain(steps=5, warmup_steps=0)],
+    [
+        SETTINGS,
+        DEFAULT,
+        DEFAULT._replace(steps=7, warmup_steps=6),
+        DEFAULT._replace(steps=5, warmup_steps=0),
+    ],
 )
 def test_schedule(settings):
     schedule = schedule_of(settings)
@@ -220,7 +239,7 @@ def test_calls_may_be_cut_anywhere():
             state, some = advance(MODEL, SETTINGS, state, batches[start : start + size], start)
             losses += some.tolist()
         ends.append([losses, *map(np.asarray, jax.tree.leaves(state))])
-        compiled.append(pretrain._run_steps._cache_size())
+        compiled.append(pretrain.run_steps._cache_size())
     assert compiled[0] == compiled[1] == compiled[2]
     for other in ends[1:]:
         for ours, theirs in zip(ends[0], other, strict=True):
@@ -231,7 +250,7 @@ def test_the_loss_falls_on_a_text_that_repeats_itself():
     """From about ln 29 for a random model to near nothing: each token of the text says which one
     follows.
     """
-    settings = Pretrain(steps=64, batch_size=3, learning_rate=3e-2, warmup_steps=5)
+    settings = DEFAULT._replace(steps=64, batch_size=3, learning_rate=3e-2, warmup_steps=5)
     windows = 4 + np.arange(25 * 8).reshape(25, 8) % 5
     order, state, losses = window_order(KEY, 25), begin(MODEL, settings, KEY), []
     for step in range(0, 64, 16):
@@ -253,10 +272,16 @@ def test_a_loss_that_is_no_number_names_the_step(batches):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("steps", 0), ("batch_size", 0), ("warmup_steps", 8), ("warmup_steps", -1), ("learning_rate", math.nan), ("final_share", -0.1),
-        ("weight_decay", math.inf), ("gradient_clip", -1.0),
+        ("steps", 0),
+        ("batch_size", 0),
+        ("warmup_steps", 8),
+        ("warmup_steps", -1),
+        ("learning_rate", math.nan),
+        ("final_share", -0.1),
+        ("weight_decay", math.inf),
+        ("gradient_clip", -1.0),
     ],
-)  # fmt: skip
+)
 def test_settings_without_meaning(field, value):
     with pytest.raises(InputError, match=f"^{field} is {value}; it must be"):
         begin(MODEL, SETTINGS._replace(**{field: value}), KEY)

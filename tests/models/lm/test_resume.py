@@ -11,11 +11,18 @@ from collapse_jax.models.lm.decode import BeamSearch, Sampling, generate
 from collapse_jax.models.lm.finetune import FineTune, fine_tune
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.runs.scratch import Scratch
+from collapse_jax.runs.session import Session
 
 CONFIG = OPTConfig(
-    vocab_size=29, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.3,
+    vocab_size=29,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    ffn_dim=16,
+    max_position_embeddings=16,
+    dropout=0.3,
     init_std=0.3,
-)  # fmt: skip
+)
 MODEL = OPT(CONFIG)
 KEY = jax.random.key(4)
 
@@ -88,17 +95,21 @@ def test_a_fit_goes_on_from_its_last_epoch(params, blocks, valid, keep, calls):
         0 < result.best_epoch < 4
     )  # so that the best parameters have to be kept apart for a while
     undisturbed = Memory()
-    fine_tune(MODEL, params, blocks, valid, settings, KEY, scratch=undisturbed)
+    fine_tune(MODEL, params, blocks, valid, settings, KEY, session=Session(scratch=undisturbed))
     parts = sum(name.endswith("best") for name in undisturbed.names)
     assert len(undisturbed.names) == 6 + parts and (parts > 0) == (keep == "best")
-    epochs = calls(finetune, "_run_steps")
+    epochs = calls(finetune, "run_steps")
     for write, name in enumerate(undisturbed.names, 1):
         for after in (False, True):
             memory = Memory(write, after)
             epochs.clear()
             with pytest.raises(Stopped):
-                fine_tune(MODEL, params, blocks, valid, settings, KEY, scratch=memory)
-            again, same = fine_tune(MODEL, params, blocks, valid, settings, KEY, scratch=memory)
+                fine_tune(
+                    MODEL, params, blocks, valid, settings, KEY, session=Session(scratch=memory)
+                )
+            again, same = fine_tune(
+                MODEL, params, blocks, valid, settings, KEY, session=Session(scratch=memory)
+            )
             assert len(epochs) == (6 if after and not name.endswith("best") else 7)
             assert same_trees(again, fitted)
             assert (
@@ -108,7 +119,10 @@ def test_a_fit_goes_on_from_its_last_epoch(params, blocks, valid, keep, calls):
             assert (same.best_epoch, same.steps) == (result.best_epoch, result.steps)
             epochs.clear()
             assert same_trees(
-                fine_tune(MODEL, params, blocks, valid, settings, KEY, scratch=memory)[0], fitted
+                fine_tune(
+                    MODEL, params, blocks, valid, settings, KEY, session=Session(scratch=memory)
+                )[0],
+                fitted,
             )
             assert epochs == []  # a fit that is done is only read
 
@@ -116,7 +130,7 @@ def test_a_fit_goes_on_from_its_last_epoch(params, blocks, valid, keep, calls):
 def test_another_fit_does_not_go_on_from_this_one(params, blocks, valid):
     memory = Memory()
     settings = FineTune(epochs=2, batch_size=4, learning_rate=1e-2)
-    fine_tune(MODEL, params, blocks, valid, settings, KEY, scratch=memory)
+    fine_tune(MODEL, params, blocks, valid, settings, KEY, session=Session(scratch=memory))
     for change in (
         {"settings": settings._replace(learning_rate=2e-2)},
         {"key": jax.random.key(5)},
@@ -124,7 +138,8 @@ def test_another_fit_does_not_go_on_from_this_one(params, blocks, valid):
     ):
         given = {"blocks": blocks, "valid_blocks": valid, "settings": settings, "key": KEY} | change
         wanted, found = (
-            fine_tune(MODEL, params, **given, scratch=bench)[0] for bench in (Scratch(), memory)
+            fine_tune(MODEL, params, **given, session=Session(scratch=bench))[0]
+            for bench in (Scratch(), memory)
         )
         assert same_trees(found, wanted)
 
@@ -142,17 +157,22 @@ def test_a_draw_goes_on_from_what_is_written(params, decoder, calls, monkeypatch
     for write in range(1, 7):
         for after in (False, True):
             memory, told = Memory(write, after), []
+            session = Session(scratch=memory, progress=lambda *now, told=told: told.append(now))
             batches.clear()
             with pytest.raises(Stopped):
-                generate(MODEL, params, prompts, decoder, 4, **options, scratch=memory)
-            again = generate(
-                MODEL, params, prompts, decoder, 4, **options, scratch=memory, progress=told.append
-            )
+                generate(
+                    MODEL, params, prompts, decoder, 4, **options, session=Session(scratch=memory)
+                )
+            again = generate(MODEL, params, prompts, decoder, 4, **options, session=session)
             np.testing.assert_array_equal(again, whole)
-            assert len(batches) == 6 + (not after) and told == [2, 4, 6, 8, 10, 11]
+            assert len(batches) == 6 + (not after) and told == [
+                ("generate", done * 4, 44) for done in (2, 4, 6, 8, 10, 11)
+            ]
             others = prompts[::-1] + 0
             np.testing.assert_array_equal(
-                generate(MODEL, params, others, decoder, 4, **options, scratch=memory),
+                generate(
+                    MODEL, params, others, decoder, 4, **options, session=Session(scratch=memory)
+                ),
                 generate(MODEL, params, others, decoder, 4, **options),
             )
 
@@ -161,7 +181,16 @@ def test_a_draw_is_written_in_a_few_pieces(params):
     """Within 20 seconds one piece, whatever the number of batches."""
     memory = Memory()
     prompts = np.random.default_rng(2).integers(3, 29, (11, 4))
-    tokens = generate(MODEL, params, prompts, Sampling(), 4, key=KEY, batch_size=2, scratch=memory)
+    tokens = generate(
+        MODEL,
+        params,
+        prompts,
+        Sampling(),
+        4,
+        key=KEY,
+        batch_size=2,
+        session=Session(scratch=memory),
+    )
     ((_, piece),) = memory.pieces.values()
     np.testing.assert_array_equal(piece["tokens"], tokens)
 
@@ -174,11 +203,11 @@ def test_generating_holds_no_more_for_more_prompts(params):
     held = {}
     for count in (64, 640):
         seen = []
-        report = lambda done, seen=seen: seen.append(
-            sum(array.nbytes for array in jax.live_arrays())
-        )
-        generate(
-            MODEL, params, prompts[:count], Sampling(), 4, key=KEY, batch_size=16, progress=report
-        )
+
+        def report(*now, seen=seen):
+            seen.append(sum(array.nbytes for array in jax.live_arrays()))
+
+        options = {"key": KEY, "batch_size": 16, "session": Session(progress=report)}
+        generate(MODEL, params, prompts[:count], Sampling(), 4, **options)
         held[count] = set(seen)
     assert held[64] == held[640] and len(held[64]) == 1

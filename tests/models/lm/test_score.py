@@ -10,6 +10,7 @@ import pytest
 
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.score import mean_loss, perplexity
+from collapse_jax.runs.session import Session
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
 
@@ -44,8 +45,9 @@ def test_perplexity_is_numpys_in_every_batch_size(tiny):
         np.testing.assert_allclose(
             perplexity(model, params, blocks, batch_size=batch_size), exact, rtol=1e-4
         )
-    mean_loss(model, params, blocks, batch_size=3, progress=told.append)
-    assert told == [3, 6, 7]
+    session = Session(progress=lambda *now: told.append(now))
+    mean_loss(model, params, blocks, batch_size=3, session=session)
+    assert told == [("score", done * 9, 7 * 9) for done in (3, 6, 7)]
 
 
 def test_the_first_token_is_given(tiny):

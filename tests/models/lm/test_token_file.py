@@ -19,6 +19,7 @@ from collapse_jax.models.lm.token_file import (
     read_tokens,
     write_tokens,
 )
+from collapse_jax.runs.session import Session
 
 BYTES = TextTokenizer(
     "bytes",
@@ -48,7 +49,8 @@ def text_of(rows, works=(), tokens=1000):
 
 def test_tokens_are_those_of_the_rows(tmp_path):
     seen = []
-    write_tokens(tmp_path / "t", iter(ROWS), BYTES, FROM, progress=seen.append)
+    session = Session(progress=lambda *now: seen.append(now))
+    write_tokens(tmp_path / "t", iter(ROWS), BYTES, FROM, session=session)
     file = read_tokens(tmp_path / "t", FROM)
     flat = [token for row in ROWS for token in (2, *row.encode())]
     assert (
@@ -58,7 +60,7 @@ def test_tokens_are_those_of_the_rows(tmp_path):
     )
     assert file.rows.tolist() == [0, 5, 10, 11, 18, 19, 20]  # 2 and the bytes of each
     assert file.works.tolist() == [11, 19, 20]  # after each blank row
-    assert seen == [len(flat)] and flat_tokens(BYTES, ROWS).tolist() == flat
+    assert seen == [("encode", len(flat), None)] and flat_tokens(BYTES, ROWS).tolist() == flat
     assert sorted(path.name for path in (tmp_path / "t").iterdir()) == [
         "rows.npz",
         "tokens.bin",

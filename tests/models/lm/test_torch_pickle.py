@@ -180,10 +180,18 @@ def test_against_torch(tmp_path):
     torch = pytest.importorskip("torch")
     base = torch.arange(60, dtype=torch.float32).reshape(3, 4, 5)
     state = {
-        "whole": base, "swapped": base.transpose(0, 2), "part": base[1:, ::2, 3], "spread": base[0, 0, :1].expand(7), "empty": base[:0],
-        "scalar": torch.tensor(2.5), "half": base.half(), "brain": base[0].bfloat16().T, "long": base.long(), "flag": base > 7,
+        "whole": base,
+        "swapped": base.transpose(0, 2),
+        "part": base[1:, ::2, 3],
+        "spread": base[0, 0, :1].expand(7),
+        "empty": base[:0],
+        "scalar": torch.tensor(2.5),
+        "half": base.half(),
+        "brain": base[0].bfloat16().T,
+        "long": base.long(),
+        "flag": base > 7,
         "parameter": torch.nn.Parameter(base[2].T),
-    }  # fmt: skip
+    }
     torch.save(state, tmp_path / "x.bin")
     ours = read_torch_pickle(tmp_path / "x.bin")
     assert ours.keys() == state.keys()

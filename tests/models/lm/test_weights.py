@@ -416,9 +416,15 @@ def test_opt_mini_books():
         pytest.skip("the pretrained opt-mini-books is not beside this checkout (../shared/data)")
     model, params = load_opt(MINI)
     assert model.config == dataclasses.replace(
-        OPTConfig(), vocab_size=8192, hidden_size=256, num_hidden_layers=4, num_attention_heads=4, ffn_dim=1024,
-        max_position_embeddings=256, dropout=0.0,
-    )  # fmt: skip
+        OPTConfig(),
+        vocab_size=8192,
+        hidden_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        ffn_dim=1024,
+        max_position_embeddings=256,
+        dropout=0.0,
+    )
     assert (
         isinstance(model, OPT) and sum(leaf.size for leaf in jax.tree.leaves(params)) == 5_322_752
     )

@@ -39,7 +39,7 @@ def test_what_is_not_right_is_one_line(tmp_path):
     with pytest.raises(InputError, match="there is no such folder"):
         load_images(str(tmp_path / "nowhere"))
     write(tmp_path, magic=0x801)
-    with pytest.raises(InputError, match="no IDX file of images"):
+    with pytest.raises(InputError, match="not an IDX file of images"):
         load_images(str(tmp_path))
     file = tmp_path / "train-images-idx3-ubyte.gz"
     file.write_bytes(gzip.compress(struct.pack(">IIII", 0x803, 4, 3, 5) + b"short"))

@@ -35,9 +35,14 @@ def test_weights_start_uniform_with_the_fan_in_of_torch():
     model = VAE(8, 8, 8, 5)
     params = init_params(model, jax.random.key(3))
     fan_in = {
-        "encoder.conv1": 16, "encoder.conv2": 128, "encoder.mean": 64, "encoder.log_variance": 64,
-        "decoder.dense": 5, "decoder.conv2": 128, "decoder.conv1": 16,
-    }  # fmt: skip
+        "encoder.conv1": 16,
+        "encoder.conv2": 128,
+        "encoder.mean": 64,
+        "encoder.log_variance": 64,
+        "decoder.dense": 5,
+        "decoder.conv2": 128,
+        "decoder.conv1": 16,
+    }
     for name, fan in fan_in.items():
         half, layer = name.split(".")
         values = getattr(params, half)[layer]

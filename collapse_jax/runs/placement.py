@@ -1,19 +1,19 @@
-"""Batches and parameters on the devices of all processes: rows are dealt out; parameters are on
-every device, or cut into parts.
-"""
+"""Where arrays lie: batches are split over devices, parameters are copied or cut."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 class Placement(NamedTuple):
-    """What the work is spread over. devices: of all processes, in order; () for all there are.
+    """The devices that share the work.
 
-    shard: whether each device keeps a part of each parameter (and of the optimiser's moments)
-    alone, and the whole only while it is used.
+    devices: those of all processes, in order; () for all that JAX sees.
+    shard: False copies the parameters to every device. True leaves each device one part of each
+        parameter (and of the optimiser's moments), gathered only while it is used.
     """
 
     devices: tuple = ()
@@ -24,18 +24,18 @@ class Placement(NamedTuple):
         return len(self.devices or jax.devices())
 
     def devices_for(self, rows: int) -> int:
-        """How many devices share a batch of this many rows: all of them where that divides it, else
-        one (each does all of it).
-        """
+        """How many devices share a batch: all if their number divides `rows`, else one."""
         return self.count() if rows % self.count() == 0 else 1
 
-    def place(self, tree, rows: int, axis: int | None = None):
-        """The arrays of a tree, the same on each process, for a batch of `rows` rows: split along
-        `axis`, or whole where that is None.
+    def place(self, tree: Any, rows: int, axis: int | None = None) -> Any:
+        """The arrays of a tree, equal on all processes, on the devices that share a batch.
 
-        A batch that its devices cannot share is on the first one, or on all where the parameters or
-        the devices of several processes
-        must be at hand.
+        A batch that the devices cannot share goes to the first one; to all of them, whole, if the
+        parameters are cut or the devices belong to several processes.
+
+        Args:
+            rows: Rows of the batch.
+            axis: The axis to split; None copies the arrays whole.
         """
         if self.count() == 1:
             return tree
@@ -47,16 +47,14 @@ class Placement(NamedTuple):
             return jax.device_put(tree, (self.devices or jax.devices())[0])
         return jax.tree.map(lambda leaf: _put(leaf, NamedSharding(self._mesh(), spec)), tree)
 
-    def place_parameters(self, tree, rows: int):
-        """Parameters or moments for a batch of `rows` rows."""
+    def place_parameters(self, tree: Any, rows: int) -> Any:
+        """Parameters or moments, placed for a batch of `rows` rows."""
         if not self.shard or self.count() == 1:
             return self.place(tree, rows)
         return jax.tree.map(lambda leaf: _put(leaf, self._part(np.shape(leaf))), tree)
 
-    def kept(self, tree):
-        """The same parameters or moments, in compiled code: there they keep the layout of
-        `place_parameters`.
-        """
+    def kept(self, tree: Any) -> Any:
+        """In compiled code: parameters or moments with the layout of `place_parameters`."""
         if not self.shard or self.count() == 1:
             return tree
         return jax.tree.map(
@@ -67,9 +65,7 @@ class Placement(NamedTuple):
         return Mesh(np.asarray(self.devices or jax.devices()), ("devices",))
 
     def _part(self, shape):
-        """An array cut along its longest axis that the devices divide; whole on each where there is
-        none.
-        """
+        """Cuts the longest axis that the number of devices divides; copies if there is none."""
         axes = [axis for axis, size in enumerate(shape) if size and size % self.count() == 0]
         if not axes:
             return NamedSharding(self._mesh(), PartitionSpec())
@@ -78,10 +74,10 @@ class Placement(NamedTuple):
 
 
 def _put(leaf, sharding):
-    """An array, or one that every process has in full, on the devices of all processes."""
+    """Places an array of this process, or one that every process has in full."""
     if jax.process_count() == 1 or (isinstance(leaf, jax.Array) and not leaf.is_fully_addressable):
         return jax.device_put(leaf, sharding)
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(
             _put(jax.random.key_data(leaf), sharding), impl=jax.random.key_impl(leaf)
         )

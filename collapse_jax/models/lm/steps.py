@@ -1,0 +1,103 @@
+"""The loop of optimiser steps that fine-tuning and pretraining share."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from collapse_jax.errors import DivergenceError
+from collapse_jax.models.lm.opt import OPT
+from collapse_jax.runs.distributed import to_host
+from collapse_jax.runs.placement import Placement
+
+# Optimiser steps in one compiled call: long enough to hide the dispatch, short enough to show
+# progress and to find a nan early.
+STEPS_PER_CALL = 16
+
+
+class Training(NamedTuple):
+    """What a step changes: the parameters, and the state of the optimiser."""
+
+    params: dict
+    optimiser: optax.OptState
+
+
+class Recipe(NamedTuple):
+    """What is minimised and how, as two module-level functions (jit compares them by identity).
+
+    loss: (model, params, batch, key) -> [], the loss of a batch.
+    optimiser: (settings, rate) -> the transformation; settings are static and `rate` is traced.
+    """
+
+    loss: Callable[[OPT, dict, Any, Any], jax.Array]
+    optimiser: Callable[[Any, Any], optax.GradientTransformation]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
+def run_steps(
+    recipe: Recipe,
+    model: OPT,
+    settings: Any,
+    placement: Placement,
+    state: Training,
+    batches: Any,
+    count: Any,
+    rate: Any = None,
+    key: jax.Array | None = None,
+) -> tuple[Training, jax.Array]:
+    """`count` optimiser steps. Another `count`, `rate` or `key` compiles nothing new.
+
+    Args:
+        model: Its parameters are in the state.
+        settings: What the optimiser is made of. A setting that may change without a compilation
+            must be traced (`rate`), and must not be a field here: its value would be stale.
+        placement: Where the state lies.
+        state: Donated.
+        batches: A tree of arrays [steps, ...], steps >= count.
+        count: Steps to do.
+        rate: The learning rate, unless the settings hold a schedule.
+        key: Step i gets `fold_in(key, i)`, or None.
+
+    Returns:
+        The new state, and the loss [steps] before each step (0 from `count` on).
+    """
+    optimiser = recipe.optimiser(settings, rate)
+
+    def step(i, carry):
+        state, losses = carry
+        batch = jax.tree.map(lambda array: array[i], batches)
+        step_key = None if key is None else jax.random.fold_in(key, i)
+        loss, gradient = jax.value_and_grad(functools.partial(recipe.loss, model))(
+            state.params, batch, step_key
+        )
+        update, moments = optimiser.update(gradient, state.optimiser, state.params)
+        params: Any = optax.apply_updates(state.params, update)
+        state = Training(params, moments)
+        return placement.kept(state), losses.at[i].set(loss)
+
+    steps = len(jax.tree.leaves(batches)[0])
+    return jax.lax.fori_loop(0, count, step, (state, jnp.zeros(steps)))
+
+
+def finite_losses(losses: jax.Array, count: int, where: Callable[[int], str]) -> np.ndarray:
+    """The first `count` losses on the host.
+
+    Args:
+        losses: [steps] of one call.
+        count: Steps that were done.
+        where: Names step i of the call and its learning rate, for the message.
+
+    Raises:
+        DivergenceError: If a loss is nan or infinite; the text names the first.
+    """
+    losses_here = to_host(losses)[:count]
+    if not np.isfinite(losses_here).all():
+        bad = int(np.argmin(np.isfinite(losses_here)))
+        raise DivergenceError(
+            f"the loss became {losses_here[bad]} at {where(bad)}; try a smaller one"
+        )
+    return losses_here
