@@ -58,6 +58,7 @@ def chains_of(size, generations, chains, file):
     import jax
 
     import collapse_jax as cj
+    from collapse_jax.runs.atomic import atomic
 
     if not file.is_file():
         recorded = [
@@ -74,12 +75,8 @@ def chains_of(size, generations, chains, file):
             chunk=20,
             progress=lambda generation: print(f"N = {size:,}: generation {generation}", flush=True),
         )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial.npz")
-        np.savez_compressed(
-            partial, generations=trace.generations, **{name: trace[name] for name in trace}
-        )
-        partial.replace(file)
+        with atomic(file) as temporary, open(temporary, "wb") as opened:
+            np.savez_compressed(opened, generations=trace.generations, **dict(trace))
     with np.load(file) as held:
         found = dict(held)
     if found["generations"][-1] != generations or len(found["log_squared_l2_to_first"]) != chains:

@@ -27,6 +27,7 @@ import numpy as np
 from collapse_jax.app.config import config_from_dict, differing_fields
 from collapse_jax.errors import InputError
 from collapse_jax.runs import distributed
+from collapse_jax.runs.atomic import LEFT_OVER, atomic
 
 _LOCK, _PATIENCE = ".lock", 10.0
 # What a run folder that is just being made may hold before its config.json.
@@ -179,8 +180,8 @@ class RunFolder:
             for path in of_parts:
                 _locked(path, words).release()
                 path.unlink(missing_ok=True)
-            for partial in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
-                partial.unlink(missing_ok=True)
+            for left in (*self.path.glob(LEFT_OVER), *self.path.glob(f"*/{LEFT_OVER}")):
+                left.unlink(missing_ok=True)
             yield
             return
         # Others of the kind hold it for a moment only.
@@ -223,11 +224,8 @@ class RunFolder:
         """One text file of the folder, replaced whole."""
         if not distributed.is_first():
             return
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with atomic(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def rows(self, *needed: str) -> list[dict]:
         """The records so far, one per chain and generation (or step of a pretraining).
@@ -294,9 +292,8 @@ class RunFolder:
         """results.nc from an `xarray.Dataset`."""
         if not distributed.is_first():
             return
-        partial = self.path / f".results.nc.{os.getpid()}.partial"
-        data.assign_attrs({_SUM: _sum_of(data)}).to_netcdf(partial, engine="scipy")
-        partial.replace(self.path / "results.nc")
+        with atomic(self.path / "results.nc") as temporary:
+            data.assign_attrs({_SUM: _sum_of(data)}).to_netcdf(temporary, engine="scipy")
 
 
 def _locked(path, words, seconds=0.0):

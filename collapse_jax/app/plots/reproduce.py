@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from collapse_jax.app.plots import style
+from collapse_jax.runs.atomic import atomic
 
 COLOURS = (style.BAND, "#e08e2b", "#6a4c93", "#4f8a4b", "#222222", "#9c6644")
 _PANELS, _MANY = 3, 40
@@ -23,7 +24,6 @@ def draw(path: pathlib.Path, entry, comparisons) -> pathlib.Path:
     made, axes = style.figure(1, len(panels), width=3.2 if len(panels) == 1 else 2.5, height=2.2)
     for number, (axis, shown) in enumerate(zip(axes[0], panels, strict=True)):
         _panel(axis, entry, shown, number == 0)
-    path.parent.mkdir(parents=True, exist_ok=True)
     _save_small(made, path)
     return path
 
@@ -99,8 +99,8 @@ def _save_small(made, path):
     """A PNG of 32 colours: a hundred of them go into one page."""
     from PIL import Image
 
-    whole = io.BytesIO()
-    made.savefig(whole, dpi=110, format="png")
-    partial = path.with_name(f".{path.name}.partial.png")
-    Image.open(whole).convert("RGB").quantize(32).save(partial, optimize=True)
-    partial.replace(path)
+    drawn = io.BytesIO()
+    made.savefig(drawn, dpi=110, format="png")
+    with atomic(path) as temporary:
+        small = Image.open(drawn).convert("RGB").quantize(32)
+        small.save(temporary, format="PNG", optimize=True)

@@ -5,6 +5,7 @@ import pathlib
 import matplotlib
 import numpy as np
 
+from collapse_jax.runs.atomic import atomic
 from collapse_jax.runs.folder import RunFolder
 
 INK, REAL, THEORY, BAND = "#222222", "#7a7a7a", "#d1495b", "#3a6ea5"
@@ -86,14 +87,12 @@ def plain_ticks(axis, long: float = 1e4) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def save(made, folder: RunFolder, name: str) -> pathlib.Path:
+def save(figure, folder: RunFolder, name: str) -> pathlib.Path:
     """Writes figures/NAME.png and .pdf; the path of the PNG."""
-    folder.figures.mkdir(parents=True, exist_ok=True)
     for suffix in ("png", "pdf"):
-        partial = folder.figures / f".{name}.partial.{suffix}"
-        made.savefig(partial, dpi=160, metadata={"CreationDate": None} if suffix == "pdf" else None)
-        made.set_layout_engine(
-            "none"
-        )  # what was laid out for the first stays; doing it again takes longer than drawing
-        partial.replace(folder.figures / f"{name}.{suffix}")
+        with atomic(folder.figures / f"{name}.{suffix}") as temporary:
+            metadata = {"CreationDate": None} if suffix == "pdf" else None
+            figure.savefig(temporary, dpi=160, format=suffix, metadata=metadata)
+        # The layout of the first stays; laying out again takes longer than drawing.
+        figure.set_layout_engine("none")
     return folder.figures / f"{name}.png"
