@@ -1,52 +1,75 @@
-"""The exceptions with one line for the user, and the checks of arguments that raise them.
+"""The package's exceptions, and the checks of arguments that raise `InputError`.
 
-Every line names the field or the place, the value, and what would be right. A check gives the value
-back, or raises `InputError`.
+A check returns the value, or raises with one line: "NAME is VALUE; it must be ...". `name` is what
+that line calls the value, and `must_be` replaces its end where a range does not say enough.
 """
 
 import math
+from collections.abc import Callable, Iterable
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
+
+T = TypeVar("T")
+
+# Characters of an error text, and of a value in it.
+_LONGEST_LINE, _LONGEST_VALUE = 2000, 200
 
 
 class InputError(ValueError):
     """Bad input, found before any work was done.
 
-    The command line prints its text alone and exits with code 2.
+    The command line prints its text alone, as one line, and exits with code 2.
     """
 
     def __init__(self, text: str):
-        # Values and other libraries' messages may hold line breaks, and a line of many thousand
-        # characters is none to read.
-        line = " ".join(str(text).splitlines())
-        super().__init__(
-            line
-            if len(line) <= _LONGEST
-            else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
-        )
-
-
-_LONGEST = 2000
+        line = " ".join(str(text).splitlines())  # values may hold line breaks
+        if len(line) > _LONGEST_LINE:
+            half = _LONGEST_LINE // 2
+            line = f"{line[:half]} ... {line[-half:]}"
+        super().__init__(line)
 
 
 class DivergenceError(ArithmeticError):
-    """A fit whose loss or parameters stopped being numbers: the text names the step; what was saved
-    stays on disk.
+    """A fit whose loss or parameters became nan; the text names the step.
+
+    What was saved before that step stays on disk.
     """
 
 
 class DamagedError(Exception):
-    """A file that is not what was saved: the text names it.
+    """A file whose content is not what was saved; the text names the file.
 
-    What was computed from it is made again.
+    What was computed from it is computed again.
     """
 
 
-def numbers(name: str, value) -> "np.ndarray":
-    """Any numbers as a float64 array."""
+def number(name: str, value: Any) -> float:
+    """Any number as a float; nan and infinity are allowed.
+
+    Args:
+        value: Anything that `float` takes, except text.
+
+    Raises:
+        InputError: If it is not a number.
+    """
+    result = _as_float(value)
+    if result is None:
+        raise _refused(name, value, "a number")
+    return result
+
+
+def numbers(name: str, value: Any) -> "np.ndarray":
+    """Any array or nested sequence of numbers as a float64 array.
+
+    Args:
+        value: One number, or an array-like of any shape.
+
+    Raises:
+        InputError: If it holds text or objects, or rows of different lengths.
+    """
     import numpy as np  # here, so that the command line answers --help without it
 
     try:
@@ -54,42 +77,155 @@ def numbers(name: str, value) -> "np.ndarray":
             return np.asarray(value, float)
     except (TypeError, ValueError):  # rows of different lengths
         pass
-    raise InputError(f"{name} is {_shown(value)}; it must be made of numbers")
+    raise _refused(name, value, "made of numbers")
 
 
-def number(name: str, value) -> float:
-    """One number, nan and infinity among them."""
-    try:
-        if not isinstance(value, str | bytes):
-            return float(value)
-    except (TypeError, ValueError):
-        pass
-    raise InputError(f"{name} is {_shown(value)}; it must be a number")
+def whole(name: str, value: Any, least: int, most: float = math.inf, *, must_be: str = "") -> int:
+    """An integer in [least, most] as Python's int.
+
+    Args:
+        value: An int or a NumPy integer; True and 2.0 are refused.
+        least: The smallest value allowed.
+        most: The largest value allowed.
+
+    Raises:
+        InputError: If it is not an integer, or out of range.
+    """
+    result = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+    if result is None or result < least:
+        raise _refused(name, value, must_be or f"an integer of at least {least}")
+    if result > most:
+        raise _refused(name, value, must_be or f"at most {most}")
+    return result
 
 
-def whole(name: str, value, least: int, most: float = math.inf) -> int:
-    """An integer in a range, Python's or NumPy's, as Python's."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{name} is {_shown(value)}; it must be an integer of at least {least}")
-    if value > most:
-        raise InputError(f"{name} is {value}; it must be at most {most}")
-    return int(value)
+def real(
+    name: str,
+    value: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    finite: bool = True,
+    must_be: str = "",
+) -> float:
+    """A real number in a range as a float; the range has no ends unless they are given.
+
+    Args:
+        value: Anything that `float` takes, except text and bools.
+        at_least: The smallest value allowed.
+        above: What the value must exceed, instead of `at_least`.
+        at_most: The largest value allowed.
+        below: What must exceed the value, instead of `at_most`.
+        finite: Whether infinity is refused. Nan always is.
+
+    Raises:
+        InputError: If it is not a number, or out of range: "P is 2; it must be in (0, 1]".
+    """
+    result = None if isinstance(value, bool) else _as_float(value)
+    if (
+        result is None
+        or math.isnan(result)
+        or (finite and math.isinf(result))
+        or (at_least is not None and result < at_least)
+        or (above is not None and result <= above)
+        or (at_most is not None and result > at_most)
+        or (below is not None and result >= below)
+    ):
+        raise _refused(
+            name, value, must_be or _range_words(at_least, above, at_most, below, finite)
+        )
+    return result
 
 
-def function(name: str, value):
-    """Something that can be called."""
+def one_of(name: str, value: Any, choices: Iterable[T], *, must_be: str = "") -> T:
+    """The choice that equals the value.
+
+    Args:
+        value: Anything; one that is no instance of a choice's type does not equal it.
+        choices: What is allowed, in the order in which the error text names it.
+
+    Raises:
+        InputError: If no choice equals it: "METHOD is 'x'; it must be one of a, b".
+    """
+    choices = tuple(choices)
+    for choice in choices:
+        if isinstance(value, type(choice)) and value == choice:
+            return choice
+    raise _refused(name, value, must_be or f"one of {', '.join(map(str, choices))}")
+
+
+def function(name: str, value: Any) -> Callable:
+    """Something that can be called.
+
+    Raises:
+        InputError: If it cannot.
+    """
     if not callable(value):
-        raise InputError(f"{name} is {_shown(value)}; it must be a function")
+        raise _refused(name, value, "a function")
     return value
 
 
-def made_by(name: str, value, kind: type, maker: str):
-    """An instance of `kind`; maker: what gives one, in words."""
+def made_by(name: str, value: Any, kind: type[T], maker: str) -> T:
+    """An instance of a class.
+
+    Args:
+        value: Anything.
+        kind: The class.
+        maker: The function that returns such instances, for the error text.
+
+    Raises:
+        InputError: If it is not an instance of the class.
+    """
     if not isinstance(value, kind):
-        raise InputError(f"{name} is {_shown(value)}; it must be what {maker} gives")
+        raise _refused(name, value, f"what {maker} gives")
     return value
 
 
-def _shown(value, most=200):
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]} ..."
+def first_line(error: BaseException, most: int | None = None) -> str:
+    """The first line of an exception's text, or the name of its type if it has no text.
+
+    Args:
+        error: The exception.
+        most: The most characters to return; by default the whole line.
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
+def size_words(size: float) -> str:
+    """A number of bytes in words, with at most one decimal: "13.3 GiB", "239 MiB", "1 KiB"."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{f'{size / unit:.1f}'.removesuffix('.0')} {name}"
+    return f"{size:.0f} bytes"
+
+
+def _refused(name, value, must_be):
+    return InputError(f"{name} is {_shown(value)}; it must be {must_be}")
+
+
+def _shown(value):
+    """A number as str shows it (NumPy's repr names its type too), anything else by its repr."""
+    text = repr(value) if _as_float(value) is None else str(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} ..."
+
+
+def _as_float(value):
+    try:
+        return None if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _range_words(at_least, above, at_most, below, finite):
+    low = at_least if above is None else above
+    high = at_most if below is None else below
+    if low is not None and high is not None:
+        return f"in {'[' if above is None else '('}{low}, {high}{']' if below is None else ')'}"
+    words = ["finite"] if finite else []
+    if low is not None:
+        words.append(f"at least {low}" if above is None else f"above {low}")
+    if high is not None:
+        words.append(f"at most {high}" if below is None else f"below {high}")
+    return " and ".join(words) or "a number"
