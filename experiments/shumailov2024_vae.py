@@ -209,7 +209,8 @@ def opened(settings: Settings):
 
     Seeds and generations may grow.
     """
-    from collapse_jax.runs.folder import RunFolder, environment
+    from collapse_jax.runs.environment import environment
+    from collapse_jax.runs.folder import RunFolder
 
     folder, ours = RunFolder(settings.out), dataclasses.asdict(settings)
     del ours["out"], ours["beside"]
@@ -228,7 +229,7 @@ def opened(settings: Settings):
                 "choose another --out"
             )
     elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-        raise InputError(f"{folder.path} exists and is no run folder; choose another --out")
+        raise InputError(f"{folder.path} exists and is not a run folder; choose another --out")
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.write_text("settings.json", json.dumps(ours, indent=2) + "\n")
     folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")

@@ -24,7 +24,6 @@ from typing import Annotated
 import tyro
 
 from collapse_jax.app.config import (
-    CONFIGS,
     Devices,
     LMConfig,
     ModelDevices,
@@ -33,9 +32,9 @@ from collapse_jax.app.config import (
     ReproduceConfig,
     SeedDevices,
     SimulateConfig,
-    config_from_dict,
 )
 from collapse_jax.errors import DivergenceError, InputError
+from collapse_jax.runs.settings import KINDS, from_dict
 
 
 def commands(defaults: dict) -> dict:
@@ -329,7 +328,7 @@ def _number(kind, word, whole):
 
 def _defaults(arguments):
     """Default settings of each command, those of a --config FILE taken out of the arguments."""
-    defaults = {name: config() for name, config in CONFIGS.items()}
+    defaults = {name: config() for name, config in KINDS.items()}
     for position, argument in enumerate(arguments):
         if argument == "--config" or argument.startswith("--config="):
             name = (
@@ -337,7 +336,7 @@ def _defaults(arguments):
                 if "=" in argument
                 else "".join(arguments[position + 1 : position + 2])
             )
-            config = config_from_dict(_read_json(name), name)
+            config = from_dict(_read_json(name), name)
             if arguments[0] != config.command:
                 raise InputError(
                     f"{name} is a configuration for '{config.command}', not for '{arguments[0]}'"

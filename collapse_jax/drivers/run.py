@@ -20,7 +20,8 @@ from collapse_jax.errors import DamagedError, DivergenceError, InputError, whole
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.runs import distributed
 from collapse_jax.runs.checkpoint import Checkpoints
-from collapse_jax.runs.folder import RunFolder, results_of
+from collapse_jax.runs.folder import RunFolder
+from collapse_jax.runs.results import results_of
 from collapse_jax.runs.scratch import Scratch
 
 _CHAIN_FOLDER = re.compile(r"chain_(0|[1-9][0-9]{0,8})")

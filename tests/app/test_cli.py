@@ -230,7 +230,7 @@ def test_out_folders_that_are_refused(lm, stopped, tmp_path):
     assert "cannot be written" in stopped(lm(tmp_path / "file" / "run"))
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "main.tex").write_text("")
-    assert "exists and is no run folder" in stopped(lm(tmp_path / "thesis"))
+    assert "exists and is not a run folder" in stopped(lm(tmp_path / "thesis"))
     assert "has no config.json" in stopped(["plot", str(tmp_path / "thesis")])
     assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")) == [
         "file",

@@ -9,16 +9,14 @@ import json
 import pytest
 
 from collapse_jax.app.config import (
-    CONFIGS,
     TEST_PERPLEXITY,
     LMConfig,
     PretrainConfig,
     QuickstartConfig,
     SimulateConfig,
-    config_from_dict,
-    differing_fields,
 )
 from collapse_jax.errors import InputError
+from collapse_jax.runs.settings import KINDS, differing_fields, from_dict
 
 
 def refused(call, *args):
@@ -29,7 +27,7 @@ def refused(call, *args):
 
 
 def parsed(**values):
-    return config_from_dict({"command": "lm", **values}, "here")
+    return from_dict({"command": "lm", **values}, "here")
 
 
 @pytest.mark.parametrize(
@@ -66,8 +64,8 @@ def parsed(**values):
 )
 def test_a_configuration_survives_json(config):
     text = json.dumps({"command": config.command} | dataclasses.asdict(config))
-    assert config_from_dict(json.loads(text), "here") == config
-    assert CONFIGS[config.command] is type(config)
+    assert from_dict(json.loads(text), "here") == config
+    assert KINDS[config.command] is type(config)
 
 
 @pytest.mark.parametrize(
@@ -128,22 +126,18 @@ def test_whole_numbers_and_null_are_taken_where_they_fit():
 
 
 def test_lists_of_names():
-    assert config_from_dict({"command": "simulate", "metrics": ["mean"]}, "here").metrics == (
-        "mean",
-    )
+    assert from_dict({"command": "simulate", "metrics": ["mean"]}, "here").metrics == ("mean",)
     for value in ("mean", [1], {"mean": 1}):
-        assert "metrics" in refused(
-            config_from_dict, {"command": "simulate", "metrics": value}, "here"
-        )
+        assert "metrics" in refused(from_dict, {"command": "simulate", "metrics": value}, "here")
 
 
 @pytest.mark.parametrize(
     "values", [{}, {"command": "train"}, {"command": None}, [], "lm", 5, {"generations": 3}]
 )
 def test_the_command_must_be_known(values):
-    text = refused(config_from_dict, values, "here")
+    text = refused(from_dict, values, "here")
     assert text.startswith("here: 'command' must be one of ") and all(
-        name in text for name in CONFIGS
+        name in text for name in KINDS
     )
 
 

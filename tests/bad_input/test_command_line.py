@@ -19,7 +19,7 @@ WRONG = {
         ("plot", ["RUN"]),
         ("plot a b", ["b"]),
         ("plot nowhere", ["nowhere", "no config.json"]),
-        ("plot .", [". is no run folder", "config.json"]),
+        ("plot .", [". is not a run folder", "config.json"]),
     ],
     "simulate": [
         ("--chainz 5", ["'--chainz'", "did you mean '--chains'"]),
@@ -276,9 +276,9 @@ def test_a_folder_for_out_that_is_none(refused, good, here, command):
     (here / "file").write_text("mine")
     (here / "thesis").mkdir()
     (here / "thesis" / "main.tex").write_text("mine")
-    refused([command, *more, "--out", "file"], "file exists and is no run folder")
+    refused([command, *more, "--out", "file"], "file exists and is not a run folder")
     refused([command, *more, "--out", "file/run"], "file/run cannot be")
-    refused([command, *more, "--out", "thesis"], "thesis exists and is no run folder")
+    refused([command, *more, "--out", "thesis"], "thesis exists and is not a run folder")
     refused([command, *more, "--out", "a\nb/" + "x" * 300], "a b/")
     refused([command, *more, "--out", "/proc/nothing"], "/proc/nothing")
 
@@ -309,7 +309,7 @@ def test_the_folder_of_another_run(refused, finished, good, here):
     refused([*lm, "--out", "run"], "run holds a run of another kind (simulate)")
     # A quickstart whose parts would lie in folders of other runs.
     shutil.copytree(finished, here / "quick" / "gaussian_replace")
-    refused(["quickstart", "--out", "quick"], "quick exists and is no run folder")
+    refused(["quickstart", "--out", "quick"], "quick exists and is not a run folder")
 
 
 # Settings from a file.

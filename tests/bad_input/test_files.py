@@ -128,10 +128,10 @@ BROKEN = {
         "binary": (b"\x00\xff\xfe", ["metrics.jsonl is damaged", "delete it"]),
         "cut": (b'{"generation": 0, "mean_me', ["metrics.jsonl is damaged", "delete it"]),
         "nested": (b"[" * 100_000, ["metrics.jsonl is damaged", "delete it"]),
-        "lists": (b"[1, 2]\n", ["metrics.jsonl is damaged (line 1 is no record"]),
+        "lists": (b"[1, 2]\n", ["metrics.jsonl is damaged (line 1 is not a record"]),
         "words": (b'{"generation": "one", "chain": 0, "step": 1}\n', ["metrics.jsonl is damaged "
-"(line 1 is no record"]),
-        "nothing": (b"{}\n", ["metrics.jsonl is damaged (line 1 is no record"]),
+"(line 1 is not a record"]),
+        "nothing": (b"{}\n", ["metrics.jsonl is damaged (line 1 is not a record"]),
     },
     "results.nc": {
         "empty": (b"", ["results.nc is damaged", "delete it"]),

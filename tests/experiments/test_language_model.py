@@ -100,7 +100,7 @@ def test_fig1c_beside_fig1b(runs):
     folder = RunFolder(runs / "fig1c")
     assert (folder.figures / "fig1c.png").is_file() and len(folder.rows()) == 6
     assert folder.config() == LMConfig(preset="fig1c", protocol="released-code", **SMALL).resolved()
-    with pytest.raises(InputError, match="is no run folder"):
+    with pytest.raises(InputError, match="is not a run folder"):
         module.main(dataclasses.replace(settings, beside=str(runs / "nowhere")))
     rows = json.loads((runs / "fig1c" / "real_alone.json").read_text())
     assert [(row["seed"], row["blocks"]) for row in rows] == [(0, 8), (1, 8)]

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most, finite
 from collapse_jax.errors import InputError
+from collapse_jax.runs.settings import Settings
 
 PRESETS = {
     "fig1b": {"real_fraction": 0.0, "epochs": 5},
@@ -38,7 +39,7 @@ TEST_PERPLEXITY = {"paper": "test_perplexity_mean", "released-code": "test_perpl
 
 
 @dataclasses.dataclass(frozen=True)
-class LMConfig:
+class LMConfig(Settings):
     """Fine-tune an OPT on real text, let it make the next training set, and so on.
 
     The defaults are the paper's Fig. 1b.

@@ -5,12 +5,13 @@ from typing import ClassVar, Literal
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most, finite
 from collapse_jax.errors import InputError
+from collapse_jax.runs.settings import Settings
 
 MOST_LAYERS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Settings):
     """Train an OPT from scratch on a text of any size, for `collapse-jax lm --model OUT/model`."""
 
     command: ClassVar[str] = "pretrain"

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
 from collapse_jax.errors import InputError
+from collapse_jax.runs.settings import Settings
 
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
 # Families with fields of their own here, and what is recorded of them by default; of others it is
@@ -26,7 +27,7 @@ PROGRAM_AXES, VALUE_AXES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulateConfig:
+class SimulateConfig(Settings):
     """Thousands of chains of any family; the Gaussian's and the categorical's are drawn against
     their closed forms.
 

@@ -15,7 +15,8 @@ from collapse_jax.app.plots import draw_run, style
 from collapse_jax.app.plots.language_model import perplexity_figure
 from collapse_jax.app.plots.perplexities import histogram_3d_figure, histogram_figure, shared_bins
 from collapse_jax.app.plots.text import tails_figure, variety_figure
-from collapse_jax.runs.folder import RunFolder, results_of
+from collapse_jax.runs.folder import RunFolder
+from collapse_jax.runs.results import results_of
 
 SEEDS, GENERATIONS, SEQUENCES = 3, 4, 400
 OLD = ("test_perplexity", "train_perplexity_first", "pretrained_test_perplexity")
