@@ -51,7 +51,7 @@ import pathlib
 import numpy as np
 import tyro
 
-from collapse_jax.app.cli import terminal
+from collapse_jax.app.terminal import terminal
 from collapse_jax.errors import InputError
 
 # Name -> how it is off and on, in the order of a cell (1: on).

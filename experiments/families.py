@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import tyro
 
-from collapse_jax.app.cli import terminal
+from collapse_jax.app.terminal import terminal
 from collapse_jax.errors import InputError
 
 FLOWS = ("replace", "accumulate", "accumulate_subsample", "mix")

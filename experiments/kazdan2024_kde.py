@@ -21,7 +21,7 @@ import pathlib
 
 import tyro
 
-from collapse_jax.app.cli import terminal
+from collapse_jax.app.terminal import terminal
 from collapse_jax.errors import InputError
 
 SHAPES = ("blobs", "circles", "moons", "swiss_roll")

@@ -14,7 +14,7 @@ from typing import Literal
 
 import tyro
 
-from collapse_jax.app.cli import terminal
+from collapse_jax.app.terminal import terminal
 from collapse_jax.app.config import TEST_PERPLEXITY, LMConfig
 from collapse_jax.errors import InputError
 

@@ -45,7 +45,7 @@ from typing import Literal
 
 import tyro
 
-from collapse_jax.app.cli import terminal
+from collapse_jax.app.terminal import terminal
 from collapse_jax.errors import InputError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"

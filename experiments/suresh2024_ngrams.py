@@ -238,7 +238,7 @@ def main(settings):
 
 
 if __name__ == "__main__":
-    from collapse_jax.app.cli import terminal
+    from collapse_jax.app.terminal import terminal
 
     with terminal():
         main(options())

@@ -88,7 +88,8 @@ def child(order: dict):
 def _run(program, arguments):
     """Without figures, which take longer than such a run."""
     import collapse_jax.app.plots
-    from collapse_jax.app.cli import main, terminal
+    from collapse_jax.app.cli import main
+    from collapse_jax.app.terminal import terminal
 
     collapse_jax.app.plots.draw_run = lambda folder: []
     if program == "collapse-jax":

@@ -1,0 +1,57 @@
+"""Figures of a quickstart: the chains of all its simulations, and those of its language model."""
+
+import pathlib
+
+from collapse_jax.app.config.quickstart import QuickstartConfig
+from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.plots import chains, draw_run, style
+from collapse_jax.errors import InputError
+from collapse_jax.runs.folder import RunFolder
+
+# Family -> the metric that is drawn of it; a row each.
+_DRAWN = {"gaussian": "variance", "categorical": "heterozygosity"}
+
+
+def draw(folder: RunFolder, config: QuickstartConfig) -> list[pathlib.Path]:
+    """Draws every figure of a quickstart; returns the paths of the PNGs.
+
+    Raises:
+        InputError: If a part of it has no results yet.
+    """
+    parts = [RunFolder(path.parent) for path in sorted(folder.path.glob("*/config.json"))]
+    unfinished = [part for part in parts if not (part.path / "results.nc").is_file()]
+    if unfinished or not parts:
+        raise InputError(
+            f"{(unfinished or [folder])[0].path} holds no results.nc yet; let the quickstart "
+            "finish it first"
+        )
+    simulations = [part for part in parts if isinstance(part.config(), SimulateConfig)]
+    others = [part for part in parts if part not in simulations]
+    return [
+        draw_overview(folder, simulations),
+        *(path for part in others for path in draw_run(part)),
+    ]
+
+
+def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> pathlib.Path:
+    """Draws a row of panels for each family, a column for each workflow; the path of the PNG.
+
+    Args:
+        folder: Where to save the figure.
+        parts: Run folders of the simulations.
+    """
+    results = {part.config(): part.results() for part in parts}
+    rows = [
+        sorted(
+            (config for config in results if config.family == family),
+            key=lambda config: config.workflow != "replace",
+        )
+        for family in _DRAWN
+    ]
+    rows = [row for row in rows if row]
+    fig, axes = style.figure(len(rows), max(map(len, rows)), sharey="row")
+    for row, configs in zip(axes, rows, strict=True):
+        for axis, config in zip(row, configs, strict=False):
+            chains.draw_panel(axis, config, results[config], _DRAWN[config.family])
+            axis.set_title(chains.title(config), fontsize=8)
+    return style.save(fig, folder, "chains_against_theory")
