@@ -7,7 +7,6 @@ import functools
 import io
 import itertools
 import re
-import types
 import typing
 from typing import Any
 
@@ -127,10 +126,11 @@ def _written(value):
 
 
 def _single(kind, word):
-    kinds = typing.get_args(kind) or (kind,)
-    if word == "None" and types.NoneType in kinds:
+    options = typing.get_args(kind)  # of T | None, else ()
+    if word == "None" and options:
         return None
-    return _number(kinds[0], word, f"{word!r} must be a {_NAMES[kinds[0]]}")
+    kind = options[0] if options else kind
+    return _number(kind, word, f"{word!r} must be a {_NAMES[kind]}")
 
 
 def _several(kind, word):

@@ -34,7 +34,7 @@ def environment() -> dict:
         "cpu_count": os.cpu_count(),
         "devices": [str(device) for device in jax.devices()],
         "processes": jax.process_count(),
-        "jax_enable_x64": bool(jax.config.jax_enable_x64),
+        "jax_enable_x64": bool(jax.config.read("jax_enable_x64")),
         "packages": {name: _version(name) for name in _PACKAGES},
         "git_commit": _git_commit(),
     }

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import filelock
 
@@ -16,7 +16,9 @@ _PATIENCE_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path, part: tuple[int, ...]) -> Iterator[list[filelock.BaseFileLock]]:
+def locked(
+    folder: pathlib.Path, part: tuple[int, ...]
+) -> Iterator[Sequence[filelock.BaseFileLock]]:
     """Yields the locks of a folder, or of some of its chains; they last as long as their list.
 
     Nobody else starts in the folder while the context lasts. Files that a killed process left half

@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from collapse_jax.runs.folder import RunFolder
 
 Cell = tuple[int, int, int]
 """Whether each of three factors is on: 0 or 1."""
-CELLS: tuple[Cell, ...] = tuple(itertools.product((0, 1), repeat=3))
+CELLS: tuple[Cell, ...] = tuple(itertools.product((0, 1), (0, 1), (0, 1)))
 # One per main effect, then one per interaction of two.
 _COLOURS = (style.THEORY, "#2a9d8f", style.INK, "#8a4fbf", "#e08e2b", style.BAND)
 # How many entries of a legend the width of so many columns holds.
@@ -83,18 +84,17 @@ def draw_design(
         linear = linear_below.get(label)
         _draw_cells(column[:2], cells, factors, label, linear)
         _draw_effects(column[2], effects_of(cells, tuple(factors)), linear)
-        for axis in column if linear is not None else ():
-            axis.set_ylim(axis.get_ylim())  # stays as it is, whatever is drawn from here on
-            axis.axhspan(-linear, linear, color=style.REAL, alpha=0.07, lw=0)
+        _shade(column, linear)
         _draw_zero(column[2])
         _dress(column, title, (*panels, "effects, interactions"))
+    places: Any = ("outside upper center", "outside lower center")
     for axis, place, heading in (
-        (axes[0, 0], "upper", "median and 25 to 75% of chains"),
-        (axes[2, 0], "lower", "effects on the median"),
+        (axes[0, 0], places[0], "median and 25 to 75% of chains"),
+        (axes[2, 0], places[1], "effects on the median"),
     ):
         fig.legend(
             *axis.get_legend_handles_labels(),
-            loc=f"outside {place} center",
+            loc=place,
             title=heading,
             title_fontsize=8,
             ncols=_ENTRIES.get(len(results), 6),
@@ -133,6 +133,15 @@ def _draw_effects(axis, by_factors, linear):
     for colour, (names, values) in zip(_COLOURS, shown.items(), strict=True):
         line = "-" if len(names) == 1 else ":"
         axis.plot(values, ls=line, color=colour, lw=1.6, label=" x ".join(names))
+
+
+def _shade(axes, linear):
+    """The linear part of logarithmic axes."""
+    if linear is None:
+        return
+    for axis in axes:
+        axis.set_ylim(axis.get_ylim())  # stays as it is, whatever is drawn from here on
+        axis.axhspan(-linear, linear, color=style.REAL, alpha=0.07, lw=0)
 
 
 def _draw_zero(axis):

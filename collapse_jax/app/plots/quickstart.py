@@ -5,6 +5,7 @@ import pathlib
 from collapse_jax.app.config.quickstart import QuickstartConfig
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.plots import chains, draw_run, style
+from collapse_jax.app.plots.recorded import recorded
 from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
@@ -25,12 +26,8 @@ def draw(folder: RunFolder, config: QuickstartConfig) -> list[pathlib.Path]:
             f"{(unfinished or [folder])[0].path} holds no results.nc yet; let the quickstart "
             "finish it first"
         )
-    simulations = [part for part in parts if isinstance(part.config(), SimulateConfig)]
-    others = [part for part in parts if part not in simulations]
-    return [
-        draw_overview(folder, simulations),
-        *(path for part in others for path in draw_run(part)),
-    ]
+    others = [part for part in parts if not isinstance(part.config(), SimulateConfig)]
+    return [draw_overview(folder, parts), *(path for part in others for path in draw_run(part))]
 
 
 def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> pathlib.Path:
@@ -38,9 +35,13 @@ def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> pathlib.Path:
 
     Args:
         folder: Where to save the figure.
-        parts: Run folders of the simulations.
+        parts: Run folders; those of simulations are drawn.
     """
-    results = {part.config(): part.results() for part in parts}
+    results = {
+        config: recorded(part, ())
+        for part in parts
+        if isinstance(config := part.config(), SimulateConfig)
+    }
     rows = [
         sorted(
             (config for config in results if config.family == family),

@@ -124,7 +124,7 @@ def load_entries(folder: str | pathlib.Path) -> list[Entry]:
         )
     files_of_ids = {}
     for loaded in entries:
-        id, file = loaded.id, loaded.file.name
+        id, file = loaded.id, loaded.file.name if loaded.file else ""
         if id in files_of_ids:
             raise InputError(
                 f"entry id {id!r} is in {files_of_ids[id]} and in {file}; every id must be there "
@@ -152,6 +152,7 @@ def check_id(id: object, where: str) -> None:
 
 def _entries_of(file):
     spec = importlib.util.spec_from_file_location(f"collapse_jax_published_{file.stem}", file)
+    assert spec is not None and spec.loader is not None  # the name ends with .py
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
