@@ -1,12 +1,11 @@
 """Which error does it? The three sources of Shumailov et al. 2024 ("What is model collapse?"), each
 switched on and off by itself.
 
-    python experiments/error_sources.py         8 cells each of a Gaussian, a mixture of two, and a
-    VAE (--families gaussian,gmm: without)
+    python experiments/error_sources.py
+        8 cells each of a Gaussian, a mixture of two, and a VAE (--families gaussian,gmm: without)
 
 Run time: 1 min 54 s, 163 CPU-seconds, on 2 cores with programs compiled before; 5 min 56 s with
-much other work and nothing compiled.
-On | off:
+much other work and nothing compiled. On | off:
 
     statistical    each generation is fitted to M points | to the density itself (VAE: other images
     of the last decoder in every batch) expressivity   the truth lies outside the family | in it.
@@ -20,13 +19,12 @@ On | off:
                    300 epochs
 
 Measured against the truth: KL(truth || model); VAE: the bound on held-out images of the truth below
-the truth's own, and the deviation
-of the latent means that the truth's encoder gives to the model's images. Effects
-(`factorial.effects`) are of medians over chains. Published: expressivity error "can only occur at
-the first generation" in the absence of the other two (a single Gaussian for a mixture
+the truth's own, and the deviation of the latent means that the truth's encoder gives to the model's
+images. Effects (`factorial.effects`) are of medians over chains. Published: expressivity error "can
+only occur at the first generation" in the absence of the other two (a single Gaussian for a mixture
 of two, infinite data); statistical error is the primary one; each of them can make collapse worse
-or better.
-Measured (seed 0), KL at generations 0, 20 and 60, lost bound at 0, 1 and 5; one source alone:
+or better. Measured (seed 0), KL at generations 0, 20 and 60, lost bound at 0, 1 and 5; one source
+alone:
 
                      Gaussian             GMM                  VAE
     none             0     0     0        0     0     0        0.28  0.61  1.70   (600 steps and an

@@ -1,10 +1,9 @@
 """Kernel density estimates refitted to their own samples, after Kazdan et al. 2024 (arXiv
 2410.16713): blobs, circles, moons, swiss roll.
 
-    python experiments/kazdan2024_kde.py                     M = 100, 20 chains, 100 generations,
-    three bandwidths, three workflows
-    python experiments/kazdan2024_kde.py --sample-sizes 10,32,100,316,1000 --chains 100      their
-    sweep
+    python experiments/kazdan2024_kde.py
+        M = 100, 20 chains, 100 generations, three bandwidths, three workflows
+    python experiments/kazdan2024_kde.py --sample-sizes 10,32,100,316,1000 --chains 100  their sweep
 
 Run time: 8 minutes on 2 cores of an AMD EPYC that other work shared (6 minutes of CPU).
 Published: the held-out loss grows generation after generation under replace, stays level under
@@ -51,8 +50,8 @@ class Settings:
                 least = 0
             if least <= 0:
                 raise InputError(
-                    f"{name} is {getattr(self, name)!r}; it must be positive numbers with "
-                    "commas between them"
+                    f"{name} is {getattr(self, name)!r}; it must be positive numbers with commas "
+                    "between them"
                 )
         for name in ("chains", "generations"):
             if getattr(self, name) < 1:

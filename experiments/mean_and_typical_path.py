@@ -201,8 +201,8 @@ def main(out, chains, sample_size, generations):
 
     marks = [mark for mark in (0, 10, 50, 100, 200, 500, 1_000, 2_000) if mark <= generations]
     print("| generation | exact mean | median (5 to 95%) | "
-f"{' | '.join(f'mean of {number:,}' for number in numbers)} "
-          "| half of the mean in | chains for 5% | median W2^2 | exact mean W2^2 |")  # fmt: skip
+f"{' | '.join(f'mean of {number:,}' for number in numbers)} | half of the mean in | chains for 5% "
+"| median W2^2 | exact mean W2^2 |")  # fmt: skip
     print("|" + "---|" * (7 + len(numbers)))
     for mark in marks:
         low, median, high = np.exp(

@@ -132,8 +132,8 @@ def main(out, chains, generations):
         ),
         (
             right,
-            f"logistic, T = {logistic_size}, d = 5, {max(chains // 4, 2):,} chains\nmedian "
-            "and 25 to 75%",
+            f"logistic, T = {logistic_size}, d = 5, {max(chains // 4, 2):,} chains\nmedian and 25 "
+            "to 75%",
             "excess log-loss (nats a label)",
         ),
     )
@@ -149,8 +149,8 @@ def main(out, chains, generations):
 
     marks = [mark for mark in (0, 1, 4, 9, 19) if mark <= generations]
     print(
-        f"| test error at generation | {' | '.join(str(mark) for mark in marks)} | largest "
-        "|z| from theory |"
+        f"| test error at generation | {' | '.join(str(mark) for mark in marks)} | largest |z| "
+        "from theory |"
     )
     print("| --- " * (len(marks) + 2) + "|")
     for name, values, expected, deviation in rows:
@@ -161,8 +161,8 @@ def main(out, chains, generations):
         ]
         print(f"| {name} | {' | '.join(cells)} | {z} |")
     print(
-        "In brackets: closed form. Limit of accumulate with one design (published): "
-        f"{limit:.4f}. Figure: {path}"
+        f"In brackets: closed form. Limit of accumulate with one design (published): {limit:.4f}. "
+        f"Figure: {path}"
     )
     return path
 

@@ -1,8 +1,7 @@
 """A chain that passes through its samples stops collapsing when sigma meets the rounding of the
 mean; the law goes on.
 
-    python experiments/rounding_stops_collapse.py [--out FILE.png]      about 20 seconds on 2 CPU
-    cores
+    python experiments/rounding_stops_collapse.py [--out FILE.png]  about 20 seconds on 2 CPU cores
 
 A Gaussian refitted to M = 10 of its own points (ddof = 1), 2,000 generations, 500 chains, through
 absolute samples in float32 and

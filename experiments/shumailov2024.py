@@ -41,7 +41,8 @@ class Settings:
     """What all the experiments take; a size that is left out is the scale's, else the protocol's."""
 
     scale: Literal["mini", "full"] = "full"
-    """full: OPT-125m on all of WikiText-2, both from the hub. mini: a small OPT on the CPU, on part of the text, by the same code."""
+    """full: OPT-125m on all of WikiText-2, both from the hub. mini: a small OPT on the CPU, on part
+    of the text, by the same code."""
     protocol: Literal["paper", "released-code"] = "paper"
     seeds: int = 5
     generations: int = 9
@@ -50,9 +51,11 @@ class Settings:
     out: str = "runs/shumailov2024"
     """Folder of the run; the same command again resumes it."""
     corpus: str | None = None
-    """A folder with train/valid/test files or a hub name; mini: ../shared/data/wikitext-2 beside the repository."""
+    """A folder with train/valid/test files or a hub name; mini: ../shared/data/wikitext-2 beside
+    the repository."""
     model: str | None = None
-    """A folder in Hugging Face layout or a hub name; mini: ../shared/data/opt-mini-books beside the repository."""
+    """A folder in Hugging Face layout or a hub name; mini: ../shared/data/opt-mini-books beside the
+    repository."""
     tokenizer: str | None = None
     block_length: int | None = None
     train_blocks: int | None = None
@@ -93,8 +96,8 @@ def config_of(settings: Settings, preset: str, **changes) -> LMConfig:
         path = pathlib.Path(values[name]).expanduser()
         if (path.is_absolute() or values[name].startswith((".", "~"))) and not path.exists():
             raise InputError(
-                f"{name} is {values[name]!r}, which is not there; give --{name}, or "
-                "--scale full for those of the hub"
+                f"{name} is {values[name]!r}, which is not there; give --{name}, or --scale full "
+                "for those of the hub"
             )
     return LMConfig(preset=preset, **values)
 

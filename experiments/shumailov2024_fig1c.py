@@ -1,23 +1,21 @@
 """Fig. 1c of Shumailov et al. 2024: as Fig. 1b, but 10 epochs, and 10% of the original blocks in
 every training set.
 
-    python experiments/shumailov2024_fig1c.py                    OPT-125m and WikiText-2 from the
-    hub, 5 seeds, generations 0 to 9
-    python experiments/shumailov2024_fig1c.py --scale mini       a 5.3 M-parameter OPT on part of
-    WikiText-2, on the CPU
-    python experiments/shumailov2024_fig1c.py --beside runs/shumailov2024_fig1b     with the
-    perplexities of that run in the figure
+    python experiments/shumailov2024_fig1c.py
+        OPT-125m and WikiText-2 from the hub, 5 seeds, generations 0 to 9
+    python experiments/shumailov2024_fig1c.py --scale mini
+        a 5.3 M-parameter OPT on part of WikiText-2, on the CPU
+    python experiments/shumailov2024_fig1c.py --beside runs/shumailov2024_fig1b
+        with the perplexities of that run in the figure
 
 Run time: full: not measured, no GPU could be had. Mini (1,024 training, 256 validation and 1,024
 test blocks): 50 generations in 3 h 16 min on 2 cores of an AMD EPYC, measured with tests running
-beside it most of the time; undisturbed a generation took two minutes.
-Published: test perplexity 115 before fine-tuning, 34 in generation 0, then "only minor
-degradation", less than in Fig. 1b.
+beside it most of the time; undisturbed a generation took two minutes. Published: test perplexity
+115 before fine-tuning, 34 in generation 0, then "only minor degradation", less than in Fig. 1b.
 Control (`--real-alone`): the model fitted to the same share of real text and nothing else, in the
 same way. Where a generation ends above it, the generated text did harm; below it, the generated
-text was of use.
-Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes; say it again to
-resume.
+text was of use. Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes;
+say it again to resume.
 """
 
 import dataclasses
@@ -39,7 +37,8 @@ class Settings(shared.Settings):
     beside: str = ""
     """Folder of a run of Fig. 1b, whose mean perplexities are drawn as well."""
     real_alone: bool = True
-    """Also fit the share of real text that is kept and nothing else, once a seed, and draw the mean of the perplexities."""
+    """Also fit the share of real text that is kept and nothing else, once a seed, and draw the mean
+    of the perplexities."""
 
 
 def kept_blocks(config, count: int) -> int:
@@ -95,8 +94,8 @@ def real_alone(config, folder, say=print) -> list[dict]:
         )
         folder.write_text("real_alone.json", json.dumps(rows, indent=1) + "\n")
         say(
-            f"seed {seed}: test perplexity {rows[-1]['test_perplexity']:.2f} by {kept} "
-            "real blocks alone"
+            f"seed {seed}: test perplexity {rows[-1]['test_perplexity']:.2f} by {kept} real blocks "
+            "alone"
         )
     return rows
 

@@ -1,8 +1,8 @@
 """Gaussian mixtures refitted to their own samples: the notebook experiment of Shumailov et al. 2024
 (squared L2 distance, scatters).
 
-    python experiments/shumailov2024_gmm.py --scale mini     N = 500, 1,000, 10^4: 100 chains of
-    2,050 generations
+    python experiments/shumailov2024_gmm.py --scale mini
+        N = 500, 1,000, 10^4: 100 chains of 2,050 generations
     python experiments/shumailov2024_gmm.py                  N = 500 to 200,000, the same
 
 One 2-D blob N(0, I) is fitted by two full-covariance components: EM to a tolerance of 1e-5 (at most

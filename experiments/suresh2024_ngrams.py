@@ -1,10 +1,10 @@
 """Bigram and trigram models of words trained on their own text, in the setting of Suresh et al.
 2024 (arXiv 2412.17646).
 
-    python experiments/suresh2024_ngrams.py                      bigram and trigram, four workflows,
-    3 seeds, generations 0 to 10
-    python experiments/suresh2024_ngrams.py --corpus FOLDER      another corpus (or a hub name such
-    as wikitext-2-raw-v1)
+    python experiments/suresh2024_ngrams.py
+        bigram and trigram, four workflows, 3 seeds, generations 0 to 10
+    python experiments/suresh2024_ngrams.py --corpus FOLDER
+        another corpus (or a hub name such as wikitext-2-raw-v1)
 
 Run time: 3 minutes of CPU time, compilation included (measured: 178 CPU seconds, 14 minutes on 2
 cores of an AMD EPYC shared with
@@ -84,8 +84,8 @@ def load(settings):
         count = len(tokens) // settings.block_length
         if not count:
             raise InputError(
-                f"block_length is {settings.block_length}, but a split of "
-                f"{settings.corpus!r} has {len(tokens):,} words"
+                f"block_length is {settings.block_length}, but a split of {settings.corpus!r} has "
+                f"{len(tokens):,} words"
             )
         return tokens[: count * settings.block_length].reshape(count, -1)
 
@@ -195,8 +195,8 @@ def draw(traces, settings, real, path):
     axes[1, 0].set_ylabel(f"perplexity of held-out text (kappa = {settings.kappa:g})", fontsize=8)
     seeds = f"{settings.seeds} seeds" if settings.seeds > 1 else "one seed"
     made.suptitle(
-        f"{real.size:,} words a generation, {len(np.unique(real)):,} distinct, {seeds} "
-        "(mean and standard deviation)",
+        f"{real.size:,} words a generation, {len(np.unique(real)):,} distinct, {seeds} (mean and "
+        "standard deviation)",
         fontsize=9,
     )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -126,7 +126,7 @@ def _written(value):
 
 
 def _single(kind, word):
-    options = typing.get_args(kind)  # of T | None, else ()
+    options: tuple = typing.get_args(kind)  # of T | None, else ()
     if word == "None" and options:
         return None
     kind = options[0] if options else kind

@@ -1,10 +1,10 @@
 """Fine-tuning and 5-beam decoding of an OPT beside transformers on torch, with the same weights, in
 the same run.
 
-    python experiments/benchmarks/language_model.py small     the 5.3 M sizes of
-    ../shared/data/opt-mini-books, about 4 minutes
-    python experiments/benchmarks/language_model.py 125m      the sizes of facebook/opt-125m, about
-    15 minutes
+    python experiments/benchmarks/language_model.py small
+        the 5.3 M sizes of ../shared/data/opt-mini-books, about 4 minutes
+    python experiments/benchmarks/language_model.py 125m
+        the sizes of facebook/opt-125m, about 15 minutes
     python experiments/benchmarks/language_model.py 125m --precision bfloat16
 
 Weights are random: no speed depends on them, as end-of-text is banned. Each side takes each of its
@@ -170,8 +170,8 @@ def main(settings: Settings) -> None:
     config = sizes_of(settings.size)
     has_torch = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
     print(
-        "| stage | side | best batch | tokens a second | GFLOP/s | first call | peak "
-        "memory | ratio |\n" + "|---" * 8 + "|"
+        "| stage | side | best batch | tokens a second | GFLOP/s | first call | peak memory | "
+        "ratio |\n" + "|---" * 8 + "|"
     )
     with tempfile.TemporaryDirectory() as folder:
         accelerated = alone(prepare, settings.size, folder)

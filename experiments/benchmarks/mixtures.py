@@ -100,12 +100,12 @@ def main(chains, generations, peer_chains):
     peer_steps, *peer_seconds = timed(lambda: peer(peer_chains, generations))
     peer_wall, peer_cpu = np.array(peer_seconds) / (peer_chains * (generations + 1))
     print(
-        f"{chains} chains of {generations + 1} fits (scikit-learn: {peer_chains}), N = "
-        f"{SIZE:,}; best of 3, {first:.1f} s with compilation"
+        f"{chains} chains of {generations + 1} fits (scikit-learn: {peer_chains}), N = {SIZE:,}; "
+        f"best of 3, {first:.1f} s with compilation"
     )
     print(
-        "| | EM steps a fit | chain-generations a second, wall | CPU ms a "
-        "chain-generation |\n|---|---|---|---|"
+        "| | EM steps a fit | chain-generations a second, wall | CPU ms a chain-generation "
+        "|\n|---|---|---|---|"
     )
     print(f"| ours | {our_steps:.1f} | {1 / wall:,.0f} | {cpu * 1e3:.3f} |")
     print(f"| scikit-learn | {peer_steps:.1f} | {1 / peer_wall:,.0f} | {peer_cpu * 1e3:.3f} |")

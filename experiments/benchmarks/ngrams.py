@@ -127,8 +127,8 @@ def main():
         .astype(np.int32)
     )
     print(
-        "| model | tokens | side | million tokens a CPU second | ours is so many times "
-        "faster |\n|---|---|---|---|---|"
+        "| model | tokens | side | million tokens a CPU second | ours is so many times faster "
+        "|\n|---|---|---|---|---|"
     )
     for order, name in {2: "bigram", 3: "trigram"}.items():
         for tokens in settings.tokens:

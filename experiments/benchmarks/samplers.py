@@ -38,8 +38,8 @@ def row(name, ours, jaxs, numpys, count=COUNT, given=()):
         best(numpys) / count * 1e9
     ]
     print(
-        f"| {name} | {times[0]:.1f} | {times[1]:.1f} | {times[1] / times[0]:.1f} | "
-        f"{times[2]:.1f} | {times[2] / times[0]:.1f} |",
+        f"| {name} | {times[0]:.1f} | {times[1]:.1f} | {times[1] / times[0]:.1f} | {times[2]:.1f} "
+        f"| {times[2] / times[0]:.1f} |",
         flush=True,
     )
 

@@ -66,8 +66,8 @@ def main(seeds, batch_sizes):
     params = [init_params(model.config, jax.random.key(seed)) for seed in range(seeds)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
     print(
-        "| batch size | seeds | by vmap | one after another | vmap / one after another | "
-        "largest difference of losses |\n" + "|---" * 6 + "|"
+        "| batch size | seeds | by vmap | one after another | vmap / one after another | largest "
+        "difference of losses |\n" + "|---" * 6 + "|"
     )
     for batch in batch_sizes:
         shape = (seeds, STEPS, batch, LENGTH)

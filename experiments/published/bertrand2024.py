@@ -31,9 +31,8 @@ def keep_the_real():
 
 @entry(
     "bertrand-contraction",
-    claim="A Gaussian's mean forgets its error at the rate lambda/(1 + lambda) below 1 for "
-    "every ratio lambda of synthetic to real data: "
-    "the published condition is sufficient, not necessary.",
+    claim="A Gaussian's mean forgets its error at the rate lambda/(1 + lambda) below 1 for every "
+    "ratio lambda of synthetic to real data: the published condition is sufficient, not necessary.",
     status="derived here",
     setting="1-D Gaussian of known variance, M = 100, fresh real data, lambda = 2 and 9, "
     "generations 0 to 20, 200,000 chains",
@@ -72,13 +71,11 @@ def contraction(key):
 
 @entry(
     "bertrand-fixed-real",
-    claim="With the real points themselves kept in every training set the loss of variance "
-    "stays below 3/(2n + 1), one and a half times "
-    "that of the first fit, at every ratio lambda.",
+    claim="With the real points themselves kept in every training set the loss of variance stays "
+    "below 3/(2n + 1), one and a half times that of the first fit, at every ratio lambda.",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, the same 10 real points and 10 lambda fresh synthetic ones, "
-    "lambda = 4 and 50, generations 0 to 300, "
-    "100,000 chains",
+    "lambda = 4 and 50, generations 0 to 300, 100,000 chains",
     oracle="theory.ancestry.kept_real_retention, at least 1 - 3/(2 n + 1) for n real points",
     y="variance",
 )

@@ -54,8 +54,8 @@ def any_covariance(key):
 
 @entry(
     "dohm-minimum-norm",
-    claim="With fewer rows than features the fit forgets a share of the truth in every "
-    "generation even without noise, until none is left.",
+    claim="With fewer rows than features the fit forgets a share of the truth in every generation "
+    "even without noise, until none is left.",
     status="derived here",
     setting="T = 10 rows, d = 20 features, |w| = 1, without noise and with 0.5, generations 0 to "
     "9, 5,000 chains",

@@ -56,8 +56,8 @@ def support(key):
 
 @entry(
     "top-p-law",
-    claim="With two categories and few samples nucleus sampling is drift that ends as soon as "
-    "one of them reaches p.",
+    claim="With two categories and few samples nucleus sampling is drift that ends as soon as one "
+    "of them reaches p.",
     status="derived here",
     setting="Bernoulli, 0.4, p = 0.85, M = 30, generations 2 and 10, 20,000 chains",
     oracle="the exact law of the count: theory.interventions.mapped_count_distribution of "

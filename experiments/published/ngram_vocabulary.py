@@ -47,8 +47,8 @@ def exact_share_left(samplings):
 
 @entry(
     "ngram-vocabulary",
-    claim="Unigram and bigram models lose words at the same rate, that of independent draws: "
-    "only the spectrum of frequencies counts.",
+    claim="Unigram and bigram models lose words at the same rate, that of independent draws: only "
+    "the spectrum of frequencies counts.",
     status="derived here",
     setting=SETTING + ", replace; unigram 100 chains, bigram 60",
     oracle="P(no living ancestor has the word), averaged over the words of the text: "

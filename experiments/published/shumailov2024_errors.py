@@ -101,8 +101,8 @@ def statistical(key):
 
 @entry(
     "shum-err-expressivity",
-    claim="A single Gaussian for a mixture of two, from infinite samples: all the error comes "
-    "in the first generation, none after.",
+    claim="A single Gaussian for a mixture of two, from infinite samples: all the error comes in "
+    "the first generation, none after.",
     status="published formula",
     setting="mixture .6 N(-1.5, 1) + .4 N(2, .49), M infinite, ddof = 0, generations 0 to 50",
     oracle="'can only occur at the first generation': KL of the truth to its projection, "
@@ -132,8 +132,8 @@ def expressivity(key):
 
 @entry(
     "shum-err-approximation",
-    claim="An optimiser that stops too early errs again in every generation, with infinite "
-    "samples and the right family.",
+    claim="An optimiser that stops too early errs again in every generation, with infinite samples "
+    "and the right family.",
     status="derived here",
     setting="the same mixture, fitted by 26 steps of EM from one poor start in each generation, M "
     "infinite, generations 0 to 10",
@@ -170,14 +170,13 @@ def approximation(key):
 
 @entry(
     "shum-float-delta",
-    claim="In floats the Gaussian chain ends in a point, as the text says; the law of the "
-    "theorem only comes ever nearer to one.",
+    claim="In floats the Gaussian chain ends in a point, as the text says; the law of the theorem "
+    "only comes ever nearer to one.",
     status="published formula",
     setting="d = 1, ddof = 1, M = 8, 3,000 generations; 500 chains of absolute float32 samples, "
     "20,000 of the law",
     oracle="absorbed in a delta function with probability 1, floats being discrete (discrete "
-    "section): all chains; the law: "
-    "theory.gaussian.log_variance_quantile",
+    "section): all chains; the law: theory.gaussian.log_variance_quantile",
     x="generation",
     y="log variance",
 )
