@@ -20,17 +20,17 @@ import dataclasses
 import pathlib
 from typing import NamedTuple
 
-import tyro
-
-from collapse_jax.app.terminal import terminal
+from collapse_jax.app.script import run_script
 from collapse_jax.errors import InputError
 
 FLOWS = ("replace", "accumulate", "accumulate_subsample", "mix")
 
 
 class Row(NamedTuple):
-    """A line of the table. make(cj) -> (estimator, source). measure: a metric; error: whether it is
-    a distance to the truth.
+    """A line of the table.
+
+    make(cj) -> (estimator, source). measure: a metric; error: whether it is a distance to the
+    truth.
     """
 
     make: object
@@ -40,8 +40,9 @@ class Row(NamedTuple):
 
 
 def by_example(name, **options):
-    """The family of a name, with the model of its example as the truth; options replace those of
-    the example's estimator.
+    """The family of a name, with the model of its example as the truth.
+
+    options: replace those of the example's estimator.
     """
 
     def make(cj):
@@ -60,9 +61,7 @@ def standard_normal(name, **options):
 
 
 def zipf_blocks(cj):
-    """Bigrams of 500 words whose frequencies follow Zipf's law, as 2,000 blocks of 20 independent
-    words.
-    """
+    """Bigrams of 500 words with Zipf's frequencies, as 2,000 blocks of 20 independent words."""
     import numpy as np
 
     rng, rank = np.random.default_rng(0), np.arange(1, 501)
@@ -184,11 +183,10 @@ def read(path) -> dict:
 
 
 def draw(out) -> pathlib.Path:
-    """OUT/figures/families.png from OUT/families.csv: the word and the ratio of every cell, its
-    colour the ratio's logarithm.
+    """OUT/figures/families.png from OUT/families.csv: the word and the ratio of every cell.
 
-    Diversities above, where both less and more than 1 lose the truth; errors below. Returns the
-    path.
+    A cell's colour is the ratio's logarithm. Diversities above, where both less and more than 1
+    lose the truth; errors below. Returns the path.
     """
     import matplotlib
     import numpy as np
@@ -324,5 +322,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    with terminal():
-        main(tyro.cli(Settings, description=__doc__))
+    run_script(main, __doc__)

@@ -1,5 +1,6 @@
-"""Kernel density estimates refitted to their own samples, after Kazdan et al. 2024 (arXiv
-2410.16713): blobs, circles, moons, swiss roll.
+"""Kernel density estimates refitted to their own samples: blobs, circles, moons, swiss roll.
+
+After Kazdan et al. 2024 (arXiv 2410.16713).
 
     python experiments/kazdan2024_kde.py
         M = 100, 20 chains, 100 generations, three bandwidths, three workflows
@@ -18,9 +19,7 @@ Needs scikit-learn (pip install -e ".[toys]"). Writes loss.png, points.png and l
 import dataclasses
 import pathlib
 
-import tyro
-
-from collapse_jax.app.terminal import terminal
+from collapse_jax.app.script import run_script
 from collapse_jax.errors import InputError
 
 SHAPES = ("blobs", "circles", "moons", "swiss_roll")
@@ -152,7 +151,7 @@ def main(settings: Settings) -> None:
 
 
 def table_of(ends: dict):
-    """A rich table of the median loss at the first and the last generation, workflow by workflow."""
+    """A table of the median loss at the first and the last generation, workflow by workflow."""
     from rich.table import Table
 
     table = Table(
@@ -177,8 +176,9 @@ def table_of(ends: dict):
 
 
 def draw_losses(losses: dict, settings: Settings, size: int, path):
-    """Median and 5 to 95% of the held-out loss by generation: a row a shape, a column a workflow, a
-    colour a bandwidth.
+    """Median and 5 to 95% of the held-out loss by generation.
+
+    A row a shape, a column a workflow, a colour a bandwidth.
     """
     import numpy as np
 
@@ -222,8 +222,9 @@ def draw_losses(losses: dict, settings: Settings, size: int, path):
 
 
 def draw_points(x, settings: Settings, size: int, path):
-    """Points that the model of one chain makes of the moons, by generation, with the smallest
-    bandwidth: a row a workflow.
+    """Points that the model of one chain makes of the moons, by generation; a row a workflow.
+
+    The bandwidth is the smallest.
     """
     import jax
     import numpy as np
@@ -266,5 +267,4 @@ def draw_points(x, settings: Settings, size: int, path):
 
 
 if __name__ == "__main__":
-    with terminal():
-        main(tyro.cli(Settings, description=__doc__))
+    run_script(main, __doc__)

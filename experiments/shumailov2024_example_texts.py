@@ -1,5 +1,4 @@
-"""Example 1 of Shumailov et al. 2024: how the models of successive generations continue the same
-text.
+"""Example 1 of Shumailov et al. 2024: how successive generations continue the same text.
 
     python experiments/shumailov2024_example_texts.py
         reads the run of shumailov2024_fig1b.py, or makes it
@@ -15,8 +14,10 @@ OUT/samples/examples_seed_N.md.
 
 import shumailov2024 as shared
 
+from collapse_jax.app.script import run_script
 
-def main(settings: shared.Settings) -> None:
+
+def main(settings: shared.Settings = shared.Settings(out="runs/shumailov2024_fig1b")) -> None:
     """The run where it is not there yet, then the texts."""
     from collapse_jax.app.commands.examples import example_table
 
@@ -29,4 +30,4 @@ def main(settings: shared.Settings) -> None:
 
 
 if __name__ == "__main__":
-    shared.command_line(main, shared.Settings(out="runs/shumailov2024_fig1b"), __doc__)
+    run_script(main, __doc__)

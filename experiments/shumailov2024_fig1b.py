@@ -1,5 +1,4 @@
-"""Fig. 1b of Shumailov et al. 2024: OPT-125m fine-tuned on its predecessor's text, no real text
-kept.
+"""Fig. 1b of Shumailov et al. 2024: OPT-125m fine-tuned on its predecessor's text alone.
 
     python experiments/shumailov2024_fig1b.py
         OPT-125m and WikiText-2 from the hub, 5 seeds, generations 0 to 9
@@ -21,12 +20,14 @@ resume.
 
 import shumailov2024 as shared
 
+from collapse_jax.app.script import run_script
 
-def main(settings: shared.Settings) -> None:
+
+def main(settings: shared.Settings = shared.Settings(out="runs/shumailov2024_fig1b")) -> None:
     """The run, then the figure."""
     folder = shared.run(shared.config_of(settings, "fig1b"), settings.out)
     print(shared.draw(folder, "fig1b", published=settings.scale == "full"))
 
 
 if __name__ == "__main__":
-    shared.command_line(main, shared.Settings(out="runs/shumailov2024_fig1b"), __doc__)
+    run_script(main, __doc__)

@@ -1,5 +1,6 @@
-"""Fig. 1c of Shumailov et al. 2024: as Fig. 1b, but 10 epochs, and 10% of the original blocks in
-every training set.
+"""Fig. 1c of Shumailov et al. 2024: as Fig. 1b, with 10 epochs and 10% real text.
+
+10% of the original blocks are in every training set.
 
     python experiments/shumailov2024_fig1c.py
         OPT-125m and WikiText-2 from the hub, 5 seeds, generations 0 to 9
@@ -23,6 +24,8 @@ import json
 import math
 
 import shumailov2024 as shared
+
+from collapse_jax.app.script import run_script
 
 # What the key of the control is folded with: a number that no seed counts up to, and not that of
 # the examples.
@@ -53,12 +56,11 @@ def kept_blocks(config, count: int) -> int:
 
 
 def real_alone(config, folder, say=print) -> list[dict]:
-    """Perplexities of the test text, a row a seed, of the pretrained model fitted to a random
-    `real_fraction` of the real blocks alone.
+    """Perplexities of the test text, a row per seed, of the model fitted to real blocks alone.
 
-    As many blocks as the run keeps in each generation; no row where that is none. What
-    real_alone.json in the folder holds is not done again. Raises `InputError` for one that cannot
-    be read.
+    The pretrained model is fitted to a random `real_fraction` of the real blocks. As many blocks as
+    the run keeps in each generation; no row where that is none. What real_alone.json in the folder
+    holds is not done again. Raises `InputError` for one that cannot be read.
     """
     import jax
     import numpy as np
@@ -100,7 +102,7 @@ def real_alone(config, folder, say=print) -> list[dict]:
     return rows
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings = Settings()) -> None:
     """The run, the control, then the figure."""
     from collapse_jax.runs.folder import RunFolder
 
@@ -118,4 +120,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    shared.command_line(main, Settings(), __doc__)
+    run_script(main, __doc__)

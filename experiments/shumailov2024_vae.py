@@ -1,5 +1,6 @@
-"""A convolutional VAE, generation after generation on what its predecessor's decoder gives
-(Shumailov et al. 2024, notebook on MNIST).
+"""A convolutional VAE, generation after generation on what its predecessor's decoder gives.
+
+Shumailov et al. 2024, notebook on MNIST.
 
     python experiments/shumailov2024_vae.py --scale full
         MNIST, 647,081 parameters, 30 epochs, generations 0 to 4, 5 seeds
@@ -41,9 +42,7 @@ import json
 import pathlib
 from typing import Literal
 
-import tyro
-
-from collapse_jax.app.terminal import terminal
+from collapse_jax.app.script import run_script
 from collapse_jax.errors import InputError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
@@ -236,7 +235,7 @@ def opened(settings: Settings):
 
 
 def table(results, settings: Settings) -> str:
-    """Mean and deviation over seeds of the numbers that were published, by generation, beside them."""
+    """Mean and deviation over seeds by generation, beside the published numbers."""
     lines = [
         "generation  deviation under gen. 0    published  mean under gen. 0  published  loss "
         "(nats)       published  ELBO of real test"
@@ -260,9 +259,7 @@ def table(results, settings: Settings) -> str:
 
 
 def draw(folder, results, settings: Settings) -> list[pathlib.Path]:
-    """Images by generation, their latents under the encoder of generation 0, and the deviation of
-    these.
-    """
+    """Figures of images, of latents under generation 0's encoder, and of the latents' deviation."""
     return [
         draw_samples(folder, results),
         draw_latents(folder, results),
@@ -299,8 +296,9 @@ def draw_samples(folder, results):
 
 
 def draw_latents(folder, results):
-    """Latent means of each generation's images under the generation-0 encoder, along the two main
-    directions of generation 0's.
+    """Latent means of each generation's images under generation 0's encoder.
+
+    Along the two main directions of generation 0's.
     """
     import numpy as np
 
@@ -331,8 +329,9 @@ def draw_latents(folder, results):
 
 
 def draw_deviation(folder, results, settings: Settings):
-    """Deviation of the latent means, and the training loss, by generation: a line a seed, their
-    mean, and the published run.
+    """Deviation of the latent means, and the training loss, by generation.
+
+    A line per seed, their mean, and the published run.
     """
     from collapse_jax.app.plots import style
     from collapse_jax.runs.folder import RunFolder
@@ -379,5 +378,4 @@ def draw_deviation(folder, results, settings: Settings):
 
 
 if __name__ == "__main__":
-    with terminal():
-        main(tyro.cli(Settings, description=__doc__))
+    run_script(main, __doc__)

@@ -44,8 +44,9 @@ def process_of(case):
 
 
 def measure(count):
-    """A row: chain-generations a second of each case, and CPU seconds a wall second, on the first
-    `count` devices.
+    """Chain-generations a second of each case on the first `count` devices.
+
+    The last column is CPU seconds a wall second.
     """
     import jax
 

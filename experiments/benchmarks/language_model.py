@@ -1,5 +1,6 @@
-"""Fine-tuning and 5-beam decoding of an OPT beside transformers on torch, with the same weights, in
-the same run.
+"""Fine-tuning and 5-beam decoding of an OPT beside transformers on torch, with the same weights.
+
+Both are measured in the same run.
 
     python experiments/benchmarks/language_model.py small
         the 5.3 M sizes of ../shared/data/opt-mini-books, about 4 minutes
@@ -63,8 +64,9 @@ def blocks_of(config, count):
 
 
 def timed(function, least=5.0):
-    """(calls a second, seconds of the first call): enough calls for some seconds, after a first one
-    that compiles.
+    """(calls a second, seconds of the first call).
+
+    Enough calls for some seconds, after a first one that compiles.
     """
     began = time.perf_counter()
     function()
@@ -141,8 +143,9 @@ def theirs(size, stage, batch, precision, folder):
 
 
 def operations(config, stage):
-    """Floating-point operations of one token: products with weights and the tied head; thrice that
-    to fine-tune, five beams to decode.
+    """Floating-point operations of one token: products with weights and the tied head.
+
+    Fine-tuning takes three times as many, decoding five (one a beam).
     """
     layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.ffn_dim
     return (

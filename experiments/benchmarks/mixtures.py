@@ -11,10 +11,10 @@ process; ours without its compilation, which is named apart. The number of EM st
 the same generations on both sides.
 """
 
-import argparse
 import time
 
 import numpy as np
+import tyro
 
 SIZE = 1000
 
@@ -75,7 +75,8 @@ def steps_of(made, chains, generations):
     return np.mean(np.concatenate([np.asarray(first)[:, None], np.asarray(later)], axis=1))
 
 
-def main(chains, generations, peer_chains):
+def main(chains: int = 100, generations: int = 20, peer_chains: int = 10) -> None:
+    """Measures both sides, and prints a table."""
     import jax
 
     import collapse_jax as cj
@@ -113,10 +114,4 @@ def main(chains, generations, peer_chains):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option, default in (("chains", 100), ("generations", 20), ("peer-chains", 10)):
-        parser.add_argument(f"--{option}", type=int, default=default)
-    given = parser.parse_args()
-    main(given.chains, given.generations, given.peer_chains)
+    tyro.cli(main, description=__doc__)

@@ -1,5 +1,6 @@
-"""One generation of the language model at a given size, stage by stage, beside the least time that
-operations and bytes allow.
+"""One generation of the language model, stage by stage, beside the least time it could take.
+
+That is what the operations and bytes of each stage allow.
 
     python experiments/benchmarks/one_generation.py
         5.3 M parameters, 512 blocks, 70 seconds on 2 CPU cores
@@ -97,9 +98,7 @@ def fastest(function, argument, least=1.0):
 
 
 def machine_rates(precision):
-    """(operations a second of a large square product, bytes a second of a large copy: reading and
-    writing).
-    """
+    """(operations a second of a large product, bytes a second read and written by a large copy)."""
     import jax
     import jax.numpy as jnp
 
@@ -116,8 +115,9 @@ def machine_rates(precision):
 
 
 def stages(settings):
-    """(name, function of the numbers of blocks and of epochs, blocks that compile it) of each
-    stage; each uses what earlier ones made.
+    """(name, function of the numbers of blocks and epochs, blocks that compile it) of each stage.
+
+    Each stage uses what earlier ones made.
     """
     import jax
 

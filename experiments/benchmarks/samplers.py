@@ -1,5 +1,6 @@
-"""Single laws beside `jax.random` and NumPy: nanoseconds a variate, on one device, without a
-compilation cache.
+"""Single laws beside `jax.random` and NumPy: nanoseconds a variate, on one device.
+
+There is no compilation cache.
 
     python experiments/benchmarks/samplers.py        about a minute on 2 CPU cores
 

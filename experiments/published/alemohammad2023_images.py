@@ -1,5 +1,6 @@
-"""Alemohammad et al. 2024: images under three loops, with fixed or fresh real data and with biased
-sampling.
+"""Alemohammad et al. 2024: images under three loops.
+
+With fixed or fresh real data, and with biased sampling.
 """
 
 from collapse_jax.app.reproduce import Paper, out_of_reach

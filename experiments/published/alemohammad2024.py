@@ -1,5 +1,6 @@
-"""Alemohammad et al. 2024 (MAD): biased sampling, and the three loops: synthetic data alone, with
-fixed, or with fresh real data.
+"""Alemohammad et al. 2024 (MAD): biased sampling, and the three loops.
+
+Synthetic data alone, with fixed, or with fresh real data.
 """
 
 import jax
@@ -15,8 +16,9 @@ REAL, MADE = 10, 40
 
 
 def keep_the_real():
-    """Every generation trains on generation 0's real points and on n fresh draws from its
-    predecessor: the fixed real data loop.
+    """Every generation trains on generation 0's real points and n draws of the newest model.
+
+    This is the fixed real data loop.
     """
     return cj.Workflow(
         "keep_the_real",

@@ -1,5 +1,6 @@
-"""Alemohammad et al. 2024 (MAD), the loop with fresh real data: M points a generation, each real
-with probability g = m/M.
+"""Alemohammad et al. 2024 (MAD), the loop with fresh real data.
+
+M points a generation, each real with probability g = m/M.
 """
 
 import jax
@@ -17,8 +18,9 @@ LAW = np.array([0.5, 0.3, 0.15, 0.05])
 def one_case_after_another(
     key, estimator, real, cases, generations, chains, metric="variance", record=None
 ):
-    """A metric [case, chain, generation] of `cases` (M, g), each begun anew with real data alone,
-    in one program for all of them.
+    """A metric [case, chain, generation] of `cases` (M, g), in one program for all of them.
+
+    Each case begins anew with real data alone.
     """
     sizes, shares = (jnp.array(part) for part in zip(*cases, strict=True))
     length = generations + 1

@@ -1,5 +1,6 @@
-"""Barzilai and Shamir 2025: with all data kept, maximum likelihood stays consistent in regular
-families.
+"""Barzilai and Shamir 2025: with all data kept, maximum likelihood stays consistent.
+
+In regular families.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ SIZES = np.array([10, 300, 10_000])
 
 
 def means(key, name, truth, size, *, metric="mean", chains=100_000):
-    """Fitted means [chain, (generation 0, generation 49)] of a one-parameter family, all data kept."""
+    """Fitted means [chain, (generation 0, generation 49)] of a family, with all data kept."""
     estimator = getattr(cj.estimators, name)()
     real = cj.sources.population(estimator, getattr(cj.estimators, f"{name}_params")(truth))
     process = cj.generational_process(

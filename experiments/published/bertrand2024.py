@@ -19,9 +19,7 @@ PAPER = Paper(
 
 
 def keep_the_real():
-    """Every generation trains on generation 0's real points and on n fresh draws from its
-    predecessor.
-    """
+    """Every generation trains on generation 0's real points and n draws of the newest model."""
     return cj.Workflow(
         "keep_the_real",
         lambda supply, data: data,
@@ -45,10 +43,9 @@ def contraction(key):
     for one, ratio in zip(jax.random.split(key), (2.0, 9.0), strict=True):
         synthetic = ratio / (1 + ratio)
         workflow = cj.workflows.mix(synthetic, 0.0, 1 - synthetic)
-        process = cj.generational_process(
-            cj.estimators.gaussian_mean([[1.0]]), cj.sources.population(cj.estimators.gaussian_mean([[1.0]]),
-            cj.estimators.gaussian_mean_params([0.0])), workflow, sample_size=100,
-        )  # fmt: skip
+        family = cj.estimators.gaussian_mean([[1.0]])
+        real = cj.sources.population(family, cj.estimators.gaussian_mean_params([0.0]))
+        process = cj.generational_process(family, real, workflow, sample_size=100)
         mean = cj.simulate(
             process, one, generations=20, chains=200_000, metrics=("mean",), record=at.tolist()
         )["mean"].astype(np.float64)

@@ -1,5 +1,6 @@
-"""Borkar 2025: with any external source of data the chain keeps a spread-out law for ever; without
-one it ends in a single outcome.
+"""Borkar 2025: with any external source of data the chain keeps a spread-out law for ever.
+
+Without one it ends in a single outcome.
 """
 
 import jax

@@ -1,5 +1,6 @@
-"""What shared ancestry says of the workflows, without a paper: one recursion for counts and
-Gaussians, subsamples, growing samples.
+"""What shared ancestry says of the workflows, without a paper.
+
+One recursion for counts and Gaussians, subsamples, growing samples.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""Dey and Donoho 2024: exponential families lose at most a factor pi^2/6 of variance when generated
-data join the real ones.
+"""Dey and Donoho 2024: exponential families lose at most a factor pi^2/6 of variance.
+
+When generated data join the real ones.
 """
 
 import warnings
@@ -134,8 +135,9 @@ def logistic(key):
 
 
 def breast_cancer():
-    """Rows with a constant, train and test, and their labels: the split of the released code;
-    features in training deviations.
+    """Rows with a constant, train and test, and their labels, split as in the released code.
+
+    Features are in training deviations.
     """
     try:
         from sklearn.datasets import load_breast_cancer
@@ -157,8 +159,9 @@ def breast_cancer():
 
 
 def log_loss(labels, logits):
-    """Mean log-loss [...] of labels [n] under logits [..., n], with probabilities no closer to 0
-    and 1 than float64 tells apart.
+    """Mean log-loss [...] of labels [n] under logits [..., n].
+
+    Probabilities come no closer to 0 and 1 than float64 tells apart.
     """
     likely = np.where(labels > 0.5, logits, -logits)
     return np.mean(np.minimum(np.logaddexp(0, -likely), -np.log(np.finfo(float).eps)), axis=-1)

@@ -1,5 +1,6 @@
-"""Dohmatob, Feng and Kempe 2024: least squares, ridge and least norm on the labels that the
-previous fit made, everything else new.
+"""Dohmatob, Feng and Kempe 2024: least squares, ridge and least norm on the previous fit's labels.
+
+Everything else is new in every generation.
 """
 
 import numpy as np
@@ -15,9 +16,7 @@ AT = np.array([0, 1, 4, 9])
 
 
 def test_error(key, size, weights, *, chains, workflow=None, **options):
-    """Excess risk [chain, AT] of the fits to labels of true `weights`, under replace unless told
-    otherwise.
-    """
+    """Excess risk [chain, AT] of the fits to labels of true `weights`; by default under replace."""
     estimator = cj.estimators.linear_regression(len(weights), **options)
     real = cj.sources.population(estimator, cj.estimators.regression_params(weights))
     process = cj.generational_process(

@@ -1,5 +1,6 @@
-"""Dohmatob et al. 2024: words of Zipf's law whose tail was cut off, by the decoder or by what a
-first model had seen.
+"""Dohmatob et al. 2024: words of Zipf's law whose tail was cut off.
+
+By the decoder, or by what a first model had seen.
 """
 
 import jax

@@ -1,5 +1,6 @@
-"""Feng et al. 2024: labels that are wrong with probability p, a verifier that keeps right ones with
-phi and wrong ones with psi.
+"""Feng et al. 2024: labels that are wrong with probability p, and a verifier.
+
+It keeps right labels with phi and wrong ones with psi.
 """
 
 import jax

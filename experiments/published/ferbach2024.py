@@ -1,5 +1,6 @@
-"""Ferbach et al. 2024: of K candidates one is chosen with probability proportional to e^reward,
-generation after generation.
+"""Ferbach et al. 2024: one of K candidates is chosen with probability proportional to e^reward.
+
+Generation after generation.
 """
 
 import jax

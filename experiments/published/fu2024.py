@@ -1,5 +1,6 @@
-"""Fu et al. 2024: total variation rises and falls again as synthetic data is added to the same real
-data; a Gaussian does so exactly.
+"""Fu et al. 2024: total variation rises and falls again as synthetic data joins the real data.
+
+A Gaussian does so exactly.
 """
 
 import jax

@@ -1,5 +1,6 @@
-"""A Gaussian in several dimensions, refitted to its own draws: directions, divergences, distances,
-and no end to the fall.
+"""A Gaussian in several dimensions, refitted to its own draws.
+
+Directions, divergences, distances, and no end to the fall.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""Gerstgrasser et al. 2024: least squares on the labels of its predecessors, with the real data
-thrown away or kept.
+"""Gerstgrasser et al. 2024: least squares on the labels of its predecessors.
+
+With the real data thrown away or kept.
 """
 
 import numpy as np

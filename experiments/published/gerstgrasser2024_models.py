@@ -1,5 +1,6 @@
-"""Gerstgrasser et al. 2024: language models pretrained on their predecessors' text, with the old
-data thrown away or kept.
+"""Gerstgrasser et al. 2024: language models pretrained on their predecessors' text.
+
+With the old data thrown away or kept.
 """
 
 from collapse_jax.app.reproduce import Paper, out_of_reach

@@ -1,5 +1,6 @@
-"""Gillman et al. 2024: synthetic data corrected towards the truth, p -> (p + gamma p_real)/(1 +
-gamma).
+"""Gillman et al. 2024: synthetic data corrected towards the truth.
+
+p -> (p + gamma p_real)/(1 + gamma).
 """
 
 import jax
@@ -18,8 +19,9 @@ PAPER = Paper(
 
 
 def corrected(gamma, workflow):
-    """Each point of the model is one of the population instead with probability gamma/(1 + gamma):
-    N(0, 1) here.
+    """Each point of the model is replaced by one of N(0, 1) with probability gamma/(1 + gamma).
+
+    N(0, 1) is the population here.
     """
 
     def generator(estimator):

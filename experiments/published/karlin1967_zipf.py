@@ -1,5 +1,6 @@
-"""Karlin 1967: what a sample of Zipf words misses, and what is still there when words are drawn
-from words again and again.
+"""Karlin 1967: what a sample of Zipf words misses.
+
+And what is still there when words are drawn from words again and again.
 """
 
 import jax.numpy as jnp

@@ -1,5 +1,6 @@
-"""Kazdan et al. 2024: Gaussians, kernels and regressions under replace, accumulate, and accumulate
-with subsampling.
+"""Kazdan et al. 2024: Gaussians, kernels and regressions under three workflows.
+
+replace, accumulate, and accumulate with subsampling.
 """
 
 import numpy as np

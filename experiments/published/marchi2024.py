@@ -1,5 +1,6 @@
-"""Marchi et al. 2024: sampling at a temperature tau below 1, with a share alpha of external
-(uniform) data in each generation.
+"""Marchi et al. 2024: sampling at a temperature tau below 1.
+
+With a share alpha of external (uniform) data in each generation.
 """
 
 import jax.numpy as jnp
@@ -53,8 +54,9 @@ def simulated(key, categories, tau, shares, size, chains, record):
 
 
 def around_the_border(key, categories, tau, chains):
-    """What is left of a perturbation after 40 generations .005 above the border, then 40 below it,
-    beside the linearised map.
+    """What is left of a perturbation after 40 generations, beside the linearised map.
+
+    First .005 above the border, then as far below it.
     """
     border, size = float(theory.interventions.temperature_real_share_boundary(tau)), 10**6
     shares = [border + 0.005] * 40 + [border - 0.005] * 40

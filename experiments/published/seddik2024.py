@@ -1,6 +1,4 @@
-"""Seddik et al. 2024: next-token probabilities that are estimated by counting, from synthetic data
-alone.
-"""
+"""Seddik et al. 2024: next-token probabilities estimated by counting, from synthetic data alone."""
 
 import numpy as np
 

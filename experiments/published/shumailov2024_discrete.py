@@ -1,8 +1,7 @@
-"""Shumailov et al. 2024, "Discrete distributions with exact approximation": frequencies that are
-fitted to their own draws.
+"""Shumailov et al. 2024, "Discrete distributions with exact approximation".
 
-Generation 0 is fitted to M real draws, so generation g has seen g + 1 of the paper's sampling
-steps.
+Frequencies that are fitted to their own draws. Generation 0 is fitted to M real draws, so
+generation g has seen g + 1 of the paper's sampling steps.
 """
 
 import numpy as np

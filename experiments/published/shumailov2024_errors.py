@@ -1,7 +1,7 @@
-"""Shumailov et al. 2024, "What is model collapse?": the three sources of error one at a time, and
-the limited precision of computers.
+"""Shumailov et al. 2024, "What is model collapse?": the three sources of error one at a time.
 
-`cj.infinite_sample` fits a family to densities themselves, so that no sampling error is left.
+And the limited precision of computers. `cj.infinite_sample` fits a family to densities themselves,
+so that no sampling error is left.
 """
 
 import jax
@@ -29,9 +29,7 @@ def mixture(weights, means, deviations):
 
 
 def without_sampling(key, family, truth, generations, model):
-    """Weights, means, deviations [3, generation, K] of a family that is fitted to the densities
-    themselves.
-    """
+    """Weights, means, deviations [3, generation, K] of a family fitted to densities themselves."""
     family, source = cj.infinite_sample(
         family, cj.estimators.gmm(len(truth[0]), 1), mixture(*truth), low=-15.0, high=15.0
     )

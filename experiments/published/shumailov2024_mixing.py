@@ -1,9 +1,8 @@
-"""Shumailov et al. 2024, "learning with generational data": the chain P_{i+1} = alpha F(P_i) + beta
-P_i + gamma P_0.
+"""Shumailov et al. 2024, "learning with generational data".
 
-F(P) is the model fitted to M draws of P. As written the laws are mixed, so that all M draws are
-new; "proportions of data" can also mean that points of the previous training set are used again,
-which is the workflow `mix` and has another law.
+The chain P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0. F(P) is the model fitted to M draws of P.
+As written the laws are mixed, so that all M draws are new; "proportions of data" can also mean that
+points of the previous training set are used again, which is the workflow `mix` and has another law.
 """
 
 from typing import NamedTuple
@@ -65,8 +64,9 @@ def mixed_laws(alpha, beta, gamma):
 
 
 class Mixture(NamedTuple):
-    """P = kept N(0, 1) + sum of weight N(mean, scale^2), the newest component first. kept: []; the
-    others [slots].
+    """P = kept N(0, 1) + sum of weight N(mean, scale^2), the newest component first.
+
+    kept: []; the others [slots].
     """
 
     kept: jax.Array
@@ -76,8 +76,9 @@ class Mixture(NamedTuple):
 
 
 def mixed_gaussians(alpha, beta, gamma, slots=40):
-    """A Gaussian fit by maximum likelihood in the same chain: the model of generation g is P_{g+1},
-    whose oldest parts are forgotten.
+    """A Gaussian fit by maximum likelihood in the same chain: the model of generation g is P_{g+1}.
+
+    Its oldest parts are forgotten.
     """
 
     def init(key, data):

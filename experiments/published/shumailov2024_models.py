@@ -1,5 +1,6 @@
-"""Shumailov et al. 2024, the language models: Fig. 1 and the ablation need OPT-125m; an n-gram
-shows the order of 1b and 1c without it.
+"""Shumailov et al. 2024, the language models: Fig. 1 and the ablation need OPT-125m.
+
+An n-gram shows the order of 1b and 1c without it.
 """
 
 import collections
@@ -69,8 +70,9 @@ repetition = out_of_reach(
 
 
 def blocks_of_words():
-    """(training [n, BLOCK], held-out [m, BLOCK], vocabulary size): the text that every CPython
-    carries, as numbers of its words.
+    """(training [n, BLOCK], held-out [m, BLOCK], vocabulary size) as numbers of words.
+
+    The text is one that every CPython carries.
     """
     corpus = cj.lm.load_corpus("embedded")
     splits = [

@@ -1,5 +1,6 @@
-"""Shumailov et al. 2024, the notebooks that they released: Gaussians, a mixture and an autoencoder,
-all with a divisor of n (ddof = 0).
+"""Shumailov et al. 2024, the notebooks that they released: Gaussians, a mixture, an autoencoder.
+
+All with a divisor of n (ddof = 0).
 """
 
 import numpy as np
@@ -176,8 +177,9 @@ def one_step(key):
 
 
 def mixture_chains(key, size, last, chains, metrics, record):
-    """Trace of two full-covariance components fitted to one N(0, I) in the plane, with the
-    notebook's settings of EM.
+    """Trace of two full-covariance components fitted to one N(0, I) in the plane.
+
+    EM has the notebook's settings.
     """
     process = cj.generational_process(
         cj.estimators.gmm(2, 2, tolerance=1e-5, floor=1e-6, steps=2_000),

@@ -1,9 +1,9 @@
-"""Shumailov et al. 2024, Theorem 3.1: a Gaussian that is fitted to its own draws loses its
-variance, and moves away for ever.
+"""Shumailov et al. 2024, Theorem 3.1: a Gaussian fitted to its own draws loses its variance.
 
-Generation 0 is fitted to M real draws, so generation g is the paper's n = g + 1. The theorem's
-estimators are unbiased (ddof = 1); the released code divides by M (ddof = 0). Means of variances
-and distances are compared up to n = M/2: later, ever rarer chains carry them.
+And it moves away for ever. Generation 0 is fitted to M real draws, so generation g is the paper's n
+= g + 1. The theorem's estimators are unbiased (ddof = 1); the released code divides by M (ddof =
+0). Means of variances and distances are compared up to n = M/2: later, ever rarer chains carry
+them.
 """
 
 from types import SimpleNamespace
@@ -35,8 +35,9 @@ def chains_of(
     covariance=((1.0,),),
     by="law",
 ):
-    """A trace of Gaussians refitted to `size` of their own draws, from N(0, covariance) where no
-    other source is given.
+    """A trace of Gaussians refitted to `size` of their own draws.
+
+    source: N(0, covariance) by default.
     """
     source = cj.sources.normal(np.zeros(len(covariance)), covariance) if source is None else source
     family = cj.estimators.gaussian(len(covariance), ddof=ddof, by=by)

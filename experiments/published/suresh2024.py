@@ -48,8 +48,9 @@ def bernoulli(key):
 
 
 def tail(spread, threshold, size, name):
-    """Shares of deviations [chains, SAMPLINGS] above a threshold, beside the exact law of refitted
-    normals and the published bound.
+    """Shares of deviations [chains, SAMPLINGS] above a threshold, beside law and published bound.
+
+    The law is that of refitted normals, and exact.
     """
     at = SAMPLINGS - 1
     above = spread > threshold
@@ -108,11 +109,10 @@ class Pair(NamedTuple):
 
 
 def mirrored_pair():
-    """Two components at +-centre of one deviation, by maximum likelihood jointly in the parameters
-    and the points' components.
+    """Two components at +-centre of one deviation, by maximum likelihood.
 
-    The best component of a point is that of its sign, so centre and deviation are those of |x| (the
-    variance with divisor n - 1).
+    Jointly in the parameters and the points' components. The best component of a point is that of
+    its sign, so centre and deviation are those of |x| (the variance with divisor n - 1).
     """
     import jax
     import jax.numpy as jnp

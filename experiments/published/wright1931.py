@@ -26,8 +26,9 @@ def chain(key, real, size, generations, chains, metrics, record=1, smoothing=0.0
 
 
 def samplings_until_one_is_left(absorbed):
-    """[chains]: the first generation that has a single category, plus one, from absorbed [chains,
-    generations].
+    """[chains]: the first generation that has a single category, plus one.
+
+    absorbed: [chains, generations].
     """
     return 1 + np.sum(absorbed == 0, axis=1)
 

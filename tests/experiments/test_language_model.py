@@ -17,6 +17,7 @@ import pytest
 import collapse_jax as cj
 from collapse_jax.app.commands.lm import prepare, workflow_of
 from collapse_jax.app.config import LMConfig
+from collapse_jax.app.script import run_script
 from collapse_jax.core import points
 from collapse_jax.core.types import FitInfo
 from collapse_jax.errors import InputError
@@ -231,7 +232,7 @@ def test_what_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(shared.SCALES, "mini", shared.SCALES["mini"] | {"corpus": str(missing)})
     monkeypatch.setattr(sys, "argv", ["x", "--scale", "mini", "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as caught:
-        shared.command_line(script("fig1b").main, shared.Settings(), "")
+        run_script(script("fig1b").main, "")
     said = capsys.readouterr().err
     assert caught.value.code == 2 and said == (
         f"error: corpus is {str(missing)!r}, which is not there; give --corpus, or --scale "

@@ -1,6 +1,7 @@
 """The experiment on n-grams at a tiny size: table, figure, and the order of the workflows."""
 
 import csv
+import dataclasses
 import importlib
 import subprocess
 import sys
@@ -36,13 +37,13 @@ def test_words_are_numbered_by_frequency(tmp_path):
     (tmp_path / "train.txt").write_text("b a b\n\n c b a d\n")
     (tmp_path / "valid.txt").write_text("a x c b\n")
     (tmp_path / "test.txt").write_text("a\n")
-    arguments = ["--corpus", str(tmp_path), "--words", "6", "--block-length", "2"]
-    real, held_out, size = module.load(module.options(arguments))
+    settings = module.Settings(corpus=str(tmp_path), words=6, block_length=2)
+    real, held_out, size = module.load(settings)
     np.testing.assert_array_equal(real, [[0, 1], [0, 2], [0, 1]])
     np.testing.assert_array_equal(held_out, [[1, 3], [2, 0]])
     assert size == 4
     with pytest.raises(InputError, match="block_length is 5"):
-        module.load(module.options([*arguments, "--block-length", "5"]))
+        module.load(dataclasses.replace(settings, block_length=5))
 
 
 def test_theory_of_independent_words():
@@ -68,16 +69,12 @@ def test_the_experiment(tmp_path, monkeypatch, capsys):
     given = {
         "corpus": "embedded",
         "words": 4000,
-        "block-length": 40,
+        "block_length": 40,
         "generations": 3,
         "seeds": 2,
-        "out": tmp_path,
+        "out": str(tmp_path),
     }
-    module.main(
-        module.options(
-            [part for name, value in given.items() for part in (f"--{name}", str(value))]
-        )
-    )
+    module.main(module.Settings(**given))
     assert str(tmp_path / "figures" / "ngrams.png") in capsys.readouterr().out.replace("\n", "")
     assert (tmp_path / "figures" / "ngrams.png").stat().st_size > 10_000
     with open(tmp_path / "results.csv", newline="") as file:
