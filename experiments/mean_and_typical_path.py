@@ -178,10 +178,8 @@ def main(
     """The simulations, three figures, and a table.
 
     Args:
-        out: Folder of the figures.
-        chains: Of the largest sample mean.
-        sample_size: Points a generation, M.
-        generations: The last generation.
+        out: Folder of the figures. chains: Of the largest sample mean. sample_size: Points a
+        generation, M. generations: The last generation.
     """
     import numpy as np
 
@@ -216,9 +214,11 @@ def main(
     paths.append(style.save(made, folder, "chains_for_a_mean"))
 
     marks = [mark for mark in (0, 10, 50, 100, 200, 500, 1_000, 2_000) if mark <= generations]
-    print("| generation | exact mean | median (5 to 95%) | "
-f"{' | '.join(f'mean of {number:,}' for number in numbers)} | half of the mean in | chains for 5% "
-"| median W2^2 | exact mean W2^2 |")  # fmt: skip
+    print(
+        "| generation | exact mean | median (5 to 95%) | "
+        f"{' | '.join(f'mean of {number:,}' for number in numbers)} | half of the mean in | chains "
+        "for 5% | median W2^2 | exact mean W2^2 |"
+    )
     print("|" + "---|" * (7 + len(numbers)))
     for mark in marks:
         low, median, high = np.exp(

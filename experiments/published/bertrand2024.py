@@ -81,9 +81,11 @@ def fixed_real(key):
     for one, ratio in zip(jax.random.split(key), (4, 50), strict=True):
         made = int(10 * ratio)
         process = cj.generational_process(
-            cj.estimators.gaussian(1, ddof=0), cj.sources.normal([0.0], [[1.0]]), keep_the_real(),
+            cj.estimators.gaussian(1, ddof=0),
+            cj.sources.normal([0.0], [[1.0]]),
+            keep_the_real(),
             sample_size=lambda generation, made=made: jnp.where(generation == 0, 10, made),
-        )  # fmt: skip
+        )
         trace = cj.simulate(
             process, one, generations=300, chains=100_000, metrics=("variance",), record=at.tolist()
         )

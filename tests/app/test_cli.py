@@ -31,8 +31,8 @@ CONFIG = OPTConfig(
     dropout=0.0,
 )
 SIZES = (
-    "--block-length 8 --train-blocks 8 --valid-blocks 4 --test-blocks 4 --batch-size 2 "
-    "--epochs 1 --seeds 1 --generations 1"
+    "--block-length 8 --train-blocks 8 --valid-blocks 4 --test-blocks 4 --batch-size 2 --epochs 1 "
+    "--seeds 1 --generations 1"
 ).split()
 
 

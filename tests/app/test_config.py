@@ -174,13 +174,34 @@ def test_values_that_have_no_meaning(name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("seed", -1), ("warmup_steps", -1), ("warmup_steps", 2000), ("held_out_windows", -1), ("hidden_size", 0), ("hidden_size", 126),
-        ("num_hidden_layers", 0), ("num_attention_heads", 0), ("ffn_dim", 0), ("max_position_embeddings", 1), ("block_length", 1),
-        ("block_length", 129), ("batch_size", 0), ("steps", 0), ("evaluate_every", 0), ("save_every", 0), ("learning_rate", float("nan")),
-        ("final_share", 1.5), ("final_share", -0.1), ("weight_decay", -1.0), ("beta1", 1.0), ("beta2", -0.1), ("gradient_clip", -1.0),
-        ("held_out", 0.0), ("held_out", 1.0), ("held_out", float("nan")),
+        ("seed", -1),
+        ("warmup_steps", -1),
+        ("warmup_steps", 2000),
+        ("held_out_windows", -1),
+        ("hidden_size", 0),
+        ("hidden_size", 126),
+        ("num_hidden_layers", 0),
+        ("num_attention_heads", 0),
+        ("ffn_dim", 0),
+        ("max_position_embeddings", 1),
+        ("block_length", 1),
+        ("block_length", 129),
+        ("batch_size", 0),
+        ("steps", 0),
+        ("evaluate_every", 0),
+        ("save_every", 0),
+        ("learning_rate", float("nan")),
+        ("final_share", 1.5),
+        ("final_share", -0.1),
+        ("weight_decay", -1.0),
+        ("beta1", 1.0),
+        ("beta2", -0.1),
+        ("gradient_clip", -1.0),
+        ("held_out", 0.0),
+        ("held_out", 1.0),
+        ("held_out", float("nan")),
     ],
-)  # fmt: skip
+)
 def test_values_that_have_no_meaning_for_pretraining(name, value):
     PretrainConfig(**{name: getattr(PretrainConfig(), name)}).check()
     assert refused(PretrainConfig(**{name: value}).check).startswith(
@@ -226,8 +247,7 @@ def test_presets_of_the_paper():
 @pytest.mark.parametrize("preset", ["fig1b", "fig1c"])
 def test_where_the_paper_and_the_released_code_differ(preset):
     """The rows of protocols.md in which the two columns differ: which epoch goes on, the repetition
-    penalty, how real data is kept,
-    the perplexity that is spoken of, and the 10 epochs of Fig. 1c.
+    penalty, how real data is kept, the perplexity that is spoken of, and the 10 epochs of Fig. 1c.
     """
     paper, released = (
         LMConfig(preset=preset, protocol=protocol).resolved()

@@ -98,7 +98,10 @@ def msgpack(folder, keep):
 BROKEN = {
     "truncated safetensors": (cut, ["model.safetensors", "not a whole safetensors file"]),
     "empty safetensors": (raw(b""), ["model.safetensors", "not a whole safetensors file"]),
-    "a header that claims gigabytes": (raw(struct.pack("<Q", 1 << 40) + b"{}"), ["model.safetensors", "not a whole"]),
+    "a header that claims gigabytes": (
+        raw(struct.pack("<Q", 1 << 40) + b"{}"),
+        ["model.safetensors", "not a whole"],
+    ),
     "a header of 2^64 - 1 bytes": (raw(b"\xff" * 8 + b"{}"), ["model.safetensors", "not a whole"]),
     "a header that is no JSON": (header(b"{" * 64), ["model.safetensors", "not a whole"]),
     "a tensor that claims gigabytes": (
@@ -106,59 +109,132 @@ BROKEN = {
         ["model.safetensors", "not a whole"],
     ),
     "tensors that overlap": (
-        header({name: {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]} for name in (BIAS, "other")}),
+        header(
+            {
+                name: {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}
+                for name in (BIAS, "other")
+            }
+        ),
         ["model.safetensors", "not a whole"],
     ),
-    "float8": (header({BIAS: {"dtype": "F8_E4M3", "shape": [64], "data_offsets": [0, 64]}}), [BIAS, "F8_E4M3", "not read here"]),
+    "float8": (
+        header({BIAS: {"dtype": "F8_E4M3", "shape": [64], "data_offsets": [0, 64]}}),
+        [BIAS, "F8_E4M3", "not read here"],
+    ),
     "a missing tensor": (changed(**{BIAS: None}), ["1 missing", BIAS]),
     "an extra tensor": (changed(extra=np.zeros(3, np.float32)), ["1 unexpected", "extra"]),
-    "a wrong shape": (changed(**{BIAS: np.zeros(17, np.float32)}), ["1 misshapen", f"{BIAS} is [17], not [16]"]),
+    "a wrong shape": (
+        changed(**{BIAS: np.zeros(17, np.float32)}),
+        ["1 misshapen", f"{BIAS} is [17], not [16]"],
+    ),
     "integers": (changed(**{BIAS: np.zeros(16, np.int32)}), [f"{BIAS} is int32, not floating"]),
     "nan": (changed(**{BIAS: np.full(16, np.nan, np.float32)}), [BIAS, "nan"]),
     "infinity": (changed(**{BIAS: np.full(16, np.inf, ml_dtypes.bfloat16)}), [BIAS, "infinite"]),
     "no weights": (raw(b"", "readme.txt"), ["no weight file", "model.safetensors"]),
     "a link to nowhere": (link_to_nowhere, ["no weight file"]),
-    "shards outside the folder": (index({BIAS: "../a.safetensors"}), ["index.json", "'../a.safetensors'"]),
+    "shards outside the folder": (
+        index({BIAS: "../a.safetensors"}),
+        ["index.json", "'../a.safetensors'"],
+    ),
     "shards by an absolute path": (index({BIAS: "/etc/passwd"}), ["index.json", "'/etc/passwd'"]),
-    "a shard that is missing": (index({BIAS: "a.safetensors", "other": "b.safetensors"}), ["1 of 2 shards are missing", "b.safetensors"]),
+    "a shard that is missing": (
+        index({BIAS: "a.safetensors", "other": "b.safetensors"}),
+        ["1 of 2 shards are missing", "b.safetensors"],
+    ),
     "an index that is none": (index([1, 2]), ["index.json", "weight_map"]),
     "an index of numbers": (index({BIAS: 5}), ["index.json", "weight_map"]),
-    "a cut flax_model.msgpack": (lambda folder: msgpack(folder, 1000), ["flax_model.msgpack", "not a whole Flax checkpoint"]),
+    "a cut flax_model.msgpack": (
+        lambda folder: msgpack(folder, 1000),
+        ["flax_model.msgpack", "not a whole Flax checkpoint"],
+    ),
     "flax_model.msgpack of a list": (lambda folder: msgpack(folder, 0), ["flax_model.msgpack"]),
     "an empty flax_model.msgpack": (file("flax_model.msgpack", b""), ["flax_model.msgpack"]),
     "no config.json": (lambda folder: (folder / "config.json").unlink(), ["no config.json"]),
     "config.json is a folder": (folder_as_file, ["config.json", "cannot be read"]),
     "config.json is empty": (file("config.json", b""), ["config.json is not JSON"]),
-    "config.json is not UTF-8": (file("config.json", b'{"a": "\xff"}'), ["config.json", "cannot be read"]),
+    "config.json is not UTF-8": (
+        file("config.json", b'{"a": "\xff"}'),
+        ["config.json", "cannot be read"],
+    ),
     "config.json is nested without end": (file("config.json", b"[" * 100_000), ["config.json"]),
-    "config.json holds a number without end": (file("config.json", b'{"a": ' + b"1" * 5000 + b"}"), ["config.json"]),
-    "config.json is a list": (file("config.json", b"[]"), ["config.json must hold one JSON object"]),
+    "config.json holds a number without end": (
+        file("config.json", b'{"a": ' + b"1" * 5000 + b"}"),
+        ["config.json"],
+    ),
+    "config.json is a list": (
+        file("config.json", b"[]"),
+        ["config.json must hold one JSON object"],
+    ),
     "another architecture": (config(model_type="llama"), ["model_type is 'llama'", "'opt'"]),
     "another activation": (config(activation_function="gelu"), ["activation_function is 'gelu'"]),
-    "a size of words": (config(hidden_size="8", word_embed_proj_dim="8"), ["hidden_size is '8'", "positive integer"]),
+    "a size of words": (
+        config(hidden_size="8", word_embed_proj_dim="8"),
+        ["hidden_size is '8'", "positive integer"],
+    ),
     "a size that is a list": (config(ffn_dim=[16]), ["ffn_dim is [16]"]),
     "a negative size": (config(vocab_size=-1), ["vocab_size is -1"]),
-    "a billion layers": (config(num_hidden_layers=10**9), ["num_hidden_layers is 1000000000", "at most 1000"]),
-    "heads that do not divide": (config(num_attention_heads=3), ["hidden_size 8", "num_attention_heads 3"]),
+    "a billion layers": (
+        config(num_hidden_layers=10**9),
+        ["num_hidden_layers is 1000000000", "at most 1000"],
+    ),
+    "heads that do not divide": (
+        config(num_attention_heads=3),
+        ["hidden_size 8", "num_attention_heads 3"],
+    ),
     "dropout of words": (config(dropout="some"), ["dropout is 'some'"]),
     "an end token of words": (config(eos_token_id="</s>"), ["eos_token_id is '</s>'", "0 to 2047"]),
-    "a padding token outside the vocabulary": (config(pad_token_id=5000), ["pad_token_id is 5000", "0 to 2047"]),
+    "a padding token outside the vocabulary": (
+        config(pad_token_id=5000),
+        ["pad_token_id is 5000", "0 to 2047"],
+    ),
     "an initial deviation of words": (config(init_std="x"), ["init_std is 'x'"]),
-    "sizes of another model": (config(ffn_dim=32), ["does not fit its config.json", "[16], not [32]"]),
-    "a tokenizer that is empty": (file("tokenizer.json", b""), ["tokenizer.json", "cannot be read"]),
-    "a tokenizer that is binary": (file("tokenizer.json", bytes(range(256))), ["tokenizer.json", "cannot be read"]),
-    "a tokenizer that is cut": (file("tokenizer.json", b'{"version": "1.0", "model"'), ["tokenizer.json", "cannot be read"]),
-    "a tokenizer of another thing": (file("tokenizer.json", b'{"hello": 1}'), ["tokenizer.json", "cannot be read"]),
-    "a tokenizer without a model": (file("tokenizer.json", b'{"version": "1.0", "model": null}'), ["tokenizer.json", "cannot be read"]),
+    "sizes of another model": (
+        config(ffn_dim=32),
+        ["does not fit its config.json", "[16], not [32]"],
+    ),
+    "a tokenizer that is empty": (
+        file("tokenizer.json", b""),
+        ["tokenizer.json", "cannot be read"],
+    ),
+    "a tokenizer that is binary": (
+        file("tokenizer.json", bytes(range(256))),
+        ["tokenizer.json", "cannot be read"],
+    ),
+    "a tokenizer that is cut": (
+        file("tokenizer.json", b'{"version": "1.0", "model"'),
+        ["tokenizer.json", "cannot be read"],
+    ),
+    "a tokenizer of another thing": (
+        file("tokenizer.json", b'{"hello": 1}'),
+        ["tokenizer.json", "cannot be read"],
+    ),
+    "a tokenizer without a model": (
+        file("tokenizer.json", b'{"version": "1.0", "model": null}'),
+        ["tokenizer.json", "cannot be read"],
+    ),
     "a tokenizer with ids outside the vocabulary": (
-        file("tokenizer.json", json.dumps({
-            "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
-            "model": {"type": "WordLevel", "vocab": {"<unk>": 5000, "the": 5001}, "unk_token": "<unk>"},
-        }).encode()),
+        file(
+            "tokenizer.json",
+            json.dumps(
+                {
+                    "version": "1.0",
+                    "added_tokens": [],
+                    "pre_tokenizer": {"type": "Whitespace"},
+                    "model": {
+                        "type": "WordLevel",
+                        "vocab": {"<unk>": 5000, "the": 5001},
+                        "unk_token": "<unk>",
+                    },
+                }
+            ).encode(),
+        ),
         ["tokenizer", "ids", "2048"],
     ),
-    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), ["neither tokenizer.json nor vocab.json"]),
-}  # fmt: skip
+    "no tokenizer": (
+        lambda folder: (folder / "tokenizer.json").unlink(),
+        ["neither tokenizer.json nor vocab.json"],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)

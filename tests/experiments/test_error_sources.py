@@ -12,9 +12,16 @@ from collapse_jax.theory import mixture_projection
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 SMALL = {
-    "sample_size": 20, "generations": 3, "chains": 3, "vae_images": 20, "vae_epochs": (2, 1), "vae_generations": 1, "vae_chains": 2,
-    "vae_capacity": 1, "vae_truth_epochs": 4,
-}  # fmt: skip
+    "sample_size": 20,
+    "generations": 3,
+    "chains": 3,
+    "vae_images": 20,
+    "vae_epochs": (2, 1),
+    "vae_generations": 1,
+    "vae_chains": 2,
+    "vae_capacity": 1,
+    "vae_truth_epochs": 4,
+}
 
 
 @pytest.fixture

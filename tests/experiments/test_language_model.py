@@ -26,9 +26,19 @@ from collapse_jax.runs.folder import RunFolder
 pytestmark = pytest.mark.usefixtures("quick_compile")
 SCRIPTS = ("fig1b", "fig1c", "repetition_penalty", "example_texts")
 SMALL = {
-    "corpus": "embedded", "model": "random:tiny", "block_length": 8, "train_blocks": 12, "valid_blocks": 4, "test_blocks": 4,
-    "epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "decode_batch": 4, "seeds": 2, "generations": 2,
-}  # fmt: skip
+    "corpus": "embedded",
+    "model": "random:tiny",
+    "block_length": 8,
+    "train_blocks": 12,
+    "valid_blocks": 4,
+    "test_blocks": 4,
+    "epochs": 1,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "decode_batch": 4,
+    "seeds": 2,
+    "generations": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +67,8 @@ def test_help(root, name):
     """
     file = root / "experiments" / f"shumailov2024_{name}.py"
     code = (
-        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r},"
-        " run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', "
+        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r}, "
+        "run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', "
         "'transformers'} & set(sys.modules)))"
     )
     path = os.pathsep.join([str(root), str(root / "experiments")])
@@ -154,8 +164,11 @@ def test_the_control_is_a_fit_to_real_blocks_and_not_done_again(tmp_path):
     model, pretrained, _, blocks = prepare(config)
     untrained = float(np.exp(cj.lm.mean_loss(model, pretrained, blocks.test).mean()))
     assert one["test_perplexity"] < untrained
-    assert module.real_alone(dataclasses.replace(config, learning_rate=0.0, final_learning_rate=0.0), RunFolder(tmp_path / "still"),
-                             said.append)[0]["test_perplexity"] == pytest.approx(untrained, rel=1e-5)  # fmt: skip
+    assert module.real_alone(
+        dataclasses.replace(config, learning_rate=0.0, final_learning_rate=0.0),
+        RunFolder(tmp_path / "still"),
+        said.append,
+    )[0]["test_perplexity"] == pytest.approx(untrained, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -235,7 +248,7 @@ def test_what_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
         run_script(script("fig1b").main, "")
     said = capsys.readouterr().err
     assert caught.value.code == 2 and said == (
-        f"error: corpus is {str(missing)!r}, which is not there; give --corpus, or --scale "
-        "full for those of the hub\n"
+        f"error: corpus is {str(missing)!r}, which is not there; give --corpus, or --scale full "
+        "for those of the hub\n"
     )
     assert list(tmp_path.iterdir()) == []

@@ -22,10 +22,9 @@ def on_path(monkeypatch, root):
 def test_help_imports_nothing_heavy(root):
     file = root / "experiments" / "suresh2024_ngrams.py"
     code = (
-        "import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    "
-        f"runpy.run_path({str(file)!r}, run_name='__main__')\n"
-        "finally:\n    print('HEAVY', sorted({'jax', 'matplotlib', 'transformers'} & "
-        "set(sys.modules)))"
+        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r}, "
+        "run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', "
+        "'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "HEAVY []" in done.stdout, done.stderr

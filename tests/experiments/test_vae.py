@@ -33,8 +33,8 @@ def test_help(root):
     """Command, run time, published numbers; nothing heavy is imported for it."""
     file = root / "experiments" / "shumailov2024_vae.py"
     code = (
-        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r},"
-        " run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', "
+        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r}, "
+        "run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', "
         "'flax'} & set(sys.modules)))"
     )
     environment = os.environ | {"PYTHONPATH": str(root)}

@@ -24,8 +24,7 @@ class Kind(NamedTuple):
     the inputs.
 
     stages: name -> (what is hooked, what may happen there). newest_only: whether older checkpoints
-    go as newer ones come.
-    put: ("module:name", the value that it has in such a run) ...
+    go as newer ones come. put: ("module:name", the value that it has in such a run) ...
     """
 
     program: str
@@ -56,8 +55,8 @@ _LM_STAGES = _MAKE | {
 }
 _LM = (
     "lm --corpus CORPUS --model MODEL --block-length 8 --train-blocks 24 --valid-blocks 5 "
-    "--test-blocks 5 --batch-size 8 --epochs 2 "
-    "--learning-rate 1e-2 --decoding sampling --decode-batch 4 "
+    "--test-blocks 5 --batch-size 8 --epochs 2 --learning-rate 1e-2 --decoding sampling "
+    "--decode-batch 4 "
 )
 KINDS = {
     "chains": Kind(
@@ -80,8 +79,8 @@ KINDS = {
     ),
     "vae": Kind(
         "vae",
-        "--scale digits --seeds 2 --generations 2 --sample-size 40 --capacity 1 --latent "
-        "2 --epochs 1 --batch-size 20",
+        "--scale digits --seeds 2 --generations 2 --sample-size 40 --capacity 1 --latent 2 "
+        "--epochs 1 --batch-size 20",
         _MAKE | {"fit": ("collapse_jax.drivers.run:_refuse_nan", ("kill",)), **_FILES},
     ),
     "lm": Kind(
@@ -105,11 +104,10 @@ KINDS = {
     ),
     "pretrain": Kind(
         "collapse-jax",
-        "pretrain --corpus CORPUS --hidden-size 8 --num-hidden-layers 1 "
-        "--num-attention-heads 2 --ffn-dim 16 --block-length 16 "
-        "--max-position-embeddings 32 --batch-size 4 --steps 40 --warmup-steps 4 "
-        "--learning-rate 1e-2 --held-out 0.1 "
-        "--held-out-windows 20 --evaluate-every 15 --save-every 6",
+        "pretrain --corpus CORPUS --hidden-size 8 --num-hidden-layers 1 --num-attention-heads 2 "
+        "--ffn-dim 16 --block-length 16 --max-position-embeddings 32 --batch-size 4 --steps 40 "
+        "--warmup-steps 4 --learning-rate 1e-2 --held-out 0.1 --held-out-windows 20 "
+        "--evaluate-every 15 --save-every 6",
         {
             "tokens": ("collapse_jax.app.commands.pretrain:write_tokens", _BEFORE_AND_AFTER),
             "fit": ("collapse_jax.app.commands.pretrain:advance", _BEFORE_AND_AFTER),
@@ -131,9 +129,15 @@ def make_inputs(folder: pathlib.Path) -> pathlib.Path:
     from collapse_jax.models.lm.weights import save_opt
 
     config = OPTConfig(
-        vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.1,
+        vocab_size=2048,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        ffn_dim=16,
+        max_position_embeddings=16,
+        dropout=0.1,
         init_std=0.3,
-    )  # fmt: skip
+    )
     save_opt(folder / "model", OPT(config), init_params(config, jax.random.key(0)))
     corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
     (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
@@ -162,14 +166,22 @@ class Server:
     def __init__(self, inputs: pathlib.Path, cache: pathlib.Path):
         self._inputs, self._cache = inputs, cache
         environment = {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "experiments"), os.environ.get("PYTHONPATH", "")]),
-            "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-            "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "300",
-        }  # fmt: skip
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT), str(ROOT / "experiments"), os.environ.get("PYTHONPATH", "")]
+            ),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+            "OPENBLAS_NUM_THREADS": "1",
+            "COLUMNS": "300",
+        }
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            [sys.executable, str(HERE / "server.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
             env=os.environ | environment,
-        )  # fmt: skip
+        )
 
     def programs(self) -> int:
         """How many compiled programs the cache holds."""
@@ -183,17 +195,23 @@ class Server:
     def start(
         self, kind: str, out: pathlib.Path, hooks=(), *, compiles: bool = False, **order
     ) -> Running:
-        """A child with the arguments of a kind. It prints into OUT.log and tells its hooked calls
-        in OUT.events.
+        """A child with the arguments of a kind.
+
+        It prints into OUT.log and tells its hooked calls in OUT.events.
 
         compiles: whether it may write compiled programs; what is killed may not, or it would leave
         halves of them.
         """
         environment = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if compiles else "1e9"}
         order |= {
-            "program": KINDS[kind].program, "arguments": arguments_of(kind, self._inputs, out), "hooks": list(hooks),
-            "log": f"{out}.log", "events": f"{out}.events", "environment": environment, "put": KINDS[kind].put,
-        }  # fmt: skip
+            "program": KINDS[kind].program,
+            "arguments": arguments_of(kind, self._inputs, out),
+            "hooks": list(hooks),
+            "log": f"{out}.log",
+            "events": f"{out}.events",
+            "environment": environment,
+            "put": KINDS[kind].put,
+        }
         print(json.dumps(order), file=self._process.stdin)
         pid = json.loads(self._process.stdout.readline())["pid"]
         return Running(pid, lambda: json.loads(self._process.stdout.readline())["code"])
@@ -349,8 +367,7 @@ class Count(NamedTuple):
     finished generations that were gone.
 
     broken: files that could not be read after a kill. different: names of what is not as in the
-    undisturbed run.
-    stages: where the kills came, "moment" for those after a time.
+    undisturbed run. stages: where the kills came, "moment" for those after a time.
     """
 
     kills: int = 0

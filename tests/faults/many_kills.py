@@ -70,15 +70,15 @@ def many_kills(
 def table(counts: dict[str, faulty.Count]) -> str:
     """Markdown, a row a kind and their sum."""
     lines = [
-        "| kind | kills | restarts | finished generations lost | made again | files "
-        "broken | equal |",
+        "| kind | kills | restarts | finished generations lost | made again | files broken | equal "
+        "|",
         "|---|---|---|---|---|---|---|",
     ]
     for name, one in [*counts.items(), ("all", sum(counts.values(), faulty.Count()))]:
         equal = "no: " + ", ".join(one.different[:4]) if one.different else "bit for bit"
         lines.append(
-            f"| {name} | {one.kills} | {one.restarts} | {one.lost} | {one.remade} | "
-            f"{one.broken} | {equal} |"
+            f"| {name} | {one.kills} | {one.restarts} | {one.lost} | {one.remade} | {one.broken} | "
+            f"{equal} |"
         )
     stages = collections.Counter(stage for one in counts.values() for stage in one.stages)
     return "\n".join(

@@ -235,8 +235,8 @@ def tiny(tmp_path_factory, write_inputs):
     ).split()
     return [
         *said,
-        *"--decoding sampling --decode-batch 16 --workflow accumulate_subsample --start "
-        "first --generations".split(),
+        *"--decoding sampling --decode-batch 16 --workflow accumulate_subsample --start first "
+        "--generations".split(),
     ]
 
 

@@ -174,7 +174,9 @@ def test_other_settings_are_refused_and_named(folder):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("do not touch")
     assert "exists and is not a run folder" in refused(RunFolder.open, tmp_path, CONFIG)
-    assert "exists and is not a run folder" in refused(RunFolder.open, tmp_path / "thesis.tex", CONFIG)
+    assert "exists and is not a run folder" in refused(
+        RunFolder.open, tmp_path / "thesis.tex", CONFIG
+    )
     assert "has no config.json" in refused(RunFolder(tmp_path).config)
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
