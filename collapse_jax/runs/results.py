@@ -57,7 +57,7 @@ def read_results(path: pathlib.Path) -> "xarray.Dataset":
     import xarray
 
     try:
-        with xarray.open_dataset(path, engine="scipy") as data:
+        with xarray.open_dataset(path, engine="scipy", mmap=False) as data:
             data.load()
     except Exception as error:  # the reader trusts the file, and fails in any way
         raise damaged(path, first_line(error)) from None

@@ -1,5 +1,6 @@
-"""Settings: config.json is read strictly, presets fill in what is left open, and runs are compared
-setting by setting.
+"""Settings: config.json is read strictly, and presets fill in what is left open.
+
+Runs are compared setting by setting.
 """
 
 import dataclasses
@@ -246,8 +247,10 @@ def test_presets_of_the_paper():
 
 @pytest.mark.parametrize("preset", ["fig1b", "fig1c"])
 def test_where_the_paper_and_the_released_code_differ(preset):
-    """The rows of protocols.md in which the two columns differ: which epoch goes on, the repetition
-    penalty, how real data is kept, the perplexity that is spoken of, and the 10 epochs of Fig. 1c.
+    """The rows of protocols.md in which the two columns differ.
+
+    They are: which epoch goes on, the repetition penalty, how real data is kept, the perplexity
+    that is spoken of, and the 10 epochs of Fig. 1c.
     """
     paper, released = (
         LMConfig(preset=preset, protocol=protocol).resolved()

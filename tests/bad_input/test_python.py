@@ -1,5 +1,6 @@
-"""Wrong arguments of the Python interface: one line that names the argument, its value and what
-would be right.
+"""Wrong arguments of the Python interface.
+
+One line that names the argument, its value and what would be right.
 """
 
 import functools

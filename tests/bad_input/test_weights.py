@@ -287,12 +287,12 @@ HARMFUL = {
     "builtins.exec": by_name("builtins", "exec", WRITE),
     "__builtin__.eval": by_name("__builtin__", "eval", WRITE),
     "builtins.open": by_name("builtins", "open", "marker", "w"),
-    "a chain of getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(Vos\ntRVsystem\ntR(Vtouch marker\ntR.",
-    "a dotted name": b"\x80\x04\x8c\x0ctorch._utils\x8c\x28_rebuild_tensor_v2.__globals__.os.system\x93("
-    + b"V"
-    + TOUCH.encode()
-    + b"\ntR.",
-    "a dotted name of what is allowed": b"\x80\x04\x8c\x0bcollections\x8c\x1dOrderedDict.__init_subclass__\x93)R.",
+    "a chain of getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(Vos\ntRVsystem\n"
+    b"tR(Vtouch marker\ntR.",
+    "a dotted name": b"\x80\x04\x8c\x0ctorch._utils\x8c\x28"
+    b"_rebuild_tensor_v2.__globals__.os.system\x93(V" + TOUCH.encode() + b"\ntR.",
+    "a dotted name of what is allowed": b"\x80\x04\x8c\x0bcollections\x8c\x1d"
+    b"OrderedDict.__init_subclass__\x93)R.",
     "a nested reduce": pickle.dumps({"weight": [Call(dict, [Call(eval, WRITE)])]}, protocol=2),
     "a reduce as the key of a dict": pickle.dumps({Call(eval, WRITE): 1}, protocol=2),
     "a state that is set": b"ccollections\nOrderedDict\n)R}V__class__\ncos\nsystem\nsb.",
@@ -305,8 +305,8 @@ HARMFUL = {
     "codecs": by_name("_codecs", "encode", "x", "latin1"),
     "numpy's loader": by_name("numpy", "load", "marker"),
     "torch's own loader": by_name("torch", "load", "marker"),
-    "a persistent id of a path outside": b"}Vx\nctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\n"
-    b"V../../../etc/passwd\nVcpu\nI6\ntQI0\n(I6\nt(I1\nt\x89}tRs.",
+    "a persistent id of a path outside": b"}Vx\nctorch._utils\n_rebuild_tensor_v2\n"
+    b"((Vstorage\nctorch\nFloatStorage\nV../../../etc/passwd\nVcpu\nI6\ntQI0\n(I6\nt(I1\nt\x89}tRs.",
     "a persistent id that is a call": b"(Vstorage\n"
     + by_name("os", "system", TOUCH)[:-1]
     + b"V0\nVcpu\nI6\ntQ.",
@@ -369,7 +369,10 @@ def test_a_zip_bomb_is_refused_by_its_size(refused, copy, good):
     """A few KiB that unpack to 4 MiB of one storage, and a pickle that wants 6 numbers of it."""
     folder = copy("model")
     (folder / "model.safetensors").unlink()
-    tensor = b"}Vx\nctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI6\ntQI0\n(I6\nt(I1\nt\x89}tRs."
+    tensor = (
+        b"}Vx\nctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\n"
+        b"V0\nVcpu\nI6\ntQI0\n(I6\nt(I1\nt\x89}tRs."
+    )
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", tensor)
         archive.writestr("archive/data/0", bytes(1 << 22))

@@ -1,5 +1,6 @@
-"""The notebook experiment on Gaussian mixtures, at a tiny size: what it computes, keeps, prints and
-draws.
+"""The notebook experiment on Gaussian mixtures, at a tiny size.
+
+What it computes, keeps, prints and draws.
 """
 
 import importlib

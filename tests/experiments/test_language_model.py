@@ -1,5 +1,6 @@
-"""The language-model experiments: each says what it takes, and makes what it promises, with a tiny
-model on the embedded text.
+"""The language-model experiments.
+
+Each says what it takes, and makes what it promises, with a tiny model on the embedded text.
 """
 
 import dataclasses
@@ -214,8 +215,9 @@ def test_example_texts(runs, capsys):
 
 
 def test_scales():
-    """Full leaves everything but text and model to the protocol; mini is another size of the same;
-    what is given goes first.
+    """Full leaves everything but text and model to the protocol.
+
+    Mini is another size of the same; what is given goes first.
     """
     shared = shared_part()
     full = shared.config_of(shared.Settings(), "fig1c")

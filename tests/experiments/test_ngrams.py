@@ -46,8 +46,9 @@ def test_words_are_numbered_by_frequency(tmp_path):
 
 
 def test_theory_of_independent_words():
-    """By hand: a word of count c survives a generation with 1 - exp(-c), a second one with 1 -
-    exp(-c (1 - 1/e)).
+    """By hand: a word of count c survives a generation with 1 - exp(-c).
+
+    It survives a second one with 1 - exp(-c (1 - 1/e)).
     """
     module = importlib.import_module("suresh2024_ngrams")
     counts, rate = np.array([1, 3]), 1 - np.exp(-1)

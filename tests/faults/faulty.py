@@ -1,5 +1,6 @@
-"""Runs that are disturbed: their kinds, how they are started, what is compared, and the loop that
-kills and restarts them.
+"""Runs that are disturbed: their kinds, how they are started, what is compared.
+
+And the loop that kills and restarts them.
 """
 
 import json
@@ -20,8 +21,9 @@ ROOT = HERE.parents[1]
 
 
 class Kind(NamedTuple):
-    """A kind of run. program, arguments: as `server.child` takes them; CORPUS and MODEL stand for
-    the inputs.
+    """A kind of run.
+
+    program, arguments: as `server.child` takes them; CORPUS and MODEL stand for the inputs.
 
     stages: name -> (what is hooked, what may happen there). newest_only: whether older checkpoints
     go as newer ones come. put: ("module:name", the value that it has in such a run) ...
@@ -227,8 +229,9 @@ def hook(kind: str, stage: str, act: str = "", call: int = 0) -> dict:
 
 
 def events(out: pathlib.Path) -> list[list[str]]:
-    """[seconds, stage, how many calls of it so far, place, generation] of each hooked call, of all
-    starts; the last two may lack.
+    """[seconds, stage, how many calls of it so far, place, generation] of each hooked call.
+
+    Of all starts; the last two may lack.
     """
     path = pathlib.Path(f"{out}.events")
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
@@ -240,7 +243,10 @@ def said(out: pathlib.Path) -> str:
 
 
 class Whole(NamedTuple):
-    """A run that nobody disturbed. seconds: what it took. calls: stage -> how often it was called."""
+    """A run that nobody disturbed.
+
+    seconds: what it took. calls: stage -> how often it was called.
+    """
 
     out: pathlib.Path
     seconds: float
@@ -248,7 +254,7 @@ class Whole(NamedTuple):
 
 
 def undisturbed(server: Server, kind: str, out: pathlib.Path) -> Whole:
-    """Runs it once, and once more to measure where the first had to compile; the two must be equal."""
+    """Runs it once, and once more to measure if the first had to compile; both must be equal."""
     seconds = math.inf
     for one in (out.with_name(out.name + "-first"), out):
         before, began = server.programs(), time.monotonic()
@@ -285,8 +291,9 @@ def finished(out: pathlib.Path) -> set[tuple[str, int]]:
 
 
 def contents(out: pathlib.Path) -> dict:
-    """name -> what a run must give again, bit for bit: rows without what they cost, results,
-    samples, exported files, all states.
+    """name -> what a run must give again, bit for bit.
+
+    Rows without what they cost, results, samples, exported files, all states.
     """
     from collapse_jax.runs.checkpoint import Checkpoints
     from collapse_jax.runs.folder import RunFolder
@@ -334,9 +341,7 @@ def _bits(values):
 
 
 def differences(out: pathlib.Path, whole: pathlib.Path) -> list[str]:
-    """Names of what is not the same in two runs, or is in one alone, and of files that are in one
-    alone.
-    """
+    """Names of what is not the same in two runs, and of files that are in one alone."""
     ours, theirs = contents(out), contents(whole)
     names = [
         {str(path.relative_to(one)) for path in one.rglob("*") if "checkpoints" not in path.parts}
@@ -352,7 +357,9 @@ def differences(out: pathlib.Path, whole: pathlib.Path) -> list[str]:
 
 
 class Plan(NamedTuple):
-    """One kill. seconds: after so long; or else at a call of a stage, with what happens there (see
+    """One kill.
+
+    seconds: after so long; or else at a call of a stage, with what happens there (see
     `server._acted`).
     """
 
@@ -363,9 +370,10 @@ class Plan(NamedTuple):
 
 
 class Count(NamedTuple):
-    """What came of the kills. remade: finished generations that were made or saved again. lost:
-    finished generations that were gone.
+    """What came of the kills.
 
+    remade: finished generations that were made or saved again. lost: finished generations that were
+    gone.
     broken: files that could not be read after a kill. different: names of what is not as in the
     undisturbed run. stages: where the kills came, "moment" for those after a time.
     """
@@ -383,8 +391,9 @@ class Count(NamedTuple):
 
 
 def random_plan(rng: random.Random, kind: str, whole: Whole) -> Plan:
-    """Half of the kills at a random moment of an undisturbed run's time, half at a random call of a
-    random stage.
+    """Half of the kills at a random moment of an undisturbed run's time.
+
+    Half at a random call of a random stage.
     """
     if rng.random() < 0.5:
         return Plan(seconds=rng.uniform(0, whole.seconds))
@@ -401,9 +410,7 @@ def random_plan(rng: random.Random, kind: str, whole: Whole) -> Plan:
 def killed_until_it_ends(
     server: Server, kind: str, out: pathlib.Path, whole: Whole, plans
 ) -> Count:
-    """Starts a run again and again, each start killed as the next of the plans says until they end,
-    and compares it.
-    """
+    """Starts a run again and again, each start killed as the next plan says, and compares it."""
     count, plans, before = Count(), iter(plans), set()
     while True:
         plan, told = next(plans, None), len(events(out))

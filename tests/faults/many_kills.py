@@ -1,5 +1,6 @@
-"""Kills runs of every kind with SIGKILL again and again, and compares each with one that nobody
-disturbed.
+"""Kills runs of every kind with SIGKILL again and again.
+
+Each is compared with one that nobody disturbed.
 
     python tests/faults/many_kills.py --kills 200 --minutes 60
 
@@ -31,8 +32,9 @@ def many_kills(
     kinds=tuple(faulty.KINDS),
     say=print,
 ) -> dict[str, faulty.Count]:
-    """kind -> what came of its share of the kills, or of as many as there was time for. cache: of
-    compiled programs.
+    """kind -> what came of its share of the kills, or of as many as there was time for.
+
+    cache: of compiled programs.
     """
     rng, began = random.Random(seed), time.monotonic()
     (folder / "inputs").mkdir()

@@ -1,5 +1,6 @@
-"""A process that has imported everything and computed nothing, and forks a child for every run that
-it is told of.
+"""A process that has imported everything and computed nothing.
+
+It forks a child for every run that it is told of.
 
 Told on its standard input, a JSON object a line (see `child`); answers on its standard output:
 {"pid": ...} at once, and {"code": ...} when the child has ended. A start costs no imports then;
@@ -138,10 +139,11 @@ def _place(name, given):
 
 
 def _acted(hook, function, given, options):
-    """What happens in the place of a call. kill: SIGKILL before it. killed: SIGKILL after it. half:
-    SIGKILL in the middle of what it writes. interrupt: SIGINT before it. full: the disk is full,
-    from here on. denied: hook["folder"] may no longer be written to. wait: until the file
-    hook["until"] is there.
+    """What happens in the place of a call.
+
+    kill: SIGKILL before it. killed: SIGKILL after it. half: SIGKILL in the middle of what it
+    writes. interrupt: SIGINT before it. full: the disk is full, from here on. denied:
+    hook["folder"] may no longer be written to. wait: until the file hook["until"] is there.
     """
     act = hook["act"]
     if act == "killed":
@@ -166,8 +168,9 @@ def _acted(hook, function, given, options):
 
 
 def _give_up_override():
-    """Root's capabilities to pass over the permissions of files (CAP_DAC_OVERRIDE,
-    CAP_DAC_READ_SEARCH), for this thread and its own.
+    """Drops root's capabilities to pass over the permissions of files, for this thread.
+
+    They are CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH; threads that it starts lack them too.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     head, sets = (

@@ -1,5 +1,6 @@
-"""Files of a run folder that are truncated, changed or gone: named and made again with the same
-numbers, or refused in one line.
+"""Files of a run folder that are truncated, changed or gone.
+
+Named and made again with the same numbers, or refused in one line.
 """
 
 import shutil

@@ -1,5 +1,6 @@
-"""The figures of a language-model run, from made-up results: what is drawn equals what the results
-hold.
+"""The figures of a language-model run, from made-up results.
+
+What is drawn equals what the results hold.
 """
 
 import dataclasses
@@ -24,8 +25,9 @@ OLD = ("test_perplexity", "train_perplexity_first", "pretrained_test_perplexity"
 
 @pytest.fixture(scope="module")
 def results():
-    """Perplexities that move to the left and grow a tail; the last generation of the last seed is
-    not there yet.
+    """Perplexities that move to the left and grow a tail.
+
+    The last generation of the last seed is not there yet.
     """
     rng = np.random.default_rng(0)
     arrays = {}
