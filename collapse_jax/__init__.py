@@ -30,7 +30,7 @@ _NAMES = {
     "InputError": "errors",
     "DivergenceError": "errors",
     "Trace": "drivers.trace",
-    "RunFolder": "runs.folder",
+    "RunFolder": "app.run_folder",
     "Watcher": "drivers.run",
     "check_estimator": "drivers.contract",
     "check_workflow": "drivers.workflow_contract",

@@ -1,12 +1,12 @@
-"""Which error does it? The three sources of Shumailov et al. 2024 ("What is model collapse?"), each
-switched on and off by itself.
+"""Which error does it? The three sources of Shumailov et al. 2024, each switched on and off.
 
-    python experiments/error_sources.py         8 cells each of a Gaussian, a mixture of two, and a
-    VAE (--families gaussian,gmm: without)
+The sources are those of their section "What is model collapse?".
+
+    python experiments/error_sources.py
+        8 cells each of a Gaussian, a mixture of two, and a VAE (--families gaussian,gmm: without)
 
 Run time: 1 min 54 s, 163 CPU-seconds, on 2 cores with programs compiled before; 5 min 56 s with
-much other work and nothing compiled.
-On | off:
+much other work and nothing compiled. On | off:
 
     statistical    each generation is fitted to M points | to the density itself (VAE: other images
     of the last decoder in every batch) expressivity   the truth lies outside the family | in it.
@@ -20,13 +20,12 @@ On | off:
                    300 epochs
 
 Measured against the truth: KL(truth || model); VAE: the bound on held-out images of the truth below
-the truth's own, and the deviation
-of the latent means that the truth's encoder gives to the model's images. Effects
-(`factorial.effects`) are of medians over chains. Published: expressivity error "can only occur at
-the first generation" in the absence of the other two (a single Gaussian for a mixture
+the truth's own, and the deviation of the latent means that the truth's encoder gives to the model's
+images. Effects (`factorial.effects`) are of medians over chains. Published: expressivity error "can
+only occur at the first generation" in the absence of the other two (a single Gaussian for a mixture
 of two, infinite data); statistical error is the primary one; each of them can make collapse worse
-or better.
-Measured (seed 0), KL at generations 0, 20 and 60, lost bound at 0, 1 and 5; one source alone:
+or better. Measured (seed 0), KL at generations 0, 20 and 60, lost bound at 0, 1 and 5; one source
+alone:
 
                      Gaussian             GMM                  VAE
     none             0     0     0        0     0     0        0.28  0.61  1.70   (600 steps and an
@@ -49,9 +48,8 @@ import dataclasses
 import pathlib
 
 import numpy as np
-import tyro
 
-from collapse_jax.app.cli import terminal
+from collapse_jax.app.script import run_script
 from collapse_jax.errors import InputError
 
 # Name -> how it is off and on, in the order of a cell (1: on).
@@ -114,8 +112,9 @@ class Settings:
 
 
 def by_gradient(base, start):
-    """The fit of a 1-D Gaussian by GRADIENT_STEPS gradient steps on its mean negative
-    log-likelihood from `start` (mean, deviation).
+    """A 1-D Gaussian fitted by GRADIENT_STEPS steps on its mean negative log-likelihood.
+
+    start: (mean, deviation) of the first step.
     """
     import jax
     import jax.numpy as jnp
@@ -131,9 +130,11 @@ def by_gradient(base, start):
             return at[1] + (variance + (mean - at[0]) ** 2) * jnp.exp(-2 * at[1]) / 2
 
         begun = (jnp.full_like(mean, start[0]), jnp.full_like(mean, np.log(start[1])))
-        step = lambda _, at: jax.tree.map(
-            lambda value, slope: value - STEP_SIZE * slope, at, jax.grad(loss)(at)
-        )
+
+        def step(_, at):
+            slopes = jax.grad(loss)(at)
+            return jax.tree.map(lambda value, slope: value - STEP_SIZE * slope, at, slopes)
+
         place, log_scale = jax.lax.fori_loop(0, GRADIENT_STEPS, step, begun)
         fitted = best._replace(mean=(place,), log_scale=(log_scale,))
         return fitted, FitInfo(
@@ -144,8 +145,9 @@ def by_gradient(base, start):
 
 
 def density_process(family: str, cell, settings: Settings):
-    """The process of one cell of the Gaussian or the mixture, and its model as a metric: (weights,
-    means, deviations) [3, K].
+    """The process of one cell of the Gaussian or the mixture, and its model as a metric.
+
+    The metric is (weights, means, deviations) [3, K].
     """
     import jax.numpy as jnp
 
@@ -211,9 +213,7 @@ def density_cell(family: str, cell, settings: Settings) -> dict:
 
 
 def vae_truth(settings: Settings):
-    """(size of the network, its parameters): a VAE fitted to all training digits, which stands for
-    the truth.
-    """
+    """(size of the network, its parameters) of a VAE fitted to all training digits: the truth."""
     import jax
     import jax.numpy as jnp
 
@@ -228,8 +228,9 @@ def vae_truth(settings: Settings):
 
 
 def vae_cell(truth, cell, settings: Settings) -> dict:
-    """What one cell of the VAE loses of the bound, and its latent deviation: label -> [chains,
-    generations + 1]. truth: of `vae_truth`.
+    """What one cell of the VAE loses of the bound, and its latent deviation.
+
+    Returns label -> [chains, generations + 1]. truth: of `vae_truth`.
     """
     import jax
     import jax.numpy as jnp
@@ -270,8 +271,9 @@ def vae_cell(truth, cell, settings: Settings) -> dict:
 
 
 def table(title: str, cells: dict):
-    """A rich table of one measure at some generations: each source alone and all together, then the
-    effects; medians over chains.
+    """A table of one measure at some generations: each source alone, all together, and the effects.
+
+    Medians over chains.
     """
     from rich.table import Table
 
@@ -322,5 +324,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    with terminal():
-        main(tyro.cli(Settings, description=__doc__))
+    run_script(main, __doc__)

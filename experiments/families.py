@@ -1,40 +1,36 @@
 """Family by workflow: what collapses, what only drifts, what widens, in one table.
 
     python experiments/families.py [--families gaussian,kde] [--out runs/families]
-    python experiments/families.py --redraw --out runs/families          the figure alone, from
-    families.csv
+    python experiments/families.py --redraw --out runs/families  the figure alone, from families.csv
 
 Run time: 153 CPU-seconds, compilation included (measured; 6.5 minutes by the clock on 2 cores that
-seven other programs shared).
-Every family starts from a known truth and is refitted for 100 generations with M = 50 points a
-training set. Each cell is the median over chains of one measure at generation 100 over that at
-generation 0, and a word by a fixed rule. For a diversity (variance, heterozygosity, scale,
-vocabulary ...): collapses below 0.5, declines below 0.9, stays up to 1.1, widens above. For an
-error (distance to the truth): bounded if it is at most 1.25 times that at generation 50 and 10
-times the first, else it grows. mix has 10% fresh real data.
-Published: replace loses the truth in every family (Shumailov et al. 2024); accumulate bounds the
-error (Gerstgrasser et al. 2024), but not for kernels of fixed width, which widen like a harmonic
-sum (theory.kernel_density).
-Writes families.csv and figures/families.png (and .pdf), and prints Markdown. The language models
-and the autoencoder have files of
-their own.
+seven other programs shared). Every family starts from a known truth and is refitted for 100
+generations with M = 50 points a training set. Each cell is the median over chains of one measure at
+generation 100 over that at generation 0, and a word by a fixed rule. For a diversity (variance,
+heterozygosity, scale, vocabulary ...): collapses below 0.5, declines below 0.9, stays up to 1.1,
+widens above. For an error (distance to the truth): bounded if it is at most 1.25 times that at
+generation 50 and 10 times the first, else it grows. mix has 10% fresh real data. Published: replace
+loses the truth in every family (Shumailov et al. 2024); accumulate bounds the error (Gerstgrasser
+et al. 2024), but not for kernels of fixed width, which widen like a harmonic sum
+(theory.kernel_density). Writes families.csv and figures/families.png (and .pdf), and prints
+Markdown. The language models and the autoencoder have files of their own.
 """
 
 import dataclasses
 import pathlib
 from typing import NamedTuple
 
-import tyro
-
-from collapse_jax.app.cli import terminal
+from collapse_jax.app.script import run_script
 from collapse_jax.errors import InputError
 
 FLOWS = ("replace", "accumulate", "accumulate_subsample", "mix")
 
 
 class Row(NamedTuple):
-    """A line of the table. make(cj) -> (estimator, source). measure: a metric; error: whether it is
-    a distance to the truth.
+    """A line of the table.
+
+    make(cj) -> (estimator, source). measure: a metric; error: whether it is a distance to the
+    truth.
     """
 
     make: object
@@ -44,8 +40,9 @@ class Row(NamedTuple):
 
 
 def by_example(name, **options):
-    """The family of a name, with the model of its example as the truth; options replace those of
-    the example's estimator.
+    """The family of a name, with the model of its example as the truth.
+
+    options: replace those of the example's estimator.
     """
 
     def make(cj):
@@ -64,9 +61,7 @@ def standard_normal(name, **options):
 
 
 def zipf_blocks(cj):
-    """Bigrams of 500 words whose frequencies follow Zipf's law, as 2,000 blocks of 20 independent
-    words.
-    """
+    """Bigrams of 500 words with Zipf's frequencies, as 2,000 blocks of 20 independent words."""
     import numpy as np
 
     rng, rank = np.random.default_rng(0), np.arange(1, 501)
@@ -188,11 +183,10 @@ def read(path) -> dict:
 
 
 def draw(out) -> pathlib.Path:
-    """OUT/figures/families.png from OUT/families.csv: the word and the ratio of every cell, its
-    colour the ratio's logarithm.
+    """OUT/figures/families.png from OUT/families.csv: the word and the ratio of every cell.
 
-    Diversities above, where both less and more than 1 lose the truth; errors below. Returns the
-    path.
+    A cell's colour is the ratio's logarithm. Diversities above, where both less and more than 1
+    lose the truth; errors below. Returns the path.
     """
     import matplotlib
     import numpy as np
@@ -328,5 +322,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    with terminal():
-        main(tyro.cli(Settings, description=__doc__))
+    run_script(main, __doc__)

@@ -1,10 +1,10 @@
-"""Kernel density estimates refitted to their own samples, after Kazdan et al. 2024 (arXiv
-2410.16713): blobs, circles, moons, swiss roll.
+"""Kernel density estimates refitted to their own samples: blobs, circles, moons, swiss roll.
 
-    python experiments/kazdan2024_kde.py                     M = 100, 20 chains, 100 generations,
-    three bandwidths, three workflows
-    python experiments/kazdan2024_kde.py --sample-sizes 10,32,100,316,1000 --chains 100      their
-    sweep
+After Kazdan et al. 2024 (arXiv 2410.16713).
+
+    python experiments/kazdan2024_kde.py
+        M = 100, 20 chains, 100 generations, three bandwidths, three workflows
+    python experiments/kazdan2024_kde.py --sample-sizes 10,32,100,316,1000 --chains 100  their sweep
 
 Run time: 8 minutes on 2 cores of an AMD EPYC that other work shared (6 minutes of CPU).
 Published: the held-out loss grows generation after generation under replace, stays level under
@@ -19,9 +19,7 @@ Needs scikit-learn (pip install -e ".[toys]"). Writes loss.png, points.png and l
 import dataclasses
 import pathlib
 
-import tyro
-
-from collapse_jax.app.cli import terminal
+from collapse_jax.app.script import run_script
 from collapse_jax.errors import InputError
 
 SHAPES = ("blobs", "circles", "moons", "swiss_roll")
@@ -51,8 +49,8 @@ class Settings:
                 least = 0
             if least <= 0:
                 raise InputError(
-                    f"{name} is {getattr(self, name)!r}; it must be positive numbers with "
-                    "commas between them"
+                    f"{name} is {getattr(self, name)!r}; it must be positive numbers with commas "
+                    "between them"
                 )
         for name in ("chains", "generations"):
             if getattr(self, name) < 1:
@@ -153,7 +151,7 @@ def main(settings: Settings) -> None:
 
 
 def table_of(ends: dict):
-    """A rich table of the median loss at the first and the last generation, workflow by workflow."""
+    """A table of the median loss at the first and the last generation, workflow by workflow."""
     from rich.table import Table
 
     table = Table(
@@ -178,8 +176,9 @@ def table_of(ends: dict):
 
 
 def draw_losses(losses: dict, settings: Settings, size: int, path):
-    """Median and 5 to 95% of the held-out loss by generation: a row a shape, a column a workflow, a
-    colour a bandwidth.
+    """Median and 5 to 95% of the held-out loss by generation.
+
+    A row a shape, a column a workflow, a colour a bandwidth.
     """
     import numpy as np
 
@@ -223,8 +222,9 @@ def draw_losses(losses: dict, settings: Settings, size: int, path):
 
 
 def draw_points(x, settings: Settings, size: int, path):
-    """Points that the model of one chain makes of the moons, by generation, with the smallest
-    bandwidth: a row a workflow.
+    """Points that the model of one chain makes of the moons, by generation; a row a workflow.
+
+    The bandwidth is the smallest.
     """
     import jax
     import numpy as np
@@ -267,5 +267,4 @@ def draw_points(x, settings: Settings, size: int, path):
 
 
 if __name__ == "__main__":
-    with terminal():
-        main(tyro.cli(Settings, description=__doc__))
+    run_script(main, __doc__)

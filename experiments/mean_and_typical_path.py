@@ -1,5 +1,4 @@
-"""Why E[variance] stays while almost every run loses its variance, and how many runs an average of
-it needs.
+"""Why E[variance] stays while almost every run loses its variance, and how many show it.
 
     python experiments/mean_and_typical_path.py [--out runs/mean_and_typical_path] [--chains
     1000000] [--sample-size 100]
@@ -20,16 +19,18 @@ Prints a table as Markdown; writes figures/mean_and_typical_path.png and
 figures/chains_for_a_mean.png (and .pdf).
 """
 
-import argparse
 import pathlib
+
+from collapse_jax.app.script import run_script
 
 # The standard error of an average over its exact value.
 RELATIVE_ERROR = 0.05
 
 
 def simulated(cj, size, generations, chains, metric):
-    """(generations [recorded], metric [chains, recorded]) of the refitted Gaussian, at some 41
-    generations.
+    """(generations [recorded], metric [chains, recorded]) of the refitted Gaussian.
+
+    Some 41 generations are recorded.
     """
     import jax
 
@@ -52,18 +53,20 @@ def simulated(cj, size, generations, chains, metric):
 
 
 def sample_means(log_variance, numbers):
-    """Number of chains -> the average variance [recorded] of so many, in float64: the median over
-    the groups that the chains make.
+    """Number of chains -> the average variance [recorded] of so many, in float64.
+
+    It is the median over the groups that the chains make.
     """
     import numpy as np
 
+    def of_groups(column, number):
+        groups = column[: len(column) // number * number]
+        return np.exp(groups, dtype=np.float64).reshape(-1, number).mean(1)
+
     return {
-        number: np.array([
-            np.median(np.exp(column[: len(column) // number * number], dtype=np.float64).reshape(-1, number).mean(1))
-            for column in log_variance.T
-        ])
+        number: np.array([np.median(of_groups(column, number)) for column in log_variance.T])
         for number in numbers
-    }  # fmt: skip
+    }
 
 
 def draw_variance(axis, generation, means, size, chains):
@@ -108,7 +111,7 @@ def draw_variance(axis, generation, means, size, chains):
 
 
 def draw_distance(axis, generation, distances, size):
-    """Median and band of simulated W2^2, its exact mean, and where the median settles for large M."""
+    """Median and band of simulated W2^2, its exact mean, and the median's limit for large M."""
     import numpy as np
 
     from collapse_jax.app.plots import style
@@ -166,7 +169,18 @@ def draw_needed(axis, generations):
     axis.set_ylabel("chains for a mean variance within 5%", fontsize=8)
 
 
-def main(out, chains, sample_size, generations):
+def main(
+    out: str = "runs/mean_and_typical_path",
+    chains: int = 1_000_000,
+    sample_size: int = 100,
+    generations: int = 2_000,
+) -> list[pathlib.Path]:
+    """The simulations, three figures, and a table.
+
+    Args:
+        out: Folder of the figures. chains: Of the largest sample mean. sample_size: Points a
+        generation, M. generations: The last generation.
+    """
     import numpy as np
 
     import collapse_jax as cj
@@ -200,9 +214,11 @@ def main(out, chains, sample_size, generations):
     paths.append(style.save(made, folder, "chains_for_a_mean"))
 
     marks = [mark for mark in (0, 10, 50, 100, 200, 500, 1_000, 2_000) if mark <= generations]
-    print("| generation | exact mean | median (5 to 95%) | "
-f"{' | '.join(f'mean of {number:,}' for number in numbers)} "
-          "| half of the mean in | chains for 5% | median W2^2 | exact mean W2^2 |")  # fmt: skip
+    print(
+        "| generation | exact mean | median (5 to 95%) | "
+        f"{' | '.join(f'mean of {number:,}' for number in numbers)} | half of the mean in | chains "
+        "for 5% | median W2^2 | exact mean W2^2 |"
+    )
     print("|" + "---|" * (7 + len(numbers)))
     for mark in marks:
         low, median, high = np.exp(
@@ -230,11 +246,4 @@ f"{' | '.join(f'mean of {number:,}' for number in numbers)} "
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", default="runs/mean_and_typical_path", help="folder of the figures")
-    parser.add_argument("--chains", type=int, default=1_000_000, help="of the largest sample mean")
-    parser.add_argument("--sample-size", type=int, default=100, help="points a generation, M")
-    parser.add_argument("--generations", type=int, default=2_000)
-    main(**vars(parser.parse_args()))
+    run_script(main, __doc__)

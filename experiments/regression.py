@@ -1,5 +1,6 @@
-"""Test error by generation of regressions whose labels the previous fit made: least squares with
-theory on it, and logistic.
+"""Test error by generation of regressions whose labels the previous fit made.
+
+Least squares with theory on it, and logistic.
 
     python experiments/regression.py [--out runs/regression] [--chains 400] [--generations 10]
 
@@ -19,8 +20,9 @@ and Donoho 2024, n -> infinity). Generation 0 is the fit to real data: the paper
 - 1.
 """
 
-import argparse
 import pathlib
+
+from collapse_jax.app.script import run_script
 
 
 def flows(cj):
@@ -34,7 +36,14 @@ def flows(cj):
     }
 
 
-def main(out, chains, generations):
+def main(out: str = "runs/regression", chains: int = 400, generations: int = 10) -> pathlib.Path:
+    """The simulations, the figure, and a table; the path of the figure.
+
+    Args:
+        out: Folder of the figure.
+        chains: Of least squares; a quarter of them of the logistic.
+        generations: The last generation.
+    """
     import jax
     import numpy as np
 
@@ -66,7 +75,7 @@ def main(out, chains, generations):
     rows = []
 
     def show(axis, values, colour, label, exact=None):
-        """Median and quartiles; where the mean is known, that (dashed) and the chains' own (dots)."""
+        """Median and quartiles; if the mean is known, it (dashed) and that of the chains (dots)."""
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
         axis.fill_between(generation, low, high, color=colour, alpha=0.2, lw=0)
         axis.plot(generation, middle, color=colour, lw=1.4, label=label)
@@ -132,8 +141,8 @@ def main(out, chains, generations):
         ),
         (
             right,
-            f"logistic, T = {logistic_size}, d = 5, {max(chains // 4, 2):,} chains\nmedian "
-            "and 25 to 75%",
+            f"logistic, T = {logistic_size}, d = 5, {max(chains // 4, 2):,} chains\nmedian and 25 "
+            "to 75%",
             "excess log-loss (nats a label)",
         ),
     )
@@ -149,8 +158,8 @@ def main(out, chains, generations):
 
     marks = [mark for mark in (0, 1, 4, 9, 19) if mark <= generations]
     print(
-        f"| test error at generation | {' | '.join(str(mark) for mark in marks)} | largest "
-        "|z| from theory |"
+        f"| test error at generation | {' | '.join(str(mark) for mark in marks)} | largest |z| "
+        "from theory |"
     )
     print("| --- " * (len(marks) + 2) + "|")
     for name, values, expected, deviation in rows:
@@ -161,22 +170,11 @@ def main(out, chains, generations):
         ]
         print(f"| {name} | {' | '.join(cells)} | {z} |")
     print(
-        "In brackets: closed form. Limit of accumulate with one design (published): "
-        f"{limit:.4f}. Figure: {path}"
+        f"In brackets: closed form. Limit of accumulate with one design (published): {limit:.4f}. "
+        f"Figure: {path}"
     )
     return path
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", default="runs/regression", help="folder of the figure")
-    parser.add_argument(
-        "--chains",
-        type=int,
-        default=400,
-        help="chains of least squares; a quarter of them of the logistic",
-    )
-    parser.add_argument("--generations", type=int, default=10)
-    main(**vars(parser.parse_args()))
+    run_script(main, __doc__)

@@ -1,8 +1,8 @@
-"""A chain that passes through its samples stops collapsing when sigma meets the rounding of the
-mean; the law goes on.
+"""A chain that passes through its samples stops collapsing when sigma meets the mean's rounding.
 
-    python experiments/rounding_stops_collapse.py [--out FILE.png]      about 20 seconds on 2 CPU
-    cores
+The law goes on.
+
+    python experiments/rounding_stops_collapse.py [--out FILE.png]  about 20 seconds on 2 CPU cores
 
 A Gaussian refitted to M = 10 of its own points (ddof = 1), 2,000 generations, 500 chains, through
 absolute samples in float32 and
@@ -16,20 +16,19 @@ sigma of exactly 0, which the
 law never reaches.
 """
 
-import argparse
-
 import jax
 import numpy as np
 
 import collapse_jax as cj
 from collapse_jax.app.plots import style
+from collapse_jax.app.script import run_script
 from collapse_jax.theory import gaussian as theory
 
 SIZE, GENERATIONS, CHAINS = 10, 2_000, 500
 
 
 def absolute_chain(dtype):
-    """log sigma [generation] (median over chains) of chains that draw x = mean + sigma z and fit x."""
+    """Median log sigma [generation] of chains that draw x = mean + sigma z and fit x."""
     rng = np.random.default_rng(0)
     mean, sigma = np.zeros((CHAINS, 1), dtype), np.ones((CHAINS, 1), dtype)
     medians = []
@@ -62,10 +61,8 @@ def our_chain(by):
     return np.median(trace["log_variance"], axis=0) / 2
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", default="rounding_stops_collapse.png")
-    out = parser.parse_args().out
+def main(out: str = "rounding_stops_collapse.png") -> None:
+    """The chains, their table, and the figure."""
     generation = np.arange(GENERATIONS + 1)
     curves = {
         "absolute samples, float32": (absolute_chain(np.float32), "#7a7a7a", "-"),
@@ -101,4 +98,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, __doc__)

@@ -1,20 +1,17 @@
-"""What the experiments on Fig. 1b and 1c of Shumailov et al. 2024 share: settings at two scales,
-published numbers, the figure.
+"""What the experiments on Fig. 1b and 1c of Shumailov et al. 2024 share.
 
-Published (the paper's text; `OPT-125m`, WikiText-2, blocks of 64 tokens): perplexity on the test
-text 115 before fine-tuning, 34 once fitted to real text. Without real text the generations lose
-"from 20 to 28 perplexity points", read here as 54 to 62; the words can also be read as "from 20 to
-28". With 10% kept there is "only minor degradation". A third party's rerun of the released code
-with one seed: 36.5, then 61.1, then 43 to 49 in generations 2 to 9.
+Settings at two scales, published numbers, the figure. Published (the paper's text; `OPT-125m`,
+WikiText-2, blocks of 64 tokens): perplexity on the test text 115 before fine-tuning, 34 once fitted
+to real text. Without real text the generations lose "from 20 to 28 perplexity points", read here as
+54 to 62; the words can also be read as "from 20 to 28". With 10% kept there is "only minor
+degradation". A third party's rerun of the released code with one seed: 36.5, then 61.1, then 43 to
+49 in generations 2 to 9.
 """
 
 import dataclasses
 import pathlib
 from typing import Literal
 
-import tyro
-
-from collapse_jax.app.cli import terminal
 from collapse_jax.app.config import TEST_PERPLEXITY, LMConfig
 from collapse_jax.errors import InputError
 
@@ -38,10 +35,11 @@ GENERATED = {"fig1b": (REAL + 20, REAL + 28), "fig1c": None}
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What all the experiments take; a size that is left out is the scale's, else the protocol's."""
+    """What all experiments take; a size that is left out is the scale's, else the protocol's."""
 
     scale: Literal["mini", "full"] = "full"
-    """full: OPT-125m on all of WikiText-2, both from the hub. mini: a small OPT on the CPU, on part of the text, by the same code."""
+    """full: OPT-125m on all of WikiText-2, both from the hub. mini: a small OPT on the CPU, on part
+    of the text, by the same code."""
     protocol: Literal["paper", "released-code"] = "paper"
     seeds: int = 5
     generations: int = 9
@@ -50,9 +48,11 @@ class Settings:
     out: str = "runs/shumailov2024"
     """Folder of the run; the same command again resumes it."""
     corpus: str | None = None
-    """A folder with train/valid/test files or a hub name; mini: ../shared/data/wikitext-2 beside the repository."""
+    """A folder with train/valid/test files or a hub name; mini: ../shared/data/wikitext-2 beside
+    the repository."""
     model: str | None = None
-    """A folder in Hugging Face layout or a hub name; mini: ../shared/data/opt-mini-books beside the repository."""
+    """A folder in Hugging Face layout or a hub name; mini: ../shared/data/opt-mini-books beside the
+    repository."""
     tokenizer: str | None = None
     block_length: int | None = None
     train_blocks: int | None = None
@@ -64,14 +64,6 @@ class Settings:
     precision: Literal["float32", "bfloat16"] | None = None
     """bfloat16 for the speed of an accelerator's matrix units; what it changes is in the README."""
     decode_batch: int | None = None
-
-
-def command_line(main, defaults: Settings, description: str) -> None:
-    """Calls `main` with settings of the type of `defaults` from the command line; bad input ends in
-    one line.
-    """
-    with terminal():
-        main(tyro.cli(type(defaults), default=defaults, description=description))
 
 
 def config_of(settings: Settings, preset: str, **changes) -> LMConfig:
@@ -93,8 +85,8 @@ def config_of(settings: Settings, preset: str, **changes) -> LMConfig:
         path = pathlib.Path(values[name]).expanduser()
         if (path.is_absolute() or values[name].startswith((".", "~"))) and not path.exists():
             raise InputError(
-                f"{name} is {values[name]!r}, which is not there; give --{name}, or "
-                "--scale full for those of the hub"
+                f"{name} is {values[name]!r}, which is not there; give --{name}, or --scale full "
+                "for those of the hub"
             )
     return LMConfig(preset=preset, **values)
 
@@ -111,8 +103,7 @@ def run(config: LMConfig, out):
 
 
 def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathlib.Path:
-    """figures/NAME.png: histograms as in Fig. 1b and 1c on the left, test perplexity by generation
-    on the right.
+    """figures/NAME.png: histograms as in Fig. 1b and 1c, and test perplexity by generation.
 
     published: whether to draw the published numbers, which only a run at full scale may be held
     against. beside: other runs, whose mean perplexities are drawn as well. real_alone: rows of the
@@ -143,8 +134,9 @@ def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathli
 
 
 def draw_histograms(axis, results) -> None:
-    """Perplexity of every training sequence under the generation-0 model of its seed, a line a
-    generation; all seeds pooled.
+    """Perplexity of every training sequence under the generation-0 model of its seed.
+
+    A line per generation; seeds are pooled.
     """
     import numpy as np
 
@@ -172,8 +164,9 @@ def draw_histograms(axis, results) -> None:
 
 
 def draw_perplexities(axis, config: LMConfig, results) -> None:
-    """Perplexity of the test text by generation: what the run's protocol calls so, every seed and
-    their mean; the other one thin.
+    """Perplexity of the test text by generation: every seed and their mean.
+
+    It is the one that the run's protocol calls so; the other one is thin.
     """
     from collapse_jax.app.plots import style
 

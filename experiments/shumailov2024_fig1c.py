@@ -1,23 +1,22 @@
-"""Fig. 1c of Shumailov et al. 2024: as Fig. 1b, but 10 epochs, and 10% of the original blocks in
-every training set.
+"""Fig. 1c of Shumailov et al. 2024: as Fig. 1b, with 10 epochs and 10% real text.
 
-    python experiments/shumailov2024_fig1c.py                    OPT-125m and WikiText-2 from the
-    hub, 5 seeds, generations 0 to 9
-    python experiments/shumailov2024_fig1c.py --scale mini       a 5.3 M-parameter OPT on part of
-    WikiText-2, on the CPU
-    python experiments/shumailov2024_fig1c.py --beside runs/shumailov2024_fig1b     with the
-    perplexities of that run in the figure
+10% of the original blocks are in every training set.
+
+    python experiments/shumailov2024_fig1c.py
+        OPT-125m and WikiText-2 from the hub, 5 seeds, generations 0 to 9
+    python experiments/shumailov2024_fig1c.py --scale mini
+        a 5.3 M-parameter OPT on part of WikiText-2, on the CPU
+    python experiments/shumailov2024_fig1c.py --beside runs/shumailov2024_fig1b
+        with the perplexities of that run in the figure
 
 Run time: full: not measured, no GPU could be had. Mini (1,024 training, 256 validation and 1,024
 test blocks): 50 generations in 3 h 16 min on 2 cores of an AMD EPYC, measured with tests running
-beside it most of the time; undisturbed a generation took two minutes.
-Published: test perplexity 115 before fine-tuning, 34 in generation 0, then "only minor
-degradation", less than in Fig. 1b.
+beside it most of the time; undisturbed a generation took two minutes. Published: test perplexity
+115 before fine-tuning, 34 in generation 0, then "only minor degradation", less than in Fig. 1b.
 Control (`--real-alone`): the model fitted to the same share of real text and nothing else, in the
 same way. Where a generation ends above it, the generated text did harm; below it, the generated
-text was of use.
-Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes; say it again to
-resume.
+text was of use. Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes;
+say it again to resume.
 """
 
 import dataclasses
@@ -25,6 +24,8 @@ import json
 import math
 
 import shumailov2024 as shared
+
+from collapse_jax.app.script import run_script
 
 # What the key of the control is folded with: a number that no seed counts up to, and not that of
 # the examples.
@@ -39,7 +40,8 @@ class Settings(shared.Settings):
     beside: str = ""
     """Folder of a run of Fig. 1b, whose mean perplexities are drawn as well."""
     real_alone: bool = True
-    """Also fit the share of real text that is kept and nothing else, once a seed, and draw the mean of the perplexities."""
+    """Also fit the share of real text that is kept and nothing else, once a seed, and draw the mean
+    of the perplexities."""
 
 
 def kept_blocks(config, count: int) -> int:
@@ -54,12 +56,11 @@ def kept_blocks(config, count: int) -> int:
 
 
 def real_alone(config, folder, say=print) -> list[dict]:
-    """Perplexities of the test text, a row a seed, of the pretrained model fitted to a random
-    `real_fraction` of the real blocks alone.
+    """Perplexities of the test text, a row per seed, of the model fitted to real blocks alone.
 
-    As many blocks as the run keeps in each generation; no row where that is none. What
-    real_alone.json in the folder holds is not done again. Raises `InputError` for one that cannot
-    be read.
+    The pretrained model is fitted to a random `real_fraction` of the real blocks. As many blocks as
+    the run keeps in each generation; no row where that is none. What real_alone.json in the folder
+    holds is not done again. Raises `InputError` for one that cannot be read.
     """
     import jax
     import numpy as np
@@ -96,13 +97,13 @@ def real_alone(config, folder, say=print) -> list[dict]:
         )
         folder.write_text("real_alone.json", json.dumps(rows, indent=1) + "\n")
         say(
-            f"seed {seed}: test perplexity {rows[-1]['test_perplexity']:.2f} by {kept} "
-            "real blocks alone"
+            f"seed {seed}: test perplexity {rows[-1]['test_perplexity']:.2f} by {kept} real blocks "
+            "alone"
         )
     return rows
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings = Settings()) -> None:
     """The run, the control, then the figure."""
     from collapse_jax.runs.folder import RunFolder
 
@@ -120,4 +121,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    shared.command_line(main, Settings(), __doc__)
+    run_script(main, __doc__)

@@ -1,8 +1,9 @@
-"""Gaussian mixtures refitted to their own samples: the notebook experiment of Shumailov et al. 2024
-(squared L2 distance, scatters).
+"""Gaussian mixtures refitted to their own samples: squared L2 distance, and scatters.
 
-    python experiments/shumailov2024_gmm.py --scale mini     N = 500, 1,000, 10^4: 100 chains of
-    2,050 generations
+The notebook experiment of Shumailov et al. 2024.
+
+    python experiments/shumailov2024_gmm.py --scale mini
+        N = 500, 1,000, 10^4: 100 chains of 2,050 generations
     python experiments/shumailov2024_gmm.py                  N = 500 to 200,000, the same
 
 One 2-D blob N(0, I) is fitted by two full-covariance components: EM to a tolerance of 1e-5 (at most
@@ -27,10 +28,12 @@ falling. So the end of that curve says what scikit-learn's reg_covar is. Writes 
 and figures/scatter.png, and distances_N.npz, under --out; an N that is there is not computed again.
 """
 
-import argparse
 import pathlib
+from typing import Literal
 
 import numpy as np
+
+from collapse_jax.app.script import run_script
 
 SCALES = {"full": (500, 1000, 10_000, 50_000, 200_000), "mini": (500, 1000, 10_000)}
 PUBLISHED = {500: 7e2, 1000: 2e2, 10_000: 0.4, 50_000: 1e-2, 200_000: 1e-3}
@@ -52,12 +55,11 @@ def process(size):
 
 
 def chains_of(size, generations, chains, file):
-    """name -> [chain, recorded, ...] of chains of this sample size, from the file where that is
-    there.
-    """
+    """name -> [chain, recorded, ...] of chains of this sample size, from the file if it exists."""
     import jax
 
     import collapse_jax as cj
+    from collapse_jax.runs.atomic import atomic
 
     if not file.is_file():
         recorded = [
@@ -74,12 +76,8 @@ def chains_of(size, generations, chains, file):
             chunk=20,
             progress=lambda generation: print(f"N = {size:,}: generation {generation}", flush=True),
         )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial.npz")
-        np.savez_compressed(
-            partial, generations=trace.generations, **{name: trace[name] for name in trace}
-        )
-        partial.replace(file)
+        with atomic(file) as temporary, open(temporary, "wb") as opened:
+            np.savez_compressed(opened, generations=trace.generations, **dict(trace))
     with np.load(file) as held:
         found = dict(held)
     if found["generations"][-1] != generations or len(found["log_squared_l2_to_first"]) != chains:
@@ -103,9 +101,7 @@ def factors_of(state):
 
 
 def draw_distance(results, folder):
-    """Median and bands over chains of the squared L2 distance to generation 0, by generation; the
-    path of the PNG.
-    """
+    """Median and bands of the squared L2 distance to generation 0; the path of the PNG."""
     from collapse_jax.app.plots import style
 
     made, axes = style.figure(1, 1, width=6.4, height=4.2)
@@ -159,7 +155,7 @@ def draw_distance(results, folder):
 
 
 def draw_scatter(results, folder, chain=0):
-    """What one chain samples at some generations, a row for each sample size; the path of the PNG."""
+    """What one chain samples at some generations, a row per sample size; the path of the PNG."""
     import jax
 
     from collapse_jax.app.plots import style
@@ -208,14 +204,19 @@ def table(results):
         )
 
 
-def main(sizes, generations, chains, out):
-    """The chains of each sample size, the table, and both figures."""
+def main(
+    scale: Literal["full", "mini"] = "full",
+    generations: int = 2050,
+    chains: int = 100,
+    out: str = "runs/shumailov2024_gmm",
+) -> None:
+    """The chains of each sample size of a scale, the table, and both figures."""
     from collapse_jax.runs.folder import RunFolder
 
     folder = RunFolder(out)
     results = {
         size: chains_of(size, generations, chains, pathlib.Path(out) / f"distances_{size}.npz")
-        for size in sizes
+        for size in SCALES[scale]
     }
     print(*table(results), sep="\n")
     print(draw_distance(results, folder))
@@ -223,12 +224,4 @@ def main(sizes, generations, chains, out):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--scale", choices=SCALES, default="full")
-    parser.add_argument("--generations", type=int, default=2050)
-    parser.add_argument("--chains", type=int, default=100)
-    parser.add_argument("--out", default="runs/shumailov2024_gmm")
-    given = parser.parse_args()
-    main(SCALES[given.scale], given.generations, given.chains, given.out)
+    run_script(main, __doc__)

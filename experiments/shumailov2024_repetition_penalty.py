@@ -1,18 +1,16 @@
-"""The repetition ablation of Shumailov et al. 2024: Fig. 1b with a repetition penalty of 2.0,
-beside the same without.
+"""The repetition ablation of Shumailov et al. 2024: Fig. 1b with a repetition penalty of 2.0.
 
-    python experiments/shumailov2024_repetition_penalty.py                    OPT-125m and
-    WikiText-2 from the hub
-    python experiments/shumailov2024_repetition_penalty.py --scale mini       a 5.3 M-parameter OPT
-    on part of WikiText-2, on the CPU
+Beside the same without.
+
+    python experiments/shumailov2024_repetition_penalty.py  OPT-125m and WikiText-2 from the hub
+    python experiments/shumailov2024_repetition_penalty.py --scale mini
+        a 5.3 M-parameter OPT on part of WikiText-2, on the CPU
 
 Run time: full: not measured, no GPU could be had. Mini: about 1.7 hours on 2 CPU cores, estimated:
 twice the 50 generations of shumailov2024_fig1b.py, which take about a minute each undisturbed.
 Published: enforcing the penalty "causes the perplexity to double compared with the original", and
-models "remain as susceptible to
-model collapse, if not more".
-Writes a run folder for each penalty, and OUT/figures/repetition_penalty.png; say it again to
-resume.
+models "remain as susceptible to model collapse, if not more". Writes a run folder for each penalty,
+and OUT/figures/repetition_penalty.png; say it again to resume.
 """
 
 import dataclasses
@@ -21,6 +19,7 @@ import pathlib
 import shumailov2024 as shared
 
 from collapse_jax.app.config import TEST_PERPLEXITY
+from collapse_jax.app.script import run_script
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Settings(shared.Settings):
     """Each gets a run of its own; ratios are to the first."""
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings = Settings()) -> None:
     """A run a penalty, then a table and a figure of all."""
     from rich.console import Console
 
@@ -55,8 +54,9 @@ def main(settings: Settings) -> None:
 
 
 def table(values: dict):
-    """Perplexity of the test text by generation under each penalty, averaged over seeds, and its
-    ratio to the first penalty's.
+    """Perplexity of the test text by generation under each penalty, and its ratio to the first's.
+
+    Averaged over seeds.
     """
     from rich.table import Table
 
@@ -78,8 +78,9 @@ def table(values: dict):
 
 
 def draw(values: dict, out) -> pathlib.Path:
-    """OUT/figures/repetition_penalty.png: test perplexity under each penalty, every seed and their
-    mean, and twice the first's.
+    """OUT/figures/repetition_penalty.png: test perplexity under each penalty.
+
+    Every seed, their mean, and twice the first penalty's.
     """
     from collapse_jax.app.plots import style
     from collapse_jax.runs.folder import RunFolder
@@ -115,4 +116,4 @@ def draw(values: dict, out) -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    shared.command_line(main, Settings(), __doc__)
+    run_script(main, __doc__)

@@ -1,32 +1,31 @@
-"""A convolutional VAE, generation after generation on what its predecessor's decoder gives
-(Shumailov et al. 2024, notebook on MNIST).
+"""A convolutional VAE, generation after generation on what its predecessor's decoder gives.
 
-    python experiments/shumailov2024_vae.py --scale full       MNIST, 647,081 parameters, 30 epochs,
-    generations 0 to 4, 5 seeds
-    python experiments/shumailov2024_vae.py --scale mini       12,800 images of MNIST, 16 channels
-    instead of 64, else the same; 3 seeds python experiments/shumailov2024_vae.py --scale digits
-    scikit-learn's 8x8 digits, needs no download; 3 seeds
+Shumailov et al. 2024, notebook on MNIST.
+
+    python experiments/shumailov2024_vae.py --scale full
+        MNIST, 647,081 parameters, 30 epochs, generations 0 to 4, 5 seeds
+    python experiments/shumailov2024_vae.py --scale mini
+        12,800 images of MNIST, 16 channels instead of 64, else the same; 3 seeds python
+        experiments/shumailov2024_vae.py --scale digits scikit-learn's 8x8 digits, needs no
+        download; 3 seeds
 
 Run time: full: not measured; it is 35,250 steps of 256 images a seed, for a GPU. mini: 22,500 steps
-in all at 0.06 CPU-
-seconds, so estimated 25 minutes alone on 2 CPU cores. digits: 1 min 46 s on 2 cores that much other
-work shared, half of it compilation. MNIST is read from ../shared/data/mnist beside the repository,
-or else from the hub. The same command again resumes the run.
+in all at 0.06 CPU- seconds, so estimated 25 minutes alone on 2 CPU cores. digits: 1 min 46 s on 2
+cores that much other work shared, half of it compilation. MNIST is read from ../shared/data/mnist
+beside the repository, or else from the hub. The same command again resumes the run.
 
 Published: 100 images of each generation through the encoder of generation 0, deviation of all
-entries of their latent means:
-.6736 .6076 .5273 .4681 .4329 for generations 0 to 4 (their means .004 .038 .028 .052 .056), one
-run; final training loss per image
-in nats: 98.9 on the real images, then 123.4, 135.3, 144.2, 152.3, 158.8. The loss rises because
-grey images have a higher floor.
+entries of their latent means: .6736 .6076 .5273 .4681 .4329 for generations 0 to 4 (their means
+.004 .038 .028 .052 .056), one run; final training loss per image in nats: 98.9 on the real images,
+then 123.4, 135.3, 144.2, 152.3, 158.8. The loss rises because grey images have a higher floor.
 
 A generated training set is drawn anew for every batch, as in the released code. No set of finite
 size is ever refitted, so the shrinking deviation tells nothing about sampling error, the cause that
 the paper's text puts first; --draws finite draws each generation's images once. What is fed back is
 the decoder's MEANS, without the pixel noise that its likelihood has, so that even the best fit
 cannot repeat its data. In the linear analogue (probabilistic PCA of noise s^2, any amount of data)
-the variance of each direction falls by s^2 a
-generation until it is 0. --gives bernoulli feeds back draws of the model itself.
+the variance of each direction falls by s^2 a generation until it is 0. --gives bernoulli feeds back
+draws of the model itself.
 
 Measured on the digits (2 CPU cores, jax 0.10.2, 3 seeds), deviation of generations 0 to 4 under
 encoder 0:
@@ -43,9 +42,7 @@ import json
 import pathlib
 from typing import Literal
 
-import tyro
-
-from collapse_jax.app.cli import terminal
+from collapse_jax.app.script import run_script
 from collapse_jax.errors import InputError
 
 DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
@@ -101,7 +98,8 @@ class Settings:
     gives: Literal["means", "bernoulli"] = "means"
     """What a decoder's images are: its means (as released), or draws of black and white pixels."""
     draws: Literal["fresh", "finite"] = "fresh"
-    """Whether generated images are drawn anew for every batch (as released) or once a generation."""
+    """Whether generated images are drawn anew for every batch (as released) or once a
+    generation."""
     beside: str | None = None
     """Folder of a finished run of this script, whose means go into the figure of the deviation."""
     real_fraction: float = 0.0
@@ -141,8 +139,8 @@ def main(settings: Settings) -> None:
     images = vae.load_images(settings.images)
     if settings.sample_size > len(images.train):
         raise InputError(
-            f"sample_size is {settings.sample_size}, but {settings.images} has "
-            f"{len(images.train)} images to train on"
+            f"sample_size is {settings.sample_size}, but {settings.images} has {len(images.train)} "
+            "images to train on"
         )
     height, width = images.train.shape[1:]
     model = vae.VAE(height, width, settings.capacity, settings.latent)
@@ -182,8 +180,8 @@ def main(settings: Settings) -> None:
     def told(chain, generation, row):
         print(
             f"seed {chain}, generation {generation}: deviation "
-            f"{row['latent_deviation_to_first']:.4f}, loss {row['loss']:.1f}, "
-            f"{row['seconds']:.0f} s",
+            f"{row['latent_deviation_to_first']:.4f}, loss {row['loss']:.1f}, {row['seconds']:.0f} "
+            "s",
             flush=True,
         )
 
@@ -209,7 +207,8 @@ def opened(settings: Settings):
 
     Seeds and generations may grow.
     """
-    from collapse_jax.runs.folder import RunFolder, environment
+    from collapse_jax.runs.environment import environment
+    from collapse_jax.runs.folder import RunFolder
 
     folder, ours = RunFolder(settings.out), dataclasses.asdict(settings)
     del ours["out"], ours["beside"]
@@ -224,11 +223,11 @@ def opened(settings: Settings):
         differing = [one for one in differing if not one.startswith(MAY_GROW)]
         if differing:
             raise InputError(
-                f"{folder.path} holds a run with other settings ({'; '.join(differing)}); "
-                "choose another --out"
+                f"{folder.path} holds a run with other settings ({'; '.join(differing)}); choose "
+                "another --out"
             )
     elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-        raise InputError(f"{folder.path} exists and is no run folder; choose another --out")
+        raise InputError(f"{folder.path} exists and is not a run folder; choose another --out")
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.write_text("settings.json", json.dumps(ours, indent=2) + "\n")
     folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
@@ -236,10 +235,10 @@ def opened(settings: Settings):
 
 
 def table(results, settings: Settings) -> str:
-    """Mean and deviation over seeds of the numbers that were published, by generation, beside them."""
+    """Mean and deviation over seeds by generation, beside the published numbers."""
     lines = [
-        "generation  deviation under gen. 0    published  mean under gen. 0  published  "
-        "loss (nats)       published  ELBO of real test"
+        "generation  deviation under gen. 0    published  mean under gen. 0  published  loss "
+        "(nats)       published  ELBO of real test"
     ]
     for place, generation in enumerate(results["generation"].values):
         parts = [f"{generation:10d}"]
@@ -260,9 +259,7 @@ def table(results, settings: Settings) -> str:
 
 
 def draw(folder, results, settings: Settings) -> list[pathlib.Path]:
-    """Images by generation, their latents under the encoder of generation 0, and the deviation of
-    these.
-    """
+    """Figures of images, of latents under generation 0's encoder, and of the latents' deviation."""
     return [
         draw_samples(folder, results),
         draw_latents(folder, results),
@@ -299,8 +296,9 @@ def draw_samples(folder, results):
 
 
 def draw_latents(folder, results):
-    """Latent means of each generation's images under the generation-0 encoder, along the two main
-    directions of generation 0's.
+    """Latent means of each generation's images under generation 0's encoder.
+
+    Along the two main directions of generation 0's.
     """
     import numpy as np
 
@@ -323,16 +321,17 @@ def draw_latents(folder, results):
     made.supxlabel("along the first principal direction of generation 0", fontsize=8)
     axes[0, 0].set_ylabel("along the second", fontsize=8)
     title = (
-        f"Latent means of {latents.shape[1]} images under the generation-0 encoder, seed 0 "
-        "(grey: generation 0)"
+        f"Latent means of {latents.shape[1]} images under the generation-0 encoder, seed 0 (grey: "
+        "generation 0)"
     )
     made.suptitle(title, fontsize=9)
     return style.save(made, folder, "latents")
 
 
 def draw_deviation(folder, results, settings: Settings):
-    """Deviation of the latent means, and the training loss, by generation: a line a seed, their
-    mean, and the published run.
+    """Deviation of the latent means, and the training loss, by generation.
+
+    A line per seed, their mean, and the published run.
     """
     from collapse_jax.app.plots import style
     from collapse_jax.runs.folder import RunFolder
@@ -371,13 +370,12 @@ def draw_deviation(folder, results, settings: Settings):
         if axis.get_legend_handles_labels()[1]:
             axis.legend(fontsize=7, frameon=False)
     sizes = (
-        f"{settings.sample_size:,} images, {settings.capacity} channels, {settings.epochs} "
-        f"epochs, {settings.draws} {settings.gives}"
+        f"{settings.sample_size:,} images, {settings.capacity} channels, {settings.epochs} epochs, "
+        f"{settings.draws} {settings.gives}"
     )
     made.suptitle(f"VAE trained on its predecessor's images: {sizes}", fontsize=9)
     return style.save(made, folder, "deviation")
 
 
 if __name__ == "__main__":
-    with terminal():
-        main(tyro.cli(Settings, description=__doc__))
+    run_script(main, __doc__)

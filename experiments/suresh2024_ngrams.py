@@ -1,10 +1,11 @@
-"""Bigram and trigram models of words trained on their own text, in the setting of Suresh et al.
-2024 (arXiv 2412.17646).
+"""Bigram and trigram models of words trained on their own text.
 
-    python experiments/suresh2024_ngrams.py                      bigram and trigram, four workflows,
-    3 seeds, generations 0 to 10
-    python experiments/suresh2024_ngrams.py --corpus FOLDER      another corpus (or a hub name such
-    as wikitext-2-raw-v1)
+In the setting of Suresh et al. 2024 (arXiv 2412.17646).
+
+    python experiments/suresh2024_ngrams.py
+        bigram and trigram, four workflows, 3 seeds, generations 0 to 10
+    python experiments/suresh2024_ngrams.py --corpus FOLDER
+        another corpus (or a hub name such as wikitext-2-raw-v1)
 
 Run time: 3 minutes of CPU time, compilation included (measured: 178 CPU seconds, 14 minutes on 2
 cores of an AMD EPYC shared with
@@ -28,10 +29,12 @@ text impossible.
 Writes OUT/results.csv and OUT/figures/ngrams.png.
 """
 
-import argparse
 import collections
 import csv
+import dataclasses
 import pathlib
+
+from collapse_jax.app.script import run_script
 
 ORDERS = {2: "bigram", 3: "trigram"}
 FLOWS = ("replace", "mix", "accumulate_subsample", "accumulate")
@@ -39,23 +42,20 @@ RERUN = (1.0, 0.890, 0.809, 0.747, 0.694, 0.653, 0.615, 0.588, 0.560, 0.537, 0.5
 METRICS = ("surviving_vocabulary_to_first", "perplexity", "distinct_ngrams", "vocabulary")
 
 
-def options(arguments=None):
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--corpus",
-        default="../shared/data/wikitext-2",
-        help="folder, file, hub name, or 'embedded'",
-    )
-    parser.add_argument("--words", type=int, default=512_615, help="words of real text; 0: all")
-    parser.add_argument("--block-length", type=int, default=512)
-    parser.add_argument("--generations", type=int, default=10)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--kappa", type=float, default=0.01, help="of the perplexity alone")
-    parser.add_argument("--out", default="runs/suresh2024_ngrams")
-    return parser.parse_args(arguments)
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings of all runs."""
+
+    corpus: str = "../shared/data/wikitext-2"
+    """A folder, a file, a name on the hub, or "embedded"."""
+    words: int = 512_615
+    """Words of real text; 0 is all."""
+    block_length: int = 512
+    generations: int = 10
+    seeds: int = 3
+    kappa: float = 0.01
+    """Smoothing of the perplexity alone."""
+    out: str = "runs/suresh2024_ngrams"
 
 
 def words_of(rows):
@@ -64,8 +64,9 @@ def words_of(rows):
 
 
 def load(settings):
-    """(real blocks [n, length], held-out blocks [m, length], vocabulary size): int32 numbers of
-    words, the most frequent first.
+    """(real blocks [n, length], held-out blocks [m, length], vocabulary size).
+
+    int32 numbers of words, the most frequent first.
     """
     import numpy as np
 
@@ -84,8 +85,8 @@ def load(settings):
         count = len(tokens) // settings.block_length
         if not count:
             raise InputError(
-                f"block_length is {settings.block_length}, but a split of "
-                f"{settings.corpus!r} has {len(tokens):,} words"
+                f"block_length is {settings.block_length}, but a split of {settings.corpus!r} has "
+                f"{len(tokens):,} words"
             )
         return tokens[: count * settings.block_length].reshape(count, -1)
 
@@ -125,11 +126,10 @@ def simulated(order, flow, real, held_out, size, settings):
 
 
 def share_of_independent_words(real, generations):
-    """Share [generations + 1] of the distinct words of `real` left under replace where words are
-    drawn independently of each other.
+    """Share [generations + 1] of the distinct words of `real` left under replace.
 
-    Source: each occurrence has Poisson(1) copies in the next generation (Suresh et al. 2024 bound
-    the same recursion).
+    For words that are drawn independently of each other. Source: each occurrence has Poisson(1)
+    copies in the next generation (Suresh et al. 2024 bound the same recursion).
     """
     import numpy as np
 
@@ -195,15 +195,15 @@ def draw(traces, settings, real, path):
     axes[1, 0].set_ylabel(f"perplexity of held-out text (kappa = {settings.kappa:g})", fontsize=8)
     seeds = f"{settings.seeds} seeds" if settings.seeds > 1 else "one seed"
     made.suptitle(
-        f"{real.size:,} words a generation, {len(np.unique(real)):,} distinct, {seeds} "
-        "(mean and standard deviation)",
+        f"{real.size:,} words a generation, {len(np.unique(real)):,} distinct, {seeds} (mean and "
+        "standard deviation)",
         fontsize=9,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     made.savefig(path, dpi=110)
 
 
-def main(settings):
+def main(settings: Settings = Settings()) -> None:
     """All runs, the table, the figure."""
     real, held_out, size = load(settings)
     folder = pathlib.Path(settings.out)
@@ -238,7 +238,4 @@ def main(settings):
 
 
 if __name__ == "__main__":
-    from collapse_jax.app.cli import terminal
-
-    with terminal():
-        main(options())
+    run_script(main, __doc__)

@@ -10,7 +10,8 @@ from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DamagedError
 from collapse_jax.runs import distributed
 from collapse_jax.runs.checkpoint import Checkpoints
-from collapse_jax.runs.folder import RunFolder, results_of
+from collapse_jax.runs.folder import RunFolder
+from collapse_jax.runs.results import results_of
 
 _CHAIN_FOLDER = re.compile(r"chain_(0|[1-9][0-9]{0,8})")
 

@@ -1,38 +1,49 @@
 """Checkpoints, one per generation: the only file that knows Orbax.
 
-What is damaged is found, named and set aside.
+Damage is found by checksums, named, and set aside.
 """
 
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from collapse_jax.core.types import State
-from collapse_jax.errors import DamagedError, InputError
+from collapse_jax.errors import DamagedError, InputError, first_line
 from collapse_jax.runs import distributed
 
 _SUMS = "checksums"
+_LONGEST_REASON = 200
 
 
 class Checkpoints:
-    """Generations on disk: the state, its record of scalars, and its arrays, saved together or not
-    at all, with checksums of all three.
+    """Generations on disk: state, record of scalars, and arrays, saved together or not at all.
 
-    keep: how many of the newest stay; None keeps all. say: gets one line for each checkpoint that
-    is damaged.
-    In a job of several processes all make the same calls: arrays that lie on devices of all are
-    written by all, the rest by process 0.
+    Each part has a checksum. In a job of several processes all make the same calls: arrays that lie
+    on devices of all are written by all, the rest by process 0.
     """
 
-    def __init__(self, folder, keep: int | None = None, say: Callable[[str], None] = print):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        keep: int | None = None,
+        say: Callable[[str], object] = print,
+    ):
+        """Opens or makes a folder of checkpoints.
+
+        Args:
+            folder: The folder.
+            keep: How many of the newest stay; by default all.
+            say: Called with one line for each damaged checkpoint.
+        """
         self.folder, self._say = pathlib.Path(folder).absolute(), say
         options = ocp.CheckpointManagerOptions(create=True, max_to_keep=keep)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -41,109 +52,115 @@ class Checkpoints:
         """The finished generations, ascending."""
         return sorted(self._manager.all_steps())
 
-    def save(self, generation: int, state: State, record: dict, arrays: dict) -> None:
-        """Returns once everything is on disk under its final name.
+    def save(
+        self, generation: int, state: Any, record: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> None:
+        """Saves a generation, and returns once everything is on disk under its final name.
 
-        Raises `OSError` where the disk does not take it.
+        Args:
+            generation: Its number; one that exists is replaced.
+            state: A tree of arrays.
+            record: JSON values.
+            arrays: Arrays by name.
+
+        Raises:
+            OSError: If the disk refuses it.
         """
-        state, arrays = _flat(state), {name: np.asarray(value) for name, value in arrays.items()}
+        leaves = _flat(state)
+        arrays = {name: np.asarray(value) for name, value in arrays.items()}
         record = json.loads(json.dumps(record))
+        sums = {"state": _sums(leaves), "record": _text_sum(record), "arrays": _sums(arrays)}
         items = {
-            "state": ocp.args.StandardSave(state),
+            "state": ocp.args.StandardSave(leaves),
             "record": ocp.args.JsonSave(record),
-            _SUMS: ocp.args.JsonSave(
-                {"state": _sums(state), "record": _text_sum(record), "arrays": _sums(arrays)}
-            ),
+            _SUMS: ocp.args.JsonSave(sums),
         }
         if arrays:
             items["arrays"] = ocp.args.StandardSave(arrays)
         try:
-            # Without force Orbax would refuse a generation before the newest one, made again
-            # because it was damaged.
+            # Without force Orbax would refuse a damaged generation, made again, that is not the
+            # newest.
             self._manager.save(generation, args=ocp.args.Composite(**items), force=True)
             self._manager.wait_until_finished()
         except (ValueError, RuntimeError) as error:
-            # Tensorstore gives errors of the file system as these.
+            # Tensorstore raises errors of the file system as these.
             raise OSError(
                 f"checkpoint {self._step_folder(generation)} could not be written "
                 f"({_last_cause(error)})"
             ) from None
 
     def has_state(self, generation: int) -> bool:
-        """Whether the state of a finished generation is there; `drop_state` takes it away."""
+        """Whether a finished generation has its state; `drop_state` deletes it."""
         return (self._step_folder(generation) / "state").is_dir()
 
-    def restore_state(self, generation: int, template: State) -> State:
-        """The state of a generation, on the default device; `template` gives its structure, the
-        file its shapes.
+    def restore_state(self, generation: int, template: Any) -> Any:
+        """The state of a generation, on the default device; with several devices as NumPy arrays.
 
-        Where there are several devices it is in NumPy arrays instead, for it may not fit on one.
-        Raises `InputError` if the file holds the parameters of another model, `DamagedError` if it
-        cannot be read or is not what was saved.
+        With several devices it may not fit on one.
+
+        Args:
+            template: A tree of the same structure; shapes are those of the file.
+
+        Raises:
+            InputError: If the file holds the state of another model.
+            DamagedError: If it cannot be read or is not what was saved.
         """
-        stored = self._whole(
-            generation,
-            "state",
-            lambda: self._restore(generation, "state", numpy=jax.device_count() > 1),
+        several = jax.device_count() > 1
+        stored = self._verified(
+            generation, "state", lambda: self._restore(generation, "state", numpy=several)
         )
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
         names = [_name(path) for path, _ in leaves]
-        if set(names) != set(stored):
-            odd = sorted(set(names) ^ set(stored))
+        odd = sorted(set(names) ^ set(stored))
+        if odd:
             raise InputError(
-                f"checkpoint of generation {generation} has another structure; these "
-                f"differ: {', '.join(odd[:8])}"
+                f"checkpoint of generation {generation} has another structure; these differ: "
+                f"{', '.join(odd[:8])}"
             )
         return jax.tree_util.tree_unflatten(structure, [stored[name] for name in names])
 
     def drop_state(self, generation: int) -> None:
         """Deletes the state of a generation; its record and arrays stay, and it stays finished."""
-        distributed.on_first(
-            lambda: shutil.rmtree(self._step_folder(generation) / "state", ignore_errors=True)
-        )
+        state = self._step_folder(generation) / "state"
+        distributed.on_first(lambda: shutil.rmtree(state, ignore_errors=True))
 
-    def restore_record(self, generation: int) -> tuple[dict, dict]:
-        """The record and the arrays (NumPy) of a generation.
+    def restore_record(self, generation: int) -> tuple[dict, dict[str, np.ndarray]]:
+        """The record and the arrays of a generation.
 
-        Raises `DamagedError` if they cannot be read or are not what was saved.
+        Raises:
+            DamagedError: If they cannot be read or are not what was saved.
         """
 
-        def read():
+        def read_record():
             args = ocp.args.Composite(record=ocp.args.JsonRestore())
             return self._manager.restore(generation, args=args)["record"]
 
-        record = self._whole(generation, "record", read)
-        has_arrays = (self._step_folder(generation) / "arrays").exists() or self._saved_sums(
-            generation
-        ).get("arrays")
-        arrays = (
-            self._whole(
-                generation, "arrays", lambda: self._restore(generation, "arrays", numpy=True)
-            )
-            if has_arrays
-            else {}
+        record = self._verified(generation, "record", read_record)
+        folder = self._step_folder(generation) / "arrays"
+        if not folder.exists() and not self._saved_sums(generation).get("arrays"):
+            return record, {}
+        return record, self._verified(
+            generation, "arrays", lambda: self._restore(generation, "arrays", numpy=True)
         )
-        return record, arrays
 
-    def newest_whole(self, template: State):
-        """(generation, state, record, arrays) of the newest one that is whole, or None; those above
-        it are set aside.
+    def newest_whole(self, template: Any) -> tuple[int, Any, dict, dict[str, np.ndarray]] | None:
+        """(generation, state, record, arrays) of the newest undamaged generation, or None.
+
+        Damaged ones above it are set aside.
+
+        Args:
+            template: As for `restore_state`.
         """
         for generation in reversed(self.generations()):
             try:
-                return (
-                    generation,
-                    self.restore_state(generation, template),
-                    *self.restore_record(generation),
-                )
+                state = self.restore_state(generation, template)
+                return generation, state, *self.restore_record(generation)
             except DamagedError as error:
                 self.set_aside(generation, error)
         return None
 
     def set_aside(self, generation: int, error: DamagedError) -> None:
-        """Says what is wrong with a generation, and renames its folder to damaged-GENERATION, so
-        that it no longer counts as finished.
-        """
+        """Reports a damaged generation and renames its folder, so that it is not finished."""
         aside = self.folder / f"damaged-{generation}"
         self._say(f"{error}; it is kept as {aside.name} and made again")
 
@@ -166,67 +183,54 @@ class Checkpoints:
         return self.folder / str(generation)
 
     def _restore(self, generation, item, numpy=False):
-        metadata = (
-            ocp.StandardCheckpointer()
-            .metadata(self._step_folder(generation) / item)
-            .item_metadata.tree
-        )
+        """Name -> array of an item, on a device, or as NumPy arrays of the type that was saved."""
+        folder = self._step_folder(generation) / item
+        tree: Any = ocp.StandardCheckpointer().metadata(folder).item_metadata
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
         def target(leaf):
-            narrowed = (
-                jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype
-            )  # JAX would hold fewer bits than were saved
-            return (
-                np.empty(0, leaf.dtype)
-                if numpy or narrowed
-                else jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
-            )
+            # JAX without 64 bits would hold fewer bits than were saved.
+            narrowed = jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype
+            if numpy or narrowed:
+                return np.empty(0, leaf.dtype)
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
 
-        args = ocp.args.Composite(
-            **{
-                item: ocp.args.StandardRestore(
-                    {name: target(leaf) for name, leaf in metadata.items()}
-                )
-            }
-        )
+        targets = {name: target(leaf) for name, leaf in tree.tree.items()}
+        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(targets)})
         return self._manager.restore(generation, args=args)[item]
 
-    def _whole(self, generation, item, read):
-        """What `read` gives, if it is what was saved; checkpoints of older versions have no
-        checksums, and only need to be readable.
+    def _verified(self, generation, item, read):
+        """What `read` returns, if it is what was saved.
+
+        Checkpoints of older versions have no checksums, and only need to be readable.
         """
-        where = f"checkpoint {self._step_folder(generation)} is damaged"
         try:
-            found = read()
+            value = read()
         except Exception as error:
-            raise DamagedError(f"{where} ({item} cannot be read: {_first_line(error)})") from error
+            raise self._damaged(generation, _unreadable(item, error)) from error
         expected = self._saved_sums(generation).get(item)
-        if expected is not None and expected != (
-            _text_sum(found) if item == "record" else _sums(found)
-        ):
-            raise DamagedError(f"{where} ({item} is not what was saved)")
-        return found
+        sums = _text_sum(value) if item == "record" else _sums(value)
+        if expected is not None and expected != sums:
+            raise self._damaged(generation, f"{item} is not what was saved")
+        return value
 
     def _saved_sums(self, generation):
-        path = self._step_folder(generation) / _SUMS
-        if not path.exists():
+        if not (self._step_folder(generation) / _SUMS).exists():
             return {}
+        args = ocp.args.Composite(**{_SUMS: ocp.args.JsonRestore()})
         try:
-            return self._manager.restore(
-                generation, args=ocp.args.Composite(**{_SUMS: ocp.args.JsonRestore()})
-            )[_SUMS]
+            return self._manager.restore(generation, args=args)[_SUMS]
         except Exception as error:
-            raise DamagedError(
-                f"checkpoint {path.parent} is damaged ({_SUMS} cannot be read: "
-                f"{_first_line(error)})"
-            ) from error
+            raise self._damaged(generation, _unreadable(_SUMS, error)) from error
+
+    def _damaged(self, generation, reason):
+        return DamagedError(f"checkpoint {self._step_folder(generation)} is damaged ({reason})")
 
 
-def checksum(leaf) -> int:
-    """A number that changes with any bit of an array; the same for every layout of it over devices.
+def checksum(leaf: Any) -> int:
+    """A number that changes with any bit of an array; the same for every layout over devices.
 
-    The sum modulo 2^32 of its 32-bit (or narrower) words, each times an odd number of its place.
+    The sum modulo 2^32 of its words of at most 32 bits, each times an odd number of its place.
     """
     return int(_on_device(leaf) if isinstance(leaf, jax.Array) else _checksum(np.asarray(leaf), np))
 
@@ -237,11 +241,11 @@ def _on_device(leaf):
 
 
 def _checksum(leaf, numpy):
+    """numpy: the module that computes it, NumPy or jax.numpy."""
     words = _words(leaf, numpy).ravel()
-    place = numpy.arange(words.size, dtype=numpy.uint32) * numpy.uint32(0x9E3779B1) | numpy.uint32(
-        1
-    )
-    return numpy.sum(words * place, dtype=numpy.uint32)
+    place = numpy.arange(words.size, dtype=numpy.uint32)
+    odd = place * numpy.uint32(0x9E3779B1) | numpy.uint32(1)
+    return numpy.sum(words * odd, dtype=numpy.uint32)
 
 
 def _words(leaf, numpy):
@@ -264,26 +268,28 @@ def _text_sum(record):
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-def _first_line(error, most=200):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+def _unreadable(item, error):
+    return f"{item} cannot be read: {first_line(error, _LONGEST_REASON)}"
 
 
 def _last_cause(error):
-    """Tensorstore's messages go from what was tried down to what the system said, with colons
-    between them.
-    """
-    return re.sub(r"\s*\[.*?\]$", "", _first_line(error, 10_000)).rpartition(": ")[2]
+    """The end of tensorstore's message, which leads with colons from the attempt to the cause."""
+    return re.sub(r"\s*\[.*?\]$", "", first_line(error)).rpartition(": ")[2]
 
 
 def _flat(state):
-    """Name -> leaf; what each process of a job has for itself as NumPy, because Orbax would take
-    such arrays for parts of one.
+    """Name -> leaf; leaves that each process of a job has for itself become NumPy arrays.
+
+    Orbax would take such arrays for parts of one.
     """
+    several = distributed.processes() > 1
+
+    def as_saved(leaf):
+        is_own = several and isinstance(leaf, jax.Array) and leaf.is_fully_addressable
+        return np.asarray(leaf) if is_own else leaf
+
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    own = lambda leaf: (
-        distributed.processes() > 1 and isinstance(leaf, jax.Array) and leaf.is_fully_addressable
-    )
-    return {_name(path): np.asarray(leaf) if own(leaf) else leaf for path, leaf in leaves}
+    return {_name(path): as_saved(leaf) for path, leaf in leaves}
 
 
 def _name(path):

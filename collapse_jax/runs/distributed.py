@@ -1,7 +1,7 @@
-"""Several processes as one job, on `jax.distributed`: all run the same program on the same files,
-and process 0 alone writes.
+"""Several processes as one job, on `jax.distributed`.
 
-Everything here but `start` works in a single process too, where it costs nothing.
+All run the same program on the same files, and process 0 alone writes. Everything here but `start`
+works in a single process too, where it costs nothing.
 """
 
 import json
@@ -9,15 +9,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, first_line
 
-# A process that says nothing for so long is taken for dead, and the job ends (JAX's default is
-# 100).
+# A process that is silent for so long counts as dead, and the job ends (JAX's default is 100).
 _HEARTBEAT_SECONDS = 20
-# Process 0 goes last: whoever loses it is ended by JAX, and may have something to say itself.
+# Process 0 goes last: JAX ends whoever loses it, and they may have something to say first.
 _LINGER_SECONDS = 3
 _LONGEST_MESSAGE = 4096
 # What errors say whose cause is another process that went away.
@@ -31,39 +31,59 @@ _LOST = (
     "barrier",
 )
 
+T = TypeVar("T")
 
-def start(options) -> tuple:
-    """Joins the job that `options` (`config.Devices`) describe, if any; the devices to use, of all
-    processes.
 
-    Must come before anything else that uses JAX. Raises `InputError` where no cluster tells what
-    was not given, the job does not come together, or a process has fewer devices than asked for.
+class Job(Protocol):
+    """What `start` must be told; `app.config.Devices` says what its fields mean."""
+
+    @property
+    def devices(self) -> int | None: ...
+    @property
+    def distributed(self) -> bool: ...
+    @property
+    def coordinator(self) -> str | None: ...
+    @property
+    def num_processes(self) -> int | None: ...
+    @property
+    def process_id(self) -> int | None: ...
+
+    def check(self) -> None: ...
+
+
+def start(job: Job) -> tuple:
+    """Joins a job, if there is one, before anything else uses JAX.
+
+    Returns:
+        The devices to use, of all processes.
+
+    Raises:
+        InputError: If no cluster tells what was not given, the job does not come together, or a
+            process has fewer devices than asked for.
     """
     import jax
 
-    options.check()
-    if options.distributed or options.coordinator:
+    job.check()
+    if job.distributed or job.coordinator:
         # JAX's own watch for preemption would swallow SIGTERM; `stopping.Stop` notes it.
         jax.config.update("jax_enable_preemption_service", False)
         try:
             jax.distributed.initialize(
-                options.coordinator,
-                options.num_processes,
-                options.process_id,
+                job.coordinator,
+                job.num_processes,
+                job.process_id,
                 heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
             )
         except (ValueError, RuntimeError) as error:
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"distributed is set, but this process could join no job ({said}); start "
-                "it under Slurm, Open MPI, Kubernetes or on a "
-                "TPU pod, or give --coordinator HOST:PORT --num-processes P --process-id I"
+                f"distributed is set, but this process could join no job ({first_line(error)}); "
+                "start it under Slurm, Open MPI, Kubernetes or on a TPU pod, or give --coordinator "
+                "HOST:PORT --num-processes P --process-id I"
             ) from None
-    wanted = len(jax.local_devices()) if options.devices is None else options.devices
-    if wanted > len(jax.local_devices()):
-        raise InputError(
-            f"devices is {wanted}; there are {len(jax.local_devices())} here, so give at most that"
-        )
+    present = len(jax.local_devices())
+    wanted = present if job.devices is None else job.devices
+    if wanted > present:
+        raise InputError(f"devices is {wanted}; there are {present} here, so give at most that")
     return tuple(
         device
         for process in range(jax.process_count())
@@ -78,7 +98,7 @@ def processes() -> int:
 
 
 def process() -> int:
-    """The number of this one."""
+    """The number of this process."""
     return sys.modules["jax"].process_index() if processes() > 1 else 0
 
 
@@ -88,9 +108,10 @@ def is_first() -> bool:
 
 
 def share(count: int) -> tuple[int, int]:
-    """(first, last + 1) of the `count` things, in order, that this process takes on.
+    """(first, last + 1) of `count` chains, in order, that this process computes.
 
-    Raises `InputError` where there are too few.
+    Raises:
+        InputError: If there are fewer chains than processes.
     """
     if count < processes():
         raise InputError(
@@ -106,7 +127,7 @@ def barrier() -> None:
 
 
 def largest(number: int) -> int:
-    """The largest of the numbers (below 2^31) that the processes have."""
+    """The largest of the numbers (below 2^31) that the processes pass."""
     return int(_gather(np.int32(number)).max()) if processes() > 1 else number
 
 
@@ -120,22 +141,19 @@ def together(array: np.ndarray) -> np.ndarray:
 
 
 def concatenated(array: np.ndarray) -> np.ndarray:
-    """The arrays of all processes behind each other along axis 0, on each; the other axes are
-    filled up with zeros to the longest.
+    """The arrays of all processes, one after another along axis 0, on each process.
+
+    The other axes are filled up with zeros to the longest.
     """
     if processes() == 1:
         return array
-    shapes = _gather(np.asarray(array.shape, np.int32))
-    most = shapes.max(0)
-    gathered = _gather(
-        np.pad(
-            array, [(0, longest - here) for longest, here in zip(most, array.shape, strict=True)]
-        )
-    )
+    shapes = _gather(np.asarray(array.shape, np.int32))  # [process, axis]
+    pads = [(0, longest - here) for longest, here in zip(shapes.max(0), array.shape, strict=True)]
+    gathered = _gather(np.pad(array, pads))
     return np.concatenate([part[: shape[0]] for part, shape in zip(gathered, shapes, strict=True)])
 
 
-def to_host(array) -> np.ndarray:
+def to_host(array: Any) -> np.ndarray:
     """An array as NumPy, whatever devices its parts lie on."""
     if (
         processes() == 1
@@ -149,36 +167,36 @@ def to_host(array) -> np.ndarray:
     return multihost_utils.process_allgather(array, tiled=True)
 
 
-def on_first(function: Callable[[], None]) -> None:
-    """Calls it on process 0 alone, while the others wait.
+def on_first(function: Callable[[], object]) -> None:
+    """Calls a function on process 0 alone, while the others wait.
 
-    Its `InputError` or `OSError` is raised on all.
+    Raises:
+        InputError: On all processes, if the function raises it.
+        OSError: On all processes, if the function raises it.
     """
     if processes() == 1:
-        return function()
+        function()
+        return
     failure = b""
     if is_first():
         try:
             function()
         except (InputError, OSError) as error:
-            failure = json.dumps(
-                [isinstance(error, InputError), str(error)[: _LONGEST_MESSAGE // 8]]
-            ).encode()
+            text = str(error)[: _LONGEST_MESSAGE // 8]
+            failure = json.dumps([isinstance(error, InputError), text]).encode()
     buffer = np.zeros(_LONGEST_MESSAGE, np.uint8)
     buffer[: len(failure)] = np.frombuffer(failure, np.uint8)
     failure = _gather(buffer)[0].tobytes().rstrip(b"\0")
     if failure:
-        is_input, said = json.loads(failure)
-        raise (InputError if is_input else OSError)(said)
+        is_input, text = json.loads(failure)
+        raise (InputError if is_input else OSError)(text)
 
 
-def first_then_others(function: Callable):
-    """What the function returns: called on process 0, and on the others once that is done, for what
-    one writes and all read.
-    """
-    found = []
-    on_first(lambda: found.append(function()))
-    return found[0] if found else function()
+def first_then_others(function: Callable[[], T]) -> T:
+    """What a function returns that writes what all read: process 0 calls it before the others."""
+    returned = []
+    on_first(lambda: returned.append(function()))
+    return returned[0] if returned else function()
 
 
 def lost_another(error: Exception) -> bool:
@@ -186,9 +204,10 @@ def lost_another(error: Exception) -> bool:
     return processes() > 1 and any(word in str(error).lower() for word in _LOST)
 
 
-def leave(code: int) -> None:
-    """Ends this process; in a job without the wait for the others at the end of Python, so that
-    they notice.
+def leave(code: int) -> NoReturn:
+    """Ends this process.
+
+    In a job it does so without the wait for others at the end of Python, so that they notice.
     """
     if processes() > 1:
         if is_first():

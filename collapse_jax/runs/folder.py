@@ -1,80 +1,77 @@
-"""A run is a folder: config.json, environment.json, metrics.jsonl, metrics.csv, results.nc,
-samples/, checkpoints/, figures/.
+"""A run is a folder: config.json, environment.json, metrics.jsonl, metrics.csv, results.nc, and
+samples/, checkpoints/ and figures/.
 
-While a generation is under way, unfinished/ holds what a killed run goes on from
+While a generation is computed, unfinished/ holds what a killed run resumes from
 (`collapse_jax.runs.scratch`).
 """
 
 import contextlib
 import csv
-import dataclasses
-import datetime
-import errno
-import hashlib
-import importlib.metadata
 import io
 import json
 import os
 import pathlib
-import platform
 import shutil
-import subprocess
-import sys
+from typing import TYPE_CHECKING
 
-import filelock
-import numpy as np
-
-from collapse_jax.app.config import config_from_dict, differing_fields
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, first_line
 from collapse_jax.runs import distributed
+from collapse_jax.runs.atomic import atomic
+from collapse_jax.runs.environment import environment
+from collapse_jax.runs.locks import LOCK, locked
+from collapse_jax.runs.results import damaged, read_results, write_results
+from collapse_jax.runs.settings import Settings, as_dict, differing_fields, from_dict, grown
 
-_LOCK, _PATIENCE = ".lock", 10.0
+if TYPE_CHECKING:
+    import xarray
+
 # What a run folder that is just being made may hold before its config.json.
-_FIRST = (_LOCK, ".config.json.")
-_SUM = "sha256"
-_PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "transformers",
-    "datasets",
-    "tokenizers",
-    "numpy",
-    "collapse-jax",
-)
+_FIRST = (LOCK, ".config.json.")
 
 
 class RunFolder:
-    """The files of one run. Every write is whole: to a temporary name, then renamed; in a job of
-    several processes process 0 writes.
+    """The files of one run.
 
-    part: numbers of chains, where others may make the others beside; () for all of them.
+    Every file is written under a temporary name, then renamed. In a job of several processes
+    process 0 writes.
     """
 
-    def __init__(self, path, part: tuple[int, ...] = ()):
+    def __init__(self, path: str | os.PathLike, part: tuple[int, ...] = ()):
+        """Names the files of a folder, and neither reads nor writes any.
+
+        Args:
+            path: The folder, which need not exist; `~` is the home folder.
+            part: Numbers of the chains to compute, while other calls may compute others; () is all.
+        """
         self.path, self.part = pathlib.Path(path).expanduser(), part
-        self.figures, self.samples, self.checkpoints = (
-            self.path / "figures",
-            self.path / "samples",
-            self.path / "checkpoints",
-        )
-        self.unfinished = (
-            self.path / "unfinished" / "_".join(["chains", *map(str, part)])
-            if part
-            else self.path / "unfinished"
-        )
+        self.figures = self.path / "figures"
+        self.samples = self.path / "samples"
+        self.checkpoints = self.path / "checkpoints"
+        self.unfinished = self.path / "unfinished"
+        if part:
+            self.unfinished /= "_".join(["chains", *map(str, part)])
         self._locks = []
 
     @classmethod
-    def open(cls, path, config, needed_bytes: int = 0, part: tuple[int, ...] = ()) -> "RunFolder":
-        """The folder for a run with this configuration, or for a part of it: a new one, or one that
-        holds the same run.
+    def open(
+        cls,
+        path: str | os.PathLike,
+        config: Settings,
+        needed_bytes: int = 0,
+        part: tuple[int, ...] = (),
+    ) -> "RunFolder":
+        """Makes the folder of a run, or goes on with the one that holds the same run, and locks it.
 
-        Raises `InputError` when it cannot be written, its disk has less than `needed_bytes` left,
-        it holds something else, a run whose settings differ (they are named), or one that another
-        process is at work on.
+        Args:
+            path: The folder.
+            config: The settings of the run; they are written to config.json.
+            needed_bytes: Disk space that the run needs.
+            part: As for the class.
+
+        Raises:
+            InputError: If the folder cannot be written, its disk has less space left, it holds
+                something else or a run with other settings (the text names them), or another
+                process works on it.
         """
         folder = cls(path, part)
         distributed.on_first(lambda: folder._open(config, needed_bytes))
@@ -87,47 +84,40 @@ class RunFolder:
             nearest = self._nearest()
             free = shutil.disk_usage(nearest).free
             if free < needed_bytes:
-                sizes = (
-                    f"{free / 2**30:.1f} GiB left, and this run needs about "
-                    f"{needed_bytes / 2**30:.1f}"
+                raise InputError(
+                    f"{self.path} has {free / 2**30:.1f} GiB left, and this run needs about "
+                    f"{needed_bytes / 2**30:.1f}; choose another --out or free some space"
                 )
-                raise InputError(f"{self.path} has {sizes}; choose another --out or make room")
             self.path.mkdir(parents=True, exist_ok=True)
-            with self._held():
+            with locked(self.path, self.part) as self._locks:
                 if (self.path / "config.json").is_file():
-                    self._check_settings(
-                        config
-                    )  # again: another part may have begun the folder since
-                    there = self.config()
-                    config = dataclasses.replace(
-                        config, **{name: _grown(there, config, name) for name in config.may_change}
-                    )
-                self.write_text("config.json", json.dumps(_with_command(config), indent=2) + "\n")
+                    self._check_settings(config)  # again: another part may have made it meanwhile
+                    config = grown(self.config(), config)
+                self.write_text("config.json", json.dumps(as_dict(config), indent=2) + "\n")
                 self.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
                 self.figures.mkdir(exist_ok=True)
         except OSError as error:
             self._remove_empty_below(nearest)
             raise InputError(
-                f"{self.path} cannot be written ({error.strerror}); choose another --out "
-                "or make room"
+                f"{self.path} cannot be written ({error.strerror}); choose another --out or free "
+                "some space"
             ) from None
 
-    def check(self, config) -> None:
-        """What `open` refuses, found without writing anything."""
+    def check(self, config: Settings) -> None:
+        """Raises the `InputError` that `open` would raise, without writing anything."""
         distributed.on_first(lambda: self._check(config))
 
     def _check(self, config):
         try:
             if (self.path / "config.json").is_file():
                 self._check_settings(config)
-            elif self.path.exists() and (
-                not self.path.is_dir()
-                or any(not one.name.startswith(_FIRST) for one in self.path.iterdir())
-            ):
-                raise InputError(f"{self.path} exists and is no run folder; choose another --out")
+            elif self.path.exists() and not self._may_become_a_run():
+                raise InputError(
+                    f"{self.path} exists and is not a run folder; choose another --out"
+                )
             nearest = self._nearest()
-            if (self.path / _LOCK).is_file():
-                with RunFolder(self.path, self.part)._held():
+            if (self.path / LOCK).is_file():
+                with locked(self.path, self.part):
                     pass
         except OSError as error:
             raise InputError(
@@ -135,9 +125,14 @@ class RunFolder:
             ) from None
         if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
             raise InputError(
-                f"{self.path} cannot be written ({nearest} is no folder that may be "
-                "written to); choose another --out"
+                f"{self.path} cannot be written ({nearest} is not a folder with write permission); "
+                "choose another --out"
             )
+
+    def _may_become_a_run(self):
+        return self.path.is_dir() and all(
+            file.name.startswith(_FIRST) for file in self.path.iterdir()
+        )
 
     def _check_settings(self, config):
         there = self.config()
@@ -153,46 +148,19 @@ class RunFolder:
             )
 
     def lock(self) -> None:
-        """Keeps other processes out for as long as this object lives, and clears away what a killed
-        one left half-written.
+        """Keeps other processes out for as long as this object lives.
 
-        Raises `InputError` where another process is at work here.
+        Files that a killed process left half written are removed.
+
+        Raises:
+            InputError: If another process works on the folder.
         """
 
-        def hold():
-            with self._held():
+        def keep_locks():
+            with locked(self.path, self.part) as self._locks:
                 pass
 
-        distributed.on_first(hold)
-
-    @contextlib.contextmanager
-    def _held(self):
-        """Nobody else starts while this lasts; the locks of this folder, or of its part, stay."""
-        whole, words = (
-            self.path / _LOCK,
-            f"{self.path} is in use by another process; wait until it ends, or choose "
-            "another --out",
-        )
-        of_parts = sorted(self.path.glob(f"{_LOCK}_*"))
-        if not self.part:
-            self._locks = [_locked(whole, words)]
-            for path in of_parts:
-                _locked(path, words).release()
-                path.unlink(missing_ok=True)
-            for partial in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
-                partial.unlink(missing_ok=True)
-            yield
-            return
-        # Others of the kind hold it for a moment only.
-        whole = _locked(whole, words, seconds=_PATIENCE)
-        try:
-            chains = {number: self.path / f"{_LOCK}_{number}" for number in self.part}
-            self._locks = [
-                _locked(path, f"chain {number} of {words}") for number, path in chains.items()
-            ]
-            yield
-        finally:
-            whole.release()
+        distributed.on_first(keep_locks)
 
     def _nearest(self):
         """The folder itself, or the nearest one above it that exists."""
@@ -201,39 +169,42 @@ class RunFolder:
         )
 
     def _remove_empty_below(self, nearest):
-        """Takes away the folders that were made on the way to this one, if they are empty."""
+        """Removes the folders that were made on the way to this one, if they are empty."""
         for folder in (self.path, *self.path.absolute().parents):
             if nearest is None or folder == nearest:
                 return
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
-    def config(self):
-        """The configuration in config.json, checked field by field."""
+    def config(self) -> Settings:
+        """The settings in config.json, as the dataclass of their command.
+
+        Raises:
+            InputError: If the file is missing or damaged, or a field is wrong.
+        """
         path = self.path / "config.json"
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise InputError(f"{self.path} is no run folder: it has no config.json") from None
+            raise InputError(f"{self.path} is not a run folder: it has no config.json") from None
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read: {error}") from None
-        return config_from_dict(values, str(path))
+        return from_dict(values, str(path))
 
     def write_text(self, name: str, text: str) -> None:
-        """One text file of the folder, replaced whole."""
-        if not distributed.is_first():
-            return
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        """Writes or replaces one text file of the folder."""
+        if distributed.is_first():
+            with atomic(self.path / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
     def rows(self, *needed: str) -> list[dict]:
-        """The records so far, one per chain and generation (or step of a pretraining).
+        """The records so far: one per chain and generation, or per step of a pretraining.
 
-        needed: names that each must have. Raises `InputError` for a file that cannot be read or
-        holds anything else.
+        Args:
+            *needed: Names of numbers that every record must have.
+
+        Raises:
+            InputError: If the file cannot be read, or holds anything else.
         """
         path = self.path / "metrics.jsonl"
         try:
@@ -241,110 +212,42 @@ class RunFolder:
         except FileNotFoundError:
             return []
         except (OSError, ValueError, RecursionError) as error:
-            raise _damaged(path, error) from None
+            raise damaged(path, first_line(error)) from None
         for number, row in enumerate(rows, 1):
             if not _is_record(row, needed):
                 names = ", ".join(needed) or "generation or step"
-                raise _damaged(
-                    path, f"line {number} is no record, an object with the numbers {names}"
+                raise damaged(
+                    path, f"line {number} is not a record, an object with the numbers {names}"
                 )
         return rows
 
     def write_rows(self, rows: list[dict]) -> None:
-        """metrics.jsonl and metrics.csv, one row per chain and generation (or step of a
-        pretraining), in that order.
-        """
+        """Writes the records to metrics.jsonl and metrics.csv, sorted by chain and generation."""
         rows = sorted(
-            rows,
-            key=lambda row: (
-                row.get("chain", 0),
-                row["generation"] if "generation" in row else row["step"],
-            ),
+            rows, key=lambda row: (row.get("chain", 0), row.get("generation", row.get("step")))
         )
-        columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()
+        columns = list(dict.fromkeys(name for row in rows for name in row))
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         self.write_text("metrics.csv", text.getvalue())
-        # Last, for it is what says that a generation is recorded.
+        # The last of the two: it tells that a generation is recorded.
         self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
-    def results(self):
-        """results.nc as an `xarray.Dataset`, loaded; None where there is none yet.
+    def results(self) -> "xarray.Dataset | None":
+        """results.nc, loaded; None if it does not exist yet.
 
-        Raises `InputError` where it cannot be read.
+        Raises:
+            InputError: If it is damaged.
         """
-        import xarray
-
         path = self.path / "results.nc"
-        if not path.is_file():
-            return None
-        try:
-            with xarray.open_dataset(path, engine="scipy") as data:
-                data.load()
-        except Exception as error:  # the reader trusts the file, and fails as it happens to
-            raise _damaged(path, error) from None
-        expected = data.attrs.pop(_SUM, None)  # files of older versions have none
-        if expected is not None and expected != _sum_of(data):
-            raise _damaged(path, "it is not what was written")
-        return data
+        return read_results(path) if path.is_file() else None
 
-    def write_results(self, data) -> None:
-        """results.nc from an `xarray.Dataset`."""
-        if not distributed.is_first():
-            return
-        partial = self.path / f".results.nc.{os.getpid()}.partial"
-        data.assign_attrs({_SUM: _sum_of(data)}).to_netcdf(partial, engine="scipy")
-        partial.replace(self.path / "results.nc")
-
-
-def _locked(path, words, seconds=0.0):
-    """A lock that goes when its last owner does.
-
-    Raises `InputError` with these words where another process has it.
-    """
-    lock = filelock.FileLock(path, is_singleton=True)
-    try:
-        with contextlib.suppress(NotImplementedError):  # a Python without locks
-            lock.acquire(timeout=seconds)
-    except filelock.Timeout:
-        raise InputError(words) from None
-    except OSError as error:
-        # Some network file systems have no locks; there the user is trusted to start one process.
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-    return lock
-
-
-def results_of(arrays: dict[tuple[int, int], dict[str, np.ndarray]]):
-    """An `xarray.Dataset` [chain, generation, ...] of the arrays of each (chain, generation);
-    shorter ones are padded with nan.
-    """
-    import xarray
-
-    chains = sorted({chain for chain, _ in arrays})
-    generations = sorted({generation for _, generation in arrays})
-    variables = {}
-    for name in sorted({name for one in arrays.values() for name in one}):
-        parts = {at: np.asarray(one[name]) for at, one in arrays.items() if name in one}
-        ndim = max(part.ndim for part in parts.values())
-        shape = tuple(max(part.shape[axis] for part in parts.values()) for axis in range(ndim))
-        whole = np.full(
-            (len(chains), len(generations), *shape), np.nan, np.float32 if ndim else np.float64
-        )
-        for (chain, generation), part in parts.items():
-            where = (
-                chains.index(chain),
-                generations.index(generation),
-                *(slice(0, size) for size in part.shape),
-            )
-            whole[where] = part
-        variables[name] = (
-            ("chain", "generation", *(f"{name}_{axis}" for axis in range(ndim))),
-            whole,
-        )
-    return xarray.Dataset(variables, coords={"chain": chains, "generation": generations})
+    def write_results(self, data: "xarray.Dataset") -> None:
+        """Writes or replaces results.nc."""
+        if distributed.is_first():
+            write_results(self.path / "results.nc", data)
 
 
 def _is_record(row, needed):
@@ -352,82 +255,6 @@ def _is_record(row, needed):
         return False
     counts = [row[name] for name in ("chain", "generation", "step") if name in row]
     numbers = [row.get(name) for name in needed]
-    return all(type(one) is int and one >= 0 for one in counts) and all(
-        type(one) in (int, float) for one in numbers
+    return all(type(count) is int and count >= 0 for count in counts) and all(
+        type(number) in (int, float) for number in numbers
     )
-
-
-def environment() -> dict:
-    """What a reader needs to run this again: versions, devices, the git commit, the command, the
-    time.
-    """
-    import jax
-
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu_count": os.cpu_count(),
-        "devices": [str(device) for device in jax.devices()],
-        "processes": jax.process_count(),
-        "jax_enable_x64": bool(jax.config.jax_enable_x64),
-        "packages": versions,
-        "git_commit": _git_commit(),
-    }
-
-
-def _git_commit():
-    here = pathlib.Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None
-
-
-def _sum_of(data):
-    """A hash of the names, shapes and values of a data set; the same after a NetCDF file, which
-    narrows integers and turns bytes round.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(map(str, data.variables)):
-        values = data[name].values
-        digest.update(f"{name} {data[name].dims} {values.shape}".encode())
-        if values.dtype.kind == "f":
-            values = values.astype(values.dtype.newbyteorder("="))
-        elif values.dtype.kind in "iub":
-            values = values.astype(np.int64)
-        else:
-            values = np.frombuffer("\0".join(map(str, values.ravel())).encode(), np.uint8)
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()
-
-
-def _damaged(path, error):
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return InputError(
-        f"{path} is damaged ({reason}); delete it, and the command of the run writes it again"
-    )
-
-
-def _grown(there, here, name):
-    """The larger of two numbers; of settings that are words, the one said now."""
-    values = getattr(there, name), getattr(here, name)
-    return values[1] if isinstance(values[1], str) else max(values)
-
-
-def _with_command(config):
-    return {"command": config.command} | dataclasses.asdict(config)

@@ -4,33 +4,35 @@ import contextlib
 import pathlib
 import sys
 import threading
+from collections.abc import Iterator
+from typing import Self
 
 import jax
 
+STAGES = ("fit", "generate", "score")
+# What `PeakMemory.take` may return for them.
+PEAKS = tuple(f"{stage}_{kind}_mib" for stage in STAGES for kind in ("peak", "device_peak"))
 _STATUS, _RESET = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
 _POLL_SECONDS = 0.02
-
-
-STAGES = ("fit", "generate", "score")
-# What `PeakMemory.take` may give for them.
-PEAKS = tuple(f"{stage}_{kind}_mib" for stage in STAGES for kind in ("peak", "device_peak"))
 
 
 class PeakMemory:
     """Peaks of named stages in MiB, until they are taken.
 
-    Host: resident memory of this process. Linux gives the peak of the stage itself; elsewhere it is
-    the highest of the process so far, and where nothing tells it, it is left out. Accelerators:
-    memory in use on the fullest device; the exact peak where the stage
-    is the highest so far, else the most seen by looking every 20 ms (JAX cannot reset its counter).
+    Host: resident memory of this process. Linux tells the peak of the stage, other systems the
+    highest of the process so far; it is left out where nothing tells it.
+
+    Accelerators: memory in use on the fullest device. It is the exact peak where the stage is the
+    highest so far, else the most seen every 20 ms, since JAX cannot reset its counter.
     """
 
     def __init__(self):
+        """Holds no peaks yet."""
         self._peaks = {}
 
     @contextlib.contextmanager
-    def stage(self, name: str):
-        """Everything inside belongs to the stage; one that is entered again keeps its highest peak."""
+    def stage(self, name: str) -> Iterator[None]:
+        """A context whose memory belongs to a stage; entered again, it keeps the higher peak."""
         _reset_host()
         with _DevicePeak() as device:
             yield
@@ -42,9 +44,7 @@ class PeakMemory:
                 self._peaks[key] = max(self._peaks.get(key, 0.0), round(value / 2**20, 1))
 
     def take(self) -> dict[str, float]:
-        """`STAGE_peak_mib` and, on accelerators, `STAGE_device_peak_mib` of every stage since the
-        last taking.
-        """
+        """STAGE_peak_mib, and on accelerators STAGE_device_peak_mib, since the last call."""
         peaks, self._peaks = self._peaks, {}
         return peaks
 
@@ -55,35 +55,27 @@ def _reset_host():
 
 
 def _host_peak():
-    """Bytes, or None."""
-    try:
-        return next(
-            int(line.split()[1]) * 1024
-            for line in _STATUS.read_text().splitlines()
-            if line.startswith("VmHWM")
-        )
-    except (OSError, StopIteration):
-        pass
+    """Bytes, or None if nothing tells them."""
+    with contextlib.suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
     try:
         import resource
     except ImportError:
         return None
-    # Linux counts in KiB, macOS in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, Linux in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 class _DevicePeak:
-    """Watches the devices that count their memory while it is open; `peak` is then bytes, or None
-    where none does.
-    """
+    """A context that watches devices; `peak` is then bytes, or None if none counts its memory."""
 
     def __init__(self):
         self._devices = [device for device in jax.local_devices() if device.memory_stats()]
         self._seen, self._stop, self.peak = 0, threading.Event(), None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self._devices:
             self._before = self._largest("peak_bytes_in_use")
             self._thread = threading.Thread(target=self._watch, daemon=True)

@@ -1,16 +1,15 @@
-"""Ctrl-C, and the SIGTERM of a cluster, as a request: what is under way is finished and saved
-first.
-"""
+"""Ctrl-C, and a cluster's SIGTERM, as requests: what is under way is finished and saved first."""
 
 import signal
 import threading
 from collections.abc import Callable
+from typing import Self
 
 from collapse_jax.runs import distributed
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised where a run stops because it was asked to. signal: the number of what asked."""
+    """Raised where a run stops because a signal asked it to; `signal` is the signal's number."""
 
     def __init__(self, signal: int):
         super().__init__()
@@ -18,41 +17,45 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stop:
-    """Within `with Stop(say) as stop`, a first signal is only noted and said; a second one
-    interrupts at once.
+    """Within `with Stop(say) as stop`, the first signal is noted, and a second one interrupts.
 
     The work calls `stop.here()` wherever everything up to that point is saved. Signals reach the
-    main thread alone; elsewhere nothing is changed about them. In a job of several processes all
-    call it at the same points, and all stop once one of them got a signal.
+    main thread alone; in other threads nothing changes. In a job of several processes all call it
+    at the same points, and all stop once one of them got a signal.
     """
 
-    def __init__(self, say: Callable[[str], None] = print):
-        self._say, self._signal, self._before = say, None, {}
+    def __init__(self, say: Callable[[str], object] = print):
+        """Notes nothing yet.
 
-    def __enter__(self):
+        Args:
+            say: Called with one line at the first signal.
+        """
+        self._say, self._signal, self._handlers = say, None, {}
+
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = {
+            self._handlers = {
                 number: signal.signal(number, self._note)
                 for number in (signal.SIGINT, signal.SIGTERM)
             }
         return self
 
-    def __exit__(self, *error):
-        for number, handler in self._before.items():
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     @property
     def requested(self) -> bool:
-        """Whether a signal came, to any process of the job."""
-        return self._anywhere() > 0
+        """Whether any process of the job got a signal."""
+        return self._number() > 0
 
     def here(self) -> None:
-        """Raises `Stopped` if a signal came."""
-        signal = self._anywhere()
-        if signal:
-            raise Stopped(signal)
+        """Raises `Stopped` if any process of the job got a signal."""
+        number = self._number()
+        if number:
+            raise Stopped(number)
 
-    def _anywhere(self):
+    def _number(self):
         return distributed.largest(self._signal or 0)
 
     def _note(self, number, frame):

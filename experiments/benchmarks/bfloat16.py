@@ -1,7 +1,7 @@
 """What bfloat16 changes of a language model: perplexity, beams, and what fine-tuning ends at.
 
-    python experiments/benchmarks/bfloat16.py        ../shared/data/opt-mini-books on WikiText-2
-    beside the repository, 3.5 min
+    python experiments/benchmarks/bfloat16.py
+        ../shared/data/opt-mini-books on WikiText-2 beside the repository, 3.5 min
 
 `--precision bfloat16` rounds the factors of every product to bfloat16 and keeps sums, parameters,
 norms, softmaxes and losses in float32; a CPU does the same arithmetic as an accelerator, only not
@@ -52,12 +52,12 @@ def main(settings: Settings) -> None:
     losses = [cj.lm.mean_loss(model, params, test) for model in (exact, rounded)]
     difference = np.abs(losses[1] - losses[0])
     print(
-        f"perplexity of {len(test)} test blocks: float32 {np.exp(losses[0].mean()):.3f}, "
-        f"bfloat16 {np.exp(losses[1].mean()):.3f}"
+        f"perplexity of {len(test)} test blocks: float32 {np.exp(losses[0].mean()):.3f}, bfloat16 "
+        f"{np.exp(losses[1].mean()):.3f}"
     )
     print(
-        "relative difference block by block: median "
-        f"{np.median(np.expm1(difference)):.2%}, most {np.expm1(difference.max()):.2%}"
+        f"relative difference block by block: median {np.median(np.expm1(difference)):.2%}, most "
+        f"{np.expm1(difference.max()):.2%}"
     )
 
     prompts = test[: settings.prompts]
@@ -68,16 +68,16 @@ def main(settings: Settings) -> None:
     differ = (made[0] != made[1]).any(1)
     agreed = np.argmax(made[0] != made[1], axis=1)[differ]
     print(
-        f"5-beam continuations that differ: {differ.mean():.1%} of {len(prompts)}, in the "
-        f"median from token {np.median(agreed):g} on"
+        f"5-beam continuations that differ: {differ.mean():.1%} of {len(prompts)}, in the median "
+        f"from token {np.median(agreed):g} on"
     )
     under = [
         np.exp(cj.lm.mean_loss(exact, params, np.concatenate([prompts, one], 1)).mean())
         for one in made
     ]
     print(
-        "perplexity of prompts with continuations under float32: made by float32 "
-        f"{under[0]:.3f}, by bfloat16 {under[1]:.3f}"
+        f"perplexity of prompts with continuations under float32: made by float32 {under[0]:.3f}, "
+        f"by bfloat16 {under[1]:.3f}"
     )
 
     recipe = cj.lm.FineTune(
@@ -88,8 +88,8 @@ def main(settings: Settings) -> None:
             tuned, _ = cj.lm.fine_tune(model, params, train, valid, recipe, jax.random.key(seed))
             loss = cj.lm.mean_loss(exact, tuned, test).mean()
             print(
-                f"fine-tuned in {model.dtype}, seed {seed}: test perplexity "
-                f"{np.exp(loss):.3f} (scored in float32)"
+                f"fine-tuned in {model.dtype}, seed {seed}: test perplexity {np.exp(loss):.3f} "
+                "(scored in float32)"
             )
 
 

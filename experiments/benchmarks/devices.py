@@ -1,9 +1,8 @@
 """Chain-generations a second by devices.
 
-    python experiments/benchmarks/devices.py            1, 2, 4 and 8 virtual devices of the CPU,
-    about 2 minutes on 2 cores
-    python experiments/benchmarks/devices.py real       1, 2, 4, ... of the accelerators that are
-    there
+    python experiments/benchmarks/devices.py
+        1, 2, 4 and 8 virtual devices of the CPU, about 2 minutes on 2 cores
+    python experiments/benchmarks/devices.py real  1, 2, 4, ... of the accelerators that are there
 
 Virtual devices share the cores of the machine: the table then shows what spreading costs, not what
 more devices bring. Each row runs in a process of its own; times are the best of three, compiled
@@ -45,8 +44,9 @@ def process_of(case):
 
 
 def measure(count):
-    """A row: chain-generations a second of each case, and CPU seconds a wall second, on the first
-    `count` devices.
+    """Chain-generations a second of each case on the first `count` devices.
+
+    The last column is CPU seconds a wall second.
     """
     import jax
 

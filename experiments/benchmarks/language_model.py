@@ -1,10 +1,11 @@
-"""Fine-tuning and 5-beam decoding of an OPT beside transformers on torch, with the same weights, in
-the same run.
+"""Fine-tuning and 5-beam decoding of an OPT beside transformers on torch, with the same weights.
 
-    python experiments/benchmarks/language_model.py small     the 5.3 M sizes of
-    ../shared/data/opt-mini-books, about 4 minutes
-    python experiments/benchmarks/language_model.py 125m      the sizes of facebook/opt-125m, about
-    15 minutes
+Both are measured in the same run.
+
+    python experiments/benchmarks/language_model.py small
+        the 5.3 M sizes of ../shared/data/opt-mini-books, about 4 minutes
+    python experiments/benchmarks/language_model.py 125m
+        the sizes of facebook/opt-125m, about 15 minutes
     python experiments/benchmarks/language_model.py 125m --precision bfloat16
 
 Weights are random: no speed depends on them, as end-of-text is banned. Each side takes each of its
@@ -63,8 +64,9 @@ def blocks_of(config, count):
 
 
 def timed(function, least=5.0):
-    """(calls a second, seconds of the first call): enough calls for some seconds, after a first one
-    that compiles.
+    """(calls a second, seconds of the first call).
+
+    Enough calls for some seconds, after a first one that compiles.
     """
     began = time.perf_counter()
     function()
@@ -141,8 +143,9 @@ def theirs(size, stage, batch, precision, folder):
 
 
 def operations(config, stage):
-    """Floating-point operations of one token: products with weights and the tied head; thrice that
-    to fine-tune, five beams to decode.
+    """Floating-point operations of one token: products with weights and the tied head.
+
+    Fine-tuning takes three times as many, decoding five (one a beam).
     """
     layer = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.ffn_dim
     return (
@@ -170,8 +173,8 @@ def main(settings: Settings) -> None:
     config = sizes_of(settings.size)
     has_torch = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
     print(
-        "| stage | side | best batch | tokens a second | GFLOP/s | first call | peak "
-        "memory | ratio |\n" + "|---" * 8 + "|"
+        "| stage | side | best batch | tokens a second | GFLOP/s | first call | peak memory | "
+        "ratio |\n" + "|---" * 8 + "|"
     )
     with tempfile.TemporaryDirectory() as folder:
         accelerated = alone(prepare, settings.size, folder)

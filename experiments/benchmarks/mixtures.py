@@ -11,10 +11,10 @@ process; ours without its compilation, which is named apart. The number of EM st
 the same generations on both sides.
 """
 
-import argparse
 import time
 
 import numpy as np
+import tyro
 
 SIZE = 1000
 
@@ -75,7 +75,8 @@ def steps_of(made, chains, generations):
     return np.mean(np.concatenate([np.asarray(first)[:, None], np.asarray(later)], axis=1))
 
 
-def main(chains, generations, peer_chains):
+def main(chains: int = 100, generations: int = 20, peer_chains: int = 10) -> None:
+    """Measures both sides, and prints a table."""
     import jax
 
     import collapse_jax as cj
@@ -100,12 +101,12 @@ def main(chains, generations, peer_chains):
     peer_steps, *peer_seconds = timed(lambda: peer(peer_chains, generations))
     peer_wall, peer_cpu = np.array(peer_seconds) / (peer_chains * (generations + 1))
     print(
-        f"{chains} chains of {generations + 1} fits (scikit-learn: {peer_chains}), N = "
-        f"{SIZE:,}; best of 3, {first:.1f} s with compilation"
+        f"{chains} chains of {generations + 1} fits (scikit-learn: {peer_chains}), N = {SIZE:,}; "
+        f"best of 3, {first:.1f} s with compilation"
     )
     print(
-        "| | EM steps a fit | chain-generations a second, wall | CPU ms a "
-        "chain-generation |\n|---|---|---|---|"
+        "| | EM steps a fit | chain-generations a second, wall | CPU ms a chain-generation "
+        "|\n|---|---|---|---|"
     )
     print(f"| ours | {our_steps:.1f} | {1 / wall:,.0f} | {cpu * 1e3:.3f} |")
     print(f"| scikit-learn | {peer_steps:.1f} | {1 / peer_wall:,.0f} | {peer_cpu * 1e3:.3f} |")
@@ -113,10 +114,4 @@ def main(chains, generations, peer_chains):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    for option, default in (("chains", 100), ("generations", 20), ("peer-chains", 10)):
-        parser.add_argument(f"--{option}", type=int, default=default)
-    given = parser.parse_args()
-    main(given.chains, given.generations, given.peer_chains)
+    tyro.cli(main, description=__doc__)

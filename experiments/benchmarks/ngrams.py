@@ -14,7 +14,6 @@ are counted together. Text: tokens of Zipf's law, exponent 1, over 20,054 words.
   XLA's does not: sorting is two thirds of the time of a trigram's generation.
 """
 
-import argparse
 import collections
 import os
 import random
@@ -25,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from collapse_jax.core import points
 from collapse_jax.estimators.ngram import ngram
@@ -33,9 +33,7 @@ VOCABULARY = 20_054
 
 
 def best(generation, blocks, repeats):
-    """CPU seconds of the shortest of some generations after a first one, each on what the one
-    before made.
-    """
+    """CPU seconds of the shortest generation, each on what the one before made, after a first one."""
     times = []
     for _ in range(repeats + 1):
         began = time.process_time()
@@ -112,32 +110,26 @@ def with_numpy(order, shape, together):
     return generation
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--block-length", type=int, default=500)
-    parser.add_argument("--tokens", type=int, nargs="+", default=[500_000, 2_000_000])
-    settings = parser.parse_args()
+def main(
+    repeats: int = 3, block_length: int = 500, tokens: tuple[int, ...] = (500_000, 2_000_000)
+) -> None:
+    """Measures all sides, and prints a table."""
     shares = 1 / np.arange(1, VOCABULARY + 1)
     text = (
         np.random.default_rng(0)
-        .choice(VOCABULARY, size=max(settings.tokens), p=shares / shares.sum())
+        .choice(VOCABULARY, size=max(tokens), p=shares / shares.sum())
         .astype(np.int32)
     )
     print(
-        "| model | tokens | side | million tokens a CPU second | ours is so many times "
-        "faster |\n|---|---|---|---|---|"
+        "| model | tokens | side | million tokens a CPU second | ours is so many times faster "
+        "|\n|---|---|---|---|---|"
     )
     for order, name in {2: "bigram", 3: "trigram"}.items():
-        for tokens in settings.tokens:
-            blocks = text[: tokens // settings.block_length * settings.block_length].reshape(
-                -1, settings.block_length
-            )
+        for count in tokens:
+            blocks = text[: count // block_length * block_length].reshape(-1, block_length)
             sides = {
-                "collapse_jax": (ours(order, blocks.shape), jnp.asarray(blocks), settings.repeats),
-                "NumPy, blocks": (with_numpy(order, blocks.shape, True), blocks, settings.repeats),
+                "collapse_jax": (ours(order, blocks.shape), jnp.asarray(blocks), repeats),
+                "NumPy, blocks": (with_numpy(order, blocks.shape, True), blocks, repeats),
                 "NumPy, stream": (with_numpy(order, blocks.shape, False), blocks, 1),
                 "Python": (with_dictionary(order, blocks.shape), blocks.tolist(), 1),
             }
@@ -146,11 +138,11 @@ def main():
                 seconds = best(*given)
                 first = first or seconds
                 print(
-                    f"| {name} | {tokens:,} | {side} | {tokens / seconds / 1e6:.2f} | "
+                    f"| {name} | {count:,} | {side} | {count / seconds / 1e6:.2f} | "
                     f"{seconds / first:.1f} |",
                     flush=True,
                 )
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

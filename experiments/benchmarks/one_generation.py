@@ -1,8 +1,9 @@
-"""One generation of the language model at a given size, stage by stage, beside the least time that
-operations and bytes allow.
+"""One generation of the language model, stage by stage, beside the least time it could take.
 
-    python experiments/benchmarks/one_generation.py        5.3 M parameters, 512 blocks, 70 seconds
-    on 2 CPU cores
+That is what the operations and bytes of each stage allow.
+
+    python experiments/benchmarks/one_generation.py
+        5.3 M parameters, 512 blocks, 70 seconds on 2 CPU cores
     python experiments/benchmarks/one_generation.py 125m --blocks 38403 --precision bfloat16
     --fit-batch 128 --score-batch 256
                                                            all of WikiText-2 at the paper's size,
@@ -97,9 +98,7 @@ def fastest(function, argument, least=1.0):
 
 
 def machine_rates(precision):
-    """(operations a second of a large square product, bytes a second of a large copy: reading and
-    writing).
-    """
+    """(operations a second of a large product, bytes a second read and written by a large copy)."""
     import jax
     import jax.numpy as jnp
 
@@ -116,8 +115,9 @@ def machine_rates(precision):
 
 
 def stages(settings):
-    """(name, function of the numbers of blocks and of epochs, blocks that compile it) of each
-    stage; each uses what earlier ones made.
+    """(name, function of the numbers of blocks and epochs, blocks that compile it) of each stage.
+
+    Each stage uses what earlier ones made.
     """
     import jax
 
@@ -171,8 +171,8 @@ def main(settings: Settings) -> None:
         f"{settings.precision}, {bandwidth / 1e9:,.3g} GB/s"
     )
     print(
-        "| stage | seconds | TFLOP/s | share of the matrix rate | floor by operations | "
-        "floor by bytes | first call | peak memory |\n" + "|---" * 8 + "|"
+        "| stage | seconds | TFLOP/s | share of the matrix rate | floor by operations | floor by "
+        "bytes | first call | peak memory |\n" + "|---" * 8 + "|"
     )
     config, memory, total = sizes_of(settings.size), PeakMemory(), 0.0
     if settings.decode_batch is None:
@@ -201,8 +201,8 @@ def main(settings: Settings) -> None:
         total += seconds
     batches = f"batches of {settings.fit_batch}, {settings.decode_batch} and {settings.score_batch}"
     print(
-        f"one generation of {settings.blocks:,} blocks in {batches}: {total:.1f} s, "
-        "without compiling"
+        f"one generation of {settings.blocks:,} blocks in {batches}: {total:.1f} s, without "
+        "compiling"
     )
 
 

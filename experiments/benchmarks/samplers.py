@@ -1,5 +1,6 @@
-"""Single laws beside `jax.random` and NumPy: nanoseconds a variate, on one device, without a
-compilation cache.
+"""Single laws beside `jax.random` and NumPy: nanoseconds a variate, on one device.
+
+There is no compilation cache.
 
     python experiments/benchmarks/samplers.py        about a minute on 2 CPU cores
 
@@ -38,8 +39,8 @@ def row(name, ours, jaxs, numpys, count=COUNT, given=()):
         best(numpys) / count * 1e9
     ]
     print(
-        f"| {name} | {times[0]:.1f} | {times[1]:.1f} | {times[1] / times[0]:.1f} | "
-        f"{times[2]:.1f} | {times[2] / times[0]:.1f} |",
+        f"| {name} | {times[0]:.1f} | {times[1]:.1f} | {times[1] / times[0]:.1f} | {times[2]:.1f} "
+        f"| {times[2] / times[0]:.1f} |",
         flush=True,
     )
 

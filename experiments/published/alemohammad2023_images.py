@@ -1,5 +1,6 @@
-"""Alemohammad et al. 2024: images under three loops, with fixed or fresh real data and with biased
-sampling.
+"""Alemohammad et al. 2024: images under three loops.
+
+With fixed or fresh real data, and with biased sampling.
 """
 
 from collapse_jax.app.reproduce import Paper, out_of_reach
@@ -13,10 +14,10 @@ images = out_of_reach(
     status="published number",
     setting="image models such as StyleGAN2; ours: the notebook's autoencoder on MNIST, without "
     "and with 10% real images",
-    oracle="the primary conclusion of the abstract (precision and recall); no number was read. "
-    "Its Gaussian analysis is run elsewhere",
+    oracle="the primary conclusion of the abstract (precision and recall); no number was read. Its "
+    "Gaussian analysis is run elsewhere",
     cost="gpu",
-    command="python experiments/shumailov2024_vae.py --out runs/mad-synthetic; "
-    "python experiments/shumailov2024_vae.py --real-fraction 0.1 --beside "
-    "runs/mad-synthetic --out runs/mad-fresh",
+    command="python experiments/shumailov2024_vae.py --out runs/mad-synthetic; python "
+    "experiments/shumailov2024_vae.py --real-fraction 0.1 --beside runs/mad-synthetic --out "
+    "runs/mad-fresh",
 )

@@ -1,5 +1,6 @@
-"""Alemohammad et al. 2024 (MAD), the loop with fresh real data: M points a generation, each real
-with probability g = m/M.
+"""Alemohammad et al. 2024 (MAD), the loop with fresh real data.
+
+M points a generation, each real with probability g = m/M.
 """
 
 import jax
@@ -17,8 +18,9 @@ LAW = np.array([0.5, 0.3, 0.15, 0.05])
 def one_case_after_another(
     key, estimator, real, cases, generations, chains, metric="variance", record=None
 ):
-    """A metric [case, chain, generation] of `cases` (M, g), each begun anew with real data alone,
-    in one program for all of them.
+    """A metric [case, chain, generation] of `cases` (M, g), in one program for all of them.
+
+    Each case begins anew with real data alone.
     """
     sizes, shares = (jnp.array(part) for part in zip(*cases, strict=True))
     length = generations + 1
@@ -113,8 +115,8 @@ def gauss(key):
 
 @entry(
     "mix-fresh-rule",
-    claim="One fresh real point a generation keeps two thirds of the variance, ten keep 95%: "
-    "2m/(1 + 2m).",
+    claim="One fresh real point a generation keeps two thirds of the variance, ten keep 95%: 2m/(1 "
+    "+ 2m).",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, M = 100, m = 1 and 10 real points a generation on average, "
     "generation 300, 100,000 chains",
@@ -141,8 +143,8 @@ def rule(key):
 
 @entry(
     "mix-fresh-count",
-    claim="The number of fresh real points a generation rules, not their share: two of 20, of "
-    "50 or of 200 hold the same variance.",
+    claim="The number of fresh real points a generation rules, not their share: two of 20, of 50 "
+    "or of 200 hold the same variance.",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, m = 2 of M = 20, 50, 200 points (shares 10%, 4%, 1%), "
     "generation 200, 50,000 chains",
@@ -170,13 +172,11 @@ def count(key):
 
 @entry(
     "mix-fresh-ddof1",
-    claim="With the unbiased variance fresh real data has a border: below M g (2 - g) = 1 - g "
-    "the mean variance grows for ever, "
-    "though the typical model stays put; above it the mean settles.",
+    claim="With the unbiased variance fresh real data has a border: below M g (2 - g) = 1 - g the "
+    "mean variance grows for ever, though the typical model stays put; above it the mean settles.",
     status="derived here",
     setting="1-D Gaussian, ddof = 1, M = 50, border at g = 0.00985; g = 0.1 to generation 80, g = "
-    "0.004 to generation 25 "
-    "(later means are carried by rare runs), 200,000 chains",
+    "0.004 to generation 25 (later means are carried by rare runs), 200,000 chains",
     oracle="theory.gaussian.fresh_real_limit (1.105 at g = 0.1), "
     "theory.gaussian.expected_variance, theory.gaussian.second_moment_boundary",
     y="variance",
@@ -210,11 +210,11 @@ def ddof1(key):
 
 @entry(
     "mix-counts",
-    claim="Drawing the number of real points anew in each generation and fixing it at its mean "
-    "are two laws: fixed keeps more.",
+    claim="Drawing the number of real points anew in each generation and fixing it at its mean are "
+    "two laws: fixed keeps more.",
     status="derived here",
-    setting="1-D Gaussian, ddof = 0, M = 10 with 1 real point, on average or always, generations "
-    "0 to 40, 400,000 chains",
+    setting="1-D Gaussian, ddof = 0, M = 10 with 1 real point, on average or always, generations 0 "
+    "to 40, 400,000 chains",
     oracle="theory.ancestry.retention with and without random_counts",
     y="variance",
 )

@@ -1,5 +1,6 @@
-"""Barzilai and Shamir 2025: with all data kept, maximum likelihood stays consistent in regular
-families.
+"""Barzilai and Shamir 2025: with all data kept, maximum likelihood stays consistent.
+
+In regular families.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ SIZES = np.array([10, 300, 10_000])
 
 
 def means(key, name, truth, size, *, metric="mean", chains=100_000):
-    """Fitted means [chain, (generation 0, generation 49)] of a one-parameter family, all data kept."""
+    """Fitted means [chain, (generation 0, generation 49)] of a family, with all data kept."""
     estimator = getattr(cj.estimators, name)()
     real = cj.sources.population(estimator, getattr(cj.estimators, f"{name}_params")(truth))
     process = cj.generational_process(
@@ -30,14 +31,13 @@ def means(key, name, truth, size, *, metric="mean", chains=100_000):
 
 @entry(
     "bar-consistent",
-    claim="With all data kept, the squared error of generation 49 falls like one over the "
-    "points a generation: more data still help.",
+    claim="With all data kept, the squared error of generation 49 falls like one over the points a "
+    "generation: more data still help.",
     status="derived here",
     setting="Poisson of mean 2 and exponential of mean 1, M = 10, 300, 10,000, generation 49, "
     "100,000 chains",
     oracle="theory.exponential_families.expected_squared_mean_error, at most a constant over M; "
-    "the paper proves the like for regular "
-    "families with bounds that were not read",
+    "the paper proves the like for regular families with bounds that were not read",
     x="points a generation",
     y="squared error of the mean",
     log="xy",
@@ -59,8 +59,8 @@ def consistent(key):
 
 @entry(
     "bar-uniform",
-    claim="A uniform distribution is not regular, and holds for another reason: the largest of "
-    "all kept points is a real one for ever.",
+    claim="A uniform distribution is not regular, and holds for another reason: the largest of all "
+    "kept points is a real one for ever.",
     status="derived here",
     setting="uniform on [0, 1], M = 50, generations 0 and 49, accumulate and replace, 100,000 "
     "chains",

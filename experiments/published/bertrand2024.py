@@ -19,9 +19,7 @@ PAPER = Paper(
 
 
 def keep_the_real():
-    """Every generation trains on generation 0's real points and on n fresh draws from its
-    predecessor.
-    """
+    """Every generation trains on generation 0's real points and n draws of the newest model."""
     return cj.Workflow(
         "keep_the_real",
         lambda supply, data: data,
@@ -31,9 +29,8 @@ def keep_the_real():
 
 @entry(
     "bertrand-contraction",
-    claim="A Gaussian's mean forgets its error at the rate lambda/(1 + lambda) below 1 for "
-    "every ratio lambda of synthetic to real data: "
-    "the published condition is sufficient, not necessary.",
+    claim="A Gaussian's mean forgets its error at the rate lambda/(1 + lambda) below 1 for every "
+    "ratio lambda of synthetic to real data: the published condition is sufficient, not necessary.",
     status="derived here",
     setting="1-D Gaussian of known variance, M = 100, fresh real data, lambda = 2 and 9, "
     "generations 0 to 20, 200,000 chains",
@@ -46,10 +43,9 @@ def contraction(key):
     for one, ratio in zip(jax.random.split(key), (2.0, 9.0), strict=True):
         synthetic = ratio / (1 + ratio)
         workflow = cj.workflows.mix(synthetic, 0.0, 1 - synthetic)
-        process = cj.generational_process(
-            cj.estimators.gaussian_mean([[1.0]]), cj.sources.population(cj.estimators.gaussian_mean([[1.0]]),
-            cj.estimators.gaussian_mean_params([0.0])), workflow, sample_size=100,
-        )  # fmt: skip
+        family = cj.estimators.gaussian_mean([[1.0]])
+        real = cj.sources.population(family, cj.estimators.gaussian_mean_params([0.0]))
+        process = cj.generational_process(family, real, workflow, sample_size=100)
         mean = cj.simulate(
             process, one, generations=20, chains=200_000, metrics=("mean",), record=at.tolist()
         )["mean"].astype(np.float64)
@@ -72,13 +68,11 @@ def contraction(key):
 
 @entry(
     "bertrand-fixed-real",
-    claim="With the real points themselves kept in every training set the loss of variance "
-    "stays below 3/(2n + 1), one and a half times "
-    "that of the first fit, at every ratio lambda.",
+    claim="With the real points themselves kept in every training set the loss of variance stays "
+    "below 3/(2n + 1), one and a half times that of the first fit, at every ratio lambda.",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, the same 10 real points and 10 lambda fresh synthetic ones, "
-    "lambda = 4 and 50, generations 0 to 300, "
-    "100,000 chains",
+    "lambda = 4 and 50, generations 0 to 300, 100,000 chains",
     oracle="theory.ancestry.kept_real_retention, at least 1 - 3/(2 n + 1) for n real points",
     y="variance",
 )
@@ -87,9 +81,11 @@ def fixed_real(key):
     for one, ratio in zip(jax.random.split(key), (4, 50), strict=True):
         made = int(10 * ratio)
         process = cj.generational_process(
-            cj.estimators.gaussian(1, ddof=0), cj.sources.normal([0.0], [[1.0]]), keep_the_real(),
+            cj.estimators.gaussian(1, ddof=0),
+            cj.sources.normal([0.0], [[1.0]]),
+            keep_the_real(),
             sample_size=lambda generation, made=made: jnp.where(generation == 0, 10, made),
-        )  # fmt: skip
+        )
         trace = cj.simulate(
             process, one, generations=300, chains=100_000, metrics=("variance",), record=at.tolist()
         )

@@ -13,8 +13,8 @@ from collapse_jax.app.reproduce import Paper, compare, entry
 PAPER = Paper(
     "2410.12954",
     "Borji 2024",
-    "A Note on Shumailov et al. (2024): AI Models Collapse When Trained on Recursively "
-    "Generated Data",
+    "A Note on Shumailov et al. (2024): AI Models Collapse When Trained on Recursively Generated "
+    "Data",
 )
 
 
@@ -30,14 +30,12 @@ def variances(key, estimator, workflow, size, generations, chains, record, metri
 @entry(
     "kde-widening",
     claim="A kernel estimate of fixed bandwidth h grows towards variance (M - 1) h^2 under "
-    "replace, and shrinks only for h^2 below "
-    "1/(M - 1) of its points' variance.",
+    "replace, and shrinks only for h^2 below 1/(M - 1) of its points' variance.",
     status="derived here",
     setting="1-D, M = 50, replace; h = 0.5 to generation 29 and h = 0.1414, the border, to "
     "generation 20, 20,000 chains",
-    oracle="S' = (1 - 1/M)(S + h^2): theory.kernel_density.expected_variance (2.85 for the "
-    "points of the tenth fit, h = 0.5) and "
-    "widening_boundary",
+    oracle="S' = (1 - 1/M)(S + h^2): theory.kernel_density.expected_variance (2.85 for the points "
+    "of the tenth fit, h = 0.5) and widening_boundary",
     y="variance",
 )
 def widening(key):
@@ -77,8 +75,8 @@ def widening(key):
 @entry(
     "kde-scott",
     claim="Scott's rule scaled with the data (SciPy's) widens a loop without end, by the same "
-    "factor in each generation; the unscaled rule "
-    "(scikit-learn's bandwidth='scott') is a fixed bandwidth and saturates.",
+    "factor in each generation; the unscaled rule (scikit-learn's bandwidth='scott') is a fixed "
+    "bandwidth and saturates.",
     status="derived here",
     setting="1-D, M = 50, replace, generations 0 to 20, 4,000 chains",
     oracle="factor (1 - 1/M)(1 + M^(-2/5) M/(M - 1)) = 1.19: "
@@ -113,8 +111,8 @@ def scott(key):
 
 @entry(
     "kde-accumulate",
-    claim="Even with all data kept a kernel estimate of fixed bandwidth has no bound: its "
-    "variance grows by about h^2/t, like log t.",
+    claim="Even with all data kept a kernel estimate of fixed bandwidth has no bound: its variance "
+    "grows by about h^2/t, like log t.",
     status="derived here",
     setting="1-D, M = 20, h = 0.5, accumulate, generations 0 to 60, 3,000 chains",
     oracle="theory.kernel_density.expected_variance(workflow='accumulate'), S_1 + h^2 (H_t - 1) "

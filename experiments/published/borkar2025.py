@@ -1,5 +1,6 @@
-"""Borkar 2025: with any external source of data the chain keeps a spread-out law for ever; without
-one it ends in a single outcome.
+"""Borkar 2025: with any external source of data the chain keeps a spread-out law for ever.
+
+Without one it ends in a single outcome.
 """
 
 import jax
@@ -16,13 +17,12 @@ PAPER = Paper(
 
 @entry(
     "borkar-external",
-    claim="Without external data a two-outcome model ends absorbed; one real point in a "
-    "thousand is enough for a law that never is.",
+    claim="Without external data a two-outcome model ends absorbed; one real point in a thousand "
+    "is enough for a law that never is.",
     status="derived here",
     setting="Bernoulli, p = 0.3, M = 30, 0 or 0.1% real data, generation 600, 10,000 chains",
     oracle="the exact law of the count: theory.exponential_families.bernoulli_sum_distribution, "
-    "theory.categorical.count_distribution; "
-    "the two asymptotics: abstract there",
+    "theory.categorical.count_distribution; the two asymptotics: abstract there",
     x="ones among 30",
     y="share of chains",
 )

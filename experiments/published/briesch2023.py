@@ -16,8 +16,8 @@ logic = out_of_reach(
     "data slows that and does not stop it.",
     status="published number",
     setting="transformers of up to 49.2 M parameters on logic expressions; ours: a small OPT from "
-    "random weights, EXPRESSIONS a text file "
-    "of them, whose variety the records hold (their correctness is not checked)",
+    "random weights, EXPRESSIONS a text file of them, whose variety the records hold (their "
+    "correctness is not checked)",
     oracle="an ordering alone, read in the abstracts of two versions; no number was read",
     cost="gpu",
     command=f"{OURS} --out runs/briesch-synthetic; {OURS} --real-fraction 0.1 --out "

@@ -1,5 +1,6 @@
-"""What shared ancestry says of the workflows, without a paper: one recursion for counts and
-Gaussians, subsamples, growing samples.
+"""What shared ancestry says of the workflows, without a paper.
+
+One recursion for counts and Gaussians, subsamples, growing samples.
 """
 
 import numpy as np
@@ -40,8 +41,8 @@ def heterozygosity(key, workflow, size, at, *, chains=50_000):
 
 @entry(
     "acc-exact-discrete",
-    claim="Counts of categories and a Gaussian by maximum likelihood keep the same share of "
-    "their diversity, generation by generation.",
+    claim="Counts of categories and a Gaussian by maximum likelihood keep the same share of their "
+    "diversity, generation by generation.",
     status="derived here",
     setting="six categories (.4 to .03) and N(0, 1), M = 10, generations 0 to 49, replace and "
     "accumulate, 50,000 and 100,000 chains",
@@ -76,8 +77,8 @@ def one_recursion(key):
     claim="A Gaussian that is fitted to M of all points so far keeps .5347, .7390, .9710 of its "
     "variance for ever (M = 5, 10, 100).",
     status="derived here",
-    setting="1-D, ddof=0, M = 5, 10 (generations 0 to 49, 30,000 chains) and 100 (generations 0 "
-    "to 4, 20,000 chains)",
+    setting="1-D, ddof=0, M = 5, 10 (generations 0 to 49, 30,000 chains) and 100 (generations 0 to "
+    "4, 20,000 chains)",
     oracle="theory.gaussian.expected_variance and accumulate_subsample_variance_limit, about 1 - "
     "(pi^2/2 - 2)/M",
     y="variance",
@@ -116,8 +117,8 @@ def subsampled(key):
     claim="Counts of a subsample of all data keep on average what a Gaussian does.",
     status="derived here",
     setting="six categories, M = 10, generations 0 to 49, 50,000 chains",
-    oracle="theory.ancestry.retention; the same numbers as theory.gaussian.expected_variance "
-    "with ddof=0",
+    oracle="theory.ancestry.retention; the same numbers as theory.gaussian.expected_variance with "
+    "ddof=0",
     y="heterozygosity kept",
 )
 def subsampled_counts(key):
@@ -141,10 +142,9 @@ def subsampled_counts(key):
     "999 together.",
     status="derived here",
     setting="six categories, M = 10, 20,000 chains",
-    oracle="theory.ancestry.retention and theory.gaussian.accumulate_subsample_variance_limit; "
-    "the abstract of Kazdan et al. 2024 speaks "
-    "of a plateau in version 2, of a slow and gradual degradation in version 4: kernels "
-    "degrade for ever (kaz-kde), counts do not",
+    oracle="theory.ancestry.retention and theory.gaussian.accumulate_subsample_variance_limit; the "
+    "abstract of Kazdan et al. 2024 speaks of a plateau in version 2, of a slow and gradual "
+    "degradation in version 4: kernels degrade for ever (kaz-kde), counts do not",
     y="heterozygosity kept",
     log="x",
 )
@@ -174,12 +174,12 @@ def plateau(key):
 
 @entry(
     "sub-unbiased",
-    claim="With the unbiased variance the same subsampling has no plateau: the mean variance "
-    "grows like the M-th root of the generation.",
+    claim="With the unbiased variance the same subsampling has no plateau: the mean variance grows "
+    "like the M-th root of the generation.",
     status="derived here",
     setting="1-D, ddof=1, M = 4, generations 0 to 99, 20,000 chains",
-    oracle="theory.gaussian.expected_variance; each round u multiplies it by 1 + (u - 3) / (u (u "
-    "M - 1)).",
+    oracle="theory.gaussian.expected_variance; each round u multiplies it by 1 + (u - 3) / (u (u M "
+    "- 1)).",
     y="variance",
 )
 def unbiased(key):
@@ -203,12 +203,12 @@ def unbiased(key):
 
 @entry(
     "sameness-i2",
-    claim="Throwing data away but taking M i^2 points at the i-th fit keeps exactly what "
-    "keeping all data keeps at M points a fit.",
+    claim="Throwing data away but taking M i^2 points at the i-th fit keeps exactly what keeping "
+    "all data keeps at M points a fit.",
     status="derived here",
     setting="six categories and N(0, 1), M = 10, generations 0 to 19, 50,000 and 100,000 chains",
-    oracle="theory.ancestry.retention with the schedule M i^2 equals its accumulate: both are "
-    "the product of 1 - 1/(i^2 M)",
+    oracle="theory.ancestry.retention with the schedule M i^2 equals its accumulate: both are the "
+    "product of 1 - 1/(i^2 M)",
     y="diversity kept",
 )
 def sameness(key):
@@ -240,13 +240,13 @@ def sameness(key):
 
 @entry(
     "schedule-growth",
-    claim="Samples that grow linearly only slow the collapse of a Gaussian, samples that grow "
-    "with the square stop it.",
+    claim="Samples that grow linearly only slow the collapse of a Gaussian, samples that grow with "
+    "the square stop it.",
     status="derived here",
     setting="1-D, ddof=1, replace, M_i = 10 i and 10 i^2, generations 0 to 99, 100,000 chains",
     oracle="theory.wasserstein.expected_squared_wasserstein2 and "
-    "theory.gaussian.expected_log_variance with schedules: sums of 1/M_i; "
-    "Shumailov et al. 2024 ask for faster than linear growth",
+    "theory.gaussian.expected_log_variance with schedules: sums of 1/M_i; Shumailov et al. 2024 "
+    "ask for faster than linear growth",
     y="squared Wasserstein distance",
     log="x",
 )

@@ -1,5 +1,6 @@
-"""Dey and Donoho 2024: exponential families lose at most a factor pi^2/6 of variance when generated
-data join the real ones.
+"""Dey and Donoho 2024: exponential families lose at most a factor pi^2/6 of variance.
+
+When generated data join the real ones.
 """
 
 import warnings
@@ -39,9 +40,9 @@ def squared_errors(key, name, workflow, size, at, chains):
     setting="Gaussian mean, Poisson, Bernoulli, exponential; M = 50, generations 0 to 99, "
     "accumulate, 100,000 chains",
     oracle="the limit is the paper's; exact at M = 50: "
-    "theory.exponential_families.expected_squared_mean_error, which differs from it by a "
-    "share 1/M where the variance is a square of the mean (so an exponential ends above "
-    "pi^2/6, a Bernoulli below)",
+    "theory.exponential_families.expected_squared_mean_error, which differs from it by a share 1/M "
+    "where the variance is a square of the mean (so an exponential ends above pi^2/6, a Bernoulli "
+    "below)",
     y="variance over that of generation 0",
 )
 def families(key):
@@ -75,8 +76,7 @@ def families(key):
     status="published formula",
     setting="Poisson and exponential, M = 50, generations 0 to 24, 100,000 chains",
     oracle="n after n fits to first order in 1/M (the paper's discard); exact: "
-    "theory.exponential_families.expected_squared_mean_error, "
-    "(1 + 1/M)^n for the exponential",
+    "theory.exponential_families.expected_squared_mean_error, (1 + 1/M)^n for the exponential",
     y="variance over that of generation 0",
 )
 def discard(key):
@@ -101,9 +101,8 @@ def discard(key):
     setting="d = 2 features N(0, I), weights 0.5; replace: T = 2,000 rows, 1,000 chains; "
     "accumulate: T = 400 rows, 600 chains",
     oracle="theory.regression.variance_ratio (the paper's) times tr of the inverse information, "
-    "theory.regression.logistic_squared_error, "
-    "both for T -> infinity; the next order is left 5 d/T a fit, of the first alone where "
-    "all data are kept",
+    "theory.regression.logistic_squared_error, both for T -> infinity; the next order is left 5 "
+    "d/T a fit, of the first alone where all data are kept",
     y="T x squared error of the weights",
 )
 def logistic(key):
@@ -136,8 +135,9 @@ def logistic(key):
 
 
 def breast_cancer():
-    """Rows with a constant, train and test, and their labels: the split of the released code;
-    features in training deviations.
+    """Rows with a constant, train and test, and their labels, split as in the released code.
+
+    Features are in training deviations.
     """
     try:
         from sklearn.datasets import load_breast_cancer
@@ -159,8 +159,9 @@ def breast_cancer():
 
 
 def log_loss(labels, logits):
-    """Mean log-loss [...] of labels [n] under logits [..., n], with probabilities no closer to 0
-    and 1 than float64 tells apart.
+    """Mean log-loss [...] of labels [n] under logits [..., n].
+
+    Probabilities come no closer to 0 and 1 than float64 tells apart.
     """
     likely = np.where(labels > 0.5, logits, -logits)
     return np.mean(np.minimum(np.logaddexp(0, -likely), -np.log(np.finfo(float).eps)), axis=-1)
@@ -176,8 +177,8 @@ def log_loss(labels, logits):
     oracle="the authors' logs; 1.4755 is 7 mistakes of 171 at the smallest probability of float64",
     y="test log-loss",
     disagrees="The training rows can be separated by a plane, so no best fit exists, and the "
-    "published first value is where their solver "
-    "stopped; the fit proper is separated and frozen from generation 0 on.",
+    "published first value is where their solver stopped; the fit proper is separated and frozen "
+    "from generation 0 on.",
 )
 def breast_cancer_frozen(key):
     train, test, labels, test_labels, stopped = breast_cancer()

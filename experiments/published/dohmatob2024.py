@@ -1,5 +1,6 @@
-"""Dohmatob, Feng and Kempe 2024: least squares, ridge and least norm on the labels that the
-previous fit made, everything else new.
+"""Dohmatob, Feng and Kempe 2024: least squares, ridge and least norm on the previous fit's labels.
+
+Everything else is new in every generation.
 """
 
 import numpy as np
@@ -15,9 +16,7 @@ AT = np.array([0, 1, 4, 9])
 
 
 def test_error(key, size, weights, *, chains, workflow=None, **options):
-    """Excess risk [chain, AT] of the fits to labels of true `weights`, under replace unless told
-    otherwise.
-    """
+    """Excess risk [chain, AT] of the fits to labels of true `weights`; by default under replace."""
     estimator = cj.estimators.linear_regression(len(weights), **options)
     real = cj.sources.population(estimator, cj.estimators.regression_params(weights))
     process = cj.generational_process(
@@ -54,8 +53,8 @@ def any_covariance(key):
 
 @entry(
     "dohm-minimum-norm",
-    claim="With fewer rows than features the fit forgets a share of the truth in every "
-    "generation even without noise, until none is left.",
+    claim="With fewer rows than features the fit forgets a share of the truth in every generation "
+    "even without noise, until none is left.",
     status="derived here",
     setting="T = 10 rows, d = 20 features, |w| = 1, without noise and with 0.5, generations 0 to "
     "9, 5,000 chains",

@@ -1,5 +1,6 @@
-"""Dohmatob et al. 2024: words of Zipf's law whose tail was cut off, by the decoder or by what a
-first model had seen.
+"""Dohmatob et al. 2024: words of Zipf's law whose tail was cut off.
+
+By the decoder, or by what a first model had seen.
 """
 
 import jax
@@ -60,8 +61,8 @@ def cut(key):
     claim="Draws from a model that saw T_0 real ones never tell more than those: their missing "
     "mass has T_0's as its plateau.",
     status="derived here",
-    setting="2,000 Zipf words, b = 1.5, T_0 = 200 real draws, T = 100 and 10,000 from their "
-    "model, 5,000 chains",
+    setting="2,000 Zipf words, b = 1.5, T_0 = 200 real draws, T = 100 and 10,000 from their model, "
+    "5,000 chains",
     oracle="averaged over distinct ancestors of T draws: theory.lineages.distinct_distribution, "
     "theory.zipf.expected_missing_mass",
     x="draws from the model",

@@ -19,16 +19,13 @@ OURS = "collapse-jax lm --preset fig1b --seeds 1"
 
 @entry(
     "drayson-detector",
-    claim="A detector that throws out 90% of the synthetic points and 10% of the real ones "
-    "turns 2% real data into 16%, and that is all "
-    "it does.",
+    claim="A detector that throws out 90% of the synthetic points and 10% of the real ones turns "
+    "2% real data into 16%, and that is all it does.",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, mix with g = 0.02, M = 50, true positive rate 0.9, false "
-    "positive rate 0.1, "
-    "generations 0 to 60, 100,000 chains",
+    "positive rate 0.1, generations 0 to 60, 100,000 chains",
     oracle="theory.interventions.real_share_after_detection put into theory.ancestry.retention; "
-    "the method (on language models): "
-    "abstract there",
+    "the method (on language models): abstract there",
     y="variance",
 )
 def detector(key):
@@ -59,15 +56,13 @@ def detector(key):
 
 decoding = out_of_reach(
     "drayson-decoding",
-    claim="How fast a fine-tuned language model collapses depends on how its text is decoded, "
-    "and resampling by a detector prevents it.",
+    claim="How fast a fine-tuned language model collapses depends on how its text is decoded, and "
+    "resampling by a detector prevents it.",
     status="published number",
     setting="GPT-2 and SmolLM2 (124 M to 1.7 B parameters), WikiText-2; ours: OPT-125m with three "
-    "decoders, without the detector (that "
-    "is cj.curation.detector, on families of points)",
+    "decoders, without the detector (that is cj.curation.detector, on families of points)",
     oracle="an ordering alone, read in the abstract; no number was read",
     cost="weights",
     command=f"{OURS} --decoding beam --out runs/drayson-beam; {OURS} --decoding sampling --out "
-    "runs/drayson-sampling; "
-    f"{OURS} --decoding sampling --top-p 0.95 --out runs/drayson-nucleus",
+    f"runs/drayson-sampling; {OURS} --decoding sampling --top-p 0.95 --out runs/drayson-nucleus",
 )

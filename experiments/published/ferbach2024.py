@@ -1,5 +1,6 @@
-"""Ferbach et al. 2024: of K candidates one is chosen with probability proportional to e^reward,
-generation after generation.
+"""Ferbach et al. 2024: one of K candidates is chosen with probability proportional to e^reward.
+
+Generation after generation.
 """
 
 import jax
@@ -19,14 +20,13 @@ PAPER = Paper(
 
 @entry(
     "ferbach-linear",
-    claim="With the reward a x a Gaussian's mean climbs by the same step in every generation, "
-    "by a sigma^2 when the candidates are many.",
+    claim="With the reward a x a Gaussian's mean climbs by the same step in every generation, by a "
+    "sigma^2 when the candidates are many.",
     status="derived here",
-    setting="1-D Gaussian of variance 1, a = 0.5, M = 20, K = 2 and 32, generations 0 to 10, "
-    "4,000 chains",
+    setting="1-D Gaussian of variance 1, a = 0.5, M = 20, K = 2 and 32, generations 0 to 10, 4,000 "
+    "chains",
     oracle="exact for every K and M: theory.interventions.best_of_normal; K to infinity: "
-    "curated_gaussian, p_t proportional to p_0 e^(t r) "
-    "(section 2 there)",
+    "curated_gaussian, p_t proportional to p_0 e^(t r) (section 2 there)",
     y="mean",
 )
 def linear(key):
@@ -69,8 +69,7 @@ def linear(key):
     setting="1-D Gaussian, ddof = 1, s = 1, M = 20, generations 0 to 8, 60,000 chains; the limit "
     "of many candidates drawn by rejection",
     oracle="E[1/variance], exact for finite M: theory.interventions.curated_expected_precision; "
-    "1/sigma_t^2 = 1/sigma_0^2 + t/s^2 for "
-    "M to infinity: curated_gaussian",
+    "1/sigma_t^2 = 1/sigma_0^2 + t/s^2 for M to infinity: curated_gaussian",
     y="precision",
 )
 def quadratic(key):
@@ -96,11 +95,10 @@ def quadratic(key):
 @entry(
     "ferbach-finite",
     claim="With K candidates the share of the better of two outcomes follows a chain with "
-    "selection that is known exactly, and the "
-    "variance of the reward goes to 0.",
+    "selection that is known exactly, and the variance of the reward goes to 0.",
     status="derived here",
-    setting="Bernoulli, p = 0.2, rewards 0 and 0.7, K = 3, M = 40, generations 1, 5 and 40, "
-    "20,000 chains",
+    setting="Bernoulli, p = 0.2, rewards 0 and 0.7, K = 3, M = 40, generations 1, 5 and 40, 20,000 "
+    "chains",
     oracle="theory.interventions.mapped_count_distribution of best_of_probabilities",
     x="better ones among 40",
     y="share of chains",
@@ -157,8 +155,7 @@ def finite(key):
     status="derived here",
     setting="4 categories, rewards -1 to 1.5, K = 2, M = 100, generations 0 to 12, 10,000 chains",
     oracle="proved here: E[sum w^2/sum w] - E[w] = (K - 1) E[s^2/sum w] for the candidates' "
-    "weights w = e^r of sample variance s^2, and "
-    "sum w is at most K max w; generation 1 exactly: "
+    "weights w = e^r of sample variance s^2, and sum w is at most K max w; generation 1 exactly: "
     "theory.interventions.best_of_probabilities; the inequality is the paper's",
     y="gain of e^r less the bound",
 )

@@ -1,5 +1,6 @@
-"""A Gaussian in several dimensions, refitted to its own draws: directions, divergences, distances,
-and no end to the fall.
+"""A Gaussian in several dimensions, refitted to its own draws.
+
+Directions, divergences, distances, and no end to the fall.
 """
 
 import numpy as np
@@ -120,8 +121,8 @@ def divergences(key):
 
 @entry(
     "gaussian-w2",
-    claim="E[W2^2] in three dimensions: its mean and trace parts are exact, the whole lies "
-    "between two bounds, and it starts linearly.",
+    claim="E[W2^2] in three dimensions: its mean and trace parts are exact, the whole lies between "
+    "two bounds, and it starts linearly.",
     status="derived here",
     setting="eigenvalues 4, 1, 1/4, M = 30, ddof = 1, generations 0 to 15, 20,000 chains",
     oracle="theory.wasserstein: expected_squared_mean_distance, expected_trace, lower and upper "

@@ -1,5 +1,6 @@
-"""Gerstgrasser et al. 2024: least squares on the labels of its predecessors, with the real data
-thrown away or kept.
+"""Gerstgrasser et al. 2024: least squares on the labels of its predecessors.
+
+With the real data thrown away or kept.
 """
 
 import numpy as np
@@ -33,9 +34,8 @@ def test_error(key, workflow, design=None, at=AT):
     status="published formula",
     setting=SETTING + ", fresh features and one design",
     oracle="n noise^2 d / (T - d - 1) after n fits (section 3 there, after 2402.07712): "
-    "theory.regression.expected_test_error; for the one "
-    "design its own tr (X'X)^-1 in the place of the mean d / (T - d - 1): "
-    "theory.regression.design_test_error",
+    "theory.regression.expected_test_error; for the one design its own tr (X'X)^-1 in the place of "
+    "the mean d / (T - d - 1): theory.regression.design_test_error",
     y="test error",
 )
 def replace(key):
@@ -56,8 +56,8 @@ def replace(key):
 
 @entry(
     "ger-linreg-acc",
-    claim="Kept data: the test error of least squares stays below pi^2/6 of the first, for "
-    "however many generations.",
+    claim="Kept data: the test error of least squares stays below pi^2/6 of the first, for however "
+    "many generations.",
     status="published formula",
     setting=SETTING + " and 200, one design",
     oracle="the sum of 1/i^2 over the fits (Theorem 2 there), at most pi^2/6: "
@@ -93,13 +93,13 @@ def accumulate(key):
 
 @entry(
     "ger-linreg-acc-fresh",
-    claim="With new features in every generation, kept data do better than pi^2/6 at a finite "
-    "T/d: at most 1.54 times the first here.",
+    claim="With new features in every generation, kept data do better than pi^2/6 at a finite T/d: "
+    "at most 1.54 times the first here.",
     status="derived here",
     setting=SETTING,
     oracle="noise^2 d times the sum of 1 / (i (i T - d - 1)), from the inverse of a Wishart sum: "
-    "theory.regression.expected_test_error; "
-    "as the trap in the paper's setting, whose theorem has one design",
+    "theory.regression.expected_test_error; as the trap in the paper's setting, whose theorem has "
+    "one design",
     y="test error",
 )
 def accumulate_fresh(key):

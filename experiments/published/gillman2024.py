@@ -1,5 +1,6 @@
-"""Gillman et al. 2024: synthetic data corrected towards the truth, p -> (p + gamma p_real)/(1 +
-gamma).
+"""Gillman et al. 2024: synthetic data corrected towards the truth.
+
+p -> (p + gamma p_real)/(1 + gamma).
 """
 
 import jax
@@ -18,8 +19,9 @@ PAPER = Paper(
 
 
 def corrected(gamma, workflow):
-    """Each point of the model is one of the population instead with probability gamma/(1 + gamma):
-    N(0, 1) here.
+    """Each point of the model is replaced by one of N(0, 1) with probability gamma/(1 + gamma).
+
+    N(0, 1) is the population here.
     """
 
     def generator(estimator):
@@ -37,14 +39,12 @@ def corrected(gamma, workflow):
 @entry(
     "gillman-rate",
     claim="Correction of strength gamma divides the rate at which a Gaussian's mean keeps its "
-    "error by 1 + gamma, down from the share s of "
-    "synthetic data.",
+    "error by 1 + gamma, down from the share s of synthetic data.",
     status="derived here",
-    setting="1-D Gaussian of known variance, M = 40, s = 0.9, gamma = 0.5: rate 0.6, generations "
-    "0 to 8, 60,000 chains",
-    oracle="E[mu_0 mu_g] = (s/(1 + gamma))^g/M: theory.interventions.mean_contraction; "
-    "E[mu_g^2]: theory.known_variance with that rate; "
-    "the idealised correction: section 3 there",
+    setting="1-D Gaussian of known variance, M = 40, s = 0.9, gamma = 0.5: rate 0.6, generations 0 "
+    "to 8, 60,000 chains",
+    oracle="E[mu_0 mu_g] = (s/(1 + gamma))^g/M: theory.interventions.mean_contraction; E[mu_g^2]: "
+    "theory.known_variance with that rate; the idealised correction: section 3 there",
     y="M E[mu_0 mu_g]",
 )
 def rate(key):

@@ -14,11 +14,10 @@ diversity = out_of_reach(
     "generation to the next.",
     status="published number",
     setting="summaries, abstracts and stories; ours: OPT-125m on WikiText-2, whose records hold "
-    "distinct-1 to 4, the "
-    "type-token ratio and, with sacrebleu, self-BLEU (no measure of syntax or meaning)",
-    oracle="read in the abstract and summaries alone: the diversity falls consistently, most "
-    "where much creativity is asked for, more in "
-    "syntax than in meaning; no number was read",
+    "distinct-1 to 4, the type-token ratio and, with sacrebleu, self-BLEU (no measure of syntax or "
+    "meaning)",
+    oracle="read in the abstract and summaries alone: the diversity falls consistently, most where "
+    "much creativity is asked for, more in syntax than in meaning; no number was read",
     cost="weights",
     command="collapse-jax lm --preset fig1b --decoding sampling --start previous --out runs/guo",
 )

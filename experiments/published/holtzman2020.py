@@ -1,6 +1,4 @@
-"""Holtzman et al. 2020: nucleus sampling (top p), and what it does to a model that is trained on
-its own samples.
-"""
+"""Holtzman et al. 2020: nucleus sampling (top p), and a model trained on its own samples."""
 
 import numpy as np
 
@@ -56,8 +54,8 @@ def support(key):
 
 @entry(
     "top-p-law",
-    claim="With two categories and few samples nucleus sampling is drift that ends as soon as "
-    "one of them reaches p.",
+    claim="With two categories and few samples nucleus sampling is drift that ends as soon as one "
+    "of them reaches p.",
     status="derived here",
     setting="Bernoulli, 0.4, p = 0.85, M = 30, generations 2 and 10, 20,000 chains",
     oracle="the exact law of the count: theory.interventions.mapped_count_distribution of "
@@ -81,8 +79,10 @@ def law_of_two(key):
 
     return [
         compare.counts(
-            np.bincount(ones[:, i], minlength=size + 1), theory.interventions.mapped_count_distribution(g, size, 0.4, step),
-            at=np.arange(size + 1), what=f"law of the count, generation {g}",
+            np.bincount(ones[:, i], minlength=size + 1),
+            theory.interventions.mapped_count_distribution(g, size, 0.4, step),
+            at=np.arange(size + 1),
+            what=f"law of the count, generation {g}",
         )
         for i, g in enumerate(at)
-    ]  # fmt: skip
+    ]

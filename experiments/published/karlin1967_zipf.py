@@ -1,5 +1,6 @@
-"""Karlin 1967: what a sample of Zipf words misses, and what is still there when words are drawn
-from words again and again.
+"""Karlin 1967: what a sample of Zipf words misses.
+
+And what is still there when words are drawn from words again and again.
 """
 
 import jax.numpy as jnp
@@ -17,8 +18,8 @@ def words_left(key, ranks, size, generations, chains, record=1):
     """Trace of `missing_mass` and `distinct` of infinitely many Zipf words under replace.
 
     All ranks beyond `ranks` share one category: which of them are drawn adds next to nothing to the
-    mass that is seen, and two draws
-    of the same one are rare (size^2 sum of their p^2 / 2, below 0.05 in the entries here).
+    mass that is seen, and two draws of the same one are rare (size^2 sum of their p^2 / 2, below
+    0.05 in the entries here).
     """
     beyond = float(theory.zipf.tail_mass(ranks, EXPONENT))
     real = np.append(theory.zipf.probabilities(ranks, EXPONENT) * (1 - beyond), beyond)
@@ -46,8 +47,8 @@ def words_left(key, ranks, size, generations, chains, record=1):
 
 @entry(
     "zipf-miss",
-    claim="10,000 draws of Zipf words with exponent 1.5 miss 4.37% of the mass and hold 655 "
-    "words; the power laws are right to 0.1%.",
+    claim="10,000 draws of Zipf words with exponent 1.5 miss 4.37% of the mass and hold 655 words; "
+    "the power laws are right to 0.1%.",
     status="published formula",
     setting="T = 1,000 (2,000 chains) and 10,000 (500 chains) draws from infinitely many ranks",
     oracle="sum of p (1 - p)^T and of 1 - (1 - p)^T: theory.zipf.expected_missing_mass, "
@@ -107,13 +108,13 @@ def missing(key):
 
 @entry(
     "zipf-gen",
-    claim="Words drawn from words: after n samplings of T the missing mass is that of T g_n "
-    "real draws, growing like (n / 2)^(1 - 1/b).",
+    claim="Words drawn from words: after n samplings of T the missing mass is that of T g_n real "
+    "draws, growing like (n / 2)^(1 - 1/b).",
     status="derived here",
     setting="b = 1.5, T = 1,000, n = 1, 2, 5, 10, 20, 40 samplings, infinitely many ranks, 2,000 "
     "chains",
-    oracle="g_1 = 1, g_{k+1} = 1 - e^-g_k (Suresh et al. 2024): "
-    "theory.zipf.effective_sample_size; exact: theory.lineages.loss_probability",
+    oracle="g_1 = 1, g_{k+1} = 1 - e^-g_k (Suresh et al. 2024): theory.zipf.effective_sample_size; "
+    "exact: theory.lineages.loss_probability",
     x="samplings",
     y="missing mass",
     log="xy",

@@ -1,5 +1,6 @@
-"""Kazdan et al. 2024: Gaussians, kernels and regressions under replace, accumulate, and accumulate
-with subsampling.
+"""Kazdan et al. 2024: Gaussians, kernels and regressions under three workflows.
+
+replace, accumulate, and accumulate with subsampling.
 """
 
 import numpy as np
@@ -41,13 +42,13 @@ def gaussian(
 
 @entry(
     "kaz-acc-gauss",
-    claim="With all data kept, the expected variance of a refitted Gaussian falls by 1 - 1/(i^2 "
-    "M) at its i-th fit, and stops falling.",
+    claim="With all data kept, the expected variance of a refitted Gaussian falls by 1 - 1/(i^2 M) "
+    "at its i-th fit, and stops falling.",
     status="published formula",
     setting="1-D, ddof=0, M = 10 (and 5 with ddof=1), generations 0 to 199, 100,000 chains",
     oracle="theory.gaussian.expected_variance, expected_squared_mean_error, "
-    "theory.accumulation.expected_log_variance; the product is the "
-    "paper's, its sibling for ddof=1 and the log variance are derived here",
+    "theory.accumulation.expected_log_variance; the product is the paper's, its sibling for ddof=1 "
+    "and the log variance are derived here",
     y="variance",
 )
 def accumulated_gaussian(key):
@@ -73,12 +74,12 @@ def accumulated_gaussian(key):
 
 @entry(
     "kaz-acc-limit",
-    claim="With all data kept, a Gaussian keeps sin(pi/sqrt M)/(pi/sqrt M), about 1 - 1.645/M, "
-    "of its variance for ever.",
+    claim="With all data kept, a Gaussian keeps sin(pi/sqrt M)/(pi/sqrt M), about 1 - 1.645/M, of "
+    "its variance for ever.",
     status="published formula",
     setting="1-D, ddof=0, M = 3, 5, 10, 30, generation 300, 200,000 chains",
-    oracle="theory.gaussian.accumulate_variance_limit (the paper's limit); what generations "
-    "beyond 300 take away is at most 1/(301 M)",
+    oracle="theory.gaussian.accumulate_variance_limit (the paper's limit); what generations beyond "
+    "300 take away is at most 1/(301 M)",
     x="points a generation",
     y="variance kept",
     log="x",
@@ -116,13 +117,13 @@ def accumulate_limit(key):
 
 @entry(
     "kaz-gauss-data",
-    claim="The authors' runs end where the law says: .31 of the variance after 100 fits of 100 "
-    "new points, .997 with all kept.",
+    claim="The authors' runs end where the law says: .31 of the variance after 100 fits of 100 new "
+    "points, .997 with all kept.",
     status="published number",
     setting="1-D, ddof=0, M = 100, generation 99 (their t = 100), 100,000 chains beside their runs",
     oracle="means and standard errors of the released run histories (replace .309 +- .040, "
-    "accumulate .997 +- .017); exact: "
-    "theory.gaussian.log_variance_quantile, theory.accumulation.expected_log_variance",
+    "accumulate .997 +- .017); exact: theory.gaussian.log_variance_quantile, "
+    "theory.accumulation.expected_log_variance",
     x="workflow",
     y="variance",
 )
@@ -151,13 +152,12 @@ def published_runs(key):
 
 @entry(
     "kaz-gauss-rare",
-    claim="Of 96 runs with M = 10 hardly any reaches the mean after 100 fits: their average "
-    "says nothing of it.",
+    claim="Of 96 runs with M = 10 hardly any reaches the mean after 100 fits: their average says "
+    "nothing of it.",
     status="derived here",
     setting="1-D, ddof=0, M = 10, generations 0 to 99 (their t = 100), replace, 100,000 chains",
     oracle="P(variance > its exact mean (1 - 1/M)^t), theory.gaussian.log_variance_cdf; it "
-    "explains the one place where the released run "
-    "histories miss the mean (t = 100, 2.66e-5)",
+    "explains the one place where the released run histories miss the mean (t = 100, 2.66e-5)",
     y="share of runs above the mean",
 )
 def rare_runs(key):
@@ -184,8 +184,8 @@ def rare_runs(key):
     claim="The share of the trace that is kept has the same mean in every dimension, with fewer "
     "points than dimensions too.",
     status="derived here",
-    setting="d = 1, 3, 100 (accumulate: 1, 3) with variances 1 to 1/d, ddof=0, M = 32, "
-    "generations 4 and 15; 100,000, 50,000, 500 chains",
+    setting="d = 1, 3, 100 (accumulate: 1, 3) with variances 1 to 1/d, ddof=0, M = 32, generations "
+    "4 and 15; 100,000, 50,000, 500 chains",
     oracle="theory.gaussian.expected_variance, which knows no dimension "
     "(theory.wasserstein.expected_trace); the paper's sweep has these d",
     x="dimensions",
@@ -231,8 +231,8 @@ def trace_ratio(key):
     status="derived here",
     setting="1-D, h = 0.5, M = 50, generations 0 to 49, 2,000 chains, accumulate; 10,000 with "
     "subsamples",
-    oracle="S_1 + h^2 (H_t - 1) up to terms of order 1/M: "
-    "theory.kernel_density.expected_variance (exact; the paper sweeps such kernels)",
+    oracle="S_1 + h^2 (H_t - 1) up to terms of order 1/M: theory.kernel_density.expected_variance "
+    "(exact; the paper sweeps such kernels)",
     y="variance",
 )
 def kernels(key):
@@ -265,8 +265,8 @@ def kernels(key):
 
 @entry(
     "kaz-linreg-subsample",
-    claim="Least squares on a subsample of all data lose more than on all of it, and far less "
-    "than on the newest data alone.",
+    claim="Least squares on a subsample of all data lose more than on all of it, and far less than "
+    "on the newest data alone.",
     status="published formula",
     setting="T = 30 rows, d = 5 features, noise 1, generations 0 to 24, 4,000 chains",
     oracle="replace n noise^2 d / (T - d - 1), accumulate by the Wishart sum: "

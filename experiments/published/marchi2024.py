@@ -1,5 +1,6 @@
-"""Marchi et al. 2024: sampling at a temperature tau below 1, with a share alpha of external
-(uniform) data in each generation.
+"""Marchi et al. 2024: sampling at a temperature tau below 1.
+
+With a share alpha of external (uniform) data in each generation.
 """
 
 import jax.numpy as jnp
@@ -51,8 +52,9 @@ def simulated(key, categories, tau, shares, size, chains, record):
 
 
 def around_the_border(key, categories, tau, chains):
-    """What is left of a perturbation after 40 generations .005 above the border, then 40 below it,
-    beside the linearised map.
+    """What is left of a perturbation after 40 generations, beside the linearised map.
+
+    First .005 above the border, then as far below it.
     """
     border, size = float(theory.interventions.temperature_real_share_boundary(tau)), 10**6
     shares = [border + 0.005] * 40 + [border - 0.005] * 40
@@ -72,17 +74,15 @@ def around_the_border(key, categories, tau, chains):
 
 @entry(
     "marchi-alpha-c",
-    claim="Below temperature 1 the uniform law is stable exactly while the share of external "
-    "data is above 1 - tau: to within .005, "
-    "perturbations die out above and grow below.",
+    claim="Below temperature 1 the uniform law is stable exactly while the share of external data "
+    "is above 1 - tau: to within .005, perturbations die out above and grow below.",
     status="derived here",
     setting="2 categories at tau = 0.7 (200,000 chains), 10 at tau = 0.9 (20,000), M = 10^6, 40 "
-    "generations each at "
-    "alpha = 1 - tau +- .005",
+    "generations each at alpha = 1 - tau +- .005",
     oracle="((1 - alpha)/tau)^40 = 0.751 and 1.330 (tau = 0.7), the linearised "
     + LOOP
-    + ": theory.interventions."
-    "temperature_real_share_boundary; that enough external data is needed: abstract there",
+    + ": theory.interventions.temperature_real_share_boundary; that enough external data is "
+    "needed: abstract there",
     x="alpha - alpha_c",
     y="share of a perturbation left",
 )
@@ -92,12 +92,11 @@ def border(key):
 
 @entry(
     "marchi-pitchfork",
-    claim="With two categories, crossing the border splits the uniform law into two mirror "
-    "images, each reached half of the time.",
+    claim="With two categories, crossing the border splits the uniform law into two mirror images, "
+    "each reached half of the time.",
     status="derived here",
-    setting="tau = 0.7; alpha = 0.2 for 300 generations, then 0.4 for 100; M = 10^8, 2,000 "
-    "chains; and the exact law of M = 40 points at "
-    "alpha = 0.2, generation 50, 20,000 chains",
+    setting="tau = 0.7; alpha = 0.2 for 300 generations, then 0.4 for 100; M = 10^8, 2,000 chains; "
+    "and the exact law of M = 40 points at alpha = 0.2, generation 50, 20,000 chains",
     oracle=LOOP
     + " iterated: theory.interventions.tempered_probabilities; M = 40: mapped_count_distribution",
     x="generation",
@@ -152,10 +151,9 @@ def pitchfork(key):
 
 @entry(
     "marchi-hysteresis",
-    claim="With ten categories a collapsed law lives on above the border where the uniform one "
-    "is stable too: what the loop does at "
-    "alpha = .35 depends on where it came from. At .40 it returns to the uniform law, "
-    "after hundreds of generations on the way.",
+    claim="With ten categories a collapsed law lives on above the border where the uniform one is "
+    "stable too: what the loop does at alpha = .35 depends on where it came from. At .40 it "
+    "returns to the uniform law, after hundreds of generations on the way.",
     status="derived here",
     setting="10 categories, tau = 0.7 (border .30), alpha = .35, .10, .35, .40 for 100, 200, 200, "
     "1,000 generations, M = 10^8, 200 chains",

@@ -43,8 +43,8 @@ def log_mean_law(generation, size):
 
 @entry(
     "exp-mle",
-    claim="An exponential keeps its mean on average and collapses all the same: its log mean "
-    "falls by ln M - psi(M) a sampling.",
+    claim="An exponential keeps its mean on average and collapses all the same: its log mean falls "
+    "by ln M - psi(M) a sampling.",
     status="derived here",
     setting="M = 20, generations 0 to 99 (moments to 9), 50,000 chains",
     oracle="products of Gamma(M)/M: theory.exponential_families.exponential_expected_log_mean, "
@@ -109,8 +109,8 @@ def pareto(key):
 
 @entry(
     "unif-max",
-    claim="The largest point as the upper end loses 1/M of its logarithm a sampling; with all "
-    "data kept the first fit stays for ever.",
+    claim="The largest point as the upper end loses 1/M of its logarithm a sampling; with all data "
+    "kept the first fit stays for ever.",
     status="derived here",
     setting="[0, 1], M = 20, generations 0 to 50, 50,000 chains",
     oracle="M times the log lost is Gamma(t): "
@@ -194,8 +194,8 @@ def uniform_mix(key):
 
 @entry(
     "gauss-mean",
-    claim="With the variance known nothing shrinks, and the mean walks at random: its variance "
-    "is t sigma^2 / M after t samplings.",
+    claim="With the variance known nothing shrinks, and the mean walks at random: its variance is "
+    "t sigma^2 / M after t samplings.",
     status="published formula",
     setting="sigma = 1, M = 20, generations 0 to 99, 50,000 chains; 10% fresh real data bound it",
     oracle="theory.known_variance.expected_squared_mean_error and the normal law",
@@ -297,8 +297,8 @@ def bernoulli(key):
 
 @entry(
     "nef-mix",
-    claim="One recursion gives the error of the fitted mean for every quadratic variance "
-    "function, in workflows that keep data.",
+    claim="One recursion gives the error of the fitted mean for every quadratic variance function, "
+    "in workflows that keep data.",
     status="derived here",
     setting="M = 10, generation 10, 40,000 chains: Poisson (accumulate), exponential (mix 20% "
     "real, 30% kept), Bernoulli (subsampled)",

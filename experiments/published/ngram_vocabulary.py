@@ -1,6 +1,4 @@
-"""Words that n-gram models lose when they are trained on their own text: as if each word were drawn
-by itself.
-"""
+"""Words that n-gram models lose on their own text: as if each word were drawn by itself."""
 
 import numpy as np
 
@@ -25,9 +23,7 @@ def words(seed=0):
 
 
 def share_left(key, order, workflow, chains):
-    """[chain, generation 0 to 10]: share of the real text's distinct words that the model's
-    training text has.
-    """
+    """[chain, generation 0 to 10]: share of the real text's distinct words in the training text."""
     family = cj.estimators.ngram(order, VOCABULARY, LENGTH)
     process = cj.generational_process(
         family, cj.sources.dataset(words()), workflow, sample_size=BLOCKS, remember_first=True
@@ -39,7 +35,7 @@ def share_left(key, order, workflow, chains):
 
 
 def exact_share_left(samplings):
-    """The same for words drawn independently of each other from the frequencies in the real text."""
+    """The same for words drawn independently, with their frequencies in the real text."""
     counts = np.bincount(words().ravel(), minlength=VOCABULARY)
     shares = counts[counts > 0] / counts.sum()
     return 1 - theory.lineages.loss_probability(samplings - 1, counts.sum(), shares).mean(-1)
@@ -47,8 +43,8 @@ def exact_share_left(samplings):
 
 @entry(
     "ngram-vocabulary",
-    claim="Unigram and bigram models lose words at the same rate, that of independent draws: "
-    "only the spectrum of frequencies counts.",
+    claim="Unigram and bigram models lose words at the same rate, that of independent draws: only "
+    "the spectrum of frequencies counts.",
     status="derived here",
     setting=SETTING + ", replace; unigram 100 chains, bigram 60",
     oracle="P(no living ancestor has the word), averaged over the words of the text: "

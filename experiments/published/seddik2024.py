@@ -1,6 +1,4 @@
-"""Seddik et al. 2024: next-token probabilities that are estimated by counting, from synthetic data
-alone.
-"""
+"""Seddik et al. 2024: next-token probabilities estimated by counting, from synthetic data alone."""
 
 import numpy as np
 
@@ -17,8 +15,8 @@ PAPER = Paper(
 
 @entry(
     "seddik-collapse",
-    claim="Synthetic data alone: the expected sum of squared probabilities goes to 1 by the "
-    "factor 1 - 1/n, and one token is left.",
+    claim="Synthetic data alone: the expected sum of squared probabilities goes to 1 by the factor "
+    "1 - 1/n, and one token is left.",
     status="published formula",
     setting="10 Zipf tokens (exponent 1), n = 20 draws a generation, m = 1, 2, 5, 10, 20, 40, 80 "
     "generations of theirs, 20,000 chains",
@@ -53,8 +51,8 @@ def collapse(key):
 
 language_model = out_of_reach(
     "seddik-gpt2",
-    claim="A GPT-2-like model collapses when it is trained on its own text alone, and stays "
-    "stable when real text is mixed in.",
+    claim="A GPT-2-like model collapses when it is trained on its own text alone, and stays stable "
+    "when real text is mixed in.",
     status="published formula",
     setting="GPT-2-like models trained on text; ours: a 1.1 M-parameter OPT (--model random:mini "
     "is larger), sampled at temperature 1",
@@ -62,7 +60,6 @@ language_model = out_of_reach(
     "summary; no number was read",
     cost="gpu",
     command="collapse-jax lm --preset fig1b --model embedded --decoding sampling --learning-rate "
-    "3e-4 --out runs/seddik-synthetic; "
-    "collapse-jax lm --preset fig1b --model embedded --decoding sampling --learning-rate "
-    "3e-4 --real-fraction 0.5 --out runs/seddik-mixed",
+    "3e-4 --out runs/seddik-synthetic; collapse-jax lm --preset fig1b --model embedded --decoding "
+    "sampling --learning-rate 3e-4 --real-fraction 0.5 --out runs/seddik-mixed",
 )

@@ -1,8 +1,7 @@
-"""Shumailov et al. 2024, "Discrete distributions with exact approximation": frequencies that are
-fitted to their own draws.
+"""Shumailov et al. 2024, "Discrete distributions with exact approximation".
 
-Generation 0 is fitted to M real draws, so generation g has seen g + 1 of the paper's sampling
-steps.
+Frequencies that are fitted to their own draws. Generation 0 is fitted to M real draws, so
+generation g has seen g + 1 of the paper's sampling steps.
 """
 
 import numpy as np
@@ -34,8 +33,8 @@ def chains_of(key, probabilities, size, generations, chains, metrics, record):
 
 @entry(
     "shum-disc-absorb",
-    claim="All mass ends on one category in every chain, on category i with the probability "
-    "that it had in the real data.",
+    claim="All mass ends on one category in every chain, on category i with the probability that "
+    "it had in the real data.",
     status="published formula",
     setting=SIX_TEXT + ", M = 50, 1,000 generations, 20,000 chains",
     oracle="absorbed with probability 1, at i with p_i (discrete section): "
@@ -71,8 +70,8 @@ def absorption(key):
 
 @entry(
     "shum-disc-time",
-    claim="Until one category is left takes a number of samplings in proportion to M, whose "
-    "mean is exact for any real distribution.",
+    claim="Until one category is left takes a number of samplings in proportion to M, whose mean "
+    "is exact for any real distribution.",
     status="derived here",
     setting=SIX_TEXT + ", M = 5 and 20, 25 M generations, 20,000 chains",
     oracle="(I - Q)^-1 of the absorbing chain whose end the paper proves: "
@@ -99,9 +98,8 @@ def time_to_absorption(key):
     status="published formula",
     setting=SIX_TEXT + ", M = 20, 300 generations, 20,000 chains",
     oracle="1 - q, 'sampling no data at some generation' (discrete section), true of all "
-    "generations together: "
-    "theory.categorical.eventual_loss_probability; one sampling, and generations between: "
-    "theory.categorical.loss_probability",
+    "generations together: theory.categorical.eventual_loss_probability; one sampling, and "
+    "generations between: theory.categorical.loss_probability",
     x="probability of the category",
     y="probability that it is lost",
 )
@@ -146,15 +144,14 @@ def loss(key):
 @entry(
     "shum-disc-rare",
     claim="The tail goes first: a category of probability q <= 1/M is drawn at most once on "
-    "average, so that a third of the chains or more "
-    "miss it at once, and of 300 categories 50 draws leave 32.",
+    "average, so that a third of the chains or more miss it at once, and of 300 categories 50 "
+    "draws leave 32.",
     status="published formula",
     setting="300 categories with p proportional to 1/rank, M = 50, generations 0 to 10, 10,000 "
     "chains",
-    oracle="expected count M q, for q <= 1/M below one (discrete section); missed with (1 - "
-    "q)^M: theory.categorical.loss_probability; "
-    "left: expected_distinct_in_sample, and by the exact Wright-Fisher chain "
-    "expected_support, expected_missing_mass",
+    oracle="expected count M q, for q <= 1/M below one (discrete section); missed with (1 - q)^M: "
+    "theory.categorical.loss_probability; left: expected_distinct_in_sample, and by the exact "
+    "Wright-Fisher chain expected_support, expected_missing_mass",
     x="rank of the category, or generation",
     y="draws, probability, or categories",
     log="xy",

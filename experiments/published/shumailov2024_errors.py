@@ -1,7 +1,7 @@
-"""Shumailov et al. 2024, "What is model collapse?": the three sources of error one at a time, and
-the limited precision of computers.
+"""Shumailov et al. 2024, "What is model collapse?": the three sources of error one at a time.
 
-`cj.infinite_sample` fits a family to densities themselves, so that no sampling error is left.
+And the limited precision of computers. `cj.infinite_sample` fits a family to densities themselves,
+so that no sampling error is left.
 """
 
 import jax
@@ -29,9 +29,7 @@ def mixture(weights, means, deviations):
 
 
 def without_sampling(key, family, truth, generations, model):
-    """Weights, means, deviations [3, generation, K] of a family that is fitted to the densities
-    themselves.
-    """
+    """Weights, means, deviations [3, generation, K] of a family fitted to densities themselves."""
     family, source = cj.infinite_sample(
         family, cj.estimators.gmm(len(truth[0]), 1), mixture(*truth), low=-15.0, high=15.0
     )
@@ -101,8 +99,8 @@ def statistical(key):
 
 @entry(
     "shum-err-expressivity",
-    claim="A single Gaussian for a mixture of two, from infinite samples: all the error comes "
-    "in the first generation, none after.",
+    claim="A single Gaussian for a mixture of two, from infinite samples: all the error comes in "
+    "the first generation, none after.",
     status="published formula",
     setting="mixture .6 N(-1.5, 1) + .4 N(2, .49), M infinite, ddof = 0, generations 0 to 50",
     oracle="'can only occur at the first generation': KL of the truth to its projection, "
@@ -132,8 +130,8 @@ def expressivity(key):
 
 @entry(
     "shum-err-approximation",
-    claim="An optimiser that stops too early errs again in every generation, with infinite "
-    "samples and the right family.",
+    claim="An optimiser that stops too early errs again in every generation, with infinite samples "
+    "and the right family.",
     status="derived here",
     setting="the same mixture, fitted by 26 steps of EM from one poor start in each generation, M "
     "infinite, generations 0 to 10",
@@ -170,14 +168,13 @@ def approximation(key):
 
 @entry(
     "shum-float-delta",
-    claim="In floats the Gaussian chain ends in a point, as the text says; the law of the "
-    "theorem only comes ever nearer to one.",
+    claim="In floats the Gaussian chain ends in a point, as the text says; the law of the theorem "
+    "only comes ever nearer to one.",
     status="published formula",
     setting="d = 1, ddof = 1, M = 8, 3,000 generations; 500 chains of absolute float32 samples, "
     "20,000 of the law",
     oracle="absorbed in a delta function with probability 1, floats being discrete (discrete "
-    "section): all chains; the law: "
-    "theory.gaussian.log_variance_quantile",
+    "section): all chains; the law: theory.gaussian.log_variance_quantile",
     x="generation",
     y="log variance",
 )

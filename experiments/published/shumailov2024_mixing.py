@@ -1,9 +1,8 @@
-"""Shumailov et al. 2024, "learning with generational data": the chain P_{i+1} = alpha F(P_i) + beta
-P_i + gamma P_0.
+"""Shumailov et al. 2024, "learning with generational data".
 
-F(P) is the model fitted to M draws of P. As written the laws are mixed, so that all M draws are
-new; "proportions of data" can also mean that points of the previous training set are used again,
-which is the workflow `mix` and has another law.
+The chain P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0. F(P) is the model fitted to M draws of P.
+As written the laws are mixed, so that all M draws are new; "proportions of data" can also mean that
+points of the previous training set are used again, which is the workflow `mix` and has another law.
 """
 
 from typing import NamedTuple
@@ -65,8 +64,9 @@ def mixed_laws(alpha, beta, gamma):
 
 
 class Mixture(NamedTuple):
-    """P = kept N(0, 1) + sum of weight N(mean, scale^2), the newest component first. kept: []; the
-    others [slots].
+    """P = kept N(0, 1) + sum of weight N(mean, scale^2), the newest component first.
+
+    kept: []; the others [slots].
     """
 
     kept: jax.Array
@@ -76,8 +76,9 @@ class Mixture(NamedTuple):
 
 
 def mixed_gaussians(alpha, beta, gamma, slots=40):
-    """A Gaussian fit by maximum likelihood in the same chain: the model of generation g is P_{g+1},
-    whose oldest parts are forgotten.
+    """A Gaussian fit by maximum likelihood in the same chain: the model of generation g is P_{g+1}.
+
+    Its oldest parts are forgotten.
     """
 
     def init(key, data):
@@ -113,12 +114,11 @@ def mixed_gaussians(alpha, beta, gamma, slots=40):
 
 @entry(
     "shum-abg",
-    claim="The chain loses diversity by alpha^2/M a step and regains some by gamma: without "
-    "gamma it collapses, with it a plateau remains.",
+    claim="The chain loses diversity by alpha^2/M a step and regains some by gamma: without gamma "
+    "it collapses, with it a plateau remains.",
     status="derived here",
     setting="(alpha, beta, gamma, steps): (1, 0, 0, 20), (.5, .5, 0, 80), (.9, 0, .1, 50), (.98, "
-    "0, .02, 150), (.5, .48, .02, 150); six "
-    "categories, M = 20, 10,000 chains",
+    "0, .02, 150), (.5, .48, .02, 150); six categories, M = 20, 10,000 chains",
     oracle="H' = (1-gamma)^2 H + (1-(1-gamma)^2) H_0 - alpha^2 H/M: "
     "theory.ancestry.mixture_of_distributions_heterozygosity",
     x="alpha, beta, gamma",
@@ -150,8 +150,8 @@ def frequencies(key):
 
 @entry(
     "shum-abg-gauss",
-    claim="Gaussian fits (ddof = 0) in the same chain keep exactly the share of the variance "
-    "that frequencies keep of their diversity.",
+    claim="Gaussian fits (ddof = 0) in the same chain keep exactly the share of the variance that "
+    "frequencies keep of their diversity.",
     status="derived here",
     setting="(alpha, beta, gamma, steps): (.5, .5, 0, 20), (.9, 0, .1, 20), (.5, .48, .02, 20); d "
     "= 1, M = 10, 20,000 chains",
@@ -193,20 +193,18 @@ def gaussians(key):
 
 @entry(
     "shum-abg-decay",
-    claim="Half of the data from the old source instead of the newest model slows the collapse "
-    "by four.",
+    claim="Half of the data from the old source instead of the newest model slows the collapse by "
+    "four.",
     status="derived here",
     setting="six categories, M = 20, 120 steps, 10,000 chains; alpha = beta = 1/2 of laws or of "
     "data sets",
     oracle="rate alpha^2/M of the laws: theory.ancestry.mixture_of_distributions_heterozygosity; "
-    "of data sets alpha (1 + beta)/M: "
-    "theory.ancestry.retention(workflow='mix'); 1/M of alpha = 1",
+    "of data sets alpha (1 + beta)/M: theory.ancestry.retention(workflow='mix'); 1/M of alpha = 1",
     x="steps",
     y="heterozygosity",
     differs="Four is right for the paper's formula, which mixes laws and draws all points anew. "
-    "Its words speak of proportions of data: if "
-    "half of the old points are used again, a pair that is copied together never parts, "
-    "and the collapse slows by 4/3 only.",
+    "Its words speak of proportions of data: if half of the old points are used again, a pair that "
+    "is copied together never parts, and the collapse slows by 4/3 only.",
 )
 def decay(key):
     (laws_key, data_key), size, steps = jax.random.split(key), 20, np.array([1, 120])
@@ -243,9 +241,8 @@ def decay(key):
     x="steps",
     y="heterozygosity",
     differs="The text takes alpha = gamma = 0, so beta = 1, and says that only data of a single "
-    "step are used. By its own formula P then "
-    "stays P_0 (or the data set stays the first one); the collapse that it goes on to "
-    "prove is that of alpha = 1, beta = gamma = 0.",
+    "step are used. By its own formula P then stays P_0 (or the data set stays the first one); the "
+    "collapse that it goes on to prove is that of alpha = 1, beta = gamma = 0.",
 )
 def literal(key):
     laws_key, data_key = jax.random.split(key)

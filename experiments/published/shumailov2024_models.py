@@ -1,5 +1,6 @@
-"""Shumailov et al. 2024, the language models: Fig. 1 and the ablation need OPT-125m; an n-gram
-shows the order of 1b and 1c without it.
+"""Shumailov et al. 2024, the language models: Fig. 1 and the ablation need OPT-125m.
+
+An n-gram shows the order of 1b and 1c without it.
 """
 
 import collections
@@ -22,8 +23,8 @@ BLOCK = 64
 
 zero_shot = out_of_reach(
     "shum-fig1b-zero-shot",
-    claim="OPT-125m has a mean perplexity of 115 on WikiText-2 before any fine-tuning, and of "
-    "34 after it was fine-tuned on the real text.",
+    claim="OPT-125m has a mean perplexity of 115 on WikiText-2 before any fine-tuning, and of 34 "
+    "after it was fine-tuned on the real text.",
     status="published number",
     setting="OPT-125m, WikiText-2, blocks of 64 tokens, 5 epochs of real text, 5 seeds",
     oracle="the section on language models: zero-shot baseline 115, fine-tuned 34",
@@ -37,10 +38,9 @@ fig1b = out_of_reach(
     "perplexity on the real test text.",
     status="published number",
     setting=SETTING + ", 5 epochs, no real text kept",
-    oracle="'losing some performance, from 20 to 28 perplexity points' (setting of Fig. 1b), "
-    "read as a loss on top of 34; the words can "
-    "also be read as from 20 to 28. A third party's rerun of the released code, one seed: "
-    "36.5, then 61.1, then 43 to 49",
+    oracle="'losing some performance, from 20 to 28 perplexity points' (setting of Fig. 1b), read "
+    "as a loss on top of 34; the words can also be read as from 20 to 28. A third party's rerun of "
+    "the released code, one seed: 36.5, then 61.1, then 43 to 49",
     cost="weights",
     command="python experiments/shumailov2024_fig1b.py",
 )
@@ -62,16 +62,17 @@ repetition = out_of_reach(
     status="published number",
     setting=SETTING + ", Fig. 1b with a repetition penalty of 2.0 beside the same without",
     oracle="'causes the perplexity to double compared with the original. Models remain as "
-    "susceptible to model collapse, if not more' "
-    "(Ablation: Repetitions); the released code's main call is said to have 3.0",
+    "susceptible to model collapse, if not more' (Ablation: Repetitions); the released code's main "
+    "call is said to have 3.0",
     cost="weights",
     command="python experiments/shumailov2024_repetition_penalty.py",
 )
 
 
 def blocks_of_words():
-    """(training [n, BLOCK], held-out [m, BLOCK], vocabulary size): the text that every CPython
-    carries, as numbers of its words.
+    """(training [n, BLOCK], held-out [m, BLOCK], vocabulary size) as numbers of words.
+
+    The text is one that every CPython carries.
     """
     corpus = cj.lm.load_corpus("embedded")
     splits = [
@@ -98,8 +99,8 @@ def blocks_of_words():
     setting="bigrams of words instead of OPT-125m, the reference text in CPython, blocks of 64, "
     "generations 5 to 9, 8 seeds each",
     oracle="the order alone, Fig. 1c below Fig. 1b ('only minor degradation'); loss scored with "
-    "add-0.01. In generations 1 and 2 the two "
-    "hardly differ: a tenth of the text and a model's copy of it have lost the same words",
+    "add-0.01. In generations 1 and 2 the two hardly differ: a tenth of the text and a model's "
+    "copy of it have lost the same words",
     y="difference in nats a word; words left",
 )
 def stand_in(key):

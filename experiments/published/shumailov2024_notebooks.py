@@ -1,5 +1,6 @@
-"""Shumailov et al. 2024, the notebooks that they released: Gaussians, a mixture and an autoencoder,
-all with a divisor of n (ddof = 0).
+"""Shumailov et al. 2024, the notebooks that they released: Gaussians, a mixture, an autoencoder.
+
+All with a divisor of n (ddof = 0).
 """
 
 import numpy as np
@@ -43,16 +44,15 @@ def squares(trace, *generations):
 
 @entry(
     "shum-nb-single-normal",
-    claim="The notebook's refitted normal: after 1,000 fits a sample of 100 has lost nearly all "
-    "of its deviation, one of 10,000 a tenth.",
+    claim="The notebook's refitted normal: after 1,000 fits a sample of 100 has lost nearly all of "
+    "its deviation, one of 10,000 a tenth.",
     status="derived here",
     setting="M = 100, 500, 1,000, 10,000; 1,000 fits (generation 999), ddof = 0, replace, 20,000 "
     "chains",
     oracle="the exact law of a product of chi squares, theory.gaussian.log_variance_quantile; "
-    "medians of sigma 4.1e-5, .135, .368, .905; "
-    "E mu^2 = 1 - (1 - 1/M)^n, theory.gaussian.expected_squared_mean_error, at n = min(M, "
-    "1,000), beyond which rare runs carry it. "
-    "The notebook draws one run each and prints no number.",
+    "medians of sigma 4.1e-5, .135, .368, .905; E mu^2 = 1 - (1 - 1/M)^n, "
+    "theory.gaussian.expected_squared_mean_error, at n = min(M, 1,000), beyond which rare runs "
+    "carry it. The notebook draws one run each and prints no number.",
     x="sample size",
     y="log of sigma^2, and mean of mu^2",
     log="x",
@@ -103,10 +103,9 @@ def single_normal(key):
     "sin(pi/sqrt M)/(pi/sqrt M) of the real one.",
     status="published formula",
     setting="M = 10 and 100, ddof = 0, accumulate, generations 0 to 999, 50,000 chains",
-    oracle="prod_{i<=g+1} (1 - 1/(i^2 M)) (Kazdan et al. 2024): "
-    "theory.gaussian.expected_variance, and 1 minus it for mu^2; the limit: "
-    "theory.gaussian.accumulate_variance_limit, .98363 at M = 100 and .84344 at 10. The "
-    "notebook draws one run.",
+    oracle="prod_{i<=g+1} (1 - 1/(i^2 M)) (Kazdan et al. 2024): theory.gaussian.expected_variance, "
+    "and 1 minus it for mu^2; the limit: theory.gaussian.accumulate_variance_limit, .98363 at M = "
+    "100 and .84344 at 10. The notebook draws one run.",
     y="variance, squared mean",
     log="x",
 )
@@ -148,8 +147,7 @@ def all_data(key):
     setting="n = 10, 30, 100, 500; one fit, ddof = 0, 200,000 chains; the notebook has 1,000 "
     "repeats",
     oracle="its saved output, .9206, .9831, .9916, .9978, with the standard error of 1,000 "
-    "repeats; exact: sqrt((n-1)/n) c4(n), "
-    "theory.gaussian.expected_standard_deviation",
+    "repeats; exact: sqrt((n-1)/n) c4(n), theory.gaussian.expected_standard_deviation",
     x="sample size",
     y="mean of sigma after one fit",
     log="x",
@@ -179,8 +177,9 @@ def one_step(key):
 
 
 def mixture_chains(key, size, last, chains, metrics, record):
-    """Trace of two full-covariance components fitted to one N(0, I) in the plane, with the
-    notebook's settings of EM.
+    """Trace of two full-covariance components fitted to one N(0, I) in the plane.
+
+    EM has the notebook's settings.
     """
     process = cj.generational_process(
         cj.estimators.gmm(2, 2, tolerance=1e-5, floor=1e-6, steps=2_000),
@@ -202,14 +201,13 @@ def mixture_chains(key, size, last, chains, metrics, record):
     setting="N = 500 (24 chains) and 1,000 (32 chains) points, EM to 1e-5, floor 1e-6, replace, "
     "generations 50, 350, 1,000, 2,000, 2,049",
     oracle="plotted near generation 2,000: about 7e2 and 2e2, one run each; printed after 2,050 "
-    "for N = 1,000: 536.28. A rerun with "
-    "scikit-learn, 3 seeds of N = 1,000: 30, 55, 76. A single run is only asked to be one of ours.",
+    "for N = 1,000: 536.28. A rerun with scikit-learn, 3 seeds of N = 1,000: 30, 55, 76. A single "
+    "run is only asked to be one of ours.",
     y="squared L2 distance to generation 0",
     log="xy",
-    disagrees="The figure is met, the printed 536.28 is not what 1,000 points typically give: their "
-    "median is near 130, and of 100 longer "
-    "chains (experiments/shumailov2024_gmm.py) none was above 485. Of 500 points a "
-    "quarter are: we think that the cell ran with those.",
+    disagrees="The figure is met, the printed 536.28 is not what 1,000 points typically give: "
+    "their median is near 130, and of 100 longer chains (experiments/shumailov2024_gmm.py) none "
+    "was above 485. Of 500 points a quarter are: we think that the cell ran with those.",
 )
 def mixture(key):
     import jax
@@ -254,15 +252,14 @@ def mixture(key):
 
 @entry(
     "shum-nb-gmm-moments",
-    claim="Two components on one blob lose the variance of their mixture at exactly the rate of "
-    "a single normal.",
+    claim="Two components on one blob lose the variance of their mixture at exactly the rate of a "
+    "single normal.",
     status="derived here",
     setting="50 points in the plane, EM to 1e-5, floor 1e-6, replace, generations 0 to 24, 4,000 "
     "chains",
     oracle="each step of EM gives the mixture the mean and the covariance (divisor M) of the "
-    "sample, whatever the components are: so "
-    "(1 - 1/M)^n after n fits, theory.gaussian.expected_variance, and 1 minus it for the "
-    "squared error of the mean",
+    "sample, whatever the components are: so (1 - 1/M)^n after n fits, "
+    "theory.gaussian.expected_variance, and 1 minus it for the squared error of the mean",
     y="variance and squared mean, per coordinate",
 )
 def mixture_moments(key):
@@ -285,8 +282,8 @@ def mixture_moments(key):
 
 @entry(
     "shum-nb-vae",
-    claim="An autoencoder fed with its own means loses latent spread under the first encoder, "
-    "and its images lose theirs.",
+    claim="An autoencoder fed with its own means loses latent spread under the first encoder, and "
+    "its images lose theirs.",
     status="published number",
     setting="scikit-learn's 8x8 digits instead of MNIST, 768 images, 6 channels, 4 latents, 25 "
     "epochs, generations 0 to 2, 10 seeds",
@@ -334,15 +331,14 @@ def autoencoder(key):
 
 vae_mnist = out_of_reach(
     "shum-nb-vae-mnist",
-    claim="On MNIST the deviation of latent means under the first encoder falls from .674 to "
-    ".433 in four generations.",
+    claim="On MNIST the deviation of latent means under the first encoder falls from .674 to .433 "
+    "in four generations.",
     status="published number",
     setting="647,081 parameters, 20 latents, 30 epochs of fresh decoder means a generation; ours: "
     "generations 0 to 4, 5 seeds",
-    oracle="saved output of the notebook, one run: .6736 .6076 .5273 .4681 .4329. A quarter of "
-    "the channels and a fifth of the images "
-    "(--scale mini, 3 seeds, docs/families.md): .846 .773 .694 .612 .531, last over first "
-    ".628 against .643",
+    oracle="saved output of the notebook, one run: .6736 .6076 .5273 .4681 .4329. A quarter of the "
+    "channels and a fifth of the images (--scale mini, 3 seeds, docs/families.md): .846 .773 .694 "
+    ".612 .531, last over first .628 against .643",
     cost="gpu",
     command="python experiments/shumailov2024_vae.py --scale full",
 )

@@ -1,9 +1,9 @@
-"""Shumailov et al. 2024, Theorem 3.1: a Gaussian that is fitted to its own draws loses its
-variance, and moves away for ever.
+"""Shumailov et al. 2024, Theorem 3.1: a Gaussian fitted to its own draws loses its variance.
 
-Generation 0 is fitted to M real draws, so generation g is the paper's n = g + 1. The theorem's
-estimators are unbiased (ddof = 1); the released code divides by M (ddof = 0). Means of variances
-and distances are compared up to n = M/2: later, ever rarer chains carry them.
+And it moves away for ever. Generation 0 is fitted to M real draws, so generation g is the paper's n
+= g + 1. The theorem's estimators are unbiased (ddof = 1); the released code divides by M (ddof =
+0). Means of variances and distances are compared up to n = M/2: later, ever rarer chains carry
+them.
 """
 
 from types import SimpleNamespace
@@ -35,8 +35,9 @@ def chains_of(
     covariance=((1.0,),),
     by="law",
 ):
-    """A trace of Gaussians refitted to `size` of their own draws, from N(0, covariance) where no
-    other source is given.
+    """A trace of Gaussians refitted to `size` of their own draws.
+
+    source: N(0, covariance) by default.
     """
     source = cj.sources.normal(np.zeros(len(covariance)), covariance) if source is None else source
     family = cj.estimators.gaussian(len(covariance), ddof=ddof, by=by)
@@ -61,8 +62,7 @@ def law_of_log_variance(generation, size, ddof=1):
     status="published formula",
     setting="d = 1, ddof = 1; M = 10, 100, 1,000 with n = 20, 200, 100; 50,000 chains",
     oracle="variance -> 0 with probability 1 (Theorem 3.1), by E log variance = n "
-    "[digamma((M-1)/2) + log(2/(M-1))]: "
-    "theory.gaussian.expected_log_variance, log_variance_std",
+    "[digamma((M-1)/2) + log(2/(M-1))]: theory.gaussian.expected_log_variance, log_variance_std",
     y="log variance",
 )
 def log_variance(key):
@@ -85,8 +85,8 @@ def log_variance(key):
 
 @entry(
     "shum-thm31-law",
-    claim="After n fits the variance is a product of n independent chi-squares over M - 1, "
-    "drawn point by point or by its moments.",
+    claim="After n fits the variance is a product of n independent chi-squares over M - 1, drawn "
+    "point by point or by its moments.",
     status="derived here",
     setting="d = 1, ddof = 1; M = 10, n = 20 (by moments and by points); M = 100, n = 200; 20,000 "
     "chains",
@@ -113,8 +113,8 @@ def law(key):
 
 @entry(
     "shum-thm31-W2",
-    claim="With unbiased estimators the expected squared Wasserstein-2 distance to the truth "
-    "grows by 1/M a generation for ever.",
+    claim="With unbiased estimators the expected squared Wasserstein-2 distance to the truth grows "
+    "by 1/M a generation for ever.",
     status="published formula",
     setting="d = 1, ddof = 1; M = 10, n <= 5, and M = 100, n <= 50; 50,000 chains",
     oracle="E W2^2 -> infinity (Theorem 3.1), as n/M + 2 (1 - c4(M)^n): "
@@ -154,8 +154,7 @@ def distance(key):
     "theory.wasserstein.expected_squared_wasserstein2(ddof=0)",
     y="squared Wasserstein-2 distance",
     differs="Theorem 3.1 and its proof take the unbiased variance, with which the distance "
-    "diverges; the released code divides by M, with "
-    "which it does not.",
+    "diverges; the released code divides by M, with which it does not.",
 )
 def distance_in_code(key):
     at = np.array([0, 1, 4, 9, 19])
@@ -186,14 +185,13 @@ def distance_in_code(key):
 
 @entry(
     "shum-thm31-anydist",
-    claim="The real data need not be Gaussian: from generation 1 on the variance falls as if "
-    "they were.",
+    claim="The real data need not be Gaussian: from generation 1 on the variance falls as if they "
+    "were.",
     status="published formula",
     setting="Laplace, uniform and Student t with 5 degrees of freedom, all of variance 1; M = 20, "
     "ddof = 1, n = 21, 20,000 chains",
     oracle="Theorem 3.1, 'not necessarily Gaussian': each later fit multiplies the variance by "
-    "chi^2_{M-1}/(M-1), "
-    "theory.gaussian.log_variance_cdf; the first is unbiased whatever the law",
+    "chi^2_{M-1}/(M-1), theory.gaussian.log_variance_cdf; the first is unbiased whatever the law",
     x="quantile (means: generation)",
     y="log variance lost since generation 0",
 )
@@ -239,13 +237,12 @@ def any_distribution(key):
 
 @entry(
     "shum-thm31-schedule",
-    claim="What drives the mean away is the sum of 1/M_i: samples that grow as the square of "
-    "the generation stop it, equal ones do not.",
+    claim="What drives the mean away is the sum of 1/M_i: samples that grow as the square of the "
+    "generation stop it, equal ones do not.",
     status="derived here",
     setting="d = 1, ddof = 1; M_i = 10 i^2 and M_i = 10, n to 200 (equal: 5), 20,000 chains",
     oracle="E (mean error)^2 = variance sum 1/M_i (Theorem 3.1's first part; its supplement's "
-    "varying sizes): "
-    "theory.gaussian.expected_squared_mean_error, "
+    "varying sizes): theory.gaussian.expected_squared_mean_error, "
     "theory.wasserstein.expected_squared_wasserstein2 with a schedule",
     y="squared error",
     log="x",
@@ -289,14 +286,14 @@ def schedule(key):
 
 @entry(
     "shum-dD",
-    claim="In d dimensions the log-determinant falls by a constant a generation too, and the "
-    "mean moves off by tr(covariance)/M.",
+    claim="In d dimensions the log-determinant falls by a constant a generation too, and the mean "
+    "moves off by tr(covariance)/M.",
     status="derived here",
     setting="d = 5, ddof = 1; M = 20, n = 10 and M = 200, n = 50; covariance diag(1, 2, 3, 4, 5) "
     "and correlated; 20,000 chains",
     oracle="sum of [digamma((M-j)/2) + log(2/(M-1))] over j = 1..d (Bartlett): "
-    "theory.gaussian.expected_log_variance(dim=5), "
-    "log_variance_std; theory.wasserstein.expected_squared_mean_distance",
+    "theory.gaussian.expected_log_variance(dim=5), log_variance_std; "
+    "theory.wasserstein.expected_squared_mean_distance",
     y="log-determinant",
 )
 def dimensions(key):
@@ -335,8 +332,8 @@ def dimensions(key):
     "with M = d + 1 it has full rank.",
     status="derived here",
     setting="d = 3, M = 2, 3 and 4, generations 0 and 10, 1,000 chains",
-    oracle="rank of M points about their mean is min(M - 1, d) (Theorem 3.1 in several "
-    "dimensions; Bartlett)",
+    oracle="rank of M points about their mean is min(M - 1, d) (Theorem 3.1 in several dimensions; "
+    "Bartlett)",
     x="M",
     y="rank of the covariance",
 )
@@ -377,9 +374,8 @@ def singular(key):
     status="derived here",
     setting="d = 1, ddof = 1, M = 20, n to 400 (means to 10), 20,000 chains",
     oracle="E variance = 1: theory.gaussian.expected_variance; median and share above the mean: "
-    "log_variance_quantile, log_variance_cdf; "
-    "spread: theory.monte_carlo.relative_variance_of_variance (at n = 400 a mean to 5% "
-    "needs 9e19 runs)",
+    "log_variance_quantile, log_variance_cdf; spread: "
+    "theory.monte_carlo.relative_variance_of_variance (at n = 400 a mean to 5% needs 9e19 runs)",
     y="variance",
     log="y",
 )
@@ -418,14 +414,12 @@ def mean_and_median(key):
 @entry(
     "shum-fig1-hist",
     claim="Scored by the first model, the samples of most chains come to look more likely than "
-    "real data, while their mean score stays "
-    "(ddof = 0) or gets worse (ddof = 1).",
+    "real data, while their mean score stays (ddof = 0) or gets worse (ddof = 1).",
     status="derived here",
     setting="d = 1, M = 10, n to 5 (share: to 40), 100,000 chains; score: -log p_0 of the model's "
     "draws, on average",
     oracle="the Gaussian analogue of Fig. 1b, c (mass moves left, tails grow): "
-    "theory.gaussian_divergence."
-    "expected_cross_entropy_under_population",
+    "theory.gaussian_divergence.expected_cross_entropy_under_population",
     y="-log p_0, nats",
 )
 def score_of_first_model(key):

@@ -14,14 +14,13 @@ SAMPLINGS = np.array([10, 50, 100, 200])
 
 @entry(
     "suresh-bern",
-    claim="The probability that a rare symbol is still there lies between two bounds made of "
-    "g_1 = 1, g_{k+1} = 1 - exp(-g_k).",
+    claim="The probability that a rare symbol is still there lies between two bounds made of g_1 = "
+    "1, g_{k+1} = 1 - exp(-g_k).",
     status="published formula",
     setting="n = 100, p0 = .01, k = 1, 2, 5, 10 fits (generations 0 to 9), 100,000 chains",
     oracle="1 - e^(-n p0 g_k) and 1 - (1 - 3 n p0^2 - 3 k p0) e^(-n p0 g_k): "
-    "theory.lineages.survival_bounds (.158 to .436 at k = 10); the "
-    "exact probability from powers of the transition matrix, "
-    "theory.categorical.loss_probability (.1614)",
+    "theory.lineages.survival_bounds (.158 to .436 at k = 10); the exact probability from powers "
+    "of the transition matrix, theory.categorical.loss_probability (.1614)",
     y="probability that the symbol is left",
 )
 def bernoulli(key):
@@ -49,8 +48,9 @@ def bernoulli(key):
 
 
 def tail(spread, threshold, size, name):
-    """Shares of deviations [chains, SAMPLINGS] above a threshold, beside the exact law of refitted
-    normals and the published bound.
+    """Shares of deviations [chains, SAMPLINGS] above a threshold, beside law and published bound.
+
+    The law is that of refitted normals, and exact.
     """
     at = SAMPLINGS - 1
     above = spread > threshold
@@ -74,11 +74,11 @@ def tail(spread, threshold, size, name):
     claim="The deviation of a refitted Gaussian exceeds eps with a probability of at most "
     "(sigma_0/eps) exp(-k/4n) after k fits.",
     status="published formula",
-    setting="n = 10, ddof = 1, k = 10, 50, 100, 200 fits (generations 9 to 199), eps = .1, "
-    "100,000 chains",
+    setting="n = 10, ddof = 1, k = 10, 50, 100, 200 fits (generations 9 to 199), eps = .1, 100,000 "
+    "chains",
     oracle="the bound: theory.monte_carlo.standard_deviation_tail_bound (.82 and .067 at k = 100 "
-    "and 200); the exact probability from the "
-    "law of a sum of log chi squares, theory.gaussian.log_variance_cdf (.082 and .0040)",
+    "and 200); the exact probability from the law of a sum of log chi squares, "
+    "theory.gaussian.log_variance_cdf (.082 and .0040)",
     y="P(sigma > .1)",
     log="y",
 )
@@ -109,11 +109,10 @@ class Pair(NamedTuple):
 
 
 def mirrored_pair():
-    """Two components at +-centre of one deviation, by maximum likelihood jointly in the parameters
-    and the points' components.
+    """Two components at +-centre of one deviation, by maximum likelihood.
 
-    The best component of a point is that of its sign, so centre and deviation are those of |x| (the
-    variance with divisor n - 1).
+    Jointly in the parameters and the points' components. The best component of a point is that of
+    its sign, so centre and deviation are those of |x| (the variance with divisor n - 1).
     """
     import jax
     import jax.numpy as jnp
@@ -144,12 +143,11 @@ def deviation(state):
     "components of its points.",
     status="published formula",
     setting="n = 10, k = 10, 50, 100, 200 fits, centres at 1,000 (never confused) and 1 "
-    "(overlapping) deviations, eps = .1, 20,000 chains; "
-    "the paper: n = 10, 200 generations, 500 runs",
+    "(overlapping) deviations, eps = .1, 20,000 chains; the paper: n = 10, 200 generations, 500 "
+    "runs",
     oracle="the same bound. Derived here: giving each point the component of its sign never "
-    "enlarges the scatter of |x|, so the pair lies "
-    "below one Gaussian fit by fit, and far apart it has exactly its law "
-    "(theory.gaussian.log_variance_cdf). The paper's centres unread",
+    "enlarges the scatter of |x|, so the pair lies below one Gaussian fit by fit, and far apart it "
+    "has exactly its law (theory.gaussian.log_variance_cdf). The paper's centres unread",
     y="P(sigma > .1)",
     log="y",
 )
@@ -186,15 +184,15 @@ def mixture(key):
 
 @entry(
     "suresh-bigram",
-    claim="Unigram and bigram models alike lose words as if these were drawn independently: a "
-    "word lasts in proportion to its count.",
+    claim="Unigram and bigram models alike lose words as if these were drawn independently: a word "
+    "lasts in proportion to its count.",
     status="derived here",
     setting="100,000 words, Zipf with exponent 1.2 on 10^5 ranks, blocks of 500, replace, "
     "generations 1 to 10; 100 chains (bigram: 6)",
     oracle="a word of count c among N is left with probability 1 - "
-    "theory.lineages.loss_probability(g - 1, N, c/N), exact for the "
-    "unigram. Published: 'the time to forget a word is approximately linearly dependent "
-    "on the number of times it occurred' (abstract)",
+    "theory.lineages.loss_probability(g - 1, N, c/N), exact for the unigram. Published: 'the time "
+    "to forget a word is approximately linearly dependent on the number of times it occurred' "
+    "(abstract)",
     y="share of the distinct words left",
 )
 def words(key):

@@ -10,12 +10,11 @@ PAPER = Paper(
 
 interaction = out_of_reach(
     "vu-interaction",
-    claim="Trained on each other's text, models gain what their own data lacked, and become "
-    "alike in what they share.",
+    claim="Trained on each other's text, models gain what their own data lacked, and become alike "
+    "in what they share.",
     status="published number",
     setting="language models with different data; ours: each alone, mixed with real text and its "
-    "previous training set, which is the "
-    "nearest that one loop offers",
+    "previous training set, which is the nearest that one loop offers",
     oracle="an ordering alone, read in the abstract; no number was read",
     cost="weights",
     command="collapse-jax lm --preset fig1b --real-fraction 0.25 --beta 0.25 --out runs/vu",

@@ -26,8 +26,9 @@ def chain(key, real, size, generations, chains, metrics, record=1, smoothing=0.0
 
 
 def samplings_until_one_is_left(absorbed):
-    """[chains]: the first generation that has a single category, plus one, from absorbed [chains,
-    generations].
+    """[chains]: the first generation that has a single category, plus one.
+
+    absorbed: [chains, generations].
     """
     return 1 + np.sum(absorbed == 0, axis=1)
 
@@ -65,8 +66,8 @@ def heterozygosity(key):
 
 @entry(
     "wf-law",
-    claim="The counts of a category follow powers of the binomial matrix, also for one of "
-    "several categories.",
+    claim="The counts of a category follow powers of the binomial matrix, also for one of several "
+    "categories.",
     status="published formula",
     setting="probabilities .5 .3 .2, M = 20 (200,000 chains) and M = 1,000 (100,000), the second "
     "category",
@@ -136,8 +137,8 @@ def fixation_of_two(key):
 
 @entry(
     "wf-fixK",
-    claim="More categories: when a single one is left, on average and in law; it takes less "
-    "than 2 M samplings for any number of them.",
+    claim="More categories: when a single one is left, on average and in law; it takes less than 2 "
+    "M samplings for any number of them.",
     status="published formula",
     setting="six unequal categories and 12 equal ones, M = 20, 20,000 chains each",
     oracle="powers of the binomial matrix: theory.absorption.expected_samplings_until_fixation, "
@@ -203,11 +204,11 @@ def types(key):
 
 @entry(
     "wf-lineages",
-    claim="Of M distinct real points about 2 M / g still have descendants at generation g: the "
-    "law of their number is exact.",
+    claim="Of M distinct real points about 2 M / g still have descendants at generation g: the law "
+    "of their number is exact.",
     status="derived here",
-    setting="a fixed data set of M distinct points; M = 100, 20,000 chains; M = 5,000, 200 "
-    "chains; generations 0 to 12",
+    setting="a fixed data set of M distinct points; M = 100, 20,000 chains; M = 5,000, 200 chains; "
+    "generations 0 to 12",
     oracle="occupancy chain (Kingman's coalescent in discrete time): theory.lineages",
     y="ancestors with descendants",
     log="xy",
@@ -249,8 +250,8 @@ def lineages(key):
 
 @entry(
     "wf-entropy",
-    claim="The expected entropy falls, and what it loses is the expected divergence of the "
-    "model from the real distribution.",
+    claim="The expected entropy falls, and what it loses is the expected divergence of the model "
+    "from the real distribution.",
     status="derived here",
     setting="six categories, M = 50, generations 0 to 150, 20,000 chains",
     oracle="E of -(c/M) ln (c/M) over the exact law of the counts: "
@@ -286,8 +287,8 @@ def entropy(key):
 
 @entry(
     "wf-smoothing",
-    claim="Adding kappa to every count ends the collapse: heterozygosity settles above 0, and "
-    "the real distribution is forgotten.",
+    claim="Adding kappa to every count ends the collapse: heterozygosity settles above 0, and the "
+    "real distribution is forgotten.",
     status="derived here",
     setting="six categories, M = 20, kappa = 0.05 and 0.5, generations 0 to 150, 40,000 chains",
     oracle="linear recursion with a fixed point (Wright-Fisher with mutation): "

@@ -1,5 +1,6 @@
-"""The command line: help, and one line with exit code 2 for every mistake, before anything is
-written.
+"""The command line: help, and one line for every mistake before anything is written.
+
+The exit code is then 2.
 """
 
 import importlib
@@ -31,14 +32,14 @@ CONFIG = OPTConfig(
     dropout=0.0,
 )
 SIZES = (
-    "--block-length 8 --train-blocks 8 --valid-blocks 4 --test-blocks 4 --batch-size 2 "
-    "--epochs 1 --seeds 1 --generations 1"
+    "--block-length 8 --train-blocks 8 --valid-blocks 4 --test-blocks 4 --batch-size 2 --epochs 1 "
+    "--seeds 1 --generations 1"
 ).split()
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """A folder with a model, a model whose weights have another shape, and text files good and bad."""
+    """A folder with a model, one whose weights have another shape, and good and bad text files."""
     folder = tmp_path_factory.mktemp("inputs")
     save_opt(folder / "model", OPT(CONFIG), init_params(CONFIG, jax.random.key(0)))
     corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
@@ -215,8 +216,9 @@ def test_sizes_of_a_simulation(stopped, tmp_path, sizes):
 
 
 def test_settings_from_a_file_and_from_the_command_line(stopped, inputs, tmp_path):
-    """The file's corpus is the default, the command line wins, and the next call knows nothing of
-    the file.
+    """The file's corpus is the default, and the command line wins.
+
+    The next call knows nothing of the file.
     """
     out = ["--model", "random:tiny", "--out", str(tmp_path / "run")]
     file = ["--config", str(inputs / "settings.json")]
@@ -230,7 +232,7 @@ def test_out_folders_that_are_refused(lm, stopped, tmp_path):
     assert "cannot be written" in stopped(lm(tmp_path / "file" / "run"))
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "main.tex").write_text("")
-    assert "exists and is no run folder" in stopped(lm(tmp_path / "thesis"))
+    assert "exists and is not a run folder" in stopped(lm(tmp_path / "thesis"))
     assert "has no config.json" in stopped(["plot", str(tmp_path / "thesis")])
     assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")) == [
         "file",

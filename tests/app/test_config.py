@@ -1,5 +1,6 @@
-"""Settings: config.json is read strictly, presets fill in what is left open, and runs are compared
-setting by setting.
+"""Settings: config.json is read strictly, and presets fill in what is left open.
+
+Runs are compared setting by setting.
 """
 
 import dataclasses
@@ -9,16 +10,14 @@ import json
 import pytest
 
 from collapse_jax.app.config import (
-    CONFIGS,
     TEST_PERPLEXITY,
     LMConfig,
     PretrainConfig,
     QuickstartConfig,
     SimulateConfig,
-    config_from_dict,
-    differing_fields,
 )
 from collapse_jax.errors import InputError
+from collapse_jax.runs.settings import KINDS, differing_fields, from_dict
 
 
 def refused(call, *args):
@@ -29,7 +28,7 @@ def refused(call, *args):
 
 
 def parsed(**values):
-    return config_from_dict({"command": "lm", **values}, "here")
+    return from_dict({"command": "lm", **values}, "here")
 
 
 @pytest.mark.parametrize(
@@ -66,8 +65,8 @@ def parsed(**values):
 )
 def test_a_configuration_survives_json(config):
     text = json.dumps({"command": config.command} | dataclasses.asdict(config))
-    assert config_from_dict(json.loads(text), "here") == config
-    assert CONFIGS[config.command] is type(config)
+    assert from_dict(json.loads(text), "here") == config
+    assert KINDS[config.command] is type(config)
 
 
 @pytest.mark.parametrize(
@@ -128,22 +127,18 @@ def test_whole_numbers_and_null_are_taken_where_they_fit():
 
 
 def test_lists_of_names():
-    assert config_from_dict({"command": "simulate", "metrics": ["mean"]}, "here").metrics == (
-        "mean",
-    )
+    assert from_dict({"command": "simulate", "metrics": ["mean"]}, "here").metrics == ("mean",)
     for value in ("mean", [1], {"mean": 1}):
-        assert "metrics" in refused(
-            config_from_dict, {"command": "simulate", "metrics": value}, "here"
-        )
+        assert "metrics" in refused(from_dict, {"command": "simulate", "metrics": value}, "here")
 
 
 @pytest.mark.parametrize(
     "values", [{}, {"command": "train"}, {"command": None}, [], "lm", 5, {"generations": 3}]
 )
 def test_the_command_must_be_known(values):
-    text = refused(config_from_dict, values, "here")
+    text = refused(from_dict, values, "here")
     assert text.startswith("here: 'command' must be one of ") and all(
-        name in text for name in CONFIGS
+        name in text for name in KINDS
     )
 
 
@@ -180,13 +175,34 @@ def test_values_that_have_no_meaning(name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("seed", -1), ("warmup_steps", -1), ("warmup_steps", 2000), ("held_out_windows", -1), ("hidden_size", 0), ("hidden_size", 126),
-        ("num_hidden_layers", 0), ("num_attention_heads", 0), ("ffn_dim", 0), ("max_position_embeddings", 1), ("block_length", 1),
-        ("block_length", 129), ("batch_size", 0), ("steps", 0), ("evaluate_every", 0), ("save_every", 0), ("learning_rate", float("nan")),
-        ("final_share", 1.5), ("final_share", -0.1), ("weight_decay", -1.0), ("beta1", 1.0), ("beta2", -0.1), ("gradient_clip", -1.0),
-        ("held_out", 0.0), ("held_out", 1.0), ("held_out", float("nan")),
+        ("seed", -1),
+        ("warmup_steps", -1),
+        ("warmup_steps", 2000),
+        ("held_out_windows", -1),
+        ("hidden_size", 0),
+        ("hidden_size", 126),
+        ("num_hidden_layers", 0),
+        ("num_attention_heads", 0),
+        ("ffn_dim", 0),
+        ("max_position_embeddings", 1),
+        ("block_length", 1),
+        ("block_length", 129),
+        ("batch_size", 0),
+        ("steps", 0),
+        ("evaluate_every", 0),
+        ("save_every", 0),
+        ("learning_rate", float("nan")),
+        ("final_share", 1.5),
+        ("final_share", -0.1),
+        ("weight_decay", -1.0),
+        ("beta1", 1.0),
+        ("beta2", -0.1),
+        ("gradient_clip", -1.0),
+        ("held_out", 0.0),
+        ("held_out", 1.0),
+        ("held_out", float("nan")),
     ],
-)  # fmt: skip
+)
 def test_values_that_have_no_meaning_for_pretraining(name, value):
     PretrainConfig(**{name: getattr(PretrainConfig(), name)}).check()
     assert refused(PretrainConfig(**{name: value}).check).startswith(
@@ -231,9 +247,10 @@ def test_presets_of_the_paper():
 
 @pytest.mark.parametrize("preset", ["fig1b", "fig1c"])
 def test_where_the_paper_and_the_released_code_differ(preset):
-    """The rows of protocols.md in which the two columns differ: which epoch goes on, the repetition
-    penalty, how real data is kept,
-    the perplexity that is spoken of, and the 10 epochs of Fig. 1c.
+    """The rows of protocols.md in which the two columns differ.
+
+    They are: which epoch goes on, the repetition penalty, how real data is kept, the perplexity
+    that is spoken of, and the 10 epochs of Fig. 1c.
     """
     paper, released = (
         LMConfig(preset=preset, protocol=protocol).resolved()

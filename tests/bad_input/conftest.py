@@ -1,4 +1,4 @@
-"""What every wrong use is held against: one line, exit code 2, and not a byte of the disk changed."""
+"""What wrong use must end with: one line, exit code 2, and not a byte of the disk changed."""
 
 import shutil
 
@@ -39,8 +39,9 @@ def copy(good, here):
 
 
 def tree(folder):
-    """Everything below a folder, with what it holds and when that was written (a lock is taken and
-    let go).
+    """Everything below a folder, by path.
+
+    With what it holds and when that was written (a lock is taken and let go).
     """
     return {
         str(path.relative_to(folder)): (
@@ -54,8 +55,9 @@ def tree(folder):
 
 @pytest.fixture
 def refused(capfd, here):
-    """refused(arguments, *words): the command ends with 2 and one line that holds the words, and
-    nothing on disk has changed.
+    """refused(arguments, *words) checks that a command refuses its arguments.
+
+    It ends with 2 and one line that holds the words, and nothing on disk has changed.
     """
 
     def call(arguments, *words):

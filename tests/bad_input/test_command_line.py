@@ -19,7 +19,7 @@ WRONG = {
         ("plot", ["RUN"]),
         ("plot a b", ["b"]),
         ("plot nowhere", ["nowhere", "no config.json"]),
-        ("plot .", [". is no run folder", "config.json"]),
+        ("plot .", [". is not a run folder", "config.json"]),
     ],
     "simulate": [
         ("--chainz 5", ["'--chainz'", "did you mean '--chains'"]),
@@ -49,7 +49,10 @@ WRONG = {
         ("--family gmm --options num_components=2 dim=1 floor=abc", ["floor is 'abc'"]),
         ("--family gmm --options num_components=2 dim=7", ["shapes", "dimensions"]),
         ("--family kde --options dim=1 bandwidth=nan", ["bandwidth is 'nan'"]),
-        ("--family ngram --options order=9 vocabulary_size=5 block_length=12", ["order is 9", "3 (trigram)"]),
+        (
+            "--family ngram --options order=9 vocabulary_size=5 block_length=12",
+            ["order is 9", "3 (trigram)"],
+        ),
         (f"--family gmm --options num_components={'[' * 500} dim=1", ["num_components"]),
         ("--family gmm --dim 3", ["dim is 3 with family gmm"]),
         ("--family categorical --ddof 0", ["ddof is 0 with family categorical"]),
@@ -75,7 +78,10 @@ WRONG = {
         ("--ddof -1", ["ddof is -1"]),
         ("--ddof 0,1.5", ["--ddof", "'0,1.5'"]),
         ("--family categorical --num-categories 0", ["num_categories is 0"]),
-        ("--family categorical --num-categories 2147483647", ["num_categories is 2147483647", "memory_limit"]),
+        (
+            "--family categorical --num-categories 2147483647",
+            ["num_categories is 2147483647", "memory_limit"],
+        ),
         ("--metrics speed", ["'speed'", "variance"]),
         ("--metrics mean mean", ["'mean'", "name"]),
         ("--metrics support", ["'support'"]),
@@ -142,8 +148,10 @@ WRONG = {
         ("--workflow mix", ["--workflow", "'mix'"]),
         ("--real-fraction 1.5", ["real_fraction is 1.5", "[0, 1]"]),
         ("--real-fraction some", ["--real-fraction", "'some'", "number"]),
-        ("--real-fraction 0.5 --workflow accumulate", ["real_fraction is 0.5 with "
-"workflow accumulate"]),
+        (
+            "--real-fraction 0.5 --workflow accumulate",
+            ["real_fraction is 0.5 with workflow accumulate"],
+        ),
         ("--real-kept all", ["--real-kept", "'all'"]),
         ("--beta nan", ["beta is nan"]),
         ("--beta 0.7 --real-fraction 0.7", ["real_fraction + beta is 1.4"]),
@@ -214,7 +222,7 @@ WRONG = {
         ("--seed 4294967296", ["seed is 4294967296"]),
         ("--precision int8", ["--precision", "'int8'"]),
     ],
-}  # fmt: skip
+}
 CASES = [(command, words, says) for command, cases in WRONG.items() for words, says in cases]
 SMALL = {
     "simulate": "--chains 8 --generations 3",
@@ -276,9 +284,9 @@ def test_a_folder_for_out_that_is_none(refused, good, here, command):
     (here / "file").write_text("mine")
     (here / "thesis").mkdir()
     (here / "thesis" / "main.tex").write_text("mine")
-    refused([command, *more, "--out", "file"], "file exists and is no run folder")
+    refused([command, *more, "--out", "file"], "file exists and is not a run folder")
     refused([command, *more, "--out", "file/run"], "file/run cannot be")
-    refused([command, *more, "--out", "thesis"], "thesis exists and is no run folder")
+    refused([command, *more, "--out", "thesis"], "thesis exists and is not a run folder")
     refused([command, *more, "--out", "a\nb/" + "x" * 300], "a b/")
     refused([command, *more, "--out", "/proc/nothing"], "/proc/nothing")
 
@@ -309,7 +317,7 @@ def test_the_folder_of_another_run(refused, finished, good, here):
     refused([*lm, "--out", "run"], "run holds a run of another kind (simulate)")
     # A quickstart whose parts would lie in folders of other runs.
     shutil.copytree(finished, here / "quick" / "gaussian_replace")
-    refused(["quickstart", "--out", "quick"], "quick exists and is no run folder")
+    refused(["quickstart", "--out", "quick"], "quick exists and is not a run folder")
 
 
 # Settings from a file.
@@ -338,7 +346,7 @@ def test_the_folder_of_another_run(refused, finished, good, here):
         (b'{"command": "simulate", "family": "a\\u0000b"}', ["family is 'a\\x00b'"]),
         (b'{"command": "simulate", "family": "\\ud800"}', ["family is '\\ud800'"]),
     ],
-)  # fmt: skip
+)
 def test_settings_from_a_broken_file(refused, here, text, says):
     (here / "settings.json").write_bytes(text)
     refused(["simulate", "--config", "settings.json"], *says)

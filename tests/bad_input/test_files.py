@@ -32,10 +32,16 @@ CORPORA = {
     "blank.txt": (single(b"\n \n\t\n" * 50), ["its train split is empty"]),
     "short.txt": (single(b"a\n" * 10), ["shorter than one block of 8 tokens"]),
     "binary.txt": (single(bytes(range(256)) * 50), ["binary.txt", "cannot be read"]),
-    "latin.txt": (single("Ærøskøbing\n".encode("latin-1") * 50), ["latin.txt", "cannot be read", "utf-8"]),
+    "latin.txt": (
+        single("Ærøskøbing\n".encode("latin-1") * 50),
+        ["latin.txt", "cannot be read", "utf-8"],
+    ),
     "cut.txt.xz": (single(lzma.compress(TEXT)[:-20]), ["cut.txt.xz", "cannot be read"]),
     "cut.txt.gz": (single(gzip.compress(TEXT)[:-20]), ["cut.txt.gz", "cannot be read"]),
-    "flipped.txt.gz": (single(gzip.compress(TEXT)[:40] + b"\xff" * 30), ["flipped.txt.gz", "cannot be read"]),
+    "flipped.txt.gz": (
+        single(gzip.compress(TEXT)[:40] + b"\xff" * 30),
+        ["flipped.txt.gz", "cannot be read"],
+    ),
     "no.txt.xz": (single(TEXT), ["no.txt.xz", "cannot be read"]),
     "no.txt.gz": (single(TEXT), ["no.txt.gz", "cannot be read"]),
     "empty.txt.xz": (single(b""), ["empty.txt.xz"]),
@@ -49,9 +55,15 @@ CORPORA = {
     "nothing": (split_folder(), ["nothing", "has no train file"]),
     "images": (split_folder(train_png=b"x", test_png=b"x"), ["images", "has no train file"]),
     "no_valid": (split_folder(train_txt=TEXT, test_txt=TEXT), ["no_valid", "has no valid file"]),
-    "empty_test": (split_folder(train_txt=TEXT, valid_txt=TEXT, test_txt=b""), ["its test split is empty"]),
-    "short_test": (split_folder(train_txt=TEXT, valid_txt=TEXT, test_txt=b"a\n"), ["shorter than one block of 8 tokens"]),
-}  # fmt: skip
+    "empty_test": (
+        split_folder(train_txt=TEXT, valid_txt=TEXT, test_txt=b""),
+        ["its test split is empty"],
+    ),
+    "short_test": (
+        split_folder(train_txt=TEXT, valid_txt=TEXT, test_txt=b"a\n"),
+        ["shorter than one block of 8 tokens"],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CORPORA)
@@ -120,7 +132,10 @@ BROKEN = {
         "nested": (b"[" * 100_000, ["config.json", "cannot be read"]),
         "list": (b"[]", ["config.json", "'command' must be one of"]),
         "unknown": (b'{"command": "simulate", "chainz": 5}', ["config.json", "'chainz'"]),
-        "typed": (b'{"command": "simulate", "chains": "8"}', ["config.json", "chains is '8'", "int"]),
+        "typed": (
+            b'{"command": "simulate", "chains": "8"}',
+            ["config.json", "chains is '8'", "int"],
+        ),
         "outside": (b'{"command": "simulate", "chains": -8}', ["chains is -8", "at least 1"]),
     },
     "metrics.jsonl": {
@@ -128,18 +143,23 @@ BROKEN = {
         "binary": (b"\x00\xff\xfe", ["metrics.jsonl is damaged", "delete it"]),
         "cut": (b'{"generation": 0, "mean_me', ["metrics.jsonl is damaged", "delete it"]),
         "nested": (b"[" * 100_000, ["metrics.jsonl is damaged", "delete it"]),
-        "lists": (b"[1, 2]\n", ["metrics.jsonl is damaged (line 1 is no record"]),
-        "words": (b'{"generation": "one", "chain": 0, "step": 1}\n', ["metrics.jsonl is damaged "
-"(line 1 is no record"]),
-        "nothing": (b"{}\n", ["metrics.jsonl is damaged (line 1 is no record"]),
+        "lists": (b"[1, 2]\n", ["metrics.jsonl is damaged (line 1 is not a record"]),
+        "words": (
+            b'{"generation": "one", "chain": 0, "step": 1}\n',
+            ["metrics.jsonl is damaged (line 1 is not a record"],
+        ),
+        "nothing": (b"{}\n", ["metrics.jsonl is damaged (line 1 is not a record"]),
     },
     "results.nc": {
         "empty": (b"", ["results.nc is damaged", "delete it"]),
         "text": (b"hello", ["results.nc is damaged", "delete it"]),
         "cut": (-40, ["results.nc is damaged", "delete it"]),
-        "a header that claims more": (b"CDF\x02" + struct.pack(">I", 0) + b"\x00\x00\x00\x0a\x7f\xff\xff\xff", ["results.nc"]),
+        "a header that claims more": (
+            b"CDF\x02" + struct.pack(">I", 0) + b"\x00\x00\x00\x0a\x7f\xff\xff\xff",
+            ["results.nc"],
+        ),
     },
-}  # fmt: skip
+}
 CASES = [(name, how) for name, cases in BROKEN.items() for how in cases]
 
 
@@ -303,17 +323,20 @@ def with_id(result, id):
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        (lambda result: b"", ["is no result"]),
-        (lambda result: b"\xff\xfe", ["is no result"]),
-        (lambda result: b"[" * 100_000, ["is no result"]),
-        (lambda result: b"[]", ["is no result"]),
-        (lambda result: b"{}", ["is no result"]),
-        (lambda result: json.dumps(result | {"comparisons": 5}).encode(), ["is no result"]),
-        (lambda result: json.dumps(result).replace("[1.0, 1.0]", '["x", "y"]').encode(), ["is no result"]),
+        (lambda result: b"", ["is not a result"]),
+        (lambda result: b"\xff\xfe", ["is not a result"]),
+        (lambda result: b"[" * 100_000, ["is not a result"]),
+        (lambda result: b"[]", ["is not a result"]),
+        (lambda result: b"{}", ["is not a result"]),
+        (lambda result: json.dumps(result | {"comparisons": 5}).encode(), ["is not a result"]),
+        (
+            lambda result: json.dumps(result).replace("[1.0, 1.0]", '["x", "y"]').encode(),
+            ["is not a result"],
+        ),
         (lambda result: with_id(result, "../../escape"), ["'../../escape'", "letters, digits"]),
         (lambda result: with_id(result, "other"), ["holds the result of 'other'"]),
     ],
-)  # fmt: skip
+)
 def test_a_broken_result(refused, here, result, broken, says):
     (here / "run" / "results").mkdir(parents=True)
     (here / "run" / "config.json").write_text('{"command": "reproduce"}')

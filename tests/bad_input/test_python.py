@@ -1,5 +1,6 @@
-"""Wrong arguments of the Python interface: one line that names the argument, its value and what
-would be right.
+"""Wrong arguments of the Python interface.
+
+One line that names the argument, its value and what would be right.
 """
 
 import functools
@@ -122,8 +123,16 @@ WRONG = {
         (lambda: simulate(memory_limit="much"), ["memory_limit is 'much'"]),
         (lambda: simulate(key=0), ["key is 0", "jax.random.key"]),
         (lambda: simulate(key=jax.random.split(KEY)), ["key", "jax.random.key"]),
-        (lambda: cj.simulate(process(host(), cj.sources.dataset(np.zeros(5))), KEY, generations=1), ["use run"]),
-        (lambda: cj.simulate("gaussian", KEY, generations=1), ["process is 'gaussian'", "generational_process"]),
+        (
+            lambda: cj.simulate(
+                process(host(), cj.sources.dataset(np.zeros(5))), KEY, generations=1
+            ),
+            ["use run"],
+        ),
+        (
+            lambda: cj.simulate("gaussian", KEY, generations=1),
+            ["process is 'gaussian'", "generational_process"],
+        ),
     ],
     "run": [
         (lambda: run(generations=-1), ["generations is -1"]),
@@ -141,20 +150,48 @@ WRONG = {
         (lambda: process(sample_size=2.0), ["sample_size is 2.0", "integer"]),
         (lambda: process(sample_size="5"), ["sample_size is '5'"]),
         (lambda: process(sample_size=2**31), ["sample_size is 2147483648", "at most"]),
-        (lambda: process(source=cj.sources.dataset(np.zeros((3, 1)))), ["sample_size is 5", "3 points"]),
-        (lambda: process(source=cj.sources.dataset(np.zeros((9, 1))), sample_size=lambda g: g + 1), ["largest_sample_size"]),
         (
-            lambda: process(source=cj.sources.dataset(np.zeros((9, 1))), sample_size=lambda g: g + 1, largest_sample_size=0),
+            lambda: process(source=cj.sources.dataset(np.zeros((3, 1)))),
+            ["sample_size is 5", "3 points"],
+        ),
+        (
+            lambda: process(
+                source=cj.sources.dataset(np.zeros((9, 1))), sample_size=lambda g: g + 1
+            ),
+            ["largest_sample_size"],
+        ),
+        (
+            lambda: process(
+                source=cj.sources.dataset(np.zeros((9, 1))),
+                sample_size=lambda g: g + 1,
+                largest_sample_size=0,
+            ),
             ["largest_sample_size is 0"],
         ),
         (lambda: process(workflow=cj.workflows.keep_or_continue(0.5)), ["continue"]),
-        (lambda: process(workflow=cj.curation.tempered(0.5)(cj.workflows.replace()), estimator=host()), ["tempered"]),
+        (
+            lambda: process(
+                workflow=cj.curation.tempered(0.5)(cj.workflows.replace()), estimator=host()
+            ),
+            ["tempered"],
+        ),
         (lambda: cj.generational_process(5, 5, 5, sample_size=5), ["estimator is 5"]),
-        (lambda: cj.simulate(process(cj.estimators.gaussian(2)), KEY, generations=1), ["shapes", "dimensions"]),
-        (lambda: cj.simulate(process(source=cj.sources.dataset(np.zeros((9, 3)))), KEY, generations=1), ["shape [3]", "[1]"]),
+        (
+            lambda: cj.simulate(process(cj.estimators.gaussian(2)), KEY, generations=1),
+            ["shapes", "dimensions"],
+        ),
+        (
+            lambda: cj.simulate(
+                process(source=cj.sources.dataset(np.zeros((9, 3)))), KEY, generations=1
+            ),
+            ["shape [3]", "[1]"],
+        ),
         (lambda: process(source="normal"), ["source is 'normal'"]),
         (lambda: process(workflow="replace"), ["workflow is 'replace'", "cj.workflows"]),
-        (lambda: process(workflow=cj.workflows.replace), ["workflow is <function replace", "cj.workflows"]),
+        (
+            lambda: process(workflow=cj.workflows.replace),
+            ["workflow is <function replace", "cj.workflows"],
+        ),
     ],
     "workflows": [
         (lambda: cj.workflows.mix(0.5, 0.2, 0.2), ["alpha + beta + gamma is 0.9"]),
@@ -234,7 +271,10 @@ WRONG = {
         (lambda: cj.estimators.gmm(2, 1, covariance="round"), ["covariance is 'round'"]),
         (lambda: cj.estimators.gmm(2, 1, start="cold"), ["start is 'cold'"]),
         (lambda: cj.estimators.gmm(2, 1, tolerance="x"), ["tolerance is 'x'"]),
-        (lambda: cj.estimators.gmm_params([0.5, 0.6], np.zeros((2, 1)), np.ones((2, 1, 1))), ["weights"]),
+        (
+            lambda: cj.estimators.gmm_params([0.5, 0.6], np.zeros((2, 1)), np.ones((2, 1, 1))),
+            ["weights"],
+        ),
         (lambda: cj.estimators.kde(1, bandwidth=0), ["bandwidth is 0"]),
         (lambda: cj.estimators.kde(1, held_out=np.zeros(3)), ["held_out"]),
         (lambda: cj.estimators.linear_regression(0), ["dim is 0"]),
@@ -250,9 +290,15 @@ WRONG = {
         (lambda: cj.estimators.vae(height=0), ["height is 0"]),
         (lambda: cj.estimators.vae(gives="noise"), ["gives is 'noise'"]),
         (lambda: cj.estimators.vae(probes=0), ["probes is 0"]),
-        (lambda: cj.estimators.causal_lm(*tiny(), blocks(), blocks(), start="zero"), ["start is 'zero'"]),
+        (
+            lambda: cj.estimators.causal_lm(*tiny(), blocks(), blocks(), start="zero"),
+            ["start is 'zero'"],
+        ),
         (lambda: cj.estimators.causal_lm(*tiny(), blocks()[:0], blocks()), ["no prompts"]),
-        (lambda: cj.estimators.causal_lm(*tiny(), np.zeros((2, 9), np.int32), blocks()), ["18 positions"]),
+        (
+            lambda: cj.estimators.causal_lm(*tiny(), np.zeros((2, 9), np.int32), blocks()),
+            ["18 positions"],
+        ),
     ],
     "estimator, register, check_estimator": [
         (lambda: cj.estimator(None, len), ["fit is None", "function"]),
@@ -287,7 +333,10 @@ WRONG = {
         (lambda: cj.lm.save_opt("x", *tiny(), dtype="int8"), ["dtype is 'int8'"]),
         (lambda: cj.lm.OPTConfig(vocab_size=0), ["vocab_size is 0"]),
         (lambda: cj.lm.OPTConfig(dropout=float("nan")), ["dropout is nan"]),
-        (lambda: cj.lm.blocks_of(["a"], cj.lm.load_tokenizer("embedded"), 1), ["block_length is 1"]),
+        (
+            lambda: cj.lm.blocks_of(["a"], cj.lm.load_tokenizer("embedded"), 1),
+            ["block_length is 1"],
+        ),
         (lambda: generate(prompts=[[1.5]]), ["float"]),
         (lambda: generate(prompts=[[99]]), ["99"]),
         (lambda: generate(prompts=[[-1]]), ["-1"]),
@@ -297,11 +346,20 @@ WRONG = {
         (lambda: generate(batch_size=0), ["batch_size 0"]),
         (lambda: generate(decoder=cj.lm.Sampling()), ["key"]),
         (lambda: generate(decoder=cj.lm.BeamSearch(num_beams=0)), ["num_beams is 0"]),
-        (lambda: generate(decoder=cj.lm.BeamSearch(early_stopping="soon")), ["early_stopping is 'soon'"]),
-        (lambda: generate(decoder=cj.lm.Sampling(temperature=float("nan")), key=KEY), ["temperature is nan"]),
+        (
+            lambda: generate(decoder=cj.lm.BeamSearch(early_stopping="soon")),
+            ["early_stopping is 'soon'"],
+        ),
+        (
+            lambda: generate(decoder=cj.lm.Sampling(temperature=float("nan")), key=KEY),
+            ["temperature is nan"],
+        ),
         (lambda: generate(decoder=cj.lm.Sampling(top_k=-1), key=KEY), ["top_k is -1"]),
         (lambda: generate(decoder=cj.lm.Sampling(top_p=0.0), key=KEY), ["top_p is 0.0"]),
-        (lambda: generate(decoder=cj.lm.Greedy(repetition_penalty=float("inf"))), ["repetition_penalty is inf"]),
+        (
+            lambda: generate(decoder=cj.lm.Greedy(repetition_penalty=float("inf"))),
+            ["repetition_penalty is inf"],
+        ),
         (lambda: generate(decoder=cj.lm.Greedy(min_new_tokens=-1)), ["min_new_tokens is -1"]),
         (lambda: fine_tune(epochs=0), ["epochs is 0"]),
         (lambda: fine_tune(batch_size=0), ["batch_size is 0"]),
@@ -315,13 +373,19 @@ WRONG = {
         (lambda: cj.theory.gaussian.expected_variance(1.5, 10, ddof=1), ["1.5"]),
         (lambda: cj.theory.gaussian.expected_variance(1, 0, ddof=1), ["0"]),
         (lambda: cj.theory.gaussian.expected_variance(1, 10, ddof=1, workflow="best"), ["'best'"]),
-        (lambda: cj.theory.gaussian.log_variance_quantile(2.0, 1, 10, ddof=1), ["between 0 and 1", "2."]),
+        (
+            lambda: cj.theory.gaussian.log_variance_quantile(2.0, 1, 10, ddof=1),
+            ["between 0 and 1", "2."],
+        ),
         (lambda: cj.theory.categorical.expected_heterozygosity(1, 10, [0.5, 0.6]), ["sum to 1"]),
         (lambda: cj.theory.categorical.loss_probability(1, 10, 1.5), ["1.5"]),
         (lambda: cj.theory.categorical.transition_matrix(10**6), ["1000000"]),
-        (lambda: cj.theory.ancestry.pair_coalescence(1, 10, workflow="mix", alpha=0.5), ["sum to 1"]),
+        (
+            lambda: cj.theory.ancestry.pair_coalescence(1, 10, workflow="mix", alpha=0.5),
+            ["sum to 1"],
+        ),
     ],
-}  # fmt: skip
+}
 CASES = [(group, number) for group, cases in WRONG.items() for number in range(len(cases))]
 
 

@@ -98,7 +98,10 @@ def msgpack(folder, keep):
 BROKEN = {
     "truncated safetensors": (cut, ["model.safetensors", "not a whole safetensors file"]),
     "empty safetensors": (raw(b""), ["model.safetensors", "not a whole safetensors file"]),
-    "a header that claims gigabytes": (raw(struct.pack("<Q", 1 << 40) + b"{}"), ["model.safetensors", "not a whole"]),
+    "a header that claims gigabytes": (
+        raw(struct.pack("<Q", 1 << 40) + b"{}"),
+        ["model.safetensors", "not a whole"],
+    ),
     "a header of 2^64 - 1 bytes": (raw(b"\xff" * 8 + b"{}"), ["model.safetensors", "not a whole"]),
     "a header that is no JSON": (header(b"{" * 64), ["model.safetensors", "not a whole"]),
     "a tensor that claims gigabytes": (
@@ -106,59 +109,132 @@ BROKEN = {
         ["model.safetensors", "not a whole"],
     ),
     "tensors that overlap": (
-        header({name: {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]} for name in (BIAS, "other")}),
+        header(
+            {
+                name: {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}
+                for name in (BIAS, "other")
+            }
+        ),
         ["model.safetensors", "not a whole"],
     ),
-    "float8": (header({BIAS: {"dtype": "F8_E4M3", "shape": [64], "data_offsets": [0, 64]}}), [BIAS, "F8_E4M3", "not read here"]),
+    "float8": (
+        header({BIAS: {"dtype": "F8_E4M3", "shape": [64], "data_offsets": [0, 64]}}),
+        [BIAS, "F8_E4M3", "not read here"],
+    ),
     "a missing tensor": (changed(**{BIAS: None}), ["1 missing", BIAS]),
     "an extra tensor": (changed(extra=np.zeros(3, np.float32)), ["1 unexpected", "extra"]),
-    "a wrong shape": (changed(**{BIAS: np.zeros(17, np.float32)}), ["1 misshapen", f"{BIAS} is [17], not [16]"]),
+    "a wrong shape": (
+        changed(**{BIAS: np.zeros(17, np.float32)}),
+        ["1 misshapen", f"{BIAS} is [17], not [16]"],
+    ),
     "integers": (changed(**{BIAS: np.zeros(16, np.int32)}), [f"{BIAS} is int32, not floating"]),
     "nan": (changed(**{BIAS: np.full(16, np.nan, np.float32)}), [BIAS, "nan"]),
     "infinity": (changed(**{BIAS: np.full(16, np.inf, ml_dtypes.bfloat16)}), [BIAS, "infinite"]),
     "no weights": (raw(b"", "readme.txt"), ["no weight file", "model.safetensors"]),
     "a link to nowhere": (link_to_nowhere, ["no weight file"]),
-    "shards outside the folder": (index({BIAS: "../a.safetensors"}), ["index.json", "'../a.safetensors'"]),
+    "shards outside the folder": (
+        index({BIAS: "../a.safetensors"}),
+        ["index.json", "'../a.safetensors'"],
+    ),
     "shards by an absolute path": (index({BIAS: "/etc/passwd"}), ["index.json", "'/etc/passwd'"]),
-    "a shard that is missing": (index({BIAS: "a.safetensors", "other": "b.safetensors"}), ["1 of 2 shards are missing", "b.safetensors"]),
+    "a shard that is missing": (
+        index({BIAS: "a.safetensors", "other": "b.safetensors"}),
+        ["1 of 2 shards are missing", "b.safetensors"],
+    ),
     "an index that is none": (index([1, 2]), ["index.json", "weight_map"]),
     "an index of numbers": (index({BIAS: 5}), ["index.json", "weight_map"]),
-    "a cut flax_model.msgpack": (lambda folder: msgpack(folder, 1000), ["flax_model.msgpack", "not a whole Flax checkpoint"]),
+    "a cut flax_model.msgpack": (
+        lambda folder: msgpack(folder, 1000),
+        ["flax_model.msgpack", "not a whole Flax checkpoint"],
+    ),
     "flax_model.msgpack of a list": (lambda folder: msgpack(folder, 0), ["flax_model.msgpack"]),
     "an empty flax_model.msgpack": (file("flax_model.msgpack", b""), ["flax_model.msgpack"]),
     "no config.json": (lambda folder: (folder / "config.json").unlink(), ["no config.json"]),
     "config.json is a folder": (folder_as_file, ["config.json", "cannot be read"]),
     "config.json is empty": (file("config.json", b""), ["config.json is not JSON"]),
-    "config.json is not UTF-8": (file("config.json", b'{"a": "\xff"}'), ["config.json", "cannot be read"]),
+    "config.json is not UTF-8": (
+        file("config.json", b'{"a": "\xff"}'),
+        ["config.json", "cannot be read"],
+    ),
     "config.json is nested without end": (file("config.json", b"[" * 100_000), ["config.json"]),
-    "config.json holds a number without end": (file("config.json", b'{"a": ' + b"1" * 5000 + b"}"), ["config.json"]),
-    "config.json is a list": (file("config.json", b"[]"), ["config.json must hold one JSON object"]),
+    "config.json holds a number without end": (
+        file("config.json", b'{"a": ' + b"1" * 5000 + b"}"),
+        ["config.json"],
+    ),
+    "config.json is a list": (
+        file("config.json", b"[]"),
+        ["config.json must hold one JSON object"],
+    ),
     "another architecture": (config(model_type="llama"), ["model_type is 'llama'", "'opt'"]),
     "another activation": (config(activation_function="gelu"), ["activation_function is 'gelu'"]),
-    "a size of words": (config(hidden_size="8", word_embed_proj_dim="8"), ["hidden_size is '8'", "positive integer"]),
+    "a size of words": (
+        config(hidden_size="8", word_embed_proj_dim="8"),
+        ["hidden_size is '8'", "positive integer"],
+    ),
     "a size that is a list": (config(ffn_dim=[16]), ["ffn_dim is [16]"]),
     "a negative size": (config(vocab_size=-1), ["vocab_size is -1"]),
-    "a billion layers": (config(num_hidden_layers=10**9), ["num_hidden_layers is 1000000000", "at most 1000"]),
-    "heads that do not divide": (config(num_attention_heads=3), ["hidden_size 8", "num_attention_heads 3"]),
+    "a billion layers": (
+        config(num_hidden_layers=10**9),
+        ["num_hidden_layers is 1000000000", "at most 1000"],
+    ),
+    "heads that do not divide": (
+        config(num_attention_heads=3),
+        ["hidden_size 8", "num_attention_heads 3"],
+    ),
     "dropout of words": (config(dropout="some"), ["dropout is 'some'"]),
     "an end token of words": (config(eos_token_id="</s>"), ["eos_token_id is '</s>'", "0 to 2047"]),
-    "a padding token outside the vocabulary": (config(pad_token_id=5000), ["pad_token_id is 5000", "0 to 2047"]),
+    "a padding token outside the vocabulary": (
+        config(pad_token_id=5000),
+        ["pad_token_id is 5000", "0 to 2047"],
+    ),
     "an initial deviation of words": (config(init_std="x"), ["init_std is 'x'"]),
-    "sizes of another model": (config(ffn_dim=32), ["does not fit its config.json", "[16], not [32]"]),
-    "a tokenizer that is empty": (file("tokenizer.json", b""), ["tokenizer.json", "cannot be read"]),
-    "a tokenizer that is binary": (file("tokenizer.json", bytes(range(256))), ["tokenizer.json", "cannot be read"]),
-    "a tokenizer that is cut": (file("tokenizer.json", b'{"version": "1.0", "model"'), ["tokenizer.json", "cannot be read"]),
-    "a tokenizer of another thing": (file("tokenizer.json", b'{"hello": 1}'), ["tokenizer.json", "cannot be read"]),
-    "a tokenizer without a model": (file("tokenizer.json", b'{"version": "1.0", "model": null}'), ["tokenizer.json", "cannot be read"]),
+    "sizes of another model": (
+        config(ffn_dim=32),
+        ["does not fit its config.json", "[16], not [32]"],
+    ),
+    "a tokenizer that is empty": (
+        file("tokenizer.json", b""),
+        ["tokenizer.json", "cannot be read"],
+    ),
+    "a tokenizer that is binary": (
+        file("tokenizer.json", bytes(range(256))),
+        ["tokenizer.json", "cannot be read"],
+    ),
+    "a tokenizer that is cut": (
+        file("tokenizer.json", b'{"version": "1.0", "model"'),
+        ["tokenizer.json", "cannot be read"],
+    ),
+    "a tokenizer of another thing": (
+        file("tokenizer.json", b'{"hello": 1}'),
+        ["tokenizer.json", "cannot be read"],
+    ),
+    "a tokenizer without a model": (
+        file("tokenizer.json", b'{"version": "1.0", "model": null}'),
+        ["tokenizer.json", "cannot be read"],
+    ),
     "a tokenizer with ids outside the vocabulary": (
-        file("tokenizer.json", json.dumps({
-            "version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
-            "model": {"type": "WordLevel", "vocab": {"<unk>": 5000, "the": 5001}, "unk_token": "<unk>"},
-        }).encode()),
+        file(
+            "tokenizer.json",
+            json.dumps(
+                {
+                    "version": "1.0",
+                    "added_tokens": [],
+                    "pre_tokenizer": {"type": "Whitespace"},
+                    "model": {
+                        "type": "WordLevel",
+                        "vocab": {"<unk>": 5000, "the": 5001},
+                        "unk_token": "<unk>",
+                    },
+                }
+            ).encode(),
+        ),
         ["tokenizer", "ids", "2048"],
     ),
-    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), ["neither tokenizer.json nor vocab.json"]),
-}  # fmt: skip
+    "no tokenizer": (
+        lambda folder: (folder / "tokenizer.json").unlink(),
+        ["neither tokenizer.json nor vocab.json"],
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -211,12 +287,12 @@ HARMFUL = {
     "builtins.exec": by_name("builtins", "exec", WRITE),
     "__builtin__.eval": by_name("__builtin__", "eval", WRITE),
     "builtins.open": by_name("builtins", "open", "marker", "w"),
-    "a chain of getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(Vos\ntRVsystem\ntR(Vtouch marker\ntR.",
-    "a dotted name": b"\x80\x04\x8c\x0ctorch._utils\x8c\x28_rebuild_tensor_v2.__globals__.os.system\x93("
-    + b"V"
-    + TOUCH.encode()
-    + b"\ntR.",
-    "a dotted name of what is allowed": b"\x80\x04\x8c\x0bcollections\x8c\x1dOrderedDict.__init_subclass__\x93)R.",
+    "a chain of getattr": b"cbuiltins\ngetattr\n(cbuiltins\n__import__\n(Vos\ntRVsystem\n"
+    b"tR(Vtouch marker\ntR.",
+    "a dotted name": b"\x80\x04\x8c\x0ctorch._utils\x8c\x28"
+    b"_rebuild_tensor_v2.__globals__.os.system\x93(V" + TOUCH.encode() + b"\ntR.",
+    "a dotted name of what is allowed": b"\x80\x04\x8c\x0bcollections\x8c\x1d"
+    b"OrderedDict.__init_subclass__\x93)R.",
     "a nested reduce": pickle.dumps({"weight": [Call(dict, [Call(eval, WRITE)])]}, protocol=2),
     "a reduce as the key of a dict": pickle.dumps({Call(eval, WRITE): 1}, protocol=2),
     "a state that is set": b"ccollections\nOrderedDict\n)R}V__class__\ncos\nsystem\nsb.",
@@ -229,8 +305,8 @@ HARMFUL = {
     "codecs": by_name("_codecs", "encode", "x", "latin1"),
     "numpy's loader": by_name("numpy", "load", "marker"),
     "torch's own loader": by_name("torch", "load", "marker"),
-    "a persistent id of a path outside": b"}Vx\nctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\n"
-    b"V../../../etc/passwd\nVcpu\nI6\ntQI0\n(I6\nt(I1\nt\x89}tRs.",
+    "a persistent id of a path outside": b"}Vx\nctorch._utils\n_rebuild_tensor_v2\n"
+    b"((Vstorage\nctorch\nFloatStorage\nV../../../etc/passwd\nVcpu\nI6\ntQI0\n(I6\nt(I1\nt\x89}tRs.",
     "a persistent id that is a call": b"(Vstorage\n"
     + by_name("os", "system", TOUCH)[:-1]
     + b"V0\nVcpu\nI6\ntQ.",
@@ -293,7 +369,10 @@ def test_a_zip_bomb_is_refused_by_its_size(refused, copy, good):
     """A few KiB that unpack to 4 MiB of one storage, and a pickle that wants 6 numbers of it."""
     folder = copy("model")
     (folder / "model.safetensors").unlink()
-    tensor = b"}Vx\nctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI6\ntQI0\n(I6\nt(I1\nt\x89}tRs."
+    tensor = (
+        b"}Vx\nctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\n"
+        b"V0\nVcpu\nI6\ntQI0\n(I6\nt(I1\nt\x89}tRs."
+    )
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", tensor)
         archive.writestr("archive/data/0", bytes(1 << 22))

@@ -71,9 +71,9 @@ def found_alone():
     """
     import jax
 
-    from collapse_jax.drivers.run import run
     from collapse_jax.drivers.chunks import join_chunks
     from collapse_jax.drivers.plan import Plan
+    from collapse_jax.drivers.run import run
     from collapse_jax.drivers.simulate import simulate, simulate_chunks
 
     key, found = jax.random.key(1), {}

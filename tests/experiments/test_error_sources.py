@@ -1,5 +1,6 @@
-"""The experiment on the three sources of error: what its cells are, exactly, and a tiny run with
-all its files.
+"""The experiment on the three sources of error.
+
+What its cells are, exactly, and a tiny run with all its files.
 """
 
 import importlib
@@ -12,9 +13,16 @@ from collapse_jax.theory import mixture_projection
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 SMALL = {
-    "sample_size": 20, "generations": 3, "chains": 3, "vae_images": 20, "vae_epochs": (2, 1), "vae_generations": 1, "vae_chains": 2,
-    "vae_capacity": 1, "vae_truth_epochs": 4,
-}  # fmt: skip
+    "sample_size": 20,
+    "generations": 3,
+    "chains": 3,
+    "vae_images": 20,
+    "vae_epochs": (2, 1),
+    "vae_generations": 1,
+    "vae_chains": 2,
+    "vae_capacity": 1,
+    "vae_truth_epochs": 4,
+}
 
 
 @pytest.fixture
@@ -35,15 +43,16 @@ def test_all_off_is_no_error(script, small):
 
 @pytest.mark.parametrize("family", ["gaussian", "gmm"])
 def test_expressivity_errs_in_the_first_generation_only(script, small, family):
-    """Shumailov et al. 2024, for both families: KL(gen n) = KL(gen 1) to 1e-6, here counted from 0."""
+    """Shumailov et al. 2024, both families: KL(gen n) = KL(gen 1) to 1e-6, here counted from 0."""
     kl = script.density_cell(family, (0, 1, 0), small)[script.KL][0]
     assert kl[0] > 0.01
     np.testing.assert_allclose(kl[1:], kl[0], atol=1e-6)
 
 
 def test_gradient_steps_of_the_gaussian(script, small):
-    """Without sampling error each generation is so many steps towards the one before, from one
-    start; written out in float64.
+    """Without sampling error each generation is so many steps towards the one before.
+
+    They begin at one start; written out in float64.
 
     With the truth outside the family the same path costs the distance to the projection more, in
     every generation.
@@ -75,8 +84,9 @@ def test_the_truths_of_the_gaussian_have_the_same_moments(script):
 
 
 def test_a_vae_of_one_latent_on_a_truth_of_four(script, small, monkeypatch):
-    """By streams: the truth's decoder is of another size than the network; one step of training is
-    far from that.
+    """By streams: the truth's decoder is of another size than the network.
+
+    One step of training is far from that.
     """
     monkeypatch.setattr(script, "HELD_OUT", 40)
     monkeypatch.setattr(script, "PROBES", 20)

@@ -1,5 +1,6 @@
-"""The experiments on families at tiny sizes: they write what they promise, and refuse what has no
-meaning.
+"""The experiments on families at tiny sizes.
+
+They write what they promise, and refuse what has no meaning.
 """
 
 import csv

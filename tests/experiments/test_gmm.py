@@ -1,5 +1,6 @@
-"""The notebook experiment on Gaussian mixtures, at a tiny size: what it computes, keeps, prints and
-draws.
+"""The notebook experiment on Gaussian mixtures, at a tiny size.
+
+What it computes, keeps, prints and draws.
 """
 
 import importlib
@@ -15,7 +16,8 @@ def test_it_computes_once_prints_and_draws(tmp_path, monkeypatch, root, capsys):
     monkeypatch.syspath_prepend(root / "experiments")
     module = importlib.import_module("shumailov2024_gmm")
     monkeypatch.setattr(module, "SCATTERS", (0, 4))
-    module.main((20,), 4, 3, tmp_path)
+    monkeypatch.setitem(module.SCALES, "mini", (20,))
+    module.main("mini", 4, 3, tmp_path)
     said = capsys.readouterr().out
     assert "| 20 |  |" in said
     for name in ("distance", "scatter"):
@@ -27,9 +29,9 @@ def test_it_computes_once_prints_and_draws(tmp_path, monkeypatch, root, capsys):
         deviations = np.median(held["component_deviations"][:, -1], axis=0)
     assert f"| {distance:.3g} (" in said and f"| {deviations[0]:.3g}, {deviations[1]:.3g} |" in said
     monkeypatch.setattr(module, "process", None)  # nothing is computed again
-    module.main((20,), 4, 3, tmp_path)
+    module.main("mini", 4, 3, tmp_path)
     with pytest.raises(SystemExit, match="holds another run"):
-        module.main((20,), 5, 3, tmp_path)
+        module.main("mini", 5, 3, tmp_path)
 
 
 def test_published_values_belong_to_the_full_scale(monkeypatch, root):

@@ -1,5 +1,6 @@
-"""The language-model experiments: each says what it takes, and makes what it promises, with a tiny
-model on the embedded text.
+"""The language-model experiments.
+
+Each says what it takes, and makes what it promises, with a tiny model on the embedded text.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ import pytest
 import collapse_jax as cj
 from collapse_jax.app.commands.lm import prepare, workflow_of
 from collapse_jax.app.config import LMConfig
+from collapse_jax.app.script import run_script
 from collapse_jax.core import points
 from collapse_jax.core.types import FitInfo
 from collapse_jax.errors import InputError
@@ -25,9 +27,19 @@ from collapse_jax.runs.folder import RunFolder
 pytestmark = pytest.mark.usefixtures("quick_compile")
 SCRIPTS = ("fig1b", "fig1c", "repetition_penalty", "example_texts")
 SMALL = {
-    "corpus": "embedded", "model": "random:tiny", "block_length": 8, "train_blocks": 12, "valid_blocks": 4, "test_blocks": 4,
-    "epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "decode_batch": 4, "seeds": 2, "generations": 2,
-}  # fmt: skip
+    "corpus": "embedded",
+    "model": "random:tiny",
+    "block_length": 8,
+    "train_blocks": 12,
+    "valid_blocks": 4,
+    "test_blocks": 4,
+    "epochs": 1,
+    "batch_size": 8,
+    "learning_rate": 1e-3,
+    "decode_batch": 4,
+    "seeds": 2,
+    "generations": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +68,8 @@ def test_help(root, name):
     """
     file = root / "experiments" / f"shumailov2024_{name}.py"
     code = (
-        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r},"
-        " run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', "
+        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r}, "
+        "run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', "
         "'transformers'} & set(sys.modules)))"
     )
     path = os.pathsep.join([str(root), str(root / "experiments")])
@@ -100,7 +112,7 @@ def test_fig1c_beside_fig1b(runs):
     folder = RunFolder(runs / "fig1c")
     assert (folder.figures / "fig1c.png").is_file() and len(folder.rows()) == 6
     assert folder.config() == LMConfig(preset="fig1c", protocol="released-code", **SMALL).resolved()
-    with pytest.raises(InputError, match="is no run folder"):
+    with pytest.raises(InputError, match="is not a run folder"):
         module.main(dataclasses.replace(settings, beside=str(runs / "nowhere")))
     rows = json.loads((runs / "fig1c" / "real_alone.json").read_text())
     assert [(row["seed"], row["blocks"]) for row in rows] == [(0, 8), (1, 8)]
@@ -156,8 +168,11 @@ def test_the_control_is_a_fit_to_real_blocks_and_not_done_again(tmp_path):
     model, pretrained, _, blocks = prepare(config.settings())
     untrained = float(np.exp(cj.lm.mean_loss(model, pretrained, blocks.test).mean()))
     assert one["test_perplexity"] < untrained
-    assert module.real_alone(dataclasses.replace(config, learning_rate=0.0, final_learning_rate=0.0), RunFolder(tmp_path / "still"),
-                             said.append)[0]["test_perplexity"] == pytest.approx(untrained, rel=1e-5)  # fmt: skip
+    assert module.real_alone(
+        dataclasses.replace(config, learning_rate=0.0, final_learning_rate=0.0),
+        RunFolder(tmp_path / "still"),
+        said.append,
+    )[0]["test_perplexity"] == pytest.approx(untrained, rel=1e-5)
 
 
 @pytest.mark.slow
@@ -203,8 +218,9 @@ def test_example_texts(runs, capsys):
 
 
 def test_scales():
-    """Full leaves everything but text and model to the protocol; mini is another size of the same;
-    what is given goes first.
+    """Full leaves everything but text and model to the protocol.
+
+    Mini is another size of the same; what is given goes first.
     """
     shared = shared_part()
     full = shared.config_of(shared.Settings(), "fig1c")
@@ -234,10 +250,10 @@ def test_what_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(shared.SCALES, "mini", shared.SCALES["mini"] | {"corpus": str(missing)})
     monkeypatch.setattr(sys, "argv", ["x", "--scale", "mini", "--out", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as caught:
-        shared.command_line(script("fig1b").main, shared.Settings(), "")
+        run_script(script("fig1b").main, "")
     said = capsys.readouterr().err
     assert caught.value.code == 2 and said == (
-        f"error: corpus is {str(missing)!r}, which is not there; give --corpus, or --scale "
-        "full for those of the hub\n"
+        f"error: corpus is {str(missing)!r}, which is not there; give --corpus, or --scale full "
+        "for those of the hub\n"
     )
     assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,4 @@
-"""The launch examples: Bash that parses, and command lines that our command line takes, as they
-come out of the scripts.
-"""
+"""The launch examples: Bash that parses, and command lines that ours takes."""
 
 import json
 import os
@@ -16,7 +14,8 @@ FOLDER = pathlib.Path(__file__).parents[2] / "experiments" / "launch"
 # What stands in for the programs of a cluster: they run the command that they are given, once,
 # here.
 STANDINS = {
-    "collapse-jax": 'python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" "$@" >> "$SEEN"',
+    "collapse-jax": 'python3 -c "import json, sys; print(json.dumps(sys.argv[1:]))" "$@" '
+    '>> "$SEEN"',
     "srun": 'while [[ $1 == -* ]]; do shift; done; exec "$@"',
     "gcloud": 'for word in "$@"; do [[ $word == --command=* ]] && bash -c "${word#--command=}"; '
     "done; true",

@@ -1,5 +1,6 @@
-"""The experiment on means and typical paths at a tiny size: its table, its figures, and what its
-sample means are.
+"""The experiment on means and typical paths at a tiny size.
+
+Its table, its figures, and what its sample means are.
 """
 
 import importlib

@@ -9,8 +9,14 @@ import pytest
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 
 CONFIG = OPTConfig(
-    vocab_size=1000, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, ffn_dim=256, max_position_embeddings=128, dropout=0.0
-)  # fmt: skip
+    vocab_size=1000,
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    ffn_dim=256,
+    max_position_embeddings=128,
+    dropout=0.0,
+)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""The registry of published results: whole, documented, and found where an installed package has
-it.
+"""The registry of published results.
+
+Whole, documented, and found where an installed package has it.
 """
 
 import re

@@ -1,5 +1,6 @@
-"""The VAE experiment: its help, and a tiny run with all its files, gone on with and not mixed up
-with another.
+"""The VAE experiment: its help, and a tiny run with all its files.
+
+The run is resumed, and not mixed up with another.
 """
 
 import importlib
@@ -33,8 +34,8 @@ def test_help(root):
     """Command, run time, published numbers; nothing heavy is imported for it."""
     file = root / "experiments" / "shumailov2024_vae.py"
     code = (
-        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r},"
-        " run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', "
+        f"import runpy, sys; sys.argv = ['x', '--help']\ntry:\n    runpy.run_path({str(file)!r}, "
+        "run_name='__main__')\nfinally:\n    print('HEAVY', sorted({'jax', 'matplotlib', "
         "'flax'} & set(sys.modules)))"
     )
     environment = os.environ | {"PYTHONPATH": str(root)}
@@ -52,8 +53,9 @@ def test_help(root):
 
 
 def test_a_tiny_run(tmp_path, script, capsys):
-    """Figures, a table, one row a generation; the same again with more generations goes on; other
-    settings are refused.
+    """Figures, a table, one row a generation.
+
+    The same again with more generations goes on; other settings are refused.
     """
     settings = {**SMALL, "out": str(tmp_path / "run"), "real_fraction": 0.25}
     script.main(script.Settings(**settings, seeds=1, generations=0))

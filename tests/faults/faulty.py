@@ -1,5 +1,6 @@
-"""Runs that are disturbed: their kinds, how they are started, what is compared, and the loop that
-kills and restarts them.
+"""Runs that are disturbed: their kinds, how they are started, what is compared.
+
+And the loop that kills and restarts them.
 """
 
 import json
@@ -20,12 +21,12 @@ ROOT = HERE.parents[1]
 
 
 class Kind(NamedTuple):
-    """A kind of run. program, arguments: as `server.child` takes them; CORPUS and MODEL stand for
-    the inputs.
+    """A kind of run.
+
+    program, arguments: as `server.child` takes them; CORPUS and MODEL stand for the inputs.
 
     stages: name -> (what is hooked, what may happen there). newest_only: whether older checkpoints
-    go as newer ones come.
-    put: ("module:name", the value that it has in such a run) ...
+    go as newer ones come. put: ("module:name", the value that it has in such a run) ...
     """
 
     program: str
@@ -56,8 +57,8 @@ _LM_STAGES = _MAKE | {
 }
 _LM = (
     "lm --corpus CORPUS --model MODEL --block-length 8 --train-blocks 24 --valid-blocks 5 "
-    "--test-blocks 5 --batch-size 8 --epochs 2 "
-    "--learning-rate 1e-2 --decoding sampling --decode-batch 4 "
+    "--test-blocks 5 --batch-size 8 --epochs 2 --learning-rate 1e-2 --decoding sampling "
+    "--decode-batch 4 "
 )
 KINDS = {
     "chains": Kind(
@@ -80,8 +81,8 @@ KINDS = {
     ),
     "vae": Kind(
         "vae",
-        "--scale digits --seeds 2 --generations 2 --sample-size 40 --capacity 1 --latent "
-        "2 --epochs 1 --batch-size 20",
+        "--scale digits --seeds 2 --generations 2 --sample-size 40 --capacity 1 --latent 2 "
+        "--epochs 1 --batch-size 20",
         _MAKE | {"fit": ("collapse_jax.drivers.run:_refuse_nan", ("kill",)), **_FILES},
     ),
     "lm": Kind(
@@ -105,11 +106,10 @@ KINDS = {
     ),
     "pretrain": Kind(
         "collapse-jax",
-        "pretrain --corpus CORPUS --hidden-size 8 --num-hidden-layers 1 "
-        "--num-attention-heads 2 --ffn-dim 16 --block-length 16 "
-        "--max-position-embeddings 32 --batch-size 4 --steps 40 --warmup-steps 4 "
-        "--learning-rate 1e-2 --held-out 0.1 "
-        "--held-out-windows 20 --evaluate-every 15 --save-every 6",
+        "pretrain --corpus CORPUS --hidden-size 8 --num-hidden-layers 1 --num-attention-heads 2 "
+        "--ffn-dim 16 --block-length 16 --max-position-embeddings 32 --batch-size 4 --steps 40 "
+        "--warmup-steps 4 --learning-rate 1e-2 --held-out 0.1 --held-out-windows 20 "
+        "--evaluate-every 15 --save-every 6",
         {
             "tokens": ("collapse_jax.app.commands.pretrain:write_tokens", _BEFORE_AND_AFTER),
             "fit": ("collapse_jax.app.commands.pretrain:advance", _BEFORE_AND_AFTER),
@@ -131,9 +131,15 @@ def make_inputs(folder: pathlib.Path) -> pathlib.Path:
     from collapse_jax.models.lm.weights import save_opt
 
     config = OPTConfig(
-        vocab_size=2048, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16, max_position_embeddings=16, dropout=0.1,
+        vocab_size=2048,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        ffn_dim=16,
+        max_position_embeddings=16,
+        dropout=0.1,
         init_std=0.3,
-    )  # fmt: skip
+    )
     save_opt(folder / "model", OPT(config), init_params(config, jax.random.key(0)))
     corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
     (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
@@ -162,14 +168,22 @@ class Server:
     def __init__(self, inputs: pathlib.Path, cache: pathlib.Path):
         self._inputs, self._cache = inputs, cache
         environment = {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "experiments"), os.environ.get("PYTHONPATH", "")]),
-            "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-            "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "300",
-        }  # fmt: skip
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT), str(ROOT / "experiments"), os.environ.get("PYTHONPATH", "")]
+            ),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+            "OPENBLAS_NUM_THREADS": "1",
+            "COLUMNS": "300",
+        }
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            [sys.executable, str(HERE / "server.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
             env=os.environ | environment,
-        )  # fmt: skip
+        )
 
     def programs(self) -> int:
         """How many compiled programs the cache holds."""
@@ -183,17 +197,23 @@ class Server:
     def start(
         self, kind: str, out: pathlib.Path, hooks=(), *, compiles: bool = False, **order
     ) -> Running:
-        """A child with the arguments of a kind. It prints into OUT.log and tells its hooked calls
-        in OUT.events.
+        """A child with the arguments of a kind.
+
+        It prints into OUT.log and tells its hooked calls in OUT.events.
 
         compiles: whether it may write compiled programs; what is killed may not, or it would leave
         halves of them.
         """
         environment = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if compiles else "1e9"}
         order |= {
-            "program": KINDS[kind].program, "arguments": arguments_of(kind, self._inputs, out), "hooks": list(hooks),
-            "log": f"{out}.log", "events": f"{out}.events", "environment": environment, "put": KINDS[kind].put,
-        }  # fmt: skip
+            "program": KINDS[kind].program,
+            "arguments": arguments_of(kind, self._inputs, out),
+            "hooks": list(hooks),
+            "log": f"{out}.log",
+            "events": f"{out}.events",
+            "environment": environment,
+            "put": KINDS[kind].put,
+        }
         print(json.dumps(order), file=self._process.stdin)
         pid = json.loads(self._process.stdout.readline())["pid"]
         return Running(pid, lambda: json.loads(self._process.stdout.readline())["code"])
@@ -209,8 +229,9 @@ def hook(kind: str, stage: str, act: str = "", call: int = 0) -> dict:
 
 
 def events(out: pathlib.Path) -> list[list[str]]:
-    """[seconds, stage, how many calls of it so far, place, generation] of each hooked call, of all
-    starts; the last two may lack.
+    """[seconds, stage, how many calls of it so far, place, generation] of each hooked call.
+
+    Of all starts; the last two may lack.
     """
     path = pathlib.Path(f"{out}.events")
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
@@ -222,7 +243,10 @@ def said(out: pathlib.Path) -> str:
 
 
 class Whole(NamedTuple):
-    """A run that nobody disturbed. seconds: what it took. calls: stage -> how often it was called."""
+    """A run that nobody disturbed.
+
+    seconds: what it took. calls: stage -> how often it was called.
+    """
 
     out: pathlib.Path
     seconds: float
@@ -230,7 +254,7 @@ class Whole(NamedTuple):
 
 
 def undisturbed(server: Server, kind: str, out: pathlib.Path) -> Whole:
-    """Runs it once, and once more to measure where the first had to compile; the two must be equal."""
+    """Runs it once, and once more to measure if the first had to compile; both must be equal."""
     seconds = math.inf
     for one in (out.with_name(out.name + "-first"), out):
         before, began = server.programs(), time.monotonic()
@@ -267,8 +291,9 @@ def finished(out: pathlib.Path) -> set[tuple[str, int]]:
 
 
 def contents(out: pathlib.Path) -> dict:
-    """name -> what a run must give again, bit for bit: rows without what they cost, results,
-    samples, exported files, all states.
+    """name -> what a run must give again, bit for bit.
+
+    Rows without what they cost, results, samples, exported files, all states.
     """
     from collapse_jax.runs.checkpoint import Checkpoints
     from collapse_jax.runs.folder import RunFolder
@@ -316,9 +341,7 @@ def _bits(values):
 
 
 def differences(out: pathlib.Path, whole: pathlib.Path) -> list[str]:
-    """Names of what is not the same in two runs, or is in one alone, and of files that are in one
-    alone.
-    """
+    """Names of what is not the same in two runs, and of files that are in one alone."""
     ours, theirs = contents(out), contents(whole)
     names = [
         {str(path.relative_to(one)) for path in one.rglob("*") if "checkpoints" not in path.parts}
@@ -334,7 +357,9 @@ def differences(out: pathlib.Path, whole: pathlib.Path) -> list[str]:
 
 
 class Plan(NamedTuple):
-    """One kill. seconds: after so long; or else at a call of a stage, with what happens there (see
+    """One kill.
+
+    seconds: after so long; or else at a call of a stage, with what happens there (see
     `server._acted`).
     """
 
@@ -345,12 +370,12 @@ class Plan(NamedTuple):
 
 
 class Count(NamedTuple):
-    """What came of the kills. remade: finished generations that were made or saved again. lost:
-    finished generations that were gone.
+    """What came of the kills.
 
+    remade: finished generations that were made or saved again. lost: finished generations that were
+    gone.
     broken: files that could not be read after a kill. different: names of what is not as in the
-    undisturbed run.
-    stages: where the kills came, "moment" for those after a time.
+    undisturbed run. stages: where the kills came, "moment" for those after a time.
     """
 
     kills: int = 0
@@ -366,8 +391,9 @@ class Count(NamedTuple):
 
 
 def random_plan(rng: random.Random, kind: str, whole: Whole) -> Plan:
-    """Half of the kills at a random moment of an undisturbed run's time, half at a random call of a
-    random stage.
+    """Half of the kills at a random moment of an undisturbed run's time.
+
+    Half at a random call of a random stage.
     """
     if rng.random() < 0.5:
         return Plan(seconds=rng.uniform(0, whole.seconds))
@@ -384,9 +410,7 @@ def random_plan(rng: random.Random, kind: str, whole: Whole) -> Plan:
 def killed_until_it_ends(
     server: Server, kind: str, out: pathlib.Path, whole: Whole, plans
 ) -> Count:
-    """Starts a run again and again, each start killed as the next of the plans says until they end,
-    and compares it.
-    """
+    """Starts a run again and again, each start killed as the next plan says, and compares it."""
     count, plans, before = Count(), iter(plans), set()
     while True:
         plan, told = next(plans, None), len(events(out))

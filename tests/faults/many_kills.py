@@ -1,5 +1,6 @@
-"""Kills runs of every kind with SIGKILL again and again, and compares each with one that nobody
-disturbed.
+"""Kills runs of every kind with SIGKILL again and again.
+
+Each is compared with one that nobody disturbed.
 
     python tests/faults/many_kills.py --kills 200 --minutes 60
 
@@ -31,8 +32,9 @@ def many_kills(
     kinds=tuple(faulty.KINDS),
     say=print,
 ) -> dict[str, faulty.Count]:
-    """kind -> what came of its share of the kills, or of as many as there was time for. cache: of
-    compiled programs.
+    """kind -> what came of its share of the kills, or of as many as there was time for.
+
+    cache: of compiled programs.
     """
     rng, began = random.Random(seed), time.monotonic()
     (folder / "inputs").mkdir()
@@ -70,15 +72,15 @@ def many_kills(
 def table(counts: dict[str, faulty.Count]) -> str:
     """Markdown, a row a kind and their sum."""
     lines = [
-        "| kind | kills | restarts | finished generations lost | made again | files "
-        "broken | equal |",
+        "| kind | kills | restarts | finished generations lost | made again | files broken | equal "
+        "|",
         "|---|---|---|---|---|---|---|",
     ]
     for name, one in [*counts.items(), ("all", sum(counts.values(), faulty.Count()))]:
         equal = "no: " + ", ".join(one.different[:4]) if one.different else "bit for bit"
         lines.append(
-            f"| {name} | {one.kills} | {one.restarts} | {one.lost} | {one.remade} | "
-            f"{one.broken} | {equal} |"
+            f"| {name} | {one.kills} | {one.restarts} | {one.lost} | {one.remade} | {one.broken} | "
+            f"{equal} |"
         )
     stages = collections.Counter(stage for one in counts.values() for stage in one.stages)
     return "\n".join(

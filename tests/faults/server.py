@@ -1,11 +1,11 @@
-"""A process that has imported everything and computed nothing, and forks a child for every run that
-it is told of.
+"""A process that has imported everything and computed nothing.
+
+It forks a child for every run that it is told of.
 
 Told on its standard input, a JSON object a line (see `child`); answers on its standard output:
-{"pid": ...} at once, and
-{"code": ...} when the child has ended. A start costs no imports then; programs come from the
-compilation cache. Forking is safe here because JAX starts its threads with its first computation,
-which only children make.
+{"pid": ...} at once, and {"code": ...} when the child has ended. A start costs no imports then;
+programs come from the compilation cache. Forking is safe here because JAX starts its threads with
+its first computation, which only children make.
 """
 
 import ctypes
@@ -22,11 +22,22 @@ import time
 import traceback
 
 _MODULES = (
-    "scipy.io", "xarray", "orbax.checkpoint", "transformers", "tokenizers", "rich.progress", "rich.table", "collapse_jax.app.cli",
-    "collapse_jax.app.plots", "collapse_jax.app.commands.simulate",
-    "collapse_jax.app.commands.progress", "collapse_jax.app.commands.grid", "collapse_jax.app.commands.lm",
-    "collapse_jax.app.commands.pretrain", "shumailov2024_vae",
-)  # fmt: skip
+    "scipy.io",
+    "xarray",
+    "orbax.checkpoint",
+    "transformers",
+    "tokenizers",
+    "rich.progress",
+    "rich.table",
+    "collapse_jax.app.cli",
+    "collapse_jax.app.plots",
+    "collapse_jax.app.commands.simulate",
+    "collapse_jax.app.commands.progress",
+    "collapse_jax.app.commands.grid",
+    "collapse_jax.app.commands.lm",
+    "collapse_jax.app.commands.pretrain",
+    "shumailov2024_vae",
+)
 
 
 def serve():
@@ -49,11 +60,10 @@ def child(order: dict):
 
     program: "collapse-jax" or "vae". arguments: of its command line. log: the file for what it
     prints. events: the file that gets a line for each call of a hooked function, as it begins.
-    environment: variables set on top.
-    hooks: [{"at": "module:name", "name": what the events call it, "act": see `_acted`, "call": at
-    which call (1 the first; 0 at none)}]. put: [["module:name", the value that it gets]].
-    file_limit: bytes that a file may have at most. unprivileged: whether root's right to write
-    anywhere is given up.
+    environment: variables set on top. hooks: [{"at": "module:name", "name": what the events call
+    it, "act": see `_acted`, "call": at which call (1 the first; 0 at none)}]. put: [["module:name",
+    the value that it gets]]. file_limit: bytes that a file may have at most. unprivileged: whether
+    root's right to write anywhere is given up.
     """
     code = 70
     try:
@@ -88,7 +98,8 @@ def child(order: dict):
 def _run(program, arguments):
     """Without figures, which take longer than such a run."""
     import collapse_jax.app.plots
-    from collapse_jax.app.cli import main, terminal
+    from collapse_jax.app.cli import main
+    from collapse_jax.app.terminal import terminal
 
     collapse_jax.app.plots.draw_run = lambda folder: []
     if program == "collapse-jax":
@@ -128,10 +139,11 @@ def _place(name, given):
 
 
 def _acted(hook, function, given, options):
-    """What happens in the place of a call. kill: SIGKILL before it. killed: SIGKILL after it. half:
-    SIGKILL in the middle of what it writes. interrupt: SIGINT before it. full: the disk is full,
-    from here on. denied: hook["folder"] may no longer be written to.
-    wait: until the file hook["until"] is there.
+    """What happens in the place of a call.
+
+    kill: SIGKILL before it. killed: SIGKILL after it. half: SIGKILL in the middle of what it
+    writes. interrupt: SIGINT before it. full: the disk is full, from here on. denied:
+    hook["folder"] may no longer be written to. wait: until the file hook["until"] is there.
     """
     act = hook["act"]
     if act == "killed":
@@ -156,8 +168,9 @@ def _acted(hook, function, given, options):
 
 
 def _give_up_override():
-    """Root's capabilities to pass over the permissions of files (CAP_DAC_OVERRIDE,
-    CAP_DAC_READ_SEARCH), for this thread and its own.
+    """Drops root's capabilities to pass over the permissions of files, for this thread.
+
+    They are CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH; threads that it starts lack them too.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     head, sets = (

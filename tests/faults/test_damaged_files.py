@@ -1,5 +1,6 @@
-"""Files of a run folder that are truncated, changed or gone: named and made again with the same
-numbers, or refused in one line.
+"""Files of a run folder that are truncated, changed or gone.
+
+Named and made again with the same numbers, or refused in one line.
 """
 
 import shutil
@@ -79,7 +80,7 @@ def test_damage_is_found(server, whole, cut, tmp_path, name, harm):
     if code == 2:
         (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
         if harm == "deleted":
-            assert name == "config.json" and "is no run folder" in line
+            assert name == "config.json" and "is not a run folder" in line
             return
         assert words and words in line
         if name == "config.json":

@@ -1,5 +1,6 @@
-"""kill -9 at named stages and at random moments: nothing finished is lost or made again, and all
-numbers are those of a quiet run.
+"""kill -9 at named stages and at random moments.
+
+Nothing finished is lost or made again, and all numbers are those of a quiet run.
 """
 
 import os
@@ -52,8 +53,9 @@ def test_the_comparison_sees_one_bit(whole, tmp_path):
 
 
 def test_the_count_sees_what_is_lost_and_made_again(server, whole, tmp_path):
-    """A generation that is taken away between two starts is lost, and one that is made though it is
-    there is made again.
+    """A generation that is taken away between two starts is lost.
+
+    One that is made though it is there is made again.
     """
     assert faulty._lost({("a", 0), ("a", 1)}, {("a", 1)}, newest_only=False) == {("a", 0)}
     assert not faulty._lost({("a", 0), ("a", 1)}, {("a", 1), ("a", 2)}, newest_only=True)
@@ -68,8 +70,9 @@ def test_the_count_sees_what_is_lost_and_made_again(server, whole, tmp_path):
 
 @pytest.mark.slow
 def test_many_kills(tmp_path):
-    """Of all kinds: python -m pytest -m slow -n 0 -s tests/faults/test_kills.py, with
-    COLLAPSE_JAX_KILLS of them (200).
+    """Of all kinds: python -m pytest -m slow -n 0 -s tests/faults/test_kills.py.
+
+    COLLAPSE_JAX_KILLS is their number (200).
     """
     kills = int(os.environ.get("COLLAPSE_JAX_KILLS", "200"))
     cache = pathlib.Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) / "faults"

@@ -1,5 +1,6 @@
-"""A disk that is full, or a folder that may no longer be written to: one line, exit code 1, nothing
-lost, and it goes on.
+"""A disk that is full, or a folder that may no longer be written to.
+
+One line, exit code 1, nothing lost, and it goes on.
 """
 
 import os
@@ -27,8 +28,9 @@ def ended_in_one_line(out, code, *words):
 
 
 def goes_on_as_if_nothing_had_been(server, kind, out, whole, before):
-    """Asserts that the next start ends with the numbers of the quiet run, and makes nothing again
-    that was finished `before`.
+    """Asserts that the next start ends with the numbers of the quiet run.
+
+    Nothing is made again that was finished `before`.
     """
     pathlib.Path(f"{out}.events").unlink(missing_ok=True)
     hooks = [

@@ -1,5 +1,6 @@
-"""Ctrl-C within a generation of a language model, and two processes on one run folder, from the
-command line.
+"""Ctrl-C within a generation of a language model, and two processes on one run folder.
+
+Both from the command line.
 """
 
 import time

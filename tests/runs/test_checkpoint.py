@@ -1,5 +1,6 @@
-"""Checkpoints: every bit is watched over, and what is damaged is named, set aside and made again
-with the same numbers.
+"""Checkpoints: every bit is watched over.
+
+What is damaged is named, set aside and made again with the same numbers.
 """
 
 import pathlib
@@ -96,8 +97,9 @@ def whole(tmp_path_factory):
 
 
 def largest(path):
-    """The file that holds the numbers; that of a JSON item is named metadata, and may be smaller
-    than the item's mark of success.
+    """The file that holds the numbers.
+
+    That of a JSON item is named metadata, and may be smaller than the item's mark of success.
     """
     files = [file for file in path.rglob("*") if file.is_file()]
     return (
@@ -200,8 +202,9 @@ def test_states_dropped_on_purpose_are_no_damage_and_are_made_again_where_they_a
 
 @pytest.mark.parametrize("item", ["state", "record", "arrays"])
 def test_other_numbers_that_can_be_read_are_found(tmp_path, item):
-    """What the file format does not notice: another generation's numbers under this one's
-    checksums.
+    """What the file format does not notice.
+
+    Another generation's numbers under this one's checksums.
     """
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(0, {"x": np.arange(5.0)}, {"a": 1}, {"y": np.arange(3)})

@@ -1,5 +1,6 @@
-"""Jobs of two processes: the numbers of one, through kills and restarts with another number of
-processes; the mistakes.
+"""Jobs of two processes have the numbers of one, also after kills and restarts.
+
+Restarts have another number of processes.
 
 The slow ones: python -m pytest -m slow tests/test_distributed.py -n 0 (some ten minutes on two
 cores).
@@ -34,8 +35,9 @@ def undrawn():
 
 
 def assert_same_results(found, wanted, rtol=2e-5, atol=1e-6):
-    """Counts bit for bit; floats up to `rtol`: a share of the chains or rows is another shape,
-    which XLA may fuse differently.
+    """Counts bit for bit; floats up to `rtol`.
+
+    A share of the chains or rows is another shape, which XLA may fuse differently.
     """
     found, wanted = (RunFolder(path).results() for path in (found, wanted))
     names = {name for name in wanted.data_vars if not name.endswith("_mib")}
@@ -139,7 +141,7 @@ def test_shares_are_contiguous_and_cover_everything(monkeypatch):
 
 @pytest.mark.slow
 def test_what_process_0_finds_wrong_ends_all_with_one_line(tmp_path, jobs):
-    """Another run's settings: only process 0 looks, and both end with 2 and the same words, soon."""
+    """Another run's settings: only process 0 looks, and both soon end with 2 and the same words."""
     main([*CATEGORICAL, "--generations", "1", "--out", str(tmp_path / "run")])
     began = time.monotonic()
     with jobs.started(
@@ -153,8 +155,9 @@ def test_what_process_0_finds_wrong_ends_all_with_one_line(tmp_path, jobs):
 
 
 def when_saved(folder, processes, at_least, seconds=250):
-    """Waits until a checkpoint of chains of at least this generation is there, while all processes
-    run.
+    """Waits until a checkpoint of chains of at least this generation is there.
+
+    All processes must run meanwhile.
     """
     ends = time.monotonic() + seconds
     while time.monotonic() < ends and all(process.poll() is None for process in processes):
@@ -171,8 +174,9 @@ def when_saved(folder, processes, at_least, seconds=250):
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_ends_the_job_and_any_number_goes_on(tmp_path, jobs, victim):
-    """kill -9 of either: the other says so and ends within a minute; one process goes on with a
-    copy, and two with the other.
+    """kill -9 of either: the other says so and ends within a minute.
+
+    One process goes on with a copy, and two with the other.
     """
     long = [*GAUSSIAN, "--generations", "400000", "--out"]
     with jobs.started(jobs.cli(*long, tmp_path / "run"), devices=2) as processes:
@@ -204,7 +208,7 @@ def test_a_grid_on_two_processes(tmp_path, jobs):
 
 @pytest.mark.slow
 def test_statistics_over_the_chains_of_two_processes(tmp_path, jobs):
-    """Each reduces its own, of 128 and 129 chains in tiles of two sizes; one process goes on alone."""
+    """Each reduces its 128 or 129 chains in tiles of two sizes; one process goes on alone."""
     arguments = [
         "257" if word == "101" else word
         for word in [*CATEGORICAL, "--keep", "summary", "--generations"]
@@ -235,8 +239,8 @@ def tiny(tmp_path_factory, write_inputs):
     ).split()
     return [
         *said,
-        *"--decoding sampling --decode-batch 16 --workflow accumulate_subsample --start "
-        "first --generations".split(),
+        *"--decoding sampling --decode-batch 16 --workflow accumulate_subsample --start first "
+        "--generations".split(),
     ]
 
 
@@ -245,8 +249,9 @@ def tiny(tmp_path_factory, write_inputs):
     "options", [[], ["--shard-parameters"]], ids=["whole parameters", "cut parameters"]
 )
 def test_the_language_model_on_two_processes_and_on_one(tmp_path, jobs, tiny, options):
-    """Generations 0 and 1 on 2 processes of 8 devices, 2 on one of one device; test_devices.py has
-    the tolerance's reason.
+    """Generations 0 and 1 on 2 processes of 8 devices, 2 on one of one device.
+
+    test_devices.py has the tolerance's reason.
     """
     jobs.finished(jobs.cli(*tiny, 1, "--out", tmp_path / "run", *options), seconds=500)
     main([*tiny, "2", "--out", str(tmp_path / "run")])

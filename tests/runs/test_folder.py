@@ -21,7 +21,9 @@ import pytest
 
 from collapse_jax.app.config import LMConfig, SimulateConfig
 from collapse_jax.errors import InputError
-from collapse_jax.runs.folder import RunFolder, environment, results_of
+from collapse_jax.runs.environment import environment
+from collapse_jax.runs.folder import RunFolder
+from collapse_jax.runs.results import results_of
 
 CONFIG = LMConfig(seed=3, corpus="embedded")
 
@@ -65,6 +67,12 @@ def test_the_same_run_may_be_opened_again_and_may_grow(folder):
     for said in ("ends", "all"):
         RunFolder.open(folder.path, LMConfig(seed=3, corpus="embedded", checkpoints=said))
         assert folder.config().checkpoints == said
+
+
+def test_a_new_process_knows_the_settings_of_every_command(folder):
+    code = f"import collapse_jax as cj; print(cj.RunFolder({str(folder.path)!r}).config().seed)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "3\n", done.stderr
 
 
 OTHER_PROCESS = """
@@ -165,8 +173,10 @@ def test_other_settings_are_refused_and_named(folder):
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("do not touch")
-    assert "exists and is no run folder" in refused(RunFolder.open, tmp_path, CONFIG)
-    assert "exists and is no run folder" in refused(RunFolder.open, tmp_path / "thesis.tex", CONFIG)
+    assert "exists and is not a run folder" in refused(RunFolder.open, tmp_path, CONFIG)
+    assert "exists and is not a run folder" in refused(
+        RunFolder.open, tmp_path / "thesis.tex", CONFIG
+    )
     assert "has no config.json" in refused(RunFolder(tmp_path).config)
     assert os.listdir(tmp_path) == ["thesis.tex"]
 

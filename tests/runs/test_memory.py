@@ -31,8 +31,9 @@ print(json.dumps([peaks.take(), peaks.take()]))
 
 
 def test_the_peak_of_a_stage_is_its_own(root):
-    """128 MiB are written in the first stage, given back, and not there in the second; in a process
-    without other tests' memory.
+    """128 MiB are written in the first stage, given back, and not there in the second.
+
+    The process has no memory of other tests.
     """
     if not pathlib.Path("/proc/self/clear_refs").exists():
         pytest.skip("needs Linux, where the peak can be set back")

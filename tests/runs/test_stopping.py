@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM: the step is finished and saved, the exit code says what it was, and the same
-command ends with the same numbers.
+"""Ctrl-C and SIGTERM: the step is finished and saved, the exit code says what it was.
+
+The same command then ends with the same numbers.
 """
 
 import os

@@ -2,52 +2,59 @@
 
 import inspect
 import re
+from typing import TYPE_CHECKING
 
 from collapse_jax.core import curation, workflows
 from collapse_jax.estimators.registry import families
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-def print_families(console) -> None:
-    """Prints a table each of estimators, workflows and curations: the name with its options, one
-    line, and the source.
-    """
+_WORKFLOWS = ("replace", "accumulate", "accumulate_subsample", "mix", "keep_or_continue")
+_CURATIONS = ("best_of", "verified", "labelled_verifier", "tempered", "top_p", "detector")
+
+
+def print_families(console: "Console") -> None:
+    """Prints a table each of estimators, workflows and curations: options, summary, source."""
     from rich.table import Table
 
-    for title, entries in _tables().items():
+    for title, rows in _tables().items():
         table = Table(
             "name", "what it is", "source", title=title, title_justify="left", title_style="bold"
         )
-        for row in entries:
+        for row in rows:
             table.add_row(*row)
         console.print(table)
 
 
 def _tables():
-    wrappers = {
-        name: getattr(curation, name)
-        for name in ("best_of", "verified", "labelled_verifier", "tempered", "top_p", "detector")
+    """Title -> rows of (name with options, summary, source)."""
+    factories = {
+        "estimators (cj.estimators)": {name: family.factory for name, family in families().items()},
+        "workflows (cj.workflows)": {name: getattr(workflows, name) for name in _WORKFLOWS},
+        "between sampling and fitting (cj.curation)": {
+            name: getattr(curation, name) for name in _CURATIONS
+        },
     }
-    flows = {
-        name: getattr(workflows, name)
-        for name in ("replace", "accumulate", "accumulate_subsample", "mix", "keep_or_continue")
-    }
-    known = {name: family.factory for name, family in families().items()}
     return {
-        f"{title} (cj.{where})": [_row(name, function) for name, function in functions.items()]
-        for title, where, functions in (
-            ("estimators", "estimators", known),
-            ("workflows", "workflows", flows),
-            ("between sampling and fitting", "curation", wrappers),
-        )
+        title: [_row(name, factory) for name, factory in named.items()]
+        for title, named in factories.items()
     }
 
 
-def _row(name, function):
-    text = inspect.getdoc(function) or ""
-    source = re.search(r"^References:\n((?: .*\n?)+)", text, re.M)
-    options = ", ".join(inspect.signature(function).parameters)
-    return (
-        f"{name}({options})",
-        text.partition("\n")[0],
-        " ".join(source[1].split()) if source else "",
-    )
+def _row(name, factory):
+    text = inspect.getdoc(factory) or ""
+    options = ", ".join(inspect.signature(factory).parameters)
+    return f"{name}({options})", _in_a_line(text.partition("\n\n")[0]), _source(text)
+
+
+def _source(text):
+    """A docstring's "References:" section, or its paragraph "Source: ..."; "" without either."""
+    section = re.search(r"^References:\n((?: +.*\n?|\n)+)", text, re.M)
+    paragraph = re.search(r"^Source: (.*?)(?=\n\S*:|\n\n|\Z)", text, re.S | re.M)
+    found = section or paragraph
+    return _in_a_line(found[1]) if found else ""
+
+
+def _in_a_line(text):
+    return " ".join(text.split())

@@ -1,45 +1,57 @@
-"""`collapse-jax reproduce`: every published result that this machine can check, judged while you
-watch.
-"""
+"""`collapse-jax reproduce`: published results that this machine can check, judged one by one."""
 
 import difflib
 import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from collapse_jax.app.config import ReproduceConfig
+from collapse_jax.app.config.reproduce import ReproduceConfig
 from collapse_jax.app.reproduce import FALSE_ALARM, decide, load_entries, own_folder, report, store
 from collapse_jax.app.reproduce.entries import COSTS, Entry
 from collapse_jax.app.reproduce.judge import AGREES, FAILED, UNREACHABLE, Result
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_of
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.stopping import Stop
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _VERDICT_STYLES = {AGREES: "green", FAILED: "bold red", UNREACHABLE: "dim"}
+# Widths of the table's columns but the last, and the least of that.
+_WIDTHS, _NARROWEST = (24, 10, 20, 5), 17
 
 
-def chosen(entries: list[Entry], ids=(), paper: str = "", cost: str = "") -> list[Entry]:
-    """The entries of these ids, of papers whose arXiv number or name contains `paper`, and of this
-    cost.
+def chosen(
+    entries: list[Entry], ids: Sequence[str] = (), paper: str = "", cost: str = ""
+) -> list[Entry]:
+    """The entries of these ids, papers and cost; all by default.
 
-    Raises `InputError` for an id, a paper or a cost that is not there.
+    Args:
+        entries: To choose from.
+        ids: () is all.
+        paper: Part of a paper's arXiv number or name.
+        cost: One of `COSTS`, or "".
+
+    Raises:
+        InputError: For an unknown id or cost, and if nothing is left.
     """
-    if cost and cost not in COSTS:
-        raise InputError(f"cost is {cost!r}; it must be one of {', '.join(COSTS)}")
-    known = [one.id for one in entries]
+    if cost:
+        one_of("cost", cost, COSTS)
+    known = [entry.id for entry in entries]
     for id in ids:
         if id not in known:
             nearest = difflib.get_close_matches(id, known, 1)
-            raise InputError(
-                f"no entry {id!r}; --list names them "
-                f"all{f' (did you mean {nearest[0]!r}?)' if nearest else ''}"
-            )
-    left = [one for one in entries if not ids or one.id in ids]
+            hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+            raise InputError(f"no entry {id!r}; --list names them all{hint}")
     left = [
-        one
-        for one in left
-        if paper.lower() in f"{one.paper.arxiv} {one.paper.name}".lower() and cost in ("", one.cost)
+        entry
+        for entry in entries
+        if (not ids or entry.id in ids)
+        and paper.lower() in f"{entry.paper.arxiv} {entry.paper.name}".lower()
+        and cost in ("", entry.cost)
     ]
     if not left:
-        papers = sorted({one.paper.name for one in entries})
+        papers = sorted({entry.paper.name for entry in entries})
         raise InputError(
             f"no entry of paper {paper!r} and cost {cost!r}; papers are {'; '.join(papers)}"
         )
@@ -47,10 +59,25 @@ def chosen(entries: list[Entry], ids=(), paper: str = "", cost: str = "") -> lis
 
 
 def run_reproduce(
-    config: ReproduceConfig, ids, paper: str, cost: str, show: bool, out: str, console
+    config: ReproduceConfig,
+    out: str,
+    console: "Console",
+    ids: Sequence[str] = (),
+    paper: str = "",
+    cost: str = "",
+    show: bool = False,
 ) -> bool:
-    """Checks (or lists) the entries that are asked for, keeps them in a run folder, and prints a
-    table; whether none failed.
+    """Checks the entries that are asked for, keeps them in a run folder, and prints a table.
+
+    Args:
+        config: Seed and registry.
+        out: The run folder.
+        console: Where to print.
+        ids, paper, cost: As for `chosen`.
+        show: Whether to list the entries and check nothing.
+
+    Returns:
+        Whether none failed.
     """
     config.check()
     entries = load_entries(config.registry or own_folder())
@@ -61,33 +88,27 @@ def run_reproduce(
         return True
     folder = RunFolder.open(out, config)
     table.head()
-    judged, results = sum(one.check is not None for one in entries), []
+    judged, results = sum(entry.check is not None for entry in entries), []
     with Stop(lambda line: console.print(line, highlight=False)) as stop:
         for entry in wanted:
-            results.append(_one(entry, folder, config.seed, judged, table))
+            results.append(_result_of(entry, folder, config.seed, judged, table))
             stop.here()
     gathered = store.load(folder)
-    folder.write_text(
-        "metrics.jsonl", "".join(json.dumps(_row(result)) + "\n" for result in gathered)
-    )
+    rows = "".join(json.dumps(_row(result)) + "\n" for result in gathered)
+    folder.write_text("metrics.jsonl", rows)
     paths = report.write(folder, gathered, config.seed)
-    failed = [result for result in results if result.verdict == FAILED]
-    console.print(
-        f"{report.summary(results)}, in {sum(result.seconds for result in results):.0f} s",
-        highlight=False,
-    )
+    seconds = sum(result.seconds for result in results)
+    console.print(f"{report.summary(results)}, in {seconds:.0f} s", highlight=False)
     for path in paths:
         console.print(f"table: {path}", highlight=False)
+    failed = [result.entry.id for result in results if result.verdict == FAILED]
     if failed:
-        console.print(
-            f"failed: {', '.join(result.entry.id for result in failed)}",
-            style="bold red",
-            highlight=False,
-        )
+        console.print(f"failed: {', '.join(failed)}", style="bold red", highlight=False)
     return not failed
 
 
-def _one(entry, folder, seed, judged, table):
+def _result_of(entry, folder, seed, judged, table):
+    """The result of an entry, from the folder where it was computed by the same code."""
     result = store.reusable(folder, entry, FALSE_ALARM / judged)
     if result is None:
         with table.waiting(entry.id):
@@ -97,24 +118,26 @@ def _one(entry, folder, seed, judged, table):
     return result
 
 
-def _row(result: Result) -> dict:
+def _row(result):
     expected, ours, z = report.cells(result)
-    values = {
+    return {
         "id": result.entry.id,
         "paper": result.entry.paper.arxiv,
         "expected": expected,
         "ours": ours,
         "z": z,
+        "verdict": result.verdict,
+        "seconds": round(result.seconds, 2),
     }
-    return values | {"verdict": result.verdict, "seconds": round(result.seconds, 2)}
 
 
 class _Table:
-    """Two lines an entry, printed as they come: the numbers in columns, and the claim below them."""
+    """Two lines per entry, printed as they come: numbers in columns, and below them the claim."""
 
     def __init__(self, console):
         self._console = console
-        self._widths = (24, 10, 20, 5, max(console.width - 24 - 10 - 20 - 5 - 4, 17))
+        last = console.width - sum(_WIDTHS) - len(_WIDTHS)
+        self._widths = (*_WIDTHS, max(last, _NARROWEST))
 
     def head(self):
         self._print(("id", "expected", "ours ± error", "z", "verdict"), "bold")
@@ -128,11 +151,8 @@ class _Table:
 
     def listed(self, entries):
         for entry in entries:
-            source = (
-                f"{entry.paper.name}, arXiv:{entry.paper.arxiv}"
-                if entry.paper.arxiv
-                else entry.paper.name
-            )
+            number = f", arXiv:{entry.paper.arxiv}" if entry.paper.arxiv else ""
+            source = f"{entry.paper.name}{number}"
             self._print((entry.id, entry.cost, entry.status, "", source), "")
             self._below(entry.claim)
 
@@ -146,9 +166,8 @@ class _Table:
         grid = Table.grid(padding=(0, 1))
         for width in self._widths:
             grid.add_column(width=width, overflow="fold")
-        grid.add_row(
-            Text(cells[0], style="bold"), *map(Text, cells[1:-1]), Text(cells[-1], style=style)
-        )
+        first, *middle, last = cells
+        grid.add_row(Text(first, style="bold"), *map(Text, middle), Text(last, style=style))
         self._console.print(grid, soft_wrap=False)
 
     def _below(self, text, style="dim"):

@@ -1,4 +1,4 @@
-"""Checks that several commands' settings share."""
+"""Checks that several commands' settings share; each raises `InputError` for the first bad one."""
 
 import math
 
@@ -8,31 +8,30 @@ from collapse_jax.errors import InputError
 LARGEST_SEED, LARGEST_COUNT = 2**32 - 1, 2**31 - 1
 
 
-def at_least(config, least, *names):
-    """Raises `InputError` for the first of the named settings (or of its values) that is below
-    `least`.
-    """
-    for name in names:
-        values = getattr(config, name)
-        for value in values if isinstance(values, tuple) else (values,):
-            if not value >= least:
-                raise InputError(f"{name} is {value}; it must be at least {least}")
+def at_least(settings: object, least: float, *names: str) -> None:
+    """Checks that the named settings (or all values of them) are at least `least`."""
+    for name, value in _values(settings, names):
+        if not value >= least:
+            raise InputError(f"{name} is {value}; it must be at least {least}")
 
 
-def at_most(config, most, *names):
-    """Raises `InputError` for the first of the named settings (or of its values) that is above
-    `most`.
-    """
-    for name in names:
-        values = getattr(config, name)
-        for value in values if isinstance(values, tuple) else (values,):
-            if value is not None and value > most:
-                raise InputError(f"{name} is {value}; it must be at most {most}")
+def at_most(settings: object, most: float, *names: str) -> None:
+    """Checks that the named settings (or all values of them) are at most `most`, or None."""
+    for name, value in _values(settings, names):
+        if value is not None and value > most:
+            raise InputError(f"{name} is {value}; it must be at most {most}")
 
 
-def finite(config, *names):
-    """Raises `InputError` for the first of the named settings that is negative, infinite or nan."""
-    for name in names:
-        value = getattr(config, name)
+def finite(settings: object, *names: str) -> None:
+    """Checks that the named settings are finite and not negative."""
+    for name, value in _values(settings, names):
         if not (math.isfinite(value) and value >= 0):
             raise InputError(f"{name} is {value}; it must be finite and not negative")
+
+
+def _values(settings, names):
+    """(name, value) of every value of the named settings, of which some hold several."""
+    for name in names:
+        values = getattr(settings, name)
+        for value in values if isinstance(values, tuple) else (values,):
+            yield name, value

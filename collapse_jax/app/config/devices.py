@@ -1,9 +1,11 @@
-"""Which devices a command runs on.
+"""The devices that a command runs on.
 
-No number depends on it, so it is no part of the settings that a run folder holds.
+No number depends on them, so they are not among the settings of a run folder.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from collapse_jax.app.config.checks import at_least
 from collapse_jax.errors import InputError
@@ -16,7 +18,8 @@ class Devices:
     devices: int | None = None
     """Use the first N devices of each process; by default all."""
     distributed: bool = False
-    """This is one process of several: found through Slurm, Open MPI, Kubernetes or a TPU pod, or told by the next three options."""
+    """This is one process of several: found through Slurm, Open MPI, Kubernetes or a TPU pod, or
+    told by the next three options."""
     coordinator: str | None = None
     """HOST:PORT where process 0 listens, reached by all."""
     num_processes: int | None = None
@@ -24,20 +27,18 @@ class Devices:
     """0 to num_processes - 1; process 0 writes the run folder."""
 
     def check(self) -> None:
-        """Raises `InputError` for the first setting that has no meaning."""
+        """Raises `InputError` for the first field whose value means nothing."""
         if self.devices is not None:
             at_least(self, 1, "devices")
-        explicit = {
-            name: getattr(self, name) for name in ("coordinator", "num_processes", "process_id")
-        }
-        given = [name for name, value in explicit.items() if value is not None]
-        if given and len(given) < len(explicit):
-            missing = ", ".join(name for name in explicit if name not in given)
+        names = ("coordinator", "num_processes", "process_id")
+        missing = [name for name in names if getattr(self, name) is None]
+        if missing and len(missing) < len(names):
+            given = next(name for name in names if name not in missing)
             raise InputError(
-                f"{given[0]} is {explicit[given[0]]}, but {missing} is not given; give all "
-                "three, or --distributed alone"
+                f"{given} is {getattr(self, given)}, but {', '.join(missing)} is not given; give "
+                "all three, or --distributed alone"
             )
-        if not given:
+        if self.coordinator is None or self.num_processes is None or self.process_id is None:
             return
         host, _, port = self.coordinator.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 2**16:
@@ -45,9 +46,25 @@ class Devices:
         at_least(self, 1, "num_processes")
         if not 0 <= self.process_id < self.num_processes:
             raise InputError(
-                f"process_id is {self.process_id}; it must be 0 to "
-                f"{self.num_processes - 1}, one of num_processes"
+                f"process_id is {self.process_id}; it must be 0 to {self.num_processes - 1}, one "
+                "of num_processes"
             )
+
+    def check_for(self, settings: Any) -> None:
+        """`check`, and that the fields go with the command's settings."""
+        self.check()
+
+    def given(self, settings: Any, devices: Sequence) -> tuple:
+        """What the command's function gets: here the devices of this process.
+
+        Args:
+            settings: The command's settings.
+            devices: Those to use, of all processes.
+        """
+        from collapse_jax.runs import distributed
+
+        here = distributed.process()
+        return ([device for device in devices if device.process_index == here],)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +72,14 @@ class ModelDevices(Devices):
     """The same for what trains a model."""
 
     shard_parameters: bool = False
-    """Cut every parameter and both its moments into one part a device, for models that do not fit one; by default each has all."""
+    """Cut every parameter and both its moments into one part a device, for models that do not fit
+    one; by default each has all."""
+
+    def given(self, settings: Any, devices: Sequence) -> tuple:
+        """What the command's function gets: a `Placement`."""
+        from collapse_jax.runs.placement import Placement
+
+        return (Placement(tuple(devices), self.shard_parameters),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +87,26 @@ class SeedDevices(ModelDevices):
     """The same for several seeds."""
 
     only_seeds: int | tuple[int, ...] = ()
-    """Make these seeds alone, beside other calls that make the others in the same folder; the call without this, once they are done,
-    records and draws all."""
+    """Make these seeds alone, beside other calls that make the others in the same folder; the call
+    without this, once they are done, records and draws all."""
 
-    def seeds(self, count: int) -> tuple[int, ...]:
-        """Those that this call makes, or () for all.
+    def check_for(self, settings: Any) -> None:
+        """`check`, and that `only_seeds` are different seeds of the settings.
 
-        Raises `InputError` for one that is not among `count`, or is there twice.
+        Args:
+            settings: Those of the command; `seeds` is the number of all.
         """
-        only = self.only_seeds if isinstance(self.only_seeds, tuple) else (self.only_seeds,)
-        for seed in only:
-            if not 0 <= seed < count or only.count(seed) > 1:
+        self.check()
+        for seed in self._only():
+            if not 0 <= seed < settings.seeds or self._only().count(seed) > 1:
                 raise InputError(
-                    f"only_seeds is {','.join(map(str, only))}; it must be made of "
-                    f"different numbers from 0 to {count - 1}"
+                    f"only_seeds is {','.join(map(str, self._only()))}; it must be made of "
+                    f"different numbers from 0 to {settings.seeds - 1}"
                 )
-        return tuple(sorted(only))
+
+    def given(self, settings: Any, devices: Sequence) -> tuple:
+        """What the command's function gets: a `Placement`, and the seeds to make; () is all."""
+        return *super().given(settings, devices), tuple(sorted(self._only()))
+
+    def _only(self):
+        return self.only_seeds if isinstance(self.only_seeds, tuple) else (self.only_seeds,)

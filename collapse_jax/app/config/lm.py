@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most, finite
 from collapse_jax.errors import InputError
+from collapse_jax.runs.settings import Settings
 
 if TYPE_CHECKING:
     from collapse_jax.models.lm.decode import Decoder
@@ -41,7 +42,7 @@ MOST_GENERATIONS, MOST_BEAMS = 100_000, 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class LMConfig:
+class LMConfig(Settings):
     """Fine-tune an OPT on real text, let it make the next training set, and so on.
 
     The defaults are the paper's Fig. 1b.

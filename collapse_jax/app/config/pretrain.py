@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most, finite
 from collapse_jax.errors import InputError, real
+from collapse_jax.runs.settings import Settings
 
 if TYPE_CHECKING:
     from collapse_jax.models.lm.pretrain import Pretrain
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainConfig:
+class PretrainConfig(Settings):
     """Train an OPT from scratch on a text of any size, for `collapse-jax lm --model OUT/model`."""
 
     command: ClassVar[str] = "pretrain"

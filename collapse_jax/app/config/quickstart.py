@@ -4,16 +4,17 @@ import dataclasses
 from typing import ClassVar
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
+from collapse_jax.runs.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class QuickstartConfig:
-    """Everything at once, offline, in under 3 minutes: chains against theory, then the
-    language-model loop on embedded text.
+class QuickstartConfig(Settings):
+    """Everything at once, offline, in under 3 minutes.
+
+    Chains against theory, then the language-model loop on embedded text.
     """
 
     command: ClassVar[str] = "quickstart"
-    may_change: ClassVar[tuple[str, ...]] = ()
 
     chains: int = 10_000
     """Chains of each family under each workflow."""
@@ -22,12 +23,7 @@ class QuickstartConfig:
     seed: int = 0
 
     def check(self) -> None:
-        """Raises `InputError` for the first setting that has no meaning."""
         at_least(self, 0, "generations", "seed")
         at_least(self, 1, "chains")
         at_most(self, LARGEST_SEED, "seed")
         at_most(self, LARGEST_COUNT, "chains", "generations")
-
-    def resolved(self) -> "QuickstartConfig":
-        """Itself: nothing is left open."""
-        return self

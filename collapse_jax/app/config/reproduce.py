@@ -4,27 +4,22 @@ import dataclasses
 from typing import ClassVar
 
 from collapse_jax.app.config.checks import LARGEST_SEED, at_least, at_most
+from collapse_jax.runs.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class ReproduceConfig:
+class ReproduceConfig(Settings):
     """Published and exactly derived results, checked by simulation.
 
-    Which of them is no setting: a folder may gather them bit by bit.
+    The choice of entries is not a setting: a folder may collect them in several calls.
     """
 
     command: ClassVar[str] = "reproduce"
-    may_change: ClassVar[tuple[str, ...]] = ()
 
     registry: str = ""
     """Another folder of entries than experiments/published."""
     seed: int = 0
 
     def check(self) -> None:
-        """Raises `InputError` for the first setting that has no meaning."""
         at_least(self, 0, "seed")
         at_most(self, LARGEST_SEED, "seed")
-
-    def resolved(self) -> "ReproduceConfig":
-        """Itself: nothing is left open."""
-        return self

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
 from collapse_jax.errors import InputError
+from collapse_jax.runs.settings import Settings
 
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
 # Options of two families that have fields here; those of all others are in `options`.
@@ -18,7 +19,7 @@ VALUE_AXES = ("sample_size", "alpha", "beta", "gamma")
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulateConfig:
+class SimulateConfig(Settings):
     """Thousands of chains of any family, drawn against their closed forms where these are known.
 
     Options that show a comma take several values; a simulation then covers the grid of all of them.

@@ -1,16 +1,22 @@
-"""Figures of simulated chains: quantile bands and the median; the mean apart, and only beside its
-exact value; theory on top.
+"""Figures of simulated chains: quantile bands and the median, with theory on top.
 
-Why: docs/mean-and-typical-path.md.
+The mean is drawn apart, and only beside its exact value: docs/mean-and-typical-path.md.
 """
+
+import pathlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from collapse_jax.app.config import SimulateConfig
+from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.laws import chains_for_means, expected_means, expected_quantiles, label
 from collapse_jax.app.plots import style
 from collapse_jax.drivers.summary import summarise
 from collapse_jax.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
 
 LABELS = {
     "variance": "variance (trace / d)",
@@ -20,116 +26,95 @@ LABELS = {
     "support": "support (categories alive)",
     "mean": "mean",
 }
-# Of its middle: what hardly changes should look like it.
+# The shortest linear axis, as a share of its middle: what hardly changes looks like it.
 _NARROWEST = 0.02
 
 
-def draw(folder: RunFolder, config: SimulateConfig, results) -> object:
-    """One panel a metric, by generation; the path of the PNG."""
+def draw(folder: RunFolder, config: SimulateConfig, results: "xarray.Dataset") -> pathlib.Path:
+    """Draws one panel per metric, by generation; the path of the PNG."""
     names = [name for name in config.resolved().metrics if is_scalar(results, name)]
-    made, axes = style.figure(1, max(len(names), 1))
+    fig, axes = style.figure(1, max(len(names), 1))
     for axis, name in zip(axes[0], names, strict=False):
         draw_panel(axis, config, results, name)
-    made.suptitle(title(config), fontsize=9)
-    return style.save(made, folder, "chains")
+    fig.suptitle(title(config), fontsize=9)
+    return style.save(fig, folder, "chains")
 
 
-def is_scalar(results, name: str) -> bool:
-    """Whether a run's results hold a metric as one number a chain, or a summary of such."""
+def is_scalar(results: "xarray.Dataset", name: str) -> bool:
+    """Whether results hold a metric as one number per chain, or a summary of such numbers."""
     return f"{name}_quantile" in results or (name in results and results[name].ndim == 2)
-
-
-def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> object:
-    """The quickstart's figure: a row for each family, a column for each workflow; the path of the
-    PNG.
-    """
-    configs = {part.config(): part.results() for part in parts}
-    families = sorted({config.family for config in configs}, reverse=True)
-    made, axes = style.figure(
-        len(families),
-        max(sum(config.family == family for config in configs) for family in families),
-        sharey="row",
-    )
-    for row, family in zip(axes, families, strict=True):
-        of_family = sorted(
-            (config for config in configs if config.family == family),
-            key=lambda config: config.workflow != "replace",
-        )
-        for axis, config in zip(row, of_family, strict=False):
-            # The first of its metrics that has a closed form.
-            known = expected_means(config, 0)
-            name = next(name for name in config.resolved().metrics if name in known)
-            draw_panel(axis, config, configs[config], name)
-            axis.set_title(title(config), fontsize=8)
-    return style.save(made, folder, "chains_against_theory")
 
 
 def title(config: SimulateConfig) -> str:
     """Family, workflow, sample size and number of chains in a line."""
     config = config.resolved()
-    workflow = (
-        f"mix({config.alpha:g}, {config.beta:g}, {config.gamma:g})"
-        if config.workflow == "mix"
-        else config.workflow
-    )
+    workflow = config.workflow
+    if workflow == "mix":
+        workflow = f"mix({config.alpha:g}, {config.beta:g}, {config.gamma:g})"
     return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains"
 
 
-def draw_panel(axis, config: SimulateConfig, results, name: str) -> None:
-    """Quantile bands and the median of the chains, what theory expects of them, and, where theory
-    knows the mean, both means.
-    """
+def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", name: str) -> None:
+    """Draws quantile bands and the median of a metric, and what theory knows of it."""
     generation = results["generation"].values
     if name in results:
         statistics = summarise(results[name].values, len(results[name]))
         mean, quantile = statistics["mean"][0], statistics["quantile"][0]
     else:
         mean, quantile = results[f"{name}_mean"].values, results[f"{name}_quantile"].values
-    low, lower, median, upper, high = np.where(np.isfinite(quantile), quantile, np.nan).T
-    axis.fill_between(
-        generation, low, high, color=style.BAND, alpha=0.15, lw=0, label="5 to 95% of chains"
-    )
-    axis.fill_between(
-        generation, lower, upper, color=style.BAND, alpha=0.3, lw=0, label="25 to 75%"
-    )
+    low, lower, median, upper, high = style.finite(quantile).T  # each [generations]
+    band = {"color": style.BAND, "lw": 0}
+    axis.fill_between(generation, low, high, alpha=0.15, label="5 to 95% of chains", **band)
+    axis.fill_between(generation, lower, upper, alpha=0.3, label="25 to 75%", **band)
     axis.plot(generation, median, color=style.BAND, lw=1.6, label="median")
-    quantiles = expected_quantiles(config, generation, [0.05, 0.5, 0.95]).get(name)
-    for position, curve in enumerate(quantiles if quantiles is not None else ()):
-        axis.plot(
-            generation,
-            curve,
-            color=style.THEORY,
-            lw=0.8,
-            label="exact 5, 50, 95%" if position == 0 else None,
-        )
+    label = "exact 5, 50, 95%"
+    for curve in expected_quantiles(config, generation, [0.05, 0.5, 0.95]).get(name, ()):
+        axis.plot(generation, curve, color=style.THEORY, lw=0.8, label=label)
+        label = None
     draw_means(axis, config, generation, name, mean)
     dress(axis, config, name, median)
     axis.legend(fontsize=6, frameon=False)
 
 
-def draw_means(axis, config: SimulateConfig, generation, name: str, mean, colour=style.INK) -> list:
-    """The exact mean of a metric (dashed) and the chains' own (dotted), this one no further than so
-    many chains can hold it; the lines.
+def draw_means(
+    axis: "Axes",
+    config: SimulateConfig,
+    generation: np.ndarray,
+    name: str,
+    mean: np.ndarray,
+    colour: Any = style.INK,
+) -> list:
+    """Draws the exact mean of a metric (dashed) and that of the chains (dotted); the lines.
 
-    mean: [generations], the chains'. Without an exact mean nothing is drawn: nobody could see
-    whether the chains are too few.
+    The mean of the chains ends where they are too few for it. Without an exact mean nothing is
+    drawn: nobody could see whether they are.
+
+    Args:
+        generation: [generations].
+        name: The metric.
+        mean: [generations], over chains.
     """
     expected = expected_means(config, generation).get(name)
     if expected is None:
         return []
     lines = axis.plot(generation, expected, color=style.THEORY, lw=1.2, ls="--", label="exact mean")
-    held = np.isfinite(mean) & (chains_for_means(config, generation).get(name, 0) <= config.chains)
+    needed = chains_for_means(config, generation).get(name, 0)
+    held = np.isfinite(mean) & (needed <= config.chains)
     last = len(held) if held.all() else int(np.argmin(held))
     if last:  # 0 where even generation 0 needs more chains
         until = "" if last == len(held) else f" (to generation {generation[last - 1]}: within 5%)"
-        said = f"mean of {config.chains:,} chains{until}"
-        lines += axis.plot(generation[:last], mean[:last], color=colour, lw=1.4, ls=":", label=said)
+        label = f"mean of {config.chains:,} chains{until}"
+        lines += axis.plot(
+            generation[:last], mean[:last], color=colour, lw=1.4, ls=":", label=label
+        )
     return lines
 
 
-def dress(axis, config: SimulateConfig, name: str, drawn) -> None:
-    """Scales and labels of an axis that shows the metric `name` by generation; drawn: its curves,
-    all of one metric.
+def dress(axis: "Axes", config: SimulateConfig, name: str, drawn: np.ndarray) -> None:
+    """Sets scales and labels of an axis that shows a metric by generation.
+
+    Args:
+        drawn: All curves on the axis, of any shape.
     """
     if name == "variance" and np.all(drawn > 0):
         axis.set_yscale("log")

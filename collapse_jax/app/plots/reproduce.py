@@ -2,86 +2,84 @@
 
 import io
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from collapse_jax.app.plots import style
+from collapse_jax.app.reproduce.compare import Comparison
+from collapse_jax.app.reproduce.entries import Entry
+from collapse_jax.runs.atomic import atomic
 
 COLOURS = (style.BAND, "#e08e2b", "#6a4c93", "#4f8a4b", "#222222", "#9c6644")
-_PANELS, _MANY = 3, 40
+# More points than this are drawn small; longer names, in all, are turned.
+_MOST_PANELS, _MANY_POINTS, _LONG_NAMES = 3, 40, 24
 
 
-def draw(path: pathlib.Path, entry, comparisons) -> pathlib.Path:
-    """Writes a PNG of an entry's comparisons: points with their standard errors on the expected
-    values, in red.
+def draw(path: pathlib.Path, entry: Entry, comparisons: Sequence[Comparison]) -> pathlib.Path:
+    """Writes a PNG of an entry's comparisons; returns its path.
 
-    Comparisons at the same places share a panel; there are three at the most, and single points are
-    left out where there are others.
-    What is refuted is drawn in grey.
+    Points with their standard errors lie on the expected values, in red, or in grey where those are
+    refuted. Comparisons at the same places share a panel; there are at most three panels, and
+    single points are left out if there are others.
     """
     panels = panels_of(comparisons)
-    made, axes = style.figure(1, len(panels), width=3.2 if len(panels) == 1 else 2.5, height=2.2)
-    for number, (axis, shown) in enumerate(zip(axes[0], panels, strict=True)):
-        _panel(axis, entry, shown, number == 0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _save_small(made, path)
+    fig, axes = style.figure(1, len(panels), width=3.2 if len(panels) == 1 else 2.5, height=2.2)
+    for axis, shown in zip(axes[0], panels, strict=True):
+        _panel(axis, entry, shown)
+    axes[0, 0].set_ylabel(entry.y, fontsize=7)
+    _save_small(fig, path)
     return path
 
 
-def panels_of(comparisons) -> list[list]:
+def panels_of(comparisons: Sequence[Comparison]) -> list[list[Comparison]]:
     """The comparisons that are drawn, those at the same places together."""
     groups = {}
-    for one in comparisons:
-        groups.setdefault(tuple(one.at.tolist()), []).append(one)
+    for comparison in comparisons:
+        groups.setdefault(tuple(comparison.at.tolist()), []).append(comparison)
     several = [group for places, group in groups.items() if len(places) > 1]
-    return (several or list(groups.values()))[:_PANELS]
+    return (several or list(groups.values()))[:_MOST_PANELS]
 
 
-def _panel(axis, entry, comparisons, first):
-    named = comparisons[0].at.dtype.kind in "US"
-    place = np.arange(len(comparisons[0].at)) if named else comparisons[0].at.astype(float)
-    order = np.argsort(place, kind="stable")
-    many = len(place) > _MANY
-    for number, one in enumerate(comparisons):
-        colour = COLOURS[number % len(COLOURS)]
-        expected = {"color": style.REAL if one.refuted else style.THEORY, "zorder": 3}
-        if named or len(place) == 1:
-            axis.plot(place, one.expected, ls="", marker="_", ms=12, mew=1.6, **expected)
-        else:
-            axis.plot(
-                place[order],
-                one.expected[order],
-                ls="--",
-                lw=1,
-                marker=None if many else "_",
-                ms=8,
-                mew=1.4,
-                **expected,
-            )
-        points = {"color": colour, "label": one.what if len(comparisons) > 1 else None, "zorder": 2}
+def _panel(axis, entry, comparisons):
+    at = comparisons[0].at
+    named = at.dtype.kind in "US"
+    place = np.arange(len(at)) if named else at.astype(float)
+    for number, comparison in enumerate(comparisons):
+        _draw_expected(axis, place, comparison, apart=named or len(place) == 1)
         axis.errorbar(
             place,
-            one.ours,
-            yerr=np.nan_to_num(one.error),
+            comparison.ours,
+            yerr=np.nan_to_num(comparison.error),
             fmt="o",
-            ms=1.5 if many else 3.5,
+            ms=1.5 if len(place) > _MANY_POINTS else 3.5,
             lw=1,
-            **points,
+            color=COLOURS[number % len(COLOURS)],
+            label=comparison.what if len(comparisons) > 1 else None,
+            zorder=2,
         )
     if named:
-        long = sum(len(name) for name in comparisons[0].at) > 24
-        axis.set_xticks(
-            place, comparisons[0].at, rotation=30 if long else 0, ha="right" if long else "center"
-        )
+        turned = {"rotation": 30, "ha": "right"} if sum(map(len, at)) > _LONG_NAMES else {}
+        axis.set_xticks(place, at, **turned)
         axis.margins(x=0.15)
     _scales(axis, entry.log, comparisons, named)
     axis.tick_params(labelsize=6.5)
     axis.set_xlabel("" if named else entry.x, fontsize=7)
-    axis.set_ylabel(entry.y if first else "", fontsize=7)
     if len(comparisons) == 1:
         axis.set_title(comparisons[0].what, fontsize=6.5)
     elif len(comparisons) <= len(COLOURS):
         axis.legend(fontsize=5.5, frameon=False)
+
+
+def _draw_expected(axis, place, comparison, apart):
+    """Expected values; apart: as single bars, else on a dashed line."""
+    look = {"color": style.REAL if comparison.refuted else style.THEORY, "zorder": 3}
+    if apart:
+        axis.plot(place, comparison.expected, ls="", marker="_", ms=12, mew=1.6, **look)
+        return
+    order = np.argsort(place, kind="stable")
+    look |= {"marker": None if len(place) > _MANY_POINTS else "_", "ms": 8, "mew": 1.4}
+    axis.plot(place[order], comparison.expected[order], ls="--", lw=1, **look)
 
 
 def _scales(axis, log, comparisons, named):
@@ -95,12 +93,12 @@ def _scales(axis, log, comparisons, named):
             style.plain_ticks(axis.xaxis, 200)
 
 
-def _save_small(made, path):
+def _save_small(fig, path):
     """A PNG of 32 colours: a hundred of them go into one page."""
     from PIL import Image
 
-    whole = io.BytesIO()
-    made.savefig(whole, dpi=110, format="png")
-    partial = path.with_name(f".{path.name}.partial.png")
-    Image.open(whole).convert("RGB").quantize(32).save(partial, optimize=True)
-    partial.replace(path)
+    drawn = io.BytesIO()
+    fig.savefig(drawn, dpi=110, format="png")
+    with atomic(path) as temporary:
+        small = Image.open(drawn).convert("RGB").quantize(32)
+        small.save(temporary, format="PNG", optimize=True)

@@ -1,41 +1,47 @@
-"""Figures of what the training sets of each generation are like: their variety, and how much of the
-real text's tails they hold.
-"""
+"""Figures of the training sets of each generation: their variety, and the real text's tails."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from collapse_jax.app.plots import style
 
-_DISTINCT = {f"distinct_{n}": f"n = {n}" for n in (1, 2, 3, 4)}
-_VARIETY = (
-    ("different n-grams / n-grams", _DISTINCT),
-    ("4-grams seen before in their sequence", {"repeated_4_grams": None}),
-    ("tokens among the 16 before them", {"repeated_within_16": None}),
-    ("different tokens / tokens of a sequence", {"type_token_ratio": None}),
-    ("vocabulary in use", {"vocabulary_in_use": None}),
-    ("self-BLEU", {"self_bleu": None}),
-)
-_TAILS = (
-    ("below the 10% quantile", {"share_below_real_10": None}, 0.1),
-    ("above the 90% quantile", {"share_above_real_90": None}, 0.1),
-    ("above the 99% quantile", {"share_above_real_99": None}, 0.01),
-)
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+# Title of a panel -> its columns, each with its label.
+_VARIETY = {
+    "different n-grams / n-grams": {f"distinct_{n}": f"n = {n}" for n in (1, 2, 3, 4)},
+    "4-grams seen before in their sequence": {"repeated_4_grams": None},
+    "tokens among the 16 before them": {"repeated_within_16": None},
+    "different tokens / tokens of a sequence": {"type_token_ratio": None},
+    "vocabulary in use": {"vocabulary_in_use": None},
+    "self-BLEU": {"self_bleu": None},
+}
+_TAILS = {
+    "below the 10% quantile": {"share_below_real_10": None},
+    "above the 90% quantile": {"share_above_real_90": None},
+    "above the 99% quantile": {"share_above_real_99": None},
+}
+# The real text's own share in each tail.
+_REAL_SHARES = dict(zip(_TAILS, (0.1, 0.1, 0.01), strict=True))
 
 
-def variety_figure(results, title: str):
-    """A small panel a measure of the training sets, by generation; None where the results hold none
-    of them.
-    """
-    panels = [(name, kept) for name, columns in _VARIETY if (kept := _present(results, columns))]
+def variety_figure(results: "xarray.Dataset", title: str) -> "Figure | None":
+    """A small panel per measure of the training sets; None if the results hold none of them."""
+    panels = _present(results, _VARIETY)
     if not panels:
         return None
-    made, axes = style.figure(*_grid(len(panels)), width=2.7, height=2.2)
-    for axis, (name, columns) in zip(axes.flat, panels, strict=False):
-        if len(columns) > 1:  # distinct-n: from thousandths to nearly 1
+    rows = 1 if len(panels) <= 3 else 2
+    fig, axes = style.figure(rows, -(-len(panels) // rows), width=2.7, height=2.2)
+    for axis, (name, columns) in zip(axes.flat, panels.items(), strict=False):
+        several = len(columns) > 1
+        if several:  # distinct-n: from thousandths to nearly 1
             axis.set_yscale("log")
         _panel(axis, results, columns)
         axis.set_title(name, fontsize=8)
-        if len(columns) > 1:
+        if several:
             style.plain_ticks(axis.yaxis, long=100)
             axis.legend(
                 fontsize=6.5,
@@ -46,46 +52,42 @@ def variety_figure(results, title: str):
                 borderpad=0,
                 reverse=True,
             )
-    _finish(made, axes, len(panels), title)
-    return made
+    _finish(fig, axes, len(panels), title)
+    return fig
 
 
-def tails_figure(results, title: str):
-    """Shares of the training sets that lie beyond quantiles of the real one's perplexity; None
-    where the results hold none of them.
+def tails_figure(results: "xarray.Dataset", title: str) -> "Figure | None":
+    """Shares of the training sets beyond quantiles of the real one's perplexity.
+
+    None if the results hold none of them.
     """
-    panels = [
-        (name, kept, real) for name, columns, real in _TAILS if (kept := _present(results, columns))
-    ]
+    panels = _present(results, _TAILS)
     if not panels:
         return None
-    made, axes = style.figure(1, len(panels), width=2.7, height=2.4)
-    for axis, (name, columns, real) in zip(axes.flat, panels, strict=True):
+    fig, axes = style.figure(1, len(panels), width=2.7, height=2.4)
+    for axis, (name, columns) in zip(axes.flat, panels.items(), strict=True):
         _panel(axis, results, columns)
-        axis.axhline(real, color=style.REAL, lw=1, ls="--")
+        axis.axhline(_REAL_SHARES[name], color=style.REAL, lw=1, ls="--")
         axis.set_title(name, fontsize=8)
     axes[0, 0].set_ylabel("share of sequences", fontsize=8)
-    _finish(
-        made,
-        axes,
-        len(panels),
-        "Perplexity under generation 0, against quantiles of the real text (dashed: its "
-        f"own share)\n{title}",
+    said = (
+        "Perplexity under generation 0, against quantiles of the real text (dashed: its own share)"
     )
-    return made
+    _finish(fig, axes, len(panels), f"{said}\n{title}")
+    return fig
 
 
-def _present(results, columns):
-    return {
-        name: label
-        for name, label in columns.items()
-        if name in results and np.isfinite(results[name].values).any()
+def _present(results, panels):
+    """The panels of which the results hold a number, with the columns that do."""
+
+    def has_numbers(name):
+        return name in results and np.isfinite(results[name].values).any()
+
+    kept = {
+        title: {name: label for name, label in columns.items() if has_numbers(name)}
+        for title, columns in panels.items()
     }
-
-
-def _grid(count):
-    rows = 1 if count <= 3 else 2
-    return rows, -(-count // rows)
+    return {title: columns for title, columns in kept.items() if columns}
 
 
 def _panel(axis, results, columns):
@@ -97,9 +99,9 @@ def _panel(axis, results, columns):
         axis.set_ylim(0, 1.03 * axis.get_ylim()[1])
 
 
-def _finish(made, axes, used, title):
+def _finish(fig, axes, used, title):
     for axis in axes.flat[used:]:
         axis.set_visible(False)
     for axis in axes[-1]:
         axis.set_xlabel("generation", fontsize=8)
-    made.suptitle(title, fontsize=8)
+    fig.suptitle(title, fontsize=8)

@@ -1,4 +1,4 @@
-"""Published results, checked by simulation: what the files of experiments/published are made of."""
+"""Published results, checked by simulation: what experiments/published is made of."""
 
 from collapse_jax.app.reproduce import compare
 from collapse_jax.app.reproduce.entries import (
@@ -13,5 +13,15 @@ from collapse_jax.app.reproduce.entries import (
 from collapse_jax.app.reproduce.judge import FALSE_ALARM, Result, decide
 
 __all__ = [
-    "FALSE_ALARM", "Entry", "OutOfReach", "Paper", "Result", "compare", "decide", "entry", "load_entries", "out_of_reach", "own_folder",
-]  # fmt: skip
+    "FALSE_ALARM",
+    "Entry",
+    "OutOfReach",
+    "Paper",
+    "Result",
+    "compare",
+    "decide",
+    "entry",
+    "load_entries",
+    "out_of_reach",
+    "own_folder",
+]

@@ -1,17 +1,20 @@
-"""What a simulation says beside what it should: each function gives a `Comparison` with the p-value
-of their agreement.
+"""A simulation beside what it should be: each function returns a `Comparison` with a p-value.
 
-Everything is computed in float64. A tolerance goes with the reason for it, and widens the
-hypothesis: agreement then means that the true value lies within the tolerance of the expected one.
-Several points in one comparison share its p-value by Bonferroni's rule.
+Everything is computed in float64. A tolerance comes with its reason, and widens the hypothesis:
+agreement then means that the true value lies within the tolerance of the expected one. Several
+points in one comparison share its p-value by Bonferroni's rule.
+
+All functions take `at`, the places [n] of the points on the x axis (numbers or names; 0 to n - 1 by
+default), and `what`, the name of the quantity.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
-# What float32 rounds off, relative to a value: no difference below it is one.
+# What float32 rounds off, relative to a value: a smaller difference does not count.
 _ROUNDING = 1e-6
 # An ordering counts as shown from this many standard errors on.
 SHOWN = 4.0
@@ -21,12 +24,15 @@ _QUANTILES = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
 class Comparison(NamedTuple):
     """Points of a simulation beside the expected ones.
 
-    what: the quantity, in words. at: [n] where on the x axis (numbers or names). ours, error,
-    expected: [n] estimate, its standard error, and what it should be (nan where there is no such
-    number). z: [n] distances in standard errors, beyond the tolerance if there is one. p_value: of
-    their agreement, 0 or 1 where chance has no part. rule: how it was judged, in words.
-    refuted: whether the expected numbers are known to be wrong, so that agreement would be the
-    surprise.
+    what: The quantity.
+    at: [n], places on the x axis: numbers or names.
+    ours: [n], estimates.
+    error: [n], their standard errors.
+    expected: [n], what they should be; nan if there is no such number.
+    z: [n], distances in standard errors, beyond the tolerance if there is one.
+    p_value: Of their agreement; 0 or 1 if chance has no part.
+    rule: How it was judged.
+    refuted: Whether the expected numbers are known to be wrong; then they must not agree.
     """
 
     what: str
@@ -44,26 +50,46 @@ class Comparison(NamedTuple):
         return int(np.argmax(np.nan_to_num(np.abs(self.z), nan=np.inf)))
 
 
-def means(samples, exact, *, at=None, what="mean", tolerance=0.0, why="") -> Comparison:
-    """Means of `samples` [chains, n] (or [chains]) beside `exact` [n], by their z scores."""
-    samples = _columns(samples)
-    error = samples.std(0, ddof=1) / np.sqrt(len(samples))
-    return estimates(
-        samples.mean(0),
-        error,
-        exact,
-        at=at,
-        what=what,
-        tolerance=tolerance,
-        why=why,
-        rule=f"mean of {len(samples):,}",
-    )
+def means(
+    samples: ArrayLike,
+    exact: ArrayLike,
+    *,
+    at: ArrayLike | None = None,
+    what: str = "mean",
+    tolerance: ArrayLike = 0.0,
+    why: str = "",
+) -> Comparison:
+    """Means of samples beside exact ones, by their z scores.
+
+    Args:
+        samples: [chains, n] or [chains].
+        exact: [n].
+        tolerance: Absolute, [n] or one number.
+        why: Its reason.
+    """
+    ours, error = _means(_columns(samples))
+    rule = f"mean of {np.shape(samples)[0]:,}"
+    return estimates(ours, error, exact, at=at, what=what, tolerance=tolerance, why=why, rule=rule)
 
 
 def estimates(
-    ours, error, exact, *, at=None, what="", tolerance=0.0, why="", rule="estimate"
+    ours: ArrayLike,
+    error: ArrayLike,
+    exact: ArrayLike,
+    *,
+    at: ArrayLike | None = None,
+    what: str = "",
+    tolerance: ArrayLike = 0.0,
+    why: str = "",
+    rule: str = "estimate",
 ) -> Comparison:
-    """Estimates [n] with standard errors [n] beside `exact` [n], by their z scores."""
+    """Estimates [n] with standard errors [n] beside exact values [n], by their z scores.
+
+    Args:
+        tolerance: Absolute, [n] or one number.
+        why: Its reason.
+        rule: What the estimates are.
+    """
     ours, error, exact = _points(ours, error, exact)
     beyond = np.maximum(np.abs(ours - exact) - tolerance - _ROUNDING * np.abs(exact), 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -72,9 +98,22 @@ def estimates(
     return _comparison(what, at, ours, error, exact, z, p, rule + _within(tolerance, why))
 
 
-def quantiles(samples, exact, probability=0.5, *, at=None, what="") -> Comparison:
-    """Quantiles of `samples` [chains, n] beside `exact` [n], by the exact law of how many chains
-    lie below (ties count for both).
+def quantiles(
+    samples: ArrayLike,
+    exact: ArrayLike,
+    probability: float = 0.5,
+    *,
+    at: ArrayLike | None = None,
+    what: str = "",
+) -> Comparison:
+    """Quantiles of samples beside exact ones, by the exact law of how many chains lie below.
+
+    Ties count for both sides.
+
+    Args:
+        samples: [chains, n] or [chains].
+        exact: [n].
+        probability: Of the quantile.
     """
     samples, exact = _columns(samples), np.atleast_1d(np.asarray(exact, float))
     chains = len(samples)
@@ -85,53 +124,47 @@ def quantiles(samples, exact, probability=0.5, *, at=None, what="") -> Compariso
         stats.binom.sf(above - 1, chains, 1 - probability),
     )
     p = np.minimum(1, 2 * np.minimum(*tails))
-    spread = np.sqrt(probability * (1 - probability) / chains)
-    low, ours, high = np.quantile(
-        samples, np.clip([probability - spread, probability, probability + spread], 0, 1), axis=0
-    )
+    deviation = np.sqrt(probability * (1 - probability) / chains)
+    around = np.clip(probability + deviation * np.array([-1, 0, 1]), 0, 1)
+    low, ours, high = np.quantile(samples, around, axis=0)
     name = "median" if probability == 0.5 else f"{probability:.0%} quantile"
     z = np.sign(ours - exact) * stats.norm.isf(p / 2)
-    return _comparison(
-        what or name,
-        at,
-        ours,
-        (high - low) / 2,
-        exact,
-        z,
-        _all_of(p),
-        f"{name} of {chains:,}, sign test",
-    )
+    rule = f"{name} of {chains:,}, sign test"
+    return _comparison(what or name, at, ours, (high - low) / 2, exact, z, _all_of(p), rule)
 
 
-def medians(samples, exact, *, at=None, what="median") -> Comparison:
-    """Medians of `samples` [chains, n] beside `exact` [n]: `quantiles` at one half."""
+def medians(
+    samples: ArrayLike, exact: ArrayLike, *, at: ArrayLike | None = None, what: str = "median"
+) -> Comparison:
+    """Medians of samples [chains, n] beside exact ones [n]: `quantiles` at one half."""
     return quantiles(samples, exact, 0.5, at=at, what=what)
 
 
 def proportions(
-    successes, trials: int, probabilities, *, at=None, what="probability"
+    successes: ArrayLike,
+    trials: int,
+    probabilities: ArrayLike,
+    *,
+    at: ArrayLike | None = None,
+    what: str = "probability",
 ) -> Comparison:
-    """Shares of `successes` [n] among `trials` beside exact probabilities [n], by the exact
-    binomial test.
-    """
+    """Shares of successes [n] among trials beside exact ones [n], by the exact binomial test."""
     successes, probabilities = _points(successes, probabilities)
     ours = successes / trials
-    p = np.array(
-        [
-            stats.binomtest(int(k), trials, q).pvalue
-            for k, q in zip(successes, probabilities, strict=True)
-        ]
-    )
+    tests = zip(successes, probabilities, strict=True)
+    p = np.array([stats.binomtest(int(count), trials, share).pvalue for count, share in tests])
     error = np.sqrt(probabilities * (1 - probabilities) / trials)
     z = np.sign(ours - probabilities) * stats.norm.isf(np.minimum(p, 1) / 2)
-    return _comparison(
-        what, at, ours, error, probabilities, z, _all_of(p), f"binomial test of {trials:,}"
-    )
+    rule = f"binomial test of {trials:,}"
+    return _comparison(what, at, ours, error, probabilities, z, _all_of(p), rule)
 
 
-def counts(observed, law, *, at=None, what="share") -> Comparison:
-    """Counts [cells] beside a law [cells], by Pearson's chi-square; cells are pooled from the
-    rarest on until they expect at least 5.
+def counts(
+    observed: ArrayLike, law: ArrayLike, *, at: ArrayLike | None = None, what: str = "share"
+) -> Comparison:
+    """Counts [cells] beside a law [cells], by Pearson's chi-square.
+
+    The rarest cells are pooled until they expect at least 5.
     """
     observed, law = _points(observed, law)
     total = observed.sum()
@@ -141,31 +174,24 @@ def counts(observed, law, *, at=None, what="share") -> Comparison:
     pooled, expected = (
         np.array([values[cell].sum() for cell in cells]) for values in (observed, law * total)
     )
-    p = (
-        0.0
-        if observed[law == 0].any()
-        else stats.chisquare(pooled, expected * total / expected.sum()).pvalue
-        if len(cells) > 1
-        else 1.0
-    )
+    if observed[law == 0].any():
+        p = 0.0
+    elif len(cells) == 1:
+        p = 1.0
+    else:
+        p = stats.chisquare(pooled, expected * total / expected.sum()).pvalue
     error = np.sqrt(law * (1 - law) / total)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.nan_to_num((observed / total - law) / error)
-    return _comparison(
-        what,
-        at,
-        observed / total,
-        error,
-        law,
-        z,
-        p,
-        f"chi-square of {int(total):,} in {len(cells)} cells",
-    )
+    rule = f"chi-square of {int(total):,} in {len(cells)} cells"
+    return _comparison(what, at, observed / total, error, law, z, p, rule)
 
 
-def distribution(samples, law, *, what="law") -> Comparison:
-    """`samples` [chains] beside a continuous law with `cdf` and `ppf` (as SciPy's), by Kolmogorov
-    and Smirnov; drawn as quantiles.
+def distribution(samples: ArrayLike, law: Any, *, what: str = "law") -> Comparison:
+    """Samples [chains] beside a continuous law, by Kolmogorov and Smirnov; drawn as quantiles.
+
+    Args:
+        law: Has `cdf` and `ppf`, as SciPy's.
     """
     samples = np.asarray(samples, float)
     p = stats.kstest(samples, law.cdf).pvalue
@@ -176,14 +202,20 @@ def distribution(samples, law, *, what="law") -> Comparison:
     )
     z = np.full(len(_QUANTILES), stats.norm.isf(p / 2))
     names = [f"{q:.0%}" for q in _QUANTILES]
-    return _comparison(
-        what, names, ours, error, expected, z, p, f"Kolmogorov-Smirnov of {len(samples):,}"
-    )
+    rule = f"Kolmogorov-Smirnov of {len(samples):,}"
+    return _comparison(what, names, ours, error, expected, z, p, rule)
 
 
-def one_of(published, samples, *, at=None, what="published run") -> Comparison:
-    """Single published runs [n] as if each were one more of `samples` [chains, n], by their ranks;
-    the error is half of 16 to 84%.
+def one_of(
+    published: ArrayLike,
+    samples: ArrayLike,
+    *,
+    at: ArrayLike | None = None,
+    what: str = "published run",
+) -> Comparison:
+    """Single published runs [n] as if each were one more of `samples` [chains, n], by their ranks.
+
+    The error is half of 16 to 84%.
     """
     samples, published = _columns(samples), np.atleast_1d(np.asarray(published, float))
     chains = len(samples)
@@ -195,103 +227,97 @@ def one_of(published, samples, *, at=None, what="published run") -> Comparison:
     return _comparison(what, at, ours, (high - low) / 2, published, z, _all_of(p), rule)
 
 
-def published_means(samples, published, published_error, *, at=None, what="mean") -> Comparison:
-    """Means of `samples` [chains, n] beside published means [n] that have standard errors [n] of
-    their own.
-    """
-    samples = _columns(samples)
-    own = samples.std(0, ddof=1) / np.sqrt(len(samples))
-    both = np.hypot(own, np.atleast_1d(published_error))
-    return estimates(
-        samples.mean(0),
-        both,
-        published,
-        at=at,
-        what=what,
-        rule=f"mean of {len(samples):,}, both errors",
-    )
+def published_means(
+    samples: ArrayLike,
+    published: ArrayLike,
+    published_error: ArrayLike,
+    *,
+    at: ArrayLike | None = None,
+    what: str = "mean",
+) -> Comparison:
+    """Means of samples [chains, n] beside published ones [n] that have standard errors [n] too."""
+    ours, error = _means(_columns(samples))
+    both = np.hypot(error, np.atleast_1d(published_error))
+    rule = f"mean of {np.shape(samples)[0]:,}, both errors"
+    return estimates(ours, both, published, at=at, what=what, rule=rule)
 
 
-def equal(ours, expected, tolerance, why: str, *, at=None, what="value") -> Comparison:
-    """Numbers without chance [n] beside expected ones [n]: equal within `tolerance` (absolute), for
-    the reason `why`.
+def equal(
+    ours: ArrayLike,
+    expected: ArrayLike,
+    tolerance: ArrayLike,
+    why: str,
+    *,
+    at: ArrayLike | None = None,
+    what: str = "value",
+) -> Comparison:
+    """Numbers [n] without chance beside expected ones [n], equal within an absolute tolerance.
+
+    Args:
+        tolerance: [n] or one number.
+        why: Its reason.
     """
     ours, expected, tolerance = _points(ours, expected, tolerance)
     off = np.abs(ours - expected)
     agrees = bool(np.all(off <= tolerance))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(off <= tolerance, 0.0, off / tolerance)
-    return _comparison(
-        what,
-        at,
-        ours,
-        np.zeros_like(ours),
-        expected,
-        z,
-        float(agrees),
-        f"equal{_within(tolerance.max(), why)}",
-    )
+    rule = f"equal{_within(tolerance.max(), why)}"
+    return _comparison(what, at, ours, np.zeros_like(ours), expected, z, float(agrees), rule)
 
 
-def at_most(samples, bound, *, at=None, what="mean") -> Comparison:
-    """Means of `samples` [chains, n] below a proven bound [n]; only what lies significantly above
-    it disagrees.
-    """
-    samples, bound = _columns(samples), np.atleast_1d(np.asarray(bound, float))
-    ours, error = samples.mean(0), samples.std(0, ddof=1) / np.sqrt(len(samples))
+def at_most(
+    samples: ArrayLike, bound: ArrayLike, *, at: ArrayLike | None = None, what: str = "mean"
+) -> Comparison:
+    """Means of samples [chains, n] below a proven bound [n]; only a clear excess disagrees."""
+    bound = np.atleast_1d(np.asarray(bound, float))
+    ours, error = _means(_columns(samples))
     excess = ours - bound - _ROUNDING * np.abs(bound)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(excess > 0, excess / error, 0.0)
-    return _comparison(
-        what,
-        at,
-        ours,
-        error,
-        bound,
-        z,
-        _all_of(np.where(excess > 0, stats.norm.sf(z), 1.0)),
-        "at most the bound",
-    )
+    p = _all_of(np.where(excess > 0, stats.norm.sf(z), 1.0))
+    return _comparison(what, at, ours, error, bound, z, p, "at most the bound")
 
 
-def at_least(samples, bound, *, at=None, what="mean") -> Comparison:
-    """Means of `samples` [chains, n] above a proven bound [n]; the mirror of `at_most`."""
+def at_least(
+    samples: ArrayLike, bound: ArrayLike, *, at: ArrayLike | None = None, what: str = "mean"
+) -> Comparison:
+    """Means of samples [chains, n] above a proven bound [n]; the mirror of `at_most`."""
     mirrored = at_most(-_columns(samples), -np.asarray(bound, float), at=at, what=what)
     return mirrored._replace(
         ours=-mirrored.ours, expected=-mirrored.expected, z=-mirrored.z, rule="at least the bound"
     )
 
 
-def exceeds(larger, smaller, *, at=None, what="difference of means") -> Comparison:
-    """That means of `larger` [chains, n] lie above those of `smaller` [chains, n] or above one
-    number: shown at 4 standard errors.
+def exceeds(
+    larger: ArrayLike,
+    smaller: ArrayLike,
+    *,
+    at: ArrayLike | None = None,
+    what: str = "difference of means",
+) -> Comparison:
+    """That means of one sample lie above those of another or above a number.
 
-    Agreement needs data here: no difference is a disagreement.
+    It is shown at 4 standard errors; agreement needs data here, so no difference is a disagreement.
+
+    Args:
+        larger: [chains, n].
+        smaller: [chains, n], or one number.
     """
-    larger, smaller = (
-        _columns(larger),
-        np.full((1, 1), smaller) if np.ndim(smaller) == 0 else _columns(smaller),
-    )
-    spread = smaller.var(0, ddof=1) / len(smaller) if len(smaller) > 1 else 0.0
-    error = np.sqrt(larger.var(0, ddof=1) / len(larger) + spread)
+    larger = _columns(larger)
+    smaller = np.full((1, 1), smaller) if np.ndim(smaller) == 0 else _columns(smaller)
+    variance = smaller.var(0, ddof=1) / len(smaller) if len(smaller) > 1 else 0.0
+    error = np.sqrt(larger.var(0, ddof=1) / len(larger) + variance)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (larger.mean(0) - smaller.mean(0)) / error
     z = np.where(np.isnan(z), 0.0, z)
     shown = float(np.all(z > SHOWN))
-    return _comparison(
-        what,
-        at,
-        larger.mean(0),
-        error,
-        smaller.mean(0),
-        z,
-        shown,
-        f"larger, shown at {SHOWN:g} standard errors",
-    )
+    rule = f"larger, shown at {SHOWN:g} standard errors"
+    return _comparison(what, at, larger.mean(0), error, smaller.mean(0), z, shown, rule)
 
 
 def refuted(comparison: Comparison) -> Comparison:
-    """The same with numbers that are known to be wrong: it is in order when they do *not* agree."""
+    """The same with numbers that are known to be wrong: they must *not* agree."""
     return comparison._replace(refuted=True, rule=f"must not agree: {comparison.rule}")
 
 
@@ -307,19 +333,24 @@ def _comparison(what, at, ours, error, expected, z, p_value, rule):
 
 
 def _columns(samples):
+    """[chains, n] of samples [chains, n] or [chains]."""
     samples = np.asarray(samples, float)
     return samples[:, None] if samples.ndim == 1 else samples
 
 
+def _means(samples):
+    """(means [n], standard errors [n]) over chains of [chains, n]."""
+    return samples.mean(0), samples.std(0, ddof=1) / np.sqrt(len(samples))
+
+
 def _points(*parts):
-    return [
-        np.array(part, float)
-        for part in np.broadcast_arrays(*(np.atleast_1d(np.asarray(part, float)) for part in parts))
-    ]
+    """Each part as [n]."""
+    parts = [np.atleast_1d(np.asarray(part, float)) for part in parts]
+    return [np.array(part, float) for part in np.broadcast_arrays(*parts)]
 
 
 def _all_of(p_values):
-    """The p-value of several at once."""
+    """The p-value of several at once, by Bonferroni's rule."""
     p_values = np.nan_to_num(np.atleast_1d(p_values))
     return min(1.0, float(p_values.min()) * p_values.size)
 

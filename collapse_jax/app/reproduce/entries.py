@@ -4,18 +4,26 @@ import importlib.util
 import pathlib
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from collapse_jax.app.reproduce.compare import Comparison
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_of
 
 STATUSES = ("published number", "published formula", "derived here")
-_ID = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
 COSTS = ("cpu", "gpu", "weights")
+_ID = re.compile(r"[\w-][\w.-]{0,99}", re.ASCII)
+
+Check = Callable[[Any], Sequence[Comparison] | Comparison]
+"""Takes a key, and returns the comparisons that decide an entry."""
 
 
 class Paper(NamedTuple):
-    """arxiv: its number. name: authors and year. title."""
+    """A paper.
+
+    arxiv: Its number, or "".
+    name: Authors and year.
+    title: Its title.
+    """
 
     arxiv: str
     name: str
@@ -25,14 +33,19 @@ class Paper(NamedTuple):
 class Entry(NamedTuple):
     """One result of one paper.
 
-    check(key) -> the comparisons that decide it; None where no machine like this can (then
-    `command` says what would).
-    claim: one sentence. status: one of STATUSES. setting: sizes, generations, chains. oracle: where
-    the expected numbers come from, and from which place of the paper. cost: one of COSTS. x, y,
-    log: axes of its plot, log among "", "x", "y", "xy".
-    differs: how the paper's text and its code disagree, where they do. disagrees: why we think the
-    published number is not met.
-    paper, file: filled in when the file is loaded.
+    id: Its name, unique in the registry.
+    claim: One sentence.
+    status: One of `STATUSES`.
+    setting: Sizes, generations, chains.
+    oracle: Where the expected numbers come from: the derivation, or the place in the paper.
+    cost: One of `COSTS`.
+    x, y: Labels of its plot's axes.
+    log: Which of them are logarithmic: "", "x", "y" or "xy".
+    differs: How the paper's text and its code disagree, if they do.
+    disagrees: Why we think that the published number is not met, if it is not.
+    command: What would check an entry that no such machine can check.
+    check: The function that checks it; None if no such machine can.
+    paper, file: Set when the file is loaded.
     """
 
     id: str
@@ -47,108 +60,107 @@ class Entry(NamedTuple):
     differs: str
     disagrees: str
     command: str
-    check: Callable[[object], Sequence[Comparison] | Comparison] | None
-    paper: Paper | None = None
+    check: Check | None
+    paper: Paper = Paper("", "", "")
     file: pathlib.Path | None = None
 
 
 class OutOfReach(Exception):
-    """Raised by a check that needs what is not here (data, weights); its text says what, and the
-    command that would do it.
+    """Raised by a check that needs data or weights that are not here.
+
+    Its text says which, and the command that would do the check.
     """
 
 
 def entry(
     id: str,
     *,
-    claim,
-    status,
-    setting,
-    oracle,
-    cost="cpu",
-    x="generation",
-    y="",
-    log="",
-    differs="",
-    disagrees="",
-):
-    """Decorator that makes an `Entry` of a function key -> Comparison or several."""
+    claim: str,
+    status: str,
+    setting: str,
+    oracle: str,
+    cost: str = "cpu",
+    x: str = "generation",
+    y: str = "",
+    log: str = "",
+    differs: str = "",
+    disagrees: str = "",
+) -> Callable[[Check], Entry]:
+    """A decorator that makes an `Entry` of a `Check`; its arguments are the entry's fields."""
+    fields = (claim, status, setting, oracle, cost, x, y, log, differs, disagrees)
 
-    def make(check):
-        return Entry(
-            id, claim, status, setting, oracle, cost, x, y, log, differs, disagrees, "", check
-        )
+    def make(check: Check) -> Entry:
+        return Entry(id, *fields, command="", check=check)
 
     return make
 
 
-def out_of_reach(id: str, *, claim, status, setting, oracle, cost, command) -> Entry:
+def out_of_reach(
+    id: str, *, claim: str, status: str, setting: str, oracle: str, cost: str, command: str
+) -> Entry:
     """An `Entry` that no laptop decides: `command` is what would."""
     return Entry(id, claim, status, setting, oracle, cost, "", "", "", "", "", command, None)
 
 
 def own_folder() -> pathlib.Path:
-    """Where our own entries are: experiments/published of a checkout, or their copy in an installed
-    package.
-    """
+    """The folder of our own entries: experiments/published, or its copy in an installed package."""
     package = pathlib.Path(__file__).parent
     checkout = package.parents[2] / "experiments" / "published"
     return checkout if checkout.is_dir() else package / "published"
 
 
-def load_entries(folder) -> list[Entry]:
-    """The entries of all Python files of a folder, in the order of names and lines.
+def load_entries(folder: str | pathlib.Path) -> list[Entry]:
+    """The entries of all Python files of a folder, in the order of file names and lines.
 
-    Raises `InputError` for a folder without any, for a file that cannot be loaded, for two of one
-    id, and for an entry that lacks its paper or misnames status or cost.
+    Raises:
+        InputError: If there are none, a file cannot be loaded, two entries share an id, or an entry
+            lacks its paper or has an unknown status or cost.
     """
     files = sorted(pathlib.Path(folder).glob("*.py")) if pathlib.Path(folder).is_dir() else []
-    entries = [one for file in files for one in _entries_of(file)]
+    entries = [loaded for file in files for loaded in _entries_of(file)]
     if not entries:
         raise InputError(
             f"registry is {str(folder)!r}; it must be a folder of Python files with entries in them"
         )
-    seen = {}
-    for one in entries:
-        if one.id in seen:
+    files_of_ids = {}
+    for loaded in entries:
+        id, file = loaded.id, loaded.file.name if loaded.file else ""
+        if id in files_of_ids:
             raise InputError(
-                f"entry id {one.id!r} is in {seen[one.id].name} and in {one.file.name}; "
-                "every id must be there once"
+                f"entry id {id!r} is in {files_of_ids[id]} and in {file}; every id must be there "
+                "once"
             )
-        seen[one.id] = one.file
-        check_id(one.id, one.file.name)
-        for name, known in (("status", STATUSES), ("cost", COSTS)):
-            if getattr(one, name) not in known:
-                raise InputError(
-                    f"{one.file.name}: {name} of {one.id} is {getattr(one, name)!r}; it "
-                    f"must be one of {', '.join(known)}"
-                )
-        if not isinstance(one.paper, Paper):
-            raise InputError(f"{one.file.name}: it needs PAPER = Paper(arxiv, name, title)")
+        files_of_ids[id] = file
+        check_id(id, file)
+        one_of(f"{file}: status of {id}", loaded.status, STATUSES)
+        one_of(f"{file}: cost of {id}", loaded.cost, COSTS)
     return entries
 
 
-def check_id(id, where: str) -> None:
-    """Raises `InputError` unless an id can name files beside each other: letters, digits, '-', '_'
-    and '.', the first no '.'.
+def check_id(id: object, where: str) -> None:
+    """Checks that an id can name a file: letters, digits, '-', '_' and '.', not first a '.'.
+
+    Raises:
+        InputError: If it cannot.
     """
     if not isinstance(id, str) or not _ID.fullmatch(id):
         raise InputError(
-            f"{where}: entry id {id!r} must be up to 100 letters, digits, '-', '_' and "
-            "'.', not beginning with '.'"
+            f"{where}: entry id {id!r} must be up to 100 letters, digits, '-', '_' and '.', not "
+            "beginning with '.'"
         )
 
 
 def _entries_of(file):
     spec = importlib.util.spec_from_file_location(f"collapse_jax_published_{file.stem}", file)
+    assert spec is not None and spec.loader is not None  # the name ends with .py
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(
-            f"registry: {file.name} cannot be loaded ({type(error).__name__}: {error})".partition(
-                "\n"
-            )[0]
-        ) from error
-    found = [value for value in vars(module).values() if isinstance(value, Entry)]
-    return [one._replace(paper=getattr(module, "PAPER", None), file=file) for one in found]
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InputError(f"registry: {file.name} cannot be loaded ({reason})") from error
+    entries = [value for value in vars(module).values() if isinstance(value, Entry)]
+    paper = getattr(module, "PAPER", None)
+    if entries and not isinstance(paper, Paper):
+        raise InputError(f"{file.name}: it needs PAPER = Paper(arxiv, name, title)")
+    return [one._replace(paper=paper, file=file) for one in entries]

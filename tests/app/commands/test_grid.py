@@ -10,9 +10,10 @@ from rich.console import Console
 from collapse_jax.app.commands import grid
 from collapse_jax.app.commands.simulate import run_simulate
 from collapse_jax.app.commands.simulation import process_of
-from collapse_jax.app.config import SimulateConfig, config_from_dict
+from collapse_jax.app.config import SimulateConfig
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
+from collapse_jax.runs.settings import from_dict
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -104,7 +105,7 @@ def test_folder_rows_and_figures(tmp_path, console):
         "phase_variance.png",
         "phase_log_variance.png",
     }
-    assert folder.config() == GRID.resolved() and config_from_dict(
+    assert folder.config() == GRID.resolved() and from_dict(
         {"command": "simulate", "gamma": [0.0, 0.5]}, "x"
     ).gamma == (0.0, 0.5)
     one = run_simulate(dataclasses.replace(GRID, gamma=0.1), tmp_path / "one", console)

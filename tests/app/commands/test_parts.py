@@ -161,7 +161,7 @@ def holding(path, *part):
 
 
 def test_who_may_be_at_work_together(tmp_path, monkeypatch):
-    monkeypatch.setattr("collapse_jax.runs.folder._PATIENCE", 0.3)
+    monkeypatch.setattr("collapse_jax.runs.locks._PATIENCE_SECONDS", 0.3)
     with holding(tmp_path, 0, 2):
         RunFolder(tmp_path, (1, 3)).lock()
         with pytest.raises(InputError, match=r"chain 2 of .* is in use by another process"):

@@ -1,5 +1,6 @@
-"""`collapse-jax reproduce` on a small registry: exit codes, the folder, what is reused, and what is
-refused.
+"""`collapse-jax reproduce` on a small registry.
+
+Exit codes, the folder, what is reused, and what is refused.
 """
 
 import json
@@ -26,7 +27,10 @@ def right(key):
 
 @entry("named", claim="Two shares.", **TEXT)
 def named(key):
-    return [compare.counts([55, 45], [0.5, 0.5], at=["left", "right"]), compare.equal(1.0, 1.0, 0.1, "a test", what="one")]
+    return [
+        compare.counts([55, 45], [0.5, 0.5], at=["left", "right"]),
+        compare.equal(1.0, 1.0, 0.1, "a test", what="one"),
+    ]
 
 
 @entry("known", claim="Known to be wrong.", disagrees="rare runs", **TEXT)

@@ -1,5 +1,6 @@
-"""The figures of simulated chains: medians and bands of all, a mean only beside its exact value and
-as long as the chains hold it.
+"""The figures of simulated chains.
+
+Medians and bands of all, a mean only beside its exact value and as long as the chains hold it.
 """
 
 import dataclasses
@@ -96,8 +97,9 @@ def test_chains_that_a_mean_needs():
 
 
 def test_means_of_a_grid_have_a_row_of_their_own(tmp_path, monkeypatch):
-    """Sample sizes 5 and 200: medians above with their bands, below the means, the small one's no
-    further than it is held.
+    """Sample sizes 5 and 200: medians above with their bands, below the means.
+
+    The mean of the small one ends where its chains no longer hold it.
     """
     drawn = []
     monkeypatch.setattr(

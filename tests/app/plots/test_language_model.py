@@ -1,5 +1,6 @@
-"""The figures of a language-model run, from made-up results: what is drawn equals what the results
-hold.
+"""The figures of a language-model run, from made-up results.
+
+What is drawn equals what the results hold.
 """
 
 import dataclasses
@@ -15,7 +16,8 @@ from collapse_jax.app.plots import draw_run, style
 from collapse_jax.app.plots.language_model import perplexity_figure
 from collapse_jax.app.plots.perplexities import histogram_3d_figure, histogram_figure, shared_bins
 from collapse_jax.app.plots.text import tails_figure, variety_figure
-from collapse_jax.runs.folder import RunFolder, results_of
+from collapse_jax.runs.folder import RunFolder
+from collapse_jax.runs.results import results_of
 
 SEEDS, GENERATIONS, SEQUENCES = 3, 4, 400
 OLD = ("test_perplexity", "train_perplexity_first", "pretrained_test_perplexity")
@@ -23,8 +25,9 @@ OLD = ("test_perplexity", "train_perplexity_first", "pretrained_test_perplexity"
 
 @pytest.fixture(scope="module")
 def results():
-    """Perplexities that move to the left and grow a tail; the last generation of the last seed is
-    not there yet.
+    """Perplexities that move to the left and grow a tail.
+
+    The last generation of the last seed is not there yet.
     """
     rng = np.random.default_rng(0)
     arrays = {}

@@ -1,5 +1,6 @@
-"""Deliberate breaks of the library: the entries that are about what was broken fail, and the others
-do not.
+"""Deliberate breaks of the library.
+
+The entries that are about what was broken fail, and the others do not.
 """
 
 import pytest

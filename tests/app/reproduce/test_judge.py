@@ -1,6 +1,4 @@
-"""Verdicts: what an entry found, at a level that keeps the false alarms of the whole table
-together.
-"""
+"""Verdicts, at a level that limits the false alarms of the whole table."""
 
 import jax
 import numpy as np
@@ -78,8 +76,9 @@ def test_levels_share_the_false_alarm():
 
 
 def test_the_whole_table_raises_few_false_alarms():
-    """20 entries of 3 comparisons that are all true, 200 times: as many failing tables as
-    FALSE_ALARM says, or fewer.
+    """20 entries of 3 comparisons that are all true, 200 times.
+
+    As many failing tables as FALSE_ALARM says, or fewer.
     """
     from scipy import stats
 

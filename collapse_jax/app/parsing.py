@@ -1,0 +1,147 @@
+"""From arguments to a dataclass, by tyro; every mistake is an `InputError` of one line."""
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import io
+import itertools
+import re
+import typing
+from typing import Any
+
+import tyro
+
+from collapse_jax.errors import InputError
+
+# Types of options that take one value, or several with commas, and what each value is.
+_SEVERAL = {kind | tuple[kind, ...]: kind for kind in (int, float, str)}
+_SEVERAL[float | tuple[float, ...] | None] = float
+_NAMES = {int: "whole number", float: "number", str: "word"}
+_SINGLE = {int: "INT", float: "FLOAT", int | None: "{None}|INT", float | None: "{None}|FLOAT"}
+
+
+def parsed(known: dict[str, type], arguments: list[str]) -> Any:
+    """An instance of the dataclass of the command that the arguments ask for.
+
+    Args:
+        known: Name of each command -> the dataclass of its arguments, whose docstring is its help.
+        arguments: The command's name and its options.
+
+    Raises:
+        InputError: For unknown names, and for values that cannot be read.
+    """
+    _check_names(known, arguments)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed), _numbers():
+            return tyro.extras.subcommand_cli_from_dict(
+                known, args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,)
+            )
+    except SystemExit as ended:
+        if ended.code != 2:
+            raise
+        message = _message_in(printed.getvalue())
+        raise InputError(f"{message}; see collapse-jax {arguments[0]} --help") from None
+
+
+def _check_names(known, arguments):
+    """Raises `InputError` for an unknown command or option, with the nearest known name."""
+    first = arguments[0] if arguments else ""
+    if first not in known and not first.startswith("-"):
+        raise InputError(
+            f"the command is {first!r}; it must be one of {', '.join(known)}"
+            f"{_nearest(first, known)}"
+        )
+    if first.startswith("-"):
+        return
+    names = [name.replace("_", "-") for name in _option_names(known[first])]
+    options = {"--help", *(f"--{no}{name}" for name in names for no in ("", "no-"))}
+    for word in arguments[1:]:
+        name = word.partition("=")[0].replace("_", "-")
+        if name.startswith("--") and name not in options and not name.startswith("--tyro-"):
+            raise InputError(
+                f"{first} has no option {name!r}; collapse-jax {first} --help lists them"
+                f"{_nearest(name, options)}"
+            )
+
+
+def _option_names(kind):
+    """Names of the options of a dataclass, and of the dataclasses in it."""
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.type):
+            yield from _option_names(field.type)
+        else:
+            marks = getattr(field.type, "__metadata__", ())
+            renamed = (getattr(mark, "name", None) for mark in marks)
+            yield next(filter(None, renamed), field.name)
+
+
+def _nearest(word, known):
+    close = difflib.get_close_matches(word, known, 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _message_in(box):
+    """The first paragraph below the title of what tyro prints in a frame, as one line.
+
+    tyro has no public way to its errors but this text; a frame has the title in its first line.
+    """
+    framed = "╭" in box.partition("\n")[0]
+    lines = [
+        re.sub(r"\x1b\[[\d;]*m", "", line).strip(" │|╭╮╰╯") for line in box.splitlines()[framed:]
+    ]
+    groups = itertools.groupby(lines, lambda line: bool(line) and not line.strip("─-"))
+    paragraphs = [list(group) for is_rule, group in groups if not is_rule]
+    text = paragraphs[1 - framed] if len(paragraphs) > 1 - framed else lines
+    return " ".join(" ".join(text).split()).removeprefix("Error parsing ").rstrip(".")
+
+
+def _numbers():
+    """How tyro reads numbers, and options that take one value or several with commas."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def rule(info):
+        if info.type in _SEVERAL:
+            kind = _SEVERAL[info.type]
+            metavar, read = f"{kind.__name__.upper()}[,...]", functools.partial(_several, kind)
+        elif info.type in _SINGLE:
+            metavar, read = _SINGLE[info.type], functools.partial(_single, info.type)
+        else:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar=metavar,
+            instance_from_str=lambda words: read(words[0]),
+            is_instance=lambda value: True,
+            str_from_instance=lambda value: [_written(value)],
+        )
+
+    return registry
+
+
+def _written(value):
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _single(kind, word):
+    options: tuple = typing.get_args(kind)  # of T | None, else ()
+    if word == "None" and options:
+        return None
+    kind = options[0] if options else kind
+    return _number(kind, word, f"{word!r} must be a {_NAMES[kind]}")
+
+
+def _several(kind, word):
+    refused = f"{word!r} must be one {_NAMES[kind]}, or several with commas"
+    values = tuple(_number(kind, part, refused) for part in word.split(","))
+    return values if len(values) > 1 else values[0]
+
+
+def _number(kind, word, refused):
+    """The word as its type; tyro reports the `ValueError` with the option's name."""
+    try:
+        return kind(word)
+    except ValueError:
+        raise ValueError(refused) from None

@@ -1,0 +1,132 @@
+"""What runs from a shell: how it ends, where it prints, and what libraries may say meanwhile."""
+
+import contextlib
+import hashlib
+import inspect
+import logging
+import os
+import pathlib
+import platform
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from collapse_jax.errors import DivergenceError, InputError, first_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[None]:
+    """Ends the process with one line and an exit code for every error that a user may meet.
+
+    2: bad input, found before any work. 1: a fit that diverged, a disk or memory that is full, or
+    another process of the job that ended. 130 or 143: interrupted. Libraries are quiet, and
+    compiled programs are kept between calls.
+    """
+    _quiet()
+    try:
+        yield
+    except InputError as error:
+        _stop(f"error: {error}", 2)
+    except DivergenceError as error:
+        _stop(f"stopped: {error}; what was saved is kept", 1)
+    except OSError as error:
+        _stop(
+            f"stopped: {error}; what was saved is kept, and the same command goes on once "
+            "this is mended",
+            1,
+        )
+    except MemoryError as error:
+        _stop(
+            f"stopped: not enough memory ({error or 'no more was given'}); what was saved "
+            "is kept, and less at once may fit",
+            1,
+        )
+    except KeyboardInterrupt as error:
+        _stop(
+            "interrupted: what was saved is kept; the same command goes on from there",
+            128 + getattr(error, "signal", 2),
+        )
+    except Exception as error:
+        from collapse_jax.runs import distributed
+
+        if distributed.processes() == 1:
+            raise
+        _leave_the_job(error)
+
+
+def _leave_the_job(error):
+    """Ends this process of a job after another one ended, or after an error of its own."""
+    from collapse_jax.runs import distributed
+
+    if not distributed.lost_another(error):
+        traceback.print_exc()
+        distributed.leave(1)
+    _stop(
+        f"stopped: another process of this job ended ({first_line(error, 200)}); what was saved is "
+        "kept, and the same command goes on, with any number",
+        1,
+    )
+
+
+def _stop(message, code):
+    from collapse_jax.runs import distributed
+
+    print(" ".join(message.splitlines()), file=sys.stderr)
+    distributed.leave(code)
+
+
+def new_console(quiet: bool = False) -> "Console":
+    """A console for plain text of any length; a quiet one prints nothing."""
+    from rich.console import Console
+
+    return Console(soft_wrap=True, markup=False, quiet=quiet)
+
+
+def _quiet():
+    """Silences libraries and keeps compiled programs, unless the user decided otherwise."""
+    # Orbax logs the stack of what it also raises.
+    for name in ("absl", "asyncio", "concurrent.futures"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"(orbax|jax|transformers)\b")
+    sys.excepthook, sys.unraisablehook = _excepthook, _unraisablehook
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    programs = cache / "collapse_jax" / f"compiled-{_processor()}"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(programs))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _excepthook(kind, value, trace):
+    if not _was_raised_before(kind, value):
+        sys.__excepthook__(kind, value, trace)
+
+
+def _unraisablehook(unraisable):
+    """Silent about coroutines: Orbax raises the first error of many reads, and drops the others."""
+    is_coroutine = inspect.iscoroutine(unraisable.object)
+    if not is_coroutine and not _was_raised_before(unraisable.exc_type, unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
+def _was_raised_before(kind, value):
+    """Whether a thread of tensorstore tells a loop that ended of an error that was raised."""
+    return kind is RuntimeError and str(value) == "Event loop is closed"
+
+
+def _processor():
+    """A name for this kind of processor: a program for one may not run on another.
+
+    Both may share the home folder.
+    """
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        flags = ""
+    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"

@@ -1,0 +1,114 @@
+"""What a run folder knows of a command's settings: a frozen dataclass that config.json holds."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from typing import ClassVar, Literal, Self
+
+from collapse_jax.errors import InputError, one_of
+
+# Command -> its settings.
+KINDS: dict[str, type["Settings"]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The base of every command's settings; a subclass is a frozen dataclass, listed in `KINDS`."""
+
+    command: ClassVar[str]
+    """What the subclass is called on the command line and in config.json."""
+    may_change: ClassVar[tuple[str, ...]] = ()
+    """Fields that may differ when a run goes on: the larger number counts, or the newer name."""
+
+    def __init_subclass__(cls):
+        if "command" in vars(cls):
+            KINDS[cls.command] = cls
+
+    def check(self) -> None:
+        """Raises `InputError` for the first field whose value means nothing."""
+
+    def resolved(self) -> Self:
+        """The same settings with every field filled in that others imply."""
+        return self
+
+
+def as_dict(settings: Settings) -> dict:
+    """What config.json holds of settings: the command, then every field."""
+    return {"command": settings.command} | dataclasses.asdict(settings)
+
+
+def from_dict(values: object, where: str) -> Settings:
+    """The settings in a parsed config.json, checked field by field.
+
+    Args:
+        values: What was parsed.
+        where: The file, for the error text.
+
+    Raises:
+        InputError: For another command, and for unknown, misspelt or ill-typed fields.
+    """
+    if not isinstance(values, dict) or values.get("command") not in list(KINDS):
+        raise InputError(f"{where}: 'command' must be one of {', '.join(KINDS)}")
+    kind = KINDS[values["command"]]
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    given = {name: value for name, value in values.items() if name != "command"}
+    for name, value in given.items():
+        if name not in fields:
+            nearest = difflib.get_close_matches(name, fields, 1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(fields)}"
+            raise InputError(f"{where}: unknown field {name!r}; {hint}")
+        given[name] = _typed(value, fields[name], f"{where}: {name}")
+    settings = kind(**given)
+    try:
+        settings.check()
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return settings
+
+
+def differing_fields(there: Settings, here: Settings) -> list[str]:
+    """The fields in which two runs of one command differ, as "NAME: VALUE there, VALUE here".
+
+    Fields that may change are left out.
+    """
+    there, here = there.resolved(), here.resolved()
+    pairs = {
+        field.name: (getattr(there, field.name), getattr(here, field.name))
+        for field in dataclasses.fields(there)
+        if field.name not in there.may_change
+    }
+    return [f"{name}: {old} there, {new} here" for name, (old, new) in pairs.items() if old != new]
+
+
+def grown(there: Settings, here: Settings) -> Settings:
+    """The settings of a run that goes on: `here`, with the larger of each number that may grow."""
+    changes = {}
+    for name in here.may_change:
+        old, new = getattr(there, name), getattr(here, name)
+        changes[name] = new if isinstance(new, str) else max(old, new)
+    return dataclasses.replace(here, **changes)
+
+
+def _typed(value, kind, where):
+    """The value as the type of its field; lists of JSON become tuples, and whole numbers floats."""
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in options:
+            return None
+        several = [option for option in options if typing.get_origin(option) is tuple]
+        is_list = isinstance(value, list | tuple)
+        return _typed(value, several[0] if several and is_list else options[0], where)
+    if origin is Literal:
+        return one_of(where, value, options)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            items = "names" if options[0] is str else "numbers"
+            raise InputError(f"{where} is {value!r}; it must be a list of {items}")
+        return tuple(_typed(item, options[0], where) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InputError(f"{where} is {value!r}; it must be of type {kind.__name__}")
+    return value
