@@ -1,7 +1,7 @@
 """Jobs of two processes: the numbers of one, through kills and restarts with another number of
 processes; the mistakes.
 
-The slow ones: python -m pytest -m slow tests/test_distributed.py -n 0 (some ten minutes on two
+The slow ones: python -m pytest -m slow tests/runs/test_distributed.py -n 0 (some ten minutes on two
 cores).
 """
 
