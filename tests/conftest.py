@@ -1,8 +1,10 @@
-"""Shared by all tests: a cache of compiled programs, the shared data, the statistical checks, and a
-newcomer's estimator.
+"""Shared by all tests: a cache of compiled programs, the quick tier, the shared data, the
+statistical checks, and a newcomer's estimator.
 """
 
 import contextlib
+import ctypes
+import gc
 import os
 import pathlib
 import socket
@@ -27,8 +29,37 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Linux allows a process 65,530 by default, and a module of tests may add some ten thousand.
-_MOST_MAPS = 45_000
+# Beyond these a process gives back what the modules before compiled. Linux allows 65,530 maps by
+# default, and a module of tests may add some ten thousand, or a GiB.
+_MOST_MAPS, _MOST_RESIDENT = 45_000, 1.5 * 2**30
+_WORKERS = 2
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """Two workers, each with files of its own; none for tests of one file."""
+    places = {argument.partition("::")[0] for argument in config.args}
+    return 0 if len(places) == 1 and places.pop().endswith(".py") else _WORKERS
+
+
+def _quick_places() -> tuple[str, ...]:
+    """The lines of quick.txt: how the names of quick tests begin."""
+    lines = (ROOT / "tests" / "quick.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Files without a quick test are not even imported where only quick ones are asked for."""
+    if config.option.markexpr == "quick" and collection_path.name.startswith("test_"):
+        name = collection_path.relative_to(ROOT).as_posix()
+        return not any(place.startswith(name) for place in _quick_places()) or None
+    return None
+
+
+def pytest_collection_modifyitems(items) -> None:
+    places = _quick_places()
+    for item in items:
+        if item.get_closest_marker("slow") is None and item.nodeid.startswith(places):
+            item.add_marker(pytest.mark.quick)
 
 
 @pytest.fixture(scope="session")
@@ -48,15 +79,26 @@ def shared() -> pathlib.Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_programs():
-    """Forgets compiled programs between modules before they fill the process's table of memory
-    maps, where XLA would crash.
+    """Forgets compiled programs between modules before they fill the memory, or the process's table
+    of memory maps, where XLA would crash.
     """
     yield
-    maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
-        import jax
+    if "jax" in sys.modules and _holds_too_much():
+        sys.modules["jax"].clear_caches()
+        gc.collect()
+        # The C library keeps what is freed unless it is told otherwise: 6 of 7 GiB were such.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda kept: None)
+        trim(0)
 
-        jax.clear_caches()
+
+def _holds_too_much() -> bool:
+    """Whether this process is near a limit; False where the system does not tell."""
+    process = pathlib.Path("/proc/self")
+    if not (process / "statm").exists():
+        return False
+    resident = int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    maps = (process / "maps").read_bytes().count(b"\n")
+    return resident > _MOST_RESIDENT or maps > _MOST_MAPS
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,14 @@
-"""The edges of what a process may be asked for: no nan, no negative variance, probabilities that
-sum to 1, or one line that refuses.
+r"""The edges of what a process may be asked for: no nan, no negative variance, probabilities
+that sum to 1, or one line that refuses.
 
-    python -m pytest -m slow tests/test_limits.py    # every family and workflow, larger dimensions,
-    more examples of each law
+Every family and workflow, larger dimensions, and more examples of each law:
+
+    python -m pytest -m slow tests/core/test_limits.py
 
 A million generations (20,000 by default), some 6 minutes:
-COLLAPSE_JAX_LIMIT_GENERATIONS=1000000 python -m pytest -n 0 -m "slow or not slow"
-tests/test_limits.py -k long_chains
+
+    COLLAPSE_JAX_LIMIT_GENERATIONS=1000000 python -m pytest -n 0 -m "slow or not slow" \
+        tests/core/test_limits.py -k long_chains
 """
 
 import functools

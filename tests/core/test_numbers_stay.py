@@ -1,10 +1,10 @@
 """Numbers that do not move: one table of the same runs with everything else changed.
 
 Prints it, with the largest relative difference of each cell: python -m pytest -m slow
-tests/test_numbers_stay.py -n 0 -s
+tests/core/test_numbers_stay.py -n 0 -s
 (some 2 minutes of CPU time). The parts that the default tests hold: tests/drivers/test_simulate.py
 (chunks, chains, generations, 8 devices, going on), tests/drivers/test_run.py (both drivers),
-tests/lm/test_devices.py, tests/test_distributed.py (2 processes).
+tests/models/lm/test_devices.py, tests/runs/test_distributed.py (2 processes).
 """
 
 import pathlib

@@ -2,7 +2,7 @@
 
 Restarts have another number of processes.
 
-The slow ones: python -m pytest -m slow tests/test_distributed.py -n 0 (some ten minutes on two
+The slow ones: python -m pytest -m slow tests/runs/test_distributed.py -n 0 (some ten minutes on two
 cores).
 """
 

@@ -1,7 +1,7 @@
-"""Makes tests/lm/fixtures/opt_tiny: a tiny random OPT in three layouts, and what transformers says
-about it.
+"""Makes tests/models/lm/fixtures/opt_tiny: a tiny random OPT in three layouts, and what
+transformers says about it.
 
-    python tests/lm/make_opt_fixture.py
+    python tests/models/lm/make_opt_fixture.py
 
 Needs torch and transformers (the tests that read the fixture do not). About 20 seconds on one core.
 Every parameter is random, biases and norms too, so that no two can be swapped unseen; all are

@@ -1,7 +1,7 @@
 """OPT at the full 125m sizes against transformers on torch, in float32; random weights, since the
 released ones cannot be had here.
 
-    python -m pytest -m slow tests/lm/test_parity_125m.py -n 0 -s     140 CPU-minutes
+    python -m pytest -m slow tests/models/lm/test_parity_125m.py -n 0 -s     140 CPU-minutes
     (COLLAPSE_JAX_PROMPTS=100: a tenth)
 
 Prompts on which the two sides part are ties only where torch itself, in float64, meets two
