@@ -92,7 +92,7 @@ def draw_means(
     """Draws the exact mean of a metric (dashed) and that of the chains (dotted); the lines.
 
     The mean of the chains ends where they are too few for it. Without an exact mean nothing is
-    drawn: nobody could see whether they are.
+    drawn, since a reader could not see whether they are.
 
     Args:
         generation: [generations].
