@@ -188,89 +188,82 @@ def draw(out) -> pathlib.Path:
     A cell's colour is the ratio's logarithm. Diversities above, where both less and more than 1
     lose the truth; errors below. Returns the path.
     """
-    import matplotlib
-    import numpy as np
-
     from collapse_jax.app.plots import style
     from collapse_jax.runs.folder import RunFolder
 
     cells = read(pathlib.Path(out) / "families.csv")
     names = list(dict.fromkeys(family for family, _ in cells))
-    blocks = [[name for name in names if ROWS[name].error == error] for error in (False, True)]
-    blocks = [
-        (block, *look)
-        for block, look in zip(blocks, (("RdBu", -1, 1), ("Purples", 0, 2)), strict=True)
-        if block
-    ]
+    diversities, errors = (
+        [name for name in names if ROWS[name].error == error] for error in (False, True)
+    )
+    looks = ((diversities, "RdBu", (-1, 1)), (errors, "Purples", (0, 2)))
+    blocks = [block for block in looks if block[0]]
     heights = [len(block) for block, *_ in blocks]
-    made, axes = style.figure(
+    fig, axes = style.figure(
         len(blocks),
         1,
         width=8,
         height=(0.34 * sum(heights) + 0.9) / len(blocks),
         height_ratios=heights,
     )
-    for axis, (block, colours, low, high) in zip(axes[:, 0], blocks, strict=True):
-        ratios = np.array([[cells[name, flow][1] for flow in FLOWS] for name in block])
-        with np.errstate(divide="ignore"):
-            shown = np.clip(np.log10(ratios), low, high)
-        image = axis.imshow(
-            shown,
-            cmap=matplotlib.colormaps[colours].resampled(25),
-            vmin=low,
-            vmax=high,
-            aspect="auto",
-        )
-        for (row, column), value in np.ndenumerate(ratios):
-            word = cells[block[row], FLOWS[column]][0]["verdict"]
-            far = (
-                (shown[row, column] - (low + high) / 2) / (high - low) * 2
-                if low < 0
-                else shown[row, column] / high
-            )
-            number = (
-                f"{float(f'{value:.3g}'):,g}" if value < 1e4 else f"{value:.2e}".replace("e+0", "e")
-            )
-            colour = "white" if abs(far) > 0.6 else style.INK
-            axis.text(
-                column,
-                row,
-                f"{word} {number}",
-                ha="center",
-                va="center",
-                fontsize=7.5,
-                color=colour,
-            )
-        labels = [
-            f"{name.split(' (')[0]}: {ROWS[name].measure}".replace("_", " ") for name in block
-        ]
-        axis.set_yticks(range(len(block)), labels, fontsize=7.5)
-        axis.set_xticks(
-            range(len(FLOWS)),
-            ["replace", "accumulate", "accumulate, subsample", "mix, 10% real"],
-            fontsize=7.5,
-        )
+    for axis, (block, colours, ends) in zip(axes[:, 0], blocks, strict=True):
+        image = draw_block(axis, cells, block, colours, ends)
         axis.tick_params(length=0, bottom=False, labelbottom=False, labeltop=axis is axes[0, 0])
-        axis.spines[:].set_visible(False)
-        powers = range(low, high + 1)
-        bar = made.colorbar(
-            image,
-            ax=axis,
-            ticks=powers,
-            pad=0.02,
-            aspect=4 * len(block),
-            extend="both" if low else "max",
-        )
-        bar.ax.set_yticklabels([f"{10.0**power:g}" for power in powers], fontsize=7)
-        bar.set_label(
-            "error over its first" if low == 0 else "diversity over its first", fontsize=7.5
-        )
-    generation = next(iter(cells.values()))[0]
-    made.suptitle(
-        f"Median over chains at {list(generation)[-2].replace('_', ' ')} over that at generation 0",
-        fontsize=9,
-    )
-    return style.save(made, RunFolder(pathlib.Path(out)), "families")
+        draw_bar(fig, axis, image, len(block), ends)
+    last = list(next(iter(cells.values()))[0])[-2].replace("_", " ")
+    fig.suptitle(f"Median over chains at {last} over that at generation 0", fontsize=9)
+    return style.save(fig, RunFolder(pathlib.Path(out)), "families")
+
+
+def draw_block(axis, cells, block, colours, ends):
+    """The cells of one kind of measure; the image.
+
+    ends: log10 of the extreme colours.
+    """
+    import matplotlib
+    import numpy as np
+
+    low, high = ends
+    ratios = np.array([[cells[name, flow][1] for flow in FLOWS] for name in block])
+    with np.errstate(divide="ignore"):
+        shown = np.clip(np.log10(ratios), low, high)
+    colour_map = matplotlib.colormaps[colours].resampled(25)
+    image = axis.imshow(shown, cmap=colour_map, vmin=low, vmax=high, aspect="auto")
+    for (row, column), value in np.ndenumerate(ratios):
+        verdict = cells[block[row], FLOWS[column]][0]["verdict"]
+        draw_cell(axis, row, column, f"{verdict} {in_words(value)}", shown[row, column], ends)
+    labels = [f"{name.split(' (')[0]}: {ROWS[name].measure}".replace("_", " ") for name in block]
+    flow_labels = ["replace", "accumulate", "accumulate, subsample", "mix, 10% real"]
+    axis.set_yticks(range(len(block)), labels, fontsize=7.5)
+    axis.set_xticks(range(len(FLOWS)), flow_labels, fontsize=7.5)
+    axis.spines[:].set_visible(False)
+    return image
+
+
+def draw_cell(axis, row, column, text, shown, ends):
+    """The text of a cell, white on dark colours."""
+    from collapse_jax.app.plots import style
+
+    low, high = ends
+    far = (shown - (low + high) / 2) / (high - low) * 2 if low < 0 else shown / high
+    colour = "white" if abs(far) > 0.6 else style.INK
+    axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
+
+
+def in_words(value):
+    """A ratio with three digits."""
+    return f"{float(f'{value:.3g}'):,g}" if value < 1e4 else f"{value:.2e}".replace("e+0", "e")
+
+
+def draw_bar(fig, axis, image, rows, ends):
+    """The scale of the colours beside a block."""
+    low, high = ends
+    powers = range(low, high + 1)
+    extend = "both" if low else "max"
+    bar = fig.colorbar(image, ax=axis, ticks=powers, pad=0.02, aspect=4 * rows, extend=extend)
+    bar.ax.set_yticklabels([f"{10.0**power:g}" for power in powers], fontsize=7)
+    label = "error over its first" if low == 0 else "diversity over its first"
+    bar.set_label(label, fontsize=7.5)
 
 
 def main(settings: Settings) -> None:

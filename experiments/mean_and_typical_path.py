@@ -169,78 +169,78 @@ def draw_needed(axis, generations):
     axis.set_ylabel("chains for a mean variance within 5%", fontsize=8)
 
 
+def figures(folder, curves, later, distances, size, chains):
+    """Saves both figures; their paths. curves: (generation, `sample_means`)."""
+    from collapse_jax.app.plots import style
+
+    fig, axes = style.figure(1, 2, width=5, height=3.9)
+    draw_variance(axes[0, 0], *curves, size, chains)
+    draw_distance(axes[0, 1], later, distances, size)
+    for axis, place in zip(axes[0], ("lower left", "lower right"), strict=True):
+        axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
+        axis.legend(fontsize=6.5, frameon=False, loc=place)
+    fig.suptitle(f"Gaussian refitted to M = {size:,} of its own points, ddof = 1", fontsize=9)
+    yield style.save(fig, folder, "mean_and_typical_path")
+    fig, axes = style.figure(1, 1, width=5, height=3.6)
+    draw_needed(axes[0, 0], 10_000)
+    axes[0, 0].set_xlabel("generation (0: fitted to real data)", fontsize=8)
+    axes[0, 0].legend(fontsize=6.5, frameon=False)
+    yield style.save(fig, folder, "chains_for_a_mean")
+
+
+def cells(mark, size, generation, means, later, distances):
+    """A row of the table: what theory and the chains say of generation `mark`."""
+    import numpy as np
+
+    from collapse_jax.theory import gaussian, monte_carlo, wasserstein
+
+    quantiles = gaussian.log_variance_quantile([0.05, 0.5, 0.95], mark, size, ddof=1)
+    low, median, high = np.exp(quantiles)
+    averages = [
+        f"{mean[generation == mark][0]:.3g}" if mark in generation else ""
+        for mean in means.values()
+    ]
+    share = monte_carlo.share_that_carries_the_mean(mark, size, 0.5)
+    needed = monte_carlo.runs_for_expected_variance(mark, size, RELATIVE_ERROR)
+    middle = f"{np.median(distances[:, later == mark]):.3g}" if mark in later else ""
+    exact = wasserstein.expected_squared_wasserstein2(mark, size, ddof=1)
+    row = [f"{mark:,}", "1", f"{median:.3g} ({low:.3g} to {high:.3g})", *averages]
+    return [*row, f"{share:.3g}", f"{needed:.3g}", middle, f"{exact:.3g}"]
+
+
 def main(
     out: str = "runs/mean_and_typical_path",
     chains: int = 1_000_000,
     sample_size: int = 100,
     generations: int = 2_000,
 ) -> list[pathlib.Path]:
-    """The simulations, three figures, and a table.
+    """The simulations, two figures, and a table; the paths of the figures.
 
     Args:
-        out: Folder of the figures. chains: Of the largest sample mean. sample_size: Points a
-        generation, M. generations: The last generation.
+        out: Folder of the figures.
+        chains: Of the largest sample mean.
+        sample_size: Points a generation, M.
+        generations: The last generation.
     """
-    import numpy as np
-
     import collapse_jax as cj
-    from collapse_jax.app.plots import style
-    from collapse_jax.theory import gaussian, monte_carlo
 
-    folder = cj.RunFolder(pathlib.Path(out))
     numbers = sorted({min(chains, number) for number in (100, 10_000, chains)})
     generation, log_variance = simulated(cj, sample_size, generations, chains, "log_variance")
     means = sample_means(log_variance, numbers)
-    later, distances = simulated(
-        cj, sample_size, generations, min(chains, 100_000), "squared_wasserstein2"
-    )
-
-    made, axes = style.figure(1, 2, width=5, height=3.9)
-    draw_variance(axes[0, 0], generation, means, sample_size, chains)
-    draw_distance(axes[0, 1], later, distances, sample_size)
-    for axis in axes[0]:
-        axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
-        axis.legend(
-            fontsize=6.5, frameon=False, loc="lower left" if axis is axes[0, 0] else "lower right"
-        )
-    made.suptitle(
-        f"Gaussian refitted to M = {sample_size:,} of its own points, ddof = 1", fontsize=9
-    )
-    paths = [style.save(made, folder, "mean_and_typical_path")]
-    made, axes = style.figure(1, 1, width=5, height=3.6)
-    draw_needed(axes[0, 0], 10_000)
-    axes[0, 0].set_xlabel("generation (0: fitted to real data)", fontsize=8)
-    axes[0, 0].legend(fontsize=6.5, frameon=False)
-    paths.append(style.save(made, folder, "chains_for_a_mean"))
-
-    marks = [mark for mark in (0, 10, 50, 100, 200, 500, 1_000, 2_000) if mark <= generations]
+    fewer = min(chains, 100_000)
+    later, distances = simulated(cj, sample_size, generations, fewer, "squared_wasserstein2")
+    folder = cj.RunFolder(pathlib.Path(out))
+    paths = [*figures(folder, (generation, means), later, distances, sample_size, chains)]
+    averages = " | ".join(f"mean of {number:,}" for number in numbers)
     print(
-        "| generation | exact mean | median (5 to 95%) | "
-        f"{' | '.join(f'mean of {number:,}' for number in numbers)} | half of the mean in | chains "
-        "for 5% | median W2^2 | exact mean W2^2 |"
+        f"| generation | exact mean | median (5 to 95%) | {averages} | half of the mean in | "
+        "chains for 5% | median W2^2 | exact mean W2^2 |"
     )
     print("|" + "---|" * (7 + len(numbers)))
-    for mark in marks:
-        low, median, high = np.exp(
-            gaussian.log_variance_quantile([0.05, 0.5, 0.95], mark, sample_size, ddof=1)
-        )
-        found = [
-            f"{mean[generation == mark][0]:.3g}" if mark in generation else ""
-            for mean in means.values()
-        ]
-        share, needed = (
-            f(mark, sample_size, value)
-            for f, value in (
-                (monte_carlo.share_that_carries_the_mean, 0.5),
-                (monte_carlo.runs_for_expected_variance, RELATIVE_ERROR),
-            )
-        )
-        middle = f"{np.median(distances[:, later == mark]):.3g}" if mark in later else ""
-        exact = cj.theory.wasserstein.expected_squared_wasserstein2(mark, sample_size, ddof=1)
-        cells = [f"{mark:,}", "1", f"{median:.3g} ({low:.3g} to {high:.3g})", *found]
-        print(
-            f"| {' | '.join([*cells, f'{share:.3g}', f'{needed:.3g}', middle, f'{exact:.3g}'])} |"
-        )
+    for mark in (0, 10, 50, 100, 200, 500, 1_000, 2_000):
+        if mark <= generations:
+            row = cells(mark, sample_size, generation, means, later, distances)
+            print(f"| {' | '.join(row)} |")
     print("\n".join(map(str, paths)))
     return paths
 

@@ -21,6 +21,9 @@ and Donoho 2024, n -> infinity). Generation 0 is the fit to real data: the paper
 """
 
 import pathlib
+from typing import NamedTuple
+
+import numpy as np
 
 from collapse_jax.app.script import run_script
 
@@ -36,126 +39,113 @@ def flows(cj):
     }
 
 
-def main(out: str = "runs/regression", chains: int = 400, generations: int = 10) -> pathlib.Path:
-    """The simulations, the figure, and a table; the path of the figure.
+SIZE, DIM, LOGISTIC_SIZE, LOGISTIC_DIM = 50, 10, 300, 5
 
-    Args:
-        out: Folder of the figure.
-        chains: Of least squares; a quarter of them of the logistic.
-        generations: The last generation.
-    """
+
+class Row(NamedTuple):
+    """A row of the table: values [generations], and what theory says of their mean, if it does."""
+
+    name: str
+    values: np.ndarray
+    expected: np.ndarray | None = None
+    deviation: np.ndarray | None = None
+
+
+def trace(family, real, flow, size, metric, generations, chains):
+    """A metric [chains, generation] of chains that start from the model `real`."""
     import jax
-    import numpy as np
 
     import collapse_jax as cj
-    from collapse_jax.app.plots import style
+
+    process = cj.generational_process(
+        family, cj.sources.population(family, real), flow, sample_size=size
+    )
+    chains_of = cj.simulate(
+        process, jax.random.key(0), generations=generations, chains=chains, metrics=metric
+    )
+    return chains_of[metric].astype(np.float64)
+
+
+def show(axis, values, colour, label, exact=None):
+    """Median and quartiles; if the mean is known, it (dashed) and that of the chains (dots)."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    generation = np.arange(len(middle))
+    axis.fill_between(generation, low, high, color=colour, alpha=0.2, lw=0)
+    axis.plot(generation, middle, color=colour, lw=1.4, label=label)
+    if exact is not None:
+        first = not any(line.get_label() == "exact mean" for line in axis.lines)
+        labels = ("exact mean", "mean of chains") if first else (None, None)
+        axis.plot(generation, exact, color=colour, lw=0.9, ls="--", label=labels[0])
+        axis.plot(
+            generation, values.mean(0), color=colour, ls="", marker=".", ms=4, label=labels[1]
+        )
+    return middle
+
+
+def least_squares(axis, generations, chains):
+    """Draws least squares under every workflow; the rows of the table."""
+    import collapse_jax as cj
     from collapse_jax.theory import regression as theory
 
-    size, dim = 50, 10
-    design = np.random.default_rng(0).normal(size=(size, dim))
-    linear, key = cj.estimators.linear_regression(dim), jax.random.key(0)
-    fixed = cj.estimators.linear_regression(dim, design=design)
-    logistic, logistic_size = cj.estimators.logistic_regression(5), 300
-
-    def trace(family, real, flow, points, metric, number):
-        process = cj.generational_process(
-            family, cj.sources.population(family, real), flow, sample_size=points
-        )
-        return cj.simulate(process, key, generations=generations, chains=number, metrics=metric)[
-            metric
-        ].astype(np.float64)
-
-    zero, half = (
-        cj.estimators.regression_params(np.zeros(dim)),
-        cj.estimators.logistic_params(np.full(5, 0.5)),
-    )
-    made, axes = style.figure(1, 2, width=5.6, height=3.9)
-    left, right = axes[0]
     generation = np.arange(generations + 1)
-    rows = []
-
-    def show(axis, values, colour, label, exact=None):
-        """Median and quartiles; if the mean is known, it (dashed) and that of the chains (dots)."""
-        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
-        axis.fill_between(generation, low, high, color=colour, alpha=0.2, lw=0)
-        axis.plot(generation, middle, color=colour, lw=1.4, label=label)
-        if exact is not None:
-            first = not any(line.get_label() == "exact mean" for line in axis.lines)
-            axis.plot(
-                generation,
-                exact,
-                color=colour,
-                lw=0.9,
-                ls="--",
-                label="exact mean" if first else None,
-            )
-            axis.plot(
-                generation,
-                values.mean(0),
-                color=colour,
-                ls="",
-                marker=".",
-                ms=4,
-                label="mean of chains" if first else None,
-            )
-        return middle
-
+    zero = cj.estimators.regression_params(np.zeros(DIM))
+    family = cj.estimators.linear_regression(DIM)
     for name, (flow, colour, law) in flows(cj).items():
-        errors = trace(linear, zero, flow, size, "test_error", chains)
+        errors = trace(family, zero, flow, SIZE, "test_error", generations, chains)
         mean, deviation = errors.mean(0), errors.std(0) / np.sqrt(chains)
-        expected = None if law is None else theory.expected_test_error(generation, size, dim, **law)
-        show(left, errors, colour, name, expected)
-        rows.append((f"least squares, {name}", mean, expected, deviation))
-        losses = trace(logistic, half, flow, logistic_size, "excess_log_loss", max(chains // 4, 2))
-        rows.append((f"logistic, {name} (median)", show(right, losses, colour, name), None, None))
-    errors = trace(fixed, zero, cj.workflows.accumulate(), size, "test_error", chains)
-    expected = theory.design_test_error(generation, design, np.zeros(dim), workflow="accumulate")
+        expected = None if law is None else theory.expected_test_error(generation, SIZE, DIM, **law)
+        show(axis, errors, colour, name, expected)
+        yield Row(f"least squares, {name}", mean, expected, deviation)
+
+
+def one_design(axis, generations, chains):
+    """Draws least squares with one design for all generations; the row of the table."""
+    import collapse_jax as cj
+    from collapse_jax.theory import regression as theory
+
+    design = np.random.default_rng(0).normal(size=(SIZE, DIM))
+    family = cj.estimators.linear_regression(DIM, design=design)
+    zero, flow = cj.estimators.regression_params(np.zeros(DIM)), cj.workflows.accumulate()
+    errors = trace(family, zero, flow, SIZE, "test_error", generations, chains)
+    generation = np.arange(generations + 1)
+    expected = theory.design_test_error(generation, design, np.zeros(DIM), workflow="accumulate")
     # The design's own tr (X'X)^-1 in the place of its mean d / (T - d - 1), so that one limit
     # serves all curves.
-    unit = dim / (size - dim - 1) / np.trace(np.linalg.inv(design.T @ design))
+    unit = DIM / (SIZE - DIM - 1) / np.trace(np.linalg.inv(design.T @ design))
     deviation = errors.std(0) / np.sqrt(chains)
-    rows.append(
-        (
-            "least squares, accumulate, one design",
-            errors.mean(0) * unit,
-            expected * unit,
-            deviation * unit,
-        )
+    show(axis, errors * unit, "#2a9d8f", "accumulate, one design", expected * unit)
+    return Row(
+        "least squares, accumulate, one design",
+        errors.mean(0) * unit,
+        expected * unit,
+        deviation * unit,
     )
-    show(left, errors * unit, "#2a9d8f", "accumulate, one design", expected * unit)
-    limit = theory.limiting_test_error(size, dim, design="same")
-    left.axhline(limit, color="#2a9d8f", lw=0.8, ls=":", label="published limit of the mean: π²/6")
-    first = rows[-2][1][0]
-    right.axhline(
-        first * np.pi**2 / 6,
-        color="#3a6ea5",
-        lw=0.8,
-        ls=":",
-        label="published limit for T → ∞, π²/6 of generation 0",
-    )
-    labels = (
-        (
-            left,
-            f"least squares, T = {size}, d = {dim}, {chains:,} chains\nmedian and 25 to 75%",
-            "test error (excess risk / noise²)",
-        ),
-        (
-            right,
-            f"logistic, T = {logistic_size}, d = 5, {max(chains // 4, 2):,} chains\nmedian and 25 "
-            "to 75%",
-            "excess log-loss (nats a label)",
-        ),
-    )
-    for axis, title, label in labels:
-        axis.set_yscale("log")
-        axis.set_title(title, fontsize=9)
-        axis.set_ylabel(label, fontsize=8)
-        axis.set_xlabel("generation (0: fitted to real labels)", fontsize=8)
-        axis.legend(fontsize=6.5, frameon=False)
-    style.plain_ticks(left.yaxis)
-    style.plain_ticks(right.yaxis)
-    path = style.save(made, cj.RunFolder(pathlib.Path(out)), "regression")
 
+
+def logistic(axis, generations, chains):
+    """Draws logistic regression under every workflow; the rows of the table."""
+    import collapse_jax as cj
+
+    family = cj.estimators.logistic_regression(LOGISTIC_DIM)
+    half = cj.estimators.logistic_params(np.full(LOGISTIC_DIM, 0.5))
+    for name, (flow, colour, _) in flows(cj).items():
+        losses = trace(family, half, flow, LOGISTIC_SIZE, "excess_log_loss", generations, chains)
+        yield Row(f"logistic, {name} (median)", show(axis, losses, colour, name))
+
+
+def dress(axis, title, label):
+    from collapse_jax.app.plots import style
+
+    axis.set_yscale("log")
+    axis.set_title(title, fontsize=9)
+    axis.set_ylabel(label, fontsize=8)
+    axis.set_xlabel("generation (0: fitted to real labels)", fontsize=8)
+    axis.legend(fontsize=6.5, frameon=False)
+    style.plain_ticks(axis.yaxis)
+
+
+def print_table(rows, generations):
+    """Test errors at some generations, theory in brackets."""
     marks = [mark for mark in (0, 1, 4, 9, 19) if mark <= generations]
     print(
         f"| test error at generation | {' | '.join(str(mark) for mark in marks)} | largest |z| "
@@ -169,6 +159,38 @@ def main(out: str = "runs/regression", chains: int = 400, generations: int = 10)
             for mark in marks
         ]
         print(f"| {name} | {' | '.join(cells)} | {z} |")
+
+
+def main(out: str = "runs/regression", chains: int = 400, generations: int = 10) -> pathlib.Path:
+    """The simulations, the figure, and a table; the path of the figure.
+
+    Args:
+        out: Folder of the figure.
+        chains: Of least squares; a quarter of them of the logistic.
+        generations: The last generation.
+    """
+    import collapse_jax as cj
+    from collapse_jax.app.plots import style
+    from collapse_jax.theory import regression as theory
+
+    fig, ((left, right),) = style.figure(1, 2, width=5.6, height=3.9)
+    fewer = max(chains // 4, 2)
+    linear = list(least_squares(left, generations, chains))
+    others = list(logistic(right, generations, fewer))
+    rows = [row for pair in zip(linear, others, strict=True) for row in pair]
+    rows.append(one_design(left, generations, chains))
+    limit = theory.limiting_test_error(SIZE, DIM, design="same")
+    left.axhline(limit, color="#2a9d8f", lw=0.8, ls=":", label="published limit of the mean: π²/6")
+    label = "published limit for T → ∞, π²/6 of generation 0"
+    first = others[-1].values[0]
+    right.axhline(first * np.pi**2 / 6, color="#3a6ea5", lw=0.8, ls=":", label=label)
+    quartiles = "median and 25 to 75%"
+    title = f"least squares, T = {SIZE}, d = {DIM}, {chains:,} chains\n{quartiles}"
+    dress(left, title, "test error (excess risk / noise²)")
+    title = f"logistic, T = {LOGISTIC_SIZE}, d = {LOGISTIC_DIM}, {fewer:,} chains\n{quartiles}"
+    dress(right, title, "excess log-loss (nats a label)")
+    path = style.save(fig, cj.RunFolder(pathlib.Path(out)), "regression")
+    print_table(rows, generations)
     print(
         f"In brackets: closed form. Limit of accumulate with one design (published): {limit:.4f}. "
         f"Figure: {path}"

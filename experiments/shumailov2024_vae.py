@@ -127,7 +127,6 @@ class Settings:
 def main(settings: Settings) -> None:
     """Runs or resumes, draws the figures, and prints a table."""
     import jax
-    import jax.numpy as jnp
 
     import collapse_jax as cj
     from collapse_jax.models import vae
@@ -142,9 +141,28 @@ def main(settings: Settings) -> None:
             f"sample_size is {settings.sample_size}, but {settings.images} has {len(images.train)} "
             "images to train on"
         )
-    height, width = images.train.shape[1:]
-    model = vae.VAE(height, width, settings.capacity, settings.latent)
-    estimator = cj.estimators.vae(
+    cj.run(
+        process_of(settings, images.train),
+        jax.random.key(settings.seed),
+        generations=settings.generations,
+        chains=settings.seeds,
+        folder=folder,
+        metrics=("mean", "variance", "latent_deviation_to_first", "latent_mean_to_first"),
+        observe=observer(settings, images),
+        watcher=cj.Watcher(end=report),
+        states="ends",
+    )
+    results = folder.results()
+    print(table(results, settings))
+    for path in draw(folder, results, settings):
+        print(f"figure: {path}")
+
+
+def estimator_of(settings: Settings, height: int, width: int):
+    import collapse_jax as cj
+    from collapse_jax.models import vae
+
+    return cj.estimators.vae(
         height,
         width,
         capacity=settings.capacity,
@@ -153,53 +171,56 @@ def main(settings: Settings) -> None:
         gives=settings.gives,
         draws=settings.draws,
     )
-    real = settings.real_fraction
-    workflow = (
-        cj.workflows.mix(round(1 - real, 12), 0, real, random_counts=False)
-        if real
-        else cj.workflows.replace()
+
+
+def process_of(settings: Settings, images):
+    """The process on the first `sample_size` images [n, height, width], real at any scale."""
+    import collapse_jax as cj
+
+    workflow, real = cj.workflows.replace(), settings.real_fraction
+    if real:
+        workflow = cj.workflows.mix(round(1 - real, 12), 0, real, random_counts=False)
+    return cj.generational_process(
+        estimator_of(settings, *images.shape[1:]),
+        cj.sources.dataset(images[: settings.sample_size]),
+        workflow,
+        sample_size=settings.sample_size,
+        remember_first=True,
     )
-    # The first `sample_size` images are the real ones of the whole run, at every scale below the
-    # full one.
-    source = cj.sources.dataset(images.train[: settings.sample_size])
-    process = cj.generational_process(
-        estimator, source, workflow, sample_size=settings.sample_size, remember_first=True
-    )
+
+
+def observer(settings: Settings, images):
+    """What is recorded of a generation beside its metrics; images: train and test."""
+    import jax
+    import jax.numpy as jnp
+
+    from collapse_jax.models import vae
+
+    height, width = images.train.shape[1:]
+    estimator = estimator_of(settings, height, width)
+    model = vae.VAE(height, width, settings.capacity, settings.latent)
     test = jnp.asarray(images.test[:1000])
 
     def observe(first, state, info):
-        made = estimator.sample(jax.random.key(2), state.params, SCATTERED)
+        samples = estimator.sample(jax.random.key(2), state.params, SCATTERED)
         return {
             "loss": info.fit.loss,
             "train_loss": info.fit.detail["train_loss"],
             "real_test_elbo": jnp.mean(vae.elbo(model, state.params, jax.random.key(3), test)),
-            "samples": made[:SHOWN],
-            "latent_means": vae.encode(model, first.params.encoder, made)[0],
+            "samples": samples[:SHOWN],
+            "latent_means": vae.encode(model, first.params.encoder, samples)[0],
         }
 
-    def told(chain, generation, row):
-        print(
-            f"seed {chain}, generation {generation}: deviation "
-            f"{row['latent_deviation_to_first']:.4f}, loss {row['loss']:.1f}, {row['seconds']:.0f} "
-            "s",
-            flush=True,
-        )
+    return observe
 
-    cj.run(
-        process,
-        jax.random.key(settings.seed),
-        generations=settings.generations,
-        chains=settings.seeds,
-        folder=folder,
-        metrics=("mean", "variance", "latent_deviation_to_first", "latent_mean_to_first"),
-        observe=observe,
-        watcher=cj.Watcher(end=told),
-        states="ends",
+
+def report(chain, generation, row):
+    """Prints a line for a finished generation."""
+    print(
+        f"seed {chain}, generation {generation}: deviation {row['latent_deviation_to_first']:.4f}, "
+        f"loss {row['loss']:.1f}, {row['seconds']:.0f} s",
+        flush=True,
     )
-    results = folder.results()
-    print(table(results, settings))
-    for path in draw(folder, results, settings):
-        print(f"figure: {path}")
 
 
 def opened(settings: Settings):

@@ -22,7 +22,7 @@ def test_readme_has_all_examples():
 
 @pytest.mark.parametrize("block", BLOCKS, ids=["gaussian", "curated", "newcomer"])
 def test_block_runs_as_printed(block, monkeypatch):
-    """The newcomer's is registered and meets the contract, which raises where it is broken."""
+    """The newcomer's is registered, and held against the contract, which raises if it is broken."""
     monkeypatch.setattr(registry, "_REGISTERED", {})
     names = {}
     exec(compile(block, "README.md", "exec"), names)

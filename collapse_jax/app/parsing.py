@@ -126,7 +126,7 @@ def _written(value):
 
 
 def _single(kind, word):
-    options: tuple = typing.get_args(kind)  # of T | None, else ()
+    options = list(typing.get_args(kind))  # of T | None, else none
     if word == "None" and options:
         return None
     kind = options[0] if options else kind
@@ -136,7 +136,7 @@ def _single(kind, word):
 def _several(kind, word):
     refused = f"{word!r} must be one {_NAMES[kind]}, or several with commas"
     values = tuple(_number(kind, part, refused) for part in word.split(","))
-    return values if len(values) > 1 else values[0]
+    return values[0] if len(values) == 1 else values
 
 
 def _number(kind, word, refused):

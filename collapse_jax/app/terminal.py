@@ -60,7 +60,7 @@ def terminal() -> Iterator[None]:
 
 
 def _leave_the_job(error):
-    """Ends this process of a job after another one ended, or after an error of its own."""
+    """Ends this process of a job after another one ended, or after its own error."""
     from collapse_jax.runs import distributed
 
     if not distributed.lost_another(error):

@@ -1,7 +1,7 @@
-"""A run is a folder: config.json, environment.json, metrics.jsonl, metrics.csv, results.nc, and
-samples/, checkpoints/ and figures/.
+"""A run is a folder of files, from which every figure can be drawn again.
 
-While a generation is computed, unfinished/ holds what a killed run resumes from
+config.json, environment.json, metrics.jsonl, metrics.csv, results.nc, samples/, checkpoints/ and
+figures/. While a generation is computed, unfinished/ holds what a killed run resumes from
 (`collapse_jax.runs.scratch`).
 """
 
@@ -25,7 +25,7 @@ from collapse_jax.runs.settings import Settings, as_dict, differing_fields, from
 if TYPE_CHECKING:
     import xarray
 
-# What a run folder that is just being made may hold before its config.json.
+# What a new run folder may hold before its config.json.
 _FIRST = (LOCK, ".config.json.")
 
 
@@ -135,12 +135,12 @@ class RunFolder:
         )
 
     def _check_settings(self, config):
-        there = self.config()
-        if type(there) is not type(config):
+        saved = self.config()
+        if type(saved) is not type(config):
             raise InputError(
-                f"{self.path} holds a run of another kind ({there.command}); choose another --out"
+                f"{self.path} holds a run of another kind ({saved.command}); choose another --out"
             )
-        differing = differing_fields(there, config)
+        differing = differing_fields(saved, config)
         if differing:
             raise InputError(
                 f"{self.path} holds a run with other settings ({'; '.join(differing)}); "

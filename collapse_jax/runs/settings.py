@@ -68,31 +68,31 @@ def from_dict(values: object, where: str) -> Settings:
     return settings
 
 
-def differing_fields(there: Settings, here: Settings) -> list[str]:
+def differing_fields(saved: Settings, given: Settings) -> list[str]:
     """The fields in which two runs of one command differ, as "NAME: VALUE there, VALUE here".
 
     Fields that may change are left out.
     """
-    there, here = there.resolved(), here.resolved()
+    saved, given = saved.resolved(), given.resolved()
     pairs = {
-        field.name: (getattr(there, field.name), getattr(here, field.name))
-        for field in dataclasses.fields(there)
-        if field.name not in there.may_change
+        field.name: (getattr(saved, field.name), getattr(given, field.name))
+        for field in dataclasses.fields(saved)
+        if field.name not in saved.may_change
     }
     return [f"{name}: {old} there, {new} here" for name, (old, new) in pairs.items() if old != new]
 
 
-def grown(there: Settings, here: Settings) -> Settings:
-    """The settings of a run that goes on: `here`, with the larger of each number that may grow."""
+def grown(saved: Settings, given: Settings) -> Settings:
+    """The settings of a run that goes on: `given`, with the larger of each number that may grow."""
     changes = {}
-    for name in here.may_change:
-        old, new = getattr(there, name), getattr(here, name)
+    for name in given.may_change:
+        old, new = getattr(saved, name), getattr(given, name)
         changes[name] = new if isinstance(new, str) else max(old, new)
-    return dataclasses.replace(here, **changes)
+    return dataclasses.replace(given, **changes)
 
 
 def _typed(value, kind, where):
-    """The value as the type of its field; lists of JSON become tuples, and whole numbers floats."""
+    """The value as the type of its field: lists become tuples, and ints of float fields floats."""
     origin, options = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in options:

@@ -33,7 +33,7 @@ VOCABULARY = 20_054
 
 
 def best(generation, blocks, repeats):
-    """CPU seconds of the shortest generation, each on what the one before made, after a first one."""
+    """CPU seconds of the shortest generation after a first one, each on its predecessor's text."""
     times = []
     for _ in range(repeats + 1):
         began = time.process_time()

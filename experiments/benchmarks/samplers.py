@@ -46,6 +46,7 @@ def row(name, ours, jaxs, numpys, count=COUNT, given=()):
 
 
 def main():
+    """Prints all tables."""
     rng = np.random.default_rng(0)
     print(
         "| law | ours, ns | jax.random, ns | ratio | NumPy, ns | ratio |\n|---|---|---|---|---|---|"
@@ -77,6 +78,12 @@ def main():
             lambda key, n=n, p=p: jax.random.binomial(key, n, p, shape),
             lambda n=n, p=p: rng.binomial(n, p, shape),
         )
+    multinomials(rng)
+    methods()
+
+
+def multinomials(rng):
+    """Rows of the multinomial, a category."""
     for categories, n in ((10, 100), (100, 1_000), (1_000, 1_000)):
         chains = 200_000 // categories
         shares = np.random.default_rng(1).dirichlet(np.ones(categories), chains)
@@ -93,6 +100,10 @@ def main():
             chains * categories,
             (given,),
         )
+
+
+def methods():
+    """A table of the two ways to draw a multinomial."""
     print("\n| K = 1,000, draws | binomials, us | individuals, us |\n|---|---|---|")
     given = jnp.asarray(np.random.default_rng(1).dirichlet(np.ones(1_000), 512), jnp.float32)
     for n in (100, 250, 500, 1_000, 2_000):

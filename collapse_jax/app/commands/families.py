@@ -1,4 +1,4 @@
-"""`collapse-jax families`: what there is, read from the docstrings."""
+"""`collapse-jax families`: every name that a user may give, read from docstrings."""
 
 import inspect
 import re
@@ -52,8 +52,8 @@ def _source(text):
     """A docstring's "References:" section, or its paragraph "Source: ..."; "" without either."""
     section = re.search(r"^References:\n((?: +.*\n?|\n)+)", text, re.M)
     paragraph = re.search(r"^Source: (.*?)(?=\n\S*:|\n\n|\Z)", text, re.S | re.M)
-    found = section or paragraph
-    return _in_a_line(found[1]) if found else ""
+    match = section or paragraph
+    return _in_a_line(match[1]) if match else ""
 
 
 def _in_a_line(text):

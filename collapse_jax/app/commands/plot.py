@@ -1,10 +1,15 @@
 """`collapse-jax plot`: every figure of a run again, from its files alone."""
 
+from typing import TYPE_CHECKING
+
 from collapse_jax.app.plots import draw_run
 from collapse_jax.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-def plot(console, run: str) -> None:
+
+def plot(console: "Console", run: str) -> None:
     """Draws the figures (or the table) of a run folder again, and prints their paths.
 
     Raises:

@@ -1,8 +1,7 @@
-"""`collapse-jax quickstart`: chains against theory and the language-model loop, offline, in under 3
-minutes.
-"""
+"""`collapse-jax quickstart`: chains against theory and the language-model loop, offline."""
 
 import pathlib
+from typing import TYPE_CHECKING
 
 from collapse_jax.app.commands.lm import lm_command
 from collapse_jax.app.commands.simulate import run_simulate
@@ -11,24 +10,28 @@ from collapse_jax.app.config import LMConfig, QuickstartConfig, SimulateConfig
 from collapse_jax.app.plots import draw_run
 from collapse_jax.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 def chain_runs(config: QuickstartConfig) -> dict[str, SimulateConfig]:
     """Folder name -> settings of the four simulations."""
-    gaussian = SimulateConfig(
-        family="gaussian", sample_size=100, generations=100, chains=config.chains, seed=config.seed
-    )
-    runs = {}
-    for family in ("gaussian", "categorical"):
-        for workflow in ("replace", "accumulate"):
-            settings = {"family": family, "workflow": workflow}
-            runs[f"{family}_{workflow}"] = SimulateConfig(**(vars(gaussian) | settings))
-    return runs
+    return {
+        f"{family}_{workflow}": SimulateConfig(
+            family=family,
+            workflow=workflow,
+            sample_size=100,
+            generations=100,
+            chains=config.chains,
+            seed=config.seed,
+        )
+        for family in ("gaussian", "categorical")
+        for workflow in ("replace", "accumulate")
+    }
 
 
 def language_model_run(config: QuickstartConfig) -> LMConfig:
-    """The embedded OPT, pretrained on books, fine-tuned on the embedded text, then again and again
-    on what it wrote.
-    """
+    """Settings of the embedded OPT on the embedded text, then on what it wrote, again and again."""
     return LMConfig(
         corpus="embedded",
         model="embedded",
@@ -44,9 +47,11 @@ def language_model_run(config: QuickstartConfig) -> LMConfig:
     )
 
 
-def run_quickstart(config: QuickstartConfig, out: str, console) -> None:
-    """Runs (or resumes) all parts under one folder, and prints their tables and the paths of the
-    figures.
+def run_quickstart(config: QuickstartConfig, out: str, console: "Console") -> None:
+    """Runs (or resumes) all parts under one folder; prints their tables and paths of the figures.
+
+    Raises:
+        InputError: Before any work, if a part of the folder holds anything else.
     """
     config.check()
     RunFolder(out).check(config)

@@ -1,5 +1,6 @@
-"""Settings of every command, as frozen dataclasses: the command line, config.json and Python share
-them.
+"""Settings of every command, as frozen dataclasses.
+
+The command line, config.json and Python share them.
 """
 
 from collapse_jax.app.config.devices import Devices, ModelDevices, SeedDevices

@@ -23,6 +23,7 @@ class QuickstartConfig(Settings):
     seed: int = 0
 
     def check(self) -> None:
+        """Raises `InputError` for the first field whose value means nothing."""
         at_least(self, 0, "generations", "seed")
         at_least(self, 1, "chains")
         at_most(self, LARGEST_SEED, "seed")

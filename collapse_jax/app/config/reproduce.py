@@ -21,5 +21,6 @@ class ReproduceConfig(Settings):
     seed: int = 0
 
     def check(self) -> None:
+        """Raises `InputError` for the first field whose value means nothing."""
         at_least(self, 0, "seed")
         at_most(self, LARGEST_SEED, "seed")

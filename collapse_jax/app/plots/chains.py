@@ -67,10 +67,10 @@ def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", 
     axis.fill_between(generation, low, high, alpha=0.15, label="5 to 95% of chains", **band)
     axis.fill_between(generation, lower, upper, alpha=0.3, label="25 to 75%", **band)
     axis.plot(generation, median, color=style.BAND, lw=1.6, label="median")
-    label = "exact 5, 50, 95%"
+    legend = "exact 5, 50, 95%"
     for curve in expected_quantiles(config, generation, [0.05, 0.5, 0.95]).get(name, ()):
-        axis.plot(generation, curve, color=style.THEORY, lw=0.8, label=label)
-        label = None
+        axis.plot(generation, curve, color=style.THEORY, lw=0.8, label=legend)
+        legend = None
     draw_means(axis, config, generation, name, mean)
     dress(axis, config, name, median)
     axis.legend(fontsize=6, frameon=False)
@@ -87,7 +87,7 @@ def draw_means(
     """Draws the exact mean of a metric (dashed) and that of the chains (dotted); the lines.
 
     The mean of the chains ends where they are too few for it. Without an exact mean nothing is
-    drawn: nobody could see whether they are.
+    drawn, since a reader could not see whether they are.
 
     Args:
         generation: [generations].

@@ -1,4 +1,4 @@
-"""Published results, checked by simulation: what experiments/published is made of."""
+"""Published results, checked by simulation: what experiments/published is written with."""
 
 from collapse_jax.app.reproduce import compare
 from collapse_jax.app.reproduce.entries import (

@@ -2,12 +2,15 @@
 
 import hashlib
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from collapse_jax.app.reproduce.compare import Comparison
 from collapse_jax.app.reproduce.entries import Entry, OutOfReach
+
+if TYPE_CHECKING:
+    import jax
 
 # The probability that a correct library shows any failure in the whole table.
 FALSE_ALARM = 0.01
@@ -59,7 +62,7 @@ def holds(comparison: Comparison, level: float) -> bool:
     return (comparison.p_value > level) != comparison.refuted
 
 
-def key_of(entry: Entry, seed: int):
+def key_of(entry: Entry, seed: int) -> "jax.Array":
     """The key of an entry, by seed and id: no number depends on which others are checked."""
     import jax
 
