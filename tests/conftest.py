@@ -244,8 +244,8 @@ class Jobs:
             yield began
         finally:
             for process in began:
-                process.kill()
-                process.wait()
+                with process:  # which waits, and closes its pipes
+                    process.kill()
 
     @staticmethod
     def finished(

@@ -295,20 +295,21 @@ def test_chains_of_small_samples_end_in_separation_and_freeze():
     assert (trace["log_variance"][separated] < -25).all()
 
 
+@pytest.fixture(scope="module")
+def split():
+    pytest.importorskip("sklearn")
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import train_test_split
+
+    x, y = load_breast_cancer(return_X_y=True)
+    parts = train_test_split(np.c_[np.ones(len(x)), x], y, test_size=0.3, random_state=123456)
+    return [np.asarray(part, float) for part in parts]
+
+
 class TestBreastCancer:
     """Dey and Donoho's UCI run (breast cancer, 70/30 split of seed 123456, labels resampled on the
     same rows, no penalty).
     """
-
-    @pytest.fixture(scope="class")
-    def split(self):
-        pytest.importorskip("sklearn")
-        from sklearn.datasets import load_breast_cancer
-        from sklearn.model_selection import train_test_split
-
-        x, y = load_breast_cancer(return_X_y=True)
-        parts = train_test_split(np.c_[np.ones(len(x)), x], y, test_size=0.3, random_state=123456)
-        return [np.asarray(part, float) for part in parts]
 
     @staticmethod
     def log_loss(rows, labels, weights):

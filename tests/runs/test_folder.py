@@ -90,16 +90,11 @@ sys.stdin.read()
 def in_use(tmp_path):
     """A folder that another process holds, and that process."""
     path = tmp_path / "held"
-    other = subprocess.Popen(
-        [sys.executable, "-c", OTHER_PROCESS, path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert other.stdout.readline() == "locked\n"
-    yield path, other
-    other.kill()
-    other.wait()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", OTHER_PROCESS, path], **pipes) as other:
+        assert other.stdout.readline() == "locked\n"
+        yield path, other
+        other.kill()
 
 
 def test_a_folder_that_another_process_is_at_work_on_is_refused(in_use):
