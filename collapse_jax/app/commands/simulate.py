@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from collapse_jax.app.config import VALUE_AXES, SimulateConfig
-from collapse_jax.app.laws import expected_means, given_options
+from collapse_jax.app.laws import all_options, expected_means, given_options
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process
@@ -71,7 +71,7 @@ def _estimator_and_source(config):
     options = given_options(config)
     real = known.laws.real if known.laws else None
     if real is not None:
-        estimator, params = _made(config, lambda: real(options))
+        estimator, params = _made(config, lambda: real(all_options(config)))
     elif known.example is not None:
         estimator, params = known.example()
     else:
