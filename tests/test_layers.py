@@ -25,8 +25,8 @@ ROWS = (
 FLOORS = {entry: floor for floor, row in enumerate(ROWS) for entry in row}
 # Families know nothing of each other; these files beside them know the families.
 BESIDE_THE_FAMILIES = ("sources", "registry")
-# What families share.
-BELOW_THE_FAMILIES = ("closed_forms", "designs")
+# What several families share.
+BENEATH_THE_FAMILIES = ("closed_forms", "designs")
 # What is generic asks for a source, never for a family.
 FAMILY_KNOWERS = ("estimators", "app")
 PACKAGE = pathlib.Path(__file__).parents[1] / "collapse_jax"
@@ -65,7 +65,7 @@ def faults(source, module, is_folder=False):
         entry = name[1] if len(name) > 1 else ""
         if entry == module[0]:
             is_family = entry == "estimators" and module[-1] not in BESIDE_THE_FAMILIES
-            allowed = is_folder or not is_family or name[2:3] and name[2] in BELOW_THE_FAMILIES
+            allowed = is_folder or not is_family or "".join(name[2:3]) in BENEATH_THE_FAMILIES
         else:
             below = FLOORS.get(entry, len(ROWS)) < FLOORS[module[0]]
             named = (

@@ -48,7 +48,7 @@ def default_metrics(name: str) -> tuple[str, ...]:
 
 def label(config: SimulateConfig) -> str:
     """What a figure calls the family with its options."""
-    text, options = _known(config.family).label or config.family, _options(config)
+    text, options = _known(config.family).label or config.family, all_options(config)
     fields = {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
     if not fields <= options.keys():
         text, fields = config.family, set()
@@ -63,6 +63,13 @@ def given_options(config: SimulateConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in fields} | {
         name: _value(text) for name, _, text in pairs
     }
+
+
+def all_options(config: SimulateConfig) -> dict[str, Any]:
+    """The arguments of the family's factory, defaults included."""
+    parameters = inspect.signature(_known(config.family).factory).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return defaults | given_options(config)
 
 
 def _value(text):
@@ -89,16 +96,9 @@ def _laws(config):
     return _known(config.family).laws or ClosedForms(nothing_known)
 
 
-def _options(config):
-    """The arguments of the family's factory, defaults included."""
-    parameters = inspect.signature(_known(config.family).factory).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    return defaults | given_options(config)
-
-
 def _setting(config):
     config = config.resolved()
     workflow = {"workflow": config.workflow}
     if config.workflow == "mix":
         workflow |= {"alpha": config.alpha, "beta": config.beta, "gamma": config.gamma}
-    return Setting(_options(config), config.sample_size, workflow)
+    return Setting(all_options(config), config.sample_size, workflow)

@@ -77,11 +77,7 @@ def example() -> tuple[Estimator, BernoulliParams]:
 
 
 def bernoulli_params(probability: ArrayLike) -> BernoulliParams:
-    """Parameters from the probability of a one.
-
-    Raises:
-        InputError: unless it is in [0, 1].
-    """
+    """Parameters from the probability of a one; `InputError` unless it is in [0, 1]."""
     probability = real("probability", probability, at_least=0, at_most=1)
     return BernoulliParams(
         *(jnp.asarray(weight, jnp.result_type(float)) for weight in (1 - probability, probability))

@@ -1,7 +1,7 @@
 """What is known exactly of a family's chains, in a form that tables and figures can ask for."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,26 +26,7 @@ class Setting(NamedTuple):
     workflow: Mapping[str, Any]
 
 
-class OfGenerations(Protocol):
-    """Metric -> its exact value at each generation, for metrics with a closed form."""
-
-    def __call__(self, setting: Setting, generation: ArrayLike, /) -> Mapping[str, np.ndarray]: ...
-
-
-class Quantiles(Protocol):
-    """Metric -> its exact quantiles [probabilities, generations], where they are known."""
-
-    def __call__(
-        self, setting: Setting, generation: ArrayLike, probabilities: Sequence[float], /
-    ) -> Mapping[str, np.ndarray]: ...
-
-
-class ChainsForMeans(Protocol):
-    """Metric -> chains whose average has this relative standard error [generations]."""
-
-    def __call__(
-        self, setting: Setting, generation: ArrayLike, relative_error: float, /
-    ) -> Mapping[str, np.ndarray]: ...
+ByMetric = Mapping[str, np.ndarray]
 
 
 def nothing_known(*_) -> dict[str, np.ndarray]:
@@ -64,7 +45,7 @@ class ClosedForms(NamedTuple):
         for the family's example.
     """
 
-    means: OfGenerations
-    quantiles: Quantiles = nothing_known
-    chains_for_means: ChainsForMeans = nothing_known
+    means: Callable[[Setting, ArrayLike], ByMetric]
+    quantiles: Callable[[Setting, ArrayLike, Sequence[float]], ByMetric] = nothing_known
+    chains_for_means: Callable[[Setting, ArrayLike, float], ByMetric] = nothing_known
     real: Callable[[Mapping[str, Any]], tuple[Estimator, Params]] | None = None

@@ -69,11 +69,7 @@ def example() -> tuple[Estimator, ExponentialParams]:
 
 
 def exponential_params(mean: ArrayLike) -> ExponentialParams:
-    """Parameters from the mean.
-
-    Raises:
-        InputError: unless it is finite and above 0.
-    """
+    """Parameters from the mean; `InputError` unless it is finite and above 0."""
     mean = real("mean", mean, above=0)
     return ExponentialParams(jnp.asarray(math.log(mean), jnp.result_type(float)))
 

@@ -263,11 +263,7 @@ def example() -> tuple[Estimator, RegressionParams]:
 
 
 def regression_params(weights: ArrayLike) -> RegressionParams:
-    """Parameters from weights [dim].
-
-    Raises:
-        InputError: unless they are finite numbers in one row.
-    """
+    """Parameters from weights [dim]; `InputError` unless they are finite numbers in one row."""
     return RegressionParams(checked_weights(weights))
 
 

@@ -175,11 +175,7 @@ def example() -> tuple[Estimator, LogisticParams]:
 
 
 def logistic_params(weights: ArrayLike) -> LogisticParams:
-    """Parameters from weights [dim].
-
-    Raises:
-        InputError: unless they are finite numbers in one row.
-    """
+    """Parameters from weights [dim]; `InputError` unless they are finite numbers in one row."""
     return LogisticParams(checked_weights(weights), jnp.asarray(False))
 
 

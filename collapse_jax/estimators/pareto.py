@@ -92,11 +92,7 @@ def example() -> tuple[Estimator, ParetoParams]:
 
 
 def pareto_params(shape: ArrayLike) -> ParetoParams:
-    """Parameters from the shape.
-
-    Raises:
-        InputError: unless it is finite and above 0.
-    """
+    """Parameters from the shape; `InputError` unless it is finite and above 0."""
     shape = real("shape", shape, above=0)
     return ParetoParams(jnp.asarray(math.log(shape), jnp.result_type(float)))
 

@@ -66,11 +66,7 @@ def example() -> tuple[Estimator, PoissonParams]:
 
 
 def poisson_params(rate: ArrayLike) -> PoissonParams:
-    """Parameters from the rate.
-
-    Raises:
-        InputError: unless it is finite and at least 0.
-    """
+    """Parameters from the rate; `InputError` unless it is finite and at least 0."""
     return PoissonParams(jnp.asarray(real("rate", rate, at_least=0), jnp.result_type(float)))
 
 

@@ -69,11 +69,7 @@ def example() -> tuple[Estimator, UniformParams]:
 
 
 def uniform_params(maximum: ArrayLike) -> UniformParams:
-    """Parameters from the upper end.
-
-    Raises:
-        InputError: unless it is finite and above 0.
-    """
+    """Parameters from the upper end; `InputError` unless it is finite and above 0."""
     maximum = real("maximum", maximum, above=0)
     return UniformParams(jnp.asarray(math.log(maximum), jnp.result_type(float)))
 

@@ -10,7 +10,7 @@ from scipy import special
 
 from collapse_jax import estimators
 from collapse_jax.app import laws
-from collapse_jax.app.commands.simulate import run_simulate, table_of
+from collapse_jax.app.commands.simulate import process_of, run_simulate, table_of
 from collapse_jax.app.config import SimulateConfig
 from collapse_jax.app.plots import chains, grid, style
 from collapse_jax.errors import InputError
@@ -77,6 +77,11 @@ def test_table_and_figure(tmp_path, console, monkeypatch):
     labels = [{line.get_label() for line in axis.lines} for axis in drawn[0].axes]
     assert [{"exact mean", "mean of 50 chains"} <= panel for panel in labels] == [True, False]
     assert "exact mean" in labels[1]  # where `chains_for_means` asks for more chains
+
+
+def test_defaults_are_options_too():
+    process = process_of(dataclasses.replace(CONFIG, options=()))
+    assert process.parts.source.params == estimators.exponential_params(2.0)
 
 
 def test_phase_diagram(tmp_path, console, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from collapse_jax.app.config.simulate import VALUE_AXES, SimulateConfig, SimulateSettings
-from collapse_jax.app.laws import given_options
+from collapse_jax.app.laws import all_options, given_options
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, Process, Source
@@ -56,7 +56,7 @@ def _family_and_source(settings) -> tuple[Estimator, Source]:
     options = given_options(settings)
     real = known.laws.real if known.laws else None
     if real is not None:
-        estimator, params = _called(settings, lambda: real(options))
+        estimator, params = _called(settings, lambda: real(all_options(settings)))
     elif known.example is not None:
         estimator, params = known.example()
     else:
