@@ -10,7 +10,9 @@ from scipy import special
 
 from collapse_jax import estimators
 from collapse_jax.app import laws
-from collapse_jax.app.commands.simulate import process_of, run_simulate, table_of
+from collapse_jax.app.commands.simulate import run_simulate
+from collapse_jax.app.commands.simulation import process_of
+from collapse_jax.app.commands.tables import chains_table
 from collapse_jax.app.config import SimulateConfig
 from collapse_jax.app.plots import chains, grid, style
 from collapse_jax.errors import InputError
@@ -64,7 +66,7 @@ def test_table_and_figure(tmp_path, console, monkeypatch):
     folder = run_simulate(CONFIG, tmp_path / "run", console)
     config = folder.config()
     assert config.metrics == ("log_mean", "mean")
-    console.print(table_of(folder, config))
+    console.print(chains_table(folder, config.resolve()))
     table = console.file.getvalue()
     assert "decay of mean 3, replace, M = 20, 50 chains" in table
     (row,) = {line for line in table.splitlines() if line.startswith("│ mean")}
@@ -80,7 +82,7 @@ def test_table_and_figure(tmp_path, console, monkeypatch):
 
 
 def test_defaults_are_options_too():
-    process = process_of(dataclasses.replace(CONFIG, options=()))
+    process = process_of(dataclasses.replace(CONFIG, options=()).resolve())
     assert process.parts.source.params == estimators.exponential_params(2.0)
 
 

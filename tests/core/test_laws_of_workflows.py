@@ -7,6 +7,7 @@ one dimension and four categories).
 """
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -46,15 +47,10 @@ def schedule(generation):
 
 def cases(sizes, options, always):
     """All combinations of size, workflow and option; those not in `always` are marked as slow."""
-    for size in sizes:
-        for flow in FLOWS:
-            for option in options:
-                yield pytest.param(
-                    size,
-                    flow,
-                    option,
-                    marks=() if (size, flow, option) in always else pytest.mark.slow,
-                )
+    return [
+        pytest.param(*case, marks=() if case in always else pytest.mark.slow)
+        for case in itertools.product(sizes, FLOWS, options)
+    ]
 
 
 def gaussian_trace(dim, flow, ddof, sample_size, record):
