@@ -1,9 +1,8 @@
-"""Whole chains against the closed forms of `theory`, which shares no code with them: |z| < 4 and p
-> 1e-4 at fixed keys.
+"""Whole chains against the closed forms of `theory`, which shares no code with them.
 
-Means of the variance are held against theory only up to generation M / 2 for ddof=1 (later ones are
-carried by rare runs); after
-that, the log variance and its quantiles.
+|z| < 4 and p > 1e-4 at fixed keys. Means of the variance are held against theory only up to
+generation M / 2 for ddof=1, since later ones are carried by rare runs; after that, the log variance
+and its quantiles.
 """
 
 import functools
@@ -40,9 +39,7 @@ def schedule(generation):
 def gaussian_chains(
     ddof, workflow, generations, chains, sample_size=SIZE, dim=1, shares=None, random_counts=True
 ):
-    """variance, log_variance and squared mean error [chain, generation]; the population's mean is
-    1, its covariance VARIANCE I.
-    """
+    """variance, log_variance and squared mean error [chain, generation] of N(1, VARIANCE I)."""
     flow = (
         workflows.mix(*shares, random_counts=random_counts)
         if shares
@@ -275,9 +272,7 @@ def test_categorical_of_a_schedule(assert_mean):
 
 
 def in_numpy(rng, workflow, generations, chains, size):
-    """[chains] scale of the last Laplace model of each chain, by plain NumPy: sort, median, mean
-    absolute deviation.
-    """
+    """[chains] scale of each chain's last Laplace model, by plain NumPy: median, mean deviation."""
     pool = data = rng.laplace(size=(chains, size))
     for generation in range(generations + 1):
         location = np.median(data, axis=1)

@@ -6,8 +6,9 @@ import pytest
 
 @pytest.fixture(scope="session")
 def unpacked():
-    """unpacked(statistics or params of many chains, dim) -> mean [chains, d], covariance [chains,
-    d, d], log_scale, U: NumPy float64.
+    """unpacked(statistics or params of many chains, dim) -> NumPy float64 arrays.
+
+    mean [chains, d], covariance [chains, d, d], log_scale [chains, d], U [chains, d, d].
     """
 
     def unpack(model, dim):

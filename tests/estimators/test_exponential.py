@@ -1,6 +1,4 @@
-"""The exponential family against SciPy, and whole chains against the law of products of Gamma
-variables.
-"""
+"""The exponential family against SciPy, and chains against products of Gamma variables."""
 
 import jax
 import jax.numpy as jnp

@@ -1,5 +1,6 @@
-"""The Gaussian family: the arithmetic of its statistics, its fit, the collapsed regime, its
-metrics; the laws: test_gaussian_evidence.
+"""The Gaussian family: its statistics' arithmetic, fit, collapsed regime and metrics.
+
+Their laws: test_gaussian_statistics.
 """
 
 import jax
@@ -173,9 +174,7 @@ def test_a_collapsed_model_stays_finite(dim):
 @pytest.mark.parametrize("by", ["law", "points"])
 @pytest.mark.parametrize("dim", DIMS)
 def test_almost_collapsed_models_move_as_all_others(dim, by):
-    """The logarithm of the scale falls by the same amount from any scale, also where the variance
-    is no float any more.
-    """
+    """The log scale falls by the same amount from any scale, also beyond any float."""
     family = gaussian(dim, by=by)
 
     @jax.jit

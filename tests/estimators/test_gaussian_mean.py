@@ -1,6 +1,4 @@
-"""The Gaussian of known covariance against NumPy and SciPy, and whole chains against
-`theory.known_variance`.
-"""
+"""The Gaussian of known covariance against NumPy, SciPy and `theory.known_variance`."""
 
 import jax
 import jax.numpy as jnp

@@ -1,6 +1,4 @@
-"""The law of the Gaussian family's statistics, drawn by its law and by points; |z| < 4 and p > 1e-4
-at fixed keys.
-"""
+"""The laws of the Gaussian's statistics, drawn by law and by points: |z| < 4, p > 1e-4."""
 
 import functools
 
@@ -96,9 +94,7 @@ def test_statistics_in_four_dimensions_is_wishart(n, how, moments, assert_mean):
 
 
 def assert_wishart_means(moments, assert_mean, dim, n, chains, covariance, **how):
-    """Trace, log-determinant and its variance, and one direction's whole law, for matrices kept as
-    arrays.
-    """
+    """Trace, log-determinant and a direction's whole law, for matrices kept as arrays."""
     mean, scatter, log_det = moments(dim, n, chains, **how)
     assert_mean(np.trace(scatter, axis1=1, axis2=2), (n - 1) * np.trace(covariance))
     assert_mean(log_det, expected_log_det(dim, n) + np.linalg.slogdet(covariance)[1])
@@ -158,8 +154,9 @@ def test_by_points_has_the_law_of_by_law(dim, n, chains, moments):
 
 
 def test_a_traced_size_gives_the_same_numbers():
-    """Where both invert one and the same variate: without points, and from 32 degrees of freedom
-    on. Below, the laws are the same.
+    """Both invert the same variate without points, and from 32 degrees of freedom on.
+
+    Below, the laws are the same.
     """
     for dim, n in ((4, 0), (4, 36), (14, 46)):
         traced, known = drawn(dim, n, 2, traced=True), drawn(dim, n, 2)
@@ -226,9 +223,7 @@ def test_no_draws_are_the_neutral_element(unpacked):
 
 @pytest.mark.parametrize("dim", [1, 4, 14])
 def test_no_draws_from_far_away_leave_a_collapsed_model_alone(dim, unpacked):
-    """Under `mix` the real draws are often none at all, and the model may by then be narrower than
-    any float.
-    """
+    """Under `mix` there are often no real draws, and the model may be narrower than any float."""
     here, empty = (
         jax.tree.map(lambda leaf: leaf[0], drawn(dim, n, 2, traced=True)) for n in (46, 0)
     )

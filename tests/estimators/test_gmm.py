@@ -1,6 +1,4 @@
-"""Gaussian mixtures: each step of EM by hand, whole fits beside scikit-learn, collapsed samples,
-laws of samples, closed-form distances.
-"""
+"""Gaussian mixtures: steps of EM by hand, fits beside scikit-learn, samples, distances."""
 
 import functools
 
@@ -62,8 +60,9 @@ def start_of(kind, dim):
 
 
 def by_hand(kind, x, weight, shares, means, covariance, floor):
-    """One step of EM in NumPy float64: (weights, means, covariances [K, d, d], mean log-likelihood
-    before the step).
+    """One step of EM in NumPy float64.
+
+    (weights, means, covariances [K, d, d], mean log-likelihood before the step).
     """
     densities = np.stack(
         [
@@ -139,9 +138,7 @@ def test_whole_fits_are_those_of_scikit_learn(kind, dim):
 
 
 def test_tight_components_far_from_their_start_keep_their_digits():
-    """Deviations of 0.003 at distance 2 from where the means started: sums about the start would
-    have lost them.
-    """
+    """Deviations of 0.003 at distance 2 from the first means: sums about those would lose them."""
     rng = np.random.default_rng(1)
     centres = np.array([[1.0, 1.0], [-1.0, 0.5]])
     x = (
@@ -185,9 +182,7 @@ def test_em_never_lowers_the_likelihood(kind):
 
 
 def test_the_cap_on_steps_and_what_a_batch_gives():
-    """Chains of a batch stop by themselves, each with the numbers that it has alone; of a cap,
-    converged tells.
-    """
+    """Chains of a batch stop by themselves, each with the numbers that it has alone."""
     batch = jnp.stack([data_of(blobs(2, seed=seed)).x for seed in range(3)])
     keys = jax.random.split(KEY, 3)
     fit = gmm(2, 2, steps=40).fit
@@ -223,8 +218,9 @@ def test_sums_over_blocks_of_points_are_sums(monkeypatch):
 
 @pytest.mark.parametrize("start", ["kmeans++", "previous"])
 def test_collapsed_samples(start):
-    """All points equal, one point, none, fewer than components: finite parameters, the floor as
-    variance, weights that sum to 1.
+    """All points equal, one point, none, or fewer than components: finite parameters.
+
+    The floor is the variance, and the weights sum to 1.
     """
     family = gmm(3, 2, start=start)
     params = jax.jit(family.init)(KEY, data_of(blobs(2)))
@@ -298,9 +294,7 @@ def test_k_means_draws_in_proportion_and_finds_groups(chi_square_p):
 
 
 def test_fits_from_a_k_means_start_have_the_law_of_scikit_learn(assert_mean):
-    """One blob fitted by two components ends in many places: steps and likelihoods of 80 samples,
-    each side with its own draws.
-    """
+    """One blob fitted by two components ends in many places: steps, likelihoods of 80 samples."""
     x = np.random.default_rng(5).normal(size=(80, 200, 2)).astype(np.float32)
     fit = gmm(2, 2, steps=2000, tolerance=1e-4).fit
     _, info = jax.jit(jax.vmap(lambda key, one: fit(key, None, data_of(one))))(
@@ -315,9 +309,7 @@ def test_fits_from_a_k_means_start_have_the_law_of_scikit_learn(assert_mean):
 
 
 class TestLawOfSamples:
-    """40,000 points beside the exact law, a rare component and more components than are compared
-    one by one among them.
-    """
+    """40,000 points beside the exact law, with a rare component, or more than are compared."""
 
     @pytest.mark.parametrize("number", [1, 2, 9])
     def test_one_dimension(self, number):

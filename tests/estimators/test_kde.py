@@ -1,6 +1,4 @@
-"""Kernel density estimates against SciPy and scikit-learn, and whole chains against
-`theory.kernel_density`.
-"""
+"""Kernel density estimates against SciPy, scikit-learn and `theory.kernel_density`."""
 
 import jax
 import jax.numpy as jnp

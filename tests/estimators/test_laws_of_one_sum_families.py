@@ -1,6 +1,4 @@
-"""Whole chains of the one-parameter families in the workflows that keep old data, against their
-exact second moments: |z| < 4.
-"""
+"""One-parameter families in the workflows that keep old data: exact second moments, |z| < 4."""
 
 import jax
 import numpy as np

@@ -1,6 +1,4 @@
-"""Linear regression on generated labels: the law of its statistics, its fits against NumPy, whole
-chains against `theory.regression`.
-"""
+"""Linear regression on generated labels: law of its statistics, fits, whole chains."""
 
 import functools
 
@@ -65,9 +63,7 @@ def drawn(kind, n, traced=False):
     ],
 )
 def test_drawn_statistics_has_the_law_of_summarised_points(kind, n, traced):
-    """Two-sample Kolmogorov and Smirnov tests of what is marginal, and of functions of several
-    entries.
-    """
+    """Two-sample Kolmogorov-Smirnov tests of marginals, and of functions of several entries."""
     features = {
         "gram": lambda e: e.gram[:, 1, 2],
         "trace": lambda e: np.trace(e.gram, axis1=1, axis2=2),
@@ -104,8 +100,9 @@ def fitted(method, n, traced=False, **options):
 
 @pytest.mark.parametrize("n", [5, 6, 40])
 def test_the_exact_law_of_a_fit(n):
-    """Errors are Student t with n - d + 1 degrees of freedom over the root of those, the loss
-    chi-square with n - d, independently.
+    """Errors are Student t with n - d + 1 degrees of freedom over the root of those.
+
+    The loss is chi-square with n - d, independently.
     """
     weights, info, statistics = fitted("ordinary", n, traced=True)
     error = (weights - WEIGHTS).astype(np.float64) / NOISE
@@ -253,9 +250,7 @@ def test_chains_of_one_design(flow, case, assert_mean):
 
 
 def test_heavy_tails_have_the_right_law_after_many_generations():
-    """One design, generation 9: the errors whitened by the Gram matrix and (g + 1) noise^2 are
-    chi-square, tails and all.
-    """
+    """One design, generation 9: whitened errors over (g + 1) noise^2 are chi-square, with tails."""
     family = linear_regression(DIM, NOISE, design=DESIGN, feature_covariance=DESIGN.T @ DESIGN)
     errors = chain_errors(family, workflows.replace(), len(DESIGN), 9)
     for generation in (0, 3, 9):
@@ -268,9 +263,7 @@ def test_heavy_tails_have_the_right_law_after_many_generations():
 
 
 def test_medians_where_the_mean_is_infinite():
-    """T = d + 1, fresh features: the mean is infinite; quantiles of the error's sum over
-    generations against plain NumPy.
-    """
+    """T = d + 1, fresh features: the mean is infinite; quantiles against plain NumPy."""
     size = DIM + 1
     errors = chain_errors(linear_regression(DIM, NOISE), workflows.replace(), size, 4)
     rng = np.random.default_rng(2)

@@ -1,6 +1,4 @@
-"""Logistic regression on generated labels: fits against scikit-learn, separated samples, whole
-chains against published results.
-"""
+"""Logistic regression on generated labels: fits, separated samples, published chains."""
 
 import functools
 
@@ -77,9 +75,7 @@ def test_a_fit_is_that_of_scikit_learn(penalty):
 
 
 def test_damping_where_the_full_step_fails():
-    """One far point on the wrong side makes a plain Newton step from 0 overshoot and diverge; the
-    minimum is SciPy's.
-    """
+    """One far point on the wrong side makes a plain Newton step from 0 diverge; SciPy's minimum."""
     x = np.array(
         [
             [0.1, 1],
@@ -108,8 +104,9 @@ def margins(x, params):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_separated_samples_are_found_and_stay_finite(seed):
-    """8 points of 3 features: some are separable, which linear programming decides; the bound is
-    the documented one.
+    """8 points of 3 features: some are separable, as linear programming decides.
+
+    The bound is the documented one.
     """
     found = 0
     for place in range(8):
@@ -252,8 +249,9 @@ def chain_weights(flow, size, generations, chains, record):
     ],
 )
 def test_dey_and_donoho_variance_ratios(flow, name):
-    """Variance of the weights over generation 0's: g + 1, and sum 1/i^2 (so an efficiency of 6/pi^2
-    = 0.608 at the end).
+    """Variance of the weights over generation 0's: g + 1, and sum 1/i^2.
+
+    The efficiency is 6/pi^2 = 0.608 at the end.
     """
     trace = chain_weights(flow, SIZE, 4, CHAINS, (0, 2, 4))
     spread = ((trace["weights"].astype(np.float64) - [0.4, -0.3]) ** 2).sum(-1)
@@ -307,8 +305,9 @@ def split():
 
 
 class TestBreastCancer:
-    """Dey and Donoho's UCI run (breast cancer, 70/30 split of seed 123456, labels resampled on the
-    same rows, no penalty).
+    """Dey and Donoho's UCI run: breast cancer, 70/30 split of seed 123456, no penalty.
+
+    Labels are resampled on the same rows.
     """
 
     @staticmethod
@@ -343,8 +342,9 @@ class TestBreastCancer:
         )
 
     def test_a_chain_is_separated_at_once_and_frozen(self, split):
-        """Of standardised rows; the published 1.4755 from iteration 2 on is 7 mistakes of 171 at
-        probability 2.2e-16.
+        """Of standardised rows.
+
+        The published 1.4755 from iteration 2 on is 7 mistakes of 171 at probability 2.2e-16.
         """
         assert 7 * -np.log(np.finfo(float).eps) / 171 == pytest.approx(1.4755, abs=5e-5)
         train, test, train_labels, test_labels = split

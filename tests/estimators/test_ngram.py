@@ -1,6 +1,4 @@
-"""n-grams against counts by plain Python and laws of whole blocks by enumeration; |z| < 4 and p >
-1e-4 at fixed keys.
-"""
+"""n-grams against counts by plain Python and whole laws by enumeration: |z| < 4, p > 1e-4."""
 
 import collections
 import functools
@@ -120,9 +118,7 @@ def sampler(order, smoothing):
 
 
 def padded(blocks):
-    """Blocks in SLOTS slots, an empty one first where there is one; what lies in empty slots is
-    another token.
-    """
+    """Blocks in SLOTS slots, an empty one first if any; empty slots hold another token."""
     missing = SLOTS - len(blocks)
     x = np.concatenate([np.full((missing, LENGTH), 2), blocks]).astype(np.int32)
     return jnp.asarray(x), jnp.asarray([0.0] * missing + [1.0] * len(blocks))
@@ -152,9 +148,7 @@ def test_another_order_is_found(chi_square_p):
 
 @pytest.mark.parametrize(("smoothing", "order"), [(1e-30, 3), (1e20, 2)])
 def test_tiny_and_huge_smoothing(smoothing, order, chi_square_p):
-    """A tiny one: the model of maximum likelihood, but uniform after what was never followed; a
-    huge one: uniform after the start.
-    """
+    """A tiny kappa: uniform only after what was never followed; a huge one: uniform."""
     blocks = CORPORA["dead ends"]
     _, x = sampler(order, smoothing)(*padded(blocks))
     law = Oracle(blocks, order, SIZE, smoothing).law(LENGTH)
@@ -232,9 +226,7 @@ def test_a_choice_is_the_product_of_all_bits():
 
 @pytest.mark.parametrize("order", [1, 3])
 def test_empty_slots_and_larger_vocabularies_change_nothing(order):
-    """Of one key: what lies in slots of weight 0; room for more blocks; tokens renamed in their
-    order among 70,000, sorted otherwise.
-    """
+    """One key gives the same tokens whatever empty slots hold, and however tokens are named."""
     rng = np.random.default_rng(2)
     blocks = rng.integers(0, 5, (6, 8)).astype(np.int32)
     plain = drawn(ngram(order, 5, 8), ngram_params(order, 5, blocks), 50)
@@ -258,9 +250,7 @@ def test_more_blocks_do_not_change_the_first(order):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_continued(order, chi_square_p):
-    """The first three tokens that follow a given block have the law of the model after its end,
-    dead ends included.
-    """
+    """The first three tokens after a given block have the model's law, dead ends included."""
     blocks = CORPORA["dead ends"]
     params, _ = sampler(order, 0.0)(*padded(blocks))
     oracle, continued = Oracle(blocks, order, SIZE), jax.jit(ngram(order, SIZE, LENGTH).continued)
@@ -286,11 +276,19 @@ def test_metrics_and_distances_are_those_of_plain_counting(order):
     oracle, real_oracle = Oracle(made, order, 9), Oracle(real, order, 9)
     variance = shares @ (index - shares @ index) ** 2
     expected = {
-        "probabilities": shares, "vocabulary": len(seen), "entropy": -np.sum(seen * np.log(seen)), "heterozygosity": 1 - shares @ shares,
-        "mean": shares @ index, "variance": variance, "log_variance": np.log(variance),
-        "distinct_ngrams": sum(len(counts) for context, counts in oracle.counts.items() if len(context) == order - 1),
-        "conditional_entropy": -np.mean(np.log([oracle.given_start(b) for b in made])) / (10 - order),
-    }  # fmt: skip
+        "probabilities": shares,
+        "vocabulary": len(seen),
+        "entropy": -np.sum(seen * np.log(seen)),
+        "heterozygosity": 1 - shares @ shares,
+        "mean": shares @ index,
+        "variance": variance,
+        "log_variance": np.log(variance),
+        "distinct_ngrams": sum(
+            len(counts) for context, counts in oracle.counts.items() if len(context) == order - 1
+        ),
+        "conditional_entropy": -np.mean(np.log([oracle.given_start(b) for b in made]))
+        / (10 - order),
+    }
     measured = jax.jit(
         lambda params: {name: metric(params) for name, metric in family.metrics.items()}
     )
@@ -323,9 +321,7 @@ def test_metrics_and_distances_are_those_of_plain_counting(order):
 
 
 def test_unigram_chains_are_the_categorical_chains(assert_mean, chi_square_p):
-    """M tokens in blocks are M draws: heterozygosity, and the law of the count of one token, are
-    the theory's.
-    """
+    """M tokens in blocks are M draws: heterozygosity and the law of one token's count."""
     blocks = np.repeat(np.arange(10), [6, 5, 4, 4, 3, 3, 2, 1, 1, 1]).reshape(5, 6)
     real = np.bincount(blocks.ravel()) / 30
     source = sources.population(ngram(1, 10, 4), ngram_params(1, 10, blocks))
@@ -412,9 +408,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one():
 
 
 def test_a_stream_never_writes_what_it_has_not_read():
-    """A block that is one long stream: sampled, fitted and sampled again, and nothing appears that
-    was not there.
-    """
+    """One long stream, sampled, fitted and sampled again: nothing new appears."""
     stream = np.random.default_rng(0).integers(0, 40, (1, 300)).astype(np.int32)
     family, params = ngram(2, 50, 300), ngram_params(2, 50, stream)
     sample, fit = jax.jit(family.sample, static_argnums=2), jax.jit(family.fit)
@@ -430,11 +424,16 @@ def test_a_stream_never_writes_what_it_has_not_read():
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"order": 0}, "order is 0"), ({"order": 4}, "order is 4"), ({"order": True}, "order is True"), ({"order": 2.0}, "order is 2.0"),
-        ({"vocabulary_size": 0}, "vocabulary_size is 0"), ({"block_length": 1}, "block_length is 1.*at least 2"),
-        ({"smoothing": -0.1}, "smoothing is -0.1"), ({"smoothing": float("nan")}, "smoothing is nan"),
+        ({"order": 0}, "order is 0"),
+        ({"order": 4}, "order is 4"),
+        ({"order": True}, "order is True"),
+        ({"order": 2.0}, "order is 2.0"),
+        ({"vocabulary_size": 0}, "vocabulary_size is 0"),
+        ({"block_length": 1}, "block_length is 1.*at least 2"),
+        ({"smoothing": -0.1}, "smoothing is -0.1"),
+        ({"smoothing": float("nan")}, "smoothing is nan"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_named(given, named):
     with pytest.raises(InputError, match=named) as error:
         ngram(**{"order": 2, "vocabulary_size": 5, "block_length": 4} | given)

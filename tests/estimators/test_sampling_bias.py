@@ -1,6 +1,4 @@
-"""Sampling bias of the Gaussian and smoothing of the categorical, against exact recursions and
-laws.
-"""
+"""Sampling bias of the Gaussian and smoothing of the categorical, against exact laws."""
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +36,7 @@ def test_biased_chains_keep_to_their_moments(by, ddof, assert_mean):
 
 @pytest.mark.parametrize("dim", [2, 13])
 def test_a_biased_draw_is_a_wider_one(dim):
-    """The same key with and without: mean and scale of the statistics are those of a model with
-    lambda times the covariance.
-    """
+    """With one key, the statistics are those of a model with lambda times the covariance."""
     params = cj.estimators.gaussian_params(np.zeros(dim), np.eye(dim) + 0.3)
 
     @jax.jit
@@ -88,9 +84,7 @@ def test_samples_are_biased_and_a_bias_may_be_traced(assert_mean):
 
 
 def test_a_hundred_thousand_biased_generations():
-    """At the bias that is neutral for M = 10 the log variance is a random walk without drift, far
-    beyond the largest float.
-    """
+    """At the neutral bias of M = 10 the log variance is a random walk, beyond the largest float."""
     bias = interventions.neutral_sampling_bias(10, ddof=1)
     family = cj.estimators.gaussian(1, sampling_bias=bias)
     process = cj.generational_process(
@@ -147,9 +141,7 @@ def test_smoothed_chains_have_their_exact_law(assert_mean, chi_square_p):
 
 
 def test_smoothing_counts_each_pool_once(assert_mean):
-    """Under `accumulate` kappa joins a fit, not the pool: with t M counts, (count + kappa) / (t M +
-    K kappa).
-    """
+    """Under `accumulate` kappa joins a fit, not the pool: (count + kappa) / (t M + K kappa)."""
     process = cj.generational_process(
         SMOOTHED, cj.sources.categorical(PROBABILITIES), cj.workflows.accumulate(), sample_size=15
     )
