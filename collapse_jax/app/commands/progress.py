@@ -54,10 +54,10 @@ class StageProgress:
             where = f"{self._where}: {name}" if self._where else name
             self._bars.reset(self._stage, total=total, description=where, visible=True, rate="")
         rate = (done - self._at_first) / max(time.perf_counter() - self._began, 1e-9)
-        words = f"{done:,} tokens" if done else ""
+        text = f"{done:,} tokens" if done else ""
         if done > self._at_first:
-            words += f", {rate:,.0f} tokens/s"
-        self._bars.update(self._stage, completed=done, rate=words)
+            text += f", {rate:,.0f} tokens/s"
+        self._bars.update(self._stage, completed=done, rate=text)
 
     def line(self, text: str) -> None:
         """Prints a line above the bars."""

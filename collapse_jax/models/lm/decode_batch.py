@@ -61,5 +61,5 @@ def bytes_per_prompt(model: OPT, decoder: Any, length: int, new_tokens: int) -> 
     cache = (
         2 * config.num_hidden_layers * config.hidden_size * jnp.dtype(model.dtype).itemsize * slots
     )
-    words = 4 * config.vocab_size * (3 * beams + 5)
-    return int(1.5 * cache + words + 4 * length * (config.ffn_dim + 4 * config.hidden_size))
+    scores = 4 * config.vocab_size * (3 * beams + 5)
+    return int(1.5 * cache + scores + 4 * length * (config.ffn_dim + 4 * config.hidden_size))

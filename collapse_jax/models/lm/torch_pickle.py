@@ -227,12 +227,12 @@ def _read_storage(archive, member, storage, dtype, order):
             f"{member} has {size} bytes where {storage.numel} values of {dtype.name} need "
             f"{storage.numel * dtype.itemsize}"
         )
-    words = np.dtype(f"u{dtype.itemsize}")
-    # Swapped as plain integers, because bfloat16 has no byte-swapped type.
+    integers = np.dtype(f"u{dtype.itemsize}")
+    # Swapped as integers, because bfloat16 has no byte-swapped type.
     stored = np.frombuffer(
-        archive.read(member), words.newbyteorder("<" if order == b"little" else ">")
+        archive.read(member), integers.newbyteorder("<" if order == b"little" else ">")
     )
-    return stored.astype(words, copy=False).view(dtype)
+    return stored.astype(integers, copy=False).view(dtype)
 
 
 def _is_count(number):
