@@ -9,16 +9,14 @@ from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least
 from collapse_jax.errors import InputError
 
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
-# Families with fields of their own here, and what is recorded of them by default; of others it is
-# the first three of their metrics.
+# What is recorded by default of families with fields here; of others their first three metrics.
 DEFAULT_METRICS = {
     "gaussian": ("mean", "variance", "log_variance"),
     "categorical": ("heterozygosity", "entropy", "support"),
 }
 OWN_OPTIONS = tuple(DEFAULT_METRICS)
 FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
-# What a comma-separated option may vary: programs of their own for the first, one program for all
-# values of the others.
+# Options that take several values with commas. The first ones need a program for each value.
 PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories")
 VALUE_AXES = ("sample_size", "alpha", "beta", "gamma")
 
