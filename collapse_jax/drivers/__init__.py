@@ -1,3 +1,1 @@
-"""The two drivers of a process: `simulate` (traceable, thousands of chains) and `run` (host loop, a
-checkpoint per generation).
-"""
+"""The drivers of a process: `simulate`, compiled, and `run`, a host loop with checkpoints."""

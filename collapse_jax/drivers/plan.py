@@ -59,7 +59,7 @@ class Simulation(NamedTuple):
 
     @property
     def points(self) -> int:
-        """Points of the grid; 1 where there is none."""
+        """Points of the grid; 1 without a grid."""
         settings = self.plan.settings
         return 1 if settings is None else len(next(iter(settings.values())))
 

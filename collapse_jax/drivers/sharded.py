@@ -22,7 +22,7 @@ def compiled(
 
     Args:
         function: of positional arguments, static ones bound by `functools.partial`.
-        mesh: the devices, None where there is one.
+        mesh: the devices; None for a single one.
         in_axes: argument -> its axis of chains; those left out are the same on all devices.
         out_axes: the axis of chains of the result, or of each result of a tuple.
         donate: arguments whose memory the results may use.
@@ -67,7 +67,7 @@ def _spec(dimensions, axis):
 
 
 def mesh_of(array: jax.Array) -> jax.sharding.Mesh | None:
-    """The devices that chains are spread over; None where there is one."""
+    """The devices that chains are spread over; None for a single one."""
     mesh = getattr(array.sharding, "mesh", None)
     return mesh if isinstance(mesh, jax.sharding.Mesh) else None
 
@@ -75,5 +75,5 @@ def mesh_of(array: jax.Array) -> jax.sharding.Mesh | None:
 def sharding_of(
     mesh: jax.sharding.Mesh | None, dimensions: int, axis: int
 ) -> jax.sharding.NamedSharding | None:
-    """How an array with its chains on an axis lies on the devices; None where there is one."""
+    """How an array with its chains on an axis lies on the devices; None for a single one."""
     return None if mesh is None else jax.sharding.NamedSharding(mesh, _spec(dimensions, axis))

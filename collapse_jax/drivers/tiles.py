@@ -254,10 +254,10 @@ def chain_with_nan(process: Process, state: State) -> int | None:
     if not leaves:
         return None
     # [devices]: on each the place of its first such chain, or -1.
-    found = np.asarray(_nan_program(axis, mesh_of(leaves[0]))(state.params))
-    devices = np.flatnonzero(found >= 0)
-    chains_a_device = leaves[0].shape[axis] // len(found)
-    return int(devices[0] * chains_a_device + found[devices[0]]) if len(devices) else None
+    places = np.asarray(_nan_program(axis, mesh_of(leaves[0]))(state.params))
+    devices = np.flatnonzero(places >= 0)
+    chains_a_device = leaves[0].shape[axis] // len(places)
+    return int(devices[0] * chains_a_device + places[devices[0]]) if len(devices) else None
 
 
 @_keep_programs
@@ -274,8 +274,8 @@ def _chain_with_nan(axis, params):
             return jnp.zeros((), bool)
         return jnp.any(jnp.stack([jnp.isnan(leaf).any() for leaf in leaves]))
 
-    found = jax.vmap(has_nan, in_axes=axis)(params)
-    return jnp.where(found.any(), jnp.argmax(found), -1)[None]
+    is_nan = jax.vmap(has_nan, in_axes=axis)(params)  # [chains]
+    return jnp.where(is_nan.any(), jnp.argmax(is_nan), -1)[None]
 
 
 def most_in_use(compaction: Compaction, axis: int, state: State) -> int:

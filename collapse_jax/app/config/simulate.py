@@ -12,8 +12,7 @@ from collapse_jax.runs.settings import Settings
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
 # Options of two families that have fields here; those of all others are in `options`.
 FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
-# What a comma-separated option may vary: programs of their own for the first, one program for all
-# values of the others.
+# Options that take several values with commas. The first ones need a program for each value.
 PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories")
 VALUE_AXES = ("sample_size", "alpha", "beta", "gamma")
 
