@@ -21,6 +21,7 @@ _MODULES = {
 _NAMES = {
     "Dataset": "core.types",
     "Estimator": "core.types",
+    "Family": "core.types",
     "FitInfo": "core.types",
     "Process": "core.types",
     "Source": "core.types",

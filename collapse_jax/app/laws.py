@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
+from collapse_jax.core.closed_forms import ClosedForms, Setting, nothing_known
 from collapse_jax.core.types import Estimator, Family
 from collapse_jax.errors import InputError
-from collapse_jax.estimators.closed_forms import ClosedForms, Setting, nothing_known
 from collapse_jax.estimators.registry import family
 
 

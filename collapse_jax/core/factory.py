@@ -4,7 +4,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, ParamSpec
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from collapse_jax.core.types import (
 from collapse_jax.errors import InputError, function, one_of
 from collapse_jax.metrics import OfDraws
 
+P = ParamSpec("P")
 # What version 0.1.0 called these keywords.
 _RENAMED = {"evidence": "statistics", "streams": "lazy"}
 
@@ -83,12 +84,12 @@ def estimator(
     )
 
 
-def named(factory: Callable[..., Estimator]) -> Callable[..., Estimator]:
+def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
     """Decorator of a family's factory: its estimators are named after their options."""
     signature = inspect.signature(factory)
 
     @functools.wraps(factory)
-    def with_name(*args, **options):
+    def with_name(*args: P.args, **options: P.kwargs) -> Estimator:
         made = factory(*args, **options)
         bound = signature.bind(*args, **options)
         bound.apply_defaults()

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from collapse_jax.core import protocols
+from collapse_jax.core.closed_forms import ClosedForms
 from collapse_jax.core.protocols import Carry, Data, Params
 from collapse_jax.metrics import OfDraws
 
@@ -240,7 +241,7 @@ class Family(NamedTuple):
     example: Callable[[], tuple[Estimator, Params]] | None = None
     label: str = ""
     metrics: tuple[str, ...] = ()
-    laws: Any = None
+    laws: ClosedForms | None = None
 
 
 class _SourceFields(NamedTuple):

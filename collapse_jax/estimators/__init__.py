@@ -7,7 +7,7 @@ A file ends with `FAMILY`, and its `__all__` names what `cj.estimators` offers o
 # ruff: noqa: F403, I001
 import sys as _sys
 
-from collapse_jax.estimators.closed_forms import *
+from collapse_jax.core.closed_forms import ClosedForms as ClosedForms, Setting as Setting
 from collapse_jax.estimators.categorical import *
 from collapse_jax.estimators.bernoulli import *
 from collapse_jax.estimators.poisson import *

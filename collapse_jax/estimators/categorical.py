@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.closed_forms import ClosedForms, Setting
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Compaction, Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
-from collapse_jax.estimators.closed_forms import ClosedForms, Setting
 from collapse_jax.numerics import discrete
 from collapse_jax.random.bits import key_words, uniform, variate_words
 from collapse_jax.random.chains_last import chains_last

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.closed_forms import ClosedForms, Setting
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
-from collapse_jax.estimators.closed_forms import ClosedForms, Setting
 from collapse_jax.metrics import gaussian as formulas
 from collapse_jax.numerics import factored
 from collapse_jax.random.bits import key_words, variate_words

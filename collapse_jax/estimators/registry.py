@@ -5,10 +5,10 @@ import string
 from collections.abc import Callable
 
 from collapse_jax import estimators
+from collapse_jax.core.closed_forms import ClosedForms
 from collapse_jax.core.protocols import Params
 from collapse_jax.core.types import Estimator, Family
 from collapse_jax.errors import InputError, function, made_by
-from collapse_jax.estimators.closed_forms import ClosedForms
 
 ENTRY_POINTS = "collapse_jax.families"
 # The one place that remembers. Command lines look names up; no number depends on them.

@@ -6,11 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from collapse_jax.core.protocols import Params
-from collapse_jax.core.types import Estimator
-
-__all__ = ["ClosedForms", "Setting"]
-
 
 class Setting(NamedTuple):
     """What chains were simulated with; their real distribution is `ClosedForms.real`'s.
@@ -48,4 +43,4 @@ class ClosedForms(NamedTuple):
     means: Callable[[Setting, ArrayLike], ByMetric]
     quantiles: Callable[[Setting, ArrayLike, Sequence[float]], ByMetric] = nothing_known
     chains_for_means: Callable[[Setting, ArrayLike, float], ByMetric] = nothing_known
-    real: Callable[[Mapping[str, Any]], tuple[Estimator, Params]] | None = None
+    real: Callable[[Mapping[str, Any]], tuple[Any, Any]] | None = None
