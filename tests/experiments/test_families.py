@@ -25,7 +25,7 @@ def test_families_table(tmp_path, capsys):
             families="uniform", generations=200, sample_size=50, most_chains=200, out=str(tmp_path)
         )
     )
-    rows = list(csv.DictReader(open(tmp_path / "families.csv")))
+    rows = list(csv.DictReader((tmp_path / "families.csv").read_text().splitlines()))
     assert [(row["family"], row["workflow"]) for row in rows][:4] == [
         ("uniform", flow) for flow in table.FLOWS
     ]
@@ -95,7 +95,7 @@ def test_kernel_density_figures(tmp_path, monkeypatch, capsys):
         )
     )
     assert {path.name for path in tmp_path.iterdir()} == {"loss.png", "points.png", "losses.csv"}
-    rows = list(csv.DictReader(open(tmp_path / "losses.csv")))
+    rows = list(csv.DictReader((tmp_path / "losses.csv").read_text().splitlines()))
     assert len(rows) == 2 * 4 and {row["sample_size"] for row in rows} == {"5"}
     assert "median held-out loss" in capsys.readouterr().out
 
