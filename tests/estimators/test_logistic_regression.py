@@ -321,18 +321,25 @@ class TestBreastCancer:
         return -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p))
 
     def test_the_published_first_value_is_where_a_solver_stopped(self, split):
-        """0.1019 +- 0.002: lbfgs on raw features with an intercept, 500 iterations.
+        """0.1019: lbfgs on raw features with an intercept, stopped after 500 iterations.
 
-        Its sample is separable: no best fit exists.
+        Its sample is separable: no best fit exists, and the loss falls as long as one goes on. At
+        500 iterations it is 0.1015 or 0.1099, by the kernels of the processor's BLAS; at 200 it
+        has not come down to the published value, and at 2,000 it has left it behind.
         """
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
 
         train, test, train_labels, test_labels = split
-        with pytest.warns(ConvergenceWarning):
-            stopped = LogisticRegression(C=np.inf, max_iter=500).fit(train[:, 1:], train_labels)
-        weights = np.r_[stopped.intercept_, stopped.coef_[0]]
-        assert self.log_loss(test, test_labels, weights) == pytest.approx(0.1019, abs=0.002)
+
+        def loss_after(iterations):
+            solver = LogisticRegression(C=np.inf, max_iter=iterations)
+            with pytest.warns(ConvergenceWarning):
+                stopped = solver.fit(train[:, 1:], train_labels)
+            weights = np.r_[stopped.intercept_, stopped.coef_[0]]
+            return self.log_loss(test, test_labels, weights)
+
+        assert loss_after(2000) < 0.1019 < loss_after(200)
         signed = np.where(train_labels > 0.5, 1, -1)[:, None] * train / train.max(0)
         assert (
             optimize.linprog(
