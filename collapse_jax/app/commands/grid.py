@@ -126,8 +126,9 @@ def programs(points: list[SimulateSettings]) -> Iterator[Batch]:
         groups.setdefault((shapes, zeros), []).append(number)
     for numbers in groups.values():
         group = [points[number] for number in numbers]
-        settings = {"sample_size": np.array([point.sample_size for point in group], np.int32)}
-        size = int(settings["sample_size"].max())
+        sizes = np.array([point.sample_size for point in group], np.int32)
+        settings: dict[str, np.ndarray] = {"sample_size": sizes}
+        size = int(sizes.max())
         fixed = dataclasses.replace(group[0], sample_size=size)
         for name in _SHARES if fixed.workflow == "mix" else ():
             shares = np.array([getattr(point, name) for point in group], np.float32)
