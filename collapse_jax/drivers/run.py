@@ -115,7 +115,7 @@ def _opened(folder):
         raise InputError(f"folder is {folder!r:.200}; it must be a path or a RunFolder")
     folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     if folder.path.exists() and not folder.path.is_dir():
-        raise InputError(f"folder is '{folder.path}', which is a file; it must be a folder")
+        raise InputError(f"folder is '{folder.path}', which is no folder; give another")
     distributed.on_first(lambda: folder.path.mkdir(parents=True, exist_ok=True))
     return folder
 
