@@ -20,7 +20,7 @@ from collapse_jax.metrics import resolve_metrics
 from collapse_jax.runs import distributed
 from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
-from collapse_jax.runs.scratch import Scratch
+from collapse_jax.runs.session import Session
 
 # Checkpoints are numbered in 32 bits.
 _MOST = 2**31 - 1
@@ -52,7 +52,7 @@ def run(
     published_only: tuple[str, ...] = (),
     watcher: Watcher = Watcher(),
     states: Literal["all", "ends"] = "all",
-    scratch: Scratch = Scratch(),
+    session: Session = Session(),
 ) -> Trace:
     """Runs chains one after another, generation after generation, into a run folder.
 
@@ -76,7 +76,8 @@ def run(
         watcher: what is called while the run goes on.
         states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and
             of the newest of each chain. Records and arrays stay in any case.
-        scratch: where the process keeps unfinished work; cleared with every saved generation.
+        session: its scratch, where the process keeps unfinished work, is cleared with every saved
+            generation.
 
     Raises:
         InputError: before any work, for bad arguments or a folder that another process uses.
@@ -92,10 +93,10 @@ def run(
     book = Book(folder, publish, published_only, watcher.say)
     book.catch_up()
     ends_only = states == "ends"
-    work = _Work(process, generations, measure, observe, book, ends_only, watcher, scratch)
+    work = _Work(process, generations, measure, observe, book, ends_only, watcher, session)
     for chain in folder.part or range(chains):
         _run_chain(work, chain, jax.random.fold_in(key, chain))
-    scratch.clear()
+    session.scratch.clear()
     return book.trace(chains, generations)
 
 
@@ -131,7 +132,7 @@ class _Work:
     book: Book
     ends_only: bool
     watcher: Watcher
-    scratch: Scratch
+    session: Session
 
     @functools.cached_property
     def init(self):
@@ -196,7 +197,7 @@ class _Chain:
         seconds = round(time.perf_counter() - began, 3)
         row = {"chain": number, "generation": generation} | scalars | {"seconds": seconds}
         self.checkpoints.save(generation, state, row, arrays)
-        work.scratch.clear()
+        work.session.scratch.clear()
         self._drop_states((generation - 1, generation))
         work.book.publish(number, generation, row, arrays)
 

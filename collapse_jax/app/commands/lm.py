@@ -182,7 +182,7 @@ def run_lm(
         published_only=(*PUBLISHED_ONLY, *PEAKS),
         watcher=watcher._replace(end=end),
         states=config.checkpoints,
-        scratch=scratch,
+        session=session,
     )
 
 
