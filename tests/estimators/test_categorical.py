@@ -27,7 +27,7 @@ def counts_of(values):
     return Counts(jnp.asarray(values, jnp.int32), jnp.arange(len(values), dtype=jnp.int32))
 
 
-@pytest.mark.parametrize("params", [PARAMS, COUNTED, SHORT], ids=["floats", "counts", "relisted"])
+@pytest.mark.parametrize("params", [PARAMS, COUNTED, SHORT], ids=["floats", "counts", "compacted"])
 def test_sample_has_its_law(params, chi_square_p):
     x = FAMILY.sample(jax.random.key(0), params, 50_000)
     assert x.dtype == jnp.int32 and x.shape == (50_000,)
@@ -110,7 +110,7 @@ def test_subsample_takes_points_that_are_there(chi_square_p):
         )
 
 
-@pytest.mark.parametrize("params", [PARAMS, COUNTED, SHORT], ids=["floats", "counts", "relisted"])
+@pytest.mark.parametrize("params", [PARAMS, COUNTED, SHORT], ids=["floats", "counts", "compacted"])
 def test_metrics_against_numpy_and_scipy(params):
     value = {name: np.asarray(metric(params)) for name, metric in FAMILY.metrics.items()}
     index = np.arange(5)

@@ -104,7 +104,7 @@ def test_lists_without_the_dead_give_the_same(size):
     Where a list is longer than what is alive, its end is empty places.
     """
     full = everything(SAMPLES)
-    short = jax.vmap(functools.partial(FAMILY.relist, size=size), -1, -1)(full)
+    short = jax.vmap(functools.partial(FAMILY.compaction.to_size, size=size), -1, -1)(full)
     assert short.weights.shape == (size, len(SAMPLES))
     assert_metrics(measured(size)(short), SAMPLES)
 
@@ -118,7 +118,9 @@ def test_absorbed_chains():
     np.testing.assert_array_equal(found["log_variance"], -np.inf)
     np.testing.assert_allclose(found["missing_mass"], found["total_variation"], rtol=1e-5)
     np.testing.assert_allclose(found["kl_model_to_real"], -np.log(REAL[[0, 3, 8]]), rtol=1e-5)
-    short = jax.vmap(functools.partial(FAMILY.relist, size=1), -1, -1)(everything(counts))
+    short = jax.vmap(functools.partial(FAMILY.compaction.to_size, size=1), -1, -1)(
+        everything(counts)
+    )
     assert_metrics(measured(1)(short), counts)
 
 
