@@ -24,6 +24,12 @@ def check_abilities(parts: Parts, needs: Needs, *, holds_points: bool) -> None:
             f"sample_size is a function, and {workflow.name} needs a size known before the run: "
             "give an integer"
         )
+    appends_only = "append" in needs.asked and "reserve" not in needs.asked
+    if appends_only and holds_points and estimator.traceable:
+        raise InputError(
+            f"{workflow.name} appends to a pool without space: let its init give "
+            "supply.reserve(data)"
+        )
     if estimator.statistics.lazy:
         _check_lazy(parts, needs, holds_points)
 

@@ -222,8 +222,12 @@ def _of_points(name, curate):
         def continued(key, params, x):
             return curate(key, lambda key: estimator.continued(key, params, x))
 
-        model = estimator.model._replace(continued=estimator.continued and continued)
-        return estimator._replace(sample=sample, draw=None, model=model)
+        return estimator._replace(
+            sample=sample,
+            draw=None,
+            **_of_the_family(estimator),
+            continued=estimator.continued and continued,
+        )
 
     return _wrapper(name, curated)
 
@@ -241,13 +245,17 @@ def _of_models(name, reshaping, value):
                 lambda key, params, what: function(key, reshape(params, value), what)
             )
 
-        # What reshapes a model and tells its densities is the family's as before.
-        model = estimator.model._replace(continued=of_reshaped(estimator.continued))
-        return estimator._replace(
-            sample=of_reshaped(estimator.sample), draw=of_reshaped(estimator.draw), model=model
-        )
+        changed = {
+            name: of_reshaped(getattr(estimator, name)) for name in ("sample", "draw", "continued")
+        }
+        return estimator._replace(**_of_the_family(estimator), **changed)
 
     return _wrapper(name, curated)
+
+
+def _of_the_family(estimator):
+    """What reshapes a model and tells its densities, whatever is sampled from it."""
+    return {name: getattr(estimator, name) for name in ("log_prob", "tempered", "nucleus")}
 
 
 def _wrapper(name, curated):

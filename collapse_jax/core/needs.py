@@ -1,21 +1,30 @@
 """What a workflow needs, seen from what it asks of its supply while nothing is computed.
 
-One abstract call of `init` and `next` with a supply that takes notes. Data is a token, a `Dataset`
-of one slot where it is as large as one training set, of two where it has space for the whole
-history: a workflow passes data on and does not look into it.
+`init` and `next` are called once, abstractly, with a supply that remembers what it was asked for.
+Data is a placeholder then, a `Dataset` of one slot where it is as large as one training set and of
+two where it has space for the whole history. Workflows that look into their data get abstract data
+of the family instead.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from collapse_jax.core.protocols import Data
 from collapse_jax.core.types import Dataset, Supply, Workflow
 from collapse_jax.errors import InputError, first_line
 
 _SET, _HISTORY = 1, 2
-_NOT_ABSTRACT = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+_NOT_ABSTRACT = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+# key -> (the first training set, the supply for the next one).
+Start = Callable[[jax.Array], tuple[Data, Supply]]
 
 
 class Needs(NamedTuple):
@@ -24,7 +33,7 @@ class Needs(NamedTuple):
     asked: the names of the supply's functions that it calls.
     fits_history: whether models are fitted to the whole history, not to a set of one size.
     random_counts: whether it draws how many points come from where, so that these are traced.
-    only_model: whether nothing but the newest model enters the next training set.
+    only_model: whether the next training set is what the newest model gives, and nothing else.
     """
 
     asked: frozenset[str]
@@ -48,38 +57,37 @@ class Needs(NamedTuple):
         return "real_and_continued" in self.asked
 
 
-def needs_of(workflow: Workflow, size: int) -> Needs:
-    """What a workflow asks for while it makes a training set of `size` points after another."""
-    notes = _Notes()
+def needs_of(workflow: Workflow, size: int, starts: Sequence[Start] = ()) -> Needs:
+    """What a workflow asks for while it makes a training set of `size` points after another.
 
-    def two_sets(key):
-        supply = notes.supply(size)
-        first = workflow.init(supply, _token(_SET))
-        notes.begun = True
-        notes.carries = bool(jax.tree.leaves(first))
-        return workflow.next(key, first, supply, size)[1]
+    Args:
+        workflow: the workflow.
+        size: points of each set.
+        starts: first sets and supplies of the family itself, tried in turn for workflows that
+            fail with placeholders.
 
-    key = jax.random.key(0)
-    try:
-        data = _abstract_or_not(two_sets, key)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{workflow.name} fails when it is asked for a training set ({type(error).__name__}: "
-            f"{first_line(error)}); a workflow gets data from its supply, and passes it on"
-        ) from error
-    slots = {leaf.shape[:1] for leaf in jax.tree.leaves(data)}
-    return Needs(
-        asked=frozenset(notes.asked),
-        fits_history=slots == {(_HISTORY,)},
-        random_counts=notes.random_counts,
-        only_model=not notes.carries and notes.asked_by_next <= {"model", "compact"},
-    )
+    Raises:
+        InputError: if it fails with all of them, or breaks what `Workflow` promises.
+    """
+    # Branches of `lax.cond` need a set and a history of one shape.
+    placeholders = (_placeholders(size, _HISTORY), _placeholders(size, _SET))
+    failures = []
+    for start in (*placeholders, *starts):
+        try:
+            return _observed(workflow, size, start)
+        except InputError:
+            raise
+        except Exception as error:
+            failures.append(error)
+    failure = failures[len(placeholders)] if starts else failures[0]
+    raise InputError(
+        f"{workflow.name} fails when it is asked for a training set "
+        f"({type(failure).__name__}: {first_line(failure)})"
+    ) from failure
 
 
 def guarded(supply: Supply, workflow: Workflow, needs: Needs) -> Supply:
-    """The supply, with one line for what a workflow had not asked for when it was looked at."""
+    """The supply, with one line for what a workflow had not asked for in the first generation."""
 
     def refuse(name):
         def asked_late(*_):
@@ -94,43 +102,113 @@ def guarded(supply: Supply, workflow: Workflow, needs: Needs) -> Supply:
     return supply._replace(**{name: refuse(name) for name in late})
 
 
-def _abstract_or_not(function, key):
+def _observed(workflow, size, start):
+    record = _Record(workflow.name)
+
+    def two_sets(key):
+        first, supply = start(key)
+        watched = record.watched(supply)
+        carry = workflow.init(watched, first)
+        record.end_init(carry)
+        result = workflow.next(key, carry, watched, size)
+        record.end_next(result, type(first))
+        return result[1]
+
+    key = jax.random.key(0)
     try:
-        return jax.eval_shape(function, key)
+        data = jax.eval_shape(two_sets, key)
     except _NOT_ABSTRACT:  # a workflow for host families may look at what it draws
-        return function(key)
+        record = _Record(workflow.name)
+        data = two_sets(key)
+    largest = max((leaf.shape[0] for leaf in jax.tree.leaves(data) if leaf.ndim), default=0)
+    one_set = _SET if start.__name__ == _placeholders.__name__ else size
+    return Needs(
+        asked=frozenset(record.asked),
+        fits_history="reserve" in record.asked and isinstance(data, Dataset) and largest > one_set,
+        random_counts=record.random_counts,
+        only_model=record.only_model,
+    )
 
 
-def _token(slots):
-    return Dataset(jnp.zeros(slots), jnp.zeros(slots))
+def _placeholders(size, history) -> Start:
+    """Data of no content; a history has `history` slots."""
 
+    def _placeholders(key):
+        def data(slots):
+            return Dataset(jnp.zeros(slots), jnp.zeros(slots))
 
-class _Notes:
-    """A supply that makes tokens, and what it was asked for."""
-
-    def __init__(self):
-        self.asked, self.asked_by_next = set(), set()
-        self.begun = self.carries = self.random_counts = False
-
-    def supply(self, size) -> Supply:
-        return Supply(
-            model=lambda key, n: self._note("model", _SET, n),
-            real=lambda key, n: self._note("real", _SET, n),
-            merge=lambda a, b: self._note("merge", _SET),
-            subsample=lambda key, data, n: self._note("subsample", _SET, n),
-            reserve=lambda data: self._note("reserve", _HISTORY),
-            append=lambda pool, data: self._note("append", _HISTORY),
-            compact=lambda data: self._note("compact", _SET),
+        supply = Supply(
+            model=lambda key, n: data(_SET),
+            real=lambda key, n: data(_SET),
+            merge=lambda a, b: data(_SET),
+            subsample=lambda key, pool, n: data(_SET),
+            reserve=lambda data_: data(history),
+            append=lambda pool, data_: data(history),
+            compact=lambda data_: data(_SET),
             previous_size=size,
-            real_and_continued=lambda key, n, m: (
-                self._note("real_and_continued", _SET),
-                _token(_SET),
-            ),
+            real_and_continued=lambda key, n, m: (data(_SET), data(_SET)),
         )
+        return data(_SET), supply
 
-    def _note(self, name: str, slots: int, n: Any = 0):
+    return _placeholders
+
+
+class _Record:
+    """What a supply was asked for, and whether the next set is the model's alone."""
+
+    def __init__(self, name):
+        self._name, self._begun, self._carries, self._of_model = name, False, False, []
+        self.asked: set[str] = set()
+        self.random_counts = self.only_model = False
+
+    def watched(self, supply: Supply) -> Supply:
+        """The supply, which records what it is asked for."""
+
+        def watch(name):
+            function = getattr(supply, name)
+
+            def asked(*arguments):
+                self._ask(name, arguments)
+                result = function(*arguments)
+                if name == "model" or (name == "compact" and self._is_of_model(arguments[0])):
+                    self._of_model.append(result)
+                return result
+
+            return asked
+
+        functions = [name for name in Supply._fields if name != "previous_size"]
+        return supply._replace(**{name: watch(name) for name in functions})
+
+    def end_init(self, carry):
+        """Looks at the first carry."""
+        self._begun, leaves = True, jax.tree.leaves(carry)
+        self._carries = bool(leaves)
+        if any(jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in leaves):
+            raise InputError(f"{self._name}: the carry holds a key; `next` is given one to use")
+
+    def end_next(self, result, kind):
+        """Looks at what `next` gave."""
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise InputError(
+                f"{self._name}: next gave {type(result).__name__}; it must give (carry, data)"
+            )
+        if not isinstance(result[1], kind):
+            raise InputError(
+                f"{self._name}: next gave {type(result[1]).__name__} as the data of (carry, data); "
+                "it must be what the supply gives"
+            )
+        self.only_model = not self._carries and self._is_of_model(result[1])
+
+    def _ask(self, name, arguments):
         self.asked.add(name)
-        if self.begun:
-            self.asked_by_next.add(name)
-        self.random_counts |= isinstance(n, Tracer)
-        return _token(slots)
+        if not self._begun and name in ("model", "real_and_continued"):
+            raise InputError(f"{self._name}: init asks for `{name}` before there is a model")
+        counts = arguments[1:] if name in ("model", "real") else arguments[2:]
+        self.random_counts |= any(isinstance(n, Tracer) for n in counts)
+
+    def _is_of_model(self, data):
+        leaves = jax.tree.leaves(data)
+        return any(
+            len(leaves) == len(own) and all(a is b for a, b in zip(leaves, own, strict=True))
+            for own in map(jax.tree.leaves, self._of_model)
+        )

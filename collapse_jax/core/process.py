@@ -70,8 +70,8 @@ def generational_process(
     made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.replace(),")
     parts = Parts(estimator, source, workflow, sample_size, remember_first)
     largest = _largest_size(sample_size, largest_sample_size)
-    needs = needs_of(workflow, largest or _SIZE_TO_WATCH)
     generator = workflow.generator(estimator)
+    needs = _needs(parts, generator, largest or _SIZE_TO_WATCH)
     on_points = needs.earlier_points and estimator.subsample is None
     kind = PointData if on_points or generator.draw is None else StatisticsData
     compatible.check_abilities(parts, needs, holds_points=kind is PointData)
@@ -118,7 +118,8 @@ class _Core:
         fit_key = fold_in(key, _FIT)
         generation = state.generation + 1
         supply = self.data.supply(state.params, self._size_at(state.generation))
-        supply = guarded(supply, workflow, self.needs)
+        # A host family serves whatever is asked, whenever it is asked.
+        supply = guarded(supply, workflow, self.needs) if estimator.traceable else supply
         carry, data = workflow.next(key, state.carry, supply, self._size_at(generation))
         training_set = self.data.to_fit(data)
         params, fit = estimator.fit(fit_key, state.params, training_set)
@@ -220,6 +221,25 @@ def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
         step=lambda key, state, settings: at(settings).step(key, state),
         runtime=one.runtime,
     )
+
+
+def _needs(parts, generator, size):
+    """What the workflow asks for; with the family's own data where placeholders do not do."""
+    estimator, source, workflow, *_ = parts
+
+    def start_with(kind):
+        def start(key):
+            data = kind(estimator, generator, source, size)
+            first = data.supply(None, 0, 1).real(key, size)
+            to_fit = data.to_fit(first)
+            params, _ = estimator.fit(key, estimator.init(key, to_fit), to_fit)
+            return first, data.supply(params, size, 1)
+
+        return start
+
+    kinds = [] if generator.draw is None else [StatisticsData]
+    kinds = [*kinds, PointData] if estimator.traceable else []
+    return needs_of(workflow, size, [start_with(kind) for kind in kinds])
 
 
 def _runtime(core):

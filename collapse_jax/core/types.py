@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from collapse_jax.core import protocols
 from collapse_jax.core.closed_forms import ClosedForms
 from collapse_jax.core.protocols import Carry, Data, Params
+from collapse_jax.errors import InputError, made_by
 from collapse_jax.metrics import OfDraws
 
 
@@ -135,8 +136,8 @@ class Estimator(_EstimatorFields):
     """A family: how it is fitted and sampled. `cj.estimator(fit, sample)` makes one.
 
     Options of `cj.estimator` are held in groups and read flat: `estimator.draw` is
-    `estimator.statistics.draw`. `_replace` takes both, and drops what the replaced part had
-    vouched for: a family with another `sample` has no `draw` unless one is given with it.
+    `estimator.statistics.draw`. `_replace` takes both. What depends on a replaced part is dropped
+    with it: a family with another `sample` has no `draw` unless one is given in the same call.
 
     name: the family with its options, for `repr` and error messages.
     fit: (key, params, data) -> (params, `FitInfo`).
@@ -164,8 +165,8 @@ class Estimator(_EstimatorFields):
     compaction = property(lambda self: self.runtime.compaction)
 
     def _replace(self, **parts) -> "Estimator":
-        flat = _flat(parts)
-        dropped = {name for part in flat for name in _VOUCHED_BY.get(part, ())} - flat.keys()
+        flat = _flat(self, parts)
+        dropped = {name for part in flat for name in _DEPENDENTS.get(part, ())} - flat.keys()
         flat |= dict.fromkeys(dropped)
         if "sample" in parts and "metrics" not in flat:
             flat["metrics"] = {
@@ -199,8 +200,9 @@ class Estimator(_EstimatorFields):
 
 
 _GROUPS = {"statistics": Statistics, "measures": Measures, "model": Model, "runtime": Runtime}
-# What a part has vouched for, and what goes with it unless it is given again in the same call.
-_VOUCHED_BY = {
+# Part -> what depends on it, and is dropped with it unless it is given in the same call.
+_DEPENDENTS = {
+    "kind": ("draw", "subsample", "compaction"),
     "fit": ("compaction",),
     "init": ("compaction",),
     "sample": ("draw", "log_prob", "tempered", "nucleus", "continued", "compaction"),
@@ -216,13 +218,15 @@ def _listed(names, most=6):
     return ", ".join([*names[:most], *rest]) or "none"
 
 
-def _flat(parts):
-    """The replaced parts of an estimator by their flat names."""
-    return {
-        name: value
-        for part, whole in parts.items()
-        for name, value in (whole._asdict() if part in _GROUPS else {part: whole}).items()
-    }
+def _flat(estimator, parts):
+    """The replaced parts by their flat names; of a group, those that are other than before."""
+    flat = {}
+    for group in _GROUPS.keys() & parts.keys():
+        before = getattr(estimator, group)
+        for name, value in parts[group]._asdict().items():
+            if value is not getattr(before, name):
+                flat[name] = value
+    return flat | {name: value for name, value in parts.items() if name not in _GROUPS}
 
 
 class Family(NamedTuple):
@@ -266,7 +270,9 @@ class Source(_SourceFields):
 
     def _replace(self, **parts) -> "Source":
         if "sample" in parts:
-            parts = {"draw": None, "params": None} | parts
+            parts = {"draw": None} | parts
+        if {"sample", "draw"} & parts.keys():
+            parts = {"params": None} | parts
         return super()._replace(**parts)
 
     __replace__ = _replace
@@ -327,6 +333,12 @@ class Workflow(_WorkflowFields):
     """
 
     __slots__ = ()
+
+    def __new__(cls, name, init, next, filters=(), reweighted=None, **flags):
+        for flag in flags:
+            raise InputError(f"{flag} is not declared any more: what a workflow needs is observed")
+        made_by("filters", filters, tuple, "a tuple of functions of an estimator")
+        return super().__new__(cls, name, init, next, filters, reweighted)
 
     def generator(self, estimator: Estimator) -> Estimator:
         """The estimator that the newest model is sampled by, after all filters."""
@@ -425,6 +437,8 @@ class Process(_ProcessFields):
     resize = property(lambda self: self.layout.resize)
 
     def _replace(self, **parts) -> "Process":
+        if "parts" in parts:
+            raise InputError("a process is made of its parts: make another of the new ones")
         if {"init", "step"} & parts.keys():
             parts = {"runtime": self.runtime._replace(compaction=None)} | parts
         return super()._replace(**parts)

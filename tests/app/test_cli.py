@@ -138,7 +138,7 @@ def test_help(capsys, command, names):
         (["--train-blocks", "999999"], "train_blocks is 999999, but the corpus has"),
         (["--model", "INPUTS/nowhere"], "nowhere"),
         (["--model", "random:huge"], "model is 'random:huge'; random ones are"),
-        (["--model", "random:mini"], "has no tokenizer of its own"),
+        (["--model", "random:mini"], "has no tokenizer; give tokenizer"),
         (["--model", "INPUTS/misshapen"], "does not fit its config.json"),
         (
             ["--model", str(FIXTURE), "--tokenizer", "embedded"],

@@ -14,6 +14,7 @@ from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
 from collapse_jax.estimators.gaussian import gaussian
 
+KEY = jax.random.key(5)
 NAMES = ("earlier_points", "whole_history", "continuation", "random_counts", "only_model")
 
 
@@ -90,14 +91,6 @@ def test_a_mix_of_the_model_alone_sheds_dead_categories_as_replace_does():
         assert process.runtime.compaction is not None
 
 
-def test_a_workflow_that_fails_is_one_line():
-    workflow = Workflow("looks inside", lambda supply, data: data.counts, lambda *_: None)
-    with pytest.raises(InputError, match=r"looks inside fails .*no attribute 'counts'"):
-        generational_process(
-            categorical(3), sources.categorical([0.5, 0.3, 0.2]), workflow, sample_size=4
-        )
-
-
 def test_space_that_is_reserved_too_late_is_one_line(laplace):
     def next_set(key, carry, supply, n):
         return (), supply.append(supply.reserve(supply.model(key, n)), supply.real(key, n))
@@ -109,3 +102,120 @@ def test_space_that_is_reserved_too_late_is_one_line(laplace):
     state, _ = process.init(jax.random.key(0), last_generation=2)
     with pytest.raises(InputError, match="reserves space in its init"):
         process.step(jax.random.key(1), state)
+
+
+def chain_of(process, generations=6):
+    """The models of one chain, step by step and under `simulate`."""
+    state, _ = process.init(jax.random.fold_in(KEY, 0), last_generation=generations)
+    step, means = jax.jit(process.step), []
+    for generation in range(1, generations + 1):
+        state, _ = step(jax.random.fold_in(KEY, generation), state)
+        means.append(float(process.metrics["mean"](state.params)))
+    return means
+
+
+def test_a_workflow_that_changes_the_models_data_keeps_every_category():
+    """Data that is not the very data of the model may revive categories that had died out."""
+
+    def rolled(key, carry, supply, n):
+        return (), jax.tree.map(lambda leaf: jnp.roll(leaf, 1), supply.model(key, n))
+
+    workflow = Workflow("rolled", lambda supply, data: (), rolled)
+    assert not needs_of(workflow, 20).only_model
+    process = generational_process(
+        categorical(200), sources.categorical(np.full(200, 1 / 200)), workflow, sample_size=20
+    )
+    assert process.runtime.compaction is None
+
+
+def test_branches_may_give_a_set_or_the_history():
+    def next_set(key, carry, supply, n):
+        count, pool = carry
+        new = supply.model(key, n)
+        pool = supply.append(pool, new)
+        return (count + 1, pool), jax.lax.cond(count < 2, lambda: pool, lambda: new)
+
+    workflow = Workflow(
+        "accumulate at first", lambda supply, data: (jnp.zeros((), int), data), next_set
+    )
+    for family, source in (
+        (gaussian(1), sources.normal([0.0], [[1.0]])),
+        (categorical(5), sources.categorical(np.full(5, 1 / 5))),
+    ):
+        process = generational_process(family, source, workflow, sample_size=10)
+        assert np.isfinite(chain_of(process, 4)).all()
+
+
+@pytest.mark.parametrize("family", [gaussian(1), categorical(5)], ids=["gaussian", "categorical"])
+def test_a_workflow_may_look_into_its_familys_data(family):
+    def next_set(key, carry, supply, n):
+        data = supply.model(key, n)
+        field = "mean" if "mean" in data._fields else "counts"
+        more = jax.tree.map(lambda leaf: leaf + 1, getattr(data, field))
+        return (), data._replace(**{field: more})
+
+    source = (
+        sources.normal([0.0], [[1.0]])
+        if "mean" in family.statistics.kind._fields
+        else sources.categorical(np.full(5, 1 / 5))
+    )
+    workflow = Workflow("shifted", lambda supply, data: (), next_set)
+    process = generational_process(family, source, workflow, sample_size=50)
+    assert process.runtime.compaction is None
+    assert np.isfinite(chain_of(process, 3)).all()
+
+
+def test_points_may_be_looked_into_as_well(laplace):
+    def top_half(key, carry, supply, n):
+        data = supply.model(key, n)
+        order = jnp.argsort(data.x[:, None][:, 0])
+        return (), data._replace(weight=data.weight.at[order[: n // 2]].set(0))
+
+    workflow = Workflow("top half", lambda supply, data: (), top_half)
+    process = generational_process(
+        laplace, sources.dataset(np.arange(20.0)), workflow, sample_size=10
+    )
+    assert min(chain_of(process, 3)) > 12
+
+
+BROKEN = {
+    "no pair": (lambda supply, data: (), lambda *_: None, "next gave NoneType"),
+    "no data": (lambda supply, data: (), lambda *_: ((), 3), "next gave int as the data"),
+    "a key": (lambda supply, data: jax.random.key(1), lambda *_: None, "the carry holds a key"),
+    "too early": (
+        lambda supply, data: supply.model(jax.random.key(0), 3),
+        lambda *_: None,
+        "init asks for `model`",
+    ),
+    "misspelt": (lambda supply, data: (), lambda *_: nowhere, "NameError"),  # noqa: F821
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_workflows_are_one_line(name):
+    init, next_set, message = BROKEN[name]
+    with pytest.raises(InputError, match=message) as error:
+        generational_process(
+            gaussian(1),
+            sources.normal([0.0], [[1.0]]),
+            Workflow(name, init, next_set),
+            sample_size=4,
+        )
+    assert name in str(error.value)
+
+
+def test_a_pool_without_space_is_one_line(laplace):
+    def next_set(key, pool, supply, n):
+        pool = supply.append(pool, supply.model(key, n))
+        return pool, pool
+
+    workflow = Workflow("no space", lambda supply, data: data, next_set)
+    with pytest.raises(InputError, match="appends to a pool without space"):
+        generational_process(laplace, sources.dataset(np.arange(9.0)), workflow, sample_size=4)
+
+
+def test_the_flags_of_version_0_1_0_are_one_line():
+    with pytest.raises(InputError, match="grows is not declared any more"):
+        Workflow("old", lambda supply, data: (), lambda *_: None, grows=True)
+    with pytest.raises(InputError, match="filters is True"):
+        Workflow("old", lambda supply, data: (), lambda *_: None, True, True)

@@ -12,6 +12,7 @@ from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import FitInfo
 from collapse_jax.drivers.simulate import simulate
+from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import CategoricalParams, categorical
 from collapse_jax.estimators.gaussian import gaussian
@@ -43,6 +44,7 @@ def test_a_fit_that_revives_categories_meets_all_of_them():
             {"draw", "log_prob", "tempered", "nucleus", "compaction"},
         ),
         ({"draw": lambda key, params, n: None}, {"compaction"}),
+        ({"kind": tuple}, {"draw", "subsample", "compaction"}),
         ({"summarise": lambda x, weight: None}, {"draw", "subsample", "compaction"}),
         ({"metrics": {}}, set()),
     ],
@@ -56,16 +58,32 @@ def test_what_a_part_vouched_for_goes_with_it(part, gone):
     left = {name for name in abilities if getattr(changed, name) is not None}
     assert left == abilities - gone
     for name, value in part.items():
-        assert getattr(changed, name) is value
+        assert getattr(changed, name, changed.statistics.kind) is value
 
 
 def test_what_is_given_in_the_same_call_stays():
     family = categorical(3)
     changed = family._replace(
-        fit=reviving_fit, sample=family.sample, draw=family.draw, runtime=family.runtime
+        fit=reviving_fit,
+        sample=family.sample,
+        draw=family.draw,
+        compaction=family.compaction,
     )
     assert changed.draw is family.draw and changed.compaction is family.compaction
-    assert family._replace(model=family.model, sample=family.sample).log_prob is family.log_prob
+
+
+def test_a_group_is_held_to_the_same_as_its_parts():
+    """What comes back unchanged within a group was not given again."""
+    family = gaussian(1)
+    doubled = family.statistics._replace(summarise=lambda x, w: family.summarise(2 * x, w))
+    assert family._replace(statistics=doubled).draw is None
+    assert family._replace(model=family.model, sample=family.sample).log_prob is None
+    both = {"model": family.model, "log_prob": None}
+    assert all(
+        family._replace(**dict(order)).log_prob is None
+        for order in (both.items(), reversed(both.items()))
+    )
+    assert family._replace(statistics=family.statistics).draw is family.draw
 
 
 def test_default_moments_follow_another_sample(laplace):
@@ -81,6 +99,18 @@ def test_a_source_with_another_sample_has_no_law():
     assert (other.draw, other.params) == (None, None)
     process = generational_process(gaussian(1), other, workflows.replace(), sample_size=3)
     assert float(process.init(KEY)[0].params.mean[0]) == 1
+
+
+def test_a_source_with_another_law_is_not_that_of_its_params():
+    source = sources.normal([0.0], [[1.0]])
+    assert source._replace(draw=lambda key, n: None).params is None
+
+
+def test_the_parts_of_a_process_are_not_exchanged():
+    source = sources.normal([0.0], [[1.0]])
+    process = generational_process(gaussian(1), source, workflows.replace(), sample_size=3)
+    with pytest.raises(InputError, match="make another"):
+        process._replace(parts=process.parts._replace(sample_size=5))
 
 
 def test_a_process_with_another_step_keeps_every_category():

@@ -112,7 +112,7 @@ def test_fresh_draws_refuse_a_schedule():
 def test_fresh_draws_refuse_a_generator_without_draw():
     """A workflow that curates single points cannot be served by a stream."""
     curated = workflows.replace()._replace(
-        name="curated", generator=lambda estimator: estimator._replace(draw=None)
+        name="curated", filters=(lambda estimator: estimator._replace(draw=None),)
     )
     with pytest.raises(InputError, match="curated needs points"):
         process(curated)

@@ -132,7 +132,7 @@ def test_plot_draws_from_the_files_alone(tmp_path, console):
     assert [path.name for path in drawn] == ["chains.png"] and drawn[0].read_bytes().startswith(
         b"\x89PNG"
     )
-    with pytest.raises(InputError, match="no run folder"):
+    with pytest.raises(InputError, match="is not a run folder"):
         draw_run(RunFolder(tmp_path / "nothing"))
 
 
