@@ -59,7 +59,7 @@ def run_grid(
         check_memory(config, needed, f"{len(numbers):,} points of {config.chains:,} chains")
     folder = RunFolder.open(out.path, config)
     checkpoints = Checkpoints(folder.checkpoints / "grid", say=say)
-    done = _undamaged(checkpoints)
+    done = _finished(checkpoints, config.generations)
     say(
         f"{len(points):,} points of {config.chains:,} chains, {len(batches)} batches, "
         f"{len(done)} of them done"
@@ -102,15 +102,22 @@ def _save(checkpoints, batches, _, finished):
         checkpoints.save(number, state, {"generations": generations.tolist()}, arrays)
 
 
-def _undamaged(checkpoints):
-    """The numbers of the saved batches that can be read; damaged ones are set aside."""
+def _finished(checkpoints, last_generation):
+    """The numbers of the saved batches that are whole; damaged ones are set aside.
+
+    A batch holds statistics and no states: one that ends earlier is deleted, and made again.
+    """
     numbers = set()
     for number in checkpoints.generations():
         try:
-            checkpoints.restore_record(number)
-            numbers.add(number)
+            record, _ = checkpoints.restore_record(number)
         except DamagedError as error:
             checkpoints.set_aside(number, error)
+            continue
+        if record["generations"][-1] < last_generation:
+            checkpoints.delete(number)
+        else:
+            numbers.add(number)
     return numbers
 
 

@@ -134,6 +134,16 @@ def test_finished_batches_are_not_run_again(tmp_path, console, monkeypatch):
         np.testing.assert_allclose(resumed[name], whole[name], rtol=1e-5, atol=1e-6)
 
 
+def test_more_generations_of_a_finished_grid(tmp_path, console):
+    """Batches keep no states: those that end earlier are made again, with the same numbers."""
+    run_simulate(dataclasses.replace(GRID, generations=2), tmp_path / "grown", console)
+    grown = run_simulate(GRID, tmp_path / "grown", console).results()
+    whole = run_simulate(GRID, tmp_path / "whole", console).results()
+    assert grown["generation"].values.tolist() == [0, 1, 2, 3, 4]
+    for name in whole:
+        np.testing.assert_allclose(grown[name], whole[name], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_more_points_change_no_number(tmp_path, console):
     few = run_simulate(GRID, tmp_path / "few", console).results()
