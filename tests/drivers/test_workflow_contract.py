@@ -27,7 +27,7 @@ OURS = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in ("mix", "best_of") else pytest.mark.slow)
+        pytest.param(name, marks=() if name == "mix" else pytest.mark.slow)
         for name in OURS
     ],
 )
