@@ -26,10 +26,7 @@ OURS = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name == "mix" else pytest.mark.slow)
-        for name in OURS
-    ],
+    [pytest.param(name, marks=() if name == "mix" else pytest.mark.slow) for name in OURS],
 )
 def test_our_workflows_and_curations_pass(name):
     assert check_workflow(OURS[name]) == tuple(CHECKS)
