@@ -70,11 +70,11 @@ def needs_of(workflow: Workflow, size: int, starts: Sequence[Start] = ()) -> Nee
         InputError: if it fails with all of them, or breaks what `Workflow` promises.
     """
     # Branches of `lax.cond` need a set and a history of one shape.
-    placeholders = (_placeholders(size, _HISTORY), _placeholders(size, _SET))
+    placeholders = [(_placeholders(size, history), _SET) for history in (_HISTORY, _SET)]
     failures = []
-    for start in (*placeholders, *starts):
+    for start, slots in (*placeholders, *((start, size) for start in starts)):
         try:
-            return _observed(workflow, size, start)
+            return _observed(workflow, size, start, slots)
         except InputError:
             raise
         except Exception as error:
@@ -102,7 +102,8 @@ def guarded(supply: Supply, workflow: Workflow, needs: Needs) -> Supply:
     return supply._replace(**{name: refuse(name) for name in late})
 
 
-def _observed(workflow, size, start):
+def _observed(workflow, size, start, slots):
+    """The needs seen with one kind of data, whose sets have so many slots."""
     record = _Record(workflow.name)
 
     def two_sets(key):
@@ -121,10 +122,9 @@ def _observed(workflow, size, start):
         record = _Record(workflow.name)
         data = two_sets(key)
     largest = max((leaf.shape[0] for leaf in jax.tree.leaves(data) if leaf.ndim), default=0)
-    one_set = _SET if start.__name__ == _placeholders.__name__ else size
     return Needs(
         asked=frozenset(record.asked),
-        fits_history="reserve" in record.asked and isinstance(data, Dataset) and largest > one_set,
+        fits_history="reserve" in record.asked and isinstance(data, Dataset) and largest > slots,
         random_counts=record.random_counts,
         only_model=record.only_model,
     )
@@ -133,7 +133,7 @@ def _observed(workflow, size, start):
 def _placeholders(size, history) -> Start:
     """Data of no content; a history has `history` slots."""
 
-    def _placeholders(key):
+    def start(key):
         def data(slots):
             return Dataset(jnp.zeros(slots), jnp.zeros(slots))
 
@@ -150,7 +150,7 @@ def _placeholders(size, history) -> Start:
         )
         return data(_SET), supply
 
-    return _placeholders
+    return start
 
 
 class _Record:
