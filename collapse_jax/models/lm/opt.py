@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from collapse_jax.errors import InputError, real, whole
@@ -21,6 +22,8 @@ POSITION_OFFSET = 2
 # Ten times those of the largest OPT: a damaged file must not ask for a billion layers.
 MOST_LAYERS = 1000
 NEGATIVE = jnp.finfo(jnp.float32).min
+# What training draws at random; the first is what the word dropout means alone.
+_DROPOUTS = ("dropout", "attention_dropout", "layerdrop")
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -35,7 +38,10 @@ _SIZES = (
 class OPTConfig:
     """Sizes of an OPT, under the names of Hugging Face's `config.json`.
 
-    The defaults are facebook/opt-125m.
+    The defaults are facebook/opt-125m. Three numbers are probabilities that act in training alone:
+    `dropout` of what attention and feed-forward add, `attention_dropout` of the weights of
+    attention, and `layerdrop` of whole layers (Fan et al. 2020), drawn once a call for all
+    sequences as transformers does. There is no dropout of activations, as in transformers.
     """
 
     vocab_size: int = 50272
@@ -50,6 +56,7 @@ class OPTConfig:
     bos_token_id: int = 2
     eos_token_id: int = 2
     pad_token_id: int = 1
+    layerdrop: float = 0.0
 
     def __post_init__(self):
         for field in _SIZES:
@@ -64,7 +71,7 @@ class OPTConfig:
         for field in ("bos_token_id", "eos_token_id", "pad_token_id"):
             self._check(field, whole, 0, last, must_be=f"a token from 0 to {last}")
         self._check("init_std", real, at_least=0)
-        for field in ("dropout", "attention_dropout"):
+        for field in _DROPOUTS:
             self._check(field, real, at_least=0, below=1)
 
     def _check(self, field, check, *limits, **named_limits):
@@ -72,6 +79,23 @@ class OPTConfig:
             f"OPT configuration: {field}", getattr(self, field), *limits, **named_limits
         )
         object.__setattr__(self, field, checked)
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether training draws random numbers."""
+        return any(getattr(self, field) for field in _DROPOUTS)
+
+    def with_dropout(self, rate: float | None) -> "OPTConfig":
+        """The configuration with another `dropout`; 0 switches off all three, None changes nothing.
+
+        Raises:
+            InputError: If the rate is not in [0, 1).
+        """
+        if rate is None:
+            return self
+        return dataclasses.replace(
+            self, **dict.fromkeys(_DROPOUTS[: None if rate == 0 else 1], rate)
+        )
 
     @property
     def head_dim(self) -> int:
@@ -109,6 +133,10 @@ def config_from_json(text: str) -> OPTConfig:
             raise InputError(
                 f"config.json: {name} is {values[name]!r}; this OPT is built for {required!r} only"
             )
+    if values.get("quantization_config"):
+        raise InputError(
+            "config.json: it has a quantization_config; this OPT is built for floating weights only"
+        )
     hidden_size = values.get("hidden_size", OPTConfig.hidden_size)
     if values.get("word_embed_proj_dim", hidden_size) != hidden_size:
         raise InputError(
@@ -116,9 +144,12 @@ def config_from_json(text: str) -> OPTConfig:
             "(OPT-350m is not supported)"
         )
     fields = {field.name for field in dataclasses.fields(OPTConfig)}
-    return OPTConfig(
-        **{name: value for name, value in values.items() if name in fields and value is not None}
-    )
+    given = {name: value for name, value in values.items() if name in fields and value is not None}
+    if "eos_token_id" in values and "eos_token_id" not in given:
+        raise InputError("config.json: eos_token_id is null; this OPT needs an end of text")
+    if "pad_token_id" in values:  # without one, transformers pads with the end of text
+        given.setdefault("pad_token_id", given.get("eos_token_id", OPTConfig.eos_token_id))
+    return OPTConfig(**given)
 
 
 def config_to_json(config: OPTConfig, dtype: str = "float32") -> str:
@@ -131,7 +162,6 @@ def config_to_json(config: OPTConfig, dtype: str = "float32") -> str:
     values |= {
         "architectures": ["OPTForCausalLM"],
         "word_embed_proj_dim": config.hidden_size,
-        "layerdrop": 0.0,
         "dtype": dtype,
     }
     return json.dumps(values, indent=2, sort_keys=True) + "\n"
@@ -240,10 +270,15 @@ class OPT(nn.Module):
         """Logits (float32) of tokens.
 
         Args:
-            tokens: int32 ids.
-            attention_mask: 0 where padded (on the left); positions count from the first token that
-                is not padding.
+            tokens: int32 ids. Inside `jax.jit`, where a value cannot be refused, an id outside the
+                vocabulary makes all logits of its sequence nan.
+            attention_mask: 0 where padded (on the left), else 1; positions count from the first
+                token that is not padding.
             deterministic: False applies dropout and needs a "dropout" rng.
+
+        Raises:
+            InputError: If there are more tokens than positions; outside `jax.jit` also if an id is
+                outside the vocabulary, or the mask has other numbers than 0 and 1.
         """
         return self.head(self.hidden(tokens, attention_mask, deterministic)[0])
 
@@ -255,12 +290,14 @@ class OPT(nn.Module):
     ) -> tuple[Float[Array, "batch positions hidden_size"], list[KeyValue]]:
         """Final hidden states, and each layer's keys and values."""
         length = tokens.shape[1]
+        _check_tokens(self.config, tokens, attention_mask)
         allowed = jnp.tril(jnp.ones((length, length), bool))[None, None]
         if attention_mask is None:
             positions = jnp.arange(length)[None]
         else:
-            allowed = allowed & attention_mask[:, None, None, :].astype(bool)
-            positions = jnp.cumsum(attention_mask, axis=1) * attention_mask - 1
+            is_text = jnp.asarray(attention_mask).astype(bool)
+            allowed = allowed & is_text[:, None, None, :]
+            positions = jnp.cumsum(is_text, axis=1) * is_text - 1
         attention_rate = self.config.attention_dropout
         product = functools.partial(
             jnp.einsum, precision=self.precision, preferred_element_type=jnp.float32
@@ -277,7 +314,7 @@ class OPT(nn.Module):
             return product("bhqk,bhkd->bhqd", weights, own.value).astype(query.dtype)
 
         return self._run(
-            self.embed_tokens(tokens), positions, [attend] * len(self.layers), deterministic
+            self._embedded(tokens), positions, [attend] * len(self.layers), deterministic
         )
 
     def extend(
@@ -290,12 +327,12 @@ class OPT(nn.Module):
 
         Args:
             tokens: int32 ids.
-            position: int [], their common position.
+            position: int [], their common position; or [batch], that of each sequence.
             attend_by_layer: How each layer attends; its cache belongs to the decoder.
         """
-        return self._run(
-            self.embed_tokens(tokens), jnp.full((1, 1), position), attend_by_layer, True
-        )
+        position = jnp.asarray(position)
+        position = position[:, None] if position.ndim else jnp.full((1, 1), position)
+        return self._run(self._embedded(tokens), position, attend_by_layer, True)
 
     def head(self, hidden: Float[Array, "... hidden_size"]) -> Float[Array, "... vocabulary"]:
         """Logits (float32) of hidden states, by the tied embedding."""
@@ -308,13 +345,51 @@ class OPT(nn.Module):
             preferred_element_type=jnp.float32,
         )
 
+    def _embedded(self, tokens):
+        """Embeddings of ids; nan outside the vocabulary, where an id below 0 would count back."""
+        tokens = jnp.asarray(tokens)
+        if jnp.issubdtype(tokens.dtype, jnp.integer):
+            tokens = tokens.astype(jnp.promote_types(tokens.dtype, jnp.int32))
+            tokens = jnp.where(tokens < 0, self.config.vocab_size, tokens)
+        return self.embed_tokens(tokens)
+
     def _run(self, x, positions, attend_by_layer, deterministic):
         x = (x + self.embed_positions(positions + POSITION_OFFSET)).astype(jnp.float32)
         caches = []
         for layer, attend in zip(self.layers, attend_by_layer, strict=True):
-            x, own = layer(x, attend, deterministic)
+            after, own = layer(x, attend, deterministic)
+            if self.config.layerdrop and not deterministic:
+                kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.config.layerdrop)
+                after = jnp.where(kept, after, x)
+            x = after
             caches.append(own)
         return self.final_layer_norm(x), caches
+
+
+def _check_tokens(config, tokens, attention_mask):
+    """Refuses what can be refused: shapes always, values where they are known."""
+    length, most = tokens.shape[1], config.max_position_embeddings
+    if attention_mask is None and length > most:
+        raise InputError(f"{length} tokens exceed max_position_embeddings {most}")
+    ids, mask = _known(tokens), _known(attention_mask)
+    if ids is not None and ids.size and not (0 <= ids.min() and ids.max() < config.vocab_size):
+        raise InputError(
+            f"tokens hold ids {ids.min()} to {ids.max()}; the model's vocabulary is 0 to "
+            f"{config.vocab_size - 1}"
+        )
+    if mask is not None and not np.isin(mask, (0, 1)).all():
+        raise InputError(
+            "attention_mask must hold 1 where there is text and 0 where there is padding"
+        )
+    if mask is not None and mask.size and mask.sum(1).max() > most:
+        raise InputError(f"{mask.sum(1).max()} tokens exceed max_position_embeddings {most}")
+
+
+def _known(array):
+    """An array on the host, or None inside `jax.jit` and where another process holds a part."""
+    if array is None or isinstance(array, jax.core.Tracer):
+        return None
+    return np.asarray(array) if getattr(array, "is_fully_addressable", True) else None
 
 
 def _dense(config, features, dtype):
