@@ -59,15 +59,16 @@ class LMConfig(Settings):
     is test_perplexity_mean. released-code: the last epoch, a penalty of 3, whole batches of real
     blocks, 5 epochs in both presets; test_perplexity."""
     corpus: str = "wikitext-2-raw-v1"
-    """A folder with train/valid/test files, one text file, a WikiText name on the hub, or
-    "embedded". Which release of WikiText-2 is not stated in the paper; this is that of the
-    released code."""
+    """A folder with train/valid/test files (whole words of their names), one text file, a WikiText
+    name on the hub, or "embedded". What is read and what is left out is printed. Which release of
+    WikiText-2 is not stated in the paper; this is that of the released code."""
     model: str = "facebook/opt-125m"
     """A folder in Hugging Face layout, a hub name, or random weights: "random:opt-125m",
     "random:mini", "random:tiny". "embedded" is the OPT of 1.1 M parameters that comes with the
     package, pretrained on books."""
     tokenizer: str | None = None
-    """A folder, a hub name, or "embedded"; by default the model's own."""
+    """A folder, a hub name, or "embedded"; by default the model's own. Another one must encode as
+    that does, unless the weights are random."""
     generations: int = 9
     """The last generation; generation 0 is the model fitted to real text."""
     seeds: int = 5
@@ -114,7 +115,8 @@ class LMConfig(Settings):
     weight_decay: float = 0.01
     """On every parameter. Not stated in the paper; the released code's."""
     dropout: float | None = None
-    """By default the model's own (OPT: 0.1); 0 switches it off. Not stated in the paper; the
+    """By default the model's own (OPT: 0.1); 0 switches it off, and with it the model's
+    attention_dropout and layerdrop, which other values leave alone. Not stated in the paper; the
     released code has the model's own under old versions of its training library and none under
     new ones."""
     precision: Literal["float32", "bfloat16"] = "float32"

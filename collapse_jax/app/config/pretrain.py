@@ -19,8 +19,8 @@ class PretrainConfig(Settings):
     may_change: ClassVar[tuple[str, ...]] = ()
 
     corpus: str = "embedded"
-    """A text file or a folder of them (.txt .raw .jsonl .parquet, plain, .xz or .gz), read as a
-    stream; or "embedded"."""
+    """A text file or a folder of them (.txt .raw .tokens .json .jsonl .parquet, plain, .xz or .gz),
+    read as a stream: its train file or shards, else all its text files; or "embedded"."""
     tokenizer: str = "embedded"
     """A folder, "embedded", or "train:N": a byte-level BPE of N entries, trained on the corpus."""
     exclude: str | None = None

@@ -79,8 +79,12 @@ def beyond_the_file(folder: pathlib.Path) -> str:
     prefix = (file.get("pre_tokenizer") or {}).get("add_prefix_space")
     if config.get("add_prefix_space", prefix) != prefix:
         return f"add_prefix_space is {config['add_prefix_space']!r}"
-    # Without a class, that of the model beside it is taken: an OPT's is GPT-2's.
-    is_rebuilt = kind in _BYTE_LEVEL or (kind is None and (folder / "config.json").is_file())
+    is_rebuilt = kind in _BYTE_LEVEL
+    if kind is None and (folder / "config.json").is_file():
+        # Without a class, that of the model beside it is taken: an OPT's is GPT-2's. What is no
+        # byte-level tokenizer at all would be made into nonsense, and is taken as it is.
+        first, model = file.get("pre_tokenizer") or {}, file.get("model") or {}
+        is_rebuilt = first.get("type") == "ByteLevel" and model.get("type") == "BPE"
     if is_rebuilt and not _is_plain_byte_level(file, bool(config.get("add_prefix_space", False))):
         return "it is built anew as GPT-2's byte-level merges"
     return ""

@@ -160,6 +160,9 @@ def _read_archive(archive):
         raise InputError(
             f"holds {len(roots)} files named data.pkl where a torch checkpoint has one"
         )
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"holds two files named {twice}, so its numbers are not clear")
     root = roots[0]
     order = archive.read(f"{root}byteorder") if f"{root}byteorder" in names else b"little"
     if order not in (b"little", b"big"):

@@ -3,6 +3,7 @@
 import gzip
 import pathlib
 import struct
+import zlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,14 +33,16 @@ def load_images(name: str = "digits") -> Images:
             hub.
 
     Raises:
-        InputError: If the folder lacks a file, a file is not an IDX file of images, the hub does
-            not give the data set, or scikit-learn is missing.
+        InputError: If the folder lacks a file or holds two that differ, a file is not an IDX file
+            of images, training and test images have other sizes or are the same, the hub does not
+            give the data set, or scikit-learn is missing.
     """
     if name == "digits":
         return _digits()
     folder = pathlib.Path(name).expanduser()
     if folder.is_dir():
-        return Images(*(_read_idx(_existing(folder, _FILES[split])) for split in Images._fields))
+        parts = (_read_split(folder, _FILES[split]) for split in Images._fields)
+        return _checked(Images(*parts), name)
     if folder.is_absolute() or name.startswith((".", "~")):
         raise InputError(f"images is {name!r}; there is no such folder")
     return _from_hub(name)
@@ -58,17 +61,35 @@ def _digits():
     return Images(x[:-_DIGITS_HELD_OUT], x[-_DIGITS_HELD_OUT:])
 
 
-def _existing(folder, stem):
-    for path in (folder / stem, folder / f"{stem}.gz"):
-        if path.is_file():
-            return path
-    raise InputError(f"{folder} holds neither {stem} nor {stem}.gz")
+def _read_split(folder, stem):
+    """The images of a file or of its packed copy; of both, if they are the same."""
+    paths = [path for path in (folder / stem, folder / f"{stem}.gz") if path.is_file()]
+    if not paths:
+        raise InputError(f"{folder} holds neither {stem} nor {stem}.gz")
+    images = _read_idx(paths[0])
+    if len(paths) > 1 and not np.array_equal(images, _read_idx(paths[1])):
+        raise InputError(
+            f"{folder} holds both {stem} and {stem}.gz, which are not the same images; keep one"
+        )
+    return images
+
+
+def _checked(images, name):
+    sizes = [part.shape[1:] for part in images]
+    if sizes[0] != sizes[1] or not all(map(np.size, images)):
+        raise InputError(
+            f"images is {name!r}; its training images have shape {images.train.shape} and those "
+            f"of the test {images.test.shape}; both must have images, of one height and width"
+        )
+    if np.array_equal(images.train, images.test):
+        raise InputError(f"images is {name!r}; its test images are its training images")
+    return images
 
 
 def _read_idx(path):
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     if len(data) < 16 or struct.unpack(">I", data[:4])[0] != _MAGIC:
         raise InputError(
@@ -99,7 +120,11 @@ def _from_hub(name):
                 f"images is {name!r}; a data set of the hub must have a column 'image' in "
                 f"its split {split!r}"
             )
-    return Images(*(_grey(splits[split]["image"]) for split in Images._fields))
+    try:
+        images = Images(*(_grey(splits[split]["image"]) for split in Images._fields))
+    except ValueError as error:  # of several sizes
+        raise InputError(f"images is {name!r}: {first_line(error)}") from None
+    return _checked(images, name)
 
 
 def _grey(images):

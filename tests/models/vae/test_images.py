@@ -50,6 +50,36 @@ def test_what_is_not_right_is_one_line(tmp_path):
         load_images(str(tmp_path))
 
 
+def test_two_copies_must_be_one(tmp_path):
+    write(tmp_path, packed=True)
+    write(tmp_path, packed=False)
+    np.testing.assert_allclose(load_images(str(tmp_path)).train, TRAIN / 255, atol=1e-7)
+    write(tmp_path, train=255 - TRAIN, packed=True)
+    with pytest.raises(InputError, match="both train-images-idx3-ubyte and train-images-idx3-ub"):
+        load_images(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("train", "says"),
+    [
+        (TEST, "its test images are its training images"),
+        (np.zeros((0, 3, 5), np.uint8), "both must have images"),
+        (np.zeros((4, 5, 3), np.uint8), "of one height and width"),
+    ],
+)
+def test_training_and_test_images_that_do_not_go_together(tmp_path, train, says):
+    with pytest.raises(InputError, match=says):
+        load_images(write(tmp_path, train))
+
+
+def test_a_damaged_packing_is_one_line(tmp_path):
+    write(tmp_path)
+    file = tmp_path / "train-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:12] + b"\xff" * 30)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_images(str(tmp_path))
+
+
 def test_the_hub(monkeypatch):
     """Stands in for the client, which has no network here."""
 
