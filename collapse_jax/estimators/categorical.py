@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from collapse_jax.core.closed_forms import ClosedForms, Setting
+from collapse_jax.core.data_checks import PointCheck, check_size_of_params, labels, starts_at_one
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Compaction, Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
@@ -91,13 +92,21 @@ def categorical(
     )
     return estimator(
         family.fit,
-        _sample,
+        family.sample,
         init=_init,
         statistics=Counts,
         summarise=family.summarise,
         merge=_merge,
         draw=family.draw,
         subsample=_subsample,
+        check=PointCheck(
+            f"categorical({num_categories})",
+            labels(num_categories),
+            whole=True,
+            low=0,
+            high=num_categories - 1,
+            hint=starts_at_one(num_categories),
+        ),
         metrics=METRICS | {"probabilities": family.probabilities},
         distances={name: family.distance(kernel) for name, kernel in DISTANCES.items()},
         log_prob=family.log_prob,
@@ -147,6 +156,11 @@ class _Categorical(NamedTuple):
         if self.smoothing:
             weights = weights + jnp.asarray(self.smoothing, jnp.result_type(float))
         return CategoricalParams(weights, statistics.categories), FitInfo.exact()
+
+    def sample(self, key, params, n):
+        # Chains under `replace` may list fewer.
+        check_size_of_params("categories", len(params.weights), self.num_categories, at_most=True)
+        return _sample(key, params, n)
 
     def summarise(self, x, weight):
         counts = jnp.zeros(self.num_categories, jnp.int32)
