@@ -76,11 +76,15 @@ class PointCheck:
             return x
         if _long_axes(x.shape[1:]) == _long_axes(self.shape):
             return x.reshape(len(x), *self.shape)
+        hint = ""
+        if x.ndim == 2 and x.shape[:1] == self.shape:
+            hint = "; points are rows: give x.T"
+        elif self.whole and self.shape == () and x.ndim == 2 and (x.sum(1) == 1).all():
+            hint = "; of one-hot rows give x.argmax(1)"
         wanted = ", ".join(["n", *map(str, self.shape)])
-        turned = x.ndim == 2 and x.shape[:1] == self.shape
         raise InputError(
-            f"it has shape {list(x.shape)}; {self.family} takes {self.takes}, of shape [{wanted}]"
-            + (" (points are rows: give x.T)" if turned else "")
+            f"points have shape {list(x.shape[1:])}; {self.family} takes {self.takes}, of shape "
+            f"{list(self.shape)} (x is [{wanted}]{hint})"
         )
 
     def _as_whole(self, x):
@@ -179,7 +183,7 @@ def check_digits(
         )
     raise InputError(
         f"x has mean {means[j]:.10g} and deviation {scale[j]:.3g}{column}, and numbers of "
-        f"{dtype.name} are {2 * step[j]:.3g} apart there: less than three digits of its "
+        f"{dtype.name} are {2 * step[j]:.5g} apart there: less than three digits of its "
         f"differences would be left; subtract a constant near the mean (variances stay){x64}{more}"
     )
 
@@ -279,13 +283,14 @@ def check_location(name: str, means: np.ndarray, deviations: np.ndarray) -> None
         x64 = ", or jax.config.update('jax_enable_x64', True)" if dtype == np.float32 else ""
         raise InputError(
             f"{name} {means[place]:.10g} has deviation {deviations[place]:.3g}, and numbers of "
-            f"{dtype.name} are {2 * step[place]:.3g} apart there: less than three digits of its "
+            f"{dtype.name} are {2 * step[place]:.5g} apart there: less than three digits of its "
             f"differences would be left; move it towards 0{x64}"
         )
 
 
 def _from_one(count, what, smallest, largest):
-    return f"{what} that start at 1: subtract 1" if (smallest, largest) == (1, count) else ""
+    from_one = smallest >= 1 and largest == count
+    return f"{what} that start at 1: subtract 1" if from_one else ""
 
 
 def _held_as(x, dtype):

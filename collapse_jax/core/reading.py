@@ -48,11 +48,14 @@ def read(x: Any) -> np.ndarray | jax.Array:
         return array.astype(np.float32)  # bfloat16 and its like
     if array.dtype.kind == "O":
         return _of_objects(x, array)
+    if array.dtype.kind in "fc" and array.real.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):
+            return array.astype(float if array.dtype.kind == "f" else complex)
     if array.dtype.kind in _NO_NUMBERS:
         what, remedy = _NO_NUMBERS[array.dtype.kind]
-        given = repr(x if isinstance(x, str | bytes) else array.flat[0] if array.size else x)
+        given = x if isinstance(x, str | bytes) else array.ravel()[:1].tolist()
         raise InputError(
-            f"it holds {what}, as {given:.100}; it must be an array of numbers: {remedy}"
+            f"it holds {what}, as {given!r:.100}; it must be an array of numbers: {remedy}"
         )
     return array
 
@@ -70,7 +73,8 @@ def _of_objects(x, array):
         )
     for place, value in np.ndenumerate(array):
         if not isinstance(value, numbers.Number | decimal.Decimal | np.number | np.bool_):
-            raise InputError(f"{at(place)} is {value!r:.100}; it must be a number")
+            remedy = f": {_CODES}" if isinstance(value, str | bytes) else ""
+            raise InputError(f"{at(place)} is {value!r:.100}; it must be a number{remedy}")
     values = array.ravel().tolist()
     try:
         if all(isinstance(value, numbers.Integral) for value in values):

@@ -44,6 +44,7 @@ def held_against(source: Source, estimator: Estimator, largest: int | None) -> S
             return source
         _check_sizes(source, estimator, largest or 1)
     if statistics_draw(source, estimator) is not None:
+        _check_statistics(source, estimator, largest or 1)
         return source
     if family is not None and estimator.check is None:
         return source
@@ -61,6 +62,24 @@ def _check_sizes(source, estimator, n):
         ) from None
     except Exception:  # parameters of another family, whose points are looked at instead
         return
+
+
+def _check_statistics(source, estimator, n):
+    """Raises `InputError` where statistics are of other shapes than those of the same points."""
+    try:
+        drawn = jax.eval_shape(lambda key: source.draw(key, n), jax.random.key(0))
+        of_points = jax.eval_shape(
+            lambda key: estimator.summarise(source.sample(key, n), jnp.ones(n)), jax.random.key(0)
+        )
+    except Exception:  # a source without points
+        return
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(data)] for data in (drawn, of_points)]
+    if shapes[0] != shapes[1]:
+        of_what = f"a population of {source.family.name}" if source.family else "what it is"
+        raise InputError(
+            f"the source is {of_what}, and its statistics have shapes {shapes[0]}, but those of "
+            f"{estimator.name} {shapes[1]}; source and estimator must be of one size"
+        )
 
 
 def _of_first_draw(source, check, n):

@@ -69,13 +69,17 @@ class Rows:
             InputError: if the family does not take them.
         """
         place = (check, largest, jnp.result_type(float))
-        rows = self._known.get(place)
-        if rows is None:
-            rows = Rows(self.points, check, largest, self._device)
-            rows.held  # noqa: B018 - raises here, and not while something runs
-            while len(self._known) >= _MOST_HELD:
-                del self._known[next(iter(self._known))]
-            self._known[place] = rows
+        try:
+            known = self._known.get(place)
+        except TypeError:  # a check without a hash
+            known, place = None, id(check)
+        if known is not None:
+            return known
+        rows = Rows(self.points, check, largest, self._device)
+        rows.held  # noqa: B018 - raises here, and not while something runs
+        while len(self._known) >= _MOST_HELD:
+            del self._known[next(iter(self._known))]
+        self._known[place] = rows
         return rows
 
     @functools.cached_property
