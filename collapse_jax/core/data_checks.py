@@ -116,6 +116,11 @@ class PointCheck:
         return InputError(f"{what}; {self.family} takes {self.takes}{hint}")
 
 
+def reals(name: str, dim: int) -> PointCheck:
+    """The check of a family of real points [n, dim] that subtracts them from each other."""
+    return PointCheck(f"{name}(dim={dim})", "real numbers", (dim,), keeps="differences")
+
+
 def check_any(x: np.ndarray) -> np.ndarray:
     """The check of a family without one: real or complex numbers that its types can hold.
 

@@ -44,7 +44,8 @@ def held_against(source: Source, estimator: Estimator, largest: int | None) -> S
             return source
         _check_sizes(source, estimator, largest or 1)
     if statistics_draw(source, estimator) is not None:
-        _check_statistics(source, estimator, largest or 1)
+        if family is not None:
+            _check_statistics(source, estimator, largest or 1)
         return source
     if family is not None and estimator.check is None:
         return source
@@ -75,10 +76,9 @@ def _check_statistics(source, estimator, n):
         return
     shapes = [[leaf.shape for leaf in jax.tree.leaves(data)] for data in (drawn, of_points)]
     if shapes[0] != shapes[1]:
-        of_what = f"a population of {source.family.name}" if source.family else "what it is"
         raise InputError(
-            f"the source is {of_what}, and its statistics have shapes {shapes[0]}, but those of "
-            f"{estimator.name} {shapes[1]}; source and estimator must be of one size"
+            f"the source is a population of {source.family.name}, whose statistics have shapes "
+            f"{shapes[0]}, and those of {estimator.name} {shapes[1]}; they must be of one size"
         )
 
 

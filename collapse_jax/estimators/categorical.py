@@ -99,14 +99,7 @@ def categorical(
         merge=_merge,
         draw=family.draw,
         subsample=_subsample,
-        check=PointCheck(
-            f"categorical({num_categories})",
-            labels(num_categories),
-            whole=True,
-            low=0,
-            high=num_categories - 1,
-            hint=starts_at_one(num_categories),
-        ),
+        check=_check(family.num_categories),
         metrics=METRICS | {"probabilities": family.probabilities},
         distances={name: family.distance(kernel) for name, kernel in DISTANCES.items()},
         log_prob=family.log_prob,
@@ -188,6 +181,17 @@ class _Categorical(NamedTuple):
 
     def log_prob(self, params, x):
         return jnp.log(self.probabilities(params))[x]
+
+
+def _check(count):
+    return PointCheck(
+        f"categorical({count})",
+        labels(count),
+        whole=True,
+        low=0,
+        high=count - 1,
+        hint=starts_at_one(count),
+    )
 
 
 def _init(key, statistics):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from collapse_jax.core.closed_forms import ClosedForms, Setting
-from collapse_jax.core.data_checks import PointCheck, check_location, check_size_of_params
+from collapse_jax.core.data_checks import check_location, check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
@@ -109,9 +109,7 @@ def gaussian(
         summarise=family.summarise,
         merge=merge,
         draw=family.draw,
-        check=PointCheck(
-            f"gaussian(dim={family.dim})", "real numbers", (family.dim,), keeps="differences"
-        ),
+        check=reals("gaussian", family.dim),
         metrics=METRICS,
         distances=DISTANCES | total_variation,
         log_prob=log_prob,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from collapse_jax.core.data_checks import PointCheck, check_location, check_size_of_params
+from collapse_jax.core.data_checks import check_location, check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
@@ -113,9 +113,7 @@ def _estimator(family):
         fit,
         drawn,
         init=init,
-        check=PointCheck(
-            f"gmm(dim={family.dim})", "real numbers", (family.dim,), keeps="differences"
-        ),
+        check=reals("gmm", family.dim),
         metrics=METRICS,
         distances=DISTANCES,
         log_prob=log_prob,

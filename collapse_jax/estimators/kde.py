@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from collapse_jax.core.data_checks import PointCheck, check_size_of_params
+from collapse_jax.core.data_checks import check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Dataset, Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, real, whole
@@ -73,7 +73,7 @@ def kde(
         family.fit,
         family.sample,
         init=family.init,
-        check=PointCheck(f"kde(dim={dim})", "real numbers", (dim,), keeps="differences"),
+        check=reals("kde", dim),
         metrics=METRICS | _held_out_metric(held_out, dim),
         log_prob=log_prob,
     )
