@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.data_checks import check_any
+from collapse_jax.core.data_checks import PointCheck, check_any
 from collapse_jax.core.rows import Rows, checked
 from collapse_jax.core.training_data import statistics_draw
 from collapse_jax.core.types import Estimator, Source
@@ -20,8 +20,8 @@ def held_against(source: Source, estimator: Estimator, largest: int | None) -> S
     """The source, with points in the shape and the type that the family holds.
 
     A data set is looked at as a whole. Of a source that draws points, a first draw is looked at,
-    unless it is a population of the family itself; families on the host draw nothing before they
-    run. Nothing that is traced is looked at.
+    unless it is a population whose points are in the range of the family anyway; families on the
+    host draw nothing before they run. Nothing that is traced is looked at.
 
     Args:
         source: where real data comes from.
@@ -39,17 +39,26 @@ def held_against(source: Source, estimator: Estimator, largest: int | None) -> S
     if not estimator.traceable:
         return source
     family = source.family
-    if family is not None:
-        if family.name == estimator.name:
-            return source
-        _check_sizes(source, estimator, largest or 1)
+    if family is not None and (family.name == estimator.name or family.check == estimator.check):
+        return source
     if statistics_draw(source, estimator) is not None:
         if family is not None:
+            _check_sizes(source, estimator, largest or 1)
             _check_statistics(source, estimator, largest or 1)
         return source
-    if family is not None and estimator.check is None:
-        return source
+    if family is not None:
+        if estimator.check is None or _within(family.check, estimator.check):
+            return source
+        _check_sizes(source, estimator, largest or 1)
     return _of_first_draw(source, check, largest or _FIRST_DRAW)
+
+
+def _within(inner, outer):
+    """Whether all points that one check lets pass have the form and the range of another."""
+    if not (isinstance(inner, PointCheck) and isinstance(outer, PointCheck)):
+        return False
+    same_form = inner.shape == outer.shape and inner.whole == outer.whole
+    return same_form and outer.low <= inner.low and inner.high <= outer.high
 
 
 def _check_sizes(source, estimator, n):

@@ -57,10 +57,18 @@ class Rows:
         size = len(self.points)
         if n > size:
             raise InputError(f"{n} real points are asked for, but the data set has {size}")
-        largest = n if self._largest is None else self._largest
-        if size > _LARGEST_PERMUTED and 0 < _PART * largest <= size:
-            return self.held[distinct(key, n, size)]
-        return self.held[jax.random.permutation(key, size)[:n]]
+        if self._permuted(n):
+            return self.held[jax.random.permutation(key, size)[:n]]
+        return self.held[distinct(key, n, size)]
+
+    def scratch(self, n: int) -> int:
+        """Bytes that a request of n holds beside its points: numbers of rows, and words to sort."""
+        size = len(self.points)
+        return 8 * size if self._permuted(n) else 16 * n
+
+    def _permuted(self, n):
+        size, largest = len(self.points), n if self._largest is None else self._largest
+        return not (size > _LARGEST_PERMUTED and 0 < _PART * largest <= size)
 
     def of(self, check: Check, largest: int | None) -> "Rows":
         """The same points, held against a family now; once for all processes of that family.

@@ -16,6 +16,8 @@ from collapse_jax.errors import InputError, numbers
 _BLOCK = 2**14
 # Squared extents below this, of unit columns, are what rounding in float64 leaves of 0.
 _NOTHING = 1e-25
+# Above this the eigenvalues of a Gram matrix are right in float64.
+_CLEAR = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +68,8 @@ class RegressionCheck:
         )
 
     def _check_extents(self, x, dtype):
-        triangle = _triangle(x[:, : self.dim])
-        squares = np.sum(triangle**2, axis=0)
+        gram = _gram(x[:, : self.dim])
+        squares = np.diag(gram)
         limits = np.finfo(dtype)
         if squares.max() > limits.max / 4 or np.any((squares > 0) & (squares < 4 * limits.tiny)):
             raise InputError(
@@ -75,19 +77,23 @@ class RegressionCheck:
                 f"{np.dtype(dtype).name} holds; scale the features"
             )
         unit = np.sqrt(np.where(squares > 0, squares, 1))
-        shrink = np.diag(np.sqrt(self.penalty * len(x)) / unit)
-        extents = np.linalg.svd(np.concatenate([triangle / unit, shrink]), compute_uv=False) ** 2
-        seen = extents[extents > _NOTHING * self.dim]
-        smallest = seen.min(initial=np.inf)
         least = limits.eps / DIGITS
         if self.keeps == "directions":
             least = 80 * self.dim * limits.eps
+        ridge = self.penalty * len(x)
+        checks = [(unit, ridge, least)]
         if self.keeps == "all":
-            longest = np.linalg.svd(triangle / unit.max(), compute_uv=False) ** 2
-            longest = longest[longest > _NOTHING * self.dim].min(initial=np.inf)
-            if longest < 10 * self.dim * limits.eps:
-                smallest, least = min(smallest, longest), np.inf
-        if smallest < least:
+            checks.append((np.full(self.dim, unit.max()), 0.0, 10 * self.dim * limits.eps))
+        for lengths, ridge, least in checks:
+            scaled = gram / lengths[:, None] / lengths + np.diag(ridge / lengths**2)
+            if np.linalg.eigvalsh(scaled)[0] > max(least, _CLEAR):
+                continue
+            # Nearer to 0 than the Gram matrix tells.
+            rows = np.concatenate([_triangle(x[:, : self.dim]), np.sqrt(ridge) * np.eye(self.dim)])
+            extents = np.linalg.svd(rows / lengths, compute_uv=False) ** 2
+            smallest = extents[extents > _NOTHING * self.dim].min(initial=np.inf)
+            if smallest >= least:
+                continue
             x64 = ", or jax.config.update('jax_enable_x64', True)" if dtype == np.float32 else ""
             raise InputError(
                 f"the features nearly explain each other (their smallest squared extent is "
@@ -95,6 +101,16 @@ class RegressionCheck:
                 "than three digits of the weights; subtract the mean of each feature but a column "
                 f"of ones{x64}"
             )
+
+
+def _gram(features):
+    """X'X [dim, dim] in float64, without a copy of all rows."""
+    gram = np.zeros((features.shape[1],) * 2)
+    for start in range(0, len(features), _BLOCK):
+        block = features[start : start + _BLOCK].astype(float, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram += block.T @ block
+    return gram
 
 
 def _triangle(features):

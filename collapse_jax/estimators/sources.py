@@ -27,7 +27,10 @@ def population(estimator: Estimator, params: Params) -> Source:
     """
     made_by("estimator", estimator, Estimator, "one of cj.estimators")
     _check_params(estimator, params)
+    return _population(estimator, params)
 
+
+def _population(estimator, params):
     def sample(key, n):
         return estimator.sample(key, params, n)
 
@@ -76,7 +79,7 @@ def normal(mean: ArrayLike, covariance: ArrayLike) -> Source:
         InputError: if the shapes do not fit, or the covariance is not one.
     """
     params = gaussian_params(mean, covariance)
-    return population(gaussian(len(params.mean)), params)
+    return _population(gaussian(len(params.mean)), params)
 
 
 def categorical(probabilities: ArrayLike) -> Source:
@@ -94,7 +97,7 @@ def categorical(probabilities: ArrayLike) -> Source:
         or abs(values.sum() - 1) > 1e-6
     ):
         raise InputError(f"probabilities {values.tolist()} must be [K], non-negative, and sum to 1")
-    return population(categorical_family(len(values)), categorical_params(values / values.sum()))
+    return _population(categorical_family(len(values)), categorical_params(values / values.sum()))
 
 
 def dataset(x: ArrayLike) -> Source:
