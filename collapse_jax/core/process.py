@@ -194,6 +194,8 @@ class _Core:
         real = jax.eval_shape(lambda key: source.sample(key, slots), key)
         made = jax.eval_shape(lambda key: estimator.sample(key, params, slots), key)
         compatible.check_same_points(real.shape[1:], made.shape[1:])
+        if self.keeps_buffers:
+            compatible.check_same_types(real.dtype, made.dtype)
 
 
 def check_started(process: Process, key: jax.Array) -> None:
