@@ -80,6 +80,15 @@ def check_same_points(real: tuple[int, ...], made: tuple[int, ...]) -> None:
         )
 
 
+def check_same_types(real, made) -> None:
+    """Raises `InputError` where a pool of the source's type cannot hold the model's points."""
+    if jnp.promote_types(real, made) != real:
+        raise InputError(
+            f"the source's points are {real}, and those of the estimator's model {made}, which a "
+            "pool of the former would cut; give the source's in that type, as x.astype(float)"
+        )
+
+
 def check_pool(workflow, size: int | None, generations: int, data) -> None:
     """Raises `InputError` where integer counts of all generations' points would overflow."""
     kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(data)]

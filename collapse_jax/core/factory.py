@@ -40,6 +40,7 @@ def estimator(
     draw: protocols.Draw | None = None,
     subsample: protocols.Subsample | None = None,
     lazy: bool = False,
+    check: protocols.Check | None = None,
     metrics: Mapping[str, protocols.Metric] | None = None,
     distances: Mapping[str, protocols.Distance] | None = None,
     log_prob: protocols.LogProb | None = None,
@@ -70,14 +71,13 @@ def estimator(
     if renamed:
         statistics, lazy = _renamed(renamed, statistics=statistics, lazy=lazy)
     _check(fit, sample, init, dict(metrics or {}) | dict(distances or {}), chain_axis, traceable)
+    summarise, merge = summarise or points.summarise, merge or points.merge
     return Estimator(
         name=name or _maker(fit),
         fit=fit,
         sample=sample,
         init=init or _no_params,
-        statistics=Statistics(
-            statistics, summarise or points.summarise, merge or points.merge, draw, subsample, lazy
-        ),
+        statistics=Statistics(statistics, summarise, merge, draw, subsample, lazy, check),
         measures=Measures(_moments(sample, traceable) | dict(metrics or {}), dict(distances or {})),
         model=Model(log_prob, tempered, nucleus, continued),
         runtime=Runtime(traceable, chain_axis, compaction),

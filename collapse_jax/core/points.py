@@ -68,19 +68,20 @@ def compact(data: Dataset, slots: int) -> Dataset:
 def subsample(key: jax.Array, data: Dataset, n: Any, slots: int) -> Dataset:
     """n of the filled points without replacement, in `slots` slots.
 
-    The choice depends on the key and the number of filled points alone, not on the size of the
-    buffer. It takes n steps whatever the number of points.
+    The choice depends on the key and the filled points in their order alone, not on where they lie
+    nor on the size of the buffer. It takes n steps whatever the number of points.
 
     Args:
         key: typed key.
-        data: its filled slots must be at its front.
+        data: the points; empty slots may be anywhere.
         n: how many points; may be traced.
         slots: slots of the result.
 
     References:
         Floyd's method: Bentley and Floyd 1987, "A sample of brilliance".
     """
-    total = jnp.sum(data.weight > 0, dtype=jnp.int32)
+    filled = data.weight > 0
+    total = jnp.sum(filled, dtype=jnp.int32)
     n = jnp.asarray(n, jnp.int32)
 
     def choose(i, chosen):
@@ -90,7 +91,24 @@ def subsample(key: jax.Array, data: Dataset, n: Any, slots: int) -> Dataset:
         return chosen.at[i].set(jnp.where(jnp.any(chosen == candidate), last, candidate))
 
     chosen = jax.lax.fori_loop(0, slots, choose, jnp.full(slots, -1, jnp.int32))
-    return Dataset(data.x[chosen], jnp.where(jnp.arange(slots) < n, data.weight[chosen], 0))
+    place = _places(filled, total, chosen)
+    return Dataset(data.x[place], jnp.where(jnp.arange(slots) < n, data.weight[place], 0))
+
+
+def _places(filled, total, numbers):
+    """The slots [n] of the points of these numbers [n], counted among the filled ones [slots]."""
+
+    def counted(carry):
+        # Tied to the loop, out of which XLA would move the sums.
+        here, _ = jax.lax.optimization_barrier((filled, carry))
+        # Clipped, because numbers beyond the points, which nobody uses, must stay in the buffer.
+        place = jnp.searchsorted(jnp.cumsum(here, dtype=jnp.int32), numbers + 1)
+        return jnp.minimum(place, len(filled) - 1).astype(jnp.int32), jnp.asarray(False)
+
+    # A loop, which costs nothing where all points are at the front in every chain.
+    behind_last = jnp.max(jnp.where(filled, jnp.arange(1, len(filled) + 1, dtype=jnp.int32), 0))
+    apart = behind_last != total
+    return jax.lax.while_loop(lambda carry: carry[1], counted, (numbers, apart))[0]
 
 
 def filled(data: Dataset) -> np.ndarray:

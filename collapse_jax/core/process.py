@@ -9,6 +9,7 @@ import numpy as np
 
 from collapse_jax.core import compatible
 from collapse_jax.core.needs import Needs, guarded, needs_of
+from collapse_jax.core.real_source import held_against
 from collapse_jax.core.training_data import (
     PointData,
     StatisticsData,
@@ -62,14 +63,16 @@ def generational_process(
 
     Raises:
         InputError: if an argument has the wrong type; if a size is not in [1, 2^31 - 1] or exceeds
-            a fixed data set; if the workflow needs what the estimator lacks (`continued`, points,
-            or sizes that are known before the run).
+            a fixed data set; if the source's points are not what the estimator takes (see
+            `check` of `core.types.Statistics`); if the workflow needs what the estimator lacks
+            (`continued`, points, or sizes that are known before the run).
     """
     made_by("estimator", estimator, Estimator, "one of cj.estimators, or cj.estimator,")
     made_by("source", source, Source, "one of cj.sources")
     made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.replace(),")
-    parts = Parts(estimator, source, workflow, sample_size, remember_first)
     largest = _largest_size(sample_size, largest_sample_size)
+    source = held_against(source, estimator, largest)
+    parts = Parts(estimator, source, workflow, sample_size, remember_first)
     generator = workflow.generator(estimator)
     needs = _needs(parts, generator, largest or _SIZE_TO_WATCH)
     on_points = needs.earlier_points and estimator.subsample is None
@@ -191,6 +194,8 @@ class _Core:
         real = jax.eval_shape(lambda key: source.sample(key, slots), key)
         made = jax.eval_shape(lambda key: estimator.sample(key, params, slots), key)
         compatible.check_same_points(real.shape[1:], made.shape[1:])
+        if self.keeps_buffers:
+            compatible.check_same_types(real.dtype, made.dtype)
 
 
 def check_started(process: Process, key: jax.Array) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jax
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from collapse_jax.core.types import FitInfo, Supply
 
 Params = Any
@@ -61,6 +63,12 @@ class Subsample(Protocol):
     """The data of n of the points, without replacement: (key, data, n) -> data."""
 
     def __call__(self, key: jax.Array, data: Data, n: Any, /) -> Data: ...
+
+
+class Check(Protocol):
+    """Real points in the form of the family: x [N, ...] -> x, or None; `ValueError` if not its."""
+
+    def __call__(self, x: "np.ndarray", /) -> Any: ...
 
 
 class LogProb(Protocol):

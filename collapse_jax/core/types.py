@@ -58,6 +58,10 @@ class Statistics(NamedTuple):
     subsample: (key, data, n) -> data of n of the points; None: only the points can tell.
     lazy: whether `draw` gives a recipe (the generating model) instead of points, and `fit` draws
         fresh points from it as it goes. Such data cannot be pooled or subsampled.
+    check: (x [N, ...]) -> the same points in the shape and type that the family holds, or None for
+        as they are; raises `ValueError` for points that it does not take. It is asked once, before
+        any work, about real points, a NumPy array in the type that they were given in. Without one,
+        shape, type, finiteness and the digits that the type holds are looked at.
     """
 
     kind: type
@@ -66,6 +70,7 @@ class Statistics(NamedTuple):
     draw: protocols.Draw | None = None
     subsample: protocols.Subsample | None = None
     lazy: bool = False
+    check: protocols.Check | None = None
 
 
 class Measures(NamedTuple):
@@ -156,6 +161,7 @@ class Estimator(_EstimatorFields):
     merge = property(lambda self: self.statistics.merge)
     draw = property(lambda self: self.statistics.draw)
     subsample = property(lambda self: self.statistics.subsample)
+    check = property(lambda self: self.statistics.check)
     log_prob = property(lambda self: self.model.log_prob)
     tempered = property(lambda self: self.model.tempered)
     nucleus = property(lambda self: self.model.nucleus)
@@ -202,11 +208,11 @@ class Estimator(_EstimatorFields):
 _GROUPS = {"statistics": Statistics, "measures": Measures, "model": Model, "runtime": Runtime}
 # Part -> what depends on it, and is dropped with it unless it is given in the same call.
 _DEPENDENTS = {
-    "kind": ("draw", "subsample", "compaction"),
+    "kind": ("draw", "subsample", "check", "compaction"),
     "fit": ("compaction",),
     "init": ("compaction",),
     "sample": ("draw", "log_prob", "tempered", "nucleus", "continued", "compaction"),
-    "summarise": ("draw", "subsample", "compaction"),
+    "summarise": ("draw", "subsample", "check", "compaction"),
     "merge": ("compaction",),
     "draw": ("compaction",),
 }
@@ -254,6 +260,7 @@ class _SourceFields(NamedTuple):
     statistics: type = Dataset
     size: int | None = None
     params: Params = None
+    family: Estimator | None = None
 
 
 class Source(_SourceFields):
@@ -264,15 +271,18 @@ class Source(_SourceFields):
     statistics: the type that `draw` gives.
     size: how many real points there are; None for a population.
     params: the population's, in the form of its family; None for a data set.
+    family: the estimator that a population is a model of, where that is known.
     """
 
     __slots__ = ()
+    # The points of a fixed data set [N, ...] as they were given; None for any other source.
+    points = property(lambda self: getattr(self.sample, "points", None))
 
     def _replace(self, **parts) -> "Source":
         if "sample" in parts:
             parts = {"draw": None} | parts
         if {"sample", "draw"} & parts.keys():
-            parts = {"params": None} | parts
+            parts = {"params": None, "family": None} | parts
         return super()._replace(**parts)
 
     __replace__ = _replace

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import PointCheck
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import real
@@ -62,6 +63,7 @@ def bernoulli() -> Estimator:
         merge=_merge,
         draw=_draw,
         subsample=_subsample,
+        check=CHECK,
         metrics=METRICS,
         distances=DISTANCES,
         log_prob=_log_prob,
@@ -192,6 +194,14 @@ METRICS = {
     "support": _support,
     "absorbed": lambda params: (_support(params) == 1).astype(jnp.int32),
 }
+
+
+def _hint(smallest, largest):
+    hints = {(1, 2): "1 and 2: subtract 1", (-1, 1): "-1 and 1: give (x + 1) / 2"}
+    return hints.get((smallest, largest), "")
+
+
+CHECK = PointCheck("bernoulli", "0 and 1", whole=True, low=0, high=1, hint=_hint)
 DISTANCES = {
     "total_variation": _total_variation,
     "squared_wasserstein2": _total_variation,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from collapse_jax.core.closed_forms import ClosedForms, Setting
+from collapse_jax.core.data_checks import PointCheck, check_size_of_params, labels, starts_at_one
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Compaction, Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
@@ -91,13 +92,14 @@ def categorical(
     )
     return estimator(
         family.fit,
-        _sample,
+        family.sample,
         init=_init,
         statistics=Counts,
         summarise=family.summarise,
         merge=_merge,
         draw=family.draw,
         subsample=_subsample,
+        check=_check(family.num_categories),
         metrics=METRICS | {"probabilities": family.probabilities},
         distances={name: family.distance(kernel) for name, kernel in DISTANCES.items()},
         log_prob=family.log_prob,
@@ -148,6 +150,11 @@ class _Categorical(NamedTuple):
             weights = weights + jnp.asarray(self.smoothing, jnp.result_type(float))
         return CategoricalParams(weights, statistics.categories), FitInfo.exact()
 
+    def sample(self, key, params, n):
+        # Chains under `replace` may list fewer.
+        check_size_of_params("categories", len(params.weights), self.num_categories, at_most=True)
+        return _sample(key, params, n)
+
     def summarise(self, x, weight):
         counts = jnp.zeros(self.num_categories, jnp.int32)
         return Counts(
@@ -174,6 +181,17 @@ class _Categorical(NamedTuple):
 
     def log_prob(self, params, x):
         return jnp.log(self.probabilities(params))[x]
+
+
+def _check(count):
+    return PointCheck(
+        f"categorical({count})",
+        labels(count),
+        whole=True,
+        low=0,
+        high=count - 1,
+        hint=starts_at_one(count),
+    )
 
 
 def _init(key, statistics):

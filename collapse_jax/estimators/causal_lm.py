@@ -91,6 +91,7 @@ def causal_lm(
         init=family.init,
         traceable=False,
         continued=family.continued,
+        check=family.check,
     )
 
 
@@ -107,6 +108,11 @@ class _CausalLM:
     start: str
     decode_batch: int | None
     session: Session
+
+    def check(self, x):
+        """Blocks as they are held: int32 [n, length] in the vocabulary."""
+        whole = x.dtype.kind != "f" or (np.floor(x) == x).all()
+        return check_blocks(self.model, x.astype(np.int64) if whole else x)
 
     def init(self, key, data):
         first = self.pretrained if self.start == "first" else {}

@@ -1,13 +1,126 @@
-"""What regressions share: fixed designs, weights, and the sizes that a design allows."""
+"""What regressions share: data, fixed designs, weights, and the sizes that a design allows."""
 
-from typing import Any
+import dataclasses
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import DIGITS, PointCheck
+from collapse_jax.core.reading import at
 from collapse_jax.errors import InputError, numbers
+
+# Rows that are factored together.
+_BLOCK = 2**14
+# Squared extents below this, of unit columns, are what rounding in float64 leaves of 0.
+_NOTHING = 1e-25
+# Above this the eigenvalues of a Gram matrix are right in float64.
+_CLEAR = 1e-10
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionCheck:
+    """The check of a regression: rows [n, dim + 1] of features and a label, and how they lie.
+
+    With columns scaled to unit length, the squared extents of the features (eigenvalues of their
+    Gram matrix) tell how far they are from explaining each other: with a column of ones and one of
+    mean m and deviation s the smallest is about (s / m)^2 / 4. Rounding changes the entries of the
+    Gram matrix by eps, and so the weights by eps over the smallest extent, which must leave three
+    digits ("digits"). Newton steps correct themselves, and only must not drop a feature
+    ("directions"): its pivot must stay above 80 dim eps. "all" must not lose a direction against
+    the longest column either, 10 dim eps. Features that explain each other exactly are no fault.
+
+    family: for messages.
+    dim: features.
+    binary: whether labels are 0 and 1.
+    keeps: "digits", "directions" or "all" of them.
+    penalty: what is added to the Gram matrix of n points is n times that.
+    """
+
+    family: str
+    dim: int
+    binary: bool = False
+    keeps: Literal["digits", "directions", "all"] = "digits"
+    penalty: float = 0.0
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The points as the family holds them."""
+        labels = "a label 0 or 1" if self.binary else "a label"
+        takes = f"rows of {self.dim} features and {labels}"
+        held = PointCheck(self.family, takes, (self.dim + 1,))(x)
+        if self.binary:
+            self._check_labels(x.reshape(held.shape)[:, self.dim])
+        self._check_extents(x.reshape(held.shape), held.dtype)
+        return held
+
+    def _check_labels(self, labels):
+        wrong = (labels != 0) & (labels != 1)
+        if not wrong.any():
+            return
+        place = int(np.argmax(wrong))
+        hints = {(1, 2): " (1 and 2: subtract 1)", (-1, 1): " (-1 and 1: give (label + 1) / 2)"}
+        hint = hints.get((labels.min(), labels.max()), "")
+        raise InputError(
+            f"{at((place, self.dim))} is {labels[place]}; {self.family} takes the labels 0 and 1, "
+            f"in the last column{hint}"
+        )
+
+    def _check_extents(self, x, dtype):
+        gram = _gram(x[:, : self.dim])
+        squares = np.diag(gram)
+        limits = np.finfo(dtype)
+        if squares.max() > limits.max / 4 or np.any((squares > 0) & (squares < 4 * limits.tiny)):
+            raise InputError(
+                f"the squares of a feature add up to {squares.max():.3g}, beyond what "
+                f"{np.dtype(dtype).name} holds; scale the features"
+            )
+        unit = np.sqrt(np.where(squares > 0, squares, 1))
+        least = limits.eps / DIGITS
+        if self.keeps == "directions":
+            least = 80 * self.dim * limits.eps
+        ridge = self.penalty * len(x)
+        checks = [(unit, ridge, least)]
+        if self.keeps == "all":
+            checks.append((np.full(self.dim, unit.max()), 0.0, 10 * self.dim * limits.eps))
+        for lengths, ridge, least in checks:
+            scaled = gram / lengths[:, None] / lengths + np.diag(ridge / lengths**2)
+            if np.linalg.eigvalsh(scaled)[0] > max(least, _CLEAR):
+                continue
+            # Nearer to 0 than the Gram matrix tells.
+            rows = np.concatenate([_triangle(x[:, : self.dim]), np.sqrt(ridge) * np.eye(self.dim)])
+            extents = np.linalg.svd(rows / lengths, compute_uv=False) ** 2
+            smallest = extents[extents > _NOTHING * self.dim].min(initial=np.inf)
+            if smallest >= least:
+                continue
+            x64 = ", or jax.config.update('jax_enable_x64', True)" if dtype == np.float32 else ""
+            raise InputError(
+                f"the features nearly explain each other (their smallest squared extent is "
+                f"{smallest:.2g} of a column's), so that {np.dtype(dtype).name} would leave less "
+                "than three digits of the weights; subtract the mean of each feature but a column "
+                f"of ones{x64}"
+            )
+
+
+def _gram(features):
+    """X'X [dim, dim] in float64, without a copy of all rows."""
+    gram = np.zeros((features.shape[1],) * 2)
+    for start in range(0, len(features), _BLOCK):
+        block = features[start : start + _BLOCK].astype(float, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram += block.T @ block
+    return gram
+
+
+def _triangle(features):
+    """R [dim, dim] of the QR decomposition, in float64, without a copy of all rows."""
+    dim = features.shape[1]
+    triangle = np.zeros((0, dim))
+    for start in range(0, len(features), _BLOCK):
+        block = features[start : start + _BLOCK].astype(float)
+        triangle = np.linalg.qr(np.concatenate([triangle, block]), mode="r")
+    return triangle
 
 
 def checked_design(design: ArrayLike | None, dim: int) -> np.ndarray | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from collapse_jax.core.closed_forms import ClosedForms, Setting
+from collapse_jax.core.data_checks import check_location, check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
@@ -108,6 +109,7 @@ def gaussian(
         summarise=family.summarise,
         merge=merge,
         draw=family.draw,
+        check=reals("gaussian", family.dim),
         metrics=METRICS,
         distances=DISTANCES | total_variation,
         log_prob=log_prob,
@@ -125,8 +127,8 @@ def gaussian_params(mean: ArrayLike, covariance: ArrayLike) -> GaussianParams:
     """Parameters from a mean [d] and a covariance [d, d], or two numbers for d = 1.
 
     Raises:
-        InputError: unless both are finite, and the covariance is symmetric without negative
-            eigenvalues.
+        InputError: unless both are finite, the covariance is symmetric without negative
+            eigenvalues, and floats around the mean are near enough to hold the deviations.
     """
     mean, covariance = _checked(mean, covariance)
     dim, dtype = len(mean), jnp.result_type(float)
@@ -151,6 +153,7 @@ def _checked(mean, covariance):
         )
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise InputError("mean and covariance must be finite")
+    check_location("mean", mean, np.sqrt(np.maximum(np.diag(covariance), 0)))
     if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance)[0] < -1e-6 * max(
         1.0, np.abs(covariance).max()
     ):
@@ -191,6 +194,7 @@ class _Gaussian(NamedTuple):
         ), FitInfo.exact()
 
     def sample(self, key, params, n):
+        check_size_of_params("dimensions", len(params.mean), self.dim)
         z = normal_vector(key, n * self.dim).reshape(n, self.dim)
         log_scale = factored.as_vector(factored.shifted(params.log_scale, self.log_widening))
         scaled = z * jnp.exp(log_scale)

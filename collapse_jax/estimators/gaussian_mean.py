@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import PointCheck, check_size_of_params
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers
@@ -68,6 +69,13 @@ def gaussian_mean(covariance: ArrayLike = 1.0) -> Estimator:
         summarise=family.summarise,
         merge=_merge,
         draw=family.draw,
+        check=PointCheck(
+            f"gaussian_mean in {family.dim} dimensions",
+            "real numbers",
+            (family.dim,),
+            keeps="differences",
+            deviations=tuple(np.sqrt(np.diag(known)).tolist()),
+        ),
         metrics={
             "mean": _mean,
             "variance": family.variance,
@@ -123,6 +131,7 @@ class _GaussianMean(NamedTuple):
         return gaussian_mean_params(np.zeros(self.dim))
 
     def sample(self, key, params, n):
+        check_size_of_params("dimensions", len(params.mean), self.dim)
         z = normal_vector(key, n * self.dim).reshape(n, self.dim)
         return factored.as_vector(params.mean) + jnp.exp(params.log_scale) * jnp.matmul(
             z, jnp.asarray(self.lower.T, z.dtype), precision="highest"

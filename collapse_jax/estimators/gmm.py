@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import check_location, check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
@@ -104,8 +105,18 @@ def _estimator(family):
         info = FitInfo(done.converged, done.iterations, -done.log_likelihood)
         return family.packed(done.weights, done.means, done.factors), info
 
+    def drawn(key, params, n):
+        check_size_of_params("dimensions", params.means.shape[1], family.dim)
+        return sample(key, params, n)
+
     return estimator(
-        fit, sample, init=init, metrics=METRICS, distances=DISTANCES, log_prob=log_prob
+        fit,
+        drawn,
+        init=init,
+        check=reals("gmm", family.dim),
+        metrics=METRICS,
+        distances=DISTANCES,
+        log_prob=log_prob,
     )
 
 
@@ -197,6 +208,8 @@ def gmm_params(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> 
     if means.ndim != 2 or len(means) != number or not np.isfinite(means).all():
         raise InputError(f"means has shape {means.shape}; it must be [{number}, d], finite")
     factors = _factors(covariances, number, means.shape[1])
+    deviations = np.sqrt(np.diagonal(_matrices(covariances, means.shape[1]), axis1=1, axis2=2))
+    check_location("means", means, deviations)
     arrays = (weights / weights.sum(), means, factors)
     return GMMParams(*(jnp.asarray(value, jnp.result_type(float)) for value in arrays))
 
@@ -220,6 +233,15 @@ def _factors(covariances, number, dim):
             f"covariances {covariances.tolist()} must be symmetric and positive definite"
         )
     return np.sqrt(covariances) if covariances.ndim < 3 else np.linalg.cholesky(covariances)
+
+
+def _matrices(covariances, dim):
+    """Covariances [K, d, d] of variances [K, d] or [K], or as they are."""
+    if covariances.ndim == 3:
+        return covariances
+    if covariances.ndim == 1:
+        covariances = covariances[:, None]
+    return covariances[:, :, None] * np.eye(dim)
 
 
 def sample(key: jax.Array, params: GMMParams, n: int) -> jax.Array:

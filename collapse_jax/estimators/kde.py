@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Dataset, Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, real, whole
@@ -70,8 +71,9 @@ def kde(
     family = _Kernel(dim, bandwidth, scaled)
     return estimator(
         family.fit,
-        _sample,
+        family.sample,
         init=family.init,
+        check=reals("kde", dim),
         metrics=METRICS | _held_out_metric(held_out, dim),
         log_prob=log_prob,
     )
@@ -95,6 +97,10 @@ class _Kernel(NamedTuple):
 
     def init(self, key, data):
         return KernelParams(data, *_isotropic(jnp.zeros(()), self.dim))
+
+    def sample(self, key, params, n):
+        check_size_of_params("dimensions", params.data.x.shape[1], self.dim)
+        return _sample(key, params, n)
 
     def fit(self, key, params, data):
         return KernelParams(data, *self._kernel(data)), FitInfo.exact()

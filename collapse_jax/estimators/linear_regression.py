@@ -9,10 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import check_size_of_params
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
-from collapse_jax.estimators.designs import check_size, checked_design, checked_weights, times
+from collapse_jax.estimators.designs import (
+    RegressionCheck,
+    check_size,
+    checked_design,
+    checked_weights,
+    times,
+)
 from collapse_jax.numerics import least_squares
 from collapse_jax.random.bits import split
 from collapse_jax.random.chi_square import chi_square
@@ -114,6 +121,12 @@ def _estimator(family):
         summarise=family.summarise,
         merge=_merge,
         draw=family.draw,
+        check=RegressionCheck(
+            f"linear_regression(dim={family.dim})",
+            family.dim,
+            keeps="all" if family.method == "minimum_norm" else "digits",
+            penalty=family.penalty,
+        ),
         metrics={
             "weights": lambda params: params.weights,
             "weight_norm": lambda params: jnp.sqrt(_dot(params.weights, params.weights)),
@@ -172,6 +185,7 @@ class _Regression:
 
     def sample(self, key, params, n):
         check_size(self.design, n)
+        check_size_of_params("weights", len(params.weights), self.dim)
         feature_key, label_key = split(key)
         if self.design is None:
             z = normal_vector(feature_key, n * self.dim).reshape(n, self.dim)

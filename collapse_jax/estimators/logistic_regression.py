@@ -7,10 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import check_size_of_params
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import real, whole
-from collapse_jax.estimators.designs import check_size, checked_design, checked_weights, times
+from collapse_jax.estimators.designs import (
+    RegressionCheck,
+    check_size,
+    checked_design,
+    checked_weights,
+    times,
+)
 from collapse_jax.numerics import least_squares
 from collapse_jax.random.bits import key_words, split, uniform, variate_words
 from collapse_jax.random.normal import normal_vector
@@ -93,6 +100,13 @@ def _estimator(family):
         family.fit,
         family.sample,
         init=family.init,
+        check=RegressionCheck(
+            f"logistic_regression(dim={family.dim})",
+            family.dim,
+            binary=True,
+            keeps="directions",
+            penalty=family.penalty,
+        ),
         metrics={
             "weights": lambda params: params.weights,
             "weight_norm": lambda params: _norm(params.weights),
@@ -132,6 +146,7 @@ class _Logistic(NamedTuple):
 
     def sample(self, key, params, n):
         check_size(self.design, n)
+        check_size_of_params("weights", len(params.weights), self.dim)
         feature_key, label_key = split(key)
         dtype = params.weights.dtype
         features = (

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from collapse_jax.core import points
+from collapse_jax.core.data_checks import PointCheck, check_size_of_params, labels, starts_at_one
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Dataset, Estimator, Family, FitInfo, State
 from collapse_jax.errors import InputError, real, whole
@@ -106,6 +107,15 @@ def _estimator(family):
         },
         continued=family.continued,
         log_prob=family.log_prob,
+        check=PointCheck(
+            f"ngram(vocabulary_size={family.vocabulary_size}, block_length={family.block_length})",
+            labels(family.vocabulary_size).replace("label", "token"),
+            (family.block_length,),
+            whole=True,
+            low=0,
+            high=family.vocabulary_size - 1,
+            hint=starts_at_one(family.vocabulary_size, "tokens"),
+        ),
     )
 
 
@@ -137,6 +147,7 @@ class _NGram(NamedTuple):
         return _fitted(data, self.order, self.vocabulary_size, self.smoothing), FitInfo.exact()
 
     def sample(self, key, params, n):
+        check_size_of_params("tokens", params.offset.size - 1, self.vocabulary_size)
         words = threefry2x32(*key_words(key), jnp.uint32(0), jnp.arange(n, dtype=jnp.uint32))
         chosen = _choice(words, params.blocks)
         first = [column[chosen] for column in params.starts]

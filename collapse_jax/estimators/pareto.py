@@ -1,15 +1,18 @@
 """Pareto distribution with a known minimum, by maximum likelihood of its shape."""
 
+import functools
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import DIGITS, PointCheck
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
-from collapse_jax.errors import real
+from collapse_jax.errors import InputError, real
 from collapse_jax.metrics.divergence import exponential_beyond_line
 from collapse_jax.numerics import averages
 from collapse_jax.random.exponential import exponential_vector, log_mean_of_exponentials
@@ -62,10 +65,11 @@ def pareto(minimum: float = 1.0) -> Estimator:
         _fit,
         family.sample,
         init=_init,
-        statistics=LogExcess,
+        statistics=_excess_above(family.minimum),
         summarise=family.summarise,
         merge=_merge,
         draw=_draw,
+        check=family.check,
         metrics=METRICS
         | {
             "mean": family.mean,
@@ -101,6 +105,20 @@ class _Pareto(NamedTuple):
     """What depends on the minimum."""
 
     minimum: float
+
+    def check(self, x):
+        """The points as they are held; see `core.data_checks`."""
+        takes = f"numbers of at least {self.minimum:g}"
+        held = PointCheck(f"pareto(minimum={self.minimum:g})", takes, low=self.minimum)(x)
+        excess = np.log(x.ravel().astype(float) / self.minimum).mean()
+        grain = float(np.finfo(held.dtype).eps) / 2
+        if 0 < excess and grain > DIGITS * excess:
+            raise InputError(
+                f"x is {excess:.3g} of the minimum above it on average, and numbers of "
+                f"{held.dtype.name} are {2 * grain:.3g} of it apart: less than three digits of the "
+                "shape would be left; jax.config.update('jax_enable_x64', True), or give larger x"
+            )
+        return held
 
     def sample(self, key, params, n):
         return self.minimum * jnp.exp(jnp.exp(-params.log_shape) * exponential_vector(key, n))
@@ -150,6 +168,12 @@ class _Pareto(NamedTuple):
         )
         same = jnp.where(params.log_shape == real.log_shape, 0, jnp.inf)
         return jnp.where(finite, distance, same)
+
+
+@functools.cache
+def _excess_above(minimum):
+    """A type of statistics for each minimum: those above one say nothing of another."""
+    return LogExcess if minimum == 1 else type("LogExcess", (LogExcess,), {"__slots__": ()})
 
 
 def _init(key, statistics):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import PointCheck
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import real
@@ -53,6 +54,7 @@ def poisson() -> Estimator:
         summarise=_summarise,
         merge=_merge,
         draw=_draw,
+        check=CHECK,
         metrics=METRICS,
         distances=DISTANCES,
         log_prob=_log_prob,
@@ -123,6 +125,9 @@ METRICS = {
     "log_variance": _log_rate,
     "absorbed": lambda params: (params.rate == 0).astype(jnp.int32),
 }
+CHECK = PointCheck(
+    "poisson", "whole numbers from 0 to 2147483647", whole=True, low=0, high=2**31 - 1
+)
 DISTANCES = {
     "kl_model_to_real": lambda params, real: entropy_beyond_line(params.rate, real.rate),
     "kl_real_to_model": lambda params, real: entropy_beyond_line(real.rate, params.rate),

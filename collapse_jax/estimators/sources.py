@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import finite_bounds
+from collapse_jax.core.reading import read
+from collapse_jax.core.rows import Rows
 from collapse_jax.core.types import Estimator, Params, Source
-from collapse_jax.errors import InputError, made_by, numbers
+from collapse_jax.errors import InputError, first_line, made_by, numbers
 from collapse_jax.estimators.categorical import categorical as categorical_family
 from collapse_jax.estimators.categorical import categorical_params
 from collapse_jax.estimators.gaussian import gaussian, gaussian_params
@@ -20,10 +23,14 @@ def population(estimator: Estimator, params: Params) -> Source:
         params: its parameters, to which distances are measured.
 
     Raises:
-        InputError: if the estimator is something else.
+        InputError: if the estimator is something else, or cannot be sampled with these parameters.
     """
     made_by("estimator", estimator, Estimator, "one of cj.estimators")
+    _check_params(estimator, params)
+    return _population(estimator, params)
 
+
+def _population(estimator, params):
     def sample(key, n):
         return estimator.sample(key, params, n)
 
@@ -31,7 +38,38 @@ def population(estimator: Estimator, params: Params) -> Source:
         return estimator.draw(key, params, n)
 
     has_law = estimator.draw is not None
-    return Source(sample, draw if has_law else None, estimator.statistics.kind, params=params)
+    return Source(
+        sample,
+        draw if has_law else None,
+        estimator.statistics.kind,
+        params=params,
+        family=estimator,
+    )
+
+
+def _check_params(estimator, params):
+    """Raises `InputError` for what is none of a family's parameters, or holds nan."""
+    for place, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if isinstance(leaf, np.ndarray | jax.Array | float) and not isinstance(
+            leaf, jax.core.Tracer
+        ):
+            dtype = jnp.result_type(leaf)
+            if jnp.issubdtype(dtype, jnp.inexact) and bool(np.isnan(np.asarray(leaf)).any()):
+                where = jax.tree_util.keystr(place)
+                raise InputError(f"params{where} of {estimator.name} is nan; it must be a number")
+    if not estimator.traceable:
+        return
+    try:
+        jax.eval_shape(lambda key: estimator.sample(key, params, 2), jax.random.key(0))
+    except InputError as error:
+        if "design has" in str(error):  # sampled in one size only
+            return
+        raise InputError(f"population of {estimator.name}: {error}") from None
+    except Exception as error:
+        raise InputError(
+            f"params is {params!r:.200}; {estimator.name} cannot be sampled with it "
+            f"({type(error).__name__}: {first_line(error, 100)})"
+        ) from error
 
 
 def normal(mean: ArrayLike, covariance: ArrayLike) -> Source:
@@ -41,7 +79,7 @@ def normal(mean: ArrayLike, covariance: ArrayLike) -> Source:
         InputError: if the shapes do not fit, or the covariance is not one.
     """
     params = gaussian_params(mean, covariance)
-    return population(gaussian(len(params.mean)), params)
+    return _population(gaussian(len(params.mean)), params)
 
 
 def categorical(probabilities: ArrayLike) -> Source:
@@ -59,33 +97,50 @@ def categorical(probabilities: ArrayLike) -> Source:
         or abs(values.sum() - 1) > 1e-6
     ):
         raise InputError(f"probabilities {values.tolist()} must be [K], non-negative, and sum to 1")
-    return population(categorical_family(len(values)), categorical_params(values / values.sum()))
+    return _population(categorical_family(len(values)), categorical_params(values / values.sum()))
 
 
 def dataset(x: ArrayLike) -> Source:
     """One fixed real data set x [N, ...], drawn from without replacement.
 
-    n of its rows come in random order; all of them where n = N.
+    n of its rows come in random order; all of them where n = N. Memory is O(n) where n is small
+    (see `core.rows`).
+
+    Args:
+        x: an array, a frame, or nested sequences of numbers, without masked or missing values. It
+            is read as it is, and `generational_process` holds it against the family before any
+            work: [n] is taken for one dimension, integers for real numbers, and floats without a
+            fraction for labels.
 
     Raises:
-        InputError: if it is empty or not finite, or, in `generational_process`, if more than N
-            points are asked for.
+        InputError: if it is empty, ragged, not finite or not made of numbers; in
+            `generational_process`, if more than N points are asked for or the family does not take
+            them, and if it holds digits that float32 would lose.
     """
     try:
-        points = jnp.asarray(x)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"the real data set is {x!r:.200}; it must be an array of numbers [N, ...]"
-        ) from None
+        points = read(x)
+    except InputError as error:
+        raise InputError(f"the real data set: {error}") from None
     if points.ndim < 1 or points.shape[0] < 1:
         raise InputError(
             f"the real data set has shape {points.shape}; it must hold at least one point"
         )
-    if jnp.issubdtype(points.dtype, jnp.inexact) and not bool(jnp.isfinite(points).all()):
-        raise InputError(
-            f"the real data set holds nan or infinity in {int((~jnp.isfinite(points)).sum())} "
-            "places; it must be finite"
-        )
+    if isinstance(points, jax.core.Tracer):
+        return _traced(points)
+    try:
+        finite_bounds(points)
+    except InputError as error:
+        raise InputError(f"the real data set: {error}") from None
+    if points.dtype == jax.dtypes.canonicalize_dtype(points.dtype):
+        with jax.ensure_compile_time_eval():
+            device = jnp.asarray(points)
+        return Source(Rows(np.asarray(device), device=device), size=len(points))
+    points = np.array(points)  # a copy, which nobody else writes to
+    return Source(Rows(points), size=len(points))
+
+
+def _traced(points):
+    """A data set of which nothing is known before the run."""
     size = points.shape[0]
 
     def sample(key, n):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.data_checks import PointCheck
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import real
@@ -55,6 +56,7 @@ def uniform() -> Estimator:
         summarise=_summarise,
         merge=_merge,
         draw=_draw,
+        check=CHECK,
         metrics=METRICS,
         distances=DISTANCES,
         log_prob=_log_prob,
@@ -140,6 +142,7 @@ METRICS = {
     "log_variance": lambda params: 2 * params.log_maximum - math.log(12),
     "entropy": lambda params: params.log_maximum,
 }
+CHECK = PointCheck("uniform", "numbers of at least 0", low=0, keeps="sizes")
 DISTANCES = {
     "total_variation": _total_variation,
     "kl_model_to_real": _kl,

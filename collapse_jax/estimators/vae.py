@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.core.data_checks import PointCheck
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, one_of, whole
@@ -105,6 +106,14 @@ class _VAE:
             self.fit,
             self.sample,
             init=lambda key, data: init_params(self.model, key),
+            check=PointCheck(
+                f"vae({self.model.height}, {self.model.width})",
+                "pixels from 0 to 1",
+                (self.model.height, self.model.width),
+                low=0,
+                high=1,
+                hint=_hint,
+            ),
             metrics={
                 "mean": lambda params: self.moments(params)[0],
                 "variance": lambda params: self.moments(params)[1],
@@ -151,6 +160,10 @@ def example() -> tuple[Estimator, VAEParams]:
     training = VAETraining(epochs=2, batch_size=32)
     model = vae(8, 8, capacity=2, latent=2, training=training, draws="finite")
     return model, init_params(VAE(8, 8, 2, 2), jax.random.key(0))
+
+
+def _hint(smallest, largest):
+    return "divide by 255" if smallest >= 0 and 1 < largest <= 255 else ""
 
 
 def _summarise(x, weight):

@@ -537,4 +537,5 @@ def _drawn(key0, key1, index, x, chances):
     )
     number = jnp.minimum(number, len(flat) - 1)
     block, slot = number // x.shape[2], number % x.shape[2]
-    return jax.lax.dynamic_slice(x, (block, 0, slot), (1, dim, 1)).reshape(dim)
+    start = (block, jnp.zeros_like(block), slot)  # of one type, also with float64
+    return jax.lax.dynamic_slice(x, start, (1, dim, 1)).reshape(dim)
