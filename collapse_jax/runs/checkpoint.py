@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 
 from collapse_jax.errors import DamagedError, InputError, first_line
 from collapse_jax.runs import distributed
+from collapse_jax.runs.plain_path import plain_path
 
 _SUMS = "checksums"
 _LONGEST_REASON = 200
@@ -45,8 +46,13 @@ class Checkpoints:
             say: Called with one line for each damaged checkpoint.
         """
         self.folder, self._say = pathlib.Path(folder).absolute(), say
-        options = ocp.CheckpointManagerOptions(create=True, max_to_keep=keep)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        # Nothing goes on in a thread after an interrupted save.
+        options = ocp.CheckpointManagerOptions(
+            create=True, max_to_keep=keep, enable_async_checkpointing=False
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._plain = plain_path(self.folder, self)
+        self._manager = ocp.CheckpointManager(self._plain, options=options)
 
     def generations(self) -> list[int]:
         """The finished generations, ascending."""
@@ -184,7 +190,7 @@ class Checkpoints:
 
     def _restore(self, generation, item, numpy=False):
         """Name -> array of an item, on a device, or as NumPy arrays of the type that was saved."""
-        folder = self._step_folder(generation) / item
+        folder = self._plain / str(generation) / item
         tree: Any = ocp.StandardCheckpointer().metadata(folder).item_metadata
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
