@@ -1,8 +1,10 @@
 """The host driver: generation after generation, a checkpoint at each, resumed by the same call."""
 
+import contextlib
 import dataclasses
 import functools
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
@@ -14,6 +16,7 @@ import numpy as np
 from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers.book import Book
+from collapse_jax.drivers.made_of import described, held
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DamagedError, DivergenceError, InputError, one_of, whole
 from collapse_jax.metrics import resolve_metrics
@@ -90,31 +93,36 @@ def run(
     measure = resolve_metrics(process.metrics, metrics)
     folder = _opened(folder)
     folder.lock()
-    book = Book(folder, publish, published_only, watcher.say)
-    book.catch_up()
-    ends_only = states == "ends"
-    work = _Work(process, generations, measure, observe, book, ends_only, watcher, session)
-    for chain in folder.part or range(chains):
-        _run_chain(work, chain, jax.random.fold_in(key, chain))
-    session.scratch.clear()
-    return book.trace(chains, generations)
+    describe = functools.partial(described, process, key, generations, measure, {})
+    with held(folder, describe, watcher.say):
+        book = Book(folder, publish, published_only, watcher.say)
+        book.catch_up()
+        ends_only = states == "ends"
+        work = _Work(process, generations, measure, observe, book, ends_only, watcher, session)
+        for chain in folder.part or range(chains):
+            _run_chain(work, chain, jax.random.fold_in(key, chain))
+        book.close()
+        session.scratch.clear()
+        return book.trace(chains, generations)
 
 
 def _run_chain(work, number, key):
     """Makes all generations of a chain that are not finished yet."""
     chain = _Chain(work, number, key)
-    for generation in range(work.last_generation + 1):
-        if not chain.finished(generation):
-            chain.make(generation)
-        work.watcher.end(number, generation, work.book.row(number, generation))
-    chain.checkpoints.close()
+    with contextlib.closing(chain.checkpoints):
+        for generation in range(work.last_generation + 1):
+            if chain.finished(generation):
+                chain.measure(generation)
+            else:
+                chain.make(generation)
+            work.watcher.end(number, generation, work.book.row(number, generation))
 
 
 def _opened(folder):
     """The `RunFolder` of a path; its folder exists."""
     if not isinstance(folder, RunFolder | str | os.PathLike):
         raise InputError(f"folder is {folder!r:.200}; it must be a path or a RunFolder")
-    folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    folder = folder if isinstance(folder, RunFolder) else RunFolder(pathlib.Path(folder).absolute())
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"folder is '{folder.path}', which is no folder; give another")
     distributed.on_first(lambda: folder.path.mkdir(parents=True, exist_ok=True))
@@ -157,7 +165,24 @@ class _Chain:
         self._drop_states(self.checkpoints.generations())
 
     def finished(self, generation):
-        return generation in self.checkpoints.generations()
+        return self._work.book.has(self._number, generation, self.checkpoints)
+
+    def measure(self, generation):
+        """Measures of a finished generation what was not asked for when it was made."""
+        work, number = self._work, self._number
+        missing = work.measure.keys() - work.book.names(number, generation)
+        if not missing:
+            return
+        state = self._restored(generation)
+        if state is None:
+            is_set_aside = not self.finished(generation)
+            self.make(generation)
+            if is_set_aside:
+                return  # it was saved anew, with everything
+            state = self._state
+        scalars, arrays = _split({name: work.measure[name](state) for name in sorted(missing)})
+        self.checkpoints.add(generation, scalars | arrays)
+        work.book.add(number, generation, scalars, arrays)
 
     def make(self, generation):
         """Makes and saves a generation, from the newest state on disk before it.
