@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import os
-import pathlib
 import shutil
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,7 @@ class RunFolder:
             path: The folder, which need not exist; `~` is the home folder.
             part: Numbers of the chains to compute, while other calls may compute others; () is all.
         """
-        self.path, self.part = _expanded(path), part
+        self.path, self.part = made_of.expanded(path), part
         self.figures = self.path / "figures"
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
@@ -303,15 +302,6 @@ class RunFolder:
         """Writes or replaces results.nc."""
         if distributed.is_first():
             write_results(self.path / "results.nc", data)
-
-
-def _expanded(path):
-    """The path with `~` as the home folder; where it names nobody's, it is a name like others."""
-    path = pathlib.Path(path)
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        return path
 
 
 def _is_record(row, needed):

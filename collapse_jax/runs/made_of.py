@@ -67,6 +67,14 @@ def unknown(folder: pathlib.Path, given: Mapping[str, Any]) -> list[str]:
     return [name for name in given if name not in saved]
 
 
+def expanded(path: str | os.PathLike) -> pathlib.Path:
+    """A path with `~` as the home folder; where it names nobody's, it is a name like others."""
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError:
+        return pathlib.Path(path)
+
+
 def of_files(paths: Iterable[pathlib.Path], root: pathlib.Path) -> dict[str, str]:
     """File, relative to `root` -> hash of its bytes.
 

@@ -2,12 +2,16 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from collapse_jax.app.commands import inputs
+from collapse_jax.app.commands.complete import are_there
 from collapse_jax.app.commands.examples import example_prompts
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
@@ -24,7 +28,7 @@ from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.models.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_tokenizer
 from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
 from collapse_jax.models.lm.weights import load_opt
-from collapse_jax.runs import distributed
+from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.memory import PEAKS, STAGES, PeakMemory
 from collapse_jax.runs.placement import Placement
@@ -53,6 +57,8 @@ class Ingredients(NamedTuple):
     pretrained: dict
     tokenizer: TextTokenizer
     blocks: Blocks
+    inputs: Mapping[str, Any] = {}
+    """What its run folder keeps of them (`commands.inputs`)."""
 
 
 def prepare(settings: LMSettings, *, session: Session = Session()) -> Ingredients:
@@ -63,15 +69,16 @@ def prepare(settings: LMSettings, *, session: Session = Session()) -> Ingredient
     """
     config = settings.config
     model, pretrained = _load_model(config, session.placement)
-    tokenizer = load_tokenizer(config.tokenizer or _tokenizer_of(config.model))
+    tokenizer = load_tokenizer(_tokenizer_source(config))
     vocabulary = model.config.vocab_size
     if tokenizer.vocab_size > vocabulary:
         raise InputError(
             f"tokenizer {tokenizer.name!r} has {tokenizer.vocab_size} entries, more than "
             f"the model's vocabulary of {vocabulary}; give the model's own tokenizer"
         )
-    splits = []
+    splits, hashes = [], {}
     for split, rows in load_corpus(config.corpus)._asdict().items():
+        hashes[split] = made_of.of_texts(rows)
         blocks = blocks_of(rows, tokenizer, config.block_length)
         wanted = getattr(config, f"{split}_blocks")
         if blocks.max() >= vocabulary:
@@ -87,7 +94,26 @@ def prepare(settings: LMSettings, *, session: Session = Session()) -> Ingredient
         splits.append(blocks[: wanted or None])
     ingredients = Ingredients(model, pretrained, tokenizer, Blocks(*splits))
     process_of(settings, ingredients)  # raises for blocks that are too long for the model
-    return ingredients
+    return ingredients._replace(inputs=_inputs(config, ingredients, hashes))
+
+
+def _inputs(config, ingredients, hashes):
+    """What the run folder keeps of what was read."""
+    return (
+        inputs.corpus(config.corpus, hashes)
+        | inputs.tokenizer_files(_tokenizer_source(config))
+        | inputs.network(_model_source(config), ingredients.model.config, ingredients.pretrained)
+        | inputs.tokens(ingredients.blocks._asdict())
+    )
+
+
+def _files_here(config):
+    """The same by files alone, so that a run that is done need not be read again."""
+    return {
+        "corpus": lambda: inputs.corpus_files(config.corpus),
+        "tokenizer": lambda: inputs.tokenizer_files(_tokenizer_source(config)),
+        "model": lambda: inputs.files_of("model", _model_source(config)),
+    }
 
 
 def process_of(
@@ -98,7 +124,7 @@ def process_of(
     Raises:
         InputError: If the blocks are too long for the model.
     """
-    model, pretrained, _, blocks = ingredients
+    model, pretrained, _, blocks, _ = ingredients
     estimator = causal_lm(
         model,
         pretrained,
@@ -200,11 +226,21 @@ def _load_model(config, placement):
             sizes = RANDOM_MODELS[config.model]
             model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
         else:
-            model, params = load_opt(EMBEDDED_MODEL if config.model == "embedded" else config.model)
+            model, params = load_opt(_model_source(config))
         if placement.shard:
             params = placement.place_parameters(params, config.batch_size)
     dropout = model.config.dropout if config.dropout is None else config.dropout
     return OPT(dataclasses.replace(model.config, dropout=dropout), config.precision), params
+
+
+def _model_source(config):
+    """Where the weights are."""
+    return str(EMBEDDED_MODEL) if config.model == "embedded" else config.model
+
+
+def _tokenizer_source(config):
+    """Where the tokenizer is."""
+    return config.tokenizer or _tokenizer_of(config.model)
 
 
 def _tokenizer_of(model: str) -> str:
@@ -243,7 +279,12 @@ def lm_command(
         for chain in seeds or range(config.seeds)
         for generation in range(config.generations + 1)
     }
-    if wanted <= finished and (folder.path / "results.nc").is_file():
+    say = functools.partial(console.print, highlight=False)
+    if (
+        wanted <= finished
+        and are_there(folder, wanted)
+        and inputs.unchanged(folder, _files_here(settings.config), say)
+    ):
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
     else:
         folder = _open_and_run(settings, out, console, placement, seeds, finished)
@@ -268,7 +309,8 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
     config, session = settings.config, Session(placement)
     ingredients = distributed.first_then_others(lambda: prepare(settings, session=session))
     need = disk_need(settings, ingredients, finished, seeds)
-    folder = RunFolder.open(out, config, need.total, seeds)
+    say = functools.partial(console.print, highlight=False)
+    folder = RunFolder.open(out, config, need.total, seeds, inputs=ingredients.inputs, say=say)
     sizes = ", ".join(
         f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items()
     )
