@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from collapse_jax.drivers.trace import Trace
-from collapse_jax.errors import DamagedError
+from collapse_jax.errors import DamagedError, InputError
 from collapse_jax.runs import distributed
 from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
@@ -50,9 +50,12 @@ class Book:
         Of a run folder with a part, those of its own chains. A generation whose records are
         damaged is set aside.
         """
-        has_results = (self._folder.path / "results.nc").is_file()
-        rows = self._folder.rows("chain", "generation") if has_results else []
+        in_results = self._in_results()
+        rows = self._folder.rows("chain", "generation") if in_results[0] else []
         recorded = {(row["chain"], row["generation"]) for row in rows}
+        recorded = {
+            place for place in recorded if place[0] in in_results[0] and place[1] in in_results[1]
+        }
         chains = [
             int(path.name.removeprefix("chain_"))
             for path in self._folder.checkpoints.glob("chain_*")
@@ -70,6 +73,15 @@ class Book:
             for entry in missed:
                 self._publish(*entry)
             self._write()
+
+    def _in_results(self):
+        """The chains and the generations in results.nc; where it is damaged, it is made again."""
+        try:
+            data = self._folder.results()
+            coordinates = [] if data is None else [data["chain"], data["generation"]]
+        except (InputError, KeyError):
+            coordinates = []
+        return [set(values.values.tolist()) for values in coordinates] or [set(), set()]
 
     def _enter_saved(self, chain):
         """Enters all saved generations of a chain: (generation, arrays) of each."""

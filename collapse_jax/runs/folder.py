@@ -137,6 +137,22 @@ class RunFolder:
             now["earlier"] = [*(earlier if isinstance(earlier, list) else [earlier]), before]
         self.write_text("environment.json", json.dumps(now, indent=2) + "\n")
 
+    def keep_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Keeps hashes of what an opened run reads, or holds them against those that it kept.
+
+        Args:
+            inputs: Entries of `runs.made_of`.
+
+        Raises:
+            InputError: If something changed; the text names it.
+        """
+
+        def keep():
+            made_of.refuse_changed(self.path, inputs)
+            self._keep_inputs(inputs, lambda line: None)
+
+        distributed.on_first(keep)
+
     def _environment(self):
         path = self.path / "environment.json"
         try:
@@ -192,7 +208,7 @@ class RunFolder:
             raise InputError(
                 f"{self.path} holds a run of another kind ({saved.command}); choose another --out"
             )
-        differing = differing_fields(saved, config)
+        differing = differing_fields(saved, config, self._moved(config, inputs))
         if differing:
             raise InputError(
                 f"{self.path} holds a run with other settings ({'; '.join(differing)}); "
@@ -200,6 +216,19 @@ class RunFolder:
             )
         check_numbers(self._environment(), str(self.path))
         made_of.refuse_changed(self.path, inputs)
+
+    def _moved(self, config, inputs):
+        """Fields whose paths may differ: what lies there is held against what was read before.
+
+        Without inputs to hold it against, as long as there is something to hold it against later.
+        """
+        kept = (made_of.read(self.path) or {}).keys()
+        return [
+            field
+            for field, name in config.paths.items()
+            if name in kept and (not inputs or name in inputs)
+            if made_of.expanded(getattr(config, field) or "").exists()
+        ]
 
     def lock(self) -> None:
         """Keeps other processes out for as long as this object lives.

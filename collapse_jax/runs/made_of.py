@@ -111,7 +111,8 @@ def _changed(saved, given):
         several = "file" if len(files) == 1 else "files"
         count = len(given["files"].keys() | saved["files"].keys())
         return f"{several} {_named(files)}, {len(files)} of {count}"
-    return _named(parts)
+    count = len(given[kind].keys() | saved[kind].keys())
+    return f"{_named(parts)}, {len(parts)} of {count}"
 
 
 def _differing(saved, given):
