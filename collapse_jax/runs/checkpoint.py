@@ -51,7 +51,8 @@ class Checkpoints:
             say: Called with one line for each damaged checkpoint.
 
         Raises:
-            InputError: If the newest was made under options of JAX that give other numbers.
+            InputError: If the newest was made under options of JAX that give other numbers, or
+                something else is in the place of the folder.
             OSError: If the folder cannot be made.
         """
         self.folder, self._say = pathlib.Path(folder).absolute(), say
@@ -59,7 +60,15 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             create=True, max_to_keep=keep, enable_async_checkpointing=False
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.folder.is_symlink():
+            raise InputError(
+                f"{self.folder} is a link to {os.readlink(self.folder)}, where nothing is to be "
+                "changed; delete the link"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(f"{self.folder} is no folder; delete what is in its place") from None
         self._plain = plain_path(self.folder, self)
         self._manager = ocp.CheckpointManager(self._plain, options=options)
         self._numbers = numbers()

@@ -49,7 +49,7 @@ def write(folder: pathlib.Path, values: Mapping[str, Any]) -> None:
 def refuse_changed(folder: pathlib.Path, given: Mapping[str, Any]) -> None:
     """Raises `InputError` for what was read when the run began and is something else now."""
     saved = read(folder) or {}
-    for name in given.keys() & saved.keys():
+    for name in [name for name in given if name in saved]:
         try:
             changed = _changed(saved[name], given[name])
         except (TypeError, AttributeError, KeyError):
