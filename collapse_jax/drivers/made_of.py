@@ -35,6 +35,8 @@ def described(
     last_generation: int,
     measure: Mapping[str, Callable],
     known: dict | None = None,
+    *,
+    with_code: bool = True,
 ) -> dict[str, Any]:
     """What the numbers of a run come from, as JSON values.
 
@@ -44,6 +46,7 @@ def described(
         last_generation: Sizes that are a function are noted up to here.
         measure: Name -> metric; what each is made of.
         known: As for `runs.contents`.
+        with_code: Whether the code of family, workflow and metrics counts.
     """
     known = {} if known is None else known
     estimator, source, workflow, size, remember_first = process.parts
@@ -56,6 +59,7 @@ def described(
         "step": ("", _own_steps(process)),
         "remember_first": (str(remember_first), remember_first),
     }
+    parts, measure = (parts, measure) if with_code else ({}, {})
     found = {name: (words, contents(value, name, known)) for name, (words, value) in parts.items()}
     measured = {name: contents(metric, name, known) for name, metric in measure.items()}
     return {
@@ -76,7 +80,8 @@ def held(
 ) -> Iterator[None]:
     """Holds a process against what a folder was made of, and keeps what it is made of.
 
-    A folder that was opened with the settings of a command knows what it is made of.
+    A folder that was opened with the settings of a command knows its process by them; key, sizes
+    and real data are held against it alone.
 
     Args:
         folder: Locked by this process.
@@ -87,19 +92,17 @@ def held(
         InputError: If the folder was made by another process or by a command, or under options of
             JAX that give other numbers.
     """
-    if folder.opened:
-        yield
-        return
     before = describe()
     distributed.on_first(lambda: _enter(folder, before, say))
     try:
         yield
     finally:
-        distributed.on_first(lambda: _keep(folder, before, describe()))
+        if not folder.opened:
+            distributed.on_first(lambda: _keep(folder, before, describe()))
 
 
 def _enter(folder, before, say):
-    if (folder.path / "config.json").is_file():
+    if not folder.opened and (folder.path / "config.json").is_file():
         raise InputError(
             f"folder is '{folder.path}', which holds the run of a command (config.json); give "
             "another"
@@ -107,12 +110,13 @@ def _enter(folder, before, say):
     saved = made_of.read(folder.path)
     if saved is not None and "process" in saved:
         refuse_another(saved["process"], before, str(folder.path))
-    elif folder.checkpoints.is_dir():
+    elif folder.checkpoints.is_dir() and not folder.opened:
         say(
             f"{folder.path} was begun without a description of its process, and is trusted to hold "
             "this one; it is described from now on"
         )
-    folder.keep_environment(say)
+    if not folder.opened:
+        folder.keep_environment(say)
     _keep(folder, before, before)
 
 
@@ -183,6 +187,10 @@ def _differing(saved, given):
     same_code = all(saved[name] == given[name] for name in ("python", "versions"))
     parts, others = saved["parts"], given["parts"]
     for name, words in _PARTS.items():
+        if name not in others or name not in parts:
+            if name == "source" and _other_data(saved, given):
+                yield f"{words} has other values"
+            continue
         (old_words, old, _), (new_words, new, _) = parts[name], others[name]
         changed = _changed(parts[name], others[name])
         if old_words != new_words:

@@ -62,14 +62,16 @@ def run(
     A generation is saved whole, then recorded; the same call goes on after the last saved one. The
     numbers equal those of `simulate` with the same key, up to the rounding of another compiled
     program. A damaged checkpoint is named and set aside, and made again with the same numbers.
+    Metrics that are asked for later are measured of the saved states.
 
     Args:
         process: from `cj.generational_process`.
         key: one typed key.
         generations: the last one; generation 0 is the model fitted to real data.
-        folder: a path, trusted to hold the same process, or a `RunFolder`, whose `open` refuses
-            other settings. Of a `RunFolder` with a part, the chains of that part alone run, beside
-            other processes; the next call for the whole folder records what they saved.
+        folder: a path, which refuses another process or key than it was begun with, and options of
+            JAX that give other numbers; or a `RunFolder`, whose `open` refuses other settings. Of
+            one with a part, the chains of that part alone run, beside other processes; the next
+            call for the whole folder records what they saved.
         chains: how many.
         metrics: as in `simulate`; by default none.
         observe: (state of generation 0, state, info) -> named scalars and arrays of a generation.
@@ -78,7 +80,7 @@ def run(
         published_only: names of observed scalars and arrays that stay out of results.nc.
         watcher: what is called while the run goes on.
         states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and
-            of the newest of each chain. Records and arrays stay in any case.
+            of the newest of each chain; metrics asked for later then take the models made again.
         session: its scratch, where the process keeps unfinished work, is cleared with every saved
             generation.
 
@@ -93,17 +95,24 @@ def run(
     measure = resolve_metrics(process.metrics, metrics)
     folder = _opened(folder)
     folder.lock()
-    describe = functools.partial(described, process, key, generations, measure, {})
+    describe = functools.partial(
+        described, process, key, generations, measure, {}, with_code=not folder.opened
+    )
     with held(folder, describe, watcher.say):
         book = Book(folder, publish, published_only, watcher.say)
         book.catch_up()
-        ends_only = states == "ends"
-        work = _Work(process, generations, measure, observe, book, ends_only, watcher, session)
-        for chain in folder.part or range(chains):
-            _run_chain(work, chain, jax.random.fold_in(key, chain))
-        book.close()
-        session.scratch.clear()
-        return book.trace(chains, generations)
+        only_ends = states == "ends"
+        work = _Work(process, generations, measure, observe, book, only_ends, watcher, session)
+        return _run_chains(work, folder.part or range(chains), key).trace(chains, generations)
+
+
+def _run_chains(work, numbers, key):
+    """Makes what is not finished of the chains, and records it; the book."""
+    for number in numbers:
+        _run_chain(work, number, jax.random.fold_in(key, number))
+    work.book.close()
+    work.session.scratch.clear()
+    return work.book
 
 
 def _run_chain(work, number, key):

@@ -451,3 +451,26 @@ def test_a_save_that_is_interrupted_ends_at_once(call, tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "run").rglob("chain_0/*")) == finished
     found = once(of(), tmp_path / "run", metrics=mean, generations=2)
     np.testing.assert_array_equal(found["mean"], wanted["mean"])
+
+
+def test_a_folder_opened_with_settings_holds_data_sizes_and_key(tmp_path):
+    """A command of the user's: its settings say the rest, and its code may be mended."""
+    from collapse_jax.app.config import SimulateConfig
+    from collapse_jax.runs.folder import RunFolder
+
+    def opened():
+        return RunFolder.open(tmp_path / "run", SimulateConfig())
+
+    def again(process, **changes):
+        return run(process, folder=opened(), **{"key": KEY, "generations": 1} | changes)
+
+    again(of())
+    again(of(family=own(by=lambda x: x + 1)), generations=2)
+    for process, words in (
+        (of(source=sources.dataset(DATA + 1)), "the real data has other values"),
+        (of(sample_size=5), "sample_size is 4 there, 5 here"),
+    ):
+        with pytest.raises(InputError, match=words):
+            again(process)
+    with pytest.raises(InputError, match="the key is threefry2x32"):
+        again(of(), key=jax.random.key(4))
