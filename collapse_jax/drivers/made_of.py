@@ -97,8 +97,9 @@ def held(
     try:
         yield
     finally:
-        if not folder.opened:
-            distributed.on_first(lambda: _keep(folder, before, describe()))
+        # Not together with others of a job, one of which may just have ended.
+        if not folder.opened and distributed.is_first():
+            _keep(folder, before, describe())
 
 
 def _enter(folder, before, say):

@@ -44,7 +44,7 @@ class Contents(NamedTuple):
 
 
 def contents(value: Any, name: str = "", known: dict | None = None) -> Contents:
-    """The contents of any value.
+    """The contents of any value; of what cannot be looked at, the same for all.
 
     Args:
         value: Functions, arrays, containers and objects, one in another.
@@ -52,7 +52,10 @@ def contents(value: Any, name: str = "", known: dict | None = None) -> Contents:
         known: Keeps hashes of JAX's arrays from call to call, so that large ones are read once.
     """
     reader = _Reader({} if known is None else known)
-    fixed = reader.read(value, name)
+    try:
+        fixed = reader.read(value, name)
+    except Exception:  # objects of others may do anything when they are looked at
+        return Contents("unread", {}, {})
     return Contents(fixed, reader.changing, reader.packages)
 
 
@@ -166,10 +169,14 @@ class _Reader:
             own += [_hash(*pair) for pair in sorted(pairs)]
         elif isinstance(value, Set):
             own += sorted(self.read(item, place) for item in value)
+        elif isinstance(value, list) and all(type(item) in _PLAIN for item in value):
+            own.append(repr(value))
         elif isinstance(value, list | np.ndarray):
             own += [self.read(item, place) for item in list(value)]
         elif isinstance(value, bytearray | memoryview):
             own.append(bytes(value))
+        elif (array := _as_array(value)) is not None:
+            own.append(_array(array))
         else:
             own += [self.read(item, place) for item in _attributes(value)]
         inner, self.changing = self.changing, held
@@ -294,6 +301,14 @@ def _is_empty(cell):
     except ValueError:
         return True
     return False
+
+
+def _as_array(value):
+    """What an object of another array library holds; None for other objects."""
+    if not hasattr(type(value), "__array__"):
+        return None
+    array = np.asarray(value)
+    return None if array.dtype == object else array
 
 
 def _read_by(code):

@@ -4,6 +4,7 @@ And the part of it that changes numbers, which is held against what a folder was
 """
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import pathlib
@@ -120,6 +121,7 @@ def _pairs(there, here):
     return {name: (value, now[name]) for name, value in known.items()}
 
 
+@functools.cache
 def _version(name):
     try:
         return importlib.metadata.version(name)
