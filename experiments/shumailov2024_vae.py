@@ -224,11 +224,10 @@ def report(chain, generation, row):
 
 
 def opened(settings: Settings):
-    """The run folder with settings.json and environment.json; refuses another run's.
+    """The run folder with settings.json; refuses another run's.
 
     Seeds and generations may grow.
     """
-    from collapse_jax.runs.environment import environment
     from collapse_jax.runs.folder import RunFolder
 
     folder, ours = RunFolder(settings.out), dataclasses.asdict(settings)
@@ -251,7 +250,6 @@ def opened(settings: Settings):
         raise InputError(f"{folder.path} exists and is not a run folder; choose another --out")
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.write_text("settings.json", json.dumps(ours, indent=2) + "\n")
-    folder.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
     return folder
 
 

@@ -76,7 +76,7 @@ def _joined(settings, on):
 
 
 def _settings_of_file(arguments):
-    """({command: the settings in --config FILE}, the arguments without that option)."""
+    """({command: the settings in --config FILE or RUN}, the arguments without that option)."""
     for position, argument in enumerate(arguments):
         option, is_joined, name = argument.partition("=")
         if option != "--config":
@@ -93,7 +93,9 @@ def _settings_of_file(arguments):
 
 
 def _read_json(name):
+    path = pathlib.Path(name)
+    path = path / "config.json" if path.is_dir() else path  # of a run folder
     try:
-        return json.loads(pathlib.Path(name).read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"--config {name!r} cannot be read as JSON: {error}") from None

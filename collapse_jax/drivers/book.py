@@ -7,12 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from collapse_jax.drivers.trace import Trace
-from collapse_jax.errors import DamagedError
+from collapse_jax.errors import DamagedError, InputError
 from collapse_jax.runs import distributed
 from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.results import results_of
 
+# What a record holds: numbers, or nothing.
+_SCALARS = int | float | None
 _CHAIN_FOLDER = re.compile(r"chain_(0|[1-9][0-9]{0,8})")
 
 
@@ -36,6 +38,7 @@ class Book:
         self._left_out = {"chain", "generation", "seconds", *published_only}
         # (chain, generation) -> its row, and its arrays with the scalars of the row.
         self._rows, self._arrays = {}, {}
+        self._is_behind = False
 
     def checkpoints_of(self, chain: int) -> pathlib.Path:
         """The folder of a chain's checkpoints."""
@@ -47,9 +50,12 @@ class Book:
         Of a run folder with a part, those of its own chains. A generation whose records are
         damaged is set aside.
         """
-        has_results = (self._folder.path / "results.nc").is_file()
-        rows = self._folder.rows("chain", "generation") if has_results else []
+        in_results = self._in_results()
+        rows = self._folder.rows("chain", "generation") if in_results[0] else []
         recorded = {(row["chain"], row["generation"]) for row in rows}
+        recorded = {
+            place for place in recorded if place[0] in in_results[0] and place[1] in in_results[1]
+        }
         chains = [
             int(path.name.removeprefix("chain_"))
             for path in self._folder.checkpoints.glob("chain_*")
@@ -68,20 +74,77 @@ class Book:
                 self._publish(*entry)
             self._write()
 
+    def _in_results(self):
+        """The chains and the generations in results.nc; where it is damaged, it is made again."""
+        try:
+            data = self._folder.results()
+            coordinates = [] if data is None else [data["chain"], data["generation"]]
+        except (InputError, KeyError):
+            coordinates = []
+        return [set(values.values.tolist()) for values in coordinates] or [set(), set()]
+
     def _enter_saved(self, chain):
         """Enters all saved generations of a chain: (generation, arrays) of each."""
         entered = []
         checkpoints = Checkpoints(self.checkpoints_of(chain), say=self._say)
         for generation in checkpoints.generations():
             try:
-                row, arrays = checkpoints.restore_record(generation)
+                entered.append((generation, self._enter_one(chain, generation, checkpoints)))
             except DamagedError as error:
                 checkpoints.set_aside(generation, error)
-                continue
-            self._enter(chain, generation, row, arrays)
-            entered.append((generation, arrays))
         checkpoints.close()
         return entered
+
+    def _enter_one(self, chain, generation, checkpoints):
+        """Enters a saved generation; its arrays."""
+        row, arrays = checkpoints.restore_record(generation)
+        place = (row.get("chain"), row.get("generation"))
+        if place != (chain, generation) or not all(
+            isinstance(value, _SCALARS) for value in row.values()
+        ):
+            raise DamagedError(
+                f"checkpoint {checkpoints.folder / str(generation)} is damaged (its record is not "
+                f"that of chain {chain}, generation {generation})"
+            )
+        self._enter(chain, generation, row, arrays)
+        return arrays
+
+    def has(self, chain: int, generation: int, checkpoints: Checkpoints) -> bool:
+        """Whether a generation is saved; one that came after `catch_up` is entered now.
+
+        Args:
+            chain: Its chain.
+            generation: Its number.
+            checkpoints: Those of the chain.
+        """
+        if generation not in checkpoints.generations():
+            return False
+        if (chain, generation) not in self._rows:
+            try:
+                arrays = self._enter_one(chain, generation, checkpoints)
+            except DamagedError as error:
+                checkpoints.set_aside(generation, error)
+                return False
+            if not self._folder.part:
+                self._publish(chain, generation, arrays)
+                self._write()
+        return True
+
+    def names(self, chain: int, generation: int) -> set[str]:
+        """What is recorded of a generation that was entered."""
+        return {*self._rows[chain, generation], *self._arrays[chain, generation]}
+
+    def add(self, chain: int, generation: int, scalars: dict, arrays: dict) -> None:
+        """Enters what was measured of a generation later; `close` writes it."""
+        self._rows[chain, generation] |= scalars
+        more = {name: np.asarray(value) for name, value in scalars.items()} | arrays
+        self._arrays[chain, generation] |= more
+        self._is_behind = True
+
+    def close(self) -> None:
+        """Writes the records if something was added."""
+        if self._is_behind and not self._folder.part:
+            self._write()
 
     def row(self, chain: int, generation: int) -> dict:
         """The row of a generation that was entered."""
@@ -102,6 +165,7 @@ class Book:
             self._write()
 
     def _write(self):
+        self._is_behind = False
         self._folder.write_results(results_of(self._arrays))
         self._folder.write_rows(list(self._rows.values()))
 

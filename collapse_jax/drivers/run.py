@@ -1,8 +1,10 @@
 """The host driver: generation after generation, a checkpoint at each, resumed by the same call."""
 
+import contextlib
 import dataclasses
 import functools
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
@@ -14,6 +16,7 @@ import numpy as np
 from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers.book import Book
+from collapse_jax.drivers.made_of import described, held
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DamagedError, DivergenceError, InputError, one_of, whole
 from collapse_jax.metrics import resolve_metrics
@@ -59,14 +62,16 @@ def run(
     A generation is saved whole, then recorded; the same call goes on after the last saved one. The
     numbers equal those of `simulate` with the same key, up to the rounding of another compiled
     program. A damaged checkpoint is named and set aside, and made again with the same numbers.
+    Metrics that are asked for later are measured of the saved states.
 
     Args:
         process: from `cj.generational_process`.
         key: one typed key.
         generations: the last one; generation 0 is the model fitted to real data.
-        folder: a path, trusted to hold the same process, or a `RunFolder`, whose `open` refuses
-            other settings. Of a `RunFolder` with a part, the chains of that part alone run, beside
-            other processes; the next call for the whole folder records what they saved.
+        folder: a path, which refuses another process or key than it was begun with, and options of
+            JAX that give other numbers; or a `RunFolder`, whose `open` refuses other settings. Of
+            one with a part, the chains of that part alone run, beside other processes; the next
+            call for the whole folder records what they saved.
         chains: how many.
         metrics: as in `simulate`; by default none.
         observe: (state of generation 0, state, info) -> named scalars and arrays of a generation.
@@ -75,7 +80,7 @@ def run(
         published_only: names of observed scalars and arrays that stay out of results.nc.
         watcher: what is called while the run goes on.
         states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and
-            of the newest of each chain. Records and arrays stay in any case.
+            of the newest of each chain; metrics asked for later then take the models made again.
         session: its scratch, where the process keeps unfinished work, is cleared with every saved
             generation.
 
@@ -90,31 +95,43 @@ def run(
     measure = resolve_metrics(process.metrics, metrics)
     folder = _opened(folder)
     folder.lock()
-    book = Book(folder, publish, published_only, watcher.say)
-    book.catch_up()
-    ends_only = states == "ends"
-    work = _Work(process, generations, measure, observe, book, ends_only, watcher, session)
-    for chain in folder.part or range(chains):
-        _run_chain(work, chain, jax.random.fold_in(key, chain))
-    session.scratch.clear()
-    return book.trace(chains, generations)
+    describe = functools.partial(
+        described, process, key, generations, measure, {}, with_code=not folder.opened
+    )
+    with held(folder, describe, watcher.say):
+        book = Book(folder, publish, published_only, watcher.say)
+        book.catch_up()
+        only_ends = states == "ends"
+        work = _Work(process, generations, measure, observe, book, only_ends, watcher, session)
+        return _run_chains(work, folder.part or range(chains), key).trace(chains, generations)
+
+
+def _run_chains(work, numbers, key):
+    """Makes what is not finished of the chains, and records it; the book."""
+    for number in numbers:
+        _run_chain(work, number, jax.random.fold_in(key, number))
+    work.book.close()
+    work.session.scratch.clear()
+    return work.book
 
 
 def _run_chain(work, number, key):
     """Makes all generations of a chain that are not finished yet."""
     chain = _Chain(work, number, key)
-    for generation in range(work.last_generation + 1):
-        if not chain.finished(generation):
-            chain.make(generation)
-        work.watcher.end(number, generation, work.book.row(number, generation))
-    chain.checkpoints.close()
+    with contextlib.closing(chain.checkpoints):
+        for generation in range(work.last_generation + 1):
+            if chain.finished(generation):
+                chain.measure(generation)
+            else:
+                chain.make(generation)
+            work.watcher.end(number, generation, work.book.row(number, generation))
 
 
 def _opened(folder):
     """The `RunFolder` of a path; its folder exists."""
     if not isinstance(folder, RunFolder | str | os.PathLike):
         raise InputError(f"folder is {folder!r:.200}; it must be a path or a RunFolder")
-    folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    folder = folder if isinstance(folder, RunFolder) else RunFolder(pathlib.Path(folder).absolute())
     if folder.path.exists() and not folder.path.is_dir():
         raise InputError(f"folder is '{folder.path}', which is no folder; give another")
     distributed.on_first(lambda: folder.path.mkdir(parents=True, exist_ok=True))
@@ -157,7 +174,24 @@ class _Chain:
         self._drop_states(self.checkpoints.generations())
 
     def finished(self, generation):
-        return generation in self.checkpoints.generations()
+        return self._work.book.has(self._number, generation, self.checkpoints)
+
+    def measure(self, generation):
+        """Measures of a finished generation what was not asked for when it was made."""
+        work, number = self._work, self._number
+        missing = work.measure.keys() - work.book.names(number, generation)
+        if not missing:
+            return
+        state = self._restored(generation)
+        if state is None:
+            is_set_aside = not self.finished(generation)
+            self.make(generation)
+            if is_set_aside:
+                return  # it was saved anew, with everything
+            state = self._state
+        scalars, arrays = _split({name: work.measure[name](state) for name in sorted(missing)})
+        self.checkpoints.add(generation, scalars | arrays)
+        work.book.add(number, generation, scalars, arrays)
 
     def make(self, generation):
         """Makes and saves a generation, from the newest state on disk before it.

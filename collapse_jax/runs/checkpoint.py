@@ -3,8 +3,10 @@
 Damage is found by checksums, named, and set aside.
 """
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -13,21 +15,25 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from collapse_jax.errors import DamagedError, InputError, first_line
-from collapse_jax.runs import distributed
+from collapse_jax.errors import DamagedError, InputError, first_line, size_words
+from collapse_jax.runs import distributed, later
+from collapse_jax.runs.checksums import checksum
+from collapse_jax.runs.environment import check_numbers, numbers
+from collapse_jax.runs.plain_path import plain_path
 
 _SUMS = "checksums"
+_MEMORY = pathlib.Path("/proc/meminfo")
 _LONGEST_REASON = 200
 
 
 class Checkpoints:
     """Generations on disk: state, record of scalars, and arrays, saved together or not at all.
 
-    Each part has a checksum. In a job of several processes all make the same calls: arrays that lie
+    Each part has a checksum, and beside them stands what the numbers were made with
+    (`environment.numbers`). In a job of several processes all make the same calls: arrays that lie
     on devices of all are written by all, the rest by process 0.
     """
 
@@ -43,10 +49,33 @@ class Checkpoints:
             folder: The folder.
             keep: How many of the newest stay; by default all.
             say: Called with one line for each damaged checkpoint.
+
+        Raises:
+            InputError: If the newest was made under options of JAX that give other numbers, or
+                something else is in the place of the folder.
+            OSError: If the folder cannot be made.
         """
         self.folder, self._say = pathlib.Path(folder).absolute(), say
-        options = ocp.CheckpointManagerOptions(create=True, max_to_keep=keep)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        # Nothing goes on in a thread after an interrupted save.
+        options = ocp.CheckpointManagerOptions(
+            create=True, max_to_keep=keep, enable_async_checkpointing=False
+        )
+        if self.folder.is_symlink():
+            raise InputError(
+                f"{self.folder} is a link to {os.readlink(self.folder)}, where nothing is to be "
+                "changed; delete the link"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise InputError(f"{self.folder} is no folder; delete what is in its place") from None
+        self._plain = plain_path(self.folder, self)
+        self._manager = ocp.CheckpointManager(self._plain, options=options)
+        self._numbers = numbers()
+        # Generation -> what its checksums item holds.
+        self._sums: dict[int, dict[str, Any]] = {}
+        for newest in self.generations()[-1:]:
+            check_numbers(self.numbers_of(newest), str(self.folder))
 
     def generations(self) -> list[int]:
         """The finished generations, ascending."""
@@ -70,6 +99,8 @@ class Checkpoints:
         arrays = {name: np.asarray(value) for name, value in arrays.items()}
         record = json.loads(json.dumps(record))
         sums = {"state": _sums(leaves), "record": _text_sum(record), "arrays": _sums(arrays)}
+        sums |= {"bytes": {"state": _size(leaves), "arrays": _size(arrays)}}
+        sums |= {"numbers": self._numbers}
         items = {
             "state": ocp.args.StandardSave(leaves),
             "record": ocp.args.JsonSave(record),
@@ -77,6 +108,7 @@ class Checkpoints:
         }
         if arrays:
             items["arrays"] = ocp.args.StandardSave(arrays)
+        self._sums.pop(generation, None)
         try:
             # Without force Orbax would refuse a damaged generation, made again, that is not the
             # newest.
@@ -88,6 +120,19 @@ class Checkpoints:
                 f"checkpoint {self._step_folder(generation)} could not be written "
                 f"({_last_cause(error)})"
             ) from None
+
+    def numbers_of(self, generation: int) -> dict[str, Any]:
+        """What a generation was made with (`environment.numbers`); {} of an older version."""
+        try:
+            found = self._saved_sums(generation).get("numbers", {})
+        except DamagedError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def add(self, generation: int, values: Mapping[str, Any]) -> None:
+        """Adds named scalars and arrays to a finished generation, measured of its saved state."""
+        folder = self._step_folder(generation)
+        distributed.on_first(lambda: later.write(folder, values))
 
     def has_state(self, generation: int) -> bool:
         """Whether a finished generation has its state; `drop_state` deletes it."""
@@ -125,7 +170,7 @@ class Checkpoints:
         distributed.on_first(lambda: shutil.rmtree(state, ignore_errors=True))
 
     def restore_record(self, generation: int) -> tuple[dict, dict[str, np.ndarray]]:
-        """The record and the arrays of a generation.
+        """The record and the arrays of a generation, with what was added to them.
 
         Raises:
             DamagedError: If they cannot be read or are not what was saved.
@@ -136,12 +181,15 @@ class Checkpoints:
             return self._manager.restore(generation, args=args)["record"]
 
         record = self._verified(generation, "record", read_record)
-        folder = self._step_folder(generation) / "arrays"
-        if not folder.exists() and not self._saved_sums(generation).get("arrays"):
-            return record, {}
-        return record, self._verified(
-            generation, "arrays", lambda: self._restore(generation, "arrays", numpy=True)
-        )
+        if not isinstance(record, dict):
+            raise self._damaged(generation, "record is not an object")
+        folder, arrays = self._step_folder(generation), {}
+        if (folder / "arrays").exists() or self._saved_sums(generation).get("arrays"):
+            arrays = self._verified(
+                generation, "arrays", lambda: self._restore(generation, "arrays", numpy=True)
+            )
+        scalars, more = later.read(folder, self._say)
+        return scalars | record, more | arrays
 
     def newest_whole(self, template: Any) -> tuple[int, Any, dict, dict[str, np.ndarray]] | None:
         """(generation, state, record, arrays) of the newest undamaged generation, or None.
@@ -169,6 +217,7 @@ class Checkpoints:
             self._step_folder(generation).rename(aside)
 
         distributed.on_first(rename)
+        self._sums.pop(generation, None)
         self._manager.reload()
 
     def close(self) -> None:
@@ -177,6 +226,7 @@ class Checkpoints:
 
     def delete(self, generation: int) -> None:
         """Deletes a finished generation, so that it can be saved again."""
+        self._sums.pop(generation, None)
         self._manager.delete(generation)
 
     def _step_folder(self, generation):
@@ -184,7 +234,7 @@ class Checkpoints:
 
     def _restore(self, generation, item, numpy=False):
         """Name -> array of an item, on a device, or as NumPy arrays of the type that was saved."""
-        folder = self._step_folder(generation) / item
+        folder = self._plain / str(generation) / item
         tree: Any = ocp.StandardCheckpointer().metadata(folder).item_metadata
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
@@ -196,8 +246,21 @@ class Checkpoints:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
 
         targets = {name: target(leaf) for name, leaf in tree.tree.items()}
+        self._check_size(generation, item, tree.tree)
         args = ocp.args.Composite(**{item: ocp.args.StandardRestore(targets)})
         return self._manager.restore(generation, args=args)[item]
+
+    def _check_size(self, generation, item, leaves):
+        """Raises `ValueError` before arrays are made that are larger than those that were saved.
+
+        An edited file may claim any shape: what is not on the disk is read as zeros.
+        """
+        size = sum(
+            math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves.values()
+        )
+        saved = self._saved_sums(generation).get("bytes", {}).get(item, size)
+        if size != saved or size > _free_memory():
+            raise ValueError(f"it claims {size_words(size)}")
 
     def _verified(self, generation, item, read):
         """What `read` returns, if it is what was saved.
@@ -215,53 +278,35 @@ class Checkpoints:
         return value
 
     def _saved_sums(self, generation):
-        if not (self._step_folder(generation) / _SUMS).exists():
-            return {}
-        args = ocp.args.Composite(**{_SUMS: ocp.args.JsonRestore()})
-        try:
-            return self._manager.restore(generation, args=args)[_SUMS]
-        except Exception as error:
-            raise self._damaged(generation, _unreadable(_SUMS, error)) from error
+        if generation not in self._sums:
+            args = ocp.args.Composite(**{_SUMS: ocp.args.JsonRestore()})
+            try:
+                is_there = (self._step_folder(generation) / _SUMS).exists()
+                found = self._manager.restore(generation, args=args)[_SUMS] if is_there else {}
+                self._sums[generation] = dict(found)
+            except Exception as error:
+                raise self._damaged(generation, _unreadable(_SUMS, error)) from error
+        return self._sums[generation]
 
     def _damaged(self, generation, reason):
         return DamagedError(f"checkpoint {self._step_folder(generation)} is damaged ({reason})")
 
 
-def checksum(leaf: Any) -> int:
-    """A number that changes with any bit of an array; the same for every layout over devices.
-
-    The sum modulo 2^32 of its words of at most 32 bits, each times an odd number of its place.
-    """
-    return int(_on_device(leaf) if isinstance(leaf, jax.Array) else _checksum(np.asarray(leaf), np))
-
-
-@jax.jit
-def _on_device(leaf):
-    return _checksum(leaf, jnp)
-
-
-def _checksum(leaf, numpy):
-    """numpy: the module that computes it, NumPy or jax.numpy."""
-    words = _words(leaf, numpy).ravel()
-    place = numpy.arange(words.size, dtype=numpy.uint32)
-    odd = place * numpy.uint32(0x9E3779B1) | numpy.uint32(1)
-    return numpy.sum(words * odd, dtype=numpy.uint32)
-
-
-def _words(leaf, numpy):
-    if numpy is np:
-        width = min(leaf.dtype.itemsize, 4)
-        return np.ascontiguousarray(leaf).reshape(-1).view(f"u{width}").astype(np.uint32)
-    if leaf.dtype == jnp.bool_:
-        return leaf.astype(jnp.uint32)
-    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-        leaf = jnp.stack([leaf.real, leaf.imag], -1)
-    kind = {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32)
-    return jax.lax.bitcast_convert_type(leaf, kind).astype(jnp.uint32)
-
-
 def _sums(tree):
     return {name: checksum(leaf) for name, leaf in tree.items()}
+
+
+def _size(tree):
+    return sum(leaf.nbytes for leaf in tree.values())
+
+
+def _free_memory():
+    """Bytes that this machine has left; no bound where nothing tells it."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in _MEMORY.read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) * 1024
+    return math.inf
 
 
 def _text_sum(record):

@@ -1,8 +1,8 @@
 """A run is a folder of files, from which every figure can be drawn again.
 
-config.json, environment.json, metrics.jsonl, metrics.csv, results.nc, samples/, checkpoints/ and
-figures/. While a generation is computed, unfinished/ holds what a killed run resumes from
-(`collapse_jax.runs.scratch`).
+config.json, environment.json, made_of.json, metrics.jsonl, metrics.csv, results.nc, samples/,
+checkpoints/ and figures/. While a generation is computed, unfinished/ holds what a killed run
+resumes from (`collapse_jax.runs.scratch`).
 """
 
 import contextlib
@@ -10,14 +10,14 @@ import csv
 import io
 import json
 import os
-import pathlib
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from collapse_jax.errors import InputError, first_line
-from collapse_jax.runs import distributed
+from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.atomic import atomic
-from collapse_jax.runs.environment import environment
+from collapse_jax.runs.environment import check_numbers, environment
 from collapse_jax.runs.locks import LOCK, locked
 from collapse_jax.runs.results import damaged, read_results, write_results
 from collapse_jax.runs.settings import Settings, as_dict, differing_fields, from_dict, grown
@@ -43,7 +43,7 @@ class RunFolder:
             path: The folder, which need not exist; `~` is the home folder.
             part: Numbers of the chains to compute, while other calls may compute others; () is all.
         """
-        self.path, self.part = pathlib.Path(path).expanduser(), part
+        self.path, self.part = made_of.expanded(path), part
         self.figures = self.path / "figures"
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
@@ -51,6 +51,8 @@ class RunFolder:
         if part:
             self.unfinished /= "_".join(["chains", *map(str, part)])
         self._locks = []
+        # Whether its settings were held against those of a call.
+        self.opened = False
 
     @classmethod
     def open(
@@ -59,6 +61,9 @@ class RunFolder:
         config: Settings,
         needed_bytes: int = 0,
         part: tuple[int, ...] = (),
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        say: Callable[[str], object] = print,
     ) -> "RunFolder":
         """Makes the folder of a run, or goes on with the one that holds the same run, and locks it.
 
@@ -67,18 +72,22 @@ class RunFolder:
             config: The settings of the run; they are written to config.json.
             needed_bytes: Disk space that the run needs.
             part: As for the class.
+            inputs: Entries of `runs.made_of`: hashes of what the run reads.
+            say: Called with a line about other versions or devices than the folder was made with,
+                and about a folder of an older version.
 
         Raises:
             InputError: If the folder cannot be written, its disk has less space left, it holds
-                something else or a run with other settings (the text names them), or another
-                process works on it.
+                something else or a run with other settings, of other inputs or under other options
+                of JAX (the text names them), or another process works on it.
         """
         folder = cls(path, part)
-        distributed.on_first(lambda: folder._open(config, needed_bytes))
+        distributed.on_first(lambda: folder._open(config, needed_bytes, inputs or {}, say))
+        folder.opened = True
         return folder
 
-    def _open(self, config, needed_bytes):
-        self._check(config)
+    def _open(self, config, needed_bytes, inputs, say):
+        self._check(config, inputs)
         nearest = None
         try:
             nearest = self._nearest()
@@ -90,11 +99,14 @@ class RunFolder:
                 )
             self.path.mkdir(parents=True, exist_ok=True)
             with locked(self.path, self.part) as self._locks:
-                if (self.path / "config.json").is_file():
-                    self._check_settings(config)  # again: another part may have made it meanwhile
+                is_new = not (self.path / "config.json").is_file()
+                if not is_new:
+                    # Again: another part may have made it meanwhile.
+                    self._check_settings(config, inputs)
                     config = grown(self.config(), config)
                 self.write_text("config.json", json.dumps(as_dict(config), indent=2) + "\n")
-                self.write_text("environment.json", json.dumps(environment(), indent=2) + "\n")
+                self.keep_environment(say)
+                self._keep_inputs(inputs, (lambda line: None) if is_new else say)
                 self.figures.mkdir(exist_ok=True)
         except OSError as error:
             self._remove_empty_below(nearest)
@@ -103,14 +115,70 @@ class RunFolder:
                 "some space"
             ) from None
 
-    def check(self, config: Settings) -> None:
+    def check(self, config: Settings, inputs: Mapping[str, Any] | None = None) -> None:
         """Raises the `InputError` that `open` would raise, without writing anything."""
-        distributed.on_first(lambda: self._check(config))
+        distributed.on_first(lambda: self._check(config, inputs or {}))
 
-    def _check(self, config):
+    def keep_environment(self, say: Callable[[str], object] = print) -> None:
+        """Writes environment.json: what is here now, and below "earlier" what was there before.
+
+        Args:
+            say: Called with a line about other versions or devices than before.
+
+        Raises:
+            InputError: If the folder was made under options of JAX that give other numbers.
+        """
+        before = self._environment()
+        for line in check_numbers(before, str(self.path)):
+            say(line)
+        now = environment()
+        if before is not None:
+            earlier = before.pop("earlier", [])
+            now["earlier"] = [*(earlier if isinstance(earlier, list) else [earlier]), before]
+        self.write_text("environment.json", json.dumps(now, indent=2) + "\n")
+
+    def keep_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Keeps hashes of what an opened run reads, or holds them against those that it kept.
+
+        Args:
+            inputs: Entries of `runs.made_of`.
+
+        Raises:
+            InputError: If something changed; the text names it.
+        """
+
+        def keep():
+            made_of.refuse_changed(self.path, inputs)
+            self._keep_inputs(inputs, lambda line: None)
+
+        distributed.on_first(keep)
+
+    def _environment(self):
+        path = self.path / "environment.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise damaged(path, first_line(error, 200)) from None
+        if not isinstance(values, dict):
+            raise damaged(path, "it is not an object")
+        return values
+
+    def _keep_inputs(self, inputs, say):
+        new = made_of.unknown(self.path, inputs)
+        if new:
+            say(
+                f"{self.path} was begun without hashes of its inputs; those of {', '.join(new)} "
+                "are kept from now on"
+            )
+            kept = made_of.read(self.path) or {}
+            made_of.write(self.path, kept | {name: inputs[name] for name in new})
+
+    def _check(self, config, inputs):
         try:
             if (self.path / "config.json").is_file():
-                self._check_settings(config)
+                self._check_settings(config, inputs)
             elif self.path.exists() and not self._may_become_a_run():
                 raise InputError(
                     f"{self.path} exists and is not a run folder; choose another --out"
@@ -134,18 +202,33 @@ class RunFolder:
             file.name.startswith(_FIRST) for file in self.path.iterdir()
         )
 
-    def _check_settings(self, config):
+    def _check_settings(self, config, inputs):
         saved = self.config()
         if type(saved) is not type(config):
             raise InputError(
                 f"{self.path} holds a run of another kind ({saved.command}); choose another --out"
             )
-        differing = differing_fields(saved, config)
+        differing = differing_fields(saved, config, self._moved(config, inputs))
         if differing:
             raise InputError(
                 f"{self.path} holds a run with other settings ({'; '.join(differing)}); "
                 "choose another --out"
             )
+        check_numbers(self._environment(), str(self.path))
+        made_of.refuse_changed(self.path, inputs)
+
+    def _moved(self, config, inputs):
+        """Fields whose paths may differ: what lies there is held against what was read before.
+
+        Without inputs to hold it against, as long as there is something to hold it against later.
+        """
+        kept = (made_of.read(self.path) or {}).keys()
+        return [
+            field
+            for field, name in config.paths.items()
+            if name in kept and (not inputs or name in inputs)
+            if made_of.expanded(getattr(config, field) or "").exists()
+        ]
 
     def lock(self) -> None:
         """Keeps other processes out for as long as this object lives.

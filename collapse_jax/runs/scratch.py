@@ -14,7 +14,8 @@ import numpy as np
 
 from collapse_jax.errors import first_line
 from collapse_jax.runs import distributed
-from collapse_jax.runs.atomic import LEFT_OVER, atomic
+from collapse_jax.runs.archives import load_arrays, save_arrays
+from collapse_jax.runs.atomic import LEFT_OVER
 from collapse_jax.runs.stopping import Stop
 
 _MADE_OF = "made_of"
@@ -77,12 +78,11 @@ class FileScratch(Scratch):
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
+            arrays = load_arrays(path)
             if str(arrays.pop(_MADE_OF)) == made_of:
                 return arrays
             reason = "was made with other settings or other data"
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, KeyError, ValueError, MemoryError, zipfile.BadZipFile) as error:
             reason = f"is damaged ({first_line(error)})"
         self._say(f"{path} {reason}; this part starts over")
         return None
@@ -113,8 +113,7 @@ class FileScratch(Scratch):
 
     def _write(self, name, arrays):
         if distributed.is_first():
-            with atomic(self._folder / f"{name}.npz") as temporary, open(temporary, "wb") as file:
-                np.savez(file, **arrays)
+            save_arrays(self._folder / f"{name}.npz", arrays)
 
     def _finish_writing(self):
         if self._writing is not None:

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Literal, Self
 
 from collapse_jax.errors import InputError, one_of
@@ -20,6 +21,10 @@ class Settings:
     """What the subclass is called on the command line and in config.json."""
     may_change: ClassVar[tuple[str, ...]] = ()
     """Fields that may differ when a run goes on: the larger number counts, or the newer name."""
+
+    paths: ClassVar[Mapping[str, str]] = {}
+    """Fields that say where an input is -> its entry in made_of.json: the same content may lie
+    elsewhere when a run goes on."""
 
     def __init_subclass__(cls):
         if "command" in vars(cls):
@@ -68,16 +73,21 @@ def from_dict(values: object, where: str) -> Settings:
     return settings
 
 
-def differing_fields(saved: Settings, given: Settings) -> list[str]:
+def differing_fields(saved: Settings, given: Settings, besides: Collection[str] = ()) -> list[str]:
     """The fields in which two runs of one command differ, as "NAME: VALUE there, VALUE here".
 
     Fields that may change are left out.
+
+    Args:
+        saved: Settings of the one.
+        given: Settings of the other.
+        besides: Other fields to leave out.
     """
     saved, given = saved.resolved(), given.resolved()
     pairs = {
         field.name: (getattr(saved, field.name), getattr(given, field.name))
         for field in dataclasses.fields(saved)
-        if field.name not in saved.may_change
+        if field.name not in saved.may_change and field.name not in besides
     }
     return [f"{name}: {old} there, {new} here" for name, (old, new) in pairs.items() if old != new]
 
@@ -108,7 +118,10 @@ def _typed(value, kind, where):
             raise InputError(f"{where} is {value!r}; it must be a list of {items}")
         return tuple(_typed(item, options[0], where) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{where} is beyond the largest number that a float holds") from None
     if not isinstance(value, kind) or isinstance(value, bool):
         raise InputError(f"{where} is {value!r}; it must be of type {kind.__name__}")
     return value

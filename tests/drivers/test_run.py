@@ -241,6 +241,12 @@ def test_an_estimator_on_the_host_runs_and_goes_on(tmp_path):
 def test_a_folder_of_another_family_is_refused(tmp_path):
     run(process_of("categorical", "replace"), KEY, generations=0, folder=tmp_path)
     with pytest.raises(
+        InputError, match=r"the family is categorical\(.*\) there, gaussian\(.*\) here"
+    ):
+        run(process_of("gaussian", "replace"), KEY, generations=1, folder=tmp_path)
+    # A folder of an older version does not say what it is made of; its states do.
+    (tmp_path / "made_of.json").unlink()
+    with pytest.raises(
         InputError,
         match=r"generation 0 has another structure; these differ: "
         r".*params\.categories.*params\.weights",

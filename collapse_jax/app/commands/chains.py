@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import jax
 
+from collapse_jax.app.commands.complete import are_recorded
+from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.resumable import save_as_finished
 from collapse_jax.app.commands.saved_records import SavedRecords
 from collapse_jax.app.commands.simulation import memory_of, plan_of, process_of
@@ -42,7 +44,8 @@ def run_chains(
             f"at most {settings.memory_limit:g} GiB are allowed",
             highlight=False,
         )
-        folder = RunFolder.open(out.path, config)
+        say = functools.partial(console.print, highlight=False)
+        folder = RunFolder.open(out.path, config, inputs=of_simulation(config), say=say)
         records = _recorded(folder, settings, console, devices)
         if settings.keep == "summary":
             _write_summary(folder, records)
@@ -56,9 +59,7 @@ def run_chains(
 
 
 def _is_done(folder, settings):
-    rows = folder.rows("generation")
-    is_last = bool(rows) and rows[-1]["generation"] >= settings.generations
-    return is_last and (folder.path / "results.nc").is_file()
+    return are_recorded(folder, settings.generations, settings.recorded())
 
 
 def _recorded(folder, settings, console, devices):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
+from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.resumable import save_as_finished
 from collapse_jax.app.commands.simulation import check_memory, plan_of, process_of
 from collapse_jax.app.commands.tables import grid_rows, grid_table
@@ -57,7 +58,7 @@ def run_grid(
         at_points = plan._replace(settings=settings)
         needed = memory_needed(process, jax.random.key(0), at_points, config.chunk)
         check_memory(config, needed, f"{len(numbers):,} points of {config.chains:,} chains")
-    folder = RunFolder.open(out.path, config)
+    folder = RunFolder.open(out.path, config, inputs=of_simulation(config), say=say)
     checkpoints = Checkpoints(folder.checkpoints / "grid", say=say)
     done = _finished(checkpoints, config.generations)
     say(

@@ -1,12 +1,16 @@
 """`collapse-jax lm`: the paper's language-model loop from settings to a run folder."""
 
 import contextlib
+import functools
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from collapse_jax.app.commands import inputs
+from collapse_jax.app.commands.complete import are_there
 from collapse_jax.app.commands.examples import example_prompts
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
@@ -25,7 +29,7 @@ from collapse_jax.models.lm.notice import Say
 from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
 from collapse_jax.models.lm.tokenizer_fit import check_tokenizer
 from collapse_jax.models.lm.weights import load_opt
-from collapse_jax.runs import distributed
+from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.memory import PEAKS, STAGES, PeakMemory
 from collapse_jax.runs.placement import Placement
@@ -54,6 +58,8 @@ class Ingredients(NamedTuple):
     pretrained: dict
     tokenizer: TextTokenizer
     blocks: Blocks
+    inputs: Mapping[str, Any] = {}
+    """What its run folder keeps of them (`commands.inputs`)."""
 
 
 def prepare(
@@ -69,11 +75,12 @@ def prepare(
     """
     config = settings.config
     model, pretrained = _load_model(config, session.placement)
-    tokenizer = load_tokenizer(config.tokenizer or _tokenizer_of(config.model), say)
+    tokenizer = load_tokenizer(_tokenizer_source(config), say)
     check_tokenizer(tokenizer, model.config, _own_tokenizer(config))
     vocabulary = model.config.vocab_size
-    splits = []
+    splits, hashes = [], {}
     for split, rows in load_corpus(config.corpus, say)._asdict().items():
+        hashes[split] = made_of.of_texts(rows)
         blocks = blocks_of(rows, tokenizer, config.block_length)
         wanted = getattr(config, f"{split}_blocks")
         if blocks.max() >= vocabulary:
@@ -89,7 +96,26 @@ def prepare(
         splits.append(blocks[: wanted or None])
     ingredients = Ingredients(model, pretrained, tokenizer, Blocks(*splits))
     process_of(settings, ingredients)  # raises for blocks that are too long for the model
-    return ingredients
+    return ingredients._replace(inputs=_inputs(config, ingredients, hashes))
+
+
+def _inputs(config, ingredients, hashes):
+    """What the run folder keeps of what was read."""
+    return (
+        inputs.corpus(config.corpus, hashes)
+        | inputs.tokenizer_files(_tokenizer_source(config))
+        | inputs.network(_model_source(config), ingredients.model.config, ingredients.pretrained)
+        | inputs.tokens(ingredients.blocks._asdict())
+    )
+
+
+def _files_here(config):
+    """The same by files alone, so that a run that is done need not be read again."""
+    return {
+        "corpus": lambda: inputs.corpus_files(config.corpus),
+        "tokenizer": lambda: inputs.tokenizer_files(_tokenizer_source(config)),
+        "model": lambda: inputs.files_of("model", _model_source(config)),
+    }
 
 
 def process_of(
@@ -100,7 +126,7 @@ def process_of(
     Raises:
         InputError: If the blocks are too long for the model.
     """
-    model, pretrained, _, blocks = ingredients
+    model, pretrained, _, blocks, _ = ingredients
     estimator = causal_lm(
         model,
         pretrained,
@@ -202,10 +228,20 @@ def _load_model(config, placement):
             sizes = RANDOM_MODELS[config.model]
             model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
         else:
-            model, params = load_opt(EMBEDDED_MODEL if config.model == "embedded" else config.model)
+            model, params = load_opt(_model_source(config))
         if placement.shard:
             params = placement.place_parameters(params, config.batch_size)
     return OPT(model.config.with_dropout(config.dropout), config.precision), params
+
+
+def _model_source(config):
+    """Where the weights are."""
+    return str(EMBEDDED_MODEL) if config.model == "embedded" else config.model
+
+
+def _tokenizer_source(config):
+    """Where the tokenizer is."""
+    return config.tokenizer or _tokenizer_of(config.model)
 
 
 def _tokenizer_of(model: str) -> str:
@@ -254,7 +290,12 @@ def lm_command(
         for chain in seeds or range(config.seeds)
         for generation in range(config.generations + 1)
     }
-    if wanted <= finished and (folder.path / "results.nc").is_file():
+    say = functools.partial(console.print, highlight=False)
+    if (
+        wanted <= finished
+        and are_there(folder, wanted)
+        and inputs.unchanged(folder, _files_here(settings.config), say)
+    ):
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
     else:
         folder = _open_and_run(settings, out, console, placement, seeds, finished)
@@ -282,7 +323,8 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
         lambda: prepare(settings, session=session, say=said.append)
     )
     need = disk_need(settings, ingredients, finished, seeds)
-    folder = RunFolder.open(out, config, need.total, seeds)
+    say = functools.partial(console.print, highlight=False)
+    folder = RunFolder.open(out, config, need.total, seeds, inputs=ingredients.inputs, say=say)
     sizes = ", ".join(
         f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items()
     )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from collapse_jax.app.commands import inputs
 from collapse_jax.app.config import PretrainConfig
 from collapse_jax.app.config.pretrain import PretrainSettings
 from collapse_jax.errors import InputError
@@ -42,7 +43,7 @@ from collapse_jax.models.lm.token_file import (
     write_tokens,
 )
 from collapse_jax.models.lm.weights import save_opt, tensor_table
-from collapse_jax.runs import distributed
+from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.placement import Placement
@@ -119,9 +120,10 @@ def prepare(
     """
     config = settings.config
     folder = RunFolder(out)
-    folder.check(config)
     tell_training(config.corpus, say)
     kept_out = _kept_out(config.exclude, say)
+    read = _corpus(config) | inputs.tokenizer_files(config.tokenizer) | _excluded(config, kept_out)
+    folder.check(config, read)
     made_from = {
         "corpus": fingerprint(config.corpus),
         "tokenizer": _tokenizer_fingerprint(config.tokenizer),
@@ -131,15 +133,16 @@ def prepare(
     if file is None:
         session.progress("read the tokenizer, or train it", 0, None)
         files = tokenizer_files(config.tokenizer, training_rows(config.corpus), say)
-        folder = _open_new(config, out, made_from, files)
+        folder = _open_new(config, out, made_from, files, read)
         tokenizer = load_tokenizer(str(folder.path / "tokenizer"), _said_before)
         rows, tokens = training_rows(config.corpus), folder.path / "tokens"
         write_tokens(tokens, rows, tokenizer, made_from, session=session)
         file = read_tokens(tokens, made_from)
     else:
-        folder = RunFolder.open(out, config)
+        folder = RunFolder.open(out, config, inputs=read)
         tokenizer = load_tokenizer(str(folder.path / "tokenizer"), _said_before)
     assert file is not None  # just written
+    folder.keep_inputs(_own_files(folder))
     windows = cut_windows(file, config.block_length, config.held_out)
     if kept_out:
         others = [flat_tokens(tokenizer, rows) for rows in kept_out]
@@ -293,13 +296,12 @@ def pretrain_command(
     settings = config.settings()
     folder = RunFolder(out)
     folder.check(config)
-    rows = folder.rows("step", "held_out_loss")
     weights = folder.path / "model" / "model.safetensors"
-    if rows and rows[-1]["step"] == config.steps and weights.is_file():
+    if _is_done(config, folder, functools.partial(console.print, highlight=False)):
         console.print(f"all {config.steps} steps of {folder.path} are done")
     else:
         folder = _open_and_run(settings, out, console, placement)
-        rows = folder.rows()
+    rows = folder.rows("step", "held_out_loss")
     if not distributed.is_first():
         return
     loss = rows[-1]["held_out_loss"]
@@ -376,7 +378,7 @@ def _restored(checkpoints, model, optimiser, key):
     return 0, begin(model, optimiser, key), {"rows": [], "loss": 0.0, "losses": 0}
 
 
-def _open_new(config, out, made_from, files):
+def _open_new(config, out, made_from, files, read):
     """The run folder with its tokenizer, after refusing a corpus that is too short."""
     with tempfile.TemporaryDirectory() as aside:
         for name, text in files.items():
@@ -399,14 +401,51 @@ def _open_new(config, out, made_from, files):
     # the tokens of a packed text.
     states = (_CHECKPOINTS_KEPT + 1) * 3 * 4 * parameters_of(model_config(config, tokenizer))
     tokens = 4 * sum(size for _, size, _ in made_from["corpus"])
-    folder = RunFolder.open(out, config, states + tokens)
+    folder = RunFolder.open(out, config, states + tokens, inputs=read)
     for name, text in files.items():
         folder.write_text(f"tokenizer/{name}", text)
     return folder
 
 
 def _said_before(line):
-    """For reading a tokenizer again, of which everything has been said."""
+    """For reading again what everything has been said of."""
+
+
+def _corpus(config):
+    """What the run folder keeps of the files that are read."""
+    hashes = {name: digest for name, _, digest in fingerprint(config.corpus)}
+    return {"corpus": {"where": config.corpus, "contents": hashes}}
+
+
+def _excluded(config, kept_out):
+    """The same of the text that is kept out: its rows."""
+    if config.exclude is None:
+        return {}
+    hashes = dict(zip(("valid", "test"), map(made_of.of_texts, kept_out), strict=True))
+    return {"text to exclude": {"where": config.exclude, "contents": hashes}}
+
+
+def _is_done(config, folder, say):
+    """Whether every record and the model are there, made of what would be read now."""
+    rows = {row["step"] for row in folder.rows("step", "held_out_loss")}
+    wanted = {*range(config.evaluate_every, config.steps, config.evaluate_every), config.steps}
+    own = folder.path / "tokenizer"
+    names = ["model.safetensors", "config.json", *(os.listdir(own) if own.is_dir() else ())]
+    if not wanted <= rows or not all((folder.path / "model" / name).is_file() for name in names):
+        return False
+    finders = {
+        "corpus": lambda: _corpus(config),
+        "tokenizer": lambda: inputs.tokenizer_files(config.tokenizer),
+        "text to exclude": lambda: _excluded(config, _kept_out(config.exclude, _said_before)),
+    }
+    return inputs.unchanged(folder, finders, say)
+
+
+def _own_files(folder):
+    """The same of the tokens and of the tokenizer in the folder itself, which the steps read."""
+    return inputs.files_of("tokens", str(folder.path / "tokens")) | inputs.files_of(
+        "tokenizer of the run", str(folder.path / "tokenizer")
+    )
 
 
 def _kept_out(source, say):

@@ -94,6 +94,7 @@ def run_reproduce(
             results.append(_result_of(entry, folder, config.seed, judged, table))
             stop.here()
     gathered = store.load(folder)
+    _say_what_is_older(folder, entries, wanted, judged, console)
     rows = "".join(json.dumps(_row(result)) + "\n" for result in gathered)
     folder.write_text("metrics.jsonl", rows)
     paths = report.write(folder, gathered, config.seed)
@@ -116,6 +117,24 @@ def _result_of(entry, folder, seed, judged, table):
         store.save(folder, result)
     table.row(result)
     return result
+
+
+def _say_what_is_older(folder, entries, wanted, judged, console):
+    """Names results in the table that other code than that here gave, in an earlier call."""
+    others = {entry.id: entry for entry in entries if entry not in wanted}
+    level = FALSE_ALARM / max(judged, 1)
+    older = [
+        path.stem
+        for path in sorted((folder.path / "results").glob("*.json"))
+        if path.stem not in {entry.id for entry in wanted}
+        if path.stem not in others or store.reusable(folder, others[path.stem], level) is None
+    ]
+    if older:
+        console.print(
+            f"in the table, but of other code than is here now: {', '.join(older)}; ask for them "
+            "to have them judged again",
+            highlight=False,
+        )
 
 
 def _row(result):

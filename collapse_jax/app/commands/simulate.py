@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from collapse_jax.app.commands.chains import run_chains
 from collapse_jax.app.commands.grid import run_grid
+from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.simulation import check_options, with_metrics
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.runs import distributed
@@ -39,7 +40,7 @@ def run_simulate(
     check_options(config)
     config = with_metrics(config.resolved())
     folder = RunFolder(out)
-    folder.check(config)
+    folder.check(config, of_simulation(config))
     run = run_grid if config.axes() else run_chains
     folder = run(config, folder, console, devices)
     for path in draw_run(folder) if distributed.is_first() else ():

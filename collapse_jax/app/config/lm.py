@@ -50,6 +50,7 @@ class LMConfig(Settings):
 
     command: ClassVar[str] = "lm"
     may_change: ClassVar[tuple[str, ...]] = ("generations", "seeds", "checkpoints")
+    paths: ClassVar[dict[str, str]] = {name: name for name in ("corpus", "model", "tokenizer")}
 
     preset: Literal["fig1b", "fig1c"] = "fig1b"
     """fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, 10% of the original blocks kept in

@@ -17,6 +17,11 @@ class PretrainConfig(Settings):
 
     command: ClassVar[str] = "pretrain"
     may_change: ClassVar[tuple[str, ...]] = ()
+    paths: ClassVar[dict[str, str]] = {
+        "corpus": "corpus",
+        "tokenizer": "tokenizer",
+        "exclude": "text to exclude",
+    }
 
     corpus: str = "embedded"
     """A text file or a folder of them (.txt .raw .tokens .json .jsonl .parquet, plain, .xz or .gz),

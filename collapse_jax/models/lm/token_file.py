@@ -11,6 +11,7 @@ import numpy as np
 
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.corpus import TextTokenizer
+from collapse_jax.runs.archives import load_arrays
 from collapse_jax.runs.atomic import atomic
 from collapse_jax.runs.session import Session
 
@@ -20,6 +21,7 @@ SHARED_RUN = 13
 _ROWS_PER_BATCH, _CHARACTERS_PER_BATCH = 1000, 1 << 20
 # Runs hashed at once: 8 MiB for each of the few arrays that this takes.
 _RUNS_PER_CHUNK = 1 << 20
+_DTYPES = ("<u2", "<u4")
 _AGAIN = "delete the file tokens.json there, and the same command makes the tokens again"
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -120,9 +122,11 @@ def read_tokens(folder: pathlib.Path, made_from: dict) -> TokenFile | None:
             "the run began); choose another --out"
         )
     try:
+        if about["dtype"] not in _DTYPES:
+            raise ValueError(f"tokens of type {about['dtype']!r:.40}")
         tokens = np.memmap(folder / "tokens.bin", about["dtype"], "r", shape=(about["tokens"],))
-        with np.load(folder / "rows.npz") as file:
-            return TokenFile(tokens, file["rows"], file["works"])
+        places = load_arrays(folder / "rows.npz")
+        return TokenFile(tokens, places["rows"], places["works"])
     except Exception as error:  # damaged files raise almost anything
         raise InputError(
             f"{folder} holds damaged tokens ({type(error).__name__}: {error}); {_AGAIN}"

@@ -435,13 +435,13 @@ def test_a_run_goes_on_with_its_own_text_alone(settings, inputs, stopped, tmp_pa
         ({"learning_rate": 0.5}, "learning_rate: 0.01 there, 0.5 here"),
     ):
         assert says in stopped(dataclasses.replace(config, **changes), tmp_path / "run")
-    for name, kind in (("text.txt", "corpus"), ("other/test.txt", "exclude")):
+    for name, kind in (("text.txt", "corpus"), ("other/test.txt", "text to exclude")):
         path = tmp_path / "inputs" / name
         before = path.read_text()
         path.write_text(before.replace("a", "o"))
-        assert f"holds tokens of another {kind} (changed since the run began)" in stopped(
-            config, tmp_path / "run"
-        )
+        changed = stopped(config, tmp_path / "run")
+        assert f"the {kind} at " in changed and "changed since the run in" in changed
+        assert f"began: {path.name if kind == 'corpus' else path.stem}, 1 of" in changed
         path.write_text(before)
     call(config, tmp_path / "run")
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()

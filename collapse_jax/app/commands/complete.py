@@ -1,0 +1,44 @@
+"""Whether a run folder holds all that was asked for."""
+
+from collections.abc import Collection
+
+from collapse_jax.drivers.plan import recorded_generations
+from collapse_jax.runs.folder import RunFolder
+
+
+def are_there(folder: RunFolder, wanted: Collection[tuple[int, int]]) -> bool:
+    """Whether every generation is in results.nc, and saved.
+
+    A folder whose checkpoints/ was deleted as a whole, to save room, counts as complete.
+
+    Args:
+        folder: The run folder.
+        wanted: (chain, generation) of each.
+    """
+    data = folder.results()
+    if data is None or not {"chain", "generation"} <= set(data.coords):
+        return False
+    axes = [set(data[name].values.tolist()) for name in ("chain", "generation")]
+    if not all(chain in axes[0] and generation in axes[1] for chain, generation in wanted):
+        return False
+    return not folder.checkpoints.is_dir() or all(
+        (folder.checkpoints / f"chain_{chain}" / str(generation)).is_dir()
+        for chain, generation in wanted
+    )
+
+
+def are_recorded(folder: RunFolder, generations: int, record: int | str | list[int]) -> bool:
+    """Whether a simulation's records are those of a run of at least so many generations.
+
+    Args:
+        folder: The run folder.
+        generations: The last one that is asked for.
+        record: Which are recorded, as for `recorded_generations`.
+    """
+    found = {row["generation"] for row in folder.rows("generation")}
+    last = max(found, default=-1)
+    if last < generations:
+        return False
+    wanted = set(recorded_generations(last, record).tolist())
+    data = folder.results() if wanted <= found else None
+    return data is not None and wanted <= set(data["generation"].values.tolist())

@@ -1,0 +1,179 @@
+"""What a command reads, as hashes that its run folder keeps (`collapse_jax.runs.made_of`)."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import pathlib
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.errors import InputError
+from collapse_jax.estimators.registry import family
+from collapse_jax.runs import made_of
+from collapse_jax.runs.checksums import checksum
+from collapse_jax.runs.contents import contents
+from collapse_jax.runs.folder import RunFolder
+
+_TEXTS = (".txt", ".raw", ".tokens", ".json", ".jsonl", ".parquet", ".xz", ".gz")
+_TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
+_OWN = "collapse_jax"
+
+
+def files_of(
+    name: str, source: str, suffixes: tuple[str, ...] = (), is_deep: bool = False
+) -> dict[str, Any]:
+    """{name: entry} of a file or folder; {} where the source is no path here.
+
+    Args:
+        name: What is read ("corpus").
+        source: A path, or a name on a hub.
+        suffixes: Of a folder, ends of the names of the files that count; by default all.
+        is_deep: Whether files in folders below it count too.
+
+    Raises:
+        InputError: If a file cannot be read.
+    """
+    path = made_of.expanded(source)
+    if path.is_file():
+        files, root = [path], path.parent
+    elif path.is_dir():
+        found = path.rglob("*") if is_deep else path.iterdir()
+        files, root = [file for file in found if _counts(file, suffixes)], path
+    else:
+        return {}
+    return {name: {"where": source, "files": made_of.of_files(files, root)}}
+
+
+def corpus_files(source: str) -> dict[str, Any]:
+    """The entry of a corpus that is here, by its files alone."""
+    return files_of("corpus", source, _TEXTS, is_deep=True)
+
+
+def tokenizer_files(source: str) -> dict[str, Any]:
+    """The entry of a tokenizer that is here, by its files."""
+    return files_of("tokenizer", source, _TOKENIZERS)
+
+
+def corpus(source: str, splits: Mapping[str, str]) -> dict[str, Any]:
+    """The entry of a corpus that was read.
+
+    Args:
+        source: Where from.
+        splits: Name of each split -> `made_of.of_texts` of its rows.
+    """
+    files = corpus_files(source).get("corpus", {})
+    return {"corpus": files | {"where": source, "contents": dict(splits)}}
+
+
+def tokens(blocks: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The entry of the tokens that are trained on: split -> [N, length]."""
+    hashes = {
+        split: hashlib.sha256(np.ascontiguousarray(part, "<i4").tobytes()).hexdigest()
+        for split, part in blocks.items()
+    }
+    return {"tokens": {"where": "their text", "contents": hashes}}
+
+
+def network(source: str, config: Any, params: Any) -> dict[str, Any]:
+    """The entry of a model that was loaded: its weights, and settings other than the default.
+
+    Args:
+        source: Where from.
+        config: A dataclass.
+        params: Its parameters.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    own = {name: value for name, value in vars(config).items() if value != defaults[name]}
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    sums = [
+        [jax.tree_util.keystr(path), list(leaf.shape), str(leaf.dtype), checksum(leaf)]
+        for path, leaf in leaves
+    ]
+    parts = {
+        "weights": hashlib.sha256(json.dumps(sums).encode()).hexdigest(),
+        "settings": json.dumps(own, sort_keys=True, default=str),
+    }
+    return {
+        "model": files_of("model", source).get("model", {}) | {"where": source, "contents": parts}
+    }
+
+
+def of_simulation(config: SimulateConfig) -> dict[str, Any]:
+    """The entries of a simulation: the code of a family of others, and files that options name.
+
+    Raises:
+        InputError: For an unknown family, and for files that cannot be read.
+    """
+    entries = {}
+    for option in config.options:
+        name, _, value = option.partition("=")
+        entries |= files_of(f"file of option {name}", value.strip("'\""))
+    factory = inspect.unwrap(family(config.family).factory)
+    module = getattr(factory, "__module__", None) or type(factory).__module__
+    if module.partition(".")[0] == _OWN:
+        return entries
+    return entries | {f"code of family {config.family}": _code(module, factory)}
+
+
+def unchanged(
+    folder: RunFolder,
+    finders: Mapping[str, Callable[[], dict[str, Any]]],
+    say: Callable[[str], object],
+) -> bool:
+    """Whether a finished run read what is there now, as far as its files tell.
+
+    Args:
+        folder: Of the run.
+        finders: What is read -> a function that gives its entry.
+        say: Called with a line about what cannot be read any more.
+    """
+    for name, find in finders.items():
+        try:
+            given = find()
+        except InputError as error:
+            say(f"{name}: {error}; it was not held against what the run in {folder.path} read")
+            continue
+        try:
+            made_of.refuse_changed(folder.path, given)
+        except InputError:
+            return False
+    return True
+
+
+def _counts(file, suffixes):
+    is_wanted = not suffixes or file.name.lower().endswith(suffixes)
+    return is_wanted and not file.name.startswith(".") and file.is_file()
+
+
+def _code(module, factory):
+    """The entry of somebody's code: the version of an installed package, else its source."""
+    top = module.partition(".")[0]
+    file = getattr(sys.modules.get(module), "__file__", None)
+    installed = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    distributions = importlib.metadata.packages_distributions().get(top, [])
+    parts = {f"version of {name}": importlib.metadata.version(name) for name in distributions}
+    if parts and file and file.startswith(installed):
+        return {"where": ", ".join(distributions), "contents": parts}
+    if file is None:  # a session
+        return {"where": module, "contents": parts | {"code": contents(factory).fixed}}
+    package = getattr(sys.modules.get(top), "__file__", None) or file
+    root = pathlib.Path(package).parent
+    files = (
+        root.rglob("*.py") if pathlib.Path(package).name == "__init__.py" else [pathlib.Path(file)]
+    )
+    return {"where": package, "contents": parts | made_of.of_files(files, root)}

@@ -1,0 +1,125 @@
+"""made_of.json: hashes of everything that a run read, held against what the next call reads.
+
+An entry is {"where": its name or path, "contents": {part: hash}, "files": {file: hash}}. Contents
+decide where both sides have them, else files do; files name what changed. Paths do not count.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from collapse_jax.errors import InputError, first_line
+from collapse_jax.runs.atomic import atomic
+from collapse_jax.runs.results import damaged
+
+FILE = "made_of.json"
+_MOST_NAMED = 3
+_MOST_BYTES = 2**26
+
+
+def read(folder: pathlib.Path) -> dict[str, Any] | None:
+    """What a run folder keeps of what it was made of; None if it keeps nothing.
+
+    Raises:
+        InputError: If the file holds anything else.
+    """
+    path = folder / FILE
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise damaged(path, f"it has {path.stat().st_size:,} bytes")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, first_line(error, 200)) from None
+    if not isinstance(values, dict):
+        raise damaged(path, "it is not an object")
+    return values
+
+
+def write(folder: pathlib.Path, values: Mapping[str, Any]) -> None:
+    """Writes or replaces the file."""
+    with atomic(folder / FILE) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def refuse_changed(folder: pathlib.Path, given: Mapping[str, Any]) -> None:
+    """Raises `InputError` for what was read when the run began and is something else now."""
+    saved = read(folder) or {}
+    for name in [name for name in given if name in saved]:
+        try:
+            changed = _changed(saved[name], given[name])
+        except (TypeError, AttributeError, KeyError):
+            raise damaged(folder / FILE, f"its {name} is no entry") from None
+        if changed:
+            raise InputError(
+                f"the {name} at {given[name]['where']} changed since the run in {folder} began: "
+                f"{changed}; restore it, or choose another --out"
+            )
+
+
+def unknown(folder: pathlib.Path, given: Mapping[str, Any]) -> list[str]:
+    """Names of what a folder of an older version does not keep yet."""
+    saved = read(folder) or {}
+    return [name for name in given if name not in saved]
+
+
+def expanded(path: str | os.PathLike) -> pathlib.Path:
+    """A path with `~` as the home folder; where it names nobody's, it is a name like others."""
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError:
+        return pathlib.Path(path)
+
+
+def of_files(paths: Iterable[pathlib.Path], root: pathlib.Path) -> dict[str, str]:
+    """File, relative to `root` -> hash of its bytes.
+
+    Raises:
+        InputError: If one cannot be read.
+    """
+    hashes = {}
+    for path in sorted(paths):
+        try:
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror})") from None
+        hashes[os.path.relpath(path, root)] = digest
+    return hashes
+
+
+def of_texts(rows: Iterable[str]) -> str:
+    """The hash of texts in their order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(row.encode(errors="surrogatepass") + b"\0")
+    return digest.hexdigest()
+
+
+def _changed(saved, given):
+    """What differs in an entry, in words; "" for nothing."""
+    kind = "contents" if "contents" in saved and "contents" in given else "files"
+    parts = _differing(saved.get(kind, {}), given.get(kind, {}))
+    if not parts or kind not in saved or kind not in given:
+        return ""
+    files = _differing(saved.get("files", {}), given.get("files", {}))
+    if files and "files" in saved and "files" in given:
+        several = "file" if len(files) == 1 else "files"
+        count = len(given["files"].keys() | saved["files"].keys())
+        return f"{several} {_named(files)}, {len(files)} of {count}"
+    count = len(given[kind].keys() | saved[kind].keys())
+    return f"{_named(parts)}, {len(parts)} of {count}"
+
+
+def _differing(saved, given):
+    names = sorted(saved.keys() | given.keys())
+    return [name for name in names if saved.get(name) != given.get(name)]
+
+
+def _named(names):
+    rest = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + rest
