@@ -1,12 +1,11 @@
 """What a run folder knows of a command's settings: a frozen dataclass that config.json holds."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from typing import ClassVar, Literal, Self
 
-from collapse_jax.errors import InputError, one_of
+from collapse_jax.errors import InputError, did_you_mean, one_of
 
 # Command -> its settings.
 KINDS: dict[str, type["Settings"]] = {}
@@ -20,6 +19,9 @@ class Settings:
     """What the subclass is called on the command line and in config.json."""
     may_change: ClassVar[tuple[str, ...]] = ()
     """Fields that may differ when a run goes on: the larger number counts, or the newer name."""
+
+    names_code: ClassVar[tuple[str, ...]] = ()
+    """Fields that name Python code to run. Only the command line may give them, never a file."""
 
     def __init_subclass__(cls):
         if "command" in vars(cls):
@@ -56,8 +58,8 @@ def from_dict(values: object, where: str) -> Settings:
     given = {name: value for name, value in values.items() if name != "command"}
     for name, value in given.items():
         if name not in fields:
-            nearest = difflib.get_close_matches(name, fields, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(fields)}"
+            nearest = did_you_mean(name, fields).strip(" ()")
+            hint = nearest or f"known are {', '.join(fields)}"
             raise InputError(f"{where}: unknown field {name!r}; {hint}")
         given[name] = _typed(value, fields[name], f"{where}: {name}")
     settings = kind(**given)
