@@ -80,6 +80,9 @@ def _joined(settings, on):
 
 def _settings_of_file(arguments):
     """({command: the settings in --config FILE}, the arguments without that option)."""
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    if command is not None and not command.settings:
+        return {}, arguments
     for position, argument in enumerate(arguments):
         option, is_joined, name = argument.partition("=")
         if option != "--config":

@@ -27,7 +27,7 @@ from collapse_jax.core.types import (
     StepInfo,
     Workflow,
 )
-from collapse_jax.errors import InputError, made_by, whole
+from collapse_jax.errors import InputError, made_by, one_key, whole
 from collapse_jax.metrics import OfFirst
 from collapse_jax.random.bits import fold_in, split
 
@@ -230,9 +230,7 @@ class _Core:
 def check_started(process: Process, key: jax.Array) -> None:
     """Raises `InputError` unless a driver was given a process and one typed key."""
     made_by("process", process, Process, "cj.generational_process")
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not typed or key.shape != ():
-        raise InputError(f"key is {key!r:.200}; it must be one key, as jax.random.key(0) gives")
+    one_key("key", key)
 
 
 def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
