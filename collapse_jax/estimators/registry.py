@@ -194,6 +194,6 @@ def _check_label(name, family):
     for _, field, _, _ in parsed:
         if field is not None and field not in options:
             raise InputError(
-                f"label of {name!r} is {family.label!r:.200}, but {field!r} is no option of its "
-                f"factory; these are {', '.join(options) or 'none'}{did_you_mean(field, options)}"
+                f"label of {name!r} is {family.label!r:.200}; {field!r} must be an option of its "
+                f"factory, which has {', '.join(options) or 'none'}{did_you_mean(field, options)}"
             )

@@ -43,9 +43,7 @@ def threefry2x32(
 def key_words(key: Array) -> tuple[Array, Array]:
     """The two uint32 words [] of a typed key []; of one that is not Threefry's, two draws."""
     words = (
-        jax.random.key_data(key)
-        if _is_threefry(key)
-        else jax.random.bits(key, (2,), jnp.uint32)
+        jax.random.key_data(key) if _is_threefry(key) else jax.random.bits(key, (2,), jnp.uint32)
     )
     return words[0], words[1]
 

@@ -61,10 +61,10 @@ def with_one(scale=1.0):
     [
         (newcomer, {"metrics": 3}, ["metrics of 'one' is 3", "tuple of names"]),
         (newcomer, {"metrics": {"mean": len}}, ["metrics of 'one' is {", "tuple of names"]),
-        (newcomer, {"label": "{nope}"}, ["'nope' is no option", "these are none"]),
-        (with_one, {"label": "{scal}"}, ["'scal' is no option", "did you mean 'scale'"]),
-        (with_one, {"label": "{}"}, ["'' is no option", "scale"]),
-        (with_one, {"label": "{scale.x}"}, ["'scale.x' is no option"]),
+        (newcomer, {"label": "{nope}"}, ["'nope' must be an option", "which has none"]),
+        (with_one, {"label": "{scal}"}, ["'scal' must be", "did you mean 'scale'"]),
+        (with_one, {"label": "{}"}, ["'' must be an option", "scale"]),
+        (with_one, {"label": "{scale.x}"}, ["'scale.x' must be an option"]),
         (newcomer, {"example": 3}, ["example of 'one' is 3"]),
         (newcomer, {"laws": estimators.ClosedForms(3)}, ["means of the laws of 'one' is 3"]),
         (Family(3), {}, ["factory of 'one' is 3"]),
@@ -107,7 +107,7 @@ class Point:
         self.name, self.value, self._loaded = name, f"package:{name}", loaded
 
     def load(self):
-        if isinstance(self._loaded, Exception):
+        if isinstance(self._loaded, BaseException):
             raise self._loaded
         return self._loaded
 
@@ -147,7 +147,10 @@ BROKEN = {
     "three": (3, "it is 3; it must be a Family, or a function"),
     "nothing": (None, "it is None; it must be a Family, or a function"),
     "of_three": (Family(3), "it is 3; it must be a Family, or a function"),
-    "labelled": (Family(newcomer, label="{nope}"), "'nope' is no option of its factory"),
+    "labelled": (
+        Family(newcomer, label="{nope}"),
+        "label of 'labelled' is '{nope}'; 'nope' must be",
+    ),
     "measured": (Family(newcomer, metrics=3), "metrics of 'measured' is 3"),
     "example": (Family(newcomer, example=3), "example of 'example' is 3"),
     "lawless": (Family(newcomer, laws=tuple), "laws of 'lawless' is <class 'tuple'>"),
