@@ -167,6 +167,58 @@ def function(name: str, value: Any) -> Callable:
     return value
 
 
+def one_key(name: str, value: Any) -> Any:
+    """One typed key of `jax.random`, traced or not.
+
+    Args:
+        value: What `jax.random.key(0)` gives.
+
+    Raises:
+        InputError: If it is anything else: a number, the two words of `jax.random.PRNGKey`, or
+            several keys.
+    """
+    import jax  # here, so that the command line answers --help without it
+
+    if not isinstance(value, jax.Array):
+        raise _refused(name, value, "one key, as jax.random.key(0) gives")
+    if not jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
+        raise InputError(
+            f"{name} is {value!r:.200}; it must be one key, as jax.random.key(0) gives (of an old "
+            "one jax.random.wrap_key_data makes it)"
+        )
+    if value.shape != ():
+        raise InputError(
+            f"{name} is {value!r:.200}; it must be one key, as jax.random.key(0) gives, and these "
+            f"are keys of shape {list(value.shape)} (jax.vmap goes over them)"
+        )
+    return value
+
+
+def defined_at(value: Any) -> str:
+    """A function by its name, and its file and line where they are known: "fit (line 3 of a.py)".
+
+    Args:
+        value: Anything that can be called.
+    """
+    while hasattr(value, "func"):  # of functools.partial
+        value = value.func
+    name = getattr(value, "__qualname__", type(value).__qualname__).split("<locals>.")[-1]
+    inner = getattr(value, "__func__", getattr(value, "__wrapped__", value))
+    code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
+    if code is None:
+        return name
+    file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+    return f"{name} (line {code.co_firstlineno} of {file})"
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """ " (did you mean 'NAME'?)" with the known name that is nearest to a word, or ""."""
+    import difflib
+
+    close = difflib.get_close_matches(str(word), [str(name) for name in known], 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
 def made_by(name: str, value: Any, kind: type[T], maker: str) -> T:
     """An instance of a class.
 

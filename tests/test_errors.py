@@ -1,19 +1,24 @@
 """The checks of arguments: what they return, what they refuse, and the one line that they say."""
 
+import functools
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from collapse_jax.errors import (
     InputError,
+    defined_at,
+    did_you_mean,
     first_line,
     function,
     made_by,
     number,
     numbers,
+    one_key,
     one_of,
     real,
     size_words,
@@ -149,3 +154,56 @@ def test_the_module_imports_neither_numpy_nor_jax():
     code = "import sys, collapse_jax.errors; print(sorted({'jax', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (3, ["x is 3"]),
+        (None, ["x is None"]),
+        (np.int64(3), ["3"]),
+        (np.array([0, 0], np.uint32), ["array([0, 0], dtype=uint32)"]),
+        (jax.random.PRNGKey(0), ["Array([0, 0], dtype=uint32)", "wrap_key_data"]),
+        (jax.random.split(jax.random.key(0), 3), ["keys of shape [3]", "jax.vmap"]),
+        (jax.random.split(jax.random.key(0), 1), ["keys of shape [1]"]),
+    ],
+)
+def test_what_is_no_key(value, words):
+    text = refusal(one_key, value)
+    assert "one key, as jax.random.key(0) gives" in text and "\n" not in text
+    assert all(word in text for word in words), text
+
+
+def test_a_key_of_any_implementation_is_one():
+    for implementation in ("threefry2x32", "rbg", "unsafe_rbg"):
+        key = jax.random.key(0, impl=implementation)
+        assert one_key("key", key) is key
+    keys = jax.random.split(jax.random.key(0), 2)
+    jax.eval_shape(jax.vmap(lambda key: jax.random.bits(one_key("key", key))), keys)
+
+
+class Callable:
+    def __call__(self):
+        pass
+
+    def method(self):
+        pass
+
+
+def test_a_function_is_named_with_its_place():
+    def inner():
+        pass
+
+    line = inner.__code__.co_firstlineno
+    for one in (inner, functools.partial(inner), jax.jit(inner)):
+        assert defined_at(one) == f"inner (line {line} of test_errors.py)"
+    assert defined_at(len) == "len" and defined_at(jnp.array).startswith("array (line ")
+    assert defined_at(Callable().method).startswith("Callable.method (line ")
+    assert defined_at(Callable()).startswith("Callable (line ")
+    assert defined_at(lambda: 0).startswith("<lambda> (line ")
+
+
+def test_the_nearest_name_is_proposed():
+    assert did_you_mean("bandwith", ["dim", "bandwidth"]) == " (did you mean 'bandwidth'?)"
+    assert did_you_mean("xyz", ["dim"]) == "" == did_you_mean("dim", [])
+    assert did_you_mean(3, ["3d"]) in ("", " (did you mean '3d'?)")

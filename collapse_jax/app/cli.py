@@ -9,6 +9,7 @@ import pathlib
 import sys
 
 from collapse_jax.app.commands import COMMANDS, Command, load
+from collapse_jax.app.commands.arguments import FileArguments
 from collapse_jax.app.parsing import parsed
 from collapse_jax.app.terminal import new_console, terminal
 from collapse_jax.errors import InputError
@@ -38,6 +39,8 @@ def _arguments_type(command: Command, settings: Settings | None) -> type:
     if command.settings:
         fields.append(("config", command.settings, settings or command.settings()))
         fields.append(("out", str, f"runs/{command.name}"))
+        # Read before all others, in `_settings_of_file`; here it is listed by --help.
+        fields.append(("file", FileArguments, FileArguments()))
     if command.devices:
         fields.append(("on", command.devices, command.devices()))
     bases = (command.arguments,) if command.arguments else ()
@@ -77,19 +80,36 @@ def _joined(settings, on):
 
 def _settings_of_file(arguments):
     """({command: the settings in --config FILE or RUN}, the arguments without that option)."""
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    if command is not None and not command.settings:
+        return {}, arguments
     for position, argument in enumerate(arguments):
         option, is_joined, name = argument.partition("=")
         if option != "--config":
             continue
         rest = arguments[position + 1 :]
         name, rest = (name, rest) if is_joined else ("".join(rest[:1]), rest[1:])
+        if "--config" in (word.partition("=")[0] for word in rest):
+            raise InputError("--config is given more than once; give it once")
         settings = from_dict(_read_json(name), name)
+        _refuse_code(settings, name)
         if arguments[0] != settings.command:
             raise InputError(
                 f"{name} is a configuration for '{settings.command}', not for '{arguments[0]}'"
             )
         return {settings.command: settings}, arguments[:position] + rest
     return {}, arguments
+
+
+def _refuse_code(settings, name):
+    """Raises `InputError` for settings out of a file that name Python code to be run."""
+    for field in settings.names_code:
+        value = getattr(settings, field)
+        if value != getattr(type(settings), field):
+            raise InputError(
+                f"{name}: {field} is {value!r}, which names code to run; a file must not, so give "
+                f"--{field.replace('_', '-')} on the command line if you trust it"
+            )
 
 
 def _read_json(name):

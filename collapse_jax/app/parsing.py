@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import io
 import itertools
@@ -12,7 +11,7 @@ from typing import Any
 
 import tyro
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, did_you_mean
 
 # Types of options that take one value, or several with commas, and what each value is.
 _SEVERAL = {kind | tuple[kind, ...]: kind for kind in (int, float, str)}
@@ -51,35 +50,37 @@ def _check_names(known, arguments):
     if first not in known and not first.startswith("-"):
         raise InputError(
             f"the command is {first!r}; it must be one of {', '.join(known)}"
-            f"{_nearest(first, known)}"
+            f"{did_you_mean(first, known)}"
         )
     if first.startswith("-"):
         return
-    names = [name.replace("_", "-") for name in _option_names(known[first])]
-    options = {"--help", *(f"--{no}{name}" for name in names for no in ("", "no-"))}
+    options = {"--help", *_options(known[first])}
     for word in arguments[1:]:
         name = word.partition("=")[0].replace("_", "-")
         if name.startswith("--") and name not in options and not name.startswith("--tyro-"):
             raise InputError(
                 f"{first} has no option {name!r}; collapse-jax {first} --help lists them"
-                f"{_nearest(name, options)}"
+                f"{did_you_mean(name, options)}"
             )
 
 
-def _option_names(kind):
-    """Names of the options of a dataclass, and of the dataclasses in it."""
+def _options(kind):
+    """The options of a dataclass and of the dataclasses in it, as they are typed.
+
+    What is true or false has two, --NAME and --no-NAME; what has a place and no name has none.
+    """
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.type):
-            yield from _option_names(field.type)
-        else:
-            marks = getattr(field.type, "__metadata__", ())
-            renamed = (getattr(mark, "name", None) for mark in marks)
-            yield next(filter(None, renamed), field.name)
-
-
-def _nearest(word, known):
-    close = difflib.get_close_matches(word, known, 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+            yield from _options(field.type)
+            continue
+        marks = getattr(field.type, "__metadata__", ())
+        if tyro.conf.Positional in marks:
+            continue
+        renamed = (getattr(mark, "name", None) for mark in marks)
+        name = next(filter(None, renamed), field.name).replace("_", "-")
+        yield f"--{name}"
+        if bool in (field.type, getattr(field.type, "__origin__", None)):
+            yield f"--no-{name}"
 
 
 def _message_in(box):

@@ -6,22 +6,32 @@ Each is a wrapper of a workflow, and they compose, the innermost first:
 
 Only what the newest model makes passes through; real data and the points of earlier training sets
 do not. Rewards, criteria and labels are functions of points x [n, ...].
+
+A reward or verdict that is not a number decides nothing: it ends the run, with an error that names
+the function. Whoever samples under `jax.jit` without a driver finds nan in that point's place, or
+the least integer of its type.
 """
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
+from collapse_jax.core.functions import check_arguments, numbers_of_points
+from collapse_jax.core.marks import check_sound, is_marked, mark
 from collapse_jax.core.types import Estimator, Workflow
-from collapse_jax.errors import InputError, function, number, whole
+from collapse_jax.errors import InputError, defined_at, number, whole
 from collapse_jax.random.bits import fold_in, split
 
 Wrapper = Callable[[Workflow], Workflow]
 OfPoints = Callable[[jax.Array], jax.Array]
+# What a probability may exceed its range by.
+_ROUNDING = 1e-5
 
 
 def best_of(
@@ -46,20 +56,28 @@ def best_of(
         Ferbach et al. 2024, arXiv 2407.09499, "Self-consuming generative models with curated data".
     """
     whole("k", k, 1)
-    function("reward", reward)
+    check_arguments("reward", reward, ("x",))
     if choice not in ("bradley_terry", "greatest"):
         raise InputError(f"choice is {choice!r}; it must be 'bradley_terry' or 'greatest'")
 
-    def curate(key, candidates):
+    def curate(key, candidates, marks):
         keys = jax.vmap(lambda j: fold_in(key, j))(jnp.arange(k, dtype=jnp.uint32))
         if isinstance(key, Tracer):
             x = jax.vmap(candidates)(keys)  # [k, n, ...]
         else:  # a host family's draws may be a decoder's, one at a time
             x = jnp.stack([candidates(candidate_key) for candidate_key in keys])
-        rewards = jnp.stack([reward(candidate) for candidate in x])  # [k, n]
+        of = functools.partial(numbers_of_points, f"reward of best_of({k})", reward)
+        rewards = jnp.stack([of(candidate) for candidate in x])  # [k, n]
+        unsound = _unsound_candidates(rewards, x, marks)
         if choice == "bradley_terry":
             rewards = rewards + jax.random.gumbel(fold_in(key, k), rewards.shape)
-        return x[jnp.argmax(rewards, axis=0), jnp.arange(x.shape[1])]
+        chosen = x[jnp.argmax(rewards, axis=0), jnp.arange(x.shape[1])]
+        if unsound is None:
+            return chosen
+        if isinstance(unsound, Tracer):
+            return mark(chosen, unsound)
+        _check_sound(unsound, x[:, unsound], f"reward of best_of({k})", reward, "gave nan")
+        return chosen
 
     return _of_points(f"best_of({k})", curate)
 
@@ -68,29 +86,33 @@ def verified(accept: OfPoints, *, cap: int = 100) -> Wrapper:
     """Every point is drawn anew until it is accepted.
 
     Args:
-        accept: x [n, ...] -> [n], booleans, or probabilities of being accepted.
+        accept: x [n, ...] -> [n], booleans, or probabilities of being accepted. What is not in
+            [0, 1] ends the run.
         cap: the most draws of a point; then its last candidate stands. With a share a accepted,
             (1 - a)^cap of the points are ones that were not.
 
     Raises:
-        InputError: unless cap >= 1.
+        InputError: unless cap >= 1 and accept is a function of the points.
 
     References:
         Feng et al. 2024, arXiv 2406.07515, "Beyond model collapse: scaling up with synthesized
         data requires verification".
     """
-    return _verified("verified", accept, cap)
+    check_arguments("accept", accept, ("x",))
+    return _verified("verified", functools.partial(_verdicts, "accept of verified", accept), cap)
 
 
-def labelled_verifier(phi: float, psi: float, correct: OfPoints, *, cap: int = 100) -> Wrapper:
+def labelled_verifier(
+    phi: "float | jax.Array", psi: "float | jax.Array", correct: OfPoints, *, cap: int = 100
+) -> Wrapper:
     """Keeps a correct point with probability phi and a wrong one with probability psi.
 
     What is not kept is drawn anew, as in `verified`.
 
     Args:
-        phi: probability that a correct point is kept.
-        psi: probability that a wrong point is kept.
-        correct: x [n, ...] -> bool [n].
+        phi: probability that a correct point is kept; a number, or traced.
+        psi: probability that a wrong point is kept; a number, or traced.
+        correct: x [n, ...] -> bool [n]; of numbers only 0 and 1 are taken.
         cap: the most draws of a point.
 
     Raises:
@@ -99,20 +121,33 @@ def labelled_verifier(phi: float, psi: float, correct: OfPoints, *, cap: int = 1
     References:
         Feng et al. 2024, arXiv 2406.07515 (phi and psi of its verifier).
     """
-    _check_shares(phi=phi, psi=psi)
-    if phi == psi == 0:
+    phi, psi = _shares(phi=phi, psi=psi)
+    if not isinstance(phi, Tracer) and not isinstance(psi, Tracer) and phi == psi == 0:
         raise InputError("phi and psi are 0; one of them must be above 0, or nothing ever passes")
-    function("correct", correct)
-    return _verified(
-        f"labelled_verifier({phi:g}, {psi:g})", lambda x: jnp.where(correct(x), phi, psi), cap
-    )
+    check_arguments("correct", correct, ("x",))
+    name = _named("labelled_verifier", phi, psi)
+
+    def shares(x):
+        labels = numbers_of_points(f"correct of {name}", correct, x)
+        kept = jnp.where(labels.astype(bool), phi, psi)
+        if labels.dtype == bool:
+            return kept, None
+        unsound = (labels != 0) & (labels != 1)
+        _check_sound(unsound, x, f"correct of {name}", correct, "gave others than 0 and 1")
+        return kept, unsound
+
+    return _verified(name, shares, cap)
 
 
-def tempered(tau: float) -> Wrapper:
+def tempered(tau: "float | jax.Array") -> Wrapper:
     """The model is sampled at temperature tau: probabilities proportional to p^(1/tau).
 
+    `jax.grad` with respect to tau goes through the points of families whose points are smooth in
+    their parameters, such as `gaussian`. Outcomes that are counted have no such derivative.
+
     Args:
-        tau: below 1 it favours what is likely.
+        tau: below 1 it favours what is likely; a number, or traced. A traced one that is not
+            finite and above 0 makes a model of nan.
 
     Raises:
         InputError: unless tau > 0; when the process is made, for a family without `tempered`.
@@ -121,16 +156,22 @@ def tempered(tau: float) -> Wrapper:
         Marchi et al. 2024, arXiv 2404.02325, "Heat death of generative models in closed-loop
         learning".
     """
-    if not 0 < number("tau", tau) < math.inf:
+    if isinstance(_scalar("tau", tau), Tracer):
+        tau = jnp.where((tau > 0) & (tau < math.inf), tau, jnp.nan)
+    elif not 0 < number("tau", tau) < math.inf:
         raise InputError(f"tau is {tau}; it must be finite and above 0")
-    return _of_models(f"tempered({tau:g})", "tempered", tau)
+    return _of_models(_named("tempered", tau), "tempered", tau)
 
 
-def top_p(p: float) -> Wrapper:
+def top_p(p: "float | jax.Array") -> Wrapper:
     """The model is cut down to the fewest most probable outcomes that hold probability p.
 
+    As a function of p the model has steps: it has no derivative with respect to p that would be
+    of use, and `jax.vmap` over p is what there is.
+
     Args:
-        p: the probability that is kept (nucleus sampling).
+        p: the probability that is kept (nucleus sampling); a number, or traced. A traced one
+            outside (0, 1] makes a model of nan.
 
     Raises:
         InputError: unless 0 < p <= 1; when the process is made, for a family without `nucleus`.
@@ -138,12 +179,14 @@ def top_p(p: float) -> Wrapper:
     References:
         Holtzman et al. 2020, arXiv 1904.09751.
     """
-    if not 0 < number("p", p) <= 1:
+    if isinstance(_scalar("p", p), Tracer):
+        p = jnp.where((p > 0) & (p <= 1), p, jnp.nan)
+    elif not 0 < number("p", p) <= 1:
         raise InputError(f"p is {p}; it must be in (0, 1]")
-    return _of_models(f"top_p({p:g})", "nucleus", p)
+    return _of_models(_named("top_p", p), "nucleus", p)
 
 
-def detector(true_positive: float, false_positive: float) -> Wrapper:
+def detector(true_positive: "float | jax.Array", false_positive: "float | jax.Array") -> Wrapper:
     """Points that a detector takes for a model's are left out; others of the mixture replace them.
 
     Of `mix(alpha, beta, gamma)` this makes another mix: alpha and gamma times what passes of each,
@@ -151,8 +194,8 @@ def detector(true_positive: float, false_positive: float) -> Wrapper:
     take nothing real after generation 0 stay as they are.
 
     Args:
-        true_positive: the share of the model's points that it finds.
-        false_positive: the share of real points that it takes for a model's.
+        true_positive: the share of the model's points that it finds; a number, or traced.
+        false_positive: the share of real points that it takes for a model's; a number, or traced.
 
     Raises:
         InputError: for shares outside [0, 1], a mix of which nothing passes, or traced weights.
@@ -161,33 +204,50 @@ def detector(true_positive: float, false_positive: float) -> Wrapper:
         Derived here; after Drayson et al. 2025, "Machine-generated text detection prevents
         language model collapse".
     """
-    _check_shares(true_positive=true_positive, false_positive=false_positive)
+    true_positive, false_positive = _shares(
+        true_positive=true_positive, false_positive=false_positive
+    )
+    name = _named("detector", true_positive, false_positive)
 
     def wrap(workflow):
         if workflow.reweighted is None:
             return workflow
         return workflow.reweighted(1 - true_positive, 1 - false_positive)._replace(
-            name=f"detector({true_positive:g}, {false_positive:g})({workflow.name})",
+            name=f"{name}({workflow.name})",
             filters=workflow.filters,
         )
 
     return wrap
 
 
-def _verified(name, accept, cap):
+def _verdicts(name, accept, x):
+    """(verdicts [n], which of them [n] are none): booleans, or probabilities of being accepted."""
+    values = numbers_of_points(name, accept, x)
+    if values.dtype == bool:
+        return values, None
+    unsound = ~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING))
+    _check_sound(unsound, x, name, accept, "gave what is no probability")
+    return values, unsound
+
+
+def _verified(name, verdicts, cap):
+    """verdicts: x [n, ...] -> as `_verdicts` gives."""
     whole("cap", cap, 1)
-    function("accept", accept)
 
-    def accepted(key, x):
-        passes = accept(x)
-        return passes if passes.dtype == bool else jax.random.uniform(key, passes.shape) < passes
-
-    def draw(key, candidates, trial):
+    def draw(key, candidates, marks, trial):
         draw_key, accept_key = split(fold_in(key, trial))
         x = candidates(draw_key)
-        return x, accepted(accept_key, x)
+        passes, unsound = verdicts(x)
+        if passes.dtype != bool:
+            passes = jax.random.uniform(accept_key, passes.shape) < passes
+        if marks and isinstance(x, Tracer):
+            unsound = is_marked(x) if unsound is None else unsound | is_marked(x)
+        if not isinstance(unsound, Tracer):
+            return x, passes
+        # A point without a verdict is not drawn anew, so that its mark is not lost.
+        return mark(x, unsound), passes | unsound
 
-    def curate(key, candidates):
+    def curate(key, candidates, marks):
         # trial: how many draws there were; x [n, ...]: the newest candidates; passed: bool [n].
         def some_wait(carry):
             trial, _, passed = carry
@@ -195,11 +255,11 @@ def _verified(name, accept, cap):
 
         def draw_again(carry):
             trial, x, passed = carry
-            other, passes = draw(key, candidates, trial)
+            other, passes = draw(key, candidates, marks, trial)
             keep = passed.reshape(-1, *[1] * (x.ndim - 1))
             return trial + 1, jnp.where(keep, x, other), passed | passes
 
-        carry = 1, *draw(key, candidates, 0)
+        carry = 1, *draw(key, candidates, marks, 0)
         if isinstance(carry[2], Tracer):
             return jax.lax.while_loop(some_wait, draw_again, carry)[1]
         while some_wait(carry):
@@ -209,18 +269,48 @@ def _verified(name, accept, cap):
     return _of_points(name, curate)
 
 
+def _unsound_candidates(rewards, x, marks):
+    """[n], for which points a candidate's reward is nan; None where none can be."""
+    unsound = None
+    if jnp.issubdtype(rewards.dtype, jnp.inexact):
+        unsound = jnp.isnan(rewards).any(0)
+    if marks and isinstance(x, Tracer):
+        marked = jax.vmap(is_marked)(x).any(0)
+        return marked if unsound is None else unsound | marked
+    return unsound
+
+
+def _check_sound(unsound, x, name, given, gave):
+    """Raises `DivergenceError` for verdicts [n] that are known to be none.
+
+    Of points that are themselves nan none can be expected: their model is at fault.
+    """
+    if isinstance(unsound, Tracer) or isinstance(x, Tracer) or not bool(unsound.any()):
+        return
+    if jnp.issubdtype(x.dtype, jnp.inexact) and bool(jnp.isnan(x).any()):
+        return
+    check_sound(
+        unsound, f"{name}, {defined_at(given)}, {gave} for {int(unsound.sum())} of {len(unsound)}"
+    )
+
+
 def _of_points(name, curate):
-    """A wrapper that chooses among points: curate(key, candidates) -> x [n, ...].
+    """A wrapper that chooses among points: curate(key, candidates, marks) -> x [n, ...].
 
     candidates: key -> x [n, ...] of the model.
+    marks: whether some of these may be marked, by a wrapper inside.
     """
 
     def curated(estimator: Estimator) -> Estimator:
+        marks = _gives_marks(estimator)
+
         def sample(key, params, n):
-            return curate(key, lambda key: estimator.sample(key, params, n))
+            return curate(key, lambda key: estimator.sample(key, params, n), marks)
 
         def continued(key, params, x):
-            return curate(key, lambda key: estimator.continued(key, params, x))
+            return curate(key, lambda key: estimator.continued(key, params, x), marks)
+
+        sample.marks = True
 
         return estimator._replace(
             sample=sample,
@@ -241,9 +331,14 @@ def _of_models(name, reshaping, value):
             raise InputError(f"{name} needs an estimator with `{reshaping}`, and this one has none")
 
         def of_reshaped(function):
-            return function and (
-                lambda key, params, what: function(key, reshape(params, value), what)
-            )
+            if function is None:
+                return None
+
+            def of_another(key, params, what):
+                return function(key, reshape(params, value), what)
+
+            of_another.marks = getattr(function, "marks", False)
+            return of_another
 
         changed = {
             name: of_reshaped(getattr(estimator, name)) for name in ("sample", "draw", "continued")
@@ -251,6 +346,11 @@ def _of_models(name, reshaping, value):
         return estimator._replace(**_of_the_family(estimator), **changed)
 
     return _wrapper(name, curated)
+
+
+def _gives_marks(estimator):
+    """Whether points of an estimator may be marked: those that a wrapper inside has chosen."""
+    return getattr(estimator.sample, "marks", False)
 
 
 def _of_the_family(estimator):
@@ -267,7 +367,25 @@ def _wrapper(name, curated):
     return wrap
 
 
-def _check_shares(**shares):
+def _shares(**shares: Any) -> list:
+    """The shares, which must be in [0, 1]; traced ones that are not are nan."""
     for name, value in shares.items():
-        if not 0 <= number(name, value) <= 1:
+        if isinstance(_scalar(name, value), Tracer):
+            shares[name] = jnp.where((value >= 0) & (value <= 1), value, jnp.nan)
+        elif not 0 <= number(name, value) <= 1:
             raise InputError(f"{name} is {value}; it must be in [0, 1]")
+    return list(shares.values())
+
+
+def _scalar(name, value):
+    """The value, which must be one number if it is an array."""
+    if isinstance(value, jax.Array | np.ndarray) and value.shape != ():
+        raise InputError(f"{name} has shape {list(value.shape)}; it must be one number")
+    return value
+
+
+def _named(name, *values):
+    """A wrapper's name with its numbers, where they are known."""
+    if any(isinstance(value, Tracer) for value in values):
+        return name
+    return f"{name}({', '.join(f'{float(value):g}' for value in values)})"

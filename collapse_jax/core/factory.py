@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core import points, protocols
+from collapse_jax.core import functions, points, protocols
 from collapse_jax.core.types import (
     Compaction,
     Dataset,
@@ -20,7 +20,7 @@ from collapse_jax.core.types import (
     Runtime,
     Statistics,
 )
-from collapse_jax.errors import InputError, function, one_of
+from collapse_jax.errors import InputError, function, made_by, one_of
 from collapse_jax.metrics import OfDraws
 
 P = ParamSpec("P")
@@ -66,13 +66,20 @@ def estimator(
     All other arguments: see `Statistics`, `Measures`, `Model` and `Runtime` in `core.types`.
 
     Raises:
-        InputError: if a function is not callable, or the options contradict each other.
+        InputError: if a function is none, or takes other arguments than it is called with; if an
+            option has the wrong type, or the options contradict each other.
     """
     if renamed:
         statistics, lazy = _renamed(renamed, statistics=statistics, lazy=lazy)
-    _check(fit, sample, init, dict(metrics or {}) | dict(distances or {}), chain_axis, traceable)
+    _check_options(name, statistics, draw, lazy, chain_axis, compaction)
+    function("fit", fit)
+    function("sample", sample)
+    _check_named("metrics", metrics)
+    _check_named("distances", distances)
+    if check is not None:
+        function("check", check)
     summarise, merge = summarise or points.summarise, merge or points.merge
-    return Estimator(
+    made = Estimator(
         name=name or _maker(fit),
         fit=fit,
         sample=sample,
@@ -80,8 +87,16 @@ def estimator(
         statistics=Statistics(statistics, summarise, merge, draw, subsample, lazy, check),
         measures=Measures(_moments(sample, traceable) | dict(metrics or {}), dict(distances or {})),
         model=Model(log_prob, tempered, nucleus, continued),
-        runtime=Runtime(traceable, chain_axis, compaction),
+        runtime=Runtime(one_of("traceable", traceable, (True, False)), chain_axis, compaction),
     )
+    # Those that are written in C are looked at once a process is made of them.
+    functions.check_estimator_functions(made, written_in_c=False)
+    if not traceable and init is None:
+        raise InputError(
+            "an estimator that is not traceable needs init: its parameters are restored from "
+            "checkpoints by their structure"
+        )
+    return made
 
 
 def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
@@ -115,18 +130,27 @@ def _maker(fit):
     return getattr(fit, "__qualname__", type(fit).__name__).split(".")[0]
 
 
-def _check(fit, sample, init, measured, chain_axis, traceable):
-    """Raises `InputError` for options that contradict each other."""
-    function("fit", fit)
-    function("sample", sample)
-    for label, metric in measured.items():
-        function(f"metric {label!r}", metric)
+def _check_options(name, statistics, draw, lazy, chain_axis, compaction):
+    """Raises `InputError` for options of the wrong type, or that contradict each other."""
+    made_by("name", name, str, "writing text, such as 'my family',")
+    made_by("statistics", statistics, type, "a class statement, such as a NamedTuple's,")
     one_of("chain_axis", chain_axis, (0, -1), must_be="0 or -1")
-    if not traceable and init is None:
-        raise InputError(
-            "an estimator that is not traceable needs init: its parameters are restored from "
-            "checkpoints by their structure"
-        )
+    if one_of("lazy", lazy, (True, False)) and draw is None:
+        raise InputError("lazy is True, and draw is not given; what is lazy is what draw gives")
+    if compaction is not None:
+        made_by("compaction", compaction, Compaction, "cj.Compaction")
+        function("num_in_use of compaction", compaction.num_in_use)
+        function("to_size of compaction", compaction.to_size)
+
+
+def _check_named(what, given):
+    """Raises `InputError` unless metrics or distances are functions by name."""
+    if given is None:
+        return
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) and name for name in given):
+        raise InputError(f"{what} is {given!r:.200}; it must be a dict of functions by their names")
+    for name, one in given.items():
+        function(f"metric {name!r}" if what == "metrics" else f"distance {name!r}", one)
 
 
 def _renamed(given, **values):

@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from collapse_jax.core.functions import count
 from collapse_jax.core.protocols import Data
 from collapse_jax.core.types import Dataset, Supply, Workflow
 from collapse_jax.errors import InputError, first_line
 
 _SET, _HISTORY = 1, 2
+# Where the numbers of points begin among the arguments of what a supply is asked for.
+_COUNTED = {"model": 1, "real": 1, "subsample": 2, "real_and_continued": 1}
 _NOT_ABSTRACT = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -158,6 +161,7 @@ class _Record:
 
     def __init__(self, name):
         self._name, self._begun, self._carries, self._of_model = name, False, False, []
+        self._counts = []  # what `next` asked for
         self.asked: set[str] = set()
         self.random_counts = self.only_model = False
 
@@ -188,7 +192,7 @@ class _Record:
 
     def end_next(self, result, kind):
         """Looks at what `next` gave."""
-        if not (isinstance(result, tuple) and len(result) == 2):
+        if not isinstance(result, tuple) or len(result) != 2 or hasattr(result, "_fields"):
             raise InputError(
                 f"{self._name}: next gave {type(result).__name__}; it must give (carry, data)"
             )
@@ -197,14 +201,24 @@ class _Record:
                 f"{self._name}: next gave {type(result[1]).__name__} as the data of (carry, data); "
                 "it must be what the supply gives"
             )
+        counts = [n for n in self._counts if isinstance(n, int)]
+        if not self._carries and counts and len(counts) == len(self._counts) and not any(counts):
+            raise InputError(
+                f"{self._name}: next asks for 0 points; a training set must have one at least"
+            )
         self.only_model = not self._carries and self._is_of_model(result[1])
 
     def _ask(self, name, arguments):
         self.asked.add(name)
         if not self._begun and name in ("model", "real_and_continued"):
             raise InputError(f"{self._name}: init asks for `{name}` before there is a model")
-        counts = arguments[1:] if name in ("model", "real") else arguments[2:]
+        if name not in _COUNTED:
+            return
+        counts = [
+            count(f"{self._name}: n of supply.{name}", n) for n in arguments[_COUNTED[name] :]
+        ]
         self.random_counts |= any(isinstance(n, Tracer) for n in counts)
+        self._counts += counts if self._begun else []
 
     def _is_of_model(self, data):
         leaves = jax.tree.leaves(data)

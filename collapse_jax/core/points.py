@@ -42,7 +42,7 @@ def append(pool: Dataset, data: Dataset) -> Dataset:
     The pool must have space for every slot of `data`.
     """
     data = compact(data, data.weight.shape[0])
-    used = jnp.sum(pool.weight > 0)
+    used = jnp.sum(_is_taken(pool))
 
     def write(buffer, new):
         return jax.lax.dynamic_update_slice_in_dim(buffer, new.astype(buffer.dtype), used, 0)
@@ -55,7 +55,7 @@ def compact(data: Dataset, slots: int) -> Dataset:
 
     Points beyond the last slot are dropped.
     """
-    taken = data.weight > 0
+    taken = _is_taken(data)
     place = jnp.where(taken, jnp.cumsum(taken) - 1, slots)
 
     def move(leaf):
@@ -80,7 +80,7 @@ def subsample(key: jax.Array, data: Dataset, n: Any, slots: int) -> Dataset:
     References:
         Floyd's method: Bentley and Floyd 1987, "A sample of brilliance".
     """
-    filled = data.weight > 0
+    filled = _is_taken(data)
     total = jnp.sum(filled, dtype=jnp.int32)
     n = jnp.asarray(n, jnp.int32)
 
@@ -114,3 +114,8 @@ def _places(filled, total, numbers):
 def filled(data: Dataset) -> np.ndarray:
     """The points of the filled slots as a NumPy array (host only)."""
     return np.asarray(data.x)[np.asarray(data.weight) > 0]
+
+
+def _is_taken(data):
+    """[slots], whether a slot is filled. One whose weight is not a number stays, to be seen."""
+    return ~(data.weight <= 0)

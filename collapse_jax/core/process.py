@@ -1,13 +1,14 @@
 """Estimator x Source x Workflow -> Process."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core import compatible
+from collapse_jax.core import compatible, functions, marks
 from collapse_jax.core.needs import Needs, guarded, needs_of
 from collapse_jax.core.real_source import held_against
 from collapse_jax.core.training_data import (
@@ -27,7 +28,7 @@ from collapse_jax.core.types import (
     StepInfo,
     Workflow,
 )
-from collapse_jax.errors import InputError, made_by, whole
+from collapse_jax.errors import InputError, made_by, one_key, whole
 from collapse_jax.metrics import OfFirst
 from collapse_jax.random.bits import fold_in, split
 
@@ -71,9 +72,10 @@ def generational_process(
     made_by("source", source, Source, "one of cj.sources")
     made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.replace(),")
     largest = _largest_size(sample_size, largest_sample_size)
+    functions.check_parts(estimator, source, workflow)
     source = held_against(source, estimator, largest)
     parts = Parts(estimator, source, workflow, sample_size, remember_first)
-    generator = workflow.generator(estimator)
+    generator = functions.generator_of(workflow, estimator)
     needs = _needs(parts, generator, largest or _SIZE_TO_WATCH)
     on_points = needs.earlier_points and estimator.subsample is None
     kind = PointData if on_points or generator.draw is None else StatisticsData
@@ -86,6 +88,8 @@ def generational_process(
         )
     compatible.check_size(source, largest)
     core = _Core(parts, needs, kind(estimator, generator, source, largest or 0), draws_real)
+    if estimator.traceable and not functions.are_ours(estimator, source, workflow):
+        functions.check_by_shapes(core.two_generations)
     return Process(
         init=core.init,
         step=core.step,
@@ -110,7 +114,7 @@ class _Core:
 
     def init(self, key, last_generation=None):
         fit_key, start, training_set, carry = self._start(key, last_generation)
-        params, fit = self.parts.estimator.fit(fit_key, start, training_set)
+        params, fit = functions.fitted(self.parts.estimator, fit_key, start, training_set)
         compatible.check_same_shapes(start, params)
         if self.parts.estimator.traceable and not self.draws_real:
             self._check_points(fit_key, params)
@@ -124,9 +128,20 @@ class _Core:
         # A host family serves whatever is asked, whenever it is asked.
         supply = guarded(supply, workflow, self.needs) if estimator.traceable else supply
         carry, data = workflow.next(key, state.carry, supply, self._size_at(generation))
-        training_set = self.data.to_fit(data)
-        params, fit = estimator.fit(fit_key, state.params, training_set)
+        training_set = self.data.to_fit(functions.training_set(workflow, data))
+        params, fit = functions.fitted(estimator, fit_key, state.params, training_set)
+        if self.may_be_marked:
+            unsound = self._is_unsound(data) | marks.is_spoiled(state)
+            params = marks.spoiled(params, unsound)
+            generation = marks.generation_of(generation, unsound)
         return State(generation, params, carry, state.first), StepInfo(fit, training_set)
+
+    def two_generations(self, key):
+        """The states of generations 0 and 1."""
+        first, _ = self.init(key, 1)
+        n = self.data.slots or _SIZE_TO_WATCH
+        functions.check_abilities(self.parts.estimator, key, first.params, n)
+        return first, self.step(key, first)[0]
 
     def template(self, key, last_generation=None):
         if self.parts.estimator.traceable:
@@ -149,6 +164,12 @@ class _Core:
         params = jax.tree.map(_padded, state.params, wanted.params)
         first = jax.tree.map(_padded, state.first, wanted.first)
         return state._replace(params=params, carry=carry, first=first)
+
+    @functools.cached_property
+    def may_be_marked(self):
+        """Whether points are chosen or weighted by functions that may give nan."""
+        holds_points, workflow = isinstance(self.data, PointData), self.parts.workflow
+        return holds_points and bool(workflow.filters or not functions.is_ours(workflow.next))
 
     @property
     def keeps_buffers(self):
@@ -176,6 +197,13 @@ class _Core:
         training_set = self.data.to_fit(data)
         return fit_key, estimator.init(init_key, training_set), training_set, carry
 
+    def _is_unsound(self, data):
+        """Whether the points of a set are marked, or weighted by nan."""
+        unsound = marks.holds_mark(data)
+        text = f"{self.parts.workflow.name}: a weight of the next training set is nan"
+        marks.check_sound(unsound, text)
+        return unsound
+
     def _first_state(self, params, carry):
         first = params if self.parts.remember_first else ()
         return State(jnp.asarray(0, jnp.int32), params, carry, first)
@@ -191,8 +219,14 @@ class _Core:
     def _check_points(self, key, params):
         """The source's points, and those of the model fitted to them, have one shape."""
         slots, (estimator, source, *_) = self.data.slots, self.parts
-        real = jax.eval_shape(lambda key: source.sample(key, slots), key)
-        made = jax.eval_shape(lambda key: estimator.sample(key, params, slots), key)
+
+        def shape_of(name, sample, *arguments):
+            return jax.eval_shape(
+                lambda key: functions.points(name, sample, (key, *arguments), slots), key
+            )
+
+        real = shape_of("sample of the source", source.sample, slots)
+        made = shape_of("sample", estimator.sample, params, slots)
         compatible.check_same_points(real.shape[1:], made.shape[1:])
         if self.keeps_buffers:
             compatible.check_same_types(real.dtype, made.dtype)
@@ -201,9 +235,7 @@ class _Core:
 def check_started(process: Process, key: jax.Array) -> None:
     """Raises `InputError` unless a driver was given a process and one typed key."""
     made_by("process", process, Process, "cj.generational_process")
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not typed or key.shape != ():
-        raise InputError(f"key is {key!r:.200}; it must be one key, as jax.random.key(0) gives")
+    one_key("key", key)
 
 
 def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from collapse_jax.core import points
+from collapse_jax.core import functions, points
 from collapse_jax.core.protocols import Data, Params
 from collapse_jax.core.types import Dataset, Estimator, Source, Supply
 from collapse_jax.errors import InputError
@@ -66,8 +66,10 @@ class TrainingData:
     def real_and_continued(self, params: Params, key, n: int, m: int) -> tuple[Data, Data]:
         """n real points, and what a model makes of m others."""
         order_key, model_key = split(key)
-        x = self.source.sample(order_key, n + m)
-        continued = self.generator.continued(model_key, params, x[n:])
+        n, m = self._count(n), self._count(m)
+        x = self._of_source(order_key, n + m)
+        arguments = (model_key, params, x[n:])
+        continued = functions.points("continued", self.generator.continued, arguments, m)
         real, made = (self.of_points(points.of_sample(part)) for part in (x[:n], continued))
         return real, made
 
@@ -83,8 +85,13 @@ class TrainingData:
         """The same in as many slots as one training set has."""
         return data
 
+    def _of_source(self, key, n: int):
+        """n real points x [n, ...]."""
+        return functions.points("sample of the source", self.source.sample, (key, n), n)
+
     def _count(self, n):
         """A number of points; host loops need it as an int."""
+        n = functions.count("n of the supply", n)
         return n if isinstance(n, int) or self.estimator.traceable else int(n)
 
     def _sampled(self, sample, n) -> Dataset:
@@ -105,10 +112,10 @@ class StatisticsData(TrainingData):
         draw = statistics_draw(self.source, self.estimator)
         if draw is not None:
             return draw(key, self._count(n))
-        return self.of_points(self._sampled(functools.partial(self.source.sample, key), n))
+        return self.of_points(self._sampled(functools.partial(self._of_source, key), n))
 
     def of_points(self, data):
-        return self.estimator.summarise(*data)
+        return functions.summarised(self.estimator, *data)
 
     def to_fit(self, data):
         return data
@@ -124,16 +131,20 @@ class PointData(TrainingData):
     """Points. Families that are traced keep them in buffers of fixed size."""
 
     def model(self, params, key, n):
-        return self._sampled(lambda count: self.generator.sample(key, params, count), n)
+        def sample(count):
+            arguments = (key, params, count)
+            return functions.points("sample", self.generator.sample, arguments, count)
+
+        return self._sampled(sample, n)
 
     def real(self, key, n):
-        return self._sampled(functools.partial(self.source.sample, key), n)
+        return self._sampled(functools.partial(self._of_source, key), n)
 
     def of_points(self, data):
         return data
 
     def to_fit(self, data):
-        return self.estimator.summarise(*data)
+        return functions.summarised(self.estimator, *data)
 
     def merge(self, a, b):
         return points.merge(a, b)

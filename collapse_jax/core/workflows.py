@@ -190,6 +190,11 @@ def _reweighted_mix(shares, random_counts, model, real):
             "alpha, beta, gamma are traced; they must be numbers for a detector to change them"
         )
     passing = shares["alpha"] * model, shares["beta"], shares["gamma"] * real
+    if any(isinstance(share, jax.core.Tracer) for share in passing):
+        # What is 0 stays known to be: nothing is asked for that is not needed.
+        known = zip(passing, shares.values(), strict=True)
+        parts = [share / sum(passing) if before else 0.0 for share, before in known]
+        return mix(*parts, random_counts=random_counts)
     if not sum(passing) > 0:
         raise InputError(
             f"nothing passes the detector: a share {model:g} of the model's points does, and "

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.core.marks import is_spoiled, raise_by_name
 from collapse_jax.core.types import Compaction, Process, State
 from collapse_jax.drivers import tiles
 from collapse_jax.drivers.plan import Simulation
@@ -147,7 +148,10 @@ class AllChains:
             where += f" at point {point} of the grid"
         else:
             key = jax.random.fold_in(self._key, chain)
-            generation = _first_with_nan(self._process, key, self._generations, generation)
+            try:
+                generation = _first_with_nan(self._process, key, self._generations, generation)
+            except DivergenceError as error:
+                raise DivergenceError(f"{where}, {error}") from None
         raise DivergenceError(
             f"{where}: the model became nan by generation {generation}; look at the fit on "
             "the training set that it had there "
@@ -206,18 +210,20 @@ class AllChains:
 def _first_with_nan(process: Process, key, last_generation, at_most):
     """The generation at which a chain's model first holds nan, by going through them again.
 
-    `at_most` where that finds none.
+    `at_most` where that finds none. Raises where a function is found that gave nan.
     """
     init, step = process.init, jax.jit(process.step)
     state = None
     for generation in range(at_most + 1):
-        its_key = jax.random.fold_in(key, generation)
+        its_key, before = jax.random.fold_in(key, generation), state
         state, _ = step(its_key, state) if generation else init(its_key, last_generation)
-        if any(
+        if bool(is_spoiled(state)) or any(
             np.isnan(leaf).any()
             for leaf in jax.tree.leaves(state.params)
             if jnp.issubdtype(leaf.dtype, jnp.inexact)
         ):
+            if before is not None:
+                raise_by_name(process, its_key, before, generation)
             return generation
     return at_most
 

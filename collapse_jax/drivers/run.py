@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.core import functions
+from collapse_jax.core.marks import is_spoiled, raise_by_name
 from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers.book import Book
@@ -159,6 +161,13 @@ class _Work:
     def step(self):
         return self._jit(self.process.step)
 
+    def name_fault(self, chain, key, before, generation):
+        """Raises `DivergenceError` where a function is found that gave nan in a generation."""
+        try:
+            raise_by_name(self.process, key, before, generation)
+        except DivergenceError as error:
+            raise DivergenceError(f"chain {chain}, {error}; nothing of it was saved") from None
+
     def _jit(self, function):
         return jax.jit(function) if self.process.runtime.traceable else function
 
@@ -219,13 +228,22 @@ class _Chain:
         work.watcher.begin(number, generation)
         began = time.perf_counter()
         key = jax.random.fold_in(self._key, generation)
-        state, info = work.step(key, self._state) if generation else work.init(key)
+        before = self._state if generation else None
+        state, info = work.step(key, before) if generation else work.init(key)
         self._generation, self._state = generation, state
         self._first = self._first if generation else state
-        _refuse_nan(state.params, number, generation)
+        try:
+            _refuse_nan(state, number, generation)
+        except DivergenceError:
+            if before is not None:
+                work.name_fault(number, key, before, generation)
+            raise
         if self.finished(generation):
             return
-        observed = {name: function(state) for name, function in work.measure.items()}
+        observed = {
+            name: functions.measured(name, function, state)
+            for name, function in work.measure.items()
+        }
         observed |= work.observe(self._first, state, info) if work.observe else {}
         scalars, arrays = _split(observed)
         seconds = round(time.perf_counter() - began, 3)
@@ -256,8 +274,13 @@ class _Chain:
                 self.checkpoints.drop_state(generation)
 
 
-def _refuse_nan(params, chain, generation):
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+def _refuse_nan(state, chain, generation):
+    if bool(is_spoiled(state)):
+        raise DivergenceError(
+            f"chain {chain}, generation {generation}: a reward, verdict or weight of its training "
+            "set is nan, and nothing of it was saved"
+        )
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state.params)[0]:
         if jnp.issubdtype(leaf.dtype, jnp.inexact) and bool(jnp.isnan(leaf).any()):
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             raise DivergenceError(

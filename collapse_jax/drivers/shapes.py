@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.core import functions
 from collapse_jax.core.types import Process
 
 
@@ -55,5 +56,9 @@ def metric_shapes(measure: tuple[tuple[str, Callable], ...], state) -> dict:
 def _metric_shapes(measure, tree, shapes):
     state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
     return jax.eval_shape(
-        lambda state: {name: jnp.asarray(function(state)) for name, function in measure}, state
+        lambda state: {
+            name: jnp.asarray(functions.measured(name, function, state))
+            for name, function in measure
+        },
+        state,
     )

@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.core.functions import same_structure
+from collapse_jax.core.marks import is_spoiled
 from collapse_jax.core.types import Compaction, Process, State
 from collapse_jax.drivers.complex_pairs import complex_pairs
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
@@ -224,7 +226,9 @@ def _advance(step, axis, measure, state, batch, done, recorded, count, records):
 
     def one_generation(generation, pairs):
         def of_one(key, settings, state):
-            return step(fold_in(key, generation), state, *settings)[0]
+            later = step(fold_in(key, generation), state, *settings)[0]
+            same_structure(state, later)
+            return later
 
         return to_pairs(vmap_chains(of_one, (0, 0, axis), axis)(*batch, from_pairs(pairs)))
 
@@ -254,7 +258,7 @@ def chain_with_nan(process: Process, state: State) -> int | None:
     if not leaves:
         return None
     # [devices]: on each the place of its first such chain, or -1.
-    places = np.asarray(_nan_program(axis, mesh_of(leaves[0]))(state.params))
+    places = np.asarray(_nan_program(axis, mesh_of(leaves[0]))(state))
     devices = np.flatnonzero(places >= 0)
     chains_a_device = leaves[0].shape[axis] // len(places)
     return int(devices[0] * chains_a_device + places[devices[0]]) if len(devices) else None
@@ -262,19 +266,19 @@ def chain_with_nan(process: Process, state: State) -> int | None:
 
 @_keep_programs
 def _nan_program(axis, mesh):
-    return compiled(functools.partial(_chain_with_nan, axis), mesh, in_axes={"params": axis})
+    return compiled(functools.partial(_chain_with_nan, axis), mesh, in_axes={"state": axis})
 
 
-def _chain_with_nan(axis, params):
-    def has_nan(params):
+def _chain_with_nan(axis, state):
+    def has_nan(state):
         leaves = [
-            leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.inexact)
+            leaf
+            for leaf in jax.tree.leaves(state.params)
+            if jnp.issubdtype(leaf.dtype, jnp.inexact)
         ]
-        if not leaves:
-            return jnp.zeros((), bool)
-        return jnp.any(jnp.stack([jnp.isnan(leaf).any() for leaf in leaves]))
+        return jnp.any(jnp.stack([is_spoiled(state), *(jnp.isnan(leaf).any() for leaf in leaves)]))
 
-    is_nan = jax.vmap(has_nan, in_axes=axis)(params)  # [chains]
+    is_nan = jax.vmap(has_nan, in_axes=axis)(state)  # [chains]
     return jnp.where(is_nan.any(), jnp.argmax(is_nan), -1)[None]
 
 

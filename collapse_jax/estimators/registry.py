@@ -1,6 +1,10 @@
-"""Families by name: ours, those that installed packages bring, and those registered here."""
+"""Families by name: ours, those that installed packages bring, and those registered here.
+
+A package whose family cannot be loaded takes no other family with it: `broken` says what is wrong.
+"""
 
 import importlib.metadata
+import inspect
 import string
 from collections.abc import Callable
 
@@ -8,7 +12,7 @@ from collapse_jax import estimators
 from collapse_jax.core.closed_forms import ClosedForms
 from collapse_jax.core.protocols import Params
 from collapse_jax.core.types import Estimator, Family
-from collapse_jax.errors import InputError, function, made_by
+from collapse_jax.errors import InputError, did_you_mean, first_line, function, made_by
 
 ENTRY_POINTS = "collapse_jax.families"
 # The one place that remembers. Command lines look names up; no number depends on them.
@@ -17,7 +21,7 @@ _REGISTERED: dict[str, Family] = {}
 
 def register(
     name: str,
-    factory: Callable[..., Estimator],
+    factory: Callable[..., Estimator] | Family,
     *,
     example: Callable[[], tuple[Estimator, Params]] | None = None,
     label: str = "",
@@ -30,9 +34,12 @@ def register(
     "collapse_jax.families". Its object is a `Family`, or the factory, whose attributes `example`,
     `label`, `metrics` and `laws` are read where it has them.
 
+    A name may be registered again with the same factory: what is given then replaces what was
+    given before, and what is not given stays.
+
     Args:
         name: letters, digits and underscores.
-        factory: (**options) -> `Estimator`.
+        factory: (**options) -> `Estimator`, or a `Family`.
         example: () -> (`Estimator`, params), a small model of the family. It stands for the real
             distribution in `collapse-jax simulate`.
         label: what figures call the family, by default its name. It may hold options:
@@ -44,66 +51,149 @@ def register(
         InputError: if the name is not an identifier or is taken by another factory, or an argument
             has the wrong type.
     """
-    if not isinstance(name, str) or not name.isidentifier():
-        raise InputError(f"name is {name!r}; it must be made of letters, digits and underscores")
-    if not callable(factory):
-        raise InputError(
-            f"factory of {name!r} is {factory!r}; it must be a function that returns an Estimator"
-        )
-    family = _checked(name, Family(factory, example, label, metrics, laws))
-    known = families().get(name)
-    if known is not None and known.factory is not factory:
-        place = f"{known.factory.__module__}.{known.factory.__qualname__}"
-        raise InputError(f"name {name!r} is taken by {place}; choose another")
-    _REGISTERED[name] = family
+    family = factory if isinstance(factory, Family) else Family(factory)
+    given = {"example": example, "label": label, "metrics": metrics, "laws": laws}
+    changes = {part: value for part, value in given.items() if not _is_left_out(value)}
+    known = _checked_name(name, family.factory)
+    if known is not None and not isinstance(factory, Family):
+        family = known
+    _REGISTERED[name] = _checked(name, family._replace(**changes))
 
 
 def families() -> dict[str, Family]:
-    """Name -> `Family`: ours first, then those of entry points, then those registered here."""
-    known = dict(estimators.FAMILIES)
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        if point.name not in known:
-            known[point.name] = _loaded(point)
-    return known | _REGISTERED
+    """Name -> `Family`: ours first, then those of entry points, then those registered here.
+
+    Those that cannot be loaded are left out; `broken` names them.
+    """
+    return dict(estimators.FAMILIES) | _of_packages()[0] | _REGISTERED
+
+
+def broken() -> dict[str, str]:
+    """Entry point -> why its family is not among `families`, in one line."""
+    return _of_packages()[1]
 
 
 def family(name: str) -> Family:
     """The family of a name.
 
     Raises:
-        InputError: if it is unknown; the text lists what is known.
+        InputError: if it is unknown, and the text lists what is known; or if it is an entry point
+            that cannot be loaded, and the text says why.
     """
+    for known in (_REGISTERED, estimators.FAMILIES):  # so that no package is loaded in vain
+        if name in known:
+            return known[name]
+    theirs, reasons = _of_packages()
+    if name in theirs:
+        return theirs[name]
+    if name in reasons:
+        raise InputError(reasons[name])
     known = families()
-    if name not in known:
-        raise InputError(f"family is {name!r}; it must be one of {', '.join(known)}")
-    return known[name]
+    raise InputError(
+        f"family is {name!r}; it must be one of {', '.join(known)}{did_you_mean(name, known)}"
+    )
+
+
+def _checked_name(name, factory):
+    """The family that has a name already, or None; raises `InputError` for a name that is taken."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError(f"name is {name!r}; it must be made of letters, digits and underscores")
+    if not callable(factory):
+        raise InputError(
+            f"factory of {name!r} is {factory!r:.200}; it must be a function that returns an "
+            "Estimator"
+        )
+    known = _REGISTERED.get(name) or estimators.FAMILIES.get(name) or _of_packages()[0].get(name)
+    if known is not None and known.factory is not factory:
+        owner = known.factory
+        place = f"{owner.__module__}.{getattr(owner, '__qualname__', type(owner).__qualname__)}"
+        raise InputError(f"name {name!r} is taken by {place}; choose another")
+    return known
+
+
+def _is_left_out(value):
+    return value is None or (isinstance(value, str | tuple | list) and not value)
+
+
+def _of_packages():
+    """(name -> family, entry point -> why it cannot be used) of all installed packages."""
+    found, reasons = {}, {}
+    try:
+        points = list(importlib.metadata.entry_points(group=ENTRY_POINTS))
+    except Exception as error:  # the metadata of any package may be damaged
+        return {}, {"entry points": f"no entry point can be read: {_reason(error)}"}
+    for point in points:
+        name, where = str(point.name), f"the entry point {point.value}"
+        taken = name in estimators.FAMILIES or name in found
+        try:
+            if taken:
+                owner = "ours" if name in estimators.FAMILIES else "another entry point"
+                raise InputError(f"the name is taken by {owner}")
+            found[name] = _loaded(point)
+        except (Exception, SystemExit) as error:
+            key = f"{name} ({point.value})" if taken else name
+            reasons[key] = f"family {name!r} of {where} cannot be loaded: {_reason(error)}"
+    return found, reasons
+
+
+def _reason(error):
+    text = first_line(error, 300)
+    return (
+        text if isinstance(error, InputError | ImportError) else f"{type(error).__name__}: {text}"
+    )
 
 
 def _loaded(point):
-    try:
-        loaded = point.load()
-    except Exception as error:
+    loaded = point.load()
+    family = loaded
+    if not isinstance(loaded, Family):
+        parts = {
+            part: getattr(loaded, part) for part in Family._fields[1:] if hasattr(loaded, part)
+        }
+        family = Family(loaded, **parts)
+    if not point.name.isidentifier():
+        raise InputError("its name must be made of letters, digits and underscores")
+    if not callable(family.factory):
         raise InputError(
-            f"family {point.name!r} of the entry point {point.value} cannot be loaded: {error}"
-        ) from error
-    if isinstance(loaded, Family):
-        return loaded
-    given = {part: getattr(loaded, part) for part in Family._fields[1:] if hasattr(loaded, part)}
-    return _checked(point.name, Family(loaded, **given))
+            f"it is {family.factory!r:.200}; it must be a Family, or a function that returns an "
+            "Estimator"
+        )
+    return _checked(point.name, family)
 
 
 def _checked(name, family):
     """The family with its metrics as a tuple, or `InputError`."""
     if family.example is not None:
-        function("example", family.example)
-    try:
-        list(string.Formatter().parse(family.label))
-    except (TypeError, ValueError):
-        raise InputError(
-            f"label of {name!r} is {family.label!r}; it must be a format string"
-        ) from None
-    if isinstance(family.metrics, str) or not all(isinstance(one, str) for one in family.metrics):
-        raise InputError(f"metrics of {name!r} is {family.metrics!r}; it must be a tuple of names")
+        function(f"example of {name!r}", family.example)
+    _check_label(name, family)
+    metrics = family.metrics
+    if not isinstance(metrics, tuple | list) or not all(isinstance(one, str) for one in metrics):
+        raise InputError(f"metrics of {name!r} is {metrics!r:.200}; it must be a tuple of names")
     if family.laws is not None:
         made_by(f"laws of {name!r}", family.laws, ClosedForms, "cj.estimators.ClosedForms(means)")
-    return family._replace(metrics=tuple(family.metrics))
+        for part in ("means", "quantiles", "chains_for_means", "real"):
+            if getattr(family.laws, part) is not None or part != "real":
+                function(f"{part} of the laws of {name!r}", getattr(family.laws, part))
+    return family._replace(metrics=tuple(metrics))
+
+
+def _check_label(name, family):
+    """Raises `InputError` unless the label is text whose fields are options of the factory."""
+    try:
+        parsed = list(string.Formatter().parse(family.label))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"label of {name!r} is {family.label!r:.200}; it must be a format string"
+        ) from None
+    try:
+        options = inspect.signature(family.factory).parameters
+    except (TypeError, ValueError):  # a factory that is written in C does not tell
+        return
+    if any(option.kind is option.VAR_KEYWORD for option in options.values()):
+        return
+    for _, field, _, _ in parsed:
+        if field is not None and field not in options:
+            raise InputError(
+                f"label of {name!r} is {family.label!r:.200}; {field!r} must be an option of its "
+                f"factory, which has {', '.join(options) or 'none'}{did_you_mean(field, options)}"
+            )

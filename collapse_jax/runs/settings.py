@@ -1,13 +1,12 @@
 """What a run folder knows of a command's settings: a frozen dataclass that config.json holds."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Collection, Mapping
 from typing import ClassVar, Literal, Self
 
-from collapse_jax.errors import InputError, one_of
+from collapse_jax.errors import InputError, did_you_mean, one_of
 
 # Command -> its settings.
 KINDS: dict[str, type["Settings"]] = {}
@@ -25,6 +24,9 @@ class Settings:
     paths: ClassVar[Mapping[str, str]] = {}
     """Fields that say where an input is -> its entry in made_of.json: the same content may lie
     elsewhere when a run goes on."""
+
+    names_code: ClassVar[tuple[str, ...]] = ()
+    """Fields that name Python code to run. Only the command line may give them, never a file."""
 
     def __init_subclass__(cls):
         if "command" in vars(cls):
@@ -61,8 +63,8 @@ def from_dict(values: object, where: str) -> Settings:
     given = {name: value for name, value in values.items() if name != "command"}
     for name, value in given.items():
         if name not in fields:
-            nearest = difflib.get_close_matches(name, fields, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(fields)}"
+            nearest = did_you_mean(name, fields).strip(" ()")
+            hint = nearest or f"known are {', '.join(fields)}"
             raise InputError(f"{where}: unknown field {name!r}; {hint}")
         given[name] = _typed(value, fields[name], f"{where}: {name}")
     settings = kind(**given)

@@ -13,6 +13,7 @@ from scipy import special, stats
 from collapse_jax.core import curation, workflows
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.process import generational_process
+from collapse_jax.core.types import Supply
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
@@ -287,6 +288,96 @@ def test_host_families_are_curated_too():
 def test_bad_input(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(curation.tempered, "tempered"), (curation.top_p, "top_p")],
+)
+def test_amounts_may_be_traced(make, name):
+    """As many models at once as there are amounts, each with the numbers that it has alone."""
+    amounts = np.array([0.3, 0.6, 0.9], np.float32)
+
+    def sample(amount):
+        generator = make(amount)(workflows.replace()).generator(categorical(4))
+        return generator.sample(KEY, PARAMS, 50)
+
+    alone = [np.asarray(sample(float(amount))) for amount in amounts]
+    together = jax.jit(jax.vmap(sample))(amounts)
+    np.testing.assert_array_equal(together, alone)
+    assert make(0.5)(workflows.replace()).name == f"{name}(0.5)(replace)"
+    assert jax.eval_shape(sample, jnp.float32(0.5)).shape == (50,)
+
+
+@pytest.mark.parametrize("tau", [0.7, 1.6])
+def test_the_gradient_in_the_temperature_goes_through_the_points(tau):
+    """E[x^2] of N(0, v) at temperature tau is v tau: each x is the root of tau times a standard
+    one, and the derivative of its square x^2 / tau.
+    """
+
+    def squares(tau):
+        generator = curation.tempered(tau)(workflows.replace()).generator(gaussian(1))
+        x = generator.sample(KEY, gaussian_params(0.0, 2.0), 500)
+        return jnp.mean(x**2)
+
+    value, slope = jax.value_and_grad(squares)(tau)
+    np.testing.assert_allclose(slope, value / tau, rtol=1e-4)
+    error = 2 * np.sqrt(2 / 500)
+    assert abs(slope - 2) < 4 * error
+
+
+def test_traced_amounts_out_of_range_make_nan():
+    for make, bad in ((curation.tempered, [0.0, -1.0, jnp.inf]), (curation.top_p, [0.0, 1.5])):
+
+        def weights(amount, make=make):
+            seen = []
+
+            def reshape(params, amount):
+                seen.append(amount)
+                return params
+
+            family = categorical(4)._replace(tempered=reshape, nucleus=reshape)
+            generator = make(amount)(workflows.replace()).generator(family)
+            generator.sample(KEY, PARAMS, 2)
+            return seen[0]
+
+        assert np.isnan(jax.vmap(weights)(jnp.array([*bad, jnp.nan]))).all()
+
+
+def test_shares_of_verifiers_and_detectors_may_be_traced(chi_square_p):
+    def kept(phi, psi):
+        wrapper = curation.labelled_verifier(phi, psi, lambda x: x < 2)
+        sample = wrapper(workflows.replace()).generator(categorical(4)).sample
+        return sample(KEY, PARAMS, 40)
+
+    together = jax.jit(jax.vmap(kept))(jnp.array([0.9, 1.0]), jnp.array([0.3, 0.0]))
+    np.testing.assert_array_equal(together, [kept(0.9, 0.3), kept(1.0, 0.0)])
+
+
+def test_what_a_detector_finds_may_be_traced():
+    """Many detectors at once: the mean count of real points is that of the mix that is left."""
+    asked = []
+
+    def real_points(true_positive):
+        wrapped = curation.detector(true_positive, 0.1)(workflows.mix(0.9, 0.0, 0.1))
+        asked.append(wrapped.name)
+        supply = Supply(
+            model=lambda key, n: 0,
+            real=lambda key, n: n,
+            merge=lambda a, b: a + b,
+            subsample=None,
+            reserve=None,
+            append=None,
+            compact=lambda data: data,
+            previous_size=200,
+        )
+        return wrapped.next(KEY, (), supply, 200)[1]
+
+    found = jax.vmap(real_points)(jnp.array([0.0, 0.8, 1.0]))
+    share = interventions.real_share_after_detection(0.1, np.array([0.0, 0.8, 1.0]), 0.1)
+    error = np.sqrt(200 * share * (1 - share))
+    assert (np.abs(found - 200 * share) <= 4 * error + 1e-3).all() and found[2] == 200
+    assert asked == ["detector(mix(0.9, 0, 0.1))"]
 
 
 def test_retention_of_a_tempered_population_is_not_that_of_replace():

@@ -7,6 +7,15 @@ import tyro
 
 
 @dataclasses.dataclass(frozen=True)
+class FileArguments:
+    """Where a command's settings may come from."""
+
+    settings_file: Annotated[str, tyro.conf.arg(name="config", metavar="FILE")] = ""
+    """A config.json: its settings are the defaults of all others. It names no code; only the
+    command line does."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PlotArguments:
     """What `collapse-jax plot` draws."""
 

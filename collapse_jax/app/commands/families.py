@@ -5,7 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from collapse_jax.core import curation, workflows
-from collapse_jax.estimators.registry import families
+from collapse_jax.estimators.registry import broken, families
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +15,10 @@ _CURATIONS = ("best_of", "verified", "labelled_verifier", "tempered", "top_p", "
 
 
 def print_families(console: "Console") -> None:
-    """Prints a table each of estimators, workflows and curations: options, summary, source."""
+    """Prints a table each of estimators, workflows and curations: options, summary, source.
+
+    A line below names each family of another package that cannot be loaded, and why.
+    """
     from rich.table import Table
 
     for title, rows in _tables().items():
@@ -25,6 +28,8 @@ def print_families(console: "Console") -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+    for reason in broken().values():
+        console.print(f"left out: {reason}", style="yellow", highlight=False)
 
 
 def _tables():
@@ -43,8 +48,11 @@ def _tables():
 
 
 def _row(name, factory):
-    text = inspect.getdoc(factory) or ""
-    options = ", ".join(inspect.signature(factory).parameters)
+    text = str(inspect.getdoc(factory) or "")
+    try:
+        options = ", ".join(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):  # a factory that is written in C does not tell
+        options = "..."
     return f"{name}({options})", _in_a_line(text.partition("\n\n")[0]), _source(text)
 
 

@@ -1,6 +1,5 @@
 """`collapse-jax reproduce`: published results that this machine can check, judged one by one."""
 
-import difflib
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from collapse_jax.app.config.reproduce import ReproduceConfig
 from collapse_jax.app.reproduce import FALSE_ALARM, decide, load_entries, own_folder, report, store
 from collapse_jax.app.reproduce.entries import COSTS, Entry
 from collapse_jax.app.reproduce.judge import AGREES, FAILED, UNREACHABLE, Result
-from collapse_jax.errors import InputError, one_of
+from collapse_jax.errors import InputError, did_you_mean, one_of
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.stopping import Stop
 
@@ -40,9 +39,7 @@ def chosen(
     known = [entry.id for entry in entries]
     for id in ids:
         if id not in known:
-            nearest = difflib.get_close_matches(id, known, 1)
-            hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
-            raise InputError(f"no entry {id!r}; --list names them all{hint}")
+            raise InputError(f"no entry {id!r}; --list names them all{did_you_mean(id, known)}")
     left = [
         entry
         for entry in entries

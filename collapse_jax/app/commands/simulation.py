@@ -13,7 +13,7 @@ from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, Process, Source
 from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
-from collapse_jax.errors import InputError, size_words
+from collapse_jax.errors import InputError, did_you_mean, size_words
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.registry import family
 from collapse_jax.metrics import resolve_metrics
@@ -73,12 +73,16 @@ def _family_and_source(settings) -> tuple[Estimator, Source]:
 
 def _check_names(settings, factory, options):
     """Raises `InputError` for options that a family's factory does not have."""
+    known = inspect.signature(factory).parameters
     try:
         inspect.signature(factory).bind(**options)
     except TypeError as error:
-        names = ", ".join(inspect.signature(factory).parameters)
         given = f"options {' '.join(settings.options)}"
-        raise InputError(f"{given}: {error}; {settings.family} takes {names}") from None
+        unknown = next((name for name in options if name not in known), "")
+        hint = did_you_mean(unknown, known) if unknown else ""
+        raise InputError(
+            f"{given}: {error}; {settings.family} takes {', '.join(known) or 'no options'}{hint}"
+        ) from None
 
 
 def _called(settings, make):

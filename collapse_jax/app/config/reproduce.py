@@ -15,9 +15,10 @@ class ReproduceConfig(Settings):
     """
 
     command: ClassVar[str] = "reproduce"
+    names_code: ClassVar[tuple[str, ...]] = ("registry",)
 
     registry: str = ""
-    """Another folder of entries than experiments/published."""
+    """Another folder of entries than experiments/published. Its Python files are run."""
     seed: int = 0
 
     def check(self) -> None:
