@@ -189,7 +189,7 @@ class RunFolder:
             raise InputError(f"{self.path} is not a run folder: it has no config.json") from None
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read: {error}") from None
-        return from_dict(values, str(path))
+        return from_dict(values, str(path), of_folder=True)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes or replaces one text file of the folder."""

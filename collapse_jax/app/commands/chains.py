@@ -4,11 +4,9 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import jax
-
 from collapse_jax.app.commands.resumable import save_as_finished
 from collapse_jax.app.commands.saved_records import SavedRecords
-from collapse_jax.app.commands.simulation import memory_of, plan_of, process_of
+from collapse_jax.app.commands.simulation import key_of, memory_of, plan_of, process_of
 from collapse_jax.app.commands.tables import chains_table, rows_of, summary_rows
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.drivers.simulate import simulate_chunks
@@ -63,7 +61,7 @@ def _is_done(folder, settings):
 
 def _recorded(folder, settings, console, devices):
     """The `Records` of all generations, of every chain or of statistics; saved on the way."""
-    process, key = process_of(settings), jax.random.key(settings.seed)
+    process, key = process_of(settings), key_of(settings)
     of_chains = settings.keep == "chains"
     saved = SavedRecords(
         folder.checkpoints / "chains",

@@ -39,11 +39,13 @@ class Batch(NamedTuple):
     process: from `process_grid`.
     numbers: [points] their places in the grid.
     settings: name -> [points] what is traced.
+    names: [points] what names each of them, for its random numbers.
     """
 
     process: Process
     numbers: np.ndarray
     settings: dict[str, np.ndarray]
+    names: list[str]
 
 
 def run_grid(
@@ -53,10 +55,12 @@ def run_grid(
     say = functools.partial(console.print, highlight=False)
     points, plan = config.points(), plan_of(config, devices)
     batches = [batch for program in programs(points) for batch in _batches(program, config.chains)]
-    for process, numbers, settings in batches:
-        at_points = plan._replace(settings=settings)
-        needed = memory_needed(process, jax.random.key(0), at_points, config.chunk)
-        check_memory(config, needed, f"{len(numbers):,} points of {config.chains:,} chains")
+    for batch in batches:
+        needed = memory_needed(
+            batch.process, jax.random.key(0), _plan_at(batch, plan), config.chunk
+        )
+        what = f"{len(batch.numbers):,} points of {config.chains:,} chains"
+        check_memory(config, needed, what)
     folder = RunFolder.open(out.path, config)
     checkpoints = Checkpoints(folder.checkpoints / "grid", say=say)
     done = _finished(checkpoints, config.generations)
@@ -79,7 +83,8 @@ def run_grid(
     )
     generations, statistics = _gathered(checkpoints, batches, len(points))
     checkpoints.close()
-    folder.write_results(as_dataset(generations, statistics, config.axes()))
+    results = as_dataset(generations, statistics, config.axes())
+    folder.write_results(results.assign_attrs(streams=config.streams))
     folder.write_rows(grid_rows(config, points, generations, statistics))
     console.print(grid_table(config, points, generations, statistics))
     return folder
@@ -87,8 +92,13 @@ def run_grid(
 
 def _statistics(batch, key, plan):
     """(generations, metric -> statistic -> [points, recorded, ...]) of a batch."""
-    chunks = simulate_chunks(batch.process, key, plan._replace(settings=batch.settings))
+    chunks = simulate_chunks(batch.process, key, _plan_at(batch, plan))
     return summarise_chunks(chunks, plan.chains)
+
+
+def _plan_at(batch, plan):
+    """The plan at the points of a batch."""
+    return plan._replace(settings=batch.settings, names=batch.names)
 
 
 def _save(checkpoints, batches, _, finished):
@@ -144,7 +154,8 @@ def programs(points: list[SimulateSettings]) -> Iterator[Batch]:
             else:
                 fixed = dataclasses.replace(fixed, **{name: 0.0})
         at = functools.partial(process_of, fixed)
-        yield Batch(process_grid(at, {"sample_size": size}), np.array(numbers), settings)
+        names = [point.stream_name() for point in group]
+        yield Batch(process_grid(at, {"sample_size": size}), np.array(numbers), settings, names)
 
 
 def _batches(program, chains):
@@ -153,7 +164,7 @@ def _batches(program, chains):
     for first in range(0, len(program.numbers), size):
         part = slice(first, first + size)
         settings = {name: values[part] for name, values in program.settings.items()}
-        yield Batch(program.process, program.numbers[part], settings)
+        yield Batch(program.process, program.numbers[part], settings, program.names[part])
 
 
 def _gathered(checkpoints, batches, count):

@@ -13,6 +13,7 @@ from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, Process, Source
 from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
+from collapse_jax.drivers.streams import COMMON, INDEPENDENT, point_key
 from collapse_jax.errors import InputError, size_words
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.registry import family
@@ -136,7 +137,17 @@ def plan_of(config: SimulateConfig, devices: Sequence | None = None) -> Plan:
         record=config.recorded(),
         chunk=config.chunk,
         devices=devices,
+        streams=config.resolved().streams or COMMON,
     )
+
+
+def key_of(settings: SimulateSettings) -> jax.Array:
+    """The key [] of a simulation without a grid: its seed's, or with independent streams its
+    point's.
+    """
+    key = jax.random.key(settings.seed)
+    independent = settings.streams == INDEPENDENT
+    return point_key(key, settings.stream_name()) if independent else key
 
 
 def memory_of(config: SimulateConfig) -> int:
@@ -149,7 +160,7 @@ def memory_of(config: SimulateConfig) -> int:
     records = settings.chunk
     if settings.keep == "chains":
         records = len(recorded_generations(settings.generations, settings.recorded()))
-    key = jax.random.key(settings.seed)
+    key = key_of(settings)
     needed = memory_needed(process_of(settings), key, plan_of(settings), records)
     check_memory(settings, needed, f"{settings.chains:,} chains")
     return needed

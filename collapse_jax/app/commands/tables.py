@@ -101,7 +101,7 @@ def grid_table(
     count = min(len(points), _MOST_POINTS)
     shown = np.unique(np.linspace(0, len(points) - 1, count).round().astype(int))
     heading = (
-        f"{name} at generation {generations[-1]}, {config.chains:,} chains a point "
+        f"{name} at generation {generations[-1]}, {streams_in_words(config)} "
         f"({len(shown)} of {len(points):,} points)"
     )
     table = Table(*config.axes(), *_COLUMNS, title=heading, title_justify="left")
@@ -119,6 +119,14 @@ def grid_table(
         place = (value if isinstance(value, str) else f"{value:g}" for value in place)
         table.add_row(*place, *_cells((low, median, high), last["mean"], expected, error, few))
     return table
+
+
+def streams_in_words(config: SimulateConfig) -> str:
+    """How many chains each point of a grid has, and whether they share their random numbers."""
+    chains = f"{config.chains:,} chains a point"
+    if config.resolved().streams == "common":
+        return f"{chains}, the same random numbers at all points: their errors are one error"
+    return f"{chains}, independent at each point"
 
 
 def _cells(quantiles, mean, expected, error, few):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
+from collapse_jax.app.commands.tables import streams_in_words
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import expected_means, given_options
 from collapse_jax.app.plots import style
@@ -60,7 +61,7 @@ def _trajectories(folder, config, results, names):
     curves = {place: (points[place], colour) for colour, place in zip(colours, shown, strict=True)}
     for axis, name in zip(axes[1] if known else (), names, strict=False):
         _means(axis, results, name, curves)
-    fig.suptitle(_title(config), fontsize=9)
+    fig.suptitle(title(config), fontsize=9)
     return style.save(fig, folder, "trajectories")
 
 
@@ -113,7 +114,7 @@ def _phase_diagram(folder, config, results, name):
         panel.set_title(", ".join(fixed), fontsize=8)
         fig.colorbar(image, ax=panel).set_label(f"median {LABELS.get(name, name)}", fontsize=8)
     legend = "; colour: median, red lines: exact mean" * has_contours
-    fig.suptitle(f"{_title(config)}\ngeneration {last[0]}{legend}", fontsize=8)
+    fig.suptitle(f"{title(config)}\ngeneration {last[0]}{legend}", fontsize=8)
     return style.save(fig, folder, f"phase_{name}")
 
 
@@ -159,7 +160,8 @@ def _edges(values):
     return np.exp(edges) if logarithmic else edges
 
 
-def _title(config):
+def title(config: SimulateConfig) -> str:
+    """What is the same at all points, and in a second line how many chains each has."""
     of_family = (name for name, family in FIELDS_OF_FAMILIES.items() if family == config.family)
     fixed = [
         f"{name} {getattr(config, name)}"
@@ -167,4 +169,4 @@ def _title(config):
         if name not in config.axes()
     ]
     family = " ".join([config.family, *config.options])
-    return ", ".join([family, *fixed, f"{config.chains:,} chains a point"])
+    return ", ".join([family, *fixed]) + f"\n{streams_in_words(config)}"
