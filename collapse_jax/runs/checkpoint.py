@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from collapse_jax.errors import DamagedError, InputError, first_line
-from collapse_jax.runs import distributed
+from collapse_jax.runs import distributed, strict_json
 
 _SUMS = "checksums"
 _LONGEST_REASON = 200
@@ -68,7 +68,7 @@ class Checkpoints:
         """
         leaves = _flat(state)
         arrays = {name: np.asarray(value) for name, value in arrays.items()}
-        record = json.loads(json.dumps(record))
+        record = json.loads(strict_json.dumps(record))
         sums = {"state": _sums(leaves), "record": _text_sum(record), "arrays": _sums(arrays)}
         items = {
             "state": ocp.args.StandardSave(leaves),
@@ -135,7 +135,7 @@ class Checkpoints:
             args = ocp.args.Composite(record=ocp.args.JsonRestore())
             return self._manager.restore(generation, args=args)["record"]
 
-        record = self._verified(generation, "record", read_record)
+        record = strict_json.from_json(self._verified(generation, "record", read_record))
         folder = self._step_folder(generation) / "arrays"
         if not folder.exists() and not self._saved_sums(generation).get("arrays"):
             return record, {}

@@ -13,12 +13,17 @@ import jax
 import numpy as np
 
 from collapse_jax.app.commands.resumable import save_as_finished
-from collapse_jax.app.commands.simulation import check_memory, plan_of, process_of
+from collapse_jax.app.commands.simulation import (
+    check_memory,
+    plan_of,
+    process_of,
+    statistics_bytes,
+)
 from collapse_jax.app.commands.tables import grid_rows, grid_table
 from collapse_jax.app.config.simulate import PROGRAM_AXES, SimulateConfig, SimulateSettings
 from collapse_jax.core.process import process_grid
 from collapse_jax.core.types import Process
-from collapse_jax.drivers.plan import memory_needed
+from collapse_jax.drivers.plan import memory_needed, recorded_generations
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.summary import as_dataset, summarise_chunks
 from collapse_jax.errors import DamagedError
@@ -55,11 +60,12 @@ def run_grid(
     say = functools.partial(console.print, highlight=False)
     points, plan = config.points(), plan_of(config, devices)
     batches = [batch for program in programs(points) for batch in _batches(program, config.chains)]
+    recorded = len(recorded_generations(config.generations, config.recorded()))
     for batch in batches:
-        needed = memory_needed(
-            batch.process, jax.random.key(0), _plan_at(batch, plan), config.chunk
-        )
-        what = f"{len(batch.numbers):,} points of {config.chains:,} chains"
+        at_points, key = _plan_at(batch, plan), jax.random.key(0)
+        needed = memory_needed(batch.process, key, at_points, min(config.chunk, recorded))
+        needed += len(points) * statistics_bytes(batch.process, key, at_points, recorded)
+        what = f"{len(batch.numbers):,} of {len(points):,} points of {config.chains:,} chains"
         check_memory(config, needed, what)
     folder = RunFolder.open(out.path, config)
     checkpoints = Checkpoints(folder.checkpoints / "grid", say=say)

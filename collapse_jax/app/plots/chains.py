@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.laws import chains_for_means, expected_means, expected_quantiles, label
-from collapse_jax.app.plots import style
+from collapse_jax.app.plots import style, thin
 from collapse_jax.drivers.summary import summarise
 from collapse_jax.runs.folder import RunFolder
 
@@ -34,9 +34,11 @@ def draw(folder: RunFolder, config: SimulateConfig, results: "xarray.Dataset") -
     """Draws one panel per metric, by generation; the path of the PNG."""
     names = [name for name in config.resolved().metrics if is_scalar(results, name)]
     fig, axes = style.figure(1, max(len(names), 1))
-    for axis, name in zip(axes[0], names, strict=False):
-        draw_panel(axis, config, results, name)
-    fig.suptitle(title(config), fontsize=9)
+    recorded = results.sizes["generation"]
+    drawn = [
+        draw_panel(axis, config, results, name) for axis, name in zip(axes[0], names, strict=False)
+    ]
+    fig.suptitle(title(config) + thin.caption(max(drawn, default=recorded), recorded), fontsize=9)
     return style.save(fig, folder, "chains")
 
 
@@ -54,14 +56,20 @@ def title(config: SimulateConfig) -> str:
     return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains"
 
 
-def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", name: str) -> None:
-    """Draws quantile bands and the median of a metric, and what theory knows of it."""
+def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", name: str) -> int:
+    """Draws quantile bands and the median of a metric, and what theory knows of it.
+
+    Returns:
+        How many of the recorded generations are drawn: see `plots.thin`.
+    """
     generation = results["generation"].values
     if name in results:
         statistics = summarise(results[name].values, len(results[name]))
         mean, quantile = statistics["mean"][0], statistics["quantile"][0]
     else:
         mean, quantile = results[f"{name}_mean"].values, results[f"{name}_quantile"].values
+    places = thin.kept(quantile, mean)
+    generation, mean, quantile = generation[places], mean[places], quantile[places]
     low, lower, median, upper, high = style.finite(quantile).T  # each [generations]
     band = {"color": style.BAND, "lw": 0}
     axis.fill_between(generation, low, high, alpha=0.15, label="5 to 95% of chains", **band)
@@ -74,6 +82,7 @@ def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", 
     draw_means(axis, config, generation, name, mean)
     dress(axis, config, name, median)
     axis.legend(fontsize=6, frameon=False)
+    return len(generation)
 
 
 def draw_means(

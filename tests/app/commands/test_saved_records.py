@@ -22,6 +22,12 @@ def undrawn(monkeypatch):
     monkeypatch.setattr("collapse_jax.app.plots.draw_run", lambda folder: [])
 
 
+@pytest.fixture(autouse=True)
+def saved_at_once(monkeypatch):
+    """Every chunk, and not what came within a second."""
+    monkeypatch.setattr("collapse_jax.app.commands.chains.RECORDS_SAVE_SECONDS", 0.0)
+
+
 @pytest.fixture
 def console(tmp_path):
     with open(tmp_path / "console.txt", "w", encoding="utf-8") as file:
