@@ -47,10 +47,10 @@ def run_chains(
         folder = RunFolder.open(out.path, config)
         records = _recorded(folder, settings, console, devices)
         if settings.keep == "summary":
-            last = _write_summary(folder, records)
+            last = _write_summary(folder, settings, records)
         else:
             trace = Trace(records.arrays, records.generations)
-            folder.write_results(trace.to_xarray())
+            folder.write_results(trace.to_xarray().assign_attrs(streams=settings.streams))
             last = _write_rows(folder, summary_rows(trace))
     if distributed.is_first():
         console.print(chains_table(last, settings))
@@ -103,7 +103,7 @@ def _recorded(folder, settings, console, devices):
     return saved.joined()
 
 
-def _write_summary(folder, records):
+def _write_summary(folder, settings, records):
     """Writes the records of a summary; its last row."""
     summary = summary_of(records)
     # One point of a grid: [1, recorded, ...].
@@ -112,5 +112,6 @@ def _write_summary(folder, records):
         for name, mean in summary.mean.items()
         if mean.ndim == 1
     }
-    folder.write_results(as_dataset(summary.generations, statistics))
+    results = as_dataset(summary.generations, statistics)
+    folder.write_results(results.assign_attrs(streams=settings.streams))
     return _write_rows(folder, rows_of(summary.generations, statistics, 0))

@@ -24,6 +24,8 @@ from collapse_jax.metrics import resolve_metrics
 # How often what was recorded is in memory at the most: as records, as what results.nc is made of,
 # and as its bytes.
 COPIES = 3
+# Mean, deviation and quantiles of a number over chains.
+_BYTES_OF_STATISTICS = 8 * (2 + len(QUANTILES))
 
 
 def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Process:
@@ -159,7 +161,8 @@ def key_of(settings: SimulateSettings) -> jax.Array:
 def memory_of(config: SimulateConfig) -> int:
     """Bytes that a simulation without a grid will hold, about, beside the program itself.
 
-    What is recorded is held three times while results.nc and the figure are made.
+    What is recorded is held three times while results.nc and the figure are made, and the figure
+    holds the statistics of a metric twice.
 
     Raises:
         InputError: for more than its memory_limit, and for unknown metrics.
@@ -169,6 +172,7 @@ def memory_of(config: SimulateConfig) -> int:
     process, key, plan = process_of(settings), key_of(settings), plan_of(settings)
     if settings.keep == "chains":
         needed = memory_needed(process, key, plan, COPIES * recorded)
+        needed += 2 * recorded * _BYTES_OF_STATISTICS
     else:
         needed = memory_needed(process, key, plan, min(settings.chunk, recorded))
         needed += statistics_bytes(process, key, plan, recorded)
@@ -181,7 +185,7 @@ def statistics_bytes(process: Process, key: jax.Array, plan: Plan, recorded: int
     state, _ = state_shapes(process, key, plan.generations, plan.settings)
     shapes = metric_shapes(tuple(resolve_metrics(process.metrics, plan.metrics).items()), state)
     numbers = sum(math.prod(shape.shape) for shape in shapes.values())
-    return COPIES * recorded * numbers * 8 * (2 + len(QUANTILES))
+    return COPIES * recorded * numbers * _BYTES_OF_STATISTICS
 
 
 def check_memory(config: SimulateConfig, needed: int, what: str) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # More rows than this in metrics.jsonl help nobody: then only those of the last generation stay.
 _MOST_ROWS = 20_000
-# Numbers of a metric that become rows at once.
-_NUMBERS_AT_ONCE = 2**20
+# Numbers of a metric, and generations, that become rows at once.
+_NUMBERS_AT_ONCE, _ROWS_AT_ONCE = 2**20, 2**12
 _MOST_POINTS = 24
 _COLUMNS = ("median", "5 to 95%", "mean", "exact mean", "z")
 
@@ -29,7 +29,7 @@ def summary_rows(trace: Trace) -> Iterator[dict]:
     """One row per generation: mean, and quantiles over chains, of each scalar metric."""
     scalars = {name: values for name, values in trace.items() if values.ndim == 2}
     chains = len(next(iter(scalars.values()), []))
-    recorded = max(_NUMBERS_AT_ONCE // max(chains, 1), 1)
+    recorded = min(max(_NUMBERS_AT_ONCE // max(chains, 1), 1), _ROWS_AT_ONCE)
     for first in range(0, len(trace.generations), recorded):
         part = slice(first, first + recorded)
         arrays = {name: values[:, part] for name, values in scalars.items()}
@@ -115,6 +115,8 @@ def grid_table(
         f"{name} at generation {generations[-1]}, {streams_in_words(config)} "
         f"({len(shown)} of {len(points):,} points)"
     )
+    if config.resolved().streams == "common":
+        heading += "; all errors, and with them all z, are one error"
     table = Table(*config.axes(), *_COLUMNS, title=heading, title_justify="left")
     for number in shown:
         point = points[number]
@@ -136,7 +138,7 @@ def streams_in_words(config: SimulateConfig) -> str:
     """How many chains each point of a grid has, and whether they share their random numbers."""
     chains = f"{config.chains:,} chains a point"
     if config.resolved().streams == "common":
-        return f"{chains}, the same random numbers at all points: their errors are one error"
+        return f"{chains}, the same random numbers at all points"
     return f"{chains}, independent at each point"
 
 

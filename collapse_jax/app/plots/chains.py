@@ -53,7 +53,8 @@ def title(config: SimulateConfig) -> str:
     workflow = config.workflow
     if workflow == "mix":
         workflow = f"mix({config.alpha:g}, {config.beta:g}, {config.gamma:g})"
-    return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains"
+    own = "" if config.streams == "common" else ", the random numbers of this point of a grid"
+    return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains{own}"
 
 
 def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", name: str) -> int:
@@ -76,8 +77,9 @@ def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", 
     axis.fill_between(generation, lower, upper, alpha=0.3, label="25 to 75%", **band)
     axis.plot(generation, median, color=style.BAND, lw=1.6, label="median")
     legend = "exact 5, 50, 95%"
-    for curve in expected_quantiles(config, generation, [0.05, 0.5, 0.95]).get(name, ()):
-        axis.plot(generation, curve, color=style.THEORY, lw=0.8, label=legend)
+    at = generation[thin.smooth(len(generation))]
+    for curve in expected_quantiles(config, at, [0.05, 0.5, 0.95]).get(name, ()):
+        axis.plot(at, curve, color=style.THEORY, lw=0.8, label=legend)
         legend = None
     draw_means(axis, config, generation, name, mean)
     dress(axis, config, name, median)

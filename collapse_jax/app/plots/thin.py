@@ -8,6 +8,8 @@ import numpy as np
 _STRETCHES = 600
 # Curves of no more points are drawn whole.
 _MOST = 5_000
+# A curve without noise needs no more.
+_MOST_SMOOTH = 400
 
 
 def kept(*curves: np.ndarray) -> np.ndarray | slice:
@@ -35,6 +37,13 @@ def kept(*curves: np.ndarray) -> np.ndarray | slice:
             parts = itertools.pairwise(edges)
             places.append([first + extreme(known[first:end]) for first, end in parts])
     return np.unique(np.concatenate(places))
+
+
+def smooth(points: int) -> np.ndarray | slice:
+    """The places at which a smooth curve over so many points is computed, a millisecond each."""
+    if points <= _MOST_SMOOTH:
+        return slice(None)
+    return np.linspace(0, points - 1, _MOST_SMOOTH).round().astype(int)
 
 
 def caption(drawn: int, points: int) -> str:
