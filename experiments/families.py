@@ -12,8 +12,9 @@ widens above. For an error (distance to the truth): bounded if it is at most 1.2
 generation 50 and 10 times the first, else it grows. mix has 10% fresh real data. Published: replace
 loses the truth in every family (Shumailov et al. 2024); accumulate bounds the error (Gerstgrasser
 et al. 2024), but not for kernels of fixed width, which widen like a harmonic sum
-(theory.kernel_density). Writes families.csv and figures/families.png (and .pdf), and prints
-Markdown. The language models and the autoencoder have files of their own.
+(theory.kernel_density). All cells have the same random numbers (one key): they differ by family and
+workflow alone, and their errors are not independent. Writes families.csv and figures/families.png
+(and .pdf), and prints Markdown. The language models and the autoencoder have files of their own.
 """
 
 import dataclasses
@@ -211,7 +212,8 @@ def draw(out) -> pathlib.Path:
         axis.tick_params(length=0, bottom=False, labelbottom=False, labeltop=axis is axes[0, 0])
         draw_bar(fig, axis, image, len(block), ends)
     last = list(next(iter(cells.values()))[0])[-2].replace("_", " ")
-    fig.suptitle(f"Median over chains at {last} over that at generation 0", fontsize=9)
+    said = "the same random numbers in all cells"
+    fig.suptitle(f"Median over chains at {last} over that at generation 0; {said}", fontsize=9)
     return style.save(fig, RunFolder(pathlib.Path(out)), "families")
 
 
@@ -311,6 +313,7 @@ def main(settings: Settings) -> None:
             for flow in FLOWS
         ]
         print(f"| {name} | {ROWS[name].measure} | {' | '.join(words)} |")
+    print("\nAll cells have the same random numbers: their errors are not independent.")
     print(f"\n{draw(settings.out)}")
 
 

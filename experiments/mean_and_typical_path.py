@@ -11,6 +11,7 @@ its variance over 100, 10^4 and 10^6 chains (of the first two the median over al
 beside the exact mean 1, the median and the 5 to 95% band; W2^2 to the truth, whose mean grows by
 1/M a generation while its median settles at 5/3 (theory.wasserstein); and the chains that a mean
 within 5% needs (theory.monte_carlo), by generation for several M.
+Both panels show the chains of one key, and the smaller numbers of chains are parts of the largest.
 Expected at generation 100, 500, 1,000: median variance .361, .00626, .0000394; chains needed 2.6e3,
 9.0e6, 2.0e11; half of the mean held by 7.7%, .075%, .00036% of the chains; W2^2 1.46, 6.45, 11.9 on
 average. Measured at 500, 1,000, 2,000: mean variance of 10^6 chains .914, .551, .0475, of 100

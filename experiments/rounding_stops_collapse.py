@@ -8,7 +8,9 @@ A Gaussian refitted to M = 10 of its own points (ddof = 1), 2,000 generations, 5
 absolute samples in float32 and
 float64 as every published script does it, and with this library by law and by points (both in
 float32, scales kept as logarithms,
-points relative to the mean and scale that they come from). Expected: log sigma falls by
+points relative to the mean and scale that they come from). The float32 and the float64 script have
+the same draws, and so have the two of this library: they differ by rounding, and by the way that
+they draw. Expected: log sigma falls by
 -(digamma(9/2) - log(9/2))/2 = 0.0577 a generation (theory.gaussian.expected_log_variance), to -115
 at the end. Measured: the absolute chains leave it near -15
 (generation 250) and -35 (generation 600), hardly move for some 600 generations, and then fall to a

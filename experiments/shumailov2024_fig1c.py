@@ -20,7 +20,6 @@ say it again to resume.
 """
 
 import dataclasses
-import json
 import math
 
 import shumailov2024 as shared
@@ -68,11 +67,12 @@ def real_alone(config, folder, say=print) -> list[dict]:
     from collapse_jax.app.commands.lm import prepare
     from collapse_jax.errors import InputError
     from collapse_jax.models.lm import fine_tune, mean_loss
+    from collapse_jax.runs import strict_json
 
     settings, path = config.settings(), folder.path / "real_alone.json"
     config = settings.config
     try:
-        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        rows = strict_json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     except ValueError:
         raise InputError(f"{path} is damaged; delete it, and the control is made again") from None
     if len(rows) >= config.seeds:
@@ -95,7 +95,7 @@ def real_alone(config, folder, say=print) -> list[dict]:
                 "test_perplexity_mean": float(np.exp(loss).mean()),
             }
         )
-        folder.write_text("real_alone.json", json.dumps(rows, indent=1) + "\n")
+        folder.write_text("real_alone.json", strict_json.dumps(rows, indent=1) + "\n")
         say(
             f"seed {seed}: test perplexity {rows[-1]['test_perplexity']:.2f} by {kept} real blocks "
             "alone"

@@ -23,6 +23,7 @@ accumulate in words left.
 The dotted line is the law of words drawn independently of each other, each with the frequency that
 it has in the real text: a word of count c is lost after g generations with probability exp(-c g_g),
 g_1 = 1, g_{k+1} = 1 - exp(-g_k) (Poisson offspring).
+Seed i is the same key under every workflow and order: curves of one panel are not independent.
 Perplexity: of held-out real text (the validation split; unknown words count as <unk>), add-kappa
 with --kappa at scoring alone: the models write by maximum likelihood, and would call most of the
 text impossible.
@@ -195,8 +196,8 @@ def draw(traces, settings, real, path):
     axes[1, 0].set_ylabel(f"perplexity of held-out text (kappa = {settings.kappa:g})", fontsize=8)
     seeds = f"{settings.seeds} seeds" if settings.seeds > 1 else "one seed"
     made.suptitle(
-        f"{real.size:,} words a generation, {len(np.unique(real)):,} distinct, {seeds} (mean and "
-        "standard deviation)",
+        f"{real.size:,} words a generation, {len(np.unique(real)):,} distinct, {seeds}, the same "
+        "for every curve (mean and standard deviation)",
         fontsize=9,
     )
     path.parent.mkdir(parents=True, exist_ok=True)

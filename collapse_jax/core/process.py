@@ -242,7 +242,8 @@ def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
     """Many processes of one shape as one, whose `init` and `step` take what differs.
 
     Run it with `simulate_chunks` and a `Plan(settings={name: [points]})`: one compiled program for
-    all points. Every point gives the numbers that it gives alone (floats up to rounding).
+    all points. Each has random numbers of its own, with `streams="common"` all have those of the
+    key. A point gives the numbers that it gives alone with its key (floats up to rounding).
 
     Args:
         at: settings -> the process at one point, where settings holds traced numbers. The source

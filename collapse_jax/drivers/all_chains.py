@@ -41,9 +41,10 @@ class AllChains:
     """This process's share of the chains, in tiles that run on all its cores and devices."""
 
     def __init__(self, simulation: Simulation, sink: Sink):
-        process, key, plan, measure, _ = simulation
+        process, key, plan, measure, _, self._words = simulation
         self._process, self._key, self._measure = process, key, measure
         self._generations, self._chains_a_point = plan.generations, plan.chains
+        self._is_grid = plan.settings is not None
         self._total = simulation.points * plan.chains
         self._first, end = distributed.share(self._total)
         self._chains = end - self._first
@@ -66,7 +67,7 @@ class AllChains:
         """The chains of the tile that begins at `first`; the last tile is filled up with others."""
         numbers = self._first + np.arange(first, first + self._size) % self._chains
         point, chain = np.divmod(numbers, plan.chains)
-        return tiles.chain_batch(self._key, chain, plan.settings, point, plan.devices)
+        return tiles.chain_batch(self._key, chain, plan.settings, point, plan.devices, self._words)
 
     def start(self) -> dict[str, np.ndarray]:
         """What the sink makes of generation 0."""
@@ -143,9 +144,12 @@ class AllChains:
         if number == self._total:
             return
         point, chain = divmod(number, self._chains_a_point)
-        where = f"chain {chain}"
-        if self._total > self._chains_a_point:
+        where, of_point = f"chain {chain}", "key"
+        if self._is_grid:
             where += f" at point {point} of the grid"
+            if self._words is not None:
+                first, second = self._words[point]
+                of_point = f"jax.random.fold_in(jax.random.fold_in(key, {first}), {second})"
         else:
             key = jax.random.fold_in(self._key, chain)
             try:
@@ -155,7 +159,7 @@ class AllChains:
         raise DivergenceError(
             f"{where}: the model became nan by generation {generation}; look at the fit on "
             "the training set that it had there "
-            f"(this chain uses jax.random.fold_in(key, {chain}), and each generation g "
+            f"(this chain uses jax.random.fold_in({of_point}, {chain}), and each generation g "
             "fold_in of that with g), or try float64"
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process, State
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
+from collapse_jax.drivers.streams import INDEPENDENT, words_of_points
 from collapse_jax.errors import InputError, number, whole
 from collapse_jax.metrics import resolve_metrics
 
@@ -31,6 +32,10 @@ class Plan(NamedTuple):
         where they have chains otherwise, the chains of a point beside each other.
     after: (generation, state of all chains) to go on from, as `Chunk.copy_state` gave it; None
         begins with generation 0.
+    streams: "independent" gives every point of a grid random numbers of its own, "common" the same
+        ones to all: differences between points are then less noisy, and their errors are one error.
+        See `drivers.streams`.
+    names: [points] what names each of them, for independent streams; by default their settings.
     """
 
     generations: int
@@ -42,6 +47,8 @@ class Plan(NamedTuple):
     devices: Sequence | None = None
     settings: Mapping[str, np.ndarray] | None = None
     after: tuple[int, State] | None = None
+    streams: str = INDEPENDENT
+    names: Sequence[str] | None = None
 
 
 class Simulation(NamedTuple):
@@ -49,6 +56,8 @@ class Simulation(NamedTuple):
 
     measure: (name, function of the state) of each metric.
     recorded: [recorded] numbers of the recorded generations.
+    words: uint32 [points, 2] what tells the streams of the points apart; None where all chains of
+        one number have one stream.
     """
 
     process: Process
@@ -56,6 +65,7 @@ class Simulation(NamedTuple):
     plan: Plan
     measure: tuple[tuple[str, Callable], ...]
     recorded: np.ndarray
+    words: np.ndarray | None = None
 
     @property
     def points(self) -> int:
@@ -80,7 +90,8 @@ def check_plan(process: Process, key: jax.Array, plan: Plan) -> Simulation:
         raise InputError("this estimator fits or samples on the host; use run instead of simulate")
     measure = tuple(resolve_metrics(process.metrics, plan.metrics).items())
     recorded = recorded_generations(plan.generations, plan.record)
-    simulation = Simulation(process, key, plan, measure, recorded)
+    words = words_of_points(plan.streams, plan.settings, plan.names)
+    simulation = Simulation(process, key, plan, measure, recorded, words)
     _check_that_shapes_stay(simulation)
     return simulation
 
@@ -150,7 +161,7 @@ def check_memory(simulation: Simulation, records: int, what: str, remedy: str) -
 
 
 def _bytes_held(simulation, records):
-    process, key, plan, measure, _ = simulation
+    process, key, plan, measure, *_ = simulation
     state, info = state_shapes(process, key, plan.generations, plan.settings)
     held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, info.data)))
     values = metric_shapes(measure, state).values()
@@ -160,7 +171,7 @@ def _bytes_held(simulation, records):
 
 def _check_that_shapes_stay(simulation):
     """Refuses a metric whose shape follows the list of categories, which is cut down on the way."""
-    process, key, plan, measure, _ = simulation
+    process, key, plan, measure, *_ = simulation
     compaction = process.runtime.compaction
     if compaction is None:
         return

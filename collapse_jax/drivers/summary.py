@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collapse_jax.drivers.chunks import Chunk, Records
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# Numbers that are reduced at once: float64 copies of more would need memory that nobody counted.
+_AT_ONCE = 2**21
 
 
 def summarise(values: np.ndarray, chains: int) -> dict[str, np.ndarray]:
@@ -26,10 +28,30 @@ def summarise(values: np.ndarray, chains: int) -> dict[str, np.ndarray]:
     Returns:
         mean and std (ddof=1) [points, recorded], quantile [points, recorded, 5] at `QUANTILES`.
     """
-    by_point = np.asarray(values, np.float64).reshape(-1, chains, values.shape[-1])
+    values = np.asarray(values)
+    by_point = values.reshape(-1, chains, values.shape[-1])
+    points, _, recorded = by_point.shape
+    columns = max(_AT_ONCE // chains, 1)
+    rows = max(columns // max(recorded, 1), 1)
+    parts = [
+        [
+            _summarised(by_point[row : row + rows, :, column : column + columns])
+            for column in range(0, max(recorded, 1), columns)
+        ]
+        for row in range(0, max(points, 1), rows)
+    ]
+    return {
+        name: np.concatenate([np.concatenate([part[name] for part in row], 1) for row in parts])
+        for name in ("mean", "std", "quantile")
+    }
+
+
+def _summarised(by_point):
+    """`summarise` of [points, chains, recorded]."""
+    chains = by_point.shape[1]
     # [points, recorded, chains]. NumPy adds in another order where the memory has another, and what
     # a resumed run read from a file must give the same sums.
-    by_point = np.ascontiguousarray(np.moveaxis(by_point, 1, -1))
+    by_point = np.ascontiguousarray(np.moveaxis(by_point, 1, -1), np.float64)
     with np.errstate(invalid="ignore"):
         mean = by_point.mean(-1)
         std = by_point.std(-1, ddof=1) if chains > 1 else np.zeros_like(mean)

@@ -114,12 +114,26 @@ def chain_batch(
     settings: Mapping[str, np.ndarray] | None = None,
     points: np.ndarray | None = None,
     devices: Sequence | None = None,
+    words: np.ndarray | None = None,
 ) -> ChainBatch:
-    """Keys of the numbered chains [chains], and the settings at the numbered points of a grid."""
+    """Keys of the numbered chains, and the settings at the numbered points of a grid.
+
+    Args:
+        key: that of the simulation.
+        chains: [chains] the number of each at its point.
+        settings: name -> [points] of a grid.
+        points: [chains] the number of each chain's point.
+        devices: those to spread the chains over.
+        words: [points, 2] what tells the streams of the points apart (`streams.words_of`); None
+            gives chains of one number the same key at all points.
+    """
     devices = devices or jax.local_devices()
     mesh = jax.sharding.Mesh(np.asarray(devices), ("chains",)) if len(devices) > 1 else None
     sharding = sharding_of(mesh, 1, 0)
-    keys = _fold_in_all(key, jax.device_put(np.asarray(chains, np.uint32), sharding))
+    folded = [chains] if words is None else [*np.asarray(words)[points].T, chains]
+    keys = _folded(
+        key, *(jax.device_put(np.asarray(numbers, np.uint32), sharding) for numbers in folded)
+    )
     if settings is None:
         return ChainBatch(keys)
     at_points = {name: np.asarray(values)[points] for name, values in settings.items()}
@@ -130,8 +144,9 @@ def chain_batch(
 
 
 @jax.jit
-def _fold_in_all(key, numbers):
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+def _folded(key, *numbers):
+    """Keys [chains]: each of the numbers, [chains] all, folded into the key in turn."""
+    return jax.vmap(lambda *own: functools.reduce(jax.random.fold_in, own, key))(*numbers)
 
 
 def placed(leaf, axis: int, like: ChainBatch) -> jax.Array:

@@ -362,7 +362,10 @@ def squared_l2(model: GMMParams, reference: GMMParams) -> jax.Array:
 
 
 def kl_model_to_real(model: GMMParams, real: GMMParams) -> jax.Array:
-    """KL(model || real) in nats, the mean over 4,096 draws of the model with a fixed key."""
+    """KL(model || real) in nats, the mean over 4,096 draws of the model with a fixed key.
+
+    All chains and generations share that key, and so its error: no average over chains removes it.
+    """
     x = sample(fold_in(jax.random.key(0), 0), model, _DRAWS)
     return jnp.mean(log_prob(model, x) - log_prob(real, x))
 

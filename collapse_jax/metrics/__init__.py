@@ -29,7 +29,9 @@ class OfParams:
 class OfDraws:
     """A moment of a model as a function of its parameters, estimated from draws of the model.
 
-    The draws use one fixed key, so that differences between generations are the models'.
+    The draws use one fixed key, so that differences between generations are the models'. Chains
+    share it too: a mean over chains keeps the error of these draws, however many chains there are
+    (1 / sqrt(4096), 1.6% of the deviation, of a mean; 2.2% of a normal variance).
     """
 
     sample: Callable

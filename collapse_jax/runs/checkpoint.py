@@ -19,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from collapse_jax.errors import DamagedError, InputError, first_line, size_words
-from collapse_jax.runs import distributed, later
+from collapse_jax.runs import distributed, later, strict_json
 from collapse_jax.runs.checksums import checksum
 from collapse_jax.runs.environment import check_numbers, numbers
 from collapse_jax.runs.plain_path import plain_path
@@ -97,7 +97,7 @@ class Checkpoints:
         """
         leaves = _flat(state)
         arrays = {name: np.asarray(value) for name, value in arrays.items()}
-        record = json.loads(json.dumps(record))
+        record = json.loads(strict_json.dumps(record))
         sums = {"state": _sums(leaves), "record": _text_sum(record), "arrays": _sums(arrays)}
         sums |= {"bytes": {"state": _size(leaves), "arrays": _size(arrays)}}
         sums |= {"numbers": self._numbers}
@@ -180,7 +180,7 @@ class Checkpoints:
             args = ocp.args.Composite(record=ocp.args.JsonRestore())
             return self._manager.restore(generation, args=args)["record"]
 
-        record = self._verified(generation, "record", read_record)
+        record = strict_json.from_json(self._verified(generation, "record", read_record))
         if not isinstance(record, dict):
             raise self._damaged(generation, "record is not an object")
         folder, arrays = self._step_folder(generation), {}

@@ -5,21 +5,21 @@ checkpoints/ and figures/. While a generation is computed, unfinished/ holds wha
 resumes from (`collapse_jax.runs.scratch`).
 """
 
+import collections
 import contextlib
-import csv
-import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from collapse_jax.errors import InputError, first_line
-from collapse_jax.runs import distributed, made_of
+from collapse_jax.runs import distributed, made_of, strict_json
 from collapse_jax.runs.atomic import atomic
 from collapse_jax.runs.environment import check_numbers, environment
 from collapse_jax.runs.locks import LOCK, locked
 from collapse_jax.runs.results import damaged, read_results, write_results
+from collapse_jax.runs.rows import read_rows, write_rows
 from collapse_jax.runs.settings import Settings, as_dict, differing_fields, from_dict, grown
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class RunFolder:
                     # Again: another part may have made it meanwhile.
                     self._check_settings(config, inputs)
                     config = grown(self.config(), config)
-                self.write_text("config.json", json.dumps(as_dict(config), indent=2) + "\n")
+                self.write_text("config.json", strict_json.dumps(as_dict(config), indent=2) + "\n")
                 self.keep_environment(say)
                 self._keep_inputs(inputs, (lambda line: None) if is_new else say)
                 self.figures.mkdir(exist_ok=True)
@@ -272,7 +272,7 @@ class RunFolder:
             raise InputError(f"{self.path} is not a run folder: it has no config.json") from None
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read: {error}") from None
-        return from_dict(values, str(path))
+        return from_dict(values, str(path), of_folder=True)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes or replaces one text file of the folder."""
@@ -289,34 +289,41 @@ class RunFolder:
         Raises:
             InputError: If the file cannot be read, or holds anything else.
         """
+        return list(self._each_row(needed))
+
+    def last_row(self, *needed: str) -> dict | None:
+        """The last of `rows`, none of the others held in memory; None if there is none."""
+        last = collections.deque(self._each_row(needed), maxlen=1)
+        return last[0] if last else None
+
+    def _each_row(self, needed):
         path = self.path / "metrics.jsonl"
         try:
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            yield from read_rows(path, needed)
         except FileNotFoundError:
-            return []
+            return
         except (OSError, ValueError, RecursionError) as error:
             raise damaged(path, first_line(error)) from None
-        for number, row in enumerate(rows, 1):
-            if not _is_record(row, needed):
-                names = ", ".join(needed) or "generation or step"
-                raise damaged(
-                    path, f"line {number} is not a record, an object with the numbers {names}"
-                )
-        return rows
 
-    def write_rows(self, rows: list[dict]) -> None:
-        """Writes the records to metrics.jsonl and metrics.csv, sorted by chain and generation."""
-        rows = sorted(
-            rows, key=lambda row: (row.get("chain", 0), row.get("generation", row.get("step")))
-        )
-        text = io.StringIO()
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        self.write_text("metrics.csv", text.getvalue())
-        # The last of the two: it tells that a generation is recorded.
-        self.write_text("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    def write_rows(self, rows: Iterable[dict]) -> None:
+        """Writes the records to metrics.jsonl and metrics.csv.
+
+        Args:
+            rows: A list, which is sorted by chain and generation; or an iterator over rows of the
+                same names in that order, of which no more than one is held in memory.
+        """
+        if not distributed.is_first():
+            return
+        if isinstance(rows, list):
+            rows = sorted(
+                rows, key=lambda row: (row.get("chain", 0), row.get("generation", row.get("step")))
+            )
+        # metrics.jsonl gets its name last: it tells that a generation is recorded.
+        with (
+            atomic(self.path / "metrics.jsonl") as records,
+            atomic(self.path / "metrics.csv") as table,
+        ):
+            write_rows(records, table, rows)
 
     def results(self) -> "xarray.Dataset | None":
         """results.nc, loaded; None if it does not exist yet.
@@ -331,13 +338,3 @@ class RunFolder:
         """Writes or replaces results.nc."""
         if distributed.is_first():
             write_results(self.path / "results.nc", data)
-
-
-def _is_record(row, needed):
-    if not isinstance(row, dict) or not ("generation" in row or "step" in row):
-        return False
-    counts = [row[name] for name in ("chain", "generation", "step") if name in row]
-    numbers = [row.get(name) for name in needed]
-    return all(type(count) is int and count >= 0 for count in counts) and all(
-        type(number) in (int, float) for number in numbers
-    )

@@ -4,7 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Collection, Mapping
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from collapse_jax.errors import InputError, did_you_mean, one_of
 
@@ -20,6 +20,9 @@ class Settings:
     """What the subclass is called on the command line and in config.json."""
     may_change: ClassVar[tuple[str, ...]] = ()
     """Fields that may differ when a run goes on: the larger number counts, or the newer name."""
+    earlier: ClassVar[Mapping[str, Any]] = {}
+    """Field -> its value in run folders of versions that had no such field, whose config.json lacks
+    it."""
 
     paths: ClassVar[Mapping[str, str]] = {}
     """Fields that say where an input is -> its entry in made_of.json: the same content may lie
@@ -45,12 +48,14 @@ def as_dict(settings: Settings) -> dict:
     return {"command": settings.command} | dataclasses.asdict(settings)
 
 
-def from_dict(values: object, where: str) -> Settings:
+def from_dict(values: object, where: str, *, of_folder: bool = False) -> Settings:
     """The settings in a parsed config.json, checked field by field.
 
     Args:
         values: What was parsed.
         where: The file, for the error text.
+        of_folder: Whether a run has been made with them: fields that its version did not have are
+            then what they were without them (`Settings.earlier`).
 
     Raises:
         InputError: For another command, and for unknown, misspelt or ill-typed fields.
@@ -61,6 +66,8 @@ def from_dict(values: object, where: str) -> Settings:
     hints = typing.get_type_hints(kind)
     fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     given = {name: value for name, value in values.items() if name != "command"}
+    if of_folder:
+        given = dict(kind.earlier) | given
     for name, value in given.items():
         if name not in fields:
             nearest = did_you_mean(name, fields).strip(" ()")

@@ -281,9 +281,10 @@ def large_row(what):
         grid = list(programs(config.points()))
 
         def go():
-            for process, _, settings in grid:
-                plan = Plan(50, 10, ("log_variance",), record=50, settings=settings)
-                summarise_chunks(simulate_chunks(process, jax.random.key(0), plan), 10)
+            for batch in grid:
+                at_points = {"settings": batch.settings, "names": batch.names}
+                plan = Plan(50, 10, ("log_variance",), record=50, **at_points)
+                summarise_chunks(simulate_chunks(batch.process, jax.random.key(0), plan), 10)
 
     began = time.perf_counter()
     go()

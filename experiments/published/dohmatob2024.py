@@ -3,6 +3,7 @@
 Everything else is new in every generation.
 """
 
+import jax
 import numpy as np
 
 import collapse_jax as cj
@@ -114,9 +115,9 @@ def ridge_design(key):
     y="test error",
 )
 def ridge_proportional(key):
-    def of(dim, chains):
+    def of(own_key, dim, chains):
         errors = test_error(
-            key,
+            own_key,
             2 * dim,
             np.full(dim, dim**-0.5),
             chains=chains,
@@ -126,7 +127,9 @@ def ridge_proportional(key):
         )
         return errors.mean(0), errors.std(0) / np.sqrt(chains)
 
-    (small, small_error), (large, large_error) = of(10, 10_000), of(20, 4_000)
+    # The error of the difference is that of independent means.
+    first, second = jax.random.split(key)
+    (small, small_error), (large, large_error) = of(first, 10, 10_000), of(second, 20, 4_000)
     ours, error = 2 * large - small, np.hypot(2 * large_error, small_error)
     exact = theory.regression.limiting_ridge_test_error(AT, 0.5, 0.2, noise=0.5)
     return compare.estimates(

@@ -3,6 +3,7 @@
 replace, accumulate, and accumulate with subsampling.
 """
 
+import jax
 import numpy as np
 
 import collapse_jax as cj
@@ -277,12 +278,12 @@ def regression_subsample(key):
     at, errors = np.array([0, 9, 24]), {}
     family = cj.estimators.linear_regression(5)
     real = cj.sources.population(family, cj.estimators.regression_params(np.zeros(5)))
-    for flow in FLOWS:
+    for own, flow in zip(jax.random.split(key, len(FLOWS)), FLOWS, strict=True):
         process = cj.generational_process(
             family, real, getattr(cj.workflows, flow)(), sample_size=30
         )
         errors[flow] = cj.simulate(
-            process, key, generations=24, chains=4_000, metrics="test_error", record=at
+            process, own, generations=24, chains=4_000, metrics="test_error", record=at
         )["test_error"]
     replace, accumulate, subsample = errors.values()
     return [

@@ -1,5 +1,6 @@
 """Words that n-gram models lose on their own text: as if each word were drawn by itself."""
 
+import jax
 import numpy as np
 
 import collapse_jax as cj
@@ -86,9 +87,10 @@ def vocabulary(key):
     y="share of words left",
 )
 def ordering(key):
-    replace = share_left(key, 2, cj.workflows.replace(), 10)
-    mix = share_left(key, 2, cj.workflows.mix(0.9, 0.0, 0.1, random_counts=False), 10)
-    accumulate = share_left(key, 2, cj.workflows.accumulate(), 5)
+    keys = jax.random.split(key, 3)
+    replace = share_left(keys[0], 2, cj.workflows.replace(), 10)
+    mix = share_left(keys[1], 2, cj.workflows.mix(0.9, 0.0, 0.1, random_counts=False), 10)
+    accumulate = share_left(keys[2], 2, cj.workflows.accumulate(), 5)
     late = [5, 10]
     return [
         compare.exceeds(mix[:, 3:], replace[:, 3:], at=late, what="10% real beside replace"),

@@ -66,7 +66,7 @@ def test_table_and_figure(tmp_path, console, monkeypatch):
     folder = run_simulate(CONFIG, tmp_path / "run", console)
     config = folder.config()
     assert config.metrics == ("log_mean", "mean")
-    console.print(chains_table(folder, config.resolve()))
+    console.print(chains_table(folder.last_row(), config.resolve()))
     table = console.file.getvalue()
     assert "decay of mean 3, replace, M = 20, 50 chains" in table
     (row,) = {line for line in table.splitlines() if line.startswith("│ mean")}

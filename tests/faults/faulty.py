@@ -66,6 +66,7 @@ KINDS = {
         "simulate --sample-size 20 --chains 50 --generations 24 --chunk 3",
         {"fit": ("collapse_jax.drivers.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
         newest_only=True,
+        put=(("collapse_jax.app.commands.chains:RECORDS_SAVE_SECONDS", 0.0),),
     ),
     "summary": Kind(
         "collapse-jax",

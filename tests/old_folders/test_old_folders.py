@@ -105,6 +105,29 @@ def test_a_simulation_goes_on(unpacked, capsys, saved, name):
     assert_draws(capsys)
 
 
+def test_a_grid_goes_on_with_the_streams_that_it_began_with(unpacked, capsys):
+    """Common numbers at all points, which was all that there was; a grid of today has others."""
+    unpacked("grid")
+    arguments = SIMULATIONS["grid"].split()
+    with pytest.raises(SystemExit):
+        main(["simulate", *arguments, "--streams", "independent", "--out", "stopped"])
+    assert "streams: common there, independent here" in capsys.readouterr().err
+    for streams in ((), (), ("--streams", "common")):
+        main(["simulate", *arguments, *streams, "--out", "stopped"])
+        said = capsys.readouterr().out
+        assert ("stopped began with common random numbers" in said) == (not streams)
+        assert "the same random numbers at all points" in " ".join(said.split())
+        assert RunFolder("stopped").config().streams == "common"
+    common = RunFolder("stopped").results()
+    assert common.attrs == {"streams": "common"}
+    main(["simulate", *arguments, "--out", "new"])
+    assert "began" not in capsys.readouterr().out
+    independent = RunFolder("new").results()
+    assert independent.attrs == {"streams": "independent"}
+    differences = np.diff(np.stack([common["variance_mean"], independent["variance_mean"]]), axis=0)
+    assert np.abs(differences).min() > 1e-6
+
+
 @pytest.mark.parametrize("name", ["chains", "points"])
 def test_a_simulation_grows(unpacked, name):
     """More generations than the old call asked for change none of those that it did."""

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+import numpy as np
+
 from collapse_jax.drivers.plan import recorded_generations
 from collapse_jax.runs.folder import RunFolder
 
@@ -35,10 +37,11 @@ def are_recorded(folder: RunFolder, generations: int, record: int | str | list[i
         generations: The last one that is asked for.
         record: Which are recorded, as for `recorded_generations`.
     """
-    found = {row["generation"] for row in folder.rows("generation")}
-    last = max(found, default=-1)
+    # Arrays, because there may be a million.
+    found = np.fromiter((row["generation"] for row in folder.rows("generation")), np.int64)
+    last = int(found.max(initial=-1))
     if last < generations:
         return False
-    wanted = set(recorded_generations(last, record).tolist())
-    data = folder.results() if wanted <= found else None
-    return data is not None and wanted <= set(data["generation"].values.tolist())
+    wanted = recorded_generations(last, record)
+    data = folder.results() if np.isin(wanted, found).all() else None
+    return data is not None and bool(np.isin(wanted, data["generation"].values).all())

@@ -14,12 +14,17 @@ import numpy as np
 
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.resumable import save_as_finished
-from collapse_jax.app.commands.simulation import check_memory, plan_of, process_of
+from collapse_jax.app.commands.simulation import (
+    check_memory,
+    plan_of,
+    process_of,
+    statistics_bytes,
+)
 from collapse_jax.app.commands.tables import grid_rows, grid_table
 from collapse_jax.app.config.simulate import PROGRAM_AXES, SimulateConfig, SimulateSettings
 from collapse_jax.core.process import process_grid
 from collapse_jax.core.types import Process
-from collapse_jax.drivers.plan import memory_needed
+from collapse_jax.drivers.plan import memory_needed, recorded_generations
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.summary import as_dataset, summarise_chunks
 from collapse_jax.errors import DamagedError
@@ -40,11 +45,13 @@ class Batch(NamedTuple):
     process: from `process_grid`.
     numbers: [points] their places in the grid.
     settings: name -> [points] what is traced.
+    names: [points] what names each of them, for its random numbers.
     """
 
     process: Process
     numbers: np.ndarray
     settings: dict[str, np.ndarray]
+    names: list[str]
 
 
 def run_grid(
@@ -54,10 +61,13 @@ def run_grid(
     say = functools.partial(console.print, highlight=False)
     points, plan = config.points(), plan_of(config, devices)
     batches = [batch for program in programs(points) for batch in _batches(program, config.chains)]
-    for process, numbers, settings in batches:
-        at_points = plan._replace(settings=settings)
-        needed = memory_needed(process, jax.random.key(0), at_points, config.chunk)
-        check_memory(config, needed, f"{len(numbers):,} points of {config.chains:,} chains")
+    recorded = len(recorded_generations(config.generations, config.recorded()))
+    for batch in batches:
+        at_points, key = _plan_at(batch, plan), jax.random.key(0)
+        needed = memory_needed(batch.process, key, at_points, min(config.chunk, recorded))
+        needed += len(points) * statistics_bytes(batch.process, key, at_points, recorded)
+        what = f"{len(batch.numbers):,} of {len(points):,} points of {config.chains:,} chains"
+        check_memory(config, needed, what)
     folder = RunFolder.open(out.path, config, inputs=of_simulation(config), say=say)
     checkpoints = Checkpoints(folder.checkpoints / "grid", say=say)
     done = _finished(checkpoints, config.generations)
@@ -80,7 +90,8 @@ def run_grid(
     )
     generations, statistics = _gathered(checkpoints, batches, len(points))
     checkpoints.close()
-    folder.write_results(as_dataset(generations, statistics, config.axes()))
+    results = as_dataset(generations, statistics, config.axes())
+    folder.write_results(results.assign_attrs(streams=config.streams))
     folder.write_rows(grid_rows(config, points, generations, statistics))
     console.print(grid_table(config, points, generations, statistics))
     return folder
@@ -88,8 +99,13 @@ def run_grid(
 
 def _statistics(batch, key, plan):
     """(generations, metric -> statistic -> [points, recorded, ...]) of a batch."""
-    chunks = simulate_chunks(batch.process, key, plan._replace(settings=batch.settings))
+    chunks = simulate_chunks(batch.process, key, _plan_at(batch, plan))
     return summarise_chunks(chunks, plan.chains)
+
+
+def _plan_at(batch, plan):
+    """The plan at the points of a batch."""
+    return plan._replace(settings=batch.settings, names=batch.names)
 
 
 def _save(checkpoints, batches, _, finished):
@@ -145,7 +161,8 @@ def programs(points: list[SimulateSettings]) -> Iterator[Batch]:
             else:
                 fixed = dataclasses.replace(fixed, **{name: 0.0})
         at = functools.partial(process_of, fixed)
-        yield Batch(process_grid(at, {"sample_size": size}), np.array(numbers), settings)
+        names = [point.stream_name() for point in group]
+        yield Batch(process_grid(at, {"sample_size": size}), np.array(numbers), settings, names)
 
 
 def _batches(program, chains):
@@ -154,7 +171,7 @@ def _batches(program, chains):
     for first in range(0, len(program.numbers), size):
         part = slice(first, first + size)
         settings = {name: values[part] for name, values in program.settings.items()}
-        yield Batch(program.process, program.numbers[part], settings)
+        yield Batch(program.process, program.numbers[part], settings, program.names[part])
 
 
 def _gathered(checkpoints, batches, count):

@@ -1,6 +1,5 @@
 """`collapse-jax reproduce`: published results that this machine can check, judged one by one."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ from collapse_jax.app.reproduce import FALSE_ALARM, decide, load_entries, own_fo
 from collapse_jax.app.reproduce.entries import COSTS, Entry
 from collapse_jax.app.reproduce.judge import AGREES, FAILED, UNREACHABLE, Result
 from collapse_jax.errors import InputError, did_you_mean, one_of
+from collapse_jax.runs import strict_json
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.stopping import Stop
 
@@ -92,7 +92,7 @@ def run_reproduce(
             stop.here()
     gathered = store.load(folder)
     _say_what_is_older(folder, entries, wanted, judged, console)
-    rows = "".join(json.dumps(_row(result)) + "\n" for result in gathered)
+    rows = "".join(strict_json.dumps(_row(result)) + "\n" for result in gathered)
     folder.write_text("metrics.jsonl", rows)
     paths = report.write(folder, gathered, config.seed)
     seconds = sum(result.seconds for result in results)

@@ -63,8 +63,17 @@ class SavedRecords:
         self._parts.append(part)
 
     def joined(self) -> Records:
-        """Everything that was recorded."""
-        return join_records(self._parts, self._axis)
+        """Everything that was recorded; asked for once.
+
+        A part is given up as it is joined, so that no more than one metric is held twice.
+        """
+        parts, self._parts = self._parts, []
+        generations = np.concatenate([part.generations for part in parts])
+        arrays = {
+            name: np.concatenate([part.arrays.pop(name) for part in parts], self._axis)
+            for name in list(parts[0].arrays)
+        }
+        return Records(generations, arrays)
 
     def close(self) -> None:
         """Waits for what is being written."""

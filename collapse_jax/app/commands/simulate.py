@@ -1,5 +1,6 @@
 """`collapse-jax simulate`: from settings to a run folder, resumed by saying the same again."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,11 +39,39 @@ def run_simulate(
 
     config.check()
     check_options(config)
-    config = with_metrics(config.resolved())
+    given, config = config, with_metrics(config.resolved())
     folder = RunFolder(out)
+    config = _as_begun(given, config, folder, console)
     folder.check(config, of_simulation(config))
     run = run_grid if config.axes() else run_chains
     folder = run(config, folder, console, devices)
     for path in draw_run(folder) if distributed.is_first() else ():
         console.print(f"figure: {path}", highlight=False)
     return folder
+
+
+def _as_begun(given, config, folder, console):
+    """The settings, with the streams that a grid in the folder began with, unless they are given.
+
+    In a job of several processes the first one, which may be the only one that sees the folder,
+    decides for all.
+    """
+    if given.streams is not None or not config.axes():
+        return config
+    is_common = []
+
+    def look():
+        if (folder.path / "config.json").is_file():
+            saved = folder.config()
+            is_common.append(isinstance(saved, SimulateConfig) and saved.streams == "common")
+
+    distributed.on_first(look)
+    if not distributed.largest(int(any(is_common))):
+        return config
+    if distributed.is_first():
+        console.print(
+            f"{folder.path} began with common random numbers at all points, and goes on with them; "
+            "a new folder has independent ones",
+            highlight=False,
+        )
+    return dataclasses.replace(config, streams="common")

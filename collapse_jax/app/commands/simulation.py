@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -13,10 +14,18 @@ from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, Process, Source
 from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
+from collapse_jax.drivers.streams import COMMON, INDEPENDENT, point_key
+from collapse_jax.drivers.summary import QUANTILES
 from collapse_jax.errors import InputError, did_you_mean, size_words
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.registry import family
 from collapse_jax.metrics import resolve_metrics
+
+# How often what was recorded is in memory at the most: as records, as what results.nc is made of,
+# and as its bytes.
+COPIES = 3
+# Mean, deviation and quantiles of a number over chains.
+_BYTES_OF_STATISTICS = 8 * (2 + len(QUANTILES))
 
 
 def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Process:
@@ -140,23 +149,47 @@ def plan_of(config: SimulateConfig, devices: Sequence | None = None) -> Plan:
         record=config.recorded(),
         chunk=config.chunk,
         devices=devices,
+        streams=config.resolved().streams or COMMON,
     )
 
 
+def key_of(settings: SimulateSettings) -> jax.Array:
+    """The key [] of a simulation without a grid: its seed's, or with independent streams its
+    point's.
+    """
+    key = jax.random.key(settings.seed)
+    independent = settings.streams == INDEPENDENT
+    return point_key(key, settings.stream_name()) if independent else key
+
+
 def memory_of(config: SimulateConfig) -> int:
-    """Bytes that a simulation without a grid will hold.
+    """Bytes that a simulation without a grid will hold, about, beside the program itself.
+
+    What is recorded is held three times while results.nc and the figure are made, and the figure
+    holds the statistics of a metric twice.
 
     Raises:
         InputError: for more than its memory_limit, and for unknown metrics.
     """
     settings = with_metrics(config.resolved()).resolve()
-    records = settings.chunk
+    recorded = len(recorded_generations(settings.generations, settings.recorded()))
+    process, key, plan = process_of(settings), key_of(settings), plan_of(settings)
     if settings.keep == "chains":
-        records = len(recorded_generations(settings.generations, settings.recorded()))
-    key = jax.random.key(settings.seed)
-    needed = memory_needed(process_of(settings), key, plan_of(settings), records)
+        needed = memory_needed(process, key, plan, COPIES * recorded)
+        needed += 2 * recorded * _BYTES_OF_STATISTICS
+    else:
+        needed = memory_needed(process, key, plan, min(settings.chunk, recorded))
+        needed += statistics_bytes(process, key, plan, recorded)
     check_memory(settings, needed, f"{settings.chains:,} chains")
     return needed
+
+
+def statistics_bytes(process: Process, key: jax.Array, plan: Plan, recorded: int) -> int:
+    """Bytes that statistics over chains take, as often as they are held; at one point of a grid."""
+    state, _ = state_shapes(process, key, plan.generations, plan.settings)
+    shapes = metric_shapes(tuple(resolve_metrics(process.metrics, plan.metrics).items()), state)
+    numbers = sum(math.prod(shape.shape) for shape in shapes.values())
+    return COPIES * recorded * numbers * _BYTES_OF_STATISTICS
 
 
 def check_memory(config: SimulateConfig, needed: int, what: str) -> None:

@@ -1,7 +1,7 @@
 """Rows and tables of what chains did: quantiles and means, beside what theory expects."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,13 +10,14 @@ from collapse_jax.app.laws import expected_means
 from collapse_jax.drivers.chunks import Records
 from collapse_jax.drivers.summary import summarise_chunks
 from collapse_jax.drivers.trace import Trace
-from collapse_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 # More rows than this in metrics.jsonl help nobody: then only those of the last generation stay.
 _MOST_ROWS = 20_000
+# Numbers of a metric, and generations, that become rows at once.
+_NUMBERS_AT_ONCE, _ROWS_AT_ONCE = 2**20, 2**12
 _MOST_POINTS = 24
 _COLUMNS = ("median", "5 to 95%", "mean", "exact mean", "z")
 
@@ -24,20 +25,25 @@ _COLUMNS = ("median", "5 to 95%", "mean", "exact mean", "z")
 Statistics = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def summary_rows(trace: Trace) -> list[dict]:
+def summary_rows(trace: Trace) -> Iterator[dict]:
     """One row per generation: mean, and quantiles over chains, of each scalar metric."""
     scalars = {name: values for name, values in trace.items() if values.ndim == 2}
     chains = len(next(iter(scalars.values()), []))
-    generations, statistics = summarise_chunks([Records(trace.generations, scalars)], chains)
-    return rows_of(generations, statistics, 0)
+    recorded = min(max(_NUMBERS_AT_ONCE // max(chains, 1), 1), _ROWS_AT_ONCE)
+    for first in range(0, len(trace.generations), recorded):
+        part = slice(first, first + recorded)
+        arrays = {name: values[:, part] for name, values in scalars.items()}
+        generations, statistics = summarise_chunks(
+            [Records(trace.generations[part], arrays)], chains
+        )
+        yield from rows_of(generations, statistics, 0)
 
 
-def rows_of(generations: np.ndarray, statistics: Statistics, point: int) -> list[dict]:
-    """One row per generation of the statistics at a point.
+def rows_of(generations: np.ndarray, statistics: Statistics, point: int) -> Iterator[dict]:
+    """One row per generation of the statistics at a point, made as they are asked for.
 
     A row holds NAME_mean, NAME_std, NAME_q05, NAME_median and NAME_q95.
     """
-    rows = []
     for position, generation in enumerate(generations):
         row = {"generation": int(generation)}
         for name, of_metric in statistics.items():
@@ -45,8 +51,7 @@ def rows_of(generations: np.ndarray, statistics: Statistics, point: int) -> list
             low, _, median, _, high = map(float, of_metric["quantile"][point, position])
             row |= {f"{name}_mean": mean, f"{name}_std": std}
             row |= {f"{name}_q05": low, f"{name}_median": median, f"{name}_q95": high}
-        rows.append(row)
-    return rows
+        yield row
 
 
 def grid_rows(
@@ -56,22 +61,28 @@ def grid_rows(
     statistics: Statistics,
 ) -> list[dict]:
     """The rows of all points, each with its place in the grid; of many, the last generation's."""
-    last_only = len(points) * len(generations) > _MOST_ROWS
+    if len(points) * len(generations) > _MOST_ROWS:
+        generations = generations[-1:]
+        statistics = {
+            name: {statistic: values[:, -1:] for statistic, values in of_metric.items()}
+            for name, of_metric in statistics.items()
+        }
     rows = []
     for number, point in enumerate(points):
         place = {name: getattr(point, name) for name in config.axes()}
-        of_point = rows_of(generations, statistics, number)
-        rows += [place | row for row in of_point[-1 if last_only else 0 :]]
+        rows += [place | row for row in rows_of(generations, statistics, number)]
     return rows
 
 
-def chains_table(folder: RunFolder, settings: SimulateSettings) -> "Table":
-    """A table of the last generation: chains, the expected mean, and how far apart they are."""
+def chains_table(last: Mapping[str, Any], settings: SimulateSettings) -> "Table":
+    """A table of the last generation: chains, the expected mean, and how far apart they are.
+
+    last: its row, as `rows_of` makes it.
+    """
     from rich.table import Table
 
     from collapse_jax.app.plots.chains import title
 
-    last = folder.rows()[-1]
     generation = last["generation"]
     exact = expected_means(settings, np.array([generation]))
     heading = f"{title(settings)}, generation {generation}"
@@ -101,9 +112,11 @@ def grid_table(
     count = min(len(points), _MOST_POINTS)
     shown = np.unique(np.linspace(0, len(points) - 1, count).round().astype(int))
     heading = (
-        f"{name} at generation {generations[-1]}, {config.chains:,} chains a point "
+        f"{name} at generation {generations[-1]}, {streams_in_words(config)} "
         f"({len(shown)} of {len(points):,} points)"
     )
+    if config.resolved().streams == "common":
+        heading += "; all errors, and with them all z, are one error"
     table = Table(*config.axes(), *_COLUMNS, title=heading, title_justify="left")
     for number in shown:
         point = points[number]
@@ -119,6 +132,14 @@ def grid_table(
         place = (value if isinstance(value, str) else f"{value:g}" for value in place)
         table.add_row(*place, *_cells((low, median, high), last["mean"], expected, error, few))
     return table
+
+
+def streams_in_words(config: SimulateConfig) -> str:
+    """How many chains each point of a grid has, and whether they share their random numbers."""
+    chains = f"{config.chains:,} chains a point"
+    if config.resolved().streams == "common":
+        return f"{chains}, the same random numbers at all points"
+    return f"{chains}, independent at each point"
 
 
 def _cells(quantiles, mean, expected, error, few):

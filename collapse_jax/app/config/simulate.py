@@ -2,11 +2,12 @@
 
 import dataclasses
 import itertools
+import json
 import math
 from typing import ClassVar, Literal, Self
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_of
 from collapse_jax.runs.settings import Settings
 
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
@@ -26,6 +27,7 @@ class SimulateConfig(Settings):
 
     command: ClassVar[str] = "simulate"
     may_change: ClassVar[tuple[str, ...]] = ("generations", "chunk", "memory_limit")
+    earlier: ClassVar[dict[str, str]] = {"streams": "common"}
 
     family: str = "gaussian"
     """A name that `collapse-jax families` lists. Others than gaussian and categorical start from
@@ -64,6 +66,11 @@ class SimulateConfig(Settings):
     memory_limit: float = 8.0
     """GiB that the simulation may hold; more is refused before it starts."""
     seed: int = 0
+    streams: Literal["independent", "common"] | None = None
+    """Random numbers of the points. independent: each point has its own, by its settings. common:
+    all have the same, so that they differ by their settings alone and err together. By default
+    independent on a grid, or as its folder began, and common without one: two such simulations of
+    one seed share their random numbers."""
     chunk: int = 50
     """Records in one compiled call."""
 
@@ -80,6 +87,8 @@ class SimulateConfig(Settings):
             raise InputError(
                 f"memory_limit is {self.memory_limit}; it must be a positive number of GiB"
             )
+        if self.streams is not None:
+            one_of("streams", self.streams, ("independent", "common"))
         self.recorded()
         self._check_options()
         self._check_fields_of_families()
@@ -133,7 +142,10 @@ class SimulateConfig(Settings):
         }
         metrics = self.metrics or default_metrics(self.family)
         filled = dataclasses.replace(self, **single, metrics=metrics)
-        if filled.axes():
+        is_grid = bool(filled.axes())
+        streams = self.streams or ("independent" if is_grid else "common")
+        filled = dataclasses.replace(filled, streams=streams)
+        if is_grid:
             metrics = tuple(name for name in filled.metrics if self.metrics or name != "mean")
             return dataclasses.replace(filled, keep="summary", metrics=metrics)
         if filled.alpha is None:
@@ -199,6 +211,22 @@ class SimulateSettings(SimulateConfig):
     dim: int = 1
     ddof: int = 1
     num_categories: int = 10
+
+    def stream_name(self) -> str:
+        """What names this point among those of all grids, for its random numbers.
+
+        It holds whatever changes the law of a chain, each number exactly, and nothing else: neither
+        the axes of a grid nor how far and how often it is simulated.
+        """
+        of_family = (name for name, family in FIELDS_OF_FAMILIES.items() if family == self.family)
+        names = ("workflow", *of_family, *VALUE_AXES)
+        # + 0 makes 0.0 of -0.0.
+        values = {name: getattr(self, name) for name in names}
+        values = {
+            name: value + 0.0 if isinstance(value, float) else value
+            for name, value in values.items()
+        }
+        return json.dumps({"family": self.family, "options": sorted(self.options), **values})
 
     def check_point(self) -> None:
         """What `SimulateConfig.check` raises for one point of a grid."""

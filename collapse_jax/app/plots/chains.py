@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.laws import chains_for_means, expected_means, expected_quantiles, label
-from collapse_jax.app.plots import style
+from collapse_jax.app.plots import style, thin
 from collapse_jax.drivers.summary import summarise
 from collapse_jax.runs.folder import RunFolder
 
@@ -34,9 +34,11 @@ def draw(folder: RunFolder, config: SimulateConfig, results: "xarray.Dataset") -
     """Draws one panel per metric, by generation; the path of the PNG."""
     names = [name for name in config.resolved().metrics if is_scalar(results, name)]
     fig, axes = style.figure(1, max(len(names), 1))
-    for axis, name in zip(axes[0], names, strict=False):
-        draw_panel(axis, config, results, name)
-    fig.suptitle(title(config), fontsize=9)
+    recorded = results.sizes["generation"]
+    drawn = [
+        draw_panel(axis, config, results, name) for axis, name in zip(axes[0], names, strict=False)
+    ]
+    fig.suptitle(title(config) + thin.caption(max(drawn, default=recorded), recorded), fontsize=9)
     return style.save(fig, folder, "chains")
 
 
@@ -51,29 +53,38 @@ def title(config: SimulateConfig) -> str:
     workflow = config.workflow
     if workflow == "mix":
         workflow = f"mix({config.alpha:g}, {config.beta:g}, {config.gamma:g})"
-    return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains"
+    own = "" if config.streams == "common" else ", the random numbers of this point of a grid"
+    return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains{own}"
 
 
-def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", name: str) -> None:
-    """Draws quantile bands and the median of a metric, and what theory knows of it."""
+def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", name: str) -> int:
+    """Draws quantile bands and the median of a metric, and what theory knows of it.
+
+    Returns:
+        How many of the recorded generations are drawn: see `plots.thin`.
+    """
     generation = results["generation"].values
     if name in results:
         statistics = summarise(results[name].values, len(results[name]))
         mean, quantile = statistics["mean"][0], statistics["quantile"][0]
     else:
         mean, quantile = results[f"{name}_mean"].values, results[f"{name}_quantile"].values
+    places = thin.kept(quantile, mean)
+    generation, mean, quantile = generation[places], mean[places], quantile[places]
     low, lower, median, upper, high = style.finite(quantile).T  # each [generations]
     band = {"color": style.BAND, "lw": 0}
     axis.fill_between(generation, low, high, alpha=0.15, label="5 to 95% of chains", **band)
     axis.fill_between(generation, lower, upper, alpha=0.3, label="25 to 75%", **band)
     axis.plot(generation, median, color=style.BAND, lw=1.6, label="median")
     legend = "exact 5, 50, 95%"
-    for curve in expected_quantiles(config, generation, [0.05, 0.5, 0.95]).get(name, ()):
-        axis.plot(generation, curve, color=style.THEORY, lw=0.8, label=legend)
+    at = generation[thin.smooth(len(generation))]
+    for curve in expected_quantiles(config, at, [0.05, 0.5, 0.95]).get(name, ()):
+        axis.plot(at, curve, color=style.THEORY, lw=0.8, label=legend)
         legend = None
     draw_means(axis, config, generation, name, mean)
     dress(axis, config, name, median)
     axis.legend(fontsize=6, frameon=False)
+    return len(generation)
 
 
 def draw_means(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
+from collapse_jax.app.commands.tables import streams_in_words
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import expected_means, given_options
-from collapse_jax.app.plots import style
+from collapse_jax.app.plots import style, thin
 from collapse_jax.app.plots.chains import LABELS, draw_means, dress, is_scalar
 from collapse_jax.runs.folder import RunFolder
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _MOST_PANELS, _MOST_CURVES, _FEWEST_FOR_CONTOURS = 9, 8, 4
 # Values so many times apart go on a logarithmic axis.
 _FAR_APART = 20
+# Cells of a panel that a PDF holds as shapes; of more it holds an image.
+_MOST_PATHS = 5_000
 _NAMES = {"sample_size": "sample size M", "num_categories": "categories K", "dim": "dimensions d"}
 
 
@@ -49,18 +52,23 @@ def _trajectories(folder, config, results, names):
         name in expected_means(points[place], generation[:1]) for name in names for place in shown
     )
     fig, axes = style.figure(1 + known, len(names), sharex=True, sharey="col")
+    drawn = []
     for axis, name in zip(axes[0], names, strict=True):
         quantiles = results[f"{name}_quantile"].values
         for colour, place in zip(colours, shown, strict=True):
-            low, _, median, _, high = style.finite(quantiles[place]).T
-            axis.fill_between(generation, low, high, color=colour, alpha=0.15, lw=0)
-            axis.plot(generation, median, color=colour, lw=1.4, label=f"{setting} {values[place]}")
+            at = thin.kept(quantiles[place])
+            low, _, median, _, high = style.finite(quantiles[place][at]).T
+            axis.fill_between(generation[at], low, high, color=colour, alpha=0.15, lw=0)
+            label = f"{setting} {values[place]}"
+            axis.plot(generation[at], median, color=colour, lw=1.4, label=label)
+            drawn.append(len(median))
         dress(axis, config, name, quantiles[shown])
         axis.legend(fontsize=6, frameon=False, title="median, 5 to 95% of chains", title_fontsize=6)
     curves = {place: (points[place], colour) for colour, place in zip(colours, shown, strict=True)}
     for axis, name in zip(axes[1] if known else (), names, strict=False):
         _means(axis, results, name, curves)
-    fig.suptitle(_title(config), fontsize=9)
+    said = thin.caption(max(drawn, default=len(generation)), len(generation))
+    fig.suptitle(title(config) + said, fontsize=9)
     return style.save(fig, folder, "trajectories")
 
 
@@ -69,14 +77,15 @@ def _means(axis, results, name, curves):
     generation, lines = results["generation"].values, []
     for place, (point, colour) in curves.items():
         mean = results[f"{name}_mean"].values[place]
-        lines += draw_means(axis, point, generation, name, mean, colour)
+        at = thin.kept(mean)
+        lines += draw_means(axis, point, generation[at], name, mean[at], colour)
     if not lines:
         axis.set_visible(False)
         return
     axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
     axis.set_ylabel(f"mean {LABELS.get(name, name)}", fontsize=8)
     of_chains = [line for line in lines if line.get_linestyle() == ":"]
-    is_cut = any(len(line.get_xdata()) < len(generation) for line in of_chains)
+    is_cut = any(line.get_xdata()[-1] < generation[-1] for line in of_chains)
     label = "mean of the chains" + ", as long as they hold it to 5%" * is_cut
     handles = [lines[0], *of_chains[:1]]
     axis.legend(handles, ["exact mean", label][: len(handles)], fontsize=6, frameon=False)
@@ -100,7 +109,9 @@ def _phase_diagram(folder, config, results, name):
             panel.set_axis_off()
             continue
         x, y = _positions(columns[1]), _positions(rows[1])
-        cells = {"cmap": matplotlib.colormaps["viridis"], **levels}
+        # Each cell of a vector image is a path of its own.
+        many = median[place].size > _MOST_PATHS
+        cells = {"cmap": matplotlib.colormaps["viridis"], "rasterized": many, **levels}
         image = panel.pcolormesh(_edges(x), _edges(y), median[place], **cells)
         if np.isfinite(exact[place]).all() and min(len(x), len(y)) >= _FEWEST_FOR_CONTOURS:
             lines = panel.contour(x, y, exact[place], colors=style.THEORY, linewidths=0.8)
@@ -113,7 +124,7 @@ def _phase_diagram(folder, config, results, name):
         panel.set_title(", ".join(fixed), fontsize=8)
         fig.colorbar(image, ax=panel).set_label(f"median {LABELS.get(name, name)}", fontsize=8)
     legend = "; colour: median, red lines: exact mean" * has_contours
-    fig.suptitle(f"{_title(config)}\ngeneration {last[0]}{legend}", fontsize=8)
+    fig.suptitle(f"{title(config)}\ngeneration {last[0]}{legend}", fontsize=8)
     return style.save(fig, folder, f"phase_{name}")
 
 
@@ -159,7 +170,8 @@ def _edges(values):
     return np.exp(edges) if logarithmic else edges
 
 
-def _title(config):
+def title(config: SimulateConfig) -> str:
+    """What is the same at all points, and in a second line how many chains each has."""
     of_family = (name for name, family in FIELDS_OF_FAMILIES.items() if family == config.family)
     fixed = [
         f"{name} {getattr(config, name)}"
@@ -167,4 +179,4 @@ def _title(config):
         if name not in config.axes()
     ]
     family = " ".join([config.family, *config.options])
-    return ", ".join([family, *fixed, f"{config.chains:,} chains a point"])
+    return ", ".join([family, *fixed]) + f"\n{streams_in_words(config)}"

@@ -125,7 +125,9 @@ def preamble(results: list[Result], seed: int) -> list[str]:
         "p-value of that test.",
         "A correct library shows any failure in the whole table with a probability of at most "
         f"{FALSE_ALARM:.0%}, whatever the seed: every entry has an equal share of that, and all "
-        "comparisons within it an equal share of the entry's.",
+        "comparisons within it an equal share of the entry's. Entries have random numbers of their "
+        "own; the comparisons of one entry may share theirs, and so err together, which this "
+        "probability allows for.",
         "Generation 0 is the model fitted to real data.",
     ]
 

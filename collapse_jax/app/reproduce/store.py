@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import json
 import math
 import pathlib
 
@@ -12,6 +11,7 @@ from collapse_jax.app.reproduce.compare import Comparison
 from collapse_jax.app.reproduce.entries import Entry, Paper, check_id
 from collapse_jax.app.reproduce.judge import Result
 from collapse_jax.errors import InputError
+from collapse_jax.runs import strict_json
 from collapse_jax.runs.folder import RunFolder
 
 _ARRAYS = ("at", "ours", "error", "expected", "z")
@@ -27,7 +27,8 @@ def save(folder: RunFolder, result: Result) -> None:
         "comparisons": [_plain(comparison) for comparison in result.comparisons],
         "stamp": stamp(result.entry),
     }
-    folder.write_text(f"results/{result.entry.id}.json", json.dumps(values, indent=1) + "\n")
+    text = strict_json.dumps(values, indent=1)
+    folder.write_text(f"results/{result.entry.id}.json", f"{text}\n")
 
 
 def load(folder: RunFolder) -> list[Result]:
@@ -53,7 +54,7 @@ def reusable(folder: RunFolder, entry: Entry, level: float) -> Result | None:
     """
     path = folder.path / "results" / f"{entry.id}.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = strict_json.loads(path.read_text(encoding="utf-8"))
         result = _result(values)
     except _UNREADABLE:
         return None
@@ -86,7 +87,7 @@ def _package_hash():
 
 def _read(path):
     try:
-        result = _result(json.loads(path.read_text(encoding="utf-8")))
+        result = _result(strict_json.loads(path.read_text(encoding="utf-8")))
     except _UNREADABLE as error:
         raise InputError(
             f"{path} is not a result ({error!r}); delete it, and collapse-jax reproduce makes it "

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from collapse_jax.app.commands import grid
 from collapse_jax.app.commands.simulate import run_simulate
-from collapse_jax.app.commands.simulation import process_of
+from collapse_jax.app.commands.simulation import key_of, process_of
 from collapse_jax.app.config import SimulateConfig
+from collapse_jax.app.plots.grid import title as titled
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
 from collapse_jax.runs.settings import from_dict
@@ -63,7 +64,7 @@ def console(tmp_path):
     ids=["mix", "categorical sizes", "programs", "accumulate", "points taken back"],
 )
 def test_every_point_gives_the_numbers_that_it_gives_alone(config, tmp_path, console):
-    """The same keys are used at every point, so only the rounding of another program may differ."""
+    """With the same streams: only the rounding of another program may differ."""
     results = run_simulate(config, tmp_path / "grid", console).results()
     assert results["generation"].size == config.generations + 1
     points = config.points()
@@ -74,7 +75,7 @@ def test_every_point_gives_the_numbers_that_it_gives_alone(config, tmp_path, con
             "chains": point.chains,
             "metrics": point.metrics,
         }
-        alone = simulate(process_of(point), jax.random.key(point.seed), **options)
+        alone = simulate(process_of(point), key_of(point), **options)
         where = {name: getattr(point, name) for name in config.axes()}
         for name in config.resolved().metrics:
             if config.family == "gaussian" and point.sample_size == 1:
@@ -108,8 +109,47 @@ def test_folder_rows_and_figures(tmp_path, console):
     assert folder.config() == GRID.resolved() and from_dict(
         {"command": "simulate", "gamma": [0.0, 0.5]}, "x"
     ).gamma == (0.0, 0.5)
+    assert folder.results().attrs == {"streams": "independent"}
+    assert "60 chains a point, independent at each point" in (tmp_path / "console.txt").read_text()
     one = run_simulate(dataclasses.replace(GRID, gamma=0.1), tmp_path / "one", console)
     assert {path.name for path in one.figures.glob("*.png")} == {"trajectories.png"}
+
+
+def test_streams_of_a_point():
+    """A point is named by its own settings alone; without a grid the key is that of the seed."""
+    points = {(point.sample_size, point.gamma): point for point in GRID.points()}
+    assert len(points) == len({point.stream_name() for point in points.values()}) == 6
+    named = points[5, 0.1].stream_name()
+    for same in (
+        dataclasses.replace(GRID, gamma=(-0.0, 0.1), sample_size=(3, 5), chains=9, generations=2),
+        dataclasses.replace(GRID, gamma=0.1, sample_size=5, seed=3, metrics=("entropy",)),
+        dataclasses.replace(GRID, gamma=0.1, alpha=0.9, sample_size=5, streams="common"),
+    ):
+        assert named in {point.stream_name() for point in same.points()}
+    zero = dataclasses.replace(GRID, gamma=-0.0, workflow="mix", sample_size=5).resolve()
+    assert zero.stream_name() == points[5, 0.0].stream_name()
+    others = ({"ddof": 1}, {"dim": 2}, {"workflow": "accumulate", "gamma": 0.0}, {"beta": 0.1})
+    for other in others:
+        other = dataclasses.replace(GRID, **{"gamma": 0.1, "sample_size": 5} | other).resolve()
+        assert other.stream_name() not in {point.stream_name() for point in points.values()}
+
+    def words(settings):
+        return np.asarray(jax.random.key_data(key_of(settings))).tolist()
+
+    alone = dataclasses.replace(GRID, gamma=0.1, sample_size=5)
+    of_seed = np.asarray(jax.random.key_data(jax.random.key(GRID.seed))).tolist()
+    assert alone.resolve().streams == "common" and words(alone.resolve()) == of_seed
+    assert words(points[5, 0.1]) != of_seed
+    assert words(dataclasses.replace(alone, streams="independent").resolve()) == words(
+        points[5, 0.1]
+    )
+
+
+def test_what_points_share_is_said():
+    assert titled(GRID) == titled(dataclasses.replace(GRID, streams="independent"))
+    assert "60 chains a point, independent at each point" in titled(GRID)
+    common = titled(dataclasses.replace(GRID, streams="common"))
+    assert "60 chains a point, the same random numbers at all points" in common
 
 
 @pytest.mark.slow
@@ -169,6 +209,7 @@ def test_more_points_change_no_number(tmp_path, console):
         ({"alpha": (0.5, 0.9), "gamma": 0.1}, ["alpha + beta + gamma"]),
         ({"workflow": ("replace", "mixed"), "gamma": 0.0}, ["workflow", "mixed"]),
         ({"record": "often"}, ["record", "often", "log"]),
+        ({"streams": "shared"}, ["streams", "shared", "independent", "common"]),
         ({"metrics": ("variance", "charm")}, ["charm", "variance"]),
     ],
 )

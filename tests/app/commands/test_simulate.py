@@ -1,5 +1,6 @@
 """`collapse-jax simulate`: the run folder, resuming, and which closed form judges which chain."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -16,10 +17,19 @@ from collapse_jax.app.plots import draw_run
 from collapse_jax.drivers.simulate_summary import summary_chunks
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import InputError
+from collapse_jax.runs import folder as run_folder
+from collapse_jax.runs import results
+from collapse_jax.runs.atomic import atomic
 from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
 
 SMALL = SimulateConfig(sample_size=20, generations=6, chains=50, chunk=2)
+
+
+@pytest.fixture(autouse=True)
+def saved_at_once(monkeypatch):
+    """Every chunk, and not what came within a second."""
+    monkeypatch.setattr(chains_run, "RECORDS_SAVE_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -83,7 +93,7 @@ def test_interrupted_run_goes_on_and_gives_the_same_numbers(tmp_path, console, m
         np.testing.assert_array_equal(resumed[name], whole[name])
 
 
-@pytest.mark.parametrize("when", ["write_results", "metrics.csv", "metrics.jsonl"])
+@pytest.mark.parametrize("when", ["results.nc", "metrics.csv", "metrics.jsonl"])
 def test_cut_off_between_the_last_chunk_and_the_last_record(tmp_path, console, monkeypatch, when):
     """Everything is saved then, and the next call has but the records to write."""
     whole = run_simulate(SMALL, tmp_path / "whole", console)
@@ -91,16 +101,15 @@ def test_cut_off_between_the_last_chunk_and_the_last_record(tmp_path, console, m
     class Killed(Exception):
         pass
 
-    def killed(self, name=None, *rest):
-        if when in ("write_results", name):
-            raise Killed
-        return write_text(self, name, *rest)
+    @contextlib.contextmanager
+    def killed(path, sync=False):
+        with atomic(path, sync) as temporary:
+            yield temporary
+            if path.name == when:
+                raise Killed
 
-    write_text = RunFolder.write_text
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(
-            RunFolder, "write_results" if when == "write_results" else "write_text", killed
-        )
+        patch.setattr(results if when == "results.nc" else run_folder, "atomic", killed)
         run_simulate(SMALL, tmp_path / "cut", console)
     resumed = run_simulate(SMALL, tmp_path / "cut", console)
     assert resumed.results().identical(whole.results()) and resumed.rows() == whole.rows()
@@ -190,7 +199,7 @@ def test_shares_without_mix_are_refused():
 
 def test_summary_row_is_mean_and_quantiles_of_scalars():
     trace = Trace({"a": np.arange(101.0)[:, None], "vector": np.zeros((101, 1, 3))}, np.array([7]))
-    assert summary_rows(trace) == [
+    assert list(summary_rows(trace)) == [
         {
             "generation": 7,
             "a_mean": 50.0,

@@ -1,0 +1,95 @@
+"""Random numbers of the points of a grid: independent streams, or one stream for all of them.
+
+The key of a point is folded from its name, which is made of its settings and not of its place: a
+grid of more points, or of other axes, changes no number of a point that was already there.
+"""
+
+import collections
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from collapse_jax.errors import InputError, one_of
+from collapse_jax.random.bits import fold_in
+
+INDEPENDENT, COMMON = "independent", "common"
+STREAMS = (INDEPENDENT, COMMON)
+# Before every name that is hashed, so that no other text of anybody's gives the same words.
+_PREFIX = "collapse_jax: point of a grid: "
+
+
+def point_key(key: jax.Array, name: str) -> jax.Array:
+    """The key [] of a point of a grid; chain c of that point uses `fold_in(point_key, c)`.
+
+    `simulate` with it gives the numbers of the point in a grid of independent streams.
+
+    Args:
+        key: that of the whole grid.
+        name: what names the point, as `names_of_points` gives it.
+    """
+    first, second = words_of([name])[0]
+    return fold_in(fold_in(key, first), second)
+
+
+def words_of(names: Sequence[str]) -> np.ndarray:
+    """The two numbers uint32 [names, 2] that `point_key` folds into the key, for each name.
+
+    They are 64 bits of the name's SHA-256: two of a million names share them with a probability of
+    3e-8.
+    """
+    digests = [hashlib.sha256(f"{_PREFIX}{name}".encode()).digest()[:8] for name in names]
+    return np.frombuffer(b"".join(digests), "<u4").astype(np.uint32).reshape(-1, 2)
+
+
+def names_of_points(settings: Mapping[str, np.ndarray]) -> list[str]:
+    """A name for each point: its settings in the order of their names, as "gamma=0.1 size=5".
+
+    Floats are written exactly, and 1.0 as 1. Where points have equal settings, every one after the
+    first is told apart by a count: "size=5 again=1".
+
+    Args:
+        settings: name -> [points].
+    """
+    columns = [
+        [f"{name}={_written(value)}" for value in np.asarray(settings[name]).tolist()]
+        for name in sorted(settings)
+    ]
+    seen, names = {}, []
+    for parts in zip(*columns, strict=True):
+        name = " ".join(parts)
+        times = seen[name] = seen.get(name, -1) + 1
+        names.append(f"{name} again={times}" if times else name)
+    return names
+
+
+def _written(value):
+    return int(value) if isinstance(value, float) and value.is_integer() else repr(value)
+
+
+def words_of_points(
+    streams: str, settings: Mapping[str, np.ndarray] | None, names: Sequence[str] | None
+) -> np.ndarray | None:
+    """`words_of` the points of a plan; None without a grid and for common numbers.
+
+    Args:
+        streams: "independent" or "common".
+        settings: name -> [points] of a grid.
+        names: [points] what names them; by default their settings.
+
+    Raises:
+        InputError: for other streams, and where names are too many, too few or not distinct.
+    """
+    one_of("streams", streams, STREAMS)
+    if settings is None or streams == COMMON:
+        return None
+    if names is None:
+        return words_of(names_of_points(settings))
+    points = len(next(iter(settings.values())))
+    if len(names) != points:
+        raise InputError(f"names are {len(names)}; they must be one for each of {points} points")
+    if len(set(names)) < points:
+        (twice, _), *_ = collections.Counter(names).most_common(1)
+        raise InputError(f"names hold {twice!r} twice; each point must have a name of its own")
+    return words_of(names)
