@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.opt import OPT
-from collapse_jax.models.lm.vocabulary_loss import summed_loss
+from collapse_jax.models.lm.vocabulary_loss import separate_losses, summed_loss
 from collapse_jax.runs.distributed import to_host
 from collapse_jax.runs.session import Session
 
@@ -74,12 +73,13 @@ def token_losses(
     deterministic: bool = True,
     rngs: Any = None,
 ) -> Float[Array, "batch length-1"]:
-    """Negative log-likelihood in nats of every token after the first."""
+    """Negative log-likelihood in nats of every token after the first.
+
+    Logits of at most as many tokens as in training exist at once.
+    """
     hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
-    logits = model.apply({"params": params}, hidden[:, :-1], method="head")
-    return optax.softmax_cross_entropy_with_integer_labels(
-        jnp.asarray(logits, jnp.float32), tokens[:, 1:]
-    )
+    embedding = params["embed_tokens"]["embedding"].astype(hidden.dtype)
+    return separate_losses(hidden[:, :-1], embedding, tokens[:, 1:], model.precision)
 
 
 def batch_loss(
