@@ -1,0 +1,39 @@
+"""Text of others in files of ours: as a cell of Markdown, as HTML, as a line of JSON."""
+
+import html
+import json
+from typing import Any
+
+from collapse_jax.errors import visible
+
+# What Markdown or HTML would interpret: borders of cells, emphasis, code, tags, links and images,
+# formulas, entities. The backslash is first, since it is what escapes the others.
+_SPECIAL = "\\|*_`<>[]~$&"
+
+
+def markdown_cell(text: str) -> str:
+    """Text for a Markdown cell or heading: one line, shown as it is written."""
+    text = visible(" ".join(text.split()))
+    for special in _SPECIAL:
+        text = text.replace(special, "\\" + special)
+    return text
+
+
+def html_text(text: str) -> str:
+    """Text for an HTML page, shown as it is written."""
+    return html.escape(visible(text))
+
+
+def json_line(row: dict[str, Any]) -> str:
+    """An object as one line of JSON that ends in a line break, readable in a terminal.
+
+    Letters of every script stay; what a terminal would obey is escaped as JSON allows it, so that
+    the line holds the same values.
+    """
+    text = json.dumps(row, ensure_ascii=False)
+    if not text.isprintable():
+        text = "".join(
+            character if visible(character) == character else json.dumps(character)[1:-1]
+            for character in text
+        )
+    return text + "\n"
