@@ -14,7 +14,9 @@ from collapse_jax.app.commands.origins import words
 from collapse_jax.app.written import json_line
 from collapse_jax.core import points
 from collapse_jax.core.types import State, StepInfo
+from collapse_jax.errors import DivergenceError
 from collapse_jax.metrics.text import has_sacrebleu, real_quantiles, tail_shares, text_metrics
+from collapse_jax.models.lm.bounded import no_panics
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.decode import Decoder, generate
 from collapse_jax.models.lm.opt import OPT
@@ -100,7 +102,14 @@ class Observer:
 
     def _losses(self, params, tokens):
         session = Session(self.session.placement, progress=self.session.progress)
-        return mean_loss(self.model, params, tokens, session=session)
+        losses = mean_loss(self.model, params, tokens, session=session)
+        odd = ~np.isfinite(losses)
+        if odd.any():
+            raise DivergenceError(
+                f"the loss of {odd.sum()} of {len(losses)} sequences is {losses[odd][0]} under a "
+                "fitted model; try a smaller learning rate"
+            )
+        return losses
 
     @functools.cached_property
     def _real_quantiles(self):
@@ -143,7 +152,8 @@ def write_samples(
 
     origins: int [N], as `Origins.of`; () writes none.
     """
-    rows = [{"text": tokenizer.decode(block)} for block in tokens]
+    with no_panics(tokenizer.name):
+        rows = [{"text": tokenizer.decode(block)} for block in tokens]
     for row, origin in zip(rows, origins, strict=False):
         row["origin"] = words(int(origin))
     folder.write_text(_samples_name(chain, generation), "".join(map(json_line, rows)))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collapse_jax.errors import InputError, whole
+from collapse_jax.models.lm.bounded import encoded
 
 # Batches of 1,000 rows in each of 4 shards, remainders dropped: of 1 to 16 shards, only 4 give the
 # released code's block counts.
@@ -389,7 +390,7 @@ def _train_bpe(rows, size):
 def _wrap(name, tokenizer):
     return TextTokenizer(
         name,
-        lambda rows: [encoding.ids for encoding in tokenizer.encode_batch(rows)],
+        lambda rows: [encoding.ids for encoding in encoded(name, tokenizer.encode_batch, rows)],
         lambda ids: tokenizer.decode([int(i) for i in ids], skip_special_tokens=False),
         tokenizer.get_vocab_size(),
     )
@@ -413,9 +414,13 @@ def _from_transformers(name, source):
         raise InputError(
             f"tokenizer {name!r} cannot be loaded ({type(error).__name__}); give a local folder"
         ) from None
+
+    def encode(rows):
+        return [tokenizer(row)["input_ids"] for row in rows]
+
     return TextTokenizer(
         name,
-        lambda rows: [tokenizer(row)["input_ids"] for row in rows],
+        lambda rows: encoded(name, encode, rows),
         lambda ids: tokenizer.decode([int(i) for i in ids]),
         len(tokenizer),
     )

@@ -57,7 +57,8 @@ class FineTuned(NamedTuple):
     """What one fine-tuning gave besides parameters.
 
     train_loss, valid_loss: [epochs] nats per token.
-    best_epoch: 0 .. epochs - 1, of lowest validation loss.
+    best_epoch: 0 .. epochs - 1, of lowest validation loss; epochs count from 0 in records, tables
+        and messages too.
     steps: optimiser steps in all.
     """
 
@@ -71,8 +72,10 @@ def check_fine_tune(settings: FineTune) -> None:
     """Raises `InputError` for the first setting that is out of range."""
     for field in ("epochs", "batch_size"):
         whole(field, getattr(settings, field), 1)
-    for field in ("learning_rate", "final_learning_rate", "weight_decay"):
+    for field in ("learning_rate", "final_learning_rate", "weight_decay", "epsilon"):
         real(field, getattr(settings, field), at_least=0)
+    for field in ("beta1", "beta2"):
+        real(field, getattr(settings, field), at_least=0, below=1)
     one_of("keep", settings.keep, ("best", "last"), must_be="'best' or 'last'")
 
 
