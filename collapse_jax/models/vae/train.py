@@ -196,6 +196,8 @@ def _check_images(x, weight, streams):
 @functools.partial(jax.jit, static_argnames=("model", "settings", "gives"))
 def _trained(model, settings, key, x, weight, streams, gives):
     """`train` as one compiled program."""
+    # Images without weight count for nothing, whatever they hold: 0 times nan is nan.
+    x = jnp.where((weight > 0)[:, None, None], x, 0)
     start_key, epochs_key = jax.random.split(key)
     parts = [weight, *(stream.weight for stream in streams)]
     slots = sum(len(part) for part in parts)
