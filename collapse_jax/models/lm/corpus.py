@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collapse_jax.errors import InputError, whole
-from collapse_jax.models.lm.bounded import encoded
+from collapse_jax.models.lm.bounded import encoded, no_panics
 
 # Batches of 1,000 rows in each of 4 shards, remainders dropped: of 1 to 16 shards, only 4 give the
 # released code's block counts.
@@ -221,7 +221,8 @@ def load_tokenizer(source: str) -> TextTokenizer:
         from tokenizers import Tokenizer
 
         try:
-            return _wrap(source, Tokenizer.from_file(os.fspath(path / "tokenizer.json")))
+            with no_panics(source):
+                return _wrap(source, Tokenizer.from_file(os.fspath(path / "tokenizer.json")))
         except Exception as error:  # tokenizers raises bare Exception for a broken file
             raise InputError(
                 f"tokenizer {path / 'tokenizer.json'} cannot be read: {error}"
