@@ -50,6 +50,9 @@ class DamagedError(Exception):
     What was computed from it is computed again.
     """
 
+    def __init__(self, text: str):
+        super().__init__(visible(text))
+
 
 def number(name: str, value: Any) -> float:
     """Any number as a float; nan and infinity are allowed.
@@ -189,13 +192,14 @@ def made_by(name: str, value: Any, kind: type[T], maker: str) -> T:
 
 
 def first_line(error: BaseException, most: int | None = None) -> str:
-    """The first line of an exception's text, or the name of its type if it has no text.
+    """The first line of an exception's text as `visible` shows it, or the name of its type.
 
     Args:
         error: The exception.
         most: The most characters to return; by default the whole line.
     """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return visible(line[:most])
 
 
 def visible(text: str, keep: str = "") -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from collapse_jax.errors import (
+    DamagedError,
     InputError,
     first_line,
     function,
@@ -138,6 +139,7 @@ def test_what_steers_a_terminal_is_written_as_its_escape(text, shown):
 def test_an_error_shows_what_a_name_holds():
     line = str(InputError("folder 'a\x1b[2J\u202eb' is odd\nreally"))
     assert line == r"folder 'a\x1b[2J\u202eb' is odd really"
+    assert str(DamagedError("checkpoint \x1b[2J")) == r"checkpoint \x1b[2J"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +150,7 @@ def test_an_error_shows_what_a_name_holds():
         (ValueError("one"), 2, "on"),
         (OSError(), None, "OSError"),
         (OSError(" \n"), 200, "OSError"),
+        (ValueError("a\x1b[2Jb"), None, r"a\x1b[2Jb"),
     ],
 )
 def test_first_line(error, most, line):

@@ -1,14 +1,16 @@
-"""Text of others in files of ours: as a cell of Markdown, as HTML, as a line of JSON."""
+"""Text of others in what we write: a cell of Markdown, HTML, a line of JSON, a stream."""
 
 import html
 import json
-from typing import Any
+import re
+from typing import Any, TextIO
 
 from collapse_jax.errors import visible
 
 # What Markdown or HTML would interpret: borders of cells, emphasis, code, tags, links and images,
 # formulas, entities. The backslash is first, since it is what escapes the others.
 _SPECIAL = "\\|*_`<>[]~$&"
+_COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def markdown_cell(text: str) -> str:
@@ -37,3 +39,20 @@ def json_line(row: dict[str, Any]) -> str:
             for character in text
         )
     return text + "\n"
+
+
+class Shown:
+    """A stream to which a library prints text of others: colours and line breaks pass alone."""
+
+    def __init__(self, stream: TextIO):
+        """Writes to `stream`, and is like it in everything else."""
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes `visible` text."""
+        parts = _COLOUR.split(text)
+        parts[::2] = [visible(part, keep="\n") for part in parts[::2]]
+        return self._stream.write("".join(parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

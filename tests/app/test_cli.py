@@ -138,6 +138,15 @@ def test_names_are_shown_and_not_obeyed(stopped, tmp_path):
     assert "\x1b" not in line and "\u202e" not in line
 
 
+def test_the_help_shows_what_a_settings_file_holds(capsys, tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"command": "lm", "corpus": "a\x1b[2J\u202eb"}))
+    with pytest.raises(SystemExit):
+        main(["lm", "--config", str(path), "--help"])
+    said = capsys.readouterr().out
+    assert r"a\x1b[2J\u202eb" in said and "\x1b[2J" not in said and "\u202e" not in said
+
+
 def test_a_catastrophic_regex_is_one_line(lm, inputs, stopped, tmp_path):
     """On rows of ordinary words that end otherwise than it asks for, in 2^50 ways."""
     folder = tmp_path / "regex"

@@ -8,7 +8,7 @@ import pytest
 
 from collapse_jax.app.console import PlainConsole
 from collapse_jax.app.terminal import new_console, terminal
-from collapse_jax.app.written import html_text, json_line, markdown_cell
+from collapse_jax.app.written import Shown, html_text, json_line, markdown_cell
 from collapse_jax.errors import DivergenceError, InputError
 
 # Clears the screen, turns text around, goes back in the line, makes a second line.
@@ -67,6 +67,13 @@ def test_colours_of_our_own_stay():
     console = PlainConsole(file=file, force_terminal=True, color_system="standard", **options)
     console.print(NASTY, style="bold red", highlight=False)
     assert file.getvalue().startswith("\x1b[1;31m") and SHOWN in file.getvalue()
+
+
+def test_a_stream_lets_colours_pass():
+    stream = io.StringIO()
+    shown = Shown(stream)
+    assert shown.write("\x1b[1;31mred\x1b[0m\n\x1b[2J\u202e\n") > 0 and not shown.isatty()
+    assert stream.getvalue() == "\x1b[1;31mred\x1b[0m\n" + r"\x1b[2J\u202e" + "\n"
 
 
 @pytest.mark.parametrize(
