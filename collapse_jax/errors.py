@@ -5,6 +5,7 @@ that line calls the value, and `must_be` replaces its end where a range does not
 """
 
 import math
+import unicodedata
 from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,10 @@ T = TypeVar("T")
 
 # Characters of an error text, and of a value in it.
 _LONGEST_LINE, _LONGEST_VALUE = 2000, 200
+# Categories of Unicode that draw nothing themselves, but steer a terminal or turn text around:
+# control characters, formats, surrogates, separators of lines and paragraphs. The two joiners stay:
+# scripts and emoji are written with them, and they reorder nothing.
+_UNSEEN, _JOINERS = {"Cc", "Cf", "Cs", "Zl", "Zp"}, "\u200c\u200d"
 
 
 class InputError(ValueError):
@@ -25,7 +30,7 @@ class InputError(ValueError):
     """
 
     def __init__(self, text: str):
-        line = " ".join(str(text).splitlines())  # values may hold line breaks
+        line = visible(" ".join(str(text).splitlines()))  # values may hold anything
         if len(line) > _LONGEST_LINE:
             half = _LONGEST_LINE // 2
             line = f"{line[:half]} ... {line[-half:]}"
@@ -44,6 +49,9 @@ class DamagedError(Exception):
 
     What was computed from it is computed again.
     """
+
+    def __init__(self, text: str):
+        super().__init__(visible(text))
 
 
 def number(name: str, value: Any) -> float:
@@ -236,13 +244,38 @@ def made_by(name: str, value: Any, kind: type[T], maker: str) -> T:
 
 
 def first_line(error: BaseException, most: int | None = None) -> str:
-    """The first line of an exception's text, or the name of its type if it has no text.
+    """The first line of an exception's text as `visible` shows it, or the name of its type.
 
     Args:
         error: The exception.
         most: The most characters to return; by default the whole line.
     """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return visible(line[:most])
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Text in which each character that would steer a terminal is written as its escape.
+
+    Names of files, of others' packages and of settings may hold any character: ESC starts the
+    sequences that clear a screen, U+202E turns what follows around.
+
+    Args:
+        text: Any text.
+        keep: Characters that stay as they are, such as a line break.
+
+    Returns:
+        The text, with a control character as Python writes it: "\\x1b", "\\u202e", "\\n".
+    """
+    if text.isprintable():
+        return text
+    stays = _JOINERS + keep
+    return "".join(
+        repr(character)[1:-1]
+        if unicodedata.category(character) in _UNSEEN and character not in stays
+        else character
+        for character in text
+    )
 
 
 def size_words(size: float) -> str:

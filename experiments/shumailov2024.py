@@ -170,10 +170,11 @@ def draw_perplexities(axis, config: LMConfig, results) -> None:
     """
     from collapse_jax.app.plots import style
 
-    names = {
+    measured = {
         "test_perplexity_mean": "mean of the blocks' perplexities",
         "test_perplexity": "exp of the mean loss",
     }
+    names = dict(measured)
     column = TEST_PERPLEXITY[config.protocol]
     generation, count = results["generation"].values, results.sizes["chain"]
     seeds = results[column].transpose("chain", "generation").values
@@ -193,13 +194,15 @@ def draw_perplexities(axis, config: LMConfig, results) -> None:
             ls="--",
             label=f"{label}, mean of the seeds",
         )
-    before = float(results["pretrained_test_perplexity"].mean())
+    # Runs of older versions have one of the two.
+    measure = column if f"pretrained_{column}" in results else "test_perplexity"
+    before = float(results[f"pretrained_{measure}"].mean())
     axis.axhline(
         before,
         color=style.BAND,
         ls=":",
         lw=1,
-        label=f"before fine-tuning: {before:.0f} (exp of the mean loss)",
+        label=f"before fine-tuning: {before:.0f} ({measured[measure]})",
     )
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("generation (0: fitted to real text)", fontsize=8)

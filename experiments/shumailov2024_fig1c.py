@@ -65,6 +65,7 @@ def real_alone(config, folder, say=print) -> list[dict]:
     import numpy as np
 
     from collapse_jax.app.commands.lm import prepare
+    from collapse_jax.app.config.lm import PERPLEXITY_WORDS, TEST_PERPLEXITY
     from collapse_jax.errors import InputError
     from collapse_jax.models.lm import fine_tune, mean_loss
     from collapse_jax.runs import strict_json
@@ -96,9 +97,10 @@ def real_alone(config, folder, say=print) -> list[dict]:
             }
         )
         folder.write_text("real_alone.json", strict_json.dumps(rows, indent=1) + "\n")
+        name = TEST_PERPLEXITY[config.protocol]
         say(
-            f"seed {seed}: test perplexity {rows[-1]['test_perplexity']:.2f} by {kept} real blocks "
-            "alone"
+            f"seed {seed}: test perplexity {rows[-1][name]:.2f}, {PERPLEXITY_WORDS[name]}, by "
+            f"{kept} real blocks alone"
         )
     return rows
 

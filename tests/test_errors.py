@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from collapse_jax.errors import (
+    DamagedError,
     InputError,
     defined_at,
     did_you_mean,
@@ -22,6 +23,7 @@ from collapse_jax.errors import (
     one_of,
     real,
     size_words,
+    visible,
     whole,
 )
 
@@ -120,6 +122,32 @@ def test_a_refusal_is_one_line_of_bounded_length():
 
 
 @pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("plain, naïve ☃ 模型 $x$ a_b", "plain, naïve ☃ 模型 $x$ a_b"),
+        ("no\u00a0break", "no\u00a0break"),
+        ("\x1b[2J\x1b]0;title\x07", r"\x1b[2J\x1b]0;title\x07"),
+        ("\x00\x08\r\t\x7f", r"\x00\x08\r\t\x7f"),
+        ("\x9b2J", r"\x9b2J"),  # C1: one character starts the same sequence
+        ("a\nb\x0bc\u2028d\u2029e\x85f", r"a\nb\x0bc\u2028d\u2029e\x85f"),
+        ("\u202egnp.exe\u2066\u200e\ufeff", r"\u202egnp.exe\u2066\u200e\ufeff"),
+        ("\udc80 \U000e0041", r"\udc80 \U000e0041"),  # undecodable bytes of a path, a tag
+        ("क्\u200dष 👩\u200d🔬", "क्\u200dष 👩\u200d🔬"),  # a script and emoji need their joiner
+    ],
+)
+def test_what_steers_a_terminal_is_written_as_its_escape(text, shown):
+    assert visible(text) == shown and visible(shown) == shown
+    assert visible(text, keep=text) == text
+    shown.encode()  # no surrogate is left
+
+
+def test_an_error_shows_what_a_name_holds():
+    line = str(InputError("folder 'a\x1b[2J\u202eb' is odd\nreally"))
+    assert line == r"folder 'a\x1b[2J\u202eb' is odd really"
+    assert str(DamagedError("checkpoint \x1b[2J")) == r"checkpoint \x1b[2J"
+
+
+@pytest.mark.parametrize(
     "error, most, line",
     [
         (ValueError("one\ntwo"), None, "one"),
@@ -127,6 +155,7 @@ def test_a_refusal_is_one_line_of_bounded_length():
         (ValueError("one"), 2, "on"),
         (OSError(), None, "OSError"),
         (OSError(" \n"), 200, "OSError"),
+        (ValueError("a\x1b[2Jb"), None, r"a\x1b[2Jb"),
     ],
 )
 def test_first_line(error, most, line):

@@ -6,11 +6,13 @@ import functools
 import io
 import itertools
 import re
+import sys
 import typing
 from typing import Any
 
 import tyro
 
+from collapse_jax.app.written import Shown
 from collapse_jax.errors import InputError, did_you_mean
 
 # Types of options that take one value, or several with commas, and what each value is.
@@ -33,7 +35,9 @@ def parsed(known: dict[str, type], arguments: list[str]) -> Any:
     _check_names(known, arguments)
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(printed), _numbers():
+        # The help shows the settings of a file, which may hold anything.
+        shown: Any = Shown(sys.stdout)
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(shown), _numbers():
             return tyro.extras.subcommand_cli_from_dict(
                 known, args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,)
             )

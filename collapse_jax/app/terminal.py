@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from collapse_jax.errors import DivergenceError, InputError, first_line
+from collapse_jax.errors import DivergenceError, InputError, first_line, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,15 +76,19 @@ def _leave_the_job(error):
 def _stop(message, code):
     from collapse_jax.runs import distributed
 
-    print(" ".join(message.splitlines()), file=sys.stderr)
+    print(visible(" ".join(message.splitlines())), file=sys.stderr)
     distributed.leave(code)
 
 
 def new_console(quiet: bool = False) -> "Console":
-    """A console for plain text of any length; a quiet one prints nothing."""
-    from rich.console import Console
+    """A console for plain text of any length; a quiet one prints nothing.
 
-    return Console(soft_wrap=True, markup=False, quiet=quiet)
+    Text is printed as `visible` shows it, each string as one line: names come from files and from
+    others' packages.
+    """
+    from collapse_jax.app.console import PlainConsole
+
+    return PlainConsole(soft_wrap=True, markup=False, emoji=False, quiet=quiet)
 
 
 def _quiet():

@@ -1,6 +1,8 @@
 """A causal language model as an estimator: `fit` fine-tunes, `sample` continues original blocks."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -15,11 +17,15 @@ from collapse_jax.models.lm.decode import BeamSearch, Decoder, check_decoder, ge
 from collapse_jax.models.lm.finetune import FineTune, check_fine_tune, fine_tune
 from collapse_jax.models.lm.opt import OPT
 from collapse_jax.models.lm.score import check_blocks
+from collapse_jax.runs.memory import give_back
 from collapse_jax.runs.session import Session
 
 __all__ = ["causal_lm"]
 
 STARTS = ("pretrained", "first", "previous")
+# Parameters from which on freed memory goes back to the system after a stage, which takes about as
+# long as touching it again.
+_LARGE_BYTES = 2**24
 
 
 class CausalLMParams(NamedTuple):
@@ -125,7 +131,7 @@ class _CausalLM:
         else:
             begin = params.model if start == "previous" else self.pretrained
         blocks = points.filled(data)
-        with self.session.stage("fit"):
+        with self._stage("fit"):
             fitted, result = fine_tune(
                 self.model, begin, blocks, self.valid_blocks, settings, key, session=self.session
             )
@@ -157,7 +163,7 @@ class _CausalLM:
         # Blocks are text throughout, even one that begins with the token for padding.
         mask = np.ones(np.shape(x), bool)
         options = {"key": key, "batch_size": self.decode_batch, "attention_mask": mask}
-        with self.session.stage("generate"):
+        with self._stage("generate"):
             tokens = generate(
                 self.model,
                 params.model,
@@ -168,6 +174,16 @@ class _CausalLM:
                 **options,
             )
         return jnp.asarray(tokens)
+
+    @contextlib.contextmanager
+    def _stage(self, name) -> Iterator[None]:
+        """A stage of the session that finds and leaves nothing resident that was freed."""
+        leaves = jax.tree.leaves(self.pretrained)
+        tidy = give_back if sum(leaf.nbytes for leaf in leaves) >= _LARGE_BYTES else lambda: None
+        tidy()
+        with self.session.stage(name):
+            yield
+        tidy()
 
 
 FAMILY = Family(causal_lm)

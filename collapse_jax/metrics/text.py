@@ -10,7 +10,7 @@ import importlib.util
 import numpy as np
 from numpy.typing import ArrayLike
 
-from collapse_jax.errors import InputError, whole
+from collapse_jax.errors import InputError, numbers, whole
 
 # Shares of the real training set that lie below each of its quantiles.
 REAL_QUANTILES = (0.1, 0.9, 0.99)
@@ -56,13 +56,15 @@ def distinct(blocks: np.ndarray, n: int) -> float:
     References:
         Li et al. 2016.
     """
-    codes = _ngrams(_checked(blocks, n), n)
+    blocks, n = _checked(blocks, n), whole("n", n, 1)
+    codes = _ngrams(blocks, n)
     return len(np.unique(codes)) / codes.size
 
 
 def repeated_ngrams(blocks: np.ndarray, n: int = 4) -> np.ndarray:
     """Share [N] of the n-grams of each block [N, length] that occurred before in the same block."""
-    codes = np.sort(_ngrams(_checked(blocks, n), n), axis=1)
+    blocks, n = _checked(blocks, n), whole("n", n, 1)
+    codes = np.sort(_ngrams(blocks, n), axis=1)
     return (codes[:, 1:] == codes[:, :-1]).sum(1) / codes.shape[1]
 
 
@@ -139,9 +141,9 @@ def real_quantiles(perplexities: ArrayLike) -> np.ndarray:
     """The 10%, 90% and 99% quantiles [3] of the perplexities [N] of real sequences.
 
     Raises:
-        InputError: If there are no perplexities.
+        InputError: If there are no perplexities, or one is not a number.
     """
-    perplexities = np.asarray(perplexities)
+    perplexities = _numbers_alone("perplexities", perplexities)
     if not perplexities.size:
         raise InputError("there are no perplexities to take quantiles of; at least 1 is needed")
     return np.quantile(perplexities, REAL_QUANTILES)
@@ -158,9 +160,15 @@ def tail_shares(perplexities: ArrayLike, quantiles: np.ndarray) -> dict[str, flo
         share_below_real_10: left of the lowest tenth of real sequences. share_above_real_90,
         share_above_real_99: right of the highest tenth and hundredth. Of the real sequences
         themselves they are .1, .1 and .01, up to one sequence.
+
+    Raises:
+        InputError: If there are no perplexities, or one, or a quantile, is not a number: it would
+            count as a sequence in the middle.
     """
-    perplexities = np.asarray(perplexities)
-    low, high, highest = quantiles
+    perplexities = _numbers_alone("perplexities", perplexities)
+    if not perplexities.size:
+        raise InputError("there are no perplexities to take shares of; at least 1 is needed")
+    low, high, highest = _numbers_alone("quantiles", quantiles)
     return {
         "share_below_real_10": float(np.mean(perplexities < low)),
         "share_above_real_90": float(np.mean(perplexities > high)),
@@ -168,8 +176,22 @@ def tail_shares(perplexities: ArrayLike, quantiles: np.ndarray) -> dict[str, flo
     }
 
 
+def _numbers_alone(name, values):
+    """The values as float64, of which none is nan."""
+    values = numbers(name, values)
+    missing = np.isnan(values)
+    if missing.any():
+        raise InputError(f"{name} hold nan in {missing.sum()} of {values.size} places")
+    return values
+
+
 def _checked(blocks, least=1):
-    blocks = np.asarray(blocks)
+    try:
+        blocks = np.asarray(blocks)
+    except ValueError:  # rows of different lengths
+        raise InputError(
+            f"blocks are {blocks!r:.200}, of different lengths; they must be integers [N, length]"
+        ) from None
     if (
         blocks.ndim != 2
         or not np.issubdtype(blocks.dtype, np.integer)
@@ -189,6 +211,9 @@ def _checked(blocks, least=1):
 def _ngrams(blocks, n):
     """Numbers [N, length - n + 1] (int64) that are equal where the n-grams that begin there are."""
     base = int(blocks.max()) + 1
+    if base > 2**31:  # so that the products below stay within 63 bits
+        blocks = np.unique(blocks, return_inverse=True)[1].reshape(blocks.shape)
+        base = int(blocks.max()) + 1
     codes = blocks.astype(np.int64)
     for k in range(1, n):
         codes = codes[:, :-1]

@@ -129,6 +129,44 @@ def test_help(capsys, command, names):
     assert all(name in said.out for name in names)
 
 
+def test_names_are_shown_and_not_obeyed(stopped, tmp_path):
+    """A folder whose name clears the screen, forges a second line and turns text around."""
+    name = str(tmp_path / "a\x1b[2J\nerror: none\u202e")
+    line = stopped(["plot", name])
+    assert "\x1b" not in line and "\u202e" not in line and r"a\x1b[2J" in line
+    line = stopped(["lm", "--corpus", name, "--model", "random:tiny", "--out", str(tmp_path / "o")])
+    assert "\x1b" not in line and "\u202e" not in line
+
+
+def test_the_help_shows_what_a_settings_file_holds(capsys, tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"command": "lm", "corpus": "a\x1b[2J\u202eb"}))
+    with pytest.raises(SystemExit):
+        main(["lm", "--config", str(path), "--help"])
+    said = capsys.readouterr().out
+    assert r"a\x1b[2J\u202eb" in said and "\x1b[2J" not in said and "\u202e" not in said
+
+
+def test_a_catastrophic_regex_is_one_line(lm, inputs, stopped, tmp_path):
+    """On rows of ordinary words that end otherwise than it asks for, in 2^50 ways."""
+    folder = tmp_path / "regex"
+    shutil.copytree(inputs / "model", folder)
+    values = json.loads((folder / "tokenizer.json").read_text())
+    pattern = {"Regex": r"([a-z]+\s?)+$"}
+    values["pre_tokenizer"] = {
+        "type": "Split",
+        "pattern": pattern,
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    (tmp_path / "text.txt").write_text(("some words without an end " * 3 + "!\n") * 60)
+    arguments = ("--model", str(folder), "--corpus", str(tmp_path / "text.txt"))
+    line = stopped(lm(tmp_path / "run", *arguments))
+    assert f"tokenizer '{folder}' failed (" in line and "regular expression" in line
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

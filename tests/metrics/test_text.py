@@ -171,3 +171,47 @@ def test_what_has_no_meaning_is_refused(call, says):
 def test_self_bleu_needs_two():
     with pytest.raises(InputError, match="self-BLEU of 1 blocks"):
         text.self_bleu(BLOCKS[:1])
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda nan: text.real_quantiles([1.0, nan, 2.0]), "perplexities hold nan in 1 of 3"),
+        (lambda nan: text.tail_shares([nan, nan], np.ones(3)), "perplexities hold nan in 2 of 2"),
+        (lambda nan: text.tail_shares([1.0], np.array([1, nan, 2])), "quantiles hold nan in 1 of"),
+        (lambda nan: text.tail_shares([], np.ones(3)), "no perplexities to take shares of"),
+        (lambda nan: text.tail_shares(["a"], np.ones(3)), "perplexities is"),
+    ],
+)
+def test_what_is_no_number_counts_as_no_sequence(call, says):
+    """It lay in no tail, as if it were a sequence in the middle."""
+    with pytest.raises(InputError, match=says):
+        call(np.nan)
+
+
+def test_infinite_perplexities_lie_in_the_tail():
+    found = text.tail_shares([1.0, np.inf], text.real_quantiles([1.0, 2.0, 3.0]))
+    assert found["share_above_real_99"] == 0.5
+
+
+@pytest.mark.parametrize("offset", [2**31, 2**40, 2**62, 2**63 - 30, 2**64 - 30])
+def test_ids_of_any_size_are_counted(offset):
+    """The numbers of n-grams wrapped around at 2^63."""
+    small = np.random.default_rng(0).integers(0, 20, (30, 12))
+    large = small.astype(np.uint64) + np.uint64(offset)
+    if offset < 2**63 - 20:
+        large = large.astype(np.int64)
+    expected, found = text.text_metrics(small), text.text_metrics(large)
+    assert found == expected
+
+
+@pytest.mark.parametrize("n", [1.5, True, "2"])
+def test_n_is_a_whole_number(n):
+    for measure in (text.distinct, text.repeated_ngrams):
+        with pytest.raises((InputError, TypeError)):
+            measure(np.zeros((2, 4), int), n)
+
+
+def test_ragged_blocks():
+    with pytest.raises(InputError, match="of different lengths"):
+        text.text_metrics([[1, 2], [3]])

@@ -98,3 +98,26 @@ def test_a_stage_that_fails_passes_its_error_on():
     peaks = PeakMemory()
     with pytest.raises(ZeroDivisionError), peaks.stage("fit"):
         1 / 0  # noqa: B018
+
+
+def test_freed_memory_goes_back_to_the_system():
+    """Blocks of 64 KiB come from a heap, which ends at its last block, however much before it is
+    free.
+    """
+    if memory._trim() is None or not pathlib.Path("/proc/self/statm").exists():
+        pytest.skip("needs glibc on Linux")
+
+    def resident():
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096 / MIB
+
+    blocks = [bytes(2**16) for _ in range(64 * 16)]  # 64 MiB
+    last = bytes(2**16)
+    full = resident()
+    del blocks
+    memory.give_back()
+    assert resident() < full - 48 and len(last) == 2**16
+
+
+def test_where_nothing_can_be_given_back(monkeypatch):
+    monkeypatch.setattr(memory, "_trim", lambda: None)
+    memory.give_back()

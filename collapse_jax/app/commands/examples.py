@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from collapse_jax.app.written import json_line, markdown_cell
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.runs.folder import RunFolder
@@ -40,7 +41,7 @@ def write_examples(
     ]
     rows = [row for row in _rows(folder, name) if row["generation"] != generation] + written
     rows.sort(key=lambda row: (row["generation"], row["example"]))
-    folder.write_text(name, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    folder.write_text(name, "".join(map(json_line, rows)))
 
 
 def example_table(
@@ -68,13 +69,13 @@ def example_table(
     for example in sorted({row["example"] for row in rows}):
         of_prompt = [row for row in rows if row["example"] == example]
         lines = [
-            f"Input: {_in_a_line(of_prompt[0]['prompt'])}",
+            f"Input: {markdown_cell(of_prompt[0]['prompt'])}",
             "",
             "| generation | continuation |",
             "|---|---|",
         ]
         lines += [
-            f"| {row['generation']} | {_in_a_line(row['continuation'])} |" for row in of_prompt
+            f"| {row['generation']} | {markdown_cell(row['continuation'])} |" for row in of_prompt
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
@@ -89,11 +90,3 @@ def _rows(folder, name):
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def _in_a_line(text):
-    """Text for a Markdown cell: one line, with what Markdown or HTML would interpret escaped."""
-    text = " ".join(text.split())
-    for special in "\\|*_`<>":
-        text = text.replace(special, "\\" + special)
-    return text

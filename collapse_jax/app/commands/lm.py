@@ -12,8 +12,10 @@ import numpy as np
 from collapse_jax.app.commands import inputs
 from collapse_jax.app.commands.complete import are_there
 from collapse_jax.app.commands.examples import example_prompts
+from collapse_jax.app.commands.lm_table import table_of
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
+from collapse_jax.app.commands.origins import Origins
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import LMSettings
 from collapse_jax.core import workflows
@@ -180,6 +182,8 @@ def run_lm(
     session = session._replace(scratch=scratch, stage=memory.stage)
     prompts = example_prompts(ingredients.blocks.test, config.examples)
     key = jax.random.key(config.seed)
+    origins = Origins(workflow_of(settings), len(ingredients.blocks.train), key, config.generations)
+    current = [0]  # the chain that is being made
     observe = Observer(
         ingredients.model,
         ingredients.pretrained,
@@ -188,12 +192,18 @@ def run_lm(
         settings.decoder,
         jax.random.fold_in(key, _EXAMPLES),
         session,
+        lambda generation: origins.of(current[0], generation),
+        origins.mixed,
     )
 
     def observe_memory_too(*generation):
         with memory.stage("score"):
             observed = observe(*generation)
         return observed | memory.take()
+
+    def begin(chain, generation):
+        current[0] = chain
+        watcher.begin(chain, generation)
 
     def end(chain, generation, row):
         watcher.end(chain, generation, row)
@@ -208,7 +218,7 @@ def run_lm(
         observe=observe_memory_too,
         publish=publisher(folder, ingredients.tokenizer, prompts),
         published_only=(*PUBLISHED_ONLY, *PEAKS),
-        watcher=watcher._replace(end=end),
+        watcher=watcher._replace(begin=begin, end=end),
         states=config.checkpoints,
         session=session,
     )
@@ -338,7 +348,10 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
     ):
         console.print(line, highlight=False)
     count = len(seeds) or config.seeds
-    with LanguageModelProgress(console, count, config.generations) as bars, Stop(bars.line) as stop:
+    with (
+        LanguageModelProgress(console, count, config.generations, config.protocol) as bars,
+        Stop(bars.line) as stop,
+    ):
         session = session._replace(progress=bars.stage)
         run_lm(settings, folder, ingredients, session=session, watcher=bars.watcher, stop=stop)
     return folder
@@ -361,35 +374,3 @@ def memory_words(rows: list[dict]) -> str:
         if stages
     ]
     return f"peak memory, {'; '.join(parts)}" if parts else "peak memory: nothing here tells it"
-
-
-def table_of(folder: RunFolder) -> Any:
-    """A rich table of the run: perplexities by generation, the mean over seeds."""
-    from rich.table import Table
-
-    rows = folder.rows()
-    table = Table(
-        "generation",
-        "test perplexity",
-        "median, training set under generation 0",
-        "best epoch",
-        "seconds",
-    )
-    for generation in sorted({row["generation"] for row in rows}):
-        group = [row for row in rows if row["generation"] == generation]
-        test = [row["test_perplexity"] for row in group]
-        deviation = f" ± {np.std(test, ddof=1):.2f}" if len(test) > 1 else ""
-        median = np.mean([row["train_perplexity_first_median"] for row in group])
-        table.add_row(
-            str(generation),
-            f"{np.mean(test):.2f}{deviation}",
-            f"{median:.2f}",
-            ", ".join(str(row["best_epoch"] + 1) for row in group),
-            f"{sum(row['seconds'] for row in group):.0f}",
-        )
-    before = [
-        row["pretrained_test_perplexity"] for row in rows if "pretrained_test_perplexity" in row
-    ]
-    if before:
-        table.caption = f"test perplexity before any fine-tuning: {before[0]:.2f}"
-    return table

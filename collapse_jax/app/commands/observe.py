@@ -3,16 +3,20 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from collapse_jax.app.commands.examples import write_examples
+from collapse_jax.app.commands.origins import words
+from collapse_jax.app.written import json_line
 from collapse_jax.core import points
 from collapse_jax.core.types import State, StepInfo
+from collapse_jax.errors import DivergenceError
 from collapse_jax.metrics.text import has_sacrebleu, real_quantiles, tail_shares, text_metrics
+from collapse_jax.models.lm.bounded import no_panics
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.decode import Decoder, generate
 from collapse_jax.models.lm.opt import OPT
@@ -21,7 +25,7 @@ from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.session import Session
 
 # Observed arrays that are written as texts, and stay out of results.nc.
-PUBLISHED_ONLY = ("tokens", "example_tokens")
+PUBLISHED_ONLY = ("tokens", "origins", "example_tokens")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +34,16 @@ class Observer:
 
     train_perplexity_first and train_perplexity_own are those of each sequence of the training set,
     under the model of generation 0 and under that of its own generation. See `tail_shares` and
-    `text_metrics` for shares beyond quantiles and for the variety.
+    `text_metrics` for shares beyond quantiles and for the variety. Where a training set holds older
+    or real blocks too, newest_NAME is the same of those that the newest model wrote.
 
     pretrained: parameters before any fit.
     blocks: the real ones: fields train, valid, test, each int [N, length].
     prompts: int [P, length], continued by every generation; P may be 0.
     key: of the continuations of every generation: under sampling they differ by the models alone.
     session: devices and progress (stage "score").
+    origins: generation -> int [N] of its training set, as `Origins.of`; () where nobody asks.
+    mixed: whether a training set may hold more than what the newest model wrote.
     """
 
     model: OPT
@@ -46,6 +53,8 @@ class Observer:
     decoder: Decoder
     key: jax.Array
     session: Session
+    origins: Callable[[int], np.ndarray] = lambda generation: np.zeros(0, np.int32)
+    mixed: bool = False
 
     def __call__(self, first: State, state: State, info: StepInfo) -> dict[str, Any]:
         """Named scalars and arrays of a generation; `first` is generation 0 of its chain."""
@@ -66,13 +75,23 @@ class Observer:
         observed |= _averages("train_perplexity_own", under_own)
         observed |= tail_shares(under_first, self._real_quantiles(first_params))
         observed |= text_metrics(tokens)
-        if int(state.generation) == 0:
+        generation = int(state.generation)
+        origins = self.origins(generation)
+        newest = origins == generation - 1
+        if self.mixed and generation > 0 and newest.any():
+            apart = _averages("train_perplexity_first", under_first[newest])
+            apart |= _averages("train_perplexity_own", under_own[newest])
+            apart |= tail_shares(under_first[newest], self._real_quantiles(first_params))
+            apart |= text_metrics(tokens[newest])
+            observed |= {f"newest_{name}": value for name, value in apart.items()}
+        if generation == 0:
             before = self._losses(self.pretrained, self.blocks.test)
             observed["pretrained_test_perplexity"] = np.exp(before.mean())
+            observed["pretrained_test_perplexity_mean"] = np.exp(before).mean()
         for name in ("train_loss", "valid_loss"):
             observed[f"{name}_by_epoch"] = info.fit.detail[name]
         observed |= {"train_perplexity_first": under_first, "train_perplexity_own": under_own}
-        observed["tokens"] = tokens.astype(np.int32)
+        observed |= {"tokens": tokens.astype(np.int32), "origins": origins}
         if len(self.prompts):
             options = {"key": self.key, "session": self.session.devices_only()}
             # Blocks are text throughout, even one that begins with the token for padding.
@@ -85,7 +104,14 @@ class Observer:
 
     def _losses(self, params, tokens):
         session = Session(self.session.placement, progress=self.session.progress)
-        return mean_loss(self.model, params, tokens, session=session)
+        losses = mean_loss(self.model, params, tokens, session=session)
+        odd = ~np.isfinite(losses)
+        if odd.any():
+            raise DivergenceError(
+                f"the loss of {odd.sum()} of {len(losses)} sequences is {losses[odd][0]} under a "
+                "fitted model; try a smaller learning rate"
+            )
+        return losses
 
     @functools.cached_property
     def _real_quantiles(self):
@@ -107,7 +133,9 @@ def publisher(
     """
 
     def publish(chain, generation, arrays):
-        write_samples(folder, tokenizer, chain, generation, arrays["tokens"])
+        # Runs of older versions have no origins, and go on as they began.
+        origins = arrays.get("origins", ()) if _names_origins(folder, chain) else ()
+        write_samples(folder, tokenizer, chain, generation, arrays["tokens"], origins)
         if "example_tokens" in arrays:  # runs begun without examples have none
             write_examples(folder, tokenizer, chain, generation, prompts, arrays["example_tokens"])
 
@@ -115,13 +143,37 @@ def publisher(
 
 
 def write_samples(
-    folder: RunFolder, tokenizer: TextTokenizer, chain: int, generation: int, tokens: np.ndarray
+    folder: RunFolder,
+    tokenizer: TextTokenizer,
+    chain: int,
+    generation: int,
+    tokens: np.ndarray,
+    origins: Sequence[int] | np.ndarray = (),
 ) -> None:
-    """Writes the text of a training set [N, length], one block per line."""
-    lines = (
-        json.dumps({"text": tokenizer.decode(block)}, ensure_ascii=False) + "\n" for block in tokens
-    )
-    folder.write_text(f"samples/seed_{chain}_generation_{generation}.jsonl", "".join(lines))
+    """Writes the text of a training set [N, length], one block per line, and who wrote it.
+
+    origins: int [N], as `Origins.of`; () writes none.
+    """
+    with no_panics(tokenizer.name):
+        rows = [{"text": tokenizer.decode(block)} for block in tokens]
+    for row, origin in zip(rows, origins, strict=False):
+        row["origin"] = words(int(origin))
+    folder.write_text(_samples_name(chain, generation), "".join(map(json_line, rows)))
+
+
+def _samples_name(chain, generation):
+    return f"samples/seed_{chain}_generation_{generation}.jsonl"
+
+
+def _names_origins(folder, chain):
+    """Whether the samples of generation 0, if they are there, name the origin of each block."""
+    try:
+        with open(folder.path / _samples_name(chain, 0), encoding="utf-8") as lines:
+            return "origin" in json.loads(lines.readline())
+    except FileNotFoundError:
+        return True
+    except (ValueError, TypeError):  # written again with the others
+        return True
 
 
 def unmeasured() -> list[str]:

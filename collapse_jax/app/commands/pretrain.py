@@ -19,7 +19,7 @@ import numpy as np
 from collapse_jax.app.commands import inputs
 from collapse_jax.app.config import PretrainConfig
 from collapse_jax.app.config.pretrain import PretrainSettings
-from collapse_jax.errors import InputError
+from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.models.lm.corpus import (
     TextTokenizer,
     fingerprint,
@@ -268,11 +268,17 @@ class _Steps:
             batch_size=self._config.batch_size,
             session=session,
         )
+        loss = float(held_out.mean())
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                f"the held-out loss became {loss} after step {step - 1}; try a smaller learning "
+                "rate"
+            )
         return {
             "step": step,
             "tokens": step * self._batch_tokens,
             "train_loss": train_loss,
-            "held_out_loss": float(held_out.mean()),
+            "held_out_loss": loss,
             "learning_rate": learning_rate_at(self._settings, step - 1),
             "tokens_per_second": self._clock.rate(),
         }

@@ -3,6 +3,7 @@
 import time
 from typing import Any, Self
 
+from collapse_jax.app.config.lm import PERPLEXITY_WORDS, perplexities_shown
 from collapse_jax.drivers.run import Watcher
 
 
@@ -68,11 +69,14 @@ class LanguageModelProgress(StageProgress):
     """Adds a bar for the generations of all seeds, and a line for each that is finished.
 
     `watcher` follows the driver.
+
+    Args:
+        protocol: That of the run: its test perplexity is the one that is shown.
     """
 
-    def __init__(self, console: Any, chains: int, generations: int):
+    def __init__(self, console: Any, chains: int, generations: int, protocol: str = "paper"):
         super().__init__(console, chains * (generations + 1), "all generations")
-        self._chains = chains
+        self._chains, self._protocol = chains, protocol
         self.watcher = Watcher(begin=self._begin, end=self._end, say=self.line)
 
     def _begin(self, chain, generation):
@@ -81,9 +85,10 @@ class LanguageModelProgress(StageProgress):
 
     def _end(self, chain, generation, row):
         self._bars.advance(self._run)
+        name = perplexities_shown(self._protocol, row)[0]
         self.line(
-            f"seed {chain} generation {generation}: test perplexity "
-            f"{row['test_perplexity']:.2f}, median perplexity of its training set "
+            f"seed {chain} generation {generation}: test perplexity {row[name]:.2f}, "
+            f"{PERPLEXITY_WORDS[name]}; median perplexity of its training set "
             f"under generation 0 {row['train_perplexity_first_median']:.2f} "
             f"({row['seconds']:.0f} s)"
         )

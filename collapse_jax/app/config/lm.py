@@ -1,6 +1,7 @@
 """Settings of `collapse-jax lm`."""
 
 import dataclasses
+from collections.abc import Container
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most, finite
@@ -30,6 +31,11 @@ PROTOCOLS = {
 # exp of their mean loss (the released code averages over batches, so that a smaller last batch
 # weighs as much as the others).
 TEST_PERPLEXITY = {"paper": "test_perplexity_mean", "released-code": "test_perplexity"}
+# What each of the two is, wherever it is shown.
+PERPLEXITY_WORDS = {
+    "test_perplexity_mean": "mean over blocks (paper)",
+    "test_perplexity": "exp of the mean loss (released code)",
+}
 # Settings that only one way of decoding reads.
 DECODING_OF = {
     "num_beams": "beam",
@@ -211,6 +217,20 @@ class LMConfig(Settings):
         return LMSettings(
             config, fine_tune, decoder, values["real_fraction"], values["real_kept"] == "batches"
         )
+
+
+def perplexities_shown(protocol: str, recorded: Container) -> list[str]:
+    """The recorded perplexities of the test text, the protocol's own first.
+
+    Args:
+        protocol: That of the run.
+        recorded: Names of what the run recorded; runs of older versions lack one of the two.
+
+    Returns:
+        Keys of `PERPLEXITY_WORDS`.
+    """
+    names = sorted(PERPLEXITY_WORDS, key=lambda name: name != TEST_PERPLEXITY[protocol])
+    return [name for name in names if name in recorded]
 
 
 class LMSettings(NamedTuple):

@@ -149,7 +149,8 @@ def _dress_axes(panel, columns, rows):
     """Scales, ticks and labels; columns, rows: (name, values) of the settings along x and y."""
     for (name, values), axis in zip((columns, rows), "xy", strict=True):
         if isinstance(values[0], str):
-            panel.set(**{f"{axis}ticks": range(len(values)), f"{axis}ticklabels": values})
+            names = list(map(style.tick_name, values))
+            panel.set(**{f"{axis}ticks": range(len(values)), f"{axis}ticklabels": names})
         elif _is_logarithmic(np.array(values, float)):
             panel.set(**{f"{axis}scale": "log"})
         getattr(panel, f"set_{axis}label")(_NAMES.get(name, name), fontsize=8)

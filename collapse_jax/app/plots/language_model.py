@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collapse_jax.app.config.lm import LMConfig
+from collapse_jax.app.config.lm import PERPLEXITY_WORDS, LMConfig, perplexities_shown
 from collapse_jax.app.plots import style
 from collapse_jax.app.plots.perplexities import histogram_3d_figure, histogram_figure
 from collapse_jax.app.plots.recorded import recorded
@@ -27,7 +27,7 @@ def draw(folder: RunFolder, config: LMConfig) -> list[pathlib.Path]:
     """
     results = recorded(folder, ("test_perplexity",))
     figures = {
-        "perplexity": perplexity_figure(results, title(config)),
+        "perplexity": perplexity_figure(results, title(config), config.protocol),
         "histogram": histogram_figure(results, "train_perplexity_first", title(config)),
         "histogram_own": histogram_figure(results, "train_perplexity_own", title(config)),
         "histogram_3d": histogram_3d_figure(results, "train_perplexity_first", title(config)),
@@ -37,25 +37,42 @@ def draw(folder: RunFolder, config: LMConfig) -> list[pathlib.Path]:
     return [style.save(fig, folder, name) for name, fig in figures.items() if fig is not None]
 
 
-def perplexity_figure(results: "xarray.Dataset", title: str) -> "Figure":
-    """The real test text's perplexity under each generation, and under the pretrained model."""
+def perplexity_figure(results: "xarray.Dataset", title: str, protocol: str = "paper") -> "Figure":
+    """The real test text's perplexity under each generation, and under the pretrained model.
+
+    Args:
+        results: Those of a run; older ones lack the mean over blocks.
+        title: Of the figure.
+        protocol: That of the run, which says how blocks are averaged.
+    """
     fig, axes = style.figure()
     axis = axes[0, 0]
-    values = results["test_perplexity"].values
+    name = perplexities_shown(protocol, results)[0]
+    values = results[name].values
     axis.set_yscale("log")
     style.seeds(axis, results["generation"].values, values, style.BAND, label=True)
-    pretrained = results.get("pretrained_test_perplexity")
-    if pretrained is not None and np.isfinite(pretrained.values).any():
-        before = float(np.nanmean(pretrained.values))
-        label = f"before fine-tuning: {before:.0f}"
-        axis.axhline(before, color=style.REAL, lw=1, ls="--", label=label)
+    before = _before(results, name)
+    if before is not None:
+        measure, value = before
+        words = "" if measure == name else f", {PERPLEXITY_WORDS[measure]}"
+        label = f"before fine-tuning: {value:.0f}{words}"
+        axis.axhline(value, color=style.REAL, lw=1, ls="--", label=label)
     style.plain_ticks(axis.yaxis)
     axis.set_xlabel("generation (0: fitted to real text)", fontsize=8)
-    axis.set_ylabel("perplexity on the real test text", fontsize=8)
+    axis.set_ylabel(f"perplexity on the real test text,\n{PERPLEXITY_WORDS[name]}", fontsize=8)
     axis.set_title(title, fontsize=8)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=7, frameon=False)
     return fig
+
+
+def _before(results, name):
+    """(measure, value) before fine-tuning, of the measure `name` or the one there is; or None."""
+    for measure in sorted(PERPLEXITY_WORDS, key=lambda measure: measure != name):
+        values = results.get(f"pretrained_{measure}")
+        if values is not None and np.isfinite(values.values).any():
+            return measure, float(np.nanmean(values.values))
+    return None
 
 
 def title(config: LMConfig) -> str:

@@ -60,7 +60,7 @@ def _panel(axis, entry, comparisons):
         )
     if named:
         turned = {"rotation": 30, "ha": "right"} if sum(map(len, at)) > _LONG_NAMES else {}
-        axis.set_xticks(place, at, **turned)
+        axis.set_xticks(place, list(map(style.tick_name, at)), **turned)
         axis.margins(x=0.15)
     _scales(axis, entry.log, comparisons, named)
     axis.tick_params(labelsize=6.5)
@@ -97,6 +97,7 @@ def _save_small(fig, path):
     """A PNG of 32 colours: a hundred of them go into one page."""
     from PIL import Image
 
+    style.literal(fig)
     drawn = io.BytesIO()
     fig.savefig(drawn, dpi=110, format="png")
     with atomic(path) as temporary:

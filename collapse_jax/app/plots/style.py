@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 
+from collapse_jax.errors import visible
 from collapse_jax.runs.atomic import atomic
 from collapse_jax.runs.folder import RunFolder
 
@@ -116,8 +117,32 @@ def plain_ticks(axis: "Axis", long: float = 1e4) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def literal(fig: "Figure") -> None:
+    """Makes titles, labels and legends show what is written, whatever it is.
+
+    Names come from files and from others' packages: "$x$" is no formula, "%" begins no comment of
+    TeX, and control characters are drawn as their escapes. Line breaks stay. Ticks are left alone,
+    since their formatters write formulas: names on them pass through `tick_name`.
+    """
+    from matplotlib.axis import Axis, Tick
+    from matplotlib.text import Text
+
+    of_ticks = [text for tick in fig.findobj(Tick) for text in (tick.label1, tick.label2)]
+    of_ticks += [axis.get_offset_text() for axis in fig.findobj(Axis)]
+    for text in set(fig.findobj(Text)) - set(of_ticks):
+        text.set_text(visible(text.get_text(), keep="\n"))
+        text.set_parse_math(False)
+        text.set_usetex(False)
+
+
+def tick_name(name: str) -> str:
+    """A name for a tick, drawn as it is written; a formatter reads a dollar as a formula's end."""
+    return visible(str(name)).replace("$", r"\$")
+
+
 def save(fig: "Figure", folder: RunFolder, name: str) -> pathlib.Path:
-    """Writes figures/NAME.png and .pdf; returns the path of the PNG."""
+    """Writes figures/NAME.png and .pdf, with texts as `literal` has them; the path of the PNG."""
+    literal(fig)
     for suffix in ("png", "pdf"):
         with atomic(folder.figures / f"{name}.{suffix}") as temporary:
             metadata = {"CreationDate": None} if suffix == "pdf" else None

@@ -52,7 +52,7 @@ def variety_figure(results: "xarray.Dataset", title: str) -> "Figure | None":
                 borderpad=0,
                 reverse=True,
             )
-    _finish(fig, axes, len(panels), title)
+    _finish(fig, axes, len(panels), title + _said_of_newest(results, panels))
     return fig
 
 
@@ -73,7 +73,7 @@ def tails_figure(results: "xarray.Dataset", title: str) -> "Figure | None":
     said = (
         "Perplexity under generation 0, against quantiles of the real text (dashed: its own share)"
     )
-    _finish(fig, axes, len(panels), f"{said}\n{title}")
+    _finish(fig, axes, len(panels), f"{said}\n{title}{_said_of_newest(results, panels)}")
     return fig
 
 
@@ -90,10 +90,27 @@ def _present(results, panels):
     return {title: columns for title, columns in kept.items() if columns}
 
 
+def _said_of_newest(results, panels):
+    """What dotted lines are, where there are any."""
+    shown = any(f"newest_{name}" in results for columns in panels.values() for name in columns)
+    return "\nsolid: the whole training set; dotted: what the newest model wrote" if shown else ""
+
+
 def _panel(axis, results, columns):
     colours = style.generation_colours(len(columns)) if len(columns) > 1 else [style.BAND]
     for (name, label), colour in zip(columns.items(), colours, strict=True):
         style.seeds(axis, results["generation"].values, results[name].values, colour, label=label)
+        newest = results.get(f"newest_{name}")
+        if newest is not None and np.isfinite(newest.values).any():
+            values = newest.transpose("chain", "generation").values
+            reached = np.isfinite(values).any(0)
+            axis.plot(
+                results["generation"].values[reached],
+                np.nanmean(values[:, reached], axis=0),
+                color=colour,
+                lw=1.0,
+                ls=":",
+            )
     axis.xaxis.get_major_locator().set_params(nbins=5, integer=True)
     if axis.get_yscale() == "linear":
         axis.set_ylim(0, 1.03 * axis.get_ylim()[1])

@@ -1,7 +1,6 @@
 """The table of a run as Markdown and as one self-contained HTML page, from its results alone."""
 
 import base64
-import html
 import itertools
 import pathlib
 
@@ -18,6 +17,7 @@ from collapse_jax.app.reproduce.judge import (
     UNREACHABLE,
     Result,
 )
+from collapse_jax.app.written import html_text, markdown_cell
 from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
@@ -137,7 +137,12 @@ def markdown(results: list[Result], seed: int) -> str:
     lines = ["# Published results, reproduced", ""]
     lines += [line for text in preamble(results, seed) for line in (text, "")]
     for heading, group in _by_paper(results):
-        lines += [f"## {heading}", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+        lines += [
+            f"## {markdown_cell(heading)}",
+            "",
+            f"| {' | '.join(COLUMNS)} |",
+            "|---" * len(COLUMNS) + "|",
+        ]
         lines += [_markdown_row(result) for result in group]
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
@@ -147,9 +152,9 @@ def _markdown_row(result):
     entry, plot = result.entry, ""
     if result.comparisons:
         plot = f'<img src="figures/{entry.id}.png" width="300" alt="{entry.id}">'
-    claim = f"{entry.claim}<br><sub>{details(result)}</sub>"
-    row = (f"`{entry.id}`", claim, *cells(result), verdict_words(result), plot)
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+    claim = f"{markdown_cell(entry.claim)}<br><sub>{markdown_cell(details(result))}</sub>"
+    verdict = markdown_cell(verdict_words(result))
+    return f"| {' | '.join((f'`{entry.id}`', claim, *cells(result), verdict, plot))} |"
 
 
 def page(results: list[Result], seed: int, figures: pathlib.Path) -> str:
@@ -164,10 +169,10 @@ def page(results: list[Result], seed: int, figures: pathlib.Path) -> str:
         f"<style>{_STYLE}</style>",
         f"<h1>{title}</h1>",
     ]
-    parts += [f"<p>{html.escape(text).replace('`', '')}</p>" for text in preamble(results, seed)]
+    parts += [f"<p>{html_text(text).replace('`', '')}</p>" for text in preamble(results, seed)]
     names = "".join(f"<th>{name}</th>" for name in COLUMNS)
     for heading, group in _by_paper(results):
-        parts.append(f"<h2>{html.escape(heading)}</h2><table><tr>{names}</tr>")
+        parts.append(f"<h2>{html_text(heading)}</h2><table><tr>{names}</tr>")
         parts += [_html_row(result, figures) for result in group]
         parts.append("</table>")
     return "\n".join(parts) + "</html>\n"
@@ -176,17 +181,17 @@ def page(results: list[Result], seed: int, figures: pathlib.Path) -> str:
 def _html_row(result, figures):
     entry, plot = result.entry, ""
     path = figures / f"{entry.id}.png"
-    name = html.escape(entry.id)
+    name = html_text(entry.id)
     if result.comparisons and path.is_file():
         data = base64.b64encode(path.read_bytes()).decode()
         plot = f"<img alt='{name}' src='data:image/png;base64,{data}'>"
-    numbers = "".join(f"<td class='number'>{html.escape(cell)}</td>" for cell in cells(result))
+    numbers = "".join(f"<td class='number'>{html_text(cell)}</td>" for cell in cells(result))
     return (
         f"<tr id='{name}'><td><code>{name}</code></td>"
-        f"<td>{html.escape(entry.claim)}<br><small>{html.escape(details(result))}</small></td>"
+        f"<td>{html_text(entry.claim)}<br><small>{html_text(details(result))}</small></td>"
         f"{numbers}"
-        f"<td><b style='color:{_COLOURS[result.verdict]}'>{html.escape(result.verdict)}</b> "
-        f"<small>{html.escape(result.reason)}</small></td>"
+        f"<td><b style='color:{_COLOURS[result.verdict]}'>{html_text(result.verdict)}</b> "
+        f"<small>{html_text(result.reason)}</small></td>"
         f"<td>{plot}</td></tr>"
     )
 

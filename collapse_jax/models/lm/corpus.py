@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collapse_jax.errors import InputError, whole
+from collapse_jax.models.lm.bounded import encoded, no_panics
 from collapse_jax.models.lm.embedded_text import Corpus, embedded_corpus
 from collapse_jax.models.lm.notice import Say, tell
 from collapse_jax.models.lm.splits import WORDS, find_splits, named
@@ -209,7 +210,10 @@ def _from_file(source, folder, say):
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_file(os.fspath(folder / "tokenizer.json"))
+        with no_panics(source):
+            tokenizer = Tokenizer.from_file(os.fspath(folder / "tokenizer.json"))
+    except InputError:
+        raise
     except Exception as error:  # tokenizers raises bare Exception for a broken file
         raise InputError(f"tokenizer {folder / 'tokenizer.json'} cannot be read: {error}") from None
     beyond = beyond_the_file(folder)
@@ -359,9 +363,9 @@ def _say_off(name, tokenizer, say):
 
 
 def _encoded(name, encode, rows):
-    """encode(rows); a row that is no text is one line, where tokenizers have a TypeError."""
+    """encode(rows), which ends; a row that is no text is one line instead of a TypeError."""
     try:
-        return encode(rows)
+        return encoded(name, encode, rows)
     except TypeError:
         for number, row in enumerate(rows):
             where = f"tokenizer {name!r}, row {number}"

@@ -57,7 +57,8 @@ class FineTuned(NamedTuple):
     """What one fine-tuning gave besides parameters.
 
     train_loss, valid_loss: [epochs] nats per token.
-    best_epoch: 0 .. epochs - 1, of lowest validation loss.
+    best_epoch: 0 .. epochs - 1, of lowest validation loss; epochs count from 0 in records, tables
+        and messages too.
     steps: optimiser steps in all.
     """
 
@@ -71,8 +72,10 @@ def check_fine_tune(settings: FineTune) -> None:
     """Raises `InputError` for the first setting that is out of range."""
     for field in ("epochs", "batch_size"):
         whole(field, getattr(settings, field), 1)
-    for field in ("learning_rate", "final_learning_rate", "weight_decay"):
+    for field in ("learning_rate", "final_learning_rate", "weight_decay", "epsilon"):
         real(field, getattr(settings, field), at_least=0)
+    for field in ("beta1", "beta2"):
+        real(field, getattr(settings, field), at_least=0, below=1)
     one_of("keep", settings.keep, ("best", "last"), must_be="'best' or 'last'")
 
 
@@ -116,8 +119,7 @@ def fine_tune(
             raise InputError(f"there are no {name} blocks; at least 1 is needed")
     epochs = _Epochs(model, settings, blocks, key, session)
     params = epochs.place(params)
-    moments = epochs.place(_optimiser(settings, 0.0).init(params))
-    state = jax.tree.map(jnp.copy, Training(params, moments))
+    state = epochs.begin(params)
     shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
     made_of = fingerprint(model, settings, blocks, valid_blocks, shapes)
     saved = _Saved(session.scratch, key, settings, made_of, epochs.place)
@@ -163,6 +165,14 @@ class _Epochs:
         """Parameters or moments on the devices that share a batch."""
         rows = min(self.settings.batch_size, len(self.blocks))
         return self.session.placement.place_parameters(tree, rows)
+
+    def begin(self, params):
+        """Where the steps begin, in memory of its own: they donate it.
+
+        Nothing else holds the moments, which are twice the parameters.
+        """
+        moments = self.place(_optimiser(self.settings, 0.0).init(params))
+        return jax.tree.map(jnp.copy, Training(params, moments))
 
     def run(self, state, epoch, steps):
         """(state, mean training loss, steps so far) after an epoch, given the steps before it."""

@@ -89,8 +89,10 @@ def begin(model: OPT, settings: Pretrain, key: jax.Array) -> Training:
         whole(field, getattr(settings, field), 1)
     below_steps = f"at least 0 and below steps, {settings.steps}"
     whole("warmup_steps", settings.warmup_steps, 0, settings.steps - 1, must_be=below_steps)
-    for field in ("learning_rate", "final_share", "weight_decay", "gradient_clip"):
+    for field in ("learning_rate", "final_share", "weight_decay", "gradient_clip", "epsilon"):
         real(field, getattr(settings, field), at_least=0)
+    for field in ("beta1", "beta2"):
+        real(field, getattr(settings, field), at_least=0, below=1)
     params = init_params(model.config, key)
     return Training(params, optimiser_of(settings).init(params))
 

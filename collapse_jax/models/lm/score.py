@@ -6,12 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, whole
 from collapse_jax.models.lm.opt import OPT
-from collapse_jax.models.lm.vocabulary_loss import summed_loss
+from collapse_jax.models.lm.vocabulary_loss import separate_losses, summed_loss
 from collapse_jax.runs.distributed import to_host
 from collapse_jax.runs.session import Session
 
@@ -27,7 +26,8 @@ def perplexity(model: OPT, params: dict, blocks: Any, *, batch_size: int = 64) -
         [blocks] (float64).
 
     Raises:
-        InputError: If the blocks have another shape, or ids outside the vocabulary.
+        InputError: If the blocks have another shape, ids outside the vocabulary, or batch_size is
+            below 1.
     """
     return np.exp(mean_loss(model, params, blocks, batch_size=batch_size))
 
@@ -51,9 +51,11 @@ def mean_loss(
         [blocks] (float64).
 
     Raises:
-        InputError: If the blocks have another shape, or ids outside the vocabulary.
+        InputError: If the blocks have another shape, ids outside the vocabulary, or batch_size is
+            below 1.
     """
     blocks = check_blocks(model, blocks)
+    whole("batch_size", batch_size, 1)
     losses = np.zeros(len(blocks), np.float64)
     size = min(batch_size, max(len(blocks), 1))
     params = session.placement.place_parameters(params, size)
@@ -74,12 +76,13 @@ def token_losses(
     deterministic: bool = True,
     rngs: Any = None,
 ) -> Float[Array, "batch length-1"]:
-    """Negative log-likelihood in nats of every token after the first."""
+    """Negative log-likelihood in nats of every token after the first.
+
+    Logits of at most as many tokens as in training exist at once.
+    """
     hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
-    logits = model.apply({"params": params}, hidden[:, :-1], method="head")
-    return optax.softmax_cross_entropy_with_integer_labels(
-        jnp.asarray(logits, jnp.float32), tokens[:, 1:]
-    )
+    embedding = params["embed_tokens"]["embedding"].astype(hidden.dtype)
+    return separate_losses(hidden[:, :-1], embedding, tokens[:, 1:], model.precision)
 
 
 def batch_loss(
@@ -105,7 +108,13 @@ def check_blocks(model: OPT, blocks: Any) -> np.ndarray:
         InputError: If they are not integers [blocks, length >= 2], longer than the model's
             positions, or outside its vocabulary.
     """
-    blocks = np.asarray(blocks)
+    try:
+        blocks = np.asarray(blocks)
+    except ValueError:  # rows of different lengths
+        raise InputError(
+            f"blocks are {blocks!r:.200}, of different lengths; they must be integers [blocks, "
+            "length >= 2]"
+        ) from None
     if blocks.ndim != 2 or blocks.shape[1] < 2 or not np.issubdtype(blocks.dtype, np.integer):
         raise InputError(
             f"blocks have shape {blocks.shape} and type {blocks.dtype}; they must be "

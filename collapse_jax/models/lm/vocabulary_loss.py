@@ -1,13 +1,37 @@
-"""The loss of a tied head without all logits at once: some positions at a time, forward only."""
+"""The loss of a tied head without all logits at once: some positions at a time."""
 
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 # Rows of logits that exist at once: enough for the matrix units, little beside the parameters.
 _ROWS = 2048
+
+
+def separate_losses(
+    hidden: jax.Array,
+    embedding: jax.Array,
+    targets: jax.Array,
+    precision: jax.lax.Precision | None = None,
+) -> jax.Array:
+    """Negative log-likelihoods [batch, positions] (float32) in nats, without their sum.
+
+    For scoring: a gradient through it would hold all logits. Arguments as in `summed_loss`.
+    """
+
+    def part(inputs):
+        states, words = inputs
+        logits = _product(precision)("bpw,vw->bpv", states, embedding)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, words)
+
+    batch, positions = targets.shape
+    if batch * positions <= _ROWS:
+        return part((hidden, targets))
+    losses = jax.lax.map(part, _in_parts((hidden, targets)))  # [parts, batch, at_once]
+    return jnp.moveaxis(losses, 0, 1).reshape(batch, -1)[:, :positions]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -51,20 +75,9 @@ def _backward(precision, gradients, scale):
 def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
     """(loss [], (gradient of hidden, gradient of embedding)), some positions at a time."""
     batch, positions, width = hidden.shape
-    at_once = min(max(_ROWS // batch, 1), positions)
-    parts = -(-positions // at_once)
-    missing = parts * at_once - positions
     counted = jnp.broadcast_to(weights[:, None].astype(jnp.float32), targets.shape)
-    # [batch, positions, ...] -> [parts, batch, at_once, ...]
-    padded = [
-        jnp.pad(array, ((0, 0), (0, missing)) + ((0, 0),) * (array.ndim - 2))
-        for array in (hidden, targets, counted)
-    ]
-    inputs = [
-        jnp.moveaxis(array.reshape(batch, parts, at_once, *array.shape[2:]), 1, 0)
-        for array in padded
-    ]
-    product = functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
+    inputs = _in_parts((hidden, targets, counted))
+    product = _product(precision)
 
     def part(carry, inputs) -> tuple[Any, Any]:
         loss, to_embedding = carry
@@ -89,8 +102,26 @@ def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
     (loss, to_embedding), to_states = jax.lax.scan(part, start, inputs)
     if not differentiate:
         return loss, None
-    to_hidden = jnp.moveaxis(to_states, 0, 1).reshape(batch, parts * at_once, width)[:, :positions]
+    to_hidden = jnp.moveaxis(to_states, 0, 1).reshape(batch, -1, width)[:, :positions]
     return loss, (to_hidden, to_embedding.T)
+
+
+def _in_parts(arrays):
+    """Arrays [batch, positions, ...] as [parts, batch, at_once, ...], the last part padded."""
+    batch, positions = arrays[0].shape[:2]
+    at_once = min(max(_ROWS // batch, 1), positions)
+    parts = -(-positions // at_once)
+    missing = parts * at_once - positions
+
+    def cut(array):
+        padded = jnp.pad(array, ((0, 0), (0, missing)) + ((0, 0),) * (array.ndim - 2))
+        return jnp.moveaxis(padded.reshape(batch, parts, at_once, *array.shape[2:]), 1, 0)
+
+    return [cut(array) for array in arrays]
+
+
+def _product(precision):
+    return functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
 
 
 summed_loss.defvjp(_forward, _backward)

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from collapse_jax.errors import real, whole
+from collapse_jax.errors import DivergenceError, InputError, real, whole
 from collapse_jax.models.vae.model import VAE, VAEParams, decode, encode, init_params, size_of
 
 # Images in one call of the decoder: a large draw at once would hold every layer of every image.
@@ -137,7 +138,6 @@ def step(
     return TrainState(fitted, moments), value
 
 
-@functools.partial(jax.jit, static_argnames=("model", "settings", "gives"))
 def train(
     model: VAE,
     settings: VAETraining,
@@ -162,7 +162,42 @@ def train(
     Returns:
         The parameters, the mean loss per image of every epoch [epochs] in nats, and the number of
         steps [].
+
+    Raises:
+        InputError: If an image or a weight is not a finite number, or a weight is negative. Inside
+            `jit` and `vmap` nothing is looked at, and nan losses are returned.
+        DivergenceError: If the loss of an epoch is not finite; the text names it.
     """
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, weight, key)))
+    if not traced:
+        _check_images(x, weight, streams)
+    params, losses, steps = _trained(model, settings, key, x, weight, streams, gives)
+    if not traced and not (finite := np.isfinite(losses)).all():
+        epoch = int(np.argmin(finite))
+        raise DivergenceError(
+            f"the loss became {losses[epoch]} in epoch {epoch} (learning rate "
+            f"{settings.learning_rate:g}); try a smaller one"
+        )
+    return params, losses, steps
+
+
+def _check_images(x, weight, streams):
+    """Raises `InputError` for numbers that are none; images in empty slots may be anything."""
+    for values in map(np.asarray, (weight, *(stream.weight for stream in streams))):
+        if not (values >= 0).all():
+            odd = values[~(values >= 0)][0]
+            raise InputError(f"a weight is {odd}; it must be a number of at least 0")
+    images = np.asarray(x)[np.asarray(weight) > 0]
+    odd = ~np.isfinite(images)
+    if odd.any():
+        raise InputError(f"x holds {images[odd][0]} in {odd.sum()} places; it must be finite")
+
+
+@functools.partial(jax.jit, static_argnames=("model", "settings", "gives"))
+def _trained(model, settings, key, x, weight, streams, gives):
+    """`train` as one compiled program."""
+    # Images without weight count for nothing, whatever they hold: 0 times nan is nan.
+    x = jnp.where((weight > 0)[:, None, None], x, 0)
     start_key, epochs_key = jax.random.split(key)
     parts = [weight, *(stream.weight for stream in streams)]
     slots = sum(len(part) for part in parts)

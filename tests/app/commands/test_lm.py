@@ -212,7 +212,11 @@ def test_samples_are_the_decoded_training_sets(finished):
         )
         tokens = saved(out, chain, generation)[1]["tokens"]
         assert [json.loads(line) for line in lines] == [
-            {"text": ingredients.tokenizer.decode(block)} for block in tokens
+            {
+                "text": ingredients.tokenizer.decode(block),
+                "origin": f"generation {generation - 1}" if generation else "real",
+            }
+            for block in tokens
         ]
 
 

@@ -461,3 +461,14 @@ def test_a_loss_that_is_no_number_names_the_step(settings, stopped, tmp_path):
         settings(learning_rate=1e30, warmup_steps=0, final_share=1.0), tmp_path / "run", code=1
     )
     assert text.startswith("stopped: ") and "at step 1 (learning rate 1e+30)" in text
+
+
+def test_a_held_out_loss_that_is_no_number_is_no_result(settings, stopped, tmp_path, monkeypatch):
+    """A last step that diverges shows in the held-out loss alone: the losses are those before."""
+    monkeypatch.setattr(
+        "collapse_jax.app.commands.pretrain.mean_loss", lambda *_, **__: np.array([1.0, np.nan])
+    )
+    text = stopped(settings(steps=5), tmp_path / "run", code=1)
+    assert "the held-out loss became nan after step 4; try a smaller learning rate" in text
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not (tmp_path / "run" / "model" / "model.safetensors").exists()

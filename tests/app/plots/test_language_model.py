@@ -45,6 +45,7 @@ def results():
             }
             if generation == 0:
                 numbers["pretrained_test_perplexity"] = 115.0
+            numbers["test_perplexity_mean"] = 10 + numbers["test_perplexity"]
             arrays[seed, generation] = {
                 "train_perplexity_first": values,
                 "train_perplexity_own": values[::-1] / 2 + 0.5,
@@ -144,7 +145,7 @@ def test_in_space_the_generations_lie_behind_each_other(results):
 
 
 def test_seeds_are_lines_with_their_mean_and_band(results):
-    axis = perplexity_figure(results, "").axes[0]
+    axis = perplexity_figure(results, "", "released-code").axes[0]
     values = results["test_perplexity"].values
     lines = [line.get_ydata() for line in axis.lines]
     np.testing.assert_array_equal(lines[:SEEDS], values)
@@ -158,6 +159,37 @@ def test_seeds_are_lines_with_their_mean_and_band(results):
         for s in (-1, 1)
     } <= corners
     assert lines[-1][0] == 115
+
+
+def test_the_perplexity_is_that_of_the_protocol_and_says_so(results):
+    """Older runs have one of the two, which is then shown under its own name."""
+    mean, total = "mean over blocks (paper)", "exp of the mean loss (released code)"
+    both = results.assign(pretrained_test_perplexity_mean=results["pretrained_test_perplexity"] * 2)
+    for data, protocol, column, words, before, of_before in (
+        (both, "paper", "test_perplexity_mean", mean, 230, ""),
+        (both, "released-code", "test_perplexity", total, 115, ""),
+        (results, "paper", "test_perplexity_mean", mean, 115, f", {total}"),
+        (results[list(OLD)], "paper", "test_perplexity", total, 115, ""),
+    ):
+        axis = perplexity_figure(data, "", protocol).axes[0]
+        np.testing.assert_array_equal(axis.lines[0].get_ydata(), data[column].values[0])
+        assert axis.get_ylabel() == f"perplexity on the real test text,\n{words}"
+        assert axis.lines[-1].get_ydata()[0] == before
+        (label,) = [text.get_text() for text in axis.get_legend().get_texts()][1:]
+        assert label == f"before fine-tuning: {before}{of_before}"
+
+
+def test_what_the_newest_model_wrote_is_dotted(results):
+    """Beside the whole training set, as the mean over seeds; generation 0 has none."""
+    newest = results["vocabulary_in_use"].where(results["generation"] > 0) / 2
+    tails = results["share_below_real_10"].where(results["generation"] > 0) * 3
+    apart = results.assign(newest_vocabulary_in_use=newest, newest_share_below_real_10=tails)
+    for made, values in ((variety_figure(apart, "t"), newest), (tails_figure(apart, "t"), tails)):
+        dotted = [line for axis in made.axes for line in axis.lines if line.get_linestyle() == ":"]
+        assert len(dotted) == 1 and dotted[0].get_xdata().tolist() == [1, 2, 3]
+        np.testing.assert_allclose(dotted[0].get_ydata(), values.mean("chain").values[1:])
+        assert "dotted: what the newest model wrote" in made.get_suptitle()
+    assert "dotted" not in variety_figure(results, "t").get_suptitle()
 
 
 def test_a_band_stays_on_a_log_axis():

@@ -261,7 +261,49 @@ def test_cosine_over_epochs():
     assert learning_rate_at(FineTune(epochs=1), 0) == 2e-5
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [(name, value) for name in ("beta1", "beta2") for value in (math.nan, -0.1, 1.0, "0.9", None)]
+    + [("epsilon", value) for value in (math.nan, -1e-8, math.inf)]
+    + [("learning_rate", math.nan), ("weight_decay", math.inf), ("final_learning_rate", math.nan)],
+)
+def test_a_number_that_is_none_trains_nothing(params, blocks, valid, setting, value):
+    """It ended in "the loss became nan; try a smaller learning rate"."""
+    with pytest.raises(InputError, match=rf"^{setting} is .*{value}.*; it must be "):
+        fine_tune(MODEL, params, blocks, valid, FineTune(**{setting: value}), KEY)
+
+
 # Epochs.
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_validation_loss_that_is_none_wins_nothing(
+    params, blocks, valid, keep, loss, monkeypatch
+):
+    told = iter([2.0, loss, 1.0])
+    monkeypatch.setattr(finetune, "mean_loss", lambda *_, **__: np.array([next(told)]))
+    settings = FineTune(epochs=3, batch_size=6, keep=keep)
+    with pytest.raises(DivergenceError, match=rf"loss became {loss} after epoch 1, step 2"):
+        fine_tune(MODEL, params, blocks, valid, settings, KEY)
+
+
+def test_what_is_held_during_a_fit(params, blocks, valid):
+    """The start, a copy that is trained, its two moments, and the best parameters once there are
+    any: nothing else, in no epoch.
+    """
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    held = []
+
+    def progress(*now):
+        buffers = {a.unsafe_buffer_pointer(): a.nbytes for a in jax.live_arrays()}
+        held.append(sum(buffers.values()))
+
+    before = {a.unsafe_buffer_pointer(): a.nbytes for a in jax.live_arrays()}
+    settings = FineTune(epochs=4, batch_size=6, learning_rate=1e-3)
+    fine_tune(MODEL, params, blocks, valid, settings, KEY, session=Session(progress=progress))
+    more = [(bytes_held - sum(before.values())) / size for bytes_held in held]
+    assert more == pytest.approx([3, 4, 4, 4], abs=0.2)
 
 
 def test_the_best_epoch_is_kept(params, blocks, valid):

@@ -7,9 +7,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import scipy.special
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm.score import mean_loss, perplexity
+from collapse_jax.models.lm import score, vocabulary_loss
+from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
+from collapse_jax.models.lm.score import mean_loss, perplexity, token_losses
 from collapse_jax.runs.session import Session
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
@@ -48,6 +51,47 @@ def test_perplexity_is_numpys_in_every_batch_size(tiny):
     session = Session(progress=lambda *now: told.append(now))
     mean_loss(model, params, blocks, batch_size=3, session=session)
     assert told == [("score", done * 9, 7 * 9) for done in (3, 6, 7)]
+
+
+@pytest.mark.parametrize("rows", [1, 5, 9, 56])
+def test_parts_change_no_bit(tiny, rows, monkeypatch):
+    """Of 7 * 8 predicted tokens; 56 are one part, as if there were none."""
+    model, params = tiny
+    blocks = np.random.default_rng(0).integers(0, 97, (7, 9))
+    whole = jax.jit(lambda: token_losses(model, params, blocks))()
+    monkeypatch.setattr(vocabulary_loss, "_ROWS", rows)
+    # numbers of another compiled program: the sums of a product may round another way
+    np.testing.assert_allclose(
+        jax.jit(lambda: token_losses(model, params, blocks))(), whole, rtol=2e-6
+    )
+    logits = np.asarray(model.apply({"params": params}, blocks), np.float64)[:, :-1]
+    log_probabilities = scipy.special.log_softmax(logits, axis=-1)
+    exact = -np.take_along_axis(log_probabilities, blocks[:, 1:, None], -1)[..., 0]
+    np.testing.assert_allclose(whole, exact, rtol=1e-5)
+
+
+def test_scoring_holds_no_more_logits_than_training():
+    """64 blocks of 256 tokens have 3.3 GB of logits at a vocabulary of 50,272; a step of training
+    makes those of 2,048 tokens at once, .4 GB. The program is compiled, and not run.
+    """
+    config = OPTConfig(50_272, 4, 1, 1, 4, 256, dropout=0.0)
+    model = OPT(config)
+    params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    tokens = jax.ShapeDtypeStruct((64, 256), np.int32)
+    held = score._mean_loss.lower(model, params, tokens).compile().memory_analysis()
+    assert held.temp_size_in_bytes < 2.2 * 2048 * 50_272 * 4
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, True])
+def test_a_batch_of_no_blocks_scores_nothing(tiny, batch_size):
+    """-1 gave a perplexity of 1."""
+    with pytest.raises(InputError, match=f"batch_size is {batch_size}; it must be"):
+        perplexity(*tiny, np.zeros((2, 5), int), batch_size=batch_size)
+
+
+def test_ragged_blocks(tiny):
+    with pytest.raises(InputError, match=r"blocks are \[\[1, 2\], \[3\]\], of different lengths"):
+        perplexity(*tiny, [[1, 2], [3]])
 
 
 def test_the_first_token_is_given(tiny):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.models.vae.model import VAE, decode, init_params
 from collapse_jax.models.vae.train import (
     Stream,
@@ -48,6 +48,35 @@ def test_empty_slots_are_never_read():
     clean, _, _ = train(MODEL, SETTINGS, KEY, bars(24), weight)
     other, _, _ = train(MODEL, SETTINGS, KEY, bars(24).at[5:].set(0.5), weight)
     np.testing.assert_array_equal(flat(clean), flat(other))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"weight": jnp.ones(8).at[2].set(jnp.nan)}, "a weight is nan"),
+        ({"weight": jnp.ones(8).at[2].set(-1)}, "a weight is -1"),
+        ({"x": bars(8).at[1, 0, 0].set(jnp.nan)}, "x holds nan in 1 places"),
+        ({"x": bars(8).at[1].set(jnp.inf)}, "x holds inf in 16 places"),
+        ({"streams": (Stream(jnp.full(3, jnp.nan), {}),)}, "a weight is nan"),
+    ],
+)
+def test_what_is_no_number_trains_nothing(change, says):
+    arguments = {"x": bars(8), "weight": jnp.ones(8), "streams": ()} | change
+    with pytest.raises(InputError, match=says):
+        train(MODEL, SETTINGS, KEY, **arguments)
+
+
+def test_an_empty_slot_may_hold_anything():
+    weight = jnp.ones(24).at[5:].set(0.0)
+    clean, _, _ = train(MODEL, SETTINGS, KEY, bars(24), weight)
+    other, _, _ = train(MODEL, SETTINGS, KEY, bars(24).at[5:].set(jnp.nan), weight)
+    np.testing.assert_array_equal(flat(clean), flat(other))
+
+
+def test_a_loss_that_becomes_nan_ends_the_training():
+    settings = SETTINGS._replace(learning_rate=1e30)
+    with pytest.raises(DivergenceError, match=r"loss became \w+ in epoch 1 \(learning rate 1e\+30"):
+        train(MODEL, settings, KEY, bars(8), jnp.ones(8))
 
 
 def test_a_longer_training_learns():

@@ -1,0 +1,86 @@
+"""Who wrote each block of a training set: the real text, or the model of some generation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.core import points
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.process import generational_process
+from collapse_jax.core.types import Estimator, FitInfo, Workflow
+from collapse_jax.estimators import sources
+
+REAL = -1
+
+
+class Origins:
+    """The origin of each block of every training set of a run, by chain and generation.
+
+    Derived: a workflow chooses blocks by its key and by their numbers, never by what they hold. The
+    same workflow with the same keys therefore makes the same choices among labels, where a model
+    "writes" the number of its generation and the real data are all `REAL`.
+    """
+
+    def __init__(self, workflow: Workflow, blocks: int, key: jax.Array, last_generation: int):
+        """Computes nothing yet.
+
+        Args:
+            workflow: That of the run.
+            blocks: How many real ones there are, which is the sample size.
+            key: That of the run.
+            last_generation: The last one of the run.
+        """
+        source = sources.dataset(np.full(blocks, REAL, np.int32))
+        self._process = generational_process(_labels(), source, workflow, sample_size=blocks)
+        self._blocks, self._key, self._last = blocks, key, last_generation
+        self._plain = workflow.name == "replace"
+        # The newest state, and the chain and generation that it is of.
+        self._state, self._at = None, (-1, -1)
+
+    def of(self, chain: int, generation: int) -> np.ndarray:
+        """Origins of the training set of a generation.
+
+        Returns:
+            int32 [N]: `REAL`, or the generation of the model that wrote the block.
+        """
+        if self._plain:
+            return np.full(self._blocks, generation - 1, np.int32)
+        if self._at[0] != chain or self._at[1] >= generation:
+            self._state, self._at = None, (chain, -1)
+        chain_key, info = jax.random.fold_in(self._key, chain), None
+        for number in range(self._at[1] + 1, generation + 1):
+            key = jax.random.fold_in(chain_key, number)
+            if self._state is None:
+                self._state, info = self._process.init(key, self._last)
+            else:
+                self._state, info = self._process.step(key, self._state)
+        self._at = chain, generation
+        return points.filled(info.data).astype(np.int32)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether a training set may hold more than what the newest model wrote."""
+        return not self._plain
+
+
+def words(origin: int) -> str:
+    """An origin as samples/ names it."""
+    return "real" if origin == REAL else f"generation {origin}"
+
+
+def _labels() -> Estimator:
+    """A model that writes its generation's number; its parameter is that number, int []."""
+
+    def init(key, data):
+        return jnp.asarray(REAL, jnp.int32)
+
+    def fit(key, number, data):
+        return number + 1, FitInfo.exact()
+
+    def sample(key, number, n):
+        return jnp.full(n, number, jnp.int32)
+
+    def continued(key, number, x):
+        return jnp.full(len(x), number, jnp.int32)
+
+    return estimator(fit, sample, name="labels", init=init, continued=continued, traceable=False)

@@ -1,0 +1,32 @@
+"""A console that shows what others have named, and obeys none of it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from collapse_jax.errors import visible
+
+
+class PlainConsole(Console):
+    """A rich console that writes the escape of every character that would steer a terminal.
+
+    Strings, those in tables too, become one line before they are measured. In texts that rich made
+    otherwise (bars, `Text`), line breaks stay.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As in `Console`, of `visible` text."""
+        return super().render_str(visible(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As in `Console`; rich's own control codes are segments of another kind, and stay."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield segment._replace(text=visible(segment.text, keep="\n"))

@@ -1,0 +1,105 @@
+"""The table and the lines of a language-model run, from rows that are made up."""
+
+import dataclasses
+import io
+import json
+
+import pytest
+
+from collapse_jax.app.commands.lm_table import table_of
+from collapse_jax.app.commands.progress import LanguageModelProgress
+from collapse_jax.app.config import LMConfig
+from collapse_jax.app.console import PlainConsole
+from collapse_jax.runs.folder import RunFolder
+
+MEAN, TOTAL = "mean over blocks (paper)", "exp of the mean loss (released code)"
+
+
+def row(chain, generation, **more):
+    return {
+        "chain": chain,
+        "generation": generation,
+        "test_perplexity": 20.0 + chain + generation,
+        "test_perplexity_mean": 30.0 + 2 * chain + generation,
+        "train_perplexity_first_median": 5.0 + generation,
+        "best_epoch": chain,
+        "seconds": 1.4,
+    } | more
+
+
+@pytest.fixture
+def table(tmp_path):
+    """table(rows, protocol) -> its header, its cells by row, and its caption."""
+
+    def make(rows, protocol="paper"):
+        folder, config = RunFolder(tmp_path), LMConfig(protocol=protocol).resolved()
+        settings = {"command": "lm"} | dataclasses.asdict(config)
+        folder.write_text("config.json", json.dumps(settings))
+        folder.write_rows(rows)
+        made = table_of(folder)
+        cells = [list(column.cells) for column in made.columns]
+        header = [column.header for column in made.columns]
+        return header, [list(row) for row in zip(*cells, strict=True)], made.caption
+
+    return make
+
+
+def test_both_perplexities_by_name_the_protocols_first(table):
+    before = {"pretrained_test_perplexity": 100.0, "pretrained_test_perplexity_mean": 115.0}
+    rows = [row(0, 0, **before), row(1, 0, **before), row(0, 1), row(1, 1)]
+    header, cells, caption = table(rows)
+    assert header == [
+        "generation",
+        f"test perplexity, {MEAN}",
+        f"test perplexity, {TOTAL}",
+        "median, training set under generation 0",
+        "best epoch (the first is 0)",
+        "seconds",
+    ]
+    assert cells == [
+        # the deviation of two values (ddof = 1) is their distance over the root of 2
+        ["0", "31.00 ± 1.41", "20.50 ± 0.71", "5.00 ± 0.00", "0, 1", "3"],
+        ["1", "32.00 ± 1.41", "21.50 ± 0.71", "6.00 ± 0.00", "0, 1", "3"],
+    ]
+    assert caption == f"test perplexity before any fine-tuning: 115.00, {MEAN}; 100.00, {TOTAL}"
+    header, cells, caption = table(rows, "released-code")
+    assert header[1:3] == [f"test perplexity, {TOTAL}", f"test perplexity, {MEAN}"]
+    assert cells[0][1:3] == ["20.50 ± 0.71", "31.00 ± 1.41"]
+    assert caption.startswith("test perplexity before any fine-tuning: 100.00")
+
+
+def test_an_older_run_has_one_of_them_under_its_own_name(table):
+    rows = [row(0, 0, pretrained_test_perplexity=100.0), row(0, 1)]
+    del rows[1]["test_perplexity_mean"]
+    header, cells, caption = table(rows)
+    assert header[1:3] == [f"test perplexity, {TOTAL}", "median, training set under generation 0"]
+    assert [line[1] for line in cells] == ["20.00", "21.00"]
+    assert caption == f"test perplexity before any fine-tuning: 100.00, {TOTAL}"
+    del rows[0]["pretrained_test_perplexity"]
+    assert table(rows)[2] is None
+
+
+def test_the_epoch_is_the_recorded_one(table):
+    """It counts from 0, as metrics.csv, results.nc and `FineTuned` do."""
+    header, cells, _ = table([row(0, 0, best_epoch=0), row(1, 0, best_epoch=4)])
+    assert cells[0][header.index("best epoch (the first is 0)")] == "0, 4"
+
+
+def test_what_the_newest_model_wrote_stands_apart(table):
+    name = "newest_train_perplexity_first_median"
+    header, cells, _ = table([row(0, 0), row(0, 1, **{name: 2.5})])
+    place = header.index("median of what the newest model wrote")
+    assert [line[place] for line in cells] == ["", "2.50"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"), [("paper", f"33.00, {MEAN}"), ("released-code", f"22.00, {TOTAL}")]
+)
+def test_the_line_of_a_generation_says_which_perplexity_it_is(protocol, said):
+    file = io.StringIO()
+    bars = LanguageModelProgress(PlainConsole(file=file, soft_wrap=True), 2, 1, protocol)
+    bars.watcher.end(1, 1, row(1, 1))
+    assert file.getvalue() == (
+        f"seed 1 generation 1: test perplexity {said}; median perplexity of its training set under "
+        "generation 0 6.00 (1 s)\n"
+    )
