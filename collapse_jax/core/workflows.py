@@ -5,9 +5,11 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, number, whole
+from collapse_jax.random.binomial import exact_product
 from collapse_jax.random.bits import split
 from collapse_jax.random.multinomial import multinomial
 
@@ -221,4 +223,14 @@ def _smaller(a, b):
 
 
 def _rounded(share, n):
-    return round(share * n) if isinstance(n, int) else jnp.round(share * n).astype(jnp.int32)
+    """A known share of n points, of halves the even one, as an int or traced int32."""
+    if isinstance(n, int):
+        return round(share * n)
+    in_floats = jnp.round(share * n).astype(jnp.int32)
+    # Above 2^20 points a float32 has no digits left for halves, and above 2^24 none for ones.
+    dtype = jnp.result_type(float)
+    high = float(np.asarray(share, dtype))
+    whole, fraction = exact_product(n, jnp.asarray(high, dtype))
+    rest = fraction + (share - high) * n
+    up = jnp.where(rest == 0.5, whole % 2, jnp.floor(rest + 0.5).astype(jnp.int32))
+    return jnp.where(n < 2**20, in_floats, whole + up)

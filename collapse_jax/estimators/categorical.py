@@ -15,10 +15,12 @@ from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Compaction, Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.numerics import discrete
-from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.bits import key_words
 from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.multinomial import (
+    DRAWS_AMONG_FLOATS,
     METHODS,
+    categories_of_draws,
     multinomial,
     multinomial_of_categories,
     multivariate_hypergeometric,
@@ -199,12 +201,8 @@ def _init(key, statistics):
 
 
 def _sample(key, params, n):
-    probabilities = params.probabilities
-    # The sum of a tree rounds differently in each entry: a category of probability 0 ends where the
-    # one before it does.
-    cumulative = jax.lax.cummax(jnp.where(probabilities > 0, jnp.cumsum(probabilities), 0))
-    u = uniform(*variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32)))
-    return params.categories[discrete.inverted(cumulative, u)]
+    weights = params.probabilities if n <= DRAWS_AMONG_FLOATS else params.weights
+    return params.categories[categories_of_draws(*key_words(key), weights, n)]
 
 
 def _merge(a, b):

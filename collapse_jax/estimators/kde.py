@@ -11,8 +11,9 @@ from collapse_jax.core.data_checks import check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Dataset, Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, real, whole
-from collapse_jax.numerics import discrete, factored
+from collapse_jax.numerics import factored
 from collapse_jax.random.bits import key_words, split, uniform, variate_words
+from collapse_jax.random.multinomial import inverted
 from collapse_jax.random.normal import normal_vector
 
 __all__ = ["kde"]
@@ -123,7 +124,7 @@ class _Kernel(NamedTuple):
 def _sample(key, params, n):
     which, shift = split(key)
     u = uniform(*variate_words(*key_words(which), jnp.arange(n, dtype=jnp.uint32)))
-    place = discrete.inverted(jnp.cumsum(params.data.weight), u)
+    place = inverted(jnp.cumsum(params.data.weight), u)
     dim = params.data.x.shape[1]
     z = normal_vector(shift, n * dim).reshape(n, dim)
     return params.data.x[place] + jnp.matmul(z, _columns(params).T, precision="highest")

@@ -17,7 +17,7 @@ from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Dataset, Estimator, Family, FitInfo, State
 from collapse_jax.errors import InputError, real, whole
 from collapse_jax.numerics import discrete
-from collapse_jax.random.bits import key_words, threefry2x32, uniform
+from collapse_jax.random.bits import key_words, threefry2x32, uniform, whole_below
 
 __all__ = ["ngram", "ngram_params", "ngram_perplexity"]
 
@@ -415,23 +415,8 @@ def _generated(key, params, context, n, length, smoothing):
 
 
 def _choice(words, count):
-    """floor(u count) as int32, u the 64 bits of two uint32 words.
-
-    Uniform on 0 .. count - 1 to 2^-33, which float32 is not.
-    """
-    count = count.astype(jnp.uint32)
-    high, low = _product(words[0], count)
-    carried = low + _product(words[1], count)[0]
-    return (high + (carried < low)).astype(jnp.int32)
-
-
-def _product(a, b):
-    """The high and the low 32 bits of a b, all uint32."""
-    half, mask = jnp.uint32(16), jnp.uint32(0xFFFF)
-    a_high, a_low, b_high, b_low = a >> half, a & mask, b >> half, b & mask
-    middle = a_high * b_low + (a_low * b_low >> half)  # at most (2^16 - 1) 2^16: no carry is lost
-    crossed = a_low * b_high + (middle & mask)
-    return a_high * b_high + (middle >> half) + (crossed >> half), a * b
+    """Uniform on 0 .. count - 1, int32."""
+    return whole_below(words, count).astype(jnp.int32)
 
 
 def _log_law(params, columns, smoothing):

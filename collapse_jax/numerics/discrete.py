@@ -22,15 +22,3 @@ def heterozygosity(shares: jax.Array) -> jax.Array:
 def entropy(shares: jax.Array) -> jax.Array:
     """Shannon entropy [...] in nats."""
     return jnp.sum(jax.scipy.special.entr(shares), axis=0)
-
-
-def inverted(cumulative: jax.Array, u: jax.Array) -> jax.Array:
-    """Indices [n] of outcomes, by inversion of their cumulated weights.
-
-    Args:
-        cumulative: [k], ascending; the last entry need not be 1.
-        u: [n], uniform on [0, 1). An outcome of weight 0 is never chosen.
-    """
-    total = cumulative[-1]
-    below = jnp.minimum(u * total, total * (1 - jnp.finfo(u.dtype).epsneg))
-    return jnp.searchsorted(cumulative, below, side="right")

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -13,6 +14,11 @@ from collapse_jax.random.polynomials import evaluate
 # Up to this mean (of the rarer outcome) the distribution function is summed term by term; 38 terms
 # leave less than 1e-9 of it.
 SUMMED, TERMS = 12.0, 38
+# A probability near 1 as a float may be off by 2^-25, and so is what it leaves to the rarer
+# outcome: in as many trials 1e-4 of a count. With more trials the rarer outcome's own probability
+# is taken where it is below the bound; above, it has no more digits than 1 - p.
+_TRIALS, _RARE = 4096, 0.125
+_LARGEST = 2**31 - 1
 
 
 def binomial(key: Array, n: ArrayLike, p: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
@@ -37,36 +43,60 @@ def binomial(key: Array, n: ArrayLike, p: ArrayLike, shape: tuple[int, ...] = ()
 
     Args:
         n: Trials, 0 .. 2^31 - 1; broadcasts to `shape` and may be traced.
-        p: Probability in [0, 1], taken as the float that it is; broadcasts to `shape` and may be
-            traced. p = 0 gives 0, p = 1 gives n.
+        p: Probability in [0, 1]; broadcasts to `shape` and may be traced. p = 0 gives 0, p = 1
+            gives n. It is taken as the float that it is, and above 4096 trials 1 - p as float64
+            has it where p is known on the host: 1 - 1e-8 is not 1.
 
     Returns:
-        Counts [shape], int32.
+        Counts [shape], int32; -1 where n or p is out of its range or nan (`jax.random.binomial`
+        marks them by nan).
 
     References:
         Hill and Davis 1968, with Sheppard's corrections of the cumulants.
     """
-    n = jnp.broadcast_to(jnp.asarray(n, jnp.int32), shape)
-    p = jnp.broadcast_to(jnp.asarray(p, jnp.result_type(float)), shape)
-    return _binomial(*key_words(key), n, p)[0]
+    dtype = jnp.result_type(float)
+    known = not isinstance(p, jax.Array)
+    rest = np.float64(1) - np.asarray(p, np.float64) if known else 1 - jnp.asarray(p, dtype)
+    n, p, rest = (
+        jnp.broadcast_to(array, shape)
+        for array in (as_counts(n), jnp.asarray(p, dtype), jnp.asarray(rest, dtype))
+    )
+    return _binomial(*key_words(key), n, p, rest)[0]
+
+
+def as_counts(n: ArrayLike) -> Array:
+    """Numbers of trials as int32, -1 where they are none: nan, or outside 0 .. 2^31 - 1."""
+    if not isinstance(n, jax.Array):
+        numbers = np.asarray(n)
+        fits = (numbers >= 0) & (numbers <= _LARGEST)
+        return jnp.asarray(np.where(fits, numbers, -1).astype(np.int32))
+    if n.dtype in (jnp.int32, jnp.int16, jnp.int8, jnp.uint16, jnp.uint8):
+        return n.astype(jnp.int32)
+    return jnp.where((n >= 0) & (n < 2.0**31), n, -1).astype(jnp.int32)
 
 
 @chains_last
-def _binomial(key0, key1, n, p):
+def _binomial(key0, key1, n, p, rest):
     shape = n.shape[:-1] if n.ndim >= p.ndim else p.shape[:-1]
-    return [binomial_of_words(variate_words(key0, key1, counters(shape)), n, p)]
+    count = binomial_of_words(variate_words(key0, key1, counters(shape)), n, p, rest)
+    return [jnp.where((n >= 0) & (p >= 0) & (p <= 1), count, -1)]
 
 
-def binomial_of_words(words: tuple[Array, ...], n: Array, p: Array) -> Array:
+def binomial_of_words(
+    words: tuple[Array, ...], n: Array, p: Array, rest: Array | None = None
+) -> Array:
     """The counts (int32) at the quantiles that random words stand for; the arrays broadcast.
 
     Args:
         words: Those of one variate, as `variate_words` gives them.
         n: Trials, int32.
         p: Probabilities, of the default float type.
+        rest: 1 - p to its own relative precision, where that is known better than from p.
     """
     dtype = p.dtype
     rare = jnp.minimum(p, 1 - p)
+    if rest is not None:
+        rare = jnp.where((p > 0.5) & (rest < _RARE) & (n > _TRIALS), rest, rare)
     mean = n.astype(dtype) * rare
 
     def few():
@@ -136,7 +166,7 @@ def _log_one_minus(rare):
 
 def _cornish_fisher(z, n, rare):
     """The count at the quantile of the standard normal z; for means above SUMMED."""
-    whole, fraction = _exact_product(n, rare)
+    whole, fraction = exact_product(n, rare)
     offset = offset_of_normal(
         z, jnp.maximum(n.astype(z.dtype) * rare * (1 - rare), 1), 1 - 2 * rare
     )
@@ -197,10 +227,12 @@ def offset_of_normal(z: Array, variance: Array, g: Array | float) -> Array:
     return variance * s * z + evaluate(terms, s)
 
 
-def _exact_product(n, p):
+def exact_product(n: Array, p: Array) -> tuple[Array, Array]:
     """n p as a whole number (int32) and a fraction in [0, 1); only the fraction is rounded.
 
-    n is an int32 in [0, 2^31), p in [0, 1/2].
+    Args:
+        n: int32, 0 .. 2^31 - 1.
+        p: In [0, 1], a float.
     """
     if p.dtype == jnp.float64:
         product = n.astype(p.dtype) * p

@@ -102,6 +102,30 @@ def variate_words(key0: Array, key1: Array, index: Array, stream: int = 0) -> tu
     return (word,) if jnp.result_type(float) == jnp.float32 else (word, low)
 
 
+def whole_below(words: tuple[Array, Array], count: Array) -> Array:
+    """floor(u count) as uint32, u the 64 bits of two uint32 words: uniform on 0 .. count - 1.
+
+    Each number has its probability to 2^-64, which float32 does not give.
+
+    Args:
+        words: Two words of one variate, uint32.
+        count: Integers from 0, below 2^32.
+    """
+    count = count.astype(jnp.uint32)
+    high, low = _product(words[0], count)
+    carried = low + _product(words[1], count)[0]
+    return high + (carried < low)
+
+
+def _product(a, b):
+    """The high and the low 32 bits of a b, all uint32."""
+    half, mask = jnp.uint32(16), jnp.uint32(0xFFFF)
+    a_high, a_low, b_high, b_low = a >> half, a & mask, b >> half, b & mask
+    middle = a_high * b_low + (a_low * b_low >> half)  # at most (2^16 - 1) 2^16: no carry is lost
+    crossed = a_low * b_high + (middle & mask)
+    return a_high * b_high + (middle >> half) + (crossed >> half), a * b
+
+
 def counters(shape: tuple[int, ...]) -> Array:
     """The counters [*shape, 1] (uint32) of a draw of this shape, for chains on the last axis."""
     return jnp.arange(np.prod(shape, dtype=int), dtype=jnp.uint32).reshape(*shape, 1)

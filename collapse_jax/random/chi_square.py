@@ -41,34 +41,41 @@ def log_chi(key: Array, degrees_of_freedom: ArrayLike, shape: tuple[int, ...] = 
 
 
 def log_chi_square(key: Array, degrees_of_freedom: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
-    """Logarithms of chi-square variates; -inf for 0 degrees of freedom or fewer.
+    """Logarithms of chi-square variates; -inf for 0 degrees of freedom.
 
     Args:
         degrees_of_freedom: An int, which is cheapest, or a traced array (integers or reals) that
             broadcasts to `shape`.
 
     Returns:
-        Log variates [shape].
+        Log variates [shape]; nan for negative degrees of freedom and nan, as `jax.random`.
 
     Raises:
         InputError: If a known value is not a whole number.
     """
     words = key_words(key)
     if isinstance(degrees_of_freedom, float):
-        if degrees_of_freedom != math.floor(degrees_of_freedom):
+        if math.isnan(degrees_of_freedom):
+            return jnp.full(shape, jnp.nan)
+        if not degrees_of_freedom.is_integer():
             raise InputError(
                 f"degrees_of_freedom is {degrees_of_freedom}; it must be a whole number, "
                 "or a traced array"
             )
         degrees_of_freedom = int(degrees_of_freedom)
     if isinstance(degrees_of_freedom, int):
+        if degrees_of_freedom < 0:
+            return jnp.full(shape, jnp.nan)
         ratio = _known(*words, degrees_of_freedom=degrees_of_freedom, shape=tuple(shape))[0]
         return ratio + math.log(degrees_of_freedom) if degrees_of_freedom > 0 else ratio
     return log_gamma(key, jnp.asarray(degrees_of_freedom) / 2, shape) + math.log(2)
 
 
 def gamma(key: Array, a: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
-    """Gamma(a, 1) variates [shape]; a >= 0 broadcasts to `shape` and may be traced, 0 gives 0."""
+    """Gamma(a, 1) variates [shape]; a >= 0 broadcasts to `shape` and may be traced, 0 gives 0.
+
+    A negative a and nan give nan.
+    """
     return jnp.exp(log_gamma(key, a, shape))
 
 
@@ -76,21 +83,27 @@ def log_gamma(key: Array, a: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
     """Logarithms [shape] of Gamma(a, 1) variates.
 
     Args:
-        a: Shapes of the law; broadcasts to `shape` and may be traced. a <= 0 gives -inf.
+        a: Shapes of the law; broadcasts to `shape` and may be traced. 0 gives -inf, a negative a
+            and nan give nan (as `jax.random.loggamma`).
     """
     a = jnp.broadcast_to(jnp.asarray(a, jnp.result_type(float)), shape)
-    return _traced(*key_words(key), a)[0] + jnp.log(jnp.maximum(a, 0))
+    logarithm = _traced(*key_words(key), a)[0] + jnp.log(jnp.maximum(a, 0))
+    return jnp.where(a >= 0, logarithm, jnp.nan)
 
 
 def log_gamma_share(key: Array, a: ArrayLike) -> Array:
     """log(g / a) [] for g ~ Gamma(a, 1), without the rounding of log(a).
 
     Args:
-        a: An int, which is cheapest, or a traced number []. a <= 0 gives -inf.
+        a: An int, which is cheapest, or a traced number []. 0 gives -inf, a negative a and nan
+            give nan.
     """
     if isinstance(a, int):
+        if a < 0:
+            return jnp.full((), jnp.nan)
         return _known(*key_words(key), degrees_of_freedom=2 * a, shape=())[0]
-    return _traced(*key_words(key), jnp.asarray(a, jnp.result_type(float)))[0]
+    a = jnp.asarray(a, jnp.result_type(float))
+    return jnp.where(a >= 0, _traced(*key_words(key), a)[0], jnp.nan)
 
 
 def dirichlet(key: Array, concentration: Array) -> Array:
@@ -100,7 +113,8 @@ def dirichlet(key: Array, concentration: Array) -> Array:
     0/0.
 
     Args:
-        concentration: [K], at least 0 and not all 0. A category of concentration 0 gets 0.
+        concentration: [K], at least 0 and not all 0. A category of concentration 0 gets 0. All
+            entries are nan where one is negative, infinite or nan, and where all are 0.
 
     References:
         Devroye 1986, "Non-Uniform Random Variate Generation", XI.4.

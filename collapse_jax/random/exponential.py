@@ -23,7 +23,7 @@ def log_mean_of_exponentials(key: Array, n: ArrayLike) -> Array:
     Exact to the rounding of the float type (see `chi_square`), and as cheap for every n.
 
     Args:
-        n: An int, or traced; 0 gives -inf.
+        n: An int, or traced; 0 gives -inf, a negative n and nan give nan.
     """
     return log_gamma_share(key, n)
 

@@ -6,14 +6,17 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from collapse_jax.errors import InputError, one_of
-from collapse_jax.random.binomial import binomial_of_words
-from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.binomial import as_counts, binomial_of_words
+from collapse_jax.random.bits import key_words, threefry2x32, uniform, variate_words, whole_below
 from collapse_jax.random.chains_last import chains_last
 
 # A binomial costs about as much as this many single draws (measured:
 # experiments/benchmarks/samplers.py).
 _DRAWS_A_BINOMIAL = 2
 METHODS = ("auto", "binomials", "individuals")
+# Cumulated floats are off by 2^-24 of their sum: among so many single draws by 2e-4 of a count.
+# More draws are made among integers.
+DRAWS_AMONG_FLOATS = 4096
 
 
 def multinomial(
@@ -21,17 +24,25 @@ def multinomial(
 ) -> Array:
     """Multinomial counts of n draws.
 
+    A category that is rare among those after it, and one behind a common category, has its own
+    relative precision, whatever the order: each binomial takes its probability and that of what is
+    left as two quotients, with errors of 2e-7 of either (exact sums for integer counts, compensated
+    ones for floats). Up to 4096 draws of a category it may be off by 2^-25 instead, 1e-4 of a
+    count.
+
     Args:
-        n: Draws; an int, or traced.
+        n: Draws, 0 .. 2^31 - 1; an int, or traced.
         probabilities: [K], non-negative, not all 0. They need not sum to 1, and may be integer
-            counts. A category of probability 0 is never drawn.
+            counts with a sum below 2^31. A category of probability 0 is never drawn.
         method: "auto" takes individuals for a known n below K / 2, else binomials. "binomials"
             draws each category given those before it, at a cost of O(K) whatever n is; see
             `binomial` for how exact. "individuals" draws one by one, at a cost of O(n log K), with
-            a known n.
+            a known n; each probability is then right to 2^-32 of their sum, or 2^-25 up to 4096
+            draws.
 
     Returns:
-        Counts [K], int32, that sum to n.
+        Counts [K], int32, that sum to n; all -1 where n is out of its range, a probability is
+        negative, infinite or nan, or all are 0 with n > 0.
 
     Raises:
         InputError: If the method is unknown, or "individuals" with a traced n.
@@ -48,6 +59,8 @@ def multinomial(
         )
     probabilities = jnp.asarray(probabilities)
     categories = probabilities.shape[0]
+    if known and not 0 <= n < 2**31:
+        return jnp.full(categories, -1, jnp.int32)
     if method == "individuals" or (
         method == "auto" and known and n * _DRAWS_A_BINOMIAL < categories
     ):
@@ -67,9 +80,16 @@ def multinomial_of_categories(key: Array, n: ArrayLike, weights: Array, categori
             random bits are told apart.
 
     Returns:
-        Counts [k], int32.
+        Counts [k], int32; all -1 as `multinomial` has it.
     """
-    return _conditional(*key_words(key), jnp.asarray(n, jnp.int32), weights, categories)[0]
+    return _conditional(*key_words(key), as_counts(n), weights, categories)[0]
+
+
+def _drawable(n, weights):
+    """Whether n draws [chains] have a law under weights [k, chains]."""
+    least, most = jnp.min(weights, axis=0), jnp.max(weights, axis=0)
+    # Comparisons with nan are false, and a nan is both the least and the most.
+    return (n >= 0) & (least >= 0) & (most < jnp.inf) & ((most > 0) | (n == 0))
 
 
 @chains_last
@@ -78,14 +98,17 @@ def _conditional(key0, key1, n, weights, categories):
     n = jnp.broadcast_to(n, (chains,))
     dtype = jnp.result_type(float)
 
-    def draw(left, weight, category, rest):
-        probability = jnp.where(
-            rest > 0, weight.astype(dtype) / jnp.where(rest > 0, rest, 1).astype(dtype), 0
-        )
+    drawable = _drawable(n, weights)
+
+    def draw(left, weight, category, rest, after):
+        """Of `left` draws among what has weight `rest`, of which `after` comes later."""
+        total = jnp.where(rest > 0, rest, 1).astype(dtype)
+        probability = jnp.where(rest > 0, weight.astype(dtype) / total, 0)
         return binomial_of_words(
             variate_words(key0, key1, category.astype(jnp.uint32)),
             left,
             jnp.minimum(probability, 1),
+            after.astype(dtype) / total,
         )
 
     if jnp.issubdtype(weights.dtype, jnp.integer):
@@ -93,11 +116,11 @@ def _conditional(key0, key1, n, weights, categories):
         def of_count(carry, row):
             left, rest = carry
             weight, category = row
-            count = draw(left, weight, category, rest)
+            count = draw(left, weight, category, rest, rest - weight)
             return (left - count, rest - weight), count
 
         start = (n, jnp.broadcast_to(jnp.sum(weights, axis=0), (chains,)))
-        return [jax.lax.scan(of_count, start, (weights, categories))[1]]
+        return [jnp.where(drawable, jax.lax.scan(of_count, start, (weights, categories))[1], -1)]
 
     def of_share(left, row):
         count = draw(left, *row)
@@ -107,7 +130,9 @@ def _conditional(key0, key1, n, weights, categories):
     _, rest = jax.lax.scan(
         _compensated_sum, (jnp.zeros_like(weights[0]),) * 2, weights, reverse=True
     )
-    return [jax.lax.scan(of_share, n, (weights, categories, rest))[1]]
+    after = jnp.concatenate([rest[1:], jnp.zeros_like(rest[:1])])
+    counts = jax.lax.scan(of_share, n, (weights, categories, rest, after))[1]
+    return [jnp.where(drawable, counts, -1)]
 
 
 def _compensated_sum(carry, weight):
@@ -121,29 +146,77 @@ def _compensated_sum(carry, weight):
 @chains_last
 def _individuals(key0, key1, probabilities, *, n):
     chains = max(key0.shape[-1], probabilities.shape[-1])
-    dtype = jnp.result_type(float)
-    widths = probabilities.T.astype(dtype)
-    # The sum of a tree rounds differently in each entry: a category of width 0 ends where the one
-    # before it does.
-    cumulative = jax.lax.cummax(jnp.where(widths > 0, jnp.cumsum(widths, axis=1), 0), axis=1)
+    keys = [jnp.broadcast_to(word, (chains,)) for word in (key0, key1)]
+
+    def of_chain(key0, key1, weights):
+        hit = categories_of_draws(key0, key1, weights, n)
+        return jnp.zeros(len(weights), jnp.int32).at[hit].add(1)
+
+    shared = probabilities.shape[-1] != chains
+    counts = jax.vmap(of_chain, (0, 0, None if shared else 0))(
+        *keys, probabilities[:, 0] if shared else probabilities.T
+    ).T
+    return [jnp.where(_drawable(jnp.int32(n), probabilities), counts, -1)]
+
+
+def categories_of_draws(key0: Array, key1: Array, weights: Array, n: int) -> Array:
+    """Places [n] of n independent draws among weights [K], by inversion.
+
+    A category of weight 0 is never drawn. Each has its probability to 2^-32 of their sum (2^-25 for
+    floats up to 4096 draws).
+
+    Args:
+        key0, key1: Key words [], uint32.
+        weights: int32 counts with a sum below 2^31, or floats.
+        n: Draws, known.
+    """
     index = jnp.arange(n, dtype=jnp.uint32)
-    u = uniform(*variate_words(key0[:, None], key1[:, None], index))
+    dtype = jnp.result_type(float)
+    if n <= DRAWS_AMONG_FLOATS or dtype == jnp.float64:
+        # The sum of a tree rounds differently in each entry: a category of width 0 ends where the
+        # one before it does.
+        widths = weights.astype(dtype)
+        cumulative = jax.lax.cummax(jnp.where(widths > 0, jnp.cumsum(widths), 0))
+        return inverted(cumulative, uniform(*variate_words(key0, key1, index)))
+    ends = (
+        jnp.cumsum(weights).astype(jnp.uint32)
+        if jnp.issubdtype(weights.dtype, jnp.integer)
+        else ends_of_floats(weights)
+    )
+    ball = whole_below(threefry2x32(key0, key1, jnp.uint32(0), index), ends[-1])
+    return jnp.searchsorted(ends, ball, side="right")
 
-    def of_chain(cumulative, u):
-        # Strictly below the last entry, so that a category of width 0 is never hit.
-        hit = jnp.searchsorted(
-            cumulative,
-            jnp.minimum(u * cumulative[-1], cumulative[-1] * (1 - jnp.finfo(dtype).epsneg)),
-            side="right",
-        )
-        return jnp.zeros(len(cumulative), jnp.int32).at[hit].add(1)
 
-    return [
-        jax.vmap(of_chain, (0 if len(cumulative) == chains else None, 0))(
-            cumulative if len(cumulative) == chains else cumulative[0],
-            jnp.broadcast_to(u, (chains, n)),
-        ).T
-    ]
+def inverted(cumulative: Array, u: Array) -> Array:
+    """Places [n] of uniform numbers u [n] in cumulated weights [K], ascending from above 0."""
+    total = cumulative[-1]
+    # Strictly below the last entry, so that a category of weight 0 is never hit.
+    below = jnp.minimum(u * total, total * (1 - jnp.finfo(u.dtype).epsneg))
+    return jnp.searchsorted(cumulative, below, side="right")
+
+
+def ends_of_floats(weights: Array) -> Array:
+    """Cumulated float weights [K] as uint32, the last between 2^30 and 2^31.
+
+    Summed with what rounding loses, so each is right to a whole number.
+    """
+
+    def add(carry, weight):
+        total, lost = carry
+        new = total + weight
+        small, large = jnp.minimum(total, weight), jnp.maximum(total, weight)
+        carry = new, lost + (small - (new - large))
+        return carry, carry
+
+    zero = jnp.zeros_like(weights[0])
+    (total, _), sums = jax.lax.scan(add, (zero, zero), weights)
+    # By a power of two, which rounds nothing.
+    cumulated, lost = (jnp.ldexp(part, 31 - jnp.frexp(total)[1]) for part in sums)
+    whole = jnp.floor(cumulated)
+    rest = (cumulated - whole) + lost
+    # A float's digits end before its whole number does: what is lost may be of either sign.
+    ends = whole.astype(jnp.uint32) + jnp.round(rest).astype(jnp.int32).astype(jnp.uint32)
+    return jax.lax.cummax(ends)
 
 
 def multivariate_hypergeometric(key: Array, counts: Array, n: ArrayLike) -> Array:
@@ -156,8 +229,10 @@ def multivariate_hypergeometric(key: Array, counts: Array, n: ArrayLike) -> Arra
         n: Draws; may be traced.
 
     Returns:
-        Counts [K], int32.
+        Counts [K], int32; all -1 where n is negative or more than there are, or a count is
+        negative.
     """
+    drawable = (n >= 0) & (n <= jnp.sum(counts)) & (jnp.min(counts) >= 0)
 
     def draw(i, carry):
         left, taken = carry
@@ -166,4 +241,5 @@ def multivariate_hypergeometric(key: Array, counts: Array, n: ArrayLike) -> Arra
         colour = jnp.searchsorted(ends, ball, side="right")
         return left.at[colour].add(-1), taken.at[colour].add(1)
 
-    return jax.lax.fori_loop(0, n, draw, (counts, jnp.zeros_like(counts)))[1]
+    taken = jax.lax.fori_loop(0, n, draw, (counts, jnp.zeros_like(counts)))[1]
+    return jnp.where(drawable, taken, -1)

@@ -32,7 +32,7 @@ def poisson(key: Array, mean: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
             gives 0, a mean beyond what int32 holds gives 2^31 - 1.
 
     Returns:
-        Counts [shape], int32.
+        Counts [shape], int32; -1 where the mean is negative or nan, as `jax.random.poisson`.
 
     References:
         Hill and Davis 1968, with Sheppard's corrections.
@@ -50,6 +50,9 @@ def average_of_poissons(key: Array, n: ArrayLike, rate: ArrayLike) -> Array:
     Args:
         n: Counts; an int, or traced. 0 gives 0.
         rate: Mean [] of each count. 0 gives 0.
+
+    Returns:
+        The mean; nan where n or the rate is negative or nan.
     """
     rate = jnp.asarray(rate, jnp.result_type(float))
     return _average(*key_words(key), jnp.asarray(n, rate.dtype), rate)[0]
@@ -63,14 +66,12 @@ def _poisson(key0, key1, mean):
     # Below 2^30 both parts and their sum are integers of the type; above, the sum is watched in
     # floats, where it is coarse.
     fits = whole + offset < 2.0**31 - 256
-    return [
-        jnp.where(
-            fits,
-            jnp.where(fits, whole, 0).astype(jnp.int32)
-            + jnp.where(fits, offset, 0).astype(jnp.int32),
-            largest,
-        )
-    ]
+    count = jnp.where(
+        fits,
+        jnp.where(fits, whole, 0).astype(jnp.int32) + jnp.where(fits, offset, 0).astype(jnp.int32),
+        largest,
+    )
+    return [jnp.where(mean >= 0, count, -1)]
 
 
 @chains_last
@@ -80,11 +81,10 @@ def _average(key0, key1, n, rate):
     divisor = jnp.maximum(n, 1)
     # `mean` is a whole number there, or half of one, so that nothing is lost between it and
     # `whole`.
-    return [
-        jnp.where(
-            mean < _COUNTED, (whole + offset) / divisor, rate + (offset - (mean - whole)) / divisor
-        )
-    ]
+    average = jnp.where(
+        mean < _COUNTED, (whole + offset) / divisor, rate + (offset - (mean - whole)) / divisor
+    )
+    return [jnp.where((n >= 0) & (rate >= 0), average, jnp.nan)]
 
 
 def poisson_of_words(words: tuple[Array, ...], mean: Array) -> tuple[Array, ...]:

@@ -19,7 +19,7 @@ def wishart_factor(key: Array, degrees_of_freedom: ArrayLike, dim: int) -> Array
 
     Args:
         degrees_of_freedom: At least 0, traced or not. Below dim the law is singular and the last
-            columns are 0.
+            columns are 0. A negative number and nan give nan.
         dim: Rows of T.
 
     References:
@@ -30,15 +30,16 @@ def wishart_factor(key: Array, degrees_of_freedom: ArrayLike, dim: int) -> Array
     if dim <= _WRITTEN_OUT and isinstance(degrees_of_freedom, int | float):
         logarithms = jnp.stack(
             [
-                log_chi_square(one, degrees_of_freedom - j)
+                log_chi_square(one, max(degrees_of_freedom - j, 0))
                 for j, one in enumerate(split(chi_key, dim))
             ]
         )
     else:
         logarithms = log_chi_square(
-            chi_key, jnp.asarray(degrees_of_freedom) - jnp.arange(dim), (dim,)
+            chi_key, jnp.maximum(jnp.asarray(degrees_of_freedom) - jnp.arange(dim), 0), (dim,)
         )
     entries = (normals if dim <= _WRITTEN_OUT else normal_vector)(normal_key, len(rows))
     below = jnp.zeros((dim, dim)).at[rows, columns].set(entries) if dim > 1 else 0
     alive = degrees_of_freedom - jnp.arange(dim) > 0
-    return jnp.where(alive, below + jnp.diag(jnp.exp(logarithms / 2)), 0)
+    factor = jnp.where(alive, below + jnp.diag(jnp.exp(logarithms / 2)), 0)
+    return jnp.where(jnp.asarray(degrees_of_freedom) >= 0, factor, jnp.nan)
