@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from collapse_jax.errors import DivergenceError, InputError, one_of, real, whole
-from collapse_jax.models.lm.opt import OPT
+from collapse_jax.models.lm.decoder import Decoder
 from collapse_jax.models.lm.score import batch_loss, check_blocks, mean_loss
 from collapse_jax.models.lm.steps import (
     STEPS_PER_CALL,
@@ -84,7 +84,7 @@ def learning_rate_at(settings: FineTune, epoch: int) -> float:
 
 
 def fine_tune(
-    model: OPT,
+    model: Decoder,
     params: dict,
     blocks: Any,
     valid_blocks: Any,
@@ -153,7 +153,7 @@ class _Fit(NamedTuple):
 class _Epochs:
     """Runs the epochs of one fit."""
 
-    model: OPT
+    model: Decoder
     settings: FineTune
     blocks: np.ndarray
     key: jax.Array
@@ -279,7 +279,7 @@ def _optimiser(settings, rate):
 def _loss(model, params, batch, key):
     """Mean loss [] over the blocks of a batch that have weight."""
     tokens, weights = batch
-    deterministic = model.config.dropout == 0 and model.config.attention_dropout == 0
+    deterministic = not model.switches.any_dropout
     rngs = {"dropout": key}
     return batch_loss(model, params, tokens, weights, deterministic=deterministic, rngs=rngs)
 

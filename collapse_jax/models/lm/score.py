@@ -10,13 +10,13 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm.opt import OPT
+from collapse_jax.models.lm.decoder import Decoder
 from collapse_jax.models.lm.vocabulary_loss import summed_loss
 from collapse_jax.runs.distributed import to_host
 from collapse_jax.runs.session import Session
 
 
-def perplexity(model: OPT, params: dict, blocks: Any, *, batch_size: int = 64) -> np.ndarray:
+def perplexity(model: Decoder, params: dict, blocks: Any, *, batch_size: int = 64) -> np.ndarray:
     """Perplexity of each block: exp of its mean negative log-likelihood per predicted token.
 
     Args:
@@ -33,7 +33,7 @@ def perplexity(model: OPT, params: dict, blocks: Any, *, batch_size: int = 64) -
 
 
 def mean_loss(
-    model: OPT,
+    model: Decoder,
     params: dict,
     blocks: Any,
     *,
@@ -67,7 +67,7 @@ def mean_loss(
 
 
 def token_losses(
-    model: OPT,
+    model: Decoder,
     params: dict,
     tokens: Int[Array, "batch length"],
     *,
@@ -83,7 +83,7 @@ def token_losses(
 
 
 def batch_loss(
-    model: OPT,
+    model: Decoder,
     params: dict,
     tokens: Int[Array, "batch length"],
     weights: Float[Array, " batch"],
@@ -93,12 +93,13 @@ def batch_loss(
 ) -> Float[Array, ""]:
     """The mean of `token_losses` over tokens and weighted sequences; made for gradients."""
     hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
-    embedding = params["embed_tokens"]["embedding"].astype(hidden.dtype)
-    total: Any = summed_loss(hidden[:, :-1], embedding, tokens[:, 1:], weights, model.precision)
+    matrix = model.head_matrix(params).astype(hidden.dtype)
+    cap = model.switches.logit_cap
+    total: Any = summed_loss(hidden[:, :-1], matrix, tokens[:, 1:], weights, model.precision, cap)
     return total / (jnp.sum(weights) * (tokens.shape[1] - 1))
 
 
-def check_blocks(model: OPT, blocks: Any) -> np.ndarray:
+def check_blocks(model: Decoder, blocks: Any) -> np.ndarray:
     """Blocks of tokens as int32 [blocks, length].
 
     Raises:

@@ -142,6 +142,11 @@ class DecoderConfig:
         return self
 
     @property
+    def any_dropout(self) -> bool:
+        """Whether training draws random numbers."""
+        return any((self.embed_dropout, self.dropout, self.attention_dropout))
+
+    @property
     def ends(self) -> tuple[int, ...]:
         """The ids that end a text."""
         return (self.eos_token_id, *self.more_ends)

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 _ROWS = 2048
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def summed_loss(
     hidden: jax.Array,
     embedding: jax.Array,
     targets: jax.Array,
     weights: jax.Array,
     precision: jax.lax.Precision | None = None,
+    cap: float | None = None,
 ) -> jax.Array:
     """The sum [] over sequences and positions of weight * negative log-likelihood, in nats.
 
@@ -30,15 +31,16 @@ def summed_loss(
         targets: int [batch, positions], the token after each position.
         weights: [batch], of each sequence.
         precision: Of the products; sums are float32.
+        cap: Logits x become cap * tanh(x / cap); None leaves them.
     """
-    return _by_parts(hidden, embedding, targets, weights, precision, False)[0]
+    return _by_parts(hidden, embedding, targets, weights, precision, cap, False)[0]
 
 
-def _forward(hidden, embedding, targets, weights, precision):
-    return _by_parts(hidden, embedding, targets, weights, precision, True)
+def _forward(hidden, embedding, targets, weights, precision, cap):
+    return _by_parts(hidden, embedding, targets, weights, precision, cap, True)
 
 
-def _backward(precision, gradients, scale):
+def _backward(precision, cap, gradients, scale):
     to_hidden, to_embedding = gradients
     return (
         to_hidden * scale.astype(to_hidden.dtype),
@@ -48,7 +50,7 @@ def _backward(precision, gradients, scale):
     )
 
 
-def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
+def _by_parts(hidden, embedding, targets, weights, precision, cap, differentiate):
     """(loss [], (gradient of hidden, gradient of embedding)), some positions at a time."""
     batch, positions, width = hidden.shape
     at_once = min(max(_ROWS // batch, 1), positions)
@@ -70,6 +72,7 @@ def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
         loss, to_embedding = carry
         states, words, weight = inputs
         logits = product("bpw,vw->bpv", states, embedding)  # [batch, at_once, vocabulary]
+        logits = logits if cap is None else cap * jnp.tanh(logits / cap)
         log_total = jax.nn.logsumexp(logits, axis=-1)
         loss = loss + jnp.sum(
             weight * (log_total - jnp.take_along_axis(logits, words[..., None], -1)[..., 0])
@@ -77,9 +80,10 @@ def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
         if not differentiate:
             return (loss, to_embedding), ()
         is_word = jnp.arange(logits.shape[-1]) == words[..., None]
-        to_logits = ((jnp.exp(logits - log_total[..., None]) - is_word) * weight[..., None]).astype(
-            hidden.dtype
-        )
+        to_logits = (jnp.exp(logits - log_total[..., None]) - is_word) * weight[..., None]
+        if cap is not None:
+            to_logits = to_logits * (1 - (logits / cap) ** 2)
+        to_logits = to_logits.astype(hidden.dtype)
         to_states = product("bpv,vw->bpw", to_logits, embedding).astype(hidden.dtype)
         return (loss, to_embedding + product("bpw,bpv->wv", states, to_logits)), to_states
 
