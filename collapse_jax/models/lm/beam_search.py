@@ -101,8 +101,8 @@ def beam_search(
 def _chosen(config, decoder, new_tokens, state, total, t):
     """The state after token number t, from total scores [batch, parents, vocabulary]."""
     beams, words = decoder.num_beams, total.shape[-1]
-    # Half of the best candidates may end here, and as many must go on.
-    kept = 2 * beams if state.ended else beams
+    # Even if every end follows the same parent, enough candidates go on.
+    kept = max(2, 1 + len(config.ends)) * beams if state.ended else beams
     # Candidates [batch, kept], numbered parent * words + word.
     scores, flat = _best_candidates(total.reshape(len(total), -1), kept)
     parent, tokens = flat // words, flat % words
