@@ -148,10 +148,18 @@ class _CausalLM:
         return self.continued(decode_key, params, self.prompts[chosen])
 
     def continued(self, key, params, x):
-        options = {"key": key, "batch_size": self.decode_batch, "session": self.session}
+        # Blocks are text throughout, even one that begins with the token for padding.
+        mask = np.ones(np.shape(x), bool)
+        options = {"key": key, "batch_size": self.decode_batch, "attention_mask": mask}
         with self.session.stage("generate"):
             tokens = generate(
-                self.model, params.model, x, self.decoder, self.prompts.shape[1], **options
+                self.model,
+                params.model,
+                x,
+                self.decoder,
+                self.prompts.shape[1],
+                session=self.session,
+                **options,
             )
         return jnp.asarray(tokens)
 

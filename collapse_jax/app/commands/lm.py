@@ -1,7 +1,6 @@
 """`collapse-jax lm`: the paper's language-model loop from settings to a run folder."""
 
 import contextlib
-import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
@@ -22,7 +21,9 @@ from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.models.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_tokenizer
+from collapse_jax.models.lm.notice import Say
 from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
+from collapse_jax.models.lm.tokenizer_fit import check_tokenizer
 from collapse_jax.models.lm.weights import load_opt
 from collapse_jax.runs import distributed
 from collapse_jax.runs.folder import RunFolder
@@ -55,23 +56,24 @@ class Ingredients(NamedTuple):
     blocks: Blocks
 
 
-def prepare(settings: LMSettings, *, session: Session = Session()) -> Ingredients:
+def prepare(
+    settings: LMSettings, *, session: Session = Session(), say: Say | None = None
+) -> Ingredients:
     """Reads and checks model, tokenizer and corpus, for the devices of the session.
+
+    Args:
+        say: Called with lines on what is read and what is left out; by default they are logged.
 
     Raises:
         InputError: If something cannot be read, or does not fit the rest.
     """
     config = settings.config
     model, pretrained = _load_model(config, session.placement)
-    tokenizer = load_tokenizer(config.tokenizer or _tokenizer_of(config.model))
+    tokenizer = load_tokenizer(config.tokenizer or _tokenizer_of(config.model), say)
+    check_tokenizer(tokenizer, model.config, _own_tokenizer(config))
     vocabulary = model.config.vocab_size
-    if tokenizer.vocab_size > vocabulary:
-        raise InputError(
-            f"tokenizer {tokenizer.name!r} has {tokenizer.vocab_size} entries, more than "
-            f"the model's vocabulary of {vocabulary}; give the model's own tokenizer"
-        )
     splits = []
-    for split, rows in load_corpus(config.corpus)._asdict().items():
+    for split, rows in load_corpus(config.corpus, say)._asdict().items():
         blocks = blocks_of(rows, tokenizer, config.block_length)
         wanted = getattr(config, f"{split}_blocks")
         if blocks.max() >= vocabulary:
@@ -203,8 +205,7 @@ def _load_model(config, placement):
             model, params = load_opt(EMBEDDED_MODEL if config.model == "embedded" else config.model)
         if placement.shard:
             params = placement.place_parameters(params, config.batch_size)
-    dropout = model.config.dropout if config.dropout is None else config.dropout
-    return OPT(dataclasses.replace(model.config, dropout=dropout), config.precision), params
+    return OPT(model.config.with_dropout(config.dropout), config.precision), params
 
 
 def _tokenizer_of(model: str) -> str:
@@ -217,6 +218,16 @@ def _tokenizer_of(model: str) -> str:
     if model.startswith("random:") and model not in own:
         raise InputError(f"model {model!r} has no tokenizer; give tokenizer")
     return own.get(model, model)
+
+
+def _own_tokenizer(config):
+    """The tokenizer beside the weights, if another one was asked for; None if there is none."""
+    if config.tokenizer is None or config.model.startswith("random:"):
+        return None
+    try:
+        return load_tokenizer(_tokenizer_of(config.model), lambda line: None)
+    except InputError:
+        return None
 
 
 def lm_command(
@@ -266,13 +277,17 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
     from collapse_jax.app.commands.progress import LanguageModelProgress
 
     config, session = settings.config, Session(placement)
-    ingredients = distributed.first_then_others(lambda: prepare(settings, session=session))
+    said: list[str] = []
+    ingredients = distributed.first_then_others(
+        lambda: prepare(settings, session=session, say=said.append)
+    )
     need = disk_need(settings, ingredients, finished, seeds)
     folder = RunFolder.open(out, config, need.total, seeds)
     sizes = ", ".join(
         f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items()
     )
     for line in (
+        *said,
         f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder "
         f"{folder.path}",
         need.summary(),

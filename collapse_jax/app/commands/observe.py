@@ -75,6 +75,8 @@ class Observer:
         observed["tokens"] = tokens.astype(np.int32)
         if len(self.prompts):
             options = {"key": self.key, "session": self.session.devices_only()}
+            # Blocks are text throughout, even one that begins with the token for padding.
+            options["attention_mask"] = np.ones(self.prompts.shape, bool)
             length = self.prompts.shape[1]
             observed["example_tokens"] = generate(
                 self.model, params, self.prompts, self.decoder, length, **options

@@ -24,9 +24,11 @@ from collapse_jax.models.lm.corpus import (
     fingerprint,
     load_corpus,
     load_tokenizer,
+    tell_training,
     tokenizer_files,
     training_rows,
 )
+from collapse_jax.models.lm.notice import Say
 from collapse_jax.models.lm.opt import OPT, OPTConfig
 from collapse_jax.models.lm.pretrain import advance, begin, learning_rate_at, window_order
 from collapse_jax.models.lm.score import mean_loss
@@ -65,7 +67,10 @@ class Materials(NamedTuple):
 
 
 def model_config(config: PretrainConfig, tokenizer: TextTokenizer) -> OPTConfig:
-    """Sizes of the model; the tokenizer encodes an empty text as its beginning-of-text id."""
+    """Sizes of the model, and its special tokens: those that the tokenizer's files name.
+
+    Of one that names none, the id that an empty text is encoded as begins and ends a text.
+    """
     names = (
         "hidden_size",
         "num_hidden_layers",
@@ -75,10 +80,17 @@ def model_config(config: PretrainConfig, tokenizer: TextTokenizer) -> OPTConfig:
     )
     vocabulary = -(-tokenizer.vocab_size // _VOCABULARY_STEP) * _VOCABULARY_STEP
     first = next(iter(tokenizer.encode([""])[0]), OPTConfig.bos_token_id)
+    end = tokenizer.special.get("eos_token", first)
+    special = {
+        "bos_token_id": first,
+        "eos_token_id": end,
+        # Where a tokenizer has names for special tokens, but none for padding, the end stands in.
+        "pad_token_id": tokenizer.special.get("pad_token", end)
+        if tokenizer.special
+        else OPTConfig.pad_token_id,
+    }
     sizes = {name: getattr(config, name) for name in names}
-    return OPTConfig(
-        vocab_size=vocabulary, dropout=0.0, bos_token_id=first, eos_token_id=first, **sizes
-    )
+    return OPTConfig(vocab_size=vocabulary, dropout=0.0, **special, **sizes)
 
 
 def parameters_of(config: OPTConfig) -> int:
@@ -87,7 +99,11 @@ def parameters_of(config: OPTConfig) -> int:
 
 
 def prepare(
-    settings: PretrainSettings, out: str | os.PathLike, *, session: Session = Session()
+    settings: PretrainSettings,
+    out: str | os.PathLike,
+    *,
+    session: Session = Session(),
+    say: Say | None = None,
 ) -> tuple[RunFolder, Materials]:
     """The opened run folder with its tokenizer and tokens, and the windows of the text.
 
@@ -95,6 +111,7 @@ def prepare(
 
     Args:
         session: Progress (stages "encode", "compare", ...).
+        say: Called with lines on what is read and what is left out; by default they are logged.
 
     Raises:
         InputError: Before anything is written, if something is missing, unreadable or too short, or
@@ -103,7 +120,8 @@ def prepare(
     config = settings.config
     folder = RunFolder(out)
     folder.check(config)
-    kept_out = _kept_out(config.exclude)
+    tell_training(config.corpus, say)
+    kept_out = _kept_out(config.exclude, say)
     made_from = {
         "corpus": fingerprint(config.corpus),
         "tokenizer": _tokenizer_fingerprint(config.tokenizer),
@@ -112,15 +130,15 @@ def prepare(
     file = read_tokens(folder.path / "tokens", made_from)
     if file is None:
         session.progress("read the tokenizer, or train it", 0, None)
-        files = tokenizer_files(config.tokenizer, training_rows(config.corpus))
+        files = tokenizer_files(config.tokenizer, training_rows(config.corpus), say)
         folder = _open_new(config, out, made_from, files)
-        tokenizer = load_tokenizer(str(folder.path / "tokenizer"))
+        tokenizer = load_tokenizer(str(folder.path / "tokenizer"), _said_before)
         rows, tokens = training_rows(config.corpus), folder.path / "tokens"
         write_tokens(tokens, rows, tokenizer, made_from, session=session)
         file = read_tokens(tokens, made_from)
     else:
         folder = RunFolder.open(out, config)
-        tokenizer = load_tokenizer(str(folder.path / "tokenizer"))
+        tokenizer = load_tokenizer(str(folder.path / "tokenizer"), _said_before)
     assert file is not None  # just written
     windows = cut_windows(file, config.block_length, config.held_out)
     if kept_out:
@@ -301,9 +319,12 @@ def _open_and_run(settings, out, console, placement):
     config = settings.config
     with StageProgress(console) as bar:
         session = Session(placement, progress=bar.stage)
+        said: list[str] = []
         folder, materials = distributed.first_then_others(
-            functools.partial(prepare, settings, out, session=session)
+            functools.partial(prepare, settings, out, session=session, say=said.append)
         )
+        for line in said:
+            bar.line(line)
         counts = json.loads((folder.path / "counts.json").read_text())
         left_out = ""
         if config.exclude:
@@ -360,7 +381,7 @@ def _open_new(config, out, made_from, files):
     with tempfile.TemporaryDirectory() as aside:
         for name, text in files.items():
             pathlib.Path(aside, name).write_text(text, encoding="utf-8")
-        tokenizer = load_tokenizer(aside)
+        tokenizer = load_tokenizer(aside, _said_before)
     count, least = 0, 2 * config.block_length
     rows = training_rows(config.corpus)
     for row in rows:
@@ -384,10 +405,14 @@ def _open_new(config, out, made_from, files):
     return folder
 
 
-def _kept_out(source):
+def _said_before(line):
+    """For reading a tokenizer again, of which everything has been said."""
+
+
+def _kept_out(source, say):
     """Rows of the valid and of the test text of a corpus; [] without one."""
     try:
-        return [] if source is None else list(load_corpus(source)[1:])
+        return [] if source is None else list(load_corpus(source, say)[1:])
     except InputError as error:
         raise InputError(f"exclude is {source!r}: {error}") from None
 
@@ -396,7 +421,7 @@ def _tokenizer_fingerprint(source):
     """Changes with the tokenizer; one that is trained depends on the corpus and its size alone."""
     if source.startswith("train:"):
         return source
-    return {name: _sha256(text) for name, text in tokenizer_files(source).items()}
+    return {name: _sha256(text) for name, text in tokenizer_files(source, (), _said_before).items()}
 
 
 def _sha256(text):

@@ -50,15 +50,27 @@ class _Beams(NamedTuple):
 
 
 def beam_search(
-    model: Decoder, decoder: Any, new_tokens: int, params: dict, prompts: jax.Array
-) -> jax.Array:
+    model: Decoder,
+    decoder: Any,
+    new_tokens: int,
+    params: dict,
+    prompts: jax.Array,
+    mask: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
     """The best continuation [batch, new_tokens] of each prompt of [batch, length].
 
     `pad_token_id` follows an end-of-text.
+
+    Args:
+        mask: bool [batch, length], False where a prompt is padded on the left; None if none is.
+
+    Returns:
+        The continuations, and bool [batch]: whether a score became nan, so that the continuation
+        means nothing.
     """
     batch, length = prompts.shape
     beams, config = decoder.num_beams, model.switches
-    logits, prompt_caches = prefill(model, params, prompts)
+    logits, prompt_caches = prefill(model, params, prompts, mask)
     history = jnp.full((batch, beams, new_tokens), config.pad_token_id, jnp.int32)
     empty = prompt_caches[0].key[:, :, :0]
     caches = [empty] * config.num_hidden_layers
@@ -72,7 +84,7 @@ def beam_search(
     state = _chosen(config, decoder, new_tokens, state, log_probs, 0)
 
     def step(slots, state, t):  # token number t, with `slots` steps in the cache
-        hidden, keys, values = _extend(model, params, state, prompt_caches, length, slots, t)
+        hidden, keys, values = _extend(model, params, state, prompt_caches, mask, length, slots, t)
         logits: Any = model.apply({"params": params}, hidden, method="head")
         seen = jnp.concatenate(
             [jnp.broadcast_to(prompts[:, None], (batch, beams, length)), filled(state.history, t)],
@@ -92,10 +104,12 @@ def beam_search(
             keys=_grow(state.keys, slots * beams), values=_grow(state.values, slots * beams)
         )
         state, _ = jax.lax.scan(functools.partial(step, slots), state, jnp.arange(start, stop))
+    # A nan is sorted before every number, and stays in the sum of a beam.
+    is_nan = jnp.isnan(state.scores).any(axis=1)
     if state.ended:
-        return state.ended.history[:, 0]
+        return state.ended.history[:, 0], is_nan
     best = jnp.argmax(state.scores, axis=1)
-    return jnp.take_along_axis(state.history, best[:, None, None], axis=1)[:, 0]
+    return jnp.take_along_axis(state.history, best[:, None, None], axis=1)[:, 0], is_nan
 
 
 def _chosen(config, decoder, new_tokens, state, total, t):
@@ -164,7 +178,7 @@ def _may_improve(decoder, new_tokens, ended, running, t):
     return (possible > worst).any(-1)
 
 
-def _extend(model, params, state, prompt_caches, length, slots, t):
+def _extend(model, params, state, prompt_caches, mask, length, slots, t):
     """Hidden states [batch, beams, hidden_size] of the newest tokens, and the caches with them.
 
     The newest tokens stand at step t - 1.
@@ -201,6 +215,8 @@ def _extend(model, params, state, prompt_caches, length, slots, t):
             if window is not None and window < length + slots:
                 in_reach = jnp.arange(length) > length + t - 1 - window
                 to_prompt = jnp.where(in_reach, to_prompt, NEGATIVE)
+            if mask is not None:
+                to_prompt = jnp.where(mask[:, None, None], to_prompt, NEGATIVE)
             to_own = capped(product("bhqd,bhkd->bhqk", query, keys[layer]), cap)
             to_own = jnp.where(seen, to_own, NEGATIVE)
             weights = jax.nn.softmax(jnp.concatenate([to_prompt, to_own], -1)).astype(query.dtype)
@@ -212,9 +228,10 @@ def _extend(model, params, state, prompt_caches, length, slots, t):
         return attend
 
     attends = [attend_in(layer) for layer in range(len(keys))]
-    hidden, _ = model.apply(
-        {"params": params}, state.tokens, length + t - 1, attends, method="extend"
-    )
+    position = length + t - 1
+    if mask is not None:
+        position = position - jnp.sum(~mask, axis=1)
+    hidden, _ = model.apply({"params": params}, state.tokens, position, attends, method="extend")
     return hidden, keys, values
 
 

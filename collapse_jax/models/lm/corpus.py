@@ -1,46 +1,69 @@
 """Text in: rows of a corpus, a tokenizer, and blocks of tokens as the released code builds them."""
 
 import functools
-import gzip
-import hashlib
+import itertools
 import json
-import lzma
 import os
 import pathlib
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+import types
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from collapse_jax.errors import InputError, whole
+from collapse_jax.models.lm.embedded_text import Corpus, embedded_corpus
+from collapse_jax.models.lm.notice import Say, tell
+from collapse_jax.models.lm.splits import WORDS, find_splits, named
+from collapse_jax.models.lm.text_files import read_rows, stream_rows, whole_text
+from collapse_jax.models.lm.tokenizer_settings import (
+    SPECIAL_TOKENS,
+    beyond_the_file,
+    made_deterministic,
+    special_ids,
+)
+from collapse_jax.models.lm.training_text import (
+    fingerprint,
+    tell_training,
+    training_files,
+    training_rows,
+)
+
+__all__ = [
+    "Corpus",
+    "TextTokenizer",
+    "blocks_of",
+    "embedded_corpus",
+    "fingerprint",
+    "load_corpus",
+    "load_tokenizer",
+    "read_rows",
+    "stream_rows",
+    "tell_training",
+    "tokenizer_files",
+    "training_files",
+    "training_rows",
+]
 
 # Batches of 1,000 rows in each of 4 shards, remainders dropped: of 1 to 16 shards, only 4 give the
 # released code's block counts.
 _ROWS_PER_BATCH = 1000
 _SHARDS = 4
-_SPLITS = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
-_SUFFIXES = (".txt", ".raw", ".jsonl", ".parquet")
+# Rows of the held-out splits that are looked for in the training text: shorter ones recur anyway.
+_LONG_ROW = 40
 _EMBEDDED_VOCABULARY = 2048
 _SMALLEST_VOCABULARY, _LARGEST_VOCABULARY = 260, 1_000_000
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.json",
     "merges.txt",
 )
 _TOKENIZER_NAME = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
 _SPECIAL = {"bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-
-
-class Corpus(NamedTuple):
-    """Rows of text by split; a blank row is "", any other ends as it did in its file."""
-
-    train: list[str]
-    valid: list[str]
-    test: list[str]
 
 
 class TextTokenizer(NamedTuple):
@@ -50,32 +73,42 @@ class TextTokenizer(NamedTuple):
     encode: rows -> token ids of each row, after the beginning-of-text id.
     decode: ids -> text.
     vocab_size: ids in use.
+    special: ids of "bos_token", "eos_token", "pad_token" and "unk_token", as far as its files name
+        them.
     """
 
     name: str
     encode: Callable[[list[str]], list[list[int]]]
     decode: Callable[[list[int]], str]
     vocab_size: int
+    special: Mapping[str, int] = types.MappingProxyType({})
 
 
-def load_corpus(source: str) -> Corpus:
+def load_corpus(source: str, say: Say | None = None) -> Corpus:
     """The three splits of a text.
 
     Args:
         source: "embedded" (the text that comes with Python), a local file or folder, or
             "wikitext-2-raw-v1" (or another WikiText) from the hub. A file is cut into 80 %, 10 %
-            and 10 %. A folder holds one file per split, whose name contains train, valid (or
-            validation, dev) or test; among several, one without "raw" in its name goes first.
-            Files are .txt .raw .jsonl .parquet, plain or .xz or .gz.
+            and 10 %. A folder holds a file, numbered shards or a sub-folder for each split, whose
+            name has one of its words as a whole word: train or training; valid, validation, val or
+            dev; test or testing. "wiki.train.tokens" has; "latest.txt" and "invalid.txt" have none.
+            A file with the word "raw" is left out beside one without. Files are .txt .raw .tokens
+            .json .jsonl .parquet, plain or .xz or .gz.
+        say: Called with one line: what is read, how much of it, what is left out, and how many
+            rows of the held-out splits stand in the training text too. By default the line is
+            logged, as a warning if there is something of the last two.
 
     Raises:
-        InputError: If something is missing, empty or unreadable.
+        InputError: If something is missing, empty, unreadable, or named such that its split is
+            not clear.
     """
     path = pathlib.Path(source).expanduser()
+    names, left_out = dict.fromkeys(WORDS, ""), ""
     if source == "embedded":
         corpus = embedded_corpus()
     elif path.is_dir():
-        corpus = Corpus(**{split: read_rows(_split_file(path, split)) for split in _SPLITS})
+        corpus, names, left_out = _from_folder(path)
     elif path.is_file():
         rows = read_rows(path)
         first, second = len(rows) * 8 // 10, len(rows) * 9 // 10
@@ -90,156 +123,111 @@ def load_corpus(source: str) -> Corpus:
     for split, rows in corpus._asdict().items():
         if not any(row.strip() for row in rows):
             raise InputError(f"corpus {source!r}: its {split} split is empty; it must hold text")
+    read = [
+        f"{split}: {names[split]}{len(rows):,} rows, {sum(map(len, rows)):,} characters"
+        for split, rows in corpus._asdict().items()
+    ]
+    remarks = ([left_out] if left_out else []) + _remarks(corpus)
+    tell(say, f"corpus {source}: {'; '.join(read + remarks)}", matters=bool(remarks))
     return corpus
 
 
-def embedded_corpus() -> Corpus:
-    """The reference text in every CPython (`pydoc_data.topics`), one paragraph per row.
-
-    One topic in 10 is for validation, and one for the test.
-    """
-    from pydoc_data.topics import topics
-
-    splits = {"train": [], "valid": [], "test": []}
-    for index, name in enumerate(sorted(topics)):
-        split = {3: "valid", 7: "test"}.get(index % 10, "train")
-        paragraphs = re.split(r"\n\s*\n", topics[name])
-        splits[split] += [
-            re.sub(r"\s+", " ", paragraph).strip() + "\n"
-            for paragraph in paragraphs
-            if paragraph.strip()
-        ]
-    return Corpus(**splits)
-
-
-def read_rows(path: str | os.PathLike) -> list[str]:
-    """Rows of one text file: lines with their newline, or "text" fields of .jsonl and .parquet.
-
-    Blank ones are "".
-    """
-    return list(stream_rows(path))
-
-
-def stream_rows(path: str | os.PathLike) -> Iterator[str]:
-    """The rows of `read_rows` one by one; the file is never in memory as a whole.
-
-    Raises:
-        InputError: If reading fails.
-    """
-    path = pathlib.Path(path)
-    suffix = pathlib.Path(path.stem if path.suffix in (".xz", ".gz") else path.name).suffix
-    opener = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix, open)
-    try:
-        if suffix == ".parquet":
-            yield from _texts(path, _parquet_rows(path))
-        else:
-            with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
-                if suffix == ".jsonl":
-                    lines = (json.loads(line)["text"] for line in lines if line.strip())
-                yield from _texts(path, lines)
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"corpus file {path} cannot be read: {error}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"corpus file {path}: each line must be a JSON object with a field 'text' ({error!r})"
-        ) from None
-
-
-def _texts(path, rows):
-    for row in rows:
-        if not isinstance(row, str):
+def _from_folder(folder):
+    """The corpus, the names of each split's files, and words on what is left out."""
+    found, rows, names = find_splits(folder), {}, {}
+    left_out = f"left out: {named(found.left_out, folder)}" if found.left_out else ""
+    for split in WORDS:
+        files = found.files.get(split)
+        if not files:
             raise InputError(
-                f"corpus file {path}: a row holds {row!r}; each 'text' must be a string"
+                f"corpus folder {folder} has no {split} file; it needs one such as {split}.txt "
+                f"(.xz, .gz, .json, .jsonl, .parquet){'; ' * bool(left_out)}{left_out}"
             )
-        yield row if row.strip() else ""
+        rows[split] = []
+        for file in files:
+            read = read_rows(file)
+            if len(files) > 1 and not any(read):
+                raise InputError(f"corpus file {file} is empty; a shard must hold text")
+            rows[split] += read
+        count = f"{len(files)} files, " if len(files) > 1 else ""
+        names[split] = f"{count}{named(files, folder)}, "
+    return Corpus(**rows), names, left_out
 
 
-def training_files(source: str) -> list[pathlib.Path]:
-    """The files that pretraining reads: one file, a folder's train file, or all its text files.
-
-    Raises:
-        InputError: If there are none.
-    """
-    path = pathlib.Path(source).expanduser()
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise InputError(
-            f"corpus {source!r} is neither a file nor a folder; give one, or 'embedded'"
-        )
-    files = [file for file in sorted(path.iterdir()) if _is_text(file)]
-    if not files:
-        raise InputError(
-            f"corpus folder {source!r} has no text file; it needs one such as train.txt "
-            "(.xz, .gz, .jsonl, .parquet)"
-        )
-    has_train = any("train" in file.name.lower() for file in files)
-    return [_split_file(path, "train")] if has_train else files
+def _remarks(corpus):
+    """What makes a score on the held-out splits doubtful: text in common, other line ends."""
+    splits, remarks = corpus._asdict(), []
+    for one, other in itertools.combinations(splits, 2):
+        if splits[one] == splits[other]:
+            remarks.append(f"{one} and {other} hold the same text")
+    for split in ("valid", "test"):
+        long = {row for row in splits[split] if len(row) >= _LONG_ROW}
+        shared = long.intersection(corpus.train)
+        if shared and splits[split] != corpus.train:
+            remarks.append(
+                f"{len(shared):,} of the {len(long):,} different rows of {_LONG_ROW} characters or "
+                f"more in {split} stand in train too"
+            )
+    returns = [split for split, rows in splits.items() if any(row.endswith("\r\n") for row in rows)]
+    if 0 < len(returns) < len(splits):
+        remarks.append(f"only {' and '.join(returns)} has lines that end in a carriage return")
+    return remarks
 
 
-def training_rows(source: str) -> Iterator[str]:
-    """Rows of `training_files` as a stream, or of the train split of "embedded"."""
-    if source == "embedded":
-        yield from embedded_corpus().train
-    else:
-        for path in training_files(source):
-            yield from stream_rows(path)
+def load_tokenizer(source: str, say: Say | None = None) -> TextTokenizer:
+    """A tokenizer by name, which encodes as `AutoTokenizer` of transformers does by default.
 
-
-def fingerprint(source: str) -> list[list]:
-    """[name, bytes, sha256] of each of the `training_files`, or of the embedded text."""
-    if source == "embedded":
-        text = "".join(embedded_corpus().train).encode()
-        return [[source, len(text), hashlib.sha256(text).hexdigest()]]
-    files = []
-    for path in training_files(source):
-        try:
-            with open(path, "rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            files.append([path.name, path.stat().st_size, digest])
-        except OSError as error:
-            raise InputError(f"corpus file {path} cannot be read: {error}") from None
-    return files
-
-
-def load_tokenizer(source: str) -> TextTokenizer:
-    """A tokenizer by name.
+    A text is never cut or padded, and gives the same ids at every call: what a tokenizer.json says
+    of truncation, padding and a dropout of merges is switched off.
 
     Args:
         source: A local folder (tokenizer.json, or vocab.json and merges.txt), a hub name, or
             "embedded": a byte-level BPE of 2,048 entries, trained on the embedded corpus in a
             second.
+        say: Called with a line that names what was switched off, if anything was; by default the
+            line is logged as a warning.
 
     Raises:
         InputError: If it cannot be loaded.
     """
     if source == "embedded":
-        return _wrap(source, _train_embedded())
+        tokenizer = _train_embedded()
+        ids = {kind: tokenizer.token_to_id(token) for kind, token in _SPECIAL.items()}
+        return _wrap(source, tokenizer, ids, say)
     path = pathlib.Path(source).expanduser()
     if (path / "tokenizer.json").is_file():
-        from tokenizers import Tokenizer
-
-        try:
-            return _wrap(source, Tokenizer.from_file(os.fspath(path / "tokenizer.json")))
-        except Exception as error:  # tokenizers raises bare Exception for a broken file
-            raise InputError(
-                f"tokenizer {path / 'tokenizer.json'} cannot be read: {error}"
-            ) from None
+        return _from_file(source, path, say)
     if path.exists() and not (path / "vocab.json").is_file():
         raise InputError(
             f"tokenizer folder {source!r} holds neither tokenizer.json nor vocab.json and "
             "merges.txt"
         )
-    return _from_transformers(source, path if path.exists() else source)
+    return _from_transformers(source, path if path.exists() else source, say)
 
 
-def tokenizer_files(source: str, rows: Iterable[str] = ()) -> dict[str, str]:
+def _from_file(source, folder, say):
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(os.fspath(folder / "tokenizer.json"))
+    except Exception as error:  # tokenizers raises bare Exception for a broken file
+        raise InputError(f"tokenizer {folder / 'tokenizer.json'} cannot be read: {error}") from None
+    beyond = beyond_the_file(folder)
+    if beyond:
+        return _from_transformers(source, folder, say, f": {beyond}, beyond tokenizer.json")
+    return _wrap(source, tokenizer, special_ids(folder, tokenizer), say)
+
+
+def tokenizer_files(
+    source: str, rows: Iterable[str] = (), say: Say | None = None
+) -> dict[str, str]:
     """The files of a tokenizer's folder by name, for `load_tokenizer` and for transformers.
 
     Args:
         source: "embedded"; "train:N", a byte-level BPE of N entries that puts </s> (id 2) before
             every text, as OPT's own does; or a local folder, whose files are taken as they are.
         rows: What "train:N" is trained on.
+        say: As in `load_tokenizer`.
 
     Raises:
         InputError: If N is below 260 (256 bytes and 4 special entries) or above a million, or the
@@ -269,7 +257,7 @@ def tokenizer_files(source: str, rows: Iterable[str] = ()) -> dict[str, str]:
         raise InputError(
             f"tokenizer is {source!r}; it must be a folder, 'embedded', or 'train:N' for N entries"
         )
-    load_tokenizer(source)
+    load_tokenizer(source, say)
     return {
         name: (folder / name).read_text(encoding="utf-8")
         for name in _TOKENIZER_FILES
@@ -306,43 +294,6 @@ def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np
             "smaller block_length"
         )
     return blocks
-
-
-def _split_file(folder, split):
-    files = [
-        file
-        for file in sorted(folder.iterdir())
-        if _is_text(file) and any(word in file.name.lower() for word in _SPLITS[split])
-    ]
-    if not files:
-        raise InputError(
-            f"corpus folder {folder} has no {split} file; it needs one such as {split}.txt "
-            "(.xz, .gz, .jsonl, .parquet)"
-        )
-    return min(files, key=lambda file: ("raw" in file.name.lower(), file.name))
-
-
-def _is_text(path):
-    name = path.name.removesuffix(".xz").removesuffix(".gz")
-    return path.is_file() and name.endswith(_SUFFIXES)
-
-
-def _parquet_rows(path):
-    try:
-        from pyarrow import parquet  # comes with datasets, whose own reader logs and shows bars
-
-        with parquet.ParquetFile(os.fspath(path)) as file:
-            for batch in file.iter_batches(columns=["text"]):
-                yield from batch["text"].to_pylist()
-    except ImportError:
-        raise InputError(
-            f"corpus file {path} needs the package 'datasets': pip install datasets"
-        ) from None
-    except Exception as error:  # pyarrow raises many kinds
-        raise InputError(
-            f"corpus file {path} cannot be read as parquet with a column 'text' "
-            f"({type(error).__name__})"
-        ) from None
 
 
 def _from_hub(name):
@@ -386,16 +337,41 @@ def _train_bpe(rows, size):
     return tokenizer
 
 
-def _wrap(name, tokenizer):
+def _wrap(name, tokenizer, special, say):
+    _say_off(name, tokenizer, say)
     return TextTokenizer(
         name,
-        lambda rows: [encoding.ids for encoding in tokenizer.encode_batch(rows)],
+        lambda rows: [encoding.ids for encoding in _encoded(name, tokenizer.encode_batch, rows)],
         lambda ids: tokenizer.decode([int(i) for i in ids], skip_special_tokens=False),
         tokenizer.get_vocab_size(),
+        special,
     )
 
 
-def _from_transformers(name, source):
+def _say_off(name, tokenizer, say):
+    off = made_deterministic(tokenizer)
+    if off:
+        line = (
+            f"tokenizer {name}: its file asks for {' and '.join(off)}, which is switched off; "
+            "every text is encoded whole, and alike at each call"
+        )
+        tell(say, line, matters=True)
+
+
+def _encoded(name, encode, rows):
+    """encode(rows); a row that is no text is one line, where tokenizers have a TypeError."""
+    try:
+        return encode(rows)
+    except TypeError:
+        for number, row in enumerate(rows):
+            where = f"tokenizer {name!r}, row {number}"
+            if not isinstance(row, str):
+                raise InputError(f"{where}: {row!r:.200} is no text") from None
+            whole_text(row, where)
+        raise
+
+
+def _from_transformers(name, source, say, why=""):
     if isinstance(source, str) and not _TOKENIZER_NAME.fullmatch(source):
         raise InputError(
             f"tokenizer {name!r} is neither a folder here nor a hub name (owner/name); give "
@@ -407,15 +383,25 @@ def _from_transformers(name, source):
         tokenizer = AutoTokenizer.from_pretrained(os.fspath(source))
     except ImportError:
         raise InputError(
-            f"tokenizer {name!r} needs the package 'transformers': pip install transformers"
+            f"tokenizer {name!r} needs the package 'transformers'{why}: pip install transformers"
         ) from None
     except Exception as error:  # transformers and the hub client raise many kinds
         raise InputError(
             f"tokenizer {name!r} cannot be loaded ({type(error).__name__}); give a local folder"
         ) from None
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # AutoTokenizer cuts and pads only where it is told to, but keeps a dropout.
+        _say_off(name, backend, say)
+    ids = {kind: getattr(tokenizer, f"{kind}_id", None) for kind in SPECIAL_TOKENS}
+
+    def encode(rows):
+        return [tokenizer(row)["input_ids"] for row in rows]
+
     return TextTokenizer(
         name,
-        lambda rows: [tokenizer(row)["input_ids"] for row in rows],
+        lambda rows: _encoded(name, encode, rows),
         lambda ids: tokenizer.decode([int(i) for i in ids]),
         len(tokenizer),
+        {kind: number for kind, number in ids.items() if number is not None},
     )

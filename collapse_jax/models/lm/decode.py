@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.errors import InputError, one_of, real, whole
+from collapse_jax.errors import DivergenceError, InputError, one_of, real, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
 from collapse_jax.models.lm.decoder import NEGATIVE, Decoder as Model, capped
@@ -73,27 +73,32 @@ def generate(
     *,
     key: jax.Array | None = None,
     batch_size: int | None = None,
+    attention_mask: Any = None,
     session: Session = Session(),
 ) -> np.ndarray:
     """The tokens that follow each prompt.
 
     Args:
-        prompts: int [prompts, length], unpadded.
+        prompts: int [prompts, length]; shorter ones are padded on the left, under a mask.
         decoder: How tokens are chosen.
         new_tokens: How many follow each prompt.
         key: Needed by `Sampling`; prompt i draws from `fold_in(key, i)`, in any batch size.
         batch_size: Prompts decoded at once; None leaves it to `prompts_at_once`.
+        attention_mask: Like the prompts, 1 where there is text and 0 where a prompt is padded.
+            Without it all is text, and a prompt that begins or ends with `pad_token_id` is refused.
         session: Devices, scratch (written every 20 seconds) and progress (stage "generate").
 
     Returns:
         int32 [prompts, new_tokens]. Where the decoder allows an end-of-text, padding follows it.
 
     Raises:
-        InputError: If prompts are ill-typed or outside the vocabulary, positions do not suffice, or
-            the key is missing.
+        InputError: If prompts are ill-typed, padded without a mask or outside the vocabulary,
+            positions do not suffice, or the key is missing.
+        DivergenceError: If the scores of a next token are nan or infinite; the text names the
+            prompt, and the parameter where one is not finite. What was saved to the scratch stays.
     """
     prompts = np.asarray(prompts)
-    _check_generate(model, prompts, decoder, new_tokens, key, batch_size)
+    mask = _check_generate(model, prompts, attention_mask, decoder, new_tokens, key, batch_size)
     count, total = len(prompts), len(prompts) * new_tokens
     if not count:
         return np.zeros((0, new_tokens), np.int32)
@@ -104,7 +109,8 @@ def generate(
         size = min(batch_size, count)
     params = place.place_parameters(params, size)
     tokens, saved = np.zeros((count, new_tokens), np.int32), 0
-    name, made_of = f"tokens-{key_name(key)}", fingerprint(model, decoder, new_tokens, prompts)
+    read = (prompts,) if mask is None else (prompts, mask)
+    name, made_of = f"tokens-{key_name(key)}", fingerprint(model, decoder, new_tokens, *read)
     while saved < count and (piece := session.scratch.load(f"{name}-{saved}", made_of)) is not None:
         stop = saved + len(piece["tokens"])
         tokens[saved:stop], saved = piece["tokens"], stop
@@ -114,9 +120,11 @@ def generate(
         stop = min(start + size, count)
         index = np.minimum(np.arange(start, start + size), count - 1)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-        batch, keys = place.place((prompts[index].astype(np.int32), keys), size, 0)
-        made = to_host(_generate_batch(model, decoder, new_tokens, params, batch, keys))
-        tokens[start:stop] = made[: stop - start]
+        shown = None if mask is None else mask[index]
+        batch, shown, keys = place.place((prompts[index].astype(np.int32), shown, keys), size, 0)
+        made, is_bad = _generate_batch(model, decoder, new_tokens, params, batch, keys, shown)
+        _refuse_bad(params, to_host(is_bad), start, count)
+        tokens[start:stop] = to_host(made)[: stop - start]
         if stop == count or largest(time.monotonic() - since >= _SAVE_SECONDS):
             session.scratch.save(f"{name}-{saved}", made_of, {"tokens": tokens[saved:stop]})
             saved, since = stop, time.monotonic()
@@ -142,7 +150,24 @@ def check_decoder(decoder: Decoder) -> None:
         real("top_p", decoder.top_p, above=0, at_most=1)
 
 
-def _check_generate(model, prompts, decoder, new_tokens, key, batch_size):
+def _refuse_bad(params, is_bad, start, count):
+    """Raises `DivergenceError` for the first prompt of a batch whose scores are no numbers."""
+    if not is_bad.any():
+        return
+    named = [
+        "/".join(str(getattr(part, "key", part)) for part in path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if not to_host(jnp.isfinite(leaf).all())
+    ]
+    why = f"parameter {named[0]} holds nan or infinity" if named else "an intermediate overflows"
+    raise DivergenceError(
+        f"the scores of the next token became nan or infinite for prompt "
+        f"{start + int(is_bad.argmax())} of {count}: {why}"
+    )
+
+
+def _check_generate(model, prompts, attention_mask, decoder, new_tokens, key, batch_size):
+    """The mask [prompts, length] (bool), or None where all is text."""
     check_decoder(decoder)
     config = model.switches
     if prompts.ndim != 2 or not np.issubdtype(prompts.dtype, np.integer) or prompts.shape[1] < 1:
@@ -155,34 +180,68 @@ def _check_generate(model, prompts, decoder, new_tokens, key, batch_size):
             f"prompts hold ids {prompts.min()} to {prompts.max()}; the model's vocabulary "
             f"is 0 to {config.vocab_size - 1}"
         )
+    mask = _checked_mask(config, prompts, attention_mask)
+    longest = prompts.shape[1] if mask is None else int(mask.sum(1).max(initial=0))
     if new_tokens < 1 or (batch_size is not None and batch_size < 1):
         raise InputError(
             f"new_tokens is {new_tokens} and batch_size {batch_size}; both must be at least 1"
         )
-    if prompts.shape[1] + new_tokens > config.max_position_embeddings:
+    if longest + new_tokens > config.max_position_embeddings:
         raise InputError(
-            f"{prompts.shape[1]} prompt tokens and {new_tokens} new ones exceed "
+            f"{longest} prompt tokens and {new_tokens} new ones exceed "
             f"max_position_embeddings {config.max_position_embeddings}"
         )
     if isinstance(decoder, Sampling) and key is None:
         raise InputError("Sampling needs a key: pass key=jax.random.key(...)")
+    return mask
+
+
+def _checked_mask(config, prompts, attention_mask):
+    """The mask as bools, or None where all is text; refuses padding that nobody told of."""
+    if attention_mask is None:
+        pad = config.pad_token_id
+        at_ends = (prompts[:, [0, -1]] == pad).any(1)
+        # Where text may begin or end with the same token, it is no sign of padding.
+        if at_ends.any() and pad not in (config.bos_token_id, config.eos_token_id):
+            raise InputError(
+                f"prompt {int(at_ends.argmax())} begins or ends with pad_token_id {pad}, which "
+                "would be read as text; pass attention_mask (0 where a prompt is padded, on the "
+                "left; all 1 if it is text), or prompts without padding"
+            )
+        return None
+    mask = np.asarray(attention_mask)
+    if mask.shape != prompts.shape or not np.isin(mask, (0, 1)).all():
+        raise InputError(
+            f"attention_mask has shape {mask.shape}; it must be like the prompts, {prompts.shape}, "
+            "with 1 where there is text and 0 where there is padding"
+        )
+    mask = mask.astype(bool)
+    is_left = mask[:, -1] & (mask[:, 1:] >= mask[:, :-1]).all(1)
+    if not is_left.all():
+        raise InputError(
+            f"attention_mask of prompt {int(is_left.argmin())} is not 0 on the left and 1 from "
+            "there to the end; prompts must be padded on the left alone"
+        )
+    return None if mask.all() else mask
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _generate_batch(model, decoder, new_tokens, params, prompts, keys):
+def _generate_batch(model, decoder, new_tokens, params, prompts, keys, mask=None):
+    """Continuations [batch, new_tokens], and whether the scores of each are no numbers [batch]."""
     if isinstance(decoder, BeamSearch):
-        return beam_search(model, decoder, new_tokens, params, prompts)
-    return _one_beam(model, decoder, new_tokens, params, prompts, keys)
+        return beam_search(model, decoder, new_tokens, params, prompts, mask)
+    return _one_beam(model, decoder, new_tokens, params, prompts, mask, keys)
 
 
-def _one_beam(model, decoder, new_tokens, params, prompts, keys):
+def _one_beam(model, decoder, new_tokens, params, prompts, mask, keys):
     """Greedy and sampling: one sequence [new_tokens] a prompt, which appends to its cache."""
     batch, length = prompts.shape
     product = functools.partial(
         jnp.einsum, precision=model.precision, preferred_element_type=jnp.float32
     )
     config, cap = model.switches, model.switches.attention_cap
-    logits, caches = prefill(model, params, prompts)
+    logits, caches = prefill(model, params, prompts, mask)
+    padded = 0 if mask is None else jnp.sum(~mask, axis=1)
     history = jnp.zeros((batch, 1, new_tokens), jnp.int32)
     pad = ((0, 0), (0, 0), (0, new_tokens), (0, 0))
     # Per layer keys and values [batch, key_heads, length + new_tokens, head_dim].
@@ -194,6 +253,9 @@ def _one_beam(model, decoder, new_tokens, params, prompts, keys):
         seen = places <= at
         if window is not None:
             seen = seen & (places > at - window)
+        if mask is not None:
+            is_text = jnp.pad(mask, ((0, 0), (0, new_tokens)), constant_values=True)
+            seen = seen & is_text[:, None, None]
 
         def attend(query, own):  # query: [batch, key_heads, query heads of each, head_dim]
             place = (0, 0, at, 0)
@@ -209,21 +271,27 @@ def _one_beam(model, decoder, new_tokens, params, prompts, keys):
         return attend
 
     def step(carry, t):
-        history, caches = carry[0], list(carry[1])
+        history, caches, is_bad = carry[0], list(carry[1]), carry[2]
         at = length + t - 1  # the position of the newest token
         newest = jax.lax.dynamic_index_in_dim(history, t - 1, 2, keepdims=False)
         attends = [attend_in(layer, caches, at) for layer in range(len(caches))]
-        hidden, _ = model.apply({"params": params}, newest, at, attends, method="extend")
-        tokens = choose(model.apply({"params": params}, hidden, method="head"), history, t)
-        return (history.at[:, 0, t].set(tokens), caches), None
+        hidden, _ = model.apply({"params": params}, newest, at - padded, attends, method="extend")
+        logits = model.apply({"params": params}, hidden, method="head")
+        tokens, is_none = choose(logits, history, t)
+        return (history.at[:, 0, t].set(tokens), caches, is_bad | is_none), None
 
-    history = history.at[:, 0, 0].set(choose(logits, history, 0))
-    (history, _), _ = jax.lax.scan(step, (history, caches), jnp.arange(1, new_tokens))
-    return history[:, 0]
+    tokens, is_bad = choose(logits, history, 0)
+    history = history.at[:, 0, 0].set(tokens)
+    carry = (history, caches, is_bad)
+    (history, _, is_bad), _ = jax.lax.scan(step, carry, jnp.arange(1, new_tokens))
+    return history[:, 0], is_bad
 
 
 def _chosen(config, decoder, prompts, keys, logits, history, t):
-    """New token number t [batch] of logits [batch, 1, vocabulary] and history [batch, 1, new]."""
+    """New token number t [batch], and whether its score is no finite number [batch].
+
+    Of logits [batch, 1, vocabulary] and history [batch, 1, new].
+    """
     seen = jnp.concatenate([prompts[:, None], filled(history, t)], -1)
     scores = token_scores(config, decoder, logits, seen, t)[:, 0]
     if isinstance(decoder, Greedy):
@@ -233,8 +301,10 @@ def _chosen(config, decoder, prompts, keys, logits, history, t):
         tokens = jax.vmap(lambda key, s: jax.random.categorical(jax.random.fold_in(key, t), s))(
             keys, scores
         )
+    # The largest of some numbers and a nan is the nan.
+    is_bad = ~jnp.isfinite(jnp.take_along_axis(scores, tokens[:, None], axis=-1)[:, 0])
     if decoder.min_new_tokens is None:
-        return tokens
+        return tokens, is_bad
     is_end = ends_text(config, history[:, 0])
     ended = (is_end & (jnp.arange(history.shape[-1]) < t)).any(-1)
-    return jnp.where(ended, config.pad_token_id, tokens)
+    return jnp.where(ended, config.pad_token_id, tokens), is_bad

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
+from collapse_jax.errors import InputError
 from collapse_jax.models.lm import rotary
 from collapse_jax.models.lm.switches import DecoderConfig
 
@@ -218,10 +220,15 @@ class Decoder(nn.Module):
         """Logits (float32) of tokens.
 
         Args:
-            tokens: int32 ids.
-            attention_mask: 0 where padded (on the left); positions count from the first token that
-                is not padding.
+            tokens: int32 ids. Inside `jax.jit`, where a value cannot be refused, an id outside the
+                vocabulary makes all logits of its sequence nan.
+            attention_mask: 0 where padded (on the left), else 1; positions count from the first
+                token that is not padding.
             deterministic: False applies dropout and needs a "dropout" rng.
+
+        Raises:
+            InputError: If there are more tokens than positions; outside `jax.jit` also if an id is
+                outside the vocabulary, or the mask has other numbers than 0 and 1.
         """
         return self.head(self.hidden(tokens, attention_mask, deterministic)[0])
 
@@ -233,16 +240,18 @@ class Decoder(nn.Module):
     ) -> tuple[Float[Array, "batch positions embed_size"], list[KeyValue]]:
         """Final hidden states, and each layer's keys and values."""
         length = tokens.shape[1]
+        _check_tokens(self.switches, tokens, attention_mask)
         allowed = jnp.tril(jnp.ones((length, length), bool))[None, None]
         if attention_mask is None:
             positions = jnp.arange(length)[None]
         else:
-            allowed = allowed & attention_mask[:, None, None, :].astype(bool)
-            positions = jnp.cumsum(attention_mask, axis=1) * attention_mask - 1
+            is_text = jnp.asarray(attention_mask).astype(bool)
+            allowed = allowed & is_text[:, None, None, :]
+            positions = jnp.cumsum(is_text, axis=1) * is_text - 1
         attends = [
             self._attend_to_all(allowed, layer, deterministic) for layer in range(len(self.layers))
         ]
-        return self._run(self.embed_tokens(tokens), positions, attends, deterministic)
+        return self._run(self._embedded(tokens), positions, attends, deterministic)
 
     def _attend_to_all(self, allowed, layer, deterministic):
         """How a layer attends where all positions [.., length, length] are at hand."""
@@ -275,12 +284,12 @@ class Decoder(nn.Module):
 
         Args:
             tokens: int32 ids.
-            position: int [], their common position.
+            position: int [], their common position; or [batch], that of each sequence.
             attend_by_layer: How each layer attends; its cache belongs to the decoder.
         """
-        return self._run(
-            self.embed_tokens(tokens), jnp.full((1, 1), position), attend_by_layer, True
-        )
+        position = jnp.asarray(position)
+        position = position[:, None] if position.ndim else jnp.full((1, 1), position)
+        return self._run(self._embedded(tokens), position, attend_by_layer, True)
 
     def head(self, hidden: Float[Array, "... embed_size"]) -> Float[Array, "... vocabulary"]:
         """Logits (float32) of hidden states."""
@@ -297,6 +306,14 @@ class Decoder(nn.Module):
     def head_matrix(self, params: dict) -> Float[Array, "vocabulary embed_size"]:
         """The matrix of `head` among the parameters: the embedding, where the two are tied."""
         return params["embed_tokens" if self.switches.tied else "lm_head"]["embedding"]
+
+    def _embedded(self, tokens):
+        """Embeddings of ids; nan outside the vocabulary, where an id below 0 would count back."""
+        tokens = jnp.asarray(tokens)
+        if jnp.issubdtype(tokens.dtype, jnp.integer):
+            tokens = tokens.astype(jnp.promote_types(tokens.dtype, jnp.int32))
+            tokens = jnp.where(tokens < 0, self.switches.vocab_size, tokens)
+        return self.embed_tokens(tokens)
 
     def _run(self, x, positions, attend_by_layer, deterministic):
         config = self.switches
@@ -316,10 +333,40 @@ class Decoder(nn.Module):
         x = self.embed_drop(x.astype(jnp.float32), deterministic=deterministic)
         caches = []
         for i, (layer, attend) in enumerate(zip(self.layers, attend_by_layer, strict=True)):
-            x, own = layer(x, attend, turns.get(config.rotary_of(i)), deterministic)
+            after, own = layer(x, attend, turns.get(config.rotary_of(i)), deterministic)
+            if config.layerdrop and not deterministic:
+                kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - config.layerdrop)
+                after = jnp.where(kept, after, x)
+            x = after
             caches.append(own)
         x = self.final_layer_norm(x) if config.final_norm else x
         return (self.project_out(x) if config.embed_size != config.hidden_size else x), caches
+
+
+def _check_tokens(config, tokens, attention_mask):
+    """Refuses what can be refused: shapes always, values where they are known."""
+    length, most = tokens.shape[1], config.max_position_embeddings
+    if attention_mask is None and length > most:
+        raise InputError(f"{length} tokens exceed max_position_embeddings {most}")
+    ids, mask = _known(tokens), _known(attention_mask)
+    if ids is not None and ids.size and not (0 <= ids.min() and ids.max() < config.vocab_size):
+        raise InputError(
+            f"tokens hold ids {ids.min()} to {ids.max()}; the model's vocabulary is 0 to "
+            f"{config.vocab_size - 1}"
+        )
+    if mask is not None and not np.isin(mask, (0, 1)).all():
+        raise InputError(
+            "attention_mask must hold 1 where there is text and 0 where there is padding"
+        )
+    if mask is not None and mask.size and mask.sum(1).max() > most:
+        raise InputError(f"{mask.sum(1).max()} tokens exceed max_position_embeddings {most}")
+
+
+def _known(array):
+    """An array on the host, or None inside `jax.jit` and where another process holds a part."""
+    if array is None or isinstance(array, jax.core.Tracer):
+        return None
+    return np.asarray(array) if getattr(array, "is_fully_addressable", True) else None
 
 
 def _norm(config, dtype):

@@ -279,7 +279,7 @@ def _optimiser(settings, rate):
 def _loss(model, params, batch, key):
     """Mean loss [] over the blocks of a batch that have weight."""
     tokens, weights = batch
-    deterministic = not model.switches.any_dropout
+    deterministic = not model.config.has_dropout
     rngs = {"dropout": key}
     return batch_loss(model, params, tokens, weights, deterministic=deterministic, rngs=rngs)
 

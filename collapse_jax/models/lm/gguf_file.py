@@ -178,8 +178,13 @@ def _config_values(fields, architecture, stored):
         values.pop("sliding_window")
     if "rms_norm_eps" in values:
         # 1e-5 is stored as its float32 neighbour.
-        values["rms_norm_eps"] = float(np.format_float_positional(np.float32(values["rms_norm_eps"])))
-    return {name: int(value) if isinstance(value, np.integer) else value for name, value in values.items()}
+        values["rms_norm_eps"] = float(
+            np.format_float_positional(np.float32(values["rms_norm_eps"]))
+        )
+    return {
+        name: int(value) if isinstance(value, np.integer) else value
+        for name, value in values.items()
+    }
 
 
 def _check_rope(name, fields, architecture, stored):
@@ -195,7 +200,9 @@ def _check_rope(name, fields, architecture, stored):
 def _params(gguf, name, config, architecture, stored, names):
     """Our params, or an `InputError` that names what does not fit."""
     flat, left = {}, dict(stored)
-    for tensor in llama.table(config, gemma.NORMS if architecture in _OFFSET_NORMS else llama.NORMS):
+    for tensor in llama.table(
+        config, gemma.NORMS if architecture in _OFFSET_NORMS else llama.NORMS
+    ):
         theirs = names.get_name(tensor.name, (".weight", ".bias"))
         found = left.pop(theirs, None)
         if found is None:

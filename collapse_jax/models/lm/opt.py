@@ -18,6 +18,8 @@ from collapse_jax.models.lm.switches import MOST_LAYERS, DecoderConfig
 __all__ = ["NEGATIVE", "OPT", "Attend", "KeyValue", "OPTConfig", "init_params"]
 
 POSITION_OFFSET = 2
+# What training draws at random; the first is what the word dropout means alone.
+_DROPOUTS = ("dropout", "attention_dropout", "layerdrop")
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -32,7 +34,10 @@ _SIZES = (
 class OPTConfig:
     """Sizes of an OPT, under the names of Hugging Face's `config.json`.
 
-    The defaults are facebook/opt-125m.
+    The defaults are facebook/opt-125m. Three numbers are probabilities that act in training alone:
+    `dropout` of what attention and feed-forward add, `attention_dropout` of the weights of
+    attention, and `layerdrop` of whole layers (Fan et al. 2020), drawn once a call for all
+    sequences as transformers does. There is no dropout of activations, as in transformers.
     """
 
     vocab_size: int = 50272
@@ -47,16 +52,16 @@ class OPTConfig:
     bos_token_id: int = 2
     eos_token_id: int = 2
     pad_token_id: int = 1
+    layerdrop: float = 0.0
     word_embed_proj_dim: int | None = None
     do_layer_norm_before: bool = True
 
     def __repr__(self):
-        # Those that only OPT-350m sets are left out elsewhere: the scratch of runs that older
+        # Fields that came later are left out where they are off: the scratch of runs that older
         # versions began is found by this text.
-        names = (field.name for field in dataclasses.fields(self))
-        shown = {name: getattr(self, name) for name in names}
-        if self.word_embed_proj_dim is None and self.do_layer_norm_before:
-            del shown["word_embed_proj_dim"], shown["do_layer_norm_before"]
+        later = {"layerdrop": 0.0, "word_embed_proj_dim": None, "do_layer_norm_before": True}
+        shown = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        shown = {name: value for name, value in shown.items() if later.get(name, ()) != value}
         return f"OPTConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def __post_init__(self):
@@ -72,7 +77,7 @@ class OPTConfig:
         for field in ("bos_token_id", "eos_token_id", "pad_token_id"):
             self._check(field, whole, 0, last, must_be=f"a token from 0 to {last}")
         self._check("init_std", real, at_least=0)
-        for field in ("dropout", "attention_dropout"):
+        for field in _DROPOUTS:
             self._check(field, real, at_least=0, below=1)
 
     def _check(self, field, check, *limits, **named_limits):
@@ -80,6 +85,22 @@ class OPTConfig:
             f"OPT configuration: {field}", getattr(self, field), *limits, **named_limits
         )
         object.__setattr__(self, field, checked)
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether training draws random numbers."""
+        return any(getattr(self, field) for field in _DROPOUTS)
+
+    def with_dropout(self, rate: float | None) -> "OPTConfig":
+        """The configuration with another `dropout`; 0 switches off all three, None changes nothing.
+
+        Raises:
+            InputError: If the rate is not in [0, 1).
+        """
+        if rate is None:
+            return self
+        names = _DROPOUTS if rate == 0 else _DROPOUTS[:1]
+        return dataclasses.replace(self, **dict.fromkeys(names, rate))
 
     @property
     def head_dim(self) -> int:
@@ -101,6 +122,7 @@ def _switches(config):
             "num_hidden_layers",
             "dropout",
             "attention_dropout",
+            "layerdrop",
             "init_std",
             "bos_token_id",
             "eos_token_id",
@@ -147,12 +169,19 @@ def config_from_json(text: str) -> OPTConfig:
             raise InputError(
                 f"config.json: {name} is {values[name]!r}; this OPT is built for {required!r} only"
             )
+    if values.get("quantization_config"):
+        raise InputError(
+            "config.json: it has a quantization_config; this OPT is built for floating weights only"
+        )
     if values.get("word_embed_proj_dim") == values.get("hidden_size", OPTConfig.hidden_size):
         values = values | {"word_embed_proj_dim": None}
     fields = {field.name for field in dataclasses.fields(OPTConfig)}
-    return OPTConfig(
-        **{name: value for name, value in values.items() if name in fields and value is not None}
-    )
+    given = {name: value for name, value in values.items() if name in fields and value is not None}
+    if "eos_token_id" in values and "eos_token_id" not in given:
+        raise InputError("config.json: eos_token_id is null; this OPT needs an end of text")
+    if "pad_token_id" in values:  # without one, transformers pads with the end of text
+        given.setdefault("pad_token_id", given.get("eos_token_id", OPTConfig.eos_token_id))
+    return OPTConfig(**given)
 
 
 def config_to_json(config: OPTConfig, dtype: str = "float32") -> str:
@@ -165,7 +194,6 @@ def config_to_json(config: OPTConfig, dtype: str = "float32") -> str:
     values |= {
         "architectures": ["OPTForCausalLM"],
         "word_embed_proj_dim": config.word_embed_proj_dim or config.hidden_size,
-        "layerdrop": 0.0,
         "dtype": dtype,
     }
     return json.dumps(values, indent=2, sort_keys=True) + "\n"

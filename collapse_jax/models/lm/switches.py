@@ -8,6 +8,8 @@ from collapse_jax.errors import InputError, one_of, real, whole
 
 # Ten times those of the largest OPT: a damaged file must not ask for a billion layers.
 MOST_LAYERS = 1000
+# What training draws at random; the first is what the word dropout means alone.
+_DROPOUTS = ("dropout", "attention_dropout", "embed_dropout", "layerdrop")
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -67,8 +69,8 @@ class DecoderConfig:
     parallel: Attention and MLP read the same x, and both are added to it.
     tied: Whether the head is the embedding.
     embed_scale: Factor of the embedded tokens.
-    embed_dropout, dropout, attention_dropout: Rates after the embedding, after attention and MLP,
-        and of the attention's weights.
+    embed_dropout, dropout, attention_dropout, layerdrop: Rates after the embedding, after attention
+        and MLP, of the attention's weights, and of whole layers.
     eos_token_id: The first of `ends`.
     more_ends: Further ids that end a text.
     """
@@ -108,6 +110,7 @@ class DecoderConfig:
     embed_dropout: float = 0.0
     dropout: float = 0.0
     attention_dropout: float = 0.0
+    layerdrop: float = 0.0
     init_std: float = 0.02
     bos_token_id: int = 0
     eos_token_id: int = 0
@@ -131,7 +134,7 @@ class DecoderConfig:
             check(field, whole, 0, last, must_be=f"a token from 0 to {last}")
         for field in ("init_std", "norm_epsilon"):
             check(field, real, at_least=0)
-        for field in ("dropout", "attention_dropout", "embed_dropout"):
+        for field in _DROPOUTS:
             check(field, real, at_least=0, below=1)
         _check_windows(self)
         _check_rotary(self)
@@ -142,9 +145,20 @@ class DecoderConfig:
         return self
 
     @property
-    def any_dropout(self) -> bool:
+    def has_dropout(self) -> bool:
         """Whether training draws random numbers."""
-        return any((self.embed_dropout, self.dropout, self.attention_dropout))
+        return any(getattr(self, field) for field in _DROPOUTS)
+
+    def with_dropout(self, rate: float | None) -> "DecoderConfig":
+        """The configuration with another `dropout`; 0 switches off all kinds, None changes nothing.
+
+        Raises:
+            InputError: If the rate is not in [0, 1).
+        """
+        if rate is None:
+            return self
+        names = _DROPOUTS if rate == 0 else _DROPOUTS[:1]
+        return dataclasses.replace(self, **dict.fromkeys(names, rate))
 
     @property
     def ends(self) -> tuple[int, ...]:

@@ -108,9 +108,14 @@ def truncate(logits: jax.Array, decoder: Any) -> jax.Array:
     return logits
 
 
-def prefill(model: Decoder, params: dict, prompts: jax.Array) -> tuple[jax.Array, list[KeyValue]]:
-    """Logits [batch, 1, vocabulary] after prompts [batch, length], and each layer's `KeyValue`."""
-    applied: Any = model.apply({"params": params}, prompts, method="hidden")
+def prefill(
+    model: Decoder, params: dict, prompts: jax.Array, mask: jax.Array | None = None
+) -> tuple[jax.Array, list[KeyValue]]:
+    """Logits [batch, 1, vocabulary] after prompts [batch, length], and each layer's `KeyValue`.
+
+    mask: bool [batch, length], False where padded on the left; None if nothing is.
+    """
+    applied: Any = model.apply({"params": params}, prompts, mask, method="hidden")
     hidden, caches = applied
     logits: Any = model.apply({"params": params}, hidden[:, -1:], method="head")
     return logits, caches

@@ -1,23 +1,21 @@
-"""OPT weights in the Hugging Face layout: Flax msgpack, safetensors or torch, and their shards."""
+"""OPT weights in and out of the Hugging Face layout."""
 
 import contextlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.serialization
 import flax.traverse_util
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from collapse_jax.errors import InputError, one_of
+from collapse_jax.models.lm.notice import listed
 from collapse_jax.models.lm.opt import (
     OPT,
     POSITION_OFFSET,
@@ -25,7 +23,14 @@ from collapse_jax.models.lm.opt import (
     config_from_json,
     config_to_json,
 )
-from collapse_jax.models.lm.torch_pickle import read_torch_pickle
+from collapse_jax.models.lm.weight_files import (
+    WEIGHT_FILES,
+    loose_shards,
+    one_line,
+    read_weights,
+    same_numbers,
+    weight_files,
+)
 from collapse_jax.runs.atomic import atomic
 
 # Hub names without a revision are pinned to a commit, so that no result changes with the hub's main
@@ -39,11 +44,14 @@ _HUB_SMALL_FILES = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.json",
     "merges.txt",
 ]
 _SAVED_DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
-_SHOWN = 8
+# What weights may be stored in; numbers of 8 bits mean nothing without their scales.
+_FLOATING = ("float16", "bfloat16", "float32", "float64")
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 
 
 class TensorSpec(NamedTuple):
@@ -96,8 +104,8 @@ def tensor_table(config: OPTConfig) -> list[TensorSpec]:
 def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OPT, dict]:
     """The model and its parameters.
 
-    Reads flax_model.msgpack, else model.safetensors (or its shards), else pytorch_model.bin (or its
-    shards; torch is not needed).
+    Reads model.safetensors, else its shards, else pytorch_model.bin, else its shards (torch is not
+    needed), else flax_model.msgpack: what transformers would load, and Flax's file besides.
 
     Args:
         source: A local folder in the Hugging Face layout; else a hub name such as
@@ -105,19 +113,50 @@ def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OP
         revision: Of the hub name; by default the pinned one.
 
     Returns:
-        `OPT(config)`, and a plain dict of float32 arrays with the shapes of `tensor_table`, in
-        whatever floating type they are stored.
+        `OPT(config)`, and a plain dict of float32 arrays with the shapes of `tensor_table`, rounded
+        or widened from whatever floating type they are stored in.
 
     Raises:
-        InputError: If the folder, configuration or a file cannot be read; or if tensors are
-            missing, unexpected or misshapen, *all* of them in one line.
+        InputError: If the folder, configuration or a file cannot be read; if tensors are missing,
+            unexpected or misshapen, *all* of them in one line; or if two weight files, or a head
+            and the embedding that it is tied to, hold different numbers.
     """
     folder = find_opt(source, revision)
     config = _read_config(folder)
-    file = _weight_file(folder)
-    if file is None:
-        raise InputError(f"{folder}: no weight file; looked for {', '.join(_READERS)}")
-    return OPT(config), _assemble(config, _READERS[file](folder / file), folder / file)
+    files = weight_files(folder)
+    adapters = [name for name in _ADAPTER_FILES if (folder / name).exists()]
+    if adapters:
+        raise InputError(
+            f"{folder}: holds {adapters[0]}, an adapter that changes the weights and is not read "
+            "here; merge it into them and save the result to a folder of its own"
+        )
+    if not files:
+        raise InputError(
+            f"{folder}: no weight file; looked for {', '.join(sorted(WEIGHT_FILES))}"
+            + ("; there are shards without their index" if loose_shards(folder) else "")
+        )
+    flat = _assemble(config, read_weights(folder / files[0]), folder / files[0])
+    for other in files[1:]:
+        _refuse_another_set(config, flat, folder, files[0], other)
+    # Copied, so that no array of ours is a view of the file's buffer.
+    return OPT(config), flax.traverse_util.unflatten_dict(
+        {path: jnp.array(np.ascontiguousarray(x, np.float32)) for path, x in flat.items()}
+    )
+
+
+def _refuse_another_set(config, flat, folder, file, other):
+    """Refuses a second weight file, unless it holds the same numbers."""
+    try:
+        again = _assemble(config, read_weights(folder / other), folder / other)
+        names = ["/".join(path) for path in flat if not same_numbers(flat[path], again[path])]
+        why = f"{listed(names, most=2)} differ" if names else ""
+    except InputError as error:
+        why = str(error)
+    if why:
+        raise InputError(
+            f"{folder}: holds two sets of weights, {file} and {other}, which are not the same "
+            f"({why}); keep the one that is meant"
+        )
 
 
 def _read_config(folder):
@@ -126,15 +165,35 @@ def _read_config(folder):
     except FileNotFoundError:
         raise InputError(f"{folder}: no config.json in this folder") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / 'config.json'}: cannot be read ({_one_line(error)})") from None
+        raise InputError(f"{folder / 'config.json'}: cannot be read ({one_line(error)})") from None
     try:
-        return config_from_json(text)
+        config = config_from_json(text)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
     except TypeError as error:
         raise InputError(
-            f"{folder}: config.json has a value of the wrong type ({_one_line(error)})"
+            f"{folder}: config.json has a value of the wrong type ({one_line(error)})"
         ) from None
+    _check_end(folder, config)
+    return config
+
+
+def _check_end(folder, config):
+    """Refuses a generation_config.json, which transformers decodes by, with another end of text."""
+    try:
+        values = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{folder / 'generation_config.json'}: cannot be read ({one_line(error)})"
+        ) from None
+    end = values.get("eos_token_id") if isinstance(values, dict) else None
+    if end is not None and end not in (config.eos_token_id, [config.eos_token_id]):
+        raise InputError(
+            f"{folder}: eos_token_id is {end!r:.80} in generation_config.json and "
+            f"{config.eos_token_id} in config.json; make them one id"
+        )
 
 
 def find_opt(source: str | os.PathLike, revision: str | None = None) -> Path:
@@ -181,7 +240,7 @@ def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "
 
     Raises:
         InputError: If the params do not fit the model, the folder cannot be written, or it holds
-            weights that would be read first.
+            other weights.
     """
     one_of("dtype", dtype, _SAVED_DTYPES)
     config = model.config
@@ -190,10 +249,15 @@ def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "
         for name, tensor in _to_torch(config, params).items()
     }
     folder = Path(os.fsdecode(folder))
-    if (folder / "flax_model.msgpack").exists():
+    others = [
+        name
+        for name in (*WEIGHT_FILES, *_ADAPTER_FILES)
+        if name != "model.safetensors" and (folder / name).exists()
+    ]
+    if others:
         raise InputError(
-            f"{folder}: already holds flax_model.msgpack, which is read before "
-            "model.safetensors; save to another folder"
+            f"{folder}: already holds {others[0]}, other weights than model.safetensors would be; "
+            "save to another folder"
         )
     tokens = {
         name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -216,19 +280,15 @@ def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "
             shutil.copymode(others[0], weights)  # safetensors lets only the owner read it
     except OSError as error:
         raise InputError(
-            f"{folder}: cannot be written ({error.strerror or _one_line(error)})"
+            f"{folder}: cannot be written ({error.strerror or one_line(error)})"
         ) from None
 
 
-class _Stored(NamedTuple):
-    """The tensors of a checkpoint by name, and which of the two naming schemes it follows."""
-
-    tensors: dict[str, np.ndarray]
-    is_torch: bool
-
-
 def _assemble(config, stored, file):
-    """Our params from the stored tensors, or an `InputError` that lists all that is wrong."""
+    """Our arrays by path from the stored tensors, or an `InputError` that lists all that is wrong.
+
+    They have the types that are stored.
+    """
     table = tensor_table(config)
     left, doubled = _full_names(stored)
     head_name, head_shape = (
@@ -244,6 +304,11 @@ def _assemble(config, stored, file):
         wrong.append(
             f"{head_name} is {_shape(head.shape)}, the embedding needs {_shape(embedding.shape)}"
         )
+    elif head is not None:
+        tied = left.get(embedding.torch_name if stored.is_torch else embedding.flax_name)
+        own = head if stored.is_torch else head.T
+        if tied is not None and tied.shape == own.shape and not same_numbers(tied, own):
+            wrong.append(f"{head_name} has other numbers than the embedding, to which it is tied")
     for spec in table:
         name = spec.torch_name if stored.is_torch else spec.flax_name
         flip = stored.is_torch and spec.transposed
@@ -253,7 +318,7 @@ def _assemble(config, stored, file):
             missing.append(name)
         elif tensor.shape != expected:
             wrong.append(f"{name} is {_shape(tensor.shape)}, not {_shape(expected)}")
-        elif not jnp.issubdtype(tensor.dtype, jnp.floating):
+        elif tensor.dtype.name not in _FLOATING:
             wrong.append(f"{name} is {tensor.dtype.name}, not floating")
         elif not np.isfinite(tensor.astype(np.float32)).all():
             wrong.append(f"{name} holds numbers that are nan or infinite")
@@ -262,10 +327,7 @@ def _assemble(config, stored, file):
     problems = _problems(missing=missing, unexpected=list(left), twice=doubled, misshapen=wrong)
     if problems:
         raise InputError(f"{file} does not fit its config.json: {problems}")
-    # Copied, so that no array of ours is a view of the file's buffer.
-    return flax.traverse_util.unflatten_dict(
-        {path: jnp.array(np.ascontiguousarray(x, np.float32)) for path, x in flat.items()}
-    )
+    return flat
 
 
 def _full_names(stored):
@@ -284,7 +346,7 @@ def _full_names(stored):
 
 def _problems(**names_of):
     return "; ".join(
-        f"{len(names)} {kind}: {_listed(names)}" for kind, names in names_of.items() if names
+        f"{len(names)} {kind}: {listed(names)}" for kind, names in names_of.items() if names
     )
 
 
@@ -314,121 +376,6 @@ def _to_torch(config, params):
     return tensors
 
 
-def _read_msgpack(path):
-    try:
-        tree = flax.serialization.msgpack_restore(path.read_bytes())
-    except Exception as error:  # a damaged file raises almost anything
-        raise InputError(f"{path}: not a whole Flax checkpoint ({_one_line(error)})") from None
-    if not isinstance(tree, dict):
-        raise InputError(f"{path}: holds a {type(tree).__name__}, not a tree of arrays")
-    flat = _flat(tree)
-    others = [
-        "/".join(map(str, keys)) for keys, leaf in flat.items() if not isinstance(leaf, np.ndarray)
-    ]
-    if others:
-        raise InputError(f"{path}: {len(others)} entries are not arrays: {_listed(others)}")
-    tensors = {"/".join(map(str, keys)): leaf for keys, leaf in flat.items()}
-    if tensors and all(name.startswith("params/") for name in tensors):
-        tensors = {name.removeprefix("params/"): leaf for name, leaf in tensors.items()}
-    return _Stored(tensors, is_torch=False)
-
-
-_SAFETENSORS_DTYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "I8": np.int8,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
-}
-
-
-def _safetensors_file(path):
-    try:
-        entries = safetensors.deserialize(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or _one_line(error)})") from None
-    except Exception as error:  # SafetensorError, whose module changes between releases
-        raise InputError(f"{path}: not a whole safetensors file ({_one_line(error)})") from None
-    unknown = [
-        f"{name} ({entry['dtype']})"
-        for name, entry in entries
-        if entry["dtype"] not in _SAFETENSORS_DTYPES
-    ]
-    if unknown:
-        raise InputError(
-            f"{path}: {len(unknown)} tensors of a type that is not read here: {_listed(unknown)}"
-        )
-    return {
-        name: np.frombuffer(entry["data"], _SAFETENSORS_DTYPES[entry["dtype"]]).reshape(
-            entry["shape"]
-        )
-        for name, entry in entries
-    }
-
-
-def _read_safetensors(path):
-    return _Stored(_safetensors_file(path), is_torch=True)
-
-
-def _read_torch(path):
-    return _Stored(read_torch_pickle(path), is_torch=True)
-
-
-def _shards(path):
-    """The files that a shard index names; they must lie in its folder."""
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        names = sorted({os.fspath(name) for name in index["weight_map"].values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path}: not an index of shards with a weight_map ({_one_line(error)})"
-        ) from None
-    if not names:
-        raise InputError(f"{path}: its weight_map is empty")
-    odd = [
-        repr(name) for name in names if name != os.path.basename(name) or name in ("", ".", "..")
-    ]
-    if odd:
-        raise InputError(
-            f"{path}: shards must lie beside it; these are not plain file names: {_listed(odd)}"
-        )
-    absent = [name for name in names if not (path.parent / name).is_file()]
-    if absent:
-        raise InputError(
-            f"{path}: {len(absent)} of {len(names)} shards are missing: {_listed(absent)}"
-        )
-    return [path.parent / name for name in names]
-
-
-def _read_sharded(read: Callable):
-    def read_all(path):
-        tensors = {}
-        for shard in _shards(path):
-            tensors |= read(shard)
-        return _Stored(tensors, is_torch=True)
-
-    return read_all
-
-
-# In order of preference: the first of these files that exists is read.
-_READERS = {
-    "flax_model.msgpack": _read_msgpack,
-    "model.safetensors": _read_safetensors,
-    "model.safetensors.index.json": _read_sharded(_safetensors_file),
-    "pytorch_model.bin": _read_torch,
-    "pytorch_model.bin.index.json": _read_sharded(read_torch_pickle),
-}
-
-
-def _weight_file(folder):
-    return next((file for file in _READERS if (folder / file).is_file()), None)
-
-
 def _fetch(name, revision):
     try:
         from huggingface_hub import list_repo_files, snapshot_download
@@ -448,10 +395,11 @@ def _fetch(name, revision):
     try:
         files = list_repo_files(name, revision=revision)
         # One layout only, because a repository may hold the same weights three times over.
-        layout = next((file for file in _READERS if file in files), None)
+        layout = next((file for file in WEIGHT_FILES if file in files), None)
         if layout is None:
             raise InputError(
-                f"{name!r} on the hub holds no weight file; looked for {', '.join(_READERS)}"
+                f"{name!r} on the hub holds no weight file; looked for "
+                f"{', '.join(sorted(WEIGHT_FILES))}"
             )
         patterns = [*_HUB_SMALL_FILES, layout]
         if layout.endswith(".index.json"):
@@ -464,7 +412,7 @@ def _fetch(name, revision):
             return cached
         at = f" at revision {revision!r}" if revision else ""
         raise InputError(
-            f"{name!r} is not a folder here, and the hub did not give it{at} ({_one_line(error)})"
+            f"{name!r} is not a folder here, and the hub did not give it{at} ({one_line(error)})"
         ) from None
 
 
@@ -473,7 +421,7 @@ def _is_complete(folder):
 
     An interrupted fetch may have left a part.
     """
-    file = _weight_file(folder)
+    file = next(iter(weight_files(folder)), None)
     has_tokenizer = (folder / "tokenizer.json").is_file() or (
         (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
     )
@@ -485,15 +433,5 @@ def _is_complete(folder):
     )
 
 
-def _listed(names):
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
 def _shape(shape):
     return "[" + ", ".join(map(str, shape)) + "]"
-
-
-def _one_line(error):
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

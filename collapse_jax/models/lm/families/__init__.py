@@ -37,7 +37,11 @@ def _reads(read):
     return lambda text: Decoder(read(Values(json.loads(text))))
 
 
-_LLAMA = {"write": llama.write, "table": llama.table, "constants": r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"}
+_LLAMA = {
+    "write": llama.write,
+    "table": llama.table,
+    "constants": r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
+}
 _GEMMA = {"write": gemma.write, "table": gemma.table}
 # By the `model_type` of config.json.
 FAMILIES = {
@@ -48,9 +52,7 @@ FAMILIES = {
         opt.table,
         opt.CONSTANTS,
     ),
-    "gpt2": LMFamily(
-        "GPT2LMHeadModel", _reads(gpt2.read), gpt2.write, gpt2.table, gpt2.CONSTANTS
-    ),
+    "gpt2": LMFamily("GPT2LMHeadModel", _reads(gpt2.read), gpt2.write, gpt2.table, gpt2.CONSTANTS),
     "gpt_neox": LMFamily(
         "GPTNeoXForCausalLM",
         _reads(gpt_neox.read),
@@ -66,7 +68,23 @@ FAMILIES = {
     "gemma3_text": LMFamily("Gemma3ForCausalLM", _reads(gemma.read_gemma3), **_GEMMA),
 }
 # Of kinds that are not built, the one that is nearest.
-_NEAREST = {"gpt_neo": "gpt2", "gptj": "gpt_neox", "gpt_bigcode": "gpt2", "phi": "llama", "phi3": "llama", "mixtral": "mistral", "qwen2_moe": "qwen2", "qwen3_moe": "qwen3", "gemma": "gemma2", "gemma3": "gemma3_text", "smollm3": "llama", "olmo": "llama", "olmo2": "llama", "bloom": "gpt_neox", "falcon": "gpt_neox"}
+_NEAREST = {
+    "gpt_neo": "gpt2",
+    "gptj": "gpt_neox",
+    "gpt_bigcode": "gpt2",
+    "phi": "llama",
+    "phi3": "llama",
+    "mixtral": "mistral",
+    "qwen2_moe": "qwen2",
+    "qwen3_moe": "qwen3",
+    "gemma": "gemma2",
+    "gemma3": "gemma3_text",
+    "smollm3": "llama",
+    "olmo": "llama",
+    "olmo2": "llama",
+    "bloom": "gpt_neox",
+    "falcon": "gpt_neox",
+}
 
 
 def model_from_json(text: str) -> Decoder:

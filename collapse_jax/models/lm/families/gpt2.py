@@ -73,7 +73,10 @@ def table(config: DecoderConfig) -> list[tensors.Tensor]:
         rows += tensors.norm(f"{name}.ln_1", f"{path}/self_attn_layer_norm", width, "layer")
         rows += tensors.norm(f"{name}.ln_2", f"{path}/final_layer_norm", width, "layer")
         own = [f"{path}/self_attn/{part}_proj" for part in "qkv"]
-        for theirs, ours, shape in (("weight", "kernel", (width, width)), ("bias", "bias", (width,))):
+        for theirs, ours, shape in (
+            ("weight", "kernel", (width, width)),
+            ("bias", "bias", (width,)),
+        ):
             paths = tuple(f"{one}/{ours}" for one in own)
             rows.append(tensors.side_by_side(f"{name}.attn.c_attn.{theirs}", paths, *shape))
         products = {

@@ -1,0 +1,175 @@
+"""Rows of one text file: plain lines, JSON or parquet, as it is or packed."""
+
+import gzip
+import itertools
+import json
+import lzma
+import os
+import pathlib
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from collapse_jax.errors import InputError
+
+PLAIN, JSON = (".txt", ".raw", ".tokens"), (".json", ".jsonl")
+SUFFIXES = (*PLAIN, *JSON, ".parquet")
+# Kinds of files that are no running text: their lines would be read with all their commas and tags.
+_NO_TEXT = (".csv", ".tsv", ".xml", ".html", ".htm", ".ipynb", ".pdf", ".docx", ".arrow")
+_OTHER_PACKING = (".zip", ".tar", ".tgz", ".bz2", ".zst", ".7z")
+_OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
+_OBJECT = "a JSON object with a field 'text'"
+# Only an escape gives half of a surrogate pair, and looking for one is quicker than encoding all.
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def packing_of(name: str) -> str:
+    """ ".xz", ".gz" or "", by the end of a file's name in any case."""
+    suffix = pathlib.PurePath(name).suffix.lower()
+    return suffix if suffix in _OPENERS else ""
+
+
+def kind_of(name: str) -> str:
+    """The suffix of a file's name in lower case, without the packing: ".txt" of "A.TXT.gz"."""
+    return pathlib.PurePath(name[: len(name) - len(packing_of(name))]).suffix.lower()
+
+
+def read_rows(path: str | os.PathLike) -> list[str]:
+    """Rows of one text file: lines with their newline, or "text" fields of JSON and parquet.
+
+    Blank ones are "".
+    """
+    return list(stream_rows(path))
+
+
+def stream_rows(path: str | os.PathLike) -> Iterator[str]:
+    """The rows of `read_rows` one by one.
+
+    The file is never in memory as a whole, unless it is one JSON array.
+
+    Raises:
+        InputError: If reading fails, or a row is no text; the line names the row.
+    """
+    path = pathlib.Path(path)
+    kind = kind_of(path.name)
+    if kind in _NO_TEXT or kind in _OTHER_PACKING:
+        raise InputError(
+            f"corpus file {path} is a {kind} file; it must be plain text, .json, .jsonl or "
+            ".parquet, as it is or packed as .xz or .gz"
+        )
+    opener = _OPENERS.get(packing_of(path.name), open)
+    read = {".json": _json, ".jsonl": _json_lines}.get(kind, _plain)
+    try:
+        if kind == ".parquet":
+            rows = _parquet_rows(path)
+        else:
+            lines = _lines(path, opener)
+            rows = read(path, lines)
+        for row in rows:
+            yield row if row.strip() else ""
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"corpus file {path} cannot be read: {error}; it must be text in UTF-8"
+        ) from None
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise InputError(f"corpus file {path} cannot be read: {error}") from None
+
+
+def _lines(path, opener):
+    """Lines of a file; a mark of the byte order, which some editors write first, is no text."""
+    with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines):
+            yield line if number else line.removeprefix("\ufeff")
+
+
+def _plain(path, lines):
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise InputError(
+                f"corpus file {path}, line {number}: holds the character NUL, so it is no text in "
+                "UTF-8 (UTF-16 without its mark looks so); save it as UTF-8"
+            )
+        yield line
+
+
+def _json(path, lines):
+    """Rows of a .json file: one array of objects, or an object on each line."""
+    first = next((line for line in lines if line.strip()), "")
+    if not first.lstrip().startswith("["):
+        # Numbers of lines count from the first that is not blank.
+        yield from _json_lines(path, itertools.chain([first], lines))
+        return
+    text = first + "".join(lines)
+    where, each = f"corpus file {path}", "each entry of the array"
+    may_be_half = _ESCAPED_HALF.search(text)
+    for number, item in enumerate(_parsed(text, where, each), 1):
+        yield _text_of(item, f"{where}, entry {number}", each, may_be_half)
+
+
+def _json_lines(path, lines):
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            where, each = f"corpus file {path}, line {number}", "each line"
+            item = _parsed(line, where, each)
+            yield _text_of(item, where, each, _ESCAPED_HALF.search(line))
+
+
+def _parsed(text, where, each):
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: {each} must be {_OBJECT} ({error!r})") from None
+
+
+def _text_of(item, where, each, may_be_half):
+    """The field "text" of a JSON object."""
+    if not isinstance(item, dict) or "text" not in item:
+        has = f"has {', '.join(map(repr, item))}" if isinstance(item, dict) else f"is {item!r:.80}"
+        raise InputError(f"{where}: {each} must be {_OBJECT}; this one {has:.200}")
+    text = item["text"]
+    if not isinstance(text, str):
+        raise InputError(f"{where}: holds {text!r:.200}; each 'text' must be a string")
+    if may_be_half:
+        whole_text(text, where)
+    return text
+
+
+def whole_text(text: str, where: str) -> None:
+    """Raises `InputError` if a text has half of a surrogate pair, which UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise InputError(
+            f"{where}: its text has {half} at character {error.start}, half of a surrogate pair "
+            "and no character; take it out, or write the whole character"
+        ) from None
+
+
+def _parquet_rows(path):
+    try:
+        from pyarrow import parquet  # comes with datasets, whose own reader logs and shows bars
+    except ImportError:
+        raise InputError(
+            f"corpus file {path} needs the package 'datasets': pip install datasets"
+        ) from None
+    number = 0
+    try:
+        with parquet.ParquetFile(os.fspath(path)) as file:
+            for batch in file.iter_batches(columns=["text"]):
+                for text in batch["text"].to_pylist():
+                    number += 1
+                    if not isinstance(text, str):
+                        raise InputError(
+                            f"corpus file {path}, row {number}: holds {text!r:.200}; each 'text' "
+                            "must be a string"
+                        )
+                    yield text
+    except InputError:
+        raise
+    except Exception as error:  # pyarrow raises many kinds
+        raise InputError(
+            f"corpus file {path} cannot be read as parquet with a column 'text' "
+            f"({type(error).__name__})"
+        ) from None
