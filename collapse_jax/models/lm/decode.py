@@ -97,7 +97,7 @@ def generate(
         DivergenceError: If the scores of a next token are nan or infinite; the text names the
             prompt, and the parameter where one is not finite. What was saved to the scratch stays.
     """
-    prompts = np.asarray(prompts)
+    prompts = _array("prompts", prompts)
     mask = _check_generate(model, prompts, attention_mask, decoder, new_tokens, key, batch_size)
     count, total = len(prompts), len(prompts) * new_tokens
     if not count:
@@ -193,7 +193,22 @@ def _check_generate(model, prompts, attention_mask, decoder, new_tokens, key, ba
         )
     if isinstance(decoder, Sampling) and key is None:
         raise InputError("Sampling needs a key: pass key=jax.random.key(...)")
+    if key is not None:
+        try:
+            jax.random.key_data(key)
+        except TypeError:
+            raise InputError(f"key is {key!r:.80}; it must be a key of jax.random.key") from None
     return mask
+
+
+def _array(name, rows):
+    try:
+        return np.asarray(rows)
+    except ValueError:  # rows of different lengths
+        raise InputError(
+            f"{name} has rows of different lengths; pad shorter prompts on the left, and pass an "
+            "attention_mask with 0 there"
+        ) from None
 
 
 def _checked_mask(config, prompts, attention_mask):
@@ -209,7 +224,7 @@ def _checked_mask(config, prompts, attention_mask):
                 "left; all 1 if it is text), or prompts without padding"
             )
         return None
-    mask = np.asarray(attention_mask)
+    mask = _array("attention_mask", attention_mask)
     if mask.shape != prompts.shape or not np.isin(mask, (0, 1)).all():
         raise InputError(
             f"attention_mask has shape {mask.shape}; it must be like the prompts, {prompts.shape}, "

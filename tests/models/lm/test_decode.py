@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.token_scores import best_words, truncate
@@ -354,6 +354,74 @@ def test_prompts_that_do_not_fit(words, prompts, new_tokens, says):
     with pytest.raises(InputError) as caught:
         generate(*words, prompts, Greedy(), new_tokens)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_prompts_of_different_lengths_are_padded_on_the_left(words, logits_after):
+    """Under a mask each goes on as it does alone, by the plain loops over the whole model."""
+    lengths = [6, 4, 1]
+    prompts = np.random.default_rng(1).integers(3, 8, (3, 6))
+    mask = np.arange(6) >= 6 - np.array(lengths)[:, None]
+    prompts[~mask] = WORDS.pad_token_id
+    alone = [row[kept] for row, kept in zip(prompts, mask, strict=True)]
+    for decoder, beams in ((BeamSearch(3, 1.0), 3), (Greedy(), 1)):
+        made = generate(*words, prompts, decoder, 4, attention_mask=mask.astype(int))
+        wanted = [plain_beam_search(logits_after, prompt, beams, 4, 1.0) for prompt in alone]
+        np.testing.assert_array_equal(made, wanted)
+    sampled = Sampling(top_k=1)
+    made = generate(*words, prompts, sampled, 4, key=jax.random.key(0), attention_mask=mask)
+    np.testing.assert_array_equal(made, wanted)
+
+
+def test_a_mask_of_ones_changes_nothing(words, prompts):
+    made = generate(*words, prompts, Greedy(), 20, attention_mask=np.ones_like(prompts))
+    np.testing.assert_array_equal(made, generate(*words, prompts, Greedy(), 20))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "mask", "says"),
+    [
+        ([[3, 4], [1, 5]], None, "prompt 1 begins or ends with pad_token_id 1"),
+        ([[3, 4], [5, 1]], None, "prompt 1 begins or ends with pad_token_id 1"),
+        ([[3, 4], [5]], None, "prompts has rows of different lengths"),
+        ([[3, 4], [5, 1]], [[1, 1], [1, 0]], "attention_mask of prompt 1 is not 0 on the left"),
+        ([[3, 4, 5]], [[1, 0, 1]], "attention_mask of prompt 0 is not 0 on the left"),
+        ([[3, 4]], [[0, 0]], "attention_mask of prompt 0 is not 0 on the left"),
+        ([[3, 4]], [[1, 2]], "attention_mask has shape (1, 2)"),
+        ([[3, 4]], [[1]], "attention_mask has shape (1, 1)"),
+        ([[3, 4]], [[1, 1], [1]], "attention_mask has rows of different lengths"),
+    ],
+)
+def test_padding_that_is_not_told_of(words, prompts, mask, says):
+    with pytest.raises(InputError) as caught:
+        generate(*words, prompts, Greedy(), 2, attention_mask=mask)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_key_that_is_none(words, prompts):
+    with pytest.raises(InputError, match="key is 1; it must be a key"):
+        generate(*words, prompts, Sampling(), 6, key=1)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "new_tokens"),
+    [(Greedy(), 20), (Sampling(), 6), (BeamSearch(1), 20), (BeamSearch(2, min_new_tokens=0), 3)],
+)
+def test_scores_that_are_no_numbers_choose_nothing(words, prompts, decoder, new_tokens):
+    """A nan is the largest of all scores for argmax, and would choose its word."""
+    model, params = words
+    options = {"key": jax.random.key(0)}
+    kernel = params["layers_0"]["fc1"]["kernel"]
+    layer = params["layers_0"] | {
+        "fc1": params["layers_0"]["fc1"] | {"kernel": kernel.at[0, 0].set(jnp.nan)}
+    }
+    with pytest.raises(DivergenceError) as caught:
+        generate(model, params | {"layers_0": layer}, prompts, decoder, new_tokens, **options)
+    assert "prompt 0 of 5: parameter layers_0/fc1/kernel holds nan" in str(caught.value)
+    norm = {"scale": jnp.full(8, 3e38), "bias": jnp.zeros(8)}
+    with pytest.raises(DivergenceError, match="an intermediate overflows"):
+        generate(
+            model, params | {"final_layer_norm": norm}, prompts, decoder, new_tokens, **options
+        )
 
 
 def test_no_prompts_and_a_full_context(words):

@@ -83,6 +83,7 @@ def test_config_round_trip():
     odd = dataclasses.replace(
         SMALL, dropout=0.25, attention_dropout=0.5, bos_token_id=0, eos_token_id=5, pad_token_id=7
     )
+    odd = dataclasses.replace(odd, layerdrop=0.125)
     assert config_from_json(config_to_json(odd)) == odd
     assert config_from_json("{}") == OPTConfig()
     values = json.loads(config_to_json(odd)) | {
@@ -93,6 +94,13 @@ def test_config_round_trip():
     assert config_from_json(json.dumps(values)) == dataclasses.replace(
         odd, num_attention_heads=8, dropout=0.1
     )
+
+
+def test_special_tokens_that_are_null():
+    assert config_from_json('{"pad_token_id": null, "eos_token_id": 7}').pad_token_id == 7
+    assert config_from_json('{"pad_token_id": null}').pad_token_id == 2
+    assert config_from_json('{"bos_token_id": null}').bos_token_id == 2
+    assert "eos_token_id is null" in refused(config_from_json, '{"eos_token_id": null}')
 
 
 @pytest.mark.parametrize(
@@ -161,7 +169,7 @@ def test_positions_matter(params, tokens, logits_of):
     assert (np.abs(np.diff(logits, axis=1)).max(-1) > 1e-3).all()
 
 
-@pytest.mark.parametrize("field", ["dropout", "attention_dropout"])
+@pytest.mark.parametrize("field", ["dropout", "attention_dropout", "layerdrop"])
 def test_dropout_needs_an_rng_and_changes_the_logits(params, tokens, field, logits_of):
     model = OPT(dataclasses.replace(SMALL, **{"dropout": 0.0, field: 0.5}))
     inputs = {"params": params}, tokens
@@ -174,6 +182,89 @@ def test_dropout_needs_an_rng_and_changes_the_logits(params, tokens, field, logi
     assert np.abs(noisy(0) - noisy(1)).max() > 1e-2
     np.testing.assert_array_equal(noisy(0), noisy(0))
     np.testing.assert_allclose(model.apply(*inputs), logits_of(params, tokens), rtol=0, atol=1e-4)
+
+
+def test_no_dropout_is_none_of_any_kind(params, tokens, logits_of):
+    config = dataclasses.replace(SMALL, dropout=0.1, attention_dropout=0.2, layerdrop=0.3)
+    assert config.has_dropout and config.with_dropout(None) is config
+    assert config.with_dropout(0.4) == dataclasses.replace(config, dropout=0.4)
+    without = config.with_dropout(0)
+    assert not without.has_dropout
+    logits = OPT(without).apply({"params": params}, tokens, deterministic=False)  # without an rng
+    np.testing.assert_allclose(logits, logits_of(params, tokens), rtol=0, atol=1e-4)
+    with pytest.raises(InputError, match="dropout is 1"):
+        config.with_dropout(1)
+
+
+def test_a_layer_is_dropped_as_often_as_it_says(params, tokens):
+    """Of one layer: the logits are those without it, as NumPy finds them, with its probability.
+
+    A dropped layer is dropped for all sequences.
+    """
+    rate, draws = 0.25, 2000
+    model = OPT(dataclasses.replace(SMALL, num_hidden_layers=1, dropout=0.0, layerdrop=rate))
+    tokens = tokens[:2, :3]
+
+    def noisy(key):
+        inputs = {"params": params}, tokens
+        return model.apply(*inputs, deterministic=False, rngs={"dropout": key})
+
+    logits = np.asarray(jax.jit(jax.vmap(noisy))(jax.random.split(jax.random.key(3), draws)))
+    embedding = np.asarray(params["embed_tokens"]["embedding"], np.float64)
+    x = embedding[tokens] + np.asarray(params["embed_positions"]["embedding"])[2:5]
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    norm = params["final_layer_norm"]
+    without = (x * np.asarray(norm["scale"]) + np.asarray(norm["bias"])) @ embedding.T
+    is_without = np.abs(logits - without).max((1, 2, 3)) < 1e-3
+    full = np.asarray(model.apply({"params": params}, tokens))
+    assert np.abs(full - without).max() > 0.1
+    np.testing.assert_allclose(
+        logits[~is_without], np.broadcast_to(full, logits[~is_without].shape), rtol=0, atol=1e-4
+    )
+    z = (is_without.sum() - rate * draws) / np.sqrt(draws * rate * (1 - rate))
+    assert abs(z) < 4
+
+
+@pytest.mark.parametrize("bad", [-1, -31, 31, 2**31 - 1])
+def test_ids_outside_the_vocabulary_are_never_read(params, logits_of, tokens, bad):
+    """Refused where they are known; inside jit its whole sequence is nan, and no other is."""
+    wrong = np.asarray(tokens).copy()
+    wrong[1, -1] = bad
+    text = refused(OPT(SMALL).apply, {"params": params}, jnp.asarray(wrong))
+    assert str(bad) in text and "the model's vocabulary is 0 to 30" in text
+    logits = np.asarray(logits_of(params, jnp.asarray(wrong)))
+    assert np.isnan(logits[1]).all() and np.isfinite(logits[[0, 2]]).all()
+    right = np.asarray(logits_of(params, tokens))
+    np.testing.assert_array_equal(logits[[0, 2]], right[[0, 2]])
+
+
+def test_ids_of_64_bits_do_not_wrap(params):
+    """2^32 + 5 is no 5."""
+    wide = np.array([[2**32 + 5, 4]])
+    assert "4294967301" in refused(OPT(SMALL).apply, {"params": params}, wide)
+
+
+def test_positions_beyond_the_model(params, logits_of):
+    most = SMALL.max_position_embeddings
+    tokens = np.full((1, most + 1), 4)
+    for call in (lambda *given: OPT(SMALL).apply({"params": given[0]}, *given[1:]), logits_of):
+        assert "41 tokens exceed max_position_embeddings 40" in refused(call, params, tokens)
+    mask = np.ones_like(tokens)
+    assert "41 tokens exceed" in refused(OPT(SMALL).apply, {"params": params}, tokens, mask)
+    assert np.isnan(logits_of(params, tokens, mask)).all()
+    mask[0, 0] = 0
+    assert np.isfinite(logits_of(params, tokens, mask)[0, 1:]).all()
+
+
+def test_masks_are_of_zeros_and_ones(params, tokens, logits_of):
+    mask = np.ones(tokens.shape, int)
+    mask[1, :4] = 0
+    assert "attention_mask must hold 1" in refused(
+        OPT(SMALL).apply, {"params": params}, tokens, 2 * mask
+    )
+    wanted = logits_of(params, tokens, mask)
+    np.testing.assert_array_equal(logits_of(params, tokens, mask.astype(bool)), wanted)
+    np.testing.assert_array_equal(logits_of(params, tokens, -2 * mask), wanted)  # under jit
 
 
 def test_bfloat16_products_with_float32_around_them(tiny, expected):

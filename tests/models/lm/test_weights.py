@@ -3,6 +3,7 @@
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -250,6 +251,15 @@ def test_save_refuses_a_folder_where_it_would_not_be_read(tmp_path, only, tiny):
     assert "cannot be written" in refused(save_opt, tmp_path / "file", *tiny)
 
 
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "model.safetensors.index.json", "adapter_config.json"]
+)
+def test_save_refuses_a_folder_with_other_weights(tmp_path, tiny, name):
+    (tmp_path / name).write_text("{}")
+    assert f"already holds {name}" in refused(save_opt, tmp_path, *tiny)
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_a_crash_in_mid_save_leaves_the_old_files(tmp_path, tiny, monkeypatch):
     model, params = tiny
     save_opt(tmp_path, model, params)
@@ -345,6 +355,107 @@ def test_shards(stored, tiny):
         assert "index.json" in refused(load_opt, folder)
 
 
+def test_shards_that_are_not_those_of_the_index(stored, tiny):
+    folder, tensors, _ = stored
+    (folder / "model.safetensors").rename(folder / "model-1-of-1.safetensors")
+    index, shard = folder / "model.safetensors.index.json", "model-1-of-1.safetensors"
+    assert "shards without their index" in refused(load_opt, folder)
+    name = "model.decoder.final_layer_norm.bias"
+    weight_map = dict.fromkeys(tensors, shard)
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    assert_same(load_opt(folder)[1], tiny[1])
+    safetensors.numpy.save_file({name: tensors[name]}, folder / "model-2-of-2.safetensors")
+    assert "not among those that it names: model-2-of-2.safetensors" in refused(load_opt, folder)
+    index.write_text(json.dumps({"weight_map": weight_map | {name: "model-2-of-2.safetensors"}}))
+    assert_same(load_opt(folder)[1], tiny[1])  # twice, but equal
+    safetensors.numpy.save_file({name: tensors[name] + 1}, folder / "model-2-of-2.safetensors")
+    assert f"in two shards with different numbers: {name}" in refused(load_opt, folder)
+    (folder / "model-2-of-2.safetensors").unlink()
+    index.write_text(json.dumps({"weight_map": weight_map | {"lost": shard}}))
+    assert "not in the shards that it names for them: lost" in refused(load_opt, folder)
+
+
+# One set of weights.
+
+
+@pytest.mark.parametrize("newer, older", list(itertools.combinations(LAYOUTS, 2)))
+def test_two_sets_of_weights_must_be_one(only, tiny, newer, older):
+    folder = only(newer)
+    only(older)
+    assert_same(load_opt(folder)[1], tiny[1])
+    if "flax_model.msgpack" in (newer, older):
+        tree = flax.serialization.msgpack_restore((FIXTURE / "flax_model.msgpack").read_bytes())
+        flat = flax.traverse_util.flatten_dict(tree)
+        path = next(path for path in flat if path[-2:] == ("fc1", "bias"))
+        flat[path] = flat[path] + np.float32(1)
+        changed, name = flax.traverse_util.unflatten_dict(flat), "flax_model.msgpack"
+        (folder / name).write_bytes(flax.serialization.msgpack_serialize(changed))
+    else:
+        tensors = safetensors.numpy.load_file(folder / "model.safetensors")
+        tensors["model.decoder.layers.0.fc1.bias"] += 1
+        safetensors.numpy.save_file(tensors, folder / "model.safetensors")
+    text = refused(load_opt, folder)
+    assert "two sets of weights" in text and newer in text and older in text
+    assert "layers_0/fc1/bias differ" in text
+    last = "flax_model.msgpack" if "flax_model.msgpack" in (newer, older) else "pytorch_model.bin"
+    (folder / last).write_bytes(b"damaged")
+    text = refused(load_opt, folder)
+    assert newer in text and older in text
+
+
+def test_a_second_set_may_be_rounded(stored, only, tiny):
+    folder, tensors, _ = stored
+    only("flax_model.msgpack")
+    half = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+    safetensors.numpy.save_file(half, folder / "model.safetensors")
+    first = jax.tree.map(lambda x: x.astype(jnp.float16).astype(jnp.float32), tiny[1])
+    assert_same(load_opt(folder)[1], first)  # what transformers loads
+
+
+def test_a_tied_head_must_be_the_embedding(stored, tiny):
+    folder, tensors, write = stored
+    tensors["lm_head.weight"] = tensors["model.decoder.embed_tokens.weight"].copy()
+    write()
+    assert_same(load_opt(folder)[1], tiny[1])
+    tensors["lm_head.weight"][5, 3] += 1e-3
+    write()
+    assert "lm_head.weight has other numbers than the embedding" in refused(load_opt, folder)
+
+
+def test_a_tied_head_of_flax_must_be_the_embedding(only, tiny):
+    folder = only("flax_model.msgpack")
+    file = folder / "flax_model.msgpack"
+    tree = flax.serialization.msgpack_restore(file.read_bytes())
+    embedding = tree["model"]["decoder"]["embed_tokens"]["embedding"]
+    tree["lm_head"] = {"kernel": embedding.T.copy()}
+    file.write_bytes(flax.serialization.msgpack_serialize(tree))
+    assert_same(load_opt(folder)[1], tiny[1])
+    tree["lm_head"]["kernel"][0, 0] += 1
+    file.write_bytes(flax.serialization.msgpack_serialize(tree))
+    assert "lm_head/kernel has other numbers than the embedding" in refused(load_opt, folder)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_beside_the_weights(only, name):
+    folder = only("model.safetensors")
+    (folder / name).write_text("{}")
+    assert f"holds {name}, an adapter" in refused(load_opt, folder)
+
+
+@pytest.mark.parametrize("end", [0, [2, 5]])
+def test_two_ends_of_text(only, end):
+    folder = only("model.safetensors")
+    file = folder / "generation_config.json"
+    for same in ({"eos_token_id": 2}, {"eos_token_id": [2]}, {"eos_token_id": None}, {}):
+        file.write_text(json.dumps(same))
+        load_opt(folder)
+    file.write_text(json.dumps({"eos_token_id": end}))
+    text = refused(load_opt, folder)
+    assert f"eos_token_id is {end} in generation_config.json and 2 in config.json" in text
+    file.write_text("{")
+    assert "generation_config.json" in refused(load_opt, folder)
+
+
 # Files and folders that cannot be read.
 
 
@@ -376,6 +487,10 @@ def test_msgpack_that_holds_something_else(only):
         {"num_attention_heads": 5},
         {"dropout": "much"},
         {"hidden_size": 32.0},
+        {"eos_token_id": None},
+        {"eos_token_id": [2, 3]},
+        {"layerdrop": 1.5},
+        {"quantization_config": {"bits": 8}},
     ],
 )
 def test_config_of_another_model(only, change):
