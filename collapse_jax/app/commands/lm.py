@@ -24,7 +24,8 @@ from collapse_jax.models.lm.corpus import TextTokenizer, blocks_of, load_corpus,
 from collapse_jax.models.lm.notice import Say
 from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
 from collapse_jax.models.lm.tokenizer_fit import check_tokenizer
-from collapse_jax.models.lm.weights import load_opt
+from collapse_jax.models.lm.transformer import Transformer
+from collapse_jax.models.lm.weights import load
 from collapse_jax.runs import distributed
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.memory import PEAKS, STAGES, PeakMemory
@@ -50,7 +51,7 @@ class Blocks(NamedTuple):
 class Ingredients(NamedTuple):
     """Everything that is read from outside before the loop begins."""
 
-    model: OPT
+    model: Transformer
     pretrained: dict
     tokenizer: TextTokenizer
     blocks: Blocks
@@ -202,10 +203,11 @@ def _load_model(config, placement):
             sizes = RANDOM_MODELS[config.model]
             model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
         else:
-            model, params = load_opt(EMBEDDED_MODEL if config.model == "embedded" else config.model)
+            model, params = load(EMBEDDED_MODEL if config.model == "embedded" else config.model)
         if placement.shard:
             params = placement.place_parameters(params, config.batch_size)
-    return OPT(model.config.with_dropout(config.dropout), config.precision), params
+    changed = model.config.with_dropout(config.dropout)
+    return type(model)(changed, config.precision), params
 
 
 def _tokenizer_of(model: str) -> str:

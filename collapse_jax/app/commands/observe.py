@@ -15,8 +15,8 @@ from collapse_jax.core.types import State, StepInfo
 from collapse_jax.metrics.text import has_sacrebleu, real_quantiles, tail_shares, text_metrics
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.decode import Decoder, generate
-from collapse_jax.models.lm.opt import OPT
 from collapse_jax.models.lm.score import mean_loss
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.session import Session
 
@@ -39,7 +39,7 @@ class Observer:
     session: devices and progress (stage "score").
     """
 
-    model: OPT
+    model: Transformer
     pretrained: dict
     blocks: Any
     prompts: np.ndarray

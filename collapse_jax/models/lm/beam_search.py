@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.models.lm.decoder import NEGATIVE, Decoder, capped, for_heads
 from collapse_jax.models.lm.token_scores import (
     best_words,
     ends_text,
@@ -18,6 +17,7 @@ from collapse_jax.models.lm.token_scores import (
     prefill,
     token_scores,
 )
+from collapse_jax.models.lm.transformer import NEGATIVE, Transformer, capped, for_heads
 
 # Steps between growths of the cache: few enough to save attention over empty slots, many enough to
 # compile few bodies.
@@ -42,15 +42,15 @@ class _Beams(NamedTuple):
     scores: jax.Array  # [batch, beams], summed log-probabilities
     ancestors: jax.Array  # [batch, beams, new_tokens], the slot that held each step of the past
     history: jax.Array  # [batch, beams, new_tokens], the tokens so far
-    # Per layer [batch, key_heads, slots * beams, head_dim]: entry t * beams + b is what slot b wrote at
-    # step t.
+    # Per layer [batch, key_heads, slots * beams, head_dim]: entry t * beams + b is what slot b
+    # wrote at step t.
     keys: list
     values: list
     ended: _Ended | tuple[()]  # () if end-of-text is banned throughout
 
 
 def beam_search(
-    model: Decoder,
+    model: Transformer,
     decoder: Any,
     new_tokens: int,
     params: dict,

@@ -11,8 +11,8 @@ import numpy as np
 from collapse_jax.errors import DivergenceError, InputError, one_of, real, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
-from collapse_jax.models.lm.decoder import NEGATIVE, Decoder as Model, capped
 from collapse_jax.models.lm.token_scores import ends_text, filled, prefill, token_scores, truncate
+from collapse_jax.models.lm.transformer import NEGATIVE, Transformer, capped
 from collapse_jax.runs.distributed import largest, to_host
 from collapse_jax.runs.scratch import fingerprint, key_name
 from collapse_jax.runs.session import Session
@@ -65,7 +65,7 @@ Decoder = BeamSearch | Greedy | Sampling
 
 
 def generate(
-    model: Model,
+    model: Transformer,
     params: dict,
     prompts: Any,
     decoder: Decoder = BeamSearch(),

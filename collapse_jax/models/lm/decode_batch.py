@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.models.lm.decoder import Decoder
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.distributed import largest
 from collapse_jax.runs.placement import Placement
 
@@ -19,7 +19,7 @@ _SHARE_OF_MEMORY = 0.5
 
 
 def prompts_at_once(
-    model: Decoder,
+    model: Transformer,
     decoder: Any,
     length: int,
     new_tokens: int,
@@ -49,7 +49,7 @@ def prompts_at_once(
     return devices * min(on_each, -(-count // devices))
 
 
-def bytes_per_prompt(model: Decoder, decoder: Any, length: int, new_tokens: int) -> int:
+def bytes_per_prompt(model: Transformer, decoder: Any, length: int, new_tokens: int) -> int:
     """Bytes that decoding takes for each prompt, without parameters; rather too many than too few.
 
     Keys and values of the prompt and of every beam, half as much again while they grow; the scores

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.errors import InputError, first_line
-from collapse_jax.models.lm.decoder import Decoder
 from collapse_jax.models.lm.families import gemma, llama
 from collapse_jax.models.lm.families.reading import Values
-from collapse_jax.models.lm.switches import DecoderConfig
+from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.transformer import Transformer
 
 _READERS = {
     "llama": llama.read_llama,
@@ -57,7 +57,7 @@ _PLAIN = ("gpt-2", "default")
 _CONTROL, _USER_DEFINED = 3, 4
 
 
-def load_gguf(path: str | os.PathLike) -> tuple[Decoder, dict]:
+def load_gguf(path: str | os.PathLike) -> tuple[Transformer, dict]:
     """The model of a GGUF file and its parameters.
 
     Args:
@@ -83,7 +83,7 @@ def load_gguf(path: str | os.PathLike) -> tuple[Decoder, dict]:
     config = _READERS[architecture](Values(values))
     _check_rope(name, fields, architecture, stored)
     names = gguf.get_tensor_name_map(_enum(gguf, architecture), config.num_hidden_layers)
-    return Decoder(config), _params(gguf, name, config, architecture, stored, names)
+    return Transformer(config), _params(gguf, name, config, architecture, stored, names)
 
 
 def tokenizer_of(path: str | os.PathLike) -> tuple[Any, dict[str, str]]:
@@ -178,13 +178,8 @@ def _config_values(fields, architecture, stored):
         values.pop("sliding_window")
     if "rms_norm_eps" in values:
         # 1e-5 is stored as its float32 neighbour.
-        values["rms_norm_eps"] = float(
-            np.format_float_positional(np.float32(values["rms_norm_eps"]))
-        )
-    return {
-        name: int(value) if isinstance(value, np.integer) else value
-        for name, value in values.items()
-    }
+        values["rms_norm_eps"] = float(str(np.float32(values["rms_norm_eps"])))
+    return values
 
 
 def _check_rope(name, fields, architecture, stored):
@@ -200,9 +195,8 @@ def _check_rope(name, fields, architecture, stored):
 def _params(gguf, name, config, architecture, stored, names):
     """Our params, or an `InputError` that names what does not fit."""
     flat, left = {}, dict(stored)
-    for tensor in llama.table(
-        config, gemma.NORMS if architecture in _OFFSET_NORMS else llama.NORMS
-    ):
+    norms = gemma.NORMS if architecture in _OFFSET_NORMS else llama.NORMS
+    for tensor in llama.table(config, norms):
         theirs = names.get_name(tensor.name, (".weight", ".bias"))
         found = left.pop(theirs, None)
         if found is None:
@@ -236,7 +230,7 @@ def _numbers(gguf, name, tensor):
     return numbers
 
 
-def _unpermuted(array, name, config: DecoderConfig):
+def _unpermuted(array, name, config: TransformerConfig):
     """Queries and keys [heads * head_dim, width] with each pair of coordinates apart again."""
     heads = {
         "self_attn.q_proj.": config.num_attention_heads,

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from collapse_jax.errors import InputError, real, whole
-from collapse_jax.models.lm.decoder import NEGATIVE, Attend, Decoder, KeyValue
-from collapse_jax.models.lm.switches import MOST_LAYERS, DecoderConfig
+from collapse_jax.models.lm.switches import MOST_LAYERS, TransformerConfig
+from collapse_jax.models.lm.transformer import NEGATIVE, Attend, KeyValue, Transformer
 
 __all__ = ["NEGATIVE", "OPT", "Attend", "KeyValue", "OPTConfig", "init_params"]
 
@@ -108,7 +108,7 @@ class OPTConfig:
         return self.hidden_size // self.num_attention_heads
 
     @property
-    def switches(self) -> DecoderConfig:
+    def switches(self) -> TransformerConfig:
         """The same model in the words of all families."""
         return _switches(self)
 
@@ -129,7 +129,7 @@ def _switches(config):
             "pad_token_id",
         )
     }
-    return DecoderConfig(
+    return TransformerConfig(
         family="opt",
         **shared,
         num_key_value_heads=config.num_attention_heads,
@@ -199,8 +199,8 @@ def config_to_json(config: OPTConfig, dtype: str = "float32") -> str:
     return json.dumps(values, indent=2, sort_keys=True) + "\n"
 
 
-class OPT(Decoder):
-    """The causal language model; see `Decoder`."""
+class OPT(Transformer):
+    """The causal language model; see `Transformer`."""
 
     config: OPTConfig
 

@@ -31,7 +31,7 @@ def frequencies(rotary: Rotary, head_dim: int) -> np.ndarray:
 
 
 def angles(rotary: Rotary, head_dim: int, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosines and sines [batch or 1, 1, positions, turning / 2] at int positions [batch or 1, n]."""
+    """Cosines and sines [batch or 1, 1, n, turning / 2] at int positions [batch or 1, n]."""
     turns = positions[:, None, :, None].astype(jnp.float32) * frequencies(rotary, head_dim)
     return jnp.cos(turns), jnp.sin(turns)
 

@@ -10,13 +10,15 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm.decoder import Decoder
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.models.lm.vocabulary_loss import summed_loss
 from collapse_jax.runs.distributed import to_host
 from collapse_jax.runs.session import Session
 
 
-def perplexity(model: Decoder, params: dict, blocks: Any, *, batch_size: int = 64) -> np.ndarray:
+def perplexity(
+    model: Transformer, params: dict, blocks: Any, *, batch_size: int = 64
+) -> np.ndarray:
     """Perplexity of each block: exp of its mean negative log-likelihood per predicted token.
 
     Args:
@@ -33,7 +35,7 @@ def perplexity(model: Decoder, params: dict, blocks: Any, *, batch_size: int = 6
 
 
 def mean_loss(
-    model: Decoder,
+    model: Transformer,
     params: dict,
     blocks: Any,
     *,
@@ -67,7 +69,7 @@ def mean_loss(
 
 
 def token_losses(
-    model: Decoder,
+    model: Transformer,
     params: dict,
     tokens: Int[Array, "batch length"],
     *,
@@ -83,7 +85,7 @@ def token_losses(
 
 
 def batch_loss(
-    model: Decoder,
+    model: Transformer,
     params: dict,
     tokens: Int[Array, "batch length"],
     weights: Float[Array, " batch"],
@@ -99,7 +101,7 @@ def batch_loss(
     return total / (jnp.sum(weights) * (tokens.shape[1] - 1))
 
 
-def check_blocks(model: Decoder, blocks: Any) -> np.ndarray:
+def check_blocks(model: Transformer, blocks: Any) -> np.ndarray:
     """Blocks of tokens as int32 [blocks, length].
 
     Raises:

@@ -47,8 +47,11 @@ class Rotary(NamedTuple):
     original: int | None = None
 
 
+_UNSCALED = Rotary()
+
+
 @dataclasses.dataclass(frozen=True)
-class DecoderConfig:
+class TransformerConfig:
     """Sizes and switches of one decoder-only language model.
 
     family: `model_type` of the `config.json` that it is saved with.
@@ -92,8 +95,8 @@ class DecoderConfig:
     final_norm: bool = True
     positions: str = "learned"
     position_offset: int = 0
-    rotary: Rotary = Rotary()
-    local_rotary: Rotary = Rotary()
+    rotary: Rotary = _UNSCALED
+    local_rotary: Rotary = _UNSCALED
     windows: tuple[int | None, ...] = ()
     qkv_bias: bool = True
     out_bias: bool = True
@@ -132,6 +135,9 @@ class DecoderConfig:
         last = self.vocab_size - 1
         for field in ("bos_token_id", "eos_token_id", "pad_token_id"):
             check(field, whole, 0, last, must_be=f"a token from 0 to {last}")
+        for end in self.more_ends:
+            name = f"{self.family} configuration: eos_token_id"
+            whole(name, end, 0, last, must_be=f"a token from 0 to {last}")
         for field in ("init_std", "norm_epsilon"):
             check(field, real, at_least=0)
         for field in _DROPOUTS:
@@ -140,7 +146,7 @@ class DecoderConfig:
         _check_rotary(self)
 
     @property
-    def switches(self) -> "DecoderConfig":
+    def switches(self) -> "TransformerConfig":
         """Itself; configurations of one family's own give theirs under this name."""
         return self
 
@@ -149,7 +155,7 @@ class DecoderConfig:
         """Whether training draws random numbers."""
         return any(getattr(self, field) for field in _DROPOUTS)
 
-    def with_dropout(self, rate: float | None) -> "DecoderConfig":
+    def with_dropout(self, rate: float | None) -> "TransformerConfig":
         """The configuration with another `dropout`; 0 switches off all kinds, None changes nothing.
 
         Raises:

@@ -5,15 +5,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.models.lm.decoder import Decoder, KeyValue
-from collapse_jax.models.lm.switches import DecoderConfig
+from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.transformer import KeyValue, Transformer
 
 # Vocabularies are searched in groups of this many words.
 _GROUP = 128
 
 
 def token_scores(
-    config: DecoderConfig, decoder: Any, logits: jax.Array, seen: jax.Array, t: Any
+    config: TransformerConfig, decoder: Any, logits: jax.Array, seen: jax.Array, t: Any
 ) -> jax.Array:
     """Scores of new token number t: repetitions penalised, end-of-text banned as long as it is.
 
@@ -40,7 +40,7 @@ def token_scores(
     return jnp.where(is_end & banned, -jnp.inf, scores)
 
 
-def ends_text(config: DecoderConfig, tokens: jax.Array) -> jax.Array:
+def ends_text(config: TransformerConfig, tokens: jax.Array) -> jax.Array:
     """Whether each token of an array ends a text."""
     is_end = tokens == config.ends[0]
     for end in config.ends[1:]:
@@ -109,7 +109,7 @@ def truncate(logits: jax.Array, decoder: Any) -> jax.Array:
 
 
 def prefill(
-    model: Decoder, params: dict, prompts: jax.Array, mask: jax.Array | None = None
+    model: Transformer, params: dict, prompts: jax.Array, mask: jax.Array | None = None
 ) -> tuple[jax.Array, list[KeyValue]]:
     """Logits [batch, 1, vocabulary] after prompts [batch, length], and each layer's `KeyValue`.
 

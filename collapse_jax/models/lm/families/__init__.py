@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm.decoder import Decoder
 from collapse_jax.models.lm.families import gemma, gpt2, gpt_neox, llama, opt
 from collapse_jax.models.lm.families.reading import Values
 from collapse_jax.models.lm.families.tensors import Tensor
 from collapse_jax.models.lm.opt import OPT, config_from_json, config_to_json
-from collapse_jax.models.lm.switches import DecoderConfig
+from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.transformer import Transformer
 
 
 class LMFamily(NamedTuple):
@@ -27,14 +27,14 @@ class LMFamily(NamedTuple):
     """
 
     architecture: str
-    model: Callable[[str], Decoder]
+    model: Callable[[str], Transformer]
     write: Callable[[Any], dict[str, Any]]
-    table: Callable[[DecoderConfig], list[Tensor]]
+    table: Callable[[TransformerConfig], list[Tensor]]
     constants: str = ""
 
 
 def _reads(read):
-    return lambda text: Decoder(read(Values(json.loads(text))))
+    return lambda text: Transformer(read(Values(json.loads(text))))
 
 
 _LLAMA = {
@@ -87,7 +87,7 @@ _NEAREST = {
 }
 
 
-def model_from_json(text: str) -> Decoder:
+def model_from_json(text: str) -> Transformer:
     """The model of a Hugging Face `config.json`, without its parameters.
 
     Raises:
@@ -99,6 +99,10 @@ def model_from_json(text: str) -> Decoder:
         raise InputError(f"config.json is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise InputError("config.json must hold one JSON object")
+    if values.get("quantization_config"):
+        raise InputError(
+            "config.json: it has a quantization_config; only floating weights are read"
+        )
     kind = values.get("model_type", "opt")
     if kind not in FAMILIES:
         nearest = _NEAREST.get(kind)
@@ -109,7 +113,7 @@ def model_from_json(text: str) -> Decoder:
     return FAMILIES[kind].model(text)
 
 
-def model_to_json(model: Decoder, dtype: str = "float32") -> str:
+def model_to_json(model: Transformer, dtype: str = "float32") -> str:
     """The text of a `config.json` that transformers opens as the same class."""
     kind = model.switches.family
     family = FAMILIES[kind]

@@ -9,7 +9,7 @@ from typing import Any
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.families import llama, tensors
 from collapse_jax.models.lm.families.reading import Values, rope_parameters, rotary_from
-from collapse_jax.models.lm.switches import DecoderConfig
+from collapse_jax.models.lm.switches import TransformerConfig
 
 NORMS = {
     "input_layernorm": "self_attn_layer_norm",
@@ -20,23 +20,23 @@ NORMS = {
 _KINDS = ("sliding_attention", "full_attention")
 
 
-def read_gemma2(values: Values) -> DecoderConfig:
+def read_gemma2(values: Values) -> TransformerConfig:
     """Of `model_type` "gemma2": windows in every other layer, capped scores and logits."""
     shared = _shared(values)
     layers = shared["num_hidden_layers"]
     by_default = [_KINDS[i % 2] for i in range(layers)]
     caps = _caps(values, attention=50.0, logit=30.0)
-    return DecoderConfig(family="gemma2", **shared | caps, windows=_windows(values, by_default))
+    return TransformerConfig(family="gemma2", **shared | caps, windows=_windows(values, by_default))
 
 
-def read_gemma3(values: Values) -> DecoderConfig:
+def read_gemma3(values: Values) -> TransformerConfig:
     """Of `model_type` "gemma3_text": other rotary positions where there is a window."""
     shared = _shared(values)
     pattern = values.integer("sliding_window_pattern", 6)
     layers = shared["num_hidden_layers"]
     by_default = [_KINDS[(i + 1) % pattern == 0] for i in range(layers)]
     shared |= _caps(values, attention=None, logit=None) | _rotaries(values)
-    return DecoderConfig(
+    return TransformerConfig(
         family="gemma3_text",
         **shared,
         windows=_windows(values, by_default),
@@ -100,7 +100,7 @@ def _rotaries(values):
     return {"rotary": rotary_from(full), "local_rotary": rotary_from(local)}
 
 
-def write(config: DecoderConfig) -> dict[str, Any]:
+def write(config: TransformerConfig) -> dict[str, Any]:
     """The `config.json` of these families."""
     values = llama.common_written(config)
     if config.family == "gemma3_text":
@@ -123,6 +123,6 @@ def write(config: DecoderConfig) -> dict[str, Any]:
     }
 
 
-def table(config: DecoderConfig) -> list[tensors.Tensor]:
+def table(config: TransformerConfig) -> list[tensors.Tensor]:
     """Every tensor of a checkpoint."""
     return llama.table(config, NORMS)

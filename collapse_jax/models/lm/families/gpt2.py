@@ -4,19 +4,19 @@ from typing import Any
 
 from collapse_jax.models.lm.families import tensors
 from collapse_jax.models.lm.families.reading import ACTIVATION_NAMES, Values
-from collapse_jax.models.lm.switches import DecoderConfig
+from collapse_jax.models.lm.switches import TransformerConfig
 
 # Masks that old releases saved with the weights.
 CONSTANTS = r"(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)"
 
 
-def read(values: Values) -> DecoderConfig:
+def read(values: Values) -> TransformerConfig:
     """Of `model_type` "gpt2"."""
     values.only("scale_attn_weights", True, True)
     values.only("scale_attn_by_inverse_layer_idx", False, False)
     values.only("add_cross_attention", False, False)
     width, heads = values.integer("n_embd", 768), values.integer("n_head", 12)
-    return DecoderConfig(
+    return TransformerConfig(
         family="gpt2",
         vocab_size=values.integer("vocab_size", 50257),
         hidden_size=width,
@@ -38,7 +38,7 @@ def read(values: Values) -> DecoderConfig:
     )
 
 
-def write(config: DecoderConfig) -> dict[str, Any]:
+def write(config: TransformerConfig) -> dict[str, Any]:
     """The `config.json`."""
     return {
         "vocab_size": config.vocab_size,
@@ -60,7 +60,7 @@ def write(config: DecoderConfig) -> dict[str, Any]:
     }
 
 
-def table(config: DecoderConfig) -> list[tensors.Tensor]:
+def table(config: TransformerConfig) -> list[tensors.Tensor]:
     """Every tensor of a checkpoint; its kernels are not transposed."""
     width, vocabulary, same = config.hidden_size, config.vocab_size, tensors.same
     places = config.max_position_embeddings
@@ -73,12 +73,10 @@ def table(config: DecoderConfig) -> list[tensors.Tensor]:
         rows += tensors.norm(f"{name}.ln_1", f"{path}/self_attn_layer_norm", width, "layer")
         rows += tensors.norm(f"{name}.ln_2", f"{path}/final_layer_norm", width, "layer")
         own = [f"{path}/self_attn/{part}_proj" for part in "qkv"]
-        for theirs, ours, shape in (
-            ("weight", "kernel", (width, width)),
-            ("bias", "bias", (width,)),
-        ):
+        stored = f"{name}.attn.c_attn"
+        for theirs, ours, inputs in (("weight", "kernel", (width,)), ("bias", "bias", ())):
             paths = tuple(f"{one}/{ours}" for one in own)
-            rows.append(tensors.side_by_side(f"{name}.attn.c_attn.{theirs}", paths, *shape))
+            rows.append(tensors.side_by_side(f"{stored}.{theirs}", paths, *inputs, width))
         products = {
             "attn.c_proj": ("self_attn/out_proj", width, width),
             "mlp.c_fc": ("fc1", width, config.ffn_dim),

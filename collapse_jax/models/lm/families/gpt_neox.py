@@ -6,18 +6,18 @@ from typing import Any
 
 from collapse_jax.models.lm.families import tensors
 from collapse_jax.models.lm.families.reading import ACTIVATION_NAMES, Values, rope_parameters
-from collapse_jax.models.lm.switches import DecoderConfig
+from collapse_jax.models.lm.switches import TransformerConfig
 
 # Masks and wavelengths that old releases saved with the weights.
 CONSTANTS = r"(gpt_neox\.)?layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)"
 
 
-def read(values: Values) -> DecoderConfig:
+def read(values: Values) -> TransformerConfig:
     """Of `model_type` "gpt_neox"."""
     width, heads = values.integer("hidden_size", 6144), values.integer("num_attention_heads", 64)
     bias = bool(values.get("attention_bias", True))
     rotary = values.rotary(values.get("rotary_emb_base", 10_000), values.get("rotary_pct", 0.25))
-    return DecoderConfig(
+    return TransformerConfig(
         family="gpt_neox",
         vocab_size=values.integer("vocab_size", 50432),
         hidden_size=width,
@@ -45,7 +45,7 @@ def read(values: Values) -> DecoderConfig:
     )
 
 
-def write(config: DecoderConfig) -> dict[str, Any]:
+def write(config: TransformerConfig) -> dict[str, Any]:
     """The `config.json`."""
     return {
         "vocab_size": config.vocab_size,
@@ -69,7 +69,7 @@ def write(config: DecoderConfig) -> dict[str, Any]:
     }
 
 
-def table(config: DecoderConfig) -> list[tensors.Tensor]:
+def table(config: TransformerConfig) -> list[tensors.Tensor]:
     """Every tensor of a checkpoint; queries, keys and values are stored by head."""
     width, vocabulary, heads = config.hidden_size, config.vocab_size, config.num_attention_heads
     matrix = vocabulary, width

@@ -9,16 +9,16 @@ from typing import Any
 
 from collapse_jax.models.lm.families import tensors
 from collapse_jax.models.lm.families.reading import ACTIVATION_NAMES, Values, rope_parameters
-from collapse_jax.models.lm.switches import DecoderConfig
+from collapse_jax.models.lm.switches import TransformerConfig
 
 NORMS = {"input_layernorm": "self_attn_layer_norm", "post_attention_layernorm": "final_layer_norm"}
 _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 
-def read_llama(values: Values) -> DecoderConfig:
+def read_llama(values: Values) -> TransformerConfig:
     """Of `model_type` "llama"."""
     bias = bool(values.get("attention_bias", False))
-    return DecoderConfig(
+    return TransformerConfig(
         family="llama",
         **common(values, heads_of_keys=None),
         **values.special_tokens(eos=2, bos=1),
@@ -29,13 +29,13 @@ def read_llama(values: Values) -> DecoderConfig:
     )
 
 
-def read_mistral(values: Values) -> DecoderConfig:
+def read_mistral(values: Values) -> TransformerConfig:
     """Of `model_type` "mistral"."""
     shared = common(values, heads_of_keys=8, layers=32)
     # An explicit null is no window; where the name is absent, transformers takes 4,096.
     window = values.values.get("sliding_window", 4096)
     layers = shared["num_hidden_layers"]
-    return DecoderConfig(
+    return TransformerConfig(
         family="mistral",
         **shared,
         **values.special_tokens(eos=2, bos=1),
@@ -45,9 +45,9 @@ def read_mistral(values: Values) -> DecoderConfig:
     )
 
 
-def read_qwen2(values: Values) -> DecoderConfig:
+def read_qwen2(values: Values) -> TransformerConfig:
     """Of `model_type` "qwen2" (2 and 2.5): queries, keys and values have a bias."""
-    return DecoderConfig(
+    return TransformerConfig(
         family="qwen2",
         **common(values, heads_of_keys=32, layers=32),
         **values.special_tokens(),
@@ -57,10 +57,10 @@ def read_qwen2(values: Values) -> DecoderConfig:
     )
 
 
-def read_qwen3(values: Values) -> DecoderConfig:
+def read_qwen3(values: Values) -> TransformerConfig:
     """Of `model_type` "qwen3": queries and keys of each head pass through a norm."""
     bias = bool(values.get("attention_bias", False))
-    return DecoderConfig(
+    return TransformerConfig(
         family="qwen3",
         **common(values, heads_of_keys=32, layers=32, head_dim=128),
         **values.special_tokens(),
@@ -81,7 +81,7 @@ def common(
     head_dim: int | None = None,
     activation: str = "hidden_act",
 ) -> dict[str, Any]:
-    """The sizes and switches that these families share, by the names of `DecoderConfig`."""
+    """The sizes and switches that these families share, by the names of `TransformerConfig`."""
     heads, width = values.integer("num_attention_heads", 32), values.integer("hidden_size", 4096)
     rotary = values.rotary()
     return {
@@ -114,7 +114,7 @@ def _qwen_windows(values):
     return values.windows(layers, window, by_default)
 
 
-def write(config: DecoderConfig) -> dict[str, Any]:
+def write(config: TransformerConfig) -> dict[str, Any]:
     """The `config.json` of these families."""
     values = common_written(config) | {"hidden_act": ACTIVATION_NAMES[config.activation]}
     if config.family == "llama":
@@ -133,7 +133,7 @@ def write(config: DecoderConfig) -> dict[str, Any]:
     return values
 
 
-def common_written(config: DecoderConfig) -> dict[str, Any]:
+def common_written(config: TransformerConfig) -> dict[str, Any]:
     """What `common` reads, and the special tokens."""
     return {
         "vocab_size": config.vocab_size,
@@ -155,13 +155,13 @@ def common_written(config: DecoderConfig) -> dict[str, Any]:
     }
 
 
-def layer_types(config: DecoderConfig) -> list[str]:
+def layer_types(config: TransformerConfig) -> list[str]:
     """What each layer sees, in the words of transformers."""
     layers = range(config.num_hidden_layers)
     return [_FULL if config.window(i) is None else _SLIDING for i in layers]
 
 
-def table(config: DecoderConfig, norms: dict[str, str] = NORMS) -> list[tensors.Tensor]:
+def table(config: TransformerConfig, norms: dict[str, str] = NORMS) -> list[tensors.Tensor]:
     """Every tensor of a checkpoint. norms: their names in a layer, and ours."""
     width, linear = config.hidden_size, tensors.linear
     queries = config.num_attention_heads * config.head_dim

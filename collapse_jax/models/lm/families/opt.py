@@ -1,13 +1,13 @@
 """OPT, every size (Zhang et al. 2022, arXiv 2205.01068)."""
 
 from collapse_jax.models.lm.families import tensors
-from collapse_jax.models.lm.switches import DecoderConfig
+from collapse_jax.models.lm.switches import TransformerConfig
 
 # A constant that old conversions carry.
 CONSTANTS = r"(model\.)?decoder\.version"
 
 
-def table(config: DecoderConfig) -> list[tensors.Tensor]:
+def table(config: TransformerConfig) -> list[tensors.Tensor]:
     """Every tensor of a checkpoint."""
     width, hidden, linear = config.hidden_size, config.ffn_dim, tensors.linear
     stem, embedded = "model.decoder", config.embed_size

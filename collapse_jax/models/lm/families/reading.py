@@ -54,7 +54,8 @@ class Values:
 
     def special_tokens(self, **defaults: int) -> dict[str, Any]:
         """The ids of special tokens; the beginning and padding are the end where there are none."""
-        value = self.get("eos_token_id", defaults.get("eos"))
+        # An explicit null is a model without an end; a default is meant where the name is absent.
+        value = self.values.get("eos_token_id", defaults.get("eos"))
         ends = value if isinstance(value, list) else [value]
         if not ends or any(type(end) is not int for end in ends):
             there = "missing" if value is None else repr(value)
@@ -74,7 +75,7 @@ class Values:
         built = {"full_attention": None, "sliding_attention": window}
         if not isinstance(kinds, list) or len(kinds) != layers or not set(kinds) <= set(built):
             raise InputError(
-                f"config.json: layer_types is {str(kinds):.200}; it must be a list of {layers}, "
+                f"config.json: layer_types is {kinds!s:.200}; it must be a list of {layers}, "
                 "each 'full_attention' or 'sliding_attention'"
             )
         found = tuple(built[kind] for kind in kinds)

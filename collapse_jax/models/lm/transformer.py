@@ -1,4 +1,4 @@
-"""A decoder-only transformer in Flax linen; `DecoderConfig` says which one.
+"""A decoder-only transformer in Flax linen; `TransformerConfig` says which one.
 
 The caller hands in how each layer attends, and so owns the cache: training, scoring and every
 decoder work for all families at once.
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm import rotary
-from collapse_jax.models.lm.switches import DecoderConfig
+from collapse_jax.models.lm.switches import TransformerConfig
 
 NEGATIVE = jnp.finfo(jnp.float32).min
 _ACTIVATIONS = {
@@ -45,7 +45,7 @@ def capped(scores: jax.Array, cap: float | None) -> jax.Array:
     return scores if cap is None else cap * jnp.tanh(scores / cap)
 
 
-def for_heads(mask: jax.Array, config: DecoderConfig) -> jax.Array:
+def for_heads(mask: jax.Array, config: TransformerConfig) -> jax.Array:
     """A mask [..., queries, keys], repeated for the query heads that share a head of keys."""
     shared = config.queries_per_key
     return mask if shared == 1 else jnp.concatenate([mask] * shared, axis=-2)
@@ -70,7 +70,7 @@ class RMSNorm(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head attention; the caller passes the function that attends."""
 
-    config: DecoderConfig
+    config: TransformerConfig
     dtype: str
 
     def setup(self):
@@ -120,7 +120,7 @@ class SelfAttention(nn.Module):
 class Layer(nn.Module):
     """Attention and MLP, each added to x."""
 
-    config: DecoderConfig
+    config: TransformerConfig
     dtype: str
 
     def setup(self):
@@ -169,7 +169,7 @@ class Layer(nn.Module):
         return self.fc2(activation(self.fc1(x)))
 
 
-class Decoder(nn.Module):
+class Transformer(nn.Module):
     """The causal language model; `model.apply({"params": params}, tokens)` gives logits.
 
     Parameters are a plain dict: `embed_tokens`, `embed_positions`, `layers_0` ... ,
@@ -202,9 +202,15 @@ class Decoder(nn.Module):
         self.embed_drop = nn.Dropout(config.embed_dropout)
 
     @property
-    def switches(self) -> DecoderConfig:
+    def switches(self) -> TransformerConfig:
         """The sizes and switches of this model."""
         return self.config.switches
+
+    @property
+    def label(self) -> str:
+        """What the model is called in names: its family, OPT in capitals as it always was."""
+        kind = self.switches.family
+        return "OPT" if kind == "opt" else kind
 
     @property
     def precision(self) -> jax.lax.Precision | None:
@@ -389,6 +395,6 @@ def _precision(dtype):
     return jax.lax.Precision.HIGHEST if dtype == "float32" else None
 
 
-def init_params(model: Decoder, key: jax.Array) -> dict:
+def init_params(model: Transformer, key: jax.Array) -> dict:
     """Random parameters of a model, a plain dict of float32 arrays."""
     return jax.jit(model.init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
