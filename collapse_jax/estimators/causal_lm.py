@@ -15,8 +15,8 @@ from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, one_of
 from collapse_jax.models.lm.decode import BeamSearch, Decoder, check_decoder, generate
 from collapse_jax.models.lm.finetune import FineTune, check_fine_tune, fine_tune
-from collapse_jax.models.lm.opt import OPT
 from collapse_jax.models.lm.score import check_blocks
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.memory import give_back
 from collapse_jax.runs.session import Session
 
@@ -42,7 +42,7 @@ class CausalLMParams(NamedTuple):
 
 
 def causal_lm(
-    model: OPT,
+    model: Transformer,
     pretrained: dict,
     prompts: Any,
     valid_blocks: Any,
@@ -93,7 +93,7 @@ def causal_lm(
     return estimator(
         family.fit,
         family.sample,
-        name=f"causal_lm({type(model).__name__}, {type(decoder).__name__})",
+        name=f"causal_lm({model.label}, {type(decoder).__name__})",
         init=family.init,
         traceable=False,
         continued=family.continued,
@@ -105,7 +105,7 @@ def causal_lm(
 class _CausalLM:
     """The functions of the estimator; fields are the arguments of `causal_lm`."""
 
-    model: OPT
+    model: Transformer
     pretrained: dict
     prompts: np.ndarray
     valid_blocks: np.ndarray

@@ -30,7 +30,8 @@ from collapse_jax.models.lm.corpus import TextTokenizer, blocks_of, load_corpus,
 from collapse_jax.models.lm.notice import Say
 from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
 from collapse_jax.models.lm.tokenizer_fit import check_tokenizer
-from collapse_jax.models.lm.weights import load_opt
+from collapse_jax.models.lm.transformer import Transformer
+from collapse_jax.models.lm.weights import load
 from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.memory import PEAKS, STAGES, PeakMemory
@@ -56,7 +57,7 @@ class Blocks(NamedTuple):
 class Ingredients(NamedTuple):
     """Everything that is read from outside before the loop begins."""
 
-    model: OPT
+    model: Transformer
     pretrained: dict
     tokenizer: TextTokenizer
     blocks: Blocks
@@ -238,10 +239,11 @@ def _load_model(config, placement):
             sizes = RANDOM_MODELS[config.model]
             model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
         else:
-            model, params = load_opt(_model_source(config))
+            model, params = load(_model_source(config))
         if placement.shard:
             params = placement.place_parameters(params, config.batch_size)
-    return OPT(model.config.with_dropout(config.dropout), config.precision), params
+    changed = model.config.with_dropout(config.dropout)
+    return type(model)(changed, config.precision), params
 
 
 def _model_source(config):

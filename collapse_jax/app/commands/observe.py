@@ -19,8 +19,8 @@ from collapse_jax.metrics.text import has_sacrebleu, real_quantiles, tail_shares
 from collapse_jax.models.lm.bounded import no_panics
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.decode import Decoder, generate
-from collapse_jax.models.lm.opt import OPT
 from collapse_jax.models.lm.score import mean_loss
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.session import Session
 
@@ -46,7 +46,7 @@ class Observer:
     mixed: whether a training set may hold more than what the newest model wrote.
     """
 
-    model: OPT
+    model: Transformer
     pretrained: dict
     blocks: Any
     prompts: np.ndarray

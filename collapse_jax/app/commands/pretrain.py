@@ -20,6 +20,7 @@ from collapse_jax.app.commands import inputs
 from collapse_jax.app.config import PretrainConfig
 from collapse_jax.app.config.pretrain import PretrainSettings
 from collapse_jax.errors import DivergenceError, InputError
+from collapse_jax.models.lm.assemble import tensor_table
 from collapse_jax.models.lm.corpus import (
     TextTokenizer,
     fingerprint,
@@ -42,7 +43,7 @@ from collapse_jax.models.lm.token_file import (
     read_tokens,
     write_tokens,
 )
-from collapse_jax.models.lm.weights import save_opt, tensor_table
+from collapse_jax.models.lm.weights import save_opt
 from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
@@ -96,7 +97,7 @@ def model_config(config: PretrainConfig, tokenizer: TextTokenizer) -> OPTConfig:
 
 def parameters_of(config: OPTConfig) -> int:
     """How many numbers a model has."""
-    return sum(math.prod(row.shape) for row in tensor_table(config))
+    return sum(math.prod(row.shape) for row in tensor_table(OPT(config)))
 
 
 def prepare(

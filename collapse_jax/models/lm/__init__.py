@@ -1,4 +1,4 @@
-"""The language model: OPT, its weights, text, fine-tuning, decoding, scoring.
+"""The language models: their weights, text, fine-tuning, decoding, scoring.
 
 Knows nothing of generations.
 """
@@ -14,7 +14,9 @@ from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
 from collapse_jax.models.lm.finetune import FineTune, FineTuned, fine_tune
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.score import mean_loss, perplexity
-from collapse_jax.models.lm.weights import load_opt, save_opt
+from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.transformer import Transformer
+from collapse_jax.models.lm.weights import load, load_opt, save, save_opt
 from collapse_jax.runs.session import Session
 
 __all__ = [
@@ -28,14 +30,18 @@ __all__ = [
     "Sampling",
     "Session",
     "TextTokenizer",
+    "Transformer",
+    "TransformerConfig",
     "blocks_of",
     "fine_tune",
     "generate",
     "init_params",
+    "load",
     "load_corpus",
     "load_opt",
     "load_tokenizer",
     "mean_loss",
     "perplexity",
+    "save",
     "save_opt",
 ]

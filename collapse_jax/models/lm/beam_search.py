@@ -10,8 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.models.lm.opt import NEGATIVE, OPT
-from collapse_jax.models.lm.token_scores import best_words, filled, prefill, token_scores
+from collapse_jax.models.lm.token_scores import (
+    best_words,
+    ends_text,
+    filled,
+    prefill,
+    token_scores,
+)
+from collapse_jax.models.lm.transformer import NEGATIVE, Transformer, capped, for_heads
 
 # Steps between growths of the cache: few enough to save attention over empty slots, many enough to
 # compile few bodies.
@@ -36,15 +42,15 @@ class _Beams(NamedTuple):
     scores: jax.Array  # [batch, beams], summed log-probabilities
     ancestors: jax.Array  # [batch, beams, new_tokens], the slot that held each step of the past
     history: jax.Array  # [batch, beams, new_tokens], the tokens so far
-    # Per layer [batch, heads, slots * beams, head_dim]: entry t * beams + b is what slot b wrote at
-    # step t.
+    # Per layer [batch, key_heads, slots * beams, head_dim]: entry t * beams + b is what slot b
+    # wrote at step t.
     keys: list
     values: list
     ended: _Ended | tuple[()]  # () if end-of-text is banned throughout
 
 
 def beam_search(
-    model: OPT,
+    model: Transformer,
     decoder: Any,
     new_tokens: int,
     params: dict,
@@ -63,12 +69,10 @@ def beam_search(
         means nothing.
     """
     batch, length = prompts.shape
-    beams, config = decoder.num_beams, model.config
+    beams, config = decoder.num_beams, model.switches
     logits, prompt_caches = prefill(model, params, prompts, mask)
     history = jnp.full((batch, beams, new_tokens), config.pad_token_id, jnp.int32)
-    empty = jnp.zeros(
-        (batch, config.num_attention_heads, 0, config.head_dim), prompt_caches[0].key.dtype
-    )
+    empty = prompt_caches[0].key[:, :, :0]
     caches = [empty] * config.num_hidden_layers
     ended = ()
     if decoder.min_new_tokens is not None:
@@ -111,8 +115,8 @@ def beam_search(
 def _chosen(config, decoder, new_tokens, state, total, t):
     """The state after token number t, from total scores [batch, parents, vocabulary]."""
     beams, words = decoder.num_beams, total.shape[-1]
-    # Half of the best candidates may end here, and as many must go on.
-    kept = 2 * beams if state.ended else beams
+    # Even if every end follows the same parent, enough candidates go on.
+    kept = max(2, 1 + len(config.ends)) * beams if state.ended else beams
     # Candidates [batch, kept], numbered parent * words + word.
     scores, flat = _best_candidates(total.reshape(len(total), -1), kept)
     parent, tokens = flat // words, flat % words
@@ -120,7 +124,7 @@ def _chosen(config, decoder, new_tokens, state, total, t):
     history, ancestors = reorder(state.history).at[:, :, t].set(tokens), reorder(state.ancestors)
     ended = state.ended
     if ended:
-        ends = (tokens == config.eos_token_id) | (t == new_tokens - 1)
+        ends = ends_text(config, tokens) | (t == new_tokens - 1)
         ended = _with_ended(decoder, ended, history, scores, ends & (jnp.arange(kept) < beams), t)
         scores, going_on = jax.lax.top_k(scores + ends * _EXCLUDED, beams)
         take = functools.partial(jnp.take_along_axis, indices=going_on[..., None], axis=1)
@@ -188,21 +192,33 @@ def _extend(model, params, state, prompt_caches, mask, length, slots, t):
     # [batch, 1, beams, slots * beams]: the cache entries that a beam sees.
     visible = (own_slot[..., None] == jnp.arange(beams)) & written[:, None]
     visible = visible.reshape(batch, 1, beams, slots * beams)
-    keys, values = list(state.keys), list(state.values)
+    keys, values, config = list(state.keys), list(state.values), model.switches
+    # The position of what is written at each cache entry.
+    entries = length + jnp.repeat(jnp.arange(slots), beams)
     product = functools.partial(
         jnp.einsum, precision=model.precision, preferred_element_type=jnp.float32
     )
 
+    cap = config.attention_cap
+
     def attend_in(layer):
-        def attend(query, own):  # query: [batch, heads, beams, head_dim]
+        window = config.window(layer)
+        seen = visible if window is None else visible & (entries > length + t - 1 - window)
+        seen = for_heads(seen, config)
+
+        def attend(query, own):  # query: [batch, key_heads, beams of each query head, head_dim]
             at = (0, 0, (t - 1) * beams, 0)
             keys[layer] = jax.lax.dynamic_update_slice(keys[layer], own.key, at)
             values[layer] = jax.lax.dynamic_update_slice(values[layer], own.value, at)
             past = prompt_caches[layer]
-            to_prompt = product("bhqd,bhkd->bhqk", query, past.key)
+            to_prompt = capped(product("bhqd,bhkd->bhqk", query, past.key), cap)
+            if window is not None and window < length + slots:
+                in_reach = jnp.arange(length) > length + t - 1 - window
+                to_prompt = jnp.where(in_reach, to_prompt, NEGATIVE)
             if mask is not None:
                 to_prompt = jnp.where(mask[:, None, None], to_prompt, NEGATIVE)
-            to_own = jnp.where(visible, product("bhqd,bhkd->bhqk", query, keys[layer]), NEGATIVE)
+            to_own = capped(product("bhqd,bhkd->bhqk", query, keys[layer]), cap)
+            to_own = jnp.where(seen, to_own, NEGATIVE)
             weights = jax.nn.softmax(jnp.concatenate([to_prompt, to_own], -1)).astype(query.dtype)
             mixed = product("bhqk,bhkd->bhqd", weights[..., :length], past.value)
             return (

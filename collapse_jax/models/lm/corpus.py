@@ -182,9 +182,9 @@ def load_tokenizer(source: str, say: Say | None = None) -> TextTokenizer:
     of truncation, padding and a dropout of merges is switched off.
 
     Args:
-        source: A local folder (tokenizer.json, or vocab.json and merges.txt), a hub name, or
-            "embedded": a byte-level BPE of 2,048 entries, trained on the embedded corpus in a
-            second.
+        source: A local folder (tokenizer.json, or vocab.json and merges.txt), a GGUF file, a hub
+            name, or "embedded": a byte-level BPE of 2,048 entries, trained on the embedded corpus
+            in a second.
         say: Called with a line that names what was switched off, if anything was; by default the
             line is logged as a warning.
 
@@ -198,12 +198,26 @@ def load_tokenizer(source: str, say: Say | None = None) -> TextTokenizer:
     path = pathlib.Path(source).expanduser()
     if (path / "tokenizer.json").is_file():
         return _from_file(source, path, say)
+    if path.suffix == ".gguf" and path.is_file():
+        return _from_gguf(source, path, say)
     if path.exists() and not (path / "vocab.json").is_file():
         raise InputError(
             f"tokenizer folder {source!r} holds neither tokenizer.json nor vocab.json and "
             "merges.txt"
         )
     return _from_transformers(source, path if path.exists() else source, say)
+
+
+def _from_gguf(source, path, say):
+    from collapse_jax.models.lm.gguf_file import tokenizer_of
+
+    tokenizer, special = tokenizer_of(path)
+    return _wrap(
+        source,
+        tokenizer,
+        {kind: tokenizer.token_to_id(text) for kind, text in special.items()},
+        say,
+    )
 
 
 def _from_file(source, folder, say):

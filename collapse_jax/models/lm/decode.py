@@ -11,8 +11,8 @@ import numpy as np
 from collapse_jax.errors import DivergenceError, InputError, one_of, real, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
-from collapse_jax.models.lm.opt import NEGATIVE, OPT
-from collapse_jax.models.lm.token_scores import filled, prefill, token_scores, truncate
+from collapse_jax.models.lm.token_scores import ends_text, filled, prefill, token_scores, truncate
+from collapse_jax.models.lm.transformer import NEGATIVE, Transformer, capped
 from collapse_jax.runs.distributed import largest, to_host
 from collapse_jax.runs.scratch import fingerprint, key_name
 from collapse_jax.runs.session import Session
@@ -65,7 +65,7 @@ Decoder = BeamSearch | Greedy | Sampling
 
 
 def generate(
-    model: OPT,
+    model: Transformer,
     params: dict,
     prompts: Any,
     decoder: Decoder = BeamSearch(),
@@ -169,7 +169,7 @@ def _refuse_bad(params, is_bad, start, count):
 def _check_generate(model, prompts, attention_mask, decoder, new_tokens, key, batch_size):
     """The mask [prompts, length] (bool), or None where all is text."""
     check_decoder(decoder)
-    config = model.config
+    config = model.switches
     if prompts.ndim != 2 or not np.issubdtype(prompts.dtype, np.integer) or prompts.shape[1] < 1:
         raise InputError(
             f"prompts have shape {prompts.shape} and type {prompts.dtype}; they must be "
@@ -254,29 +254,33 @@ def _one_beam(model, decoder, new_tokens, params, prompts, mask, keys):
     product = functools.partial(
         jnp.einsum, precision=model.precision, preferred_element_type=jnp.float32
     )
+    config, cap = model.switches, model.switches.attention_cap
     logits, caches = prefill(model, params, prompts, mask)
     padded = 0 if mask is None else jnp.sum(~mask, axis=1)
     history = jnp.zeros((batch, 1, new_tokens), jnp.int32)
     pad = ((0, 0), (0, 0), (0, new_tokens), (0, 0))
-    # Per layer keys and values [batch, heads, length + new_tokens, head_dim].
+    # Per layer keys and values [batch, key_heads, length + new_tokens, head_dim].
     caches = [tuple(jnp.pad(array, pad) for array in layer) for layer in caches]
-    choose = functools.partial(_chosen, model.config, decoder, prompts, keys)
+    choose = functools.partial(_chosen, config, decoder, prompts, keys)
 
     def attend_in(layer, caches, at):
-        written = jnp.arange(length + new_tokens) <= at
+        places, window = jnp.arange(length + new_tokens), config.window(layer)
+        seen = places <= at
+        if window is not None:
+            seen = seen & (places > at - window)
         if mask is not None:
             is_text = jnp.pad(mask, ((0, 0), (0, new_tokens)), constant_values=True)
-            written = written & is_text[:, None, None]
+            seen = seen & is_text[:, None, None]
 
-        def attend(query, own):  # query: [batch, heads, 1, head_dim]
+        def attend(query, own):  # query: [batch, key_heads, query heads of each, head_dim]
             place = (0, 0, at, 0)
             past = tuple(
                 jax.lax.dynamic_update_slice(a, b, place)
                 for a, b in zip(caches[layer], own, strict=True)
             )
             caches[layer] = past
-            scores = jnp.where(written, product("bhqd,bhkd->bhqk", query, past[0]), NEGATIVE)
-            weights = jax.nn.softmax(scores).astype(query.dtype)
+            scores = capped(product("bhqd,bhkd->bhqk", query, past[0]), cap)
+            weights = jax.nn.softmax(jnp.where(seen, scores, NEGATIVE)).astype(query.dtype)
             return product("bhqk,bhkd->bhqd", weights, past[1]).astype(query.dtype)
 
         return attend
@@ -316,6 +320,6 @@ def _chosen(config, decoder, prompts, keys, logits, history, t):
     is_bad = ~jnp.isfinite(jnp.take_along_axis(scores, tokens[:, None], axis=-1)[:, 0])
     if decoder.min_new_tokens is None:
         return tokens, is_bad
-    is_end = history[:, 0] == config.eos_token_id
+    is_end = ends_text(config, history[:, 0])
     ended = (is_end & (jnp.arange(history.shape[-1]) < t)).any(-1)
     return jnp.where(ended, config.pad_token_id, tokens), is_bad

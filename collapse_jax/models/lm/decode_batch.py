@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.models.lm.opt import OPT
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.distributed import largest
 from collapse_jax.runs.placement import Placement
 
@@ -19,7 +19,7 @@ _SHARE_OF_MEMORY = 0.5
 
 
 def prompts_at_once(
-    model: OPT,
+    model: Transformer,
     decoder: Any,
     length: int,
     new_tokens: int,
@@ -49,17 +49,17 @@ def prompts_at_once(
     return devices * min(on_each, -(-count // devices))
 
 
-def bytes_per_prompt(model: OPT, decoder: Any, length: int, new_tokens: int) -> int:
+def bytes_per_prompt(model: Transformer, decoder: Any, length: int, new_tokens: int) -> int:
     """Bytes that decoding takes for each prompt, without parameters; rather too many than too few.
 
     Keys and values of the prompt and of every beam, half as much again while they grow; the scores
     of all next words three times, and more while they are sorted; the activations of one layer for
     the prompt. The tests compare it with what XLA plans on a CPU.
     """
-    config, beams = model.config, getattr(decoder, "num_beams", 1)
+    config, beams = model.switches, getattr(decoder, "num_beams", 1)
     slots = length + beams * new_tokens
-    cache = (
-        2 * config.num_hidden_layers * config.hidden_size * jnp.dtype(model.dtype).itemsize * slots
-    )
+    keys = config.num_key_value_heads * config.head_dim
+    cache = 2 * config.num_hidden_layers * keys * jnp.dtype(model.dtype).itemsize * slots
+    widest = (1 + config.gated) * config.ffn_dim
     scores = 4 * config.vocab_size * (3 * beams + 5)
-    return int(1.5 * cache + scores + 4 * length * (config.ffn_dim + 4 * config.hidden_size))
+    return int(1.5 * cache + scores + 4 * length * (widest + 4 * config.hidden_size))

@@ -12,7 +12,6 @@ import numpy as np
 import optax
 
 from collapse_jax.errors import DivergenceError, InputError, one_of, real, whole
-from collapse_jax.models.lm.opt import OPT
 from collapse_jax.models.lm.score import batch_loss, check_blocks, mean_loss
 from collapse_jax.models.lm.steps import (
     STEPS_PER_CALL,
@@ -21,6 +20,7 @@ from collapse_jax.models.lm.steps import (
     finite_losses,
     run_steps,
 )
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.scratch import fingerprint, key_name, pack, unpack
 from collapse_jax.runs.session import Session
 
@@ -87,7 +87,7 @@ def learning_rate_at(settings: FineTune, epoch: int) -> float:
 
 
 def fine_tune(
-    model: OPT,
+    model: Transformer,
     params: dict,
     blocks: Any,
     valid_blocks: Any,
@@ -155,7 +155,7 @@ class _Fit(NamedTuple):
 class _Epochs:
     """Runs the epochs of one fit."""
 
-    model: OPT
+    model: Transformer
     settings: FineTune
     blocks: np.ndarray
     key: jax.Array

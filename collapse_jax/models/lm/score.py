@@ -9,13 +9,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from collapse_jax.errors import InputError, whole
-from collapse_jax.models.lm.opt import OPT
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.models.lm.vocabulary_loss import separate_losses, summed_loss
 from collapse_jax.runs.distributed import to_host
 from collapse_jax.runs.session import Session
 
 
-def perplexity(model: OPT, params: dict, blocks: Any, *, batch_size: int = 64) -> np.ndarray:
+def perplexity(
+    model: Transformer, params: dict, blocks: Any, *, batch_size: int = 64
+) -> np.ndarray:
     """Perplexity of each block: exp of its mean negative log-likelihood per predicted token.
 
     Args:
@@ -33,7 +35,7 @@ def perplexity(model: OPT, params: dict, blocks: Any, *, batch_size: int = 64) -
 
 
 def mean_loss(
-    model: OPT,
+    model: Transformer,
     params: dict,
     blocks: Any,
     *,
@@ -69,7 +71,7 @@ def mean_loss(
 
 
 def token_losses(
-    model: OPT,
+    model: Transformer,
     params: dict,
     tokens: Int[Array, "batch length"],
     *,
@@ -81,12 +83,12 @@ def token_losses(
     Logits of at most as many tokens as in training exist at once.
     """
     hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
-    embedding = params["embed_tokens"]["embedding"].astype(hidden.dtype)
-    return separate_losses(hidden[:, :-1], embedding, tokens[:, 1:], model.precision)
+    matrix, cap = model.head_matrix(params).astype(hidden.dtype), model.switches.logit_cap
+    return separate_losses(hidden[:, :-1], matrix, tokens[:, 1:], model.precision, cap)
 
 
 def batch_loss(
-    model: OPT,
+    model: Transformer,
     params: dict,
     tokens: Int[Array, "batch length"],
     weights: Float[Array, " batch"],
@@ -96,12 +98,13 @@ def batch_loss(
 ) -> Float[Array, ""]:
     """The mean of `token_losses` over tokens and weighted sequences; made for gradients."""
     hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
-    embedding = params["embed_tokens"]["embedding"].astype(hidden.dtype)
-    total: Any = summed_loss(hidden[:, :-1], embedding, tokens[:, 1:], weights, model.precision)
+    matrix = model.head_matrix(params).astype(hidden.dtype)
+    cap = model.switches.logit_cap
+    total: Any = summed_loss(hidden[:, :-1], matrix, tokens[:, 1:], weights, model.precision, cap)
     return total / (jnp.sum(weights) * (tokens.shape[1] - 1))
 
 
-def check_blocks(model: OPT, blocks: Any) -> np.ndarray:
+def check_blocks(model: Transformer, blocks: Any) -> np.ndarray:
     """Blocks of tokens as int32 [blocks, length].
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from collapse_jax.errors import DivergenceError
-from collapse_jax.models.lm.opt import OPT
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.distributed import to_host
 from collapse_jax.runs.placement import Placement
 
@@ -33,14 +33,14 @@ class Recipe(NamedTuple):
     optimiser: (settings, rate) -> the transformation; settings are static and `rate` is traced.
     """
 
-    loss: Callable[[OPT, dict, Any, Any], jax.Array]
+    loss: Callable[[Transformer, dict, Any, Any], jax.Array]
     optimiser: Callable[[Any, Any], optax.GradientTransformation]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
 def run_steps(
     recipe: Recipe,
-    model: OPT,
+    model: Transformer,
     settings: Any,
     placement: Placement,
     state: Training,

@@ -5,14 +5,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.models.lm.opt import OPT, KeyValue, OPTConfig
+from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.transformer import KeyValue, Transformer
 
 # Vocabularies are searched in groups of this many words.
 _GROUP = 128
 
 
 def token_scores(
-    config: OPTConfig, decoder: Any, logits: jax.Array, seen: jax.Array, t: Any
+    config: TransformerConfig, decoder: Any, logits: jax.Array, seen: jax.Array, t: Any
 ) -> jax.Array:
     """Scores of new token number t: repetitions penalised, end-of-text banned as long as it is.
 
@@ -34,9 +35,17 @@ def token_scores(
         )
         scores = jnp.put_along_axis(scores, seen, penalised, axis=-1, inplace=False)
     # A comparison, not a write: it is fused into whatever reads the scores.
-    is_end = jnp.arange(scores.shape[-1]) == config.eos_token_id
+    is_end = ends_text(config, jnp.arange(scores.shape[-1]))
     banned = True if decoder.min_new_tokens is None else t < decoder.min_new_tokens
     return jnp.where(is_end & banned, -jnp.inf, scores)
+
+
+def ends_text(config: TransformerConfig, tokens: jax.Array) -> jax.Array:
+    """Whether each token of an array ends a text."""
+    is_end = tokens == config.ends[0]
+    for end in config.ends[1:]:
+        is_end = is_end | (tokens == end)
+    return is_end
 
 
 def filled(history: jax.Array, t: Any) -> jax.Array:
@@ -100,7 +109,7 @@ def truncate(logits: jax.Array, decoder: Any) -> jax.Array:
 
 
 def prefill(
-    model: OPT, params: dict, prompts: jax.Array, mask: jax.Array | None = None
+    model: Transformer, params: dict, prompts: jax.Array, mask: jax.Array | None = None
 ) -> tuple[jax.Array, list[KeyValue]]:
     """Logits [batch, 1, vocabulary] after prompts [batch, length], and each layer's `KeyValue`.
 

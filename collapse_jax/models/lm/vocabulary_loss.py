@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from collapse_jax.models.lm.transformer import capped
+
 # Rows of logits that exist at once: enough for the matrix units, little beside the parameters.
 _ROWS = 2048
 
@@ -16,6 +18,7 @@ def separate_losses(
     embedding: jax.Array,
     targets: jax.Array,
     precision: jax.lax.Precision | None = None,
+    cap: float | None = None,
 ) -> jax.Array:
     """Negative log-likelihoods [batch, positions] (float32) in nats, without their sum.
 
@@ -24,7 +27,7 @@ def separate_losses(
 
     def part(inputs):
         states, words = inputs
-        logits = _product(precision)("bpw,vw->bpv", states, embedding)
+        logits = capped(_product(precision)("bpw,vw->bpv", states, embedding), cap)
         return optax.softmax_cross_entropy_with_integer_labels(logits, words)
 
     batch, positions = targets.shape
@@ -34,13 +37,14 @@ def separate_losses(
     return jnp.moveaxis(losses, 0, 1).reshape(batch, -1)[:, :positions]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def summed_loss(
     hidden: jax.Array,
     embedding: jax.Array,
     targets: jax.Array,
     weights: jax.Array,
     precision: jax.lax.Precision | None = None,
+    cap: float | None = None,
 ) -> jax.Array:
     """The sum [] over sequences and positions of weight * negative log-likelihood, in nats.
 
@@ -54,15 +58,16 @@ def summed_loss(
         targets: int [batch, positions], the token after each position.
         weights: [batch], of each sequence.
         precision: Of the products; sums are float32.
+        cap: Logits x become cap * tanh(x / cap); None leaves them.
     """
-    return _by_parts(hidden, embedding, targets, weights, precision, False)[0]
+    return _by_parts(hidden, embedding, targets, weights, precision, cap, False)[0]
 
 
-def _forward(hidden, embedding, targets, weights, precision):
-    return _by_parts(hidden, embedding, targets, weights, precision, True)
+def _forward(hidden, embedding, targets, weights, precision, cap):
+    return _by_parts(hidden, embedding, targets, weights, precision, cap, True)
 
 
-def _backward(precision, gradients, scale):
+def _backward(precision, cap, gradients, scale):
     to_hidden, to_embedding = gradients
     return (
         to_hidden * scale.astype(to_hidden.dtype),
@@ -72,7 +77,7 @@ def _backward(precision, gradients, scale):
     )
 
 
-def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
+def _by_parts(hidden, embedding, targets, weights, precision, cap, differentiate):
     """(loss [], (gradient of hidden, gradient of embedding)), some positions at a time."""
     batch, positions, width = hidden.shape
     counted = jnp.broadcast_to(weights[:, None].astype(jnp.float32), targets.shape)
@@ -83,6 +88,7 @@ def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
         loss, to_embedding = carry
         states, words, weight = inputs
         logits = product("bpw,vw->bpv", states, embedding)  # [batch, at_once, vocabulary]
+        logits = capped(logits, cap)
         log_total = jax.nn.logsumexp(logits, axis=-1)
         loss = loss + jnp.sum(
             weight * (log_total - jnp.take_along_axis(logits, words[..., None], -1)[..., 0])
@@ -90,9 +96,10 @@ def _by_parts(hidden, embedding, targets, weights, precision, differentiate):
         if not differentiate:
             return (loss, to_embedding), ()
         is_word = jnp.arange(logits.shape[-1]) == words[..., None]
-        to_logits = ((jnp.exp(logits - log_total[..., None]) - is_word) * weight[..., None]).astype(
-            hidden.dtype
-        )
+        to_logits = (jnp.exp(logits - log_total[..., None]) - is_word) * weight[..., None]
+        if cap is not None:
+            to_logits = to_logits * (1 - (logits / cap) ** 2)
+        to_logits = to_logits.astype(hidden.dtype)
         to_states = product("bpv,vw->bpw", to_logits, embedding).astype(hidden.dtype)
         return (loss, to_embedding + product("bpw,bpv->wv", states, to_logits)), to_states
 

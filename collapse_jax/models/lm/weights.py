@@ -1,12 +1,11 @@
-"""OPT weights in and out of the Hugging Face layout."""
+"""Weights in and out of the Hugging Face layout, of every family."""
 
 import contextlib
+import dataclasses
 import json
 import os
-import re
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax.numpy as jnp
@@ -15,14 +14,12 @@ import numpy as np
 import safetensors.numpy
 
 from collapse_jax.errors import InputError, one_of
+from collapse_jax.models.lm.assemble import as_stored, assembled
+from collapse_jax.models.lm.families import model_from_json, model_to_json
+from collapse_jax.models.lm.hub import PINNED_REVISIONS, find_model
 from collapse_jax.models.lm.notice import listed
-from collapse_jax.models.lm.opt import (
-    OPT,
-    POSITION_OFFSET,
-    OPTConfig,
-    config_from_json,
-    config_to_json,
-)
+from collapse_jax.models.lm.opt import OPT
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.models.lm.weight_files import (
     WEIGHT_FILES,
     loose_shards,
@@ -33,96 +30,40 @@ from collapse_jax.models.lm.weight_files import (
 )
 from collapse_jax.runs.atomic import atomic
 
-# Hub names without a revision are pinned to a commit, so that no result changes with the hub's main
-# branch.
-PINNED_REVISIONS = {"facebook/opt-125m": "27dcfa74d334bc871f3234de431e71c6eeba5dd6"}
+__all__ = ["PINNED_REVISIONS", "load", "load_opt", "save", "save_opt"]
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_HUB_SMALL_FILES = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-]
 _SAVED_DTYPES = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
-# What weights may be stored in; numbers of 8 bits mean nothing without their scales.
-_FLOATING = ("float16", "bfloat16", "float32", "float64")
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 
 
-class TensorSpec(NamedTuple):
-    """A parameter of `OPT` and its names elsewhere.
-
-    path: its keys in our params.
-    shape: our shape.
-    torch_name, flax_name: Hugging Face's names.
-    transposed: whether the torch tensor is our array transposed (dense kernels).
-    """
-
-    path: tuple[str, ...]
-    shape: tuple[int, ...]
-    torch_name: str
-    flax_name: str
-    transposed: bool
-
-
-def tensor_table(config: OPTConfig) -> list[TensorSpec]:
-    """Every parameter of `OPT(config)`, one `TensorSpec` each, in the order of the model."""
-    width, hidden = config.hidden_size, config.ffn_dim
-    dense = {f"self_attn/{name}_proj": (width, width) for name in ("q", "k", "v", "out")} | {
-        "fc1": (width, hidden),
-        "fc2": (hidden, width),
-    }
-    layer = {}
-    for name, shape in dense.items():
-        layer |= {f"{name}/kernel": shape, f"{name}/bias": shape[1:]}
-    for name in ("self_attn_layer_norm", "final_layer_norm"):
-        layer |= {f"{name}/scale": (width,), f"{name}/bias": (width,)}
-    ours = {
-        "embed_tokens/embedding": (config.vocab_size, width),
-        "embed_positions/embedding": (config.max_position_embeddings + POSITION_OFFSET, width),
-    }
-    for i in range(config.num_hidden_layers):
-        ours |= {f"layers_{i}/{name}": shape for name, shape in layer.items()}
-    ours |= {"final_layer_norm/scale": (width,), "final_layer_norm/bias": (width,)}
-    rows = []
-    for path, shape in ours.items():
-        flax_name = "model/decoder/" + path.replace("layers_", "layers/", 1)
-        torch_name = re.sub("/(embedding|kernel|scale)$", "/weight", flax_name).replace("/", ".")
-        rows.append(
-            TensorSpec(
-                tuple(path.split("/")), shape, torch_name, flax_name, path.endswith("kernel")
-            )
-        )
-    return rows
-
-
-def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OPT, dict]:
+def load(source: str | os.PathLike, revision: str | None = None) -> tuple[Transformer, dict]:
     """The model and its parameters.
 
     Reads model.safetensors, else its shards, else pytorch_model.bin, else its shards (torch is not
     needed), else flax_model.msgpack: what transformers would load, and Flax's file besides.
 
     Args:
-        source: A local folder in the Hugging Face layout; else a hub name such as
+        source: A local folder in the Hugging Face layout; a GGUF file; else a hub name such as
             `facebook/opt-125m`.
         revision: Of the hub name; by default the pinned one.
 
     Returns:
-        `OPT(config)`, and a plain dict of float32 arrays with the shapes of `tensor_table`, rounded
-        or widened from whatever floating type they are stored in.
+        The model, an `OPT` or another `Transformer`; and a plain dict of float32 arrays, rounded or
+        widened from whatever floating type they are stored in.
 
     Raises:
-        InputError: If the folder, configuration or a file cannot be read; if tensors are missing,
-            unexpected or misshapen, *all* of them in one line; or if two weight files, or a head
-            and the embedding that it is tied to, hold different numbers.
+        InputError: If the folder, configuration or a file cannot be read; if its family or a switch
+            of it is not built; if tensors are missing, unexpected or misshapen, *all* of them in
+            one line; or if two weight files, or a head and the embedding that it is tied to, hold
+            different numbers.
     """
-    folder = find_opt(source, revision)
-    config = _read_config(folder)
+    if isinstance(source, str | os.PathLike) and os.fspath(source).endswith(".gguf"):
+        if os.path.isfile(source):
+            from collapse_jax.models.lm.gguf_file import load_gguf
+
+            return load_gguf(source)
+    folder = find_model(source, revision)
+    model = _read_model(folder)
     files = weight_files(folder)
     adapters = [name for name in _ADAPTER_FILES if (folder / name).exists()]
     if adapters:
@@ -135,19 +76,31 @@ def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OP
             f"{folder}: no weight file; looked for {', '.join(sorted(WEIGHT_FILES))}"
             + ("; there are shards without their index" if loose_shards(folder) else "")
         )
-    flat = _assemble(config, read_weights(folder / files[0]), folder / files[0])
+    flat = assembled(model, read_weights(folder / files[0]), folder / files[0])
     for other in files[1:]:
-        _refuse_another_set(config, flat, folder, files[0], other)
+        _refuse_another_set(model, flat, folder, files[0], other)
     # Copied, so that no array of ours is a view of the file's buffer.
-    return OPT(config), flax.traverse_util.unflatten_dict(
+    return model, flax.traverse_util.unflatten_dict(
         {path: jnp.array(np.ascontiguousarray(x, np.float32)) for path, x in flat.items()}
     )
 
 
-def _refuse_another_set(config, flat, folder, file, other):
+def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OPT, dict]:
+    """`load` of an OPT.
+
+    Raises:
+        InputError: As `load`, and if the model is of another family.
+    """
+    model, params = load(source, revision)
+    if not isinstance(model, OPT):
+        raise InputError(f"{source}: its model_type is {model.switches.family!r}; use cj.lm.load")
+    return model, params
+
+
+def _refuse_another_set(model, flat, folder, file, other):
     """Refuses a second weight file, unless it holds the same numbers."""
     try:
-        again = _assemble(config, read_weights(folder / other), folder / other)
+        again = assembled(model, read_weights(folder / other), folder / other)
         names = ["/".join(path) for path in flat if not same_numbers(flat[path], again[path])]
         why = f"{listed(names, most=2)} differ" if names else ""
     except InputError as error:
@@ -159,7 +112,8 @@ def _refuse_another_set(config, flat, folder, file, other):
         )
 
 
-def _read_config(folder):
+def _read_model(folder):
+    """The model of a folder's config.json, which ends texts as its generation_config.json says."""
     try:
         text = (folder / "config.json").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -167,86 +121,61 @@ def _read_config(folder):
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{folder / 'config.json'}: cannot be read ({one_line(error)})") from None
     try:
-        config = config_from_json(text)
+        model = model_from_json(text)
     except InputError as error:
         raise InputError(f"{folder}: {error}") from None
     except TypeError as error:
         raise InputError(
             f"{folder}: config.json has a value of the wrong type ({one_line(error)})"
         ) from None
-    _check_end(folder, config)
-    return config
+    return _with_ends(folder, model)
 
 
-def _check_end(folder, config):
-    """Refuses a generation_config.json, which transformers decodes by, with another end of text."""
+def _with_ends(folder, model):
+    """The model with the ends of text by which transformers decodes."""
     try:
-        values = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+        text = (folder / "generation_config.json").read_text(encoding="utf-8")
+        values = json.loads(text)
     except FileNotFoundError:
-        return
+        return model
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{folder / 'generation_config.json'}: cannot be read ({one_line(error)})"
         ) from None
     end = values.get("eos_token_id") if isinstance(values, dict) else None
-    if end is not None and end not in (config.eos_token_id, [config.eos_token_id]):
+    ends = tuple(end) if isinstance(end, list) else (end,)
+    if end is None or ends == model.switches.ends:
+        return model
+    if isinstance(model, OPT) or not ends or any(type(one) is not int for one in ends):
         raise InputError(
             f"{folder}: eos_token_id is {end!r:.80} in generation_config.json and "
-            f"{config.eos_token_id} in config.json; make them one id"
+            f"{model.config.eos_token_id} in config.json; make them one id"
         )
+    config = dataclasses.replace(model.config, eos_token_id=ends[0], more_ends=ends[1:])
+    return Transformer(config, model.dtype)
 
 
-def find_opt(source: str | os.PathLike, revision: str | None = None) -> Path:
-    """The local folder of a model: `source` itself, or the hub's cache after a fetch.
-
-    Fetched are the configuration, the tokenizer and the weights in one layout.
-
-    Raises:
-        InputError: If `source` is neither a folder nor a hub name, or the hub does not give it.
-    """
-    if not isinstance(source, str | bytes | os.PathLike):
-        raise InputError(f"the model is {source!r:.200}; it must be a folder or a hub name")
-    name = os.fsdecode(source)
-    if name and os.path.isdir(name):
-        if revision is not None:
-            raise InputError(
-                f"revision {revision!r} was given, but {name!r} is a local folder, which "
-                "has no revisions"
-            )
-        return Path(name)
-    if name and os.path.exists(name):
-        raise InputError(
-            f"{name!r} is a file; give the folder that holds config.json and the weights"
-        )
-    is_odd = ".." in name or "--" in name or name.endswith((".git", ".", "-"))
-    if is_odd or not _HUB_NAME.fullmatch(name):
-        raise InputError(
-            f"{name!r} is neither a folder here nor a hub name (owner/name, made of letters, "
-            "digits, '-', '_' and '.')"
-        )
-    return _fetch(name, PINNED_REVISIONS.get(name) if revision is None else revision)
-
-
-def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "float32") -> None:
+def save(
+    folder: str | os.PathLike, model: Transformer, params: dict, dtype: str = "float32"
+) -> None:
     """Writes model.safetensors, config.json and generation_config.json, as transformers opens them.
 
     A crash leaves no half file; the weights come last.
 
     Args:
         folder: Made if needed.
-        params: A dict of arrays with the shapes of `tensor_table(model.config)`.
+        params: A dict of arrays with the shapes of `model.init`.
         dtype: "float32", or "bfloat16" in half the bytes (each number rounded to the nearest, ties
-            to even); `load_opt` widens it again.
+            to even); `load` widens it again.
 
     Raises:
         InputError: If the params do not fit the model, the folder cannot be written, or it holds
             other weights.
     """
     one_of("dtype", dtype, _SAVED_DTYPES)
-    config = model.config
     tensors = {
         name: tensor.astype(_SAVED_DTYPES[dtype])
-        for name, tensor in _to_torch(config, params).items()
+        for name, tensor in as_stored(model, params).items()
     }
     folder = Path(os.fsdecode(folder))
     others = [
@@ -259,11 +188,13 @@ def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "
             f"{folder}: already holds {others[0]}, other weights than model.safetensors would be; "
             "save to another folder"
         )
-    tokens = {
-        name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
-    }
+    config, tokens = model.switches, {}
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        tokens[name] = getattr(config, name)
+    if config.more_ends:
+        tokens["eos_token_id"] = list(config.ends)
     texts = {
-        "config.json": config_to_json(config, dtype),
+        "config.json": model_to_json(model, dtype),
         "generation_config.json": json.dumps({"_from_model_config": True} | tokens, indent=2)
         + "\n",
     }
@@ -284,154 +215,6 @@ def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "
         ) from None
 
 
-def _assemble(config, stored, file):
-    """Our arrays by path from the stored tensors, or an `InputError` that lists all that is wrong.
-
-    They have the types that are stored.
-    """
-    table = tensor_table(config)
-    left, doubled = _full_names(stored)
-    head_name, head_shape = (
-        ("lm_head.weight", (0, 1)) if stored.is_torch else ("lm_head/kernel", (1, 0))
-    )
-    embedding = table[0]
-    head = left.pop(head_name, None)
-    if head is not None and stored.is_torch:
-        # safetensors may keep only one name of a tied pair.
-        left.setdefault(embedding.torch_name, head)
-    missing, wrong, flat = [], [], {}
-    if head is not None and head.shape != tuple(embedding.shape[axis] for axis in head_shape):
-        wrong.append(
-            f"{head_name} is {_shape(head.shape)}, the embedding needs {_shape(embedding.shape)}"
-        )
-    elif head is not None:
-        tied = left.get(embedding.torch_name if stored.is_torch else embedding.flax_name)
-        own = head if stored.is_torch else head.T
-        if tied is not None and tied.shape == own.shape and not same_numbers(tied, own):
-            wrong.append(f"{head_name} has other numbers than the embedding, to which it is tied")
-    for spec in table:
-        name = spec.torch_name if stored.is_torch else spec.flax_name
-        flip = stored.is_torch and spec.transposed
-        expected = spec.shape[::-1] if flip else spec.shape
-        tensor = left.pop(name, None)
-        if tensor is None:
-            missing.append(name)
-        elif tensor.shape != expected:
-            wrong.append(f"{name} is {_shape(tensor.shape)}, not {_shape(expected)}")
-        elif tensor.dtype.name not in _FLOATING:
-            wrong.append(f"{name} is {tensor.dtype.name}, not floating")
-        elif not np.isfinite(tensor.astype(np.float32)).all():
-            wrong.append(f"{name} holds numbers that are nan or infinite")
-        else:
-            flat[spec.path] = tensor.T if flip else tensor
-    problems = _problems(missing=missing, unexpected=list(left), twice=doubled, misshapen=wrong)
-    if problems:
-        raise InputError(f"{file} does not fit its config.json: {problems}")
-    return flat
-
-
-def _full_names(stored):
-    """Tensors by their full names, and the names that are there twice."""
-    separator = "." if stored.is_torch else "/"
-    tensors, doubled = {}, []
-    for name, tensor in stored.tensors.items():
-        # Saved from the model without its head.
-        full = f"model{separator}{name}" if name.startswith(f"decoder{separator}") else name
-        if full in tensors:
-            doubled.append(name)
-        tensors[full] = tensor
-    tensors.pop("model.decoder.version", None)  # a constant that old conversions carry
-    return tensors, doubled
-
-
-def _problems(**names_of):
-    return "; ".join(
-        f"{len(names)} {kind}: {listed(names)}" for kind, names in names_of.items() if names
-    )
-
-
-def _flat(tree) -> dict[tuple, Any]:
-    return dict(flax.traverse_util.flatten_dict(tree))
-
-
-def _to_torch(config, params):
-    """Float32 arrays by torch name, or an `InputError` that lists every entry that is wrong."""
-    flat = _flat(params) if isinstance(params, dict) else {}
-    missing, wrong, tensors = [], [], {}
-    for spec in tensor_table(config):
-        value, name = flat.pop(spec.path, None), "/".join(spec.path)
-        if value is None:
-            missing.append(name)
-        elif jnp.shape(value) != spec.shape:
-            wrong.append(f"{name} is {_shape(jnp.shape(value))}, not {_shape(spec.shape)}")
-        else:
-            value = np.asarray(value)
-            tensors[spec.torch_name] = np.ascontiguousarray(
-                value.T if spec.transposed else value, np.float32
-            )
-    unexpected = ["/".join(map(str, path)) for path in flat]
-    problems = _problems(missing=missing, unexpected=unexpected, misshapen=wrong)
-    if problems:
-        raise InputError(f"params do not fit the model's configuration: {problems}")
-    return tensors
-
-
-def _fetch(name, revision):
-    try:
-        from huggingface_hub import list_repo_files, snapshot_download
-    except ImportError:
-        raise InputError(
-            f"{name!r} is not a folder here, and reading it from the hub needs the package "
-            "huggingface_hub"
-        ) from None
-    try:
-        cached = Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except Exception:  # not in the cache: each release of the hub's package has a class for that
-        cached = None
-    if cached is not None and not _is_complete(cached):
-        cached = None
-    if cached is not None and revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
-        return cached  # a commit never changes, so the hub need not be asked
-    try:
-        files = list_repo_files(name, revision=revision)
-        # One layout only, because a repository may hold the same weights three times over.
-        layout = next((file for file in WEIGHT_FILES if file in files), None)
-        if layout is None:
-            raise InputError(
-                f"{name!r} on the hub holds no weight file; looked for "
-                f"{', '.join(sorted(WEIGHT_FILES))}"
-            )
-        patterns = [*_HUB_SMALL_FILES, layout]
-        if layout.endswith(".index.json"):
-            patterns.append(layout.removesuffix(".index.json").replace(".", "-*."))
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except InputError:
-        raise
-    except Exception as error:  # offline, no such name or revision, private: many classes
-        if cached is not None:
-            return cached
-        at = f" at revision {revision!r}" if revision else ""
-        raise InputError(
-            f"{name!r} is not a folder here, and the hub did not give it{at} ({one_line(error)})"
-        ) from None
-
-
-def _is_complete(folder):
-    """Whether a cached snapshot has a config, a tokenizer and weights in one file.
-
-    An interrupted fetch may have left a part.
-    """
-    file = next(iter(weight_files(folder)), None)
-    has_tokenizer = (folder / "tokenizer.json").is_file() or (
-        (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
-    )
-    return (
-        has_tokenizer
-        and (folder / "config.json").is_file()
-        and file is not None
-        and not file.endswith(".index.json")
-    )
-
-
-def _shape(shape):
-    return "[" + ", ".join(map(str, shape)) + "]"
+def save_opt(folder: str | os.PathLike, model: OPT, params: dict, dtype: str = "float32") -> None:
+    """`save` of an OPT."""
+    save(folder, model, params, dtype)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm.weights import PINNED_REVISIONS, find_opt, load_opt
+from collapse_jax.models.lm.hub import PINNED_REVISIONS, find_model
+from collapse_jax.models.lm.weights import load_opt
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
 
@@ -108,13 +109,13 @@ def test_the_hub(tmp_path, only, monkeypatch):
     assert {"config.json", "tokenizer.json", "vocab.json", "pytorch_model.bin"} <= set(
         patterns
     ) and "flax_model.msgpack" not in patterns
-    find_opt("facebook/opt-125m", "main"), find_opt("someone/else")
+    find_model("facebook/opt-125m", "main"), find_model("someone/else")
     assert [call[2] for call in hub.calls[2:]] == ["main", "main", None, None]
     (hub.online / "pytorch_model.bin").rename(hub.online / "model.safetensors.index.json")
-    find_opt("someone/else")
+    find_model("someone/else")
     assert "model-*.safetensors" in hub.calls[-1][3]
     (hub.online / "model.safetensors.index.json").unlink()
-    assert "holds no weight file" in refused(find_opt, "someone/else")
+    assert "holds no weight file" in refused(find_model, "someone/else")
 
 
 def test_the_hub_out_of_reach(tmp_path, only, monkeypatch):
@@ -135,6 +136,8 @@ def test_the_hub_out_of_reach(tmp_path, only, monkeypatch):
     hub.calls.clear()
     assert load_opt("facebook/opt-125m")[0].config.vocab_size == 97
     assert hub.calls == []
-    assert find_opt("someone/else") == hub.cached and hub.calls == [("list", "someone/else", None)]
+    assert find_model("someone/else") == hub.cached and hub.calls == [
+        ("list", "someone/else", None)
+    ]
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "needs the package huggingface_hub" in refused(load_opt, "facebook/opt-125m")

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from collapse_jax.models.lm.assemble import tensor_table
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, generate
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.score import batch_loss, perplexity
-from collapse_jax.models.lm.weights import save_opt, tensor_table
+from collapse_jax.models.lm.weights import save_opt
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -81,12 +82,11 @@ def test_logits_loss_and_gradients(both, prompts):
     )(params)
     np.testing.assert_allclose(value, loss.item(), rtol=1e-5)
     named = dict(theirs.named_parameters())
-    for row in tensor_table(CONFIG):
-        wanted = named[row.torch_name].grad.numpy()
-        ours = np.asarray(_at(gradients, row.path))
-        wanted = wanted.T if row.transposed else wanted
-        if not row.torch_name.endswith("k_proj.bias"):  # a softmax does not see it: rounding alone
-            assert np.abs(ours - wanted).max() <= 1e-3 * np.abs(wanted).max(), row.torch_name
+    for row in tensor_table(model):
+        wanted = named[row.name].grad.numpy()
+        ours = row.join(*(np.asarray(_at(gradients, path)) for path in row.paths))
+        if not row.name.endswith("k_proj.bias"):  # a softmax does not see it: rounding alone
+            assert np.abs(ours - wanted).max() <= 1e-3 * np.abs(wanted).max(), row.name
 
 
 def test_perplexity(both, prompts):

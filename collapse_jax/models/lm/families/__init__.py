@@ -1,0 +1,125 @@
+"""The families of language models: how the `config.json` of each reads, and its tensors' names.
+
+Nothing else knows a family.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from collapse_jax.errors import InputError
+from collapse_jax.models.lm.families import gemma, gpt2, gpt_neox, llama, opt
+from collapse_jax.models.lm.families.reading import Values
+from collapse_jax.models.lm.families.tensors import Tensor
+from collapse_jax.models.lm.opt import OPT, config_from_json, config_to_json
+from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.transformer import Transformer
+
+
+class LMFamily(NamedTuple):
+    """What distinguishes a family's files.
+
+    architecture: the class of transformers that opens them.
+    model: the text of `config.json` -> the model without its parameters.
+    write: the configuration of a model -> the values of `config.json`.
+    table: every tensor of its checkpoints.
+    constants: a pattern of stored names that hold no parameters.
+    """
+
+    architecture: str
+    model: Callable[[str], Transformer]
+    write: Callable[[Any], dict[str, Any]]
+    table: Callable[[TransformerConfig], list[Tensor]]
+    constants: str = ""
+
+
+def _reads(read):
+    return lambda text: Transformer(read(Values(json.loads(text))))
+
+
+_LLAMA = {
+    "write": llama.write,
+    "table": llama.table,
+    "constants": r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",
+}
+_GEMMA = {"write": gemma.write, "table": gemma.table}
+# By the `model_type` of config.json.
+FAMILIES = {
+    "opt": LMFamily(
+        "OPTForCausalLM",
+        lambda text: OPT(config_from_json(text)),
+        lambda config: json.loads(config_to_json(config)),
+        opt.table,
+        opt.CONSTANTS,
+    ),
+    "gpt2": LMFamily("GPT2LMHeadModel", _reads(gpt2.read), gpt2.write, gpt2.table, gpt2.CONSTANTS),
+    "gpt_neox": LMFamily(
+        "GPTNeoXForCausalLM",
+        _reads(gpt_neox.read),
+        gpt_neox.write,
+        gpt_neox.table,
+        gpt_neox.CONSTANTS,
+    ),
+    "llama": LMFamily("LlamaForCausalLM", _reads(llama.read_llama), **_LLAMA),
+    "mistral": LMFamily("MistralForCausalLM", _reads(llama.read_mistral), **_LLAMA),
+    "qwen2": LMFamily("Qwen2ForCausalLM", _reads(llama.read_qwen2), **_LLAMA),
+    "qwen3": LMFamily("Qwen3ForCausalLM", _reads(llama.read_qwen3), **_LLAMA),
+    "gemma2": LMFamily("Gemma2ForCausalLM", _reads(gemma.read_gemma2), **_GEMMA),
+    "gemma3_text": LMFamily("Gemma3ForCausalLM", _reads(gemma.read_gemma3), **_GEMMA),
+}
+# Of kinds that are not built, the one that is nearest.
+_NEAREST = {
+    "gpt_neo": "gpt2",
+    "gptj": "gpt_neox",
+    "gpt_bigcode": "gpt2",
+    "phi": "llama",
+    "phi3": "llama",
+    "mixtral": "mistral",
+    "qwen2_moe": "qwen2",
+    "qwen3_moe": "qwen3",
+    "gemma": "gemma2",
+    "gemma3": "gemma3_text",
+    "smollm3": "llama",
+    "olmo": "llama",
+    "olmo2": "llama",
+    "bloom": "gpt_neox",
+    "falcon": "gpt_neox",
+}
+
+
+def model_from_json(text: str) -> Transformer:
+    """The model of a Hugging Face `config.json`, without its parameters.
+
+    Raises:
+        InputError: If it is not a JSON object, its family is not built, or a switch of it is not.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"config.json is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError("config.json must hold one JSON object")
+    if values.get("quantization_config"):
+        raise InputError(
+            "config.json: it has a quantization_config; only floating weights are read"
+        )
+    kind = values.get("model_type", "opt")
+    if kind not in FAMILIES:
+        nearest = _NEAREST.get(kind)
+        hint = f"; the nearest that is built is {nearest!r}" if nearest else ""
+        raise InputError(
+            f"config.json: model_type is {kind!r:.100}; built are {', '.join(FAMILIES)}{hint}"
+        )
+    return FAMILIES[kind].model(text)
+
+
+def model_to_json(model: Transformer, dtype: str = "float32") -> str:
+    """The text of a `config.json` that transformers opens as the same class."""
+    kind = model.switches.family
+    family = FAMILIES[kind]
+    values = family.write(model.config) | {
+        "model_type": kind,
+        "architectures": [family.architecture],
+        "dtype": dtype,
+    }
+    return json.dumps(values, indent=2, sort_keys=True) + "\n"
