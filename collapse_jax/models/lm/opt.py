@@ -11,7 +11,7 @@ import json
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.errors import InputError, real, whole
+from collapse_jax.errors import InputError, one_of, real, whole
 from collapse_jax.models.lm.switches import MOST_LAYERS, TransformerConfig
 from collapse_jax.models.lm.transformer import NEGATIVE, Attend, KeyValue, Transformer
 
@@ -77,6 +77,10 @@ class OPTConfig:
         for field in ("bos_token_id", "eos_token_id", "pad_token_id"):
             self._check(field, whole, 0, last, must_be=f"a token from 0 to {last}")
         self._check("init_std", real, at_least=0)
+        if self.word_embed_proj_dim is not None:
+            self._check("word_embed_proj_dim", whole, 1, must_be="a positive integer or None")
+        must_be = "True or False"
+        self._check("do_layer_norm_before", one_of, (True, False), must_be=must_be)
         for field in _DROPOUTS:
             self._check(field, real, at_least=0, below=1)
 

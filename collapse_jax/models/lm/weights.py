@@ -57,13 +57,24 @@ def load(source: str | os.PathLike, revision: str | None = None) -> tuple[Transf
             one line; or if two weight files, or a head and the embedding that it is tied to, hold
             different numbers.
     """
-    if isinstance(source, str | os.PathLike) and os.fspath(source).endswith(".gguf"):
+    return _loaded(source, revision)
+
+
+def _loaded(source, revision, only=None):
+    """`load`; of one class of models if `only` is given."""
+    is_path = only is None and isinstance(source, str | os.PathLike)
+    if is_path and os.fspath(source).endswith(".gguf"):
         if os.path.isfile(source):
             from collapse_jax.models.lm.gguf_file import load_gguf
 
             return load_gguf(source)
     folder = find_model(source, revision)
     model = _read_model(folder)
+    if only is not None and not isinstance(model, only):
+        raise InputError(
+            f"{folder}: model_type is {model.switches.family!r}, not that of an {only.__name__}; "
+            "use cj.lm.load"
+        )
     files = weight_files(folder)
     adapters = [name for name in _ADAPTER_FILES if (folder / name).exists()]
     if adapters:
@@ -91,9 +102,7 @@ def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OP
     Raises:
         InputError: As `load`, and if the model is of another family.
     """
-    model, params = load(source, revision)
-    if not isinstance(model, OPT):
-        raise InputError(f"{source}: its model_type is {model.switches.family!r}; use cj.lm.load")
+    model, params = _loaded(source, revision, OPT)
     return model, params
 
 

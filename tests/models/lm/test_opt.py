@@ -108,12 +108,12 @@ def test_special_tokens_that_are_null():
     [
         ("model_type", "gpt2"),
         ("activation_function", "gelu"),
-        ("do_layer_norm_before", False),
+        ("do_layer_norm_before", "no"),
         ("enable_bias", False),
         ("layer_norm_elementwise_affine", False),
         ("tie_word_embeddings", False),
         ("_remove_final_layer_norm", True),
-        ("word_embed_proj_dim", 8),
+        ("word_embed_proj_dim", 0),
         ("hidden_size", 18),
         ("vocab_size", 0),
         ("vocab_size", "31"),
@@ -131,7 +131,7 @@ def test_configurations_that_are_not_built_here(name, value):
     if name == "hidden_size":
         del values["word_embed_proj_dim"]
     text = refused(config_from_json, json.dumps(values | {name: value}))
-    assert name in text and (str(value) in text or name == "word_embed_proj_dim")
+    assert name in text and str(value) in text
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "5"])
