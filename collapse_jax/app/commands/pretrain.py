@@ -143,15 +143,7 @@ def prepare(
         tokenizer = load_tokenizer(str(folder.path / "tokenizer"), _said_before)
     assert file is not None  # just written
     folder.keep_inputs(_own_files(folder))
-    windows = cut_windows(file, config.block_length, config.held_out)
-    if kept_out:
-        others = [flat_tokens(tokenizer, rows) for rows in kept_out]
-        windows = leave_out_shared(windows, others, session=session)
-        if windows.left_out.all():
-            raise InputError(
-                f"exclude is {config.exclude!r}; every window of the corpus shares text "
-                "with it, so give another corpus"
-            )
+    windows = _windows(config, file, tokenizer, kept_out, session)
     model = OPT(model_config(config, tokenizer))
     counts = {
         "tokens": len(file.tokens),
@@ -163,6 +155,20 @@ def prepare(
     }
     folder.write_text("counts.json", json.dumps(counts, indent=2) + "\n")
     return folder, Materials(model, windows)
+
+
+def _windows(config, file, tokenizer, kept_out, session):
+    """The windows of the text, without those that share text with what is kept out."""
+    windows = cut_windows(file, config.block_length, config.held_out)
+    if kept_out:
+        others = [flat_tokens(tokenizer, rows) for rows in kept_out]
+        windows = leave_out_shared(windows, others, session=session)
+        if windows.left_out.all():
+            raise InputError(
+                f"exclude is {config.exclude!r}; every window of the corpus shares text "
+                "with it, so give another corpus"
+            )
+    return windows
 
 
 def run_pretrain(
