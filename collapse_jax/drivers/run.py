@@ -16,7 +16,7 @@ import numpy as np
 from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers.book import Book
-from collapse_jax.drivers.made_of import described, held
+from collapse_jax.drivers.made_of import held
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DamagedError, DivergenceError, InputError, one_of, whole
 from collapse_jax.metrics import resolve_metrics
@@ -95,10 +95,7 @@ def run(
     measure = resolve_metrics(process.metrics, metrics)
     folder = _opened(folder)
     folder.lock()
-    describe = functools.partial(
-        described, process, key, generations, measure, {}, with_code=not folder.opened
-    )
-    with held(folder, describe, watcher.say):
+    with held(folder, process, key, generations, measure, watcher.say):
         book = Book(folder, publish, published_only, watcher.say)
         book.catch_up()
         only_ends = states == "ends"
