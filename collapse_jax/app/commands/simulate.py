@@ -7,6 +7,7 @@ from collapse_jax.app.commands.chains import run_chains
 from collapse_jax.app.commands.grid import run_grid
 from collapse_jax.app.commands.simulation import check_options, with_metrics
 from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.laws import check_laws
 from collapse_jax.runs import distributed
 from collapse_jax.runs.folder import RunFolder
 
@@ -38,6 +39,8 @@ def run_simulate(
     config.check()
     check_options(config)
     config = with_metrics(config.resolved())
+    for point in config.points()[:1]:
+        check_laws(point)
     folder = RunFolder(out)
     folder.check(config)
     run = run_grid if config.axes() else run_chains
