@@ -54,6 +54,8 @@ from collapse_jax.runs.stopping import Stop
 # become its 50,272.
 _VOCABULARY_STEP = 8
 _CHECKPOINTS_KEPT = 2
+# Nats per token; exp of more than 709 is no float.
+_LARGEST_LOSS = 700.0
 
 
 class Materials(NamedTuple):
@@ -318,12 +320,16 @@ def pretrain_command(
         return
     loss = rows[-1]["held_out_loss"]
     console.print(
-        f"held-out loss {loss:.4f} (perplexity {math.exp(loss):.2f}); "
+        f"held-out loss {loss:.4f} (perplexity, exp of the mean loss: {_exp_words(loss)}); "
         f"model: {weights.parent} ({weights.stat().st_size / 1e6:.2f} MB, {config.precision})",
         highlight=False,
     )
     for path in draw_run(folder):
         console.print(f"figure: {path}", highlight=False)
+
+
+def _exp_words(loss):
+    return f"{math.exp(loss):.2f}" if loss < _LARGEST_LOSS else "above 1e300"
 
 
 def _open_and_run(settings, out, console, placement):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from collapse_jax.errors import DivergenceError, InputError, real, whole
 from collapse_jax.models.vae.model import VAE, VAEParams, decode, encode, init_params, size_of
@@ -168,7 +169,7 @@ def train(
             `jit` and `vmap` nothing is looked at, and nan losses are returned.
         DivergenceError: If the loss of an epoch is not finite; the text names it.
     """
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, weight, key)))
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((x, weight, key)))
     if not traced:
         _check_images(x, weight, streams)
     params, losses, steps = _trained(model, settings, key, x, weight, streams, gives)
