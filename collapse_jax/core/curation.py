@@ -19,9 +19,15 @@ from jax.core import Tracer
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, function, number, whole
 from collapse_jax.random.bits import fold_in, split
+from collapse_jax.random.derivatives import step_function
 
 Wrapper = Callable[[Workflow], Workflow]
 OfPoints = Callable[[jax.Array], jax.Array]
+
+_NO_DERIVATIVE = (
+    "which points a curation takes has no derivative with respect to the model that makes them; "
+    "take differences of simulations (docs/gradients.md)"
+)
 
 
 def best_of(
@@ -57,6 +63,7 @@ def best_of(
         else:  # a host family's draws may be a decoder's, one at a time
             x = jnp.stack([candidates(candidate_key) for candidate_key in keys])
         rewards = jnp.stack([reward(candidate) for candidate in x])  # [k, n]
+        rewards = step_function(rewards, rewards, _NO_DERIVATIVE)
         if choice == "bradley_terry":
             rewards = rewards + jax.random.gumbel(fold_in(key, k), rewards.shape)
         return x[jnp.argmax(rewards, axis=0), jnp.arange(x.shape[1])]
@@ -179,7 +186,7 @@ def _verified(name, accept, cap):
     function("accept", accept)
 
     def accepted(key, x):
-        passes = accept(x)
+        passes = step_function(accept(x), x, _NO_DERIVATIVE)
         return passes if passes.dtype == bool else jax.random.uniform(key, passes.shape) < passes
 
     def draw(key, candidates, trial):

@@ -3,11 +3,15 @@
 import dataclasses
 import functools
 
-from collapse_jax.core import points
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from collapse_jax.core import points, sizes
 from collapse_jax.core.protocols import Data, Params
 from collapse_jax.core.types import Dataset, Estimator, Source, Supply
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, number
 from collapse_jax.random.bits import split
+from collapse_jax.random.derivatives import CHOICES, step_function
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,14 +89,29 @@ class TrainingData:
 
     def _count(self, n):
         """A number of points; host loops need it as an int."""
-        return n if isinstance(n, int) or self.estimator.traceable else int(n)
+        if isinstance(n, int) and n >= 0:
+            return n
+        if isinstance(n, Tracer):
+            return step_function(n, n, sizes.NO_DERIVATIVE)
+        if not (number("n", n) >= 0 and float(n).is_integer()):
+            raise InputError(
+                f"a workflow asks its supply for {n} points; it must ask for a whole number of at "
+                "least 0"
+            )
+        return n if self.estimator.traceable else int(n)
 
-    def _sampled(self, sample, n) -> Dataset:
-        """n points of sample(count); in all the slots of a training set where n is traced."""
+    def _sampled(self, sample, n, params) -> Dataset:
+        """n points of sample(count); in all the slots of a training set where n is traced.
+
+        params: of the model that they are drawn from, or None.
+        """
         n = self._count(n)
-        if isinstance(n, int):
-            return points.of_sample(sample(n))
-        return points.of_sample(sample(self.slots), n)
+        data = points.of_sample(*((sample(n),) if isinstance(n, int) else (sample(self.slots), n)))
+        discrete = not jnp.issubdtype(jnp.result_type(data.x), jnp.inexact)
+        return step_function(data, params, CHOICES) if discrete else data
+
+    def _real_points(self, key, n):
+        return self._sampled(functools.partial(self.source.sample, key), n, self.source.params)
 
 
 class StatisticsData(TrainingData):
@@ -105,7 +124,7 @@ class StatisticsData(TrainingData):
         draw = statistics_draw(self.source, self.estimator)
         if draw is not None:
             return draw(key, self._count(n))
-        return self.of_points(self._sampled(functools.partial(self.source.sample, key), n))
+        return self.of_points(self._real_points(key, n))
 
     def of_points(self, data):
         return self.estimator.summarise(*data)
@@ -117,17 +136,17 @@ class StatisticsData(TrainingData):
         return self.estimator.merge(a, b)
 
     def subsample(self, key, data, n):
-        return self.estimator.subsample(key, data, n)
+        return self.estimator.subsample(key, data, self._count(n))
 
 
 class PointData(TrainingData):
     """Points. Families that are traced keep them in buffers of fixed size."""
 
     def model(self, params, key, n):
-        return self._sampled(lambda count: self.generator.sample(key, params, count), n)
+        return self._sampled(lambda count: self.generator.sample(key, params, count), n, params)
 
     def real(self, key, n):
-        return self._sampled(functools.partial(self.source.sample, key), n)
+        return self._real_points(key, n)
 
     def of_points(self, data):
         return data

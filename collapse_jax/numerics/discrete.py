@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from collapse_jax.random.derivatives import CHOICES, step_function
+
 
 def mean(shares: jax.Array, values: jax.Array) -> jax.Array:
     """Mean [...] of values [k, ...] under probabilities [k, ...]."""
@@ -33,4 +35,5 @@ def inverted(cumulative: jax.Array, u: jax.Array) -> jax.Array:
     """
     total = cumulative[-1]
     below = jnp.minimum(u * total, total * (1 - jnp.finfo(u.dtype).epsneg))
-    return jnp.searchsorted(cumulative, below, side="right")
+    places = jnp.searchsorted(cumulative, below, side="right")
+    return step_function(places, cumulative, CHOICES)
