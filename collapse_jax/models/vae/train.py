@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from collapse_jax.errors import DivergenceError, InputError, real, whole
 from collapse_jax.models.vae.model import VAE, VAEParams, decode, encode, init_params, size_of
+from collapse_jax.random.derivatives import CHOICES, step_function
 
 # Images in one call of the decoder: a large draw at once would hold every layer of every image.
 _DECODED_AT_ONCE = 256
@@ -115,7 +116,8 @@ def generate(model: VAE, decoder: dict, key: jax.Array, n: int, gives: str = "me
         means = jax.lax.map(mean_of, z, batch_size=_DECODED_AT_ONCE)
     if gives == "means":
         return means
-    return jax.random.bernoulli(pixel_key, means).astype(means.dtype)
+    pixels = jax.random.bernoulli(pixel_key, means)
+    return step_function(pixels, means, CHOICES).astype(means.dtype)
 
 
 def optimiser(settings: VAETraining) -> optax.GradientTransformation:
