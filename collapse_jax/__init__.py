@@ -30,6 +30,7 @@ _NAMES = {
     "Workflow": "core.types",
     "InputError": "errors",
     "DivergenceError": "errors",
+    "Interrupted": "drivers.interrupted",
     "Trace": "drivers.trace",
     "RunFolder": "app.run_folder",
     "Watcher": "drivers.run",

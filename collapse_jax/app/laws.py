@@ -6,7 +6,7 @@ The families bring all of it (`core.types.Family`); nothing here knows one by na
 import ast
 import inspect
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,23 @@ from numpy.typing import ArrayLike
 
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.core.closed_forms import ClosedForms, Setting, nothing_known
+from collapse_jax.core.functions import is_ours, wrong
 from collapse_jax.core.types import Estimator, Family
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, defined_at, first_line
 from collapse_jax.estimators.registry import family
 
 
 def expected_means(config: SimulateConfig, generation: ArrayLike) -> dict[str, np.ndarray]:
     """Metric -> its exact mean over chains [generations], for metrics with a closed form."""
-    return dict(_laws(config).means(_setting(config), generation))
+    return _asked(config, "means", np.shape(generation), generation)
 
 
 def expected_quantiles(
     config: SimulateConfig, generation: ArrayLike, probabilities: Sequence[float]
 ) -> dict[str, np.ndarray]:
     """Metric -> its exact quantiles [probabilities, generations], where they are known."""
-    return dict(_laws(config).quantiles(_setting(config), generation, probabilities))
+    shape = (*np.shape(probabilities), *np.shape(generation))
+    return _asked(config, "quantiles", shape, generation, probabilities)
 
 
 def chains_for_means(
@@ -38,7 +40,20 @@ def chains_for_means(
 
     Infinite where beyond a float; only metrics for which it is known.
     """
-    return dict(_laws(config).chains_for_means(_setting(config), generation, relative_error))
+    return _asked(config, "chains_for_means", np.shape(generation), generation, relative_error)
+
+
+def check_laws(config: SimulateConfig) -> None:
+    """Asks the closed forms of another package's family for two generations, before any work.
+
+    Raises:
+        InputError: if one fails, or gives anything else than `ClosedForms` says.
+    """
+    laws, generations = _laws(config), np.array([0, config.generations])
+    if not all(map(is_ours, laws)):
+        expected_means(config, generations)
+        expected_quantiles(config, generations, [0.25, 0.5, 0.75])
+        chains_for_means(config, generations)
 
 
 def default_metrics(name: str) -> tuple[str, ...]:
@@ -94,6 +109,26 @@ def _unknown() -> Estimator:
 
 def _laws(config):
     return _known(config.family).laws or ClosedForms(nothing_known)
+
+
+def _asked(config, form, shape, *arguments):
+    """What one of the closed forms gives: metric -> an array of this shape."""
+    given = getattr(_laws(config), form)
+    if is_ours(given):
+        return dict(given(_setting(config), *arguments))
+    name = f"{form} of the laws of {config.family!r}"
+    try:
+        found = given(_setting(config), *arguments)
+    except Exception as error:
+        why = f"{type(error).__name__}: {first_line(error, 200)}"
+        raise InputError(f"{name}, {defined_at(given)}, fails ({why})") from error
+    if not isinstance(found, Mapping):
+        raise wrong(name, given, found, "a dict of arrays by the metrics' names")
+    for metric, values in found.items():
+        array = np.asarray(values)
+        if array.dtype.kind not in "bfiu" or array.shape != shape:
+            raise wrong(f"{name} for {metric!r}", given, array, f"numbers {list(shape)}")
+    return dict(found)
 
 
 def _setting(config):

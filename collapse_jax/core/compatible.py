@@ -4,11 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from collapse_jax.core.needs import Needs
-from collapse_jax.core.types import Dataset, Parts
+from collapse_jax.core.types import Parts
 from collapse_jax.errors import InputError
-
-# Counts are held in 32 bits.
-_LARGEST = 2**31 - 1
 
 
 def check_abilities(parts: Parts, needs: Needs, *, holds_points: bool) -> None:
@@ -86,17 +83,4 @@ def check_same_types(real, made) -> None:
         raise InputError(
             f"the source's points are {real}, and those of the estimator's model {made}, which a "
             "pool of the former would cut; give the source's in that type, as x.astype(float)"
-        )
-
-
-def check_pool(workflow, size: int | None, generations: int, data) -> None:
-    """Raises `InputError` where integer counts of all generations' points would overflow."""
-    kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(data)]
-    counted = any(jnp.issubdtype(kind, jnp.integer) for kind in kinds)
-    if isinstance(data, Dataset) or not counted or size is None:
-        return
-    if size * generations > _LARGEST:
-        raise InputError(
-            f"sample_size is {size}, and {workflow.name} counts the points of {generations} "
-            f"generations together, which must be at most {_LARGEST}; take fewer"
         )

@@ -27,11 +27,17 @@ from collapse_jax.core.marks import check_sound, is_marked, mark
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, defined_at, number, whole
 from collapse_jax.random.bits import fold_in, split
+from collapse_jax.random.derivatives import step_function
 
 Wrapper = Callable[[Workflow], Workflow]
 OfPoints = Callable[[jax.Array], jax.Array]
 # What a probability may exceed its range by.
 _ROUNDING = 1e-5
+
+_NO_DERIVATIVE = (
+    "which points a curation takes has no derivative with respect to the model that makes them; "
+    "take differences of simulations (docs/gradients.md)"
+)
 
 
 def best_of(
@@ -69,6 +75,7 @@ def best_of(
         of = functools.partial(numbers_of_points, f"reward of best_of({k})", reward)
         rewards = jnp.stack([of(candidate) for candidate in x])  # [k, n]
         unsound = _unsound_candidates(rewards, x, marks)
+        rewards = step_function(rewards, rewards, _NO_DERIVATIVE)
         if choice == "bradley_terry":
             rewards = rewards + jax.random.gumbel(fold_in(key, k), rewards.shape)
         chosen = x[jnp.argmax(rewards, axis=0), jnp.arange(x.shape[1])]
@@ -238,6 +245,7 @@ def _verified(name, verdicts, cap):
         draw_key, accept_key = split(fold_in(key, trial))
         x = candidates(draw_key)
         passes, unsound = verdicts(x)
+        passes = step_function(passes, x, _NO_DERIVATIVE)
         if passes.dtype != bool:
             passes = jax.random.uniform(accept_key, passes.shape) < passes
         if marks and isinstance(x, Tracer):

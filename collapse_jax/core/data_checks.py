@@ -122,32 +122,37 @@ def reals(name: str, dim: int) -> PointCheck:
 
 
 def check_any(x: np.ndarray) -> np.ndarray:
-    """The check of a family without one: real or complex numbers that its types can hold.
-
-    Types of 64 bits become those of 32 without x64, as in all of JAX; a number that this would
-    change into another is refused, and so are points whose differences it would lose.
+    """The check of a family without one: numbers that JAX holds, with digits in their differences.
 
     Raises:
         InputError: unless they are finite, and held with three digits of their deviations.
     """
+    held = as_jax_holds(x)
+    if x.dtype.kind == "f" and held.dtype != np.float16:
+        check_digits(x, held.dtype, more=", or give the estimator a `check` of its own")
+    return held
+
+
+def as_jax_holds(x: np.ndarray) -> np.ndarray:
+    """Numbers in a type of JAX: of 64 bits under x64 alone, else of 32.
+
+    Raises:
+        InputError: if one is not finite, or not held by that type.
+    """
     finite_bounds(x)
     dtype = np.dtype(jax.dtypes.canonicalize_dtype(x.dtype))
-    if x.dtype.kind in "iu":
-        if dtype != x.dtype:
-            range_of = np.iinfo(dtype)
-            outside = (x < range_of.min) | (x > range_of.max)
-            if outside.any():
-                place = np.argwhere(outside)[0]
-                raise InputError(
-                    f"{at(place)} is {x[tuple(place)]}, beyond what {dtype.name} holds; give "
-                    "floats, or jax.config.update('jax_enable_x64', True)"
-                )
-        return x.astype(dtype, copy=False)
-    if x.dtype.kind != "f":
-        return x.astype(dtype, copy=False)
-    held = _held_as(x, dtype)
-    check_digits(x, dtype, more=", or give the estimator a `check` of its own")
-    return held
+    if x.dtype.kind == "f":
+        return _held_as(x, dtype)
+    if x.dtype.kind in "iu" and dtype != x.dtype:
+        range_of = np.iinfo(dtype)
+        outside = (x < range_of.min) | (x > range_of.max)
+        if outside.any():
+            place = np.argwhere(outside)[0]
+            raise InputError(
+                f"{at(place)} is {x[tuple(place)]}, beyond what {dtype.name} holds; give floats, "
+                "or jax.config.update('jax_enable_x64', True)"
+            )
+    return x.astype(dtype, copy=False)
 
 
 def check_digits(

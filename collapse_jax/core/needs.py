@@ -15,6 +15,7 @@ from jax.core import Tracer
 
 from collapse_jax.core.functions import count
 from collapse_jax.core.protocols import Data
+from collapse_jax.core.sizes import Multiples
 from collapse_jax.core.types import Dataset, Supply, Workflow
 from collapse_jax.errors import InputError, first_line
 
@@ -37,12 +38,14 @@ class Needs(NamedTuple):
     fits_history: whether models are fitted to the whole history, not to a set of one size.
     random_counts: whether it draws how many points come from where, so that these are traced.
     only_model: whether the next training set is what the newest model gives, and nothing else.
+    multiples: how many points it holds together.
     """
 
     asked: frozenset[str]
     fits_history: bool
     random_counts: bool
     only_model: bool
+    multiples: Multiples = Multiples()
 
     @property
     def earlier_points(self) -> bool:
@@ -107,11 +110,12 @@ def guarded(supply: Supply, workflow: Workflow, needs: Needs) -> Supply:
 
 def _observed(workflow, size, start, slots):
     """The needs seen with one kind of data, whose sets have so many slots."""
-    record = _Record(workflow.name)
+    record = _Record(workflow.name, size)
 
     def two_sets(key):
         first, supply = start(key)
         watched = record.watched(supply)
+        record.hold(first, 1)
         carry = workflow.init(watched, first)
         record.end_init(carry)
         result = workflow.next(key, carry, watched, size)
@@ -122,7 +126,7 @@ def _observed(workflow, size, start, slots):
     try:
         data = jax.eval_shape(two_sets, key)
     except _NOT_ABSTRACT:  # a workflow for host families may look at what it draws
-        record = _Record(workflow.name)
+        record = _Record(workflow.name, size)
         data = two_sets(key)
     largest = max((leaf.shape[0] for leaf in jax.tree.leaves(data) if leaf.ndim), default=0)
     return Needs(
@@ -130,6 +134,7 @@ def _observed(workflow, size, start, slots):
         fits_history="reserve" in record.asked and isinstance(data, Dataset) and largest > slots,
         random_counts=record.random_counts,
         only_model=record.only_model,
+        multiples=record.multiples,
     )
 
 
@@ -159,10 +164,14 @@ def _placeholders(size, history) -> Start:
 class _Record:
     """What a supply was asked for, and whether the next set is the model's alone."""
 
-    def __init__(self, name):
+    def __init__(self, name, size):
         self._name, self._begun, self._carries, self._of_model = name, False, False, []
+        # (leaves, how many points they hold in multiples of a training set) of all that was given.
+        self._size, self._held = size, []
+        self._kept, self._pooled = 0.0, 0.0
         self._counts = []  # what `next` asked for
         self.asked: set[str] = set()
+        self.multiples = Multiples()
         self.random_counts = self.only_model = False
 
     def watched(self, supply: Supply) -> Supply:
@@ -174,6 +183,7 @@ class _Record:
             def asked(*arguments):
                 self._ask(name, arguments)
                 result = function(*arguments)
+                self._note_size(name, arguments, result)
                 if name == "model" or (name == "compact" and self._is_of_model(arguments[0])):
                     self._of_model.append(result)
                 return result
@@ -186,6 +196,7 @@ class _Record:
     def end_init(self, carry):
         """Looks at the first carry."""
         self._begun, leaves = True, jax.tree.leaves(carry)
+        self._kept = self._multiple(carry)
         self._carries = bool(leaves)
         if any(jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in leaves):
             raise InputError(f"{self._name}: the carry holds a key; `next` is given one to use")
@@ -207,6 +218,8 @@ class _Record:
                 f"{self._name}: next asks for 0 points; a training set must have one at least"
             )
         self.only_model = not self._carries and self._is_of_model(result[1])
+        growth = max(self._multiple(result[0]) - self._kept, 0)
+        self.multiples = Multiples(self._kept, growth, max(self._pooled, self._kept))
 
     def _ask(self, name, arguments):
         self.asked.add(name)
@@ -219,6 +232,36 @@ class _Record:
         ]
         self.random_counts |= any(isinstance(n, Tracer) for n in counts)
         self._counts += counts if self._begun else []
+
+    def hold(self, data, multiple):
+        """Notes how many points data holds, in multiples of the size of a training set."""
+        self._held.append((jax.tree.leaves(data), multiple))
+        self._pooled = max(self._pooled, multiple if self._begun else 0)
+
+    def _note_size(self, name, arguments, result):
+        if name == "real_and_continued":
+            for part, n in zip(result, arguments[1:], strict=True):
+                self.hold(part, self._share(n))
+        elif name in ("merge", "append"):
+            self.hold(result, sum(map(self._multiple, arguments)))
+        elif name in ("reserve", "compact"):
+            self.hold(result, self._multiple(arguments[0]))
+        else:
+            self.hold(result, self._share(arguments[-1]))
+
+    def _share(self, n):
+        """A number of points in multiples; traced ones are parts of a training set, and 0."""
+        return 0.0 if isinstance(n, Tracer) else float(n) / self._size
+
+    def _multiple(self, data):
+        """What is held in data, by the arrays of it that a supply gave; 1 of none that it did."""
+        leaves = jax.tree.leaves(data)
+        found = [
+            multiple
+            for own, multiple in self._held
+            if own and all(any(leaf is array for leaf in leaves) for array in own)
+        ]
+        return max(found, default=0.0 if not leaves else 1.0)
 
     def _is_of_model(self, data):
         leaves = jax.tree.leaves(data)

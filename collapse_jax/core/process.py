@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from collapse_jax.core import compatible, functions, marks
+from collapse_jax.core import compatible, functions, marks, sizes
 from collapse_jax.core.needs import Needs, guarded, needs_of
 from collapse_jax.core.real_source import held_against
+from collapse_jax.core.tracing import inside_a_program
 from collapse_jax.core.training_data import (
     PointData,
     StatisticsData,
@@ -35,8 +37,6 @@ from collapse_jax.random.bits import fold_in, split
 # The key of a fit: the highest number, which no draw counts up to, so that data may use the
 # generation's own key at no cost.
 _FIT = np.uint32(2**32 - 1)
-# Counts are held in 32 bits.
-_LARGEST = 2**31 - 1
 # Points of the sets that a workflow is watched with where the size is a function without a bound.
 _SIZE_TO_WATCH = 100
 
@@ -57,7 +57,7 @@ def generational_process(
         source: where real data comes from.
         workflow: what each next training set is made of.
         sample_size: points of each training set: an int, or a function of the generation (traced
-            under `simulate`).
+            under `simulate`). Drivers look at the sizes of all generations before they begin.
         largest_sample_size: needed with a function where points are held: their number of slots.
         remember_first: whether the state keeps the parameters of generation 0, and each distance
             is also offered as NAME_to_first.
@@ -87,7 +87,9 @@ def generational_process(
             "largest_sample_size as well"
         )
     compatible.check_size(source, largest)
-    core = _Core(parts, needs, kind(estimator, generator, source, largest or 0), draws_real)
+    schedule = sizes.Schedule(sample_size, largest or sizes.LARGEST, not estimator.traceable)
+    data = kind(estimator, generator, source, largest or 0)
+    core = _Core(parts, needs, data, draws_real, schedule)
     if estimator.traceable and not functions.are_ours(estimator, source, workflow):
         functions.check_by_shapes(core.two_generations)
     return Process(
@@ -105,12 +107,14 @@ class _Core:
     """Generation 0, the step, and the structure of their states.
 
     draws_real: whether real data comes as statistics, so that no point is ever made of it.
+    schedule: the sizes of training sets.
     """
 
     parts: Parts
     needs: Needs
     data: TrainingData
     draws_real: bool
+    schedule: sizes.Schedule
 
     def init(self, key, last_generation=None):
         fit_key, start, training_set, carry = self._start(key, last_generation)
@@ -121,13 +125,28 @@ class _Core:
         return self._first_state(params, carry), StepInfo(fit, training_set)
 
     def step(self, key, state):
+        """The next generation; one that is called by hand, so that no driver knew how far."""
+        after, info = self.unwatched_step(key, state)
+        wrong = self._is_wrong(state, info.data)
+        if wrong is None:
+            return after, info
+        if not isinstance(wrong, Tracer):
+            self._refuse(bool(wrong), after.generation)
+            return after, info
+        # Nothing can be raised in a compiled program: the model is marked as broken.
+        params = jax.tree.map(lambda leaf: jnp.where(wrong, _broken(leaf), leaf), after.params)
+        return after._replace(params=params), info
+
+    def unwatched_step(self, key, state):
+        """The next generation, for drivers, which have looked at the sizes of all."""
         estimator, workflow = self.parts.estimator, self.parts.workflow
         fit_key = fold_in(key, _FIT)
         generation = state.generation + 1
-        supply = self.data.supply(state.params, self._size_at(state.generation))
+        size_at = self.schedule.at
+        supply = self.data.supply(state.params, size_at(state.generation))
         # A host family serves whatever is asked, whenever it is asked.
         supply = guarded(supply, workflow, self.needs) if estimator.traceable else supply
-        carry, data = workflow.next(key, state.carry, supply, self._size_at(generation))
+        carry, data = workflow.next(key, state.carry, supply, size_at(generation))
         training_set = self.data.to_fit(functions.training_set(workflow, data))
         params, fit = functions.fitted(estimator, fit_key, state.params, training_set)
         if self.may_be_marked:
@@ -171,6 +190,56 @@ class _Core:
         holds_points, workflow = isinstance(self.data, PointData), self.parts.workflow
         return holds_points and bool(workflow.filters or not functions.is_ours(workflow.next))
 
+    def check_run(self, generations, known=None):
+        """Raises `InputError` for sizes that no run of so many generations can have.
+
+        known: the sizes [generation], or [1] of all, where they are not those of the schedule.
+        """
+        schedule, name = self.schedule, self.parts.workflow.name
+        if known is not None:
+            schedule.check_known(known, 0)
+            known = int(known[0]) if len(known) == 1 else known.__getitem__
+            schedule = schedule._replace(sample_size=known, on_host=True)
+        try:
+            schedule.check(generations, self.needs.multiples, name)
+        except sizes.TooMany:
+            if self._counts:
+                raise
+            schedule.check(generations, None, name)
+        slots = self.data.slots * (generations + 1)
+        if self.keeps_buffers and slots > sizes.LARGEST:
+            raise InputError(
+                f"{self.parts.workflow.name} keeps {slots} points by generation {generations}, "
+                f"which must be at most {sizes.LARGEST}; take fewer points or generations"
+            )
+
+    @functools.cached_property
+    def _counts(self):
+        """Whether training sets are counted in 32 bits."""
+        if not self.parts.estimator.traceable or isinstance(self.data, PointData):
+            return False
+        size = self.parts.sample_size if isinstance(self.parts.sample_size, int) else 1
+        real = functools.partial(self.data.supply(None, 0).real, n=size)
+        kinds = map(jnp.result_type, jax.tree.leaves(jax.eval_shape(real, jax.random.key(0))))
+        return any(jnp.issubdtype(kind, jnp.integer) for kind in kinds)
+
+    def _is_wrong(self, state, data):
+        """Whether a size or a count of the newest set is none; bool [], or None where none can."""
+        wrong = []
+        if callable(self.parts.sample_size) and self.parts.estimator.traceable:
+            wrong.append(~self.schedule.is_sound(state.generation + 1))
+        if self.needs.multiples.growth > 0 and self._counts:
+            wrong.append(sizes.overflowed(data, state))
+        wrong = [one for one in wrong if one is not None]
+        return jnp.any(jnp.stack(wrong)) if wrong else None
+
+    def _refuse(self, wrong, generation):
+        if wrong:
+            raise InputError(
+                f"{self.parts.workflow.name} counts more than {sizes.LARGEST} points together at "
+                f"generation {int(generation)}; take fewer points or generations"
+            )
+
     @property
     def keeps_buffers(self):
         """Whether the carry holds buffers that are sized by the last generation."""
@@ -178,7 +247,9 @@ class _Core:
 
     def _start(self, key, last_generation):
         """Everything of generation 0 but its fit."""
-        estimator, _, workflow, sample_size, _ = self.parts
+        estimator, _, workflow, *_ = self.parts
+        if last_generation is not None:
+            self.check_run(last_generation)
         if self.keeps_buffers and last_generation is None:
             raise InputError(
                 f"{workflow.name} keeps the points of every generation: pass last_generation to "
@@ -186,10 +257,7 @@ class _Core:
             )
         data_key, init_key, fit_key = split(key, 3)
         supply = self.data.supply(None, 0, last_generation)
-        data = supply.real(data_key, self._size_at(0))
-        if self.needs.whole_history and last_generation is not None and estimator.traceable:
-            size = sample_size if isinstance(sample_size, int) else self.data.slots or None
-            compatible.check_pool(workflow, size, last_generation + 1, data)
+        data = supply.real(data_key, self.schedule.at(0))
         carry = workflow.init(supply, data)
         # In as many slots as later generations are fitted to, which is the shape of parameters
         # that are made of points.
@@ -208,14 +276,6 @@ class _Core:
         first = params if self.parts.remember_first else ()
         return State(jnp.asarray(0, jnp.int32), params, carry, first)
 
-    def _size_at(self, generation):
-        size = self.parts.sample_size
-        if not callable(size):
-            return size
-        if not self.parts.estimator.traceable:
-            return int(size(int(generation)))
-        return jnp.asarray(size(generation), jnp.int32)
-
     def _check_points(self, key, params):
         """The source's points, and those of the model fitted to them, have one shape."""
         slots, (estimator, source, *_) = self.data.slots, self.parts
@@ -233,9 +293,91 @@ class _Core:
 
 
 def check_started(process: Process, key: jax.Array) -> None:
-    """Raises `InputError` unless a driver was given a process and one typed key."""
+    """Raises `InputError` unless a driver was given a process and one typed key, outside of JAX."""
     made_by("process", process, Process, "cj.generational_process")
+    if isinstance(key, Tracer) or inside_a_program():
+        raise InputError(
+            "a simulation is no part of a JAX program: it was called inside jit, vmap, grad or "
+            "scan. There, call process.init and process.step under lax.scan; or call the "
+            "simulation outside, once for each value, with chains= for many chains"
+        )
     one_key("key", key)
+
+
+def check_run(
+    process: Process, generations: int, settings: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Looks at the sizes of all training sets of a run, as far as they are known before it.
+
+    Args:
+        process: from `generational_process` or `process_grid`.
+        generations: the last one.
+        settings: name -> [points] of a grid.
+
+    Raises:
+        InputError: for a size that is no whole number in its range, or pools that 32 bits do not
+            count; it names the generation.
+    """
+    core = getattr(process.layout.template, "__self__", None)
+    if not isinstance(core, _Core):
+        return
+    if settings is None:
+        core.check_run(generations)
+    elif isinstance(process.init, _AtPoint):
+        for known in _sizes_at_points(process.init.at, generations, settings):
+            core.check_run(generations, known)
+
+
+def unwatched(process: Process) -> Process:
+    """The same process for a driver that has called `check_run`: its step looks at no size."""
+    core = getattr(process.step, "__self__", None)
+    if not isinstance(core, _Core) or process.step != core.step:
+        return process
+    return process._replace(step=core.unwatched_step, runtime=process.runtime)
+
+
+def _sizes_at_points(at, generations, settings):
+    """The sizes [generation] of each point of a grid; [1] where they are the same for ever."""
+    program, is_constant = _sizes_program(at)
+    arrays = {name: np.asarray(values) for name, values in settings.items()}
+    first = np.asarray(program(arrays, np.arange(1)))
+    if is_constant:
+        yield from np.unique(first, axis=0)
+        return
+    for point in range(len(first)):
+        one = {name: values[point : point + 1] for name, values in arrays.items()}
+        yield np.asarray(program(one, np.arange(generations + 1)))[0]
+
+
+@functools.lru_cache(256)
+def _sizes_program(at):
+    """((settings [points], generations) -> sizes [points, generations], [] for no constant)."""
+    is_constant = []
+
+    def of_point(settings, generations):
+        size = at(settings).parts.sample_size
+        of_generation = size if callable(size) else lambda generation: size
+        if of_generation(0) is of_generation(1):
+            is_constant.append(True)
+        return jax.vmap(lambda generation: jnp.asarray(of_generation(generation)))(generations)
+
+    return jax.jit(jax.vmap(of_point, (0, None))), is_constant
+
+
+@dataclasses.dataclass(frozen=True)
+class _AtPoint:
+    """`init` or `step` of the process at one point of a grid.
+
+    Drivers have looked at the sizes of all points.
+    """
+
+    at: Callable[[Mapping], Process]
+
+    def __call__(self, key, last_generation, settings):
+        return self.at(settings).init(key, last_generation)
+
+    def step(self, key, state, settings):
+        return unwatched(self.at(settings)).step(key, state)
 
 
 def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
@@ -253,12 +395,8 @@ def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
     Returns:
         A process with `init(key, last_generation, settings)` and `step(key, state, settings)`.
     """
-    one = at(example)
-    return one._replace(
-        init=lambda key, last_generation, settings: at(settings).init(key, last_generation),
-        step=lambda key, state, settings: at(settings).step(key, state),
-        runtime=one.runtime,
-    )
+    one, points = at(example), _AtPoint(at)
+    return one._replace(init=points, step=points.step, runtime=one.runtime)
 
 
 def _needs(parts, generator, size):
@@ -320,8 +458,14 @@ def _to_source(name, distance, real):
 def _largest_size(sample_size, largest):
     """The most points of one training set; None where a function has no given bound."""
     if not callable(sample_size):
-        return whole("sample_size", sample_size, 1, _LARGEST)
-    return None if largest is None else whole("largest_sample_size", largest, 1, _LARGEST)
+        return whole("sample_size", sample_size, 1, sizes.LARGEST)
+    return None if largest is None else whole("largest_sample_size", largest, 1, sizes.LARGEST)
+
+
+def _broken(leaf):
+    """What marks an array of a model as broken: nan, or 0 where it holds counts."""
+    inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return jnp.full_like(leaf, jnp.nan) if inexact else jnp.zeros_like(leaf)
 
 
 def _padded(leaf, wanted):

@@ -103,12 +103,11 @@ def _why(x, error):
                 f"it is a pair of arrays of shapes {shapes[0]} and {shapes[1]}; it must be one "
                 "array: numpy.column_stack((features, labels))"
             )
+        if None in shapes:
+            lengths = f"x[{shapes.index(None)}] has rows of different lengths"
+            return f"its rows are ragged: {lengths}; all must have one shape"
         for number, shape in enumerate(shapes):
             if shape != shapes[0]:
-                lengths = (
-                    f"x[0] has shape {shapes[0]}, and x[{number}] {shape}"
-                    if shape is not None and shapes[0] is not None
-                    else f"x[{number}] has rows of different lengths"
-                )
+                lengths = f"x[0] has shape {shapes[0]}, and x[{number}] {shape}"
                 return f"its rows are ragged: {lengths}; all must have one shape"
     return f"it is {x!r:.200} ({first_line(error)}); it must be an array of numbers [N, ...]"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.data_checks import check_any
+from collapse_jax.core.data_checks import as_jax_holds, check_any
 from collapse_jax.errors import InputError
 from collapse_jax.random.distinct import distinct
 
@@ -121,8 +121,8 @@ def checked(x: np.ndarray, check: Check, what: str) -> np.ndarray:
                 f"must give the points, [{len(x)}, ...], or None"
             )
         result = x if result is None else np.asarray(result)
-        if check is not check_any and result.dtype != jax.dtypes.canonicalize_dtype(result.dtype):
-            result = check_any(result)
+        if result.dtype != jax.dtypes.canonicalize_dtype(result.dtype):
+            result = as_jax_holds(result)
         return result
     except ValueError as error:
         raise InputError(f"{what}: {error}") from None

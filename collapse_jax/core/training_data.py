@@ -3,11 +3,15 @@
 import dataclasses
 import functools
 
-from collapse_jax.core import functions, points
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from collapse_jax.core import functions, points, sizes
 from collapse_jax.core.protocols import Data, Params
 from collapse_jax.core.types import Dataset, Estimator, Source, Supply
 from collapse_jax.errors import InputError
 from collapse_jax.random.bits import split
+from collapse_jax.random.derivatives import CHOICES, step_function
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,14 +96,22 @@ class TrainingData:
     def _count(self, n):
         """A number of points; host loops need it as an int."""
         n = functions.count("n of the supply", n)
+        if isinstance(n, Tracer):
+            return step_function(n, n, sizes.NO_DERIVATIVE)
         return n if isinstance(n, int) or self.estimator.traceable else int(n)
 
-    def _sampled(self, sample, n) -> Dataset:
-        """n points of sample(count); in all the slots of a training set where n is traced."""
+    def _sampled(self, sample, n, params) -> Dataset:
+        """n points of sample(count); in all the slots of a training set where n is traced.
+
+        params: of the model that they are drawn from, or None.
+        """
         n = self._count(n)
-        if isinstance(n, int):
-            return points.of_sample(sample(n))
-        return points.of_sample(sample(self.slots), n)
+        data = points.of_sample(*((sample(n),) if isinstance(n, int) else (sample(self.slots), n)))
+        discrete = not jnp.issubdtype(jnp.result_type(data.x), jnp.inexact)
+        return step_function(data, params, CHOICES) if discrete else data
+
+    def _real_points(self, key, n):
+        return self._sampled(functools.partial(self._of_source, key), n, self.source.params)
 
 
 class StatisticsData(TrainingData):
@@ -112,7 +124,7 @@ class StatisticsData(TrainingData):
         draw = statistics_draw(self.source, self.estimator)
         if draw is not None:
             return draw(key, self._count(n))
-        return self.of_points(self._sampled(functools.partial(self._of_source, key), n))
+        return self.of_points(self._real_points(key, n))
 
     def of_points(self, data):
         return functions.summarised(self.estimator, *data)
@@ -124,7 +136,7 @@ class StatisticsData(TrainingData):
         return self.estimator.merge(a, b)
 
     def subsample(self, key, data, n):
-        return self.estimator.subsample(key, data, n)
+        return self.estimator.subsample(key, data, self._count(n))
 
 
 class PointData(TrainingData):
@@ -135,10 +147,10 @@ class PointData(TrainingData):
             arguments = (key, params, count)
             return functions.points("sample", self.generator.sample, arguments, count)
 
-        return self._sampled(sample, n)
+        return self._sampled(sample, n, params)
 
     def real(self, key, n):
-        return self._sampled(functools.partial(self._of_source, key), n)
+        return self._real_points(key, n)
 
     def of_points(self, data):
         return data

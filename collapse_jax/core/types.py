@@ -253,6 +253,12 @@ class Family(NamedTuple):
     metrics: tuple[str, ...] = ()
     laws: ClosedForms | None = None
 
+    def __repr__(self) -> str:
+        has = [name for name in ("example", "laws") if getattr(self, name) is not None]
+        named = f" {self.label!r}" if self.label else ""
+        name = getattr(self.factory, "__name__", type(self.factory).__name__)
+        return f"family{named} of {name}, with {_listed([*has, *self.metrics])}"
+
 
 class _SourceFields(NamedTuple):
     sample: Callable[[jax.Array, int], jax.Array]
@@ -286,6 +292,12 @@ class Source(_SourceFields):
         return super()._replace(**parts)
 
     __replace__ = _replace
+
+    def __repr__(self) -> str:
+        if self.size is not None:
+            return f"source: a data set of {self.size:,} points"
+        of = "" if self.params is None else f", {type(self.params).__name__} known"
+        return f"source: a population{of}"
 
 
 def _no_continuation(key, n, m):
@@ -402,6 +414,12 @@ class Parts(NamedTuple):
     sample_size: "int | Callable[[Any], Any]"
     remember_first: bool = False
 
+    def __repr__(self) -> str:
+        size = "a function" if callable(self.sample_size) else f"{self.sample_size:,}"
+        return (
+            f"parts: {self.estimator.name}, {self.source!r}, {self.workflow!r}, sample size {size}"
+        )
+
 
 class Layout(NamedTuple):
     """The structure of a process's states, for drivers that save and restore them.
@@ -413,6 +431,9 @@ class Layout(NamedTuple):
 
     template: Callable[..., State]
     resize: Callable[[State, int], State]
+
+    def __repr__(self) -> str:
+        return "layout of a process's states"
 
 
 class _ProcessFields(NamedTuple):

@@ -11,7 +11,14 @@ from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, number, whole
 from collapse_jax.random.binomial import exact_product
 from collapse_jax.random.bits import split
+from collapse_jax.random.derivatives import step_function
 from collapse_jax.random.multinomial import multinomial
+
+_NO_DERIVATIVE = (
+    "alpha, beta and gamma of mix have no derivative: how many points come from where is a whole "
+    "number. Give the points weights instead, differentiate a closed form, or take differences "
+    "of simulations (docs/gradients.md)"
+)
 
 
 def replace() -> Workflow:
@@ -207,6 +214,7 @@ def _reweighted_mix(shares, random_counts, model, real):
 
 def _random_counts(key, n, shares):
     dtype = jnp.result_type(float)
+    shares = step_function(shares, shares, _NO_DERIVATIVE)
     return multinomial(
         key, n, jnp.stack([jnp.asarray(share, dtype) for share in shares]), method="binomials"
     )

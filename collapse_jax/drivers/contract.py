@@ -2,6 +2,7 @@
 
 import functools
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,9 +15,10 @@ from collapse_jax.core import points, workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.protocols import Params
 from collapse_jax.core.types import Estimator
+from collapse_jax.drivers import purity
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate
-from collapse_jax.errors import InputError, first_line, function, made_by
+from collapse_jax.errors import InputError, first_line, function, made_by, real
 from collapse_jax.estimators import sources
 
 KEY = jax.random.key(2024)
@@ -41,28 +43,40 @@ def check_estimator(
     *,
     example: Callable[[], tuple[Estimator, Params]] | None = None,
     skip: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
+    rtol: float | None = None,
+    verbose: bool = False,
 ) -> tuple[str, ...]:
     """Holds an estimator against the contract that our own families are held against.
 
     Families that fit on the host (traceable=False) are held against what needs no tracing.
+    docs/contract.md says what each check asks: is_pure, compiles_once, vmaps, survives_collapse,
+    recovers_known_parameters, statistics_add, draws_its_statistics, same_in_both_drivers,
+    runs_under_mix, runs_under_accumulate, runs_under_accumulate_subsample.
 
     Args:
         factory: () -> Estimator.
         example: () -> (estimator, params), with known parameters. Without it the factory is called
             without arguments, and its parameters are those fitted to 1,000 standard normal
             numbers, so that its points must be [n].
-        skip: names of checks (of `CHECKS`) that do not apply. A kernel density estimate, for one,
-            does not recover its parameters.
+        skip: names of checks that do not apply. A kernel density estimate, for one, does not
+            recover its parameters.
+        only: names of the checks to make; by default all.
+        rtol: by how much metrics may differ between two programs that compute the same, relative
+            to the larger of 1 and themselves; by default 1e-3. More is needed where rounding
+            decides a fit, as on a flat likelihood.
+        verbose: whether a line is printed for each check as it ends, with its seconds.
 
     Returns:
         The names of the checks that it passed.
 
     Raises:
         AssertionError: with one line for each check that fails.
-        InputError: for an unknown check in `skip`, or a factory that gives no estimator.
+        InputError: for an unknown check in `skip` or `only`, an rtol that is none, or a factory
+            that gives no estimator.
     """
-    skip = tuple(_OLD_NAMES.get(name, name) for name in skip)
-    check_names(skip, CHECKS)
+    skip, only = _known(skip, "skip"), _known(only, "only")
+    tolerance = {} if rtol is None else {"tolerance": real("rtol", rtol, above=0)}
     if example is not None:
         subject = Subject(*example())
     else:
@@ -70,25 +84,43 @@ def check_estimator(
         subject = _of_normal_numbers(made_by("factory()", made, Estimator, "cj.estimator"))
     if not subject.estimator.traceable:
         skip += NEED_TRACING
-    checks = {name: check for name, check in CHECKS.items() if name not in skip}
-    return passed_checks("estimator", checks, subject)
+    checks = {
+        name: functools.partial(check, **tolerance) if name in TOLERANT else check
+        for name, check in CHECKS.items()
+        if name not in skip and (not only or name in only)
+    }
+    return passed_checks("estimator", checks, subject, verbose=verbose)
 
 
-def check_names(names: tuple[str, ...], known: Iterable[str]) -> None:
+def _known(names, argument):
+    """Names of checks by their present names, or `InputError`."""
+    given = (names,) if isinstance(names, str) else tuple(names)
+    found = tuple(_OLD_NAMES.get(name, name) for name in given)
+    check_names(found, CHECKS, argument)
+    return found
+
+
+def check_names(names: tuple[str, ...], known: Iterable[str], argument: str = "skip") -> None:
     """Raises `InputError` for the name of a check that does not exist."""
     for name in names:
         if name not in known:
-            raise InputError(f"skip has {name!r}; it must be made of {', '.join(known)}")
+            raise InputError(f"{argument} has {name!r}; it must be made of {', '.join(known)}")
 
 
-def passed_checks(what: str, checks: Mapping[str, Callable], subject) -> tuple[str, ...]:
+def passed_checks(
+    what: str, checks: Mapping[str, Callable], subject, *, verbose: bool = False
+) -> tuple[str, ...]:
     """The names of all checks; raises `AssertionError` with one line for each that fails."""
     failed = []
     for name, check in checks.items():
+        began, ending = time.perf_counter(), "passed"
         try:
             check(subject)
         except Exception as error:
-            failed.append(f"{name}: {type(error).__name__}: {first_line(error)}")
+            ending = f"{type(error).__name__}: {first_line(error)}"
+            failed.append(f"{name}: {ending}")
+        if verbose:
+            print(f"{name}: {ending} ({time.perf_counter() - began:.1f} s)", flush=True)
     if failed:
         raise AssertionError(f"the {what} breaks its contract\n" + "\n".join(failed))
     return tuple(checks)
@@ -123,7 +155,7 @@ def _scalars(estimator, params):
     return {name: value for name, value in found.items() if value.ndim == 0}
 
 
-def _assert_same(found, wanted, what, tolerance=1e-4):
+def _assert_same(found, wanted, what, tolerance):
     for name in wanted:
         a, b = np.asarray(found[name], float), np.asarray(wanted[name], float)
         close = (
@@ -131,7 +163,12 @@ def _assert_same(found, wanted, what, tolerance=1e-4):
             | (np.isnan(a) & np.isnan(b))
             | (a == b)
         )
-        assert close.all(), f"metric {name} is {a} {what} {b}"
+        with np.errstate(all="ignore"):
+            apart = np.nanmax(np.abs(a - b) / np.maximum(np.abs(a), np.abs(b)), initial=0)
+        assert close.all(), (
+            f"metric {name} is {a} {what} {b} (relative difference {apart:.2g}, allowed "
+            f"{tolerance:g}; where rounding decides a fit, as on a flat likelihood, pass rtol=)"
+        )
 
 
 def _jit(estimator, function):
@@ -149,9 +186,22 @@ def _is_pure(subject):
         f"sample(key, params, {_SMALL}) has shape {one.shape}; it must be [{_SMALL}, ...]"
     )
     assert np.array_equal(one, again), (
-        "sample gives other points when called again with the same key"
+        "sample gives other points when called again with the same key: it must draw from that "
+        "alone, and not from np.random"
     )
     assert not np.array_equal(one, other), "sample gives the same points for two keys"
+    data = estimator.summarise(jnp.asarray(one), jnp.ones(_SMALL))
+    programs = {
+        "sample": lambda key: estimator.sample(key, params, _SMALL),
+        "draw": estimator.draw and (lambda key: estimator.draw(key, params, _SMALL)),
+        "fit": lambda key: estimator.fit(key, params, data)[0],
+    }
+    for name, program in programs.items():
+        if program is not None and estimator.traceable:
+            assert not purity.takes_from_outside(program, KEY), (
+                f"{name} takes numbers from elsewhere than its key (np.random, random, time): a "
+                "compiled program keeps the first ones for ever"
+            )
     fits = [_fit(estimator, KEY, params, jnp.asarray(one), jnp.ones(_SMALL))[0] for _ in range(2)]
     for a, b in zip(*map(jax.tree.leaves, fits), strict=True):
         assert np.array_equal(a, b, equal_nan=True), (
@@ -182,7 +232,7 @@ def _compiles_once(subject):
     )
 
 
-def _vmaps(subject):
+def _vmaps(subject, tolerance=1e-3):
     """Many at once are each alone."""
     estimator, params = subject
 
@@ -197,7 +247,7 @@ def _vmaps(subject):
             {name: value[position] for name, value in together.items()},
             alone(key),
             "in a batch, and alone",
-            1e-3,
+            tolerance,
         )
 
 
@@ -267,7 +317,7 @@ def _recovers_known_parameters(subject):
         )
 
 
-def _statistics_add(subject):
+def _statistics_add(subject, tolerance=1e-3):
     """Merged data of two samples is that of the pooled one; an empty slot changes nothing."""
     estimator, params = subject
     x = jnp.asarray(estimator.sample(KEY, params, _SMALL))
@@ -287,8 +337,9 @@ def _statistics_add(subject):
         return [fitted(data) for data in (pooled, merged, estimator.summarise(*padded))]
 
     pooled, merged, padded = _jit(estimator, all_ways)(x)
-    _assert_same(merged, pooled, "from merged data, and from that of the pooled sample", 1e-3)
-    _assert_same(padded, pooled, "with empty slots, and without", 1e-3)
+    merging = "from merged data, and from that of the pooled sample"
+    _assert_same(merged, pooled, merging, tolerance)
+    _assert_same(padded, pooled, "with empty slots, and without", tolerance)
 
 
 def _draws_its_statistics(subject):
@@ -324,7 +375,7 @@ def _draws_its_statistics(subject):
         )
 
 
-def _same_in_both_drivers(subject):
+def _same_in_both_drivers(subject, tolerance=1e-3):
     """`simulate` and `run` give the same numbers."""
     estimator, params = subject
     process = _process(subject, workflows.replace())
@@ -335,7 +386,7 @@ def _same_in_both_drivers(subject):
         simulate(process, KEY, generations=2, chains=1, metrics=names),
         theirs,
         "under simulate, and under run",
-        1e-3,
+        tolerance,
     )
 
 
@@ -368,6 +419,8 @@ CHECKS = {
         for name, make in _WORKFLOWS.items()
     },
 }
+# Checks that hold two programs against each other.
+TOLERANT = ("vmaps", "statistics_add", "same_in_both_drivers")
 NEED_TRACING = (
     "compiles_once",
     "vmaps",

@@ -1,6 +1,7 @@
 """What a process is made of, as its run folder keeps it, and how another process differs."""
 
 import contextlib
+import functools
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping
@@ -76,7 +77,12 @@ def described(
 
 @contextlib.contextmanager
 def held(
-    folder: RunFolder, describe: Callable[[], dict], say: Callable[[str], object]
+    folder: RunFolder,
+    process: Process,
+    key: jax.Array,
+    last_generation: int,
+    measure: Mapping[str, Callable],
+    say: Callable[[str], object],
 ) -> Iterator[None]:
     """Holds a process against what a folder was made of, and keeps what it is made of.
 
@@ -85,13 +91,16 @@ def held(
 
     Args:
         folder: Locked by this process.
-        describe: () -> what `described` gives.
+        process, key, last_generation, measure: As for `described`.
         say: Called with a line about a folder of an older version, or of other versions.
 
     Raises:
         InputError: If the folder was made by another process or by a command, or under options of
             JAX that give other numbers.
     """
+    describe = functools.partial(
+        described, process, key, last_generation, measure, {}, with_code=not folder.opened
+    )
     before = describe()
     distributed.on_first(lambda: _enter(folder, before, say))
     try:

@@ -6,12 +6,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from collapse_jax.core.process import check_started
+from collapse_jax.core.process import check_run, check_started, unwatched
 from collapse_jax.core.types import Process, State
+from collapse_jax.drivers import tiles
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
 from collapse_jax.drivers.streams import INDEPENDENT, words_of_points
-from collapse_jax.errors import InputError, number, whole
+from collapse_jax.errors import InputError, number, size_words, whole
 from collapse_jax.metrics import resolve_metrics
+from collapse_jax.runs import distributed
+from collapse_jax.runs.free_memory import free_device_memory, free_memory
 
 DEFAULT_METRICS = ("mean", "variance", "log_variance")
 # Generations are counted in 32 bits.
@@ -26,7 +29,7 @@ class Plan(NamedTuple):
     metrics: names that the process offers (`process.metrics`), or functions of the state.
     record: a stride, "log", or generation numbers; see `recorded_generations`.
     chunk: records in one compiled call.
-    memory_limit: bytes that may be held; None for any.
+    memory_limit: bytes that may be held; None for what is free, infinity for any.
     devices: those of this process to spread the chains over; None for all.
     settings: for a process of `process_grid`, name -> [points]. Arrays then have points * chains
         where they have chains otherwise, the chains of a point beside each other.
@@ -78,8 +81,8 @@ def check_plan(process: Process, key: jax.Array, plan: Plan) -> Simulation:
     """The simulation of a process by a plan.
 
     Raises:
-        InputError: if a count is out of range, a metric or a generation to record is unknown, or
-            the estimator is not traceable.
+        InputError: if a count or a sample size is out of range, a metric or a generation to record
+            is unknown, the estimator is not traceable, or it is called inside a JAX program.
     """
     check_started(process, key)
     for name, least in (("generations", 0), ("chains", 1), ("chunk", 1)):
@@ -88,6 +91,8 @@ def check_plan(process: Process, key: jax.Array, plan: Plan) -> Simulation:
         number("memory_limit", plan.memory_limit)
     if not process.runtime.traceable:
         raise InputError("this estimator fits or samples on the host; use run instead of simulate")
+    check_run(process, plan.generations, plan.settings)
+    process = unwatched(process)
     measure = tuple(resolve_metrics(process.metrics, plan.metrics).items())
     recorded = recorded_generations(plan.generations, plan.record)
     words = words_of_points(plan.streams, plan.settings, plan.names)
@@ -143,30 +148,81 @@ def memory_needed(process: Process, key: jax.Array, plan: Plan, records: int = 1
     return _bytes_held(check_plan(process, key, plan), records)
 
 
-def check_memory(simulation: Simulation, records: int, what: str, remedy: str) -> None:
-    """Raises `InputError` if a simulation exceeds its plan's `memory_limit`.
+def check_memory(
+    simulation: Simulation, records: int, what: str, remedy: str, *, on_devices: bool = False
+) -> None:
+    """Raises `InputError` if a simulation exceeds its plan's `memory_limit`, or what is free.
 
     Args:
         simulation: a checked one.
         records: how many are held at once.
         what: what is held beside the chains, for the error text.
         remedy: what needs less, for the error text.
+        on_devices: whether the devices hold the records, and not the host.
     """
-    limit, needed = simulation.plan.memory_limit, _bytes_held(simulation, records)
-    if limit is not None and needed > limit:
+    limit = simulation.plan.memory_limit
+    if limit is None:
+        _check_free(simulation, records, what, remedy, on_devices)
+        return
+    needed = _bytes_held(simulation, records)
+    if needed > limit:
         raise InputError(
             f"memory_limit is {limit / 2**20:.0f} MiB, but {simulation.plan.chains:,} chains with "
             f"{what} need about {needed / 2**20:.0f} MiB; {remedy}, or raise the limit"
         )
 
 
+def _check_free(simulation, records, what, remedy, on_devices):
+    """Raises `InputError` where less memory is free than is sure to be held at once."""
+    devices = simulation.plan.devices or jax.local_devices()
+    held, kept = _bytes_at_once(simulation, records, on_devices)
+    if jax.default_backend() == "cpu":
+        places = [("of memory", held + kept, free_memory())]
+    elif on_devices:
+        places = [("on the devices", held + kept, free_device_memory(devices))]
+    else:
+        places = [
+            ("on the devices", held, free_device_memory(devices)),
+            ("of memory", kept, free_memory()),
+        ]
+    for where, needed, free in places:
+        if free is not None and needed > free:
+            raise InputError(
+                f"chains is {simulation.plan.chains:,}; with {what} they need about "
+                f"{size_words(needed)} {where}, and {size_words(free)} are free: {remedy}, or pass "
+                "memory_limit= in bytes (math.inf for any)"
+            )
+
+
+def _bytes_at_once(simulation, records, on_devices):
+    """(bytes of this process's chains, bytes of records), no more than are held at once.
+
+    Training sets are those of the chains that are computed at the same time. Devices keep the
+    records of their own chains, a host those of all processes.
+    """
+    process, key, plan, measure, *_ = simulation
+    state, info = state_shapes(process, key, plan.generations, plan.settings)
+    first, end = distributed.share(simulation.points * plan.chains)
+    tile = tiles.chains_in_tile(process, key, end - first, plan.settings, plan.devices)
+    at_once = min(tile * tiles.workers(plan.devices), end - first)
+    of_a_record = _size_of(list(metric_shapes(measure, state).values()))
+    recorded = end - first if on_devices else simulation.points * plan.chains
+    return (
+        (end - first) * _size_of(state) + at_once * _size_of(info.data),
+        recorded * records * of_a_record,
+    )
+
+
+def _size_of(tree):
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
 def _bytes_held(simulation, records):
     process, key, plan, measure, *_ = simulation
     state, info = state_shapes(process, key, plan.generations, plan.settings)
-    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, info.data)))
     values = metric_shapes(measure, state).values()
-    of_a_record = sum(value.size * value.dtype.itemsize for value in values)
-    return simulation.points * plan.chains * (held + records * of_a_record)
+    of_a_record = _size_of(list(values))
+    return simulation.points * plan.chains * (_size_of((state, info.data)) + records * of_a_record)
 
 
 def _check_that_shapes_stay(simulation):

@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import os
-import pathlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
@@ -18,11 +18,11 @@ from collapse_jax.core.marks import is_spoiled, raise_by_name
 from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers.book import Book
-from collapse_jax.drivers.made_of import described, held
+from collapse_jax.drivers.made_of import held
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DamagedError, DivergenceError, InputError, one_of, whole
 from collapse_jax.metrics import resolve_metrics
-from collapse_jax.runs import distributed
+from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.session import Session
@@ -97,10 +97,7 @@ def run(
     measure = resolve_metrics(process.metrics, metrics)
     folder = _opened(folder)
     folder.lock()
-    describe = functools.partial(
-        described, process, key, generations, measure, {}, with_code=not folder.opened
-    )
-    with held(folder, describe, watcher.say):
+    with held(folder, process, key, generations, measure, watcher.say):
         book = Book(folder, publish, published_only, watcher.say)
         book.catch_up()
         only_ends = states == "ends"
@@ -133,10 +130,18 @@ def _opened(folder):
     """The `RunFolder` of a path; its folder exists."""
     if not isinstance(folder, RunFolder | str | os.PathLike):
         raise InputError(f"folder is {folder!r:.200}; it must be a path or a RunFolder")
-    folder = folder if isinstance(folder, RunFolder) else RunFolder(pathlib.Path(folder).absolute())
-    if folder.path.exists() and not folder.path.is_dir():
-        raise InputError(f"folder is '{folder.path}', which is no folder; give another")
-    distributed.on_first(lambda: folder.path.mkdir(parents=True, exist_ok=True))
+    if not isinstance(folder, RunFolder):
+        folder = RunFolder(made_of.expanded(folder).absolute())
+    try:
+        if folder.path.exists() and not folder.path.is_dir():
+            raise InputError(f"folder is '{folder.path}', which is no folder; give another")
+        distributed.on_first(lambda: folder.path.mkdir(parents=True, exist_ok=True))
+    except (FileExistsError, NotADirectoryError, ValueError) as error:
+        raise InputError(f"folder is '{folder.path}', which cannot be made ({error})") from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise InputError(f"folder is '{folder.path}', whose name is too long") from None
     return folder
 
 
@@ -180,6 +185,8 @@ class _Chain:
         self.checkpoints = Checkpoints(work.book.checkpoints_of(number), say=work.watcher.say)
         # The newest state in memory, its generation, and the state of generation 0.
         self._generation, self._state, self._first = -1, None, None
+        # The newest generation that was made in this call.
+        self._made = -1
         self._drop_states(self.checkpoints.generations())
 
     def finished(self, generation):
@@ -245,6 +252,8 @@ class _Chain:
             for name, function in work.measure.items()
         }
         observed |= work.observe(self._first, state, info) if work.observe else {}
+        self._say_what_is_new(generation, observed)
+        self._made = generation
         scalars, arrays = _split(observed)
         seconds = round(time.perf_counter() - began, 3)
         row = {"chain": number, "generation": generation} | scalars | {"seconds": seconds}
@@ -252,6 +261,21 @@ class _Chain:
         work.session.scratch.clear()
         self._drop_states((generation - 1, generation))
         work.book.publish(number, generation, row, arrays)
+
+    def _say_what_is_new(self, generation, observed):
+        """Says what is observed from here on, and of no generation of an earlier call.
+
+        Metrics are measured of the saved states; what `observe` was given is gone.
+        """
+        if generation == 0 or self._made == generation - 1:
+            return
+        new = observed.keys() - self._work.measure.keys()
+        new -= self._work.book.names(self._number, generation - 1)
+        if new:
+            self._work.watcher.say(
+                f"chain {self._number}: {', '.join(sorted(new))} was not observed before "
+                f"generation {generation}, and is nan there"
+            )
 
     def _restored(self, generation):
         """The state of a finished generation, or None; a damaged one is set aside."""

@@ -7,10 +7,14 @@ import jax
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import Chunk, chunks_of
 from collapse_jax.drivers.host_records import HostRecords
+from collapse_jax.drivers.interrupted import Interrupted
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
 from collapse_jax.drivers.trace import Trace
 
-_REMEDY = "record fewer generations or metrics, take fewer chains"
+_REMEDY = (
+    "record fewer generations (record=) or metrics, take fewer chains, keep statistics alone "
+    "(cj.simulate_summary)"
+)
 
 
 def simulate(
@@ -43,7 +47,8 @@ def simulate(
         record: a stride, "log" (about 20 a decade), or generation numbers. 0 and the last are
             always recorded.
         chunk: records in one compiled call.
-        memory_limit: bytes that may be held; by default any.
+        memory_limit: bytes that may be held; by default what is free (of the machine, of a
+            container's or a job's limit, of the devices), `math.inf` for any.
         progress: called with the newest generation after each chunk.
         devices: those of this process to spread the chains over; by default all.
 
@@ -52,16 +57,25 @@ def simulate(
 
     Raises:
         InputError: if a count is out of range, a metric is unknown, the memory limit is exceeded,
-            or the estimator is not traceable (use `run`).
+            the estimator is not traceable (use `run`), or it is called inside `jit`, `vmap` or
+            `grad`.
         DivergenceError: once a model holds nan; it names chain and generation.
+        Interrupted: at a KeyboardInterrupt; its `trace` holds the records of all chunks that are
+            done.
     """
     plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
     simulation = check_plan(process, key, plan)
     count = len(simulation.recorded)
     check_memory(simulation, count, f"{count:,} recorded generations", _REMEDY)
-    records = HostRecords(count)
-    for part in chunks_of(simulation, records):
-        progress(int(part.generations[-1]))
+    records, done = HostRecords(count), 0
+    try:
+        for part in chunks_of(simulation, records):
+            done += len(part.generations)
+            progress(int(part.generations[-1]))
+    except KeyboardInterrupt as stop:
+        arrays = {name: values[:, :done] for name, values in records.whole().items()}
+        partial = Trace(arrays if done else {}, simulation.recorded[:done])
+        raise Interrupted(partial.generations, trace=partial) from stop
     return Trace(records.whole(), simulation.recorded)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import Chunk, Records, chunks_of, join_records
 from collapse_jax.drivers.device_statistics import DeviceStatistics
+from collapse_jax.drivers.interrupted import Interrupted
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
 from collapse_jax.drivers.summary import QUANTILES
 from collapse_jax.drivers.trace import shapes_in_words
@@ -70,12 +71,17 @@ def simulate_summary(
     Raises:
         InputError: as `simulate` does, and for a quantile outside [0, 1].
         DivergenceError: once a model holds nan.
+        Interrupted: at a KeyboardInterrupt; its `summary` is of all chunks that are done.
     """
     plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
     parts = []
-    for part in summary_chunks(process, key, plan, quantiles):
-        parts.append(part)
-        progress(int(part.generations[-1]))
+    try:
+        for part in summary_chunks(process, key, plan, quantiles):
+            parts.append(part)
+            progress(int(part.generations[-1]))
+    except KeyboardInterrupt as stop:
+        done = join_records(parts, axis=0) if parts else Records(np.zeros(0, int), {})
+        raise Interrupted(done.generations, summary=summary_of(done, quantiles)) from stop
     return summary_of(join_records(parts, axis=0), quantiles)
 
 
@@ -91,7 +97,7 @@ def summary_chunks(
     simulation = check_plan(process, key, plan)
     held = min(plan.chunk, len(simulation.recorded))
     remedy = "take a smaller chunk, fewer metrics or chains"
-    check_memory(simulation, held, f"{held} records at once", remedy)
+    check_memory(simulation, held, f"{held} records at once", remedy, on_devices=True)
     yield from chunks_of(simulation, DeviceStatistics(levels))
 
 

@@ -13,6 +13,7 @@ from jax.core import Tracer
 
 from collapse_jax.core import workflows
 from collapse_jax.core.factory import estimator
+from collapse_jax.core.functions import check_arguments, wrong
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.protocols import Params
 from collapse_jax.core.types import Dataset, Estimator, FitInfo, Process, State, Workflow
@@ -92,13 +93,23 @@ def check_workflow(
     """
     check_names(skip, CHECKS)
     if not isinstance(workflow, Workflow) and callable(workflow):
-        workflow = made_by("workflow(replace())", workflow(workflows.replace()), Workflow, "cj")
+        check_arguments("workflow", workflow, ("workflow",))
+        given = workflow(workflows.replace())
+        workflow = made_by("workflow(replace())", given, Workflow, "cj.Workflow")
     made_by("workflow", workflow, Workflow, "cj.Workflow or one of cj.workflows")
-    family, params = (example or _normal)()
+    family, params = _example(example or _normal)
     checks = {name: check for name, check in CHECKS.items() if name not in skip}
     if not family.traceable:
         checks = {name: check for name, check in checks.items() if name not in NEED_TRACING}
     return passed_checks("workflow", checks, Subject(workflow, family, params))
+
+
+def _example(example):
+    check_arguments("example", example, ())
+    given = example()
+    if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], Estimator):
+        raise wrong("example", example, given, "(estimator, params)")
+    return given
 
 
 def _normal():

@@ -14,6 +14,7 @@ from collapse_jax.metrics.divergence import entropy_beyond_line
 from collapse_jax.random.binomial import binomial_of_words
 from collapse_jax.random.bits import key_words, uniform, variate_words
 from collapse_jax.random.chains_last import chains_last
+from collapse_jax.random.derivatives import CHOICES, CUT, step_function
 from collapse_jax.random.multinomial import multivariate_hypergeometric
 
 __all__ = ["bernoulli", "bernoulli_params"]
@@ -111,7 +112,8 @@ def _fit(key, params, statistics):
 def _sample(key, params, n):
     rare = jnp.minimum(*_shares(params))
     hit = uniform(*variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32))) < rare
-    return jnp.where(params.ones <= params.zeros, hit, ~hit).astype(jnp.int32)
+    x = jnp.where(params.ones <= params.zeros, hit, ~hit).astype(jnp.int32)
+    return step_function(x, params, CHOICES)
 
 
 def _summarise(x, weight):
@@ -148,7 +150,7 @@ def _tempered(params, temperature):
 
 def _nucleus(params, p):
     """The likelier outcome alone where its probability reaches p; zero of two that are equal."""
-    enough = jnp.maximum(*_shares(params)) >= p
+    enough = step_function(jnp.maximum(*_shares(params)) >= p, p, CUT)
     return BernoulliParams(
         jnp.where(enough & (params.ones > params.zeros), 0, params.zeros),
         jnp.where(enough & (params.ones <= params.zeros), 0, params.ones),

@@ -17,6 +17,7 @@ from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.numerics import discrete
 from collapse_jax.random.bits import key_words
 from collapse_jax.random.chains_last import chains_last
+from collapse_jax.random.derivatives import CUT, step_function
 from collapse_jax.random.multinomial import (
     DRAWS_AMONG_FLOATS,
     METHODS,
@@ -224,7 +225,7 @@ def _nucleus(params, p):
     shares = params.probabilities
     order = jnp.argsort(-shares, stable=True)
     before = jnp.cumsum(shares[order]) - shares[order]
-    kept = jnp.zeros(len(shares), bool).at[order].set(before < p)
+    kept = jnp.zeros(len(shares), bool).at[order].set(step_function(before < p, p, CUT))
     return params._replace(weights=jnp.where(kept, shares, 0))
 
 

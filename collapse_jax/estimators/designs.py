@@ -26,7 +26,7 @@ class RegressionCheck:
 
     With columns scaled to unit length, the squared extents of the features (eigenvalues of their
     Gram matrix) tell how far they are from explaining each other: with a column of ones and one of
-    mean m and deviation s the smallest is about (s / m)^2 / 4. Rounding changes the entries of the
+    mean m and deviation s the smallest is about (s / m)^2 / 2. Rounding changes the entries of the
     Gram matrix by eps, and so the weights by eps over the smallest extent, which must leave three
     digits ("digits"). Newton steps correct themselves, and only must not drop a feature
     ("directions"): its pivot must stay above 80 dim eps. "all" must not lose a direction against

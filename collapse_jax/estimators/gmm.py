@@ -13,6 +13,7 @@ from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.numerics import mixtures
 from collapse_jax.random.bits import fold_in, key_words, split, uniform, variate_words
+from collapse_jax.random.derivatives import CHOICES, step_function
 from collapse_jax.random.normal import normal_array
 
 __all__ = ["gmm", "gmm_params"]
@@ -254,6 +255,7 @@ def sample(key: jax.Array, params: GMMParams, n: int) -> jax.Array:
     ends = ends / ends[-1]
     component = sum((u >= ends[k]).astype(jnp.int32) for k in range(number - 1))
     component = component if number > 1 else jnp.zeros(n, jnp.int32)
+    component = step_function(component, params.weights, CHOICES)
     factors = mixtures.lower(params.factors, dim)
 
     def of_each(values):

@@ -20,6 +20,7 @@ from collapse_jax.estimators.designs import (
 )
 from collapse_jax.numerics import least_squares
 from collapse_jax.random.bits import key_words, split, uniform, variate_words
+from collapse_jax.random.derivatives import CHOICES, step_function
 from collapse_jax.random.normal import normal_vector
 
 __all__ = ["logistic_params", "logistic_regression"]
@@ -156,7 +157,9 @@ class _Logistic(NamedTuple):
         )
         u = uniform(*variate_words(*key_words(label_key), jnp.arange(n, dtype=jnp.uint32)))
         # log u - log(1 - u) below the logit: as u below its probability, and right in both tails.
-        label = jnp.log(u) - jnp.log1p(-u) < times(features, params.weights)
+        noise = jnp.log(u) - jnp.log1p(-u)
+        logit = times(features, params.weights)
+        label = step_function(noise < logit, logit, CHOICES)
         return jnp.concatenate([features, label[:, None].astype(dtype)], axis=1)
 
     def log_prob(self, params, x):

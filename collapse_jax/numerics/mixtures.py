@@ -20,6 +20,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.derivatives import CHOICES, step_function
 
 # Up to this dimension small matrices are written out entry by entry.
 WRITTEN_OUT = 4
@@ -514,7 +515,7 @@ def _drawn(key0, key1, index, x, chances):
     It takes variate `index` of the key.
     """
     dim = x.shape[1]
-    flat = chances.reshape(-1)
+    flat = step_function(chances, chances, CHOICES).reshape(-1)
     rows = max(int(np.sqrt(len(flat))), 1)
     # Which row of a square of points, then which point of it: XLA is slow at long running sums.
     square = jnp.pad(flat, (0, -len(flat) % rows)).reshape(rows, -1)

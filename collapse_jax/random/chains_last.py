@@ -11,7 +11,9 @@ import jax.core
 import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
+
+from collapse_jax.random.derivatives import COUNTS, step_function
 
 _chains_last_p = Primitive("chains_last")
 _chains_last_p.multiple_results = True
@@ -27,7 +29,9 @@ class chains_last:
     Args:
         kernel: `kernel(*arrays, **static)` gets arrays [..., chains], with chains = 1 where an
             argument is the same for all. It returns a list of arrays [..., chains], and must treat
-            the chains alike. It stays at hand as the attribute `kernel`.
+            the chains alike. It stays at hand as the attribute `kernel`. Its floats are
+            differentiated as they are computed; its integers are counts, which have no derivative
+            with respect to floats (see `derivatives`).
     """
 
     def __init__(self, kernel: Callable[..., list]):
@@ -46,7 +50,15 @@ class _Bound:
     """A kernel with its static arguments; equal ones are compiled once."""
 
     def __init__(self, kernel, static, bound):
-        self._identity, self.call = (kernel, static), bound
+        self._identity, self._bound = (kernel, static), bound
+
+    def call(self, *arrays):
+        return [
+            result
+            if jnp.issubdtype(result.dtype, jnp.inexact)
+            else step_function(result, arrays, COUNTS)
+            for result in self._bound(*arrays)
+        ]
 
     def __hash__(self):
         return hash(self._identity)
@@ -73,6 +85,27 @@ def _batched(arrays, axes, *, kernel):
     return results, [result.ndim - 1 for result in results]
 
 
+def _differentiated(primals, tangents, *, kernel):
+    """The derivative of what the kernel computes, with respect to the arrays that move."""
+    moving = [place for place, tangent in enumerate(tangents) if type(tangent) is not ad.Zero]
+
+    def of_moving(*moved):
+        arrays = list(primals)
+        for place, array in zip(moving, moved, strict=True):
+            arrays[place] = array
+        return _of_one_chain(*arrays, kernel=kernel)
+
+    results, derivatives = jax.jvp(
+        of_moving, [primals[place] for place in moving], [tangents[place] for place in moving]
+    )
+    return results, [
+        derivative
+        if jnp.issubdtype(result.dtype, jnp.inexact)
+        else ad.Zero.from_primal_value(result)
+        for result, derivative in zip(results, derivatives, strict=True)
+    ]
+
+
 _chains_last_p.def_impl(jax.jit(_of_one_chain, static_argnames="kernel"))
 _chains_last_p.def_abstract_eval(
     lambda *arrays, kernel: [
@@ -85,3 +118,4 @@ _chains_last_p.def_abstract_eval(
 )
 mlir.register_lowering(_chains_last_p, mlir.lower_fun(_of_one_chain, multiple_results=True))
 batching.primitive_batchers[_chains_last_p] = _batched
+ad.primitive_jvps[_chains_last_p] = _differentiated

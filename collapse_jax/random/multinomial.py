@@ -9,6 +9,7 @@ from collapse_jax.errors import InputError, one_of
 from collapse_jax.random.binomial import as_counts, binomial_of_words
 from collapse_jax.random.bits import key_words, threefry2x32, uniform, variate_words, whole_below
 from collapse_jax.random.chains_last import chains_last
+from collapse_jax.random.derivatives import CHOICES, step_function
 
 # A binomial costs about as much as this many single draws (measured:
 # experiments/benchmarks/samplers.py).
@@ -192,7 +193,8 @@ def inverted(cumulative: Array, u: Array) -> Array:
     total = cumulative[-1]
     # Strictly below the last entry, so that a category of weight 0 is never hit.
     below = jnp.minimum(u * total, total * (1 - jnp.finfo(u.dtype).epsneg))
-    return jnp.searchsorted(cumulative, below, side="right")
+    places = jnp.searchsorted(cumulative, below, side="right")
+    return step_function(places, cumulative, CHOICES)
 
 
 def ends_of_floats(weights: Array) -> Array:

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from collapse_jax.random.binomial import SUMMED, TERMS, count_at_tail, offset_of_normal
 from collapse_jax.random.bits import counters, key_words, uniform, variate_words
 from collapse_jax.random.chains_last import chains_last
+from collapse_jax.random.derivatives import COUNTS, step_function
 from collapse_jax.random.normal import normal
 
 # Up to here the count itself, above it the mean's own digits and the count's distance from it, say
@@ -122,7 +123,8 @@ def poisson_of_words(words: tuple[Array, ...], mean: Array) -> tuple[Array, ...]
     shape = jnp.broadcast_shapes(words[0].shape, mean.shape)
     mean = jnp.broadcast_to(mean, shape)
     # A branch costs a CPU nothing, an accelerator a halt.
-    return jax.lax.platform_dependent(cpu=one_branch, default=mixed)
+    parts = jax.lax.platform_dependent(cpu=one_branch, default=mixed)
+    return step_function(parts, mean, COUNTS)
 
 
 def _summed(tail, upper, mean):

@@ -158,12 +158,21 @@ class RunFolder:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return None
+            return self._numbers_of_checkpoints()
         except (OSError, ValueError, RecursionError) as error:
             raise damaged(path, first_line(error, 200)) from None
         if not isinstance(values, dict):
             raise damaged(path, "it is not an object")
         return values
+
+    def _numbers_of_checkpoints(self):
+        """What the newest checkpoint of some chain says that it was made with; None without one."""
+        for chain in sorted(self.checkpoints.glob("*")):
+            steps = [int(path.name) for path in chain.glob("*") if path.name.isdecimal()]
+            with contextlib.suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
+                path = chain / str(max(steps)) / "checksums" / "metadata"
+                return dict(json.loads(path.read_text(encoding="utf-8"))["numbers"])
+        return None
 
     def _keep_inputs(self, inputs, say):
         new = made_of.unknown(self.path, inputs)

@@ -31,14 +31,15 @@ def plain_path(folder: pathlib.Path, owner: object) -> pathlib.Path:
     """
     if _PLAIN.fullmatch(os.fspath(folder)):
         return folder
+    temporary = next(filter(_PLAIN.fullmatch, (tempfile.gettempdir(), "/tmp")))
     if distributed.processes() == 1:
-        place = pathlib.Path(tempfile.mkdtemp(prefix="collapse-jax-"))
+        place = pathlib.Path(tempfile.mkdtemp(prefix="collapse-jax-", dir=temporary))
         link = place / "folder"
         link.symlink_to(folder, target_is_directory=True)
         weakref.finalize(owner, _remove, link, place)
         return link
     name = hashlib.sha256(os.fspath(folder).encode(errors="surrogateescape")).hexdigest()[:16]
-    link = pathlib.Path(tempfile.gettempdir()) / f"collapse-jax-{os.getuid()}-{name}"
+    link = pathlib.Path(temporary) / f"collapse-jax-{os.getuid()}-{name}"
     with contextlib.suppress(FileExistsError):
         link.symlink_to(folder, target_is_directory=True)
     if not os.path.samefile(link, folder):

@@ -139,3 +139,34 @@ def test_entry_points_bring_the_same(monkeypatch):
 def test_register_refuses(part, message):
     with pytest.raises(InputError, match=message):
         registry.register("other", decay, **part)
+
+
+LAW_FAULTS = {
+    "one generation": (
+        lambda setting, generation: {"mean": 3.0},
+        ["for 'mean'", "float64[]", "[2]"],
+    ),
+    "text": (lambda setting, generation: {"mean": ["a", "b"]}, ["for 'mean'", "numbers [2]"]),
+    "no dict": (lambda setting, generation: np.ones(2), ["float64[2]", "a dict of arrays"]),
+    "None": (lambda setting, generation: None, ["gave None", "a dict of arrays"]),
+    "an error": (lambda setting, generation: 1 / 0, ["ZeroDivisionError"]),
+    "one argument": (lambda setting: {}, ["TypeError"]),
+}
+
+
+@pytest.mark.parametrize("name", LAW_FAULTS)
+@pytest.mark.parametrize("form", ["means", "quantiles", "chains_for_means"])
+def test_closed_forms_of_the_wrong_shape_are_one_line_before_any_work(tmp_path, form, name):
+    function, words = LAW_FAULTS[name]
+    given = function
+    if form != "means" and name != "one argument":
+        given = lambda setting, generation, more: function(setting, generation)  # noqa: E731
+    broken = LAWS._replace(means=lambda setting, generation: {})._replace(**{form: given})
+    registry.register("decay", decay, **PARTS | {"laws": broken})
+    with pytest.raises(InputError) as caught:
+        run_simulate(CONFIG, tmp_path / "run", Console(file=io.StringIO()))
+    text = str(caught.value)
+    assert text.startswith(f"{form} of the laws of 'decay'") and "\n" not in text
+    expected = [word.replace("numbers [2]", "numbers [") for word in words if word != "[2]"]
+    assert all(word in text for word in [*expected, "test_families_of_others.py"]), text
+    assert not (tmp_path / "run").exists()

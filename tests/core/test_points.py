@@ -88,3 +88,54 @@ def test_the_choice_does_not_depend_on_the_size_of_the_buffer():
     data = holding(np.arange(6), np.ones(6))
     small, large = (subsamples(points.reserve(data, slots), 3, 4, 200) for slots in (6, 40))
     np.testing.assert_array_equal(small.x[:, :3], large.x[:, :3])
+
+
+def test_subsamples_do_not_depend_on_where_the_empty_slots_are():
+    """The same points, at the front or with empty slots among them, give the same choice."""
+    x = np.arange(10.0, 19.0)
+    front = holding(np.concatenate([x, np.full(5, -1.0)]), [1] * 9 + [0] * 5)
+    places = [1, 2, 4, 5, 6, 8, 10, 12, 13]
+    spread, weight = np.full(14, -1.0), np.zeros(14)
+    spread[places], weight[places] = x, 1
+    apart = holding(spread, weight)
+    draw = jax.jit(jax.vmap(points.subsample, in_axes=(0, None, None, None)), static_argnums=3)
+    keys = jax.random.split(jax.random.key(0), 500)
+    for n in (4, 9):
+        want, found = draw(keys, front, n, 9), draw(keys, apart, n, 9)
+        np.testing.assert_array_equal(found.weight, want.weight)
+        filled = np.asarray(want.weight) > 0
+        assert (filled.sum(1) == n).all(), "fewer points in silence"
+        np.testing.assert_array_equal(np.asarray(found.x)[filled], np.asarray(want.x)[filled])
+    # Chains that differ in where their points are, in one program.
+    both = Dataset(*(jnp.stack(leaves) for leaves in zip(front, apart, strict=True)))
+    found = jax.jit(jax.vmap(lambda data: points.subsample(keys[0], data, 4, 4)))(both)
+    np.testing.assert_array_equal(found.x[0], found.x[1])
+    assert (
+        jax.grad(lambda x: points.subsample(keys[0], Dataset(x, apart.weight), 4, 4).x.sum())(
+            apart.x
+        ).sum()
+        == 4
+    )
+
+
+def test_a_workflow_that_pools_sets_with_empty_slots_gets_all_its_points(laplace):
+    """Sets of 2 of 6 slots, pooled: 4 points behind and among empty slots, all to be drawn."""
+    import collapse_jax as cj
+
+    def next_set(key, first, supply, n):
+        pooled = supply.merge(first, supply.model(key, n))
+        return first, supply.subsample(key, pooled, 2 * n)
+
+    flow = cj.Workflow("pooled", lambda supply, data: data, next_set)
+    process = cj.generational_process(
+        laplace,
+        cj.sources.dataset(np.arange(1.0, 9.0)),
+        flow,
+        sample_size=lambda generation: 2,
+        largest_sample_size=6,
+    )
+
+    def weights(key):
+        return process.step(key, process.init(key)[0])[1].data.weight
+
+    assert float(jax.jit(weights)(jax.random.key(0)).sum()) == 4

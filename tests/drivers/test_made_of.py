@@ -474,3 +474,66 @@ def test_a_folder_opened_with_settings_holds_data_sizes_and_key(tmp_path):
             again(process)
     with pytest.raises(InputError, match="the key is threefry2x32"):
         again(of(), key=jax.random.key(4))
+
+
+def test_what_was_not_observed_before_is_named(tmp_path):
+    def observe(first, state, info):
+        return {"distance": abs(float(state.params - first.params))}
+
+    once(of(), tmp_path)
+    said = []
+    arguments = {"folder": tmp_path, "observe": observe, "watcher": Watcher(say=said.append)}
+    found = run(of(), KEY, generations=3, **arguments)
+    assert said == ["chain 0: distance was not observed before generation 2, and is nan there"]
+    assert np.isnan(found["distance"]).tolist() == [[True, True, False, False]]
+    run(of(), KEY, generations=4, **arguments)
+    assert len(said) == 1
+
+
+def test_a_lost_environment_is_that_of_the_checkpoints(tmp_path):
+    once(of(), tmp_path)
+    (tmp_path / "environment.json").unlink()
+    jax.config.update("jax_random_seed_offset", 3)
+    try:
+        assert "jax_random_seed_offset = 0, and here it is 3" in refused(of(), tmp_path)
+    finally:
+        jax.config.update("jax_random_seed_offset", 0)
+
+
+def test_a_package_of_somebody_elses_counts_by_its_version(tmp_path, monkeypatch):
+    """An installed one: its functions by name and version, not by code."""
+    import importlib
+    import importlib.metadata
+
+    from collapse_jax.runs import contents
+
+    (tmp_path / "site" / "their_package").mkdir(parents=True)
+    file = tmp_path / "site" / "their_package" / "__init__.py"
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(contents, "_places", lambda: (str(tmp_path / "site"),))
+    monkeypatch.setattr(contents, "_distributions", lambda: {"their_package": ["their-package"]})
+    version, there = importlib.metadata.version, {"their-package": "1.0"}
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: there.get(name) or version(name)
+    )
+
+    def process(code):
+        file.write_text(code)
+        sys.modules.pop("their_package", None)
+        importlib.invalidate_caches()
+        module = importlib.import_module("their_package")
+        return of(family=own(by=module.centre))
+
+    once(process("def centre(x):\n    return x\n"), tmp_path / "run")
+    once(process("def centre(x):\n    return +x  # mended\n"), tmp_path / "run")
+    there["their-package"] = "1.1"
+    text = refused(process("def centre(x):\n    return x\n"), tmp_path / "run")
+    assert "the package their-package has version 1.0 there, 1.1 here" in text
+    sys.modules.pop("their_package", None)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+def test_a_folder_that_cannot_be_is_one_line(name, tmp_path):
+    with pytest.raises(InputError) as error:
+        run(of(), KEY, generations=0, folder=tmp_path / name)
+    assert "folder is" in str(error.value)

@@ -151,3 +151,28 @@ def test_bad_input_is_one_line(call, message):
     with pytest.raises(InputError) as error:
         call()
     assert message in str(error.value)
+
+
+def test_a_reward_with_randomness_of_its_own_is_found():
+    wrapper = curation.best_of(2, lambda x: x + np.random.normal(size=len(x)))
+    with pytest.raises(AssertionError, match="when made again with the same key"):
+        CHECKS["is_pure"](Subject(wrapper(workflows.replace()), *_normal()))
+
+
+@pytest.mark.parametrize(
+    ("workflow", "example", "words"),
+    [
+        (workflows.replace, None, ["workflow is called with (workflow)", "replace (line"]),
+        (curation.best_of, None, ["workflow is called with (workflow)", "reward"]),
+        (lambda flow: 3, None, ["workflow(replace()) is 3", "cj.Workflow"]),
+        (3, None, ["workflow is 3"]),
+        (workflows.replace(), 3, ["example is 3", "function"]),
+        (workflows.replace(), lambda key: key, ["example is called with ()"]),
+        (workflows.replace(), lambda: 3, ["example, ", "gave 3", "(estimator, params)"]),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line(workflow, example, words):
+    with pytest.raises(InputError) as caught:
+        check_workflow(workflow, example=example)
+    text = str(caught.value)
+    assert "\n" not in text and all(word in text for word in words), text

@@ -17,7 +17,7 @@ from collapse_jax.runs.session import Session
 module = importlib.import_module("collapse_jax.estimators.causal_lm")
 CONFIG = OPTConfig(29, 8, 1, 2, 16, 16, dropout=0.0)
 MODEL, BLOCKS = OPT(CONFIG), np.random.default_rng(0).integers(3, 29, (4, 8))
-LAST = 5
+LAST = 3
 
 
 @pytest.fixture(scope="module")

@@ -80,13 +80,18 @@ def corpus(source: str, splits: Mapping[str, str]) -> dict[str, Any]:
     return {"corpus": files | {"where": source, "contents": dict(splits)}}
 
 
-def tokens(blocks: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The entry of the tokens that are trained on: split -> [N, length]."""
+def tokens(source: str, blocks: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The entry of the tokens that are trained on.
+
+    Args:
+        source: The corpus that they are of.
+        blocks: Split -> [N, length].
+    """
     hashes = {
         split: hashlib.sha256(np.ascontiguousarray(part, "<i4").tobytes()).hexdigest()
         for split, part in blocks.items()
     }
-    return {"tokens": {"where": "their text", "contents": hashes}}
+    return {"tokens": {"where": source, "contents": hashes}}
 
 
 def network(source: str, config: Any, params: Any) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _inputs(config, ingredients, hashes):
         inputs.corpus(config.corpus, hashes)
         | inputs.tokenizer_files(_tokenizer_source(config))
         | inputs.network(_model_source(config), ingredients.model.config, ingredients.pretrained)
-        | inputs.tokens(ingredients.blocks._asdict())
+        | inputs.tokens(config.corpus, ingredients.blocks._asdict())
     )
 
 

@@ -34,8 +34,8 @@ class Origins:
         self._process = generational_process(_labels(), source, workflow, sample_size=blocks)
         self._blocks, self._key, self._last = blocks, key, last_generation
         self._plain = workflow.name == "replace"
-        # The newest state, and the chain and generation that it is of.
-        self._state, self._at = None, (-1, -1)
+        # The newest state and training set, and the chain and generation that they are of.
+        self._state, self._newest, self._at = None, points.of_sample(jnp.zeros(0)), (-1, -1)
 
     def of(self, chain: int, generation: int) -> np.ndarray:
         """Origins of the training set of a generation.
@@ -45,17 +45,17 @@ class Origins:
         """
         if self._plain:
             return np.full(self._blocks, generation - 1, np.int32)
-        if self._at[0] != chain or self._at[1] >= generation:
+        if self._at[0] != chain or self._at[1] > generation:
             self._state, self._at = None, (chain, -1)
-        chain_key, info = jax.random.fold_in(self._key, chain), None
+        chain_key = jax.random.fold_in(self._key, chain)
         for number in range(self._at[1] + 1, generation + 1):
             key = jax.random.fold_in(chain_key, number)
             if self._state is None:
                 self._state, info = self._process.init(key, self._last)
             else:
                 self._state, info = self._process.step(key, self._state)
-        self._at = chain, generation
-        return points.filled(info.data).astype(np.int32)
+            self._at, self._newest = (chain, number), info.data
+        return points.filled(self._newest).astype(np.int32)
 
     @property
     def mixed(self) -> bool:

@@ -55,6 +55,8 @@ from collapse_jax.runs.stopping import Stop
 # become its 50,272.
 _VOCABULARY_STEP = 8
 _CHECKPOINTS_KEPT = 2
+# Nats per token; exp of more than 709 is no float.
+_LARGEST_LOSS = 700.0
 
 
 class Materials(NamedTuple):
@@ -144,15 +146,7 @@ def prepare(
         tokenizer = load_tokenizer(str(folder.path / "tokenizer"), _said_before)
     assert file is not None  # just written
     folder.keep_inputs(_own_files(folder))
-    windows = cut_windows(file, config.block_length, config.held_out)
-    if kept_out:
-        others = [flat_tokens(tokenizer, rows) for rows in kept_out]
-        windows = leave_out_shared(windows, others, session=session)
-        if windows.left_out.all():
-            raise InputError(
-                f"exclude is {config.exclude!r}; every window of the corpus shares text "
-                "with it, so give another corpus"
-            )
+    windows = _windows(config, file, tokenizer, kept_out, session)
     model = OPT(model_config(config, tokenizer))
     counts = {
         "tokens": len(file.tokens),
@@ -164,6 +158,20 @@ def prepare(
     }
     folder.write_text("counts.json", json.dumps(counts, indent=2) + "\n")
     return folder, Materials(model, windows)
+
+
+def _windows(config, file, tokenizer, kept_out, session):
+    """The windows of the text, without those that share text with what is kept out."""
+    windows = cut_windows(file, config.block_length, config.held_out)
+    if kept_out:
+        others = [flat_tokens(tokenizer, rows) for rows in kept_out]
+        windows = leave_out_shared(windows, others, session=session)
+        if windows.left_out.all():
+            raise InputError(
+                f"exclude is {config.exclude!r}; every window of the corpus shares text "
+                "with it, so give another corpus"
+            )
+    return windows
 
 
 def run_pretrain(
@@ -313,12 +321,16 @@ def pretrain_command(
         return
     loss = rows[-1]["held_out_loss"]
     console.print(
-        f"held-out loss {loss:.4f} (perplexity {math.exp(loss):.2f}); "
+        f"held-out loss {loss:.4f} (perplexity, exp of the mean loss: {_exp_words(loss)}); "
         f"model: {weights.parent} ({weights.stat().st_size / 1e6:.2f} MB, {config.precision})",
         highlight=False,
     )
     for path in draw_run(folder):
         console.print(f"figure: {path}", highlight=False)
+
+
+def _exp_words(loss):
+    return f"{math.exp(loss):.2f}" if loss < _LARGEST_LOSS else "above 1e300"
 
 
 def _open_and_run(settings, out, console, placement):

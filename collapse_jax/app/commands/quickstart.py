@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def chain_runs(config: QuickstartConfig) -> dict[str, SimulateConfig]:
-    """Folder name -> settings of the four simulations."""
+    """Folder name -> settings of the four simulations; they share the seed's random numbers."""
     return {
         f"{family}_{workflow}": SimulateConfig(
             family=family,

@@ -9,6 +9,7 @@ from collapse_jax.app.commands.grid import run_grid
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.simulation import check_options, with_metrics
 from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.laws import check_laws
 from collapse_jax.runs import distributed
 from collapse_jax.runs.folder import RunFolder
 
@@ -40,6 +41,8 @@ def run_simulate(
     config.check()
     check_options(config)
     given, config = config, with_metrics(config.resolved())
+    for point in config.points()[:1]:
+        check_laws(point)
     folder = RunFolder(out)
     config = _as_begun(given, config, folder, console)
     folder.check(config, of_simulation(config))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import math
 from typing import ClassVar, Literal, Self
 
@@ -218,15 +217,16 @@ class SimulateSettings(SimulateConfig):
         It holds whatever changes the law of a chain, each number exactly, and nothing else: neither
         the axes of a grid nor how far and how often it is simulated.
         """
-        of_family = (name for name, family in FIELDS_OF_FAMILIES.items() if family == self.family)
-        names = ("workflow", *of_family, *VALUE_AXES)
-        # + 0 makes 0.0 of -0.0.
-        values = {name: getattr(self, name) for name in names}
-        values = {
-            name: value + 0.0 if isinstance(value, float) else value
-            for name, value in values.items()
-        }
-        return json.dumps({"family": self.family, "options": sorted(self.options), **values})
+        of_family = [
+            f"{name}={getattr(self, name)}"
+            for name, family in FIELDS_OF_FAMILIES.items()
+            if family == self.family
+        ]
+        # + 0.0 makes 0.0 of -0.0; a float is written exactly.
+        alpha, beta, gamma = (float(s) + 0.0 for s in (self.alpha, self.beta, self.gamma))
+        shares = f"{alpha!r} {beta!r} {gamma!r}"
+        law = f"{self.family!r} {sorted(self.options)!r} {' '.join(of_family)}"
+        return f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}"
 
     def check_point(self) -> None:
         """What `SimulateConfig.check` raises for one point of a grid."""

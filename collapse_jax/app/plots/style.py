@@ -1,6 +1,7 @@
 """How every figure looks, and how it is saved."""
 
 import pathlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -141,8 +142,13 @@ def tick_name(name: str) -> str:
 
 
 def save(fig: "Figure", folder: RunFolder, name: str) -> pathlib.Path:
-    """Writes figures/NAME.png and .pdf, with texts as `literal` has them; the path of the PNG."""
+    """Writes figures/NAME.png and .pdf, with texts as `literal` has them; the path of the PNG.
+
+    A metric's name may be part of the file's: what is no letter, digit, dot, dash or space in it
+    becomes "_", so that the file lies in figures/.
+    """
     literal(fig)
+    name = re.sub(r"[^\w. -]", "_", name)
     for suffix in ("png", "pdf"):
         with atomic(folder.figures / f"{name}.{suffix}") as temporary:
             metadata = {"CreationDate": None} if suffix == "pdf" else None

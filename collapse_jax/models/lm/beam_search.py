@@ -70,18 +70,7 @@ def beam_search(
     """
     batch, length = prompts.shape
     beams, config = decoder.num_beams, model.switches
-    logits, prompt_caches = prefill(model, params, prompts, mask)
-    history = jnp.full((batch, beams, new_tokens), config.pad_token_id, jnp.int32)
-    empty = prompt_caches[0].key[:, :, :0]
-    caches = [empty] * config.num_hidden_layers
-    ended = ()
-    if decoder.min_new_tokens is not None:
-        excluded, exists = jnp.full((batch, beams), _EXCLUDED), jnp.zeros((batch, beams), bool)
-        ended = _Ended(history, excluded, exists, jnp.ones(batch, bool))
-    scores, ancestors = jnp.zeros((batch, beams)), jnp.zeros_like(history)
-    state = _Beams(history[..., 0], scores, ancestors, history, caches, caches, ended)
-    log_probs = token_scores(config, decoder, jax.nn.log_softmax(logits), prompts[:, None], 0)
-    state = _chosen(config, decoder, new_tokens, state, log_probs, 0)
+    state, prompt_caches = _first(model, decoder, new_tokens, params, prompts, mask)
 
     def step(slots, state, t):  # token number t, with `slots` steps in the cache
         hidden, keys, values = _extend(model, params, state, prompt_caches, mask, length, slots, t)
@@ -110,6 +99,23 @@ def beam_search(
         return state.ended.history[:, 0], is_nan
     best = jnp.argmax(state.scores, axis=1)
     return jnp.take_along_axis(state.history, best[:, None, None], axis=1)[:, 0], is_nan
+
+
+def _first(model, decoder, new_tokens, params, prompts, mask):
+    """The beams after the first new token, with empty caches; and the caches of the prompts."""
+    batch, beams, config = len(prompts), decoder.num_beams, model.switches
+    logits, prompt_caches = prefill(model, params, prompts, mask)
+    history = jnp.full((batch, beams, new_tokens), config.pad_token_id, jnp.int32)
+    empty = prompt_caches[0].key[:, :, :0]
+    caches = [empty] * config.num_hidden_layers
+    ended = ()
+    if decoder.min_new_tokens is not None:
+        excluded, exists = jnp.full((batch, beams), _EXCLUDED), jnp.zeros((batch, beams), bool)
+        ended = _Ended(history, excluded, exists, jnp.ones(batch, bool))
+    scores, ancestors = jnp.zeros((batch, beams)), jnp.zeros_like(history)
+    state = _Beams(history[..., 0], scores, ancestors, history, caches, caches, ended)
+    log_probs = token_scores(config, decoder, jax.nn.log_softmax(logits), prompts[:, None], 0)
+    return _chosen(config, decoder, new_tokens, state, log_probs, 0), prompt_caches
 
 
 def _chosen(config, decoder, new_tokens, state, total, t):

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.errors import DivergenceError, InputError, one_of, real, whole
+from collapse_jax.errors import InputError, one_of, real, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
+from collapse_jax.models.lm.prompts import checked_prompts, refuse_bad_scores
 from collapse_jax.models.lm.token_scores import ends_text, filled, prefill, token_scores, truncate
 from collapse_jax.models.lm.transformer import NEGATIVE, Transformer, capped
 from collapse_jax.runs.distributed import largest, to_host
@@ -84,8 +85,7 @@ def generate(
         new_tokens: How many follow each prompt.
         key: Needed by `Sampling`; prompt i draws from `fold_in(key, i)`, in any batch size.
         batch_size: Prompts decoded at once; None leaves it to `prompts_at_once`.
-        attention_mask: Like the prompts, 1 where there is text and 0 where a prompt is padded.
-            Without it all is text, and a prompt that begins or ends with `pad_token_id` is refused.
+        attention_mask: As in `checked_prompts`.
         session: Devices, scratch (written every 20 seconds) and progress (stage "generate").
 
     Returns:
@@ -94,42 +94,57 @@ def generate(
     Raises:
         InputError: If prompts are ill-typed, padded without a mask or outside the vocabulary,
             positions do not suffice, or the key is missing.
-        DivergenceError: If the scores of a next token are nan or infinite; the text names the
-            prompt, and the parameter where one is not finite. What was saved to the scratch stays.
+        DivergenceError: If the scores of a next token are nan or infinite.
     """
-    prompts = _array("prompts", prompts)
-    mask = _check_generate(model, prompts, attention_mask, decoder, new_tokens, key, batch_size)
+    prompts, mask = checked_prompts(model.switches, prompts, attention_mask)
+    _check_generate(model, prompts, mask, decoder, new_tokens, key, batch_size)
     count, total = len(prompts), len(prompts) * new_tokens
     if not count:
         return np.zeros((0, new_tokens), np.int32)
     key, place = jax.random.key(0) if key is None else key, session.placement
+    size = min(batch_size or count, count)
     if batch_size is None:
         size = prompts_at_once(model, decoder, prompts.shape[1], new_tokens, count, place)
-    else:
-        size = min(batch_size, count)
     params = place.place_parameters(params, size)
     tokens, saved = np.zeros((count, new_tokens), np.int32), 0
     read = (prompts,) if mask is None else (prompts, mask)
     name, made_of = f"tokens-{key_name(key)}", fingerprint(model, decoder, new_tokens, *read)
-    while saved < count and (piece := session.scratch.load(f"{name}-{saved}", made_of)) is not None:
-        stop = saved + len(piece["tokens"])
-        tokens[saved:stop], saved = piece["tokens"], stop
+    for piece in _saved(session.scratch, name, made_of, count):
+        stop = saved + len(piece)
+        tokens[saved:stop], saved = piece, stop
         session.progress("generate", stop * new_tokens, total)
     since = time.monotonic()
     for start in range(saved, count, size):
         stop = min(start + size, count)
         index = np.minimum(np.arange(start, start + size), count - 1)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-        shown = None if mask is None else mask[index]
-        batch, shown, keys = place.place((prompts[index].astype(np.int32), shown, keys), size, 0)
-        made, is_bad = _generate_batch(model, decoder, new_tokens, params, batch, keys, shown)
-        _refuse_bad(params, to_host(is_bad), start, count)
-        tokens[start:stop] = to_host(made)[: stop - start]
+        made, is_bad = _made(model, decoder, new_tokens, params, read, key, index, place)
+        refuse_bad_scores(params, is_bad, start, count)
+        tokens[start:stop] = made[: stop - start]
         if stop == count or largest(time.monotonic() - since >= _SAVE_SECONDS):
             session.scratch.save(f"{name}-{saved}", made_of, {"tokens": tokens[saved:stop]})
             saved, since = stop, time.monotonic()
         session.progress("generate", stop * new_tokens, total)
     return tokens
+
+
+def _made(model, decoder, new_tokens, params, read, key, index, place):
+    """The continuations of prompts by number, on the host, and whether their scores are bad.
+
+    read: the prompts, and their mask if they have one.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+    batch = [read[0][index].astype(np.int32), *(rows[index] for rows in read[1:])]
+    batch, keys = place.place((batch, keys), len(index), 0)
+    made = _generate_batch(model, decoder, new_tokens, params, batch[0], keys, *batch[1:])
+    return tuple(map(to_host, made))
+
+
+def _saved(scratch, name, made_of, count):
+    """The parts of a set of continuations that an earlier call kept, in order."""
+    saved = 0
+    while saved < count and (piece := scratch.load(f"{name}-{saved}", made_of)) is not None:
+        yield piece["tokens"]
+        saved += len(piece["tokens"])
 
 
 def check_decoder(decoder: Decoder) -> None:
@@ -150,37 +165,9 @@ def check_decoder(decoder: Decoder) -> None:
         real("top_p", decoder.top_p, above=0, at_most=1)
 
 
-def _refuse_bad(params, is_bad, start, count):
-    """Raises `DivergenceError` for the first prompt of a batch whose scores are no numbers."""
-    if not is_bad.any():
-        return
-    named = [
-        "/".join(str(getattr(part, "key", part)) for part in path)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-        if not to_host(jnp.isfinite(leaf).all())
-    ]
-    why = f"parameter {named[0]} holds nan or infinity" if named else "an intermediate overflows"
-    raise DivergenceError(
-        f"the scores of the next token became nan or infinite for prompt "
-        f"{start + int(is_bad.argmax())} of {count}: {why}"
-    )
-
-
-def _check_generate(model, prompts, attention_mask, decoder, new_tokens, key, batch_size):
-    """The mask [prompts, length] (bool), or None where all is text."""
+def _check_generate(model, prompts, mask, decoder, new_tokens, key, batch_size):
     check_decoder(decoder)
     config = model.switches
-    if prompts.ndim != 2 or not np.issubdtype(prompts.dtype, np.integer) or prompts.shape[1] < 1:
-        raise InputError(
-            f"prompts have shape {prompts.shape} and type {prompts.dtype}; they must be "
-            "integers [prompts, length >= 1]"
-        )
-    if prompts.size and not (0 <= prompts.min() and prompts.max() < config.vocab_size):
-        raise InputError(
-            f"prompts hold ids {prompts.min()} to {prompts.max()}; the model's vocabulary "
-            f"is 0 to {config.vocab_size - 1}"
-        )
-    mask = _checked_mask(config, prompts, attention_mask)
     longest = prompts.shape[1] if mask is None else int(mask.sum(1).max(initial=0))
     if new_tokens < 1 or (batch_size is not None and batch_size < 1):
         raise InputError(
@@ -198,46 +185,6 @@ def _check_generate(model, prompts, attention_mask, decoder, new_tokens, key, ba
             jax.random.key_data(key)
         except TypeError:
             raise InputError(f"key is {key!r:.80}; it must be a key of jax.random.key") from None
-    return mask
-
-
-def _array(name, rows):
-    try:
-        return np.asarray(rows)
-    except ValueError:  # rows of different lengths
-        raise InputError(
-            f"{name} has rows of different lengths; pad shorter prompts on the left, and pass an "
-            "attention_mask with 0 there"
-        ) from None
-
-
-def _checked_mask(config, prompts, attention_mask):
-    """The mask as bools, or None where all is text; refuses padding that nobody told of."""
-    if attention_mask is None:
-        pad = config.pad_token_id
-        at_ends = (prompts[:, [0, -1]] == pad).any(1)
-        # Where text may begin or end with the same token, it is no sign of padding.
-        if at_ends.any() and pad not in (config.bos_token_id, config.eos_token_id):
-            raise InputError(
-                f"prompt {int(at_ends.argmax())} begins or ends with pad_token_id {pad}, which "
-                "would be read as text; pass attention_mask (0 where a prompt is padded, on the "
-                "left; all 1 if it is text), or prompts without padding"
-            )
-        return None
-    mask = _array("attention_mask", attention_mask)
-    if mask.shape != prompts.shape or not np.isin(mask, (0, 1)).all():
-        raise InputError(
-            f"attention_mask has shape {mask.shape}; it must be like the prompts, {prompts.shape}, "
-            "with 1 where there is text and 0 where there is padding"
-        )
-    mask = mask.astype(bool)
-    is_left = mask[:, -1] & (mask[:, 1:] >= mask[:, :-1]).all(1)
-    if not is_left.all():
-        raise InputError(
-            f"attention_mask of prompt {int(is_left.argmin())} is not 0 on the left and 1 from "
-            "there to the end; prompts must be padded on the left alone"
-        )
-    return None if mask.all() else mask
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

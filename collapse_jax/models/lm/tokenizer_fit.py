@@ -31,8 +31,9 @@ def check_tokenizer(
             f"tokenizer {tokenizer.name!r} has {tokenizer.vocab_size} entries, more than "
             f"the model's vocabulary of {config.vocab_size}; give the model's own tokenizer"
         )
-    end = tokenizer.special.get("eos_token", config.eos_token_id)
-    if end != config.eos_token_id:
+    ends = config.switches.ends
+    end = tokenizer.special.get("eos_token", ends[0])
+    if end not in ends:
         raise InputError(
             f"tokenizer {tokenizer.name!r} ends a text with id {end}, but eos_token_id in the "
             f"model's configuration is {config.eos_token_id}; make them equal, or give the model's "

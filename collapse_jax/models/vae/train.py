@@ -7,9 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from collapse_jax.errors import DivergenceError, InputError, real, whole
 from collapse_jax.models.vae.model import VAE, VAEParams, decode, encode, init_params, size_of
+from collapse_jax.random.derivatives import CHOICES, step_function
 
 # Images in one call of the decoder: a large draw at once would hold every layer of every image.
 _DECODED_AT_ONCE = 256
@@ -114,7 +116,8 @@ def generate(model: VAE, decoder: dict, key: jax.Array, n: int, gives: str = "me
         means = jax.lax.map(mean_of, z, batch_size=_DECODED_AT_ONCE)
     if gives == "means":
         return means
-    return jax.random.bernoulli(pixel_key, means).astype(means.dtype)
+    pixels = jax.random.bernoulli(pixel_key, means)
+    return step_function(pixels, means, CHOICES).astype(means.dtype)
 
 
 def optimiser(settings: VAETraining) -> optax.GradientTransformation:
@@ -168,7 +171,7 @@ def train(
             `jit` and `vmap` nothing is looked at, and nan losses are returned.
         DivergenceError: If the loss of an epoch is not finite; the text names it.
     """
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((x, weight, key)))
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((x, weight, key)))
     if not traced:
         _check_images(x, weight, streams)
     params, losses, steps = _trained(model, settings, key, x, weight, streams, gives)

@@ -62,6 +62,15 @@ def test_names_on_ticks_and_formulas_of_our_own(tmp_path):
     assert any("10^{" in text.get_text() for text in axis.get_yticklabels())
 
 
+@pytest.mark.parametrize("name", ["../../out", "a/b", "/tmp/out", "a\x1b[2J\n", "..\\out"])
+def test_a_figure_lies_in_its_folder(name, tmp_path):
+    """The name of a metric, which a run folder from elsewhere may hold, is part of a file's."""
+    folder = RunFolder(tmp_path / "deep" / "run")
+    path = style.save(style.figure(1, 1, 1, 1)[0], folder, f"phase_{name}")
+    assert path.parent == folder.figures and path.is_file() and "\x1b" not in path.name
+    assert {file.parent for file in tmp_path.rglob("*.p*")} == {folder.figures}
+
+
 def test_a_plot_of_a_result(tmp_path):
     at, ours = np.array(["$a$\\frac{", "b\x1b[2J"]), np.array([1.0, 2.0])
     one = Comparison("$x_{", at, ours, ours, ours, ours, 0.5, "")

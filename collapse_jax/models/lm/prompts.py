@@ -1,0 +1,108 @@
+"""What is asked of prompts before they are decoded, and of the scores that come of them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.errors import DivergenceError, InputError
+from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.runs.distributed import to_host
+
+
+def checked_prompts(
+    config: TransformerConfig, prompts: Any, attention_mask: Any = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Prompts as an array, and their mask.
+
+    Args:
+        config: Of the model.
+        prompts: int [prompts, length].
+        attention_mask: Like the prompts, 1 where there is text and 0 where a prompt is padded, on
+            the left. Without it all is text, and a prompt that begins or ends with `pad_token_id`
+            is refused, unless that also begins or ends a text.
+
+    Returns:
+        int [prompts, length], and bool [prompts, length], None where all is text.
+
+    Raises:
+        InputError: If prompts are ill-typed or outside the vocabulary, padded without a mask, or
+            the mask is not 0 on the left and 1 from there to the end.
+    """
+    prompts = _array("prompts", prompts)
+    if prompts.ndim != 2 or not np.issubdtype(prompts.dtype, np.integer) or prompts.shape[1] < 1:
+        raise InputError(
+            f"prompts have shape {prompts.shape} and type {prompts.dtype}; they must be "
+            "integers [prompts, length >= 1]"
+        )
+    if prompts.size and not (0 <= prompts.min() and prompts.max() < config.vocab_size):
+        raise InputError(
+            f"prompts hold ids {prompts.min()} to {prompts.max()}; the model's vocabulary "
+            f"is 0 to {config.vocab_size - 1}"
+        )
+    return prompts, _mask_of(config, prompts, attention_mask)
+
+
+def refuse_bad_scores(params: dict, is_bad: np.ndarray, start: int, count: int) -> None:
+    """Raises `DivergenceError` for the first prompt of a batch whose scores are no numbers.
+
+    The text names a parameter that is not finite, if there is one.
+
+    Args:
+        params: Of the model.
+        is_bad: bool [batch].
+        start: Number of the first prompt of the batch.
+        count: Prompts in all.
+    """
+    if not is_bad.any():
+        return
+    named = [
+        "/".join(str(getattr(part, "key", part)) for part in path)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if not to_host(jnp.isfinite(leaf).all())
+    ]
+    why = f"parameter {named[0]} holds nan or infinity" if named else "an intermediate overflows"
+    raise DivergenceError(
+        f"the scores of the next token became nan or infinite for prompt "
+        f"{start + int(is_bad.argmax())} of {count}: {why}"
+    )
+
+
+def _array(name, rows):
+    try:
+        return np.asarray(rows)
+    except ValueError:  # rows of different lengths
+        raise InputError(
+            f"{name} has rows of different lengths; pad shorter prompts on the left, and pass an "
+            "attention_mask with 0 there"
+        ) from None
+
+
+def _mask_of(config, prompts, attention_mask):
+    """The mask as bools, or None where all is text; refuses padding that nobody told of."""
+    if attention_mask is None:
+        pad = config.pad_token_id
+        at_ends = (prompts[:, [0, -1]] == pad).any(1)
+        # Where text may begin or end with the same token, it is no sign of padding.
+        if at_ends.any() and pad not in (config.bos_token_id, *config.ends):
+            raise InputError(
+                f"prompt {int(at_ends.argmax())} begins or ends with pad_token_id {pad}, which "
+                "would be read as text; pass attention_mask (0 where a prompt is padded, on the "
+                "left; all 1 if it is text), or prompts without padding"
+            )
+        return None
+    mask = _array("attention_mask", attention_mask)
+    if mask.shape != prompts.shape or not np.isin(mask, (0, 1)).all():
+        raise InputError(
+            f"attention_mask has shape {mask.shape}; it must be like the prompts, {prompts.shape}, "
+            "with 1 where there is text and 0 where there is padding"
+        )
+    mask = mask.astype(bool)
+    is_left = mask[:, -1] & (mask[:, 1:] >= mask[:, :-1]).all(1)
+    if not is_left.all():
+        raise InputError(
+            f"attention_mask of prompt {int(is_left.argmin())} is not 0 on the left and 1 from "
+            "there to the end; prompts must be padded on the left alone"
+        )
+    return None if mask.all() else mask
