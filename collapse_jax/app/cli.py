@@ -94,7 +94,7 @@ def _settings_of_file(arguments):
 
 def _read_json(name):
     path = pathlib.Path(name)
-    path = path / "config.json" if path.is_dir() else path  # of a run folder
+    path = path / "config.json" if name and path.is_dir() else path  # of a run folder
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
