@@ -29,6 +29,8 @@ def table_of(folder: RunFolder) -> Any:
         *(Column(name, overflow="fold", min_width=_longest_word(name)) for name in headers),
         title="perplexity of texts, by generation",
         title_justify="left",
+        show_edge=False,
+        pad_edge=False,
     )
     for generation in sorted({row["generation"] for row in rows}):
         group = [row for row in rows if row["generation"] == generation]
