@@ -38,9 +38,9 @@ class InputError(ValueError):
 
 
 class DivergenceError(ArithmeticError):
-    """A fit whose loss or parameters became nan; the text names the step.
+    """A fit whose loss or parameters became nan, or a reward, verdict or weight that is none.
 
-    What was saved before that step stays on disk.
+    The text names the step, or the function. What was saved before that step stays on disk.
     """
 
 

@@ -84,12 +84,21 @@ def real_points(shape: str, seed: int):
 
 def process_of(x, bandwidth: float, flow: str, sample_size: int):
     """The generational process of one curve; x: [REAL + HELD_OUT, d]."""
+    import jax
+    import jax.numpy as jnp
+
     import collapse_jax as cj
 
     estimator = cj.estimators.kde(x.shape[1], bandwidth, held_out=x[REAL:])
+    real = jnp.asarray(x[:REAL], jnp.result_type(float))
+
+    def permuted(key, n):
+        """As `dataset` drew few of many when the figures were made."""
+        return real[jax.random.permutation(key, REAL)[:n]]
+
     return cj.generational_process(
         estimator,
-        cj.sources.dataset(x[:REAL]),
+        cj.sources.dataset(x[:REAL])._replace(sample=permuted),
         getattr(cj.workflows, flow)(),
         sample_size=sample_size,
     )

@@ -114,7 +114,7 @@ def _refuse_code(settings, name):
 
 def _read_json(name):
     path = pathlib.Path(name)
-    path = path / "config.json" if path.is_dir() else path  # of a run folder
+    path = path / "config.json" if name and path.is_dir() else path  # of a run folder
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -73,31 +73,20 @@ def estimator(
     if renamed:
         statistics, lazy = _renamed(renamed, statistics=statistics, lazy=lazy)
     _check_options(name, statistics, draw, lazy, chain_axis, compaction)
-    function("fit", fit)
-    function("sample", sample)
-    _check_named("metrics", metrics)
-    _check_named("distances", distances)
-    if check is not None:
-        function("check", check)
+    _check_named(metrics=metrics, distances=distances)
+    check = None if check is None else function("check", check)
     summarise, merge = summarise or points.summarise, merge or points.merge
     made = Estimator(
         name=name or _maker(fit),
-        fit=fit,
-        sample=sample,
+        fit=function("fit", fit),
+        sample=function("sample", sample),
         init=init or _no_params,
         statistics=Statistics(statistics, summarise, merge, draw, subsample, lazy, check),
         measures=Measures(_moments(sample, traceable) | dict(metrics or {}), dict(distances or {})),
         model=Model(log_prob, tempered, nucleus, continued),
         runtime=Runtime(one_of("traceable", traceable, (True, False)), chain_axis, compaction),
     )
-    # Those that are written in C are looked at once a process is made of them.
-    functions.check_estimator_functions(made, written_in_c=False)
-    if not traceable and init is None:
-        raise InputError(
-            "an estimator that is not traceable needs init: its parameters are restored from "
-            "checkpoints by their structure"
-        )
-    return made
+    return _with_functions_checked(made, init)
 
 
 def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
@@ -144,14 +133,28 @@ def _check_options(name, statistics, draw, lazy, chain_axis, compaction):
         function("to_size of compaction", compaction.to_size)
 
 
-def _check_named(what, given):
-    """Raises `InputError` unless metrics or distances are functions by name."""
-    if given is None:
-        return
-    if not isinstance(given, Mapping) or not all(isinstance(name, str) and name for name in given):
-        raise InputError(f"{what} is {given!r:.200}; it must be a dict of functions by their names")
-    for name, one in given.items():
-        function(f"metric {name!r}" if what == "metrics" else f"distance {name!r}", one)
+def _check_named(**groups):
+    """Raises `InputError` unless metrics and distances are functions by name."""
+    for what, given in groups.items():
+        named = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
+        if given is not None and not named:
+            raise InputError(
+                f"{what} is {given!r:.200}; it must be a dict of functions by their names"
+            )
+        for name, one in (given or {}).items():
+            function(f"{what.removesuffix('s')} {name!r}", one)
+
+
+def _with_functions_checked(made, init):
+    """The estimator, whose functions must take what they are called with."""
+    # Those that are written in C are looked at once a process is made of them.
+    functions.check_estimator_functions(made, written_in_c=False)
+    if not made.traceable and init is None:
+        raise InputError(
+            "an estimator that is not traceable needs init: its parameters are restored from "
+            "checkpoints by their structure"
+        )
+    return made
 
 
 def _renamed(given, **values):

@@ -41,6 +41,10 @@ _NOT_TRACEABLE = (
 )
 
 
+# What a source's function is called; it may give fixed points.
+SOURCE = "sample of the source"
+
+
 class FunctionError(InputError):
     """A function that somebody wrote takes or gives something else than it must."""
 
@@ -99,7 +103,7 @@ def _check_one(name, given, arguments, written_in_c):
 def check_parts(estimator: Estimator, source: Source, workflow: Workflow) -> None:
     """Raises `InputError` for a function among a process's parts that cannot be called as it is."""
     check_estimator_functions(estimator)
-    check_arguments("sample of the source", source.sample, ("key", "n"))
+    check_arguments(SOURCE, source.sample, ("key", "n"))
     if source.draw is not None:
         check_arguments("draw of the source", source.draw, ("key", "n"))
     check_arguments(f"init of {workflow.name}", workflow.init, ("supply", "data"))
@@ -206,13 +210,13 @@ def fitted(estimator: Estimator, key: jax.Array, params: Params, data: Data) -> 
         if np.shape(value) != () or not _is_number(value):
             raise wrong(f"FitInfo.{name} of fit", fit, value, "one number []")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if not _is_number(leaf):
+        if estimator.traceable and not _is_number(leaf):
             place = f"params{jax.tree_util.keystr(path)} of fit"
             raise wrong(place, fit, leaf, "an array of numbers, or a number")
     return params, info
 
 
-def points(name: str, given: Callable, arguments: tuple, n: Any) -> jax.Array:
+def points(name: str, given: Callable, arguments: tuple, n: Any) -> Any:
     """The points [n, ...] that a function gives.
 
     Args:
@@ -225,12 +229,13 @@ def points(name: str, given: Callable, arguments: tuple, n: Any) -> jax.Array:
         InputError: if it gives anything else, or under tracing an array that is the same for
             every key.
     """
-    x = call(name, given, *arguments)
-    if not isinstance(x, jax.Array | np.ndarray) or not _is_number(x):
+    x, is_traced = call(name, given, *arguments), isinstance(arguments[0], Tracer)
+    # On the host points may be texts.
+    if not isinstance(x, jax.Array | np.ndarray) or (is_traced and not _is_number(x)):
         raise wrong(name, given, x, f"an array of points [{n}, ...]")
     if x.ndim < 1 or x.shape[0] != n:
         raise wrong(name, given, x, f"points [{n}, ...], one row a point")
-    if isinstance(x, np.ndarray) and isinstance(arguments[0], Tracer):
+    if isinstance(x, np.ndarray) and is_traced and name != SOURCE:
         raise FunctionError(
             f"{name}, {defined_at(given)}, gave a NumPy array while JAX traces it, which would be "
             "the same numbers for every key; draw with jax.random and the key that it is given"
@@ -245,6 +250,7 @@ def measured(name: str, metric: Callable, state: Any) -> Any:
         InputError: if that is no number or array of numbers, or the metric cannot be traced.
     """
     inner = getattr(metric, "function", metric)
+    check_arguments(f"metric {name!r}", inner, _METRIC if inner is not metric else ("state",))
     value = call(f"metric {name!r}", inner, state.params if inner is not metric else state)
     if not _is_number(value):
         raise wrong(f"metric {name!r}", inner, value, "a number, or an array of numbers")

@@ -43,10 +43,9 @@ def holds_mark(data: Data) -> jax.Array | bool:
         return False
     weight = jnp.asarray(data.weight)
     unsound = jnp.isnan(weight).any() if jnp.issubdtype(weight.dtype, jnp.inexact) else False
-    x = jnp.asarray(data.x)
-    if x.dtype == bool or not jnp.issubdtype(x.dtype, jnp.number):
+    if not jnp.issubdtype(data.x.dtype, jnp.number):  # bools, or a host's texts
         return unsound
-    return unsound | (is_marked(x) & (weight != 0)).any()
+    return unsound | (is_marked(jnp.asarray(data.x)) & (weight != 0)).any()
 
 
 def spoiled(params: Params, unsound: jax.Array | bool) -> Params:

@@ -285,7 +285,7 @@ class _Core:
                 lambda key: functions.points(name, sample, (key, *arguments), slots), key
             )
 
-        real = shape_of("sample of the source", source.sample, slots)
+        real = shape_of(functions.SOURCE, source.sample, slots)
         made = shape_of("sample", estimator.sample, params, slots)
         compatible.check_same_points(real.shape[1:], made.shape[1:])
         if self.keeps_buffers:

@@ -91,7 +91,7 @@ class TrainingData:
 
     def _of_source(self, key, n: int):
         """n real points x [n, ...]."""
-        return functions.points("sample of the source", self.source.sample, (key, n), n)
+        return functions.points(functions.SOURCE, self.source.sample, (key, n), n)
 
     def _count(self, n):
         """A number of points; host loops need it as an int."""

@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, number, whole
@@ -199,7 +200,7 @@ def _reweighted_mix(shares, random_counts, model, real):
             "alpha, beta, gamma are traced; they must be numbers for a detector to change them"
         )
     passing = shares["alpha"] * model, shares["beta"], shares["gamma"] * real
-    if any(isinstance(share, jax.core.Tracer) for share in passing):
+    if any(isinstance(share, Tracer) for share in passing):
         # What is 0 stays known to be: nothing is asked for that is not needed.
         known = zip(passing, shares.values(), strict=True)
         parts = [share / sum(passing) if before else 0.0 for share, before in known]

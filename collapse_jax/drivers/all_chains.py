@@ -156,9 +156,10 @@ class AllChains:
                 generation = _first_with_nan(self._process, key, self._generations, generation)
             except DivergenceError as error:
                 raise DivergenceError(f"{where}, {error}") from None
+        curated = bool(self._process.parts.workflow.filters)
         raise DivergenceError(
             f"{where}: the model became nan by generation {generation}; look at the fit on "
-            "the training set that it had there "
+            f"the training set that it had there{' and at rewards and verdicts' * curated} "
             f"(this chain uses jax.random.fold_in({of_point}, {chain}), and each generation g "
             "fold_in of that with g), or try float64"
         )

@@ -238,7 +238,7 @@ def _changed(old, new):
     return [k for k, v in there.items() if v is not None and here.get(k) not in (None, v)]
 
 
-def _sizes(size, last_generation, traceable):
+def _sizes(size: Any, last_generation, traceable):
     """[last generation, [[first generation, size], ...]] of runs of equal sizes."""
     if not callable(size):
         return [last_generation, [[0, int(size)]]]

@@ -95,6 +95,7 @@ def run(
     whole("chains", chains, 1, _MOST)
     one_of("states", states, ("all", "ends"), must_be="'all' or 'ends'")
     measure = resolve_metrics(process.metrics, metrics)
+    _check_names(measure)
     folder = _opened(folder)
     folder.lock()
     with held(folder, process, key, generations, measure, watcher.say):
@@ -252,6 +253,7 @@ class _Chain:
             for name, function in work.measure.items()
         }
         observed |= work.observe(self._first, state, info) if work.observe else {}
+        _check_names(observed)
         self._say_what_is_new(generation, observed)
         self._made = generation
         scalars, arrays = _split(observed)
@@ -296,6 +298,16 @@ class _Chain:
         for generation in generations:
             if self._work.ends_only and 0 < generation < self.checkpoints.generations()[-1]:
                 self.checkpoints.drop_state(generation)
+
+
+def _check_names(names):
+    """Raises `InputError` for what would take the place of a column of every record."""
+    for name in ("chain", "generation", "seconds"):
+        if name in names:
+            raise InputError(
+                f"{name!r} as a metric or an observed value is the name of a column of every "
+                "record; give another"
+            )
 
 
 def _refuse_nan(state, chain, generation):

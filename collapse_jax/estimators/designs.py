@@ -28,9 +28,10 @@ class RegressionCheck:
     Gram matrix) tell how far they are from explaining each other: with a column of ones and one of
     mean m and deviation s the smallest is about (s / m)^2 / 2. Rounding changes the entries of the
     Gram matrix by eps, and so the weights by eps over the smallest extent, which must leave three
-    digits ("digits"). Newton steps correct themselves, and only must not drop a feature
-    ("directions"): its pivot must stay above 80 dim eps. "all" must not lose a direction against
-    the longest column either, 10 dim eps. Features that explain each other exactly are no fault.
+    digits ("digits"). Newton steps correct themselves, and only must not drop a feature, which
+    they do for a pivot below 8 dim eps: twice that ("directions"). "all" must not lose a direction
+    against the longest column either, 10 dim eps. Features that explain each other exactly are no
+    fault.
 
     family: for messages.
     dim: features.
@@ -79,7 +80,7 @@ class RegressionCheck:
         unit = np.sqrt(np.where(squares > 0, squares, 1))
         least = limits.eps / DIGITS
         if self.keeps == "directions":
-            least = 80 * self.dim * limits.eps
+            least = 16 * self.dim * limits.eps
         ridge = self.penalty * len(x)
         checks = [(unit, ridge, least)]
         if self.keeps == "all":

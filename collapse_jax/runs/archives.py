@@ -4,13 +4,14 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from collapse_jax.runs.atomic import atomic
 
 
-def save_arrays(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+def save_arrays(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
     """Writes or replaces the file as a whole."""
     with atomic(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)

@@ -20,7 +20,9 @@ from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 _OWN = "collapse_jax"
 # Distributions of what numbers are computed with in any case; `environment.numbers` knows them.
@@ -99,20 +101,16 @@ def _array_once(value, known):
 
 def _array(value):
     """The hash of an array: type, shape and every bit."""
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return _hash("tracer", value.shape, value.dtype)
     if isinstance(value, jax.Array):
-        if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             return _hash("key", jax.random.key_impl(value), _array(jax.random.key_data(value)))
         if not value.is_fully_addressable:
             return _hash("shared", value.shape, value.dtype)
     value = np.asarray(value)
-    return _hash(
-        "array",
-        value.shape,
-        value.dtype.str,
-        memoryview(np.ascontiguousarray(value)).cast("B") if value.size else b"",
-    )
+    raw = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
+    return _hash("array", value.shape, value.dtype.str, value.dtype.name, raw.data)
 
 
 class _Reader:

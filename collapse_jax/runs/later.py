@@ -11,6 +11,8 @@ from collapse_jax.errors import first_line
 from collapse_jax.runs.archives import load_arrays, save_arrays
 
 _FILE = "later.npz"
+# Before each name in the file, in which some names mean something to NumPy.
+_MARK = "value of "
 
 
 def write(folder: pathlib.Path, values: Mapping[str, Any]) -> None:
@@ -22,7 +24,7 @@ def write(folder: pathlib.Path, values: Mapping[str, Any]) -> None:
     """
     scalars, arrays = read(folder, lambda line: None)
     merged = {**scalars, **arrays, **values}
-    save_arrays(folder / _FILE, {name: np.asarray(value) for name, value in merged.items()})
+    save_arrays(folder / _FILE, {_MARK + name: np.asarray(v) for name, v in merged.items()})
 
 
 def read(
@@ -38,7 +40,7 @@ def read(
     if not path.is_file():
         return {}, {}
     try:
-        found = load_arrays(path)
+        found = {name.removeprefix(_MARK): value for name, value in load_arrays(path).items()}
     except (OSError, EOFError, KeyError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         say(f"{path} is damaged ({first_line(error, 200)}); what it held is measured again")
         return {}, {}

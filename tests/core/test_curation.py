@@ -396,3 +396,24 @@ def test_retention_of_a_tempered_population_is_not_that_of_replace():
     for values in (plain, wrapped):
         error = values.std(0) / np.sqrt(len(values))
         assert (np.abs(values.mean(0) - expected) < 4 * error).all()
+
+
+@pytest.mark.parametrize("key", [3, None, jax.random.PRNGKey(0), jax.random.split(KEY)])
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        curation.best_of(2, reward),
+        curation.verified(lambda x: x < 2),
+        curation.labelled_verifier(0.9, 0.1, lambda x: x < 2),
+        curation.tempered(0.5),
+        curation.top_p(0.5),
+        lambda workflow: workflow,
+    ],
+)
+def test_what_is_no_key_is_one_line(wrapper, key):
+    generator = wrapper(workflows.replace()).generator(categorical(4))
+    with pytest.raises(InputError, match=r"^key is .*one key, as jax.random.key\(0\) gives"):
+        jax.eval_shape(lambda: generator.sample(key, PARAMS, 3))
+    source = sources.population(categorical(4), PARAMS)
+    with pytest.raises(InputError, match=r"^key is "):
+        jax.eval_shape(lambda: source.sample(key, 3))

@@ -15,11 +15,12 @@ from collapse_jax.core.functions import (
     are_ours,
     count,
     described,
+    measured,
     numbers_of_points,
     same_structure,
 )
 from collapse_jax.core.process import generational_process
-from collapse_jax.core.types import Compaction, Dataset, Estimator, FitInfo, State, Workflow
+from collapse_jax.core.types import Compaction, Dataset, Estimator, FitInfo, Source, State, Workflow
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.categorical import categorical
@@ -251,6 +252,45 @@ def test_a_list_of_a_hosts_rewards_is_taken():
     x = np.array([3.0, -1.0])
     values = numbers_of_points("reward", lambda x: [float(abs(one)) for one in x], x)
     np.testing.assert_array_equal(values, [3, 1])
+
+
+def test_points_of_a_host_may_be_texts():
+    """Where nothing is traced, points are whatever the fit takes."""
+
+    def fit(key, params, data):
+        return {"length": np.mean([len(x) for x in data.x])}, FitInfo.exact()
+
+    family = estimator(
+        fit,
+        lambda key, params, n: np.array(["ab"] * n),
+        init=lambda key, data: {"length": 0.0},
+        traceable=False,
+    )
+    source = cj_source(np.array(["a", "abc", "ab"]))
+    process = generational_process(family, source, asking(2), sample_size=2)
+    state, _ = process.init(KEY)
+    assert float(state.params["length"]) == 2.0
+    assert float(process.step(KEY, state)[0].params["length"]) == 2.0
+
+
+def cj_source(x):
+    """A source of fixed points, which a source may give and a model may not."""
+    return Source(lambda key, n: x[:n], size=len(x))
+
+
+def test_a_source_may_give_fixed_points():
+    process = generational_process(
+        made().estimator, cj_source(np.arange(5.0)), workflows.replace(), sample_size=5
+    )
+    assert jax.eval_shape(process.init, KEY)[0].params.shape == ()
+
+
+def test_a_metric_of_the_wrong_arguments_or_result():
+    state = State(jnp.int32(0), jnp.zeros(()), ())
+    refused(lambda: measured("far", lambda: 0, state), "metric 'far' is called with (state)")
+    refused(lambda: measured("far", lambda state: None, state), "metric 'far', ", "gave None")
+    refused(lambda: measured("far", lambda state: "a", state), "gave 'a'", "number")
+    assert measured("far", lambda state: state.params, state) is state.params
 
 
 def test_ours_are_not_traced_twice():

@@ -385,6 +385,29 @@ def test_a_metric_asked_for_later_is_measured_of_the_saved_states(states, tmp_pa
     assert not np.isnan(longer["square"]).any()
 
 
+@pytest.mark.parametrize("name", ["file", "allow_pickle", "a/b"])
+def test_any_name_of_a_metric_asked_for_later(name, tmp_path):
+    def metric(state):
+        return state.params + 1
+
+    metric.__name__ = name
+    once(of(), tmp_path)
+    found = once(of(), tmp_path, metrics=metric)
+    np.testing.assert_array_equal(found[name], once(of(), tmp_path, metrics=metric)[name])
+    assert not np.isnan(found[name]).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "bool", "complex64"])
+def test_every_bit_of_an_array_counts(dtype):
+    from collapse_jax.runs.contents import contents
+
+    values = jnp.zeros(4, dtype)
+    assert contents(values).fixed == contents(jnp.zeros(4, dtype)).fixed
+    assert contents(values).fixed != contents(values.at[2].set(jnp.ones((), dtype))).fixed
+    assert contents(values).fixed != contents(values.reshape(2, 2)).fixed
+    assert "unread" not in contents([values, jnp.zeros((0, 3), dtype), values[0]]).fixed
+
+
 def test_damaged_later_values_are_measured_again(tmp_path):
     once(of(), tmp_path, metrics=mean)
     wanted = once(of(), tmp_path, metrics=(mean, square))
@@ -474,6 +497,20 @@ def test_a_folder_opened_with_settings_holds_data_sizes_and_key(tmp_path):
             again(process)
     with pytest.raises(InputError, match="the key is threefry2x32"):
         again(of(), key=jax.random.key(4))
+
+
+@pytest.mark.parametrize("name", ["chain", "generation", "seconds"])
+def test_the_names_of_every_record_are_no_metrics(name, tmp_path):
+    def metric(state):
+        return state.params
+
+    metric.__name__ = name
+    observe = lambda first, state, info: {name: 1.0}  # noqa: E731
+    for options in ({"metrics": metric}, {"observe": observe}):
+        with pytest.raises(
+            InputError, match=f"'{name}' .* is the name of a column of every record"
+        ):
+            run(of(), KEY, generations=0, folder=tmp_path / "run", **options)
 
 
 def test_what_was_not_observed_before_is_named(tmp_path):

@@ -239,10 +239,12 @@ def test_bad_options(options, words):
 
 
 def test_images_of_another_size():
-    made = generational_process(
-        small(), sources.dataset(jnp.zeros((20, 8, 8))), workflows.replace(), sample_size=16
-    )
+    with pytest.raises(InputError, match=r"shape \[8, 8\]; vae\(4, 4\) takes .* \[4, 4\]"):
+        generational_process(
+            small(), sources.dataset(jnp.zeros((20, 8, 8))), workflows.replace(), sample_size=16
+        )
+    data = Dataset(jnp.zeros((16, 8, 8)), jnp.ones(16))
     with pytest.raises(
         InputError, match=r"images have shape \[8, 8\]; this VAE is made for \[4, 4\]"
     ):
-        simulate(made, KEY, generations=1)
+        small().fit(KEY, None, data)

@@ -8,7 +8,7 @@ import pytest
 from collapse_jax.core import workflows
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.process import generational_process
-from collapse_jax.core.types import FitInfo, State
+from collapse_jax.core.types import Dataset, FitInfo, State
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
@@ -55,7 +55,8 @@ def test_a_fixed_data_set_has_no_distances(tmp_path):
 
 
 def test_a_real_distribution_of_another_family_has_no_distances(laplace):
-    mixed = process(gaussian(1), sources.population(laplace, (jnp.array(0.0), jnp.array(1.0))))
+    params = laplace.fit(jax.random.key(0), None, Dataset(jnp.arange(5.0), jnp.ones(5)))[0]
+    mixed = process(gaussian(1), sources.population(laplace, params))
     assert mixed.metrics["kl_real_to_model"] is None
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from collapse_jax.errors import InputError
 from collapse_jax.random.bits import fold_in, key_words, split, threefry2x32, uniform, variate_words
 from collapse_jax.random.chi_square import log_chi_square
 
@@ -110,3 +111,14 @@ def test_uniforms_are_uniform(fit_of_reals, assert_fits):
     )
     with pytest.raises(AssertionError):
         assert_fits({"too coarse": fit_of_reals(np.floor(u * 2**12) / 2**12, lambda x: x)})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [3, None, jax.random.PRNGKey(0), np.zeros(2, np.uint32), jax.random.split(jax.random.key(0))],
+    ids=["a number", "None", "an old key", "words", "two keys"],
+)
+def test_what_is_no_key_is_one_line(key):
+    for use in (key_words, lambda key: fold_in(key, 1), split):
+        with pytest.raises(InputError, match=r"^key is .*one key, as jax.random.key\(0\) gives"):
+            use(key)

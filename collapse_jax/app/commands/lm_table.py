@@ -12,18 +12,26 @@ _MEDIAN = "train_perplexity_first_median"
 
 def table_of(folder: RunFolder) -> Any:
     """A rich table of the run by generation, means over seeds ± their standard deviation."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     rows, config = folder.rows(), folder.config()
     protocol = config.protocol if isinstance(config, LMConfig) else "paper"
     # What every row has: those of older versions lack some.
     perplexities = perplexities_shown(protocol, set.intersection(*map(set, rows)))
-    columns = {f"test perplexity, {PERPLEXITY_WORDS[name]}": name for name in perplexities}
-    columns["median, training set under generation 0"] = _MEDIAN
+    # Words of at most ten letters: cut in a terminal of 80 columns they would say nothing.
+    columns = {f"test text, {PERPLEXITY_WORDS[name]}": name for name in perplexities}
+    columns["training set, median under the first model"] = _MEDIAN
     if any(f"newest_{_MEDIAN}" in row for row in rows):
-        columns["median of what the newest model wrote"] = f"newest_{_MEDIAN}"
+        columns["of it, what the newest model wrote"] = f"newest_{_MEDIAN}"
     # Epochs are numbered as in metrics.csv, in results.nc and in messages.
-    table = Table("generation", *columns, "best epoch (the first is 0)", "seconds")
+    headers = ("generation", *columns, "best epoch, from 0", "seconds")
+    table = Table(
+        *(Column(name, overflow="fold", min_width=_longest_word(name)) for name in headers),
+        title="perplexity of texts, by generation",
+        title_justify="left",
+        show_edge=False,
+        pad_edge=False,
+    )
     for generation in sorted({row["generation"] for row in rows}):
         group = [row for row in rows if row["generation"] == generation]
         table.add_row(
@@ -41,6 +49,10 @@ def table_of(folder: RunFolder) -> Any:
     if known:
         table.caption = f"test perplexity before any fine-tuning: {known}"
     return table
+
+
+def _longest_word(text):
+    return max(map(len, text.split()))
 
 
 def _before(perplexities):

@@ -112,8 +112,8 @@ def grid_table(
     count = min(len(points), _MOST_POINTS)
     shown = np.unique(np.linspace(0, len(points) - 1, count).round().astype(int))
     heading = (
-        f"{name} at generation {generations[-1]}, {streams_in_words(config)} "
-        f"({len(shown)} of {len(points):,} points)"
+        f"{name} at generation {generations[-1]}, {config.chains:,} chains a point, "
+        f"{streams_in_words(config)} ({len(shown)} of {len(points):,} points)"
     )
     if config.resolved().streams == "common":
         heading += "; all errors, and with them all z, are one error"
@@ -135,11 +135,10 @@ def grid_table(
 
 
 def streams_in_words(config: SimulateConfig) -> str:
-    """How many chains each point of a grid has, and whether they share their random numbers."""
-    chains = f"{config.chains:,} chains a point"
+    """Whether the points of a grid share their random numbers."""
     if config.resolved().streams == "common":
-        return f"{chains}, the same random numbers at all points"
-    return f"{chains}, independent at each point"
+        return "the same random numbers at all points"
+    return "independent random numbers at each point"
 
 
 def _cells(quantiles, mean, expected, error, few):

@@ -172,7 +172,7 @@ def _edges(values):
 
 
 def title(config: SimulateConfig) -> str:
-    """What is the same at all points, and in a second line how many chains each has."""
+    """What is the same at all points, and in a second line whether their random numbers are."""
     of_family = (name for name, family in FIELDS_OF_FAMILIES.items() if family == config.family)
     fixed = [
         f"{name} {getattr(config, name)}"
@@ -180,4 +180,5 @@ def title(config: SimulateConfig) -> str:
         if name not in config.axes()
     ]
     family = " ".join([config.family, *config.options])
-    return ", ".join([family, *fixed]) + f"\n{streams_in_words(config)}"
+    chains = f"{config.chains:,} chains a point"
+    return ", ".join([family, *fixed, chains]) + f"\n{streams_in_words(config)}"

@@ -16,7 +16,7 @@ from collapse_jax.errors import InputError, whole
 from collapse_jax.models.lm.bounded import encoded, no_panics
 from collapse_jax.models.lm.embedded_text import Corpus, embedded_corpus
 from collapse_jax.models.lm.notice import Say, tell
-from collapse_jax.models.lm.splits import WORDS, find_splits, named
+from collapse_jax.models.lm.splits import WORDS, find_splits, is_text, named
 from collapse_jax.models.lm.text_files import read_rows, stream_rows, whole_text
 from collapse_jax.models.lm.tokenizer_settings import (
     SPECIAL_TOKENS,
@@ -53,6 +53,8 @@ _ROWS_PER_BATCH = 1000
 _SHARDS = 4
 # Rows of the held-out splits that are looked for in the training text: shorter ones recur anyway.
 _LONG_ROW = 40
+# The share of them that is more than chance: of WikiText-2's, less than .2 % stand there.
+_MUCH = 0.01
 _EMBEDDED_VOCABULARY = 2048
 _SMALLEST_VOCABULARY, _LARGEST_VOCABULARY = 260, 1_000_000
 _TOKENIZER_FILES = (
@@ -98,14 +100,14 @@ def load_corpus(source: str, say: Say | None = None) -> Corpus:
             .json .jsonl .parquet, plain or .xz or .gz.
         say: Called with one line: what is read, how much of it, what is left out, and how many
             rows of the held-out splits stand in the training text too. By default the line is
-            logged, as a warning if there is something of the last two.
+            logged, as a warning if a text is left out or many rows are shared.
 
     Raises:
         InputError: If something is missing, empty, unreadable, or named such that its split is
             not clear.
     """
     path = pathlib.Path(source).expanduser()
-    names, left_out = dict.fromkeys(WORDS, ""), ""
+    names, left_out = dict.fromkeys(WORDS, ""), []
     if source == "embedded":
         corpus = embedded_corpus()
     elif path.is_dir():
@@ -128,21 +130,26 @@ def load_corpus(source: str, say: Say | None = None) -> Corpus:
         f"{split}: {names[split]}{len(rows):,} rows, {sum(map(len, rows)):,} characters"
         for split, rows in corpus._asdict().items()
     ]
-    remarks = ([left_out] if left_out else []) + _remarks(corpus)
-    tell(say, f"corpus {source}: {'; '.join(read + remarks)}", matters=bool(remarks))
+    remarks, doubtful = _remarks(corpus)
+    if left_out:
+        remarks = [f"left out: {named(left_out, path)}", *remarks]
+    # Another text was not taken, or a text is not what it should be. In the text that comes with
+    # Python, which is for trying things, that is known.
+    matters = source != "embedded" and (doubtful or any(map(is_text, left_out)))
+    tell(say, f"corpus {source}: {'; '.join(read + remarks)}", matters=matters)
     return corpus
 
 
 def _from_folder(folder):
-    """The corpus, the names of each split's files, and words on what is left out."""
+    """The corpus, the names of each split's files, and the paths that are left out."""
     found, rows, names = find_splits(folder), {}, {}
-    left_out = f"left out: {named(found.left_out, folder)}" if found.left_out else ""
     for split in WORDS:
         files = found.files.get(split)
         if not files:
+            left_out = f"; left out: {named(found.left_out, folder)}" if found.left_out else ""
             raise InputError(
                 f"corpus folder {folder} has no {split} file; it needs one such as {split}.txt "
-                f"(.xz, .gz, .json, .jsonl, .parquet){'; ' * bool(left_out)}{left_out}"
+                f"(.xz, .gz, .json, .jsonl, .parquet){left_out}"
             )
         rows[split] = []
         for file in files:
@@ -152,15 +159,16 @@ def _from_folder(folder):
             rows[split] += read
         count = f"{len(files)} files, " if len(files) > 1 else ""
         names[split] = f"{count}{named(files, folder)}, "
-    return Corpus(**rows), names, left_out
+    return Corpus(**rows), names, found.left_out
 
 
 def _remarks(corpus):
-    """What makes a score on the held-out splits doubtful: text in common, other line ends."""
-    splits, remarks = corpus._asdict(), []
+    """Words on what makes scores on the held-out splits doubtful, and whether it is much."""
+    splits, remarks, doubtful = corpus._asdict(), [], False
     for one, other in itertools.combinations(splits, 2):
         if splits[one] == splits[other]:
             remarks.append(f"{one} and {other} hold the same text")
+            doubtful = True
     for split in ("valid", "test"):
         long = {row for row in splits[split] if len(row) >= _LONG_ROW}
         shared = long.intersection(corpus.train)
@@ -169,10 +177,12 @@ def _remarks(corpus):
                 f"{len(shared):,} of the {len(long):,} different rows of {_LONG_ROW} characters or "
                 f"more in {split} stand in train too"
             )
+            doubtful |= len(shared) > _MUCH * len(long)
     returns = [split for split, rows in splits.items() if any(row.endswith("\r\n") for row in rows)]
     if 0 < len(returns) < len(splits):
         remarks.append(f"only {' and '.join(returns)} has lines that end in a carriage return")
-    return remarks
+        doubtful = True
+    return remarks, doubtful
 
 
 def load_tokenizer(source: str, say: Say | None = None) -> TextTokenizer:

@@ -15,7 +15,9 @@ class Corpus(NamedTuple):
 def embedded_corpus() -> Corpus:
     """The reference text in every CPython (`pydoc_data.topics`), one paragraph per row.
 
-    One topic in 10 is for validation, and one for the test.
+    One topic in 10 is for validation, and one for the test. Topics quote each other, in Python
+    3.11 three quarters of the test's long paragraphs stand in the training text too: it is a text
+    for trying things, whose held-out perplexities mean little.
     """
     from pydoc_data.topics import topics
 

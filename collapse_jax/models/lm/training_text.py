@@ -47,7 +47,7 @@ def tell_training(source: str, say: Say | None = None) -> None:
     if path.is_dir():
         words += f": {named(files, path)}"
         words += f"; left out: {named(left_out, path)}" if left_out else ""
-    tell(say, f"corpus {source}: {words}", matters=bool(left_out))
+    tell(say, f"corpus {source}: {words}", matters=any(map(is_text, left_out)))
 
 
 def _training(source):

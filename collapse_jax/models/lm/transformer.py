@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from collapse_jax.errors import InputError
@@ -370,7 +371,7 @@ def _check_tokens(config, tokens, attention_mask):
 
 def _known(array):
     """An array on the host, or None inside `jax.jit` and where another process holds a part."""
-    if array is None or isinstance(array, jax.core.Tracer):
+    if array is None or isinstance(array, Tracer):
         return None
     return np.asarray(array) if getattr(array, "is_fully_addressable", True) else None
 

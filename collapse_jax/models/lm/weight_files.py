@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.serialization
 import flax.traverse_util
@@ -58,7 +58,7 @@ def _read_msgpack(path):
         raise InputError(f"{path}: not a whole Flax checkpoint ({one_line(error)})") from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: holds a {type(tree).__name__}, not a tree of arrays")
-    flat = flax.traverse_util.flatten_dict(tree)
+    flat: Any = flax.traverse_util.flatten_dict(tree)
     others = [
         "/".join(map(str, keys)) for keys, leaf in flat.items() if not isinstance(leaf, np.ndarray)
     ]

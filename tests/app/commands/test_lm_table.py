@@ -12,6 +12,7 @@ from collapse_jax.app.config import LMConfig
 from collapse_jax.app.console import PlainConsole
 from collapse_jax.runs.folder import RunFolder
 
+MEDIAN, EPOCH = "training set, median under the first model", "best epoch, from 0"
 MEAN, TOTAL = "mean over blocks (paper)", "exp of the mean loss (released code)"
 
 
@@ -50,10 +51,10 @@ def test_both_perplexities_by_name_the_protocols_first(table):
     header, cells, caption = table(rows)
     assert header == [
         "generation",
-        f"test perplexity, {MEAN}",
-        f"test perplexity, {TOTAL}",
-        "median, training set under generation 0",
-        "best epoch (the first is 0)",
+        f"test text, {MEAN}",
+        f"test text, {TOTAL}",
+        MEDIAN,
+        EPOCH,
         "seconds",
     ]
     assert cells == [
@@ -63,7 +64,7 @@ def test_both_perplexities_by_name_the_protocols_first(table):
     ]
     assert caption == f"test perplexity before any fine-tuning: 115.00, {MEAN}; 100.00, {TOTAL}"
     header, cells, caption = table(rows, "released-code")
-    assert header[1:3] == [f"test perplexity, {TOTAL}", f"test perplexity, {MEAN}"]
+    assert header[1:3] == [f"test text, {TOTAL}", f"test text, {MEAN}"]
     assert cells[0][1:3] == ["20.50 ± 0.71", "31.00 ± 1.41"]
     assert caption.startswith("test perplexity before any fine-tuning: 100.00")
 
@@ -72,7 +73,7 @@ def test_an_older_run_has_one_of_them_under_its_own_name(table):
     rows = [row(0, 0, pretrained_test_perplexity=100.0), row(0, 1)]
     del rows[1]["test_perplexity_mean"]
     header, cells, caption = table(rows)
-    assert header[1:3] == [f"test perplexity, {TOTAL}", "median, training set under generation 0"]
+    assert header[1:3] == [f"test text, {TOTAL}", MEDIAN]
     assert [line[1] for line in cells] == ["20.00", "21.00"]
     assert caption == f"test perplexity before any fine-tuning: 100.00, {TOTAL}"
     del rows[0]["pretrained_test_perplexity"]
@@ -82,14 +83,28 @@ def test_an_older_run_has_one_of_them_under_its_own_name(table):
 def test_the_epoch_is_the_recorded_one(table):
     """It counts from 0, as metrics.csv, results.nc and `FineTuned` do."""
     header, cells, _ = table([row(0, 0, best_epoch=0), row(1, 0, best_epoch=4)])
-    assert cells[0][header.index("best epoch (the first is 0)")] == "0, 4"
+    assert cells[0][header.index(EPOCH)] == "0, 4"
 
 
 def test_what_the_newest_model_wrote_stands_apart(table):
     name = "newest_train_perplexity_first_median"
     header, cells, _ = table([row(0, 0), row(0, 1, **{name: 2.5})])
-    place = header.index("median of what the newest model wrote")
+    place = header.index("of it, what the newest model wrote")
     assert [line[place] for line in cells] == ["", "2.50"]
+
+
+def test_no_word_is_cut_in_a_narrow_terminal(tmp_path):
+    name = "newest_train_perplexity_first_median"
+    folder, file = RunFolder(tmp_path), io.StringIO()
+    settings = {"command": "lm"} | dataclasses.asdict(LMConfig().resolved())
+    folder.write_text("config.json", json.dumps(settings))
+    folder.write_rows(
+        [row(chain, 1, test_perplexity_mean=4380.04, **{name: 2.5}) for chain in (0, 1)]
+    )
+    PlainConsole(file=file, width=80, soft_wrap=True).print(table_of(folder))
+    text = file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    assert {"(paper)", "(released", "training", "newest", "4380.04"} <= set(text.split())
 
 
 @pytest.mark.parametrize(

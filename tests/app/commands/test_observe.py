@@ -174,6 +174,36 @@ def test_in_one_part_the_same_comes_out(finished, settings, tmp_path):
         assert file.read_bytes() == (parts.samples / file.name).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("changes", "real"),
+    [
+        pytest.param({"real_fraction": 0.3}, 6, marks=pytest.mark.slow),
+        # ceil(6 / 8) batches of 8
+        pytest.param({"real_fraction": 0.3, "real_kept": "batches"}, 8, marks=pytest.mark.slow),
+        ({"workflow": "accumulate"}, 20),
+    ],
+)
+def test_blocks_of_a_run_and_their_origins(settings, changes, real, tmp_path):
+    """What is called real is real text, and nothing else is."""
+    config = settings(examples=0, **changes)
+    folder, train = run(config, tmp_path / "run"), prepare(config.settings()).blocks.train
+    checkpoints = Checkpoints(folder.checkpoints / "chain_0")
+    _, arrays = checkpoints.restore_record(1)
+    checkpoints.close()
+    tokens, origins = arrays["tokens"], arrays["origins"]
+    known = set(map(tuple, train.tolist()))
+    assert [tuple(block) in known for block in tokens.tolist()] == (origins == -1).tolist()
+    assert (origins == -1).sum() == real and set(origins.tolist()) == {-1, 0}
+    lines = (folder.samples / "seed_0_generation_1.jsonl").read_text().splitlines()
+    assert [json.loads(line)["origin"] for line in lines] == [
+        "real" if origin == -1 else "generation 0" for origin in origins
+    ]
+    first, second = folder.rows()
+    assert "newest_vocabulary_in_use" not in first and "origins" not in folder.results()
+    assert second["newest_vocabulary_in_use"] == len(np.unique(tokens[origins == 0]))
+    assert second["vocabulary_in_use"] == len(np.unique(tokens))
+
+
 def test_no_examples_where_none_are_asked_for(settings, tmp_path):
     folder = run(settings(examples=0, generations=0), tmp_path / "run")
     assert [file.name for file in folder.samples.iterdir()] == ["seed_0_generation_0.jsonl"]

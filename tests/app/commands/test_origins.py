@@ -65,7 +65,13 @@ def told():
     return run
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "keep_or_continue" else ())
+        for name in WORKFLOWS
+    ],
+)
 def test_origins_are_what_the_points_say(name, told):
     origins, expected = Origins(WORKFLOWS[name], BLOCKS, KEY, LAST), told(WORKFLOWS[name])
     assert origins.mixed == (name != "replace")

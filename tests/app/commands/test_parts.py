@@ -184,7 +184,7 @@ def test_parts_that_begin_at_the_same_time(tmp_path, monkeypatch):
     late = tmp_path / "late"
     first = RunFolder.open(late, SimulateConfig(seed=1), part=(0,))
     monkeypatch.setattr(
-        RunFolder, "_check", lambda self, config: None
+        RunFolder, "_check", lambda self, *arguments: None
     )  # as if it had looked before the first one wrote
     with pytest.raises(InputError, match=r"other settings \(seed: 1 there, 2 here\)"):
         RunFolder.open(late, SimulateConfig(seed=2), part=(1,))
