@@ -86,9 +86,11 @@ def generational_process(
     schedule = sizes.Schedule(sample_size, largest or sizes.LARGEST, not estimator.traceable)
     data = kind(estimator, generator, source, largest or 0)
     core = _Core(parts, needs, data, draws_real, schedule)
+    # Only then may a size or a count turn out wrong that no driver has looked at.
+    watched = callable(sample_size) or needs.multiples.growth > 0
     return Process(
         init=core.init,
-        step=core.step,
+        step=core.step if watched else core.unwatched_step,
         metrics=_metrics(estimator, source) | (_to_first(estimator) if remember_first else {}),
         layout=Layout(core.template, core.resize),
         runtime=_runtime(core),
