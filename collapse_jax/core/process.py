@@ -198,8 +198,9 @@ class _Core:
         if not self.parts.estimator.traceable or isinstance(self.data, PointData):
             return False
         size = self.parts.sample_size if isinstance(self.parts.sample_size, int) else 1
-        real = functools.partial(self.data.supply(None, 0).real, n=size)
-        kinds = map(jnp.result_type, jax.tree.leaves(jax.eval_shape(real, jax.random.key(0))))
+        supply = self.data.supply(None, 0)
+        data = jax.eval_shape(lambda key: supply.real(key, size), jax.random.key(0))
+        kinds = map(jnp.result_type, jax.tree.leaves(data))
         return any(jnp.issubdtype(kind, jnp.integer) for kind in kinds)
 
     def _is_wrong(self, state, data):
