@@ -1,5 +1,6 @@
 """The factory of estimators: a newcomer writes `fit` and `sample`, this fills in the rest."""
 
+import dataclasses
 import functools
 import inspect
 import warnings
@@ -22,6 +23,7 @@ from collapse_jax.core.types import (
 )
 from collapse_jax.errors import InputError, function, made_by, one_of
 from collapse_jax.metrics import OfDraws
+from collapse_jax.random.derivatives import CHOICES, step_function
 
 P = ParamSpec("P")
 # What version 0.1.0 called these keywords.
@@ -169,7 +171,20 @@ def _renamed(given, **values):
 
 def _moments(sample, traceable):
     """The default metrics; none where `sample` is a host loop."""
-    return {label: OfDraws(sample, moment) for label, moment in _MOMENTS.items() if traceable}
+    points = _Points(sample)
+    return {label: OfDraws(points, moment) for label, moment in _MOMENTS.items() if traceable}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Points:
+    """`sample`, whose points have no derivative in the parameters where they are integers."""
+
+    sample: Callable
+
+    def __call__(self, key, params, n):
+        x = self.sample(key, params, n)
+        is_float = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+        return x if is_float else step_function(x, params, CHOICES)
 
 
 def _no_params(key, data):

@@ -92,9 +92,11 @@ def generational_process(
     core = _Core(parts, needs, data, draws_real, schedule)
     if estimator.traceable and not functions.are_ours(estimator, source, workflow):
         functions.check_by_shapes(core.two_generations)
+    # Only then may a size or a count turn out wrong that no driver has looked at.
+    watched = callable(sample_size) or needs.multiples.growth > 0
     return Process(
         init=core.init,
-        step=core.step,
+        step=core.step if watched else core.unwatched_step,
         metrics=_metrics(estimator, source) | (_to_first(estimator) if remember_first else {}),
         layout=Layout(core.template, core.resize),
         runtime=_runtime(core),
@@ -219,8 +221,9 @@ class _Core:
         if not self.parts.estimator.traceable or isinstance(self.data, PointData):
             return False
         size = self.parts.sample_size if isinstance(self.parts.sample_size, int) else 1
-        real = functools.partial(self.data.supply(None, 0).real, n=size)
-        kinds = map(jnp.result_type, jax.tree.leaves(jax.eval_shape(real, jax.random.key(0))))
+        supply = self.data.supply(None, 0)
+        data = jax.eval_shape(lambda key: supply.real(key, size), jax.random.key(0))
+        kinds = map(jnp.result_type, jax.tree.leaves(data))
         return any(jnp.issubdtype(kind, jnp.integer) for kind in kinds)
 
     def _is_wrong(self, state, data):

@@ -58,7 +58,7 @@ class Schedule(NamedTuple):
         """
         if not callable(self.sample_size):
             return self.sample_size
-        size = self.sample_size(int(generation) if self.on_host else generation)
+        size: Any = self.sample_size(int(generation) if self.on_host else generation)
         if isinstance(size, Tracer):
             return jnp.asarray(step_function(size, size, NO_DERIVATIVE), jnp.int32)
         number = generation if isinstance(generation, Tracer) else int(generation)

@@ -132,8 +132,21 @@ def recorded_generations(generations: int, record: int | str | Iterable[int] = 1
     else:
         if record < 1:
             raise InputError(f"record is {record}; a stride must be at least 1")
+        _check_count(generations // record + 1, record)
         numbers = np.arange(0, generations + 1, record)
     return np.unique(np.concatenate([[0], numbers, [generations]])).astype(int)
+
+
+def _check_count(count, record):
+    """Raises `InputError` for so many generations that their numbers alone fill the memory."""
+    needed = 3 * 8 * count  # the numbers, and as much again twice while they are sorted
+    free = free_memory() if needed > 2**30 else None
+    if free is not None and needed > free:
+        raise InputError(
+            f"record is {record}, which keeps {count:,} generations: their numbers alone need "
+            f"about {size_words(needed)}, and {size_words(free)} are free; record fewer, as "
+            "record='log' does"
+        )
 
 
 def _unknown_record(record):

@@ -35,7 +35,8 @@ def simulate(
     Chain c uses `fold_in(key, c)`, and its generation g `fold_in(fold_in(key, c), g)`: asking for
     more chains or generations, other records, chunks or devices, changes no number. Integers are
     equal bit for bit. Float32 is equal up to rounding, 2e-5 relative in the tests, because XLA
-    fuses programs of other shapes differently.
+    fuses programs of other shapes differently; a fit that is ill-conditioned multiplies that
+    (docs/contract.md).
 
     Args:
         process: from `cj.generational_process`.
@@ -67,7 +68,12 @@ def simulate(
     simulation = check_plan(process, key, plan)
     count = len(simulation.recorded)
     check_memory(simulation, count, f"{count:,} recorded generations", _REMEDY)
-    records, done = HostRecords(count), 0
+    return _all_of(simulation, progress)
+
+
+def _all_of(simulation, progress):
+    """The `Trace` of a simulation, or `Interrupted` with what there is of it."""
+    records, done = HostRecords(len(simulation.recorded)), 0
     try:
         for part in chunks_of(simulation, records):
             done += len(part.generations)

@@ -101,7 +101,7 @@ def _differentiated(primals, tangents, *, kernel):
     return results, [
         derivative
         if jnp.issubdtype(result.dtype, jnp.inexact)
-        else ad.Zero.from_primal_value(result)
+        else ad.Zero(jax.typeof(result).to_tangent_aval())
         for result, derivative in zip(results, derivatives, strict=True)
     ]
 

@@ -211,6 +211,12 @@ def test_a_scan_over_vmapped_chains_says_so_too():
         jax.eval_shape(jax.grad(jax.jit(mean_variance)), jnp.float32(0.3))
 
 
+def test_moments_by_draws_of_integers_say_so():
+    process = of_tokens(jnp.float32(0.3))
+    with pytest.raises(InputError, match="which outcome is drawn"):
+        jax.eval_shape(jax.grad(process.metrics["mean"]), jnp.float32(0.3))
+
+
 def test_samples_of_labels_say_so():
     for name in ("categorical", "bernoulli"):
         family, params = families()[name].example()

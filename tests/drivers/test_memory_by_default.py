@@ -37,6 +37,13 @@ def test_10_to_the_9_chains_are_refused_in_one_line():
         cj.simulate_summary(PROCESS, KEY, generations=100, chains=10**9)
 
 
+def test_more_generations_than_can_be_numbered(monkeypatch):
+    monkeypatch.setattr(plans, "free_memory", lambda: 2**30)
+    with pytest.raises(InputError, match=r"record is 1, which keeps 2,000,000,001 generations"):
+        cj.simulate(PROCESS, KEY, generations=2 * 10**9)
+    assert len(plans.recorded_generations(10**6)) == 10**6 + 1
+
+
 def refused(process, free, monkeypatch, chains=1000, **options):
     monkeypatch.setattr(plans, "free_memory", lambda: free)
     simulation = check_plan(process, KEY, Plan(10, chains, ("mean",), **options))
