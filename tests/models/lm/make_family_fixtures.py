@@ -179,7 +179,7 @@ def main():
         for seed in range(100):
             model = make_model(config, seed)
             expected = expectations(model, seed)
-            if expected is not None and (expected["ended"] == 0).any():
+            if expected is not None and np.isin(expected["ended"], END).any():
                 break
         folder = FOLDER / name
         model.half().save_pretrained(folder)
