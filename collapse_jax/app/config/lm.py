@@ -49,7 +49,7 @@ MOST_GENERATIONS, MOST_BEAMS = 100_000, 1000
 
 @dataclasses.dataclass(frozen=True)
 class LMConfig(Settings):
-    """Fine-tune an OPT on real text, let it make the next training set, and so on.
+    """Fine-tune a language model on real text, let it make the next training set, and so on.
 
     The defaults are the paper's Fig. 1b.
     """
@@ -70,9 +70,9 @@ class LMConfig(Settings):
     name on the hub, or "embedded". What is read and what is left out is printed. Which release of
     WikiText-2 is not stated in the paper; this is that of the released code."""
     model: str = "facebook/opt-125m"
-    """A folder in Hugging Face layout, a hub name, or random weights: "random:opt-125m",
-    "random:mini", "random:tiny". "embedded" is the OPT of 1.1 M parameters that comes with the
-    package, pretrained on books."""
+    """A folder in Hugging Face layout (OPT, GPT-2, GPT-NeoX, Llama, Mistral, Qwen, Gemma), a GGUF
+    file, a hub name, or random weights: "random:opt-125m", "random:mini", "random:tiny". "embedded"
+    is the OPT of 1.1 M parameters that comes with the package, pretrained on books."""
     tokenizer: str | None = None
     """A folder, a hub name, or "embedded"; by default the model's own. Another one must encode as
     that does, unless the weights are random."""
