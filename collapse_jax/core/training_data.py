@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from collapse_jax.core import functions, points
+from collapse_jax.core import functions, points, results
 from collapse_jax.core.protocols import Data, Params
 from collapse_jax.core.types import Dataset, Estimator, Source, Supply
 from collapse_jax.errors import InputError
@@ -69,7 +69,7 @@ class TrainingData:
         n, m = self._count(n), self._count(m)
         x = self._of_source(order_key, n + m)
         arguments = (model_key, params, x[n:])
-        continued = functions.points("continued", self.generator.continued, arguments, m)
+        continued = results.points("continued", self.generator.continued, arguments, m)
         real, made = (self.of_points(points.of_sample(part)) for part in (x[:n], continued))
         return real, made
 
@@ -87,11 +87,11 @@ class TrainingData:
 
     def _of_source(self, key, n: int):
         """n real points x [n, ...]."""
-        return functions.points(functions.SOURCE, self.source.sample, (key, n), n)
+        return results.points(functions.SOURCE, self.source.sample, (key, n), n)
 
     def _count(self, n):
         """A number of points; host loops need it as an int."""
-        n = functions.count("n of the supply", n)
+        n = results.count("n of the supply", n)
         return n if isinstance(n, int) or self.estimator.traceable else int(n)
 
     def _sampled(self, sample, n) -> Dataset:
@@ -115,7 +115,7 @@ class StatisticsData(TrainingData):
         return self.of_points(self._sampled(functools.partial(self._of_source, key), n))
 
     def of_points(self, data):
-        return functions.summarised(self.estimator, *data)
+        return results.summarised(self.estimator, *data)
 
     def to_fit(self, data):
         return data
@@ -133,7 +133,7 @@ class PointData(TrainingData):
     def model(self, params, key, n):
         def sample(count):
             arguments = (key, params, count)
-            return functions.points("sample", self.generator.sample, arguments, count)
+            return results.points("sample", self.generator.sample, arguments, count)
 
         return self._sampled(sample, n)
 
@@ -144,7 +144,7 @@ class PointData(TrainingData):
         return data
 
     def to_fit(self, data):
-        return functions.summarised(self.estimator, *data)
+        return results.summarised(self.estimator, *data)
 
     def merge(self, a, b):
         return points.merge(a, b)

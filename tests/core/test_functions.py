@@ -11,15 +11,9 @@ import pytest
 
 from collapse_jax.core import curation, workflows
 from collapse_jax.core.factory import estimator
-from collapse_jax.core.functions import (
-    are_ours,
-    count,
-    described,
-    measured,
-    numbers_of_points,
-    same_structure,
-)
+from collapse_jax.core.functions import are_ours, described
 from collapse_jax.core.process import generational_process
+from collapse_jax.core.results import count, measured, numbers_of_points, same_structure
 from collapse_jax.core.types import Compaction, Dataset, Estimator, FitInfo, Source, State, Workflow
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
