@@ -129,7 +129,7 @@ def numbers_of_points(name: str, given: Callable, x: jax.Array) -> jax.Array:
             values = np.asarray(values)
     if not _is_number(values) or jnp.iscomplexobj(values) or np.shape(values) != (n,):
         hint = ""
-        if np.size(values) == n > 1 and _is_number(values):
+        if _is_number(values) and np.size(values) == n and np.ndim(values) != 1:
             hint = " (.reshape(-1) makes it so)"
         raise wrong(name, given, values, f"one number or bool for each of {n} points, [{n}]{hint}")
     return jnp.asarray(values)

@@ -296,6 +296,18 @@ def test_ours_are_not_traced_twice():
     assert isinstance(ours[0], Estimator)
 
 
+def test_a_misspelt_part_of_an_estimator_is_proposed():
+    with pytest.raises(TypeError, match=r"'metrcs' \(did you mean 'metrics'\?\)"):
+        estimator(mean_fit, shifted, metrcs={})
+
+
+def test_only_what_has_another_shape_is_to_be_reshaped():
+    for reward, hint in ((lambda x: x + 1j, False), (lambda x: x[:, None], True)):
+        with pytest.raises(InputError) as caught:
+            numbers_of_points("reward", reward, jnp.zeros(3))
+        assert ("reshape" in str(caught.value)) == hint
+
+
 def test_a_state_keeps_its_shapes():
     state = State(jnp.int32(0), {"x": jnp.zeros(3)}, jnp.zeros(2))
     same_structure(state, state)
