@@ -256,6 +256,15 @@ def test_positions_beyond_the_model(params, logits_of):
     assert np.isfinite(logits_of(params, tokens, mask)[0, 1:]).all()
 
 
+def test_tokens_and_masks_of_other_shapes(params, tokens):
+    model = {"params": params}
+    for bad in (tokens[0], [[1, 2]], tokens[..., None]):
+        assert "must be an array [batch, length]" in refused(OPT(SMALL).apply, model, bad)
+    assert "it must be that of the tokens, [3, 12]" in refused(
+        OPT(SMALL).apply, model, tokens, np.ones((3, 11), int)
+    )
+
+
 def test_masks_are_of_zeros_and_ones(params, tokens, logits_of):
     mask = np.ones(tokens.shape, int)
     mask[1, :4] = 0
