@@ -96,6 +96,16 @@ def test_config_round_trip():
     )
 
 
+def test_the_text_of_a_configuration_is_what_it_was():
+    """Unfinished fits of earlier versions are known by it."""
+    assert repr(OPTConfig()) == (
+        "OPTConfig(vocab_size=50272, hidden_size=768, num_hidden_layers=12, "
+        "num_attention_heads=12, ffn_dim=3072, max_position_embeddings=2048, dropout=0.1, "
+        "attention_dropout=0.0, init_std=0.02, bos_token_id=2, eos_token_id=2, pad_token_id=1)"
+    )
+    assert repr(OPTConfig(layerdrop=0.5)).endswith("pad_token_id=1, layerdrop=0.5)")
+
+
 def test_special_tokens_that_are_null():
     assert config_from_json('{"pad_token_id": null, "eos_token_id": 7}').pad_token_id == 7
     assert config_from_json('{"pad_token_id": null}').pad_token_id == 2
