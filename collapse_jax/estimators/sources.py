@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from numpy.typing import ArrayLike
 
 from collapse_jax.core.data_checks import finite_bounds
@@ -50,9 +51,7 @@ def _population(estimator, params):
 def _check_params(estimator, params):
     """Raises `InputError` for what is none of a family's parameters, or holds nan."""
     for place, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if isinstance(leaf, np.ndarray | jax.Array | float) and not isinstance(
-            leaf, jax.core.Tracer
-        ):
+        if isinstance(leaf, np.ndarray | jax.Array | float) and not isinstance(leaf, Tracer):
             dtype = jnp.result_type(leaf)
             if jnp.issubdtype(dtype, jnp.inexact) and bool(np.isnan(np.asarray(leaf)).any()):
                 where = jax.tree_util.keystr(place)
@@ -125,7 +124,7 @@ def dataset(x: ArrayLike) -> Source:
         raise InputError(
             f"the real data set has shape {points.shape}; it must hold at least one point"
         )
-    if isinstance(points, jax.core.Tracer):
+    if not isinstance(points, np.ndarray):
         return _traced(points)
     try:
         finite_bounds(points)
@@ -135,7 +134,8 @@ def dataset(x: ArrayLike) -> Source:
         with jax.ensure_compile_time_eval():
             device = jnp.asarray(points)
         return Source(Rows(np.asarray(device), device=device), size=len(points))
-    points = np.array(points)  # a copy, which nobody else writes to
+    points = np.array(points)  # a copy, which nobody writes to
+    points.flags.writeable = False
     return Source(Rows(points), size=len(points))
 
 
