@@ -15,6 +15,9 @@ from collapse_jax.estimators.categorical import categorical as categorical_famil
 from collapse_jax.estimators.categorical import categorical_params
 from collapse_jax.estimators.gaussian import gaussian, gaussian_params
 
+# Numbers of points that a family is asked for on trial: some take only multiples of something.
+_SIZES = (2, 1000, 1024)
+
 
 def population(estimator: Estimator, params: Params) -> Source:
     """Any model as the truth: fresh draws from it on every request.
@@ -58,17 +61,27 @@ def _check_params(estimator, params):
                 raise InputError(f"params{where} of {estimator.name} is nan; it must be a number")
     if not estimator.traceable:
         return
+    failures = [_failure(estimator, params, n) for n in _SIZES[:1]]
+    if failures[0] is not None and not isinstance(failures[0], AttributeError):
+        failures += [_failure(estimator, params, n) for n in _SIZES[1:]]
+    if None in failures or any("design has" in str(error) for error in failures):
+        return
+    error = failures[0]
+    if isinstance(error, InputError):
+        raise InputError(f"population of {estimator.name}: {error}")
+    raise InputError(
+        f"params is {params!r:.200}; {estimator.name} cannot be sampled with it "
+        f"({type(error).__name__}: {first_line(error, 100)})"
+    ) from error
+
+
+def _failure(estimator, params, n):
+    """What sampling n points raises, or None."""
     try:
-        jax.eval_shape(lambda key: estimator.sample(key, params, 2), jax.random.key(0))
-    except InputError as error:
-        if "design has" in str(error):  # sampled in one size only
-            return
-        raise InputError(f"population of {estimator.name}: {error}") from None
+        jax.eval_shape(lambda key: estimator.sample(key, params, n), jax.random.key(0))
     except Exception as error:
-        raise InputError(
-            f"params is {params!r:.200}; {estimator.name} cannot be sampled with it "
-            f"({type(error).__name__}: {first_line(error, 100)})"
-        ) from error
+        return error
+    return None
 
 
 def normal(mean: ArrayLike, covariance: ArrayLike) -> Source:
