@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from collapse_jax.core.functions import check_arguments, numbers_of_points
+from collapse_jax.core.functions import check_arguments
 from collapse_jax.core.marks import check_sound, is_marked, mark
+from collapse_jax.core.results import numbers_of_points
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, defined_at, number, whole
 from collapse_jax.random.bits import fold_in, split
@@ -245,7 +246,7 @@ def _verified(name, verdicts, cap):
         draw_key, accept_key = split(fold_in(key, trial))
         x = candidates(draw_key)
         passes, unsound = verdicts(x)
-        passes = step_function(passes, x, _NO_DERIVATIVE)
+        passes = step_function(passes, (x, passes), _NO_DERIVATIVE)
         if passes.dtype != bool:
             passes = jax.random.uniform(accept_key, passes.shape) < passes
         if marks and isinstance(x, Tracer):

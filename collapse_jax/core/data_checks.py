@@ -61,7 +61,7 @@ class PointCheck:
         """The points as the family holds them."""
         x = self._shaped(x)
         if x.dtype.kind == "c":
-            place = np.argwhere(x.imag != 0)
+            place = np.argwhere(np.imag(x) != 0)
             place = place[0] if len(place) else np.zeros(x.ndim, int)
             raise self._refused(f"{at(place)} is {x[tuple(place)]!s}, of a complex type")
         smallest, largest = finite_bounds(x)
@@ -206,8 +206,8 @@ def finite_bounds(x: np.ndarray) -> tuple[Any, Any]:
     """
     if not x.size:
         return 0, 0
-    parts = x.view(x.real.dtype) if x.dtype.kind == "c" and x.flags.c_contiguous else x
-    parts = np.stack([x.real, x.imag]) if parts is x and x.dtype.kind == "c" else parts
+    parts = x.view(np.real(x).dtype) if x.dtype.kind == "c" and x.flags.c_contiguous else x
+    parts = np.stack([np.real(x), np.imag(x)]) if parts is x and x.dtype.kind == "c" else parts
     smallest, largest = parts.min(), parts.max()
     if x.dtype.kind in "fc" and not (np.isfinite(smallest) and np.isfinite(largest)):
         broken = ~np.isfinite(x)

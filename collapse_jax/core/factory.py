@@ -21,7 +21,7 @@ from collapse_jax.core.types import (
     Runtime,
     Statistics,
 )
-from collapse_jax.errors import InputError, function, made_by, one_of
+from collapse_jax.errors import InputError, did_you_mean, function, made_by, one_of
 from collapse_jax.metrics import OfDraws
 from collapse_jax.random.derivatives import CHOICES, step_function
 
@@ -163,7 +163,10 @@ def _renamed(given, **values):
     """The values of options, of which some may be given by the names of version 0.1.0."""
     for old, value in given.items():
         if old not in _RENAMED:
-            raise TypeError(f"estimator() got an unexpected keyword argument {old!r}")
+            known = inspect.signature(estimator).parameters
+            raise TypeError(
+                f"estimator() got an unexpected keyword argument {old!r}{did_you_mean(old, known)}"
+            )
         warnings.warn(f"{old} is called {_RENAMED[old]} now", DeprecationWarning, stacklevel=3)
         values[_RENAMED[old]] = value
     return values.values()

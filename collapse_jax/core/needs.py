@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from collapse_jax.core.functions import count
 from collapse_jax.core.protocols import Data
+from collapse_jax.core.results import count
 from collapse_jax.core.sizes import Multiples
 from collapse_jax.core.types import Dataset, Supply, Workflow
 from collapse_jax.errors import InputError, first_line

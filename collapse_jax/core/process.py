@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from collapse_jax.core import compatible, functions, marks, sizes
+from collapse_jax.core import compatible, functions, marks, results, sizes
 from collapse_jax.core.needs import Needs, guarded, needs_of
 from collapse_jax.core.real_source import held_against
 from collapse_jax.core.tracing import inside_a_program
@@ -120,7 +120,7 @@ class _Core:
 
     def init(self, key, last_generation=None):
         fit_key, start, training_set, carry = self._start(key, last_generation)
-        params, fit = functions.fitted(self.parts.estimator, fit_key, start, training_set)
+        params, fit = results.fitted(self.parts.estimator, fit_key, start, training_set)
         compatible.check_same_shapes(start, params)
         if self.parts.estimator.traceable and not self.draws_real:
             self._check_points(fit_key, params)
@@ -149,8 +149,8 @@ class _Core:
         # A host family serves whatever is asked, whenever it is asked.
         supply = guarded(supply, workflow, self.needs) if estimator.traceable else supply
         carry, data = workflow.next(key, state.carry, supply, size_at(generation))
-        training_set = self.data.to_fit(functions.training_set(workflow, data))
-        params, fit = functions.fitted(estimator, fit_key, state.params, training_set)
+        training_set = self.data.to_fit(results.training_set(workflow, data))
+        params, fit = results.fitted(estimator, fit_key, state.params, training_set)
         if self.may_be_marked:
             unsound = self._is_unsound(data) | marks.is_spoiled(state)
             params = marks.spoiled(params, unsound)
@@ -161,7 +161,7 @@ class _Core:
         """The states of generations 0 and 1."""
         first, _ = self.init(key, 1)
         n = self.data.slots or _SIZE_TO_WATCH
-        functions.check_abilities(self.parts.estimator, key, first.params, n)
+        results.check_abilities(self.parts.estimator, key, first.params, n)
         return first, self.step(key, first)[0]
 
     def template(self, key, last_generation=None):
@@ -285,7 +285,7 @@ class _Core:
 
         def shape_of(name, sample, *arguments):
             return jax.eval_shape(
-                lambda key: functions.points(name, sample, (key, *arguments), slots), key
+                lambda key: results.points(name, sample, (key, *arguments), slots), key
             )
 
         real = shape_of(functions.SOURCE, source.sample, slots)

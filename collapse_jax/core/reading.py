@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from collapse_jax.errors import InputError, first_line
 
@@ -35,7 +36,7 @@ def read(x: Any) -> np.ndarray | jax.Array:
     Raises:
         InputError: unless it is made of numbers, and all its rows have one length.
     """
-    if isinstance(x, jax.core.Tracer):
+    if isinstance(x, Tracer):
         return x
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         place = np.argwhere(np.ma.getmaskarray(x))[0]
@@ -48,7 +49,7 @@ def read(x: Any) -> np.ndarray | jax.Array:
         return array.astype(np.float32)  # bfloat16 and its like
     if array.dtype.kind == "O":
         return _of_objects(x, array)
-    if array.dtype.kind in "fc" and array.real.dtype.itemsize > 8:
+    if array.dtype.kind in "fc" and np.real(array).dtype.itemsize > 8:
         with np.errstate(over="ignore"):
             return array.astype(float if array.dtype.kind == "f" else complex)
     if array.dtype.kind in _NO_NUMBERS:

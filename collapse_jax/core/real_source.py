@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from collapse_jax.core.data_checks import PointCheck, check_any
 from collapse_jax.core.rows import Rows, checked
@@ -96,7 +97,7 @@ def _of_first_draw(source, check, n):
         x: Any = source.sample(jax.random.key(0), n)
     except jax.errors.JAXTypeError:  # made inside a transformation
         return source
-    if isinstance(x, jax.core.Tracer):
+    if isinstance(x, Tracer):
         return source
     shape = np.shape(x)
     if shape[:1] != (n,):

@@ -6,7 +6,7 @@ import functools
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from collapse_jax.core import functions, points, sizes
+from collapse_jax.core import functions, points, results, sizes
 from collapse_jax.core.protocols import Data, Params
 from collapse_jax.core.types import Dataset, Estimator, Source, Supply
 from collapse_jax.errors import InputError
@@ -73,7 +73,7 @@ class TrainingData:
         n, m = self._count(n), self._count(m)
         x = self._of_source(order_key, n + m)
         arguments = (model_key, params, x[n:])
-        continued = functions.points("continued", self.generator.continued, arguments, m)
+        continued = results.points("continued", self.generator.continued, arguments, m)
         real, made = (self.of_points(points.of_sample(part)) for part in (x[:n], continued))
         return real, made
 
@@ -91,11 +91,11 @@ class TrainingData:
 
     def _of_source(self, key, n: int):
         """n real points x [n, ...]."""
-        return functions.points(functions.SOURCE, self.source.sample, (key, n), n)
+        return results.points(functions.SOURCE, self.source.sample, (key, n), n)
 
     def _count(self, n):
         """A number of points; host loops need it as an int."""
-        n = functions.count("n of the supply", n)
+        n = results.count("n of the supply", n)
         if isinstance(n, Tracer):
             return step_function(n, n, sizes.NO_DERIVATIVE)
         return n if isinstance(n, int) or self.estimator.traceable else int(n)
@@ -127,7 +127,7 @@ class StatisticsData(TrainingData):
         return self.of_points(self._real_points(key, n))
 
     def of_points(self, data):
-        return functions.summarised(self.estimator, *data)
+        return results.summarised(self.estimator, *data)
 
     def to_fit(self, data):
         return data
@@ -145,7 +145,7 @@ class PointData(TrainingData):
     def model(self, params, key, n):
         def sample(count):
             arguments = (key, params, count)
-            return functions.points("sample", self.generator.sample, arguments, count)
+            return results.points("sample", self.generator.sample, arguments, count)
 
         return self._sampled(sample, n, params)
 
@@ -156,7 +156,7 @@ class PointData(TrainingData):
         return data
 
     def to_fit(self, data):
-        return functions.summarised(self.estimator, *data)
+        return results.summarised(self.estimator, *data)
 
     def merge(self, a, b):
         return points.merge(a, b)

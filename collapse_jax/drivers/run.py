@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core import functions
 from collapse_jax.core.marks import is_spoiled, raise_by_name
 from collapse_jax.core.process import check_started
+from collapse_jax.core.results import measured
 from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers.book import Book
 from collapse_jax.drivers.made_of import held
@@ -249,8 +249,7 @@ class _Chain:
         if self.finished(generation):
             return
         observed = {
-            name: functions.measured(name, function, state)
-            for name, function in work.measure.items()
+            name: measured(name, function, state) for name, function in work.measure.items()
         }
         observed |= work.observe(self._first, state, info) if work.observe else {}
         _check_names(observed)

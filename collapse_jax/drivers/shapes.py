@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core import functions
+from collapse_jax.core import results
 from collapse_jax.core.types import Process
 
 
@@ -57,8 +57,7 @@ def _metric_shapes(measure, tree, shapes):
     state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
     return jax.eval_shape(
         lambda state: {
-            name: jnp.asarray(functions.measured(name, function, state))
-            for name, function in measure
+            name: jnp.asarray(results.measured(name, function, state)) for name, function in measure
         },
         state,
     )

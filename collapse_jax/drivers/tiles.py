@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.functions import same_structure
 from collapse_jax.core.marks import is_spoiled
+from collapse_jax.core.results import same_structure
 from collapse_jax.core.types import Compaction, Process, State
 from collapse_jax.drivers.complex_pairs import complex_pairs
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes

@@ -117,8 +117,10 @@ class _CausalLM:
 
     def check(self, x):
         """Blocks as they are held: int32 [n, length] in the vocabulary."""
-        whole = x.dtype.kind != "f" or (np.floor(x) == x).all()
-        return check_blocks(self.model, x.astype(np.int64) if whole else x)
+        if x.dtype.kind == "f" and (np.floor(x) == x).all():
+            x = x.astype(np.int64)
+        blocks = check_blocks(self.model, x)
+        return x if x.dtype == blocks.dtype else blocks
 
     def init(self, key, data):
         first = self.pretrained if self.start == "first" else {}

@@ -53,8 +53,19 @@ class RegressionCheck:
         held = PointCheck(self.family, takes, (self.dim + 1,))(x)
         if self.binary:
             self._check_labels(x.reshape(held.shape)[:, self.dim])
-        self._check_extents(x.reshape(held.shape), held.dtype)
+        self.check_features(x.reshape(held.shape)[:, : self.dim])
         return held
+
+    def check_features(self, features: np.ndarray) -> None:
+        """Raises `InputError` for features [n, dim] whose weights rounding would spoil."""
+        self._check_extents(features, np.dtype(jnp.result_type(float)))
+
+    def check_design(self, design: np.ndarray) -> None:
+        """The same for the rows of a design."""
+        try:
+            self.check_features(design)
+        except InputError as error:
+            raise InputError(f"design: {error}") from None
 
     def _check_labels(self, labels):
         wrong = (labels != 0) & (labels != 1)
@@ -69,7 +80,7 @@ class RegressionCheck:
         )
 
     def _check_extents(self, x, dtype):
-        gram = _gram(x[:, : self.dim])
+        gram = _gram(x)
         squares = np.diag(gram)
         limits = np.finfo(dtype)
         if squares.max() > limits.max / 4 or np.any((squares > 0) & (squares < 4 * limits.tiny)):
@@ -90,7 +101,7 @@ class RegressionCheck:
             if np.linalg.eigvalsh(scaled)[0] > max(least, _CLEAR):
                 continue
             # Nearer to 0 than the Gram matrix tells.
-            rows = np.concatenate([_triangle(x[:, : self.dim]), np.sqrt(ridge) * np.eye(self.dim)])
+            rows = np.concatenate([_triangle(x), np.sqrt(ridge) * np.eye(self.dim)])
             extents = np.linalg.svd(rows / lengths, compute_uv=False) ** 2
             smallest = extents[extents > _NOTHING * self.dim].min(initial=np.inf)
             if smallest >= least:

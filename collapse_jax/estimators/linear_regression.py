@@ -121,12 +121,7 @@ def _estimator(family):
         summarise=family.summarise,
         merge=_merge,
         draw=family.draw,
-        check=RegressionCheck(
-            f"linear_regression(dim={family.dim})",
-            family.dim,
-            keeps="all" if family.method == "minimum_norm" else "digits",
-            penalty=family.penalty,
-        ),
+        check=_check(family),
         metrics={
             "weights": lambda params: params.weights,
             "weight_norm": lambda params: jnp.sqrt(_dot(params.weights, params.weights)),
@@ -137,6 +132,19 @@ def _estimator(family):
         distances={"test_error": family.test_error, "squared_distance": _squared_distance},
         log_prob=family.log_prob if family.noise > 0 else None,
     )
+
+
+def _check(family):
+    """The check of real rows; that of the design is done at once."""
+    check = RegressionCheck(
+        f"linear_regression(dim={family.dim})",
+        family.dim,
+        keeps="all" if family.method == "minimum_norm" else "digits",
+        penalty=family.penalty,
+    )
+    if family.design is not None:
+        check.check_design(family.design)
+    return check
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

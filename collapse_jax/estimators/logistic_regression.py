@@ -101,13 +101,7 @@ def _estimator(family):
         family.fit,
         family.sample,
         init=family.init,
-        check=RegressionCheck(
-            f"logistic_regression(dim={family.dim})",
-            family.dim,
-            binary=True,
-            keeps="directions",
-            penalty=family.penalty,
-        ),
+        check=_check(family),
         metrics={
             "weights": lambda params: params.weights,
             "weight_norm": lambda params: _norm(params.weights),
@@ -124,6 +118,20 @@ def _estimator(family):
         },
         log_prob=family.log_prob,
     )
+
+
+def _check(family):
+    """The check of real rows; that of the design is done at once."""
+    check = RegressionCheck(
+        f"logistic_regression(dim={family.dim})",
+        family.dim,
+        binary=True,
+        keeps="directions",
+        penalty=family.penalty,
+    )
+    if family.design is not None:
+        check.check_design(family.design)
+    return check
 
 
 class _Logistic(NamedTuple):

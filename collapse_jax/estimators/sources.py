@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from numpy.typing import ArrayLike
 
 from collapse_jax.core.data_checks import finite_bounds
@@ -13,6 +14,9 @@ from collapse_jax.errors import InputError, first_line, made_by, numbers
 from collapse_jax.estimators.categorical import categorical as categorical_family
 from collapse_jax.estimators.categorical import categorical_params
 from collapse_jax.estimators.gaussian import gaussian, gaussian_params
+
+# Numbers of points that a family is asked for on trial: some take only multiples of something.
+_SIZES = (2, 1000, 1024)
 
 
 def population(estimator: Estimator, params: Params) -> Source:
@@ -50,26 +54,34 @@ def _population(estimator, params):
 def _check_params(estimator, params):
     """Raises `InputError` for what is none of a family's parameters, or holds nan."""
     for place, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if isinstance(leaf, np.ndarray | jax.Array | float) and not isinstance(
-            leaf, jax.core.Tracer
-        ):
+        if isinstance(leaf, np.ndarray | jax.Array | float) and not isinstance(leaf, Tracer):
             dtype = jnp.result_type(leaf)
             if jnp.issubdtype(dtype, jnp.inexact) and bool(np.isnan(np.asarray(leaf)).any()):
                 where = jax.tree_util.keystr(place)
                 raise InputError(f"params{where} of {estimator.name} is nan; it must be a number")
     if not estimator.traceable:
         return
+    failures = [_failure(estimator, params, n) for n in _SIZES[:1]]
+    if failures[0] is not None and not isinstance(failures[0], AttributeError):
+        failures += [_failure(estimator, params, n) for n in _SIZES[1:]]
+    if None in failures or any("design has" in str(error) for error in failures):
+        return
+    error = failures[0]
+    if isinstance(error, InputError):
+        raise InputError(f"population of {estimator.name}: {error}")
+    raise InputError(
+        f"params is {params!r:.200}; {estimator.name} cannot be sampled with it "
+        f"({type(error).__name__}: {first_line(error, 100)})"
+    ) from error
+
+
+def _failure(estimator, params, n):
+    """What sampling n points raises, or None."""
     try:
-        jax.eval_shape(lambda key: estimator.sample(key, params, 2), jax.random.key(0))
-    except InputError as error:
-        if "design has" in str(error):  # sampled in one size only
-            return
-        raise InputError(f"population of {estimator.name}: {error}") from None
+        jax.eval_shape(lambda key: estimator.sample(key, params, n), jax.random.key(0))
     except Exception as error:
-        raise InputError(
-            f"params is {params!r:.200}; {estimator.name} cannot be sampled with it "
-            f"({type(error).__name__}: {first_line(error, 100)})"
-        ) from error
+        return error
+    return None
 
 
 def normal(mean: ArrayLike, covariance: ArrayLike) -> Source:
@@ -125,7 +137,7 @@ def dataset(x: ArrayLike) -> Source:
         raise InputError(
             f"the real data set has shape {points.shape}; it must hold at least one point"
         )
-    if isinstance(points, jax.core.Tracer):
+    if not isinstance(points, np.ndarray):
         return _traced(points)
     try:
         finite_bounds(points)
@@ -135,7 +147,8 @@ def dataset(x: ArrayLike) -> Source:
         with jax.ensure_compile_time_eval():
             device = jnp.asarray(points)
         return Source(Rows(np.asarray(device), device=device), size=len(points))
-    points = np.array(points)  # a copy, which nobody else writes to
+    points = np.array(points)  # a copy, which nobody writes to
+    points.flags.writeable = False
     return Source(Rows(points), size=len(points))
 
 

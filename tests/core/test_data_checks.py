@@ -247,6 +247,15 @@ def test_rows_of_regressions(family):
     refused(family, np.c_[1e-25 * ROWS, LABEL], "squares of a feature", "scale")
 
 
+def test_designs_are_held_as_data_are():
+    year = np.c_[ONES, 2000 + ROWS[:, 0]]
+    for family in (E.linear_regression, E.logistic_regression):
+        with pytest.raises(InputError, match="design: the features nearly explain each other"):
+            family(2, design=year)
+        family(2, design=year - [0, 2000])
+        family(2, design=np.c_[ONES, ONES])
+
+
 def test_labels_of_a_logistic_regression_are_0_and_1():
     family = REGRESSIONS["logistic"]
     refused(family, np.c_[ROWS, LABEL + 1], "is 2.0", "labels 0 and 1", "subtract 1")

@@ -11,15 +11,9 @@ import pytest
 
 from collapse_jax.core import curation, workflows
 from collapse_jax.core.factory import estimator
-from collapse_jax.core.functions import (
-    are_ours,
-    count,
-    described,
-    measured,
-    numbers_of_points,
-    same_structure,
-)
+from collapse_jax.core.functions import are_ours, described
 from collapse_jax.core.process import generational_process
+from collapse_jax.core.results import count, measured, numbers_of_points, same_structure
 from collapse_jax.core.types import Compaction, Dataset, Estimator, FitInfo, Source, State, Workflow
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
@@ -300,6 +294,18 @@ def test_ours_are_not_traced_twice():
     assert not are_ours(*ours[:2], asking(3))
     assert are_ours(categorical(3), sources.categorical([0.5, 0.2, 0.3]), workflows.replace())
     assert isinstance(ours[0], Estimator)
+
+
+def test_a_misspelt_part_of_an_estimator_is_proposed():
+    with pytest.raises(TypeError, match=r"'metrcs' \(did you mean 'metrics'\?\)"):
+        estimator(mean_fit, shifted, metrcs={})
+
+
+def test_only_what_has_another_shape_is_to_be_reshaped():
+    for reward, hint in ((lambda x: x + 1j, False), (lambda x: x[:, None], True)):
+        with pytest.raises(InputError) as caught:
+            numbers_of_points("reward", reward, jnp.zeros(3))
+        assert ("reshape" in str(caught.value)) == hint
 
 
 def test_a_state_keeps_its_shapes():

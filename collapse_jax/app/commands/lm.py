@@ -183,19 +183,9 @@ def run_lm(
     session = session._replace(scratch=scratch, stage=memory.stage)
     prompts = example_prompts(ingredients.blocks.test, config.examples)
     key = jax.random.key(config.seed)
-    origins = Origins(workflow_of(settings), len(ingredients.blocks.train), key, config.generations)
-    current = [0]  # the chain that is being made
-    observe = Observer(
-        ingredients.model,
-        ingredients.pretrained,
-        ingredients.blocks,
-        prompts,
-        settings.decoder,
-        jax.random.fold_in(key, _EXAMPLES),
-        session,
-        lambda generation: origins.of(current[0], generation),
-        origins.mixed,
-    )
+    workflow, blocks = workflow_of(settings), len(ingredients.blocks.train)
+    origins = Origins(workflow, blocks, key, config.generations)
+    observe = _observer(settings, ingredients, prompts, key, origins, session)
 
     def observe_memory_too(*generation):
         with memory.stage("score"):
@@ -203,7 +193,7 @@ def run_lm(
         return observed | memory.take()
 
     def begin(chain, generation):
-        current[0] = chain
+        origins.chain = chain
         watcher.begin(chain, generation)
 
     def end(chain, generation, row):
@@ -222,6 +212,21 @@ def run_lm(
         watcher=watcher._replace(begin=begin, end=end),
         states=config.checkpoints,
         session=session,
+    )
+
+
+def _observer(settings, ingredients, prompts, key, origins, session):
+    """What is measured of each generation; see `Observer`."""
+    return Observer(
+        ingredients.model,
+        ingredients.pretrained,
+        ingredients.blocks,
+        prompts,
+        settings.decoder,
+        jax.random.fold_in(key, _EXAMPLES),
+        session,
+        origins.of_current,
+        origins.mixed,
     )
 
 

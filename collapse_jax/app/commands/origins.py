@@ -19,6 +19,8 @@ class Origins:
     Derived: a workflow chooses blocks by its key and by their numbers, never by what they hold. The
     same workflow with the same keys therefore makes the same choices among labels, where a model
     "writes" the number of its generation and the real data are all `REAL`.
+
+    chain: the one that is being made; to be set before each generation.
     """
 
     def __init__(self, workflow: Workflow, blocks: int, key: jax.Array, last_generation: int):
@@ -34,6 +36,8 @@ class Origins:
         self._process = generational_process(_labels(), source, workflow, sample_size=blocks)
         self._blocks, self._key, self._last = blocks, key, last_generation
         self._plain = workflow.name == "replace"
+        # The chain that is being made.
+        self.chain = 0
         # The newest state and training set, and the chain and generation that they are of.
         self._state, self._newest, self._at = None, points.of_sample(jnp.zeros(0)), (-1, -1)
 
@@ -56,6 +60,10 @@ class Origins:
                 self._state, info = self._process.step(key, self._state)
             self._at, self._newest = (chain, number), info.data
         return points.filled(self._newest).astype(np.int32)
+
+    def of_current(self, generation: int) -> np.ndarray:
+        """`of` the chain that is being made."""
+        return self.of(self.chain, generation)
 
     @property
     def mixed(self) -> bool:

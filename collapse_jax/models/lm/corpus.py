@@ -106,6 +106,7 @@ def load_corpus(source: str, say: Say | None = None) -> Corpus:
         InputError: If something is missing, empty, unreadable, or named such that its split is
             not clear.
     """
+    source = _name_of("corpus", source)
     path = pathlib.Path(source).expanduser()
     names, left_out = dict.fromkeys(WORDS, ""), []
     if source == "embedded":
@@ -138,6 +139,13 @@ def load_corpus(source: str, say: Say | None = None) -> Corpus:
     matters = source != "embedded" and (doubtful or any(map(is_text, left_out)))
     tell(say, f"corpus {source}: {'; '.join(read + remarks)}", matters=matters)
     return corpus
+
+
+def _name_of(what, source):
+    """A name or path as text; an empty one would be the folder that one stands in."""
+    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
+        raise InputError(f"{what} is {source!r:.200}; it must be the name of one, or a path")
+    return os.fsdecode(source)
 
 
 def _from_folder(folder):
@@ -201,6 +209,7 @@ def load_tokenizer(source: str, say: Say | None = None) -> TextTokenizer:
     Raises:
         InputError: If it cannot be loaded.
     """
+    source = _name_of("tokenizer", source)
     if source == "embedded":
         tokenizer = _train_embedded()
         ids = {kind: tokenizer.token_to_id(token) for kind, token in _SPECIAL.items()}
@@ -300,8 +309,11 @@ def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np
     A batch is up to 1,000 rows of one of four contiguous shards.
 
     Raises:
-        InputError: If the length is below 2, or the text is shorter than one block.
+        InputError: If the length is below 2, the rows are one text, or together shorter than one
+            block, or the tokenizer gives an id that is none.
     """
+    if isinstance(rows, str):
+        raise InputError(f"rows is one text, {rows!r:.80}; it must be a list of texts")
     whole("block_length", length, 2)
     blocks = [np.zeros((0, length), np.int32)]
     for shard in np.array_split(np.arange(len(rows)), _SHARDS):
@@ -309,6 +321,10 @@ def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np
             batch = [rows[i] for i in shard[start : start + _ROWS_PER_BATCH]]
             tokens = [token for row in tokenizer.encode(batch) for token in row]
             kept = len(tokens) // length * length
+            if min(tokens, default=0) < 0:
+                raise InputError(
+                    f"tokenizer {tokenizer.name!r} gives id {min(tokens)}; 0 is the smallest"
+                )
             if max(tokens, default=0) > np.iinfo(np.int32).max:
                 raise InputError(
                     f"tokenizer {tokenizer.name!r} gives id {max(tokens)}; 2147483647 is "
@@ -388,6 +404,10 @@ def _say_off(name, tokenizer, say):
 
 def _encoded(name, encode, rows):
     """encode(rows), which ends; a row that is no text is one line instead of a TypeError."""
+    if isinstance(rows, str):
+        raise InputError(
+            f"tokenizer {name!r} is given one text, {rows!r:.80}; give a list of texts"
+        )
     try:
         return encoded(name, encode, rows)
     except TypeError:

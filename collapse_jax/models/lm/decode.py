@@ -96,8 +96,8 @@ def generate(
             positions do not suffice, or the key is missing.
         DivergenceError: If the scores of a next token are nan or infinite.
     """
-    prompts, mask = checked_prompts(model.switches, prompts, attention_mask)
-    _check_generate(model, prompts, mask, decoder, new_tokens, key, batch_size)
+    _check_generate(decoder, new_tokens, key, batch_size)
+    prompts, mask = checked_prompts(model.switches, prompts, new_tokens, attention_mask)
     count, total = len(prompts), len(prompts) * new_tokens
     if not count:
         return np.zeros((0, new_tokens), np.int32)
@@ -149,6 +149,8 @@ def _saved(scratch, name, made_of, count):
 
 def check_decoder(decoder: Decoder) -> None:
     """Raises `InputError` for the first setting of a decoder that is out of range."""
+    if not isinstance(decoder, Decoder):
+        raise InputError(f"decoder is {decoder!r:.200}; it must be BeamSearch, Greedy or Sampling")
     penalty = "finite and above 0 (1 is none)"
     real("repetition_penalty", decoder.repetition_penalty, above=0, must_be=penalty)
     if decoder.min_new_tokens is not None:
@@ -165,18 +167,13 @@ def check_decoder(decoder: Decoder) -> None:
         real("top_p", decoder.top_p, above=0, at_most=1)
 
 
-def _check_generate(model, prompts, mask, decoder, new_tokens, key, batch_size):
+def _check_generate(decoder, new_tokens, key, batch_size):
     check_decoder(decoder)
-    config = model.switches
-    longest = prompts.shape[1] if mask is None else int(mask.sum(1).max(initial=0))
-    if new_tokens < 1 or (batch_size is not None and batch_size < 1):
+    sizes = (new_tokens, 1 if batch_size is None else batch_size)
+    if not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
         raise InputError(
-            f"new_tokens is {new_tokens} and batch_size {batch_size}; both must be at least 1"
-        )
-    if longest + new_tokens > config.max_position_embeddings:
-        raise InputError(
-            f"{longest} prompt tokens and {new_tokens} new ones exceed "
-            f"max_position_embeddings {config.max_position_embeddings}"
+            f"new_tokens is {new_tokens} and batch_size {batch_size}; both must be integers of at "
+            "least 1"
         )
     if isinstance(decoder, Sampling) and key is None:
         raise InputError("Sampling needs a key: pass key=jax.random.key(...)")

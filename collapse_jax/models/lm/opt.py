@@ -84,6 +84,16 @@ class OPTConfig:
         for field in _DROPOUTS:
             self._check(field, real, at_least=0, below=1)
 
+    def __repr__(self):
+        # Unfinished work on disk is known by this text: a field that came later is told only where
+        # it says something.
+        told = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if field.name != "layerdrop" or self.layerdrop
+        ]
+        return f"{type(self).__qualname__}({', '.join(told)})"
+
     def _check(self, field, check, *limits, **named_limits):
         checked = check(
             f"OPT configuration: {field}", getattr(self, field), *limits, **named_limits

@@ -12,13 +12,14 @@ from collapse_jax.runs.distributed import to_host
 
 
 def checked_prompts(
-    config: TransformerConfig, prompts: Any, attention_mask: Any = None
+    config: TransformerConfig, prompts: Any, new_tokens: int, attention_mask: Any = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Prompts as an array, and their mask.
 
     Args:
         config: Of the model.
         prompts: int [prompts, length].
+        new_tokens: How many are to follow each.
         attention_mask: Like the prompts, 1 where there is text and 0 where a prompt is padded, on
             the left. Without it all is text, and a prompt that begins or ends with `pad_token_id`
             is refused, unless that also begins or ends a text.
@@ -27,8 +28,8 @@ def checked_prompts(
         int [prompts, length], and bool [prompts, length], None where all is text.
 
     Raises:
-        InputError: If prompts are ill-typed or outside the vocabulary, padded without a mask, or
-            the mask is not 0 on the left and 1 from there to the end.
+        InputError: If prompts are ill-typed or outside the vocabulary, padded without a mask, too
+            long for the model, or the mask is not 0 on the left and 1 from there to the end.
     """
     prompts = _array("prompts", prompts)
     if prompts.ndim != 2 or not np.issubdtype(prompts.dtype, np.integer) or prompts.shape[1] < 1:
@@ -41,7 +42,16 @@ def checked_prompts(
             f"prompts hold ids {prompts.min()} to {prompts.max()}; the model's vocabulary "
             f"is 0 to {config.vocab_size - 1}"
         )
-    return prompts, _mask_of(config, prompts, attention_mask)
+    mask = None if attention_mask is None else _checked_mask(prompts, attention_mask)
+    longest = prompts.shape[1] if mask is None else int(mask.sum(1).max(initial=0))
+    if longest + new_tokens > config.max_position_embeddings:
+        raise InputError(
+            f"{longest} prompt tokens and {new_tokens} new ones exceed "
+            f"max_position_embeddings {config.max_position_embeddings}"
+        )
+    if mask is None:
+        _refuse_padding(config, prompts)
+    return prompts, None if mask is None or mask.all() else mask
 
 
 def refuse_bad_scores(params: dict, is_bad: np.ndarray, start: int, count: int) -> None:
@@ -79,19 +89,20 @@ def _array(name, rows):
         ) from None
 
 
-def _mask_of(config, prompts, attention_mask):
-    """The mask as bools, or None where all is text; refuses padding that nobody told of."""
-    if attention_mask is None:
-        pad = config.pad_token_id
-        at_ends = (prompts[:, [0, -1]] == pad).any(1)
-        # Where text may begin or end with the same token, it is no sign of padding.
-        if at_ends.any() and pad not in (config.bos_token_id, *config.ends):
-            raise InputError(
-                f"prompt {int(at_ends.argmax())} begins or ends with pad_token_id {pad}, which "
-                "would be read as text; pass attention_mask (0 where a prompt is padded, on the "
-                "left; all 1 if it is text), or prompts without padding"
-            )
-        return None
+def _refuse_padding(config, prompts):
+    """Refuses padding that nobody told of."""
+    pad = config.pad_token_id
+    at_ends = (prompts[:, [0, -1]] == pad).any(1)
+    # Where text may begin or end with the same token, it is no sign of padding.
+    if at_ends.any() and pad not in (config.bos_token_id, *config.ends):
+        raise InputError(
+            f"prompt {int(at_ends.argmax())} begins or ends with pad_token_id {pad}, which would "
+            "be read as text; pass attention_mask (0 where a prompt is padded, on the left; all 1 "
+            "if it is text), or prompts without padding"
+        )
+
+
+def _checked_mask(prompts, attention_mask):
     mask = _array("attention_mask", attention_mask)
     if mask.shape != prompts.shape or not np.isin(mask, (0, 1)).all():
         raise InputError(
@@ -105,4 +116,4 @@ def _mask_of(config, prompts, attention_mask):
             f"attention_mask of prompt {int(is_left.argmin())} is not 0 on the left and 1 from "
             "there to the end; prompts must be padded on the left alone"
         )
-    return None if mask.all() else mask
+    return mask

@@ -200,7 +200,9 @@ def _stem(path):
 
 
 def _words(name):
-    return set(re.findall(r"[^\W\d_]+", name.lower()))
+    """The runs of letters of a name; all else parts them."""
+    letters = (character if character.isalpha() else " " for character in name.lower())
+    return set("".join(letters).split())
 
 
 def _natural(path):

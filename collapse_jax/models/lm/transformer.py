@@ -246,8 +246,8 @@ class Transformer(nn.Module):
         deterministic: bool = True,
     ) -> tuple[Float[Array, "batch positions embed_size"], list[KeyValue]]:
         """Final hidden states, and each layer's keys and values."""
-        length = tokens.shape[1]
         _check_tokens(self.switches, tokens, attention_mask)
+        length = tokens.shape[1]
         allowed = jnp.tril(jnp.ones((length, length), bool))[None, None]
         if attention_mask is None:
             positions = jnp.arange(length)[None]
@@ -352,7 +352,18 @@ class Transformer(nn.Module):
 
 def _check_tokens(config, tokens, attention_mask):
     """Refuses what can be refused: shapes always, values where they are known."""
-    length, most = tokens.shape[1], config.max_position_embeddings
+    shape, most = getattr(tokens, "shape", ()), config.max_position_embeddings
+    if len(shape) != 2:
+        raise InputError(
+            f"tokens are a {type(tokens).__name__} of shape {list(shape)}; they must be an array "
+            "[batch, length]"
+        )
+    length = shape[1]
+    if attention_mask is not None and np.shape(attention_mask)[1:] != shape[1:]:
+        raise InputError(
+            f"attention_mask has shape {list(np.shape(attention_mask))}; it must be that of the "
+            f"tokens, {list(shape)}"
+        )
     if attention_mask is None and length > most:
         raise InputError(f"{length} tokens exceed max_position_embeddings {most}")
     ids, mask = _known(tokens), _known(attention_mask)

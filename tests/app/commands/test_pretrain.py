@@ -447,6 +447,32 @@ def test_a_run_goes_on_with_its_own_text_alone(settings, inputs, stopped, tmp_pa
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
+def test_a_run_that_is_done_knows_its_text_and_its_tokens(
+    finished, inputs, stopped, tmp_path, capfd
+):
+    """The same text elsewhere is the same run; other text or tokens under it are not."""
+    out, config = finished
+    shutil.copytree(out, tmp_path / "run")
+    shutil.copytree(inputs, tmp_path / "moved")
+    moved = dataclasses.replace(
+        config, corpus=str(tmp_path / "moved/text.txt"), exclude=str(tmp_path / "moved/other")
+    )
+    call(moved, tmp_path / "run")
+    assert "all 40 steps of" in capfd.readouterr().out
+    for name, kind in (("text.txt", "corpus"), ("other/valid.txt", "text to exclude")):
+        path = tmp_path / "moved" / name
+        before = path.read_text()
+        path.write_text(before + "More.\n")
+        assert f"the {kind} at " in stopped(moved, tmp_path / "run")
+        path.write_text(before)
+    (tmp_path / "run" / "model" / "model.safetensors").unlink()
+    tokens = bytearray((tmp_path / "run" / "tokens" / "tokens.bin").read_bytes())
+    tokens[100] ^= 1
+    (tmp_path / "run" / "tokens" / "tokens.bin").write_bytes(tokens)
+    text = stopped(moved, tmp_path / "run")
+    assert "the tokens at " in text and "file tokens.bin, 1 of 3" in text
+
+
 def test_a_text_that_is_all_kept_out(settings, inputs, stopped, tmp_path):
     (tmp_path / "other").mkdir()
     for split in ("train", "valid", "test"):

@@ -326,6 +326,7 @@ def test_sampling_depends_on_the_key_and_the_prompt_alone(words, prompts):
         (Sampling(top_p=0.0), "top_p is 0.0"),
         (Sampling(top_p=1.1), "top_p is 1.1"),
         (Sampling(), "needs a key"),
+        ("greedy", "decoder is 'greedy'; it must be BeamSearch, Greedy or Sampling"),
     ],
 )
 def test_settings_that_have_no_meaning(words, prompts, decoder, says):
@@ -343,6 +344,7 @@ def test_settings_that_have_no_meaning(words, prompts, decoder, says):
         (np.array([[0, 8]]), 2, "ids 0 to 8; the model's vocabulary is 0 to 7"),
         (np.array([[-1, 3]]), 2, "ids -1 to 3"),
         (np.zeros((1, 4), int), 0, "new_tokens is 0"),
+        (np.zeros((1, 4), int), 2.0, "new_tokens is 2.0"),
         (
             np.zeros((1, 40), int),
             9,

@@ -96,6 +96,16 @@ def test_config_round_trip():
     )
 
 
+def test_the_text_of_a_configuration_is_what_it_was():
+    """Unfinished fits of earlier versions are known by it."""
+    assert repr(OPTConfig()) == (
+        "OPTConfig(vocab_size=50272, hidden_size=768, num_hidden_layers=12, "
+        "num_attention_heads=12, ffn_dim=3072, max_position_embeddings=2048, dropout=0.1, "
+        "attention_dropout=0.0, init_std=0.02, bos_token_id=2, eos_token_id=2, pad_token_id=1)"
+    )
+    assert repr(OPTConfig(layerdrop=0.5)).endswith("pad_token_id=1, layerdrop=0.5)")
+
+
 def test_special_tokens_that_are_null():
     assert config_from_json('{"pad_token_id": null, "eos_token_id": 7}').pad_token_id == 7
     assert config_from_json('{"pad_token_id": null}').pad_token_id == 2
@@ -254,6 +264,15 @@ def test_positions_beyond_the_model(params, logits_of):
     assert np.isnan(logits_of(params, tokens, mask)).all()
     mask[0, 0] = 0
     assert np.isfinite(logits_of(params, tokens, mask)[0, 1:]).all()
+
+
+def test_tokens_and_masks_of_other_shapes(params, tokens):
+    model = {"params": params}
+    for bad in (tokens[0], [[1, 2]], tokens[..., None]):
+        assert "must be an array [batch, length]" in refused(OPT(SMALL).apply, model, bad)
+    assert "it must be that of the tokens, [3, 12]" in refused(
+        OPT(SMALL).apply, model, tokens, np.ones((3, 11), int)
+    )
 
 
 def test_masks_are_of_zeros_and_ones(params, tokens, logits_of):

@@ -9,7 +9,13 @@ import lzma
 import pytest
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm.corpus import fingerprint, load_corpus, tell_training, training_files
+from collapse_jax.models.lm.corpus import (
+    fingerprint,
+    load_corpus,
+    load_tokenizer,
+    tell_training,
+    training_files,
+)
 
 
 @pytest.fixture
@@ -60,6 +66,7 @@ def read(source):
         ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"),
         ("TRAIN.TXT", "Val.Txt", "TEST.TXT.GZ"),
         ("train.json", "val.json", "test.json"),
+        ("train².txt", "val(1).txt", "test_é.txt"),
         ("train.raw", "dev.raw", "test.raw"),
         ("contest-train.txt", "latest_dev.txt", "trainspotting.test.txt.xz"),
         ("train/part1.txt", "validation/x.txt", "Test/y.txt"),
@@ -109,6 +116,7 @@ def test_what_lies_about_is_no_text(folder):
         (["train-00000-of-00003.txt", "train-00002-of-00003.txt"], ["2 of 3 shards"]),
         (["train/a.txt", "train/test.txt"], ["train", "test.txt names another split"]),
         (["train/a.txt", "train/a.txt.gz"], ["train/a.txt, train/a.txt.gz"]),
+        (["train².txt.md", "valid.txt"], ["no train file", "left out: train².txt.md"]),
         (["traindata.txt", "valid.txt", "test.txt"], ["no train file", "left out: traindata.txt"]),
     ],
 )
@@ -170,6 +178,18 @@ def test_without_a_listener_only_what_matters_is_logged(folder, caplog):
         load_corpus(folder("notes.txt"))
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
     assert "left out: notes.txt" in caplog.records[1].message
+
+
+@pytest.mark.parametrize("source", ["", 5, None])
+def test_what_is_no_name_of_a_text(source):
+    """An empty name would be the folder that one stands in."""
+    assert refused(load_corpus, source).startswith(f"corpus is {source!r}; it must be")
+    assert refused(load_tokenizer, source).startswith(f"tokenizer is {source!r}; it must be")
+
+
+def test_a_path_is_a_name(folder, tmp_path):
+    folder("train.txt", "valid.txt", "test.txt")
+    assert load_corpus(tmp_path, lambda line: None) == load_corpus(str(tmp_path), lambda line: None)
 
 
 # What pretraining reads.

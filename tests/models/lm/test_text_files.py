@@ -6,7 +6,7 @@ import json
 import pytest
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm.corpus import load_tokenizer, read_rows
+from collapse_jax.models.lm.corpus import TextTokenizer, blocks_of, load_tokenizer, read_rows
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,19 @@ def test_a_row_of_parquet_that_is_no_text_is_named(tmp_path):
 def test_rows_from_python_that_are_no_text(row):
     with pytest.raises(InputError, match="tokenizer 'embedded', row 1: "):
         load_tokenizer("embedded").encode(["x", row])
+
+
+def test_one_text_is_not_a_list_of_its_characters():
+    tokenizer = load_tokenizer("embedded")
+    for call in (tokenizer.encode, lambda rows: blocks_of(rows, tokenizer, 4)):
+        with pytest.raises(InputError, match="one text, 'abcd'"):
+            call("abcd")
+
+
+def test_ids_below_zero_are_no_blocks():
+    odd = TextTokenizer("odd", lambda rows: [[2, -1, 3] for _ in rows], str, 9)
+    with pytest.raises(InputError, match="'odd' gives id -1; 0 is the smallest"):
+        blocks_of(["a"] * 9, odd, 4)
 
 
 def test_escapes_of_whole_characters_are_read(tmp_path):
