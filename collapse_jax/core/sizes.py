@@ -58,16 +58,28 @@ class Schedule(NamedTuple):
         """
         if not callable(self.sample_size):
             return self.sample_size
-        size: Any = self.sample_size(int(generation) if self.on_host else generation)
+        size: Any = self._asked(int(generation) if self.on_host else generation)
         if isinstance(size, Tracer):
             return jnp.asarray(step_function(size, size, NO_DERIVATIVE), jnp.int32)
         number = generation if isinstance(generation, Tracer) else int(generation)
         self.check_known(_array([size]), number)
         return int(size) if self.on_host else jnp.asarray(int(size), jnp.int32)
 
+    def _asked(self, generation):
+        try:
+            return self.sample_size(generation)
+        except Exception as error:
+            if not isinstance(generation, Tracer) or isinstance(error, InputError):
+                raise
+            raise InputError(
+                "sample_size fails for a generation that JAX traces "
+                f"({type(error).__name__}: {first_line(error, 200)}); use jnp.where for if, and "
+                "jnp.array(sizes)[generation] for a list"
+            ) from error
+
     def is_sound(self, generation: Any) -> Any:
         """Whether the size at a generation is a whole number in [1, most]; bool [], traced."""
-        size = jnp.asarray(self.sample_size(generation))
+        size = jnp.asarray(self._asked(generation))
         if not jnp.issubdtype(size.dtype, jnp.number):
             return jnp.zeros((), bool)
         return (size >= 1) & (size <= self.most) & (size == jnp.floor(size))

@@ -35,7 +35,8 @@ class ExponentialAverage(NamedTuple):
 def exponential() -> Estimator:
     """Exponential distribution by maximum likelihood, the sample mean; x is [n] >= 0.
 
-    The mean is kept as a logarithm. The sum of n draws is Gamma(n) times the mean: a generation
+    The mean is kept as a logarithm (where points are held, down to the smallest float: there the
+    model becomes nan). The sum of n draws is Gamma(n) times the mean: a generation
     costs the same for every n. Under `replace` the mean is right on average and the model collapses
     all the same: each sampling of M moves the log mean by psi(M) - ln M, about -1 / (2 M), on
     average.

@@ -11,7 +11,7 @@ from collapse_jax.core.data_checks import check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Dataset, Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, real, whole
-from collapse_jax.numerics import factored
+from collapse_jax.numerics import factored, resolution
 from collapse_jax.random.bits import key_words, split, uniform, variate_words
 from collapse_jax.random.multinomial import inverted
 from collapse_jax.random.normal import normal_vector
@@ -115,10 +115,11 @@ class _Kernel(NamedTuple):
         log_factor = -jnp.log(jnp.maximum(points, 1)) / (dim + 4)
         if not self.scaled:
             return _isotropic(log_factor, dim)
-        unit, scatter = _scatter(data)
-        log_scale, factor = factored.decomposed(scatter / jnp.maximum(count - 1, 1), dim)
-        log_scale, factor = factored.limited(log_scale, factor, jnp.sum(data.weight > 0) - 1)
-        return factored.shifted(log_scale, jnp.log(unit) + log_factor), factor
+        unit, scaled, lost = _centred(data)
+        log_scale, factor = factored.of_points(scaled, data.weight, jnp.maximum(count - 1, 1))
+        log_scale = factored.shifted(log_scale, jnp.log(unit) + log_factor)
+        # Points that differ by a few roundings say nothing of a bandwidth.
+        return factored.shifted(log_scale, jnp.where(lost, jnp.nan, 0)), factor
 
 
 def _sample(key, params, n):
@@ -209,14 +210,16 @@ def _columns(params):
     return factored.as_matrix(params.factor, log_scale.shape[0]) * jnp.exp(log_scale)
 
 
+def _centred(data):
+    """(unit [], (x - mean) / unit [n, d], whether digits are lost []); 0 in empty slots."""
+    _, centred, lost = resolution.centred(data.x, data.weight)
+    unit = jnp.maximum(jnp.max(jnp.abs(centred)), jnp.finfo(centred.dtype).tiny)
+    return unit, centred / unit, lost
+
+
 def _scatter(data):
     """(unit [], sum of weight (x - mean)(x - mean)^T / unit^2 [d, d]); nothing overflows."""
-    centre = jnp.matmul(data.weight, data.x, precision="highest") / jnp.maximum(
-        jnp.sum(data.weight), 1
-    )
-    centred = jnp.where(data.weight[:, None] > 0, data.x - centre, 0)
-    unit = jnp.maximum(jnp.max(jnp.abs(centred)), jnp.finfo(centred.dtype).tiny)
-    scaled = centred / unit
+    unit, scaled, _ = _centred(data)
     return unit, jnp.matmul((scaled * data.weight[:, None]).T, scaled, precision="highest")
 
 

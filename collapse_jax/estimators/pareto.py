@@ -15,6 +15,7 @@ from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, real
 from collapse_jax.metrics.divergence import exponential_beyond_line
 from collapse_jax.numerics import averages
+from collapse_jax.numerics.resolution import within_rounding_of_one
 from collapse_jax.random.exponential import exponential_vector, log_mean_of_exponentials
 
 __all__ = ["pareto", "pareto_params"]
@@ -43,7 +44,8 @@ def pareto(minimum: float = 1.0) -> Estimator:
     The shape is 1 / mean of log(x / minimum). These log-excesses are exponential of mean 1 / shape,
     so the sum of n of them is Gamma(n): a generation costs the same for every n. Under `replace`
     the tail goes: 1 / shape is right on average, and the shape grows by M / (M - 1) a sampling of M
-    on average.
+    on average. Where points are held, it grows until they differ from the minimum by 8 roundings;
+    there the model becomes nan.
 
     Metrics: shape and log_shape (-shape is the natural parameter of log(x / minimum)), mean (inf
     for shape <= 1), variance (inf for shape <= 2), log_variance, entropy in nats. Distances to the
@@ -125,7 +127,9 @@ class _Pareto(NamedTuple):
 
     def summarise(self, x, weight):
         excess = jnp.maximum(jnp.log(jnp.where(weight > 0, x / self.minimum, 1)), 0)
-        return LogExcess(jnp.sum(weight), averages.log_mean(excess, weight))
+        lost = within_rounding_of_one(jnp.max(excess))
+        log_mean = jnp.where(lost, jnp.nan, averages.log_mean(excess, weight))
+        return LogExcess(jnp.sum(weight), log_mean)
 
     def log_prob(self, params, x):
         log_minimum = math.log(self.minimum)

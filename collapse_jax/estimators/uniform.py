@@ -11,6 +11,7 @@ from collapse_jax.core.data_checks import PointCheck
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import real
+from collapse_jax.numerics.resolution import underflows
 from collapse_jax.random.bits import key_words, variate_words
 from collapse_jax.random.bits import uniform as uniform_of_words
 from collapse_jax.random.exponential import exponential_vector
@@ -34,7 +35,8 @@ class Largest(NamedTuple):
 def uniform() -> Estimator:
     """Uniform distribution on [0, maximum] by maximum likelihood, the largest point; x is [n] >= 0.
 
-    The maximum is kept as a logarithm. The largest of n draws is the maximum times U^(1/n): a
+    The maximum is kept as a logarithm (where points are held, down to the smallest float: there the
+    model becomes nan). The largest of n draws is the maximum times U^(1/n): a
     generation costs the same for every n. This is the edge of what regular likelihoods do: the
     error is of order 1 / n, not 1 / sqrt(n), and has one sign. Under `replace` each sampling of M
     lowers the log maximum by 1 / M on average. Under `accumulate` nothing that a model makes lies
@@ -91,7 +93,8 @@ def _sample(key, params, n):
 
 
 def _summarise(x, weight):
-    return Largest(jnp.log(jnp.max(jnp.where(weight > 0, x, 0))))
+    largest = jnp.max(jnp.where(weight > 0, x, 0))
+    return Largest(jnp.where(underflows(largest), jnp.nan, jnp.log(largest)))
 
 
 def _draw(key, params, n):

@@ -6,6 +6,8 @@ Arguments are numbers [] or arrays that broadcast.
 import jax.numpy as jnp
 from jax import Array
 
+from collapse_jax.numerics.resolution import underflows
+
 
 def share(count_a: Array, count_b: Array) -> Array:
     """What b has of the pooled sample, in [0, 1]; 0 where both are empty."""
@@ -35,10 +37,12 @@ def pooled_log(count_a: Array, log_mean_a: Array, count_b: Array, log_mean_b: Ar
 def log_mean(x: Array, weight: Array) -> Array:
     """log of the weighted mean of points x [n] >= 0 with weights [n].
 
-    -inf where all points are 0, or all weights.
+    -inf where all points are 0, or all weights; nan where the largest point is so near to the
+    smallest float that the others have lost digits.
     """
     x = jnp.where(weight > 0, x, 0)
     unit = jnp.max(x)
     some = jnp.where(unit > 0, unit, 1)
     mean = jnp.sum(weight * (x / some)) / jnp.maximum(jnp.sum(weight), jnp.finfo(x.dtype).tiny)
-    return jnp.where(unit > 0, jnp.log(mean) + jnp.log(some), -jnp.inf)
+    logarithm = jnp.where(unit > 0, jnp.log(mean) + jnp.log(some), -jnp.inf)
+    return jnp.where(underflows(unit), jnp.nan, logarithm)

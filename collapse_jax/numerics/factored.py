@@ -6,6 +6,7 @@ vector over chains, which is what makes small matrices fast. Larger ones are arr
 A direction without variance has s = -inf and a column of zeros below its one.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
+
+from collapse_jax.numerics import roots
 
 # A vector is a tuple of scalars [], or an array [d]; U a tuple of its entries below the diagonal,
 # or an array [d, d]. Any, because all arguments of a call have the same one of the two forms.
@@ -162,8 +165,9 @@ def pooled(
 ) -> tuple[Entries, Entries]:
     """(s, U) of sum of weight * covariance over parts, plus shift_weight * shift shift^T.
 
-    Computed as a covariance in units of its largest scale, so that a direction whose variance is
-    below the rounding of another's in the same sum counts as collapsed.
+    Computed as a covariance in units of its largest scale, and by the roots of its parts where that
+    leaves too few digits (`roots`). A direction is without variance where no part has any, to
+    rounding, and where its scale is 1e-38 of the largest.
 
     Args:
         parts: (weight, log_scale, factor) of each covariance.
@@ -195,15 +199,95 @@ def pooled(
                         for k in range(j + 1)
                     )
                     cells[i, j] = sum(terms, cells[i, j])
-        log_scale, factor = _decomposed_cells(cells, dim)
-        return tuple(s + unit for s in log_scale), factor
+        pivots, factor = _decomposed_cells(cells, dim)
+        log_scale = tuple(jnp.log(pivot) / 2 + unit for pivot in pivots)
+        if dim == 1:
+            return log_scale, factor
+        diagonal = tuple(cells[j, j] for j in range(dim))
+        return _looked_closer(
+            (log_scale, factor), pivots, diagonal, parts, shift_weight, shift, unit
+        )
     scaled_shift = shift * root * root
     covariance = shift_weight * jnp.outer(scaled_shift, scaled_shift)
     for weight, log_scale, factor in parts:
         columns = factor * jnp.where(weight > 0, jnp.exp(log_scale - unit) * jnp.sqrt(weight), 0)
         covariance = covariance + jnp.matmul(columns, columns.T, precision="highest")
-    log_scale, factor = _decomposed_matrix(covariance)
-    return log_scale + unit, factor
+    pivots, factor = _decomposed_matrix(covariance)
+    return _looked_closer(
+        (jnp.log(pivots) / 2 + unit, factor),
+        pivots,
+        jnp.diagonal(covariance),
+        parts,
+        shift_weight,
+        shift,
+        unit,
+    )
+
+
+def _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit):
+    """What `pooled` found, or what the roots of the parts give where a pivot has lost digits.
+
+    pivots, diagonal: tuples of numbers, or arrays.
+    """
+    # A scale so small beside the largest that its square is 0 in the covariance.
+    some = [
+        jnp.where(weight > 0, _largest(log_scale), -jnp.inf) > -jnp.inf
+        for weight, log_scale, _ in parts
+    ]
+    ill = roots.ill_conditioned(pivots, diagonal, functools.reduce(jnp.logical_or, some))
+
+    def by_roots(parts, shift_weight, shift, unit):
+        dim = len(shift)
+        columns = []
+        for weight, log_scale, factor in parts:
+            scale = jnp.exp(as_vector(log_scale) - unit) * jnp.sqrt(weight)
+            columns.append(as_matrix(factor, dim) * jnp.where(weight > 0, scale, 0))
+        half = jnp.where(shift_weight > 0, jnp.exp(jnp.minimum(-unit / 2, _LARGEST_EXPONENT)), 0)
+        apart = as_vector(shift) * half * half * jnp.sqrt(shift_weight)
+        others = jnp.concatenate([*(c.T for c in columns[1:]), apart[None]])
+        log_scale, factor = roots.root_of_columns(columns[0], others, unit)
+        return from_arrays(log_scale, dim), from_matrix(factor, dim)
+
+    return roots.where_ill(by_roots, ill, plain, (parts, shift_weight, shift, unit))
+
+
+def of_points(centred: Array, weight: Array, divisor: ArrayLike) -> tuple[Entries, Entries]:
+    """(s, U) of sum of weight c c^T / divisor, with no more directions than points less one.
+
+    Args:
+        centred: Points [n, d] about their mean.
+        weight: [n], 0 for an empty slot.
+        divisor: A number [].
+    """
+    dim = centred.shape[1]
+    squares = jnp.matmul((centred * weight[:, None]).T, centred, precision="highest") / divisor
+    if dim > LARGEST_WRITTEN_OUT:
+        pivots, factor = _decomposed_matrix(squares)
+        log_scale = jnp.log(pivots) / 2
+    else:
+        pivots, factor = _decomposed_cells(_cells(squares, dim), dim)
+        log_scale = tuple(jnp.log(pivot) / 2 for pivot in pivots)
+    if dim > 1:
+
+        def by_roots(centred, weight, divisor):
+            log_scale, factor = roots.root_of_points(centred, weight, divisor)
+            return from_arrays(log_scale, dim), from_matrix(factor, dim)
+
+        ill = roots.ill_conditioned(
+            pivots, from_arrays(jnp.diagonal(squares), dim), jnp.any(centred != 0)
+        )
+        log_scale, factor = roots.where_ill(
+            by_roots,
+            ill,
+            (log_scale, factor),
+            (centred, weight, jnp.asarray(divisor, centred.dtype)),
+        )
+    return limited(log_scale, factor, jnp.sum(weight > 0) - 1)
+
+
+def _cells(covariance, dim):
+    """The entries on and below the diagonal, by (row, column)."""
+    return {(i, j): covariance[i, j] for i in range(dim) for j in range(i + 1)}
 
 
 def decomposed(covariance: Array, dim: int) -> tuple[Entries, Entries]:
@@ -212,10 +296,10 @@ def decomposed(covariance: Array, dim: int) -> tuple[Entries, Entries]:
     A direction without variance gives -inf, never nan.
     """
     if dim > LARGEST_WRITTEN_OUT:
-        return _decomposed_matrix(covariance)
-    return _decomposed_cells(
-        {(i, j): covariance[i, j] for i in range(dim) for j in range(i + 1)}, dim
-    )
+        pivots, factor = _decomposed_matrix(covariance)
+        return jnp.log(pivots) / 2, factor
+    pivots, factor = _decomposed_cells(_cells(covariance, dim), dim)
+    return tuple(jnp.log(pivot) / 2 for pivot in pivots), factor
 
 
 def limited(log_scale: Entries, factor: Entries, rank: ArrayLike) -> tuple[Entries, Entries]:
@@ -240,7 +324,7 @@ def limited(log_scale: Entries, factor: Entries, rank: ArrayLike) -> tuple[Entri
 
 
 def _decomposed_cells(cells, dim):
-    """Cholesky without roots, L D L^T, entry by entry."""
+    """(pivots, factor) by Cholesky without roots, L D L^T, entry by entry."""
     pivots, factor = [], {}
     for j in range(dim):
         pivot = cells[j, j]
@@ -253,9 +337,7 @@ def _decomposed_cells(cells, dim):
             for k in range(j):
                 entry = entry - factor[i, k] * factor[j, k] * pivots[k]
             factor[i, j] = jnp.where(alive, entry / jnp.where(alive, pivot, 1), 0)
-    return tuple(jnp.log(pivot) / 2 for pivot in pivots), tuple(
-        factor[i, j] for i in range(dim) for j in range(i)
-    )
+    return tuple(pivots), tuple(factor[i, j] for i in range(dim) for j in range(i))
 
 
 def _decomposed_matrix(covariance):
@@ -278,7 +360,7 @@ def _decomposed_matrix(covariance):
 
     start = covariance, jnp.zeros_like(covariance), jnp.zeros(dim, covariance.dtype)
     _, factor, pivots = jax.lax.fori_loop(0, dim, column, start)
-    return jnp.log(pivots) / 2, factor
+    return pivots, factor
 
 
 def _floor(diagonal, dim):

@@ -2,7 +2,8 @@
 
 config.json, environment.json, made_of.json, metrics.jsonl, metrics.csv, results.nc, samples/,
 checkpoints/ and figures/. While a generation is computed, unfinished/ holds what a killed run
-resumes from (`collapse_jax.runs.scratch`).
+resumes from (`collapse_jax.runs.scratch`). JSON files hold numbers that are not finite as the texts
+"NaN", "Infinity" and "-Infinity", which `RunFolder.rows` gives back as numbers.
 """
 
 import collections

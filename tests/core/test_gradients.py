@@ -1,5 +1,8 @@
 """Derivatives through a process: right where there are any, else one line. (docs/gradients.md)"""
 
+import pathlib
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -193,6 +196,17 @@ def test_what_has_no_derivative_says_so(name):
     with pytest.raises(InputError, match=text) as caught:
         jax.eval_shape(differentiated, jnp.float32(0.3))
     assert "\n" not in str(caught.value)
+
+
+def test_the_page_runs_as_printed():
+    page = pathlib.Path(__file__).parents[2] / "docs" / "gradients.md"
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        exec(compile(block, page.name, "exec"), names)
+    keys = jax.random.split(KEY, 3)
+    assert jax.eval_shape(names["slope"], jnp.float32(0.9), keys).shape == ()
+    process = gaussian_process(names["weighted_mix"](0.3))
+    assert jax.eval_shape(process.step, KEY, process.template(KEY))[0].generation.shape == ()
 
 
 def test_a_scan_over_vmapped_chains_says_so_too():

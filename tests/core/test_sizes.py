@@ -85,6 +85,16 @@ def test_drivers_look_before_they_begin(tmp_path):
             drive()
 
 
+@pytest.mark.parametrize("function", [lambda g: 5 if g < 2 else 4, lambda g: [5, 4, 3, 2][g]])
+def test_python_that_jax_cannot_trace_is_one_line(function):
+    with pytest.raises(InputError, match=r"a generation that JAX traces .*jnp\.where"):
+        cj.simulate(made("exponential", size=function), KEY, generations=3, metrics="mean")
+    # Step by step it is asked with numbers.
+    process = made("exponential", size=function)
+    state, _ = process.init(KEY, 3)
+    assert int(process.step(KEY, state)[0].generation) == 1
+
+
 def test_a_host_family_is_asked_with_python_integers():
     def size(generation):
         assert type(generation) is int
