@@ -39,8 +39,8 @@ class Kind(NamedTuple):
 _BEFORE_AND_AFTER = ("kill", "killed")
 _FILES = {
     "save": ("collapse_jax.runs.checkpoint:Checkpoints.save", _BEFORE_AND_AFTER),
-    # Orbax writes in threads of its own while this waits for them.
-    "commit": ("orbax.checkpoint:CheckpointManager.wait_until_finished", ("kill",)),
+    # Everything is written, and nothing has its final name yet.
+    "commit": ("orbax.checkpoint:StandardCheckpointHandler.finalize", ("kill",)),
     "rename": ("pathlib:Path.replace", _BEFORE_AND_AFTER),
     "rows": ("collapse_jax.runs.folder:RunFolder.write_rows", ("kill",)),
     "results": ("collapse_jax.runs.folder:RunFolder.write_results", ("kill",)),
