@@ -63,10 +63,9 @@ def generational_process(
             is also offered as NAME_to_first.
 
     Raises:
-        InputError: if an argument has the wrong type; if a size is not in [1, 2^31 - 1] or exceeds
-            a fixed data set; if the source's points are not what the estimator takes (see
-            `check` of `core.types.Statistics`); if the workflow needs what the estimator lacks
-            (`continued`, points, or sizes that are known before the run).
+        InputError: if an argument has the wrong type; a size is not in [1, 2^31 - 1] or exceeds a
+            fixed data set; the source's points are not what the estimator takes (`check` of
+            `core.types.Statistics`); or the workflow needs what the estimator lacks.
     """
     made_by("estimator", estimator, Estimator, "one of cj.estimators, or cj.estimator,")
     made_by("source", source, Source, "one of cj.sources")

@@ -62,7 +62,7 @@ COMMANDS = {
         ),
         Command(
             "lm",
-            "Fine-tune a language model on real text, let it make the next training set, and so on.",
+            "Fine-tune a language model on real text, then on what it wrote, and so on.",
             "commands.lm:lm_command",
             LMConfig,
             SeedDevices,

@@ -62,7 +62,8 @@ class OPTConfig:
         later = {"layerdrop": 0.0, "word_embed_proj_dim": None, "do_layer_norm_before": True}
         shown = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         shown = {name: value for name, value in shown.items() if later.get(name, ()) != value}
-        return f"OPTConfig({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        told = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return f"{type(self).__qualname__}({told})"
 
     def __post_init__(self):
         for field in _SIZES:
@@ -83,16 +84,6 @@ class OPTConfig:
         self._check("do_layer_norm_before", one_of, (True, False), must_be=must_be)
         for field in _DROPOUTS:
             self._check(field, real, at_least=0, below=1)
-
-    def __repr__(self):
-        # Unfinished work on disk is known by this text: a field that came later is told only where
-        # it says something.
-        told = [
-            f"{field.name}={getattr(self, field.name)!r}"
-            for field in dataclasses.fields(self)
-            if field.name != "layerdrop" or self.layerdrop
-        ]
-        return f"{type(self).__qualname__}({', '.join(told)})"
 
     def _check(self, field, check, *limits, **named_limits):
         checked = check(
