@@ -94,8 +94,9 @@ def _check_statistics(source, estimator, n):
 
 def _of_first_draw(source, check, n):
     try:
-        x: Any = source.sample(jax.random.key(0), n)
-    except jax.errors.JAXTypeError:  # made inside a transformation
+        with jax.ensure_compile_time_eval():  # also where the process is made inside a program
+            x: Any = source.sample(jax.random.key(0), n)
+    except jax.errors.JAXTypeError:  # a source of traced numbers
         return source
     if isinstance(x, Tracer):
         return source

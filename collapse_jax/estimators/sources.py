@@ -67,6 +67,7 @@ def _check_params(estimator, params):
     if None in failures or any("design has" in str(error) for error in failures):
         return
     error = failures[0]
+    assert error is not None
     if isinstance(error, InputError):
         raise InputError(f"population of {estimator.name}: {error}")
     raise InputError(
