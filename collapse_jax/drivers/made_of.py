@@ -248,7 +248,8 @@ def _sizes(size: Any, last_generation, traceable):
         )
         values = np.asarray(values).tolist()
     else:
-        values = [int(size(generation)) for generation in range(last_generation + 1)]
+        of_generation: Any = size
+        values = [int(of_generation(generation)) for generation in range(last_generation + 1)]
     runs = [
         [generation, value]
         for generation, value in enumerate(values)

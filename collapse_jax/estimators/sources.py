@@ -66,8 +66,7 @@ def _check_params(estimator, params):
         failures += [_failure(estimator, params, n) for n in _SIZES[1:]]
     if None in failures or any("design has" in str(error) for error in failures):
         return
-    error = failures[0]
-    assert error is not None
+    error: Any = failures[0]
     if isinstance(error, InputError):
         raise InputError(f"population of {estimator.name}: {error}")
     raise InputError(

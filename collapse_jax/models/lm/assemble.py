@@ -59,7 +59,9 @@ def as_stored(model: Transformer, params: Any) -> dict[str, np.ndarray]:
     Raises:
         InputError: If the params do not fit the model; the text lists every entry that is wrong.
     """
-    flat = dict(flax.traverse_util.flatten_dict(params)) if isinstance(params, dict) else {}
+    flat: dict[Any, Any] = {}
+    if isinstance(params, dict):
+        flat = dict(flax.traverse_util.flatten_dict(params))
     missing, wrong, tensors = [], [], {}
     for row in tensor_table(model):
         shapes = [part.shape for part in row.split(np.broadcast_to(np.float32(0), row.shape))]

@@ -19,6 +19,7 @@ from collapse_jax.models.lm.steps import (
     finite_losses,
     run_steps,
 )
+from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.session import Session
 
 
@@ -120,7 +121,7 @@ def window_order(key: jax.Array, windows: int) -> Callable[[int, int], np.ndarra
     return order
 
 
-def window_loss(model: OPT, params: dict, tokens: Any, key: Any = None) -> jax.Array:
+def window_loss(model: Transformer, params: dict, tokens: Any, key: Any = None) -> jax.Array:
     """Mean negative log-likelihood [] in nats of all predicted tokens of [batch, length]."""
     return batch_loss(model, params, tokens, jnp.ones(len(tokens)))
 

@@ -102,8 +102,8 @@ def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OP
     Raises:
         InputError: As `load`, and if the model is of another family.
     """
-    model, params = _loaded(source, revision, OPT)
-    return model, params
+    loaded: Any = _loaded(source, revision, OPT)
+    return loaded
 
 
 def _refuse_another_set(model, flat, folder, file, other):

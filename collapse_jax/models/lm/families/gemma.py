@@ -44,7 +44,7 @@ def read_gemma3(values: Values) -> TransformerConfig:
     )
 
 
-def _shared(values):
+def _shared(values) -> dict[str, Any]:
     if values.get("use_bidirectional_attention", False):
         raise InputError("config.json: use_bidirectional_attention is true; only false is built")
     shared = llama.common(
@@ -76,7 +76,7 @@ def _shared(values):
     )
 
 
-def _caps(values, attention, logit):
+def _caps(values, attention, logit) -> dict[str, Any]:
     """The caps; an explicit null is none."""
     given = values.values
     return {
@@ -90,7 +90,7 @@ def _windows(values, by_default):
     return values.windows(len(by_default), window, by_default)
 
 
-def _rotaries(values):
+def _rotaries(values) -> dict[str, Any]:
     """Of the layers that see everything, and of those with a window."""
     by_kind = values.get("rope_parameters", {})
     full = dict(values.get("rope_scaling", {})) | dict(by_kind.get("full_attention") or {})

@@ -95,8 +95,8 @@ def table(config: TransformerConfig) -> list[tensors.Tensor]:
             "mlp.dense_h_to_4h": ("fc1", width, config.ffn_dim, True),
             "mlp.dense_4h_to_h": ("fc2", config.ffn_dim, width, True),
         }
-        for theirs, (ours, *shape_and_bias) in products.items():
-            rows += tensors.linear(f"{name}.{theirs}", f"{path}/{ours}", *shape_and_bias)
+        for theirs, (ours, inputs, outputs, bias) in products.items():
+            rows += tensors.linear(f"{name}.{theirs}", f"{path}/{ours}", inputs, outputs, bias)
     rows += tensors.norm("gpt_neox.final_layer_norm", "final_layer_norm", width, "layer")
     if not config.tied:
         rows.append(tensors.same("embed_out.weight", "lm_head/embedding", *matrix))

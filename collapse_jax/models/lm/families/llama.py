@@ -71,7 +71,7 @@ def read_qwen3(values: Values) -> TransformerConfig:
     )
 
 
-_BIAS_FREE = {"qkv_bias": False, "out_bias": False, "ffn_bias": False}
+_BIAS_FREE: dict[str, Any] = {"qkv_bias": False, "out_bias": False, "ffn_bias": False}
 
 
 def common(
