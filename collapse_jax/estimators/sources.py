@@ -66,7 +66,8 @@ def _check_params(estimator, params):
         failures += [_failure(estimator, params, n) for n in _SIZES[1:]]
     if None in failures or any("design has" in str(error) for error in failures):
         return
-    error: Any = failures[0]
+    error = failures[0]
+    assert isinstance(error, Exception)
     if isinstance(error, InputError):
         raise InputError(f"population of {estimator.name}: {error}")
     raise InputError(
