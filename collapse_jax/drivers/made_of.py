@@ -5,7 +5,7 @@ import functools
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ _PARTS = {
 # Code is compared where nothing but the user's changed.
 _VERSIONS = ("jax", "flax", "collapse-jax")
 _LONGEST = 300
+# Generations whose sizes are noted; a run of more takes days.
+_MOST_SIZES = 100_000
 
 
 def described(
@@ -242,14 +244,12 @@ def _sizes(size: Any, last_generation, traceable):
     """[last generation, [[first generation, size], ...]] of runs of equal sizes."""
     if not callable(size):
         return [last_generation, [[0, int(size)]]]
+    last_generation, of = min(last_generation, _MOST_SIZES), cast(Callable[[Any], Any], size)
     if traceable:
-        values = jax.vmap(lambda g: jnp.asarray(size(g), jnp.int32))(
-            jnp.arange(last_generation + 1)
-        )
-        values = np.asarray(values).tolist()
+        sizes = jax.vmap(lambda g: jnp.asarray(of(g), jnp.int32))(jnp.arange(last_generation + 1))
+        values = np.asarray(sizes).tolist()
     else:
-        of_generation: Any = size
-        values = [int(of_generation(generation)) for generation in range(last_generation + 1)]
+        values = [int(of(generation)) for generation in range(last_generation + 1)]
     runs = [
         [generation, value]
         for generation, value in enumerate(values)
