@@ -145,7 +145,7 @@ def root_of_columns(root: Array, columns: Array, unit: Array) -> Directions:
         kept, new = mine[j], column[j]
         # A direction that nobody had is no direction where it is rounding; one that there is
         # already takes what there is.
-        rounding = 4 * (_ROUNDINGS + dim) * eps * (bound[j] + turned[j])
+        rounding = 4 * eps * ((_ROUNDINGS + dim) * bound[j] + turned[j])
         least = jnp.where(kept > 0, eps * bound[j], jnp.minimum(rounding, _LARGEST * bound[j]))
         new = jnp.where(jnp.abs(new) > least, new, 0)
         largest = jnp.maximum(kept, jnp.abs(new))
