@@ -91,7 +91,7 @@ def _settings_of_file(arguments):
         name, rest = (name, rest) if is_joined else ("".join(rest[:1]), rest[1:])
         if "--config" in (word.partition("=")[0] for word in rest):
             raise InputError("--config is given more than once; give it once")
-        settings = from_dict(_read_json(name), name)
+        settings = from_dict(_read_json(name), name, of_folder=pathlib.Path(name).is_dir())
         _refuse_code(settings, name)
         if arguments[0] != settings.command:
             raise InputError(

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from collapse_jax.errors import InputError, first_line
@@ -136,7 +136,7 @@ class RunFolder:
         if before is not None:
             earlier = before.pop("earlier", [])
             now["earlier"] = [*(earlier if isinstance(earlier, list) else [earlier]), before]
-        self.write_text("environment.json", json.dumps(now, indent=2) + "\n")
+        self.write_text("environment.json", strict_json.dumps(now, indent=2) + "\n")
 
     def keep_inputs(self, inputs: Mapping[str, Any]) -> None:
         """Keeps hashes of what an opened run reads, or holds them against those that it kept.
@@ -299,14 +299,15 @@ class RunFolder:
         Raises:
             InputError: If the file cannot be read, or holds anything else.
         """
-        return list(self._each_row(needed))
+        return list(self.each_row(*needed))
 
     def last_row(self, *needed: str) -> dict | None:
         """The last of `rows`, none of the others held in memory; None if there is none."""
-        last = collections.deque(self._each_row(needed), maxlen=1)
+        last = collections.deque(self.each_row(*needed), maxlen=1)
         return last[0] if last else None
 
-    def _each_row(self, needed):
+    def each_row(self, *needed: str) -> Iterator[dict]:
+        """The records of `rows` one by one, none of the others held in memory."""
         path = self.path / "metrics.jsonl"
         try:
             yield from read_rows(path, needed)

@@ -38,7 +38,7 @@ def are_recorded(folder: RunFolder, generations: int, record: int | str | list[i
         record: Which are recorded, as for `recorded_generations`.
     """
     # Arrays, because there may be a million.
-    found = np.fromiter((row["generation"] for row in folder.rows("generation")), np.int64)
+    found = np.fromiter((row["generation"] for row in folder.each_row("generation")), np.int64)
     last = int(found.max(initial=-1))
     if last < generations:
         return False
