@@ -83,13 +83,11 @@ def gaussian(
         ddof: 1 for the unbiased covariance (the theorem's), 0 for maximum likelihood (the released
             code's).
         by: "law" draws mean and scatter from their law (Normal, and Wishart by Bartlett's
-            decomposition), so that a generation costs the same for every sample size. "points"
-            draws the points, relative to the mean and scale that they come from, so that no
-            rounding of the mean stops the collapse.
+            decomposition), at the same cost for every sample size. "points" draws the points,
+            relative to their mean and scale, so that no rounding of the mean stops the collapse.
         sampling_bias: lambda; the model is sampled from N(mean, lambda covariance), by `draw` and
-            `sample` alike. Each such sampling adds ln lambda to the log variance: below 1 quality
-            is bought with diversity. A number, or traced. A source made of an estimator with a bias
-            is biased too; `sources.normal` has none.
+            `sample` alike, which adds ln lambda to the log variance each time. A number, or traced.
+            A source made of an estimator with a bias is biased too; `sources.normal` has none.
 
     Raises:
         InputError: if an argument is out of its range.
