@@ -93,8 +93,7 @@ def gaussian(
         InputError: if an argument is out of its range.
 
     References:
-        Shumailov et al. 2024, Theorem 3.1; the sampling bias: Alemohammad et al. 2023 (arXiv
-        2307.01850).
+        Shumailov et al. 2024, Theorem 3.1; the bias: Alemohammad et al. 2023 (arXiv 2307.01850).
     """
     family = _Gaussian(
         whole("dim", dim, 1),
