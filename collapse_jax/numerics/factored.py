@@ -183,50 +183,35 @@ def pooled(
     # In two steps, since exp(-unit) overflows before a shift underflows.
     root = jnp.where(shift_weight > 0, jnp.exp(jnp.minimum(-unit / 2, _LARGEST_EXPONENT)), 0)
     if dim <= LARGEST_WRITTEN_OUT:
-        cells = _cells(parts, [shift[i] * root * root for i in range(dim)], shift_weight, unit)
+        cells = {}
+        for i in range(dim):
+            for j in range(i + 1):
+                scaled_shift = [shift[index] * root * root for index in (i, j)]
+                cells[i, j] = shift_weight * scaled_shift[0] * scaled_shift[1]
+        for weight, log_scale, factor in parts:
+            columns = [
+                jnp.where(weight > 0, jnp.exp(2 * (s - unit)), 0) * weight for s in log_scale
+            ]
+            for i in range(dim):
+                for j in range(i + 1):
+                    terms = (
+                        _entry(factor, i, k) * _entry(factor, j, k) * columns[k]
+                        for k in range(j + 1)
+                    )
+                    cells[i, j] = sum(terms, cells[i, j])
         pivots, factor = _decomposed_cells(cells, dim)
-        log_scale = tuple(jnp.log(pivot) / 2 + unit for pivot in pivots)
-        if dim == 1:
-            return log_scale, factor
+        plain = tuple(jnp.log(pivot) / 2 + unit for pivot in pivots), factor
         diagonal = tuple(cells[j, j] for j in range(dim))
-        return _looked_closer(
-            (log_scale, factor), pivots, diagonal, parts, shift_weight, shift, unit
-        )
+        return _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit)
     scaled_shift = shift * root * root
     covariance = shift_weight * jnp.outer(scaled_shift, scaled_shift)
     for weight, log_scale, factor in parts:
         columns = factor * jnp.where(weight > 0, jnp.exp(log_scale - unit) * jnp.sqrt(weight), 0)
         covariance = covariance + jnp.matmul(columns, columns.T, precision="highest")
     pivots, factor = _decomposed_matrix(covariance)
-    return _looked_closer(
-        (jnp.log(pivots) / 2 + unit, factor),
-        pivots,
-        jnp.diagonal(covariance),
-        parts,
-        shift_weight,
-        shift,
-        unit,
-    )
-
-
-def _cells(parts, shift, shift_weight, unit):
-    """The lower triangle {(i, j): []} of the covariance that `pooled` sums, in units of exp(unit).
-
-    shift: a list [d], in the same units.
-    """
-    dim, cells = len(shift), {}
-    for i in range(dim):
-        for j in range(i + 1):
-            cells[i, j] = shift_weight * shift[i] * shift[j]
-    for weight, log_scale, factor in parts:
-        columns = [jnp.where(weight > 0, jnp.exp(2 * (s - unit)), 0) * weight for s in log_scale]
-        for i in range(dim):
-            for j in range(i + 1):
-                terms = (
-                    _entry(factor, i, k) * _entry(factor, j, k) * columns[k] for k in range(j + 1)
-                )
-                cells[i, j] = sum(terms, cells[i, j])
-    return cells
+    plain = jnp.log(pivots) / 2 + unit, factor
+    diagonal = jnp.diagonal(covariance)
+    return _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit)
 
 
 def _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit):
@@ -234,6 +219,8 @@ def _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit):
 
     pivots, diagonal: tuples of numbers, or arrays.
     """
+    if len(diagonal) == 1:
+        return plain
     # A scale so small beside the largest that its square is 0 in the covariance.
     some = [
         jnp.where(weight > 0, _largest(log_scale), -jnp.inf) > -jnp.inf
