@@ -200,28 +200,18 @@ def pooled(
                     )
                     cells[i, j] = sum(terms, cells[i, j])
         pivots, factor = _decomposed_cells(cells, dim)
-        log_scale = tuple(jnp.log(pivot) / 2 + unit for pivot in pivots)
-        if dim == 1:
-            return log_scale, factor
+        plain = tuple(jnp.log(pivot) / 2 + unit for pivot in pivots), factor
         diagonal = tuple(cells[j, j] for j in range(dim))
-        return _looked_closer(
-            (log_scale, factor), pivots, diagonal, parts, shift_weight, shift, unit
-        )
+        return _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit)
     scaled_shift = shift * root * root
     covariance = shift_weight * jnp.outer(scaled_shift, scaled_shift)
     for weight, log_scale, factor in parts:
         columns = factor * jnp.where(weight > 0, jnp.exp(log_scale - unit) * jnp.sqrt(weight), 0)
         covariance = covariance + jnp.matmul(columns, columns.T, precision="highest")
     pivots, factor = _decomposed_matrix(covariance)
-    return _looked_closer(
-        (jnp.log(pivots) / 2 + unit, factor),
-        pivots,
-        jnp.diagonal(covariance),
-        parts,
-        shift_weight,
-        shift,
-        unit,
-    )
+    plain = jnp.log(pivots) / 2 + unit, factor
+    diagonal = jnp.diagonal(covariance)
+    return _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit)
 
 
 def _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit):
@@ -229,6 +219,8 @@ def _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit):
 
     pivots, diagonal: tuples of numbers, or arrays.
     """
+    if len(diagonal) == 1:
+        return plain
     # A scale so small beside the largest that its square is 0 in the covariance.
     some = [
         jnp.where(weight > 0, _largest(log_scale), -jnp.inf) > -jnp.inf
