@@ -232,7 +232,8 @@ def multivariate_hypergeometric(key: Array, counts: Array, n: ArrayLike) -> Arra
         Counts [K], int32; all -1 where n is negative or more than there are, or a count is
         negative.
     """
-    drawable = (n >= 0) & (n <= jnp.sum(counts)) & (jnp.min(counts) >= 0)
+    drawn = jnp.asarray(n)
+    drawable = (drawn >= 0) & (drawn <= jnp.sum(counts)) & (jnp.min(counts) >= 0)
 
     def draw(i, carry):
         left, taken = carry
