@@ -154,7 +154,7 @@ def _individuals(key0, key1, probabilities, *, n):
 
     shared = probabilities.shape[-1] != chains
     counts = jax.vmap(of_chain, (0, 0, None if shared else 0))(
-        *keys, probabilities[:, 0] if shared else probabilities.T
+        keys[0], keys[1], probabilities[:, 0] if shared else probabilities.T
     ).T
     return [jnp.where(_drawable(jnp.int32(n), probabilities), counts, -1)]
 
