@@ -65,12 +65,10 @@ def gaussian(
 ) -> Estimator:
     """Gaussian by its sample mean and covariance; x is [n, dim].
 
-    Scales are kept as logarithms: where a training set is made of samples by their law (`replace`,
-    `accumulate`, `mix` without a previous share), 10^6 generations keep to their law. Where single
-    points are held (`mix` with one, `accumulate_subsample`, curation), a chain can collapse until
-    its points differ by 8 roundings of their size, a variance of about 1e-13 of the squared mean in
-    float32 and 1e-31 in float64; there the model becomes nan, and a driver stops with a
-    `DivergenceError` that names the generation. A sample of one point has covariance 0.
+    Scales are kept as logarithms: 10^6 generations keep to their law where samples are drawn by it
+    (`replace`, `accumulate`, `mix` without beta). Where points are held (beta > 0, curation), they
+    do until points differ by 8 roundings: a variance of 1e-13 (float64: 1e-31) of the squared mean.
+    There the model is nan, a `DivergenceError`. A sample of one point has covariance 0.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
     dim), trace, log_trace, log_determinant, entropy, log_scale [dim], effective_rank,

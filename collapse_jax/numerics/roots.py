@@ -4,7 +4,8 @@ A covariance in floats knows the variance that is left in a direction to eps of 
 root knows its deviation to eps, so the variance to eps^2: correlations up to 1 - 1e-12 in float32
 instead of 1 - 1e-6. A direction counts as without variance where what is found there is within
 rounding of the numbers that it was computed from, coordinate by coordinate, so that scales far
-apart in different coordinates do not matter.
+apart in different coordinates do not matter. It is a guess of what rounding comes to: it errs in
+about 1e-4 of the sums of samples that span fewer directions than there are, to either side.
 """
 
 import functools

@@ -154,8 +154,9 @@ def _individuals(key0, key1, probabilities, *, n):
         return jnp.zeros(len(weights), jnp.int32).at[hit].add(1)
 
     shared = probabilities.shape[-1] != chains
-    own = probabilities[:, 0] if shared else probabilities.T
-    counts = jax.vmap(of_chain, (0, 0, None if shared else 0))(keys[0], keys[1], own).T
+    counts = jax.vmap(of_chain, (0, 0, None if shared else 0))(
+        keys[0], keys[1], probabilities[:, 0] if shared else probabilities.T
+    ).T
     return [jnp.where(_drawable(jnp.int32(n), probabilities), counts, -1)]
 
 
@@ -233,8 +234,8 @@ def multivariate_hypergeometric(key: Array, counts: Array, n: ArrayLike) -> Arra
         Counts [K], int32; all -1 where n is negative or more than there are, or a count is
         negative.
     """
-    total = jnp.asarray(n)
-    drawable = (total >= 0) & (total <= jnp.sum(counts)) & (jnp.min(counts) >= 0)
+    drawn = jnp.asarray(n)
+    drawable = (drawn >= 0) & (drawn <= jnp.sum(counts)) & (jnp.min(counts) >= 0)
 
     def draw(i, carry):
         left, taken = carry

@@ -109,3 +109,20 @@ def test_a_product_with_a_share_up_to_one_is_exact():
         whole, fraction = jax.jit(exact_product)(jnp.int32(n), share)
         exact = n * Fraction(float(share))
         assert abs(int(whole) + Fraction(float(fraction)) - exact) < Fraction(1, 2**20)
+
+
+def test_rounded_shares_of_traced_sizes_are_those_of_known_ones():
+    from collapse_jax.core.workflows import _rounded
+
+    sizes = [7, 2**20 - 1, 2**24 + 1, 2**30 + 7, LARGEST - 1, LARGEST]
+    for share in (1.0, 0.5, 1 - 1e-7, 1 / 3):
+        found = jax.jit(jax.vmap(lambda n, share=share: _rounded(share, n)))(jnp.array(sizes))
+        assert found.tolist() == [round(Fraction(share) * n) for n in sizes]
+
+
+def test_a_mix_draws_its_rare_real_points(assert_fits, fit_of_counts):
+    from collapse_jax.core.workflows import _random_counts
+
+    n, shares = 10**7, (1 - 1e-7, 0.0, 1e-7)
+    counts = jax.jit(jax.vmap(lambda key: _random_counts(key, n, shares)))(KEYS)
+    assert_fits({"real": fit_of_counts(counts[:, 2], stats.binom(n, 1e-7))})

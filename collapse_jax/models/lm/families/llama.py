@@ -41,7 +41,7 @@ def read_mistral(values: Values) -> TransformerConfig:
         **values.special_tokens(eos=2, bos=1),
         tied=bool(values.get("tie_word_embeddings", False)),
         windows=() if window is None else (window,) * layers,
-        **_BIAS_FREE,
+        **_biases(),
     )
 
 
@@ -53,7 +53,7 @@ def read_qwen2(values: Values) -> TransformerConfig:
         **values.special_tokens(),
         tied=bool(values.get("tie_word_embeddings", False)),
         windows=_qwen_windows(values),
-        **(_BIAS_FREE | {"qkv_bias": True}),
+        **_biases(qkv_bias=True),
     )
 
 
@@ -67,11 +67,12 @@ def read_qwen3(values: Values) -> TransformerConfig:
         tied=bool(values.get("tie_word_embeddings", False)),
         windows=_qwen_windows(values),
         query_key_norm=True,
-        **(_BIAS_FREE | {"qkv_bias": bias, "out_bias": bias}),
+        **_biases(qkv_bias=bias, out_bias=bias),
     )
 
 
-_BIAS_FREE: dict[str, Any] = {"qkv_bias": False, "out_bias": False, "ffn_bias": False}
+def _biases(qkv_bias=False, out_bias=False) -> dict[str, Any]:
+    return {"qkv_bias": qkv_bias, "out_bias": out_bias, "ffn_bias": False}
 
 
 def common(
