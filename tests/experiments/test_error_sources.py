@@ -83,6 +83,7 @@ def test_the_truths_of_the_gaussian_have_the_same_moments(script):
     )
 
 
+@pytest.mark.slow
 def test_a_vae_of_one_latent_on_a_truth_of_four(script, small, monkeypatch):
     """By streams: the truth's decoder is of another size than the network.
 

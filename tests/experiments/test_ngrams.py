@@ -63,6 +63,7 @@ def test_theory_of_independent_words():
     )
 
 
+@pytest.mark.slow
 def test_the_experiment(tmp_path, monkeypatch, capsys):
     module = importlib.import_module("suresh2024_ngrams")
     monkeypatch.setattr(module, "ORDERS", {2: "bigram"})

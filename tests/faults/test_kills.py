@@ -23,7 +23,9 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("kind", PLANS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "lm")) for kind in PLANS]
+)
 def test_a_few_kills(server, whole, tmp_path, kind):
     found = faulty.killed_until_it_ends(server, kind, tmp_path / "run", whole(kind), PLANS[kind])
     stages = tuple(plan.stage for plan in PLANS[kind])
