@@ -78,7 +78,7 @@ def real_alone(config, folder, say=print) -> list[dict]:
         raise InputError(f"{path} is damaged; delete it, and the control is made again") from None
     if len(rows) >= config.seeds:
         return rows[: config.seeds]
-    model, pretrained, _, blocks = prepare(settings)
+    model, pretrained, _, blocks, *_ = prepare(settings)
     kept = kept_blocks(config, len(blocks.train))
     control_key = jax.random.fold_in(jax.random.key(config.seed), np.uint32(CONTROL))
     for seed in range(len(rows), config.seeds if kept else 0):

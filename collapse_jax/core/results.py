@@ -203,7 +203,10 @@ def _check_like(name, given, result, wanted, what):
         (jax.tree.structure(tree), list(map(np.shape, jax.tree.leaves(tree))))
         for tree in (result, wanted)
     ]
-    if shapes[0] != shapes[1]:
+    # n points may be held in any number of weighted slots.
+    first = 1 if isinstance(wanted, Dataset) else 0
+    alike = [(structure, [shape[first:] for shape in sizes]) for structure, sizes in shapes]
+    if alike[0] != alike[1]:
         raise FunctionError(
             f"{name}, {defined_at(given)}, gave {type(result).__name__} with arrays of shapes "
             f"{shapes[0][1]}; it must give {what}, {type(wanted).__name__} of {shapes[1][1]}"

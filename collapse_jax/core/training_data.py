@@ -107,6 +107,8 @@ class TrainingData:
         """
         n = self._count(n)
         data = points.of_sample(*((sample(n),) if isinstance(n, int) else (sample(self.slots), n)))
+        if not self.estimator.traceable:  # points may be anything
+            return data
         discrete = not jnp.issubdtype(jnp.result_type(data.x), jnp.inexact)
         return step_function(data, params, CHOICES) if discrete else data
 

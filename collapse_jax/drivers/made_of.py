@@ -58,7 +58,7 @@ def described(
     parts = {
         "family": (estimator.name, bare),
         "workflow": (workflow.name, workflow),
-        "source": (_source_words(source), source),
+        "source": (_source_words(source), _without_points(source)),
         "step": ("", _own_steps(process)),
         "remember_first": (str(remember_first), remember_first),
     }
@@ -278,7 +278,16 @@ def _size_at(runs, generation):
 def _data(source, known):
     """Hashes of the real data: the population's parameters, or the arrays that are drawn from."""
     made = contents(source.params, known=known)
-    return [made.fixed, dict(made.changing), source.size, arrays_in(source.sample, known)]
+    if source.points is None:
+        arrays = arrays_in(source.sample, known)
+    else:
+        arrays = [contents(source.points, known=known).fixed]
+    return [made.fixed, dict(made.changing), source.size, arrays]
+
+
+def _without_points(source):
+    """The source, but for a fixed data set: its points are told by `_data`."""
+    return source if source.points is None else source._replace(sample=None)
 
 
 def _source_words(source):

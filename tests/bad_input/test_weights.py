@@ -165,7 +165,7 @@ BROKEN = {
         file("config.json", b"[]"),
         ["config.json must hold one JSON object"],
     ),
-    "another architecture": (config(model_type="llama"), ["model_type is 'llama'", "'opt'"]),
+    "another architecture": (config(model_type="mamba"), ["model_type is 'mamba'", "opt"]),
     "another activation": (config(activation_function="gelu"), ["activation_function is 'gelu'"]),
     "a size of words": (
         config(hidden_size="8", word_embed_proj_dim="8"),

@@ -165,7 +165,7 @@ def test_the_control_is_a_fit_to_real_blocks_and_not_done_again(tmp_path):
     assert (
         module.real_alone(none, RunFolder(tmp_path / "none"), said.append) == [] and len(said) == 2
     )
-    model, pretrained, _, blocks = prepare(config.settings())
+    model, pretrained, _, blocks, *_ = prepare(config.settings())
     untrained = float(np.exp(cj.lm.mean_loss(model, pretrained, blocks.test).mean()))
     assert one["test_perplexity"] < untrained
     assert module.real_alone(

@@ -127,6 +127,7 @@ def test_the_folder_is_whole(finished):
     names = {
         "config.json",
         "environment.json",
+        "made_of.json",
         "counts.json",
         "metrics.jsonl",
         "metrics.csv",
