@@ -206,7 +206,8 @@ def _check_like(name, given, result, wanted, what):
     # n points may be held in any number of weighted slots.
     first = 1 if isinstance(wanted, Dataset) else 0
     alike = [(structure, [shape[first:] for shape in sizes]) for structure, sizes in shapes]
-    if alike[0] != alike[1]:
+    slots = {shape[:first] for shape in shapes[0][1]}
+    if alike[0] != alike[1] or len(slots) > 1:
         raise FunctionError(
             f"{name}, {defined_at(given)}, gave {type(result).__name__} with arrays of shapes "
             f"{shapes[0][1]}; it must give {what}, {type(wanted).__name__} of {shapes[1][1]}"

@@ -278,11 +278,7 @@ def _size_at(runs, generation):
 def _data(source, known):
     """Hashes of the real data: the population's parameters, or the arrays that are drawn from."""
     made = contents(source.params, known=known)
-    if source.points is None:
-        arrays = arrays_in(source.sample, known)
-    else:
-        arrays = [contents(source.points, known=known).fixed]
-    return [made.fixed, dict(made.changing), source.size, arrays]
+    return [made.fixed, dict(made.changing), source.size, arrays_in(source.sample, known)]
 
 
 def _without_points(source):

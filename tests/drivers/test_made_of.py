@@ -65,7 +65,7 @@ def mean(state):
 
 
 def greatest(x):
-    return x
+    return x.reshape(len(x))
 
 
 def least(x):

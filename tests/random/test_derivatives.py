@@ -86,7 +86,7 @@ def test_counts_have_no_derivative(name):
         lambda: jax.grad(total)(0.3),
         lambda: jax.grad(lambda p: jax.vmap(total)(p).sum())(jnp.array([0.3, 0.4])),
     ):
-        with pytest.raises(InputError, match="counts are whole numbers|which outcome is drawn"):
+        with pytest.raises(InputError, match=r"counts are whole numbers|which outcome is drawn"):
             # Refused while it is traced: nothing is compiled.
             jax.eval_shape(differentiated)
 
