@@ -69,7 +69,7 @@ def greatest(x):
 
 
 def least(x):
-    return -x
+    return -x.reshape(len(x))
 
 
 def once(process, folder, **changes):
