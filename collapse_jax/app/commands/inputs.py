@@ -17,20 +17,13 @@ import numpy as np
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.registry import family
+from collapse_jax.models.lm.tokenizer_settings import TOKENIZER_FILES
 from collapse_jax.runs import made_of
 from collapse_jax.runs.checksums import checksum
 from collapse_jax.runs.contents import contents
 from collapse_jax.runs.folder import RunFolder
 
 _TEXTS = (".txt", ".raw", ".tokens", ".json", ".jsonl", ".parquet", ".xz", ".gz")
-_TOKENIZERS = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-)
 _OWN = "collapse_jax"
 
 
@@ -66,7 +59,7 @@ def corpus_files(source: str) -> dict[str, Any]:
 
 def tokenizer_files(source: str) -> dict[str, Any]:
     """The entry of a tokenizer that is here, by its files."""
-    return files_of("tokenizer", source, _TOKENIZERS)
+    return files_of("tokenizer", source, TOKENIZER_FILES)
 
 
 def corpus(source: str, splits: Mapping[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from collapse_jax.models.lm.splits import WORDS, find_splits, is_text, named
 from collapse_jax.models.lm.text_files import read_rows, stream_rows, whole_text
 from collapse_jax.models.lm.tokenizer_settings import (
     SPECIAL_TOKENS,
+    TOKENIZER_FILES,
     beyond_the_file,
     made_deterministic,
     special_ids,
@@ -57,14 +58,6 @@ _LONG_ROW = 40
 _MUCH = 0.01
 _EMBEDDED_VOCABULARY = 2048
 _SMALLEST_VOCABULARY, _LARGEST_VOCABULARY = 260, 1_000_000
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-)
 _TOKENIZER_NAME = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
 _SPECIAL = {"bos_token": "</s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
@@ -297,7 +290,7 @@ def tokenizer_files(
     load_tokenizer(source, say)
     return {
         name: (folder / name).read_text(encoding="utf-8")
-        for name in _TOKENIZER_FILES
+        for name in TOKENIZER_FILES
         if (folder / name).is_file()
     }
 

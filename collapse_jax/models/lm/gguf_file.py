@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.errors import InputError, first_line
-from collapse_jax.models.lm.families import gemma, llama
+from collapse_jax.models.lm.families import llama
 from collapse_jax.models.lm.families.reading import Values
 from collapse_jax.models.lm.switches import TransformerConfig
 from collapse_jax.models.lm.transformer import Transformer
@@ -18,13 +18,9 @@ _READERS = {
     "llama": llama.read_llama,
     "qwen2": llama.read_qwen2,
     "qwen3": llama.read_qwen3,
-    "gemma2": gemma.read_gemma2,
-    "gemma3": gemma.read_gemma3,
 }
 # The rotary pairs of these architectures are stored next to each other in the file.
 _PERMUTED = ("llama",)
-# The scales of their norms are stored with the 1 that the model adds.
-_OFFSET_NORMS = ("gemma2", "gemma3")
 # Names of config.json, and how the keys of the file end.
 _SIZES = {
     "max_position_embeddings": "context_length",
@@ -36,9 +32,6 @@ _SIZES = {
     "head_dim": "attention.key_length",
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
     "rope_theta": "rope.freq_base",
-    "sliding_window": "attention.sliding_window",
-    "attn_logit_softcapping": "attn_logit_softcapping",
-    "final_logit_softcapping": "final_logit_softcapping",
 }
 _TOKENS = {"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"}
 # What transformers' tokenizers do before the merges, by `tokenizer.ggml.pre`.
@@ -61,8 +54,8 @@ def load_gguf(path: str | os.PathLike) -> tuple[Transformer, dict]:
     """The model of a GGUF file and its parameters.
 
     Args:
-        path: The file. Built are the architectures llama (with Mistral and SmolLM2), qwen2, qwen3,
-            gemma2 and gemma3.
+        path: The file. Built are the architectures llama (with Mistral and SmolLM2), qwen2 and
+            qwen3.
 
     Returns:
         The model, and a plain dict of float32 arrays: quantised numbers at their exact values.
@@ -80,8 +73,11 @@ def load_gguf(path: str | os.PathLike) -> tuple[Transformer, dict]:
         )
     stored = {tensor.name: tensor for tensor in reader.tensors}
     values = _config_values(fields, architecture, stored)
-    config = _READERS[architecture](Values(values))
-    _check_rope(name, fields, architecture, stored)
+    _check_layers(name, fields, architecture, stored)
+    try:
+        config = _READERS[architecture](Values(values))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
     names = gguf.get_tensor_name_map(_enum(gguf, architecture), config.num_hidden_layers)
     return Transformer(config), _params(gguf, name, config, architecture, stored, names)
 
@@ -107,6 +103,10 @@ def tokenizer_of(path: str | os.PathLike) -> tuple[Any, dict[str, str]]:
             f"{path}: its tokenizer is {kind!r} of kind {before!r}; built is 'gpt2' of kind "
             f"{', '.join((*_DIGITS, *_WORDS, *_PLAIN))}; give another by --tokenizer"
         )
+    parts = ("tokens", "merges", "token_type")
+    missing = [part for part in parts if f"tokenizer.ggml.{part}" not in fields]
+    if missing:
+        raise InputError(f"{path}: its tokenizer has no {missing[0]}; give another by --tokenizer")
     tokens = fields["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"]]
     vocabulary = {token: i for i, token in enumerate(tokens)}
@@ -174,16 +174,20 @@ def _config_values(fields, architecture, stored):
     if embedding is not None:
         values["vocab_size"] = int(embedding.shape[1])
     values["tie_word_embeddings"] = "output.weight" not in stored
-    if architecture in ("llama", "qwen2", "qwen3") and "sliding_window" in values:
-        values.pop("sliding_window")
     if "rms_norm_eps" in values:
         # 1e-5 is stored as its float32 neighbour.
         values["rms_norm_eps"] = float(str(np.float32(values["rms_norm_eps"])))
     return values
 
 
-def _check_rope(name, fields, architecture, stored):
-    """Rotary positions that are stretched are stored in ways that are not built."""
+def _check_layers(name, fields, architecture, stored):
+    """Refuses windows and stretched rotary positions, which are not read from GGUF."""
+    window = fields.get(f"{architecture}.attention.sliding_window")
+    if window and window < fields.get(f"{architecture}.context_length", window + 1):
+        raise InputError(
+            f"{name}: its layers see {window} tokens back; only layers that see everything are "
+            "read from GGUF; load the model's folder of safetensors"
+        )
     kind = fields.get(f"{architecture}.rope.scaling.type", "none")
     if kind not in ("none", None) or "rope_freqs.weight" in stored:
         raise InputError(
@@ -195,8 +199,7 @@ def _check_rope(name, fields, architecture, stored):
 def _params(gguf, name, config, architecture, stored, names):
     """Our params, or an `InputError` that names what does not fit."""
     flat, left = {}, dict(stored)
-    norms = gemma.NORMS if architecture in _OFFSET_NORMS else llama.NORMS
-    for tensor in llama.table(config, norms):
+    for tensor in llama.table(config):
         theirs = names.get_name(tensor.name, (".weight", ".bias"))
         found = left.pop(theirs, None)
         if found is None:
@@ -208,8 +211,6 @@ def _params(gguf, name, config, architecture, stored, names):
         array = _numbers(gguf, name, found)
         if architecture in _PERMUTED:
             array = _unpermuted(array, tensor.name, config)
-        if architecture in _OFFSET_NORMS and "norm" in tensor.name:
-            array = array - 1
         for path, part in zip(tensor.paths, tensor.split(array), strict=True):
             flat[path] = jnp.array(np.ascontiguousarray(part, np.float32))
     if left:

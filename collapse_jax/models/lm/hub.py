@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from collapse_jax.errors import InputError
+from collapse_jax.models.lm.tokenizer_settings import TOKENIZER_FILES
 from collapse_jax.models.lm.weight_files import WEIGHT_FILES, one_line, weight_files
 
 # Hub names without a revision are pinned to a commit, so that no result changes with the hub's main
@@ -12,16 +13,6 @@ from collapse_jax.models.lm.weight_files import WEIGHT_FILES, one_line, weight_f
 PINNED_REVISIONS = {"facebook/opt-125m": "27dcfa74d334bc871f3234de431e71c6eeba5dd6"}
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-_HUB_SMALL_FILES = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-]
 
 
 def find_model(source: str | os.PathLike, revision: str | None = None) -> Path:
@@ -80,7 +71,7 @@ def _fetch(name, revision):
                 f"{name!r} on the hub holds no weight file; looked for "
                 f"{', '.join(sorted(WEIGHT_FILES))}"
             )
-        patterns = [*_HUB_SMALL_FILES, layout]
+        patterns = ["config.json", "generation_config.json", *TOKENIZER_FILES, layout]
         if layout.endswith(".index.json"):
             patterns.append(layout.removesuffix(".index.json").replace(".", "-*."))
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))

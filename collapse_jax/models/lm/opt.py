@@ -1,25 +1,26 @@
-"""OPT in Flax linen (Zhang et al. 2022, arXiv 2205.01068): a decoder-only transformer.
+"""OPT (Zhang et al. 2022, arXiv 2205.01068): its sizes by Hugging Face's names, and its
+`config.json`.
 
-Layer norms come before each block, units are ReLU, learned positions are offset by 2, and the head
-is the embedding of tokens.
+Layer norms come before each block (after it in OPT-350m), units are ReLU, learned positions are
+offset by 2, and the head is the embedding of tokens.
 """
 
 import dataclasses
 import functools
 import json
+from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 
 from collapse_jax.errors import InputError, one_of, real, whole
-from collapse_jax.models.lm.switches import MOST_LAYERS, TransformerConfig
+from collapse_jax.models.lm import transformer
+from collapse_jax.models.lm.config_file import config_values
+from collapse_jax.models.lm.switches import MOST_LAYERS, Dropouts, TransformerConfig
 from collapse_jax.models.lm.transformer import NEGATIVE, Attend, KeyValue, Transformer
 
 __all__ = ["NEGATIVE", "OPT", "Attend", "KeyValue", "OPTConfig", "init_params"]
 
 POSITION_OFFSET = 2
-# What training draws at random; the first is what the word dropout means alone.
-_DROPOUTS = ("dropout", "attention_dropout", "layerdrop")
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -31,7 +32,7 @@ _SIZES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class OPTConfig:
+class OPTConfig(Dropouts):
     """Sizes of an OPT, under the names of Hugging Face's `config.json`.
 
     The defaults are facebook/opt-125m. Three numbers are probabilities that act in training alone:
@@ -39,6 +40,8 @@ class OPTConfig:
     attention, and `layerdrop` of whole layers (Fan et al. 2020), drawn once a call for all
     sequences as transformers does. There is no dropout of activations, as in transformers.
     """
+
+    dropouts: ClassVar = ("dropout", "attention_dropout", "layerdrop")
 
     vocab_size: int = 50272
     hidden_size: int = 768
@@ -82,7 +85,7 @@ class OPTConfig:
             self._check("word_embed_proj_dim", whole, 1, must_be="a positive integer or None")
         must_be = "True or False"
         self._check("do_layer_norm_before", one_of, (True, False), must_be=must_be)
-        for field in _DROPOUTS:
+        for field in self.dropouts:
             self._check(field, real, at_least=0, below=1)
 
     def _check(self, field, check, *limits, **named_limits):
@@ -90,22 +93,6 @@ class OPTConfig:
             f"OPT configuration: {field}", getattr(self, field), *limits, **named_limits
         )
         object.__setattr__(self, field, checked)
-
-    @property
-    def has_dropout(self) -> bool:
-        """Whether training draws random numbers."""
-        return any(getattr(self, field) for field in _DROPOUTS)
-
-    def with_dropout(self, rate: float | None) -> "OPTConfig":
-        """The configuration with another `dropout`; 0 switches off all three, None changes nothing.
-
-        Raises:
-            InputError: If the rate is not in [0, 1).
-        """
-        if rate is None:
-            return self
-        names = _DROPOUTS if rate == 0 else _DROPOUTS[:1]
-        return dataclasses.replace(self, **dict.fromkeys(names, rate))
 
     @property
     def head_dim(self) -> int:
@@ -163,21 +150,12 @@ def config_from_json(text: str) -> OPTConfig:
     Raises:
         InputError: If it is not a JSON object, or describes a variant that is not implemented.
     """
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"config.json is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError("config.json must hold one JSON object")
+    values = config_values(text)
     for name, required in _REQUIRED_SWITCHES.items():
         if values.get(name, required) != required:
             raise InputError(
                 f"config.json: {name} is {values[name]!r}; this OPT is built for {required!r} only"
             )
-    if values.get("quantization_config"):
-        raise InputError(
-            "config.json: it has a quantization_config; this OPT is built for floating weights only"
-        )
     if values.get("word_embed_proj_dim") == values.get("hidden_size", OPTConfig.hidden_size):
         values = values | {"word_embed_proj_dim": None}
     fields = {field.name for field in dataclasses.fields(OPTConfig)}
@@ -212,7 +190,7 @@ class OPT(Transformer):
 
 def init_params(config: OPTConfig, key: jax.Array) -> dict:
     """Random parameters of `OPT(config)`, a plain dict of float32 arrays."""
-    return jax.jit(OPT(config).init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
+    return transformer.init_params(OPT(config), key)
 
 
 MINI = OPTConfig(

@@ -2,14 +2,12 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from collapse_jax.errors import InputError, one_of, real, whole
 
 # Ten times those of the largest OPT: a damaged file must not ask for a billion layers.
 MOST_LAYERS = 1000
-# What training draws at random; the first is what the word dropout means alone.
-_DROPOUTS = ("dropout", "attention_dropout", "embed_dropout", "layerdrop")
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -47,11 +45,35 @@ class Rotary(NamedTuple):
     original: int | None = None
 
 
+class Dropouts:
+    """What a frozen configuration says of its rates of dropout."""
+
+    # Names of the rates; the first is what the word dropout means alone.
+    dropouts: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def has_dropout(self) -> bool:
+        """Whether training draws random numbers."""
+        return any(getattr(self, field) for field in self.dropouts)
+
+    def with_dropout(self, rate: float | None) -> Self:
+        """The configuration with another `dropout`; 0 switches off all kinds, None changes nothing.
+
+        Raises:
+            InputError: If the rate is not in [0, 1).
+        """
+        if rate is None:
+            return self
+        names = self.dropouts if rate == 0 else self.dropouts[:1]
+        made: Any = self
+        return dataclasses.replace(made, **dict.fromkeys(names, rate))
+
+
 _UNSCALED = Rotary()
 
 
 @dataclasses.dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(Dropouts):
     """Sizes and switches of one decoder-only language model.
 
     family: `model_type` of the `config.json` that it is saved with.
@@ -77,6 +99,8 @@ class TransformerConfig:
     eos_token_id: The first of `ends`.
     more_ends: Further ids that end a text.
     """
+
+    dropouts: ClassVar = ("dropout", "attention_dropout", "embed_dropout", "layerdrop")
 
     family: str
     vocab_size: int
@@ -140,8 +164,11 @@ class TransformerConfig:
             whole(name, end, 0, last, must_be=f"a token from 0 to {last}")
         for field in ("init_std", "norm_epsilon"):
             check(field, real, at_least=0)
-        for field in _DROPOUTS:
+        for field in self.dropouts:
             check(field, real, at_least=0, below=1)
+        for field in ("attention_cap", "logit_cap", "query_scale"):
+            if getattr(self, field) is not None:
+                check(field, real, above=0, must_be="above 0, or None")
         _check_windows(self)
         _check_rotary(self)
 
@@ -149,22 +176,6 @@ class TransformerConfig:
     def switches(self) -> "TransformerConfig":
         """Itself; configurations of one family's own give theirs under this name."""
         return self
-
-    @property
-    def has_dropout(self) -> bool:
-        """Whether training draws random numbers."""
-        return any(getattr(self, field) for field in _DROPOUTS)
-
-    def with_dropout(self, rate: float | None) -> "TransformerConfig":
-        """The configuration with another `dropout`; 0 switches off all kinds, None changes nothing.
-
-        Raises:
-            InputError: If the rate is not in [0, 1).
-        """
-        if rate is None:
-            return self
-        names = _DROPOUTS if rate == 0 else _DROPOUTS[:1]
-        return dataclasses.replace(self, **dict.fromkeys(names, rate))
 
     @property
     def ends(self) -> tuple[int, ...]:

@@ -9,6 +9,15 @@ from collapse_jax.errors import InputError
 SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
 # Classes of transformers that take tokenizer.json as it is, and those that build byte-level merges
 # anew from its vocabulary.
+# The files of a tokenizer's folder.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+)
 _AS_IT_IS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _BYTE_LEVEL = ("GPT2Tokenizer", "GPT2TokenizerFast")
 

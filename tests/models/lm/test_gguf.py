@@ -30,7 +30,7 @@ def alphabet():
     return [chr(byte) for byte in shown] + [chr(256 + i) for i in range(len(others))]
 
 
-def write(path, name, kind="llama", quantised=None, changes=None, pre="smollm"):
+def write(path, name, kind="llama", quantised=None, changes=None, pre="smollm", window=None):
     """The model of a fixture, and a small tokenizer, in one file. changes: tensors to replace."""
     model, params = load(FOLDER / name)
     config, writer = model.switches, gguf.GGUFWriter(path, kind)
@@ -43,6 +43,8 @@ def write(path, name, kind="llama", quantised=None, changes=None, pre="smollm"):
     writer.add_key_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.norm_epsilon)
     writer.add_rope_freq_base(config.rotary.theta)
+    if window is not None:
+        writer.add_sliding_window(window)
     tokens = ["<pad>", "<s>", "</s>", *alphabet(), "Ġt", "he", "Ġthe"]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
@@ -72,14 +74,17 @@ def write(path, name, kind="llama", quantised=None, changes=None, pre="smollm"):
     return model, params
 
 
-@pytest.mark.parametrize(("name", "kind"), [("llama2", "llama"), ("qwen3", "qwen3")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("llama2", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3")]
+)
 def test_weights_and_sizes_are_those_of_the_folder(name, kind, tmp_path):
     model, params = write(tmp_path / "model.gguf", name, kind)
     again, same = load(tmp_path / "model.gguf")
     assert again == model.clone(config=again.config)
     ours, theirs = vars(again.config), vars(model.config)
     differing = {key for key in ours if ours[key] != theirs[key]}
-    assert differing <= {"init_std", "attention_dropout"}
+    # The window of the fixture of qwen2 is not written.
+    assert differing <= {"init_std", "attention_dropout", "windows"}
     assert jax.tree.all(jax.tree.map(np.array_equal, params, same))
 
 
@@ -123,6 +128,10 @@ def test_what_does_not_fit_is_one_line(tmp_path):
     assert "holds no tensor 'blk.1.ffn_up.weight'" in refused(load, path)
     write(path, "llama2", changes={"blk.0.attn_norm.weight": np.full(16, np.nan, np.float32)})
     assert "blk.0.attn_norm.weight holds numbers that are nan" in refused(load, path)
+    write(path, "llama2", window=7)
+    assert "its layers see 7 tokens back" in refused(load, path)
+    write(path, "llama2", changes={"output.weight": None, "token_embd.weight": None})
+    assert "vocab_size is missing" in refused(load, path) and str(path) in refused(load, path)
     write(path, "llama2", pre="odd")
     assert "its tokenizer is 'gpt2' of kind 'odd'" in refused(load_tokenizer, str(path))
     path.write_bytes(path.read_bytes()[:200])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from collapse_jax.errors import InputError
+from collapse_jax.models.lm.config_file import config_values
 from collapse_jax.models.lm.families import gemma, gpt2, gpt_neox, llama, opt
 from collapse_jax.models.lm.families.reading import Values
 from collapse_jax.models.lm.families.tensors import Tensor
@@ -93,19 +94,10 @@ def model_from_json(text: str) -> Transformer:
     Raises:
         InputError: If it is not a JSON object, its family is not built, or a switch of it is not.
     """
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"config.json is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError("config.json must hold one JSON object")
-    if values.get("quantization_config"):
-        raise InputError(
-            "config.json: it has a quantization_config; only floating weights are read"
-        )
+    values = config_values(text)
     kind = values.get("model_type", "opt")
-    if kind not in FAMILIES:
-        nearest = _NEAREST.get(kind)
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        nearest = _NEAREST.get(kind) if isinstance(kind, str) else None
         hint = f"; the nearest that is built is {nearest!r}" if nearest else ""
         raise InputError(
             f"config.json: model_type is {kind!r:.100}; built are {', '.join(FAMILIES)}{hint}"

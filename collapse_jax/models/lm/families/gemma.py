@@ -25,8 +25,10 @@ def read_gemma2(values: Values) -> TransformerConfig:
     shared = _shared(values)
     layers = shared["num_hidden_layers"]
     by_default = [_KINDS[i % 2] for i in range(layers)]
-    caps = _caps(values, attention=50.0, logit=30.0)
-    return TransformerConfig(family="gemma2", **shared | caps, windows=_windows(values, by_default))
+    rotary = values.rotary()
+    shared |= _caps(values, attention=50.0, logit=30.0)
+    shared |= {"rotary": rotary, "local_rotary": rotary}
+    return TransformerConfig(family="gemma2", **shared, windows=_windows(values, by_default))
 
 
 def read_gemma3(values: Values) -> TransformerConfig:
@@ -45,7 +47,7 @@ def read_gemma3(values: Values) -> TransformerConfig:
 
 
 def _shared(values) -> dict[str, Any]:
-    if values.get("use_bidirectional_attention", False):
+    if values.flag("use_bidirectional_attention", False):
         raise InputError("config.json: use_bidirectional_attention is true; only false is built")
     shared = llama.common(
         Values({name: value for name, value in values.values.items() if "rope" not in name}),
@@ -56,12 +58,10 @@ def _shared(values) -> dict[str, Any]:
     )
     if "hidden_activation" not in values.values:
         shared["activation"] = "gelu_tanh"
-    bias = bool(values.get("attention_bias", False))
-    rotary = values.rotary() if "full_attention" not in str(values.get("rope_parameters")) else None
-    scale = values.get("query_pre_attn_scalar", 256)
+    bias = values.flag("attention_bias", False)
+    scale = values.number("query_pre_attn_scalar", 256)
     return (
         shared
-        | ({} if rotary is None else {"rotary": rotary, "local_rotary": rotary})
         | values.special_tokens(eos=1, bos=2, pad=0)
         | {
             "norm_offset": 1.0,
@@ -71,7 +71,7 @@ def _shared(values) -> dict[str, Any]:
             "ffn_bias": False,
             "query_scale": scale**-0.5,
             "embed_scale": shared["hidden_size"] ** 0.5,
-            "tied": bool(values.get("tie_word_embeddings", True)),
+            "tied": values.flag("tie_word_embeddings", True),
         }
     )
 
@@ -92,9 +92,9 @@ def _windows(values, by_default):
 
 def _rotaries(values) -> dict[str, Any]:
     """Of the layers that see everything, and of those with a window."""
-    by_kind = values.get("rope_parameters", {})
-    full = dict(values.get("rope_scaling", {})) | dict(by_kind.get("full_attention") or {})
-    local = dict(by_kind.get("sliding_attention") or {})
+    by_kind = Values(values.object("rope_parameters"))
+    full = values.object("rope_scaling") | by_kind.object("full_attention")
+    local = dict(by_kind.object("sliding_attention"))
     full.setdefault("rope_theta", values.get("rope_theta", 1_000_000.0))
     local.setdefault("rope_theta", values.get("rope_local_base_freq", 10_000.0))
     return {"rotary": rotary_from(full), "local_rotary": rotary_from(local)}

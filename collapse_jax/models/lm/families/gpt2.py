@@ -3,7 +3,7 @@
 from typing import Any
 
 from collapse_jax.models.lm.families import tensors
-from collapse_jax.models.lm.families.reading import ACTIVATION_NAMES, Values
+from collapse_jax.models.lm.families.reading import ACTIVATION_NAMES, Values, written_tokens
 from collapse_jax.models.lm.switches import TransformerConfig
 
 # Masks that old releases saved with the weights.
@@ -15,7 +15,7 @@ def read(values: Values) -> TransformerConfig:
     values.only("scale_attn_weights", True, True)
     values.only("scale_attn_by_inverse_layer_idx", False, False)
     values.only("add_cross_attention", False, False)
-    width, heads = values.integer("n_embd", 768), values.integer("n_head", 12)
+    heads, width = values.shared_width("n_head", "n_embd", (12, 768))
     return TransformerConfig(
         family="gpt2",
         vocab_size=values.integer("vocab_size", 50257),
@@ -29,7 +29,7 @@ def read(values: Values) -> TransformerConfig:
         max_position_embeddings=values.integer("n_positions", 1024),
         norm_epsilon=values.get("layer_norm_epsilon", 1e-5),
         activation=values.activation("activation_function", "gelu_new"),
-        tied=bool(values.get("tie_word_embeddings", True)),
+        tied=values.flag("tie_word_embeddings", True),
         embed_dropout=values.get("embd_pdrop", 0.1),
         dropout=values.get("resid_pdrop", 0.1),
         attention_dropout=values.get("attn_pdrop", 0.1),
@@ -54,10 +54,7 @@ def write(config: TransformerConfig) -> dict[str, Any]:
         "resid_pdrop": config.dropout,
         "attn_pdrop": config.attention_dropout,
         "initializer_range": config.init_std,
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": list(config.ends) if config.more_ends else config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-    }
+    } | written_tokens(config)
 
 
 def table(config: TransformerConfig) -> list[tensors.Tensor]:

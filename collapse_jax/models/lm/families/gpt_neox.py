@@ -5,7 +5,12 @@ arXiv 2304.01373): rotary positions on a part of each head, attention and MLP si
 from typing import Any
 
 from collapse_jax.models.lm.families import tensors
-from collapse_jax.models.lm.families.reading import ACTIVATION_NAMES, Values, rope_parameters
+from collapse_jax.models.lm.families.reading import (
+    ACTIVATION_NAMES,
+    Values,
+    rope_parameters,
+    written_tokens,
+)
 from collapse_jax.models.lm.switches import TransformerConfig
 
 # Masks and wavelengths that old releases saved with the weights.
@@ -14,8 +19,8 @@ CONSTANTS = r"(gpt_neox\.)?layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\
 
 def read(values: Values) -> TransformerConfig:
     """Of `model_type` "gpt_neox"."""
-    width, heads = values.integer("hidden_size", 6144), values.integer("num_attention_heads", 64)
-    bias = bool(values.get("attention_bias", True))
+    heads, width = values.shared_width("num_attention_heads", "hidden_size", (64, 6144))
+    bias = values.flag("attention_bias", True)
     rotary = values.rotary(values.get("rotary_emb_base", 10_000), values.get("rotary_pct", 0.25))
     return TransformerConfig(
         family="gpt_neox",
@@ -35,8 +40,8 @@ def read(values: Values) -> TransformerConfig:
         qkv_bias=bias,
         out_bias=bias,
         activation=values.activation("hidden_act", "gelu"),
-        parallel=bool(values.get("use_parallel_residual", True)),
-        tied=bool(values.get("tie_word_embeddings", False)),
+        parallel=values.flag("use_parallel_residual", True),
+        tied=values.flag("tie_word_embeddings", False),
         embed_dropout=values.get("hidden_dropout", 0.0),
         dropout=values.get("hidden_dropout", 0.0),
         attention_dropout=values.get("attention_dropout", 0.0),
@@ -63,10 +68,7 @@ def write(config: TransformerConfig) -> dict[str, Any]:
         "hidden_dropout": config.dropout,
         "attention_dropout": config.attention_dropout,
         "initializer_range": config.init_std,
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": list(config.ends) if config.more_ends else config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-    }
+    } | written_tokens(config)
 
 
 def table(config: TransformerConfig) -> list[tensors.Tensor]:

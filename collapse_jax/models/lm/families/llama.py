@@ -8,7 +8,12 @@ References:
 from typing import Any
 
 from collapse_jax.models.lm.families import tensors
-from collapse_jax.models.lm.families.reading import ACTIVATION_NAMES, Values, rope_parameters
+from collapse_jax.models.lm.families.reading import (
+    ACTIVATION_NAMES,
+    Values,
+    rope_parameters,
+    written_tokens,
+)
 from collapse_jax.models.lm.switches import TransformerConfig
 
 NORMS = {"input_layernorm": "self_attn_layer_norm", "post_attention_layernorm": "final_layer_norm"}
@@ -17,15 +22,15 @@ _FULL, _SLIDING = "full_attention", "sliding_attention"
 
 def read_llama(values: Values) -> TransformerConfig:
     """Of `model_type` "llama"."""
-    bias = bool(values.get("attention_bias", False))
+    bias = values.flag("attention_bias", False)
     return TransformerConfig(
         family="llama",
         **common(values, heads_of_keys=None),
         **values.special_tokens(eos=2, bos=1),
-        tied=bool(values.get("tie_word_embeddings", False)),
+        tied=values.flag("tie_word_embeddings", False),
         qkv_bias=bias,
         out_bias=bias,
-        ffn_bias=bool(values.get("mlp_bias", False)),
+        ffn_bias=values.flag("mlp_bias", False),
     )
 
 
@@ -39,7 +44,7 @@ def read_mistral(values: Values) -> TransformerConfig:
         family="mistral",
         **shared,
         **values.special_tokens(eos=2, bos=1),
-        tied=bool(values.get("tie_word_embeddings", False)),
+        tied=values.flag("tie_word_embeddings", False),
         windows=() if window is None else (window,) * layers,
         **_biases(),
     )
@@ -51,7 +56,7 @@ def read_qwen2(values: Values) -> TransformerConfig:
         family="qwen2",
         **common(values, heads_of_keys=32, layers=32),
         **values.special_tokens(),
-        tied=bool(values.get("tie_word_embeddings", False)),
+        tied=values.flag("tie_word_embeddings", False),
         windows=_qwen_windows(values),
         **_biases(qkv_bias=True),
     )
@@ -59,12 +64,12 @@ def read_qwen2(values: Values) -> TransformerConfig:
 
 def read_qwen3(values: Values) -> TransformerConfig:
     """Of `model_type` "qwen3": queries and keys of each head pass through a norm."""
-    bias = bool(values.get("attention_bias", False))
+    bias = values.flag("attention_bias", False)
     return TransformerConfig(
         family="qwen3",
         **common(values, heads_of_keys=32, layers=32, head_dim=128),
         **values.special_tokens(),
-        tied=bool(values.get("tie_word_embeddings", False)),
+        tied=values.flag("tie_word_embeddings", False),
         windows=_qwen_windows(values),
         query_key_norm=True,
         **_biases(qkv_bias=bias, out_bias=bias),
@@ -109,7 +114,9 @@ def common(
 
 def _qwen_windows(values):
     layers = values.integer("num_hidden_layers", 32)
-    window = values.get("sliding_window", 4096) if values.get("use_sliding_window", False) else None
+    window = (
+        values.get("sliding_window", 4096) if values.flag("use_sliding_window", False) else None
+    )
     first = values.get("max_window_layers", 28)
     by_default = [_SLIDING if window and i >= first else _FULL for i in range(layers)]
     return values.windows(layers, window, by_default)
@@ -150,10 +157,7 @@ def common_written(config: TransformerConfig) -> dict[str, Any]:
         "attention_dropout": config.attention_dropout,
         "initializer_range": config.init_std,
         "tie_word_embeddings": config.tied,
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": list(config.ends) if config.more_ends else config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-    }
+    } | written_tokens(config)
 
 
 def layer_types(config: TransformerConfig) -> list[str]:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm.switches import Rotary
+from collapse_jax.models.lm.switches import Rotary, TransformerConfig
 
 ACTIVATIONS = {
     "relu": "relu",
@@ -36,11 +36,39 @@ class Values:
             raise InputError(f"config.json: {name} is {value!r}; only {built!r} is built")
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """A whole number."""
+        """A positive whole number."""
         value = self.get(name, default)
-        if type(value) is not int:
-            there = "missing" if value is None else repr(value)
-            raise InputError(f"config.json: {name} is {there}; it must be an integer")
+        if type(value) is not int or value < 1:
+            there = "missing" if value is None else f"{value!r:.100}"
+            raise InputError(f"config.json: {name} is {there}; it must be a positive integer")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false."""
+        value = self.get(name, default)
+        if not isinstance(value, bool):
+            raise InputError(f"config.json: {name} is {value!r:.100}; it must be true or false")
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        """A positive number."""
+        value = self.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise InputError(f"config.json: {name} is {value!r:.100}; it must be above 0")
+        return value
+
+    def shared_width(self, heads: str, width: str, by_default: tuple[int, int]) -> tuple[int, int]:
+        """(heads, width), of which each head has an equal part."""
+        count, size = self.integer(heads, by_default[0]), self.integer(width, by_default[1])
+        if size % count:
+            raise InputError(f"config.json: {width} {size} is not a multiple of {heads} {count}")
+        return count, size
+
+    def object(self, name: str) -> dict[str, Any]:
+        """A JSON object; empty where there is none."""
+        value = self.get(name, {})
+        if not isinstance(value, dict):
+            raise InputError(f"config.json: {name} is {value!r:.200}; it must be an object")
         return value
 
     def activation(self, name: str, default: str) -> str:
@@ -83,7 +111,7 @@ class Values:
 
     def rotary(self, theta: float = 10_000.0, share: float = 1.0) -> Rotary:
         """Rotary positions, in the words of transformers 4 (`rope_theta`, `rope_scaling`) or 5."""
-        scaling = self._dict("rope_scaling") | self._dict("rope_parameters")
+        scaling = self.object("rope_scaling") | self.object("rope_parameters")
         return rotary_from(
             {
                 "rope_theta": self.get("rope_theta", theta),
@@ -92,11 +120,14 @@ class Values:
             | {name: value for name, value in scaling.items() if value is not None}
         )
 
-    def _dict(self, name):
-        value = self.get(name, {})
-        if not isinstance(value, dict):
-            raise InputError(f"config.json: {name} is {value!r:.200}; it must be an object")
-        return value
+
+def written_tokens(config: TransformerConfig) -> dict[str, Any]:
+    """What `Values.special_tokens` reads."""
+    return {
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": list(config.ends) if config.more_ends else config.eos_token_id,
+        "pad_token_id": config.pad_token_id,
+    }
 
 
 def rotary_from(values: dict[str, Any]) -> Rotary:
