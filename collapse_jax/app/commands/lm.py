@@ -96,10 +96,18 @@ def prepare(
                 f"{split}_blocks is {wanted}, but the corpus has {len(blocks)} blocks; give "
                 "at most that, or 0 for all"
             )
-        splits.append(blocks[: wanted or None])
+        splits.append(_chosen(blocks, wanted, config.blocks_from))
     ingredients = Ingredients(model, pretrained, tokenizer, Blocks(*splits))
     process_of(settings, ingredients)  # raises for blocks that are too long for the model
     return ingredients._replace(inputs=_inputs(config, ingredients, hashes))
+
+
+def _chosen(blocks, wanted, blocks_from):
+    """The first `wanted` blocks, or as many evenly spaced ones; 0 is all."""
+    if not wanted or blocks_from == "start":
+        return blocks[: wanted or None]
+    middles = (2 * np.arange(wanted) + 1) * len(blocks) // (2 * wanted)
+    return blocks[middles]
 
 
 def _inputs(config, ingredients, hashes):

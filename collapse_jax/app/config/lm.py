@@ -105,11 +105,14 @@ class LMConfig(Settings):
     block_length: int = 64
     """Tokens of a block."""
     train_blocks: int = 0
-    """How many blocks of the training text to use, from its start; 0 uses all."""
+    """How many blocks of the training text to use (see blocks_from); 0 uses all."""
     valid_blocks: int = 0
     """The same of the validation text."""
     test_blocks: int = 0
     """The same of the test text."""
+    blocks_from: Literal["start", "spread"] = "start"
+    """Where those blocks lie, if not all are used. start: the first ones, which may be of one or
+    two articles. spread: evenly spaced over the text."""
     epochs: int | None = None
     """Epochs of each fit; by default the preset's, or the protocol's if it has its own."""
     batch_size: int = 128
