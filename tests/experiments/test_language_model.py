@@ -6,6 +6,7 @@ Each says what it takes, and makes what it promises, with a tiny model on the em
 import dataclasses
 import importlib
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -242,6 +243,33 @@ def test_scales():
     }
     assert changed == {"train_blocks", "valid_blocks", "test_blocks", "batch_size", "learning_rate"}
     assert plain.learning_rate == 3e-4
+
+
+def test_scale_laptop(tmp_path, shared):
+    """It asks for the model, and splits the raw text by articles, each in one place."""
+    module, out = shared_part(), str(tmp_path / "run")
+    with pytest.raises(InputError, match=r"give --model FOLDER/SmolLM2-135M-Instruct\.Q4_1\.gguf"):
+        module.config_of(module.Settings(scale="laptop", out=out), "fig1b")
+    config = module.config_of(
+        module.Settings(scale="laptop", out=out, model="random:tiny", seeds=3), "fig1c"
+    )
+    assert (config.train_blocks, config.blocks_from, config.seeds) == (128, "spread", 3)
+    held_out = importlib.import_module("wikitext_held_out")
+    parts = {
+        name: (tmp_path / "wikitext-2-held-out" / f"{name}.txt").read_bytes().decode()
+        for name in ("train", "valid", "test")
+    }
+    raw = lzma.open(held_out.WIKITEXT / "wiki.valid.raw.xz").read().decode()
+    assert parts["test"] == lzma.open(held_out.WIKITEXT / "wiki.test.raw.xz").read().decode()
+    pieces = held_out.articles(raw)
+    assert "".join(pieces) == raw and len(pieces) == 60
+    assert parts["valid"] == "".join(pieces[3::4])
+    assert sorted(parts["train"] + parts["valid"]) == sorted(raw)
+    # A title stands between empty lines; those of sections have more signs.
+    for piece in pieces:
+        assert piece.lstrip().startswith("= ") and piece.count("\n \n = ") == piece.count(
+            "\n \n = ="
+        )
 
 
 def test_what_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
