@@ -57,17 +57,43 @@ def _backward(subscripts, residuals, gradient):
     factors, result = subscripts.split("->")
     first, second = factors.split(",")
     to_left = _rounded(f"{result},{second}->{first}", gradient, right)
-    to_right = _rounded(f"{first},{result}->{second}", left, gradient)
+    # The factor whose letter comes first in the result comes first.
+    forms = (f"{first},{result}", left, gradient), (f"{result},{first}", gradient, left)
+    own = next(letter for letter in second if letter not in first or letter not in result)
+    form, *both = forms[own in result]
+    to_right = _rounded(f"{form}->{second}", *both)
     return to_left.astype(of_left.dtype), to_right.astype(of_right.dtype)
 
 
 def _rounded(subscripts, left, right):
-    return jnp.einsum(
-        subscripts,
-        left.astype(jnp.bfloat16),
-        right.astype(jnp.bfloat16),
-        preferred_element_type=jnp.float32,
+    left, right = left.astype(jnp.bfloat16), right.astype(jnp.bfloat16)
+    return jax.lax.platform_dependent(
+        left,
+        right,
+        cpu=functools.partial(_for_cpu, subscripts),
+        default=functools.partial(_einsum, subscripts),
     )
+
+
+def _for_cpu(subscripts, left, right):
+    """The product in the form that XLA hands to the matrix units of a CPU.
+
+    They want the first factor's summed axes last. XLA (jaxlib 0.10) multiplies other products as
+    float32, and fails with "Unsupported element type" where it turns one into such a form itself,
+    as it does with transposes before and after a product of matrices. Hence the barriers.
+    """
+    factors, result = subscripts.split("->")
+    first, second = factors.split(",")
+    ordered = "".join(sorted(first, key=lambda letter: letter not in result))
+    if ordered != first:
+        left = left.transpose([first.index(letter) for letter in ordered])
+        left = jax.lax.optimization_barrier(left)
+    product = _einsum(f"{ordered},{second}->{result}", left, right)
+    return jax.lax.optimization_barrier(product) if len(result) == 2 else product
+
+
+def _einsum(subscripts, left, right):
+    return jnp.einsum(subscripts, left, right, preferred_element_type=jnp.float32)
 
 
 rounded_product.defvjp(_forward, _backward)

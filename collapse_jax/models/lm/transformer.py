@@ -304,13 +304,8 @@ class Transformer(nn.Module):
     def head(self, hidden: Float[Array, "... embed_size"]) -> Float[Array, "... vocabulary"]:
         """Logits (float32) of hidden states."""
         matrix = (self.embed_tokens if self.switches.tied else self.lm_head).embedding
-        logits = jnp.einsum(
-            "...w,vw->...v",
-            hidden,
-            matrix.astype(hidden.dtype),
-            precision=self.precision,
-            preferred_element_type=jnp.float32,
-        )
+        outer = "abcdefgh"[: hidden.ndim - 1]
+        logits = products.product_in(self.dtype)(f"{outer}w,vw->{outer}v", hidden, matrix)
         return capped(logits, self.switches.logit_cap)
 
     def head_matrix(self, params: dict) -> Float[Array, "vocabulary embed_size"]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from collapse_jax.models.lm.products import rounded_product
 from collapse_jax.models.lm.transformer import capped
 
 # Rows of logits that exist at once: enough for the matrix units, little beside the parameters.
@@ -27,7 +28,7 @@ def separate_losses(
 
     def part(inputs):
         states, words = inputs
-        logits = capped(_product(precision)("bpw,vw->bpv", states, matrix), cap)
+        logits = capped(_product(hidden, precision)("bpw,vw->bpv", states, matrix), cap)
         return optax.softmax_cross_entropy_with_integer_labels(logits, words)
 
     matrix = embedding.astype(hidden.dtype)
@@ -84,7 +85,7 @@ def _by_parts(hidden, embedding, targets, weights, precision, cap, differentiate
     batch, positions, width = hidden.shape
     counted = jnp.broadcast_to(weights[:, None].astype(jnp.float32), targets.shape)
     inputs = _in_parts((hidden, targets, counted))
-    product, matrix = _product(precision), embedding.astype(hidden.dtype)
+    product, matrix = _product(hidden, precision), embedding.astype(hidden.dtype)
 
     def part(carry, inputs) -> tuple[Any, Any]:
         loss, to_embedding = carry
@@ -129,7 +130,9 @@ def _in_parts(arrays):
     return [cut(array) for array in arrays]
 
 
-def _product(precision):
+def _product(hidden, precision):
+    if hidden.dtype == jnp.bfloat16:
+        return rounded_product
     return functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
 
 
