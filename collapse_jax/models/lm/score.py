@@ -83,7 +83,7 @@ def token_losses(
     Logits of at most as many tokens as in training exist at once.
     """
     hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
-    matrix, cap = model.head_matrix(params).astype(hidden.dtype), model.switches.logit_cap
+    matrix, cap = model.head_matrix(params), model.switches.logit_cap
     return separate_losses(hidden[:, :-1], matrix, tokens[:, 1:], model.precision, cap)
 
 
@@ -98,8 +98,7 @@ def batch_loss(
 ) -> Float[Array, ""]:
     """The mean of `token_losses` over tokens and weighted sequences; made for gradients."""
     hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
-    matrix = model.head_matrix(params).astype(hidden.dtype)
-    cap = model.switches.logit_cap
+    matrix, cap = model.head_matrix(params), model.switches.logit_cap
     total: Any = summed_loss(hidden[:, :-1], matrix, tokens[:, 1:], weights, model.precision, cap)
     return total / (jnp.sum(weights) * (tokens.shape[1] - 1))
 

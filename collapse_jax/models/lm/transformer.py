@@ -16,10 +16,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from collapse_jax.errors import InputError
-from collapse_jax.models.lm import rotary
+from collapse_jax.models.lm import products, rotary
 from collapse_jax.models.lm.switches import TransformerConfig
 
 NEGATIVE = jnp.finfo(jnp.float32).min
+# Of all that is no factor of a product.
+_EXACT = "float32"
 _ACTIVATIONS = {
     "relu": nn.relu,
     "gelu": functools.partial(nn.gelu, approximate=False),
@@ -57,15 +59,14 @@ class RMSNorm(nn.Module):
 
     epsilon: float
     offset: float
-    dtype: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """In float32, cast at the end."""
+        """In float32."""
         scale = self.param("scale", nn.initializers.constant(1 - self.offset), x.shape[-1:])
         x = x.astype(jnp.float32)
         x = x * jax.lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + self.epsilon)
-        return (x * (self.offset + scale)).astype(self.dtype)
+        return x * (self.offset + scale)
 
 
 class SelfAttention(nn.Module):
@@ -84,7 +85,7 @@ class SelfAttention(nn.Module):
         self.v_proj = dense(keys, use_bias=config.qkv_bias)
         self.out_proj = dense(config.hidden_size, use_bias=config.out_bias)
         if config.query_key_norm:
-            self.q_norm, self.k_norm = _norm(config, self.dtype), _norm(config, self.dtype)
+            self.q_norm, self.k_norm = _norm(config), _norm(config)
 
     def __call__(
         self, x: Float[Array, "batch positions hidden_size"], attend: Attend, cos_sin: Any
@@ -101,7 +102,10 @@ class SelfAttention(nn.Module):
             query = query * scale
         else:
             query, key = self._heads(self.q_proj(x) * scale), self._heads(self.k_proj(x))
-        own = KeyValue(key, self._heads(self.v_proj(x)))
+        query, key, value = (
+            array.astype(self.dtype) for array in (query, key, self._heads(self.v_proj(x)))
+        )
+        own = KeyValue(key, value)
         mixed = self._mixed(attend, query, own)
         return self.out_proj(mixed.swapaxes(1, 2).reshape(*x.shape[:2], -1)), own
 
@@ -126,7 +130,7 @@ class Layer(nn.Module):
 
     def setup(self):
         config = self.config
-        norm = functools.partial(_norm, config, self.dtype)
+        norm = functools.partial(_norm, config)
         dense = functools.partial(_dense, config, dtype=self.dtype, use_bias=config.ffn_bias)
         self.self_attn = SelfAttention(config, self.dtype)
         self.self_attn_layer_norm = norm()
@@ -164,10 +168,11 @@ class Layer(nn.Module):
         return (x if before else self.final_layer_norm(x)), own
 
     def _feed_forward(self, x):
-        activation = _ACTIVATIONS[self.config.activation]
+        # Kept for the gradient, and the largest of what is: therefore rounded.
+        activation, hidden = _ACTIVATIONS[self.config.activation], self.fc1(x).astype(self.dtype)
         if self.config.gated:
-            return self.fc2(activation(self.gate(x)) * self.fc1(x))
-        return self.fc2(activation(self.fc1(x)))
+            return self.fc2(activation(self.gate(x).astype(self.dtype)) * hidden)
+        return self.fc2(activation(hidden))
 
 
 class Transformer(nn.Module):
@@ -176,8 +181,9 @@ class Transformer(nn.Module):
     Parameters are a plain dict: `embed_tokens`, `embed_positions`, `layers_0` ... ,
     `final_layer_norm`, `lm_head`, those that the switches call for.
 
-    dtype: "float32", or "bfloat16" for the factors of all products. Parameters, the residual
-        stream, norms, softmax, logits and losses stay float32, and so do the sums of all products.
+    dtype: "float32", or "bfloat16" for the factors of all products, those of the gradient too.
+        Parameters, embeddings, the residual stream, norms, softmax, logits and losses stay float32,
+        and so do the sums of all products.
     """
 
     config: Any
@@ -186,7 +192,7 @@ class Transformer(nn.Module):
     def setup(self):
         config = self.switches
         embed = functools.partial(
-            nn.Embed, dtype=self.dtype, embedding_init=nn.initializers.normal(config.init_std)
+            nn.Embed, dtype=_EXACT, embedding_init=nn.initializers.normal(config.init_std)
         )
         self.embed_tokens = embed(config.vocab_size, config.embed_size)
         if config.positions == "learned":
@@ -197,7 +203,7 @@ class Transformer(nn.Module):
             self.project_in, self.project_out = dense(config.hidden_size), dense(config.embed_size)
         self.layers = [Layer(config, self.dtype) for _ in range(config.num_hidden_layers)]
         if config.final_norm:
-            self.final_layer_norm = _norm(config, self.dtype)
+            self.final_layer_norm = _norm(config)
         if not config.tied:
             self.lm_head = embed(config.vocab_size, config.embed_size)
         self.embed_drop = nn.Dropout(config.embed_dropout)
@@ -216,7 +222,7 @@ class Transformer(nn.Module):
     @property
     def precision(self) -> jax.lax.Precision | None:
         """Of all products: float32 means float32, on a GPU too."""
-        return _precision(self.dtype)
+        return products.precision_of(self.dtype)
 
     def __call__(
         self,
@@ -266,10 +272,7 @@ class Transformer(nn.Module):
         window, length = config.window(layer), allowed.shape[-1]
         if window is not None and window < length:
             allowed = allowed & ~jnp.tril(jnp.ones((length, length), bool), -window)
-        allowed = for_heads(allowed, config)
-        product = functools.partial(
-            jnp.einsum, precision=self.precision, preferred_element_type=jnp.float32
-        )
+        allowed, product = for_heads(allowed, config), products.product_in(self.dtype)
 
         def attend(query, own):
             scores = capped(product("bhqd,bhkd->bhqk", query, own.key), config.attention_cap)
@@ -301,13 +304,8 @@ class Transformer(nn.Module):
     def head(self, hidden: Float[Array, "... embed_size"]) -> Float[Array, "... vocabulary"]:
         """Logits (float32) of hidden states."""
         matrix = (self.embed_tokens if self.switches.tied else self.lm_head).embedding
-        logits = jnp.einsum(
-            "...w,vw->...v",
-            hidden,
-            matrix.astype(hidden.dtype),
-            precision=self.precision,
-            preferred_element_type=jnp.float32,
-        )
+        outer = "abcdefgh"[: hidden.ndim - 1]
+        logits = products.product_in(self.dtype)(f"{outer}w,vw->{outer}v", hidden, matrix)
         return capped(logits, self.switches.logit_cap)
 
     def head_matrix(self, params: dict) -> Float[Array, "vocabulary embed_size"]:
@@ -347,7 +345,8 @@ class Transformer(nn.Module):
             x = after
             caches.append(own)
         x = self.final_layer_norm(x) if config.final_norm else x
-        return (self.project_out(x) if config.embed_size != config.hidden_size else x), caches
+        x = self.project_out(x) if config.embed_size != config.hidden_size else x
+        return x.astype(self.dtype), caches
 
 
 def _check_tokens(config, tokens, attention_mask):
@@ -387,24 +386,25 @@ def _known(array):
     return np.asarray(array) if getattr(array, "is_fully_addressable", True) else None
 
 
-def _norm(config, dtype):
+def _norm(config):
     if config.norm == "rms":
-        return RMSNorm(config.norm_epsilon, config.norm_offset, dtype)
-    return nn.LayerNorm(epsilon=config.norm_epsilon, dtype=dtype)
+        return RMSNorm(config.norm_epsilon, config.norm_offset)
+    return nn.LayerNorm(epsilon=config.norm_epsilon, dtype=_EXACT)
 
 
 def _dense(config, features, dtype, use_bias):
+    """Outputs are float32: the sums of the products, and the bias."""
+    rounds: Any = {}
+    if dtype == "bfloat16":
+        rounds = {"dot_general": products.dense_product, "promote_dtype": products.unpromoted}
     return nn.Dense(
         features,
         use_bias=use_bias,
-        dtype=dtype,
-        precision=_precision(dtype),
+        dtype=_EXACT,
+        precision=products.precision_of(dtype),
         kernel_init=nn.initializers.normal(config.init_std),
+        **rounds,
     )
-
-
-def _precision(dtype):
-    return jax.lax.Precision.HIGHEST if dtype == "float32" else None
 
 
 def init_params(model: Transformer, key: jax.Array) -> dict:

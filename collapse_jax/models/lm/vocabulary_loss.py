@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from collapse_jax.models.lm.products import rounded_product
 from collapse_jax.models.lm.transformer import capped
 
 # Rows of logits that exist at once: enough for the matrix units, little beside the parameters.
@@ -27,9 +28,10 @@ def separate_losses(
 
     def part(inputs):
         states, words = inputs
-        logits = capped(_product(precision)("bpw,vw->bpv", states, embedding), cap)
+        logits = capped(_product(hidden, precision)("bpw,vw->bpv", states, matrix), cap)
         return optax.softmax_cross_entropy_with_integer_labels(logits, words)
 
+    matrix = embedding.astype(hidden.dtype)
     batch, positions = targets.shape
     if batch * positions <= _ROWS:
         return part((hidden, targets))
@@ -53,8 +55,9 @@ def summed_loss(
     `hidden` and `embedding`. The cost is three products with the embedding, as without it.
 
     Args:
-        hidden: [batch, positions, width], final hidden states.
-        embedding: [vocabulary, width], of the same type.
+        hidden: [batch, positions, width], final hidden states. Their type is that of the factors
+            of all three products, whose sums are float32.
+        embedding: [vocabulary, width]; its gradient has its type.
         targets: int [batch, positions], the token after each position.
         weights: [batch], of each sequence.
         precision: Of the products; sums are float32.
@@ -71,7 +74,7 @@ def _backward(precision, cap, gradients, scale):
     to_hidden, to_embedding = gradients
     return (
         to_hidden * scale.astype(to_hidden.dtype),
-        (to_embedding * scale).astype(to_hidden.dtype),
+        to_embedding * scale.astype(to_embedding.dtype),
         None,
         None,
     )
@@ -82,12 +85,12 @@ def _by_parts(hidden, embedding, targets, weights, precision, cap, differentiate
     batch, positions, width = hidden.shape
     counted = jnp.broadcast_to(weights[:, None].astype(jnp.float32), targets.shape)
     inputs = _in_parts((hidden, targets, counted))
-    product = _product(precision)
+    product, matrix = _product(hidden, precision), embedding.astype(hidden.dtype)
 
     def part(carry, inputs) -> tuple[Any, Any]:
         loss, to_embedding = carry
         states, words, weight = inputs
-        logits = product("bpw,vw->bpv", states, embedding)  # [batch, at_once, vocabulary]
+        logits = product("bpw,vw->bpv", states, matrix)  # [batch, at_once, vocabulary]
         logits = capped(logits, cap)
         log_total = jax.nn.logsumexp(logits, axis=-1)
         loss = loss + jnp.sum(
@@ -100,7 +103,7 @@ def _by_parts(hidden, embedding, targets, weights, precision, cap, differentiate
         if cap is not None:
             to_logits = to_logits * (1 - (logits / cap) ** 2)
         to_logits = to_logits.astype(hidden.dtype)
-        to_states = product("bpv,vw->bpw", to_logits, embedding).astype(hidden.dtype)
+        to_states = product("bpv,vw->bpw", to_logits, matrix).astype(hidden.dtype)
         return (loss, to_embedding + product("bpw,bpv->wv", states, to_logits)), to_states
 
     # [width, vocabulary], transposed to the embedding: only the small factor of the product that is
@@ -110,7 +113,7 @@ def _by_parts(hidden, embedding, targets, weights, precision, cap, differentiate
     if not differentiate:
         return loss, None
     to_hidden = jnp.moveaxis(to_states, 0, 1).reshape(batch, -1, width)[:, :positions]
-    return loss, (to_hidden, to_embedding.T)
+    return loss, (to_hidden, to_embedding.T.astype(embedding.dtype))
 
 
 def _in_parts(arrays):
@@ -127,7 +130,9 @@ def _in_parts(arrays):
     return [cut(array) for array in arrays]
 
 
-def _product(precision):
+def _product(hidden, precision):
+    if hidden.dtype == jnp.bfloat16:
+        return rounded_product
     return functools.partial(jnp.einsum, precision=precision, preferred_element_type=jnp.float32)
 
 
