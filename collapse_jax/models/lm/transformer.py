@@ -168,11 +168,12 @@ class Layer(nn.Module):
         return (x if before else self.final_layer_norm(x)), own
 
     def _feed_forward(self, x):
-        # Kept for the gradient, and the largest of what is: therefore rounded.
-        activation, hidden = _ACTIVATIONS[self.config.activation], self.fc1(x).astype(self.dtype)
+        # What enters an activation is most of what is kept for the gradient: therefore rounded.
+        activation = _ACTIVATIONS[self.config.activation]
         if self.config.gated:
-            return self.fc2(activation(self.gate(x).astype(self.dtype)) * hidden)
-        return self.fc2(activation(hidden))
+            gated = activation(self.gate(x).astype(self.dtype))
+            return self.fc2(gated * self.fc1(x).astype(self.dtype))
+        return self.fc2(activation(self.fc1(x).astype(self.dtype)))
 
 
 class Transformer(nn.Module):
