@@ -14,7 +14,7 @@ from collapse_jax.core.factory import estimator
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, one_of
 from collapse_jax.models.lm.decode import BeamSearch, Decoder, check_decoder, generate
-from collapse_jax.models.lm.finetune import FineTune, check_fine_tune, fine_tune
+from collapse_jax.models.lm.finetune import FineTune, check_fine_tune, fine_tune, plan_for
 from collapse_jax.models.lm.score import check_blocks
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.memory import give_back
@@ -82,6 +82,7 @@ def causal_lm(
     length = prompts.shape[1]
     if not len(prompts):
         raise InputError("there are no prompts; at least 1 block is needed")
+    plan_for(settings, pretrained, len(prompts), valid_blocks.shape[1])
     if 2 * length > model.config.max_position_embeddings:
         raise InputError(
             f"continuing blocks of {length} tokens needs {2 * length} positions; "
@@ -140,7 +141,7 @@ class _CausalLM:
         first = fitted if start == "first" and params.fits == 0 else params.first
         returned = result.best_epoch if settings.keep == "best" else -1
         info = FitInfo(
-            converged=jnp.asarray(result.best_epoch < settings.epochs - 1),
+            converged=jnp.asarray(result.best_epoch < len(result.valid_loss) - 1),
             iterations=jnp.asarray(result.steps),
             loss=jnp.asarray(result.valid_loss[returned]),
             detail={

@@ -12,6 +12,7 @@ import numpy as np
 from collapse_jax.app.commands import inputs
 from collapse_jax.app.commands.complete import are_there
 from collapse_jax.app.commands.examples import example_prompts
+from collapse_jax.app.commands.fit_words import fit_words
 from collapse_jax.app.commands.lm_table import table_of
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
@@ -358,6 +359,7 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
         f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder "
         f"{folder.path}",
         need.summary(),
+        *fit_words(settings, ingredients),
         *unshared_batches(settings, ingredients, placement),
         *unmeasured(),
     ):

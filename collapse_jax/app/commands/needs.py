@@ -8,6 +8,8 @@ import jax
 
 from collapse_jax.app.config.lm import LMSettings
 from collapse_jax.errors import size_words
+from collapse_jax.models.lm.fit_settings import plan_of
+from collapse_jax.models.lm.lora import trained_count
 from collapse_jax.runs.placement import Placement
 
 # Texts are measured on this many blocks.
@@ -78,7 +80,12 @@ def disk_need(
         states = sum(generation in (0, config.generations) for _, generation in missing)
         # A predecessor goes only when its successor is saved.
         states += bool(missing and config.generations > 1)
-    unfinished = parameters * _copies(settings.fine_tune.epochs) + blocks * config.block_length * 4
+    fine_tune = settings.fine_tune
+    trained = parameters
+    if fine_tune.lora_rank:
+        trained = 4 * trained_count(ingredients.pretrained, fine_tune)
+    copies = _copies(plan_of(fine_tune, blocks, config.block_length).epochs)
+    unfinished = trained * copies + blocks * config.block_length * 4
     return DiskNeed(
         states=states,
         state=parameters * (2 if config.start == "first" else 1) + pool,

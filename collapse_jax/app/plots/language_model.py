@@ -84,4 +84,14 @@ def title(config: LMConfig) -> str:
     if config.beta:
         kept += f", {config.beta:.0%} of the previous set"
     seeds = f"{config.seeds} seed{'s' * (config.seeds > 1)}"
-    return f"{kept}, {config.epochs} epochs, {seeds}, start: {config.start}"
+    return f"{kept}, {_fit_words(config)}, {seeds}, start: {config.start}"
+
+
+def _fit_words(config):
+    """How long each fit is at most, and whether it is LoRA."""
+    budgets = {"steps": config.max_steps, "tokens": config.max_tokens}
+    given = [f"{value:,} {name}" for name, value in budgets.items() if value is not None]
+    words = f"{config.epochs} epochs"
+    if given:
+        words = f"at most {' or '.join([words, *given])}"
+    return words + (f", LoRA of rank {config.lora_rank}" if config.lora_rank else "")

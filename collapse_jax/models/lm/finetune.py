@@ -1,6 +1,7 @@
-"""Fine-tuning: AdamW on blocks of tokens, a cosine over epochs, the best epoch by validation."""
+"""Fine-tuning: AdamW on blocks of tokens, all weights or LoRA, the best epoch by validation."""
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import math
@@ -11,7 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from collapse_jax.errors import DivergenceError, InputError, one_of, real, whole
+from collapse_jax.errors import DivergenceError, InputError
+from collapse_jax.models.lm import lora
+from collapse_jax.models.lm.fit_settings import (
+    FineTune,
+    Plan,
+    check_fine_tune,
+    check_loss_from,
+    plan_of,
+)
+from collapse_jax.models.lm.schedules import learning_rate_at, learning_rates
 from collapse_jax.models.lm.score import batch_loss, check_blocks, mean_loss
 from collapse_jax.models.lm.steps import (
     STEPS_PER_CALL,
@@ -24,30 +34,14 @@ from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.scratch import fingerprint, key_name, pack, unpack
 from collapse_jax.runs.session import Session
 
-
-class FineTune(NamedTuple):
-    """Settings of one fine-tuning; the defaults are those of protocols.md.
-
-    learning_rate, final_learning_rate: a cosine over epochs falls from the first to the second; the
-        rate is constant within an epoch.
-    weight_decay: decoupled (AdamW), on every parameter.
-    keep: "best" returns the epoch of lowest validation loss, "last" the last one.
-    """
-
-    epochs: int = 5
-    batch_size: int = 128
-    learning_rate: float = 2e-5
-    final_learning_rate: float = 1e-6
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
-    keep: str = "best"
-
-
 # What the loop on the host reads. Other values of these compile nothing new, so the compiled step
 # cannot read them; it receives every other field of `FineTune`, those to come among them.
-_HOST_FIELDS = ("epochs", "batch_size", "learning_rate", "final_learning_rate", "keep")
+_HOST_FIELDS = (
+    *("epochs", "batch_size", "learning_rate", "final_learning_rate", "keep"),
+    *("schedule", "warmup_steps", "max_steps", "max_tokens"),
+)
+# The fields of the version that first kept unfinished fits.
+_FIRST_FIELDS = FineTune._fields[: FineTune._fields.index("schedule")]
 _StepSettings = collections.namedtuple(
     "_StepSettings", [name for name in FineTune._fields if name not in _HOST_FIELDS]
 )
@@ -56,7 +50,7 @@ _StepSettings = collections.namedtuple(
 class FineTuned(NamedTuple):
     """What one fine-tuning gave besides parameters.
 
-    train_loss, valid_loss: [epochs] nats per token.
+    train_loss, valid_loss: [epochs] nats per token that counts, of the epochs that were begun.
     best_epoch: 0 .. epochs - 1, of lowest validation loss; epochs count from 0 in records, tables
         and messages too.
     steps: optimiser steps in all.
@@ -66,24 +60,6 @@ class FineTuned(NamedTuple):
     valid_loss: np.ndarray
     best_epoch: int
     steps: int
-
-
-def check_fine_tune(settings: FineTune) -> None:
-    """Raises `InputError` for the first setting that is out of range."""
-    for field in ("epochs", "batch_size"):
-        whole(field, getattr(settings, field), 1)
-    for field in ("learning_rate", "final_learning_rate", "weight_decay", "epsilon"):
-        real(field, getattr(settings, field), at_least=0)
-    for field in ("beta1", "beta2"):
-        real(field, getattr(settings, field), at_least=0, below=1)
-    one_of("keep", settings.keep, ("best", "last"), must_be="'best' or 'last'")
-
-
-def learning_rate_at(settings: FineTune, epoch: int) -> float:
-    """Learning rate of an epoch: a cosine in float64 that ends at `final_learning_rate`."""
-    share = (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
-    final = settings.final_learning_rate
-    return final + (settings.learning_rate - final) * share
 
 
 def fine_tune(
@@ -102,14 +78,15 @@ def fine_tune(
         params: Where to start; left alone.
         blocks: int [N, length], shuffled anew in every epoch.
         valid_blocks: int [V, length], held out.
-        key: Of the order of the blocks and of dropout.
+        key: Of the order of the blocks, of dropout and of LoRA's first matrices.
         session: Devices, scratch (each epoch is kept as it ends) and progress (stage "fit").
 
     Returns:
-        The fine-tuned parameters, and the losses by epoch.
+        The fine-tuned parameters, LoRA's matrices merged into them, and the losses by epoch.
 
     Raises:
-        InputError: If a setting is out of range, or blocks do not fit the model.
+        InputError: If a setting is out of range, ignored by others or does not fit the model, or
+            blocks do not fit the model.
         DivergenceError: If a loss becomes nan or infinite; the text names the step.
     """
     check_fine_tune(settings)
@@ -117,16 +94,21 @@ def fine_tune(
     for name, value in (("training", blocks), ("validation", valid_blocks)):
         if not len(value):
             raise InputError(f"there are no {name} blocks; at least 1 is needed")
-    epochs = _Epochs(model, settings, blocks, key, session)
-    params = epochs.place(params)
-    state = epochs.begin(params)
+    plan = plan_for(settings, params, *blocks.shape)
+    check_loss_from(settings, valid_blocks.shape[1])
+    epochs = _Epochs(model, settings, plan, blocks, key, session)
+    state, frozen = epochs.begin(epochs.place(params))
     shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
-    made_of = fingerprint(model, settings, blocks, valid_blocks, shapes)
-    saved = _Saved(session.scratch, key, settings, made_of, epochs.place)
-    fit = saved.load(state) or _Fit(state, params, [], [], 0)
-    for epoch in range(len(fit.valid), settings.epochs):
-        state, loss, steps = epochs.run(fit.state, epoch, fit.steps)
-        held_out = mean_loss(model, state.params, valid_blocks, session=session.devices_only())
+    made_of = fingerprint(model, _Named(settings), blocks, valid_blocks, shapes)
+    saved = _Saved(session.scratch, key, settings, plan.epochs, made_of, epochs.place)
+    fit = saved.load(state) or _Fit(state, {}, [], [], 0)
+    for epoch in range(len(fit.valid), plan.epochs):
+        state, loss, steps = epochs.run(fit.state, frozen, epoch, fit.steps)
+        devices, whole = session.devices_only(), epochs.whole(state.params, frozen)
+        held_out = mean_loss(
+            model, whole, valid_blocks, loss_from=settings.loss_from, session=devices
+        )
+        del whole
         train, valid = [*fit.train, loss], [*fit.valid, float(held_out.mean())]
         if not math.isfinite(valid[-1]):
             raise DivergenceError(
@@ -138,11 +120,47 @@ def fine_tune(
         fit = _Fit(state, best, train, valid, steps)
         saved.save(fit)
     losses = np.array(fit.train), np.array(fit.valid)
-    return fit.best, FineTuned(*losses, int(np.argmin(fit.valid)), fit.steps)
+    return epochs.whole(fit.best, frozen), FineTuned(*losses, int(np.argmin(fit.valid)), fit.steps)
+
+
+def plan_for(settings: FineTune, params: dict, blocks: int, length: int) -> Plan:
+    """`plan_of` the settings, once they are seen to fit the model.
+
+    Args:
+        settings: Checked ones.
+        params: Of the model.
+        blocks: Of the training set.
+        length: Tokens of a block.
+
+    Raises:
+        InputError: As `plan_of`, and if LoRA's settings do not fit the model.
+    """
+    if settings.lora_rank:
+        lora.adapted_kernels(params, settings)
+    return plan_of(settings, blocks, length)
+
+
+class _Named:
+    """Settings as unfinished fits name them: fields of later versions only where they count."""
+
+    def __init__(self, settings):
+        self._settings = settings
+
+    def __repr__(self):
+        defaults = FineTune._field_defaults
+        fields = [
+            f"{name}={value!r}"
+            for name, value in self._settings._asdict().items()
+            if name in _FIRST_FIELDS or value != defaults[name]
+        ]
+        return f"FineTune({', '.join(fields)})"
 
 
 class _Fit(NamedTuple):
-    """A fit after some epochs: `best` is what it would return, `train` and `valid` are losses."""
+    """A fit after some epochs: `best` is what it would return, `train` and `valid` are losses.
+
+    Of LoRA both `state` and `best` hold the adapters alone.
+    """
 
     state: Training
     best: dict
@@ -157,6 +175,7 @@ class _Epochs:
 
     model: Transformer
     settings: FineTune
+    plan: Plan
     blocks: np.ndarray
     key: jax.Array
     session: Session
@@ -167,43 +186,66 @@ class _Epochs:
         return self.session.placement.place_parameters(tree, rows)
 
     def begin(self, params):
-        """Where the steps begin, in memory of its own: they donate it.
+        """(where the steps begin, what they leave as it is).
 
-        Nothing else holds the moments, which are twice the parameters.
+        The first is in memory of its own, for they donate it. Nothing else holds the moments, which
+        are twice what is trained.
         """
+        frozen = None
+        if self.settings.lora_rank:
+            # Lower numbers shuffle the epochs, and drop units out.
+            key = jax.random.fold_in(self.key, self.settings.epochs + 1)
+            frozen, params = params, self.place(lora.init_adapters(params, self.settings, key))
         moments = self.place(_optimiser(self.settings, 0.0).init(params))
-        return jax.tree.map(jnp.copy, Training(params, moments))
+        return jax.tree.map(jnp.copy, Training(params, moments)), frozen
 
-    def run(self, state, epoch, steps):
+    def whole(self, trained, frozen):
+        """The model's parameters."""
+        if frozen is None:
+            return trained
+        return self.place(lora.merged(frozen, trained, lora.scale_of(self.settings)))
+
+    def run(self, state, frozen, epoch, steps):
         """(state, mean training loss, steps so far) after an epoch, given the steps before it."""
-        settings, placement = self.settings, self.session.placement
+        settings, placement, plan = self.settings, self.session.placement, self.plan
         count, length = self.blocks.shape
         static = _StepSettings(*(getattr(settings, name) for name in _StepSettings._fields))
         # Lower numbers shuffle the epochs.
         dropout_key = jax.random.fold_in(self.key, settings.epochs)
-        rate = learning_rate_at(settings, epoch)
-        total, seen = 0.0, 0
-        for tokens, weights, calls in _calls(
-            self.blocks, settings.batch_size, jax.random.fold_in(self.key, epoch)
-        ):
-            batches = placement.place((tokens, weights), tokens.shape[1], 1)
+        total, seen, before = 0.0, 0, epoch * count
+        order_key = jax.random.fold_in(self.key, epoch)
+        taken = min(count, plan.blocks - before)
+        for tokens, weights, calls in _calls(self.blocks, settings, order_key, taken):
+            axis = tokens.ndim - 2
+            batches = placement.place((tokens, weights), tokens.shape[axis], axis)
             call_key = jax.random.fold_in(dropout_key, steps)
-            state, losses = run_steps(
-                _RECIPE, self.model, static, placement, state, batches, calls, rate, call_key
-            )
-            where = functools.partial(_where, epoch, steps, rate)
-            losses = finite_losses(losses, calls, where)
-            sizes = weights[:calls].sum(1)
+            rate = self._rate(epoch, steps, len(tokens))
+            more = calls, rate, call_key, frozen
+            state, losses = run_steps(_RECIPE, self.model, static, placement, state, batches, *more)
+            losses = finite_losses(losses, calls, functools.partial(_where, epoch, steps, rate))
+            sizes = weights[:calls].reshape(calls, -1).sum(1)
             total, seen = total + float(losses @ sizes), seen + int(sizes.sum())
             steps += calls
-            self.session.progress(
-                "fit", (epoch * count + seen) * length, settings.epochs * count * length
-            )
+            self.session.progress("fit", (before + seen) * length, plan.blocks * length)
         return state, total / seen, steps
+
+    def _rate(self, epoch, steps, count):
+        """The learning rate of an epoch, or [count] those of the steps that follow so many."""
+        if self.settings.schedule == "cosine-by-epoch":
+            # It ends with the epochs that there are.
+            return learning_rate_at(self.settings._replace(epochs=self.plan.epochs), epoch)
+        rates = np.zeros(count, np.float32)
+        next_ones = self._rates[steps : steps + count]
+        rates[: len(next_ones)] = next_ones
+        return rates
+
+    @functools.cached_property
+    def _rates(self):
+        return learning_rates(self.settings, self.plan.steps)
 
 
 def _where(epoch, steps, rate, i):
-    return f"epoch {epoch}, step {steps + i} (learning rate {rate:g})"
+    return f"epoch {epoch}, step {steps + i} (learning rate {np.broadcast_to(rate, i + 1)[i]:g})"
 
 
 def _kept_epoch(settings, valid):
@@ -214,15 +256,16 @@ def _kept_epoch(settings, valid):
 class _Saved:
     """A fit on the scratch: the state after the newest epoch, and better parameters beside it."""
 
-    def __init__(self, scratch, key, settings, made_of, place):
+    def __init__(self, scratch, key, settings, epochs, made_of, place):
         self._scratch, self._settings, self._place = scratch, settings, place
+        self._epochs = epochs
         self._name, self._made_of = f"fit-{key_name(key)}", made_of
 
     def save(self, fit):
         numbers = {"train": np.array(fit.train), "valid": np.array(fit.valid)}
         numbers["steps"] = np.array(fit.steps)
         newest, kept = len(fit.valid) - 1, _kept_epoch(self._settings, fit.valid)
-        if len(fit.valid) == self._settings.epochs:
+        if len(fit.valid) == self._epochs:
             arrays = pack("best", fit.best)
         else:
             arrays = pack("state", fit.state)
@@ -238,7 +281,7 @@ class _Saved:
         if newest is None:
             return None
         train, valid, steps = newest["train"].tolist(), newest["valid"].tolist(), newest["steps"]
-        if len(valid) == self._settings.epochs:
+        if len(valid) == self._epochs:
             best = self._arrays("best", newest, like.params)
             return _Fit(like, best, train, valid, int(steps))
         state, kept = self._arrays("state", newest, like), _kept_epoch(self._settings, valid)
@@ -256,42 +299,79 @@ class _Saved:
         return jax.tree.map(jnp.copy, self._place(unpack(prefix, arrays, like)))
 
 
-def _calls(blocks, batch_size, key):
+def _calls(blocks, settings, key, taken):
     """Compiled calls of an epoch: tokens [steps, batch, length], weights [steps, batch], steps.
 
-    The blocks are shuffled; places that are left over in the last call have weight 0.
+    Where gradients are accumulated, a step has an axis of batches before those. The blocks are
+    shuffled, and so many of them taken; places that are left over in the last call have weight 0.
     """
-    size = min(batch_size, len(blocks))
-    per_call = min(STEPS_PER_CALL, -(-len(blocks) // size))
-    order = np.asarray(jax.random.permutation(key, len(blocks)))
-    for start in range(0, len(order), size * per_call):
-        index = order[start : start + size * per_call]
-        padded = np.zeros(size * per_call, order.dtype)
+    size, batches = min(settings.batch_size, len(blocks)), settings.gradient_accumulation
+    rows = size * batches
+    shape = (size,) if batches == 1 else (batches, size)
+    per_call = min(max(STEPS_PER_CALL // batches, 1), -(-len(blocks) // rows))
+    order = np.asarray(jax.random.permutation(key, len(blocks)))[:taken]
+    for start in range(0, len(order), rows * per_call):
+        index = order[start : start + rows * per_call]
+        padded = np.zeros(rows * per_call, order.dtype)
         padded[: len(index)] = index
-        weights = (np.arange(size * per_call) < len(index)).astype(np.float32)
+        weights = (np.arange(rows * per_call) < len(index)).astype(np.float32)
         yield (
-            blocks[padded].reshape(per_call, size, -1),
-            weights.reshape(per_call, size),
-            -(-len(index) // size),
+            blocks[padded].reshape(per_call, *shape, -1),
+            weights.reshape(per_call, *shape),
+            -(-len(index) // rows),
         )
 
 
 def _optimiser(settings, rate):
-    return optax.adamw(
+    adamw = optax.adamw(
         rate,
         settings.beta1,
         settings.beta2,
         settings.epsilon,
         weight_decay=settings.weight_decay,
     )
+    if settings.max_grad_norm is None:
+        return adamw
+    return optax.chain(optax.clip_by_global_norm(settings.max_grad_norm), adamw)
 
 
-def _loss(model, params, batch, key):
-    """Mean loss [] over the blocks of a batch that have weight."""
+def _gradient(model, settings, params, frozen, batch, key):
+    """Mean loss [] over the blocks of a step that have weight, and its gradient."""
+    if settings.gradient_accumulation == 1:
+        return jax.value_and_grad(_loss, 2)(model, settings, params, frozen, batch, key)
+    total = jnp.sum(batch[1])
+
+    def part(i, so_far):
+        tokens, weights = jax.tree.map(lambda array: array[i], batch)
+        own_key = jax.random.fold_in(key, i)
+        more = jax.value_and_grad(_loss, 2)(
+            model, settings, params, frozen, (tokens, weights), own_key, total
+        )
+        return jax.tree.map(jnp.add, so_far, more)
+
+    # The batches that are empty come last.
+    count = jnp.sum(jnp.any(batch[1] > 0, axis=1))
+    return jax.lax.fori_loop(0, count, part, (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params)))
+
+
+def _loss(model, settings, params, frozen, batch, key, total=None):
+    """Mean loss [] over the blocks of a batch that have weight, or its part of that of a step."""
     tokens, weights = batch
-    deterministic = not model.config.has_dropout
-    rngs = {"dropout": key}
-    return batch_loss(model, params, tokens, weights, deterministic=deterministic, rngs=rngs)
+    adapters: Any = contextlib.nullcontext()
+    if settings.lora_rank:
+        adapters = lora.adapted(model, params, lora.scale_of(settings))
+        params = frozen
+    with adapters:
+        return batch_loss(
+            model,
+            params,
+            tokens,
+            weights,
+            loss_from=settings.loss_from,
+            total_weight=total,
+            deterministic=not model.config.has_dropout,
+            rngs={"dropout": key},
+        )
 
 
-_RECIPE = Recipe(_loss, _optimiser)
+_RECIPE = Recipe(_gradient, _optimiser)

@@ -17,6 +17,7 @@ from collapse_jax.models.lm.steps import (
     Recipe,
     Training,
     finite_losses,
+    gradient_of,
     run_steps,
 )
 from collapse_jax.models.lm.transformer import Transformer
@@ -176,4 +177,4 @@ def _scheduled(settings, rate):
     return optimiser_of(settings)
 
 
-_RECIPE = Recipe(window_loss, _scheduled)
+_RECIPE = Recipe(gradient_of(window_loss), _scheduled)

@@ -40,6 +40,7 @@ def mean_loss(
     blocks: Any,
     *,
     batch_size: int = 64,
+    loss_from: int = 0,
     session: Session = Session(),
 ) -> np.ndarray:
     """Mean negative log-likelihood per predicted token of each block, in nats.
@@ -47,6 +48,7 @@ def mean_loss(
     Args:
         blocks: int [blocks, length >= 2]; the first token of a block is given.
         batch_size: Blocks at once; does not change the result.
+        loss_from: First position that counts, below the length; the tokens before it are given.
         session: Devices and progress (stage "score").
 
     Returns:
@@ -63,7 +65,8 @@ def mean_loss(
     params = session.placement.place_parameters(params, size)
     for start in range(0, len(blocks), size):
         index = np.minimum(np.arange(start, start + size), len(blocks) - 1)
-        batch = to_host(_mean_loss(model, params, session.placement.place(blocks[index], size, 0)))
+        placed = session.placement.place(blocks[index], size, 0)
+        batch = to_host(_mean_loss(model, params, placed, loss_from))
         losses[start : start + size] = batch[: len(blocks) - start]
         done = min(start + size, len(blocks))
         session.progress("score", done * blocks.shape[1], blocks.size)
@@ -75,16 +78,22 @@ def token_losses(
     params: dict,
     tokens: Int[Array, "batch length"],
     *,
+    loss_from: int = 0,
     deterministic: bool = True,
     rngs: Any = None,
-) -> Float[Array, "batch length-1"]:
+) -> Float[Array, "batch predicted"]:
     """Negative log-likelihood in nats of every token after the first.
 
     Logits of at most as many tokens as in training exist at once.
+
+    Args:
+        loss_from: First position whose token is predicted; 0 and 1 are all that can be.
     """
+    first = max(loss_from, 1)
     hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
     matrix, cap = model.head_matrix(params), model.switches.logit_cap
-    return separate_losses(hidden[:, :-1], matrix, tokens[:, 1:], model.precision, cap)
+    states = hidden[:, first - 1 : -1]
+    return separate_losses(states, matrix, tokens[:, first:], model.precision, cap)
 
 
 def batch_loss(
@@ -93,14 +102,25 @@ def batch_loss(
     tokens: Int[Array, "batch length"],
     weights: Float[Array, " batch"],
     *,
+    loss_from: int = 0,
+    total_weight: Any = None,
     deterministic: bool = True,
     rngs: Any = None,
 ) -> Float[Array, ""]:
-    """The mean of `token_losses` over tokens and weighted sequences; made for gradients."""
+    """The mean of `token_losses` over tokens and weighted sequences; made for gradients.
+
+    Args:
+        total_weight: [], that of the batch of which this is a part: the parts' results then add up
+            to the batch's.
+    """
+    first = max(loss_from, 1)
     hidden, _ = _hidden(model, params, tokens, deterministic, rngs)
-    matrix, cap = model.head_matrix(params), model.switches.logit_cap
-    total: Any = summed_loss(hidden[:, :-1], matrix, tokens[:, 1:], weights, model.precision, cap)
-    return total / (jnp.sum(weights) * (tokens.shape[1] - 1))
+    matrix = model.head_matrix(params)
+    cap = model.switches.logit_cap
+    states, targets = hidden[:, first - 1 : -1], tokens[:, first:]
+    total: Any = summed_loss(states, matrix, targets, weights, model.precision, cap)
+    weight = jnp.sum(weights) if total_weight is None else total_weight
+    return total / (weight * (tokens.shape[1] - first))
 
 
 def check_blocks(model: Transformer, blocks: Any) -> np.ndarray:
@@ -142,6 +162,6 @@ def _hidden(model, params, tokens, deterministic, rngs) -> Any:
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _mean_loss(model, params, tokens):
-    return jnp.mean(token_losses(model, params, tokens), axis=1)
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _mean_loss(model, params, tokens, loss_from=0):
+    return jnp.mean(token_losses(model, params, tokens, loss_from=loss_from), axis=1)

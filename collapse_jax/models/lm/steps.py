@@ -20,7 +20,7 @@ STEPS_PER_CALL = 16
 
 
 class Training(NamedTuple):
-    """What a step changes: the parameters, and the state of the optimiser."""
+    """What a step changes: the parameters that are trained, and the state of the optimiser."""
 
     params: dict
     optimiser: optax.OptState
@@ -29,12 +29,22 @@ class Training(NamedTuple):
 class Recipe(NamedTuple):
     """What is minimised and how, as two module-level functions (jit compares them by identity).
 
-    loss: (model, params, batch, key) -> [], the loss of a batch.
-    optimiser: (settings, rate) -> the transformation; settings are static and `rate` is traced.
+    gradient: (model, settings, params, frozen, batch, key) -> the loss [] of a batch, and its
+        gradient by `params`; settings are static.
+    optimiser: (settings, rate) -> the transformation; `rate` is traced.
     """
 
-    loss: Callable[[Transformer, dict, Any, Any], jax.Array]
+    gradient: Callable[[Transformer, Any, Any, Any, Any, Any], tuple[jax.Array, Any]]
     optimiser: Callable[[Any, Any], optax.GradientTransformation]
+
+
+def gradient_of(loss: Callable[[Transformer, dict, Any, Any], jax.Array]) -> Callable:
+    """The `Recipe.gradient` of a loss (model, params, batch, key) -> []; another at each call."""
+
+    def loss_and_gradient(model, settings, params, frozen, batch, key):
+        return jax.value_and_grad(functools.partial(loss, model))(params, batch, key)
+
+    return loss_and_gradient
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=4)
@@ -48,32 +58,33 @@ def run_steps(
     count: Any,
     rate: Any = None,
     key: jax.Array | None = None,
+    frozen: Any = None,
 ) -> tuple[Training, jax.Array]:
     """`count` optimiser steps. Another `count`, `rate` or `key` compiles nothing new.
 
     Args:
-        model: Its parameters are in the state.
+        model: Its parameters are in the state, those that are trained.
         settings: What the optimiser is made of. A setting that may change without a compilation
             must be traced (`rate`), and must not be a field here: its value would be stale.
         placement: Where the state lies.
         state: Donated.
         batches: A tree of arrays [steps, ...], steps >= count.
         count: Steps to do.
-        rate: The learning rate, unless the settings hold a schedule.
+        rate: The learning rate, or [steps] that of each step, unless the settings hold a schedule.
         key: Step i gets `fold_in(key, i)`, or None.
+        frozen: Parameters beside the state, which stay as they are.
 
     Returns:
         The new state, and the loss [steps] before each step (0 from `count` on).
     """
-    optimiser = recipe.optimiser(settings, rate)
+    is_by_step = rate is not None and jnp.ndim(rate) == 1
 
     def step(i, carry):
         state, losses = carry
+        optimiser = recipe.optimiser(settings, rate[i] if is_by_step else rate)
         batch = jax.tree.map(lambda array: array[i], batches)
         step_key = None if key is None else jax.random.fold_in(key, i)
-        loss, gradient = jax.value_and_grad(functools.partial(recipe.loss, model))(
-            state.params, batch, step_key
-        )
+        loss, gradient = recipe.gradient(model, settings, state.params, frozen, batch, step_key)
         update, moments = optimiser.update(gradient, state.optimiser, state.params)
         params: Any = optax.apply_updates(state.params, update)
         state = Training(params, moments)

@@ -154,18 +154,33 @@ def test_a_compiled_step_gets_every_setting_that_it_can_read(params, blocks, val
         return run_steps(*arguments)
 
     monkeypatch.setattr(finetune, "run_steps", spy)
-    settings = FineTune(3, 4, 2e-2, 1e-2, 0.8, 0.9, 1e-6, 0.3, "last")
+    settings = FineTune(
+        *(3, 4, 2e-2, 1e-2, 0.8, 0.9, 1e-6, 0.3, "last"),
+        *("cosine", 1, 2, 0.5, 5, 200, 3, 2, 3.0, ("fc1",)),
+    )
     assert not any(
         value == FineTune._field_defaults[name] for name, value in settings._asdict().items()
     )
     fine_tune(MODEL, params, blocks, valid, settings, KEY)
     compiled = run_steps._cache_size()
-    others = settings._replace(epochs=1, learning_rate=3e-2, final_learning_rate=0.0, keep="best")
+    others = settings._replace(
+        epochs=2,
+        learning_rate=3e-2,
+        final_learning_rate=1e-6,
+        keep="best",
+        schedule="constant",
+        warmup_steps=0,
+        max_steps=2,
+        max_tokens=None,
+    )
     fine_tune(MODEL, params, blocks, valid, others, KEY)
     assert run_steps._cache_size() == compiled
     for static in given:
         missing = {name for name in FineTune._fields if not hasattr(static, name)}
-        assert missing == {"epochs", "batch_size", "learning_rate", "final_learning_rate", "keep"}
+        assert missing == {
+            *("epochs", "batch_size", "learning_rate", "final_learning_rate", "keep"),
+            *("schedule", "warmup_steps", "max_steps", "max_tokens"),
+        }
         for name in set(FineTune._fields) - missing:
             assert getattr(static, name) == getattr(settings, name), name
 

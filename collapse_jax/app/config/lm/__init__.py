@@ -4,7 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from collapse_jax.app.config.lm.decoding import DecodingSettings, decoder_of
-from collapse_jax.app.config.lm.fit import FitSettings
+from collapse_jax.app.config.lm.fit import FitSettings, fine_tune_of
 from collapse_jax.app.config.lm.loop import LoopSettings
 from collapse_jax.app.config.lm.measuring import (
     PERPLEXITY_WORDS,
@@ -73,14 +73,10 @@ class LMConfig(
         Raises:
             InputError: If one is out of range.
         """
-        from collapse_jax.models.lm.finetune import FineTune
-
         self.check()
         config = self.resolved()
         values = vars(config)
-        shared = {name: values[name] for name in FineTune._fields if name in values}
-        decoder = decoder_of(values)
-        fine_tune = FineTune(keep=values["generator"], **shared)
+        fine_tune, decoder = fine_tune_of(values), decoder_of(values)
         return LMSettings(
             config, fine_tune, decoder, values["real_fraction"], values["real_kept"] == "batches"
         )
