@@ -80,8 +80,19 @@ def title(config: LMConfig) -> str:
     config = config.resolved()
     kept = config.workflow
     if kept == "replace":
-        kept = f"{config.real_fraction:.0%} real text kept"
+        kept = f"{_amount(config)} real text kept"
     if config.beta:
         kept += f", {config.beta:.0%} of the previous set"
+    if config.control != "none":
+        kept += f", control: {config.control}"
     seeds = f"{config.seeds} seed{'s' * (config.seeds > 1)}"
     return f"{kept}, {config.epochs} epochs, {seeds}, start: {config.start}"
+
+
+def _amount(config):
+    """How much real text is kept, in words."""
+    if config.real_fraction is not None:
+        return f"{config.real_fraction:.0%}"
+    if config.real_blocks is not None:
+        return f"{config.real_blocks:,} blocks of"
+    return f"{config.real_tokens:,} tokens of"
