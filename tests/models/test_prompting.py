@@ -38,7 +38,9 @@ def test_new_blocks_have_the_length_of_the_old_ones():
         assert prompts.tolist() == blocks[:, :begin].tolist()
         found = prompting.new_blocks(prompts, new[:, :made])
         old = blocks[:, :begin] if made == 5 else blocks[:, :0]
-        assert found.tolist() == [[*a, *b] for a, b in zip(old.tolist(), new[:, :made].tolist())]
+        assert found.tolist() == [
+            [*a, *b] for a, b in zip(old.tolist(), new[:, :made].tolist(), strict=True)
+        ]
         assert found.shape == blocks.shape
     prompts = Prompting(prompts="start").prompts_of(MODEL, blocks)
     assert prompts.tolist() == [[2], [2], [2]] and prompts.dtype == np.int32

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.app.config.lm.kept import made_blocks
+from collapse_jax.app.config.lm.kept import kept_blocks, made_blocks
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError
 from collapse_jax.random.bits import split
@@ -101,9 +101,10 @@ def control_words(config: Any, blocks: int, others: int) -> list[str]:
         others: How many other blocks the training text has.
     """
     if config.control == "kept":
+        kept = kept_blocks(config, blocks)
         return [
-            "control kept: from generation 1 on a training set is the real blocks alone that are "
-            "kept"
+            f"control kept: from generation 1 on a training set is the {kept:,} real blocks that "
+            "are kept, and nothing else"
         ]
     if config.control != "real":
         return []
