@@ -12,7 +12,7 @@ import numpy as np
 from collapse_jax.core import points
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.types import Estimator, Family, FitInfo
-from collapse_jax.errors import InputError, one_of
+from collapse_jax.errors import InputError, made_by, one_of
 from collapse_jax.models.lm.decode import BeamSearch, Decoder, Sampling, check_decoder, generate
 from collapse_jax.models.lm.finetune import FineTune, check_fine_tune, fine_tune
 from collapse_jax.models.lm.random_weights import init_params
@@ -90,11 +90,14 @@ def causal_lm(
     prompts, valid_blocks = check_blocks(model, prompts), check_blocks(model, valid_blocks)
     if not len(prompts):
         raise InputError("there are no prompts; at least 1 block is needed")
-    prompting.check_for(model, prompts.shape[1])
-    if prompting.prompts == "start" and len(prompts) > 1 and not isinstance(decoder, Sampling):
+    made_by("prompting", prompting, Prompting, "cj.lm.Prompting(...)").check_for(
+        model, prompts.shape[1]
+    )
+    varies = isinstance(decoder, Sampling) and decoder.top_k != 1
+    if prompting.prompts == "start" and len(prompts) > 1 and not varies:
         raise InputError(
-            f"decoder is {type(decoder).__name__} with prompts start, which makes one text "
-            f"{len(prompts)} times; it must be Sampling"
+            f"decoder is {decoder!r:.200} with prompts start, which makes one text "
+            f"{len(prompts)} times; it must be Sampling, from more than one token"
         )
     family = _CausalLM(
         model,

@@ -95,9 +95,11 @@ class Prompting(NamedTuple):
         lengths, most = self.lengths(block_length), model.config.max_position_embeddings
         prompt, new, _ = lengths
         if prompt + new > most:
-            smaller = "block_length" if prompt == block_length else "prompt_length or block_length"
+            smaller = "block_length"
+            if self.prompts == "real" and self.prompt_length is not None:
+                smaller = "prompt_length or block_length"
             raise InputError(
-                f"continuing prompts of {prompt} tokens by {new} needs {prompt + new} positions; "
+                f"continuing a prompt of {prompt} by {new} tokens needs {prompt + new} positions; "
                 f"max_position_embeddings is {most}; give a smaller {smaller}"
             )
         return lengths
