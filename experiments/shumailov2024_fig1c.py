@@ -15,9 +15,9 @@ beside it most of the time; undisturbed a generation took two minutes. Published
 115 before fine-tuning, 34 in generation 0, then "only minor degradation", less than in Fig. 1b.
 Control (`--real-alone`): the model fitted to the same share of real text and nothing else, in the
 same way. Where a generation ends above it, the generated text did harm; below it, the generated
-text was of use. `collapse-jax lm --preset fig1c --control kept` makes such a fit in every generation.
-Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes; say it again to
-resume.
+text was of use. `collapse-jax lm --preset fig1c --control kept` makes such a fit in every
+generation. Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes; say
+it again to resume.
 """
 
 import dataclasses
