@@ -15,15 +15,16 @@ beside it most of the time; undisturbed a generation took two minutes. Published
 115 before fine-tuning, 34 in generation 0, then "only minor degradation", less than in Fig. 1b.
 Control (`--real-alone`): the model fitted to the same share of real text and nothing else, in the
 same way. Where a generation ends above it, the generated text did harm; below it, the generated
-text was of use. Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes;
-say it again to resume.
+text was of use. `collapse-jax lm --preset fig1c --control kept` makes such a fit in every
+generation. Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes; say
+it again to resume.
 """
 
 import dataclasses
-import math
 
 import shumailov2024 as shared
 
+from collapse_jax.app.config.lm.kept import kept_blocks
 from collapse_jax.app.script import run_script
 
 # What the key of the control is folded with: a number that no seed counts up to, and not that of
@@ -41,17 +42,6 @@ class Settings(shared.Settings):
     real_alone: bool = True
     """Also fit the share of real text that is kept and nothing else, once a seed, and draw the mean
     of the perplexities."""
-
-
-def kept_blocks(config, count: int) -> int:
-    """How many of `count` real blocks each generation keeps, as `workflow_of` rounds them."""
-    if config.real_kept == "batches":
-        return min(
-            count,
-            config.batch_size
-            * math.ceil(round(count * config.real_fraction / config.batch_size, 9)),
-        )
-    return count - round(count * round(1 - config.real_fraction, 12))
 
 
 def real_alone(config, folder, say=print) -> list[dict]:

@@ -12,17 +12,22 @@ import numpy as np
 from collapse_jax.core import points
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.types import Estimator, Family, FitInfo
-from collapse_jax.errors import InputError, one_of
-from collapse_jax.models.lm.decode import BeamSearch, Decoder, check_decoder, generate
+from collapse_jax.errors import InputError, made_by, one_of
+from collapse_jax.models.lm.decode import BeamSearch, Decoder, Sampling, check_decoder, generate
 from collapse_jax.models.lm.finetune import FineTune, check_fine_tune, fine_tune, plan_for
+from collapse_jax.models.lm.random_weights import init_params
 from collapse_jax.models.lm.score import check_blocks
 from collapse_jax.models.lm.transformer import Transformer
+from collapse_jax.models.prompting import Prompting
 from collapse_jax.runs.memory import give_back
 from collapse_jax.runs.session import Session
 
 __all__ = ["causal_lm"]
 
-STARTS = ("pretrained", "first", "previous")
+STARTS = ("pretrained", "first", "previous", "random")
+# What the key of a fit is folded with for random weights: the highest number, which no epoch counts
+# up to.
+_RANDOM = np.uint32(2**32 - 1)
 # Parameters from which on freed memory goes back to the system after a stage, which takes about as
 # long as touching it again.
 _LARGE_BYTES = 2**24
@@ -51,12 +56,13 @@ def causal_lm(
     decoder: Decoder = BeamSearch(),
     start: str = "pretrained",
     decode_batch: int | None = None,
+    prompting: Prompting = Prompting(),
     session: Session = Session(),
 ) -> Estimator:
     """The paper's language model; x is int32 token blocks [n, length]. For the driver `run` only.
 
-    sample: n continuations, as long as the prompts; of all prompts in order if n = P, else of a
-    random n of them without replacement. continued: the continuation of each given block.
+    sample: n new blocks, each made of an original one as `prompting` says; of all in order if
+    n = P, else of a random n of them without replacement. continued: what is made of given blocks.
 
     Args:
         pretrained: Its parameters before any fit.
@@ -64,13 +70,16 @@ def causal_lm(
         valid_blocks: int [V, length], held out in every fit.
         decoder: How blocks are continued.
         start: What each fit starts from: the "pretrained" weights, the "first" (generation 0)
-            model, or the "previous" one.
+            model, the "previous" one, or "random" weights that are drawn anew.
         decode_batch: Prompts decoded at once, as in `generate`.
+        prompting: What of a block is continued by how many tokens, and what a new block is. With
+            prompts="start" no original block is read, and n may be any number.
         session: Devices, scratch of fits and draws, progress, and the stages "fit" and "generate".
 
     Raises:
         InputError: If an option is out of range, blocks do not fit the model, there are no prompts,
-            or `sample` is asked for more points than there are prompts.
+            `sample` is asked for more points than there are prompts, or all texts from the
+            beginning-of-text token would be one.
 
     References:
         Shumailov et al. 2024, Fig. 1.
@@ -79,17 +88,29 @@ def causal_lm(
     check_fine_tune(settings)
     check_decoder(decoder)
     prompts, valid_blocks = check_blocks(model, prompts), check_blocks(model, valid_blocks)
-    length = prompts.shape[1]
     if not len(prompts):
         raise InputError("there are no prompts; at least 1 block is needed")
     plan_for(settings, pretrained, len(prompts), valid_blocks.shape[1])
-    if 2 * length > model.config.max_position_embeddings:
+    made_by("prompting", prompting, Prompting, "cj.lm.Prompting(...)").check_for(
+        model, prompts.shape[1]
+    )
+    varies = isinstance(decoder, Sampling) and decoder.top_k != 1
+    if prompting.prompts == "start" and len(prompts) > 1 and not varies:
         raise InputError(
-            f"continuing blocks of {length} tokens needs {2 * length} positions; "
-            "max_position_embeddings is less"
+            f"decoder is {decoder!r:.200} with prompts start, which makes one text "
+            f"{len(prompts)} times; it must be Sampling, from more than one token"
         )
     family = _CausalLM(
-        model, pretrained, prompts, valid_blocks, settings, decoder, start, decode_batch, session
+        model,
+        pretrained,
+        prompts,
+        valid_blocks,
+        settings,
+        decoder,
+        start,
+        decode_batch,
+        prompting,
+        session,
     )
     return estimator(
         family.fit,
@@ -114,6 +135,7 @@ class _CausalLM:
     decoder: Decoder
     start: str
     decode_batch: int | None
+    prompting: Prompting
     session: Session
 
     def check(self, x):
@@ -129,7 +151,9 @@ class _CausalLM:
 
     def fit(self, key, params: CausalLMParams, data):
         start, settings = self.start, self.settings
-        if start == "first" and params.fits > 0:
+        if start == "random":
+            begin = self._random(jax.random.fold_in(key, _RANDOM))
+        elif start == "first" and params.fits > 0:
             begin = params.first
         else:
             begin = params.model if start == "previous" else self.pretrained
@@ -152,31 +176,45 @@ class _CausalLM:
         )
         return CausalLMParams(fitted, first, params.fits + 1), info
 
+    def _random(self, key):
+        """Weights that nothing has been fitted to."""
+        here = contextlib.nullcontext()
+        if self.session.placement.shard:  # too large for one device
+            here = jax.default_device(jax.local_devices(backend="cpu")[0])
+        with here:
+            return init_params(self.model, key)
+
     def sample(self, key, params, n):
+        choice_key, decode_key = jax.random.split(key)
+        return self.continued(decode_key, params, self._chosen(choice_key, n))
+
+    def _chosen(self, key, n):
+        """n original blocks [n, length]."""
         count = len(self.prompts)
+        if self.prompting.prompts == "start":  # which reads none of them
+            return np.broadcast_to(self.prompts[:1], (n, self.prompts.shape[1]))
         if n > count:
             raise InputError(f"{n} continuations are asked for, but there are {count} prompts")
-        choice_key, decode_key = jax.random.split(key)
-        chosen = np.arange(n)
-        if n < count:
-            chosen = np.sort(np.asarray(jax.random.permutation(choice_key, count)[:n]))
-        return self.continued(decode_key, params, self.prompts[chosen])
+        if n == count:
+            return self.prompts
+        return self.prompts[np.sort(np.asarray(jax.random.permutation(key, count)[:n]))]
 
     def continued(self, key, params, x):
+        prompts = self.prompting.prompts_of(self.model, x)
         # Blocks are text throughout, even one that begins with the token for padding.
-        mask = np.ones(np.shape(x), bool)
+        mask = np.ones(prompts.shape, bool)
         options = {"key": key, "batch_size": self.decode_batch, "attention_mask": mask}
         with self._stage("generate"):
             tokens = generate(
                 self.model,
                 params.model,
-                x,
+                prompts,
                 self.decoder,
-                self.prompts.shape[1],
+                self.prompting.lengths(self.prompts.shape[1]).new,
                 session=self.session,
                 **options,
             )
-        return jnp.asarray(tokens)
+        return jnp.asarray(self.prompting.new_blocks(prompts, tokens))
 
     @contextlib.contextmanager
     def _stage(self, name) -> Iterator[None]:

@@ -11,17 +11,19 @@ import numpy as np
 
 from collapse_jax.app.commands import inputs
 from collapse_jax.app.commands.complete import are_there
+from collapse_jax.app.commands.controls import fresh_text
 from collapse_jax.app.commands.examples import example_prompts
 from collapse_jax.app.commands.fit_words import fit_words
+from collapse_jax.app.commands.lm_loop import loop_words, workflow_of
 from collapse_jax.app.commands.lm_table import table_of
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
 from collapse_jax.app.commands.origins import Origins
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import LMSettings
-from collapse_jax.core import workflows
+from collapse_jax.app.config.lm.loop import prompting_of
 from collapse_jax.core.process import generational_process
-from collapse_jax.core.types import Process, Workflow
+from collapse_jax.core.types import Process
 from collapse_jax.drivers.run import Watcher, run
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import InputError
@@ -29,7 +31,8 @@ from collapse_jax.estimators import sources
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.models.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_tokenizer
 from collapse_jax.models.lm.notice import Say
-from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig, init_params
+from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig
+from collapse_jax.models.lm.random_weights import init_params
 from collapse_jax.models.lm.tokenizer_fit import check_tokenizer
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.models.lm.weights import load
@@ -64,6 +67,13 @@ class Ingredients(NamedTuple):
     blocks: Blocks
     inputs: Mapping[str, Any] = {}
     """What its run folder keeps of them (`commands.inputs`)."""
+    others: np.ndarray | None = None
+    """int32 [N, length], blocks of the training text that are not in `blocks`, for a control."""
+
+    @property
+    def other_blocks(self) -> int:
+        """How many `others` there are."""
+        return 0 if self.others is None else len(self.others)
 
 
 def prepare(
@@ -82,7 +92,7 @@ def prepare(
     tokenizer = load_tokenizer(_tokenizer_source(config), say)
     check_tokenizer(tokenizer, model.config, _own_tokenizer(config))
     vocabulary = model.config.vocab_size
-    splits, hashes = [], {}
+    splits, hashes, others = [], {}, None
     for split, rows in load_corpus(config.corpus, say)._asdict().items():
         hashes[split] = made_of.of_texts(rows)
         blocks = blocks_of(rows, tokenizer, config.block_length)
@@ -97,27 +107,32 @@ def prepare(
                 f"{split}_blocks is {wanted}, but the corpus has {len(blocks)} blocks; give "
                 "at most that, or 0 for all"
             )
-        splits.append(_chosen(blocks, wanted, config.blocks_from))
-    ingredients = Ingredients(model, pretrained, tokenizer, Blocks(*splits))
+        numbers = _chosen(len(blocks), wanted, config.blocks_from)
+        splits.append(blocks[numbers])
+        if split == "train" and config.control == "real":
+            others = np.delete(blocks, numbers, axis=0)
+    ingredients = Ingredients(model, pretrained, tokenizer, Blocks(*splits), others=others)
     process_of(settings, ingredients)  # raises for blocks that are too long for the model
     return ingredients._replace(inputs=_inputs(config, ingredients, hashes))
 
 
-def _chosen(blocks, wanted, blocks_from):
-    """The first `wanted` blocks, or as many evenly spaced ones; 0 is all."""
+def _chosen(count, wanted, blocks_from):
+    """Numbers of the first `wanted` of `count` blocks, or of as many evenly spaced; 0 is all."""
     if not wanted or blocks_from == "start":
-        return blocks[: wanted or None]
-    middles = (2 * np.arange(wanted) + 1) * len(blocks) // (2 * wanted)
-    return blocks[middles]
+        return np.arange(wanted or count)
+    return (2 * np.arange(wanted) + 1) * count // (2 * wanted)
 
 
 def _inputs(config, ingredients, hashes):
     """What the run folder keeps of what was read."""
+    blocks = ingredients.blocks._asdict()
+    if ingredients.others is not None:
+        blocks["others of train"] = ingredients.others
     return (
         inputs.corpus(config.corpus, hashes)
         | inputs.tokenizer_files(_tokenizer_source(config))
         | inputs.network(_model_source(config), ingredients.model.config, ingredients.pretrained)
-        | inputs.tokens(config.corpus, ingredients.blocks._asdict())
+        | inputs.tokens(config.corpus, blocks)
     )
 
 
@@ -136,36 +151,26 @@ def process_of(
     """The process that the settings describe.
 
     Raises:
-        InputError: If the blocks are too long for the model.
+        InputError: If the blocks are too long for the model, or more are to be kept than there are.
     """
-    model, pretrained, _, blocks, _ = ingredients
+    config, blocks = settings.config, ingredients.blocks
     estimator = causal_lm(
-        model,
-        pretrained,
+        ingredients.model,
+        ingredients.pretrained,
         blocks.train,
         blocks.valid,
         settings=settings.fine_tune,
         decoder=settings.decoder,
-        start=settings.config.start,
-        decode_batch=settings.config.decode_batch,
+        start=config.start,
+        decode_batch=config.decode_batch,
+        prompting=prompting_of(vars(config)),
         session=session,
     )
     source, size = sources.dataset(blocks.train), len(blocks.train)
-    return generational_process(estimator, source, workflow_of(settings), sample_size=size)
-
-
-def workflow_of(settings: LMSettings) -> Workflow:
-    """The workflow that the settings describe.
-
-    Shares are rounded numbers of blocks, or whole batches of them, chosen anew in every generation.
-    """
-    config, real = settings.config, settings.real_fraction
-    if real == config.beta == 0:
-        return getattr(workflows, config.workflow)()
-    if settings.real_in_batches and real > 0:
-        return workflows.keep_or_continue(real, beta=config.beta, batch_size=config.batch_size)
-    made = round(1 - real - config.beta, 12)
-    return workflows.mix(made, config.beta, real, random_counts=False)
+    if config.control == "real":
+        others = blocks.train[:0] if ingredients.others is None else ingredients.others
+        estimator = fresh_text(estimator, blocks.train, others)
+    return generational_process(estimator, source, workflow_of(settings, size), sample_size=size)
 
 
 def run_lm(
@@ -190,10 +195,12 @@ def run_lm(
     config, stop, memory = settings.config, stop or Stop(), PeakMemory()
     scratch = FileScratch(folder.unfinished, watcher.say, stop)
     session = session._replace(scratch=scratch, stage=memory.stage)
-    prompts = example_prompts(ingredients.blocks.test, config.examples)
-    key = jax.random.key(config.seed)
-    workflow, blocks = workflow_of(settings), len(ingredients.blocks.train)
-    origins = Origins(workflow, blocks, key, config.generations)
+    prompts = prompting_of(vars(config)).prompts_of(
+        ingredients.model, example_prompts(ingredients.blocks.test, config.examples)
+    )
+    key, blocks = jax.random.key(config.seed), len(ingredients.blocks.train)
+    workflow, is_control = workflow_of(settings, blocks), config.control != "none"
+    origins = Origins(workflow, blocks, key, config.generations, models_write=not is_control)
     observe = _observer(settings, ingredients, prompts, key, origins, session)
 
     def observe_memory_too(*generation):
@@ -236,6 +243,7 @@ def _observer(settings, ingredients, prompts, key, origins, session):
         session,
         origins.of_current,
         origins.mixed,
+        prompting_of(vars(settings.config)).lengths(settings.config.block_length).new,
     )
 
 
@@ -250,10 +258,11 @@ def _load_model(config, placement):
         on_host = jax.default_device(jax.local_devices(backend="cpu")[0])
     with on_host:
         if is_random:
-            sizes = RANDOM_MODELS[config.model]
-            model, params = OPT(sizes), init_params(sizes, jax.random.key(config.seed))
+            model, params = OPT(RANDOM_MODELS[config.model]), {}
         else:
             model, params = load(_model_source(config))
+        if is_random or config.start == "random":
+            params = init_params(model, jax.random.key(config.seed))
         if placement.shard:
             params = placement.place_parameters(params, config.batch_size)
     changed = model.config.with_dropout(config.dropout)
@@ -358,6 +367,7 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
         *said,
         f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder "
         f"{folder.path}",
+        *loop_words(settings, ingredients),
         need.summary(),
         *fit_words(settings, ingredients),
         *unshared_batches(settings, ingredients, placement),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from collapse_jax.app.config.lm import LMSettings
+from collapse_jax.app.config.lm.kept import training_blocks
 from collapse_jax.errors import size_words
 from collapse_jax.models.lm.fit_settings import plan_of
 from collapse_jax.models.lm.lora import trained_count
@@ -69,12 +70,11 @@ def disk_need(
         for generation in range(config.generations + 1)
         if (chain, generation) not in finished
     ]
-    grows = config.workflow in ("accumulate", "accumulate_subsample")
+    grows = config.workflow in ("accumulate", "accumulate_subsample") and config.control != "kept"
     pool = blocks * (config.generations + 1) * (config.block_length + 1) * 4 if grows else 0
-    sets = sum(
-        blocks * (generation + 1 if config.workflow == "accumulate" else 1)
-        for _, generation in missing
-    )
+    sets = sum(training_blocks(config, blocks, generation) for _, generation in missing)
+    if config.control == "real":
+        pool += 4 * (blocks + ingredients.other_blocks)  # their order
     states = len(missing)
     if config.checkpoints == "ends":
         states = sum(generation in (0, config.generations) for _, generation in missing)

@@ -44,6 +44,7 @@ class Observer:
     session: devices and progress (stage "score").
     origins: generation -> int [N] of its training set, as `Origins.of`; () where nobody asks.
     mixed: whether a training set may hold more than what the newest model wrote.
+    new_tokens: how many follow each prompt; None is as many as a prompt has.
     """
 
     model: Transformer
@@ -55,6 +56,7 @@ class Observer:
     session: Session
     origins: Callable[[int], np.ndarray] = lambda generation: np.zeros(0, np.int32)
     mixed: bool = False
+    new_tokens: int | None = None
 
     def __call__(self, first: State, state: State, info: StepInfo) -> dict[str, Any]:
         """Named scalars and arrays of a generation; `first` is generation 0 of its chain."""
@@ -96,7 +98,7 @@ class Observer:
             options = {"key": self.key, "session": self.session.devices_only()}
             # Blocks are text throughout, even one that begins with the token for padding.
             options["attention_mask"] = np.ones(self.prompts.shape, bool)
-            length = self.prompts.shape[1]
+            length = self.new_tokens or self.prompts.shape[1]
             observed["example_tokens"] = generate(
                 self.model, params, self.prompts, self.decoder, length, **options
             )

@@ -23,7 +23,15 @@ class Origins:
     chain: the one that is being made; to be set before each generation.
     """
 
-    def __init__(self, workflow: Workflow, blocks: int, key: jax.Array, last_generation: int):
+    def __init__(
+        self,
+        workflow: Workflow,
+        blocks: int,
+        key: jax.Array,
+        last_generation: int,
+        *,
+        models_write: bool = True,
+    ):
         """Computes nothing yet.
 
         Args:
@@ -31,11 +39,14 @@ class Origins:
             blocks: How many real ones there are, which is the sample size.
             key: That of the run.
             last_generation: The last one of the run.
+            models_write: False for a control, where real text comes in the place of theirs.
         """
         source = sources.dataset(np.full(blocks, REAL, np.int32))
-        self._process = generational_process(_labels(), source, workflow, sample_size=blocks)
+        self._process = generational_process(
+            _labels(models_write), source, workflow, sample_size=blocks
+        )
         self._blocks, self._key, self._last = blocks, key, last_generation
-        self._plain = workflow.name == "replace"
+        self._plain, self._models_write = workflow.name == "replace", models_write
         # The chain that is being made.
         self.chain = 0
         # The newest state and training set, and the chain and generation that they are of.
@@ -48,7 +59,7 @@ class Origins:
             int32 [N]: `REAL`, or the generation of the model that wrote the block.
         """
         if self._plain:
-            return np.full(self._blocks, generation - 1, np.int32)
+            return np.full(self._blocks, generation - 1 if self._models_write else REAL, np.int32)
         if self._at[0] != chain or self._at[1] > generation:
             self._state, self._at = None, (chain, -1)
         chain_key = jax.random.fold_in(self._key, chain)
@@ -68,7 +79,7 @@ class Origins:
     @property
     def mixed(self) -> bool:
         """Whether a training set may hold more than what the newest model wrote."""
-        return not self._plain
+        return self._models_write and not self._plain
 
 
 def words(origin: int) -> str:
@@ -76,8 +87,8 @@ def words(origin: int) -> str:
     return "real" if origin == REAL else f"generation {origin}"
 
 
-def _labels() -> Estimator:
-    """A model that writes its generation's number; its parameter is that number, int []."""
+def _labels(models_write) -> Estimator:
+    """A model that writes its number, its parameter, or `REAL`."""
 
     def init(key, data):
         return jnp.asarray(REAL, jnp.int32)
@@ -86,9 +97,9 @@ def _labels() -> Estimator:
         return number + 1, FitInfo.exact()
 
     def sample(key, number, n):
-        return jnp.full(n, number, jnp.int32)
+        return jnp.full(n, number if models_write else REAL, jnp.int32)
 
     def continued(key, number, x):
-        return jnp.full(len(x), number, jnp.int32)
+        return sample(key, number, len(x))
 
     return estimator(fit, sample, name="labels", init=init, continued=continued, traceable=False)

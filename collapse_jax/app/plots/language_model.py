@@ -80,9 +80,11 @@ def title(config: LMConfig) -> str:
     config = config.resolved()
     kept = config.workflow
     if kept == "replace":
-        kept = f"{config.real_fraction:.0%} real text kept"
+        kept = f"{_amount(config)} real text kept"
     if config.beta:
         kept += f", {config.beta:.0%} of the previous set"
+    if config.control != "none":
+        kept += f", control: {config.control}"
     seeds = f"{config.seeds} seed{'s' * (config.seeds > 1)}"
     return f"{kept}, {_fit_words(config)}, {seeds}, start: {config.start}"
 
@@ -95,3 +97,12 @@ def _fit_words(config):
     if given:
         words = f"at most {' or '.join([words, *given])}"
     return words + (f", LoRA of rank {config.lora_rank}" if config.lora_rank else "")
+
+
+def _amount(config):
+    """How much real text is kept, in words."""
+    if config.real_fraction is not None:
+        return f"{config.real_fraction:.0%}"
+    if config.real_blocks is not None:
+        return f"{config.real_blocks:,} blocks of"
+    return f"{config.real_tokens:,} tokens of"

@@ -12,11 +12,13 @@ from collapse_jax.models.lm.corpus import (
 )
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
 from collapse_jax.models.lm.finetune import FineTune, FineTuned, fine_tune
-from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
+from collapse_jax.models.lm.opt import OPT, OPTConfig
+from collapse_jax.models.lm.random_weights import init_params
 from collapse_jax.models.lm.score import mean_loss, perplexity
 from collapse_jax.models.lm.switches import TransformerConfig
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.models.lm.weights import load, load_opt, save, save_opt
+from collapse_jax.models.prompting import Prompting
 from collapse_jax.runs.session import Session
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "FineTuned",
     "Greedy",
     "OPTConfig",
+    "Prompting",
     "Sampling",
     "Session",
     "TextTokenizer",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from collapse_jax.app.config.lm.decoding import DecodingSettings, decoder_of
 from collapse_jax.app.config.lm.fit import FitSettings, fine_tune_of
-from collapse_jax.app.config.lm.loop import LoopSettings
+from collapse_jax.app.config.lm.loop import LoopSettings, check_prompts
 from collapse_jax.app.config.lm.measuring import (
     PERPLEXITY_WORDS,
     TEST_PERPLEXITY,
@@ -58,11 +58,15 @@ class LMConfig(
         self.check_fit()
         self.check_decoding()
         self.check_measures()
-        self.check_shares(vars(self.resolved())["real_fraction"])
+        resolved = vars(self.resolved())
+        self.check_shares(resolved["real_fraction"])
+        check_prompts(resolved)
 
     def resolved(self) -> "LMConfig":
         """What config.json holds: every setting that is left to preset and protocol filled in."""
         defaults = PRESETS[self.preset] | PROTOCOLS[self.protocol]
+        if self.counts_real:
+            defaults["real_fraction"] = None
         return dataclasses.replace(
             self, **{name: value for name, value in defaults.items() if getattr(self, name) is None}
         )
@@ -78,7 +82,11 @@ class LMConfig(
         values = vars(config)
         fine_tune, decoder = fine_tune_of(values), decoder_of(values)
         return LMSettings(
-            config, fine_tune, decoder, values["real_fraction"], values["real_kept"] == "batches"
+            config,
+            fine_tune,
+            decoder,
+            values["real_fraction"] or 0.0,
+            values["real_kept"] == "batches",
         )
 
 
@@ -88,7 +96,7 @@ class LMSettings(NamedTuple):
     config: as config.json holds them. What the other fields say is read from those.
     fine_tune: the fit of each generation.
     decoder: how blocks are continued.
-    real_fraction: share of real blocks in each training set.
+    real_fraction: share of real blocks in each training set; 0 where they are kept by number.
     real_in_batches: whether they are whole batches, rather than drawn.
     """
 

@@ -1,0 +1,48 @@
+"""What each generation of a language-model run is trained on, by its settings."""
+
+from typing import Any
+
+from collapse_jax.app.commands.controls import control_words, kept_alone
+from collapse_jax.app.config.lm import LMSettings
+from collapse_jax.app.config.lm.kept import kept_blocks, kept_words
+from collapse_jax.core import workflows
+from collapse_jax.core.types import Workflow
+
+
+def workflow_of(settings: LMSettings, blocks: int = 0) -> Workflow:
+    """The workflow that the settings describe.
+
+    Shares are rounded numbers of blocks, or whole batches of them, chosen anew in every generation.
+
+    Args:
+        blocks: How many real ones there are; needed where they are kept by number, or alone.
+
+    Raises:
+        InputError: If more blocks are to be kept than there are.
+    """
+    config, real, batch_size = settings.config, settings.real_fraction, settings.config.batch_size
+    if config.control == "kept":
+        return kept_alone(kept_blocks(config, blocks), in_batches=settings.real_in_batches)
+    if config.counts_real and config.workflow == "replace":
+        real, batch_size = kept_blocks(config, blocks) / blocks, 1
+    if real == config.beta == 0:
+        return getattr(workflows, config.workflow)()
+    if settings.real_in_batches and real > 0:
+        return workflows.keep_or_continue(real, beta=config.beta, batch_size=batch_size)
+    made = round(1 - real - config.beta, 12)
+    return workflows.mix(made, config.beta, real, random_counts=False)
+
+
+def loop_words(settings: LMSettings, ingredients: Any) -> list[str]:
+    """Lines on what each generation is given, where the settings alone do not say it.
+
+    Args:
+        ingredients: Made by `commands.lm.prepare`.
+    """
+    config, blocks = settings.config, len(ingredients.blocks.train)
+    lines = [*kept_words(config, blocks), *control_words(config, blocks, ingredients.other_blocks)]
+    if config.prompts == "start":
+        token = ingredients.model.switches.bos_token_id
+        word = ingredients.tokenizer.decode([token])
+        lines.append(f"prompts start: every text begins after token {token}, {word!r}")
+    return lines

@@ -1,0 +1,86 @@
+"""How much real text a run of `collapse-jax lm` keeps, in blocks."""
+
+import math
+from typing import Any
+
+from collapse_jax.app.config.lm.loop import COUNTS
+from collapse_jax.errors import InputError
+
+
+def kept_blocks(config: Any, blocks: int) -> int:
+    """How many of the real blocks are in the training set of each generation after the first.
+
+    Args:
+        config: A resolved `LMConfig`.
+        blocks: How many real blocks there are, which is the size of a training set.
+
+    Raises:
+        InputError: If as many are asked for as are not there, or so few tokens that they are none.
+    """
+    if config.workflow == "accumulate":
+        return blocks
+    counted = _counted(config, blocks)
+    if counted is not None:
+        return counted
+    if config.real_kept == "batches":
+        batches = math.ceil(round(blocks * config.real_fraction / config.batch_size, 9))
+        return min(blocks, batches * config.batch_size)
+    # As `workflows.mix` rounds what is not real.
+    made = round(1 - config.real_fraction - config.beta, 12)
+    return blocks - round((made + config.beta) * blocks)
+
+
+def made_blocks(config: Any, blocks: int) -> int:
+    """How many blocks a model makes for each training set; arguments as for `kept_blocks`."""
+    if config.workflow != "replace":
+        return blocks
+    return max(blocks - kept_blocks(config, blocks) - round(config.beta * blocks), 0)
+
+
+def training_blocks(config: Any, blocks: int, generation: int) -> int:
+    """How many blocks the training set of a generation has; others as for `kept_blocks`."""
+    if config.control == "kept" and generation > 0:
+        return kept_blocks(config, blocks)
+    return blocks * (generation + 1 if config.workflow == "accumulate" else 1)
+
+
+def _counted(config, blocks):
+    """The number of blocks that the settings count; None for a share."""
+    length = config.block_length
+    if config.real_blocks is None and config.real_tokens is None:
+        return None
+    name = COUNTS[0] if config.real_blocks is None else COUNTS[1]
+    given = getattr(config, name)
+    kept = given if name == "real_blocks" else (2 * given + length) // (2 * length)
+    from_previous = round(config.beta * blocks)
+    if kept + from_previous > blocks:
+        beside = f", {from_previous} of them from the previous set (beta)" * bool(from_previous)
+        most = blocks - from_previous
+        least = f"{most} blocks" if name == "real_blocks" else f"{most * length} tokens"
+        raise InputError(
+            f"{name} is {given}, which is {kept} block{'s' * (kept != 1)}, but a training set has "
+            f"{blocks}{beside}; give at most {least}"
+        )
+    if given and not kept:
+        raise InputError(
+            f"real_tokens is {given}, less than half a block of {length} tokens; give at least "
+            f"{-(-length // 2)}, or 0"
+        )
+    return kept
+
+
+def kept_words(config: Any, blocks: int) -> list[str]:
+    """A line on the rounding of `real_tokens`, where it rounds.
+
+    Args:
+        config: A resolved `LMConfig`.
+        blocks: As for `kept_blocks`.
+    """
+    if config.real_tokens is None or config.real_tokens % config.block_length == 0:
+        return []
+    kept = kept_blocks(config, blocks)
+    return [
+        f"real_tokens {config.real_tokens:,} is {config.real_tokens / config.block_length:.1f} "
+        f"blocks of {config.block_length} tokens: {kept} block{'s' * (kept != 1)}, "
+        f"{kept * config.block_length:,} tokens, are kept"
+    ]
