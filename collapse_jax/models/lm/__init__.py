@@ -15,6 +15,7 @@ from collapse_jax.models.lm.finetune import FineTune, FineTuned, fine_tune
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.score import mean_loss, perplexity
 from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.text_prompts import decode_continuations, encode_prompts
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.models.lm.weights import load, load_opt, save, save_opt
 from collapse_jax.runs.session import Session
@@ -33,6 +34,8 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "blocks_of",
+    "decode_continuations",
+    "encode_prompts",
     "fine_tune",
     "generate",
     "init_params",
