@@ -15,7 +15,7 @@ from collapse_jax.errors import InputError
 from collapse_jax.models.lm.token_bytes import bytes_of
 
 # Entries of the table: states times words.
-_MOST_ENTRIES = 2**28
+_MOST_ENTRIES = 2**26
 
 
 class Stops(NamedTuple):
