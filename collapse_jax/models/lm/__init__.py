@@ -16,6 +16,7 @@ from collapse_jax.models.lm.opt import OPT, OPTConfig
 from collapse_jax.models.lm.random_weights import init_params
 from collapse_jax.models.lm.score import mean_loss, perplexity
 from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.text_prompts import decode_continuations, encode_prompts
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.models.lm.weights import load, load_opt, save, save_opt
 from collapse_jax.models.prompting import Prompting
@@ -36,6 +37,8 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "blocks_of",
+    "decode_continuations",
+    "encode_prompts",
     "fine_tune",
     "generate",
     "init_params",

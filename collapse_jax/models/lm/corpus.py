@@ -71,6 +71,8 @@ class TextTokenizer(NamedTuple):
     vocab_size: ids in use.
     special: ids of "bos_token", "eos_token", "pad_token" and "unk_token", as far as its files name
         them.
+    entries: () -> the vocabulary's entry of each id, None where there is none. By them a stop in
+        the midst of a token is found to the byte.
     """
 
     name: str
@@ -78,6 +80,7 @@ class TextTokenizer(NamedTuple):
     decode: Callable[[list[int]], str]
     vocab_size: int
     special: Mapping[str, int] = types.MappingProxyType({})
+    entries: Callable[[], list[str | None]] | None = None
 
 
 def load_corpus(source: str, say: Say | None = None) -> Corpus:
@@ -382,6 +385,7 @@ def _wrap(name, tokenizer, special, say):
         lambda ids: tokenizer.decode([int(i) for i in ids], skip_special_tokens=False),
         tokenizer.get_vocab_size(),
         special,
+        lambda: [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())],
     )
 
 
@@ -445,4 +449,5 @@ def _from_transformers(name, source, say, why=""):
         lambda ids: tokenizer.decode([int(i) for i in ids]),
         len(tokenizer),
         {kind: number for kind, number in ids.items() if number is not None},
+        lambda: tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))),
     )

@@ -8,61 +8,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.errors import InputError, one_of, real, whole
+from collapse_jax.errors import InputError, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
+from collapse_jax.models.lm.decoders import BeamSearch, Decoder, Greedy, Sampling, check_decoder
 from collapse_jax.models.lm.prompts import checked_prompts, refuse_bad_scores
-from collapse_jax.models.lm.token_scores import ends_text, filled, prefill, token_scores, truncate
+from collapse_jax.models.lm.stops import ends_here, stops_of
+from collapse_jax.models.lm.text_prompts import as_tokens
+from collapse_jax.models.lm.token_scores import ends_text, prefill, token_scores, truncate
 from collapse_jax.models.lm.transformer import NEGATIVE, Transformer, capped
 from collapse_jax.runs.distributed import largest, to_host
 from collapse_jax.runs.scratch import fingerprint, key_name
 from collapse_jax.runs.session import Session
 
+__all__ = ["BeamSearch", "Decoder", "Greedy", "Sampling", "check_decoder", "generate"]
+
 # Seconds between saves to the scratch: a kill loses no more, and a run writes some hundred small
 # files at most.
 _SAVE_SECONDS = 20.0
+# Prompt i draws from fold_in(key, i), and continuation c of it, from 1 on, from
+# fold_in(fold_in(key, _AGAIN + c), i): no prompt has so high a number.
+_AGAIN = 2**31
 
 
-class BeamSearch(NamedTuple):
-    """Deterministic beam search; all fields mean what they mean in transformers.
+class _Work(NamedTuple):
+    """What is asked for.
 
-    num_beams: sequences kept at each step.
-    repetition_penalty: 1 is none; tokens of the prompt count too (Keskar et al. 2019).
-    min_new_tokens: end-of-text is banned before so many new tokens; None bans it throughout.
-    length_penalty: the score of a finished sequence is divided by length ** length_penalty.
-    early_stopping: True, False or "never": when no better finished sequence is waited for.
+    read: the prompts, and their mask if they have one.
+    stops: what ends a text, or None.
+    returned: continuations of each prompt, None for one without an axis of its own.
+    size: prompts at once. copies: continuations of each of them at once.
     """
 
-    num_beams: int = 5
-    repetition_penalty: float = 1.0
-    min_new_tokens: int | None = None
-    length_penalty: float = 1.0
-    early_stopping: bool | str = False
-
-
-class Greedy(NamedTuple):
-    """The most probable token at each step; fields as in `BeamSearch`."""
-
-    repetition_penalty: float = 1.0
-    min_new_tokens: int | None = None
-
-
-class Sampling(NamedTuple):
-    """Ancestral sampling; other fields as in `BeamSearch`.
-
-    temperature: divides the logits, before both truncations.
-    top_k: from the k most probable tokens only; 0 is off.
-    top_p: nucleus sampling, after top_k; 1 is off.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    min_new_tokens: int | None = None
-
-
-Decoder = BeamSearch | Greedy | Sampling
+    model: Transformer
+    decoder: Decoder
+    new_tokens: int
+    read: tuple
+    stops: Any
+    returned: int | None
+    size: int
+    copies: int
 
 
 def generate(
@@ -75,67 +60,142 @@ def generate(
     key: jax.Array | None = None,
     batch_size: int | None = None,
     attention_mask: Any = None,
+    num_return_sequences: int | None = None,
+    stop: Any = None,
+    tokenizer: Any = None,
     session: Session = Session(),
 ) -> np.ndarray:
     """The tokens that follow each prompt.
 
     Args:
-        prompts: int [prompts, length]; shorter ones are padded on the left, under a mask.
+        prompts: int [prompts, length], shorter ones padded on the left under a mask; or a list of
+            lists of any lengths; or a list of texts, with `tokenizer`.
         decoder: How tokens are chosen.
         new_tokens: How many follow each prompt.
         key: Needed by `Sampling`; prompt i draws from `fold_in(key, i)`, in any batch size.
-        batch_size: Prompts decoded at once; None leaves it to `prompts_at_once`.
+        batch_size: Continuations made at once; None leaves it to `prompts_at_once`.
         attention_mask: As in `checked_prompts`.
+        num_return_sequences: Continuations of each prompt: independent ones by `Sampling`, the
+            first of them the one that is made alone; the best by `BeamSearch`, best first.
+        stop: What ends a text besides the model's own ends: a text, or a list of texts and of lists
+            of token ids. It may begin in the prompt, and it stays in the continuation.
+        tokenizer: A `TextTokenizer`, for texts among `prompts` and `stop`.
         session: Devices, scratch (written every 20 seconds) and progress (stage "generate").
 
     Returns:
-        int32 [prompts, new_tokens]. Where the decoder allows an end-of-text, padding follows it.
+        int32 [prompts, new_tokens], or [prompts, num_return_sequences, new_tokens] where that is
+        given. Padding follows an end-of-text, where the decoder allows one, and a stop.
 
     Raises:
-        InputError: If prompts are ill-typed, padded without a mask or outside the vocabulary,
-            positions do not suffice, or the key is missing.
-        DivergenceError: If the scores of a next token are nan or infinite.
+        InputError: If prompts are ill-typed, empty, padded without a mask or outside the
+            vocabulary, positions do not suffice, a stop is none, the decoder does not find so many
+            continuations, or the key or the tokenizer is missing.
+        DivergenceError: If the scores of a next token are nan or infinite, or every token would
+            repeat an n-gram.
     """
-    _check_generate(decoder, new_tokens, key, batch_size)
+    _check_generate(decoder, new_tokens, key, batch_size, num_return_sequences)
+    prompts = as_tokens(prompts, tokenizer)
     prompts, mask = checked_prompts(model.switches, prompts, new_tokens, attention_mask)
-    count, total = len(prompts), len(prompts) * new_tokens
-    if not count:
-        return np.zeros((0, new_tokens), np.int32)
-    key, place = jax.random.key(0) if key is None else key, session.placement
-    size = min(batch_size or count, count)
-    if batch_size is None:
-        size = prompts_at_once(model, decoder, prompts.shape[1], new_tokens, count, place)
-    params = place.place_parameters(params, size)
-    tokens, saved = np.zeros((count, new_tokens), np.int32), 0
+    stops = stops_of(stop, tokenizer, model.switches.vocab_size, prompts, mask)
     read = (prompts,) if mask is None else (prompts, mask)
-    name, made_of = f"tokens-{key_name(key)}", fingerprint(model, decoder, new_tokens, *read)
+    work = _Work(model, decoder, new_tokens, read, stops, num_return_sequences, 1, 1)
+    key = jax.random.key(0) if key is None else key
+    return _all_made(_sized(work, batch_size, session.placement), params, key, session)
+
+
+def _sized(work, batch_size, placement):
+    """The work with its sizes: the copies of a prompt are made at once as far as they fit."""
+    copies = (work.returned or 1) if isinstance(work.decoder, Sampling) else 1
+    count, length = work.read[0].shape
+    if batch_size is None and count:
+        batch_size = prompts_at_once(
+            work.model, work.decoder, length, work.new_tokens, count * copies, placement
+        )
+    rows = min(batch_size or 1, count * copies)
+    copies = max(1, min(copies, rows))
+    return work._replace(size=max(1, rows // copies), copies=copies)
+
+
+def _all_made(work, params, key, session):
+    """The continuations of all prompts, batch by batch, on the host."""
+    count, size, new_tokens = len(work.read[0]), work.size, work.new_tokens
+    several = () if work.returned is None else (work.returned,)
+    tokens, saved = np.zeros((count, *several, new_tokens), np.int32), 0
+    if not count:
+        return tokens
+    params = session.placement.place_parameters(params, size)
+    name, made_of = f"tokens-{key_name(key)}", _made_of(work)
+    each = (work.returned or 1) * new_tokens
     for piece in _saved(session.scratch, name, made_of, count):
         stop = saved + len(piece)
         tokens[saved:stop], saved = piece, stop
-        session.progress("generate", stop * new_tokens, total)
+        session.progress("generate", stop * each, count * each)
     since = time.monotonic()
     for start in range(saved, count, size):
         stop = min(start + size, count)
         index = np.minimum(np.arange(start, start + size), count - 1)
-        made, is_bad = _made(model, decoder, new_tokens, params, read, key, index, place)
-        refuse_bad_scores(params, is_bad, start, count)
+        made, is_bad = _made(work, params, key, index, session.placement)
+        refuse_bad_scores(params, is_bad, start, count, work.decoder.no_repeat_ngram_size)
         tokens[start:stop] = made[: stop - start]
         if stop == count or largest(time.monotonic() - since >= _SAVE_SECONDS):
             session.scratch.save(f"{name}-{saved}", made_of, {"tokens": tokens[saved:stop]})
             saved, since = stop, time.monotonic()
-        session.progress("generate", stop * new_tokens, total)
+        session.progress("generate", stop * each, count * each)
     return tokens
 
 
-def _made(model, decoder, new_tokens, params, read, key, index, place):
-    """The continuations of prompts by number, on the host, and whether their scores are bad.
+def _made_of(work):
+    """The fingerprint of what continuations are computed from."""
+    asked = [] if work.stops is None else [*map(np.asarray, work.stops)]
+    if work.returned is not None:
+        asked.append(work.returned)
+    return fingerprint(work.model, work.decoder, work.new_tokens, *work.read, *asked)
 
-    read: the prompts, and their mask if they have one.
-    """
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-    batch = [read[0][index].astype(np.int32), *(rows[index] for rows in read[1:])]
-    batch, keys = place.place((batch, keys), len(index), 0)
-    made = _generate_batch(model, decoder, new_tokens, params, batch[0], keys, *batch[1:])
+
+def _made(work, params, key, index, placement):
+    """The continuations of prompts by number, on the host, and whether their scores are bad."""
+    if work.returned is None or not isinstance(work.decoder, Sampling):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+        return _batch_made(work, params, index, keys, placement)
+    parts, bad = [], np.zeros(len(index), bool)
+    for first in range(0, work.returned, work.copies):
+        numbers = np.minimum(np.arange(first, first + work.copies), work.returned - 1)
+        made, is_bad = _batch_made(work, params, index, _keys(key, index, numbers), placement)
+        parts.append(made.reshape(len(index), work.copies, -1))
+        bad |= is_bad.reshape(len(index), -1).any(1)
+    return np.concatenate(parts, axis=1)[:, : work.returned], bad
+
+
+def _keys(key, index, numbers):
+    """Keys [prompts * copies] of continuations by number of each prompt."""
+    roots = [key if c == 0 else jax.random.fold_in(key, _AGAIN + int(c)) for c in numbers]
+    folded = jax.vmap(jax.vmap(jax.random.fold_in, (0, None)), (None, 0))
+    return folded(jnp.stack(roots), index).reshape(-1)
+
+
+def _batch_made(work, params, index, keys, placement):
+    """One call of the compiled function; several keys for each prompt are copies of it."""
+    copies = len(keys) // len(index)
+    rows = index
+    if copies > 1 and placement.count() > 1:  # devices share rows, not copies
+        rows = np.repeat(index, copies)
+    stops = work.stops
+    batch = [work.read[0][rows].astype(np.int32), *(part[rows] for part in work.read[1:])]
+    read = None if stops is None else stops.read[np.repeat(index, copies)]
+    batch, keys, read = placement.place((batch, keys, read), len(rows), 0)
+    stops = None if stops is None else stops._replace(read=read)
+    mask = batch[1] if len(batch) > 1 else None
+    made = _generate_batch(
+        work.model,
+        work.decoder,
+        work.new_tokens,
+        params,
+        batch[0],
+        keys,
+        mask,
+        stops,
+        returned=work.returned if isinstance(work.decoder, BeamSearch) else None,
+    )
     return tuple(map(to_host, made))
 
 
@@ -147,27 +207,7 @@ def _saved(scratch, name, made_of, count):
         saved += len(piece["tokens"])
 
 
-def check_decoder(decoder: Decoder) -> None:
-    """Raises `InputError` for the first setting of a decoder that is out of range."""
-    if not isinstance(decoder, Decoder):
-        raise InputError(f"decoder is {decoder!r:.200}; it must be BeamSearch, Greedy or Sampling")
-    penalty = "finite and above 0 (1 is none)"
-    real("repetition_penalty", decoder.repetition_penalty, above=0, must_be=penalty)
-    if decoder.min_new_tokens is not None:
-        at_least = "0 or more, or None (no end at all)"
-        whole("min_new_tokens", decoder.min_new_tokens, 0, must_be=at_least)
-    if isinstance(decoder, BeamSearch):
-        whole("num_beams", decoder.num_beams, 1)
-        choices = "True, False or 'never'"
-        one_of("early_stopping", decoder.early_stopping, (True, False, "never"), must_be=choices)
-    if isinstance(decoder, Sampling):
-        limit = "finite and above 0 (use Greedy for the limit)"
-        real("temperature", decoder.temperature, above=0, must_be=limit)
-        whole("top_k", decoder.top_k, 0, must_be="0 (off) or positive")
-        real("top_p", decoder.top_p, above=0, at_most=1)
-
-
-def _check_generate(decoder, new_tokens, key, batch_size):
+def _check_generate(decoder, new_tokens, key, batch_size, returned):
     check_decoder(decoder)
     sizes = (new_tokens, 1 if batch_size is None else batch_size)
     if not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
@@ -175,6 +215,13 @@ def _check_generate(decoder, new_tokens, key, batch_size):
             f"new_tokens is {new_tokens} and batch_size {batch_size}; both must be integers of at "
             "least 1"
         )
+    if returned is not None:
+        whole("num_return_sequences", returned, 1, _AGAIN - 1)
+        most = decoder.num_beams if isinstance(decoder, BeamSearch) else 1
+        if returned > most and not isinstance(decoder, Sampling):
+            raise InputError(
+                f"num_return_sequences is {returned}; {decoder!r:.100} finds at most {most}"
+            )
     if isinstance(decoder, Sampling) and key is None:
         raise InputError("Sampling needs a key: pass key=jax.random.key(...)")
     if key is not None:
@@ -184,28 +231,39 @@ def _check_generate(decoder, new_tokens, key, batch_size):
             raise InputError(f"key is {key!r:.80}; it must be a key of jax.random.key") from None
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _generate_batch(model, decoder, new_tokens, params, prompts, keys, mask=None):
-    """Continuations [batch, new_tokens], and whether the scores of each are no numbers [batch]."""
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames=("returned",))
+def _generate_batch(
+    model, decoder, new_tokens, params, prompts, keys, mask=None, stops=None, *, returned=None
+):
+    """Continuations [batch, new_tokens], and whether the scores of each are no numbers [batch].
+
+    Of `BeamSearch` [batch, returned, new_tokens], where `returned` is given. With several keys for
+    each prompt, as many rows follow each other in the place of one.
+    """
     if isinstance(decoder, BeamSearch):
-        return beam_search(model, decoder, new_tokens, params, prompts, mask)
-    return _one_beam(model, decoder, new_tokens, params, prompts, mask, keys)
+        return beam_search(model, decoder, new_tokens, params, prompts, mask, stops, returned)
+    return _one_beam(model, decoder, new_tokens, params, prompts, mask, keys, stops)
 
 
-def _one_beam(model, decoder, new_tokens, params, prompts, mask, keys):
+def _one_beam(model, decoder, new_tokens, params, prompts, mask, keys, stops):
     """Greedy and sampling: one sequence [new_tokens] a prompt, which appends to its cache."""
-    batch, length = prompts.shape
     product = functools.partial(
         jnp.einsum, precision=model.precision, preferred_element_type=jnp.float32
     )
     config, cap = model.switches, model.switches.attention_cap
     logits, caches = prefill(model, params, prompts, mask)
+    copies = len(keys) // len(prompts)
+    if copies > 1:
+        prompts, mask, logits, caches = jax.tree.map(
+            lambda rows: jnp.repeat(rows, copies, axis=0), (prompts, mask, logits, caches)
+        )
+    batch, length = prompts.shape
     padded = 0 if mask is None else jnp.sum(~mask, axis=1)
     history = jnp.zeros((batch, 1, new_tokens), jnp.int32)
     pad = ((0, 0), (0, 0), (0, new_tokens), (0, 0))
     # Per layer keys and values [batch, key_heads, length + new_tokens, head_dim].
     caches = [tuple(jnp.pad(array, pad) for array in layer) for layer in caches]
-    choose = functools.partial(_chosen, config, decoder, prompts, keys)
+    choose = functools.partial(_chosen, config, decoder, (prompts, padded), keys, stops)
 
     def attend_in(layer, caches, at):
         places, window = jnp.arange(length + new_tokens), config.window(layer)
@@ -230,29 +288,30 @@ def _one_beam(model, decoder, new_tokens, params, prompts, mask, keys):
         return attend
 
     def step(carry, t):
-        history, caches, is_bad = carry[0], list(carry[1]), carry[2]
+        history, caches, is_bad, read = carry[0], list(carry[1]), carry[2], carry[3]
         at = length + t - 1  # the position of the newest token
         newest = jax.lax.dynamic_index_in_dim(history, t - 1, 2, keepdims=False)
         attends = [attend_in(layer, caches, at) for layer in range(len(caches))]
         hidden, _ = model.apply({"params": params}, newest, at - padded, attends, method="extend")
         logits = model.apply({"params": params}, hidden, method="head")
-        tokens, is_none = choose(logits, history, t)
-        return (history.at[:, 0, t].set(tokens), caches, is_bad | is_none), None
+        tokens, is_none, read = choose(logits, history, read, t)
+        return (history.at[:, 0, t].set(tokens), caches, is_bad | is_none, read), None
 
-    tokens, is_bad = choose(logits, history, 0)
+    read = () if stops is None else stops.read
+    tokens, is_bad, read = choose(logits, history, read, 0)
     history = history.at[:, 0, 0].set(tokens)
-    carry = (history, caches, is_bad)
-    (history, _, is_bad), _ = jax.lax.scan(step, carry, jnp.arange(1, new_tokens))
+    carry = (history, caches, is_bad, read)
+    (history, _, is_bad, _), _ = jax.lax.scan(step, carry, jnp.arange(1, new_tokens))
     return history[:, 0], is_bad
 
 
-def _chosen(config, decoder, prompts, keys, logits, history, t):
-    """New token number t [batch], and whether its score is no finite number [batch].
+def _chosen(config, decoder, text, keys, stops, logits, history, read, t):
+    """New token number t [batch], whether its score is no finite number, and the state of stops.
 
-    Of logits [batch, 1, vocabulary] and history [batch, 1, new].
+    Of logits [batch, 1, vocabulary], history [batch, 1, new] and the state before (`Stops.read`).
     """
-    seen = jnp.concatenate([prompts[:, None], filled(history, t)], -1)
-    scores = token_scores(config, decoder, logits, seen, t)[:, 0]
+    prompts, padded = text
+    scores = token_scores(config, decoder, logits, (prompts, history, padded), t)[:, 0]
     if isinstance(decoder, Greedy):
         tokens = jnp.argmax(scores, -1)
     else:
@@ -262,8 +321,14 @@ def _chosen(config, decoder, prompts, keys, logits, history, t):
         )
     # The largest of some numbers and a nan is the nan.
     is_bad = ~jnp.isfinite(jnp.take_along_axis(scores, tokens[:, None], axis=-1)[:, 0])
-    if decoder.min_new_tokens is None:
-        return tokens, is_bad
-    is_end = ends_text(config, history[:, 0])
-    ended = (is_end & (jnp.arange(history.shape[-1]) < t)).any(-1)
-    return jnp.where(ended, config.pad_token_id, tokens), is_bad
+    ended = None
+    if decoder.min_new_tokens is not None:
+        is_end = ends_text(config, history[:, 0])
+        ended = (is_end & (jnp.arange(history.shape[-1]) < t)).any(-1)
+    if stops is not None:
+        stopped = ends_here(stops, read)
+        ended = stopped if ended is None else ended | stopped
+        read = stops.table[read, tokens]
+    if ended is None:
+        return tokens, is_bad, read
+    return jnp.where(ended, config.pad_token_id, tokens), is_bad & ~ended, read

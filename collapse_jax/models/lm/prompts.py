@@ -18,19 +18,22 @@ def checked_prompts(
 
     Args:
         config: Of the model.
-        prompts: int [prompts, length].
+        prompts: int [prompts, length], or a list of lists of any lengths.
         new_tokens: How many are to follow each.
         attention_mask: Like the prompts, 1 where there is text and 0 where a prompt is padded, on
             the left. Without it all is text, and a prompt that begins or ends with `pad_token_id`
             is refused, unless that also begins or ends a text.
 
     Returns:
-        int [prompts, length], and bool [prompts, length], None where all is text.
+        int [prompts, length], and bool [prompts, length], None where all is text. Places that are
+        padding hold the last token of their prompt: no token counts as seen that is not text.
 
     Raises:
         InputError: If prompts are ill-typed or outside the vocabulary, padded without a mask, too
             long for the model, or the mask is not 0 on the left and 1 from there to the end.
     """
+    if attention_mask is None:
+        prompts, attention_mask = _padded(config, prompts)
     prompts = _array("prompts", prompts)
     if prompts.ndim != 2 or not np.issubdtype(prompts.dtype, np.integer) or prompts.shape[1] < 1:
         raise InputError(
@@ -51,10 +54,14 @@ def checked_prompts(
         )
     if mask is None:
         _refuse_padding(config, prompts)
-    return prompts, None if mask is None or mask.all() else mask
+    if mask is None or mask.all():
+        return prompts, None
+    return np.where(mask, prompts, prompts[:, -1:]), mask
 
 
-def refuse_bad_scores(params: dict, is_bad: np.ndarray, start: int, count: int) -> None:
+def refuse_bad_scores(
+    params: dict, is_bad: np.ndarray, start: int, count: int, no_repeat_ngram_size: int = 0
+) -> None:
     """Raises `DivergenceError` for the first prompt of a batch whose scores are no numbers.
 
     The text names a parameter that is not finite, if there is one.
@@ -64,6 +71,7 @@ def refuse_bad_scores(params: dict, is_bad: np.ndarray, start: int, count: int) 
         is_bad: bool [batch].
         start: Number of the first prompt of the batch.
         count: Prompts in all.
+        no_repeat_ngram_size: Of the decoder, which may have banned every token.
     """
     if not is_bad.any():
         return
@@ -73,6 +81,8 @@ def refuse_bad_scores(params: dict, is_bad: np.ndarray, start: int, count: int) 
         if not to_host(jnp.isfinite(leaf).all())
     ]
     why = f"parameter {named[0]} holds nan or infinity" if named else "an intermediate overflows"
+    if no_repeat_ngram_size and not named:
+        why += f", or every token would repeat an n-gram of {no_repeat_ngram_size} tokens"
     raise DivergenceError(
         f"the scores of the next token became nan or infinite for prompt "
         f"{start + int(is_bad.argmax())} of {count}: {why}"
@@ -87,6 +97,33 @@ def _array(name, rows):
             f"{name} has rows of different lengths; pad shorter prompts on the left, and pass an "
             "attention_mask with 0 there"
         ) from None
+
+
+def _padded(config, prompts):
+    """Lists of different lengths, padded on the left, and their mask; others as they are."""
+    is_object = isinstance(prompts, np.ndarray) and prompts.dtype == object and prompts.ndim == 1
+    if not (isinstance(prompts, list | tuple) or is_object):
+        return prompts, None
+    try:
+        rows = [np.asarray(row) for row in prompts]
+    except ValueError:
+        return prompts, None
+    if any(row.ndim != 1 for row in rows) or len({len(row) for row in rows}) < 2:
+        return prompts, None
+    for number, row in enumerate(rows):
+        if not len(row):
+            raise InputError(
+                f"prompt {number} is empty; it must hold at least one token (of a text the "
+                f"beginning, {config.bos_token_id})"
+            )
+        if not np.issubdtype(row.dtype, np.integer):
+            raise InputError(f"prompt {number} is of type {row.dtype}; it must be integers")
+    _refuse_padding(config, np.array([row[[0, -1]] for row in rows]))
+    length = max(map(len, rows))
+    mask = np.arange(length) >= length - np.array([[len(row)] for row in rows])
+    padded = np.full(mask.shape, config.pad_token_id)
+    padded[mask] = np.concatenate(rows)
+    return padded, mask
 
 
 def _refuse_padding(config, prompts):

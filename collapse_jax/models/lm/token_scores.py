@@ -1,5 +1,6 @@
 """Scores of the next token, as transformers 5 makes them (`GenerationMixin.generate`)."""
 
+import math
 from typing import Any
 
 import jax
@@ -13,31 +14,66 @@ _GROUP = 128
 
 
 def token_scores(
-    config: TransformerConfig, decoder: Any, logits: jax.Array, seen: jax.Array, t: Any
+    config: TransformerConfig,
+    decoder: Any,
+    logits: jax.Array,
+    text: tuple[jax.Array, jax.Array, Any],
+    t: Any,
 ) -> jax.Array:
-    """Scores of new token number t: repetitions penalised, end-of-text banned as long as it is.
+    """Scores of new token number t: repetitions penalised, then what may not follow is banned.
 
     Args:
         config: The model's sizes and special tokens.
         decoder: A `Decoder`.
         logits: [batch, beams, vocabulary], normalised or not, as the decoder wants them.
-        seen: int [batch, beams, n], the tokens that are penalised.
+        text: Prompts [batch, length], with tokens of the text where they are padded; the history
+            [batch, beams, new_tokens]; and how many tokens of each prompt are padding, 0 or
+            [batch].
         t: int [], from 0.
 
     Returns:
         [batch, beams, vocabulary].
     """
-    scores = logits
+    prompts, history, padded = text
+    scores, (batch, length) = logits, prompts.shape
+    before = jnp.broadcast_to(prompts[:, None], (batch, logits.shape[1], length))
+    seen = jnp.concatenate([before, filled(history, t)], -1)
     if decoder.repetition_penalty != 1.0:
         picked = jnp.take_along_axis(scores, seen, -1)
         penalised = jnp.where(
             picked < 0, picked * decoder.repetition_penalty, picked / decoder.repetition_penalty
         )
         scores = jnp.put_along_axis(scores, seen, penalised, axis=-1, inplace=False)
+    if decoder.no_repeat_ngram_size:
+        scores = _without_repeats(scores, decoder.no_repeat_ngram_size, seen, length + t, padded)
     # A comparison, not a write: it is fused into whatever reads the scores.
     is_end = ends_text(config, jnp.arange(scores.shape[-1]))
     banned = True if decoder.min_new_tokens is None else t < decoder.min_new_tokens
     return jnp.where(is_end & banned, -jnp.inf, scores)
+
+
+def _without_repeats(scores, size, tokens, count, padded):
+    """Scores, -inf for each word that would repeat an n-gram of the text before it.
+
+    Args:
+        scores: [batch, beams, vocabulary].
+        size: Tokens of an n-gram.
+        tokens: int [batch, beams, n], of which the first `count` are there.
+        padded: int [] or [batch], how many of those are padding; no n-gram reaches into it.
+    """
+    starts = jnp.arange(tokens.shape[-1] - size + 1)
+    if not len(starts):
+        return scores
+    # Shorter texts than size - 1 have no n-gram at all, so it does not matter what is cut there.
+    newest = jax.lax.dynamic_slice_in_dim(tokens, jnp.maximum(count - size + 1, 0), size - 1, -1)
+    repeats = (starts + size - 1 < count) & (starts >= jnp.reshape(padded, (-1, 1, 1)))
+    repeats = jnp.broadcast_to(repeats, (*tokens.shape[:-1], len(starts)))
+    for i in range(size - 1):
+        repeats = repeats & (tokens[..., i : i + len(starts)] == newest[..., i : i + 1])
+    # A word outside the vocabulary is dropped.
+    words = jnp.where(repeats, tokens[..., size - 1 :], scores.shape[-1])
+    rows = jnp.indices(words.shape, sparse=True)[:-1]
+    return scores.at[(*rows, words)].set(-jnp.inf, mode="drop")
 
 
 def ends_text(config: TransformerConfig, tokens: jax.Array) -> jax.Array:
@@ -90,10 +126,13 @@ def best_words(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 
 
 def truncate(logits: jax.Array, decoder: Any) -> jax.Array:
-    """Logits [..., vocabulary] after temperature, top-k and top-p; what is cut becomes -inf.
+    """Logits [..., vocabulary] after temperature and every truncation; what is cut becomes -inf.
+
+    The order is that of transformers: temperature, top-k, top-p, min-p, typical.
 
     References:
-        Holtzman et al. 2020 (nucleus sampling).
+        Holtzman et al. 2020 (nucleus sampling), Nguyen et al. 2024 (min-p), Meister et al. 2023
+        (locally typical sampling).
     """
     logits = logits / decoder.temperature
     if decoder.top_k:
@@ -105,7 +144,27 @@ def truncate(logits: jax.Array, decoder: Any) -> jax.Array:
         outside = jnp.cumsum(probs, -1) - probs >= decoder.top_p
         cut = jnp.take_along_axis(outside, jnp.argsort(order, axis=-1), -1)
         logits = jnp.where(cut, -jnp.inf, logits)
+    if decoder.min_p > 0:
+        # A share of the largest probability is a distance below the largest logit.
+        least = logits.max(-1, keepdims=True) + math.log(decoder.min_p)
+        logits = jnp.where(logits < least, -jnp.inf, logits)
+    if decoder.typical_p < 1:
+        logits = _typical(logits, decoder.typical_p)
     return logits
+
+
+def _typical(logits, mass):
+    """Logits of the words whose information is nearest to the entropy; they hold the mass."""
+    log_probs = jax.nn.log_softmax(logits)
+    probs = jnp.exp(log_probs)
+    information = -jnp.where(probs > 0, log_probs, 0)
+    entropy = jnp.sum(probs * information, -1, keepdims=True)
+    # A word that is cut already is as far as can be.
+    distance = jnp.where(probs > 0, jnp.abs(information - entropy), jnp.inf)
+    nearest, probs = jax.lax.sort((distance, probs), num_keys=1, is_stable=True)
+    last = jnp.sum(jnp.cumsum(probs, -1) < mass, axis=-1, keepdims=True)
+    last = jnp.minimum(last, logits.shape[-1] - 1)
+    return jnp.where(distance > jnp.take_along_axis(nearest, last, -1), -jnp.inf, logits)
 
 
 def prefill(

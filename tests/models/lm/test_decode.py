@@ -384,7 +384,10 @@ def test_a_mask_of_ones_changes_nothing(words, prompts):
     [
         ([[3, 4], [1, 5]], None, "prompt 1 begins or ends with pad_token_id 1"),
         ([[3, 4], [5, 1]], None, "prompt 1 begins or ends with pad_token_id 1"),
-        ([[3, 4], [5]], None, "prompts has rows of different lengths"),
+        ([[3, 4], [5], []], None, "prompt 2 is empty"),
+        ([[3, 4], [5.0]], None, "prompt 1 is of type float64"),
+        ([[3, 4], [5, 6, 1]], None, "prompt 1 begins or ends with pad_token_id 1"),
+        ([[3, 4], [5]], [[1, 1], [1]], "prompts has rows of different lengths"),
         ([[3, 4], [5, 1]], [[1, 1], [1, 0]], "attention_mask of prompt 1 is not 0 on the left"),
         ([[3, 4, 5]], [[1, 0, 1]], "attention_mask of prompt 0 is not 0 on the left"),
         ([[3, 4]], [[0, 0]], "attention_mask of prompt 0 is not 0 on the left"),

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 # Settings that only one way of decoding reads.
 DECODING_OF = {
     "num_beams": "beam",
+    "num_beam_groups": "beam",
+    "diversity_penalty": "beam",
     "temperature": "sampling",
     "top_k": "sampling",
     "top_p": "sampling",
+    "min_p": "sampling",
+    "typical_p": "sampling",
 }
 # A prompt in decoding is as many rows as there are beams.
 MOST_BEAMS = 1000
@@ -38,6 +42,19 @@ class DecodingSettings:
     top_p: float = 1.0
     """Nucleus sampling: from the most probable tokens that hold this probability together; 1 is
     off."""
+    min_p: float = 0.0
+    """Sampling from tokens with at least this share of the largest probability; 0 is off."""
+    typical_p: float = 1.0
+    """Typical sampling: from tokens whose information is nearest to the entropy, until they hold
+    this probability together; 1 is off."""
+    no_repeat_ngram_size: int = 0
+    """No n-gram of so many tokens occurs twice in a prompt with its continuation; 0 is off."""
+    num_beam_groups: int = 1
+    """Diverse beam search: groups that the beams are divided into; 1 is off. The best beam of all
+    groups goes on, which is often that of a plain search with the beams of one group."""
+    diversity_penalty: float = 0.0
+    """Of diverse beam search: what a token loses in log-probability for each beam of an earlier
+    group that chose it at the same step."""
     decode_batch: int | None = None
     """Prompts decoded at once; by default 64 on CPUs, and on accelerators as many as fit into half
     of their memory, at most 1,024 on each."""
@@ -45,9 +62,9 @@ class DecodingSettings:
     def check_decoding(self) -> None:
         """Raises `InputError` for the first setting of these that is out of range."""
         optional = ["decode_batch"] if self.decode_batch is not None else []
-        at_least(self, 0, "top_k")
+        at_least(self, 0, "top_k", "no_repeat_ngram_size")
         at_least(self, 1, "num_beams", *optional)
-        at_most(self, LARGEST_COUNT, "decode_batch", "top_k")
+        at_most(self, LARGEST_COUNT, "decode_batch", "top_k", "no_repeat_ngram_size")
         at_most(self, MOST_BEAMS, "num_beams")
         for name, decoding in DECODING_OF.items():
             value = getattr(self, name)
