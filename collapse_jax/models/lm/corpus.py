@@ -421,7 +421,8 @@ def _from_transformers(name, source, say, why=""):
     try:
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(os.fspath(source))
+        # Said although it is the default: no code of a repository is ever run.
+        tokenizer = AutoTokenizer.from_pretrained(os.fspath(source), trust_remote_code=False)
     except ImportError:
         raise InputError(
             f"tokenizer {name!r} needs the package 'transformers'{why}: pip install transformers"
