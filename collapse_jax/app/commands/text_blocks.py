@@ -111,7 +111,7 @@ def _cut(config, split, rows: Rows, tokenizer, vocabulary, whole, where, session
     """The blocks of a split, from its first on as far as needed, in a file that goes with them."""
     wanted, length, count = getattr(config, f"{split}_blocks"), config.block_length, 0
     is_enough = wanted if wanted and config.blocks_from == "start" and not whole else None
-    with tempfile.TemporaryFile(dir=where) as file:
+    with _unnamed_file(where) as file:
         for batch in stream_blocks(rows, tokenizer, length):
             if batch.size and batch.max() >= vocabulary:
                 raise InputError(
@@ -132,6 +132,14 @@ def _cut(config, split, rows: Rows, tokenizer, vocabulary, whole, where, session
             )
         file.flush()
         return np.memmap(file, np.int32, "r", shape=(count, length))
+
+
+def _unnamed_file(where):
+    """An open file without a name, which goes with this process; in that folder if it may."""
+    try:
+        return tempfile.TemporaryFile(dir=where)
+    except OSError:  # opening the run folder there says why
+        return tempfile.TemporaryFile()
 
 
 def _numbers(count, wanted, blocks_from):

@@ -13,8 +13,8 @@ class TextSettings:
     corpus: str = "wikitext-2-raw-v1"
     """A folder with train/valid/test files, one text file, a hub name, or "embedded". Files are
     found by whole words of their names. Hub names are those of WikiText, "tinystories", "xsum" and
-    any owner/name. What is read and what is left out is printed. Which release of WikiText-2 is not
-    stated in the paper; this is that of the released code."""
+    any owner/name. What is read and what is left out is printed. Which release of WikiText-2 it is
+    is not stated in the paper; this is that of the released code."""
     text_column: str | None = None
     """Column of parquet, JSON or a hub's text that is read; by default "text". Of xsum it is
     "document"."""
