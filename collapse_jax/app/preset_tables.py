@@ -13,7 +13,7 @@ _ORDER = (
     "train_on", "decoding", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
     "loss_on", "epochs", "batch_size", "gradient_accumulation", "learning_rate", "schedule",
     "warmup_steps", "final_learning_rate", "weight_decay", "max_grad_norm", "lora_rank",
-    "lora_alpha", "precision", "generator", "generations", "seeds", "protocol",
+    "lora_alpha", "lora_targets", "precision", "generator", "generations", "seeds", "protocol",
 )  # fmt: skip
 
 
@@ -58,6 +58,8 @@ def _cell(values, setting, left_open):
         return "*" if setting in left_open else ""
     value = values[setting]
     text = f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple):
+        text = ", ".join(value)
     return text + "*" * (setting in left_open)
 
 

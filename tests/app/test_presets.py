@@ -26,7 +26,7 @@ from collapse_jax.runs.settings import as_dict, from_dict
 PENDING = {
     "prompt_length", "continuation_length", "prompts", "train_on", "start=random", "loss_on",
     "schedule", "warmup_steps", "gradient_accumulation", "max_grad_norm", "lora_rank",
-    "lora_alpha", "min_p",
+    "lora_alpha", "lora_targets", "min_p",
 }  # fmt: skip
 FIELDS = {field.name: field for field in dataclasses.fields(LMConfig)}
 HINTS = typing.get_type_hints(LMConfig)

@@ -333,13 +333,13 @@ PRESETS: Mapping[str, Preset] = _frozen(
         "ce-llms": Preset(
             "flowersteam/ce_llms: LoRA, sampling at temperature 1.5 with min-p 0.2",
             "arXiv 2504.03814; code flowersteam/ce_llms (clusters_iterative_train.sh, "
-            "iterative_train_vllm.sh, ft_and_gen.py)",
+            "iterative_train_vllm.sh, ft_and_gen.py, model_utils.py)",
             _frozen(
                 corpus="wikitext-2-raw-v1",
                 model="HuggingFaceTB/SmolLM-1.7B",
                 start="pretrained",
                 prompts="start",
-                block_length=300,
+                block_length=256,
                 train_blocks=4000,
                 temperature=1.5,
                 min_p=0.2,
@@ -355,6 +355,7 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 max_grad_norm=1.0,
                 lora_rank=16,
                 lora_alpha=16.0,
+                lora_targets=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "gate"),
                 precision="bfloat16",
                 real_fraction=0.75,
                 real_kept="drawn",
@@ -366,12 +367,12 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 model="one of four is drawn for each generation there; one of them",
                 real_fraction="the made share is 1/16 to 1 there; 1/4",
                 warmup_steps="0.125% of the steps there",
-                lora_targets="left open by what was read; the default",
             ),
             (
                 _FIXED_REAL,
                 "made texts are drawn from those of all earlier models there; here from the newest",
-                "each text answers an instruction there",
+                "each text answers an instruction there, ends by itself within 300 tokens, and is "
+                "cut after 256 for training",
             ),
         ),
     },
