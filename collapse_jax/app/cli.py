@@ -4,16 +4,21 @@ Everything heavy is imported by the command that needs it.
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import sys
+import typing
 
 from collapse_jax.app.commands import COMMANDS, Command, load
 from collapse_jax.app.commands.arguments import FileArguments
+from collapse_jax.app.option_groups import of_groups, option_groups
 from collapse_jax.app.parsing import parsed
 from collapse_jax.app.terminal import new_console, terminal
 from collapse_jax.errors import InputError
 from collapse_jax.runs.settings import Settings, from_dict
+
+_HELP_ALL = "--help-all"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,26 +30,48 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     with terminal():
         settings, arguments = _settings_of_file(arguments)
+        settings = settings or _settings_of_decisive(arguments)
+        is_short = _HELP_ALL not in arguments
         known = {
-            name: _arguments_type(command, settings.get(name)) for name, command in COMMANDS.items()
+            name: _arguments_type(command, settings.get(name), is_short)
+            if name in arguments[:1]
+            else _no_arguments(command)
+            for name, command in COMMANDS.items()
         }
-        given = parsed(known, arguments)
+        given = parsed(known, ["--help" if word == _HELP_ALL else word for word in arguments])
         if _run(COMMANDS[arguments[0]], given) is False:
             sys.exit(1)
 
 
-def _arguments_type(command: Command, settings: Settings | None) -> type:
-    """The dataclass that a command's arguments are parsed into; settings: its defaults."""
+def _arguments_type(command: Command, settings: Settings | None, is_short: bool = True) -> type:
+    """The dataclass that a command's arguments are parsed into.
+
+    Args:
+        settings: Its defaults.
+        is_short: Whether --help has the first sentence on each setting, rather than all.
+    """
     fields: list = []
+    summary = command.summary
     if command.settings:
-        fields.append(("config", command.settings, settings or command.settings()))
+        fields += option_groups(settings or command.settings(), is_short=is_short)
         fields.append(("out", str, f"runs/{command.name}"))
         # Read before all others, in `_settings_of_file`; here it is listed by --help.
         fields.append(("file", FileArguments, FileArguments()))
     if command.devices:
-        fields.append(("on", command.devices, command.devices()))
+        fields.append(("hardware", command.devices, command.devices()))
     bases = (command.arguments,) if command.arguments else ()
     kind = dataclasses.make_dataclass(command.name, fields, bases=bases, frozen=True)
+    if command.settings and is_short:
+        summary += f"\n{_HELP_ALL} says more of each option."
+        for name in command.settings.decisive[:1]:
+            summary += f"\n--help --{name} NAME shows the values of a {name}."
+    kind.__doc__ = summary
+    return kind
+
+
+def _no_arguments(command):
+    """Stands for a command that is listed, and not the one that is asked for."""
+    kind = dataclasses.make_dataclass(command.name, [])
     kind.__doc__ = command.summary
     return kind
 
@@ -55,11 +82,12 @@ def _run(command, given):
     extra = {field.name: getattr(given, field.name) for field in extra}
     if not command.settings:
         return load(command.run)(new_console(), **extra)
-    given.config.check()
+    settings = of_groups(command.settings, given)
+    settings.check()
     devices, console = (), new_console()
     if command.devices:
-        devices, console = _joined(given.config, given.on)
-    return load(command.run)(given.config, given.out, console, *devices, **extra)
+        devices, console = _joined(settings, given.hardware)
+    return load(command.run)(settings, given.out, console, *devices, **extra)
 
 
 def _joined(settings, on):
@@ -91,7 +119,8 @@ def _settings_of_file(arguments):
         name, rest = (name, rest) if is_joined else ("".join(rest[:1]), rest[1:])
         if "--config" in (word.partition("=")[0] for word in rest):
             raise InputError("--config is given more than once; give it once")
-        settings = from_dict(_read_json(name), name, of_folder=pathlib.Path(name).is_dir())
+        values = _with_decisive(command, _read_json(name), name, [*arguments[:position], *rest])
+        settings = from_dict(values, name, of_folder=pathlib.Path(name).is_dir())
         _refuse_code(settings, name)
         if arguments[0] != settings.command:
             raise InputError(
@@ -99,6 +128,45 @@ def _settings_of_file(arguments):
             )
         return {settings.command: settings}, arguments[:position] + rest
     return {}, arguments
+
+
+def _settings_of_decisive(arguments):
+    """{command: its settings by what is given of the fields that the defaults of others follow}."""
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    if command is None or command.settings is None or not command.settings.decisive:
+        return {}
+    settings = command.settings(**_decisive(command, arguments))
+    asks_for_help = {"-h", "--help", _HELP_ALL} & set(arguments)
+    return {command.name: settings.resolved() if asks_for_help else settings}
+
+
+def _with_decisive(command, values, name, arguments):
+    """The values of a settings file, with those fields as the command line gives them.
+
+    What the file holds goes before what follows from them, so it must not hold another value.
+    """
+    if command is None or not isinstance(values, dict):
+        return values
+    given = _decisive(command, arguments)
+    for field, value in given.items():
+        if values.get(field, value) != value:
+            raise InputError(
+                f"--{field} is {value!r}, but {name} holds settings of {field} "
+                f"{values[field]!r}; leave one of the two out"
+            )
+    return values | given
+
+
+def _decisive(command, arguments):
+    """{field: value} of the decisive fields that are given and have a choice of that name."""
+    hints, given = typing.get_type_hints(command.settings), {}
+    for field in command.settings.decisive:
+        for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+            option, is_joined, value = argument.partition("=")
+            value = value if is_joined else following
+            if option == f"--{field}" and value in typing.get_args(hints[field]):
+                given[field] = value
+    return given
 
 
 def _refuse_code(settings, name):

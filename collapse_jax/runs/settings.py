@@ -24,6 +24,9 @@ class Settings:
     """Field -> its value in run folders of versions that had no such field, whose config.json lacks
     it."""
 
+    decisive: ClassVar[tuple[str, ...]] = ()
+    """Fields on whose values the defaults of others depend."""
+
     paths: ClassVar[Mapping[str, str]] = {}
     """Fields that say where an input is -> its entry in made_of.json: the same content may lie
     elsewhere when a run goes on."""

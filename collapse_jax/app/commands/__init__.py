@@ -92,7 +92,7 @@ COMMANDS = {
         ),
         Command(
             "families",
-            "Every estimator, workflow and curation in a line, with its source.",
+            "Every estimator, workflow, curation and published loop in a line, with its source.",
             "commands.families:print_families",
         ),
     )

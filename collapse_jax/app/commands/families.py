@@ -1,9 +1,10 @@
-"""`collapse-jax families`: every name that a user may give, read from docstrings."""
+"""`collapse-jax families`: every name that a user may give, with its source."""
 
 import inspect
 import re
 from typing import TYPE_CHECKING
 
+from collapse_jax.app.config.lm.presets import PRESETS
 from collapse_jax.core import curation, workflows
 from collapse_jax.estimators.registry import broken, families
 
@@ -15,7 +16,7 @@ _CURATIONS = ("best_of", "verified", "labelled_verifier", "tempered", "top_p", "
 
 
 def print_families(console: "Console") -> None:
-    """Prints a table each of estimators, workflows and curations: options, summary, source.
+    """Prints a table each of estimators, workflows, curations and published loops.
 
     A line below names each family of another package that cannot be loaded, and why.
     """
@@ -41,10 +42,11 @@ def _tables():
             name: getattr(curation, name) for name in _CURATIONS
         },
     }
+    loops = [(name, preset.title, preset.source) for name, preset in PRESETS.items()]
     return {
         title: [_row(name, factory) for name, factory in named.items()]
         for title, named in factories.items()
-    }
+    } | {"published loops (collapse-jax lm --preset NAME; docs/presets.md)": loops}
 
 
 def _row(name, factory):

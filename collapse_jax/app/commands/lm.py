@@ -19,6 +19,7 @@ from collapse_jax.app.commands.lm_table import table_of
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
 from collapse_jax.app.commands.origins import Origins
+from collapse_jax.app.commands.text_blocks import OTHERS, blocks_of_corpus, keep_blocks
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import LMSettings
 from collapse_jax.app.config.lm.loop import prompting_of
@@ -29,14 +30,14 @@ from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.causal_lm import causal_lm
-from collapse_jax.models.lm.corpus import TextTokenizer, blocks_of, load_corpus, load_tokenizer
+from collapse_jax.models.lm.corpus import TextTokenizer, load_tokenizer
 from collapse_jax.models.lm.notice import Say
 from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig
 from collapse_jax.models.lm.random_weights import init_params
 from collapse_jax.models.lm.tokenizer_fit import check_tokenizer
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.models.lm.weights import load
-from collapse_jax.runs import distributed, made_of
+from collapse_jax.runs import distributed
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.memory import PEAKS, STAGES, PeakMemory
 from collapse_jax.runs.placement import Placement
@@ -77,11 +78,16 @@ class Ingredients(NamedTuple):
 
 
 def prepare(
-    settings: LMSettings, *, session: Session = Session(), say: Say | None = None
+    settings: LMSettings,
+    *,
+    session: Session = Session(),
+    say: Say | None = None,
+    run: pathlib.Path | None = None,
 ) -> Ingredients:
     """Reads and checks model, tokenizer and corpus, for the devices of the session.
 
     Args:
+        run: The path of the run folder, where blocks may lie that need not be made again.
         say: Called with lines on what is read and what is left out; by default they are logged.
 
     Raises:
@@ -91,36 +97,14 @@ def prepare(
     model, pretrained = _load_model(config, session.placement)
     tokenizer = load_tokenizer(_tokenizer_source(config), say)
     check_tokenizer(tokenizer, model.config, _own_tokenizer(config))
-    vocabulary = model.config.vocab_size
-    splits, hashes, others = [], {}, None
-    for split, rows in load_corpus(config.corpus, say)._asdict().items():
-        hashes[split] = made_of.of_texts(rows)
-        blocks = blocks_of(rows, tokenizer, config.block_length)
-        wanted = getattr(config, f"{split}_blocks")
-        if blocks.max() >= vocabulary:
-            raise InputError(
-                f"tokenizer {tokenizer.name!r} gives ids up to {blocks.max()}, but the model's "
-                f"vocabulary has {vocabulary}; give the model's own tokenizer"
-            )
-        if wanted > len(blocks):
-            raise InputError(
-                f"{split}_blocks is {wanted}, but the corpus has {len(blocks)} blocks; give "
-                "at most that, or 0 for all"
-            )
-        numbers = _chosen(len(blocks), wanted, config.blocks_from)
-        splits.append(blocks[numbers])
-        if split == "train" and config.control == "real":
-            others = np.delete(blocks, numbers, axis=0)
-    ingredients = Ingredients(model, pretrained, tokenizer, Blocks(*splits), others=others)
+    text = blocks_of_corpus(
+        config, tokenizer, model.config.vocab_size, run=run, session=session, say=say
+    )
+    blocks = Blocks(*(text.blocks[split] for split in Blocks._fields))
+    others = text.blocks.get(OTHERS)
+    ingredients = Ingredients(model, pretrained, tokenizer, blocks, others=others)
     process_of(settings, ingredients)  # raises for blocks that are too long for the model
-    return ingredients._replace(inputs=_inputs(config, ingredients, hashes))
-
-
-def _chosen(count, wanted, blocks_from):
-    """Numbers of the first `wanted` of `count` blocks, or of as many evenly spaced; 0 is all."""
-    if not wanted or blocks_from == "start":
-        return np.arange(wanted or count)
-    return (2 * np.arange(wanted) + 1) * count // (2 * wanted)
+    return ingredients._replace(inputs=_inputs(config, ingredients, text.digests))
 
 
 def _inputs(config, ingredients, hashes):
@@ -355,11 +339,16 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
     config, session = settings.config, Session(placement)
     said: list[str] = []
     ingredients = distributed.first_then_others(
-        lambda: prepare(settings, session=session, say=said.append)
+        lambda: prepare(settings, session=session, say=said.append, run=RunFolder(out).path)
     )
     need = disk_need(settings, ingredients, finished, seeds)
     say = functools.partial(console.print, highlight=False)
     folder = RunFolder.open(out, config, need.total, seeds, inputs=ingredients.inputs, say=say)
+    digests = ingredients.inputs["corpus"]["contents"]
+    blocks = ingredients.blocks._asdict()
+    if ingredients.others is not None:
+        blocks[OTHERS] = ingredients.others
+    keep_blocks(folder.path, config, ingredients.tokenizer, blocks, digests)
     sizes = ", ".join(
         f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items()
     )

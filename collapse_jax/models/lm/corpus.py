@@ -1,13 +1,14 @@
 """Text in: rows of a corpus, a tokenizer, and blocks of tokens as the released code builds them."""
 
 import functools
+import hashlib
 import itertools
 import json
 import os
 import pathlib
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,8 @@ from collapse_jax.errors import InputError, whole
 from collapse_jax.models.lm.bounded import encoded, no_panics
 from collapse_jax.models.lm.embedded_text import Corpus, embedded_corpus
 from collapse_jax.models.lm.notice import Say, tell
-from collapse_jax.models.lm.splits import WORDS, find_splits, is_text, named
 from collapse_jax.models.lm.text_files import read_rows, stream_rows, whole_text
+from collapse_jax.models.lm.texts import StreamedRows, name_of, open_text
 from collapse_jax.models.lm.tokenizer_settings import (
     SPECIAL_TOKENS,
     TOKENIZER_FILES,
@@ -52,10 +53,6 @@ __all__ = [
 # released code's block counts.
 _ROWS_PER_BATCH = 1000
 _SHARDS = 4
-# Rows of the held-out splits that are looked for in the training text: shorter ones recur anyway.
-_LONG_ROW = 40
-# The share of them that is more than chance: of WikiText-2's, less than .2 % stand there.
-_MUCH = 0.01
 _EMBEDDED_VOCABULARY = 2048
 _SMALLEST_VOCABULARY, _LARGEST_VOCABULARY = 260, 1_000_000
 _TOKENIZER_NAME = re.compile(r"([\w.-]{1,96}/)?[\w.-]{1,96}", re.ASCII)
@@ -73,6 +70,7 @@ class TextTokenizer(NamedTuple):
         them.
     entries: () -> the vocabulary's entry of each id, None where there is none. By them a stop in
         the midst of a token is found to the byte.
+    identity: a hash of all by which it encodes; "" if that is not known.
     """
 
     name: str
@@ -81,112 +79,34 @@ class TextTokenizer(NamedTuple):
     vocab_size: int
     special: Mapping[str, int] = types.MappingProxyType({})
     entries: Callable[[], list[str | None]] | None = None
+    identity: str = ""
 
 
-def load_corpus(source: str, say: Say | None = None) -> Corpus:
+def load_corpus(source: str, say: Say | None = None, text_column: str | None = None) -> Corpus:
     """The three splits of a text.
 
     Args:
-        source: "embedded" (the text that comes with Python), a local file or folder, or
-            "wikitext-2-raw-v1" (or another WikiText) from the hub. A file is cut into 80 %, 10 %
-            and 10 %. A folder holds a file, numbered shards or a sub-folder for each split, whose
-            name has one of its words as a whole word: train or training; valid, validation, val or
-            dev; test or testing. "wiki.train.tokens" has; "latest.txt" and "invalid.txt" have none.
-            A file with the word "raw" is left out beside one without. Files are .txt .raw .tokens
-            .json .jsonl .parquet, plain or .xz or .gz.
+        source: "embedded" (the text that comes with Python), a local file or folder, or a name on
+            the hub: "wikitext-2-raw-v1" (or another WikiText), "tinystories", "xsum", or any
+            owner/name or owner/name:configuration. A file is cut into 80 %, 10 % and 10 %. A
+            folder holds a file, numbered shards or a sub-folder for each split, whose name has one
+            of its words as a whole word: train or training; valid, validation, val or dev; test or
+            testing. "wiki.train.tokens" has; "latest.txt" and "invalid.txt" have none. A file with
+            the word "raw" is left out beside one without. Files are .txt .raw .tokens .json .jsonl
+            .parquet, plain or .xz or .gz. Of a hub's text that has only one of validation and
+            test, each is a half of it.
         say: Called with one line: what is read, how much of it, what is left out, and how many
             rows of the held-out splits stand in the training text too. By default the line is
             logged, as a warning if a text is left out or many rows are shared.
+        text_column: Column of parquet, JSON or a hub's text; by default "text", and of xsum
+            "document".
 
     Raises:
         InputError: If something is missing, empty, unreadable, or named such that its split is
             not clear.
     """
-    source = _name_of("corpus", source)
-    path = pathlib.Path(source).expanduser()
-    names, left_out = dict.fromkeys(WORDS, ""), []
-    if source == "embedded":
-        corpus = embedded_corpus()
-    elif path.is_dir():
-        corpus, names, left_out = _from_folder(path)
-    elif path.is_file():
-        rows = read_rows(path)
-        first, second = len(rows) * 8 // 10, len(rows) * 9 // 10
-        corpus = Corpus(rows[:first], rows[first:second], rows[second:])
-    elif re.fullmatch(r"wikitext-(2|103)(-raw)?-v1", source):
-        corpus = _from_hub(source)
-    else:
-        raise InputError(
-            f"corpus {source!r} is neither a file nor a folder; give one, or 'embedded', or a hub "
-            "name such as wikitext-2-raw-v1"
-        )
-    for split, rows in corpus._asdict().items():
-        if not any(row.strip() for row in rows):
-            raise InputError(f"corpus {source!r}: its {split} split is empty; it must hold text")
-    read = [
-        f"{split}: {names[split]}{len(rows):,} rows, {sum(map(len, rows)):,} characters"
-        for split, rows in corpus._asdict().items()
-    ]
-    remarks, doubtful = _remarks(corpus)
-    if left_out:
-        remarks = [f"left out: {named(left_out, path)}", *remarks]
-    # Another text was not taken, or a text is not what it should be. In the text that comes with
-    # Python, which is for trying things, that is known.
-    matters = source != "embedded" and (doubtful or any(map(is_text, left_out)))
-    tell(say, f"corpus {source}: {'; '.join(read + remarks)}", matters=matters)
-    return corpus
-
-
-def _name_of(what, source):
-    """A name or path as text; an empty one would be the folder that one stands in."""
-    if not isinstance(source, str | os.PathLike) or not os.fspath(source):
-        raise InputError(f"{what} is {source!r:.200}; it must be the name of one, or a path")
-    return os.fsdecode(source)
-
-
-def _from_folder(folder):
-    """The corpus, the names of each split's files, and the paths that are left out."""
-    found, rows, names = find_splits(folder), {}, {}
-    for split in WORDS:
-        files = found.files.get(split)
-        if not files:
-            left_out = f"; left out: {named(found.left_out, folder)}" if found.left_out else ""
-            raise InputError(
-                f"corpus folder {folder} has no {split} file; it needs one such as {split}.txt "
-                f"(.xz, .gz, .json, .jsonl, .parquet){left_out}"
-            )
-        rows[split] = []
-        for file in files:
-            read = read_rows(file)
-            if len(files) > 1 and not any(read):
-                raise InputError(f"corpus file {file} is empty; a shard must hold text")
-            rows[split] += read
-        count = f"{len(files)} files, " if len(files) > 1 else ""
-        names[split] = f"{count}{named(files, folder)}, "
-    return Corpus(**rows), names, found.left_out
-
-
-def _remarks(corpus):
-    """Words on what makes scores on the held-out splits doubtful, and whether it is much."""
-    splits, remarks, doubtful = corpus._asdict(), [], False
-    for one, other in itertools.combinations(splits, 2):
-        if splits[one] == splits[other]:
-            remarks.append(f"{one} and {other} hold the same text")
-            doubtful = True
-    for split in ("valid", "test"):
-        long = {row for row in splits[split] if len(row) >= _LONG_ROW}
-        shared = long.intersection(corpus.train)
-        if shared and splits[split] != corpus.train:
-            remarks.append(
-                f"{len(shared):,} of the {len(long):,} different rows of {_LONG_ROW} characters or "
-                f"more in {split} stand in train too"
-            )
-            doubtful |= len(shared) > _MUCH * len(long)
-    returns = [split for split, rows in splits.items() if any(row.endswith("\r\n") for row in rows)]
-    if 0 < len(returns) < len(splits):
-        remarks.append(f"only {' and '.join(returns)} has lines that end in a carriage return")
-        doubtful = True
-    return remarks, doubtful
+    rows = open_text(name_of("corpus", source), say, text_column).rows
+    return Corpus(**{split: list(part) for split, part in rows.items()})
 
 
 def load_tokenizer(source: str, say: Say | None = None) -> TextTokenizer:
@@ -205,7 +125,7 @@ def load_tokenizer(source: str, say: Say | None = None) -> TextTokenizer:
     Raises:
         InputError: If it cannot be loaded.
     """
-    source = _name_of("tokenizer", source)
+    source = name_of("tokenizer", source)
     if source == "embedded":
         tokenizer = _train_embedded()
         ids = {kind: tokenizer.token_to_id(token) for kind, token in _SPECIAL.items()}
@@ -298,7 +218,9 @@ def tokenizer_files(
     }
 
 
-def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np.ndarray:
+def blocks_of(
+    rows: list[str] | StreamedRows, tokenizer: TextTokenizer, length: int = 64
+) -> np.ndarray:
     """Blocks of tokens [N, length] (int32) with the released code's block counts.
 
     Rows are encoded one by one and concatenated batch by batch; each batch's remainder is dropped.
@@ -308,13 +230,32 @@ def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np
         InputError: If the length is below 2, the rows are one text, or together shorter than one
             block, or the tokenizer gives an id that is none.
     """
+    blocks = list(stream_blocks(rows, tokenizer, length))
+    if not any(map(len, blocks)):
+        raise shorter_than_a_block(length)
+    return np.concatenate(blocks)
+
+
+def shorter_than_a_block(length: int) -> InputError:
+    """What is raised for a text that gives no block."""
+    return InputError(
+        f"the corpus is shorter than one block of {length} tokens; give more text or a "
+        "smaller block_length"
+    )
+
+
+def stream_blocks(
+    rows: list[str] | StreamedRows, tokenizer: TextTokenizer, length: int = 64
+) -> Iterator[np.ndarray]:
+    """The blocks of `blocks_of`, a batch [n, length] after another; n may be 0."""
     if isinstance(rows, str):
         raise InputError(f"rows is one text, {rows!r:.80}; it must be a list of texts")
     whole("block_length", length, 2)
-    blocks = [np.zeros((0, length), np.int32)]
+    following = iter(rows)
     for shard in np.array_split(np.arange(len(rows)), _SHARDS):
         for start in range(0, len(shard), _ROWS_PER_BATCH):
-            batch = [rows[i] for i in shard[start : start + _ROWS_PER_BATCH]]
+            size = min(_ROWS_PER_BATCH, len(shard) - start)
+            batch = list(itertools.islice(following, size))
             tokens = [token for row in tokenizer.encode(batch) for token in row]
             kept = len(tokens) // length * length
             if min(tokens, default=0) < 0:
@@ -326,31 +267,7 @@ def blocks_of(rows: list[str], tokenizer: TextTokenizer, length: int = 64) -> np
                     f"tokenizer {tokenizer.name!r} gives id {max(tokens)}; 2147483647 is "
                     "the largest"
                 )
-            blocks.append(np.array(tokens[:kept], np.int32).reshape(-1, length))
-    blocks = np.concatenate(blocks)
-    if not len(blocks):
-        raise InputError(
-            f"the corpus is shorter than one block of {length} tokens; give more text or a "
-            "smaller block_length"
-        )
-    return blocks
-
-
-def _from_hub(name):
-    try:
-        from datasets import load_dataset
-
-        loaded = load_dataset("Salesforce/wikitext", name)
-    except ImportError:
-        raise InputError(
-            f"corpus {name!r} comes from the hub by the package 'datasets': pip install datasets"
-        ) from None
-    except Exception as error:  # the hub client raises many kinds
-        raise InputError(
-            f"corpus {name!r} cannot be loaded from the hub ({type(error).__name__}); give a "
-            "local folder"
-        ) from None
-    return Corpus(*(list(loaded[split]["text"]) for split in ("train", "validation", "test")))
+            yield np.array(tokens[:kept], np.int32).reshape(-1, length)
 
 
 @functools.cache
@@ -386,7 +303,16 @@ def _wrap(name, tokenizer, special, say):
         tokenizer.get_vocab_size(),
         special,
         lambda: [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())],
+        _identity(tokenizer),
     )
+
+
+def _identity(tokenizer):
+    """Changes with the version of the package, too."""
+    import tokenizers
+
+    text = f"{tokenizers.__version__} {tokenizer.to_str()}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _say_off(name, tokenizer, say):
@@ -423,9 +349,11 @@ def _from_transformers(name, source, say, why=""):
             "one, or 'embedded'"
         )
     try:
+        import transformers
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(os.fspath(source))
+        # Said although it is the default: no code of a repository is ever run.
+        tokenizer = AutoTokenizer.from_pretrained(os.fspath(source), trust_remote_code=False)
     except ImportError:
         raise InputError(
             f"tokenizer {name!r} needs the package 'transformers'{why}: pip install transformers"
@@ -439,6 +367,7 @@ def _from_transformers(name, source, say, why=""):
         # AutoTokenizer cuts and pads only where it is told to, but keeps a dropout.
         _say_off(name, backend, say)
     ids = {kind: getattr(tokenizer, f"{kind}_id", None) for kind in SPECIAL_TOKENS}
+    kind_name = type(tokenizer).__name__
 
     def encode(rows):
         return [tokenizer(row)["input_ids"] for row in rows]
@@ -450,4 +379,6 @@ def _from_transformers(name, source, say, why=""):
         len(tokenizer),
         {kind: number for kind, number in ids.items() if number is not None},
         lambda: tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))),
+        # What transformers adds to the file is a matter of its version and the class.
+        "" if backend is None else f"{_identity(backend)} {transformers.__version__} {kind_name}",
     )

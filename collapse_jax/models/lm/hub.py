@@ -2,26 +2,44 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from collapse_jax.errors import InputError
+from collapse_jax.models.lm.families import model_from_json
 from collapse_jax.models.lm.tokenizer_settings import TOKENIZER_FILES
 from collapse_jax.models.lm.weight_files import WEIGHT_FILES, one_line, weight_files
 
 # Hub names without a revision are pinned to a commit, so that no result changes with the hub's main
 # branch.
 PINNED_REVISIONS = {"facebook/opt-125m": "27dcfa74d334bc871f3234de431e71c6eeba5dd6"}
+# Names without an owner, from before the hub asked for one.
+_MOVED = {
+    name: f"openai-community/{name}" for name in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+} | {"distilgpt2": "distilbert/distilgpt2"}
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
-def find_model(source: str | os.PathLike, revision: str | None = None) -> Path:
+def find_model(
+    source: str | os.PathLike,
+    revision: str | None = None,
+    check: Callable[[str], object] = model_from_json,
+) -> Path:
     """The local folder of a model: `source` itself, or the hub's cache after a fetch.
 
-    Fetched are the configuration, the tokenizer and the weights in one layout.
+    Fetched are the configuration, then, if it is of a model that is built, the tokenizer and the
+    weights in one layout.
+
+    Args:
+        source: A folder or a hub name.
+        revision: Of the hub name.
+        check: Called with the text of config.json before the weights are fetched; an `InputError`
+            or `TypeError` of its refuses the model.
 
     Raises:
-        InputError: If `source` is neither a folder nor a hub name, or the hub does not give it.
+        InputError: If `source` is neither a folder nor a hub name, the hub does not give it, or it
+            is of a model that is not built.
     """
     if not isinstance(source, str | bytes | os.PathLike):
         raise InputError(f"the model is {source!r:.200}; it must be a folder or a hub name")
@@ -37,16 +55,17 @@ def find_model(source: str | os.PathLike, revision: str | None = None) -> Path:
         raise InputError(
             f"{name!r} is a file; give the folder that holds config.json and the weights"
         )
+    name = _MOVED.get(name, name)
     is_odd = ".." in name or "--" in name or name.endswith((".git", ".", "-"))
     if is_odd or not _HUB_NAME.fullmatch(name):
         raise InputError(
             f"{name!r} is neither a folder here nor a hub name (owner/name, made of letters, "
             "digits, '-', '_' and '.')"
         )
-    return _fetch(name, PINNED_REVISIONS.get(name) if revision is None else revision)
+    return _fetch(name, PINNED_REVISIONS.get(name) if revision is None else revision, check)
 
 
-def _fetch(name, revision):
+def _fetch(name, revision, check):
     try:
         from huggingface_hub import list_repo_files, snapshot_download
     except ImportError:
@@ -64,13 +83,10 @@ def _fetch(name, revision):
         return cached  # a commit never changes, so the hub need not be asked
     try:
         files = list_repo_files(name, revision=revision)
-        # One layout only, because a repository may hold the same weights three times over.
-        layout = next((file for file in WEIGHT_FILES if file in files), None)
-        if layout is None:
-            raise InputError(
-                f"{name!r} on the hub holds no weight file; looked for "
-                f"{', '.join(sorted(WEIGHT_FILES))}"
-            )
+        layout = _layout(name, files)
+        # A few kB, which say whether the weights are worth fetching.
+        first = snapshot_download(name, revision=revision, allow_patterns=["config.json"])
+        _refuse_unbuilt(name, Path(first) / "config.json", check)
         patterns = ["config.json", "generation_config.json", *TOKENIZER_FILES, layout]
         if layout.endswith(".index.json"):
             patterns.append(layout.removesuffix(".index.json").replace(".", "-*."))
@@ -84,6 +100,33 @@ def _fetch(name, revision):
         raise InputError(
             f"{name!r} is not a folder here, and the hub did not give it{at} ({one_line(error)})"
         ) from None
+
+
+def _layout(name, files):
+    """One file of weights or index, because a repository may hold the same weights three times."""
+    layout = next((file for file in WEIGHT_FILES if file in files), None)
+    packed = next((file for file in files if file.endswith(".gguf")), None)
+    if layout is None and packed is not None:
+        raise InputError(
+            f"{name!r} on the hub holds GGUF files alone, such as {packed}; fetch one, and give "
+            "its path"
+        )
+    if layout is None:
+        raise InputError(
+            f"{name!r} on the hub holds no weight file; looked for "
+            f"{', '.join(sorted(WEIGHT_FILES))}"
+        )
+    if "config.json" not in files:
+        raise InputError(f"{name!r} on the hub holds no config.json")
+    return layout
+
+
+def _refuse_unbuilt(name, path, check):
+    """Raises `InputError` for the config.json of a model that is not built."""
+    try:
+        check(path.read_text(encoding="utf-8"))
+    except (InputError, TypeError) as error:
+        raise InputError(f"{name!r} on the hub: {error}; no weights were fetched") from None
 
 
 def _is_complete(folder):

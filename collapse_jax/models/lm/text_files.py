@@ -8,10 +8,11 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from collapse_jax.errors import InputError
+from collapse_jax.models.lm.notice import listed
 
 PLAIN, JSON = (".txt", ".raw", ".tokens"), (".json", ".jsonl")
 SUFFIXES = (*PLAIN, *JSON, ".parquet")
@@ -19,7 +20,8 @@ SUFFIXES = (*PLAIN, *JSON, ".parquet")
 _NO_TEXT = (".csv", ".tsv", ".xml", ".html", ".htm", ".ipynb", ".pdf", ".docx", ".arrow")
 _OTHER_PACKING = (".zip", ".tar", ".tgz", ".bz2", ".zst", ".7z")
 _OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
-_OBJECT = "a JSON object with a field 'text'"
+# Of JSON and parquet, where none is given.
+TEXT_COLUMN = "text"
 # Only an escape gives half of a surrogate pair, and looking for one is quicker than encoding all.
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -35,37 +37,47 @@ def kind_of(name: str) -> str:
     return pathlib.PurePath(name[: len(name) - len(packing_of(name))]).suffix.lower()
 
 
-def read_rows(path: str | os.PathLike) -> list[str]:
-    """Rows of one text file: lines with their newline, or "text" fields of JSON and parquet.
+def read_rows(path: str | os.PathLike, text_column: str | None = None) -> list[str]:
+    """Rows of one text file: lines with their newline, or fields of JSON and parquet.
 
     Blank ones are "".
+
+    Args:
+        path: The file.
+        text_column: The field; by default "text".
     """
-    return list(stream_rows(path))
+    return list(stream_rows(path, text_column))
 
 
-def stream_rows(path: str | os.PathLike) -> Iterator[str]:
+def stream_rows(path: str | os.PathLike, text_column: str | None = None) -> Iterator[str]:
     """The rows of `read_rows` one by one.
 
     The file is never in memory as a whole, unless it is one JSON array.
 
     Raises:
-        InputError: If reading fails, or a row is no text; the line names the row.
+        InputError: If reading fails, the file has no such column, or a row is no text; the line
+            names the row.
     """
     path = pathlib.Path(path)
     kind = kind_of(path.name)
+    column = TEXT_COLUMN if text_column is None else text_column
     if kind in _NO_TEXT or kind in _OTHER_PACKING:
         raise InputError(
             f"corpus file {path} is a {kind} file; it must be plain text, .json, .jsonl or "
             ".parquet, as it is or packed as .xz or .gz"
         )
-    opener = _OPENERS.get(packing_of(path.name), open)
-    read = {".json": _json, ".jsonl": _json_lines}.get(kind, _plain)
+    if text_column is not None and kind not in (*JSON, ".parquet"):
+        raise InputError(
+            f"text_column is {text_column!r}, but corpus file {path} is plain text, which has no "
+            "columns; leave it out"
+        )
     try:
         if kind == ".parquet":
-            rows = _parquet_rows(path)
+            rows = _parquet_rows(path, column)
         else:
-            lines = _lines(path, opener)
-            rows = read(path, lines)
+            lines = _lines(path, _OPENERS.get(packing_of(path.name), open))
+            read = {".json": _json, ".jsonl": _json_lines}.get(kind)
+            rows = read(path, lines, column) if read else _plain(path, lines)
         for row in rows:
             yield row if row.strip() else ""
     except UnicodeDecodeError as error:
@@ -93,43 +105,47 @@ def _plain(path, lines):
         yield line
 
 
-def _json(path, lines):
+def _json(path, lines, column):
     """Rows of a .json file: one array of objects, or an object on each line."""
     first = next((line for line in lines if line.strip()), "")
     if not first.lstrip().startswith("["):
         # Numbers of lines count from the first that is not blank.
-        yield from _json_lines(path, itertools.chain([first], lines))
+        yield from _json_lines(path, itertools.chain([first], lines), column)
         return
     text = first + "".join(lines)
     where, each = f"corpus file {path}", "each entry of the array"
     may_be_half = _ESCAPED_HALF.search(text)
-    for number, item in enumerate(_parsed(text, where, each), 1):
-        yield _text_of(item, f"{where}, entry {number}", each, may_be_half)
+    for number, item in enumerate(_parsed(text, where, each, column), 1):
+        yield _text_of(item, f"{where}, entry {number}", each, may_be_half, column)
 
 
-def _json_lines(path, lines):
+def _json_lines(path, lines, column):
     for number, line in enumerate(lines, 1):
         if line.strip():
             where, each = f"corpus file {path}, line {number}", "each line"
-            item = _parsed(line, where, each)
-            yield _text_of(item, where, each, _ESCAPED_HALF.search(line))
+            item = _parsed(line, where, each, column)
+            yield _text_of(item, where, each, _ESCAPED_HALF.search(line), column)
 
 
-def _parsed(text, where, each):
+def _parsed(text, where, each, column):
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: {each} must be {_OBJECT} ({error!r})") from None
+        wanted = f"a JSON object with a field {column!r:.100}"
+        raise InputError(f"{where}: {each} must be {wanted} ({error!r})") from None
 
 
-def _text_of(item, where, each, may_be_half):
-    """The field "text" of a JSON object."""
-    if not isinstance(item, dict) or "text" not in item:
-        has = f"has {', '.join(map(repr, item))}" if isinstance(item, dict) else f"is {item!r:.80}"
-        raise InputError(f"{where}: {each} must be {_OBJECT}; this one {has:.200}")
-    text = item["text"]
+def _text_of(item, where, each, may_be_half, column):
+    """The field of that name of a JSON object."""
+    wanted = f"a JSON object with a field {column!r:.100}"
+    if not isinstance(item, dict):
+        raise InputError(f"{where}: {each} must be {wanted}; this one is {item!r:.80}")
+    if column not in item:
+        has, texts = listed([repr(name) for name in item]), columns_of_texts(item)
+        raise InputError(f"{where}: {each} must be {wanted}; this one has {has:.200}{texts}")
+    text = item[column]
     if not isinstance(text, str):
-        raise InputError(f"{where}: holds {text!r:.200}; each 'text' must be a string")
+        raise InputError(f"{where}: holds {text!r:.200}; each {column!r:.100} must be a string")
     if may_be_half:
         whole_text(text, where)
     return text
@@ -147,7 +163,13 @@ def whole_text(text: str, where: str) -> None:
         ) from None
 
 
-def _parquet_rows(path):
+def columns_of_texts(row: Mapping[str, Any]) -> str:
+    """The end of a line on a column that is not there: those that hold text, for text_column."""
+    names = [repr(name) for name, value in row.items() if isinstance(value, str)]
+    return f"; give one of {listed(names)} as text_column" if names else ""
+
+
+def _parquet_rows(path, column):
     try:
         from pyarrow import parquet  # comes with datasets, whose own reader logs and shows bars
     except ImportError:
@@ -157,19 +179,28 @@ def _parquet_rows(path):
     number = 0
     try:
         with parquet.ParquetFile(os.fspath(path)) as file:
-            for batch in file.iter_batches(columns=["text"]):
-                for text in batch["text"].to_pylist():
+            names = file.schema_arrow.names
+            if column not in names:
+                texts = {
+                    field.name: "" for field in file.schema_arrow if "string" in str(field.type)
+                }
+                raise InputError(
+                    f"corpus file {path} has no column {column!r:.100}; it has "
+                    f"{listed([repr(name) for name in names])}{columns_of_texts(texts)}"
+                )
+            for batch in file.iter_batches(columns=[column]):
+                for text in batch[column].to_pylist():
                     number += 1
                     if not isinstance(text, str):
                         raise InputError(
-                            f"corpus file {path}, row {number}: holds {text!r:.200}; each 'text' "
-                            "must be a string"
+                            f"corpus file {path}, row {number}: holds {text!r:.200}; each "
+                            f"{column!r:.100} must be a string"
                         )
                     yield text
     except InputError:
         raise
     except Exception as error:  # pyarrow raises many kinds
         raise InputError(
-            f"corpus file {path} cannot be read as parquet with a column 'text' "
+            f"corpus file {path} cannot be read as parquet with a column {column!r:.100} "
             f"({type(error).__name__})"
         ) from None

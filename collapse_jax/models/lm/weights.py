@@ -69,13 +69,9 @@ def _loaded(source, revision, only=None):
             from collapse_jax.models.lm.gguf_file import load_gguf
 
             return load_gguf(source)
-    folder = find_model(source, revision)
+    folder = find_model(source, revision, lambda text: _refuse_other(model_from_json(text), only))
     model = _read_model(folder)
-    if only is not None and not isinstance(model, only):
-        raise InputError(
-            f"{folder}: model_type is {model.switches.family!r}, not that of an {only.__name__}; "
-            "use cj.lm.load"
-        )
+    _refuse_other(model, only, f"{folder}: ")
     files = weight_files(folder)
     adapters = [name for name in _ADAPTER_FILES if (folder / name).exists()]
     if adapters:
@@ -105,6 +101,15 @@ def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OP
     """
     loaded: Any = _loaded(source, revision, OPT)
     return loaded
+
+
+def _refuse_other(model, only, where=""):
+    """Raises `InputError` for a model of another class than that one, if one is given."""
+    if only is not None and not isinstance(model, only):
+        raise InputError(
+            f"{where}model_type is {model.switches.family!r}, not that of an {only.__name__}; use "
+            "cj.lm.load"
+        )
 
 
 def _refuse_another_set(model, flat, folder, file, other):

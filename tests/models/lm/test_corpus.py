@@ -416,7 +416,8 @@ def test_tokenizers_that_pretraining_does_not_take(source, says):
 def test_tokenizer_of_a_hub_name_without_network(monkeypatch):
     class AutoTokenizer:
         @staticmethod
-        def from_pretrained(name):
+        def from_pretrained(name, trust_remote_code):
+            assert trust_remote_code is False
             raise OSError(f"{name} is not a local folder\nand the hub does not answer")
 
     monkeypatch.setitem(

@@ -2,6 +2,7 @@
 one.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.hub import PINNED_REVISIONS, find_model
-from collapse_jax.models.lm.weights import load_opt
+from collapse_jax.models.lm.weights import load, load_opt
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
 
@@ -104,13 +105,13 @@ def test_the_hub(tmp_path, only, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert load_opt("facebook/opt-125m")[0].config.vocab_size == 97
     pinned = PINNED_REVISIONS["facebook/opt-125m"]
-    (_, _, listed), (_, name, revision, patterns) = hub.calls
-    assert name == "facebook/opt-125m" and listed == revision == pinned
+    (_, _, listed), (_, _, _, first), (_, name, revision, patterns) = hub.calls
+    assert first == ["config.json"] and name == "facebook/opt-125m" and listed == revision == pinned
     assert {"config.json", "tokenizer.json", "vocab.json", "pytorch_model.bin"} <= set(
         patterns
     ) and "flax_model.msgpack" not in patterns
     find_model("facebook/opt-125m", "main"), find_model("someone/else")
-    assert [call[2] for call in hub.calls[2:]] == ["main", "main", None, None]
+    assert [call[2] for call in hub.calls[3:]] == ["main"] * 3 + [None] * 3
     (hub.online / "pytorch_model.bin").rename(hub.online / "model.safetensors.index.json")
     find_model("someone/else")
     assert "model-*.safetensors" in hub.calls[-1][3]
@@ -141,3 +142,60 @@ def test_the_hub_out_of_reach(tmp_path, only, monkeypatch):
     ]
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "needs the package huggingface_hub" in refused(load_opt, "facebook/opt-125m")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"model_type": "falcon"}, "model_type is 'falcon'; built are opt, gpt2, "),
+        ({"model_type": "falcon"}, "; the nearest that is built is 'gpt_neox'; no weights were"),
+        ({"model_type": "llama4"}, "; the nearest that is built is 'llama'; no weights were"),
+        ({"model_type": "qwen2_moe"}, "; the nearest that is built is 'qwen2'; no weights were"),
+        ({"model_type": "t5"}, "gemma3_text; no weights were fetched"),
+        ({"model_type": "llama", "quantization_config": {"bits": 4}}, "quantization_config"),
+        ("no object", "must hold one JSON object"),
+        ({"model_type": "opt", "vocab_size": "many"}, "vocab_size"),
+    ],
+)
+def test_an_unbuilt_model_is_refused_before_its_weights_are_fetched(
+    tmp_path, monkeypatch, values, says
+):
+    """From its config.json alone, which is all that was asked for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    (tmp_path / "model.safetensors").write_text("")
+    hub = Hub(online=tmp_path, cached=None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    text = refused(load, "someone/else")
+    assert text.startswith("'someone/else' on the hub: ") and says in text
+    assert [call[3] for call in hub.calls if call[0] == "fetch"] == [["config.json"]]
+
+
+def test_another_family_than_opt_is_not_fetched_for_load_opt(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = next((FIXTURE.parent).glob("**/*llama*/config.json"))
+    shutil.copy(model, tmp_path)
+    (tmp_path / "model.safetensors").write_text("")
+    hub = Hub(online=tmp_path, cached=None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    assert "model_type is 'llama', not that of an OPT" in refused(load_opt, "someone/else")
+    assert [call[3] for call in hub.calls if call[0] == "fetch"] == [["config.json"]]
+
+
+def test_repositories_without_what_is_needed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub = Hub(online=tmp_path, cached=None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    (tmp_path / "model-Q4.gguf").write_text("")
+    text = refused(load, "someone/else")
+    assert "holds GGUF files alone, such as model-Q4.gguf; fetch one, and give its path" in text
+    (tmp_path / "model.safetensors").write_text("")
+    assert "holds no config.json" in refused(load, "someone/else")
+
+
+def test_names_from_before_there_were_owners(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hub = Hub(online=tmp_path, cached=None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    refused(load, "gpt2"), refused(load, "distilgpt2")
+    assert [call[1] for call in hub.calls] == ["openai-community/gpt2", "distilbert/distilgpt2"]

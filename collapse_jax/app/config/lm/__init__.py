@@ -1,10 +1,11 @@
 """Settings of `collapse-jax lm`, a file for each group of them."""
 
 import dataclasses
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from collapse_jax.app.config.lm.decoding import DecodingSettings, decoder_of
 from collapse_jax.app.config.lm.fit import FitSettings, fine_tune_of
+from collapse_jax.app.config.lm.following import follows_preset, open_values
 from collapse_jax.app.config.lm.loop import LoopSettings, check_prompts
 from collapse_jax.app.config.lm.measuring import (
     PERPLEXITY_WORDS,
@@ -14,6 +15,7 @@ from collapse_jax.app.config.lm.measuring import (
 )
 from collapse_jax.app.config.lm.presets import PRESETS, PROTOCOLS, PresetSettings
 from collapse_jax.app.config.lm.text import TextSettings
+from collapse_jax.errors import one_of
 from collapse_jax.runs.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 
+@follows_preset
 @dataclasses.dataclass(frozen=True)
 class LMConfig(
     # The last one's fields come first.
@@ -44,15 +47,34 @@ class LMConfig(
 ):
     """Fine-tune a language model on real text, let it make the next training set, and so on.
 
-    The defaults are the paper's Fig. 1b.
+    The defaults are those of the preset, by default the paper's Fig. 1b. What is given goes before
+    them, also where it is the default of the field. `dataclasses.replace` gives every field, so
+    that it changes the name of a preset alone: make a new one of another preset.
     """
 
     command: ClassVar[str] = "lm"
+    decisive: ClassVar[tuple[str, ...]] = ("preset", "protocol")
     may_change: ClassVar[tuple[str, ...]] = ("generations", "seeds", "checkpoints")
     paths: ClassVar[dict[str, str]] = {name: name for name in ("corpus", "model", "tokenizer")}
 
+    @classmethod
+    def of_preset(cls, preset: str, **changes: Any) -> "LMConfig":
+        """The settings of a published loop.
+
+        Args:
+            preset: A name of `PRESETS`.
+            changes: Settings by name; they go before the preset's.
+
+        Raises:
+            InputError: If there is no such preset.
+        """
+        one_of("preset", preset, PRESETS)
+        made: Any = cls
+        return made(preset=preset, **changes)
+
     def check(self) -> None:
         """Raises `InputError` for the first setting that is out of range."""
+        self.check_preset()
         self.check_text()
         self.check_loop()
         self.check_fit()
@@ -64,7 +86,7 @@ class LMConfig(
 
     def resolved(self) -> "LMConfig":
         """What config.json holds: every setting that is left to preset and protocol filled in."""
-        defaults = PRESETS[self.preset] | PROTOCOLS[self.protocol]
+        defaults = open_values(self.preset, self.protocol)
         if self.counts_real:
             defaults["real_fraction"] = None
         return dataclasses.replace(
@@ -88,6 +110,11 @@ class LMConfig(
             values["real_fraction"] or 0.0,
             values["real_kept"] == "batches",
         )
+
+
+# A run folder of a version that had no such field was made with the default of the field, whatever
+# its preset says by now.
+LMConfig.earlier = {field.name: field.default for field in dataclasses.fields(LMConfig)}
 
 
 class LMSettings(NamedTuple):

@@ -1,14 +1,384 @@
-"""What a run of `collapse-jax lm` follows: the figures of a paper, and their protocol."""
+"""Published loops by name: what each sets, where that stands, what it leaves open."""
 
 import dataclasses
-from typing import Literal
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
-PRESETS = {
-    "fig1b": {"real_fraction": 0.0, "epochs": 5},
-    "fig1c": {"real_fraction": 0.1, "epochs": 10},
+from collapse_jax.errors import one_of
+
+
+class Preset(NamedTuple):
+    """A published loop as settings of `collapse-jax lm`.
+
+    title: what it is, in a few words.
+    source: where it was published, and what of that these settings were taken from.
+    settings: field -> value; all other fields keep their defaults.
+    left_open: field -> why the value above is ours.
+    not_followed: what the source does that no setting here does.
+    """
+
+    title: str
+    source: str
+    settings: Mapping[str, Any]
+    left_open: Mapping[str, str] = types.MappingProxyType({})
+    not_followed: tuple[str, ...] = ()
+
+
+def _frozen(**values):
+    return types.MappingProxyType(values)
+
+
+_SAMPLED = {"decoding": "sampling", "repetition_penalty": 1.0}
+# Fits by the Trainer of transformers with its defaults.
+_TRAINER = {
+    "schedule": "linear",
+    "final_learning_rate": 0.0,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
 }
-# What each protocol adds to the preset: the differences between the paper and the code that its
-# authors released.
+_NOT_STATED = "not stated in the paper; the released code's"
+_SHUMAILOV_OPEN = _frozen(
+    batch_size=f"{_NOT_STATED} (one of its scripts passes 16)",
+    learning_rate=f"{_NOT_STATED} (one of its scripts passes 1e-5)",
+    final_learning_rate=_NOT_STATED,
+    weight_decay=_NOT_STATED,
+    dropout="not stated; the model's own, as the released code has it with old Lightning",
+    start="can be read as the pretrained model or as the best generation-0 model; pretrained",
+)
+_OPEN = "left open by what was read; ours"
+# Our fixed training text stands where a source has fresh text.
+_FIXED_REAL = "real text is new in every generation there; here it is of one fixed set of blocks"
+DEFAULT_PRESET = "fig1b"
+
+PRESETS: Mapping[str, Preset] = _frozen(
+    fig1b=Preset(
+        "Shumailov et al. 2024, Fig. 1b: OPT-125m on WikiText-2, no real data kept",
+        "Nature 631:755 (arXiv 2305.17493), text; its released code with --protocol released-code",
+        _frozen(real_fraction=0.0, epochs=5),
+        _SHUMAILOV_OPEN,
+    ),
+    fig1c=Preset(
+        "Shumailov et al. 2024, Fig. 1c: 10% of the original blocks kept",
+        "Nature 631:755 (arXiv 2305.17493), text; its released code with --protocol released-code",
+        _frozen(real_fraction=0.1, epochs=10),
+        _frozen(real_kept="that the set keeps its size is the released code's", **_SHUMAILOV_OPEN),
+    ),
+    gerstgrasser2024=Preset(
+        "Gerstgrasser et al. 2024: TinyStories, from scratch in every generation, all data kept",
+        "arXiv 2404.01413, abstract and summaries; names of the runs in the notebook 09 of "
+        "RylanSchaeffer/KoyejoLab-Collapse-or-Thrive (vocabulary 8,000, 1 epoch)",
+        _frozen(
+            corpus="roneneldan/TinyStories",
+            model="HuggingFaceTB/SmolLM2-135M",
+            start="random",
+            workflow="accumulate",
+            prompts="start",
+            block_length=512,
+            generations=4,
+            seeds=1,
+            epochs=1,
+            learning_rate=3e-4,
+            schedule="cosine",
+            final_learning_rate=0.0,
+            max_grad_norm=1.0,
+            real_fraction=0.0,
+            generator="last",
+            protocol="released-code",
+            **_SAMPLED,
+        ),
+        _frozen(
+            block_length=_OPEN,
+            generations=_OPEN,
+            seeds=_OPEN,
+            batch_size=_OPEN,
+            learning_rate=_OPEN,
+            schedule=_OPEN,
+            final_learning_rate=_OPEN,
+            max_grad_norm=_OPEN,
+            weight_decay=_OPEN,
+            temperature="1; runs at 0.3 exist too",
+        ),
+        (
+            "GPT-2 of 9 M and Llama 2 of 12, 42 and 125 M parameters with 8,000 tokens there; here "
+            "the Llama block of SmolLM2-135M with its own 49,152, and any other by --model",
+            "a story is one text there; here blocks run across stories",
+        ),
+    ),
+    kazdan2024=Preset(
+        "Kazdan et al. 2024: Gemma 2 2B, instructions, accumulate with a fixed budget",
+        "arXiv 2410.16713; code RylanSchaeffer/KoyejoLab-Collapse-or-Thrive "
+        "(sweeps/sft_language_model, src/sample_language_model)",
+        _frozen(
+            corpus="nvidia/HelpSteer2",
+            text_column="response",
+            model="google/gemma-2-2b",
+            start="pretrained",
+            workflow="accumulate_subsample",
+            prompts="start",
+            block_length=512,
+            generations=19,
+            seeds=3,
+            epochs=1,
+            batch_size=8,
+            gradient_accumulation=16,
+            learning_rate=8e-6,
+            schedule="constant",
+            warmup_steps=8,
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            precision="bfloat16",
+            real_fraction=0.0,
+            generator="last",
+            protocol="released-code",
+            **_SAMPLED,
+        ),
+        _frozen(warmup_steps="5% of the steps there, which are 158 with one set of 20,324 samples"),
+        (
+            "conversations of their own lengths there, and samples without a question and an "
+            "answer are thrown away; here the answers alone, in blocks of 512 tokens",
+        ),
+    ),
+    drayson2025=Preset(
+        "Drayson et al. 2025: GPT-2 on WikiText-2, 256 + 256 tokens, loss on the continuation",
+        "arXiv 2502.15654 (EMNLP 2025); code GeorgeDrayson/model_collapse (main.py, config.yaml, "
+        "src/generate.py)",
+        _frozen(
+            corpus="wikitext-2-raw-v1",
+            model="openai-community/gpt2",
+            start="pretrained",
+            block_length=512,
+            prompt_length=256,
+            continuation_length=256,
+            train_on="both",
+            loss_on="continuation",
+            top_k=50,
+            generations=10,
+            seeds=1,
+            epochs=5,
+            batch_size=16,
+            learning_rate=5e-5,
+            precision="bfloat16",
+            real_fraction=0.5,
+            generator="last",
+            real_kept="drawn",
+            protocol="released-code",
+            **_TRAINER,
+            **_SAMPLED,
+        ),
+        _frozen(
+            top_k="top-k is the default decoding; its k stands in a file that was not at hand; 50",
+            epochs="the defaults stand in a file that was not at hand; README's example",
+            batch_size="the defaults stand in a file that was not at hand; README's example",
+        ),
+        (
+            "its default adds all the human text to the synthetic (alpha = beta = 1), so that the "
+            "set is twice as large; here half of a set of the same size; alpha = 0 is "
+            "--real-fraction 0",
+            "its detector and importance resampling",
+        ),
+    ),
+    seddik2024=Preset(
+        "Seddik et al. 2024: a GPT-2 style model, real and synthetic text mixed",
+        "arXiv 2404.05090, abstract and summaries",
+        _frozen(
+            corpus="wikitext-2-raw-v1",
+            model="openai-community/gpt2",
+            start="random",
+            prompts="start",
+            block_length=128,
+            generations=9,
+            seeds=1,
+            epochs=5,
+            learning_rate=3e-4,
+            real_fraction=0.5,
+            real_kept="drawn",
+            generator="last",
+            protocol="released-code",
+            **_SAMPLED,
+        ),
+        _frozen(
+            corpus=_OPEN,
+            model="GPT-2 style; its size is left open; ours",
+            start=_OPEN,
+            prompts=_OPEN,
+            block_length=_OPEN,
+            generations=_OPEN,
+            seeds=_OPEN,
+            epochs=_OPEN,
+            batch_size=_OPEN,
+            learning_rate=_OPEN,
+            real_fraction="N real and n synthetic texts, share n / (N + n) varied there; ours",
+            generator=_OPEN,
+            decoding=_OPEN,
+            temperature=_OPEN,
+        ),
+    ),
+    **{
+        "hong-niu": Preset(
+            "hong-niu/generative-recursive-training: GPT-2, half real, from the first token",
+            "arXiv 2602.16065, abstract; code hong-niu/generative-recursive-training "
+            "(experiments/LLM-WikiText/exp-LLM-Wiki.py)",
+            _frozen(
+                corpus="wikitext-103-raw-v1",
+                model="openai-community/gpt2",
+                start="previous",
+                prompts="start",
+                train_on="both",
+                block_length=1024,
+                train_blocks=1024,
+                generations=49,
+                seeds=1,
+                top_p=0.95,
+                epochs=1,
+                batch_size=1,
+                gradient_accumulation=32,
+                learning_rate=2e-5,
+                schedule="linear",
+                warmup_steps=10,
+                final_learning_rate=0.0,
+                weight_decay=0.01,
+                max_grad_norm=1.0,
+                precision="bfloat16",
+                real_fraction=0.5,
+                real_kept="drawn",
+                generator="last",
+                protocol="released-code",
+                **_SAMPLED,
+            ),
+            _frozen(precision="float16 there"),
+            (
+                _FIXED_REAL,
+                "AdamW with a second beta of 0.95 and no decay on biases and norms; here 0.999 and "
+                "decay on every parameter",
+                "blank rows are left out and an end of text follows each row there",
+            ),
+        ),
+        "sae-robustness": Preset(
+            "SuchitGupte/sae-robustness: Pythia-160m from the first token; its real lineage by "
+            "--control real",
+            "code SuchitGupte/sae-robustness-under-self-consuming-models (generations/consume.py, "
+            "README, logs)",
+            _frozen(
+                corpus="wikitext-103-raw-v1",
+                model="EleutherAI/pythia-160m-deduped",
+                start="previous",
+                prompts="start",
+                block_length=512,
+                train_blocks=2000,
+                test_blocks=100,
+                generations=10,
+                seeds=1,
+                epochs=1,
+                batch_size=4,
+                gradient_accumulation=4,
+                learning_rate=1e-5,
+                precision="bfloat16",
+                real_fraction=0.0,
+                generator="last",
+                protocol="released-code",
+                **_TRAINER,
+                **_SAMPLED,
+            ),
+            _frozen(corpus="the Pile in the code, WikiText-103 in its README; the latter"),
+            (
+                "its generation 0 is the model before any fit; here it is fitted to real text",
+                "a text ends at its end of text there and the next one follows in the block; here "
+                "each block is one text of 512 tokens",
+            ),
+        ),
+        "blindtissue": Preset(
+            "blindTissue/model_collapse_public: Llama-3.2-1B, 64 + 448 tokens",
+            "code blindTissue/model_collapse_public (configs/fullrank.yaml, README, src)",
+            _frozen(
+                corpus="wikitext-103-raw-v1",
+                model="meta-llama/Llama-3.2-1B",
+                start="previous",
+                block_length=512,
+                prompt_length=64,
+                continuation_length=448,
+                train_on="both",
+                loss_on="all",
+                train_blocks=20_000,
+                generations=9,
+                seeds=1,
+                epochs=1,
+                batch_size=20,
+                learning_rate=2e-5,
+                schedule="cosine",
+                warmup_steps=50,
+                final_learning_rate=0.0,
+                weight_decay=0.01,
+                max_grad_norm=1.0,
+                precision="bfloat16",
+                decoding="sampling",
+                temperature=0.7,
+                top_p=0.9,
+                repetition_penalty=1.2,
+                real_fraction=0.0,
+                generator="last",
+                protocol="paper",
+            ),
+            _frozen(
+                corpus="C4 there, of which the hub has 305 GB; WikiText-103, or C4 by --corpus",
+                warmup_steps="5% of the steps there, which are 1,000 with 20,000 texts",
+                train_blocks="200,000 real texts in generation 0 there, then 20,000 of each model",
+            ),
+            (
+                "texts of three families of models are pooled there",
+                "its prompts are drawn anew in every generation; here they are the same blocks",
+                "its recovery in the space of weights",
+            ),
+        ),
+        "ce-llms": Preset(
+            "flowersteam/ce_llms: LoRA, sampling at temperature 1.5 with min-p 0.2",
+            "arXiv 2504.03814; code flowersteam/ce_llms (clusters_iterative_train.sh, "
+            "iterative_train_vllm.sh, ft_and_gen.py, model_utils.py)",
+            _frozen(
+                corpus="wikitext-2-raw-v1",
+                model="HuggingFaceTB/SmolLM-1.7B",
+                start="pretrained",
+                prompts="start",
+                block_length=256,
+                train_blocks=4000,
+                temperature=1.5,
+                min_p=0.2,
+                generations=19,
+                seeds=1,
+                epochs=1,
+                batch_size=16,
+                learning_rate=2e-4,
+                schedule="linear",
+                warmup_steps=1,
+                final_learning_rate=0.0,
+                weight_decay=0.01,
+                max_grad_norm=1.0,
+                lora_rank=16,
+                lora_alpha=16.0,
+                lora_targets=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "gate"),
+                precision="bfloat16",
+                real_fraction=0.75,
+                real_kept="drawn",
+                generator="last",
+                **_SAMPLED,
+            ),
+            _frozen(
+                corpus="posts of Reddit and Twitter there; ours",
+                model="one of four is drawn for each generation there; one of them",
+                real_fraction="the made share is 1/16 to 1 there; 1/4",
+                warmup_steps="0.125% of the steps there",
+            ),
+            (
+                _FIXED_REAL,
+                "made texts are drawn from those of all earlier models there; here from the newest",
+                "each text answers an instruction there, ends by itself within 300 tokens, and is "
+                "cut after 256 for training",
+            ),
+        ),
+    },
+)
+# What the protocols of Shumailov et al. add to their two figures: the differences between the paper
+# and the code that its authors released. Other loops say all of this themselves.
 PROTOCOLS = {
     "paper": {"generator": "best", "repetition_penalty": 1.0, "real_kept": "drawn"},
     "released-code": {
@@ -18,16 +388,37 @@ PROTOCOLS = {
         "epochs": 5,
     },
 }
+OF_SHUMAILOV = ("fig1b", "fig1c")
+# Fields that are None until `resolved` asks preset and protocol.
+LEFT_TO_BOTH = frozenset(PROTOCOLS["paper"]) | frozenset(PRESETS[DEFAULT_PRESET].settings)
 
 
 @dataclasses.dataclass(frozen=True)
 class PresetSettings:
-    """Which loop is run; other settings that are left out follow it."""
+    """Which published loop is run; what is given besides goes before it."""
 
-    preset: Literal["fig1b", "fig1c"] = "fig1b"
-    """fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, 10% of the original blocks kept in
-    every generation."""
+    preset: Literal[
+        "fig1b",
+        "fig1c",
+        "gerstgrasser2024",
+        "kazdan2024",
+        "drayson2025",
+        "seddik2024",
+        "hong-niu",
+        "sae-robustness",
+        "blindtissue",
+        "ce-llms",
+    ] = "fig1b"
+    """A published loop, whose values become the defaults of all options (`collapse-jax families`
+    lists them). fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, 10% of the original blocks
+    kept in every generation. docs/presets.md has the others, with what each leaves open."""
     protocol: Literal["paper", "released-code"] = "paper"
-    """paper: the best epoch goes on, no repetition penalty, real blocks drawn anew; its perplexity
-    is test_perplexity_mean. released-code: the last epoch, a penalty of 3, whole batches of real
-    blocks, 5 epochs in both presets; test_perplexity."""
+    """For fig1b and fig1c: as the paper has it, or the code that its authors released; for all:
+    which test perplexity is shown first. paper: the best epoch goes on, no repetition penalty, real
+    blocks drawn anew; its perplexity is test_perplexity_mean. released-code: the last epoch, a
+    penalty of 3, whole batches of real blocks, 5 epochs in both presets; test_perplexity."""
+
+    def check_preset(self) -> None:
+        """Raises `InputError` for a preset or protocol that is none."""
+        one_of("preset", self.preset, PRESETS)
+        one_of("protocol", self.protocol, PROTOCOLS)

@@ -3,6 +3,7 @@
 Nothing else knows a family.
 """
 
+import difflib
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -97,12 +98,18 @@ def model_from_json(text: str) -> Transformer:
     values = config_values(text)
     kind = values.get("model_type", "opt")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        nearest = _NEAREST.get(kind) if isinstance(kind, str) else None
+        nearest = _nearest(kind) if isinstance(kind, str) else None
         hint = f"; the nearest that is built is {nearest!r}" if nearest else ""
         raise InputError(
             f"config.json: model_type is {kind!r:.100}; built are {', '.join(FAMILIES)}{hint}"
         )
     return FAMILIES[kind].model(text)
+
+
+def _nearest(kind):
+    """The kind that is built and resembles one that is not; None if none does."""
+    named = difflib.get_close_matches(kind, [*FAMILIES, *_NEAREST], n=1, cutoff=0.7)
+    return _NEAREST.get(kind) or next((_NEAREST.get(name, name) for name in named), None)
 
 
 def model_to_json(model: Transformer, dtype: str = "float32") -> str:

@@ -1,0 +1,68 @@
+"""How settings follow their preset."""
+
+import dataclasses
+import functools
+from typing import Any, TypeVar
+
+from collapse_jax.app.config.lm.presets import (
+    DEFAULT_PRESET,
+    LEFT_TO_BOTH,
+    OF_SHUMAILOV,
+    PRESETS,
+    PROTOCOLS,
+)
+from collapse_jax.errors import InputError
+
+T = TypeVar("T")
+
+
+def follows_preset(kind: type[T]) -> type[T]:
+    """Makes the values of its preset the defaults of a dataclass of settings.
+
+    Args:
+        kind: A dataclass with a field "preset". A value that is given, by name or place, goes
+            before the preset's, also where it is the default of the field.
+
+    Returns:
+        The same class.
+    """
+    made: Any = kind
+    init = made.__init__
+    names = [field.name for field in dataclasses.fields(made)]
+
+    @functools.wraps(init)
+    def __init__(self, *args, **given):
+        given = dict(zip(names, args, strict=False)) | given
+        init(self, **(_settings_of(given, names) | given))
+
+    made.__init__ = __init__
+    return kind
+
+
+def _settings_of(given, names):
+    """What the preset that is given sets, but for what is left to `open_values`."""
+    preset = given.get("preset", DEFAULT_PRESET)
+    row = PRESETS.get(preset) if isinstance(preset, str) else None
+    if row is None:  # `check_preset` says so
+        return {}
+    missing = [name for name in row.settings if name not in names]
+    if missing:
+        raise InputError(
+            f"preset is {preset!r}, which sets {', '.join(missing)}; this version has no such "
+            "settings, so give another preset"
+        )
+    return {name: value for name, value in row.settings.items() if name not in LEFT_TO_BOTH}
+
+
+def open_values(preset: str, protocol: str) -> dict[str, Any]:
+    """The values of the fields that are None until preset and protocol are asked.
+
+    Args:
+        preset: A name of `PRESETS`.
+        protocol: A name of `PROTOCOLS`; of other loops than those of Shumailov et al. it fills in
+            only what they leave out.
+    """
+    own = {name: value for name, value in PRESETS[preset].settings.items() if name in LEFT_TO_BOTH}
+    if preset in OF_SHUMAILOV:
+        return own | PROTOCOLS[protocol]
+    return PROTOCOLS[protocol] | own

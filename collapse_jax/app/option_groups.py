@@ -1,0 +1,113 @@
+"""The options of a command in groups, each with the first sentence of what it means."""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+import re
+import sys
+import textwrap
+import typing
+from typing import Annotated, Any
+
+import tyro
+
+from collapse_jax.runs.settings import Settings
+
+_END = re.compile(r"(?<!Fig\.)(?<! al\.)(?<!e\.g\.)(?<!i\.e\.)(?<=\.)\s")
+# A text that begins with the name of a choice goes on with those of the others.
+_OF_CHOICES = re.compile(r"[\w-]+: ")
+
+
+def option_groups(settings: Settings, *, is_short: bool = True) -> list[tuple[str, type, Any]]:
+    """Fields of a dataclass of arguments: one for each class that settings inherit fields from.
+
+    Args:
+        settings: The defaults.
+        is_short: Whether the help of an option is its first sentence, rather than all.
+
+    Returns:
+        (name of the group, a dataclass, its default). Those of the last base come first, as in the
+        settings themselves.
+    """
+    return [
+        (
+            name,
+            group,
+            group(*(getattr(settings, field.name) for field in dataclasses.fields(group))),
+        )
+        for name, group in _groups(type(settings), is_short)
+    ]
+
+
+def of_groups(kind: type[Settings], given: Any) -> Settings:
+    """The settings in parsed arguments that hold the fields of `option_groups`."""
+    values: dict[str, Any] = {}
+    for name, group in _groups(kind, True):
+        part = getattr(given, name)
+        values |= {field.name: getattr(part, field.name) for field in dataclasses.fields(group)}
+    return kind(**values)
+
+
+@functools.cache
+def _groups(kind, is_short):
+    """(name, dataclass) of each class with fields of its own, below `kind` and itself."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    names = [field.name for field in dataclasses.fields(kind)]
+    groups = []
+    for base in reversed(kind.__mro__):
+        own = [name for name in names if name in inspect.get_annotations(base)]
+        if own:
+            docs = _texts_below_fields(base)
+            if is_short:
+                docs = {name: first_sentence(text) for name, text in docs.items()}
+            fields = [(name, _with_help(hints[name], docs.get(name, ""))) for name in own]
+            group = dataclasses.make_dataclass(base.__name__, fields, frozen=True)
+            group.__doc__ = (inspect.getdoc(base) or "").partition("\n\n")[0]
+            groups.append((re.sub("(Settings|Config)$", "", base.__name__).lower(), group))
+    return groups
+
+
+def _with_help(hint, text):
+    """The type of an option, with its text for --help."""
+    text = " ".join(text.split())
+    return Annotated[hint, tyro.conf.arg(help=text)] if text else hint
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a text; all of them where it explains choices, one after another."""
+    text = " ".join(text.split())
+    return text if _OF_CHOICES.match(text) else _END.split(text, maxsplit=1)[0]
+
+
+def _texts_below_fields(kind):
+    """{field: the string below it} of one class, as its source has it."""
+    body = _body_of(kind)
+    return {
+        field.target.id: text.value.value
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
+def _body_of(kind):
+    """The statements of a class; [] of one made in a session."""
+    try:
+        if kind.__qualname__ == kind.__name__:
+            return _classes_of(sys.modules[kind.__module__])[kind.__name__].body
+        made: Any = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+        return made.body
+    except (OSError, TypeError, SyntaxError, KeyError):
+        return []
+
+
+@functools.cache
+def _classes_of(module):
+    """{name: node} of the classes of a module: quicker than to find the source of each."""
+    body = ast.parse(inspect.getsource(module)).body
+    return {node.name: node for node in body if isinstance(node, ast.ClassDef)}

@@ -1,0 +1,244 @@
+"""Published loops by name: their settings exist, what is given wins, and the docs have them."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import typing
+
+import pytest
+
+from collapse_jax.app import cli
+from collapse_jax.app.commands import COMMANDS
+from collapse_jax.app.commands.families import _tables
+from collapse_jax.app.config import LMConfig
+from collapse_jax.app.config.lm import following
+from collapse_jax.app.config.lm.following import open_values
+from collapse_jax.app.config.lm.presets import LEFT_TO_BOTH, PRESETS, PROTOCOLS, Preset
+from collapse_jax.app.preset_tables import markdown
+from collapse_jax.errors import InputError
+from collapse_jax.runs.settings import as_dict, from_dict
+
+# Settings, and values of settings, that presets name and that other parts of the work bring.
+# Take out what is there; once it is empty, take out the list.
+PENDING = {
+    "prompt_length", "continuation_length", "prompts", "train_on", "start=random", "loss_on",
+    "schedule", "warmup_steps", "gradient_accumulation", "max_grad_norm", "lora_rank",
+    "lora_alpha", "lora_targets", "min_p",
+}  # fmt: skip
+FIELDS = {field.name: field for field in dataclasses.fields(LMConfig)}
+HINTS = typing.get_type_hints(LMConfig)
+
+
+def lacking(preset):
+    """What a preset names and LMConfig does not take."""
+    found = set()
+    for name, value in PRESETS[preset].settings.items():
+        choices = typing.get_args(HINTS.get(name))
+        if name not in FIELDS:
+            found.add(name)
+        elif typing.get_origin(HINTS[name]) is typing.Literal and value not in choices:
+            found.add(f"{name}={value}")
+    return found
+
+
+def given(*arguments):
+    """The settings that `collapse-jax lm` would run with."""
+    ran = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "load", lambda function: lambda config, *others: ran.append(config))
+        cli.main(["lm", *arguments])
+    return ran[0]
+
+
+def refused(call, *args, **kwargs):
+    with pytest.raises(InputError) as caught:
+        call(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Makes ce-llms a loop that this version has all settings of."""
+    settings = {
+        "block_length": 32, "learning_rate": 1e-3, "dropout": 0.0, "epochs": 3,
+        "real_fraction": 0.25, "generator": "last", "decoding": "sampling",
+    }  # fmt: skip
+    row = Preset("title", "source", settings)
+    monkeypatch.setattr(following, "PRESETS", {**PRESETS, "ce-llms": row})
+    return settings
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_names_settings_that_exist(preset):
+    missing = lacking(preset)
+    assert missing <= PENDING
+    if missing:
+        assert missing == {"start=random"} or "which sets " in refused(LMConfig, preset=preset)
+        return
+    config = LMConfig.of_preset(preset)
+    config.check()
+    resolved = config.resolved()
+    assert from_dict(json.loads(json.dumps(as_dict(resolved))), "here") == resolved
+    assert {name: getattr(resolved, name) for name in PRESETS[preset].settings} == dict(
+        PRESETS[preset].settings
+    )
+    assert given("--preset", preset).resolved() == resolved
+
+
+def test_the_choices_are_the_table():
+    assert typing.get_args(HINTS["preset"]) == tuple(PRESETS)
+    assert set(LEFT_TO_BOTH) == {
+        name for name in FIELDS if getattr(LMConfig(), name) != getattr(LMConfig().resolved(), name)
+    }
+    for row in PRESETS.values():
+        assert row.title and row.source
+        with pytest.raises(TypeError):
+            row.settings["epochs"] = 1
+
+
+def test_what_the_sources_say_of_lengths_and_steps():
+    """Block lengths from the two parts; warm-up as the source's share of its steps, rounded up."""
+    rows = {name: dict(row.settings) for name, row in PRESETS.items()}
+    for name in ("drayson2025", "blindtissue"):
+        row = rows[name]
+        assert row["train_on"] == "both"
+        assert row["prompt_length"] + row["continuation_length"] == row["block_length"]
+    steps = {
+        name: row["train_blocks"] / row["batch_size"] / row.get("gradient_accumulation", 1)
+        for name, row in rows.items()
+        if "train_blocks" in row
+    }
+    assert rows["blindtissue"]["warmup_steps"] == math.ceil(0.05 * steps["blindtissue"])
+    assert rows["ce-llms"]["warmup_steps"] == math.ceil(0.00125 * steps["ce-llms"])
+    assert rows["hong-niu"]["warmup_steps"] == max(10, int(0.03 * steps["hong-niu"]))
+    kazdan = rows["kazdan2024"]
+    batch = kazdan["batch_size"] * kazdan["gradient_accumulation"]
+    assert batch == 128 and kazdan["warmup_steps"] == math.ceil(0.05 * (20_324 // batch))
+    # hong-niu's 50 and Kazdan's 20 iterations begin with real text, which is generation 0 here.
+    assert (rows["hong-niu"]["generations"], kazdan["generations"]) == (50 - 1, 20 - 1)
+
+
+def test_every_other_loop_says_what_the_protocol_would():
+    """So that the protocol of Shumailov et al. decides nothing of how it runs."""
+    for name in set(PRESETS) - {"fig1b", "fig1c"}:
+        one, other = (open_values(name, protocol) for protocol in PROTOCOLS)
+        missing = LEFT_TO_BOTH - set(PRESETS[name].settings)
+        # How real blocks are chosen counts where there are any.
+        assert missing <= {"real_kept"} and (not missing or one["real_fraction"] == 0), name
+        assert {key for key in one if one[key] != other[key]} <= missing
+
+
+def test_what_is_given_goes_before_the_preset(shown):
+    """Also where it is the default of the field."""
+    assert LMConfig(preset="ce-llms").resolved() == LMConfig.of_preset("ce-llms").resolved()
+    resolved = LMConfig(preset="ce-llms").resolved()
+    assert {name: getattr(resolved, name) for name in shown} == shown
+    changed = LMConfig.of_preset("ce-llms", block_length=64, learning_rate=2e-5, dropout=None)
+    assert (changed.block_length, changed.learning_rate, changed.dropout) == (64, 2e-5, None)
+    assert changed.decoding == "sampling"
+    assert LMConfig("ce-llms", "paper", "text").block_length == 32  # by place
+    line = ("--preset", "ce-llms", "--block-length", "64", "--dropout", "None", "--epochs", "5")
+    for arguments in (line, ("--preset=ce-llms", *line[2:]), (*line[2:], *line[:2])):
+        config = given(*arguments).resolved()
+        assert (config.block_length, config.dropout, config.epochs) == (64, None, 5)
+        assert (config.learning_rate, config.decoding) == (1e-3, "sampling")
+    assert given("--preset", "fig1c", "--preset", "ce-llms") == given("--preset", "ce-llms")
+
+
+def test_a_settings_file_and_a_preset(shown, tmp_path):
+    """What the file holds goes before the preset; it must not be of another one."""
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"command": "lm", "learning_rate": 2e-5}))
+    config = given("--config", str(file), "--preset", "ce-llms")
+    assert (config.learning_rate, config.block_length) == (2e-5, 32)
+    file.write_text(json.dumps({"command": "lm", "preset": "ce-llms", "block_length": 64}))
+    config = given("--config", str(file), "--preset", "ce-llms")
+    assert (config.learning_rate, config.block_length) == (1e-3, 64)
+    main = "from collapse_jax.app.cli import main; main()"
+    for option, value in (("preset", "fig1c"), ("protocol", "released-code")):
+        file.write_text(json.dumps(as_dict(LMConfig().resolved())))
+        said = subprocess.run(
+            [sys.executable, "-c", main, "lm", "--config", str(file), f"--{option}", value],
+            capture_output=True,
+            text=True,
+        )
+        assert said.returncode == 2 and said.stderr.count("\n") == 1
+        assert f"--{option} is {value!r}, but {file} holds settings of {option} " in said.stderr
+
+
+def test_a_run_folder_of_an_earlier_version(shown):
+    """A field that it lacks was the default of the field, whatever the preset says by now."""
+    values = as_dict(LMConfig(preset="ce-llms").resolved())
+    del values["block_length"]
+    assert from_dict(values, "here", of_folder=True).block_length == 64
+    assert from_dict(values, "here").block_length == 32
+
+
+def test_the_help_shows_the_values_of_a_preset(shown, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["lm", "--preset", "ce-llms", "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for text in ("(default: 0.001)", "Tokens of a block. (default: 32)", "(default: ce-llms)"):
+        assert text in said, text
+    assert "fitted to real text. (default: 9)" in said
+
+
+def test_presets_that_are_none():
+    for call in (LMConfig(preset="fig1d").check, lambda: LMConfig.of_preset("fig1d")):
+        assert refused(call).startswith("preset is 'fig1d'; it must be one of fig1b, fig1c, ")
+    assert "protocol is 'theirs'" in refused(LMConfig(protocol="theirs").check)
+    row = Preset("title", "source", {"epochs": 1, "colour": "red"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(following, "PRESETS", {"ce-llms": row})
+        text = refused(LMConfig, preset="ce-llms")
+    assert text == (
+        "preset is 'ce-llms', which sets colour; this version has no such settings, so give "
+        "another preset"
+    )
+
+
+def test_the_docs_have_the_table_of_the_code():
+    """Where they differ, put the text of `preset_tables.markdown()` there."""
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "presets.md").read_text(encoding="utf-8")
+    assert markdown() in text
+
+
+def test_families_lists_each_in_a_line():
+    (rows,) = [rows for title, rows in _tables().items() if "published loops" in title]
+    assert [row[0] for row in rows] == list(PRESETS)
+    assert all("\n" not in "".join(row) and all(row) for row in rows)
+
+
+def test_the_help_is_in_groups_that_begin_with_the_preset():
+    """In the order of the files in config/lm, and quickly."""
+    code = (
+        "import sys, time\nfrom collapse_jax.app.cli import main\n"
+        "try:\n    main(['lm', '--help'])\nfinally:\n"
+        "    print('HEAVY', sorted({'jax', 'numpy'} & set(sys.modules)), time.process_time())"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        for _ in range(3)
+    ]
+    groups = [line.split()[1] for line in runs[0].splitlines() if line.startswith("╭─")]
+    assert groups[:7] == ["options", "preset", "text", "loop", "fit", "decoding", "measure"]
+    assert all("HEAVY [] " in said for said in runs)
+    assert min(float(said.split()[-1]) for said in runs) < 0.5
+
+
+def test_the_help_has_a_sentence_and_help_all_the_text(capsys):
+    said = {}
+    for option in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            cli.main(["lm", option])
+        said[option] = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    first = 'A folder, a hub name, or "embedded"; by default the model\'s own.'
+    assert f"{first} (default: None)" in said["--help"]
+    assert f"{first} Another one must encode as that does" in said["--help-all"]
+    assert len(said["--help"]) < len(said["--help-all"])
+    assert "--help-all says more of each option." in said["--help"]
+    assert COMMANDS["lm"].summary in said["--help"]
