@@ -12,9 +12,12 @@ from collapse_jax.models.lm.corpus import (
 )
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
 from collapse_jax.models.lm.finetune import FineTune, FineTuned, fine_tune
+from collapse_jax.models.lm.hidden_states import mean_hidden
+from collapse_jax.models.lm.log_probs import strided_log_probs, strided_perplexity, token_log_probs
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
-from collapse_jax.models.lm.score import mean_loss, perplexity
+from collapse_jax.models.lm.score import mean_entropy, mean_loss, perplexity
 from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.token_bytes import bits_per_byte, byte_count
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.models.lm.weights import load, load_opt, save, save_opt
 from collapse_jax.runs.session import Session
@@ -32,7 +35,9 @@ __all__ = [
     "TextTokenizer",
     "Transformer",
     "TransformerConfig",
+    "bits_per_byte",
     "blocks_of",
+    "byte_count",
     "fine_tune",
     "generate",
     "init_params",
@@ -40,8 +45,13 @@ __all__ = [
     "load_corpus",
     "load_opt",
     "load_tokenizer",
+    "mean_entropy",
+    "mean_hidden",
     "mean_loss",
     "perplexity",
     "save",
     "save_opt",
+    "strided_log_probs",
+    "strided_perplexity",
+    "token_log_probs",
 ]

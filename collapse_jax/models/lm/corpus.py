@@ -8,7 +8,7 @@ import pathlib
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class TextTokenizer(NamedTuple):
     vocab_size: ids in use.
     special: ids of "bos_token", "eos_token", "pad_token" and "unk_token", as far as its files name
         them.
+    backend: the `tokenizers.Tokenizer` beneath it, which knows single tokens; None without one.
     """
 
     name: str
@@ -78,6 +79,7 @@ class TextTokenizer(NamedTuple):
     decode: Callable[[list[int]], str]
     vocab_size: int
     special: Mapping[str, int] = types.MappingProxyType({})
+    backend: Any = None
 
 
 def load_corpus(source: str, say: Say | None = None) -> Corpus:
@@ -382,6 +384,7 @@ def _wrap(name, tokenizer, special, say):
         lambda ids: tokenizer.decode([int(i) for i in ids], skip_special_tokens=False),
         tokenizer.get_vocab_size(),
         special,
+        tokenizer,
     )
 
 
@@ -445,4 +448,5 @@ def _from_transformers(name, source, say, why=""):
         lambda ids: tokenizer.decode([int(i) for i in ids]),
         len(tokenizer),
         {kind: number for kind, number in ids.items() if number is not None},
+        backend,
     )

@@ -10,7 +10,9 @@ from collapse_jax.app.config.lm.measuring import (
     PERPLEXITY_WORDS,
     TEST_PERPLEXITY,
     MeasureSettings,
+    context_words,
     perplexities_shown,
+    window_words,
 )
 from collapse_jax.app.config.lm.presets import PRESETS, PROTOCOLS, PresetSettings
 from collapse_jax.app.config.lm.text import TextSettings
@@ -27,7 +29,9 @@ __all__ = [
     "TEST_PERPLEXITY",
     "LMConfig",
     "LMSettings",
+    "context_words",
     "perplexities_shown",
+    "window_words",
 ]
 
 
@@ -58,6 +62,7 @@ class LMConfig(
         self.check_fit()
         self.check_decoding()
         self.check_measures()
+        self.check_window(self.blocks_from, self.test_blocks)
         self.check_shares(vars(self.resolved())["real_fraction"])
 
     def resolved(self) -> "LMConfig":
