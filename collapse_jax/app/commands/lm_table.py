@@ -44,8 +44,18 @@ def table_of(folder: RunFolder) -> Any:
         columns["gain lost, %"] = _GAIN
     # Epochs are numbered as in metrics.csv, in results.nc and in messages.
     headers = ("generation", *columns, "best epoch, from 0", "seconds")
+    # Eight columns fit 80 characters where the last ones are as narrow as their words.
+    narrow = headers[4:] if len(headers) > 7 else ()
     table = Table(
-        *(Column(name, overflow="fold", min_width=_longest_word(name)) for name in headers),
+        *(
+            Column(
+                name,
+                overflow="fold",
+                min_width=_longest_word(name),
+                max_width=_longest_word(name) if name in narrow else None,
+            )
+            for name in headers
+        ),
         title=f"perplexity of texts, by generation{context}",
         title_justify="left",
         show_edge=False,
