@@ -27,7 +27,7 @@ _MEASURES = {
 
 def table_of(folder: RunFolder) -> Any:
     """A rich table of the run by generation, means over seeds ± their standard deviation."""
-    from rich.table import Column, Table
+    from rich.table import Table
 
     rows, config = folder.rows(), folder.config()
     protocol, context = "paper", ""
@@ -47,15 +47,7 @@ def table_of(folder: RunFolder) -> Any:
     # Eight columns fit 80 characters where the last ones are as narrow as their words.
     narrow = headers[4:] if len(headers) > 7 else ()
     table = Table(
-        *(
-            Column(
-                name,
-                overflow="fold",
-                min_width=_longest_word(name),
-                max_width=_longest_word(name) if name in narrow else None,
-            )
-            for name in headers
-        ),
+        *(_column(name, is_narrow=name in narrow) for name in headers),
         title=f"perplexity of texts, by generation{context}",
         title_justify="left",
         show_edge=False,
@@ -95,7 +87,7 @@ def measures_table(folder: RunFolder) -> Any | None:
 
     Means over seeds ± their standard deviation. Strided perplexities name their context.
     """
-    from rich.table import Column, Table
+    from rich.table import Table
 
     rows, config = folder.rows(), folder.config()
     columns = {words: name for words, name in _MEASURES.items() if any(name in row for row in rows)}
@@ -105,24 +97,38 @@ def measures_table(folder: RunFolder) -> Any | None:
         columns[words] = "test_perplexity_strided"
     if not columns:
         return None
+    cells = {"generation": []} | {words: [] for words in columns}
+    for generation in sorted({row["generation"] for row in rows}):
+        group = [row for row in rows if row["generation"] == generation]
+        cells["generation"].append(str(generation))
+        for words, name in columns.items():
+            digits = 0 if name == "different_sequences" else 2
+            cells[words].append(_over_seeds(group, name, digits=digits))
     table = Table(
-        *(
-            Column(name, overflow="fold", min_width=_longest_word(name))
-            for name in ("generation", *columns)
-        ),
+        *(_column(name, texts, is_narrow=len(cells) > 6) for name, texts in cells.items()),
         title="entropy of the predictions (nats), and more, by generation",
         title_justify="left",
         show_edge=False,
         pad_edge=False,
     )
-    for generation in sorted({row["generation"] for row in rows}):
-        group = [row for row in rows if row["generation"] == generation]
-        table.add_row(str(generation), *(_over_seeds(group, name) for name in columns.values()))
+    for texts in zip(*cells.values(), strict=True):
+        table.add_row(*texts)
     return table
 
 
+def _column(name, texts=(), is_narrow=False):
+    """A column in which no word of its name and its texts is cut.
+
+    is_narrow: whether it is no wider than that in any case.
+    """
+    from rich.table import Column
+
+    width = max(map(_longest_word, [name, *texts]))
+    return Column(name, overflow="fold", min_width=width, max_width=width if is_narrow else None)
+
+
 def _longest_word(text):
-    return max(map(len, text.split()))
+    return max(map(len, text.split()), default=0)
 
 
 def _before(perplexities):

@@ -147,12 +147,13 @@ def test_no_word_is_cut_in_a_narrow_terminal(tmp_path):
     assert {"(paper)", "(released", "training", "newest", "4380.04"} <= set(text.split())
     others = ("test_entropy", "train_entropy_own", "example_entropy", "test_bits_per_byte")
     names = (*others, "test_perplexity_strided", "different_sequences")
-    rows = [row(chain, 1, **{name: 1234.5 + chain for name in names}) for chain in (0, 1)]
+    rows = [row(chain, 1, **{name: 12.5 + chain for name in names}) for chain in (0, 1)]
+    rows += [row(0, 2, test_perplexity_strided=1234.56, different_sequences=38_403)]
     folder, file = folder_of(tmp_path, rows, context_length=256, stride=64), io.StringIO()
     PlainConsole(file=file, width=80, soft_wrap=True).print(measures_table(folder))
     text = file.getvalue()
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
-    assert {"entropy", "perplexity,", "sequences", "1235.00"} <= set(text.split())
+    assert {"entropy", "perplexity,", "sequences", "1234.56", "38403"} <= set(text.split())
 
 
 @pytest.mark.parametrize(
