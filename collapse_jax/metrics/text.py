@@ -34,7 +34,7 @@ def text_metrics(blocks: np.ndarray, *, recent: int = 16, seed: int = 0) -> dict
     Raises:
         InputError: If blocks is not a non-empty integer array [N, length] of ids of at least 0.
     """
-    blocks = _checked(blocks)
+    blocks = checked_blocks(blocks)
     length = blocks.shape[1]
     measures = {f"distinct_{n}": distinct(blocks, n) for n in range(1, min(4, length) + 1)}
     if length >= 4:
@@ -56,14 +56,14 @@ def distinct(blocks: np.ndarray, n: int) -> float:
     References:
         Li et al. 2016.
     """
-    blocks, n = _checked(blocks, n), whole("n", n, 1)
+    blocks, n = checked_blocks(blocks, n), whole("n", n, 1)
     codes = _ngrams(blocks, n)
     return len(np.unique(codes)) / codes.size
 
 
 def repeated_ngrams(blocks: np.ndarray, n: int = 4) -> np.ndarray:
     """Share [N] of the n-grams of each block [N, length] that occurred before in the same block."""
-    blocks, n = _checked(blocks, n), whole("n", n, 1)
+    blocks, n = checked_blocks(blocks, n), whole("n", n, 1)
     codes = np.sort(_ngrams(blocks, n), axis=1)
     return (codes[:, 1:] == codes[:, :-1]).sum(1) / codes.shape[1]
 
@@ -77,7 +77,7 @@ def repeated_tokens(blocks: np.ndarray, window: int = 16) -> np.ndarray:
         The measure rep/l of Welleck et al. 2020, of the text itself instead of a model's
         predictions.
     """
-    blocks = _checked(blocks, 2)
+    blocks = checked_blocks(blocks, 2)
     whole("window", window, 1)
     seen = np.zeros(blocks.shape, bool)
     for distance in range(1, min(window, blocks.shape[1] - 1) + 1):
@@ -112,7 +112,7 @@ def self_bleu(blocks: np.ndarray, *, sample: int = SELF_BLEU_BLOCKS, seed: int =
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    blocks = _checked(blocks)
+    blocks = checked_blocks(blocks)
     if len(blocks) < 2 or sample < 2:
         raise InputError(
             f"self-BLEU of {len(blocks)} blocks, sample {sample}: both must be at least 2"
@@ -185,12 +185,17 @@ def _numbers_alone(name, values):
     return values
 
 
-def _checked(blocks, least=1):
+def checked_blocks(blocks: ArrayLike, least: int = 1, name: str = "blocks") -> np.ndarray:
+    """Blocks of token ids as an integer array [N >= 1, length >= least].
+
+    Raises:
+        InputError: If they are something else, or an id is below 0.
+    """
     try:
         blocks = np.asarray(blocks)
     except ValueError:  # rows of different lengths
         raise InputError(
-            f"blocks are {blocks!r:.200}, of different lengths; they must be integers [N, length]"
+            f"{name} are {blocks!r:.200}, of different lengths; they must be integers [N, length]"
         ) from None
     if (
         blocks.ndim != 2
@@ -200,11 +205,11 @@ def _checked(blocks, least=1):
         or blocks.shape[1] < least
     ):
         raise InputError(
-            f"blocks have shape {blocks.shape} and type {blocks.dtype}; they must be "
+            f"{name} have shape {blocks.shape} and type {blocks.dtype}; they must be "
             f"integers [N, length], {least} or longer"
         )
     if blocks.min() < 0:
-        raise InputError(f"blocks hold the id {blocks.min()}; ids must be at least 0")
+        raise InputError(f"{name} hold the id {blocks.min()}; ids must be at least 0")
     return blocks
 
 

@@ -14,14 +14,15 @@ from collapse_jax.app.commands.complete import are_there
 from collapse_jax.app.commands.controls import fresh_text
 from collapse_jax.app.commands.examples import example_prompts
 from collapse_jax.app.commands.fit_words import fit_words
+from collapse_jax.app.commands.held_out import check_extras, check_window, held_out_text
 from collapse_jax.app.commands.lm_loop import loop_words, workflow_of
-from collapse_jax.app.commands.lm_table import table_of
+from collapse_jax.app.commands.lm_table import measures_table, table_of
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
 from collapse_jax.app.commands.origins import Origins
 from collapse_jax.app.commands.text_blocks import OTHERS, blocks_of_corpus, keep_blocks
 from collapse_jax.app.config import LMConfig
-from collapse_jax.app.config.lm import LMSettings
+from collapse_jax.app.config.lm import LMSettings, context_words
 from collapse_jax.app.config.lm.loop import prompting_of
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process
@@ -94,6 +95,7 @@ def prepare(
         InputError: If something cannot be read, or does not fit the rest.
     """
     config = settings.config
+    check_extras(config.extras)
     model, pretrained = _load_model(config, session.placement)
     tokenizer = load_tokenizer(_tokenizer_source(config), say)
     check_tokenizer(tokenizer, model.config, _own_tokenizer(config))
@@ -103,6 +105,7 @@ def prepare(
     blocks = Blocks(*(text.blocks[split] for split in Blocks._fields))
     others = text.blocks.get(OTHERS)
     ingredients = Ingredients(model, pretrained, tokenizer, blocks, others=others)
+    check_window(model, blocks.test, config.window())
     process_of(settings, ingredients)  # raises for blocks that are too long for the model
     return ingredients._replace(inputs=_inputs(config, ingredients, text.digests))
 
@@ -217,6 +220,7 @@ def run_lm(
 
 def _observer(settings, ingredients, prompts, key, origins, session):
     """What is measured of each generation; see `Observer`."""
+    config, test = settings.config, ingredients.blocks.test
     return Observer(
         ingredients.model,
         ingredients.pretrained,
@@ -228,6 +232,8 @@ def _observer(settings, ingredients, prompts, key, origins, session):
         origins.of_current,
         origins.mixed,
         prompting_of(vars(settings.config)).lengths(settings.config.block_length).new,
+        held_out_text(test, ingredients.tokenizer, config.window()),
+        config.extras,
     )
 
 
@@ -327,6 +333,8 @@ def lm_command(
     if seeds or not distributed.is_first():
         return
     console.print(table_of(folder))
+    if (measures := measures_table(folder)) is not None:
+        console.print(measures)
     console.print(memory_words(folder.rows()), highlight=False)
     for path in draw_run(folder):
         console.print(f"figure: {path}", highlight=False)
@@ -365,7 +373,9 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
         console.print(line, highlight=False)
     count = len(seeds) or config.seeds
     with (
-        LanguageModelProgress(console, count, config.generations, config.protocol) as bars,
+        LanguageModelProgress(
+            console, count, config.generations, config.protocol, context_words(config.block_length)
+        ) as bars,
         Stop(bars.line) as stop,
     ):
         session = session._replace(progress=bars.stage)

@@ -1,21 +1,38 @@
-"""The table of a language-model run: perplexities by generation, each with what it is."""
+"""The tables of a language-model run by generation: perplexities, and what else was measured."""
 
 from typing import Any
 
 import numpy as np
 
-from collapse_jax.app.config.lm import PERPLEXITY_WORDS, LMConfig, perplexities_shown
+from collapse_jax.app.config.lm import (
+    PERPLEXITY_WORDS,
+    LMConfig,
+    context_words,
+    perplexities_shown,
+    window_words,
+)
 from collapse_jax.runs.folder import RunFolder
 
 _MEDIAN = "train_perplexity_first_median"
+_GAIN = "gain_lost"
+# Columns of the second table; what no row has is left out. All of them fit 80 columns.
+_MEASURES = {
+    "entropy on test text": "test_entropy",
+    "on the training set": "train_entropy_own",
+    "on its own text": "example_entropy",
+    "bits per byte of test text": "test_bits_per_byte",
+    "different sequences": "different_sequences",
+}
 
 
 def table_of(folder: RunFolder) -> Any:
     """A rich table of the run by generation, means over seeds ± their standard deviation."""
-    from rich.table import Column, Table
+    from rich.table import Table
 
     rows, config = folder.rows(), folder.config()
-    protocol = config.protocol if isinstance(config, LMConfig) else "paper"
+    protocol, context = "paper", ""
+    if isinstance(config, LMConfig):
+        protocol, context = config.protocol, f"; {context_words(config.block_length)}"
     # What every row has: those of older versions lack some.
     perplexities = perplexities_shown(protocol, set.intersection(*map(set, rows)))
     # Words of at most ten letters: cut in a terminal of 80 columns they would say nothing.
@@ -23,11 +40,15 @@ def table_of(folder: RunFolder) -> Any:
     columns["training set, median under the first model"] = _MEDIAN
     if any(f"newest_{_MEDIAN}" in row for row in rows):
         columns["of it, what the newest model wrote"] = f"newest_{_MEDIAN}"
+    if any(_GAIN in row for row in rows):
+        columns["gain lost, %"] = _GAIN
     # Epochs are numbered as in metrics.csv, in results.nc and in messages.
     headers = ("generation", *columns, "best epoch, from 0", "seconds")
+    # Eight columns fit 80 characters where the last ones are as narrow as their words.
+    narrow = headers[4:] if len(headers) > 7 else ()
     table = Table(
-        *(Column(name, overflow="fold", min_width=_longest_word(name)) for name in headers),
-        title="perplexity of texts, by generation",
+        *(_column(name, is_narrow=name in narrow) for name in headers),
+        title=f"perplexity of texts, by generation{context}",
         title_justify="left",
         show_edge=False,
         pad_edge=False,
@@ -36,33 +57,88 @@ def table_of(folder: RunFolder) -> Any:
         group = [row for row in rows if row["generation"] == generation]
         table.add_row(
             str(generation),
-            *(_over_seeds(group, name) for name in columns.values()),
+            *(
+                _over_seeds(group, name, *((100, 0) if name == _GAIN else ()))
+                for name in columns.values()
+            ),
             ", ".join(str(row["best_epoch"]) for row in group),
             f"{sum(row['seconds'] for row in group):.0f}",
         )
+    table.caption = _caption(rows, perplexities)
+    return table
+
+
+def _caption(rows, perplexities):
+    """What a model was before any fine-tuning, and what the share of the gain is; or None."""
     before = {name: [row[name] for row in rows if name in row] for name in _before(perplexities)}
     known = "; ".join(
         f"{values[0]:.2f}, {PERPLEXITY_WORDS[name.removeprefix('pretrained_')]}"
         for name, values in before.items()
         if values
     )
-    if known:
-        table.caption = f"test perplexity before any fine-tuning: {known}"
+    lines = [f"test perplexity before any fine-tuning: {known}"] if known else []
+    if any(_GAIN in row for row in rows):
+        lines.append("gain lost: the share of fine-tuning's gain, in nats, that was lost again")
+    return "\n".join(lines) or None
+
+
+def measures_table(folder: RunFolder) -> Any | None:
+    """A rich table of the other measures by generation; None for runs of older versions.
+
+    Means over seeds ± their standard deviation. Strided perplexities name their context.
+    """
+    from rich.table import Table
+
+    rows, config = folder.rows(), folder.config()
+    columns = {words: name for words, name in _MEASURES.items() if any(name in row for row in rows)}
+    window = config.window() if isinstance(config, LMConfig) else None
+    if window and any("test_perplexity_strided" in row for row in rows):
+        words = f"test perplexity, exp of the mean loss, {window_words(window)}"
+        columns[words] = "test_perplexity_strided"
+    if not columns:
+        return None
+    cells = {"generation": []} | {words: [] for words in columns}
+    for generation in sorted({row["generation"] for row in rows}):
+        group = [row for row in rows if row["generation"] == generation]
+        cells["generation"].append(str(generation))
+        for words, name in columns.items():
+            digits = 0 if name == "different_sequences" else 2
+            cells[words].append(_over_seeds(group, name, digits=digits))
+    table = Table(
+        *(_column(name, texts, is_narrow=len(cells) > 6) for name, texts in cells.items()),
+        title="entropy of the predictions (nats), and more, by generation",
+        title_justify="left",
+        show_edge=False,
+        pad_edge=False,
+    )
+    for texts in zip(*cells.values(), strict=True):
+        table.add_row(*texts)
     return table
 
 
+def _column(name, texts=(), is_narrow=False):
+    """A column in which no word of its name and its texts is cut.
+
+    is_narrow: whether it is no wider than that in any case.
+    """
+    from rich.table import Column
+
+    width = max(map(_longest_word, [name, *texts]))
+    return Column(name, overflow="fold", min_width=width, max_width=width if is_narrow else None)
+
+
 def _longest_word(text):
-    return max(map(len, text.split()))
+    return max(map(len, text.split()), default=0)
 
 
 def _before(perplexities):
     return [f"pretrained_{name}" for name in perplexities]
 
 
-def _over_seeds(group, name):
+def _over_seeds(group, name, factor=1, digits=2):
     """The mean of a column, with its deviation if there are several seeds; "" if none has it."""
-    values = [row[name] for row in group if name in row]
+    values = [factor * row[name] for row in group if name in row]
     if not values:
         return ""
-    deviation = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.2f}{deviation}"
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"

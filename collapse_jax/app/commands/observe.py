@@ -9,17 +9,23 @@ from typing import Any
 import jax
 import numpy as np
 
+from collapse_jax.app.commands import held_out
 from collapse_jax.app.commands.examples import write_examples
+from collapse_jax.app.commands.held_out import HeldOut, Scores
 from collapse_jax.app.commands.origins import words
 from collapse_jax.app.written import json_line
 from collapse_jax.core import points
 from collapse_jax.core.types import State, StepInfo
 from collapse_jax.errors import DivergenceError
+from collapse_jax.metrics.embeddings import embedding_diversity, mauve_score
+from collapse_jax.metrics.frequencies import frequency_metrics
 from collapse_jax.metrics.text import has_sacrebleu, real_quantiles, tail_shares, text_metrics
 from collapse_jax.models.lm.bounded import no_panics
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.decode import Decoder, generate
-from collapse_jax.models.lm.score import mean_loss
+from collapse_jax.models.lm.hidden_states import mean_hidden
+from collapse_jax.models.lm.log_probs import strided_log_probs
+from collapse_jax.models.lm.score import mean_loss, mean_loss_and_entropy
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.session import Session
@@ -30,12 +36,14 @@ PUBLISHED_ONLY = ("tokens", "origins", "example_tokens")
 
 @dataclasses.dataclass(frozen=True)
 class Observer:
-    """What `run` observes: perplexities, tails and variety of the training set, continuations.
+    """What `run` observes: the test text's scores, the training set's, and continuations.
 
     train_perplexity_first and train_perplexity_own are those of each sequence of the training set,
-    under the model of generation 0 and under that of its own generation. See `tail_shares` and
-    `text_metrics` for shares beyond quantiles and for the variety. Where a training set holds older
-    or real blocks too, newest_NAME is the same of those that the newest model wrote.
+    under the model of generation 0 and under that of its own generation, train_entropy_own the mean
+    entropy of the latter's predictions there. See `tail_shares`, `text_metrics` and
+    `frequency_metrics` for shares beyond quantiles and for the variety, `held_out` for the test
+    text. Where a training set holds older or real blocks too, newest_NAME is the same of those that
+    the newest model wrote.
 
     pretrained: parameters before any fit.
     blocks: the real ones: fields train, valid, test, each int [N, length].
@@ -45,6 +53,8 @@ class Observer:
     origins: generation -> int [N] of its training set, as `Origins.of`; () where nobody asks.
     mixed: whether a training set may hold more than what the newest model wrote.
     new_tokens: how many follow each prompt; None is as many as a prompt has.
+    text: how the test text is scored; by default by block alone.
+    extras: more measures of training sets, as in `MeasureSettings`.
     """
 
     model: Transformer
@@ -57,63 +67,138 @@ class Observer:
     origins: Callable[[int], np.ndarray] = lambda generation: np.zeros(0, np.int32)
     mixed: bool = False
     new_tokens: int | None = None
+    text: HeldOut | None = None
+    extras: tuple[str, ...] = ()
 
     def __call__(self, first: State, state: State, info: StepInfo) -> dict[str, Any]:
         """Named scalars and arrays of a generation; `first` is generation 0 of its chain."""
         tokens = points.filled(info.data)
         first_params, params = first.params.model, state.params.model
-        under_first = np.exp(self._losses(first_params, tokens))
-        under_own = under_first
+        own, entropies = self._scored(params, tokens)
+        under_first = under_own = np.exp(own)
         if params is not first_params:
-            under_own = np.exp(self._losses(params, tokens))
-        test = self._losses(params, self.blocks.test)
-        observed = {
-            "test_perplexity": np.exp(test.mean()),
-            "test_perplexity_mean": np.exp(test).mean(),
-            "valid_loss": info.fit.loss,
-            "best_epoch": info.fit.detail["best_epoch"],
-        }
-        observed |= _averages("train_perplexity_first", under_first)
-        observed |= _averages("train_perplexity_own", under_own)
-        observed |= tail_shares(under_first, self._real_quantiles(first_params))
+            under_first = np.exp(self._losses(first_params, tokens))
+        real_tails = self._real_quantiles(first_params)
+        test = self._of_first(params) if params is first_params else self._of_test(params)
+        observed: dict[str, Any] = held_out.perplexities(test)
+        observed |= {"valid_loss": info.fit.loss, "best_epoch": info.fit.detail["best_epoch"]}
+        observed |= _of_sequences(under_first, under_own, real_tails)
         observed |= text_metrics(tokens)
         generation = int(state.generation)
         origins = self.origins(generation)
         newest = origins == generation - 1
+        apart = {}
         if self.mixed and generation > 0 and newest.any():
-            apart = _averages("train_perplexity_first", under_first[newest])
-            apart |= _averages("train_perplexity_own", under_own[newest])
-            apart |= tail_shares(under_first[newest], self._real_quantiles(first_params))
+            apart = _of_sequences(under_first[newest], under_own[newest], real_tails)
             apart |= text_metrics(tokens[newest])
-            observed |= {f"newest_{name}": value for name, value in apart.items()}
+            observed |= held_out.prefixed("newest", apart)
         if generation == 0:
-            before = self._losses(self.pretrained, self.blocks.test)
-            observed["pretrained_test_perplexity"] = np.exp(before.mean())
-            observed["pretrained_test_perplexity_mean"] = np.exp(before).mean()
+            observed |= held_out.prefixed("pretrained", held_out.perplexities(self._before))
         for name in ("train_loss", "valid_loss"):
             observed[f"{name}_by_epoch"] = info.fit.detail[name]
         observed |= {"train_perplexity_first": under_first, "train_perplexity_own": under_own}
+        observed |= self._later_columns(first_params, test, generation == 0)
+        observed |= self._of_set(tokens, entropies, newest if apart else None)
         observed |= {"tokens": tokens.astype(np.int32), "origins": origins}
-        if len(self.prompts):
-            options = {"key": self.key, "session": self.session.devices_only()}
-            # Blocks are text throughout, even one that begins with the token for padding.
-            options["attention_mask"] = np.ones(self.prompts.shape, bool)
-            length = self.new_tokens or self.prompts.shape[1]
-            observed["example_tokens"] = generate(
-                self.model, params, self.prompts, self.decoder, length, **options
-            )
-        return observed
+        return observed | self._examples(params)
+
+    def _later_columns(self, first_params, test, is_first):
+        """What versions up to 0.3.0 did not record of the test text."""
+        text = self._text
+        found = held_out.others(text, test)
+        found |= held_out.gain_lost(test, self._of_first(first_params), self._before)
+        if is_first:
+            found |= held_out.prefixed("pretrained", held_out.others(text, self._before))
+        return found
+
+    def _of_set(self, tokens, entropies, newest):
+        """Frequencies, entropy and extras of a training set, and of its part `newest`."""
+        states = None
+        if self.extras:
+            is_real = np.array_equal(tokens, self.blocks.train)
+            states = self._real_states if is_real else self._states(tokens)
+        found = {"train_entropy_own": float(entropies.mean())}
+        found |= frequency_metrics(tokens, self.blocks.train) | self._extras_of(states)
+        if newest is not None:
+            apart = {"train_entropy_own": float(entropies[newest].mean())}
+            apart |= frequency_metrics(tokens[newest], self.blocks.train)
+            apart |= self._extras_of(None if states is None else states[newest])
+            found |= held_out.prefixed("newest", apart)
+        return found
+
+    def _extras_of(self, states):
+        """The extras of blocks by their hidden states [N, width]; one block has none."""
+        found = {}
+        if states is not None and len(states) > 1:
+            if "embedding-diversity" in self.extras:
+                found["embedding_diversity"] = embedding_diversity(states)
+            if "mauve" in self.extras:
+                found["mauve"] = mauve_score(states, self._real_states)
+        return found
+
+    def _examples(self, params):
+        """What the model writes after the prompts, and the entropy of its predictions there."""
+        if not len(self.prompts):
+            return {}
+        options: dict[str, Any] = {"key": self.key, "session": self.session.devices_only()}
+        # Blocks are text throughout, even one that begins with the token for padding.
+        options["attention_mask"] = np.ones(self.prompts.shape, bool)
+        length = self.new_tokens or self.prompts.shape[1]
+        written = generate(self.model, params, self.prompts, self.decoder, length, **options)
+        whole = np.concatenate([self.prompts, written], axis=1)
+        entropies = self._scored(params, whole, first=self.prompts.shape[1])[1]
+        return {"example_entropy": float(entropies.mean()), "example_tokens": written}
+
+    @property
+    def _text(self):
+        return self.text or HeldOut(self.blocks.test)
+
+    @property
+    def _scoring(self):
+        """The session of all scores, without scratch and stages."""
+        return Session(self.session.placement, progress=self.session.progress)
 
     def _losses(self, params, tokens):
-        session = Session(self.session.placement, progress=self.session.progress)
-        losses = mean_loss(self.model, params, tokens, session=session)
-        odd = ~np.isfinite(losses)
-        if odd.any():
-            raise DivergenceError(
-                f"the loss of {odd.sum()} of {len(losses)} sequences is {losses[odd][0]} under a "
-                "fitted model; try a smaller learning rate"
-            )
+        losses = mean_loss(self.model, params, tokens, session=self._scoring)
+        _refuse_odd(losses)
         return losses
+
+    def _scored(self, params, tokens, **options):
+        """Losses and entropies of blocks, by one forward pass."""
+        losses, entropies = mean_loss_and_entropy(
+            self.model, params, tokens, session=self._scoring, **options
+        )
+        _refuse_odd(losses)
+        return losses, entropies
+
+    def _of_test(self, params):
+        """`Scores` of the test text."""
+        text, strided = self._text, None
+        losses, entropies = self._scored(params, text.blocks)
+        if text.window:
+            stream = text.blocks.ravel()
+            strided = strided_log_probs(
+                self.model, params, stream, *text.window, session=self._scoring
+            )
+            _refuse_odd(-strided, "tokens")
+        return Scores(losses, entropies, strided)
+
+    def _states(self, tokens):
+        return mean_hidden(self.model, self.pretrained, tokens, session=self._scoring)
+
+    @functools.cached_property
+    def _real_states(self):
+        return self._states(self.blocks.train)
+
+    @functools.cached_property
+    def _before(self):
+        """`Scores` of the test text before any fit, the same for all seeds."""
+        return self._of_test(self.pretrained)
+
+    @functools.cached_property
+    def _of_first(self):
+        """`Scores` of the test text under generation 0, by its parameters."""
+        return _remembered(self._of_test)
 
     @functools.cached_property
     def _real_quantiles(self):
@@ -122,8 +207,23 @@ class Observer:
         )
 
 
-def _averages(name, values):
-    return {f"{name}_median": np.median(values), f"{name}_mean": values.mean()}
+def _of_sequences(under_first, under_own, real_tails):
+    """Averages of the perplexities of sequences, and how many lie in the real text's tails."""
+    found = {}
+    for name, values in (("first", under_first), ("own", under_own)):
+        found[f"train_perplexity_{name}_median"] = np.median(values)
+        found[f"train_perplexity_{name}_mean"] = values.mean()
+    return found | tail_shares(under_first, real_tails)
+
+
+def _refuse_odd(losses, what="sequences"):
+    """Raises `DivergenceError` where a loss is no number."""
+    odd = ~np.isfinite(losses)
+    if odd.any():
+        raise DivergenceError(
+            f"the loss of {odd.sum()} of {len(losses)} {what} is {losses[odd][0]} under a "
+            "fitted model; try a smaller learning rate"
+        )
 
 
 def publisher(

@@ -72,11 +72,20 @@ class LanguageModelProgress(StageProgress):
 
     Args:
         protocol: That of the run: its test perplexity is the one that is shown.
+        context: Words on what it has as context.
     """
 
-    def __init__(self, console: Any, chains: int, generations: int, protocol: str = "paper"):
+    def __init__(
+        self,
+        console: Any,
+        chains: int,
+        generations: int,
+        protocol: str = "paper",
+        context: str = "",
+    ):
         super().__init__(console, chains * (generations + 1), "all generations")
         self._chains, self._protocol = chains, protocol
+        self._context = f", {context}" if context else ""
         self.watcher = Watcher(begin=self._begin, end=self._end, say=self.line)
 
     def _begin(self, chain, generation):
@@ -88,7 +97,7 @@ class LanguageModelProgress(StageProgress):
         name = perplexities_shown(self._protocol, row)[0]
         self.line(
             f"seed {chain} generation {generation}: test perplexity {row[name]:.2f}, "
-            f"{PERPLEXITY_WORDS[name]}; median perplexity of its training set "
+            f"{PERPLEXITY_WORDS[name]}{self._context}; median perplexity of its training set "
             f"under generation 0 {row['train_perplexity_first_median']:.2f} "
             f"({row['seconds']:.0f} s)"
         )

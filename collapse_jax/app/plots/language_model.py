@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collapse_jax.app.config.lm import PERPLEXITY_WORDS, LMConfig, perplexities_shown
+from collapse_jax.app.config.lm import (
+    PERPLEXITY_WORDS,
+    LMConfig,
+    context_words,
+    perplexities_shown,
+    window_words,
+)
 from collapse_jax.app.plots import style
 from collapse_jax.app.plots.perplexities import histogram_3d_figure, histogram_figure
 from collapse_jax.app.plots.recorded import recorded
@@ -25,9 +31,15 @@ def draw(folder: RunFolder, config: LMConfig) -> list[pathlib.Path]:
     Raises:
         InputError: If there are no results of this run.
     """
-    results = recorded(folder, ("test_perplexity",))
+    results, window = recorded(folder, ("test_perplexity",)), config.window()
     figures = {
-        "perplexity": perplexity_figure(results, title(config), config.protocol),
+        "perplexity": perplexity_figure(
+            results,
+            title(config),
+            config.protocol,
+            context_words(config.block_length),
+            window_words(window) if window else "",
+        ),
         "histogram": histogram_figure(results, "train_perplexity_first", title(config)),
         "histogram_own": histogram_figure(results, "train_perplexity_own", title(config)),
         "histogram_3d": histogram_3d_figure(results, "train_perplexity_first", title(config)),
@@ -37,20 +49,36 @@ def draw(folder: RunFolder, config: LMConfig) -> list[pathlib.Path]:
     return [style.save(fig, folder, name) for name, fig in figures.items() if fig is not None]
 
 
-def perplexity_figure(results: "xarray.Dataset", title: str, protocol: str = "paper") -> "Figure":
+def perplexity_figure(
+    results: "xarray.Dataset",
+    title: str,
+    protocol: str = "paper",
+    context: str = "",
+    window: str = "",
+) -> "Figure":
     """The real test text's perplexity under each generation, and under the pretrained model.
+
+    Below it, as far as they were recorded, the share of fine-tuning's gain that was lost, and the
+    entropy of the predictions.
 
     Args:
         results: Those of a run; older ones lack the mean over blocks.
         title: Of the figure.
         protocol: That of the run, which says how blocks are averaged.
+        context: Words on what each token of a block has as context.
+        window: The same of the strided perplexity.
     """
-    fig, axes = style.figure()
+    below = [panel for panel in (_gain_panel, _entropy_panel) if panel(None, results)]
+    ratios = [3.4] + [1.5] * len(below)
+    fig, axes = style.figure(
+        len(ratios), height=sum(ratios) / len(ratios), height_ratios=ratios, sharex=True
+    )
     axis = axes[0, 0]
     name = perplexities_shown(protocol, results)[0]
     values = results[name].values
     axis.set_yscale("log")
     style.seeds(axis, results["generation"].values, values, style.BAND, label=True)
+    _strided(axis, results, window)
     before = _before(results, name)
     if before is not None:
         measure, value = before
@@ -58,12 +86,63 @@ def perplexity_figure(results: "xarray.Dataset", title: str, protocol: str = "pa
         label = f"before fine-tuning: {value:.0f}{words}"
         axis.axhline(value, color=style.REAL, lw=1, ls="--", label=label)
     style.plain_ticks(axis.yaxis)
-    axis.set_xlabel("generation (0: fitted to real text)", fontsize=8)
-    axis.set_ylabel(f"perplexity on the real test text,\n{PERPLEXITY_WORDS[name]}", fontsize=8)
+    words = f"{PERPLEXITY_WORDS[name]}{',' if context else ''}\n{context}".strip()
+    axis.set_ylabel(f"perplexity on the real test text,\n{words}", fontsize=8)
     axis.set_title(title, fontsize=8)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=7, frameon=False)
+    for panel, place in zip(below, axes[1:, 0], strict=True):
+        panel(place, results)
+    axes[-1, 0].set_xlabel("generation (0: fitted to real text)", fontsize=8)
     return fig
+
+
+def _strided(axis, results, window):
+    """The strided perplexity, where there is one, with its context in the legend."""
+    if not _has_numbers(results, "test_perplexity_strided"):
+        return
+    label = f"strided, exp of the mean loss,\n{window}"
+    values = results["test_perplexity_strided"].values
+    style.seeds(axis, results["generation"].values, values, style.THEORY, label=label)
+
+
+def _gain_panel(axis, results):
+    """Draws the share of the gain that was lost, if it was recorded; whether it was.
+
+    axis: None only asks.
+    """
+    if not _has_numbers(results, "gain_lost"):
+        return False
+    if axis is not None:
+        values = results["gain_lost"].transpose("chain", "generation").values
+        style.seeds(axis, results["generation"].values, 100 * values, style.BAND)
+        for share in (0, 100):
+            axis.axhline(share, color=style.REAL, lw=0.8, ls="--" if share else ":")
+        axis.set_ylabel("share of fine-tuning's\ngain lost (nats), %", fontsize=8)
+    return True
+
+
+def _entropy_panel(axis, results):
+    """The same of the entropy of the predictions, on the test text and on the training set."""
+    shown = {
+        "test_entropy": ("on the real test text", style.BAND),
+        "train_entropy_own": ("on its training set", style.THEORY),
+        "example_entropy": ("on its own text", style.INK),
+    }
+    shown = {name: how for name, how in shown.items() if _has_numbers(results, name)}
+    if axis is not None and shown:
+        for name, (label, colour) in shown.items():
+            values = results[name].transpose("chain", "generation").values
+            style.seeds(axis, results["generation"].values, values, colour, label=label)
+        axis.set_ylim(bottom=0)
+        axis.set_ylabel("entropy of the model's\npredictions, nats", fontsize=8)
+        above = {"loc": "lower left", "bbox_to_anchor": (0, 0.98), "ncols": len(shown)}
+        axis.legend(fontsize=6.5, frameon=False, borderpad=0, columnspacing=1, **above)
+    return bool(shown)
+
+
+def _has_numbers(results, name):
+    return name in results and np.isfinite(results[name].values).any()
 
 
 def _before(results, name):
@@ -86,7 +165,8 @@ def title(config: LMConfig) -> str:
     if config.control != "none":
         kept += f", control: {config.control}"
     seeds = f"{config.seeds} seed{'s' * (config.seeds > 1)}"
-    return f"{kept}, {_fit_words(config)}, {seeds}, start: {config.start}"
+    blocks = f"blocks of {config.block_length} tokens"
+    return f"{kept}, {_fit_words(config)}, {seeds}, start: {config.start}\n{blocks}"
 
 
 def _fit_words(config):

@@ -18,6 +18,13 @@ _VARIETY = {
     "different tokens / tokens of a sequence": {"type_token_ratio": None},
     "vocabulary in use": {"vocabulary_in_use": None},
     "self-BLEU": {"self_bleu": None},
+    "different sequences": {"different_sequences": None},
+    "Zipf exponent": {"zipf_exponent": None},
+    "divergence from the real unigrams, nats": {"unigram_kl": "KL", "unigram_js": "JS"},
+    "Yule's K": {"yules_k": None},
+    "MTLD, tokens": {"mtld": None},
+    "embedding diversity": {"embedding_diversity": None},
+    "MAUVE": {"mauve": None},
 }
 _TAILS = {
     "below the 10% quantile": {"share_below_real_10": None},
@@ -33,16 +40,18 @@ def variety_figure(results: "xarray.Dataset", title: str) -> "Figure | None":
     panels = _present(results, _VARIETY)
     if not panels:
         return None
-    rows = 1 if len(panels) <= 3 else 2
+    rows = 1 if len(panels) <= 3 else -(-len(panels) // 5) if len(panels) > 8 else 2
     fig, axes = style.figure(rows, -(-len(panels) // rows), width=2.7, height=2.2)
     for axis, (name, columns) in zip(axes.flat, panels.items(), strict=False):
         several = len(columns) > 1
-        if several:  # distinct-n: from thousandths to nearly 1
+        by_length = "distinct_1" in columns  # from thousandths to nearly 1
+        if by_length:
             axis.set_yscale("log")
         _panel(axis, results, columns)
         axis.set_title(name, fontsize=8)
-        if several:
+        if by_length:
             style.plain_ticks(axis.yaxis, long=100)
+        if several:
             axis.legend(
                 fontsize=6.5,
                 frameon=False,

@@ -9,7 +9,7 @@ import pathlib
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class TextTokenizer(NamedTuple):
     entries: () -> the vocabulary's entry of each id, None where there is none. By them a stop in
         the midst of a token is found to the byte.
     identity: a hash of all by which it encodes; "" if that is not known.
+    backend: the `tokenizers.Tokenizer` beneath it, which knows single tokens; None without one.
     """
 
     name: str
@@ -80,6 +81,7 @@ class TextTokenizer(NamedTuple):
     special: Mapping[str, int] = types.MappingProxyType({})
     entries: Callable[[], list[str | None]] | None = None
     identity: str = ""
+    backend: Any = None
 
 
 def load_corpus(source: str, say: Say | None = None, text_column: str | None = None) -> Corpus:
@@ -304,6 +306,7 @@ def _wrap(name, tokenizer, special, say):
         special,
         lambda: [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())],
         _identity(tokenizer),
+        tokenizer,
     )
 
 
@@ -381,4 +384,5 @@ def _from_transformers(name, source, say, why=""):
         lambda: tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))),
         # What transformers adds to the file is a matter of its version and the class.
         "" if backend is None else f"{_identity(backend)} {transformers.__version__} {kind_name}",
+        backend,
     )

@@ -39,6 +39,42 @@ def separate_losses(
     return jnp.moveaxis(losses, 0, 1).reshape(batch, -1)[:, :positions]
 
 
+def losses_and_entropies(
+    hidden: jax.Array,
+    embedding: jax.Array,
+    targets: jax.Array,
+    precision: jax.lax.Precision | None = None,
+    cap: float | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """`separate_losses`, and the entropy in nats of the distribution at each position.
+
+    The entropy is -sum p log p over the vocabulary, from the same logits: one more pass over them,
+    and no product. No term of its sum is negative, so that nothing cancels.
+
+    Returns:
+        Two arrays [batch, positions] (float32).
+    """
+
+    def part(inputs):
+        states, words = inputs
+        logits = capped(_product(hidden, precision)("bpw,vw->bpv", states, matrix), cap)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, words)
+        log_total = losses + jnp.take_along_axis(logits, words[..., None], -1)[..., 0]
+        log_probs = logits - log_total[..., None]
+        # A certain model's is 0, up to the rounding of logits.
+        return losses, jnp.maximum(-jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1), 0)
+
+    matrix = embedding.astype(hidden.dtype)
+    batch, positions = targets.shape
+    if batch * positions <= _ROWS:
+        return part((hidden, targets))
+    parts = jax.lax.map(part, _in_parts((hidden, targets)))  # each [parts, batch, at_once]
+    losses, entropies = (
+        jnp.moveaxis(array, 0, 1).reshape(batch, -1)[:, :positions] for array in parts
+    )
+    return losses, entropies
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def summed_loss(
     hidden: jax.Array,

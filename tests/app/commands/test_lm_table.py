@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from collapse_jax.app.commands.lm_table import table_of
+from collapse_jax.app.commands.lm_table import measures_table, table_of
 from collapse_jax.app.commands.progress import LanguageModelProgress
 from collapse_jax.app.config import LMConfig
+from collapse_jax.app.config.lm import context_words
 from collapse_jax.app.console import PlainConsole
 from collapse_jax.runs.folder import RunFolder
 
@@ -93,18 +94,66 @@ def test_what_the_newest_model_wrote_stands_apart(table):
     assert [line[place] for line in cells] == ["", "2.50"]
 
 
+def test_the_share_of_the_gain_is_a_column_with_its_meaning(table):
+    """In percent, where it was recorded."""
+    rows = [row(0, 0, gain_lost=0.0), row(0, 1, gain_lost=0.5), row(1, 1, gain_lost=0.7), row(0, 2)]
+    header, cells, caption = table(rows)
+    place = header.index("gain lost, %")
+    assert [line[place] for line in cells] == ["0", "60 ± 14", ""]
+    assert "the share of fine-tuning's gain, in nats, that was lost again" in caption
+
+
+def folder_of(path, rows, **settings):
+    folder = RunFolder(path)
+    settings = {"command": "lm"} | dataclasses.asdict(LMConfig(**settings).resolved())
+    folder.write_text("config.json", json.dumps(settings))
+    folder.write_rows(rows)
+    return folder
+
+
+def test_every_perplexity_says_its_context(tmp_path):
+    settings = {"block_length": 32, "context_length": 256, "stride": 64}
+    rows = [row(0, 0, test_perplexity_strided=12.5, test_entropy=3.25), row(0, 1)]
+    folder = folder_of(tmp_path, rows, **settings)
+    title = "perplexity of texts, by generation; each token after at most 31 others"
+    assert table_of(folder).title == title
+    found = measures_table(folder)
+    columns = {column.header: list(column.cells) for column in found.columns}
+    assert columns == {
+        "generation": ["0", "1"],
+        "entropy on test text": ["3.25", ""],
+        "test perplexity, exp of the mean loss, each token after 192 to 255 others": ["12.50", ""],
+    }
+
+
+def test_an_older_run_has_no_other_measures(tmp_path):
+    assert measures_table(folder_of(tmp_path, [row(0, 0)])) is None
+
+
 def test_no_word_is_cut_in_a_narrow_terminal(tmp_path):
     name = "newest_train_perplexity_first_median"
     folder, file = RunFolder(tmp_path), io.StringIO()
     settings = {"command": "lm"} | dataclasses.asdict(LMConfig().resolved())
     folder.write_text("config.json", json.dumps(settings))
     folder.write_rows(
-        [row(chain, 1, test_perplexity_mean=4380.04, **{name: 2.5}) for chain in (0, 1)]
+        [
+            row(chain, 1, test_perplexity_mean=4380.04, gain_lost=1.4 + chain, **{name: 2.5})
+            for chain in (0, 1)
+        ]
     )
     PlainConsole(file=file, width=80, soft_wrap=True).print(table_of(folder))
     text = file.getvalue()
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
     assert {"(paper)", "(released", "training", "newest", "4380.04"} <= set(text.split())
+    others = ("test_entropy", "train_entropy_own", "example_entropy", "test_bits_per_byte")
+    names = (*others, "test_perplexity_strided", "different_sequences")
+    rows = [row(chain, 1, **{name: 12.5 + chain for name in names}) for chain in (0, 1)]
+    rows += [row(0, 2, test_perplexity_strided=1234.56, different_sequences=38_403)]
+    folder, file = folder_of(tmp_path, rows, context_length=256, stride=64), io.StringIO()
+    PlainConsole(file=file, width=80, soft_wrap=True).print(measures_table(folder))
+    text = file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    assert {"entropy", "perplexity,", "sequences", "1234.56", "38403"} <= set(text.split())
 
 
 @pytest.mark.parametrize(
@@ -118,3 +167,12 @@ def test_the_line_of_a_generation_says_which_perplexity_it_is(protocol, said):
         f"seed 1 generation 1: test perplexity {said}; median perplexity of its training set under "
         "generation 0 6.00 (1 s)\n"
     )
+
+
+def test_the_line_of_a_generation_says_the_context():
+    file = io.StringIO()
+    bars = LanguageModelProgress(
+        PlainConsole(file=file, soft_wrap=True), 1, 1, context=context_words(64)
+    )
+    bars.watcher.end(0, 1, row(0, 1))
+    assert f"31.00, {MEAN}, each token after at most 63 others; median" in file.getvalue()

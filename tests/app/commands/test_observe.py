@@ -7,14 +7,20 @@ import json
 import jax
 import numpy as np
 import pytest
+import scipy.spatial
+import scipy.special
+import scipy.stats
 
-from collapse_jax.app.commands import observe
+from collapse_jax.app.commands import held_out, observe
 from collapse_jax.app.commands.examples import example_prompts, example_table, write_examples
+from collapse_jax.app.commands.held_out import Scores
 from collapse_jax.app.commands.lm import prepare, process_of, run_lm
 from collapse_jax.app.config import LMConfig
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm import corpus
 from collapse_jax.models.lm.decode import BeamSearch, generate
+from collapse_jax.models.lm.hidden_states import mean_hidden
+from collapse_jax.models.lm.log_probs import strided_perplexity
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.score import perplexity
 from collapse_jax.models.lm.weights import save_opt
@@ -55,6 +61,9 @@ def settings(tmp_path_factory):
         "seeds": 1,
         "epochs": 1,
         "examples": 3,
+        "context_length": 12,
+        "stride": 5,
+        "extras": ("embedding-diversity",),
     }
     return lambda **changes: LMConfig(**(small | changes))
 
@@ -172,6 +181,127 @@ def test_in_one_part_the_same_comes_out(finished, settings, tmp_path):
     assert rows[0] == rows[1] and parts.results().identical(whole.results())
     for file in whole.samples.iterdir():
         assert file.read_bytes() == (parts.samples / file.name).read_bytes()
+
+
+def logits(ingredients, params, blocks):
+    """In float64, [N, length, vocabulary]."""
+    made = jax.jit(ingredients.model.apply)({"params": params}, blocks)
+    return np.asarray(made, np.float64)
+
+
+def test_entropies_of_the_test_text_the_training_set_and_the_examples(finished):
+    """SciPy's, mean over the positions of the tokens that are predicted."""
+    folder, ingredients, params, tokens = finished
+
+    def entropy(params, blocks, first=1):
+        found = logits(ingredients, params, blocks)[:, first - 1 : -1]
+        return scipy.stats.entropy(scipy.special.softmax(found, -1), axis=-1).mean()
+
+    test, prompts = ingredients.blocks.test, ingredients.blocks.test[[0, 2, 4]]
+    for generation, row in enumerate(folder.rows()):
+        model = params[generation]
+        written = generate(ingredients.model, model, prompts, BeamSearch(2), 8)
+        whole = np.concatenate([prompts, written], axis=1)
+        assert row["test_entropy"] == pytest.approx(entropy(model, test), rel=1e-5)
+        assert row["train_entropy_own"] == pytest.approx(
+            entropy(model, tokens[generation]), rel=1e-5
+        )
+        assert row["example_entropy"] == pytest.approx(entropy(model, whole, 8), rel=1e-5)
+    first, second = folder.rows()
+    before = entropy(ingredients.pretrained, test)
+    assert first["pretrained_test_entropy"] == pytest.approx(before, rel=1e-5)
+    assert "pretrained_test_entropy" not in second
+
+
+def test_the_share_of_the_gain_that_was_lost(finished):
+    """From the recorded perplexities; generation 1 was made by another call than 0."""
+    folder, *_ = finished
+    first, second = folder.rows()
+    p = [np.log(row["test_perplexity"]) for row in (first, second)]
+    before = np.log(first["pretrained_test_perplexity"])
+    assert first["gain_lost"] == 0 and before > p[0]
+    assert second["gain_lost"] == pytest.approx((p[1] - p[0]) / (before - p[0]), rel=1e-9)
+    results = folder.results()["gain_lost"].sel(chain=0)
+    np.testing.assert_array_equal(results, [0, second["gain_lost"]])
+    header = (folder.path / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"gain_lost", "test_entropy", "test_bits_per_byte", "mtld"} <= set(header)
+
+
+def test_bits_per_byte_and_the_window_that_moves_on(finished):
+    """All 56 tokens of the test text once, from the second on; bytes of the text they stand for."""
+    folder, ingredients, params, _ = finished
+    test = ingredients.blocks.test
+
+    def bytes_of(ids):
+        kept = [int(i) for i in ids if i != 2]  # </s>
+        return len(ingredients.tokenizer.decode(kept).encode())
+
+    for generation, row in enumerate(folder.rows()):
+        found = scipy.special.log_softmax(logits(ingredients, params[generation], test), axis=-1)
+        nats = -np.take_along_axis(found[:, :-1], test[:, 1:, None], -1).sum()
+        inside = sum(bytes_of(block[1:]) for block in test)
+        assert row["test_bits_per_byte"] == pytest.approx(nats / np.log(2) / inside, rel=1e-5)
+        expected = strided_perplexity(ingredients.model, params[generation], test.ravel(), 12, 5)
+        assert row["test_perplexity_strided"] == pytest.approx(expected, rel=1e-9)
+        assert row["test_bits_per_byte_strided"] == pytest.approx(
+            np.log2(expected) * 55 / bytes_of(test.ravel()[1:]), rel=1e-9
+        )
+        assert ("pretrained_test_perplexity_strided" in row) == (generation == 0)
+
+
+def test_frequencies_are_held_against_the_real_training_text(finished):
+    folder, ingredients, _, tokens = finished
+    first, second = folder.rows()
+    assert first["unigram_kl"] == first["unigram_js"] == 0
+    real, made = (np.bincount(of.ravel(), minlength=2048) for of in tokens)
+    held = (real + made) > 0
+    kl = scipy.stats.entropy(real[held] + 0.5, made[held] + 0.5)
+    assert second["unigram_kl"] == pytest.approx(kl, rel=1e-9)
+    assert second["different_sequences"] == len({tuple(row) for row in tokens[1].tolist()})
+    states = mean_hidden(ingredients.model, ingredients.pretrained, tokens[1])
+    distance = scipy.spatial.distance.pdist(states.astype(float), "cosine").mean()
+    assert second["embedding_diversity"] == pytest.approx(distance, rel=1e-5)
+    assert "mauve" not in first
+
+
+def test_no_share_where_fine_tuning_gained_nothing():
+    """And the share is of the sums of losses, not of the blocks' own."""
+    scores = [Scores(np.array(losses), np.zeros(2)) for losses in ([2, 3], [1, 2], [4, 3], [2, 3])]
+    now, first, before, worse = scores
+    assert held_out.gain_lost(now, first, before) == {"gain_lost": 0.5}
+    assert held_out.gain_lost(first, first, before) == {"gain_lost": 0.0}
+    assert held_out.gain_lost(now, worse, worse) == held_out.gain_lost(now, before, first) == {}
+
+
+def test_what_cannot_be_measured_is_refused_before_any_work(settings, monkeypatch):
+    monkeypatch.setattr(held_out, "has_mauve", lambda: False)
+    for changes, says in (
+        ({"extras": ("mauve",)}, "extras has mauve, which needs the package 'mauve-text'"),
+        ({"context_length": 17}, "context_length is 17; this model has 16 positions"),
+        ({"context_length": 16, "test_blocks": 1}, "but the test text has 8 tokens"),
+    ):
+        with pytest.raises(InputError, match=says):
+            prepare(settings(**changes).settings())
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"stride": 3}, "stride is 3, which moves a window on; give --context-length"),
+        ({"context_length": 1}, "context_length is 1; it must be at least 2"),
+        ({"context_length": 9, "stride": 9}, "stride is 9 with context_length 9; it must be below"),
+        ({"context_length": 9, "stride": 0}, "stride is 0; it must be at least 1"),
+        (
+            {"context_length": 9, "blocks_from": "spread", "test_blocks": 5},
+            "whose 5 test blocks do not follow each other; give --test-blocks 0 or",
+        ),
+        ({"extras": ("mauve", "mauve")}, "extras names mauve twice"),
+    ],
+)
+def test_settings_that_mean_nothing(changes, says):
+    with pytest.raises(InputError, match=says):
+        LMConfig(**changes).check()
+    assert LMConfig(context_length=9).window() == (9, 4) and LMConfig().window() is None
 
 
 @pytest.mark.parametrize(

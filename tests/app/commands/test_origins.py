@@ -14,6 +14,7 @@ from collapse_jax.app.commands.origins import REAL, Origins, words
 from collapse_jax.core import points
 from collapse_jax.core.types import FitInfo
 from collapse_jax.errors import DivergenceError
+from collapse_jax.metrics.frequencies import frequency_metrics
 from collapse_jax.metrics.text import text_metrics
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.session import Session
@@ -98,7 +99,9 @@ def observed(monkeypatch):
 
     tokens = np.random.default_rng(0).integers(0, 9, (8, 6))
     losses = lambda model, params, blocks, **_: np.log(blocks.sum(1) + 1.0)  # noqa: E731
+    both = lambda *given, **more: (losses(*given), np.full(len(given[2]), 0.5))  # noqa: E731
     monkeypatch.setattr(observe, "mean_loss", losses)
+    monkeypatch.setattr(observe, "mean_loss_and_entropy", both)
     info = type("Info", (), {"data": points.of_sample(tokens), "fit": None})
     info.fit = type(
         "Fit",
@@ -133,6 +136,10 @@ def test_the_newest_models_blocks_are_measured_apart(observed):
     newest = tokens[[2, 3, 5, 7]]
     for name, value in text_metrics(newest).items():
         assert found[f"newest_{name}"] == value
+    frequencies = frequency_metrics(newest, np.zeros((4, 6), int))
+    assert frequencies.keys() >= {"zipf_exponent", "unigram_kl", "yules_k", "different_sequences"}
+    for name, value in frequencies.items():
+        assert found[f"newest_{name}"] == value != found[name]
     assert found["newest_vocabulary_in_use"] == len(set(newest.ravel().tolist()))
     assert found["vocabulary_in_use"] == len(set(tokens.ravel().tolist()))
     sums = newest.sum(1) + 1.0
@@ -148,7 +155,8 @@ def test_nothing_apart_where_there_is_nothing_of_it(observed, origins, mixed):
 
 
 def test_a_loss_that_is_none_is_no_perplexity(observed, monkeypatch):
-    monkeypatch.setattr(observe, "mean_loss", lambda *_, **__: np.array([1.0, np.nan, np.inf]))
+    odd = np.array([1.0, np.nan, np.inf])
+    monkeypatch.setattr(observe, "mean_loss_and_entropy", lambda *_, **__: (odd, odd))
     with pytest.raises(DivergenceError, match="loss of 2 of 3 sequences is nan"):
         observed([1] * 8, False)
 

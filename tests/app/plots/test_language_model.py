@@ -12,8 +12,9 @@ import pytest
 from matplotlib.collections import FillBetweenPolyCollection
 
 from collapse_jax.app.config import LMConfig
+from collapse_jax.app.config.lm import context_words, window_words
 from collapse_jax.app.plots import draw_run, style
-from collapse_jax.app.plots.language_model import perplexity_figure
+from collapse_jax.app.plots.language_model import perplexity_figure, title
 from collapse_jax.app.plots.perplexities import histogram_3d_figure, histogram_figure, shared_bins
 from collapse_jax.app.plots.text import tails_figure, variety_figure
 from collapse_jax.runs.folder import RunFolder
@@ -177,6 +178,39 @@ def test_the_perplexity_is_that_of_the_protocol_and_says_so(results):
         assert axis.lines[-1].get_ydata()[0] == before
         (label,) = [text.get_text() for text in axis.get_legend().get_texts()][1:]
         assert label == f"before fine-tuning: {before}{of_before}"
+
+
+def test_gain_and_entropy_have_panels_of_their_own(results):
+    """Below the perplexity, as they were recorded; the gain in percent, with 0 and 100 marked."""
+    shape = results["test_perplexity"] * 0
+    more = results.assign(
+        gain_lost=shape + 0.1 * results["generation"],
+        test_entropy=shape + 3,
+        example_entropy=shape + 2 - 0.1 * results["generation"],
+        test_perplexity_strided=results["test_perplexity"] / 2,
+    )
+    made = perplexity_figure(more, "t", "paper", context_words(64), window_words((256, 64)))
+    top, gain, entropy = made.axes
+    assert top.get_ylabel() == (
+        "perplexity on the real test text,\nmean over blocks (paper),\n"
+        "each token after at most 63 others"
+    )
+    legend = [text.get_text() for text in top.get_legend().get_texts()]
+    assert "strided, exp of the mean loss,\neach token after 192 to 255 others" in legend
+    strided = [line.get_ydata() for line in top.lines]
+    np.testing.assert_array_equal(strided[SEEDS + 1], more["test_perplexity_strided"].values[0])
+    np.testing.assert_allclose(gain.lines[SEEDS].get_ydata(), [0, 10, 20, 30])
+    assert [line.get_ydata()[0] for line in gain.lines[-2:]] == [0, 100]
+    assert [text.get_text() for text in entropy.get_legend().get_texts()] == [
+        "on the real test text",
+        "on its own text",
+    ]
+    np.testing.assert_allclose(entropy.lines[-1].get_ydata(), [2, 1.9, 1.8, 1.7])
+    assert len(perplexity_figure(results, "t").axes) == 1
+
+
+def test_blocks_say_their_length_in_every_title():
+    assert title(LMConfig(block_length=32)).endswith("blocks of 32 tokens")
 
 
 def test_what_the_newest_model_wrote_is_dotted(results):

@@ -11,7 +11,9 @@ from collapse_jax.app.config.lm.measuring import (
     PERPLEXITY_WORDS,
     TEST_PERPLEXITY,
     MeasureSettings,
+    context_words,
     perplexities_shown,
+    window_words,
 )
 from collapse_jax.app.config.lm.presets import PRESETS, PROTOCOLS, PresetSettings
 from collapse_jax.app.config.lm.text import TextSettings
@@ -29,7 +31,9 @@ __all__ = [
     "TEST_PERPLEXITY",
     "LMConfig",
     "LMSettings",
+    "context_words",
     "perplexities_shown",
+    "window_words",
 ]
 
 
@@ -80,6 +84,7 @@ class LMConfig(
         self.check_fit()
         self.check_decoding()
         self.check_measures()
+        self.check_window(self.blocks_from, self.test_blocks)
         resolved = vars(self.resolved())
         self.check_shares(resolved["real_fraction"])
         check_prompts(resolved)

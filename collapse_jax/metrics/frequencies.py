@@ -1,0 +1,183 @@
+"""How often tokens occur in a text, beside the real text: one number for each measure.
+
+NumPy and SciPy, on the host. Words are token ids throughout. All but the divergences change with
+the length of the text: compare texts of one length.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize
+
+from collapse_jax.errors import real
+from collapse_jax.metrics.text import checked_blocks
+
+# The count added to each token before two texts are compared (Krichevsky and Trofimov 1981).
+SMOOTHING = 0.5
+# The type-token ratio below which a factor of MTLD is complete.
+MTLD_THRESHOLD = 0.72
+# That of threshold * length, which is a whole number where the ratio is exactly the threshold.
+_ROUNDING = 1e-6
+
+
+def frequency_metrics(blocks: np.ndarray, real_blocks: np.ndarray) -> dict[str, float]:
+    """Every measure of this file that the blocks allow, by name.
+
+    Args:
+        blocks: Token ids, int [N, length].
+        real_blocks: The text to compare with, int [M, length].
+
+    Returns:
+        zipf_exponent, unigram_kl, unigram_js, yules_k, mtld and different_sequences. What is not
+        defined of a text (one different token, no token twice) is left out.
+
+    Raises:
+        InputError: If blocks or real_blocks are not non-empty integer arrays [N, length] of ids of
+            at least 0.
+    """
+    blocks = checked_blocks(blocks)
+    measures = {"zipf_exponent": zipf_exponent(blocks)}
+    measures["unigram_kl"], measures["unigram_js"] = unigram_divergences(blocks, real_blocks)
+    measures["yules_k"] = yules_k(blocks)
+    measures["mtld"] = mtld(blocks)
+    measures["different_sequences"] = different_sequences(blocks)
+    return {name: value for name, value in measures.items() if not math.isnan(value)}
+
+
+def different_sequences(blocks: np.ndarray) -> int:
+    """How many of the blocks [N, length] differ from all blocks before them."""
+    return len({block.tobytes() for block in np.ascontiguousarray(checked_blocks(blocks))})
+
+
+def zipf_exponent(blocks: np.ndarray) -> float:
+    """The exponent s of Zipf's law p(r) = r^-s / (1^-s + ... + V^-s), by maximum likelihood.
+
+    r is the rank of a token by its frequency in the text itself, V the number of different tokens,
+    and all ranks count. s solves E log r = mean over tokens of log r.
+
+    A least-squares line through log frequency over log rank is not used: its errors are neither
+    independent nor equal, most of its points are the plateaus of tokens that occur once or twice,
+    and it is biased (Clauset et al. 2009, section 3.4 and appendix A). Ranks come from the same
+    text, which makes s too large for short texts (Piantadosi 2014).
+
+    Args:
+        blocks: int [N, length].
+
+    Returns:
+        At least 0 (all tokens equally frequent); nan where there is one different token.
+
+    References:
+        Clauset, Shalizi and Newman 2009, "Power-law distributions in empirical data".
+    """
+    counts = np.sort(np.unique(checked_blocks(blocks), return_counts=True)[1])[::-1]
+    if len(counts) == 1:
+        return math.nan
+    logs = np.log(np.arange(1, len(counts) + 1))
+    mean = float(counts @ logs) / int(counts.sum())
+
+    def excess(exponent):
+        weights = np.exp(-exponent * logs)
+        return float(weights @ logs / weights.sum()) - mean
+
+    if excess(0.0) <= 0:  # equal counts, up to rounding
+        return 0.0
+    high = 1.0
+    while excess(high) > 0:
+        high *= 2
+    return float(optimize.brentq(excess, 0.0, high, xtol=1e-12, rtol=1e-12))
+
+
+def unigram_divergences(
+    blocks: np.ndarray, real_blocks: np.ndarray, *, smoothing: float = SMOOTHING
+) -> tuple[float, float]:
+    """Kullback-Leibler and Jensen-Shannon divergence of token frequencies from the real text's.
+
+    With P the real text and Q the blocks, over the tokens that occur in either:
+    KL = sum P log(P / Q), JS = (KL(P, M) + KL(Q, M)) / 2, M = (P + Q) / 2, in nats. KL sees what
+    the blocks lost of the real text's vocabulary. P = (count + smoothing) / sum, and so Q, in KL
+    alone, which were infinite without it; JS, which is at most log 2, is of the plain frequencies.
+
+    Args:
+        blocks: int [N, length].
+        real_blocks: int [M, length].
+        smoothing: Added to each count, above 0.
+
+    Returns:
+        (KL, JS), each at least 0.
+    """
+    blocks, real_blocks = checked_blocks(blocks), checked_blocks(real_blocks, name="real_blocks")
+    real("smoothing", smoothing, above=0)
+    # One type for both: NumPy takes signed and unsigned ids together as floats.
+    both = [array.ravel().astype(np.uint64) for array in (real_blocks, blocks)]
+    ids, places = np.unique(np.concatenate(both), return_inverse=True)
+    cut = real_blocks.size
+    of_real, made = (
+        np.bincount(part, minlength=len(ids)).astype(np.float64)
+        for part in (places[:cut], places[cut:])
+    )
+    kl = _divergence(of_real + smoothing, made + smoothing)
+    p, q = of_real / of_real.sum(), made / made.sum()
+    middle = (p + q) / 2
+    return kl, (_divergence(p, middle) + _divergence(q, middle)) / 2
+
+
+def yules_k(blocks: np.ndarray) -> float:
+    """Yule's K = 10^4 (sum_i i^2 V_i - N) / N^2 of all blocks [N, length] together.
+
+    V_i is the number of different tokens that occur i times, N that of all tokens. It rises as few
+    tokens make up more of the text: 0 if none occurs twice, 10^4 (1 - 1 / N) if all are the same.
+
+    References:
+        Yule 1944, "The statistical study of literary vocabulary".
+    """
+    counts = np.unique(checked_blocks(blocks), return_counts=True)[1].astype(np.float64)
+    total = counts.sum()
+    return float(1e4 * (counts @ counts - total) / total**2)
+
+
+def mtld(blocks: np.ndarray, *, threshold: float = MTLD_THRESHOLD) -> float:
+    """MTLD, the mean length of pieces of text whose type-token ratio stays at the threshold.
+
+    The blocks [N, length] are one text, in their order. From its beginning a piece is complete when
+    its type-token ratio falls below the threshold; the next begins after it, and what is left at
+    the end counts as (1 - ratio) / (1 - threshold) of a piece. MTLD is tokens over pieces, the mean
+    of the text and of the text read from its end. One pass over the tokens in Python each: .3
+    CPU-seconds for a million tokens.
+
+    Args:
+        blocks: int [N, length].
+        threshold: Above 0 and below 1.
+
+    Returns:
+        At least 1; nan where no token occurs twice in a piece.
+
+    References:
+        McCarthy and Jarvis 2010, "MTLD, vocd-D, and HD-D".
+    """
+    real("threshold", threshold, above=0, below=1)
+    tokens = checked_blocks(blocks).ravel().tolist()
+    pieces = [_pieces(order, threshold) for order in (tokens, tokens[::-1])]
+    if not all(pieces):
+        return math.nan
+    return float(np.mean([len(tokens) / count for count in pieces]))
+
+
+def _pieces(tokens, threshold):
+    """How many pieces, with a part of one, a text consists of."""
+    count, seen, length = 0, set(), 0
+    for token in tokens:
+        seen.add(token)
+        length += 1
+        if len(seen) < threshold * length - _ROUNDING:
+            count, length = count + 1, 0
+            seen.clear()
+    return count + (1 - len(seen) / length) / (1 - threshold) if length else float(count)
+
+
+def _divergence(p: ArrayLike, q: ArrayLike) -> float:
+    """Kullback-Leibler divergence in nats between two arrays of weights, which need no sum of 1."""
+    p, q = np.asarray(p) / np.sum(p), np.asarray(q) / np.sum(q)
+    held = p > 0
+    # Rounding may leave -1e-17 between equal distributions.
+    return max(float(np.sum(p[held] * np.log(p[held] / q[held]))), 0.0)
