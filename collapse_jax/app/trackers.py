@@ -1,8 +1,8 @@
 """Trackers beside a run folder: TensorBoard, W&B, trackio.
 
-Each package is imported where it is asked for. A seed of a run is a run of the tracker; all of a run folder are one group there. What was sent is
-noted in the folder, so that a run that goes on sends nothing twice, and one that is done can still
-be sent.
+Each package is imported where it is asked for. A seed of a run is a run of the tracker; all of a
+run folder are one group there. What was sent is noted in the folder, so that a run that goes on
+sends nothing twice, and one that is done can still be sent.
 """
 
 import contextlib

@@ -130,7 +130,12 @@ def in_windows(
         InputError: If the text cannot be read or is shorter than a window, the window is longer
             than the model's positions, or the stride is not shorter than the window.
     """
-    whole("context_length", context_length, 2)
+    positions = model.config.max_position_embeddings
+    if whole("context_length", context_length, 2) > positions:
+        raise InputError(
+            f"context_length is {context_length}; this model has {positions} positions, give at "
+            "most that"
+        )
     stride = whole("stride", context_length // 2 if stride is None else stride, 1)
     if stride >= context_length:
         raise InputError(
@@ -144,7 +149,6 @@ def in_windows(
             f"context_length is {context_length}, but {name} has {len(tokens)} tokens; give at "
             "most that"
         )
-    check_blocks(model, tokens[None, :context_length])
     tokens = check_blocks(model, np.stack([tokens, tokens], 1))[:, 0]
     words = (
         f"{len(tokens) - 1:,} tokens as one text, each after {context_length - stride} to "
