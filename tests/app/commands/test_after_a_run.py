@@ -92,7 +92,7 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     shutil.copytree(FAMILIES / "llama3", folder / "model")
     write_tokenizer(folder / "model")
-    write_text(folder / "other.txt")
+    write_text(folder / "other.txt", rows=60)
     (folder / "folder").mkdir()
     for seed, split in enumerate(("train", "valid", "test"), 1):
         write_text(folder / "folder" / f"{split}.txt", seed=seed)
@@ -302,7 +302,7 @@ def test_a_window_scores_every_token_once(run, inputs, stride):
         (["--corpus", "EMPTY"], "is empty; it must hold text"),
         (["--blocks", "9999"], "blocks is 9999, but"),
         (["--block-length", "1"], "block_length is 1; it must be at least 2"),
-        (["--block-length", "60"], "blocks of 60 tokens exceed max_position_embeddings"),
+        (["--block-length", "65"], "blocks of 65 tokens exceed max_position_embeddings"),
         (["--stride", "4"], "stride is 4, which moves a window on; give --context-length"),
         (["--context-length", "8", "--stride", "8"], "stride is 8 with context_length 8; it must"),
         (["--context-length", "8", "--blocks", "2"], "blocks is 2 with context_length 8"),
