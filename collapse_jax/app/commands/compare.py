@@ -120,14 +120,14 @@ def compare_command(console: "Console", runs: tuple[str, ...], out: str = "runs/
 def _refuse_taken(folder: RunFolder) -> None:
     """Raises `InputError` for a folder with anything but an earlier comparison."""
     try:
-        others = sorted({path.name for path in folder.path.iterdir()} - set(_FILES))
+        others = {path.name for path in folder.path.iterdir()} - set(_FILES)
     except FileNotFoundError:
         return
     except OSError as error:
         raise InputError(f"out is '{folder.path}', which is no folder ({error.strerror})") from None
     if others:
         raise InputError(
-            f"out is '{folder.path}', which holds {others[0]}; give a new folder, or that of an "
+            f"out is '{folder.path}', which holds {max(others)}; give a new folder, or that of an "
             "earlier comparison"
         )
 

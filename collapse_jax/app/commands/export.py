@@ -76,14 +76,14 @@ def _number(saved, generation, seed):
 def _refuse_taken(folder: pathlib.Path) -> None:
     """Raises `InputError` for a folder that holds something, or that is none."""
     try:
-        there = sorted(os.listdir(folder))
+        there = os.listdir(folder)
     except FileNotFoundError:
         return
     except OSError as error:
         raise InputError(f"to is '{folder}', which is no folder ({error.strerror})") from None
     if there:
         raise InputError(
-            f"to is '{folder}', which holds {there[0]}; give a new folder or an empty one"
+            f"to is '{folder}', which holds {max(there)}; give a new folder or an empty one"
         )
 
 

@@ -164,7 +164,7 @@ def test_a_mistake_is_one_line(pair, tmp_path, capfd):
         ([pair[0], str(tmp_path / "chains")], "holds a run of simulate; compare takes runs of lm"),
         ([pair[0], str(empty.path)], "has no generation yet"),
         ([pair[0], str(tmp_path)], "is not a run folder"),
-        ([*pair, "--out", pair[0]], "which holds config.json; give a new folder"),
+        ([*pair, "--out", pair[0]], "which holds metrics.jsonl; give a new folder"),
         ([*pair, "--out", f"{pair[0]}/config.json"], "which is no folder"),
     ):
         capfd.readouterr()
