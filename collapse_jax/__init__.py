@@ -40,6 +40,7 @@ _NAMES = {
     "families": "estimators.registry",
     "generational_process": "core.process",
     "infinite_sample": "core.infinite",
+    "load_generation": "app.generations",
     "register": "estimators.registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",

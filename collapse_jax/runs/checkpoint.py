@@ -4,6 +4,7 @@ Damage is found by checksums, named, and set aside.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
@@ -42,6 +43,7 @@ class Checkpoints:
         folder: str | os.PathLike,
         keep: int | None = None,
         say: Callable[[str], object] = print,
+        read_only: bool = False,
     ):
         """Opens or makes a folder of checkpoints.
 
@@ -49,6 +51,7 @@ class Checkpoints:
             folder: The folder.
             keep: How many of the newest stay; by default all.
             say: Called with one line for each damaged checkpoint.
+            read_only: Whether nothing in it is to be changed; a run may be writing there.
 
         Raises:
             InputError: If the newest was made under options of JAX that give other numbers, or
@@ -58,13 +61,18 @@ class Checkpoints:
         self.folder, self._say = pathlib.Path(folder).absolute(), say
         # Nothing goes on in a thread after an interrupted save.
         options = ocp.CheckpointManagerOptions(
-            create=True, max_to_keep=keep, enable_async_checkpointing=False
+            create=not read_only,
+            max_to_keep=keep,
+            enable_async_checkpointing=False,
+            read_only=read_only,
         )
         if self.folder.is_symlink():
             raise InputError(
                 f"{self.folder} is a link to {os.readlink(self.folder)}, where nothing is to be "
                 "changed; delete the link"
             )
+        if read_only and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is no folder; there are no checkpoints")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -150,10 +158,7 @@ class Checkpoints:
             InputError: If the file holds the state of another model.
             DamagedError: If it cannot be read or is not what was saved.
         """
-        several = jax.device_count() > 1
-        stored = self._verified(
-            generation, "state", lambda: self._restore(generation, "state", numpy=several)
-        )
+        stored = self.restore_leaves(generation, numpy=jax.device_count() > 1)
         leaves, structure = jax.tree_util.tree_flatten_with_path(template)
         names = [_name(path) for path, _ in leaves]
         odd = sorted(set(names) ^ set(stored))
@@ -163,6 +168,19 @@ class Checkpoints:
                 f"{', '.join(odd[:8])}"
             )
         return jax.tree_util.tree_unflatten(structure, [stored[name] for name in names])
+
+    def restore_leaves(self, generation: int, numpy: bool = True) -> dict[str, Any]:
+        """Name -> array of the state of a generation: the names of its path, joined by dots.
+
+        Args:
+            generation: Its number.
+            numpy: Whether they are NumPy arrays, or on the default device.
+
+        Raises:
+            DamagedError: If it cannot be read or is not what was saved.
+        """
+        read = functools.partial(self._restore, generation, "state", numpy=numpy)
+        return self._verified(generation, "state", read)
 
     def drop_state(self, generation: int) -> None:
         """Deletes the state of a generation; its record and arrays stay, and it stays finished."""

@@ -46,8 +46,16 @@ def write(folder: pathlib.Path, values: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
-def refuse_changed(folder: pathlib.Path, given: Mapping[str, Any]) -> None:
-    """Raises `InputError` for what was read when the run began and is something else now."""
+def refuse_changed(
+    folder: pathlib.Path, given: Mapping[str, Any], remedy: str = "choose another --out"
+) -> None:
+    """Raises `InputError` for what was read when the run began and is something else now.
+
+    Args:
+        folder: Of the run.
+        given: Entries of what is read now.
+        remedy: What may be done instead of restoring it.
+    """
     saved = read(folder) or {}
     for name in [name for name in given if name in saved]:
         try:
@@ -57,7 +65,7 @@ def refuse_changed(folder: pathlib.Path, given: Mapping[str, Any]) -> None:
         if changed:
             raise InputError(
                 f"the {name} at {given[name]['where']} changed since the run in {folder} began: "
-                f"{changed}; restore it, or choose another --out"
+                f"{changed}; restore it, or {remedy}"
             )
 
 

@@ -19,7 +19,7 @@ RUNS = {
     "--warmup-steps 1 --held-out-windows 4",
 }
 # What the tests below call otherwise.
-OTHERS = {"reproduce", "plot", "families"}
+OTHERS = {"reproduce", "plot", "families", "evaluate", "export", "compare"}
 # Two minutes; `.ci/run` has it.
 TOO_LONG = {"quickstart"}
 
@@ -50,6 +50,25 @@ def test_a_run_leaves_a_folder_with_figures(name, inputs, tmp_path, capsys):
         figures[0].unlink()
         main(["plot", str(out)])
         assert figures[0].exists() and str(figures[0]) in capsys.readouterr().out
+
+
+def test_what_a_run_of_lm_made_is_used(inputs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("collapse_jax.app.plots.draw_run", lambda folder: [])
+    runs = [tmp_path / "run", tmp_path / "other"]
+    for out, more in zip(runs, ("", " --real-fraction 0.5"), strict=True):
+        arguments = RUNS["lm"].format(inputs=inputs) + more
+        main(["lm", *arguments.split(), "--generations", "0", "--out", str(out)])
+    capsys.readouterr()
+    main(["evaluate", str(runs[0]), "--corpus", str(inputs / "text.txt")])
+    main(["export", str(runs[0]), "--to", str(tmp_path / "to")])
+    main(["compare", *map(str, runs), "--out", str(tmp_path / "compare")])
+    said = capsys.readouterr().out
+    for path in (
+        next((runs[0] / "evaluations").iterdir()),
+        tmp_path / "to",
+        tmp_path / "compare" / "figures" / "compare.png",
+    ):
+        assert path.exists() and str(path) in said
 
 
 def test_families_are_listed(capsys):

@@ -8,7 +8,14 @@ import importlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from collapse_jax.app.commands.arguments import PlotArguments, ReproduceArguments
+from collapse_jax.app.commands.arguments import (
+    CompareArguments,
+    EvaluateArguments,
+    ExportArguments,
+    PlotArguments,
+    ReproduceArguments,
+    TrackArguments,
+)
 from collapse_jax.app.config.devices import Devices, ModelDevices, SeedDevices
 from collapse_jax.app.config.lm import LMConfig
 from collapse_jax.app.config.pretrain import PretrainConfig
@@ -66,7 +73,26 @@ COMMANDS = {
             "commands.lm:lm_command",
             LMConfig,
             SeedDevices,
+            TrackArguments,
             draw="plots.language_model:draw",
+        ),
+        Command(
+            "evaluate",
+            "Perplexity and bits per byte of another text under the models of a run of lm.",
+            "commands.evaluate:evaluate_command",
+            arguments=EvaluateArguments,
+        ),
+        Command(
+            "export",
+            "One model of a run of lm as a Hugging Face folder with its tokenizer.",
+            "commands.export:export_command",
+            arguments=ExportArguments,
+        ),
+        Command(
+            "compare",
+            "Several runs of lm in one figure and one table.",
+            "commands.compare:compare_command",
+            arguments=CompareArguments,
         ),
         Command(
             "pretrain",

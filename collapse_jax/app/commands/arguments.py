@@ -1,7 +1,7 @@
 """Arguments of commands that are not settings: no run folder holds them."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -35,3 +35,71 @@ class ReproduceArguments:
     """cpu, gpu or weights: only entries of this cost."""
     show: Annotated[bool, tyro.conf.arg(name="list")] = False
     """Name the entries and check nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateArguments:
+    """What `collapse-jax evaluate` scores, and by which models."""
+
+    run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """A run folder of lm."""
+    corpus: str
+    """The text: whatever lm takes as one. A single file is read whole, of others the test text."""
+    generation: str | tuple[str, ...] = "all"
+    """Numbers, "pretrained" for the model before any fit, or "all" of those on disk."""
+    seed: int | tuple[int, ...] = ()
+    """Numbers of the run's seeds, from 0; by default all."""
+    split: Literal["train", "valid", "test"] | None = None
+    """Which text of the corpus; a single file is then cut as lm cuts it."""
+    block_length: int | None = None
+    """Tokens of a block; by default the run's."""
+    blocks: int = 0
+    """The first so many blocks; 0 is all."""
+    context_length: int | None = None
+    """Score the text as one, by a window of so many tokens that moves on, instead of blocks."""
+    stride: int | None = None
+    """By how many tokens that window moves on: each token is scored once, with at least
+    context_length - stride tokens before it. By default half of context_length."""
+    model: str | None = None
+    """Where the model lies now that the run began from; by default where it lay then."""
+    tokenizer: str | None = None
+    """The same of the tokenizer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportArguments:
+    """Which model `collapse-jax export` writes, and where to."""
+
+    run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """A run folder of lm."""
+    to: str
+    """A new folder, or an empty one."""
+    generation: str = "last"
+    """A number, "last" of those on disk, or "pretrained" for the model before any fit."""
+    seed: int = 0
+    """Number of the run's seed, from 0."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights; bfloat16 takes half the room."""
+    model: str | None = None
+    """Where the model lies now that the run began from; by default where it lay then."""
+    tokenizer: str | None = None
+    """The same of the tokenizer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareArguments:
+    """Which runs `collapse-jax compare` puts side by side."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """Run folders of lm, two or more."""
+    out: str = "runs/compare"
+    """Where the figure and the table go."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackArguments:
+    """Where a run is followed beside its folder."""
+
+    track: str | tuple[str, ...] = ()
+    """tensorboard, wandb or trackio, or several with commas: every recorded number of each
+    generation goes there as well, and the losses by epoch."""

@@ -24,6 +24,7 @@ from collapse_jax.app.commands.text_blocks import OTHERS, blocks_of_corpus, keep
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import LMSettings, context_words
 from collapse_jax.app.config.lm.loop import prompting_of
+from collapse_jax.app.trackers import check_trackers, tracked
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.run import Watcher, run
@@ -44,6 +45,7 @@ from collapse_jax.runs.memory import PEAKS, STAGES, PeakMemory
 from collapse_jax.runs.placement import Placement
 from collapse_jax.runs.scratch import FileScratch
 from collapse_jax.runs.session import Session
+from collapse_jax.runs.settings import as_dict
 from collapse_jax.runs.stopping import Stop
 
 EMBEDDED_MODEL = pathlib.Path(__file__).parents[2] / "models" / "pretrained" / "opt-tiny-books"
@@ -259,6 +261,23 @@ def _load_model(config, placement):
     return type(model)(changed, config.precision), params
 
 
+def read_model(config: LMConfig) -> tuple[Transformer, dict, TextTokenizer, dict[str, Any]]:
+    """Model, pretrained parameters and tokenizer of a run, and their entries of `runs.made_of`.
+
+    Args:
+        config: Resolved settings; what they say of the text is not read.
+
+    Raises:
+        InputError: As `prepare`.
+    """
+    model, pretrained = _load_model(config, Placement())
+    tokenizer = load_tokenizer(_tokenizer_source(config), lambda line: None)
+    check_tokenizer(tokenizer, model.config, _own_tokenizer(config))
+    entries = inputs.tokenizer_files(_tokenizer_source(config))
+    entries |= inputs.network(_model_source(config), model.config, pretrained)
+    return model, pretrained, tokenizer, entries
+
+
 def _model_source(config):
     """Where the weights are."""
     return str(EMBEDDED_MODEL) if config.model == "embedded" else config.model
@@ -297,16 +316,18 @@ def lm_command(
     console: Any,
     placement: Placement = Placement(),
     seeds: tuple[int, ...] = (),
+    track: str | tuple[str, ...] = (),
 ) -> None:
     """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, prints a table.
 
     Args:
         seeds: Those to run beside other calls that run the others; () runs all. Only then are
             figures and tables made.
+        track: Names of trackers that follow the run.
     """
     from collapse_jax.app.plots import draw_run
 
-    settings = config.settings()
+    settings, track = config.settings(), check_trackers(track)
     folder = RunFolder(out, seeds)
     folder.check(settings.config)
     finished = {(row["chain"], row["generation"]) for row in folder.rows("chain", "generation")}
@@ -322,8 +343,9 @@ def lm_command(
         and inputs.unchanged(folder, _files_here(settings.config), say)
     ):
         console.print(f"all {len(wanted)} generations of {folder.path} are done")
+        _send(settings.config, folder, track, say)
     else:
-        folder = _open_and_run(settings, out, console, placement, seeds, finished)
+        folder = _open_and_run(settings, out, console, placement, seeds, finished, track)
     if seeds:
         console.print(
             f"seed {', '.join(map(str, seeds))} of {config.seeds} done; once all are, the same "
@@ -340,7 +362,15 @@ def lm_command(
         console.print(f"figure: {path}", highlight=False)
 
 
-def _open_and_run(settings, out, console, placement, seeds, finished):
+def _send(config, folder, track, say):
+    """Sends what trackers lack of a run that is done."""
+    settings = as_dict(config)
+    with tracked(folder, settings, track, Watcher(say=say)) as watcher:
+        for row in folder.rows() if track else ():
+            watcher.end(row["chain"], row["generation"], row)
+
+
+def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
     """The run folder, with all that is not `finished` made."""
     from collapse_jax.app.commands.progress import LanguageModelProgress
 
@@ -374,12 +404,18 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
     count = len(seeds) or config.seeds
     with (
         LanguageModelProgress(
-            console, count, config.generations, config.protocol, context_words(config.block_length)
+            console,
+            count,
+            config.generations,
+            config.protocol,
+            context_words(config.block_length),
+            epochs=settings.fine_tune.epochs,
         ) as bars,
+        tracked(folder, as_dict(config), track, bars.watcher, min(seeds, default=0)) as watcher,
         Stop(bars.line) as stop,
     ):
         session = session._replace(progress=bars.stage)
-        run_lm(settings, folder, ingredients, session=session, watcher=bars.watcher, stop=stop)
+        run_lm(settings, folder, ingredients, session=session, watcher=watcher, stop=stop)
     return folder
 
 

@@ -126,7 +126,10 @@ def _copies(epochs):
 def _bytes_per_block(ingredients):
     blocks = ingredients.blocks.train[:_SAMPLE]
     texts = [
-        json.dumps({"text": ingredients.tokenizer.decode(block)}, ensure_ascii=False)
+        json.dumps(
+            {"text": ingredients.tokenizer.decode(block), "tokens": block.tolist()},
+            ensure_ascii=False,
+        )
         for block in blocks
     ]
     return sum(len(text.encode()) + 1 for text in texts) / max(len(texts), 1)

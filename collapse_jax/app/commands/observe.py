@@ -235,9 +235,11 @@ def publisher(
     """
 
     def publish(chain, generation, arrays):
-        # Runs of older versions have no origins, and go on as they began.
-        origins = arrays.get("origins", ()) if _names_origins(folder, chain) else ()
-        write_samples(folder, tokenizer, chain, generation, arrays["tokens"], origins)
+        # Runs of older versions have no origins or no ids, and go on as they began.
+        first = _first_sample(folder, chain)
+        origins = arrays.get("origins", ()) if "origin" in first else ()
+        with_ids = "tokens" in first
+        write_samples(folder, tokenizer, chain, generation, arrays["tokens"], origins, with_ids)
         if "example_tokens" in arrays:  # runs begun without examples have none
             write_examples(folder, tokenizer, chain, generation, prompts, arrays["example_tokens"])
 
@@ -251,13 +253,16 @@ def write_samples(
     generation: int,
     tokens: np.ndarray,
     origins: Sequence[int] | np.ndarray = (),
+    with_ids: bool = True,
 ) -> None:
-    """Writes the text of a training set [N, length], one block per line, and who wrote it.
+    """Writes the text of a training set [N, length], one block per line, its ids, and who wrote it.
 
     origins: int [N], as `Origins.of`; () writes none.
     """
     with no_panics(tokenizer.name):
-        rows = [{"text": tokenizer.decode(block)} for block in tokens]
+        rows: list[dict[str, Any]] = [{"text": tokenizer.decode(block)} for block in tokens]
+    for row, block in zip(rows if with_ids else (), tokens, strict=False):
+        row["tokens"] = np.asarray(block).tolist()
     for row, origin in zip(rows, origins, strict=False):
         row["origin"] = words(int(origin))
     folder.write_text(_samples_name(chain, generation), "".join(map(json_line, rows)))
@@ -267,15 +272,15 @@ def _samples_name(chain, generation):
     return f"samples/seed_{chain}_generation_{generation}.jsonl"
 
 
-def _names_origins(folder, chain):
-    """Whether the samples of generation 0, if they are there, name the origin of each block."""
+def _first_sample(folder, chain):
+    """The first sample of generation 0; of a run that has none yet, one as they are now."""
+    now = {"text": "", "tokens": [], "origin": ""}
     try:
         with open(folder.path / _samples_name(chain, 0), encoding="utf-8") as lines:
-            return "origin" in json.loads(lines.readline())
-    except FileNotFoundError:
-        return True
-    except (ValueError, TypeError):  # written again with the others
-        return True
+            first = json.loads(lines.readline())
+    except (FileNotFoundError, ValueError):  # a damaged one is written again with the others
+        return now
+    return first if isinstance(first, dict) else now
 
 
 def unmeasured() -> list[str]:

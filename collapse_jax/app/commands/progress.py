@@ -1,14 +1,17 @@
-"""Progress in a terminal: which generation and stage, tokens a second, time left."""
+"""Progress: which generation and stage, tokens a second, time left; bars, or lines in a log."""
 
 import time
 from typing import Any, Self
 
+from collapse_jax.app.commands.log_lines import LogLines, shows_bars, time_words
 from collapse_jax.app.config.lm import PERPLEXITY_WORDS, perplexities_shown
 from collapse_jax.drivers.run import Watcher
 
 
 class StageProgress:
     """A rich bar for the current stage; `stage` is the `progress` of a `Session`.
+
+    Where no terminal shows bars, a line now and then, as `LogLines`.
 
     Args:
         total: Units of a second bar above it, for the whole run; 0 is no such bar.
@@ -37,16 +40,23 @@ class StageProgress:
         self._run = self._bars.add_task(unit, total=total, rate="", visible=total > 0)
         self._stage = self._bars.add_task("", total=None, rate="", visible=False)
         self._name, self._where, self._began, self._at_first = None, "", 0.0, 0
+        self._lines = None if shows_bars(console) else LogLines(self.line)
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if self._lines is None:
+            self._bars.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bars.stop()
+        if self._lines is None:
+            self._bars.stop()
 
     def stage(self, name: str, done: int, total: int | None = None, /) -> None:
         """Shows that `done` tokens of a stage are done; total is None if unknown."""
+        if self._lines is not None:
+            where = f"{self._where}: {name}" if self._where else name
+            self._lines.at(where, done, total, "tokens", self._more(name, done, total))
+            return
         bar = self._bars.tasks[self._stage]
         if name != self._name or total != bar.total or done <= bar.completed:
             # The first report gives no rate: compilation came before it, and when the stage began
@@ -59,6 +69,10 @@ class StageProgress:
         if done > self._at_first:
             text += f", {rate:,.0f} tokens/s"
         self._bars.update(self._stage, completed=done, rate=text)
+
+    def _more(self, name: str, done: int, total: int | None) -> str:
+        """What a line in a log says of a stage beside its name."""
+        return ""
 
     def line(self, text: str) -> None:
         """Prints a line above the bars."""
@@ -73,6 +87,7 @@ class LanguageModelProgress(StageProgress):
     Args:
         protocol: That of the run: its test perplexity is the one that is shown.
         context: Words on what it has as context.
+        epochs: Those of a fit; 0 are not shown.
     """
 
     def __init__(
@@ -82,15 +97,26 @@ class LanguageModelProgress(StageProgress):
         generations: int,
         protocol: str = "paper",
         context: str = "",
+        *,
+        epochs: int = 0,
     ):
         super().__init__(console, chains * (generations + 1), "all generations")
-        self._chains, self._protocol = chains, protocol
+        self._chains, self._protocol, self._epochs = chains, protocol, epochs
         self._context = f", {context}" if context else ""
+        # Generations that are done, and of those that this call made how many, in what time.
+        self._done, self._all = 0, chains * (generations + 1)
+        self._made, self._seconds, self._is_made = 0, 0.0, False
         self.watcher = Watcher(begin=self._begin, end=self._end, say=self.line)
+
+    def _more(self, name, done, total):
+        if name != "fit" or not total or not self._epochs:
+            return ""
+        epoch = min(done * self._epochs // total + 1, self._epochs)
+        return f"epoch {epoch} of {self._epochs}"
 
     def _begin(self, chain, generation):
         seed = f"seed {chain} " if self._chains > 1 else ""
-        self._where = f"{seed}generation {generation}"
+        self._where, self._is_made = f"{seed}generation {generation}", True
 
     def _end(self, chain, generation, row):
         self._bars.advance(self._run)
@@ -99,5 +125,20 @@ class LanguageModelProgress(StageProgress):
             f"seed {chain} generation {generation}: test perplexity {row[name]:.2f}, "
             f"{PERPLEXITY_WORDS[name]}{self._context}; median perplexity of its training set "
             f"under generation 0 {row['train_perplexity_first_median']:.2f} "
-            f"({row['seconds']:.0f} s)"
+            f"({row['seconds']:.0f} s{self._left(row['seconds'])})"
         )
+
+    def _left(self, seconds):
+        """What a log is told of the rest of the run, after a generation of this call."""
+        self._done += 1
+        if self._is_made:
+            self._made, self._seconds, self._is_made = (
+                self._made + 1,
+                self._seconds + seconds,
+                False,
+            )
+        left = self._all - self._done
+        if self._lines is None or not self._made or not left:
+            return ""
+        words = time_words(left * self._seconds / self._made)
+        return f"; {self._done} of {self._all} generations, about {words} left"

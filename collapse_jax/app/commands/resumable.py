@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from collapse_jax.app.commands.log_lines import LogLines, shows_bars
 from collapse_jax.runs import distributed
 from collapse_jax.runs.stopping import Stop
 
@@ -30,7 +31,7 @@ def save_as_finished(
         parts: (how far the computation is, the part), computed as they are asked for.
         save: called with how far it is and the parts since the last save: after `seconds`, at the
             total, and before a stop.
-        console: shows a bar, and what is said about a stop.
+        console: shows a bar, or lines in a log, and what is said about a stop.
         what: what `total` counts.
         total: how far the computation goes.
         done: how far it is.
@@ -38,11 +39,14 @@ def save_as_finished(
     """
     unsaved, saved_at = [], time.monotonic()
     say = functools.partial(console.print, highlight=False)
+    lines = LogLines(say)
     with _bar(console) as progress, Stop(say) as stop:
         task = progress.add_task(what, total=total, completed=done)
         for at, part in parts:
             unsaved.append(part)
             progress.update(task, completed=at)
+            if not shows_bars(console):
+                lines.at("", at, total, what)
             # The slowest process decides, for all of them save together.
             elapsed = distributed.largest(int(time.monotonic() - saved_at))
             if elapsed >= seconds or at == total or stop.requested:
@@ -61,4 +65,5 @@ def _bar(console):
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+    options = {"console": console, "transient": True, "disable": not shows_bars(console)}
+    return Progress(*columns, TimeRemainingColumn(), **options)

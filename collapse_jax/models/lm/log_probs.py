@@ -201,5 +201,5 @@ def _checked_mask(blocks, mask):
 def _log_probs(model, params, tokens, mask=None):
     applied: Any = model.apply({"params": params}, tokens, mask, method="hidden")
     hidden = applied[0]
-    matrix, cap = model.head_matrix(params).astype(hidden.dtype), model.switches.logit_cap
+    matrix, cap = model.head_matrix(params), model.switches.logit_cap
     return -separate_losses(hidden[:, :-1], matrix, tokens[:, 1:], model.precision, cap)

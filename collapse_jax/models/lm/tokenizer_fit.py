@@ -5,7 +5,7 @@ from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.opt import OPTConfig
 
 # Text that two tokenizers of other vocabularies or other rules encode differently.
-_PROBE = [
+PROBE = [
     "The quick brown fox jumps over 1,234.50 lazy dogs; isn't it naïve?\n",
     "",
     " def f(x):\n\treturn [x ** 2]  # «你好» ☃\n",
@@ -39,7 +39,7 @@ def check_tokenizer(
             f"model's configuration is {config.eos_token_id}; make them equal, or give the model's "
             "own tokenizer"
         )
-    if own is not None and own.encode(_PROBE) != tokenizer.encode(_PROBE):
+    if own is not None and own.encode(PROBE) != tokenizer.encode(PROBE):
         raise InputError(
             f"tokenizer {tokenizer.name!r} encodes text otherwise than the model's own, "
             f"{own.name!r}, so its ids would stand for other words; leave tokenizer to the model"

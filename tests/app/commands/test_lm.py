@@ -214,6 +214,7 @@ def test_samples_are_the_decoded_training_sets(finished):
         assert [json.loads(line) for line in lines] == [
             {
                 "text": ingredients.tokenizer.decode(block),
+                "tokens": block.tolist(),
                 "origin": f"generation {generation - 1}" if generation else "real",
             }
             for block in tokens

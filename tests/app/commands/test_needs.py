@@ -52,7 +52,10 @@ def test_every_part_by_hand(case):
     assert need.arrays == 50 * 20 * (8 * 4 + 16)
     assert need.texts == pytest.approx(
         50
-        * sum(len(ingredients.tokenizer.decode(b).encode()) + 13 for b in ingredients.blocks.train),
+        * sum(
+            len(ingredients.tokenizer.decode(b).encode()) + len(f"{b.tolist()}") + 25
+            for b in ingredients.blocks.train
+        ),
         rel=0.1,
     )
     assert need.total == 50 * parameters + need.unfinished + need.arrays + need.texts

@@ -179,18 +179,33 @@ def test_every_block_of_the_samples_has_its_origin(tmp_path):
     publish(0, 2, {"tokens": tokens, "origins": origins})
     lines = (folder.samples / "seed_0_generation_2.jsonl").read_text().splitlines()
     assert list(map(json.loads, lines)) == [
-        {"text": "3 4", "origin": "generation 1"},
-        {"text": "5 6", "origin": "generation 0"},
-        {"text": "1 2", "origin": "real"},
+        {"text": "3 4", "tokens": [3, 4], "origin": "generation 1"},
+        {"text": "5 6", "tokens": [5, 6], "origin": "generation 0"},
+        {"text": "1 2", "tokens": [1, 2], "origin": "real"},
     ]
     assert words(REAL) == "real"
 
 
-def test_a_run_of_an_older_version_goes_on_as_it_began(tmp_path):
+@pytest.mark.parametrize("columns", [{}, {"origin": "real"}, {"tokens": [1, 2]}])
+def test_a_run_of_an_older_version_goes_on_as_it_began(tmp_path, columns):
+    """Without origins, or without ids; what is written again stays as it was."""
     folder = RunFolder(tmp_path)
     publish = publisher(folder, Numbers, np.zeros((0, 2), int))
-    publish(0, 0, {"tokens": np.array([[1, 2]])})  # its checkpoint knows no origins
+    first = json.dumps({"text": "1 2"} | columns) + "\n"
+    folder.write_text("samples/seed_0_generation_0.jsonl", first)
+    publish(0, 0, {"tokens": np.array([[1, 2]]), "origins": np.array([REAL])})
     publish(0, 1, {"tokens": np.array([[3, 4]]), "origins": np.array([0])})
-    for generation, text in ((0, "1 2"), (1, "3 4")):
-        path = folder.samples / f"seed_0_generation_{generation}.jsonl"
-        assert path.read_text() == f'{{"text": "{text}"}}\n'
+    assert (folder.samples / "seed_0_generation_0.jsonl").read_text() == first
+    (row,) = (folder.samples / "seed_0_generation_1.jsonl").read_text().splitlines()
+    now = {"text": "3 4", "tokens": [3, 4], "origin": "generation 0"}
+    assert json.loads(row) == {name: now[name] for name in ("text", *columns)}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]\n", "5"])
+def test_samples_that_are_damaged_are_written_as_they_are_now(tmp_path, text):
+    folder = RunFolder(tmp_path)
+    folder.write_text("samples/seed_0_generation_0.jsonl", text)
+    publish = publisher(folder, Numbers, np.zeros((0, 2), int))
+    publish(0, 0, {"tokens": np.array([[1, 2]]), "origins": np.array([REAL])})
+    (row,) = (folder.samples / "seed_0_generation_0.jsonl").read_text().splitlines()
+    assert json.loads(row) == {"text": "1 2", "tokens": [1, 2], "origin": "real"}

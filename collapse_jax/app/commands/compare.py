@@ -1,0 +1,319 @@
+"""`collapse-jax compare`: several runs of lm in one figure and one table."""
+
+import csv
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from collapse_jax.app.config.lm import PERPLEXITY_WORDS, LMConfig, perplexities_shown
+from collapse_jax.app.written import markdown_cell
+from collapse_jax.errors import InputError
+from collapse_jax.runs import made_of
+from collapse_jax.runs.atomic import atomic
+from collapse_jax.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+GAIN_LOST = "gain_lost"
+# The longest label made of settings; beyond it the folder's name says more.
+_LONGEST_LABEL = 60
+# Which seeds and generations there are, the table shows.
+_NOT_COMPARED = ("generations", "seeds", "checkpoints", "seed", "examples", "decode_batch")
+_FILES = ("compare.csv", "compare.md", "figures")
+
+
+class ComparedRun(NamedTuple):
+    """What is compared of a run.
+
+    name: as the user gave it.
+    config: its settings, resolved.
+    rows: its records.
+    label: what tells it from the others.
+    tests: the hash of the tokens that it is tested on, "" if it keeps none.
+    """
+
+    name: str
+    config: LMConfig
+    rows: list[dict[str, Any]]
+    label: str
+    tests: str
+
+    def generations(self) -> list[int]:
+        """Those that are recorded of some seed, ascending."""
+        return sorted({row["generation"] for row in self.rows})
+
+    def values(self, name: str) -> np.ndarray:
+        """A column [seeds, generations], nan where there is none."""
+        seeds = sorted({row["chain"] for row in self.rows})
+        generations = self.generations()
+        found = np.full((len(seeds), len(generations)), np.nan)
+        for row in self.rows:
+            value = row.get(name)
+            if value is not None:
+                found[seeds.index(row["chain"]), generations.index(row["generation"])] = value
+        return found
+
+    def before(self, name: str) -> float:
+        """A measure of the model before any fit; nan where it was not recorded."""
+        values = self.values(f"pretrained_{name}")
+        return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+    def gain_lost(self) -> np.ndarray:
+        """The share [seeds, generations] of the first fit's gain that is lost, nan if unknown.
+
+        The recorded column. Runs of versions that had none: the losses are the logarithms of
+        `test_perplexity`, the gain is that of generation 0 over the model before any fit.
+        """
+        if any(GAIN_LOST in row for row in self.rows):
+            return self.values(GAIN_LOST)
+        loss, before = (
+            np.log(self.values("test_perplexity")),
+            np.log(self.before("test_perplexity")),
+        )
+        generations = self.generations()
+        if not generations or generations[0] != 0:
+            return np.full(loss.shape, np.nan)
+        gain = before - loss[:, :1]
+        return np.where(gain > 0, (loss - loss[:, :1]) / np.where(gain > 0, gain, 1), np.nan)
+
+
+def compare_command(console: "Console", runs: tuple[str, ...], out: str = "runs/compare") -> None:
+    """Prints the table of several runs, and writes it and a figure.
+
+    Args:
+        console: Where the table is printed.
+        runs: Two or more run folders of lm.
+        out: The folder of the figure and the table, made if needed; those of an earlier call are
+            written anew.
+
+    Raises:
+        InputError: If there is one run alone, one is no run of lm or has no records, or `out` holds
+            something else.
+    """
+    from collapse_jax.app.plots.compare import draw
+
+    folder = RunFolder(out)
+    _refuse_taken(folder)
+    compared = read_runs(runs)
+    name = shown_perplexity(compared)
+    for line in remarks(compared):
+        console.print(line, highlight=False)
+    console.print(_table(compared, name))
+    if any(run.label != run.name for run in compared):
+        console.print(_settings_table(compared))
+    try:
+        _write_rows(folder.path / "compare.csv", compared)
+        with atomic(folder.path / "compare.md") as temporary:
+            temporary.write_text(_markdown(compared, name), encoding="utf-8")
+        figure = draw(folder, compared, name)
+    except OSError as error:
+        raise InputError(f"out is '{out}', which cannot be written ({error.strerror})") from None
+    for path in (folder.path / "compare.csv", folder.path / "compare.md", figure):
+        console.print(str(path), highlight=False)
+
+
+def _refuse_taken(folder: RunFolder) -> None:
+    """Raises `InputError` for a folder with anything but an earlier comparison."""
+    try:
+        others = {path.name for path in folder.path.iterdir()} - set(_FILES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"out is '{folder.path}', which is no folder ({error.strerror})") from None
+    if others:
+        raise InputError(
+            f"out is '{folder.path}', which holds {max(others)}; give a new folder, or that of an "
+            "earlier comparison"
+        )
+
+
+def read_runs(names: Sequence[str]) -> list[ComparedRun]:
+    """The runs in some folders, labelled by what differs between their settings.
+
+    Raises:
+        InputError: If there is one alone, one is given twice, is no run of lm, or has no records.
+    """
+    if len(names) < 2:
+        raise InputError(f"runs is {' '.join(names) or 'empty'}; give two or more run folders")
+    if len({RunFolder(name).path.resolve() for name in names}) < len(names):
+        raise InputError(f"runs is {' '.join(names)}, which names a folder twice")
+    found = []
+    for name in names:
+        folder = RunFolder(name)
+        config = folder.config()
+        if not isinstance(config, LMConfig):
+            raise InputError(
+                f"{name} holds a run of {config.command}; compare takes runs of lm (several "
+                "settings of simulate in one figure: --sample-size 10,100)"
+            )
+        rows = folder.rows("chain", "generation", "test_perplexity")
+        if not rows:
+            raise InputError(f"{name} has no generation yet; let the run finish one first")
+        found.append(ComparedRun(name, config.resolved(), rows, "", _test_hash(folder)))
+    labels = _labels(found)
+    return [run._replace(label=label) for run, label in zip(found, labels, strict=True)]
+
+
+def _test_hash(folder):
+    entry = (made_of.read(folder.path) or {}).get("tokens", {})
+    return entry.get("contents", {}).get("test", "") if isinstance(entry, dict) else ""
+
+
+def differing_settings(runs: Sequence[ComparedRun]) -> list[str]:
+    """Names of the settings that are not the same in all runs."""
+    fields = [field.name for field in dataclasses.fields(LMConfig)]
+    return [
+        name
+        for name in fields
+        if name not in _NOT_COMPARED and len({str(getattr(run.config, name)) for run in runs}) > 1
+    ]
+
+
+def _labels(runs):
+    """What tells each run from the others: its settings if they are few, else its folder."""
+    differing = differing_settings(runs)
+    labels = [
+        ", ".join(f"{name} {_value(getattr(run.config, name))}" for name in differing)
+        for run in runs
+    ]
+    too_long = max(map(len, labels)) > _LONGEST_LABEL
+    if too_long or len(set(labels)) < len(runs):
+        return [run.name for run in runs]
+    return labels
+
+
+def _value(value):
+    """A setting in a few letters: of a path its last part."""
+    if isinstance(value, str) and "/" in value:
+        return pathlib.PurePath(value).name or value
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def shown_perplexity(runs: Sequence[ComparedRun]) -> str:
+    """The measure that all runs have; of two, that of the first run's protocol.
+
+    Raises:
+        InputError: If they have none in common.
+    """
+    common = set.intersection(*(set(row) for run in runs for row in run.rows))
+    return perplexities_shown(runs[0].config.protocol, common)[0]
+
+
+def remarks(runs: Sequence[ComparedRun]) -> list[str]:
+    """Lines on why some numbers of these runs are not comparable."""
+    lines = []
+    if len({run.config.protocol for run in runs}) > 1:
+        lines.append(
+            "the runs follow different protocols; the perplexity that is shown is "
+            f"{PERPLEXITY_WORDS[shown_perplexity(runs)]}, of all of them"
+        )
+    tests = {run.tests for run in runs} - {""}
+    if len(tests) > 1:
+        lines.append(
+            "the runs are tested on different tokens (another text, tokenizer or block length): "
+            "their perplexities are not comparable, the share of the gain lost is"
+        )
+    return lines
+
+
+def table_rows(runs: Sequence[ComparedRun]) -> Iterator[dict[str, Any]]:
+    """One row for each run and generation: means over seeds, and their standard deviations."""
+    for run in runs:
+        columns = {name: run.values(name) for name in PERPLEXITY_WORDS}
+        columns[GAIN_LOST] = run.gain_lost()
+        for place, generation in enumerate(run.generations()):
+            row = {"run": run.name, "label": run.label, "generation": generation}
+            row["seeds"] = int(np.isfinite(columns["test_perplexity"][:, place]).sum())
+            for name, values in columns.items():
+                there = values[np.isfinite(values[:, place]), place]
+                row[name] = float(there.mean()) if there.size else None
+                row[f"{name}_sd"] = float(there.std(ddof=1)) if there.size > 1 else None
+            yield row
+
+
+def _write_rows(path, runs):
+    rows = list(table_rows(runs))
+    with atomic(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _cells(runs, name) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of the table: by generation, the measures of each run."""
+    by_place = {(row["run"], row["generation"]): row for row in table_rows(runs)}
+    measures = {name: (".2f", 1.0)}
+    if any(row[GAIN_LOST] is not None for row in by_place.values()):
+        measures[GAIN_LOST] = (".0f", 100.0)
+    headers = [run.label + ("" if measure == name else ": gain lost, %") for run in runs
+               for measure in measures]  # fmt: skip
+    body = [["before"]]
+    for run, measure in itertools.product(runs, measures):
+        value = run.before(name) if measure == name else float("nan")
+        body[0].append(f"{value:.2f}" if np.isfinite(value) else "")
+    for generation in sorted({generation for _, generation in by_place}):
+        cells = [str(generation)]
+        for run, (measure, (form, factor)) in itertools.product(runs, measures.items()):
+            row = by_place.get((run.name, generation), {})
+            cells.append(_cell(row.get(measure), row.get(f"{measure}_sd"), form, factor))
+        body.append(cells)
+    return ["generation", *headers], body
+
+
+def _cell(mean, deviation, form, factor):
+    if mean is None:
+        return ""
+    more = "" if deviation is None else f" ± {factor * deviation:{form}}"
+    return f"{factor * mean:{form}}{more}"
+
+
+def _title(name):
+    return f"test perplexity, {PERPLEXITY_WORDS[name]}, by generation; mean over seeds ± deviation"
+
+
+def _table(runs, name) -> Any:
+    from rich.table import Column, Table
+
+    headers, body = _cells(runs, name)
+    columns = (Column(header, overflow="fold", min_width=8) for header in headers)
+    table = Table(
+        *columns, title=_title(name), title_justify="left", show_edge=False, pad_edge=False
+    )
+    for cells in body:
+        table.add_row(*cells)
+    return table
+
+
+def _settings_table(runs) -> Any:
+    """What differs between the runs."""
+    from rich.table import Table
+
+    table = Table(
+        "setting", *(run.name for run in runs), title="what differs", title_justify="left",
+        show_edge=False, pad_edge=False,
+    )  # fmt: skip
+    for name in differing_settings(runs):
+        table.add_row(name, *(_value(getattr(run.config, name)) for run in runs))
+    return table
+
+
+def _markdown(runs, name) -> str:
+    headers, body = _cells(runs, name)
+    lines = [f"{_title(name)}.", "", *(f"{line}.\n" for line in remarks(runs))]
+    lines += [_row(headers), "|" + "---|" * len(headers), *map(_row, body), ""]
+    differing = differing_settings(runs)
+    if differing:
+        lines += [_row(["setting", *(run.name for run in runs)]), "|" + "---|" * (len(runs) + 1)]
+        for setting in differing:
+            values = (_value(getattr(run.config, setting)) for run in runs)
+            lines.append(_row([setting, *values]))
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells):
+    return "| " + " | ".join(map(markdown_cell, cells)) + " |"

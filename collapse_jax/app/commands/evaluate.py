@@ -1,0 +1,199 @@
+"""`collapse-jax evaluate`: another text under the models of a run."""
+
+import pathlib
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from collapse_jax.app.commands.other_text import OtherText, in_blocks, in_windows
+from collapse_jax.app.config.lm import PERPLEXITY_WORDS
+from collapse_jax.app.generations import PRETRAINED, SavedModels
+from collapse_jax.errors import InputError
+from collapse_jax.runs import strict_json
+from collapse_jax.runs.atomic import atomic
+from collapse_jax.runs.session import Session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COLUMNS = {
+    "perplexity_mean": PERPLEXITY_WORDS["test_perplexity_mean"],
+    "perplexity": PERPLEXITY_WORDS["test_perplexity"],
+}
+_STRIDED = {"perplexity": "exp of the mean loss"}
+_BITS = "bits_per_byte"
+
+
+def evaluate_command(
+    console: "Console",
+    run: str,
+    corpus: str,
+    generation: str | tuple[str, ...] = "all",
+    seed: int | tuple[int, ...] = (),
+    split: str | None = None,
+    block_length: int | None = None,
+    blocks: int = 0,
+    context_length: int | None = None,
+    stride: int | None = None,
+    model: str | None = None,
+    tokenizer: str | None = None,
+) -> None:
+    """Scores a text by models of a run, and writes the scores to evaluations/ in its folder.
+
+    What is there already of the same text in the same blocks or windows is not scored again.
+
+    Args:
+        console: Where progress, a table and the file's path are printed.
+        run: The run folder; nothing else in it is changed.
+        corpus: The text, as lm takes it.
+        generation: Numbers, "pretrained" or "all".
+        seed: Numbers of seeds; () is all.
+        split: Of the corpus; None is a single file as a whole, else the test text.
+        block_length: Tokens of a block; by default the run's.
+        blocks: How many of the first; 0 is all.
+        context_length: Of a window, instead of blocks.
+        stride: Of that window; by default half of it.
+        model: Where the model lies now that the run began from; by default where it lay.
+        tokenizer: The same of the tokenizer.
+
+    Raises:
+        InputError: Before any scoring, if something cannot be read or does not fit.
+    """
+    from collapse_jax.app.commands.progress import StageProgress
+
+    _refuse_ignored(block_length, blocks, context_length, stride)
+    generations = generation if isinstance(generation, tuple) else (generation,)
+    seeds = seed if isinstance(seed, tuple) else (seed,)
+    saved = SavedModels(run, model=model, tokenizer=tokenizer)
+    wanted = _wanted(saved, generations, seeds)
+    with StageProgress(console) as bar:
+        source = (corpus, split, saved.tokenizer, saved.model)
+        if context_length is not None:
+            text = in_windows(*source, context_length, stride, say=bar.line)
+        else:
+            length = block_length or saved.config.block_length
+            text = in_blocks(*source, length, blocks, say=bar.line)
+        file = _file_of(saved, corpus, text)
+        rows = _scored(saved, wanted, text, file, bar)
+    rows = [row for row in rows if (row["seed"], row["generation"]) in wanted]
+    console.print(_table(rows, text))
+    console.print(str(file), highlight=False)
+
+
+def _refuse_ignored(block_length, blocks, context_length, stride):
+    """Raises `InputError` for options that do not go together."""
+    if stride is not None and context_length is None:
+        raise InputError(
+            f"stride is {stride}, which moves a window on; give --context-length, its length"
+        )
+    for name, value in (("block_length", block_length), ("blocks", blocks)):
+        if context_length is not None and value:
+            raise InputError(
+                f"{name} is {value} with context_length {context_length}, which has no blocks; "
+                "give one of the two"
+            )
+    if block_length is not None and block_length < 2:
+        raise InputError(f"block_length is {block_length}; it must be at least 2")
+
+
+def _wanted(saved, generations, seeds) -> list[tuple[int | None, int | str]]:
+    """(seed, generation) of the models to score, all of which are on disk."""
+    every = saved.seeds()
+    if not every and generations != (PRETRAINED,):
+        raise InputError(f"{saved.folder.path} has no parameters of any generation on disk")
+    pairs: list = []
+    for word in generations:
+        if word == PRETRAINED or word == "all":
+            pairs.append((None, PRETRAINED))
+        elif not word.isdecimal():
+            raise InputError(
+                f"generation is {word!r}; it must be 'all', {PRETRAINED!r} or numbers with commas"
+            )
+        for seed in () if word == PRETRAINED else seeds or every:
+            there = saved.generations(seed)
+            numbers = there if word == "all" and there else [0 if word == "all" else int(word)]
+            for number in numbers:
+                saved.refuse_missing(number, seed)
+                pairs.append((seed, number))
+    return list(dict.fromkeys(pairs))
+
+
+def _file_of(saved: SavedModels, corpus: str, text: OtherText) -> pathlib.Path:
+    """Its name tells texts apart, and the ways in which one is scored."""
+    name = re.sub(r"[^\w.-]+", "_", pathlib.Path(corpus).name)[:60]
+    return saved.folder.path / "evaluations" / f"{name}-{text.sha256[:12]}.json"
+
+
+def _scored(saved, wanted, text, file, bar) -> list[dict]:
+    """The rows of the file, once those that are wanted are among them."""
+    rows = _read(file)
+    for seed, generation in wanted:
+        if any((row["seed"], row["generation"]) == (seed, generation) for row in rows):
+            continue
+        params = saved.params(generation, seed or 0)
+        session = Session(progress=bar.stage)
+        row = {"seed": seed, "generation": generation}
+        rows.append(row | text.scores(text.losses(saved.model, params, session)))
+        rows.sort(key=_place)
+        _write(file, saved, text, rows)
+    return rows
+
+
+def _place(row):
+    return (-1, -1) if row["generation"] == PRETRAINED else (row["seed"], row["generation"])
+
+
+def _read(file) -> list[dict]:
+    """The rows of an earlier call; a file that is damaged is written again."""
+    try:
+        rows = strict_json.loads(file.read_text(encoding="utf-8"))["rows"]
+        [(row["seed"], row["generation"], row["loss"]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return rows
+
+
+def _write(file, saved, text, rows):
+    values = {
+        "corpus": text.name,
+        "scored": text.words,
+        "bytes": text.bytes,
+        "tokens": text.tokens,
+        "sha256": text.sha256,
+        "model": saved.config.model,
+        "tokenizer": saved.tokenizer.name,
+        "rows": rows,
+    }
+    with atomic(file) as temporary:
+        temporary.write_text(strict_json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def _table(rows: Iterable[dict], text: OtherText) -> Any:
+    """A rich table by generation, means over seeds ± their standard deviation."""
+    from rich.table import Column, Table
+
+    columns = _COLUMNS if text.per_block else _STRIDED
+    headers = ("generation", "seeds", *(f"perplexity, {words}" for words in columns.values()))
+    table = Table(
+        *(Column(name, overflow="fold", min_width=10) for name in (*headers, "bits per byte")),
+        title=f"{text.name}: {text.words}",
+        title_justify="left",
+        show_edge=False,
+        pad_edge=False,
+    )
+    groups: dict[Any, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(row["generation"], []).append(row)
+    for generation, group in groups.items():
+        count = "" if generation == PRETRAINED else str(len(group))
+        values = (_over_seeds(group, name, 2) for name in columns)
+        table.add_row(str(generation), count, *values, _over_seeds(group, _BITS, 4))
+    return table
+
+
+def _over_seeds(group, name, digits):
+    values = [row[name] for row in group]
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"

@@ -1,0 +1,205 @@
+"""The models that a language-model run left on disk: read, with nothing of the run changed."""
+
+import contextlib
+import dataclasses
+import os
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax.numpy as jnp
+
+from collapse_jax.app.commands import lm
+from collapse_jax.app.config.lm import LMConfig
+from collapse_jax.errors import DamagedError, InputError
+from collapse_jax.models.lm.corpus import TextTokenizer
+from collapse_jax.models.lm.transformer import Transformer
+from collapse_jax.runs import made_of
+from collapse_jax.runs.checkpoint import Checkpoints
+from collapse_jax.runs.folder import RunFolder
+
+PRETRAINED = "pretrained"
+# Where the parameters of the network are in the state of a generation.
+_PREFIX = "params.model."
+_REMEDY = "say by --model and --tokenizer where it lies now"
+
+
+class Generation(NamedTuple):
+    """A model of a run, with all that it takes to use it.
+
+    model: its network.
+    params: of the network.
+    tokenizer: that of the run.
+    """
+
+    model: Transformer
+    params: dict
+    tokenizer: TextTokenizer
+
+
+class SavedModels:
+    """The models of a run of `collapse-jax lm`, which may still be going on.
+
+    folder: the run folder.
+    config: its settings, resolved; model and tokenizer where they lie now.
+    model: the network.
+    tokenizer: that of the run.
+    """
+
+    def __init__(
+        self,
+        run: str | os.PathLike,
+        *,
+        model: str | None = None,
+        tokenizer: str | None = None,
+    ):
+        """Reads the run's settings, its model and its tokenizer.
+
+        Args:
+            run: The run folder.
+            model: Where the model lies now that the run began from; by default where it lay.
+            tokenizer: The same of the tokenizer.
+
+        Raises:
+            InputError: If the folder holds no run of `lm`, or something cannot be read, or is not
+                what the run was made of.
+        """
+        self.folder = RunFolder(run)
+        config = self.folder.config()
+        if not isinstance(config, LMConfig):
+            raise InputError(
+                f"{self.folder.path} holds a run of {config.command}; it must be one of lm"
+            )
+        moved = {"model": model, "tokenizer": tokenizer}
+        moved = {name: value for name, value in moved.items() if value is not None}
+        self.config: Any = dataclasses.replace(config.resolved(), **moved)
+        try:
+            self.model, self._pretrained, self.tokenizer, entries = lm.read_model(self.config)
+        except InputError as error:
+            raise InputError(f"the model of the run in {self.folder.path}: {error}") from None
+        self._model_entry = {"model": entries.pop("model")}
+        made_of.refuse_changed(self.folder.path, entries, _REMEDY)
+        # Random weights are rounded otherwise on another processor; only their sizes count then.
+        if not self.config.model.startswith("random:") and self.config.start != "random":
+            made_of.refuse_changed(self.folder.path, self._model_entry, _REMEDY)
+        self._names = {".".join(path): path for path in self._flat()}
+
+    def seeds(self) -> list[int]:
+        """Numbers of the seeds that have a saved model, ascending."""
+        numbers = (
+            re.fullmatch(r"chain_(0|[1-9]\d{0,8})", path.name)
+            for path in self.folder.checkpoints.glob("chain_*")
+        )
+        seeds = sorted(int(match[1]) for match in numbers if match)
+        return [seed for seed in seeds if self.generations(seed)]
+
+    def generations(self, seed: int) -> list[int]:
+        """The generations of a seed whose parameters are on disk, ascending."""
+        if not self._folder_of(seed).is_dir():
+            return []
+        with self._checkpoints(seed) as checkpoints:
+            return [one for one in checkpoints.generations() if checkpoints.has_state(one)]
+
+    def params(self, generation: int | str, seed: int = 0) -> dict:
+        """The parameters of a generation, or those before any fit.
+
+        Args:
+            generation: Its number, or "pretrained".
+            seed: Number of the run's seed, from 0.
+
+        Raises:
+            InputError: If they are not on disk, damaged, or of another model.
+        """
+        if generation == PRETRAINED:
+            made_of.refuse_changed(self.folder.path, self._model_entry, _REMEDY)
+            return self._pretrained
+        self.refuse_missing(generation, seed)
+        with self._checkpoints(seed) as checkpoints:
+            try:
+                leaves = checkpoints.restore_leaves(int(generation))
+            except DamagedError as error:
+                raise InputError(f"{error}; the command of the run makes it again") from None
+        found = {
+            name.removeprefix(_PREFIX): value
+            for name, value in leaves.items()
+            if name.startswith(_PREFIX)
+        }
+        flat = self._flat()
+        shapes = {name: flat[path].shape for name, path in self._names.items()}
+        if shapes != {name: value.shape for name, value in found.items()}:
+            raise InputError(
+                f"generation {generation} of seed {seed} in {self.folder.path} is of a network "
+                f"with other parameters than {self.config.model} has"
+            )
+        return flax.traverse_util.unflatten_dict(
+            {self._names[name]: jnp.asarray(value) for name, value in found.items()}
+        )
+
+    def refuse_missing(self, generation: int | str, seed: int) -> None:
+        """Raises `InputError` for parameters that are not on disk; the text says which are."""
+        there = self.generations(seed)
+        if generation in there:
+            return
+        where = f"{self.folder.path} has no parameters of "
+        if not there:
+            seeds = self.seeds()
+            kept = f"seeds {_listed(seeds)} have" if seeds else "no seed has any"
+            raise InputError(f"{where}seed {seed}; {kept}")
+        hint = ""
+        if self.config.checkpoints == "ends":
+            hint = " (it keeps the two ends alone: --checkpoints ends)"
+        raise InputError(
+            f"{where}generation {generation} of seed {seed}; it has those of generations "
+            f"{_listed(there)}{hint}"
+        )
+
+    def _flat(self) -> dict[tuple[str, ...], Any]:
+        return dict(flax.traverse_util.flatten_dict(self._pretrained))
+
+    def _folder_of(self, seed):
+        return self.folder.checkpoints / f"chain_{seed}"
+
+    @contextlib.contextmanager
+    def _checkpoints(self, seed) -> Iterator[Checkpoints]:
+        folder = self._folder_of(seed)
+        with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
+            yield checkpoints
+
+
+def load_generation(
+    run: str | os.PathLike,
+    generation: int | str,
+    seed: int = 0,
+    *,
+    model: str | None = None,
+    tokenizer: str | None = None,
+) -> Generation:
+    """The model of one generation of a run of `collapse-jax lm`, ready to be used.
+
+    Nothing in the run folder is changed, and the run may still be going on.
+
+    Args:
+        run: The run folder.
+        generation: Its number, or "pretrained" for the model before any fit.
+        seed: Number of the run's seed, from 0.
+        model: Where the model lies now that the run began from; by default where it lay.
+        tokenizer: The same of the tokenizer.
+
+    Returns:
+        (model, params, tokenizer), as `cj.lm.generate`, `cj.lm.perplexity` and `cj.lm.save` take
+        them.
+
+    Raises:
+        InputError: If the folder holds no run of `lm`, the generation is not on disk, or model or
+            tokenizer are not what the run was made of.
+    """
+    saved = SavedModels(run, model=model, tokenizer=tokenizer)
+    return Generation(saved.model, saved.params(generation, seed), saved.tokenizer)
+
+
+def _listed(numbers: list[int]) -> str:
+    """ "0, 1, 2", or "0 to 9" where none is missing and there are many."""
+    if len(numbers) > 3 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
