@@ -58,6 +58,16 @@ def check_size(source, largest: int | None) -> None:
         )
 
 
+def check_at_most(largest: int | None, most: int, workflow: str) -> None:
+    """Raises `InputError` for more points than a workflow can draw without replacement."""
+    if largest is not None and largest > most:
+        raise InputError(
+            f"sample_size is {largest}, and {workflow} draws earlier points again, one after the "
+            f"other; it must be at most {most} (cj.workflows.accumulate, and mix with beta = 0, "
+            "draw none)"
+        )
+
+
 def check_same_shapes(before, after) -> None:
     """Raises `InputError` where a fitted model has other shapes than what `init` gave."""
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(params)] for params in (before, after)]

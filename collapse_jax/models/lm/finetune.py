@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from collapse_jax.errors import DivergenceError, InputError, one_of, real, whole
+from collapse_jax.errors import DivergenceError, InputError, one_key, one_of, real, whole
 from collapse_jax.models.lm.score import batch_loss, check_blocks, mean_loss
 from collapse_jax.models.lm.steps import (
     STEPS_PER_CALL,
@@ -113,6 +113,7 @@ def fine_tune(
         DivergenceError: If a loss becomes nan or infinite; the text names the step.
     """
     check_fine_tune(settings)
+    one_key("key", key)
     blocks, valid_blocks = check_blocks(model, blocks), check_blocks(model, valid_blocks)
     for name, value in (("training", blocks), ("validation", valid_blocks)):
         if not len(value):
