@@ -439,10 +439,16 @@ def _metrics(estimator, source):
     """The estimator's metrics and its distances to the source's model, None where that is none."""
     known = source.params is not None and source.statistics is estimator.statistics.kind
     distances = {
-        name: _to_source(name, distance, source.params) if known else None
+        name: _to_source(name, _against(distance, source.family), source.params) if known else None
         for name, distance in estimator.distances.items()
     }
     return {**estimator.metrics, **distances}
+
+
+def _against(distance, family):
+    """The distance to models of the source's family, whose options may be others than ours."""
+    known = family is not None and hasattr(distance, "against")
+    return distance.against(family) if known else distance
 
 
 def _to_first(estimator):
