@@ -41,7 +41,14 @@ class DivergenceError(ArithmeticError):
     """A fit whose loss or parameters became nan, or a reward, verdict or weight that is none.
 
     The text names the step, or the function. What was saved before that step stays on disk.
+
+    trace: of `cj.simulate`, the records of all chains up to the end of the chunk in which one
+        became nan; metrics of that chain are those of a model of nan from there on. Else None.
+    summary: of `cj.simulate_summary`, that of the chunks before; else None.
     """
+
+    trace: Any = None
+    summary: Any = None
 
 
 class DamagedError(Exception):

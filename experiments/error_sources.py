@@ -6,32 +6,36 @@ The sources are those of their section "What is model collapse?".
         8 cells each of a Gaussian, a mixture of two, and a VAE (--families gaussian,gmm: without)
 
 Run time: 1 min 54 s, 163 CPU-seconds, on 2 cores with programs compiled before; 5 min 56 s with
-much other work and nothing compiled. On | off:
+much other work and nothing compiled. Each source, on | off:
 
-    statistical    each generation is fitted to M points | to the density itself (VAE: other images
-    of the last decoder in every batch) expressivity   the truth lies outside the family | in it.
-    Gaussian: a mixture of two with mean 0 and variance 1 | N(0, 1)
-                   GMM of two components: a mixture of three | of two. VAE: one latent | four; the
-                   truth is always a VAE of four latents, fitted to digits, so that all cells are
-                   scored on the same images
-    approximation  a small budget | the optimum, always from one poor start (VAE: from fresh
-    weights)
-                   Gaussian: 20 gradient steps | closed form. GMM: 26 | 500 steps of EM. VAE: 30 |
-                   300 epochs
+    statistical    each generation is fitted to M points | to the density itself (VAE: to other
+                   images of the last decoder in every batch)
+    expressivity   the truth lies outside the family | in it
+                   Gaussian: a mixture of two with mean 0 and variance 1 | N(0, 1)
+                   GMM of two components: a mixture of three | of two
+                   VAE: one latent | four; the truth is always a VAE of four latents, fitted to
+                   digits, so that all cells are scored on the same images
+    approximation  a small budget | the optimum, always from one poor start (VAE: fresh weights)
+                   Gaussian: 20 gradient steps | closed form
+                   GMM: 26 | 500 steps of EM
+                   VAE: 30 | 300 epochs
 
 Measured against the truth: KL(truth || model); VAE: the bound on held-out images of the truth below
 the truth's own, and the deviation of the latent means that the truth's encoder gives to the model's
 images. Effects (`factorial.effects`) are of medians over chains. All cells have the same random
-numbers (one key), so that an effect is less noisy than the medians that it is made of. Published:
-expressivity error "can only occur at the first generation" in the absence of the other two (a
-single Gaussian for a mixture of two, infinite data); statistical error is the primary one; each of
-them can make collapse worse or better. Measured (seed 0), KL at generations 0, 20 and 60, lost
-bound at 0, 1 and 5; one source alone:
+numbers (one key, of --seed), so that an effect is less noisy than the medians that it is made of.
+The VAE's held-out images, the latents of its bounds and the probes have keys of their own, the same
+for every seed: other seeds train other networks, and are no new draw of what scores them.
+
+Published: expressivity error "can only occur at the first generation" in the absence of the other
+two (a single Gaussian for a mixture of two, infinite data); statistical error is the primary one;
+each of them can make collapse worse or better. Measured (seed 0), KL at generations 0, 20 and 60,
+lost bound at 0, 1 and 5; one source alone (of none the VAE loses too: 600 steps and an encoder are
+no exact optimum):
 
                      Gaussian             GMM                  VAE
-    none             0     0     0        0     0     0        0.28  0.61  1.70   (600 steps and an
-    encoder are no exact optimum) statistical      .003  .089  .346     .013  .358  2.22     1.25
-    2.07  4.47
+    none             0     0     0        0     0     0        0.28  0.61  1.70
+    statistical      .003  .089  .346     .013  .358  2.22     1.25  2.07  4.47
     expressivity     .083  .083  .083     .041  .041  .041     1.05  1.19  1.76
     approximation    .001  .163  .376     .011  .068  .068     5.00  8.17  12.8
     all three        .086  .302  .606     .052  .370  1.13     4.27  7.49  9.81

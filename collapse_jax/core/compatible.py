@@ -35,17 +35,17 @@ def _check_lazy(parts, needs, holds_points):
     name = parts.workflow.name
     if needs.whole_history or needs.continuation or holds_points:
         raise InputError(
-            f"{name} needs points, but this estimator streams fresh ones while it is fitted; use "
-            "finite draws"
+            f"{name} needs points, but this estimator is lazy: it draws fresh ones while it is "
+            "fitted; use finite draws"
         )
     if needs.random_counts:
         raise InputError(
-            f"{name} draws its counts, but this estimator streams and needs them known; give "
+            f"{name} draws its counts, but this estimator is lazy, and needs them known; give "
             "random_counts=False"
         )
     if callable(parts.sample_size):
         raise InputError(
-            "sample_size is a function, but this estimator streams, and needs a number"
+            "sample_size is a function, but this estimator is lazy, and needs a number"
         )
 
 
@@ -55,6 +55,16 @@ def check_size(source, largest: int | None) -> None:
         raise InputError(
             f"sample_size is {largest}, but the real data set has {source.size} points; it must "
             "be at most that"
+        )
+
+
+def check_at_most(largest: int | None, most: int, workflow: str) -> None:
+    """Raises `InputError` for more points than a workflow can draw without replacement."""
+    if largest is not None and largest > most:
+        raise InputError(
+            f"sample_size is {largest}, and {workflow} draws earlier points again, one after the "
+            f"other; it must be at most {most} (cj.workflows.accumulate, and mix with beta = 0, "
+            "draw none)"
         )
 
 

@@ -63,9 +63,10 @@ def generational_process(
             is also offered as NAME_to_first.
 
     Raises:
-        InputError: if an argument has the wrong type; a size is not in [1, 2^31 - 1] or exceeds a
-            fixed data set; the source's points are not what the estimator takes (`check` of
-            `core.types.Statistics`); or the workflow needs what the estimator lacks.
+        InputError: if an argument has the wrong type; a size is not in [1, 2^31 - 1], exceeds a
+            fixed data set, or 10^8 where earlier points are drawn again; the source's points are
+            not what the estimator takes (`check` of `core.types.Statistics`); or the workflow needs
+            what the estimator lacks.
     """
     made_by("estimator", estimator, Estimator, "one of cj.estimators, or cj.estimator,")
     made_by("source", source, Source, "one of cj.sources")
@@ -86,7 +87,10 @@ def generational_process(
             "largest_sample_size as well"
         )
     compatible.check_size(source, largest)
-    schedule = sizes.Schedule(sample_size, largest or sizes.LARGEST, not estimator.traceable)
+    one_by_one = needs.earlier_points and (on_points or functions.is_ours(estimator.subsample))
+    most = sizes.LARGEST_WITHOUT_REPLACEMENT if one_by_one else sizes.LARGEST
+    compatible.check_at_most(largest, most, workflow.name)
+    schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
     data = kind(estimator, generator, source, largest or 0)
     core = _Core(parts, needs, data, draws_real, schedule)
     if estimator.traceable and not functions.are_ours(estimator, source, workflow):
@@ -435,10 +439,16 @@ def _metrics(estimator, source):
     """The estimator's metrics and its distances to the source's model, None where that is none."""
     known = source.params is not None and source.statistics is estimator.statistics.kind
     distances = {
-        name: _to_source(name, distance, source.params) if known else None
+        name: _to_source(name, _against(distance, source.family), source.params) if known else None
         for name, distance in estimator.distances.items()
     }
     return {**estimator.metrics, **distances}
+
+
+def _against(distance, family):
+    """The distance to models of the source's family, whose options may be others than ours."""
+    known = family is not None and hasattr(distance, "against")
+    return distance.against(family) if known else distance
 
 
 def _to_first(estimator):

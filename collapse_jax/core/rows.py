@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.data_checks import as_jax_holds, check_any
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_key
 from collapse_jax.random.distinct import distinct
 
 # Rows up to which all are permuted, whatever is asked for: a permutation of so many takes 2 ms and
@@ -17,6 +17,9 @@ from collapse_jax.random.distinct import distinct
 _LARGEST_PERMUTED = 2048
 # A permutation holds no more than four training sets where these have at least this part of N.
 _PART = 4
+# Bytes that XLA holds for each number that is sorted into a random order, or drawn and compared:
+# the number and a random word, both before and after, and the place (temporaries of the programs).
+_SORTED, _COMPARED = 20, 22
 # Families that one set of points is held for at once.
 _MOST_HELD = 8
 
@@ -54,6 +57,7 @@ class Rows:
         Raises:
             InputError: if there are fewer, or the family does not take them.
         """
+        one_key("key", key)
         size = len(self.points)
         if n > size:
             raise InputError(f"{n} real points are asked for, but the data set has {size}")
@@ -61,10 +65,14 @@ class Rows:
             return self.held[jax.random.permutation(key, size)[:n]]
         return self.held[distinct(key, n, size)]
 
-    def scratch(self, n: int) -> int:
-        """Bytes that a request of n holds beside its points: numbers of rows, and words to sort."""
-        size = len(self.points)
-        return 8 * size if self._permuted(n) else 16 * n
+    def scratch(self) -> int:
+        """Bytes that one request holds beside its points: numbers of rows, and words to sort."""
+        return _SORTED * len(self.points) if self._permuted(self.most) else _COMPARED * self.most
+
+    @property
+    def most(self) -> int:
+        """The most points that one request is known to have."""
+        return self._largest or len(self.points)
 
     def _permuted(self, n):
         size, largest = len(self.points), n if self._largest is None else self._largest

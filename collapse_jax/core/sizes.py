@@ -13,6 +13,9 @@ from collapse_jax.random.derivatives import step_function
 
 # Counts are held in 32 bits.
 LARGEST = 2**31 - 1
+# Points that are drawn without replacement, one after the other: a generation of one chain takes
+# two minutes for so many.
+LARGEST_WITHOUT_REPLACEMENT = 10**8
 NO_DERIVATIVE = (
     "a sample size has no derivative: points are counted in whole numbers. Differentiate a closed "
     "form, or take differences of simulations (docs/gradients.md)"

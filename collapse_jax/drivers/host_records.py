@@ -48,6 +48,14 @@ class HostRecords(Sink):
             self._chunk = {name: self._of_all(name) for name in sorted(self._chunk)}
         return _chains_first(self._chunk)
 
+    @property
+    def taken(self) -> int:
+        """Rows that all tiles have given, also of a chunk that was not ended; only with `rows`.
+
+        With several processes a chunk is whole once it is ended.
+        """
+        return 0 if distributed.processes() > 1 else self._next_row + self._count
+
     def whole(self) -> dict[str, np.ndarray]:
         """Name -> [chain, recorded, ...] of all chunks; only with `rows`."""
         return _chains_first(self._whole)

@@ -1,12 +1,40 @@
-"""What an interrupted simulation had done."""
+"""What a simulation had done that was interrupted, or ended because a model became nan."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from collapse_jax.errors import DivergenceError
+
 if TYPE_CHECKING:
     from collapse_jax.drivers.simulate_summary import Summary
     from collapse_jax.drivers.trace import Trace
+
+
+def diverged(
+    error: DivergenceError,
+    generations: np.ndarray,
+    *,
+    trace: "Trace | None" = None,
+    summary: "Summary | None" = None,
+) -> DivergenceError:
+    """The same error with what was recorded, which its text tells of.
+
+    Args:
+        error: what ended the simulation.
+        generations: [recorded] the numbers of those that are done.
+        trace: of `cj.simulate`.
+        summary: of `cj.simulate_summary`.
+    """
+    result = DivergenceError(f"{error}; {_holds(generations, summary)}")
+    result.trace, result.summary = trace, summary
+    return result
+
+
+def _holds(generations, summary):
+    where = "trace" if summary is None else "summary"
+    done = f"up to generation {generations[-1]}" if len(generations) else "of no generation"
+    return f"the exception's `{where}` holds what is recorded {done}"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -28,6 +56,4 @@ class Interrupted(KeyboardInterrupt):
     ):
         """generations: [recorded] the numbers of those that are done."""
         self.trace, self.summary = trace, summary
-        where = "trace" if summary is None else "summary"
-        done = f"up to generation {generations[-1]}" if len(generations) else "of no generation"
-        super().__init__(f"interrupted; the exception's `{where}` holds what is recorded {done}")
+        super().__init__(f"interrupted; {_holds(generations, summary)}")

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from collapse_jax.core.process import check_run, check_started, unwatched
-from collapse_jax.core.types import Process, State
+from collapse_jax.core.rows import Rows
+from collapse_jax.core.types import Dataset, Process, State
 from collapse_jax.drivers import tiles
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
 from collapse_jax.drivers.streams import INDEPENDENT, words_of_points
@@ -156,7 +157,8 @@ def _unknown_record(record):
 def memory_needed(process: Process, key: jax.Array, plan: Plan, records: int = 1) -> int:
     """Bytes that a simulation holds at once, about.
 
-    These are the states and training sets of all chains, and `records` of the metrics.
+    These are the states and training sets of all chains, `records` of the metrics, and what the
+    chains that are computed at the same time take to draw points of a fixed data set.
     """
     return _bytes_held(check_plan(process, key, plan), records)
 
@@ -215,15 +217,29 @@ def _bytes_at_once(simulation, records, on_devices):
     """
     process, key, plan, measure, *_ = simulation
     state, info = state_shapes(process, key, plan.generations, plan.settings)
+    own, at_once = _own_and_at_once(simulation)
+    of_a_record = _size_of(list(metric_shapes(measure, state).values()))
+    recorded = own if on_devices else simulation.points * plan.chains
+    of_a_set = _size_of(info.data) + _drawing_bytes(process, info.data)
+    return own * _size_of(state) + at_once * of_a_set, recorded * records * of_a_record
+
+
+def _own_and_at_once(simulation):
+    """(chains of this process, those of them that are computed at the same time)."""
+    process, key, plan, *_ = simulation
     first, end = distributed.share(simulation.points * plan.chains)
     tile = tiles.chains_in_tile(process, key, end - first, plan.settings, plan.devices)
-    at_once = min(tile * tiles.workers(plan.devices), end - first)
-    of_a_record = _size_of(list(metric_shapes(measure, state).values()))
-    recorded = end - first if on_devices else simulation.points * plan.chains
-    return (
-        (end - first) * _size_of(state) + at_once * _size_of(info.data),
-        recorded * records * of_a_record,
-    )
+    return end - first, min(tile * tiles.workers(plan.devices), end - first)
+
+
+def _drawing_bytes(process, data):
+    """Bytes of one chain that draws from a fixed data set, beside its state and training set."""
+    rows = process.parts.source.sample
+    if not isinstance(rows, Rows):
+        return 0
+    # Those that are not kept are summed up once their rows are sorted, and the words are gone.
+    points = 0 if isinstance(data, Dataset) else rows.most * rows.held[0].nbytes
+    return max(rows.scratch(), points)
 
 
 def _size_of(tree):
@@ -234,8 +250,9 @@ def _bytes_held(simulation, records):
     process, key, plan, measure, *_ = simulation
     state, info = state_shapes(process, key, plan.generations, plan.settings)
     values = metric_shapes(measure, state).values()
-    of_a_record = _size_of(list(values))
-    return simulation.points * plan.chains * (_size_of((state, info.data)) + records * of_a_record)
+    of_a_chain = _size_of((state, info.data)) + records * _size_of(list(values))
+    drawing = _own_and_at_once(simulation)[1] * _drawing_bytes(process, info.data)
+    return simulation.points * plan.chains * of_a_chain + drawing
 
 
 def _check_that_shapes_stay(simulation):

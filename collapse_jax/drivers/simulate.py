@@ -7,9 +7,10 @@ import jax
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import Chunk, chunks_of
 from collapse_jax.drivers.host_records import HostRecords
-from collapse_jax.drivers.interrupted import Interrupted
+from collapse_jax.drivers.interrupted import Interrupted, diverged
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
 from collapse_jax.drivers.trace import Trace
+from collapse_jax.errors import DivergenceError
 
 _REMEDY = (
     "record fewer generations (record=) or metrics, take fewer chains, keep statistics alone "
@@ -60,7 +61,8 @@ def simulate(
         InputError: if a count is out of range, a metric is unknown, the memory limit is exceeded,
             the estimator is not traceable (use `run`), or it is called inside `jit`, `vmap` or
             `grad`.
-        DivergenceError: once a model holds nan; it names chain and generation.
+        DivergenceError: once a model holds nan; it names chain and generation. Its `trace` holds
+            the records of all chains up to the end of that chunk.
         Interrupted: at a KeyboardInterrupt; its `trace` holds the records of all chunks that are
             done.
     """
@@ -72,16 +74,23 @@ def simulate(
 
 
 def _all_of(simulation, progress):
-    """The `Trace` of a simulation, or `Interrupted` with what there is of it."""
+    """The `Trace` of a simulation; an error or an interrupt holds what there is of it."""
     records, done = HostRecords(len(simulation.recorded)), 0
+
+    def partial(rows):
+        arrays = {name: values[:, :rows] for name, values in records.whole().items()}
+        return Trace(arrays if rows else {}, simulation.recorded[:rows])
+
     try:
         for part in chunks_of(simulation, records):
             done += len(part.generations)
             progress(int(part.generations[-1]))
     except KeyboardInterrupt as stop:
-        arrays = {name: values[:, :done] for name, values in records.whole().items()}
-        partial = Trace(arrays if done else {}, simulation.recorded[:done])
-        raise Interrupted(partial.generations, trace=partial) from stop
+        trace = partial(done)
+        raise Interrupted(trace.generations, trace=trace) from stop
+    except DivergenceError as error:
+        trace = partial(max(records.taken, done))
+        raise diverged(error, trace.generations, trace=trace) from error
     return Trace(records.whole(), simulation.recorded)
 
 

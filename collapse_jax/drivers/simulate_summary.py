@@ -9,11 +9,11 @@ import numpy as np
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import Chunk, Records, chunks_of, join_records
 from collapse_jax.drivers.device_statistics import DeviceStatistics
-from collapse_jax.drivers.interrupted import Interrupted
+from collapse_jax.drivers.interrupted import Interrupted, diverged
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
 from collapse_jax.drivers.summary import QUANTILES
 from collapse_jax.drivers.trace import shapes_in_words
-from collapse_jax.errors import InputError, numbers
+from collapse_jax.errors import DivergenceError, InputError, numbers
 
 
 class Summary(NamedTuple):
@@ -70,7 +70,7 @@ def simulate_summary(
 
     Raises:
         InputError: as `simulate` does, and for a quantile outside [0, 1].
-        DivergenceError: once a model holds nan.
+        DivergenceError: once a model holds nan; its `summary` is of all chunks before.
         Interrupted: at a KeyboardInterrupt; its `summary` is of all chunks that are done.
     """
     plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
@@ -80,9 +80,16 @@ def simulate_summary(
             parts.append(part)
             progress(int(part.generations[-1]))
     except KeyboardInterrupt as stop:
-        done = join_records(parts, axis=0) if parts else Records(np.zeros(0, int), {})
+        done = _joined(parts)
         raise Interrupted(done.generations, summary=summary_of(done, quantiles)) from stop
-    return summary_of(join_records(parts, axis=0), quantiles)
+    except DivergenceError as error:
+        done = _joined(parts)
+        raise diverged(error, done.generations, summary=summary_of(done, quantiles)) from error
+    return summary_of(_joined(parts), quantiles)
+
+
+def _joined(parts):
+    return join_records(parts, axis=0) if parts else Records(np.zeros(0, int), {})
 
 
 def summary_chunks(

@@ -1,5 +1,7 @@
 """Gaussian with a known covariance, of which only the mean is fitted."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -46,8 +48,9 @@ def gaussian_mean(covariance: ArrayLike = 1.0) -> Estimator:
     variance stays what it is: collapse without loss of spread.
 
     Metrics: mean ([d]; [] for d = 1; covariance^-1 mean is the natural parameter), variance (trace
-    / d), log_variance (log-determinant / d). Distances to the real distribution: wasserstein2,
-    squared_wasserstein2, kl_model_to_real, kl_real_to_model.
+    / d), log_variance (log-determinant / d). Distances to the real distribution, also to one of
+    another known covariance: wasserstein2, squared_wasserstein2, kl_model_to_real,
+    kl_real_to_model.
 
     Args:
         covariance: [d, d], or a variance for d = 1.
@@ -81,14 +84,7 @@ def gaussian_mean(covariance: ArrayLike = 1.0) -> Estimator:
             "variance": family.variance,
             "log_variance": family.log_variance,
         },
-        distances={
-            "squared_wasserstein2": family.squared_wasserstein2,
-            "wasserstein2": lambda params, real: jnp.sqrt(
-                family.squared_wasserstein2(params, real)
-            ),
-            "kl_model_to_real": family.kl,
-            "kl_real_to_model": lambda params, real: family.kl(real, params),
-        },
+        distances={name: _Distance(formula, family, family) for name, formula in _FORMULAS.items()},
         log_prob=family.log_prob,
         tempered=_tempered,
         chain_axis=-1 if len(known) <= factored.LARGEST_WRITTEN_OUT else 0,
@@ -177,13 +173,61 @@ class _GaussianMean(NamedTuple):
     def log_variance(self, params):
         return self.log_determinant / self.dim + 2 * params.log_scale
 
-    def squared_wasserstein2(self, params, real):
-        widening = jnp.exp(params.log_scale) - jnp.exp(real.log_scale)
-        return jnp.sum(_offset(params, real) ** 2) + self.trace * widening**2
 
-    def kl(self, p, q):
-        spread = self.dim * exponential_beyond_line(2 * (p.log_scale - q.log_scale))
-        return (self.squared_length(_offset(p, q)) * jnp.exp(-2 * q.log_scale) + spread) / 2
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Distance:
+    """A distance of models of one known covariance to those of another, or of the same.
+
+    formula: (one family, other family, params of one, of the other) -> [].
+    """
+
+    formula: Callable[..., Any]
+    family: _GaussianMean
+    real: _GaussianMean
+
+    def __call__(self, params, reference):
+        return self.formula(self.family, self.real, params, reference)
+
+    def against(self, real: Estimator) -> "_Distance":
+        """The distance to models of another family, where that is one of known covariance."""
+        others = [one.family for one in real.distances.values() if isinstance(one, _Distance)]
+        return dataclasses.replace(self, real=others[0]) if others else self
+
+
+def _same_covariance(one, other):
+    return one is other or np.array_equal(one.lower, other.lower)
+
+
+def _squared_wasserstein2(one, other, params, reference):
+    apart = jnp.sum(_offset(params, reference) ** 2)
+    scale, its_scale = jnp.exp(params.log_scale), jnp.exp(reference.log_scale)
+    if _same_covariance(one, other):
+        return apart + one.trace * (scale - its_scale) ** 2
+    # The roots of the eigenvalues of the product are its singular values.
+    shared = float(np.linalg.svd(other.lower.T @ one.lower, compute_uv=False).sum())
+    return (
+        apart + one.trace * scale**2 + other.trace * its_scale**2 - 2 * shared * scale * its_scale
+    )
+
+
+def _kl(one, other, p, q):
+    """Of N(mean p, covariance of one) from N(mean q, covariance of the other)."""
+    far = other.squared_length(_offset(p, q)) * jnp.exp(-2 * q.log_scale)
+    grown = 2 * (p.log_scale - q.log_scale)
+    if _same_covariance(one, other):
+        return (far + one.dim * exponential_beyond_line(grown)) / 2
+    # x - 1 - log x of each direction's ratio of variances.
+    ratios = np.linalg.svd(other.inverse @ one.lower, compute_uv=False)
+    logs = jnp.asarray(2 * np.log(ratios), grown.dtype)
+    return (far + jnp.sum(exponential_beyond_line(logs + grown))) / 2
+
+
+_FORMULAS = {
+    "squared_wasserstein2": _squared_wasserstein2,
+    "wasserstein2": lambda *arguments: jnp.sqrt(_squared_wasserstein2(*arguments)),
+    "kl_model_to_real": _kl,
+    "kl_real_to_model": lambda one, other, params, real: _kl(other, one, real, params),
+}
 
 
 def _fit(key, params, statistics):

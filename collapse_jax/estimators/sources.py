@@ -10,7 +10,7 @@ from collapse_jax.core.data_checks import finite_bounds
 from collapse_jax.core.reading import read
 from collapse_jax.core.rows import Rows
 from collapse_jax.core.types import Estimator, Params, Source
-from collapse_jax.errors import InputError, first_line, made_by, numbers
+from collapse_jax.errors import InputError, first_line, made_by, numbers, one_key
 from collapse_jax.estimators.categorical import categorical as categorical_family
 from collapse_jax.estimators.categorical import categorical_params
 from collapse_jax.estimators.gaussian import gaussian, gaussian_params
@@ -158,6 +158,7 @@ def _traced(points):
     size = points.shape[0]
 
     def sample(key, n):
+        one_key("key", key)
         if n > size:
             raise InputError(f"{n} real points are asked for, but the data set has {size}")
         return points[jax.random.permutation(key, size)[:n]]

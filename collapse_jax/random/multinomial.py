@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from collapse_jax.errors import InputError, one_of
+from collapse_jax.errors import InputError, one_key, one_of
 from collapse_jax.random.binomial import as_counts, binomial_of_words
 from collapse_jax.random.bits import key_words, threefry2x32, uniform, variate_words, whole_below
 from collapse_jax.random.chains_last import chains_last
@@ -234,6 +234,7 @@ def multivariate_hypergeometric(key: Array, counts: Array, n: ArrayLike) -> Arra
         Counts [K], int32; all -1 where n is negative or more than there are, or a count is
         negative.
     """
+    one_key("key", key)
     drawn = jnp.asarray(n)
     drawable = (drawn >= 0) & (drawn <= jnp.sum(counts)) & (jnp.min(counts) >= 0)
 

@@ -139,3 +139,24 @@ def test_a_workflow_that_pools_sets_with_empty_slots_gets_all_its_points(laplace
         return process.step(key, process.init(key)[0])[1].data.weight
 
     assert float(jax.jit(weights)(jax.random.key(0)).sum()) == 4
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 20, 30])
+def test_marking_what_is_chosen_chooses_what_comparing_does(n, monkeypatch):
+    data = holding(np.arange(40.0), np.arange(40) % 4 > 0)
+
+    def chosen(slots):
+        def of_key(key):
+            return points.subsample(key, data, n, slots)
+
+        return jax.vmap(of_key)(jax.random.split(jax.random.key(1), 50))
+
+    compared = chosen(30)
+    monkeypatch.setattr(points, "_COMPARED", 0)
+    jax.tree.map(np.testing.assert_array_equal, chosen(30), compared)
+    assert all(len(set(row)) == n for row in np.asarray(compared.x)[:, :n].tolist())
+
+
+def test_no_points_of_any():
+    data = holding([[1, 2], [3, 4]], [1, 1])
+    assert points.subsample(jax.random.key(0), data, 0, 0).x.shape == (0, 2)

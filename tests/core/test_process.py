@@ -229,6 +229,18 @@ def test_estimators_on_the_host(name, sizes):
     assert jax.tree.structure(process.template(KEY)) == jax.tree.structure(states[-1])
 
 
+@pytest.mark.parametrize("workflow", [workflows.mix(0.5, 0.5, 0), workflows.mix(0.3, 0.4, 0.3)])
+def test_estimators_on_the_host_take_parts_without_points(workflow):
+    """Of 2 points none may come from the previous set, the model, or the real data."""
+    process = generational_process(
+        host_estimator([]), sources.dataset(np.arange(20.0)), workflow, sample_size=2
+    )
+    state, _ = process.init(KEY)
+    for generation in range(12):
+        state, info = process.step(jax.random.fold_in(KEY, generation), state)
+        assert points.filled(info.data).shape == (2,)
+
+
 def test_a_schedule_on_the_host_gets_python_integers():
     log = []
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
-from collapse_jax.core.rows import Rows
 from collapse_jax.core.types import FitInfo
 from collapse_jax.errors import InputError
 
@@ -64,7 +63,7 @@ def test_few_of_many_take_memory_for_few():
     program = jax.jit(jax.vmap(lambda key: sample(key, 50))).lower(keys).compile()
     held = program.memory_analysis()
     assert held.temp_size_in_bytes + held.output_size_in_bytes < 1000 * 50 * 200
-    assert sample.scratch(50) == 800 and Rows(np.arange(2000.0)).scratch(50) == 16_000
+    assert 1000 * sample.scratch() < held.temp_size_in_bytes
 
 
 def test_few_of_many_follow_the_law_of_finite_populations():

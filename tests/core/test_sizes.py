@@ -261,3 +261,31 @@ def test_a_workflow_must_ask_for_whole_numbers(n):
     workflow = cj.Workflow("odd", lambda supply, data: (), next_set)
     with pytest.raises(InputError, match=r"n of supply\.model is"):
         made(workflow=workflow)
+
+
+AGAIN = {
+    "mix": workflows.mix(0.5, 0.5, 0),
+    "accumulate_subsample": workflows.accumulate_subsample(),
+    "keep_or_continue": workflows.keep_or_continue(0.5, beta=0.5),
+}
+
+
+@pytest.mark.parametrize("size", [2**31 - 1, 10**8 + 1])
+@pytest.mark.parametrize(
+    ("family", "workflow"),
+    [("bernoulli", "mix"), ("categorical", "accumulate_subsample"), ("categorical", "mix"),
+     ("gaussian", "mix"), ("ngram", "keep_or_continue")],
+)  # fmt: skip
+def test_more_than_can_be_drawn_again_is_refused_before_any_work(family, workflow, size):
+    """One after the other: 2^31 - 1 points took the better part of an hour a generation."""
+    with pytest.raises(InputError, match=f"sample_size is {size}, .*must be at most 100000000"):
+        made(family, AGAIN[workflow], size)
+
+
+def test_sizes_that_are_a_function_have_the_same_limit():
+    process = made("bernoulli", AGAIN["mix"], lambda g: 10 ** (g + 1))
+    check_run(process, 7)
+    with pytest.raises(InputError, match=r"at generation 8 is 1000000000; .*\[1, 100000000\]"):
+        check_run(process, 8)
+    # What draws no earlier points counts as far as 32 bits do.
+    check_run(made("bernoulli", workflows.mix(0.5, 0, 0.5), 2**31 - 1), 10**6)

@@ -3,12 +3,13 @@
 import math
 
 import jax
+import numpy as np
 import pytest
 
 import collapse_jax as cj
 from collapse_jax import sources, workflows
 from collapse_jax.drivers import plan as plans
-from collapse_jax.drivers.plan import Plan, check_memory, check_plan
+from collapse_jax.drivers.plan import Plan, check_memory, check_plan, memory_needed
 from collapse_jax.errors import InputError
 
 KEY = jax.random.key(7)
@@ -81,3 +82,19 @@ def test_devices_hold_the_chains(monkeypatch):
     simulation = check_plan(PROCESS, KEY, Plan(10, 1000, ("mean",), memory_limit=None))
     with pytest.raises(InputError, match="on the devices, and 10 KiB are free"):
         check_memory(simulation, 11, "11 records", "take less")
+
+
+@pytest.mark.parametrize(("rows", "size"), [(200_000, 1000), (20_000, 15_000), (2000, 100)])
+def test_draws_from_a_data_set_are_counted(rows, size):
+    """By the temporaries of the program that XLA compiles for chains that are computed together."""
+    real = sources.dataset(np.random.default_rng(0).normal(size=(rows, 1)))
+    family = cj.estimators.gaussian(1)
+    process = cj.generational_process(family, real, workflows.replace(), sample_size=size)
+    chains = 64
+    program = jax.jit(jax.vmap(lambda key: process.init(key)[0]))
+    analysis = program.lower(jax.random.split(KEY, chains)).compile().memory_analysis()
+    held = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+    assert 0.8 * held < memory_needed(process, KEY, Plan(5, chains, ("mean",)), 0) < 1.01 * held
+    # Those of 10^6 chains draw one after the other, tile by tile.
+    many = memory_needed(process, KEY, Plan(5, 10**6, ("mean",)), 0)
+    assert many < 10**6 * held / chains / 2

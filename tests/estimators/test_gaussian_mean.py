@@ -94,6 +94,21 @@ def test_metrics_and_distances():
         assert float(one(hot, REAL)) == pytest.approx(float(full.distances[name](*other)), rel=1e-4)
 
 
+@pytest.mark.parametrize("other", [np.diag([1.0, 3.0]), COVARIANCE * 2, WIDE[:2, :2]])
+def test_distances_to_a_population_of_another_known_covariance(other):
+    """Against the family that fits the covariance too; they counted it as one's own."""
+    source = cj.sources.population(gaussian_mean(other), REAL)
+    process = cj.generational_process(FAMILY, source, cj.workflows.replace(), sample_size=20)
+    names = list(FAMILY.distances)
+    trace = cj.simulate(process, KEY, generations=1, chains=1, metrics=("mean", *names))
+    full = cj.estimators.gaussian(2)
+    params = cj.estimators.gaussian_params(trace["mean"][0, 1], COVARIANCE)
+    real = cj.estimators.gaussian_params([1.0, -2.0], other)
+    for name in names:
+        wanted = full.distances[name](params, real)
+        np.testing.assert_allclose(trace[name][0, 1], wanted, rtol=1e-4)
+
+
 @pytest.mark.parametrize("flow", ["replace", "accumulate", "mix"])
 def test_whole_chains(flow, assert_mean):
     shares = {"alpha": 0.5, "beta": 0.3, "gamma": 0.2} if flow == "mix" else {}

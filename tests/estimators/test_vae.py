@@ -105,7 +105,7 @@ def test_fresh_draws_refuse_what_they_cannot_serve(workflow, words):
 
 
 def test_fresh_draws_refuse_a_schedule():
-    with pytest.raises(InputError, match="sample_size is a function, but this estimator streams"):
+    with pytest.raises(InputError, match="sample_size is a function, but this estimator is lazy"):
         process(workflows.replace(), size=lambda generation: 8 + generation, largest_sample_size=16)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.errors import InputError, whole
+from collapse_jax.errors import InputError, one_key, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
 from collapse_jax.models.lm.decoders import BeamSearch, Decoder, Greedy, Sampling, check_decoder
@@ -225,10 +225,7 @@ def _check_generate(decoder, new_tokens, key, batch_size, returned):
     if isinstance(decoder, Sampling) and key is None:
         raise InputError("Sampling needs a key: pass key=jax.random.key(...)")
     if key is not None:
-        try:
-            jax.random.key_data(key)
-        except TypeError:
-            raise InputError(f"key is {key!r:.80}; it must be a key of jax.random.key") from None
+        one_key("key", key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames=("returned",))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from collapse_jax.errors import DivergenceError, InputError
+from collapse_jax.errors import DivergenceError, InputError, one_key
 from collapse_jax.models.lm import lora
 from collapse_jax.models.lm.fit_settings import (
     FineTune,
@@ -90,6 +90,7 @@ def fine_tune(
         DivergenceError: If a loss becomes nan or infinite; the text names the step.
     """
     check_fine_tune(settings)
+    one_key("key", key)
     blocks, valid_blocks = check_blocks(model, blocks), check_blocks(model, valid_blocks)
     for name, value in (("training", blocks), ("validation", valid_blocks)):
         if not len(value):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from collapse_jax.errors import real, whole
+from collapse_jax.errors import one_key, real, whole
 from collapse_jax.models.lm.opt import OPT, init_params
 from collapse_jax.models.lm.score import batch_loss
 from collapse_jax.models.lm.steps import (
@@ -108,6 +108,8 @@ def window_order(key: jax.Array, windows: int) -> Callable[[int, int], np.ndarra
     Returns:
         order(start, count) -> [count], the windows at places start, start + 1, ...
     """
+
+    one_key("key", key)
 
     @functools.lru_cache(maxsize=2)
     def epoch_order(epoch):

@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_key
 from collapse_jax.models.lm import products, rotary
 from collapse_jax.models.lm.switches import TransformerConfig
 
@@ -410,4 +410,4 @@ def _dense(config, features, dtype, use_bias):
 
 def init_params(model: Transformer, key: jax.Array) -> dict:
     """Random parameters of a model, a plain dict of float32 arrays."""
-    return jax.jit(model.init)(key, jnp.zeros((1, 2), jnp.int32))["params"]
+    return jax.jit(model.init)(one_key("key", key), jnp.zeros((1, 2), jnp.int32))["params"]

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from collapse_jax.errors import InputError, whole
+from collapse_jax.errors import InputError, one_key, whole
 
 
 class VAE(NamedTuple):
@@ -49,12 +49,16 @@ def size_of(decoder: dict, height: int, width: int) -> VAE:
     )
 
 
-@functools.partial(jax.jit, static_argnames="model")
 def init_params(model: VAE, key: jax.Array) -> VAEParams:
     """Fresh parameters: weights and biases uniform on +-1/sqrt(fan-in), as torch starts its layers.
 
     The fan-in of a transposed convolution counts its output channels, as in torch.
     """
+    return _init_params(model, one_key("key", key))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _init_params(model, key):
     encoder_key, decoder_key = jax.random.split(key)
     x, z = jnp.zeros((1, model.height, model.width)), jnp.zeros((1, model.latent))
     encoder = _Encoder(model.capacity, model.latent).init(encoder_key, x)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from collapse_jax.errors import DivergenceError, InputError, real, whole
+from collapse_jax.errors import DivergenceError, InputError, one_key, real, whole
 from collapse_jax.models.vae.model import VAE, VAEParams, decode, encode, init_params, size_of
 from collapse_jax.random.derivatives import CHOICES, step_function
 
@@ -79,7 +79,6 @@ def loss(
     return jnp.sum(weight * (cross_entropy + beta * divergence))
 
 
-@functools.partial(jax.jit, static_argnames="model")
 def elbo(model: VAE, params: VAEParams, key: jax.Array, x: jax.Array) -> jax.Array:
     """Evidence lower bound [n] of each image x [n, height, width] in nats, one draw of its latents.
 
@@ -89,6 +88,11 @@ def elbo(model: VAE, params: VAEParams, key: jax.Array, x: jax.Array) -> jax.Arr
     References:
         Kingma and Welling 2014, equation 10.
     """
+    return _elbo(model, params, one_key("key", key), x)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _elbo(model, params, key, x):
     noise = jax.random.normal(key, (len(x), model.latent))
 
     def bound(pair):
@@ -98,12 +102,16 @@ def elbo(model: VAE, params: VAEParams, key: jax.Array, x: jax.Array) -> jax.Arr
     return jax.lax.map(bound, (x, noise), batch_size=_DECODED_AT_ONCE)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "n", "gives"))
 def generate(model: VAE, decoder: dict, key: jax.Array, n: int, gives: str = "means") -> jax.Array:
     """n images [n, height, width] of latents drawn from the prior.
 
     gives: the decoder's "means", or "bernoulli" draws of 0 and 1.
     """
+    return _generate(model, decoder, one_key("key", key), n, gives)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "n", "gives"))
+def _generate(model, decoder, key, n, gives):
     latent_key, pixel_key = jax.random.split(key)
     z = jax.random.normal(latent_key, (n, model.latent))
 
@@ -171,6 +179,7 @@ def train(
             `jit` and `vmap` nothing is looked at, and nan losses are returned.
         DivergenceError: If the loss of an epoch is not finite; the text names it.
     """
+    one_key("key", key)
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((x, weight, key)))
     if not traced:
         _check_images(x, weight, streams)
