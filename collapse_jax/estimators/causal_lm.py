@@ -91,27 +91,9 @@ def causal_lm(
     if not len(prompts):
         raise InputError("there are no prompts; at least 1 block is needed")
     plan_for(settings, pretrained, len(prompts), valid_blocks.shape[1])
-    made_by("prompting", prompting, Prompting, "cj.lm.Prompting(...)").check_for(
-        model, prompts.shape[1]
-    )
-    varies = isinstance(decoder, Sampling) and decoder.top_k != 1
-    if prompting.prompts == "start" and len(prompts) > 1 and not varies:
-        raise InputError(
-            f"decoder is {decoder!r:.200} with prompts start, which makes one text "
-            f"{len(prompts)} times; it must be Sampling, from more than one token"
-        )
-    family = _CausalLM(
-        model,
-        pretrained,
-        prompts,
-        valid_blocks,
-        settings,
-        decoder,
-        start,
-        decode_batch,
-        prompting,
-        session,
-    )
+    _check_prompting(prompting, model, decoder, prompts)
+    options = start, decode_batch, prompting, session
+    family = _CausalLM(model, pretrained, prompts, valid_blocks, settings, decoder, *options)
     return estimator(
         family.fit,
         family.sample,
@@ -121,6 +103,18 @@ def causal_lm(
         continued=family.continued,
         check=family.check,
     )
+
+
+def _check_prompting(prompting, model, decoder, prompts):
+    """Refuses prompts that do not fit the model, or of which all texts would be one."""
+    kind = made_by("prompting", prompting, Prompting, "cj.lm.Prompting(...)")
+    kind.check_for(model, prompts.shape[1])
+    varies = isinstance(decoder, Sampling) and decoder.top_k != 1
+    if prompting.prompts == "start" and len(prompts) > 1 and not varies:
+        raise InputError(
+            f"decoder is {decoder!r:.200} with prompts start, which makes one text "
+            f"{len(prompts)} times; it must be Sampling, from more than one token"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
