@@ -11,6 +11,7 @@ import numpy as np
 from collapse_jax.errors import InputError, one_of, real, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
+from collapse_jax.models.lm.draws import best_word, random_word
 from collapse_jax.models.lm.prompts import checked_prompts, refuse_bad_scores
 from collapse_jax.models.lm.token_scores import ends_text, filled, prefill, token_scores, truncate
 from collapse_jax.models.lm.transformer import NEGATIVE, Transformer, capped
@@ -254,12 +255,10 @@ def _chosen(config, decoder, prompts, keys, logits, history, t):
     seen = jnp.concatenate([prompts[:, None], filled(history, t)], -1)
     scores = token_scores(config, decoder, logits, seen, t)[:, 0]
     if isinstance(decoder, Greedy):
-        tokens = jnp.argmax(scores, -1)
+        tokens = best_word(scores)
     else:
         scores = truncate(scores, decoder)
-        tokens = jax.vmap(lambda key, s: jax.random.categorical(jax.random.fold_in(key, t), s))(
-            keys, scores
-        )
+        tokens = random_word(jax.vmap(jax.random.fold_in, (0, None))(keys, t), scores)
     # The largest of some numbers and a nan is the nan.
     is_bad = ~jnp.isfinite(jnp.take_along_axis(scores, tokens[:, None], axis=-1)[:, 0])
     if decoder.min_new_tokens is None:
