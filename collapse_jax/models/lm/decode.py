@@ -12,6 +12,7 @@ from collapse_jax.errors import InputError, one_key, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
 from collapse_jax.models.lm.decoders import BeamSearch, Decoder, Greedy, Sampling, check_decoder
+from collapse_jax.models.lm.draws import best_word, random_word
 from collapse_jax.models.lm.prompts import checked_prompts, refuse_bad_scores
 from collapse_jax.models.lm.stops import ends_here, stops_of
 from collapse_jax.models.lm.text_prompts import as_tokens
@@ -310,12 +311,10 @@ def _chosen(config, decoder, text, keys, stops, logits, history, read, t):
     prompts, padded = text
     scores = token_scores(config, decoder, logits, (prompts, history, padded), t)[:, 0]
     if isinstance(decoder, Greedy):
-        tokens = jnp.argmax(scores, -1)
+        tokens = best_word(scores)
     else:
         scores = truncate(scores, decoder)
-        tokens = jax.vmap(lambda key, s: jax.random.categorical(jax.random.fold_in(key, t), s))(
-            keys, scores
-        )
+        tokens = random_word(jax.vmap(jax.random.fold_in, (0, None))(keys, t), scores)
     # The largest of some numbers and a nan is the nan.
     is_bad = ~jnp.isfinite(jnp.take_along_axis(scores, tokens[:, None], axis=-1)[:, 0])
     ended = None

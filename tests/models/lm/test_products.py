@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from collapse_jax.models.lm.products import product_in, rounded_product
+from collapse_jax.models.lm.score import batch_loss
+from collapse_jax.models.lm.switches import TransformerConfig
+from collapse_jax.models.lm.transformer import Transformer, init_params
 
 # Every product of the models: subscripts and sizes.
 FORMS = {
@@ -66,3 +69,44 @@ def test_float32_is_the_einsum_of_jax_at_its_highest_precision():
     ours = jax.make_jaxpr(lambda *both: product_in("float32")("bpw,vw->bpv", *both))(left, right)
     (equation,) = [one for one in ours.jaxpr.eqns if one.primitive.name == "dot_general"]
     assert equation.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2
+
+
+def test_the_gradient_of_a_model_is_near_that_of_float32():
+    """Every parameter of a gated model with rotary positions, own head and shared keys: within some
+    roundings of bfloat16 (2^-8), and float32 itself, not float32 that was rounded on the way.
+    """
+    config = TransformerConfig(
+        family="llama",
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+        ffn_dim=32,
+        max_position_embeddings=16,
+        embed_size=16,
+        norm="rms",
+        positions="rotary",
+        activation="silu",
+        gated=True,
+        tied=False,
+        init_std=0.3,
+    )
+    tokens = np.random.default_rng(0).integers(0, 50, (4, 12)).astype(np.int32)
+    params = init_params(Transformer(config), jax.random.key(0))
+
+    def gradient(dtype):
+        model = Transformer(config, dtype)
+        loss = jax.jit(jax.grad(lambda params: batch_loss(model, params, tokens, jnp.ones(4))))
+        return jax.tree.leaves_with_path(loss(params))
+
+    for (path, exact), (_, near) in zip(gradient("float32"), gradient("bfloat16"), strict=True):
+        name = jax.tree_util.keystr(path)
+        assert near.dtype == jnp.float32, name
+        # A bias of keys changes no weight of attention: its gradient is zero up to rounding.
+        if "k_proj']['bias" in name and np.linalg.norm(exact) < 1e-6:
+            continue
+        assert np.linalg.norm(near - exact) < 0.03 * np.linalg.norm(exact), name
+        if near.ndim == 2:
+            assert (near != near.astype(jnp.bfloat16)).mean() > 0.5, name
