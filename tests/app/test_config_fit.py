@@ -59,6 +59,10 @@ def test_the_loss_on_the_continuation_begins_after_the_prompt():
     [
         ({"max_steps": 0}, "max_steps is 0; it must be at least 1"),
         ({"max_tokens": -5}, "max_tokens is -5; it must be at least 1"),
+        (
+            {"max_tokens": 63},
+            "max_tokens is 63; a block has 64 tokens, so it must be at least that",
+        ),
         ({"gradient_accumulation": 0}, "gradient_accumulation is 0; it must be at least 1"),
         ({"warmup_steps": -1}, "warmup_steps is -1; it must be at least 0"),
         ({"warmup_steps": 3}, "warmup_steps is 3 with schedule cosine-by-epoch, which ignores it"),

@@ -18,7 +18,7 @@ from collapse_jax.models.lm.fit_settings import (
     FineTune,
     Plan,
     check_fine_tune,
-    check_loss_from,
+    check_length,
     plan_of,
 )
 from collapse_jax.models.lm.schedules import learning_rate_at, learning_rates
@@ -95,7 +95,7 @@ def fine_tune(
         if not len(value):
             raise InputError(f"there are no {name} blocks; at least 1 is needed")
     plan = plan_for(settings, params, *blocks.shape)
-    check_loss_from(settings, valid_blocks.shape[1])
+    check_length(settings._replace(max_tokens=None), valid_blocks.shape[1])
     epochs = _Epochs(model, settings, plan, blocks, key, session)
     state, frozen = epochs.begin(epochs.place(params))
     shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
@@ -305,9 +305,10 @@ def _calls(blocks, settings, key, taken):
     Where gradients are accumulated, a step has an axis of batches before those. The blocks are
     shuffled, and so many of them taken; places that are left over in the last call have weight 0.
     """
-    size, batches = min(settings.batch_size, len(blocks)), settings.gradient_accumulation
+    size = min(settings.batch_size, len(blocks))
+    batches = min(settings.gradient_accumulation, -(-len(blocks) // size))
+    shape = (size,) if settings.gradient_accumulation == 1 else (batches, size)
     rows = size * batches
-    shape = (size,) if batches == 1 else (batches, size)
     per_call = min(max(STEPS_PER_CALL // batches, 1), -(-len(blocks) // rows))
     order = np.asarray(jax.random.permutation(key, len(blocks)))[:taken]
     for start in range(0, len(order), rows * per_call):
