@@ -77,6 +77,7 @@ def run_steps(
     Returns:
         The new state, and the loss [steps] before each step (0 from `count` on).
     """
+
     def step(i, carry):
         state, losses = carry
         optimiser = recipe.optimiser(settings, _rate_at(rate, i))
