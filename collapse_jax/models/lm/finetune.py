@@ -195,7 +195,8 @@ class _Epochs:
         if self.settings.lora_rank:
             # Lower numbers shuffle the epochs, and drop units out.
             key = jax.random.fold_in(self.key, self.settings.epochs + 1)
-            frozen, params = params, self.place(lora.init_adapters(params, self.settings, key))
+            frozen = jax.tree.map(jnp.asarray, params)
+            params = self.place(lora.init_adapters(params, self.settings, key))
         moments = self.place(_optimiser(self.settings, 0.0).init(params))
         return jax.tree.map(jnp.copy, Training(params, moments)), frozen
 

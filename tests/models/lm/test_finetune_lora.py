@@ -287,10 +287,15 @@ def test_only_the_small_matrices_and_their_moments_are_held(params, blocks, vali
 
     before = sum({a.unsafe_buffer_pointer(): a.nbytes for a in jax.live_arrays()}.values())
     session = Session(progress=progress, scratch=Counting())
-    fine_tune(MODEL, params, blocks, valid, settings, KEY, session=session)
+    fitted, _ = fine_tune(MODEL, params, blocks, valid, settings, KEY, session=session)
     more = [now - before for now in held]
     assert max(more) < 5 * trained + 600 and max(more) < size / 4
     assert max(scratched) < 3 * trained + 200
+    # From weights in NumPy, as files give them, the same.
+    of_files = jax.tree.map(np.asarray, params)
+    again, _ = fine_tune(MODEL, of_files, blocks, valid, settings, KEY)
+    assert jax.tree.all(jax.tree.map(np.array_equal, fitted, again))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(again))
 
 
 # What is refused.
