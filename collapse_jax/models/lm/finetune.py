@@ -18,7 +18,7 @@ from collapse_jax.models.lm.fit_settings import (
     FineTune,
     Plan,
     check_fine_tune,
-    check_loss_from,
+    check_length,
     plan_of,
 )
 from collapse_jax.models.lm.schedules import learning_rate_at, learning_rates
@@ -96,7 +96,7 @@ def fine_tune(
         if not len(value):
             raise InputError(f"there are no {name} blocks; at least 1 is needed")
     plan = plan_for(settings, params, *blocks.shape)
-    check_loss_from(settings, valid_blocks.shape[1])
+    check_length(settings._replace(max_tokens=None), valid_blocks.shape[1])
     epochs = _Epochs(model, settings, plan, blocks, key, session)
     state, frozen = epochs.begin(epochs.place(params))
     shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
@@ -196,7 +196,8 @@ class _Epochs:
         if self.settings.lora_rank:
             # Lower numbers shuffle the epochs, and drop units out.
             key = jax.random.fold_in(self.key, self.settings.epochs + 1)
-            frozen, params = params, self.place(lora.init_adapters(params, self.settings, key))
+            frozen = jax.tree.map(jnp.asarray, params)
+            params = self.place(lora.init_adapters(params, self.settings, key))
         moments = self.place(_optimiser(self.settings, 0.0).init(params))
         return jax.tree.map(jnp.copy, Training(params, moments)), frozen
 
@@ -306,9 +307,10 @@ def _calls(blocks, settings, key, taken):
     Where gradients are accumulated, a step has an axis of batches before those. The blocks are
     shuffled, and so many of them taken; places that are left over in the last call have weight 0.
     """
-    size, batches = min(settings.batch_size, len(blocks)), settings.gradient_accumulation
+    size = min(settings.batch_size, len(blocks))
+    batches = min(settings.gradient_accumulation, -(-len(blocks) // size))
+    shape = (size,) if settings.gradient_accumulation == 1 else (batches, size)
     rows = size * batches
-    shape = (size,) if batches == 1 else (batches, size)
     per_call = min(max(STEPS_PER_CALL // batches, 1), -(-len(blocks) // rows))
     order = np.asarray(jax.random.permutation(key, len(blocks)))[:taken]
     for start in range(0, len(order), rows * per_call):

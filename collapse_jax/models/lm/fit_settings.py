@@ -131,6 +131,7 @@ def plan_of(settings: FineTune, blocks: int, length: int) -> Plan:
         InputError: If the budget is less than a block, the warm-up as long as the fit, or no
             position of a block counts.
     """
+    check_length(settings, length)
     rows = min(settings.batch_size * settings.gradient_accumulation, blocks)
     per_epoch = -(-blocks // rows)
     read = settings.epochs * blocks
@@ -138,11 +139,6 @@ def plan_of(settings: FineTune, blocks: int, length: int) -> Plan:
         epochs, steps = divmod(settings.max_steps, per_epoch)
         read = min(read, epochs * blocks + steps * rows)
     if settings.max_tokens is not None:
-        if settings.max_tokens < length:
-            raise InputError(
-                f"max_tokens is {settings.max_tokens}; a block has {length} tokens, so it must be "
-                "at least that"
-            )
         read = min(read, settings.max_tokens // length)
     epochs, rest = divmod(read, blocks)
     steps = epochs * per_epoch + -(-rest // rows)
@@ -151,12 +147,21 @@ def plan_of(settings: FineTune, blocks: int, length: int) -> Plan:
             f"warmup_steps is {settings.warmup_steps}; a fit of {blocks} blocks has {steps} "
             f"optimiser step{'s' * (steps != 1)} here, so it must be below that"
         )
-    check_loss_from(settings, length)
     return Plan(rows, read, epochs + (rest > 0), steps)
 
 
-def check_loss_from(settings: FineTune, length: int) -> None:
-    """Raises `InputError` if no position of blocks of so many tokens counts."""
+def check_length(settings: FineTune, length: int) -> None:
+    """Raises `InputError` if blocks of so many tokens are above the budget, or none of them counts.
+
+    Args:
+        settings: `max_tokens` and `loss_from`.
+        length: Tokens of a block.
+    """
+    if settings.max_tokens is not None and settings.max_tokens < length:
+        raise InputError(
+            f"max_tokens is {settings.max_tokens}; a block has {length} tokens, so it must be at "
+            "least that"
+        )
     if settings.loss_from >= length:
         raise InputError(
             f"loss_from is {settings.loss_from}; a block has {length} tokens, so it must be at "

@@ -77,11 +77,10 @@ def run_steps(
     Returns:
         The new state, and the loss [steps] before each step (0 from `count` on).
     """
-    is_by_step = rate is not None and jnp.ndim(rate) == 1
 
     def step(i, carry):
         state, losses = carry
-        optimiser = recipe.optimiser(settings, rate[i] if is_by_step else rate)
+        optimiser = recipe.optimiser(settings, _rate_at(rate, i))
         batch = jax.tree.map(lambda array: array[i], batches)
         step_key = None if key is None else jax.random.fold_in(key, i)
         loss, gradient = recipe.gradient(model, settings, state.params, frozen, batch, step_key)
@@ -92,6 +91,11 @@ def run_steps(
 
     steps = len(jax.tree.leaves(batches)[0])
     return jax.lax.fori_loop(0, count, step, (state, jnp.zeros(steps)))
+
+
+def _rate_at(rate, i):
+    """That of step i, where there is one for each."""
+    return rate[i] if rate is not None and jnp.ndim(rate) == 1 else rate
 
 
 def finite_losses(losses: jax.Array, count: int, where: Callable[[int], str]) -> np.ndarray:

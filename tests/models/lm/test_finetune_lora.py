@@ -100,6 +100,24 @@ def test_an_adapter_of_every_projection_is_the_merged_weight(family):
     assert np.abs(np.asarray(beside) - without).max() > 0.01
 
 
+def test_factors_are_rounded_as_those_of_the_projections(params, blocks):
+    """With bfloat16: as near to the float32 losses as those of the merged weights are."""
+    settings, tokens = FineTune(lora_rank=2, lora_targets=("q_proj", "fc1")), jnp.asarray(blocks)
+    adapters, half = random_adapters(params, settings), OPT(MODEL.config, "bfloat16")
+    merged = lora.merged(params, adapters, 1.5)
+
+    @jax.jit
+    def all_three(params, adapters, merged):
+        with lora.adapted(half, adapters, 1.5):
+            beside = token_losses(half, params, tokens)
+        return beside, token_losses(half, merged, tokens), token_losses(MODEL, merged, tokens)
+
+    beside, inside, exact = all_three(params, adapters, merged)
+    assert beside.dtype == jnp.float32
+    wrong, allowed = (np.abs(np.asarray(rounded) - exact).max() for rounded in (beside, inside))
+    assert 1e-4 < wrong < 2 * allowed
+
+
 def _kernels(params):
     paths = jax.tree_util.tree_leaves_with_path(params)
     names = ["/".join(part.key for part in path) for path, _ in paths]
@@ -269,10 +287,15 @@ def test_only_the_small_matrices_and_their_moments_are_held(params, blocks, vali
 
     before = sum({a.unsafe_buffer_pointer(): a.nbytes for a in jax.live_arrays()}.values())
     session = Session(progress=progress, scratch=Counting())
-    fine_tune(MODEL, params, blocks, valid, settings, KEY, session=session)
+    fitted, _ = fine_tune(MODEL, params, blocks, valid, settings, KEY, session=session)
     more = [now - before for now in held]
     assert max(more) < 5 * trained + 600 and max(more) < size / 4
     assert max(scratched) < 3 * trained + 200
+    # From weights in NumPy, as files give them, the same.
+    of_files = jax.tree.map(np.asarray, params)
+    again, _ = fine_tune(MODEL, of_files, blocks, valid, settings, KEY)
+    assert jax.tree.all(jax.tree.map(np.array_equal, fitted, again))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(again))
 
 
 # What is refused.

@@ -299,6 +299,11 @@ def test_accumulated_batches_are_one_big_batch(params, blocks, valid):
     np.testing.assert_allclose(result.train_loss, other.train_loss, rtol=1e-6)
     np.testing.assert_allclose(result.valid_loss, other.valid_loss, rtol=1e-6)
     assert result.steps == other.steps
+    # More batches than there are: one step takes all blocks, and nothing is made for the others.
+    many = FineTune(2, 4, 1e-2, gradient_accumulation=2**31 - 1)
+    assert plan_of(many, 11, 8) == Plan(11, 22, 2, 2)
+    ((tokens, weights, calls),) = finetune._calls(blocks, many, KEY, 11)
+    assert tokens.shape == (1, 3, 4, 8) and weights.sum() == 11 and calls == 1
 
 
 def test_the_loss_from_a_position_is_that_of_the_later_tokens(params, blocks):
@@ -369,6 +374,17 @@ def test_it_goes_on_from_any_epoch_with_the_same_bits(params, blocks, valid, ran
         assert same.valid_loss.tolist() == result.valid_loss.tolist()
         assert same.train_loss.tolist() == result.train_loss.tolist()
         assert (same.best_epoch, same.steps) == (result.best_epoch, result.steps) == (0, 5)
+
+
+def test_unfinished_fits_of_older_versions_are_named_as_they_were():
+    """What a fit was made of goes into a fingerprint; later settings only where they count."""
+    named_so = (
+        "FineTune(epochs=5, batch_size=128, learning_rate=2e-05, final_learning_rate=1e-06, "
+        "beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.01, keep='best'"
+    )
+    assert repr(finetune._Named(FineTune())) == f"{named_so})"
+    later = finetune._Named(FineTune(max_steps=3, schedule="linear"))
+    assert repr(later) == f"{named_so}, schedule='linear', max_steps=3)"
 
 
 # What is refused.

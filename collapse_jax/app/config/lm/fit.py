@@ -7,7 +7,7 @@ from collapse_jax.app.config.checks import LARGEST_COUNT, at_least, at_most, fin
 from collapse_jax.errors import InputError
 
 if TYPE_CHECKING:
-    from collapse_jax.models.lm.finetune import FineTune
+    from collapse_jax.models.lm.fit_settings import FineTune
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +83,14 @@ def fine_tune_of(values: dict[str, Any]) -> "FineTune":
     Raises:
         InputError: If one is out of range, or ignored by others.
     """
-    from collapse_jax.models.lm.finetune import FineTune, check_fine_tune
+    from collapse_jax.models.lm.fit_settings import FineTune, check_fine_tune, check_length
 
     shared = {name: values[name] for name in FineTune._fields if name in values}
     if values["loss_on"] == "continuation":
         shared["loss_from"] = _prompt_length(values)
     settings = FineTune(keep=values["generator"], **shared)
     check_fine_tune(settings)
+    check_length(settings, values["block_length"])
     return settings
 
 
