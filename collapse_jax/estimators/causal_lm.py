@@ -90,27 +90,11 @@ def causal_lm(
     prompts, valid_blocks = check_blocks(model, prompts), check_blocks(model, valid_blocks)
     if not len(prompts):
         raise InputError("there are no prompts; at least 1 block is needed")
-    made_by("prompting", prompting, Prompting, "cj.lm.Prompting(...)").check_for(
-        model, prompts.shape[1]
-    )
-    varies = isinstance(decoder, Sampling) and decoder.top_k != 1
-    if prompting.prompts == "start" and len(prompts) > 1 and not varies:
-        raise InputError(
-            f"decoder is {decoder!r:.200} with prompts start, which makes one text "
-            f"{len(prompts)} times; it must be Sampling, from more than one token"
-        )
-    family = _CausalLM(
-        model,
-        pretrained,
-        prompts,
-        valid_blocks,
-        settings,
-        decoder,
-        start,
-        decode_batch,
-        prompting,
-        session,
-    )
+    made_by("prompting", prompting, Prompting, "cj.lm.Prompting(...)")
+    prompting.check_for(model, prompts.shape[1])
+    _refuse_one_text(prompting, decoder, len(prompts))
+    how = (settings, decoder, start, decode_batch, prompting, session)
+    family = _CausalLM(model, pretrained, prompts, valid_blocks, *how)
     return estimator(
         family.fit,
         family.sample,
@@ -120,6 +104,16 @@ def causal_lm(
         continued=family.continued,
         check=family.check,
     )
+
+
+def _refuse_one_text(prompting, decoder, count):
+    """Refuses to make one text many times."""
+    varies = isinstance(decoder, Sampling) and decoder.top_k != 1
+    if prompting.prompts == "start" and count > 1 and not varies:
+        raise InputError(
+            f"decoder is {decoder!r:.200} with prompts start, which makes one text {count} times; "
+            "it must be Sampling, from more than one token"
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
