@@ -116,7 +116,7 @@ def test_new_blocks_are_made_of_the_first_tokens_of_each(monkeypatch, changes, p
     prompts = TRAIN[:, :prompt]
     new = np.repeat(prompts.sum(1)[:, None] % 1000 + 1000, LENGTH, 1)
     expected = np.concatenate([prompts, new[:, prompt:]], 1) if both else new
-    assert [one for one in run.prompts] == [prompts.tolist()] * LAST
+    assert run.prompts == [prompts.tolist()] * LAST
     assert run.sets[1:] == [expected.tolist()] * LAST
 
 
@@ -154,21 +154,21 @@ def test_texts_from_the_beginning_of_text(monkeypatch, train_on):
 # Real text that is kept.
 
 
-@pytest.mark.parametrize("real_kept", ["drawn", "batches"])
 @pytest.mark.parametrize(
     ("changes", "kept", "previous"),
     [
-        ({"real_blocks": 7}, 7, 0),
-        ({"real_blocks": 0}, 0, 0),
+        ({"real_blocks": 7, "real_kept": "batches"}, 7, 0),
+        ({"real_blocks": 0, "real_kept": "batches"}, 0, 0),
         ({"real_blocks": 20}, 20, 0),
         ({"real_tokens": 59}, 7, 0),  # 7.4 blocks
         ({"real_tokens": 60}, 8, 0),  # 7.5 blocks
         ({"real_blocks": 7, "beta": 0.25}, 7, 5),
+        ({"real_blocks": 7, "beta": 0.25, "real_kept": "batches"}, 7, 5),
         ({"preset": "fig1c", "real_blocks": 3}, 3, 0),  # instead of its 10%
     ],
 )
-def test_real_text_is_kept_by_number(monkeypatch, changes, kept, previous, real_kept):
-    run = Run(monkeypatch, real_kept=real_kept, **changes)
+def test_real_text_is_kept_by_number(monkeypatch, changes, kept, previous):
+    run = Run(monkeypatch, **changes)
     config = run.settings.config
     assert kept_blocks(config, COUNT) == kept
     assert made_blocks(config, COUNT) == COUNT - kept - previous
@@ -181,7 +181,7 @@ def test_real_text_is_kept_by_number(monkeypatch, changes, kept, previous, real_
         ]
         if not previous:
             assert len(real_of(blocks)) == len(as_set(real_of(blocks))) == kept
-    if kept == 7 and not previous and real_kept == "batches":
+    if "real_kept" in changes and not previous:
         # Exactly those that are not kept are continued.
         for blocks, prompts in zip(run.sets[1:], run.prompts, strict=True):
             assert as_set(real_of(blocks)) | as_set(prompts) == as_set(TRAIN.tolist())
