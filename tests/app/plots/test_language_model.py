@@ -13,7 +13,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.plots import draw_run, style
-from collapse_jax.app.plots.language_model import perplexity_figure
+from collapse_jax.app.plots.language_model import perplexity_figure, title
 from collapse_jax.app.plots.perplexities import histogram_3d_figure, histogram_figure, shared_bins
 from collapse_jax.app.plots.text import tails_figure, variety_figure
 from collapse_jax.runs.folder import RunFolder
@@ -190,6 +190,19 @@ def test_what_the_newest_model_wrote_is_dotted(results):
         np.testing.assert_allclose(dotted[0].get_ydata(), values.mean("chain").values[1:])
         assert "dotted: what the newest model wrote" in made.get_suptitle()
     assert "dotted" not in variety_figure(results, "t").get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("changes", "begin"),
+    [
+        ({"preset": "fig1c"}, "10% real text kept, 10 epochs"),
+        ({"real_blocks": 1200}, "1,200 blocks of real text kept, 5 epochs"),
+        ({"real_tokens": 64, "control": "kept"}, "64 tokens of real text kept, control: kept, 5"),
+        ({"workflow": "accumulate", "control": "real"}, "accumulate, control: real, 5 epochs"),
+    ],
+)
+def test_titles_say_what_is_kept_and_which_control_it_is(changes, begin):
+    assert title(LMConfig(**changes)).startswith(begin)
 
 
 def test_a_band_stays_on_a_log_axis():
