@@ -91,9 +91,11 @@ def causal_lm(
     if not len(prompts):
         raise InputError("there are no prompts; at least 1 block is needed")
     plan_for(settings, pretrained, len(prompts), valid_blocks.shape[1])
-    _check_prompting(prompting, model, decoder, prompts)
-    options = start, decode_batch, prompting, session
-    family = _CausalLM(model, pretrained, prompts, valid_blocks, settings, decoder, *options)
+    made_by("prompting", prompting, Prompting, "cj.lm.Prompting(...)")
+    prompting.check_for(model, prompts.shape[1])
+    _refuse_one_text(prompting, decoder, len(prompts))
+    how = (settings, decoder, start, decode_batch, prompting, session)
+    family = _CausalLM(model, pretrained, prompts, valid_blocks, *how)
     return estimator(
         family.fit,
         family.sample,
@@ -105,15 +107,13 @@ def causal_lm(
     )
 
 
-def _check_prompting(prompting, model, decoder, prompts):
-    """Refuses prompts that do not fit the model, or of which all texts would be one."""
-    kind = made_by("prompting", prompting, Prompting, "cj.lm.Prompting(...)")
-    kind.check_for(model, prompts.shape[1])
+def _refuse_one_text(prompting, decoder, count):
+    """Refuses to make one text many times."""
     varies = isinstance(decoder, Sampling) and decoder.top_k != 1
-    if prompting.prompts == "start" and len(prompts) > 1 and not varies:
+    if prompting.prompts == "start" and count > 1 and not varies:
         raise InputError(
-            f"decoder is {decoder!r:.200} with prompts start, which makes one text "
-            f"{len(prompts)} times; it must be Sampling, from more than one token"
+            f"decoder is {decoder!r:.200} with prompts start, which makes one text {count} times; "
+            "it must be Sampling, from more than one token"
         )
 
 

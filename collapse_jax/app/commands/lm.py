@@ -38,7 +38,7 @@ from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig
 from collapse_jax.models.lm.random_weights import init_params
 from collapse_jax.models.lm.tokenizer_fit import check_tokenizer
 from collapse_jax.models.lm.transformer import Transformer
-from collapse_jax.models.lm.weights import load
+from collapse_jax.models.lm.weights import load, read_model
 from collapse_jax.runs import distributed
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.memory import PEAKS, STAGES, PeakMemory
@@ -250,10 +250,12 @@ def _load_model(config, placement):
         on_host = jax.default_device(jax.local_devices(backend="cpu")[0])
     with on_host:
         if is_random:
-            model, params = OPT(RANDOM_MODELS[config.model]), {}
+            model, params = OPT(RANDOM_MODELS[config.model]), None
+        elif config.start == "random" and pathlib.Path(_model_source(config)).is_dir():
+            model, params = read_model(_model_source(config)), None  # there may be no weights
         else:
             model, params = load(_model_source(config))
-        if is_random or config.start == "random":
+        if params is None or config.start == "random":
             params = init_params(model, jax.random.key(config.seed))
         if placement.shard:
             params = placement.place_parameters(params, config.batch_size)

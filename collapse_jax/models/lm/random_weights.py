@@ -2,7 +2,6 @@
 
 import math
 
-import flax.traverse_util
 import jax
 
 from collapse_jax.errors import InputError
@@ -45,10 +44,9 @@ def init_params(model: Transformer | TransformerConfig | OPTConfig, key: jax.Arr
     if not scaled:
         return params
     factor = 1 / math.sqrt(2 * model.switches.num_hidden_layers)
-    flat = flax.traverse_util.flatten_dict(params)
-    return flax.traverse_util.unflatten_dict(
-        {
-            path: leaf * factor if path[-1] == "kernel" and path[-2] in scaled else leaf
-            for path, leaf in flat.items()
-        }
-    )
+
+    def drawn(path, leaf):
+        is_scaled = path[-1].key == "kernel" and path[-2].key in scaled
+        return leaf * factor if is_scaled else leaf
+
+    return jax.tree_util.tree_map_with_path(drawn, params)

@@ -93,6 +93,15 @@ def _loaded(source, revision, only=None):
     )
 
 
+def read_model(folder: str | os.PathLike) -> Transformer:
+    """The model that a folder's config.json describes; no weights are looked for.
+
+    Raises:
+        InputError: If the configuration cannot be read, or is of a model that is not built.
+    """
+    return _read_model(Path(os.fsdecode(folder)))
+
+
 def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OPT, dict]:
     """`load` of an OPT.
 

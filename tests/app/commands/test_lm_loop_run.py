@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 
+import jax
 import numpy as np
 import pytest
 
+import collapse_jax as cj
 from collapse_jax.app.commands.lm import prepare, run_lm
 from collapse_jax.app.config import LMConfig
 from collapse_jax.errors import InputError
@@ -101,6 +104,20 @@ def test_others_are_all_blocks_that_are_not_chosen(settings, blocks_from):
     both = np.concatenate([some.blocks.train, some.others]).tolist()
     assert sorted(both) == sorted(whole.blocks.train.tolist())
     assert prepare(settings(train_blocks=0, control="real").settings()).other_blocks == 0
+
+
+def test_random_weights_need_no_file_of_them(settings, tmp_path):
+    """Of the configuration's law, and as the seed has them."""
+    model = tmp_path / "model"
+    shutil.copytree(settings().model, model)
+    (model / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="no weight file"):
+        prepare(settings(model=str(model)).settings())
+    own = prepare(settings().settings())
+    found = prepare(settings(model=str(model), start="random", seed=3).settings())
+    expected = cj.lm.init_params(own.model, jax.random.key(3))
+    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), found.pretrained, expected))
+    assert found.model == own.model
 
 
 @pytest.mark.parametrize(

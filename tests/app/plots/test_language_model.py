@@ -226,6 +226,19 @@ def test_what_the_newest_model_wrote_is_dotted(results):
     assert "dotted" not in variety_figure(results, "t").get_suptitle()
 
 
+@pytest.mark.parametrize(
+    ("changes", "begin"),
+    [
+        ({"preset": "fig1c"}, "10% real text kept, 10 epochs"),
+        ({"real_blocks": 1200}, "1,200 blocks of real text kept, 5 epochs"),
+        ({"real_tokens": 64, "control": "kept"}, "64 tokens of real text kept, control: kept, 5"),
+        ({"workflow": "accumulate", "control": "real"}, "accumulate, control: real, 5 epochs"),
+    ],
+)
+def test_titles_say_what_is_kept_and_which_control_it_is(changes, begin):
+    assert title(LMConfig(**changes)).startswith(begin)
+
+
 def test_a_band_stays_on_a_log_axis():
     axes = style.figure()[1]
     axes[0, 0].set_yscale("log")

@@ -75,3 +75,40 @@ def test_a_model_its_configuration_and_an_opt_give_the_same():
 def test_something_else_is_refused():
     with pytest.raises(cj.InputError, match=r"model is 'gpt2'; it must be a cj\.lm\.Transformer"):
         cj.lm.init_params("gpt2", KEY)
+
+
+FAMILIES = {
+    "gpt2": {"n_embd": 128, "n_layer": 4, "n_head": 4, "n_positions": 64},
+    "llama": {"num_key_value_heads": 2, "initializer_range": 0.03},
+    "gpt_neox": {},
+    "qwen2": {"num_key_value_heads": 2},
+    "opt": {"ffn_dim": 256, "word_embed_proj_dim": 128, "max_position_embeddings": 64},
+    "gemma2": {"num_key_value_heads": 2, "head_dim": 32},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_draws_every_tensor_by_the_same_law(family, tmp_path):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    from safetensors.numpy import load_file
+
+    from collapse_jax.models.lm.weights import read_model
+
+    sizes = {"vocab_size": 200, "eos_token_id": 0, "bos_token_id": 0, "pad_token_id": 0}
+    if family != "gpt2":
+        sizes |= {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4}
+        sizes |= {} if family == "opt" else {"intermediate_size": 256}
+    config = transformers.AutoConfig.for_model(family, **sizes, **FAMILIES[family])
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "theirs")
+    model = read_model(tmp_path / "theirs")
+    cj.lm.save(tmp_path / "ours", model, cj.lm.init_params(model, KEY))
+    theirs, ours = (load_file(tmp_path / name / "model.safetensors") for name in ("theirs", "ours"))
+    assert theirs.keys() == ours.keys()
+    for name, tensor in theirs.items():
+        if tensor.std() == 0:
+            assert np.array_equal(tensor, ours[name]), name
+        else:
+            z = np.log(tensor.std() / ours[name].std()) * np.sqrt(tensor.size)
+            assert abs(z) < 4, name

@@ -46,9 +46,10 @@ class LoopSettings:
     default the preset's. That the set keeps its size is not stated in the paper; it does in the
     released code."""
     real_blocks: int | None = None
-    """The same as a number of blocks, in the place of a share."""
+    """Number of original blocks in each training set, in the place of a share."""
     real_tokens: int | None = None
-    """The same as a number of tokens, to the nearest whole number of blocks."""
+    """Number of original tokens in each training set, in the place of a share; rounded to whole
+    blocks."""
     real_kept: Literal["drawn", "batches"] | None = None
     """How real blocks are chosen; by default the protocol's. drawn: a random share, and the model
     continues blocks chosen independently of it. batches: ceil(share * blocks / batch_size) whole
