@@ -11,7 +11,14 @@ import numpy as np
 from collapse_jax.errors import InputError, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
-from collapse_jax.models.lm.decoders import BeamSearch, Decoder, Greedy, Sampling, check_decoder
+from collapse_jax.models.lm.decoders import (
+    BeamSearch,
+    Decoder,
+    Greedy,
+    Sampling,
+    check_decoder,
+    written,
+)
 from collapse_jax.models.lm.prompts import checked_prompts, refuse_bad_scores
 from collapse_jax.models.lm.stops import ends_here, stops_of
 from collapse_jax.models.lm.text_prompts import as_tokens
@@ -149,7 +156,15 @@ def _made_of(work):
     asked = [] if work.stops is None else [*map(np.asarray, work.stops)]
     if work.returned is not None:
         asked.append(work.returned)
-    return fingerprint(work.model, work.decoder, work.new_tokens, *work.read, *asked)
+    decoder = _Written(written(work.decoder))
+    return fingerprint(work.model, decoder, work.new_tokens, *work.read, *asked)
+
+
+class _Written(str):
+    """Text that is its own repr, which is what a fingerprint takes."""
+
+    def __repr__(self):
+        return str(self)
 
 
 def _made(work, params, key, index, placement):
