@@ -130,7 +130,7 @@ def _all_made(work, params, key, session):
     tokens, saved = np.zeros((count, *several, new_tokens), np.int32), 0
     if not count:
         return tokens
-    params = session.placement.place_parameters(params, size)
+    params = session.placement.place_parameters(params, size * work.copies)
     name, made_of = f"tokens-{key_name(key)}", _made_of(work)
     each = (work.returned or 1) * new_tokens
     for piece in _saved(session.scratch, name, made_of, count):
@@ -194,11 +194,13 @@ def _batch_made(work, params, index, keys, placement):
     rows = index
     if copies > 1 and placement.count() > 1:  # devices share rows, not copies
         rows = np.repeat(index, copies)
-    stops = work.stops
     batch = [work.read[0][rows].astype(np.int32), *(part[rows] for part in work.read[1:])]
-    read = None if stops is None else stops.read[np.repeat(index, copies)]
+    stops, read = work.stops, None
+    if stops is not None:
+        read = stops.read[np.repeat(index, copies)]
     batch, keys, read = placement.place((batch, keys, read), len(rows), 0)
-    stops = None if stops is None else stops._replace(read=read)
+    if stops is not None:
+        stops = stops._replace(table=placement.place(stops.table, len(rows)), read=read)
     mask = batch[1] if len(batch) > 1 else None
     made = _generate_batch(
         work.model,
