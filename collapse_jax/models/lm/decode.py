@@ -11,7 +11,14 @@ import numpy as np
 from collapse_jax.errors import InputError, one_key, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
-from collapse_jax.models.lm.decoders import BeamSearch, Decoder, Greedy, Sampling, check_decoder
+from collapse_jax.models.lm.decoders import (
+    BeamSearch,
+    Decoder,
+    Greedy,
+    Sampling,
+    check_decoder,
+    written,
+)
 from collapse_jax.models.lm.draws import best_word, random_word
 from collapse_jax.models.lm.prompts import checked_prompts, refuse_bad_scores
 from collapse_jax.models.lm.stops import ends_here, stops_of
@@ -124,7 +131,7 @@ def _all_made(work, params, key, session):
     tokens, saved = np.zeros((count, *several, new_tokens), np.int32), 0
     if not count:
         return tokens
-    params = session.placement.place_parameters(params, size)
+    params = session.placement.place_parameters(params, size * work.copies)
     name, made_of = f"tokens-{key_name(key)}", _made_of(work)
     each = (work.returned or 1) * new_tokens
     for piece in _saved(session.scratch, name, made_of, count):
@@ -150,7 +157,15 @@ def _made_of(work):
     asked = [] if work.stops is None else [*map(np.asarray, work.stops)]
     if work.returned is not None:
         asked.append(work.returned)
-    return fingerprint(work.model, work.decoder, work.new_tokens, *work.read, *asked)
+    decoder = _Written(written(work.decoder))
+    return fingerprint(work.model, decoder, work.new_tokens, *work.read, *asked)
+
+
+class _Written(str):
+    """Text that is its own repr, which is what a fingerprint takes."""
+
+    def __repr__(self):
+        return str(self)
 
 
 def _made(work, params, key, index, placement):
@@ -180,11 +195,13 @@ def _batch_made(work, params, index, keys, placement):
     rows = index
     if copies > 1 and placement.count() > 1:  # devices share rows, not copies
         rows = np.repeat(index, copies)
-    stops = work.stops
     batch = [work.read[0][rows].astype(np.int32), *(part[rows] for part in work.read[1:])]
-    read = None if stops is None else stops.read[np.repeat(index, copies)]
+    stops, read = work.stops, None
+    if stops is not None:
+        read = stops.read[np.repeat(index, copies)]
     batch, keys, read = placement.place((batch, keys, read), len(rows), 0)
-    stops = None if stops is None else stops._replace(read=read)
+    if stops is not None:
+        stops = stops._replace(table=placement.place(stops.table, len(rows)), read=read)
     mask = batch[1] if len(batch) > 1 else None
     made = _generate_batch(
         work.model,

@@ -225,14 +225,27 @@ def test_end_of_text_is_never_made(words, prompts, logits_after):
 def numpy_law(logits, decoder, seen):
     """The distribution [V] that a word is drawn from."""
     scores = penalised(logits, seen, decoder.repetition_penalty) / decoder.temperature
-    order = [word for word in np.argsort(-scores) if word != END]
+    pairs, size = set(itertools.pairwise(seen)), decoder.no_repeat_ngram_size
+    order = [
+        word
+        for word in np.argsort(-scores)
+        if word != END and not (size == 2 and (seen[-1], word) in pairs)
+    ]
     if decoder.top_k:
         order = order[: decoder.top_k]
     probs = np.exp(scores[order] - scores[order].max())
     probs /= probs.sum()
     kept = [i for i in range(len(order)) if probs[:i].sum() < decoder.top_p]
+    probs = probs[kept] / probs[kept].sum()
+    large = probs >= decoder.min_p * probs.max()
+    words, probs = np.array(order)[kept][large], probs[large] / probs[large].sum()
+    if decoder.typical_p < 1:
+        distance = np.abs(-np.log(probs) + (probs * np.log(probs)).sum())
+        nearest = np.argsort(distance)
+        many = 1 + (np.cumsum(probs[nearest]) < decoder.typical_p).sum()
+        words, probs = words[nearest[:many]], probs[nearest[:many]]
     law = np.zeros(len(logits))
-    law[[order[i] for i in kept]] = probs[kept] / probs[kept].sum()
+    law[words] = probs / probs.sum()
     return law
 
 
@@ -244,6 +257,8 @@ def numpy_law(logits, decoder, seen):
         Sampling(top_k=3),
         Sampling(top_p=0.7),
         Sampling(1.5, 5, 0.9, 1.8),
+        Sampling(typical_p=0.6),
+        Sampling(1.3, 6, 0.95, 1.2, min_p=0.1, typical_p=0.9, no_repeat_ngram_size=2),
     ],
 )
 def test_pairs_of_sampled_words_follow_their_law(words, prompts, logits_after, decoder):
@@ -282,6 +297,9 @@ def test_pairs_of_sampled_words_follow_their_law(words, prompts, logits_after, d
         Sampling(top_k=500),
         Sampling(top_p=0.6),
         Sampling(1.3, 6, 0.5),
+        Sampling(min_p=0.3),
+        Sampling(0.8, typical_p=0.4),
+        Sampling(1.3, 20, 0.9, min_p=0.05, typical_p=0.7),
     ],
 )
 def test_truncation_keeps_what_numpy_keeps(decoder):

@@ -11,6 +11,7 @@ from collapse_jax.errors import InputError
 from collapse_jax.models.lm import decode_continuations, encode_prompts, stops
 from collapse_jax.models.lm.corpus import TextTokenizer, load_tokenizer
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
+from collapse_jax.models.lm.decoders import written
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.token_bytes import bytes_of
 from collapse_jax.runs.scratch import FileScratch
@@ -243,6 +244,14 @@ def test_a_killed_call_goes_on(words, tmp_path):
     assert len(said) == 1
     drawn(stop=[[3]])
     assert len(said) == 2
+
+
+def test_fingerprints_of_older_versions_stay():
+    assert written(Greedy()) == "Greedy(repetition_penalty=1.0, min_new_tokens=None)"
+    assert written(Sampling(0.7, min_p=0.2)) == (
+        "Sampling(temperature=0.7, top_k=0, top_p=1.0, repetition_penalty=1.0, "
+        "min_new_tokens=None, min_p=0.2)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,10 @@ def numbers(batch_size, placement=Placement()):
         "valid": result.valid_loss,
         "beams": generate(MODEL, params, BLOCKS, BeamSearch(2), 4, **options),
         "samples": generate(MODEL, params, BLOCKS, Sampling(), 4, **options),
+        "copies": generate(
+            *(MODEL, params, [row[i % 3 :] for i, row in enumerate(BLOCKS)], Sampling(), 4),
+            **options | {"num_return_sequences": 4, "stop": [[5], [7, 8]]},
+        ),
         "losses": mean_loss(MODEL, fitted, BLOCKS, batch_size=batch_size, session=session),
     }
     return found | arrays(fitted), fitted
@@ -124,7 +128,7 @@ def test_eight_devices_give_the_numbers_of_one(tmp_path):
     with np.load(tmp_path / "found.npz") as found:
         np.testing.assert_allclose(found["alone"], wanted["losses"], rtol=1e-4)
         for name, value in wanted.items():
-            if name in ("beams", "samples"):
+            if name in ("beams", "samples", "copies"):
                 np.testing.assert_array_equal(found[name], value)
                 np.testing.assert_array_equal(found[f"cut {name}"], value)
             else:
