@@ -12,6 +12,7 @@ import pytest
 
 from collapse_jax.app import cli
 from collapse_jax.app.commands import COMMANDS
+from collapse_jax.app.commands import preset_words as words_file
 from collapse_jax.app.commands.families import _tables
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import following
@@ -176,6 +177,23 @@ def test_a_run_folder_of_an_earlier_version(shown):
     del values["block_length"]
     assert from_dict(values, "here", of_folder=True).block_length == 64
     assert from_dict(values, "here").block_length == 32
+
+
+def test_a_run_says_what_it_follows(shown, monkeypatch):
+    """What was changed is no longer the loop's, so it is not among what is ours either."""
+    assert words_file.preset_words(LMConfig(preset="fig1c", epochs=1).resolved()) == []
+    row = following.PRESETS["ce-llms"]._replace(
+        left_open=dict.fromkeys(("seeds", "epochs", "block_length"), "ours"),
+        not_followed=("pooled text", "its filter"),
+    )
+    for module in (following, words_file):
+        monkeypatch.setattr(module, "PRESETS", {**PRESETS, "ce-llms": row})
+    config = LMConfig(preset="ce-llms", epochs=1, temperature=0.5).resolved()
+    assert words_file.preset_words(config) == [
+        "preset ce-llms: title; changed: epochs 1 (there 3); left open by its source, and ours: "
+        "seeds 5, block_length 32",
+        "preset ce-llms, not followed: pooled text; its filter",
+    ]
 
 
 def test_the_help_shows_the_values_of_a_preset(shown, capsys):

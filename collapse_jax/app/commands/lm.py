@@ -16,6 +16,7 @@ from collapse_jax.app.commands.lm_table import table_of
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
 from collapse_jax.app.commands.origins import Origins
+from collapse_jax.app.commands.preset_words import preset_words
 from collapse_jax.app.commands.text_blocks import blocks_of_corpus, keep_blocks
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import LMSettings
@@ -341,6 +342,7 @@ def _open_and_run(settings, out, console, placement, seeds, finished):
         f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items()
     )
     for line in (
+        *preset_words(config),
         *said,
         f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder "
         f"{folder.path}",
