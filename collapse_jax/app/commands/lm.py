@@ -326,13 +326,16 @@ def lm_command(
 
 def _open_and_run(settings, out, console, placement, seeds, finished):
     """The run folder, with all that is not `finished` made."""
-    from collapse_jax.app.commands.progress import LanguageModelProgress
+    from collapse_jax.app.commands.progress import LanguageModelProgress, StageProgress
 
     config, session = settings.config, Session(placement)
     said: list[str] = []
-    ingredients = distributed.first_then_others(
-        lambda: prepare(settings, session=session, say=said.append, run=RunFolder(out).path)
-    )
+    with StageProgress(console) as bar:
+        options: dict[str, Any] = {"say": said.append, "run": RunFolder(out).path}
+        reading = session._replace(progress=bar.stage)
+        ingredients = distributed.first_then_others(
+            lambda: prepare(settings, session=reading, **options)
+        )
     need = disk_need(settings, ingredients, finished, seeds)
     say = functools.partial(console.print, highlight=False)
     folder = RunFolder.open(out, config, need.total, seeds, inputs=ingredients.inputs, say=say)
