@@ -11,7 +11,7 @@ import sys
 import typing
 
 from collapse_jax.app.commands import COMMANDS, Command, load
-from collapse_jax.app.commands.arguments import FileArguments
+from collapse_jax.app.commands.arguments import RunArguments
 from collapse_jax.app.option_groups import of_groups, option_groups
 from collapse_jax.app.parsing import parsed
 from collapse_jax.app.terminal import new_console, terminal
@@ -54,9 +54,8 @@ def _arguments_type(command: Command, settings: Settings | None, is_short: bool 
     summary = command.summary
     if command.settings:
         fields += option_groups(settings or command.settings(), is_short=is_short)
-        fields.append(("out", str, f"runs/{command.name}"))
-        # Read before all others, in `_settings_of_file`; here it is listed by --help.
-        fields.append(("file", FileArguments, FileArguments()))
+        # Its --config is read before all others, in `_settings_of_file`; --help lists it here.
+        fields.append(("run", RunArguments, RunArguments(out=f"runs/{command.name}")))
     if command.devices:
         fields.append(("hardware", command.devices, command.devices()))
     bases = (command.arguments,) if command.arguments else ()
@@ -87,7 +86,7 @@ def _run(command, given):
     devices, console = (), new_console()
     if command.devices:
         devices, console = _joined(settings, given.hardware)
-    return load(command.run)(settings, given.out, console, *devices, **extra)
+    return load(command.run)(settings, given.run.out, console, *devices, **extra)
 
 
 def _joined(settings, on):

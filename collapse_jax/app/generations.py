@@ -75,7 +75,7 @@ class SavedModels:
         moved = {name: value for name, value in moved.items() if value is not None}
         self.config: Any = dataclasses.replace(config.resolved(), **moved)
         try:
-            self.model, self._pretrained, self.tokenizer, entries = lm.read_model(self.config)
+            self.model, self._pretrained, self.tokenizer, entries = lm.model_of_run(self.config)
         except InputError as error:
             raise InputError(f"the model of the run in {self.folder.path}: {error}") from None
         self._model_entry = {"model": entries.pop("model")}

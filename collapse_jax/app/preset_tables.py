@@ -49,7 +49,7 @@ def _columns() -> dict[str, tuple[Mapping[str, Any], Mapping[str, str]]]:
     for name, row in PRESETS.items():
         for protocol in PROTOCOLS if name in OF_SHUMAILOV else ("paper",):
             heading = f"{name}, released code" if protocol == "released-code" else name
-            columns[heading] = (row.settings | open_values(name, protocol), row.left_open)
+            columns[heading] = ({**row.settings, **open_values(name, protocol)}, row.left_open)
     return columns
 
 

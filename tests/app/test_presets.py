@@ -12,6 +12,7 @@ import pytest
 
 from collapse_jax.app import cli
 from collapse_jax.app.commands import COMMANDS
+from collapse_jax.app.commands import preset_words as words_file
 from collapse_jax.app.commands.families import _tables
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import following
@@ -169,6 +170,23 @@ def test_a_run_folder_of_an_earlier_version(shown):
     assert from_dict(values, "here").block_length == 32
 
 
+def test_a_run_says_what_it_follows(shown, monkeypatch):
+    """What was changed is no longer the loop's, so it is not among what is ours either."""
+    assert words_file.preset_words(LMConfig(preset="fig1c", epochs=1).resolved()) == []
+    row = following.PRESETS["ce-llms"]._replace(
+        left_open=dict.fromkeys(("seeds", "epochs", "block_length"), "ours"),
+        not_followed=("pooled text", "its filter"),
+    )
+    for module in (following, words_file):
+        monkeypatch.setattr(module, "PRESETS", {**PRESETS, "ce-llms": row})
+    config = LMConfig(preset="ce-llms", epochs=1, temperature=0.5).resolved()
+    assert words_file.preset_words(config) == [
+        "preset ce-llms: title; changed: epochs 1 (there 3); left open by its source, and ours: "
+        "seeds 5, block_length 32",
+        "preset ce-llms, not followed: pooled text; its filter",
+    ]
+
+
 def test_the_help_shows_the_values_of_a_preset(shown, capsys):
     with pytest.raises(SystemExit):
         cli.main(["lm", "--preset", "ce-llms", "--help"])
@@ -216,7 +234,8 @@ def test_the_help_is_in_groups_that_begin_with_the_preset():
         for _ in range(3)
     ]
     groups = [line.split()[1] for line in runs[0].splitlines() if line.startswith("╭─")]
-    assert groups[:7] == ["options", "preset", "text", "loop", "fit", "decoding", "measure"]
+    wanted = ["preset", "text", "loop", "fit", "decoding", "measure", "run", "hardware"]
+    assert groups == ["options", *wanted]
     assert all("HEAVY [] " in said for said in runs)
     assert min(float(said.split()[-1]) for said in runs) < 0.5
 

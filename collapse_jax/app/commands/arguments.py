@@ -7,9 +7,11 @@ import tyro
 
 
 @dataclasses.dataclass(frozen=True)
-class FileArguments:
-    """Where a command's settings may come from."""
+class RunArguments:
+    """Where a run lies, and where its settings may come from."""
 
+    out: str = ""
+    """The run folder; a run that was begun there goes on."""
     settings_file: Annotated[str, tyro.conf.arg(name="config", metavar="FILE")] = ""
     """A config.json: its settings are the defaults of all others. It names no code; only the
     command line does."""

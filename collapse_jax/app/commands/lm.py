@@ -20,6 +20,7 @@ from collapse_jax.app.commands.lm_table import measures_table, table_of
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
 from collapse_jax.app.commands.origins import Origins
+from collapse_jax.app.commands.preset_words import preset_words
 from collapse_jax.app.commands.text_blocks import OTHERS, blocks_of_corpus, keep_blocks
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import LMSettings, context_words
@@ -263,7 +264,7 @@ def _load_model(config, placement):
     return type(model)(changed, config.precision), params
 
 
-def read_model(config: LMConfig) -> tuple[Transformer, dict, TextTokenizer, dict[str, Any]]:
+def model_of_run(config: LMConfig) -> tuple[Transformer, dict, TextTokenizer, dict[str, Any]]:
     """Model, pretrained parameters and tokenizer of a run, and their entries of `runs.made_of`.
 
     Args:
@@ -374,13 +375,16 @@ def _send(config, folder, track, say):
 
 def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
     """The run folder, with all that is not `finished` made."""
-    from collapse_jax.app.commands.progress import LanguageModelProgress
+    from collapse_jax.app.commands.progress import LanguageModelProgress, StageProgress
 
     config, session = settings.config, Session(placement)
     said: list[str] = []
-    ingredients = distributed.first_then_others(
-        lambda: prepare(settings, session=session, say=said.append, run=RunFolder(out).path)
-    )
+    with StageProgress(console) as bar:
+        options: dict[str, Any] = {"say": said.append, "run": RunFolder(out).path}
+        reading = session._replace(progress=bar.stage)
+        ingredients = distributed.first_then_others(
+            lambda: prepare(settings, session=reading, **options)
+        )
     need = disk_need(settings, ingredients, finished, seeds)
     say = functools.partial(console.print, highlight=False)
     folder = RunFolder.open(out, config, need.total, seeds, inputs=ingredients.inputs, say=say)
@@ -393,6 +397,7 @@ def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
         f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items()
     )
     for line in (
+        *preset_words(config),
         *said,
         f"{config.model}: blocks of {config.block_length} tokens: {sizes}; run folder "
         f"{folder.path}",

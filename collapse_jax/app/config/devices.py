@@ -69,7 +69,7 @@ class Devices:
 
 @dataclasses.dataclass(frozen=True)
 class ModelDevices(Devices):
-    """The same for what trains a model."""
+    """Devices and processes of a call that trains a model."""
 
     shard_parameters: bool = False
     """Cut every parameter and both its moments into one part a device, for models that do not fit
@@ -84,7 +84,7 @@ class ModelDevices(Devices):
 
 @dataclasses.dataclass(frozen=True)
 class SeedDevices(ModelDevices):
-    """The same for several seeds."""
+    """Devices and processes of a call that trains several models, a seed each."""
 
     only_seeds: int | tuple[int, ...] = ()
     """Make these seeds alone, beside other calls that make the others in the same folder; the call

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from collapse_jax.errors import InputError
@@ -41,7 +41,7 @@ def is_hub_name(source: str) -> bool:
 
 def from_hub(
     source: str, text_column: str | None = None
-) -> tuple[dict[str, Callable[[], Iterator[str]]], dict[str, str]]:
+) -> tuple[Mapping[str, Callable[[], Iterator[str]]], dict[str, str]]:
     """The splits of a text of the hub.
 
     Args:

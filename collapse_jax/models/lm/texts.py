@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from collapse_jax.errors import InputError
@@ -113,7 +113,7 @@ def in_parts(rows: Rows) -> dict[str, Rows]:
     return {"train": rows[:first], "valid": rows[first:second], "test": rows[second:]}
 
 
-def _of_hub(given: dict[str, Callable[[], Iterator[str]]]) -> dict[str, Rows]:
+def _of_hub(given: Mapping[str, Callable[[], Iterator[str]]]) -> dict[str, Rows]:
     """The splits of a hub's text, which has all three, or one, or lacks one of the two to test."""
     splits = {split: rows_of(read) for split, read in given.items()}
     if splits.keys() == {"train"}:

@@ -1,15 +1,21 @@
 """What `lm` reads from outside: said in lines, as it is meant, and held together."""
 
+import io
 import json
 
+import numpy as np
 import pytest
+from rich.console import Console
 
+from collapse_jax.app.commands import lm as lm_file
+from collapse_jax.app.commands import text_blocks
 from collapse_jax.app.commands.lm import prepare
 from collapse_jax.app.commands.pretrain import model_config
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.pretrain import PretrainConfig
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm import corpus
+from collapse_jax.runs.placement import Placement
 
 
 @pytest.fixture
@@ -84,3 +90,29 @@ def test_a_pretrained_model_ends_a_text_as_its_tokenizer_does():
     ):
         made = model_config(config, plain._replace(special=special))
         assert (made.bos_token_id, made.eos_token_id, made.pad_token_id) == wanted
+
+
+def test_a_run_that_goes_on_does_not_tokenise(inputs, monkeypatch):
+    """The command keeps the blocks in the run folder, and looks there first."""
+    settings, cut, fitted = lm(inputs, seeds=1), [], []
+
+    def run_lm(settings, folder, ingredients, **more):
+        fitted.append(ingredients)
+
+    def stream_blocks(*arguments):
+        cut.append(arguments)
+        return corpus.stream_blocks(*arguments)
+
+    monkeypatch.setattr(lm_file, "run_lm", run_lm)
+    monkeypatch.setattr(text_blocks, "stream_blocks", stream_blocks)
+    for times in (3, 0):
+        cut.clear()
+        lm_file._open_and_run(
+            settings, str(inputs / "run"), Console(file=io.StringIO()), Placement(), (), set()
+        )
+        assert len(cut) == times
+    first, again = (made.blocks for made in fitted)
+    assert [part.tolist() for part in first] == [part.tolist() for part in again]
+    assert all(isinstance(part, np.memmap) for part in again)
+    kept = sorted(path.name for path in (inputs / "run" / "tokens").iterdir())
+    assert kept == ["blocks.json", "test.npy", "train.npy", "valid.npy"]
