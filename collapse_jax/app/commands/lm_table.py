@@ -76,10 +76,10 @@ def _caption(rows, perplexities):
         for name, values in before.items()
         if values
     )
-    lines = [f"test perplexity before any fine-tuning: {known}"] if known else []
+    said = [f"test perplexity before any fine-tuning: {known}"] if known else []
     if any(_GAIN in row for row in rows):
-        lines.append("gain lost: the share of fine-tuning's gain, in nats, that was lost again")
-    return "\n".join(lines) or None
+        said.append("gain lost: the share of fine-tuning's gain, in nats, that was lost again")
+    return ". ".join(said) or None
 
 
 def measures_table(folder: RunFolder) -> Any | None:

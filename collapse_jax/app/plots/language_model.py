@@ -77,7 +77,10 @@ def perplexity_figure(
     name = perplexities_shown(protocol, results)[0]
     values = results[name].values
     axis.set_yscale("log")
-    style.seeds(axis, results["generation"].values, values, style.BAND, label=True)
+    label: bool | str = True
+    if _has_numbers(results, "test_perplexity_strided"):
+        label = "block by block"
+    style.seeds(axis, results["generation"].values, values, style.BAND, label=label)
     _strided(axis, results, window)
     before = _before(results, name)
     if before is not None:

@@ -196,7 +196,11 @@ def test_gain_and_entropy_have_panels_of_their_own(results):
         "each token after at most 63 others"
     )
     legend = [text.get_text() for text in top.get_legend().get_texts()]
-    assert "strided, exp of the mean loss,\neach token after 192 to 255 others" in legend
+    assert legend == [
+        "block by block",
+        "strided, exp of the mean loss,\neach token after 192 to 255 others",
+        "before fine-tuning: 115, exp of the mean loss (released code)",
+    ]
     strided = [line.get_ydata() for line in top.lines]
     np.testing.assert_array_equal(strided[SEEDS + 1], more["test_perplexity_strided"].values[0])
     np.testing.assert_allclose(gain.lines[SEEDS].get_ydata(), [0, 10, 20, 30])
