@@ -279,7 +279,11 @@ def _table(runs, name) -> Any:
     from rich.table import Column, Table
 
     headers, body = _cells(runs, name)
-    columns = (Column(header, overflow="fold", min_width=8) for header in headers)
+    # No word is cut, whatever the terminal's width.
+    columns = (
+        Column(header, overflow="fold", min_width=max(8, *map(len, header.split())))
+        for header in headers
+    )
     table = Table(
         *columns, title=_title(name), title_justify="left", show_edge=False, pad_edge=False
     )
