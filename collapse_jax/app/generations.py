@@ -77,7 +77,9 @@ class SavedModels:
         try:
             self.model, self._pretrained, self.tokenizer, entries = lm.model_of_run(self.config)
         except InputError as error:
-            raise InputError(f"the model of the run in {self.folder.path}: {error}") from None
+            raise InputError(
+                f"the model of the run in {self.folder.path}: {error}; {_REMEDY}"
+            ) from None
         self._model_entry = {"model": entries.pop("model")}
         made_of.refuse_changed(self.folder.path, entries, _REMEDY)
         # Random weights are rounded otherwise on another processor; only their sizes count then.

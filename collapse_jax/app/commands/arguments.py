@@ -103,5 +103,5 @@ class TrackArguments:
     """Where a run is followed beside its folder."""
 
     track: str | tuple[str, ...] = ()
-    """tensorboard, wandb or trackio, or several with commas: every recorded number of each
-    generation goes there as well, and the losses by epoch."""
+    """Follow the run in tensorboard, wandb or trackio, or several with commas. They get every
+    recorded number of each generation, and the losses by epoch."""

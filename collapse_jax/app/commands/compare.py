@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import itertools
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -252,15 +251,15 @@ def _cells(runs, name) -> tuple[list[str], list[list[str]]]:
         measures[GAIN_LOST] = (".0f", 100.0)
     headers = [run.label + ("" if measure == name else ": gain lost, %") for run in runs
                for measure in measures]  # fmt: skip
-    body = [["before"]]
-    for run, measure in itertools.product(runs, measures):
-        value = run.before(name) if measure == name else float("nan")
-        body[0].append(f"{value:.2f}" if np.isfinite(value) else "")
+    first = ["before"]
+    for value in (run.before(name) for run in runs):
+        first += [f"{value:.2f}" if np.isfinite(value) else "", *[""] * (len(measures) - 1)]
+    body = [first]
     for generation in sorted({generation for _, generation in by_place}):
         cells = [str(generation)]
-        for run, (measure, (form, factor)) in itertools.product(runs, measures.items()):
-            row = by_place.get((run.name, generation), {})
-            cells.append(_cell(row.get(measure), row.get(f"{measure}_sd"), form, factor))
+        for row in (by_place.get((run.name, generation), {}) for run in runs):
+            for measure, (form, factor) in measures.items():
+                cells.append(_cell(row.get(measure), row.get(f"{measure}_sd"), form, factor))
         body.append(cells)
     return ["generation", *headers], body
 
@@ -280,7 +279,11 @@ def _table(runs, name) -> Any:
     from rich.table import Column, Table
 
     headers, body = _cells(runs, name)
-    columns = (Column(header, overflow="fold", min_width=8) for header in headers)
+    # No word is cut, whatever the terminal's width.
+    columns = (
+        Column(header, overflow="fold", min_width=max(8, *map(len, header.split())))
+        for header in headers
+    )
     table = Table(
         *columns, title=_title(name), title_justify="left", show_edge=False, pad_edge=False
     )

@@ -1,5 +1,6 @@
 """`collapse-jax evaluate`: another text under the models of a run."""
 
+import functools
 import pathlib
 import re
 from collections.abc import Iterable
@@ -129,16 +130,25 @@ def _file_of(saved: SavedModels, corpus: str, text: OtherText) -> pathlib.Path:
 def _scored(saved, wanted, text, file, bar) -> list[dict]:
     """The rows of the file, once those that are wanted are among them."""
     rows = _read(file)
+    try:
+        file.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{file.parent} cannot be written ({error.strerror})") from None
     for seed, generation in wanted:
         if any((row["seed"], row["generation"]) == (seed, generation) for row in rows):
             continue
         params = saved.params(generation, seed or 0)
-        session = Session(progress=bar.stage)
+        of = generation if seed is None else f"seed {seed} generation {generation}"
+        session = Session(progress=functools.partial(_shown, bar, of))
         row = {"seed": seed, "generation": generation}
         rows.append(row | text.scores(text.losses(saved.model, params, session)))
         rows.sort(key=_place)
         _write(file, saved, text, rows)
     return rows
+
+
+def _shown(bar, of, stage, done, total):
+    bar.stage(f"{of}: {stage}", done, total)
 
 
 def _place(row):

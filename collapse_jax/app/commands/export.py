@@ -45,7 +45,7 @@ def export_command(
     Raises:
         InputError: If `to` holds something or cannot be written, or as `SavedModels`.
     """
-    folder = made_of.expanded(to)
+    folder = made_of.expanded(to).absolute()
     _refuse_taken(folder)
     saved = SavedModels(run, model=model, tokenizer=tokenizer)
     number = _number(saved, generation, seed)
@@ -54,7 +54,7 @@ def export_command(
     size = sum(file.stat().st_size for file in folder.iterdir())
     of = "the pretrained model" if number == PRETRAINED else f"generation {number} of seed {seed}"
     console.print(
-        f"{of} of {saved.folder.path}: {folder} ({saved.model.label}, {dtype}, "
+        f"{of} of {saved.folder.path}: {to} ({saved.model.label}, {dtype}, "
         f"{size_words(size)}), which AutoModelForCausalLM, AutoTokenizer and --model open",
         highlight=False,
     )

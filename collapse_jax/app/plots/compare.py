@@ -74,7 +74,5 @@ def _draw_lost(axis, runs, losts):
 def colours(count: int) -> list:
     """One colour for each run, apart from each other and from greys."""
     if count <= 9:
-        kept = [colour for place, colour in enumerate(matplotlib.colormaps["tab10"].colors)
-                if place != 7]  # fmt: skip
-        return kept[:count]
+        return [matplotlib.colormaps["tab10"](place) for place in range(10) if place != 7][:count]
     return [matplotlib.colormaps["turbo"](0.05 + 0.9 * i / (count - 1)) for i in range(count)]
