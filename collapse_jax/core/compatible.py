@@ -58,6 +58,16 @@ def check_size(source, largest: int | None) -> None:
         )
 
 
+def check_relative(parts: Parts) -> None:
+    """Raises `InputError` where points cannot be held relative to the newest model."""
+    estimator, _, workflow, *_ = parts
+    if workflow.filters:
+        raise InputError(
+            f"{workflow.name} judges points where they are, and {estimator.name} holds them "
+            "relative to its newest model: take by='law'"
+        )
+
+
 def check_at_most(largest: int | None, most: int, workflow: str) -> None:
     """Raises `InputError` for more points than a workflow can draw without replacement."""
     if largest is not None and largest > most:
