@@ -8,7 +8,7 @@ from collapse_jax.core.types import Parts
 from collapse_jax.errors import InputError
 
 
-def check_abilities(parts: Parts, needs: Needs, *, holds_points: bool) -> None:
+def check_needs(parts: Parts, needs: Needs, *, holds_points: bool) -> None:
     """Raises `InputError` for a workflow that needs what the estimator lacks."""
     estimator, _, workflow, sample_size, _ = parts
     if needs.continuation and estimator.continued is None:

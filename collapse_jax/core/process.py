@@ -80,7 +80,7 @@ def generational_process(
     needs = _needs(parts, generator, largest or _SIZE_TO_WATCH)
     on_points = needs.earlier_points and estimator.subsample is None
     kind = PointData if on_points or generator.draw is None else StatisticsData
-    compatible.check_abilities(parts, needs, holds_points=kind is PointData)
+    compatible.check_needs(parts, needs, holds_points=kind is PointData)
     if kind is PointData and estimator.statistics.relative is not None:
         compatible.check_relative(parts)
         kind = RelativeData
