@@ -8,7 +8,7 @@ from collapse_jax.core.types import Parts
 from collapse_jax.errors import InputError
 
 
-def check_abilities(parts: Parts, needs: Needs, *, holds_points: bool) -> None:
+def check_needs(parts: Parts, needs: Needs, *, holds_points: bool) -> None:
     """Raises `InputError` for a workflow that needs what the estimator lacks."""
     estimator, _, workflow, sample_size, _ = parts
     if needs.continuation and estimator.continued is None:
@@ -55,6 +55,16 @@ def check_size(source, largest: int | None) -> None:
         raise InputError(
             f"sample_size is {largest}, but the real data set has {source.size} points; it must "
             "be at most that"
+        )
+
+
+def check_relative(parts: Parts) -> None:
+    """Raises `InputError` where points cannot be held relative to the newest model."""
+    estimator, _, workflow, *_ = parts
+    if workflow.filters:
+        raise InputError(
+            f"{workflow.name} judges points where they are, and {estimator.name} holds them "
+            "relative to its newest model: take by='law'"
         )
 
 

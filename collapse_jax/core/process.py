@@ -15,6 +15,7 @@ from collapse_jax.core.real_source import held_against
 from collapse_jax.core.tracing import inside_a_program
 from collapse_jax.core.training_data import (
     PointData,
+    RelativeData,
     StatisticsData,
     TrainingData,
     statistics_draw,
@@ -79,7 +80,10 @@ def generational_process(
     needs = _needs(parts, generator, largest or _SIZE_TO_WATCH)
     on_points = needs.earlier_points and estimator.subsample is None
     kind = PointData if on_points or generator.draw is None else StatisticsData
-    compatible.check_abilities(parts, needs, holds_points=kind is PointData)
+    compatible.check_needs(parts, needs, holds_points=kind is PointData)
+    if kind is PointData and estimator.statistics.relative is not None:
+        compatible.check_relative(parts)
+        kind = RelativeData
     draws_real = kind is StatisticsData and statistics_draw(source, estimator) is not None
     if largest is None and estimator.traceable and not draws_real:
         raise InputError(
@@ -91,7 +95,7 @@ def generational_process(
     most = sizes.LARGEST_WITHOUT_REPLACEMENT if one_by_one else sizes.LARGEST
     compatible.check_at_most(largest, most, workflow.name)
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
-    data = kind(estimator, generator, source, largest or 0)
+    data = kind(estimator, generator, source, largest or 0, _points_of_all(parts, needs))
     core = _Core(parts, needs, data, draws_real, schedule)
     if estimator.traceable and not functions.are_ours(estimator, source, workflow):
         functions.check_by_shapes(core.two_generations)
@@ -122,8 +126,9 @@ class _Core:
     schedule: sizes.Schedule
 
     def init(self, key, last_generation=None):
-        fit_key, start, training_set, carry = self._start(key, last_generation)
+        fit_key, start, data, training_set, carry = self._start(key, last_generation)
         params, fit = results.fitted(self.parts.estimator, fit_key, start, training_set)
+        carry = self.data.after_fit(carry, data)
         compatible.check_same_shapes(start, params)
         if self.parts.estimator.traceable and not self.draws_real:
             self._check_points(fit_key, params)
@@ -152,8 +157,9 @@ class _Core:
         # A host family serves whatever is asked, whenever it is asked.
         supply = guarded(supply, workflow, self.needs) if estimator.traceable else supply
         carry, data = workflow.next(key, state.carry, supply, size_at(generation))
-        training_set = self.data.to_fit(results.training_set(workflow, data))
+        training_set = self.data.to_fit(results.training_set(workflow, data), state.params)
         params, fit = results.fitted(estimator, fit_key, state.params, training_set)
+        carry = self.data.after_fit(carry, data)
         if self.may_be_marked:
             unsound = self._is_unsound(data) | marks.is_spoiled(state)
             params = marks.spoiled(params, unsound)
@@ -170,7 +176,7 @@ class _Core:
     def template(self, key, last_generation=None):
         if self.parts.estimator.traceable:
             return jax.eval_shape(lambda key: self.init(key, last_generation)[0], key)
-        _, params, _, carry = self._start(key, last_generation)
+        _, params, _, _, carry = self._start(key, last_generation)
         return self._first_state(params, carry)
 
     def resize(self, state, last_generation):
@@ -269,7 +275,7 @@ class _Core:
         # that are made of points.
         data = supply.reserve(data) if self.needs.fits_history else data
         training_set = self.data.to_fit(data)
-        return fit_key, estimator.init(init_key, training_set), training_set, carry
+        return fit_key, estimator.init(init_key, training_set), data, training_set, carry
 
     def _is_unsound(self, data):
         """Whether the points of a set are marked, or weighted by nan."""
@@ -403,6 +409,14 @@ def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
     """
     one, points = at(example), _AtPoint(at)
     return one._replace(init=points, step=points.step, runtime=one.runtime)
+
+
+def _points_of_all(parts, needs):
+    """How many real points all later ones go back to; None where others enter, or it is unknown."""
+    _, _, workflow, size, _ = parts
+    enter = {"real", "real_and_continued"} & needs.asked
+    known = isinstance(size, int) and functions.is_ours(workflow.next)
+    return size if known and not enter else None
 
 
 def _needs(parts, generator, size):

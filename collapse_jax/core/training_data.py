@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
@@ -22,12 +24,15 @@ class TrainingData:
     generator: the estimator that the newest model is sampled by.
     source: where real data comes from.
     slots: the most points of one training set; 0 where nothing depends on it.
+    first: the points of the first training set where all later ones are drawn from models that go
+        back to it; None where that is not known, or real points enter later.
     """
 
     estimator: Estimator
     generator: Estimator
     source: Source
     slots: int
+    first: int | None = None
 
     def supply(self, params: Params, previous_size, last_generation: int | None = None) -> Supply:
         """What a workflow may ask for, after a training set of `previous_size` points."""
@@ -55,9 +60,16 @@ class TrainingData:
         """Points in the form that workflows pass on."""
         raise NotImplementedError
 
-    def to_fit(self, data: Data) -> Data:
-        """The same in the form that the family is fitted to."""
+    def to_fit(self, data: Data, params: Params = None) -> Data:
+        """The same in the form that the family is fitted to.
+
+        params: of the newest model; None before there is one.
+        """
         raise NotImplementedError
+
+    def after_fit(self, carry: Any, fitted: Data) -> Any:
+        """What a workflow carries on, once the model is fitted to a training set."""
+        return carry
 
     def merge(self, a: Data, b: Data) -> Data:
         """The pooled data."""
@@ -131,11 +143,12 @@ class StatisticsData(TrainingData):
     def of_points(self, data):
         return results.summarised(self.estimator, *data)
 
-    def to_fit(self, data):
+    def to_fit(self, data, params=None):
         return data
 
     def merge(self, a, b):
-        return self.estimator.merge(a, b)
+        pooled, spanned = self.estimator.merge(a, b), self.estimator.statistics.spanned
+        return pooled if spanned is None or self.first is None else spanned(pooled, self.first)
 
     def subsample(self, key, data, n):
         return self.estimator.subsample(key, data, self._count(n))
@@ -157,7 +170,7 @@ class PointData(TrainingData):
     def of_points(self, data):
         return data
 
-    def to_fit(self, data):
+    def to_fit(self, data, params=None):
         return results.summarised(self.estimator, *data)
 
     def merge(self, a, b):
@@ -184,6 +197,47 @@ class PointData(TrainingData):
     def buffered(self) -> bool:
         """Whether the points lie in buffers of fixed size."""
         return self.estimator.traceable
+
+
+class RelativeData(PointData):
+    """Points relative to the newest model; those of generation 0 as they are, until it is fitted.
+
+    Whatever a workflow carries is told anew after every fit.
+    """
+
+    def supply(self, params, previous_size, last_generation=None):
+        made = super().supply(params, previous_size, last_generation)
+        if params is None:
+            return made
+        return made._replace(real=functools.partial(self._real_relative_to, params))
+
+    def _real_relative_to(self, params, key, n):
+        x, weight = self.real(key, n)
+        return Dataset(self._relative.placed(params, x), weight)
+
+    def model(self, params, key, n):
+        return self._sampled(functools.partial(self._relative.sample, key), n, params)
+
+    def real_and_continued(self, params, key, n, m):
+        raise InputError(
+            f"{self.estimator.name} holds points relative to its newest model, which "
+            "continues none; take by='law'"
+        )
+
+    def to_fit(self, data, params=None):
+        if params is None:
+            return super().to_fit(data)
+        return self._relative.summarise(params, *data)
+
+    def after_fit(self, carry, fitted):
+        def moved(leaf):
+            return self._relative.moved(fitted, leaf) if isinstance(leaf, Dataset) else leaf
+
+        return jax.tree.map(moved, carry, is_leaf=lambda leaf: isinstance(leaf, Dataset))
+
+    @property
+    def _relative(self):
+        return self.estimator.statistics.relative
 
 
 def statistics_draw(source: Source, estimator: Estimator):

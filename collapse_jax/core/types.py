@@ -48,6 +48,25 @@ class FitInfo(NamedTuple):
         return cls(jnp.asarray(True), jnp.asarray(0), jnp.asarray(jnp.nan))
 
 
+class Relative(NamedTuple):
+    """How a family holds the points of earlier training sets relative to its newest model.
+
+    Points that a collapsing model has made differ by ever fewer roundings of their size. Their
+    places relative to the model that was fitted to them do not.
+
+    sample: (key, n) -> z [n, ...] in places relative to the model that they are drawn from.
+    placed: (params, x [n, ...]) -> z, points relative to a model.
+    summarise: (params, z, weight) -> the statistics of the points themselves.
+    moved: (fitted, data) -> data relative to the model that is fitted to `fitted`, both `Dataset`
+        of points relative to one model, or as they are.
+    """
+
+    sample: Callable[[jax.Array, int], jax.Array]
+    placed: Callable[[Params, jax.Array], jax.Array]
+    summarise: Callable[[Params, jax.Array, jax.Array], Data]
+    moved: Callable[[Dataset, Dataset], Dataset]
+
+
 class Statistics(NamedTuple):
     """What a training set is to a family, and how such sets are pooled, drawn and thinned.
 
@@ -62,6 +81,11 @@ class Statistics(NamedTuple):
         as they are; raises `ValueError` for points that it does not take. It is asked once, before
         any work, about real points, a NumPy array in the type that they were given in. Without one,
         shape, type, finiteness and the digits that the type holds are looked at.
+    relative: how points that a workflow keeps are held relative to the newest model; None: as they
+        are.
+    spanned: (data, points) -> the same data, all of whose points lie where so many do: on the line
+        of two, in the plane of three. What rounding has added beside it is dropped. None where a
+        family knows no directions.
     """
 
     kind: type
@@ -71,6 +95,8 @@ class Statistics(NamedTuple):
     subsample: protocols.Subsample | None = None
     lazy: bool = False
     check: protocols.Check | None = None
+    relative: Relative | None = None
+    spanned: Callable[[Data, int], Data] | None = None
 
 
 class Measures(NamedTuple):
@@ -208,12 +234,12 @@ class Estimator(_EstimatorFields):
 _GROUPS = {"statistics": Statistics, "measures": Measures, "model": Model, "runtime": Runtime}
 # Part -> what depends on it, and is dropped with it unless it is given in the same call.
 _DEPENDENTS = {
-    "kind": ("draw", "subsample", "check", "compaction"),
-    "fit": ("compaction",),
+    "kind": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
+    "fit": ("relative", "compaction"),
     "init": ("compaction",),
-    "sample": ("draw", "log_prob", "tempered", "nucleus", "continued", "compaction"),
-    "summarise": ("draw", "subsample", "check", "compaction"),
-    "merge": ("compaction",),
+    "sample": ("draw", "log_prob", "tempered", "nucleus", "continued", "relative", "compaction"),
+    "summarise": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
+    "merge": ("spanned", "compaction"),
     "draw": ("compaction",),
 }
 

@@ -1,4 +1,8 @@
-"""What a process is made of, as its run folder keeps it, and how another process differs."""
+"""What a process is made of, as its run folder keeps it, and how another process differs.
+
+This is the description of a process: family, workflow, real data, sizes and key, and the metrics.
+Hashes of the files that a command reads are kept by `runs.made_of`.
+"""
 
 import contextlib
 import functools

@@ -107,7 +107,7 @@ def run(
 
 
 def _run_chains(work, numbers, key):
-    """Makes what is not finished of the chains, and records it; the book."""
+    """Makes and records the generations of the chains that are not finished; gives the `Book`."""
     for number in numbers:
         _run_chain(work, number, jax.random.fold_in(key, number))
     work.book.close()

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from collapse_jax.core.closed_forms import ClosedForms, Setting
 from collapse_jax.core.data_checks import check_location, check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
-from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.core.types import Estimator, Family, FitInfo, Relative
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.metrics import gaussian as formulas
 from collapse_jax.numerics import factored, resolution
@@ -60,7 +60,7 @@ class Moments(NamedTuple):
 def gaussian(
     dim: int,
     ddof: Literal[0, 1] = 1,
-    by: Literal["law", "points"] = "law",
+    by: Literal["law", "points", "relative"] = "law",
     sampling_bias: float | jax.Array = 1.0,
 ) -> Estimator:
     """Gaussian by its sample mean and covariance; x is [n, dim].
@@ -68,7 +68,8 @@ def gaussian(
     Scales are kept as logarithms: 10^6 generations keep to their law where samples are drawn by it
     (`replace`, `accumulate`, `mix` without beta). Where points are held (beta > 0, curation), they
     do until points differ by 8 roundings: a variance of 1e-13 (float64: 1e-31) of the squared mean.
-    There the model is nan, a `DivergenceError`. A sample of one point has covariance 0.
+    There the model is nan, a `DivergenceError`; by="relative" goes on. A sample of one point has
+    covariance 0.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
     dim), trace, log_trace, log_determinant, entropy, log_scale [dim], effective_rank,
@@ -83,6 +84,9 @@ def gaussian(
         by: "law" draws mean and scatter from their law (Normal, and Wishart by Bartlett's
             decomposition), at the same cost for every sample size. "points" draws the points,
             relative to their mean and scale, so that no rounding of the mean stops the collapse.
+            "relative" is "law", and where a workflow keeps points (`mix` with beta > 0,
+            `accumulate_subsample`) they are held relative to the newest model, so that those chains
+            never end either; a workflow of one's own sees them so.
         sampling_bias: lambda; the model is sampled from N(mean, lambda covariance), by `draw` and
             `sample` alike, which adds ln lambda to the log variance each time. A number, or traced.
             A source made of an estimator with a bias is biased too; `sources.normal` has none.
@@ -96,11 +100,11 @@ def gaussian(
     family = _Gaussian(
         whole("dim", dim, 1),
         whole("ddof", ddof, 0, 1, must_be="0 (maximum likelihood) or 1 (unbiased)"),
-        one_of("by", by, ("law", "points"), must_be="'law' or 'points'"),
+        one_of("by", by, ("law", "points", "relative"), must_be="'law', 'points' or 'relative'"),
         _log_widening(sampling_bias),
     )
     total_variation = {"total_variation": _distance(formulas.total_variation)} if dim == 1 else {}
-    return estimator(
+    made = estimator(
         family.fit,
         family.sample,
         init=family.init,
@@ -115,6 +119,11 @@ def gaussian(
         tempered=_tempered,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
     )
+    made = made._replace(spanned=_spanned)
+    if by != "relative":
+        return made
+    held = Relative(family.standard, family.placed, family.summarise_relative, family.moved)
+    return made._replace(relative=held)
 
 
 def example() -> tuple[Estimator, GaussianParams]:
@@ -203,8 +212,11 @@ class _Gaussian(NamedTuple):
         return summarise(x, weight, self.dim)
 
     def draw(self, key, params, n):
-        relative = (_relative_by_law if self.by == "law" else _relative_by_points)(key, n, self.dim)
-        relative = self._widened(relative)
+        by = _relative_by_points if self.by == "points" else _relative_by_law
+        return self._composed(params, self._widened(by(key, n, self.dim)), n)
+
+    def _composed(self, params, relative, n):
+        """The moments of n points from those that they have relative to a model."""
         # The divisor of the fit to come: a constant added there, to a scale of many digits, would
         # be rounded the same way every time.
         divisor = _at_least_one(n - self.ddof)
@@ -224,6 +236,28 @@ class _Gaussian(NamedTuple):
         count, divisor = (jnp.asarray(number, jnp.result_type(float)) for number in (n, divisor))
         return Moments(count, mean, log_scale, factor, divisor)
 
+    def standard(self, key, n):
+        """Points of any model of the family relative to it."""
+        z = normal_vector(key, n * self.dim).reshape(n, self.dim)
+        return z * jnp.exp(jnp.asarray(self.log_widening, z.dtype))
+
+    def placed(self, params, x):
+        """Points relative to a model; a direction in which it has no variance is 0."""
+        apart = factored.solved(unit_factor(params), x - mean_vector(params))
+        return _over(apart, factored.as_vector(params.log_scale))
+
+    def summarise_relative(self, params, z, weight):
+        """`Moments` of points that are given relative to a model."""
+        relative = summarise(z, weight, self.dim)
+        return self._composed(params, relative, relative.count)
+
+    def moved(self, fitted, data):
+        """Points relative to the model that is fitted to `fitted`."""
+        own = summarise(*fitted, self.dim)
+        model, _ = self.fit(None, None, own)
+        z = self.placed(model, data.x)
+        return data._replace(x=jnp.where(data.weight[:, None] > 0, z, 0))
+
     def _widened(self, relative):
         """Moments of standard normal points under the sampling bias."""
         if isinstance(self.log_widening, float) and self.log_widening == 0:
@@ -233,6 +267,12 @@ class _Gaussian(NamedTuple):
             mean=jax.tree.map(lambda entry: entry * widening, relative.mean),
             log_scale=factored.shifted(relative.log_scale, self.log_widening),
         )
+
+
+def _over(rows, log_scale):
+    """rows [n, d] / exp(log_scale [d]), 0 where that is 0."""
+    alive = log_scale > -jnp.inf
+    return jnp.where(alive, rows * jnp.exp(-jnp.where(alive, log_scale, 0)), 0)
 
 
 def _log_widening(sampling_bias):
@@ -285,6 +325,14 @@ def merge(a: Moments, b: Moments) -> Moments:
         # As many points as dimensions, or fewer, leave no variance in the last directions.
         log_scale, factor = factored.limited(log_scale, factor, count - 1)
     return Moments(count, mean, log_scale, factor, divisor)
+
+
+def _spanned(data, points):
+    """Moments of points that span no more directions than so many points do."""
+    if points > len(data.mean):
+        return data
+    log_scale, factor = factored.limited(data.log_scale, data.factor, points - 1)
+    return data._replace(log_scale=log_scale, factor=factor)
 
 
 def mean_vector(params: GaussianParams) -> jax.Array:

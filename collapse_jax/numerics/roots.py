@@ -4,8 +4,13 @@ A covariance in floats knows the variance that is left in a direction to eps of 
 root knows its deviation to eps, so the variance to eps^2: correlations up to 1 - 1e-12 in float32
 instead of 1 - 1e-6. A direction counts as without variance where what is found there is within
 rounding of the numbers that it was computed from, coordinate by coordinate, so that scales far
-apart in different coordinates do not matter. It is a guess of what rounding comes to: it errs in
-about 1e-4 of the sums of samples that span fewer directions than there are, to either side.
+apart in different coordinates do not matter.
+
+That is a guess of what rounding comes to. A direction whose deviation is below some 1e-5 of its
+coordinate's may be lost: of n points in n - 1 dimensions the last is so with a probability of about
+1e-4. And a sum of samples of one plane may be given a direction beside it, in about 1e-3 of the
+sums, unless the number of points says that there is none (`factored.limited`; `spanned` of
+`core.types.Statistics` for pools that go back to few points).
 """
 
 import functools

@@ -46,7 +46,7 @@ class Contents(NamedTuple):
 
 
 def contents(value: Any, name: str = "", known: dict | None = None) -> Contents:
-    """The contents of any value; of what cannot be looked at, the same for all.
+    """The contents of any value. All that cannot be looked at has one and the same contents.
 
     Args:
         value: Functions, arrays, containers and objects, one in another.

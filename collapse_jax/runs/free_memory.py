@@ -43,7 +43,7 @@ def _available(root):
 
 
 def _left_by_groups(root) -> Iterator[int]:
-    """What the limit of each control group above this process leaves, versions 2 and 1."""
+    """What the limit of each control group (cgroup v2 or v1) that this process is in leaves."""
     with contextlib.suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             number, controllers, path = line.split(":", 2)

@@ -1,7 +1,8 @@
 """made_of.json: hashes of everything that a run read, held against what the next call reads.
 
 An entry is {"where": its name or path, "contents": {part: hash}, "files": {file: hash}}. Contents
-decide where both sides have them, else files do; files name what changed. Paths do not count.
+decide where both sides have them, else files do; files name what changed. Paths do not count. A
+process of `cj.run` is described by `drivers.made_of`, in an entry of the same file.
 """
 
 import hashlib

@@ -101,9 +101,10 @@ def write_results(path: pathlib.Path, data: "xarray.Dataset") -> None:
 
 
 def record_axis(variables: Mapping[str, tuple[tuple, tuple, np.dtype]]) -> Hashable | None:
-    """The axis whose records a file of these variables is made of; None if they need none.
+    """The axis along which a file is written record by record; None where every variable fits.
 
-    It is the first along which the records of all variables together fit the format.
+    A variable of a file may have 2 GiB, and so may each record along one axis. Chosen is the first
+    axis whose records, of all variables together, fit.
 
     Args:
         variables: Name -> axes, shape and type of each.

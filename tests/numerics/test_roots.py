@@ -55,14 +55,17 @@ def test_as_many_points_as_dimensions_leave_one_without_variance(dim, size):
 
 
 def test_pooling_points_of_one_plane_leaves_it():
-    log_scale = chains_of(np.eye(4), 3, cj.workflows.accumulate())
-    # Rounding is told from variance by its size: of 1,000 chains one may take it for such.
-    assert np.mean(np.isfinite(log_scale).sum(-1) == 2) > 0.995
+    log_scale = chains_of(np.eye(5), 3, cj.workflows.accumulate(), chains=1000)
+    # Rounding alone gave some of these a third direction.
+    assert (np.isfinite(log_scale).sum(-1) == 2).all()
 
 
 def test_one_point_more_than_dimensions_leaves_variance_everywhere():
     log_scale = chains_of(np.eye(5), 6, cj.workflows.mix(0.7, 0, 0.3))
-    assert np.mean(np.isfinite(log_scale).all(-1)) > 0.999
+    # The last direction has one degree of freedom: its share of its coordinate's deviation is below
+    # t with a probability of about 2 t, and what is below t = 2e-5 may be lost. Of 2,100 models .08
+    # are expected; more than one comes up once in 300.
+    assert np.count_nonzero(~np.isfinite(log_scale).all(-1)) <= 1
 
 
 def lower_of(directions):
