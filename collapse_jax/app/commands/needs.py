@@ -60,6 +60,9 @@ def disk_need(
         ingredients: Made by `commands.lm.prepare`.
         finished: (chain, generation) pairs.
         seeds: The chains of this call; () is all.
+
+    Raises:
+        InputError: If the fit of a generation would be shorter than its warm-up.
     """
     config = settings.config
     parameters = sum(leaf.nbytes for leaf in jax.tree.leaves(ingredients.pretrained))
@@ -84,7 +87,10 @@ def disk_need(
     trained = parameters
     if fine_tune.lora_rank:
         trained = 4 * trained_count(ingredients.pretrained, fine_tune)
-    copies = _copies(plan_of(fine_tune, blocks, config.block_length).epochs)
+    # A set that is too small for the fit's settings is refused here, before generation 0.
+    sizes = sorted({training_blocks(config, blocks, generation) for _, generation in missing})
+    epochs = [plan_of(fine_tune, size, config.block_length).epochs for size in sizes]
+    copies = max(map(_copies, epochs), default=0)
     unfinished = trained * copies + blocks * config.block_length * 4
     return DiskNeed(
         states=states,

@@ -6,6 +6,7 @@ import pytest
 from collapse_jax.app.commands.lm import memory_words, prepare
 from collapse_jax.app.commands.needs import DiskNeed, disk_need, unshared_batches
 from collapse_jax.app.config import LMConfig
+from collapse_jax.errors import InputError
 from collapse_jax.models.lm import corpus
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.weights import save_opt
@@ -75,6 +76,21 @@ def test_what_changes_it(case):
     ) * 20 * (8 * 4 + 16)
     everything = {(c, g) for c in range(5) for g in range(10)}
     assert disk_need(config(), ingredients, everything).total == 0
+
+
+def test_a_later_set_that_is_too_small_for_the_fit_is_refused_at_once(case):
+    """The kept real text alone is 2 of 20 blocks: one step an epoch, where generation 0 has 5."""
+    config, ingredients, parameters = case
+    fit = {"control": "kept", "real_fraction": 0.1, "batch_size": 4, "epochs": 5}
+    fit |= {"schedule": "linear", "warmup_steps": 5}
+    with pytest.raises(InputError, match="warmup_steps is 5; a fit of 2 blocks has 5 optimiser st"):
+        disk_need(config(**fit), ingredients, set())
+    assert disk_need(config(**fit | {"warmup_steps": 4}), ingredients, set()).unfinished > 0
+    assert disk_need(config(**fit, generations=0), ingredients, set()).unfinished > 0
+    # A budget of steps is more epochs of fewer blocks, and the larger need is said.
+    budget = {"control": "kept", "real_fraction": 0.1, "batch_size": 4, "max_steps": 5}
+    need = disk_need(config(**budget, epochs=9), ingredients, set())
+    assert need.unfinished == 7 * parameters + 20 * 8 * 4
 
 
 def test_in_words():
