@@ -126,7 +126,12 @@ def _group(state, group, size):
     """The beams of one group."""
     rows, ended = slice(group * size, (group + 1) * size), state.ended
     if ended:
-        ended = Ended(*(part[:, rows] for part in ended[:3]), ended.open[:, group : group + 1])
+        ended = Ended(
+            ended.history[:, rows],
+            ended.scores[:, rows],
+            ended.exists[:, rows],
+            ended.open[:, group : group + 1],
+        )
     stops = state.stops if isinstance(state.stops, tuple) else state.stops[:, rows]
     tokens, scores, ancestors, history = (part[:, rows] for part in state[:4])
     return Beams(tokens, scores, ancestors, history, state.keys, state.values, ended, stops)

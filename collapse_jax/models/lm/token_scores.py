@@ -136,13 +136,16 @@ def truncate(logits: jax.Array, decoder: Any) -> jax.Array:
     """
     logits = logits / decoder.temperature
     if decoder.top_k:
-        kth = jax.lax.top_k(logits, min(decoder.top_k, logits.shape[-1]))[0][..., -1:]
+        words = logits.shape[-1]
+        kth = best_words(logits.reshape(-1, words), min(decoder.top_k, words))[0][:, -1]
+        kth = kth.reshape(*logits.shape[:-1], 1)
         logits = jnp.where(logits < kth, -jnp.inf, logits)
     if decoder.top_p < 1:
         order = jnp.argsort(-logits, axis=-1)
         probs = jax.nn.softmax(jnp.take_along_axis(logits, order, -1))
         outside = jnp.cumsum(probs, -1) - probs >= decoder.top_p
-        cut = jnp.take_along_axis(outside, jnp.argsort(order, axis=-1), -1)
+        # Written to where it came from: a second sort takes half of the time.
+        cut = jnp.put_along_axis(outside, order, outside, axis=-1, inplace=False)
         logits = jnp.where(cut, -jnp.inf, logits)
     if decoder.min_p > 0:
         # A share of the largest probability is a distance below the largest logit.

@@ -134,7 +134,7 @@ def group_beam_search(log_probs_after, prompt, decoder):
     [
         BeamSearch(4, num_beam_groups=4, diversity_penalty=0.5),
         BeamSearch(6, 1.3, num_beam_groups=2, diversity_penalty=1.0, no_repeat_ngram_size=3),
-        BeamSearch(6, min_new_tokens=0, num_beam_groups=3, diversity_penalty=0.3),
+        BeamSearch(4, 1.0, 0, 2.0, num_beam_groups=2, diversity_penalty=0.7),
         BeamSearch(6, 1.0, 2, -1.0, True, num_beam_groups=3, diversity_penalty=0.7),
         BeamSearch(4, 1.2, 0, 1.5, "never", num_beam_groups=2, diversity_penalty=0.2),
     ],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.models.lm import decode_continuations, encode_prompts, stops
 from collapse_jax.models.lm.corpus import TextTokenizer, load_tokenizer
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
@@ -195,6 +195,12 @@ def test_padding_is_not_seen(words):
         np.testing.assert_array_equal(made, alone)
 
 
+def test_where_every_token_would_repeat_one_line_says_so(words):
+    for decoder in (Greedy(no_repeat_ngram_size=1), BeamSearch(2, no_repeat_ngram_size=1)):
+        with pytest.raises(DivergenceError, match="every token would repeat an n-gram of 1 tokens"):
+            generate(*words, [[3, 4, 5, 6, 0]], decoder, 3)
+
+
 # Several continuations.
 
 
@@ -214,7 +220,7 @@ def test_continuations_of_a_prompt_are_independent(words):
     np.testing.assert_array_equal(drawn(2), made[:, :2])
     assert drawn(1).shape == (4, 1, 2)
     # 3,000 copies of a prompt, in pairs that lie next to each other and far apart.
-    first = drawn(3000, prompts[:1])[0, :, 0]
+    first = drawn(3000, prompts[:1], batch_size=1000)[0, :, 0]
     logits = np.asarray(words[0].apply({"params": words[1]}, prompts[:1]))[0, -1]
     law = np.exp(logits) * (np.arange(8) != WORDS.eos_token_id)
     law /= law.sum()
