@@ -140,31 +140,35 @@ def _settings_of_decisive(arguments):
 
 
 def _with_decisive(command, values, name, arguments):
-    """The values of a settings file, with those fields as the command line gives them.
+    """The values of a settings file, with those fields that it lacks as the command line has them.
 
-    What the file holds goes before what follows from them, so it must not hold another value.
+    What the file holds goes before what follows from them, so it must hold no other loop.
     """
     if command is None or not isinstance(values, dict):
         return values
     given = _decisive(command, arguments)
     for field, value in given.items():
-        if values.get(field, value) != value:
+        if field in command.settings.exclusive and values.get(field, value) != value:
             raise InputError(
                 f"--{field} is {value!r}, but {name} holds settings of {field} "
                 f"{values[field]!r}; leave one of the two out"
             )
-    return values | given
+    return given | values
 
 
 def _decisive(command, arguments):
-    """{field: value} of the decisive fields that are given and have a choice of that name."""
+    """{field: value} of the decisive fields that are given, where the value can be read."""
     hints, given = typing.get_type_hints(command.settings), {}
-    for field in command.settings.decisive:
+    for field in filter(hints.get, command.settings.decisive):
         for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
             option, is_joined, value = argument.partition("=")
             value = value if is_joined else following
-            if option == f"--{field}" and value in typing.get_args(hints[field]):
+            if option.replace("_", "-") != f"--{field.replace('_', '-')}":
+                continue
+            if value in typing.get_args(hints[field]):
                 given[field] = value
+            elif hints[field] is int and value.isdecimal():
+                given[field] = int(value)
     return given
 
 

@@ -26,6 +26,8 @@ class Settings:
 
     decisive: ClassVar[tuple[str, ...]] = ()
     """Fields on whose values the defaults of others depend."""
+    exclusive: ClassVar[tuple[str, ...]] = ()
+    """Of those, the ones that the command line may not give otherwise than a settings file."""
 
     paths: ClassVar[Mapping[str, str]] = {}
     """Fields that say where an input is -> its entry in made_of.json: the same content may lie

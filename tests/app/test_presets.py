@@ -61,7 +61,7 @@ def shown(monkeypatch):
     """Makes ce-llms a loop that this version has all settings of."""
     settings = {
         "block_length": 32, "learning_rate": 1e-3, "dropout": 0.0, "epochs": 3,
-        "real_fraction": 0.25, "generator": "last", "decoding": "sampling",
+        "real_fraction": 0.25, "generator": "last", "decoding": "sampling", "temperature": 0.5,
     }  # fmt: skip
     row = Preset("title", "source", settings)
     monkeypatch.setattr(following, "PRESETS", {**PRESETS, "ce-llms": row})
@@ -141,6 +141,31 @@ def test_what_is_given_goes_before_the_preset(shown):
     assert given("--preset", "fig1c", "--preset", "ce-llms") == given("--preset", "ce-llms")
 
 
+def test_what_is_given_takes_along_what_it_leaves_without_effect(shown, tmp_path):
+    """A temperature of the preset is no reason to refuse beam search, one that is given is."""
+    for config in (LMConfig(preset="ce-llms", decoding="beam"), given("--decoding", "beam")):
+        assert (config.decoding, config.temperature) == ("beam", 1.0)
+        config.check()
+    for line in (("--decoding", "beam"), ("--decoding=beam",)):
+        config = given("--preset", "ce-llms", *line)
+        assert (config.decoding, config.temperature, config.block_length) == ("beam", 1.0, 32)
+    text = refused(LMConfig(preset="ce-llms", decoding="beam", temperature=0.5).check)
+    assert "temperature is 0.5 with decoding beam" in text
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"command": "lm", "preset": "ce-llms"}))
+    assert given("--config", str(file), "--decoding", "beam").temperature == 1.0
+    file.write_text(json.dumps({"command": "lm", "decoding": "sampling"}))
+    assert given("--config", str(file), "--decoding", "beam").decoding == "beam"
+    row = Preset("", "", {"final_learning_rate": 0.5, "warmup_steps": 3, "lora_alpha": 2.0})
+    for also, kept in (
+        ({"schedule": "constant"}, {"warmup_steps", "lora_alpha"}),
+        ({"schedule": "cosine-by-epoch"}, {"final_learning_rate", "lora_alpha"}),
+        ({"lora_rank": 0, "schedule": "linear"}, {"final_learning_rate", "warmup_steps"}),
+        ({"lora_rank": 4}, {"final_learning_rate", "warmup_steps", "lora_alpha"}),
+    ):
+        assert {name for name in row.settings if not following._is_ignored(name, also)} == kept
+
+
 def test_a_settings_file_and_a_preset(shown, tmp_path):
     """What the file holds goes before the preset; it must not be of another one."""
     file = tmp_path / "settings.json"
@@ -179,7 +204,7 @@ def test_a_run_says_what_it_follows(shown, monkeypatch):
     )
     for module in (following, words_file):
         monkeypatch.setattr(module, "PRESETS", {**PRESETS, "ce-llms": row})
-    config = LMConfig(preset="ce-llms", epochs=1, temperature=0.5).resolved()
+    config = LMConfig(preset="ce-llms", epochs=1, seed=5).resolved()
     assert words_file.preset_words(config) == [
         "preset ce-llms: title; changed: epochs 1 (there 3); left open by its source, and ours: "
         "seeds 5, block_length 32",

@@ -387,7 +387,8 @@ def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
         )
     need = disk_need(settings, ingredients, finished, seeds)
     say = functools.partial(console.print, highlight=False)
-    folder = RunFolder.open(out, config, need.total, seeds, inputs=ingredients.inputs, say=say)
+    needed = need.total + sum(part.nbytes for part in ingredients.blocks)
+    folder = RunFolder.open(out, config, needed, seeds, inputs=ingredients.inputs, say=say)
     digests = ingredients.inputs["corpus"]["contents"]
     blocks = ingredients.blocks._asdict()
     if ingredients.others is not None:

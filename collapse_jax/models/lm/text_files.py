@@ -69,7 +69,7 @@ def stream_rows(path: str | os.PathLike, text_column: str | None = None) -> Iter
     if text_column is not None and kind not in (*JSON, ".parquet"):
         raise InputError(
             f"text_column is {text_column!r}, but corpus file {path} is plain text, which has no "
-            "columns; leave it out"
+            "columns; give None"
         )
     try:
         if kind == ".parquet":

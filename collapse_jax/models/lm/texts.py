@@ -127,7 +127,7 @@ def _of_hub(given: Mapping[str, Callable[[], Iterator[str]]]) -> dict[str, Rows]
 def _refuse_column(source, text_column):
     if text_column is not None:
         raise InputError(
-            f"text_column is {text_column!r}, but corpus {source!r} has no columns; leave it out"
+            f"text_column is {text_column!r}, but corpus {source!r} has no columns; give None"
         )
 
 

@@ -10,6 +10,7 @@ from collapse_jax.errors import InputError
 from collapse_jax.models.lm import texts
 from collapse_jax.models.lm.corpus import load_corpus, read_rows
 from collapse_jax.models.lm.texts import StreamedRows, open_text
+from collapse_jax.runs.made_of import of_texts
 
 
 def rows(name, count):
@@ -135,7 +136,7 @@ def test_plain_text_has_no_columns(tmp_path):
     (tmp_path / "text.txt").write_text("a\n")
     for source in (str(tmp_path / "text.txt"), "embedded"):
         text = refused(load_corpus, source, None, "text")
-        assert "text_column is 'text', but corpus " in text and "leave it out" in text
+        assert "text_column is 'text', but corpus " in text and text.endswith("columns; give None")
     assert read_rows(tmp_path / "text.txt") == ["a\n"]
 
 
@@ -156,6 +157,7 @@ def test_a_large_text_is_streamed_and_the_same(tmp_path, monkeypatch):
             streamed = open_text(str(source), said.append)
         assert said[-1] == said[-2] and "stand in train too" in said[-1]
         assert streamed.digests == held.digests
+        assert held.digests == {split: of_texts(part) for split, part in held.rows.items()}
         for split, part in streamed.rows.items():
             assert isinstance(part, StreamedRows) and isinstance(held.rows[split], list)
             assert len(part) == len(held.rows[split])

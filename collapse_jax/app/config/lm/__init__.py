@@ -57,7 +57,14 @@ class LMConfig(
     """
 
     command: ClassVar[str] = "lm"
-    decisive: ClassVar[tuple[str, ...]] = ("preset", "protocol")
+    decisive: ClassVar[tuple[str, ...]] = (
+        "preset",
+        "protocol",
+        "decoding",
+        "schedule",
+        "lora_rank",
+    )
+    exclusive: ClassVar[tuple[str, ...]] = ("preset", "protocol")
     may_change: ClassVar[tuple[str, ...]] = ("generations", "seeds", "checkpoints")
     paths: ClassVar[dict[str, str]] = {name: name for name in ("corpus", "model", "tokenizer")}
 

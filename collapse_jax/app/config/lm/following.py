@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any, TypeVar
 
+from collapse_jax.app.config.lm.decoding import DECODING_OF
 from collapse_jax.app.config.lm.presets import (
     DEFAULT_PRESET,
     LEFT_TO_BOTH,
@@ -51,7 +52,24 @@ def _settings_of(given, names):
             f"preset is {preset!r}, which sets {', '.join(missing)}; this version has no such "
             "settings, so give another preset"
         )
-    return {name: value for name, value in row.settings.items() if name not in LEFT_TO_BOTH}
+    return {
+        name: value
+        for name, value in row.settings.items()
+        if name not in LEFT_TO_BOTH and not _is_ignored(name, given)
+    }
+
+
+def _is_ignored(name, given):
+    """Whether what is given leaves a setting of the preset without effect, so that it would be
+    refused: a preset's temperature with beam search.
+    """
+    decoding, schedule = given.get("decoding"), given.get("schedule")
+    return (
+        (decoding is not None and DECODING_OF.get(name, decoding) != decoding)
+        or (name in ("lora_alpha", "lora_targets") and given.get("lora_rank") == 0)
+        or (name == "final_learning_rate" and schedule == "constant")
+        or (name == "warmup_steps" and schedule == "cosine-by-epoch")
+    )
 
 
 def open_values(preset: str, protocol: str) -> dict[str, Any]:
