@@ -115,10 +115,11 @@ def test_mtld_by_hand(words, expected):
 
 
 def test_a_ratio_at_the_threshold_is_not_below_it():
-    """18 of 25 is .72: one whole piece that is not complete. So are 126 of 175, in floats too."""
+    """18 of 25 is .72, and so is 126 of 175: with one new token, less than a piece either way."""
     for kinds, length in ((18, 25), (126, 175)):
-        order = np.arange(length) % kinds
-        assert frequencies.mtld(order[None]) == pytest.approx(length)
+        order = np.append(np.arange(length) % kinds, 999)
+        part = (1 - (kinds + 1) / (length + 1)) / 0.28
+        assert frequencies.mtld(order[None]) == pytest.approx((length + 1) / part)
 
 
 @given(BLOCKS)
