@@ -33,6 +33,8 @@ from collapse_jax.runs.folder import RunFolder
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "models" / "lm"
 FAMILIES = FIXTURES / "fixtures" / "families"
+# A fused projection, shared keys, norms everywhere.
+QUICK = ("gpt2", "llama3", "gemma3")
 WORDS = [f"w{number}" for number in range(40)]
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
@@ -356,7 +358,13 @@ def check_with_torch(folder, run):
     assert opened(text)["input_ids"] == tokenizer.encode([text])[0]
 
 
-@pytest.mark.parametrize("name", sorted(folder.name for folder in FAMILIES.iterdir()))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(folder.name, marks=() if folder.name in QUICK else pytest.mark.slow)
+        for folder in sorted(FAMILIES.iterdir())
+    ],
+)
 def test_every_family_is_exported(name, tmp_path):
     shutil.copytree(FAMILIES / name, tmp_path / "model")
     write_tokenizer(tmp_path / "model")
