@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -164,9 +165,14 @@ class SavedModels:
 
     @contextlib.contextmanager
     def _checkpoints(self, seed) -> Iterator[Checkpoints]:
-        folder = self._folder_of(seed)
-        with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
-            yield checkpoints
+        folder, log = self._folder_of(seed), logging.getLogger("absl")
+        level = log.level
+        log.setLevel(logging.ERROR)  # Orbax warns that it reads alone, as it is asked to
+        try:
+            with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
+                yield checkpoints
+        finally:
+            log.setLevel(level)
 
 
 def load_generation(
