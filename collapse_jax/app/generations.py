@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 
 from collapse_jax.app.commands import lm
 from collapse_jax.app.config.lm import LMConfig
-from collapse_jax.errors import DamagedError, InputError
+from collapse_jax.errors import DamagedError, InputError, whole
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs import made_of
@@ -65,6 +66,8 @@ class SavedModels:
             InputError: If the folder holds no run of `lm`, or something cannot be read, or is not
                 what the run was made of.
         """
+        if not isinstance(run, str | os.PathLike):
+            raise InputError(f"run is {run!r:.200}; it must be the path of a run folder")
         self.folder = RunFolder(run)
         config = self.folder.config()
         if not isinstance(config, LMConfig):
@@ -140,7 +143,8 @@ class SavedModels:
 
     def refuse_missing(self, generation: int | str, seed: int) -> None:
         """Raises `InputError` for parameters that are not on disk; the text says which are."""
-        there = self.generations(seed)
+        whole("generation", generation, 0, must_be=f"a whole number from 0, or {PRETRAINED!r}")
+        there = self.generations(whole("seed", seed, 0))
         if generation in there:
             return
         where = f"{self.folder.path} has no parameters of "
@@ -164,9 +168,14 @@ class SavedModels:
 
     @contextlib.contextmanager
     def _checkpoints(self, seed) -> Iterator[Checkpoints]:
-        folder = self._folder_of(seed)
-        with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
-            yield checkpoints
+        folder, log = self._folder_of(seed), logging.getLogger("absl")
+        level = log.level
+        log.setLevel(logging.ERROR)  # Orbax warns that it reads alone, as it is asked to
+        try:
+            with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
+                yield checkpoints
+        finally:
+            log.setLevel(level)
 
 
 def load_generation(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
-from collapse_jax.errors import DamagedError, DivergenceError
+from collapse_jax.errors import DamagedError, DivergenceError, InputError
 from collapse_jax.runs.checkpoint import Checkpoints, checksum
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -247,3 +247,17 @@ def test_a_model_with_nan_is_not_saved(tmp_path):
     ):
         cj.run(odd, jax.random.key(0), generations=3, folder=tmp_path / "run")
     assert [row["generation"] for row in cj.RunFolder(tmp_path / "run").rows()] == [0]
+
+
+def test_reading_alone_makes_nothing(tmp_path):
+    """No folder that was not there."""
+    with pytest.raises(InputError, match="is no folder; there are no checkpoints"):
+        Checkpoints(tmp_path / "none", read_only=True)
+    assert not (tmp_path / "none").exists()
+    whole = Checkpoints(tmp_path / "some")
+    whole.save(0, {"x": np.arange(3.0)}, {"generation": 0}, {})
+    whole.close()
+    reading = Checkpoints(tmp_path / "some", read_only=True)
+    np.testing.assert_array_equal(reading.restore_leaves(0)["x"], np.arange(3.0))
+    reading.close()
+    assert [path.name for path in (tmp_path / "some").iterdir()] == ["0"]

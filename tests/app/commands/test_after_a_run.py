@@ -33,6 +33,8 @@ from collapse_jax.runs.folder import RunFolder
 
 FIXTURES = pathlib.Path(__file__).parents[2] / "models" / "lm"
 FAMILIES = FIXTURES / "fixtures" / "families"
+# A fused projection, shared keys, norms everywhere.
+QUICK = ("gpt2", "llama3", "gemma3")
 WORDS = [f"w{number}" for number in range(40)]
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
@@ -157,11 +159,16 @@ def test_what_is_not_there_is_named(run, tmp_path, inputs):
     for generation, seed, words in (
         (7, 0, "no parameters of generation 7 of seed 0; it has those of generations 0, 1"),
         (0, 5, "no parameters of seed 5; seeds 0, 1 have"),
+        (1.5, 0, "generation is 1.5; it must be a whole number from 0, or 'pretrained'"),
+        (True, 0, "generation is True; it must be"),
+        (0, "0", "seed is '0'; it must be an integer of at least 0"),
     ):
         with pytest.raises(InputError, match=words):
             cj.load_generation(out, generation, seed)
     with pytest.raises(InputError, match="is not a run folder"):
         cj.load_generation(tmp_path, 0)
+    with pytest.raises(InputError, match="run is 5; it must be the path of a run folder"):
+        cj.load_generation(5, 0)
     make_run(tmp_path / "ends", inputs / "model", generations=2, checkpoints="ends")
     Checkpoints(tmp_path / "ends" / "checkpoints" / "chain_0").drop_state(1)
     with pytest.raises(InputError, match=r"generations 0, 2 \(it keeps the two ends alone"):
@@ -356,7 +363,13 @@ def check_with_torch(folder, run):
     assert opened(text)["input_ids"] == tokenizer.encode([text])[0]
 
 
-@pytest.mark.parametrize("name", sorted(folder.name for folder in FAMILIES.iterdir()))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(folder.name, marks=() if folder.name in QUICK else pytest.mark.slow)
+        for folder in sorted(FAMILIES.iterdir())
+    ],
+)
 def test_every_family_is_exported(name, tmp_path):
     shutil.copytree(FAMILIES / name, tmp_path / "model")
     write_tokenizer(tmp_path / "model")
