@@ -63,8 +63,17 @@ def check_relative(parts: Parts) -> None:
     estimator, _, workflow, *_ = parts
     if workflow.filters:
         raise InputError(
-            f"{workflow.name} judges points where they are, and {estimator.name} holds them "
-            "relative to its newest model: take by='law'"
+            f"{workflow.name} judges points where they are or changes them, and {estimator.name} "
+            "holds them relative to its newest model: take by='law'"
+        )
+
+
+def check_bounded(largest: int | None) -> None:
+    """Raises `InputError` where points are held, and nobody knows how many."""
+    if largest is None:
+        raise InputError(
+            "sample_size is a function, and this process holds whole points: pass "
+            "largest_sample_size as well"
         )
 
 

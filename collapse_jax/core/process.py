@@ -78,21 +78,13 @@ def generational_process(
     parts = Parts(estimator, source, workflow, sample_size, remember_first)
     generator = functions.generator_of(workflow, estimator)
     needs = _needs(parts, generator, largest or _SIZE_TO_WATCH)
-    on_points = needs.earlier_points and estimator.subsample is None
-    kind = PointData if on_points or generator.draw is None else StatisticsData
-    compatible.check_needs(parts, needs, holds_points=kind is PointData)
-    if kind is PointData and estimator.statistics.relative is not None:
-        compatible.check_relative(parts)
-        kind = RelativeData
+    kind = _kind_of_data(parts, needs, generator)
+    compatible.check_needs(parts, needs, holds_points=kind is not StatisticsData)
     draws_real = kind is StatisticsData and statistics_draw(source, estimator) is not None
-    if largest is None and estimator.traceable and not draws_real:
-        raise InputError(
-            "sample_size is a function, and this process holds whole points: pass "
-            "largest_sample_size as well"
-        )
+    if estimator.traceable and not draws_real:
+        compatible.check_bounded(largest)
     compatible.check_size(source, largest)
-    one_by_one = needs.earlier_points and (on_points or functions.is_ours(estimator.subsample))
-    most = sizes.LARGEST_WITHOUT_REPLACEMENT if one_by_one else sizes.LARGEST
+    most = _most_points(parts, needs, kind)
     compatible.check_at_most(largest, most, workflow.name)
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
     data = kind(estimator, generator, source, largest or 0, _points_of_all(parts, needs))
@@ -409,6 +401,25 @@ def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
     """
     one, points = at(example), _AtPoint(at)
     return one._replace(init=points, step=points.step, runtime=one.runtime)
+
+
+def _kind_of_data(parts, needs, generator):
+    """How training sets are served: as points, as points relative to the model, as statistics."""
+    estimator = parts.estimator
+    on_points = needs.earlier_points and estimator.subsample is None
+    if not on_points and generator.draw is not None:
+        return StatisticsData
+    if estimator.statistics.relative is None:
+        return PointData
+    compatible.check_relative(parts)
+    return RelativeData
+
+
+def _most_points(parts, needs, kind):
+    """The most points of a training set; somebody's own `subsample` may be quick."""
+    own_law = kind is StatisticsData and not functions.is_ours(parts.estimator.subsample)
+    one_by_one = needs.earlier_points and not own_law
+    return sizes.LARGEST_WITHOUT_REPLACEMENT if one_by_one else sizes.LARGEST
 
 
 def _points_of_all(parts, needs):

@@ -68,8 +68,7 @@ def gaussian(
     Scales are kept as logarithms: 10^6 generations keep to their law where samples are drawn by it
     (`replace`, `accumulate`, `mix` without beta). Where points are held (beta > 0, curation), they
     do until points differ by 8 roundings: a variance of 1e-13 (float64: 1e-31) of the squared mean.
-    There the model is nan, a `DivergenceError`; by="relative" goes on. A sample of one point has
-    covariance 0.
+    There the model is nan, a `DivergenceError`; by="relative" goes on. One point has covariance 0.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
     dim), trace, log_trace, log_determinant, entropy, log_scale [dim], effective_rank,
@@ -84,9 +83,8 @@ def gaussian(
         by: "law" draws mean and scatter from their law (Normal, and Wishart by Bartlett's
             decomposition), at the same cost for every sample size. "points" draws the points,
             relative to their mean and scale, so that no rounding of the mean stops the collapse.
-            "relative" is "law", and where a workflow keeps points (`mix` with beta > 0,
-            `accumulate_subsample`) they are held relative to the newest model, so that those chains
-            never end either; a workflow of one's own sees them so.
+            "relative" is "law", and points that a workflow keeps (beta > 0) are held relative to
+            the newest model, so that such chains go on; a workflow of one's own sees them so.
         sampling_bias: lambda; the model is sampled from N(mean, lambda covariance), by `draw` and
             `sample` alike, which adds ln lambda to the log variance each time. A number, or traced.
             A source made of an estimator with a bias is biased too; `sources.normal` has none.
@@ -104,7 +102,7 @@ def gaussian(
         _log_widening(sampling_bias),
     )
     total_variation = {"total_variation": _distance(formulas.total_variation)} if dim == 1 else {}
-    made = estimator(
+    return estimator(
         family.fit,
         family.sample,
         init=family.init,
@@ -118,12 +116,7 @@ def gaussian(
         log_prob=log_prob,
         tempered=_tempered,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
-    )
-    made = made._replace(spanned=_spanned)
-    if by != "relative":
-        return made
-    held = Relative(family.standard, family.placed, family.summarise_relative, family.moved)
-    return made._replace(relative=held)
+    )._replace(spanned=_spanned, relative=family.relative)
 
 
 def example() -> tuple[Estimator, GaussianParams]:
@@ -191,6 +184,13 @@ class _Gaussian(NamedTuple):
     ddof: int
     by: str
     log_widening: Any
+
+    @property
+    def relative(self):
+        """How earlier points are held relative to the newest model; None for where they are."""
+        if self.by != "relative":
+            return None
+        return Relative(self.standard, self.placed, self.summarise_relative, self.moved)
 
     def init(self, key, statistics):
         return gaussian_params(np.zeros(self.dim), np.eye(self.dim))

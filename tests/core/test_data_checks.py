@@ -141,7 +141,8 @@ def test_what_is_taken_keeps_three_digits():
         found = float(np.exp(params.log_scale[0]))
         np.testing.assert_allclose(found, x.std(ddof=1), rtol=1e-3)
         assert abs(float(params.mean[0]) - x.mean()) < 2e-3 * x.std()
-        refused(REALS["gaussian"], mean * 50 + x - mean, "three digits")
+        # Eight times as far out half a rounding is .2% to .5% of the deviation.
+        refused(REALS["gaussian"], mean * 8 + x - mean, "three digits")
 
 
 def test_constants_have_no_differences_to_lose():

@@ -102,10 +102,19 @@ def test_what_is_not_traced_names_its_function(name):
     ],
 )
 def test_a_wrapper_outside_keeps_the_marks_of_those_inside(outer):
-    family = numbered()._replace(tempered=lambda params, tau: params)
-    inner = NEVER["greatest"][0]
-    found = sampled(lambda flow: outer(inner(flow)), family)
-    np.testing.assert_array_equal(found == INT, np.arange(6) == 2)
+    inner = curation.best_of(2, lambda x: VALUES[x.astype(int)], choice="greatest")
+    for dtype in (jnp.int32, jnp.float32):
+        family = numbered(dtype)._replace(tempered=lambda params, tau: params)
+        found = sampled(lambda flow: outer(inner(flow)), family)
+        marked = np.isnan(found) if dtype == jnp.float32 else found == INT
+        np.testing.assert_array_equal(marked, np.arange(6) == 2)
+
+
+def test_a_mark_in_an_empty_slot_does_not_count():
+    for weight in ([1.0, 0.0], [1.0, 1.0]):
+        data = Dataset(jnp.array([0.5, NAN]), jnp.array(weight))
+        assert bool(marks.holds_mark(data)) == (weight[1] > 0)
+    assert bool(marks.holds_mark(Dataset(jnp.array([1, INT]), jnp.ones(2))))
 
 
 def test_rewards_without_bounds_choose():

@@ -73,5 +73,5 @@ def test_where_nothing_is_kept_it_is_the_law():
 
 def test_points_that_are_judged_must_be_where_they_are():
     judged = curation.best_of(2, lambda x: x[:, 0])(workflows.mix(0.5, 0.5, 0))
-    with pytest.raises(cj.InputError, match=r"judges points where they are, .*by='law'"):
+    with pytest.raises(cj.InputError, match=r"judges points where they are .*by='law'"):
         made("relative", judged, 5)

@@ -57,6 +57,8 @@ def made(k):
         "a set": {k, "a", "b"},
         "a generator of numbers": np.random.default_rng(k),
         "a key": jax.random.key(k),
+        "a number of NumPy": np.float32(k),
+        "two of them": (np.int64(1), np.float64(k)),
         "vectorize": np.vectorize(scaled),
         "an object array": np.array([k, None], object),
     }

@@ -89,6 +89,15 @@ def test_words_within_words_are_left_out_and_said(folder):
     assert line.endswith("left out: a.md, invalid_rows.txt, latest.txt")
 
 
+def test_a_raw_file_is_left_out_where_there_is_another(folder):
+    """WikiText comes both ways, with its rare words replaced and raw."""
+    kinds = ("train", "valid", "test")
+    source = folder(*(f"wiki.{kind}.{end}" for kind in kinds for end in ("tokens", "raw")))
+    found, line = read(source)
+    assert found == {kind: [f"wiki.{kind}.tokens"] for kind in kinds}
+    assert line.endswith("left out: wiki.test.raw, wiki.train.raw, wiki.valid.raw")
+
+
 def test_what_lies_about_is_no_text(folder):
     """Backups of editors, hidden files, what Finder writes, a text about the text, a folder."""
     source = folder(
