@@ -12,7 +12,7 @@ import typing
 
 from collapse_jax.app.commands import COMMANDS, Command, load
 from collapse_jax.app.commands.arguments import RunArguments
-from collapse_jax.app.option_groups import of_groups, option_groups
+from collapse_jax.app.option_groups import of_groups, one_group, option_groups
 from collapse_jax.app.parsing import parsed
 from collapse_jax.app.terminal import new_console, terminal
 from collapse_jax.errors import InputError
@@ -55,9 +55,10 @@ def _arguments_type(command: Command, settings: Settings | None, is_short: bool 
     if command.settings:
         fields += option_groups(settings or command.settings(), is_short=is_short)
         # Its --config is read before all others, in `_settings_of_file`; --help lists it here.
-        fields.append(("run", RunArguments, RunArguments(out=f"runs/{command.name}")))
+        run = RunArguments(out=f"runs/{command.name}")
+        fields.append(one_group("run", run, is_short=is_short))
     if command.devices:
-        fields.append(("hardware", command.devices, command.devices()))
+        fields.append(one_group("hardware", command.devices(), is_short=is_short))
     bases = (command.arguments,) if command.arguments else ()
     kind = dataclasses.make_dataclass(command.name, fields, bases=bases, frozen=True)
     if command.settings and is_short:
@@ -85,7 +86,7 @@ def _run(command, given):
     settings.check()
     devices, console = (), new_console()
     if command.devices:
-        devices, console = _joined(settings, given.hardware)
+        devices, console = _joined(settings, command.devices(**vars(given.hardware)))
     return load(command.run)(settings, given.run.out, console, *devices, **extra)
 
 

@@ -32,13 +32,14 @@ def option_groups(settings: Settings, *, is_short: bool = True) -> list[tuple[st
         settings themselves.
     """
     return [
-        (
-            name,
-            group,
-            group(*(getattr(settings, field.name) for field in dataclasses.fields(group))),
-        )
-        for name, group in _groups(type(settings), is_short)
+        (name, group, _filled(group, settings)) for name, group in _groups(type(settings), is_short)
     ]
+
+
+def one_group(name: str, default: Any, *, is_short: bool = True) -> tuple[str, type, Any]:
+    """The same of any dataclass, with all its fields in one group of that name."""
+    group = _one_group(type(default), is_short)
+    return name, group, _filled(group, default)
 
 
 def of_groups(kind: type[Settings], given: Any) -> Settings:
@@ -53,26 +54,44 @@ def of_groups(kind: type[Settings], given: Any) -> Settings:
 @functools.cache
 def _groups(kind, is_short):
     """(name, dataclass) of each class with fields of its own, below `kind` and itself."""
-    hints = typing.get_type_hints(kind, include_extras=True)
     names = [field.name for field in dataclasses.fields(kind)]
     groups = []
     for base in reversed(kind.__mro__):
         own = [name for name in names if name in inspect.get_annotations(base)]
         if own:
-            docs = _texts_below_fields(base)
-            if is_short:
-                docs = {name: first_sentence(text) for name, text in docs.items()}
-            fields = [(name, _with_help(hints[name], docs.get(name, ""))) for name in own]
-            group = dataclasses.make_dataclass(base.__name__, fields, frozen=True)
-            group.__doc__ = (inspect.getdoc(base) or "").partition("\n\n")[0]
+            group = _group(base, own, kind, _texts_below_fields(base), is_short)
             groups.append((re.sub("(Settings|Config)$", "", base.__name__).lower(), group))
     return groups
 
 
-def _with_help(hint, text):
-    """The type of an option, with its text for --help."""
-    text = " ".join(text.split())
-    return Annotated[hint, tyro.conf.arg(help=text)] if text else hint
+@functools.cache
+def _one_group(kind, is_short):
+    """A dataclass with all fields of `kind`."""
+    texts: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        texts |= _texts_below_fields(base)
+    names = [field.name for field in dataclasses.fields(kind)]
+    return _group(kind, names, kind, texts, is_short)
+
+
+def _group(base, names, kind, texts, is_short):
+    """A dataclass of those fields of `kind`, with their texts for --help.
+
+    Without one it has "", since tyro would look for one in all sources, which takes it long.
+    """
+    hints, fields = typing.get_type_hints(kind, include_extras=True), []
+    for name in names:
+        text = " ".join(texts.get(name, "").split())
+        text = first_sentence(text) if is_short else text
+        fields.append((name, Annotated[hints[name], tyro.conf.arg(help=text)]))
+    group = dataclasses.make_dataclass(base.__name__, fields, frozen=True)
+    group.__doc__ = (inspect.getdoc(base) or "").partition("\n\n")[0]
+    return group
+
+
+def _filled(group, values):
+    """An instance of a group with the fields that something else has."""
+    return group(*(getattr(values, field.name) for field in dataclasses.fields(group)))
 
 
 def first_sentence(text: str) -> str:
