@@ -19,8 +19,8 @@ def embedding_diversity(points: ArrayLike) -> float:
     Raises:
         InputError: If there are fewer than 2 points, or one is 0 or not finite.
     """
-    points = _checked("points", points)
-    units = points / np.linalg.norm(points, axis=1, keepdims=True)
+    found = _checked("points", points)
+    units = found / np.linalg.norm(found, axis=1, keepdims=True)
     total, count = units.sum(0), len(units)
     return float(1 - (total @ total - count) / (count * (count - 1)))
 
@@ -45,9 +45,9 @@ def mauve_score(points: ArrayLike, real_points: ArrayLike, *, seed: int = 0) -> 
     """
     from mauve import compute_mauve  # pyright: ignore[reportMissingImports]
 
-    points, real_points = _checked("points", points), _checked("real_points", real_points)
+    made, real = _checked("points", points), _checked("real_points", real_points)
     with _no_native_errors():  # faiss warns of few points a cluster, which N / 10 always are
-        found = compute_mauve(p_features=real_points, q_features=points, seed=seed, verbose=False)
+        found = compute_mauve(p_features=real, q_features=made, seed=seed, verbose=False)
     return float(found.mauve)
 
 
@@ -56,7 +56,7 @@ def has_mauve() -> bool:
     return importlib.util.find_spec("mauve") is not None
 
 
-def _checked(name, points):
+def _checked(name, points) -> np.ndarray:
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or len(points) < 2:
         raise InputError(

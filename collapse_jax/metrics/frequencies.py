@@ -5,9 +5,9 @@ the length of the text: compare texts of one length.
 """
 
 import math
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import optimize
 
 from collapse_jax.errors import real
@@ -85,7 +85,8 @@ def zipf_exponent(blocks: np.ndarray) -> float:
     high = 1.0
     while excess(high) > 0:
         high *= 2
-    return float(optimize.brentq(excess, 0.0, high, xtol=1e-12, rtol=1e-12))
+    root: Any = optimize.brentq(excess, 0.0, high, xtol=1e-12)
+    return float(root)
 
 
 def unigram_divergences(
@@ -175,9 +176,9 @@ def _pieces(tokens, threshold):
     return count + (1 - len(seen) / length) / (1 - threshold) if length else float(count)
 
 
-def _divergence(p: ArrayLike, q: ArrayLike) -> float:
+def _divergence(p: np.ndarray, q: np.ndarray) -> float:
     """Kullback-Leibler divergence in nats between two arrays of weights, which need no sum of 1."""
-    p, q = np.asarray(p) / np.sum(p), np.asarray(q) / np.sum(q)
     held = p > 0
+    share_p, share_q = p[held] / p.sum(), q[held] / q.sum()
     # Rounding may leave -1e-17 between equal distributions.
-    return max(float(np.sum(p[held] * np.log(p[held] / q[held]))), 0.0)
+    return max(float(np.sum(share_p * np.log(share_p / share_q))), 0.0)

@@ -266,7 +266,8 @@ def check_params(model: Transformer, params: Any) -> None:
         raise InputError(
             f"params is {type(params).__name__}; it must be the dict of parameters of the model"
         )
-    expected, found = _shapes(model), _named_shapes(params)
+    of_model: Any = model
+    expected, found = _shapes(of_model), _named_shapes(params)
     if set(found) == {f"params/{name}" for name in expected}:
         raise InputError("params holds all under 'params'; give params['params']")
     for name in sorted(expected.keys() - found.keys()):
