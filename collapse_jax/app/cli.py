@@ -60,6 +60,9 @@ def _arguments_type(command: Command, settings: Settings | None, is_short: bool 
     if command.devices:
         fields.append(one_group("hardware", command.devices(), is_short=is_short))
     bases = (command.arguments,) if command.arguments else ()
+    if command.arguments and _group_of(command):
+        bases = ()
+        fields.append((_group_of(command), command.arguments, command.arguments()))
     kind = dataclasses.make_dataclass(command.name, fields, bases=bases, frozen=True)
     if command.settings and is_short:
         summary += f"\n{_HELP_ALL} says more of each option."
@@ -67,6 +70,13 @@ def _arguments_type(command: Command, settings: Settings | None, is_short: bool 
             summary += f"\n--help --{name} NAME shows the values of a {name}."
     kind.__doc__ = summary
     return kind
+
+
+def _group_of(command):
+    """What the arguments are called that stand below devices in --help: "track"; "" for others."""
+    if not (command.arguments and command.devices):
+        return ""
+    return command.arguments.__name__.removesuffix("Arguments").lower()
 
 
 def _no_arguments(command):
@@ -79,7 +89,8 @@ def _no_arguments(command):
 def _run(command, given):
     """Calls the command's function; settings are checked before anything heavy is imported."""
     extra = dataclasses.fields(command.arguments) if command.arguments else ()
-    extra = {field.name: getattr(given, field.name) for field in extra}
+    place = getattr(given, _group_of(command)) if _group_of(command) else given
+    extra = {field.name: getattr(place, field.name) for field in extra}
     if not command.settings:
         return load(command.run)(new_console(), **extra)
     settings = of_groups(command.settings, given)
