@@ -62,6 +62,8 @@ class EvaluateArguments:
     stride: int | None = None
     """By how many tokens that window moves on: each token is scored once, with at least
     context_length - stride tokens before it. By default half of context_length."""
+    text_column: str | None = None
+    """Column of parquet, JSON or a hub's text that is read; by default "text"."""
     model: str | None = None
     """Where the model lies now that the run began from; by default where it lay then."""
     tokenizer: str | None = None

@@ -38,6 +38,7 @@ def evaluate_command(
     blocks: int = 0,
     context_length: int | None = None,
     stride: int | None = None,
+    text_column: str | None = None,
     model: str | None = None,
     tokenizer: str | None = None,
 ) -> None:
@@ -56,6 +57,7 @@ def evaluate_command(
         blocks: How many of the first; 0 is all.
         context_length: Of a window, instead of blocks.
         stride: Of that window; by default half of it.
+        text_column: Of parquet, JSON or a hub's text.
         model: Where the model lies now that the run began from; by default where it lay.
         tokenizer: The same of the tokenizer.
 
@@ -71,11 +73,12 @@ def evaluate_command(
     wanted = _wanted(saved, generations, seeds)
     with StageProgress(console) as bar:
         source = (corpus, split, saved.tokenizer, saved.model)
+        reading = {"say": bar.line, "text_column": text_column}
         if context_length is not None:
-            text = in_windows(*source, context_length, stride, say=bar.line)
+            text = in_windows(*source, context_length, stride, **reading)
         else:
             length = block_length or saved.config.block_length
-            text = in_blocks(*source, length, blocks, say=bar.line)
+            text = in_blocks(*source, length, blocks, **reading)
         file = _file_of(saved, corpus, text)
         rows = _scored(saved, wanted, text, file, bar)
     rows = [row for row in rows if (row["seed"], row["generation"]) in wanted]
@@ -169,8 +172,8 @@ def _write(file, saved, text, rows):
     values = {
         "corpus": text.name,
         "scored": text.words,
-        "bytes": text.bytes,
         "tokens": text.tokens,
+        "bytes": text.bytes,
         "sha256": text.sha256,
         "model": saved.config.model,
         "tokenizer": saved.tokenizer.name,
@@ -204,6 +207,8 @@ def _table(rows: Iterable[dict], text: OtherText) -> Any:
 
 
 def _over_seeds(group, name, digits):
-    values = [row[name] for row in group]
+    values = [row[name] for row in group if name in row]
+    if not values:
+        return ""
     deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{deviation}"
