@@ -218,7 +218,8 @@ def theirs(task: Task) -> Measured:
     logging.disable_progress_bar()
     device, size = "cuda" if torch.cuda.is_available() else "cpu", task.batch
     kind = getattr(torch, task.precision)
-    model: Any = AutoModelForCausalLM.from_pretrained(task.folder, dtype=kind).to(device)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(task.folder, dtype=kind)
+    model = loaded.to(device)
     words = model.config.vocab_size
     count = 4 * size if task.stage == "fit" else size
     blocks = torch.tensor(blocks_of(words, count), device=device).long()

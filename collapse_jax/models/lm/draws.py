@@ -10,6 +10,7 @@ References:
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,8 @@ def _noisy_largest(keys, scores):
 
 def _counts_words():
     """Whether JAX draws number i of an array from counter i alone, its default since 0.5."""
-    return bool(jax.config.jax_threefry_partitionable)
+    config: Any = jax.config
+    return config.jax_threefry_partitionable
 
 
 def threefry_bits(keys: Key[Array, " rows"], count: int) -> UInt32[Array, "rows count"]:
