@@ -103,13 +103,6 @@ COLUMNS = (
     "ratio",
     "by CPU-seconds",
 )
-# Environment of both sides' processes that keeps them to AVX2.
-AVX2 = {
-    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +117,6 @@ class Settings:
     """Batch sizes to try on both sides, instead of the ones that did best here."""
     seconds: float = 5.0
     """How long each is measured, at the least; one call may take longer."""
-    avx2: bool = False
-    """Keep both sides to AVX2, as far as their libraries let one: a library that XLA calls for its
-    products looks at the processor itself."""
 
 
 class Task(NamedTuple):
@@ -228,7 +218,8 @@ def theirs(task: Task) -> Measured:
     logging.disable_progress_bar()
     device, size = "cuda" if torch.cuda.is_available() else "cpu", task.batch
     kind = getattr(torch, task.precision)
-    model: Any = AutoModelForCausalLM.from_pretrained(task.folder, dtype=kind).to(device)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(task.folder, dtype=kind)
+    model = loaded.to(device)
     words = model.config.vocab_size
     count = 4 * size if task.stage == "fit" else size
     blocks = torch.tensor(blocks_of(words, count), device=device).long()
@@ -321,9 +312,7 @@ def best_of_both(settings, stage, folder, accelerated):
 
 def main(settings: Settings) -> None:
     """Prints the table."""
-    if settings.avx2:
-        os.environ.update(AVX2)
-    print(processor() + (", kept to AVX2" if settings.avx2 else "") + f"; {settings.precision}\n")
+    print(f"{processor()}; {settings.precision}\n")
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         config, accelerated = alone(prepare, settings.family, settings.size, folder)

@@ -29,7 +29,6 @@ def product_in(dtype: Any) -> Product:
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def rounded_product(subscripts: str, left: jax.Array, right: jax.Array) -> jax.Array:
     """The product (float32) of factors that are rounded to bfloat16; sums are float32.
 
@@ -42,6 +41,12 @@ def rounded_product(subscripts: str, left: jax.Array, right: jax.Array) -> jax.A
             places, once in each.
         left, right: The factors, of any floating type.
     """
+    product: Any = _with_gradient(subscripts, left, right)
+    return product
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _with_gradient(subscripts, left, right):
     return _rounded(subscripts, left, right)
 
 
@@ -96,7 +101,7 @@ def _einsum(subscripts, left, right):
     return jnp.einsum(subscripts, left, right, preferred_element_type=jnp.float32)
 
 
-rounded_product.defvjp(_forward, _backward)
+_with_gradient.defvjp(_forward, _backward)
 
 
 def dense_product(

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from collapse_jax.models.lm.draws import best_word, random_word
+from collapse_jax.models.lm.draws import best_word, random_word, threefry_bits
 
 
 def rows():
@@ -28,3 +28,16 @@ def test_a_random_word_is_that_of_jax_random_categorical():
     wanted = jax.jit(jax.vmap(jax.random.categorical))(keys, scores)
     np.testing.assert_array_equal(found, wanted)
     assert len(np.unique(np.asarray(found))) > 50
+
+
+def test_random_bits_are_those_of_jax():
+    keys = jax.random.split(jax.random.key(1), 3)
+    wanted = jax.vmap(lambda key: jax.random.bits(key, (257,)))(keys)
+    np.testing.assert_array_equal(threefry_bits(keys, 257), wanted)
+
+
+def test_keys_of_another_generator_draw_what_jax_draws():
+    keys = jax.random.split(jax.random.key(1, impl="rbg"), 4)
+    found = jax.jit(random_word)(keys, np.zeros((4, 50), np.float32))
+    wanted = jax.jit(jax.vmap(jax.random.categorical))(keys, np.zeros((4, 50), np.float32))
+    np.testing.assert_array_equal(found, wanted)
