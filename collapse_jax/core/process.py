@@ -426,8 +426,9 @@ def _points_of_all(parts, needs):
     """How many real points all later ones go back to; None where others enter, or it is unknown."""
     _, _, workflow, size, _ = parts
     enter = {"real", "real_and_continued"} & needs.asked
-    known = isinstance(size, int) and functions.is_ours(workflow.next)
-    return size if known and not enter else None
+    if not isinstance(size, int) or enter or not functions.is_ours(workflow.next):
+        return None
+    return size
 
 
 def _needs(parts, generator, size):

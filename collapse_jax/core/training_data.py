@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from collapse_jax.core import functions, points, results, sizes
 from collapse_jax.core.protocols import Data, Params
-from collapse_jax.core.types import Dataset, Estimator, Source, Supply
+from collapse_jax.core.types import Dataset, Estimator, Relative, Source, Supply
 from collapse_jax.errors import InputError
 from collapse_jax.random.bits import split
 from collapse_jax.random.derivatives import CHOICES, step_function
@@ -236,8 +236,10 @@ class RelativeData(PointData):
         return jax.tree.map(moved, carry, is_leaf=lambda leaf: isinstance(leaf, Dataset))
 
     @property
-    def _relative(self):
-        return self.estimator.statistics.relative
+    def _relative(self) -> Relative:
+        relative = self.estimator.statistics.relative
+        assert relative is not None
+        return relative
 
 
 def statistics_draw(source: Source, estimator: Estimator):

@@ -253,7 +253,7 @@ class _Gaussian(NamedTuple):
 
     def moved(self, fitted, data):
         """Points relative to the model that is fitted to `fitted`."""
-        own = summarise(*fitted, self.dim)
+        own = summarise(fitted.x, fitted.weight, self.dim)
         model, _ = self.fit(None, None, own)
         z = self.placed(model, data.x)
         return data._replace(x=jnp.where(data.weight[:, None] > 0, z, 0))
