@@ -164,8 +164,12 @@ def _chosen(step, state, total, t):
             ends = ends | ends_here(stops, read)
         if decoder.num_beam_groups == 1:  # groups take in what runs after the last step
             ends = ends | (t == new_tokens - 1)
-        found = scores
-        ended = _with_ended(decoder, ended, history, scores, ends & (jnp.arange(kept) < beams), t)
+        found, by_length = scores, scores / (t + 1.0) ** decoder.length_penalty
+        if decoder.num_beam_groups > 1:
+            # Rounded once: the rule of ending compares a candidate with itself.
+            by_length = jax.lax.optimization_barrier(by_length)
+        best_end = ends & (jnp.arange(kept) < beams)
+        ended = _with_ended(decoder, ended, history, by_length, best_end)
         scores, going_on = jax.lax.top_k(scores + ends * EXCLUDED, beams)
         take = functools.partial(jnp.take_along_axis, indices=going_on[..., None], axis=1)
         tokens, history, ancestors = (
@@ -175,7 +179,9 @@ def _chosen(step, state, total, t):
         )
         if stops is not None:
             read = jnp.take_along_axis(read, going_on, axis=1)
-        ended = ended._replace(open=ended.open & _may_improve(step, ended, scores, found, t))
+        ended = ended._replace(
+            open=ended.open & _may_improve(step, ended, scores, found, by_length, t)
+        )
     return state._replace(
         tokens=tokens,
         scores=scores,
@@ -194,12 +200,11 @@ def _best_candidates(total, kept):
     return jnp.pad(scores, missing, constant_values=-jnp.inf), jnp.pad(flat, missing)
 
 
-def _with_ended(decoder, ended, history, scores, ending, t):
-    """The best finished sequences: those before, and the candidates that end with token number t.
+def _with_ended(decoder, ended, history, scores, ending):
+    """The best finished sequences: those before, and the candidates that end.
 
-    history: [batch, kept, new_tokens]; scores, ending: [batch, kept].
+    history: [batch, kept, new_tokens]; scores (divided by the length), ending: [batch, kept].
     """
-    scores = scores / (t + 1.0) ** decoder.length_penalty
     full = ended.exists.all(-1, keepdims=True) & (decoder.early_stopping is True)
     scores = scores + EXCLUDED * (full.astype(scores.dtype) + ~ended.open + ~ending)
     scores, order = jax.lax.top_k(jnp.concatenate([ended.scores, scores], 1), ended.scores.shape[1])
@@ -210,18 +215,21 @@ def _with_ended(decoder, ended, history, scores, ending, t):
     return Ended(history, scores, exists, ended.open)
 
 
-def _may_improve(step, ended, running, found, t):
+def _may_improve(step, ended, running, found, by_length, t):
     """Whether [batch, 1] a running beam may still beat the worst finished one.
 
     running, found: scores [batch, ...], best first, of the beams that go on and of all candidates.
         transformers 5 asks what the best running beam may reach. For groups, transformers 4 asks
         what the best candidate may, even if it ends, and stops early as soon as a group is full.
+    by_length: `found`, divided by the length so far.
     """
     decoder = step.decoder
     to_the_end = decoder.early_stopping == "never" and decoder.length_penalty > 0
     length = step.new_tokens if to_the_end else t + 1.0
     in_groups = decoder.num_beam_groups > 1
     possible = (found if in_groups else running)[:, :1] / length**decoder.length_penalty
+    if in_groups and not to_the_end:
+        possible = by_length[:, :1]
     worst = jnp.where(ended.exists, ended.scores.min(-1, keepdims=True), EXCLUDED)
     may = (possible > worst).any(-1, keepdims=True)
     if in_groups and decoder.early_stopping is True:
@@ -238,8 +246,7 @@ def _all_ended(step, state):
     for group in range(groups):
         own = _group(state, group, size)
         everyone = jnp.ones_like(own.scores, bool)
-        ended = _with_ended(
-            step.decoder, own.ended, own.history, own.scores, everyone, step.new_tokens - 1
-        )
+        by_length = own.scores / float(step.new_tokens) ** step.decoder.length_penalty
+        ended = _with_ended(step.decoder, own.ended, own.history, by_length, everyone)
         parts.append(own._replace(ended=ended))
     return _joined(state, parts)

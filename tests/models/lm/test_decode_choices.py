@@ -122,6 +122,21 @@ def test_beams_of_transformers(ending, theirs):
     np.testing.assert_array_equal(generate(*ending, prompts, decoder, 16, **options), made)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.name for path in (FIXTURES / "families").iterdir()))
+def test_every_family_takes_prompts_of_different_lengths(name, theirs):
+    """Each goes on as it does alone, with every way of choosing but drawing."""
+    model, params = load(FIXTURES / "families" / name)
+    texts = [texts_of(theirs)[i] for i in (0, 4)]
+    decoder = BeamSearch(
+        4, 1.2, 2, no_repeat_ngram_size=2, num_beam_groups=2, diversity_penalty=0.5
+    )
+    options = {"num_return_sequences": 4, "stop": [[30, 28], [48]]}
+    made = generate(model, params, texts, decoder, 8, **options)
+    alone = [generate(model, params, [text], decoder, 8, **options)[0] for text in texts]
+    np.testing.assert_array_equal(made, alone)
+
+
 @pytest.mark.parametrize(
     ("decoder", "says"),
     [
