@@ -1,18 +1,13 @@
 """How many bytes of text tokens stand for, and the loss in bits for each of them."""
 
-import json
 import math
-import re
 from typing import Any
 
 import numpy as np
 
 from collapse_jax.errors import InputError, real, whole
 from collapse_jax.models.lm.corpus import TextTokenizer
-
-_A_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
-# What stands for a space in the tokens of sentencepiece.
-_SPACE = "\u2581"
+from collapse_jax.models.lm.token_bytes import added_tokens, kind_of, reader_of
 
 
 def bits_per_byte(nats: float, byte_count: int) -> float:
@@ -52,25 +47,15 @@ def byte_count(tokenizer: TextTokenizer, blocks: Any) -> int:
             f"blocks have shape {blocks.shape} and type {blocks.dtype}; they must be integers of "
             "at least 0"
         )
-    kind = _kind(tokenizer.backend)
+    kind = kind_of(tokenizer.backend)
     if kind is None:
         special = list(tokenizer.special.values())
         texts = (tokenizer.decode(block[~np.isin(block, special)].tolist()) for block in blocks)
         return sum(len(text.encode("utf-8", "replace")) for text in texts)
     ids, counts = np.unique(blocks, return_counts=True)
-    added = tokenizer.backend.get_added_tokens_decoder()
+    added = added_tokens(tokenizer.backend)
     sizes = [_size(tokenizer.backend, kind, added, int(number)) for number in ids]
     return int(np.dot(counts, sizes))
-
-
-def _kind(backend):
-    """ "ByteLevel", "ByteFallback", or None where tokens do not say their bytes."""
-    decoder = getattr(backend, "decoder", None)
-    if decoder is None:
-        return None
-    state = json.loads(decoder.__getstate__())
-    kinds = {part.get("type") for part in state.get("decoders", [state])}
-    return next((kind for kind in ("ByteLevel", "ByteFallback") if kind in kinds), None)
 
 
 def _size(backend, kind, added, number):
@@ -78,8 +63,5 @@ def _size(backend, kind, added, number):
     if number in added:
         return 0 if added[number].special else len(added[number].content.encode())
     token = backend.id_to_token(number)
-    if token is None:  # beyond the tokenizer's vocabulary, which the model's may exceed
-        return 0
-    if kind == "ByteLevel":
-        return len(token)  # one character stands for one byte
-    return 1 if _A_BYTE.fullmatch(token) else len(token.replace(_SPACE, " ").encode())
+    # The model's vocabulary may exceed the tokenizer's.
+    return 0 if token is None else len(reader_of(kind)(token))

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm.bits_per_byte import bits_per_byte, byte_count
 from collapse_jax.models.lm.corpus import TextTokenizer, _wrap, load_tokenizer
+from collapse_jax.models.lm.token_bytes import bytes_of
 
 TEXTS = ["plain words, twice.", "na\u00efve \u65e5\u672c\u8a9e \U0001f600 \u00bd", " \n\tend "]
 
@@ -43,6 +44,16 @@ def test_sentencepiece_with_bytes_as_a_fallback():
     ids = [1, 2, 3, 4, 5, 6, 2]
     assert tokenizer.decode(ids) == " ab\u65e5 b"
     assert byte_count(tokenizer, np.array(ids)) == len(" ab\u65e5 b".encode()) == 8
+
+
+def test_an_added_token_is_its_own_text():
+    """Its characters are none of a byte-level vocabulary's: this one is two bytes, not one."""
+    made = Tokenizer(models.BPE({"a": 0, "\u0120": 1}, []))
+    made.decoder = decoders.ByteLevel()
+    made.add_tokens(["\u00e9"])
+    tokenizer = _wrap("added", made, {}, None)
+    assert bytes_of(tokenizer, 4) == [b"a", b" ", "\u00e9".encode(), b""]
+    assert byte_count(tokenizer, np.array([0, 1, 2])) == 4
 
 
 def test_whole_words_are_decoded():
