@@ -421,7 +421,7 @@ def test_padding_that_is_not_told_of(words, prompts, mask, says):
 
 
 def test_a_key_that_is_none(words, prompts):
-    with pytest.raises(InputError, match="key is 1; it must be a key"):
+    with pytest.raises(InputError, match="key is 1; it must be one key"):
         generate(*words, prompts, Sampling(), 6, key=1)
 
 
