@@ -128,7 +128,8 @@ def run(config: LMConfig, out):
 
 
 def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathlib.Path:
-    """figures/NAME.png: histograms as in Fig. 1b and 1c, and test perplexity by generation.
+    """figures/NAME.png: histograms as in Fig. 1b and 1c; by generation the perplexity of the test
+    text, and the share of fine-tuning's gain that is lost, by which models are comparable.
 
     published: whether to draw the published numbers, which only a run at full scale may be held
     against. beside: other runs, whose mean perplexities are drawn as well. real_alone: rows of the
@@ -136,7 +137,7 @@ def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathli
     """
     from collapse_jax.app.plots import style
 
-    made, axes = style.figure(1, 2, width=5)
+    made, axes = style.figure(1, 3, width=4.6)
     config, results = folder.config(), folder.results()
     draw_histograms(axes[0, 0], results)
     axes[0, 1].set_yscale("log")
@@ -155,7 +156,40 @@ def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathli
         draw_published(axes[0, 1], GENERATED[config.preset])
     style.plain_ticks(axes[0, 1].yaxis)
     axes[0, 1].legend(fontsize=6.5, frameon=False)
+    draw_gain_lost(axes[0, 2], [folder, *beside], config.preset)
     return style.save(made, folder, name)
+
+
+def draw_gain_lost(axis, folders, preset: str) -> None:
+    """The share of fine-tuning's gain, in nats, that is lost: of each run and of the paper.
+
+    folders: the first one's seeds are drawn, of the others their mean.
+    """
+    import math
+
+    from collapse_jax.app.commands.compare import run_of
+    from collapse_jax.app.plots import style
+
+    for folder in folders:
+        run = run_of(folder)
+        values, generation = 100 * run.gain_lost(), run.generations()
+        if folder is folders[0]:
+            count = len(values)
+            label = f"this run ({count} seed{'s' * (count > 1)})"
+            style.seeds(axis, generation, values, style.BAND, label=label)
+        else:
+            axis.plot(
+                generation, values.mean(0), color=style.THEORY, lw=1.2, label=folder.path.name
+            )
+    for number, value in enumerate(GENERATED[preset] or ()):
+        share = 100 * math.log(value / REAL) / math.log(BEFORE / REAL)
+        words = None if number else "published, from 34 to 54 and to 62, 115 before"
+        axis.axhline(share, color=style.THEORY, ls="--", lw=1, label=words)
+    axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.set_xlabel("generation (0: fitted to real text)", fontsize=8)
+    axis.set_ylabel("share of fine-tuning's gain that is lost\n(test text, nats), %", fontsize=8)
+    axis.legend(fontsize=6.5, frameon=False)
 
 
 def draw_histograms(axis, results) -> None:
@@ -208,7 +242,7 @@ def draw_perplexities(axis, config: LMConfig, results) -> None:
         generation,
         seeds,
         style.BAND,
-        label=f"{names.pop(column)} ({count} seed{'s' * (count > 1)}, their mean)",
+        label=f"{names.pop(column)} ({f'{count} seeds, their mean' if count > 1 else '1 seed'})",
     )
     for other, label in names.items():
         axis.plot(

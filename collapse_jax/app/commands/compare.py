@@ -65,11 +65,13 @@ class ComparedRun(NamedTuple):
     def gain_lost(self) -> np.ndarray:
         """The share [seeds, generations] of the first fit's gain that is lost, nan if unknown.
 
-        The recorded column. Runs of versions that had none: the losses are the logarithms of
+        The recorded column. Rows of versions that had none: the losses are the logarithms of
         `test_perplexity`, the gain is that of generation 0 over the model before any fit.
         """
-        if any(GAIN_LOST in row for row in self.rows):
-            return self.values(GAIN_LOST)
+        recorded, computed = self.values(GAIN_LOST), self._gain_lost_by_perplexities()
+        return np.where(np.isfinite(recorded), recorded, computed)
+
+    def _gain_lost_by_perplexities(self):
         loss, before = (
             np.log(self.values("test_perplexity")),
             np.log(self.before("test_perplexity")),
@@ -141,21 +143,31 @@ def read_runs(names: Sequence[str]) -> list[ComparedRun]:
         raise InputError(f"runs is {' '.join(names) or 'empty'}; give two or more run folders")
     if len({RunFolder(name).path.resolve() for name in names}) < len(names):
         raise InputError(f"runs is {' '.join(names)}, which names a folder twice")
-    found = []
-    for name in names:
-        folder = RunFolder(name)
-        config = folder.config()
-        if not isinstance(config, LMConfig):
-            raise InputError(
-                f"{name} holds a run of {config.command}; compare takes runs of lm (several "
-                "settings of simulate in one figure: --sample-size 10,100)"
-            )
-        rows = folder.rows("chain", "generation", "test_perplexity")
-        if not rows:
-            raise InputError(f"{name} has no generation yet; let the run finish one first")
-        found.append(ComparedRun(name, config.resolved(), rows, "", _test_hash(folder)))
+    found = [run_of(RunFolder(name), name) for name in names]
     labels = _labels(found)
     return [run._replace(label=label) for run, label in zip(found, labels, strict=True)]
+
+
+def run_of(folder: RunFolder, name: str = "") -> ComparedRun:
+    """The run in a folder, without a label.
+
+    Args:
+        name: As the user gave it.
+
+    Raises:
+        InputError: If it is no run of lm, or has no records.
+    """
+    name = name or str(folder.path)
+    config = folder.config()
+    if not isinstance(config, LMConfig):
+        raise InputError(
+            f"{name} holds a run of {config.command}; compare takes runs of lm (several "
+            "settings of simulate in one figure: --sample-size 10,100)"
+        )
+    rows = folder.rows("chain", "generation", "test_perplexity")
+    if not rows:
+        raise InputError(f"{name} has no generation yet; let the run finish one first")
+    return ComparedRun(name, config.resolved(), rows, "", _test_hash(folder))
 
 
 def _test_hash(folder):
