@@ -193,6 +193,21 @@ def test_real_text_is_kept_by_number(monkeypatch, changes, kept, previous):
             assert as_set(real_of(blocks)) | as_set(prompts) == as_set(TRAIN.tolist())
 
 
+@pytest.mark.parametrize("real_kept", ["drawn", "batches"])
+@pytest.mark.parametrize(
+    ("real_fraction", "beta"), [(0.125, 0.125), (0.125, 0.3), (0.3, 0.125), (0.0, 0.125), (0.5, 0)]
+)
+def test_shares_are_rounded_as_the_workflow_rounds_them(
+    monkeypatch, real_fraction, beta, real_kept
+):
+    """20 blocks and an eighth are halves of blocks."""
+    run = Run(monkeypatch, real_fraction=real_fraction, beta=beta, real_kept=real_kept)
+    config, origins = run.settings.config, run.origins()[1]
+    assert origins.count(0) == made_blocks(config, COUNT)
+    if not beta:  # the previous set is real, too
+        assert origins.count(REAL) == kept_blocks(config, COUNT)
+
+
 # What fits begin with.
 
 
@@ -338,6 +353,16 @@ def test_what_is_drawn_is_said(monkeypatch):
     assert "the training text has no others; give train_blocks for fresh ones" in none
     (kept,) = said(monkeypatch, control="kept", preset="fig1c")
     assert "from generation 1 on a training set is the 2 real blocks that are kept" in kept
+    assert said(monkeypatch, real_fraction=0.01) == [
+        "real_fraction 0.01 of 20 blocks is 0.2; in whole blocks, 0 of 20 (0.0%) are real text"
+    ]
+    batches = {"preset": "fig1c", "real_kept": "batches"}
+    assert said(monkeypatch, batch_size=16, **batches) == [
+        "real_fraction 0.1 of 20 blocks is 2.0; in whole batches of 16, 16 of 20 (80.0%) are real "
+        "text"
+    ]
+    (every,) = said(monkeypatch, batch_size=128, **batches)
+    assert every.endswith("20 of 20 (100.0%) are real text, and models make none")
     (start,) = said(monkeypatch, prompts="start", decoding="sampling")
     assert start == "prompts start: every text begins after token 2, '<2>'"
 
