@@ -394,6 +394,10 @@ def test_room_for_what_is_trained_on(monkeypatch):
         ({"prompts": "start"}, "decoding is beam with prompts start.*give --decoding sampling"),
         ({"prompts": "start", "decoding": "greedy"}, "decoding is greedy with prompts start"),
         ({"prompts": "start", "decoding": "sampling", "top_k": 1}, "top_k is 1 with prompts start"),
+        (
+            {"prompts": "start", "decoding": "sampling", "min_p": 1.0},
+            "min_p is 1.0 with prompts start, .* or a smaller one",
+        ),
         ({"prompts": "start", "prompt_length": 4}, "prompt_length is 4 with prompts start"),
         ({"prompt_length": 65}, "prompt_length is 65, more than a block has"),
         ({"prompt_length": 0}, "prompt_length is 0"),
@@ -427,7 +431,7 @@ def test_numbers_that_do_not_fit_the_text_are_refused(monkeypatch, changes, says
 
 def test_one_text_many_times_is_refused_in_python_too():
     prompting = causal_lm.Prompting(prompts="start")
-    for decoder in (causal_lm.BeamSearch(), Sampling(top_k=1)):
+    for decoder in (causal_lm.BeamSearch(), Sampling(top_k=1), Sampling(min_p=1.0)):
         with pytest.raises(InputError, match="makes one text 20 times; it must be Sampling"):
             causal_lm.causal_lm(MODEL, PARAMS, TRAIN, TRAIN, prompting=prompting, decoder=decoder)
     with pytest.raises(InputError, match="prompting is 'start'"):
