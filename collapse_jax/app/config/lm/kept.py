@@ -62,7 +62,8 @@ def _counted(config, blocks):
     name = COUNTS[0] if config.real_blocks is None else COUNTS[1]
     given = getattr(config, name)
     kept = given if name == "real_blocks" else (2 * given + length) // (2 * length)
-    from_previous = round(config.beta * blocks)
+    # A share: the workflows refuse more than 1 in all, also where rounding would make room.
+    from_previous = math.ceil(round(config.beta * blocks, 9))
     if kept + from_previous > blocks:
         beside = f", {from_previous} of them from the previous set (beta)" * bool(from_previous)
         most = blocks - from_previous
