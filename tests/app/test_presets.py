@@ -259,7 +259,7 @@ def test_the_help_is_in_groups_that_begin_with_the_preset():
         for _ in range(3)
     ]
     groups = [line.split()[1] for line in runs[0].splitlines() if line.startswith("╭─")]
-    wanted = ["preset", "text", "loop", "fit", "decoding", "measure", "run", "hardware"]
+    wanted = ["preset", "text", "loop", "fit", "decoding", "measure", "run", "hardware", "track"]
     assert groups == ["options", *wanted]
     assert all("HEAVY [] " in said for said in runs)
     assert min(float(said.split()[-1]) for said in runs) < 0.5
