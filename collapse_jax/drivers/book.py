@@ -134,6 +134,11 @@ class Book:
         """What is recorded of a generation that was entered."""
         return {*self._rows[chain, generation], *self._arrays[chain, generation]}
 
+    @property
+    def left_out(self) -> set[str]:
+        """Names that stay out of results.nc."""
+        return self._left_out
+
     def add(self, chain: int, generation: int, scalars: dict, arrays: dict) -> None:
         """Enters what was measured of a generation later; `close` writes it."""
         self._rows[chain, generation] |= scalars

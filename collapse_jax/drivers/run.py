@@ -266,11 +266,12 @@ class _Chain:
     def _say_what_is_new(self, generation, observed):
         """Says what is observed from here on, and of no generation of an earlier call.
 
-        Metrics are measured of the saved states; what `observe` was given is gone.
+        Metrics are measured of the saved states; what `observe` was given is gone. Generation 1 is
+        not compared with generation 0, which has no predecessor and so may lack what others have.
         """
-        if generation == 0 or self._made == generation - 1:
+        if generation < 2 or self._made == generation - 1:
             return
-        new = observed.keys() - self._work.measure.keys()
+        new = observed.keys() - self._work.measure.keys() - self._work.book.left_out
         new -= self._work.book.names(self._number, generation - 1)
         if new:
             self._work.watcher.say(

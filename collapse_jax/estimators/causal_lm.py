@@ -109,7 +109,7 @@ def causal_lm(
 
 def _refuse_one_text(prompting, decoder, count):
     """Refuses to make one text many times."""
-    varies = isinstance(decoder, Sampling) and decoder.top_k != 1
+    varies = isinstance(decoder, Sampling) and decoder.top_k != 1 and decoder.min_p < 1
     if prompting.prompts == "start" and count > 1 and not varies:
         raise InputError(
             f"decoder is {decoder!r:.200} with prompts start, which makes one text {count} times; "

@@ -52,6 +52,8 @@ def test_the_loss_on_the_continuation_begins_after_the_prompt():
         fine_tune_of(both | {"train_on": "continuation"})
     with pytest.raises(InputError, match="prompt_length is not given"):
         fine_tune_of(both | {"prompt_length": None})
+    with pytest.raises(InputError, match="with prompts start, whose prompt is the one token"):
+        fine_tune_of(both | {"prompts": "start", "prompt_length": None})
 
 
 @pytest.mark.parametrize(

@@ -527,6 +527,21 @@ def test_what_was_not_observed_before_is_named(tmp_path):
     assert len(said) == 1
 
 
+def test_nothing_is_named_of_a_run_that_observed_all_along(tmp_path):
+    """Neither what is published alone, nor what no generation 0 has."""
+
+    def observe(first, state, info):
+        own = {} if int(state.generation) == 0 else {"from_1_on": 1.0}
+        return own | {"tokens": np.zeros(3), "peak_mib": 2.0, "distance": 1.0}
+
+    said = []
+    arguments = {"folder": tmp_path, "observe": observe, "watcher": Watcher(say=said.append)}
+    arguments["published_only"] = ("tokens", "peak_mib")
+    for generations in range(4):
+        run(of(), KEY, generations=generations, **arguments)
+    assert said == []
+
+
 def test_a_lost_environment_is_that_of_the_checkpoints(tmp_path):
     once(of(), tmp_path)
     (tmp_path / "environment.json").unlink()

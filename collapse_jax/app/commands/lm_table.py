@@ -42,30 +42,36 @@ def table_of(folder: RunFolder) -> Any:
         columns["of it, what the newest model wrote"] = f"newest_{_MEDIAN}"
     if any(_GAIN in row for row in rows):
         columns["gain lost, %"] = _GAIN
-    # Epochs are numbered as in metrics.csv, in results.nc and in messages.
-    headers = ("generation", *columns, "best epoch, from 0", "seconds")
-    # Eight columns fit 80 characters where the last ones are as narrow as their words.
-    narrow = headers[4:] if len(headers) > 7 else ()
+    cells = _cells_of(rows, columns)
+    headers = list(cells)
+    # Eight columns fit 80 characters where all are as narrow as their words and numbers.
+    narrow = headers if len(headers) > 7 else ()
     table = Table(
-        *(_column(name, is_narrow=name in narrow) for name in headers),
+        *(_column(name, texts, is_narrow=name in narrow) for name, texts in cells.items()),
         title=f"perplexity of texts, by generation{context}",
         title_justify="left",
         show_edge=False,
         pad_edge=False,
     )
-    for generation in sorted({row["generation"] for row in rows}):
-        group = [row for row in rows if row["generation"] == generation]
-        table.add_row(
-            str(generation),
-            *(
-                _over_seeds(group, name, *((100, 0) if name == _GAIN else ()))
-                for name in columns.values()
-            ),
-            ", ".join(str(row["best_epoch"]) for row in group),
-            f"{sum(row['seconds'] for row in group):.0f}",
-        )
+    for texts in zip(*cells.values(), strict=True):
+        table.add_row(*texts)
     table.caption = _caption(rows, perplexities)
     return table
+
+
+def _cells_of(rows, columns):
+    """The texts of each column of the first table, by its header."""
+    # Epochs are numbered as in metrics.csv, in results.nc and in messages.
+    cells = {name: [] for name in ("generation", *columns, "best epoch, from 0", "seconds")}
+    for generation in sorted({row["generation"] for row in rows}):
+        group = [row for row in rows if row["generation"] == generation]
+        cells["generation"].append(str(generation))
+        for header, name in columns.items():
+            scale = (100, 0) if name == _GAIN else ()
+            cells[header].append(_over_seeds(group, name, *scale))
+        cells["best epoch, from 0"].append(", ".join(str(row["best_epoch"]) for row in group))
+        cells["seconds"].append(f"{sum(row['seconds'] for row in group):.0f}")
+    return cells
 
 
 def _caption(rows, perplexities):

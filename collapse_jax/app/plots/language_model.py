@@ -164,7 +164,7 @@ def title(config: LMConfig) -> str:
     if kept == "replace":
         kept = f"{_amount(config)} real text kept"
     if config.beta:
-        kept += f", {config.beta:.0%} of the previous set"
+        kept += f", {100 * config.beta:.3g}% of the previous set"
     if config.control != "none":
         kept += f", control: {config.control}"
     seeds = f"{config.seeds} seed{'s' * (config.seeds > 1)}"
@@ -185,7 +185,7 @@ def _fit_words(config):
 def _amount(config):
     """How much real text is kept, in words."""
     if config.real_fraction is not None:
-        return f"{config.real_fraction:.0%}"
+        return f"{100 * config.real_fraction:.3g}%"
     if config.real_blocks is not None:
         return f"{config.real_blocks:,} blocks of"
     return f"{config.real_tokens:,} tokens of"

@@ -193,6 +193,21 @@ def test_real_text_is_kept_by_number(monkeypatch, changes, kept, previous):
             assert as_set(real_of(blocks)) | as_set(prompts) == as_set(TRAIN.tolist())
 
 
+@pytest.mark.parametrize("real_kept", ["drawn", "batches"])
+@pytest.mark.parametrize(
+    ("real_fraction", "beta"), [(0.125, 0.125), (0.125, 0.3), (0.3, 0.125), (0.0, 0.125), (0.5, 0)]
+)
+def test_shares_are_rounded_as_the_workflow_rounds_them(
+    monkeypatch, real_fraction, beta, real_kept
+):
+    """20 blocks and an eighth are halves of blocks."""
+    run = Run(monkeypatch, real_fraction=real_fraction, beta=beta, real_kept=real_kept)
+    config, origins = run.settings.config, run.origins()[1]
+    assert origins.count(0) == made_blocks(config, COUNT)
+    if not beta:  # the previous set is real, too
+        assert origins.count(REAL) == kept_blocks(config, COUNT)
+
+
 # What fits begin with.
 
 
@@ -338,6 +353,16 @@ def test_what_is_drawn_is_said(monkeypatch):
     assert "the training text has no others; give train_blocks for fresh ones" in none
     (kept,) = said(monkeypatch, control="kept", preset="fig1c")
     assert "from generation 1 on a training set is the 2 real blocks that are kept" in kept
+    assert said(monkeypatch, real_fraction=0.01) == [
+        "real_fraction 0.01 of 20 blocks is 0.2; in whole blocks, 0 of 20 (0.0%) are real text"
+    ]
+    batches = {"preset": "fig1c", "real_kept": "batches"}
+    assert said(monkeypatch, batch_size=16, **batches) == [
+        "real_fraction 0.1 of 20 blocks is 2.0; in whole batches of 16, 16 of 20 (80.0%) are real "
+        "text"
+    ]
+    (every,) = said(monkeypatch, batch_size=128, **batches)
+    assert every.endswith("20 of 20 (100.0%) are real text, and models make none")
     (start,) = said(monkeypatch, prompts="start", decoding="sampling")
     assert start == "prompts start: every text begins after token 2, '<2>'"
 
@@ -369,6 +394,10 @@ def test_room_for_what_is_trained_on(monkeypatch):
         ({"prompts": "start"}, "decoding is beam with prompts start.*give --decoding sampling"),
         ({"prompts": "start", "decoding": "greedy"}, "decoding is greedy with prompts start"),
         ({"prompts": "start", "decoding": "sampling", "top_k": 1}, "top_k is 1 with prompts start"),
+        (
+            {"prompts": "start", "decoding": "sampling", "min_p": 1.0},
+            "min_p is 1.0 with prompts start, .* or a smaller one",
+        ),
         ({"prompts": "start", "prompt_length": 4}, "prompt_length is 4 with prompts start"),
         ({"prompt_length": 65}, "prompt_length is 65, more than a block has"),
         ({"prompt_length": 0}, "prompt_length is 0"),
@@ -391,6 +420,7 @@ def test_one_block_from_the_beginning_of_text_may_be_decoded_by_beams():
         ({"real_blocks": 21}, "real_blocks is 21, which is 21 blocks, but a training set has 20;"),
         ({"real_tokens": 164}, "which is 21 blocks, .*; give at most 160 tokens"),
         ({"real_blocks": 16, "beta": 0.25}, "5 of them from the previous set .*at most 15 blocks"),
+        ({"real_blocks": 18, "beta": 0.125}, "3 of them from the previous set .*at most 17 blocks"),
         ({"real_tokens": 3}, "real_tokens is 3, less than half a block of 8 tokens; give at lea"),
         ({"real_fraction": 0.01, "control": "kept"}, "no block of real text is; give a larger"),
     ],
@@ -402,7 +432,7 @@ def test_numbers_that_do_not_fit_the_text_are_refused(monkeypatch, changes, says
 
 def test_one_text_many_times_is_refused_in_python_too():
     prompting = causal_lm.Prompting(prompts="start")
-    for decoder in (causal_lm.BeamSearch(), Sampling(top_k=1)):
+    for decoder in (causal_lm.BeamSearch(), Sampling(top_k=1), Sampling(min_p=1.0)):
         with pytest.raises(InputError, match="makes one text 20 times; it must be Sampling"):
             causal_lm.causal_lm(MODEL, PARAMS, TRAIN, TRAIN, prompting=prompting, decoder=decoder)
     with pytest.raises(InputError, match="prompting is 'start'"):

@@ -137,14 +137,14 @@ def test_no_word_is_cut_in_a_narrow_terminal(tmp_path):
     folder.write_text("config.json", json.dumps(settings))
     folder.write_rows(
         [
-            row(chain, 1, test_perplexity_mean=4380.04, gain_lost=1.4 + chain, **{name: 2.5})
+            row(chain, 1, test_perplexity_mean=4380.04, gain_lost=1.4 + chain, **{name: 2019.2})
             for chain in (0, 1)
         ]
     )
     PlainConsole(file=file, width=80, soft_wrap=True).print(table_of(folder))
     text = file.getvalue()
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
-    assert {"(paper)", "(released", "training", "newest", "4380.04"} <= set(text.split())
+    assert {"(paper)", "(released", "training", "newest", "4380.04", "2019.20"} <= set(text.split())
     others = ("test_entropy", "train_entropy_own", "example_entropy", "test_bits_per_byte")
     names = (*others, "test_perplexity_strided", "different_sequences")
     rows = [row(chain, 1, **{name: 12.5 + chain for name in names}) for chain in (0, 1)]

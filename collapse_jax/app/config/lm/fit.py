@@ -102,6 +102,11 @@ def _prompt_length(values):
             f"loss_on is continuation with train_on {train_on}, whose blocks are continuation "
             "throughout; give --train-on both, or --loss-on all"
         )
+    if values.get("prompts") == "start":
+        raise InputError(
+            "loss_on is continuation with prompts start, whose prompt is the one token that no "
+            "loss counts; give --loss-on all, or --prompts real"
+        )
     length = values.get("prompt_length")
     if not length:
         raise InputError("loss_on is continuation, but prompt_length is not given; give it")

@@ -26,7 +26,7 @@ def kept_blocks(config: Any, blocks: int) -> int:
         batches = math.ceil(round(blocks * config.real_fraction / config.batch_size, 9))
         return min(blocks, batches * config.batch_size)
     # As `workflows.mix` rounds what is not real.
-    made = round(1 - config.real_fraction - config.beta, 12)
+    made = _made_share(config, config.real_fraction)
     return blocks - round((made + config.beta) * blocks)
 
 
@@ -34,7 +34,17 @@ def made_blocks(config: Any, blocks: int) -> int:
     """How many blocks a model makes for each training set; arguments as for `kept_blocks`."""
     if config.workflow != "replace":
         return blocks
-    return max(blocks - kept_blocks(config, blocks) - round(config.beta * blocks), 0)
+    kept = kept_blocks(config, blocks)
+    share = config.real_fraction if config.real_fraction is not None else kept / blocks
+    if config.real_kept == "batches" and share > 0:
+        return max(blocks - kept - round(config.beta * blocks), 0)
+    # `workflows.mix` rounds this, and this with beta; what is between comes from the previous set.
+    return round(_made_share(config, share) * blocks)
+
+
+def _made_share(config, real_fraction):
+    """The share of a training set that the newest model makes."""
+    return round(1 - real_fraction - config.beta, 12)
 
 
 def training_blocks(config: Any, blocks: int, generation: int) -> int:
@@ -52,7 +62,8 @@ def _counted(config, blocks):
     name = COUNTS[0] if config.real_blocks is None else COUNTS[1]
     given = getattr(config, name)
     kept = given if name == "real_blocks" else (2 * given + length) // (2 * length)
-    from_previous = round(config.beta * blocks)
+    # A share: the workflows refuse more than 1 in all, also where rounding would make room.
+    from_previous = math.ceil(round(config.beta * blocks, 9))
     if kept + from_previous > blocks:
         beside = f", {from_previous} of them from the previous set (beta)" * bool(from_previous)
         most = blocks - from_previous
@@ -70,12 +81,14 @@ def _counted(config, blocks):
 
 
 def kept_words(config: Any, blocks: int) -> list[str]:
-    """A line on the rounding of `real_tokens`, where it rounds.
+    """A line on the rounding of `real_tokens`, or on that of a share, where it changes that much.
 
     Args:
         config: A resolved `LMConfig`.
         blocks: As for `kept_blocks`.
     """
+    if config.real_fraction:
+        return _share_words(config, blocks)
     if config.real_tokens is None or config.real_tokens % config.block_length == 0:
         return []
     kept = kept_blocks(config, blocks)
@@ -83,4 +96,18 @@ def kept_words(config: Any, blocks: int) -> list[str]:
         f"real_tokens {config.real_tokens:,} is {config.real_tokens / config.block_length:.1f} "
         f"blocks of {config.block_length} tokens: {kept} block{'s' * (kept != 1)}, "
         f"{kept * config.block_length:,} tokens, are kept"
+    ]
+
+
+def _share_words(config, blocks):
+    """A line where the share of blocks that are kept is another than `real_fraction` by a tenth."""
+    kept, wanted = kept_blocks(config, blocks), config.real_fraction * blocks
+    if abs(kept - wanted) <= 0.1 * wanted:
+        return []
+    in_batches = config.real_kept == "batches"
+    whole = f"batches of {config.batch_size}" if in_batches else "blocks"
+    none_made = ", and models make none" if kept == blocks else ""
+    return [
+        f"real_fraction {config.real_fraction:g} of {blocks:,} blocks is {wanted:.1f}; in whole "
+        f"{whole}, {kept:,} of {blocks:,} ({kept / blocks:.1%}) are real text{none_made}"
     ]

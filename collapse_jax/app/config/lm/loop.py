@@ -151,11 +151,12 @@ def check_prompts(values: dict[str, Any]) -> None:
             f"decoding is {values['decoding']} with prompts start, from where it always makes the "
             "same text; give --decoding sampling, or --prompts real"
         )
-    if values["top_k"] == 1:
-        raise InputError(
-            "top_k is 1 with prompts start, from where it always makes the same text; give 0 (off) "
-            "or a larger one"
-        )
+    for name, other in (("top_k", "larger"), ("min_p", "smaller")):
+        if values[name] == 1:
+            raise InputError(
+                f"{name} is {values[name]} with prompts start, from where it always makes the same "
+                f"text; give 0 (off) or a {other} one"
+            )
 
 
 def prompting_of(values: dict[str, Any]) -> "Prompting":
