@@ -145,7 +145,7 @@ def draw(folder, name: str, published: bool, beside=(), real_alone=()) -> pathli
     column = TEST_PERPLEXITY[config.protocol]
     if real_alone:
         mean = sum(row[column] for row in real_alone) / len(real_alone)
-        words = f"as the thick line, {config.real_fraction:.0%} real text alone: {mean:.0f}"
+        words = f"as the thick line, {config.real_fraction:.3g} of the real text alone: {mean:.0f}"
         axes[0, 1].axhline(mean, color=style.INK, ls="-.", lw=1, label=words)
     for other in beside:
         values = other.results()[column].mean("chain")

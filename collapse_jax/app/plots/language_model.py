@@ -12,6 +12,7 @@ from collapse_jax.app.config.lm import (
     perplexities_shown,
     window_words,
 )
+from collapse_jax.app.config.lm.kept import kept_blocks
 from collapse_jax.app.plots import style
 from collapse_jax.app.plots.perplexities import histogram_3d_figure, histogram_figure
 from collapse_jax.app.plots.recorded import recorded
@@ -183,9 +184,12 @@ def _fit_words(config):
 
 
 def _amount(config):
-    """How much real text is kept, in words."""
+    """How much real text is kept, in words; as blocks round it, where their number is known."""
     if config.real_fraction is not None:
-        return f"{100 * config.real_fraction:.3g}%"
+        share = config.real_fraction
+        if config.train_blocks:
+            share = kept_blocks(config, config.train_blocks) / config.train_blocks
+        return f"{100 * share:.3g}%"
     if config.real_blocks is not None:
         return f"{config.real_blocks:,} blocks of"
     return f"{config.real_tokens:,} tokens of"

@@ -235,6 +235,12 @@ def test_what_the_newest_model_wrote_is_dotted(results):
     [
         ({"preset": "fig1c"}, "10% real text kept, 10 epochs"),
         ({"real_fraction": 0.004, "beta": 0.125}, "0.4% real text kept, 12.5% of the previous set"),
+        # Whole batches of 8 of 40 blocks, and blocks of 16, are other shares than the asked one.
+        (
+            {"preset": "fig1c", "real_kept": "batches", "batch_size": 8, "train_blocks": 40},
+            "20% real text kept, 10 epochs",
+        ),
+        ({"real_fraction": 0.1, "train_blocks": 16}, "12.5% real text kept, 5 epochs"),
         ({"real_blocks": 1200}, "1,200 blocks of real text kept, 5 epochs"),
         ({"real_tokens": 64, "control": "kept"}, "64 tokens of real text kept, control: kept, 5"),
         ({"workflow": "accumulate", "control": "real"}, "accumulate, control: real, 5 epochs"),
