@@ -72,7 +72,12 @@ def calls(monkeypatch):
 
     def count(place, name):
         function, found = getattr(place, name), []
-        monkeypatch.setattr(place, name, lambda *arguments: found.append(0) or function(*arguments))
+
+        def counted(*arguments, **options):
+            found.append(0)
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(place, name, counted)
         return found
 
     return count
