@@ -24,9 +24,16 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from language_model import LENGTH, blocks_of, sizes_of
+from language_model import LENGTH, blocks_of
 
 EPOCHS, BEAMS = 5, 5
+
+
+def sizes_of(name):
+    """The `OPTConfig` of a size, without dropout."""
+    from collapse_jax.models.lm.opt import MINI, OPTConfig
+
+    return dataclasses.replace(MINI if name == "small" else OPTConfig(), dropout=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +133,7 @@ def stages(settings):
 
     model = OPT(sizes_of(settings.size), settings.precision)
     params = init_params(model.config, jax.random.key(0))
-    blocks, few = blocks_of(model.config, settings.blocks), blocks_of(model.config, 2)
+    blocks, few = (blocks_of(model.config.vocab_size, count) for count in (settings.blocks, 2))
     made = {"params": params, "tokens": blocks}
 
     def fit(count, epochs):
