@@ -288,6 +288,7 @@ def test_a_loss_that_is_no_number_names_the_step(lm, stopped, tmp_path):
     assert RunFolder(tmp_path / "run").rows() == []
 
 
+@pytest.mark.slow
 def test_finished_generations_are_kept_when_a_later_one_stops(
     lm, stopped, tmp_path, monkeypatch, capfd
 ):

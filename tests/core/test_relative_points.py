@@ -43,6 +43,7 @@ def test_a_chain_of_kept_points_goes_on_where_floats_end():
     assert 0.85 < found.std() / wanted.std() < 1.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("workflow", "size", "dim", "options"),
     [

@@ -52,6 +52,7 @@ def test_help(root):
         assert word in done.stdout
 
 
+@pytest.mark.slow
 def test_a_tiny_run(tmp_path, script, capsys):
     """Figures, a table, one row a generation.
 

@@ -51,6 +51,7 @@ def assert_same_results(found, wanted, rtol=2e-5, atol=1e-6):
             )
 
 
+@pytest.mark.slow
 def test_two_processes_of_eight_devices_and_one_alone_go_on_with_each_others_runs(tmp_path, jobs):
     said = jobs.finished(jobs.cli(*CATEGORICAL, "--generations", 30, "--out", tmp_path / "run"))
     assert "2 processes, 16 devices" in said[0] and "generation 30" in said[0]

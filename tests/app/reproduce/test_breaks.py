@@ -79,6 +79,7 @@ def verdicts(entries, ids):
 SLOW = (one_sample_too_few, narrow_sampler, unfair_counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken", [pytest.param(one, marks=pytest.mark.slow if one in SLOW else ()) for one in BREAKS]
 )

@@ -45,6 +45,7 @@ def at_once(devices, count=10**6, model=OPT(OPTConfig(), "bfloat16"), decoder=Be
     return prompts_at_once(model, decoder, 64, NEW, count, Placement(tuple(devices)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "dtype", "decoder"),
     [

@@ -204,6 +204,7 @@ def test_where_every_token_would_repeat_one_line_says_so(words):
 # Several continuations.
 
 
+@pytest.mark.slow
 def test_continuations_of_a_prompt_are_independent(words):
     """The first is the one that is made alone; pairs of the first words of two others follow the
     product of their laws.
