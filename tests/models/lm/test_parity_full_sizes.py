@@ -80,12 +80,18 @@ CONFIGS = {
 
 
 def sharpened(model):
-    """The model with matrices twice as large, and norms and biases that show."""
+    """The model with matrices twice as large, and norms and biases that show.
+
+    Half of the rectifiers of an OPT are on and half are off: where one flips by rounding, torch's
+    own gradients in float32 and in float64 differ by more than is asked here.
+    """
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for leaf in model.parameters():
+        for name, leaf in model.named_parameters():
             noise = torch.randn(leaf.shape, generator=draw)
             leaf.copy_(2 * leaf if leaf.ndim > 1 else leaf + 0.05 * noise)
+            if name.endswith("fc1.bias"):
+                leaf.copy_(torch.where(torch.arange(len(leaf)) % 2 == 1, 8.0, -8.0))
     return model.eval()
 
 
