@@ -64,6 +64,8 @@ CONFIGS = {
         intermediate_size=4864,
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
         tie_word_embeddings=True,
+        bos_token_id=151643,
+        eos_token_id=151643,
     ),
     "google/gemma-3-270m": lambda: transformers.Gemma3TextConfig(
         vocab_size=262144,
@@ -128,6 +130,8 @@ def test_logits_perplexity_and_gradients(both):
         params
     )
     named = dict(theirs.named_parameters())
+    if not theirs.config.tie_word_embeddings:  # a GPT-NeoX saves it by another name
+        named["embed_out.weight"] = theirs.get_output_embeddings().weight
     largest = max(float(leaf.grad.abs().max()) for leaf in named.values())
     for row in tensor_table(model):
         wanted = named[row.name].grad.numpy()
