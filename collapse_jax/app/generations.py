@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import flax.traverse_util
 import jax.numpy as jnp
 
-from collapse_jax.app.commands import lm
+from collapse_jax.app.commands.lm_model import model_of_run
 from collapse_jax.app.config.lm import LMConfig
 from collapse_jax.errors import DamagedError, InputError, whole
 from collapse_jax.models.lm.corpus import TextTokenizer
@@ -78,7 +78,7 @@ class SavedModels:
         moved = {name: value for name, value in moved.items() if value is not None}
         self.config: Any = dataclasses.replace(config.resolved(), **moved)
         try:
-            self.model, self._pretrained, self.tokenizer, entries = lm.model_of_run(self.config)
+            self.model, self._pretrained, self.tokenizer, entries = model_of_run(self.config)
         except InputError as error:
             raise InputError(
                 f"the model of the run in {self.folder.path}: {error}; {_REMEDY}"

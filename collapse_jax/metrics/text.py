@@ -6,6 +6,7 @@ compare sets of one size.
 """
 
 import importlib.util
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,21 @@ from collapse_jax.errors import InputError, numbers, whole
 # Shares of the real training set that lie below each of its quantiles.
 REAL_QUANTILES = (0.1, 0.9, 0.99)
 SELF_BLEU_BLOCKS = 200
+
+
+def gain_lost(loss: Any, first: Any, before: Any) -> np.ndarray:
+    """The share of what fine-tuning on real text gained that was lost again.
+
+    (loss - first) / (before - first): 0 for generation 0, 1 where nothing is left of the gain,
+    above 1 where the model is worse than before any fine-tuning. nan where nothing was gained.
+
+    Args:
+        loss: Mean losses in nats on one text, of any shape.
+        first: Those of generation 0.
+        before: Those of the model before any fine-tuning.
+    """
+    gain = np.asarray(before - first)
+    return np.where(gain > 0, (loss - first) / np.where(gain > 0, gain, 1), np.nan)
 
 
 def text_metrics(blocks: np.ndarray, *, recent: int = 16, seed: int = 0) -> dict[str, float]:

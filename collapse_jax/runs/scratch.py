@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -145,6 +145,26 @@ def fingerprint(*parts: Any) -> str:
             digest.update(repr(part).encode())
         digest.update(b"\0")
     return digest.hexdigest()
+
+
+class AsFirstWritten:
+    """Settings for a `fingerprint`, which stays what it was before some fields came.
+
+    Its repr is that of the settings without later fields that have their defaults.
+    """
+
+    def __init__(self, settings: Any, later: Collection[str]):
+        """settings: A named tuple. later: Fields that its first version did not have."""
+        self._settings, self._later = settings, later
+
+    def __repr__(self) -> str:
+        defaults = self._settings._field_defaults
+        fields = [
+            f"{name}={value!r}"
+            for name, value in self._settings._asdict().items()
+            if name not in self._later or value != defaults[name]
+        ]
+        return f"{type(self._settings).__name__}({', '.join(fields)})"
 
 
 def pack(prefix: str, tree: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from collapse_jax.app.config.lm import PERPLEXITY_WORDS, LMConfig, perplexities_shown
 from collapse_jax.app.written import markdown_cell
 from collapse_jax.errors import InputError
+from collapse_jax.metrics.text import gain_lost
 from collapse_jax.runs import made_of
 from collapse_jax.runs.atomic import atomic
 from collapse_jax.runs.folder import RunFolder
@@ -72,15 +73,9 @@ class ComparedRun(NamedTuple):
         return np.where(np.isfinite(recorded), recorded, computed)
 
     def _gain_lost_by_perplexities(self):
-        loss, before = (
-            np.log(self.values("test_perplexity")),
-            np.log(self.before("test_perplexity")),
-        )
-        generations = self.generations()
-        if not generations or generations[0] != 0:
-            return np.full(loss.shape, np.nan)
-        gain = before - loss[:, :1]
-        return np.where(gain > 0, (loss - loss[:, :1]) / np.where(gain > 0, gain, 1), np.nan)
+        loss = np.log(self.values("test_perplexity"))
+        first = loss[:, :1] if self.generations()[:1] == [0] else np.nan
+        return gain_lost(loss, first, np.log(self.before("test_perplexity")))
 
 
 def compare_command(console: "Console", runs: tuple[str, ...], out: str = "runs/compare") -> None:

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from collapse_jax.app.commands.lm_table import over_seeds
 from collapse_jax.app.commands.other_text import OtherText, in_blocks, in_windows
 from collapse_jax.app.config.lm import PERPLEXITY_WORDS
 from collapse_jax.app.generations import PRETRAINED, SavedModels
@@ -201,14 +200,6 @@ def _table(rows: Iterable[dict], text: OtherText) -> Any:
         groups.setdefault(row["generation"], []).append(row)
     for generation, group in groups.items():
         count = "" if generation == PRETRAINED else str(len(group))
-        values = (_over_seeds(group, name, 2) for name in columns)
-        table.add_row(str(generation), count, *values, _over_seeds(group, _BITS, 4))
+        values = (over_seeds(group, name) for name in columns)
+        table.add_row(str(generation), count, *values, over_seeds(group, _BITS, digits=4))
     return table
-
-
-def _over_seeds(group, name, digits):
-    values = [row[name] for row in group if name in row]
-    if not values:
-        return ""
-    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{deviation}"

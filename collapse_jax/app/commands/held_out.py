@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from collapse_jax.errors import InputError
+from collapse_jax.metrics import text as text_measures
 from collapse_jax.metrics.embeddings import has_mauve
 from collapse_jax.models.lm.bits_per_byte import bits_per_byte, byte_count
 from collapse_jax.models.lm.corpus import TextTokenizer
@@ -118,11 +119,7 @@ def others(text: HeldOut, scores: Scores) -> dict[str, float]:
 
 
 def gain_lost(now: Scores, first: Scores, before: Scores) -> dict[str, float]:
-    """The share of what fine-tuning on real text gained that a generation lost again, in nats.
-
-    (log p_k - log p_0) / (log p_before - log p_0) of exp-of-the-mean-loss perplexities: 0 for
-    generation 0, 1 where nothing is left of the gain, above 1 where the model is worse than before
-    any fine-tuning.
+    """`metrics.text.gain_lost` of the exp-of-the-mean-loss perplexities, by name.
 
     Args:
         now: Of generation k.
@@ -132,10 +129,10 @@ def gain_lost(now: Scores, first: Scores, before: Scores) -> dict[str, float]:
     Returns:
         {"gain_lost": share}; {} where fine-tuning gained nothing, and so no share is defined.
     """
-    gain = float(before.losses.mean() - first.losses.mean())
-    if not gain > 0:
-        return {}
-    return {"gain_lost": float(now.losses.mean() - first.losses.mean()) / gain}
+    share = float(
+        text_measures.gain_lost(*(scores.losses.mean() for scores in (now, first, before)))
+    )
+    return {} if np.isnan(share) else {"gain_lost": share}
 
 
 def prefixed(prefix: str, measures: dict[str, float]) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """`collapse-jax lm`: the paper's language-model loop from settings to a run folder."""
 
-import contextlib
 import functools
 import pathlib
 from collections.abc import Mapping
@@ -16,6 +15,12 @@ from collapse_jax.app.commands.examples import example_prompts
 from collapse_jax.app.commands.fit_words import fit_words
 from collapse_jax.app.commands.held_out import check_extras, check_window, held_out_text
 from collapse_jax.app.commands.lm_loop import loop_words, workflow_of
+from collapse_jax.app.commands.lm_model import (
+    load_model,
+    model_source,
+    own_tokenizer,
+    tokenizer_source,
+)
 from collapse_jax.app.commands.lm_table import measures_table, table_of
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
@@ -30,16 +35,12 @@ from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.run import Watcher, run
 from collapse_jax.drivers.trace import Trace
-from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.causal_lm import causal_lm
 from collapse_jax.models.lm.corpus import TextTokenizer, load_tokenizer
 from collapse_jax.models.lm.notice import Say
-from collapse_jax.models.lm.opt import MINI, OPT, TINY, OPTConfig
-from collapse_jax.models.lm.random_weights import init_params
 from collapse_jax.models.lm.tokenizer_fit import check_tokenizer
 from collapse_jax.models.lm.transformer import Transformer
-from collapse_jax.models.lm.weights import load, read_model
 from collapse_jax.runs import distributed
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.memory import PEAKS, STAGES, PeakMemory
@@ -49,8 +50,6 @@ from collapse_jax.runs.session import Session
 from collapse_jax.runs.settings import as_dict
 from collapse_jax.runs.stopping import Stop
 
-EMBEDDED_MODEL = pathlib.Path(__file__).parents[2] / "models" / "pretrained" / "opt-tiny-books"
-RANDOM_MODELS = {"random:opt-125m": OPTConfig(), "random:mini": MINI, "random:tiny": TINY}
 # What the key of the examples is folded with: the highest number, which no seed counts up to.
 _EXAMPLES = np.uint32(2**32 - 1)
 
@@ -80,6 +79,11 @@ class Ingredients(NamedTuple):
         """How many `others` there are."""
         return 0 if self.others is None else len(self.others)
 
+    def every_block(self) -> dict[str, np.ndarray]:
+        """All blocks by split, and the `others` if there are any."""
+        others = {} if self.others is None else {OTHERS: self.others}
+        return self.blocks._asdict() | others
+
 
 def prepare(
     settings: LMSettings,
@@ -99,9 +103,9 @@ def prepare(
     """
     config = settings.config
     check_extras(config.extras)
-    model, pretrained = _load_model(config, session.placement)
-    tokenizer = load_tokenizer(_tokenizer_source(config), say)
-    check_tokenizer(tokenizer, model.config, _own_tokenizer(config))
+    model, pretrained = load_model(config, session.placement)
+    tokenizer = load_tokenizer(tokenizer_source(config), say)
+    check_tokenizer(tokenizer, model.config, own_tokenizer(config))
     text = blocks_of_corpus(
         config, tokenizer, model.config.vocab_size, run=run, session=session, say=say
     )
@@ -115,14 +119,11 @@ def prepare(
 
 def _inputs(config, ingredients, hashes):
     """What the run folder keeps of what was read."""
-    blocks = ingredients.blocks._asdict()
-    if ingredients.others is not None:
-        blocks["others of train"] = ingredients.others
     return (
         inputs.corpus(config.corpus, hashes)
-        | inputs.tokenizer_files(_tokenizer_source(config))
-        | inputs.network(_model_source(config), ingredients.model.config, ingredients.pretrained)
-        | inputs.tokens(config.corpus, blocks)
+        | inputs.tokenizer_files(tokenizer_source(config))
+        | inputs.network(model_source(config), ingredients.model.config, ingredients.pretrained)
+        | inputs.tokens(config.corpus, ingredients.every_block())
     )
 
 
@@ -130,8 +131,8 @@ def _files_here(config):
     """The same by files alone, so that a run that is done need not be read again."""
     return {
         "corpus": lambda: inputs.corpus_files(config.corpus),
-        "tokenizer": lambda: inputs.tokenizer_files(_tokenizer_source(config)),
-        "model": lambda: inputs.files_of("model", _model_source(config)),
+        "tokenizer": lambda: inputs.tokenizer_files(tokenizer_source(config)),
+        "model": lambda: inputs.files_of("model", model_source(config)),
     }
 
 
@@ -240,79 +241,6 @@ def _observer(settings, ingredients, prompts, key, origins, session):
     )
 
 
-def _load_model(config, placement):
-    """The model with the settings' dropout and precision, and its parameters on their devices."""
-    is_random = config.model.startswith("random:")
-    if is_random and config.model not in RANDOM_MODELS:
-        raise InputError(f"model is {config.model!r}; random ones are {', '.join(RANDOM_MODELS)}")
-    # Parameters too large for one device go from the memory of the host to their parts.
-    on_host = contextlib.nullcontext()
-    if placement.shard:
-        on_host = jax.default_device(jax.local_devices(backend="cpu")[0])
-    with on_host:
-        if is_random:
-            model, params = OPT(RANDOM_MODELS[config.model]), None
-        elif config.start == "random" and pathlib.Path(_model_source(config)).is_dir():
-            model, params = read_model(_model_source(config)), None  # there may be no weights
-        else:
-            model, params = load(_model_source(config))
-        if params is None or config.start == "random":
-            params = init_params(model, jax.random.key(config.seed))
-        if placement.shard:
-            params = placement.place_parameters(params, config.batch_size)
-    changed = model.config.with_dropout(config.dropout)
-    return type(model)(changed, config.precision), params
-
-
-def model_of_run(config: LMConfig) -> tuple[Transformer, dict, TextTokenizer, dict[str, Any]]:
-    """Model, pretrained parameters and tokenizer of a run, and their entries of `runs.made_of`.
-
-    Args:
-        config: Resolved settings; what they say of the text is not read.
-
-    Raises:
-        InputError: As `prepare`.
-    """
-    model, pretrained = _load_model(config, Placement())
-    tokenizer = load_tokenizer(_tokenizer_source(config), lambda line: None)
-    check_tokenizer(tokenizer, model.config, _own_tokenizer(config))
-    entries = inputs.tokenizer_files(_tokenizer_source(config))
-    entries |= inputs.network(_model_source(config), model.config, pretrained)
-    return model, pretrained, tokenizer, entries
-
-
-def _model_source(config):
-    """Where the weights are."""
-    return str(EMBEDDED_MODEL) if config.model == "embedded" else config.model
-
-
-def _tokenizer_source(config):
-    """Where the tokenizer is."""
-    return config.tokenizer or _tokenizer_of(config.model)
-
-
-def _tokenizer_of(model: str) -> str:
-    """Where a model's own tokenizer is."""
-    own = {
-        "random:opt-125m": "facebook/opt-125m",
-        "random:tiny": "embedded",
-        "embedded": str(EMBEDDED_MODEL),
-    }
-    if model.startswith("random:") and model not in own:
-        raise InputError(f"model {model!r} has no tokenizer; give tokenizer")
-    return own.get(model, model)
-
-
-def _own_tokenizer(config):
-    """The tokenizer beside the weights, if another one was asked for; None if there is none."""
-    if config.tokenizer is None or config.model.startswith("random:"):
-        return None
-    try:
-        return load_tokenizer(_tokenizer_of(config.model), lambda line: None)
-    except InputError:
-        return None
-
-
 def lm_command(
     config: LMConfig,
     out: str,
@@ -387,12 +315,10 @@ def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
         )
     need = disk_need(settings, ingredients, finished, seeds)
     say = functools.partial(console.print, highlight=False)
-    needed = need.total + sum(part.nbytes for part in ingredients.blocks)
+    blocks = ingredients.every_block()
+    needed = need.total + sum(part.nbytes for part in blocks.values())
     folder = RunFolder.open(out, config, needed, seeds, inputs=ingredients.inputs, say=say)
     digests = ingredients.inputs["corpus"]["contents"]
-    blocks = ingredients.blocks._asdict()
-    if ingredients.others is not None:
-        blocks[OTHERS] = ingredients.others
     keep_blocks(folder.path, config, ingredients.tokenizer, blocks, digests)
     sizes = ", ".join(
         f"{len(part)} {split}" for split, part in ingredients.blocks._asdict().items()

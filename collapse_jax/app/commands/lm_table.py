@@ -68,7 +68,7 @@ def _cells_of(rows, columns):
         cells["generation"].append(str(generation))
         for header, name in columns.items():
             scale = (100, 0) if name == _GAIN else ()
-            cells[header].append(_over_seeds(group, name, *scale))
+            cells[header].append(over_seeds(group, name, *scale))
         cells["best epoch, from 0"].append(", ".join(str(row["best_epoch"]) for row in group))
         cells["seconds"].append(f"{sum(row['seconds'] for row in group):.0f}")
     return cells
@@ -109,7 +109,7 @@ def measures_table(folder: RunFolder) -> Any | None:
         cells["generation"].append(str(generation))
         for words, name in columns.items():
             digits = 0 if name == "different_sequences" else 2
-            cells[words].append(_over_seeds(group, name, digits=digits))
+            cells[words].append(over_seeds(group, name, digits=digits))
     table = Table(
         *(_column(name, texts, is_narrow=len(cells) > 6) for name, texts in cells.items()),
         title="entropy of the predictions (nats), and more, by generation",
@@ -141,7 +141,7 @@ def _before(perplexities):
     return [f"pretrained_{name}" for name in perplexities]
 
 
-def _over_seeds(group, name, factor=1, digits=2):
+def over_seeds(group: list[dict], name: str, factor: float = 1, digits: int = 2) -> str:
     """The mean of a column, with its deviation if there are several seeds; "" if none has it."""
     values = [factor * row[name] for row in group if name in row]
     if not values:

@@ -64,7 +64,7 @@ def blocks_of_corpus(
             return TextBlocks(kept, text.digests)
     blocks: dict[str, np.ndarray] = {}
     for split, rows in text.rows.items():
-        whole = split == "train" and vars(config).get("control") == "real"
+        whole = split == "train" and config.control == "real"
         found = _cut(config, split, rows, tokenizer, vocabulary, whole, _nearest(run), session)
         numbers = _numbers(len(found), getattr(config, f"{split}_blocks"), config.blocks_from)
         blocks[split] = found[numbers]
@@ -98,7 +98,7 @@ def _made_from(config, tokenizer, digests) -> dict[str, Any] | None:
     if not tokenizer.identity:
         return None
     values = vars(config)
-    control = {"control": values["control"]} if values.get("control") == "real" else {}
+    control = {"control": "real"} if config.control == "real" else {}
     return {
         "tokenizer": tokenizer.identity,
         "text": dict(digests),

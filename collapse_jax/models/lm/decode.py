@@ -12,12 +12,12 @@ from collapse_jax.errors import InputError, one_key, whole
 from collapse_jax.models.lm.beam_search import beam_search
 from collapse_jax.models.lm.decode_batch import prompts_at_once
 from collapse_jax.models.lm.decoders import (
+    LATER_FIELDS,
     BeamSearch,
     Decoder,
     Greedy,
     Sampling,
     check_decoder,
-    written,
 )
 from collapse_jax.models.lm.draws import best_word, random_word
 from collapse_jax.models.lm.prompts import checked_prompts, refuse_bad_scores
@@ -26,7 +26,7 @@ from collapse_jax.models.lm.text_prompts import as_tokens
 from collapse_jax.models.lm.token_scores import ends_text, prefill, token_scores, truncate
 from collapse_jax.models.lm.transformer import NEGATIVE, Transformer, capped
 from collapse_jax.runs.distributed import largest, to_host
-from collapse_jax.runs.scratch import fingerprint, key_name
+from collapse_jax.runs.scratch import AsFirstWritten, fingerprint, key_name
 from collapse_jax.runs.session import Session
 
 __all__ = ["BeamSearch", "Decoder", "Greedy", "Sampling", "check_decoder", "generate"]
@@ -157,15 +157,8 @@ def _made_of(work):
     asked = [] if work.stops is None else [*map(np.asarray, work.stops)]
     if work.returned is not None:
         asked.append(work.returned)
-    decoder = _Written(written(work.decoder))
+    decoder = AsFirstWritten(work.decoder, LATER_FIELDS)
     return fingerprint(work.model, decoder, work.new_tokens, *work.read, *asked)
-
-
-class _Written(str):
-    """Text that is its own repr, which is what a fingerprint takes."""
-
-    def __repr__(self):
-        return str(self)
 
 
 def _made(work, params, key, index, placement):

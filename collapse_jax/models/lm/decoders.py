@@ -64,18 +64,13 @@ class Sampling(NamedTuple):
 
 Decoder = BeamSearch | Greedy | Sampling
 # Fields that the first decoders did not have.
-_LATER = ("min_p", "typical_p", "no_repeat_ngram_size", "num_beam_groups", "diversity_penalty")
-
-
-def written(decoder: Decoder) -> str:
-    """A decoder as text: later fields only where they are set, so that older fingerprints stay."""
-    defaults = decoder._field_defaults
-    fields = [
-        f"{name}={value!r}"
-        for name, value in decoder._asdict().items()
-        if name not in _LATER or value != defaults[name]
-    ]
-    return f"{type(decoder).__name__}({', '.join(fields)})"
+LATER_FIELDS = (
+    "min_p",
+    "typical_p",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "diversity_penalty",
+)
 
 
 def check_decoder(decoder: Decoder) -> None:

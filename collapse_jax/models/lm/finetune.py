@@ -31,7 +31,7 @@ from collapse_jax.models.lm.steps import (
     run_steps,
 )
 from collapse_jax.models.lm.transformer import Transformer
-from collapse_jax.runs.scratch import fingerprint, key_name, pack, unpack
+from collapse_jax.runs.scratch import AsFirstWritten, fingerprint, key_name, pack, unpack
 from collapse_jax.runs.session import Session
 
 # What the loop on the host reads. Other values of these compile nothing new, so the compiled step
@@ -40,8 +40,8 @@ _HOST_FIELDS = (
     *("epochs", "batch_size", "learning_rate", "final_learning_rate", "keep"),
     *("schedule", "warmup_steps", "max_steps", "max_tokens"),
 )
-# The fields of the version that first kept unfinished fits.
-_FIRST_FIELDS = FineTune._fields[: FineTune._fields.index("schedule")]
+# Fields that the version which first kept unfinished fits did not have.
+_LATER_FIELDS = FineTune._fields[FineTune._fields.index("schedule") :]
 _StepSettings = collections.namedtuple(
     "_StepSettings", [name for name in FineTune._fields if name not in _HOST_FIELDS]
 )
@@ -99,8 +99,7 @@ def fine_tune(
     check_length(settings._replace(max_tokens=None), valid_blocks.shape[1])
     epochs = _Epochs(model, settings, plan, blocks, key, session)
     state, frozen = epochs.begin(epochs.place(params))
-    shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
-    made_of = fingerprint(model, _Named(settings), blocks, valid_blocks, shapes)
+    made_of = _made_of(model, settings, blocks, valid_blocks, state)
     saved = _Saved(session.scratch, key, settings, plan.epochs, made_of, epochs.place)
     fit = saved.load(state) or _Fit(state, {}, [], [], 0)
     for epoch in range(len(fit.valid), plan.epochs):
@@ -141,20 +140,11 @@ def plan_for(settings: FineTune, params: dict, blocks: int, length: int) -> Plan
     return plan_of(settings, blocks, length)
 
 
-class _Named:
-    """Settings as unfinished fits name them: fields of later versions only where they count."""
-
-    def __init__(self, settings):
-        self._settings = settings
-
-    def __repr__(self):
-        defaults = FineTune._field_defaults
-        fields = [
-            f"{name}={value!r}"
-            for name, value in self._settings._asdict().items()
-            if name in _FIRST_FIELDS or value != defaults[name]
-        ]
-        return f"FineTune({', '.join(fields)})"
+def _made_of(model, settings, blocks, valid_blocks, state):
+    """The fingerprint of what a fit is computed from."""
+    shapes = [(leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(state)]
+    named = AsFirstWritten(settings, _LATER_FIELDS)
+    return fingerprint(model, named, blocks, valid_blocks, shapes)
 
 
 class _Fit(NamedTuple):

@@ -19,7 +19,7 @@ import tokenizers
 
 import collapse_jax as cj
 from collapse_jax.app.cli import main
-from collapse_jax.app.commands import lm, other_text
+from collapse_jax.app.commands import lm_model, other_text
 from collapse_jax.app.config import LMConfig, SimulateConfig
 from collapse_jax.app.generations import SavedModels
 from collapse_jax.core.types import State
@@ -183,7 +183,7 @@ def test_a_model_that_moved_is_named_and_one_that_changed_is_refused(tmp_path, i
     shutil.copytree(inputs / "model", model)
     make_run(tmp_path / "run", model)
     config = RunFolder(tmp_path / "run").config()
-    made_of.write(tmp_path / "run", lm.model_of_run(config)[3])
+    made_of.write(tmp_path / "run", lm_model.model_of_run(config)[3])
     model.rename(tmp_path / "moved")
     with pytest.raises(InputError, match=f"the model of the run in {tmp_path / 'run'}: "):
         cj.load_generation(tmp_path / "run", 0)

@@ -16,7 +16,7 @@ from collapse_jax.models.lm.fit_settings import Plan, plan_of
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.schedules import learning_rates
 from collapse_jax.models.lm.score import batch_loss, mean_loss, token_losses
-from collapse_jax.runs.scratch import Scratch
+from collapse_jax.runs.scratch import AsFirstWritten, Scratch
 from collapse_jax.runs.session import Session
 
 SIZES = {
@@ -382,8 +382,8 @@ def test_unfinished_fits_of_older_versions_are_named_as_they_were():
         "FineTune(epochs=5, batch_size=128, learning_rate=2e-05, final_learning_rate=1e-06, "
         "beta1=0.9, beta2=0.999, epsilon=1e-08, weight_decay=0.01, keep='best'"
     )
-    assert repr(finetune._Named(FineTune())) == f"{named_so})"
-    later = finetune._Named(FineTune(max_steps=3, schedule="linear"))
+    assert repr(AsFirstWritten(FineTune(), finetune._LATER_FIELDS)) == f"{named_so})"
+    later = AsFirstWritten(FineTune(max_steps=3, schedule="linear"), finetune._LATER_FIELDS)
     assert repr(later) == f"{named_so}, schedule='linear', max_steps=3)"
 
 

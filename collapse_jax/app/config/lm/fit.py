@@ -96,18 +96,18 @@ def fine_tune_of(values: dict[str, Any]) -> "FineTune":
 
 def _prompt_length(values):
     """The tokens of a block that are its prompt."""
-    train_on = values.get("train_on", "continuation")
+    train_on = values["train_on"]
     if train_on != "both":
         raise InputError(
             f"loss_on is continuation with train_on {train_on}, whose blocks are continuation "
             "throughout; give --train-on both, or --loss-on all"
         )
-    if values.get("prompts") == "start":
+    if values["prompts"] == "start":
         raise InputError(
             "loss_on is continuation with prompts start, whose prompt is the one token that no "
             "loss counts; give --loss-on all, or --prompts real"
         )
-    length = values.get("prompt_length")
+    length = values["prompt_length"]
     if not length:
         raise InputError("loss_on is continuation, but prompt_length is not given; give it")
     return length
