@@ -4,7 +4,6 @@ The same command then ends with the same numbers.
 """
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -19,35 +18,36 @@ from collapse_jax.runs.stopping import Stop, Stopped
 SIMULATE = ["simulate", "--sample-size", "20", "--chains", "50", "--chunk", "1", "--generations"]
 
 
-def started(arguments):
-    """A process of the command line in its own group."""
-    code = f"from collapse_jax.app.cli import main; main({arguments!r})"
-    environment = os.environ | {"COLUMNS": "200"}
-    options = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.STDOUT,
-        "text": True,
-        "start_new_session": True,
-        "env": environment,
-    }
-    return subprocess.Popen([sys.executable, "-u", "-c", code], **options)
+# The process signals itself on its way: a run this short may be over before another one does.
+SIGNALLED = """
+import os
+from collapse_jax.app.cli import main
+from collapse_jax.app.commands import chains
+
+def save_as_finished(parts, *rest, whole=chains.save_as_finished, **options):
+    def passed_on():
+        for at, part in parts:
+            if at == {at}:
+                os.kill(os.getpid(), {number})
+            yield at, part
+    whole(passed_on(), *rest, **options)
+
+chains.save_as_finished = save_as_finished
+main({arguments})
+"""
 
 
-def when_saved(folder, process, at_least, seconds=100):
-    """Waits until so many checkpoints of chains are there."""
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends and process.poll() is None:
-        done = [
-            int(path.name)
-            for path in pathlib.Path(folder, "checkpoints", "chains").glob("[0-9]*")
-            if path.name.isdigit()
-        ]
-        if done and max(done) >= at_least:
-            return
-        time.sleep(0.02)
-    raise AssertionError(
-        "nothing was saved: "
-        f"{process.communicate()[0] if process.poll() is not None else 'still running'}"
+def signalled(arguments, number, at):
+    """What a process of the command line that gets a signal at generation `at` says at its end."""
+    code = SIGNALLED.format(arguments=arguments, number=int(number), at=at)
+    return subprocess.run(
+        [sys.executable, "-u", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"COLUMNS": "200"},
+        timeout=100,
     )
 
 
@@ -57,18 +57,18 @@ def when_saved(folder, process, at_least, seconds=100):
 )
 def test_a_stopped_simulation_goes_on_with_the_same_numbers(tmp_path, number, code):
     out = tmp_path / "run"
-    process = started([*SIMULATE, "100000", "--record", "20000", "--out", str(out)])
-    when_saved(out, process, 0)
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=100)
-    assert process.returncode == code, said
+    arguments = [*SIMULATE, "100000", "--record", "20000", "--out"]
+    ended = signalled([*arguments, str(out)], number, 20000)
+    assert ended.returncode == code, ended.stdout
     assert (
-        "stopping once what is under way is saved" in said
-        and "the same command goes on from there" in said
-        and "Traceback" not in said
+        "stopping once what is under way is saved" in ended.stdout
+        and "the same command goes on from there" in ended.stdout
+        and "Traceback" not in ended.stdout
     )
-    main([*SIMULATE, "100000", "--record", "20000", "--out", str(out)])
-    main([*SIMULATE, "100000", "--record", "20000", "--out", str(tmp_path / "whole")])
+    saved = {path.name for path in (out / "checkpoints" / "chains").glob("[0-9]*")}
+    assert "20000" in saved and "100000" not in saved
+    main([*arguments, str(out)])
+    main([*arguments, str(tmp_path / "whole")])
     ours, theirs = (cj.RunFolder(path).results() for path in (out, tmp_path / "whole"))
     assert ours.identical(theirs)
 

@@ -11,10 +11,10 @@ from collapse_jax.errors import DivergenceError, InputError
 from collapse_jax.models.lm import decode_continuations, encode_prompts, stops
 from collapse_jax.models.lm.corpus import TextTokenizer, load_tokenizer
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
-from collapse_jax.models.lm.decoders import written
+from collapse_jax.models.lm.decoders import LATER_FIELDS
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
 from collapse_jax.models.lm.token_bytes import bytes_of
-from collapse_jax.runs.scratch import FileScratch
+from collapse_jax.runs.scratch import AsFirstWritten, FileScratch
 from collapse_jax.runs.session import Session
 
 WORDS = OPTConfig(
@@ -254,8 +254,11 @@ def test_a_killed_call_goes_on(words, tmp_path):
 
 
 def test_fingerprints_of_older_versions_stay():
-    assert written(Greedy()) == "Greedy(repetition_penalty=1.0, min_new_tokens=None)"
-    assert written(Sampling(0.7, min_p=0.2)) == (
+    def named(decoder):
+        return repr(AsFirstWritten(decoder, LATER_FIELDS))
+
+    assert named(Greedy()) == "Greedy(repetition_penalty=1.0, min_new_tokens=None)"
+    assert named(Sampling(0.7, min_p=0.2)) == (
         "Sampling(temperature=0.7, top_k=0, top_p=1.0, repetition_penalty=1.0, "
         "min_new_tokens=None, min_p=0.2)"
     )
