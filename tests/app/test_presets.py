@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 import subprocess
 import sys
 import typing
@@ -273,3 +274,34 @@ def test_the_help_has_a_sentence_and_help_all_the_text(capsys):
     assert len(said["--help"]) < len(said["--help-all"])
     assert "--help-all says more of each option." in said["--help"]
     assert COMMANDS["lm"].summary in said["--help"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"preset": "drayson2025", "block_length": 64},
+            "prompt_length is 256, .* \\(prompt_length 256 is a value of preset drayson2025\\)$",
+        ),
+        (
+            {"preset": "blindtissue", "block_length": 64, "prompt_length": 16},
+            "(continuation_length 448, train_on both are values of preset blindtissue)",
+        ),
+        # What is given is nobody's but the caller's.
+        (
+            {"preset": "blindtissue", "prompt_length": 513},
+            "prompt_length is 513, .* \\(block_length 512 is a value of preset blindtissue\\)$",
+        ),
+        ({"block_length": 1}, "block_length is 1; it must be at least 2$"),
+    ],
+)
+def test_a_refusal_says_which_of_its_values_are_the_presets(changes, says):
+    said = refused(LMConfig(**changes).settings)
+    assert says in said or re.search(says, said), said
+
+
+def test_a_refusal_of_what_was_read_says_so_too():
+    config = LMConfig(preset="hong-niu")
+    with pytest.raises(InputError) as caught, following.preset_named(config):
+        raise InputError("train_blocks is 1024, but the corpus has 92 blocks")
+    assert str(caught.value).endswith("(train_blocks 1024 is a value of preset hong-niu)")

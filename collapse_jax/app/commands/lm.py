@@ -29,6 +29,7 @@ from collapse_jax.app.commands.preset_words import preset_words
 from collapse_jax.app.commands.text_blocks import OTHERS, blocks_of_corpus, keep_blocks
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import LMSettings, context_words
+from collapse_jax.app.config.lm.following import preset_named
 from collapse_jax.app.config.lm.loop import prompting_of
 from collapse_jax.app.trackers import check_trackers, tracked
 from collapse_jax.core.process import generational_process
@@ -307,13 +308,14 @@ def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
 
     config, session = settings.config, Session(placement)
     said: list[str] = []
-    with StageProgress(console) as bar:
+    with StageProgress(console) as bar, preset_named(config):
         options: dict[str, Any] = {"say": said.append, "run": RunFolder(out).path}
         reading = session._replace(progress=bar.stage)
         ingredients = distributed.first_then_others(
             lambda: prepare(settings, session=reading, **options)
         )
-    need = disk_need(settings, ingredients, finished, seeds)
+    with preset_named(config):
+        need = disk_need(settings, ingredients, finished, seeds)
     say = functools.partial(console.print, highlight=False)
     blocks = ingredients.every_block()
     needed = need.total + sum(part.nbytes for part in blocks.values())

@@ -8,7 +8,7 @@ import jax
 
 from collapse_jax.app.config.lm import LMSettings
 from collapse_jax.app.config.lm.kept import training_blocks
-from collapse_jax.errors import size_words
+from collapse_jax.errors import InputError, size_words
 from collapse_jax.models.lm.fit_settings import plan_of
 from collapse_jax.models.lm.lora import trained_count
 from collapse_jax.runs.placement import Placement
@@ -89,7 +89,7 @@ def disk_need(
         trained = 4 * trained_count(ingredients.pretrained, fine_tune)
     # A set that is too small for the fit's settings is refused here, before generation 0.
     sizes = sorted({training_blocks(config, blocks, generation) for _, generation in missing})
-    epochs = [plan_of(fine_tune, size, config.block_length).epochs for size in sizes]
+    epochs = [_epochs(fine_tune, size, config) for size in sizes]
     copies = max(map(_copies, epochs), default=0)
     unfinished = trained * copies + blocks * config.block_length * 4
     return DiskNeed(
@@ -118,6 +118,16 @@ def unshared_batches(
         f"{placement.count()} devices, but {' and '.join(alone)} is not a multiple of that: these "
         "batches are not shared"
     ]
+
+
+def _epochs(fine_tune, size, config):
+    """How many epochs a fit of so many blocks has."""
+    try:
+        return plan_of(fine_tune, size, config.block_length).epochs
+    except InputError as error:
+        if config.control == "kept":
+            error.args = (f"{error} (with control kept a training set is the real blocks kept)",)
+        raise
 
 
 def _copies(epochs):

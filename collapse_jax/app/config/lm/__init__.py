@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from collapse_jax.app.config.lm.decoding import DecodingSettings, decoder_of
 from collapse_jax.app.config.lm.fit import FitSettings, fine_tune_of
-from collapse_jax.app.config.lm.following import follows_preset, open_values
+from collapse_jax.app.config.lm.following import follows_preset, open_values, preset_named
 from collapse_jax.app.config.lm.loop import LoopSettings, check_prompts
 from collapse_jax.app.config.lm.measuring import (
     PERPLEXITY_WORDS,
@@ -86,6 +86,10 @@ class LMConfig(
     def check(self) -> None:
         """Raises `InputError` for the first setting that is out of range."""
         self.check_preset()
+        with preset_named(self):
+            self._check_groups()
+
+    def _check_groups(self):
         self.check_text()
         self.check_loop()
         self.check_fit()
@@ -114,7 +118,8 @@ class LMConfig(
         self.check()
         config = self.resolved()
         values = vars(config)
-        fine_tune, decoder = fine_tune_of(values), decoder_of(values)
+        with preset_named(config):
+            fine_tune, decoder = fine_tune_of(values), decoder_of(values)
         return LMSettings(
             config,
             fine_tune,

@@ -1,7 +1,10 @@
 """How settings follow their preset."""
 
+import contextlib
 import dataclasses
 import functools
+import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from collapse_jax.app.config.lm.decoding import DECODING_OF
@@ -38,6 +41,32 @@ def follows_preset(kind: type[T]) -> type[T]:
 
     made.__init__ = __init__
     return kind
+
+
+@contextlib.contextmanager
+def preset_named(config: Any) -> Iterator[None]:
+    """Within it, an `InputError` says which of the values that it names are the preset's.
+
+    Args:
+        config: An `LMConfig`. Of the default preset nothing is said.
+    """
+    try:
+        yield
+    except InputError as error:
+        row = PRESETS.get(config.preset)
+        if row is None or config.preset == DEFAULT_PRESET:
+            raise
+        said = str(error)
+        own = [
+            f"{name} {value}"
+            for name, value in row.settings.items()
+            if re.search(rf"\b{name}\b.*\b{re.escape(str(value))}\b", said)
+            and getattr(config, name) in (value, None)
+        ]
+        if own:
+            are = "is a value" if len(own) == 1 else "are values"
+            error.args = (f"{said} ({', '.join(own)} {are} of preset {config.preset})",)
+        raise
 
 
 def _settings_of(given, names):
