@@ -83,7 +83,7 @@ def test_a_later_set_that_is_too_small_for_the_fit_is_refused_at_once(case):
     config, ingredients, parameters = case
     fit = {"control": "kept", "real_fraction": 0.1, "batch_size": 4, "epochs": 5}
     fit |= {"schedule": "linear", "warmup_steps": 5}
-    with pytest.raises(InputError, match="a fit of 2 blocks has 5 optimiser st.*control kept"):
+    with pytest.raises(InputError, match=r"a fit of 2 blocks has 5 optimiser st.*control kept"):
         disk_need(config(**fit), ingredients, set())
     assert disk_need(config(**fit | {"warmup_steps": 4}), ingredients, set()).unfinished > 0
     assert disk_need(config(**fit, generations=0), ingredients, set()).unfinished > 0
