@@ -1,11 +1,8 @@
 """The models that a language-model run left on disk: read, with nothing of the run changed."""
 
-import contextlib
 import dataclasses
-import logging
 import os
 import re
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import flax.traverse_util
@@ -17,7 +14,7 @@ from collapse_jax.errors import DamagedError, InputError, whole
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.transformer import Transformer
 from collapse_jax.runs import made_of
-from collapse_jax.runs.checkpoint import Checkpoints
+from collapse_jax.runs.checkpoint import read_only
 from collapse_jax.runs.folder import RunFolder
 
 PRETRAINED = "pretrained"
@@ -166,16 +163,8 @@ class SavedModels:
     def _folder_of(self, seed):
         return self.folder.checkpoints / f"chain_{seed}"
 
-    @contextlib.contextmanager
-    def _checkpoints(self, seed) -> Iterator[Checkpoints]:
-        folder, log = self._folder_of(seed), logging.getLogger("absl")
-        level = log.level
-        log.setLevel(logging.ERROR)  # Orbax warns that it reads alone, as it is asked to
-        try:
-            with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
-                yield checkpoints
-        finally:
-            log.setLevel(level)
+    def _checkpoints(self, seed):
+        return read_only(self._folder_of(seed))
 
 
 def load_generation(

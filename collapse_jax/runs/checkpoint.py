@@ -7,12 +7,13 @@ import contextlib
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -308,6 +309,23 @@ class Checkpoints:
 
     def _damaged(self, generation, reason):
         return DamagedError(f"checkpoint {self._step_folder(generation)} is damaged ({reason})")
+
+
+@contextlib.contextmanager
+def read_only(folder: str | os.PathLike) -> Iterator[Checkpoints]:
+    """Yields the checkpoints of a folder that another call may be writing to; nothing is changed.
+
+    Args:
+        folder: As for `Checkpoints`.
+    """
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.ERROR)  # Orbax warns that it reads alone, as it is asked to
+    try:
+        with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
+            yield checkpoints
+    finally:
+        log.setLevel(level)
 
 
 def _sums(tree):

@@ -2,7 +2,7 @@
 
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +25,7 @@ from collapse_jax.app.commands.lm_table import measures_table, table_of
 from collapse_jax.app.commands.needs import disk_need, unshared_batches
 from collapse_jax.app.commands.observe import PUBLISHED_ONLY, Observer, publisher, unmeasured
 from collapse_jax.app.commands.origins import Origins
+from collapse_jax.app.commands.pool import WRITTEN, Pool, root_key_of
 from collapse_jax.app.commands.preset_words import preset_words
 from collapse_jax.app.commands.text_blocks import OTHERS, blocks_of_corpus, keep_blocks
 from collapse_jax.app.config import LMConfig
@@ -138,9 +139,16 @@ def _files_here(config):
 
 
 def process_of(
-    settings: LMSettings, ingredients: Ingredients, *, session: Session = Session()
+    settings: LMSettings,
+    ingredients: Ingredients,
+    *,
+    session: Session = Session(),
+    pool: Pool | None = None,
 ) -> Process:
     """The process that the settings describe.
+
+    Args:
+        pool: Where other lineages' texts come from; None for a lineage by itself.
 
     Raises:
         InputError: If the blocks are too long for the model, or more are to be kept than there are.
@@ -162,6 +170,8 @@ def process_of(
     if config.control == "real":
         others = blocks.train[:0] if ingredients.others is None else ingredients.others
         estimator = fresh_text(estimator, blocks.train, others)
+    if pool is not None:
+        estimator = pool.reading(estimator, size)
     return generational_process(estimator, source, workflow_of(settings, size), sample_size=size)
 
 
@@ -173,6 +183,8 @@ def run_lm(
     session: Session = Session(),
     watcher: Watcher = Watcher(),
     stop: Stop | None = None,
+    generations: int | None = None,
+    pool: Pool | None = None,
 ) -> Trace:
     """Runs or resumes the loop in an opened folder.
 
@@ -183,6 +195,8 @@ def run_lm(
         watcher: Follows the generations, and says what the user should know.
         stop: Asked after each epoch, each part of a generated set and each generation, once it is
             saved, whether to stop there.
+        generations: The last one that this call makes; None for that of the settings.
+        pool: As for `process_of`.
     """
     config, stop, memory = settings.config, stop or Stop(), PeakMemory()
     scratch = FileScratch(folder.unfinished, watcher.say, stop)
@@ -190,18 +204,21 @@ def run_lm(
     prompts = prompting_of(vars(config)).prompts_of(
         ingredients.model, example_prompts(ingredients.blocks.test, config.examples)
     )
-    key, blocks = jax.random.key(config.seed), len(ingredients.blocks.train)
+    key, blocks = root_key_of(config), len(ingredients.blocks.train)
     workflow, is_control = workflow_of(settings, blocks), config.control != "none"
     origins = Origins(workflow, blocks, key, config.generations, models_write=not is_control)
     observe = _observer(settings, ingredients, prompts, key, origins, session)
 
-    def observe_memory_too(*generation):
+    def observe_memory_too(first, state, info):
+        written = pool.observed(state) if pool is not None else {}
         with memory.stage("score"):
-            observed = observe(*generation)
-        return observed | memory.take()
+            observed = observe(first, state, info)
+        return observed | written | memory.take()
 
     def begin(chain, generation):
         origins.chain = chain
+        if pool is not None:
+            pool.chain = chain
         watcher.begin(chain, generation)
 
     def end(chain, generation, row):
@@ -209,14 +226,14 @@ def run_lm(
         stop.here()
 
     return run(
-        process_of(settings, ingredients, session=session),
+        process_of(settings, ingredients, session=session, pool=pool),
         key,
-        generations=config.generations,
+        generations=config.generations if generations is None else generations,
         chains=config.seeds,
         folder=folder,
         observe=observe_memory_too,
         publish=publisher(folder, ingredients.tokenizer, prompts),
-        published_only=(*PUBLISHED_ONLY, *PEAKS),
+        published_only=(*PUBLISHED_ONLY, *PEAKS, WRITTEN),
         watcher=watcher._replace(begin=begin, end=end),
         states=config.checkpoints,
         session=session,
@@ -260,6 +277,10 @@ def lm_command(
     from collapse_jax.app.plots import draw_run
 
     settings, track = config.settings(), check_trackers(track)
+    if config.lineages > 1:
+        from collapse_jax.app.commands.lineages import run_lineages
+
+        return run_lineages(settings, out, console, placement, seeds, track)
     folder = RunFolder(out, seeds)
     folder.check(settings.config)
     finished = {(row["chain"], row["generation"]) for row in folder.rows("chain", "generation")}
@@ -302,9 +323,21 @@ def _send(config, folder, track, say):
             watcher.end(row["chain"], row["generation"], row)
 
 
-def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
-    """The run folder, with all that is not `finished` made."""
-    from collapse_jax.app.commands.progress import LanguageModelProgress, StageProgress
+def open_run(
+    settings: LMSettings,
+    out: str | pathlib.Path,
+    console: Any,
+    placement: Placement = Placement(),
+    seeds: tuple[int, ...] = (),
+    finished: Collection[tuple[int, int]] = (),
+) -> tuple[RunFolder, Ingredients]:
+    """Reads and checks everything, opens the run folder, and says what the run will be.
+
+    Args:
+        seeds: Those to run; () is all.
+        finished: (seed, generation) of what is there.
+    """
+    from collapse_jax.app.commands.progress import StageProgress
 
     config, session = settings.config, Session(placement)
     said: list[str] = []
@@ -315,7 +348,7 @@ def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
             lambda: prepare(settings, session=reading, **options)
         )
     with preset_named(config):
-        need = disk_need(settings, ingredients, finished, seeds)
+        need = disk_need(settings, ingredients, set(finished), seeds)
     say = functools.partial(console.print, highlight=False)
     blocks = ingredients.every_block()
     needed = need.total + sum(part.nbytes for part in blocks.values())
@@ -337,6 +370,15 @@ def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
         *unmeasured(),
     ):
         console.print(line, highlight=False)
+    return folder, ingredients
+
+
+def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
+    """The run folder, with all that is not `finished` made."""
+    from collapse_jax.app.commands.progress import LanguageModelProgress
+
+    folder, ingredients = open_run(settings, out, console, placement, seeds, finished)
+    config, session = settings.config, Session(placement)
     count = len(seeds) or config.seeds
     with (
         LanguageModelProgress(

@@ -82,7 +82,7 @@ class StageProgress:
 class LanguageModelProgress(StageProgress):
     """Adds a bar for the generations of all seeds, and a line for each that is finished.
 
-    `watcher` follows the driver.
+    `watcher` follows the driver. `name` stands before each seed: which of several runs it is of.
 
     Args:
         protocol: That of the run: its test perplexity is the one that is shown.
@@ -102,7 +102,7 @@ class LanguageModelProgress(StageProgress):
     ):
         super().__init__(console, chains * (generations + 1), "all generations")
         self._chains, self._protocol, self._epochs = chains, protocol, epochs
-        self._context = f", {context}" if context else ""
+        self._context, self.name = f", {context}" if context else "", ""
         # Generations that are done, and of those that this call made how many, in what time.
         self._done, self._all = 0, chains * (generations + 1)
         self._made, self._seconds, self._is_made = 0, 0.0, False
@@ -116,13 +116,13 @@ class LanguageModelProgress(StageProgress):
 
     def _begin(self, chain, generation):
         seed = f"seed {chain} " if self._chains > 1 else ""
-        self._where, self._is_made = f"{seed}generation {generation}", True
+        self._where, self._is_made = f"{self.name}{seed}generation {generation}", True
 
     def _end(self, chain, generation, row):
         self._bars.advance(self._run)
         name = perplexities_shown(self._protocol, row)[0]
         self.line(
-            f"seed {chain} generation {generation}: test perplexity {row[name]:.2f}, "
+            f"{self.name}seed {chain} generation {generation}: test perplexity {row[name]:.2f}, "
             f"{PERPLEXITY_WORDS[name]}{self._context}; median perplexity of its training set "
             f"under generation 0 {row['train_perplexity_first_median']:.2f} "
             f"({row['seconds']:.0f} s{self._left(row['seconds'])})"

@@ -15,6 +15,7 @@ from collapse_jax.app.config.lm.measuring import (
     perplexities_shown,
     window_words,
 )
+from collapse_jax.app.config.lm.pool import PoolSettings, check_with_pool
 from collapse_jax.app.config.lm.presets import PRESETS, PROTOCOLS, PresetSettings
 from collapse_jax.app.config.lm.text import TextSettings
 from collapse_jax.errors import one_of
@@ -44,6 +45,7 @@ class LMConfig(
     MeasureSettings,
     DecodingSettings,
     FitSettings,
+    PoolSettings,
     LoopSettings,
     TextSettings,
     PresetSettings,
@@ -92,6 +94,7 @@ class LMConfig(
     def _check_groups(self):
         self.check_text()
         self.check_loop()
+        self.check_pool()
         self.check_fit()
         self.check_decoding()
         self.check_measures()
@@ -99,6 +102,7 @@ class LMConfig(
         resolved = vars(self.resolved())
         self.check_shares(resolved["real_fraction"])
         check_prompts(resolved)
+        check_with_pool(resolved)
 
     def resolved(self) -> "LMConfig":
         """What config.json holds: every setting that is left to preset and protocol filled in."""

@@ -1,0 +1,160 @@
+"""What a lineage of language models reads of the others: shares of what all of them wrote."""
+
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.app.config import LMConfig
+from collapse_jax.core.types import Estimator, State
+from collapse_jax.errors import InputError
+from collapse_jax.models.lm.bounded import no_panics
+from collapse_jax.models.lm.corpus import TextTokenizer
+from collapse_jax.runs.checkpoint import read_only
+
+# What its model writes, among the arrays that a generation's checkpoint holds.
+WRITTEN = "written_tokens"
+# What the key of a seed's generation is folded with for the text that its model writes: the second
+# highest number; the highest is that of fits, and nothing else counts up to it.
+_WRITES = np.uint32(2**32 - 2)
+# The same of the root key, for the keys of lineages.
+_LINEAGES = np.uint32(2**32 - 3)
+
+
+class Writer(NamedTuple):
+    """A lineage as the others see it.
+
+    folder: of its run.
+    tokenizer: of its model.
+    """
+
+    folder: pathlib.Path
+    tokenizer: TextTokenizer
+
+
+def root_key_of(config: LMConfig) -> jax.Array:
+    """The root key of a run; the first lineage has that of a run of one lineage."""
+    key = jax.random.key(config.seed)
+    if not config.lineage:
+        return key
+    return jax.random.fold_in(jax.random.fold_in(key, _LINEAGES), config.lineage)
+
+
+def counts_of(shares: Sequence[float], n: int) -> list[int]:
+    """Whole numbers that add up to n: the shares, the largest remainders rounded up."""
+    exact = [share * n / math.fsum(shares) for share in shares]
+    counts = [math.floor(round(value, 9)) for value in exact]
+    order = sorted(range(len(shares)), key=lambda one: counts[one] - exact[one])
+    for one in order[: n - sum(counts)]:
+        counts[one] += 1
+    return counts
+
+
+class Pool:
+    """What one lineage reads and writes.
+
+    chain: the seed that is being made; to be set before each generation.
+    """
+
+    def __init__(self, number: int, writers: Sequence[Writer], shares: Sequence[float], key: Any):
+        """Reads nothing yet.
+
+        Args:
+            number: This lineage's.
+            writers: All lineages.
+            shares: How much of what it reads each of them wrote.
+            key: The root key of this lineage.
+        """
+        self._number, self._writers, self._shares, self._key = number, writers, shares, key
+        self._own, self._blocks = None, 0
+        # Blocks of the newest training set by who wrote them.
+        self._count = [0] * len(writers)
+        self.chain = 0
+
+    def reading(self, estimator: Estimator, blocks: int) -> Estimator:
+        """The language model, in whose place shares of all lineages' texts are given.
+
+        Args:
+            estimator: From `causal_lm`.
+            blocks: How many it writes in each generation.
+        """
+        self._own, self._blocks = estimator, blocks
+
+        def sample(key, params, n):
+            return jnp.asarray(self._text(key, int(params.fits) - 1, n))
+
+        return estimator._replace(sample=sample)
+
+    def observed(self, state: State) -> dict[str, Any]:
+        """What the model of a generation writes for the next ones, and how much it read of whom.
+
+        Real blocks are not counted.
+        """
+        assert self._own is not None
+        generation = int(state.generation)
+        key = jax.random.fold_in(self._key, self.chain)
+        key = jax.random.fold_in(jax.random.fold_in(key, generation), _WRITES)
+        tokens = self._own.sample(key, state.params, self._blocks)
+        read = self._count if generation else [0] * len(self._writers)
+        columns = {f"read_of_lineage_{one}": count for one, count in enumerate(read)}
+        return columns | {WRITTEN: np.asarray(tokens, np.int32)}
+
+    def _text(self, key, generation, n):
+        """n blocks [n, length] of what all models of a generation wrote."""
+        wanted = counts_of(self._shares, n)
+        parts, missing = {}, 0
+        for one, count in enumerate(wanted):
+            if one != self._number and count:
+                parts[one] = self._read(jax.random.fold_in(key, one), one, generation, count)
+                missing += count - len(parts[one])
+        # What others are short of, because their texts are fewer tokens here, it wrote itself.
+        own = wanted[self._number] + missing
+        if own:
+            key = jax.random.fold_in(key, self._number)
+            parts[self._number] = self._read(key, self._number, generation, own)
+        self._count = [len(parts.get(one, ())) for one in range(len(wanted))]
+        return np.concatenate([parts[one] for one in sorted(parts)])
+
+    def _read(self, key, one, generation, count):
+        """Up to `count` blocks of what lineage `one` wrote, in this one's tokens."""
+        written = _written(self._writers[one], self.chain, generation, one)
+        order = np.asarray(jax.random.permutation(key, len(written)))
+        there, here = (self._writers[at].tokenizer for at in (one, self._number))
+        if there.identity == here.identity and (there.identity or one == self._number):
+            return written[order[:count]]
+        return _in_tokens_of(here, there, written[order], count)
+
+
+def _in_tokens_of(
+    here: TextTokenizer, there: TextTokenizer, blocks: np.ndarray, count: int
+) -> np.ndarray:
+    """Texts as blocks of the same length in another tokenizer's tokens, at most `count`."""
+    length = blocks.shape[1]
+    begins = len(here.encode([""])[0])
+    tokens: list[int] = []
+    for start in range(0, len(blocks), 64):
+        if len(tokens) >= count * length:
+            break
+        with no_panics(there.name):
+            texts = [there.decode(block.tolist()) for block in blocks[start : start + 64]]
+        with no_panics(here.name):
+            rows = here.encode(texts)
+        tokens += [token for row in rows for token in row[begins:]]
+    count = min(count, len(tokens) // length)
+    return np.asarray(tokens[: count * length], np.int32).reshape(count, length)
+
+
+def _written(writer, chain, generation, one):
+    """The blocks [N, length] that a lineage wrote."""
+    folder = writer.folder / "checkpoints" / f"chain_{chain}"
+    if not (folder / str(generation)).is_dir():
+        raise InputError(
+            f"lineage {one} has no generation {generation} of seed {chain} in {writer.folder}; "
+            "the lineages of a seed run together"
+        )
+    with read_only(folder) as checkpoints:
+        return checkpoints.restore_record(generation)[1][WRITTEN]
