@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from collapse_jax.errors import real
+from collapse_jax.errors import real, whole
 from collapse_jax.metrics.text import checked_blocks
 
 # The count added to each token before two texts are compared (Krichevsky and Trofimov 1981).
@@ -29,8 +29,9 @@ def frequency_metrics(blocks: np.ndarray, real_blocks: np.ndarray) -> dict[str, 
         real_blocks: The text to compare with, int [M, length].
 
     Returns:
-        zipf_exponent, unigram_kl, unigram_js, yules_k, mtld and different_sequences. What is not
-        defined of a text (one different token, no token twice) is left out.
+        zipf_exponent, unigram_kl, unigram_js, yules_k, mtld, different_sequences and real_8_grams.
+        What is not defined of a text (one different token, no token twice, blocks of fewer than 8
+        tokens) is left out.
 
     Raises:
         InputError: If blocks or real_blocks are not non-empty integer arrays [N, length] of ids of
@@ -42,12 +43,50 @@ def frequency_metrics(blocks: np.ndarray, real_blocks: np.ndarray) -> dict[str, 
     measures["yules_k"] = yules_k(blocks)
     measures["mtld"] = mtld(blocks)
     measures["different_sequences"] = different_sequences(blocks)
+    measures["real_8_grams"] = real_ngrams(blocks, real_blocks)
     return {name: value for name, value in measures.items() if not math.isnan(value)}
 
 
 def different_sequences(blocks: np.ndarray) -> int:
     """How many of the blocks [N, length] differ from all blocks before them."""
     return len({block.tobytes() for block in np.ascontiguousarray(checked_blocks(blocks))})
+
+
+def real_ngrams(blocks: np.ndarray, real_blocks: np.ndarray, n: int = 8) -> float:
+    """The share of n-grams of the blocks that occur in a real block too: how much is copied.
+
+    A model that continues real blocks may write them again, from its context or from memory. What
+    is copied holds up vocabulary, perplexity and variety, and is no sign of a healthy model.
+
+    Args:
+        blocks: int [N, length].
+        real_blocks: int [M, length].
+        n: Tokens in a row, at least 1; none goes over the end of a block.
+
+    Returns:
+        From 0 to 1 (each of them is real); nan where the blocks are shorter than n.
+    """
+    whole("n", n, 1)
+    blocks, real_blocks = checked_blocks(blocks), checked_blocks(real_blocks, name="real_blocks")
+    if blocks.shape[1] < n:
+        return math.nan
+    if real_blocks.shape[1] < n:
+        return 0.0
+    made, there = _sums_of_ngrams(blocks, n), _sums_of_ngrams(real_blocks, n)
+    return float(np.isin(made, np.unique(there)).mean())
+
+
+def _sums_of_ngrams(blocks, n):
+    """A number of 64 bits for each n-gram; different ones share one with a chance of 2^-47 or less.
+
+    They are sums of ids times random odd numbers, modulo 2^64: two are equal where the random
+    numbers meet one value of a difference of ids, which is below 2^31 and so no multiple of 2^17
+    more often than that.
+    """
+    factors = np.random.default_rng(0).integers(2**64, size=n, dtype=np.uint64) | np.uint64(1)
+    ids = blocks.astype(np.uint64)
+    last = ids.shape[1] - n + 1
+    return sum(ids[:, at : at + last] * factor for at, factor in enumerate(factors)).ravel()
 
 
 def zipf_exponent(blocks: np.ndarray) -> float:

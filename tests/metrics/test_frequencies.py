@@ -147,6 +147,28 @@ def test_counting_plainly_gives_the_same(blocks):
     assert frequencies.different_sequences(blocks) == len(set(map(tuple, blocks.tolist())))
 
 
+@pytest.mark.parametrize("high", [3, 50, 2**31 - 1])
+def test_the_share_of_real_ngrams_by_sets(high):
+    rng = np.random.default_rng(high)
+    real = rng.integers(high - 3, high + 1, (40, 12))
+    made = rng.integers(high - 3, high + 1, (30, 9))
+    made[:10, 2:8] = real[5:15, 4:10]
+
+    def grams(blocks, n):
+        return [
+            tuple(row[at : at + n]) for row in blocks.tolist() for at in range(len(row) - n + 1)
+        ]
+
+    for n in (1, 3, 6, 9):
+        there = set(grams(real, n))
+        found = [gram in there for gram in grams(made, n)]
+        assert frequencies.real_ngrams(made, real, n) == pytest.approx(np.mean(found))
+    assert frequencies.real_ngrams(real, real) == 1
+    assert math.isnan(frequencies.real_ngrams(made, real, 10))
+    # The order counts.
+    assert frequencies.real_ngrams([[2, 1]], [[1, 2]], 2) == 0
+
+
 def test_what_is_not_defined_is_left_out():
     names = {"zipf_exponent", "unigram_kl", "unigram_js", "yules_k", "mtld", "different_sequences"}
     real = np.array([[1, 2, 3, 1]])
@@ -164,6 +186,7 @@ def test_what_is_not_defined_is_left_out():
         (lambda: frequencies.unigram_divergences([[1]], [1]), r"real_blocks have shape \(1,\)"),
         (lambda: frequencies.unigram_divergences([[1]], [[-1]]), "real_blocks hold the id -1"),
         (lambda: frequencies.unigram_divergences([[1]], [[1]], smoothing=0), "smoothing is 0"),
+        (lambda: frequencies.real_ngrams([[1]], [[1]], 0), "n is 0"),
         (lambda: frequencies.mtld([[1]], threshold=1.0), "threshold is 1.0"),
         (lambda: frequencies.yules_k([[1], [2, 3]]), "of different lengths"),
     ],

@@ -46,6 +46,7 @@ LATER = {
     "example_entropy",
     "gain_lost",
     "mtld",
+    "real_8_grams",
     "test_bits_per_byte",
     "test_entropy",
     "train_entropy_own",

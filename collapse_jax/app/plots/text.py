@@ -19,6 +19,7 @@ _VARIETY = {
     "vocabulary in use": {"vocabulary_in_use": None},
     "self-BLEU": {"self_bleu": None},
     "different sequences": {"different_sequences": None},
+    "8-grams of the real text": {"real_8_grams": None},
     "Zipf exponent": {"zipf_exponent": None},
     "divergence from the real unigrams, nats": {"unigram_kl": "KL", "unigram_js": "JS"},
     "Yule's K": {"yules_k": None},
