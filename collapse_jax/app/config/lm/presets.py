@@ -325,7 +325,8 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 train_blocks="200,000 real texts in generation 0 there, then 20,000 of each model",
             ),
             (
-                "texts of three families of models are pooled there",
+                "texts of three families of models are pooled there; here one model, or three by "
+                "--lineages 3 and --lineage-models",
                 "its prompts are drawn anew in every generation; here they are the same blocks",
                 "its recovery in the space of weights",
             ),
