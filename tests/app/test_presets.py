@@ -257,7 +257,18 @@ def test_the_help_is_in_groups_that_begin_with_the_preset():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     groups = [line.split()[1] for line in said.splitlines() if line.startswith("╭─")]
-    wanted = ["preset", "text", "loop", "fit", "decoding", "measure", "run", "hardware", "track"]
+    wanted = [
+        "preset",
+        "text",
+        "loop",
+        "pool",
+        "fit",
+        "decoding",
+        "measure",
+        "run",
+        "hardware",
+        "track",
+    ]
     assert groups == ["options", *wanted]
     assert said.rstrip().endswith("HEAVY []")
 
