@@ -341,8 +341,7 @@ def _reweighted_mix(given, random_counts, model, real):
     """The mix of what passes: a share `model` of the model's points and `real` of the real ones."""
     if given is None:
         raise InputError(
-            "alpha, beta, gamma are traced; they must be numbers, or functions of the generation, "
-            "for a detector to change them"
+            "alpha, beta, gamma are traced; they must be numbers for a detector to change them"
         )
     if any(callable(one) for one in (*given.values(), model, real)):
         return _reweighted_schedule(given, random_counts, model, real)
