@@ -41,6 +41,7 @@ class Needs(NamedTuple):
     random_counts: whether it draws how many points come from where, so that these are traced.
     only_model: whether the next training set is what the newest model gives, and nothing else.
     multiples: how many points it holds together.
+    fitted: points of the next training set, in multiples of the size that was asked for.
     """
 
     asked: frozenset[str]
@@ -48,6 +49,7 @@ class Needs(NamedTuple):
     random_counts: bool
     only_model: bool
     multiples: Multiples = Multiples()
+    fitted: float = 1.0
 
     @property
     def earlier_points(self) -> bool:
@@ -122,6 +124,7 @@ def _together(needs):
         random_counts=any(one.random_counts for one in needs),
         only_model=all(one.only_model for one in needs),
         multiples=Multiples(*map(max, zip(*(one.multiples for one in needs), strict=True))),
+        fitted=max(one.fitted for one in needs),
     )
 
 
@@ -152,6 +155,7 @@ def _observed(workflow, size, start, slots):
         random_counts=record.random_counts,
         only_model=record.only_model,
         multiples=record.multiples,
+        fitted=record.fitted,
     )
 
 
@@ -192,6 +196,7 @@ class _Record:
         self.asked: set[str] = set()
         self.multiples = Multiples()
         self.random_counts = self.only_model = False
+        self.fitted = 1.0
 
     def watched(self, supply: Supply) -> Supply:
         """The supply, which records what it is asked for."""
@@ -237,6 +242,7 @@ class _Record:
                 f"{self._name}: next asks for 0 points; a training set must have one at least"
             )
         self.only_model = not self._carries and self._is_of_model(result[1])
+        self.fitted = self._multiple(result[1])
         growth = max(self._multiple(result[0]) - self._kept, 0)
         self.multiples = Multiples(self._kept, growth, max(self._pooled, self._kept))
 

@@ -89,6 +89,8 @@ def generational_process(
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
     data = kind(estimator, generator, source, largest or 0, _points_of_all(parts, needs))
     core = _Core(parts, needs, data, draws_real, schedule)
+    if needs.fitted > 1 and not needs.fits_history and isinstance(data, PointData):
+        core.check_models_keep_their_shape()
     if estimator.traceable and not functions.are_ours(estimator, source, workflow):
         functions.check_by_shapes(core.two_generations)
     # Only then may a size or a count turn out wrong that no driver has looked at.
@@ -176,6 +178,22 @@ class _Core:
         n = self.data.slots or _SIZE_TO_WATCH
         results.check_abilities(self.parts.estimator, key, first.params, n)
         return first, self.step(key, first)[0]
+
+    def check_models_keep_their_shape(self):
+        """Raises `InputError` where larger sets than the first one make larger models."""
+        if not self.parts.estimator.traceable:
+            return
+        first = jax.eval_shape(lambda key: self.init(key, 1)[0], jax.random.key(0))
+        later = jax.eval_shape(self.unwatched_step, jax.random.key(0), first)[0]
+        shapes = [
+            [leaf.shape for leaf in jax.tree.leaves(state.params)] for state in (first, later)
+        ]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"{self.parts.workflow.name} makes sets of more than sample_size points, and a "
+                f"model of {self.parts.estimator.name} is made of its points: its shape would "
+                "change after generation 0; give accumulate, or another family"
+            )
 
     def template(self, key, last_generation=None):
         if self.parts.estimator.traceable:

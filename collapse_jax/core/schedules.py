@@ -168,7 +168,9 @@ def share_at(name: str, value: Any, generation: Any) -> Any:
         return found
     if isinstance(found, Tracer):
         return jnp.clip(found, 0, 1)
-    shares(**{name: value}).check(np.array([[found]]), int(generation))
+    if not is_share(found):
+        where = "" if isinstance(generation, Tracer) else f" at generation {int(generation)}"
+        raise InputError(f"{name}{where} is {found:g}; it must be in [0, 1]")
     return min(max(found, 0.0), 1.0)
 
 

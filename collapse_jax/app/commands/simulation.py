@@ -132,9 +132,10 @@ def _called(settings, make):
 
 def check_options(config: SimulateConfig) -> None:
     """Raises `InputError` where the family's example does not fit the options given."""
-    if not config.options:
+    point = config.points()[0]
+    if not point.options:
         return
-    process = process_of(config.points()[0])
+    process = process_of(point)
     try:
         state_shapes(process, jax.random.key(0), 0)
     except InputError:
@@ -142,7 +143,7 @@ def check_options(config: SimulateConfig) -> None:
     except Exception as error:
         why = f"{type(error).__name__}: {error}"[:300]
         raise InputError(
-            f"options {' '.join(config.options)}: the model of {config.family}'s example "
+            f"options {' '.join(point.options)}: the model of {config.family}'s example "
             f"does not fit them ({why})"
         ) from None
 

@@ -181,7 +181,10 @@ class SimulateConfig(Settings):
             for name, values in given.items()
         }
         metrics = self.metrics or default_metrics(self.family)
-        filled = dataclasses.replace(self, **single, metrics=metrics)
+        given_once = tuple(entry for entry in self.grid if "," not in entry)
+        grid = tuple(entry for entry in self.grid if "," in entry)
+        options = (*self.options, *given_once)
+        filled = dataclasses.replace(self, **single, metrics=metrics, grid=grid, options=options)
         is_grid = bool(filled.axes())
         streams = self.streams or ("independent" if is_grid else "common")
         filled = dataclasses.replace(filled, streams=streams)
@@ -206,12 +209,12 @@ class SimulateConfig(Settings):
             name: values
             for name, values in given.items()
             if isinstance(values, tuple) and len(values) > 1
-        } | self.option_axes()
+        } | {name: tuple(map(float, texts)) for name, texts in self.option_axes().items()}
 
     def option_axes(self) -> dict[str, tuple[str, ...]]:
         """Name -> values, as they are written, of each option of the family in `grid`."""
         entries = (entry.partition("=") for entry in self.grid)
-        return {name: tuple(values.split(",")) for name, _, values in entries}
+        return {name: tuple(texts.split(",")) for name, _, texts in entries}
 
     def points(self) -> list["SimulateSettings"]:
         """The settings at each point of the grid: the last of the `axes` varies fastest."""
@@ -220,7 +223,10 @@ class SimulateConfig(Settings):
         points = []
         for values in itertools.product(*axes.values()):
             at_point = dict(zip(axes, values, strict=True))
-            own = [f"{name}={at_point.pop(name)}" for name in self.option_axes()]
+            own = [
+                f"{name}={texts[axes[name].index(at_point.pop(name))]}"
+                for name, texts in self.option_axes().items()
+            ]
             options = (*filled.options, *own)
             point = dataclasses.replace(filled, **at_point, grid=(), options=options).resolved()
             points.append(SimulateSettings(**vars(point)))
