@@ -72,7 +72,7 @@ def label(config: SimulateConfig) -> str:
 
 
 def given_options(config: SimulateConfig) -> dict[str, Any]:
-    """The arguments of the family's factory that the settings give."""
+    """The arguments of the family's factory that the settings give, but for those of a grid."""
     fields = [name for name, owner in FIELDS_OF_FAMILIES.items() if owner == config.family]
     pairs = (option.partition("=") for option in config.options)
     return {name: getattr(config, name) for name in fields} | {
@@ -113,7 +113,11 @@ def _laws(config):
 
 def _asked(config, form, shape, *arguments):
     """What one of the closed forms gives: metric -> an array of this shape."""
-    given = getattr(_laws(config), form)
+    given, settings = getattr(_laws(config), form), config.resolved()
+    if settings.temperature != 1 or settings.workflow == "keep_real":
+        return {}
+    if settings.real_share != 0 and not is_ours(given):
+        return {}  # others may know accumulate without it alone
     if is_ours(given):
         return dict(given(_setting(config), *arguments))
     name = f"{form} of the laws of {config.family!r}"
@@ -136,4 +140,6 @@ def _setting(config):
     workflow = {"workflow": config.workflow}
     if config.workflow == "mix":
         workflow |= {"alpha": config.alpha, "beta": config.beta, "gamma": config.gamma}
+    if config.real_share != 0:
+        workflow |= {"real_share": config.real_share}
     return Setting(all_options(config), config.sample_size, workflow)

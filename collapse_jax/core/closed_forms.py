@@ -13,7 +13,8 @@ class Setting(NamedTuple):
     options: the factory's arguments by name, defaults included.
     sample_size: points of each training set.
     workflow: the keywords by which `cj.theory` knows a workflow: {"workflow": NAME}, and with "mix"
-        the shares alpha, beta and gamma too.
+        the shares alpha, beta and gamma too. real_share is among them where new batches hold real
+        data; others' families are not asked then.
     """
 
     options: Mapping[str, Any]

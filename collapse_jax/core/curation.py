@@ -7,6 +7,9 @@ Each is a wrapper of a workflow, and they compose, the innermost first:
 Only what the newest model makes passes through; real data and the points of earlier training sets
 do not. Rewards, criteria and labels are functions of points x [n, ...].
 
+A temperature, a probability or a share is a number, a traced number, or a function of the
+generation, as the shares of workflows are: `tempered(lambda g: 1 - 0.005 * g)`.
+
 A reward or verdict that is not a number decides nothing: it ends the run, with an error that names
 the function. Whoever samples under `jax.jit` without a driver finds nan in that point's place, or
 the least integer of its type.
@@ -25,12 +28,15 @@ from jax.core import Tracer
 from collapse_jax.core.functions import check_arguments
 from collapse_jax.core.marks import check_sound, is_marked, mark
 from collapse_jax.core.results import numbers_of_points
+from collapse_jax.core.schedules import Schedule, value_at
+from collapse_jax.core.schedules import shares as schedule_of_shares
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, defined_at, number, whole
 from collapse_jax.random.bits import fold_in, split
 from collapse_jax.random.derivatives import step_function
 
 Wrapper = Callable[[Workflow], Workflow]
+Filter = Callable[[Estimator], Estimator]
 OfPoints = Callable[[jax.Array], jax.Array]
 # What a probability may exceed its range by.
 _ROUNDING = 1e-5
@@ -87,7 +93,7 @@ def best_of(
         _check_sound(unsound, x[:, unsound], f"reward of best_of({k})", reward, "gave nan")
         return chosen
 
-    return _of_points(f"best_of({k})", curate)
+    return _wrapper(f"best_of({k})", _of_points(curate))
 
 
 def verified(accept: OfPoints, *, cap: int = 100) -> Wrapper:
@@ -107,19 +113,25 @@ def verified(accept: OfPoints, *, cap: int = 100) -> Wrapper:
         data requires verification".
     """
     check_arguments("accept", accept, ("x",))
-    return _verified("verified", functools.partial(_verdicts, "accept of verified", accept), cap)
+    accepts = functools.partial(_verdicts, "accept of verified", accept)
+    return _wrapper("verified", _verified("verified", accepts, cap))
 
 
 def labelled_verifier(
-    phi: "float | jax.Array", psi: "float | jax.Array", correct: OfPoints, *, cap: int = 100
+    phi: "float | jax.Array | Callable[[Any], Any]",
+    psi: "float | jax.Array | Callable[[Any], Any]",
+    correct: OfPoints,
+    *,
+    cap: int = 100,
 ) -> Wrapper:
     """Keeps a correct point with probability phi and a wrong one with probability psi.
 
     What is not kept is drawn anew, as in `verified`.
 
     Args:
-        phi: probability that a correct point is kept; a number, or traced.
-        psi: probability that a wrong point is kept; a number, or traced.
+        phi: probability that a correct point is kept; a number, traced, or a function of the
+            generation.
+        psi: probability that a wrong point is kept; the same.
         correct: x [n, ...] -> bool [n]; of numbers only 0 and 1 are taken.
         cap: the most draws of a point.
 
@@ -129,11 +141,18 @@ def labelled_verifier(
     References:
         Feng et al. 2024, arXiv 2406.07515 (phi and psi of its verifier).
     """
+    check_arguments("correct", correct, ("x",))
+    whole("cap", cap, 1)
+    name = _named("labelled_verifier", phi, psi)
+    of = functools.partial(_labelled, name, correct, cap)
+    return _wrapper(name, _filter(of, schedule_of_shares(phi=phi, psi=psi)))
+
+
+def _labelled(name, correct, cap, phi, psi):
+    """The filter of `labelled_verifier`."""
     phi, psi = _shares(phi=phi, psi=psi)
     if not isinstance(phi, Tracer) and not isinstance(psi, Tracer) and phi == psi == 0:
         raise InputError("phi and psi are 0; one of them must be above 0, or nothing ever passes")
-    check_arguments("correct", correct, ("x",))
-    name = _named("labelled_verifier", phi, psi)
 
     def shares(x):
         labels = numbers_of_points(f"correct of {name}", correct, x)
@@ -147,15 +166,15 @@ def labelled_verifier(
     return _verified(name, shares, cap)
 
 
-def tempered(tau: "float | jax.Array") -> Wrapper:
+def tempered(tau: "float | jax.Array | Callable[[Any], Any]") -> Wrapper:
     """The model is sampled at temperature tau: probabilities proportional to p^(1/tau).
 
     `jax.grad` with respect to tau goes through the points of families whose points are smooth in
     their parameters, such as `gaussian`. Outcomes that are counted have no such derivative.
 
     Args:
-        tau: below 1 it favours what is likely; a number, or traced. A traced one that is not
-            finite and above 0 makes a model of nan.
+        tau: below 1 it favours what is likely; a number, traced, or a function of the generation.
+            A traced one that is not finite and above 0 makes a model of nan.
 
     Raises:
         InputError: unless tau > 0; when the process is made, for a family without `tempered`.
@@ -164,22 +183,32 @@ def tempered(tau: "float | jax.Array") -> Wrapper:
         Marchi et al. 2024, arXiv 2404.02325, "Heat death of generative models in closed-loop
         learning".
     """
-    if isinstance(_scalar("tau", tau), Tracer):
-        tau = jnp.where((tau > 0) & (tau < math.inf), tau, jnp.nan)
-    elif not 0 < number("tau", tau) < math.inf:
-        raise InputError(f"tau is {tau}; it must be finite and above 0")
-    return _of_models(_named("tempered", tau), "tempered", tau)
+    name = _named("tempered", _scalar("tau", tau))
+
+    def of(tau):
+        if isinstance(tau, Tracer):
+            tau = jnp.where(_is_temperature(tau), tau, jnp.nan)
+        elif not _is_temperature(number("tau", tau)):
+            raise InputError(f"tau is {tau}; it must be finite and above 0")
+        return _of_models(name, "tempered", tau)
+
+    schedule = Schedule(("tau",), (tau,), _is_temperature, "finite and above 0")
+    return _wrapper(name, _filter(of, schedule))
 
 
-def top_p(p: "float | jax.Array") -> Wrapper:
+def _is_temperature(tau):
+    return (tau > 0) & (tau < math.inf)
+
+
+def top_p(p: "float | jax.Array | Callable[[Any], Any]") -> Wrapper:
     """The model is cut down to the fewest most probable outcomes that hold probability p.
 
     As a function of p the model has steps: it has no derivative with respect to p that would be
     of use, and `jax.vmap` over p is what there is.
 
     Args:
-        p: the probability that is kept (nucleus sampling); a number, or traced. A traced one
-            outside (0, 1] makes a model of nan.
+        p: the probability that is kept (nucleus sampling); a number, traced, or a function of the
+            generation. A traced one outside (0, 1] makes a model of nan.
 
     Raises:
         InputError: unless 0 < p <= 1; when the process is made, for a family without `nucleus`.
@@ -187,14 +216,26 @@ def top_p(p: "float | jax.Array") -> Wrapper:
     References:
         Holtzman et al. 2020, arXiv 1904.09751.
     """
-    if isinstance(_scalar("p", p), Tracer):
-        p = jnp.where((p > 0) & (p <= 1), p, jnp.nan)
-    elif not 0 < number("p", p) <= 1:
-        raise InputError(f"p is {p}; it must be in (0, 1]")
-    return _of_models(_named("top_p", p), "nucleus", p)
+    name = _named("top_p", _scalar("p", p))
+
+    def of(p):
+        if isinstance(p, Tracer):
+            p = jnp.where(_is_kept(p), p, jnp.nan)
+        elif not _is_kept(number("p", p)):
+            raise InputError(f"p is {p}; it must be in (0, 1]")
+        return _of_models(name, "nucleus", p)
+
+    return _wrapper(name, _filter(of, Schedule(("p",), (p,), _is_kept, "in (0, 1]")))
 
 
-def detector(true_positive: "float | jax.Array", false_positive: "float | jax.Array") -> Wrapper:
+def _is_kept(p):
+    return (p > 0) & (p <= 1)
+
+
+def detector(
+    true_positive: "float | jax.Array | Callable[[Any], Any]",
+    false_positive: "float | jax.Array | Callable[[Any], Any]",
+) -> Wrapper:
     """Points that a detector takes for a model's are left out; others of the mixture replace them.
 
     Of `mix(alpha, beta, gamma)` this makes another mix: alpha and gamma times what passes of each,
@@ -202,8 +243,9 @@ def detector(true_positive: "float | jax.Array", false_positive: "float | jax.Ar
     take nothing real after generation 0 stay as they are.
 
     Args:
-        true_positive: the share of the model's points that it finds; a number, or traced.
-        false_positive: the share of real points that it takes for a model's; a number, or traced.
+        true_positive: the share of the model's points that it finds; a number, traced, or a
+            function of the generation.
+        false_positive: the share of real points that it takes for a model's; the same.
 
     Raises:
         InputError: for shares outside [0, 1], a mix of which nothing passes, or traced weights.
@@ -212,20 +254,28 @@ def detector(true_positive: "float | jax.Array", false_positive: "float | jax.Ar
         Derived here; after Drayson et al. 2025, "Machine-generated text detection prevents
         language model collapse".
     """
-    true_positive, false_positive = _shares(
-        true_positive=true_positive, false_positive=false_positive
-    )
-    name = _named("detector", true_positive, false_positive)
+    rates = {"true_positive": true_positive, "false_positive": false_positive}
+    name = _named("detector", *rates.values())
+    known = {rate: value for rate, value in rates.items() if not callable(value)}
+    rates |= dict(zip(known, _shares(**known), strict=True))
+    passing = [_one_minus(rate, value) for rate, value in rates.items()]
 
     def wrap(workflow):
         if workflow.reweighted is None:
             return workflow
-        return workflow.reweighted(1 - true_positive, 1 - false_positive)._replace(
-            name=f"{name}({workflow.name})",
-            filters=workflow.filters,
-        )
+        changed = workflow.reweighted(*passing)
+        if any(map(callable, rates.values())):
+            others = getattr(changed.next, "schedules", ())
+            changed.next.schedules = (schedule_of_shares(**rates), *others)
+        return changed._replace(name=f"{name}({workflow.name})", filters=workflow.filters)
 
     return wrap
+
+
+def _one_minus(name, value):
+    if callable(value):
+        return lambda generation: 1 - value_at(name, value, generation)
+    return 1 - value
 
 
 def _verdicts(name, accept, x):
@@ -275,7 +325,7 @@ def _verified(name, verdicts, cap):
             carry = draw_again(carry)
         return carry[1]
 
-    return _of_points(name, curate)
+    return _of_points(curate)
 
 
 def _unsound_candidates(rewards, x, marks):
@@ -303,8 +353,8 @@ def _check_sound(unsound, x, name, given, gave):
     )
 
 
-def _of_points(name, curate):
-    """A wrapper that chooses among points: curate(key, candidates, marks) -> x [n, ...].
+def _of_points(curate) -> Filter:
+    """A filter that chooses among points: curate(key, candidates, marks) -> x [n, ...].
 
     candidates: key -> x [n, ...] of the model.
     marks: whether some of these may be marked, by a wrapper inside.
@@ -328,11 +378,11 @@ def _of_points(name, curate):
             continued=estimator.continued and continued,
         )
 
-    return _wrapper(name, curated)
+    return curated
 
 
-def _of_models(name, reshaping, value):
-    """A wrapper that samples another model in place of the newest: its `tempered` or `nucleus`."""
+def _of_models(name, reshaping, value) -> Filter:
+    """A filter that samples another model in place of the newest: its `tempered` or `nucleus`."""
 
     def curated(estimator: Estimator) -> Estimator:
         reshape = getattr(estimator, reshaping)
@@ -354,7 +404,28 @@ def _of_models(name, reshaping, value):
         }
         return estimator._replace(**_of_the_family(estimator), **changed)
 
-    return _wrapper(name, curated)
+    return curated
+
+
+def _filter(of: Callable[..., Filter], schedule: Schedule) -> Filter:
+    """The filter of(*numbers) of some numbers, which may be functions of the generation."""
+
+    def at(generation):
+        numbers = schedule.at(generation)
+        if not isinstance(generation, Tracer):
+            schedule.check(np.array(numbers)[:, None], int(generation))
+        return of(*numbers)
+
+    def curated(estimator):
+        return at(1)(estimator)
+
+    if schedule.is_constant:
+        curated = of(*schedule.values)
+    else:
+        curated.at = at
+    if any(callable(value) or isinstance(value, jax.Array) for value in schedule.values):
+        curated.schedules = (schedule,)
+    return curated
 
 
 def _gives_marks(estimator):
@@ -395,6 +466,6 @@ def _scalar(name, value):
 
 def _named(name, *values):
     """A wrapper's name with its numbers, where they are known."""
-    if any(isinstance(value, Tracer) for value in values):
+    if any(callable(value) or isinstance(value, Tracer) for value in values):
         return name
     return f"{name}({', '.join(f'{float(value):g}' for value in values)})"

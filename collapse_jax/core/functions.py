@@ -108,13 +108,21 @@ def check_parts(estimator: Estimator, source: Source, workflow: Workflow) -> Non
         check_arguments(f"a filter of {workflow.name}", curate, ("estimator",))
 
 
-def generator_of(workflow: Workflow, estimator: Estimator) -> Estimator:
+def generator_of(workflow: Workflow, estimator: Estimator, generation: Any = None) -> Estimator:
     """The estimator that the newest model is sampled by, after all filters of a workflow.
+
+    Args:
+        workflow: whose filters.
+        estimator: the family.
+        generation: number of the model that points are made for, for filters that differ by it
+            (their attribute `at`: generation -> filter); None: as for the first.
 
     Raises:
         InputError: if a filter gives anything else.
     """
     for curate in workflow.filters:
+        if generation is not None and hasattr(curate, "at"):
+            curate = curate.at(generation)
         given = curate(estimator)
         if not isinstance(given, Estimator):
             raise wrong(f"a filter of {workflow.name}", curate, given, "an estimator")
@@ -193,6 +201,9 @@ def is_ours(given: Any) -> bool:
     """Whether a function, or all of a mapping's, comes with this package; None does too."""
     if isinstance(given, Mapping):
         return all(map(is_ours, given.values()))
+    within = getattr(given, "within", ())  # workflows that a workflow is made of
+    if not all(is_ours(function) for flow in within for function in (flow.init, flow.next)):
+        return False
     given = is_ours if given is None else inspect.unwrap(getattr(given, "func", given))
     module = getattr(given, "__module__", None) or type(given).__module__
     return module.partition(".")[0] == __name__.partition(".")[0]

@@ -21,7 +21,9 @@ from collapse_jax.errors import InputError, first_line
 
 _SET, _HISTORY = 1, 2
 # Where the numbers of points begin among the arguments of what a supply is asked for.
-_COUNTED = {"model": 1, "real": 1, "subsample": 2, "real_and_continued": 1}
+_COUNTED = {"model": 1, "real": 1, "subsample": 2, "real_and_continued": 1, "model_of": 2}
+# What a supply holds, beside the functions that it is asked by.
+_VALUES = ("previous_size", "generation", "params")
 _NOT_ABSTRACT = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -39,6 +41,7 @@ class Needs(NamedTuple):
     random_counts: whether it draws how many points come from where, so that these are traced.
     only_model: whether the next training set is what the newest model gives, and nothing else.
     multiples: how many points it holds together.
+    fitted: points of the next training set, in multiples of the size that was asked for.
     """
 
     asked: frozenset[str]
@@ -46,6 +49,7 @@ class Needs(NamedTuple):
     random_counts: bool
     only_model: bool
     multiples: Multiples = Multiples()
+    fitted: float = 1.0
 
     @property
     def earlier_points(self) -> bool:
@@ -75,6 +79,9 @@ def needs_of(workflow: Workflow, size: int, starts: Sequence[Start] = ()) -> Nee
     Raises:
         InputError: if it fails with all of them, or breaks what `Workflow` promises.
     """
+    parts = getattr(workflow.next, "parts", None)
+    if parts is not None:  # one of them is asked in each generation
+        return _together([needs_of(part, size, starts) for part in parts])
     # Branches of `lax.cond` need a set and a history of one shape.
     placeholders = [(_placeholders(size, history), _SET) for history in (_HISTORY, _SET)]
     failures = []
@@ -104,30 +111,43 @@ def guarded(supply: Supply, workflow: Workflow, needs: Needs) -> Supply:
 
         return asked_late
 
-    late = {"real", "subsample", "reserve", "append", "real_and_continued"} - needs.asked
+    late = {"real", "subsample", "reserve", "append", "real_and_continued", "model_of"}
+    late -= needs.asked
     return supply._replace(**{name: refuse(name) for name in late})
+
+
+def _together(needs):
+    """What workflows need of which each may be asked."""
+    return Needs(
+        asked=frozenset().union(*(one.asked for one in needs)),
+        fits_history=any(one.fits_history for one in needs),
+        random_counts=any(one.random_counts for one in needs),
+        only_model=all(one.only_model for one in needs),
+        multiples=Multiples(*map(max, zip(*(one.multiples for one in needs), strict=True))),
+        fitted=max(one.fitted for one in needs),
+    )
 
 
 def _observed(workflow, size, start, slots):
     """The needs seen with one kind of data, whose sets have so many slots."""
     record = _Record(workflow.name, size)
 
-    def two_sets(key):
+    def two_sets(key, generation):
         first, supply = start(key)
         watched = record.watched(supply)
         record.hold(first, 1)
         carry = workflow.init(watched, first)
         record.end_init(carry)
-        result = workflow.next(key, carry, watched, size)
+        result = workflow.next(key, carry, watched._replace(generation=generation), size)
         record.end_next(result, type(first))
         return result[1]
 
-    key = jax.random.key(0)
+    first = jax.random.key(0), jnp.ones((), jnp.int32)
     try:
-        data = jax.eval_shape(two_sets, key)
+        data = jax.eval_shape(two_sets, *first)
     except _NOT_ABSTRACT:  # a workflow for host families may look at what it draws
         record = _Record(workflow.name, size)
-        data = two_sets(key)
+        data = two_sets(*first)
     largest = max((leaf.shape[0] for leaf in jax.tree.leaves(data) if leaf.ndim), default=0)
     return Needs(
         asked=frozenset(record.asked),
@@ -135,6 +155,7 @@ def _observed(workflow, size, start, slots):
         random_counts=record.random_counts,
         only_model=record.only_model,
         multiples=record.multiples,
+        fitted=record.fitted,
     )
 
 
@@ -155,6 +176,8 @@ def _placeholders(size, history) -> Start:
             compact=lambda data_: data(_SET),
             previous_size=size,
             real_and_continued=lambda key, n, m: (data(_SET), data(_SET)),
+            params=jnp.zeros(1),
+            model_of=lambda params, key, n: data(_SET),
         )
         return data(_SET), supply
 
@@ -173,6 +196,7 @@ class _Record:
         self.asked: set[str] = set()
         self.multiples = Multiples()
         self.random_counts = self.only_model = False
+        self.fitted = 1.0
 
     def watched(self, supply: Supply) -> Supply:
         """The supply, which records what it is asked for."""
@@ -190,7 +214,7 @@ class _Record:
 
             return asked
 
-        functions = [name for name in Supply._fields if name != "previous_size"]
+        functions = [name for name in Supply._fields if name not in _VALUES]
         return supply._replace(**{name: watch(name) for name in functions})
 
     def end_init(self, carry):
@@ -218,12 +242,13 @@ class _Record:
                 f"{self._name}: next asks for 0 points; a training set must have one at least"
             )
         self.only_model = not self._carries and self._is_of_model(result[1])
+        self.fitted = self._multiple(result[1])
         growth = max(self._multiple(result[0]) - self._kept, 0)
         self.multiples = Multiples(self._kept, growth, max(self._pooled, self._kept))
 
     def _ask(self, name, arguments):
         self.asked.add(name)
-        if not self._begun and name in ("model", "real_and_continued"):
+        if not self._begun and name in ("model", "real_and_continued", "model_of"):
             raise InputError(f"{self._name}: init asks for `{name}` before there is a model")
         if name not in _COUNTED:
             return
@@ -244,8 +269,10 @@ class _Record:
                 self.hold(part, self._share(n))
         elif name in ("merge", "append"):
             self.hold(result, sum(map(self._multiple, arguments)))
-        elif name in ("reserve", "compact"):
+        elif name == "reserve":
             self.hold(result, self._multiple(arguments[0]))
+        elif name == "compact":  # a set whose counts are drawn is one set together
+            self.hold(result, self._multiple(arguments[0]) or 1.0)
         else:
             self.hold(result, self._share(arguments[-1]))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from collapse_jax.core import compatible, functions, marks, results, sizes
+from collapse_jax.core import compatible, functions, marks, results, schedules, sizes
 from collapse_jax.core.needs import Needs, guarded, needs_of
 from collapse_jax.core.real_source import held_against
 from collapse_jax.core.tracing import inside_a_program
@@ -89,10 +89,12 @@ def generational_process(
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
     data = kind(estimator, generator, source, largest or 0, _points_of_all(parts, needs))
     core = _Core(parts, needs, data, draws_real, schedule)
+    if needs.fitted > 1 and not needs.fits_history and isinstance(data, PointData):
+        core.check_models_keep_their_shape()
     if estimator.traceable and not functions.are_ours(estimator, source, workflow):
         functions.check_by_shapes(core.two_generations)
     # Only then may a size or a count turn out wrong that no driver has looked at.
-    watched = callable(sample_size) or needs.multiples.growth > 0
+    watched = callable(sample_size) or needs.multiples.growth > 0 or schedules.of(workflow)
     return Process(
         init=core.init,
         step=core.step if watched else core.unwatched_step,
@@ -145,7 +147,9 @@ class _Core:
         fit_key = fold_in(key, _FIT)
         generation = state.generation + 1
         size_at = self.schedule.at
-        supply = self.data.supply(state.params, size_at(state.generation))
+        supply = self._data_at(generation).supply(
+            state.params, size_at(state.generation), generation=jnp.maximum(generation, 1)
+        )
         # A host family serves whatever is asked, whenever it is asked.
         supply = guarded(supply, workflow, self.needs) if estimator.traceable else supply
         carry, data = workflow.next(key, state.carry, supply, size_at(generation))
@@ -158,12 +162,38 @@ class _Core:
             generation = marks.generation_of(generation, unsound)
         return State(generation, params, carry, state.first), StepInfo(fit, training_set)
 
+    def _data_at(self, generation):
+        """The data, where models are sampled as their filters are at a generation."""
+        workflow = self.parts.workflow
+        if not any(hasattr(curate, "at") for curate in workflow.filters):
+            return self.data
+        generation = jnp.maximum(generation, 1)  # that of a spoiled state is none
+        return self.data.sampled_by(
+            functions.generator_of(workflow, self.parts.estimator, generation)
+        )
+
     def two_generations(self, key):
         """The states of generations 0 and 1."""
         first, _ = self.init(key, 1)
         n = self.data.slots or _SIZE_TO_WATCH
         results.check_abilities(self.parts.estimator, key, first.params, n)
         return first, self.step(key, first)[0]
+
+    def check_models_keep_their_shape(self):
+        """Raises `InputError` where larger sets than the first one make larger models."""
+        if not self.parts.estimator.traceable:
+            return
+        first = jax.eval_shape(lambda key: self.init(key, 1)[0], jax.random.key(0))
+        later = jax.eval_shape(self.unwatched_step, jax.random.key(0), first)[0]
+        shapes = [
+            [leaf.shape for leaf in jax.tree.leaves(state.params)] for state in (first, later)
+        ]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"{self.parts.workflow.name} makes sets of more than sample_size points, and a "
+                f"model of {self.parts.estimator.name} is made of its points: its shape would "
+                "change after generation 0; give accumulate, or another family"
+            )
 
     def template(self, key, last_generation=None):
         if self.parts.estimator.traceable:
@@ -199,7 +229,9 @@ class _Core:
         known: the sizes [generation], or [1] of all, where they are not those of the schedule.
         """
         schedule, name = self.schedule, self.parts.workflow.name
-        if known is not None:
+        if known is None:
+            schedules.check(schedules.of(self.parts.workflow), generations)
+        else:
             schedule.check_known(known, 0)
             known = int(known[0]) if len(known) == 1 else known.__getitem__
             schedule = schedule._replace(sample_size=known, on_host=True)
@@ -232,6 +264,9 @@ class _Core:
         wrong = []
         if callable(self.parts.sample_size) and self.parts.estimator.traceable:
             wrong.append(~self.schedule.is_sound(state.generation + 1))
+        if self.parts.estimator.traceable:
+            numbers = schedules.of(self.parts.workflow)
+            wrong += [~one.is_sound_at(jnp.maximum(state.generation + 1, 1)) for one in numbers]
         if self.needs.multiples.growth > 0 and self._counts:
             wrong.append(sizes.overflowed(data, state))
         wrong = [one for one in wrong if one is not None]
@@ -261,13 +296,23 @@ class _Core:
             )
         data_key, init_key, fit_key = split(key, 3)
         supply = self.data.supply(None, 0, last_generation)
-        data = supply.real(data_key, self.schedule.at(0))
-        carry = workflow.init(supply, data)
+        first = supply.real(data_key, self.schedule.at(0))
         # In as many slots as later generations are fitted to, which is the shape of parameters
         # that are made of points.
-        data = supply.reserve(data) if self.needs.fits_history else data
+        data = supply.reserve(first) if self.needs.fits_history else first
         training_set = self.data.to_fit(data)
-        return fit_key, estimator.init(init_key, training_set), data, training_set, carry
+        start = estimator.init(init_key, training_set)
+        if "model_of" in self.needs.asked:  # models are carried on
+            supply = supply._replace(params=self._shapes(fit_key, start, training_set))
+        return fit_key, start, data, training_set, workflow.init(supply, first)
+
+    def _shapes(self, key, start, training_set):
+        """Arrays of the shapes and types of a model."""
+        estimator = self.parts.estimator
+        if not estimator.traceable:
+            return start
+        model, _ = jax.eval_shape(lambda: results.fitted(estimator, key, start, training_set))
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), model)
 
     def _is_unsound(self, data):
         """Whether the points of a set are marked, or weighted by nan."""
@@ -328,7 +373,9 @@ def check_run(
     if settings is None:
         core.check_run(generations)
     elif isinstance(process.init, _AtPoint):
-        for known in _sizes_at_points(process.init.at, generations, settings):
+        at = process.init.at
+        schedules.check_points(at, generations, settings)
+        for known in _sizes_at_points(at, generations, settings):
             core.check_run(generations, known)
 
 

@@ -114,8 +114,8 @@ class Schedule(NamedTuple):
         """(the first generation, sizes from there on), as far as they are known."""
         for first in range(0, generations + 1, _BLOCK):
             numbers = np.arange(first, min(first + _BLOCK, generations + 1))
-            sizes = None if self.on_host else _mapped(self.sample_size, numbers)
-            sizes = _one_by_one(self.sample_size, numbers) if sizes is None else sizes
+            sizes = None if self.on_host else mapped(self.sample_size, numbers)
+            sizes = one_by_one(self.sample_size, numbers) if sizes is None else sizes
             if sizes is None:
                 return
             yield first, sizes
@@ -183,7 +183,7 @@ def _too_many(size, name, generation, total):
     )
 
 
-def _mapped(function, numbers) -> np.ndarray | None:
+def mapped(function: Any, numbers: np.ndarray) -> np.ndarray | None:
     """The function at all numbers at once; None where it cannot be mapped, or is traced."""
 
     def of_all(dtype):
@@ -202,7 +202,7 @@ def _mapped(function, numbers) -> np.ndarray | None:
         return None
 
 
-def _one_by_one(function, numbers) -> np.ndarray | None:
+def one_by_one(function: Any, numbers: np.ndarray, name: str = "sample_size") -> np.ndarray | None:
     """The function at one number after the other; None where it is traced."""
     sizes = []
     for number in numbers.tolist():
@@ -213,8 +213,7 @@ def _one_by_one(function, numbers) -> np.ndarray | None:
             return None
         except Exception as error:
             raise InputError(
-                f"sample_size fails at generation {number} ({type(error).__name__}: "
-                f"{first_line(error)})"
+                f"{name} fails at generation {number} ({type(error).__name__}: {first_line(error)})"
             ) from error
     return None if any(isinstance(size, Tracer) for size in sizes) else _array(sizes)
 

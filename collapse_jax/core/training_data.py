@@ -34,8 +34,18 @@ class TrainingData:
     slots: int
     first: int | None = None
 
-    def supply(self, params: Params, previous_size, last_generation: int | None = None) -> Supply:
-        """What a workflow may ask for, after a training set of `previous_size` points."""
+    def supply(
+        self,
+        params: Params,
+        previous_size,
+        last_generation: int | None = None,
+        *,
+        generation: Any = 0,
+    ) -> Supply:
+        """What a workflow may ask for, after a training set of `previous_size` points.
+
+        generation: number of the model that the next set is for.
+        """
         return Supply(
             model=functools.partial(self.model, params),
             real=self.real,
@@ -46,7 +56,14 @@ class TrainingData:
             compact=self.compact,
             previous_size=previous_size,
             real_and_continued=functools.partial(self.real_and_continued, params),
+            generation=generation,
+            params=params,
+            model_of=self.model,
         )
+
+    def sampled_by(self, generator: Estimator) -> "TrainingData":
+        """The same, where models are sampled by another estimator."""
+        return dataclasses.replace(self, generator=generator)
 
     def model(self, params: Params, key, n) -> Data:
         """n fresh draws from a model."""
@@ -205,11 +222,18 @@ class RelativeData(PointData):
     Whatever a workflow carries is told anew after every fit.
     """
 
-    def supply(self, params, previous_size, last_generation=None):
-        made = super().supply(params, previous_size, last_generation)
+    def supply(self, params, previous_size, last_generation=None, *, generation=0):
+        made = super().supply(params, previous_size, last_generation, generation=generation)
         if params is None:
             return made
-        return made._replace(real=functools.partial(self._real_relative_to, params))
+        return made._replace(
+            real=functools.partial(self._real_relative_to, params),
+            model_of=functools.partial(self._model_relative_to, params),
+        )
+
+    def _model_relative_to(self, newest, params, key, n):
+        x, weight = super().model(params, key, n)
+        return Dataset(self._relative.placed(newest, x), weight)
 
     def _real_relative_to(self, params, key, n):
         x, weight = self.real(key, n)

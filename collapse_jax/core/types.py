@@ -330,6 +330,10 @@ def _no_continuation(key, n, m):
     raise NotImplementedError("this supply continues no points")
 
 
+def _no_past(params, key, n):
+    raise NotImplementedError("this supply knows no earlier models")
+
+
 class Supply(NamedTuple):
     """What a workflow may ask for while it makes one training set.
 
@@ -343,6 +347,10 @@ class Supply(NamedTuple):
     previous_size: points of the previous training set.
     real_and_continued: (key, n, m) -> data of n real points, and of what the newest model makes of
         m others; n and m are ints.
+    generation: number of the model that the set is for: 0 in `init`, then an int32 [], which is
+        traced where the process is. What depends on it is written with `jax.numpy`.
+    params: of the newest model, as a workflow may carry them on; in `init`, arrays of their shapes.
+    model_of: (params, key, n) -> data of n fresh draws from the model with these parameters.
     """
 
     model: Callable[[jax.Array, Any], Data]
@@ -354,6 +362,9 @@ class Supply(NamedTuple):
     compact: Callable[[Data], Data]
     previous_size: Any
     real_and_continued: Callable[[jax.Array, int, int], tuple[Data, Data]] = _no_continuation
+    generation: Any = 0
+    params: Params = None
+    model_of: Callable[[Params, jax.Array, Any], Data] = _no_past
 
 
 class _WorkflowFields(NamedTuple):

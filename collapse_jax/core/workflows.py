@@ -1,20 +1,41 @@
-"""Workflows: what the next training set is made of (`cj.workflows`)."""
+"""Workflows: what the next training set is made of (`cj.workflows`).
+
+A share is a number, a traced number (`jax.Array`), or a function of the generation, which is traced
+under `simulate`, as that of a sample size is. Drivers look at it in all generations before they
+begin.
+"""
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 
+from collapse_jax.core.contaminated import contaminated as contaminated
+from collapse_jax.core.counts import count_of
+from collapse_jax.core.counts import rounded as _rounded
+from collapse_jax.core.schedules import (
+    Schedule,
+    checked_share,
+    is_share,
+    share_at,
+    shares,
+    value_at,
+)
+from collapse_jax.core.switch import switch as switch
 from collapse_jax.core.types import Workflow
-from collapse_jax.errors import InputError, number, whole
-from collapse_jax.random.binomial import exact_product
+from collapse_jax.errors import InputError, number, real, whole
 from collapse_jax.random.bits import split
 from collapse_jax.random.derivatives import step_function
 from collapse_jax.random.multinomial import multinomial
 
+_NO_DERIVATIVE_OF_REAL = (
+    "real_share has no derivative: how many points are real is a whole number. Differentiate a "
+    "closed form, or take differences of simulations (docs/gradients.md)"
+)
 _NO_DERIVATIVE = (
     "alpha, beta and gamma of mix have no derivative: how many points come from where is a whole "
     "number. Give the points weights instead, differentiate a closed form, or take differences "
@@ -35,24 +56,47 @@ def replace() -> Workflow:
     return Workflow("replace", _nothing, next_set)
 
 
-def accumulate() -> Workflow:
+def accumulate(
+    real_share: "float | jax.Array | Callable[[Any], Any]" = 0.0, *, random_counts: bool = True
+) -> Workflow:
     """Every generation trains on the real data and all that any generation has made.
 
+    Args:
+        real_share: share of each batch of n new points that is fresh real data; a number, traced,
+            or a function of the generation. The newest model makes the rest.
+        random_counts: whether the number of real points is binomial, as if each point were drawn
+            by itself; else it is the share of n, rounded.
+
+    Raises:
+        InputError: for a share outside [0, 1].
+
     References:
-        Gerstgrasser et al. 2024, arXiv 2404.01413.
+        Gerstgrasser et al. 2024, arXiv 2404.01413; with real data in each batch arXiv 2602.16065.
     """
 
     def next_set(key, pool, supply, n):
         pool = supply.append(pool, supply.model(key, n))
         return pool, pool
 
+    if not checked_share("real_share", real_share) or real_share > 0:
+        return _with_real_batches("accumulate", real_share, random_counts, subsampled=False)
+    next_set.carries = "pool"
     return Workflow("accumulate", _reserved, next_set)
 
 
-def accumulate_subsample() -> Workflow:
+def accumulate_subsample(
+    real_share: "float | jax.Array | Callable[[Any], Any]" = 0.0, *, random_counts: bool = True
+) -> Workflow:
     """As `accumulate`, but each generation trains on n points drawn from all there are.
 
     The points are drawn without replacement.
+
+    Args:
+        real_share: share of each batch of n new points that is fresh real data, as in `accumulate`.
+        random_counts: as in `accumulate`.
+
+    Raises:
+        InputError: for a share outside [0, 1].
 
     References:
         Kazdan et al. 2024, arXiv 2410.16713.
@@ -63,13 +107,87 @@ def accumulate_subsample() -> Workflow:
         pool = supply.append(pool, supply.model(model_key, n))
         return pool, supply.subsample(subsample_key, pool, n)
 
+    if not checked_share("real_share", real_share) or real_share > 0:
+        return _with_real_batches("accumulate_subsample", real_share, random_counts, True)
+    next_set.carries = "pool"
     return Workflow("accumulate_subsample", _reserved, next_set)
 
 
+def _with_real_batches(name, real_share, random_counts, subsampled):
+    """`accumulate` and `accumulate_subsample` with real data in each batch."""
+    known = checked_share("real_share", real_share)
+
+    def next_set(key, pool, supply, n):
+        count_key, model_key, real_key, subsample_key = split(key, 4)
+        share = share_at("real_share", real_share, supply.generation)
+        of_real = count_of(count_key, share, n, random=random_counts, why=_NO_DERIVATIVE_OF_REAL)
+        made = supply.model(model_key, n - of_real)
+        batch = supply.compact(supply.merge(made, supply.real(real_key, of_real)))
+        pool = supply.append(pool, batch)
+        return pool, supply.subsample(subsample_key, pool, n) if subsampled else pool
+
+    next_set.carries = "pool"
+    next_set.schedules = () if known else (shares(real_share=real_share),)
+
+    def reweighted(model, real):
+        share = _passing(real_share, model, real)
+        return _with_real_batches(name, share, random_counts, subsampled)
+
+    named = f"{name}({real_share:g})" if known else name
+    return Workflow(named, _reserved, next_set, reweighted=reweighted)
+
+
+def _passing(share, model, real):
+    """The share of real points among those that pass with these probabilities."""
+    if any(callable(one) for one in (share, model, real)):
+        return lambda generation: _passing(
+            *(value_at("a share", one, generation) for one in (share, model, real))
+        )
+    passing = share * real + (1 - share) * model
+    if not isinstance(passing, jax.Array) and not passing > 0:
+        raise _nothing_passes(model, real)
+    return share * real / passing
+
+
+def keep_real(synthetic_ratio: float = 1.0) -> Workflow:
+    """Every generation trains on all of the first real data and on new points of the newest model.
+
+    The real points are the same in every generation. n real points and synthetic_ratio n new ones
+    make a set of (1 + synthetic_ratio) n; generation 0 is fitted to the n real ones.
+
+    Args:
+        synthetic_ratio: synthetic points for each real one, lambda of Bertrand et al.; their
+            number is rounded.
+
+    Raises:
+        InputError: for a ratio that is negative or infinite.
+
+    References:
+        Bertrand et al. 2023, arXiv 2310.00429; the synthetic augmentation loop of Alemohammad et
+        al. 2023, arXiv 2307.01850.
+    """
+    ratio = real("synthetic_ratio", synthetic_ratio, at_least=0)
+
+    def next_set(key, first, supply, n):
+        if isinstance(n, int):
+            return first, supply.merge(first, supply.model(key, round(ratio * n)))
+        # Points that are drawn in traced numbers are at most n at once.
+        data, whole_sets = first, int(ratio)
+        for part_key in split(key, whole_sets + 1)[:whole_sets]:
+            data = supply.merge(data, supply.model(part_key, n))
+        rest = ratio - whole_sets
+        if rest > 0:
+            last_key = split(key, whole_sets + 1)[-1]
+            data = supply.merge(data, supply.model(last_key, _rounded(rest, n)))
+        return first, data
+
+    return Workflow(f"keep_real({ratio:g})", _first_set, next_set)
+
+
 def mix(
-    alpha: "float | jax.Array",
-    beta: "float | jax.Array",
-    gamma: "float | jax.Array",
+    alpha: "float | jax.Array | Callable[[Any], Any] | None" = None,
+    beta: "float | jax.Array | Callable[[Any], Any]" = 0.0,
+    gamma: "float | jax.Array | Callable[[Any], Any]" = 0.0,
     *,
     random_counts: bool = True,
 ) -> Workflow:
@@ -78,7 +196,8 @@ def mix(
     What a smaller previous set cannot give, under a growing sample size, the model makes.
 
     Args:
-        alpha: share of the n points that come fresh from the newest model; a number, or traced.
+        alpha: share of the n points that come fresh from the newest model; a number, traced, a
+            function of the generation, or None for what beta and gamma leave.
         beta: share from the previous training set, without replacement.
         gamma: share from the real data.
         random_counts: True: the three counts are multinomial, as in n independent draws from the
@@ -90,8 +209,9 @@ def mix(
     References:
         Shumailov et al. 2024, "Learning with generational data".
     """
-    shares = {"alpha": alpha, "beta": beta, "gamma": gamma}
-    known = _check_mixture(shares, random_counts)
+    alpha = _left_by(beta, gamma) if alpha is None else alpha
+    given = {"alpha": alpha, "beta": beta, "gamma": gamma}
+    known = _check_mixture(given)
     keeps_previous, takes_real = (
         not isinstance(share, int | float) or share > 0 for share in (beta, gamma)
     )
@@ -99,7 +219,8 @@ def mix(
     def next_set(key, previous, supply, n):
         count_key, model_key, previous_key, real_key = split(key, 4)
         counts = _random_counts if random_counts else _rounded_counts
-        from_model, from_previous, from_real = counts(count_key, n, (alpha, beta, gamma))
+        now = _shares_at(supply.generation, alpha, beta, gamma)
+        from_model, from_previous, from_real = counts(count_key, n, now)
         available = _smaller(from_previous, supply.previous_size)
         from_model, from_previous = from_model + from_previous - available, available
         data = supply.model(model_key, from_model)
@@ -110,11 +231,18 @@ def mix(
         data = supply.compact(data)
         return (data if keeps_previous else ()), data
 
+    if keeps_previous:
+        next_set.carries = "previous"
+    if not known:
+        next_set.schedules = (
+            Schedule(tuple(given), tuple(given.values()), is_share, "in [0, 1]", 1.0),
+        )
+    traced = any(isinstance(share, jax.Array) for share in given.values())
     return Workflow(
         name=f"mix({alpha:g}, {beta:g}, {gamma:g})" if known else "mix",
         init=_first_set if keeps_previous else _nothing,
         next=next_set,
-        reweighted=functools.partial(_reweighted_mix, shares if known else None, random_counts),
+        reweighted=functools.partial(_reweighted_mix, None if traced else given, random_counts),
     )
 
 
@@ -156,6 +284,8 @@ def keep_or_continue(gamma: float, *, beta: float = 0.0, batch_size: int = 1) ->
         return (data if beta > 0 else ()), data
 
     first = _first_set if beta > 0 else _nothing
+    if beta > 0:
+        next_set.carries = "previous"
     return Workflow(f"keep_or_continue({gamma:g})", first, next_set)
 
 
@@ -171,46 +301,89 @@ def _reserved(supply, data):
     return supply.reserve(data)
 
 
-def _check_mixture(shares, random_counts):
+def _left_by(beta, gamma):
+    """What two shares leave of 1."""
+    if callable(beta) or callable(gamma):
+        return lambda generation: (
+            1 - value_at("beta", beta, generation) - value_at("gamma", gamma, generation)
+        )
+    if isinstance(beta, jax.Array) or isinstance(gamma, jax.Array):
+        return 1 - beta - gamma
+    return round(1 - number("beta", beta) - number("gamma", gamma), 12)
+
+
+def _check_mixture(given):
     """Whether the shares of a mix are numbers; raises `InputError` for shares that are no mix."""
-    for name, value in shares.items():
-        if not isinstance(value, jax.Array):
+    for name, value in given.items():
+        if not isinstance(value, jax.Array) and not callable(value):
             number(name, value)
-    if not all(isinstance(value, int | float) for value in shares.values()):
-        if not random_counts:
-            raise InputError(
-                "alpha, beta, gamma are traced with random_counts=False; rounded shares must be "
-                "known before the run"
-            )
+    if not all(isinstance(value, int | float) for value in given.values()):
+        for name, value in given.items():
+            checked_share(name, value)
         return False
-    for name, value in shares.items():
+    for name, value in given.items():
         if not 0 <= value <= 1:
             raise InputError(f"{name} is {value}; it must be in [0, 1]")
-    total = sum(shares.values())
+    total = sum(given.values())
     if abs(total - 1) > 1e-6:
-        addends = " + ".join(f"{value:g}" for value in shares.values())
+        addends = " + ".join(f"{value:g}" for value in given.values())
         raise InputError(f"alpha + beta + gamma is {total:g} ({addends}); it must be 1")
     return True
 
 
-def _reweighted_mix(shares, random_counts, model, real):
+def _shares_at(generation, alpha, beta, gamma):
+    """The three shares at a generation."""
+    given = {"alpha": alpha, "beta": beta, "gamma": gamma}
+    return tuple(share_at(name, value, generation) for name, value in given.items())
+
+
+def _reweighted_mix(given, random_counts, model, real):
     """The mix of what passes: a share `model` of the model's points and `real` of the real ones."""
-    if shares is None:
+    if given is None:
         raise InputError(
             "alpha, beta, gamma are traced; they must be numbers for a detector to change them"
         )
-    passing = shares["alpha"] * model, shares["beta"], shares["gamma"] * real
+    if any(callable(one) for one in (*given.values(), model, real)):
+        return _reweighted_schedule(given, random_counts, model, real)
+    passing = given["alpha"] * model, given["beta"], given["gamma"] * real
     if any(isinstance(share, Tracer) for share in passing):
         # What is 0 stays known to be: nothing is asked for that is not needed.
-        known = zip(passing, shares.values(), strict=True)
+        known = zip(passing, given.values(), strict=True)
         parts = [share / sum(passing) if before else 0.0 for share, before in known]
         return mix(*parts, random_counts=random_counts)
     if not sum(passing) > 0:
-        raise InputError(
-            f"nothing passes the detector: a share {model:g} of the model's points does, and "
-            f"{real:g} of the real ones"
-        )
+        raise _nothing_passes(model, real)
     return mix(*(share / sum(passing) for share in passing), random_counts=random_counts)
+
+
+def _reweighted_schedule(given, random_counts, model, real):
+    """`_reweighted_mix` where one of the numbers is a function of the generation."""
+
+    def passing_at(generation):
+        alpha, beta, gamma = _shares_at(generation, *given.values())
+        passes = (value_at("a share that passes", one, generation) for one in (model, real))
+        by_model, by_real = passes
+        return alpha * by_model, beta, gamma * by_real
+
+    def share_of(place):
+        def at(generation):
+            passing = passing_at(generation)
+            return passing[place] / sum(passing)
+
+        return at
+
+    parts = [
+        share_of(place) if callable(share) or not isinstance(share, int | float) or share else 0.0
+        for place, share in enumerate(given.values())
+    ]
+    return mix(*parts, random_counts=random_counts)
+
+
+def _nothing_passes(model, real):
+    return InputError(
+        f"nothing passes the detector: a share {model:g} of the model's points does, and "
+        f"{real:g} of the real ones"
+    )
 
 
 def _random_counts(key, n, shares):
@@ -229,17 +402,3 @@ def _rounded_counts(key, n, shares):
 
 def _smaller(a, b):
     return min(a, b) if isinstance(a, int) and isinstance(b, int) else jnp.minimum(a, b)
-
-
-def _rounded(share, n):
-    """A known share of n points, of halves the even one, as an int or traced int32."""
-    if isinstance(n, int):
-        return round(share * n)
-    in_floats = jnp.round(share * n).astype(jnp.int32)
-    # Above 2^20 points a float32 has no digits left for halves, and above 2^24 none for ones.
-    dtype = jnp.result_type(float)
-    high = float(np.asarray(share, dtype))
-    whole, fraction = exact_product(n, jnp.asarray(high, dtype))
-    rest = fraction + (share - high) * n
-    up = jnp.where(rest == 0.5, whole % 2, jnp.floor(rest + 0.5).astype(jnp.int32))
-    return jnp.where(n < 2**20, in_floats, whole + up)

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from collapse_jax.core.closed_forms import ClosedForms, Setting
 from collapse_jax.core.data_checks import PointCheck, check_size_of_params, labels, starts_at_one
 from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.tracing import real_or_traced
 from collapse_jax.core.types import Compaction, Estimator, Family, FitInfo
-from collapse_jax.errors import InputError, numbers, one_of, real, whole
+from collapse_jax.errors import InputError, numbers, one_of, whole
 from collapse_jax.numerics import discrete
 from collapse_jax.random.bits import key_words
 from collapse_jax.random.chains_last import chains_last
@@ -60,7 +61,7 @@ class Counts(NamedTuple):
 def categorical(
     num_categories: int,
     method: Literal["auto", "binomials", "individuals"] = "auto",
-    smoothing: float = 0.0,
+    smoothing: float | jax.Array = 0.0,
 ) -> Estimator:
     """Categories 0 .. num_categories - 1 by maximum likelihood; x is int32 [n].
 
@@ -91,8 +92,9 @@ def categorical(
     family = _Categorical(
         whole("num_categories", num_categories, 1),
         one_of("method", method, METHODS),
-        real("smoothing", smoothing, at_least=0, must_be="a finite number of at least 0"),
+        real_or_traced("smoothing", smoothing, at_least=0, must_be="a finite number of at least 0"),
     )
+    is_smoothed = isinstance(smoothing, jax.Array) or smoothing > 0
     return estimator(
         family.fit,
         family.sample,
@@ -109,7 +111,7 @@ def categorical(
         tempered=_tempered,
         nucleus=_nucleus,
         # A smoothed category that nobody has comes back: none may be left out.
-        compaction=None if smoothing else Compaction(_num_in_use, _to_size),
+        compaction=None if is_smoothed else Compaction(_num_in_use, _to_size),
         chain_axis=-1,
     )
 
@@ -145,11 +147,11 @@ class _Categorical(NamedTuple):
 
     num_categories: int
     method: str
-    smoothing: float
+    smoothing: float | jax.Array
 
     def fit(self, key, params, statistics):
         weights = statistics.counts
-        if self.smoothing:
+        if isinstance(self.smoothing, jax.Array) or self.smoothing > 0:
             weights = weights + jnp.asarray(self.smoothing, jnp.result_type(float))
         return CategoricalParams(weights, statistics.categories), FitInfo.exact()
 
@@ -444,13 +446,17 @@ def _means(setting: Setting, generation: ArrayLike) -> dict[str, np.ndarray]:
     # Here, so that who asks for no law does not wait for scipy.stats.
     from scipy import special
 
-    from collapse_jax.theory import ancestry
+    from collapse_jax.theory import ancestry, real_batches
     from collapse_jax.theory import categorical as theory
 
     size, probabilities = setting.sample_size, _uniform(setting.options)
     if setting.options["smoothing"]:
         return {}
     initial = 1 - 1 / len(probabilities)
+    if "real_share" in setting.workflow:
+        return {
+            "heterozygosity": initial * real_batches.retention(generation, size, **setting.workflow)
+        }
     means = {"heterozygosity": initial * ancestry.retention(generation, size, **setting.workflow)}
     workflow = setting.workflow["workflow"]
     if workflow == "replace" and size <= theory.LARGEST_MATRIX_SAMPLE_SIZE:

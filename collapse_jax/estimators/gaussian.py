@@ -503,13 +503,16 @@ def _is_unbiased(setting):
 
 
 def _means(setting: Setting, generation: ArrayLike) -> dict[str, np.ndarray]:
-    from collapse_jax.theory import accumulation  # here: theory imports scipy.stats
+    from collapse_jax.theory import accumulation, real_batches  # here: theory imports scipy.stats
     from collapse_jax.theory import gaussian as theory
 
     (options, size, workflow), dim = setting, setting.options["dim"]
     ddof = options["ddof"]
     if (size == 1 and ddof == 1) or not _is_unbiased(setting):
         return {}
+    if "real_share" in workflow:
+        variance, _ = real_batches.gaussian_moments(generation, size, ddof=ddof, **workflow)
+        return {"variance": variance}
     means = {"variance": theory.expected_variance(generation, size, ddof=ddof, **workflow)}
     if workflow["workflow"] == "replace" and size > dim:
         means["log_variance"] = theory.expected_log_variance(generation, size, ddof=ddof, dim=dim)

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 
 from collapse_jax.core.data_checks import check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.tracing import real_or_traced
 from collapse_jax.core.types import Dataset, Estimator, Family, FitInfo
-from collapse_jax.errors import InputError, real, whole
+from collapse_jax.errors import InputError, whole
 from collapse_jax.numerics import factored, resolution
 from collapse_jax.random.bits import key_words, split, uniform, variate_words
 from collapse_jax.random.multinomial import inverted
@@ -36,7 +37,7 @@ class KernelParams(NamedTuple):
 @named
 def kde(
     dim: int,
-    bandwidth: float | str = "scott",
+    bandwidth: float | str | jax.Array = "scott",
     scaled: bool = True,
     held_out: ArrayLike | None = None,
 ) -> Estimator:
@@ -66,9 +67,9 @@ def kde(
         2410.16713.
     """
     dim = whole("dim", dim, 1)
-    if bandwidth not in RULES:
+    if not (isinstance(bandwidth, str) and bandwidth in RULES):
         must_be = "a positive number, 'scott' or 'silverman'"
-        bandwidth = real("bandwidth", bandwidth, above=0, must_be=must_be)
+        bandwidth = real_or_traced("bandwidth", bandwidth, above=0, must_be=must_be)
     family = _Kernel(dim, bandwidth, scaled)
     return estimator(
         family.fit,
@@ -93,7 +94,7 @@ class _Kernel(NamedTuple):
     """The options, and what depends on them."""
 
     dim: int
-    bandwidth: float | str
+    bandwidth: float | str | jax.Array
     scaled: bool
 
     def init(self, key, data):
@@ -109,7 +110,7 @@ class _Kernel(NamedTuple):
     def _kernel(self, data):
         """(log_scale, factor) of the kernel on weighted points."""
         dim, count = self.dim, jnp.sum(data.weight)
-        if self.bandwidth not in RULES:
+        if not isinstance(self.bandwidth, str):
             return _isotropic(jnp.log(jnp.asarray(self.bandwidth, float)), dim)
         points = count if self.bandwidth == "scott" else count * (dim + 2) / 4
         log_factor = -jnp.log(jnp.maximum(points, 1)) / (dim + 4)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from collapse_jax.core.data_checks import check_size_of_params
 from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.tracing import real_or_traced
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.estimators.designs import (
@@ -61,7 +62,7 @@ def linear_regression(
     dim: int,
     noise: float = 1.0,
     method: Literal["ordinary", "minimum_norm", "ridge"] = "ordinary",
-    penalty: float = 0.0,
+    penalty: float | jax.Array = 0.0,
     design: ArrayLike | None = None,
     feature_covariance: ArrayLike | None = None,
 ) -> Estimator:
@@ -154,7 +155,7 @@ class _Regression:
     dim: int
     noise: float
     method: str
-    penalty: float
+    penalty: float | jax.Array
     design: np.ndarray | None
     covariance: np.ndarray
 
@@ -308,7 +309,9 @@ def _dot(a, b):
 
 
 def _checked_penalty(penalty, method):
-    penalty = real("penalty", penalty, at_least=0, must_be="a number of at least 0")
+    penalty = real_or_traced("penalty", penalty, at_least=0, must_be="a number of at least 0")
+    if isinstance(penalty, jax.Array) and method == "ridge":
+        return penalty
     if (method == "ridge") != (penalty > 0):
         raise InputError(
             f"penalty is {penalty:g} with method {method!r}; 'ridge' needs one above 0, "

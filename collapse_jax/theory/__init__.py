@@ -14,6 +14,8 @@ wasserstein           expected squared Wasserstein-2 distance: exact in 1-D, bou
 gaussian_divergence   expected divergences and cross entropy of a refitted Gaussian
 known_variance        chain of means with known variance
 exponential_families  one-parameter families: mean and its error, log drifts, extinction
+real_batches          real data in every batch of an accumulating pool: exact moments, rates
+schedules             shares and sizes that change; recovery and its half-life; contamination
 distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
 kernel_density        kernel density estimates, which widen
 regression            regressions on the previous fit's labels: test error, limits, verified labels
@@ -54,7 +56,9 @@ from . import (
     lyapunov,
     mixture_projection,
     monte_carlo,
+    real_batches,
     regression,
+    schedules,
     wasserstein,
     zipf,
 )
@@ -76,7 +80,9 @@ __all__ = [
     "lyapunov",
     "mixture_projection",
     "monte_carlo",
+    "real_batches",
     "regression",
+    "schedules",
     "wasserstein",
     "zipf",
 ]

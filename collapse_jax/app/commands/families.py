@@ -11,7 +11,10 @@ from collapse_jax.estimators.registry import broken, families
 if TYPE_CHECKING:
     from rich.console import Console
 
-_WORKFLOWS = ("replace", "accumulate", "accumulate_subsample", "mix", "keep_or_continue")
+_WORKFLOWS = (
+    "replace", "accumulate", "accumulate_subsample", "keep_real", "mix", "keep_or_continue",
+    "switch", "contaminated",
+)  # fmt: skip
 _CURATIONS = ("best_of", "verified", "labelled_verifier", "tempered", "top_p", "detector")
 
 

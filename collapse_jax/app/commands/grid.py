@@ -4,12 +4,14 @@ Sample sizes and shares are traced, so that one compiled program serves all thei
 changes shapes has a program for each value.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.app.commands.inputs import of_simulation
@@ -21,7 +23,13 @@ from collapse_jax.app.commands.simulation import (
     statistics_bytes,
 )
 from collapse_jax.app.commands.tables import grid_rows, grid_table
-from collapse_jax.app.config.simulate import PROGRAM_AXES, SimulateConfig, SimulateSettings
+from collapse_jax.app.config.simulate import (
+    ACCUMULATING,
+    NEUTRAL,
+    PROGRAM_AXES,
+    SimulateConfig,
+    SimulateSettings,
+)
 from collapse_jax.core.process import process_grid
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.plan import memory_needed, recorded_generations
@@ -37,6 +45,8 @@ if TYPE_CHECKING:
 # Chains of all points in one batch; each batch is saved as it ends.
 _BATCH = 2**20
 _SHARES = ("alpha", "beta", "gamma")
+# What is traced by workflow, beside sample sizes and temperatures.
+_TRACED = {"mix": _SHARES} | dict.fromkeys(ACCUMULATING, ("real_share",))
 
 
 class Batch(NamedTuple):
@@ -60,7 +70,10 @@ def run_grid(
     """Runs (or resumes) all points, writes the run folder and prints a table; the folder."""
     say = functools.partial(console.print, highlight=False)
     points, plan = config.points(), plan_of(config, devices)
-    batches = [batch for program in programs(points) for batch in _batches(program, config.chains)]
+    traced = traceable_options(config)
+    batches = [
+        batch for program in programs(points, traced) for batch in _batches(program, config.chains)
+    ]
     recorded = len(recorded_generations(config.generations, config.recorded()))
     for batch in batches:
         at_points, key = _plan_at(batch, plan), jax.random.key(0)
@@ -138,31 +151,55 @@ def _finished(checkpoints, last_generation):
     return numbers
 
 
-def programs(points: list[SimulateSettings]) -> Iterator[Batch]:
+def programs(points: list[SimulateSettings], options: tuple[str, ...] = ()) -> Iterator[Batch]:
     """The points by the program that they need.
 
     A share of 0 changes the program too: without it nothing is taken from there.
+
+    Args:
+        points: of the grid.
+        options: names of the family's options that are traced.
     """
     groups = {}
     for number, point in enumerate(points):
-        zeros = tuple(getattr(point, name) == 0 for name in _SHARES)
+        neutral = tuple(getattr(point, name) == value for name, value in NEUTRAL.items())
         shapes = tuple(getattr(point, name) for name in PROGRAM_AXES)
-        groups.setdefault((shapes, zeros), []).append(number)
+        others = [option for option in point.options if option.partition("=")[0] not in options]
+        groups.setdefault((shapes, neutral, tuple(others)), []).append(number)
     for numbers in groups.values():
         group = [points[number] for number in numbers]
         sizes = np.array([point.sample_size for point in group], np.int32)
         settings: dict[str, np.ndarray] = {"sample_size": sizes}
         size = int(sizes.max())
         fixed = dataclasses.replace(group[0], sample_size=size)
-        for name in _SHARES if fixed.workflow == "mix" else ():
-            shares = np.array([getattr(point, name) for point in group], np.float32)
-            if shares.any():
-                settings[name] = shares
+        for name in (*_TRACED.get(fixed.workflow, ()), "temperature"):
+            values = np.array([getattr(point, name) for point in group], np.float32)
+            if (values != NEUTRAL[name]).any():
+                settings[name] = values
             else:
-                fixed = dataclasses.replace(fixed, **{name: 0.0})
+                fixed = dataclasses.replace(fixed, **{name: NEUTRAL[name]})
+        for name in options:
+            values = [point.value_of(name) for point in group]
+            settings[name] = np.array(values, np.float32)
         at = functools.partial(process_of, fixed)
         names = [point.stream_name() for point in group]
         yield Batch(process_grid(at, {"sample_size": size}), np.array(numbers), settings, names)
+
+
+def traceable_options(config: SimulateConfig) -> tuple[str, ...]:
+    """The options in `grid` that the family takes as traced numbers; others need a program each."""
+    point = config.points()[0]
+    found = []
+    for name in config.option_axes():
+        with contextlib.suppress(Exception):
+            jax.eval_shape(
+                lambda value, name=name: process_of(point, {name: value}).init(
+                    jax.random.key(0), config.generations
+                ),
+                jnp.float32(point.value_of(name)),
+            )
+            found.append(name)
+    return tuple(found)
 
 
 def _batches(program, chains):

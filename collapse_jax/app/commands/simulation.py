@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
-from collapse_jax.app.config.simulate import VALUE_AXES, SimulateConfig, SimulateSettings
+from collapse_jax.app.config.simulate import (
+    ACCUMULATING,
+    VALUE_AXES,
+    SimulateConfig,
+    SimulateSettings,
+)
 from collapse_jax.app.laws import all_options, given_options
-from collapse_jax.core import workflows
+from collapse_jax.core import curation, workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, Process, Source
 from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
@@ -36,17 +41,17 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
 
     Args:
         settings: of one simulation; of a grid those of one point.
-        traced: sample_size, alpha, beta, gamma where they are traced, as at a point of a grid.
+        traced: value axes, and options of the family, where they are traced, as at a point of a
+            grid.
 
     Raises:
         InputError: for unknown families and options.
     """
-    values = {name: getattr(settings, name) for name in VALUE_AXES} | dict(traced or {})
-    if settings.workflow == "mix":
-        workflow = workflows.mix(values["alpha"], values["beta"], values["gamma"])
-    else:
-        workflow = getattr(workflows, settings.workflow)()
-    estimator, source = _family_and_source(settings)
+    traced = dict(traced or {})
+    values = {name: getattr(settings, name) for name in VALUE_AXES} | traced
+    workflow = _workflow(settings, values)
+    options = {name: value for name, value in traced.items() if name not in VALUE_AXES}
+    estimator, source = _family_and_source(settings, options)
     size = values["sample_size"]
     if isinstance(size, int):
         return generational_process(estimator, source, workflow, sample_size=size)
@@ -59,10 +64,29 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
     )
 
 
-def _family_and_source(settings) -> tuple[Estimator, Source]:
-    """What is fitted, and the real distribution: that of the family's laws, or its example."""
+def _workflow(settings, values):
+    """What the next training sets are made of; the values of value axes may be traced."""
+    if settings.workflow == "mix":
+        workflow = workflows.mix(values["alpha"], values["beta"], values["gamma"])
+    elif settings.workflow in ACCUMULATING:
+        workflow = getattr(workflows, settings.workflow)(values["real_share"])
+    elif settings.workflow == "keep_real":
+        workflow = workflows.keep_real(settings.synthetic_ratio)
+    else:
+        workflow = getattr(workflows, settings.workflow)()
+    temperature = values["temperature"]
+    if isinstance(temperature, int | float) and temperature == 1:
+        return workflow
+    return curation.tempered(temperature)(workflow)
+
+
+def _family_and_source(settings, traced=None) -> tuple[Estimator, Source]:
+    """What is fitted, and the real distribution: that of the family's laws, or its example.
+
+    traced: options of the family, in the place of those in the settings.
+    """
     known = family(settings.family)
-    options = given_options(settings)
+    options = given_options(settings) | (traced or {})
     real = known.laws.real if known.laws else None
     if real is not None:
         estimator, params = _called(settings, lambda: real(all_options(settings)))
@@ -108,9 +132,10 @@ def _called(settings, make):
 
 def check_options(config: SimulateConfig) -> None:
     """Raises `InputError` where the family's example does not fit the options given."""
-    if not config.options:
+    point = config.points()[0]
+    if not point.options:
         return
-    process = process_of(config.points()[0])
+    process = process_of(point)
     try:
         state_shapes(process, jax.random.key(0), 0)
     except InputError:
@@ -118,7 +143,7 @@ def check_options(config: SimulateConfig) -> None:
     except Exception as error:
         why = f"{type(error).__name__}: {error}"[:300]
         raise InputError(
-            f"options {' '.join(config.options)}: the model of {config.family}'s example "
+            f"options {' '.join(point.options)}: the model of {config.family}'s example "
             f"does not fit them ({why})"
         ) from None
 

@@ -69,7 +69,7 @@ def grid_rows(
         }
     rows = []
     for number, point in enumerate(points):
-        place = {name: getattr(point, name) for name in config.axes()}
+        place = {name: point.value_of(name) for name in config.axes()}
         rows += [place | row for row in rows_of(generations, statistics, number)]
     return rows
 
@@ -128,7 +128,7 @@ def grid_table(
             log_std = statistics["log_variance"]["std"][number, -1]
         few = carried_by_few(name, log_std, config.chains)
         low, _, median, _, high = last["quantile"]
-        place = (getattr(point, axis) for axis in config.axes())
+        place = (point.value_of(axis) for axis in config.axes())
         place = (value if isinstance(value, str) else f"{value:g}" for value in place)
         table.add_row(*place, *_cells((low, median, high), last["mean"], expected, error, few))
     return table

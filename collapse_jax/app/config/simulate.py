@@ -9,12 +9,16 @@ from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least
 from collapse_jax.errors import InputError, one_of
 from collapse_jax.runs.settings import Settings
 
-WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
+WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample", "keep_real")
+# Workflows that take a real share.
+ACCUMULATING = ("accumulate", "accumulate_subsample")
 # Options of two families that have fields here; those of all others are in `options`.
 FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
 # Options that take several values with commas. The first ones need a program for each value.
-PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories")
-VALUE_AXES = ("sample_size", "alpha", "beta", "gamma")
+PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories", "synthetic_ratio")
+VALUE_AXES = ("sample_size", "alpha", "beta", "gamma", "real_share", "temperature")
+# Value axes that change nothing at one of their values, where the program has no trace of them.
+NEUTRAL = {"alpha": 0.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "temperature": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +38,8 @@ class SimulateConfig(Settings):
     options: tuple[str, ...] = ()
     """NAME=VALUE for the factory of such a family, as `collapse-jax families` lists them."""
     workflow: str | tuple[str, ...] = ""
-    """replace, mix, accumulate, accumulate_subsample; by default mix where shares are given, else
-    replace."""
+    """replace, mix, accumulate, accumulate_subsample, keep_real; by default mix where shares are
+    given, else replace."""
     alpha: float | tuple[float, ...] | None = None
     """With mix: the share of each training set that the newest model makes; by default what beta
     and gamma leave."""
@@ -43,6 +47,17 @@ class SimulateConfig(Settings):
     """With mix: the share taken from the previous training set."""
     gamma: float | tuple[float, ...] = 0.0
     """With mix: the share of fresh real data."""
+    real_share: float | tuple[float, ...] = 0.0
+    """With accumulate and accumulate_subsample: the share of each new batch that is fresh real
+    data."""
+    synthetic_ratio: float | tuple[float, ...] = 1.0
+    """With keep_real: synthetic points for each of the real ones, which are all kept."""
+    temperature: float | tuple[float, ...] = 1.0
+    """Temperature at which models are sampled, of families that have one: their probabilities to
+    the power 1 / temperature. Of a Gaussian it multiplies the variance."""
+    grid: tuple[str, ...] = ()
+    """NAME=VALUE,VALUE,... for options of the family that are numbers, each one axis of the grid;
+    its values are traced where the family can, and have one program."""
     sample_size: int | tuple[int, ...] = 100
     generations: int = 200
     """The last generation; generation 0 is the model fitted to `sample_size` real draws."""
@@ -78,7 +93,7 @@ class SimulateConfig(Settings):
         for name in (*PROGRAM_AXES, *VALUE_AXES):
             if getattr(self, name) == ():
                 raise InputError(f"{name} holds no value; it must hold at least one")
-        at_least(self, 0, "generations", "seed", "beta", "gamma", "ddof")
+        at_least(self, 0, "generations", "seed", "beta", "gamma", "ddof", "synthetic_ratio")
         at_least(self, 1, "sample_size", "chains", "dim", "num_categories", "chunk")
         at_most(self, LARGEST_SEED, "seed")
         at_most(self, LARGEST_COUNT, "sample_size", "generations", "chunk", "dim", "num_categories")
@@ -90,6 +105,7 @@ class SimulateConfig(Settings):
             one_of("streams", self.streams, ("independent", "common"))
         self.recorded()
         self._check_options()
+        self._check_grid()
         self._check_fields_of_families()
         for name, values in self.axes().items():
             for value in values:
@@ -116,6 +132,31 @@ class SimulateConfig(Settings):
                 "them by name, as --dim and --ddof"
             )
 
+    def _check_grid(self):
+        for entry in self.grid:
+            name, given, values = entry.partition("=")
+            own = {field.name for field in dataclasses.fields(self)}
+            if not given or not name or not values:
+                raise InputError(f"grid has {entry!r}; it must be NAME=VALUE,VALUE,...")
+            if name in own:
+                raise InputError(
+                    f"grid has {name}, which is a setting of its own; give --"
+                    f"{name.replace('_', '-')} {values}"
+                )
+            try:
+                numbers = [float(value) for value in values.split(",")]
+            except ValueError:
+                numbers = [math.nan]
+            if not all(map(math.isfinite, numbers)):
+                raise InputError(
+                    f"grid has {entry!r}; its values must be finite numbers with commas"
+                )
+            others = (*self.options, *self.grid)
+            if sum(other.startswith(f"{name}=") for other in others) > 1:
+                raise InputError(
+                    f"{name} is given more than once by options and grid; give it once"
+                )
+
     def _check_fields_of_families(self):
         for name, family in FIELDS_OF_FAMILIES.items():
             value = getattr(self, name)
@@ -140,7 +181,10 @@ class SimulateConfig(Settings):
             for name, values in given.items()
         }
         metrics = self.metrics or default_metrics(self.family)
-        filled = dataclasses.replace(self, **single, metrics=metrics)
+        given_once = tuple(entry for entry in self.grid if "," not in entry)
+        grid = tuple(entry for entry in self.grid if "," in entry)
+        options = (*self.options, *given_once)
+        filled = dataclasses.replace(self, **single, metrics=metrics, grid=grid, options=options)
         is_grid = bool(filled.axes())
         streams = self.streams or ("independent" if is_grid else "common")
         filled = dataclasses.replace(filled, streams=streams)
@@ -165,7 +209,12 @@ class SimulateConfig(Settings):
             name: values
             for name, values in given.items()
             if isinstance(values, tuple) and len(values) > 1
-        }
+        } | {name: tuple(map(float, texts)) for name, texts in self.option_axes().items()}
+
+    def option_axes(self) -> dict[str, tuple[str, ...]]:
+        """Name -> values, as they are written, of each option of the family in `grid`."""
+        entries = (entry.partition("=") for entry in self.grid)
+        return {name: tuple(texts.split(",")) for name, _, texts in entries}
 
     def points(self) -> list["SimulateSettings"]:
         """The settings at each point of the grid: the last of the `axes` varies fastest."""
@@ -174,7 +223,12 @@ class SimulateConfig(Settings):
         points = []
         for values in itertools.product(*axes.values()):
             at_point = dict(zip(axes, values, strict=True))
-            point = dataclasses.replace(filled, **at_point).resolved()
+            own = [
+                f"{name}={texts[axes[name].index(at_point.pop(name))]}"
+                for name, texts in self.option_axes().items()
+            ]
+            options = (*filled.options, *own)
+            point = dataclasses.replace(filled, **at_point, grid=(), options=options).resolved()
             points.append(SimulateSettings(**vars(point)))
         return points
 
@@ -206,6 +260,9 @@ class SimulateSettings(SimulateConfig):
     alpha: float = 1.0
     beta: float = 0.0
     gamma: float = 0.0
+    real_share: float = 0.0
+    synthetic_ratio: float = 1.0
+    temperature: float = 1.0
     sample_size: int = 100
     dim: int = 1
     ddof: int = 1
@@ -226,7 +283,17 @@ class SimulateSettings(SimulateConfig):
         alpha, beta, gamma = (float(s) + 0.0 for s in (self.alpha, self.beta, self.gamma))
         shares = f"{alpha!r} {beta!r} {gamma!r}"
         law = f"{self.family!r} {sorted(self.options)!r} {' '.join(of_family)}"
-        return f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}"
+        # Settings of later versions, which name a point where they count.
+        later = {"real_share": 0.0, "synthetic_ratio": 1.0, "temperature": 1.0}
+        values = {name: float(getattr(self, name)) + 0.0 for name in later}
+        more = [f" {name}={values[name]!r}" for name in later if values[name] != later[name]]
+        name = f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}"
+        return "".join([name, *more])
+
+    def value_of(self, axis: str) -> "int | float | str":
+        """The value of a setting, or of an option of the family, that is an axis of a grid."""
+        options = dict(option.split("=", 1) for option in self.options)
+        return float(options[axis]) if axis in options else getattr(self, axis)
 
     def check_point(self) -> None:
         """What `SimulateConfig.check` raises for one point of a grid."""
@@ -250,6 +317,25 @@ class SimulateSettings(SimulateConfig):
                 f"alpha, beta, gamma are {', '.join(f'{share:g}' for share in shares)} with "
                 f"workflow {self.workflow}, which ignores them; give --workflow mix"
             )
+        self._check_real_and_temperature()
+
+    def _check_real_and_temperature(self):
+        if not 0 <= self.real_share <= 1:
+            raise InputError(f"real_share is {self.real_share:g}; it must be in [0, 1]")
+        if self.real_share > 0 and self.workflow not in ACCUMULATING:
+            raise InputError(
+                f"real_share is {self.real_share:g} with workflow {self.workflow}, which ignores "
+                "it; give --workflow accumulate or accumulate_subsample, or --gamma with mix"
+            )
+        if not math.isfinite(self.synthetic_ratio):
+            raise InputError(f"synthetic_ratio is {self.synthetic_ratio}; it must be finite")
+        if self.synthetic_ratio != 1 and self.workflow != "keep_real":
+            raise InputError(
+                f"synthetic_ratio is {self.synthetic_ratio:g} with workflow {self.workflow}, which "
+                "ignores it; give --workflow keep_real"
+            )
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"temperature is {self.temperature:g}; it must be finite and above 0")
 
     def _check_memory(self):
         """What is refused before anything is made that large; the drivers count the rest."""

@@ -53,6 +53,12 @@ def title(config: SimulateConfig) -> str:
     workflow = config.workflow
     if workflow == "mix":
         workflow = f"mix({config.alpha:g}, {config.beta:g}, {config.gamma:g})"
+    if config.real_share != 0:
+        workflow = f"{workflow}({config.real_share:g})"
+    if workflow == "keep_real":
+        workflow = f"keep_real({config.synthetic_ratio:g})"
+    if config.temperature != 1:
+        workflow = f"{workflow} at temperature {config.temperature:g}"
     own = "" if config.streams == "common" else ", the random numbers of this point of a grid"
     return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains{own}"
 

@@ -1,0 +1,147 @@
+"""Real data that is partly a model's, unnoticed."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from collapse_jax.core.counts import count_of
+from collapse_jax.core.schedules import checked_share, share_at, shares
+from collapse_jax.core.types import Workflow
+from collapse_jax.errors import InputError, made_by, whole
+from collapse_jax.random.bits import split
+
+_NO_DERIVATIVE = (
+    "share of contaminated has no derivative: how many points are a model's is a whole number; "
+    "take differences of simulations (docs/gradients.md)"
+)
+
+
+def contaminated(
+    workflow: Workflow,
+    share: "float | jax.Array | Callable[[Any], Any]",
+    *,
+    lag: int = 1,
+    random_counts: bool = True,
+) -> Workflow:
+    """A share of what the workflow takes for real data was made by an earlier model.
+
+    The training set of generation g gets it from the model of generation g - lag, as a scrape of
+    the web does; until there is such a model, real data is real. With lag 1 this is a mix with more
+    of the newest model. With a larger one the carry holds the parameters of lag - 1 models, and
+    draws anew from the oldest.
+
+    Args:
+        workflow: one that asks for real data after generation 0 (`mix`, or `accumulate` with a real
+            share).
+        share: of the points that are called real; a number in [0, 1], traced, or a function of the
+            generation.
+        lag: how many generations old the model is.
+        random_counts: whether the number of such points is binomial, as if each were drawn by
+            itself; else it is the share, rounded.
+
+    Raises:
+        InputError: for a share outside [0, 1], a lag below 1, and for workflows that ask for no
+            real data.
+
+    References:
+        Derived here (theory.schedules).
+    """
+    made_by("workflow", workflow, Workflow, "one of cj.workflows")
+    known = checked_share("share of contaminated", share)
+    whole("lag", lag, 1)
+    if known and share == 0:
+        return workflow
+
+    def init(supply, data):
+        inner = workflow.init(supply, data)
+        if lag == 1:
+            return inner, ()
+        return inner, jax.tree.map(
+            lambda leaf: jnp.zeros((lag - 1, *jnp.shape(leaf)), jnp.result_type(leaf)),
+            supply.params,
+        )
+
+    def next_set(key, carry, supply, n):
+        inner, past = carry
+        asked = []
+
+        def real(key, count):
+            asked.append(True)
+            now = share_at("share of contaminated", share, supply.generation)
+            return _partly_made(key, count, now, supply, past, lag, random_counts)
+
+        given = supply._replace(real=real, real_and_continued=_refuse_continuation)
+        inner, data = workflow.next(key, inner, given, n)
+        if not asked and isinstance(supply.generation, Tracer):
+            raise InputError(
+                f"share of contaminated is given for {workflow.name}, which asks for no real data "
+                "after generation 0; give mix, or accumulate with a real share"
+            )
+        return (inner, _with_newest(past, supply.params) if lag > 1 else ()), data
+
+    next_set.remembers = lag > 1
+    next_set.within = (workflow,)
+    own = () if known else (shares(**{"share of contaminated": share}),)
+    next_set.schedules = (*own, *getattr(workflow.next, "schedules", ()))
+    reweighted = functools.partial(_reweighted, workflow, share, lag, random_counts)
+    words = f"{share:g}, " if known else ""
+    return workflow._replace(
+        name=f"contaminated({workflow.name}, {words}lag={lag})",
+        init=init,
+        next=next_set,
+        reweighted=reweighted if workflow.reweighted else None,
+    )
+
+
+def _partly_made(key, n, share, supply, past, lag, random_counts):
+    """n points that are called real."""
+    count_key, real_key, made_key = split(key, 3)
+    made = count_of(count_key, share, n, random=random_counts, why=_NO_DERIVATIVE)
+    is_early = supply.generation < lag
+    if lag == 1:
+        data = supply.model(made_key, made)
+    elif not isinstance(is_early, Tracer) and bool(is_early):
+        return supply.real(real_key, n)
+    else:
+        # What is not there yet has no sound parameters: the newest stands for it, and 0 points.
+        oldest = jax.tree.map(
+            lambda new, old: jnp.where(is_early, new, old[-1]), supply.params, past
+        )
+        made = jnp.where(is_early, 0, made) if isinstance(is_early, Tracer) else made
+        data = supply.model_of(oldest, made_key, made)
+    return supply.compact(supply.merge(supply.real(real_key, n - made), data))
+
+
+def _with_newest(past, params):
+    return jax.tree.map(
+        lambda old, new: jnp.concatenate([jnp.asarray(new, old.dtype)[None], old[:-1]]),
+        past,
+        params,
+    )
+
+
+def _refuse_continuation(key, n, m):
+    raise InputError("contaminated takes no workflow that continues real points")
+
+
+def _reweighted(workflow, share, lag, random_counts, model, real):
+    """The same where points of a model, and real ones, pass with these probabilities.
+
+    Of what is called real, points of models pass as others of models do.
+    """
+    if any(callable(one) for one in (share, model, real)):
+        raise InputError(
+            "share of contaminated is a function of the generation; it must be a number for a "
+            "detector to change it"
+        )
+    passing = share * model + (1 - share) * real
+    return contaminated(
+        workflow.reweighted(model, passing),
+        share * model / passing,
+        lag=lag,
+        random_counts=random_counts,
+    )

@@ -1,0 +1,59 @@
+"""How many of n points a share is: drawn, or rounded."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.random.binomial import binomial, exact_product
+from collapse_jax.random.derivatives import step_function
+
+
+def count_of(key: jax.Array, share: Any, n: Any, *, random: bool, why: str) -> Any:
+    """How many of n points a share is.
+
+    Args:
+        key: typed key.
+        share: in [0, 1]; a number, or traced.
+        n: an int, or traced.
+        random: whether the count is binomial, as if each point were drawn by itself; else rounded.
+        why: the text of the error where JAX differentiates with respect to the share.
+
+    Returns:
+        int32 [], or an int where everything is known and nothing is random.
+    """
+    if not isinstance(share, float | int):
+        share = step_function(share, share, why)
+    if random:
+        return binomial(key, n, share)
+    return rounded(share, n)
+
+
+def rounded(share: Any, n: Any) -> Any:
+    """A share of n points, of halves the even one, as an int or traced int32.
+
+    A traced share has the digits of its float type: what they cannot tell from a half is one.
+    """
+    if not isinstance(share, float | int):
+        return _rounded_traced(share, n)
+    if isinstance(n, int):
+        return round(share * n)
+    in_floats = jnp.round(share * n).astype(jnp.int32)
+    # Above 2^20 points a float32 has no digits left for halves, and above 2^24 none for ones.
+    dtype = jnp.result_type(float)
+    high = float(np.asarray(share, dtype))
+    whole, fraction = exact_product(n, jnp.asarray(high, dtype))
+    rest = fraction + (share - high) * n
+    up = jnp.where(rest == 0.5, whole % 2, jnp.floor(rest + 0.5).astype(jnp.int32))
+    return jnp.where(n < 2**20, in_floats, whole + up)
+
+
+def _rounded_traced(share, n):
+    n = jnp.asarray(n, jnp.int32)
+    share = jnp.asarray(share, jnp.result_type(float))
+    whole, rest = exact_product(n, share)
+    # Half a digit of the share, times n: 0.35 in float32 is just below 0.35.
+    unknown = jnp.minimum(n * share * jnp.finfo(share.dtype).eps / 2, 0.01)
+    is_half = jnp.abs(rest - 0.5) <= unknown
+    return whole + jnp.where(is_half, whole % 2, jnp.floor(rest + 0.5).astype(jnp.int32))
