@@ -38,6 +38,8 @@ _NAMES = {
     "check_workflow": "drivers.workflow_contract",
     "estimator": "core.factory",
     "families": "estimators.registry",
+    "genealogy": "drivers.genealogy",
+    "genealogy_process": "drivers.genealogy",
     "generational_process": "core.process",
     "infinite_sample": "core.infinite",
     "load_generation": "app.generations",

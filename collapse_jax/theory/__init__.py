@@ -5,6 +5,7 @@ Nothing here imports another part of this library (not even JAX), so it can judg
 ancestry              expected diversity in every workflow, from shared ancestry of training points
 categorical           Wright-Fisher chain: heterozygosity, counts, loss, support, entropy, distances
 absorption            when one category is left: fixation, exact and diffusion times
+genealogy             whose real data is still there: reach, common ancestors, Kingman
 lineages              surviving ancestors; loss and support for any sample size; branching bounds
 zipf                  Zipf populations: tail and missing mass, distinct count, exact and asymptotic
 gaussian              refitted Gaussian: mean, variance, log variance, log determinant, limits
@@ -46,6 +47,7 @@ from . import (
     exponential_families,
     gaussian,
     gaussian_divergence,
+    genealogy,
     interventions,
     kernel_density,
     known_variance,
@@ -68,6 +70,7 @@ __all__ = [
     "exponential_families",
     "gaussian",
     "gaussian_divergence",
+    "genealogy",
     "interventions",
     "kernel_density",
     "known_variance",
