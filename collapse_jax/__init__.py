@@ -16,6 +16,7 @@ _MODULES = {
     "sources": "estimators.sources",
     "theory": "theory",
     "vae": "models.vae",
+    "verifiers": "estimators.verifiers",
     "workflows": "core.workflows",
 }
 _NAMES = {

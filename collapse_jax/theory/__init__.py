@@ -16,6 +16,7 @@ gaussian_divergence   expected divergences and cross entropy of a refitted Gauss
 known_variance        chain of means with known variance
 exponential_families  one-parameter families: mean and its error, log drifts, extinction
 distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
+drifting_verifier     a verifier that is refitted to what it lets pass; a fitted detector
 kernel_density        kernel density estimates, which widen
 regression            regressions on the previous fit's labels: test error, limits, verified labels
 interventions         sampling bias, curation, correction, detection, temperature
@@ -44,6 +45,7 @@ from . import (
     ancestry,
     categorical,
     distribution_mixture,
+    drifting_verifier,
     exponential_families,
     gaussian,
     gaussian_divergence,
@@ -67,6 +69,7 @@ __all__ = [
     "ancestry",
     "categorical",
     "distribution_mixture",
+    "drifting_verifier",
     "exponential_families",
     "gaussian",
     "gaussian_divergence",
