@@ -40,6 +40,7 @@ _NAMES = {
     "estimator": "core.factory",
     "families": "estimators.registry",
     "genealogy": "drivers.genealogy",
+    "genealogy_of": "drivers.genealogy",
     "genealogy_process": "drivers.genealogy",
     "generational_process": "core.process",
     "infinite_sample": "core.infinite",

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.factory import estimator
+from collapse_jax.core.rows import Rows
 from collapse_jax.core.types import Dataset, Estimator, FitInfo, Source, Workflow
 from collapse_jax.errors import InputError
 from collapse_jax.random.bits import key_words, uniform, variate_words
@@ -88,19 +89,15 @@ class Labels(NamedTuple):
         paths = jnp.where(later, own[:, None], label[:, FIRST_ANCESTOR:])
         return jnp.concatenate([label[:, :FIRST_ANCESTOR], paths], axis=1)
 
-    def source(self) -> Source:
-        """Real draws as generation 0 has them."""
-        return Source(self._sample, size=self.rows)
+    def source(self, family: Estimator) -> Source:
+        """Real draws as generation 0 has them, in the form of the family of copies."""
+        rows = None if self.rows is None else Rows(np.arange(self.rows, dtype=np.int32))
 
-    def _sample(self, key, n):
-        number = jnp.arange(n, dtype=jnp.int32)
-        if self.rows is not None:
-            if n > self.rows:
-                raise InputError(
-                    f"{n} real points are asked for, but the data set has {self.rows}"
-                )
-            number = jax.random.permutation(key, self.rows)[:n].astype(jnp.int32)
-        return self.of_real(0, number, 0)
+        def sample(key, n):
+            number = jnp.arange(n, dtype=jnp.int32) if rows is None else rows(key, n)
+            return self.of_real(0, number, 0)
+
+        return Source(sample, size=self.rows, family=family)
 
 
 class _Clerk:
@@ -149,17 +146,26 @@ def labelled(workflow: Workflow, labels: Labels) -> Workflow:
     if workflow.filters:
         raise InputError(
             f"{workflow.name} chooses points by what they hold, which a genealogy of labels alone "
-            "does not know: give the family and its data as well, estimator= and source="
+            "does not know: cj.genealogy_of(process, key, ...) follows the points of a family"
         )
 
+    reserves = []  # whether sets grow, which a workflow says in its init
+
     def init(supply, data):
-        first = data.x.shape[0]  # those of the first set
-        return jnp.asarray(0, jnp.int32), workflow.init(_Clerk(labels, 0, first).supply(supply), data)
+        def reserve(data):
+            reserves.append(True)
+            return supply.reserve(data)
+
+        written = data.x.shape[0]  # the points of the first set
+        clerk = _Clerk(labels, 0, written)
+        inner = workflow.init(clerk.supply(supply)._replace(reserve=reserve), data)
+        return jnp.asarray(0, jnp.int32), inner
 
     def next_set(key, carry, supply, n):
         generation, inner = carry[0] + 1, carry[1]
         inner, data = workflow.next(key, inner, _Clerk(labels, generation).supply(supply), n)
-        return (generation, inner), data
+        # A model that is its points must have as many slots in every generation.
+        return (generation, inner), data if reserves else supply.compact(data)
 
     return Workflow(workflow.name, init, next_set)
 

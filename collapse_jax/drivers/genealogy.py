@@ -1,10 +1,13 @@
 """Whose data is still there: every point carries the real draw that it descends from."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
 
+from collapse_jax.core import compatible
 from collapse_jax.core.ancestor import METRICS, Labels, ancestor, labelled
+from collapse_jax.core.labelled import slots_of, with_labels
 from collapse_jax.core.needs import needs_of
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process, Workflow
@@ -123,15 +126,102 @@ def genealogy_process(
         whole("data_set", data_set, 1, 2**31 - 1)
     names = _names(workflow, metrics)
     labels = Labels(generations, COMMON in names, data_set)
+    largest = sample_size if largest_sample_size is None else largest_sample_size
+    if isinstance(largest, int) and largest > labels.most:
+        raise InputError(
+            f"sample_size is {largest}; with {generations} generations a genealogy tells at most "
+            f"{labels.most} points of each apart"
+        )
     family = ancestor(labels)
+    source = labels.source(family)
+    compatible.check_size(source, largest if isinstance(largest, int) else None)
     family = family._replace(metrics={name: family.metrics[name] for name in names})
     return generational_process(
         family,
-        labels.source(),
+        source,
         labelled(workflow, labels),
         sample_size=sample_size,
         largest_sample_size=largest_sample_size,
     )
+
+
+def genealogy_of(
+    process: Process,
+    key: jax.Array,
+    *,
+    generations: int,
+    chains: int = 1,
+    metrics: Iterable = ("living_ancestors", "largest_family", "identity", "diversity", "real_age"),
+    record: int | str | Iterable[int] = 1,
+    memory_limit: int | None = None,
+    progress: Callable[[int], None] = lambda generation: None,
+    devices: Sequence | None = None,
+) -> Trace:
+    """A genealogy along with the model: labels travel beside the points of a process.
+
+    The model is the one that `simulate` gives with the same key: its choices bit for bit, and its
+    numbers up to the rounding of another program. It is for families whose points are copies of
+    single training points, by their `copied`: categorical (without smoothing), kde (whose kernel
+    moves the copies) and ngram (without smoothing), whose tokens are copied one by one, so that a
+    token carries the real block that it comes from, and shares are of tokens. Curations choose
+    points by what they hold; rewards and verdicts do not see the labels.
+
+    Args:
+        process: from `cj.generational_process`.
+        key: one typed key.
+        generations: the last one.
+        chains: how many.
+        metrics: names of `genealogy` (but common_ancestor_age), names that the process offers, or
+            functions of the state.
+        record, memory_limit, progress, devices: as of `simulate`.
+
+    Returns:
+        `trace[name]`, a NumPy array [chain, recorded, ...].
+
+    Raises:
+        InputError: for a family whose points are no copies, an unknown metric, and where `simulate`
+            does.
+
+    References:
+        Derived; what counts are copies of, given the counts: exchangeability of draws.
+    """
+    made_by("process", process, Process, "cj.generational_process")
+    one_key("key", key)
+    whole("generations", generations, 0, 2**31 - 2)
+    family, source, workflow = with_labels(process, generations)
+    size = process.parts.sample_size
+    labelled = generational_process(
+        family,
+        source,
+        workflow,
+        sample_size=size,
+        largest_sample_size=slots_of(process) if callable(size) else None,
+        remember_first=process.parts.remember_first,
+    )
+    asked = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    return simulate(
+        labelled,
+        key,
+        generations=generations,
+        chains=chains,
+        metrics=[_of_model(one) if callable(one) else one for one in asked],
+        record=record,
+        memory_limit=memory_limit,
+        progress=progress,
+        devices=devices,
+    )
+
+
+def _of_model(metric):
+    """A function of a state as one of a labelled state, which it sees without labels."""
+
+    @functools.wraps(metric)
+    def of_state(state):
+        first = getattr(state.first, "model", state.first)
+        plain = state._replace(params=state.params.model, carry=state.carry[1], first=first)
+        return metric(plain)
+
+    return of_state
 
 
 def _names(workflow, metrics):

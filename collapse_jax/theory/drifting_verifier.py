@@ -1,15 +1,15 @@
 """A verifier that is fitted to the training sets it lets pass: exact for known variance.
 
 The model is Normal(m, v0) with known variance v0 = 1 (`known_variance`), the population has mean 0.
-A verifier of centre c and width s accepts a point x with probability exp(-(x - c)^2 / (2 s^2)); what
-is not accepted is drawn anew. Accepted points are Normal(a m + (1 - a) c, a), a = s^2 / (1 + s^2).
-After each generation the centre becomes (1 - rho) c + rho times the mean of the training set, which
+A verifier of centre c and width s accepts a point x with probability exp(-(x - c)^2 / (2 s^2));
+what is not accepted is drawn anew. Accepted points are Normal(a m + (1 - a) c, a), a = s^2 / (1 +
+s^2). After each generation the centre becomes (1 - rho) c + rho times the mean of the training set, which
 is the model's new m.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import special, stats
 
 from .ancestry import as_generation, as_sample_size
 
@@ -28,8 +28,8 @@ def centre_moments(
 
     Generation 0 is fitted to M real draws. Each point of a later set is real with probability
     gamma ('mix' with beta = 0), otherwise an accepted one of the newest model. Both moments close:
-    with u = a m + (1 - a) c the new mean has expectation (1 - gamma) u and variance [(1 - gamma) a +
-    gamma + gamma (1 - gamma) u^2] / M given the past. Derived.
+    with u = a m + (1 - a) c the new mean has expectation (1 - gamma) u and variance [(1 - gamma) a
+    + gamma + gamma (1 - gamma) u^2] / M given the past. Derived.
 
     Args:
         width: s > 0; inf for no verifier.
@@ -174,8 +174,6 @@ def detected_count_distribution(
     Returns:
         float64 [M + 1].
     """
-    from scipy import stats
-
     size = int(as_sample_size(sample_size))
     counts = np.arange(size + 1)
     seen_real = stats.binom.pmf(counts, size, probability if real is None else real)

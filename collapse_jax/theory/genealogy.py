@@ -13,9 +13,7 @@ from .ancestry import as_generation, as_sample_size, check_mixture
 from .lineages import LARGEST_EXACT_SIZE, living_ancestors_distribution, occupancy_matrix
 
 
-def expected_reach(
-    generation: int, *, workflow: str = "replace", gamma: float = 0.0
-) -> np.ndarray:
+def expected_reach(generation: int, *, workflow: str = "replace", gamma: float = 0.0) -> np.ndarray:
     """Expected share of generation g's points that descend from each generation's real data.
 
     Derived: of the newest set a share gamma is real, and the rest descends from the real data of

@@ -191,7 +191,14 @@ def run_lm(
     )
     key, blocks = jax.random.key(config.seed), len(ingredients.blocks.train)
     workflow, is_control = workflow_of(settings, blocks), config.control != "none"
-    origins = Origins(workflow, blocks, key, config.generations, models_write=not is_control)
+    origins = Origins(
+        workflow,
+        blocks,
+        key,
+        config.generations,
+        models_write=not is_control,
+        has_prompts=config.prompts != "start",
+    )
     observe = _observer(settings, ingredients, prompts, key, origins, session)
 
     def observe_memory_too(*generation):
@@ -238,6 +245,7 @@ def _observer(settings, ingredients, prompts, key, origins, session):
         prompting_of(vars(settings.config)).lengths(settings.config.block_length).new,
         held_out_text(test, ingredients.tokenizer, config.window()),
         config.extras,
+        origins.blocks_of_current,
     )
 
 
