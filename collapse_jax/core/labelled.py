@@ -18,6 +18,7 @@ from collapse_jax.core.ancestor import ENTERED, NUMBER, Lineages, metrics_of
 from collapse_jax.core.ancestor import Labels as WhatLabelsHold
 from collapse_jax.core.protocols import Params
 from collapse_jax.core.rows import Rows
+from collapse_jax.core.training_data import PointData
 from collapse_jax.core.types import Dataset, Estimator, Process, Runtime, Source, Workflow
 from collapse_jax.errors import InputError
 from collapse_jax.numerics.choices import one_of_equals
@@ -115,12 +116,11 @@ class Beside:
         family = self.family
 
         def init(key, data):
-            plain = self._summarised(data)
-            return Labelled(family.init(key, plain), data, jnp.asarray(-1, jnp.int32))
+            return _begun(family.init(key, self._summarised(data)), data)
 
         def fit(key, params, data):
-            model, info = family.fit(key, params.model, self._summarised(data))
-            return Labelled(model, data, params.generation + 1), info
+            model, info = family.fit(key, _model(params), self._summarised(data))
+            return Labelled(model, data, _next(params)), info
 
         def sample(key, params, n):
             values = family.sample(key, params.model, n)
@@ -176,11 +176,11 @@ class Counted:
         family = self.family
 
         def init(key, data):
-            return Labelled(family.init(key, data.counts), data, jnp.asarray(-1, jnp.int32))
+            return _begun(family.init(key, data.counts), data)
 
         def fit(key, params, data):
-            model, info = family.fit(key, params.model, data.counts)
-            return Labelled(model, data, params.generation + 1), info
+            model, info = family.fit(key, _model(params), data.counts)
+            return Labelled(model, data, _next(params)), info
 
         def sample(key, params, n):
             return family.sample(key, params.model, n)
@@ -226,6 +226,20 @@ class Counted:
         wanted = counts.counts[jnp.minimum(category, len(counts.counts) - 1)]
         taken = (ordered.weight > 0) & (rank < wanted)
         return points.compact(ordered._replace(weight=taken.astype(float)), self.capacity)
+
+
+def _begun(model, data):
+    """What there is before the first fit; None for families that have nothing."""
+    return None if model is None else Labelled(model, data, jnp.asarray(-1, jnp.int32))
+
+
+def _model(params):
+    return None if params is None else params.model
+
+
+def _next(params):
+    """The generation of a fit."""
+    return jnp.asarray(0, jnp.int32) if params is None else params.generation + 1
 
 
 def _shuffled(key, things):
@@ -298,8 +312,12 @@ def with_labels(process: Process, generations: int) -> tuple[Estimator, Source, 
     family, source, workflow, *_ = process.parts
     if core is None or not family.traceable:
         raise InputError(f"{family.name} is no process whose lineages can be followed")
-    by_points = not hasattr(core.data, "of_points") or hasattr(core.data, "buffered")
-    beside: Any = _beside(family, source) if by_points else _counted(family, core, generations)
+    size = core.data.slots or 1
+    by_points = isinstance(core.data, PointData)
+    if by_points:
+        beside: Any = _beside(family, source, size, generations)
+    else:
+        beside = _counted(family, core, generations)
     rows = source.sample.numbers() if isinstance(source.sample, Rows) else None
     labelled = beside.estimator()
     shown = metrics_of(WhatLabelsHold(generations, False, source.size))
@@ -322,10 +340,15 @@ def _of_lineages(metric, beside):
     return lambda params: metric(beside.lineages(params))
 
 
-def _beside(family, source):
+def _beside(family, source, size, generations):
     if family.model.copied is None:
         raise _no_copies(family)
     x = jax.eval_shape(lambda key: source.sample(key, 1), jax.random.key(0))
+    if jnp.issubdtype(x.dtype, jnp.inexact) and max(generations, 4 * size) > _LARGEST_IN_FLOATS:
+        raise InputError(
+            f"labels beside float points tell {_LARGEST_IN_FLOATS} generations, and a quarter as "
+            f"many points of each apart; there are {generations} and {size}"
+        )
 
     def place(key):
         data = Dataset(source.sample(key, 1), jnp.ones(1))

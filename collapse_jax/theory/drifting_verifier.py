@@ -2,9 +2,9 @@
 
 The model is Normal(m, v0) with known variance v0 = 1 (`known_variance`), the population has mean 0.
 A verifier of centre c and width s accepts a point x with probability exp(-(x - c)^2 / (2 s^2));
-what is not accepted is drawn anew. Accepted points are Normal(a m + (1 - a) c, a), a = s^2 / (1 +
-s^2). After each generation the centre becomes (1 - rho) c + rho times the mean of the training set, which
-is the model's new m.
+what is not accepted is drawn anew. Accepted points are Normal(a m + (1 - a) c, a), where a is s^2 /
+(1 + s^2). After each generation the centre becomes (1 - rho) c + rho times the mean of the training
+set, which is the model's new m.
 """
 
 import numpy as np
