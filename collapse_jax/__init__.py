@@ -16,6 +16,7 @@ _MODULES = {
     "sources": "estimators.sources",
     "theory": "theory",
     "vae": "models.vae",
+    "verifiers": "estimators.verifiers",
     "workflows": "core.workflows",
 }
 _NAMES = {
@@ -38,6 +39,9 @@ _NAMES = {
     "check_workflow": "drivers.workflow_contract",
     "estimator": "core.factory",
     "families": "estimators.registry",
+    "genealogy": "drivers.genealogy",
+    "genealogy_of": "drivers.genealogy",
+    "genealogy_process": "drivers.genealogy",
     "generational_process": "core.process",
     "infinite_sample": "core.infinite",
     "load_generation": "app.generations",

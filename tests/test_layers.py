@@ -24,7 +24,7 @@ ROWS = (
 )
 FLOORS = {entry: floor for floor, row in enumerate(ROWS) for entry in row}
 # Families know nothing of each other; these files beside them know the families.
-BESIDE_THE_FAMILIES = ("sources", "registry")
+BESIDE_THE_FAMILIES = ("sources", "registry", "verifiers")
 # What several families share.
 BENEATH_THE_FAMILIES = ("designs",)
 # What is generic asks for a source, never for a family.

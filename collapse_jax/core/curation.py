@@ -15,6 +15,7 @@ the function. Whoever samples under `jax.jit` without a driver finds nan in that
 the least integer of its type.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -80,7 +81,7 @@ def best_of(
         else:  # a host family's draws may be a decoder's, one at a time
             x = jnp.stack([candidates(candidate_key) for candidate_key in keys])
         of = functools.partial(numbers_of_points, f"reward of best_of({k})", reward)
-        rewards = jnp.stack([of(candidate) for candidate in x])  # [k, n]
+        rewards = jnp.stack([of(candidates.seen(candidate)) for candidate in x])  # [k, n]
         unsound = _unsound_candidates(rewards, x, marks)
         rewards = step_function(rewards, rewards, _NO_DERIVATIVE)
         if choice == "bradley_terry":
@@ -295,7 +296,7 @@ def _verified(name, verdicts, cap):
     def draw(key, candidates, marks, trial):
         draw_key, accept_key = split(fold_in(key, trial))
         x = candidates(draw_key)
-        passes, unsound = verdicts(x)
+        passes, unsound = verdicts(candidates.seen(x))
         passes = step_function(passes, (x, passes), _NO_DERIVATIVE)
         if passes.dtype != bool:
             passes = jax.random.uniform(accept_key, passes.shape) < passes
@@ -328,6 +329,24 @@ def _verified(name, verdicts, cap):
     return _of_points(curate)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Candidates:
+    """Draws candidates: key -> x [n, ...].
+
+    seen: x -> what rewards and verdicts are asked about; a genealogy's labels are left out.
+    """
+
+    draw: Callable[[jax.Array], jax.Array]
+    seen: Callable[[jax.Array], jax.Array]
+
+    def __call__(self, key: jax.Array) -> jax.Array:
+        return self.draw(key)
+
+
+def _as_they_are(x):
+    return x
+
+
 def _unsound_candidates(rewards, x, marks):
     """[n], for which points a candidate's reward is nan; None where none can be."""
     unsound = None
@@ -356,20 +375,22 @@ def _check_sound(unsound, x, name, given, gave):
 def _of_points(curate) -> Filter:
     """A filter that chooses among points: curate(key, candidates, marks) -> x [n, ...].
 
-    candidates: key -> x [n, ...] of the model.
+    candidates: `_Candidates`, key -> x [n, ...] of the model.
     marks: whether some of these may be marked, by a wrapper inside.
     """
 
     def curated(estimator: Estimator) -> Estimator:
-        marks = _gives_marks(estimator)
+        marks, seen = _gives_marks(estimator), getattr(estimator.sample, "seen", _as_they_are)
 
         def sample(key, params, n):
-            return curate(key, lambda key: estimator.sample(key, params, n), marks)
+            draw = _Candidates(lambda key: estimator.sample(key, params, n), seen)
+            return curate(key, draw, marks)
 
         def continued(key, params, x):
-            return curate(key, lambda key: estimator.continued(key, params, x), marks)
+            draw = _Candidates(lambda key: estimator.continued(key, params, x), seen)
+            return curate(key, draw, marks)
 
-        sample.marks = True
+        sample.marks, sample.seen = True, seen
 
         return estimator._replace(
             sample=sample,

@@ -49,6 +49,7 @@ def estimator(
     tempered: protocols.Reshape | None = None,
     nucleus: protocols.Reshape | None = None,
     continued: protocols.Continue | None = None,
+    copied: protocols.Copied | None = None,
     traceable: bool = True,
     chain_axis: Literal[0, -1] = 0,
     compaction: Compaction | None = None,
@@ -85,7 +86,7 @@ def estimator(
         init=init or _no_params,
         statistics=Statistics(statistics, summarise, merge, draw, subsample, lazy, check),
         measures=Measures(_moments(sample, traceable) | dict(metrics or {}), dict(distances or {})),
-        model=Model(log_prob, tempered, nucleus, continued),
+        model=Model(log_prob, tempered, nucleus, continued, copied),
         runtime=Runtime(one_of("traceable", traceable, (True, False)), chain_axis, compaction),
     )
     return _with_functions_checked(made, init)

@@ -27,6 +27,7 @@ _ARGUMENTS = {
     "tempered": ("params", "temperature"),
     "nucleus": ("params", "p"),
     "continued": ("key", "params", "x"),
+    "copied": ("key", "params", "data", "n"),
 }
 METRIC, _DISTANCE = ("params",), ("params", "reference")
 NOT_TRACEABLE = (

@@ -89,6 +89,12 @@ class Continue(Protocol):
     def __call__(self, key: jax.Array, params: Params, x: jax.Array, /) -> jax.Array: ...
 
 
+class Copied(Protocol):
+    """Of which points the model's are copies: (key, params, data, n) -> int [n] or [n, parts]."""
+
+    def __call__(self, key: jax.Array, params: Params, data: Any, n: int, /) -> jax.Array: ...
+
+
 class Metric(Protocol):
     """A number or an array that describes a model: params -> []."""
 

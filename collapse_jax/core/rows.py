@@ -65,6 +65,10 @@ class Rows:
             return self.held[jax.random.permutation(key, size)[:n]]
         return self.held[distinct(key, n, size)]
 
+    def numbers(self) -> "Rows":
+        """The numbers int32 [N] of the rows, drawn by the same choices."""
+        return Rows(np.arange(len(self.points), dtype=np.int32), largest=self._largest)
+
     def scratch(self) -> int:
         """Bytes that one request holds beside its points: numbers of rows, and words to sort."""
         return _SORTED * len(self.points) if self._permuted(self.most) else _COMPARED * self.most

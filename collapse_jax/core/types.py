@@ -119,12 +119,16 @@ class Model(NamedTuple):
     nucleus: (params, p) -> the model cut down to its most probable part of total probability p.
     continued: (key, params, x [n, ...]) -> x [n, ...], one new point that follows from each given
         one (a language model continues a text).
+    copied: (key, params, data, n) -> int [n], the slots of the training set `data`, a `Dataset`, of
+        which the n points of `sample(key, params, n)` are copies; or [n, parts], places among all
+        parts of all slots, where a point has parts that are copied one by one.
     """
 
     log_prob: protocols.LogProb | None = None
     tempered: protocols.Reshape | None = None
     nucleus: protocols.Reshape | None = None
     continued: protocols.Continue | None = None
+    copied: protocols.Copied | None = None
 
 
 class Compaction(NamedTuple):
@@ -192,6 +196,7 @@ class Estimator(_EstimatorFields):
     tempered = property(lambda self: self.model.tempered)
     nucleus = property(lambda self: self.model.nucleus)
     continued = property(lambda self: self.model.continued)
+    copied = property(lambda self: self.model.copied)
     traceable = property(lambda self: self.runtime.traceable)
     chain_axis = property(lambda self: self.runtime.chain_axis)
     compaction = property(lambda self: self.runtime.compaction)
@@ -237,7 +242,16 @@ _DEPENDENTS = {
     "kind": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
     "fit": ("relative", "compaction"),
     "init": ("compaction",),
-    "sample": ("draw", "log_prob", "tempered", "nucleus", "continued", "relative", "compaction"),
+    "sample": (
+        "draw",
+        "log_prob",
+        "tempered",
+        "nucleus",
+        "continued",
+        "copied",
+        "relative",
+        "compaction",
+    ),
     "summarise": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
     "merge": ("spanned", "compaction"),
     "draw": ("compaction",),

@@ -16,7 +16,8 @@ from collapse_jax.core.tracing import real_or_traced
 from collapse_jax.core.types import Compaction, Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, whole
 from collapse_jax.numerics import discrete
-from collapse_jax.random.bits import key_words
+from collapse_jax.numerics.choices import one_of_equals
+from collapse_jax.random.bits import fold_in, key_words
 from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.derivatives import CUT, step_function
 from collapse_jax.random.multinomial import (
@@ -29,6 +30,10 @@ from collapse_jax.random.multinomial import (
 )
 
 __all__ = ["categorical", "categorical_params"]
+
+
+# The key of what a drawn category is a copy of: a number that no draw counts up to.
+_PARENT = np.uint32(2**32 - 3)
 
 
 class CategoricalParams(NamedTuple):
@@ -108,6 +113,8 @@ def categorical(
         metrics=METRICS | {"probabilities": family.probabilities},
         distances={name: family.distance(kernel) for name, kernel in DISTANCES.items()},
         log_prob=family.log_prob,
+        # A smoothed category may come back, and is then nobody's copy.
+        copied=None if smoothing else family.copied,
         tempered=_tempered,
         nucleus=_nucleus,
         # A smoothed category that nobody has comes back: none may be left out.
@@ -176,6 +183,11 @@ class _Categorical(NamedTuple):
         else:
             counts = multinomial_of_categories(key, n, params.weights, params.categories)
         return Counts(counts, params.categories)
+
+    def copied(self, key, params, data, n):
+        """The slots [n] of training points of the categories drawn, each chosen uniformly."""
+        category = self.sample(key, params, n)
+        return one_of_equals(fold_in(key, _PARENT), data.x, data.weight, category)
 
     def probabilities(self, params):
         """[K], those of categories that are not listed included."""

@@ -117,6 +117,25 @@ def _refuse_one_text(prompting, decoder, count):
         )
 
 
+def prompt_numbers(key: jax.Array, n: int, count: int) -> np.ndarray:
+    """Which of `count` original blocks `sample` continues when it is asked for n new ones.
+
+    Args:
+        key: That which `sample` is given.
+        n: At most `count`.
+        count: How many original blocks there are.
+
+    Returns:
+        int [n], ascending.
+    """
+    choice_key, _ = jax.random.split(key)
+    return np.arange(count) if n == count else _some_of(choice_key, n, count)
+
+
+def _some_of(key, n, count):
+    return np.sort(np.asarray(jax.random.permutation(key, count)[:n]))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _CausalLM:
     """The functions of the estimator; fields are the arguments of `causal_lm`."""
@@ -191,7 +210,7 @@ class _CausalLM:
             raise InputError(f"{n} continuations are asked for, but there are {count} prompts")
         if n == count:
             return self.prompts
-        return self.prompts[np.sort(np.asarray(jax.random.permutation(key, count)[:n]))]
+        return self.prompts[_some_of(key, n, count)]
 
     def continued(self, key, params, x):
         prompts = self.prompting.prompts_of(self.model, x)

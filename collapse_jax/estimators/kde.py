@@ -78,6 +78,7 @@ def kde(
         check=reals("kde", dim),
         metrics=METRICS | _held_out_metric(held_out, dim),
         log_prob=log_prob,
+        copied=_copied,
     )
 
 
@@ -123,10 +124,16 @@ class _Kernel(NamedTuple):
         return factored.shifted(log_scale, jnp.where(lost, jnp.nan, 0)), factor
 
 
-def _sample(key, params, n):
-    which, shift = split(key)
+def _copied(key, params, data, n):
+    """The slots [n] of the training points whose kernels are drawn from."""
+    which, _ = split(key)
     u = uniform(*variate_words(*key_words(which), jnp.arange(n, dtype=jnp.uint32)))
-    place = inverted(jnp.cumsum(params.data.weight), u)
+    return inverted(jnp.cumsum(params.data.weight), u)
+
+
+def _sample(key, params, n):
+    _, shift = split(key)
+    place = _copied(key, params, params.data, n)
     dim = params.data.x.shape[1]
     z = normal_vector(shift, n * dim).reshape(n, dim)
     return params.data.x[place] + jnp.matmul(z, _columns(params).T, precision="highest")

@@ -106,6 +106,8 @@ def _estimator(family):
             "cross_entropy_real_to_model": lambda params, other: cross_entropy(other, params),
         },
         continued=family.continued,
+        # A smoothed token may be nobody's copy.
+        copied=None if family.smoothing else family.copied,
         log_prob=family.log_prob,
         check=PointCheck(
             f"ngram(vocabulary_size={family.vocabulary_size}, block_length={family.block_length})",
@@ -148,12 +150,28 @@ class _NGram(NamedTuple):
 
     def sample(self, key, params, n):
         check_size_of_params("tokens", params.offset.size - 1, self.vocabulary_size)
-        words = threefry2x32(*key_words(key), jnp.uint32(0), jnp.arange(n, dtype=jnp.uint32))
-        chosen = _choice(words, params.blocks)
-        first = [column[chosen] for column in params.starts]
+        first = [column[_begun(key, params, n)] for column in params.starts]
         rest = self.block_length - len(first)
         tokens = _generated(key, params, first[::-1], n, rest, self.smoothing)
         return jnp.concatenate([column[:, None] for column in first] + [tokens], axis=1)
+
+    def copied(self, key, params, data, n):
+        """The places [n, block_length] among all tokens of the training set, block by block."""
+        # Numbered as `_fitted` sorts them: places of transitions, in the order of their tokens.
+        filled = jnp.nonzero(data.weight > 0, size=len(data.weight), fill_value=0)[0]
+        length, order = self.block_length, self.order
+        columns = _transitions(data.x[filled], order)
+        there = (jnp.arange(len(filled)) < params.blocks)[:, None]
+        columns[0] = jnp.where(there, columns[0], self.vocabulary_size)
+        place = filled[:, None] * length + jnp.arange(order - 1, length)
+        flat = [column.ravel() for column in (*columns, place.astype(jnp.int32))]
+        ordered = jax.lax.sort(tuple(flat), num_keys=order, is_stable=False)[-1]
+        block = _begun(key, params, n)
+        first = [column[block] for column in params.starts]
+        rest = length - len(first)
+        chosen = _generated(key, params, first[::-1], n, rest, 0.0, chosen=True)
+        begun = filled[block][:, None] * length + jnp.arange(order - 1)
+        return jnp.concatenate([begun.astype(jnp.int32), ordered[chosen]], axis=1)
 
     def continued(self, key, params, x):
         newest_first = [x[:, -1 - back] for back in range(self.order - 1)]
@@ -363,10 +381,19 @@ def _backed_off(params, context):
     return start, count
 
 
-def _generated(key, params, context, n, length, smoothing):
+def _begun(key, params, n):
+    """Which block of the training set each of n new ones begins with, int32 [n]."""
+    words = threefry2x32(*key_words(key), jnp.uint32(0), jnp.arange(n, dtype=jnp.uint32))
+    return _choice(words, params.blocks)
+
+
+def _generated(key, params, context, n, length, smoothing, chosen=False):
     """Tokens [n, length] that follow from contexts: order - 1 arrays [n], newest first.
 
     The bits of a token are told apart by its place.
+
+    chosen: True gives the places of the chosen transitions in the place of their tokens; for a
+        smoothing of 0.
     """
     key0, key1 = key_words(key)
     rows = jnp.arange(n, dtype=jnp.uint32)
@@ -377,23 +404,24 @@ def _generated(key, params, context, n, length, smoothing):
         return threefry2x32(key0, key1, place.astype(jnp.uint32) | jnp.uint32(stream), rows)
 
     if len(params.columns) == 1 and smoothing == 0:
-        chosen = jax.vmap(lambda place: _choice(words(place), params.offset[-1]))(
+        place = jax.vmap(lambda place: _choice(words(place), params.offset[-1]))(
             1 + jnp.arange(length)
         )
-        return tokens[jnp.minimum(chosen, last)].T
+        place = jnp.minimum(place, last)
+        return (place if chosen else tokens[place]).T
 
     def likeliest(span, place):
         start, count = span
-        chosen = jnp.minimum(start + _choice(words(place), count), last)
-        span = tuple(column[chosen] for column in params.following)
+        taken = jnp.minimum(start + _choice(words(place), count), last)
+        span = tuple(column[taken] for column in params.following)
         if len(context) == 2:
             # After a pair whose newer token was never followed: the one before the new token is not
             # the chosen transition's.
-            dead, alone = count == params.offset[-1], _backed_off(params, [tokens[chosen]])
+            dead, alone = count == params.offset[-1], _backed_off(params, [tokens[taken]])
             span = tuple(
                 jnp.where(dead, short, own) for short, own in zip(alone, span, strict=True)
             )
-        return span, tokens[chosen]
+        return span, taken if chosen else tokens[taken]
 
     def smoothed(context, place):
         start, count = (jnp.broadcast_to(part, (n,)) for part in _find(params, context))

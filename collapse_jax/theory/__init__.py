@@ -5,6 +5,7 @@ Nothing here imports another part of this library (not even JAX), so it can judg
 ancestry              expected diversity in every workflow, from shared ancestry of training points
 categorical           Wright-Fisher chain: heterozygosity, counts, loss, support, entropy, distances
 absorption            when one category is left: fixation, exact and diffusion times
+genealogy             whose real data is still there: reach, common ancestors, Kingman
 lineages              surviving ancestors; loss and support for any sample size; branching bounds
 zipf                  Zipf populations: tail and missing mass, distinct count, exact and asymptotic
 gaussian              refitted Gaussian: mean, variance, log variance, log determinant, limits
@@ -17,6 +18,7 @@ exponential_families  one-parameter families: mean and its error, log drifts, ex
 real_batches          real data in every batch of an accumulating pool: exact moments, rates
 schedules             shares and sizes that change; recovery and its half-life; contamination
 distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
+drifting_verifier     a verifier that is refitted to what it lets pass; a fitted detector
 kernel_density        kernel density estimates, which widen
 regression            regressions on the previous fit's labels: test error, limits, verified labels
 interventions         sampling bias, curation, correction, detection, temperature
@@ -45,9 +47,11 @@ from . import (
     ancestry,
     categorical,
     distribution_mixture,
+    drifting_verifier,
     exponential_families,
     gaussian,
     gaussian_divergence,
+    genealogy,
     interventions,
     kernel_density,
     known_variance,
@@ -69,9 +73,11 @@ __all__ = [
     "ancestry",
     "categorical",
     "distribution_mixture",
+    "drifting_verifier",
     "exponential_families",
     "gaussian",
     "gaussian_divergence",
+    "genealogy",
     "interventions",
     "kernel_density",
     "known_variance",

@@ -206,7 +206,14 @@ def run_lm(
     )
     key, blocks = root_key_of(config), len(ingredients.blocks.train)
     workflow, is_control = workflow_of(settings, blocks), config.control != "none"
-    origins = Origins(workflow, blocks, key, config.generations, models_write=not is_control)
+    origins = Origins(
+        workflow,
+        blocks,
+        key,
+        config.generations,
+        models_write=not is_control,
+        has_prompts=config.prompts != "start",
+    )
     observe = _observer(settings, ingredients, prompts, key, origins, session)
 
     def observe_memory_too(first, state, info):
@@ -256,6 +263,7 @@ def _observer(settings, ingredients, prompts, key, origins, session):
         prompting_of(vars(settings.config)).lengths(settings.config.block_length).new,
         held_out_text(test, ingredients.tokenizer, config.window()),
         config.extras,
+        origins.blocks_of_current,
     )
 
 

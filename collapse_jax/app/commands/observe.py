@@ -12,7 +12,7 @@ import numpy as np
 from collapse_jax.app.commands import held_out
 from collapse_jax.app.commands.examples import write_examples
 from collapse_jax.app.commands.held_out import HeldOut, Scores
-from collapse_jax.app.commands.origins import words
+from collapse_jax.app.commands.origins import NO_BLOCK, words
 from collapse_jax.app.written import json_line
 from collapse_jax.core import points
 from collapse_jax.core.types import State, StepInfo
@@ -31,7 +31,7 @@ from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.session import Session
 
 # Observed arrays that are written as texts, and stay out of results.nc.
-PUBLISHED_ONLY = ("tokens", "origins", "example_tokens")
+PUBLISHED_ONLY = ("tokens", "origins", "origin_blocks", "example_tokens")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Observer:
     new_tokens: how many follow each prompt; None is as many as a prompt has.
     text: how the test text is scored; by default by block alone.
     extras: more measures of training sets, as in `MeasureSettings`.
+    origin_blocks: generation -> int [N], as `Origins.blocks_of`; () where nobody asks.
     """
 
     model: Transformer
@@ -69,6 +70,7 @@ class Observer:
     new_tokens: int | None = None
     text: HeldOut | None = None
     extras: tuple[str, ...] = ()
+    origin_blocks: Callable[[int], np.ndarray] = lambda generation: np.zeros(0, np.int32)
 
     def __call__(self, first: State, state: State, info: StepInfo) -> dict[str, Any]:
         """Named scalars and arrays of a generation; `first` is generation 0 of its chain."""
@@ -100,6 +102,7 @@ class Observer:
         observed |= self._later_columns(first_params, test, generation == 0)
         observed |= self._of_set(tokens, entropies, newest if apart else None)
         observed |= {"tokens": tokens.astype(np.int32), "origins": origins}
+        observed["origin_blocks"] = self.origin_blocks(generation)
         return observed | self._examples(params)
 
     def _later_columns(self, first_params, test, is_first):
@@ -235,11 +238,13 @@ def publisher(
     """
 
     def publish(chain, generation, arrays):
-        # Runs of older versions have no origins or no ids, and go on as they began.
+        # Runs of older versions have no origins, no blocks or no ids, and go on as they began.
         first = _first_sample(folder, chain)
         origins = arrays.get("origins", ()) if "origin" in first else ()
+        numbers = arrays.get("origin_blocks", ()) if "block" in first else ()
         with_ids = "tokens" in first
-        write_samples(folder, tokenizer, chain, generation, arrays["tokens"], origins, with_ids)
+        tokens = arrays["tokens"]
+        write_samples(folder, tokenizer, chain, generation, tokens, origins, with_ids, numbers)
         if "example_tokens" in arrays:  # runs begun without examples have none
             write_examples(folder, tokenizer, chain, generation, prompts, arrays["example_tokens"])
 
@@ -254,10 +259,12 @@ def write_samples(
     tokens: np.ndarray,
     origins: Sequence[int] | np.ndarray = (),
     with_ids: bool = True,
+    numbers: Sequence[int] | np.ndarray = (),
 ) -> None:
-    """Writes the text of a training set [N, length], one block per line, its ids, and who wrote it.
+    """Writes the text of a training set [N, length], one block per line, its ids, and its origin.
 
     origins: int [N], as `Origins.of`; () writes none.
+    numbers: int [N], as `Origins.blocks_of`; () writes none.
     """
     with no_panics(tokenizer.name):
         rows: list[dict[str, Any]] = [{"text": tokenizer.decode(block)} for block in tokens]
@@ -265,6 +272,8 @@ def write_samples(
         row["tokens"] = np.asarray(block).tolist()
     for row, origin in zip(rows, origins, strict=False):
         row["origin"] = words(int(origin))
+    for row, number in zip(rows, numbers, strict=False):
+        row["block"] = None if number == NO_BLOCK else int(number)
     folder.write_text(_samples_name(chain, generation), "".join(map(json_line, rows)))
 
 
@@ -274,7 +283,7 @@ def _samples_name(chain, generation):
 
 def _first_sample(folder, chain):
     """The first sample of generation 0; of a run that has none yet, one as they are now."""
-    now = {"text": "", "tokens": [], "origin": ""}
+    now = {"text": "", "tokens": [], "origin": "", "block": None}
     try:
         with open(folder.path / _samples_name(chain, 0), encoding="utf-8") as lines:
             first = json.loads(lines.readline())

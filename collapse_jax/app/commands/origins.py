@@ -1,4 +1,4 @@
-"""Who wrote each block of a training set: the real text, or the model of some generation."""
+"""What each block of a training set was made from: who wrote it, and after which real block."""
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,11 @@ from collapse_jax.core.factory import estimator
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, FitInfo, Workflow
 from collapse_jax.estimators import sources
+from collapse_jax.estimators.causal_lm import prompt_numbers
 
 REAL = -1
+# No real block of the run: a text that no prompt began, or real text from elsewhere.
+NO_BLOCK = -1
 
 
 class Origins:
@@ -31,6 +34,7 @@ class Origins:
         last_generation: int,
         *,
         models_write: bool = True,
+        has_prompts: bool = True,
     ):
         """Computes nothing yet.
 
@@ -40,11 +44,12 @@ class Origins:
             key: That of the run.
             last_generation: The last one of the run.
             models_write: False for a control, where real text comes in the place of theirs.
+            has_prompts: False where models write from nothing but the beginning-of-text token.
         """
-        source = sources.dataset(np.full(blocks, REAL, np.int32))
-        self._process = generational_process(
-            _labels(models_write), source, workflow, sample_size=blocks
-        )
+        numbers = np.arange(blocks, dtype=np.int32)
+        source = sources.dataset(np.stack([np.full_like(numbers, REAL), numbers], axis=1))
+        family = _labels(models_write, blocks if has_prompts and models_write else None)
+        self._process = generational_process(family, source, workflow, sample_size=blocks)
         self._blocks, self._key, self._last = blocks, key, last_generation
         self._plain, self._models_write = workflow.name == "replace", models_write
         # The chain that is being made.
@@ -60,6 +65,19 @@ class Origins:
         """
         if self._plain:
             return np.full(self._blocks, generation - 1 if self._models_write else REAL, np.int32)
+        return self._of(chain, generation)[:, 0]
+
+    def blocks_of(self, chain: int, generation: int) -> np.ndarray:
+        """Which real block each block of a training set is, or goes on.
+
+        Returns:
+            int32 [N]: the number of the block among those of generation 0, as the corpus has them;
+            for a written one that of its prompt; `NO_BLOCK` where there is none.
+        """
+        return self._of(chain, generation)[:, 1]
+
+    def _of(self, chain, generation):
+        """The labels [N, 2] of a training set: origin and block."""
         if self._at[0] != chain or self._at[1] > generation:
             self._state, self._at = None, (chain, -1)
         chain_key = jax.random.fold_in(self._key, chain)
@@ -76,6 +94,10 @@ class Origins:
         """`of` the chain that is being made."""
         return self.of(self.chain, generation)
 
+    def blocks_of_current(self, generation: int) -> np.ndarray:
+        """`blocks_of` the chain that is being made."""
+        return self.blocks_of(self.chain, generation)
+
     @property
     def mixed(self) -> bool:
         """Whether a training set may hold more than what the newest model wrote."""
@@ -87,8 +109,11 @@ def words(origin: int) -> str:
     return "real" if origin == REAL else f"generation {origin}"
 
 
-def _labels(models_write) -> Estimator:
-    """A model that writes its number, its parameter, or `REAL`."""
+def _labels(models_write, prompts) -> Estimator:
+    """A model that writes its number, its parameter, or `REAL`, and the number of its prompt.
+
+    prompts: how many there are, or None.
+    """
 
     def init(key, data):
         return jnp.asarray(REAL, jnp.int32)
@@ -97,9 +122,14 @@ def _labels(models_write) -> Estimator:
         return number + 1, FitInfo.exact()
 
     def sample(key, number, n):
-        return jnp.full(n, number if models_write else REAL, jnp.int32)
+        begun = np.full(n, NO_BLOCK) if prompts is None else prompt_numbers(key, n, prompts)
+        return _written(number, begun)
 
     def continued(key, number, x):
-        return sample(key, number, len(x))
+        return _written(number, np.full(len(x), NO_BLOCK) if prompts is None else x[:, 1])
+
+    def _written(number, begun):
+        writer = jnp.full(len(begun), number if models_write else REAL, jnp.int32)
+        return jnp.stack([writer, jnp.asarray(begun, jnp.int32)], axis=1)
 
     return estimator(fit, sample, name="labels", init=init, continued=continued, traceable=False)

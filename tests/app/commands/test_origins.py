@@ -10,7 +10,7 @@ import pytest
 import collapse_jax as cj
 from collapse_jax.app.commands import observe
 from collapse_jax.app.commands.observe import Observer, publisher
-from collapse_jax.app.commands.origins import REAL, Origins, words
+from collapse_jax.app.commands.origins import NO_BLOCK, REAL, Origins, words
 from collapse_jax.core import points
 from collapse_jax.core.types import FitInfo
 from collapse_jax.errors import DivergenceError
@@ -34,14 +34,17 @@ WORKFLOWS = {
 def told():
     """told(workflow) -> origins of each generation, from a family whose points carry them.
 
-    A real point is [place, -1], a generated one [number of the draw, generation of the model].
+    A real point is [place, -1], a generated one [place of its prompt, generation of the model].
     """
 
     def fit(key, params, data):
         return params + 1, FitInfo.exact()
 
     def sample(key, params, n):
-        return jnp.stack([jnp.arange(n), jnp.full(n, params)], 1).astype(jnp.int32)
+        # What is continued, by the rule that `causal_lm` states for its `sample`.
+        choice_key, _ = jax.random.split(key)
+        some = np.sort(np.asarray(jax.random.permutation(choice_key, BLOCKS)[:n]))
+        return jnp.stack([jnp.asarray(some), jnp.full(n, params)], 1).astype(jnp.int32)
 
     family = cj.estimator(
         fit,
@@ -57,10 +60,10 @@ def told():
         process = cj.generational_process(family, source, workflow, sample_size=BLOCKS)
         chain_key = jax.random.fold_in(KEY, 2)
         state, info = process.init(jax.random.fold_in(chain_key, 0), LAST)
-        found = [points.filled(info.data)[:, 1]]
+        found = [points.filled(info.data)]
         for generation in range(1, LAST + 1):
             state, info = process.step(jax.random.fold_in(chain_key, generation), state)
-            found.append(points.filled(info.data)[:, 1])
+            found.append(points.filled(info.data))
         return found
 
     return run
@@ -74,17 +77,28 @@ def told():
     ],
 )
 def test_origins_are_what_the_points_say(name, told):
-    origins, expected = Origins(WORKFLOWS[name], BLOCKS, KEY, LAST), told(WORKFLOWS[name])
+    origins, points_told = Origins(WORKFLOWS[name], BLOCKS, KEY, LAST), told(WORKFLOWS[name])
+    blocks, expected = ([one[:, place] for one in points_told] for place in (0, 1))
     assert origins.mixed == (name != "replace")
     for generation in (0, 1, 2, 1, 2):  # forwards, and a generation that is made again
         found = origins.of(2, generation)
         assert found.dtype == np.int32 and found.tolist() == expected[generation].tolist()
+        found = origins.blocks_of(2, generation)
+        assert found.dtype == np.int32 and found.tolist() == blocks[generation].tolist()
     if name == "accumulate_subsample":
         assert len(set(expected[2])) > 2  # of several generations
         assert origins.of(0, 2).tolist() != expected[2].tolist()  # another chain, another choice
     if name == "accumulate":
         assert expected[2].tolist() == [REAL] * 10 + [0] * 10 + [1] * 10
     assert origins.of(2, 0).tolist() == [REAL] * BLOCKS
+
+
+@pytest.mark.parametrize("options", [{"models_write": False}, {"has_prompts": False}])
+def test_a_text_without_a_prompt_goes_on_no_block(options):
+    origins = Origins(WORKFLOWS["replace"], BLOCKS, KEY, LAST, **options)
+    assert sorted(origins.blocks_of(0, 0)) == list(range(BLOCKS))
+    assert origins.blocks_of(0, 1).tolist() == [NO_BLOCK] * BLOCKS
+    assert origins.of(0, 1).tolist() == [REAL if "models_write" in options else 0] * BLOCKS
 
 
 @pytest.fixture
@@ -174,14 +188,16 @@ class Numbers:
 def test_every_block_of_the_samples_has_its_origin(tmp_path):
     folder = RunFolder(tmp_path)
     publish = publisher(folder, Numbers, np.zeros((0, 2), int))
-    publish(0, 0, {"tokens": np.array([[1, 2]]), "origins": np.array([REAL])})
+    made = {"origins": np.array([REAL]), "origin_blocks": np.array([4])}
+    publish(0, 0, {"tokens": np.array([[1, 2]])} | made)
     tokens, origins = np.array([[3, 4], [5, 6], [1, 2]]), np.array([1, 0, REAL])
-    publish(0, 2, {"tokens": tokens, "origins": origins})
+    blocks = np.array([7, NO_BLOCK, 4])
+    publish(0, 2, {"tokens": tokens, "origins": origins, "origin_blocks": blocks})
     lines = (folder.samples / "seed_0_generation_2.jsonl").read_text().splitlines()
     assert list(map(json.loads, lines)) == [
-        {"text": "3 4", "tokens": [3, 4], "origin": "generation 1"},
-        {"text": "5 6", "tokens": [5, 6], "origin": "generation 0"},
-        {"text": "1 2", "tokens": [1, 2], "origin": "real"},
+        {"text": "3 4", "tokens": [3, 4], "origin": "generation 1", "block": 7},
+        {"text": "5 6", "tokens": [5, 6], "origin": "generation 0", "block": None},
+        {"text": "1 2", "tokens": [1, 2], "origin": "real", "block": 4},
     ]
     assert words(REAL) == "real"
 
@@ -194,7 +210,8 @@ def test_a_run_of_an_older_version_goes_on_as_it_began(tmp_path, columns):
     first = json.dumps({"text": "1 2"} | columns) + "\n"
     folder.write_text("samples/seed_0_generation_0.jsonl", first)
     publish(0, 0, {"tokens": np.array([[1, 2]]), "origins": np.array([REAL])})
-    publish(0, 1, {"tokens": np.array([[3, 4]]), "origins": np.array([0])})
+    made = {"origins": np.array([0]), "origin_blocks": np.array([2])}
+    publish(0, 1, {"tokens": np.array([[3, 4]])} | made)
     assert (folder.samples / "seed_0_generation_0.jsonl").read_text() == first
     (row,) = (folder.samples / "seed_0_generation_1.jsonl").read_text().splitlines()
     now = {"text": "3 4", "tokens": [3, 4], "origin": "generation 0"}

@@ -1,0 +1,435 @@
+"""A family whose points are copies, with the real draw of each beside it.
+
+The labelled family draws, pools and fits exactly what the family itself does, by the same keys.
+Labels travel beside the points: as further columns of these, or, where a family draws counts by
+their law, as one label for each thing that is counted, drawn given the counts.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.core import points
+from collapse_jax.core.ancestor import ENTERED, NUMBER, Lineages, metrics_of
+from collapse_jax.core.ancestor import Labels as WhatLabelsHold
+from collapse_jax.core.protocols import Params
+from collapse_jax.core.rows import Rows
+from collapse_jax.core.training_data import PointData
+from collapse_jax.core.types import Dataset, Estimator, Process, Runtime, Source, Workflow
+from collapse_jax.errors import InputError
+from collapse_jax.numerics.choices import one_of_equals
+from collapse_jax.random.bits import fold_in, key_words, variate_words
+
+# Integers of a label: the generation in which the real draw entered, and its number.
+COLUMNS = 2
+# Keys of what a label needs beside the draws of the family: numbers that these do not count up to.
+_PARENT, _ORDER = np.uint32(2**32 - 3), np.uint32(2**32 - 4)
+# Whole numbers up to which a float32 holds them all.
+_LARGEST_IN_FLOATS = 2**24
+
+
+class Labelled(NamedTuple):
+    """A model, and the labels of the training set that it was fitted to.
+
+    model: the family's own parameters.
+    data: its training set, a `Dataset` or `LabelledCounts`.
+    generation: int32 [].
+    """
+
+    model: Params
+    data: Any
+    generation: jax.Array
+
+
+class LabelledCounts(NamedTuple):
+    """Counts, and a label for each thing that is counted.
+
+    counts: the family's own statistics.
+    things: `Dataset`, x int32 [slots, 1 + COLUMNS]: the category and the label.
+    """
+
+    counts: Any
+    things: Dataset
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Beside:
+    """A family of points with labels as further columns.
+
+    family: it.
+    shape: of a point; () for numbers.
+    cells: labels of a point: 1, or one for each of its parts that may descend from another draw.
+    """
+
+    family: Estimator
+    shape: tuple[int, ...]
+    cells: int
+
+    def values(self, x: jax.Array) -> jax.Array:
+        """The points themselves [n, ...]."""
+        return x[:, : self._size].reshape(x.shape[0], *self.shape)
+
+    def labels(self, x: jax.Array) -> jax.Array:
+        """Labels int32 [n, cells, COLUMNS]."""
+        whole = x[:, self._size :].astype(jnp.int32)
+        return whole.reshape(x.shape[0], self.cells, COLUMNS)
+
+    def packed(self, values: jax.Array, labels: jax.Array) -> jax.Array:
+        """Points and labels as one array."""
+        n = values.shape[0]
+        flat = [values.reshape(n, -1), labels.reshape(n, -1).astype(values.dtype)]
+        return jnp.concatenate(flat, axis=1)
+
+    def entered(self, data: Dataset, generation: Any, first: int) -> Dataset:
+        """Real points with the generation in which they enter, and further numbers."""
+        labels = self.labels(data.x)
+        labels = labels.at[:, :, ENTERED].set(generation).at[:, :, NUMBER].add(first)
+        return data._replace(x=self.packed(self.values(data.x), labels))
+
+    def slots(self, data: Dataset) -> int:
+        """How many numbers of real draws a set may use."""
+        return data.x.shape[0]
+
+    def plain(self, data: Dataset) -> Dataset:
+        """The training set without labels."""
+        return Dataset(self.values(data.x), data.weight)
+
+    def lineages(self, params: Labelled) -> Lineages:
+        """The labels of a training set, one row for each cell."""
+        labels = self.labels(params.data.x).reshape(-1, COLUMNS)
+        return Lineages(
+            Dataset(labels, jnp.repeat(params.data.weight, self.cells)), params.generation
+        )
+
+    def real(self, values: jax.Array, numbers: jax.Array) -> jax.Array:
+        """Real points of generation 0, by the numbers [n] of their draws."""
+        n = values.shape[0]
+        number = jnp.broadcast_to(numbers[:, None], (n, self.cells))
+        return self.packed(values, jnp.stack([jnp.zeros_like(number), number], axis=2))
+
+    def estimator(self) -> Estimator:
+        """The labelled family."""
+        family = self.family
+
+        def init(key, data):
+            return _begun(family.init(key, self._summarised(data)), data)
+
+        def fit(key, params, data):
+            model, info = family.fit(key, _model(params), self._summarised(data))
+            return Labelled(model, data, _next(params)), info
+
+        def sample(key, params, n):
+            values = family.sample(key, params.model, n)
+            place = family.model.copied(key, params.model, self.plain(params.data), n)
+            labels = self.labels(params.data.x).reshape(-1, COLUMNS)
+            return self.packed(values, labels[place.reshape(n, self.cells)])
+
+        sample.seen = self.values  # what rewards and verdicts are asked about
+        return _like(family, init=init, fit=fit, sample=sample, data=Dataset)
+
+    def _summarised(self, data):
+        return self.family.summarise(self.values(data.x), data.weight)
+
+    @property
+    def _size(self):
+        return int(np.prod(self.shape))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Counted:
+    """A family of counts, with a label for each thing that is counted.
+
+    family: it.
+    capacity: how many things are held at most.
+    """
+
+    family: Estimator
+    capacity: int
+
+    def entered(self, data: LabelledCounts, generation: Any, first: int) -> LabelledCounts:
+        """As of `Beside`."""
+        x = data.things.x.at[:, 1 + ENTERED].set(generation).at[:, 1 + NUMBER].add(first)
+        return data._replace(things=data.things._replace(x=x))
+
+    def slots(self, data: LabelledCounts) -> int:
+        """As of `Beside`."""
+        return self.capacity
+
+    def lineages(self, params: Labelled) -> Lineages:
+        """As of `Beside`."""
+        things = params.data.things
+        return Lineages(Dataset(things.x[:, 1:], things.weight), params.generation)
+
+    def real(self, counts: Any) -> LabelledCounts:
+        """Real counts of generation 0, whose draws are numbered in the order of categories."""
+        category, filled = self._listed(counts)
+        number = jnp.arange(self.capacity, dtype=jnp.int32)
+        x = jnp.stack([category, jnp.zeros_like(number), number], axis=1)
+        return LabelledCounts(counts, Dataset(x, filled.astype(float)))
+
+    def estimator(self) -> Estimator:
+        """The labelled family."""
+        family = self.family
+
+        def init(key, data):
+            return _begun(family.init(key, data.counts), data)
+
+        def fit(key, params, data):
+            model, info = family.fit(key, _model(params), data.counts)
+            return Labelled(model, data, _next(params)), info
+
+        def sample(key, params, n):
+            return family.sample(key, params.model, n)
+
+        def summarise(x, weight):
+            return self.real(family.summarise(x, weight))
+
+        def draw(key, params, n):
+            counts = family.draw(key, params.model, n)
+            category, filled = self._listed(counts)
+            things = params.data.things
+            own_key = fold_in(key, _PARENT)
+            chosen = one_of_equals(own_key, things.x[:, 0], things.weight, category)
+            x = jnp.concatenate([category[:, None], things.x[chosen, 1:]], axis=1)
+            return LabelledCounts(counts, Dataset(x, filled.astype(float)))
+
+        def merge(a, b):
+            pooled = points.merge(a.things, b.things)
+            return LabelledCounts(
+                family.merge(a.counts, b.counts), points.compact(pooled, self.capacity)
+            )
+
+        def subsample(key, data, n):
+            counts = family.subsample(key, data.counts, n)
+            return LabelledCounts(counts, self._some(fold_in(key, _ORDER), data.things, counts))
+
+        made = _like(family, init=init, fit=fit, sample=sample, data=LabelledCounts)
+        statistics = made.statistics._replace(
+            summarise=summarise, merge=merge, draw=draw, subsample=subsample
+        )
+        return made._replace(statistics=statistics)
+
+    def _listed(self, counts):
+        """(category [capacity] of each thing counted, in their order, whether there is one)."""
+        ends = jnp.cumsum(counts.counts)
+        place = jnp.arange(self.capacity, dtype=jnp.int32)
+        which = jnp.minimum(jnp.searchsorted(ends, place, side="right"), len(ends) - 1)
+        return counts.categories[which].astype(jnp.int32), place < ends[-1]
+
+    def _some(self, key, things, counts):
+        """Of each category as many things as are counted, in random choice."""
+        ordered, category, rank = _shuffled(key, things)
+        wanted = counts.counts[jnp.minimum(category, len(counts.counts) - 1)]
+        taken = (ordered.weight > 0) & (rank < wanted)
+        return points.compact(ordered._replace(weight=taken.astype(float)), self.capacity)
+
+
+def _begun(model, data):
+    """What there is before the first fit; None for families that have nothing."""
+    return None if model is None else Labelled(model, data, jnp.asarray(-1, jnp.int32))
+
+
+def _model(params):
+    return None if params is None else params.model
+
+
+def _next(params):
+    """The generation of a fit."""
+    return jnp.asarray(0, jnp.int32) if params is None else params.generation + 1
+
+
+def _shuffled(key, things):
+    """(the things by category, in random order within it, their categories, their ranks there)."""
+    count = len(things.weight)
+    word = variate_words(*key_words(key), jnp.arange(count, dtype=jnp.uint32))[0]
+    nowhere = jnp.iinfo(jnp.int32).max
+    category = jnp.where(things.weight > 0, things.x[:, 0], nowhere)
+    category, _, slot = jax.lax.sort((category, word, jnp.arange(count)), num_keys=2)
+    rank = jnp.arange(count) - jnp.searchsorted(category, category, side="left")
+    return Dataset(things.x[slot], things.weight[slot]), category, rank
+
+
+def _like(family, *, init, fit, sample, data):
+    """The family with other functions; what measures it looks at the model alone."""
+
+    def measure(metric):
+        return lambda params: metric(params.model)
+
+    def distance(function):
+        return lambda params, reference: function(params.model, reference.model)
+
+    def reshaped(function):
+        if function is None:
+            return None
+        return lambda params, amount: params._replace(model=function(params.model, amount))
+
+    def no_check(x):
+        return None
+
+    statistics = family.statistics._replace(
+        kind=data,
+        summarise=points.summarise,
+        merge=points.merge,
+        draw=None,
+        subsample=None,
+        check=no_check,
+        relative=None,
+        spanned=None,
+    )
+    model = family.model._replace(
+        log_prob=None,
+        continued=None,
+        copied=None,
+        tempered=reshaped(family.tempered),
+        nucleus=reshaped(family.nucleus),
+    )
+    measures = family.measures._replace(
+        metrics={name: measure(one) for name, one in family.metrics.items()},
+        distances={name: distance(one) for name, one in family.distances.items()},
+    )
+    return Estimator(
+        family.name, fit, sample, init, statistics, measures, model, Runtime(family.traceable)
+    )
+
+
+def with_labels(process: Process, generations: int) -> tuple[Estimator, Source, Workflow]:
+    """(labelled family, its real data, the workflow over it) of a process.
+
+    The family offers its own metrics, and those of a genealogy.
+
+    Args:
+        process: from `cj.generational_process`.
+        generations: the last generation.
+
+    Raises:
+        InputError: for a family whose points are no copies, or more than labels tell apart.
+    """
+    core = getattr(process.layout.template, "__self__", None)
+    family, source, workflow, *_ = process.parts
+    if core is None or not family.traceable:
+        raise InputError(f"{family.name} is no process whose lineages can be followed")
+    size = core.data.slots or 1
+    by_points = isinstance(core.data, PointData)
+    if by_points:
+        beside: Any = _beside(family, source, size, generations)
+    else:
+        beside = _counted(family, core, generations)
+    rows = source.sample.numbers() if isinstance(source.sample, Rows) else None
+    labelled = beside.estimator()
+    shown = metrics_of(WhatLabelsHold(generations, False, source.size))
+    own = {name: _of_lineages(metric, beside) for name, metric in shown.items()}
+    metrics = {**labelled.metrics, **own}
+    measures = labelled.measures._replace(metrics=metrics)
+    real = _real(beside, source, labelled.statistics.kind, by_points, rows)
+    if real.params is not None:
+        real = real._replace(params=Labelled(source.params, None, None))
+    labelled = labelled._replace(measures=measures)
+    return labelled, real, _written(workflow, beside, rows is None)
+
+
+def slots_of(process: Process) -> int | None:
+    """The most points of a training set of a process; None where it never needed a bound."""
+    return process.layout.template.__self__.data.slots or None  # type: ignore[attr-defined]
+
+
+def _of_lineages(metric, beside):
+    return lambda params: metric(beside.lineages(params))
+
+
+def _beside(family, source, size, generations):
+    if family.model.copied is None:
+        raise _no_copies(family)
+    x = jax.eval_shape(lambda key: source.sample(key, 1), jax.random.key(0))
+    if jnp.issubdtype(x.dtype, jnp.inexact) and max(generations, 4 * size) > _LARGEST_IN_FLOATS:
+        raise InputError(
+            f"labels beside float points tell {_LARGEST_IN_FLOATS} generations, and a quarter as "
+            f"many points of each apart; there are {generations} and {size}"
+        )
+
+    def place(key):
+        data = Dataset(source.sample(key, 1), jnp.ones(1))
+        summary = family.summarise(*data)
+        model, _ = family.fit(key, family.init(key, summary), summary)
+        return family.model.copied(key, model, data, 1)
+
+    cells = jax.eval_shape(place, jax.random.key(0))
+    return Beside(family, x.shape[1:], int(np.prod(cells.shape)))
+
+
+def _no_copies(family):
+    return InputError(
+        f"{family.name} makes points that are no copies of single points; a genealogy along with "
+        "the model is for categorical, kde and ngram without smoothing, or a family with `copied`. "
+        "cj.genealogy follows the lineages of a workflow alone"
+    )
+
+
+def _counted(family, core, generations):
+    kind = family.statistics.kind
+    if getattr(kind, "_fields", ()) != ("counts", "categories") or family.model.copied is None:
+        raise _no_copies(family)
+    held = core.needs.multiples
+    most = max(held.pooled, held.kept + held.growth * generations, 1)
+    largest = core.parts.sample_size
+    if callable(largest):
+        largest = core.data.slots
+        if not largest:
+            raise InputError(
+                "sample_size is a function, and labels are held one by one: pass "
+                "largest_sample_size as well"
+            )
+    return Counted(family, int(np.ceil(most - 1e-9)) * largest)
+
+
+def _real(beside, source, kind, by_points, rows):
+    def sample(key, n):
+        values = source.sample(key, n)
+        if not by_points:
+            return values
+        numbers = jnp.arange(n, dtype=jnp.int32) if rows is None else rows(key, n)
+        return beside.real(values, numbers.astype(jnp.int32))
+
+    def draw(key, n):
+        return beside.real(source.draw(key, n))
+
+    has_law = not by_points and source.draw is not None
+    return Source(sample, draw if has_law else None, kind, size=source.size, params=source.params)
+
+
+def _written(workflow: Workflow, beside: Any, renumbered: bool) -> Workflow:
+    """The workflow, whose real points carry the generation in which they enter."""
+
+    def init(supply, data):
+        clerk = _clerk(beside, 0, renumbered, beside.slots(data))
+        return jnp.asarray(0, jnp.int32), workflow.init(clerk(supply), data)
+
+    def next_set(key, carry, supply, n):
+        generation, inner = carry[0] + 1, carry[1]
+        clerk = _clerk(beside, generation, renumbered, 0)
+        inner, data = workflow.next(key, inner, clerk(supply), n)
+        return (generation, inner), data
+
+    return Workflow(workflow.name, init, next_set, workflow.filters)
+
+
+def _clerk(beside, generation, renumbered, used) -> Callable:
+    """supply -> the same, whose real points are labelled as those of a generation.
+
+    renumbered: whether each request has numbers of its own.
+    """
+    written = [used]
+
+    def wrap(supply):
+        def real(key, n):
+            data = supply.real(key, n)
+            first = written[0] if renumbered else 0
+            written[0] += beside.slots(data)
+            return beside.entered(data, generation, first)
+
+        return supply._replace(real=real)
+
+    return wrap

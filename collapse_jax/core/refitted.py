@@ -1,0 +1,292 @@
+"""Curations with a state that is refitted as the generations go: a verifier that drifts.
+
+A curation of `core.curation` is made anew in each generation, of the newest state. The state is
+part of the workflow's carry, so both drivers keep it, save it and run it over many chains.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from collapse_jax.core import points, workflows
+from collapse_jax.core.factory import estimator
+from collapse_jax.core.functions import check_arguments, generator_of, wrong
+from collapse_jax.core.types import Dataset, Estimator, Supply, Workflow
+from collapse_jax.errors import InputError, one_of, real, whole
+from collapse_jax.random.bits import fold_in, split
+
+Wrapper = Callable[[Workflow], Workflow]
+# The key of a state's fit: a number that no draw counts up to, nor the model's own fit uses.
+_FIT = np.uint32(2**32 - 2)
+AGAINST = ("fresh", "first", "pool")
+
+
+def refitted(
+    curation: Callable[[Any], Wrapper],
+    fit: Callable[[jax.Array, Any, Dataset], Any],
+    *,
+    start: Any,
+    refresh: "float | jax.Array" = 1.0,
+    every: int = 1,
+) -> Wrapper:
+    """A curation by a state that is fitted again to each new training set.
+
+    Generation 1 is curated by `start`, and each later one by the state after the training set of
+    its predecessor was made: (1 - refresh) state + refresh fit(key, state, training set). Give it
+    as the outermost curation: those around it would choose before it.
+
+    Args:
+        curation: state -> one of `cj.curation` that chooses among points, made with that state, as
+            `lambda state: cj.curation.verified(lambda x: accept(state, x))`.
+        fit: (key, state, data) -> another state; data is the new training set, a `Dataset` of
+            weighted points.
+        start: the first state, any tree of numbers; or a function of the first, real training set
+            (a `Dataset`) that gives it.
+        refresh: the share of the state that is replaced, in [0, 1]; a number, or traced, so that it
+            can be an axis of a grid. 0 is the curation by `start` for ever, bit for bit.
+        every: the state is fitted again after generations that this number divides.
+
+    Raises:
+        InputError: for a rate outside [0, 1], an `every` below 1, or functions that cannot be
+            called so; when the process is made, for a workflow that continues real points, a
+            curation that chooses no points, and a fit that gives another structure than `start`.
+
+    References:
+        Derived, see `theory.drifting_verifier`; curation itself: Ferbach et al. 2024, arXiv
+        2407.09499, and Feng et al. 2024, arXiv 2406.07515.
+    """
+    check_arguments("fit of refitted", fit, ("key", "state", "data"))
+    rule = _Rule("refitted", curation, start, refresh, every)
+
+    def after(key, state, data, generation):
+        return rule.renewed(fit, state, fit(fold_in(key, _FIT), state, data), generation)
+
+    return _wrapper(rule, lambda key, state, supply, n, other, generation: state, after, None)
+
+
+def trained(
+    curation: Callable[[Any], Wrapper],
+    fit: Callable[[jax.Array, Any, Dataset, Dataset], Any],
+    *,
+    start: Any,
+    against: Literal["fresh", "first", "pool"] = "fresh",
+    examples: int | None = None,
+    refresh: "float | jax.Array" = 1.0,
+    every: int = 1,
+) -> Wrapper:
+    """A curation by a detector that is trained to tell real points from the newest model's.
+
+    Before a generation's training set is made, the state becomes (1 - refresh) state + refresh
+    fit(key, state, real, made), and that generation is curated by it. Give it as the outermost
+    curation: those around it would choose before it.
+
+    Args:
+        curation: state -> one of `cj.curation`, as in `refitted`.
+        fit: (key, state, real, made) -> another state; both are a `Dataset` of weighted points,
+            `made` fresh draws from the newest model.
+        start: the first state, as in `refitted`.
+        against: what stands for real: "fresh" points from the source in every generation, "first",
+            the training set of generation 0 for ever, or "pool", the newest training set, whoever
+            made it.
+        examples: points of the model, and fresh real ones, that it is trained on; by default as
+            many as a training set has.
+        refresh: the share of the state that is replaced, in [0, 1]; a number, or traced.
+        every: the detector is trained again before generations 1, 1 + every, 1 + 2 every ...
+
+    Raises:
+        InputError: as `refitted`; for an unknown `against`, `examples` below 1 or without a use,
+            and, for "pool", sets that change their shape (`accumulate`).
+
+    References:
+        Derived; after Drayson et al. 2025, "Machine-generated text detection prevents language
+        model collapse", whose detector stays as it is.
+    """
+    check_arguments("fit of trained", fit, ("key", "state", "real", "made"))
+    one_of("against", against, AGAINST)
+    if examples is not None:
+        whole("examples", examples, 1)
+    rule = _Rule("trained", curation, start, refresh, every)
+
+    def before(key, state, supply, n, other, generation):
+        fit_key, model_key, real_key = split(fold_in(key, _FIT), 3)
+        count = n if examples is None else examples
+        made = supply.model(model_key, count)
+        known = supply.real(real_key, count) if against == "fresh" else other
+        return rule.renewed(fit, state, fit(fit_key, state, known, made), generation - 1)
+
+    return _wrapper(rule, before, None, None if against == "fresh" else against)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rule:
+    """What both kinds share: the curation made of a state, and how a state is renewed."""
+
+    kind: str
+    curation: Callable[[Any], Wrapper]
+    start: Any
+    refresh: Any
+    every: int
+
+    def __post_init__(self):
+        check_arguments(f"curation of {self.kind}", self.curation, ("state",))
+        if callable(self.start):
+            check_arguments(f"start of {self.kind}", self.start, ("data",))
+        whole("every", self.every, 1)
+        object.__setattr__(self, "refresh", traced_or_real("refresh", self.refresh, 0, 1))
+
+    def first(self, data):
+        """The first state, as arrays."""
+        state = self.start(data) if callable(self.start) else self.start
+        leaves = jax.tree.leaves(state)
+        if not leaves or not all(jnp.issubdtype(_kind_of(leaf), jnp.number) for leaf in leaves):
+            raise InputError(
+                f"start of {self.kind} is {state!r:.100}; it must be a tree of numbers, or a "
+                "function of the first training set that gives one"
+            )
+        whole_numbers = not all(jnp.issubdtype(_kind_of(leaf), jnp.inexact) for leaf in leaves)
+        if whole_numbers and (isinstance(self.refresh, Tracer) or self.refresh not in (0, 1)):
+            raise InputError(
+                f"start of {self.kind} holds integers, which have no shares: refresh must be 0 or 1"
+            )
+        return jax.tree.map(lambda leaf: jnp.array(leaf, _kind_of(leaf)), state)
+
+    def renewed(self, fit, old, new, generation):
+        """A share of the state replaced, after a generation that `every` divides."""
+        shapes = [
+            (jax.tree.structure(state), [jnp.shape(leaf) for leaf in jax.tree.leaves(state)])
+            for state in (old, new)
+        ]
+        if shapes[0] != shapes[1]:
+            raise wrong(f"fit of {self.kind}", fit, new, "a state of the structure of start")
+        due = generation % self.every == 0
+
+        def blended(before, after):
+            after = jnp.asarray(after, before.dtype)
+            if jnp.issubdtype(before.dtype, jnp.inexact):
+                rate = jnp.asarray(self.refresh, before.dtype)
+                part = (1 - rate) * before + rate * after
+                # A whole share is the fit itself, and none leaves the state as it was.
+                after = jnp.where(rate == 1, after, jnp.where(rate == 0, before, part))
+            elif self.refresh == 0:
+                return before
+            return jnp.where(due, after, before)
+
+        return jax.tree.map(blended, old, new)
+
+    def curated(self, state, supply, workflow):
+        """The supply, whose model's points are chosen by the curation of a state."""
+        wrapper = self.curation(state)
+        made = wrapper(workflows.replace()) if callable(wrapper) else wrapper
+        if not isinstance(made, Workflow):
+            raise wrong(f"curation of {self.kind}", self.curation, wrapper, "one of cj.curation")
+        if not made.filters:
+            raise InputError(
+                f"curation of {self.kind} gave {made.name}, which chooses no points; it must be "
+                "one as cj.curation.verified or best_of"
+            )
+
+        def model(key, n):
+            return _chosen(made, supply, key, n, bool(workflow.filters))
+
+        def no_continuation(key, n, m):
+            raise InputError(
+                f"{workflow.name} lets the model continue real points, which {self.kind} does not "
+                "choose among; take a mix"
+            )
+
+        return supply._replace(model=model, real_and_continued=no_continuation)
+
+
+def _chosen(curation: Workflow, supply: Supply, key, n, marks):
+    """n points of a supply's model that a curation has chosen."""
+    is_traced = isinstance(key, Tracer)
+    count = n
+    if isinstance(n, Tracer) or not isinstance(n, int):  # in all the slots of a training set
+        count = jax.eval_shape(lambda key: supply.model(key, n).x, key).shape[0]
+
+    def sample(key, params, count):
+        return supply.model(key, n).x
+
+    sample.marks = marks
+    shim = estimator(_no_fit, sample, name="the model", init=_no_init, traceable=is_traced)
+    x = generator_of(curation, shim).sample(key, None, count)
+    return points.of_sample(x) if isinstance(n, int) else points.of_sample(x, n)
+
+
+def _wrapper(rule, before, after, keeps):
+    """A wrapper that renews a state before or after each training set.
+
+    keeps: what else is carried: "first", the first training set, "pool", the newest one, or None.
+    """
+
+    def wrap(workflow: Workflow) -> Workflow:
+        def init(supply, data):
+            carry = jnp.asarray(0, jnp.int32), rule.first(data), workflow.init(supply, data)
+            return carry if keeps is None else (*carry, data)
+
+        def next_set(key, carry, supply, n):
+            generation, state, inner, *other = carry
+            generation = generation + 1
+            other = other[0] if other else None
+            state = before(key, state, supply, n, other, generation)
+            inner, data = workflow.next(key, inner, rule.curated(state, supply, workflow), n)
+            if after is not None:
+                state = after(key, state, data, generation)
+            carry = generation, state, inner
+            if keeps is None:
+                return carry, data
+            return (*carry, other if keeps == "first" else _like(other, data, workflow)), data
+
+        return Workflow(
+            f"{rule.kind}({workflow.name})", init, next_set, (*workflow.filters, _by_points)
+        )
+
+    return wrap
+
+
+def _like(before, data, workflow):
+    """A training set, which must have as many slots as the one before."""
+    if jnp.shape(before.weight) != jnp.shape(data.weight):
+        raise InputError(
+            f"against is 'pool', but the training sets of {workflow.name} grow; take 'first' or "
+            "'fresh'"
+        )
+    return data
+
+
+def _by_points(estimator: Estimator) -> Estimator:
+    """The estimator without its law of statistics: points are what is chosen among."""
+    return estimator._replace(draw=None)
+
+
+def traced_or_real(name: str, value: Any, low: float, high: float) -> Any:
+    """A number in [low, high], or a traced one, which is nan outside.
+
+    Raises:
+        InputError: for what is neither.
+    """
+    if isinstance(value, Tracer):
+        if value.shape != ():
+            raise InputError(f"{name} has shape {list(value.shape)}; it must be one number")
+        return jnp.where((value >= low) & (value <= high), value, jnp.nan)
+    return real(name, value, at_least=low, at_most=high)
+
+
+def _kind_of(leaf):
+    """The type of a leaf as an array; text and objects have none."""
+    if isinstance(leaf, bool | int | float):
+        return jnp.result_type(type(leaf))
+    return getattr(leaf, "dtype", np.dtype(object))
+
+
+def _no_fit(key, params, data):
+    raise NotImplementedError("nothing is fitted to the points that a curation chooses among")
+
+
+def _no_init(key, data):
+    return None

@@ -1,0 +1,248 @@
+"""Whose data is still there: every point carries the real draw that it descends from."""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+
+from collapse_jax.core import compatible
+from collapse_jax.core.ancestor import METRICS, Labels, ancestor, labelled
+from collapse_jax.core.labelled import slots_of, with_labels
+from collapse_jax.core.needs import needs_of
+from collapse_jax.core.process import generational_process
+from collapse_jax.core.types import Process, Workflow
+from collapse_jax.drivers.simulate import simulate
+from collapse_jax.drivers.trace import Trace
+from collapse_jax.errors import InputError, did_you_mean, made_by, one_key, whole
+
+COMMON = "common_ancestor_age"
+
+
+def genealogy(
+    workflow: Workflow,
+    key: jax.Array,
+    *,
+    sample_size: int | Callable,
+    generations: int,
+    chains: int = 1,
+    metrics: Iterable[str] | None = None,
+    data_set: int | None = None,
+    largest_sample_size: int | None = None,
+    record: int | str | Iterable[int] = 1,
+    memory_limit: int | None = None,
+    progress: Callable[[int], None] = lambda generation: None,
+    devices: Sequence | None = None,
+) -> Trace:
+    """Follows every point of each training set back to the real draw that it descends from.
+
+    A fresh point of a model is taken as a copy of one of the points that the model was fitted to,
+    chosen uniformly. For categories that are counted, and for the mean and the variance of a
+    Gaussian, this is the law of the model itself (`theory.ancestry`). What a model continues
+    (`keep_or_continue`) is a copy too: its prompt is no ancestor.
+
+    Recorded of the training set of each generation:
+
+    living_ancestors: real draws that have a descendant.
+    largest_family: share of the points that descend from the real draw with most of them.
+    identity: P(two different points share a real draw); 1 where there is one point.
+    diversity: P(two fresh draws of the model fitted to it descend from different real draws), which
+        is the share of the population's heterozygosity or variance that is left on average.
+    real_age: generations since the real draws entered, on average over the points.
+    reach: [generations + 1], share of the points that descend from each generation's real data.
+    common_ancestor_age: generations back to the newest point that all descend from; inf where
+        there is none. It takes generations + 1 integers a point. Without `metrics` it is left out
+        under workflows that keep every generation, whose pools have no common ancestor.
+
+    Args:
+        workflow: one of `cj.workflows`, or your own. One that chooses points by what they hold
+            (`cj.curation.best_of`, `verified`) needs `genealogy_of`.
+        key: one typed key; chain c uses `fold_in(key, c)`, as in `simulate`.
+        sample_size: points of each training set, as of `cj.generational_process`.
+        generations: the last one.
+        chains: how many.
+        metrics: names of those above; by default all.
+        data_set: rows of the fixed real data set that all real points are drawn from, without
+            replacement; each row is one real draw whenever it is taken. None: real points are fresh
+            draws of a population, no two of them the same.
+        largest_sample_size: needed where `sample_size` is a function.
+        record, memory_limit, progress, devices: as of `simulate`.
+
+    Returns:
+        `trace[name]`, a NumPy array [chain, recorded, ...].
+
+    Raises:
+        InputError: if a number is out of its range, a metric is unknown, or the workflow chooses
+            points by what they hold; and where `simulate` does.
+
+    References:
+        Derived, see `theory.ancestry` and `theory.genealogy`.
+    """
+    one_key("key", key)
+    process = genealogy_process(
+        workflow,
+        sample_size=sample_size,
+        generations=generations,
+        metrics=metrics,
+        data_set=data_set,
+        largest_sample_size=largest_sample_size,
+    )
+    return simulate(
+        process,
+        key,
+        generations=generations,
+        chains=chains,
+        metrics=(*process.metrics,),
+        record=record,
+        memory_limit=memory_limit,
+        progress=progress,
+        devices=devices,
+    )
+
+
+def genealogy_process(
+    workflow: Workflow,
+    *,
+    sample_size: int | Callable,
+    generations: int,
+    metrics: Iterable[str] | None = None,
+    data_set: int | None = None,
+    largest_sample_size: int | None = None,
+) -> Process:
+    """The process that `genealogy` simulates, for `simulate_summary`, `run` and loops of your own.
+
+    Args:
+        workflow, sample_size, generations, metrics, data_set, largest_sample_size: as of
+            `genealogy`. No run of it goes beyond `generations`.
+
+    Returns:
+        A process that offers the metrics asked for, each as a function of the labels.
+
+    Raises:
+        InputError: as `genealogy`.
+    """
+    made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.replace(),")
+    whole("generations", generations, 0, 2**31 - 2)
+    if data_set is not None:
+        whole("data_set", data_set, 1, 2**31 - 1)
+    names = _names(workflow, metrics)
+    labels = Labels(generations, COMMON in names, data_set)
+    largest = sample_size if largest_sample_size is None else largest_sample_size
+    if isinstance(largest, int) and largest > labels.most:
+        raise InputError(
+            f"sample_size is {largest}; with {generations} generations a genealogy tells at most "
+            f"{labels.most} points of each apart"
+        )
+    family = ancestor(labels)
+    source = labels.source(family)
+    compatible.check_size(source, largest if isinstance(largest, int) else None)
+    family = family._replace(metrics={name: family.metrics[name] for name in names})
+    return generational_process(
+        family,
+        source,
+        labelled(workflow, labels),
+        sample_size=sample_size,
+        largest_sample_size=largest_sample_size,
+    )
+
+
+def genealogy_of(
+    process: Process,
+    key: jax.Array,
+    *,
+    generations: int,
+    chains: int = 1,
+    metrics: Iterable = ("living_ancestors", "largest_family", "identity", "diversity", "real_age"),
+    record: int | str | Iterable[int] = 1,
+    memory_limit: int | None = None,
+    progress: Callable[[int], None] = lambda generation: None,
+    devices: Sequence | None = None,
+) -> Trace:
+    """A genealogy along with the model: labels travel beside the points of a process.
+
+    The model is the one that `simulate` gives with the same key: its choices bit for bit, and its
+    numbers up to the rounding of another program. It is for families whose points are copies of
+    single training points, by their `copied`: categorical (without smoothing), kde (whose kernel
+    moves the copies) and ngram (without smoothing), whose tokens are copied one by one, so that a
+    token carries the real block that it comes from, and shares are of tokens. Curations choose
+    points by what they hold; rewards and verdicts do not see the labels.
+
+    Args:
+        process: from `cj.generational_process`.
+        key: one typed key.
+        generations: the last one.
+        chains: how many.
+        metrics: names of `genealogy` (but common_ancestor_age), names that the process offers, or
+            functions of the state.
+        record, memory_limit, progress, devices: as of `simulate`.
+
+    Returns:
+        `trace[name]`, a NumPy array [chain, recorded, ...].
+
+    Raises:
+        InputError: for a family whose points are no copies, an unknown metric, and where `simulate`
+            does.
+
+    References:
+        Derived; what counts are copies of, given the counts: exchangeability of draws.
+    """
+    made_by("process", process, Process, "cj.generational_process")
+    one_key("key", key)
+    whole("generations", generations, 0, 2**31 - 2)
+    family, source, workflow = with_labels(process, generations)
+    size = process.parts.sample_size
+    labelled = generational_process(
+        family,
+        source,
+        workflow,
+        sample_size=size,
+        largest_sample_size=slots_of(process) if callable(size) else None,
+        remember_first=process.parts.remember_first,
+    )
+    asked = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    return simulate(
+        labelled,
+        key,
+        generations=generations,
+        chains=chains,
+        metrics=[_of_model(one) if callable(one) else one for one in asked],
+        record=record,
+        memory_limit=memory_limit,
+        progress=progress,
+        devices=devices,
+    )
+
+
+def _of_model(metric):
+    """A function of a state as one of a labelled state, which it sees without labels."""
+
+    @functools.wraps(metric)
+    def of_state(state):
+        first = getattr(state.first, "model", state.first)
+        plain = state._replace(params=state.params.model, carry=state.carry[1], first=first)
+        return metric(plain)
+
+    return of_state
+
+
+def _names(workflow, metrics):
+    """What is recorded, in the order of `METRICS`."""
+    if metrics is None:
+        return [name for name in METRICS if name != COMMON or not _keeps_all(workflow)]
+    asked = [metrics] if isinstance(metrics, str) else list(metrics)
+    for name in asked:
+        if name not in METRICS:
+            hint = did_you_mean(name, METRICS) if isinstance(name, str) else ""
+            raise InputError(
+                f"metrics has {name!r}; a genealogy records {', '.join(METRICS)}{hint}"
+            )
+    if not asked:
+        raise InputError("metrics is empty; name one at least, or leave it out for all")
+    return [name for name in METRICS if name in asked]
+
+
+def _keeps_all(workflow):
+    """Whether a workflow keeps the points of every generation; False where it cannot be seen."""
+    try:
+        return needs_of(workflow, 2).whole_history
+    except InputError:
+        return False

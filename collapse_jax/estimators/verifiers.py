@@ -1,0 +1,183 @@
+"""Verifiers and detectors that are fitted as the generations go (`cj.verifiers`)."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from collapse_jax.core import curation
+from collapse_jax.core.functions import check_arguments
+from collapse_jax.core.refitted import Wrapper, refitted, trained
+from collapse_jax.core.types import Dataset
+from collapse_jax.errors import InputError, numbers, one_of, real, whole
+from collapse_jax.estimators.logistic_regression import newton
+
+__all__ = ["centred", "logistic", "refitted", "trained"]
+
+_STEPS, _TOLERANCE = 30, 1e-8
+
+
+def centred(
+    width: "float | jax.Array",
+    *,
+    centre: Any = None,
+    scaled: bool = False,
+    refresh: "float | jax.Array" = 1.0,
+    every: int = 1,
+    cap: int = 100,
+) -> Wrapper:
+    """Accepts a point x with probability exp(-|x - c|^2 / (2 s^2)); c moves with the training sets.
+
+    After each generation c becomes (1 - refresh) c + refresh times the mean of the training set.
+    What is not accepted is drawn anew, as by `cj.curation.verified`. A verifier that is right has
+    the population's mean as its centre.
+
+    Args:
+        width: s, above 0, in the units of the points; a number, or traced.
+        centre: c of generation 1, a number or [d]; by default the mean of the real training set of
+            generation 0.
+        scaled: True: s is `width` standard deviations (ddof = 1, the square root of the mean
+            variance) of a training set, and is refitted as c is, first to that of generation 0.
+        refresh: the share of c (and of the deviation) that is replaced, in [0, 1]; a number, or
+            traced. 0 is a verifier that stays as it is.
+        every: it is fitted again after generations that this number divides.
+        cap: the most draws of a point; then its last candidate stands.
+
+    Raises:
+        InputError: for a width that is not above 0, a centre that is no number or [d], and as
+            `refitted`.
+
+    References:
+        Derived: `theory.drifting_verifier`. With refresh 0 the limit of many candidates of Ferbach
+        et al. 2024 (arXiv 2407.09499) with the reward -|x - c|^2 / (2 s^2).
+    """
+    whole("cap", cap, 1)
+    one_of("scaled", scaled, (True, False))
+    width = _width(width)
+    given = None if centre is None else numbers("centre", centre)
+    if given is not None and (given.ndim > 1 or not np.isfinite(given).all()):
+        raise InputError(f"centre is {centre!r:.100}; it must be a finite number or [d] of them")
+
+    def fitted(data):
+        mean, deviation = _moments(data)
+        return {"centre": mean, "deviation": deviation if scaled else jnp.ones_like(deviation)}
+
+    def start(data):
+        state = fitted(data)
+        if given is None:
+            return state
+        if given.ndim and given.shape != state["centre"].shape:
+            dim = state["centre"].shape[0]
+            raise InputError(f"centre has {given.size} numbers, and points have {dim}")
+        here = jnp.asarray(given, state["centre"].dtype)
+        return state | {"centre": jnp.broadcast_to(here, state["centre"].shape)}
+
+    def verifier(state):
+        def accept(x):
+            apart = (_rows(x) - state["centre"]) / (width * state["deviation"])
+            return jnp.exp(-jnp.sum(apart**2, axis=1) / 2)
+
+        return curation.verified(accept, cap=cap)
+
+    return refitted(
+        verifier, lambda key, state, data: fitted(data), start=start, refresh=refresh, every=every
+    )
+
+
+def logistic(
+    features: Callable[[jax.Array], jax.Array] | None = None,
+    *,
+    threshold: float | None = None,
+    penalty: float = 1e-3,
+    against: Literal["fresh", "first", "pool"] = "fresh",
+    examples: int | None = None,
+    refresh: "float | jax.Array" = 1.0,
+    every: int = 1,
+    cap: int = 100,
+) -> Wrapper:
+    """Points pass a logistic regression that is trained to tell real ones from the newest model's.
+
+    A point passes with probability P(real | x) = 1 / (1 + exp(-w features(x))), or if that exceeds
+    a threshold; what does not pass is drawn anew, as by `cj.curation.verified`. The regression
+    begins with weights 0, by which all pass alike.
+
+    Args:
+        features: x [n, ...] -> [n, k]; a column of ones is added. By default the points' own
+            numbers. A Gaussian against a Gaussian needs their squares as well.
+        threshold: in (0, 1); None for chance.
+        penalty: above 0: the loss is the mean log-loss plus penalty / 2 |w|^2, which keeps the
+            weights finite where the two can be separated.
+        against, examples, refresh, every: as of `trained`.
+        cap: the most draws of a point; then its last candidate stands.
+
+    Raises:
+        InputError: for an argument out of its range, features that are no function of the points or
+            give no [n, k], and as `trained`.
+
+    References:
+        Derived; the density ratio by classification: Sugiyama et al. 2012, "Density ratio
+        estimation in machine learning".
+    """
+    whole("cap", cap, 1)
+    penalty = real("penalty", penalty, above=0)
+    if threshold is not None:
+        threshold = real("threshold", threshold, above=0, below=1)
+    if features is not None:
+        check_arguments("features", features, ("x",))
+
+    def of(x):
+        values = _rows(x) if features is None else features(x)
+        if jnp.ndim(values) != 2 or values.shape[0] != x.shape[0]:
+            raise InputError(
+                f"features gave {list(jnp.shape(values))} for {x.shape[0]} points; it must give "
+                "[n, k], one row a point"
+            )
+        values = jnp.asarray(values, jnp.result_type(float))
+        return jnp.concatenate([jnp.ones((len(values), 1), values.dtype), values], axis=1)
+
+    def fit(key, weights, known, made):
+        x = jnp.concatenate([of(known.x), of(made.x)])
+        label = jnp.concatenate([jnp.ones(len(known.weight)), jnp.zeros(len(made.weight))])
+        weight = jnp.concatenate([known.weight, made.weight]).astype(x.dtype)
+        return newton(x, label.astype(x.dtype), weight, _STEPS, _TOLERANCE, penalty)[0]
+
+    def detector(weights):
+        def accept(x):
+            share = jax.nn.sigmoid(jnp.matmul(of(x), weights, precision="highest"))
+            return share if threshold is None else share > threshold
+
+        return curation.verified(accept, cap=cap)
+
+    return trained(
+        detector,
+        fit,
+        start=lambda data: jnp.zeros(of(data.x).shape[1]),
+        against=against,
+        examples=examples,
+        refresh=refresh,
+        every=every,
+    )
+
+
+def _width(width):
+    if isinstance(width, Tracer):
+        return jnp.where(width > 0, width, jnp.nan)
+    return real("width", width, above=0)
+
+
+def _rows(x):
+    """Points [n, ...] as rows [n, k] of floats."""
+    return jnp.asarray(x, jnp.result_type(float)).reshape(x.shape[0], -1)
+
+
+def _moments(data: Dataset):
+    """(mean [k], square root [] of the mean variance with ddof = 1) of weighted points."""
+    x, weight = _rows(data.x), data.weight.astype(jnp.result_type(float))
+    total = jnp.sum(weight)
+    filled = (weight > 0)[:, None]
+    mean = jnp.sum(jnp.where(filled, weight[:, None] * x, 0), axis=0) / total
+    square = jnp.where(filled, weight[:, None] * (x - mean) ** 2, 0)
+    return mean, jnp.sqrt(jnp.sum(square) / x.shape[1] / jnp.maximum(total - 1, 1))
