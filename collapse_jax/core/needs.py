@@ -53,6 +53,11 @@ class Needs(NamedTuple):
         return "subsample" in self.asked
 
     @property
+    def weights(self) -> bool:
+        """Whether some points count more in the fit than others."""
+        return "weighed" in self.asked
+
+    @property
     def whole_history(self) -> bool:
         """Whether its carry holds the data of every generation."""
         return bool({"reserve", "append"} & self.asked)
@@ -104,7 +109,8 @@ def guarded(supply: Supply, workflow: Workflow, needs: Needs) -> Supply:
 
         return asked_late
 
-    late = {"real", "subsample", "reserve", "append", "real_and_continued"} - needs.asked
+    kept = {"real", "subsample", "reserve", "append", "real_and_continued", "weighed"}
+    late = kept - needs.asked
     return supply._replace(**{name: refuse(name) for name in late})
 
 
@@ -155,6 +161,7 @@ def _placeholders(size, history) -> Start:
             compact=lambda data_: data(_SET),
             previous_size=size,
             real_and_continued=lambda key, n, m: (data(_SET), data(_SET)),
+            weighed=lambda data_, w: Dataset(data_.x, data_.weight * w),
         )
         return data(_SET), supply
 
@@ -244,7 +251,7 @@ class _Record:
                 self.hold(part, self._share(n))
         elif name in ("merge", "append"):
             self.hold(result, sum(map(self._multiple, arguments)))
-        elif name in ("reserve", "compact"):
+        elif name in ("reserve", "compact", "weighed"):
             self.hold(result, self._multiple(arguments[0]))
         else:
             self.hold(result, self._share(arguments[-1]))

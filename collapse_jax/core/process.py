@@ -87,7 +87,8 @@ def generational_process(
     most = _most_points(parts, needs, kind)
     compatible.check_at_most(largest, most, workflow.name)
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
-    data = kind(estimator, generator, source, largest or 0, _points_of_all(parts, needs))
+    points_of_all = _points_of_all(parts, needs)
+    data = kind(estimator, generator, source, largest or 0, points_of_all, needs.weights)
     core = _Core(parts, needs, data, draws_real, schedule)
     if estimator.traceable and not functions.are_ours(estimator, source, workflow):
         functions.check_by_shapes(core.two_generations)
@@ -407,6 +408,7 @@ def _kind_of_data(parts, needs, generator):
     """How training sets are served: as points, as points relative to the model, as statistics."""
     estimator = parts.estimator
     on_points = needs.earlier_points and estimator.subsample is None
+    on_points |= needs.weights and estimator.statistics.weighed is None
     if not on_points and generator.draw is not None:
         return StatisticsData
     if estimator.statistics.relative is None:

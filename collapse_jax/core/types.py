@@ -86,6 +86,8 @@ class Statistics(NamedTuple):
     spanned: (data, points) -> the same data, all of whose points lie where so many do: on the line
         of two, in the plane of three. What rounding has added beside it is dropped. None where a
         family knows no directions.
+    weighed: (data, w) -> the data of points that each count w times as much; None: only weighted
+        points can tell; a text: why the family's points cannot be weighed.
     """
 
     kind: type
@@ -97,6 +99,7 @@ class Statistics(NamedTuple):
     check: protocols.Check | None = None
     relative: Relative | None = None
     spanned: Callable[[Data, int], Data] | None = None
+    weighed: protocols.Weigh | str | None = None
 
 
 class Measures(NamedTuple):
@@ -234,12 +237,12 @@ class Estimator(_EstimatorFields):
 _GROUPS = {"statistics": Statistics, "measures": Measures, "model": Model, "runtime": Runtime}
 # Part -> what depends on it, and is dropped with it unless it is given in the same call.
 _DEPENDENTS = {
-    "kind": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
+    "kind": ("draw", "subsample", "check", "relative", "spanned", "weighed", "compaction"),
     "fit": ("relative", "compaction"),
     "init": ("compaction",),
     "sample": ("draw", "log_prob", "tempered", "nucleus", "continued", "relative", "compaction"),
-    "summarise": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
-    "merge": ("spanned", "compaction"),
+    "summarise": ("draw", "subsample", "check", "relative", "spanned", "weighed", "compaction"),
+    "merge": ("spanned", "weighed", "compaction"),
     "draw": ("compaction",),
 }
 
@@ -330,6 +333,10 @@ def _no_continuation(key, n, m):
     raise NotImplementedError("this supply continues no points")
 
 
+def _not_weighed(data, w):
+    raise NotImplementedError("this supply weighs no points")
+
+
 class Supply(NamedTuple):
     """What a workflow may ask for while it makes one training set.
 
@@ -343,6 +350,7 @@ class Supply(NamedTuple):
     previous_size: points of the previous training set.
     real_and_continued: (key, n, m) -> data of n real points, and of what the newest model makes of
         m others; n and m are ints.
+    weighed: (data, w) -> the same points, each of which counts w times as much in the fit.
     """
 
     model: Callable[[jax.Array, Any], Data]
@@ -354,6 +362,7 @@ class Supply(NamedTuple):
     compact: Callable[[Data], Data]
     previous_size: Any
     real_and_continued: Callable[[jax.Array, int, int], tuple[Data, Data]] = _no_continuation
+    weighed: protocols.Weigh = _not_weighed
 
 
 class _WorkflowFields(NamedTuple):

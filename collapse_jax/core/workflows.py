@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from collapse_jax.core.types import Workflow
+from collapse_jax.core.weighting import weighted as weighted
 from collapse_jax.errors import InputError, number, whole
 from collapse_jax.random.binomial import exact_product
 from collapse_jax.random.bits import split

@@ -107,6 +107,7 @@ def _estimator(family):
         },
         continued=family.continued,
         log_prob=family.log_prob,
+        weighed="counts its points in whole numbers",
         check=PointCheck(
             f"ngram(vocabulary_size={family.vocabulary_size}, block_length={family.block_length})",
             labels(family.vocabulary_size).replace("label", "token"),

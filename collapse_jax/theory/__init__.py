@@ -17,6 +17,7 @@ exponential_families  one-parameter families: mean and its error, log drifts, ex
 distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
 kernel_density        kernel density estimates, which widen
 regression            regressions on the previous fit's labels: test error, limits, verified labels
+weights               synthetic points that weigh less in the fit: errors, limits, the best weight
 interventions         sampling bias, curation, correction, detection, temperature
 mixture_projection    Gaussian mixtures without sampling error: what a misspecified family loses
 monte_carlo           runs that a mean needs, second moments, a tail bound
@@ -56,6 +57,7 @@ from . import (
     monte_carlo,
     regression,
     wasserstein,
+    weights,
     zipf,
 )
 
