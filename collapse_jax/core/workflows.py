@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from collapse_jax.core.planned import planned as planned
 from collapse_jax.core.types import Workflow
 from collapse_jax.core.weighting import weighted as weighted
 from collapse_jax.errors import InputError, number, whole

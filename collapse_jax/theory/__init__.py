@@ -18,6 +18,7 @@ distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
 kernel_density        kernel density estimates, which widen
 regression            regressions on the previous fit's labels: test error, limits, verified labels
 weights               synthetic points that weigh less in the fit: errors, limits, the best weight
+spending              any numbers of real and synthetic points, generation by generation
 interventions         sampling bias, curation, correction, detection, temperature
 mixture_projection    Gaussian mixtures without sampling error: what a misspecified family loses
 monte_carlo           runs that a mean needs, second moments, a tail bound
@@ -56,6 +57,7 @@ from . import (
     mixture_projection,
     monte_carlo,
     regression,
+    spending,
     wasserstein,
     weights,
     zipf,
