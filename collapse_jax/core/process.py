@@ -192,7 +192,8 @@ class _Core:
     def may_be_marked(self):
         """Whether points are chosen or weighted by functions that may give nan."""
         holds_points, workflow = isinstance(self.data, PointData), self.parts.workflow
-        return holds_points and bool(workflow.filters or not functions.is_ours(workflow.next))
+        theirs = workflow.filters or not functions.is_ours(workflow.next)
+        return holds_points and bool(theirs or self.needs.weights)
 
     def check_run(self, generations, known=None):
         """Raises `InputError` for sizes that no run of so many generations can have.

@@ -162,11 +162,11 @@ class Policy(NamedTuple):
             np.asarray(estimator.metrics[name](source.params)) for name in ("mean", "variance")
         )
         if mean.shape != ():
-            raise InputError(f"mean has shape {list(mean.shape)}; a policy is checked in one dimension")
+            raise InputError(
+                f"mean has shape {list(mean.shape)}; a policy is checked in one dimension"
+            )
         process = self.to_process(estimator, source)
-        trace = simulate(
-            process, key, generations=len(self.real), chains=chains, metrics="mean"
-        )
+        trace = simulate(process, key, generations=len(self.real), chains=chains, metrics="mean")
         errors = (np.asarray(trace["mean"], float) - float(mean)) ** 2 / float(variance)
         deviation = errors.std(0, ddof=1) / np.sqrt(chains)
         return PolicyCheck(errors.mean(0), deviation, self.errors)
@@ -198,7 +198,7 @@ def policy(
     first: int | None = None,
     objective: Literal["final", "mean"] = "final",
     v2: float = 0.0,
-    starts: int = 4,
+    starts: int = 12,
     steps: int = 400,
 ) -> Policy:
     """When real data should be spent: the numbers of real points that make the error smallest.
@@ -249,7 +249,9 @@ def policy(
             if value is not None:
                 raise InputError(f"{name} is {value!r} without budget; costs count with a budget")
         if real_cost != 1.0:
-            raise InputError(f"real_cost is {real_cost!r} without budget; costs count with a budget")
+            raise InputError(
+                f"real_cost is {real_cost!r} without budget; costs count with a budget"
+            )
         problem = _of_sizes(problem, real, sample_size, first)
     else:
         given = {"real": real, "sample_size": sample_size}
@@ -308,10 +310,14 @@ def _of_cost(problem, budget, real_cost, synthetic_cost, first, given):
     """The problem of choosing both kinds of points under a cost."""
     for name, value in given.items():
         if value is not None:
-            raise InputError(f"{name} is given with budget, which chooses it; leave one of them out")
+            raise InputError(
+                f"{name} is given with budget, which chooses it; leave one of them out"
+            )
     if synthetic_cost is None or first is None:
         missing = "synthetic_cost" if synthetic_cost is None else "first"
-        raise InputError(f"{missing} is not given; with budget both synthetic_cost and first must be")
+        raise InputError(
+            f"{missing} is not given; with budget both synthetic_cost and first must be"
+        )
     costs = {
         name: real(name, value, above=0)
         for name, value in {"real_cost": real_cost, "synthetic_cost": synthetic_cost}.items()

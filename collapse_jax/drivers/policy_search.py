@@ -21,7 +21,7 @@ _BISECTIONS = 60
 # Passes over all moves of points; each takes the best one.
 _PASSES = 400
 # Starts whose policies are improved in whole points, the best ones.
-_POLISHED = 4
+_POLISHED = 6
 
 
 class Problem(NamedTuple):
@@ -110,7 +110,9 @@ def constant(problem: Problem) -> np.ndarray:
         return np.stack([real, problem.sizes - real])
     spent = np.linspace(0, 1, 20_001)[:, None]
     each = problem.spare / problem.generations
-    counts = np.stack([spent * each / problem.real_cost, (1 - spent) * each / problem.synthetic_cost], 1)
+    counts = np.stack(
+        [spent * each / problem.real_cost, (1 - spent) * each / problem.synthetic_cost], 1
+    )
     counts = counts + problem.least()[None, :, :1]
     counts = np.broadcast_to(counts, (*counts.shape[:2], problem.generations))
     return counts[int(np.argmin(problem.value(counts)))]
@@ -258,12 +260,33 @@ def _improved(problem, counts):
             while moved and passes < _PASSES:
                 passes += 1
                 tried = moves(problem, counts, step)
+                if step == 1:
+                    tried = np.concatenate([tried, _turned(problem, counts)])
                 values = problem.value(tried) if len(tried) else np.array([np.inf])
                 place = int(np.argmin(values))
                 moved = bool(values[place] < best * (1 - 1e-13))
                 if moved:
                     counts, best = tried[place], float(values[place])
     return counts
+
+
+def _turned(problem, counts):
+    """[moves, 2, T] with what one generation gets moved to another place in the order."""
+    last = problem.generations
+    orders = [
+        np.insert(np.delete(np.arange(last), source), target, source)
+        for source in range(last)
+        for target in range(last)
+        if source != target
+    ]
+    if not orders:
+        return np.zeros((0, *counts.shape))
+    tried = np.moveaxis(counts[:, np.array(orders)], 0, 1)
+    if problem.sizes is None:
+        return tried
+    real = tried[:, 0]
+    fits = (real <= problem.sizes).all(1)
+    return np.stack([real, problem.sizes - real], 1)[fits]
 
 
 def _moves_of_real(problem, counts, step):

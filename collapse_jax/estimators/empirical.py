@@ -156,7 +156,9 @@ def _cramer_von_mises(params, cdf):
 
 def _squared_distance(params, reference):
     """The integral of (F - G)^2 dG, both functions continuous from the right."""
-    levels = [jnp.concatenate([jnp.zeros(1), jnp.cumsum(_shares(one))]) for one in (params, reference)]
+    levels = [
+        jnp.concatenate([jnp.zeros(1), jnp.cumsum(_shares(one))]) for one in (params, reference)
+    ]
     ours, theirs = (
         level[jnp.searchsorted(one.x, reference.x, side="right")]
         for one, level in zip((params, reference), levels, strict=True)

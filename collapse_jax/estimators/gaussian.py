@@ -443,7 +443,7 @@ def _traced_shares(key0, key1, n, *z):
 
 def _at_least_one(n):
     """A number of points, or their weight, as a divisor: 1 where there are none."""
-    return max(n, 1) if isinstance(n, int) else jnp.where(n > 0, n, 1)
+    return max(n, 1) if isinstance(n, int) else jnp.where(n <= 0, 1, n)  # nan stays
 
 
 def _arrays(leaves, dim):

@@ -107,9 +107,7 @@ def best_weight(real: float, synthetic: float = 1.0, *, v2: float = 0.0) -> floa
     return float(((b + root) - 2 * q) / (b + root))
 
 
-def least_squares_step(
-    real: int, synthetic: int, dim: int, weight: float
-) -> tuple[float, float]:
+def least_squares_step(real: int, synthetic: int, dim: int, weight: float) -> tuple[float, float]:
     """(kept, added): an expected test error e of weighted least squares is next kept e + added.
 
     In units of noise^2, for fresh features of any normal law. Derived: with G and H the Gram

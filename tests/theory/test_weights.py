@@ -101,7 +101,9 @@ def test_least_squares_step_of_weight_1_is_that_of_regression():
         assert added == pytest.approx(dim / (50 - dim - 1), rel=1e-10)
 
 
-@pytest.mark.parametrize(("n", "m", "dim", "weight"), [(6, 9, 2, 0.3), (9, 5, 2, 1.7), (4, 6, 1, 0.4)])
+@pytest.mark.parametrize(
+    ("n", "m", "dim", "weight"), [(6, 9, 2, 0.3), (9, 5, 2, 1.7), (4, 6, 1, 0.4)]
+)
 def test_least_squares_step(n, m, dim, weight, assert_mean):
     rng = np.random.default_rng(1)
     real, made = (rng.normal(size=(20_000, count, dim)) for count in (n, m))
