@@ -1,4 +1,4 @@
-"""Weights in the fit: what a synthetic point counts against a real one (`cj.workflows.weighted`)."""
+"""Weights in the fit: what a synthetic point counts against a real one."""
 
 import math
 from typing import Any

@@ -99,22 +99,20 @@ def search(problem: Problem, starts: int, steps: int) -> tuple[np.ndarray, dict[
 
 
 def constant(problem: Problem) -> np.ndarray:
-    """Real and synthetic points [2, T], of which no fraction is rounded, of the best constant one.
+    """Real and synthetic points [2, T] of the best constant policy.
 
-    Where sizes are given its share of real points is the same in all generations, and where they
-    are chosen both numbers are.
+    Where sizes are given its share of real points is the same in all generations, and their number
+    is not rounded; where they are chosen both numbers are the same, and whole.
     """
     if problem.sizes is not None:
         assert problem.real is not None
         real = problem.sizes * (problem.real / problem.sizes.sum())
         return np.stack([real, problem.sizes - real])
-    spent = np.linspace(0, 1, 20_001)[:, None]
-    each = problem.spare / problem.generations
-    counts = np.stack(
-        [spent * each / problem.real_cost, (1 - spent) * each / problem.synthetic_cost], 1
-    )
-    counts = counts + problem.least()[None, :, :1]
-    counts = np.broadcast_to(counts, (*counts.shape[:2], problem.generations))
+    each = problem.budget / problem.generations + 1e-9
+    real = np.unique(np.linspace(0, each // problem.real_cost, 20_001).astype(int))
+    synthetic = (each - real * problem.real_cost) // problem.synthetic_cost
+    counts = np.stack([real, synthetic], 1)[real + synthetic >= 1]
+    counts = np.repeat(counts[:, :, None], problem.generations, 2).astype(float)
     return counts[int(np.argmin(problem.value(counts)))]
 
 
@@ -261,13 +259,38 @@ def _improved(problem, counts):
                 passes += 1
                 tried = moves(problem, counts, step)
                 if step == 1:
-                    tried = np.concatenate([tried, _turned(problem, counts)])
+                    tried = np.concatenate([tried, *_small_moves(problem, counts)])
                 values = problem.value(tried) if len(tried) else np.array([np.inf])
                 place = int(np.argmin(values))
                 moved = bool(values[place] < best * (1 - 1e-13))
                 if moved:
                     counts, best = tried[place], float(values[place])
     return counts
+
+
+def _small_moves(problem, counts):
+    """Moves that are tried beside those of single points."""
+    yield _turned(problem, counts)
+    if problem.sizes is None:
+        yield _exchanged(problem, counts)
+
+
+def _exchanged(problem, counts):
+    """[moves, 2, T] with a small change in each of two generations that the budget allows."""
+    last, costs = problem.generations, problem.costs.ravel()
+    worth = max(int(costs[0] / costs[1]), 1), max(int(costs[1] / costs[0]), 1)
+    # (real, synthetic) points more: one of a kind, or one for another, or for what it is worth.
+    changes = {(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, -1), (-1, 1)}
+    changes |= {(1, -worth[0]), (-1, worth[0]), (-worth[1], 1), (worth[1], -1)}
+    local = np.array(
+        [[np.eye(last)[g] * n, np.eye(last)[g] * m] for g in range(last) for n, m in changes]
+    )
+    prices = np.einsum("cka,k->c", local, costs)
+    left = problem.budget - float(np.sum(counts * problem.costs))
+    one, other = np.nonzero(prices[:, None] + prices[None, :] <= left + 1e-9)
+    ordered = one < other
+    tried = counts + local[one[ordered]] + local[other[ordered]]
+    return tried[(tried >= 0).all((1, 2)) & (tried.sum(1) >= 1).all(1)]
 
 
 def _turned(problem, counts):
@@ -302,7 +325,7 @@ def _moves_of_real(problem, counts, step):
 
 
 def _moves_of_cost(problem, counts, step):
-    """[moves, 2, T] with `step` points of one cell sold, and others bought for what is then left."""
+    """[moves, 2, T] with `step` points of one cell sold, and others bought for what is left."""
     flat, costs = counts.ravel(), np.broadcast_to(problem.costs, counts.shape).ravel()
     left = problem.budget - float(flat @ costs)
     sold, bought = np.nonzero((flat >= step)[:, None] & np.ones((1, len(flat)), bool))

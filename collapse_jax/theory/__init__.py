@@ -81,6 +81,8 @@ __all__ = [
     "mixture_projection",
     "monte_carlo",
     "regression",
+    "spending",
     "wasserstein",
+    "weights",
     "zipf",
 ]

@@ -1,4 +1,4 @@
-"""Weights in the fit: every family against its exact recursion, the limits w = 0 and 1, refusals."""
+"""Weights in the fit: each family by its exact recursion, the limits w = 0 and 1, refusals."""
 
 import functools
 
@@ -10,9 +10,9 @@ import pytest
 import collapse_jax as cj
 from collapse_jax import theory
 from collapse_jax.core import process as core_process
-from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.chunks import join_chunks
 from collapse_jax.drivers.plan import Plan
+from collapse_jax.drivers.simulate import simulate_chunks
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 E, W = cj.estimators, cj.workflows

@@ -52,7 +52,8 @@ def test_of_all_ways_to_spend_a_budget_the_best(workflow, objective):
     )
     assert found.value == pytest.approx(values.min(), rel=1e-12)
     assert 2 * found.real.sum() + found.synthetic.sum() <= 14 and found.sizes.min() >= 1
-    assert found.constant_value >= found.value * (1 - 1e-12)
+    alike = np.all(ways == ways[:, :1], axis=(1, 2))
+    assert found.constant_value == pytest.approx(values[alike].min(), rel=1e-12)
 
 
 def test_late_early_and_in_turns():
@@ -69,19 +70,27 @@ def test_late_early_and_in_turns():
     assert np.all(np.diff(apart) == 2) and turns.real[apart].sum() >= 495
 
 
-@pytest.mark.parametrize("workflow", spending.WORKFLOWS)
-def test_the_process_errs_as_its_policy_says(workflow):
-    for family, params, v2 in (
-        (E.gaussian(1, ddof=0), E.gaussian_params(1.0, 4.0), -1.0),
-        (E.empirical(), E.empirical_params([0.0, 1.0, 3.0, 7.0]), -1.0),
-    ):
-        found = cj.policy(
-            5, real=14, sample_size=[6, 9, 4, 8, 6], first=7, workflow=workflow, v2=v2, **FAST
-        )
-        source = cj.sources.population(family, params)
-        check = found.check(KEY, family, source, chains=4000)
-        assert np.abs(check.z).max() < 4, repr(check)
-        assert "expected" in repr(check)
+@pytest.mark.parametrize(
+    ("workflow", "name"),
+    [
+        ("mix", "empirical"),
+        ("accumulate", "gaussian"),
+        pytest.param("mix", "gaussian", marks=pytest.mark.slow),
+        pytest.param("accumulate", "empirical", marks=pytest.mark.slow),
+    ],
+)
+def test_the_process_errs_as_its_policy_says(workflow, name):
+    family, params = {
+        "gaussian": (E.gaussian(1, ddof=0), E.gaussian_params(1.0, 4.0)),
+        "empirical": (E.empirical(), E.empirical_params([0.0, 1.0, 3.0, 7.0])),
+    }[name]
+    found = cj.policy(
+        5, real=14, sample_size=[6, 9, 4, 8, 6], first=7, workflow=workflow, v2=-1.0, **FAST
+    )
+    source = cj.sources.population(family, params)
+    check = found.check(KEY, family, source, chains=2000)
+    assert np.abs(check.z).max() < 4, repr(check)
+    assert "expected" in repr(check)
 
 
 def test_what_a_policy_gives():
@@ -99,6 +108,7 @@ def test_what_a_policy_gives():
         assert info.data.weight.sum() == of and real <= of
 
 
+@pytest.mark.slow
 def test_workflows_of_tables_keep_the_contract():
     for flow in ("mix", "accumulate"):
         assert "same_in_both_drivers" in cj.check_workflow(

@@ -1,5 +1,7 @@
 """Recursions in JAX against those of `theory` in float64, and their derivatives against it."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -92,15 +94,19 @@ def test_derivatives_are_differences_of_theory():
         0.4,
     )
     real, made = np.full(G, 5.0), np.full(G, 9.0)
+
+    def spent(n, workflow):
+        spending_of = jax.numpy.asarray(real).at[3].set(n)
+        return recursions.spending(spending_of, made, first=9, workflow=workflow)[-1]
+
+    def exactly_spent(n, workflow):
+        spending_of = np.r_[real[:3], n, real[4:]]
+        return spending.expected_squared_error(spending_of, made, first=9, workflow=workflow)[-1]
+
     for workflow in spending.WORKFLOWS:
+        options = {"workflow": workflow}
         sloped(
-            lambda n: recursions.spending(
-                jax.numpy.asarray(real).at[3].set(n), made, first=9, workflow=workflow
-            )[-1],
-            lambda n: spending.expected_squared_error(
-                np.r_[real[:3], n, real[4:]], made, first=9, workflow=workflow
-            )[-1],
-            4.0,
+            functools.partial(spent, **options), functools.partial(exactly_spent, **options), 4.0
         )
 
     def mixed(gamma):
