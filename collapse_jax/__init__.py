@@ -45,6 +45,7 @@ _NAMES = {
     "generational_process": "core.process",
     "infinite_sample": "core.infinite",
     "load_generation": "app.generations",
+    "policy": "drivers.policies",
     "register": "estimators.registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",

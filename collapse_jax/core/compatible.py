@@ -27,6 +27,10 @@ def check_needs(parts: Parts, needs: Needs, *, holds_points: bool) -> None:
             f"{workflow.name} appends to a pool without space: let its init give "
             "supply.reserve(data)"
         )
+    if needs.weights and isinstance(estimator.statistics.weighed, str):
+        raise InputError(
+            f"{workflow.name} weighs points, and {estimator.name} {estimator.statistics.weighed}"
+        )
     if estimator.statistics.lazy:
         _check_lazy(parts, needs, holds_points)
 

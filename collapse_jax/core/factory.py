@@ -53,6 +53,7 @@ def estimator(
     traceable: bool = True,
     chain_axis: Literal[0, -1] = 0,
     compaction: Compaction | None = None,
+    weighed: protocols.Weigh | str | None = None,
     **renamed,
 ) -> Estimator:
     """An `Estimator` from `fit` and `sample`; everything else has a default.
@@ -78,13 +79,16 @@ def estimator(
     _check_options(name, statistics, draw, lazy, chain_axis, compaction)
     _check_named(metrics=metrics, distances=distances)
     check = None if check is None else function("check", check)
+    weighed = weighed if weighed is None or isinstance(weighed, str) else _weigh(weighed)
     summarise, merge = summarise or points.summarise, merge or points.merge
     made = Estimator(
         name=name or _maker(fit),
         fit=function("fit", fit),
         sample=function("sample", sample),
         init=init or _no_params,
-        statistics=Statistics(statistics, summarise, merge, draw, subsample, lazy, check),
+        statistics=Statistics(
+            statistics, summarise, merge, draw, subsample, lazy, check, weighed=weighed
+        ),
         measures=Measures(_moments(sample, traceable) | dict(metrics or {}), dict(distances or {})),
         model=Model(log_prob, tempered, nucleus, continued, copied),
         runtime=Runtime(one_of("traceable", traceable, (True, False)), chain_axis, compaction),
@@ -134,6 +138,11 @@ def _check_options(name, statistics, draw, lazy, chain_axis, compaction):
         made_by("compaction", compaction, Compaction, "cj.Compaction")
         function("num_in_use of compaction", compaction.num_in_use)
         function("to_size of compaction", compaction.to_size)
+
+
+def _weigh(weighed):
+    functions.check_arguments("weighed", weighed, ("data", "w"))
+    return weighed
 
 
 def _check_named(**groups):

@@ -57,6 +57,11 @@ class Needs(NamedTuple):
         return "subsample" in self.asked
 
     @property
+    def weights(self) -> bool:
+        """Whether some points count more in the fit than others."""
+        return "weighed" in self.asked
+
+    @property
     def whole_history(self) -> bool:
         """Whether its carry holds the data of every generation."""
         return bool({"reserve", "append"} & self.asked)
@@ -111,7 +116,7 @@ def guarded(supply: Supply, workflow: Workflow, needs: Needs) -> Supply:
 
         return asked_late
 
-    late = {"real", "subsample", "reserve", "append", "real_and_continued", "model_of"}
+    late = {"real", "subsample", "reserve", "append", "real_and_continued", "model_of", "weighed"}
     late -= needs.asked
     return supply._replace(**{name: refuse(name) for name in late})
 
@@ -178,6 +183,7 @@ def _placeholders(size, history) -> Start:
             real_and_continued=lambda key, n, m: (data(_SET), data(_SET)),
             params=jnp.zeros(1),
             model_of=lambda params, key, n: data(_SET),
+            weighed=lambda data_, w: Dataset(data_.x, data_.weight * w),
         )
         return data(_SET), supply
 
@@ -269,7 +275,7 @@ class _Record:
                 self.hold(part, self._share(n))
         elif name in ("merge", "append"):
             self.hold(result, sum(map(self._multiple, arguments)))
-        elif name == "reserve":
+        elif name in ("reserve", "weighed"):
             self.hold(result, self._multiple(arguments[0]))
         elif name == "compact":  # a set whose counts are drawn is one set together
             self.hold(result, self._multiple(arguments[0]) or 1.0)

@@ -11,6 +11,9 @@ from collapse_jax.errors import one_key
 
 # Points of a subsample up to which comparing each with all others is quicker than marking them.
 _COMPARED = 512
+# The weight of a point that is there and counts nothing: as small as a float32 can be multiplied by
+# others without loss.
+_WEIGHTLESS = 2.0**-120
 
 
 def summarise(x: jax.Array, weight: jax.Array) -> Dataset:
@@ -142,6 +145,25 @@ def _places(filled, total, numbers):
     behind_last = jnp.max(jnp.where(filled, jnp.arange(1, len(filled) + 1, dtype=jnp.int32), 0))
     apart = behind_last != total
     return jax.lax.while_loop(lambda carry: carry[1], counted, (numbers, apart))[0]
+
+
+def weighed(data: Dataset, w: Any) -> Dataset:
+    """The points, each of which counts w times as much; those of weight 0 keep their slots.
+
+    Args:
+        data: the points.
+        w: at least 0; may be traced.
+    """
+    weight = jnp.asarray(data.weight)
+    # nan is greater than nothing, and stays to be seen.
+    times = weight * jnp.asarray(w, weight.dtype)
+    return data._replace(weight=jnp.where(weight > 0, jnp.maximum(times, _WEIGHTLESS), weight))
+
+
+def without_weightless(data: Dataset) -> Dataset:
+    """The points that have weight; slots of those that have none are empty."""
+    weight = jnp.asarray(data.weight)
+    return data._replace(weight=jnp.where(weight <= _WEIGHTLESS, 0, weight))
 
 
 def filled(data: Dataset) -> np.ndarray:

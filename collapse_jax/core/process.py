@@ -87,7 +87,8 @@ def generational_process(
     most = _most_points(parts, needs, kind)
     compatible.check_at_most(largest, most, workflow.name)
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
-    data = kind(estimator, generator, source, largest or 0, _points_of_all(parts, needs))
+    points_of_all = _points_of_all(parts, needs)
+    data = kind(estimator, generator, source, largest or 0, points_of_all, needs.weights)
     core = _Core(parts, needs, data, draws_real, schedule)
     if needs.fitted > 1 and not needs.fits_history and isinstance(data, PointData):
         core.check_models_keep_their_shape()
@@ -221,7 +222,8 @@ class _Core:
     def may_be_marked(self):
         """Whether points are chosen or weighted by functions that may give nan."""
         holds_points, workflow = isinstance(self.data, PointData), self.parts.workflow
-        return holds_points and bool(workflow.filters or not functions.is_ours(workflow.next))
+        theirs = workflow.filters or not functions.is_ours(workflow.next)
+        return holds_points and bool(theirs or self.needs.weights)
 
     def check_run(self, generations, known=None):
         """Raises `InputError` for sizes that no run of so many generations can have.
@@ -454,6 +456,7 @@ def _kind_of_data(parts, needs, generator):
     """How training sets are served: as points, as points relative to the model, as statistics."""
     estimator = parts.estimator
     on_points = needs.earlier_points and estimator.subsample is None
+    on_points |= needs.weights and estimator.statistics.weighed is None
     if not on_points and generator.draw is not None:
         return StatisticsData
     if estimator.statistics.relative is None:

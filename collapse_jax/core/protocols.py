@@ -65,6 +65,12 @@ class Subsample(Protocol):
     def __call__(self, key: jax.Array, data: Data, n: Any, /) -> Data: ...
 
 
+class Weigh(Protocol):
+    """The data of points that each count w times as much: (data, w) -> data. w may be traced."""
+
+    def __call__(self, data: Data, w: Any, /) -> Data: ...
+
+
 class Check(Protocol):
     """Real points in the form of the family: x [N, ...] -> x, or None; `ValueError` if not its."""
 

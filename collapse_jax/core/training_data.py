@@ -26,6 +26,7 @@ class TrainingData:
     slots: the most points of one training set; 0 where nothing depends on it.
     first: the points of the first training set where all later ones are drawn from models that go
         back to it; None where that is not known, or real points enter later.
+    weighs: whether a workflow gives points weights of their own.
     """
 
     estimator: Estimator
@@ -33,6 +34,7 @@ class TrainingData:
     source: Source
     slots: int
     first: int | None = None
+    weighs: bool = False
 
     def supply(
         self,
@@ -59,6 +61,7 @@ class TrainingData:
             generation=generation,
             params=params,
             model_of=self.model,
+            weighed=self.weighed,
         )
 
     def sampled_by(self, generator: Estimator) -> "TrainingData":
@@ -105,6 +108,10 @@ class TrainingData:
         continued = results.points("continued", self.generator.continued, arguments, m)
         real, made = (self.of_points(points.of_sample(part)) for part in (x[:n], continued))
         return real, made
+
+    def weighed(self, data: Data, w) -> Data:
+        """The same points, each of which counts w times as much in the fit."""
+        raise NotImplementedError
 
     def reserve(self, data: Data, last_generation: int | None = None) -> Data:
         """The same with space for every generation up to the last."""
@@ -170,6 +177,9 @@ class StatisticsData(TrainingData):
     def subsample(self, key, data, n):
         return self.estimator.subsample(key, data, self._count(n))
 
+    def weighed(self, data, w):
+        return self.estimator.statistics.weighed(data, w)
+
 
 class PointData(TrainingData):
     """Points. Families that are traced keep them in buffers of fixed size."""
@@ -188,10 +198,17 @@ class PointData(TrainingData):
         return data
 
     def to_fit(self, data, params=None):
-        return results.summarised(self.estimator, *data)
+        return results.summarised(self.estimator, *self._of_weight(data))
 
     def merge(self, a, b):
         return points.merge(a, b)
+
+    def weighed(self, data, w):
+        return points.weighed(data, w)
+
+    def _of_weight(self, data):
+        """The points, of which those of weight 0 have left their slots."""
+        return points.without_weightless(data) if self.weighs else data
 
     def subsample(self, key, data, n):
         n = self._count(n)
@@ -251,7 +268,7 @@ class RelativeData(PointData):
     def to_fit(self, data, params=None):
         if params is None:
             return super().to_fit(data)
-        return self._relative.summarise(params, *data)
+        return self._relative.summarise(params, *self._of_weight(data))
 
     def after_fit(self, carry, fitted):
         def moved(leaf):

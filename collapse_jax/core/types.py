@@ -86,6 +86,8 @@ class Statistics(NamedTuple):
     spanned: (data, points) -> the same data, all of whose points lie where so many do: on the line
         of two, in the plane of three. What rounding has added beside it is dropped. None where a
         family knows no directions.
+    weighed: (data, w) -> the data of points that each count w times as much; None: only weighted
+        points can tell; a text: why the family's points cannot be weighed.
     """
 
     kind: type
@@ -97,6 +99,7 @@ class Statistics(NamedTuple):
     check: protocols.Check | None = None
     relative: Relative | None = None
     spanned: Callable[[Data, int], Data] | None = None
+    weighed: protocols.Weigh | str | None = None
 
 
 class Measures(NamedTuple):
@@ -239,7 +242,7 @@ class Estimator(_EstimatorFields):
 _GROUPS = {"statistics": Statistics, "measures": Measures, "model": Model, "runtime": Runtime}
 # Part -> what depends on it, and is dropped with it unless it is given in the same call.
 _DEPENDENTS = {
-    "kind": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
+    "kind": ("draw", "subsample", "check", "relative", "spanned", "weighed", "compaction"),
     "fit": ("relative", "compaction"),
     "init": ("compaction",),
     "sample": (
@@ -252,8 +255,8 @@ _DEPENDENTS = {
         "relative",
         "compaction",
     ),
-    "summarise": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
-    "merge": ("spanned", "compaction"),
+    "summarise": ("draw", "subsample", "check", "relative", "spanned", "weighed", "compaction"),
+    "merge": ("spanned", "weighed", "compaction"),
     "draw": ("compaction",),
 }
 
@@ -348,6 +351,10 @@ def _no_past(params, key, n):
     raise NotImplementedError("this supply knows no earlier models")
 
 
+def _not_weighed(data, w):
+    raise NotImplementedError("this supply weighs no points")
+
+
 class Supply(NamedTuple):
     """What a workflow may ask for while it makes one training set.
 
@@ -365,6 +372,7 @@ class Supply(NamedTuple):
         traced where the process is. What depends on it is written with `jax.numpy`.
     params: of the newest model, as a workflow may carry them on; in `init`, arrays of their shapes.
     model_of: (params, key, n) -> data of n fresh draws from the model with these parameters.
+    weighed: (data, w) -> the same points, each of which counts w times as much in the fit.
     """
 
     model: Callable[[jax.Array, Any], Data]
@@ -379,6 +387,7 @@ class Supply(NamedTuple):
     generation: Any = 0
     params: Params = None
     model_of: Callable[[Params, jax.Array, Any], Data] = _no_past
+    weighed: protocols.Weigh = _not_weighed
 
 
 class _WorkflowFields(NamedTuple):

@@ -18,8 +18,10 @@ from collapse_jax.estimators.pareto import *
 from collapse_jax.estimators.uniform import *
 from collapse_jax.estimators.gmm import *
 from collapse_jax.estimators.kde import *
+from collapse_jax.estimators.empirical import *
 from collapse_jax.estimators.linear_regression import *
 from collapse_jax.estimators.logistic_regression import *
+from collapse_jax.estimators.poisson_regression import *
 from collapse_jax.estimators.ngram import *
 from collapse_jax.estimators.vae import *
 from collapse_jax.estimators.causal_lm import *

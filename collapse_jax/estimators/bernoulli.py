@@ -71,6 +71,7 @@ def bernoulli() -> Estimator:
         tempered=_tempered,
         nucleus=_nucleus,
         chain_axis=-1,
+        weighed="counts its points in whole numbers",
     )
 
 

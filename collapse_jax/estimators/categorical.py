@@ -120,6 +120,7 @@ def categorical(
         # A smoothed category that nobody has comes back: none may be left out.
         compaction=None if is_smoothed else Compaction(_num_in_use, _to_size),
         chain_axis=-1,
+        weighed="counts its points in whole numbers",
     )
 
 

@@ -102,6 +102,7 @@ def causal_lm(
         name=f"causal_lm({model.label}, {type(decoder).__name__})",
         init=family.init,
         traceable=False,
+        weighed="trains on every block alike",
         continued=family.continued,
         check=family.check,
     )

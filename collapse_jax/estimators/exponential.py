@@ -62,6 +62,7 @@ def exponential() -> Estimator:
         distances=DISTANCES,
         log_prob=_log_prob,
         tempered=_tempered,
+        weighed=_weighed,
         chain_axis=-1,
     )
 
@@ -97,6 +98,10 @@ def _draw(key, params, n):
     return ExponentialAverage(
         jnp.asarray(n, params.log_mean.dtype), params.log_mean + log_mean_of_exponentials(key, n)
     )
+
+
+def _weighed(statistics, w):
+    return statistics._replace(count=statistics.count * w)
 
 
 def _merge(a, b):

@@ -116,6 +116,7 @@ def gaussian(
         log_prob=log_prob,
         tempered=_tempered,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
+        weighed=family.weighed,
     )._replace(spanned=_spanned, relative=family.relative)
 
 
@@ -191,6 +192,13 @@ class _Gaussian(NamedTuple):
         if self.by != "relative":
             return None
         return Relative(self.standard, self.placed, self.summarise_relative, self.moved)
+
+    @property
+    def weighed(self):
+        """How its moments are weighted. In several dimensions they do not tell their rank then."""
+        if self.ddof == 1:
+            return "has no unbiased covariance of weighted points: take ddof=0"
+        return _weighed if self.dim == 1 else None
 
     def init(self, key, statistics):
         return gaussian_params(np.zeros(self.dim), np.eye(self.dim))
@@ -327,6 +335,10 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(count, mean, log_scale, factor, divisor)
 
 
+def _weighed(moments, w):
+    return moments._replace(count=moments.count * w, divisor=moments.divisor * w)
+
+
 def _spanned(data, points):
     """Moments of points that span no more directions than so many points do."""
     if points > len(data.mean):
@@ -430,7 +442,8 @@ def _traced_shares(key0, key1, n, *z):
 
 
 def _at_least_one(n):
-    return max(n, 1) if isinstance(n, int) else jnp.maximum(n, 1)
+    """A number of points, or their weight, as a divisor: 1 where there are none."""
+    return max(n, 1) if isinstance(n, int) else jnp.where(n <= 0, 1, n)  # nan stays
 
 
 def _arrays(leaves, dim):

@@ -87,6 +87,7 @@ def gaussian_mean(covariance: ArrayLike = 1.0) -> Estimator:
         distances={name: _Distance(formula, family, family) for name, formula in _FORMULAS.items()},
         log_prob=family.log_prob,
         tempered=_tempered,
+        weighed=_weighed,
         chain_axis=-1 if len(known) <= factored.LARGEST_WRITTEN_OUT else 0,
     )
 
@@ -232,6 +233,10 @@ _FORMULAS = {
 
 def _fit(key, params, statistics):
     return GaussianMeanParams(statistics.mean, jnp.zeros_like(statistics.count)), FitInfo.exact()
+
+
+def _weighed(statistics, w):
+    return statistics._replace(count=statistics.count * w)
 
 
 def _merge(a, b):

@@ -132,6 +132,7 @@ def _estimator(family):
         },
         distances={"test_error": family.test_error, "squared_distance": _squared_distance},
         log_prob=family.log_prob if family.noise > 0 else None,
+        weighed=_weighed,
     )
 
 
@@ -274,6 +275,10 @@ class _Regression:
 
 def _merge(a, b):
     return RegressionSums(*(ours + theirs for ours, theirs in zip(a, b, strict=True)))
+
+
+def _weighed(sums, w):
+    return RegressionSums(*(field * w for field in sums))
 
 
 def _squared_distance(params, real):

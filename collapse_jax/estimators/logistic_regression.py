@@ -230,7 +230,7 @@ def newton(
         jnp.where(filled[:, None], features, 0),
         jnp.where(filled, label, 0),
         weight,
-        jnp.maximum(jnp.sum(weight), 1),
+        jnp.where(jnp.any(filled), jnp.sum(weight), 1),
         penalty,
     )
 

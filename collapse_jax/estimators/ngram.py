@@ -109,6 +109,7 @@ def _estimator(family):
         # A smoothed token may be nobody's copy.
         copied=None if family.smoothing else family.copied,
         log_prob=family.log_prob,
+        weighed="counts its points in whole numbers",
         check=PointCheck(
             f"ngram(vocabulary_size={family.vocabulary_size}, block_length={family.block_length})",
             labels(family.vocabulary_size).replace("label", "token"),

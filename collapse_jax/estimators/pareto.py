@@ -88,6 +88,7 @@ def pareto(minimum: float = 1.0) -> Estimator:
         },
         log_prob=family.log_prob,
         tempered=_tempered,
+        weighed=_weighed,
         chain_axis=-1,
     )
 
@@ -193,6 +194,10 @@ def _draw(key, params, n):
         jnp.asarray(n, params.log_shape.dtype),
         log_mean_of_exponentials(key, n) - params.log_shape,
     )
+
+
+def _weighed(statistics, w):
+    return statistics._replace(count=statistics.count * w)
 
 
 def _merge(a, b):

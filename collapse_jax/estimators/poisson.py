@@ -58,6 +58,7 @@ def poisson() -> Estimator:
         metrics=METRICS,
         distances=DISTANCES,
         log_prob=_log_prob,
+        weighed=_weighed,
         chain_axis=-1,
     )
 
@@ -93,6 +94,10 @@ def _draw(key, params, n):
     return PoissonAverage(
         jnp.asarray(n, params.rate.dtype), law.average_of_poissons(key, n, params.rate)
     )
+
+
+def _weighed(statistics, w):
+    return statistics._replace(count=statistics.count * w)
 
 
 def _merge(a, b):

@@ -64,6 +64,7 @@ def uniform() -> Estimator:
         log_prob=_log_prob,
         tempered=_tempered,
         chain_axis=-1,
+        weighed="takes the largest point, whatever it weighs",
     )
 
 

@@ -106,6 +106,7 @@ class _VAE:
             self.fit,
             self.sample,
             init=lambda key, data: init_params(self.model, key),
+            weighed="trains on every image alike",
             check=PointCheck(
                 f"vae({self.model.height}, {self.model.width})",
                 "pixels from 0 to 1",

@@ -21,6 +21,8 @@ distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
 drifting_verifier     a verifier that is refitted to what it lets pass; a fitted detector
 kernel_density        kernel density estimates, which widen
 regression            regressions on the previous fit's labels: test error, limits, verified labels
+weights               synthetic points that weigh less in the fit: errors, limits, the best weight
+spending              any numbers of real and synthetic points, generation by generation
 interventions         sampling bias, curation, correction, detection, temperature
 mixture_projection    Gaussian mixtures without sampling error: what a misspecified family loses
 monte_carlo           runs that a mean needs, second moments, a tail bound
@@ -63,7 +65,9 @@ from . import (
     real_batches,
     regression,
     schedules,
+    spending,
     wasserstein,
+    weights,
     zipf,
 )
 
@@ -89,6 +93,8 @@ __all__ = [
     "real_batches",
     "regression",
     "schedules",
+    "spending",
     "wasserstein",
+    "weights",
     "zipf",
 ]

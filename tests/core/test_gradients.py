@@ -29,8 +29,8 @@ def walked(process, generations=2, metric="variance"):
     return jnp.sum(jnp.asarray(process.metrics[metric](state.params), float))
 
 
-def gaussian_process(workflow=None, bias=1.0, source=NORMAL, size=20, by="law"):
-    family = estimators.gaussian(1, by=by, sampling_bias=bias)
+def gaussian_process(workflow=None, bias=1.0, source=NORMAL, size=20, by="law", ddof=1):
+    family = estimators.gaussian(1, ddof, by=by, sampling_bias=bias)
     return cj.generational_process(
         family, source, workflow or workflows.replace(), sample_size=size
     )
@@ -205,7 +205,7 @@ def test_the_page_runs_as_printed():
         exec(compile(block, page.name, "exec"), names)
     keys = jax.random.split(KEY, 3)
     assert jax.eval_shape(names["slope"], jnp.float32(0.9), keys).shape == ()
-    process = gaussian_process(names["weighted_mix"](0.3))
+    process = gaussian_process(names["weighted_mix"](0.3), ddof=0)
     assert jax.eval_shape(process.step, KEY, process.template(KEY))[0].generation.shape == ()
 
 

@@ -1,0 +1,169 @@
+"""Empirical distribution function: the weighted training points themselves."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from numpy.typing import ArrayLike
+
+from collapse_jax.core.data_checks import PointCheck
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.functions import check_arguments
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import InputError, numbers
+from collapse_jax.random.bits import key_words, uniform, variate_words
+from collapse_jax.random.derivatives import CHOICES, step_function
+from collapse_jax.random.multinomial import inverted
+
+__all__ = ["empirical", "empirical_params"]
+
+
+class EmpiricalParams(NamedTuple):
+    """Points in order, and their weights.
+
+    x: [slots], ascending; empty slots are last, with the largest point in them.
+    weight: [slots], 0 where the slot is empty; probabilities are the shares of their sum.
+    """
+
+    x: jax.Array
+    weight: jax.Array
+
+
+@named
+def empirical(cdf: Callable[[jax.Array], jax.Array] | None = None) -> Estimator:
+    """Empirical distribution function of weighted points; x is [n], and a model draws its points.
+
+    The bootstrap of a bootstrap: under `replace` the points of generation 0 are lost as categories
+    are, and the squared distance to the truth grows to 1 / 6 minus what one point has.
+
+    Metrics: mean, variance, log_variance; support, the number of distinct points; with a cdf
+    cramer_von_mises, the integral of (F - cdf)^2 d cdf, exact. Distance to another such model:
+    squared_distance, the integral of (F - G)^2 dG.
+
+    Args:
+        cdf: that of the real distribution, continuous: x [n] -> [n], in `jax.numpy`, as
+            `jax.scipy.stats.norm.cdf`.
+
+    Raises:
+        InputError: if the cdf is no function of points.
+
+    References:
+        He, Xu and Cheng 2025, arXiv 2502.18049, has it in a generational chain; the integral is
+        derived.
+    """
+    metrics = METRICS
+    if cdf is not None:
+        check_arguments("cdf", cdf, ("x",))
+        metrics = metrics | {"cramer_von_mises": lambda params: _cramer_von_mises(params, cdf)}
+    return estimator(
+        _fit,
+        _sample,
+        init=lambda key, data: EmpiricalParams(*data),
+        check=PointCheck("empirical", "real numbers", keeps="differences"),
+        metrics=metrics,
+        distances={"squared_distance": _squared_distance},
+    )
+
+
+def example() -> tuple[Estimator, EmpiricalParams]:
+    """(Estimator, params) of eight numbers."""
+    return empirical(), empirical_params([-1.5, -0.7, -0.2, 0.1, 0.4, 0.9, 1.3, 2.0])
+
+
+def empirical_params(x: ArrayLike, weight: ArrayLike | None = None) -> EmpiricalParams:
+    """Parameters from points [n] and their weights [n], by default equal.
+
+    Raises:
+        InputError: unless both are finite, of one length, and some weight is above 0.
+    """
+    points = numbers("x", x)
+    weights = numbers("weight", [1.0] * len(points) if weight is None else weight)
+    dtype = jnp.result_type(float)
+    held = jnp.asarray(points, dtype), jnp.asarray(weights, dtype)
+    if points.ndim != 1 or not len(points) or weights.shape != points.shape:
+        raise InputError(
+            f"x has shape {list(points.shape)} and weight {list(weights.shape)}; they must be [n]"
+        )
+    if not bool(jnp.isfinite(held[0]).all()) or not bool(
+        ((held[1] >= 0) & jnp.isfinite(held[1])).all() & (held[1] > 0).any()
+    ):
+        raise InputError("x must be finite, and weight at least 0 and finite, one above 0")
+    return _sorted(*held)
+
+
+def _fit(key, params, data):
+    return _sorted(*data), FitInfo.exact()
+
+
+def _sorted(x, weight):
+    """Params of points [slots] with weights [slots]."""
+    filled = ~(weight <= 0)
+    largest = jnp.max(jnp.where(filled, x, -jnp.inf))
+    # An empty set has no points; 0 is as good as any.
+    x = jnp.where(filled, x, jnp.where(jnp.any(filled), largest, 0))
+    order = jnp.lexsort((~filled, x))
+    return EmpiricalParams(x[order], jnp.where(filled, weight, 0)[order])
+
+
+def _sample(key, params, n):
+    u = uniform(*variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32)))
+    place = inverted(jnp.cumsum(params.weight), u)
+    return params.x[step_function(place, params.weight, CHOICES)]
+
+
+def _shares(params):
+    """The probabilities [slots]."""
+    total = jnp.sum(params.weight)
+    return params.weight / jnp.where(total > 0, total, 1)
+
+
+def _mean(params):
+    return jnp.sum(_shares(params) * params.x)
+
+
+def _variance(params):
+    return jnp.sum(_shares(params) * (params.x - _mean(params)) ** 2)
+
+
+def _support(params):
+    filled = params.weight > 0
+    # Slots without weight lie at the ends of runs of equal points.
+    new = jnp.concatenate([jnp.ones(1, bool), params.x[1:] != params.x[:-1]])
+    return jnp.sum(new & filled, dtype=jnp.int32)
+
+
+METRICS = {
+    "mean": _mean,
+    "variance": _variance,
+    "log_variance": lambda params: jnp.log(_variance(params)),
+    "support": _support,
+}
+
+
+def _cramer_von_mises(params, cdf):
+    """Between two points F is constant at c, and the integral of (c - u)^2 du is a cube's.
+
+    With u from a to b it is ((b - c)^3 - (a - c)^3) / 3, which digits are lost of; as a sum of the
+    midpoint's square and a twelfth of the length's it is a sum of what is positive.
+    """
+    u = jnp.clip(cdf(params.x), 0, 1)
+    ends = jnp.concatenate([jnp.zeros(1, u.dtype), u, jnp.ones(1, u.dtype)])
+    level = jnp.concatenate([jnp.zeros(1, u.dtype), jnp.cumsum(_shares(params))])
+    length, middle = ends[1:] - ends[:-1], (ends[1:] + ends[:-1]) / 2
+    return jnp.sum(length * ((middle - level) ** 2 + length**2 / 12))
+
+
+def _squared_distance(params, reference):
+    """The integral of (F - G)^2 dG, both functions continuous from the right."""
+    levels = [
+        jnp.concatenate([jnp.zeros(1), jnp.cumsum(_shares(one))]) for one in (params, reference)
+    ]
+    ours, theirs = (
+        level[jnp.searchsorted(one.x, reference.x, side="right")]
+        for one, level in zip((params, reference), levels, strict=True)
+    )
+    return jnp.sum(_shares(reference) * (ours - theirs) ** 2)
+
+
+FAMILY = Family(empirical, example)

@@ -1,0 +1,289 @@
+"""Poisson regression whose counts the previous generation's fit makes, by damped Newton steps."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from collapse_jax.core.data_checks import check_size_of_params
+from collapse_jax.core.factory import estimator, named
+from collapse_jax.core.reading import at
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import InputError, real, whole
+from collapse_jax.estimators.designs import (
+    RegressionCheck,
+    check_size,
+    checked_design,
+    checked_weights,
+    times,
+)
+from collapse_jax.metrics.divergence import exponential_beyond_line
+from collapse_jax.numerics import least_squares
+from collapse_jax.random.bits import split
+from collapse_jax.random.derivatives import CHOICES, step_function
+from collapse_jax.random.normal import normal_vector
+from collapse_jax.random.poisson import poisson
+
+__all__ = ["poisson_regression", "poisson_regression_params"]
+
+# Rates are at most e^20, which 32 bits count.
+LARGEST_LOG_RATE = 20.0
+_STEP_SIZES = 0.5 ** np.arange(12)
+
+
+class PoissonRegressionParams(NamedTuple):
+    """weights: [dim]."""
+
+    weights: jax.Array
+
+
+@named
+def poisson_regression(
+    dim: int,
+    design: ArrayLike | None = None,
+    steps: int = 30,
+    tolerance: float = 1e-8,
+    penalty: float = 0.0,
+) -> Estimator:
+    """Poisson regression on counts that the previous fit made; x is [n, dim + 1], the count last.
+
+    Count ~ Poisson(exp(features @ weights)); no intercept (give a column of ones in `design`).
+    Minimised is the mean of rate - count log rate, + penalty / 2 |w|^2, from weights 0, by Newton
+    steps, each halved up to 11 times to the best of its sizes. Features that others explain get
+    weight 0. Log rates beyond 20 are drawn as 20. Where every count is 0 the likelihood has no
+    maximum; then the weights stay finite, and converged is False.
+
+    Metrics: weights [dim], weight_norm; mean, variance and log_variance of a count (over the
+    features N(0, I), or over the rows of the design). Distances: squared_distance |w - w_real|^2;
+    excess_log_loss, the nats a count beyond the real model's under N(0, I). `log_prob` is of
+    features and count together; with a design of the count given its features; -inf for what is no
+    count.
+
+    Args:
+        dim: features, at least 1.
+        design: None: fresh features N(0, I) in each generation. [T, dim]: the same rows in every
+            generation ("same X"); each set then has exactly T of them.
+        steps: of Newton, at most; where they do not suffice, converged is False.
+        tolerance: the steps end when the squared Newton decrement (the squared distance to the
+            optimum in standard errors) is below.
+        penalty: at least 0 (scikit-learn's alpha).
+
+    Raises:
+        InputError: if an argument is out of its range or has another shape, or a set has another
+            size than the design.
+
+    References:
+        He, Xu and Cheng 2025, arXiv 2502.18049, has it in a generational chain; Newton: standard.
+    """
+    must_be = "a number of at least 0"
+    family = _Poisson(
+        whole("dim", dim, 1),
+        checked_design(design, dim),
+        whole("steps", steps, 1),
+        real("tolerance", tolerance, at_least=0, must_be=must_be),
+        real("penalty", penalty, at_least=0, must_be=must_be),
+    )
+    return estimator(
+        family.fit,
+        family.sample,
+        init=lambda key, data: PoissonRegressionParams(jnp.zeros(family.dim)),
+        check=_check(family),
+        metrics={
+            "weights": lambda params: params.weights,
+            "weight_norm": lambda params: jnp.sqrt(jnp.sum(params.weights**2)),
+            "mean": lambda params: jnp.exp(family.log_moments(params)[0]),
+            "variance": lambda params: jnp.exp(family.log_variance(params)),
+            "log_variance": family.log_variance,
+        },
+        distances={
+            "squared_distance": lambda params, real: jnp.sum((params.weights - real.weights) ** 2),
+            "excess_log_loss": _excess_log_loss,
+        },
+        log_prob=family.log_prob,
+    )
+
+
+class _Check(RegressionCheck):
+    """The check of a regression whose labels are counts."""
+
+    def __call__(self, x):
+        held = super().__call__(x)
+        counts = np.asarray(x).reshape(held.shape)[:, self.dim]
+        wrong = ~((counts >= 0) & (counts == np.floor(counts)))
+        if wrong.any():
+            place = int(np.argmax(wrong))
+            raise InputError(
+                f"{at((place, self.dim))} is {counts[place]}; {self.family} takes counts 0, 1, 2, "
+                "..., in the last column"
+            )
+        return held
+
+
+def _check(family):
+    """The check of real rows; that of the design is done at once."""
+    name = f"poisson_regression(dim={family.dim})"
+    check = _Check(name, family.dim, keeps="directions", penalty=family.penalty)
+    if family.design is not None:
+        check.check_design(family.design)
+    return check
+
+
+class _Poisson(NamedTuple):
+    """The options, and what depends on them."""
+
+    dim: int
+    design: np.ndarray | None
+    steps: int
+    tolerance: float
+    penalty: float
+
+    def fit(self, key, params, data):
+        features, count = data.x[:, : self.dim], data.x[:, self.dim]
+        weights, info = newton(
+            features, count, data.weight, self.steps, self.tolerance, self.penalty
+        )
+        return PoissonRegressionParams(weights), info
+
+    def sample(self, key, params, n):
+        check_size(self.design, n)
+        check_size_of_params("weights", len(params.weights), self.dim)
+        feature_key, count_key = split(key)
+        dtype = params.weights.dtype
+        features = (
+            normal_vector(feature_key, n * self.dim).reshape(n, self.dim)
+            if self.design is None
+            else jnp.asarray(self.design, dtype)
+        )
+        rate = jnp.exp(jnp.minimum(times(features, params.weights), LARGEST_LOG_RATE))
+        count = step_function(poisson(count_key, rate, (n,)), rate, CHOICES)
+        return jnp.concatenate([features, count[:, None].astype(dtype)], axis=1)
+
+    def log_prob(self, params, x):
+        features, count = x[:, : self.dim], x[:, self.dim]
+        log_rate = times(features, params.weights)
+        held = (count >= 0) & (count == jnp.floor(count))
+        counted = jnp.where(held, count, 0)
+        result = counted * log_rate - jnp.exp(log_rate) - jax.scipy.special.gammaln(counted + 1)
+        result = jnp.where(held, result, -jnp.inf)
+        if self.design is not None:
+            return result
+        return result - 0.5 * (jnp.sum(features**2, 1) + self.dim * jnp.log(2 * jnp.pi))
+
+    def log_moments(self, params):
+        """(log E rate, log E rate^2) over the features."""
+        weights = params.weights
+        if self.design is None:
+            square = jnp.sum(weights**2)
+            return square / 2, 2 * square
+        log_rate = times(jnp.asarray(self.design, weights.dtype), weights)
+        total = jax.scipy.special.logsumexp(jnp.stack([log_rate, 2 * log_rate]), axis=1)
+        return tuple(total - np.log(len(self.design)))
+
+    def log_variance(self, params):
+        """The variance of a rate is E rate^2 - (E rate)^2; that of a count has E rate more."""
+        first, second = self.log_moments(params)
+        spread = jnp.where(second > 2 * first, -jnp.expm1(2 * first - second), 0)
+        return jnp.logaddexp(first, second + jnp.log(spread))
+
+
+def example() -> tuple[Estimator, PoissonRegressionParams]:
+    """(Estimator, params) of a regression on three features."""
+    return poisson_regression(3), poisson_regression_params([0.5, -0.3, 0.2])
+
+
+def poisson_regression_params(weights: ArrayLike) -> PoissonRegressionParams:
+    """Parameters from weights [dim]; `InputError` unless they are finite numbers in one row."""
+    return PoissonRegressionParams(checked_weights(weights))
+
+
+def newton(
+    features: jax.Array,
+    count: jax.Array,
+    weight: jax.Array,
+    steps: int,
+    tolerance: float,
+    penalty: float,
+) -> tuple[jax.Array, FitInfo]:
+    """(weights [dim], FitInfo) by Newton steps; see `poisson_regression`.
+
+    Args:
+        features: [n, dim].
+        count: [n], whole numbers of at least 0.
+        weight: [n] of the points; one of weight 0 does not count, whatever it holds.
+        steps, tolerance, penalty: see `poisson_regression`.
+
+    Returns:
+        The weights, and how the fit went: loss is the mean of rate - count log rate, with its
+        penalty.
+    """
+    filled = weight > 0
+    total = jnp.where(jnp.any(filled), jnp.sum(weight), 1)
+    features = jnp.where(filled[:, None], features, 0)
+    points = _Points(features, jnp.where(filled, count, 0), weight, penalty * total)
+
+    def go_on(carry):
+        step, _, decrement = carry
+        return (step < steps) & (decrement > tolerance)
+
+    dtype = features.dtype
+    start = jnp.asarray(0), jnp.zeros(features.shape[1], dtype), jnp.asarray(jnp.inf, dtype)
+    taken, weights, decrement = jax.lax.while_loop(go_on, points.improved, start)
+    loss = points.objective(weights[None])[0] / total
+    seen = jnp.any(points.count > 0) | (penalty > 0) | ~jnp.any(filled)
+    return weights, FitInfo((decrement <= tolerance) & seen, taken, loss)
+
+
+class _Points(NamedTuple):
+    """What the loss is of; features and counts are 0 where the weight is.
+
+    features: [n, dim]. count, weight: [n]. ridge: [], the penalty of all points.
+    """
+
+    features: jax.Array
+    count: jax.Array
+    weight: jax.Array
+    ridge: jax.Array
+
+    def objective(self, weights):
+        """Sums [sizes] of the losses under weights [sizes, dim], with the penalty."""
+        log_rate = jnp.matmul(weights, self.features.T, precision="highest")
+        # What overflows is no step to take.
+        loss = jnp.sum(self.weight * (jnp.exp(log_rate) - self.count * log_rate), -1)
+        return loss + self.ridge / 2 * jnp.sum(weights**2, -1)
+
+    def improved(self, carry):
+        """One step: (step, weights [dim], decrement []) -> the same after it."""
+        step, weights, _ = carry
+        sizes = jnp.asarray(_STEP_SIZES, self.features.dtype)
+        rate = jnp.exp(times(self.features, weights))
+        gradient = times(self.features.T, self.weight * (self.count - rate)) - self.ridge * weights
+        scaled = self.features.T * (self.weight * rate)
+        curvature = jnp.matmul(scaled, self.features, precision="highest")
+        curvature = curvature + self.ridge * jnp.eye(self.features.shape[1])
+        direction, _ = least_squares.solve(curvature, gradient)
+        ends = weights + sizes[:, None] * direction  # [sizes, dim]
+        losses = self.objective(ends)
+        losses = jnp.where(jnp.isnan(losses), jnp.inf, losses)
+        # The longest step within rounding of the best: near the optimum all are alike, and the full
+        # one converges quadratically.
+        best = jnp.min(losses)
+        close = losses <= best + jnp.abs(best) * (4 * jnp.finfo(losses.dtype).eps)
+        return step + 1, ends[jnp.argmax(close)], jnp.sum(gradient * direction)
+
+
+def _excess_log_loss(params, real):
+    """Mean loss of a model under the real one's counts minus the real one's own.
+
+    Features are N(0, I): E exp(x'w) = exp(|w|^2 / 2) and, by Stein's lemma, E x exp(x'w) = w times
+    that.
+    """
+    away = params.weights - real.weights
+    square = jnp.sum(away**2) / 2
+    grown = jnp.sum(away * real.weights) + square  # of the log of the mean rate
+    mean_rate = jnp.exp(jnp.sum(real.weights**2) / 2)
+    return mean_rate * (exponential_beyond_line(grown) + square)
+
+
+FAMILY = Family(poisson_regression, example)
