@@ -36,6 +36,7 @@ _NAMES = {
     "Watcher": "drivers.run",
     "check_estimator": "drivers.contract",
     "check_workflow": "drivers.workflow_contract",
+    "ecosystem": "core.ecosystem",
     "estimator": "core.factory",
     "families": "estimators.registry",
     "generational_process": "core.process",

@@ -119,12 +119,15 @@ class Model(NamedTuple):
     nucleus: (params, p) -> the model cut down to its most probable part of total probability p.
     continued: (key, params, x [n, ...]) -> x [n, ...], one new point that follows from each given
         one (a language model continues a text).
+    mixtures: (params [K, ...] of K models, weights [G, K]) -> params [G, ...] of the G models whose
+        laws are these mixtures. None where a mixture of the family's models is no model of it.
     """
 
     log_prob: protocols.LogProb | None = None
     tempered: protocols.Reshape | None = None
     nucleus: protocols.Reshape | None = None
     continued: protocols.Continue | None = None
+    mixtures: Callable[[Params, jax.Array], Params] | None = None
 
 
 class Compaction(NamedTuple):
@@ -192,6 +195,7 @@ class Estimator(_EstimatorFields):
     tempered = property(lambda self: self.model.tempered)
     nucleus = property(lambda self: self.model.nucleus)
     continued = property(lambda self: self.model.continued)
+    mixtures = property(lambda self: self.model.mixtures)
     traceable = property(lambda self: self.runtime.traceable)
     chain_axis = property(lambda self: self.runtime.chain_axis)
     compaction = property(lambda self: self.runtime.compaction)
@@ -237,7 +241,10 @@ _DEPENDENTS = {
     "kind": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
     "fit": ("relative", "compaction"),
     "init": ("compaction",),
-    "sample": ("draw", "log_prob", "tempered", "nucleus", "continued", "relative", "compaction"),
+    "sample": (
+        *("draw", "log_prob", "tempered", "nucleus", "continued", "mixtures", "relative"),
+        "compaction",
+    ),
     "summarise": ("draw", "subsample", "check", "relative", "spanned", "compaction"),
     "merge": ("spanned", "compaction"),
     "draw": ("compaction",),
