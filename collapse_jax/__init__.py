@@ -45,6 +45,7 @@ _NAMES = {
     "register": "estimators.registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",
+    "simulate_couplings": "drivers.couplings",
     "simulate_summary": "drivers.simulate_summary",
 }
 __all__ = [*_MODULES, *_NAMES]

@@ -173,7 +173,13 @@ def kinds_of(
     Raises:
         InputError: if a part does not fit with the others.
     """
-    families = _classes(models, lambda a, b: _alike(a.estimator, b.estimator) and a.published is b.published)
+
+    def family(a, b):
+        return _alike(a.estimator, b.estimator) and a.published is b.published
+
+    families = _classes(models, family)
+    if random_counts and len(set(families)) == 1:
+        models = _with_rows_of_one_form(models)
 
     def form(model):
         row = model.row
@@ -181,12 +187,7 @@ def kinds_of(
         return len(row.sources), row.real is None, [families[j] for j in row.sources], rounded
 
     def same(a, b):
-        return (
-            _alike(a.estimator, b.estimator)
-            and a.workflow is b.workflow
-            and a.published is b.published
-            and form(a) == form(b)
-        )
+        return family(a, b) and a.workflow is b.workflow and form(a) == form(b)
 
     of_model = _classes(models, same)
     members = [
@@ -200,6 +201,29 @@ def kinds_of(
         _kind(models, one, places, families, core_of, random_counts)(origin)
         for places, one in zip(members, made, strict=True)
     )
+
+
+def _with_rows_of_one_form(models):
+    """The models, whose rows name so many sources that all of one workflow are of one kind.
+
+    What is read with weight 0 gives no points; to compile another program costs more.
+    """
+    made = []
+    for model in models:
+        rows = [other.row for other in models if other.workflow is model.workflow]
+        row, count = model.row, max(len(row.sources) for row in rows)
+        others = [j for j in range(len(models)) if j not in row.sources]
+        sources = (*row.sources, *others[: count - len(row.sources)])
+        weights = row.weights
+        if count > len(row.sources):
+            order = np.argsort(sources)
+            weights = np.pad(row.weights, (0, count - len(row.sources)))[order]
+            sources = tuple(sorted(sources))
+        takes_real = any(row.real is not None for row in rows)
+        real = 0.0 if takes_real and row.real is None else row.real
+        row = row._replace(sources=sources, weights=weights, real=real)
+        made.append(dataclasses.replace(model, row=row))
+    return made
 
 
 def _kind(models, one, places, families, core_of, random_counts):

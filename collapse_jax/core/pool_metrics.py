@@ -155,7 +155,7 @@ def _of_pool(kinds, order, axis, each: Mapping[str, Any]):
 
 def _of_one_shape(kinds, functions):
     """Whether a metric has one shape for the models of all kinds."""
-    if len(kinds) == 1 or isinstance(functions[0], OfFirst):
+    if len({kind.family for kind in kinds}) == 1 or isinstance(functions[0], OfFirst):
         return True
     shapes = set()
     for kind, function in zip(kinds, functions, strict=True):
