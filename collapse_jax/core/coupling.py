@@ -16,7 +16,8 @@ _ROUNDING, _NOTHING = 1e-6, 1e-9
 class Row(NamedTuple):
     """What one model's training sets are made of.
 
-    sources: the models that it reads, ascending; itself where it reads none.
+    sources: the models that it reads, itself first and those after it, cyclically, so that rows of
+        symmetric couplings are alike; itself where it reads none.
     weights: [sources] their shares.
     synthetic: the share of all models together.
     real: the share of real data; None where it is known that there is none.
@@ -60,12 +61,17 @@ def checked_coupling(coupling: Any) -> Any:
 def rows_of(coupling: Any) -> list[Row]:
     """The `Row` of each model of a `checked_coupling`."""
     if isinstance(coupling, Tracer):
-        return [_traced_row(row) for row in coupling]
+        return [_traced_row(place, row) for place, row in enumerate(coupling)]
     return [_known_row(place, row) for place, row in enumerate(coupling)]
 
 
+def in_order(place: int, sources: Any, count: int) -> tuple[int, ...]:
+    """The sources of the model at a place, itself first and those after it, cyclically."""
+    return tuple(sorted(sources, key=lambda source: (source - place) % count))
+
+
 def _known_row(place, row):
-    sources = tuple(np.flatnonzero(row).tolist())
+    sources = in_order(place, np.flatnonzero(row).tolist(), len(row))
     if not sources:
         return Row((place,), np.ones(1), 0.0, 1.0)
     total = float(min(sum(row[list(sources)].tolist()), 1.0))
@@ -76,11 +82,12 @@ def _known_row(place, row):
     return Row(sources, row[list(sources)], total, real)
 
 
-def _traced_row(row):
+def _traced_row(place, row):
     """Of a row that is none everything is nan, and so is the model."""
     row = row.astype(jnp.result_type(float))
     total = jnp.sum(row)
     sound = (jnp.min(row) >= 0) & (total <= 1 + _ROUNDING)
-    row = jnp.where(sound, row, jnp.nan)
+    sources = in_order(place, range(len(row)), len(row))
+    row = jnp.stack([jnp.where(sound, row[source], jnp.nan) for source in sources])
     real = jnp.where(sound, jnp.maximum(1 - total, 0), jnp.nan)
-    return Row(tuple(range(len(row))), row, jnp.where(sound, total, jnp.nan), real)
+    return Row(sources, row, jnp.where(sound, total, jnp.nan), real)

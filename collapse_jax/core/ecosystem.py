@@ -75,8 +75,8 @@ def ecosystem(
         published: how a model is sampled by all that read it: a curation, such as
             `cj.curation.tempered(0.8)`, or K, with None for a model as it is.
         random_counts: True: how many points come from where is multinomial. False: rounded shares;
-            first those of models and real data, as in `mix`, then those of the models, in their
-            order and cumulated.
+            first those of models and real data, as in `mix`, then those of the models, cumulated,
+            the reader itself first and those after it, cyclically.
         largest_sample_size: as in `generational_process`.
         remember_first: as in `generational_process`; distances are then offered as NAME_to_first.
 

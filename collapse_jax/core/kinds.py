@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core import compatible, data_spaces, functions
-from collapse_jax.core.coupling import Row
+from collapse_jax.core.coupling import Row, in_order
 from collapse_jax.core.over_models import taken
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.readings import Group, Reading, StatisticsOfPoints, coupled
@@ -92,6 +92,15 @@ class Kind:
     core = property(lambda self: self.made.core)
     metrics = property(lambda self: self.made.metrics)
 
+    @functools.cached_property
+    def is_constant(self) -> bool:
+        """Whether all rows are known to have the same shares: counts are drawn quicker then."""
+        first = self.rows[0]
+        return isinstance(first.weights, np.ndarray) and all(
+            np.array_equal(row.weights, first.weights) and row.real == first.real
+            for row in self.rows
+        )
+
     @property
     def numbers(self) -> np.ndarray:
         """uint32 [models], which tell their random numbers apart."""
@@ -110,7 +119,7 @@ class Kind:
             mixed = self._mixtures(params, axis)
         else:
             of_groups = tuple(self._taken(params, sources[:, list(group)], axis) for group in self.groups)
-        if not self.random_counts:
+        if self.is_constant:
             return (), (), numbers, of_groups, mixed
         weights = _stacked([row.weights for row in self.rows])
         shares = tuple(
@@ -124,7 +133,7 @@ class Kind:
         """What one model reads, of its part of what `given` gives."""
         weights, shares, numbers, of_groups, mixed = given
         row = self.rows[0]
-        if not self.random_counts:
+        if self.is_constant:
             weights, shares = row.weights, (row.synthetic, row.real)
         groups = () if self.mixes else tuple(
             Group(data, own, np.array(places), params)
@@ -209,16 +218,16 @@ def _with_rows_of_one_form(models):
     What is read with weight 0 gives no points; to compile another program costs more.
     """
     made = []
-    for model in models:
+    for place, model in enumerate(models):
         rows = [other.row for other in models if other.workflow is model.workflow]
         row, count = model.row, max(len(row.sources) for row in rows)
         others = [j for j in range(len(models)) if j not in row.sources]
-        sources = (*row.sources, *others[: count - len(row.sources)])
+        read = dict(zip(row.sources, row.weights, strict=True))
+        read |= dict.fromkeys(others[: count - len(read)], 0.0)
+        sources = in_order(place, read, len(models))
         weights = row.weights
         if count > len(row.sources):
-            order = np.argsort(sources)
-            weights = np.pad(row.weights, (0, count - len(row.sources)))[order]
-            sources = tuple(sorted(sources))
+            weights = np.array([read[source] for source in sources])
         takes_real = any(row.real is not None for row in rows)
         real = 0.0 if takes_real and row.real is None else row.real
         row = row._replace(sources=sources, weights=weights, real=real)

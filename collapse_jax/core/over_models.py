@@ -5,6 +5,7 @@ have their chains on the last axis apart (`random.chains_last`). Here models and
 axis, so that a kernel meets models * chains as if they were so many chains.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -64,7 +65,13 @@ def _taken(*leaves, places, shape):
     whole = jnp.concatenate(
         [jnp.broadcast_to(leaf, (*leaf.shape[:-1], chains)) for leaf in leaves]
     )
-    return [whole[np.asarray(places)].reshape(*shape, *whole.shape[1:])]
+    # Slices, for XLA on the CPU gathers element by element.
+    starts = [0, *(i for i in range(1, len(places)) if places[i] != places[i - 1] + 1), len(places)]
+    parts = [
+        whole[places[start] : places[end - 1] + 1]
+        for start, end in itertools.pairwise(starts)
+    ]
+    return [jnp.concatenate(parts).reshape(*shape, *whole.shape[1:])]
 
 
 def _in_one_axis(function, arguments):
@@ -114,7 +121,8 @@ def _mapped(*arrays, program, shared):
         consts = [_as_key(leaf, impl) for leaf, impl in zip(words, shared, strict=False)]
         return jax.core.eval_jaxpr(program, consts, *words[len(shared) :])
 
-    results = jax.vmap(of_one, axes, -1)(*joined)
+    # Whatever picks single models of them would compute the whole again.
+    results = jax.lax.optimization_barrier(jax.vmap(of_one, axes, -1)(*joined))
     return [
         jnp.moveaxis(result.reshape(*result.shape[:-1], models, chains), -2, 0)
         for result in results

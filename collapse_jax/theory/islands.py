@@ -34,14 +34,15 @@ from .ancestry import as_generation, as_sample_size
 def rounded_counts(coupling: ArrayLike, sample_size: int) -> np.ndarray:
     """Whole numbers of points [K, K] that each model (row) reads of each (column).
 
-    First those of all models together, round(s M) of a row that sums to s; then those of each, in
-    their order: the cumulated shares of the row over s, times that number, rounded (ties to even).
-    A convention of ours.
+    First those of all models together, round(s M) of a row that sums to s; then those of each, the
+    reader itself first and those after it, cyclically: the cumulated shares of the row over s, times
+    that number, rounded (ties to even). A convention of ours.
     """
     coupling, size = as_coupling(coupling), int(as_sample_size(sample_size))
     counts = np.zeros(coupling.shape, np.int64)
-    for own, row in zip(counts, coupling, strict=True):
-        sources = np.flatnonzero(row)
+    for reader, (own, row) in enumerate(zip(counts, coupling, strict=True)):
+        cyclic = np.roll(np.arange(len(row)), -reader)
+        sources = cyclic[row[cyclic] > 0]
         if len(sources):
             made = round(min(float(sum(row[sources].tolist())), 1.0) * size)
             until = np.cumsum(row[sources]) / np.sum(row[sources])
