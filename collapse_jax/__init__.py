@@ -37,6 +37,7 @@ _NAMES = {
     "Watcher": "drivers.run",
     "check_estimator": "drivers.contract",
     "check_workflow": "drivers.workflow_contract",
+    "ecosystem": "core.ecosystem",
     "estimator": "core.factory",
     "families": "estimators.registry",
     "genealogy": "drivers.genealogy",
@@ -49,6 +50,7 @@ _NAMES = {
     "register": "estimators.registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",
+    "simulate_couplings": "drivers.couplings",
     "simulate_summary": "drivers.simulate_summary",
 }
 __all__ = [*_MODULES, *_NAMES]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -129,9 +130,9 @@ class _Core:
             self._check_points(fit_key, params)
         return self._first_state(params, carry), StepInfo(fit, training_set)
 
-    def step(self, key, state):
+    def step(self, key, state, model=None):
         """The next generation; one that is called by hand, so that no driver knew how far."""
-        after, info = self.unwatched_step(key, state)
+        after, info = self.unwatched_step(key, state, model)
         wrong = self._is_wrong(state, info.data)
         if wrong is None:
             return after, info
@@ -142,8 +143,11 @@ class _Core:
         params = jax.tree.map(lambda leaf: jnp.where(wrong, _broken(leaf), leaf), after.params)
         return after._replace(params=params), info
 
-    def unwatched_step(self, key, state):
-        """The next generation, for drivers, which have looked at the sizes of all."""
+    def unwatched_step(self, key, state, model=None):
+        """The next generation, for drivers, which have looked at the sizes of all.
+
+        model: as in `Supply`, where more than this model's own draws is read (`core.ecosystem`).
+        """
         estimator, workflow = self.parts.estimator, self.parts.workflow
         fit_key = fold_in(key, _FIT)
         generation = state.generation + 1
@@ -153,6 +157,7 @@ class _Core:
         )
         # A host family serves whatever is asked, whenever it is asked.
         supply = guarded(supply, workflow, self.needs) if estimator.traceable else supply
+        supply = supply if model is None else supply._replace(model=model)
         carry, data = workflow.next(key, state.carry, supply, size_at(generation))
         training_set = self.data.to_fit(results.training_set(workflow, data), state.params)
         params, fit = results.fitted(estimator, fit_key, state.params, training_set)
@@ -369,8 +374,8 @@ def check_run(
         InputError: for a size that is no whole number in its range, or pools that 32 bits do not
             count; it names the generation.
     """
-    core = getattr(process.layout.template, "__self__", None)
-    if not isinstance(core, _Core):
+    core: Any = getattr(process.layout.template, "__self__", None)
+    if not hasattr(core, "check_run"):
         return
     if settings is None:
         core.check_run(generations)
@@ -383,8 +388,8 @@ def check_run(
 
 def unwatched(process: Process) -> Process:
     """The same process for a driver that has called `check_run`: its step looks at no size."""
-    core = getattr(process.step, "__self__", None)
-    if not isinstance(core, _Core) or process.step != core.step:
+    core: Any = getattr(process.step, "__self__", None)
+    if not hasattr(core, "unwatched_step") or process.step != core.step:
         return process
     return process._replace(step=core.unwatched_step, runtime=process.runtime)
 

@@ -125,6 +125,8 @@ class Model(NamedTuple):
     copied: (key, params, data, n) -> int [n], the slots of the training set `data`, a `Dataset`, of
         which the n points of `sample(key, params, n)` are copies; or [n, parts], places among all
         parts of all slots, where a point has parts that are copied one by one.
+    mixtures: (params [K, ...] of K models, weights [G, K]) -> params [G, ...] of the G models whose
+        laws are these mixtures. None where a mixture of the family's models is no model of it.
     """
 
     log_prob: protocols.LogProb | None = None
@@ -132,6 +134,7 @@ class Model(NamedTuple):
     nucleus: protocols.Reshape | None = None
     continued: protocols.Continue | None = None
     copied: protocols.Copied | None = None
+    mixtures: Callable[[Params, jax.Array], Params] | None = None
 
 
 class Compaction(NamedTuple):
@@ -200,6 +203,7 @@ class Estimator(_EstimatorFields):
     nucleus = property(lambda self: self.model.nucleus)
     continued = property(lambda self: self.model.continued)
     copied = property(lambda self: self.model.copied)
+    mixtures = property(lambda self: self.model.mixtures)
     traceable = property(lambda self: self.runtime.traceable)
     chain_axis = property(lambda self: self.runtime.chain_axis)
     compaction = property(lambda self: self.runtime.compaction)
@@ -246,14 +250,8 @@ _DEPENDENTS = {
     "fit": ("relative", "compaction"),
     "init": ("compaction",),
     "sample": (
-        "draw",
-        "log_prob",
-        "tempered",
-        "nucleus",
-        "continued",
-        "copied",
-        "relative",
-        "compaction",
+        *("draw", "log_prob", "tempered", "nucleus", "continued", "copied", "mixtures"),
+        *("relative", "compaction"),
     ),
     "summarise": ("draw", "subsample", "check", "relative", "spanned", "weighed", "compaction"),
     "merge": ("spanned", "weighed", "compaction"),

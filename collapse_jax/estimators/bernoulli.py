@@ -72,7 +72,7 @@ def bernoulli() -> Estimator:
         nucleus=_nucleus,
         chain_axis=-1,
         weighed="counts its points in whole numbers",
-    )
+    )._replace(mixtures=_mixtures)
 
 
 def example() -> tuple[Estimator, BernoulliParams]:
@@ -139,6 +139,17 @@ def _subsample(key, statistics, n):
 def _log_prob(params, x):
     log_zero, log_one = (jnp.log(share) for share in _shares(params))
     return jnp.where(x == 1, log_one, jnp.where(x == 0, log_zero, -jnp.inf))
+
+
+def _mixtures(params, weights):
+    """Models [G] that are mixtures of K models with weights [G, K]."""
+    return BernoulliParams(*_mixed(*params, weights))
+
+
+@chains_last
+def _mixed(zeros, ones, weights):
+    """Two arrays [G, chains] of two [K, chains] of models, and [G, K, chains] of mixtures."""
+    return [jnp.sum(weights * shares, axis=1) for shares in _shares((zeros, ones))]
 
 
 def _tempered(params, temperature):

@@ -121,7 +121,7 @@ def categorical(
         compaction=None if is_smoothed else Compaction(_num_in_use, _to_size),
         chain_axis=-1,
         weighed="counts its points in whole numbers",
-    )
+    )._replace(mixtures=_mixtures)
 
 
 def example() -> tuple[Estimator, CategoricalParams]:
@@ -242,6 +242,19 @@ def _nucleus(params, p):
     before = jnp.cumsum(shares[order]) - shares[order]
     kept = jnp.zeros(len(shares), bool).at[order].set(step_function(before < p, p, CUT))
     return params._replace(weights=jnp.where(kept, shares, 0))
+
+
+def _mixtures(params, weights):
+    """Models [G] that are mixtures of K models of all categories with weights [G, K]."""
+    (mixed,) = _mixed(params.weights, weights)
+    return CategoricalParams(mixed, jnp.broadcast_to(params.categories[0], mixed.shape))
+
+
+@chains_last
+def _mixed(of_models, weights):
+    """[G, k, chains] of weights of models [K, k, chains] and of mixtures [G, K, chains]."""
+    shares = of_models / jnp.sum(of_models, axis=1, keepdims=True).astype(jnp.result_type(float))
+    return [sum(weights[:, j, None] * shares[j] for j in range(len(shares)))]
 
 
 def _num_in_use(params):

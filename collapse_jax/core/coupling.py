@@ -1,0 +1,93 @@
+"""Who reads whom, and how much of it: the rows of a coupling matrix, looked at before any work."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from collapse_jax.errors import InputError, numbers
+
+# What a row may exceed 1 by, and from where on the rest of a row is nothing.
+_ROUNDING, _NOTHING = 1e-6, 1e-9
+
+
+class Row(NamedTuple):
+    """What one model's training sets are made of.
+
+    sources: the models that it reads, itself first and those after it, cyclically, so that rows of
+        symmetric couplings are alike; itself where it reads none.
+    weights: [sources] their shares.
+    synthetic: the share of all models together.
+    real: the share of real data; None where it is known that there is none.
+    """
+
+    sources: tuple[int, ...]
+    weights: Any
+    synthetic: Any
+    real: Any
+
+
+def checked_coupling(coupling: Any) -> Any:
+    """The coupling as an array [K, K]: NumPy's where its numbers are known, else traced.
+
+    Raises:
+        InputError: unless it is square, with entries of at least 0 whose rows sum to at most 1.
+    """
+    if not isinstance(coupling, Tracer):
+        coupling = numbers("coupling", coupling)
+    shape = np.shape(coupling)
+    if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
+        raise InputError(f"coupling has shape {list(shape)}; it must be [K, K], for K models")
+    if isinstance(coupling, Tracer):
+        return coupling
+    wrong = ~(np.isfinite(coupling) & (coupling >= 0))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise InputError(
+            f"coupling[{row}, {column}] is {coupling[row, column]:g}; a share must be at least 0"
+        )
+    sums = coupling.sum(1)
+    if (sums > 1 + _ROUNDING).any():
+        row = int(np.argmax(sums > 1 + _ROUNDING))
+        raise InputError(
+            f"row {row} of coupling sums to {sums[row]:g}; the shares of all models together must "
+            "be at most 1 (the rest is real data)"
+        )
+    return coupling
+
+
+def rows_of(coupling: Any) -> list[Row]:
+    """The `Row` of each model of a `checked_coupling`."""
+    if isinstance(coupling, Tracer):
+        return [_traced_row(place, row) for place, row in enumerate(coupling)]
+    return [_known_row(place, row) for place, row in enumerate(coupling)]
+
+
+def in_order(place: int, sources: Any, count: int) -> tuple[int, ...]:
+    """The sources of the model at a place, itself first and those after it, cyclically."""
+    return tuple(sorted(sources, key=lambda source: (source - place) % count))
+
+
+def _known_row(place, row):
+    sources = in_order(place, np.flatnonzero(row).tolist(), len(row))
+    if not sources:
+        return Row((place,), np.ones(1), 0.0, 1.0)
+    total = float(min(sum(row[list(sources)].tolist()), 1.0))
+    # 1 - (1 - 0.1) is 0.1, as whoever writes 1 - gamma means it.
+    real = round(1 - total, 15)
+    if real < _NOTHING:
+        return Row(sources, row[list(sources)], 1.0, None)
+    return Row(sources, row[list(sources)], total, real)
+
+
+def _traced_row(place, row):
+    """Of a row that is none everything is nan, and so is the model."""
+    row = row.astype(jnp.result_type(float))
+    total = jnp.sum(row)
+    sound = (jnp.min(row) >= 0) & (total <= 1 + _ROUNDING)
+    sources = in_order(place, range(len(row)), len(row))
+    row = jnp.stack([jnp.where(sound, row[source], jnp.nan) for source in sources])
+    real = jnp.where(sound, jnp.maximum(1 - total, 0), jnp.nan)
+    return Row(sources, row, jnp.where(sound, total, jnp.nan), real)

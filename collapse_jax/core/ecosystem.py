@@ -1,0 +1,291 @@
+"""Many models that read each other: K estimators x Source x coupling [K, K] -> Process."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.core import data_spaces, pool_metrics
+from collapse_jax.core.coupling import checked_coupling, rows_of
+from collapse_jax.core.kinds import Kind, Model, kinds_of
+from collapse_jax.core.over_models import over_models
+from collapse_jax.core.types import (
+    Estimator,
+    FitInfo,
+    Layout,
+    Parts,
+    Process,
+    Runtime,
+    Source,
+    State,
+    StepInfo,
+    Workflow,
+)
+from collapse_jax.core.workflows import replace
+from collapse_jax.errors import InputError, made_by, one_of
+from collapse_jax.random.bits import fold_in
+
+Wrapper = Callable[[Workflow], Workflow]
+
+
+def ecosystem(
+    estimators: Estimator | Sequence[Estimator],
+    source: Source,
+    coupling: Any,
+    sample_size: int | Callable,
+    *,
+    workflows: Workflow | Sequence[Workflow] | None = None,
+    published: Wrapper | Sequence[Wrapper | None] | None = None,
+    random_counts: bool = True,
+    largest_sample_size: int | None = None,
+    remember_first: bool = False,
+) -> Process:
+    """The process of K models, each of which trains on what all of them made and on real data.
+
+    Of the fresh points that the workflow of model k asks its newest model for, a share coupling[k,
+    j] is drawn from model j, and the rest of the row, 1 - sum(coupling[k]), from the real data. With
+    K = 1 this is the process of one model, bit for bit: [[1]] changes nothing, and [[1 - g]] under
+    `replace` is `mix(1 - g, 0, g)`. Every reader draws points of its own. Generation 0 of each model
+    is fitted to real points of its own; of a fixed data set these are drawn anew for each model.
+
+    Metrics: those that all estimators offer, [K, ...], one for each model. Of the pool, in which
+    every model makes a share 1 / K of the points: pooled_mean and pooled_variance, and
+    within_variance (the mean of the models' variances) and between_variance (the variance of their
+    means), which sum to it. Where a mixture of models is a model of the family (categorical,
+    bernoulli) every metric and distance of the pool, as pooled_NAME, and within_heterozygosity,
+    between_heterozygosity.
+
+    A state's `params`, `carry` and `first` have a first axis [K, ...] of models. Where estimators,
+    workflows or the kinds of rows differ they are tuples of such, with models of one kind in one
+    entry, the kinds in the order of their first model.
+
+    Args:
+        estimators: one for all models, or K; their points must be of one shape and type. The same
+            object given twice is computed together, which compiles quicker.
+        source: where real data comes from.
+        coupling: [K, K], or traced; rows sum to at most 1.
+        sample_size: points of each model's training sets, as in `generational_process`.
+        workflows: one for all, or K; by default `replace`. What they make of fresh points is each
+            model's own: accumulate keeps what this model has read, beta of mix is from this model's
+            previous set. Curations of a workflow judge all that its model reads from models.
+        published: how a model is sampled by all that read it: a curation, such as
+            `cj.curation.tempered(0.8)`, or K, with None for a model as it is.
+        random_counts: True: how many points come from where is multinomial. False: rounded shares;
+            first those of models and real data, as in `mix`, then those of the models, cumulated,
+            the reader itself first and those after it, cyclically.
+        largest_sample_size: as in `generational_process`.
+        remember_first: as in `generational_process`; distances are then offered as NAME_to_first.
+
+    Raises:
+        InputError: as `generational_process` does; for a coupling with entries below 0 or rows above
+            1, numbers of models that differ, points of different shapes or types, and for families
+            that run on the host, are lazy, or hold points relative to their newest model.
+    """
+    one_of("random_counts", random_counts, (True, False))
+    coupling = checked_coupling(coupling)
+    count = len(coupling)
+    estimators = _one_each("estimators", estimators, Estimator, "cj.estimator", count)
+    workflows = replace() if workflows is None else workflows
+    workflows = _one_each("workflows", workflows, Workflow, "cj.workflows", count)
+    published = _published(published, count)
+    data_spaces.check_families(estimators)
+    if not random_counts and not isinstance(coupling, np.ndarray):
+        raise InputError(
+            "coupling is traced with random_counts=False; rounded shares must be known before the "
+            "run"
+        )
+    sizes = {"sample_size": sample_size, "largest_sample_size": largest_sample_size}
+    models = [
+        Model(*one)
+        for one in zip(estimators, workflows, published, rows_of(coupling), strict=True)
+    ]
+    kinds = kinds_of(models, source, random_counts, sizes | {"remember_first": remember_first})
+    workflow = _pool_workflow(models, coupling, random_counts)
+    source = kinds[0].core.parts.source
+    parts = Parts(_pool_estimator(estimators), source, workflow, sample_size, remember_first)
+    return _Ecosystem(parts, kinds, tuple(models)).process()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Ecosystem:
+    """Generation 0, the step, and the structure of their states, of all models."""
+
+    parts: Parts
+    kinds: tuple[Kind, ...]
+    models: tuple[Model, ...]
+
+    def process(self):
+        """The process that drivers run."""
+        watched = any(kind.made.watched for kind in self.kinds)
+        return Process(
+            init=self.init,
+            step=self.step if watched else self.unwatched_step,
+            metrics=pool_metrics.metrics_of(self.kinds, self.axis),
+            layout=Layout(self.template, self.resize),
+            runtime=Runtime(chain_axis=self.axis),
+            parts=self.parts,
+        )
+
+    @functools.cached_property
+    def axis(self):
+        """Where drivers put the chains: last, if all families are written for it."""
+        return max(kind.made.chain_axis for kind in self.kinds)
+
+    def init(self, key, last_generation=None):
+        def of_kind(kind):
+            def of_one(number):
+                state, info = kind.core.init(self._own_key(key, number), last_generation)
+                return (state.params, state.carry, state.first), info
+
+            return over_models(of_one, self.axis)(kind.numbers)
+
+        made, infos = zip(*map(of_kind, self.kinds), strict=True)
+        return self._state(jnp.asarray(0, jnp.int32), made), self._info(infos)
+
+    def step(self, key, state):
+        """The next generation; one that is called by hand, so that no driver knew how far."""
+        return self._next(key, state, lambda core: core.step)
+
+    def unwatched_step(self, key, state):
+        """The next generation, for drivers, which have looked at the sizes of all."""
+        return self._next(key, state, lambda core: core.unwatched_step)
+
+    def _next(self, key, state, step_of):
+        before = self._of_kinds(state)
+        params = [params for params, *_ in before]
+        made, infos, generations = [], [], []
+        for kind, own in zip(self.kinds, before, strict=True):
+
+            def of_one(number, given, own, kind=kind):
+                reading = kind.reading(given, self.axis)
+                alone = State(state.generation, *own)
+                own_key = self._own_key(key, number)
+                after, info = step_of(kind.core)(own_key, alone, reading)
+                return (after.params, after.carry, after.first), info, after.generation
+
+            given = kind.given(params, self.axis)
+            results = over_models(of_one, self.axis)(kind.numbers, given, own)
+            for parts, result in zip((made, infos, generations), results, strict=True):
+                parts.append(result)
+        # A training set that was none is told by its generation (`core.marks`).
+        generation = jnp.min(jnp.concatenate(generations))
+        return self._state(generation, made), self._info(infos)
+
+    def template(self, key, last_generation=None):
+        return jax.eval_shape(lambda key: self.init(key, last_generation)[0], key)
+
+    def resize(self, state, last_generation):
+        def of_kind(kind, own):
+            def of_one(own):
+                resized = kind.core.resize(State(state.generation, *own), last_generation)
+                return resized.params, resized.carry, resized.first
+
+            return jax.vmap(of_one)(own)
+
+        made = map(of_kind, self.kinds, self._of_kinds(state))
+        return self._state(state.generation, tuple(made))
+
+    def check_run(self, generations, known=None):
+        """Raises `InputError` for sizes that no run of so many generations can have."""
+        for kind in self.kinds:
+            kind.core.check_run(generations, known)
+
+    def _own_key(self, key, number):
+        return key if len(self.models) == 1 else fold_in(key, number)
+
+    def _of_kinds(self, state):
+        """(params, carry, first) of each kind."""
+        parts = state.params, state.carry, state.first
+        if len(self.kinds) == 1:
+            return [parts]
+        params, carry, first = parts
+        return list(zip(params, carry, first or [()] * len(self.kinds), strict=True))
+
+    def _state(self, generation, made):
+        params, carry, first = (_one_or_all(parts) for parts in zip(*made, strict=True))
+        return State(generation, params, carry, first if self.parts.remember_first else ())
+
+    def _info(self, infos):
+        """All models' fits as one: the worst `converged`, the most iterations, the mean loss."""
+        fits = [info.fit for info in infos]
+        converged, iterations, loss = (
+            jnp.concatenate([jnp.asarray(getattr(fit, name)) for fit in fits])
+            for name in ("converged", "iterations", "loss")
+        )
+        detail = fits[0].detail if len(fits) == 1 else {}
+        fit = FitInfo(jnp.all(converged), jnp.max(iterations), jnp.mean(loss), detail)
+        return StepInfo(fit, _one_or_all([info.data for info in infos]))
+
+
+def _one_or_all(parts):
+    """What there is of each kind: of a single kind that alone."""
+    parts = tuple(parts)
+    return parts[0] if len(parts) == 1 else parts
+
+
+def _one_each(name, given, kind, maker, count):
+    """`count` of what is given once, or for each model."""
+    if isinstance(given, kind):
+        return [given] * count
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        given = made_by(name, given, kind, f"one of {maker}, or a list of such,")
+    for place, one in enumerate(given):
+        made_by(f"{name}[{place}]", one, kind, f"one of {maker}")
+    if len(given) != count:
+        raise InputError(
+            f"{name} are {len(given)}, and coupling is [{count}, {count}]; there must be one for "
+            f"all models, or {count}"
+        )
+    return list(given)
+
+
+def _published(given, count):
+    """[count] the filters that each model is sampled through, by all that read it."""
+    if given is None or callable(given):
+        given = [given] * count
+    if not isinstance(given, Sequence) or len(given) != count:
+        words = f"{len(given)}" if isinstance(given, Sequence) else f"{given!r:.200}"
+        raise InputError(
+            f"published is {words}, and coupling is [{count}, {count}]; it must be one curation "
+            f"for all models, or {count} of them"
+        )
+    # One for all is one tuple of filters, so that its models are known to be alike.
+    known = {}
+    return [known.setdefault(id(one), _filters(place, one)) for place, one in enumerate(given)]
+
+
+def _filters(place, wrap):
+    if wrap is None:
+        return ()
+    wrapped = wrap(replace()) if callable(wrap) else None
+    if not isinstance(wrapped, Workflow) or not wrapped.filters:
+        raise InputError(
+            f"published[{place}] is {getattr(wrap, '__name__', wrap)!r:.200}; it must be a curation "
+            "of what a model makes, such as cj.curation.tempered(0.8) (a detector judges a mixture: "
+            "give it with the workflow of whoever reads)"
+        )
+    return wrapped.filters
+
+
+def _pool_estimator(estimators):
+    """What stands for all estimators in the parts of the process: their names and contents."""
+    names = ", ".join(dict.fromkeys(one.name for one in estimators))
+    alone = functools.partial(_alone, tuple(estimators))
+    name = f"ecosystem of {len(estimators)}: {names}"
+    return Estimator(name, alone, alone, alone, estimators[0].statistics)
+
+
+def _pool_workflow(models, coupling, random_counts):
+    names = ", ".join(dict.fromkeys(model.workflow.name for model in models))
+    filters = [one for model in models for one in (*model.published, *model.workflow.filters)]
+    made_of = tuple((model.workflow, model.published) for model in models)
+    alone = functools.partial(_alone, (made_of, coupling, random_counts))
+    return Workflow(names, alone, alone, tuple(filters))
+
+
+def _alone(members, *arguments):
+    raise InputError("the models of an ecosystem are fitted together, by the process's step")

@@ -1,0 +1,101 @@
+"""Ecosystems at many couplings: a phase diagram as one compiled program."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from collapse_jax.core.coupling import checked_coupling
+from collapse_jax.core.process import process_grid
+from collapse_jax.core.types import Process
+from collapse_jax.drivers.chunks import join_chunks
+from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan
+from collapse_jax.drivers.simulate import simulate_chunks
+from collapse_jax.drivers.streams import INDEPENDENT
+from collapse_jax.drivers.trace import Trace
+from collapse_jax.errors import InputError, function, numbers, whole
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class CouplingTrace(Trace):
+    """Metrics of all chains at all couplings: `trace[name]` is [coupling, chain, generation, ...].
+
+    generations: [generation] the numbers of those that were recorded.
+    couplings: [coupling, K, K].
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], generations: np.ndarray, couplings: Any):
+        super().__init__(arrays, generations)
+        self.couplings = couplings
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """The axes coupling, chain, generation and, for vector metrics, NAME_0, NAME_1 ..."""
+        import xarray
+
+        def labelled(name, array):
+            own_axes = (f"{name}_{axis}" for axis in range(array.ndim - 3))
+            return ("coupling", "chain", "generation", *own_axes), array
+
+        variables = {name: labelled(name, array) for name, array in self.items()}
+        return xarray.Dataset(variables, coords={"generation": self.generations})
+
+
+def simulate_couplings(
+    ecosystem_of: Callable[[Any], Process],
+    couplings: Any,
+    key: jax.Array,
+    *,
+    generations: int,
+    chains: int = 1,
+    metrics: Iterable = DEFAULT_METRICS,
+    record: int | str | Iterable[int] = 1,
+    chunk: int = 100,
+    memory_limit: int | None = None,
+    streams: str = INDEPENDENT,
+    devices: Sequence | None = None,
+) -> CouplingTrace:
+    """Metrics of many chains of an ecosystem at each of many couplings, by one compiled program.
+
+    The coupling is traced, so that every model reads every other, at whatever share: a coupling of
+    few entries costs as much as a full one. Counts are multinomial.
+
+    Args:
+        ecosystem_of: coupling [K, K], traced -> what `cj.ecosystem` gives.
+        couplings: [couplings, K, K].
+        key: one typed key.
+        generations: the last one.
+        chains: how many, at each coupling.
+        metrics, record, chunk, memory_limit, devices: as in `cj.simulate`.
+        streams: "independent" gives every coupling random numbers of its own, which its place among
+            the others does not change; "common" gives all the same.
+
+    Raises:
+        InputError: for a coupling that is none, which it names, and as `cj.simulate` does.
+        DivergenceError: once a model holds nan; it names chain and coupling ("point of the grid").
+    """
+    function("ecosystem_of", ecosystem_of)
+    couplings = numbers("couplings", couplings)
+    if couplings.ndim != 3 or not len(couplings):
+        raise InputError(
+            f"couplings has shape {list(couplings.shape)}; it must be [couplings, K, K]"
+        )
+    for place, coupling in enumerate(couplings):
+        try:
+            checked_coupling(coupling)
+        except InputError as error:
+            raise InputError(f"couplings[{place}]: {error}") from None
+    whole("chains", chains, 1)
+    process = process_grid(lambda point: ecosystem_of(point["coupling"]), {"coupling": couplings[0]})
+    settings = {"coupling": couplings.astype(np.dtype(jax.dtypes.canonicalize_dtype(float)))}
+    plan = Plan(
+        generations, chains, metrics, record, chunk, memory_limit, devices, settings, None, streams
+    )
+    trace = join_chunks(list(simulate_chunks(process, key, plan)))
+    arrays = {
+        name: values.reshape(len(couplings), chains, *values.shape[1:])
+        for name, values in trace.items()
+    }
+    return CouplingTrace(arrays, trace.generations, couplings)
