@@ -24,6 +24,7 @@ import numpy as np
 
 from collapse_jax.drivers.all_chains import Sink
 from collapse_jax.drivers.sharded import compiled
+from collapse_jax.drivers.summary import SAMPLE
 from collapse_jax.runs import distributed
 
 
@@ -149,7 +150,7 @@ class DeviceStatistics(Sink):
     def _sample(self, of_tiles):
         """Sorted keys of the first chains of process 0 [rows, ..., sample]."""
         # No more than every process has, since all of them send as many.
-        most = min(self._chains, of_tiles[0].shape[-1], _SAMPLE)
+        most = min(self._chains, of_tiles[0].shape[-1], SAMPLE)
         count = int(distributed.together(np.array(most)).min())
         with jax.enable_x64(True):
             here = _host_keys(_every_key(of_tiles[0][..., :count], np.int32(count)))
@@ -163,8 +164,6 @@ class DeviceStatistics(Sink):
         )
 
 
-# How many chains tell where to look first.
-_SAMPLE = 2**14
 # Keys: integers in the order of the numbers, signed on the device, unsigned with 64 bits here.
 _TOP = np.uint64(2**63)
 

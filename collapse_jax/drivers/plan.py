@@ -12,12 +12,15 @@ from collapse_jax.core.types import Dataset, Process, State
 from collapse_jax.drivers import tiles
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
 from collapse_jax.drivers.streams import INDEPENDENT, words_of_points
+from collapse_jax.drivers.summary import SAMPLE
 from collapse_jax.errors import InputError, number, size_words, whole
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.runs import distributed
 from collapse_jax.runs.free_memory import free_device_memory, free_memory
 
 DEFAULT_METRICS = ("mean", "variance", "log_variance")
+# Beside those that are kept; measured.
+_COPIES_OF_A_MODEL, _COPIES_OF_A_SAMPLE = 1.5, 2
 # Generations are counted in 32 bits.
 _MOST = 2**31 - 1
 
@@ -154,13 +157,20 @@ def _unknown_record(record):
     return InputError(f"record is {record!r}; it must be a stride, 'log', or generation numbers")
 
 
-def memory_needed(process: Process, key: jax.Array, plan: Plan, records: int = 1) -> int:
-    """Bytes that a simulation holds at once, about.
+def memory_needed(
+    process: Process, key: jax.Array, plan: Plan, records: int = 1, *, on_devices: bool = False
+) -> int:
+    """Bytes that a simulation holds at once, about, beside the program itself.
 
-    These are the states and training sets of all chains, `records` of the metrics, and what the
-    chains that are computed at the same time take to draw points of a fixed data set.
+    These are the states of this process's chains, `records` of the metrics, and what the chains
+    that are computed at the same time take beside that. Measured peaks lie within a factor of 1.3,
+    from some 16 MiB on (docs/scale.md).
+
+    Args:
+        records: how many are held at once.
+        on_devices: whether they are reduced to statistics on the devices, and not kept.
     """
-    return _bytes_held(check_plan(process, key, plan), records)
+    return _bytes_held(check_plan(process, key, plan), records, on_devices)
 
 
 def check_memory(
@@ -179,7 +189,7 @@ def check_memory(
     if limit is None:
         _check_free(simulation, records, what, remedy, on_devices)
         return
-    needed = _bytes_held(simulation, records)
+    needed = _bytes_held(simulation, records, on_devices)
     if needed > limit:
         raise InputError(
             f"memory_limit is {limit / 2**20:.0f} MiB, but {simulation.plan.chains:,} chains with "
@@ -246,13 +256,22 @@ def _size_of(tree):
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _bytes_held(simulation, records):
+def _bytes_held(simulation, records, on_devices):
+    """What is sure to be held at once, and what chains need while they are computed."""
     process, key, plan, measure, *_ = simulation
-    state, info = state_shapes(process, key, plan.generations, plan.settings)
-    values = metric_shapes(measure, state).values()
-    of_a_chain = _size_of((state, info.data)) + records * _size_of(list(values))
-    drawing = _own_and_at_once(simulation)[1] * _drawing_bytes(process, info.data)
-    return simulation.points * plan.chains * of_a_chain + drawing
+    state, _ = state_shapes(process, key, plan.generations, plan.settings)
+    _, at_once = _own_and_at_once(simulation)
+    values = list(metric_shapes(measure, state).values())
+    # A model is fitted beside the old one; what a workflow carries is changed where it lies.
+    working = int(at_once * _COPIES_OF_A_MODEL * _size_of(state.params))
+    if on_devices:
+        # One metric after another: its sums in 64 bits, and a sorted sample of its numbers.
+        widest = max((value.size for value in values), default=0)
+        sampled = _COPIES_OF_A_SAMPLE * min(at_once, SAMPLE)
+        working += 8 * records * widest * (at_once + sampled)
+    else:
+        working += at_once * min(plan.chunk, records) * _size_of(values)
+    return sum(_bytes_at_once(simulation, records, on_devices)) + working
 
 
 def _check_that_shapes_stay(simulation):

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collapse_jax.drivers.chunks import Chunk, Records
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# How many chains tell where to look for a quantile first.
+SAMPLE = 2**14
 # Numbers that are reduced at once: float64 copies of more would need memory that nobody counted.
 _AT_ONCE = 2**21
 

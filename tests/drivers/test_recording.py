@@ -120,19 +120,23 @@ def test_chunks_hold_as_many_records_as_were_asked_for():
 
 
 def held_by_hand(process, generations, chains, records, numbers):
-    """Bytes of `records` of `numbers` 4-byte numbers, and of one state and one training set, of all
-    chains.
+    """Bytes of 4-byte numbers of all chains, which are all at work: `records` of `numbers`, kept
+    and on their way; a state and a training set, and one and a half models more.
     """
     state, info = jax.eval_shape(lambda key: process.init(key, generations), KEY)
-    leaves = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves((state, info.data)))
-    return 4 * chains * (leaves + records * numbers)
+
+    def count(tree):
+        return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+    working = int(1.5 * count(state.params))
+    return 4 * chains * (count((state, info.data)) + working + 2 * records * numbers)
 
 
 def test_memory_needed_is_what_is_held():
-    # 1-D: generation, mean, log scale; count, mean, log scale, divisor
+    # 1-D: generation, mean, log scale; count, mean, log scale, divisor; three as working space
     assert (
         memory_needed(PROCESS, KEY, Plan(10, 100), records=11)
-        == 4 * 100 * (7 + 11 * 3)
+        == 4 * 100 * (7 + 3 + 2 * 11 * 3)
         == held_by_hand(PROCESS, 10, 100, 11, 3)
     )
     many = generational_process(
@@ -151,7 +155,7 @@ def test_memory_needed_is_what_is_held():
 
 def test_memory_needed_is_what_a_simulation_allocates():
     arguments = {"generations": 400, "chains": 1000, "chunk": 5}
-    needed = memory_needed(PROCESS, KEY, Plan(400, 1000), records=401)
+    needed = memory_needed(PROCESS, KEY, Plan(400, 1000, chunk=5), records=401)
     simulate(PROCESS, KEY, **arguments)
     tracemalloc.start()
     trace = simulate(PROCESS, KEY, **arguments)

@@ -53,7 +53,7 @@ COMMANDS = {
     for command in (
         Command(
             "quickstart",
-            "Everything at once, offline, in under 3 minutes.",
+            "Everything at once, offline, in under 2 minutes of CPU time.",
             "commands.quickstart:run_quickstart",
             QuickstartConfig,
             draw="plots.quickstart:draw",

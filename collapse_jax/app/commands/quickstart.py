@@ -7,7 +7,7 @@ from collapse_jax.app.commands.lm import lm_command
 from collapse_jax.app.commands.simulate import run_simulate
 from collapse_jax.app.commands.simulation import memory_of
 from collapse_jax.app.config import LMConfig, QuickstartConfig, SimulateConfig
-from collapse_jax.app.plots import draw_run
+from collapse_jax.app.plots.quickstart import draw_overview, parts_of
 from collapse_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ def language_model_run(config: QuickstartConfig) -> LMConfig:
         generations=config.generations,
         seeds=1,
         seed=config.seed,
-        train_blocks=1024,
+        train_blocks=160,
+        valid_blocks=64,
         epochs=3,
-        batch_size=16,
+        batch_size=8,
         learning_rate=5e-4,
         final_learning_rate=5e-5,
-        decode_batch=128,
+        decode_batch=80,
     )
 
 
@@ -65,6 +66,8 @@ def run_quickstart(config: QuickstartConfig, out: str, console: "Console") -> No
     for name, settings in chain_runs(config).items():
         run_simulate(settings, pathlib.Path(out) / name, console)
     lm_command(language_model, str(pathlib.Path(out) / "language_model"), console)
+    # The language model's were drawn at its end.
+    drawn = pathlib.Path(out, "language_model", "figures").glob("*.png")
     console.print("all figures:")
-    for path in draw_run(folder):
+    for path in [draw_overview(folder, parts_of(folder)), *sorted(drawn)]:
         console.print(f"  {path}", highlight=False)

@@ -203,7 +203,8 @@ def memory_of(config: SimulateConfig) -> int:
         needed = memory_needed(process, key, plan, COPIES * recorded)
         needed += 2 * recorded * _BYTES_OF_STATISTICS
     else:
-        needed = memory_needed(process, key, plan, min(settings.chunk, recorded))
+        held = min(settings.chunk, recorded)
+        needed = memory_needed(process, key, plan, held, on_devices=True)
         needed += statistics_bytes(process, key, plan, recorded)
     check_memory(settings, needed, f"{settings.chains:,} chains")
     return needed

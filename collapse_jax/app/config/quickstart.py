@@ -9,7 +9,7 @@ from collapse_jax.runs.settings import Settings
 
 @dataclasses.dataclass(frozen=True)
 class QuickstartConfig(Settings):
-    """Everything at once, offline, in under 3 minutes.
+    """Everything at once, offline, in under 2 minutes of CPU time.
 
     Chains against theory, then the language-model loop on embedded text.
     """

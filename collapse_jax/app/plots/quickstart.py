@@ -17,6 +17,17 @@ def draw(folder: RunFolder, config: QuickstartConfig) -> list[pathlib.Path]:
     Raises:
         InputError: If a part of it has no results yet.
     """
+    parts = parts_of(folder)
+    others = [part for part in parts if not isinstance(part.config(), SimulateConfig)]
+    return [draw_overview(folder, parts), *(path for part in others for path in draw_run(part))]
+
+
+def parts_of(folder: RunFolder) -> list[RunFolder]:
+    """The run folders of its parts, by name.
+
+    Raises:
+        InputError: If a part of it has no results yet.
+    """
     parts = [RunFolder(path.parent) for path in sorted(folder.path.glob("*/config.json"))]
     unfinished = [part for part in parts if not (part.path / "results.nc").is_file()]
     if unfinished or not parts:
@@ -24,8 +35,7 @@ def draw(folder: RunFolder, config: QuickstartConfig) -> list[pathlib.Path]:
             f"{(unfinished or [folder])[0].path} holds no results.nc yet; let the quickstart "
             "finish it first"
         )
-    others = [part for part in parts if not isinstance(part.config(), SimulateConfig)]
-    return [draw_overview(folder, parts), *(path for part in others for path in draw_run(part))]
+    return parts
 
 
 def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> pathlib.Path:
