@@ -386,6 +386,15 @@ def check_run(
             core.check_run(generations, known)
 
 
+def keeps_buffers(process: Process) -> bool:
+    """Whether the states of a process hold buffers that its last generation sizes, as far as known.
+
+    True for a process that `generational_process` has not made.
+    """
+    core = getattr(process.layout.template, "__self__", None)
+    return core.keeps_buffers if isinstance(core, _Core) else True
+
+
 def unwatched(process: Process) -> Process:
     """The same process for a driver that has called `check_run`: its step looks at no size."""
     core: Any = getattr(process.step, "__self__", None)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core import results
+from collapse_jax.core.process import keeps_buffers
 from collapse_jax.core.types import Process
 
 
@@ -24,7 +25,9 @@ def state_shapes(
     dtypes = None
     if settings is not None:
         dtypes = tuple((name, np.asarray(values).dtype) for name, values in settings.items())
-    return _state_shapes(process.init, key.dtype, last_generation, dtypes)
+    # One trace for all runs of a process whose states do not grow.
+    grows = settings is not None or keeps_buffers(process)
+    return _state_shapes(process.init, key.dtype, last_generation if grows else 0, dtypes)
 
 
 # Bounded, for what is kept keeps a process alive.

@@ -1,12 +1,18 @@
 """Compiled programs for pieces of a simulation, whose chains may be spread over several devices."""
 
 import inspect
+import threading
+import weakref
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 
 # Tiles run on threads of ours: XLA's own lose more on small vectors than they win.
 _CPU_OPTIONS = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
+# Program -> the shapes that it is compiled for.
+_compiled: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_compiling = threading.Lock()
 
 
 def compiled(
@@ -36,6 +42,21 @@ def compiled(
         donate_argnums=[names.index(name) for name in donate],
         compiler_options=_CPU_OPTIONS if jax.default_backend() == "cpu" else None,
     )
+
+
+def called(program: Callable, *arguments: Any) -> Any:
+    """What a program of `compiled` gives; threads that call it together wait for one compilation.
+
+    JAX, left to itself, compiles it once in each of them.
+    """
+    leaves, tree = jax.tree.flatten(arguments)
+    shapes = (tree, *((leaf.shape, leaf.dtype, getattr(leaf, "sharding", None)) for leaf in leaves))
+    if shapes not in _compiled.get(program, ()):
+        with _compiling:
+            if shapes not in _compiled.setdefault(program, set()):
+                program.lower(*arguments).compile()
+                _compiled[program].add(shapes)
+    return program(*arguments)
 
 
 def _on_each_device(function, mesh, in_axes, out_axes):

@@ -24,10 +24,11 @@ from collapse_jax.core.marks import is_spoiled
 from collapse_jax.core.results import same_structure
 from collapse_jax.core.types import Compaction, Process, State
 from collapse_jax.drivers.complex_pairs import complex_pairs
+from collapse_jax.drivers.host_keys import folded_on_host
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
-from collapse_jax.drivers.sharded import compiled, mesh_of, sharding_of
+from collapse_jax.drivers.sharded import called, compiled, mesh_of, sharding_of
 from collapse_jax.drivers.vmap_chains import vmap_chains
-from collapse_jax.random.bits import fold_in
+from collapse_jax.random.bits import fold_in, is_threefry
 
 # By chain axis: numbers held by a tile on a CPU, few enough for its caches, and its fewest chains:
 # vectors over chains want to be long.
@@ -131,9 +132,11 @@ def chain_batch(
     mesh = jax.sharding.Mesh(np.asarray(devices), ("chains",)) if len(devices) > 1 else None
     sharding = sharding_of(mesh, 1, 0)
     folded = [chains] if words is None else [*np.asarray(words)[points].T, chains]
-    keys = _folded(
-        key, *(jax.device_put(np.asarray(numbers, np.uint32), sharding) for numbers in folded)
-    )
+    folded = [np.asarray(numbers, np.uint32) for numbers in folded]
+    if _on_host(mesh) and is_threefry(key):
+        keys = folded_on_host(key, *folded)
+    else:
+        keys = _folded(key, *(jax.device_put(numbers, sharding) for numbers in folded))
     if settings is None:
         return ChainBatch(keys)
     at_points = {name: np.asarray(values)[points] for name, values in settings.items()}
@@ -159,7 +162,7 @@ def start(process: Process, measure: Measure, last_generation: int, batch: Chain
     """(state, name -> [1, ..., chains]) of generation 0."""
     axis = process.runtime.chain_axis
     program = start_program(process.init, axis, measure, last_generation, mesh_of(batch.keys))
-    return program(batch)
+    return called(program, batch)
 
 
 @_keep_programs
@@ -187,6 +190,8 @@ def allocate(process: Process, measure: Measure, rows: int, state: State, batch:
 
     def zeros(metric):
         shape = (rows, *metric.shape, len(batch.keys))
+        if _on_host(mesh):  # a copy is quicker than the compilation of a program
+            return jax.device_put(np.zeros(shape, metric.dtype), may_alias=False)
         return jnp.zeros(shape, metric.dtype, device=sharding_of(mesh, len(shape), -1))
 
     return jax.tree.map(zeros, metric_shapes(measure, of_one_chain))
@@ -220,7 +225,8 @@ def advance(
     padded[: len(recorded)] = recorded
     axis = process.runtime.chain_axis
     program = advance_program(process.step, axis, measure, mesh_of(batch.keys))
-    return program(state, batch, np.int32(done), padded, np.int32(len(recorded)), records)
+    which = (np.int32(done), padded, np.int32(len(recorded)))
+    return called(program, state, batch, *which, records)
 
 
 @_keep_programs
@@ -272,11 +278,30 @@ def chain_with_nan(process: Process, state: State) -> int | None:
     leaves, axis = jax.tree.leaves(state.params), process.runtime.chain_axis
     if not leaves:
         return None
+    mesh = mesh_of(leaves[0])
+    if _on_host(mesh):
+        return _chain_with_nan_on_host(axis, state)
     # [devices]: on each the place of its first such chain, or -1.
-    places = np.asarray(_nan_program(axis, mesh_of(leaves[0]))(state))
+    places = np.asarray(_nan_program(axis, mesh)(state))
     devices = np.flatnonzero(places >= 0)
     chains_a_device = leaves[0].shape[axis] // len(places)
     return int(devices[0] * chains_a_device + places[devices[0]]) if len(devices) else None
+
+
+def _chain_with_nan_on_host(axis, state):
+    """`chain_with_nan` by NumPy, which reads the memory of the CPU's device, and compiles nothing."""
+    wrong = [np.asarray(state.generation) < 0]
+    for leaf in jax.tree.leaves(state.params):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            is_nan = np.moveaxis(np.isnan(np.asarray(leaf)), axis, 0)
+            wrong.append(is_nan.any(tuple(range(1, is_nan.ndim))))
+    places = np.flatnonzero(np.any(wrong, axis=0))
+    return int(places[0]) if len(places) else None
+
+
+def _on_host(mesh):
+    """Whether a tile lies in the memory of the host, on a single device."""
+    return mesh is None and jax.default_backend() == "cpu"
 
 
 @_keep_programs
@@ -300,7 +325,7 @@ def _chain_with_nan(axis, state):
 def most_in_use(compaction: Compaction, axis: int, state: State) -> int:
     """How many parts the fullest chain of a tile has in use; axis: that of chains."""
     program = _in_use_program(compaction.num_in_use, axis, mesh_of(jax.tree.leaves(state)[0]))
-    return int(np.max(program(state)))  # of [devices]
+    return int(np.max(called(program, state)))  # of [devices]
 
 
 @_keep_programs
@@ -316,7 +341,7 @@ def _most_in_use(num_in_use, axis, state):
 def compact(compaction: Compaction, axis: int, size: int, state: State) -> State:
     """The tile with space for `size` parts in each model; axis: that of chains."""
     mesh = mesh_of(jax.tree.leaves(state)[0])
-    return compact_program(compaction.to_size, axis, size, mesh)(state)
+    return called(compact_program(compaction.to_size, axis, size, mesh), state)
 
 
 @_keep_programs

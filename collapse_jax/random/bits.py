@@ -43,14 +43,14 @@ def threefry2x32(
 def key_words(key: Array) -> tuple[Array, Array]:
     """The two uint32 words [] of a typed key []; of one that is not Threefry's, two draws."""
     words = (
-        jax.random.key_data(key) if _is_threefry(key) else jax.random.bits(key, (2,), jnp.uint32)
+        jax.random.key_data(key) if is_threefry(key) else jax.random.bits(key, (2,), jnp.uint32)
     )
     return words[0], words[1]
 
 
 def fold_in(key: Array, data: ArrayLike) -> Array:
     """`jax.random.fold_in(key, data)`: the same key [], with integer `data` []."""
-    if not _is_threefry(key):
+    if not is_threefry(key):
         return jax.random.fold_in(key, data)
     data = (
         np.uint32(data & 0xFFFFFFFF)
@@ -62,14 +62,14 @@ def fold_in(key: Array, data: ArrayLike) -> Array:
 
 def split(key: Array, count: int = 2) -> list[Array]:
     """`jax.random.split(key, count)` as a list, so that an unused key costs nothing."""
-    if not _is_threefry(key):
+    if not is_threefry(key):
         return list(jax.random.split(key, count))
     words = key_words(key)
     return [_key(*threefry2x32(*words, jnp.uint32(0), jnp.uint32(i))) for i in range(count)]
 
 
-def _is_threefry(key):
-    """Whether a key is Threefry's; raises `InputError` for what is not one typed key."""
+def is_threefry(key: Array) -> bool:
+    """Whether a key is Threefry's, JAX's own; raises `InputError` for what is not one typed key."""
     return str(jax.random.key_impl(one_key("key", key))) == _THREEFRY
 
 
