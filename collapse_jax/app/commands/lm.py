@@ -1,5 +1,6 @@
 """`collapse-jax lm`: the paper's language-model loop from settings to a run folder."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Collection, Mapping
@@ -213,24 +214,17 @@ def run_lm(
         config.generations,
         models_write=not is_control,
         has_prompts=config.prompts != "start",
+        of_pool=pool.labels if pool is not None else None,
     )
     observe = _observer(settings, ingredients, prompts, key, origins, session)
+    if pool is not None:
+        observe = dataclasses.replace(observe, origin_lineages=origins.lineages_of_current)
 
     def observe_memory_too(first, state, info):
         written = pool.observed(state) if pool is not None else {}
         with memory.stage("score"):
             observed = observe(first, state, info)
         return observed | written | memory.take()
-
-    def begin(chain, generation):
-        origins.chain = chain
-        if pool is not None:
-            pool.chain = chain
-        watcher.begin(chain, generation)
-
-    def end(chain, generation, row):
-        watcher.end(chain, generation, row)
-        stop.here()
 
     return run(
         process_of(settings, ingredients, session=session, pool=pool),
@@ -241,10 +235,25 @@ def run_lm(
         observe=observe_memory_too,
         publish=publisher(folder, ingredients.tokenizer, prompts),
         published_only=(*PUBLISHED_ONLY, *PEAKS, WRITTEN),
-        watcher=watcher._replace(begin=begin, end=end),
+        watcher=_stoppable(watcher, stop, origins, *([pool] if pool else [])),
         states=config.checkpoints,
         session=session,
     )
+
+
+def _stoppable(watcher, stop, *told):
+    """A watcher after whose generations the run may stop; `told` learn which chain is made."""
+
+    def begin(chain, generation):
+        for one in told:
+            one.chain = chain
+        watcher.begin(chain, generation)
+
+    def end(chain, generation, row):
+        watcher.end(chain, generation, row)
+        stop.here()
+
+    return watcher._replace(begin=begin, end=end)
 
 
 def _observer(settings, ingredients, prompts, key, origins, session):

@@ -12,7 +12,7 @@ import numpy as np
 from collapse_jax.app.commands import held_out
 from collapse_jax.app.commands.examples import write_examples
 from collapse_jax.app.commands.held_out import HeldOut, Scores
-from collapse_jax.app.commands.origins import NO_BLOCK, words
+from collapse_jax.app.commands.origins import NO_BLOCK, REAL, words
 from collapse_jax.app.written import json_line
 from collapse_jax.core import points
 from collapse_jax.core.types import State, StepInfo
@@ -31,7 +31,7 @@ from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.session import Session
 
 # Observed arrays that are written as texts, and stay out of results.nc.
-PUBLISHED_ONLY = ("tokens", "origins", "origin_blocks", "example_tokens")
+PUBLISHED_ONLY = ("tokens", "origins", "origin_blocks", "origin_lineages", "example_tokens")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Observer:
     text: how the test text is scored; by default by block alone.
     extras: more measures of training sets, as in `MeasureSettings`.
     origin_blocks: generation -> int [N], as `Origins.blocks_of`; () where nobody asks.
+    origin_lineages: generation -> int [N], as `Origins.lineages_of_current`; None for one lineage.
     """
 
     model: Transformer
@@ -71,6 +72,7 @@ class Observer:
     text: HeldOut | None = None
     extras: tuple[str, ...] = ()
     origin_blocks: Callable[[int], np.ndarray] = lambda generation: np.zeros(0, np.int32)
+    origin_lineages: Callable[[int], np.ndarray] | None = None
 
     def __call__(self, first: State, state: State, info: StepInfo) -> dict[str, Any]:
         """Named scalars and arrays of a generation; `first` is generation 0 of its chain."""
@@ -103,6 +105,8 @@ class Observer:
         observed |= self._of_set(tokens, entropies, newest if apart else None)
         observed |= {"tokens": tokens.astype(np.int32), "origins": origins}
         observed["origin_blocks"] = self.origin_blocks(generation)
+        if self.origin_lineages is not None:
+            observed["origin_lineages"] = self.origin_lineages(generation)
         return observed | self._examples(params)
 
     def _later_columns(self, first_params, test, is_first):
@@ -243,8 +247,17 @@ def publisher(
         origins = arrays.get("origins", ()) if "origin" in first else ()
         numbers = arrays.get("origin_blocks", ()) if "block" in first else ()
         with_ids = "tokens" in first
-        tokens = arrays["tokens"]
-        write_samples(folder, tokenizer, chain, generation, tokens, origins, with_ids, numbers)
+        write_samples(
+            folder,
+            tokenizer,
+            chain,
+            generation,
+            arrays["tokens"],
+            origins,
+            with_ids,
+            numbers,
+            arrays.get("origin_lineages", ()),
+        )
         if "example_tokens" in arrays:  # runs begun without examples have none
             write_examples(folder, tokenizer, chain, generation, prompts, arrays["example_tokens"])
 
@@ -260,11 +273,13 @@ def write_samples(
     origins: Sequence[int] | np.ndarray = (),
     with_ids: bool = True,
     numbers: Sequence[int] | np.ndarray = (),
+    lineages: Sequence[int] | np.ndarray = (),
 ) -> None:
     """Writes the text of a training set [N, length], one block per line, its ids, and its origin.
 
     origins: int [N], as `Origins.of`; () writes none.
     numbers: int [N], as `Origins.blocks_of`; () writes none.
+    lineages: int [N], as `Origins.lineages_of_current`; () writes none.
     """
     with no_panics(tokenizer.name):
         rows: list[dict[str, Any]] = [{"text": tokenizer.decode(block)} for block in tokens]
@@ -274,6 +289,8 @@ def write_samples(
         row["origin"] = words(int(origin))
     for row, number in zip(rows, numbers, strict=False):
         row["block"] = None if number == NO_BLOCK else int(number)
+    for row, lineage in zip(rows, lineages, strict=False):
+        row["lineage"] = None if lineage == REAL else int(lineage)
     folder.write_text(_samples_name(chain, generation), "".join(map(json_line, rows)))
 
 

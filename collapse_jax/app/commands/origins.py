@@ -1,5 +1,7 @@
 """What each block of a training set was made from: who wrote it, and after which real block."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +37,7 @@ class Origins:
         *,
         models_write: bool = True,
         has_prompts: bool = True,
+        of_pool: Callable[[jax.Array, int, int], np.ndarray] | None = None,
     ):
         """Computes nothing yet.
 
@@ -45,13 +48,16 @@ class Origins:
             last_generation: The last one of the run.
             models_write: False for a control, where real text comes in the place of theirs.
             has_prompts: False where models write from nothing but the beginning-of-text token.
+            of_pool: `Pool.labels` of a lineage that reads others; its chain is to be set too.
         """
         numbers = np.arange(blocks, dtype=np.int32)
-        source = sources.dataset(np.stack([np.full_like(numbers, REAL), numbers], axis=1))
-        family = _labels(models_write, blocks if has_prompts and models_write else None)
+        real = [np.full_like(numbers, REAL), numbers, np.full_like(numbers, REAL)]
+        source = sources.dataset(np.stack(real, axis=1))
+        prompts = blocks if has_prompts and models_write else None
+        family = _labels(models_write, prompts, of_pool)
         self._process = generational_process(family, source, workflow, sample_size=blocks)
         self._blocks, self._key, self._last = blocks, key, last_generation
-        self._plain, self._models_write = workflow.name == "replace", models_write
+        self._newest_alone, self._models_write = workflow.name == "replace", models_write
         # The chain that is being made.
         self.chain = 0
         # The newest state and training set, and the chain and generation that they are of.
@@ -63,7 +69,7 @@ class Origins:
         Returns:
             int32 [N]: `REAL`, or the generation of the model that wrote the block.
         """
-        if self._plain:
+        if self._newest_alone:
             return np.full(self._blocks, generation - 1 if self._models_write else REAL, np.int32)
         return self._of(chain, generation)[:, 0]
 
@@ -76,8 +82,16 @@ class Origins:
         """
         return self._of(chain, generation)[:, 1]
 
+    def lineages_of_current(self, generation: int) -> np.ndarray:
+        """Which lineage of a pool wrote each block of the chain that is being made.
+
+        Returns:
+            int32 [N]: its number; `REAL` where nobody wrote the block.
+        """
+        return self._of(self.chain, generation)[:, 2]
+
     def _of(self, chain, generation):
-        """The labels [N, 2] of a training set: origin and block."""
+        """The labels [N, 3] of a training set: origin, block and lineage."""
         if self._at[0] != chain or self._at[1] > generation:
             self._state, self._at = None, (chain, -1)
         chain_key = jax.random.fold_in(self._key, chain)
@@ -101,7 +115,7 @@ class Origins:
     @property
     def mixed(self) -> bool:
         """Whether a training set may hold more than what the newest model wrote."""
-        return self._models_write and not self._plain
+        return self._models_write and not self._newest_alone
 
 
 def words(origin: int) -> str:
@@ -109,10 +123,11 @@ def words(origin: int) -> str:
     return "real" if origin == REAL else f"generation {origin}"
 
 
-def _labels(models_write, prompts) -> Estimator:
-    """A model that writes its number, its parameter, or `REAL`, and the number of its prompt.
+def _labels(models_write, prompts, of_pool) -> Estimator:
+    """A model that writes its number, its parameter, or `REAL`; its prompt's; and its lineage's.
 
     prompts: how many there are, or None.
+    of_pool: as for `Origins`; without one there is the lineage 0 alone.
     """
 
     def init(key, data):
@@ -122,14 +137,18 @@ def _labels(models_write, prompts) -> Estimator:
         return number + 1, FitInfo.exact()
 
     def sample(key, number, n):
+        if of_pool is not None:
+            begun, lineages = of_pool(key, int(number), n).T
+            return _written(number, begun if prompts else np.full(n, NO_BLOCK), lineages)
         begun = np.full(n, NO_BLOCK) if prompts is None else prompt_numbers(key, n, prompts)
         return _written(number, begun)
 
     def continued(key, number, x):
         return _written(number, np.full(len(x), NO_BLOCK) if prompts is None else x[:, 1])
 
-    def _written(number, begun):
+    def _written(number, begun, lineages=0):
         writer = jnp.full(len(begun), number if models_write else REAL, jnp.int32)
-        return jnp.stack([writer, jnp.asarray(begun, jnp.int32)], axis=1)
+        lineage = jnp.full(len(begun), lineages if models_write else REAL, jnp.int32)
+        return jnp.stack([writer, jnp.asarray(begun, jnp.int32), lineage], axis=1)
 
     return estimator(fit, sample, name="labels", init=init, continued=continued, traceable=False)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.app.commands.origins import NO_BLOCK
 from collapse_jax.app.config import LMConfig
 from collapse_jax.core.types import Estimator, State
 from collapse_jax.errors import InputError
@@ -103,30 +104,57 @@ class Pool:
         columns = {f"read_of_lineage_{one}": count for one, count in enumerate(read)}
         return columns | {WRITTEN: np.asarray(tokens, np.int32)}
 
+    def labels(self, key: jax.Array, generation: int, n: int) -> np.ndarray:
+        """Who wrote each of the n blocks that `reading` gives by the same key, and after what.
+
+        Args:
+            key: That of the draw.
+            generation: Of the models that wrote them.
+            n: How many there are.
+
+        Returns:
+            int32 [n, 2]: the number of the prompt among the writer's blocks, `NO_BLOCK` where a
+            text was cut anew by another tokenizer; and the number of the lineage.
+        """
+        choices = self._choices(key, generation, n)
+        parts = [np.stack([of, np.full_like(of, one)], 1) for one, (_, of) in choices.items()]
+        return np.concatenate(parts).astype(np.int32)
+
     def _text(self, key, generation, n):
         """n blocks [n, length] of what all models of a generation wrote."""
+        choices = self._choices(key, generation, n)
+        self._count = [len(choices[one][0]) if one in choices else 0 for one in self._lineages]
+        return np.concatenate([blocks for blocks, _ in choices.values()])
+
+    def _choices(self, key, generation, n):
+        """Lineage -> the blocks of it that are read, and their numbers in its text."""
         wanted = counts_of(self._shares, n)
         parts, missing = {}, 0
         for one, count in enumerate(wanted):
             if one != self._number and count:
-                parts[one] = self._read(jax.random.fold_in(key, one), one, generation, count)
-                missing += count - len(parts[one])
+                key_of_one = jax.random.fold_in(key, one)
+                parts[one] = self._read(key_of_one, one, generation, count)
+                missing += count - len(parts[one][0])
         # What others are short of, because their texts are fewer tokens here, it wrote itself.
         own = wanted[self._number] + missing
         if own:
             key = jax.random.fold_in(key, self._number)
             parts[self._number] = self._read(key, self._number, generation, own)
-        self._count = [len(parts.get(one, ())) for one in range(len(wanted))]
-        return np.concatenate([parts[one] for one in sorted(parts)])
+        return {one: parts[one] for one in sorted(parts)}
 
     def _read(self, key, one, generation, count):
-        """Up to `count` blocks of what lineage `one` wrote, in this one's tokens."""
+        """Up to `count` blocks of what lineage `one` wrote, in this one's tokens, and numbers."""
         written = _written(self._writers[one], self.chain, generation, one)
         order = np.asarray(jax.random.permutation(key, len(written)))
         there, here = (self._writers[at].tokenizer for at in (one, self._number))
         if there.identity == here.identity and (there.identity or one == self._number):
-            return written[order[:count]]
-        return _in_tokens_of(here, there, written[order], count)
+            return written[order[:count]], order[:count]
+        blocks = _in_tokens_of(here, there, written[order], count)
+        return blocks, np.full(len(blocks), NO_BLOCK)
+
+    @property
+    def _lineages(self):
+        return range(len(self._writers))
 
 
 def _in_tokens_of(

@@ -100,6 +100,21 @@ def test_each_reads_shares_of_what_both_wrote(ran):
     assert counts == [(0, 0), (7, 3), (7, 3)]
 
 
+def test_samples_say_who_wrote_each_block_and_after_which_prompt(ran):
+    texts = [sets(ran / f"lineage_{one}") for one in range(2)]
+    for one in range(2):
+        for generation in (1, 2):
+            name = f"seed_0_generation_{generation}.jsonl"
+            lines = (ran / f"lineage_{one}" / "samples" / name).read_text().splitlines()
+            for row in map(json.loads, lines):
+                assert row["origin"] == f"generation {generation - 1}"
+                wrote = texts[row["lineage"]][generation - 1][1]
+                assert row["tokens"] == wrote[row["block"]]
+    path = ran / "lineage_0" / "samples" / "seed_0_generation_0.jsonl"
+    first = json.loads(path.read_text().splitlines()[0])
+    assert (first["origin"], first["lineage"]) == ("real", None)
+
+
 def test_generation_0_is_that_of_a_run_of_its_own(ran, settings, tmp_path):
     alone = settings(generations=0).settings()
     folder = RunFolder.open(tmp_path / "alone", alone.config)
