@@ -205,17 +205,8 @@ def run_lm(
     prompts = prompting_of(vars(config)).prompts_of(
         ingredients.model, example_prompts(ingredients.blocks.test, config.examples)
     )
-    key, blocks = root_key_of(config), len(ingredients.blocks.train)
-    workflow, is_control = workflow_of(settings, blocks), config.control != "none"
-    origins = Origins(
-        workflow,
-        blocks,
-        key,
-        config.generations,
-        models_write=not is_control,
-        has_prompts=config.prompts != "start",
-        of_pool=pool.labels if pool is not None else None,
-    )
+    key = root_key_of(config)
+    origins = _origins_of(settings, len(ingredients.blocks.train), key, pool)
     observe = _observer(settings, ingredients, prompts, key, origins, session)
     if pool is not None:
         observe = dataclasses.replace(observe, origin_lineages=origins.lineages_of_current)
@@ -238,6 +229,20 @@ def run_lm(
         watcher=_stoppable(watcher, stop, origins, *([pool] if pool else [])),
         states=config.checkpoints,
         session=session,
+    )
+
+
+def _origins_of(settings, blocks, key, pool):
+    """Who wrote what, in a run of so many blocks."""
+    config = settings.config
+    return Origins(
+        workflow_of(settings, blocks),
+        blocks,
+        key,
+        config.generations,
+        models_write=config.control == "none",
+        has_prompts=config.prompts != "start",
+        of_pool=pool.labels if pool is not None else None,
     )
 
 
