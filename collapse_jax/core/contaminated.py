@@ -83,7 +83,7 @@ def contaminated(
             )
         return (inner, _with_newest(past, supply.params) if lag > 1 else ()), data
 
-    next_set.remembers = lag > 1
+    next_set.remembers = True
     next_set.within = (workflow,)
     own = () if known else (shares(**{"share of contaminated": share}),)
     next_set.schedules = (*own, *getattr(workflow.next, "schedules", ()))
