@@ -128,6 +128,9 @@ class _Core:
 
     def step(self, key, state):
         """The next generation; one that is called by hand, so that no driver knew how far."""
+        if not isinstance(state.generation, Tracer):
+            following = max(int(state.generation) + 1, 1)
+            schedules.check(schedules.of(self.parts.workflow), following, first=following)
         after, info = self.unwatched_step(key, state)
         wrong = self._is_wrong(state, info.data)
         if wrong is None:

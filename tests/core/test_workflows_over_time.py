@@ -296,6 +296,8 @@ def test_a_model_of_points_takes_no_sets_that_grow_once():
 def test_a_step_by_hand_marks_what_no_driver_looked_at():
     process = process_of(workflows.mix(gamma=lambda g: 0.5 - g))
     state, _ = process.init(KEY)
+    with pytest.raises(InputError, match=r"gamma at generation 1 is -0\.5"):
+        process.step(KEY, state)
     after, _ = jax.jit(process.step)(KEY, state)
     assert all((np.isnan(leaf) | (leaf == 0)).all() for leaf in jax.tree.leaves(after.params))
 

@@ -306,7 +306,8 @@ class SimulateSettings(SimulateConfig):
         if not self.switch:
             return None
         begin, _, rest = self.switch.partition(":")
-        given = dict(pair.partition("=")[::2] for pair in rest.split(","))
+        pairs = (pair.partition("=") for pair in rest.split(","))
+        given = {name: value for name, _, value in pairs}
         is_number = begin.isdecimal() and 2 <= int(begin) <= self.generations
         if not (is_number and given and given.keys() <= {"workflow", *_SWITCHED}):
             raise InputError(
