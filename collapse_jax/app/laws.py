@@ -114,7 +114,7 @@ def _laws(config):
 def _asked(config, form, shape, *arguments):
     """What one of the closed forms gives: metric -> an array of this shape."""
     given, settings = getattr(_laws(config), form), config.resolved()
-    if settings.temperature != 1 or settings.workflow == "keep_real":
+    if settings.temperature != 1 or settings.workflow == "keep_real" or settings.switch:
         return {}
     if settings.real_share != 0 and not is_ours(given):
         return {}  # others may know accumulate without it alone

@@ -56,15 +56,30 @@ def contaminated(
     if known and share == 0:
         return workflow
 
-    def init(supply, data):
-        inner = workflow.init(supply, data)
-        if lag == 1:
-            return inner, ()
-        return inner, jax.tree.map(
-            lambda leaf: jnp.zeros((lag - 1, *jnp.shape(leaf)), jnp.result_type(leaf)),
-            supply.params,
-        )
+    next_set = _next_of(workflow, share, lag, random_counts)
+    own = () if known else (shares(**{"share of contaminated": share}),)
+    next_set.schedules = (*own, *getattr(workflow.next, "schedules", ()))
+    reweighted = functools.partial(_reweighted, workflow, share, lag, random_counts)
+    words = f"{share:g}, " if known else ""
+    return workflow._replace(
+        name=f"contaminated({workflow.name}, {words}lag={lag})",
+        init=functools.partial(_begin, workflow, lag),
+        next=next_set,
+        reweighted=reweighted if workflow.reweighted else None,
+    )
 
+
+def _begin(workflow, lag, supply, data):
+    """(the workflow's carry, the parameters of lag - 1 models), of which none is there yet."""
+    inner = workflow.init(supply, data)
+    if lag == 1:
+        return inner, ()
+    return inner, jax.tree.map(
+        lambda leaf: jnp.zeros((lag - 1, *jnp.shape(leaf)), jnp.result_type(leaf)), supply.params
+    )
+
+
+def _next_of(workflow, share, lag, random_counts):
     def next_set(key, carry, supply, n):
         inner, past = carry
         asked = []
@@ -83,18 +98,9 @@ def contaminated(
             )
         return (inner, _with_newest(past, supply.params) if lag > 1 else ()), data
 
-    next_set.remembers = lag > 1
+    next_set.remembers = True
     next_set.within = (workflow,)
-    own = () if known else (shares(**{"share of contaminated": share}),)
-    next_set.schedules = (*own, *getattr(workflow.next, "schedules", ()))
-    reweighted = functools.partial(_reweighted, workflow, share, lag, random_counts)
-    words = f"{share:g}, " if known else ""
-    return workflow._replace(
-        name=f"contaminated({workflow.name}, {words}lag={lag})",
-        init=init,
-        next=next_set,
-        reweighted=reweighted if workflow.reweighted else None,
-    )
+    return next_set
 
 
 def _partly_made(key, n, share, supply, past, lag, random_counts):

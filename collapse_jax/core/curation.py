@@ -437,13 +437,11 @@ def _filter(of: Callable[..., Filter], schedule: Schedule) -> Filter:
             schedule.check(np.array(numbers)[:, None], int(generation))
         return of(*numbers)
 
-    def curated(estimator):
+    def scheduled(estimator):
         return at(1)(estimator)
 
-    if schedule.is_constant:
-        curated = of(*schedule.values)
-    else:
-        curated.at = at
+    scheduled.at = at
+    curated: Any = of(*schedule.values) if schedule.is_constant else scheduled
     if any(callable(value) or isinstance(value, jax.Array) for value in schedule.values):
         curated.schedules = (schedule,)
     return curated

@@ -59,7 +59,8 @@ def generational_process(
         source: where real data comes from.
         workflow: what each next training set is made of.
         sample_size: points of each training set: an int, or a function of the generation (traced
-            under `simulate`). Drivers look at the sizes of all generations before they begin.
+            under `simulate`). Drivers look at the sizes of all generations before they begin, and
+            at the shares of workflows and curations that are functions too.
         largest_sample_size: needed with a function where points are held: their number of slots.
         remember_first: whether the state keeps the parameters of generation 0, and each distance
             is also offered as NAME_to_first.
@@ -91,15 +92,12 @@ def generational_process(
     points_of_all = _points_of_all(parts, needs)
     data = kind(estimator, generator, source, largest or 0, points_of_all, needs.weights)
     core = _Core(parts, needs, data, draws_real, schedule)
-    if needs.fitted > 1 and not needs.fits_history and isinstance(data, PointData):
-        core.check_models_keep_their_shape()
+    core.check_models_keep_their_shape()
     if estimator.traceable and not functions.are_ours(estimator, source, workflow):
         functions.check_by_shapes(core.two_generations)
-    # Only then may a size or a count turn out wrong that no driver has looked at.
-    watched = callable(sample_size) or needs.multiples.growth > 0 or schedules.of(workflow)
     return Process(
         init=core.init,
-        step=core.step if watched else core.unwatched_step,
+        step=core.step if core.is_watched else core.unwatched_step,
         metrics=_metrics(estimator, source) | (_to_first(estimator) if remember_first else {}),
         layout=Layout(core.template, core.resize),
         runtime=_runtime(core),
@@ -132,6 +130,9 @@ class _Core:
 
     def step(self, key, state, model=None):
         """The next generation; one that is called by hand, so that no driver knew how far."""
+        if not isinstance(state.generation, Tracer):
+            following = max(int(state.generation) + 1, 1)
+            schedules.check(schedules.of(self.parts.workflow), following, first=following)
         after, info = self.unwatched_step(key, state, model)
         wrong = self._is_wrong(state, info.data)
         if wrong is None:
@@ -187,7 +188,9 @@ class _Core:
 
     def check_models_keep_their_shape(self):
         """Raises `InputError` where larger sets than the first one make larger models."""
-        if not self.parts.estimator.traceable:
+        needs, traceable = self.needs, self.parts.estimator.traceable
+        is_larger = needs.fitted > 1 and not needs.fits_history
+        if not (traceable and is_larger and isinstance(self.data, PointData)):
             return
         first = jax.eval_shape(lambda key: self.init(key, 1)[0], jax.random.key(0))
         later = jax.eval_shape(self.unwatched_step, jax.random.key(0), first)[0]
@@ -222,6 +225,12 @@ class _Core:
         params = jax.tree.map(_padded, state.params, wanted.params)
         first = jax.tree.map(_padded, state.first, wanted.first)
         return state._replace(params=params, carry=carry, first=first)
+
+    @property
+    def is_watched(self):
+        """Whether a size, a share or a count may turn out wrong that no driver has looked at."""
+        grows = self.needs.multiples.growth > 0
+        return callable(self.parts.sample_size) or grows or bool(schedules.of(self.parts.workflow))
 
     @functools.cached_property
     def may_be_marked(self):

@@ -123,6 +123,8 @@ def checked_share(name: str, value: Any) -> bool:
     if isinstance(value, jax.Array):
         if value.shape != ():
             raise InputError(f"{name} has shape {list(value.shape)}; it must be one number")
+        if not isinstance(value, Tracer) and not is_share(float(value)):
+            raise InputError(f"{name} is {float(value):g}; it must be in [0, 1]")
         return False
     if not 0 <= number(name, value) <= 1:
         raise InputError(f"{name} is {value}; it must be in [0, 1]")
@@ -144,7 +146,7 @@ def value_at(name: str, value: Any, generation: Any) -> Any:
         return value
     traced = isinstance(generation, Tracer)
     try:
-        found = value(generation if traced else int(generation))
+        found: Any = value(generation if traced else int(generation))
     except Exception as error:
         if isinstance(error, InputError) or not traced:
             raise

@@ -1,4 +1,8 @@
-"""Workflows one after another."""
+"""Workflows one after another.
+
+A workflow's `next` says by its attribute `carries` what its carry is, where others know it too:
+"pool", all points so far, or "previous", the previous training set.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -67,7 +71,7 @@ def _check_part(begin, part):
         )
     if getattr(part.next, "remembers", False):
         raise InputError(
-            f"switch[{begin}] is {part.name}, which remembers the models of all generations; put "
+            f"switch[{begin}] is {part.name}, which follows the models of all generations; put "
             "contaminated around the switch"
         )
 

@@ -80,7 +80,7 @@ def accumulate(
         pool = supply.append(pool, supply.model(key, n))
         return pool, pool
 
-    if not checked_share("real_share", real_share) or real_share > 0:
+    if not checked_share("real_share", real_share) or real_share != 0:
         return _with_real_batches("accumulate", real_share, random_counts, subsampled=False)
     next_set.carries = "pool"
     return Workflow("accumulate", _reserved, next_set)
@@ -109,7 +109,7 @@ def accumulate_subsample(
         pool = supply.append(pool, supply.model(model_key, n))
         return pool, supply.subsample(subsample_key, pool, n)
 
-    if not checked_share("real_share", real_share) or real_share > 0:
+    if not checked_share("real_share", real_share) or real_share != 0:
         return _with_real_batches("accumulate_subsample", real_share, random_counts, True)
     next_set.carries = "pool"
     return Workflow("accumulate_subsample", _reserved, next_set)

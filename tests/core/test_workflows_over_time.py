@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from collapse_jax.core import curation, workflows
-from collapse_jax.core.process import generational_process, process_grid
+from collapse_jax.core.process import generational_process, process_grid, unwatched
 from collapse_jax.core.types import Workflow
 from collapse_jax.drivers.plan import Plan
 from collapse_jax.drivers.simulate import simulate, simulate_chunks
@@ -17,6 +17,7 @@ from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.bernoulli import bernoulli, bernoulli_params
 from collapse_jax.estimators.gaussian import gaussian
+from collapse_jax.estimators.kde import example as kde_example
 from collapse_jax.theory import ancestry, real_batches, schedules
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -30,19 +31,42 @@ def process_of(workflow, size=10):
 
 
 def means(workflow, last=6, size=10, chains=CHAINS):
-    """Probabilities [chain, generation] of Bernoulli models."""
-    trace = simulate(
-        process_of(workflow, size), KEY, generations=last, chains=chains, metrics=("mean",)
-    )
-    return np.asarray(trace["mean"], np.float64)
+    """Probabilities [chain, generation] of Bernoulli models, with the keys of `simulate`.
+
+    In one program, which is quicker to compile than those of the driver.
+    """
+    process = unwatched(process_of(workflow, size))
+
+    def of_chain(number):
+        key = jax.random.fold_in(KEY, number)
+
+        def step(state, generation):
+            state, _ = process.step(jax.random.fold_in(key, generation), state)
+            return state, process.metrics["mean"](state.params)
+
+        first, _ = process.init(jax.random.fold_in(key, 0), last)
+        _, later = jax.lax.scan(step, first, jnp.arange(1, last + 1))
+        return jnp.append(process.metrics["mean"](first.params), later)
+
+    return np.asarray(jax.jit(jax.vmap(of_chain))(jnp.arange(chains)), np.float64)
 
 
 def errors(*arguments, **options):
     return (means(*arguments, **options) - P) ** 2
 
 
-@pytest.mark.parametrize("workflow", real_batches.WORKFLOWS)
-@pytest.mark.parametrize("random_counts", [True, False])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("workflow", "random_counts"),
+    [
+        ("accumulate", True),
+        pytest.param("accumulate", False, marks=SLOW),
+        pytest.param("accumulate_subsample", True, marks=SLOW),
+        ("accumulate_subsample", False),
+    ],
+)
 def test_real_data_in_each_batch(workflow, random_counts, assert_mean):
     flow = getattr(workflows, workflow)(0.35, random_counts=random_counts)
     exact = real_batches.expected_squared_mean_error(
@@ -52,7 +76,7 @@ def test_real_data_in_each_batch(workflow, random_counts, assert_mean):
     assert_mean(errors(flow), exact)
 
 
-@pytest.mark.parametrize("random_counts", [True, False])
+@pytest.mark.parametrize("random_counts", [True, pytest.param(False, marks=SLOW)])
 def test_one_point_a_batch_and_real_data_alone(random_counts, assert_mean):
     """M = 1, all of it real: the pool is a sample of n real points."""
     flow = workflows.accumulate(1.0, random_counts=random_counts)
@@ -100,7 +124,7 @@ def test_a_traced_share_is_an_axis_of_a_grid():
         run([0.2, -0.1])
 
 
-@pytest.mark.parametrize("size", [8, lambda g: jnp.where(g >= 0, 8, 8)])
+@pytest.mark.parametrize("size", [pytest.param(8, marks=SLOW), lambda g: jnp.where(g >= 0, 8, 8)])
 def test_real_points_kept_whole(size, assert_mean):
     """2.5 synthetic points for each of the same 8 real ones, counted in traced numbers too."""
     found = means(workflows.keep_real(2.5), size=size)
@@ -109,11 +133,13 @@ def test_real_points_kept_whole(size, assert_mean):
     assert_mean(found * (1 - found), P * (1 - P) * kept)
 
 
+@pytest.mark.slow
 def test_none_synthetic_is_the_first_fit_for_ever():
     found = means(workflows.keep_real(0), chains=20)
     np.testing.assert_array_equal(found, np.tile(found[:, :1], 7))
 
 
+@pytest.mark.slow
 def test_a_share_that_falls_while_sets_grow(assert_mean):
     """gamma_g = g^-.7 with M_g = 10 g^.5, in one line of user code."""
     flow = workflows.mix(gamma=lambda g: g**-0.7)
@@ -160,7 +186,7 @@ def test_a_pool_holds_what_came_before_the_switch(assert_mean):
     assert_mean((found[:, 3:] - P) ** 2, [exact.mean()])
 
 
-@pytest.mark.parametrize("lag", [1, 3])
+@pytest.mark.parametrize("lag", [pytest.param(1, marks=SLOW), 3])
 def test_contaminated_real_data(lag, assert_mean):
     flow = workflows.contaminated(workflows.mix(gamma=0.6), 0.5, lag=lag)
     exact = schedules.expected_squared_mean_error(
@@ -169,6 +195,7 @@ def test_contaminated_real_data(lag, assert_mean):
     assert_mean(errors(flow), exact)
 
 
+@pytest.mark.slow
 def test_a_detector_finds_contamination_too(assert_mean):
     """Half of .6 is a model's: .7 of the set's points pass with .2, .3 with .9."""
     flow = curation.detector(0.8, 0.1)(workflows.contaminated(workflows.mix(gamma=0.6), 0.5))
@@ -259,9 +286,18 @@ def test_one_line_before_any_work(says):
     assert str(error.value).startswith(says)
 
 
+def test_a_model_of_points_takes_no_sets_that_grow_once():
+    family, params = kde_example()
+    source = sources.population(family, params)
+    with pytest.raises(InputError, match="its shape would change after generation 0"):
+        generational_process(family, source, workflows.keep_real(), sample_size=6)
+
+
 def test_a_step_by_hand_marks_what_no_driver_looked_at():
     process = process_of(workflows.mix(gamma=lambda g: 0.5 - g))
     state, _ = process.init(KEY)
+    with pytest.raises(InputError, match=r"gamma at generation 1 is -0\.5"):
+        process.step(KEY, state)
     after, _ = jax.jit(process.step)(KEY, state)
     assert all((np.isnan(leaf) | (leaf == 0)).all() for leaf in jax.tree.leaves(after.params))
 

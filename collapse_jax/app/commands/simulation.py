@@ -66,18 +66,25 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
 
 def _workflow(settings, values):
     """What the next training sets are made of; the values of value axes may be traced."""
-    if settings.workflow == "mix":
-        workflow = workflows.mix(values["alpha"], values["beta"], values["gamma"])
-    elif settings.workflow in ACCUMULATING:
-        workflow = getattr(workflows, settings.workflow)(values["real_share"])
-    elif settings.workflow == "keep_real":
-        workflow = workflows.keep_real(settings.synthetic_ratio)
-    else:
-        workflow = getattr(workflows, settings.workflow)()
+    workflow, switched = _plain_workflow(settings, values), settings.after_switch()
+    if switched is not None:
+        begin, later = switched
+        later = _plain_workflow(later, vars(later))
+        workflow = workflows.switch({0: workflow, begin: later})
     temperature = values["temperature"]
     if isinstance(temperature, int | float) and temperature == 1:
         return workflow
     return curation.tempered(temperature)(workflow)
+
+
+def _plain_workflow(settings, values):
+    if settings.workflow == "mix":
+        return workflows.mix(values["alpha"], values["beta"], values["gamma"])
+    if settings.workflow in ACCUMULATING:
+        return getattr(workflows, settings.workflow)(values["real_share"])
+    if settings.workflow == "keep_real":
+        return workflows.keep_real(settings.synthetic_ratio)
+    return getattr(workflows, settings.workflow)()
 
 
 def _family_and_source(settings, traced=None) -> tuple[Estimator, Source]:

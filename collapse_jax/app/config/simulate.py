@@ -19,6 +19,8 @@ PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories", "synthetic_ratio")
 VALUE_AXES = ("sample_size", "alpha", "beta", "gamma", "real_share", "temperature")
 # Value axes that change nothing at one of their values, where the program has no trace of them.
 NEUTRAL = {"alpha": 0.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "temperature": 1.0}
+# Settings that a switch may change, beside the workflow, with their defaults.
+_SWITCHED = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "synthetic_ratio": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,10 @@ class SimulateConfig(Settings):
     grid: tuple[str, ...] = ()
     """NAME=VALUE,VALUE,... for options of the family that are numbers, each one axis of the grid;
     its values are traced where the family can, and have one program."""
+    switch: str = ""
+    """GENERATION:NAME=VALUE,... for another workflow from that generation on, as 50:gamma=0.1 or
+    50:workflow=accumulate,real_share=0.3. Names are workflow, alpha, beta, gamma, real_share and
+    synthetic_ratio; what is not given there has its default."""
     sample_size: int | tuple[int, ...] = 100
     generations: int = 200
     """The last generation; generation 0 is the model fitted to `sample_size` real draws."""
@@ -287,8 +293,39 @@ class SimulateSettings(SimulateConfig):
         later = {"real_share": 0.0, "synthetic_ratio": 1.0, "temperature": 1.0}
         values = {name: float(getattr(self, name)) + 0.0 for name in later}
         more = [f" {name}={values[name]!r}" for name in later if values[name] != later[name]]
+        more += [f" switch={self.switch!r}"] if self.switch else []
         name = f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}"
         return "".join([name, *more])
+
+    def after_switch(self) -> "tuple[int, SimulateSettings] | None":
+        """(the first generation, the settings from there on); None without a switch.
+
+        Raises:
+            InputError: for a switch that cannot be read, or to settings that mean nothing.
+        """
+        if not self.switch:
+            return None
+        begin, _, rest = self.switch.partition(":")
+        pairs = (pair.partition("=") for pair in rest.split(","))
+        given = {name: value for name, _, value in pairs}
+        is_number = begin.isdecimal() and 2 <= int(begin) <= self.generations
+        if not (is_number and given and given.keys() <= {"workflow", *_SWITCHED}):
+            raise InputError(
+                f"switch is {self.switch!r}; it must be GENERATION:NAME=VALUE,..., as "
+                f"50:gamma=0.1, of a generation from 2 to {self.generations} and the names "
+                f"workflow, {', '.join(_SWITCHED)}"
+            )
+        shares = {"alpha", "beta", "gamma"} & given.keys()
+        workflow = given.pop("workflow", "mix" if shares else "replace")
+        try:
+            values = dict(_SWITCHED) | {name: float(text) for name, text in given.items()}
+            if workflow == "mix" and "alpha" not in given:
+                values["alpha"] = round(1 - values["beta"] - values["gamma"], 12)
+            later = dataclasses.replace(self, switch="", workflow=workflow, **values)
+            later.check_point()
+        except ValueError as error:  # InputError among them
+            raise InputError(f"switch is {self.switch!r}: {error}") from None
+        return int(begin), later
 
     def value_of(self, axis: str) -> "int | float | str":
         """The value of a setting, or of an option of the family, that is an axis of a grid."""
@@ -318,6 +355,7 @@ class SimulateSettings(SimulateConfig):
                 f"workflow {self.workflow}, which ignores them; give --workflow mix"
             )
         self._check_real_and_temperature()
+        self.after_switch()
 
     def _check_real_and_temperature(self):
         if not 0 <= self.real_share <= 1:

@@ -57,6 +57,8 @@ def title(config: SimulateConfig) -> str:
         workflow = f"{workflow}({config.real_share:g})"
     if workflow == "keep_real":
         workflow = f"keep_real({config.synthetic_ratio:g})"
+    if config.switch:
+        workflow = f"{workflow}, then {config.switch}"
     if config.temperature != 1:
         workflow = f"{workflow} at temperature {config.temperature:g}"
     own = "" if config.streams == "common" else ", the random numbers of this point of a grid"

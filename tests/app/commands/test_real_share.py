@@ -79,6 +79,9 @@ def test_options_of_the_family_are_axes():
 def test_names_of_workflows():
     config = SimulateConfig(workflow="keep_real", synthetic_ratio=2.5, temperature=0.5)
     assert process_of(config.resolve()).workflow.name == "tempered(0.5)(keep_real(2.5))"
+    config = SimulateConfig(gamma=0.2, switch="50:workflow=accumulate,real_share=0.3")
+    name = "switch(0: mix(0.8, 0, 0.2), 50: accumulate(0.3))"
+    assert process_of(config.resolve()).workflow.name == name
     config = SimulateConfig(workflow="accumulate", real_share=0.3)
     assert process_of(config.resolve()).workflow.name == "accumulate(0.3)"
 
@@ -98,6 +101,11 @@ def test_names_of_workflows():
         ({"grid": ("a=1,x",)}, "grid has 'a=1,x'; its values must be finite numbers with commas"),
         ({"grid": ("a=1,2", "a=3")}, "a is given more than once by options and grid; give it once"),
         ({"grid": ("a=1,1",)}, "a has 1.0 more than once"),
+        ({"switch": "50"}, "switch is '50'; it must be GENERATION:NAME=VALUE,..."),
+        ({"switch": "5:gamma=.1", "generations": 4}, "switch is '5:gamma=.1'; it must be"),
+        ({"switch": "5:gamma=1.1"}, "switch is '5:gamma=1.1': gamma is 1.1; it must be in [0, 1]"),
+        ({"switch": "5:gamma=x"}, "switch is '5:gamma=x': could not convert"),
+        ({"switch": "5:workflow=wrong"}, "switch is '5:workflow=wrong': workflow is 'wrong'; it"),
     ],
 )
 def test_bad_settings(change, says):
