@@ -45,8 +45,11 @@ def test_the_refresh_rate_is_an_axis_and_its_moments_are_exact():
         return process(cj.verifiers.centred(1.5, centre=0.5, refresh=settings["refresh"]))
 
     plan = Plan(LAST, chains, (mean, centre), settings={"refresh": rates})
-    (chunk,) = simulate_chunks(process_grid(at, {"refresh": 0.5}), KEY, plan)
-    values = {name: part.reshape(3, chains, -1) for name, part in chunk.arrays.items()}
+    chunks = [*simulate_chunks(process_grid(at, {"refresh": 0.5}), KEY, plan)]
+    values = {
+        name: np.concatenate([one.arrays[name] for one in chunks], axis=1).reshape(3, chains, -1)
+        for name in ("mean", "centre")
+    }
     for i, rate in enumerate(rates):
         first, second = theory.drifting_verifier.centre_moments(
             np.arange(LAST + 1), SIZE, 1.5, rate, bias=0.5
