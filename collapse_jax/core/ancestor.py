@@ -4,6 +4,7 @@ A label is a row of integers: the generation in which the real draw entered, its
 common ancestors are asked for, the point that was the ancestor at each generation.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -161,6 +162,7 @@ def labelled(workflow: Workflow, labels: Labels) -> Workflow:
         inner = workflow.init(clerk.supply(supply)._replace(reserve=reserve), data)
         return jnp.asarray(0, jnp.int32), inner
 
+    @functools.wraps(workflow.next)
     def next_set(key, carry, supply, n):
         generation, inner = carry[0] + 1, carry[1]
         inner, data = workflow.next(key, inner, _Clerk(labels, generation).supply(supply), n)

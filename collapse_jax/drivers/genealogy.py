@@ -7,7 +7,7 @@ import jax
 
 from collapse_jax.core import compatible
 from collapse_jax.core.ancestor import METRICS, Labels, ancestor, labelled
-from collapse_jax.core.labelled import slots_of, with_labels
+from collapse_jax.core.labelled_process import slots_of, with_labels
 from collapse_jax.core.needs import needs_of
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process, Workflow

@@ -150,6 +150,20 @@ def test_a_copy_is_of_any_of_its_equals():
     assert slots[3_000] in (1, 5) and slots[3_001] == 3
 
 
+def test_counts_of_a_data_set_know_its_rows():
+    source = cj.sources.dataset(np.array([0, 0, 1, 1, 2, 3]))
+    one = process(cj.estimators.categorical(4), source, cj.workflows.mix(0.5, 0.0, 0.5))
+    metrics = ("living_ancestors", "identity", "probabilities")
+    trace = cj.genealogy_of(one, KEY, generations=1, chains=2_000, metrics=metrics)
+    without = cj.simulate(one, KEY, generations=1, chains=2_000, metrics="probabilities")
+    assert np.array_equal(trace["probabilities"], without["probabilities"])
+    assert (trace["living_ancestors"][:, 0] == 6).all() and (trace["identity"][:, 0] == 0).all()
+    # Two points are of one row with 1/6 unless both are real.
+    found = trace["identity"][:, 1].astype(np.float64)
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - 0.75 / 6) < 4 * error
+
+
 def test_counts_and_the_things_counted_agree():
     seen = []
 
