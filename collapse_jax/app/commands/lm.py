@@ -189,16 +189,8 @@ def run_lm(
     prompts = prompting_of(vars(config)).prompts_of(
         ingredients.model, example_prompts(ingredients.blocks.test, config.examples)
     )
-    key, blocks = jax.random.key(config.seed), len(ingredients.blocks.train)
-    workflow, is_control = workflow_of(settings, blocks), config.control != "none"
-    origins = Origins(
-        workflow,
-        blocks,
-        key,
-        config.generations,
-        models_write=not is_control,
-        has_prompts=config.prompts != "start",
-    )
+    key = jax.random.key(config.seed)
+    origins = _origins(settings, len(ingredients.blocks.train), key)
     observe = _observer(settings, ingredients, prompts, key, origins, session)
 
     def observe_memory_too(*generation):
@@ -226,6 +218,19 @@ def run_lm(
         watcher=watcher._replace(begin=begin, end=end),
         states=config.checkpoints,
         session=session,
+    )
+
+
+def _origins(settings, blocks, key):
+    """What the blocks of the run's training sets are made from; see `Origins`."""
+    config = settings.config
+    return Origins(
+        workflow_of(settings, blocks),
+        blocks,
+        key,
+        config.generations,
+        models_write=config.control == "none",
+        has_prompts=config.prompts != "start",
     )
 
 
