@@ -133,12 +133,13 @@ def test_the_label_of_a_token_is_that_of_the_token_it_copies():
     place = family.copied(KEY, model, data, 40)
     assert np.array_equal(BLOCKS.ravel()[place], tokens)
     assert set(np.unique(place // 3)) <= {0, 2, 3, 5}
-    # What is copied follows in the training set what it follows in the new block.
+    # What is copied follows in the training set what it follows in the new block, unless nothing
+    # ever follows that.
+    followed = set(BLOCKS[[0, 2, 3, 5], :2].ravel().tolist())
     for block, places in zip(np.asarray(tokens), np.asarray(place), strict=True):
         for at in (1, 2):
-            if places[at] % 3:  # it has a token before it, in its own block
-                before = BLOCKS.ravel()[places[at] - 1]
-                assert before == block[at - 1] or places[at] % 3 == 0
+            if block[at - 1] in followed:
+                assert places[at] % 3 and BLOCKS.ravel()[places[at] - 1] == block[at - 1]
 
 
 def test_a_copy_is_of_any_of_its_equals():
