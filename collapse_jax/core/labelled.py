@@ -35,7 +35,7 @@ class Labelled(NamedTuple):
 
     model: Params
     data: Any
-    generation: jax.Array
+    generation: Any
 
 
 class LabelledCounts(NamedTuple):
@@ -117,7 +117,9 @@ class Beside:
 
         def sample(key, params, n):
             values = family.sample(key, params.model, n)
-            place = family.model.copied(key, params.model, self.plain(params.data), n)
+            copied = family.model.copied
+            assert copied is not None
+            place = copied(key, params.model, self.plain(params.data), n)
             labels = self.labels(params.data.x).reshape(-1, COLUMNS)
             return self.packed(values, labels[place.reshape(n, self.cells)])
 
