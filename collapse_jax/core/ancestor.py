@@ -4,6 +4,7 @@ A label is a row of integers: the generation in which the real draw entered, its
 common ancestors are asked for, the point that was the ancestor at each generation.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -161,6 +162,7 @@ def labelled(workflow: Workflow, labels: Labels) -> Workflow:
         inner = workflow.init(clerk.supply(supply)._replace(reserve=reserve), data)
         return jnp.asarray(0, jnp.int32), inner
 
+    @functools.wraps(workflow.next)
     def next_set(key, carry, supply, n):
         generation, inner = carry[0] + 1, carry[1]
         inner, data = workflow.next(key, inner, _Clerk(labels, generation).supply(supply), n)
@@ -277,5 +279,12 @@ def _families(params, by_row):
     return jnp.where(finishes, total - before, 0), weight
 
 
-# What can be recorded of a genealogy, the common ancestor last.
+# What can be recorded of the training set of each generation:
+# living_ancestors     real draws that have a descendant
+# largest_family       share of the points that descend from the real draw with most of them
+# identity             P(two different points share a real draw); 1 where there is one point
+# diversity            P(two fresh draws of the model descend from different real draws)
+# real_age             generations since the real draws entered, on average over the points
+# reach                [generations + 1] shares that descend from each generation's real data
+# common_ancestor_age  generations back to the newest point that all descend from, or inf
 METRICS = (*metrics_of(Labels(0)),)

@@ -6,7 +6,6 @@ their law, as one label for each thing that is counted, drawn given the counts.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,13 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core import points
-from collapse_jax.core.ancestor import ENTERED, NUMBER, Lineages, metrics_of
-from collapse_jax.core.ancestor import Labels as WhatLabelsHold
+from collapse_jax.core.ancestor import ENTERED, NUMBER, Lineages
 from collapse_jax.core.protocols import Params
-from collapse_jax.core.rows import Rows
-from collapse_jax.core.training_data import PointData
-from collapse_jax.core.types import Dataset, Estimator, Process, Runtime, Source, Workflow
-from collapse_jax.errors import InputError
+from collapse_jax.core.types import Dataset, Estimator, Runtime
 from collapse_jax.numerics.choices import one_of_equals
 from collapse_jax.random.bits import fold_in, key_words, variate_words
 
@@ -28,8 +23,6 @@ from collapse_jax.random.bits import fold_in, key_words, variate_words
 COLUMNS = 2
 # Keys of what a label needs beside the draws of the family: numbers that these do not count up to.
 _PARENT, _ORDER = np.uint32(2**32 - 3), np.uint32(2**32 - 4)
-# Whole numbers up to which a float32 holds them all.
-_LARGEST_IN_FLOATS = 2**24
 
 
 class Labelled(NamedTuple):
@@ -42,7 +35,7 @@ class Labelled(NamedTuple):
 
     model: Params
     data: Any
-    generation: jax.Array
+    generation: Any
 
 
 class LabelledCounts(NamedTuple):
@@ -124,7 +117,9 @@ class Beside:
 
         def sample(key, params, n):
             values = family.sample(key, params.model, n)
-            place = family.model.copied(key, params.model, self.plain(params.data), n)
+            copied = family.model.copied
+            assert copied is not None
+            place = copied(key, params.model, self.plain(params.data), n)
             labels = self.labels(params.data.x).reshape(-1, COLUMNS)
             return self.packed(values, labels[place.reshape(n, self.cells)])
 
@@ -145,10 +140,12 @@ class Counted:
 
     family: it.
     capacity: how many things are held at most.
+    by_rows: whether real points come one by one, [n, 2] with the number of their row.
     """
 
     family: Estimator
     capacity: int
+    by_rows: bool = False
 
     def entered(self, data: LabelledCounts, generation: Any, first: int) -> LabelledCounts:
         """As of `Beside`."""
@@ -183,10 +180,15 @@ class Counted:
             return Labelled(model, data, _next(params)), info
 
         def sample(key, params, n):
-            return family.sample(key, params.model, n)
+            x = family.sample(key, params.model, n)
+            return jnp.stack([x, jnp.zeros_like(x)], axis=1) if self.by_rows else x
 
         def summarise(x, weight):
-            return self.real(family.summarise(x, weight))
+            if not self.by_rows:
+                return self.real(family.summarise(x, weight))
+            x = jnp.insert(x.astype(jnp.int32), 1 + ENTERED, 0, axis=1)
+            things = points.compact(Dataset(x, weight), self.capacity)
+            return LabelledCounts(family.summarise(x[:, 0], weight), things)
 
         def draw(key, params, n):
             counts = family.draw(key, params.model, n)
@@ -294,142 +296,3 @@ def _like(family, *, init, fit, sample, data):
     return Estimator(
         family.name, fit, sample, init, statistics, measures, model, Runtime(family.traceable)
     )
-
-
-def with_labels(process: Process, generations: int) -> tuple[Estimator, Source, Workflow]:
-    """(labelled family, its real data, the workflow over it) of a process.
-
-    The family offers its own metrics, and those of a genealogy.
-
-    Args:
-        process: from `cj.generational_process`.
-        generations: the last generation.
-
-    Raises:
-        InputError: for a family whose points are no copies, or more than labels tell apart.
-    """
-    core = getattr(process.layout.template, "__self__", None)
-    family, source, workflow, *_ = process.parts
-    if core is None or not family.traceable:
-        raise InputError(f"{family.name} is no process whose lineages can be followed")
-    size = core.data.slots or 1
-    by_points = isinstance(core.data, PointData)
-    if by_points:
-        beside: Any = _beside(family, source, size, generations)
-    else:
-        beside = _counted(family, core, generations)
-    rows = source.sample.numbers() if isinstance(source.sample, Rows) else None
-    labelled = beside.estimator()
-    shown = metrics_of(WhatLabelsHold(generations, False, source.size))
-    own = {name: _of_lineages(metric, beside) for name, metric in shown.items()}
-    metrics = {**labelled.metrics, **own}
-    measures = labelled.measures._replace(metrics=metrics)
-    real = _real(beside, source, labelled.statistics.kind, by_points, rows)
-    if real.params is not None:
-        real = real._replace(params=Labelled(source.params, None, None))
-    labelled = labelled._replace(measures=measures)
-    return labelled, real, _written(workflow, beside, rows is None)
-
-
-def slots_of(process: Process) -> int | None:
-    """The most points of a training set of a process; None where it never needed a bound."""
-    return process.layout.template.__self__.data.slots or None  # type: ignore[attr-defined]
-
-
-def _of_lineages(metric, beside):
-    return lambda params: metric(beside.lineages(params))
-
-
-def _beside(family, source, size, generations):
-    if family.model.copied is None:
-        raise _no_copies(family)
-    x = jax.eval_shape(lambda key: source.sample(key, 1), jax.random.key(0))
-    if jnp.issubdtype(x.dtype, jnp.inexact) and max(generations, 4 * size) > _LARGEST_IN_FLOATS:
-        raise InputError(
-            f"labels beside float points tell {_LARGEST_IN_FLOATS} generations, and a quarter as "
-            f"many points of each apart; there are {generations} and {size}"
-        )
-
-    def place(key):
-        data = Dataset(source.sample(key, 1), jnp.ones(1))
-        summary = family.summarise(*data)
-        model, _ = family.fit(key, family.init(key, summary), summary)
-        return family.model.copied(key, model, data, 1)
-
-    cells = jax.eval_shape(place, jax.random.key(0))
-    return Beside(family, x.shape[1:], int(np.prod(cells.shape)))
-
-
-def _no_copies(family):
-    return InputError(
-        f"{family.name} makes points that are no copies of single points; a genealogy along with "
-        "the model is for categorical, kde and ngram without smoothing, or a family with `copied`. "
-        "cj.genealogy follows the lineages of a workflow alone"
-    )
-
-
-def _counted(family, core, generations):
-    kind = family.statistics.kind
-    if getattr(kind, "_fields", ()) != ("counts", "categories") or family.model.copied is None:
-        raise _no_copies(family)
-    held = core.needs.multiples
-    most = max(held.pooled, held.kept + held.growth * generations, 1)
-    largest = core.parts.sample_size
-    if callable(largest):
-        largest = core.data.slots
-        if not largest:
-            raise InputError(
-                "sample_size is a function, and labels are held one by one: pass "
-                "largest_sample_size as well"
-            )
-    return Counted(family, int(np.ceil(most - 1e-9)) * largest)
-
-
-def _real(beside, source, kind, by_points, rows):
-    def sample(key, n):
-        values = source.sample(key, n)
-        if not by_points:
-            return values
-        numbers = jnp.arange(n, dtype=jnp.int32) if rows is None else rows(key, n)
-        return beside.real(values, numbers.astype(jnp.int32))
-
-    def draw(key, n):
-        return beside.real(source.draw(key, n))
-
-    has_law = not by_points and source.draw is not None
-    return Source(sample, draw if has_law else None, kind, size=source.size, params=source.params)
-
-
-def _written(workflow: Workflow, beside: Any, renumbered: bool) -> Workflow:
-    """The workflow, whose real points carry the generation in which they enter."""
-
-    def init(supply, data):
-        clerk = _clerk(beside, 0, renumbered, beside.slots(data))
-        return jnp.asarray(0, jnp.int32), workflow.init(clerk(supply), data)
-
-    def next_set(key, carry, supply, n):
-        generation, inner = carry[0] + 1, carry[1]
-        clerk = _clerk(beside, generation, renumbered, 0)
-        inner, data = workflow.next(key, inner, clerk(supply), n)
-        return (generation, inner), data
-
-    return Workflow(workflow.name, init, next_set, workflow.filters)
-
-
-def _clerk(beside, generation, renumbered, used) -> Callable:
-    """supply -> the same, whose real points are labelled as those of a generation.
-
-    renumbered: whether each request has numbers of its own.
-    """
-    written = [used]
-
-    def wrap(supply):
-        def real(key, n):
-            data = supply.real(key, n)
-            first = written[0] if renumbered else 0
-            written[0] += beside.slots(data)
-            return beside.entered(data, generation, first)
-
-        return supply._replace(real=real)
-
-    return wrap

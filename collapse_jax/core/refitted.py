@@ -205,8 +205,9 @@ class _Rule:
 def _chosen(curation: Workflow, supply: Supply, key, n, marks):
     """n points of a supply's model that a curation has chosen."""
     is_traced = isinstance(key, Tracer)
+    known = isinstance(n, int | np.integer)
     count = n
-    if isinstance(n, Tracer) or not isinstance(n, int):  # in all the slots of a training set
+    if not known:  # in all the slots of a training set
         count = jax.eval_shape(lambda key: supply.model(key, n).x, key).shape[0]
 
     def sample(key, params, count):
@@ -215,7 +216,7 @@ def _chosen(curation: Workflow, supply: Supply, key, n, marks):
     sample.marks = marks
     shim = estimator(_no_fit, sample, name="the model", init=_no_init, traceable=is_traced)
     x = generator_of(curation, shim).sample(key, None, count)
-    return points.of_sample(x) if isinstance(n, int) else points.of_sample(x, n)
+    return points.of_sample(x) if known else points.of_sample(x, n)
 
 
 def _wrapper(rule, before, after, keeps):

@@ -7,7 +7,7 @@ import jax
 
 from collapse_jax.core import compatible
 from collapse_jax.core.ancestor import METRICS, Labels, ancestor, labelled
-from collapse_jax.core.labelled import slots_of, with_labels
+from collapse_jax.core.labelled_process import slots_of, with_labels
 from collapse_jax.core.needs import needs_of
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process, Workflow
@@ -36,34 +36,19 @@ def genealogy(
     """Follows every point of each training set back to the real draw that it descends from.
 
     A fresh point of a model is taken as a copy of one of the points that the model was fitted to,
-    chosen uniformly. For categories that are counted, and for the mean and the variance of a
-    Gaussian, this is the law of the model itself (`theory.ancestry`). What a model continues
-    (`keep_or_continue`) is a copy too: its prompt is no ancestor.
-
-    Recorded of the training set of each generation:
-
-    living_ancestors: real draws that have a descendant.
-    largest_family: share of the points that descend from the real draw with most of them.
-    identity: P(two different points share a real draw); 1 where there is one point.
-    diversity: P(two fresh draws of the model fitted to it descend from different real draws), which
-        is the share of the population's heterozygosity or variance that is left on average.
-    real_age: generations since the real draws entered, on average over the points.
-    reach: [generations + 1], share of the points that descend from each generation's real data.
-    common_ancestor_age: generations back to the newest point that all descend from; inf where
-        there is none. It takes generations + 1 integers a point. Without `metrics` it is left out
-        under workflows that keep every generation, whose pools have no common ancestor.
+    chosen uniformly: the law of the model itself for categories that are counted, and for the mean
+    and variance of a Gaussian (`theory.ancestry`). What a model continues (`keep_or_continue`) is a
+    copy too. `core.ancestor.METRICS` says what is recorded.
 
     Args:
-        workflow: one of `cj.workflows`, or your own. One that chooses points by what they hold
-            (`cj.curation.best_of`, `verified`) needs `genealogy_of`.
+        workflow: one of `cj.workflows`, or your own; a curation of points needs `genealogy_of`.
         key: one typed key; chain c uses `fold_in(key, c)`, as in `simulate`.
         sample_size: points of each training set, as of `cj.generational_process`.
-        generations: the last one.
-        chains: how many.
-        metrics: names of those above; by default all.
-        data_set: rows of the fixed real data set that all real points are drawn from, without
-            replacement; each row is one real draw whenever it is taken. None: real points are fresh
-            draws of a population, no two of them the same.
+        generations, chains: the last generation, and how many chains.
+        metrics: names of `METRICS`; by default all, but common_ancestor_age (which takes
+            generations + 1 integers a point) not under workflows that keep every generation.
+        data_set: rows of the fixed data set that real points are drawn from, without replacement;
+            each is one real draw whenever it is taken. None: no two real points are the same.
         largest_sample_size: needed where `sample_size` is a function.
         record, memory_limit, progress, devices: as of `simulate`.
 
@@ -71,11 +56,7 @@ def genealogy(
         `trace[name]`, a NumPy array [chain, recorded, ...].
 
     Raises:
-        InputError: if a number is out of its range, a metric is unknown, or the workflow chooses
-            points by what they hold; and where `simulate` does.
-
-    References:
-        Derived, see `theory.ancestry` and `theory.genealogy`.
+        InputError: for a number out of its range, an unknown metric, and where `simulate` does.
     """
     one_key("key", key)
     process = genealogy_process(
@@ -159,18 +140,16 @@ def genealogy_of(
 ) -> Trace:
     """A genealogy along with the model: labels travel beside the points of a process.
 
-    The model is the one that `simulate` gives with the same key: its choices bit for bit, and its
-    numbers up to the rounding of another program. It is for families whose points are copies of
-    single training points, by their `copied`: categorical (without smoothing), kde (whose kernel
-    moves the copies) and ngram (without smoothing), whose tokens are copied one by one, so that a
-    token carries the real block that it comes from, and shares are of tokens. Curations choose
-    points by what they hold; rewards and verdicts do not see the labels.
+    The model is the one that `simulate` gives with the same key: its choices bit for bit, its
+    numbers up to the rounding of another program. Families have to say of which points their draws
+    are copies (`copied`): categorical and ngram without smoothing, and kde. Tokens of an ngram are
+    copied one by one; each carries the real block that it comes from, and shares are of tokens.
+    Rewards and verdicts of curations do not see the labels.
 
     Args:
         process: from `cj.generational_process`.
         key: one typed key.
-        generations: the last one.
-        chains: how many.
+        generations, chains: the last generation, and how many chains.
         metrics: names of `genealogy` (but common_ancestor_age), names that the process offers, or
             functions of the state.
         record, memory_limit, progress, devices: as of `simulate`.
@@ -181,23 +160,11 @@ def genealogy_of(
     Raises:
         InputError: for a family whose points are no copies, an unknown metric, and where `simulate`
             does.
-
-    References:
-        Derived; what counts are copies of, given the counts: exchangeability of draws.
     """
     made_by("process", process, Process, "cj.generational_process")
     one_key("key", key)
     whole("generations", generations, 0, 2**31 - 2)
-    family, source, workflow = with_labels(process, generations)
-    size = process.parts.sample_size
-    labelled = generational_process(
-        family,
-        source,
-        workflow,
-        sample_size=size,
-        largest_sample_size=slots_of(process) if callable(size) else None,
-        remember_first=process.parts.remember_first,
-    )
+    labelled = _labelled(process, generations)
     asked = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
     return simulate(
         labelled,
@@ -209,6 +176,20 @@ def genealogy_of(
         memory_limit=memory_limit,
         progress=progress,
         devices=devices,
+    )
+
+
+def _labelled(process, generations):
+    """The process over labelled points."""
+    family, source, workflow = with_labels(process, generations)
+    size = process.parts.sample_size
+    return generational_process(
+        family,
+        source,
+        workflow,
+        sample_size=size,
+        largest_sample_size=slots_of(process) if callable(size) else None,
+        remember_first=process.parts.remember_first,
     )
 
 

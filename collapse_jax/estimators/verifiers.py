@@ -1,7 +1,7 @@
 """Verifiers and detectors that are fitted as the generations go (`cj.verifiers`)."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,30 +61,42 @@ def centred(
     if given is not None and (given.ndim > 1 or not np.isfinite(given).all()):
         raise InputError(f"centre is {centre!r:.100}; it must be a finite number or [d] of them")
 
-    def fitted(data):
-        mean, deviation = _moments(data)
-        return {"centre": mean, "deviation": deviation if scaled else jnp.ones_like(deviation)}
+    rule = _Centred(width, given, scaled, cap)
+    return refitted(rule.verifier, rule.fit, start=rule.start, refresh=refresh, every=every)
 
-    def start(data):
-        state = fitted(data)
-        if given is None:
+
+class _Centred(NamedTuple):
+    """What depends on the options of `centred`; a state is its centre and a unit of the width."""
+
+    width: Any
+    given: np.ndarray | None
+    scaled: bool
+    cap: int
+
+    def fit(self, key, state, data):
+        return self._fitted(data)
+
+    def start(self, data):
+        state = self._fitted(data)
+        if self.given is None:
             return state
-        if given.ndim and given.shape != state["centre"].shape:
-            dim = state["centre"].shape[0]
-            raise InputError(f"centre has {given.size} numbers, and points have {dim}")
-        here = jnp.asarray(given, state["centre"].dtype)
-        return state | {"centre": jnp.broadcast_to(here, state["centre"].shape)}
+        shape = state["centre"].shape
+        if self.given.ndim and self.given.shape != shape:
+            raise InputError(f"centre has {self.given.size} numbers, and points have {shape[0]}")
+        here = jnp.asarray(self.given, state["centre"].dtype)
+        return state | {"centre": jnp.broadcast_to(here, shape)}
 
-    def verifier(state):
+    def verifier(self, state):
         def accept(x):
-            apart = (_rows(x) - state["centre"]) / (width * state["deviation"])
+            apart = (_rows(x) - state["centre"]) / (self.width * state["deviation"])
             return jnp.exp(-jnp.sum(apart**2, axis=1) / 2)
 
-        return curation.verified(accept, cap=cap)
+        return curation.verified(accept, cap=self.cap)
 
-    return refitted(
-        verifier, lambda key, state, data: fitted(data), start=start, refresh=refresh, every=every
-    )
+    def _fitted(self, data):
+        mean, deviation = _moments(data)
+        unit = deviation if self.scaled else jnp.ones_like(deviation)
+        return {"centre": mean, "deviation": unit}
 
 
 def logistic(
@@ -128,8 +140,45 @@ def logistic(
     if features is not None:
         check_arguments("features", features, ("x",))
 
-    def of(x):
-        values = _rows(x) if features is None else features(x)
+    rule = _Logistic(features, threshold, penalty, cap)
+    return trained(
+        rule.detector,
+        rule.fit,
+        start=rule.start,
+        against=against,
+        examples=examples,
+        refresh=refresh,
+        every=every,
+    )
+
+
+class _Logistic(NamedTuple):
+    """What depends on the options of `logistic`; a state is the weights [1 + k]."""
+
+    features: Callable | None
+    threshold: float | None
+    penalty: float
+    cap: int
+
+    def start(self, data):
+        return jnp.zeros(self._of(data.x).shape[1])
+
+    def fit(self, key, weights, known, made):
+        x = jnp.concatenate([self._of(known.x), self._of(made.x)])
+        label = jnp.repeat(jnp.array([1.0, 0.0]), np.array([len(known.x), len(made.x)]))
+        weight = jnp.concatenate([known.weight, made.weight]).astype(x.dtype)
+        return newton(x, label.astype(x.dtype), weight, _STEPS, _TOLERANCE, self.penalty)[0]
+
+    def detector(self, weights):
+        def accept(x):
+            share = jax.nn.sigmoid(jnp.matmul(self._of(x), weights, precision="highest"))
+            return share if self.threshold is None else share > self.threshold
+
+        return curation.verified(accept, cap=self.cap)
+
+    def _of(self, x):
+        """Features [n, 1 + k] of points, the first of them 1."""
+        values = _rows(x) if self.features is None else self.features(x)
         if jnp.ndim(values) != 2 or values.shape[0] != x.shape[0]:
             raise InputError(
                 f"features gave {list(jnp.shape(values))} for {x.shape[0]} points; it must give "
@@ -137,29 +186,6 @@ def logistic(
             )
         values = jnp.asarray(values, jnp.result_type(float))
         return jnp.concatenate([jnp.ones((len(values), 1), values.dtype), values], axis=1)
-
-    def fit(key, weights, known, made):
-        x = jnp.concatenate([of(known.x), of(made.x)])
-        label = jnp.concatenate([jnp.ones(len(known.weight)), jnp.zeros(len(made.weight))])
-        weight = jnp.concatenate([known.weight, made.weight]).astype(x.dtype)
-        return newton(x, label.astype(x.dtype), weight, _STEPS, _TOLERANCE, penalty)[0]
-
-    def detector(weights):
-        def accept(x):
-            share = jax.nn.sigmoid(jnp.matmul(of(x), weights, precision="highest"))
-            return share if threshold is None else share > threshold
-
-        return curation.verified(accept, cap=cap)
-
-    return trained(
-        detector,
-        fit,
-        start=lambda data: jnp.zeros(of(data.x).shape[1]),
-        against=against,
-        examples=examples,
-        refresh=refresh,
-        every=every,
-    )
 
 
 def _width(width):

@@ -19,7 +19,7 @@ PAPER = Paper("", "Kingman 1982", "The coalescent")
     claim="All M points of a training set that is replaced descend from one point some 2M "
     "generations back, and M/2 generations in some four real draws are left of M.",
     status="derived here",
-    setting="M = 20, generations 0 to 300, 4,000 chains",
+    setting="M = 20, generations 0 to 300, 2,000 chains",
     oracle="exact: theory.genealogy.common_ancestor_probability, "
     "theory.lineages.expected_generations_until_one_ancestor and expected_living_ancestors; the "
     "coalescent, within 7%: theory.genealogy.kingman_expected_common_ancestor_age (2M - 2)",
@@ -32,7 +32,7 @@ def ancestor(key):
         key,
         sample_size=size,
         generations=300,
-        chains=4_000,
+        chains=2_000,
         record=at.tolist(),
         metrics=("living_ancestors", "identity", "common_ancestor_age"),
     )
@@ -58,7 +58,7 @@ def ancestor(key):
             at=["Kingman"],
             what="the same by the coalescent",
             tolerance=0.07 * limit,
-            why="M = 20 is finite: 3%, and the error of 4,000 chains",
+            why="M = 20 is finite: 3%, and the error of 2,000 chains",
         ),
     ]
 

@@ -34,6 +34,10 @@ PROCESS = cj.generational_process(
 COUNTS, THIRDS = jnp.array([2, 3]), jnp.array([1 / 3, 2 / 3])
 # Name -> call with a key. No call gets as far as its parameters, so None stands for them.
 CALLS = {
+    "genealogy": lambda key: cj.genealogy(
+        cj.workflows.replace(), key, sample_size=2, generations=1
+    ),
+    "genealogy_of": lambda key: cj.genealogy_of(PROCESS, key, generations=1),
     "lm.fine_tune": lambda key: cj.lm.fine_tune(LM, {}, BLOCKS, BLOCKS, FineTune(), key),
     "lm.generate": lambda key: cj.lm.generate(LM, {}, BLOCKS, Sampling(), 2, key=key),
     "lm.init_params": lambda key: cj.lm.init_params(CONFIG, key),

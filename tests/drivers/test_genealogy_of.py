@@ -133,12 +133,13 @@ def test_the_label_of_a_token_is_that_of_the_token_it_copies():
     place = family.copied(KEY, model, data, 40)
     assert np.array_equal(BLOCKS.ravel()[place], tokens)
     assert set(np.unique(place // 3)) <= {0, 2, 3, 5}
-    # What is copied follows in the training set what it follows in the new block.
+    # What is copied follows in the training set what it follows in the new block, unless nothing
+    # ever follows that.
+    followed = set(BLOCKS[[0, 2, 3, 5], :2].ravel().tolist())
     for block, places in zip(np.asarray(tokens), np.asarray(place), strict=True):
         for at in (1, 2):
-            if places[at] % 3:  # it has a token before it, in its own block
-                before = BLOCKS.ravel()[places[at] - 1]
-                assert before == block[at - 1] or places[at] % 3 == 0
+            if block[at - 1] in followed:
+                assert places[at] % 3 and BLOCKS.ravel()[places[at] - 1] == block[at - 1]
 
 
 def test_a_copy_is_of_any_of_its_equals():
@@ -148,6 +149,20 @@ def test_a_copy_is_of_any_of_its_equals():
     threes = np.bincount(slots[:3_000], minlength=6)
     assert threes[[0, 2]].sum() == 3_000 and abs(threes[0] - 1_500) < 4 * np.sqrt(750)
     assert slots[3_000] in (1, 5) and slots[3_001] == 3
+
+
+def test_counts_of_a_data_set_know_its_rows():
+    source = cj.sources.dataset(np.array([0, 0, 1, 1, 2, 3]))
+    one = process(cj.estimators.categorical(4), source, cj.workflows.mix(0.5, 0.0, 0.5))
+    metrics = ("living_ancestors", "identity", "probabilities")
+    trace = cj.genealogy_of(one, KEY, generations=1, chains=2_000, metrics=metrics)
+    without = cj.simulate(one, KEY, generations=1, chains=2_000, metrics="probabilities")
+    assert np.array_equal(trace["probabilities"], without["probabilities"])
+    assert (trace["living_ancestors"][:, 0] == 6).all() and (trace["identity"][:, 0] == 0).all()
+    # Two points are of one row with 1/6 unless both are real.
+    found = trace["identity"][:, 1].astype(np.float64)
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - 0.75 / 6) < 4 * error
 
 
 def test_counts_and_the_things_counted_agree():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from collapse_jax.app.config.lm.presets import PRESETS
 from collapse_jax.core import curation, workflows
+from collapse_jax.estimators import verifiers
 from collapse_jax.estimators.registry import broken, families
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def _tables():
         "workflows (cj.workflows)": {name: getattr(workflows, name) for name in _WORKFLOWS},
         "between sampling and fitting (cj.curation)": {
             name: getattr(curation, name) for name in _CURATIONS
+        },
+        "the same, refitted as the generations go (cj.verifiers)": {
+            name: getattr(verifiers, name) for name in verifiers.__all__
         },
     }
     loops = [(name, preset.title, preset.source) for name, preset in PRESETS.items()]

@@ -1,0 +1,159 @@
+"""The labelled family, real data and workflow of a process: `cj.genealogy_of`."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.core.ancestor import Labels, metrics_of
+from collapse_jax.core.labelled import Beside, Counted, Labelled
+from collapse_jax.core.rows import Rows
+from collapse_jax.core.training_data import PointData
+from collapse_jax.core.types import Dataset, Estimator, Process, Source, Workflow
+from collapse_jax.errors import InputError
+
+# Whole numbers up to which a float32 holds them all.
+_LARGEST_IN_FLOATS = 2**24
+
+
+def with_labels(process: Process, generations: int) -> tuple[Estimator, Source, Workflow]:
+    """(labelled family, its real data, the workflow over it) of a process.
+
+    The family offers its own metrics, and those of a genealogy.
+
+    Args:
+        process: from `cj.generational_process`.
+        generations: the last generation.
+
+    Raises:
+        InputError: for a family whose points are no copies, or more than labels tell apart.
+    """
+    core = getattr(process.layout.template, "__self__", None)
+    family, source, workflow, *_ = process.parts
+    if core is None or not family.traceable:
+        raise InputError(f"{family.name} is no process whose lineages can be followed")
+    size = core.data.slots or 1
+    by_points = isinstance(core.data, PointData)
+    if by_points:
+        beside: Any = _beside(family, source, size, generations)
+    else:
+        beside = _counted(family, core, generations, source.size is not None)
+    rows = source.sample.numbers() if isinstance(source.sample, Rows) else None
+    labelled = beside.estimator()
+    shown = metrics_of(Labels(generations, False, source.size))
+    own = {name: _of_lineages(metric, beside) for name, metric in shown.items()}
+    metrics = {**labelled.metrics, **own}
+    measures = labelled.measures._replace(metrics=metrics)
+    real = _real(beside, source, labelled.statistics.kind, by_points, rows)
+    if real.params is not None:
+        real = real._replace(params=Labelled(source.params, None, None))
+    labelled = labelled._replace(measures=measures)
+    return labelled, real, _written(workflow, beside, rows is None)
+
+
+def slots_of(process: Process) -> int | None:
+    """The most points of a training set of a process; None where it never needed a bound."""
+    return process.layout.template.__self__.data.slots or None  # type: ignore[attr-defined]
+
+
+def _of_lineages(metric, beside):
+    return lambda params: metric(beside.lineages(params))
+
+
+def _beside(family, source, size, generations):
+    if family.model.copied is None:
+        raise _no_copies(family)
+    x = jax.eval_shape(lambda key: source.sample(key, 1), jax.random.key(0))
+    if jnp.issubdtype(x.dtype, jnp.inexact) and max(generations, 4 * size) > _LARGEST_IN_FLOATS:
+        raise InputError(
+            f"labels beside float points tell {_LARGEST_IN_FLOATS} generations, and a quarter as "
+            f"many points of each apart; there are {generations} and {size}"
+        )
+
+    def place(key):
+        data = Dataset(source.sample(key, 1), jnp.ones(1))
+        summary = family.summarise(*data)
+        model, _ = family.fit(key, family.init(key, summary), summary)
+        return family.model.copied(key, model, data, 1)
+
+    cells = jax.eval_shape(place, jax.random.key(0))
+    return Beside(family, x.shape[1:], int(np.prod(cells.shape)))
+
+
+def _no_copies(family):
+    return InputError(
+        f"{family.name} makes points that are no copies of single points; a genealogy along with "
+        "the model is for categorical, kde and ngram without smoothing, or a family with `copied`. "
+        "cj.genealogy follows the lineages of a workflow alone"
+    )
+
+
+def _counted(family, core, generations, by_rows):
+    kind = family.statistics.kind
+    if getattr(kind, "_fields", ()) != ("counts", "categories") or family.model.copied is None:
+        raise _no_copies(family)
+    held = core.needs.multiples
+    most = max(held.pooled, held.kept + held.growth * generations, 1)
+    largest = core.parts.sample_size
+    if callable(largest):
+        largest = core.data.slots
+        if not largest:
+            raise InputError(
+                "sample_size is a function, and labels are held one by one: pass "
+                "largest_sample_size as well"
+            )
+    return Counted(family, int(np.ceil(most - 1e-9)) * largest, by_rows)
+
+
+def _real(beside, source, kind, by_points, rows):
+    def sample(key, n):
+        values = source.sample(key, n)
+        numbers = (jnp.arange(n) if rows is None else rows(key, n)).astype(jnp.int32)
+        if by_points:
+            return beside.real(values, numbers)
+        return jnp.stack([values, numbers], axis=1) if beside.by_rows else values
+
+    def draw(key, n):
+        return beside.real(source.draw(key, n))
+
+    has_law = not by_points and source.draw is not None
+    return Source(sample, draw if has_law else None, kind, size=source.size, params=source.params)
+
+
+def _written(workflow: Workflow, beside: Any, renumbered: bool) -> Workflow:
+    """The workflow, whose real points carry the generation in which they enter."""
+
+    def init(supply, data):
+        clerk = _clerk(beside, 0, renumbered, beside.slots(data))
+        return jnp.asarray(0, jnp.int32), workflow.init(clerk(supply), data)
+
+    @functools.wraps(workflow.next)
+    def next_set(key, carry, supply, n):
+        generation, inner = carry[0] + 1, carry[1]
+        clerk = _clerk(beside, generation, renumbered, 0)
+        inner, data = workflow.next(key, inner, clerk(supply), n)
+        return (generation, inner), data
+
+    return Workflow(workflow.name, init, next_set, workflow.filters)
+
+
+def _clerk(beside, generation, renumbered, used) -> Callable:
+    """supply -> the same, whose real points are labelled as those of a generation.
+
+    renumbered: whether each request has numbers of its own.
+    """
+    written = [used]
+
+    def wrap(supply):
+        def real(key, n):
+            data = supply.real(key, n)
+            first = written[0] if renumbered else 0
+            written[0] += beside.slots(data)
+            return beside.entered(data, generation, first)
+
+        return supply._replace(real=real)
+
+    return wrap
