@@ -207,20 +207,17 @@ def policy(
     The error is the expected squared error of a fitted mean. It is the exact one of `gaussian_mean`
     and of every family whose variance `v2` tells, and to first order that of any smooth fit. The
     search goes by gradient (Adam) through the recursion from several starts, and ends in whole
-    points that no move improves. Nothing is random.
-
-    Either the sizes of all sets are given (`sample_size`), and `real` points are to be shared out
-    among the generations; or sizes are chosen too, under a budget of cost.
+    points that no move improves. Nothing is random. Either the sizes of all sets are given, and
+    `real` points are shared out among them; or sizes are chosen too, under a budget of cost.
 
     Args:
-        generations: T, the last one; generation 0 is fitted to real points and costs nothing.
+        generations: T, the last one; generation 0 costs nothing.
         workflow: "mix": each generation trains on its real points and on the newest model's.
             "accumulate": on all points so far, to which those are added.
         real: points to spend in generations 1 to T together; all are spent.
         sample_size: points of each set, a number or [T].
         budget: what all points of generations 1 to T may cost together.
-        real_cost: of one real point; counts with `budget`.
-        synthetic_cost: of one synthetic point; needed with `budget`.
+        real_cost, synthetic_cost: of one point; the latter is needed with `budget`.
         first: real points of generation 0; by default the size of a set, and needed with `budget`.
         objective: "final": the error of generation T. "mean": the mean over generations 1 to T.
         v2: the variance of a model's point is 1 + v2 A at the error A, both over the population's:
@@ -243,12 +240,13 @@ def policy(
         0,
         _checked_v2(v2),
     )
-    starts, steps = whole("starts", starts, 0), whole("steps", steps, 1)
     costs = {"real_cost": real_cost, "synthetic_cost": synthetic_cost}
-    if budget is None:
-        return _searched(_of_sizes(goal, real, sample_size, first, costs), starts, steps)
     given = {"real": real, "sample_size": sample_size}
-    return _searched(_of_cost(goal, budget, costs, first, given), starts, steps)
+    if budget is None:
+        problem = _of_sizes(goal, real, sample_size, first, costs)
+    else:
+        problem = _of_cost(goal, budget, costs, first, given)
+    return _searched(problem, whole("starts", starts, 0), whole("steps", steps, 1))
 
 
 def _searched(problem, starts, steps):
