@@ -29,7 +29,7 @@ COLOURS = {0.25: "#d1495b", 1.0: "#3a6ea5", 4.0: "#2a9d8f"}
 
 
 def measured(cj, family, source, metric, synthetic, weights, generations, chains):
-    """A metric [weights, chains] of the last generation; one program for all weights."""
+    """A metric [weights, chains, ...] of the last generation; one program for all weights."""
     import jax
 
     from collapse_jax.core.process import process_grid
@@ -51,7 +51,8 @@ def measured(cj, family, source, metric, synthetic, weights, generations, chains
     grid = {"w": np.array(weights)}
     plan = Plan(generations, chains, (metric,), record=[generations], settings=grid)
     chunks = simulate_chunks(process_grid(at, {"w": 0.5}), jax.random.key(0), plan)
-    return join_chunks(list(chunks))[metric].reshape(len(weights), chains, -1).astype(float)
+    values = join_chunks(list(chunks))[metric][:, -1].astype(float)
+    return values.reshape(len(weights), chains, *values.shape[1:])
 
 
 def mean_panel(axis, cj, generations, chains):

@@ -160,6 +160,9 @@ def programs(points: list[SimulateSettings]) -> Iterator[Batch]:
                 settings[name] = shares
             else:
                 fixed = dataclasses.replace(fixed, **{name: 0.0})
+        weights = np.array([point.synthetic_weight for point in group], np.float32)
+        if (weights != 1).any():
+            settings["synthetic_weight"] = weights
         at = functools.partial(process_of, fixed)
         names = [point.stream_name() for point in group]
         yield Batch(process_grid(at, {"sample_size": size}), np.array(numbers), settings, names)

@@ -36,7 +36,7 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
 
     Args:
         settings: of one simulation; of a grid those of one point.
-        traced: sample_size, alpha, beta, gamma where they are traced, as at a point of a grid.
+        traced: values of `VALUE_AXES` where they are traced, as at a point of a grid.
 
     Raises:
         InputError: for unknown families and options.
@@ -46,6 +46,9 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
         workflow = workflows.mix(values["alpha"], values["beta"], values["gamma"])
     else:
         workflow = getattr(workflows, settings.workflow)()
+    weight = values["synthetic_weight"]
+    if not isinstance(weight, int | float) or weight != 1:
+        workflow = workflows.weighted(workflow, synthetic=weight)
     estimator, source = _family_and_source(settings)
     size = values["sample_size"]
     if isinstance(size, int):

@@ -14,7 +14,7 @@ WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample")
 FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
 # Options that take several values with commas. The first ones need a program for each value.
 PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories")
-VALUE_AXES = ("sample_size", "alpha", "beta", "gamma")
+VALUE_AXES = ("sample_size", "alpha", "beta", "gamma", "synthetic_weight")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,8 @@ class SimulateConfig(Settings):
     """With mix: the share taken from the previous training set."""
     gamma: float | tuple[float, ...] = 0.0
     """With mix: the share of fresh real data."""
+    synthetic_weight: float | tuple[float, ...] = 1.0
+    """How much a synthetic point counts in the fit against a real one; 0: not at all."""
     sample_size: int | tuple[int, ...] = 100
     generations: int = 200
     """The last generation; generation 0 is the model fitted to `sample_size` real draws."""
@@ -78,7 +80,7 @@ class SimulateConfig(Settings):
         for name in (*PROGRAM_AXES, *VALUE_AXES):
             if getattr(self, name) == ():
                 raise InputError(f"{name} holds no value; it must hold at least one")
-        at_least(self, 0, "generations", "seed", "beta", "gamma", "ddof")
+        at_least(self, 0, "generations", "seed", "beta", "gamma", "ddof", "synthetic_weight")
         at_least(self, 1, "sample_size", "chains", "dim", "num_categories", "chunk")
         at_most(self, LARGEST_SEED, "seed")
         at_most(self, LARGEST_COUNT, "sample_size", "generations", "chunk", "dim", "num_categories")
@@ -206,6 +208,7 @@ class SimulateSettings(SimulateConfig):
     alpha: float = 1.0
     beta: float = 0.0
     gamma: float = 0.0
+    synthetic_weight: float = 1.0
     sample_size: int = 100
     dim: int = 1
     ddof: int = 1
@@ -226,7 +229,8 @@ class SimulateSettings(SimulateConfig):
         alpha, beta, gamma = (float(s) + 0.0 for s in (self.alpha, self.beta, self.gamma))
         shares = f"{alpha!r} {beta!r} {gamma!r}"
         law = f"{self.family!r} {sorted(self.options)!r} {' '.join(of_family)}"
-        return f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}"
+        weight = "" if self.synthetic_weight == 1 else f" weight={float(self.synthetic_weight)!r}"
+        return f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}{weight}"
 
     def check_point(self) -> None:
         """What `SimulateConfig.check` raises for one point of a grid."""
@@ -249,6 +253,17 @@ class SimulateSettings(SimulateConfig):
             raise InputError(
                 f"alpha, beta, gamma are {', '.join(f'{share:g}' for share in shares)} with "
                 f"workflow {self.workflow}, which ignores them; give --workflow mix"
+            )
+
+        self._check_weight()
+
+    def _check_weight(self):
+        if not math.isfinite(self.synthetic_weight):
+            raise InputError(f"synthetic_weight is {self.synthetic_weight}; it must be finite")
+        if self.synthetic_weight != 1 and self.workflow == "replace":
+            raise InputError(
+                f"synthetic_weight is {self.synthetic_weight:g} with workflow replace, which has "
+                "synthetic points alone; give real data, as by --gamma 0.5"
             )
 
     def _check_memory(self):
