@@ -3,8 +3,8 @@
     python experiments/weights_in_the_fit.py [--out runs/weights_in_the_fit] [--chains 1000]
     [--generations 200]
 
-Run time: 57 CPU-seconds, compilation included (measured, 1,000 chains; 4 minutes by the clock on 2 cores
-that seven other programs shared).
+Run time: 57 CPU-seconds, compilation included (measured; 4 minutes by the clock on 2 cores that
+seven other programs shared).
 
 The setting of He, Xu and Cheng 2025 (arXiv 2502.18049): n = 100 real points of p = 2 dimensions or
 features and m = n / k points of the newest model in each generation, 200 generations; a synthetic
