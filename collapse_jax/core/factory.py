@@ -76,24 +76,20 @@ def estimator(
     """
     if renamed:
         statistics, lazy = _renamed(renamed, statistics=statistics, lazy=lazy)
-    _check_options(name, statistics, draw, lazy, chain_axis, compaction)
+    _check_options(name, statistics, draw, lazy, chain_axis, compaction, check)
     _check_named(metrics=metrics, distances=distances)
-    check = None if check is None else function("check", check)
-    weighed = weighed if weighed is None or isinstance(weighed, str) else _weigh(weighed)
     summarise, merge = summarise or points.summarise, merge or points.merge
     made = Estimator(
         name=name or _maker(fit),
         fit=function("fit", fit),
         sample=function("sample", sample),
         init=init or _no_params,
-        statistics=Statistics(
-            statistics, summarise, merge, draw, subsample, lazy, check, weighed=weighed
-        ),
+        statistics=Statistics(statistics, summarise, merge, draw, subsample, lazy, check),
         measures=Measures(_moments(sample, traceable) | dict(metrics or {}), dict(distances or {})),
         model=Model(log_prob, tempered, nucleus, continued, copied),
         runtime=Runtime(one_of("traceable", traceable, (True, False)), chain_axis, compaction),
     )
-    return _with_functions_checked(made, init)
+    return _with_functions_checked(_weighing(made, weighed), init)
 
 
 def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
@@ -127,22 +123,28 @@ def _maker(fit):
     return getattr(fit, "__qualname__", type(fit).__name__).split(".")[0]
 
 
-def _check_options(name, statistics, draw, lazy, chain_axis, compaction):
+def _check_options(name, statistics, draw, lazy, chain_axis, compaction, check):
     """Raises `InputError` for options of the wrong type, or that contradict each other."""
     made_by("name", name, str, "writing text, such as 'my family',")
     made_by("statistics", statistics, type, "a class statement, such as a NamedTuple's,")
     one_of("chain_axis", chain_axis, (0, -1), must_be="0 or -1")
     if one_of("lazy", lazy, (True, False)) and draw is None:
         raise InputError("lazy is True, and draw is not given; what is lazy is what draw gives")
+    if check is not None:
+        function("check", check)
     if compaction is not None:
         made_by("compaction", compaction, Compaction, "cj.Compaction")
         function("num_in_use of compaction", compaction.num_in_use)
         function("to_size of compaction", compaction.to_size)
 
 
-def _weigh(weighed):
-    functions.check_arguments("weighed", weighed, ("data", "w"))
-    return weighed
+def _weighing(made, weighed):
+    """The estimator that weighs so; a text says why it cannot."""
+    if weighed is None:
+        return made
+    if not isinstance(weighed, str):
+        functions.check_arguments("weighed", weighed, ("data", "w"))
+    return made._replace(weighed=weighed)
 
 
 def _check_named(**groups):

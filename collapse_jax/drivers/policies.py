@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax import errors
 from collapse_jax.core.planned import FLOWS, planned
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, Process, Source, Workflow
 from collapse_jax.drivers.policy_search import Problem, constant, search
 from collapse_jax.drivers.simulate import simulate
-from collapse_jax.errors import InputError, numbers, one_key, one_of, real, whole
+from collapse_jax.errors import InputError, numbers, one_key, one_of, whole
 
 OBJECTIVES = ("final", "mean")
 _MOST_GENERATIONS = 500
@@ -206,20 +207,17 @@ def policy(
     The error is the expected squared error of a fitted mean. It is the exact one of `gaussian_mean`
     and of every family whose variance `v2` tells, and to first order that of any smooth fit. The
     search goes by gradient (Adam) through the recursion from several starts, and ends in whole
-    points that no move improves. Nothing is random.
-
-    Either the sizes of all sets are given (`sample_size`), and `real` points are to be shared out
-    among the generations; or sizes are chosen too, under a budget of cost.
+    points that no move improves. Nothing is random. Either the sizes of all sets are given, and
+    `real` points are shared out among them; or sizes are chosen too, under a budget of cost.
 
     Args:
-        generations: T, the last one; generation 0 is fitted to real points and costs nothing.
+        generations: T, the last one; generation 0 costs nothing.
         workflow: "mix": each generation trains on its real points and on the newest model's.
             "accumulate": on all points so far, to which those are added.
         real: points to spend in generations 1 to T together; all are spent.
         sample_size: points of each set, a number or [T].
         budget: what all points of generations 1 to T may cost together.
-        real_cost: of one real point; counts with `budget`.
-        synthetic_cost: of one synthetic point; needed with `budget`.
+        real_cost, synthetic_cost: of one point; the latter is needed with `budget`.
         first: real points of generation 0; by default the size of a set, and needed with `budget`.
         objective: "final": the error of generation T. "mean": the mean over generations 1 to T.
         v2: the variance of a model's point is 1 + v2 A at the error A, both over the population's:
@@ -235,27 +233,24 @@ def policy(
     References:
         Derived here (`theory.spending`).
     """
-    generations = whole("generations", generations, 1, _MOST_GENERATIONS)
-    problem = Problem(
-        generations,
+    goal = Problem(
+        whole("generations", generations, 1, _MOST_GENERATIONS),
         one_of("workflow", workflow, FLOWS),
         one_of("objective", objective, OBJECTIVES),
         0,
-        real_v2(v2),
+        _checked_v2(v2),
     )
-    starts, steps = whole("starts", starts, 0), whole("steps", steps, 1)
+    costs = {"real_cost": real_cost, "synthetic_cost": synthetic_cost}
+    given = {"real": real, "sample_size": sample_size}
     if budget is None:
-        for name, value in {"synthetic_cost": synthetic_cost}.items():
-            if value is not None:
-                raise InputError(f"{name} is {value!r} without budget; costs count with a budget")
-        if real_cost != 1.0:
-            raise InputError(
-                f"real_cost is {real_cost!r} without budget; costs count with a budget"
-            )
-        problem = _of_sizes(problem, real, sample_size, first)
+        problem = _of_sizes(goal, real, sample_size, first, costs)
     else:
-        given = {"real": real, "sample_size": sample_size}
-        problem = _of_cost(problem, budget, real_cost, synthetic_cost, first, given)
+        problem = _of_cost(goal, budget, costs, first, given)
+    return _searched(problem, whole("starts", starts, 0), whole("steps", steps, 1))
+
+
+def _searched(problem, starts, steps):
+    """The best policy that is found."""
     counts, values = search(problem, starts, steps)
     return Policy(
         counts[0].astype(np.int64),
@@ -270,13 +265,16 @@ def policy(
     )
 
 
-def real_v2(v2: float) -> float:
+def _checked_v2(v2):
     """The coefficient, at least -1: a variance is not negative."""
-    return real("v2", v2, at_least=-1, must_be="a number of at least -1")
+    return errors.real("v2", v2, at_least=-1, must_be="a number of at least -1")
 
 
-def _of_sizes(problem, spent, sample_size, first):
+def _of_sizes(problem, spent, sample_size, first, costs):
     """The problem of sharing out real points among sets of given sizes."""
+    for (name, value), left_out in zip(costs.items(), (1.0, None), strict=True):
+        if value != left_out:
+            raise InputError(f"{name} is {value!r} without budget; costs count with a budget")
     if spent is None or sample_size is None:
         raise InputError(
             "give real and sample_size (how many real points to share out, and the sizes of the "
@@ -306,24 +304,21 @@ def _of_sizes(problem, spent, sample_size, first):
     return problem._replace(real=spent, sizes=sizes, first=first)
 
 
-def _of_cost(problem, budget, real_cost, synthetic_cost, first, given):
+def _of_cost(problem, budget, costs, first, given):
     """The problem of choosing both kinds of points under a cost."""
     for name, value in given.items():
         if value is not None:
             raise InputError(
                 f"{name} is given with budget, which chooses it; leave one of them out"
             )
-    if synthetic_cost is None or first is None:
-        missing = "synthetic_cost" if synthetic_cost is None else "first"
+    if costs["synthetic_cost"] is None or first is None:
+        missing = "synthetic_cost" if costs["synthetic_cost"] is None else "first"
         raise InputError(
             f"{missing} is not given; with budget both synthetic_cost and first must be"
         )
-    costs = {
-        name: real(name, value, above=0)
-        for name, value in {"real_cost": real_cost, "synthetic_cost": synthetic_cost}.items()
-    }
+    costs = {name: errors.real(name, value, above=0) for name, value in costs.items()}
     problem = problem._replace(
-        first=whole("first", first, 1), budget=real("budget", budget, above=0), **costs
+        first=whole("first", first, 1), budget=errors.real("budget", budget, above=0), **costs
     )
     if problem.spare < 0:
         raise InputError(

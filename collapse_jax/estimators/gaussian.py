@@ -116,8 +116,7 @@ def gaussian(
         log_prob=log_prob,
         tempered=_tempered,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
-        weighed=family.weighed,
-    )._replace(spanned=_spanned, relative=family.relative)
+    )._replace(spanned=_spanned, relative=family.relative, weighed=family.weighed)
 
 
 def example() -> tuple[Estimator, GaussianParams]:

@@ -85,6 +85,10 @@ def poisson_regression(
         real("tolerance", tolerance, at_least=0, must_be=must_be),
         real("penalty", penalty, at_least=0, must_be=must_be),
     )
+    return _estimator(family)
+
+
+def _estimator(family):
     return estimator(
         family.fit,
         family.sample,

@@ -35,14 +35,13 @@ def errors_of(key, family, source, metric, synthetic, weight, at, chains):
     "one, the reciprocal of the golden ratio at k = 1; equal weights err more.",
     status="published formula",
     setting="mean of a Gaussian and least squares, p = 2, n = 100 real points, k = 1/2 and 1, "
-    "generation 200, 4,000 chains",
+    "generations 0 and 200, 4,000 chains",
     oracle="the best w is the paper's; the errors: theory.weights.expected_squared_error and "
     "expected_test_error, derived",
-    x="weight of a synthetic point",
     y="squared error",
 )
 def best_weight(key):
-    found, last = [], np.array([200])
+    found, at = [], np.array([0, 200])
     mean, line = cj.estimators.gaussian_mean(np.eye(2)), cj.estimators.linear_regression(2)
     for (ratio, synthetic), own in zip(((0.5, 200), (1.0, 100)), split(key), strict=True):
         best = theory.weights.best_weight(ratio)
@@ -63,16 +62,16 @@ def best_weight(key):
         for i, w in enumerate((best, 1.0)):
             real = cj.sources.population(mean, cj.estimators.gaussian_mean_params([0.0, 0.0]))
             distances = errors_of(
-                keys[i], mean, real, "squared_wasserstein2", synthetic, w, last, 4_000
+                keys[i], mean, real, "squared_wasserstein2", synthetic, w, at, 4_000
             )
-            exact = 2 * theory.weights.expected_squared_error(last, REAL, synthetic, w)
+            exact = 2 * theory.weights.expected_squared_error(at, REAL, synthetic, w)
             what = f"mean, k = {ratio:g}, w = {w:.3f}"
-            found.append(compare.means(distances, exact, at=[w], what=what))
+            found.append(compare.means(distances, exact, at=at, what=what))
             real = cj.sources.population(line, cj.estimators.regression_params([0.6, -0.3]))
-            tests = errors_of(keys[2 + i], line, real, "test_error", synthetic, w, last, 4_000)
-            exact = theory.weights.expected_test_error(last, REAL, synthetic, 2, w)
+            tests = errors_of(keys[2 + i], line, real, "test_error", synthetic, w, at, 4_000)
+            exact = theory.weights.expected_test_error(at, REAL, synthetic, 2, w)
             what = f"least squares, k = {ratio:g}, w = {w:.3f}"
-            found.append(compare.means(tests, exact, at=[w], what=what))
+            found.append(compare.means(tests, exact, at=at, what=what))
     return found
 
 

@@ -344,3 +344,9 @@ def test_own_workflows_weigh_by_their_supply(assert_mean):
     trace = cj.simulate(process, KEY, generations=4, chains=2000, metrics="mean")
     exact = theory.weights.expected_squared_error(AT, 10, 10, 0.5, first=10)
     assert_mean(trace["mean"] ** 2, exact)
+
+
+@pytest.mark.slow
+def test_it_keeps_the_contract_of_workflows():
+    for flow in (RANDOM, W.accumulate(), W.mix(0.5, 0.2, 0.3)):
+        assert "same_in_both_drivers" in cj.check_workflow(W.weighted(flow, synthetic=0.4))

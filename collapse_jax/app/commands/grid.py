@@ -172,7 +172,7 @@ def programs(points: list[SimulateSettings], options: tuple[str, ...] = ()) -> I
         settings: dict[str, np.ndarray] = {"sample_size": sizes}
         size = int(sizes.max())
         fixed = dataclasses.replace(group[0], sample_size=size)
-        for name in (*_TRACED.get(fixed.workflow, ()), "temperature"):
+        for name in (*_TRACED.get(fixed.workflow, ()), "temperature", "synthetic_weight"):
             values = np.array([getattr(point, name) for point in group], np.float32)
             if (values != NEUTRAL[name]).any():
                 settings[name] = values

@@ -49,7 +49,9 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
     """
     traced = dict(traced or {})
     values = {name: getattr(settings, name) for name in VALUE_AXES} | traced
-    workflow = _workflow(settings, values)
+    workflow, weight = _workflow(settings, values), values["synthetic_weight"]
+    if not isinstance(weight, int | float) or weight != 1:
+        workflow = workflows.weighted(workflow, synthetic=weight)
     options = {name: value for name, value in traced.items() if name not in VALUE_AXES}
     estimator, source = _family_and_source(settings, options)
     size = values["sample_size"]

@@ -16,9 +16,15 @@ ACCUMULATING = ("accumulate", "accumulate_subsample")
 FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
 # Options that take several values with commas. The first ones need a program for each value.
 PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories", "synthetic_ratio")
-VALUE_AXES = ("sample_size", "alpha", "beta", "gamma", "real_share", "temperature")
+VALUE_AXES = (
+    *("sample_size", "alpha", "beta", "gamma", "real_share", "temperature"),
+    "synthetic_weight",
+)
 # Value axes that change nothing at one of their values, where the program has no trace of them.
-NEUTRAL = {"alpha": 0.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "temperature": 1.0}
+NEUTRAL = {
+    **{"alpha": 0.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "temperature": 1.0},
+    "synthetic_weight": 1.0,
+}
 # Settings that a switch may change, beside the workflow, with their defaults.
 _SWITCHED = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "synthetic_ratio": 1.0}
 
@@ -64,6 +70,8 @@ class SimulateConfig(Settings):
     """GENERATION:NAME=VALUE,... for another workflow from that generation on, as 50:gamma=0.1 or
     50:workflow=accumulate,real_share=0.3. Names are workflow, alpha, beta, gamma, real_share and
     synthetic_ratio; what is not given there has its default."""
+    synthetic_weight: float | tuple[float, ...] = 1.0
+    """How much a synthetic point counts in the fit against a real one; 0: not at all."""
     sample_size: int | tuple[int, ...] = 100
     generations: int = 200
     """The last generation; generation 0 is the model fitted to `sample_size` real draws."""
@@ -99,7 +107,10 @@ class SimulateConfig(Settings):
         for name in (*PROGRAM_AXES, *VALUE_AXES):
             if getattr(self, name) == ():
                 raise InputError(f"{name} holds no value; it must hold at least one")
-        at_least(self, 0, "generations", "seed", "beta", "gamma", "ddof", "synthetic_ratio")
+        at_least(
+            *(self, 0, "generations", "seed", "beta", "gamma", "ddof", "synthetic_ratio"),
+            "synthetic_weight",
+        )
         at_least(self, 1, "sample_size", "chains", "dim", "num_categories", "chunk")
         at_most(self, LARGEST_SEED, "seed")
         at_most(self, LARGEST_COUNT, "sample_size", "generations", "chunk", "dim", "num_categories")
@@ -269,6 +280,7 @@ class SimulateSettings(SimulateConfig):
     real_share: float = 0.0
     synthetic_ratio: float = 1.0
     temperature: float = 1.0
+    synthetic_weight: float = 1.0
     sample_size: int = 100
     dim: int = 1
     ddof: int = 1
@@ -291,6 +303,7 @@ class SimulateSettings(SimulateConfig):
         law = f"{self.family!r} {sorted(self.options)!r} {' '.join(of_family)}"
         # Settings of later versions, which name a point where they count.
         later = {"real_share": 0.0, "synthetic_ratio": 1.0, "temperature": 1.0}
+        later["synthetic_weight"] = 1.0
         values = {name: float(getattr(self, name)) + 0.0 for name in later}
         more = [f" {name}={values[name]!r}" for name in later if values[name] != later[name]]
         more += [f" switch={self.switch!r}"] if self.switch else []
@@ -355,6 +368,7 @@ class SimulateSettings(SimulateConfig):
                 f"workflow {self.workflow}, which ignores them; give --workflow mix"
             )
         self._check_real_and_temperature()
+        self._check_weight()
         self.after_switch()
 
     def _check_real_and_temperature(self):
@@ -374,6 +388,15 @@ class SimulateSettings(SimulateConfig):
             )
         if not 0 < self.temperature < math.inf:
             raise InputError(f"temperature is {self.temperature:g}; it must be finite and above 0")
+
+    def _check_weight(self):
+        if not math.isfinite(self.synthetic_weight):
+            raise InputError(f"synthetic_weight is {self.synthetic_weight}; it must be finite")
+        if self.synthetic_weight != 1 and self.workflow == "replace":
+            raise InputError(
+                f"synthetic_weight is {self.synthetic_weight:g} with workflow replace, which has "
+                "synthetic points alone; give real data, as by --gamma 0.5"
+            )
 
     def _check_memory(self):
         """What is refused before anything is made that large; the drivers count the rest."""
