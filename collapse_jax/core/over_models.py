@@ -121,12 +121,30 @@ def _mapped(*arrays, program, shared):
         consts = [_as_key(leaf, impl) for leaf, impl in zip(words, shared, strict=False)]
         return jax.core.eval_jaxpr(program, consts, *words[len(shared) :])
 
-    # Whatever picks single models of them would compute the whole again.
-    results = jax.lax.optimization_barrier(jax.vmap(of_one, axes, -1)(*joined))
+    results = _apart(jax.vmap(of_one, axes, -1), joined)
     return [
         jnp.moveaxis(result.reshape(*result.shape[:-1], models, chains), -2, 0)
         for result in results
     ]
+
+
+def _apart(function, arrays):
+    """function(*arrays), compiled apart from what is done before and after.
+
+    XLA on the CPU would else compute function's long vectors number by number, at places that it
+    finds by division, as whoever makes the arrays or takes single models of the results has them.
+    """
+    words = [array for array in arrays if array.dtype == jnp.uint32]
+    if not words:
+        return function(*arrays)
+    # True, which no compiler knows.
+    always = jnp.max(words[0].ravel()[:8]) >= jnp.min(words[0].ravel()[:8])
+    shapes = jax.eval_shape(function, *arrays)
+
+    def never(*_):
+        return [jnp.zeros(leaf.shape, leaf.dtype) for leaf in shapes]
+
+    return jax.lax.cond(always, function, never, *arrays)
 
 
 def _as_array(leaf):
