@@ -126,7 +126,7 @@ class _Ecosystem:
             step=self.step if watched else self.unwatched_step,
             metrics=pool_metrics.metrics_of(self.kinds, self.axis),
             layout=Layout(self.template, self.resize),
-            runtime=Runtime(chain_axis=self.axis),
+            runtime=Runtime(chain_axis=self.axis, models=len(self.models)),
             parts=self.parts,
         )
 
