@@ -62,14 +62,11 @@ def taken(trees: list[Tree], places: np.ndarray, chain_axis: Literal[0, -1]) -> 
 def _taken(*leaves, places, shape):
     """[*shape, ..., chains] of leaves [models, ..., chains] behind each other."""
     chains = max(leaf.shape[-1] for leaf in leaves)
-    whole = jnp.concatenate(
-        [jnp.broadcast_to(leaf, (*leaf.shape[:-1], chains)) for leaf in leaves]
-    )
+    whole = jnp.concatenate([jnp.broadcast_to(leaf, (*leaf.shape[:-1], chains)) for leaf in leaves])
     # Slices, for XLA on the CPU gathers element by element.
     starts = [0, *(i for i in range(1, len(places)) if places[i] != places[i - 1] + 1), len(places)]
     parts = [
-        whole[places[start] : places[end - 1] + 1]
-        for start, end in itertools.pairwise(starts)
+        whole[places[start] : places[end - 1] + 1] for start, end in itertools.pairwise(starts)
     ]
     return [jnp.concatenate(parts).reshape(*shape, *whole.shape[1:])]
 
@@ -87,9 +84,7 @@ def _in_one_axis(function, arguments):
     closed, shapes = jax.make_jaxpr(of_words, return_shape=True)(*of_one)
     # What it closes over, as arguments: a primitive must not hold what is traced.
     shared = tuple(map(_impl, closed.consts))
-    results = _mapped(
-        *map(_as_words, closed.consts), *words, program=closed.jaxpr, shared=shared
-    )
+    results = _mapped(*map(_as_words, closed.consts), *words, program=closed.jaxpr, shared=shared)
     return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
 

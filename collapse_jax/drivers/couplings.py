@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.coupling import checked_coupling
@@ -41,6 +42,10 @@ class CouplingTrace(Trace):
 
         variables = {name: labelled(name, array) for name, array in self.items()}
         return xarray.Dataset(variables, coords={"generation": self.generations})
+
+
+def _float():
+    return np.dtype(jax.dtypes.canonicalize_dtype(float))
 
 
 def simulate_couplings(
@@ -88,10 +93,19 @@ def simulate_couplings(
         except InputError as error:
             raise InputError(f"couplings[{place}]: {error}") from None
     whole("chains", chains, 1)
-    process = process_grid(lambda point: ecosystem_of(point["coupling"]), {"coupling": couplings[0]})
-    settings = {"coupling": couplings.astype(np.dtype(jax.dtypes.canonicalize_dtype(float)))}
+    models = range(couplings.shape[1])
+    settings = {f"coupling[{i}, {j}]": couplings[:, i, j] for i in models for j in models}
+    floats = {name: values.astype(_float()) for name, values in settings.items()}
+
+    def at(point):
+        rows = [
+            jnp.stack([jnp.asarray(point[f"coupling[{i}, {j}]"]) for j in models]) for i in models
+        ]
+        return ecosystem_of(jnp.stack(rows))
+
+    process = process_grid(at, {name: values[0] for name, values in floats.items()})
     plan = Plan(
-        generations, chains, metrics, record, chunk, memory_limit, devices, settings, None, streams
+        generations, chains, metrics, record, chunk, memory_limit, devices, floats, None, streams
     )
     trace = join_chunks(list(simulate_chunks(process, key, plan)))
     arrays = {

@@ -22,7 +22,7 @@ def ring(models, share):
 
 
 def among_others(models, share):
-    """Coupling [K, K]: a share of what each model reads is of all others alike, the rest its own."""
+    """Coupling [K, K]: a share of what each model reads is all others', the rest its own."""
     if models == 1:
         return np.ones((1, 1))
     coupling = np.full((models, models), share / (models - 1))
@@ -70,7 +70,9 @@ def islands(key):
             record=at,
         )
         found += [
-            compare.means(trace[metric][:, :, k] / unit, own[:, k], at=at, what=f"{name}, model {k}")
+            compare.means(
+                trace[metric][:, :, k] / unit, own[:, k], at=at, what=f"{name}, model {k}"
+            )
             for k in range(3)
         ]
         of_pool = trace[f"pooled_{metric}"] / unit
@@ -83,8 +85,8 @@ def islands(key):
     claim="With rounded counts in the place of multinomial ones, two points of one set are drawn "
     "without replacement among their origins.",
     status="derived here",
-    setting="eight Gaussians (ddof = 0) on a ring, each 70% its own points and 30% its neighbour's, "
-    "M = 7, generations 0 to 20, 20,000 chains",
+    setting="eight Gaussians (ddof = 0) on a ring, each 70% its own points and 30% its "
+    "neighbour's, M = 7, generations 0 to 20, 20,000 chains",
     oracle="theory.islands.identity_by_descent, random_counts=False",
     y="variance",
 )
@@ -109,7 +111,7 @@ def rounded(key):
 
 @entry(
     "eco-linear",
-    claim="Linear models that label each other's rows have errors that follow one linear recursion.",
+    claim="Linear models that label each other's rows have errors of one linear recursion.",
     status="derived here",
     setting="three linear models of three features, M = 20 rows, uneven coupling, generations 0 to "
     "10, 20,000 chains; the question of Vu et al. 2025, whose own recursions were not at hand",
@@ -137,10 +139,9 @@ def linear_models(key):
     claim="Of models that share one budget of points and read 3% of others, the number that keeps "
     "most diversity in each model grows with the generations.",
     status="derived here",
-    setting="K = 1, 2, 4, 10 Gaussians (ddof = 0) of 240 / K points each, 97% its own and 3% of the "
-    "others, generations 0 to 800, 1,000 chains; the question of Hodel and West 2025",
-    oracle="theory.islands.retention: best of these K are 1 until 200, and 4, 10, 10 at 300, 400, "
-    "800",
+    setting="K = 1, 2, 4, 10 Gaussians (ddof = 0) of 240 / K points each, 97% its own and 3% of "
+    "the others, generations 0 to 800, 1,000 chains; the question of Hodel and West 2025",
+    oracle="theory.islands.retention: best of these K is 1 until 200, then 4 at 300, 10 at 400",
     x="generation",
     y="variance within a model",
 )

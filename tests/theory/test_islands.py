@@ -26,7 +26,7 @@ def test_models_alone_do_not_meet():
 
 
 def test_a_pool_that_all_read_is_one_model_with_all_points():
-    """K models of M points that read each other alike lose of the pool what one of K M points does."""
+    """K models of M points that read each other alike lose what one of K M points does."""
     pooled = islands.pooled_retention(G, 10, np.full((4, 4), 0.25))
     np.testing.assert_allclose(pooled, ancestry.retention(G, 40), rtol=1e-13)
 
