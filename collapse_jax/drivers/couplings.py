@@ -44,10 +44,6 @@ class CouplingTrace(Trace):
         return xarray.Dataset(variables, coords={"generation": self.generations})
 
 
-def _float():
-    return np.dtype(jax.dtypes.canonicalize_dtype(float))
-
-
 def simulate_couplings(
     ecosystem_of: Callable[[Any], Process],
     couplings: Any,
@@ -81,6 +77,22 @@ def simulate_couplings(
         InputError: for a coupling that is none, which it names, and as `cj.simulate` does.
         DivergenceError: once a model holds nan; it names chain and coupling ("point of the grid").
     """
+    couplings = _checked(ecosystem_of, couplings)
+    whole("chains", chains, 1)
+    process, settings = _grid(ecosystem_of, couplings)
+    plan = Plan(
+        generations, chains, metrics, record, chunk, memory_limit, devices, settings, None, streams
+    )
+    trace = join_chunks(list(simulate_chunks(process, key, plan)))
+    arrays = {
+        name: values.reshape(len(couplings), chains, *values.shape[1:])
+        for name, values in trace.items()
+    }
+    return CouplingTrace(arrays, trace.generations, couplings)
+
+
+def _checked(ecosystem_of, couplings):
+    """The couplings as an array [couplings, K, K]."""
     function("ecosystem_of", ecosystem_of)
     couplings = numbers("couplings", couplings)
     if couplings.ndim != 3 or not len(couplings):
@@ -92,24 +104,18 @@ def simulate_couplings(
             checked_coupling(coupling)
         except InputError as error:
             raise InputError(f"couplings[{place}]: {error}") from None
-    whole("chains", chains, 1)
+    return couplings
+
+
+def _grid(ecosystem_of, couplings):
+    """(the process at all couplings, settings: each entry of them [couplings])."""
     models = range(couplings.shape[1])
-    settings = {f"coupling[{i}, {j}]": couplings[:, i, j] for i in models for j in models}
-    floats = {name: values.astype(_float()) for name, values in settings.items()}
+    dtype = np.dtype(jax.dtypes.canonicalize_dtype(float))
+    names = [[f"coupling[{i}, {j}]" for j in models] for i in models]
+    settings = {names[i][j]: couplings[:, i, j].astype(dtype) for i in models for j in models}
 
     def at(point):
-        rows = [
-            jnp.stack([jnp.asarray(point[f"coupling[{i}, {j}]"]) for j in models]) for i in models
-        ]
+        rows = [jnp.stack([jnp.asarray(point[name]) for name in row]) for row in names]
         return ecosystem_of(jnp.stack(rows))
 
-    process = process_grid(at, {name: values[0] for name, values in floats.items()})
-    plan = Plan(
-        generations, chains, metrics, record, chunk, memory_limit, devices, floats, None, streams
-    )
-    trace = join_chunks(list(simulate_chunks(process, key, plan)))
-    arrays = {
-        name: values.reshape(len(couplings), chains, *values.shape[1:])
-        for name, values in trace.items()
-    }
-    return CouplingTrace(arrays, trace.generations, couplings)
+    return process_grid(at, {name: values[0] for name, values in settings.items()}), settings

@@ -15,6 +15,7 @@ GAUSSIAN = cj.estimators.gaussian(1, ddof=0)
 NORMAL = cj.sources.normal([0.0], [[1.0]])
 SIX = np.array([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
 CATEGORIES, REAL = cj.estimators.categorical(6), cj.sources.categorical(SIX)
+PARETO = cj.sources.population(cj.estimators.pareto(1.0), cj.estimators.pareto_params(2.0))
 UNEVEN = np.array([[0.5, 0.3, 0.0], [0.1, 0.6, 0.2], [0.9, 0.0, 0.1]])
 W = cj.workflows
 
@@ -222,7 +223,7 @@ WRONG = {
     },
     "which takes other points": {
         "estimators": [cj.estimators.exponential(), cj.estimators.pareto(1.0)],
-        "source": cj.sources.population(cj.estimators.pareto(1.0), cj.estimators.pareto_params(2.0)),
+        "source": PARETO,
     },
     "asks for no fresh points": {
         "estimators": GAUSSIAN._replace(continued=lambda key, params, x: x),
