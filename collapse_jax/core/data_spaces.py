@@ -82,7 +82,9 @@ def _check_pair(reader, estimator, core, source, source_core):
     try:
         held_against(Source(sample, None, Dataset, None, None, other), estimator, _LOOKED_AT)
     except InputError as error:
-        raise InputError(f"{names[0]} is read by {names[1]} which takes other points: {error}") from None
+        raise InputError(
+            f"{names[0]} is read by {names[1]} which takes other points: {error}"
+        ) from None
 
 
 def _first(core, key):
@@ -97,9 +99,7 @@ def _sampled(core, estimator):
 
 
 def _drawn(core, estimator):
-    return jax.eval_shape(
-        lambda key: estimator.draw(key, _first(core, key), 2), jax.random.key(0)
-    )
+    return jax.eval_shape(lambda key: estimator.draw(key, _first(core, key), 2), jax.random.key(0))
 
 
 def _shapes(tree):

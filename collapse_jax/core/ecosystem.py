@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core import data_spaces, pool_metrics
+from collapse_jax.core import data_spaces, functions, pool_metrics
 from collapse_jax.core.coupling import checked_coupling, rows_of
 from collapse_jax.core.kinds import Kind, Model, kinds_of
 from collapse_jax.core.over_models import over_models
@@ -47,46 +47,42 @@ def ecosystem(
     """The process of K models, each of which trains on what all of them made and on real data.
 
     Of the fresh points that the workflow of model k asks its newest model for, a share coupling[k,
-    j] is drawn from model j, and the rest of the row, 1 - sum(coupling[k]), from the real data. With
-    K = 1 this is the process of one model, bit for bit: [[1]] changes nothing, and [[1 - g]] under
-    `replace` is `mix(1 - g, 0, g)`. Every reader draws points of its own. Generation 0 of each model
-    is fitted to real points of its own; of a fixed data set these are drawn anew for each model.
-
-    Metrics: those that all estimators offer, [K, ...], one for each model. Of the pool, in which
-    every model makes a share 1 / K of the points: pooled_mean and pooled_variance, and
-    within_variance (the mean of the models' variances) and between_variance (the variance of their
-    means), which sum to it. Where a mixture of models is a model of the family (categorical,
-    bernoulli) every metric and distance of the pool, as pooled_NAME, and within_heterozygosity,
-    between_heterozygosity.
-
-    A state's `params`, `carry` and `first` have a first axis [K, ...] of models. Where estimators,
-    workflows or the kinds of rows differ they are tuples of such, with models of one kind in one
-    entry, the kinds in the order of their first model.
+    j] is drawn from model j, and what row k lacks to 1 from the real data. With K = 1 this is the
+    process of one model bit for bit: [[1]] changes nothing, and [[1 - g]] under `replace` is
+    `mix(1 - g, 0, g)`. Metrics, states and formulas: docs/ecosystems.md.
 
     Args:
-        estimators: one for all models, or K; their points must be of one shape and type. The same
-            object given twice is computed together, which compiles quicker.
-        source: where real data comes from.
-        coupling: [K, K], or traced; rows sum to at most 1.
+        estimators: one for all models, or K; their points must be of one shape, type and range.
+        source: where real data comes from; each model draws its own of it.
+        coupling: [K, K], or traced; entries of at least 0 in rows that sum to at most 1.
         sample_size: points of each model's training sets, as in `generational_process`.
-        workflows: one for all, or K; by default `replace`. What they make of fresh points is each
-            model's own: accumulate keeps what this model has read, beta of mix is from this model's
-            previous set. Curations of a workflow judge all that its model reads from models.
+        workflows: one for all, or K; by default `replace`. What they keep is each model's own, and
+            their curations judge what their model reads of models.
         published: how a model is sampled by all that read it: a curation, such as
             `cj.curation.tempered(0.8)`, or K, with None for a model as it is.
-        random_counts: True: how many points come from where is multinomial. False: rounded shares;
-            first those of models and real data, as in `mix`, then those of the models, cumulated,
-            the reader itself first and those after it, cyclically.
-        largest_sample_size: as in `generational_process`.
-        remember_first: as in `generational_process`; distances are then offered as NAME_to_first.
+        random_counts: True: how many points come from where is multinomial. False: shares are
+            rounded, first those of models and real data, then those of the models, cumulated, the
+            reader first and those after it, cyclically.
+        largest_sample_size, remember_first: as in `generational_process`.
 
     Raises:
-        InputError: as `generational_process` does; for a coupling with entries below 0 or rows above
-            1, numbers of models that differ, points of different shapes or types, and for families
-            that run on the host, are lazy, or hold points relative to their newest model.
+        InputError: as `generational_process` does; for a coupling that is none, K that differs,
+            other points, and families on the host, lazy, or relative to their newest model.
     """
     one_of("random_counts", random_counts, (True, False))
     coupling = checked_coupling(coupling)
+    models = _models(estimators, coupling, workflows, published, random_counts)
+    sizes = {"sample_size": sample_size, "largest_sample_size": largest_sample_size}
+    kinds = kinds_of(models, source, random_counts, sizes | {"remember_first": remember_first})
+    workflow = _pool_workflow(models, coupling, random_counts)
+    estimator = _pool_estimator([model.estimator for model in models])
+    source = kinds[0].core.parts.source
+    parts = Parts(estimator, source, workflow, sample_size, remember_first)
+    return _Ecosystem(parts, kinds, tuple(models)).process()
+
+
+def _models(estimators, coupling, workflows, published, random_counts):
+    """[K] what is told of each model."""
     count = len(coupling)
     estimators = _one_each("estimators", estimators, Estimator, "cj.estimator", count)
     workflows = replace() if workflows is None else workflows
@@ -98,16 +94,8 @@ def ecosystem(
             "coupling is traced with random_counts=False; rounded shares must be known before the "
             "run"
         )
-    sizes = {"sample_size": sample_size, "largest_sample_size": largest_sample_size}
-    models = [
-        Model(*one)
-        for one in zip(estimators, workflows, published, rows_of(coupling), strict=True)
-    ]
-    kinds = kinds_of(models, source, random_counts, sizes | {"remember_first": remember_first})
-    workflow = _pool_workflow(models, coupling, random_counts)
-    source = kinds[0].core.parts.source
-    parts = Parts(_pool_estimator(estimators), source, workflow, sample_size, remember_first)
-    return _Ecosystem(parts, kinds, tuple(models)).process()
+    rows = rows_of(coupling)
+    return [Model(*one) for one in zip(estimators, workflows, published, rows, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -126,7 +114,7 @@ class _Ecosystem:
             step=self.step if watched else self.unwatched_step,
             metrics=pool_metrics.metrics_of(self.kinds, self.axis),
             layout=Layout(self.template, self.resize),
-            runtime=Runtime(chain_axis=self.axis),
+            runtime=Runtime(chain_axis=self.axis, models=len(self.models)),
             parts=self.parts,
         )
 
@@ -261,12 +249,13 @@ def _published(given, count):
 def _filters(place, wrap):
     if wrap is None:
         return ()
-    wrapped = wrap(replace()) if callable(wrap) else None
+    functions.check_arguments(f"published[{place}]", wrap, ("workflow",))
+    wrapped = wrap(replace())
     if not isinstance(wrapped, Workflow) or not wrapped.filters:
         raise InputError(
-            f"published[{place}] is {getattr(wrap, '__name__', wrap)!r:.200}; it must be a curation "
-            "of what a model makes, such as cj.curation.tempered(0.8) (a detector judges a mixture: "
-            "give it with the workflow of whoever reads)"
+            f"published[{place}] is {getattr(wrap, '__name__', wrap)!r:.200}; it must be a "
+            "curation of what a model makes, such as cj.curation.tempered(0.8) (a detector judges "
+            "a mixture: give it with the workflow of whoever reads)"
         )
     return wrapped.filters
 

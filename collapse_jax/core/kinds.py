@@ -118,7 +118,9 @@ class Kind:
         if self.mixes:
             mixed = self._mixtures(params, axis)
         else:
-            of_groups = tuple(self._taken(params, sources[:, list(group)], axis) for group in self.groups)
+            of_groups = tuple(
+                self._taken(params, sources[:, list(group)], axis) for group in self.groups
+            )
         if self.is_constant:
             return (), (), numbers, of_groups, mixed
         weights = _stacked([row.weights for row in self.rows])
@@ -135,16 +137,18 @@ class Kind:
         row = self.rows[0]
         if self.is_constant:
             weights, shares = row.weights, (row.synthetic, row.real)
-        groups = () if self.mixes else tuple(
-            Group(data, own, np.array(places), params)
-            for data, own, places, params in zip(
-                self.datas, numbers, self.groups, of_groups, strict=True
+        groups = (
+            ()
+            if self.mixes
+            else tuple(
+                Group(data, own, np.array(places), params)
+                for data, own, places, params in zip(
+                    self.datas, numbers, self.groups, of_groups, strict=True
+                )
             )
         )
         mixed = mixed if self.mixes else None
-        return Reading(
-            self.core.data, groups, weights, shares, self.random_counts, mixed, axis
-        )
+        return Reading(self.core.data, groups, weights, shares, self.random_counts, mixed, axis)
 
     def _taken(self, params, sources, axis):
         """Params [models, sources, ...] of the models that are read."""
@@ -200,7 +204,8 @@ def kinds_of(
 
     of_model = _classes(models, same)
     members = [
-        tuple(j for j, kind in enumerate(of_model) if kind == one) for one in range(max(of_model) + 1)
+        tuple(j for j, kind in enumerate(of_model) if kind == one)
+        for one in range(max(of_model) + 1)
     ]
     made = [_one(models, places[0], source, random_counts, sizes) for places in members]
     core_of = {j: made[kind].core for j, kind in enumerate(of_model)}

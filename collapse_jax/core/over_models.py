@@ -62,14 +62,11 @@ def taken(trees: list[Tree], places: np.ndarray, chain_axis: Literal[0, -1]) -> 
 def _taken(*leaves, places, shape):
     """[*shape, ..., chains] of leaves [models, ..., chains] behind each other."""
     chains = max(leaf.shape[-1] for leaf in leaves)
-    whole = jnp.concatenate(
-        [jnp.broadcast_to(leaf, (*leaf.shape[:-1], chains)) for leaf in leaves]
-    )
+    whole = jnp.concatenate([jnp.broadcast_to(leaf, (*leaf.shape[:-1], chains)) for leaf in leaves])
     # Slices, for XLA on the CPU gathers element by element.
     starts = [0, *(i for i in range(1, len(places)) if places[i] != places[i - 1] + 1), len(places)]
     parts = [
-        whole[places[start] : places[end - 1] + 1]
-        for start, end in itertools.pairwise(starts)
+        whole[places[start] : places[end - 1] + 1] for start, end in itertools.pairwise(starts)
     ]
     return [jnp.concatenate(parts).reshape(*shape, *whole.shape[1:])]
 
@@ -87,9 +84,7 @@ def _in_one_axis(function, arguments):
     closed, shapes = jax.make_jaxpr(of_words, return_shape=True)(*of_one)
     # What it closes over, as arguments: a primitive must not hold what is traced.
     shared = tuple(map(_impl, closed.consts))
-    results = _mapped(
-        *map(_as_words, closed.consts), *words, program=closed.jaxpr, shared=shared
-    )
+    results = _mapped(*map(_as_words, closed.consts), *words, program=closed.jaxpr, shared=shared)
     return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
 
@@ -121,12 +116,30 @@ def _mapped(*arrays, program, shared):
         consts = [_as_key(leaf, impl) for leaf, impl in zip(words, shared, strict=False)]
         return jax.core.eval_jaxpr(program, consts, *words[len(shared) :])
 
-    # Whatever picks single models of them would compute the whole again.
-    results = jax.lax.optimization_barrier(jax.vmap(of_one, axes, -1)(*joined))
+    results = _apart(jax.vmap(of_one, axes, -1), joined)
     return [
         jnp.moveaxis(result.reshape(*result.shape[:-1], models, chains), -2, 0)
         for result in results
     ]
+
+
+def _apart(function, arrays):
+    """function(*arrays), compiled apart from what is done before and after.
+
+    XLA on the CPU would else compute function's long vectors number by number, at places that it
+    finds by division, as whoever makes the arrays or takes single models of the results has them.
+    """
+    words = [array for array in arrays if array.dtype == jnp.uint32]
+    if not words:
+        return function(*arrays)
+    # True, which no compiler knows.
+    always = jnp.max(words[0].ravel()[:8]) >= jnp.min(words[0].ravel()[:8])
+    shapes = jax.eval_shape(function, *arrays)
+
+    def never(*_):
+        return [jnp.zeros(leaf.shape, leaf.dtype) for leaf in shapes]
+
+    return jax.lax.cond(always, function, never, *arrays)
 
 
 def _as_array(leaf):

@@ -55,7 +55,9 @@ class Pooled:
     axis: Any
 
     def __call__(self, params):
-        every = taken([params] if self.kinds == 1 else list(params), np.array(self.order), self.axis)
+        every = taken(
+            [params] if self.kinds == 1 else list(params), np.array(self.order), self.axis
+        )
         shares = jnp.full((1, len(self.order)), 1 / len(self.order), jnp.result_type(float))
         return jax.tree.map(lambda leaf: leaf[0], self.mixtures(every, shares))
 

@@ -115,5 +115,3 @@ def coupled(workflow: Workflow, *, takes_real: bool, random_counts: bool) -> Wor
     # Who wrote the workflow decides what is looked at in it.
     functools.update_wrapper(next_set, workflow.next)
     return Workflow(workflow.name, workflow.init, next_set, workflow.filters)
-
-

@@ -155,11 +155,13 @@ class Runtime(NamedTuple):
     chain_axis: where `simulate` puts the chains in the arrays of a state: 0, or -1 for families
         whose kernels are written for it.
     compaction: None where dead parts must stay.
+    models: how many models a chain has, which are computed as if they were so many chains.
     """
 
     traceable: bool = True
     chain_axis: Literal[0, -1] = 0
     compaction: Compaction | None = None
+    models: int = 1
 
 
 class _EstimatorFields(NamedTuple):

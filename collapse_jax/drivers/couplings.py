@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.coupling import checked_coupling
@@ -76,6 +77,22 @@ def simulate_couplings(
         InputError: for a coupling that is none, which it names, and as `cj.simulate` does.
         DivergenceError: once a model holds nan; it names chain and coupling ("point of the grid").
     """
+    couplings = _checked(ecosystem_of, couplings)
+    whole("chains", chains, 1)
+    process, settings = _grid(ecosystem_of, couplings)
+    plan = Plan(
+        generations, chains, metrics, record, chunk, memory_limit, devices, settings, None, streams
+    )
+    trace = join_chunks(list(simulate_chunks(process, key, plan)))
+    arrays = {
+        name: values.reshape(len(couplings), chains, *values.shape[1:])
+        for name, values in trace.items()
+    }
+    return CouplingTrace(arrays, trace.generations, couplings)
+
+
+def _checked(ecosystem_of, couplings):
+    """The couplings as an array [couplings, K, K]."""
     function("ecosystem_of", ecosystem_of)
     couplings = numbers("couplings", couplings)
     if couplings.ndim != 3 or not len(couplings):
@@ -87,15 +104,18 @@ def simulate_couplings(
             checked_coupling(coupling)
         except InputError as error:
             raise InputError(f"couplings[{place}]: {error}") from None
-    whole("chains", chains, 1)
-    process = process_grid(lambda point: ecosystem_of(point["coupling"]), {"coupling": couplings[0]})
-    settings = {"coupling": couplings.astype(np.dtype(jax.dtypes.canonicalize_dtype(float)))}
-    plan = Plan(
-        generations, chains, metrics, record, chunk, memory_limit, devices, settings, None, streams
-    )
-    trace = join_chunks(list(simulate_chunks(process, key, plan)))
-    arrays = {
-        name: values.reshape(len(couplings), chains, *values.shape[1:])
-        for name, values in trace.items()
-    }
-    return CouplingTrace(arrays, trace.generations, couplings)
+    return couplings
+
+
+def _grid(ecosystem_of, couplings):
+    """(the process at all couplings, settings: each entry of them [couplings])."""
+    models = range(couplings.shape[1])
+    dtype = np.dtype(jax.dtypes.canonicalize_dtype(float))
+    names = [[f"coupling[{i}, {j}]" for j in models] for i in models]
+    settings = {names[i][j]: couplings[:, i, j].astype(dtype) for i in models for j in models}
+
+    def at(point):
+        rows = [jnp.stack([jnp.asarray(point[name]) for name in row]) for row in names]
+        return ecosystem_of(jnp.stack(rows))
+
+    return process_grid(at, {name: values[0] for name, values in settings.items()}), settings

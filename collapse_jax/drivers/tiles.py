@@ -78,8 +78,9 @@ def chains_in_tile(
     each = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     if jax.default_backend() == "cpu":
         axis = process.runtime.chain_axis
-        fewest = min(_CPU_FEWEST[axis], max(_CPU_LARGEST // each, 1))
-        most = min(max(_CPU_NUMBERS[axis] // each, fewest), _CPU_MOST)
+        models = process.runtime.models
+        fewest = min(max(_CPU_FEWEST[axis] // models, 1), max(_CPU_LARGEST // each, 1))
+        most = min(max(_CPU_NUMBERS[axis] // each, fewest), max(_CPU_MOST // models, 1))
     else:
         most = max(_ACCELERATOR_NUMBERS // each, 1)
     most = 2 ** max(math.floor(math.log2(most)), 0)

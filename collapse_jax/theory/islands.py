@@ -1,9 +1,9 @@
 """K models that read each other: identity by descent on islands with migration, and linear models.
 
-Model k trains in every generation on M points of its own, a share coupling[k, j] of them fresh draws
-of model j, and the rest of the row, 1 - sum(coupling[k]), fresh real data. A categorical model that
-is fitted by counting is then a Wright-Fisher population on island k, coupling the migration between
-islands, and real data immigration from a continent that never drifts.
+Model k trains in every generation on M points of its own, a share coupling[k, j] of them fresh
+draws of model j, and the rest of the row, 1 - sum(coupling[k]), fresh real data. A categorical
+model that is fitted by counting is then a Wright-Fisher population on island k, coupling the
+migration between islands, and real data immigration from a continent that never drifts.
 
 All recursions here are derived. Two points that descend from one real draw agree; others are
 independent real draws. For models i and j let F_ij be the probability that a draw of model i and
@@ -16,10 +16,10 @@ and the points of the next sets are draws of the models that were read, or real 
 
     C'_ij = sum_ab P_ij(a, b) F_ab,
 
-where P_ij(a, b) is the probability that a point of set i comes from model a and another one of set j
-from model b. These are coupling[i, a] coupling[j, b] where every point picks its origin on its own
-(multinomial counts), and for i != j also with fixed counts n_ia over M; two points of one set with
-fixed counts are drawn without replacement: n_ia (n_ib - [a = b]) / (M (M - 1)).
+where P_ij(a, b) is the probability that a point of set i comes from model a and another one of set
+j from model b. These are coupling[i, a] coupling[j, b] where every point picks its origin on its
+own (multinomial counts), and for i != j also with fixed counts n_ia over M; two points of one set
+with fixed counts are drawn without replacement: n_ia (n_ib - [a = b]) / (M (M - 1)).
 
 References:
     Wright 1931 and Maruyama 1970 for symmetric islands; the matrices here are derived.
@@ -35,8 +35,8 @@ def rounded_counts(coupling: ArrayLike, sample_size: int) -> np.ndarray:
     """Whole numbers of points [K, K] that each model (row) reads of each (column).
 
     First those of all models together, round(s M) of a row that sums to s; then those of each, the
-    reader itself first and those after it, cyclically: the cumulated shares of the row over s, times
-    that number, rounded (ties to even). A convention of ours.
+    reader itself first and those after it, cyclically: the cumulated shares of the row over s,
+    times that number, rounded (ties to even). A convention of ours.
     """
     coupling, size = as_coupling(coupling), int(as_sample_size(sample_size))
     counts = np.zeros(coupling.shape, np.int64)
@@ -125,7 +125,7 @@ def mean_covariance(
 ) -> np.ndarray:
     """Covariance [..., K, K] of the models' means, over the population's variance.
 
-    Of means of the training points (Gaussian, categorical: of any score of the outcome). Derived:
+    Of means of training points (Gaussian, categorical: of any score of the outcome). Derived:
     the model's mean is that of a draw of it, given the model, so that two means have the covariance
     of two draws, which is the variance of a real draw where these share an ancestor.
     """
@@ -137,10 +137,9 @@ def known_variance_covariance(
 ) -> np.ndarray:
     """Covariance [..., K, K] of means of models whose variance is known, over that variance.
 
-    The model of least squares: a location with noise that does not shrink. Derived: the mean of set
-    i is the sum of what it reads, M V'_ij = M sum_ab A_ia A_jb V_ab + [i = j] s_i, with A the shares
-    of the points. A point of model a is its mean plus a unit of noise, and a real one noise alone,
-    so s = 1; where counts are drawn, E A_ia A_ib is not the product, but has (c_ia [a = b] - c_ia
+    A location with noise that does not shrink. Derived: a point of model a is its mean plus a unit
+    of noise, and a real one noise alone. With A the shares of points V'_ij = sum_ab E[A_ia A_jb]
+    V_ab + [i = j] / M. Where counts are drawn, E[A_ia A_ib] is c_ia c_ib and (c_ia [a = b] - c_ia
     c_ib) / M more.
 
     Args:

@@ -31,6 +31,12 @@ IMAGES = jnp.zeros((2, 8, 8))
 PROCESS = cj.generational_process(
     cj.estimators.gaussian(1), cj.sources.normal(0, 1), cj.workflows.replace(), sample_size=5
 )
+
+
+def ecosystem_of(coupling):
+    return cj.ecosystem(cj.estimators.gaussian(1), cj.sources.normal(0, 1), coupling, 5)
+
+
 COUNTS, THIRDS = jnp.array([2, 3]), jnp.array([1 / 3, 2 / 3])
 # Name -> call with a key. No call gets as far as its parameters, so None stands for them.
 CALLS = {
@@ -81,6 +87,9 @@ CALLS = {
     "random.wishart.wishart_factor": lambda key: cj.random.wishart.wishart_factor(key, 3, 2),
     "run": lambda key: cj.run(PROCESS, key, generations=1, folder="run"),
     "simulate": lambda key: cj.simulate(PROCESS, key, generations=1),
+    "simulate_couplings": lambda key: cj.simulate_couplings(
+        ecosystem_of, [[[1]]], key, generations=1
+    ),
     "simulate_summary": lambda key: cj.simulate_summary(PROCESS, key, generations=1, chains=2),
     "vae.elbo": lambda key: cj.vae.elbo(VAE, None, key, IMAGES),
     "vae.generate": lambda key: cj.vae.generate(VAE, None, key, 2),
