@@ -20,7 +20,7 @@ from collapse_jax.runs.free_memory import free_device_memory, free_memory
 
 DEFAULT_METRICS = ("mean", "variance", "log_variance")
 # Beside those that are kept; measured.
-_COPIES_OF_A_MODEL, _COPIES_OF_A_SAMPLE = 1.5, 2
+_COPIES_OF_A_MODEL, _COPIES_OF_A_SAMPLE = 1.1, 1
 # Generations are counted in 32 bits.
 _MOST = 2**31 - 1
 
