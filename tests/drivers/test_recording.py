@@ -130,7 +130,7 @@ def held_by_hand(process, generations, chains, records, numbers):
 
     working = 1.1 * count(state.params)
     every = count((state, info.data)) + working + 2 * records * numbers
-    return int(round(4 * chains * every))
+    return round(4 * chains * every)
 
 
 def test_memory_needed_is_what_is_held():
