@@ -12,7 +12,7 @@ from collapse_jax.core.types import Dataset, Process, State
 from collapse_jax.drivers import tiles
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
 from collapse_jax.drivers.streams import INDEPENDENT, words_of_points
-from collapse_jax.drivers.summary import SAMPLE
+from collapse_jax.drivers.summary import QUANTILES, SAMPLE
 from collapse_jax.errors import InputError, number, size_words, whole
 from collapse_jax.metrics import resolve_metrics
 from collapse_jax.runs import distributed
@@ -20,7 +20,7 @@ from collapse_jax.runs.free_memory import free_device_memory, free_memory
 
 DEFAULT_METRICS = ("mean", "variance", "log_variance")
 # Beside those that are kept; measured.
-_COPIES_OF_A_MODEL, _COPIES_OF_A_SAMPLE = 1.5, 2
+_COPIES_OF_A_MODEL, _COPIES_OF_A_SAMPLE = 1.1, 1
 # Generations are counted in 32 bits.
 _MOST = 2**31 - 1
 
@@ -269,6 +269,11 @@ def _bytes_held(simulation, records, on_devices):
         widest = max((value.size for value in values), default=0)
         sampled = _COPIES_OF_A_SAMPLE * min(at_once, SAMPLE)
         working += 8 * records * widest * (at_once + sampled)
+        # Mean, deviation and quantiles of all records, chunk by chunk and then joined.
+        statistics = 8 * (2 + len(QUANTILES)) * sum(value.size for value in values)
+        count = len(simulation.recorded)
+        working += 2 * simulation.points * count * statistics
+        working += 3 * 8 * count  # the numbers of the generations
     else:
         working += at_once * min(plan.chunk, records) * _size_of(values)
     return sum(_bytes_at_once(simulation, records, on_devices)) + working

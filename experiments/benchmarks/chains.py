@@ -1,8 +1,9 @@
 """Chains beside what a user would write instead, in the same run, and what they cost by size.
 
-    python experiments/benchmarks/chains.py            both tables, about 12 minutes on 2 CPU cores
-    python experiments/benchmarks/chains.py peers      chain-generations beside NumPy and a
-    paper-style loop
+    python experiments/benchmarks/chains.py            both tables, about 10 minutes on 2 CPU cores
+    python experiments/benchmarks/chains.py peers      chain-generations beside NumPy, a paper-style
+    loop, a plain jax.vmap, numba and torch; with AVX-512 and without it, where there is AVX-512; 5
+    minutes
     python experiments/benchmarks/chains.py cost       by chains, sample size, categories,
     dimensions and generations
     python experiments/benchmarks/chains.py large      a million Gaussian chains, and a phase
@@ -10,18 +11,22 @@
     python experiments/benchmarks/chains.py recorded   by what is recorded, and statistics on the
     devices beside NumPy's of all chains
 
-Every row runs in a process of its own, without a compilation cache; times are the best of three,
-the trajectory recorded every generation. Peers keep the same numbers. Published numbers: see
-README, measured on 2 cores of an AMD EPYC.
+Nothing is read from a compilation cache, and the trajectory is recorded every generation. Of the
+peers, all those of a row run in turn, several rounds, and the best of each counts; CPU time stands
+beside the clock's for machines that others use too. Every row of the other tables runs in a process
+of its own, and its times are the best of three. Published numbers: see README.
 """
 
 import concurrent.futures
 import multiprocessing
+import os
 import resource
+import subprocess
 import sys
 import time
 
 import numpy as np
+from peers import CATEGORICAL, GAUSSIAN, has_avx512, installed, machine, variables
 
 GAUSSIANS = [
     (1, 100),
@@ -42,7 +47,11 @@ CATEGORICALS = [
     (1000, 1000, 1000),
     (1000, 100_000, 20),
     (50_000, 100_000, 10),
+    (50_000, 100_000, 10, 16),
+    (50_000, 100_000, 10, 1),
 ]
+# Of each row: how often all run, and after how many seconds no further round begins.
+ROUNDS, MOST_SECONDS = 3, 5
 
 
 def best(function, repeats=3):
@@ -97,148 +106,73 @@ def categorical_process(categories, size):
     )
 
 
-def numpy_points(dim, size):
-    """Vectorised NumPy through the sample, as most people write it: seconds a chain-generation."""
-    chains, generations = max(2, 2_000_000 // (dim * size)), 3
-    rng = np.random.default_rng(0)
-
-    def go():
-        mean, root = np.zeros((chains, dim)), np.broadcast_to(np.eye(dim), (chains, dim, dim))
-        for _ in range(generations):
-            if dim == 1:
-                x = mean + root[:, 0] * rng.standard_normal((chains, size))
-                mean, root = x.mean(1, keepdims=True), x.std(1, ddof=1)[:, None, None]
-            else:
-                x = mean[:, None] + rng.standard_normal((chains, size, dim)) @ root.swapaxes(1, 2)
-                mean = x.mean(1)
-                centred = x - mean[:, None]
-                root = np.linalg.cholesky(centred.swapaxes(1, 2) @ centred / (size - 1))
-
-    return best(go) / (chains * generations)
-
-
-def numpy_law(dim, size):
-    """NumPy with the same shortcut: the mean and the Bartlett factor drawn from their law,
-    vectorised.
-    """
-    chains, generations = 200_000 // dim**2 + 2, 5
-    rng = np.random.default_rng(0)
-    rows, columns = np.tril_indices(dim, -1)
-    freedom = size - 1 - np.arange(dim)
-
-    def go():
-        mean, root = (
-            np.zeros((chains, dim)),
-            np.broadcast_to(np.eye(dim), (chains, dim, dim)).copy(),
-        )
-        for _ in range(generations):
-            mean = mean + (root @ rng.standard_normal((chains, dim, 1)))[..., 0] / np.sqrt(size)
-            factor = np.zeros((chains, dim, dim))
-            factor[:, range(dim), range(dim)] = np.sqrt(rng.chisquare(freedom, (chains, dim)))
-            factor[:, rows, columns] = rng.standard_normal((chains, len(rows)))
-            root = root @ factor / np.sqrt(size - 1)
-
-    return best(go) / (chains * generations)
-
-
-def loop_points(dim, size):
-    """One chain at a time in a Python loop, as the papers' scripts do."""
-    rng, generations = np.random.default_rng(0), 20
-
-    def go():
-        mean, covariance = np.zeros(dim), np.eye(dim)
-        for _ in range(generations):
-            x = (
-                rng.multivariate_normal(mean, covariance, size)
-                if dim > 1
-                else rng.normal(mean, np.sqrt(covariance[0, 0]), (size, 1))
-            )
-            mean, covariance = x.mean(0), np.atleast_2d(np.cov(x.T))
-
-    return best(go) / generations
-
-
-def numpy_multinomial(categories, size, generations):
-    chains = max(2, 400_000 // categories)
-    rng = np.random.default_rng(0)
-
-    def go():
-        counts = rng.multinomial(size, np.full(categories, 1 / categories), chains)
-        for _ in range(generations):
-            counts = rng.multinomial(size, counts / size)
-            ((counts / size) ** 2).sum(1)
-
-    return best(go, 1 if generations > 100 else 3) / (chains * generations)
-
-
-def numpy_individuals(categories, size, generations):
-    """x[randint]: NumPy on individuals, without counting them."""
-    chains, generations = max(2, 1_000_000 // size), min(generations, 20)
-    rng = np.random.default_rng(0)
-
-    def go():
-        x = rng.integers(0, categories, (chains, size))
-        for _ in range(generations):
-            x = np.take_along_axis(x, rng.integers(0, size, (chains, size)), 1)
-
-    return best(go) / (chains * generations)
-
-
-def jax_multinomial(categories, size, generations):
-    """jax.random.multinomial under vmap, jitted."""
+def own(process, chains, generations, metrics):
+    """What `peers` has of others: (go, chain-generations of a call) of ours."""
     import jax
-    import jax.numpy as jnp
 
-    chains, generations = max(2, 20_000 // categories), 3
+    import collapse_jax as cj
 
-    @jax.jit
-    def step(keys, counts):
-        draw = jax.vmap(lambda key, one: jax.random.multinomial(key, size, one / size))
-        return draw(keys, counts)
+    options = {"generations": generations, "chains": chains, "metrics": metrics, "chunk": 50}
+    return lambda: cj.simulate(process, jax.random.key(0), **options), chains * generations
 
-    keys = jax.random.split(jax.random.key(0), (generations, chains))
-    start = jnp.full((chains, categories), size / categories, jnp.float32)
 
-    def go():
-        counts = start
-        for one in keys:
-            counts = step(one, counts)
-        counts.block_until_ready()
+def side_by_side(contenders, rounds=ROUNDS):
+    """Name -> (seconds, CPU seconds) a chain-generation, and seconds of the first call.
 
-    go()
-    return best(go) / (chains * generations)
+    The least of several rounds, in each of which all run once: what else the machine does then
+    hits all of them, and seldom the best of each. The rounds end when they have taken so long that
+    the rest can tell no more.
+
+    Args:
+        contenders: name -> (go, chain-generations of a call).
+    """
+    first, best, began = {}, {}, time.perf_counter()
+    for number in range(rounds + 1):
+        for name, (go, work) in contenders.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            go()
+            taken = time.perf_counter() - wall, time.process_time() - cpu
+            if number == 0:
+                first[name] = taken[0]
+                continue
+            each = tuple(seconds / work for seconds in taken)
+            best[name] = tuple(map(min, each, best.get(name, each)))
+        if number > 1 and time.perf_counter() - began > MOST_SECONDS:
+            break
+    return best, first
+
+
+def row_of(name, mine, peers, *shape):
+    """A row: the name, ours, every peer or None where it is not installed, and compilation."""
+    contenders = {"ours": mine}
+    for peer, make in peers.items():
+        needs = make.__name__.partition("_")[0]
+        if needs not in ("numba", "torch") or installed(needs):
+            contenders[peer] = make(*shape)
+    best, first = side_by_side(contenders)
+    compiled = first["ours"] - best["ours"][0] * mine[1]
+    return name, best["ours"], [best.get(peer) for peer in peers], compiled
 
 
 def gaussian_row(dim, size):
     chains = {1: 200_000, 2: 100_000, 10: 16_384, 64: 1_024}[dim]
-    mine, compiled = ours(
+    mine = own(
         gaussian_process(dim, size), chains, 100 if dim < 10 else 20, ("mean", "log_variance")
     )
-    return [
-        f"Gaussian d={dim}, M={size:,}",
-        mine,
-        numpy_points(dim, size),
-        numpy_law(dim, size),
-        loop_points(dim, size),
-        compiled,
-    ]
+    return row_of(f"Gaussian d={dim}, M={size:,}", mine, GAUSSIAN, dim, size)
 
 
-def categorical_row(categories, size, generations):
-    chains = {10: 100_000, 100: 16_384, 1000: 4_096, 50_000: 256}[categories]
-    mine, compiled = ours(
-        categorical_process(categories, size), chains, generations, ("heterozygosity",)
+def categorical_row(categories, size, generations, few=None):
+    several = {10: 100_000, 100: 16_384, 1000: 4_096, 50_000: 256}[categories]
+    if generations > 100:
+        several //= 4
+    mine = own(
+        categorical_process(categories, size), few or several, generations, ("heterozygosity",)
     )
-    peers = [
-        peer(categories, size, generations)
-        for peer in (numpy_multinomial, numpy_individuals, jax_multinomial)
-    ]
-    return [
-        f"categorical K={categories:,}, M={size:,}, {generations:,} generations",
-        mine,
-        *peers,
-        compiled,
-    ]
+    name = f"categorical K={categories:,}, M={size:,}, {generations:,} generations"
+    if few:
+        name += f", {few} chain{'s' * (few > 1)}"
+    return row_of(name, mine, CATEGORICAL, categories, size, generations, few)
 
 
 def cost_row(kind, chains, generations, *shape):
@@ -351,42 +285,41 @@ def amount(seconds):
     )
 
 
-def _header(*others):
-    columns = [
-        "chain-generations",
-        "ours",
-        *(column for other in others for column in (other, "ratio")),
-        "compile",
-        "peak memory",
-    ]
+def _header(others):
+    columns = ["chain-generations", "ours", *others, "first call"]
     return "\n" + "\n".join(
         "| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns))
     )
 
 
+def _beside(other, mine):
+    """A peer's time, and how often ours it is: by the clock, and by CPU time."""
+    if other is None:
+        return "not installed"
+    by_clock, by_cpu = (theirs / ours for theirs, ours in zip(other, mine, strict=True))
+    digits = 0 if by_clock >= 100 else 1
+    return f"{amount(other[0])}: {by_clock:,.{digits}f} ({by_cpu:,.{digits}f})"
+
+
+def table_of_peers():
+    """Both tables, with the instructions that this process may use."""
+    print(f"\n{machine()}. Times by the clock (in brackets CPU time), and how often ours.")
+    tables = (GAUSSIAN, GAUSSIANS, gaussian_row), (CATEGORICAL, CATEGORICALS, categorical_row)
+    for peers_, shapes, row in tables:
+        print(_header(peers_), flush=True)
+        for shape in shapes:
+            name, mine, others, compiled = row(*shape)
+            times = " | ".join(_beside(other, mine) for other in others)
+            own_times = f"{amount(mine[0])} ({amount(mine[1])})"
+            print(f"| {name} | {own_times} | {times} | {compiled:.1f} s |", flush=True)
+
+
 def peers():
-    print(_header("NumPy, points", "NumPy, same law", "loop of one chain"))
-    for shape in GAUSSIANS:
-        name, mine, points, law, loop, compiled, memory = alone(gaussian_row, *shape)
-        others = " | ".join(
-            f"{amount(other)} | {other / mine:,.0f}" for other in (points, law, loop)
-        )
-        print(
-            f"| {name} | {amount(mine)} | {others} | {compiled:.1f} s | {memory:.0f} MiB |",
-            flush=True,
-        )
-    print(_header("NumPy multinomial", "NumPy x[randint]", "jax.random.multinomial"))
-    for shape in CATEGORICALS:
-        name, mine, multinomial, individuals, jaxs, compiled, memory = alone(
-            categorical_row, *shape
-        )
-        others = " | ".join(
-            f"{amount(other)} | {other / mine:,.1f}" for other in (multinomial, individuals, jaxs)
-        )
-        print(
-            f"| {name} | {amount(mine)} | {others} | {compiled:.1f} s | {memory:.0f} MiB |",
-            flush=True,
-        )
+    """The tables with all that the processor has, and with AVX2 alone if that is less."""
+    for switches in ({}, variables())[: 1 + has_avx512()]:
+        quiet = {"OMP_WAIT_POLICY": "PASSIVE", "JAX_ENABLE_COMPILATION_CACHE": "0"}
+        command = [sys.executable, __file__, "table_of_peers"]
+        subprocess.run(command, env=os.environ | quiet | switches, check=True)
 
 
 def cost():
@@ -453,5 +386,6 @@ def recorded():
 
 if __name__ == "__main__":
     tables = {"peers": peers, "cost": cost, "large": large, "recorded": recorded}
+    tables["table_of_peers"] = table_of_peers
     for table in sys.argv[1:] or ["peers", "cost"]:
         tables[table]()

@@ -63,20 +63,34 @@ class Lowered:
 
     def program(self, compiled):
         """In the place of a compiled function: it is lowered, and its results are zeros."""
+        return _Program(compiled, self)
 
-        def lowered(*arguments, **named):
-            traced = compiled.trace(*arguments, **named)
-            if id(traced.jaxpr) not in self._done:
-                self._done[id(traced.jaxpr)] = traced  # kept, or its number would be another's
-                self.names.add(traced.fun_name)
-                check(traced, self.targets)
-            # Of an integer that says which chain is no number, "none".
-            made_up = -1 if traced.fun_name == "_chain_with_nan" else 0
-            return jax.tree.map(
-                lambda leaf: jnp.full(leaf.shape, made_up, leaf.dtype), traced.out_info
-            )
+    def lower(self, compiled, arguments, named):
+        """Checks the program for such arguments, once; what it would give, as zeros."""
+        traced = compiled.trace(*arguments, **named)
+        if id(traced.jaxpr) not in self._done:
+            self._done[id(traced.jaxpr)] = traced  # kept, or its number would be another's
+            self.names.add(traced.fun_name)
+            check(traced, self.targets)
+        # Of an integer that says which chain is no number, "none".
+        made_up = -1 if traced.fun_name == "_chain_with_nan" else 0
+        return jax.tree.map(lambda leaf: jnp.full(leaf.shape, made_up, leaf.dtype), traced.out_info)
 
-        return lowered
+
+class _Program:
+    """What may be called, or lowered and compiled before it is."""
+
+    def __init__(self, compiled, lowered):
+        self._compiled, self._lowered = compiled, lowered
+
+    def __call__(self, *arguments, **named):
+        return self._lowered.lower(self._compiled, arguments, named)
+
+    def lower(self, *arguments, **named):
+        return self
+
+    def compile(self):
+        return self
 
 
 @pytest.fixture

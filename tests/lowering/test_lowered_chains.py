@@ -11,7 +11,7 @@ import pytest
 import collapse_jax as cj
 from collapse_jax import curation, sources, workflows
 from collapse_jax.core.process import process_grid
-from collapse_jax.drivers import device_statistics, sharded
+from collapse_jax.drivers import device_statistics, sharded, tiles
 from collapse_jax.drivers.plan import Plan
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.estimators.registry import families
@@ -47,6 +47,11 @@ def simulated(estimator, params, workflow, most=2):
     )
     offered = [name for name, function in process.metrics.items() if function]
     cj.simulate(process, KEY, generations=3, chains=4, metrics=offered[:most])
+    compaction, axis = process.runtime.compaction, process.runtime.chain_axis
+    if compaction is not None:  # which short runs may do without
+        state, _ = tiles.start(process, (), 3, tiles.chain_batch(KEY, np.arange(4)))
+        tiles.most_in_use(compaction, axis, state)
+        tiles.compact(compaction, axis, 2, state)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +69,7 @@ def test_simulate(family, workflow, lowered):
     estimator, params = example(family)
     simulated(estimator, params, WORKFLOWS[workflow])
     assert {"_start", "_advance", "_chain_with_nan"} <= lowered.names
-    if workflow == "replace" and family == "categorical":
+    if workflow == "replace" and family == "categorical":  # where the dead stay dead
         assert {"_most_in_use", "_compact"} <= lowered.names
 
 

@@ -42,8 +42,8 @@ def language_model_run(config: QuickstartConfig) -> LMConfig:
         valid_blocks=64,
         epochs=3,
         batch_size=8,
-        learning_rate=5e-4,
-        final_learning_rate=5e-5,
+        learning_rate=1e-3,
+        final_learning_rate=1e-4,
         decode_batch=80,
     )
 

@@ -214,7 +214,8 @@ def memory_of(config: SimulateConfig) -> int:
     else:
         held = min(settings.chunk, recorded)
         needed = memory_needed(process, key, plan, held, on_devices=True)
-        needed += statistics_bytes(process, key, plan, recorded)
+        # Two of the copies are counted there.
+        needed += statistics_bytes(process, key, plan, recorded) // COPIES
     check_memory(settings, needed, f"{settings.chains:,} chains")
     return needed
 
