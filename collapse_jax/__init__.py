@@ -34,6 +34,7 @@ _NAMES = {
     "Trace": "drivers.trace",
     "RunFolder": "app.run_folder",
     "Watcher": "drivers.run",
+    "cache": "app.compilation",
     "check_estimator": "drivers.contract",
     "check_workflow": "drivers.workflow_contract",
     "estimator": "core.factory",
