@@ -35,6 +35,7 @@ _NAMES = {
     "Trace": "drivers.trace",
     "RunFolder": "app.run_folder",
     "Watcher": "drivers.run",
+    "cache": "app.compilation",
     "check_estimator": "drivers.contract",
     "check_workflow": "drivers.workflow_contract",
     "ecosystem": "core.ecosystem",

@@ -1,18 +1,16 @@
 """What runs from a shell: how it ends, where it prints, and what libraries may say meanwhile."""
 
 import contextlib
-import hashlib
 import inspect
 import logging
 import os
-import pathlib
-import platform
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from collapse_jax.app.compilation import default_folder
 from collapse_jax.errors import DivergenceError, InputError, first_line, visible
 
 if TYPE_CHECKING:
@@ -100,9 +98,7 @@ def _quiet():
     sys.excepthook, sys.unraisablehook = _excepthook, _unraisablehook
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    programs = cache / "collapse_jax" / f"compiled-{_processor()}"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(programs))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(default_folder()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
@@ -121,16 +117,3 @@ def _unraisablehook(unraisable):
 def _was_raised_before(kind, value):
     """Whether a thread of tensorstore tells a loop that ended of an error that was raised."""
     return kind is RuntimeError and str(value) == "Event loop is closed"
-
-
-def _processor():
-    """A name for this kind of processor: a program for one may not run on another.
-
-    Both may share the home folder.
-    """
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    except OSError:
-        flags = ""
-    return f"{platform.machine()}-{hashlib.sha256(flags.encode()).hexdigest()[:8]}"

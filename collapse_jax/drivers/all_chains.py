@@ -15,9 +15,9 @@ from collapse_jax.drivers.plan import Simulation
 from collapse_jax.errors import DivergenceError
 from collapse_jax.runs import distributed
 
-# Compaction must win this much, and leave out so many categories of a chain in a generation (some
-# 50 ms of them): a tile of another size is another program, which takes a second or two to compile.
-_COMPACT_BELOW, _COMPACT_FROM = 0.6, 12_500_000
+# Compaction must win this much, and save so many counts (some 50 ms) in the generations to come: a
+# tile of another size is another program, which takes a second or two to compile.
+_COMPACT_BELOW, _COMPACT_FROM = 0.6, 1_500_000
 
 
 class Sink(Protocol):

@@ -290,7 +290,7 @@ def chain_with_nan(process: Process, state: State) -> int | None:
 
 
 def _chain_with_nan_on_host(axis, state):
-    """`chain_with_nan` by NumPy, which reads the memory of the CPU's device, and compiles nothing."""
+    """`chain_with_nan` by NumPy, which reads the same memory and compiles nothing."""
     wrong = [np.asarray(state.generation) < 0]
     for leaf in jax.tree.leaves(state.params):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):

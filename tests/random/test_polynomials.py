@@ -50,3 +50,9 @@ def _stirling(shape):
 
 def test_default_float():
     assert polynomials.default_float() == "float32"
+
+
+def test_the_kept_quantile_is_the_fitted_one():
+    kept, fitted = polynomials.normal_quantile_halves(), polynomials.fit_normal_quantile_halves()
+    for ours, theirs in zip(kept, fitted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
