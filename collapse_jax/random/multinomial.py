@@ -240,19 +240,17 @@ def _differ(a, b):
 
 def _sums_before(numbers):
     """(sums [rows, side, chains] of what comes before each number, sums [chains] of all)."""
-    in_column = _cumulated(numbers)
-    in_row = _cumulated(in_column[-1])
-    before_column = in_row - in_column[-1]
-    return in_column - numbers + before_column, in_row[-1]
+    above, of_column = _before(numbers), jnp.sum(numbers, axis=0)
+    return above + _before(of_column), jnp.sum(of_column, axis=0)
 
 
-def _cumulated(numbers):
-    """Cumulative sums along the first axis; XLA's own take a CPU five times as long."""
-    step = 1
-    while step < len(numbers):
-        shifted = jnp.pad(numbers[:-step], ((step, 0),) + ((0, 0),) * (numbers.ndim - 1))
-        numbers, step = numbers + shifted, 2 * step
-    return numbers
+def _before(numbers):
+    """Sums of what is earlier on the first axis.
+
+    By all pairs: XLA's cumulative sums take a CPU many small steps, and each costs more than this.
+    """
+    places = jnp.arange(len(numbers)).reshape(-1, *[1] * (numbers.ndim - 1))
+    return jnp.sum(jnp.where(places < places[:, None], numbers, 0), axis=1)
 
 
 def _compensated_sum(carry, weight):
