@@ -1,5 +1,9 @@
 """Binomial counts by inversion of one uniform variate."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,44 +97,69 @@ def binomial_of_words(
         p: Probabilities, of the default float type.
         rest: 1 - p to its own relative precision, where that is known better than from p.
     """
-    dtype = p.dtype
+    shape = jnp.broadcast_shapes(*(array.shape for array in (*words, n, p)))
+    n_all, p_all = (jnp.broadcast_to(array, shape) for array in (n, p))
+    # Flat, so that vectors do not end where an axis does.
+    flat = [jnp.broadcast_to(word, shape).reshape(-1) for word in words]
+    rests = None if rest is None else jnp.broadcast_to(rest, shape).reshape(-1)
+    counts = _rarer_counts(flat, n_all.reshape(-1), p_all.reshape(-1), rests).reshape(shape)
+    return jnp.where(p_all > 0.5, n_all - counts, counts)
+
+
+def _rarer_counts(words, n, p, rest):
+    """Counts [size] of the rarer outcome."""
     rare = jnp.minimum(p, 1 - p)
     if rest is not None:
         rare = jnp.where((p > 0.5) & (rest < _RARE) & (n > _TRIALS), rest, rare)
-    mean = n.astype(dtype) * rare
+    summed = n.astype(p.dtype) * rare <= SUMMED
 
     def few():
         # As in `normal`: the lowest bit says which tail, the others its probability.
-        return _summed(uniform(*words) / 2, (words[0] & jnp.uint32(1)) > 0, n.astype(dtype), rare)
+        return count_at_tail(uniform(*words) / 2, (words[0] & jnp.uint32(1)) > 0, _terms(n, rare))
 
     def many():
         return _cornish_fisher(normal(*words), n, rare)
 
-    def mixed():
-        return jnp.where(mean <= SUMMED, few(), many())
-
-    def one_branch():
-        kinds = jnp.any(mean <= SUMMED).astype(jnp.int32) + 2 * jnp.any(mean > SUMMED).astype(
-            jnp.int32
-        )
-        return jax.lax.switch(jnp.maximum(kinds - 1, 0), [few, many, mixed])
-
-    # A branch costs a CPU nothing, an accelerator a halt.
-    count = jax.lax.platform_dependent(cpu=one_branch, default=mixed)
-    count = jnp.clip(count, 0, n)
-    return jnp.where(p > 0.5, n - count, count)
+    return jnp.clip(either(summed, few, many), 0, n)
 
 
-def _summed(tail, upper, n, rare):
-    """The count (int32) whose tail has probability `tail` (below 1/2); for means up to 20."""
-    dtype = tail.dtype
+def either(choice: Array, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
+    """jnp.where(choice, yes(), no()) for trees of arrays like `choice` [size].
+
+    A CPU computes one of them alone where all entries agree: a branch costs it nothing, an
+    accelerator a halt.
+    """
+
+    def both():
+        return jax.tree.map(functools.partial(jnp.where, choice), yes(), no())
+
+    def as_needed():
+        kinds = _bits_set(jnp.where(choice, jnp.int32(1), jnp.int32(2)))
+        return jax.lax.switch(jnp.maximum(kinds - 1, 0), [yes, no, both])
+
+    return jax.lax.platform_dependent(cpu=as_needed, default=both)
+
+
+def _bits_set(kinds):
+    """Which bits any of the kinds [size] (int32) has; []."""
+    # Down to a row first, and that folded once: XLA on the CPU would go through all one by one.
+    rows = next((rows for rows in (32, 16, 8) if len(kinds) % (2 * rows) == 0), 1)
+    if rows > 1:
+        row = jax.lax.reduce_or(kinds.reshape(rows, -1), (0,))
+        kinds = row[: len(row) // 2] | row[len(row) // 2 :]
+    return jax.lax.reduce_or(kinds, (0,))
+
+
+def _terms(n, rare):
+    """The probabilities of 0 .. TERMS; for means up to 20."""
+    n = n.astype(rare.dtype)
     odds = rare / (1 - rare)
     scaled = odds * (n + 1)
     terms = [jnp.exp(jnp.where(n * rare <= SUMMED, n * _log_one_minus(rare), 0))]
     for k in range(1, TERMS + 1):
         # Beyond n these are not quite 0, but 1e-7 of the last: the caller keeps counts up to n.
-        terms.append(terms[-1] * (scaled * dtype.type(1 / k) - odds))
-    return count_at_tail(tail, upper, terms)
+        terms.append(terms[-1] * (scaled * rare.dtype.type(1 / k) - odds))
+    return terms
 
 
 def count_at_tail(tail: Array, upper: Array, terms: list[Array]) -> Array:
@@ -144,16 +173,15 @@ def count_at_tail(tail: Array, upper: Array, terms: list[Array]) -> Array:
         terms: The probabilities of the counts 0 .. TERMS, of a law whose mean is at most SUMMED and
             whose median is at most the mean rounded up.
     """
-
-    def exceeding(terms):
-        """How many sums of the first 1, 2 ... terms are below `tail`."""
-        total, count = jnp.zeros_like(tail), 0
-        for term in terms:
-            total = total + term
-            count = count + (total < tail).astype(jnp.int32)
-        return count
-
-    return jnp.where(upper, TERMS - exceeding(terms[:0:-1]), exceeding(terms[: int(SUMMED) + 1]))
+    total = jnp.zeros_like(tail)
+    count = of_lower = jnp.zeros_like(tail, jnp.int32)
+    for i, term in enumerate(terms[:0:-1]):
+        # One sum for both: a lower tail ends where the median is.
+        total = total + (jnp.where(upper, term, terms[i]) if i <= SUMMED else term)
+        count = count + (total < tail).astype(jnp.int32)
+        if i == int(SUMMED):
+            of_lower = count
+    return jnp.where(upper, TERMS - count, of_lower)
 
 
 def _log_one_minus(rare):

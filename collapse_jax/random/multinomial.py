@@ -18,6 +18,11 @@ METHODS = ("auto", "binomials", "individuals")
 # Cumulated floats are off by 2^-24 of their sum: among so many single draws by 2e-4 of a count.
 # More draws are made among integers.
 DRAWS_AMONG_FLOATS = 4096
+# Up to so many chains, and from so many categories, vectors run over categories as well: over a
+# row of so many counts, and so many rows of a block. Beyond, a loop over categories costs a CPU
+# less (measured: experiments/benchmarks/samplers.py few).
+FEW_CHAINS, MANY_CATEGORIES = 16, 4096
+_LANES, _ROWS = 64, 8
 
 
 def multinomial(
@@ -97,43 +102,155 @@ def _drawable(n, weights):
 def _conditional(key0, key1, n, weights, categories):
     chains = max(array.shape[-1] for array in (key0, n, weights, categories))
     n = jnp.broadcast_to(n, (chains,))
-    dtype = jnp.result_type(float)
-
     drawable = _drawable(n, weights)
-
-    def draw(left, weight, category, rest, after):
-        """Of `left` draws among what has weight `rest`, of which `after` comes later."""
-        total = jnp.where(rest > 0, rest, 1).astype(dtype)
-        probability = jnp.where(rest > 0, weight.astype(dtype) / total, 0)
-        return binomial_of_words(
-            variate_words(key0, key1, category.astype(jnp.uint32)),
-            left,
-            jnp.minimum(probability, 1),
-            after.astype(dtype) / total,
-        )
-
     if jnp.issubdtype(weights.dtype, jnp.integer):
+        counts = _of_counts(key0, key1, n, weights, categories)
+    else:
+        counts = _of_floats(key0, key1, n, weights, categories)
+    return [jnp.where(drawable, counts, -1)]
 
-        def of_count(carry, row):
-            left, rest = carry
-            weight, category = row
-            count = draw(left, weight, category, rest, rest - weight)
-            return (left - count, rest - weight), count
 
-        start = (n, jnp.broadcast_to(jnp.sum(weights, axis=0), (chains,)))
-        return [jnp.where(drawable, jax.lax.scan(of_count, start, (weights, categories))[1], -1)]
+def _of_counts(key0, key1, n, weights, categories):
+    """Counts [k, chains] of n draws [chains] by integer weights, each given those before it."""
+    if _in_blocks(n, weights):
+        return in_blocks(key0, key1, n, weights, categories)
 
-    def of_share(left, row):
-        count = draw(left, *row)
-        return left - count, count
+    def of_category(carry, row):
+        left, rest = carry
+        weight, category = row
+        after = rest - weight
+        count = _drawn(_words(key0, key1, category), left, weight, rest, after)
+        return (left - count, after), count
 
-    weights = weights.astype(dtype)
+    start = (n, jnp.broadcast_to(jnp.sum(weights, axis=0), n.shape))
+    return jax.lax.scan(of_category, start, (weights, categories))[1]
+
+
+def _of_floats(key0, key1, n, weights, categories):
+    """Counts [k, chains] by float weights, as `_of_counts`."""
+    weights = weights.astype(jnp.result_type(float))
     _, rest = jax.lax.scan(
         _compensated_sum, (jnp.zeros_like(weights[0]),) * 2, weights, reverse=True
     )
     after = jnp.concatenate([rest[1:], jnp.zeros_like(rest[:1])])
-    counts = jax.lax.scan(of_share, n, (weights, categories, rest, after))[1]
-    return [jnp.where(drawable, counts, -1)]
+    if _in_blocks(n, weights):
+        return in_blocks(key0, key1, n, weights, categories, rest, after)
+
+    def of_category(left, row):
+        weight, category, rest, after = row
+        count = _drawn(_words(key0, key1, category), left, weight, rest, after)
+        return left - count, count
+
+    return jax.lax.scan(of_category, n, (weights, categories, rest, after))[1]
+
+
+def _in_blocks(n, weights):
+    return len(n) <= FEW_CHAINS and len(weights) >= MANY_CATEGORIES
+
+
+def _words(key0, key1, category):
+    return variate_words(key0, key1, category.astype(jnp.uint32))
+
+
+def _drawn(words, left, weight, rest, after):
+    """The count of `left` draws among what has weight `rest`, of which `after` comes later."""
+    dtype = jnp.result_type(float)
+    total = jnp.where(rest > 0, rest, 1).astype(dtype)
+    probability = jnp.where(rest > 0, weight.astype(dtype) / total, 0)
+    return binomial_of_words(words, left, jnp.minimum(probability, 1), after.astype(dtype) / total)
+
+
+def in_blocks(
+    key0: Array,
+    key1: Array,
+    n: Array,
+    weights: Array,
+    categories: Array,
+    rest: Array | None = None,
+    after: Array | None = None,
+) -> Array:
+    """The counts that a loop over the categories gives, of many categories at a time.
+
+    A count depends on those before it by how many draws they leave. Within a block that number is
+    first taken to be what is expected, then what the counts so drawn leave, until it stays. Each
+    round makes at least one more category right; two or three rounds make all of them right, more
+    where few categories are left.
+
+    Args:
+        key0, key1: Key words [chains] or [1], uint32.
+        n: Draws [chains], int32.
+        weights: [k, chains] or [k, 1].
+        categories: [k, chains] or [k, 1], int32.
+        rest, after: [k, chains] or [k, 1], the weight from each category on and after it. Integer
+            weights need neither.
+
+    Returns:
+        Counts [k, chains].
+
+    References:
+        Derived here (the fixed point of a recursion is unique).
+    """
+    chains, rows = len(n), len(weights)
+    side = max(_LANES // chains, 1)
+
+    def cut(array):
+        """[blocks, _ROWS, side, chains or 1] of [k, chains or 1]: down a column, then the next."""
+        padded = jnp.pad(array, ((0, -rows % (_ROWS * side)), (0, 0)))
+        return padded.reshape(-1, side, _ROWS, array.shape[-1]).swapaxes(1, 2)
+
+    def of_block(carry, block):
+        left, total = carry
+        weight, category, *sums = block
+        words = _words(key0, key1, category)
+        if sums:
+            of_rest, of_after = sums
+        else:
+            each = jnp.broadcast_to(weight, (*weight.shape[:2], chains))
+            before, of_block = _sums_before(each)
+            of_rest, total = total - before, total - of_block
+            of_after = of_rest - weight
+        first = of_rest[:1, :1].astype(jnp.float32)
+        guess = left * (of_rest.astype(jnp.float32) / jnp.where(first > 0, first, 1))
+        guess = jnp.clip(guess.astype(jnp.int32), 0, left)
+
+        def again(carry):
+            _, lefts, *_ = carry
+            counts = _drawn(words, lefts, weight, of_rest, of_after)
+            taken, of_all = _sums_before(counts)
+            return lefts, jnp.maximum(left - taken, 0), counts, of_all
+
+        # The first two differ, so that there is a round.
+        start = (~guess, guess, jnp.zeros_like(guess), jnp.zeros_like(left))
+        _, _, counts, taken = jax.lax.while_loop(
+            lambda carry: _differ(carry[0], carry[1]), again, start
+        )
+        return (left - taken, total), counts
+
+    sums = () if rest is None or after is None else (rest, after)
+    total = jnp.broadcast_to(jnp.sum(weights, axis=0), (chains,))
+    blocks = tuple(cut(array) for array in (weights, categories, *sums))
+    counts = jax.lax.scan(of_block, (n, total), blocks)[1]
+    return counts.swapaxes(1, 2).reshape(-1, chains)[:rows]
+
+
+def _differ(a, b):
+    """Whether any entry differs; over rows first, which XLA on the CPU does in vectors."""
+    return jnp.max(jax.lax.reduce_or(a ^ b, (0,)).astype(jnp.uint32)) > 0
+
+
+def _sums_before(numbers):
+    """(sums [rows, side, chains] of what comes before each number, sums [chains] of all)."""
+    above, of_column = _before(numbers), jnp.sum(numbers, axis=0)
+    return above + _before(of_column), jnp.sum(of_column, axis=0)
+
+
+def _before(numbers):
+    """Sums of what is earlier on the first axis.
+
+    By all pairs: XLA's cumulative sums take a CPU many small steps, and each costs more than this.
+    """
+    places = jnp.arange(len(numbers)).reshape(-1, *[1] * (numbers.ndim - 1))
+    return jnp.sum(jnp.where(places < places[:, None], numbers, 0), axis=1)
 
 
 def _compensated_sum(carry, weight):

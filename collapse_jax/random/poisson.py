@@ -1,11 +1,16 @@
 """Poisson counts by inversion of one uniform variate."""
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from collapse_jax.random.binomial import SUMMED, TERMS, count_at_tail, offset_of_normal
+from collapse_jax.random.binomial import (
+    SUMMED,
+    TERMS,
+    count_at_tail,
+    either,
+    offset_of_normal,
+)
 from collapse_jax.random.bits import counters, key_words, uniform, variate_words
 from collapse_jax.random.chains_last import chains_last
 from collapse_jax.random.derivatives import COUNTS, step_function
@@ -100,36 +105,28 @@ def poisson_of_words(words: tuple[Array, ...], mean: Array) -> tuple[Array, ...]
         type. `whole` is the mean's whole part, or 0 where the distribution function is summed.
     """
 
+    shape = jnp.broadcast_shapes(words[0].shape, mean.shape)
+    # Flat, so that vectors do not end where an axis does.
+    mean, *words = (jnp.broadcast_to(array, shape).reshape(-1) for array in (mean, *words))
+
     def few():
         # As in `normal`: the lowest bit says which tail, the others its probability.
-        return jnp.zeros_like(mean), _summed(
-            uniform(*words) / 2, (words[0] & jnp.uint32(1)) > 0, mean
-        ).astype(mean.dtype)
+        count = count_at_tail(uniform(*words) / 2, (words[0] & jnp.uint32(1)) > 0, _terms(mean))
+        return jnp.zeros_like(mean), count.astype(mean.dtype)
 
     def many():
         whole = jnp.floor(mean)
         offset = offset_of_normal(normal(*words), jnp.maximum(mean, 1), 1.0)
         return whole, jnp.floor((mean - whole) + offset + 0.5)
 
-    def mixed():
-        return tuple(jnp.where(mean <= SUMMED, *pair) for pair in zip(few(), many(), strict=True))
-
-    def one_branch():
-        kinds = jnp.any(mean <= SUMMED).astype(jnp.int32) + 2 * jnp.any(mean > SUMMED).astype(
-            jnp.int32
-        )
-        return jax.lax.switch(jnp.maximum(kinds - 1, 0), [few, many, mixed])
-
-    shape = jnp.broadcast_shapes(words[0].shape, mean.shape)
-    mean = jnp.broadcast_to(mean, shape)
-    # A branch costs a CPU nothing, an accelerator a halt.
-    parts = jax.lax.platform_dependent(cpu=one_branch, default=mixed)
+    parts = tuple(part.reshape(shape) for part in either(mean <= SUMMED, few, many))
+    mean = mean.reshape(shape)
     return step_function(parts, mean, COUNTS)
 
 
-def _summed(tail, upper, mean):
-    """The count (int32) whose tail has probability `tail` (below 1/2); for means up to SUMMED."""
+def _terms(mean):
+    """The probabilities of 0 .. TERMS; for means up to SUMMED."""
     terms = [jnp.exp(-jnp.minimum(mean, SUMMED))]
     for k in range(1, TERMS + 1):
-        terms.append(terms[-1] * (mean * tail.dtype.type(1 / k)))
-    return count_at_tail(tail, upper, terms)
+        terms.append(terms[-1] * (mean * mean.dtype.type(1 / k)))
+    return terms

@@ -3,11 +3,18 @@
 There is no compilation cache.
 
     python experiments/benchmarks/samplers.py        about a minute on 2 CPU cores
+    python experiments/benchmarks/samplers.py few    few chains of many categories beside NumPy's
+    multinomial, in CPU time, which other work on the machine disturbs less; about 2 minutes
 
 The last rows say when drawing one by one ("individuals") beats category by category ("binomials"):
 the rule of `collapse_jax.random.multinomial` is n < K / 2.
 """
 
+import os
+import pathlib
+import platform
+import re
+import sys
 import time
 
 import jax
@@ -16,10 +23,14 @@ import numpy as np
 
 from collapse_jax.random.binomial import binomial
 from collapse_jax.random.chi_square import chi_square, gamma
-from collapse_jax.random.multinomial import multinomial
+from collapse_jax.random.multinomial import multinomial, multinomial_of_categories
 from collapse_jax.random.normal import normal_array
 
 COUNT = 1 << 20
+# Categories and draws of the table of few chains.
+FEW = [(1_000, 1_000), (1_000, 100_000), (50_000, 100_000), (10**6, 1_000), (10**6, 10**6)]
+# As the simulations compile: wide vectors, and no threads of XLA's own.
+CPU_OPTIONS = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_multi_thread_eigen": False}
 
 
 def best(function, repeats=5):
@@ -124,5 +135,66 @@ def methods():
         print(f"| {n:,} | {times[0]:.1f} | {times[1]:.1f} |", flush=True)
 
 
+def machine():
+    """The processor, and the instruction set that XLA compiles for."""
+    text = pathlib.Path("/proc/cpuinfo")
+    text = text.read_text() if text.exists() else ""
+    name = re.search(r"model name\s*: (.*)", text)
+    limit = re.search(r"--xla_cpu_max_isa=(\w+)", os.environ.get("XLA_FLAGS", ""))
+    has_wide = re.search(r"\bavx512f\b", text)
+    known = "AVX-512" if has_wide else "AVX2" if re.search(r"\bavx2\b", text) else "no AVX2"
+    return f"{name[1] if name else platform.processor()}, {limit[1] if limit else known}"
+
+
+def of_generation(categories, n, chains):
+    """(counts [K, chains] that a generation leaves, compiled function of keys and counts)."""
+    rng = np.random.default_rng(2)
+    counts = rng.multinomial(n, np.full(categories, 1 / categories), chains)
+    listed = jnp.arange(categories, dtype=jnp.int32)
+
+    def draw(keys, weights):
+        def of_one(key, weights):
+            return multinomial_of_categories(key, n, weights, listed)
+
+        return jax.vmap(of_one, (0, -1), -1)(keys, weights)
+
+    weights = jnp.asarray(counts.T, jnp.int32)
+    keys = jax.random.split(jax.random.key(0), chains)
+    program = jax.jit(draw, compiler_options=CPU_OPTIONS).lower(keys, weights).compile()
+    return counts, lambda: program(keys, weights).block_until_ready()
+
+
+def few_chains():
+    """A table of the next generation of few chains beside NumPy's multinomial."""
+    print(
+        f"{machine()}\n\n| categories | draws | chains | ours, ns a category | NumPy, ns | ratio |"
+        "\n|---|---|---|---|---|---|"
+    )
+    rng = np.random.default_rng(3)
+    for categories, n in FEW:
+        for chains in (1, 4, 16, 64):
+            if categories * chains > 16 * 10**6:
+                continue
+            counts, ours = of_generation(categories, n, chains)
+            shares, each = counts / n, categories * chains
+            ours()
+            rounds, times = max(3, 400_000 // each), ([], [])
+            for _ in range(rounds):
+                for function, seconds in zip(
+                    (ours, lambda shares=shares, n=n: rng.multinomial(n, shares)),
+                    times,
+                    strict=True,
+                ):
+                    began = time.process_time()
+                    function()
+                    seconds.append(time.process_time() - began)
+            mine, numpys = (np.median(seconds) / each * 1e9 for seconds in times)
+            print(
+                f"| {categories:,} | {n:,} | {chains} | {mine:.1f} | {numpys:.1f} "
+                f"| {numpys / mine:.2f} |",
+                flush=True,
+            )
+
+
 if __name__ == "__main__":
-    main()
+    few_chains() if sys.argv[1:] == ["few"] else main()

@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from collapse_jax.errors import InputError
+from collapse_jax.random import multinomial as module
 from collapse_jax.random.multinomial import (
     multinomial,
     multinomial_of_categories,
@@ -252,6 +253,50 @@ def test_chains_on_the_last_axis_are_the_chains_one_by_one(kind):
     together = jax.jit(jax.vmap(multinomial, (0, 0, -1), -1))(keys, sizes, weights)
     one_by_one = [jax.jit(multinomial)(keys[i], sizes[i], weights[:, i]) for i in range(40)]
     np.testing.assert_array_equal(together, np.stack(one_by_one, -1))
+
+
+MANY = module.MANY_CATEGORIES + 5
+OF_CHAINS = jax.jit(jax.vmap(multinomial_of_categories, (0, 0, -1, None), -1))
+
+
+@pytest.mark.parametrize("kind", [jnp.int32, jnp.float32])
+def test_few_chains_have_the_counts_of_many(kind):
+    """Blocks of categories and a loop over them: the same numbers, at every size and corner."""
+    rng = np.random.default_rng(0)
+    sizes = jnp.array([0, 1, 40, 9_000, 10**6, LARGEST, -1], jnp.int32)
+    weights = rng.geometric(0.2, (MANY, 7)) * (rng.random((MANY, 7)) < 0.5)
+    weights[:3], weights[-300:] = 0, 0  # what is listed first and last may have died out
+    weights[5:, 1], weights[5, 1] = 0, 2  # one category
+    weights[:, 2] *= 100_000  # a rare one after common ones
+    weights[MANY - 3, 2] = 1
+    weights = jnp.asarray(weights, kind)
+    keys, listed = jax.random.split(KEY, 7), jnp.arange(MANY, dtype=jnp.int32)
+    few = np.asarray(OF_CHAINS(keys, sizes, weights, listed))
+    again = jnp.arange(21) % 7  # three times the same: more than go in blocks
+    assert len(again) > module.FEW_CHAINS >= len(sizes)
+    many = np.asarray(OF_CHAINS(keys[again], sizes[again], weights[:, again], listed))
+    np.testing.assert_array_equal(few, many[:, :7])
+    np.testing.assert_array_equal(few[:, :6].sum(0, dtype=np.int64), sizes[:6])
+    assert (few[:, 6] == -1).all() and few[5, 1] == 1
+    assert not few[:, :6][np.asarray(weights)[:, :6] == 0].any()
+
+
+def test_few_chains_of_many_categories_have_their_law(assert_fits, fit_of_counts, chi_square_p):
+    """Marginal laws, the sums of parts that cut blocks, and the spread over equal categories."""
+    n, chains, rounds = 9_000, 7, 20  # the shapes of the test above, compiled once
+    weights = jnp.full((MANY, chains), 2, jnp.int32)
+    sizes, listed = jnp.full(chains, n, jnp.int32), jnp.arange(MANY, dtype=jnp.int32)
+    keys = jax.random.split(KEY, (rounds, chains))
+    counts = np.concatenate([np.asarray(OF_CHAINS(k, sizes, weights, listed)).T for k in keys])
+    p_values = {"categories": chi_square_p(counts.sum(0), np.full(MANY, 1 / MANY))}
+    for end in (1, 700, 2_049, MANY - 1):
+        law = stats.binom(n, end / MANY)
+        p_values[f"sum to {end}"] = fit_of_counts(counts[:, :end].sum(1), law)
+    # Of one chain, Pearson's statistic has a variance slightly below that of chi-square.
+    pearson = ((counts - n / MANY) ** 2).sum(1) * MANY / n
+    low, high = (f(pearson, MANY - 1) for f in (stats.chi2.cdf, stats.chi2.sf))
+    p_values["spread"] = stats.kstest(np.where(low < high, low, 1 - high), "uniform").pvalue
+    assert_fits(p_values)
 
 
 def test_integer_counts_have_their_law(assert_fits, fit_of_counts, fit_of_covariances):
