@@ -401,9 +401,8 @@ def _relative_by_law(key, n, dim) -> Moments:
 
 def _by_vectors(key, n, dim, root):
     """(the normals of the mean, the log diagonal, root over the diagonal), each [d]."""
-    plain = sum(n - 1 - j > 0 and not boosts(n - 1 - j) for j in range(dim)) * isinstance(n, int)
-    if plain < dim:
-        # Those of few degrees of freedom take uniforms besides, or are none.
+    if not isinstance(n, int) or n <= dim or boosts(n - dim):
+        # Where n is traced; and those of few degrees of freedom take uniforms besides, or are none.
         z = normal_array(key, (2 * dim,))
         log_diagonal = jnp.stack(_half_log_chi_square_shares(key, list(z[dim:]), n))
         inverse = jnp.where(log_diagonal > -jnp.inf, jnp.exp(-log_diagonal) * root, 0)
