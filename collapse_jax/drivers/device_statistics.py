@@ -1,8 +1,10 @@
 """Mean, deviation and quantiles over chains, computed where the chains are.
 
-What leaves a device does not grow with their number. Quantiles are exact: an order statistic is
-searched for by counting, on every tile of every device of every process, how many chains lie at or
-below a number. Shapes on a device, where the last tile is filled up with chains that do not count:
+What leaves a device does not grow with their number. Quantiles are exact. Where one process has all
+chains in the memory of its CPU, NumPy selects them there, a row a thread. Elsewhere an order
+statistic is searched for by counting, on every tile of every device of every process, how many
+chains lie at or below a number. Shapes on a device, where the last tile is filled up with chains
+that do not count:
 
     values, of one metric and tile   [rows, ..., chains]
     keys, integers in their order    [rows, ..., chains]
@@ -94,12 +96,34 @@ class DeviceStatistics(Sink):
         """[rows, ..., quantile], linear as NumPy's; between infinite chains the lower."""
         at = self._quantiles * (self._total - 1)
         rank = np.floor(at).astype(np.int64)
+        low, high = (self._selected if _are_here() else self._searched)(of_tiles, rank)
+        return _between(low, high, at - rank)
+
+    def _selected(self, of_tiles, rank):
+        """The numbers of each rank and of the next one [rows, ..., quantile], by NumPy."""
+        ranks = np.minimum([rank, rank + 1], self._total - 1)
+        places = np.unique(ranks)
+        tiles = [np.asarray(values) for values in of_tiles]  # no copies: they are here
+
+        def of_row(row):
+            keys = np.concatenate([_numpy_keys(values[row]) for values in tiles])[: self._total]
+            keys.partition(places)
+            return keys[places]
+
+        shape = (self._count, *tiles[0].shape[1:-1])
+        keys = np.zeros((*tiles[0].shape[:-1], len(places)), _key_type(tiles[0].dtype))
+        found = self._pool.map(of_row, np.ndindex(shape))
+        keys[: self._count] = np.reshape(list(found), (*shape, -1))
+        values = _of_device_keys(keys, tiles[0].dtype)
+        return tuple(values[..., np.searchsorted(places, one)] for one in ranks)
+
+    def _searched(self, of_tiles, rank):
+        """The same, by counting on the devices."""
         key, upto = self._ranked(of_tiles, rank)
         # The chain of the next rank has the same number, or the least above it.
         above = np.where(upto > rank + 1, key, self._keys(_least_above, np.min, of_tiles, key))
         above = np.where(rank + 1 < self._total, above, key)
-        low, high = (_values(keys, of_tiles[0].dtype) for keys in (key, above))
-        return _between(low, high, at - rank)
+        return tuple(_values(keys, of_tiles[0].dtype) for keys in (key, above))
 
     def _ranked(self, of_tiles, rank):
         """The key of the chain of each rank, and how many chains have it or a lower one.
@@ -168,6 +192,11 @@ class DeviceStatistics(Sink):
 _TOP = np.uint64(2**63)
 
 
+def _are_here():
+    """Whether the memory of this process holds all chains."""
+    return jax.default_backend() == "cpu" and distributed.processes() == 1
+
+
 def _key_type(dtype):
     return (
         np.int32
@@ -186,7 +215,19 @@ def _device_keys(keys, dtype):
 
 def _values(keys, dtype):
     """The numbers that keys stand for, as float64."""
-    keys = _device_keys(keys, dtype)
+    return _of_device_keys(_device_keys(keys, dtype), dtype)
+
+
+def _numpy_keys(values):
+    """Signed keys of numbers, as `_of_keys` makes them on a device."""
+    dtype = _key_type(values.dtype)
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        return values.astype(dtype)
+    bits = (values.astype(np.float32) if dtype == np.int32 else values).view(dtype)
+    return np.where(bits < 0, bits ^ np.iinfo(dtype).max, bits)
+
+
+def _of_device_keys(keys, dtype):
     if not jnp.issubdtype(dtype, jnp.floating):
         return keys.astype(np.float64)
     bits = np.where(keys < 0, keys ^ np.iinfo(keys.dtype).max, keys)

@@ -28,7 +28,7 @@ from collapse_jax.drivers.host_keys import folded_on_host
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
 from collapse_jax.drivers.sharded import called, compiled, mesh_of, sharding_of
 from collapse_jax.drivers.vmap_chains import vmap_chains
-from collapse_jax.random.bits import fold_in, is_threefry
+from collapse_jax.random.bits import fold_in, is_threefry, packed, unpacked
 
 # By chain axis: numbers held by a tile on a CPU, few enough for its caches, and its fewest chains:
 # vectors over chains want to be long.
@@ -246,24 +246,42 @@ def _advance(step, axis, measure, state, batch, done, recorded, count, records):
     # A loop over records [rows], of which `count` are meant, around a loop over generations.
     to_pairs, from_pairs = complex_pairs(state)
 
-    def one_generation(generation, pairs):
+    # XLA on the CPU computes the hash of a key once for each array of results; where there is one
+    # array anyway, a key that is carried would only be another pass over memory.
+    carries = sum(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in to_pairs(state)) > 1
+
+    def keys_at(generation):
+        of_one = functools.partial(_key_at, generation)
+        return jax.vmap(of_one)(batch.keys) if carries else batch.keys
+
+    def one_generation(generation, carry):
+        keys, pairs = carry
+
         def of_one(key, settings, state):
-            later = step(fold_in(key, generation), state, *settings)[0]
+            key = unpacked(key) if carries else fold_in(key, generation)
+            later = step(key, state, *settings)[0]
             same_structure(state, later)
             return later
 
-        return to_pairs(vmap_chains(of_one, (0, 0, axis), axis)(*batch, from_pairs(pairs)))
+        of_all = vmap_chains(of_one, (0, 0, axis), axis)
+        later = of_all(keys, batch.settings, from_pairs(pairs))
+        return keys_at(generation + 1), to_pairs(later)
 
     def one_record(i, carry):
-        pairs, last, records = carry
-        pairs = jax.lax.fori_loop(last + 1, recorded[i] + 1, one_generation, pairs)
-        values = _measured(measure, axis, from_pairs(pairs))
-        records = jax.tree.map(lambda rows, value: rows.at[i].set(value), records, values)
-        return pairs, recorded[i], records
+        chains, last, records = carry
+        chains = jax.lax.fori_loop(last + 1, recorded[i] + 1, one_generation, chains)
+        values = _measured(measure, axis, from_pairs(chains[1]))
+        # A slice and not `at[i].set`, which would read the rows first, for i may be out of range.
+        put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=i, axis=0)
+        return chains, recorded[i], jax.tree.map(put, records, values)
 
-    carry = (to_pairs(state), done, records)
-    pairs, _, records = jax.lax.fori_loop(0, count, one_record, carry)
+    carry = ((keys_at(done + 1), to_pairs(state)), done, records)
+    (_, pairs), _, records = jax.lax.fori_loop(0, count, one_record, carry)
     return from_pairs(pairs), records
+
+
+def _key_at(generation, key):
+    return packed(fold_in(key, generation))
 
 
 def _measured(measure, axis, state):

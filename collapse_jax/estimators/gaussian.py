@@ -17,7 +17,13 @@ from collapse_jax.metrics import gaussian as formulas
 from collapse_jax.numerics import factored, resolution
 from collapse_jax.random.bits import key_words, variate_words
 from collapse_jax.random.chains_last import chains_last
-from collapse_jax.random.chi_square import BOOSTS, boosts, log_gamma_ratio, log_ratio_of_normal
+from collapse_jax.random.chi_square import (
+    BOOSTS,
+    boosts,
+    log_gamma_ratio,
+    log_ratio_of_normal,
+    log_ratios_of_normals,
+)
 from collapse_jax.random.normal import normal_array, normal_vector, normals
 
 __all__ = ["gaussian", "gaussian_params"]
@@ -384,13 +390,11 @@ def _relative_by_law(key, n, dim) -> Moments:
     """
     root = 1 / jnp.sqrt(jnp.asarray(_at_least_one(n), jnp.result_type(float)))
     if dim > factored.LARGEST_WRITTEN_OUT:
-        z = normal_array(key, (2 * dim,))
-        log_diagonal = jnp.stack(_half_log_chi_square_shares(key, list(z[dim:]), n))
-        inverse = jnp.where(log_diagonal > -jnp.inf, jnp.exp(-log_diagonal) * root, 0)
+        z, log_diagonal, inverse = _by_vectors(key, n, dim, root)
         below = factored.strictly_lower(
             lambda i, size: normal_array(key, (size, size), 2 * dim + i * size * size), dim
         )
-        return Moments(n, z[:dim] * root, log_diagonal, below * inverse, _at_least_one(n))
+        return Moments(n, z * root, log_diagonal, below * inverse, _at_least_one(n))
     z = normals(key, 2 * dim + dim * (dim - 1) // 2)
     log_diagonal = _half_log_chi_square_shares(key, z[dim : 2 * dim], n)
     # What stands below a diagonal entry t_j is standard normal; over t_j = exp(log_diagonal_j)
@@ -404,6 +408,25 @@ def _relative_by_law(key, n, dim) -> Moments:
         tuple(below),
         _at_least_one(n),
     )
+
+
+def _by_vectors(key, n, dim, root):
+    """(the normals of the mean, the log diagonal, root over the diagonal), each [d]."""
+    if not isinstance(n, int) or n <= dim or boosts(n - dim):
+        # Where n is traced; and those of few degrees of freedom take uniforms besides, or are none.
+        z = normal_array(key, (2 * dim,))
+        log_diagonal = jnp.stack(_half_log_chi_square_shares(key, list(z[dim:]), n))
+        inverse = jnp.where(log_diagonal > -jnp.inf, jnp.exp(-log_diagonal) * root, 0)
+        return z[:dim], log_diagonal, inverse
+    freedom = n - 1 - np.arange(dim)
+
+    def row(i):
+        z = normal_array(key, (dim,), jnp.minimum(i, 1) * dim)
+        log_diagonal = log_ratios_of_normals(z, freedom.tolist(), np.log(freedom / n)) / 2
+        return jax.lax.select_n(i, z, log_diagonal, jnp.exp(-log_diagonal) * root)
+
+    # A loop, because XLA on the CPU computes fused vectors anew for each entry of a matrix.
+    return tuple(jax.lax.map(row, jnp.arange(3, dtype=jnp.int32)))
 
 
 def _relative_by_points(key, n, dim) -> Moments:

@@ -3,6 +3,8 @@
 `jax.random` runs its hash as a loop on the CPU, which keeps it out of every fusion.
 """
 
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,9 @@ from collapse_jax.errors import one_key
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _THREEFRY = "threefry2x32"
+# The words that keys were made of, by `id` and for as long as the key lives: read from the key,
+# they would be an array that XLA writes to memory, after a hash for each of the two words.
+_words_of: dict[int, tuple[weakref.ref, tuple[Array, Array]]] = {}
 
 
 def threefry2x32(
@@ -42,6 +47,9 @@ def threefry2x32(
 
 def key_words(key: Array) -> tuple[Array, Array]:
     """The two uint32 words [] of a typed key []; of one that is not Threefry's, two draws."""
+    made = _words_of.get(id(key))
+    if made is not None and made[0]() is key:
+        return made[1]
     words = (
         jax.random.key_data(key) if is_threefry(key) else jax.random.bits(key, (2,), jnp.uint32)
     )
@@ -131,11 +139,34 @@ def counters(shape: tuple[int, ...]) -> Array:
     return jnp.arange(np.prod(shape, dtype=int), dtype=jnp.uint32).reshape(*shape, 1)
 
 
+def packed(key: Array) -> Array:
+    """A key [] as one number [], to be carried through a loop; `unpacked` gives it back.
+
+    XLA on the CPU computes a hash once for each array of results: the two words are the parts of
+    a complex number there. On other devices, and for keys that are not Threefry's, it is the key.
+    """
+    if jax.default_backend() != "cpu" or not _is_threefry(key):
+        return key
+    return jax.lax.complex(
+        *(jax.lax.bitcast_convert_type(word, jnp.float32) for word in key_words(key))
+    )
+
+
+def unpacked(key: Array) -> Array:
+    """The key [] that `packed` got."""
+    if not jnp.issubdtype(key.dtype, jnp.complexfloating):
+        return key
+    parts = jax.lax.real(key), jax.lax.imag(key)
+    return _key(*(jax.lax.bitcast_convert_type(part, jnp.uint32) for part in parts))
+
+
 def _key(word0, word1):
-    # Two padded words and not a stack: XLA takes them apart again, and recomputes no chain of
-    # hashes for each word of its keys.
+    # Two padded words and not a stack, which XLA takes apart again.
     zero, word0 = jnp.uint32(0), jnp.broadcast_to(word0, word1.shape)
     both = jax.lax.pad(
         word0[..., None], zero, [(0, 0, 0)] * word1.ndim + [(0, 1, 0)]
     ) | jax.lax.pad(word1[..., None], zero, [(0, 0, 0)] * word1.ndim + [(1, 0, 0)])
-    return jax.random.wrap_key_data(both, impl=_THREEFRY)
+    key = jax.random.wrap_key_data(both, impl=_THREEFRY)
+    place = id(key)
+    _words_of[place] = weakref.ref(key, lambda _: _words_of.pop(place, None)), (word0, word1)
+    return key

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -144,6 +145,32 @@ def log_ratio_of_normal(
     for i, words in enumerate(word_pairs):
         result = result + jnp.log(uniform(*words)) * dtype.type(2 / (degrees_of_freedom + 2 * i))
     return result + dtype.type(math.log(start / degrees_of_freedom)) if extra else result
+
+
+def log_ratios_of_normals(
+    z: Array, degrees_of_freedom: Sequence[int], plus: Sequence[float]
+) -> Array:
+    """log(chi^2 / degrees) + plus of each of z [d], none of them with boosts.
+
+    The bits of `log_ratio_of_normal` and a sum, as XLA compiles them, by polynomials side by side:
+    much less to compile than d of them.
+    """
+    name, dtype = polynomials.default_float(), jnp.result_type(float)
+    scale = dtype.type(1 / polynomials.LARGEST_NORMAL[name])
+    rows = [polynomials.log_chi_square_ratio(one, name) for one in degrees_of_freedom]
+    table = np.zeros((max(map(len, rows)), len(rows)), dtype)  # [degree + 1, d]
+    # XLA computes c (z scale) as (c scale) z where c is a number, and (.. + c) + plus as .. + (c +
+    # plus).
+    begins = np.zeros_like(table)
+    for column, row in enumerate(rows):
+        table[: len(row), column] = row
+        table[len(row) - 1, column] = 0
+        begins[len(row) - 2, column] = dtype.type(row[-1]) * scale
+    table[0] += np.asarray(plus, dtype)
+    result, x = jnp.zeros_like(z), z * scale
+    for coefficients, begin in zip(table[::-1], begins[::-1], strict=True):
+        result = result * x + (z * begin + coefficients if begin.any() else coefficients)
+    return result
 
 
 def boosts(degrees_of_freedom: int) -> int:

@@ -15,7 +15,7 @@ from collapse_jax.random.bits import key_words, threefry2x32, uniform
 from collapse_jax.random.chains_last import chains_last
 
 # Up to so many normals of one key are computed side by side; more go through a loop.
-_WRITTEN_OUT = 5
+_WRITTEN_OUT = 2
 
 
 def normal(word: Array, low: Array | None = None) -> Array:
@@ -54,17 +54,30 @@ def normal_array(key: Array, shape: tuple[int, ...], first: ArrayLike = 0) -> Ar
 def _normals(key0, key1, *, count):
     if count <= _WRITTEN_OUT:
         return [_numbered(key0, key1, jnp.uint32(i)) for i in range(count)]
-    rows = _normal_vector.kernel(key0, key1, count=count)[0]
-    return [rows[i] for i in range(count)]
+    even, odd = _halves(key0, key1, count)
+    return [(odd if i % 2 else even)[i // 2] for i in range(count)]
 
 
 @chains_last
 def _normal_vector(key0, key1, *, count):
-    index = jnp.arange(count, dtype=jnp.uint32)
     if len(key0) == 1:
-        return [_numbered(key0, key1, index[:, None])]
-    # A loop, because XLA on the CPU computes a fused sampler anew for each of its consumers.
-    return [jax.lax.map(lambda one: _numbered(key0, key1, one), index)]
+        return [_numbered(key0, key1, jnp.arange(count, dtype=jnp.uint32)[:, None])]
+    both = jnp.stack(_halves(key0, key1, count), axis=1)
+    return [both.reshape(-1, both.shape[-1])[:count]]
+
+
+def _halves(key0, key1, count):
+    """Variates 0, 2, 4 ... and 1, 3, 5 ... [count / 2, chains], in float32 with a hash for two."""
+    # A loop, because XLA on the CPU computes a fused sampler anew for each of its consumers; and
+    # complex numbers, because it computes a hash anew for each array of results.
+    as_complex = jax.default_backend() == "cpu"
+
+    def pair(i):
+        even, odd = (_numbered(key0, key1, 2 * i + jnp.uint32(offset)) for offset in (0, 1))
+        return jax.lax.complex(even, odd) if as_complex else (even, odd)
+
+    pairs = jax.lax.map(pair, jnp.arange(-(-count // 2), dtype=jnp.uint32))
+    return (jnp.real(pairs), jnp.imag(pairs)) if as_complex else pairs
 
 
 def _numbered(key0, key1, index):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
+from collapse_jax.drivers import device_statistics
 from collapse_jax.drivers.device_statistics import DeviceStatistics
 from collapse_jax.drivers.plan import Plan, memory_needed
 from collapse_jax.errors import InputError
@@ -50,6 +51,13 @@ def reduced(values, size=128, quantiles=AT, count=None):
         return sink.end()
 
 
+@pytest.fixture(params=["here", "elsewhere"])
+def _anywhere(request, monkeypatch):
+    """Both ways to a quantile: selected in this process's memory, or counted on devices."""
+    monkeypatch.setattr(device_statistics, "_are_here", lambda: request.param == "here")
+
+
+@pytest.mark.usefixtures("_anywhere")
 @pytest.mark.parametrize("name", NUMBERS)
 def test_they_are_those_of_numpy(name):
     values = NUMBERS[name]
@@ -64,6 +72,7 @@ def test_they_are_those_of_numpy(name):
     np.testing.assert_allclose(found["x_std"], wanted, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("_anywhere")
 def test_any_tiles_give_the_same_quantiles():
     for values in (NUMBERS["normal"], NUMBERS["of all sizes"]):
         several = [reduced(values, size)["x_quantile"] for size in (64, 300, 1024)]
@@ -72,6 +81,7 @@ def test_any_tiles_give_the_same_quantiles():
 
 # NumPy, the reference, takes inf from inf on its way to a quantile between two infinite values.
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.usefixtures("_anywhere")
 def test_infinite_ones_and_nan():
     values = np.tile(np.linspace(-1, 1, 101, dtype=np.float32), (4, 1))
     values[1, :60], values[2, 60:], values[3, 5] = -np.inf, np.inf, np.nan
@@ -89,6 +99,7 @@ def test_infinite_ones_and_nan():
     assert np.isnan(found["x_quantile"][3]).all() and np.isnan(found["x_mean"][3])
 
 
+@pytest.mark.usefixtures("_anywhere")
 def test_float64():
     with jax.enable_x64(True):
         values = np.concatenate([RNG.normal(size=(2, 400)), 1e300 * RNG.normal(size=(2, 400))], -1)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from collapse_jax.errors import InputError
-from collapse_jax.random.bits import fold_in, key_words, split, threefry2x32, uniform, variate_words
+from collapse_jax.random import bits
+from collapse_jax.random.bits import (
+    fold_in,
+    key_words,
+    packed,
+    split,
+    threefry2x32,
+    uniform,
+    unpacked,
+    variate_words,
+)
 from collapse_jax.random.chi_square import log_chi_square
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -69,6 +79,33 @@ def test_keys_are_those_of_jax_random(implementation):
         np.testing.assert_array_equal(
             halves, data(jax.vmap(lambda key: jax.random.split(key, 3))(keys))
         )
+
+
+def test_a_packed_key_is_the_same_key():
+    # Words whose bits are those of a signalling nan, a quiet one, an infinity and a denormal.
+    words = np.array([0x7F800001, 0xFFC00123, 0x7F800000, 0x00000001, 0x80000000, 12345], np.uint32)
+    keys = jax.random.wrap_key_data(jnp.stack([words, words[::-1]], axis=1))
+
+    @jax.jit
+    def through_a_loop(keys):
+        def swapped(i, packs):
+            return jax.vmap(lambda one: packed(bits._key(*key_words(unpacked(one))[::-1])))(packs)
+
+        packs = jax.lax.fori_loop(0, 3, swapped, jax.vmap(packed)(keys))
+        return jax.vmap(unpacked)(packs)
+
+    np.testing.assert_array_equal(data(through_a_loop(keys)), data(keys)[:, ::-1])
+    other = jax.random.key(3, impl="rbg")
+    assert unpacked(packed(other)) is other
+
+
+def test_words_that_a_key_was_made_of_are_forgotten_with_it():
+    before = len(bits._words_of)
+    key = fold_in(jax.random.key(1), 2)
+    assert len(bits._words_of) == before + 1
+    np.testing.assert_array_equal(jnp.stack(key_words(key)), data(key))
+    del key
+    assert len(bits._words_of) == before
 
 
 def test_a_key_of_another_kind_draws(fit_of_reals, assert_fits):

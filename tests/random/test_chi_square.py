@@ -19,6 +19,7 @@ from collapse_jax.random.chi_square import (
     log_chi,
     log_chi_square,
     log_gamma,
+    log_ratios_of_normals,
 )
 
 KEY = jax.random.key(31)
@@ -285,3 +286,16 @@ def test_dirichlet_of_tiny_concentrations(scale, assert_fits):
                 ).pvalue
             }
         )
+
+
+def test_normals_side_by_side_are_those_one_by_one():
+    freedom, z = [12, 13, 40, 41, 990, 10**6], np.array([-4.0, -1.0, 0.0, 0.3, 2.0, 4.5])
+    plus = np.log(np.divide(freedom, 10))
+    found = log_ratios_of_normals(jnp.asarray(z, jnp.float32), freedom, plus)
+    upper = z > 0
+    exact = np.where(
+        upper,
+        stats.chi2.isf(stats.norm.sf(z), freedom),
+        stats.chi2.ppf(stats.norm.cdf(z), freedom),
+    )
+    np.testing.assert_allclose(found, np.log(exact / 10), rtol=3e-7, atol=3e-7)

@@ -114,3 +114,14 @@ def test_lists_vectors_and_arrays_hold_the_same_variates(assert_fits, fit_of_cov
             normal_array(KEY, (2, 3), 4).ravel(), normal_array(KEY, (10,))[4:]
         )
         assert_fits(fit_of_covariances(arrays, np.zeros(count), np.eye(count)))
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+def test_two_of_a_list_share_a_hash(count):
+    keys = jax.random.split(jax.random.key(8), 3)
+    lists = jax.jit(jax.vmap(lambda key: jnp.stack(normals(key, count))))(keys)
+    for key, drawn in zip(keys, lists, strict=True):
+        # `fold_in` of i gives the two words of hash number i.
+        hashes = [jax.random.key_data(jax.random.fold_in(key, i)) for i in range(5)]
+        words = jnp.concatenate(hashes)[:count]
+        np.testing.assert_allclose(drawn, normal(words), rtol=1e-6)
