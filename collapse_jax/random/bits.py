@@ -145,7 +145,7 @@ def packed(key: Array) -> Array:
     XLA on the CPU computes a hash once for each array of results: the two words are the parts of
     a complex number there. On other devices, and for keys that are not Threefry's, it is the key.
     """
-    if jax.default_backend() != "cpu" or not _is_threefry(key):
+    if jax.default_backend() != "cpu" or not is_threefry(key):
         return key
     return jax.lax.complex(
         *(jax.lax.bitcast_convert_type(word, jnp.float32) for word in key_words(key))
