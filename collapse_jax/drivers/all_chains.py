@@ -15,9 +15,8 @@ from collapse_jax.drivers.plan import Simulation
 from collapse_jax.errors import DivergenceError
 from collapse_jax.runs import distributed
 
-# Compaction must win this much, and save so many counts (some 50 ms) in the generations to come: a
-# tile of another size is another program, which takes a second or two to compile.
-_COMPACT_BELOW, _COMPACT_FROM = 0.6, 1_500_000
+# Compaction must win this much: a tile of another size is another program.
+_COMPACT_BELOW = 0.6
 
 
 class Sink(Protocol):
@@ -165,20 +164,15 @@ class AllChains:
             "fold_in of that with g), or try float64"
         )
 
-    def compact(self, compaction: Compaction, left: int) -> None:
-        """Drops what has died out in all chains of a tile, where that makes it much smaller.
-
-        left: the generations to come, which pay for it.
-        """
-        axis, least = self._process.runtime.chain_axis, _COMPACT_FROM / (left * self._chains)
+    def compact(self, compaction: Compaction) -> None:
+        """Drops what has died out in all chains of a tile, where that makes it much smaller."""
+        axis = self._process.runtime.chain_axis
 
         def compact_tile(tile):
             state = self._states[tile]
             size = max(leaf.shape[0] for leaf in jax.tree.leaves(state.params))
-            if size < least:
-                return
             needed = _rounded_up(tiles.most_in_use(compaction, axis, state))
-            if needed <= min(_COMPACT_BELOW * size, size - least):
+            if needed <= _COMPACT_BELOW * size:
                 self._states[tile] = tiles.compact(compaction, axis, needed, state)
 
         list(self._pool.map(compact_tile, range(len(self._states))))

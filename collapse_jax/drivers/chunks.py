@@ -53,7 +53,7 @@ def chunks_of(simulation: Simulation, sink: Sink) -> Iterator[Chunk]:
             now = left[: plan.chunk]
             compaction = simulation.process.runtime.compaction
             if compaction is not None:
-                chains.compact(compaction, int(left[-1]) - done)
+                chains.compact(compaction)
                 # Support falls like 1 / generation: a pause at every doubling keeps what is
                 # carried small.
                 pause = max(2 * done, 1)

@@ -9,7 +9,7 @@ import pytest
 
 from collapse_jax.core import workflows
 from collapse_jax.core.process import generational_process
-from collapse_jax.drivers import all_chains, tiles
+from collapse_jax.drivers import tiles
 from collapse_jax.drivers.chunks import join_chunks
 from collapse_jax.drivers.plan import Plan
 from collapse_jax.drivers.simulate import simulate, simulate_chunks
@@ -69,12 +69,6 @@ def assert_same(trace, generations=None):
         else:
             # sums of floats over lists of other lengths are rounded differently
             np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=3e-7)
-
-
-@pytest.fixture(autouse=True)
-def however_little_it_wins(monkeypatch):
-    """The simulations are too small for another program to pay."""
-    monkeypatch.setattr(all_chains, "_COMPACT_FROM", 0)
 
 
 @pytest.fixture
