@@ -37,7 +37,7 @@ def ancestor(key):
         metrics=("living_ancestors", "identity", "common_ancestor_age"),
     )
     age = trace["common_ancestor_age"][:, -1]
-    ages = np.array([5, 10, 20, 40, 80])
+    ages = np.array([10, 20, 40, 80])
     exact = theory.genealogy.common_ancestor_probability(ages, size, generation=300)
     mean = theory.lineages.expected_generations_until_one_ancestor(size)
     limit = theory.genealogy.kingman_expected_common_ancestor_age(size)
