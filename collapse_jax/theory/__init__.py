@@ -3,6 +3,7 @@
 Nothing here imports another part of this library (not even JAX), so it can judge all the rest.
 
 ancestry              expected diversity in every workflow, from shared ancestry of training points
+islands               K models that read each other: shared ancestry, linear models
 categorical           Wright-Fisher chain: heterozygosity, counts, loss, support, entropy, distances
 absorption            when one category is left: fixation, exact and diffusion times
 lineages              surviving ancestors; loss and support for any sample size; branching bounds
@@ -47,6 +48,7 @@ from . import (
     gaussian,
     gaussian_divergence,
     interventions,
+    islands,
     kernel_density,
     known_variance,
     lineages,
@@ -69,6 +71,7 @@ __all__ = [
     "gaussian",
     "gaussian_divergence",
     "interventions",
+    "islands",
     "kernel_density",
     "known_variance",
     "lineages",
