@@ -3,6 +3,7 @@
 Nothing here imports another part of this library (not even JAX), so it can judge all the rest.
 
 ancestry              expected diversity in every workflow, from shared ancestry of training points
+islands               K models that read each other: shared ancestry, linear models
 categorical           Wright-Fisher chain: heterozygosity, counts, loss, support, entropy, distances
 absorption            when one category is left: fixation, exact and diffusion times
 genealogy             whose real data is still there: reach, common ancestors, Kingman
@@ -55,6 +56,7 @@ from . import (
     gaussian_divergence,
     genealogy,
     interventions,
+    islands,
     kernel_density,
     known_variance,
     lineages,
@@ -83,6 +85,7 @@ __all__ = [
     "gaussian_divergence",
     "genealogy",
     "interventions",
+    "islands",
     "kernel_density",
     "known_variance",
     "lineages",
