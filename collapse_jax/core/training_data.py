@@ -178,7 +178,9 @@ class StatisticsData(TrainingData):
         return self.estimator.subsample(key, data, self._count(n))
 
     def weighed(self, data, w):
-        return self.estimator.statistics.weighed(data, w)
+        weigh = self.estimator.statistics.weighed
+        assert callable(weigh)  # families without are held as points, or refused
+        return weigh(data, w)
 
 
 class PointData(TrainingData):

@@ -47,8 +47,8 @@ def expected_squared_error(
         first: real points of generation 0, by default n + m.
     """
     counts = np.array([_whole(real, "real")]), np.array([_whole(synthetic, "synthetic")])
-    first = counts[0][0] + counts[1][0] if first is None else first
-    return _errors(generation, int(as_sample_size(first)), counts, np.ones(1), weight, v2)
+    size = int(counts[0][0] + counts[1][0]) if first is None else first
+    return _errors(generation, int(as_sample_size(size)), counts, np.ones(1), weight, v2)
 
 
 def mixed_squared_error(
