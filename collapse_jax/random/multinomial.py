@@ -206,24 +206,10 @@ def in_blocks(
             of_rest, of_after = sums
         else:
             each = jnp.broadcast_to(weight, (*weight.shape[:2], chains))
-            before, of_block = _sums_before(each)
-            of_rest, total = total - before, total - of_block
+            before, of_all = _sums_before(each)
+            of_rest, total = total - before, total - of_all
             of_after = of_rest - weight
-        first = of_rest[:1, :1].astype(jnp.float32)
-        guess = left * (of_rest.astype(jnp.float32) / jnp.where(first > 0, first, 1))
-        guess = jnp.clip(guess.astype(jnp.int32), 0, left)
-
-        def again(carry):
-            _, lefts, *_ = carry
-            counts = _drawn(words, lefts, weight, of_rest, of_after)
-            taken, of_all = _sums_before(counts)
-            return lefts, jnp.maximum(left - taken, 0), counts, of_all
-
-        # The first two differ, so that there is a round.
-        start = (~guess, guess, jnp.zeros_like(guess), jnp.zeros_like(left))
-        _, _, counts, taken = jax.lax.while_loop(
-            lambda carry: _differ(carry[0], carry[1]), again, start
-        )
+        counts, taken = _counts_of_block(words, left, weight, of_rest, of_after)
         return (left - taken, total), counts
 
     sums = () if rest is None or after is None else (rest, after)
@@ -231,6 +217,26 @@ def in_blocks(
     blocks = tuple(cut(array) for array in (weights, categories, *sums))
     counts = jax.lax.scan(of_block, (n, total), blocks)[1]
     return counts.swapaxes(1, 2).reshape(-1, chains)[:rows]
+
+
+def _counts_of_block(words, left, weight, rest, after):
+    """(counts [rows, side, chains] of a block, their sums [chains]) of `left` draws [chains]."""
+    first = rest[:1, :1].astype(jnp.float32)
+    guess = left * (rest.astype(jnp.float32) / jnp.where(first > 0, first, 1))
+    guess = jnp.clip(guess.astype(jnp.int32), 0, left)
+
+    def again(carry):
+        _, lefts, *_ = carry
+        counts = _drawn(words, lefts, weight, rest, after)
+        taken, of_all = _sums_before(counts)
+        return lefts, jnp.maximum(left - taken, 0), counts, of_all
+
+    # The first two differ, so that there is a round.
+    start = (~guess, guess, jnp.zeros_like(guess), jnp.zeros_like(left))
+    _, _, counts, taken = jax.lax.while_loop(
+        lambda carry: _differ(carry[0], carry[1]), again, start
+    )
+    return counts, taken
 
 
 def _differ(a, b):
