@@ -164,6 +164,8 @@ def _labelled(name, correct, cap, phi, psi):
         _check_sound(unsound, x, f"correct of {name}", correct, "gave others than 0 and 1")
         return kept, unsound
 
+    # By this name the folders of runs know it.
+    shares.__qualname__ = "labelled_verifier.<locals>.shares"
     return _verified(name, shares, cap)
 
 

@@ -129,7 +129,8 @@ def _made(parts, place, key, carry, supply, n):
     if pool != ():
         pool = after if kind == "pool" else supply.append(pool, _set_of(part, data, supply))
     if previous != ():
-        previous = _like(previous, data) if isinstance(supply.generation, Tracer) else data
+        # Data that lies in buffers is made compact as a copy; on the host it is of any size.
+        previous = _like(previous, data) if supply.compact(data) is not data else data
     return Carry(own, pool, previous), data
 
 
