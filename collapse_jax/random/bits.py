@@ -50,9 +50,7 @@ def key_words(key: Array) -> tuple[Array, Array]:
     made = _words_of.get(id(key))
     if made is not None and made[0]() is key:
         return made[1]
-    words = (
-        jax.random.key_data(key) if is_threefry(key) else jax.random.bits(key, (2,), jnp.uint32)
-    )
+    words = jax.random.key_data(key) if is_threefry(key) else jax.random.bits(key, (2,), jnp.uint32)
     return words[0], words[1]
 
 
