@@ -144,7 +144,7 @@ def labelled_verifier(
     """
     check_arguments("correct", correct, ("x",))
     whole("cap", cap, 1)
-    name = _named("labelled_verifier", phi, psi)
+    name = _named("labelled_verifier", phi=phi, psi=psi)
     of = functools.partial(_labelled, name, correct, cap)
     return _wrapper(name, _filter(of, schedule_of_shares(phi=phi, psi=psi)))
 
@@ -186,7 +186,7 @@ def tempered(tau: "float | jax.Array | Callable[[Any], Any]") -> Wrapper:
         Marchi et al. 2024, arXiv 2404.02325, "Heat death of generative models in closed-loop
         learning".
     """
-    name = _named("tempered", _scalar("tau", tau))
+    name = _named("tempered", tau=_scalar("tau", tau))
 
     def of(tau):
         if isinstance(tau, Tracer):
@@ -219,7 +219,7 @@ def top_p(p: "float | jax.Array | Callable[[Any], Any]") -> Wrapper:
     References:
         Holtzman et al. 2020, arXiv 1904.09751.
     """
-    name = _named("top_p", _scalar("p", p))
+    name = _named("top_p", p=_scalar("p", p))
 
     def of(p):
         if isinstance(p, Tracer):
@@ -258,7 +258,7 @@ def detector(
         language model collapse".
     """
     rates = {"true_positive": true_positive, "false_positive": false_positive}
-    name = _named("detector", *rates.values())
+    name = _named("detector", **rates)
     known = {rate: value for rate, value in rates.items() if not callable(value)}
     rates |= dict(zip(known, _shares(**known), strict=True))
     passing = [_one_minus(rate, value) for rate, value in rates.items()]
@@ -485,8 +485,9 @@ def _scalar(name, value):
     return value
 
 
-def _named(name, *values):
+def _named(wrapper, **values):
     """A wrapper's name with its numbers, where they are known."""
-    if any(callable(value) or isinstance(value, Tracer) for value in values):
-        return name
-    return f"{name}({', '.join(f'{float(value):g}' for value in values)})"
+    if any(callable(value) or isinstance(value, Tracer) for value in values.values()):
+        return wrapper
+    texts = [f"{number(name, value):g}" for name, value in values.items()]
+    return f"{wrapper}({', '.join(texts)})"

@@ -84,7 +84,7 @@ def ecosystem(
 def _models(estimators, coupling, workflows, published, random_counts):
     """[K] what is told of each model."""
     count = len(coupling)
-    estimators = _one_each("estimators", estimators, Estimator, "cj.estimator", count)
+    estimators: Any = _one_each("estimators", estimators, Estimator, "cj.estimator", count)
     workflows = replace() if workflows is None else workflows
     workflows = _one_each("workflows", workflows, Workflow, "cj.workflows", count)
     published = _published(published, count)
@@ -119,7 +119,7 @@ class _Ecosystem:
         )
 
     @functools.cached_property
-    def axis(self):
+    def axis(self) -> Any:
         """Where drivers put the chains: last, if all families are written for it."""
         return max(kind.made.chain_axis for kind in self.kinds)
 
@@ -250,12 +250,18 @@ def _filters(place, wrap):
     if wrap is None:
         return ()
     functions.check_arguments(f"published[{place}]", wrap, ("workflow",))
-    wrapped = wrap(replace())
+    plain = replace()
+    wrapped = wrap(plain)
     if not isinstance(wrapped, Workflow) or not wrapped.filters:
         raise InputError(
             f"published[{place}] is {getattr(wrap, '__name__', wrap)!r:.200}; it must be a "
             "curation of what a model makes, such as cj.curation.tempered(0.8) (a detector judges "
             "a mixture: give it with the workflow of whoever reads)"
+        )
+    if wrapped.next is not plain.next or any(hasattr(one, "at") for one in wrapped.filters):
+        raise InputError(
+            f"published[{place}] is {wrapped.name}, which has a state or changes by the "
+            "generation; it must be the same in every generation"
         )
     return wrapped.filters
 

@@ -16,6 +16,7 @@ from collapse_jax.core.process import generational_process
 from collapse_jax.core.readings import Group, Reading, StatisticsOfPoints, coupled
 from collapse_jax.core.training_data import RelativeData, StatisticsData, TrainingData
 from collapse_jax.core.types import Estimator, Source, Workflow
+from collapse_jax.core.workflows import replace
 from collapse_jax.errors import InputError
 
 
@@ -34,18 +35,8 @@ class Model:
     @functools.cached_property
     def generator(self) -> Estimator:
         """The estimator that whoever reads the model samples it by."""
-        estimator = self.estimator
-        for curate in self.published:
-            estimator = functions.generator_of(_Filtered((curate,)), estimator)
-        return estimator
-
-
-@dataclasses.dataclass(frozen=True)
-class _Filtered:
-    """What `functions.generator_of` takes of a workflow."""
-
-    filters: tuple
-    name: str = "published"
+        through = replace()._replace(name="published", filters=self.published)
+        return functions.generator_of(through, self.estimator)
 
 
 class One(NamedTuple):

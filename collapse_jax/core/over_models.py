@@ -12,6 +12,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import core as jax_core
 
 from collapse_jax.random.chains_last import chains_last
 
@@ -114,7 +115,7 @@ def _mapped(*arrays, program, shared):
 
     def of_one(*words):
         consts = [_as_key(leaf, impl) for leaf, impl in zip(words, shared, strict=False)]
-        return jax.core.eval_jaxpr(program, consts, *words[len(shared) :])
+        return jax_core.eval_jaxpr(program, consts, *words[len(shared) :])
 
     results = _apart(jax.vmap(of_one, axes, -1), joined)
     return [

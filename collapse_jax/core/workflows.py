@@ -311,7 +311,13 @@ def _left_by(beta, gamma):
         )
     if isinstance(beta, jax.Array) or isinstance(gamma, jax.Array):
         return 1 - beta - gamma
-    return round(1 - number("beta", beta) - number("gamma", gamma), 12)
+    beta, gamma = number("beta", beta), number("gamma", gamma)
+    left = round(1 - beta - gamma, 12)
+    if left < 0 and 0 <= beta <= 1 and 0 <= gamma <= 1:
+        raise InputError(
+            f"beta + gamma is {beta + gamma:g}; it must be at most 1, for alpha is what they leave"
+        )
+    return left
 
 
 def _check_mixture(given):

@@ -1,6 +1,7 @@
 """Keys of many chains by NumPy, where compiling a program for them takes longer."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -17,7 +18,8 @@ def folded_on_host(key: jax.Array, *numbers: np.ndarray) -> jax.Array:
     pair = (words[0], words[1])
     for one in numbers:
         pair = _threefry2x32(*pair, one)
-    return jax.random.wrap_key_data(np.stack(pair, -1), impl=jax.random.key_impl(key))
+    stacked = jnp.asarray(np.stack(pair, -1))
+    return jax.random.wrap_key_data(stacked, impl=jax.random.key_impl(key))
 
 
 def _threefry2x32(key0, key1, count):

@@ -14,7 +14,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -309,7 +309,7 @@ def chain_with_nan(process: Process, state: State) -> int | None:
 
 def _chain_with_nan_on_host(axis, state):
     """`chain_with_nan` by NumPy, which reads the same memory and compiles nothing."""
-    wrong = [np.asarray(state.generation) < 0]
+    wrong: list[Any] = [np.asarray(state.generation) < 0]
     for leaf in jax.tree.leaves(state.params):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
             is_nan = np.moveaxis(np.isnan(np.asarray(leaf)), axis, 0)

@@ -86,7 +86,10 @@ def _sums_of_ngrams(blocks, n):
     factors = np.random.default_rng(0).integers(2**64, size=n, dtype=np.uint64) | np.uint64(1)
     ids = blocks.astype(np.uint64)
     last = ids.shape[1] - n + 1
-    return sum(ids[:, at : at + last] * factor for at, factor in enumerate(factors)).ravel()
+    sums = np.zeros((len(ids), last), np.uint64)
+    for at, factor in enumerate(factors):
+        sums += ids[:, at : at + last] * factor
+    return sums.ravel()
 
 
 def zipf_exponent(blocks: np.ndarray) -> float:

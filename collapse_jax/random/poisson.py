@@ -104,19 +104,18 @@ def poisson_of_words(words: tuple[Array, ...], mean: Array) -> tuple[Array, ...]
         (whole, offset): their sum is the count. Both are whole numbers as floats of the mean's
         type. `whole` is the mean's whole part, or 0 where the distribution function is summed.
     """
-
     shape = jnp.broadcast_shapes(words[0].shape, mean.shape)
     # Flat, so that vectors do not end where an axis does.
-    mean, *words = (jnp.broadcast_to(array, shape).reshape(-1) for array in (mean, *words))
+    mean, *flat = (jnp.broadcast_to(array, shape).reshape(-1) for array in (mean, *words))
 
     def few():
         # As in `normal`: the lowest bit says which tail, the others its probability.
-        count = count_at_tail(uniform(*words) / 2, (words[0] & jnp.uint32(1)) > 0, _terms(mean))
+        count = count_at_tail(uniform(*flat) / 2, (flat[0] & jnp.uint32(1)) > 0, _terms(mean))
         return jnp.zeros_like(mean), count.astype(mean.dtype)
 
     def many():
         whole = jnp.floor(mean)
-        offset = offset_of_normal(normal(*words), jnp.maximum(mean, 1), 1.0)
+        offset = offset_of_normal(normal(*flat), jnp.maximum(mean, 1), 1.0)
         return whole, jnp.floor((mean - whole) + offset + 0.5)
 
     parts = tuple(part.reshape(shape) for part in either(mean <= SUMMED, few, many))

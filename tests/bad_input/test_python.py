@@ -198,7 +198,7 @@ WRONG = {
         (lambda: cj.workflows.mix(-0.5, 0.5, 1.0), ["alpha is -0.5"]),
         (lambda: cj.workflows.mix(float("nan"), 0.5, 0.5), ["alpha is nan"]),
         (lambda: cj.workflows.mix("0.5", 0.5, 0.0), ["alpha is '0.5'"]),
-        (lambda: cj.workflows.mix(None, 0.5, 0.5), ["alpha is None"]),
+        (lambda: cj.workflows.mix(None, 0.5, 0.6), ["beta + gamma is 1.1"]),
         (lambda: cj.workflows.keep_or_continue(1.5), ["gamma is 1.5"]),
         (lambda: cj.workflows.keep_or_continue(float("nan")), ["gamma is nan"]),
         (lambda: cj.workflows.keep_or_continue(0.7, beta=0.7), ["beta + gamma is 1.4"]),
