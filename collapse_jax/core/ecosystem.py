@@ -84,18 +84,18 @@ def ecosystem(
 def _models(estimators, coupling, workflows, published, random_counts):
     """[K] what is told of each model."""
     count = len(coupling)
-    estimators: Any = _one_each("estimators", estimators, Estimator, "cj.estimator", count)
+    families: Any = _one_each("estimators", estimators, Estimator, "cj.estimator", count)
     workflows = replace() if workflows is None else workflows
-    workflows = _one_each("workflows", workflows, Workflow, "cj.workflows", count)
+    own: Any = _one_each("workflows", workflows, Workflow, "cj.workflows", count)
     published = _published(published, count)
-    data_spaces.check_families(estimators)
+    data_spaces.check_families(families)
     if not random_counts and not isinstance(coupling, np.ndarray):
         raise InputError(
             "coupling is traced with random_counts=False; rounded shares must be known before the "
             "run"
         )
     rows = rows_of(coupling)
-    return [Model(*one) for one in zip(estimators, workflows, published, rows, strict=True)]
+    return [Model(*one) for one in zip(families, own, published, rows, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _WORKFLOWS = (
     "replace", "accumulate", "accumulate_subsample", "keep_real", "mix", "keep_or_continue",
-    "switch", "contaminated",
+    "switch", "contaminated", "weighted", "planned",
 )  # fmt: skip
 _CURATIONS = ("best_of", "verified", "labelled_verifier", "tempered", "top_p", "detector")
 
