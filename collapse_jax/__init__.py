@@ -38,7 +38,7 @@ _NAMES = {
     "cache": "app.compilation",
     "check_estimator": "drivers.contract",
     "check_workflow": "drivers.workflow_contract",
-    "ecosystem": "core.ecosystem",
+    "ecosystem": "core.ecosystems.ecosystem",
     "estimator": "core.factory",
     "families": "estimators.registry",
     "genealogy": "drivers.genealogy",

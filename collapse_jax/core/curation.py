@@ -26,11 +26,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from collapse_jax.core.flows.schedules import Schedule, value_at
+from collapse_jax.core.flows.schedules import shares as schedule_of_shares
 from collapse_jax.core.functions import check_arguments
 from collapse_jax.core.marks import check_sound, is_marked, mark
 from collapse_jax.core.results import numbers_of_points
-from collapse_jax.core.schedules import Schedule, value_at
-from collapse_jax.core.schedules import shares as schedule_of_shares
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, defined_at, number, whole
 from collapse_jax.random.bits import fold_in, split

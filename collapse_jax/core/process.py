@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from collapse_jax.core import compatible, functions, marks, results, schedules, sizes
+from collapse_jax.core import compatible, functions, marks, results, sizes
+from collapse_jax.core.flows import schedules
 from collapse_jax.core.needs import Needs, guarded, needs_of
 from collapse_jax.core.real_source import held_against
 from collapse_jax.core.tracing import inside_a_program
@@ -147,7 +148,7 @@ class _Core:
     def unwatched_step(self, key, state, model=None):
         """The next generation, for drivers, which have looked at the sizes of all.
 
-        model: as in `Supply`, where more than this model's own draws is read (`core.ecosystem`).
+        model: as in `Supply`, where more than this model's own draws is read (`core.ecosystems`).
         """
         estimator, workflow = self.parts.estimator, self.parts.workflow
         fit_key = fold_in(key, _FIT)

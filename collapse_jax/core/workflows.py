@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from collapse_jax.core.contaminated import contaminated as contaminated
-from collapse_jax.core.counts import count_of
-from collapse_jax.core.counts import rounded as _rounded
-from collapse_jax.core.planned import planned as planned
-from collapse_jax.core.schedules import (
+from collapse_jax.core.flows.contaminated import contaminated as contaminated
+from collapse_jax.core.flows.counts import count_of
+from collapse_jax.core.flows.counts import rounded as _rounded
+from collapse_jax.core.flows.planned import planned as planned
+from collapse_jax.core.flows.schedules import (
     Schedule,
     checked_share,
     is_share,
@@ -26,9 +26,9 @@ from collapse_jax.core.schedules import (
     shares,
     value_at,
 )
-from collapse_jax.core.switch import switch as switch
+from collapse_jax.core.flows.switch import switch as switch
+from collapse_jax.core.flows.weighting import weighted as weighted
 from collapse_jax.core.types import Workflow
-from collapse_jax.core.weighting import weighted as weighted
 from collapse_jax.errors import InputError, number, real, whole
 from collapse_jax.random.bits import split
 from collapse_jax.random.derivatives import step_function

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.coupling import checked_coupling
+from collapse_jax.core.ecosystems.coupling import checked_coupling
 from collapse_jax.core.process import process_grid
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import join_chunks

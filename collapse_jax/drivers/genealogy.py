@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 import jax
 
 from collapse_jax.core import compatible
-from collapse_jax.core.ancestor import METRICS, Labels, ancestor, labelled
-from collapse_jax.core.labelled_process import slots_of, with_labels
+from collapse_jax.core.ancestry.ancestor import METRICS, Labels, ancestor, labelled
+from collapse_jax.core.ancestry.labelled_process import slots_of, with_labels
 from collapse_jax.core.needs import needs_of
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process, Workflow
@@ -38,7 +38,7 @@ def genealogy(
     A fresh point of a model is taken as a copy of one of the points that the model was fitted to,
     chosen uniformly: the law of the model itself for categories that are counted, and for the mean
     and variance of a Gaussian (`theory.ancestry`). What a model continues (`keep_or_continue`) is a
-    copy too. `core.ancestor.METRICS` says what is recorded.
+    copy too. `core.ancestry.ancestor.METRICS` says what is recorded.
 
     Args:
         workflow: one of `cj.workflows`, or your own; a curation of points needs `genealogy_of`.

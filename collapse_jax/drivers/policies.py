@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from collapse_jax import errors
-from collapse_jax.core.planned import FLOWS, planned
+from collapse_jax.core.flows.planned import FLOWS, planned
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, Process, Source, Workflow
 from collapse_jax.drivers.policy_search import Problem, constant, search

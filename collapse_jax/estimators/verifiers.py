@@ -9,8 +9,8 @@ import numpy as np
 from jax.core import Tracer
 
 from collapse_jax.core import curation
+from collapse_jax.core.flows.refitted import Wrapper, refitted, trained
 from collapse_jax.core.functions import check_arguments
-from collapse_jax.core.refitted import Wrapper, refitted, trained
 from collapse_jax.core.types import Dataset
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.estimators.logistic_regression import newton

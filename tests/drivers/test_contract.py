@@ -34,7 +34,10 @@ SLOW = ("compiles_once", "vmaps", "runs_under_accumulate", "runs_under_accumulat
 # What takes longest, in the families that it takes longest in, or that are made as another one is.
 SLOW_IN = {
     name: ("same_in_both_drivers", "runs_under_mix")
-    for name in ("gmm", "ngram", "vae", "kde", "logistic_regression", "poisson")
+    for name in (
+        *("gmm", "ngram", "vae", "kde", "logistic_regression", "poisson"),
+        *("poisson_regression", "empirical"),
+    )
 }
 SLOW_IN |= {
     name: ("same_in_both_drivers",)

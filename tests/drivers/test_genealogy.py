@@ -10,7 +10,7 @@ import pytest
 
 import collapse_jax as cj
 from collapse_jax import theory
-from collapse_jax.core.ancestor import METRICS
+from collapse_jax.core.ancestry.ancestor import METRICS
 from collapse_jax.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -8,7 +8,7 @@ from scipy import stats
 
 import collapse_jax as cj
 from collapse_jax import theory
-from collapse_jax.core.labelled import LabelledCounts
+from collapse_jax.core.ancestry.labelled import LabelledCounts
 from collapse_jax.errors import InputError
 from collapse_jax.numerics.choices import one_of_equals
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.ancestor import Labels, metrics_of
-from collapse_jax.core.labelled import Beside, Counted, Labelled
+from collapse_jax.core.ancestry.ancestor import Labels, metrics_of
+from collapse_jax.core.ancestry.labelled import Beside, Counted, Labelled
 from collapse_jax.core.rows import Rows
 from collapse_jax.core.training_data import PointData
 from collapse_jax.core.types import Dataset, Estimator, Process, Source, Workflow

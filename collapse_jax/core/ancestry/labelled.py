@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core import points
-from collapse_jax.core.ancestor import ENTERED, NUMBER, Lineages
+from collapse_jax.core.ancestry.ancestor import ENTERED, NUMBER, Lineages
 from collapse_jax.core.protocols import Params
 from collapse_jax.core.types import Dataset, Estimator, Runtime
 from collapse_jax.numerics.choices import one_of_equals

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core import compatible, data_spaces, functions
-from collapse_jax.core.coupling import Row, in_order
-from collapse_jax.core.over_models import taken
+from collapse_jax.core import compatible, functions
+from collapse_jax.core.ecosystems import data_spaces
+from collapse_jax.core.ecosystems.coupling import Row, in_order
+from collapse_jax.core.ecosystems.over_models import taken
+from collapse_jax.core.ecosystems.readings import Group, Reading, StatisticsOfPoints, coupled
 from collapse_jax.core.process import generational_process
-from collapse_jax.core.readings import Group, Reading, StatisticsOfPoints, coupled
 from collapse_jax.core.training_data import RelativeData, StatisticsData, TrainingData
 from collapse_jax.core.types import Estimator, Source, Workflow
 from collapse_jax.core.workflows import replace

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.over_models import over_models
+from collapse_jax.core.ecosystems.over_models import over_models
 from collapse_jax.core.protocols import Data
 from collapse_jax.core.training_data import PointData, StatisticsData, TrainingData
 from collapse_jax.core.types import Workflow

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core.over_models import over_models, taken
+from collapse_jax.core.ecosystems.over_models import over_models, taken
 from collapse_jax.metrics import OfFirst
 
 

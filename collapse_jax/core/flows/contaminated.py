@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from collapse_jax.core.counts import count_of
-from collapse_jax.core.schedules import checked_share, share_at, shares
+from collapse_jax.core.flows.counts import count_of
+from collapse_jax.core.flows.schedules import checked_share, share_at, shares
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, made_by, whole
 from collapse_jax.random.bits import split

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core import data_spaces, functions, pool_metrics
-from collapse_jax.core.coupling import checked_coupling, rows_of
-from collapse_jax.core.kinds import Kind, Model, kinds_of
-from collapse_jax.core.over_models import over_models
+from collapse_jax.core import functions
+from collapse_jax.core.ecosystems import data_spaces, pool_metrics
+from collapse_jax.core.ecosystems.coupling import checked_coupling, rows_of
+from collapse_jax.core.ecosystems.kinds import Kind, Model, kinds_of
+from collapse_jax.core.ecosystems.over_models import over_models
 from collapse_jax.core.types import (
     Estimator,
     FitInfo,

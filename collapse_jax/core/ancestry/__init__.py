@@ -1,0 +1,1 @@
+"""Where points come from: genealogies, alone and along with a model."""

@@ -1,0 +1,1 @@
+"""Models that read each other, as one process."""
