@@ -192,8 +192,8 @@ def check_memory(
     needed = _bytes_held(simulation, records, on_devices)
     if needed > limit:
         raise InputError(
-            f"memory_limit is {limit / 2**20:.0f} MiB, but {simulation.plan.chains:,} chains with "
-            f"{what} need about {needed / 2**20:.0f} MiB; {remedy}, or raise the limit"
+            f"memory_limit is {size_words(limit)}, but {simulation.plan.chains:,} chains with "
+            f"{what} need about {size_words(needed)}; {remedy}, or raise the limit"
         )
 
 

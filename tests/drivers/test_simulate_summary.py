@@ -165,7 +165,7 @@ def test_bad_input():
     ):
         cj.simulate_summary(process, KEY, generations=1, chains=10**6, memory_limit=2**20)
     # What all records would need is no matter: a chunk of them is.
-    needed = memory_needed(process, KEY, Plan(200, 1000), 5)
+    needed = memory_needed(process, KEY, Plan(200, 1000, chunk=5), 5, on_devices=True)
     assert (
         len(
             cj.simulate_summary(
