@@ -83,12 +83,12 @@ def numbers(name: str, value: Any) -> "np.ndarray":
         value: One number, or an array-like of any shape.
 
     Raises:
-        InputError: If it holds text or objects, or rows of different lengths.
+        InputError: If it holds text, objects or complex numbers, or rows of different lengths.
     """
     import numpy as np  # here, so that the command line answers --help without it
 
     try:
-        if np.asarray(value).dtype.kind not in "USO":
+        if np.asarray(value).dtype.kind not in "USOc":
             return np.asarray(value, float)
     except (TypeError, ValueError):  # rows of different lengths
         pass

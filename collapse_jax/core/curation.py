@@ -26,10 +26,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from collapse_jax.core.flows.order import refuse_around
 from collapse_jax.core.flows.schedules import Schedule, value_at
 from collapse_jax.core.flows.schedules import shares as schedule_of_shares
 from collapse_jax.core.functions import check_arguments
 from collapse_jax.core.marks import check_sound, is_marked, mark
+from collapse_jax.core.needs import needs_of
 from collapse_jax.core.results import numbers_of_points
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, defined_at, number, whole
@@ -39,6 +41,8 @@ from collapse_jax.random.derivatives import step_function
 Wrapper = Callable[[Workflow], Workflow]
 Filter = Callable[[Estimator], Estimator]
 OfPoints = Callable[[jax.Array], jax.Array]
+# Points of the sets that a workflow is watched with.
+_SIZE_TO_WATCH = 100
 # What a probability may exceed its range by.
 _ROUNDING = 1e-5
 
@@ -265,6 +269,7 @@ def detector(
 
     def wrap(workflow):
         if workflow.reweighted is None:
+            _refuse_unreached(name, workflow)
             return workflow
         changed = workflow.reweighted(*passing)
         if any(map(callable, rates.values())):
@@ -273,6 +278,20 @@ def detector(
         return changed._replace(name=f"{name}({workflow.name})", filters=workflow.filters)
 
     return wrap
+
+
+def _refuse_unreached(name, workflow):
+    """Raises `InputError` where real points enter that a detector cannot be applied to."""
+    refuse_around(name, workflow)
+    try:
+        asked = needs_of(workflow, _SIZE_TO_WATCH).asked
+    except InputError:  # a process tells what is wrong
+        return
+    if {"real", "real_and_continued"} & asked:
+        raise InputError(
+            f"{name} goes around {workflow.name}, whose real points it cannot judge; give it a mix "
+            "or an accumulation with a real share"
+        )
 
 
 def _one_minus(name, value):
@@ -461,6 +480,7 @@ def _of_the_family(estimator):
 
 def _wrapper(name, curated):
     def wrap(workflow: Workflow) -> Workflow:
+        refuse_around(name, workflow)
         return workflow._replace(
             name=f"{name}({workflow.name})", filters=(*workflow.filters, curated)
         )

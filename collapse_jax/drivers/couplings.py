@@ -15,7 +15,7 @@ from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.streams import INDEPENDENT
 from collapse_jax.drivers.trace import Trace
-from collapse_jax.errors import InputError, function, numbers, whole
+from collapse_jax.errors import InputError, function, made_by, numbers, whole
 
 if TYPE_CHECKING:
     import xarray
@@ -116,6 +116,7 @@ def _grid(ecosystem_of, couplings):
 
     def at(point):
         rows = [jnp.stack([jnp.asarray(point[name]) for name in row]) for row in names]
-        return ecosystem_of(jnp.stack(rows))
+        made = ecosystem_of(jnp.stack(rows))
+        return made_by("what ecosystem_of gives", made, Process, "cj.ecosystem")
 
     return process_grid(at, {name: values[0] for name, values in settings.items()}), settings

@@ -113,6 +113,7 @@ def genealogy_process(
             f"sample_size is {largest}; with {generations} generations a genealogy tells at most "
             f"{labels.most} points of each apart"
         )
+    _refuse_larger_sets(workflow)
     family = ancestor(labels)
     source = labels.source(family)
     compatible.check_size(source, largest if isinstance(largest, int) else None)
@@ -164,6 +165,10 @@ def genealogy_of(
     made_by("process", process, Process, "cj.generational_process")
     one_key("key", key)
     whole("generations", generations, 0, 2**31 - 2)
+    if getattr(process.workflow.next, "outermost", False):
+        raise InputError(
+            f"genealogy_of takes no {process.workflow.name}: its verifier would be fitted to labels"
+        )
     labelled = _labelled(process, generations)
     asked = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
     return simulate(
@@ -177,6 +182,19 @@ def genealogy_of(
         progress=progress,
         devices=devices,
     )
+
+
+def _refuse_larger_sets(workflow):
+    """A model that is its points has as many slots in every generation."""
+    try:
+        needs = needs_of(workflow, 100)
+    except InputError:  # the process tells what is wrong
+        return
+    if needs.fitted > 1 and not needs.fits_history:
+        raise InputError(
+            f"{workflow.name} makes sets of more than sample_size points, of which a genealogy "
+            "has no room for the rest; follow a categorical model by cj.genealogy_of"
+        )
 
 
 def _labelled(process, generations):

@@ -110,7 +110,7 @@ class _Kernel(NamedTuple):
 
     def _kernel(self, data):
         """(log_scale, factor) of the kernel on weighted points."""
-        dim, count = self.dim, jnp.sum(data.weight)
+        dim, count, spread = self.dim, *_effective_counts(data.weight)
         if not isinstance(self.bandwidth, str):
             return _isotropic(jnp.log(jnp.asarray(self.bandwidth, float)), dim)
         points = count if self.bandwidth == "scott" else count * (dim + 2) / 4
@@ -118,10 +118,23 @@ class _Kernel(NamedTuple):
         if not self.scaled:
             return _isotropic(log_factor, dim)
         unit, scaled, lost = _centred(data)
-        log_scale, factor = factored.of_points(scaled, data.weight, jnp.maximum(count - 1, 1))
+        log_scale, factor = factored.of_points(scaled, data.weight, spread)
         log_scale = factored.shifted(log_scale, jnp.log(unit) + log_factor)
         # Points that differ by a few roundings say nothing of a bandwidth.
         return factored.shifted(log_scale, jnp.where(lost, jnp.nan, 0)), factor
+
+
+def _effective_counts(weight):
+    """(Kish's number of points, what their squares are divided by), as SciPy has both.
+
+    These are n = (sum w)^2 / sum w^2, and sum w (1 - 1 / n): of n equal weights of 1, n and n - 1.
+    """
+    total, squares = jnp.sum(weight), jnp.sum(weight**2)
+    ratio = total * (total / jnp.where(squares > 0, squares, 1))
+    # Without weights it is their number to the last digit.
+    count = jnp.where(squares == total, total, ratio)
+    spread = total - total / jnp.where(count > 0, count, 1)
+    return count, jnp.where(spread > 0, spread, 1)
 
 
 def _copied(key, params, data, n):

@@ -319,8 +319,10 @@ class SimulateSettings(SimulateConfig):
         if not self.switch:
             return None
         begin, _, rest = self.switch.partition(":")
-        pairs = (pair.partition("=") for pair in rest.split(","))
+        pairs = [pair.partition("=") for pair in rest.split(",")]
         given = {name: value for name, _, value in pairs}
+        if len(given) < len(pairs):
+            raise InputError(f"switch is {self.switch!r}, which gives a name twice; give it once")
         is_number = begin.isdecimal() and 2 <= int(begin) <= self.generations
         if not (is_number and given and given.keys() <= {"workflow", *_SWITCHED}):
             raise InputError(

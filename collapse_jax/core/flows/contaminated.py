@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from collapse_jax.core.flows.counts import count_of
+from collapse_jax.core.flows.order import refuse_around
 from collapse_jax.core.flows.schedules import checked_share, share_at, shares
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, made_by, whole
@@ -51,6 +52,7 @@ def contaminated(
         Derived here (theory.schedules).
     """
     made_by("workflow", workflow, Workflow, "one of cj.workflows")
+    refuse_around("contaminated", workflow)
     known = checked_share("share of contaminated", share)
     whole("lag", lag, 1)
     if known and share == 0:
@@ -108,8 +110,8 @@ def _partly_made(key, n, share, supply, past, lag, random_counts):
     count_key, real_key, made_key = split(key, 3)
     made = count_of(count_key, share, n, random=random_counts, why=_NO_DERIVATIVE)
     is_early = supply.generation < lag
-    if lag == 1:
-        data = supply.model(made_key, made)
+    if lag == 1:  # the model itself: in an ecosystem `supply.model` is a mixture with others
+        data = supply.model_of(supply.params, made_key, made)
     elif not isinstance(is_early, Tracer) and bool(is_early):
         return supply.real(real_key, n)
     else:

@@ -44,17 +44,19 @@ def planned(real: ArrayLike, *, workflow: Literal["mix", "accumulate"] = "mix") 
     counts = table.astype(np.int32)
 
     def init(supply, data):
-        return jnp.zeros((), jnp.int32), (supply.reserve(data) if accumulates else ())
+        return supply.reserve(data) if accumulates else ()
 
-    def next_set(key, carry, supply, n):
-        generation, pool = carry
+    def next_set(key, pool, supply, n):
         model_key, real_key = split(key)
-        of_table = jnp.asarray(counts)[jnp.minimum(generation, len(counts) - 1)]
+        row = jnp.clip(supply.generation - 1, 0, len(counts) - 1)
+        of_table = jnp.asarray(counts)[row]
         from_real = jnp.minimum(of_table, n)
         made = supply.model(model_key, n - from_real)
         data = supply.compact(supply.merge(made, supply.real(real_key, from_real)))
         if accumulates:
             pool = data = supply.append(pool, data)
-        return (generation + 1, pool), data
+        return pool, data
 
+    if accumulates:
+        next_set.carries = "pool"
     return Workflow(f"planned({workflow})", init, next_set)

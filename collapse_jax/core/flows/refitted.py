@@ -15,6 +15,7 @@ from jax.core import Tracer
 
 from collapse_jax.core import points, workflows
 from collapse_jax.core.factory import estimator
+from collapse_jax.core.flows.order import refuse_around
 from collapse_jax.core.functions import check_arguments, generator_of, wrong
 from collapse_jax.core.types import Dataset, Estimator, Supply, Workflow
 from collapse_jax.errors import InputError, one_of, real, whole
@@ -190,6 +191,10 @@ class _Rule:
                 "one as cj.curation.verified or best_of"
             )
 
+        def model_of(params, key, n):
+            older = supply._replace(model=lambda key, n: supply.model_of(params, key, n))
+            return _chosen(made, older, key, n, bool(workflow.filters))
+
         def model(key, n):
             return _chosen(made, supply, key, n, bool(workflow.filters))
 
@@ -199,7 +204,8 @@ class _Rule:
                 "choose among; take a mix"
             )
 
-        return supply._replace(model=model, real_and_continued=no_continuation)
+        chosen = {"model": model, "model_of": model_of}
+        return supply._replace(**chosen, real_and_continued=no_continuation)
 
 
 def _chosen(curation: Workflow, supply: Supply, key, n, marks):
@@ -226,6 +232,8 @@ def _wrapper(rule, before, after, keeps):
     """
 
     def wrap(workflow: Workflow) -> Workflow:
+        refuse_around(rule.kind, workflow)
+
         def init(supply, data):
             carry = jnp.asarray(0, jnp.int32), rule.first(data), workflow.init(supply, data)
             return carry if keeps is None else (*carry, data)
@@ -243,6 +251,8 @@ def _wrapper(rule, before, after, keeps):
                 return carry, data
             return (*carry, other if keeps == "first" else _like(other, data, workflow)), data
 
+        next_set.outermost = True
+        next_set.schedules = getattr(workflow.next, "schedules", ())
         return Workflow(
             f"{rule.kind}({workflow.name})", init, next_set, (*workflow.filters, _by_points)
         )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from collapse_jax.core.flows.order import refuse_around
 from collapse_jax.core.needs import needs_of
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, made_by, real
@@ -37,6 +38,12 @@ def weighted(workflow: Workflow, *, synthetic: "float | jax.Array") -> Workflow:
     """
     made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.mix(...),")
     w, name = _checked(synthetic), workflow.name
+    refuse_around("weighted", workflow)
+    if getattr(workflow.next, "remembers", False):
+        raise InputError(
+            f"weighted takes no {name}: nobody knows which of its real points are a model's; give "
+            "contaminated around weighted"
+        )
     if _is_of_model(workflow):
         raise InputError(
             f"{name} trains on synthetic points alone, so that a weight of theirs changes nothing: "
@@ -55,7 +62,13 @@ def weighted(workflow: Workflow, *, synthetic: "float | jax.Array") -> Workflow:
             return kept, supply.weighed(made, w)
 
         weighing = supply._replace(model=model, real_and_continued=real_and_continued)
-        return workflow.next(key, carry, weighing, n)
+        carry, data = workflow.next(key, carry, weighing, n)
+        return carry, (_nan_where(jnp.isnan(w), data) if isinstance(w, Tracer) else data)
+
+    # What others know of the workflow holds of this one.
+    for told in ("schedules", "carries"):
+        if hasattr(workflow.next, told):
+            setattr(next_set, told, getattr(workflow.next, told))
 
     def reweighted(model, real):
         assert workflow.reweighted is not None
@@ -66,6 +79,16 @@ def weighted(workflow: Workflow, *, synthetic: "float | jax.Array") -> Workflow:
         next=next_set,
         reweighted=None if workflow.reweighted is None else reweighted,
     )
+
+
+def _nan_where(is_none, data):
+    """The data, of nan where the weight is none: families divide by no weight that is nan."""
+
+    def marked(leaf):
+        is_real = jnp.issubdtype(leaf.dtype, jnp.inexact)
+        return jnp.where(is_none, jnp.full((), jnp.nan, leaf.dtype), leaf) if is_real else leaf
+
+    return jax.tree.map(marked, data)
 
 
 def _is_of_model(workflow):
