@@ -45,6 +45,7 @@ def test_one_model_is_the_ordinary_process_bit_for_bit(coupling, workflow, alone
     assert_same(ours, theirs, "variance")
 
 
+@pytest.mark.slow
 def test_one_model_under_accumulate_with_rounded_counts():
     """A pool of points: a family by points, a growing carry."""
     family = cj.estimators.kde(1, bandwidth=0.3)
@@ -63,7 +64,7 @@ def z_scores(values, exact):
     return (values.mean(0) - exact) / (values.std(0) / len(values) ** 0.5)
 
 
-@pytest.mark.parametrize("random_counts", [True, False])
+@pytest.mark.parametrize("random_counts", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_gaussians_on_uneven_islands(random_counts):
     process = cj.ecosystem(GAUSSIAN, NORMAL, UNEVEN, 10, random_counts=random_counts)
     trace = cj.simulate(

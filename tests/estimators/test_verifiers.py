@@ -119,7 +119,7 @@ DETECTORS = {
 }
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", ["closed form", pytest.param("logistic", marks=pytest.mark.slow)])
 def test_the_law_of_what_a_detector_lets_pass(name):
     one = process(DETECTORS[name], family=BERNOULLI, real=COINS, size=6)
     trace = cj.simulate(one, KEY, generations=2, chains=4_000, metrics="mean")
