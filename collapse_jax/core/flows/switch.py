@@ -46,6 +46,9 @@ def switch(workflows: Mapping[int, Workflow]) -> Workflow:
 
     Raises:
         InputError: for anything else, and for workflows with curations of their own.
+
+    References:
+        Derived here (theory.schedules: recovery and its half-life).
     """
     made_by("workflows", workflows, Mapping, "a mapping, as {0: replace(), 50: mix(0.9, 0, 0.1)};")
     begins = sorted(whole("a generation of switch", begin, 0) for begin in workflows)
