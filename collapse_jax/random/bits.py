@@ -150,11 +150,11 @@ def packed(key: Array) -> Array:
     )
 
 
-def unpacked(key: Array) -> Array:
+def unpacked(number: Array) -> Array:
     """The key [] that `packed` got."""
-    if not jnp.issubdtype(key.dtype, jnp.complexfloating):
-        return key
-    parts = jax.lax.real(key), jax.lax.imag(key)
+    if not jnp.issubdtype(number.dtype, jnp.complexfloating):
+        return number
+    parts = jax.lax.real(number), jax.lax.imag(number)
     return _key(*(jax.lax.bitcast_convert_type(part, jnp.uint32) for part in parts))
 
 

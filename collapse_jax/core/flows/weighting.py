@@ -38,17 +38,7 @@ def weighted(workflow: Workflow, *, synthetic: "float | jax.Array") -> Workflow:
     """
     made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.mix(...),")
     w, name = _checked(synthetic), workflow.name
-    refuse_around("weighted", workflow)
-    if getattr(workflow.next, "remembers", False):
-        raise InputError(
-            f"weighted takes no {name}: nobody knows which of its real points are a model's; give "
-            "contaminated around weighted"
-        )
-    if _is_of_model(workflow):
-        raise InputError(
-            f"{name} trains on synthetic points alone, so that a weight of theirs changes nothing: "
-            "take a workflow with real data, as cj.workflows.mix(0.5, 0, 0.5)"
-        )
+    _check_workflow(workflow)
     named = f"weighted({name})" if isinstance(w, jax.Array) else f"weighted({name}, {w:g})"
     if not isinstance(w, jax.Array) and w == 1:
         return workflow._replace(name=named)
@@ -79,6 +69,21 @@ def weighted(workflow: Workflow, *, synthetic: "float | jax.Array") -> Workflow:
         next=next_set,
         reweighted=None if workflow.reweighted is None else reweighted,
     )
+
+
+def _check_workflow(workflow):
+    """Raises `InputError` for a workflow whose synthetic points no weight is for."""
+    refuse_around("weighted", workflow)
+    if getattr(workflow.next, "remembers", False):
+        raise InputError(
+            f"weighted takes no {workflow.name}: nobody knows which of its real points are a "
+            "model's; give contaminated around weighted"
+        )
+    if _is_of_model(workflow):
+        raise InputError(
+            f"{workflow.name} trains on synthetic points alone, so that a weight of theirs changes "
+            "nothing: take a workflow with real data, as cj.workflows.mix(0.5, 0, 0.5)"
+        )
 
 
 def _nan_where(is_none, data):
