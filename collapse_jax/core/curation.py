@@ -31,7 +31,7 @@ from collapse_jax.core.flows.schedules import Schedule, value_at
 from collapse_jax.core.flows.schedules import shares as schedule_of_shares
 from collapse_jax.core.functions import check_arguments
 from collapse_jax.core.marks import check_sound, is_marked, mark
-from collapse_jax.core.needs import needs_of
+from collapse_jax.core.needs import SIZE_TO_WATCH, needs_of
 from collapse_jax.core.results import numbers_of_points
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, defined_at, number, whole
@@ -41,8 +41,6 @@ from collapse_jax.random.derivatives import step_function
 Wrapper = Callable[[Workflow], Workflow]
 Filter = Callable[[Estimator], Estimator]
 OfPoints = Callable[[jax.Array], jax.Array]
-# Points of the sets that a workflow is watched with.
-_SIZE_TO_WATCH = 100
 # What a probability may exceed its range by.
 _ROUNDING = 1e-5
 
@@ -284,7 +282,7 @@ def _refuse_unreached(name, workflow):
     """Raises `InputError` where real points enter that a detector cannot be applied to."""
     refuse_around(name, workflow)
     try:
-        asked = needs_of(workflow, _SIZE_TO_WATCH).asked
+        asked = needs_of(workflow, SIZE_TO_WATCH).asked
     except InputError:  # a process tells what is wrong
         return
     if {"real", "real_and_continued"} & asked:

@@ -19,6 +19,8 @@ from collapse_jax.core.sizes import Multiples
 from collapse_jax.core.types import Dataset, Supply, Workflow
 from collapse_jax.errors import InputError, first_line
 
+# Points of the sets that a workflow is watched with where the size is not known.
+SIZE_TO_WATCH = 100
 _SET, _HISTORY = 1, 2
 # Where the numbers of points begin among the arguments of what a supply is asked for.
 _COUNTED = {"model": 1, "real": 1, "subsample": 2, "real_and_continued": 1, "model_of": 2}

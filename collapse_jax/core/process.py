@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from collapse_jax.core import compatible, functions, marks, results, sizes
 from collapse_jax.core.flows import schedules
-from collapse_jax.core.needs import Needs, guarded, needs_of
+from collapse_jax.core.needs import SIZE_TO_WATCH, Needs, guarded, needs_of
 from collapse_jax.core.real_source import held_against
 from collapse_jax.core.tracing import inside_a_program
 from collapse_jax.core.training_data import (
@@ -40,8 +40,6 @@ from collapse_jax.random.bits import fold_in, split
 # The key of a fit: the highest number, which no draw counts up to, so that data may use the
 # generation's own key at no cost.
 _FIT = np.uint32(2**32 - 1)
-# Points of the sets that a workflow is watched with where the size is a function without a bound.
-_SIZE_TO_WATCH = 100
 
 
 def generational_process(
@@ -80,7 +78,7 @@ def generational_process(
     source = held_against(source, estimator, largest)
     parts = Parts(estimator, source, workflow, sample_size, remember_first)
     generator = functions.generator_of(workflow, estimator)
-    needs = _needs(parts, generator, largest or _SIZE_TO_WATCH)
+    needs = _needs(parts, generator, largest or SIZE_TO_WATCH)
     kind = _kind_of_data(parts, needs, generator)
     compatible.check_needs(parts, needs, holds_points=kind is not StatisticsData)
     draws_real = kind is StatisticsData and statistics_draw(source, estimator) is not None
@@ -183,7 +181,7 @@ class _Core:
     def two_generations(self, key):
         """The states of generations 0 and 1."""
         first, _ = self.init(key, 1)
-        n = self.data.slots or _SIZE_TO_WATCH
+        n = self.data.slots or SIZE_TO_WATCH
         results.check_abilities(self.parts.estimator, key, first.params, n)
         return first, self.step(key, first)[0]
 

@@ -1,13 +1,24 @@
 """Whether Python is called by JAX, which traces a program, or by a person."""
 
 import functools
+import operator
 import threading
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.core import Tracer
 from jax.extend.core import get_opaque_trace_state
 
 from collapse_jax.errors import InputError, real
+
+# Limits of `errors.real`.
+_WITHIN = {
+    "at_least": operator.ge,
+    "above": operator.gt,
+    "at_most": operator.le,
+    "below": operator.lt,
+}
 
 
 def inside_a_program() -> bool:
@@ -16,7 +27,7 @@ def inside_a_program() -> bool:
 
 
 def real_or_traced(name: str, value: Any, **limits: Any) -> Any:
-    """A real number as `errors.real` checks it; a traced one, or a JAX array [], as it is.
+    """A real number as `errors.real` checks it; a traced one is nan where it is out of its range.
 
     Args:
         name: what an error calls it.
@@ -30,7 +41,16 @@ def real_or_traced(name: str, value: Any, **limits: Any) -> Any:
         return real(name, value, **limits)
     if value.shape != ():
         raise InputError(f"{name} has shape {list(value.shape)}; it must be one number")
-    return value
+    if not isinstance(value, Tracer):
+        real(name, value, **limits)
+        return value
+    if not jnp.issubdtype(value.dtype, jnp.inexact):
+        return value
+    ends = {limit: limits[limit] for limit in _WITHIN if limits.get(limit) is not None}
+    sound = jnp.isfinite(value)
+    for limit, end in ends.items():
+        sound &= _WITHIN[limit](value, end)
+    return jnp.where(sound, value, jnp.nan)
 
 
 @functools.cache

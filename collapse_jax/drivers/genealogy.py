@@ -8,7 +8,7 @@ import jax
 from collapse_jax.core import compatible
 from collapse_jax.core.ancestry.ancestor import METRICS, Labels, ancestor, labelled
 from collapse_jax.core.ancestry.labelled_process import slots_of, with_labels
-from collapse_jax.core.needs import needs_of
+from collapse_jax.core.needs import SIZE_TO_WATCH, needs_of
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process, Workflow
 from collapse_jax.drivers.simulate import simulate
@@ -187,7 +187,7 @@ def genealogy_of(
 def _refuse_larger_sets(workflow):
     """A model that is its points has as many slots in every generation."""
     try:
-        needs = needs_of(workflow, 100)
+        needs = needs_of(workflow, SIZE_TO_WATCH)
     except InputError:  # the process tells what is wrong
         return
     if needs.fitted > 1 and not needs.fits_history:

@@ -17,8 +17,9 @@ from collapse_jax.core import points, workflows
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.flows.order import refuse_around
 from collapse_jax.core.functions import check_arguments, generator_of, wrong
+from collapse_jax.core.tracing import real_or_traced
 from collapse_jax.core.types import Dataset, Estimator, Supply, Workflow
-from collapse_jax.errors import InputError, one_of, real, whole
+from collapse_jax.errors import InputError, one_of, whole
 from collapse_jax.random.bits import fold_in, split
 
 Wrapper = Callable[[Workflow], Workflow]
@@ -138,7 +139,8 @@ class _Rule:
         if callable(self.start):
             check_arguments(f"start of {self.kind}", self.start, ("data",))
         whole("every", self.every, 1)
-        object.__setattr__(self, "refresh", traced_or_real("refresh", self.refresh, 0, 1))
+        rate = real_or_traced("refresh", self.refresh, at_least=0, at_most=1)
+        object.__setattr__(self, "refresh", rate)
 
     def first(self, data):
         """The first state, as arrays."""
@@ -273,19 +275,6 @@ def _like(before, data, workflow):
 def _by_points(estimator: Estimator) -> Estimator:
     """The estimator without its law of statistics: points are what is chosen among."""
     return estimator._replace(draw=None)
-
-
-def traced_or_real(name: str, value: Any, low: float, high: float) -> Any:
-    """A number in [low, high], or a traced one, which is nan outside.
-
-    Raises:
-        InputError: for what is neither.
-    """
-    if isinstance(value, Tracer):
-        if value.shape != ():
-            raise InputError(f"{name} has shape {list(value.shape)}; it must be one number")
-        return jnp.where((value >= low) & (value <= high), value, jnp.nan)
-    return real(name, value, at_least=low, at_most=high)
 
 
 def _kind_of(leaf):

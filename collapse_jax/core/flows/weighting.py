@@ -8,12 +8,9 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from collapse_jax.core.flows.order import refuse_around
-from collapse_jax.core.needs import needs_of
+from collapse_jax.core.needs import SIZE_TO_WATCH, needs_of
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, made_by, real
-
-# Points of the sets that a workflow is watched with.
-_SIZE_TO_WATCH = 100
 
 
 def weighted(workflow: Workflow, *, synthetic: "float | jax.Array") -> Workflow:
@@ -99,7 +96,7 @@ def _nan_where(is_none, data):
 def _is_of_model(workflow):
     """Whether all sets but the first are the model's alone, as far as can be told."""
     try:
-        return needs_of(workflow, _SIZE_TO_WATCH).only_model
+        return needs_of(workflow, SIZE_TO_WATCH).only_model
     except InputError:  # a process tells what is wrong
         return False
 
