@@ -60,10 +60,12 @@ def _normals(key0, key1, *, count):
 
 @chains_last
 def _normal_vector(key0, key1, *, count):
+    index = jnp.arange(count, dtype=jnp.uint32)
     if len(key0) == 1:
-        return [_numbered(key0, key1, jnp.arange(count, dtype=jnp.uint32)[:, None])]
-    both = jnp.stack(_halves(key0, key1, count), axis=1)
-    return [both.reshape(-1, both.shape[-1])[:count]]
+        return [_numbered(key0, key1, index[:, None])]
+    # A loop, because XLA on the CPU computes a fused sampler anew for each of its consumers. One
+    # normal a hash: by pairs its last digit would hang on how many chains there are.
+    return [jax.lax.map(lambda one: _numbered(key0, key1, one), index)]
 
 
 def _halves(key0, key1, count):

@@ -64,6 +64,10 @@ ON_THEIR_OWN = {
 }
 
 
+# A search over a few hundred numbers, which the host does; no device is asked for.
+NOT_LOWERED = {"drivers.policy_search": {"_descend"}}
+
+
 def test_every_function_that_is_compiled_is_known(root):
     found = {}
     for path in sorted((root / "collapse_jax").rglob("*.py")):
@@ -72,7 +76,7 @@ def test_every_function_that_is_compiled_is_known(root):
             if any("jax.jit" in decorator for decorator in decorators):
                 module = ".".join(path.relative_to(root / "collapse_jax").with_suffix("").parts)
                 found.setdefault(module, set()).add(node.name)
-    assert found == ON_THEIR_OWN
+    assert found == ON_THEIR_OWN | NOT_LOWERED
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ GRID = SimulateConfig(
 
 
 def test_a_grid_over_the_weight(tmp_path):
-    """One program for all; the variances are those of theory, |z| < 4."""
-    assert len(list(programs(GRID.points()))) == 1
+    """One program for all but 1, which is the plain one; variances as in theory, |z| < 4."""
+    assert len(list(programs(GRID.points()))) == 2
     with open(tmp_path / "console.txt", "w", encoding="utf-8") as file:
         results = run_simulate(GRID, tmp_path / "run", Console(file=file)).results()
     for w in GRID.axes()["synthetic_weight"]:
@@ -43,7 +43,7 @@ def test_what_a_weight_changes():
     assert plain.resolve().stream_name() == (
         "'gaussian' [] dim=1 ddof=0 mix sample_size=12 shares=0.75 0.0 0.25"
     )
-    assert light.resolve().stream_name() == f"{plain.resolve().stream_name()} weight=0.4"
+    assert light.resolve().stream_name() == f"{plain.resolve().stream_name()} synthetic_weight=0.4"
     assert "variance" in laws.expected_means(plain, np.arange(3))
     assert laws.expected_means(light, np.arange(3)) == {}
 
