@@ -265,10 +265,12 @@ def _bytes_held(simulation, records, on_devices):
     # A model is fitted beside the old one; what a workflow carries is changed where it lies.
     working = int(at_once * _COPIES_OF_A_MODEL * _size_of(state.params))
     if on_devices:
-        # One metric after another: its sums in 64 bits, and a sorted sample of its numbers.
+        # One metric after another: its sums in 64 bits, and a sorted sample of its numbers, or in
+        # the memory of this process all of them once more as keys of 32 bits.
         widest = max((value.size for value in values), default=0)
         sampled = _COPIES_OF_A_SAMPLE * min(at_once, SAMPLE)
-        working += 8 * records * widest * (at_once + sampled)
+        working += 8 * records * widest * at_once
+        working += records * widest * (4 * at_once if _is_one_cpu_process() else 8 * sampled)
         # Mean, deviation and quantiles of all records, chunk by chunk and then joined.
         statistics = 8 * (2 + len(QUANTILES)) * sum(value.size for value in values)
         count = len(simulation.recorded)
@@ -277,6 +279,11 @@ def _bytes_held(simulation, records, on_devices):
     else:
         working += at_once * min(plan.chunk, records) * _size_of(values)
     return sum(_bytes_at_once(simulation, records, on_devices)) + working
+
+
+def _is_one_cpu_process():
+    """Where quantiles are selected in memory (`drivers.device_statistics`)."""
+    return jax.default_backend() == "cpu" and distributed.processes() == 1
 
 
 def _check_that_shapes_stay(simulation):

@@ -176,7 +176,7 @@ def test_a_memory_limit_is_kept_before_any_work(monkeypatch):
     assert "\n" not in str(error.value)
     assert all(
         word in str(error.value)
-        for word in ("memory_limit", "9 chains", "41 recorded", "MiB", "record fewer")
+        for word in ("memory_limit", "9 chains", "41 recorded", "KiB", "record fewer")
     ), str(error.value)
     with pytest.raises(InputError, match="memory_limit"):
         next(simulate_chunks(PROCESS, KEY, Plan(40, 9, memory_limit=10)))
