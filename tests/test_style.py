@@ -3,6 +3,8 @@
 import ast
 import pathlib
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -76,3 +78,30 @@ def test_no_private_words(path):
     words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
     allowed = {"evidence"} if path.name == "factory.py" else set()  # what it renames
     assert words & set(PRIVATE_WORDS) <= allowed
+
+
+def test_nothing_else_lies_at_the_top_or_names_a_machine(root):
+    """What is tracked: the places of the design, and no path below a machine's own folders."""
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("no git checkout: what is tracked cannot be told")
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={root}", "ls-files", "-z"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    files = [pathlib.PurePosixPath(name) for name in listed.split("\0") if name]
+    tops = {file.parts[0] for file in files if file.parts[0][0] != "."}
+    assert tops == {
+        *("LICENSE", "README.md", "pyproject.toml"),
+        *("collapse_jax", "docs", "experiments", "tests"),
+    }
+    texts = [file for file in files if file.suffix in (".py", ".md", ".toml", ".txt", ".sh", "")]
+    folders = "|".join(("work", "root", r"home/\w+"))
+    machine = re.compile(rf"[\"'\s(]/({folders})/")
+    assert [
+        str(file)
+        for file in texts
+        if (root / file).is_file() and machine.search((root / file).read_text("utf-8", "replace"))
+    ] == []

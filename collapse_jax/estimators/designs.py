@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from collapse_jax.core.data_checks import DIGITS, PointCheck
 from collapse_jax.core.reading import at
-from collapse_jax.errors import InputError, numbers
+from collapse_jax.errors import InputError, numbers, real, whole
+from collapse_jax.random.normal import normal_vector
 
 # Rows that are factored together.
 _BLOCK = 2**14
@@ -35,24 +36,27 @@ class RegressionCheck:
 
     family: for messages.
     dim: features.
-    binary: whether labels are 0 and 1.
+    labels: "real", "binary" (0 and 1) or "counts" (0, 1, 2, ...).
     keeps: "digits", "directions" or "all" of them.
     penalty: what is added to the Gram matrix of n points is n times that.
     """
 
     family: str
     dim: int
-    binary: bool = False
+    labels: Literal["real", "binary", "counts"] = "real"
     keeps: Literal["digits", "directions", "all"] = "digits"
     penalty: float = 0.0
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The points as the family holds them."""
-        labels = "a label 0 or 1" if self.binary else "a label"
-        takes = f"rows of {self.dim} features and {labels}"
+        label = "a label 0 or 1" if self.labels == "binary" else "a label"
+        takes = f"rows of {self.dim} features and {label}"
         held = PointCheck(self.family, takes, (self.dim + 1,))(x)
-        if self.binary:
-            self._check_labels(x.reshape(held.shape)[:, self.dim])
+        labels = x.reshape(held.shape)[:, self.dim]
+        if self.labels == "binary":
+            self._check_binary(labels)
+        elif self.labels == "counts":
+            self._check_counts(labels)
         self.check_features(x.reshape(held.shape)[:, : self.dim])
         return held
 
@@ -67,7 +71,16 @@ class RegressionCheck:
         except InputError as error:
             raise InputError(f"design: {error}") from None
 
-    def _check_labels(self, labels):
+    def _check_counts(self, labels):
+        wrong = ~((labels >= 0) & (labels == np.floor(labels)))
+        if wrong.any():
+            place = int(np.argmax(wrong))
+            raise InputError(
+                f"{at((place, self.dim))} is {labels[place]}; {self.family} takes counts 0, 1, 2, "
+                "..., in the last column"
+            )
+
+    def _check_binary(self, labels):
         wrong = (labels != 0) & (labels != 1)
         if not wrong.any():
             return
@@ -113,6 +126,33 @@ class RegressionCheck:
                 "than three digits of the weights; subtract the mean of each feature but a column "
                 f"of ones{x64}"
             )
+
+
+def checked_options(
+    dim: int, design: ArrayLike | None, steps: int, tolerance: float, penalty: float
+) -> tuple[int, np.ndarray | None, int, float, float]:
+    """The options of a regression that is fitted by Newton steps, or `InputError`."""
+    must_be = "a number of at least 0"
+    dim, steps = whole("dim", dim, 1), whole("steps", steps, 1)
+    tolerance = real("tolerance", tolerance, at_least=0, must_be=must_be)
+    penalty = real("penalty", penalty, at_least=0, must_be=must_be)
+    return dim, checked_design(design, dim), steps, tolerance, penalty
+
+
+def drawn_features(
+    key: jax.Array, design: np.ndarray | None, n: int, dim: int, dtype: Any
+) -> jax.Array:
+    """Features [n, dim]: fresh draws of N(0, I), or the rows of the design."""
+    if design is None:
+        return normal_vector(key, n * dim).reshape(n, dim)
+    return jnp.asarray(design, dtype)
+
+
+def with_features(log_prob: jax.Array, features: jax.Array, design: np.ndarray | None) -> jax.Array:
+    """Log-densities [n] of labels, with those of features [n, dim] where these are N(0, I)."""
+    if design is not None:
+        return log_prob
+    return log_prob - 0.5 * (jnp.sum(features**2, 1) + features.shape[1] * jnp.log(2 * jnp.pi))
 
 
 def _gram(features):

@@ -10,18 +10,18 @@ from numpy.typing import ArrayLike
 from collapse_jax.core.data_checks import check_size_of_params
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
-from collapse_jax.errors import real, whole
 from collapse_jax.estimators.designs import (
     RegressionCheck,
     check_size,
-    checked_design,
+    checked_options,
     checked_weights,
+    drawn_features,
     times,
+    with_features,
 )
 from collapse_jax.numerics import least_squares
 from collapse_jax.random.bits import key_words, split, uniform, variate_words
 from collapse_jax.random.derivatives import CHOICES, step_function
-from collapse_jax.random.normal import normal_vector
 
 __all__ = ["logistic_params", "logistic_regression"]
 
@@ -93,7 +93,7 @@ def logistic_regression(
         Dey and Donoho 2024, "Universality of the pi^2/6 pathway in avoiding model collapse";
         Newton: standard.
     """
-    return _estimator(_Logistic(*_checked(dim, design, steps, tolerance, penalty)))
+    return _estimator(_Logistic(*checked_options(dim, design, steps, tolerance, penalty)))
 
 
 def _estimator(family):
@@ -125,7 +125,7 @@ def _check(family):
     check = RegressionCheck(
         f"logistic_regression(dim={family.dim})",
         family.dim,
-        binary=True,
+        labels="binary",
         keeps="directions",
         penalty=family.penalty,
     )
@@ -158,11 +158,7 @@ class _Logistic(NamedTuple):
         check_size_of_params("weights", len(params.weights), self.dim)
         feature_key, label_key = split(key)
         dtype = params.weights.dtype
-        features = (
-            normal_vector(feature_key, n * self.dim).reshape(n, self.dim)
-            if self.design is None
-            else jnp.asarray(self.design, dtype)
-        )
+        features = drawn_features(feature_key, self.design, n, self.dim, dtype)
         u = uniform(*variate_words(*key_words(label_key), jnp.arange(n, dtype=jnp.uint32)))
         # log u - log(1 - u) below the logit: as u below its probability, and right in both tails.
         noise = jnp.log(u) - jnp.log1p(-u)
@@ -174,9 +170,7 @@ class _Logistic(NamedTuple):
         features, label = x[:, : self.dim], x[:, self.dim]
         logit = times(features, params.weights)
         result = jnp.where((label == 0) | (label == 1), -_loss(logit, label), -jnp.inf)
-        if self.design is not None:
-            return result
-        return result - 0.5 * (jnp.sum(features**2, 1) + self.dim * jnp.log(2 * jnp.pi))
+        return with_features(result, features, self.design)
 
     def mean(self, params):
         if self.design is None:
@@ -354,15 +348,6 @@ def _excess_log_loss(params, real):
     return jnp.maximum(
         _expected_softplus(size) - _expected_softplus(real_size) - product * slope, 0
     )
-
-
-def _checked(dim, design, steps, tolerance, penalty):
-    """The arguments in their types, or `InputError`."""
-    must_be = "a number of at least 0"
-    dim, steps = whole("dim", dim, 1), whole("steps", steps, 1)
-    tolerance = real("tolerance", tolerance, at_least=0, must_be=must_be)
-    penalty = real("penalty", penalty, at_least=0, must_be=must_be)
-    return dim, checked_design(design, dim), steps, tolerance, penalty
 
 
 FAMILY = Family(logistic_regression, example)

@@ -9,21 +9,20 @@ from numpy.typing import ArrayLike
 
 from collapse_jax.core.data_checks import check_size_of_params
 from collapse_jax.core.factory import estimator, named
-from collapse_jax.core.reading import at
 from collapse_jax.core.types import Estimator, Family, FitInfo
-from collapse_jax.errors import InputError, real, whole
 from collapse_jax.estimators.designs import (
     RegressionCheck,
     check_size,
-    checked_design,
+    checked_options,
     checked_weights,
+    drawn_features,
     times,
+    with_features,
 )
 from collapse_jax.metrics.divergence import exponential_beyond_line
 from collapse_jax.numerics import least_squares
 from collapse_jax.random.bits import split
 from collapse_jax.random.derivatives import CHOICES, step_function
-from collapse_jax.random.normal import normal_vector
 from collapse_jax.random.poisson import poisson
 
 __all__ = ["poisson_regression", "poisson_regression_params"]
@@ -77,15 +76,7 @@ def poisson_regression(
     References:
         He, Xu and Cheng 2025, arXiv 2502.18049, has it in a generational chain; Newton: standard.
     """
-    must_be = "a number of at least 0"
-    family = _Poisson(
-        whole("dim", dim, 1),
-        checked_design(design, dim),
-        whole("steps", steps, 1),
-        real("tolerance", tolerance, at_least=0, must_be=must_be),
-        real("penalty", penalty, at_least=0, must_be=must_be),
-    )
-    return _estimator(family)
+    return _estimator(_Poisson(*checked_options(dim, design, steps, tolerance, penalty)))
 
 
 def _estimator(family):
@@ -109,26 +100,11 @@ def _estimator(family):
     )
 
 
-class _Check(RegressionCheck):
-    """The check of a regression whose labels are counts."""
-
-    def __call__(self, x):
-        held = super().__call__(x)
-        counts = np.asarray(x).reshape(held.shape)[:, self.dim]
-        wrong = ~((counts >= 0) & (counts == np.floor(counts)))
-        if wrong.any():
-            place = int(np.argmax(wrong))
-            raise InputError(
-                f"{at((place, self.dim))} is {counts[place]}; {self.family} takes counts 0, 1, 2, "
-                "..., in the last column"
-            )
-        return held
-
-
 def _check(family):
     """The check of real rows; that of the design is done at once."""
     name = f"poisson_regression(dim={family.dim})"
-    check = _Check(name, family.dim, keeps="directions", penalty=family.penalty)
+    options = {"labels": "counts", "keeps": "directions", "penalty": family.penalty}
+    check = RegressionCheck(name, family.dim, **options)
     if family.design is not None:
         check.check_design(family.design)
     return check
@@ -155,11 +131,7 @@ class _Poisson(NamedTuple):
         check_size_of_params("weights", len(params.weights), self.dim)
         feature_key, count_key = split(key)
         dtype = params.weights.dtype
-        features = (
-            normal_vector(feature_key, n * self.dim).reshape(n, self.dim)
-            if self.design is None
-            else jnp.asarray(self.design, dtype)
-        )
+        features = drawn_features(feature_key, self.design, n, self.dim, dtype)
         rate = jnp.exp(jnp.minimum(times(features, params.weights), LARGEST_LOG_RATE))
         count = step_function(poisson(count_key, rate, (n,)), rate, CHOICES)
         return jnp.concatenate([features, count[:, None].astype(dtype)], axis=1)
@@ -171,9 +143,7 @@ class _Poisson(NamedTuple):
         counted = jnp.where(held, count, 0)
         result = counted * log_rate - jnp.exp(log_rate) - jax.scipy.special.gammaln(counted + 1)
         result = jnp.where(held, result, -jnp.inf)
-        if self.design is not None:
-            return result
-        return result - 0.5 * (jnp.sum(features**2, 1) + self.dim * jnp.log(2 * jnp.pi))
+        return with_features(result, features, self.design)
 
     def log_moments(self, params):
         """(log E rate, log E rate^2) over the features."""

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.ecosystems.over_models import over_models
+from collapse_jax.core.flows.counts import rounded
 from collapse_jax.core.protocols import Data
 from collapse_jax.core.training_data import PointData, StatisticsData, TrainingData
 from collapse_jax.core.types import Workflow
-from collapse_jax.core.workflows import _random_counts, _rounded, mix
+from collapse_jax.core.workflows import _random_counts, mix
 from collapse_jax.random.bits import fold_in, split
 
 # Shares of models and real data that a workflow is watched with while nothing is computed.
@@ -89,7 +90,7 @@ class Reading:
         if self.random_counts:
             return _random_counts(key, n, tuple(self.weights))
         until = np.cumsum(self.weights) / np.sum(self.weights)
-        ends = [*(_rounded(float(share), n) for share in until[:-1]), n]
+        ends = [*(rounded(float(share), n) for share in until[:-1]), n]
         return jnp.diff(jnp.stack([jnp.asarray(end, jnp.int32) for end in [0, *ends]]))
 
 
