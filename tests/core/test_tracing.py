@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import collapse_jax as cj
 from collapse_jax import sources, workflows
-from collapse_jax.core.tracing import inside_a_program
+from collapse_jax.core.tracing import inside_a_program, real_or_traced
 from collapse_jax.errors import InputError
 
 KEY = jax.random.key(5)
@@ -59,3 +60,23 @@ def test_outside_of_one():
     jax.effects_barrier()
     with jax.enable_x64(True), jax.disable_jit():
         assert seen == [False] and not inside_a_program()
+
+
+def test_a_traced_number_out_of_its_range_is_nan():
+    """As `errors.real` refuses a known one."""
+    values = jnp.array([-1.0, 0.0, 0.5, 1.0, 2.0, jnp.inf, jnp.nan])
+    sound = {
+        ("at_least", "at_most"): [False, True, True, True, False, False, False],
+        ("above", "below"): [False, False, True, False, False, False, False],
+    }
+    for limits, wanted in sound.items():
+        ends = dict(zip(limits, (0, 1), strict=True))
+        found = jax.vmap(lambda value, ends=ends: real_or_traced("x", value, **ends))(values)
+        np.testing.assert_array_equal(~np.isnan(found), wanted)
+        np.testing.assert_array_equal(found[np.array(wanted)], values[np.array(wanted)])
+        for value, is_sound in zip(values, wanted, strict=True):
+            if is_sound:
+                assert real_or_traced("x", value, **ends) == value
+            else:
+                with pytest.raises(InputError, match="x is"):
+                    real_or_traced("x", value, **ends)

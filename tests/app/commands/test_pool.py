@@ -72,6 +72,8 @@ def pool_of(monkeypatch, written, shares, tokenizers, number=0):
         ([0.8, 0.1, 0.1], 20, [16, 2, 2]),
         ([1 / 3] * 3, 20, [7, 7, 6]),
         ([0.07, 0.93], 100, [7, 93]),
+        # 1.2, 1.05 and 0.75: the largest remainder is the smallest share's.
+        ([0.4, 0.35, 0.25], 3, [1, 1, 1]),
         ([1.0, 0.0], 3, [3, 0]),
         ([0.0, 0.0, 1.0], 0, [0, 0, 0]),
     ],
