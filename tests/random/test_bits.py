@@ -95,6 +95,9 @@ def test_a_packed_key_is_the_same_key():
         return jax.vmap(unpacked)(packs)
 
     np.testing.assert_array_equal(data(through_a_loop(keys)), data(keys)[:, ::-1])
+    # Once: two swaps of the words would be none.
+    once = jax.jit(jax.vmap(lambda key: unpacked(packed(key))))(keys)
+    np.testing.assert_array_equal(data(once), data(keys))
     other = jax.random.key(3, impl="rbg")
     assert unpacked(packed(other)) is other
 

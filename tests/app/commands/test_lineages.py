@@ -128,6 +128,9 @@ def test_without_exchange_it_reads_what_it_wrote_itself(settings, tmp_path, cons
     """Greedy texts are the same whoever draws them: the sets are those of a run of its own."""
     config = settings(lineages=2, exchange=0.0, generations=1)
     lm_command(config, str(tmp_path / "two"), console)
+    said = console.export_text()
+    for one, generation in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        assert said.count(f"lineage {one} seed 0 generation {generation}: test perplexity") == 1
     alone = settings(generations=1).settings()
     folder = RunFolder.open(tmp_path / "alone", alone.config)
     run_lm(alone, folder, prepare(alone))
