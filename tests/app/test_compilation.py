@@ -20,7 +20,7 @@ from jax._src import monitoring
 hits = []
 monitoring.register_event_listener(lambda event, **_: hits.append(event))
 jax.jit(lambda x: x - 1)(jnp.zeros(3))
-cj.cache(sys.argv[1])
+cj.cache(*sys.argv[1:])
 jax.jit(lambda x: jnp.sin(x) + 1)(jnp.zeros(3))
 print(sum(event == "/jax/compilation_cache/cache_hits" for event in hits))
 """
@@ -29,18 +29,23 @@ print(sum(event == "/jax/compilation_cache/cache_hits" for event in hits))
 def test_programs_are_found_again_by_another_process(tmp_path):
     folder = tmp_path / "new" / "programs"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(folder)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        ).stdout
-        for _ in range(2)
-    ]
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "default")
+
+    def hits(*arguments, **more):
+        return int(
+            subprocess.run(
+                [sys.executable, "-c", SCRIPT, *arguments],
+                env=environment | more,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            ).stdout
+        )
+
+    first = hits(str(folder))
+    # The environment names the folder too.
+    second = hits(JAX_COMPILATION_CACHE_DIR=str(folder))
     assert list(folder.iterdir())
-    first, second = map(int, said)
     assert first == 0 and second >= 1
 
 
