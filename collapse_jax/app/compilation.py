@@ -13,8 +13,8 @@ def cache(folder: str | os.PathLike | None = None) -> pathlib.Path:
     """Keeps compiled programs in a folder, for this process and later ones.
 
     A first `cj.simulate` is mostly compilation: with the programs in the folder a process has its
-    first numbers in about two CPU-seconds. Call it once, at the top of a script. The command line does the
-    same by itself. No number depends on it.
+    first numbers in about two CPU-seconds. Call it once, at the top of a script. The command line
+    does the same by itself. No number depends on it.
 
     The folder may be shared by processes that run at the same time, and deleted at any time. A
     program is found again by the same versions of JAX, for the same settings and shapes.
