@@ -41,9 +41,9 @@ def pytest_xdist_auto_num_workers(config) -> int:
     return 0 if len(places) == 1 and places.pop().endswith(".py") else _WORKERS
 
 
-def _quick_places() -> tuple[str, ...]:
-    """The lines of quick.txt: how the names of quick tests begin."""
-    lines = (ROOT / "tests" / "quick.txt").read_text(encoding="utf-8").splitlines()
+def _places(tier: str) -> tuple[str, ...]:
+    """The lines of the list of a tier: how the names of its tests begin."""
+    lines = (ROOT / "tests" / f"{tier}.txt").read_text(encoding="utf-8").splitlines()
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
@@ -51,15 +51,28 @@ def pytest_ignore_collect(collection_path, config):
     """Files without a quick test are not even imported where only quick ones are asked for."""
     if config.option.markexpr == "quick" and collection_path.name.startswith("test_"):
         name = collection_path.relative_to(ROOT).as_posix()
-        return not any(place.startswith(name) for place in _quick_places()) or None
+        return not any(place.startswith(name) for place in _places("quick")) or None
     return None
 
 
-def pytest_collection_modifyitems(items) -> None:
-    places = _quick_places()
+def _names_files(config) -> bool:
+    """Whether the command names files or tests, and no folder."""
+    return bool(config.args) and all(
+        argument.partition("::")[0].endswith(".py") for argument in config.args
+    )
+
+
+def pytest_collection_modifyitems(config, items) -> None:
+    """Puts tests into their tiers. A file that the command names runs with its thorough tests."""
+    whole = _names_files(config) and config.option.markexpr != "thorough"
+    quick, thorough = _places("quick"), set() if whole else set(_places("thorough"))
     for item in items:
-        if item.get_closest_marker("slow") is None and item.nodeid.startswith(places):
+        if item.get_closest_marker("slow") is not None:
+            continue
+        if item.nodeid.startswith(quick):
             item.add_marker(pytest.mark.quick)
+        elif {item.nodeid, item.nodeid.partition("[")[0]} & thorough:
+            item.add_marker(pytest.mark.thorough)
 
 
 @pytest.fixture(scope="session")
