@@ -67,7 +67,7 @@ def _remarks():
     """Lines on each loop: what its source leaves open, and what is not followed here."""
     lines = []
     for name, row in PRESETS.items():
-        lines += [f"### {name}", "", f"Source: {row.source}.", ""]
+        lines += [f"## {name}", "", f"Source: {row.source}.", ""]
         if row.left_open:
             lines += ["Left open, and what is taken:", ""]
             lines += [f"- `{setting}`: {remark}" for setting, remark in row.left_open.items()]
