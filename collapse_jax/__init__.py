@@ -58,7 +58,9 @@ __all__ = [*_MODULES, *_NAMES]
 
 
 def __getattr__(name):
-    if name in _NAMES:
+    if name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("collapse-jax")
+    elif name in _NAMES:
         value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     elif name in _MODULES:
         value = importlib.import_module(f"{__name__}.{_MODULES[name]}")

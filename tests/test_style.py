@@ -94,7 +94,7 @@ def test_nothing_else_lies_at_the_top_or_names_a_machine(root):
     files = [pathlib.PurePosixPath(name) for name in listed.split("\0") if name]
     tops = {file.parts[0] for file in files if file.parts[0][0] != "."}
     assert tops == {
-        *("LICENSE", "README.md", "pyproject.toml"),
+        *("CITATION.cff", "LICENSE", "README.md", "pyproject.toml"),
         *("collapse_jax", "docs", "experiments", "tests"),
     }
     texts = [file for file in files if file.suffix in (".py", ".md", ".toml", ".txt", ".sh", "")]
