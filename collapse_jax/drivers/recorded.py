@@ -53,7 +53,7 @@ class Recorded(NamedTuple):
     name: the folder's path, or the kind of object.
     kind: "chains", "vae" or "language model".
     generations: int [generation] the numbers of those that were recorded, ascending.
-    metrics: name -> float64 [chain, generation, ...]; nan where a chain, or seed, has no such
+    metrics: name -> floats [chain, generation, ...]; nan where a chain, or seed, has no such
         record.
     statistics: name -> `Statistics`, of runs that kept no chains.
     levels: [level] of the quantiles in `statistics`.
@@ -201,7 +201,7 @@ def _of_dataset(name, data):
             continue
         if "chain" not in values.dims:
             values = values.expand_dims("chain")
-        metrics[key] = values.transpose(*axes, "chain", "generation", ...).values.astype(float)
+        metrics[key] = _floats(key, values.transpose(*axes, "chain", "generation", ...).values)
     statistics = {
         stem: Statistics(*(found[kind].values.astype(float) for kind in _STATISTICS))
         for stem, found in parts.items()
@@ -333,6 +333,9 @@ def _ascending(found):
 
 
 def _floats(what, values):
+    """The values as floats; float32 of many chains is not copied."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+        return values
     try:
         return np.asarray(values, float)
     except (TypeError, ValueError):
