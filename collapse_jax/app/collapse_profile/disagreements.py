@@ -24,6 +24,9 @@ _PAIRS = (
     ("increase", "catastrophic", "the test loss rises, and is not catastrophic"),
 )
 
+# A factor of the test loss that a reader of its curve calls flat.
+_NEARLY_FLAT = 1.1
+
 
 def disagreements(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     """Sentences on what disagrees: statistics of one definition, then definitions of the typical
@@ -67,6 +70,10 @@ def _between_definitions(verdicts) -> Iterator[str]:
         (one, unit), (other, its_unit) = typical[met], typical[not_met]
         if one.verdict == MET and other.verdict == NOT_MET:
             said.add((met, _group(not_met)))
+            if not_met == "catastrophic" and other.number < _NEARLY_FLAT:
+                words = words.replace(
+                    "without a catastrophic test loss", "while the test loss is nearly flat"
+                )
             numbers = f"{shown(one.number)} {unit}; {shown(other.number)} {its_unit}"
             yield f"{words} ({numbers})"
 

@@ -20,6 +20,8 @@ _FEWEST_SAMPLINGS = 8
 # Fewer chains have no bootstrap.
 _FEWEST_CHAINS = 6
 _RESAMPLES = 999
+# Of a pace: a smaller change is rounding.
+_ROUNDING = 1e-9
 
 
 def divergence(
@@ -69,7 +71,8 @@ def divergence(
 
 def _judged(statistic, paces, scale, threshold, generations, windows, levels, clock):
     """The verdict from the last pace and its change, each with its interval."""
-    (_, low, high), (change, change_low, change_high) = paces
+    (pace, low, high), (change, change_low, change_high) = paces
+    rounding = _ROUNDING * abs(pace)
     grown = [_factor(bound * np.log(2.0), levels[1], scale) for bound in (low, high)]
     ends = [int(generations[places[-1]]) for places in windows]
     words = (
@@ -78,9 +81,9 @@ def _judged(statistic, paces, scale, threshold, generations, windows, levels, cl
     )
     if grown[1] <= threshold:
         verdict, why = NOT_MET, "it hardly grows; slower growth than that cannot be excluded"
-    elif low > 0 and change_low > 0 and grown[0] > threshold:
+    elif low > 0 and change_low > rounding and grown[0] > threshold:
         verdict, why = MET, "it grows faster than log t; a limit far beyond cannot be excluded"
-    elif change_high < 0:
+    elif change_high < -rounding:
         verdict, why = NOT_MET, "it grows slower than log t, as towards a limit"
     else:
         verdict, why = CANNOT_TELL, "it grows about like log t, which no run tells from a limit"
