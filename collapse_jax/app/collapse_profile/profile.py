@@ -26,7 +26,7 @@ from collapse_jax.app.collapse_profile.roles import (
     Role,
     own_candidates,
     role_of,
-    with_normal_shares,
+    with_normal,
 )
 from collapse_jax.drivers.recorded import Recorded, Records, recorded
 from collapse_jax.errors import InputError, one_of, real
@@ -61,7 +61,8 @@ def profile(
         metrics: role -> your own metric for it, or (name, scale) with a scale of
             `definitions.SCALES`. Roles are loss, diversity, modes, tails, hallucination.
         truth: metric -> what the real distribution has of it, in the place of generation 0. With
-            mean and variance, and family "gaussian", tails and outside mass are computed.
+            mean and variance, and family "gaussian", tails, mass outside and, where none is
+            recorded, a loss are computed. Of a Gaussian of `simulate` this is known.
         family: of a trace, "gaussian" where mean and variance are those of a normal model.
         chains: how many chains a summary is of.
         at: of a grid, axis -> the value at which all but the scaling law are judged; of sample
@@ -82,6 +83,7 @@ def profile(
     own, known = own_candidates(metrics), _checked_truth(truth)
     by_size, record = _runs(run, chains, at or {}, sample_sizes)
     record = _completed(record, family, known)
+    by_size = {size: _completed(one, family, known) for size, one in by_size.items()}
     verdicts = _verdicts(record, by_size, own, known, given)
     return Profile(
         record.name, record.kind, record.chains, record.generations, verdicts,
@@ -262,7 +264,7 @@ def _size(record):
 
 
 def _completed(record, family, truth):
-    """The record with the shares that mean and variance of a Gaussian give.
+    """The record with what mean and variance of a Gaussian give.
 
     The truth of a Gaussian of `simulate` is the standard normal.
     """
@@ -278,7 +280,7 @@ def _completed(record, family, truth):
             )
     if own == "gaussian" and record.settings.get("dim") == 1:
         truth = {"mean": 0.0, "variance": 1.0} | dict(truth)
-    return with_normal_shares(record, family or own, truth)
+    return with_normal(record, family or own, truth)
 
 
 def _checked_thresholds(thresholds):

@@ -158,11 +158,12 @@ def _not_recorded(role, name, record):
     return f"{whole}does not record; it has {', '.join(known)}{did_you_mean(name, known)}"
 
 
-def with_normal_shares(record: Recorded, family: str, truth: Mapping[str, float]) -> Recorded:
-    """The record with tail_mass and outside_mass, which mean and variance of a normal model give.
+def with_normal(record: Recorded, family: str, truth: Mapping[str, float]) -> Recorded:
+    """The record with what mean and variance of a normal model give beside a normal truth.
 
-    tail_mass: of the model outside the central 99% of a normal truth.
+    tail_mass: mass of the model outside the central 99% of the truth.
     outside_mass: outside its central 99.99%.
+    kl_real_to_model and squared_wasserstein2, where no loss is recorded.
     """
     metrics = record.scalars()
     if family != "gaussian" or not {"mean", "variance"} <= set(metrics):
@@ -172,11 +173,15 @@ def with_normal_shares(record: Recorded, family: str, truth: Mapping[str, float]
     mean = (np.asarray(metrics["mean"], float) - truth["mean"]) / np.sqrt(truth["variance"])
     with np.errstate(invalid="ignore", divide="ignore"):
         deviation = np.sqrt(np.asarray(metrics["variance"], float) / truth["variance"])
-        shares = {
+        found = {
             name: _outside(mean, deviation, stats.norm.ppf(1 - share / 2))
             for name, share in (("tail_mass", TAIL), ("outside_mass", OUTSIDE))
         }
-    return record._replace(metrics={**shares, **record.metrics})
+        if not any(one.metric in metrics for one in CANDIDATES["loss"]):
+            ratio = (1 + mean**2) / deviation**2
+            found["kl_real_to_model"] = (ratio - 1) / 2 + np.log(deviation)
+            found["squared_wasserstein2"] = truth["variance"] * (mean**2 + (deviation - 1) ** 2)
+    return record._replace(metrics={**found, **record.metrics})
 
 
 def _outside(mean, deviation, limit):
