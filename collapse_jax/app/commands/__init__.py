@@ -13,6 +13,7 @@ from collapse_jax.app.commands.arguments import (
     EvaluateArguments,
     ExportArguments,
     PlotArguments,
+    ProfileArguments,
     ReproduceArguments,
     TrackArguments,
 )
@@ -93,6 +94,13 @@ COMMANDS = {
             "Several runs of lm in one figure and one table.",
             "commands.compare:compare_command",
             arguments=CompareArguments,
+        ),
+        Command(
+            "profile",
+            "Which of eight definitions of model collapse a run meets, since when, and where they "
+            "disagree.",
+            "commands.profile:profile_command",
+            arguments=ProfileArguments,
         ),
         Command(
             "pretrain",

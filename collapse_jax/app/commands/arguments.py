@@ -101,6 +101,42 @@ class CompareArguments:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProfileArguments:
+    """Which run `collapse-jax profile` judges, by which metrics and thresholds."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """A run folder of simulate, lm or cj.run; several of other sample sizes for the scaling law."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print all numbers as JSON in the place of the table."""
+    out: str = ""
+    """Write profile.json, profile.txt and a figure into this folder. Runs are never written to."""
+    metrics: tuple[str, ...] = ()
+    """ROLE=METRIC, or ROLE=METRIC:SCALE, for a recorded metric of your own. Roles are loss,
+    diversity, modes, tails and hallucination."""
+    truth: tuple[str, ...] = ()
+    """METRIC=NUMBER that the real distribution has, in the place of generation 0."""
+    at: tuple[str, ...] = ()
+    """AXIS=VALUE of a grid, where all but the scaling law are judged."""
+    catastrophic: float | None = None
+    """Threshold: by what factor the test loss rises (perplexity: 2, an error: 10)."""
+    increase: float | None = None
+    """Threshold: the factor of the test loss from which on it counts as a rise (1.01)."""
+    divergence: float | None = None
+    """Threshold: the factor of the test loss in a doubling of the samplings that counts as growth
+    (1.05)."""
+    diversity: float | None = None
+    """Threshold: the share of generation 0's diversity that is left (0.5)."""
+    scaling: float | None = None
+    """Threshold: by how much the exponent of the loss in the sample size changes (0.1)."""
+    modes: float | None = None
+    """Threshold: the share of generation 0's modes that is left (0.9), or the mass lost (0.05)."""
+    tails: float | None = None
+    """Threshold: the share of generation 0's tails that is left (0.5), or the mass lost (0.05)."""
+    hallucination: float | None = None
+    """Threshold: the mass where the truth has none, beyond that of generation 0 (0.01)."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrackArguments:
     """Where a run is followed beside its folder."""
 

@@ -1,0 +1,1 @@
+"""`cj.profile`: which of eight definitions of model collapse a run meets."""

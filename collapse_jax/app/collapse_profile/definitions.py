@@ -1,0 +1,209 @@
+"""The eight definitions, and which recorded metric stands for which: one table.
+
+The list is that of Schaeffer et al. 2025 (arXiv 2503.03150). How a definition becomes a number is
+said here, since the paper leaves that open.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Scale(NamedTuple):
+    """How a metric becomes the number that a threshold is for.
+
+    kind: "factor": exp of the difference to the reference; "ratio": over the reference; "level":
+        less the reference.
+    up: whether more of it is worse.
+    transform: what is done to each value first, a key of `series.TRANSFORMS`.
+    unit: of the number.
+    """
+
+    kind: str
+    up: bool
+    transform: str
+    unit: str
+
+
+SCALES: Mapping[str, Scale] = {
+    "nats": Scale("factor", True, "same", "x perplexity"),
+    "bits": Scale("factor", True, "bits", "x perplexity"),
+    "perplexity": Scale("factor", True, "log", "x perplexity"),
+    "log score": Scale("factor", True, "negative", "x perplexity"),
+    "error": Scale("ratio", True, "same", "x error"),
+    "amount": Scale("ratio", False, "same", "x first"),
+    "log amount": Scale("ratio", False, "exp", "x first"),
+    "mass": Scale("level", True, "same", "of the mass"),
+    "covered": Scale("level", True, "complement", "of the mass"),
+    "finite": Scale("level", True, "infinite", "of the chains"),
+}
+"""nats: a mean log loss, or a Kullback-Leibler divergence. bits: the same in bits. perplexity: its
+exp. log score: a mean log-likelihood, of which less is worse. error: a distance to the truth, 0 at
+best. amount: of diversity, or a number of modes. log amount: its logarithm. mass: a share that the
+truth has not. covered: a share that should be 1, as a precision. finite: infinite where the model
+has mass outside the truth."""
+
+
+class Candidate(NamedTuple):
+    """A metric that may stand for a role.
+
+    metric: its recorded name.
+    scale: a key of `SCALES`.
+    truth: what the real distribution has of it, where that is the same for all; None takes the
+        first generation's, the model of real data.
+    """
+
+    metric: str
+    scale: str
+    truth: float | None = None
+
+
+# Role -> the metrics that may stand for it, the best first. NAME_to_first, a distance to the model
+# of generation 0 in the place of the truth, follows NAME.
+CANDIDATES: Mapping[str, tuple[Candidate, ...]] = {
+    "loss": (
+        Candidate("test_perplexity", "perplexity"),
+        Candidate("kl_real_to_model", "nats"),
+        Candidate("excess_log_loss", "nats"),
+        Candidate("test_loss", "nats"),
+        Candidate("held_out_log_likelihood", "log score"),
+        Candidate("held_out_score", "log score"),
+        Candidate("valid_loss", "nats"),
+        Candidate("test_bits_per_byte", "bits"),
+        Candidate("test_error", "error"),
+        Candidate("squared_wasserstein2", "error"),
+        Candidate("sliced_wasserstein", "error"),
+        Candidate("wasserstein2", "error"),
+        Candidate("squared_l2", "error"),
+        Candidate("squared_distance", "error"),
+        Candidate("kl_model_to_real", "nats"),
+        Candidate("total_variation", "error"),
+    ),
+    "diversity": (
+        Candidate("heterozygosity", "amount"),
+        Candidate("variance", "amount"),
+        Candidate("log_variance", "log amount"),
+        Candidate("log_determinant", "log amount"),
+        Candidate("train_entropy_own", "amount"),
+        Candidate("distinct_2", "amount"),
+        Candidate("distinct_4", "amount"),
+        Candidate("conditional_entropy", "amount"),
+        Candidate("entropy", "log amount"),
+        Candidate("latent_deviation", "amount"),
+        Candidate("diversity", "amount"),
+        Candidate("effective_rank", "amount"),
+    ),
+    "modes": (
+        Candidate("support", "amount"),
+        Candidate("surviving_vocabulary", "amount"),
+        Candidate("vocabulary", "amount"),
+        Candidate("recall", "amount"),
+        Candidate("living_ancestors", "amount"),
+        Candidate("vocabulary_in_use", "amount"),
+        Candidate("smallest_weight", "amount"),
+    ),
+    "tails": (
+        Candidate("tail_mass", "amount"),
+        Candidate("share_above_real_90", "amount"),
+        Candidate("missing_mass", "mass"),
+    ),
+    "hallucination": (
+        Candidate("outside_mass", "mass"),
+        Candidate("precision", "covered"),
+        Candidate("share_above_real_99", "mass"),
+        Candidate("kl_model_to_real", "finite", truth=0.0),
+    ),
+}
+ROLES = tuple(CANDIDATES)
+# The scale of a user's own metric that the table does not have.
+OWN_SCALE = {
+    "loss": "error",
+    "diversity": "amount",
+    "modes": "amount",
+    "tails": "amount",
+    "hallucination": "mass",
+}
+# What to record by kind of run, where no candidate is there.
+RECORD = {
+    "loss": {
+        "chains": "kl_real_to_model or another distance to the truth (--metrics), or a held-out "
+        "loss of your own",
+        "vae": "a held-out loss of your own, as metrics={'loss': NAME}",
+        "language model": "test_perplexity, which every run of lm records",
+    },
+    "diversity": {
+        "chains": "variance, heterozygosity or entropy",
+        "vae": "variance or latent_deviation_to_first",
+        "language model": "train_entropy_own or distinct_2",
+    },
+    "modes": {
+        "chains": "support or vocabulary of discrete data, recall of points; or ask a genealogy: "
+        "living_ancestors of cj.genealogy",
+        "vae": "recall of images, or a count of the classes that are drawn, as "
+        "metrics={'modes': NAME}",
+        "language model": "vocabulary_in_use",
+    },
+    "tails": {
+        "chains": "missing_mass of discrete data; mean and variance of a Gaussian in one "
+        "dimension, with family='gaussian' and truth={'mean': ..., 'variance': ...}; or a mass "
+        "beyond a quantile of the truth, as tail_mass",
+        "vae": "a mass beyond a quantile of the truth, as tail_mass",
+        "language model": "share_above_real_90, which every run of lm records",
+    },
+    "hallucination": {
+        "chains": "kl_model_to_real of discrete data, precision of points; or the mass outside "
+        "the truth, as outside_mass",
+        "vae": "precision of images, as metrics={'hallucination': ('precision', 'covered')}",
+        "language model": "share_above_real_99, which every run of lm records",
+    },
+}
+
+
+class Definition(NamedTuple):
+    """One of the eight.
+
+    key: its name in thresholds and in JSON.
+    title: as a table has it.
+    role: of the metric that stands for it.
+    statistic: which of mean and median over chains leads: "risk" is a mean, the shape of a model is
+        that of the typical chain.
+    group: "test loss", "shape" or "scaling".
+    """
+
+    key: str
+    title: str
+    role: str
+    statistic: str
+    group: str
+
+
+DEFINITIONS = (
+    Definition("catastrophic", "catastrophic rise of the test loss", "loss", "mean", "test loss"),
+    Definition("increase", "any rise of the test loss", "loss", "mean", "test loss"),
+    Definition("divergence", "test loss without bound", "loss", "mean", "test loss"),
+    Definition("diversity", "collapsing variance or diversity", "diversity", "median", "shape"),
+    Definition("scaling", "change of the scaling law", "loss", "mean", "scaling"),
+    Definition("modes", "disappearing modes", "modes", "median", "shape"),
+    Definition("tails", "disappearing tails", "tails", "median", "shape"),
+    Definition(
+        "hallucination", "mass where the truth has none", "hallucination", "median", "shape"
+    ),
+)
+KEYS = tuple(definition.key for definition in DEFINITIONS)
+# Definition -> kind or scale of its metric -> threshold.
+_THRESHOLDS = {
+    "catastrophic": {"factor": 2.0, "ratio": 10.0},
+    "increase": {"factor": 1.01, "ratio": 1.01},
+    "divergence": {"factor": 1.05, "ratio": 1.05},
+    "diversity": {"ratio": 0.5},
+    "scaling": {"factor": 0.1, "ratio": 0.1},
+    "modes": {"ratio": 0.9, "level": 0.05},
+    "tails": {"ratio": 0.5, "level": 0.05},
+    "hallucination": {"level": 0.01},
+}
+
+
+def default_threshold(key: str, scale: Scale) -> float:
+    """The threshold of a definition for a metric of a scale; nan where the two do not go
+    together."""
+    return _THRESHOLDS[key].get(scale.kind, math.nan)

@@ -1,0 +1,306 @@
+"""`cj.profile`: a verdict for each of eight definitions of model collapse."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from collapse_jax.app.collapse_profile import scaling
+from collapse_jax.app.collapse_profile.definitions import (
+    DEFINITIONS,
+    KEYS,
+    ROLES,
+    Definition,
+    default_threshold,
+)
+from collapse_jax.app.collapse_profile.disagreements import disagreements
+from collapse_jax.app.collapse_profile.findings import (
+    CANNOT_TELL,
+    STATISTICS,
+    band_of,
+    finding,
+)
+from collapse_jax.app.collapse_profile.growth import divergence
+from collapse_jax.app.collapse_profile.result import Profile, Verdict
+from collapse_jax.app.collapse_profile.roles import (
+    Role,
+    own_candidates,
+    role_of,
+    with_normal,
+)
+from collapse_jax.drivers.recorded import Recorded, Records, recorded
+from collapse_jax.errors import InputError, one_of, real
+
+SIZE = "sample_size"
+
+
+def profile(
+    run: Records | Sequence[Records],
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    truth: Mapping[str, float] | None = None,
+    family: str = "",
+    chains: int | None = None,
+    at: Mapping[str, Any] | None = None,
+    sample_sizes: Sequence[int] | None = None,
+) -> Profile:
+    """Which of the eight definitions of model collapse a run meets.
+
+    Each definition is judged by one recorded metric, over its first generation (the model that was
+    fitted to real data) or over what the truth has; `app.collapse_profile.definitions` is the
+    table. Both the mean over chains and the typical chain (the median) are judged, with 95%
+    intervals: Student's t for means, order statistics for medians.
+
+    Args:
+        run: a run folder or its path, a `Trace`, a `Summary`, an `xarray.Dataset`, or a dict of
+            arrays [chain, generation]; a grid over sample sizes; or several runs that differ in
+            their sample size.
+        thresholds: definition -> number, in the unit that the table shows: catastrophic, increase,
+            divergence, diversity, scaling, modes, tails, hallucination.
+        metrics: role -> your own metric for it, or (name, scale) with a scale of
+            `definitions.SCALES`. Roles are loss, diversity, modes, tails, hallucination.
+        truth: metric -> what the real distribution has of it, in the place of generation 0. With
+            mean and variance, and family "gaussian", tails, mass outside and, where none is
+            recorded, a loss are computed. Of a Gaussian of `simulate` this is known.
+        family: of a trace, "gaussian" where mean and variance are those of a normal model.
+        chains: how many chains a summary is of.
+        at: of a grid, axis -> the value at which all but the scaling law are judged; of sample
+            sizes by default the largest.
+        sample_sizes: of several runs, where their settings do not say.
+
+    Returns:
+        A `Profile`: `str` is a table, `to_json()` all numbers.
+
+    Raises:
+        InputError: for what holds no records, and for names, thresholds or places that are unknown
+            or would be ignored.
+
+    References:
+        Schaeffer et al. 2025, arXiv 2503.03150 (the eight definitions).
+    """
+    given = _checked_thresholds(thresholds)
+    own, known = own_candidates(metrics), _checked_truth(truth)
+    by_size, record = _runs(run, chains, at or {}, sample_sizes)
+    record = _completed(record, family, known)
+    by_size = {size: _completed(one, family, known) for size, one in by_size.items()}
+    verdicts = _verdicts(record, by_size, own, known, given)
+    return Profile(
+        record.name, record.kind, record.chains, record.generations, verdicts,
+        disagreements(verdicts),
+    )  # fmt: skip
+
+
+def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
+    """All eight; a threshold of one that cannot be told is refused."""
+    roles = {role: role_of(role, record, own, truth) for role in ROLES}
+    verdicts = []
+    for definition in DEFINITIONS:
+        role, threshold = roles[definition.role], thresholds.get(definition.key)
+        if definition.key == "scaling":
+            verdict = _scaling(definition, by_size, own, truth, threshold)
+        elif isinstance(role, str):
+            verdict = Verdict(definition.key, definition.title, CANNOT_TELL, note=role)
+        else:
+            verdict = _verdict(definition, role, threshold, record)
+        if threshold is not None and not verdict.metric:
+            raise InputError(
+                f"thresholds has {definition.key}, which cannot be told of {record.name}: "
+                f"{verdict.note}"
+            )
+        verdicts.append(verdict)
+    return tuple(verdicts)
+
+
+def _verdict(definition: Definition, role: Role, given: float | None, record: Recorded) -> Verdict:
+    """One definition by its metric."""
+    threshold = default_threshold(definition.key, role.scale) if given is None else given
+    if np.isnan(threshold):
+        return Verdict(
+            definition.key, definition.title, CANNOT_TELL,
+            note=f"{role.metric} is a metric of another kind ({role.scale.unit})",
+        )  # fmt: skip
+    if role.step > threshold:
+        return Verdict(
+            definition.key, definition.title, CANNOT_TELL, role.metric,
+            note=f"{role.metric} moves in steps of {role.step:.3g}, a text of the training set "
+            "each; the threshold is below that",
+        )  # fmt: skip
+    found = {}
+    for statistic in STATISTICS:
+        if statistic == "mean" and not getattr(role.series, "has_mean", True):
+            continue
+        if definition.key == "divergence":
+            found[statistic] = divergence(
+                statistic, role.series, role.scale, threshold, record.generations
+            )
+        else:
+            band = band_of(role.series, role.scale, statistic, role.place, role.truth)
+            found[statistic] = finding(
+                statistic, band, role.scale, threshold, record.generations, role.series.count
+            )
+    return _of(definition, role, threshold, found)
+
+
+def _of(definition, role, threshold, found):
+    leading = found.get(definition.statistic) or next(iter(found.values()))
+    notes = [role.note, leading.note]
+    unit = role.scale.unit
+    if role.scale.kind == "ratio" and role.truth is not None:
+        unit = "x truth"
+    if definition.key == "scaling":
+        unit = "of the exponent"
+    if definition.key == "divergence":
+        unit = f"{role.scale.unit} a doubling"
+    return Verdict(
+        definition.key, definition.title, leading.verdict, role.metric, unit,
+        threshold, role.scale.up, leading.statistic, leading.number, leading.low, leading.high,
+        leading.level, leading.generation, leading.first, leading.until, found.get("mean"),
+        found.get("median"), "; ".join(note for note in notes if note),
+    )  # fmt: skip
+
+
+def _scaling(definition, by_size, own, known, given):
+    """The scaling law over the sizes that there are."""
+    nothing = Verdict(definition.key, definition.title, CANNOT_TELL)
+    if len(by_size) < scaling.FEWEST_SIZES:
+        have = f"this is one of {next(iter(by_size))}" if len(by_size) == 1 else "this has none"
+        have = f"there are {len(by_size)}" if len(by_size) > 1 else have
+        return nothing._replace(
+            note=f"an exponent needs runs of {scaling.FEWEST_SIZES} sample sizes or more, and "
+            f"{have}; profile a grid (--sample-size 10,100,1000) or several runs"
+        )
+    roles = {size: role_of("loss", one, own, known) for size, one in by_size.items()}
+    for role in roles.values():
+        if isinstance(role, str):
+            return nothing._replace(note=role)
+    names = {role.metric for role in roles.values()}
+    generations = [one.generations for one in by_size.values()]
+    if len(names) > 1 or any(not np.array_equal(generations[0], g) for g in generations):
+        return nothing._replace(note="the runs record different losses or generations")
+    if any(not role.series.count > 1 for role in roles.values()):
+        return nothing._replace(note="one chain a size has no error, and an exponent needs one")
+    role = next(iter(roles.values()))
+    threshold = default_threshold("scaling", role.scale) if given is None else given
+    found = {}
+    for statistic in STATISTICS:
+        bands = [getattr(role.series, statistic)() for role in roles.values()]
+        found[statistic] = scaling.change(statistic, list(roles), bands, threshold, generations[0])
+    return _of(definition, role, threshold, found)
+
+
+# --- what the runs are ----------------------------------------------------------------------------
+
+
+def _runs(run, chains, at, sizes):
+    """({sample size: record}, the record that all but the scaling law is judged on)."""
+    if isinstance(run, list | tuple) and not hasattr(run, "_asdict"):
+        return _several(run, chains, at, sizes)
+    if sizes is not None:
+        raise InputError(
+            f"sample_sizes is {sizes!r:.200}, and run is one run; it names those of several"
+        )
+    record = recorded(run, chains=chains)
+    if record.axes:
+        return _grid(record, at)
+    if at:
+        raise InputError(f"at is {dict(at)!r:.200}, and {record.name} is no grid")
+    size = _size(record)
+    return {} if size is None else {size: record}, record
+
+
+def _several(runs, chains, at, sizes):
+    if at:
+        raise InputError(f"at is {dict(at)!r:.200}; it names the place of a grid, not of runs")
+    if not runs:
+        raise InputError("run is an empty list; give a run, or several")
+    records = [recorded(one, chains=chains) for one in runs]
+    found = [_size(one) for one in records] if sizes is None else list(sizes)
+    if len(found) != len(records):
+        raise InputError(
+            f"sample_sizes has {len(found)} numbers for {len(records)} runs; give one for each"
+        )
+    for record, size in zip(records, found, strict=True):
+        if record.axes:
+            raise InputError(f"{record.name} is a grid; give it alone")
+        if size is None:
+            raise InputError(f"{record.name} does not say its sample size; give sample_sizes=")
+        real("sample_sizes", size, above=0)
+    if len(set(found)) < len(found):
+        listed = ", ".join(map(str, found))
+        raise InputError(f"the runs have sample sizes {listed}; each must be another")
+    by_size = dict(sorted(zip(found, records, strict=True)))
+    return by_size, by_size[max(by_size)]
+
+
+def _grid(record, at):
+    """Of a grid: the runs along its sample sizes, and one of them."""
+    for name, value in at.items():
+        one_of("at's axis", name, tuple(record.axes))
+        one_of(f"at[{name!r}]", value, record.axes[name])
+    free = [name for name, values in record.axes.items() if name not in at and len(values) > 1]
+    if [name for name in free if name != SIZE]:
+        words = "; ".join(f"{name} is one of {', '.join(map(str, record.axes[name]))}"
+                          for name in free if name != SIZE)  # fmt: skip
+        raise InputError(f"{record.name} is a grid; say by at which place to profile: {words}")
+    others = {name: value for name, value in at.items() if name != SIZE}
+    points = [
+        (place, one)
+        for place, one in record.points()
+        if all(place[name] == value for name, value in others.items())
+    ]
+    if SIZE not in record.axes:
+        one = points[0][1]
+        size = _size(one)
+        return {} if size is None else {size: one}, one
+    by_size = {place[SIZE]: one for place, one in points}
+    return dict(sorted(by_size.items())), by_size[at.get(SIZE, max(by_size))]
+
+
+def _size(record):
+    """Points of a training set by the settings; None where they do not say."""
+    size = record.settings.get(SIZE, record.settings.get("train_blocks"))
+    return size if isinstance(size, int | float) else None
+
+
+def _completed(record, family, truth):
+    """The record with what mean and variance of a Gaussian give.
+
+    The truth of a Gaussian of `simulate` is the standard normal.
+    """
+    own = record.settings.get("family", "")
+    if family:
+        one_of("family", family, ("gaussian",))
+        if own not in ("", family):
+            raise InputError(f"family is {family!r}, and {record.name} is of {own}")
+        if own == "" and not {"mean", "variance"} <= set(truth):
+            raise InputError(
+                "family is 'gaussian'; give truth={'mean': ..., 'variance': ...}, for which it "
+                "counts"
+            )
+    if own == "gaussian" and record.settings.get("dim") == 1:
+        truth = {"mean": 0.0, "variance": 1.0} | dict(truth)
+    return with_normal(record, family or own, truth)
+
+
+def _checked_thresholds(thresholds):
+    if thresholds is None:
+        return {}
+    if not isinstance(thresholds, Mapping):
+        raise InputError(
+            f"thresholds is {thresholds!r:.200}; it must be a dict, as {{'diversity': 0.1}}"
+        )
+    given = list(thresholds.items())
+    for name, _ in given:
+        one_of("thresholds' definition", name, KEYS)
+    return {name: real(f"thresholds[{name!r}]", value, above=0) for name, value in given}
+
+
+def _checked_truth(truth):
+    if truth is None:
+        return {}
+    if not isinstance(truth, Mapping):
+        raise InputError(
+            f"truth is {truth!r:.200}; it must be a dict of metrics, as {{'variance': 1.0}}"
+        )
+    return {name: real(f"truth[{name!r}]", value) for name, value in truth.items()}

@@ -1,0 +1,190 @@
+"""Which recorded metric stands for which definition in a run, and its series."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from collapse_jax.app.collapse_profile.definitions import (
+    CANDIDATES,
+    OWN_SCALE,
+    RECORD,
+    ROLES,
+    SCALES,
+    Candidate,
+    Scale,
+)
+from collapse_jax.app.collapse_profile.series import TRANSFORMS, Chains, Series, Summarised
+from collapse_jax.drivers.recorded import Recorded
+from collapse_jax.errors import InputError, did_you_mean, one_of
+
+# Shares of a normal truth: its tails, and where it has next to nothing.
+TAIL, OUTSIDE = 0.01, 1e-4
+
+
+class Role(NamedTuple):
+    """A metric in a role.
+
+    metric: its name.
+    scale: how its number is made.
+    series: it over generations, transformed.
+    place: of the generation that it is held against, where `truth` is None.
+    truth: what the truth has, transformed; None without one.
+    note: what a reader has to know.
+    step: of a share of texts, the least that it can change by; 0 of others.
+    """
+
+    metric: str
+    scale: Scale
+    series: Series
+    place: int
+    truth: float | None
+    note: str = ""
+    step: float = 0.0
+
+
+def own_candidates(metrics: Mapping[str, Any] | None) -> dict[str, Candidate]:
+    """Role -> the user's metric for it, from `metrics` as `cj.profile` takes it.
+
+    Raises:
+        InputError: for an unknown role or scale, and for anything else than names.
+    """
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping):
+        raise InputError(
+            f"metrics is {metrics!r:.200}; it must be a dict of roles, as {{'loss': 'my_metric'}}"
+        )
+    found = {}
+    for role, named in metrics.items():
+        one_of("metrics' role", role, ROLES)
+        name, scale = (named, None) if isinstance(named, str) else _pair(role, named)
+        known = [one for one in CANDIDATES[role] if one.metric == name.removesuffix("_to_first")]
+        if scale is None and known:
+            found[role] = known[0]._replace(metric=name)
+        else:
+            found[role] = Candidate(name, scale or OWN_SCALE[role])
+    return found
+
+
+def _pair(role, named):
+    if not (isinstance(named, tuple | list) and len(named) == 2 and all(map(_is_text, named))):
+        raise InputError(
+            f"metrics[{role!r}] is {named!r:.200}; it must be the name of a recorded metric, or "
+            f"(name, scale) with one of the scales {', '.join(SCALES)}"
+        )
+    one_of(f"the scale of metrics[{role!r}]", named[1], tuple(SCALES))
+    return named
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def role_of(
+    role: str, record: Recorded, own: Mapping[str, Candidate], truth: Mapping[str, float]
+) -> Role | str:
+    """The metric that stands for a role; a text that says what to record where there is none.
+
+    The first of the table that the run's first generation has, else the first that is there at all.
+
+    Raises:
+        InputError: for a user's metric that the run has not recorded as one number a generation.
+    """
+    if role in own:
+        series = series_of(own[role].metric, record)
+        if series is None:
+            raise InputError(_not_recorded(role, own[role].metric, record))
+        return _role(own[role], series, record, truth)
+    there = []
+    for candidate in CANDIDATES[role]:
+        for name in (candidate.metric, f"{candidate.metric}_to_first"):
+            series = series_of(name, record)
+            if series is not None:
+                there.append((candidate._replace(metric=name), series))
+    if not there:
+        return f"no recorded metric stands for it; record {RECORD[role][record.kind]}"
+    since_first = [(one, series) for one, series in there if _begins(series) == 0]
+    # A loss that is infinite at once, as of a law with lost categories, tells nothing.
+    finite = [(one, series) for one, series in since_first if one.scale == "finite"
+              or np.isfinite(series.median().number[0])]  # fmt: skip
+    candidate, series = (finite or since_first or there)[0]
+    found, best = _role(candidate, series, record, truth), there[0][0].metric
+    if candidate.metric == best or found.note:
+        return found
+    why = "is infinite" if since_first and since_first[0][0].metric == best else "is not recorded"
+    note = f"{best} {why} at generation {record.generations[0]}; {candidate.metric} stands in"
+    return found._replace(note=note)
+
+
+def _role(candidate, series, record, truth):
+    scale = SCALES[candidate.scale]
+    place = max(_begins(series), 0)
+    known = truth.get(candidate.metric, candidate.truth)
+    if known is not None:
+        known = float(TRANSFORMS[scale.transform](np.asarray(known, float)))
+    note = ""
+    if place and known is None:
+        note = (
+            f"{candidate.metric} is recorded from generation {record.generations[place]} on, and "
+            "held against that one"
+        )
+    return Role(candidate.metric, scale, series.transformed(scale.transform), place, known, note)
+
+
+def series_of(name: str, record: Recorded) -> Series | None:
+    """A metric that is one number a generation; None where it is not there."""
+    values = record.scalars().get(name)
+    if values is not None and not np.isnan(values).all():
+        return Chains(values)
+    if name in record.statistics and record.statistics[name].mean.ndim == 1:
+        return Summarised(record.statistics[name], record.levels, record.chains)
+    return None
+
+
+def _begins(series):
+    """The first place with a number; -1 where there is none."""
+    values = series.values if isinstance(series, Chains) else series.statistics.mean[None]
+    known = ~np.isnan(values).all(0)
+    return int(np.argmax(known)) if known.any() else -1
+
+
+def _not_recorded(role, name, record):
+    known = [*record.scalars(), *record.statistics]
+    whole = f"metrics[{role!r}] is {name!r}, which {record.name} "
+    if name in record.metrics:
+        return f"{whole}records as arrays; it must be one number a generation"
+    return f"{whole}does not record; it has {', '.join(known)}{did_you_mean(name, known)}"
+
+
+def with_normal(record: Recorded, family: str, truth: Mapping[str, float]) -> Recorded:
+    """The record with what mean and variance of a normal model give beside a normal truth.
+
+    tail_mass: mass of the model outside the central 99% of the truth.
+    outside_mass: outside its central 99.99%.
+    kl_real_to_model and squared_wasserstein2, where no loss is recorded.
+    """
+    metrics = record.scalars()
+    if family != "gaussian" or not {"mean", "variance"} <= set(metrics):
+        return record
+    if not {"mean", "variance"} <= set(truth):
+        return record
+    mean = (np.asarray(metrics["mean"], float) - truth["mean"]) / np.sqrt(truth["variance"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviation = np.sqrt(np.asarray(metrics["variance"], float) / truth["variance"])
+        found = {
+            name: _outside(mean, deviation, stats.norm.ppf(1 - share / 2))
+            for name, share in (("tail_mass", TAIL), ("outside_mass", OUTSIDE))
+        }
+        if not any(one.metric in metrics for one in CANDIDATES["loss"]):
+            ratio = (1 + mean**2) / deviation**2
+            found["kl_real_to_model"] = (ratio - 1) / 2 + np.log(deviation)
+            found["squared_wasserstein2"] = truth["variance"] * (mean**2 + (deviation - 1) ** 2)
+    return record._replace(metrics={**found, **record.metrics})
+
+
+def _outside(mean, deviation, limit):
+    """The mass beyond +-limit of normal laws; of a point, whether it lies there."""
+    mass = stats.norm.sf((limit - mean) / deviation) + stats.norm.cdf((-limit - mean) / deviation)
+    return np.where(deviation > 0, mass, np.abs(mean) > limit)

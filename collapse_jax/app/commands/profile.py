@@ -1,0 +1,125 @@
+"""`collapse-jax profile`: which definitions of model collapse a run meets."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from collapse_jax.app.collapse_profile.definitions import ROLES
+from collapse_jax.app.collapse_profile.profile import profile
+from collapse_jax.errors import InputError
+from collapse_jax.runs.atomic import atomic
+from collapse_jax.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_FILES = ("profile.json", "profile.txt", "figures")
+
+
+def profile_command(
+    console: "Console",
+    runs: Sequence[str],
+    json: bool = False,
+    out: str = "",
+    metrics: Sequence[str] = (),
+    truth: Sequence[str] = (),
+    at: Sequence[str] = (),
+    **thresholds: float | None,
+) -> None:
+    """Prints the profile of a run, or its JSON, and writes both and a figure where asked.
+
+    Args:
+        console: Where it is printed.
+        runs: A run folder, or several that differ in their sample size. None of them is written to.
+        json: Print the JSON in the place of the table.
+        out: The folder of profile.json, profile.txt and the figure; those of an earlier call are
+            written anew.
+        metrics: ROLE=METRIC or ROLE=METRIC:SCALE each.
+        truth: METRIC=NUMBER each.
+        at: AXIS=VALUE each, of a grid.
+        **thresholds: Those that are not None.
+
+    Raises:
+        InputError: As `cj.profile`, for entries of another form, and where `out` holds something
+            else.
+    """
+    folder = RunFolder(out) if out else None
+    if folder is not None:
+        _refuse_taken(folder, out)
+    if not runs:
+        raise InputError("no run is given; give a run folder")
+    own = {}
+    for role, named in _pairs("metrics", metrics, f"ROLE=METRIC with one of {', '.join(ROLES)}"):
+        name, given, scale = named.partition(":")
+        own[role] = (name, scale) if given else name
+    found = profile(
+        runs[0] if len(runs) == 1 else list(runs),
+        thresholds={name: value for name, value in thresholds.items() if value is not None},
+        metrics=own,
+        truth={name: _number("truth", name, text) for name, text in _pairs("truth", truth)},
+        at={name: _value(text) for name, text in _pairs("at", at, "AXIS=VALUE")},
+    )
+    text = found.to_json() if json else str(found)
+    for line in text.splitlines():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if folder is not None:
+        _write(folder, out, found, console, json)
+
+
+def _write(folder, out, found, console, json):
+    from collapse_jax.app.plots.profile import draw
+
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        for name, text in (("profile.json", found.to_json()), ("profile.txt", str(found))):
+            with atomic(folder.path / name) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
+        folder.figures.mkdir(exist_ok=True)
+        figure = draw(folder, found)
+    except OSError as error:
+        raise InputError(f"out is '{out}', which cannot be written ({error.strerror})") from None
+    if not json:
+        for path in (folder.path / "profile.json", folder.path / "profile.txt", figure):
+            console.print(str(path), highlight=False, soft_wrap=True)
+
+
+def _refuse_taken(folder, out):
+    """Raises `InputError` for a folder with anything but an earlier profile."""
+    try:
+        others = {path.name for path in folder.path.iterdir()} - set(_FILES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"out is '{out}', which is no folder ({error.strerror})") from None
+    if others:
+        raise InputError(
+            f"out is '{out}', which holds {max(others)}; give a new folder, or that of an earlier "
+            "profile"
+        )
+
+
+def _pairs(option, entries, must_be="METRIC=NUMBER"):
+    """NAME=VALUE entries as pairs; each name once."""
+    pairs = [entry.partition("=") for entry in entries]
+    for entry, (name, given, value) in zip(entries, pairs, strict=True):
+        if not (name and given and value):
+            raise InputError(f"--{option} has {entry!r}; it must be {must_be}")
+        if [other[0] for other in pairs].count(name) > 1:
+            raise InputError(f"--{option} gives {name} more than once; give it once")
+    return [(name, value) for name, _, value in pairs]
+
+
+def _number(option, name, text):
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--{option} has {name}={text}; it must be METRIC=NUMBER") from None
+
+
+def _value(text):
+    """A number where it is one, as an axis of a grid holds it."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
