@@ -127,8 +127,9 @@ def loop_area(real_share: float, num_categories: int) -> float:
 
 def _power(y, share, count):
     """b(y) of the fixed point with the log ratio y > 0."""
-    x = special.expit(y - np.log(count - 1))
-    return (special.logit((x - share / count) / (1 - share)) + np.log(count - 1)) / y
+    x, others = special.expit(y - np.log(count - 1)), special.expit(np.log(count - 1) - y)
+    odds = (x - share / count) / (others - share * (count - 1) / count)
+    return (np.log(odds) + np.log(count - 1)) / y
 
 
 def _end(share, count):
@@ -144,7 +145,7 @@ def _log_ratio(power, share, count, low):
     def excess(y):
         return float(_power(y, share, count)) - power
 
-    high = low + (end - low) * (1 - 1e-12)
+    high = low + (end - low) * (1 - 1e-9)
     if excess(low) >= 0:
         return low
     found: float = optimize.brentq(excess, low, high, xtol=1e-13)  # pyright: ignore

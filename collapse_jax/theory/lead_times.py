@@ -5,7 +5,7 @@ count of one of two categories is a finite Markov chain, whose first passages ar
 """
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from .categorical import matrix_size, transition_matrix
 from .gaussian import expected_log_variance, log_variance_std
@@ -77,10 +77,20 @@ def fixation_lead(sample_size: int, probability: float, alarm: float) -> tuple[f
 
 
 def diffusion_fixation_lead(sample_size: int, alarm: float) -> float:
-    """The large-M form of `fixation_lead`'s mean: -2 M (x log x + (1 - x) log(1 - x)), x the alarm.
+    """The large-M form of `fixation_lead`'s mean: -2 M (x log x + (1 - x) log(1 - x)).
+
+    A chain of steps finds itself beyond the alarm, by .5826 of a step's deviation on average, so
+    that x = alarm - .5826 sqrt(alarm (1 - alarm)/M).
+
+    Args:
+        sample_size: M.
+        alarm: in (0, 1/2).
 
     References:
-        Kimura and Ohta 1969, mean time until fixation or loss.
+        Kimura and Ohta 1969 for the time; Siegmund 1979 for the overshoot, -zeta(1/2)/sqrt(2 pi).
     """
-    shares = np.array([alarm, 1 - alarm])
-    return float(-2 * sample_size * np.sum(np.where(shares > 0, shares * np.log(shares), 0.0)))
+    if not 0 < alarm < 0.5:
+        raise ValueError(f"alarm must be in (0, 1/2), got {alarm!r}")
+    overshoot = -float(special.zeta(0.5)) / np.sqrt(2 * np.pi)  # of a normal step
+    share = max(alarm - overshoot * np.sqrt(alarm * (1 - alarm) / sample_size), 0.0)
+    return float(2 * sample_size * (special.entr(share) + special.entr(1 - share)))

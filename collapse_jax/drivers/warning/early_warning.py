@@ -208,6 +208,8 @@ def _alarm(found, name, what, span, rule, directions, lead, limits, change):
         indicators.indicator(what, values, span) for values in (of_steady, of_collapsing)
     )
     direction = directions if isinstance(directions, str) else directions.get(name)
+    if direction is None and name == found.loss and what not in indicators.OF_WINDOWS:
+        direction = RISES if found.rises else FALLS
     none = of_collapsing[:0]
     crossed = found.crossed[found.has_crossed]
     learns = direction is None and limits is None and change is None

@@ -13,6 +13,7 @@ from collapse_jax.errors import InputError, did_you_mean, real
 class Watched(NamedTuple):
     """Chains at the generations that both runs recorded.
 
+    loss: the metric that is the loss.
     generations: [generation].
     collapsing: name -> [chain, generation] of the chains that may cross.
     steady: the same of chains that do not.
@@ -22,6 +23,7 @@ class Watched(NamedTuple):
     dropped: how many chains that were given as steady crossed.
     """
 
+    loss: str
     generations: np.ndarray
     collapsing: dict[str, np.ndarray]
     steady: dict[str, np.ndarray]
@@ -95,7 +97,7 @@ def watched_chains(
             f"threshold is {threshold:g}, which no chain of {run.name} crosses by generation "
             f"{generations[-1]} ({loss} goes from {low:.4g} to {high:.4g}); give one in between"
         )
-    return Watched(generations, mine, steady_of, crossed, rises, dropped)
+    return Watched(loss, generations, mine, steady_of, crossed, rises, dropped)
 
 
 def _chains_of(what, run, set_size) -> Recorded:
