@@ -1,16 +1,16 @@
-"""Counts of categories that a power sharpens and uniform real data renews: a transition with a loop.
+"""Categories that a power sharpens and uniform real data renews: a transition with a loop.
 
 Infinite samples: p' = a/K + (1 - a) p^b / sum p^b over K categories, a the share of uniform real
-data and b the power, one over the temperature. The uniform law loses its stability at b = 1/(1 - a);
-for K > 2 collapsed laws live on below (hysteresis).
+data and b the power, one over the temperature. The uniform law loses its stability at b = 1/(1 -
+a); for K > 2 collapsed laws live on below (hysteresis).
 
 Derived. Of laws with one leading category of probability x and K - 1 equal ones, let y = log of x
-over one of the others. A fixed point has b = (logit((x - a/K)/(1 - a)) + log(K - 1))/y with x = 1/(1
-+ (K - 1) exp(-y)), so that the branch is a curve b(y); it folds where b is least.
+over one of the others. A fixed point has b = (logit((x - a/K)/(1 - a)) + log(K - 1))/y with x =
+1/(1 + (K - 1) exp(-y)), so that the branch is a curve b(y); it folds where b is least.
 
 References:
-    Marchi et al. 2024, the loop; the threshold 1/(1 - a) and the loop are those of Truong and Truong
-    2025, arXiv 2512.12381 (its abstract), with their alpha for b and beta for a.
+    Marchi et al. 2024, the loop. The threshold 1/(1 - a) is that of Truong and Truong 2025, arXiv
+    2512.12381 (its abstract alone was read), with their alpha for b and beta for a.
 """
 
 import numpy as np

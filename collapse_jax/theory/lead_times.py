@@ -1,4 +1,4 @@
-"""How many generations lie between an alarm and a collapse, on chains with exact laws under replace.
+"""Generations between an alarm and a collapse, on chains with exact laws under replace.
 
 A log variance is a random walk with a drift, so that a lead time is a distance over a speed; the
 count of one of two categories is a finite Markov chain, whose first passages are linear systems.

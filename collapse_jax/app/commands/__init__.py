@@ -15,6 +15,7 @@ from collapse_jax.app.commands.arguments import (
     PlotArguments,
     ReproduceArguments,
     TrackArguments,
+    WarningArguments,
 )
 from collapse_jax.app.config.devices import Devices, ModelDevices, SeedDevices
 from collapse_jax.app.config.lm import LMConfig
@@ -93,6 +94,12 @@ COMMANDS = {
             "Several runs of lm in one figure and one table.",
             "commands.compare:compare_command",
             arguments=CompareArguments,
+        ),
+        Command(
+            "warning",
+            "How many generations before a loss collapses each metric of a run rings an alarm.",
+            "commands.warning:warning_command",
+            arguments=WarningArguments,
         ),
         Command(
             "pretrain",

@@ -1,4 +1,4 @@
-"""One alarm: a metric, what is watched of it, and a limit; how early it rang, and how often falsely."""
+"""One alarm, a limit of what is watched of a metric: how early it rings, and how often falsely."""
 
 import math
 from typing import NamedTuple

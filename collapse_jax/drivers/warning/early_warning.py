@@ -219,7 +219,9 @@ def _alarm(found, name, what, span, rule, directions, lead, limits, change):
         series = series._replace(learn_steady=of_steady[::2], steady=of_steady[1::2])
     own = Watch(found.generations, crossed, lead, _LEADS)
     if learns:
-        series = series._replace(learn_collapsing=of_collapsing[::2], collapsing=of_collapsing[1::2])
+        series = series._replace(
+            learn_collapsing=of_collapsing[::2], collapsing=of_collapsing[1::2]
+        )
         own = own._replace(crossed=crossed[1::2])
         direction = learned_direction(series, own, crossed[::2])
     limit = math.nan
@@ -241,8 +243,8 @@ def _window(window, wanted, found: Watched):
         )
     if used and len(set(np.diff(found.generations))) > 1:
         raise InputError(
-            f"indicators has {min(used)}, which needs records at equal distances, as record=1 keeps "
-            "them; give indicators=('level',)"
+            f"indicators has {min(used)}, which needs records at equal distances, as record=1 "
+            "keeps them; give indicators=('level',)"
         )
     stride = int(found.generations[1] - found.generations[0]) if count > 1 else 1
     if window is None:

@@ -88,9 +88,10 @@ def limit_of(extremes: np.ndarray, rate: float) -> tuple[float, float]:
     place = math.floor(rate * (count + 1) + 1e-9)
     if place < 1:
         raise InputError(
-            f"false_alarm_rate is {rate:g}; {count} steady chains set the limits, which can promise "
-            f"{smallest_rate(count):.3g} at best: give {2 * math.ceil(1 / rate - 1)} steady chains "
-            "(one half sets the limits, the other tests them), or a higher rate"
+            f"false_alarm_rate is {rate:g}; {count} steady chains set the limits, which can "
+            f"promise {smallest_rate(count):.3g} at best: give "
+            f"{2 * math.ceil(1 / rate - 1)} steady chains (one half sets the limits, the other "
+            "tests them), or a higher rate"
         )
     return float(np.sort(extremes)[count - place]), place / (count + 1)
 

@@ -1,0 +1,258 @@
+"""`collapse-jax warning`: lead times and false alarms of every metric of a run."""
+
+import csv
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from collapse_jax.app.written import markdown_cell
+from collapse_jax.errors import InputError
+from collapse_jax.runs import strict_json
+from collapse_jax.runs.atomic import atomic
+from collapse_jax.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from collapse_jax.drivers.warning.alarms import Alarm
+    from collapse_jax.drivers.warning.early_warning import EarlyWarning
+
+_FILES = ("warning.json", "warning.csv", "warning.md", "figures")
+_HEADERS = (
+    "metric", "watched", "rings when it", "false alarms, %", "detected, %",
+    "median lead, generations", "AUC", "Kendall tau",
+)  # fmt: skip
+
+
+def warning_command(
+    console: "Console",
+    run: str,
+    loss: str,
+    threshold: float,
+    steady: str = "",
+    relative: bool = False,
+    metrics: str | tuple[str, ...] = (),
+    indicators: str | tuple[str, ...] = (),
+    false_alarm_rate: float | None = None,
+    limits: str | tuple[str, ...] = (),
+    change: float | None = None,
+    directions: str | tuple[str, ...] = (),
+    by_generation: bool = False,
+    lead: int = 1,
+    window: int | None = None,
+    set_size: int = 1,
+    out: str = "runs/warning",
+) -> None:
+    """Prints the table of all alarms, and writes it, a figure and warning.json.
+
+    Args:
+        console: Where the table is printed.
+        run: A run folder.
+        loss: The metric that collapses.
+        threshold: Of that.
+        steady: A run folder of chains that do not collapse; "" takes those of `run`.
+        relative: Whether the threshold is in units of the first loss.
+        metrics: Names; () is all.
+        indicators: Names; () is all but change, or the level with `limits` and `change`.
+        false_alarm_rate: Of a steady chain in the whole watch.
+        limits: METRIC=NUMBER of each.
+        change: The share of its first value.
+        directions: One for all, or METRIC=DIRECTION of each.
+        by_generation: Whether metrics are held against steady chains of the same generation.
+        lead: Generations ahead that count.
+        window: Of indicators.
+        set_size: Chains of a set.
+        out: The folder of the files, made if needed; those of an earlier call are written anew.
+
+    Raises:
+        InputError: If an option does not fit the runs, or `out` holds something else.
+    """
+    from collapse_jax.app.plots.warning import draw
+    from collapse_jax.drivers.warning.early_warning import early_warning
+
+    folder = RunFolder(out)
+    _refuse_taken(folder)
+    given = _words(limits)
+    numbers = {name: _number(name, value) for name, value in _pairs("limits", given)}
+    watched = _words(indicators)
+    if not watched:
+        fixed = numbers or change is not None
+        watched = ("level",) if fixed else ("level", "variance", "autocorrelation")
+    found = early_warning(
+        run,
+        steady or None,
+        loss=loss,
+        threshold=threshold,
+        relative=relative,
+        metrics=_words(metrics) or None,
+        indicators=watched,
+        false_alarm_rate=false_alarm_rate,
+        limits=numbers or None,
+        change=change,
+        directions=_directions(_words(directions)),
+        by_generation=by_generation,
+        lead=lead,
+        window=window,
+        set_size=set_size,
+    )
+    for line in summary_lines(found):
+        console.print(line, highlight=False)
+    console.print(_table(found))
+    try:
+        _write(folder, found, {"run": run, "steady": steady, "lead": lead, "set_size": set_size})
+        figure = draw(folder, found)
+    except OSError as error:
+        raise InputError(f"out is '{out}', which cannot be written ({error.strerror})") from None
+    for path in (folder.path / "warning.csv", folder.path / "warning.json", figure):
+        console.print(str(path), highlight=False)
+
+
+def _refuse_taken(folder: RunFolder) -> None:
+    """Raises `InputError` for a folder with anything but the files of an earlier call."""
+    try:
+        others = {path.name for path in folder.path.iterdir()} - set(_FILES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"out is '{folder.path}', which is no folder ({error.strerror})") from None
+    if others:
+        raise InputError(
+            f"out is '{folder.path}', which holds {max(others)}; give a new folder, or that of an "
+            "earlier warning"
+        )
+
+
+def _words(given: str | Sequence[str]) -> tuple[str, ...]:
+    """What is given with commas, or word by word."""
+    words = (given,) if isinstance(given, str) else given
+    return tuple(part.strip() for word in words for part in word.split(",") if part.strip())
+
+
+def _pairs(what, words):
+    for word in words:
+        name, is_pair, value = word.rpartition("=")
+        if not is_pair or not name:
+            raise InputError(f"{what} is {word!r}; it must be METRIC=VALUE, as entropy=2.5")
+        yield name, value
+
+
+def _number(name, text):
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"limits of {name} is {text!r}; it must be a number") from None
+
+
+def _directions(words):
+    if len(words) == 1 and "=" not in words[0]:
+        return words[0]
+    return dict(_pairs("directions", words)) or None
+
+
+def summary_lines(found: "EarlyWarning") -> list[str]:
+    """What was watched, in a few lines."""
+    crossed = found.crossings[~_is_nan(found.crossings)]
+    unit = " times its first value" if found.relative else ""
+    way = "rises to" if found.rises else "falls to"
+    middle = sorted(crossed)[len(crossed) // 2]
+    lines = [
+        f"{found.loss} {way} {found.threshold:g}{unit} in {len(crossed)} of "
+        f"{len(found.crossings)} chains, in the median at generation {middle:g}; "
+        f"{found.steady} steady chains"
+    ]
+    if found.dropped:
+        lines.append(f"{found.dropped} chains that were given as steady crossed, and are left out")
+    if len(crossed) == 1:
+        lines.append("one chain crossed: its leads are one draw each, and have no error")
+    return lines
+
+
+def _is_nan(values):
+    return values != values
+
+
+def _cells(alarm: "Alarm") -> list[str]:
+    """The row of one alarm."""
+    trend = alarm.trend.value
+    return [
+        alarm.metric,
+        alarm.indicator,
+        alarm.direction,
+        _percent(alarm.false_alarms),
+        _percent(alarm.detected),
+        _lead(alarm.lead),
+        _with_error(alarm.curve.area),
+        "" if math.isnan(trend) else f"{trend:.2f} (steady {alarm.steady_trend.value:.2f})",
+    ]
+
+
+def _percent(rate):
+    if not rate.chains:
+        return ""
+    return f"{100 * rate.share:.1f} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+
+
+def _lead(lead):
+    if math.isnan(lead.value):
+        return ""
+    middle = "no alarm" if lead.value == -math.inf else f"{lead.value:g}"
+    if lead.low == lead.high:
+        return middle
+    low = "none" if lead.low == -math.inf else f"{lead.low:g}"
+    return f"{middle} ({low} to {lead.high:g})"
+
+
+def _with_error(estimate):
+    if math.isnan(estimate.value):
+        return ""
+    error = "" if math.isnan(estimate.error) else f" ± {estimate.error:.3f}"
+    return f"{estimate.value:.3f}{error}"
+
+
+def _table(found: "EarlyWarning") -> Any:
+    from rich.table import Column, Table
+
+    columns = (
+        Column(header, overflow="fold", min_width=max(5, *map(len, header.split())))
+        for header in _HEADERS
+    )
+    table = Table(*columns, show_edge=False, pad_edge=False)
+    for alarm in found.earliest():
+        table.add_row(*_cells(alarm))
+    return table
+
+
+def _write(folder, found, options):
+    """The table as warning.csv and warning.md, and everything as warning.json."""
+    rows = list(found.rows())
+    flat = [{key: value for key, value in row.items() if key != "auc_by_lead"} for row in rows]
+    with atomic(folder.path / "warning.csv") as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(flat[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(flat)
+    lines = [*(f"{markdown_cell(line)}.\n" for line in summary_lines(found)), _line(_HEADERS)]
+    lines.append("|" + "---|" * len(_HEADERS))
+    lines += [_line(_cells(alarm)) for alarm in found.earliest()]
+    folder.write_text("warning.md", "\n".join(lines) + "\n")
+    values = {
+        **options,
+        "loss": found.loss,
+        "threshold": found.threshold,
+        "relative": found.relative,
+        "rises": found.rises,
+        "window": found.window,
+        "generations": found.generations.tolist(),
+        "crossings": found.crossings.tolist(),
+        "steady_chains": found.steady,
+        "steady_chains_that_crossed": found.dropped,
+        "alarms": [
+            {**row, "leads": alarm.leads.tolist()}
+            for row, alarm in zip(rows, found.alarms, strict=True)
+        ],
+    }
+    folder.write_text("warning.json", strict_json.dumps(values, indent=1) + "\n")
+
+
+def _line(cells):
+    return "| " + " | ".join(map(markdown_cell, cells)) + " |"
