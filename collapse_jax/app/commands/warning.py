@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from collapse_jax.drivers.warning.early_warning import EarlyWarning
 
 _FILES = ("warning.json", "warning.csv", "warning.md", "figures")
-_HEADERS = (
-    "metric", "watched", "rings when it", "false alarms, %", "detected, %",
-    "median lead, generations", "AUC", "Kendall tau",
-)  # fmt: skip
+_HEADERS = ("alarm", "false alarms, %", "detected, %", "median lead", "AUC", "tau (steady)")
 
 
 def warning_command(
@@ -171,25 +168,30 @@ def _is_nan(values):
     return values != values
 
 
-def _cells(alarm: "Alarm") -> list[str]:
-    """The row of one alarm."""
+def _cells(alarm: "Alarm", intervals: bool = True) -> list[str]:
+    """The row of one alarm.
+
+    Args:
+        intervals: Whether those of rates are there too.
+    """
     trend = alarm.trend.value
+    what = "" if alarm.indicator == "level" else f"{alarm.indicator} of "
+    does = "leaves" if alarm.direction == "either" else alarm.direction
     return [
-        alarm.metric,
-        alarm.indicator,
-        alarm.direction,
-        _percent(alarm.false_alarms),
-        _percent(alarm.detected),
+        f"{what}{alarm.metric} {does}",
+        _percent(alarm.false_alarms, intervals),
+        _percent(alarm.detected, intervals),
         _lead(alarm.lead),
         _with_error(alarm.curve.area),
-        "" if math.isnan(trend) else f"{trend:.2f} (steady {alarm.steady_trend.value:.2f})",
+        "" if math.isnan(trend) else f"{trend:.2f} ({alarm.steady_trend.value:.2f})",
     ]
 
 
-def _percent(rate):
+def _percent(rate, intervals):
     if not rate.chains:
         return ""
-    return f"{100 * rate.share:.1f} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+    ends = f" ({100 * rate.low:.1f} to {100 * rate.high:.1f})" if intervals else ""
+    return f"{100 * rate.share:.1f}{ends}"
 
 
 def _lead(lead):
@@ -218,7 +220,7 @@ def _table(found: "EarlyWarning") -> Any:
     )
     table = Table(*columns, show_edge=False, pad_edge=False)
     for alarm in found.earliest():
-        table.add_row(*_cells(alarm))
+        table.add_row(*_cells(alarm, intervals=False))
     return table
 
 

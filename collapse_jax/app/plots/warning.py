@@ -142,7 +142,9 @@ def _draw_by_lead(axis, shown, colours):
         )  # fmt: skip
     axis.axhline(0.5, color=style.REAL, lw=0.8, ls=":")
     axis.set_xscale("log")
-    style.plain_ticks(axis.xaxis)
+    leads = sorted({lead for alarm in shown for lead in alarm.by_lead})
+    axis.set_xticks(leads, map(str, leads))
+    axis.minorticks_off()
     axis.set_xlabel("generations ahead of the crossing", fontsize=8)
     axis.set_ylabel("AUC of what was seen until then (± 2 errors)", fontsize=8)
     axis.set_title("what could be known so far ahead", fontsize=9)

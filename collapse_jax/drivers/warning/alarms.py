@@ -223,13 +223,16 @@ def _scores(series, watch, lead, learning=False):
 
 
 def _running(values):
-    """The highest score [chain, generation] up to each generation."""
-    return np.fmax.accumulate(np.where(np.isnan(values), -np.inf, values), axis=1)
+    """The highest score [chain, generation] up to each generation; nan before there is one."""
+    return np.fmax.accumulate(values, axis=1)
 
 
 def _at_ends(collapsing, steady, places):
+    """Scores at the ends of the watches of those collapsing chains that have one there."""
     there = np.flatnonzero(places >= 0)
-    return collapsing[there, places[there]], steady[:, places[there]].T
+    there = there[~np.isnan(collapsing[there, places[there]])]
+    of_steady = steady[:, places[there]].T
+    return collapsing[there, places[there]], np.where(np.isnan(of_steady), -np.inf, of_steady)
 
 
 def _trends(indicator, series, watch):
@@ -239,10 +242,9 @@ def _trends(indicator, series, watch):
         return nothing, nothing, nothing
     taus = [indicators.trend(values) for values in (series.collapsing, series.steady)]
     own, steady = _at_ends(*taus, watch.last_places(watch.lead))
-    known = np.isfinite(own)
-    own, steady = own[known], steady[known]
+    known = np.isfinite(steady)
+    counts = known.sum(0)
     # Each steady chain once: its mean over the generations at which others collapsed.
-    with np.errstate(invalid="ignore"):
-        of_steady = np.nanmean(steady, axis=0) if steady.size else np.empty(0)
-    area = curve_of(own, np.where(np.isnan(steady), -np.inf, steady)).area
-    return mean_of(own), mean_of(of_steady), area
+    sums = np.where(known, steady, 0).sum(0)
+    of_steady = sums[counts > 0] / counts[counts > 0]
+    return mean_of(own), mean_of(of_steady), curve_of(own, steady).area
