@@ -11,6 +11,7 @@ from collapse_jax.app.plots import style
 from collapse_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from collapse_jax.drivers.warning.alarms import Alarm
@@ -37,12 +38,11 @@ def warning_figure(found: "EarlyWarning") -> "Figure":
         found: What `cj.early_warning` gives.
     """
     has_curves = any(len(alarm.curve.false) for alarm in found.alarms)
-    names = list(dict.fromkeys(alarm.metric for alarm in found.alarms))
-    colours = _colours(names, found.loss)
+    colours = _colours(found)
     rows = len(found.alarms)
     height = min(max(3.4, 0.19 * rows + 1.3), 20.0)
     fig, axes = style.figure(columns=3 if has_curves else 1, height=height)
-    _draw_leads(axes[0, 0], found, colours)
+    draw_leads(axes[0, 0], found)
     if has_curves:
         shown = _best(found)
         _draw_curves(axes[0, 1], shown, colours)
@@ -53,9 +53,10 @@ def warning_figure(found: "EarlyWarning") -> "Figure":
     return fig
 
 
-def _colours(names, loss):
+def _colours(found):
     """A colour for each metric; ink for the loss."""
-    others = [name for name in names if name != loss]
+    names = dict.fromkeys(alarm.metric for alarm in found.alarms)
+    others = [name for name in names if name != found.loss]
     if len(others) <= 9:
         palette = [matplotlib.colormaps["tab10"](at) for at in range(10) if at != 7]
     else:
@@ -63,7 +64,7 @@ def _colours(names, loss):
             matplotlib.colormaps["turbo"](0.05 + 0.9 * at / (len(others) - 1))
             for at in range(len(others))
         ]
-    return {loss: style.INK, **dict(zip(others, palette, strict=False))}
+    return {found.loss: style.INK, **dict(zip(others, palette, strict=False))}
 
 
 def _best(found) -> "list[Alarm]":
@@ -88,8 +89,9 @@ def _label(alarm):
     return alarm.metric if alarm.indicator == "level" else f"{alarm.metric}, {alarm.indicator}"
 
 
-def _draw_leads(axis, found, colours):
-    """Median leads with their intervals; a cross at the left end of those that do not ring."""
+def draw_leads(axis: "Axes", found: "EarlyWarning") -> None:
+    """Draws median leads with their intervals; a cross at the left end for no alarm."""
+    colours = _colours(found)
     order = found.earliest()[::-1]
     finite = [end for alarm in order for end in alarm.lead if math.isfinite(end)]
     least = min([0.0, *finite])
