@@ -352,10 +352,10 @@ def alarms(key, chains, parts):
         runs = gaussian(key, chains)
         yield title, warn(title, runs, "kl_real_to_model", 10.0, indicators=INDICATORS, window=8)
     if "text" in parts:
-        title = "characters, test loss 1.25 times the first"
+        title = "characters, test loss 1.6 times the first"
         runs, loss = text(key, max(chains // 2, 40)), "cross_entropy_real_to_model"
         options = {"relative": True, "indicators": INDICATORS, "window": 8}
-        yield title, warn(title, runs, loss, 1.25, **options)
+        yield title, warn(title, runs, loss, 1.6, **options)
     if "transition" in parts:
         rises, jumps, stays = transitions(key, max(chains // 2, 40))
         for title, run in (("power rises slowly", rises), ("power jumps at 200", jumps)):

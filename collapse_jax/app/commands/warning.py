@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from collapse_jax.app.commands.arguments import WarningArguments
 from collapse_jax.app.written import markdown_cell
 from collapse_jax.errors import InputError
 from collapse_jax.runs import strict_json
@@ -21,87 +22,63 @@ _FILES = ("warning.json", "warning.csv", "warning.md", "figures")
 _HEADERS = ("alarm", "false alarms, %", "detected, %", "median lead", "AUC", "tau (steady)")
 
 
-def warning_command(
-    console: "Console",
-    run: str,
-    loss: str,
-    threshold: float,
-    steady: str = "",
-    relative: bool = False,
-    metrics: str | tuple[str, ...] = (),
-    indicators: str | tuple[str, ...] = (),
-    false_alarm_rate: float | None = None,
-    limits: str | tuple[str, ...] = (),
-    change: float | None = None,
-    directions: str | tuple[str, ...] = (),
-    by_generation: bool = False,
-    lead: int = 1,
-    window: int | None = None,
-    set_size: int = 1,
-    out: str = "runs/warning",
-) -> None:
+def warning_command(console: "Console", **given: Any) -> None:
     """Prints the table of all alarms, and writes it, a figure and warning.json.
 
     Args:
         console: Where the table is printed.
-        run: A run folder.
-        loss: The metric that collapses.
-        threshold: Of that.
-        steady: A run folder of chains that do not collapse; "" takes those of `run`.
-        relative: Whether the threshold is in units of the first loss.
-        metrics: Names; () is all.
-        indicators: Names; () is all but change, or the level with `limits` and `change`.
-        false_alarm_rate: Of a steady chain in the whole watch.
-        limits: METRIC=NUMBER of each.
-        change: The share of its first value.
-        directions: One for all, or METRIC=DIRECTION of each.
-        by_generation: Whether metrics are held against steady chains of the same generation.
-        lead: Generations ahead that count.
-        window: Of indicators.
-        set_size: Chains of a set.
-        out: The folder of the files, made if needed; those of an earlier call are written anew.
+        **given: The fields of `WarningArguments`.
 
     Raises:
         InputError: If an option does not fit the runs, or `out` holds something else.
     """
     from collapse_jax.app.plots.warning import draw
-    from collapse_jax.drivers.warning.early_warning import early_warning
 
-    folder = RunFolder(out)
+    asked = WarningArguments(**given)
+    folder = RunFolder(asked.out)
     _refuse_taken(folder)
-    given = _words(limits)
-    numbers = {name: _number(name, value) for name, value in _pairs("limits", given)}
-    watched = _words(indicators)
-    if not watched:
-        fixed = numbers or change is not None
-        watched = ("level",) if fixed else ("level", "variance", "autocorrelation")
-    found = early_warning(
-        run,
-        steady or None,
-        loss=loss,
-        threshold=threshold,
-        relative=relative,
-        metrics=_words(metrics) or None,
-        indicators=watched,
-        false_alarm_rate=false_alarm_rate,
-        limits=numbers or None,
-        change=change,
-        directions=_directions(_words(directions)),
-        by_generation=by_generation,
-        lead=lead,
-        window=window,
-        set_size=set_size,
-    )
+    found = _found(asked)
     for line in summary_lines(found):
         console.print(line, highlight=False)
     console.print(_table(found))
+    kept = {name: getattr(asked, name) for name in ("run", "steady", "lead", "set_size")}
     try:
-        _write(folder, found, {"run": run, "steady": steady, "lead": lead, "set_size": set_size})
+        _write(folder, found, kept)
         figure = draw(folder, found)
     except OSError as error:
-        raise InputError(f"out is '{out}', which cannot be written ({error.strerror})") from None
+        raise InputError(
+            f"out is '{asked.out}', which cannot be written ({error.strerror})"
+        ) from None
     for path in (folder.path / "warning.csv", folder.path / "warning.json", figure):
         console.print(str(path), highlight=False)
+
+
+def _found(asked: WarningArguments) -> "EarlyWarning":
+    """What `early_warning` finds by the options of the command line."""
+    from collapse_jax.drivers.warning.early_warning import early_warning
+
+    limits = {name: _number(name, value) for name, value in _pairs("limits", _words(asked.limits))}
+    indicators = _words(asked.indicators)
+    if not indicators:
+        is_fixed = limits or asked.change is not None
+        indicators = ("level",) if is_fixed else ("level", "variance", "autocorrelation")
+    return early_warning(
+        asked.run,
+        asked.steady or None,
+        loss=asked.loss,
+        threshold=asked.threshold,
+        relative=asked.relative,
+        metrics=_words(asked.metrics) or None,
+        indicators=indicators,
+        false_alarm_rate=asked.false_alarm_rate,
+        limits=limits or None,
+        change=asked.change,
+        directions=_directions(_words(asked.directions)),
+        by_generation=asked.by_generation,
+        lead=asked.lead,
+        window=asked.window,
+        set_size=asked.set_size,
+    )
 
 
 def _refuse_taken(folder: RunFolder) -> None:

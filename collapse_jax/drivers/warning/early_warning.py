@@ -1,4 +1,12 @@
-"""How early one could have known that a loss would collapse, by every metric that was recorded."""
+"""How early one could have known that a loss would collapse, by every metric that was recorded.
+
+Alarms are set on one half of the steady chains, those with even numbers, so that the other half
+rings at most at the rate that is asked for; n chains that set a limit can promise 1/(n + 1) at
+best. On one half of the collapsing chains it is learned whether a metric rises or falls; fewer than
+four have alarms for "either". What is reported is of the other halves, so that nothing is chosen
+and tested on the same chains. Chains that do not cross the threshold within their records count as
+steady where no others are given, and for nothing else.
+"""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +28,7 @@ from collapse_jax.drivers.warning.alarms import (
     alarm_of,
     learned_direction,
 )
+from collapse_jax.drivers.warning.indicators import AUTOCORRELATION, LEVEL, VARIANCE
 from collapse_jax.drivers.warning.watched import Watched, watched_chains
 from collapse_jax.errors import InputError, did_you_mean, one_of, real, whole
 
@@ -106,6 +115,24 @@ class EarlyWarning(NamedTuple):
             }
 
 
+class Asked(NamedTuple):
+    """What an alarm is asked to be; arguments of `early_warning`, checked."""
+
+    indicators: tuple[str, ...]
+    rate: float | None
+    limits: Mapping[str, float] | None
+    change: float | None
+    directions: Mapping[str, str] | str
+    by_generation: bool
+    lead: int
+    window: int | None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether limits are given, and no chain is needed to set them."""
+        return self.limits is not None or self.change is not None
+
+
 def early_warning(
     collapsing: Records,
     steady: Records | None = None,
@@ -114,7 +141,7 @@ def early_warning(
     threshold: float,
     relative: bool = False,
     metrics: Iterable[str] | None = None,
-    indicators: Iterable[str] = ("level", "variance", "autocorrelation"),
+    indicators: str | Iterable[str] = (LEVEL, VARIANCE, AUTOCORRELATION),
     false_alarm_rate: float | None = None,
     limits: Mapping[str, float] | None = None,
     change: float | None = None,
@@ -126,111 +153,101 @@ def early_warning(
 ) -> EarlyWarning:
     """How many generations before a loss crosses its threshold each metric rings an alarm.
 
-    Alarms are set on one half of the steady chains (those with even numbers) so that the other half
-    rings at most at the rate that is asked for; on one half of the collapsing chains it is learned
-    whether a metric rises or falls. What is reported is of the other halves. The loss is a metric
-    too: its own alarm says what the others are worth beyond watching it.
+    Half of the steady chains set the limits, half of the collapsing ones the directions; all
+    numbers are of the other halves. The loss is a metric too, the first of all.
 
     Args:
-        collapsing: chains whose loss crosses the threshold: whatever `drivers.recorded` reads, as
-            what `cj.simulate` returns, a run folder, or a dict of arrays [chain, generation].
-            Chains that do not cross within their records count for nothing.
-        steady: chains that do not collapse, recorded at the same generations; ones that cross are
-            left out. By default the collapsing run's own chains that do not cross.
+        collapsing: chains whose loss crosses; a run folder, or what `cj.simulate` or `cj.run` gave.
+        steady: chains that do not; by default those of the collapsing run that never cross.
         loss: the metric that is the loss.
-        threshold: of the loss. Above its median at the first generation it is crossed upwards, else
-            downwards.
+        threshold: crossed upwards if it lies above the median first loss, else downwards.
         relative: whether the threshold is in units of each chain's own first loss.
         metrics: names; by default all with one number a generation.
-        indicators: what is watched of each: "level", "change" (since the first generation), and of
-            the last `window` generations, without their line, "variance" and "autocorrelation".
-        false_alarm_rate: the chance that a steady chain rings at all in the whole watch, .05 by
-            default. n steady chains that set limits can promise 1/(n + 1) at best.
-        limits: metric -> a limit of its level that is given, instead of a rate; other metrics have
-            no alarm then. All chains are tested.
-        change: the share of its first value by which a metric's level must change, as .1 for 10%,
-            instead of a rate. It needs no steady chain, and says nothing of false alarms without.
-        directions: "rises", "falls" or "either", for all or by metric. By default learned; of fewer
-            than four collapsing chains "either".
-        by_generation: whether indicators are counted in standard deviations of the steady chains at
-            the same generation, which needs a control run that goes on beside the watched one.
+        indicators: "level", "change" since the first generation, and "variance" and
+            "autocorrelation" of what a line leaves of the last `window` generations.
+        false_alarm_rate: the chance that a steady chain rings in the whole watch; .05 by default.
+        limits: metric -> a limit of its level, instead of a rate; other metrics have no alarm.
+        change: the share of its first value by which a level must change, instead of a rate.
+        directions: "rises", "falls" or "either", for all or by metric; by default learned.
+        by_generation: whether indicators count in deviations of the steady chains of a generation.
         lead: generations that an alarm must be ahead to count as a detection.
-        window: generations of windows; by default a quarter of those recorded, at least 8.
-        set_size: watch sets of so many chains each instead of chains: a set has the mean of each
-            metric, and "disagreement on METRIC", the standard deviation over its chains.
+        window: in generations; by default a quarter of those recorded, at least 8.
+        set_size: chains of a set that is watched as one, by means and "disagreement on METRIC".
 
     Raises:
-        InputError: before any work, if the runs do not fit together, no chain crosses, a name is
-            unknown, or the steady chains are too few for the rate.
+        InputError: if an option is wrong, the runs do not fit together, no chain crosses, or the
+            steady chains are too few for the rate.
     """
-    wanted = _checked(indicators, lead, set_size, limits, change, false_alarm_rate, directions)
-    directed = directions if isinstance(directions, str) else dict(directions or {})
+    rule = (false_alarm_rate, limits, change)
+    asked = _asked(indicators, *rule, directions, by_generation, lead, window)
+    whole("set_size", set_size, 1)
     found = watched_chains(collapsing, steady, loss, threshold, relative, metrics, set_size)
-    span = _window(window, wanted, found)
-    names = [loss, *(name for name in found.collapsing if name != loss)]
-    if limits is not None:
-        names = _known("limits", limits, found)
-    if not isinstance(directed, str):
-        _known("directions", directed, found)
-    given = limits is not None or change is not None
-    rule = Rule(None if given else (0.05 if false_alarm_rate is None else false_alarm_rate))
-    rule = rule._replace(by_generation=by_generation)
-    if given and by_generation:
+    return _of_all(found, asked, float(threshold), relative)
+
+
+def _of_all(found: Watched, asked: Asked, threshold, relative):
+    """Every alarm that is asked for."""
+    span = _window(asked.window, asked.indicators, found)
+    names = [found.loss, *(name for name in found.collapsing if name != found.loss)]
+    if asked.limits is not None:
+        names = _known("limits", asked.limits, found)
+    if not isinstance(asked.directions, str):
+        _known("directions", asked.directions, found)
+    if not asked.is_given and not found.steady_count:
         raise InputError(
-            "by_generation is True, which only limits by false_alarm_rate have; leave it out with "
-            "limits= and change="
+            f"steady is not given, and every chain crosses {found.loss} = {threshold:g}: pass the "
+            "chains of a loop that does not collapse as steady=, or limits= or change= for alarms "
+            "that need none"
         )
-    if not given and not found.steady_count:
-        raise InputError(
-            f"steady is not given, and every chain crosses {loss} = {threshold:g}: pass the chains "
-            "of a loop that does not collapse as steady=, or limits= or change= for alarms that "
-            "need none"
-        )
-    alarms = []
-    for name in names:
-        for what in wanted:
-            alarms.append(_alarm(found, name, what, span, rule, directed, lead, limits, change))
+    alarms = tuple(_alarm(found, asked, name, what, span) for name in names
+                   for what in asked.indicators)  # fmt: skip
     return EarlyWarning(
-        loss, float(threshold), found.rises, relative, found.crossings, found.steady_count,
-        found.dropped, found.generations, span, tuple(alarms),
+        found.loss, threshold, found.rises, relative, found.crossings, found.steady_count,
+        found.dropped, found.generations, span, alarms,
     )  # fmt: skip
 
 
-def _alarm(found, name, what, span, rule, directions, lead, limits, change):
+def _alarm(found: Watched, asked: Asked, name, what, span):
     """One alarm; of the halves that test it, where something was learned of the others."""
-    of_steady, of_collapsing = found.steady[name], found.collapsing[name][found.has_crossed]
-    if change is not None:
-        first = np.abs(of_steady[:, :1]), np.abs(of_collapsing[:, :1])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            of_steady = (of_steady - of_steady[:, :1]) / first[0]
-            of_collapsing = (of_collapsing - of_collapsing[:, :1]) / first[1]
-    of_steady, of_collapsing = (
-        indicators.indicator(what, values, span) for values in (of_steady, of_collapsing)
+    steady, collapsing = (
+        indicators.indicator(what, _relative(values) if asked.change is not None else values, span)
+        for values in (found.steady[name], found.collapsing[name][found.has_crossed])
     )
-    direction = directions if isinstance(directions, str) else directions.get(name)
-    if direction is None and name == found.loss and what not in indicators.OF_WINDOWS:
-        direction = RISES if found.rises else FALLS
-    none = of_collapsing[:0]
     crossed = found.crossed[found.has_crossed]
-    learns = direction is None and limits is None and change is None
-    learns = learns and len(crossed) >= _ENOUGH_TO_LEARN
-    series = Series(none, none, of_collapsing, of_steady)
-    if rule.rate is not None:
-        series = series._replace(learn_steady=of_steady[::2], steady=of_steady[1::2])
-    own = Watch(found.generations, crossed, lead, _LEADS)
-    if learns:
-        series = series._replace(
-            learn_collapsing=of_collapsing[::2], collapsing=of_collapsing[1::2]
-        )
-        own = own._replace(crossed=crossed[1::2])
-        direction = learned_direction(series, own, crossed[::2])
+    series = Series(collapsing[:0], collapsing[:0], collapsing, steady)
+    if asked.rate is not None:
+        series = series._replace(learn_steady=steady[::2], steady=steady[1::2])
+    watch = Watch(found.generations, crossed, asked.lead, _LEADS)
+    direction = _direction(found, asked, name, what)
+    if direction is None and asked.rate is not None and len(crossed) >= _ENOUGH_TO_LEARN:
+        series = series._replace(learn_collapsing=collapsing[::2], collapsing=collapsing[1::2])
+        watch = watch._replace(crossed=crossed[1::2])
+        direction = learned_direction(series, watch, crossed[::2])
     limit = math.nan
-    if limits is not None:
-        limit = real(f"limits of {name}", limits[name])
-        direction = direction or (RISES if limit > np.nanmedian(of_collapsing[:, 0]) else FALLS)
-    if change is not None:
-        limit = -change if direction == FALLS else change
-    return alarm_of((name, what), series, own, rule, direction or EITHER, limit)
+    if asked.limits is not None:
+        limit = asked.limits[name]
+        direction = direction or (RISES if limit > np.nanmedian(collapsing[:, 0]) else FALLS)
+    if asked.change is not None:
+        limit = -asked.change if direction == FALLS else asked.change
+    rule = Rule(asked.rate, asked.by_generation)
+    return alarm_of((name, what), series, watch, rule, direction or EITHER, limit)
+
+
+def _relative(values):
+    """Changes since the first generation as shares of its value."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (values - values[:, :1]) / np.abs(values[:, :1])
+
+
+def _direction(found, asked, name, what):
+    """The direction that is given or known; None for one to learn."""
+    if isinstance(asked.directions, str):
+        return asked.directions
+    given = asked.directions.get(name)
+    # The loss collapses towards its threshold.
+    if given is None and name == found.loss and what not in indicators.OF_WINDOWS:
+        return RISES if found.rises else FALLS
+    return given
 
 
 def _window(window, wanted, found: Watched):
@@ -259,41 +276,52 @@ def _window(window, wanted, found: Watched):
     return span
 
 
-def _checked(wanted, lead, set_size, limits, change, rate, directions):
-    """The indicators; raises for a wrong option before anything is read."""
+def _asked(wanted, rate, limits, change, directions, by_generation, lead, window):
+    """What is asked for; raises for a wrong option before anything is read."""
     wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     for name in wanted:
         one_of("indicators", name, indicators.INDICATORS)
     if not wanted:
         raise InputError(f"indicators is empty; give one of {', '.join(indicators.INDICATORS)}")
     whole("lead", lead, 1)
-    whole("set_size", set_size, 1)
     ways = {"limits": limits, "change": change, "false_alarm_rate": rate}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} are given; each says when alarms ring: give one")
-    if rate is not None:
-        real("false_alarm_rate", rate, above=0, below=1)
-    if change is not None:
-        real("change", change, above=0)
-    if given and given[0] != "false_alarm_rate" and wanted != (indicators.LEVEL,):
+    is_fixed = given and given[0] != "false_alarm_rate"
+    if is_fixed and wanted != (LEVEL,):
         raise InputError(
             f"{given[0]} is given, which is a rule for the level of a metric; give "
             "indicators=('level',)"
         )
+    if is_fixed and by_generation:
+        raise InputError(
+            "by_generation is True, which only limits by false_alarm_rate have; leave out "
+            f"{given[0]}"
+        )
+    if not is_fixed:
+        rate = real("false_alarm_rate", 0.05 if rate is None else rate, above=0, below=1)
+    if change is not None:
+        real("change", change, above=0)
+    if limits is not None and (not isinstance(limits, Mapping) or not limits):
+        raise InputError(f"limits is {limits!r:.200}; it must be a dict of numbers by metric")
+    if limits is not None:
+        limits = {name: real(f"limits of {name}", value) for name, value in limits.items()}
+    directions = _checked_directions(directions)
+    return Asked(wanted, rate, limits, change, directions, bool(by_generation), lead, window)
+
+
+def _checked_directions(directions):
     if isinstance(directions, str):
-        one_of("directions", directions, DIRECTIONS)
-    elif directions is not None and not isinstance(directions, Mapping):
+        return one_of("directions", directions, DIRECTIONS)
+    if directions is not None and not isinstance(directions, Mapping):
         raise InputError(
             f"directions is {directions!r:.200}; it must be one of {', '.join(DIRECTIONS)}, or a "
             "dict of them by metric"
         )
-    else:
-        for name, value in (directions or {}).items():
-            one_of(f"directions[{name!r}]", value, DIRECTIONS)
-    if limits is not None and (not isinstance(limits, Mapping) or not limits):
-        raise InputError(f"limits is {limits!r:.200}; it must be a dict of numbers by metric")
-    return wanted
+    for name, value in (directions or {}).items():
+        one_of(f"directions[{name!r}]", value, DIRECTIONS)
+    return dict(directions or {})
 
 
 def _known(what, given, found: Watched):
