@@ -14,7 +14,7 @@ sets: ten categorical chains a set, whose disagreement is a metric.
 transition: K = 50 categories that a power b sharpens, 20% of real data, M = 20,000. b rises from 1
 to 1.4 in 400 generations, past the threshold 1.25; steady chains stay at b = 1.1. And the same with
 a jump of b from 1.1 to 1.4 at generation 200.
-slowing: at b = 1, 1.1, 1.15, 1.2, where chains are steady: autocorrelation and variance by theory.
+slowing: at b = 1, 1.05, 1.1, 1.15, where chains are steady: autocorrelation and variance by theory.
 hysteresis: b there and back, of 50 categories and of two; the real share there and back under mix.
 
 Everything is drawn with the key of `--seed`; figures/early_warning.png and hysteresis.png.
@@ -193,7 +193,7 @@ def slowing(key, chains):
 
     from collapse_jax.theory import feedback
 
-    powers, each, skip = np.array([1.0, 1.1, 1.15, 1.2]), 200, 100
+    powers, each, skip = np.array([1.0, 1.05, 1.1, 1.15]), 200, 100
 
     def power(g):
         return jnp.asarray(powers, jnp.float32)[jnp.clip(g // each, 0, 3)]
@@ -357,7 +357,7 @@ def alarms(key, chains, parts):
         options = {"relative": True, "indicators": INDICATORS, "window": 8}
         yield title, warn(title, runs, loss, 1.6, **options)
     if "transition" in parts:
-        rises, jumps, stays = transitions(key, max(chains // 2, 40))
+        rises, jumps, stays = transitions(key, chains)
         for title, run in (("power rises slowly", rises), ("power jumps at 200", jumps)):
             options = {"indicators": INDICATORS, "window": 40}
             yield title, warn(title, (run, stays), "entropy", 2.5, **options)
