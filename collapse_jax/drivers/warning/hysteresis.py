@@ -107,31 +107,11 @@ def hysteresis(
     """
     one_key("key", key)
     function("make", make)
-    start, turn = real("start", start), real("turn", turn)
-    if start == turn:
-        raise InputError(f"turn is {turn:g}, as start is; the setting must move")
-    lengths = sorted({whole("sweeps", length, 2) for length in sweeps})
-    if len(lengths) < 3:
-        raise InputError(
-            f"sweeps is {tuple(sweeps)}; give three lengths or more, each about twice the one "
-            "before, to see whether the loop vanishes"
-        )
+    lengths = _checked(start, turn, sweeps)
     whole("chains", chains, 1)
     whole("settle", settle, 0)
-    at = functools.partial(_process_at, make, start, turn, settle)
-    settings = {"length": np.asarray(lengths, np.float32)}
-    plan = Plan(
-        settle + 2 * lengths[-1], chains, (metric,), settings=settings,
-        names=[f"length {length}" for length in lengths],
-    )  # fmt: skip
-    name = metric if isinstance(metric, str) else metric.__name__
-    chunks = simulate_chunks(process_grid(at, {"length": float(lengths[0])}), key, plan)
-    found = np.concatenate([chunk.arrays[name] for chunk in chunks], axis=1).astype(np.float64)
-    if found.ndim != 2:
-        raise InputError(
-            f"metric is {name!r}, which has shape {list(found.shape[2:])}; it must be one number"
-        )
-    found = found.reshape(len(lengths), chains, -1)
+    start, turn = float(start), float(turn)
+    found, name = _simulated(make, key, (start, turn, settle), metric, lengths, chains)
     done = tuple(
         _sweep(length, start, turn, values[:, settle:])
         for length, values in zip(lengths, found, strict=True)
@@ -139,6 +119,37 @@ def hysteresis(
     areas = [sweep.area for sweep in done]
     limit = limit_of_areas(np.array(lengths), areas)
     return Hysteresis(name, start, turn, done, limit, verdict_of(limit, areas))
+
+
+def _checked(start, turn, sweeps):
+    """The lengths, ascending."""
+    if real("start", start) == real("turn", turn):
+        raise InputError(f"turn is {turn:g}, as start is; the setting must move")
+    lengths = sorted({whole("sweeps", length, 2) for length in sweeps})
+    if len(lengths) < 3:
+        raise InputError(
+            f"sweeps is {tuple(sweeps)}; give three lengths or more, each about twice the one "
+            "before, to see whether the loop vanishes"
+        )
+    return lengths
+
+
+def _simulated(make, key, course, metric, lengths, chains):
+    """(the metric [length, chain, generation], its name), by one compiled program."""
+    at = functools.partial(_process_at, make, *course)
+    settings = {"length": np.asarray(lengths, np.float32)}
+    plan = Plan(
+        course[-1] + 2 * lengths[-1], chains, (metric,), settings=settings,
+        names=[f"length {length}" for length in lengths],
+    )  # fmt: skip
+    chunks = list(simulate_chunks(process_grid(at, {"length": float(lengths[0])}), key, plan))
+    (name,) = chunks[0].arrays
+    found = np.concatenate([chunk.arrays[name] for chunk in chunks], axis=1).astype(np.float64)
+    if found.ndim != 2:
+        raise InputError(
+            f"metric is {name!r}, which has shape {list(found.shape[2:])}; it must be one number"
+        )
+    return found.reshape(len(lengths), chains, -1), name
 
 
 def _process_at(make, start, turn, settle, settings):
