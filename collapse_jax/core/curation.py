@@ -452,7 +452,8 @@ def _filter(of: Callable[..., Filter], schedule: Schedule) -> Filter:
 
     def at(generation):
         numbers = schedule.at(generation)
-        if not isinstance(generation, Tracer):
+        # What a grid traces, drivers look at by its points.
+        if not any(isinstance(value, Tracer) for value in (generation, *numbers)):
             schedule.check(np.array(numbers)[:, None], int(generation))
         return of(*numbers)
 

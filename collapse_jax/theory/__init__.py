@@ -11,6 +11,7 @@ lineages              surviving ancestors; loss and support for any sample size;
 zipf                  Zipf populations: tail and missing mass, distinct count, exact and asymptotic
 gaussian              refitted Gaussian: mean, variance, log variance, log determinant, limits
 accumulation          typical path of the 1-D Gaussian under 'accumulate'
+lead_times            generations between an alarm and a collapse
 lyapunov              the d log scales of a refitted Gaussian: exponents and exact law
 wasserstein           expected squared Wasserstein-2 distance: exact in 1-D, bounds in d dimensions
 gaussian_divergence   expected divergences and cross entropy of a refitted Gaussian
@@ -25,6 +26,7 @@ regression            regressions on the previous fit's labels: test error, limi
 weights               synthetic points that weigh less in the fit: errors, limits, the best weight
 spending              any numbers of real and synthetic points, generation by generation
 interventions         sampling bias, curation, correction, detection, temperature
+feedback              a power sharpens counts, real data renews them: threshold, fold, loop
 mixture_projection    Gaussian mixtures without sampling error: what a misspecified family loses
 monte_carlo           runs that a mean needs, second moments, a tail bound
 log_chi               moments of chi and log chi variables, law of their sums
@@ -52,6 +54,7 @@ from . import (
     distribution_mixture,
     drifting_verifier,
     exponential_families,
+    feedback,
     gaussian,
     gaussian_divergence,
     genealogy,
@@ -59,6 +62,7 @@ from . import (
     islands,
     kernel_density,
     known_variance,
+    lead_times,
     lineages,
     log_chi,
     lyapunov,
@@ -81,6 +85,7 @@ __all__ = [
     "distribution_mixture",
     "drifting_verifier",
     "exponential_families",
+    "feedback",
     "gaussian",
     "gaussian_divergence",
     "genealogy",
@@ -88,6 +93,7 @@ __all__ = [
     "islands",
     "kernel_density",
     "known_variance",
+    "lead_times",
     "lineages",
     "log_chi",
     "lyapunov",

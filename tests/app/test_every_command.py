@@ -19,7 +19,8 @@ RUNS = {
     "--warmup-steps 1 --held-out-windows 4",
 }
 # What the tests below call otherwise.
-OTHERS = {"reproduce", "plot", "families", "evaluate", "export", "compare", "profile"}
+OTHERS = {"reproduce", "plot", "families", "evaluate", "export", "compare"}
+OTHERS |= {"profile", "warning"}
 # Two minutes; `.ci/run` has it.
 TOO_LONG = {"quickstart"}
 

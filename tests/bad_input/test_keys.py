@@ -44,6 +44,9 @@ CALLS = {
         cj.workflows.replace(), key, sample_size=2, generations=1
     ),
     "genealogy_of": lambda key: cj.genealogy_of(PROCESS, key, generations=1),
+    "hysteresis": lambda key: cj.hysteresis(
+        lambda share: PROCESS, key, start=0, turn=1, metric="mean", sweeps=(2, 3, 4)
+    ),
     "lm.fine_tune": lambda key: cj.lm.fine_tune(LM, {}, BLOCKS, BLOCKS, FineTune(), key),
     "lm.generate": lambda key: cj.lm.generate(LM, {}, BLOCKS, Sampling(), 2, key=key),
     "lm.init_params": lambda key: cj.lm.init_params(CONFIG, key),

@@ -16,6 +16,7 @@ from collapse_jax.app.commands.arguments import (
     ProfileArguments,
     ReproduceArguments,
     TrackArguments,
+    WarningArguments,
 )
 from collapse_jax.app.config.devices import Devices, ModelDevices, SeedDevices
 from collapse_jax.app.config.lm import LMConfig
@@ -101,6 +102,12 @@ COMMANDS = {
             "disagree.",
             "commands.profile:profile_command",
             arguments=ProfileArguments,
+        ),
+        Command(
+            "warning",
+            "How many generations before a loss collapses each metric of a run rings an alarm.",
+            "commands.warning:warning_command",
+            arguments=WarningArguments,
         ),
         Command(
             "pretrain",

@@ -137,6 +137,48 @@ class ProfileArguments:
 
 
 @dataclasses.dataclass(frozen=True)
+class WarningArguments:
+    """What `collapse-jax warning` watches, and when an alarm rings."""
+
+    run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """A run folder of simulate, lm or cj.run that holds every chain, or seed."""
+    loss: str
+    """The metric that collapses, as test_perplexity."""
+    threshold: float
+    """Where it counts as collapsed; crossed upwards if it lies above the first losses."""
+    steady: str = ""
+    """A run folder of chains that do not collapse, recorded at the same generations. By default the
+    chains of RUN that do not cross the threshold."""
+    relative: bool = False
+    """Whether the threshold is in units of each chain's own first loss."""
+    metrics: str | tuple[str, ...] = ()
+    """Names with commas; by default all with one number a generation."""
+    indicators: str | tuple[str, ...] = ()
+    """Of level, change, variance and autocorrelation, with commas. By default all but change; with
+    --limits or --change the level alone."""
+    false_alarm_rate: float | None = None
+    """The chance that a steady chain rings at all, .05 by default. Half of the steady chains set
+    the limits, and the other half is counted."""
+    limits: str | tuple[str, ...] = ()
+    """METRIC=NUMBER with commas: limits of levels, instead of a rate."""
+    change: float | None = None
+    """The share of its first value by which a metric must change, as .1, instead of a rate."""
+    directions: str | tuple[str, ...] = ()
+    """rises, falls or either for all metrics, or METRIC=falls with commas; by default learned of
+    half of the chains."""
+    by_generation: bool = False
+    """Whether metrics are held against those of the steady chains at the same generation."""
+    lead: int = 1
+    """Generations that an alarm must be ahead to count."""
+    window: int | None = None
+    """Generations that variance and autocorrelation look back on; by default a quarter of all."""
+    set_size: int = 1
+    """Watch sets of so many chains, which may disagree, instead of chains."""
+    out: str = "runs/warning"
+    """Where the table, the figure and warning.json go."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrackArguments:
     """Where a run is followed beside its folder."""
 

@@ -1,0 +1,1 @@
+"""Early warning: alarms before a loss collapses, their errors, and hysteresis sweeps."""

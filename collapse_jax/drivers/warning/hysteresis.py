@@ -1,0 +1,174 @@
+"""Hysteresis sweeps: a setting goes slowly from one value to another and back along each chain."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.core.process import process_grid
+from collapse_jax.core.types import Process
+from collapse_jax.drivers.plan import Plan
+from collapse_jax.drivers.simulate import simulate_chunks
+from collapse_jax.drivers.warning.loops import Limit, limit_of_areas, loop_area, verdict_of
+from collapse_jax.drivers.warning.rates import Estimate, mean_of
+from collapse_jax.errors import InputError, function, made_by, one_key, real, whole
+
+
+class Sweep(NamedTuple):
+    """One length.
+
+    length: generations of one way.
+    setting: [length + 1] from the start to the turn.
+    out, back: [length + 1] mean over chains of the metric on both ways, both in this order.
+    out_error, back_error: standard errors of these means; nan of one chain.
+    areas: [chain] between the ways of each chain.
+    area: their mean.
+    """
+
+    length: int
+    setting: np.ndarray
+    out: np.ndarray
+    back: np.ndarray
+    out_error: np.ndarray
+    back_error: np.ndarray
+    areas: np.ndarray
+    area: Estimate
+
+
+class Hysteresis(NamedTuple):
+    """What `hysteresis` found.
+
+    metric: what was recorded.
+    start, turn: where the setting begins and ends, and where it turns.
+    sweeps: one for each length, ascending.
+    limit: the area of a sweep that takes for ever.
+    verdict: "first order", "continuous" or "undecided", see `loops.verdict_of`.
+    """
+
+    metric: str
+    start: float
+    turn: float
+    sweeps: tuple[Sweep, ...]
+    limit: Limit
+    verdict: str
+
+    def rows(self) -> list[dict[str, float]]:
+        """A row of plain numbers for each sweep."""
+        return [
+            {
+                "generations": sweep.length,
+                "area": sweep.area.value,
+                "area_error": sweep.area.error,
+                "chains": len(sweep.areas),
+            }
+            for sweep in self.sweeps
+        ]
+
+
+def hysteresis(
+    make: Callable[[Callable[[Any], Any]], Process],
+    key: jax.Array,
+    *,
+    start: float,
+    turn: float,
+    metric: str | Callable,
+    sweeps: Sequence[int] = (50, 100, 200, 400),
+    chains: int = 100,
+    settle: int = 0,
+) -> Hysteresis:
+    """Whether a collapse is a first-order transition: does its loop stay when the sweep slows?
+
+    A setting moves in a line from `start` to `turn` and back, along each chain, at several speeds.
+    Where a metric follows its setting with a delay, the area between the two ways vanishes as the
+    sweep slows. Where there are two states at one setting, it stays.
+
+    All sweeps share one compiled program, and last as long as the longest.
+
+    Args:
+        make: setting -> the process, where `setting` is a function of the generation, as shares,
+            temperatures and sample sizes take one:
+            `lambda share: cj.generational_process(family, real, cj.workflows.mix(gamma=share),
+            sample_size=50)`.
+        key: one typed key.
+        start: the setting of the first and the last generation.
+        turn: the setting in the middle.
+        metric: a name that the process offers, or a function of the state; one number.
+        sweeps: generations of one way, three lengths or more.
+        chains: of each length.
+        settle: generations at `start` before the setting moves, so that the chain has forgotten
+            the real data; 0 begins with the model fitted to that.
+
+    Raises:
+        InputError: if an option is out of its range, `make` gives no process, the setting takes
+            values that the process refuses, or the metric is no number.
+    """
+    one_key("key", key)
+    function("make", make)
+    lengths = _checked(start, turn, sweeps)
+    whole("chains", chains, 1)
+    whole("settle", settle, 0)
+    start, turn = float(start), float(turn)
+    found, name = _simulated(make, key, (start, turn, settle), metric, lengths, chains)
+    done = tuple(
+        _sweep(length, start, turn, values[:, settle:])
+        for length, values in zip(lengths, found, strict=True)
+    )
+    areas = [sweep.area for sweep in done]
+    limit = limit_of_areas(np.array(lengths), areas)
+    return Hysteresis(name, start, turn, done, limit, verdict_of(limit, areas))
+
+
+def _checked(start, turn, sweeps):
+    """The lengths, ascending."""
+    if real("start", start) == real("turn", turn):
+        raise InputError(f"turn is {turn:g}, as start is; the setting must move")
+    lengths = sorted({whole("sweeps", length, 2) for length in sweeps})
+    if len(lengths) < 3:
+        raise InputError(
+            f"sweeps is {tuple(sweeps)}; give three lengths or more, each about twice the one "
+            "before, to see whether the loop vanishes"
+        )
+    return lengths
+
+
+def _simulated(make, key, course, metric, lengths, chains):
+    """(the metric [length, chain, generation], its name), by one compiled program."""
+    at = functools.partial(_process_at, make, *course)
+    settings = {"length": np.asarray(lengths, np.float32)}
+    plan = Plan(
+        course[-1] + 2 * lengths[-1], chains, (metric,), settings=settings,
+        names=[f"length {length}" for length in lengths],
+    )  # fmt: skip
+    chunks = list(simulate_chunks(process_grid(at, {"length": float(lengths[0])}), key, plan))
+    (name,) = chunks[0].arrays
+    found = np.concatenate([chunk.arrays[name] for chunk in chunks], axis=1).astype(np.float64)
+    if found.ndim != 2:
+        raise InputError(
+            f"metric is {name!r}, which has shape {list(found.shape[2:])}; it must be one number"
+        )
+    return found.reshape(len(lengths), chains, -1), name
+
+
+def _process_at(make, start, turn, settle, settings):
+    """The process whose setting goes there and back in 2 `length` generations."""
+
+    def setting(generation):
+        way = (generation - settle) / settings["length"]
+        return start + (turn - start) * jnp.clip(1 - jnp.abs(way - 1), 0, 1)
+
+    return made_by("make", make(setting), Process, "cj.generational_process")
+
+
+def _sweep(length, start, turn, values):
+    """One length, of values [chain, generation] from the generation on at which it begins."""
+    setting = start + (turn - start) * np.arange(length + 1) / length
+    out, back = values[:, : length + 1], values[:, length : 2 * length + 1][:, ::-1]
+    areas = loop_area(setting, out, back)
+    means = [way.mean(0) for way in (out, back)]
+    count = len(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        errors = [way.std(0) * np.sqrt(1 / (count - 1)) for way in (out, back)]
+    return Sweep(length, setting, *means, *errors, areas, mean_of(areas))
