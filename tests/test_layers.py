@@ -25,8 +25,8 @@ ROWS = (
 FLOORS = {entry: floor for floor, row in enumerate(ROWS) for entry in row}
 # Families know nothing of each other; these files beside them know the families.
 BESIDE_THE_FAMILIES = ("sources", "registry", "verifiers")
-# What several families share.
-BENEATH_THE_FAMILIES = ("designs",)
+# What several families share: designs, and the two families that others are Bayesian forms of.
+BENEATH_THE_FAMILIES = ("designs", "categorical", "gaussian")
 # What is generic asks for a source, never for a family.
 FAMILY_KNOWERS = ("estimators", "app")
 PACKAGE = pathlib.Path(__file__).parents[1] / "collapse_jax"
