@@ -26,6 +26,7 @@ from collapse_jax.estimators.uniform import *
 from collapse_jax.estimators.gmm import *
 from collapse_jax.estimators.kde import *
 from collapse_jax.estimators.empirical import *
+from collapse_jax.estimators.gaussian_copula import *
 from collapse_jax.estimators.linear_regression import *
 from collapse_jax.estimators.logistic_regression import *
 from collapse_jax.estimators.poisson_regression import *
