@@ -89,6 +89,8 @@ def student_t(
     fitted = mixtures.one_by_one(family.fitted)
 
     def fit(key, params, data):
+        there = data.weight[:, None] > 0
+        data = data._replace(x=jnp.where(there, data.x, 0))
         return family.placed(data, *fitted(family.start(data.x.dtype), *data))
 
     return estimator(
@@ -150,8 +152,7 @@ class _Student(NamedTuple):
         params = StudentParams(location, log_scale, done.factor, done.inverse_df)
         total = jnp.sum(data.weight)
         share = data.weight / jnp.where(total > 0, total, 1)
-        apart = jnp.where(data.weight[:, None] > 0, data.x - location, 0)
-        squared = student.squared_distances(apart, log_scale, done.factor)
+        squared = student.squared_distances(data.x - location, log_scale, done.factor)
         likely = student.mean_log_density(done.inverse_df, squared, share, self.dim)
         loss = jnp.sum(log_scale) - likely
         return params, FitInfo(done.converged, done.iterations, loss)
