@@ -27,6 +27,8 @@ __all__ = ["dirichlet_multinomial"]
 ESTIMATES = ("sample", "mean", "mode", "maximum_likelihood")
 # The default prior: every p is as likely.
 _UNIFORM = 1.0
+# Categories of the real distribution that the command line starts from, unless it is told.
+_USUAL = 6
 
 
 @named
@@ -133,23 +135,25 @@ def _checked(prior, num_categories, estimate):
 
 def _real(options: Mapping[str, Any]) -> tuple[Estimator, CategoricalParams]:
     """Categories of equal probability."""
+    options = {"num_categories": _USUAL} | dict(options)
     number = options["num_categories"]
-    return categorical(number), categorical_params(np.full(number, 1 / number))
+    return dirichlet_multinomial(**options), categorical_params(np.full(number, 1 / number))
 
 
 def _means(setting: Setting, generation: ArrayLike) -> dict[str, np.ndarray]:
     from collapse_jax.theory import bayesian as theory  # here: theory imports scipy.stats
 
-    options, number = setting.options, setting.options["num_categories"]
-    if setting.workflow["workflow"] != "replace" or options["estimate"] == "mode":
+    options, estimate = setting.options, setting.options["estimate"]
+    number = options.get("num_categories", _USUAL)
+    if setting.workflow["workflow"] != "replace" or estimate == "mode":
         return {}
-    prior = 0.0 if options["estimate"] == "maximum_likelihood" else options["prior"]
+    prior = _UNIFORM if options["prior"] is None else options["prior"]
     curve = theory.expected_heterozygosity(
         generation,
         setting.sample_size,
         np.full(number, 1 / number),
-        _UNIFORM if prior is None else prior,
-        sampled=options["estimate"] == "sample",
+        0.0 if estimate == "maximum_likelihood" else prior,
+        sampled=estimate == "sample",
     )
     return {"heterozygosity": curve}
 

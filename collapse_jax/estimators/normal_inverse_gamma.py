@@ -244,7 +244,7 @@ def _checked_mean(mean, dim, strength):
 def _real(options: Mapping[str, Any]) -> tuple[Estimator, GaussianParams]:
     """The standard normal."""
     dim = options["dim"]
-    return gaussian(dim), gaussian_params(np.zeros(dim), np.eye(dim))
+    return normal_inverse_gamma(**options), gaussian_params(np.zeros(dim), np.eye(dim))
 
 
 def _means(setting: Setting, generation: ArrayLike) -> dict[str, np.ndarray]:
@@ -253,7 +253,8 @@ def _means(setting: Setting, generation: ArrayLike) -> dict[str, np.ndarray]:
     options = setting.options
     if setting.workflow["workflow"] != "replace" or options["dim"] != 1:
         return {}
-    prior = {name: options[name] for name in ("mean", "strength", "shape", "scale")}
+    prior = {name: options[name] for name in ("strength", "shape", "scale")}
+    prior["mean"] = float(np.ravel(options["mean"])[0])
     moments = theory.gaussian_moments(
         generation, setting.sample_size, estimate=options["estimate"], **prior
     )
