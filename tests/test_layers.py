@@ -27,6 +27,8 @@ FLOORS = {entry: floor for floor, row in enumerate(ROWS) for entry in row}
 BESIDE_THE_FAMILIES = ("sources", "registry", "verifiers")
 # What several families share.
 BENEATH_THE_FAMILIES = ("designs",)
+# Families that are others with a prior: the same samples and statistics, another fit.
+WITH_A_PRIOR = {"dirichlet_multinomial": "categorical", "normal_inverse_gamma": "gaussian"}
 # What is generic asks for a source, never for a family.
 FAMILY_KNOWERS = ("estimators", "app")
 PACKAGE = pathlib.Path(__file__).parents[1] / "collapse_jax"
@@ -65,7 +67,8 @@ def faults(source, module, is_folder=False):
         entry = name[1] if len(name) > 1 else ""
         if entry == module[0]:
             is_family = entry == "estimators" and module[-1] not in BESIDE_THE_FAMILIES
-            allowed = is_folder or not is_family or "".join(name[2:3]) in BENEATH_THE_FAMILIES
+            beneath = (*BENEATH_THE_FAMILIES, WITH_A_PRIOR.get(module[-1]))
+            allowed = is_folder or not is_family or "".join(name[2:3]) in beneath
         else:
             below = FLOORS.get(entry, len(ROWS)) < FLOORS[module[0]]
             named = (

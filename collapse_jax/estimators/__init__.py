@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from collapse_jax.core.closed_forms import ClosedForms as ClosedForms, Setting as Setting
 from collapse_jax.estimators.categorical import *
+from collapse_jax.estimators.dirichlet_multinomial import *
 from collapse_jax.estimators.bernoulli import *
 from collapse_jax.estimators.poisson import *
 from collapse_jax.estimators.gaussian import *
 from collapse_jax.estimators.gaussian_mean import *
+from collapse_jax.estimators.normal_inverse_gamma import *
+from collapse_jax.estimators.student_t import *
 from collapse_jax.estimators.exponential import *
 from collapse_jax.estimators.pareto import *
 from collapse_jax.estimators.uniform import *
 from collapse_jax.estimators.gmm import *
 from collapse_jax.estimators.kde import *
 from collapse_jax.estimators.empirical import *
+from collapse_jax.estimators.gaussian_copula import *
 from collapse_jax.estimators.linear_regression import *
 from collapse_jax.estimators.logistic_regression import *
 from collapse_jax.estimators.poisson_regression import *

@@ -34,6 +34,7 @@ __all__ = ["categorical", "categorical_params"]
 
 # The key of what a drawn category is a copy of: a number that no draw counts up to.
 _PARENT = np.uint32(2**32 - 3)
+_FAR_SMALLER = 2.0**-12
 
 
 class CategoricalParams(NamedTuple):
@@ -370,8 +371,11 @@ def _of_listed(categories, real):
 
 def _divergence(p, q):
     """p log(p / q) - p + q >= 0: its sum is the KL divergence, without cancellation."""
-    beyond = (q - p) / jnp.where(p > 0, p, 1)
-    return jnp.where(p > 0, p * (beyond - jnp.log1p(beyond)), q)
+    some = jnp.where(p > 0, p, 1)
+    beyond = (q - p) / some
+    # 1 + beyond has no digits of a far smaller q left.
+    apart = jnp.where(q < _FAR_SMALLER * p, jnp.log(q / some), jnp.log1p(beyond))
+    return jnp.where(p > 0, p * (beyond - apart), q)
 
 
 def _with_unlisted(of_listed, listed, used, real):

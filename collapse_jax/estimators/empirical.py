@@ -37,9 +37,11 @@ def empirical(cdf: Callable[[jax.Array], jax.Array] | None = None) -> Estimator:
     The bootstrap of a bootstrap: under `replace` the points of generation 0 are lost as categories
     are, and the squared distance to the truth grows to 1 / 6 minus what one point has.
 
-    Metrics: mean, variance, log_variance; support, the number of distinct points; with a cdf
-    cramer_von_mises, the integral of (F - cdf)^2 d cdf, exact. Distance to another such model:
-    squared_distance, the integral of (F - G)^2 dG.
+    Metrics: mean, variance, log_variance; support, the number of distinct points, and
+    heterozygosity, the chance that two draws are different points; with a cdf cramer_von_mises, the
+    integral of (F - cdf)^2 d cdf, and kolmogorov_smirnov, the largest |F - cdf|, exact. Distances
+    to another such model: squared_distance, the integral of (F - G)^2 dG,
+    kolmogorov_smirnov_distance, wasserstein1, wasserstein2 and squared_wasserstein2.
 
     Args:
         cdf: that of the real distribution, continuous: x [n] -> [n], in `jax.numpy`, as
@@ -55,14 +57,18 @@ def empirical(cdf: Callable[[jax.Array], jax.Array] | None = None) -> Estimator:
     metrics = METRICS
     if cdf is not None:
         check_arguments("cdf", cdf, ("x",))
-        metrics = metrics | {"cramer_von_mises": lambda params: _cramer_von_mises(params, cdf)}
+        metrics = metrics | {
+            "cramer_von_mises": lambda params: _cramer_von_mises(params, cdf),
+            "kolmogorov_smirnov": lambda params: _kolmogorov_smirnov(params, cdf),
+        }
     return estimator(
         _fit,
         _sample,
         init=lambda key, data: EmpiricalParams(*data),
         check=PointCheck("empirical", "real numbers", keeps="differences"),
         metrics=metrics,
-        distances={"squared_distance": _squared_distance},
+        distances=DISTANCES,
+        copied=_copied,
     )
 
 
@@ -98,18 +104,32 @@ def _fit(key, params, data):
 
 def _sorted(x, weight):
     """Params of points [slots] with weights [slots]."""
+    x, order = _in_order(x, weight)
+    return EmpiricalParams(x[order], jnp.where(weight <= 0, 0, weight)[order])
+
+
+def _in_order(x, weight):
+    """(points [slots] with something in empty slots, their order [slots])."""
     filled = ~(weight <= 0)
     largest = jnp.max(jnp.where(filled, x, -jnp.inf))
     # An empty set has no points; 0 is as good as any.
     x = jnp.where(filled, x, jnp.where(jnp.any(filled), largest, 0))
-    order = jnp.lexsort((~filled, x))
-    return EmpiricalParams(x[order], jnp.where(filled, weight, 0)[order])
+    return x, jnp.lexsort((~filled, x))
+
+
+def _places(key, params, n):
+    """The places [n] among the model's points that n draws are at."""
+    u = uniform(*variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32)))
+    return inverted(jnp.cumsum(params.weight), u)
 
 
 def _sample(key, params, n):
-    u = uniform(*variate_words(*key_words(key), jnp.arange(n, dtype=jnp.uint32)))
-    place = inverted(jnp.cumsum(params.weight), u)
-    return params.x[step_function(place, params.weight, CHOICES)]
+    return params.x[step_function(_places(key, params, n), params.weight, CHOICES)]
+
+
+def _copied(key, params, data, n):
+    """The slots [n] of the training points that `_sample` draws."""
+    return _in_order(*data)[1][_places(key, params, n)]
 
 
 def _shares(params):
@@ -133,11 +153,19 @@ def _support(params):
     return jnp.sum(new & filled, dtype=jnp.int32)
 
 
+def _heterozygosity(params):
+    """1 - sum of the squared shares of distinct points."""
+    first = jnp.searchsorted(params.x, params.x, side="left")
+    shares = jnp.zeros_like(params.weight).at[first].add(_shares(params))
+    return jnp.sum(shares * (1 - shares))
+
+
 METRICS = {
     "mean": _mean,
     "variance": _variance,
     "log_variance": lambda params: jnp.log(_variance(params)),
     "support": _support,
+    "heterozygosity": _heterozygosity,
 }
 
 
@@ -154,16 +182,52 @@ def _cramer_von_mises(params, cdf):
     return jnp.sum(length * ((middle - level) ** 2 + length**2 / 12))
 
 
+def _kolmogorov_smirnov(params, cdf):
+    """The largest |F - cdf|, at a point or just below one; empty slots are at the last point."""
+    u = jnp.clip(cdf(params.x), 0, 1)
+    level = jnp.cumsum(_shares(params))
+    below = jnp.concatenate([jnp.zeros(1, level.dtype), level[:-1]])
+    return jnp.maximum(jnp.max(jnp.abs(level - u)), jnp.max(jnp.abs(below - u)))
+
+
+def _levels(params, at):
+    """F [m] at numbers [m]; it is continuous from the right."""
+    levels = jnp.concatenate([jnp.zeros(1), jnp.cumsum(_shares(params))])
+    return levels[jnp.searchsorted(params.x, at, side="right")]
+
+
 def _squared_distance(params, reference):
-    """The integral of (F - G)^2 dG, both functions continuous from the right."""
-    levels = [
-        jnp.concatenate([jnp.zeros(1), jnp.cumsum(_shares(one))]) for one in (params, reference)
-    ]
-    ours, theirs = (
-        level[jnp.searchsorted(one.x, reference.x, side="right")]
-        for one, level in zip((params, reference), levels, strict=True)
-    )
+    """The integral of (F - G)^2 dG."""
+    ours, theirs = (_levels(one, reference.x) for one in (params, reference))
     return jnp.sum(_shares(reference) * (ours - theirs) ** 2)
+
+
+def _kolmogorov_smirnov_distance(params, reference):
+    """The largest |F - G|."""
+    at = jnp.concatenate([params.x, reference.x])
+    return jnp.max(jnp.abs(_levels(params, at) - _levels(reference, at)))
+
+
+def _mean_power(params, reference, power):
+    """The integral over u of |F^-1 - G^-1|^power, piece by piece between the steps of both."""
+    ends = [jnp.cumsum(_shares(one)) for one in (params, reference)]
+    ends = [one / jnp.where(one[-1] > 0, one[-1], 1) for one in ends]
+    steps = jnp.sort(jnp.concatenate(ends))
+    middle = (steps + jnp.concatenate([jnp.zeros(1, steps.dtype), steps[:-1]])) / 2
+    ours, theirs = (
+        one.x[jnp.minimum(jnp.searchsorted(end, middle), len(end) - 1)]
+        for one, end in zip((params, reference), ends, strict=True)
+    )
+    return jnp.sum(jnp.diff(steps, prepend=0) * jnp.abs(ours - theirs) ** power)
+
+
+DISTANCES = {
+    "squared_distance": _squared_distance,
+    "kolmogorov_smirnov_distance": _kolmogorov_smirnov_distance,
+    "wasserstein1": lambda params, reference: _mean_power(params, reference, 1),
+    "wasserstein2": lambda params, reference: jnp.sqrt(_mean_power(params, reference, 2)),
+    "squared_wasserstein2": lambda params, reference: _mean_power(params, reference, 2),
+}
 
 
 FAMILY = Family(empirical, example)

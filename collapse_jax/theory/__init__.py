@@ -16,6 +16,7 @@ lyapunov              the d log scales of a refitted Gaussian: exponents and exa
 wasserstein           expected squared Wasserstein-2 distance: exact in 1-D, bounds in d dimensions
 gaussian_divergence   expected divergences and cross entropy of a refitted Gaussian
 known_variance        chain of means with known variance
+bayesian              models drawn from their posterior: stationary laws, drifts, moments
 exponential_families  one-parameter families: mean and its error, log drifts, extinction
 real_batches          real data in every batch of an accumulating pool: exact moments, rates
 schedules             shares and sizes that change; recovery and its half-life; contamination
@@ -50,6 +51,7 @@ from . import (
     absorption,
     accumulation,
     ancestry,
+    bayesian,
     categorical,
     distribution_mixture,
     drifting_verifier,
@@ -81,6 +83,7 @@ __all__ = [
     "absorption",
     "accumulation",
     "ancestry",
+    "bayesian",
     "categorical",
     "distribution_mixture",
     "drifting_verifier",

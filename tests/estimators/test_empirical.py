@@ -44,6 +44,36 @@ def test_weighted_distances_are_integrals():
     assert float(ours) == pytest.approx(np.sum(shares * (f - g) ** 2), rel=1e-5)
 
 
+def test_other_distances_are_scipys():
+    x, y = RNG.normal(size=20), RNG.normal(size=31) * 2 + 1
+    weight = RNG.exponential(size=31)
+    ours, theirs = empirical_params(x), empirical_params(y, weight)
+    alone = float(FAMILY.metrics["kolmogorov_smirnov"](ours))
+    assert alone == pytest.approx(stats.ks_1samp(x, stats.norm.cdf).statistic, rel=1e-5)
+    equal = float(FAMILY.distances["kolmogorov_smirnov_distance"](ours, empirical_params(y)))
+    assert equal == pytest.approx(stats.ks_2samp(x, y).statistic, rel=1e-5)
+    first = float(FAMILY.distances["wasserstein1"](ours, theirs))
+    exact = stats.wasserstein_distance(x, y, v_weights=weight)
+    assert first == pytest.approx(exact, rel=1e-5)
+    second = float(FAMILY.distances["squared_wasserstein2"](ours, empirical_params(y[:20])))
+    exact = np.mean((np.sort(x) - np.sort(y[:20])) ** 2)
+    assert second == pytest.approx(exact, rel=1e-5)
+
+
+def test_draws_are_copies_of_slots():
+    x = jnp.asarray([3.0, np.nan, -1.0, 3.0, 2.0], jnp.float32)
+    data = Dataset(x, jnp.asarray([1.0, 0.0, 2.0, 1.0, 1.0], jnp.float32))
+    params, _ = FAMILY.fit(None, None, data)
+    key = jax.random.key(0)
+    slots = FAMILY.copied(key, params, data, 4000)
+    np.testing.assert_array_equal(FAMILY.sample(key, params, 4000), x[slots])
+    counts = np.bincount(slots, minlength=5)
+    assert counts[1] == 0
+    assert stats.chisquare(counts[[0, 2, 3, 4]], np.array([1, 2, 1, 1]) * 800).pvalue > 1e-4
+    heterozygosity = 1 - (0.4**2 + 0.4**2 + 0.2**2)
+    assert float(FAMILY.metrics["heterozygosity"](params)) == pytest.approx(heterozygosity)
+
+
 def test_empty_slots_do_not_count():
     x = np.array([3.0, np.nan, -1.0, 7.0, 2.0], np.float32)
     weight = np.array([1.0, 0.0, 2.0, 0.0, 1.0], np.float32)
