@@ -16,13 +16,13 @@ from .islands import as_coupling
 
 
 def fixation_index(models: int, sample_size: int, share: float) -> float:
-    """The share of the pool's diversity that lies between models: a float.
+    """The share of the pool's diversity that lies between models, exact: a float.
 
     K models each read a share m of the others, alike. Both diversities are summed over all
-    generations, which is the ratio that rare fresh data leaves in the long run. Standard, for large
-    M and small m: 1 / (1 + 2 M m (K / (K - 1))^2), with 4 in the place of 2 for M diploids. Two
-    points of one model meet after K M generations on average and two of different ones (K - 1) /
-    (2 m) later.
+    generations, which is the ratio that rare fresh data leaves in the long run. Derived: two draws
+    of one model have K (M - 1) generations to go on average (`total_diversity`), and two of
+    different ones 1/a more, until both descend from one model, with a = 2 m (1 - m) / (K - 1) + (K
+    - 2) m^2 / (K - 1)^2. Of the pool's pairs 1 - 1/K are of different models.
 
     Args:
         models: K >= 2.
@@ -30,12 +30,24 @@ def fixation_index(models: int, sample_size: int, share: float) -> float:
         share: m > 0, of all others together.
 
     References:
-        Wright 1943 (K -> infinity); Slatkin 1991 (by mean times).
+        Slatkin 1991 (by mean times).
     """
-    if models < 2 or not share > 0:
-        raise ValueError(f"models must be >= 2 and share > 0, got {models!r} and {share!r}")
+    other = _other_share(models, share)
+    meets = 2 * other * (1 - share) + (models - 2) * other**2
+    apart = (1 - 1 / models) / meets
+    return float(apart / (apart + total_diversity(models, sample_size)))
+
+
+def wright_fixation_index(models: int, sample_size: int, share: float) -> float:
+    """The same for large M and small m: 1 / (1 + 2 M m (K / (K - 1))^2), a float.
+
+    A population of M diploids has 4 in the place of 2. Arguments as in `fixation_index`.
+
+    References:
+        Wright 1943 (K -> infinity); Slatkin 1991.
+    """
     size = int(as_sample_size(sample_size))
-    return float(1 / (1 + 2 * size * share * (models / (models - 1)) ** 2))
+    return float(1 / (1 + 2 * size * _other_share(models, share) * models**2 / (models - 1)))
 
 
 def total_diversity(models: int, sample_size: int) -> float:
@@ -91,3 +103,10 @@ def curated_counts_distribution(
     for _ in range(last):
         law = np.einsum("ab,abi,abj->ij", law, *of_each, optimize=True)
     return law
+
+
+def _other_share(models, share):
+    """What a model reads of each other one."""
+    if models < 2 or not 0 < share <= 1:
+        raise ValueError(f"models must be >= 2 and share in (0, 1], got {models!r} and {share!r}")
+    return share / (models - 1)

@@ -11,15 +11,20 @@ def ring(models, share):
     return (1 - share) * own + share * np.roll(own, 1, axis=1)
 
 
-def test_the_fixation_index_is_the_limit_of_the_recursion():
-    models, size, share = 5, 200, 0.005
+def test_the_fixation_index_sums_the_recursion():
+    models, size, share = 4, 5, 0.1
     coupling = np.full((models, models), share / (models - 1))
     np.fill_diagonal(coupling, 1 - share)
-    every = np.arange(40_000)
+    every = np.arange(1_500)
     within = islands.retention(every, size, coupling).mean(1).sum()
     between = 1 - within / islands.pooled_retention(every, size, coupling).sum()
-    assert between == pytest.approx(subdivision.fixation_index(models, size, share), rel=0.01)
-    assert subdivision.fixation_index(10**9, 50, 0.01) == pytest.approx(1 / 2)
+    assert between == pytest.approx(subdivision.fixation_index(models, size, share), rel=1e-9)
+
+
+def test_wright_is_the_limit():
+    found = subdivision.wright_fixation_index(5, 20_000, 1e-5)
+    assert found == pytest.approx(subdivision.fixation_index(5, 20_000, 1e-5), rel=1e-4)
+    assert subdivision.wright_fixation_index(10**9, 50, 0.01) == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize(
