@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .ancestry import as_sample_size
-
 
 def expected_test_error(
     sample_size: ArrayLike, dim: int, share: float, offset: float, *, noise: float = 1.0
@@ -30,7 +28,9 @@ def expected_test_error(
         Dohmatob et al. 2024, "Strong Model Collapse", arXiv 2410.04840 (the setting, in high
         dimension; the form here is exact for every M).
     """
-    size = as_sample_size(sample_size).astype(np.float64)
+    size = np.asarray(sample_size, dtype=np.float64)
+    if not np.all(size >= 1):
+        raise ValueError(f"sample_size must be at least 1, got {sample_size!r}")
     left = np.where(size > dim + 1, size - dim - 1, np.nan)
     same_row = ((size * dim - 2) / left + 2) / (size + 2)
     error = offset**2 * (share**2 + share * (1 - share) * same_row) + noise**2 * dim / left

@@ -166,8 +166,9 @@ def best_number(key):
 
 @entry(
     "eco-tastes",
-    claim="Two models that are curated for opposite outcomes keep both of them while they read "
-    "each other; each alone has only its favourite left after twenty generations.",
+    claim="Of two models curated for opposite outcomes each alone has its favourite left after 20 "
+    "generations (97%). Reading 30% of each other, both hold both in half of the runs, but in 41% "
+    "an outcome is gone from the pair, without reading in 6%.",
     status="derived here",
     setting="two outcomes, p = 0.5, M = 10, best of 2 with reward 1 for one outcome or for the "
     "other, 30% or nothing of the other model, generations 1, 5 and 20, 10,000 chains; the "

@@ -40,7 +40,7 @@ def labelled_by_two(family, share, offset):
     "stops at p^2 |delta|^2, however many rows there are.",
     status="derived here",
     setting="d = 5, noise 1, |delta| = 30 with p = 1%, and 3 with 10%; M = 50, 400 and 3,200 rows, "
-    "one fit, 1,000 chains",
+    "one fit, 300 chains",
     oracle="theory.wrong_labels.expected_test_error, exact for every M; floor 0.09; that as little "
     "as 1% does it: abstract there",
     x="rows",
@@ -56,7 +56,7 @@ def strong(key):
             process = cj.generational_process(
                 family, source, cj.workflows.replace(), sample_size=int(size)
             )
-            trace = cj.simulate(process, one, generations=0, chains=1_000, metrics=(squared_error,))
+            trace = cj.simulate(process, one, generations=0, chains=300, metrics=(squared_error,))
             errors.append(trace["squared_error"][:, 0].astype(float))
         exact = theory.wrong_labels.expected_test_error(sizes, DIM, share, offset)
         what = f"error, p = {share:g}"

@@ -19,7 +19,7 @@ PAPER = Paper("", "Kimura 1962", "On the probability of fixation of mutant genes
     "among M on average it takes over with probability near 2 s, and is lost otherwise.",
     status="published formula",
     setting="two outcomes, the better one of real probability 1/30, the other accepted with "
-    "probability 1/1.1, M = 30, replace, generations 0, 5 and 150, 6,000 chains",
+    "probability 1/1.1, M = 30, replace, generations 0, 5 and 150, 4,000 chains",
     oracle="exact: theory.interventions.mapped_count_distribution, at its end "
     "theory.selection.takeover_probability; (1 - e^-2Msp)/(1 - e^-2Ms): "
     "kimura_takeover_probability",
@@ -36,7 +36,7 @@ def takeover(key):
         verifier(cj.workflows.replace()),
         sample_size=size,
     )
-    trace = cj.simulate(process, key, generations=150, chains=6_000, metrics=("mean",), record=at)
+    trace = cj.simulate(process, key, generations=150, chains=4_000, metrics=("mean",), record=at)
     ones, counts = np.rint(trace["mean"] * size).astype(int), np.arange(size + 1)
 
     def step(p):

@@ -22,5 +22,8 @@ def test_ends():
     assert clean == pytest.approx(regression.expected_test_error(0, 20, 3))
     many = wrong_labels.expected_test_error(10**8, 3, 0.01, 5.0)
     assert many == pytest.approx(wrong_labels.floor(0.01, 5.0), rel=1e-3)
-    assert np.isinf(wrong_labels.expected_test_error(4, 3, 0.1, 1.0))
+    few = wrong_labels.expected_test_error([4, 20], 3, 0.0, 1.0)
+    np.testing.assert_allclose(few, [np.inf, clean])
+    with pytest.raises(ValueError, match="sample_size must be at least 1, got 0"):
+        wrong_labels.expected_test_error(0, 3, 0.1, 1.0)
     assert wrong_labels.expected_test_error(30, 3, 1.0, 2.0, noise=0) == pytest.approx(4.0)
