@@ -4,6 +4,7 @@ Nothing here imports another part of this library (not even JAX), so it can judg
 
 ancestry              expected diversity in every workflow, from shared ancestry of training points
 islands               K models that read each other: shared ancestry, linear models
+subdivision           their classical forms; two outcomes with a curation for each model
 categorical           Wright-Fisher chain: heterozygosity, counts, loss, support, entropy, distances
 absorption            when one category is left: fixation, exact and diffusion times
 genealogy             whose real data is still there: reach, common ancestors, Kingman
@@ -22,10 +23,15 @@ real_batches          real data in every batch of an accumulating pool: exact mo
 schedules             shares and sizes that change; recovery and its half-life; contamination
 distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
 drifting_verifier     a verifier that is refitted to what it lets pass; a fitted detector
+selection             counts under a curation: takeover of an outcome, laws of several
+urns                  data that is kept and copied point by point; originals in a sample
 kernel_density        kernel density estimates, which widen
+kernel_support        the mass they put where the population has none
 regression            regressions on the previous fit's labels: test error, limits, verified labels
+wrong_labels          least squares on rows that another model has labelled
 weights               synthetic points that weigh less in the fit: errors, limits, the best weight
 spending              any numbers of real and synthetic points, generation by generation
+bootstrapping         budgets of curated rounds that are drawn to a goal
 interventions         sampling bias, curation, correction, detection, temperature
 feedback              a power sharpens counts, real data renews them: threshold, fold, loop
 mixture_projection    Gaussian mixtures without sampling error: what a misspecified family loses
@@ -51,7 +57,11 @@ from . import (
     absorption,
     accumulation,
     ancestry,
+<<<<<<< HEAD
     bayesian,
+=======
+    bootstrapping,
+>>>>>>> h-reproduce
     categorical,
     distribution_mixture,
     drifting_verifier,
@@ -63,6 +73,7 @@ from . import (
     interventions,
     islands,
     kernel_density,
+    kernel_support,
     known_variance,
     lead_times,
     lineages,
@@ -73,9 +84,13 @@ from . import (
     real_batches,
     regression,
     schedules,
+    selection,
     spending,
+    subdivision,
+    urns,
     wasserstein,
     weights,
+    wrong_labels,
     zipf,
 )
 
@@ -83,7 +98,11 @@ __all__ = [
     "absorption",
     "accumulation",
     "ancestry",
+<<<<<<< HEAD
     "bayesian",
+=======
+    "bootstrapping",
+>>>>>>> h-reproduce
     "categorical",
     "distribution_mixture",
     "drifting_verifier",
@@ -95,6 +114,7 @@ __all__ = [
     "interventions",
     "islands",
     "kernel_density",
+    "kernel_support",
     "known_variance",
     "lead_times",
     "lineages",
@@ -105,8 +125,12 @@ __all__ = [
     "real_batches",
     "regression",
     "schedules",
+    "selection",
     "spending",
+    "subdivision",
+    "urns",
     "wasserstein",
     "weights",
+    "wrong_labels",
     "zipf",
 ]

@@ -202,3 +202,24 @@ def linear_model_errors(
         spread = coupling @ np.diag(error) - np.diagonal(moved)
         error = moved + np.diag(spread) * same_row + once
     return values[generation]
+
+
+def linear_model_growth(sample_size: int, dim: int, models: int, *, noise: float = 1.0) -> float:
+    """What a generation adds to `linear_model_errors` in the end if K models read all alike.
+
+    Derived: with o = noise^2 d / (M - d - 1), q as there and e of each model e = m + D, m the mean
+    over all pairs, m' = m + (q D + o) / K and D' = (1 - 1/K)(q D + o), so that m grows by (o / K) /
+    (1 - (1 - 1/K) q). One model alone adds o.
+
+    Args:
+        sample_size: M > dim + 1.
+        dim: d.
+        models: K >= 1.
+        noise: Its deviation.
+    """
+    size = int(as_sample_size(sample_size))
+    if size <= dim + 1:
+        raise ValueError(f"sample_size must be above dim + 1 = {dim + 1}, got {size}")
+    once = noise**2 * dim / (size - dim - 1)
+    same_row = ((size * dim - 2) / (size - dim - 1) + 2) / (size + 2)
+    return float(once / models / (1 - (1 - 1 / models) * same_row))

@@ -126,3 +126,17 @@ def test_means_of_known_variance(random_counts):
     exact = islands.known_variance_covariance(3, size, UNEVEN, random_counts=random_counts)
     z = (products.mean(0) - exact) / (products.std(0) / chains**0.5)
     assert np.abs(z).max() < 4, z
+
+
+@pytest.mark.parametrize("models", [1, 4])
+def test_growth_of_linear_models_that_read_all_alike(models):
+    errors = islands.linear_model_errors(
+        np.array([200, 201]), 20, 3, np.full((models, models), 1 / models), noise=2.0
+    )
+    grown = errors[1, 0, 0] - errors[0, 0, 0]
+    assert islands.linear_model_growth(20, 3, models, noise=2.0) == pytest.approx(grown)
+
+
+def test_growth_needs_more_rows_than_features():
+    with pytest.raises(ValueError, match=r"above dim \+ 1 = 4, got 4"):
+        islands.linear_model_growth(4, 3, 2)

@@ -1,0 +1,66 @@
+"""Dohmatob et al. 2024: with any share of synthetic data a larger training set stops helping."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import collapse_jax as cj
+from collapse_jax import theory
+from collapse_jax.app.reproduce import Paper, compare, entry
+from collapse_jax.random.bits import split
+
+PAPER = Paper("2410.04840", "Dohmatob et al. 2024", "Strong Model Collapse")
+DIM = 5
+
+
+def squared_error(state):
+    """Squared distance [] of the weights to the true ones, which are 0."""
+    return jnp.sum(state.params.weights**2)
+
+
+def labelled_by_two(family, share, offset):
+    """A source of rows of which a share is labelled by weights that are so far off."""
+    params = (np.zeros(DIM), np.full(DIM, offset / np.sqrt(DIM)))
+    both = [
+        cj.sources.population(family, cj.estimators.regression_params(weights))
+        for weights in params
+    ]
+
+    def sample(key, n):
+        wrong, *keys = jax.random.split(key, 3)
+        rows = [source.sample(one, n) for source, one in zip(both, keys, strict=True)]
+        return jnp.where(jax.random.uniform(wrong, (n, 1)) < share, rows[1], rows[0])
+
+    return cj.Source(sample)
+
+
+@entry(
+    "dohm-strong",
+    claim="One per cent of labels by another model is enough: the test error of least squares "
+    "stops at p^2 |delta|^2, however many rows there are.",
+    status="derived here",
+    setting="d = 5, noise 1, |delta| = 30 with p = 1%, and 3 with 10%; M = 50, 400 and 3,200 rows, "
+    "one fit, 300 chains",
+    oracle="theory.wrong_labels.expected_test_error, exact for every M; floor 0.09; that as little "
+    "as 1% does it: abstract there",
+    x="rows",
+    y="squared distance of the weights",
+    log="xy",
+)
+def strong(key):
+    sizes, out = np.array([50, 400, 3_200]), []
+    family = cj.estimators.linear_regression(DIM)
+    for own, (share, offset) in zip(split(key), ((0.01, 30.0), (0.1, 3.0)), strict=True):
+        source, errors = labelled_by_two(family, share, offset), []
+        for size, one in zip(sizes, split(own, 3), strict=True):
+            process = cj.generational_process(
+                family, source, cj.workflows.replace(), sample_size=int(size)
+            )
+            trace = cj.simulate(process, one, generations=0, chains=300, metrics=(squared_error,))
+            errors.append(trace["squared_error"][:, 0].astype(float))
+        exact = theory.wrong_labels.expected_test_error(sizes, DIM, share, offset)
+        what = f"error, p = {share:g}"
+        out.append(compare.means(np.stack(errors, 1), exact, at=sizes, what=what))
+        floor = theory.wrong_labels.floor(share, offset)
+        out.append(compare.at_least(errors[-1], floor, at=["floor"], what=f"floor, p = {share:g}"))
+    return out
