@@ -47,11 +47,13 @@ _NAMES = {
     "generational_process": "core.process",
     "infinite_sample": "core.infinite",
     "load_generation": "app.generations",
+    "point_key": "drivers.streams",
     "policy": "drivers.policies",
     "register": "estimators.registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",
     "simulate_couplings": "drivers.couplings",
+    "simulate_grid": "drivers.simulate_grid",
     "simulate_summary": "drivers.simulate_summary",
 }
 __all__ = [*_MODULES, *_NAMES]

@@ -44,7 +44,7 @@ class AllChains:
         process, key, plan, measure, _, self._words = simulation
         self._process, self._key, self._measure = process, key, measure
         self._generations, self._chains_a_point = plan.generations, plan.chains
-        self._is_grid = plan.settings is not None
+        self._is_grid, self._names = plan.settings is not None, plan.names
         self._total = simulation.points * plan.chains
         self._first, end = distributed.share(self._total)
         self._chains = end - self._first
@@ -146,7 +146,7 @@ class AllChains:
         point, chain = divmod(number, self._chains_a_point)
         where, of_point = f"chain {chain}", "key"
         if self._is_grid:
-            where += f" at point {point} of the grid"
+            where += f" at {self._names[point] if self._names else f'point {point} of the grid'}"
             if self._words is not None:
                 first, second = self._words[point]
                 of_point = f"jax.random.fold_in(jax.random.fold_in(key, {first}), {second})"
