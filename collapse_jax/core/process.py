@@ -58,8 +58,8 @@ def generational_process(
         source: where real data comes from.
         workflow: what each next training set is made of.
         sample_size: points of each training set: an int, which may be traced, or a function of the
-            generation (traced under `simulate`). Drivers look at the sizes of all generations before they begin, and
-            at the shares of workflows and curations that are functions too.
+            generation (traced under `simulate`). Drivers look at the sizes of all generations
+            before they begin, and at the shares of workflows and curations that are functions too.
         largest_sample_size: needed with a function or a traced int where points are held: their
             number of slots. `cj.simulate_grid` knows it.
         remember_first: whether the state keeps the parameters of generation 0, and each distance

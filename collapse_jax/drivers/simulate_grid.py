@@ -1,10 +1,9 @@
 """Many processes that differ by settings, in as few compiled programs as possible, from Python."""
 
-import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -22,7 +21,7 @@ from collapse_jax.drivers.plan import (
     recorded_generations,
 )
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
-from collapse_jax.drivers.streams import INDEPENDENT, names_of_points
+from collapse_jax.drivers.streams import names_of_points
 from collapse_jax.drivers.summary import QUANTILES, as_dataset
 from collapse_jax.drivers.traced_axes import (
     NUMBER,
@@ -273,9 +272,7 @@ def _programs(process_at, values, plan) -> list[Batch]:
 
 def _program(process_at, axes, fixed, settings, members, names):
     """The points of one program."""
-    example = {
-        name: typical(axes.values[name], values.dtype) for name, values in settings.items()
-    }
+    example = {name: typical(axes.values[name], values.dtype) for name, values in settings.items()}
     _made(process_at, fixed | example)
     most = None
     if any(values.dtype == np.int32 for values in settings.values()):

@@ -16,7 +16,7 @@ from collapse_jax.app.commands.arguments import (
     ReproduceArguments,
     TrackArguments,
 )
-from collapse_jax.app.config.devices import Devices, ModelDevices, SeedDevices
+from collapse_jax.app.config.devices import Devices, ModelDevices, PointDevices, SeedDevices
 from collapse_jax.app.config.lm import LMConfig
 from collapse_jax.app.config.pretrain import PretrainConfig
 from collapse_jax.app.config.quickstart import QuickstartConfig
@@ -64,7 +64,7 @@ COMMANDS = {
             "known.",
             "commands.simulate:run_simulate",
             SimulateConfig,
-            Devices,
+            PointDevices,
             draw="plots.simulate:draw",
         ),
         Command(
