@@ -18,9 +18,9 @@ from collapse_jax.drivers.plan import (
     Plan,
     check_plan,
     memory_needed,
+    record_bytes,
     recorded_generations,
 )
-from collapse_jax.drivers.shapes import metric_shapes, state_shapes
 from collapse_jax.drivers.streams import names_of_points
 from collapse_jax.drivers.summary import QUANTILES, as_dataset
 from collapse_jax.drivers.traced_axes import (
@@ -146,7 +146,7 @@ def simulate_grid(
     values = {name: _plain(name, axis) for name, axis in axes.items()}
     programs, limit = _programs(process_at, values, plan), _limit(memory_limit)
     batches = [part for one in programs for part in _cut(one, key, plan, len(recorded))]
-    _check_memory(batches, key, plan, limit, len(recorded), keep)
+    _check_memory(batches, key, plan, limit, len(recorded), keep, len(levels))
     gathered = Gathered(sum(len(batch.numbers) for batch in batches))
 
     def dataset():
@@ -291,23 +291,15 @@ def _cut(program, key, plan, recorded):
     """The program in batches whose records are few enough to be held."""
     process, held = program.process, min(plan.chunk, recorded)
     simulation = check_plan(process, key, grids.plan_at(program, plan))
-    of_a_chain = max(held * _record_bytes(simulation), 1)
+    of_a_chain = max(held * record_bytes(simulation), 1)
     yield from grids.cut(program, plan.chains, min(grids.BATCH, _HELD // of_a_chain))
-
-
-def _record_bytes(simulation):
-    """Bytes of one record of a chain."""
-    process, key, plan, measure, *_ = simulation
-    state, _ = state_shapes(process, key, plan.generations, plan.settings)
-    shapes = metric_shapes(measure, state).values()
-    return sum(math.prod(value.shape) * value.dtype.itemsize for value in shapes)
 
 
 def _limit(memory_limit):
     return free_memory() if memory_limit is None else number("memory_limit", memory_limit)
 
 
-def _check_memory(batches, key, plan, limit, recorded, keep):
+def _check_memory(batches, key, plan, limit, recorded, keep, levels):
     """Raises `InputError` for a grid that would hold more than the limit."""
     if limit is None:
         return
@@ -317,8 +309,9 @@ def _check_memory(batches, key, plan, limit, recorded, keep):
     needed = 0
     for batch in widest.values():
         at_points = grids.plan_at(batch, plan)
-        of_record = _record_bytes(check_plan(batch.process, key, at_points))
-        of_point = plan.chains * of_record if keep == "chains" else 16 * 8 * of_record
+        # Of statistics mean, deviation and quantiles in 64 bits, each twice while it is gathered.
+        of_record = record_bytes(check_plan(batch.process, key, at_points))
+        of_point = plan.chains * of_record if keep == "chains" else 4 * (2 + levels) * of_record
         own = memory_needed(batch.process, key, at_points, held) + points * recorded * of_point
         needed = max(needed, own)
     if needed > limit:

@@ -12,6 +12,8 @@ from collapse_jax.app.commands.arguments import (
     CompareArguments,
     EvaluateArguments,
     ExportArguments,
+    MeasureArguments,
+    PlanArguments,
     PlotArguments,
     ReproduceArguments,
     TrackArguments,
@@ -65,6 +67,7 @@ COMMANDS = {
             "commands.simulate:run_simulate",
             SimulateConfig,
             PointDevices,
+            PlanArguments,
             draw="plots.simulate:draw",
         ),
         Command(
@@ -109,6 +112,12 @@ COMMANDS = {
             ReproduceConfig,
             arguments=ReproduceArguments,
             draw="reproduce.report:draw",
+        ),
+        Command(
+            "measure",
+            "More metrics of a simulation that is done, of the same chains.",
+            "commands.measure:measure_command",
+            arguments=MeasureArguments,
         ),
         Command(
             "plot",

@@ -15,7 +15,8 @@ def as_begun(
     config: SimulateConfig,
     folder: RunFolder,
     say: Callable[[str], object],
-) -> SimulateConfig:
+    part: tuple[int, int] | None = None,
+) -> tuple[SimulateConfig, int]:
     """The settings with what the folder began with, and with all that it has by now.
 
     These are the streams of a grid unless they are given, metrics that were measured later, and
@@ -27,13 +28,18 @@ def as_begun(
         config: the same, resolved.
         folder: the run folder, which may not exist yet.
         say: called with a line about what is kept.
+        part: (I, N) of a call for a part of a grid.
+
+    Returns:
+        The settings; and of how many chains the statistics are that must be made anew, 0 for none.
 
     Raises:
-        InputError: for metrics that a finished run has not, where that is all that differs.
+        InputError: for metrics that a finished run has not, where that is all that differs, and for
+            more chains in a call for a part of a grid.
     """
     saved = _saved(folder)
     if saved is None:
-        return config
+        return config, 0
     if given.streams is None and config.axes() and saved.streams == "common":
         config = dataclasses.replace(config, streams="common")
         say(
@@ -45,14 +51,15 @@ def as_begun(
         config = dataclasses.replace(config, metrics=saved.metrics)
         say(f"{folder.path} has the metrics {', '.join(sorted(more))} too, and goes on with them")
     _check_metrics(saved, config, folder)
+    fewer = _fewer_chains(saved, config, folder, part)
     if saved.chains > config.chains:
         say(f"{folder.path} has {saved.chains:,} chains, and keeps them")
     generations = max(saved.generations, config.generations) if config.axes() else None
-    return dataclasses.replace(
-        config,
-        chains=max(saved.chains, config.chains),
-        generations=generations or config.generations,
+    chains = max(saved.chains, config.chains)
+    config = dataclasses.replace(
+        config, chains=chains, generations=generations or config.generations
     )
+    return config, fewer
 
 
 def _saved(folder):
@@ -66,6 +73,20 @@ def _saved(folder):
 
     values = distributed.of_first(look)
     return None if values is None else from_dict(values, str(folder.path), of_folder=True)
+
+
+def _fewer_chains(saved, config, folder, part):
+    """Of how many chains the statistics in a folder are, where more are asked for; else 0."""
+    same = dataclasses.replace(config, streams=saved.streams)
+    of_statistics = bool(config.axes()) or config.keep == "summary"
+    if saved.chains >= config.chains or not of_statistics or differing_fields(saved, same):
+        return 0
+    if part is not None:
+        raise InputError(
+            f"chains is {config.chains}, and the grid in {folder.path} has {saved.chains}; raise "
+            "them in a call without --points"
+        )
+    return saved.chains
 
 
 def _check_metrics(saved, config, folder):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.app.commands.chains import start_over
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.resumable import save_as_finished
 from collapse_jax.app.commands.saved_points import SavedPoints, name_of_part, points_of_part
@@ -21,6 +22,7 @@ from collapse_jax.app.commands.simulation import (
     check_memory,
     plan_of,
     process_of,
+    scalar_metrics,
     statistics_bytes,
 )
 from collapse_jax.app.commands.tables import grid_rows, grid_table
@@ -34,7 +36,7 @@ from collapse_jax.app.config.simulate_axes import NEUTRAL
 from collapse_jax.core.process import process_grid
 from collapse_jax.drivers import grids
 from collapse_jax.drivers.grids import Batch, nested, plan_at, statistics_at
-from collapse_jax.drivers.plan import memory_needed, recorded_generations
+from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
 from collapse_jax.drivers.summary import as_dataset
 from collapse_jax.runs.folder import RunFolder
 
@@ -54,6 +56,7 @@ def run_grid(
     console: "Console",
     devices: Sequence | None = None,
     part: tuple[int, int] | None = None,
+    fewer: int = 0,
 ) -> RunFolder | None:
     """Runs (or resumes) all points, writes the run folder and prints a table.
 
@@ -63,6 +66,7 @@ def run_grid(
         console: where progress and a table are printed.
         devices: those of this process to use; by default all.
         part: (I, N) for the points I, I + N ... alone, of which no results are written.
+        fewer: of how many chains the statistics there are, which are made anew; 0 for none.
 
     Returns:
         The folder; None of a part.
@@ -70,7 +74,8 @@ def run_grid(
     say = functools.partial(console.print, highlight=False)
     points, plan = config.points(), plan_of(config, devices)
     whole, own = batches_of(config, points, part)
-    _check_memory(config, plan, whole if part is None else own)
+    memory_of_grid(config, plan, own)
+    start_over(out, config, fewer, say)
     name = () if part is None else (name_of_part(part),)
     folder = RunFolder.open(out.path, config, part=name, inputs=of_simulation(config), say=say)
     saved = SavedPoints(folder, part, whole, config.generations, say)
@@ -85,6 +90,7 @@ def run_grid(
         f"{len(own) - len(left)} of them done"
     )
     key, done = jax.random.key(config.seed), count - todo
+    _measure_what_is_new(saved, config, own, key, plan, say)
     save_as_finished(
         _computed(left, key, plan, done),
         functools.partial(_save, saved),
@@ -108,6 +114,23 @@ def _computed(left, key, plan, done):
     for number, batch in left:
         done += len(batch.numbers)
         yield done, (number, batch, *statistics_at(batch, key, plan))
+
+
+def _measure_what_is_new(saved, config, batches, key, plan, say):
+    """Measures what is saved without it, of the same chains, made again from their seed."""
+    for missing, points, add in saved.lacking(scalar_metrics(config)):
+        say(
+            f"{', '.join(missing)} at {len(points):,} points: their models are not on disk, and "
+            "are made again from the seed"
+        )
+        others = np.ones(len(config.points()), bool)
+        others[points] = False
+        of_all = grids.Gathered(len(others))
+        for batch in (batch.without(others) for batch in batches):
+            if len(batch.numbers):
+                _, found = statistics_at(batch, key, plan._replace(metrics=missing))
+                of_all.put(batch.numbers, grids.flat(found))
+        add({name: values[points] for name, values in of_all.arrays.items()})
 
 
 def _save(saved, _, finished):
@@ -151,16 +174,23 @@ def batches_of(
     return whole, of([one.without(others) for one in found])
 
 
-def _check_memory(config, plan, batches):
-    """Raises `InputError` for a batch that takes more than `memory_limit`."""
+def memory_of_grid(config: SimulateConfig, plan: Plan, batches: list[Batch]) -> int:
+    """Bytes that the batches will hold, about, beside the program itself.
+
+    Raises:
+        InputError: for a batch that takes more than `memory_limit`.
+    """
     points = sum(len(batch.numbers) for batch in batches)
     recorded = len(recorded_generations(config.generations, config.recorded()))
+    most = 0
     for batch in batches:
         at_points, key = plan_at(batch, plan), jax.random.key(0)
         needed = memory_needed(batch.process, key, at_points, min(config.chunk, recorded))
         needed += points * statistics_bytes(batch.process, key, at_points, recorded)
         what = f"{len(batch.numbers):,} of {points:,} points of {config.chains:,} chains"
         check_memory(config, needed, what)
+        most = max(most, needed)
+    return most
 
 
 def programs(points: list[SimulateSettings], options: tuple[str, ...] = ()) -> Iterator[Batch]:

@@ -5,6 +5,7 @@ checkpoints/points_I_of_N. A checkpoint names its points; those of versions befo
 hold the batch of their number.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -125,13 +126,16 @@ class SavedPoints:
             whole.put(points, {name: values.astype(float) for name, values in arrays.items()})
         return generations, whole.arrays
 
-    def add(self, measured: Callable[[np.ndarray], dict[str, np.ndarray]]) -> None:
-        """Adds what measured(points) gives to all checkpoints: "statistic:metric" -> an array.
+    def lacking(self, names: Sequence[str]) -> Iterator[tuple[list[str], np.ndarray, Callable]]:
+        """(metrics that it lacks, its points, what adds their statistics) of each checkpoint.
 
-        It stays beside what was saved, and is read with it.
+        What is added, "statistic:metric" -> [points, ...], stays beside what was saved.
         """
         for checkpoints, number, points in self._entries:
-            checkpoints.add(number, measured(points))
+            _, arrays = checkpoints.restore_record(number)
+            missing = [name for name in names if f"mean:{name}" not in arrays]
+            if missing:
+                yield missing, points, functools.partial(checkpoints.add, number)
 
     def close(self) -> None:
         """Waits for what is being written."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from collapse_jax.app.commands.begun import as_begun
 from collapse_jax.app.commands.chains import run_chains
+from collapse_jax.app.commands.dry_run import dry_run as dry_run_of
 from collapse_jax.app.commands.grid import run_grid
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.simulation import check_options, with_metrics
@@ -26,6 +27,8 @@ def run_simulate(
     console: "Console",
     devices: Sequence | None = None,
     part: tuple[int, int] | None = None,
+    *,
+    dry_run: bool = False,
 ) -> RunFolder:
     """Runs (or resumes) a simulation, writes its run folder, and draws its figures.
 
@@ -35,9 +38,10 @@ def run_simulate(
         console: where progress and a table are printed.
         devices: those of this process to use; by default all.
         part: (I, N) for the points I, I + N ... of a grid alone.
+        dry_run: whether it is only said what would be done.
 
     Returns:
-        The run folder.
+        The run folder, which a dry run does not make.
     """
     from collapse_jax.app.plots import draw_run
 
@@ -48,13 +52,16 @@ def run_simulate(
         check_laws(point)
     folder = RunFolder(out)
     say = functools.partial(console.print, highlight=False)
-    config = as_begun(given, config, folder, say)
+    config, fewer = as_begun(given, config, folder, say, part)
     folder.check(config, of_simulation(config))
+    if dry_run:
+        dry_run_of(config, folder, console, devices, part)
+        return folder
     if config.axes():
-        if run_grid(config, folder, console, devices, part) is None:
+        if run_grid(config, folder, console, devices, part, fewer) is None:
             return folder
     else:
-        run_chains(config, folder, console, devices)
+        run_chains(config, folder, console, devices, fewer)
     for path in draw_run(folder) if distributed.is_first() else ():
         console.print(f"figure: {path}", highlight=False)
     return folder
