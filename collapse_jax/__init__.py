@@ -40,6 +40,7 @@ _NAMES = {
     "check_workflow": "drivers.workflow_contract",
     "early_warning": "drivers.warning.early_warning",
     "ecosystem": "core.ecosystems.ecosystem",
+    "estimate": "drivers.estimate",
     "estimator": "core.factory",
     "families": "estimators.registry",
     "genealogy": "drivers.genealogy",
@@ -49,12 +50,15 @@ _NAMES = {
     "hysteresis": "drivers.warning.hysteresis",
     "infinite_sample": "core.infinite",
     "load_generation": "app.generations",
+    "measure": "app.measure",
+    "point_key": "drivers.streams",
     "policy": "drivers.policies",
     "profile": "app.collapse_profile.profile",
     "register": "estimators.registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",
     "simulate_couplings": "drivers.couplings",
+    "simulate_grid": "drivers.simulate_grid",
     "simulate_summary": "drivers.simulate_summary",
 }
 __all__ = [*_MODULES, *_NAMES]

@@ -45,10 +45,12 @@ class DivergenceError(ArithmeticError):
     trace: of `cj.simulate`, the records of all chains up to the end of the chunk in which one
         became nan; metrics of that chain are those of a model of nan from there on. Else None.
     summary: of `cj.simulate_summary`, that of the chunks before; else None.
+    dataset: of `cj.simulate_grid`, the points that are done; else None.
     """
 
     trace: Any = None
     summary: Any = None
+    dataset: Any = None
 
 
 class DamagedError(Exception):

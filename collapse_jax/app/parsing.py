@@ -8,10 +8,12 @@ import itertools
 import re
 import sys
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import tyro
 
+from collapse_jax.app.config import ranges
 from collapse_jax.app.written import Shown
 from collapse_jax.errors import InputError, did_you_mean
 
@@ -22,23 +24,27 @@ _NAMES = {int: "whole number", float: "number", str: "word"}
 _SINGLE = {int: "INT", float: "FLOAT", int | None: "{None}|INT", float | None: "{None}|FLOAT"}
 
 
-def parsed(known: dict[str, type], arguments: list[str]) -> Any:
+def parsed(
+    known: dict[str, type], arguments: list[str], say: Callable[[str], object] = print
+) -> Any:
     """An instance of the dataclass of the command that the arguments ask for.
 
     Args:
         known: Name of each command -> the dataclass of its arguments, whose docstring is its help.
         arguments: The command's name and its options.
+        say: Called with a line about values that ranges give more than once.
 
     Raises:
         InputError: For unknown names, and for values that cannot be read.
     """
     _check_names(known, arguments)
-    printed = io.StringIO()
+    printed, notes = io.StringIO(), {}
     try:
         # The help shows the settings of a file, which may hold anything.
         shown: Any = Shown(sys.stdout)
-        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(shown), _numbers():
-            return tyro.extras.subcommand_cli_from_dict(
+        numbers = _numbers(notes)
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(shown), numbers:
+            given = tyro.extras.subcommand_cli_from_dict(
                 known, args=arguments, prog="collapse-jax", config=(tyro.conf.OmitArgPrefixes,)
             )
     except SystemExit as ended:
@@ -46,6 +52,9 @@ def parsed(known: dict[str, type], arguments: list[str]) -> Any:
             raise
         message = _message_in(printed.getvalue())
         raise InputError(f"{message}; see collapse-jax {arguments[0]} --help") from None
+    for note in notes:
+        say(note)
+    return given
 
 
 def _check_names(known, arguments):
@@ -102,15 +111,19 @@ def _message_in(box):
     return " ".join(" ".join(text).split()).removeprefix("Error parsing ").rstrip(".")
 
 
-def _numbers():
-    """How tyro reads numbers, and options that take one value or several with commas."""
+def _numbers(notes):
+    """How tyro reads numbers, and options that take one value or several with commas.
+
+    notes: gets what is to be said about them, as keys.
+    """
     registry = tyro.constructors.ConstructorRegistry()
 
     @registry.primitive_rule
     def rule(info):
         if info.type in _SEVERAL:
             kind = _SEVERAL[info.type]
-            metavar, read = f"{kind.__name__.upper()}[,...]", functools.partial(_several, kind)
+            metavar = f"{kind.__name__.upper()}[,...]"
+            read = functools.partial(_several, notes, kind)
         elif info.type in _SINGLE:
             metavar, read = _SINGLE[info.type], functools.partial(_single, info.type)
         else:
@@ -138,7 +151,11 @@ def _single(kind, word):
     return _number(kind, word, f"{word!r} must be a {_NAMES[kind]}")
 
 
-def _several(kind, word):
+def _several(notes, kind, word):
+    if kind is not str and ranges.is_range(word):
+        values, note = ranges.read(kind, word)
+        notes |= {note: None} if note else {}
+        return values[0] if len(values) == 1 else values
     refused = f"{word!r} must be one {_NAMES[kind]}, or several with commas"
     values = tuple(_number(kind, part, refused) for part in word.split(","))
     return values[0] if len(values) == 1 else values

@@ -57,10 +57,11 @@ def generational_process(
         estimator: the family.
         source: where real data comes from.
         workflow: what each next training set is made of.
-        sample_size: points of each training set: an int, or a function of the generation (traced
-            under `simulate`). Drivers look at the sizes of all generations before they begin, and
-            at the shares of workflows and curations that are functions too.
-        largest_sample_size: needed with a function where points are held: their number of slots.
+        sample_size: points of each training set: an int, which may be traced, or a function of the
+            generation (traced under `simulate`). Drivers look at the sizes of all generations
+            before they begin, and at the shares of workflows and curations that are functions too.
+        largest_sample_size: needed with a function or a traced int where points are held: their
+            number of slots. `cj.simulate_grid` knows it.
         remember_first: whether the state keeps the parameters of generation 0, and each distance
             is also offered as NAME_to_first.
 
@@ -73,6 +74,8 @@ def generational_process(
     made_by("estimator", estimator, Estimator, "one of cj.estimators, or cj.estimator,")
     made_by("source", source, Source, "one of cj.sources")
     made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.replace(),")
+    if isinstance(sample_size, Tracer):
+        sample_size, largest_sample_size = sizes.traced(sample_size, largest_sample_size)
     largest = _largest_size(sample_size, largest_sample_size)
     functions.check_parts(estimator, source, workflow)
     source = held_against(source, estimator, largest)

@@ -1,6 +1,8 @@
 """The sizes of training sets, looked at before a run as far as they are known by then."""
 
-from collections.abc import Iterator
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +24,25 @@ NO_DERIVATIVE = (
 )
 # Sizes that are computed at once.
 _BLOCK = 2**20
+
+
+# The most that a traced size may be, where whoever traces it knows.
+_MOST_TRACED: contextvars.ContextVar[int | None] = contextvars.ContextVar("most", default=None)
+
+
+@contextlib.contextmanager
+def traced_at_most(most: int | None) -> Iterator[None]:
+    """A context in which traced sample sizes are known to be at most so many points."""
+    token = _MOST_TRACED.set(most)
+    try:
+        yield
+    finally:
+        _MOST_TRACED.reset(token)
+
+
+def traced(size: Tracer, largest: int | None) -> tuple[Callable[[Any], Any], int | None]:
+    """A traced size as (a function of the generation, the most that it may be, where known)."""
+    return lambda generation: size, _MOST_TRACED.get() if largest is None else largest
 
 
 class TooMany(InputError):

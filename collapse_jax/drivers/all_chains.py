@@ -44,7 +44,8 @@ class AllChains:
         process, key, plan, measure, _, self._words = simulation
         self._process, self._key, self._measure = process, key, measure
         self._generations, self._chains_a_point = plan.generations, plan.chains
-        self._is_grid = plan.settings is not None
+        self._first_chain = plan.first_chain
+        self._is_grid, self._names = plan.settings is not None, plan.names
         self._total = simulation.points * plan.chains
         self._first, end = distributed.share(self._total)
         self._chains = end - self._first
@@ -62,11 +63,13 @@ class AllChains:
 
     def __exit__(self, *error):
         self._pool.shutdown(cancel_futures=True)
+        self._free = []
 
     def _batch(self, plan, first):
         """The chains of the tile that begins at `first`; the last tile is filled up with others."""
         numbers = self._first + np.arange(first, first + self._size) % self._chains
         point, chain = np.divmod(numbers, plan.chains)
+        chain = chain + plan.first_chain
         return tiles.chain_batch(self._key, chain, plan.settings, point, plan.devices, self._words)
 
     def start(self) -> dict[str, np.ndarray]:
@@ -144,9 +147,10 @@ class AllChains:
         if number == self._total:
             return
         point, chain = divmod(number, self._chains_a_point)
+        chain += self._first_chain
         where, of_point = f"chain {chain}", "key"
         if self._is_grid:
-            where += f" at point {point} of the grid"
+            where += f" at {self._names[point] if self._names else f'point {point} of the grid'}"
             if self._words is not None:
                 first, second = self._words[point]
                 of_point = f"jax.random.fold_in(jax.random.fold_in(key, {first}), {second})"
@@ -184,16 +188,16 @@ class AllChains:
         """
         axis = self._process.runtime.chain_axis
 
-        def joined(*leaves):
+        def of_all(*leaves):
             leaves = [np.moveaxis(np.asarray(leaf), axis, 0) for leaf in leaves]
-            longest = np.max([leaf.shape for leaf in leaves], axis=0)[1:]
-            padded = [
-                np.pad(leaf, [(0, 0), *((0, gap) for gap in longest - leaf.shape[1:])])
-                for leaf in leaves
-            ]
-            return distributed.concatenated(np.concatenate(padded)[: self._chains])
+            return distributed.concatenated(_joined(*leaves)[: self._chains])
 
-        return jax.tree.map(joined, *self._states)
+        return jax.tree.map(of_all, *self._states)
+
+    def state_bytes(self) -> int:
+        """Bytes of the states of this process's chains."""
+        leaves = jax.tree.leaves(self._states)
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
     def restore(self, state: State) -> None:
         """Cuts a state of all chains [chain, ...] into tiles."""
@@ -210,6 +214,23 @@ class AllChains:
                 return tiles.placed(np.moveaxis(leaf, 0, axis), axis, batch)
 
             self._states[tile] = jax.tree.map(cut, state)
+
+
+def joined_states(*states: State) -> State:
+    """States of some chains [chain, ...] and of others as one, on the host.
+
+    Shorter lists of parts are padded with dead ones.
+    """
+    return jax.tree.map(lambda *leaves: _joined(*map(np.asarray, leaves)), *states)
+
+
+def _joined(*leaves):
+    """Arrays [chain, ...] one after another, their other axes filled up to the longest."""
+    longest = np.max([leaf.shape for leaf in leaves], axis=0)[1:]
+    padded = [
+        np.pad(leaf, [(0, 0), *((0, gap) for gap in longest - leaf.shape[1:])]) for leaf in leaves
+    ]
+    return np.concatenate(padded)
 
 
 def _first_with_nan(process: Process, key, last_generation, at_most):

@@ -29,11 +29,13 @@ class Chunk(NamedTuple):
     arrays: name -> [chain, recorded, ...], or [recorded, ...] for statistics over chains.
     copy_state: () -> the state of all chains [chain, ...] after the last of them, on the host. It
         is gone once the next chunk is asked for.
+    state_bytes: () -> bytes of the states of this process's chains.
     """
 
     generations: np.ndarray
     arrays: dict[str, np.ndarray]
     copy_state: Callable[[], State]
+    state_bytes: Callable[[], int] = lambda: 0
 
 
 def chunks_of(simulation: Simulation, sink: Sink) -> Iterator[Chunk]:
@@ -42,7 +44,8 @@ def chunks_of(simulation: Simulation, sink: Sink) -> Iterator[Chunk]:
     with AllChains(simulation, sink) as chains:
         if plan.after is None:
             done = 0
-            yield Chunk(np.zeros(1, int), chains.start(), chains.copy_state)
+            started = chains.start()
+            yield Chunk(np.zeros(1, int), started, chains.copy_state, chains.state_bytes)
         else:
             done, state = plan.after
             chains.restore(state)
@@ -62,7 +65,8 @@ def chunks_of(simulation: Simulation, sink: Sink) -> Iterator[Chunk]:
                     done = pause
                     continue
                 now = now[now <= pause]
-            yield Chunk(now, chains.advance(done, now, rows), chains.copy_state)
+            advanced = chains.advance(done, now, rows)
+            yield Chunk(now, advanced, chains.copy_state, chains.state_bytes)
             done, left = int(now[-1]), left[len(now) :]
 
 

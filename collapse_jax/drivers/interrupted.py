@@ -7,6 +7,8 @@ import numpy as np
 from collapse_jax.errors import DivergenceError
 
 if TYPE_CHECKING:
+    import xarray
+
     from collapse_jax.drivers.simulate_summary import Summary
     from collapse_jax.drivers.trace import Trace
 
@@ -17,6 +19,7 @@ def diverged(
     *,
     trace: "Trace | None" = None,
     summary: "Summary | None" = None,
+    dataset: "xarray.Dataset | None" = None,
 ) -> DivergenceError:
     """The same error with what was recorded, which its text tells of.
 
@@ -25,13 +28,16 @@ def diverged(
         generations: [recorded] the numbers of those that are done.
         trace: of `cj.simulate`.
         summary: of `cj.simulate_summary`.
+        dataset: of `cj.simulate_grid`.
     """
-    result = DivergenceError(f"{error}; {_holds(generations, summary)}")
-    result.trace, result.summary = trace, summary
+    result = DivergenceError(f"{error}; {_holds(generations, summary, dataset)}")
+    result.trace, result.summary, result.dataset = trace, summary, dataset
     return result
 
 
-def _holds(generations, summary):
+def _holds(generations, summary, dataset):
+    if dataset is not None:
+        return "the exception's `dataset` holds the points that are done, and nan at all others"
     where = "trace" if summary is None else "summary"
     done = f"up to generation {generations[-1]}" if len(generations) else "of no generation"
     return f"the exception's `{where}` holds what is recorded {done}"
@@ -45,6 +51,7 @@ class Interrupted(KeyboardInterrupt):
 
     trace: of `cj.simulate`, the generations that are done; else None.
     summary: of `cj.simulate_summary`, the same; else None.
+    dataset: of `cj.simulate_grid`, the points that are done, with nan at all others; else None.
     """
 
     def __init__(
@@ -53,7 +60,8 @@ class Interrupted(KeyboardInterrupt):
         *,
         trace: "Trace | None" = None,
         summary: "Summary | None" = None,
+        dataset: "xarray.Dataset | None" = None,
     ):
         """generations: [recorded] the numbers of those that are done."""
-        self.trace, self.summary = trace, summary
-        super().__init__(f"interrupted; {_holds(generations, summary)}")
+        self.trace, self.summary, self.dataset = trace, summary, dataset
+        super().__init__(f"interrupted; {_holds(generations, summary, dataset)}")

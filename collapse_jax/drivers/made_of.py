@@ -195,6 +195,12 @@ def together(saved: Mapping | None, before: Mapping, after: Mapping) -> dict[str
     return kept
 
 
+def differences(saved: Mapping, given: Mapping) -> list[str]:
+    """Words for each way in which what `described` gave twice differs; metrics come last."""
+    renamed = (f"metric {name!r} is another function" for name in _other_metrics(saved, given))
+    return [*_differing(saved, given), *renamed]
+
+
 def _differing(saved, given):
     """Words for each difference."""
     if saved["key"] != given["key"]:

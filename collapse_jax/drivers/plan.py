@@ -43,6 +43,7 @@ class Plan(NamedTuple):
         ones to all: differences between points are then less noisy, and their errors are one error.
         See `drivers.streams`.
     names: [points] what names each of them, for independent streams; by default their settings.
+    first_chain: the number of the first chain, at each point of a grid.
     """
 
     generations: int
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
     after: tuple[int, State] | None = None
     streams: str = INDEPENDENT
     names: Sequence[str] | None = None
+    first_chain: int = 0
 
 
 class Simulation(NamedTuple):
@@ -171,6 +173,13 @@ def memory_needed(
         on_devices: whether they are reduced to statistics on the devices, and not kept.
     """
     return _bytes_held(check_plan(process, key, plan), records, on_devices)
+
+
+def record_bytes(simulation: Simulation) -> int:
+    """Bytes of one record of a chain."""
+    process, key, plan, measure, *_ = simulation
+    state, _ = state_shapes(process, key, plan.generations, plan.settings)
+    return _size_of(list(metric_shapes(measure, state).values()))
 
 
 def check_memory(

@@ -1,13 +1,17 @@
 """The traceable driver: chains by `vmap`, generations in a compiled loop, on all devices."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 
+from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import Chunk, chunks_of
+from collapse_jax.drivers.going_on import go_on
 from collapse_jax.drivers.host_records import HostRecords
 from collapse_jax.drivers.interrupted import Interrupted, diverged
+from collapse_jax.drivers.origin import origin_of
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DivergenceError
@@ -30,6 +34,7 @@ def simulate(
     memory_limit: int | None = None,
     progress: Callable[[int], None] = lambda generation: None,
     devices: Sequence | None = None,
+    after: Trace | None = None,
 ) -> Trace:
     """Metrics of many chains at the recorded generations.
 
@@ -53,20 +58,39 @@ def simulate(
             container's or a job's limit, of the devices), `math.inf` for any.
         progress: called with the newest generation after each chunk.
         devices: those of this process to spread the chains over; by default all.
+        after: a trace of the same simulation to go on from, to more generations or with more
+            chains: it then gives what one longer call gives. Records up to its last generation are
+            its own, with record="log" all of them. By default chains and metrics are its own. It
+            holds the states of its chains, or if these take more than 64 MiB and more than its
+            records, the chains are made again from their seed, with the same numbers.
 
     Returns:
         `trace[name]`, a NumPy array [chain, recorded, ...].
 
     Raises:
         InputError: if a count is out of range, a metric is unknown, the memory limit is exceeded,
-            the estimator is not traceable (use `run`), or it is called inside `jit`, `vmap` or
-            `grad`.
+            the estimator is not traceable (use `run`), it is called inside `jit`, `vmap` or
+            `grad`, or `after` is of another simulation, or lacks generations of `record`.
         DivergenceError: once a model holds nan; it names chain and generation. Its `trace` holds
             the records of all chains up to the end of that chunk.
         Interrupted: at a KeyboardInterrupt; its `trace` holds the records of all chunks that are
             done.
     """
     plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
+    if after is None:
+        return traced(process, key, plan, progress)
+    check_started(process, key)
+    run = functools.partial(traced, progress=progress)
+    return go_on(process, key, plan, after, run)
+
+
+def traced(
+    process: Process,
+    key: jax.Array,
+    plan: Plan,
+    progress: Callable[[int], None] = lambda generation: None,
+) -> Trace:
+    """The `Trace` of a plan, from its `after` on; raises as `simulate` does."""
     simulation = check_plan(process, key, plan)
     count = len(simulation.recorded)
     check_memory(simulation, count, f"{count:,} recorded generations", _REMEDY)
@@ -75,23 +99,27 @@ def simulate(
 
 def _all_of(simulation, progress):
     """The `Trace` of a simulation; an error or an interrupt holds what there is of it."""
-    records, done = HostRecords(len(simulation.recorded)), 0
+    first = -1 if simulation.plan.after is None else simulation.plan.after[0]
+    recorded = simulation.recorded[simulation.recorded > first]
+    records, done, part = HostRecords(len(recorded)), 0, None
 
-    def partial(rows):
+    def trace(rows, last=None):
         arrays = {name: values[:, :rows] for name, values in records.whole().items()}
-        return Trace(arrays if rows else {}, simulation.recorded[:rows])
+        size = sum(values.nbytes for values in arrays.values())
+        origin = origin_of(simulation, last, size)
+        return Trace(arrays if rows else {}, recorded[:rows], origin)
 
     try:
         for part in chunks_of(simulation, records):
             done += len(part.generations)
             progress(int(part.generations[-1]))
     except KeyboardInterrupt as stop:
-        trace = partial(done)
-        raise Interrupted(trace.generations, trace=trace) from stop
+        partial = trace(done)
+        raise Interrupted(partial.generations, trace=partial) from stop
     except DivergenceError as error:
-        trace = partial(max(records.taken, done))
-        raise diverged(error, trace.generations, trace=trace) from error
-    return Trace(records.whole(), simulation.recorded)
+        partial = trace(max(records.taken, done))
+        raise diverged(error, partial.generations, trace=partial) from error
+    return trace(done, part)
 
 
 def simulate_chunks(process: Process, key: jax.Array, plan: Plan) -> Iterator[Chunk]:

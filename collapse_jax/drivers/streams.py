@@ -7,11 +7,12 @@ grid of more points, or of other axes, changes no number of a point that was alr
 import collections
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from collapse_jax.errors import InputError, one_of
+from collapse_jax.errors import InputError, one_key, one_of
 from collapse_jax.random.bits import fold_in
 
 INDEPENDENT, COMMON = "independent", "common"
@@ -20,15 +21,24 @@ STREAMS = (INDEPENDENT, COMMON)
 _PREFIX = "collapse_jax: point of a grid: "
 
 
-def point_key(key: jax.Array, name: str) -> jax.Array:
+def point_key(key: jax.Array, point: str | Mapping[str, Any]) -> jax.Array:
     """The key [] of a point of a grid; chain c of that point uses `fold_in(point_key, c)`.
 
-    `simulate` with it gives the numbers of the point in a grid of independent streams.
+    `cj.simulate` with it gives the numbers of the point in a grid of independent streams.
 
     Args:
         key: that of the whole grid.
-        name: what names the point, as `names_of_points` gives it.
+        point: the settings of the point by the names of the axes, as {"gamma": 0.1}; or what names
+            it, as `names_of_points` gives it.
+
+    Raises:
+        InputError: for what is no key.
     """
+    one_key("key", key)
+    if isinstance(point, str):
+        name = point
+    else:
+        (name,) = names_of_points({axis: np.array([value]) for axis, value in point.items()})
     first, second = words_of([name])[0]
     return fold_in(fold_in(key, first), second)
 

@@ -17,7 +17,9 @@ SAMPLE = 2**14
 _AT_ONCE = 2**21
 
 
-def summarise(values: np.ndarray, chains: int) -> dict[str, np.ndarray]:
+def summarise(
+    values: np.ndarray, chains: int, quantiles: Sequence[float] = QUANTILES
+) -> dict[str, np.ndarray]:
     """Mean, deviation and quantiles over the chains of each point.
 
     Quantiles are NumPy's; between two infinite values (collapsed chains) they are the lower one
@@ -26,9 +28,10 @@ def summarise(values: np.ndarray, chains: int) -> dict[str, np.ndarray]:
     Args:
         values: [points * chains, recorded], the chains of a point beside each other.
         chains: how many each point has.
+        quantiles: levels in [0, 1].
 
     Returns:
-        mean and std (ddof=1) [points, recorded], quantile [points, recorded, 5] at `QUANTILES`.
+        mean and std (ddof=1) [points, recorded], quantile [points, recorded, levels].
     """
     values = np.asarray(values)
     by_point = values.reshape(-1, chains, values.shape[-1])
@@ -37,7 +40,7 @@ def summarise(values: np.ndarray, chains: int) -> dict[str, np.ndarray]:
     rows = max(columns // max(recorded, 1), 1)
     parts = [
         [
-            _summarised(by_point[row : row + rows, :, column : column + columns])
+            _summarised(by_point[row : row + rows, :, column : column + columns], quantiles)
             for column in range(0, max(recorded, 1), columns)
         ]
         for row in range(0, max(points, 1), rows)
@@ -48,7 +51,7 @@ def summarise(values: np.ndarray, chains: int) -> dict[str, np.ndarray]:
     }
 
 
-def _summarised(by_point):
+def _summarised(by_point, levels):
     """`summarise` of [points, chains, recorded]."""
     chains = by_point.shape[1]
     # [points, recorded, chains]. NumPy adds in another order where the memory has another, and what
@@ -57,17 +60,27 @@ def _summarised(by_point):
     with np.errstate(invalid="ignore"):
         mean = by_point.mean(-1)
         std = by_point.std(-1, ddof=1) if chains > 1 else np.zeros_like(mean)
-        quantile = np.quantile(by_point, QUANTILES, axis=-1)
+        quantile = np.quantile(by_point, levels, axis=-1)
         if np.isnan(quantile).any():
-            lower = np.quantile(by_point, QUANTILES, axis=-1, method="lower")
+            lower = np.quantile(by_point, levels, axis=-1, method="lower")
             quantile = np.where(np.isnan(quantile), lower, quantile)
     return {"mean": mean, "std": std, "quantile": np.moveaxis(quantile, 0, -1)}
 
 
 def summarise_chunks(
-    chunks: "Iterable[Chunk | Records]", chains: int
+    chunks: "Iterable[Chunk | Records]",
+    chains: int,
+    quantiles: Sequence[float] = QUANTILES,
+    *,
+    of_vectors: bool = False,
 ) -> tuple[np.ndarray, dict[str, dict[str, np.ndarray]]]:
     """`summarise` of the scalar metrics of chunks, one in memory at a time.
+
+    Args:
+        chunks: of all chains, the chains of a point beside each other.
+        chains: how many each point has.
+        quantiles: levels in [0, 1].
+        of_vectors: whether metrics of several numbers are reduced too, each number by itself.
 
     Returns:
         generations [recorded], and metric -> statistic -> [points, recorded, ...].
@@ -76,8 +89,11 @@ def summarise_chunks(
     for chunk in chunks:
         generations.append(chunk.generations)
         for name, values in chunk.arrays.items():
-            if values.ndim == 2:
-                for statistic, reduced in summarise(values, chains).items():
+            if values.ndim == 2 or of_vectors:
+                in_rows = values.reshape(len(values), -1)
+                for statistic, reduced in summarise(in_rows, chains, quantiles).items():
+                    own = (*values.shape[1:], *reduced.shape[2:])
+                    reduced = reduced.reshape(len(reduced), *own)
                     parts.setdefault(name, {}).setdefault(statistic, []).append(reduced)
     statistics = {
         name: {statistic: np.concatenate(pieces, axis=1) for statistic, pieces in of_metric.items()}
@@ -90,6 +106,7 @@ def as_dataset(
     generations: np.ndarray,
     statistics: Mapping[str, Mapping[str, np.ndarray]],
     axes: Mapping[str, Sequence] | None = None,
+    quantiles: Sequence[float] = QUANTILES,
 ) -> "xarray.Dataset":
     """What `summarise_chunks` returns, labelled.
 
@@ -97,9 +114,11 @@ def as_dataset(
         generations: [recorded].
         statistics: metric -> statistic -> [points, recorded, ...].
         axes: name -> values of each axis of the grid; by default there is one point.
+        quantiles: the levels of the quantiles.
 
     Returns:
-        NAME_mean, NAME_std [*axes, generation], NAME_quantile [*axes, generation, quantile].
+        NAME_mean, NAME_std [*axes, generation, ...], NAME_quantile [*axes, generation, ...,
+        quantile].
     """
     import xarray
 
@@ -108,8 +127,10 @@ def as_dataset(
     variables = {}
     for metric, of_metric in statistics.items():
         for statistic, values in of_metric.items():
-            dims = (*axes, "generation", *(["quantile"] if statistic == "quantile" else []))
+            levels = ["quantile"] if statistic == "quantile" else []
+            own = [f"{metric}_{axis}" for axis in range(values.ndim - 2 - len(levels))]
+            dims = (*axes, "generation", *own, *levels)
             variables[f"{metric}_{statistic}"] = dims, values.reshape((*shape, *values.shape[1:]))
     coordinates = {name: list(values) for name, values in axes.items()}
-    coordinates |= {"generation": generations, "quantile": list(QUANTILES)}
+    coordinates |= {"generation": generations, "quantile": list(quantiles)}
     return xarray.Dataset(variables, coords=coordinates)

@@ -8,16 +8,33 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray
 
+    from collapse_jax.drivers.origin import Origin
+
 
 class Trace(Mapping[str, np.ndarray]):
     """Metrics of all chains: `trace[name]` is a NumPy array [chain, generation, ...].
 
     generations: [generation] the numbers of those that were recorded.
+
+    One of `cj.simulate` knows what it came from, so that `cj.simulate(..., after=trace)` goes on
+    from it and `cj.measure` measures more. A copy that was pickled holds the records alone.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], generations: np.ndarray):
+    # What a simulation needs to go on from here; None where that is not known.
+    origin: "Origin | None" = None
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        generations: np.ndarray,
+        origin: "Origin | None" = None,
+    ):
         self._arrays = dict(arrays)
         self.generations = np.asarray(generations)
+        self.origin = origin
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "origin"}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]

@@ -192,6 +192,18 @@ def on_first(function: Callable[[], object]) -> None:
         raise (InputError if is_input else OSError)(text)
 
 
+def of_first(function: Callable[[], Any]) -> Any:
+    """What a function gives on process 0, which alone calls it, on all: JSON values."""
+    if processes() == 1:
+        return function()
+    given: list[Any] = []
+    on_first(lambda: given.append(function()))
+    text = json.dumps(given).encode()
+    buffer = np.zeros(largest(len(text)), np.uint8)
+    buffer[: len(text)] = np.frombuffer(text, np.uint8)
+    return json.loads(_gather(buffer)[0].tobytes().rstrip(b"\0"))[0]
+
+
 def first_then_others(function: Callable[[], T]) -> T:
     """What a function returns that writes what all read: process 0 calls it before the others."""
     returned = []

@@ -37,12 +37,13 @@ class RunFolder:
     process 0 writes.
     """
 
-    def __init__(self, path: str | os.PathLike, part: tuple[int, ...] = ()):
+    def __init__(self, path: str | os.PathLike, part: tuple[int | str, ...] = ()):
         """Names the files of a folder, and neither reads nor writes any.
 
         Args:
             path: The folder, which need not exist; `~` is the home folder.
-            part: Numbers of the chains to compute, while other calls may compute others; () is all.
+            part: Numbers of the chains to compute, or the name of another part of the run, while
+                other calls may compute others; () is all.
         """
         self.path, self.part = made_of.expanded(path), part
         self.figures = self.path / "figures"
@@ -61,7 +62,7 @@ class RunFolder:
         path: str | os.PathLike,
         config: Settings,
         needed_bytes: int = 0,
-        part: tuple[int, ...] = (),
+        part: tuple[int | str, ...] = (),
         *,
         inputs: Mapping[str, Any] | None = None,
         say: Callable[[str], object] = print,

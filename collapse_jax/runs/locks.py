@@ -17,7 +17,7 @@ _PATIENCE_SECONDS = 10.0
 
 @contextlib.contextmanager
 def locked(
-    folder: pathlib.Path, part: tuple[int, ...]
+    folder: pathlib.Path, part: tuple[int | str, ...]
 ) -> Iterator[Sequence[filelock.BaseFileLock]]:
     """Yields the locks of a folder, or of some of its chains; they last as long as their list.
 
@@ -26,7 +26,7 @@ def locked(
 
     Args:
         folder: The run folder.
-        part: Numbers of chains; () locks the whole folder.
+        part: Numbers of chains, or the name of another part; () locks the whole folder.
 
     Raises:
         InputError: If another process works there.
@@ -43,11 +43,13 @@ def locked(
         return
     starting = _acquired(folder / LOCK, in_use, _PATIENCE_SECONDS)
     try:
-        yield [
-            _acquired(folder / f"{LOCK}_{chain}", f"chain {chain} of {in_use}") for chain in part
-        ]
+        yield [_acquired(folder / f"{LOCK}_{one}", f"{_words(one)} of {in_use}") for one in part]
     finally:
         starting.release()
+
+
+def _words(one):
+    return f"chain {one}" if isinstance(one, int) else one.replace("_", " ")
 
 
 def _acquired(path, in_use, seconds=0.0):

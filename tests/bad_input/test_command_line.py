@@ -312,8 +312,8 @@ def test_the_folder_of_another_run(refused, finished, good, here):
 
     shutil.copytree(finished, here / "run")
     refused(
-        ["simulate", "--chains", "9", "--generations", "3", "--sample-size", "5", "--out", "run"],
-        "chains: 8 there, 9 here",
+        ["simulate", "--chains", "9", "--seed", "1", "--sample-size", "5", "--out", "run"],
+        "seed: 0 there, 1 here",
     )
     refused(
         ["simulate", "--chains", "8", "--generations", "3", "--sample-size", "6", "--out", "run"],

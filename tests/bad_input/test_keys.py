@@ -52,6 +52,7 @@ CALLS = {
     "lm.init_params": lambda key: cj.lm.init_params(CONFIG, key),
     "models.lm.pretrain.begin": lambda key: pretrain.begin(LM, PRETRAIN, key),
     "models.lm.pretrain.window_order": lambda key: pretrain.window_order(key, 3),
+    "point_key": lambda key: cj.point_key(key, {"gamma": 0.1}),
     "points.subsample": lambda key: cj.points.subsample(key, POINTS, 2, 2),
     "random.binomial.binomial": lambda key: cj.random.binomial.binomial(key, 3, 0.5),
     "random.bits.fold_in": lambda key: cj.random.bits.fold_in(key, 1),
@@ -94,6 +95,9 @@ CALLS = {
     "simulate": lambda key: cj.simulate(PROCESS, key, generations=1),
     "simulate_couplings": lambda key: cj.simulate_couplings(
         ecosystem_of, [[[1]]], key, generations=1
+    ),
+    "simulate_grid": lambda key: cj.simulate_grid(
+        lambda gamma: PROCESS, {"gamma": [0.1]}, key, generations=1
     ),
     "simulate_summary": lambda key: cj.simulate_summary(PROCESS, key, generations=1, chains=2),
     "vae.elbo": lambda key: cj.vae.elbo(VAE, None, key, IMAGES),

@@ -12,13 +12,15 @@ from collapse_jax.app.commands.arguments import (
     CompareArguments,
     EvaluateArguments,
     ExportArguments,
+    MeasureArguments,
+    PlanArguments,
     PlotArguments,
     ProfileArguments,
     ReproduceArguments,
     TrackArguments,
     WarningArguments,
 )
-from collapse_jax.app.config.devices import Devices, ModelDevices, SeedDevices
+from collapse_jax.app.config.devices import Devices, ModelDevices, PointDevices, SeedDevices
 from collapse_jax.app.config.lm import LMConfig
 from collapse_jax.app.config.pretrain import PretrainConfig
 from collapse_jax.app.config.quickstart import QuickstartConfig
@@ -66,7 +68,8 @@ COMMANDS = {
             "known.",
             "commands.simulate:run_simulate",
             SimulateConfig,
-            Devices,
+            PointDevices,
+            PlanArguments,
             draw="plots.simulate:draw",
         ),
         Command(
@@ -124,6 +127,12 @@ COMMANDS = {
             ReproduceConfig,
             arguments=ReproduceArguments,
             draw="reproduce.report:draw",
+        ),
+        Command(
+            "measure",
+            "More metrics of a simulation that is done, of the same chains.",
+            "commands.measure:measure_command",
+            arguments=MeasureArguments,
         ),
         Command(
             "plot",

@@ -18,6 +18,24 @@ class RunArguments:
 
 
 @dataclasses.dataclass(frozen=True)
+class PlanArguments:
+    """Whether a simulation is only planned."""
+
+    dry_run: bool = False
+    """Print what it would take and write, by a short piece of it, and write nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureArguments:
+    """What `collapse-jax measure` adds to a run."""
+
+    run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
+    """A run folder of simulate."""
+    metrics: tuple[str, ...]
+    """Names of what to record of the chains that are there, at the generations that are."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PlotArguments:
     """What `collapse-jax plot` draws."""
 

@@ -1,16 +1,26 @@
 """A simulation without a grid: its chains, or statistics over them, into a run folder."""
 
 import functools
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from collapse_jax.app.commands.complete import are_recorded
+import numpy as np
+
+from collapse_jax.app.commands.complete import CHAINS, are_recorded
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.resumable import save_as_finished
 from collapse_jax.app.commands.saved_records import SavedRecords
-from collapse_jax.app.commands.simulation import key_of, memory_of, plan_of, process_of
+from collapse_jax.app.commands.simulation import (
+    key_of,
+    memory_of,
+    plan_of,
+    process_of,
+    scalar_metrics,
+)
 from collapse_jax.app.commands.tables import chains_table, rows_of, summary_rows
 from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.drivers.chunks import Records, join_records
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.simulate_summary import summary_chunks, summary_of
 from collapse_jax.drivers.summary import as_dataset
@@ -27,12 +37,26 @@ SAVE_SECONDS = 30.0
 # One that keeps every chain saves its records so often. A save costs 50 ms and 100 kB whatever it
 # holds, and 10^6 records of one chain are 20,000 chunks.
 RECORDS_SAVE_SECONDS = 1.0
+# Folders of checkpoints: of the chains that a run began with, and of those from a number on.
+_CHAINS, _LATER = "chains", "chains_from_"
 
 
 def run_chains(
-    config: SimulateConfig, out: RunFolder, console: "Console", devices: Sequence | None = None
+    config: SimulateConfig,
+    out: RunFolder,
+    console: "Console",
+    devices: Sequence | None = None,
+    fewer: int = 0,
 ) -> RunFolder:
-    """Runs (or resumes) the chains, writes the run folder and prints a table; the folder."""
+    """Runs (or resumes) the chains, writes the run folder and prints a table; the folder.
+
+    Args:
+        config: the settings, without axes.
+        out: the run folder.
+        console: where progress and a table are printed.
+        devices: those of this process to use; by default all.
+        fewer: of how many chains the statistics there are, which are made anew; 0 for none.
+    """
     settings = config.resolve()
     last = _last_row(out, settings)
     if last is not None:
@@ -47,6 +71,7 @@ def run_chains(
             highlight=False,
         )
         say = functools.partial(console.print, highlight=False)
+        start_over(out, config, fewer, say)
         folder = RunFolder.open(out.path, config, inputs=of_simulation(config), say=say)
         records = _recorded(folder, settings, console, devices)
         if settings.keep == "summary":
@@ -63,9 +88,11 @@ def run_chains(
 def _last_row(folder, settings):
     """The row of the last generation of a run that is done, else None."""
     last = folder.last_row("generation")
-    is_last = last is not None and last["generation"] >= settings.generations
-    is_whole = is_last and are_recorded(folder, settings.generations, settings.recorded())
-    return last if is_whole else None
+    if last is None or last["generation"] < settings.generations:
+        return None
+    wanted = (settings.generations, settings.recorded(), settings.chains)
+    names = settings.metrics if settings.keep == "chains" else scalar_metrics(settings)
+    return last if are_recorded(folder, *wanted, names) else None
 
 
 def _write_rows(folder, rows):
@@ -84,27 +111,109 @@ def _write_rows(folder, rows):
 
 def _recorded(folder, settings, console, devices):
     """The `Records` of all generations, of every chain or of statistics; saved on the way."""
-    process, key = process_of(settings), key_of(settings)
-    of_chains = settings.keep == "chains"
-    saved = SavedRecords(
-        folder.checkpoints / "chains",
-        process.template(key, settings.generations),
-        axis=1 if of_chains else 0,
-        say=functools.partial(console.print, highlight=False),
+    parts = []
+    for first, count, saved in _blocks(folder, settings, console):
+        plan = plan_of(settings, devices)._replace(chains=count, first_chain=first)
+        _measure_what_is_new(saved, settings, plan, console)
+        chunks = _chunks(settings, plan._replace(after=saved.after))
+        save_as_finished(
+            ((int(chunk.generations[-1]), chunk) for chunk in chunks),
+            saved.save,
+            console,
+            what="generations",
+            total=settings.generations,
+            done=saved.after[0] if saved.after else 0,
+            seconds=RECORDS_SAVE_SECONDS if settings.keep == "chains" else SAVE_SECONDS,
+        )
+        saved.close()
+        parts.append(saved.joined())
+    if len(parts) == 1:
+        return parts[0]
+    arrays = {
+        name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays
+    }
+    return Records(parts[0].generations, arrays)
+
+
+def _chunks(settings, plan):
+    """The chunks of a plan: of every chain, or of statistics over them."""
+    run = simulate_chunks if settings.keep == "chains" else summary_chunks
+    return run(process_of(settings), key_of(settings), plan)
+
+
+def _blocks(folder, settings, console) -> Iterator[tuple[int, int, SavedRecords]]:
+    """(the first chain, how many, what is saved) of the chains that began together.
+
+    More chains of a run that is there have checkpoints of their own.
+    """
+    template = process_of(settings).template(key_of(settings), settings.generations)
+    say, axis = functools.partial(console.print, highlight=False), settings.keep == "chains"
+    begun = [name.removeprefix(_LATER) for name in _names(folder)]
+    firsts = [0, *sorted(int(first) for first in begun if first.isdecimal())]
+    while firsts:
+        first = firsts.pop(0)
+        path = folder.checkpoints / (f"{_LATER}{first}" if first else _CHAINS)
+        saved = SavedRecords(path, template, axis=int(axis), say=say)
+        count = saved.chains or (firsts[0] if firsts else settings.chains) - first
+        yield first, count, saved
+        if not firsts and first + count < settings.chains:
+            firsts = [first + count]
+
+
+def _names(folder):
+    """Names of the folders of chains that were asked for later."""
+    distributed.barrier()  # before any process makes one
+    return [path.name for path in folder.checkpoints.glob(f"{_LATER}*") if path.is_dir()]
+
+
+def _measure_what_is_new(saved, settings, plan, console):
+    """Measures what is saved without it, of the same chains, made again from their seed."""
+    new = [name for name in settings.metrics if saved.after and saved.lacks(name)]
+    if not new:
+        return
+    recorded = saved.generations
+    console.print(
+        f"{', '.join(new)} of {plan.chains:,} chains up to generation {recorded[-1]}: their models "
+        "are not on disk, and are made again from the seed",
+        highlight=False,
     )
-    plan = plan_of(settings, devices)._replace(after=saved.after)
-    chunks = (simulate_chunks if of_chains else summary_chunks)(process, key, plan)
-    save_as_finished(
-        ((int(chunk.generations[-1]), chunk) for chunk in chunks),
-        saved.save,
-        console,
-        what="generations",
-        total=settings.generations,
-        done=saved.after[0] if saved.after else 0,
-        seconds=RECORDS_SAVE_SECONDS if of_chains else SAVE_SECONDS,
+    again = plan._replace(
+        metrics=new, record=recorded.tolist(), generations=int(recorded[-1]), after=None
     )
-    saved.close()
-    return saved.joined()
+    chunks = [Records(chunk.generations, chunk.arrays) for chunk in _chunks(settings, again)]
+    saved.add(join_records(chunks, 1 if settings.keep == "chains" else 0).arrays)
+
+
+def start_over(
+    folder: RunFolder, config: SimulateConfig, fewer: int, say: Callable[[str], object]
+) -> None:
+    """Removes statistics of fewer chains, which others cannot be added to.
+
+    Args:
+        folder: the run folder.
+        config: the settings, of more chains.
+        fewer: of how many chains the statistics are; results.nc, which stays until it is written
+            anew, is marked with it. 0 does nothing.
+        say: called with a line about it.
+    """
+    if not fewer:
+        return
+    folder.lock()
+    say(
+        f"{folder.path} holds statistics over {fewer:,} chains, to which others cannot be added: "
+        f"all {config.chains:,} are simulated from the seed, the first {fewer:,} with the same "
+        "numbers as before"
+    )
+
+    def remove():
+        results = folder.results()
+        if results is not None:
+            folder.write_results(results.assign_attrs({CHAINS: fewer}))
+        for name in (_CHAINS, "grid", "points_*_of_*"):
+            for path in folder.checkpoints.glob(name):
+                shutil.rmtree(path)
+
+    distributed.on_first(remove)
 
 
 def _write_summary(folder, settings, records):

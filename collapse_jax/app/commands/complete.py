@@ -7,6 +7,9 @@ import numpy as np
 from collapse_jax.drivers.plan import recorded_generations
 from collapse_jax.runs.folder import RunFolder
 
+# What results.nc says of statistics that are of fewer chains than config.json: how many.
+CHAINS = "chains"
+
 
 def are_there(folder: RunFolder, wanted: Collection[tuple[int, int]]) -> bool:
     """Whether every generation is in results.nc, and saved.
@@ -29,13 +32,21 @@ def are_there(folder: RunFolder, wanted: Collection[tuple[int, int]]) -> bool:
     )
 
 
-def are_recorded(folder: RunFolder, generations: int, record: int | str | list[int]) -> bool:
+def are_recorded(
+    folder: RunFolder,
+    generations: int,
+    record: int | str | list[int],
+    chains: int = 0,
+    metrics: Collection[str] = (),
+) -> bool:
     """Whether a simulation's records are those of a run of at least so many generations.
 
     Args:
         folder: The run folder.
         generations: The last one that is asked for.
         record: Which are recorded, as for `recorded_generations`.
+        chains: How many there must be, where they are told.
+        metrics: Names that must be there, or their statistics over chains.
     """
     # Arrays, because there may be a million.
     found = np.fromiter((row["generation"] for row in folder.each_row("generation")), np.int64)
@@ -44,4 +55,7 @@ def are_recorded(folder: RunFolder, generations: int, record: int | str | list[i
         return False
     wanted = recorded_generations(last, record)
     data = folder.results() if np.isin(wanted, found).all() else None
-    return data is not None and bool(np.isin(wanted, data["generation"].values).all())
+    if data is None or not np.isin(wanted, data["generation"].values).all():
+        return False
+    there = int(data.sizes.get("chain", data.attrs.get(CHAINS, chains)))
+    return there >= chains and all({name, f"{name}_mean"} & set(data) for name in metrics)

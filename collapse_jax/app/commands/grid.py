@@ -8,101 +8,141 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.app.commands.chains import start_over
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.resumable import save_as_finished
+from collapse_jax.app.commands.saved_points import SavedPoints, name_of_part, points_of_part
 from collapse_jax.app.commands.simulation import (
     check_memory,
     plan_of,
     process_of,
+    scalar_metrics,
     statistics_bytes,
 )
 from collapse_jax.app.commands.tables import grid_rows, grid_table
 from collapse_jax.app.config.simulate import (
     ACCUMULATING,
-    NEUTRAL,
     PROGRAM_AXES,
     SimulateConfig,
     SimulateSettings,
 )
+from collapse_jax.app.config.simulate_axes import NEUTRAL
 from collapse_jax.core.process import process_grid
-from collapse_jax.core.types import Process
-from collapse_jax.drivers.plan import memory_needed, recorded_generations
-from collapse_jax.drivers.simulate import simulate_chunks
-from collapse_jax.drivers.summary import as_dataset, summarise_chunks
-from collapse_jax.errors import DamagedError
-from collapse_jax.runs.checkpoint import Checkpoints
+from collapse_jax.drivers import grids
+from collapse_jax.drivers.grids import Batch, nested, plan_at, statistics_at
+from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
+from collapse_jax.drivers.summary import as_dataset
 from collapse_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 # Chains of all points in one batch; each batch is saved as it ends.
-_BATCH = 2**20
+_BATCH = grids.BATCH
 _SHARES = ("alpha", "beta", "gamma")
 # What is traced by workflow, beside sample sizes and temperatures.
 _TRACED = {"mix": _SHARES} | dict.fromkeys(ACCUMULATING, ("real_share",))
 
 
-class Batch(NamedTuple):
-    """Points that one compiled program covers.
-
-    process: from `process_grid`.
-    numbers: [points] their places in the grid.
-    settings: name -> [points] what is traced.
-    names: [points] what names each of them, for its random numbers.
-    """
-
-    process: Process
-    numbers: np.ndarray
-    settings: dict[str, np.ndarray]
-    names: list[str]
-
-
 def run_grid(
-    config: SimulateConfig, out: RunFolder, console: "Console", devices: Sequence | None = None
-) -> RunFolder:
-    """Runs (or resumes) all points, writes the run folder and prints a table; the folder."""
+    config: SimulateConfig,
+    out: RunFolder,
+    console: "Console",
+    devices: Sequence | None = None,
+    part: tuple[int, int] | None = None,
+    fewer: int = 0,
+) -> RunFolder | None:
+    """Runs (or resumes) all points, writes the run folder and prints a table.
+
+    Args:
+        config: the settings, with axes.
+        out: the run folder.
+        console: where progress and a table are printed.
+        devices: those of this process to use; by default all.
+        part: (I, N) for the points I, I + N ... alone, of which no results are written.
+        fewer: of how many chains the statistics there are, which are made anew; 0 for none.
+
+    Returns:
+        The folder; None of a part.
+    """
     say = functools.partial(console.print, highlight=False)
     points, plan = config.points(), plan_of(config, devices)
-    traced = traceable_options(config)
-    batches = [
-        batch for program in programs(points, traced) for batch in _batches(program, config.chains)
-    ]
-    recorded = len(recorded_generations(config.generations, config.recorded()))
-    for batch in batches:
-        at_points, key = _plan_at(batch, plan), jax.random.key(0)
-        needed = memory_needed(batch.process, key, at_points, min(config.chunk, recorded))
-        needed += len(points) * statistics_bytes(batch.process, key, at_points, recorded)
-        what = f"{len(batch.numbers):,} of {len(points):,} points of {config.chains:,} chains"
-        check_memory(config, needed, what)
-    folder = RunFolder.open(out.path, config, inputs=of_simulation(config), say=say)
-    checkpoints = Checkpoints(folder.checkpoints / "grid", say=say)
-    done = _finished(checkpoints, config.generations)
+    whole, own = batches_of(config, points, part)
+    memory_of_grid(config, plan, own)
+    start_over(out, config, fewer, say)
+    name = () if part is None else (name_of_part(part),)
+    folder = RunFolder.open(out.path, config, part=name, inputs=of_simulation(config), say=say)
+    saved = SavedPoints(folder, part, whole, config.generations, say)
+    for line in saved.missing_parts():
+        say(f"{line}; they are simulated now")
+    left = saved.left(own)
+    todo = sum(len(batch.numbers) for _, batch in left)
+    count = sum(len(batch.numbers) for batch in own)
+    which = "" if part is None else f"part {part[0]} of {part[1]}: {count:,} of "
     say(
-        f"{len(points):,} points of {config.chains:,} chains, {len(batches)} batches, "
-        f"{len(done)} of them done"
+        f"{which}{len(points):,} points of {config.chains:,} chains, {len(own)} batches, "
+        f"{len(own) - len(left)} of them done"
     )
-    left = [number for number in range(len(batches)) if number not in done]
-    key = jax.random.key(config.seed)
+    key, done = jax.random.key(config.seed), count - todo
+    _measure_what_is_new(saved, config, own, key, plan, say)
     save_as_finished(
-        (
-            (place, (number, _statistics(batches[number], key, plan)))
-            for place, number in enumerate(left, len(done) + 1)
-        ),
-        functools.partial(_save, checkpoints, batches),
+        _computed(left, key, plan, done),
+        functools.partial(_save, saved),
         console,
-        what="batches",
-        total=len(batches),
-        done=len(done),
+        what="points",
+        total=count,
+        done=done,
     )
-    generations, statistics = _gathered(checkpoints, batches, len(points))
-    checkpoints.close()
+    if part is not None:
+        saved.close()
+        say(
+            f"part {part[0]} of {part[1]} is done; once all are, the same command without --points "
+            "gathers them"
+        )
+        return None
+    return _write(config, points, folder, saved, console)
+
+
+def _computed(left, key, plan, done):
+    """(points that are done with it, what is to be saved) of each batch."""
+    for number, batch in left:
+        done += len(batch.numbers)
+        yield done, (number, batch, *statistics_at(batch, key, plan))
+
+
+def _measure_what_is_new(saved, config, batches, key, plan, say):
+    """Measures what is saved without it, of the same chains, made again from their seed."""
+    for missing, points, add in saved.lacking(scalar_metrics(config)):
+        say(
+            f"{', '.join(missing)} at {len(points):,} points: their models are not on disk, and "
+            "are made again from the seed"
+        )
+        others = np.ones(len(config.points()), bool)
+        others[points] = False
+        of_all = grids.Gathered(len(others))
+        for batch in (batch.without(others) for batch in batches):
+            if len(batch.numbers):
+                _, found = statistics_at(batch, key, plan._replace(metrics=missing))
+                of_all.put(batch.numbers, grids.flat(found))
+        add({name: values[points] for name, values in of_all.arrays.items()})
+
+
+def _save(saved, _, finished):
+    for one in finished:
+        saved.save(*one)
+
+
+def _write(config, points, folder, saved, console):
+    """Writes the records of all points, and prints their table; the folder."""
+    generations, arrays = saved.gathered()
+    saved.close()
+    statistics = nested(arrays)
     results = as_dataset(generations, statistics, config.axes())
     folder.write_results(results.assign_attrs(streams=config.streams))
     folder.write_rows(grid_rows(config, points, generations, statistics))
@@ -110,45 +150,47 @@ def run_grid(
     return folder
 
 
-def _statistics(batch, key, plan):
-    """(generations, metric -> statistic -> [points, recorded, ...]) of a batch."""
-    chunks = simulate_chunks(batch.process, key, _plan_at(batch, plan))
-    return summarise_chunks(chunks, plan.chains)
+def batches_of(
+    config: SimulateConfig,
+    points: list[SimulateSettings],
+    part: tuple[int, int] | None = None,
+) -> tuple[list[Batch], list[Batch]]:
+    """(the batches of all points, those of the part (I, N))."""
+    found = list(programs(points, traceable_options(config)))
+
+    def of(chosen):
+        return [
+            batch
+            for one in chosen
+            if len(one.numbers)
+            for batch in grids.cut(one, config.chains, _BATCH)
+        ]
+
+    whole = of(found)
+    if part is None:
+        return whole, whole
+    others = np.ones(len(points), bool)
+    others[points_of_part(part, len(points))] = False
+    return whole, of([one.without(others) for one in found])
 
 
-def _plan_at(batch, plan):
-    """The plan at the points of a batch."""
-    return plan._replace(settings=batch.settings, names=batch.names)
+def memory_of_grid(config: SimulateConfig, plan: Plan, batches: list[Batch]) -> int:
+    """Bytes that the batches will hold, about, beside the program itself.
 
-
-def _save(checkpoints, batches, _, finished):
-    for number, (generations, statistics) in finished:
-        arrays = {
-            f"{statistic}:{name}": values
-            for name, of_metric in statistics.items()
-            for statistic, values in of_metric.items()
-        }
-        state = {"points": np.array(len(batches[number].settings))}
-        checkpoints.save(number, state, {"generations": generations.tolist()}, arrays)
-
-
-def _finished(checkpoints, last_generation):
-    """The numbers of the saved batches that are whole; damaged ones are set aside.
-
-    A batch holds statistics and no states: one that ends earlier is deleted, and made again.
+    Raises:
+        InputError: for a batch that takes more than `memory_limit`.
     """
-    numbers = set()
-    for number in checkpoints.generations():
-        try:
-            record, _ = checkpoints.restore_record(number)
-        except DamagedError as error:
-            checkpoints.set_aside(number, error)
-            continue
-        if record["generations"][-1] < last_generation:
-            checkpoints.delete(number)
-        else:
-            numbers.add(number)
-    return numbers
+    points = sum(len(batch.numbers) for batch in batches)
+    recorded = len(recorded_generations(config.generations, config.recorded()))
+    most = 0
+    for batch in batches:
+        at_points, key = plan_at(batch, plan), jax.random.key(0)
+        needed = memory_needed(batch.process, key, at_points, min(config.chunk, recorded))
+        needed += points * statistics_bytes(batch.process, key, at_points, recorded)
+        what = f"{len(batch.numbers):,} of {points:,} points of {config.chains:,} chains"
+        check_memory(config, needed, what)
+        most = max(most, needed)
+    return most
 
 
 def programs(points: list[SimulateSettings], options: tuple[str, ...] = ()) -> Iterator[Batch]:
@@ -200,25 +242,3 @@ def traceable_options(config: SimulateConfig) -> tuple[str, ...]:
             )
             found.append(name)
     return tuple(found)
-
-
-def _batches(program, chains):
-    """The same program on parts of its points, of at most `_BATCH` chains each."""
-    size = max(_BATCH // chains, 1)
-    for first in range(0, len(program.numbers), size):
-        part = slice(first, first + size)
-        settings = {name: values[part] for name, values in program.settings.items()}
-        yield Batch(program.process, program.numbers[part], settings, program.names[part])
-
-
-def _gathered(checkpoints, batches, count):
-    """(generations, metric -> statistic -> [points, recorded, ...]) of all saved batches."""
-    statistics = {}
-    for number, batch in enumerate(batches):
-        record, arrays = checkpoints.restore_record(number)
-        for name, values in arrays.items():
-            statistic, _, metric = name.partition(":")
-            of_metric = statistics.setdefault(metric, {})
-            of_all = of_metric.setdefault(statistic, np.empty((count, *values.shape[1:])))
-            of_all[batch.numbers] = values
-    return np.array(record["generations"]), statistics

@@ -1,8 +1,9 @@
 """What chains have recorded so far, on disk, and the state that they go on from."""
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import numpy as np
 
 from collapse_jax.core.types import State
@@ -24,11 +25,15 @@ class SavedRecords:
     after: (generation, state) to go on from, None at the start.
     """
 
+    # The checkpoints that hold the parts, in their order.
+    _numbers: list[int]
+
     def __init__(
         self, folder: pathlib.Path, template: State, axis: int, say: Callable[[str], None]
     ):
         self._checkpoints, self._axis = Checkpoints(folder, say=say), axis
         self._parts: list[Records] = []
+        self._numbers = []
         self.after: tuple[int, State] | None = None
         for generation in reversed(self._checkpoints.generations()[-_STATES_KEPT:]):
             if self._restored(generation, template):
@@ -38,18 +43,20 @@ class SavedRecords:
 
     def _restored(self, newest, template):
         """Whether everything up to a generation is undamaged; what is not is set aside."""
-        at, parts = newest, []
+        at, parts, numbers = newest, [], []
         try:
             state = self._checkpoints.restore_state(newest, template)
             while at is not None:
                 record, arrays = self._checkpoints.restore_record(at)
                 parts.append(Records(np.array(record["generations"]), arrays))
+                numbers.append(at)
                 at = record.get("after")
         except DamagedError as error:
             if at in self._checkpoints.generations():
                 self._checkpoints.set_aside(at, error)
             return False
-        self._parts, self.after = parts[::-1], (newest, state)
+        self._parts, self._numbers = parts[::-1], numbers[::-1]
+        self.after = (newest, state)
         return True
 
     def save(self, generation: int, chunks: Sequence[Chunk]) -> None:
@@ -61,6 +68,32 @@ class SavedRecords:
         for earlier in before[-2:-1]:
             self._checkpoints.drop_state(earlier)
         self._parts.append(part)
+        self._numbers.append(generation)
+
+    @property
+    def chains(self) -> int | None:
+        """How many chains are saved; None where nothing is."""
+        return None if self.after is None else len(jax.tree.leaves(self.after[1])[0])
+
+    @property
+    def generations(self) -> np.ndarray:
+        """[recorded] the generations that are saved."""
+        return np.concatenate([np.zeros(0, int), *(part.generations for part in self._parts)])
+
+    def lacks(self, name: str) -> bool:
+        """Whether a saved part holds neither a metric nor its statistics over chains."""
+        return any(not {name, f"{name}_mean"} & part.arrays.keys() for part in self._parts)
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Adds what was measured later, of all `generations`; it stays beside what was saved."""
+        first = 0
+        for number, part in zip(self._numbers, self._parts, strict=True):
+            until = first + len(part.generations)
+            own = (slice(None),) * self._axis + (slice(first, until),)
+            new = {name: np.ascontiguousarray(values[own]) for name, values in arrays.items()}
+            self._checkpoints.add(number, new)
+            part.arrays.update(new)
+            first = until
 
     def joined(self) -> Records:
         """Everything that was recorded; asked for once.
@@ -69,9 +102,10 @@ class SavedRecords:
         """
         parts, self._parts = self._parts, []
         generations = np.concatenate([part.generations for part in parts])
+        names = [name for name in parts[0].arrays if all(name in part.arrays for part in parts)]
         arrays = {
             name: np.concatenate([part.arrays.pop(name) for part in parts], self._axis)
-            for name in list(parts[0].arrays)
+            for name in names
         }
         return Records(generations, arrays)
 

@@ -1,10 +1,12 @@
 """`collapse-jax simulate`: from settings to a run folder, resumed by saying the same again."""
 
-import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from collapse_jax.app.commands.begun import as_begun
 from collapse_jax.app.commands.chains import run_chains
+from collapse_jax.app.commands.dry_run import dry_run as dry_run_of
 from collapse_jax.app.commands.grid import run_grid
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.simulation import check_options, with_metrics
@@ -24,6 +26,9 @@ def run_simulate(
     out: "str | os.PathLike",
     console: "Console",
     devices: Sequence | None = None,
+    part: tuple[int, int] | None = None,
+    *,
+    dry_run: bool = False,
 ) -> RunFolder:
     """Runs (or resumes) a simulation, writes its run folder, and draws its figures.
 
@@ -32,9 +37,11 @@ def run_simulate(
         out: the run folder.
         console: where progress and a table are printed.
         devices: those of this process to use; by default all.
+        part: (I, N) for the points I, I + N ... of a grid alone.
+        dry_run: whether it is only said what would be done.
 
     Returns:
-        The run folder.
+        The run folder, which a dry run does not make.
     """
     from collapse_jax.app.plots import draw_run
 
@@ -44,37 +51,17 @@ def run_simulate(
     for point in config.points()[:1]:
         check_laws(point)
     folder = RunFolder(out)
-    config = _as_begun(given, config, folder, console)
+    say = functools.partial(console.print, highlight=False)
+    config, fewer = as_begun(given, config, folder, say, part)
     folder.check(config, of_simulation(config))
-    run = run_grid if config.axes() else run_chains
-    folder = run(config, folder, console, devices)
+    if dry_run:
+        dry_run_of(config, folder, console, devices, part)
+        return folder
+    if config.axes():
+        if run_grid(config, folder, console, devices, part, fewer) is None:
+            return folder
+    else:
+        run_chains(config, folder, console, devices, fewer)
     for path in draw_run(folder) if distributed.is_first() else ():
         console.print(f"figure: {path}", highlight=False)
     return folder
-
-
-def _as_begun(given, config, folder, console):
-    """The settings, with the streams that a grid in the folder began with, unless they are given.
-
-    In a job of several processes the first one, which may be the only one that sees the folder,
-    decides for all.
-    """
-    if given.streams is not None or not config.axes():
-        return config
-    is_common = []
-
-    def look():
-        if (folder.path / "config.json").is_file():
-            saved = folder.config()
-            is_common.append(isinstance(saved, SimulateConfig) and saved.streams == "common")
-
-    distributed.on_first(look)
-    if not distributed.largest(int(any(is_common))):
-        return config
-    if distributed.is_first():
-        console.print(
-            f"{folder.path} began with common random numbers at all points, and goes on with them; "
-            "a new folder has independent ones",
-            highlight=False,
-        )
-    return dataclasses.replace(config, streams="common")

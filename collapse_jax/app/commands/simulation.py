@@ -157,6 +157,15 @@ def check_options(config: SimulateConfig) -> None:
         ) from None
 
 
+def scalar_metrics(config: SimulateConfig) -> list[str]:
+    """Those of the settings' metrics that are single numbers."""
+    process = process_of(config.points()[0])
+    measure = resolve_metrics(process.metrics, config.metrics)
+    state, _ = state_shapes(process, jax.random.key(0), 0)
+    shapes = metric_shapes(tuple(measure.items()), state)
+    return [name for name in measure if shapes[name].shape == ()]
+
+
 def with_metrics(config: SimulateConfig) -> SimulateConfig:
     """The settings with the metrics that are recorded by default.
 

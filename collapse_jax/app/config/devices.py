@@ -4,6 +4,7 @@ No number depends on them, so they are not among the settings of a run folder.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +66,52 @@ class Devices:
 
         here = distributed.process()
         return ([device for device in devices if device.process_index == here],)
+
+
+@dataclasses.dataclass(frozen=True)
+class PointDevices(Devices):
+    """Devices and processes of a call that simulates the points of a grid, or a part of them."""
+
+    points: str = ""
+    """I/N: simulate the points I, I + N, I + 2N ... of the grid alone, for I from 1 to N. Other
+    calls may simulate the others in the same folder meanwhile; the call without this, once they are
+    done, gathers all, and simulates what is missing."""
+
+    def part(self) -> tuple[int, int] | None:
+        """(I, N), or None for all points.
+
+        Raises:
+            InputError: if `points` is not I/N.
+        """
+        if not self.points:
+            return None
+        first, _, count = self.points.partition("/")
+        if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+            raise InputError(f"points is {self.points!r}; it must be I/N, with I from 1 to N")
+        return int(first), int(count)
+
+    def check_for(self, settings: Any) -> None:
+        """`check`, and that the settings have a point for every part.
+
+        Args:
+            settings: Those of the command; its `axes` span the grid.
+        """
+        self.check()
+        part, axes = self.part(), settings.axes()
+        if part is None:
+            return
+        count = math.prod(map(len, axes.values())) if axes else 1
+        if not axes:
+            raise InputError(
+                f"points is {self.points!r}, but the settings are one point; give several values "
+                "of one, as --gamma 0:1:11"
+            )
+        if part[1] > count:
+            raise InputError(f"points is {self.points!r}, but the grid has {count} points")
+
+    def given(self, settings: Any, devices: Sequence) -> tuple:
+        """What the command's function gets: the devices of this process, and the part."""
+        return *super().given(settings, devices), self.part()
 
 
 @dataclasses.dataclass(frozen=True)

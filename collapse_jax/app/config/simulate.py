@@ -6,25 +6,21 @@ import math
 from typing import ClassVar, Literal, Self
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
+from collapse_jax.app.config.simulate_axes import (
+    ACCUMULATING,
+    FIELDS_OF_FAMILIES,
+    PROGRAM_AXES,
+    VALUE_AXES,
+    WORKFLOWS,
+    check_axes,
+    check_fields_of_families,
+    check_grid,
+    check_options,
+    values_of_option,
+)
 from collapse_jax.errors import InputError, one_of
 from collapse_jax.runs.settings import Settings
 
-WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample", "keep_real")
-# Workflows that take a real share.
-ACCUMULATING = ("accumulate", "accumulate_subsample")
-# Options of two families that have fields here; those of all others are in `options`.
-FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "categorical"}
-# Options that take several values with commas. The first ones need a program for each value.
-PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories", "synthetic_ratio")
-VALUE_AXES = (
-    *("sample_size", "alpha", "beta", "gamma", "real_share", "temperature"),
-    "synthetic_weight",
-)
-# Value axes that change nothing at one of their values, where the program has no trace of them.
-NEUTRAL = {
-    **{"alpha": 0.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "temperature": 1.0},
-    "synthetic_weight": 1.0,
-}
 # Settings that a switch may change, beside the workflow, with their defaults.
 _SWITCHED = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "synthetic_ratio": 1.0}
 
@@ -33,11 +29,12 @@ _SWITCHED = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "synthe
 class SimulateConfig(Settings):
     """Thousands of chains of any family, drawn against their closed forms where these are known.
 
-    Options that show a comma take several values; a simulation then covers the grid of all of them.
+    Options that show a comma take several values, and 0:1:11 or log:10:6000:50 for so many from one
+    end to the other; a simulation then covers the grid of all of them.
     """
 
     command: ClassVar[str] = "simulate"
-    may_change: ClassVar[tuple[str, ...]] = ("generations", "chunk", "memory_limit")
+    may_change: ClassVar[tuple[str, ...]] = ("generations", "chains", "chunk", "memory_limit")
     earlier: ClassVar[dict[str, str]] = {"streams": "common"}
 
     family: str = "gaussian"
@@ -64,8 +61,8 @@ class SimulateConfig(Settings):
     """Temperature at which models are sampled, of families that have one: their probabilities to
     the power 1 / temperature. Of a Gaussian it multiplies the variance."""
     grid: tuple[str, ...] = ()
-    """NAME=VALUE,VALUE,... for options of the family that are numbers, each one axis of the grid;
-    its values are traced where the family can, and have one program."""
+    """NAME=VALUE,VALUE,... or NAME=0:1:11 for options of the family that are numbers, each one axis
+    of the grid; its values are traced where the family can, and have one program."""
     switch: str = ""
     """GENERATION:NAME=VALUE,... for another workflow from that generation on, as 50:gamma=0.1 or
     50:workflow=accumulate,real_share=0.3. Names are workflow, alpha, beta, gamma, real_share and
@@ -121,67 +118,12 @@ class SimulateConfig(Settings):
         if self.streams is not None:
             one_of("streams", self.streams, ("independent", "common"))
         self.recorded()
-        self._check_options()
-        self._check_grid()
-        self._check_fields_of_families()
-        for name, values in self.axes().items():
-            for value in values:
-                if values.count(value) > 1:
-                    raise InputError(
-                        f"{name} has {value} more than once "
-                        f"({','.join(map(str, values))}); give each value once"
-                    )
+        check_options(self)
+        check_grid(self)
+        check_fields_of_families(self)
+        check_axes(self)
         for point in self.points():
             point.check_point()
-
-    def _check_options(self):
-        for option in self.options:
-            if "=" not in option:
-                raise InputError(f"options has {option!r}; it must be NAME=VALUE")
-            name = option.partition("=")[0]
-            if sum(other.startswith(f"{name}=") for other in self.options) > 1:
-                raise InputError(
-                    f"options give {name} more than once ('{' '.join(self.options)}'); give it once"
-                )
-        if self.options and self.family in FIELDS_OF_FAMILIES.values():
-            raise InputError(
-                f"options are {', '.join(self.options)}; for family {self.family} give "
-                "them by name, as --dim and --ddof"
-            )
-
-    def _check_grid(self):
-        for entry in self.grid:
-            name, given, values = entry.partition("=")
-            own = {field.name for field in dataclasses.fields(self)}
-            if not given or not name or not values:
-                raise InputError(f"grid has {entry!r}; it must be NAME=VALUE,VALUE,...")
-            if name in own:
-                raise InputError(
-                    f"grid has {name}, which is a setting of its own; give --"
-                    f"{name.replace('_', '-')} {values}"
-                )
-            try:
-                numbers = [float(value) for value in values.split(",")]
-            except ValueError:
-                numbers = [math.nan]
-            if not all(map(math.isfinite, numbers)):
-                raise InputError(
-                    f"grid has {entry!r}; its values must be finite numbers with commas"
-                )
-            others = (*self.options, *self.grid)
-            if sum(other.startswith(f"{name}=") for other in others) > 1:
-                raise InputError(
-                    f"{name} is given more than once by options and grid; give it once"
-                )
-
-    def _check_fields_of_families(self):
-        for name, family in FIELDS_OF_FAMILIES.items():
-            value = getattr(self, name)
-            if self.family != family and value != getattr(SimulateConfig, name):
-                raise InputError(
-                    f"{name} is {value} with family {self.family}, which ignores it; give "
-                    "what it takes by --options"
-                )
 
     def resolved(self) -> Self:
         """The same settings with every field filled in that the family or others imply.
@@ -198,8 +140,9 @@ class SimulateConfig(Settings):
             for name, values in given.items()
         }
         metrics = self.metrics or default_metrics(self.family)
-        given_once = tuple(entry for entry in self.grid if "," not in entry)
-        grid = tuple(entry for entry in self.grid if "," in entry)
+        own = self.option_axes()
+        given_once = tuple(f"{name}={texts[0]}" for name, texts in own.items() if len(texts) == 1)
+        grid = tuple(entry for entry in self.grid if len(own[entry.partition("=")[0]]) > 1)
         options = (*self.options, *given_once)
         filled = dataclasses.replace(self, **single, metrics=metrics, grid=grid, options=options)
         is_grid = bool(filled.axes())
@@ -231,7 +174,7 @@ class SimulateConfig(Settings):
     def option_axes(self) -> dict[str, tuple[str, ...]]:
         """Name -> values, as they are written, of each option of the family in `grid`."""
         entries = (entry.partition("=") for entry in self.grid)
-        return {name: tuple(texts.split(",")) for name, _, texts in entries}
+        return {name: values_of_option(texts) for name, _, texts in entries}
 
     def points(self) -> list["SimulateSettings"]:
         """The settings at each point of the grid: the last of the `axes` varies fastest."""

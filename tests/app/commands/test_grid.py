@@ -12,6 +12,7 @@ from collapse_jax.app.commands.simulate import run_simulate
 from collapse_jax.app.commands.simulation import key_of, process_of
 from collapse_jax.app.config import SimulateConfig
 from collapse_jax.app.plots.grid import title as titled
+from collapse_jax.drivers import grids
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError
 from collapse_jax.runs.settings import from_dict
@@ -159,7 +160,7 @@ def test_finished_batches_are_not_run_again(tmp_path, console, monkeypatch):
     whole = run_simulate(GRID, tmp_path / "whole", console).results()
     monkeypatch.setattr(grid, "_BATCH", 2 * GRID.chains)
     calls = []
-    original = grid.simulate_chunks
+    original = grids.simulate_chunks
 
     def stopping(process, key, plan):
         calls.append(len(plan.settings["sample_size"]))
@@ -167,7 +168,7 @@ def test_finished_batches_are_not_run_again(tmp_path, console, monkeypatch):
             raise KeyboardInterrupt
         return original(process, key, plan)
 
-    monkeypatch.setattr(grid, "simulate_chunks", stopping)
+    monkeypatch.setattr(grids, "simulate_chunks", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_simulate(GRID, tmp_path / "cut", console)
     resumed = run_simulate(GRID, tmp_path / "cut", console).results()

@@ -1,0 +1,153 @@
+"""The points of a grid that are saved: statistics of batches, of one call or of several at once.
+
+A call for the whole grid saves below checkpoints/grid, one for a part of it below
+checkpoints/points_I_of_N. A checkpoint names its points; those of versions before 0.3 do not, and
+hold the batch of their number.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from collapse_jax.drivers.grids import Batch, Gathered, flat
+from collapse_jax.errors import DamagedError
+from collapse_jax.runs import distributed
+from collapse_jax.runs.checkpoint import Checkpoints
+from collapse_jax.runs.folder import RunFolder
+
+_PART = re.compile(r"points_([1-9][0-9]{0,8})_of_([1-9][0-9]{0,8})")
+_WHOLE = "grid"
+# Numbers of points that a line names.
+_MOST_NAMED = 8
+
+
+def name_of_part(part: tuple[int, int]) -> str:
+    """What the part (I, N) is called among the checkpoints and the locks of a folder."""
+    return f"points_{part[0]}_of_{part[1]}"
+
+
+def points_of_part(part: tuple[int, int], count: int) -> np.ndarray:
+    """The numbers of the points of the part (I, N) of a grid of so many."""
+    return np.arange(part[0] - 1, count, part[1])
+
+
+class SavedPoints:
+    """Checkpoints of batches, each with the statistics of its points.
+
+    is_done: bool [points], which points are saved. A call for a part knows its own alone.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        part: tuple[int, int] | None,
+        whole: Sequence[Batch],
+        last_generation: int,
+        say: Callable[[str], object],
+    ):
+        """Reads what is there; what is damaged is set aside, and what ends earlier is deleted.
+
+        Args:
+            folder: The run folder, locked.
+            part: That of this call; None is all.
+            whole: The batches of all points, which old checkpoints are numbered by.
+            last_generation: The one that the batches must hold.
+            say: Called with a line about a damaged checkpoint.
+        """
+        self._whole, self._last = whole, last_generation
+        self._count = sum(len(batch.numbers) for batch in whole)
+        own = _WHOLE if part is None else name_of_part(part)
+        self._own = Checkpoints(folder.checkpoints / own, say=say)
+        distributed.barrier()
+        self._parts = {} if part is not None else dict(_parts_in(folder))
+        self._all = [self._own, *(Checkpoints(path, say=say) for path in self._parts.values())]
+        self.is_done = np.zeros(self._count, bool)
+        self._entries = [
+            (checkpoints, number, points)
+            for checkpoints in self._all
+            for number, points in self._whole_ones(checkpoints)
+        ]
+
+    def _whole_ones(self, checkpoints) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, points) of the checkpoints that reach the last generation."""
+        for number in checkpoints.generations():
+            try:
+                record, _ = checkpoints.restore_record(number)
+            except DamagedError as error:
+                checkpoints.set_aside(number, error)
+                continue
+            if record["generations"][-1] >= self._last:
+                points = self._points_of(number, record)
+                self.is_done[points] = True
+                yield number, points
+            elif checkpoints is self._own:
+                checkpoints.delete(number)
+
+    def _points_of(self, number, record):
+        if "points" in record:
+            return np.array(record["points"], int)
+        return self._whole[number].numbers
+
+    def missing_parts(self) -> list[str]:
+        """A line for every part, of those that some calls made, that is not wholly there."""
+        lines = []
+        for count in sorted({count for _, count in self._parts}):
+            for first in range(1, count + 1):
+                points = points_of_part((first, count), self._count)
+                left = int((~self.is_done[points]).sum())
+                if left:
+                    lines.append(f"points {first}/{count}: {left:,} of {len(points):,} are missing")
+        if len(lines) > _MOST_NAMED:
+            lines[_MOST_NAMED:] = [f"and {len(lines) - _MOST_NAMED} parts more"]
+        return lines
+
+    def left(self, batches: Sequence[Batch]) -> list[tuple[int, Batch]]:
+        """(number to save it by, the points of it that are not done) of each batch of this call."""
+        rest = [(number, batch.without(self.is_done)) for number, batch in enumerate(batches)]
+        return [(number, batch) for number, batch in rest if len(batch.numbers)]
+
+    def save(self, number: int, batch: Batch, generations: np.ndarray, statistics: dict) -> None:
+        """Saves the statistics of a batch, metric -> statistic -> [points, recorded, ...]."""
+        points = batch.numbers.tolist()
+        record = {"generations": generations.tolist(), "points": points}
+        state = {"points": np.array(len(points))}
+        self._own.save(number, state, record, flat(statistics))
+        self.is_done[batch.numbers] = True
+        self._entries.append((self._own, number, batch.numbers))
+
+    def gathered(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """(generations, "statistic:metric" -> [points, recorded, ...]) of all saved batches."""
+        whole, generations = Gathered(self._count), np.zeros(0, int)
+        for checkpoints, number, points in self._entries:
+            record, arrays = checkpoints.restore_record(number)
+            generations = np.array(record["generations"])
+            whole.put(points, {name: values.astype(float) for name, values in arrays.items()})
+        return generations, whole.arrays
+
+    def lacking(self, names: Sequence[str]) -> Iterator[tuple[list[str], np.ndarray, Callable]]:
+        """(metrics that it lacks, its points, what adds their statistics) of each checkpoint.
+
+        What is added, "statistic:metric" -> [points, ...], stays beside what was saved.
+        """
+        for checkpoints, number, points in self._entries:
+            _, arrays = checkpoints.restore_record(number)
+            missing = [name for name in names if f"mean:{name}" not in arrays]
+            if missing:
+                yield missing, points, functools.partial(checkpoints.add, number)
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        for checkpoints in self._all:
+            checkpoints.close()
+
+
+def _parts_in(folder):
+    """((I, N), the folder of its checkpoints) of all parts that calls have made, in their order."""
+    found = []
+    for path in folder.checkpoints.glob("points_*"):
+        name = _PART.fullmatch(path.name)
+        if name and path.is_dir():
+            found.append(((int(name[1]), int(name[2])), path))
+    return sorted(found, key=lambda one: (one[0][1], one[0][0]))

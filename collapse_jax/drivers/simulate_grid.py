@@ -1,0 +1,342 @@
+"""Many processes that differ by settings, in as few compiled programs as possible, from Python."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from collapse_jax.core.process import check_started, process_grid
+from collapse_jax.core.types import Process
+from collapse_jax.drivers import grids
+from collapse_jax.drivers.grids import Batch, Gathered
+from collapse_jax.drivers.interrupted import Interrupted, diverged
+from collapse_jax.drivers.plan import (
+    DEFAULT_METRICS,
+    Plan,
+    check_plan,
+    memory_needed,
+    record_bytes,
+    recorded_generations,
+)
+from collapse_jax.drivers.streams import names_of_points
+from collapse_jax.drivers.summary import QUANTILES, as_dataset
+from collapse_jax.drivers.traced_axes import (
+    NUMBER,
+    At,
+    dtype_of,
+    is_plain,
+    largest_of,
+    sizes_at,
+    traceable_axes,
+    typical,
+)
+from collapse_jax.errors import (
+    DivergenceError,
+    InputError,
+    function,
+    number,
+    numbers,
+    one_key,
+    one_of,
+    size_words,
+    whole,
+)
+from collapse_jax.runs.environment import numbers as made_with
+from collapse_jax.runs.free_memory import free_memory
+
+if TYPE_CHECKING:
+    import xarray
+
+# Names of other axes of the data set.
+_TAKEN = ("chain", "generation", "quantile")
+# Bytes of records that a batch holds before they are reduced.
+_HELD = 2**28
+_LARGEST_GRID = 10**7
+
+
+class _Axes(NamedTuple):
+    """The axes of a grid.
+
+    values: name -> its values, as Python's own types.
+    traceable: names of those that may be traced together.
+    """
+
+    values: dict[str, list]
+    traceable: set[str]
+
+    @property
+    def points(self) -> int:
+        return math.prod(map(len, self.values.values()))
+
+    def places(self) -> np.ndarray:
+        """[points, axes] the place of each point on every axis; the last axis varies fastest."""
+        shape = [len(values) for values in self.values.values()]
+        return np.stack([grid.ravel() for grid in np.indices(shape)], 1)
+
+
+def simulate_grid(
+    process_at: Callable[..., Process],
+    axes: Mapping[str, Sequence],
+    key: jax.Array,
+    *,
+    generations: int,
+    chains: int = 1,
+    metrics: Iterable = DEFAULT_METRICS,
+    record: int | str | Iterable[int] = 1,
+    keep: Literal["chains", "summary"] = "chains",
+    quantiles: Sequence[float] = QUANTILES,
+    streams: Literal["independent", "common"] = "independent",
+    chunk: int = 100,
+    memory_limit: int | None = None,
+    progress: Callable[[int], None] = lambda points: None,
+    devices: Sequence | None = None,
+) -> "xarray.Dataset":
+    """Many chains at every point of a grid of settings, as one labelled data set.
+
+    Points whose settings can be traced share one compiled program: numbers that change no shape,
+    are not branched on, and change neither the real distribution nor how a metric is computed.
+    `sample_size` of `cj.generational_process` is one of them. Shares and weights of exactly 0 or 1
+    are given to `process_at` as they are, since workflows leave out what these stand for; every
+    other setting has a program for each of its values.
+
+    A point has random numbers of its own, by the names and values of its settings:
+    `cj.simulate(process_at(**point), cj.point_key(key, point), ...)` gives the same (integers bit
+    for bit, floats up to the rounding of another program). More values on an axis, or axes in
+    another order, change no number of a point that was there before.
+
+    Args:
+        process_at: called with a value of every axis by name, as process_at(sample_size=5,
+            gamma=0.1); gives a process, as `cj.generational_process` does.
+        axes: name -> its values, each once: numbers, bools or texts.
+        key: one typed key.
+        generations: the last one.
+        chains: how many, at each point.
+        metrics, record, chunk, devices: as in `cj.simulate`.
+        keep: "chains" keeps every chain; "summary" mean, deviation and quantiles over the chains
+            of each point alone, which are reduced batch by batch.
+        quantiles: levels in [0, 1] of a summary.
+        streams: "independent", or "common" for the same random numbers at all points: their
+            differences are then less noisy, and all their errors are one error.
+        memory_limit: bytes that may be held; by default what is free, `math.inf` for any.
+        progress: called with the number of points that are done after each batch.
+
+    Returns:
+        The axes, then chain and generation, and for metrics of several numbers NAME_0, NAME_1 ...
+        Of a summary NAME_mean and NAME_std (ddof=1) without the axis of chains, and NAME_quantile
+        with a last axis of quantiles. Attributes hold settings, versions and the key.
+
+    Raises:
+        InputError: as `cj.simulate` does, for an axis that is none, and for a process that
+            `process_at` cannot make; it names the point.
+        DivergenceError: once a model holds nan; it names chain and point. Its `dataset` holds the
+            points that are done, and nan at all others.
+        Interrupted: at a KeyboardInterrupt; its `dataset` holds the same.
+    """
+    one_key("key", key)
+    check_started(_first_process(process_at, axes), key)
+    whole("chains", chains, 1, 2**31 - 1)
+    one_of("keep", keep, ("chains", "summary"))
+    levels = _levels(quantiles)
+    given = (generations, chains, metrics, record, chunk, None, devices)
+    plan = Plan(*given, streams=streams)
+    recorded = recorded_generations(generations, record)
+    values = {name: _plain(name, axis) for name, axis in axes.items()}
+    programs, limit = _programs(process_at, values, plan), _limit(memory_limit)
+    batches = [part for one in programs for part in _cut(one, key, plan, len(recorded))]
+    _check_memory(batches, key, plan, limit, len(recorded), keep, len(levels))
+    gathered = Gathered(sum(len(batch.numbers) for batch in batches))
+
+    def dataset():
+        if keep == "chains":
+            found = grids.of_chains(recorded, gathered.arrays, values)
+        else:
+            statistics = grids.nested(gathered.arrays)
+            found = as_dataset(recorded, statistics, values, levels)
+        return found.assign_attrs(_attributes(batches[0].process, key, plan, values))
+
+    try:
+        for batch in batches:
+            _run(batch, key, plan, keep, levels, len(recorded), gathered)
+            progress(int(gathered.is_done.sum()))
+    except KeyboardInterrupt as stop:
+        raise Interrupted(recorded, dataset=dataset()) from stop
+    except DivergenceError as error:
+        raise diverged(error, recorded, dataset=dataset()) from error
+    return dataset()
+
+
+def _run(batch, key, plan, keep, levels, rows, gathered):
+    """Enters the records, or the statistics, of a batch."""
+    if keep == "summary":
+        _, statistics = grids.statistics_at(batch, key, plan, levels, of_vectors=True)
+        gathered.put(batch.numbers, grids.flat(statistics))
+        return
+    first = 0
+    for chunk in grids.chunks_at(batch, key, plan):
+        gathered.put_records(batch.numbers, plan.chains, rows, first, chunk)
+        first += len(chunk.generations)
+
+
+def _first_process(process_at, axes):
+    """The process at the first point; what is wrong with the axes is found before."""
+    function("process_at", process_at)
+    if not isinstance(axes, Mapping) or not axes:
+        raise InputError(
+            f"axes is {axes!r:.200}; it must be names and their values, as {{'gamma': [0, 0.1]}}"
+        )
+    values = {name: _plain(name, given) for name, given in axes.items()}
+    points = math.prod(map(len, values.values()))
+    if points > _LARGEST_GRID:
+        raise InputError(f"axes have {points:,} points together; give at most {_LARGEST_GRID:,}")
+    return _made(process_at, {name: given[0] for name, given in values.items()})
+
+
+def _made(process_at, point):
+    """The process at a point; errors name it."""
+    try:
+        return At(process_at, point, None)({})
+    except Exception as error:
+        if isinstance(error, InputError):
+            raise InputError(f"at {_words(point)}: {error}") from None
+        error.add_note(f"process_at was called with {_words(point)}")
+        raise
+
+
+def _words(point):
+    return ", ".join(f"{name}={value!r}" for name, value in point.items())
+
+
+def _plain(name, values):
+    """The values of an axis as Python's own types."""
+    if not isinstance(name, str) or not name.isidentifier() or name in _TAKEN:
+        taken = f", and none of {', '.join(_TAKEN)}"
+        raise InputError(f"axes have the name {name!r}; it must be that of an argument{taken}")
+    what = f"axis {name}"
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise InputError(f"{what} is {values!r:.200}; it must be a list of values")
+    found = [value.item() if hasattr(value, "item") else value for value in values]
+    if not found:
+        raise InputError(f"{what} holds no value; it must hold at least one")
+    for value in found:
+        if type(value) not in (int, float, bool, str):
+            raise InputError(f"{what} holds {value!r:.200}; it must hold numbers, bools or texts")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"{what} holds {value}; it must hold finite numbers")
+    if len({(type(value) is str, value) for value in found}) < len(found):
+        twice = next(value for value in found if found.count(value) > 1)
+        raise InputError(f"{what} holds {twice!r} more than once; give each value once")
+    return found
+
+
+def _levels(quantiles):
+    levels = numbers("quantiles", quantiles)
+    if levels.ndim != 1 or not len(levels) or not ((levels >= 0) & (levels <= 1)).all():
+        raise InputError(f"quantiles is {quantiles!r}; it must be one number from 0 to 1, or more")
+    return levels.tolist()
+
+
+def _programs(process_at, values, plan) -> list[Batch]:
+    """All points, by the program that they need; programs in the order of their first points."""
+    found = traceable_axes(process_at, values, plan.generations, plan.metrics)
+    axes = _Axes(values, found)
+    places = axes.places()
+    columns = [np.array(given, object)[places[:, i]] for i, given in enumerate(values.values())]
+    names = names_of_points(dict(zip(values, columns, strict=True)))
+    # Of each axis the place of what is given as it is, and -1 for all that is traced.
+    dtypes = {name: dtype_of(given) for name, given in values.items()}
+    labels = np.stack(
+        [
+            np.where(is_plain(given, dtypes[name], name in found), np.arange(len(given)), -1)[place]
+            for (name, given), place in zip(values.items(), places.T, strict=True)
+        ],
+        1,
+    )
+    _, first, group = np.unique(labels, axis=0, return_index=True, return_inverse=True)
+    programs = []
+    for one in np.argsort(first):
+        members = np.flatnonzero(group.ravel() == one)
+        label = dict(zip(values, labels[members[0]], strict=True))
+        fixed = {name: values[name][place] for name, place in label.items() if place >= 0}
+        settings = {
+            name: column[members].astype(dtypes[name])
+            for name, column in zip(values, columns, strict=True)
+            if label[name] < 0
+        }
+        own = [names[member] for member in members]
+        programs.append(_program(process_at, axes, fixed, settings, members, own))
+    return programs
+
+
+def _program(process_at, axes, fixed, settings, members, names):
+    """The points of one program."""
+    example = {name: typical(axes.values[name], values.dtype) for name, values in settings.items()}
+    _made(process_at, fixed | example)
+    most = None
+    if any(values.dtype == np.int32 for values in settings.values()):
+        sizes = sizes_at(At(process_at, fixed, largest_of(axes.values)), settings)
+        if sizes is not None:
+            # The example's size is what the program has room for.
+            most, place = int(sizes.max()), int(sizes.argmax())
+            example = {name: values[place].item() for name, values in settings.items()}
+    at = At(process_at, fixed, most)
+    if not settings:
+        settings, example = {NUMBER: np.arange(len(members), dtype=np.int32)}, {NUMBER: 0}
+    return Batch(process_grid(at, example), members, settings, names)
+
+
+def _cut(program, key, plan, recorded):
+    """The program in batches whose records are few enough to be held."""
+    process, held = program.process, min(plan.chunk, recorded)
+    simulation = check_plan(process, key, grids.plan_at(program, plan))
+    of_a_chain = max(held * record_bytes(simulation), 1)
+    yield from grids.cut(program, plan.chains, min(grids.BATCH, _HELD // of_a_chain))
+
+
+def _limit(memory_limit):
+    return free_memory() if memory_limit is None else number("memory_limit", memory_limit)
+
+
+def _check_memory(batches, key, plan, limit, recorded, keep, levels):
+    """Raises `InputError` for a grid that would hold more than the limit."""
+    if limit is None:
+        return
+    points = sum(len(batch.numbers) for batch in batches)
+    held = min(plan.chunk, recorded)
+    widest = {id(batch.process): batch for batch in batches[::-1]}
+    needed = 0
+    for batch in widest.values():
+        at_points = grids.plan_at(batch, plan)
+        # Of statistics mean, deviation and quantiles in 64 bits, each twice while it is gathered.
+        of_record = record_bytes(check_plan(batch.process, key, at_points))
+        of_point = plan.chains * of_record if keep == "chains" else 4 * (2 + levels) * of_record
+        own = memory_needed(batch.process, key, at_points, held) + points * recorded * of_point
+        needed = max(needed, own)
+    if needed > limit:
+        raise InputError(
+            f"axes have {points:,} points; with {plan.chains:,} chains each and {recorded:,} "
+            f"recorded generations they need about {size_words(needed)}, and {size_words(limit)} "
+            "may be held: record fewer generations or metrics, take fewer chains or "
+            "keep='summary', or pass memory_limit= in bytes (math.inf for any)"
+        )
+
+
+def _attributes(process, key, plan, values):
+    """What the numbers come from, as attributes that a file can hold."""
+    names = [m if isinstance(m, str) else getattr(m, "__name__", "") for m in _listed(plan.metrics)]
+    return {
+        "streams": plan.streams,
+        "key": json.dumps([str(jax.random.key_impl(key)), jax.random.key_data(key).tolist()]),
+        "chains": plan.chains,
+        "generations": plan.generations,
+        "metrics": json.dumps(names),
+        "axes": json.dumps(list(values)),
+        "first_process": repr(process),
+        "made_with": json.dumps(made_with()),
+    }
+
+
+def _listed(metrics):
+    return [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
