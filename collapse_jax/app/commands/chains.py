@@ -11,6 +11,7 @@ from collapse_jax.app.commands.saved_records import SavedRecords
 from collapse_jax.app.commands.simulation import key_of, memory_of, plan_of, process_of
 from collapse_jax.app.commands.tables import chains_table, rows_of, summary_rows
 from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.own_data.filled import labelled
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.simulate_summary import summary_chunks, summary_of
 from collapse_jax.drivers.summary import as_dataset
@@ -53,7 +54,8 @@ def run_chains(
             last = _write_summary(folder, settings, records)
         else:
             trace = Trace(records.arrays, records.generations)
-            folder.write_results(trace.to_xarray().assign_attrs(streams=settings.streams))
+            results = trace.to_xarray().assign_attrs(streams=settings.streams)
+            folder.write_results(labelled(results, settings))
             last = _write_rows(folder, summary_rows(trace))
     if distributed.is_first():
         console.print(chains_table(last, settings))
@@ -117,5 +119,6 @@ def _write_summary(folder, settings, records):
         if mean.ndim == 1
     }
     results = as_dataset(summary.generations, statistics)
-    folder.write_results(results.assign_attrs(streams=settings.streams))
+    results = results.assign_attrs(streams=settings.streams)
+    folder.write_results(labelled(results, settings))
     return _write_rows(folder, rows_of(summary.generations, statistics, 0))

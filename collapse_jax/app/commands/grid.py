@@ -30,6 +30,7 @@ from collapse_jax.app.config.simulate import (
     SimulateConfig,
     SimulateSettings,
 )
+from collapse_jax.app.own_data.filled import labelled
 from collapse_jax.core.process import process_grid
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.plan import memory_needed, recorded_generations
@@ -104,7 +105,8 @@ def run_grid(
     generations, statistics = _gathered(checkpoints, batches, len(points))
     checkpoints.close()
     results = as_dataset(generations, statistics, config.axes())
-    folder.write_results(results.assign_attrs(streams=config.streams))
+    results = results.assign_attrs(streams=config.streams)
+    folder.write_results(labelled(results, config))
     folder.write_rows(grid_rows(config, points, generations, statistics))
     console.print(grid_table(config, points, generations, statistics))
     return folder

@@ -10,7 +10,10 @@ from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.simulation import check_options, with_metrics
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.laws import check_laws
-from collapse_jax.runs import distributed
+from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
+from collapse_jax.app.own_data.held import check_metrics
+from collapse_jax.app.own_data.reading import entry
+from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -39,13 +42,19 @@ def run_simulate(
     from collapse_jax.app.plots import draw_run
 
     config.check()
+    folder, given = RunFolder(out), config
+    if config.data:
+        made_of.refuse_changed(folder.path, entry(config))
+        config = with_data(config)
     check_options(config)
-    given, config = config, with_metrics(config.resolved())
+    config = with_scores(given, with_metrics(config.resolved()))
+    check_metrics(config)
     for point in config.points()[:1]:
         check_laws(point)
-    folder = RunFolder(out)
     config = _as_begun(given, config, folder, console)
     folder.check(config, of_simulation(config))
+    for line in in_words(config) if config.data else ():
+        console.print(line, highlight=False, markup=False)
     run = run_grid if config.axes() else run_chains
     folder = run(config, folder, console, devices)
     for path in draw_run(folder) if distributed.is_first() else ():

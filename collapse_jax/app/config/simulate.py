@@ -6,8 +6,8 @@ import math
 from typing import ClassVar, Literal, Self
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
+from collapse_jax.app.config.data import DataSettings
 from collapse_jax.errors import InputError, one_of
-from collapse_jax.runs.settings import Settings
 
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample", "keep_real")
 # Workflows that take a real share.
@@ -30,7 +30,7 @@ _SWITCHED = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "synthe
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulateConfig(Settings):
+class SimulateConfig(DataSettings):
     """Thousands of chains of any family, drawn against their closed forms where these are known.
 
     Options that show a comma take several values; a simulation then covers the grid of all of them.
@@ -120,6 +120,7 @@ class SimulateConfig(Settings):
             )
         if self.streams is not None:
             one_of("streams", self.streams, ("independent", "common"))
+        self.check_data()
         self.recorded()
         self._check_options()
         self._check_grid()
@@ -308,7 +309,7 @@ class SimulateSettings(SimulateConfig):
         more = [f" {name}={values[name]!r}" for name in later if values[name] != later[name]]
         more += [f" switch={self.switch!r}"] if self.switch else []
         name = f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}"
-        return "".join([name, *more])
+        return "".join([name, *more, self.data_name()])
 
     def after_switch(self) -> "tuple[int, SimulateSettings] | None":
         """(the first generation, the settings from there on); None without a switch.
