@@ -48,6 +48,7 @@ _NAMES = {
     "infinite_sample": "core.infinite",
     "load_generation": "app.generations",
     "policy": "drivers.policies",
+    "read_data": "core.tables.read",
     "register": "estimators.registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",

@@ -9,7 +9,7 @@ from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.resumable import save_as_finished
 from collapse_jax.app.commands.saved_records import SavedRecords
 from collapse_jax.app.commands.simulation import key_of, memory_of, plan_of, process_of
-from collapse_jax.app.commands.tables import chains_table, rows_of, summary_rows
+from collapse_jax.app.commands.tables import chains_table, entries_table, rows_of, summary_rows
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.own_data.filled import labelled
 from collapse_jax.drivers.simulate import simulate_chunks
@@ -59,6 +59,10 @@ def run_chains(
             last = _write_rows(folder, summary_rows(trace))
     if distributed.is_first():
         console.print(chains_table(last, settings))
+        results = folder.results() if settings.data and settings.keep == "chains" else None
+        entries = None if results is None else entries_table(results)
+        if entries is not None:
+            console.print(entries)
     return folder
 
 

@@ -44,7 +44,7 @@ def run_simulate(
     config.check()
     folder, given = RunFolder(out), config
     if config.data:
-        made_of.refuse_changed(folder.path, entry(config))
+        _refuse_other_data(config, folder)
         config = with_data(config)
     check_options(config)
     config = with_scores(given, with_metrics(config.resolved()))
@@ -60,6 +60,22 @@ def run_simulate(
     for path in draw_run(folder) if distributed.is_first() else ():
         console.print(f"figure: {path}", highlight=False)
     return folder
+
+
+def _refuse_other_data(config, folder):
+    """Raises `InputError` where a file that is read in the same way holds something else by now.
+
+    This comes before its settings are filled, which would only say what follows from that.
+    """
+    given = entry(config)
+
+    def look():
+        if (folder.path / "config.json").is_file():
+            saved = folder.config()
+            if isinstance(saved, SimulateConfig) and saved.data_name() == config.data_name():
+                made_of.refuse_changed(folder.path, given)
+
+    distributed.on_first(look)
 
 
 def _as_begun(given, config, folder, console):

@@ -11,6 +11,7 @@ from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import given_options
 from collapse_jax.app.own_data.held import held, withheld
 from collapse_jax.app.own_data.reading import OwnData, file_checksum, own_data
+from collapse_jax.core.tables import labels as table_labels
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.registry import family
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # Of a regression, what the data gives in the place of options.
 _OF_DATA = ("design", "feature_covariance", "resampled")
-# Metric -> which names its entries have.
-_AXES = {"mean": "columns", "log_scale": "columns", "weights": "features"}
 _MOST_NAMED = 8
 
 
@@ -44,6 +43,9 @@ def with_data(config: SimulateConfig) -> SimulateConfig:
             _refuse_other(config, name, given[name], value)
         else:
             options.append(f"{name}={value}")
+    for name in data.points.more:
+        if name in given:
+            raise InputError(f"options give {name}, which follows from {config.data}; leave it out")
     if data.points.features:
         _refuse_options_of_data(config, {**given, **axes})
         factory = family(config.family).factory
@@ -101,13 +103,8 @@ def labelled(results: "xarray.Dataset", config: SimulateConfig) -> "xarray.Datas
     if not config.data:
         return results
     data, points = own_data(config), own_data(config).points
-    names = {"columns": points.columns, "features": points.columns[:-1] if points.features else ()}
-    axes = {metric: names[kind] for metric, kind in _AXES.items()}
-    axes["probabilities"] = points.labels
-    for metric, entries in axes.items():
-        axis = f"{metric}_0"
-        if entries and results.sizes.get(axis) == len(entries):
-            results = results.assign_coords({axis: (axis, np.array(entries, dtype=object))})
+    features = points.columns[:-1] if points.features else ()
+    results = table_labels.labelled(results, points.columns, features, points.labels)
     facts: dict[str, Any] = {
         "data": config.data,
         "data_sha256": file_checksum(config),

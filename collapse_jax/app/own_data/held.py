@@ -112,7 +112,7 @@ def _held_once(data: DataKey, name: str, options: tuple, own: tuple) -> Held:
 
 def _held(settings, traced):
     factory, data = family(settings.family).factory, own_data(settings)
-    options = given_options(settings) | _of_features(data, factory)
+    options = given_options(settings) | dict(data.points.more) | _of_features(data, factory)
     estimator = _called(settings, factory, options | dict(traced or {}))
     _check(estimator, settings, data)
     train = data.points.x[data.train]
@@ -135,6 +135,8 @@ def _reference(settings, factory, options):
     parameters = inspect.signature(factory).parameters
     if "num_categories" in parameters:  # without smoothing it is the law of the rows
         options = {name: value for name, value in options.items() if name != "smoothing"}
+    if "estimate" in parameters:  # and not drawn from a posterior
+        options |= {"estimate": "maximum_likelihood"}
     estimator = _called(settings, factory, options)
     # A network takes as long as a generation, and its distances are to the first model's.
     trained = estimator.statistics.lazy or "training" in parameters

@@ -2,7 +2,8 @@
 
 What a family takes is seen from the options of its factory; none is known by name. num_categories:
 one column of categories. vocabulary_size and block_length: tokens. dim and design: features and a
-target. height and width: images. All others: numbers, [N, dim] or [N].
+target. columns and categories: a table of both. height and width: images. All others: numbers,
+[N, dim] or [N].
 """
 
 import inspect
@@ -28,7 +29,8 @@ class Points(NamedTuple):
     rows: [N] numbers of the rows of the file, of blocks those of their first.
     columns: names of the entries of a point; of a target it is the last one.
     labels: of the categories, or ().
-    options: of the family, that follow from the data.
+    options: of the family, numbers that follow from the data.
+    more: others that follow from it, which no settings hold.
     features: whether the points are features and a target.
     left_out: rows at the end that fill no block.
     """
@@ -38,12 +40,13 @@ class Points(NamedTuple):
     columns: tuple[str, ...]
     labels: tuple[str, ...] = ()
     options: Mapping[str, int] = {}
+    more: Mapping[str, Any] = {}
     features: bool = False
     left_out: int = 0
 
 
 def kind_of(factory: Callable[..., Any]) -> str:
-    """What a family takes: tokens, categories, a target, images or numbers."""
+    """What a family takes: tokens, categories, a target, a table, images or numbers."""
     options = inspect.signature(factory).parameters.keys()
     if {"vocabulary_size", "block_length"} <= options:
         return "tokens"
@@ -51,6 +54,8 @@ def kind_of(factory: Callable[..., Any]) -> str:
         return "categories"
     if {"dim", "design"} <= options:
         return "target"
+    if {"columns", "categories"} <= options:
+        return "table"
     return "images" if {"height", "width"} <= options else "numbers"
 
 
@@ -92,6 +97,9 @@ def points_of(
         raise InputError(
             f"the array has shape {list(table.values.shape)}; {family} takes columns, [N, d]"
         )
+    if kind == "table":
+        more = {"columns": table.names, "categories": table.categories}
+        return Points(table.values, reading.rows, table.names, more=more)
     if kind in make:
         return make[kind](reading, settings, family, given)
     x, count = _numbers(table, family), len(table.names)

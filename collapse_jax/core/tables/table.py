@@ -1,11 +1,15 @@
 """A table of real data: numbers, and categories as codes, with the names of both."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
+from collapse_jax.core.tables.labels import labelled
 from collapse_jax.errors import InputError, one_key, real
+
+if TYPE_CHECKING:
+    import xarray
 
 # What a column of truth values has as categories, so that its codes are the numbers 0 and 1.
 TRUTH_VALUES = ("false", "true")
@@ -64,6 +68,20 @@ class Table(NamedTuple):
     def take(self, rows: np.ndarray) -> "Table":
         """The table of some rows, by their numbers or by truth values."""
         return self._replace(values=self.values[rows])
+
+    def labelled(self, results: "xarray.Dataset", intercept: bool = False) -> "xarray.Dataset":
+        """Results of a simulation of this data, with its names as coordinates.
+
+        Categories name the entries of `probabilities`; columns those of `mean` and, all but the
+        last, those of `weights`.
+
+        Args:
+            results: as `Trace.to_xarray` gives them.
+            intercept: whether a column of ones was put before the others.
+        """
+        categories = (self.categories[0] or ()) if len(self.names) == 1 else ()
+        first = ("intercept",) if intercept else ()
+        return labelled(results, self.names, (*first, *self.names[:-1]), categories)
 
     def split(self, held_out: float, key: jax.Array) -> "tuple[Table, Table]":
         """(training rows, held-out rows): a random part of the rows, each in the order of the file.
