@@ -54,6 +54,7 @@ _NAMES = {
     "point_key": "drivers.streams",
     "policy": "drivers.policies",
     "profile": "app.collapse_profile.profile",
+    "read_data": "core.tables.read",
     "register": "estimators.registry",
     "run": "drivers.run",
     "simulate": "drivers.simulate",

@@ -108,7 +108,7 @@ def _unknown() -> Estimator:
 
 
 def _laws(config):
-    if config.resolved().synthetic_weight != 1:
+    if config.data or config.resolved().synthetic_weight != 1:
         return ClosedForms(nothing_known)
     return _known(config.family).laws or ClosedForms(nothing_known)
 

@@ -36,7 +36,8 @@ def held_against(source: Source, estimator: Estimator, largest: int | None) -> S
     check = estimator.check or check_any
     if isinstance(source.sample, Rows):
         few = (largest or 0) if estimator.traceable else 0
-        return source._replace(sample=source.sample.of(check, few))
+        rows = source.sample.of(check, few)
+        return source._replace(sample=rows, params=source.params, family=source.family)
     if not estimator.traceable:
         return source
     family = source.family

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from collapse_jax.core.data_checks import DIGITS, PointCheck
 from collapse_jax.core.reading import at
-from collapse_jax.errors import InputError, numbers, real, whole
+from collapse_jax.errors import InputError, numbers, one_of, real, whole
+from collapse_jax.random.bits import key_words, threefry2x32, whole_below
 from collapse_jax.random.normal import normal_vector
 
 # Rows that are factored together.
@@ -140,12 +141,21 @@ def checked_options(
 
 
 def drawn_features(
-    key: jax.Array, design: np.ndarray | None, n: int, dim: int, dtype: Any
+    key: jax.Array,
+    design: np.ndarray | None,
+    n: int,
+    dim: int,
+    dtype: Any,
+    resampled: bool = False,
 ) -> jax.Array:
-    """Features [n, dim]: fresh draws of N(0, I), or the rows of the design."""
+    """Features [n, dim]: fresh draws of N(0, I), the rows of the design, or n draws of these."""
     if design is None:
         return normal_vector(key, n * dim).reshape(n, dim)
-    return jnp.asarray(design, dtype)
+    rows = jnp.asarray(design, dtype)
+    if not resampled:
+        return rows
+    words = threefry2x32(*key_words(key), jnp.uint32(0), jnp.arange(n, dtype=jnp.uint32))
+    return rows[whole_below(words, jnp.uint32(len(rows)))]
 
 
 def with_features(log_prob: jax.Array, features: jax.Array, design: np.ndarray | None) -> jax.Array:
@@ -189,6 +199,13 @@ def checked_design(design: ArrayLike | None, dim: int) -> np.ndarray | None:
     return rows
 
 
+def checked_resampled(resampled: bool, design: np.ndarray | None) -> bool:
+    """Whether features are drawn from the rows of a design; `InputError` without a design."""
+    if one_of("resampled", resampled, (True, False)) and design is None:
+        raise InputError("resampled is True without a design; give the rows to draw features from")
+    return bool(resampled)
+
+
 def checked_weights(weights: ArrayLike) -> jax.Array:
     """Weights [dim] of a regression.
 
@@ -201,10 +218,10 @@ def checked_weights(weights: ArrayLike) -> jax.Array:
     return jnp.asarray(values, jnp.result_type(float))
 
 
-def check_size(design: np.ndarray | None, n: Any) -> None:
+def check_size(design: np.ndarray | None, n: Any, resampled: bool = False) -> None:
     """Raises `InputError` unless a training set of n points has as many rows as the design."""
     known = isinstance(n, int | np.integer)
-    if design is None or (known and n == len(design)):
+    if design is None or resampled or (known and n == len(design)):
         return
     asked = f"{n}" if known else "a random number"
     raise InputError(

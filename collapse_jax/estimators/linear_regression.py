@@ -18,7 +18,9 @@ from collapse_jax.estimators.designs import (
     RegressionCheck,
     check_size,
     checked_design,
+    checked_resampled,
     checked_weights,
+    drawn_features,
     times,
 )
 from collapse_jax.numerics import least_squares
@@ -65,6 +67,7 @@ def linear_regression(
     penalty: float | jax.Array = 0.0,
     design: ArrayLike | None = None,
     feature_covariance: ArrayLike | None = None,
+    resampled: bool = False,
 ) -> Estimator:
     """Linear regression on labels that the previous fit made; x is [n, dim + 1], the label last.
 
@@ -90,6 +93,8 @@ def linear_regression(
             ("same X"); each set then has exactly T rows, and its draw costs dim^2 and not T.
         feature_covariance: [dim, dim] of fresh features N(0, feature_covariance), by default the
             identity.
+        resampled: whether each set draws its features anew from the rows of the design, with
+            replacement; sets may then have any size.
 
     Raises:
         InputError: if an argument is out of its range or has another shape, the penalty does not
@@ -110,6 +115,7 @@ def linear_regression(
         checked_design(design, dim),
         _checked_covariance(feature_covariance, dim),
     )
+    family = dataclasses.replace(family, resampled=checked_resampled(resampled, family.design))
     return _estimator(family)
 
 
@@ -121,7 +127,8 @@ def _estimator(family):
         statistics=RegressionSums,
         summarise=family.summarise,
         merge=_merge,
-        draw=family.draw,
+        # The Gram matrix of rows drawn with replacement has no law to draw it by.
+        draw=None if family.resampled else family.draw,
         check=_check(family),
         metrics={
             "weights": lambda params: params.weights,
@@ -160,6 +167,7 @@ class _Regression:
     penalty: float | jax.Array
     design: np.ndarray | None
     covariance: np.ndarray
+    resampled: bool = False
 
     @functools.cached_property
     def feature_root(self):
@@ -195,14 +203,16 @@ class _Regression:
         return summarise(x, weight, self.dim)
 
     def sample(self, key, params, n):
-        check_size(self.design, n)
+        check_size(self.design, n, self.resampled)
         check_size_of_params("weights", len(params.weights), self.dim)
         feature_key, label_key = split(key)
         if self.design is None:
             z = normal_vector(feature_key, n * self.dim).reshape(n, self.dim)
             features = jnp.matmul(z, jnp.asarray(self.feature_root.T), precision="highest")
         else:
-            features = jnp.asarray(self.design, params.weights.dtype)
+            features = drawn_features(
+                feature_key, self.design, n, self.dim, params.weights.dtype, self.resampled
+            )
         labels = times(features, params.weights) + self.noise * normal_vector(label_key, n)
         return jnp.concatenate([features, labels[:, None]], axis=1)
 

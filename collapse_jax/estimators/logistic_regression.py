@@ -14,6 +14,7 @@ from collapse_jax.estimators.designs import (
     RegressionCheck,
     check_size,
     checked_options,
+    checked_resampled,
     checked_weights,
     drawn_features,
     times,
@@ -52,6 +53,7 @@ def logistic_regression(
     steps: int = 30,
     tolerance: float = 1e-8,
     penalty: float = 0.0,
+    resampled: bool = False,
 ) -> Estimator:
     """Logistic regression on labels that the previous fit made; x is [n, dim + 1], the label last.
 
@@ -80,6 +82,8 @@ def logistic_regression(
         design: None: fresh features N(0, I) in each generation. [T, dim]: the same rows in every
             generation ("same X"); each set then has exactly T of them, and logged labels of a real
             set may come with them as `sources.dataset`.
+        resampled: whether each set draws its features anew from the rows of the design, with
+            replacement; sets may then have any size.
         steps: of Newton, at most; where they do not suffice, converged is False.
         tolerance: the steps end when the squared Newton decrement (the squared distance to the
             optimum in standard errors) is below.
@@ -93,7 +97,8 @@ def logistic_regression(
         Dey and Donoho 2024, "Universality of the pi^2/6 pathway in avoiding model collapse";
         Newton: standard.
     """
-    return _estimator(_Logistic(*checked_options(dim, design, steps, tolerance, penalty)))
+    options = checked_options(dim, design, steps, tolerance, penalty)
+    return _estimator(_Logistic(*options, checked_resampled(resampled, options[1])))
 
 
 def _estimator(family):
@@ -142,6 +147,7 @@ class _Logistic(NamedTuple):
     steps: int
     tolerance: float
     penalty: float
+    resampled: bool = False
 
     def init(self, key, data):
         return LogisticParams(jnp.zeros(self.dim), jnp.asarray(False))
@@ -154,11 +160,11 @@ class _Logistic(NamedTuple):
         return LogisticParams(weights, info.detail["separated"]), info
 
     def sample(self, key, params, n):
-        check_size(self.design, n)
+        check_size(self.design, n, self.resampled)
         check_size_of_params("weights", len(params.weights), self.dim)
         feature_key, label_key = split(key)
         dtype = params.weights.dtype
-        features = drawn_features(feature_key, self.design, n, self.dim, dtype)
+        features = drawn_features(feature_key, self.design, n, self.dim, dtype, self.resampled)
         u = uniform(*variate_words(*key_words(label_key), jnp.arange(n, dtype=jnp.uint32)))
         # log u - log(1 - u) below the logit: as u below its probability, and right in both tails.
         noise = jnp.log(u) - jnp.log1p(-u)

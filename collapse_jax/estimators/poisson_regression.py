@@ -14,6 +14,7 @@ from collapse_jax.estimators.designs import (
     RegressionCheck,
     check_size,
     checked_options,
+    checked_resampled,
     checked_weights,
     drawn_features,
     times,
@@ -45,6 +46,7 @@ def poisson_regression(
     steps: int = 30,
     tolerance: float = 1e-8,
     penalty: float = 0.0,
+    resampled: bool = False,
 ) -> Estimator:
     """Poisson regression on counts that the previous fit made; x is [n, dim + 1], the count last.
 
@@ -64,6 +66,8 @@ def poisson_regression(
         dim: features, at least 1.
         design: None: fresh features N(0, I) in each generation. [T, dim]: the same rows in every
             generation ("same X"); each set then has exactly T of them.
+        resampled: whether each set draws its features anew from the rows of the design, with
+            replacement; sets may then have any size.
         steps: of Newton, at most; where they do not suffice, converged is False.
         tolerance: the steps end when the squared Newton decrement (the squared distance to the
             optimum in standard errors) is below.
@@ -76,7 +80,8 @@ def poisson_regression(
     References:
         He, Xu and Cheng 2025, arXiv 2502.18049, has it in a generational chain; Newton: standard.
     """
-    return _estimator(_Poisson(*checked_options(dim, design, steps, tolerance, penalty)))
+    options = checked_options(dim, design, steps, tolerance, penalty)
+    return _estimator(_Poisson(*options, checked_resampled(resampled, options[1])))
 
 
 def _estimator(family):
@@ -118,6 +123,7 @@ class _Poisson(NamedTuple):
     steps: int
     tolerance: float
     penalty: float
+    resampled: bool = False
 
     def fit(self, key, params, data):
         features, count = data.x[:, : self.dim], data.x[:, self.dim]
@@ -127,11 +133,11 @@ class _Poisson(NamedTuple):
         return PoissonRegressionParams(weights), info
 
     def sample(self, key, params, n):
-        check_size(self.design, n)
+        check_size(self.design, n, self.resampled)
         check_size_of_params("weights", len(params.weights), self.dim)
         feature_key, count_key = split(key)
         dtype = params.weights.dtype
-        features = drawn_features(feature_key, self.design, n, self.dim, dtype)
+        features = drawn_features(feature_key, self.design, n, self.dim, dtype, self.resampled)
         rate = jnp.exp(jnp.minimum(times(features, params.weights), LARGEST_LOG_RATE))
         count = step_function(poisson(count_key, rate, (n,)), rate, CHOICES)
         return jnp.concatenate([features, count[:, None].astype(dtype)], axis=1)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from collapse_jax.core.data_checks import finite_bounds
 from collapse_jax.core.reading import read
+from collapse_jax.core.real_source import held_against
 from collapse_jax.core.rows import Rows
 from collapse_jax.core.types import Estimator, Params, Source
 from collapse_jax.errors import InputError, first_line, made_by, numbers, one_key
@@ -113,7 +114,7 @@ def categorical(probabilities: ArrayLike) -> Source:
     return _population(categorical_family(len(values)), categorical_params(values / values.sum()))
 
 
-def dataset(x: ArrayLike) -> Source:
+def dataset(x: ArrayLike, *, family: Estimator | None = None) -> Source:
     """One fixed real data set x [N, ...], drawn from without replacement.
 
     n of its rows come in random order; all of them where n = N. Memory is O(n) where n is small
@@ -124,6 +125,9 @@ def dataset(x: ArrayLike) -> Source:
             is read as it is, and `generational_process` holds it against the family before any
             work: [n] is taken for one dimension, integers for real numbers, and floats without a
             fraction for labels.
+        family: the estimator that is fitted. With it distances to the real distribution are
+            offered: to its model of all N rows. Of a categorical, n-gram or empirical family
+            without smoothing that is the empirical law itself, of others their nearest model.
 
     Raises:
         InputError: if it is empty, ragged, not finite or not made of numbers; in
@@ -138,6 +142,9 @@ def dataset(x: ArrayLike) -> Source:
         raise InputError(
             f"the real data set has shape {points.shape}; it must hold at least one point"
         )
+    if family is not None:
+        made_by("family", family, Estimator, "one of cj.estimators")
+        return _with_model(dataset(points), family)
     if not isinstance(points, np.ndarray):
         return _traced(points)
     try:
@@ -151,6 +158,25 @@ def dataset(x: ArrayLike) -> Source:
     points = np.array(points)  # a copy, which nobody writes to
     points.flags.writeable = False
     return Source(Rows(points), size=len(points))
+
+
+def _with_model(source, family):
+    """A data set that knows the family's model of all its rows."""
+    if not isinstance(source.sample, Rows) or not family.traceable:
+        raise InputError(
+            f"{family.name} cannot be fitted to all rows before a run; leave family out"
+        )
+    x = held_against(source, family, source.size).sample.held
+    data = family.summarise(x, jnp.ones(len(x), jnp.result_type(float)))
+    fit_key, init_key = jax.random.split(jax.random.key(0))
+    params, _ = family.fit(fit_key, family.init(init_key, data), data)
+    return Source(
+        source.sample,
+        statistics=family.statistics.kind,
+        size=source.size,
+        params=params,
+        family=family,
+    )
 
 
 def _traced(points):

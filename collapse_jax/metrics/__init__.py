@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from collapse_jax.errors import InputError
+from collapse_jax.metrics.held_out import held_out_log_prob as held_out_log_prob
 
 _MOMENT_DRAWS = 4096
 # None of these is a NamedTuple: `jax.jit` of a callable tuple fails, and may end the process later.

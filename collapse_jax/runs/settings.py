@@ -136,6 +136,6 @@ def _typed(value, kind, where):
             return float(value)
         except OverflowError:
             raise InputError(f"{where} is beyond the largest number that a float holds") from None
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"{where} is {value!r}; it must be of type {kind.__name__}")
     return value

@@ -57,11 +57,8 @@ from . import (
     absorption,
     accumulation,
     ancestry,
-<<<<<<< HEAD
     bayesian,
-=======
     bootstrapping,
->>>>>>> h-reproduce
     categorical,
     distribution_mixture,
     drifting_verifier,
@@ -98,11 +95,8 @@ __all__ = [
     "absorption",
     "accumulation",
     "ancestry",
-<<<<<<< HEAD
     "bayesian",
-=======
     "bootstrapping",
->>>>>>> h-reproduce
     "categorical",
     "distribution_mixture",
     "drifting_verifier",

@@ -18,8 +18,9 @@ from collapse_jax.app.commands.simulation import (
     process_of,
     scalar_metrics,
 )
-from collapse_jax.app.commands.tables import chains_table, rows_of, summary_rows
+from collapse_jax.app.commands.tables import chains_table, entries_table, rows_of, summary_rows
 from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.own_data.filled import labelled
 from collapse_jax.drivers.chunks import Records, join_records
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.simulate_summary import summary_chunks, summary_of
@@ -78,10 +79,15 @@ def run_chains(
             last = _write_summary(folder, settings, records)
         else:
             trace = Trace(records.arrays, records.generations)
-            folder.write_results(trace.to_xarray().assign_attrs(streams=settings.streams))
+            results = trace.to_xarray().assign_attrs(streams=settings.streams)
+            folder.write_results(labelled(results, settings))
             last = _write_rows(folder, summary_rows(trace))
     if distributed.is_first():
         console.print(chains_table(last, settings))
+        results = folder.results() if settings.data and settings.keep == "chains" else None
+        entries = None if results is None else entries_table(results)
+        if entries is not None:
+            console.print(entries)
     return folder
 
 
@@ -226,5 +232,6 @@ def _write_summary(folder, settings, records):
         if mean.ndim == 1
     }
     results = as_dataset(summary.generations, statistics)
-    folder.write_results(results.assign_attrs(streams=settings.streams))
+    results = results.assign_attrs(streams=settings.streams)
+    folder.write_results(labelled(results, settings))
     return _write_rows(folder, rows_of(summary.generations, statistics, 0))

@@ -33,6 +33,7 @@ from collapse_jax.app.config.simulate import (
     SimulateSettings,
 )
 from collapse_jax.app.config.simulate_axes import NEUTRAL
+from collapse_jax.app.own_data.filled import labelled
 from collapse_jax.core.process import process_grid
 from collapse_jax.drivers import grids
 from collapse_jax.drivers.grids import Batch, nested, plan_at, statistics_at
@@ -144,7 +145,8 @@ def _write(config, points, folder, saved, console):
     saved.close()
     statistics = nested(arrays)
     results = as_dataset(generations, statistics, config.axes())
-    folder.write_results(results.assign_attrs(streams=config.streams))
+    results = results.assign_attrs(streams=config.streams)
+    folder.write_results(labelled(results, config))
     folder.write_rows(grid_rows(config, points, generations, statistics))
     console.print(grid_table(config, points, generations, statistics))
     return folder

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.own_data.reading import entry
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.registry import family
 from collapse_jax.models.lm.tokenizer_settings import TOKENIZER_FILES
@@ -117,7 +118,7 @@ def of_simulation(config: SimulateConfig) -> dict[str, Any]:
     Raises:
         InputError: For an unknown family, and for files that cannot be read.
     """
-    entries = {}
+    entries = entry(config) if config.data else {}
     for option in config.options:
         name, _, value = option.partition("=")
         entries |= files_of(f"file of option {name}", value.strip("'\""))

@@ -12,7 +12,10 @@ from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.simulation import check_options, with_metrics
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.laws import check_laws
-from collapse_jax.runs import distributed
+from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
+from collapse_jax.app.own_data.held import check_metrics
+from collapse_jax.app.own_data.reading import entry
+from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -46,14 +49,20 @@ def run_simulate(
     from collapse_jax.app.plots import draw_run
 
     config.check()
+    folder, given = RunFolder(out), config
+    if config.data:
+        _refuse_other_data(config, folder)
+        config = with_data(config)
     check_options(config)
-    given, config = config, with_metrics(config.resolved())
+    config = with_scores(given, with_metrics(config.resolved()))
+    check_metrics(config)
     for point in config.points()[:1]:
         check_laws(point)
-    folder = RunFolder(out)
     say = functools.partial(console.print, highlight=False)
     config, fewer = as_begun(given, config, folder, say, part)
     folder.check(config, of_simulation(config))
+    for line in in_words(config) if config.data else ():
+        say(line, markup=False)
     if dry_run:
         dry_run_of(config, folder, console, devices, part)
         return folder
@@ -65,3 +74,19 @@ def run_simulate(
     for path in draw_run(folder) if distributed.is_first() else ():
         console.print(f"figure: {path}", highlight=False)
     return folder
+
+
+def _refuse_other_data(config, folder):
+    """Raises `InputError` where a file that is read in the same way holds something else by now.
+
+    This comes before its settings are filled, which would only say what follows from that.
+    """
+    given = entry(config)
+
+    def look():
+        if (folder.path / "config.json").is_file():
+            saved = folder.config()
+            if isinstance(saved, SimulateConfig) and saved.data_name() == config.data_name():
+                made_of.refuse_changed(folder.path, given)
+
+    distributed.on_first(look)

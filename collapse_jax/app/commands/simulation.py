@@ -14,6 +14,7 @@ from collapse_jax.app.config.simulate import (
     SimulateSettings,
 )
 from collapse_jax.app.laws import all_options, given_options
+from collapse_jax.app.own_data.held import held, with_metrics_of_data
 from collapse_jax.core import curation, workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, Process, Source
@@ -36,8 +37,8 @@ _BYTES_OF_STATISTICS = 8 * (2 + len(QUANTILES))
 def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Process:
     """The generational process of one simulation.
 
-    The real law is a standard normal, equally probable categories, or, for other families, the
-    model of the family's example.
+    The real law is that of the data, else a standard normal, equally probable categories, or, for
+    other families, the model of the family's example.
 
     Args:
         settings: of one simulation; of a grid those of one point.
@@ -56,14 +57,16 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
     estimator, source = _family_and_source(settings, options)
     size = values["sample_size"]
     if isinstance(size, int):
-        return generational_process(estimator, source, workflow, sample_size=size)
-    return generational_process(
-        estimator,
-        source,
-        workflow,
-        sample_size=lambda generation: size,
-        largest_sample_size=settings.sample_size,
-    )
+        process = generational_process(estimator, source, workflow, sample_size=size)
+    else:
+        process = generational_process(
+            estimator,
+            source,
+            workflow,
+            sample_size=lambda generation: size,
+            largest_sample_size=settings.sample_size,
+        )
+    return with_metrics_of_data(process, settings) if settings.data else process
 
 
 def _workflow(settings, values):
@@ -94,6 +97,8 @@ def _family_and_source(settings, traced=None) -> tuple[Estimator, Source]:
 
     traced: options of the family, in the place of those in the settings.
     """
+    if settings.data:
+        return held(settings, traced)[:2]
     known = family(settings.family)
     options = given_options(settings) | (traced or {})
     real = known.laws.real if known.laws else None
@@ -142,7 +147,7 @@ def _called(settings, make):
 def check_options(config: SimulateConfig) -> None:
     """Raises `InputError` where the family's example does not fit the options given."""
     point = config.points()[0]
-    if not point.options:
+    if not point.options or config.data:
         return
     process = process_of(point)
     try:

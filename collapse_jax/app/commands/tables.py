@@ -12,6 +12,7 @@ from collapse_jax.drivers.summary import summarise_chunks
 from collapse_jax.drivers.trace import Trace
 
 if TYPE_CHECKING:
+    import xarray
     from rich.table import Table
 
 # More rows than this in metrics.jsonl help nobody: then only those of the last generation stay.
@@ -97,6 +98,29 @@ def chains_table(last: Mapping[str, Any], settings: SimulateSettings) -> "Table"
             error = std / np.sqrt(settings.chains)
             table.add_row(name, *_cells((low, median, high), mean, expected, error, few))
     return table
+
+
+def entries_table(results: "xarray.Dataset") -> "Table | None":
+    """A table of the last generation's vectors whose entries have names; None without such.
+
+    results: of chains, labelled.
+    """
+    from rich.table import Table
+
+    table = Table("entry", *_COLUMNS[:3])
+    for name, values in results.data_vars.items():
+        axis = f"{name}_0"
+        if values.ndim != 3 or values.dims[-1] != axis or axis not in results.coords:
+            continue
+        last = values.values[:, -1].astype(float)
+        quantiles = np.quantile(last, (0.05, 0.5, 0.95), axis=0)
+        for place, label in enumerate(results[axis].values.tolist()[:_MOST_POINTS]):
+            cells = _cells(quantiles[:, place], last[:, place].mean(), np.nan, 0.0, False)
+            table.add_row(f"{name} {label}", *cells[:3])
+        left_out = len(results[axis]) - _MOST_POINTS
+        if left_out > 0:
+            table.add_row(f"{name}: {left_out:,} more", "", "", "")
+    return table if table.row_count else None
 
 
 def grid_table(

@@ -6,6 +6,7 @@ import math
 from typing import ClassVar, Literal, Self
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
+from collapse_jax.app.config.data import DataSettings
 from collapse_jax.app.config.simulate_axes import (
     ACCUMULATING,
     FIELDS_OF_FAMILIES,
@@ -19,14 +20,13 @@ from collapse_jax.app.config.simulate_axes import (
     values_of_option,
 )
 from collapse_jax.errors import InputError, one_of
-from collapse_jax.runs.settings import Settings
 
 # Settings that a switch may change, beside the workflow, with their defaults.
 _SWITCHED = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "synthetic_ratio": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulateConfig(Settings):
+class SimulateConfig(DataSettings):
     """Thousands of chains of any family, drawn against their closed forms where these are known.
 
     Options that show a comma take several values, and 0:1:11 or log:10:6000:50 for so many from one
@@ -117,6 +117,7 @@ class SimulateConfig(Settings):
             )
         if self.streams is not None:
             one_of("streams", self.streams, ("independent", "common"))
+        self.check_data()
         self.recorded()
         check_options(self)
         check_grid(self)
@@ -251,7 +252,7 @@ class SimulateSettings(SimulateConfig):
         more = [f" {name}={values[name]!r}" for name in later if values[name] != later[name]]
         more += [f" switch={self.switch!r}"] if self.switch else []
         name = f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}"
-        return "".join([name, *more])
+        return "".join([name, *more, self.data_name()])
 
     def after_switch(self) -> "tuple[int, SimulateSettings] | None":
         """(the first generation, the settings from there on); None without a switch.

@@ -1,0 +1,137 @@
+"""Settings of a simulation with what follows from its data, and what is said of the data."""
+
+import dataclasses
+import inspect
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
+from collapse_jax.app.laws import given_options
+from collapse_jax.app.own_data.held import held, withheld
+from collapse_jax.app.own_data.reading import OwnData, file_checksum, own_data
+from collapse_jax.core.tables import labels as table_labels
+from collapse_jax.errors import InputError
+from collapse_jax.estimators.registry import family
+
+if TYPE_CHECKING:
+    import xarray
+
+# Of a regression, what the data gives in the place of options.
+_OF_DATA = ("design", "feature_covariance", "resampled")
+_MOST_NAMED = 8
+
+
+def with_data(config: SimulateConfig) -> SimulateConfig:
+    """The settings with what follows from the data: dimensions, categories, noise.
+
+    Raises:
+        InputError: For options that contradict the data, beside what `own_data` raises.
+    """
+    if not config.data:
+        return config
+    data, options, fields = own_data(config), list(config.options), {}
+    given, axes = given_options(config), config.option_axes()
+    for name, value in data.points.options.items():
+        if name in axes:
+            raise InputError(f"grid has {name}, which follows from {config.data}; leave it out")
+        if FIELDS_OF_FAMILIES.get(name) == config.family:
+            _refuse_other(config, name, getattr(config, name), value)
+            fields[name] = value
+        elif name in given:
+            _refuse_other(config, name, given[name], value)
+        else:
+            options.append(f"{name}={value}")
+    for name in data.points.more:
+        if name in given:
+            raise InputError(f"options give {name}, which follows from {config.data}; leave it out")
+    if data.points.features:
+        _refuse_options_of_data(config, {**given, **axes})
+        factory = family(config.family).factory
+        is_needed = "noise" in inspect.signature(factory).parameters
+        if is_needed and "noise" not in given and "noise" not in axes:
+            options.append(f"noise={noise_of(data):.6g}")
+    return dataclasses.replace(config, options=tuple(options), **fields)
+
+
+def with_scores(given: SimulateConfig, config: SimulateConfig) -> SimulateConfig:
+    """The settings with the scores of held-out rows, unless the user has chosen the metrics."""
+    if not config.data or given.metrics:
+        return config
+    left = set(withheld(config))
+    kept = [name for name in config.metrics if name not in left]
+    names = [name for name in held(config.points()[0]).scores if name not in kept]
+    return dataclasses.replace(config, metrics=(*kept, *names))
+
+
+def noise_of(data: OwnData) -> float:
+    """The deviation of the labels about the least-squares fit to the training rows, unbiased."""
+    x, label = data.points.x[data.train, :-1], data.points.x[data.train, -1]
+    weights, _, rank, _ = np.linalg.lstsq(x, label)
+    left = len(x) - int(rank)
+    return float(np.sqrt(np.sum((label - x @ weights) ** 2) / left)) if left > 0 else 0.0
+
+
+def in_words(config: SimulateConfig) -> Iterator[str]:
+    """Lines on what was read, and on what its numbers mean."""
+    data, points = own_data(config), own_data(config).points
+    names = _listed(points.columns)
+    if points.features:
+        names = f"features {_listed(points.columns[:-1])}, target {points.columns[-1]}"
+    unit = "blocks" if points.x.ndim == 2 and len(points.columns) == 1 else "rows"
+    text = f"{config.data}: {len(data.train):,} {unit} to draw from"
+    if len(data.test):
+        text += f", {len(data.test):,} held out (split seed {config.split_seed})"
+    if data.dropped:
+        text += f", {data.dropped:,} of {data.rows:,} rows left out for a missing value"
+    if points.left_out:
+        text += f", {points.left_out:,} rows at the end left out that fill no block"
+    yield f"{text}; {names}"
+    if points.labels:
+        yield f"{len(points.labels):,} categories: {_listed(points.labels)}"
+    source = held(config.points()[0]).source
+    if source.params is not None and not (points.labels or config.family == "empirical"):
+        yield (
+            f"distances to the truth are to the {config.family} fitted to all {source.size:,} "
+            "rows, its nearest model, and not to the rows themselves"
+        )
+
+
+def labelled(results: "xarray.Dataset", config: SimulateConfig) -> "xarray.Dataset":
+    """Results whose vectors have the names of categories and columns as coordinates."""
+    if not config.data:
+        return results
+    data, points = own_data(config), own_data(config).points
+    features = points.columns[:-1] if points.features else ()
+    results = table_labels.labelled(results, points.columns, features, points.labels)
+    facts: dict[str, Any] = {
+        "data": config.data,
+        "data_sha256": file_checksum(config),
+        "data_columns": ", ".join(points.columns),
+        "data_rows": data.rows,
+        "data_rows_held_out": len(data.test),
+    }
+    return results.assign_attrs(facts)
+
+
+def _refuse_other(config, name, value, wanted):
+    is_default = value == getattr(SimulateConfig, name, wanted)
+    if value != wanted and not (FIELDS_OF_FAMILIES.get(name) == config.family and is_default):
+        raise InputError(
+            f"{name} is {value}, and {config.data} has {wanted}; leave {name} out, which follows "
+            "from the data"
+        )
+
+
+def _refuse_options_of_data(config, given):
+    for name in _OF_DATA:
+        if name in given:
+            raise InputError(
+                f"options give {name}, and the features are those of {config.data}; leave it out"
+            )
+
+
+def _listed(names):
+    rest = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + rest

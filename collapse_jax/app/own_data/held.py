@@ -1,0 +1,196 @@
+"""A file of real data held against a family: its estimator, its source, and held-out scores."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
+from collapse_jax.app.laws import given_options
+from collapse_jax.app.own_data.points import in_words_of_the_file
+from collapse_jax.app.own_data.reading import DataKey, OwnData, own_data
+from collapse_jax.core.types import Estimator, Process, Source
+from collapse_jax.errors import InputError
+from collapse_jax.estimators import sources
+from collapse_jax.estimators.registry import family
+from collapse_jax.metrics.held_out import as_held, held_out
+
+# Metrics of the number of a category.
+_OF_NUMBERS = ("mean", "variance", "log_variance", "wasserstein2", "squared_wasserstein2")
+# Of a Gram matrix with a unit diagonal: below this a feature is explained by the others.
+_SMALLEST = 1e-10
+
+
+class Held(NamedTuple):
+    """A family for this data.
+
+    estimator: with all options.
+    source: the training rows.
+    scores: name -> metric of the parameters, of the held-out rows.
+    """
+
+    estimator: Estimator
+    source: Source
+    scores: Mapping[str, Any]
+
+
+def held(settings: SimulateConfig, traced: Mapping | None = None) -> Held:
+    """The family with its options, and its data.
+
+    Args:
+        settings: of one simulation, filled by `own_data.filled`.
+        traced: options of the family in the place of those in the settings.
+
+    Raises:
+        InputError: If the family does not take the options or the rows.
+    """
+    if traced:
+        return _held(settings, traced)
+    own = {
+        name: getattr(settings, name)
+        for name, owner in FIELDS_OF_FAMILIES.items()
+        if owner == settings.family
+    }
+    return _held_once(DataKey.of(settings), settings.family, settings.options, tuple(own.items()))
+
+
+def with_metrics_of_data(process: Process, settings: SimulateConfig) -> Process:
+    """The process without the metrics that mean nothing here, and with held-out scores."""
+    without = withheld(settings)
+    metrics = {
+        name: None if name in without else metric for name, metric in process.metrics.items()
+    }
+    scores = dict(held(settings).scores)
+    return process._replace(metrics=metrics | scores)
+
+
+def withheld(settings: SimulateConfig) -> dict[str, str]:
+    """Name of each metric that means nothing for this data -> why."""
+    data, reasons = own_data(settings), {}
+    labels = data.points.labels
+    if labels and labels != tuple(map(str, range(len(labels)))):
+        named = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
+        why = f"it is of the numbers of categories, and these are labels ({named})"
+        reasons |= dict.fromkeys(_OF_NUMBERS, why)
+    if data.points.features:
+        why = f"it is defined for features N(0, I), and those of {settings.data} are others"
+        reasons["excess_log_loss"] = why
+        if not second_moments(data)[1]:
+            reasons["test_error"] = "some features are explained by the others"
+    return reasons
+
+
+def check_metrics(config: SimulateConfig) -> None:
+    """Raises `InputError` for metrics that are asked for and mean nothing for this data."""
+    reasons = withheld(config) if config.data else {}
+    for name in config.metrics:
+        if name in reasons:
+            raise InputError(f"metric {name!r} means nothing here: {reasons[name]}")
+    if config.data and config.held_out and not held(config.points()[0]).scores:
+        raise InputError(
+            f"held_out is {config.held_out:g}, and {config.family} has no probabilities to score "
+            "held-out rows by; leave it out"
+        )
+
+
+def second_moments(data: OwnData) -> tuple[np.ndarray, bool]:
+    """(X'X / N [dim, dim] of the training rows' features, whether they determine all weights)."""
+    features = data.points.x[data.train, :-1]
+    moments = features.T @ features / len(features)
+    unit = np.sqrt(np.maximum(np.diag(moments), np.finfo(float).tiny))
+    extents = np.linalg.eigvalsh(moments / unit[:, None] / unit)
+    return moments, bool(extents[0] > _SMALLEST and np.linalg.eigvalsh(moments)[0] > 0)
+
+
+@functools.lru_cache(64)
+def _held_once(data: DataKey, name: str, options: tuple, own: tuple) -> Held:
+    return _held(data.settings(family=name, options=options, **dict(own)), None)
+
+
+def _held(settings, traced):
+    factory, data = family(settings.family).factory, own_data(settings)
+    options = given_options(settings) | dict(data.points.more) | _of_features(data, factory)
+    estimator = _called(settings, factory, options | dict(traced or {}))
+    _check(estimator, settings, data)
+    train = data.points.x[data.train]
+    if traced:
+        return Held(estimator, sources.dataset(train), {})
+    source = sources.dataset(train, family=_reference(settings, factory, options))
+    if source.params is not None:  # whose law may have other options than what is fitted
+        source = Source(
+            source.sample,
+            statistics=estimator.statistics.kind,
+            size=source.size,
+            params=source.params,
+            family=source.family,
+        )
+    return Held(estimator, source, _scores(factory, estimator, data))
+
+
+def _reference(settings, factory, options):
+    """The family whose model of all rows is what distances are measured to; None without one."""
+    parameters = inspect.signature(factory).parameters
+    if "num_categories" in parameters:  # without smoothing it is the law of the rows
+        options = {name: value for name, value in options.items() if name != "smoothing"}
+    if "estimate" in parameters:  # and not drawn from a posterior
+        options |= {"estimate": "maximum_likelihood"}
+    estimator = _called(settings, factory, options)
+    # A network takes as long as a generation, and its distances are to the first model's.
+    trained = estimator.statistics.lazy or "training" in parameters
+    known = estimator.distances and estimator.traceable and not trained
+    return estimator if known else None
+
+
+def _called(settings, factory, options):
+    try:
+        return factory(**options)
+    except InputError as error:
+        raise InputError(f"{settings.data} with family {settings.family}: {error}") from None
+    except Exception as error:  # a factory of somebody else's
+        parameters = ", ".join(inspect.signature(factory).parameters)
+        raise InputError(
+            f"options {' '.join(settings.options)}: {settings.family} does not take these "
+            f"({type(error).__name__}: {error}); it takes {parameters or 'no options'}"
+        ) from None
+
+
+def _check(estimator, settings, data):
+    """Holds all rows against the family; what it says of x[3, 1] is said of row and column."""
+    if estimator.check is None:
+        return
+    try:
+        estimator.check(data.points.x)
+    except ValueError as error:
+        text = in_words_of_the_file(str(error), data.points)
+        raise InputError(f"{settings.data}: {text}") from None
+
+
+def _of_features(data, factory):
+    """Options of a regression: features are drawn anew from the training rows."""
+    if not data.points.features:
+        return {}
+    options: dict[str, Any] = {"design": data.points.x[data.train, :-1], "resampled": True}
+    moments, is_definite = second_moments(data)
+    if "feature_covariance" in inspect.signature(factory).parameters and is_definite:
+        options["feature_covariance"] = moments
+    return options
+
+
+def _scores(factory, estimator, data):
+    """Held-out metrics of the parameters, by name."""
+    if not len(data.test):
+        return {}
+    x, scores = as_held(estimator, data.points.x[data.test]), []
+    if estimator.log_prob is not None:
+        scores.append(held_out(estimator.log_prob, x, "held_out_log_prob"))
+    if data.points.features and "noise" in inspect.signature(factory).parameters:
+        scores.append(held_out(_squared_error, x, "held_out_squared_error"))
+    return {score.name: score.of_params for score in scores}
+
+
+def _squared_error(params, x):
+    fitted = jnp.matmul(x[:, :-1], params.weights, precision="highest")
+    return (x[:, -1] - fitted) ** 2

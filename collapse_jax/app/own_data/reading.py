@@ -1,0 +1,135 @@
+"""The file of a simulation: read once, its rows split, and what made_of.json keeps of it."""
+
+import functools
+import hashlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.laws import given_options
+from collapse_jax.app.own_data.points import Points, check_for_family, points_of
+from collapse_jax.core.tables.read import Reading, read_file
+from collapse_jax.core.tables.table import held_out_rows
+from collapse_jax.drivers.streams import point_key
+from collapse_jax.errors import InputError
+from collapse_jax.estimators.registry import family
+from collapse_jax.runs import made_of
+
+# What the key of the split is folded with, so that no chain has it.
+_SPLIT = "held-out rows of a file"
+
+
+class DataKey(NamedTuple):
+    """How a file is read, and which state of it.
+
+    state: when the file was changed, its bytes and its number.
+    All others: see `DataSettings`; memory_limit: of the simulation.
+    """
+
+    state: tuple[int, int, int]
+    data: str
+    columns: tuple[str, ...]
+    target: str
+    categories: tuple[str, ...]
+    missing: str
+    intercept: bool
+    held_out: float
+    split_seed: int
+    memory_limit: float
+
+    @classmethod
+    def of(cls, settings: SimulateConfig) -> "DataKey":
+        """The key of the file as it lies there now; raises `InputError` where it does not."""
+        try:
+            found = made_of.expanded(settings.data).stat()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise InputError(f"data is {settings.data!r}, which cannot be read ({why})") from None
+        state = (found.st_mtime_ns, found.st_size, found.st_ino)
+        return cls(state, *(getattr(settings, name) for name in cls._fields[1:]))
+
+    def settings(self, **others: Any) -> SimulateConfig:
+        """Settings of a simulation with this data."""
+        return SimulateConfig(**dict(list(self._asdict().items())[1:]), **others)
+
+
+class OwnData(NamedTuple):
+    """What a simulation has of a file.
+
+    points: all of them, as the family takes them.
+    train, test: numbers of the points that are drawn from, and of those that are held out.
+    rows: how many rows the file has.
+    dropped: those of them that a missing value has left out.
+    """
+
+    points: Points
+    train: np.ndarray
+    test: np.ndarray
+    rows: int
+    dropped: int
+
+
+def own_data(settings: SimulateConfig) -> OwnData:
+    """The data of a simulation; a file that did not change is read once.
+
+    Raises:
+        InputError: For a file that cannot be read, or whose columns are not what the family takes.
+    """
+    check_for_family(settings, settings.family, family(settings.family).factory)
+    length = given_options(settings).get("block_length")
+    return _own_data(DataKey.of(settings), settings.family, length)
+
+
+def entry(settings: SimulateConfig) -> dict[str, Any]:
+    """The entry of made_of.json: hashes of the columns, how many rows, and which are held out."""
+    data = own_data(settings)
+    x, names = data.points.x, data.points.columns
+    parts = {f"column {names[0]!r}": x}
+    if x.ndim == 2 and x.shape[1] == len(names):
+        parts = {f"column {name!r}": x[:, place] for place, name in enumerate(names)}
+    contents = {name: _hash(values) for name, values in parts.items()}
+    contents |= {
+        "number of rows": str(data.rows),
+        "rows left out": str(data.dropped),
+        "held-out rows": f"{len(data.test)} {_hash(data.test)}",
+        "categories": _hash(np.array(list("\0".join(data.points.labels).encode()), np.uint8)),
+    }
+    return {"data": {"where": settings.data, "contents": contents}}
+
+
+def file_checksum(settings: SimulateConfig) -> str:
+    """The SHA-256 of the file."""
+    path = made_of.expanded(settings.data)
+    return made_of.of_files([path], path.parent)[path.name]
+
+
+@functools.lru_cache(1)
+def _reading(data: DataKey) -> Reading:
+    return read_file(
+        *(made_of.expanded(data.data), data.columns, data.target, data.categories),
+        missing=data.missing,
+        memory_limit=data.memory_limit,
+    )
+
+
+@functools.lru_cache(2)
+def _own_data(data: DataKey, name: str, block_length: Any) -> OwnData:
+    # The table is the same whatever is held out.
+    reading = _reading(data._replace(intercept=True, held_out=0.0, split_seed=0))
+    given = {} if block_length is None else {"block_length": block_length}
+    try:
+        points = points_of(reading, data.settings(), name, family(name).factory, given)
+        count = len(points.x)
+        train, test = np.arange(count), np.arange(0)
+        if data.held_out > 0:
+            key = point_key(jax.random.key(data.split_seed), _SPLIT)
+            train, test = held_out_rows(count, data.held_out, key)
+    except InputError as error:
+        raise InputError(f"{data.data}: {error}") from None
+    return OwnData(points, train, test, len(reading.rows) + reading.dropped, reading.dropped)
+
+
+def _hash(values):
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()

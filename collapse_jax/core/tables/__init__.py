@@ -1,0 +1,1 @@
+"""Tables of real data: what a file holds, column by column."""

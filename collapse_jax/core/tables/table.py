@@ -1,0 +1,111 @@
+"""A table of real data: numbers, and categories as codes, with the names of both."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+
+from collapse_jax.core.tables.labels import labelled
+from collapse_jax.errors import InputError, one_key, real
+
+if TYPE_CHECKING:
+    import xarray
+
+# What a column of truth values has as categories, so that its codes are the numbers 0 and 1.
+TRUTH_VALUES = ("false", "true")
+
+
+class Table(NamedTuple):
+    """Rows of named columns. `cj.read_data` makes one of a file.
+
+    values: float64 [N, C], one column for each name; of a category column the codes 0, 1, ... of
+        its categories. An array of more than two axes is [N, ...], with one name for all of it.
+    names: [C].
+    categories: [C], for each column None where it holds numbers, else its categories: code k is
+        `categories[column][k]`. Whole numbers and words have ascending categories. Truth values
+        have ("false", "true").
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...]
+    categories: tuple[tuple[str, ...] | None, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.values)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The values as numbers [N, C]; truth values count as 0 and 1.
+
+        Raises:
+            InputError: If a column holds categories.
+        """
+        for name, categories in zip(self.names, self.categories, strict=True):
+            if categories not in (None, TRUTH_VALUES):
+                raise InputError(
+                    f"column {name!r} holds categories, as {categories[0]!r}, and no numbers"
+                )
+        return self.values
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The codes of the categories, int32 [N] of one column, else [N, C].
+
+        Raises:
+            InputError: If a column holds numbers.
+        """
+        for name, categories in zip(self.names, self.categories, strict=True):
+            if categories is None:
+                raise InputError(
+                    f"column {name!r} holds numbers, and no categories; read it with "
+                    f"categories=[{name!r}]"
+                )
+        codes = self.values.astype(np.int32)
+        return codes[:, 0] if len(self.names) == 1 else codes
+
+    def take(self, rows: np.ndarray) -> "Table":
+        """The table of some rows, by their numbers or by truth values."""
+        return self._replace(values=self.values[rows])
+
+    def labelled(self, results: "xarray.Dataset", intercept: bool = False) -> "xarray.Dataset":
+        """Results of a simulation of this data, with its names as coordinates.
+
+        Categories name the entries of `probabilities`; columns those of `mean` and, all but the
+        last, those of `weights`.
+
+        Args:
+            results: as `Trace.to_xarray` gives them.
+            intercept: whether a column of ones was put before the others.
+        """
+        categories = (self.categories[0] or ()) if len(self.names) == 1 else ()
+        first = ("intercept",) if intercept else ()
+        return labelled(results, self.names, (*first, *self.names[:-1]), categories)
+
+    def split(self, held_out: float, key: jax.Array) -> "tuple[Table, Table]":
+        """(training rows, held-out rows): a random part of the rows, each in the order of the file.
+
+        Args:
+            held_out: the share of rows that are held out, above 0 and below 1; rounded to rows, and
+                at least one row is in each part.
+            key: a key of its own, used for nothing else.
+
+        Raises:
+            InputError: For a share outside (0, 1), a key that is none, or fewer than two rows.
+        """
+        train, test = held_out_rows(self.rows, held_out, key)
+        return self.take(train), self.take(test)
+
+
+def held_out_rows(rows: int, held_out: float, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers, ascending, of (training rows, held-out rows); see `Table.split`."""
+    share = real("held_out", held_out, above=0)
+    if not share < 1:
+        raise InputError(f"held_out is {share}; it must be a share of the rows below 1")
+    one_key("key", key)
+    if rows < 2:
+        raise InputError(f"the data has {rows} row; a held-out part needs at least 2")
+    count = min(max(round(share * rows), 1), rows - 1)
+    order = np.asarray(jax.random.permutation(key, rows))
+    return np.sort(order[count:]), np.sort(order[:count])

@@ -1,0 +1,301 @@
+"""`simulate --data`: held-out scores against SciPy, what families take, and what is refused."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import stats
+
+from collapse_jax.app.commands.inputs import of_simulation
+from collapse_jax.app.commands.simulate import run_simulate
+from collapse_jax.app.commands.simulation import process_of
+from collapse_jax.app.config import SimulateConfig
+from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
+from collapse_jax.app.own_data.held import check_metrics, held
+from collapse_jax.app.own_data.reading import own_data
+from collapse_jax.errors import InputError
+from collapse_jax.runs.folder import RunFolder
+
+ROWS = 60
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Columns a, b, y (of a and b), bloom (0 or 1), count, kind (words) and token (0 to 3)."""
+    r = np.random.default_rng(5)
+    a, b = r.normal(3, 1, ROWS).round(3), r.normal(-1, 2, ROWS).round(3)
+    y = (2 + 0.5 * a - b + r.normal(0, 0.3, ROWS)).round(3)
+    bloom = (r.random(ROWS) < 1 / (1 + np.exp(3 - a))).astype(int)
+    kind = np.array(["oak", "ash", "elm"])[r.choice(3, ROWS, p=[0.6, 0.3, 0.1])]
+    return {
+        **{"a": a, "b": b, "y": y, "bloom": bloom},
+        **{"count": r.poisson(np.exp(0.3 * a)), "kind": kind, "token": r.integers(0, 4, ROWS)},
+    }
+
+
+@pytest.fixture(scope="module")
+def file(table, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "plants.csv"
+    rows = [
+        ",".join(table),
+        *(",".join(map(str, row)) for row in zip(*table.values(), strict=True)),
+    ]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def settled(file, **settings):
+    """The settings of a simulation of the file, as the command fills them."""
+    given = SimulateConfig(data=str(file), held_out=0.25, generations=2, chains=2, **settings)
+    given.check()
+    config = with_data(given)
+    return with_scores(given, config.resolved()).resolve()
+
+
+def of_all_rows(settings, *names):
+    """(the model of all training rows, its metrics, numbers of training and held-out rows)."""
+    process, data = process_of(settings), own_data(settings)
+    params = held(settings).source.params
+    of = {name: np.asarray(process.metrics[name](params)) for name in names}
+    return params, of, data.train, data.test
+
+
+def test_gaussian_scores_are_scipys_on_rows_that_it_never_saw(file, table):
+    settings = settled(file, columns=("a", "b"), sample_size=45)
+    assert settings.dim == 2 and settings.metrics[-1] == "held_out_log_prob"
+    _, of, train, test = of_all_rows(settings, "held_out_log_prob", "kl_model_to_real")
+    x = np.column_stack([table["a"], table["b"]])
+    assert len(test) == 15 and sorted([*train, *test]) == list(range(ROWS))
+    assert (held(settings).source.points == x[train]).all()
+    mean, covariance = x[train].mean(0), np.cov(x[train].T)
+    expected = stats.multivariate_normal(mean, covariance).logpdf(x[test]).mean()
+    assert of["held_out_log_prob"] == pytest.approx(expected, rel=2e-5)
+    assert of["kl_model_to_real"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_split_is_of_its_own_seed(file):
+    first = own_data(settled(file, columns=("a",), sample_size=10))
+    seed = own_data(settled(file, columns=("a",), sample_size=10, seed=9))
+    split = own_data(settled(file, columns=("a",), sample_size=10, split_seed=9))
+    assert (first.test == seed.test).all() and (first.test != split.test).any()
+
+
+def test_categories_keep_their_labels_and_their_law(file, table):
+    settings = settled(file, family="categorical", columns=("kind",), sample_size=45)
+    assert settings.num_categories == 3 and own_data(settings).points.labels == (
+        *("ash", "elm", "oak"),
+    )
+    names = ("held_out_log_prob", "probabilities", "total_variation")
+    params, of, train, test = of_all_rows(settings, *names)
+    labels, counts = np.unique(table["kind"][train], return_counts=True)
+    p = dict(zip(labels, counts / 45, strict=True))
+    expected = np.mean([np.log(p[kind]) for kind in table["kind"][test]])
+    assert of["held_out_log_prob"] == pytest.approx(expected, rel=1e-5)
+    assert of["probabilities"] == pytest.approx(counts / 45)
+    assert of["total_variation"] == pytest.approx(0, abs=1e-6)
+    # What a model has lost has no probability.
+    lost = params._replace(weights=params.weights.at[0].set(0))
+    process = process_of(settings)
+    assert process.metrics["held_out_log_prob"](lost) == -np.inf
+    assert process.metrics["missing_mass"](lost) == pytest.approx(p["ash"], rel=1e-5)
+    assert process.metrics["mean"] is None and process.metrics["wasserstein2"] is None
+
+
+def test_smoothing_does_not_move_the_truth(file, table):
+    config = SimulateConfig(
+        data=str(file), family="categorical", columns=("kind",), held_out=0.25, sample_size=45
+    )
+    settings = with_data(config).resolve()
+    _, counts = np.unique(table["kind"][own_data(settings).train], return_counts=True)
+    traced = held(settings, {"smoothing": 0.5})
+    assert "smoothing=0.5" in traced.estimator.name and traced.source.params is None
+    assert np.asarray(held(settings).source.params.weights).tolist() == counts.tolist()
+
+
+def test_regressions_have_an_intercept_the_data_s_noise_and_its_features(file, table):
+    settings = settled(
+        file, family="linear_regression", columns=("a", "b"), target="y", sample_size=45
+    )
+    names = ("held_out_log_prob", "held_out_squared_error")
+    params, of, train, test = of_all_rows(settings, *names)
+    features = np.column_stack([np.ones(ROWS), table["a"], table["b"]])
+    weights, (rest,), *_ = np.linalg.lstsq(features[train], table["y"][train])
+    noise = np.sqrt(rest / (45 - 3))
+    assert settings.options == ("dim=3", f"noise={noise:.6g}")
+    np.testing.assert_allclose(params.weights, weights, rtol=1e-3)
+    errors = table["y"][test] - features[test] @ weights
+    assert of["held_out_squared_error"] == pytest.approx(np.mean(errors**2), rel=1e-3)
+    expected = stats.norm(0, noise).logpdf(errors).mean()
+    assert of["held_out_log_prob"] == pytest.approx(expected, rel=1e-3)
+    assert settings.metrics[-2:] == ("held_out_log_prob", "held_out_squared_error")
+    # The excess risk is that of the data's features.
+    moved = params._replace(weights=params.weights + np.array([0.5, -1.0, 2.0]))
+    excess = np.mean((features[train] @ (np.asarray(moved.weights) - weights)) ** 2)
+    process = process_of(settings)
+    assert process.metrics["test_error"](moved) == pytest.approx(excess, rel=1e-3)
+    # Later generations draw rows of features that are there.
+    drawn = np.asarray(process.estimator.sample(jax.random.key(0), params, 200))[:, :3]
+    known = {tuple(row) for row in features[train].astype(np.float32)}
+    assert {tuple(row) for row in drawn} <= known and len(np.unique(drawn, axis=0)) > 30
+
+
+def test_labels_of_other_regressions_are_scored_given_their_features(file, table):
+    features = np.column_stack([np.ones(ROWS), table["a"]])
+    for name, column in (("logistic_regression", "bloom"), ("poisson_regression", "count")):
+        settings = settled(file, family=name, columns=("a",), target=column, sample_size=45)
+        process, data = process_of(settings), own_data(settings)
+        params = held(settings).source.params  # fitted to all training rows
+        logit = features @ np.asarray(params.weights, float)
+        label = table[column]
+        if name == "logistic_regression":
+            expected = stats.bernoulli(1 / (1 + np.exp(-logit))).logpmf(label)
+            residual = label - 1 / (1 + np.exp(-logit))
+        else:
+            expected = stats.poisson(np.exp(logit)).logpmf(label)
+            residual = label - np.exp(logit)
+        score = process.metrics["held_out_log_prob"](params)
+        assert score == pytest.approx(expected[data.test].mean(), rel=1e-4)
+        # At the maximum of the likelihood the score equations hold.
+        assert np.abs(features[data.train].T @ residual[data.train]).max() < 0.02
+        assert process.metrics["excess_log_loss"] is None
+
+
+def test_tokens_are_a_stream_or_rows_of_blocks(file, table):
+    settings = settled(
+        *(file,), family="ngram", columns=("token",), options=("order=1", "block_length=7"),
+        sample_size=5,
+    )  # fmt: skip
+    data = own_data(settings)
+    assert data.points.x.tolist() == table["token"][:56].reshape(8, 7).tolist()
+    assert (len(data.train), len(data.test), data.points.left_out) == (6, 2, 4)
+    assert "4 rows at the end left out" in "\n".join(in_words(settings))
+    _, of, train, test = of_all_rows(settings, "held_out_log_prob")
+    counts = np.bincount(data.points.x[train].ravel(), minlength=4)
+    expected = np.log(counts / counts.sum())[data.points.x[test]].sum(1).mean()
+    assert of["held_out_log_prob"] == pytest.approx(expected, rel=1e-5)
+    blocks = settled(file, family="ngram", columns=("token", "bloom"), options=("order=2",))
+    assert own_data(blocks).points.labels == ("0", "1", "2", "3")
+    assert set(blocks.options) == {"order=2", "vocabulary_size=4", "block_length=2"}
+
+
+REFUSED = {
+    "words for numbers": ({"columns": ("kind",)}, "column 'kind' holds words, as .*gaussian takes"),
+    "fractions": ({"family": "categorical", "columns": ("a",)}, "row 1, column 'a' is .*whole num"),
+    "two columns": ({"family": "categorical", "columns": ("kind", "token")}, "takes one column"),
+    "other dim": ({"columns": ("a", "b"), "dim": 3}, "dim is 3, and .* has 2"),
+    "other number": (
+        {"family": "categorical", "columns": ("kind",), "num_categories": 4},
+        "num_categories is 4, and .* has 3",
+    ),
+    "no target": ({"family": "linear_regression", "columns": ("a",)}, "name that one by --target"),
+    "idle target": ({"columns": ("a",), "target": "y"}, "target is 'y' with family gaussian"),
+    "idle intercept": ({"columns": ("a",), "intercept": False}, "intercept is False with family"),
+    "design": (
+        {"family": "linear_regression", "columns": ("a",), "target": "y", "options": ("design=1",)},
+        "options give design",
+    ),
+    "no length": ({"family": "ngram", "columns": ("token",), "options": ("order=1",)}, "block_len"),
+    "below the support": ({"family": "exponential", "columns": ("b",)}, "row 3, column 'b' is -"),
+    "no counts": ({"family": "poisson", "columns": ("a",)}, "row 1, column 'a' is "),
+    "labels 0 and 1": (
+        {"family": "logistic_regression", "columns": ("a",), "target": "token"},
+        "row ., column 'token' is .*takes the labels 0 and 1",
+    ),
+    "word target": (
+        {"family": "logistic_regression", "columns": ("a",), "target": "kind"},
+        "column 'kind' holds words",
+    ),
+    "no scores": ({"family": "empirical", "columns": ("a",)}, "empirical has no probabilities"),
+    "more than there is": ({"columns": ("a",), "sample_size": 46}, "has 45 points"),
+    "numbers of labels": (
+        {"family": "categorical", "columns": ("kind",), "metrics": ("mean",)},
+        "metric 'mean' means nothing here: it is of the numbers of categories",
+    ),
+    "another law": (
+        {
+            **{"family": "poisson_regression", "columns": ("a",), "target": "count"},
+            "metrics": ("excess_log_loss",),
+        },
+        "defined for features",
+    ),
+    "unknown column": ({"columns": ("c",)}, "there is no column 'c'"),
+    "memory": ({"columns": ("a",), "memory_limit": 1e-8}, "memory_limit"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_one_line_before_any_work(file, tmp_path, case):
+    settings, words = REFUSED[case]
+    settings = {"held_out": 0.25, "sample_size": 20} | settings
+    config = SimulateConfig(data=str(file), **settings)
+    with pytest.raises(InputError, match=words) as raised:
+        run_simulate(config, tmp_path / "run", Console(quiet=True))
+    assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+
+
+def test_settings_that_would_be_ignored():
+    for settings, words in (
+        ({"columns": ("a",)}, "columns is a without data; give --data FILE"),
+        ({"held_out": 0.2}, "held_out is 0.2 without data"),
+        ({"intercept": False}, "intercept is False without data"),
+        ({"data": "x.csv", "split_seed": 3}, "no rows are held out"),
+        ({"data": "x.csv", "held_out": 1.0}, "held_out is 1.0; it must be a share"),
+        ({"data": "x.csv", "held_out": float("nan")}, "held_out is nan"),
+    ):
+        with pytest.raises(InputError, match=words):
+            SimulateConfig(**settings).check()
+
+
+def test_checks_of_all_metrics_pass_without_data():
+    check_metrics(SimulateConfig(metrics=("mean",)))
+
+
+def test_a_run_has_names_and_goes_on_with_the_same_data_alone(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = SimulateConfig(
+        data=str(file), family="categorical", columns=("kind",), held_out=0.25, sample_size=30,
+        generations=2, chains=4, metrics=("support", "probabilities"),
+    )  # fmt: skip
+    printed = tmp_path / "printed.txt"
+    with open(printed, "w", encoding="utf-8") as out:
+        folder = run_simulate(config, tmp_path / "run", Console(file=out, width=120))
+    text = printed.read_text()
+    assert "45 rows to draw from, 15 held out" in text and "probabilities ash" in text
+    results = folder.results()
+    assert results["probabilities_0"].values.tolist() == ["ash", "elm", "oak"]
+    assert results.attrs["data_columns"] == "kind" and results.attrs["data_rows"] == ROWS
+    total = results["probabilities"].sel(probabilities_0="oak").values
+    assert ((total >= 0) & (total <= 1)).all() and total.shape == (4, 3)
+    # The same content elsewhere is the same data.
+    moved = tmp_path / "moved.csv"
+    moved.write_bytes(file.read_bytes())
+    longer = dataclasses.replace(config, data=str(moved))
+    filled = with_data(longer)
+    RunFolder(tmp_path / "run").check(filled.resolved(), of_simulation(filled))
+    lines = file.read_text().split("\n")
+    for place, text, words in (
+        (7, lines[7].replace(lines[7].split(",")[5], "fir"), "column 'kind'"),
+        (60, "", "number of rows"),
+    ):
+        moved.write_text("\n".join([*lines[:place], text, *lines[place + 1 :]]).replace("\n\n", ""))
+        with pytest.raises(InputError, match=f"the data at .*moved.csv changed.*{words}"):
+            run_simulate(longer, tmp_path / "run", Console(quiet=True))
+    other = dataclasses.replace(longer, data=str(file), held_out=0.5)
+    with pytest.raises(InputError, match=r"held_out: 0\.25 there, 0\.5 here"):
+        run_simulate(other, tmp_path / "run", Console(quiet=True))
+
+
+@pytest.mark.slow
+def test_a_grid_of_data_is_its_points_alone(file, tmp_path):
+    config = SimulateConfig(
+        data=str(file), columns=("a", "b"), held_out=0.25, sample_size=(20, 40), gamma=(0.0, 0.5),
+        generations=2, chains=8,
+    )  # fmt: skip
+    results = run_simulate(config, tmp_path / "grid", Console(quiet=True)).results()
+    assert "held_out_log_prob_mean" in results
+    alone = dataclasses.replace(config, sample_size=20, gamma=0.5, streams="independent")
+    one = run_simulate(alone, tmp_path / "one", Console(quiet=True)).results()
+    point = results["held_out_log_prob_mean"].sel(sample_size=20, gamma=0.5).values
+    np.testing.assert_allclose(one["held_out_log_prob"].mean("chain"), point, rtol=1e-4)
