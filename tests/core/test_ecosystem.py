@@ -206,7 +206,8 @@ def test_a_grid_of_couplings_is_one_program():
         exact = start * islands.retention(3, 10, coupling)
         assert np.abs(z_scores(values[:, -1], exact)).max() < 4
     with pytest.raises(InputError, match=r"couplings\[1\]: row 0 of coupling sums to 1.2"):
-        cj.simulate_couplings(at, couplings * np.reshape([0.9, 1.2, 1, 1], (4, 1, 1)), KEY, generations=1)
+        wrong = couplings * np.reshape([0.9, 1.2, 1, 1], (4, 1, 1))
+        cj.simulate_couplings(at, wrong, KEY, generations=1)
 
 
 def test_a_function_that_ignores_its_coupling_is_refused():

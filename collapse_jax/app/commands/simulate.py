@@ -9,6 +9,7 @@ from collapse_jax.app.commands.grid import run_grid
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.simulation import check_options, with_metrics
 from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.couplings import real_rows
 from collapse_jax.app.laws import check_laws
 from collapse_jax.runs import distributed
 from collapse_jax.runs.folder import RunFolder
@@ -43,6 +44,8 @@ def run_simulate(
     given, config = config, with_metrics(config.resolved())
     for point in config.points()[:1]:
         check_laws(point)
+    for line in real_rows(config.points()[0]):
+        console.print(line, highlight=False)
     folder = RunFolder(out)
     config = _as_begun(given, config, folder, console)
     folder.check(config, of_simulation(config))

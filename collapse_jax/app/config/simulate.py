@@ -6,8 +6,9 @@ import math
 from typing import ClassVar, Literal, Self
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
+from collapse_jax.app.config.ecosystem import EcosystemSettings
+from collapse_jax.app.config.verifier import PREFIX, VerifierSettings
 from collapse_jax.errors import InputError, one_of
-from collapse_jax.runs.settings import Settings
 
 WORKFLOWS = ("replace", "mix", "accumulate", "accumulate_subsample", "keep_real")
 # Workflows that take a real share.
@@ -18,19 +19,19 @@ FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "
 PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories", "synthetic_ratio")
 VALUE_AXES = (
     *("sample_size", "alpha", "beta", "gamma", "real_share", "temperature"),
-    "synthetic_weight",
+    *("synthetic_weight", "exchange"),
 )
 # Value axes that change nothing at one of their values, where the program has no trace of them.
 NEUTRAL = {
     **{"alpha": 0.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "temperature": 1.0},
-    "synthetic_weight": 1.0,
+    **{"synthetic_weight": 1.0, "exchange": 0.0},
 }
 # Settings that a switch may change, beside the workflow, with their defaults.
 _SWITCHED = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "synthetic_ratio": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulateConfig(Settings):
+class SimulateConfig(EcosystemSettings, VerifierSettings):
     """Thousands of chains of any family, drawn against their closed forms where these are known.
 
     Options that show a comma take several values; a simulation then covers the grid of all of them.
@@ -123,6 +124,8 @@ class SimulateConfig(Settings):
         self.recorded()
         self._check_options()
         self._check_grid()
+        self.check_ecosystem()
+        self.check_verifier()
         self._check_fields_of_families()
         for name, values in self.axes().items():
             for value in values:
@@ -192,12 +195,14 @@ class SimulateConfig(Settings):
 
         mixed = self.alpha is not None or self.beta != 0.0 or self.gamma != 0.0
         given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
+        given["exchange"] = self.exchanges()
         given["workflow"] = self.workflow or ("mix" if mixed else "replace")
         single = {
             name: values[0] if isinstance(values, tuple) and len(values) == 1 else values
             for name, values in given.items()
         }
-        metrics = self.metrics or default_metrics(self.family)
+        own = () if self.has_ecosystem() else default_metrics(self.family)
+        metrics = self.metrics or own
         given_once = tuple(entry for entry in self.grid if "," not in entry)
         grid = tuple(entry for entry in self.grid if "," in entry)
         options = (*self.options, *given_once)
@@ -281,6 +286,7 @@ class SimulateSettings(SimulateConfig):
     synthetic_ratio: float = 1.0
     temperature: float = 1.0
     synthetic_weight: float = 1.0
+    exchange: float | None = None
     sample_size: int = 100
     dim: int = 1
     ddof: int = 1
@@ -300,13 +306,18 @@ class SimulateSettings(SimulateConfig):
         # + 0.0 makes 0.0 of -0.0; a float is written exactly.
         alpha, beta, gamma = (float(s) + 0.0 for s in (self.alpha, self.beta, self.gamma))
         shares = f"{alpha!r} {beta!r} {gamma!r}"
-        law = f"{self.family!r} {sorted(self.options)!r} {' '.join(of_family)}"
+        options = sorted(text for text in self.options if not text.startswith(PREFIX))
+        law = f"{self.family!r} {options!r} {' '.join(of_family)}"
         # Settings of later versions, which name a point where they count.
         later = {"real_share": 0.0, "synthetic_ratio": 1.0, "temperature": 1.0}
         later["synthetic_weight"] = 1.0
         values = {name: float(getattr(self, name)) + 0.0 for name in later}
         more = [f" {name}={values[name]!r}" for name in later if values[name] != later[name]]
         more += [f" switch={self.switch!r}"] if self.switch else []
+        if self.has_ecosystem():
+            coupling = self.coupling or "ring"
+            more.append(f" {self.ecosystem} models {coupling} exchange={self.exchange!r}")
+        more += [f" verifier={self.verifier_in_words()}"] if self.verifier else []
         name = f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}"
         return "".join([name, *more])
 

@@ -84,9 +84,7 @@ def rows_of(coupling: Any) -> list[Row]:
     if isinstance(coupling, KnownSources):
         return [
             _row_of_known_sources(place, row, reads)
-            for place, (row, reads) in enumerate(
-                zip(coupling.weights, coupling.reads, strict=True)
-            )
+            for place, (row, reads) in enumerate(zip(coupling.weights, coupling.reads, strict=True))
         ]
     if isinstance(coupling, Tracer):
         return [_traced_row(place, row) for place, row in enumerate(coupling)]
