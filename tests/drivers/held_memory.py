@@ -58,8 +58,7 @@ CASES = {
     "2 10^5 chains, categorical": Case("categorical 1000", 1000, 2 * 10**5, 2, 2),
     "ecosystem, kde": Case("kde 1", 200, 10**3, 5, 5, models=8),
     "ecosystem, 2 10^5 chains": Case("gaussian 1", 100, 2 * 10**5, 4, 1, models=8),
-    "ecosystem, categorical": Case("categorical 1000", 1000, 10**3, 5, 5, models=8),
-    "ecosystem, rows": Case("kde 1", 200, 10**3, 3, 3, models=8, rows=20_000),
+    "ecosystem, rows": Case("gaussian 1", 600, 500, 2, 2, models=4, rows=2_000),
 }
 METRICS = {"gaussian": "log_variance", "categorical": "heterozygosity", "kde": "variance"}
 

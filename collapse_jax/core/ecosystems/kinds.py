@@ -94,6 +94,12 @@ class Kind:
         )
 
     @property
+    def reads(self) -> int:
+        """How many sets its models draw of others in a generation, before they are merged."""
+        sources = 0 if self.mixes else len(self.rows[0].sources)
+        return len(self.rows) * sources if sources > 1 else 0
+
+    @property
     def numbers(self) -> np.ndarray:
         """uint32 [models], which tell their random numbers apart."""
         return np.asarray(self.places, np.uint32)
