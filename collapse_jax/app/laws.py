@@ -4,6 +4,7 @@ The families bring all of it (`core.types.Family`); nothing here knows one by na
 """
 
 import ast
+import dataclasses
 import inspect
 import string
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
+from collapse_jax.app.config.verifier import PREFIX
 from collapse_jax.core.closed_forms import ClosedForms, Setting, nothing_known
 from collapse_jax.core.functions import is_ours, wrong
 from collapse_jax.core.types import Estimator, Family
@@ -74,7 +76,8 @@ def label(config: SimulateConfig) -> str:
 def given_options(config: SimulateConfig) -> dict[str, Any]:
     """The arguments of the family's factory that the settings give, but for those of a grid."""
     fields = [name for name, owner in FIELDS_OF_FAMILIES.items() if owner == config.family]
-    pairs = (option.partition("=") for option in config.options)
+    own = (option for option in config.options if not option.startswith(PREFIX))
+    pairs = (option.partition("=") for option in own)
     return {name: getattr(config, name) for name in fields} | {
         name: _value(text) for name, _, text in pairs
     }
@@ -118,6 +121,10 @@ def _asked(config, form, shape, *arguments):
     given, settings = getattr(_laws(config), form), config.resolved()
     if settings.temperature != 1 or settings.workflow == "keep_real" or settings.switch:
         return {}
+    if settings.verifier:
+        return {}
+    if settings.has_ecosystem():
+        return _of_ecosystem(settings, *arguments) if form == "means" else {}
     if settings.real_share != 0 and not is_ours(given):
         return {}  # others may know accumulate without it alone
     if is_ours(given):
@@ -145,3 +152,25 @@ def _setting(config):
     if config.real_share != 0:
         workflow |= {"real_share": config.real_share}
     return Setting(all_options(config), config.sample_size, workflow)
+
+
+def _of_ecosystem(settings, generation):
+    """Exact means of models that read each other, where diversity is lost as by copying.
+
+    A family says so by its own law: under replace it loses 1 / M in a generation.
+    """
+    from collapse_jax.app.couplings import exact_means  # SciPy and more, for few
+
+    alone = dataclasses.replace(settings, ecosystem=0, coupling="", exchange=None)
+    alone = dataclasses.replace(alone, workflow="replace", alpha=1.0, beta=0.0, gamma=0.0)
+    mixes = settings.workflow == "mix" and settings.beta == 0
+    if not (mixes or settings.workflow == "replace") or settings.sample_size < 2:
+        return {}
+    kept = 1 - 1 / settings.sample_size
+    means = expected_means(alone, np.array([0, 1]))
+    real = {
+        name: float(means[name][0]) / kept
+        for name in ("variance", "heterozygosity")
+        if name in means and np.isclose(means[name][1], kept * means[name][0], rtol=1e-9)
+    }
+    return exact_means(settings, real, generation) if real else {}

@@ -56,7 +56,11 @@ def _groups(kind, is_short):
     """(name, dataclass) of each class with fields of its own, below `kind` and itself."""
     names = [field.name for field in dataclasses.fields(kind)]
     groups = []
-    for base in reversed(kind.__mro__):
+    # Those of what few need stand behind the others.
+    bases = sorted(
+        reversed(kind.__mro__), key=lambda base: vars(base).get("is_last_in_help", False)
+    )
+    for base in bases:
         own = [name for name in names if name in inspect.get_annotations(base)]
         if own:
             group = _group(base, own, kind, _texts_below_fields(base), is_short)

@@ -3,12 +3,13 @@
 import functools
 import operator
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jax.extend.core import get_opaque_trace_state
+from jax.extend.core import Literal, get_opaque_trace_state
 
 from collapse_jax.errors import InputError, real
 
@@ -51,6 +52,25 @@ def real_or_traced(name: str, value: Any, **limits: Any) -> Any:
     for limit, end in ends.items():
         sound &= _WITHIN[limit](value, end)
     return jnp.where(sound, value, jnp.nan)
+
+
+def depends(function: Callable, first: Any, *others: Any) -> bool:
+    """Whether what a function gives is computed from its first argument; nothing is computed.
+
+    Args:
+        function: of arrays, or of trees of them.
+        first, others: its arguments, or their shapes.
+    """
+    program = jax.make_jaxpr(function)(first, *others).jaxpr
+    touched = set(program.invars[: len(jax.tree.leaves(first))])
+
+    def is_touched(variables):
+        return any(one in touched for one in variables if not isinstance(one, Literal))
+
+    for equation in program.eqns:
+        if is_touched(equation.invars):
+            touched.update(equation.outvars)
+    return is_touched(program.outvars)
 
 
 @functools.cache

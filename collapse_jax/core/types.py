@@ -156,12 +156,14 @@ class Runtime(NamedTuple):
         whose kernels are written for it.
     compaction: None where dead parts must stay.
     models: how many models a chain has, which are computed as if they were so many chains.
+    reads: how many sets the models draw from each other before they are merged, all together.
     """
 
     traceable: bool = True
     chain_axis: Literal[0, -1] = 0
     compaction: Compaction | None = None
     models: int = 1
+    reads: int = 0
 
 
 class _EstimatorFields(NamedTuple):

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from collapse_jax.core.ecosystems.coupling import checked_coupling
-from collapse_jax.core.process import process_grid
+from collapse_jax.core.process import check_started, process_grid
+from collapse_jax.core.tracing import depends
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import join_chunks
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan
@@ -74,12 +76,14 @@ def simulate_couplings(
             the others does not change; "common" gives all the same.
 
     Raises:
-        InputError: for a coupling that is none, which it names, and as `cj.simulate` does.
+        InputError: for a coupling that is none, which it names, for a function that ignores its
+            coupling, and as `cj.simulate` does.
         DivergenceError: once a model holds nan; it names chain and coupling ("point of the grid").
     """
     couplings = _checked(ecosystem_of, couplings)
     whole("chains", chains, 1)
     process, settings = _grid(ecosystem_of, couplings)
+    _check_that_it_matters(process, key, settings)
     plan = Plan(
         generations, chains, metrics, record, chunk, memory_limit, devices, settings, None, streams
     )
@@ -120,3 +124,30 @@ def _grid(ecosystem_of, couplings):
         return made_by("what ecosystem_of gives", made, Process, "cj.ecosystem")
 
     return process_grid(at, {name: values[0] for name, values in settings.items()}), settings
+
+
+def _check_that_it_matters(process, key, settings):
+    """Raises `InputError` where no next generation depends on the coupling."""
+    check_started(process, key)
+    point = {name: values[0] for name, values in settings.items()}
+    if _reads_by(process, point):
+        return
+    state = jax.eval_shape(lambda key: process.init(key, 1, point)[0], key)
+    if not depends(lambda point, key, state: process.step(key, state, point)[0], point, key, state):
+        raise InputError(
+            "ecosystem_of gives the same process at all couplings; hand its argument on, as in "
+            "lambda coupling: cj.ecosystem(estimator, source, coupling, sample_size)"
+        )
+
+
+def _reads_by(process, point):
+    """Whether the models' shares are made of the coupling: quicker to see than what follows."""
+    found = []
+
+    def look(point):
+        ecosystem = getattr(process.init.at(point).layout.template, "__self__", None)
+        models = getattr(ecosystem, "models", ())
+        found.append(any(isinstance(model.row.weights, Tracer) for model in models))
+
+    jax.eval_shape(look, point)
+    return found[0]

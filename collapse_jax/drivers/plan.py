@@ -21,6 +21,8 @@ from collapse_jax.runs.free_memory import free_device_memory, free_memory
 DEFAULT_METRICS = ("mean", "variance", "log_variance")
 # Beside those that are kept; measured.
 _COPIES_OF_A_MODEL, _COPIES_OF_A_SAMPLE = 1.1, 1
+# As often a set that a model draws of another is held while all of them are merged; measured.
+_COPIES_OF_A_READING = 8
 # Generations are counted in 32 bits.
 _MOST = 2**31 - 1
 
@@ -258,7 +260,16 @@ def _drawing_bytes(process, data):
         return 0
     # Those that are not kept are summed up once their rows are sorted, and the words are gone.
     points = 0 if isinstance(data, Dataset) else rows.most * rows.held[0].nbytes
-    return max(rows.scratch(), points)
+    return process.runtime.models * max(rows.scratch(), points)
+
+
+def _reading_bytes(process, key, settings):
+    """Bytes of one chain whose models draw from each other, beside its state and training sets."""
+    reads, models = process.runtime.reads, process.runtime.models
+    if not reads:
+        return 0
+    _, info = state_shapes(process, key, 0, settings)
+    return _COPIES_OF_A_READING * reads * _size_of(info.data) // models
 
 
 def _size_of(tree):
@@ -273,6 +284,7 @@ def _bytes_held(simulation, records, on_devices):
     values = list(metric_shapes(measure, state).values())
     # A model is fitted beside the old one; what a workflow carries is changed where it lies.
     working = int(at_once * _COPIES_OF_A_MODEL * _size_of(state.params))
+    working += at_once * _reading_bytes(process, key, plan.settings)
     if on_devices:
         # One metric after another: its sums in 64 bits, and a sorted sample of its numbers, or in
         # the memory of this process all of them once more as keys of 32 bits.

@@ -24,6 +24,9 @@ class Settings:
     """Field -> its value in run folders of versions that had no such field, whose config.json lacks
     it."""
 
+    is_last_in_help: ClassVar[bool] = False
+    """Whether the fields of this class, which others inherit, stand behind theirs in --help."""
+
     decisive: ClassVar[tuple[str, ...]] = ()
     """Fields on whose values the defaults of others depend."""
     exclusive: ClassVar[tuple[str, ...]] = ()

@@ -189,7 +189,8 @@ def test_both_drivers_give_the_same(tmp_path):
 
 
 def test_a_grid_of_couplings_is_one_program():
-    couplings = np.stack([np.eye(2), np.full((2, 2), 0.5), np.full((2, 2), 0.25)])
+    lopsided = [[0.1, 0.0], [0.0, 1.0]]
+    couplings = np.stack([np.eye(2), np.full((2, 2), 0.5), np.full((2, 2), 0.25), lopsided])
     made = []
 
     def at(coupling):
@@ -199,13 +200,24 @@ def test_a_grid_of_couplings_is_one_program():
     trace = cj.simulate_couplings(
         at, couplings, KEY, generations=3, chains=2_000, metrics="heterozygosity", record=[3]
     )
-    assert trace["heterozygosity"].shape == (3, 2_000, 2, 2)
+    assert trace["heterozygosity"].shape == (4, 2_000, 2, 2)
     start = 1 - np.sum(SIX**2)
     for values, coupling in zip(trace["heterozygosity"], couplings, strict=True):
         exact = start * islands.retention(3, 10, coupling)
         assert np.abs(z_scores(values[:, -1], exact)).max() < 4
     with pytest.raises(InputError, match=r"couplings\[1\]: row 0 of coupling sums to 1.2"):
-        cj.simulate_couplings(at, couplings * [[[0.9]], [[1.2]], [[1]]], KEY, generations=1)
+        wrong = couplings * np.reshape([0.9, 1.2, 1, 1], (4, 1, 1))
+        cj.simulate_couplings(at, wrong, KEY, generations=1)
+
+
+def test_a_function_that_ignores_its_coupling_is_refused():
+    with pytest.raises(InputError, match="ecosystem_of gives the same process at all couplings"):
+        cj.simulate_couplings(
+            lambda coupling: cj.ecosystem(CATEGORIES, REAL, np.eye(2), 10),
+            np.stack([np.eye(2), np.full((2, 2), 0.5)]),
+            KEY,
+            generations=1,
+        )
 
 
 WRONG = {

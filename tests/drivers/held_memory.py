@@ -21,7 +21,11 @@ from collapse_jax.runs.memory import give_back
 
 
 class Case(NamedTuple):
-    """A family of a size under a workflow, and how it is simulated."""
+    """A family of a size under a workflow, and how it is simulated.
+
+    models: those that read each other alike, where there are several.
+    rows: of a fixed data set that is drawn from; 0 draws from the population.
+    """
 
     family: str
     size: int
@@ -30,6 +34,8 @@ class Case(NamedTuple):
     record: int
     chunk: int = 100
     summary: bool = False
+    models: int = 1
+    rows: int = 0
 
 
 CASES = {
@@ -50,6 +56,9 @@ CASES = {
     "10^6 chains, kde": Case("kde 1", 20, 10**6, 2, 2),
     "10^6 chains, kde, summary": Case("kde 1", 20, 10**6, 2, 2, summary=True),
     "2 10^5 chains, categorical": Case("categorical 1000", 1000, 2 * 10**5, 2, 2),
+    "ecosystem, kde": Case("kde 1", 200, 10**3, 5, 5, models=8),
+    "ecosystem, 2 10^5 chains": Case("gaussian 1", 100, 2 * 10**5, 4, 1, models=8),
+    "ecosystem, rows": Case("gaussian 1", 600, 500, 2, 2, models=4, rows=2_000),
 }
 METRICS = {"gaussian": "log_variance", "categorical": "heterozygosity", "kde": "variance"}
 
@@ -66,6 +75,13 @@ def process_of(case):
         kde = kind == "kde"
         family = cj.estimators.kde(number, 0.1) if kde else cj.estimators.gaussian(number)
         real = cj.sources.normal(np.zeros(number), np.eye(number))
+    if case.rows:
+        x = np.random.default_rng(0).normal(size=(case.rows, number))
+        real, workflow = cj.sources.dataset(x), cj.workflows.mix(gamma=0.2)
+    if case.models > 1:
+        coupling = np.full((case.models, case.models), 1 / case.models)
+        process = cj.ecosystem(family, real, coupling, case.size, workflows=workflow)
+        return process, (METRICS[kind],)
     process = cj.generational_process(family, real, workflow, sample_size=case.size)
     return process, (METRICS[kind],)
 

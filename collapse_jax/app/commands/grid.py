@@ -209,14 +209,17 @@ def programs(points: list[SimulateSettings], options: tuple[str, ...] = ()) -> I
         neutral = tuple(getattr(point, name) == value for name, value in NEUTRAL.items())
         shapes = tuple(getattr(point, name) for name in PROGRAM_AXES)
         others = [option for option in point.options if option.partition("=")[0] not in options]
-        groups.setdefault((shapes, neutral, tuple(others)), []).append(number)
+        # A model that reads others alone reads fewer.
+        form = shapes, neutral, tuple(others), point.exchange == 1
+        groups.setdefault(form, []).append(number)
     for numbers in groups.values():
         group = [points[number] for number in numbers]
         sizes = np.array([point.sample_size for point in group], np.int32)
         settings: dict[str, np.ndarray] = {"sample_size": sizes}
         size = int(sizes.max())
         fixed = dataclasses.replace(group[0], sample_size=size)
-        for name in (*_TRACED.get(fixed.workflow, ()), "temperature", "synthetic_weight"):
+        names = (*_TRACED.get(fixed.workflow, ()), "temperature", "synthetic_weight")
+        for name in (*names, *(["exchange"] if fixed.exchange is not None else [])):
             values = np.array([getattr(point, name) for point in group], np.float32)
             if (values != NEUTRAL[name]).any():
                 settings[name] = values

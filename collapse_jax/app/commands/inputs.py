@@ -113,7 +113,7 @@ def network(source: str, config: Any, params: Any) -> dict[str, Any]:
 
 
 def of_simulation(config: SimulateConfig) -> dict[str, Any]:
-    """The entries of a simulation: the code of a family of others, and files that options name.
+    """The entries of a simulation: the code of a family of others, and files that settings name.
 
     Raises:
         InputError: For an unknown family, and for files that cannot be read.
@@ -122,6 +122,8 @@ def of_simulation(config: SimulateConfig) -> dict[str, Any]:
     for option in config.options:
         name, _, value = option.partition("=")
         entries |= files_of(f"file of option {name}", value.strip("'\""))
+    if config.coupling_file():
+        entries |= files_of("coupling", config.coupling_file())
     factory = inspect.unwrap(family(config.family).factory)
     module = getattr(factory, "__module__", None) or type(factory).__module__
     if module.partition(".")[0] == _OWN:

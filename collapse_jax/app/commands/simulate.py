@@ -11,6 +11,7 @@ from collapse_jax.app.commands.grid import run_grid
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.simulation import check_options, with_metrics
 from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.couplings import real_rows
 from collapse_jax.app.laws import check_laws
 from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
 from collapse_jax.app.own_data.held import check_metrics
@@ -58,6 +59,8 @@ def run_simulate(
     check_metrics(config)
     for point in config.points()[:1]:
         check_laws(point)
+    for line in real_rows(config.points()[0]):
+        console.print(line, highlight=False)
     say = functools.partial(console.print, highlight=False)
     config, fewer = as_begun(given, config, folder, say, part)
     folder.check(config, of_simulation(config))

@@ -4,16 +4,21 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
+from collapse_jax.app.commands.ecosystems import default_metrics as of_ecosystem
+from collapse_jax.app.commands.ecosystems import ecosystem_of
+from collapse_jax.app.commands.judges import verifier_of
 from collapse_jax.app.config.simulate import (
     ACCUMULATING,
     VALUE_AXES,
     SimulateConfig,
     SimulateSettings,
 )
-from collapse_jax.app.laws import all_options, given_options
+from collapse_jax.app.config.verifier import PREFIX
+from collapse_jax.app.laws import all_options, default_metrics, given_options
 from collapse_jax.app.own_data.held import held, with_metrics_of_data
 from collapse_jax.core import curation, workflows
 from collapse_jax.core.process import generational_process
@@ -53,19 +58,19 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
     workflow, weight = _workflow(settings, values), values["synthetic_weight"]
     if not isinstance(weight, int | float) or weight != 1:
         workflow = workflows.weighted(workflow, synthetic=weight)
-    options = {name: value for name, value in traced.items() if name not in VALUE_AXES}
-    estimator, source = _family_and_source(settings, options)
+    others = {name: value for name, value in traced.items() if name not in VALUE_AXES}
+    of_verifier = {name: others.pop(name) for name in list(others) if name.startswith(PREFIX)}
+    judged = verifier_of(settings, of_verifier)
+    workflow = workflow if judged is None else judged(workflow)
+    parts = *_family_and_source(settings, others), workflow
     size = values["sample_size"]
-    if isinstance(size, int):
-        process = generational_process(estimator, source, workflow, sample_size=size)
-    else:
-        process = generational_process(
-            estimator,
-            source,
-            workflow,
-            sample_size=lambda generation: size,
-            largest_sample_size=settings.sample_size,
-        )
+    sizes: dict[str, Any] = {"sample_size": size}
+    if not isinstance(size, int):
+        sizes["sample_size"] = lambda generation: size
+        sizes["largest_sample_size"] = settings.sample_size
+    if settings.has_ecosystem():
+        return ecosystem_of(settings, values["exchange"], *parts, sizes)
+    process = generational_process(*parts, **sizes)
     return with_metrics_of_data(process, settings) if settings.data else process
 
 
@@ -145,8 +150,13 @@ def _called(settings, make):
 
 
 def check_options(config: SimulateConfig) -> None:
-    """Raises `InputError` where the family's example does not fit the options given."""
-    point = config.points()[0]
+    """Raises `InputError` for a verifier's options out of range, and for options of the family
+    that its example does not fit.
+    """
+    points = config.points()
+    for point in points if config.verifier else ():
+        verifier_of(point, {})
+    point = points[0]
     if not point.options or config.data:
         return
     process = process_of(point)
@@ -179,6 +189,9 @@ def with_metrics(config: SimulateConfig) -> SimulateConfig:
     if config.metrics:
         return config
     process = process_of(config.points()[0])
+    if config.has_ecosystem():
+        metrics = of_ecosystem(process, default_metrics(config.family), bool(config.axes()))
+        return dataclasses.replace(config, metrics=metrics)
     offered = resolve_metrics(
         process.metrics, [name for name, function in process.metrics.items() if function]
     )

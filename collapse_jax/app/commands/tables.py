@@ -80,14 +80,15 @@ def chains_table(last: Mapping[str, Any], settings: SimulateSettings) -> "Table"
 
     last: its row, as `rows_of` makes it.
     """
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from collapse_jax.app.plots.chains import title
 
     generation = last["generation"]
     exact = expected_means(settings, np.array([generation]))
     heading = f"{title(settings)}, generation {generation}"
-    table = Table("metric", *_COLUMNS, title=heading, title_justify="left")
+    named = Column("metric", min_width=max(map(len, settings.metrics), default=0))
+    table = Table(named, *_COLUMNS, title=heading, title_justify="left")
     for name in settings.metrics:
         if f"{name}_mean" in last:
             mean, std, low, median, high = (
@@ -132,7 +133,7 @@ def grid_table(
     """The same of one metric at up to 24 points, evenly spread."""
     from rich.table import Table
 
-    name = next(name for name in config.metrics if name in statistics)
+    name = _that_moves([name for name in config.metrics if name in statistics], statistics)
     count = min(len(points), _MOST_POINTS)
     shown = np.unique(np.linspace(0, len(points) - 1, count).round().astype(int))
     heading = (
@@ -156,6 +157,15 @@ def grid_table(
         place = (value if isinstance(value, str) else f"{value:g}" for value in place)
         table.add_row(*place, *_cells((low, median, high), last["mean"], expected, error, few))
     return table
+
+
+def _that_moves(names, statistics):
+    """The first metric that differs between chains or points; a known variance never does."""
+    for name in names:
+        median = statistics[name]["quantile"][..., 2]
+        if np.any(statistics[name]["std"] > 0) or np.any(median != median.flat[0]):
+            return name
+    return names[0]
 
 
 def streams_in_words(config: SimulateConfig) -> str:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
 from collapse_jax.app.config.data import DataSettings
+from collapse_jax.app.config.ecosystem import EcosystemSettings
 from collapse_jax.app.config.simulate_axes import (
     ACCUMULATING,
     FIELDS_OF_FAMILIES,
@@ -19,6 +20,7 @@ from collapse_jax.app.config.simulate_axes import (
     check_options,
     values_of_option,
 )
+from collapse_jax.app.config.verifier import PREFIX, VerifierSettings
 from collapse_jax.errors import InputError, one_of
 
 # Settings that a switch may change, beside the workflow, with their defaults.
@@ -26,7 +28,7 @@ _SWITCHED = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "synthe
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulateConfig(DataSettings):
+class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
     """Thousands of chains of any family, drawn against their closed forms where these are known.
 
     Options that show a comma take several values, and 0:1:11 or log:10:6000:50 for so many from one
@@ -121,6 +123,13 @@ class SimulateConfig(DataSettings):
         self.recorded()
         check_options(self)
         check_grid(self)
+        self.check_ecosystem()
+        if self.data and self.has_ecosystem():
+            raise InputError(
+                f"data is {self.data} with {self.ecosystem_in_words()}; own data is for one model, "
+                "and several are made of it by cj.ecosystem(cj.sources.dataset(...))"
+            )
+        self.check_verifier()
         check_fields_of_families(self)
         check_axes(self)
         for point in self.points():
@@ -135,12 +144,13 @@ class SimulateConfig(DataSettings):
 
         mixed = self.alpha is not None or self.beta != 0.0 or self.gamma != 0.0
         given = {name: getattr(self, name) for name in (*PROGRAM_AXES, *VALUE_AXES)}
+        given["exchange"] = self.exchanges()
         given["workflow"] = self.workflow or ("mix" if mixed else "replace")
         single = {
             name: values[0] if isinstance(values, tuple) and len(values) == 1 else values
             for name, values in given.items()
         }
-        metrics = self.metrics or default_metrics(self.family)
+        metrics = self.metrics or (() if self.has_ecosystem() else default_metrics(self.family))
         own = self.option_axes()
         given_once = tuple(f"{name}={texts[0]}" for name, texts in own.items() if len(texts) == 1)
         grid = tuple(entry for entry in self.grid if len(own[entry.partition("=")[0]]) > 1)
@@ -225,6 +235,7 @@ class SimulateSettings(SimulateConfig):
     synthetic_ratio: float = 1.0
     temperature: float = 1.0
     synthetic_weight: float = 1.0
+    exchange: float | None = None
     sample_size: int = 100
     dim: int = 1
     ddof: int = 1
@@ -244,13 +255,18 @@ class SimulateSettings(SimulateConfig):
         # + 0.0 makes 0.0 of -0.0; a float is written exactly.
         alpha, beta, gamma = (float(s) + 0.0 for s in (self.alpha, self.beta, self.gamma))
         shares = f"{alpha!r} {beta!r} {gamma!r}"
-        law = f"{self.family!r} {sorted(self.options)!r} {' '.join(of_family)}"
+        options = sorted(text for text in self.options if not text.startswith(PREFIX))
+        law = f"{self.family!r} {options!r} {' '.join(of_family)}"
         # Settings of later versions, which name a point where they count.
         later = {"real_share": 0.0, "synthetic_ratio": 1.0, "temperature": 1.0}
         later["synthetic_weight"] = 1.0
         values = {name: float(getattr(self, name)) + 0.0 for name in later}
         more = [f" {name}={values[name]!r}" for name in later if values[name] != later[name]]
         more += [f" switch={self.switch!r}"] if self.switch else []
+        if self.has_ecosystem():
+            coupling = self.coupling or "ring"
+            more.append(f" {self.ecosystem} models {coupling} exchange={self.exchange!r}")
+        more += [f" verifier={self.verifier_in_words()}"] if self.verifier else []
         name = f"{law} {self.workflow} sample_size={self.sample_size} shares={shares}"
         return "".join([name, *more, self.data_name()])
 

@@ -19,12 +19,12 @@ FIELDS_OF_FAMILIES = {"dim": "gaussian", "ddof": "gaussian", "num_categories": "
 PROGRAM_AXES = ("workflow", "dim", "ddof", "num_categories", "synthetic_ratio")
 VALUE_AXES = (
     *("sample_size", "alpha", "beta", "gamma", "real_share", "temperature"),
-    "synthetic_weight",
+    *("synthetic_weight", "exchange"),
 )
 # Value axes that change nothing at one of their values, where the program has no trace of them.
 NEUTRAL = {
     **{"alpha": 0.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "temperature": 1.0},
-    "synthetic_weight": 1.0,
+    **{"synthetic_weight": 1.0, "exchange": 0.0},
 }
 # Settings are made for every point before it starts, 1.5 kB each.
 _MOST_POINTS = 10**6

@@ -61,6 +61,10 @@ def title(config: SimulateConfig) -> str:
         workflow = f"{workflow}, then {config.switch}"
     if config.temperature != 1:
         workflow = f"{workflow} at temperature {config.temperature:g}"
+    if config.verifier:
+        workflow = f"{workflow} judged by {config.verifier}"
+    several = config.ecosystem_in_words()
+    workflow = f"{several}, {workflow}" if several else workflow
     own = "" if config.streams == "common" else ", the random numbers of this point of a grid"
     return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains{own}"
 

@@ -3,7 +3,7 @@
 import pathlib
 
 from collapse_jax.app.config.simulate import SimulateConfig
-from collapse_jax.app.plots import chains, grid
+from collapse_jax.app.plots import chains, ecosystem, grid
 from collapse_jax.app.plots.recorded import recorded
 from collapse_jax.runs.folder import RunFolder
 
@@ -17,4 +17,6 @@ def draw(folder: RunFolder, config: SimulateConfig) -> list[pathlib.Path]:
     results = recorded(folder, config.resolved().metrics)
     if config.axes():
         return grid.draw(folder, config, results)
+    if config.has_ecosystem():
+        return [ecosystem.draw(folder, config, results)]
     return [chains.draw(folder, config, results)]

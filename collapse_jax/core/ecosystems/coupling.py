@@ -1,5 +1,6 @@
 """Who reads whom, and how much of it: the rows of a coupling matrix, looked at before any work."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -28,12 +29,33 @@ class Row(NamedTuple):
     real: Any
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class KnownSources:
+    """A coupling of which it is known who reads whom, and that no row takes real data.
+
+    Its shares may be traced: a point of a grid then draws what it draws alone.
+
+    weights: [K, K], rows that sum to 1.
+    reads: bool [K, K], where the weights may be above 0.
+    """
+
+    weights: Any
+    reads: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.reads)
+
+
 def checked_coupling(coupling: Any) -> Any:
     """The coupling as an array [K, K]: NumPy's where its numbers are known, else traced.
+
+    `KnownSources` are taken as they are.
 
     Raises:
         InputError: unless it is square, with entries of at least 0 whose rows sum to at most 1.
     """
+    if isinstance(coupling, KnownSources):
+        return coupling
     if not isinstance(coupling, Tracer):
         coupling = numbers("coupling", coupling)
     shape = np.shape(coupling)
@@ -59,6 +81,11 @@ def checked_coupling(coupling: Any) -> Any:
 
 def rows_of(coupling: Any) -> list[Row]:
     """The `Row` of each model of a `checked_coupling`."""
+    if isinstance(coupling, KnownSources):
+        return [
+            _row_of_known_sources(place, row, reads)
+            for place, (row, reads) in enumerate(zip(coupling.weights, coupling.reads, strict=True))
+        ]
     if isinstance(coupling, Tracer):
         return [_traced_row(place, row) for place, row in enumerate(coupling)]
     return [_known_row(place, row) for place, row in enumerate(coupling)]
@@ -67,6 +94,13 @@ def rows_of(coupling: Any) -> list[Row]:
 def in_order(place: int, sources: Any, count: int) -> tuple[int, ...]:
     """The sources of the model at a place, itself first and those after it, cyclically."""
     return tuple(sorted(sources, key=lambda source: (source - place) % count))
+
+
+def _row_of_known_sources(place, row, reads):
+    sources = in_order(place, np.flatnonzero(reads).tolist(), len(reads))
+    if isinstance(row, np.ndarray):
+        return Row(sources, row[list(sources)], 1.0, None)
+    return Row(sources, jnp.stack([row[source] for source in sources]), 1.0, None)
 
 
 def _known_row(place, row):

@@ -110,12 +110,13 @@ class _Ecosystem:
     def process(self):
         """The process that drivers run."""
         watched = any(kind.made.watched for kind in self.kinds)
+        reads = sum(kind.reads for kind in self.kinds)
         return Process(
             init=self.init,
             step=self.step if watched else self.unwatched_step,
             metrics=pool_metrics.metrics_of(self.kinds, self.axis),
             layout=Layout(self.template, self.resize),
-            runtime=Runtime(chain_axis=self.axis, models=len(self.models)),
+            runtime=Runtime(chain_axis=self.axis, models=len(self.models), reads=reads),
             parts=self.parts,
         )
 

@@ -94,6 +94,12 @@ class Kind:
         )
 
     @property
+    def reads(self) -> int:
+        """How many sets its models draw of others in a generation, before they are merged."""
+        sources = 0 if self.mixes else len(self.rows[0].sources)
+        return len(self.rows) * sources if sources > 1 else 0
+
+    @property
     def numbers(self) -> np.ndarray:
         """uint32 [models], which tell their random numbers apart."""
         return np.asarray(self.places, np.uint32)
@@ -153,12 +159,12 @@ class Kind:
     def _mixtures(self, params, axis):
         """Params [models, ...] of the mixtures that the rows are."""
         every = np.arange(len(self.origin))
-        weights = np.zeros((len(self.rows), len(every)))
-        if isinstance(self.rows[0].weights, np.ndarray):
-            for own, row in zip(weights, self.rows, strict=True):
-                own[list(row.sources)] = row.weights
-        else:
-            weights = jnp.stack([row.weights for row in self.rows])
+        # Sources stand in the order of their reader, models in that of the ecosystem.
+        rows = []
+        for row in self.rows:
+            share_of = dict(zip(row.sources, row.weights, strict=True))
+            rows.append(_stacked([share_of.get(source, 0.0) for source in every.tolist()]))
+        weights = _stacked(rows)
         return self.core.parts.estimator.mixtures(
             self._taken(params, every, axis), jnp.asarray(weights, jnp.result_type(float))
         )
@@ -224,7 +230,7 @@ def _with_rows_of_one_form(models):
         sources = in_order(place, read, len(models))
         weights = row.weights
         if count > len(row.sources):
-            weights = np.array([read[source] for source in sources])
+            weights = _stacked([read[source] for source in sources])
         takes_real = any(row.real is not None for row in rows)
         real = 0.0 if takes_real and row.real is None else row.real
         row = row._replace(sources=sources, weights=weights, real=real)
@@ -319,4 +325,6 @@ def _alike(a, b):
 
 def _stacked(values):
     """[models, ...] of one value a model: NumPy's where it is known, else traced."""
-    return jnp.stack(values) if isinstance(values[0], jax.Array) else np.stack(values)
+    if not any(isinstance(value, jax.Array) for value in values):
+        return np.stack(values)
+    return jnp.stack([jnp.asarray(value, jnp.result_type(float)) for value in values])

@@ -1,0 +1,84 @@
+"""Settings of many models that read each other as their process and its metrics."""
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from collapse_jax.app.config.ecosystem import OF_MODEL
+from collapse_jax.app.config.simulate import SimulateSettings
+from collapse_jax.app.couplings import coupling_of
+from collapse_jax.core.ecosystems.ecosystem import ecosystem
+from collapse_jax.core.types import Estimator, Process, Source, Workflow
+from collapse_jax.drivers.shapes import metric_shapes, state_shapes
+from collapse_jax.metrics import OfFirst, resolve_metrics
+
+# Models that have a metric of their own by default.
+_MOST_MODELS = 8
+_DIVERSITIES = ("variance", "heterozygosity")
+_OF_POOL = ("within", "pooled", "between")
+_PATTERN = re.compile(rf"(.+){OF_MODEL}(0|[1-9]\d*)")
+
+
+def ecosystem_of(
+    settings: SimulateSettings,
+    exchange: Any,
+    estimator: Estimator,
+    source: Source,
+    workflow: Workflow,
+    sizes: Mapping[str, Any],
+) -> Process:
+    """The process of all models, with the metrics of single ones that the settings ask for.
+
+    Args:
+        settings: of one simulation, or of a point of a grid.
+        exchange: what models read of others; it may be traced.
+        estimator, source, workflow: of each model.
+        sizes: `sample_size`, and `largest_sample_size` where it needs one.
+
+    Raises:
+        InputError: for a coupling that cannot be read, or that is none.
+    """
+    coupling = coupling_of(settings, exchange)
+    process = ecosystem(estimator, source, coupling, workflows=workflow, **sizes)
+    metrics = dict(process.metrics)
+    for name in settings.metrics:
+        asked = _PATTERN.fullmatch(name)
+        if asked and asked[1] in metrics and int(asked[2]) < len(coupling):
+            metrics[name] = _of_one(metrics[asked[1]], int(asked[2]))
+    return process._replace(metrics=metrics)
+
+
+def default_metrics(process: Process, family_metrics: Sequence[str], is_grid: bool) -> tuple:
+    """What an ecosystem records unless told otherwise, all of them single numbers.
+
+    Of what the family records first: within models, of the pool and between models where it is
+    known, and of each of the first models; on a grid of the pool alone where that is known.
+    """
+    offered = [name for name, metric in process.metrics.items() if metric]
+    kinds = dict.fromkeys([*(set(family_metrics) & set(_DIVERSITIES)), *_DIVERSITIES])
+    of_pool = [[f"{of}_{what}" for of in _OF_POOL if f"{of}_{what}" in offered] for what in kinds]
+    pool = next(filter(None, of_pool), [])
+    known = resolve_metrics(process.metrics, offered)
+    state, _ = state_shapes(process, jax.random.key(0), 1)
+    shapes = metric_shapes(tuple(known.items()), state)
+    models = process.runtime.models
+    of_models = [name for name in offered if shapes[name].shape == (models,)]
+    liked = (*(name.partition("_")[2] for name in pool[:1]), *family_metrics, *of_models)
+    own = next((name for name in liked if name in of_models and name != "mean"), None)
+    if own is None or (is_grid and pool):
+        return tuple(pool)
+    return (*pool, *(f"{own}{OF_MODEL}{k}" for k in range(min(models, _MOST_MODELS))))
+
+
+def _of_one(metric, model):
+    """A metric of all models as that of one."""
+    if isinstance(metric, OfFirst):
+        return OfFirst(functools.partial(_taken, metric.distance, model))
+    return metric and functools.partial(_taken, metric, model)
+
+
+def _taken(function, model, *arguments):
+    return function(*arguments)[model]
