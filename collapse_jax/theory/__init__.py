@@ -20,7 +20,8 @@ real_batches          real data in every batch of an accumulating pool: exact mo
 schedules             shares and sizes that change; recovery and its half-life; contamination
 distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
 drifting_verifier     a verifier that is refitted to what it lets pass; a fitted detector
-kernel_density        kernel density estimates, which widen
+kernel_density        kernel density estimates, which widen; the limit of many points
+denoising             affine denoisers: what diffusion and flow matching sample, and keep
 regression            regressions on the previous fit's labels: test error, limits, verified labels
 weights               synthetic points that weigh less in the fit: errors, limits, the best weight
 spending              any numbers of real and synthetic points, generation by generation
@@ -49,6 +50,7 @@ from . import (
     accumulation,
     ancestry,
     categorical,
+    denoising,
     distribution_mixture,
     drifting_verifier,
     exponential_families,
@@ -78,6 +80,7 @@ __all__ = [
     "accumulation",
     "ancestry",
     "categorical",
+    "denoising",
     "distribution_mixture",
     "drifting_verifier",
     "exponential_families",
