@@ -21,7 +21,9 @@ def diffusion(
     *,
     levels: int = 30,
     schedule: Literal["cosine", "linear"] = "cosine",
-    sampler: Literal["ancestral", "ancestral_large", "ddim", "probability_flow"] = "probability_flow",
+    sampler: Literal[
+        "ancestral", "ancestral_large", "ddim", "probability_flow"
+    ] = "probability_flow",
     width: int | None = None,
     depth: int = 3,
     steps: int = 2000,

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.core.data_checks import PointCheck, reals
+from collapse_jax.core.data_checks import PointCheck, check_size_of_params, reals
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.types import Estimator, FitInfo
-from collapse_jax.errors import InputError, one_of, whole
+from collapse_jax.errors import InputError, one_key, one_of, whole
 from collapse_jax.models.densities.denoiser import Denoiser
 from collapse_jax.models.densities.levels import Levels, Walk
 from collapse_jax.models.densities.network import Network
@@ -45,7 +45,7 @@ class Learned(NamedTuple):
     """A family of networks.
 
     name: of the family.
-    network: with `init(key)`, `loss(params, key, x)`, `sample(params, key, n)`, `log_prob`.
+    network: with `init(key)`, `loss(params, key, offset, x)`, `sample(params, key, n)`, `log_prob`.
     shape: of a point: (dim,), or that of an image.
     training: its settings.
     start: "fresh" or "previous".
@@ -111,9 +111,8 @@ class Learned(NamedTuple):
 
     def sample(self, key: jax.Array, params: LearnedParams, n: int) -> jax.Array:
         """Points [n, ...]; images are cut off at 0 and 1."""
-        given = params.standard.mean.shape[0]
-        if given != self.dim:
-            raise InputError(f"the params have {given} coordinates, {self.name} has {self.dim}")
+        one_key("key", key)
+        check_size_of_params("coordinates", params.standard.mean.shape[0], self.dim)
         x = placed(params.standard, self.network.sample(params.network, key, n))
         return jnp.clip(x, 0, 1).reshape(n, *self.shape) if self.is_image() else x
 

@@ -7,6 +7,9 @@ from typing import Any
 import jax
 
 from collapse_jax.errors import InputError
+from collapse_jax.metrics.manifolds import precision_recall as precision_recall
+from collapse_jax.metrics.quality import against as against
+from collapse_jax.metrics.sliced import sliced_wasserstein as sliced_wasserstein
 
 _MOMENT_DRAWS = 4096
 # None of these is a NamedTuple: `jax.jit` of a callable tuple fails, and may end the process later.

@@ -33,7 +33,8 @@ GAUSSIANS = ((1, 100), (10, 1000), (64, 1000))
 CATEGORICALS = ((100, 1000), (50_000, 100_000))
 EXAMPLES = tuple(
     "bernoulli poisson exponential pareto uniform gaussian_mean gmm kde linear_regression "
-    "logistic_regression poisson_regression empirical ngram vae".split()
+    "logistic_regression poisson_regression empirical ngram diffusion flow_matching "
+    "normalizing_flow vae".split()
 )
 # Blocks at once, by what is done, on an accelerator and on a CPU.
 BATCHES = {"fit": (128, 8), "sample": (1024, 32), "beams": (256, 16), "score": (256, 16)}

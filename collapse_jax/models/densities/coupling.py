@@ -34,8 +34,8 @@ class Coupling(NamedTuple):
         keys = jax.random.split(key, self.layers)
         return jax.vmap(lambda key: self._module().init(key, x)["params"])(keys)
 
-    def loss(self, params: Any, key: jax.Array, x: jax.Array) -> jax.Array:
-        """Minus the mean log-density [] of points x [n, d], in nats."""
+    def loss(self, params: Any, key: jax.Array, offset: jax.Array, x: jax.Array) -> jax.Array:
+        """Minus the mean log-density [] of points x [n, d], in nats; nothing is drawn."""
         return -jnp.mean(self.log_prob(params, x))
 
     def log_prob(self, params: Any, x: jax.Array) -> jax.Array:

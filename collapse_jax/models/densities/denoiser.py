@@ -25,17 +25,16 @@ class Denoiser(NamedTuple):
         """Fresh parameters."""
         return init_network(self.network, self.levels, key)
 
-    def loss(self, params: Any, key: jax.Array, x: jax.Array) -> jax.Array:
+    def loss(self, params: Any, key: jax.Array, offset: jax.Array, x: jax.Array) -> jax.Array:
         """Mean squared error [] of the velocity at noisy points made of x [n, d].
 
         Each level has an equal part of the batch, up to rounding, which lessens the error of a
-        gradient.
+        gradient; offset, from 0 to 1, moves the borders between the parts.
         """
-        level_key, noise_key = jax.random.split(key)
         count, number = len(x), len(self.levels.place)
-        spread = (jnp.arange(count) + jax.random.uniform(level_key)) * (number / count)
+        spread = (jnp.arange(count) + offset) * (number / count)
         level = jnp.minimum(spread.astype(jnp.int32), number - 1)
-        noise = jax.random.normal(noise_key, x.shape)
+        noise = jax.random.normal(key, x.shape)
 
         def at_level(values):
             return jnp.asarray(values, x.dtype)[level][:, None]

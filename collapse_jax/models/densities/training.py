@@ -66,7 +66,7 @@ def placed(standard: Standard, z: jax.Array) -> jax.Array:
 
 
 def train(
-    loss: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    loss: Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array],
     params: Any,
     key: jax.Array,
     x: jax.Array,
@@ -78,7 +78,7 @@ def train(
     A batch is drawn with replacement, each point with a probability proportional to its weight.
 
     Args:
-        loss: (params, key, x [batch, d]) -> its mean [].
+        loss: (params, key, offset, x [batch, d]) -> its mean []; offset is uniform in [0, 1).
         params: where the training begins.
         key: of the batches and of the loss.
         x: [slots, d].
@@ -92,8 +92,10 @@ def train(
     def step(carry, key):
         params, moments = carry
         place_key, loss_key = jax.random.split(key)
-        places = inverted(cumulative, jax.random.uniform(place_key, (training.batch_size,)))
-        value, gradient = jax.value_and_grad(loss)(params, loss_key, x[places])
+        # One draw for all that is uniform: each takes as long to compile as the network.
+        u = jax.random.uniform(place_key, (training.batch_size + 1,))
+        batch = x[inverted(cumulative, u[1:])]
+        value, gradient = jax.value_and_grad(loss)(params, loss_key, u[0], batch)
         updates, moments = optimiser.update(gradient, moments, params)
         return (optax.apply_updates(params, updates), moments), value
 
