@@ -1,4 +1,10 @@
-"""Diffusion: a network that takes noise away level by level, trained on points or images."""
+"""Diffusion: a network that takes noise away level by level, trained on points or images.
+
+The network predicts the velocity at each level, from which noise and point follow, with Adam, whose
+rate falls to 0 as a cosine. With the samplers ddim and probability_flow and up to 16 coordinates
+there is a log_prob: the exact density of what the sampler gives, in which each step is inverted by
+Newton's method; nan where that fails. Ancestral sampling has no density that could be told.
+"""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -34,17 +40,12 @@ def diffusion(
 ) -> Estimator:
     """Diffusion model by a small network; x is [n, dim], or images [n, *dim] in [0, 1].
 
-    The network predicts the velocity at each level of noise (the same as the noise, or the point,
-    by least squares), with Adam, whose rate falls to 0 as a cosine. `FitInfo` holds the mean loss
-    of the last tenth of the steps. A sample of equal points gives the model of that point.
+    `FitInfo` holds the mean loss of the last tenth of the steps. A sample of equal points gives the
+    model of that point. log_prob is exact where the sampler draws its first noise alone.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim) and log_variance (log-determinant
     / dim), exact for depth = 0, else from 4,096 draws. Of images mean (of all pixels, []), variance
     (of a pixel over images, mean over pixels) and log_variance, from 1,000 images.
-
-    With the samplers ddim and probability_flow and up to 16 coordinates there is a log_prob: the
-    exact density of what the sampler gives, in which each step is inverted by Newton's method; nan
-    where that fails. Ancestral sampling has no density that could be told.
 
     Args:
         dim: Dimensions of a point, at least 1, or the shape of an image, as (28, 28).

@@ -1,4 +1,9 @@
-"""A normalizing flow: invertible layers with an exact density, by maximum likelihood."""
+"""A normalizing flow: invertible layers with an exact density, by maximum likelihood.
+
+Each layer moves about half of the coordinates, by what a small network makes of the others; on the
+line a layer is one map. A fresh flow is the identity, so that it begins as the Gaussian of the
+data's means and deviations. Beyond 5 deviations splines leave points where they are.
+"""
 
 from typing import Literal
 
@@ -38,10 +43,8 @@ def normalizing_flow(
 ) -> Estimator:
     """Normalizing flow of coupling layers by maximum likelihood; x is [n, dim].
 
-    Each layer moves about half of the coordinates, by what a small network makes of the others; on
-    the line a layer is one map. A fresh flow is the identity, so that it begins as the Gaussian of
-    the data's means and deviations. log_prob is exact. A sample of equal points gives the model of
-    that point. Beyond 5 deviations splines leave points where they are: tails are Gaussian.
+    log_prob is exact. A sample of equal points gives the model of that point. With splines tails
+    are Gaussian.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim) and log_variance (log-determinant
     / dim), from 4,096 draws.
@@ -58,8 +61,7 @@ def normalizing_flow(
         batch_size: Points in a step, drawn with replacement.
         learning_rate: Of the first step.
         start: "fresh": a new flow in each generation. "previous": that of the generation before.
-        standardise: Whether points are shifted and scaled to mean 0 and deviation 1 in each
-            coordinate (ddof = 0) before each fit.
+        standardise: As in `diffusion`.
 
     Raises:
         InputError: If an argument is out of its range; if bins is given for affine layers, or width
@@ -68,16 +70,14 @@ def normalizing_flow(
     References:
         Dinh et al. 2017, arXiv 1605.08803 (affine); Durkan et al. 2019, arXiv 1906.04032 (spline).
     """
-    if one_of("transform", transform, TRANSFORMS) == "affine" and bins is not None:
-        raise InputError(f"bins is {bins!r} with affine layers; give transform='spline'")
-    dim, depth = whole("dim", dim, 1), whole("depth", depth, 0)
+    dim, depth, bins = whole("dim", dim, 1), whole("depth", depth, 0), _bins(transform, bins)
     flow = Coupling(
         dim,
         whole("layers", layers, 1),
         checked_width(width, depth),
         depth,
         transform,
-        BINS if bins is None else whole("bins", bins, 2, 256),
+        bins,
     )
     return Learned(
         "normalizing_flow",
@@ -88,6 +88,13 @@ def normalizing_flow(
         one_of("standardise", standardise, (True, False)),
         has_density=True,
     ).estimator()
+
+
+def _bins(transform, bins):
+    """The pieces of splines; refused for affine layers, which have none."""
+    if one_of("transform", transform, TRANSFORMS) == "affine" and bins is not None:
+        raise InputError(f"bins is {bins!r} with affine layers; give transform='spline'")
+    return BINS if bins is None else whole("bins", bins, 2, 256)
 
 
 def example() -> tuple[Estimator, LearnedParams]:
