@@ -104,6 +104,9 @@ class Settings:
     """Folder of a finished run of this script, whose means go into the figure of the deviation."""
     real_fraction: float = 0.0
     """Share of real images in every training set."""
+    quality: bool = False
+    """Whether precision, recall, coverage and the sliced Wasserstein distance of 1,000 images to
+    real test images are recorded."""
     images: str | None = None
     """"digits", a folder with MNIST's IDX files, or a data set of the hub."""
     sample_size: int | None = None
@@ -147,7 +150,10 @@ def main(settings: Settings) -> None:
         generations=settings.generations,
         chains=settings.seeds,
         folder=folder,
-        metrics=("mean", "variance", "latent_deviation_to_first", "latent_mean_to_first"),
+        metrics=(
+            *("mean", "variance", "latent_deviation_to_first", "latent_mean_to_first"),
+            *quality_of(settings, images),
+        ),
         observe=observer(settings, images),
         watcher=cj.Watcher(end=report),
         states="ends",
@@ -187,6 +193,18 @@ def process_of(settings: Settings, images):
         sample_size=settings.sample_size,
         remember_first=True,
     )
+
+
+def quality_of(settings: Settings, images):
+    """Precision, recall, coverage and sliced Wasserstein distance to test images, if asked for."""
+    import collapse_jax as cj
+
+    if not settings.quality:
+        return ()
+    real = images.test[:1000]
+    sample = estimator_of(settings, *real.shape[1:]).sample
+    names = ("precision", "recall", "coverage", "sliced_wasserstein")
+    return cj.metrics.against(real, sample, names, draws=len(real))
 
 
 def observer(settings: Settings, images):
@@ -235,6 +253,7 @@ def opened(settings: Settings):
     file = folder.path / "settings.json"
     if file.is_file():
         there = json.loads(file.read_text())
+        there = {"quality": False} | there  # which older runs do not name
         differing = [
             f"{name}: {there.get(name)} there, {value} here"
             for name, value in ours.items()

@@ -26,7 +26,7 @@ FLOORS = {entry: floor for floor, row in enumerate(ROWS) for entry in row}
 # Families know nothing of each other; these files beside them know the families.
 BESIDE_THE_FAMILIES = ("sources", "registry", "verifiers")
 # What several families share.
-BENEATH_THE_FAMILIES = ("designs",)
+BENEATH_THE_FAMILIES = ("designs", "learned")
 # Families that are others with a prior: the same samples and statistics, another fit.
 WITH_A_PRIOR = {"dirichlet_multinomial": "categorical", "normal_inverse_gamma": "gaussian"}
 # What is generic asks for a source, never for a family.

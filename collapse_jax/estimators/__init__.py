@@ -35,9 +35,12 @@ from collapse_jax.estimators.ngram import *
 if _TYPE_CHECKING:
     from collapse_jax.estimators.vae import *
     from collapse_jax.estimators.causal_lm import *
+    from collapse_jax.estimators.diffusion import *
+    from collapse_jax.estimators.flow_matching import *
+    from collapse_jax.estimators.normalizing_flow import *
 
 # Those of networks import flax and more, for a third of a second: when they are asked for.
-_LATER = ("vae", "causal_lm")
+_LATER = ("diffusion", "flow_matching", "normalizing_flow", "vae", "causal_lm")
 
 
 class _Package(_ModuleType):

@@ -25,8 +25,9 @@ distribution_mixture  the alpha-beta-gamma chain of laws, for Gaussian fits
 drifting_verifier     a verifier that is refitted to what it lets pass; a fitted detector
 selection             counts under a curation: takeover of an outcome, laws of several
 urns                  data that is kept and copied point by point; originals in a sample
-kernel_density        kernel density estimates, which widen
+kernel_density        kernel density estimates, which widen; the limit of many points
 kernel_support        the mass they put where the population has none
+denoising             affine denoisers: what diffusion and flow matching sample, and keep
 regression            regressions on the previous fit's labels: test error, limits, verified labels
 wrong_labels          least squares on rows that another model has labelled
 weights               synthetic points that weigh less in the fit: errors, limits, the best weight
@@ -60,6 +61,7 @@ from . import (
     bayesian,
     bootstrapping,
     categorical,
+    denoising,
     distribution_mixture,
     drifting_verifier,
     exponential_families,
@@ -98,6 +100,7 @@ __all__ = [
     "bayesian",
     "bootstrapping",
     "categorical",
+    "denoising",
     "distribution_mixture",
     "drifting_verifier",
     "exponential_families",

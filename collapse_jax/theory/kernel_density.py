@@ -73,6 +73,65 @@ def widening_boundary(sample_size: int, variance: float = 1.0) -> float:
     return float(np.sqrt(variance / (sample_size - 1)))
 
 
+def expected_ages(generation: int, fresh: float) -> np.ndarray:
+    """How often a draw of the density was blurred, [generation + 2] probabilities of 0, 1, 2, ...
+
+    The limit of many points: p' = K * ((1 - a) p + a p_real), with the kernel K and the share a of
+    fresh real points. Derived: a draw has been blurred j times with probability a (1 - a)^(j - 1),
+    and n = generation + 1 times, the most, with what is left, (1 - a)^(n - 1).
+
+    Args:
+        generation: Of the density, at least 0; generation 0 is fitted to real points.
+        fresh: a, in [0, 1].
+    """
+    rounds, share = int(generation) + 1, float(fresh)
+    if rounds < 1 or not 0 <= share <= 1:
+        raise ValueError(f"generation must be at least 0 and fresh in [0, 1], got {rounds - 1}")
+    ages = np.zeros(rounds + 1)
+    ages[1:] = share * (1 - share) ** np.arange(rounds)
+    ages[rounds] = (1 - share) ** (rounds - 1)
+    return ages
+
+
+def limiting_variance(
+    generation: ArrayLike, bandwidth: float, fresh: float, variance: float = 1.0
+) -> np.ndarray:
+    """Variance per coordinate of the density for many points, s^2 + h^2 (1 - (1 - a)^n) / a.
+
+    n = generation + 1 is the number of kernels that the oldest draws have seen. Derived: each blur
+    adds h^2, and the expected number of them is (1 - (1 - a)^n) / a, or n for a = 0.
+
+    Args:
+        generation: Of the density, an int or an array of ints of at least 0.
+        bandwidth: h, the kernel's deviation.
+        fresh: a, the share of fresh real points.
+        variance: s^2, of the real law per coordinate.
+
+    References:
+        The limit of arXiv 2606.13796 (its formula as its abstract has it; derived again here).
+    """
+    rounds = np.asarray(generation) + 1.0
+    blurs = rounds if fresh == 0 else -np.expm1(rounds * np.log1p(-min(fresh, 1 - 1e-16))) / fresh
+    return variance + bandwidth**2 * blurs
+
+
+def limiting_characteristic(
+    frequency: ArrayLike, real: ArrayLike, bandwidth: float, fresh: float
+) -> np.ndarray:
+    """Characteristic function of the density after endless generations, a p K / (1 - (1 - a) K).
+
+    Derived: p = K ((1 - a) p + a p_real) in frequencies, where the kernel multiplies.
+
+    Args:
+        frequency: [n, d].
+        real: The characteristic function of the real law there, [n], complex or real.
+        bandwidth: h, the kernel's deviation.
+        fresh: a, in (0, 1].
+    """
+    kernel = np.exp(-(bandwidth**2) * np.sum(np.asarray(frequency, float) ** 2, axis=-1) / 2)
+    return fresh * np.asarray(real) * kernel / (1 - (1 - fresh) * kernel)
+
+
 def _checked(generation, sample_size, bandwidth, factor, workflow):
     generation = np.asarray(generation)
     if not (np.issubdtype(generation.dtype, np.integer) and np.all(generation >= 0)):

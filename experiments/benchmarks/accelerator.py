@@ -34,7 +34,8 @@ CATEGORICALS = ((100, 1000), (50_000, 100_000))
 EXAMPLES = tuple(
     "dirichlet_multinomial bernoulli poisson exponential pareto uniform gaussian_mean "
     "normal_inverse_gamma student_t gmm kde empirical gaussian_copula linear_regression "
-    "logistic_regression poisson_regression ngram vae".split()
+    "logistic_regression poisson_regression ngram diffusion flow_matching normalizing_flow "
+    "vae".split()
 )
 # Blocks at once, by what is done, on an accelerator and on a CPU.
 BATCHES = {"fit": (128, 8), "sample": (1024, 32), "beams": (256, 16), "score": (256, 16)}

@@ -93,3 +93,28 @@ def test_bad_arguments(arguments):
     generation, size, options = arguments
     with pytest.raises(ValueError, match=r"generation must|must be|no closed form"):
         expected_variance(generation, size, **options)
+
+
+def test_the_limit_of_many_points_is_a_geometric_mixture_of_ages():
+    """Of many points; ages by simulation; the formula of the abstract; frequencies by iteration."""
+    generation = np.arange(30)
+    for fresh in (0.0, 0.1, 0.5, 1.0):
+        many = kernel_density.expected_variance(
+            generation, 10**9, bandwidth=0.6, variance=2.9, workflow="mix", gamma=fresh
+        )
+        limit = kernel_density.limiting_variance(generation, 0.6, fresh, 2.9)
+        np.testing.assert_allclose(limit, many, rtol=1e-6)
+        ages = kernel_density.expected_ages(29, fresh)
+        assert ages.sum() == pytest.approx(1) and ages.shape == (31,)
+        assert 2.9 + 0.36 * (ages @ np.arange(31)) == pytest.approx(limit[-1])
+    formula = 1 + 0.25 * (1 - 0.7**20) / 0.3
+    assert kernel_density.limiting_variance(19, 0.5, 0.3) == pytest.approx(formula)
+    frequency = np.random.default_rng(0).normal(size=(9, 3))
+    kernel, real = (np.exp(-s * (frequency**2).sum(1) / 2) for s in (0.25, 1.7))
+    law = real
+    for _ in range(200):
+        law = kernel * (0.7 * law + 0.3 * real)
+    found = kernel_density.limiting_characteristic(frequency, real, 0.5, 0.3)
+    np.testing.assert_allclose(found, law, rtol=1e-12)
+    with pytest.raises(ValueError, match="fresh in"):
+        kernel_density.expected_ages(3, 1.5)

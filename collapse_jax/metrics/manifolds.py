@@ -1,0 +1,112 @@
+"""How well points cover real ones: precision, recall, density, coverage by nearest neighbours."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from collapse_jax.errors import InputError, whole
+
+# Points whose distances to all others are held at a time.
+_ROWS = 64
+
+
+class Manifolds(NamedTuple):
+    """All [], in [0, 1] but for density, which is 1 on average where both laws are one.
+
+    precision: share of the points that lie in a ball of a real point.
+    recall: share of the real points that lie in a ball of a point.
+    density: real balls that a point lies in, on average, over k.
+    coverage: share of the real balls that a point lies in.
+    """
+
+    precision: Array
+    recall: Array
+    density: Array
+    coverage: Array
+
+
+def precision_recall(points: Array, real: Array, k: int = 3) -> Manifolds:
+    """Precision, recall, density and coverage of points [n, ...] against real ones [m, ...].
+
+    The ball of a point reaches to the k-th nearest of the other points of its own set, and holds
+    what lies on its edge. Distances are Euclidean, of differences, so that no digit of them is
+    lost; images count by their pixels.
+
+    Args:
+        points: [n, ...], of a model.
+        real: [m, ...], of the real law.
+        k: Neighbours, less than n and m.
+
+    Raises:
+        InputError: If the points have different shapes, or there are not more than k of each.
+
+    References:
+        Kynkaanniemi et al. 2019, arXiv 1904.06991 (precision, recall); Naeem et al. 2020, arXiv
+        2002.09797 (density, coverage). Both take features of a network where points are images.
+    """
+    points, real = checked_pair(points, real)
+    k = check_neighbours(k, len(points), len(real))
+    return compared(points, real, radii(points, k), radii(real, k), k)
+
+
+def check_neighbours(k: int, *counts: int) -> int:
+    """k, or `InputError` unless each set of points has more of them."""
+    k = whole("k", k, 1)
+    if k >= min(counts):
+        raise InputError(f"k is {k} with {min(counts)} points; it must be less than their number")
+    return k
+
+
+def checked_pair(points: Array, real: Array) -> tuple[Array, Array]:
+    """Both as [., d], or `InputError` unless they have one shape."""
+    points, real = jnp.asarray(points, float), jnp.asarray(real, float)
+    if points.ndim == 0 or real.ndim == 0 or points.shape[1:] != real.shape[1:]:
+        raise InputError(
+            f"points have shape {list(points.shape[1:])}, and real ones {list(real.shape[1:])}; "
+            "they must be of one shape"
+        )
+    size = math.prod(points.shape[1:])
+    return points.reshape(len(points), size), real.reshape(len(real), size)
+
+
+def radii(points: Array, k: int) -> Array:
+    """Squared distance [n] from each point [n, d] to the k-th nearest of the others."""
+
+    def of_one(point):
+        # The nearest of all is the point itself, at 0.
+        nearest = jax.lax.top_k(-_squares(point, points), k + 1)[0]
+        return -nearest[k]
+
+    return jax.lax.map(of_one, points, batch_size=_ROWS)
+
+
+def compared(points: Array, real: Array, reach: Array, real_reach: Array, k: int) -> Manifolds:
+    """`precision_recall` of points [n, d] and [m, d] whose `radii` are known."""
+
+    def of_one(pair):
+        point, own = pair
+        squares = _squares(point, real)
+        in_real = squares <= real_reach
+        return jnp.sum(in_real), in_real, squares <= own
+
+    def row(carry, pair):
+        covered, recalled = carry
+        count, in_real, in_own = of_one(pair)
+        return (covered | in_real, recalled | in_own), count
+
+    nothing = jnp.zeros(len(real), bool)
+    (covered, recalled), counts = jax.lax.scan(row, (nothing, nothing), (points, reach))
+    return Manifolds(
+        jnp.mean((counts > 0).astype(float)),
+        jnp.mean(recalled.astype(float)),
+        jnp.mean(counts.astype(float)) / k,
+        jnp.mean(covered.astype(float)),
+    )
+
+
+def _squares(point, points):
+    """Squared distances [n] of a point [d] to points [n, d]."""
+    return jnp.sum((points - point) ** 2, axis=-1)

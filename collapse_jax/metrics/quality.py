@@ -1,0 +1,87 @@
+"""Metrics of any family that draw points of a model and hold them against real ones."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from collapse_jax.errors import InputError, function, one_of, whole
+from collapse_jax.metrics.manifolds import check_neighbours, checked_pair, compared, radii
+from collapse_jax.metrics.sliced import sliced_wasserstein
+
+NAMES = ("precision", "recall", "density", "coverage", "sliced_wasserstein")
+
+
+def against(
+    real: Array,
+    sample: Callable[[Array, Any, int], Array],
+    names: Iterable[str] = NAMES,
+    *,
+    draws: int = 1000,
+    k: int = 3,
+) -> "tuple[OfQuality, ...]":
+    """Metrics of the state: how near the model's points are to real ones.
+
+    They are precision, recall, density and coverage (`manifolds.precision_recall`), and
+    sliced_wasserstein of order 2 (`sliced.sliced_wasserstein`). Every model is drawn with one fixed
+    key, so that differences between generations are the models', and so that an average over
+    chains keeps the error of the draws.
+
+        trace = cj.simulate(..., metrics=(*cj.metrics.against(x, family.sample), "variance"))
+
+    Args:
+        real: Points [m, ...], held out of the training where the model could copy them.
+        sample: (key, params, n) -> points [n, ...]; `sample` of an estimator.
+        names: Which of them.
+        draws: n, points drawn of each model, more than k.
+        k: Neighbours, less than m.
+
+    Raises:
+        InputError: If a name is unknown, `real` has not more than k points, or an argument is out
+            of its range.
+
+    References:
+        Kynkaanniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797.
+    """
+    function("sample", sample)
+    draws = whole("draws", draws, 2)
+    chosen = [names] if isinstance(names, str) else list(names)
+    for name in chosen:
+        one_of("names", name, NAMES)
+    if not jnp.ndim(real):
+        raise InputError(f"real is {real!r:.200}; it must be points [m, ...]")
+    real = jnp.asarray(real, float)
+    check_neighbours(k, draws, len(real))
+    reach = radii(real.reshape(len(real), -1), k)
+    return tuple(OfQuality(name, sample, real, reach, draws, k) for name in chosen)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OfQuality:
+    """One of `NAMES` as a function of the state. reach: `radii` of the real points."""
+
+    name: str
+    sample: Callable
+    real: Array
+    reach: Array
+    draws: int
+    k: int
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __call__(self, state: Any) -> Array:
+        return self.of_params(state.params)
+
+    def of_params(self, params: Any) -> Array:
+        """The metric [] of a model by its parameters."""
+        drawn = jnp.asarray(self.sample(jax.random.key(0), params, self.draws), float)
+        if self.name == "sliced_wasserstein":
+            return sliced_wasserstein(drawn, self.real)
+        points, real = checked_pair(drawn, self.real)
+        found = compared(points, real, radii(points, self.k), self.reach, self.k)
+        return getattr(found, self.name)
