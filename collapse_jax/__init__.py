@@ -61,6 +61,7 @@ _NAMES = {
     "simulate_couplings": "drivers.couplings",
     "simulate_grid": "drivers.simulate_grid",
     "simulate_summary": "drivers.simulate_summary",
+    "table": "app.table",
 }
 __all__ = [*_MODULES, *_NAMES]
 

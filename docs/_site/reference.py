@@ -19,9 +19,15 @@ PYTHON = {
     "A process": (
         "generational_process estimator sources workflows ecosystem infinite_sample points"
     ),
-    "Running it": "simulate simulate_summary simulate_couplings run cache",
-    "What comes back": "Trace RunFolder load_generation Interrupted DivergenceError InputError",
-    "Questions": "genealogy genealogy_of genealogy_process policy",
+    "Data of one's own": "read_data",
+    "Running it": (
+        "simulate simulate_summary simulate_grid simulate_couplings run estimate cache point_key"
+    ),
+    "What comes back": (
+        "Trace RunFolder load_generation measure table Interrupted DivergenceError InputError"
+    ),
+    "Figures": "plots",
+    "Questions": "profile early_warning hysteresis genealogy genealogy_of genealogy_process policy",
     "Your own family": "register families check_estimator check_workflow FitInfo Dataset",
     "Types": "Estimator Source Workflow Process State StepInfo Family Watcher",
 }
@@ -31,6 +37,7 @@ WORKFLOWS = (
     " weighted planned"
 )
 CURATIONS = "best_of verified labelled_verifier tempered top_p detector"
+PLOTS = "trajectories phase perplexity histograms"
 POINTS = "of_sample append merge subsample compact filled reserve summarise"
 
 
@@ -51,7 +58,7 @@ def _named(path: str) -> str:
 
 def _python() -> str:
     parts = ["# Python\n", "Everything is reached from `import collapse_jax as cj`.\n"]
-    modules = {"sources": SOURCES, "workflows": WORKFLOWS, "points": POINTS}
+    modules = {"sources": SOURCES, "workflows": WORKFLOWS, "points": POINTS, "plots": PLOTS}
     for title, names in PYTHON.items():
         parts.append(f"## {title}\n")
         for name in names.split():

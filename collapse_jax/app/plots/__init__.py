@@ -1,9 +1,18 @@
-"""Figures, drawn from a run folder's files alone, as PNG and PDF."""
+"""Figures: of a run folder's files, as PNG and PDF, and of any records, on an `Axes`."""
 
+import importlib
 import pathlib
 
 from collapse_jax.app.commands import COMMANDS, load
 from collapse_jax.runs.folder import RunFolder
+
+_FUNCTIONS = {
+    "trajectories": "curves",
+    "phase": "curves",
+    "perplexity": "runs",
+    "histograms": "runs",
+}
+__all__ = ["draw_run", *_FUNCTIONS]
 
 
 def draw_run(folder: RunFolder) -> list[pathlib.Path]:
@@ -14,3 +23,13 @@ def draw_run(folder: RunFolder) -> list[pathlib.Path]:
     """
     settings = folder.config()
     return load(COMMANDS[settings.command].draw)(folder, settings)
+
+
+def __getattr__(name):
+    if name not in _FUNCTIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+
+
+def __dir__():
+    return sorted(__all__)

@@ -2,7 +2,8 @@
 
 import itertools
 import pathlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -16,6 +17,8 @@ from collapse_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     import xarray
+    from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
 
 _MOST_PANELS, _MOST_CURVES, _FEWEST_FOR_CONTOURS = 9, 8, 4
 # Values so many times apart go on a logarithmic axis.
@@ -108,16 +111,13 @@ def _phase_diagram(folder, config, results, name):
         if place is None:
             panel.set_axis_off()
             continue
-        x, y = _positions(columns[1]), _positions(rows[1])
-        # Each cell of a vector image is a path of its own.
-        many = median[place].size > _MOST_PATHS
-        cells = {"cmap": matplotlib.colormaps["viridis"], "rasterized": many, **levels}
-        image = panel.pcolormesh(_edges(x), _edges(y), median[place], **cells)
+        x, y = positions(columns[1]), positions(rows[1])
+        image = draw_cells(panel, x, y, median[place], **levels)
         if np.isfinite(exact[place]).all() and min(len(x), len(y)) >= _FEWEST_FOR_CONTOURS:
             lines = panel.contour(x, y, exact[place], colors=style.THEORY, linewidths=0.8)
             panel.clabel(lines, fontsize=6)
             has_contours = True
-        _dress_axes(panel, columns, rows)
+        dress_axes(panel, columns, rows)
         fixed = (
             f"{setting} {values[i]}" for (setting, values), i in zip(outer, place, strict=True)
         )
@@ -140,12 +140,22 @@ def _exact_means(config, name, last):
     )
 
 
-def _positions(values):
+def draw_cells(
+    axis: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, **levels: float
+) -> "QuadMesh":
+    """Draws values [len(y), len(x)] as cells around their places."""
+    # Each cell of a vector image is a path of its own.
+    many = values.size > _MOST_PATHS
+    cells: Any = {"cmap": matplotlib.colormaps["viridis"], "rasterized": many, **levels}
+    return axis.pcolormesh(_edges(x), _edges(y), values, **cells)
+
+
+def positions(values: Sequence) -> np.ndarray:
     """Where values lie on an axis: numbers at themselves, names at 0, 1, ..."""
     return np.arange(len(values)) if isinstance(values[0], str) else np.array(values, float)
 
 
-def _dress_axes(panel, columns, rows):
+def dress_axes(panel: "Axes", columns: tuple[str, Sequence], rows: tuple[str, Sequence]) -> None:
     """Scales, ticks and labels; columns, rows: (name, values) of the settings along x and y."""
     for (name, values), axis in zip((columns, rows), "xy", strict=True):
         if isinstance(values[0], str):

@@ -11,6 +11,7 @@ from collapse_jax.app.plots import style
 
 if TYPE_CHECKING:
     import xarray
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MODELS = {
@@ -59,7 +60,14 @@ def histogram_figure(results: "xarray.Dataset", name: str, title: str) -> "Figur
     if name not in results:
         return None
     fig, axes = style.figure(width=5.4)
-    axis, bins, curves = axes[0, 0], shared_bins(results), shares(results, name)
+    draw_histograms(axes[0, 0], results, name)
+    axes[0, 0].set_title(title, fontsize=8)
+    return fig
+
+
+def draw_histograms(axis: "Axes", results: "xarray.Dataset", name: str) -> None:
+    """Draws a curve per generation: the share of its training sequences by their perplexity."""
+    bins, curves = shared_bins(results), shares(results, name)
     colours = style.generation_colours(len(curves))
     for (generation, share), colour in zip(curves.items(), colours, strict=True):
         label = "0 (real text)" if generation == 0 else str(generation)
@@ -69,7 +77,6 @@ def histogram_figure(results: "xarray.Dataset", name: str, title: str) -> "Figur
     style.plain_ticks(axis.xaxis)
     axis.set_xlabel(f"perplexity of a training sequence under {_MODELS[name]}", fontsize=8)
     axis.set_ylabel("probability", fontsize=8)
-    axis.set_title(title, fontsize=8)
     axis.legend(
         title="training set of generation",
         fontsize=7,
@@ -77,7 +84,6 @@ def histogram_figure(results: "xarray.Dataset", name: str, title: str) -> "Figur
         frameon=False,
         ncols=2 if len(curves) > 6 else 1,
     )
-    return fig
 
 
 def histogram_3d_figure(results: "xarray.Dataset", name: str, title: str) -> "Figure | None":

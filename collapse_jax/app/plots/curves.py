@@ -1,0 +1,208 @@
+"""Curves and phase diagrams of any records, on an `Axes` of the caller's."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from collapse_jax.app.collapse_profile.series import LEVEL, Chains
+from collapse_jax.app.plots import style
+from collapse_jax.app.plots.grid import draw_cells, dress_axes, positions
+from collapse_jax.drivers.recorded import Records, recorded
+from collapse_jax.errors import InputError, one_of
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+_KINDS = ("median", "mean")
+
+
+def trajectories(
+    records: "Records | Mapping[str, Records]",
+    metric: str,
+    ax: "Axes | None" = None,
+    *,
+    centre: str = "median",
+    band: tuple[float, float] | None = (0.05, 0.95),
+    theory: Any = None,
+) -> "Axes":
+    """A metric by generation: the median over chains in a band of quantiles, or the mean.
+
+    Args:
+        records: a trace, a summary, a data set, a run folder or its path; or name -> any of these,
+            for several in one figure.
+        metric: a metric of one number a generation that all of them hold.
+        ax: where to draw; by default the current axes of pyplot.
+        centre: "median", with its 95% interval by order statistics where chains were kept; or
+            "mean", with its 95% interval by Student's t. The mean may be carried by few chains
+            (docs/mean-and-typical-path.md); the label then says so.
+        band: two quantiles over chains to draw a band between; None for no band.
+        theory: exact values [generation] to draw on top, or name -> such values.
+
+    Returns:
+        The axes.
+
+    Raises:
+        InputError: for a metric that is not there, with the names of those that are.
+    """
+    one_of("centre", centre, _KINDS)
+    named = records if _is_named(records) else {"": records}
+    axis, colours = _axes(ax), style.generation_colours(len(named))
+    colours = [style.BAND] if len(named) == 1 else colours
+    for (label, run), colour in zip(named.items(), colours, strict=True):
+        _draw(axis, recorded(run), metric, str(label), colour, centre, band)
+    exact = theory if isinstance(theory, Mapping) else {"exact": theory}
+    for label, values in exact.items():
+        if values is not None:
+            found = recorded(next(iter(named.values())))
+            line = {"color": style.THEORY, "lw": 1.2, "ls": "--", "label": label}
+            axis.plot(found.generations, _by_generation(values, found), **line)
+    axis.set_xlabel("generation (0: fitted to real data)")
+    axis.set_ylabel(metric)
+    axis.legend(fontsize="small", frameon=False)
+    return axis
+
+
+def phase(
+    data: "xarray.Dataset",
+    metric: str,
+    ax: "Axes | None" = None,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    generation: int | None = None,
+    statistic: str = "median",
+) -> "Axes":
+    """A phase diagram: the median, or the mean, of a metric over two settings of a grid.
+
+    Args:
+        data: what `cj.simulate_grid` returned, or the results.nc of a grid.
+        metric: a metric of one number a generation.
+        ax: where to draw; by default the current axes of pyplot.
+        x: the setting along the horizontal axis; by default the last one.
+        y: the setting along the vertical axis; by default the one before it.
+        generation: a recorded generation; by default the last.
+        statistic: "median" or "mean".
+
+    Returns:
+        The axes; its colour bar belongs to its figure.
+
+    Raises:
+        InputError: where the data have not exactly two settings, or no such metric or generation.
+    """
+    one_of("statistic", statistic, _KINDS)
+    found = recorded(data)
+    values = _values(found, metric, statistic)
+    names = list(found.axes)
+    if len(names) != 2:
+        raise InputError(
+            f"data vary by {', '.join(names) or 'no setting'}; a phase diagram needs two: select "
+            "among the others, as data.isel(NAME=0)"
+        )
+    x = x if x is not None else next(name for name in reversed(names) if name != y)
+    y = y if y is not None else next(name for name in names if name != x)
+    one_of("x", x, tuple(names))
+    one_of("y", y, tuple(name for name in names if name != x))
+    known = found.generations.tolist()
+    if generation is not None and generation not in known:
+        raise InputError(
+            f"generation is {generation}; recorded are {known[0]} to {known[-1]} ({len(known)})"
+        )
+    place = -1 if generation is None else known.index(generation)
+    cells = style.finite(values[..., place])
+    axis = _axes(ax)
+    columns, rows = (x, found.axes[x]), (y, found.axes[y])
+    cells = cells if names == [y, x] else cells.T
+    image = draw_cells(axis, positions(columns[1]), positions(rows[1]), cells)
+    dress_axes(axis, columns, rows)
+    axis.set_title(f"generation {known[place]}", fontsize="medium")
+    axis.figure.colorbar(image, ax=axis).set_label(f"{statistic} {metric}")
+    return axis
+
+
+def _is_named(records):
+    """Whether these are several records by name, and not one whose arrays have names."""
+    if isinstance(records, Mapping) and type(records) is dict:
+        return bool(records) and not any(isinstance(one, np.ndarray) for one in records.values())
+    return False
+
+
+def _axes(ax):
+    if ax is not None:
+        return ax
+    from matplotlib import pyplot
+
+    return pyplot.gca()
+
+
+def _by_generation(values, found):
+    values = np.asarray(values, float)
+    if values.shape != found.generations.shape:
+        raise InputError(
+            f"theory has shape {list(values.shape)}; it must have a value for each recorded "
+            f"generation, {list(found.generations.shape)}"
+        )
+    return values
+
+
+def _draw(axis, found, metric, label, colour, centre, band):
+    """The curve of one run, in its bands."""
+    if found.axes:
+        raise InputError(
+            f"{found.name} is a grid over {', '.join(found.axes)}; select one point, as "
+            "data.isel(NAME=0), or draw `phase`"
+        )
+    generation, name = found.generations, label or centre
+    values = found.scalars().get(metric)
+    if values is None:
+        line = _values(found, metric, centre)
+        if band is not None:
+            ends = [_values(found, metric, level) for level in band]
+            axis.fill_between(generation, *map(style.finite, ends), color=colour, alpha=0.15, lw=0)
+        axis.plot(generation, style.finite(line), color=colour, lw=1.6, label=name)
+        return
+    if band is not None and len(values) > 1:
+        ends = np.quantile(values, band, axis=0, method="nearest")
+        words = f"{band[0]:.0%} to {band[1]:.0%} of {len(values):,} chains"
+        axis.fill_between(
+            generation, *map(style.finite, ends),
+            **{"color": colour, "alpha": 0.15, "lw": 0, "label": None if label else words},
+        )  # fmt: skip
+    found_centre = getattr(Chains(np.asarray(values, float)), centre)()
+    if len(values) > 1:
+        words = f"{LEVEL:.0%} interval of the {centre}"
+        axis.fill_between(
+            generation, style.finite(found_centre.low), style.finite(found_centre.high),
+            **{"color": colour, "alpha": 0.35, "lw": 0, "label": None if label else words},
+        )  # fmt: skip
+    if centre == "mean" and found_centre.few.any():
+        name += f" (few chains carry it from generation {generation[found_centre.few][0]} on)"
+    axis.plot(generation, style.finite(found_centre.number), color=colour, lw=1.6, label=name)
+
+
+def _values(found, metric, which):
+    """A statistic over chains [*axes, generation]: "median", "mean", or a level of the quantiles.
+
+    Raises:
+        InputError: where the records lack it.
+    """
+    chains = found.scalars().get(metric)
+    if chains is not None:
+        axis = len(found.axes)
+        if which == "mean":
+            return chains.mean(axis)
+        level = 0.5 if which == "median" else which
+        return np.quantile(chains, level, axis=axis, method="linear" if level == 0.5 else "nearest")
+    if metric not in found.statistics:
+        names = sorted({*found.scalars(), *found.statistics})
+        raise InputError(f"metric is {metric!r}; {found.name} holds {', '.join(names)}")
+    statistics = found.statistics[metric]
+    if which == "mean":
+        return statistics.mean
+    level = 0.5 if which == "median" else which
+    at = [place for place, known in enumerate(found.levels) if abs(known - level) < 1e-9]
+    if not at:
+        levels = ", ".join(f"{known:g}" for known in found.levels)
+        raise InputError(f"band has {level:g}; {found.name} holds the quantiles {levels}")
+    return statistics.quantile[..., at[0]]

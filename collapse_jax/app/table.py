@@ -1,0 +1,114 @@
+"""What a paper's table says of simulated chains: medians and means, each with its interval."""
+
+import html
+from typing import NamedTuple
+
+import numpy as np
+
+from collapse_jax.app.collapse_profile.series import LEVEL, Chains
+from collapse_jax.drivers.recorded import Records, recorded
+from collapse_jax.errors import InputError
+
+_HEAD = ("metric", "generation", "chains", "median", "95% interval", "mean", "error", "carried by")
+
+
+class Row(NamedTuple):
+    """One metric at one generation.
+
+    metric, generation: which.
+    chains: how many have a number there.
+    median, low, high: the median over chains, in its 95% interval by order statistics.
+    mean, error: the mean over chains and its standard error.
+    carried_by: as how many equal chains the mean would have the same spread: (sum |x|)^2 / sum x^2.
+        Where it is a small share of the chains, report the median (docs/mean-and-typical-path.md).
+    """
+
+    metric: str
+    generation: int
+    chains: int
+    median: float
+    low: float
+    high: float
+    mean: float
+    error: float
+    carried_by: float
+
+
+class Table(tuple):
+    """Rows of `table`, which print as text, and as HTML in a notebook."""
+
+    def __str__(self) -> str:
+        cells = [_HEAD, *map(_cells, self)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+            for line in cells
+        ]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [
+            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
+            for tag, line in (("th", _HEAD), *(("td", _cells(row)) for row in self))
+        ]
+        return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+
+
+def table(records: Records, generation: int | None = None) -> Table:
+    """Median and mean of each metric over chains at a generation, with what they are worth.
+
+    Args:
+        records: a trace, a data set with every chain, a dict of arrays [chain, generation], a run
+            folder or its path.
+        generation: a recorded one; by default the last.
+
+    Returns:
+        A row for each metric of one number a generation; `print` shows them.
+
+    Raises:
+        InputError: where the generation was not recorded, or no chains were kept.
+    """
+    found = recorded(records)
+    metrics = found.scalars()
+    if found.axes or not metrics:
+        raise InputError(
+            f"{found.name} holds no metric of single chains; a summary and a grid hold their own "
+            "means, deviations and quantiles"
+        )
+    known = found.generations.tolist()
+    if generation is not None and generation not in known:
+        raise InputError(
+            f"generation is {generation}; recorded are {known[0]} to {known[-1]} ({len(known)})"
+        )
+    place = -1 if generation is None else known.index(generation)
+    return Table(_row(name, known[place], values[:, place]) for name, values in metrics.items())
+
+
+def _row(name, generation, values):
+    x = np.asarray(values, float)
+    x = x[~np.isnan(x)]
+    if not len(x):
+        return Row(name, generation, 0, *[np.nan] * 6)
+    median = Chains(x[:, None]).median()
+    number, low, high = (float(part[0]) for part in (median.number, median.low, median.high))
+    with np.errstate(invalid="ignore"):
+        mean = float(x.mean())
+        error = float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else np.nan
+        size = np.abs(x).max()
+        relative = np.abs(x) / size if size > 0 else np.ones_like(x)
+        carried = float(relative.sum() ** 2 / (relative**2).sum())
+    # One chain, or a few, have no interval of so high a level.
+    low, high = (low, high) if median.level >= LEVEL else (np.nan, np.nan)
+    return Row(name, generation, len(x), number, low, high, mean, error, carried)
+
+
+def _cells(row):
+    interval = "" if np.isnan(row.low) else f"{row.low:.4g} to {row.high:.4g}"
+    error = "" if np.isnan(row.error) else f"{row.error:.2g}"
+    carried = "" if np.isnan(row.carried_by) else f"{row.carried_by:,.0f}"
+    return (
+        row.metric, f"{row.generation:,}", f"{row.chains:,}", f"{row.median:.4g}", interval,
+        f"{row.mean:.4g}", error, carried,
+    )  # fmt: skip
