@@ -1,7 +1,7 @@
 """The traceable driver that keeps statistics over chains alone, computed on their devices."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -11,9 +11,12 @@ from collapse_jax.drivers.chunks import Chunk, Records, chunks_of, join_records
 from collapse_jax.drivers.device_statistics import DeviceStatistics
 from collapse_jax.drivers.interrupted import Interrupted, diverged
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
-from collapse_jax.drivers.summary import QUANTILES
+from collapse_jax.drivers.summary import QUANTILES, as_dataset
 from collapse_jax.drivers.trace import shapes_in_words
 from collapse_jax.errors import DivergenceError, InputError, numbers
+
+if TYPE_CHECKING:
+    import xarray
 
 
 class Summary(NamedTuple):
@@ -30,6 +33,15 @@ class Summary(NamedTuple):
     std: dict[str, np.ndarray]
     quantile: dict[str, np.ndarray]
     quantiles: tuple[float, ...]
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """NAME_mean, NAME_std [generation, ...] and NAME_quantile [generation, ..., quantile]."""
+        parts = {"mean": self.mean, "std": self.std, "quantile": self.quantile}
+        statistics = {
+            name: {statistic: values[name][None] for statistic, values in parts.items()}
+            for name in self.mean
+        }
+        return as_dataset(self.generations, statistics, quantiles=self.quantiles)
 
     def __repr__(self) -> str:
         levels = ", ".join(f"{level:g}" for level in self.quantiles)

@@ -303,3 +303,15 @@ def test_results_have_an_axis_for_chains_and_one_for_generations(folder):
     )
     assert np.isnan(found["matrix"].sel(chain=1)).all()
     assert [file.name for file in folder.path.glob(".*.partial")] == []
+
+
+def test_results_carry_what_made_them(tmp_path):
+    xarray = pytest.importorskip("xarray")
+    config = SimulateConfig(sample_size=7)
+    folder = RunFolder.open(tmp_path / "run", config)
+    folder.write_results(xarray.Dataset({"x": ("generation", [1.0])}))
+    attributes = folder.results().attrs
+    assert json.loads(attributes["settings"])["sample_size"] == 7
+    made = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert json.loads(attributes["git_commit"]) == made["git_commit"]
+    assert json.loads(attributes["packages"]) == made["packages"]
