@@ -4,7 +4,6 @@ Islands with migration, linear models that label each other's rows, and how many
 a budget of data.
 """
 
-import jax
 import numpy as np
 
 import collapse_jax as cj
@@ -171,8 +170,8 @@ def best_number(key):
     "an outcome is gone from the pair, without reading in 6%.",
     status="derived here",
     setting="two outcomes, p = 0.5, M = 10, best of 2 with reward 1 for one outcome or for the "
-    "other, 30% or nothing of the other model, generations 1, 5 and 20, 10,000 chains; the "
-    "question of arXiv 2511.09002 and 2605.29267",
+    "other, 30% or nothing of the other model, generations 1, 5 and 20, 4,000 chains; the question "
+    "of arXiv 2511.09002 and 2605.29267",
     oracle="the exact chain of both counts: theory.subdivision.curated_counts_distribution and "
     "theory.interventions.best_of_probabilities",
     x="ones in one model",
@@ -187,23 +186,31 @@ def tastes(key):
         best = theory.interventions.best_of_probabilities
         return lambda p: np.array([best(2, [1 - one, one], [0, sign])[1] for one in p])
 
-    for place, share in enumerate((0.3, 0.0)):
-        coupling = np.array([[1 - share, share], [share, 1 - share]])
-        trace = cj.simulate(
-            cj.ecosystem(family, source, coupling, size, published=curations),
-            jax.random.fold_in(key, place),
-            generations=at[-1],
-            chains=10_000,
-            metrics="mean",
-            record=at,
-        )
-        ones = np.rint(trace["mean"][:, 1:] * size).astype(int)
+    both, gone, last, shares = [], [], np.arange(size + 1), (0.3, 0.0)
+    couplings = np.array([[[1 - share, share], [share, 1 - share]] for share in shares])
+    trace = cj.simulate_couplings(
+        lambda coupling: cj.ecosystem(family, source, coupling, size, published=curations),
+        couplings,
+        key,
+        generations=at[-1],
+        chains=4_000,
+        metrics="mean",
+        record=at,
+    )
+    counts = np.rint(trace["mean"][:, :, 1:] * size).astype(int)
+    for ones, share, coupling in zip(counts, shares, couplings, strict=True):
         for i, g in enumerate(at):
             law = theory.subdivision.curated_counts_distribution(
                 g, size, 0.5, coupling, [read(1), read(-1)]
             )
-            pairs = np.bincount(ones[:, i, 0] * (size + 1) + ones[:, i, 1], minlength=law.size)
-            what = f"law of both counts, {share:.0%}, generation {g}"
-            places = [f"{a}, {b}" for a in range(size + 1) for b in range(size + 1)]
-            out.append(compare.counts(pairs, law.ravel(), at=places, what=what))
+            seen = np.bincount(ones[:, i, 0], minlength=size + 1)
+            what = f"law of the count, {share:.0%} read, generation {g}"
+            out.append(compare.counts(seen, law.sum(1), at=last, what=what))
+        pair = ones[:, -1]
+        both.append((np.sum(np.all((pair > 0) & (pair < size), 1)), law[1:-1, 1:-1].sum()))
+        gone.append((np.sum(np.isin(pair.sum(1), (0, 2 * size))), law[0, 0] + law[-1, -1]))
+    for cases, what in ((both, "both models hold both"), (gone, "an outcome is gone")):
+        seen, exact = zip(*cases, strict=True)
+        found = compare.proportions(seen, 4_000, exact, at=["30% read", "0% read"], what=what)
+        out.append(found)
     return out

@@ -13,7 +13,9 @@ from collapse_jax.app.reproduce import Paper, compare, entry
 from collapse_jax.random.bits import split
 
 PAPER = Paper(
-    "", "Alam Zeb 2026 (repository)", "likelihood-rank-self-consuming-diffusion: selection by rank"
+    "",
+    "muhammadalamzeb 2026 (repository)",
+    "likelihood-rank-self-consuming-diffusion: selection by rank",
 )
 REAL = np.array([0.4, 0.3, 0.2, 0.1])
 

@@ -120,7 +120,7 @@ def any_increase(key):
     setting="Gaussian of known variance, M = 10, replace, accumulate, accumulate_subsample, "
     "generations 24 and 49, 20,000 chains, of the last 4,000",
     oracle="theory.known_variance: slopes on log axes 1, .017 and .038, in the limit 1, 0 and 0",
-    y="slope on log axes",
+    y="squared error",
 )
 def divergence(key):
     at, out = np.array([24, 49]), []

@@ -5,6 +5,7 @@ Refitting categories by counting is the same chain.
 
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
 import collapse_jax as cj
 from collapse_jax import theory
@@ -315,3 +316,82 @@ def smoothing(key):
         ]
 
     return checked(0.05) + checked(0.5)
+
+
+@entry(
+    "wf-beta",
+    claim="With a little fresh real data a share does not settle at a number but at a law, Beta(2 "
+    "M gamma p, 2 M gamma (1 - p)): two new points a generation leave it nearly anywhere.",
+    status="published formula",
+    setting="Bernoulli, p = 0.3, M = 50, mix with gamma = 0.02, generation 200, 20,000 chains",
+    oracle="exact: theory.interventions.mapped_count_distribution; "
+    "theory.urns.beta_of_immigration, within 0.02 of it",
+    x="ones among 50",
+    y="share of chains",
+)
+def immigration(key):
+    size, gamma, p, last = 50, 0.02, 0.3, 200
+    family = cj.estimators.bernoulli()
+    source = cj.sources.population(family, cj.estimators.bernoulli_params(p))
+    flow = cj.workflows.mix(1 - gamma, 0.0, gamma)
+    process = cj.generational_process(family, source, flow, sample_size=size)
+    trace = cj.simulate(
+        process, key, generations=last, chains=20_000, metrics=("mean",), record=[last]
+    )
+    ones, counts = np.rint(trace["mean"][:, -1] * size).astype(int), np.arange(size + 1)
+    law = theory.interventions.mapped_count_distribution(
+        last, size, p, lambda share: (1 - gamma) * share + gamma * p
+    )
+    beta = stats.beta(*theory.urns.beta_of_immigration(p, size, gamma))
+    return [
+        compare.counts(
+            np.bincount(ones, minlength=size + 1), law, at=counts, what="law of the count"
+        ),
+        compare.equal(
+            np.cumsum(law)[:-1],
+            beta.cdf((counts[:-1] + 0.5) / size),
+            0.02,
+            "M is finite",
+            at=counts[:-1],
+            what="distribution function",
+        ),
+    ]
+
+
+@entry(
+    "wf-harmonic",
+    claim="Sets of changing sizes lose diversity like sets of their harmonic mean: every other one "
+    "of 10 among ones of 1,000 is as bad as 20 in all.",
+    status="published formula",
+    setting="six categories, M = 10 and 1,000 in turns, replace, generations 0, 1, 9 and 29, "
+    "20,000 chains",
+    oracle="theory.ancestry.retention with a schedule of sizes; the harmonic mean, 19.8, is Wright "
+    "1938, to first order in 1/M",
+    y="heterozygosity",
+)
+def harmonic(key):
+    at = np.array([0, 1, 9, 29])
+    process = cj.generational_process(
+        cj.estimators.categorical(6),
+        cj.sources.categorical(SIX),
+        cj.workflows.replace(),
+        sample_size=lambda generation: jnp.where(generation % 2 == 0, 10, 1_000),
+        largest_sample_size=1_000,
+    )
+    trace = cj.simulate(
+        process, key, generations=29, chains=20_000, metrics=("heterozygosity",), record=at
+    )
+    sizes = np.where(np.arange(30) % 2 == 0, 10, 1_000)
+    exact = (1 - np.sum(SIX**2)) * theory.ancestry.retention(at, sizes)
+    effective = 1 / (1 - theory.ancestry.retention(29, sizes) ** (1 / 30))
+    return [
+        compare.means(trace["heterozygosity"], exact, at=at, what="heterozygosity"),
+        compare.equal(
+            effective,
+            2 / (1 / 10 + 1 / 1_000),
+            0.6,
+            "to first order in 1/10",
+            at=["effective size"],
+            what="effective size",
+        ),
+    ]

@@ -122,7 +122,7 @@ COMMANDS = {
         ),
         Command(
             "reproduce",
-            "Every published result that this machine can check, in ten minutes.",
+            "Every published result that this machine can check, in some eleven minutes.",
             "commands.reproduce:run_reproduce",
             ReproduceConfig,
             arguments=ReproduceArguments,
