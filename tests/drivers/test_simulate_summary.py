@@ -134,9 +134,10 @@ def test_of_a_simulation(name):
     assert len(repr(summary).splitlines()) == 3
     assert seen[-1] == 40 and summary.quantiles == AT and set(summary.mean) == set(metrics)
     labelled = summary.to_xarray()
-    np.testing.assert_array_equal(labelled["support_mean"], summary.mean["support"])
-    at_end = labelled["probabilities_quantile"].sel(quantile=AT[0], generation=40)
-    np.testing.assert_array_equal(at_end, summary.quantile["probabilities"][-1, ..., 0])
+    for metric in metrics:
+        np.testing.assert_array_equal(labelled[f"{metric}_mean"], summary.mean[metric])
+        at_end = labelled[f"{metric}_quantile"].sel(quantile=AT[0], generation=40)
+        np.testing.assert_array_equal(at_end, summary.quantile[metric][-1, ..., 0])
     for metric in metrics:
         values = np.moveaxis(trace[metric].astype(np.float64), 0, -1)
         # Programs of other chunks may round differently, as `simulate` says.
