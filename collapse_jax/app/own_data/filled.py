@@ -10,9 +10,9 @@ import numpy as np
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import given_options
 from collapse_jax.app.own_data.held import held, withheld
-from collapse_jax.app.own_data.reading import OwnData, file_checksum, own_data
+from collapse_jax.app.own_data.reading import OwnData, own_data
 from collapse_jax.core.tables import labels as table_labels
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, visible
 from collapse_jax.estimators.registry import family
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def in_words(config: SimulateConfig) -> Iterator[str]:
     data, points = own_data(config), own_data(config).points
     names = _listed(points.columns)
     if points.features:
-        names = f"features {_listed(points.columns[:-1])}, target {points.columns[-1]}"
+        target = visible(points.columns[-1])
+        names = f"features {_listed(points.columns[:-1])}, target {target}"
     unit = "blocks" if points.x.ndim == 2 and len(points.columns) == 1 else "rows"
     text = f"{config.data}: {len(data.train):,} {unit} to draw from"
     if len(data.test):
@@ -107,7 +108,7 @@ def labelled(results: "xarray.Dataset", config: SimulateConfig) -> "xarray.Datas
     results = table_labels.labelled(results, points.columns, features, points.labels)
     facts: dict[str, Any] = {
         "data": config.data,
-        "data_sha256": file_checksum(config),
+        "data_sha256": data.checksum,
         "data_columns": ", ".join(points.columns),
         "data_rows": data.rows,
         "data_rows_held_out": len(data.test),
@@ -134,4 +135,4 @@ def _refuse_options_of_data(config, given):
 
 def _listed(names):
     rest = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + rest
+    return visible(", ".join(names[:_MOST_NAMED]) + rest)

@@ -23,7 +23,7 @@ _LEADING_ZERO = r"^[+-]?0[0-9]"
 _LONG_WHOLE = r"^[+-]?[0-9]{16,}$"
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 # Whole numbers up to this are all held by a float64.
-_LARGEST_WHOLE = 2**53
+LARGEST_WHOLE = 2**53
 
 
 def place(row: int, name: str) -> str:
@@ -35,7 +35,7 @@ class Numbers:
     """A column of numbers; `add` takes the next of them."""
 
     def __init__(self, name: str):
-        self._name, self._parts = name, []
+        self.name, self._parts = name, []
 
     def add(self, values: np.ndarray, rows: np.ndarray) -> None:
         """Appends numbers [n], which stand in these rows of the file.
@@ -43,12 +43,12 @@ class Numbers:
         Raises:
             InputError: For one that is infinite, or that float64 does not hold.
         """
-        held = _as_float(values, rows, self._name)
+        held = _as_float(values, rows, self.name)
         infinite = ~np.isfinite(held)
         if infinite.any():
             first = int(np.argmax(infinite))
             raise InputError(
-                f"{place(rows[first], self._name)} is {values[first]}; all must be finite"
+                f"{place(rows[first], self.name)} is {values[first]}; all must be finite"
             )
         self._parts.append(held)
 
@@ -224,8 +224,8 @@ def as_categories(
 def _as_float(values, rows, name):
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and len(values):
         low, high = int(values.min()), int(values.max())
-        if max(-low, high) > _LARGEST_WHOLE:
-            far = (values > _LARGEST_WHOLE) | (values < -_LARGEST_WHOLE)
+        if max(-low, high) > LARGEST_WHOLE:
+            far = (values > LARGEST_WHOLE) | (values < -LARGEST_WHOLE)
             for number in np.flatnonzero(far):
                 if int(values[number]) != int(float(values[number])):
                     raise InputError(

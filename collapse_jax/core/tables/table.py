@@ -107,5 +107,6 @@ def held_out_rows(rows: int, held_out: float, key: jax.Array) -> tuple[np.ndarra
     if rows < 2:
         raise InputError(f"the data has {rows} row; a held-out part needs at least 2")
     count = min(max(round(share * rows), 1), rows - 1)
-    order = np.asarray(jax.random.permutation(key, rows))
+    with jax.ensure_compile_time_eval():
+        order = np.asarray(jax.random.permutation(key, rows))
     return np.sort(order[count:]), np.sort(order[:count])
