@@ -12,7 +12,6 @@ from collapse_jax.app.commands.simulation import key_of, memory_of, plan_of, pro
 from collapse_jax.app.commands.tables import chains_table, entries_table, rows_of, summary_rows
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.own_data.filled import labelled
-from collapse_jax.core.tables.labels import NAMED_METRICS
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.simulate_summary import summary_chunks, summary_of
 from collapse_jax.drivers.summary import as_dataset
@@ -60,8 +59,8 @@ def run_chains(
             last = _write_rows(folder, summary_rows(trace))
     if distributed.is_first():
         console.print(chains_table(last, settings))
-        named = settings.data and settings.keep == "chains" and {*settings.metrics} & NAMED_METRICS
-        entries = entries_table(folder.results()) if named else None
+        results = folder.results() if settings.data and settings.keep == "chains" else None
+        entries = None if results is None else entries_table(results)
         if entries is not None:
             console.print(entries)
     return folder

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 # Metrics with one entry for each column.
 _OF_COLUMNS = ("mean", "log_scale")
-# All whose entries may have names.
-NAMED_METRICS = frozenset((*_OF_COLUMNS, "weights", "probabilities"))
 
 
 def labelled(
