@@ -45,7 +45,7 @@ class ArrayBatch:
     def __init__(self, columns: tuple, cells: list[np.ndarray]):
         self._columns, self._cells, self.size = columns, cells, len(cells[0])
 
-    def missing(self) -> list[np.ndarray]:
+    def missing(self) -> list[Any]:
         """[columns] of bool [size], where no value is: nan, or an empty text."""
         return [_missing(cells) for cells in self._cells]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from collapse_jax.core.tables.arrow import compute
 from collapse_jax.core.tables.batches import Columns, Wanted
 from collapse_jax.core.tables.columns import LARGEST_WHOLE, Numbers, Words, place
 from collapse_jax.errors import InputError
@@ -122,22 +123,20 @@ def _plain(cells):
 
 def _missing(cells):
     import pyarrow
-    import pyarrow.compute as compute
 
     cells = _plain(cells)
-    absent = compute.is_null(cells, nan_is_null=True)
+    absent = compute().is_null(cells, nan_is_null=True)
     if pyarrow.types.is_string(cells.type) or pyarrow.types.is_large_string(cells.type):
-        absent = compute.or_(absent, compute.fill_null(compute.equal(cells, ""), True))
+        absent = compute().or_(absent, compute().fill_null(compute().equal(cells, ""), True))
     return absent.to_numpy(zero_copy_only=False)
 
 
 def _numbers(cells, name, rows):
     import pyarrow
-    import pyarrow.compute as compute
 
     cells = _plain(cells)
     if pyarrow.types.is_decimal(cells.type):
-        exact, cells = cells, compute.cast(cells, pyarrow.float64())
+        exact, cells = cells, compute().cast(cells, pyarrow.float64())
         far = np.abs(cells.to_numpy(zero_copy_only=False)) > LARGEST_WHOLE
         for number in np.flatnonzero(far):
             value = exact[int(number)].as_py()
@@ -151,8 +150,7 @@ def _numbers(cells, name, rows):
 
 def _texts(cells):
     import pyarrow
-    import pyarrow.compute as compute
 
     cells = _plain(cells)
     is_text = pyarrow.types.is_string(cells.type) or pyarrow.types.is_large_string(cells.type)
-    return cells if is_text else compute.cast(cells, pyarrow.string())
+    return cells if is_text else compute().cast(cells, pyarrow.string())

@@ -8,6 +8,7 @@ import itertools
 import pathlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,7 @@ def open_text(file: pathlib.Path, wanted: Wanted) -> TextBatches:
     return batches
 
 
-def _opened(file):
+def _opened(file) -> Any:
     with open(file, "rb") as raw:
         is_packed = raw.read(2) == _GZIP
     return gzip.open(file, "rb") if is_packed else open(file, "rb")
