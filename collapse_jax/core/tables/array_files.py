@@ -91,7 +91,7 @@ class PointBatch:
     def __init__(self, parts: list[np.ndarray], points: np.ndarray):
         self._parts, self._points, self.size = parts, points, len(points)
 
-    def missing(self) -> list[np.ndarray]:
+    def missing(self) -> list[Any]:
         """One bool [size]: where a point holds nan."""
         return [_missing(self._points).reshape(self.size, -1).any(1)]
 
