@@ -5,12 +5,14 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import given_options
 from collapse_jax.app.own_data.held import held, withheld
 from collapse_jax.app.own_data.reading import OwnData, own_data
+from collapse_jax.core.data_checks import DIGITS, half_spacing
 from collapse_jax.core.tables import labels as table_labels
 from collapse_jax.errors import InputError, visible
 from collapse_jax.estimators.registry import family
@@ -52,6 +54,8 @@ def with_data(config: SimulateConfig) -> SimulateConfig:
         is_needed = "noise" in inspect.signature(factory).parameters
         if is_needed and "noise" not in given and "noise" not in axes:
             options.append(f"noise={noise_of(data):.6g}")
+        filled = dataclasses.replace(config, options=tuple(options))
+        _refuse_lost_digits(config, data, given_options(filled).get("noise"))
     return dataclasses.replace(config, options=tuple(options), **fields)
 
 
@@ -122,6 +126,22 @@ def _refuse_other(config, name, value, wanted):
         raise InputError(
             f"{name} is {value}, and {config.data} has {wanted}; leave {name} out, which follows "
             "from the data"
+        )
+
+
+def _refuse_lost_digits(config, data, noise):
+    """Raises `InputError` where rounding the target moves it by more than its noise allows."""
+    if not isinstance(noise, int | float) or noise <= 0:
+        return
+    label, dtype = data.points.x[:, -1], np.dtype(jnp.result_type(float))
+    step = float(half_spacing(np.abs(label).max(keepdims=True), dtype)[0])
+    if step > DIGITS * noise:
+        raise InputError(
+            f"{config.data}: column {data.points.columns[-1]!r} goes up to "
+            f"{np.abs(label).max():.6g} with noise {noise:.3g}, and numbers of {dtype.name} are "
+            f"{2 * step:.3g} apart there: less than three digits of its noise would be left; "
+            "subtract a constant, give --options noise=0 if there is none, or "
+            "jax.config.update('jax_enable_x64', True)"
         )
 
 
