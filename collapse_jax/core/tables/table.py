@@ -30,6 +30,14 @@ class Table(NamedTuple):
     names: tuple[str, ...]
     categories: tuple[tuple[str, ...] | None, ...]
 
+    def __repr__(self) -> str:
+        kinds = [
+            f"{name} ({'numbers' if labels is None else f'{len(labels)} categories'})"
+            for name, labels in zip(self.names[:8], self.categories, strict=False)
+        ]
+        more = f" and {len(self.names) - 8} more" if len(self.names) > 8 else ""
+        return f"table of {self.rows:,} rows: {', '.join(kinds)}{more}"
+
     @property
     def rows(self) -> int:
         """How many rows there are."""
