@@ -167,9 +167,10 @@ def _with_model(source, family):
             f"{family.name} cannot be fitted to all rows before a run; leave family out"
         )
     x = held_against(source, family, source.size).sample.held
-    data = family.summarise(x, jnp.ones(len(x), jnp.result_type(float)))
-    fit_key, init_key = jax.random.split(jax.random.key(0))
-    params, _ = family.fit(fit_key, family.init(init_key, data), data)
+    with jax.ensure_compile_time_eval():  # also where the process is made inside a program
+        data = family.summarise(x, jnp.ones(len(x), jnp.result_type(float)))
+        fit_key, init_key = jax.random.split(jax.random.key(0))
+        params, _ = family.fit(fit_key, family.init(init_key, data), data)
     return Source(
         source.sample,
         statistics=family.statistics.kind,

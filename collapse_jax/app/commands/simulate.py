@@ -15,7 +15,7 @@ from collapse_jax.app.couplings import real_rows
 from collapse_jax.app.laws import check_laws
 from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
 from collapse_jax.app.own_data.held import check_metrics
-from collapse_jax.app.own_data.reading import entry
+from collapse_jax.app.own_data.reading import entry, held_still
 from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.folder import RunFolder
 
@@ -47,6 +47,11 @@ def run_simulate(
     Returns:
         The run folder, which a dry run does not make.
     """
+    with held_still():
+        return _run(config, out, console, devices)
+
+
+def _run(config, out, console, devices):
     from collapse_jax.app.plots import draw_run
 
     config.check()

@@ -10,6 +10,7 @@ from collapse_jax.app.laws import expected_means
 from collapse_jax.drivers.chunks import Records
 from collapse_jax.drivers.summary import summarise_chunks
 from collapse_jax.drivers.trace import Trace
+from collapse_jax.errors import visible
 
 if TYPE_CHECKING:
     import xarray
@@ -106,6 +107,7 @@ def entries_table(results: "xarray.Dataset") -> "Table | None":
 
     results: of chains, labelled.
     """
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("entry", *_COLUMNS[:3])
@@ -117,7 +119,7 @@ def entries_table(results: "xarray.Dataset") -> "Table | None":
         quantiles = np.quantile(last, (0.05, 0.5, 0.95), axis=0)
         for place, label in enumerate(results[axis].values.tolist()[:_MOST_POINTS]):
             cells = _cells(quantiles[:, place], last[:, place].mean(), np.nan, 0.0, False)
-            table.add_row(f"{name} {label}", *cells[:3])
+            table.add_row(escape(visible(f"{name} {label}")), *cells[:3])
         left_out = len(results[axis]) - _MOST_POINTS
         if left_out > 0:
             table.add_row(f"{name}: {left_out:,} more", "", "", "")

@@ -5,14 +5,16 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import given_options
 from collapse_jax.app.own_data.held import held, withheld
-from collapse_jax.app.own_data.reading import OwnData, file_checksum, own_data
+from collapse_jax.app.own_data.reading import OwnData, own_data
+from collapse_jax.core.data_checks import DIGITS, half_spacing
 from collapse_jax.core.tables import labels as table_labels
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, visible
 from collapse_jax.estimators.registry import family
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ def with_data(config: SimulateConfig) -> SimulateConfig:
         is_needed = "noise" in inspect.signature(factory).parameters
         if is_needed and "noise" not in given and "noise" not in axes:
             options.append(f"noise={noise_of(data):.6g}")
+        filled = dataclasses.replace(config, options=tuple(options))
+        _refuse_lost_digits(config, data, given_options(filled).get("noise"))
     return dataclasses.replace(config, options=tuple(options), **fields)
 
 
@@ -78,7 +82,8 @@ def in_words(config: SimulateConfig) -> Iterator[str]:
     data, points = own_data(config), own_data(config).points
     names = _listed(points.columns)
     if points.features:
-        names = f"features {_listed(points.columns[:-1])}, target {points.columns[-1]}"
+        target = visible(points.columns[-1])
+        names = f"features {_listed(points.columns[:-1])}, target {target}"
     unit = "blocks" if points.x.ndim == 2 and len(points.columns) == 1 else "rows"
     text = f"{config.data}: {len(data.train):,} {unit} to draw from"
     if len(data.test):
@@ -107,7 +112,7 @@ def labelled(results: "xarray.Dataset", config: SimulateConfig) -> "xarray.Datas
     results = table_labels.labelled(results, points.columns, features, points.labels)
     facts: dict[str, Any] = {
         "data": config.data,
-        "data_sha256": file_checksum(config),
+        "data_sha256": data.checksum,
         "data_columns": ", ".join(points.columns),
         "data_rows": data.rows,
         "data_rows_held_out": len(data.test),
@@ -124,6 +129,22 @@ def _refuse_other(config, name, value, wanted):
         )
 
 
+def _refuse_lost_digits(config, data, noise):
+    """Raises `InputError` where rounding the target moves it by more than its noise allows."""
+    if not isinstance(noise, int | float) or noise <= 0:
+        return
+    label, dtype = data.points.x[:, -1], np.dtype(jnp.result_type(float))
+    step = float(half_spacing(np.abs(label).max(keepdims=True), dtype)[0])
+    if step > DIGITS * noise:
+        raise InputError(
+            f"{config.data}: column {data.points.columns[-1]!r} goes up to "
+            f"{np.abs(label).max():.6g} with noise {noise:.3g}, and numbers of {dtype.name} are "
+            f"{2 * step:.3g} apart there: less than three digits of its noise would be left; "
+            "subtract a constant, give --options noise=0 if there is none, or "
+            "jax.config.update('jax_enable_x64', True)"
+        )
+
+
 def _refuse_options_of_data(config, given):
     for name in _OF_DATA:
         if name in given:
@@ -134,4 +155,4 @@ def _refuse_options_of_data(config, given):
 
 def _listed(names):
     rest = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + rest
+    return visible(", ".join(names[:_MOST_NAMED]) + rest)

@@ -12,6 +12,7 @@ from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import given_options
 from collapse_jax.app.own_data.points import in_words_of_the_file
 from collapse_jax.app.own_data.reading import DataKey, OwnData, own_data
+from collapse_jax.core.tables.table import TRUTH_VALUES
 from collapse_jax.core.types import Estimator, Process, Source
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
@@ -75,6 +76,11 @@ def withheld(settings: SimulateConfig) -> dict[str, str]:
         named = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
         why = f"it is of the numbers of categories, and these are labels ({named})"
         reasons |= dict.fromkeys(_OF_NUMBERS, why)
+    mixed = data.points.more.get("categories", ())
+    if any(one not in (None, TRUTH_VALUES) for one in mixed):
+        reasons["mean"] = (
+            "some columns hold words, whose numbers mean nothing (mean_NAME is of one)"
+        )
     if data.points.features:
         why = f"it is defined for features N(0, I), and those of {settings.data} are others"
         reasons["excess_log_loss"] = why

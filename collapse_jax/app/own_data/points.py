@@ -119,6 +119,13 @@ def in_words_of_the_file(text: str, points: Points) -> str:
         name = points.columns[0 if is_block else min(position, len(points.columns) - 1)]
         return place(number, name)
 
+    def of_column(found):
+        return f" in column {points.columns[int(found.group(1))]!r}"
+
+    if len(points.columns) == points.x[0].size:
+        text = re.sub(r" in coordinate (\d+)", of_column, text)
+    if len(points.columns) == 1:
+        text = re.sub(r"^x (has mean|is about)", f"column {points.columns[0]!r} \\1", text)
     return re.sub(r"x\[(\d+)(?:, (\d+))?(?:, \d+)*\]", named, text)
 
 

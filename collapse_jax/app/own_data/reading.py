@@ -1,7 +1,10 @@
 """The file of a simulation: read once, its rows split, and what made_of.json keeps of it."""
 
+import contextlib
+import contextvars
 import functools
 import hashlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +22,8 @@ from collapse_jax.runs import made_of
 
 # What the key of the split is folded with, so that no chain has it.
 _SPLIT = "held-out rows of a file"
+# File -> its state when it was first looked at; None where it is looked at each time.
+_STATES: contextvars.ContextVar[dict | None] = contextvars.ContextVar("_STATES", default=None)
 
 
 class DataKey(NamedTuple):
@@ -42,17 +47,25 @@ class DataKey(NamedTuple):
     @classmethod
     def of(cls, settings: SimulateConfig) -> "DataKey":
         """The key of the file as it lies there now; raises `InputError` where it does not."""
-        try:
-            found = made_of.expanded(settings.data).stat()
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"data is {settings.data!r}, which cannot be read ({why})") from None
-        state = (found.st_mtime_ns, found.st_size, found.st_ino)
+        states = _STATES.get()
+        states = {} if states is None else states
+        if settings.data not in states:
+            states[settings.data] = _state_of(settings.data)
+        state = states[settings.data]
         return cls(state, *(getattr(settings, name) for name in cls._fields[1:]))
 
     def settings(self, **others: Any) -> SimulateConfig:
         """Settings of a simulation with this data."""
         return SimulateConfig(**dict(list(self._asdict().items())[1:]), **others)
+
+
+def _state_of(data):
+    try:
+        found = made_of.expanded(data).stat()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"data is {data!r}, which cannot be read ({why})") from None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 class OwnData(NamedTuple):
@@ -62,6 +75,7 @@ class OwnData(NamedTuple):
     train, test: numbers of the points that are drawn from, and of those that are held out.
     rows: how many rows the file has.
     dropped: those of them that a missing value has left out.
+    checksum: SHA-256 of the file.
     """
 
     points: Points
@@ -69,6 +83,7 @@ class OwnData(NamedTuple):
     test: np.ndarray
     rows: int
     dropped: int
+    checksum: str
 
 
 def own_data(settings: SimulateConfig) -> OwnData:
@@ -99,25 +114,35 @@ def entry(settings: SimulateConfig) -> dict[str, Any]:
     return {"data": {"where": settings.data, "contents": contents}}
 
 
-def file_checksum(settings: SimulateConfig) -> str:
-    """The SHA-256 of the file."""
-    path = made_of.expanded(settings.data)
-    return made_of.of_files([path], path.parent)[path.name]
+@contextlib.contextmanager
+def held_still() -> Iterator[None]:
+    """Within it a file is looked at once: what becomes of it meanwhile changes no number."""
+    token = _STATES.set({})
+    try:
+        yield
+    finally:
+        _STATES.reset(token)
 
 
 @functools.lru_cache(1)
-def _reading(data: DataKey) -> Reading:
-    return read_file(
-        *(made_of.expanded(data.data), data.columns, data.target, data.categories),
+def _reading(data: DataKey) -> tuple[Reading, str]:
+    """(what the file holds, its SHA-256)."""
+    path = made_of.expanded(data.data)
+    reading = read_file(
+        *(path, data.columns, data.target, data.categories),
         missing=data.missing,
         memory_limit=data.memory_limit,
     )
+    checksum = made_of.of_files([path], path.parent)[path.name]
+    if _state_of(data.data) != data.state:
+        raise InputError(f"{data.data} changed while it was read; wait until it is written")
+    return reading, checksum
 
 
 @functools.lru_cache(2)
 def _own_data(data: DataKey, name: str, block_length: Any) -> OwnData:
     # The table is the same whatever is held out.
-    reading = _reading(data._replace(intercept=True, held_out=0.0, split_seed=0))
+    reading, checksum = _reading(data._replace(intercept=True, held_out=0.0, split_seed=0))
     given = {} if block_length is None else {"block_length": block_length}
     try:
         points = points_of(reading, data.settings(), name, family(name).factory, given)
@@ -128,7 +153,8 @@ def _own_data(data: DataKey, name: str, block_length: Any) -> OwnData:
             train, test = held_out_rows(count, data.held_out, key)
     except InputError as error:
         raise InputError(f"{data.data}: {error}") from None
-    return OwnData(points, train, test, len(reading.rows) + reading.dropped, reading.dropped)
+    rows = len(reading.rows) + reading.dropped
+    return OwnData(points, train, test, rows, reading.dropped, checksum)
 
 
 def _hash(values):

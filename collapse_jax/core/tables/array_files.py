@@ -45,7 +45,7 @@ class ArrayBatch:
     def __init__(self, columns: tuple, cells: list[np.ndarray]):
         self._columns, self._cells, self.size = columns, cells, len(cells[0])
 
-    def missing(self) -> list[np.ndarray]:
+    def missing(self) -> list[Any]:
         """[columns] of bool [size], where no value is: nan, or an empty text."""
         return [_missing(cells) for cells in self._cells]
 
@@ -91,7 +91,7 @@ class PointBatch:
     def __init__(self, parts: list[np.ndarray], points: np.ndarray):
         self._parts, self._points, self.size = parts, points, len(points)
 
-    def missing(self) -> list[np.ndarray]:
+    def missing(self) -> list[Any]:
         """One bool [size]: where a point holds nan."""
         return [_missing(self._points).reshape(self.size, -1).any(1)]
 

@@ -1,13 +1,15 @@
 """Parquet files, read group by group."""
 
+import decimal
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from collapse_jax.core.tables.arrow import compute
 from collapse_jax.core.tables.batches import Columns, Wanted
-from collapse_jax.core.tables.columns import Numbers, Words
+from collapse_jax.core.tables.columns import LARGEST_WHOLE, Numbers, Words, place
 from collapse_jax.errors import InputError
 
 _ROWS_AT_ONCE = 2**16
@@ -66,7 +68,7 @@ class ParquetBatch:
         for column, cells in zip(self._columns, self._cells, strict=True):
             cells = cells if kept is None else cells.filter(pyarrow.array(kept))
             if isinstance(column, Numbers):
-                column.add(_numbers(cells), rows)
+                column.add(_numbers(cells, column.name, rows), rows)
                 continue
             encoded = _texts(cells).dictionary_encode()
             codes = encoded.indices.to_numpy(zero_copy_only=False)
@@ -121,29 +123,34 @@ def _plain(cells):
 
 def _missing(cells):
     import pyarrow
-    import pyarrow.compute as compute
 
     cells = _plain(cells)
-    absent = compute.is_null(cells, nan_is_null=True)
+    absent = compute().is_null(cells, nan_is_null=True)
     if pyarrow.types.is_string(cells.type) or pyarrow.types.is_large_string(cells.type):
-        absent = compute.or_(absent, compute.fill_null(compute.equal(cells, ""), True))
+        absent = compute().or_(absent, compute().fill_null(compute().equal(cells, ""), True))
     return absent.to_numpy(zero_copy_only=False)
 
 
-def _numbers(cells):
+def _numbers(cells, name, rows):
     import pyarrow
-    import pyarrow.compute as compute
 
     cells = _plain(cells)
     if pyarrow.types.is_decimal(cells.type):
-        cells = compute.cast(cells, pyarrow.float64())
+        exact, cells = cells, compute().cast(cells, pyarrow.float64())
+        far = np.abs(cells.to_numpy(zero_copy_only=False)) > LARGEST_WHOLE
+        for number in np.flatnonzero(far):
+            value = exact[int(number)].as_py()
+            if value == int(value) and value != decimal.Decimal(cells[int(number)].as_py()):
+                raise InputError(
+                    f"{place(rows[number], name)} is {value}, which float64 does not hold; leave "
+                    "the column out if it is an identifier"
+                )
     return cells.to_numpy(zero_copy_only=False)
 
 
 def _texts(cells):
     import pyarrow
-    import pyarrow.compute as compute
 
     cells = _plain(cells)
     is_text = pyarrow.types.is_string(cells.type) or pyarrow.types.is_large_string(cells.type)
-    return cells if is_text else compute.cast(cells, pyarrow.string())
+    return cells if is_text else compute().cast(cells, pyarrow.string())

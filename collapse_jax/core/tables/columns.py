@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from collapse_jax.core.tables.arrow import compute
 from collapse_jax.core.tables.table import TRUTH_VALUES
 from collapse_jax.errors import InputError
 
@@ -23,7 +24,7 @@ _LEADING_ZERO = r"^[+-]?0[0-9]"
 _LONG_WHOLE = r"^[+-]?[0-9]{16,}$"
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 # Whole numbers up to this are all held by a float64.
-_LARGEST_WHOLE = 2**53
+LARGEST_WHOLE = 2**53
 
 
 def place(row: int, name: str) -> str:
@@ -35,7 +36,7 @@ class Numbers:
     """A column of numbers; `add` takes the next of them."""
 
     def __init__(self, name: str):
-        self._name, self._parts = name, []
+        self.name, self._parts = name, []
 
     def add(self, values: np.ndarray, rows: np.ndarray) -> None:
         """Appends numbers [n], which stand in these rows of the file.
@@ -43,12 +44,12 @@ class Numbers:
         Raises:
             InputError: For one that is infinite, or that float64 does not hold.
         """
-        held = _as_float(values, rows, self._name)
+        held = _as_float(values, rows, self.name)
         infinite = ~np.isfinite(held)
         if infinite.any():
             first = int(np.argmax(infinite))
             raise InputError(
-                f"{place(rows[first], self._name)} is {values[first]}; all must be finite"
+                f"{place(rows[first], self.name)} is {values[first]}; all must be finite"
             )
         self._parts.append(held)
 
@@ -119,11 +120,10 @@ class Texts:
     def missing(self, cells: Any) -> np.ndarray:
         """Which of the cells, a pyarrow array of strings, hold no value."""
         import pyarrow
-        import pyarrow.compute as compute
 
         tokens = MISSING[:1] if self._is_category else MISSING
-        trimmed = compute.utf8_trim_whitespace(cells)
-        return compute.is_in(trimmed, pyarrow.array(tokens)).to_numpy(zero_copy_only=False)
+        trimmed = compute().utf8_trim_whitespace(cells)
+        return compute().is_in(trimmed, pyarrow.array(tokens)).to_numpy(zero_copy_only=False)
 
     def add(self, cells: Any, rows: np.ndarray) -> None:
         """Appends cells, a pyarrow array of strings [n], none of them missing.
@@ -131,13 +131,11 @@ class Texts:
         Raises:
             InputError: Where numbers and words are mixed, or a number is not held as it is written.
         """
-        import pyarrow.compute as compute
-
         if not len(rows):
             return
         if self._is_category:
             return self._add_words(cells, rows)
-        written, cells = cells, compute.utf8_trim_whitespace(cells)
+        written, cells = cells, compute().utf8_trim_whitespace(cells)
         is_number = _matches(cells, _NUMBER)
         kind = Numbers if is_number[0] else Words
         if self._kind is None:
@@ -162,7 +160,6 @@ class Texts:
 
     def _numbers(self, cells, rows):
         import pyarrow
-        import pyarrow.compute as compute
 
         zero = _matches(cells, _LEADING_ZERO)
         if zero.any():
@@ -172,7 +169,7 @@ class Texts:
                 f"0 as a code does; read it as a category (--categories {self._name}), or write it "
                 "without"
             )
-        values = compute.cast(cells, pyarrow.float64()).to_numpy(zero_copy_only=False)
+        values = compute().cast(cells, pyarrow.float64()).to_numpy(zero_copy_only=False)
         wrong = ~np.isfinite(values)
         zeros = values == 0
         if zeros.any():  # 1e-400
@@ -224,8 +221,8 @@ def as_categories(
 def _as_float(values, rows, name):
     if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and len(values):
         low, high = int(values.min()), int(values.max())
-        if max(-low, high) > _LARGEST_WHOLE:
-            far = (values > _LARGEST_WHOLE) | (values < -_LARGEST_WHOLE)
+        if max(-low, high) > LARGEST_WHOLE:
+            far = (values > LARGEST_WHOLE) | (values < -LARGEST_WHOLE)
             for number in np.flatnonzero(far):
                 if int(values[number]) != int(float(values[number])):
                     raise InputError(
@@ -237,9 +234,7 @@ def _as_float(values, rows, name):
 
 
 def _matches(cells, pattern):
-    import pyarrow.compute as compute
-
-    return compute.match_substring_regex(cells, pattern).to_numpy(zero_copy_only=False)
+    return compute().match_substring_regex(cells, pattern).to_numpy(zero_copy_only=False)
 
 
 def _order(labels):

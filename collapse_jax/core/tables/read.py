@@ -11,7 +11,7 @@ from collapse_jax.core.tables import array_files, arrow_files, text_files
 from collapse_jax.core.tables.batches import Batches, Wanted
 from collapse_jax.core.tables.columns import place
 from collapse_jax.core.tables.table import Table
-from collapse_jax.errors import InputError, one_of, real, size_words
+from collapse_jax.errors import InputError, first_line, one_of, real, size_words
 
 # What ends the name of a file -> what opens it.
 _KINDS = {
@@ -90,8 +90,8 @@ def read_file(
         return _collected(opened, missing, limit)
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+    except Exception as error:  # a damaged file fails in any way
+        reason = getattr(error, "strerror", None) or first_line(error, 200)
         raise InputError(f"{file} cannot be read ({reason})") from None
 
 

@@ -30,6 +30,14 @@ class Table(NamedTuple):
     names: tuple[str, ...]
     categories: tuple[tuple[str, ...] | None, ...]
 
+    def __repr__(self) -> str:
+        kinds = [
+            f"{name} ({'numbers' if labels is None else f'{len(labels)} categories'})"
+            for name, labels in zip(self.names[:8], self.categories, strict=False)
+        ]
+        more = f" and {len(self.names) - 8} more" if len(self.names) > 8 else ""
+        return f"table of {self.rows:,} rows: {', '.join(kinds)}{more}"
+
     @property
     def rows(self) -> int:
         """How many rows there are."""
@@ -107,5 +115,6 @@ def held_out_rows(rows: int, held_out: float, key: jax.Array) -> tuple[np.ndarra
     if rows < 2:
         raise InputError(f"the data has {rows} row; a held-out part needs at least 2")
     count = min(max(round(share * rows), 1), rows - 1)
-    order = np.asarray(jax.random.permutation(key, rows))
+    with jax.ensure_compile_time_eval():
+        order = np.asarray(jax.random.permutation(key, rows))
     return np.sort(order[count:]), np.sort(order[:count])

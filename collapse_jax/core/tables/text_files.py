@@ -1,11 +1,14 @@
 """CSV and TSV files, read as a stream."""
 
+import contextlib
 import csv
 import gzip
 import io
+import itertools
 import pathlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -147,7 +150,7 @@ def open_text(file: pathlib.Path, wanted: Wanted) -> TextBatches:
     return batches
 
 
-def _opened(file):
+def _opened(file) -> Any:
     with open(file, "rb") as raw:
         is_packed = raw.read(2) == _GZIP
     return gzip.open(file, "rb") if is_packed else open(file, "rb")
@@ -208,8 +211,7 @@ def _refuse_missing_header(file, separator, names, header):
     """Raises `InputError` where the first line looks like a row: its names are values below."""
     with _opened(file) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace") as text:
         rows = csv.reader(text, delimiter=separator)
-        next(rows)
-        for _, row in zip(range(1000), rows, strict=False):
+        for row in itertools.islice(_readable(rows), 1, 1000):
             for name in names:
                 place = header.index(name)
                 if name and len(row) == len(header) and row[place].strip() == name:
@@ -217,6 +219,12 @@ def _refuse_missing_header(file, separator, names, header):
                         f"{name!r} stands in the first line, where names of columns must stand, "
                         "and below as a value; write a header"
                     )
+
+
+def _readable(rows):
+    """Rows up to the first that Python does not read, which may be one of very long texts."""
+    with contextlib.suppress(csv.Error):
+        yield from rows
 
 
 def _in_words(error):

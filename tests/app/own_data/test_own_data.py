@@ -235,6 +235,16 @@ def test_one_line_before_any_work(file, tmp_path, case):
     assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
 
 
+def test_a_target_far_from_0_keeps_three_digits_of_its_noise(tmp_path):
+    rows = [f"{a},{1e6 + a + (-1) ** a}" for a in range(1, 30)]
+    (tmp_path / "far.csv").write_text("\n".join(["a,y", *rows]))
+    given = {"data": str(tmp_path / "far.csv"), "family": "linear_regression", "target": "y"}
+    config = SimulateConfig(**given, columns=("a",))
+    with pytest.raises(InputError, match=r"column 'y' goes up to 1.*less than three digits of its"):
+        with_data(config)
+    with_data(dataclasses.replace(config, options=("noise=0",)))
+
+
 def test_settings_that_would_be_ignored():
     for settings, words in (
         ({"columns": ("a",)}, "columns is a without data; give --data FILE"),

@@ -206,6 +206,7 @@ def test_a_split_parts_the_rows(tmp_path):
 
 def test_numbers_and_codes_are_told_apart(tmp_path):
     table = cj.read_data(written(tmp_path, "a.csv", "a,s\n1.5,x\n2.5,y\n"))
+    assert repr(table) == "table of 2 rows: a (numbers), s (2 categories)"
     numbers = cj.read_data(tmp_path / "a.csv", "a")
     words = cj.read_data(tmp_path / "a.csv", "s")
     assert numbers.numbers.tolist() == [[1.5], [2.5]]
