@@ -38,6 +38,8 @@ class Settings:
     out: str = "runs/denoising"
     """Folder of the runs; the same command again resumes them."""
     parts: Literal["both", "points", "images"] = "both"
+    families: tuple[str, ...] = FAMILIES
+    """Those of points."""
     images: str = ""
     """"digits", or a folder with MNIST's IDX files; by default that of the shared data."""
     generations: int = 6
@@ -61,7 +63,7 @@ def main(settings: Settings) -> None:
     if settings.parts != "images":
         found = {
             (name, workflow): of_points(settings, name, workflow)
-            for name in FAMILIES
+            for name in settings.families
             for workflow in WORKFLOWS
         }
         print(table(found))

@@ -51,11 +51,9 @@ SLOW_IN |= {
     for name in ("bernoulli", "exponential", "pareto", "uniform", "gaussian_mean")
 }
 SLOW_IN["gmm"] += ("is_pure",)
-SLOW_IN |= {
-    name: ("same_in_both_drivers", "runs_under_mix", "is_pure", "survives_collapse")
-    for name in ("flow_matching", "normalizing_flow")
-}
-SLOW_IN["diffusion"] = ("same_in_both_drivers", "runs_under_mix")
+# All three are made in `estimators/learned.py`: one of them stands for the others.
+SLOW_IN |= {name: tuple(CHECKS) for name in ("flow_matching", "normalizing_flow")}
+SLOW_IN["diffusion"] = ("same_in_both_drivers", "runs_under_mix", "is_pure")
 FAMILIES = {name: family for name, family in families().items() if family.example is not None}
 
 

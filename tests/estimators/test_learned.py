@@ -18,8 +18,10 @@ from collapse_jax.estimators.diffusion import diffusion
 from collapse_jax.estimators.flow_matching import flow_matching
 from collapse_jax.estimators.learned import random_output
 from collapse_jax.estimators.normalizing_flow import normalizing_flow
+from collapse_jax.models.densities.training import placed, standard_of, standardised
 from collapse_jax.theory import denoising
 
+SLOW = pytest.mark.slow
 KEY = jax.random.key(4)
 CHAINS = 24
 MIXING = np.array([[1.5, 0.6], [0.0, 0.5]])
@@ -41,7 +43,9 @@ def chains():
     return x, fit(jax.random.split(KEY, CHAINS), jnp.asarray(x, jnp.float32))
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ancestral", "ancestral_large"])
+@pytest.mark.parametrize(
+    "sampler", ["ddim", "ancestral", pytest.param("ancestral_large", marks=SLOW)]
+)
 def test_affine_denoisers_are_those_of_least_squares(chains, sampler):
     """Mean and covariance of the law sampled, |z| < 4 over chains that each know their own law.
 
@@ -141,9 +145,6 @@ def of_a_line(name):
     return family, params._replace(standard=standard)
 
 
-SLOW = pytest.mark.slow
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -167,7 +168,8 @@ def test_samples_have_their_density(name):
     assert name == "affine" or stats.kstest((x - x.mean()) / x.std(), "norm").pvalue < 1e-6
 
 
-@pytest.mark.parametrize("name", [pytest.param("flow", marks=SLOW), "spline"])
+@SLOW
+@pytest.mark.parametrize("name", ["flow", "spline"])
 def test_densities_in_the_plane_integrate_to_1(name):
     options = {"width": 8, "depth": 1}
     family = normalizing_flow(2, layers=3, bins=4, **options)
@@ -201,6 +203,7 @@ def test_densities_of_affine_denoisers_are_normal(chains):
     assert np.asarray(family.log_prob(point, at)).tolist() == [np.inf, -np.inf]
 
 
+@SLOW
 def test_a_flow_learns_what_no_gaussian_is():
     """Three blobs: nearer to held-out points than the Gaussian of their moments, by 0.3 nats."""
     rng = np.random.default_rng(2)
@@ -250,6 +253,18 @@ def test_points_without_weight_do_not_count():
     assert float(params.standard.mean[0]) == pytest.approx(repeated.mean())
     assert float(params.standard.scale[0]) == pytest.approx(repeated.std(), rel=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
+def test_coordinates_of_any_units_are_standardised():
+    """Each by its own mean and deviation; one that does not vary, but for rounding, has scale 0."""
+    x = np.random.default_rng(5).normal(size=(50, 4)) * [1e3, 1e-4, 1, 1] + [1e4, 0, -1, 7]
+    x[:, 3] = 7.1
+    standard = standard_of(jnp.asarray(x, jnp.float32), jnp.ones(50), each=True)
+    np.testing.assert_allclose(standard.mean, x.mean(0), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(standard.scale, [*x[:, :3].std(0), 0], rtol=1e-3)
+    z = np.asarray(standardised(standard, jnp.asarray(x, jnp.float32)))
+    np.testing.assert_allclose(z[:, :3].std(0), 1, rtol=1e-3)
+    np.testing.assert_allclose(placed(standard, z), x, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(
