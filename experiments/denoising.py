@@ -38,8 +38,8 @@ class Settings:
     out: str = "runs/denoising"
     """Folder of the runs; the same command again resumes them."""
     parts: Literal["both", "points", "images"] = "both"
-    families: tuple[str, ...] = FAMILIES
-    """Those of points."""
+    families: tuple[str, ...] = ("diffusion", "normalizing_flow")
+    """Those of points; flow_matching is the third."""
     images: str = ""
     """"digits", or a folder with MNIST's IDX files; by default that of the shared data."""
     generations: int = 6
@@ -137,7 +137,7 @@ def of_images(settings: Settings):
         width=settings.width,
         steps=settings.steps,
         batch_size=128,
-        learning_rate=2e-3,
+        learning_rate=3e-3,
     )
     process = cj.generational_process(
         family, cj.sources.dataset(images.train), cj.workflows.replace(), sample_size=size
