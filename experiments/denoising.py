@@ -4,7 +4,8 @@
     python experiments/denoising.py --parts points      the points alone
     python experiments/denoising.py --images digits     scikit-learn's 8x8 digits in MNIST's place
 
-Run time: some 3 CPU-minutes on 2 cores, a third of it compilation. MNIST is read from
+Run time, with the first command: estimated 4 CPU-minutes on 2 cores, a third of it compilation (it
+was measured in parts, on a shared machine). MNIST is read from
 ../shared/data/mnist beside the repository; where that is not, the small digits take its place. The
 same command again resumes the run.
 
