@@ -92,6 +92,10 @@ def estimator(
     return _with_functions_checked(_weighing(made, weighed), init)
 
 
+# Options that families got later: a run folder that began before knows its family without them.
+_LATER = ("resampled",)
+
+
 def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
     """Decorator of a family's factory: its estimators are named after their options."""
     signature = inspect.signature(factory)
@@ -101,7 +105,12 @@ def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
         made = factory(*args, **options)
         bound = signature.bind(*args, **options)
         bound.apply_defaults()
-        text = ", ".join(f"{name}={_short(value)}" for name, value in bound.arguments.items())
+        given = {
+            name: value
+            for name, value in bound.arguments.items()
+            if name not in _LATER or value is not signature.parameters[name].default
+        }
+        text = ", ".join(f"{name}={_short(value)}" for name, value in given.items())
         return made._replace(name=f"{factory.__name__}({text})")
 
     return with_name

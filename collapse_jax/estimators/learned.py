@@ -137,12 +137,16 @@ class Learned(NamedTuple):
     def _pixels(self, moment):
         return lambda params: moment(self.sample(jax.random.key(0), params, _IMAGES))
 
+    def _moments(self, params):
+        assert self.moments is not None  # the metrics below are offered where it is there
+        return self.moments(params.network)
+
     def _covariance(self, params):
         scale = params.standard.scale
-        return self.moments(params.network)[1] * scale[:, None] * scale
+        return self._moments(params)[1] * scale[:, None] * scale
 
     def _mean(self, params):
-        centre = placed(params.standard, self.moments(params.network)[0])
+        centre = placed(params.standard, self._moments(params)[0])
         return centre if self.dim > 1 else centre[0]
 
     def _variance(self, params):

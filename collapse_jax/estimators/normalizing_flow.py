@@ -43,8 +43,7 @@ def normalizing_flow(
 ) -> Estimator:
     """Normalizing flow of coupling layers by maximum likelihood; x is [n, dim].
 
-    log_prob is exact. A sample of equal points gives the model of that point. With splines tails
-    are Gaussian.
+    log_prob is exact. A sample of equal points gives the model of that point.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim) and log_variance (log-determinant
     / dim), from 4,096 draws.

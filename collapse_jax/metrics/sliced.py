@@ -43,12 +43,12 @@ def sliced_wasserstein(
     order, count = one_of("order", order, (1, 2)), whole("directions", directions, 1)
     if not (len(points) and len(real)):
         raise InputError("points or real ones are none; both must hold at least one")
-    key = jax.random.key(0) if key is None else one_key("key", key)
+    of_directions = jax.random.key(0) if key is None else one_key("key", key)
     dim = points.shape[1]
-    along = jax.random.normal(key, (count, dim)) if dim > 1 else jnp.ones((1, 1))
+    along = jax.random.normal(of_directions, (count, dim)) if dim > 1 else jnp.ones((1, 1))
     along = along / jnp.linalg.norm(along, axis=1, keepdims=True)
-    powers = _powers(*(jnp.sort(_projected(x, along), axis=1) for x in (points, real)), order)
-    return jnp.mean(powers) ** (1 / order)
+    a, b = (jnp.sort(_projected(x, along), axis=1) for x in (points, real))
+    return jnp.mean(_powers(a, b, order)) ** (1 / order)
 
 
 def _projected(x, along):

@@ -36,8 +36,8 @@ def real_law():
     claim="Blurred by h and mixed with a share a of fresh data, n generations have the variance "
     "s^2 + h^2 (1 - (1 - a)^n) / a: the truth blurred a geometric number of times.",
     status="published number",
-    setting="5 blobs in 10 dimensions, s = h = 0.6, a = 0.1, 0.5, 0.9, n = 20; kernels on M = 100 "
-    "points, mix, 40 chains",
+    setting="5 blobs in 10 dimensions, s = h = 0.6, a = 0.1, 0.5, 0.9, n = 20; kernels on M = 400 "
+    "points, mix, 60 chains",
     oracle="theory.kernel_density.expected_variance, and its limit of many points, "
     "limiting_variance (derived); drifts of the variance +108.38%, +24.72%, +13.77% in a public "
     "rerun of the paper",
@@ -51,20 +51,20 @@ def limit(key):
             cj.estimators.kde(10, WIDTH),
             source,
             cj.workflows.mix(1 - share, 0.0, share),
-            sample_size=100,
+            sample_size=400,
         )
         trace = cj.simulate(
             process,
             jax.random.fold_in(key, place),
             generations=LAST,
-            chains=40,
+            chains=60,
             metrics=("variance",),
             record=at.tolist(),
         )
         found.append(trace["variance"].astype(float))
         exact.append(
             theory.kernel_density.expected_variance(
-                at, 100, bandwidth=WIDTH, variance=variance, workflow="mix", gamma=share
+                at, 400, bandwidth=WIDTH, variance=variance, workflow="mix", gamma=share
             )
         )
     drifts = [

@@ -9,6 +9,7 @@ from scipy import stats
 from collapse_jax.core import points
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.types import Dataset, FitInfo
+from collapse_jax.estimators import linear_regression
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -102,3 +103,12 @@ def test_estimators_print_what_they_are(laplace):
     ]
     host = estimator(len, len, name="mine", init=len, traceable=False, log_prob=len)
     assert repr(host).splitlines()[-2:] == ["  also: log_prob", "  runs on the host (`cj.run`)"]
+
+
+def test_an_option_that_came_later_is_no_part_of_a_name_where_it_has_its_default():
+    """Folders of `cj.run` that began before know the family by its name."""
+    plain = linear_regression(3)
+    assert "resampled" not in plain.name
+    rows = np.eye(5, 3)
+    drawn = linear_regression(3, design=rows, resampled=True)
+    assert "resampled=True" in drawn.name

@@ -1,5 +1,7 @@
 """Precision, recall, density, coverage against scikit-learn; sliced Wasserstein against SciPy."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 from scipy import stats
 
 import collapse_jax as cj
+from collapse_jax.app.commands.simulation import process_of
+from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.errors import InputError
 from collapse_jax.metrics import against, precision_recall, sliced_wasserstein
 
@@ -79,24 +83,35 @@ def test_a_collapsed_model_is_precise_and_recalls_nothing():
 
 
 def test_metrics_of_any_family():
-    """A Gaussian that collapses loses recall."""
-    process = cj.generational_process(
-        cj.estimators.gaussian(dim=2),
-        cj.sources.normal([0, 0], np.eye(2)),
-        cj.workflows.replace(),
-        sample_size=6,
-    )
-    metrics = against(
-        REAL[:, :2], process.estimator.sample, names=("precision", "recall"), draws=90
-    )
-    trace = cj.simulate(
-        process, jax.random.key(0), generations=25, chains=3, record=[0, 25], metrics=metrics
-    )
-    assert {metric.__name__ for metric in metrics} == set(trace)
-    assert (trace["recall"][:, 1] < trace["recall"][:, 0]).all()
-    state = process.init(jax.random.key(0))[0]
-    drawn = process.estimator.sample(jax.random.key(0), state.params, 90)
-    assert float(metrics[0](state)) == float(precision_recall(drawn, REAL[:, :2]).precision)
+    """Of a Gaussian family's models: one that has collapsed is found in real balls and no more."""
+    family = cj.estimators.gaussian(dim=2)
+    precision, recall = against(REAL[:, :2], family.sample, ("precision", "recall"), draws=90)
+    assert (precision.__name__, recall.__name__) == ("precision", "recall")
+    both = jax.jit(lambda state: (precision(state), recall(state)))
+    found = {}
+    for deviation in (1.0, 0.01):
+        params = cj.estimators.gaussian_params([0.0, 0.0], deviation**2 * np.eye(2))
+        found[deviation] = [float(part) for part in both(State(params))]
+        drawn = family.sample(jax.random.key(0), params, 90)
+        exact = precision_recall(drawn, REAL[:, :2])
+        assert found[deviation] == [float(exact.precision), float(exact.recall)]
+    assert found[0.01][1] < 0.05 < 0.5 < found[1.0][1] and found[0.01][0] == 1
+
+
+class State(NamedTuple):
+    """What a metric sees of a generation."""
+
+    params: object
+
+
+def test_the_command_line_knows_them_by_name():
+    """Of a model that is the real law: not the same points, though their keys are fixed."""
+    config = SimulateConfig(family="kde", metrics=("variance", "precision"), sample_size=30)
+    process = process_of(config.resolve())
+    assert "recall" not in process.metrics
+    params = process.parts.source.params
+    precision = float(jax.jit(process.metrics["precision"])(params))
+    assert 0.5 < precision < 1
 
 
 @pytest.mark.parametrize(

@@ -47,12 +47,13 @@ def standard_of(x: jax.Array, weight: jax.Array, *, each: bool) -> Standard:
     """Mean and deviation (ddof = 0) of weighted points x [n, d]; each: of every coordinate."""
     total = jnp.sum(weight)
     share = weight / jnp.where(total > 0, total, 1)
-    mean = share @ x
-    squares = share @ (x - mean) ** 2
-    squares = squares if each else jnp.mean(squares)
+    mean = jnp.matmul(share, x, precision="highest")
+    squares = jnp.matmul(share, (x - mean) ** 2, precision="highest")
     # A deviation of a few roundings of the mean is one of 0.
-    least = 4 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(mean))
-    return Standard(mean, jnp.where(squares > least**2, jnp.sqrt(squares), 0))
+    least = (32 * jnp.finfo(x.dtype).eps * mean) ** 2
+    if not each:
+        squares, least = jnp.mean(squares), jnp.max(least)
+    return Standard(mean, jnp.where(squares > least, jnp.sqrt(squares), 0))
 
 
 def standardised(standard: Standard, x: jax.Array) -> jax.Array:
