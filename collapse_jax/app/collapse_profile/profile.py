@@ -29,7 +29,7 @@ from collapse_jax.app.collapse_profile.roles import (
     with_normal,
 )
 from collapse_jax.drivers.recorded import Recorded, Records, recorded
-from collapse_jax.errors import InputError, one_of, real
+from collapse_jax.errors import InputError, did_you_mean, one_of, real
 
 SIZE = "sample_size"
 
@@ -94,6 +94,13 @@ def profile(
 def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
     """All eight; a threshold of one that cannot be told is refused."""
     roles = {role: role_of(role, record, own, truth) for role in ROLES}
+    used = {role.metric for role in roles.values() if not isinstance(role, str)}
+    for name in truth:
+        if name not in used and not (name in ("mean", "variance") and "tail_mass" in used):
+            raise InputError(
+                f"truth has {name}, by which {record.name} is not judged; it is by "
+                f"{', '.join(sorted(used)) or 'nothing'}{did_you_mean(name, used)}"
+            )
     verdicts = []
     for definition in DEFINITIONS:
         role, threshold = roles[definition.role], thresholds.get(definition.key)
@@ -235,9 +242,10 @@ def _several(runs, chains, at, sizes):
 
 def _grid(record, at):
     """Of a grid: the runs along its sample sizes, and one of them."""
-    for name, value in at.items():
-        one_of("at's axis", name, tuple(record.axes))
-        one_of(f"at[{name!r}]", value, record.axes[name])
+    at = {
+        one_of("at's axis", name, tuple(record.axes)): _on_axis(name, value, record.axes[name])
+        for name, value in at.items()
+    }
     free = [name for name, values in record.axes.items() if name not in at and len(values) > 1]
     if [name for name in free if name != SIZE]:
         words = "; ".join(f"{name} is one of {', '.join(map(str, record.axes[name]))}"
@@ -255,6 +263,15 @@ def _grid(record, at):
         return {} if size is None else {size: one}, one
     by_size = {place[SIZE]: one for place, one in points}
     return dict(sorted(by_size.items())), by_size[at.get(SIZE, max(by_size))]
+
+
+def _on_axis(name, value, values):
+    """The value of an axis that equals the one given, whatever its type of number."""
+    for known in values:
+        if known == value and not isinstance(value, bool):
+            return known
+    words = ", ".join(map(str, values))
+    raise InputError(f"at[{name!r}] is {value!r:.200}; it must be one of {words}")
 
 
 def _size(record):
@@ -277,6 +294,11 @@ def _completed(record, family, truth):
             raise InputError(
                 "family is 'gaussian'; give truth={'mean': ..., 'variance': ...}, for which it "
                 "counts"
+            )
+        if not {"mean", "variance"} <= set(record.scalars()):
+            raise InputError(
+                f"family is 'gaussian'; {record.name} has no mean and variance of each chain, for "
+                "which it counts"
             )
     if own == "gaussian" and record.settings.get("dim") == 1:
         truth = {"mean": 0.0, "variance": 1.0} | dict(truth)
