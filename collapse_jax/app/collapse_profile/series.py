@@ -186,12 +186,36 @@ class Summarised(NamedTuple):
         return Summarised(Statistics(mean, std, quantile), levels, self.chains, has_mean)
 
     def mean(self) -> Band:
-        """The mean with Student's t interval."""
+        """The mean with Student's t interval; where few chains carry it, a bound from below alone.
+
+        That bound is Markov's, by the best of the quantiles.
+        """
         mean, std, _ = self.statistics
         count = np.full(len(mean), max(self.chains, 1))
-        return _with_error(mean, std / np.sqrt(count), count)._replace(
-            few=_few_of_moments(mean, std, self.chains)
+        band, few = _with_error(mean, std / np.sqrt(count), count), self._few()
+        return band._replace(
+            low=np.where(few, self._least_mean(), band.low),
+            high=np.where(few, np.inf, band.high),
+            few=few,
         )
+
+    def _few(self):
+        """[generation] whether few chains carry the mean, by its deviation."""
+        # The tail itself is not seen: more chains are asked for.
+        least = min(_SHARE * self.chains, max(_FEWEST, _TAIL_SHARE * self.chains))
+        mean, std, _ = self.statistics
+        if self.chains < 8:
+            return np.zeros(len(mean), bool)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            effective = self.chains / (1 + (std / mean) ** 2)
+        is_amount = self.statistics.quantile.min(-1) >= 0 if self.levels else mean > 0
+        return is_amount & (mean > 0) & (effective < least)
+
+    def _least_mean(self):
+        """[generation] the mean of numbers of at least 0 is a quantile times what is above it."""
+        if not self.levels:
+            return np.zeros(len(self.statistics.mean))
+        return (self.statistics.quantile * (1 - np.asarray(self.levels))).max(-1)
 
     def median(self, level: float = LEVEL) -> Band:
         """The median, with the error of a normal law as wide as the quartiles."""
@@ -211,10 +235,12 @@ class Summarised(NamedTuple):
         with np.errstate(divide="ignore", invalid="ignore"):
             number = np.log(mean / mean[place])
             error = std / mean / np.sqrt(max(self.chains, 1))
+            least = np.log(self._least_mean() / self.mean().high[place])
         count = np.full(len(mean), max(self.chains, 1))
         error = np.where(np.arange(len(mean)) == place, 0.0, error + error[place])
-        return _with_error(number, error, count)._replace(
-            few=_few_of_moments(mean, std, self.chains)
+        band, few = _with_error(number, error, count), self._few()
+        return band._replace(
+            low=np.where(few, least, band.low), high=np.where(few, np.inf, band.high), few=few
         )
 
     def log_ratio_of_medians(self, place: int) -> Band:
@@ -320,7 +346,7 @@ def _carried_by_few(x):
 
 
 def _tail_power(x):
-    """[generation] Hill's estimate of the power of the largest chains; inf where they are few."""
+    """[generation] Hill's bound from above of the largest chains' power; inf of few chains."""
     most = int(len(x) * _TAIL_SHARE)
     if most < _TAIL_CHAINS:
         return np.full(x.shape[1], np.inf)
@@ -328,16 +354,9 @@ def _tail_power(x):
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = np.log(largest[1:] / largest[0]).mean(0)
         # Where the smallest of them is 0, most chains are: the effective number tells.
-        return np.where((largest[0] > 0) & (excess > 0), 1 / excess, np.inf)
-
-
-def _few_of_moments(mean, std, chains):
-    """The same from mean and deviation."""
-    if chains < 8:
-        return np.zeros(len(mean), bool)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        effective = chains / (1 + (std / mean) ** 2)
-    return (mean > 0) & (effective < min(_FEWEST, _SHARE * chains)) & (std > mean)
+        power = np.where((largest[0] > 0) & (excess > 0), 1 / excess, np.inf)
+    # Two standard errors above: no law is taken for one of few chains by chance.
+    return power * (1 + 2 / np.sqrt(most))
 
 
 def _least_mean(x):
@@ -357,7 +376,7 @@ def _least_mean(x):
 
 def _log_ratio(wide, place, plain):
     """log of a band over its value at a place, each bound with the other's worst."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         number = np.log(plain.number / plain.number[place])
         low = np.log(wide.low / wide.high[place])
         high = np.log(wide.high / wide.low[place])
