@@ -300,7 +300,8 @@ def _completed(record, family, truth):
                 f"family is 'gaussian'; {record.name} has no mean and variance of each chain, for "
                 "which it counts"
             )
-    if own == "gaussian" and record.settings.get("dim") == 1:
+    # Of a user's own data nothing says that they are normal.
+    if own == "gaussian" and record.settings.get("dim") == 1 and not record.settings.get("data"):
         truth = {"mean": 0.0, "variance": 1.0} | dict(truth)
     return with_normal(record, family or own, truth)
 

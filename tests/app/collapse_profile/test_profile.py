@@ -233,6 +233,22 @@ def test_a_grid_of_other_axes_asks_for_a_place():
     assert "gamma 0.2, dim 3" in cj.profile(grid, at={"gamma": 0.2, "dim": 3.0}).run
 
 
+def test_a_grid_that_kept_its_chains_is_read_by_its_axes():
+    import xarray
+
+    values = np.stack([seeds(np.full(4, 1.0 / size), 50, 0.1) for size in (10, 30, 100)])
+    grid = xarray.Dataset(
+        {"squared_wasserstein2": (("sample_size", "chain", "generation"), values)},
+        coords={"sample_size": [10, 30, 100], "generation": [0, 2, 4, 6]},
+    )
+    profile = cj.profile(grid)
+    assert profile.verdict("scaling").verdict == "not met" and profile.chains == 50
+    assert profile.generations.tolist() == [0, 2, 4, 6] and "sample_size 100" in profile.run
+    alone = cj.profile({"squared_wasserstein2": values[1]})
+    found = cj.profile(grid, at={"sample_size": 30}).verdict("increase")
+    assert found.number == alone.verdict("increase").number
+
+
 def test_many_chains_are_read_in_parts(monkeypatch):
     run = {"variance": seeds(ENTROPY, 50, 0.2), "test_loss": seeds(PERPLEXITY, 50)}
     whole = cj.profile(run).to_json()
