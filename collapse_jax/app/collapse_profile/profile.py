@@ -181,6 +181,7 @@ def _scaling(definition, by_size, own, known, given):
     for role in roles.values():
         if isinstance(role, str):
             return nothing._replace(note=role)
+    roles = {size: role for size, role in roles.items() if isinstance(role, Role)}
     names = {role.metric for role in roles.values()}
     generations = [one.generations for one in by_size.values()]
     if len(names) > 1 or any(not np.array_equal(generations[0], g) for g in generations):
@@ -199,7 +200,7 @@ def _scaling(definition, by_size, own, known, given):
 # --- what the runs are ----------------------------------------------------------------------------
 
 
-def _runs(run, chains, at, sizes):
+def _runs(run: Any, chains, at, sizes):
     """({sample size: record}, the record that all but the scaling law is judged on)."""
     if isinstance(run, list | tuple) and not hasattr(run, "_asdict"):
         return _several(run, chains, at, sizes)
@@ -207,7 +208,8 @@ def _runs(run, chains, at, sizes):
         raise InputError(
             f"sample_sizes is {sizes!r:.200}, and run is one run; it names those of several"
         )
-    record = recorded(run, chains=chains)
+    one: Any = run
+    record = recorded(one, chains=chains)
     if record.axes:
         return _grid(record, at)
     if at:
@@ -222,7 +224,7 @@ def _several(runs, chains, at, sizes):
     if not runs:
         raise InputError("run is an empty list; give a run, or several")
     records = [recorded(one, chains=chains) for one in runs]
-    found = [_size(one) for one in records] if sizes is None else list(sizes)
+    found: list[Any] = [_size(one) for one in records] if sizes is None else list(sizes)
     if len(found) != len(records):
         raise InputError(
             f"sample_sizes has {len(found)} numbers for {len(records)} runs; give one for each"

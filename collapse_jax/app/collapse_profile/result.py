@@ -116,7 +116,7 @@ def as_dict(profile: Profile) -> dict[str, Any]:
 
 
 def _plain(value):
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+    if isinstance(value, Verdict | Finding):
         return {name: _plain(part) for name, part in value._asdict().items()}
     return value.tolist() if isinstance(value, np.ndarray) else value
 

@@ -145,9 +145,11 @@ class Chains(NamedTuple):
         """A band whose function of [chain, places] looks at each place alone."""
         places = np.arange(self.values.shape[1])
         bands = [function(self.at(part)) for part in self._parts(places)]
-        joined = (np.concatenate(parts) for parts in zip(*(b[:3] for b in bands), strict=True))
-        few = np.concatenate([band.few for band in bands])
-        return Band(*joined, min(band.level for band in bands), few)
+        number, low, high, few = (
+            np.concatenate([getattr(band, name) for band in bands])
+            for name in ("number", "low", "high", "few")
+        )
+        return Band(number, low, high, min(band.level for band in bands), few)
 
 
 class Summarised(NamedTuple):
@@ -351,7 +353,7 @@ def _tail_power(x):
     if most < _TAIL_CHAINS:
         return np.full(x.shape[1], np.inf)
     largest = np.partition(np.where(np.isnan(x), 0.0, x), len(x) - most - 1, axis=0)[-most - 1 :]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         excess = np.log(largest[1:] / largest[0]).mean(0)
         # Where the smallest of them is 0, most chains are: the effective number tells.
         power = np.where((largest[0] > 0) & (excess > 0), 1 / excess, np.inf)
