@@ -84,10 +84,13 @@ def gaussian_accumulate(
             at, size, ddof=1, workflow="accumulate"
         ),
     }
-    none = ("not met", "not met")
-    known = dict.fromkeys(
-        ("catastrophic", "increase", "divergence", "diversity", "tails", "hallucination"), none
-    )
+    known: dict[str, tuple[str | None, str | None]] = {
+        definition: ("not met", "not met")
+        for definition in (
+            *("catastrophic", "increase", "divergence", "diversity"),
+            *("tails", "hallucination"),
+        )
+    }
     return Case(_profile(trace, "kl_real_to_model"), trace, exact, known)
 
 

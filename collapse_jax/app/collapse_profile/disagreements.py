@@ -52,7 +52,7 @@ def _between_statistics(verdicts) -> Iterator[str]:
         if mean is not None and mean.verdict != MET:
             yield (
                 "the mean test loss grows without bound while the typical diversity goes to 0 "
-                f"({shown(shape.number)} x first)"
+                f"({shown(shape.number)} {by_key['diversity'].unit})"
             )
 
 

@@ -118,7 +118,8 @@ def _weights(clock: np.ndarray) -> np.ndarray:
 def _paces(averages: Series, statistic: str, weights: np.ndarray):
     """((pace, low, high), (its change, low, high)); None where there is no interval."""
     if isinstance(averages, Chains):
-        x = averages.values[~np.isnan(averages.values).any(1)]
+        x = averages.at(slice(None))
+        x = x[~np.isnan(x).any(1)]
         return _of_means(x @ weights.T) if statistic == "mean" else _of_medians(x, weights)
     band = getattr(averages, statistic)()
     if band.level == 0 or np.isnan(band.number).any():

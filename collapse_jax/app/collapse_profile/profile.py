@@ -29,7 +29,7 @@ from collapse_jax.app.collapse_profile.roles import (
     with_normal,
 )
 from collapse_jax.drivers.recorded import Recorded, Records, recorded
-from collapse_jax.errors import InputError, one_of, real
+from collapse_jax.errors import InputError, did_you_mean, one_of, real
 
 SIZE = "sample_size"
 
@@ -94,6 +94,13 @@ def profile(
 def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
     """All eight; a threshold of one that cannot be told is refused."""
     roles = {role: role_of(role, record, own, truth) for role in ROLES}
+    used = {role.metric for role in roles.values() if not isinstance(role, str)}
+    for name in truth:
+        if name not in used and not (name in ("mean", "variance") and "tail_mass" in used):
+            raise InputError(
+                f"truth has {name}, by which {record.name} is not judged; it is by "
+                f"{', '.join(sorted(used)) or 'nothing'}{did_you_mean(name, used)}"
+            )
     verdicts = []
     for definition in DEFINITIONS:
         role, threshold = roles[definition.role], thresholds.get(definition.key)
@@ -174,6 +181,7 @@ def _scaling(definition, by_size, own, known, given):
     for role in roles.values():
         if isinstance(role, str):
             return nothing._replace(note=role)
+    roles = {size: role for size, role in roles.items() if isinstance(role, Role)}
     names = {role.metric for role in roles.values()}
     generations = [one.generations for one in by_size.values()]
     if len(names) > 1 or any(not np.array_equal(generations[0], g) for g in generations):
@@ -192,7 +200,7 @@ def _scaling(definition, by_size, own, known, given):
 # --- what the runs are ----------------------------------------------------------------------------
 
 
-def _runs(run, chains, at, sizes):
+def _runs(run: Any, chains, at, sizes):
     """({sample size: record}, the record that all but the scaling law is judged on)."""
     if isinstance(run, list | tuple) and not hasattr(run, "_asdict"):
         return _several(run, chains, at, sizes)
@@ -200,7 +208,8 @@ def _runs(run, chains, at, sizes):
         raise InputError(
             f"sample_sizes is {sizes!r:.200}, and run is one run; it names those of several"
         )
-    record = recorded(run, chains=chains)
+    one: Any = run
+    record = recorded(one, chains=chains)
     if record.axes:
         return _grid(record, at)
     if at:
@@ -215,7 +224,7 @@ def _several(runs, chains, at, sizes):
     if not runs:
         raise InputError("run is an empty list; give a run, or several")
     records = [recorded(one, chains=chains) for one in runs]
-    found = [_size(one) for one in records] if sizes is None else list(sizes)
+    found: list[Any] = [_size(one) for one in records] if sizes is None else list(sizes)
     if len(found) != len(records):
         raise InputError(
             f"sample_sizes has {len(found)} numbers for {len(records)} runs; give one for each"
@@ -235,9 +244,10 @@ def _several(runs, chains, at, sizes):
 
 def _grid(record, at):
     """Of a grid: the runs along its sample sizes, and one of them."""
-    for name, value in at.items():
-        one_of("at's axis", name, tuple(record.axes))
-        one_of(f"at[{name!r}]", value, record.axes[name])
+    at = {
+        one_of("at's axis", name, tuple(record.axes)): _on_axis(name, value, record.axes[name])
+        for name, value in at.items()
+    }
     free = [name for name, values in record.axes.items() if name not in at and len(values) > 1]
     if [name for name in free if name != SIZE]:
         words = "; ".join(f"{name} is one of {', '.join(map(str, record.axes[name]))}"
@@ -255,6 +265,15 @@ def _grid(record, at):
         return {} if size is None else {size: one}, one
     by_size = {place[SIZE]: one for place, one in points}
     return dict(sorted(by_size.items())), by_size[at.get(SIZE, max(by_size))]
+
+
+def _on_axis(name, value, values):
+    """The value of an axis that equals the one given, whatever its type of number."""
+    for known in values:
+        if known == value and not isinstance(value, bool):
+            return known
+    words = ", ".join(map(str, values))
+    raise InputError(f"at[{name!r}] is {value!r:.200}; it must be one of {words}")
 
 
 def _size(record):
@@ -278,7 +297,13 @@ def _completed(record, family, truth):
                 "family is 'gaussian'; give truth={'mean': ..., 'variance': ...}, for which it "
                 "counts"
             )
-    if own == "gaussian" and record.settings.get("dim") == 1:
+        if not {"mean", "variance"} <= set(record.scalars()):
+            raise InputError(
+                f"family is 'gaussian'; {record.name} has no mean and variance of each chain, for "
+                "which it counts"
+            )
+    # Of a user's own data nothing says that they are normal.
+    if own == "gaussian" and record.settings.get("dim") == 1 and not record.settings.get("data"):
         truth = {"mean": 0.0, "variance": 1.0} | dict(truth)
     return with_normal(record, family or own, truth)
 

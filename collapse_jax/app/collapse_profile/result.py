@@ -116,7 +116,7 @@ def as_dict(profile: Profile) -> dict[str, Any]:
 
 
 def _plain(value):
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+    if isinstance(value, Verdict | Finding):
         return {name: _plain(part) for name, part in value._asdict().items()}
     return value.tolist() if isinstance(value, np.ndarray) else value
 
@@ -155,7 +155,6 @@ def _notes(verdicts) -> Iterator[str]:
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     if not verdict.metric or not verdict.findings():
         return verdict.title, verdict.verdict, "", "", "", verdict.metric, "", ""
-    sign = ">" if verdict.up else "<"
     leading, *others = verdict.findings()
     has_interval = verdict.level and not np.isnan(verdict.low)
     interval = f"{shown(verdict.low)} to {shown(verdict.high)}" if has_interval else ""
@@ -170,7 +169,7 @@ def _cells(verdict: Verdict) -> tuple[str, ...]:
         verdict.verdict,
         "" if np.isnan(verdict.number) else f"{shown(verdict.number)} {verdict.unit}",
         interval,
-        f"{sign} {shown(verdict.threshold)}",
+        limit_of(verdict),
         f"{verdict.metric}, {leading.statistic}" if verdict.level else verdict.metric,
         begin,
         other,
@@ -181,6 +180,12 @@ def _other(found: Finding) -> str:
     begin = f" from {found.first}" if found.first is not None else ""
     number = "" if found.verdict == CANNOT_TELL and np.isnan(found.number) else shown(found.number)
     return f"{found.statistic} {number}: {found.verdict}{begin}"
+
+
+def limit_of(verdict: Verdict) -> str:
+    """The threshold, with the side on which the definition is met."""
+    sign = "+-" if verdict.definition == "scaling" else "> " if verdict.up else "< "
+    return f"{sign}{shown(verdict.threshold)}"
 
 
 def shown(value: float) -> str:

@@ -125,10 +125,10 @@ def _role(candidate, series, record, truth):
     if known is not None:
         known = float(TRANSFORMS[scale.transform](np.asarray(known, float)))
     note = ""
-    if place and known is None:
+    if record.generations[place] and known is None:
         note = (
             f"{candidate.metric} is recorded from generation {record.generations[place]} on, and "
-            "held against that one"
+            "held against that one, not against the model of real data"
         )
     return Role(candidate.metric, scale, series.transformed(scale.transform), place, known, note)
 
@@ -166,9 +166,7 @@ def with_normal(record: Recorded, family: str, truth: Mapping[str, float]) -> Re
     kl_real_to_model and squared_wasserstein2, where no loss is recorded.
     """
     metrics = record.scalars()
-    if family != "gaussian" or not {"mean", "variance"} <= set(metrics):
-        return record
-    if not {"mean", "variance"} <= set(truth):
+    if family != "gaussian" or not {"mean", "variance"} <= set(metrics) & set(truth):
         return record
     mean = (np.asarray(metrics["mean"], float) - truth["mean"]) / np.sqrt(truth["variance"])
     with np.errstate(invalid="ignore", divide="ignore"):

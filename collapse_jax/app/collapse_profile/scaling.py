@@ -15,7 +15,8 @@ FEWEST_SIZES = 3
 class Law(NamedTuple):
     """loss = a size^-exponent, fitted at each generation.
 
-    exponent, error: [generation] and its standard error.
+    exponent, error: [generation] and its standard error; nan where a loss has no error, as a mean
+        that few chains carry.
     prefactor: [generation] of log loss at the middle of the log sizes.
     """
 
@@ -39,9 +40,7 @@ def fitted(sizes: Sequence[float], bands: Sequence[Band]) -> Law:
         loss = np.log(np.stack([band.number for band in bands]))
         error = np.stack([(np.log(b.high) - np.log(np.maximum(b.low, 1e-300))) / 2 / z
                           for b in bands])  # fmt: skip
-        # Bands of few chains, and of means that few carry, say little; those of one say nothing.
-        error = np.where(np.isfinite(error) & (error > 0), error, np.nan)
-        known = np.isfinite(error).all(0)
+        known = np.isfinite(error).all(0) & (error > 0).all(0) & np.isfinite(loss).all(0)
         weight = np.where(known, 1 / error**2, 1.0)
         x = np.log(np.asarray(sizes, float))[:, None]
         total = weight.sum(0)
@@ -50,7 +49,7 @@ def fitted(sizes: Sequence[float], bands: Sequence[Band]) -> Law:
         spread = (weight * (x - middle) ** 2).sum(0)
         slope = (weight * (x - middle) * (loss - level)).sum(0) / spread
         beyond = (weight * (loss - level - slope * (x - middle)) ** 2).sum(0) / (len(sizes) - 2)
-        inflation = np.sqrt(np.where(known, np.maximum(beyond, 1.0), beyond))
+        inflation = np.where(known, np.sqrt(np.maximum(beyond, 1.0)), np.nan)
         at_middle = level + slope * (x.mean() - middle)
     return Law(-slope, inflation / np.sqrt(spread), at_middle)
 
@@ -75,7 +74,8 @@ def change(
     states = np.where(met, 1, np.where(within, 0, -1))
     if not np.isfinite(number[-1]):
         note = "the loss is not positive and finite at every size"
-        states[:] = -1
+    elif not np.isfinite(width[-1]):
+        note = "at some size few chains carry the mean, which then tells no exponent"
     else:
         note = (
             f"exponent {law.exponent[0]:.3g} at generation {generations[0]} and "

@@ -3,8 +3,9 @@
 Intervals have two sides and hold with probability `LEVEL` at one generation.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -19,6 +20,8 @@ _FEWEST, _SHARE = 50, 0.25
 # and this share of all: an average then errs by more than its deviation says, and mostly downwards.
 _LEAST_POWER, _TAIL_CHAINS, _TAIL_SHARE = 1.5, 10, 0.05
 _LOG_2 = np.log(2.0)
+# Numbers of all chains that are float64 in memory at once.
+_AT_ONCE = 2**23
 
 
 def _same(x):
@@ -71,82 +74,82 @@ class Band(NamedTuple):
 
 
 class Chains(NamedTuple):
-    """A metric of each chain: values [chain, generation], nan where there is none."""
+    """A metric of each chain, of which some generations at once are float64 in memory.
+
+    values: [chain, generation], nan where there is none.
+    steps: transformations that are done to each value, names of `TRANSFORMS`.
+    base: the place of the generation whose value is taken off each chain's; None takes off none.
+    """
 
     values: np.ndarray
+    steps: tuple[str, ...] = ()
+    base: int | None = None
 
     @property
     def count(self) -> int:
-        """Chains that have a value in some generation."""
-        return int(np.isfinite(self.values).any(1).sum()) or len(self.values)
+        """How many chains there are."""
+        return len(self.values)
+
+    def at(self, places: Any) -> np.ndarray:
+        """[chain, places] the metric at some generations, transformed."""
+        x = np.array(self.values[:, places], float)
+        for name in self.steps:
+            x = TRANSFORMS[name](x)
+        if self.base is None:
+            return x
+        with np.errstate(invalid="ignore"):
+            return x - self._replace(base=None).at([self.base])
 
     def transformed(self, name: str) -> "Chains":
         """The metric with each value changed."""
-        return Chains(TRANSFORMS[name](np.asarray(self.values, float)))
+        return self._replace(steps=(*self.steps, name))
 
     def less_first(self, place: int) -> "Chains":
         """The metric less that of the same chain at a place."""
-        with np.errstate(invalid="ignore"):
-            return Chains(self.values - self.values[:, place : place + 1])
+        return self._replace(base=place)
 
     def windows(self, windows: Sequence[np.ndarray]) -> "Chains":
         """The averages of each chain over windows, which are places of generations."""
-        with np.errstate(invalid="ignore"):
-            averages = [self.values[:, places].mean(1) for places in windows]
-        return Chains(np.stack(averages, axis=1))
+        sums = np.zeros((len(self.values), len(windows)))
+        for column, places in enumerate(windows):
+            for part in self._parts(places):
+                with np.errstate(invalid="ignore"):
+                    sums[:, column] += self.at(part).sum(1)
+        return Chains(sums / [len(places) for places in windows])
 
     def mean(self) -> Band:
         """The mean with Student's t interval; where few chains carry it, a bound from below alone.
 
         That bound is Anderson's (1969), which holds for every law of numbers of at least 0.
         """
-        x = self.values
-        number, error, count = _moments(x)
-        band = _with_error(number, error, count)
-        few = _carried_by_few(x)
-        if not few.any():
-            return band
-        low, high = band.low.copy(), band.high.copy()
-        low[few], high[few] = _least_mean(x[:, few]), np.inf
-        return Band(number, low, high, band.level, few)
+        return self._joined(_mean)
 
     def median(self, level: float = LEVEL) -> Band:
         """The median between two order statistics (`scipy.stats.quantile_test`'s interval)."""
-        ordered = np.sort(self.values, axis=0)  # nan last
-        counts = np.maximum((~np.isnan(ordered)).sum(0), 1)
-        columns = np.arange(ordered.shape[1])
-        lower = np.maximum(stats.binom.ppf((1 - level) / 2, counts, 0.5).astype(int), 1)
-        held = 1 - 2 * stats.binom.cdf(lower - 1, counts, 0.5)
-        middle = ordered[(counts - 1) // 2, columns], ordered[counts // 2, columns]
-        with np.errstate(invalid="ignore"):
-            number = np.where(middle[0] == middle[1], middle[0], (middle[0] + middle[1]) / 2)
-        low, high = ordered[lower - 1, columns], ordered[counts - lower, columns]
-        least = float(held.min()) if held.size else 0.0
-        return Band(number, low, high, min(level, max(least, 0.0)), np.zeros(len(columns), bool))
+        return self._joined(functools.partial(_median, level=level))
 
     def log_ratio_of_means(self, place: int) -> Band:
         """log of the mean over that at a place; the error by the delta method, chain by chain."""
-        x = self.values
-        mean, _, count = _moments(x)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            number = np.log(mean / mean[place])
-            influence = x / mean - x[:, place : place + 1] / mean[place]
-            error = (
-                np.nanstd(influence, axis=0, ddof=1) / np.sqrt(count) if len(x) > 1 else 0 * mean
-            )
-        band = _with_error(number, error, count)
-        few = _carried_by_few(x)
-        if not few.any():
-            return band
-        with np.errstate(divide="ignore", invalid="ignore"):
-            bound = np.log(_least_mean(x[:, few]) / mean[place])
-        low, high = band.low.copy(), band.high.copy()
-        low[few], high[few] = bound, np.inf
-        return Band(number, low, high, band.level, few)
+        return self._joined(functools.partial(_log_ratio_of_means, first=self.at([place])))
 
     def log_ratio_of_medians(self, place: int) -> Band:
         """log of the median over that at a place: both intervals at half the error, combined."""
         return _log_ratio(self.median((1 + LEVEL) / 2), place, self.median())
+
+    def _parts(self, places):
+        """The places, so many at once that no copy of their values is large."""
+        size = max(_AT_ONCE // max(len(self.values), 1), 1)
+        return [places[first : first + size] for first in range(0, len(places), size)]
+
+    def _joined(self, function):
+        """A band whose function of [chain, places] looks at each place alone."""
+        places = np.arange(self.values.shape[1])
+        bands = [function(self.at(part)) for part in self._parts(places)]
+        number, low, high, few = (
+            np.concatenate([getattr(band, name) for band in bands])
+            for name in ("number", "low", "high", "few")
+        )
+        return Band(number, low, high, min(band.level for band in bands), few)
 
 
 class Summarised(NamedTuple):
@@ -185,12 +188,36 @@ class Summarised(NamedTuple):
         return Summarised(Statistics(mean, std, quantile), levels, self.chains, has_mean)
 
     def mean(self) -> Band:
-        """The mean with Student's t interval."""
+        """The mean with Student's t interval; where few chains carry it, a bound from below alone.
+
+        That bound is Markov's, by the best of the quantiles.
+        """
         mean, std, _ = self.statistics
         count = np.full(len(mean), max(self.chains, 1))
-        return _with_error(mean, std / np.sqrt(count), count)._replace(
-            few=_few_of_moments(mean, std, self.chains)
+        band, few = _with_error(mean, std / np.sqrt(count), count), self._few()
+        return band._replace(
+            low=np.where(few, self._least_mean(), band.low),
+            high=np.where(few, np.inf, band.high),
+            few=few,
         )
+
+    def _few(self):
+        """[generation] whether few chains carry the mean, by its deviation."""
+        # The tail itself is not seen: more chains are asked for.
+        least = min(_SHARE * self.chains, max(_FEWEST, _TAIL_SHARE * self.chains))
+        mean, std, _ = self.statistics
+        if self.chains < 8:
+            return np.zeros(len(mean), bool)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            effective = self.chains / (1 + (std / mean) ** 2)
+        is_amount = self.statistics.quantile.min(-1) >= 0 if self.levels else mean > 0
+        return is_amount & (mean > 0) & (effective < least)
+
+    def _least_mean(self):
+        """[generation] the mean of numbers of at least 0 is a quantile times what is above it."""
+        if not self.levels:
+            return np.zeros(len(self.statistics.mean))
+        return (self.statistics.quantile * (1 - np.asarray(self.levels))).max(-1)
 
     def median(self, level: float = LEVEL) -> Band:
         """The median, with the error of a normal law as wide as the quartiles."""
@@ -210,10 +237,12 @@ class Summarised(NamedTuple):
         with np.errstate(divide="ignore", invalid="ignore"):
             number = np.log(mean / mean[place])
             error = std / mean / np.sqrt(max(self.chains, 1))
+            least = np.log(self._least_mean() / self.mean().high[place])
         count = np.full(len(mean), max(self.chains, 1))
         error = np.where(np.arange(len(mean)) == place, 0.0, error + error[place])
-        return _with_error(number, error, count)._replace(
-            few=_few_of_moments(mean, std, self.chains)
+        band, few = _with_error(number, error, count), self._few()
+        return band._replace(
+            low=np.where(few, least, band.low), high=np.where(few, np.inf, band.high), few=few
         )
 
     def log_ratio_of_medians(self, place: int) -> Band:
@@ -240,6 +269,46 @@ class Summarised(NamedTuple):
 
 
 Series = Chains | Summarised
+
+
+def _mean(x):
+    number, error, count = _moments(x)
+    band, few = _with_error(number, error, count), _carried_by_few(x)
+    if not few.any():
+        return band
+    low, high = band.low.copy(), band.high.copy()
+    low[few], high[few] = _least_mean(x[:, few]), np.inf
+    return band._replace(low=low, high=high, few=few)
+
+
+def _median(x, level):
+    ordered = np.sort(x, axis=0)  # nan last
+    counts = np.maximum((~np.isnan(ordered)).sum(0), 1)
+    columns = np.arange(ordered.shape[1])
+    lower = np.maximum(stats.binom.ppf((1 - level) / 2, counts, 0.5).astype(int), 1)
+    held = 1 - 2 * stats.binom.cdf(lower - 1, counts, 0.5)
+    middle = ordered[(counts - 1) // 2, columns], ordered[counts // 2, columns]
+    with np.errstate(invalid="ignore"):
+        number = np.where(middle[0] == middle[1], middle[0], (middle[0] + middle[1]) / 2)
+    low, high = ordered[lower - 1, columns], ordered[counts - lower, columns]
+    least = min(level, max(float(held.min()), 0.0))
+    return Band(number, low, high, least, np.zeros(len(columns), bool))
+
+
+def _log_ratio_of_means(x, first):
+    """first: [chain, 1] what the means are held against."""
+    (mean, _, count), (reference, error, known) = _moments(x), _moments(first)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        number = np.log(mean / reference)
+        # Of the reference itself both are one, and the error is 0.
+        band = _with_error(number, _moments(x / mean - first / reference)[1], count)
+        few = _carried_by_few(x)
+        if not few.any():
+            return band
+        most = _with_error(reference, error, known).high
+        low, high = band.low.copy(), band.high.copy()
+        low[few], high[few] = np.log(_least_mean(x[:, few]) / most), np.inf
+    return band._replace(low=low, high=high, few=few)
 
 
 def _moments(x):
@@ -279,24 +348,17 @@ def _carried_by_few(x):
 
 
 def _tail_power(x):
-    """[generation] Hill's estimate of the power of the largest chains; inf where they are few."""
+    """[generation] Hill's bound from above of the largest chains' power; inf of few chains."""
     most = int(len(x) * _TAIL_SHARE)
     if most < _TAIL_CHAINS:
         return np.full(x.shape[1], np.inf)
     largest = np.partition(np.where(np.isnan(x), 0.0, x), len(x) - most - 1, axis=0)[-most - 1 :]
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         excess = np.log(largest[1:] / largest[0]).mean(0)
         # Where the smallest of them is 0, most chains are: the effective number tells.
-        return np.where((largest[0] > 0) & (excess > 0), 1 / excess, np.inf)
-
-
-def _few_of_moments(mean, std, chains):
-    """The same from mean and deviation."""
-    if chains < 8:
-        return np.zeros(len(mean), bool)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        effective = chains / (1 + (std / mean) ** 2)
-    return (mean > 0) & (effective < min(_FEWEST, _SHARE * chains)) & (std > mean)
+        power = np.where((largest[0] > 0) & (excess > 0), 1 / excess, np.inf)
+    # Two standard errors above: no law is taken for one of few chains by chance.
+    return power * (1 + 2 / np.sqrt(most))
 
 
 def _least_mean(x):
@@ -316,7 +378,7 @@ def _least_mean(x):
 
 def _log_ratio(wide, place, plain):
     """log of a band over its value at a place, each bound with the other's worst."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         number = np.log(plain.number / plain.number[place])
         low = np.log(wide.low / wide.high[place])
         high = np.log(wide.high / wide.low[place])

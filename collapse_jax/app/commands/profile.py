@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from collapse_jax.app.collapse_profile.definitions import ROLES
+from collapse_jax.app.collapse_profile.definitions import KEYS, ROLES
 from collapse_jax.app.collapse_profile.profile import profile
 from collapse_jax.errors import InputError
 from collapse_jax.runs.atomic import atomic
@@ -23,7 +23,14 @@ def profile_command(
     metrics: Sequence[str] = (),
     truth: Sequence[str] = (),
     at: Sequence[str] = (),
-    **thresholds: float | None,
+    catastrophic: float | None = None,
+    increase: float | None = None,
+    divergence: float | None = None,
+    diversity: float | None = None,
+    scaling: float | None = None,
+    modes: float | None = None,
+    tails: float | None = None,
+    hallucination: float | None = None,
 ) -> None:
     """Prints the profile of a run, or its JSON, and writes both and a figure where asked.
 
@@ -36,12 +43,15 @@ def profile_command(
         metrics: ROLE=METRIC or ROLE=METRIC:SCALE each.
         truth: METRIC=NUMBER each.
         at: AXIS=VALUE each, of a grid.
-        **thresholds: Those that are not None.
+        catastrophic, increase, divergence, diversity, scaling, modes, tails, hallucination:
+            Thresholds of the definitions; by default those of the table.
 
     Raises:
         InputError: As `cj.profile`, for entries of another form, and where `out` holds something
             else.
     """
+    given = (catastrophic, increase, divergence, diversity, scaling, modes, tails, hallucination)
+    thresholds = dict(zip(KEYS, given, strict=True))
     folder = RunFolder(out) if out else None
     if folder is not None:
         _refuse_taken(folder, out)
@@ -49,8 +59,8 @@ def profile_command(
         raise InputError("no run is given; give a run folder")
     own = {}
     for role, named in _pairs("metrics", metrics, f"ROLE=METRIC with one of {', '.join(ROLES)}"):
-        name, given, scale = named.partition(":")
-        own[role] = (name, scale) if given else name
+        name, has_scale, scale = named.partition(":")
+        own[role] = (name, scale) if has_scale else name
     found = profile(
         runs[0] if len(runs) == 1 else list(runs),
         thresholds={name: value for name, value in thresholds.items() if value is not None},

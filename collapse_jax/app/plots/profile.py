@@ -109,11 +109,10 @@ def _edges(clock, is_long):
 
 def _numbers(verdict):
     """Verdict, and the numbers of both statistics beside the threshold."""
-    from collapse_jax.app.collapse_profile.result import shown
+    from collapse_jax.app.collapse_profile.result import limit_of, shown
 
     if not verdict.findings():
         return f"{verdict.verdict}"
-    sign = ">" if verdict.up else "<"
     parts = [
         f"{shown(found.number)}" + (f" ({found.statistic})" if found.level else "")
         for found in verdict.findings()
@@ -122,7 +121,7 @@ def _numbers(verdict):
     ]
     when = f" at {verdict.first} to {verdict.until}" if verdict.until is not None else ""
     first = f"{verdict.verdict}{when}: " + ", ".join(parts)
-    return f"{first}\nif {sign} {shown(verdict.threshold)} {verdict.unit}, {verdict.metric}"
+    return f"{first}\nif {limit_of(verdict)} {verdict.unit}, {verdict.metric}"
 
 
 def _title(profile):

@@ -205,6 +205,11 @@ RUN = {"variance": seeds(ENTROPY)}
         ({"metrics": "variance"}, "metrics is 'variance'; it must be a dict"),
         ({"truth": {"variance": "one"}}, r"truth\['variance'\] is 'one'"),
         ({"family": "gaussian"}, "family is 'gaussian'; give truth="),
+        (
+            {"family": "gaussian", "truth": {"mean": 0.0, "variance": 1.0}},
+            "the dict has no mean and variance of each chain",
+        ),
+        ({"truth": {"varianc": 1.0}}, "truth has varianc, by which .*did you mean 'variance'"),
         ({"family": "gauss"}, "family is 'gauss'; it must be one of gaussian"),
         ({"at": {"gamma": 0.1}}, "the dict is no grid"),
         ({"sample_sizes": (1, 2)}, "and run is one run"),
@@ -225,7 +230,36 @@ def test_a_grid_of_other_axes_asks_for_a_place():
         cj.profile(grid)
     with pytest.raises(InputError, match=r"at\['gamma'\] is 0.3; it must be one of 0.1, 0.2"):
         cj.profile(grid, at={"gamma": 0.3, "dim": 1})
-    assert "gamma 0.2, dim 3" in cj.profile(grid, at={"gamma": 0.2, "dim": 3}).run
+    assert "gamma 0.2, dim 3" in cj.profile(grid, at={"gamma": 0.2, "dim": 3.0}).run
+
+
+def test_a_grid_that_kept_its_chains_is_read_by_its_axes():
+    import xarray
+
+    values = np.stack([seeds(np.full(4, 1.0 / size), 50, 0.1) for size in (10, 30, 100)])
+    grid = xarray.Dataset(
+        {"squared_wasserstein2": (("sample_size", "chain", "generation"), values)},
+        coords={"sample_size": [10, 30, 100], "generation": [0, 2, 4, 6]},
+    )
+    profile = cj.profile(grid)
+    assert profile.verdict("scaling").verdict == "not met" and profile.chains == 50
+    assert profile.generations.tolist() == [0, 2, 4, 6] and "sample_size 100" in profile.run
+    alone = cj.profile({"squared_wasserstein2": values[1]})
+    found = cj.profile(grid, at={"sample_size": 30}).verdict("increase")
+    assert found.number == alone.verdict("increase").number
+
+
+def test_many_chains_are_read_in_parts(monkeypatch):
+    run = {"variance": seeds(ENTROPY, 50, 0.2), "test_loss": seeds(PERPLEXITY, 50)}
+    whole = cj.profile(run).to_json()
+    monkeypatch.setattr("collapse_jax.app.collapse_profile.series._AT_ONCE", 100)
+    assert cj.profile(run).to_json() == whole
+
+
+def test_a_run_that_begins_late_says_so():
+    late = Trace({"variance": seeds(ENTROPY)[:, 5:]}, np.arange(5, 11))
+    note = cj.profile(late).verdict("diversity").note
+    assert "recorded from generation 5 on, and held against that one" in note
 
 
 @pytest.mark.parametrize(
