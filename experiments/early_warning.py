@@ -260,14 +260,14 @@ def sweeps(key, chains):
         "two categories", "power b",
         cj.hysteresis(
             of_power(2, 10**6), jax.random.fold_in(key, 21), start=1.0, turn=1.6,
-            metric="entropy", sweeps=lengths, chains=max(chains // 20, 4),
+            metric="entropy", sweeps=lengths, chains=max(chains // 40, 4),
         ),
     )  # fmt: skip
     yield (
         "real share, no power", "real share",
         cj.hysteresis(
             of_share, jax.random.fold_in(key, 22), start=0.3, turn=0.01,
-            metric="heterozygosity", sweeps=lengths, chains=chains,
+            metric="heterozygosity", sweeps=lengths, chains=max(chains // 4, 4),
         ),
     )  # fmt: skip
 
@@ -353,7 +353,7 @@ def alarms(key, chains, parts):
         yield title, warn(title, runs, "kl_real_to_model", 10.0, indicators=INDICATORS, window=8)
     if "text" in parts:
         title = "characters, test loss 1.6 times the first"
-        runs, loss = text(key, max(chains // 2, 40)), "cross_entropy_real_to_model"
+        runs, loss = text(key, max(chains // 4, 40)), "cross_entropy_real_to_model"
         options = {"relative": True, "indicators": INDICATORS, "window": 8}
         yield title, warn(title, runs, loss, 1.6, **options)
     if "transition" in parts:

@@ -7,6 +7,17 @@ from typing import Any
 import jax
 
 from collapse_jax.errors import InputError
+from collapse_jax.metrics.of_models import effective_rank, gradient_norm, log_condition_number
+
+__all__ = [
+    "OfDraws",
+    "OfFirst",
+    "OfParams",
+    "effective_rank",
+    "gradient_norm",
+    "log_condition_number",
+    "resolve_metrics",
+]
 
 _MOMENT_DRAWS = 4096
 # None of these is a NamedTuple: `jax.jit` of a callable tuple fails, and may end the process later.
