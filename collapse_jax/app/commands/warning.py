@@ -173,9 +173,9 @@ def _percent(rate, intervals):
 
 def _lead(lead):
     if math.isnan(lead.value):
-        return ""
+        return "not recorded in time"
     middle = "no alarm" if lead.value == -math.inf else f"{lead.value:g}"
-    if lead.low == lead.high:
+    if lead.low == lead.high or math.isinf(lead.high):
         return middle
     low = "none" if lead.low == -math.inf else f"{lead.low:g}"
     return f"{middle} ({low} to {lead.high:g})"

@@ -102,8 +102,8 @@ def draw_leads(axis: "Axes", found: "EarlyWarning") -> None:
             continue
         if math.isfinite(middle):
             low = low if math.isfinite(low) else left
-            high = high if math.isfinite(high) else middle
-            axis.plot([low, high], [place, place], color=colour, lw=1.2)
+            if math.isfinite(high):  # of five chains or fewer there is no interval
+                axis.plot([low, high], [place, place], color=colour, lw=1.2)
             axis.plot(middle, place, color=colour, marker=_MARKERS[alarm.indicator], ms=4)
         else:
             axis.plot(left, place, color=colour, marker="x", ms=4)

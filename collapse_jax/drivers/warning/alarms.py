@@ -36,7 +36,8 @@ class Alarm(NamedTuple):
     lead: the median lead time in generations over collapsing chains; one that rang too late has a
         lead of zero or below, one that never rang -inf.
     mean_lead: the mean over those that rang.
-    leads: [chain] all of them; -inf of a chain without an alarm before its last record.
+    leads: [chain] all of them; -inf of a chain without an alarm before its last record, nan where
+        the indicator has no value yet when the loss crosses. Rates and means are of the others.
     curve: false alarms and detections at every limit, of alarms at least `lead` generations ahead.
     by_lead: {lead: AUC} of what could be seen so many generations ahead.
     trend, steady_trend: of indicators over windows, the mean of Kendall's tau up to `lead`
@@ -164,6 +165,7 @@ def alarm_of(
         if 2 * len(found[0]) > len(watch.crossed):
             by_lead[lead] = curve_of(*found).area
     tau = _trends(names[1], plain, watch)
+    known = leads[~np.isnan(leads)]
     return Alarm(
         *names,
         direction,
@@ -171,9 +173,9 @@ def alarm_of(
         centre,
         promised,
         rate_of(_extremes(series.steady) > level),
-        rate_of(leads >= watch.lead),
-        median_of(leads),
-        mean_of(leads),
+        rate_of(known >= watch.lead),
+        median_of(known),
+        mean_of(known),
         leads,
         curve_of(*scores),
         by_lead,
@@ -208,11 +210,16 @@ def _standardised(series):
 
 
 def _leads(values, level, watch):
-    """Generations [chain] from the first alarm to the crossing; -inf without an alarm."""
+    """Generations [chain] from the first alarm to the crossing; -inf without an alarm.
+
+    nan of a chain that has no value up to its crossing.
+    """
     rings = values > level
     first = watch.generations[np.argmax(rings, axis=1)] if rings.size else np.empty(0)
     leads = watch.generations[watch.crossed] - first
-    return np.where(rings.any(1), leads.astype(np.float64), -np.inf)
+    leads = np.where(rings.any(1), leads.astype(np.float64), -np.inf)
+    there = np.arange(values.shape[1]) <= watch.crossed[:, None]
+    return np.where(np.any(there & ~np.isnan(values), axis=1), leads, np.nan)
 
 
 def _scores(series, watch, lead, learning=False):

@@ -200,3 +200,12 @@ def test_runs_that_do_not_fit():
         cj.early_warning(COLLAPSING, loss="loss", threshold=5.0)
     with pytest.raises(InputError, match="at which loss of the dict begins"):
         cj.early_warning({"loss": np.array([[1.0, 2.0]])}, loss="loss", threshold=1.0)
+
+
+def test_a_metric_that_is_recorded_too_late_has_no_lead():
+    late = np.array([[np.nan, np.nan, np.nan, 0, 9], [np.nan, 0, 9, 9, 9]])
+    runs = {"loss": np.array([[0.0, 0, 1, 1, 1], [0, 0, 0, 0, 1]]), "late": late}
+    options = {"limits": {"late": 5.0}, "directions": "rises", "indicators": "level"}
+    alarm = cj.early_warning(runs, loss="loss", threshold=0.5, **options)["late"]
+    np.testing.assert_array_equal(alarm.leads, [np.nan, 2])
+    assert alarm.detected.chains == 1 and alarm.lead.value == 2
