@@ -191,13 +191,16 @@ def _with_error(estimate):
 def _table(found: "EarlyWarning") -> Any:
     from rich.table import Column, Table
 
+    rows = [_cells(alarm, intervals=False) for alarm in found.earliest()]
+    # Without steady chains there are no rates and no areas.
+    shown = [at for at in range(len(_HEADERS)) if any(row[at] for row in rows)]
     columns = (
-        Column(header, overflow="fold", min_width=max(5, *map(len, header.split())))
-        for header in _HEADERS
+        Column(_HEADERS[at], overflow="fold", min_width=max(map(len, _HEADERS[at].split())))
+        for at in shown
     )
     table = Table(*columns, show_edge=False, pad_edge=False)
-    for alarm in found.earliest():
-        table.add_row(*_cells(alarm, intervals=False))
+    for row in rows:
+        table.add_row(*(row[at] for at in shown))
     return table
 
 

@@ -70,14 +70,15 @@ def _colours(found):
 def _best(found) -> "list[Alarm]":
     """The loss's own alarm, and of every other metric the one with the largest area."""
     by_metric: dict[str, Alarm] = {}
-    for alarm in found.alarms[1:]:
+    for alarm in found.alarms:
         before = by_metric.get(alarm.metric)
         if alarm.metric == found.loss:
             continue
         if before is None or _area(alarm) > _area(before):
             by_metric[alarm.metric] = alarm
     others = sorted(by_metric.values(), key=_area, reverse=True)
-    return [found.alarms[0], *others[: _MOST - 1]]
+    own = [alarm for alarm in found.alarms if alarm.metric == found.loss][:1]
+    return [*own, *others[: _MOST - len(own)]]
 
 
 def _area(alarm):

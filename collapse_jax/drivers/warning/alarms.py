@@ -156,6 +156,8 @@ def alarm_of(
     promised, level = math.nan, sign * limit
     if rule.rate is not None:
         level, promised = limit_of(_extremes(series.learn_steady), rule.rate)
+        # Steady chains without a value set no limit.
+        level = math.nan if level == -math.inf else level
     leads = _leads(series.collapsing, level, watch)
     scores = _scores(series, watch, watch.lead)
     by_lead = {}

@@ -155,6 +155,14 @@ def test_by_generation_sees_through_a_common_drift():
     assert held.lead == (AHEAD,) * 3 and plain.lead.value == -math.inf
 
 
+def test_a_metric_that_steady_chains_lack_never_rings():
+    lacking = {**STEADY, "ahead": np.full_like(STEADY["ahead"], np.nan)}
+    options = {"loss": "loss", "threshold": 5.0, "indicators": "level"}
+    alarm = cj.early_warning(COLLAPSING, lacking, **options)["ahead"]
+    assert math.isnan(alarm.limit) and alarm.lead.value == -math.inf
+    assert alarm.false_alarms.share == 0
+
+
 def test_sets_of_chains_disagree():
     vectors = RNG.normal(size=(6, 4, 3))
     runs = {"loss": np.array([[0.0, 0, 0, 9]] * 6), "vector": vectors}
@@ -198,6 +206,13 @@ def test_wrong_options(line, options):
 def test_runs_that_do_not_fit():
     with pytest.raises(InputError, match="steady is not given, and every chain crosses"):
         cj.early_warning(COLLAPSING, loss="loss", threshold=5.0)
+    few = {name: values[:5] for name, values in STEADY.items()}
+    options = {"false_alarm_rate": 0.4, "by_generation": True, "threshold": 5.0, "loss": "loss"}
+    with pytest.raises(InputError, match=r"needs 6 steady chains .* there are 5"):
+        cj.early_warning(COLLAPSING, few, **options)
+    short = {name: values[:, :1] for name, values in STEADY.items()}
+    with pytest.raises(InputError, match="recorded 1 of the same generations"):
+        cj.early_warning(COLLAPSING, short, loss="loss", threshold=5.0)
     with pytest.raises(InputError, match="at which loss of the dict begins"):
         cj.early_warning({"loss": np.array([[1.0, 2.0]])}, loss="loss", threshold=1.0)
 
