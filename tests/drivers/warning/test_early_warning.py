@@ -163,6 +163,14 @@ def test_a_metric_that_steady_chains_lack_never_rings():
     assert alarm.false_alarms.share == 0
 
 
+def test_limits_are_tested_on_other_chains():
+    """Odd steady chains ring at every limit that even ones set."""
+    odd = STEADY["noise"] + 100.0 * (np.arange(CHAINS) % 2)[:, None]
+    options = {"loss": "loss", "threshold": 5.0, "indicators": "level", "directions": "rises"}
+    alarm = cj.early_warning(COLLAPSING, {**STEADY, "noise": odd}, **options)["noise"]
+    assert alarm.false_alarms[:1] == (1.0,) and alarm.limit < 10
+
+
 def test_sets_of_chains_disagree():
     vectors = RNG.normal(size=(6, 4, 3))
     runs = {"loss": np.array([[0.0, 0, 0, 9]] * 6), "vector": vectors}
