@@ -228,7 +228,7 @@ def _scores(series, watch, lead, learning=False):
     """(scores [m], scores [m, n] of steady chains that were watched as long) of alarms in time."""
     collapsing = series.learn_collapsing if learning else series.collapsing
     steady = series.learn_steady if learning else series.steady
-    return _at_ends(*(_running(values) for values in (collapsing, steady)), watch.last_places(lead))
+    return _at_ends(_running(collapsing), _running(steady), watch.last_places(lead))
 
 
 def _running(values):
@@ -249,8 +249,8 @@ def _trends(indicator, series, watch):
     nothing = Estimate(math.nan, math.nan)
     if indicator not in indicators.OF_WINDOWS:
         return nothing, nothing, nothing
-    taus = [indicators.trend(values) for values in (series.collapsing, series.steady)]
-    own, steady = _at_ends(*taus, watch.last_places(watch.lead))
+    own, steady = (indicators.trend(values) for values in (series.collapsing, series.steady))
+    own, steady = _at_ends(own, steady, watch.last_places(watch.lead))
     known = np.isfinite(steady)
     counts = known.sum(0)
     # Each steady chain once: its mean over the generations at which others collapsed.

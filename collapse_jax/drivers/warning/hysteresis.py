@@ -175,4 +175,5 @@ def _sweep(length, start, turn, values):
     count = len(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         errors = [way.std(0) * np.sqrt(1 / (count - 1)) for way in (out, back)]
-    return Sweep(length, setting, *means, *errors, areas, mean_of(areas))
+    (going, coming), (of_going, of_coming) = means, errors
+    return Sweep(length, setting, going, coming, of_going, of_coming, areas, mean_of(areas))
