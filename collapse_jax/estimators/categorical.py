@@ -32,6 +32,8 @@ from collapse_jax.random.multinomial import (
 __all__ = ["categorical", "categorical_params"]
 
 
+# The share of the real distribution that is its tail, and what its sum in float32 may exceed it by.
+_TAIL, _ROUNDING = 0.1, 1e-6
 # The key of what a drawn category is a copy of: a number that no draw counts up to.
 _PARENT = np.uint32(2**32 - 3)
 _FAR_SMALLER = 2.0**-12
@@ -76,9 +78,10 @@ def categorical(
     Metrics: mean and variance of the category's index, log_variance, heterozygosity 1 - sum p^2,
     entropy in nats, support (categories with p > 0), absorbed (1 where one category has everything,
     else 0), probabilities [K]. Distances to the real distribution: missing_mass (real probability
-    of the categories that the model has lost), total_variation, squared_distance (sum (p - q)^2),
-    kl_model_to_real, kl_real_to_model (inf once a category is lost), wasserstein2 and
-    squared_wasserstein2 (of the category's index).
+    of the categories that the model has lost), tail_lost (of the least probable categories, which
+    together hold at most 10% of the real one, the share of that which the model lacks),
+    total_variation, squared_distance (sum (p - q)^2), kl_model_to_real, kl_real_to_model (inf once
+    a category is lost), wasserstein2 and squared_wasserstein2 (of the category's index).
 
     Args:
         num_categories: K, at least 1.
@@ -394,6 +397,18 @@ def _missing_mass(weights, categories, real):
 
 
 @chains_last
+def _tail_lost(weights, categories, real):
+    order = jnp.argsort(real, axis=0, stable=True)
+    held = jnp.cumsum(jnp.take_along_axis(real, order, axis=0), axis=0)
+    is_tail = (held <= (_TAIL + _ROUNDING) * held[-1]).astype(real.dtype)
+    is_tail = jnp.take_along_axis(is_tail, jnp.argsort(order, axis=0), axis=0)
+    theirs = jnp.sum(is_tail * real, axis=0)
+    listed, _ = _of_listed(categories, is_tail)
+    ours = jnp.sum(listed * _shares(weights), axis=0)
+    return [jnp.where(theirs > 0, (theirs - ours) / jnp.where(theirs > 0, theirs, 1), 0)]
+
+
+@chains_last
 def _total_variation(weights, categories, real):
     listed, _ = _of_listed(categories, real)
     return [jnp.sum(jnp.maximum(_shares(weights) - listed, 0), axis=0)]
@@ -452,6 +467,7 @@ def _wasserstein2(weights, categories, real):
 
 DISTANCES = {
     "missing_mass": _missing_mass,
+    "tail_lost": _tail_lost,
     "total_variation": _total_variation,
     "squared_distance": _squared_distance,
     "kl_model_to_real": _kl_model_to_real,

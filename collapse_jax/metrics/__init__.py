@@ -9,8 +9,19 @@ import jax
 from collapse_jax.errors import InputError
 from collapse_jax.metrics.held_out import held_out_log_prob as held_out_log_prob
 from collapse_jax.metrics.manifolds import precision_recall as precision_recall
+from collapse_jax.metrics.of_models import effective_rank, gradient_norm, log_condition_number
 from collapse_jax.metrics.quality import against as against
 from collapse_jax.metrics.sliced import sliced_wasserstein as sliced_wasserstein
+
+__all__ = [
+    "OfDraws",
+    "OfFirst",
+    "OfParams",
+    "effective_rank",
+    "gradient_norm",
+    "log_condition_number",
+    "resolve_metrics",
+]
 
 _MOMENT_DRAWS = 4096
 # None of these is a NamedTuple: `jax.jit` of a callable tuple fails, and may end the process later.

@@ -63,6 +63,7 @@ def by_numpy(counts):
             "absorbed": int(np.sum(~lost) == 1),
             "probabilities": p,
             "missing_mass": REAL[lost].sum(),
+            "tail_lost": 1 - p[[1, 2, 5]].sum() / 0.1,  # the first of equal ones
             "total_variation": np.abs(p - REAL).sum() / 2,
             "squared_distance": np.sum((p - REAL) ** 2),
             "kl_model_to_real": stats.entropy(p, REAL),

@@ -173,9 +173,9 @@ def _percent(rate, intervals):
 
 def _lead(lead):
     if math.isnan(lead.value):
-        return ""
+        return "not recorded in time"
     middle = "no alarm" if lead.value == -math.inf else f"{lead.value:g}"
-    if lead.low == lead.high:
+    if lead.low == lead.high or math.isinf(lead.high):
         return middle
     low = "none" if lead.low == -math.inf else f"{lead.low:g}"
     return f"{middle} ({low} to {lead.high:g})"
@@ -191,13 +191,16 @@ def _with_error(estimate):
 def _table(found: "EarlyWarning") -> Any:
     from rich.table import Column, Table
 
+    rows = [_cells(alarm, intervals=False) for alarm in found.earliest()]
+    # Without steady chains there are no rates and no areas.
+    shown = [at for at in range(len(_HEADERS)) if any(row[at] for row in rows)]
     columns = (
-        Column(header, overflow="fold", min_width=max(5, *map(len, header.split())))
-        for header in _HEADERS
+        Column(_HEADERS[at], overflow="fold", min_width=max(map(len, _HEADERS[at].split())))
+        for at in shown
     )
     table = Table(*columns, show_edge=False, pad_edge=False)
-    for alarm in found.earliest():
-        table.add_row(*_cells(alarm, intervals=False))
+    for row in rows:
+        table.add_row(*(row[at] for at in shown))
     return table
 
 

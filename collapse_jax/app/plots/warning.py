@@ -70,14 +70,15 @@ def _colours(found):
 def _best(found) -> "list[Alarm]":
     """The loss's own alarm, and of every other metric the one with the largest area."""
     by_metric: dict[str, Alarm] = {}
-    for alarm in found.alarms[1:]:
+    for alarm in found.alarms:
         before = by_metric.get(alarm.metric)
         if alarm.metric == found.loss:
             continue
         if before is None or _area(alarm) > _area(before):
             by_metric[alarm.metric] = alarm
     others = sorted(by_metric.values(), key=_area, reverse=True)
-    return [found.alarms[0], *others[: _MOST - 1]]
+    own = [alarm for alarm in found.alarms if alarm.metric == found.loss][:1]
+    return [*own, *others[: _MOST - len(own)]]
 
 
 def _area(alarm):
@@ -102,8 +103,8 @@ def draw_leads(axis: "Axes", found: "EarlyWarning") -> None:
             continue
         if math.isfinite(middle):
             low = low if math.isfinite(low) else left
-            high = high if math.isfinite(high) else middle
-            axis.plot([low, high], [place, place], color=colour, lw=1.2)
+            if math.isfinite(high):  # of five chains or fewer there is no interval
+                axis.plot([low, high], [place, place], color=colour, lw=1.2)
             axis.plot(middle, place, color=colour, marker=_MARKERS[alarm.indicator], ms=4)
         else:
             axis.plot(left, place, color=colour, marker="x", ms=4)

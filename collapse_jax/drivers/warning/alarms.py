@@ -36,7 +36,8 @@ class Alarm(NamedTuple):
     lead: the median lead time in generations over collapsing chains; one that rang too late has a
         lead of zero or below, one that never rang -inf.
     mean_lead: the mean over those that rang.
-    leads: [chain] all of them; -inf of a chain without an alarm before its last record.
+    leads: [chain] all of them; -inf of a chain without an alarm before its last record, nan where
+        the indicator has no value yet when the loss crosses. Rates and means are of the others.
     curve: false alarms and detections at every limit, of alarms at least `lead` generations ahead.
     by_lead: {lead: AUC} of what could be seen so many generations ahead.
     trend, steady_trend: of indicators over windows, the mean of Kendall's tau up to `lead`
@@ -155,6 +156,8 @@ def alarm_of(
     promised, level = math.nan, sign * limit
     if rule.rate is not None:
         level, promised = limit_of(_extremes(series.learn_steady), rule.rate)
+        # Steady chains without a value set no limit.
+        level = math.nan if level == -math.inf else level
     leads = _leads(series.collapsing, level, watch)
     scores = _scores(series, watch, watch.lead)
     by_lead = {}
@@ -164,6 +167,7 @@ def alarm_of(
         if 2 * len(found[0]) > len(watch.crossed):
             by_lead[lead] = curve_of(*found).area
     tau = _trends(names[1], plain, watch)
+    known = leads[~np.isnan(leads)]
     return Alarm(
         *names,
         direction,
@@ -171,9 +175,9 @@ def alarm_of(
         centre,
         promised,
         rate_of(_extremes(series.steady) > level),
-        rate_of(leads >= watch.lead),
-        median_of(leads),
-        mean_of(leads),
+        rate_of(known >= watch.lead),
+        median_of(known),
+        mean_of(known),
         leads,
         curve_of(*scores),
         by_lead,
@@ -208,18 +212,23 @@ def _standardised(series):
 
 
 def _leads(values, level, watch):
-    """Generations [chain] from the first alarm to the crossing; -inf without an alarm."""
+    """Generations [chain] from the first alarm to the crossing; -inf without an alarm.
+
+    nan of a chain that has no value up to its crossing.
+    """
     rings = values > level
     first = watch.generations[np.argmax(rings, axis=1)] if rings.size else np.empty(0)
     leads = watch.generations[watch.crossed] - first
-    return np.where(rings.any(1), leads.astype(np.float64), -np.inf)
+    leads = np.where(rings.any(1), leads.astype(np.float64), -np.inf)
+    there = np.arange(values.shape[1]) <= watch.crossed[:, None]
+    return np.where(np.any(there & ~np.isnan(values), axis=1), leads, np.nan)
 
 
 def _scores(series, watch, lead, learning=False):
     """(scores [m], scores [m, n] of steady chains that were watched as long) of alarms in time."""
     collapsing = series.learn_collapsing if learning else series.collapsing
     steady = series.learn_steady if learning else series.steady
-    return _at_ends(*(_running(values) for values in (collapsing, steady)), watch.last_places(lead))
+    return _at_ends(_running(collapsing), _running(steady), watch.last_places(lead))
 
 
 def _running(values):
@@ -240,8 +249,8 @@ def _trends(indicator, series, watch):
     nothing = Estimate(math.nan, math.nan)
     if indicator not in indicators.OF_WINDOWS:
         return nothing, nothing, nothing
-    taus = [indicators.trend(values) for values in (series.collapsing, series.steady)]
-    own, steady = _at_ends(*taus, watch.last_places(watch.lead))
+    own, steady = (indicators.trend(values) for values in (series.collapsing, series.steady))
+    own, steady = _at_ends(own, steady, watch.last_places(watch.lead))
     known = np.isfinite(steady)
     counts = known.sum(0)
     # Each steady chain once: its mean over the generations at which others collapsed.

@@ -37,6 +37,8 @@ _WINDOW_SHARE = 0.25
 _LEADS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 # Collapsing chains from which a direction can be learned.
 _ENOUGH_TO_LEARN = 4
+# Steady chains, of which half have a standard deviation at each generation.
+_ENOUGH_FOR_A_DEVIATION = 6
 
 
 class EarlyWarning(NamedTuple):
@@ -198,6 +200,11 @@ def _of_all(found: Watched, asked: Asked, threshold, relative):
             f"steady is not given, and every chain crosses {found.loss} = {threshold:g}: pass the "
             "chains of a loop that does not collapse as steady=, or limits= or change= for alarms "
             "that need none"
+        )
+    if asked.by_generation and found.steady_count < _ENOUGH_FOR_A_DEVIATION:
+        raise InputError(
+            f"by_generation is True, which needs {_ENOUGH_FOR_A_DEVIATION} steady chains or more "
+            f"for their deviations, and there are {found.steady_count}"
         )
     alarms = tuple(_alarm(found, asked, name, what, span) for name in names
                    for what in asked.indicators)  # fmt: skip

@@ -10,7 +10,8 @@ import numpy as np
 
 from collapse_jax.core.process import process_grid
 from collapse_jax.core.types import Process
-from collapse_jax.drivers.plan import Plan
+from collapse_jax.drivers.plan import Plan, check_plan
+from collapse_jax.drivers.shapes import metric_shapes, state_shapes
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.warning.loops import Limit, limit_of_areas, loop_area, verdict_of
 from collapse_jax.drivers.warning.rates import Estimate, mean_of
@@ -142,13 +143,16 @@ def _simulated(make, key, course, metric, lengths, chains):
         course[-1] + 2 * lengths[-1], chains, (metric,), settings=settings,
         names=[f"length {length}" for length in lengths],
     )  # fmt: skip
-    chunks = list(simulate_chunks(process_grid(at, {"length": float(lengths[0])}), key, plan))
-    (name,) = chunks[0].arrays
-    found = np.concatenate([chunk.arrays[name] for chunk in chunks], axis=1).astype(np.float64)
-    if found.ndim != 2:
+    process = process_grid(at, {"length": float(lengths[0])})
+    measure = check_plan(process, key, plan).measure
+    state, _ = state_shapes(process, key, plan.generations, settings)
+    ((name, shape),) = metric_shapes(measure, state).items()
+    if shape.shape:
         raise InputError(
-            f"metric is {name!r}, which has shape {list(found.shape[2:])}; it must be one number"
+            f"metric is {name!r}, which has shape {list(shape.shape)}; it must be one number"
         )
+    chunks = list(simulate_chunks(process, key, plan))
+    found = np.concatenate([chunk.arrays[name] for chunk in chunks], axis=1).astype(np.float64)
     return found.reshape(len(lengths), chains, -1), name
 
 
@@ -171,4 +175,5 @@ def _sweep(length, start, turn, values):
     count = len(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         errors = [way.std(0) * np.sqrt(1 / (count - 1)) for way in (out, back)]
-    return Sweep(length, setting, *means, *errors, areas, mean_of(areas))
+    (going, coming), (of_going, of_coming) = means, errors
+    return Sweep(length, setting, going, coming, of_going, of_coming, areas, mean_of(areas))

@@ -72,8 +72,8 @@ def watched_chains(
         generations = np.intersect1d(generations, other.generations)
     if len(generations) < 2:
         raise InputError(
-            f"{run.name} and {other.name if other else 'nothing else'} have {len(generations)} "
-            "generations in common; an alarm needs two or more of the same numbers"
+            f"{run.name}{f' and {other.name}' if other else ''} recorded "
+            f"{len(generations)} of the same generations; an alarm needs two or more"
         )
     mine = _at(run, names, generations)
     rises = _rises(mine[loss], loss, threshold, relative, run.name)

@@ -155,6 +155,22 @@ def test_by_generation_sees_through_a_common_drift():
     assert held.lead == (AHEAD,) * 3 and plain.lead.value == -math.inf
 
 
+def test_a_metric_that_steady_chains_lack_never_rings():
+    lacking = {**STEADY, "ahead": np.full_like(STEADY["ahead"], np.nan)}
+    options = {"loss": "loss", "threshold": 5.0, "indicators": "level"}
+    alarm = cj.early_warning(COLLAPSING, lacking, **options)["ahead"]
+    assert math.isnan(alarm.limit) and alarm.lead.value == -math.inf
+    assert alarm.false_alarms.share == 0
+
+
+def test_limits_are_tested_on_other_chains():
+    """Odd steady chains ring at every limit that even ones set."""
+    odd = STEADY["noise"] + 100.0 * (np.arange(CHAINS) % 2)[:, None]
+    options = {"loss": "loss", "threshold": 5.0, "indicators": "level", "directions": "rises"}
+    alarm = cj.early_warning(COLLAPSING, {**STEADY, "noise": odd}, **options)["noise"]
+    assert alarm.false_alarms[:1] == (1.0,) and alarm.limit < 10
+
+
 def test_sets_of_chains_disagree():
     vectors = RNG.normal(size=(6, 4, 3))
     runs = {"loss": np.array([[0.0, 0, 0, 9]] * 6), "vector": vectors}
@@ -198,5 +214,21 @@ def test_wrong_options(line, options):
 def test_runs_that_do_not_fit():
     with pytest.raises(InputError, match="steady is not given, and every chain crosses"):
         cj.early_warning(COLLAPSING, loss="loss", threshold=5.0)
+    few = {name: values[:5] for name, values in STEADY.items()}
+    options = {"false_alarm_rate": 0.4, "by_generation": True, "threshold": 5.0, "loss": "loss"}
+    with pytest.raises(InputError, match=r"needs 6 steady chains .* there are 5"):
+        cj.early_warning(COLLAPSING, few, **options)
+    short = {name: values[:, :1] for name, values in STEADY.items()}
+    with pytest.raises(InputError, match="recorded 1 of the same generations"):
+        cj.early_warning(COLLAPSING, short, loss="loss", threshold=5.0)
     with pytest.raises(InputError, match="at which loss of the dict begins"):
         cj.early_warning({"loss": np.array([[1.0, 2.0]])}, loss="loss", threshold=1.0)
+
+
+def test_a_metric_that_is_recorded_too_late_has_no_lead():
+    late = np.array([[np.nan, np.nan, np.nan, 0, 9], [np.nan, 0, 9, 9, 9]])
+    runs = {"loss": np.array([[0.0, 0, 1, 1, 1], [0, 0, 0, 0, 1]]), "late": late}
+    options = {"limits": {"late": 5.0}, "directions": "rises", "indicators": "level"}
+    alarm = cj.early_warning(runs, loss="loss", threshold=0.5, **options)["late"]
+    np.testing.assert_array_equal(alarm.leads, [np.nan, 2])
+    assert alarm.detected.chains == 1 and alarm.lead.value == 2

@@ -73,6 +73,17 @@ def test_the_area_of_windows_of_different_lengths():
     assert slopes[-1] == pytest.approx(by_hand)
 
 
+def test_the_error_counts_that_windows_are_drawn_too():
+    """Steady chains whose score is the length of the watch, nearly: windows decide the area."""
+    areas = []
+    for _ in range(200):
+        ends = RNG.uniform(0, 30, 25)
+        steady = ends[:, None] + 0.1 * RNG.normal(size=(25, 25))
+        areas.append(rates.curve_of(RNG.normal(15, 1, 25), steady).area)
+    z = np.array([(area.value - 0.5) / area.error for area in areas])
+    assert 0.8 < z.std() < 1.25
+
+
 def test_blocks_of_steady_chains_change_nothing(monkeypatch):
     x, y = RNG.normal(size=8), RNG.normal(size=(8, 21))
     whole = rates.curve_of(x, y)
