@@ -89,14 +89,8 @@ def gaussian_copula(
     names = _checked_names(columns)
     sizes = _checked_sizes(names, categories)
     one_of("marginals", marginals, MARGINALS)
-    if bandwidth is not None and marginals == "empirical":
-        raise InputError(
-            f"bandwidth is {bandwidth} with empirical marginals, which ignore it; give "
-            "marginals='smoothed'"
-        )
-    if bandwidth is not None:
-        bandwidth = real_or_traced("bandwidth", bandwidth, above=0, must_be="a positive number")
-    family = _Copula(sizes, marginals == "smoothed", bandwidth)
+    width = _checked_bandwidth(bandwidth, marginals)
+    family = _Copula(sizes, marginals == "smoothed", width)
     return estimator(
         family.fit,
         family.sample,
@@ -338,6 +332,17 @@ class _TableCheck:
                     f"{size - 1} of its {size} categories"
                 )
         return held
+
+
+def _checked_bandwidth(bandwidth, marginals):
+    if bandwidth is None:
+        return None
+    if marginals == "empirical":
+        raise InputError(
+            f"bandwidth is {bandwidth} with empirical marginals, which ignore it; give "
+            "marginals='smoothed'"
+        )
+    return real_or_traced("bandwidth", bandwidth, above=0, must_be="a positive number")
 
 
 def _checked_names(columns):
