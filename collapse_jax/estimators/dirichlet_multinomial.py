@@ -135,9 +135,9 @@ def _checked(prior, num_categories, estimate):
 
 def _real(options: Mapping[str, Any]) -> tuple[Estimator, CategoricalParams]:
     """Categories of equal probability."""
-    options = {"num_categories": _USUAL} | dict(options)
-    number = options["num_categories"]
-    return dirichlet_multinomial(**options), categorical_params(np.full(number, 1 / number))
+    given: dict[str, Any] = {"num_categories": _USUAL, **options}
+    number = given["num_categories"]
+    return dirichlet_multinomial(**given), categorical_params(np.full(number, 1 / number))
 
 
 def _means(setting: Setting, generation: ArrayLike) -> dict[str, np.ndarray]:

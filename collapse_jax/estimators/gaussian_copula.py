@@ -51,9 +51,9 @@ def gaussian_copula(
     """Gaussian copula of a table of numbers and categories; x is [n, columns].
 
     Each column has the law of its training values, and a latent normal vector says which values
-    come together. Its correlation is fitted to normal scores, of categories by the polychoric
-    correlation of their codes in order. A column of one value has correlation 0. A table that
-    `cj.read_data` gives is taken as `gaussian_copula(table.names, table.categories)` and
+    come together. Its correlation is the polychoric one, of numbers and of the codes of categories
+    in their order: equal values count as one step. A column of one value has correlation 0. A table
+    that `cj.read_data` gives is taken as `gaussian_copula(table.names, table.categories)` and
     `cj.sources.dataset(table.values)`.
 
     Under `replace` with empirical marginals every column loses its values as a categorical does,
@@ -71,8 +71,7 @@ def gaussian_copula(
         columns: names of the columns, or how many; then they are called 0, 1, ...
         categories: for each column None where it holds numbers, else the names of its categories,
             or how many; or such by the columns' names. By default all hold numbers. A category is a
-            code 0, 1, ... in the table. A column of few numbers, each of them often, is better
-            given as categories.
+            code 0, 1, ... in the table.
         marginals: of numbers. "empirical": a model draws its training values. "smoothed": and adds
             a Gaussian to each, with the correlation of the latent vector.
         bandwidth: of "smoothed": its deviation in deviations of the column; by default Silverman's
@@ -90,14 +89,8 @@ def gaussian_copula(
     names = _checked_names(columns)
     sizes = _checked_sizes(names, categories)
     one_of("marginals", marginals, MARGINALS)
-    if bandwidth is not None and marginals == "empirical":
-        raise InputError(
-            f"bandwidth is {bandwidth} with empirical marginals, which ignore it; give "
-            "marginals='smoothed'"
-        )
-    if bandwidth is not None:
-        bandwidth = real_or_traced("bandwidth", bandwidth, above=0, must_be="a positive number")
-    family = _Copula(sizes, marginals == "smoothed", bandwidth)
+    width = _checked_bandwidth(bandwidth, marginals)
+    family = _Copula(sizes, marginals == "smoothed", width)
     return estimator(
         family.fit,
         family.sample,
@@ -179,18 +172,8 @@ class _Copula(NamedTuple):
     def fit(self, key, params, data):
         weight = jnp.where(data.weight > 0, data.weight, 0)
         x = jnp.where(weight[:, None] > 0, data.x, 0)
-        scores, coefficients = [], []
-        for j, size in enumerate(self.sizes):
-            if size:
-                ours, terms = copula.categories_of(x[:, j].astype(jnp.int32), weight, size)
-            else:
-                ours = copula.scores_of_numbers(_in_order(x[:, j], weight), weight)
-                terms = copula.number_coefficients(ours, weight)
-            scores.append(ours)
-            coefficients.append(terms)
-        correlation = copula.correlations(
-            jnp.stack(scores, axis=1), weight, jnp.stack(coefficients)
-        )
+        scores, coefficients = jax.vmap(copula.column, (1, None))(x, weight)
+        correlation = copula.correlations(scores.T, weight, coefficients)
         values, weights = jax.vmap(_sorted, (1, None))(x, weight)
         root = copula.root_of(correlation)
         made = CopulaParams(values, weights, root, jnp.zeros(len(self.sizes), x.dtype))
@@ -349,6 +332,17 @@ class _TableCheck:
                     f"{size - 1} of its {size} categories"
                 )
         return held
+
+
+def _checked_bandwidth(bandwidth, marginals):
+    if bandwidth is None:
+        return None
+    if marginals == "empirical":
+        raise InputError(
+            f"bandwidth is {bandwidth} with empirical marginals, which ignore it; give "
+            "marginals='smoothed'"
+        )
+    return real_or_traced("bandwidth", bandwidth, above=0, must_be="a positive number")
 
 
 def _checked_names(columns):

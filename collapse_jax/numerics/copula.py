@@ -2,9 +2,9 @@
 
 Each column is a step function, or the identity, of a latent standard normal Z. Its scores are S =
 E[Z | column]. Two columns whose latent normals have correlation r have E[S T] = sum over m of r^m
-c_m d_m, with the coefficients c_m = E[S He_m(Z)] / sqrt(m!) of Mehler's expansion. Numbers have c_1
-alone. Solved for r this is the polychoric correlation of categories by the covariance of their
-scores. Derived here; Mehler 1866 for the expansion.
+c_m d_m, with the coefficients c_m = E[S He_m(Z)] / sqrt(m!) of Mehler's expansion. Numbers without
+ties have c_1 alone, nearly. Solved for r this is the polychoric correlation of categories by the
+covariance of their scores. Derived here; Mehler 1866 for the expansion.
 """
 
 import jax
@@ -12,60 +12,59 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import ndtri
 
-# Terms of the expansion, halvings of the interval of a correlation, and its ends: beyond them the
-# terms that are left out count.
-_TERMS, _HALVINGS, _LARGEST = 48, 30, 0.995
+# Terms of the expansion, and halvings of the interval of a correlation.
+_TERMS, _HALVINGS = 48, 30
+# Up to this probability a score is that of the middle, off by less than a thousandth.
+_NEAR = 2.0**-8
 
 
-def ranks(x: Array, weight: Array) -> tuple[Array, Array]:
-    """(probability below [n], probability below or equal [n]) of numbers among themselves."""
-    order = jnp.argsort(x)
-    cumulated = jnp.concatenate([jnp.zeros(1, weight.dtype), jnp.cumsum(weight[order])])
-    total = jnp.where(cumulated[-1] > 0, cumulated[-1], 1)
-    sides = (jnp.searchsorted(x[order], x, side=side) for side in ("left", "right"))
-    below, upto = (cumulated[place] / total for place in sides)
-    return below, upto
+def column(x: Array, weight: Array) -> tuple[Array, Array]:
+    """(scores [n], coefficients [terms]) of a column of numbers, or of codes in their order.
 
+    Equal values share their probability, so that a number that comes often is a category.
 
-def scores_of_numbers(x: Array, weight: Array) -> Array:
-    """Normal scores [n] of numbers, centred: the quantile of the middle of each one's ranks."""
-    below, upto = ranks(x, weight)
-    tiny = jnp.finfo(weight.dtype).eps
-    z = jnp.where(weight > 0, ndtri(jnp.clip((below + upto) / 2, tiny, 1 - tiny)), 0)
-    total = jnp.sum(weight)
-    return jnp.where(weight > 0, z - jnp.sum(weight * z) / jnp.where(total > 0, total, 1), 0)
-
-
-def categories_of(codes: Array, weight: Array, number: int) -> tuple[Array, Array]:
-    """(scores [n], coefficients [terms]) of codes 0 .. number - 1, in that order."""
-    shares = jnp.zeros(number, weight.dtype).at[codes].add(weight)
-    total = jnp.sum(shares)
-    shares = shares / jnp.where(total > 0, total, 1)
-    ends = jnp.concatenate([jnp.zeros(1, shares.dtype), jnp.cumsum(shares)])
-    ends = jnp.clip(ends / jnp.where(ends[-1] > 0, ends[-1], 1), 0, 1)
-    inside = (ends > 0) & (ends < 1)
-    cuts = jnp.where(inside, ndtri(jnp.where(inside, ends, 0.5)), 0)
-    density = jnp.where(inside, jnp.exp(-(cuts**2) / 2) / jnp.sqrt(2 * jnp.pi), 0)
-    scores = (density[:-1] - density[1:]) / jnp.where(shares > 0, shares, 1)
-    scores = jnp.where(shares > 0, scores, 0)
+    Args:
+        x: [n].
+        weight: [n], 0 for an empty slot.
+    """
+    order = jnp.argsort(jnp.where(weight > 0, x, jnp.inf))
+    ordered, total = x[order], jnp.sum(weight)
+    ends = jnp.concatenate([jnp.zeros(1, weight.dtype), jnp.cumsum(weight[order])])
+    ends = jnp.clip(ends / jnp.where(total > 0, total, 1), 0, 1)
+    filled = jnp.where(weight[order] > 0, ordered, jnp.inf)
+    first = ends[jnp.searchsorted(filled, filled, side="left")]
+    last = ends[jnp.searchsorted(filled, filled, side="right")]
+    scores = jnp.where(weight[order] > 0, _scores(first, last), 0)
+    cuts, density = _cuts(ends[1:-1])
+    # Summed by parts, so that what differs little is not subtracted.
+    rises = jnp.where(filled[1:] < jnp.inf, scores[1:] - scores[:-1], 0) * density
 
     def term(carry, m):
-        """He_(m-1) and He_m over the roots of their factorials, and the coefficient of m."""
+        """He_(m-2) and He_(m-1) over the roots of their factorials, and the coefficient of m."""
         before, now = carry
-        heights = density * now / jnp.sqrt(m)
         after = (cuts * now - jnp.sqrt(m - 1) * before) / jnp.sqrt(m)
-        return (now, after), jnp.sum(scores * (heights[:-1] - heights[1:]))
+        return (now, after), jnp.sum(rises * now) / jnp.sqrt(m)
 
     start = jnp.zeros_like(cuts), jnp.ones_like(cuts)
     _, coefficients = jax.lax.scan(term, start, jnp.arange(1, _TERMS + 1, dtype=cuts.dtype))
-    return jnp.where(weight > 0, scores[codes], 0), coefficients
+    return jnp.zeros_like(scores).at[order].set(scores), coefficients
 
 
-def number_coefficients(scores: Array, weight: Array) -> Array:
-    """Coefficients [terms] of numbers of these scores: their deviation, and nothing."""
-    total = jnp.sum(weight)
-    square = jnp.sum(weight * scores**2) / jnp.where(total > 0, total, 1)
-    return jnp.zeros(_TERMS, scores.dtype).at[0].set(jnp.sqrt(square))
+def _cuts(ends):
+    """(quantiles, normal densities there) of probabilities; (0, 0) at 0 and 1."""
+    inside = (ends > 0) & (ends < 1)
+    cuts = jnp.where(inside, ndtri(jnp.where(inside, ends, 0.5)), 0)
+    return cuts, jnp.where(inside, jnp.exp(-(cuts**2) / 2) / jnp.sqrt(2 * jnp.pi), 0)
+
+
+def _scores(first, last):
+    """E[Z | Z between the quantiles of two probabilities]; of near ones the middle's quantile."""
+    share = last - first
+    density, above = _cuts(first)[1], _cuts(last)[1]
+    exact = (density - above) / jnp.where(share > 0, share, 1)
+    tiny = jnp.finfo(share.dtype).eps
+    middle = ndtri(jnp.clip((first + last) / 2, tiny, 1 - tiny))
+    return jnp.where(share > _NEAR, exact, middle)
 
 
 def correlations(scores: Array, weight: Array, coefficients: Array) -> Array:
@@ -80,9 +79,6 @@ def correlations(scores: Array, weight: Array, coefficients: Array) -> Array:
     products = jnp.matmul((scores * weight[:, None]).T, scores, precision="highest")
     products = products / jnp.where(total > 0, total, 1)
     pairs = coefficients[:, None, :] * coefficients[None, :, :]  # [D, D, terms]
-    linear = pairs[..., 0]
-    # One of the two are numbers: only the first term is there.
-    ratio = jnp.clip(products / jnp.where(linear > 0, linear, 1), -1, 1)
 
     def halved(_, ends):
         low, high = ends
@@ -93,13 +89,10 @@ def correlations(scores: Array, weight: Array, coefficients: Array) -> Array:
         above = value > products
         return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
-    start = jnp.full_like(products, -_LARGEST), jnp.full_like(products, _LARGEST)
+    start = -jnp.ones_like(products), jnp.ones_like(products)
     low, high = jax.lax.fori_loop(0, _HALVINGS, halved, start)
-    curved = jnp.any(pairs[..., 1:] != 0, axis=-1)
-    found = jnp.where(curved, (low + high) / 2, ratio)
-    found = jnp.where(linear > 0, found, 0)
-    one = jnp.eye(len(found), dtype=bool)
-    return jnp.where(one, 1, (found + found.T) / 2)
+    found = jnp.where(pairs[..., 0] > 0, (low + high) / 2, 0)
+    return jnp.where(jnp.eye(len(found), dtype=bool), 1, (found + found.T) / 2)
 
 
 def root_of(correlation: Array) -> Array:

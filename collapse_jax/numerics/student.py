@@ -98,48 +98,55 @@ def expectation_maximisation(
         Dempster, Laird and Rubin 1980 (weights); Kent, Tyler and Vardi 1994 (divisor); Liu and
         Rubin 1995 (likelihood itself for the degrees of freedom).
     """
-    dim, total = x.shape[1], jnp.sum(weight)
+    total = jnp.sum(weight)
     share = weight / jnp.where(total > 0, total, 1)
-    rank = jnp.sum(weight > 0) - 1
-
-    def step(carry):
-        location, covariance, t, _, taken = carry
-        log_scale, factor = _decomposed(covariance, rank)
-        squared = squared_distances(x - location, log_scale, factor)
-        pull = share * (1 + dim * t) / (1 + t * squared)
-        pull = pull / jnp.maximum(jnp.sum(pull), jnp.finfo(x.dtype).tiny)
-        new_location = jnp.matmul(pull, x, precision="highest")
-        apart = x - new_location
-        new = jnp.matmul((apart * pull[:, None]).T, apart, precision="highest")
-        new_t = t
-        if estimated:
-            after = squared_distances(apart, *_decomposed(new, rank))
-            new_t = _improved(t, after, share, dim, largest)
-        deviation = jnp.sqrt(jnp.diagonal(new))
-        deviation = jnp.where(deviation > 0, deviation, 1)
-        moved = jnp.stack(
-            [
-                jnp.max(jnp.abs(new_location - location) / deviation),
-                jnp.max(jnp.abs(new - covariance) / jnp.outer(deviation, deviation)),
-                jnp.abs(new_t - t),
-            ]
-        )
-        return new_location, new, new_t, jnp.max(moved), taken + 1
-
+    sample = _Sample(x, share, jnp.sum(weight > 0) - 1, estimated, largest)
     location = jnp.matmul(share, x, precision="highest")
-    apart = x - location
-    covariance = jnp.matmul((apart * share[:, None]).T, apart, precision="highest")
+    covariance = sample.covariance(x - location, share)
     start = (
-        location,
-        covariance,
-        inverse_df,
-        jnp.asarray(jnp.inf, x.dtype),
-        jnp.asarray(0, jnp.int32),
+        *(location, covariance, inverse_df),
+        *(jnp.asarray(jnp.inf, x.dtype), jnp.asarray(0, jnp.int32)),
     )
     location, covariance, t, moved, taken = jax.lax.while_loop(
-        lambda carry: (carry[3] > tolerance) & (carry[4] < steps), step, start
+        lambda carry: (carry[3] > tolerance) & (carry[4] < steps), sample.step, start
     )
-    return Fitted(location, *_decomposed(covariance, rank), t, moved <= tolerance, taken)
+    fitted = _decomposed(covariance, sample.rank)
+    return Fitted(location, *fitted, t, moved <= tolerance, taken)
+
+
+class _Sample(NamedTuple):
+    """Points [n, d] with shares [n], in no more than `rank` directions; and what is fitted."""
+
+    x: Array
+    share: Array
+    rank: Array
+    estimated: bool
+    largest: float
+
+    def covariance(self, apart, pull):
+        """[d, d] of points apart from their location, of weights that sum to 1."""
+        return jnp.matmul((apart * pull[:, None]).T, apart, precision="highest")
+
+    def step(self, carry):
+        """(location, scale matrix, inverse degrees, how far they moved, steps taken)."""
+        (location, covariance, t, _, taken), dim = carry, self.x.shape[1]
+        squared = squared_distances(self.x - location, *_decomposed(covariance, self.rank))
+        pull = self.share * (1 + dim * t) / (1 + t * squared)
+        pull = pull / jnp.maximum(jnp.sum(pull), jnp.finfo(self.x.dtype).tiny)
+        new_location = jnp.matmul(pull, self.x, precision="highest")
+        apart = self.x - new_location
+        new, new_t = self.covariance(apart, pull), t
+        if self.estimated:
+            after = squared_distances(apart, *_decomposed(new, self.rank))
+            new_t = _improved(t, after, self.share, dim, self.largest)
+        deviation = jnp.sqrt(jnp.diagonal(new))
+        deviation = jnp.where(deviation > 0, deviation, 1)
+        moved = [
+            jnp.max(jnp.abs(new_location - location) / deviation),
+            jnp.max(jnp.abs(new - covariance) / jnp.outer(deviation, deviation)),
+            jnp.abs(new_t - t),
+        ]
+        return new_location, new, new_t, jnp.max(jnp.stack(moved)), taken + 1
 
 
 def squared_distances(apart: Array, log_scale: Array, factor: Array) -> Array:

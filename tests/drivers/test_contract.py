@@ -51,9 +51,9 @@ SLOW_IN |= {
     for name in ("bernoulli", "exponential", "pareto", "uniform", "gaussian_mean")
 }
 SLOW_IN["gmm"] += ("is_pure",)
-# Made of another family's functions, or fitted by what their own tests hold against SciPy.
+# Made of another family's functions, or of programs whose laws their own tests look at.
 SLOW_IN |= {
-    name: tuple(set(CHECKS) - {"survives_collapse"})
+    name: tuple(CHECKS)
     for name in ("dirichlet_multinomial", "normal_inverse_gamma", "student_t", "gaussian_copula")
 }
 # All three are made in `estimators/learned.py`: one of them stands for the others.

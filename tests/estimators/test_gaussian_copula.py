@@ -27,8 +27,8 @@ SLOTS = 3000
 
 
 def table(latent):
-    """Rows [n, 3] of latent normal vectors: an exponential age, three cities, two kinds."""
-    age = -np.log(stats.norm.sf(latent[:, 0]))
+    """Rows [n, 3] of latent normal vectors: whole years, most of them 0 or 1, cities, kinds."""
+    age = np.floor(-np.log(stats.norm.sf(latent[:, 0])))
     return np.stack(
         [age, np.digitize(latent[:, 1], CUTS[0]), np.digitize(latent[:, 2], CUTS[1])], 1
     )
@@ -46,9 +46,8 @@ def fitted(x, weight=None):
 @jax.jit
 def polychoric(rows, columns, weight):
     """The correlations of codes 0 to 3 and of codes 0 and 1."""
-    pairs = [copula.categories_of(codes, weight, size) for codes, size in ((rows, 4), (columns, 2))]
-    scores = jnp.stack([one for one, _ in pairs], axis=1)
-    return copula.correlations(scores, weight, jnp.stack([terms for _, terms in pairs]))
+    scores, terms = jax.vmap(copula.column, (0, None))(jnp.stack([rows, columns]), weight)
+    return copula.correlations(scores.T, weight, terms)
 
 
 def test_latent_correlations_are_recovered():
@@ -82,10 +81,10 @@ def test_samples_have_the_training_marginals_and_correlation():
     params = fitted(x)
     drawn = np.asarray(jax.jit(FAMILY.sample, static_argnums=2)(jax.random.key(0), params, 20_000))
     assert set(drawn[:, 0]) <= set(x[:, 0])
-    assert stats.ks_2samp(drawn[:, 0], x[:, 0]).pvalue > 1e-4
-    for column, size in ((1, 3), (2, 2)):
+    for column, size in ((0, 1 + int(x[:, 0].max())), (1, 3), (2, 2)):
         shares = np.bincount(x[:, column].astype(int), minlength=size) / SLOTS
         counts = np.bincount(drawn[:, column].astype(int), minlength=size)
+        counts, shares = counts[shares > 0], shares[shares > 0]
         assert stats.chisquare(counts, shares * 20_000).pvalue > 1e-4
     theirs, ours = stats.spearmanr(x).statistic, stats.spearmanr(drawn).statistic
     assert np.abs(theirs - ours).max() < 4 * np.sqrt(1 / SLOTS + 1 / 20_000)
@@ -143,6 +142,7 @@ def test_collapsed_tables():
             assert matrix[0, 1] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_smoothed_marginals_are_kernel_estimates():
     family = gaussian_copula(NAMES, CATEGORIES, marginals="smoothed")
     rng = np.random.default_rng(0)
