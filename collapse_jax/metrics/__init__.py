@@ -7,20 +7,24 @@ from typing import Any
 import jax
 
 from collapse_jax.errors import InputError
-from collapse_jax.metrics.held_out import held_out_log_prob as held_out_log_prob
-from collapse_jax.metrics.manifolds import precision_recall as precision_recall
+from collapse_jax.metrics.held_out import held_out_log_prob
+from collapse_jax.metrics.manifolds import precision_recall
 from collapse_jax.metrics.of_models import effective_rank, gradient_norm, log_condition_number
-from collapse_jax.metrics.quality import against as against
-from collapse_jax.metrics.sliced import sliced_wasserstein as sliced_wasserstein
+from collapse_jax.metrics.quality import against
+from collapse_jax.metrics.sliced import sliced_wasserstein
 
 __all__ = [
     "OfDraws",
     "OfFirst",
     "OfParams",
+    "against",
     "effective_rank",
     "gradient_norm",
+    "held_out_log_prob",
     "log_condition_number",
+    "precision_recall",
     "resolve_metrics",
+    "sliced_wasserstein",
 ]
 
 _MOMENT_DRAWS = 4096

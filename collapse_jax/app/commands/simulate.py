@@ -48,10 +48,10 @@ def run_simulate(
         The run folder, which a dry run does not make.
     """
     with held_still():
-        return _run(config, out, console, devices)
+        return _run(config, out, console, devices, part, dry_run)
 
 
-def _run(config, out, console, devices):
+def _run(config, out, console, devices, part, dry_run):
     from collapse_jax.app.plots import draw_run
 
     config.check()
