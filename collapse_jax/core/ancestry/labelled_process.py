@@ -34,7 +34,7 @@ def with_labels(
     Raises:
         InputError: for a family whose points are no copies, or more than labels tell apart.
     """
-    core = getattr(process.layout.template, "__self__", None)
+    core: Any = getattr(process.layout.template, "__self__", None)
     family, source, workflow, *_ = process.parts
     if not hasattr(core, "data") or not family.traceable:
         raise InputError(
