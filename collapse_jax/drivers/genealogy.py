@@ -151,8 +151,8 @@ def genealogy_of(
         process: from `cj.generational_process`.
         key: one typed key.
         generations, chains: the last generation, and how many chains.
-        metrics: names of `genealogy` (but common_ancestor_age), names that the process offers, or
-            functions of the state.
+        metrics: names of `genealogy` (common_ancestor_age takes generations + 1 integers a point),
+            names that the process offers, or functions of the state.
         record, memory_limit, progress, devices: as of `simulate`.
 
     Returns:
@@ -167,10 +167,11 @@ def genealogy_of(
     whole("generations", generations, 0, 2**31 - 2)
     if getattr(process.workflow.next, "outermost", False):
         raise InputError(
-            f"genealogy_of takes no {process.workflow.name}: its verifier would be fitted to labels"
+            f"genealogy_of takes no {process.workflow.name}: its verifier is fitted to points, "
+            "which have labels here; take a curation that stays, as cj.curation.verified"
         )
-    labelled = _labelled(process, generations)
     asked = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    labelled = _labelled(process, generations, COMMON in asked)
     return simulate(
         labelled,
         key,
@@ -197,9 +198,9 @@ def _refuse_larger_sets(workflow):
         )
 
 
-def _labelled(process, generations):
+def _labelled(process, generations, ancestors):
     """The process over labelled points."""
-    family, source, workflow = with_labels(process, generations)
+    family, source, workflow = with_labels(process, generations, ancestors)
     size = process.parts.sample_size
     return generational_process(
         family,

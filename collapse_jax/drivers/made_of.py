@@ -22,6 +22,12 @@ from collapse_jax.runs.contents import arrays_in, contents
 from collapse_jax.runs.folder import RunFolder
 
 # Parts of a process, and what an error calls them.
+# Ends of what holds the members of an ecosystem's workflow, by place.
+_ECOSYSTEM = {
+    "init.0.0": "workflow or publication of a model",
+    "init.0.1": "coupling",
+    "init.0.2": "random_counts",
+}
 _PARTS = {
     "family": "the family",
     "workflow": "the workflow",
@@ -222,11 +228,19 @@ def _differing(saved, given):
         elif same_code and old != new:
             yield f"{words} has the same name, and other code, options or values"
         elif same_code and changed:
-            yield f"{words} has another {changed[0]:.{_LONGEST}}"
+            what = _member(changed[0], saved["parts"])
+            yield f"{words} has another {what:.{_LONGEST}}"
     for name, version in saved["packages"].items():
         here = given["packages"].get(name, version)
         if here != version:
             yield f"the package {name} has version {version} there, {here} here"
+
+
+def _member(name, parts):
+    """What a part of a process is called where a function holds it without a name."""
+    if parts.get("family", [""])[0].startswith("ecosystem of"):
+        return next((what for end, what in _ECOSYSTEM.items() if name.endswith(end)), name)
+    return name
 
 
 def _other_data(saved, given):

@@ -138,6 +138,9 @@ def chain_batch(
         keys = folded_on_host(key, *folded)
     else:
         keys = _folded(key, *(jax.device_put(numbers, sharding) for numbers in folded))
+    if _is_another(devices):
+        # Programs run where their arguments are bound to.
+        keys = jax.device_put(keys, devices[0])
     if settings is None:
         return ChainBatch(keys)
     at_points = {name: np.asarray(values)[points] for name, values in settings.items()}
@@ -145,6 +148,12 @@ def chain_batch(
         name: jax.device_put(jnp.asarray(values), sharding) for name, values in at_points.items()
     }
     return ChainBatch(keys, (placed,))
+
+
+def _is_another(devices):
+    """Whether a single device is asked for, which is not the one that JAX takes by itself."""
+    default = jax.config.jax_default_device or jax.local_devices()[0]
+    return len(devices) == 1 and devices[0] != default
 
 
 @jax.jit

@@ -184,7 +184,7 @@ def test_both_drivers_give_the_same(tmp_path):
         np.testing.assert_allclose(by_run[name], simulated[name], rtol=2e-5)
         np.testing.assert_allclose(summary.mean[name], simulated[name][0], rtol=2e-5)
     other = cj.ecosystem(CATEGORIES, REAL, [[0.5, 0.5], [0.3, 0.7]], 10)
-    with pytest.raises(InputError, match="another process"):
+    with pytest.raises(InputError, match=r"another process \(the workflow has another coupling"):
         cj.run(other, KEY, folder=tmp_path / "one", **options)
 
 
@@ -228,7 +228,9 @@ WRONG = {
     "coupling .* made of numbers": {"coupling": [["a"]]},
     "estimators are 3, and coupling is": {"estimators": [GAUSSIAN] * 3},
     "workflows are 1, and coupling is": {"workflows": [W.replace()]},
-    "published is 3, and coupling is": {"published": [None] * 3},
+    "published is 3 curations, and coupling is": {"published": [None] * 3},
+    r"published is 'tempered'.*such as cj.curation.tempered\(0.8\)": {"published": "tempered"},
+    r"published\[0\] must be a curation with its numbers": {"published": cj.curation.tempered},
     r"published\[0\] is called with": {"published": W.replace},
     "must be a curation": {"published": lambda workflow: workflow},
     "have 1 dimensions, the family has 2": {

@@ -272,6 +272,10 @@ REFUSED = {
     "switch[5] is tempered(0.5)(replace), with a curation of its own": lambda: workflows.switch(
         {0: workflows.replace(), 5: curation.tempered(0.5)(workflows.replace())}
     ),
+    "workflows of switch is [workflow replace]; it must be {GENERATION": lambda: workflows.switch(
+        [workflows.replace()]  # type: ignore[arg-type]
+    ),
+    "gamma is called with (generation), but it is": lambda: workflows.mix(gamma=lambda: 0.1),
     "lag is 0; it must be an integer of at least 1": lambda: workflows.contaminated(
         workflows.mix(gamma=0.5), 0.5, lag=0
     ),

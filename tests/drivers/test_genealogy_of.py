@@ -80,6 +80,50 @@ def test_the_model_is_as_without_labels_and_pairs_meet_exactly(name):
     assert np.abs(reach - share).max() < 4 * 0.5 / np.sqrt(chains)
 
 
+def test_the_age_of_the_common_ancestor_is_that_of_copies():
+    """As in `theory.genealogy` under replace, |z| < 4; what has one ancestor has one real draw."""
+    trace = cj.genealogy_of(
+        categories(cj.workflows.replace()),
+        KEY,
+        generations=8,
+        chains=2_000,
+        metrics=("common_ancestor_age", "living_ancestors"),
+    )
+    age, living = trace["common_ancestor_age"][:, -1], trace["living_ancestors"][:, -1]
+    for most in (2, 5, 8):
+        exact = float(theory.genealogy.common_ancestor_probability(most, SIZE, 8))
+        error = np.sqrt(exact * (1 - exact) / len(age))
+        assert abs((age <= most).mean() - exact) < 4 * error, most
+    assert np.all(np.isfinite(age) == (living == 1))
+    assert np.all(np.isinf(trace["common_ancestor_age"][:, 0]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kde, mix", "categorical, mix"])
+def test_real_points_that_enter_later_have_no_older_ancestor(name):
+    """An ancestor of all is no older than the youngest real draw; the ages are those of labels."""
+    made = CASES[name][0]()
+    trace = cj.genealogy_of(
+        made, KEY, generations=6, chains=500, metrics=("common_ancestor_age", "reach")
+    )
+    alone = cj.genealogy(
+        cj.workflows.mix(0.5, 0.3, 0.2),
+        KEY,
+        sample_size=SIZE,
+        generations=6,
+        chains=4_000,
+        metrics=("common_ancestor_age",),
+    )
+    age, reach = trace["common_ancestor_age"], trace["reach"]
+    generation = np.arange(7)
+    youngest = np.max(np.where(reach > 0, generation, -1), axis=-1)
+    found = np.isfinite(age)
+    assert np.all((generation - age)[found] >= youngest[found])
+    shares = [np.isfinite(one[:, -1]).mean() for one in (age, alone["common_ancestor_age"])]
+    error = np.sqrt(shares[1] * (1 - shares[1]) * (1 / 500 + 1 / 4_000))
+    assert abs(shares[0] - shares[1]) < 4 * error
+
+
 def after_choice(rewards, size):
     """E[identity] of generation 1 where the better of two candidates is taken, by all counts."""
     expected, number = 0.0, len(rewards)
@@ -201,8 +245,26 @@ def test_counts_and_the_things_counted_agree():
             "without smoothing",
         ),
         (lambda: cj.workflows.replace(), "process is"),
+        (
+            lambda: cj.ecosystem(
+                cj.estimators.categorical(4), cj.sources.categorical(REAL), np.eye(2), SIZE
+            ),
+            "no process whose lineages can be followed",
+        ),
+        (
+            lambda: process(
+                cj.estimators.ngram(2, 5, 3),
+                cj.sources.dataset(BLOCKS),
+                cj.workflows.keep_or_continue(0.5),
+            ),
+            "genealogy_of takes no keep_or_continue(0.5)",
+        ),
+        (
+            lambda: categories(cj.verifiers.centred(1.0)(cj.workflows.replace())),
+            "take a curation that stays",
+        ),
     ],
-    ids=["gaussian", "smoothed", "no process"],
+    ids=["gaussian", "smoothed", "no process", "ecosystem", "continued", "verifier"],
 )
 def test_bad_input_is_one_line(make, word):
     with pytest.raises(InputError) as caught:

@@ -194,3 +194,44 @@ def test_devices_exchange_nothing():
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+ON_THE_SECOND_DEVICE = """
+import jax, numpy as np
+import collapse_jax as cj
+from collapse_jax.drivers import tiles
+
+used, whole = set(), {name: getattr(tiles, name) for name in ("start", "advance")}
+def watched(name):
+    def call(*arguments):
+        made = whole[name](*arguments)
+        used.update(one.id for leaf in jax.tree.leaves(made) for one in leaf.devices())
+        return made
+    return call
+for name in whole:
+    setattr(tiles, name, watched(name))
+family = cj.estimators.gaussian_mean(1.0)
+source = cj.sources.population(family, cj.estimators.gaussian_mean_params([0.0]))
+process = cj.generational_process(family, source, cj.workflows.replace(), sample_size=5)
+found = []
+for device in jax.devices():
+    trace = cj.simulate(process, jax.random.key(0), generations=2, chains=8, metrics="mean",
+                        devices=[device])
+    assert used == {device.id}, (used, device)
+    used.clear()
+    found.append(trace["mean"])
+assert len(found) == 2 and np.array_equal(*found)
+"""
+
+
+@pytest.mark.slow
+def test_a_single_device_is_the_one_that_is_asked_for():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_THE_SECOND_DEVICE],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -9,6 +9,7 @@ from collapse_jax.core import curation, workflows
 from collapse_jax.core.types import Workflow
 from collapse_jax.drivers.workflow_contract import CHECKS, Subject, _normal, check_workflow
 from collapse_jax.errors import InputError
+from collapse_jax.estimators import verifiers
 from collapse_jax.estimators.categorical import example as categorical_example
 from collapse_jax.estimators.gaussian import example as gaussian_example
 
@@ -21,7 +22,20 @@ OURS = {
     "rounded mix": workflows.mix(0.5, 0.25, 0.25, random_counts=False),
     "best_of": curation.best_of(2, lambda x: -(x**2)),
     "verified": curation.verified(lambda x: x > -1),
+    "scheduled mix": workflows.mix(gamma=lambda g: jnp.asarray(g, float) ** -0.7),
+    "scheduled real batches": workflows.accumulate(lambda g: 0.5 / jnp.asarray(g, float)),
+    "real batches": workflows.accumulate_subsample(0.3),
+    "keep_real": workflows.keep_real(1.0),
+    "planned": workflows.planned([6, 3, 0]),
+    "planned pool": workflows.planned([6, 3, 0], workflow="accumulate"),
+    "switch": workflows.switch({0: workflows.replace(), 2: workflows.mix(gamma=0.3)}),
+    "contaminated": workflows.contaminated(workflows.mix(gamma=0.5), 0.5, lag=2),
+    "weighted": workflows.weighted(workflows.mix(gamma=0.3), synthetic=0.5),
+    "centred": verifiers.centred(2.0, refresh=0.3),
+    "logistic": verifiers.logistic(examples=8),
 }
+# A temperature is of families that have one.
+COOLING = curation.tempered(lambda g: jnp.maximum(1 - 0.05 * g, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -30,6 +44,19 @@ OURS = {
 )
 def test_our_workflows_and_curations_pass(name):
     assert check_workflow(OURS[name]) == tuple(CHECKS)
+
+
+@pytest.mark.slow
+def test_a_scheduled_curation_passes():
+    assert check_workflow(COOLING, example=categorical_example) == tuple(CHECKS)
+
+
+@pytest.mark.parametrize("name", ["switch"])
+def test_wrappers_and_schedules_keep_their_keys_apart(name):
+    """The checks that compile nothing, of one; the slow tests ask for all, of all."""
+    few = ("is_pure", "keys_matter", "keys_are_apart", "structure_stays")
+    rest = tuple(check for check in CHECKS if check not in few)
+    assert check_workflow(OURS[name], skip=rest) == few
 
 
 @pytest.mark.slow

@@ -41,11 +41,13 @@ class Labels(NamedTuple):
     ancestors: whether a label has the ancestor at each generation.
     rows: of a fixed real data set, each of which is one real draw whenever it enters; None where
         every real point is a draw of its own.
+    limit: the largest whole number that a label holds.
     """
 
     generations: int
     ancestors: bool = True
     rows: int | None = None
+    limit: int = 2**31 - 1
 
     @property
     def columns(self) -> int:
@@ -55,7 +57,7 @@ class Labels(NamedTuple):
     @property
     def most(self) -> int:
         """Points of one generation that can be told apart."""
-        return (2**31 - 1) // (self.generations + 1)
+        return self.limit // (self.generations + 1)
 
     def of_real(self, generation: jax.Array | int, number: jax.Array, first: int) -> jax.Array:
         """Labels [n, columns] of n real draws that enter at a generation.

@@ -13,14 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core import points
-from collapse_jax.core.ancestry.ancestor import ENTERED, NUMBER, Lineages
+from collapse_jax.core.ancestry.ancestor import (
+    ENTERED,
+    FIRST_ANCESTOR,
+    NUMBER,
+    Labels,
+    Lineages,
+)
 from collapse_jax.core.protocols import Params
 from collapse_jax.core.types import Dataset, Estimator, Runtime
 from collapse_jax.numerics.choices import one_of_equals
 from collapse_jax.random.bits import fold_in, key_words, variate_words
 
-# Integers of a label: the generation in which the real draw entered, and its number.
-COLUMNS = 2
 # Keys of what a label needs beside the draws of the family: numbers that these do not count up to.
 _PARENT, _ORDER = np.uint32(2**32 - 3), np.uint32(2**32 - 4)
 
@@ -42,7 +46,7 @@ class LabelledCounts(NamedTuple):
     """Counts, and a label for each thing that is counted.
 
     counts: the family's own statistics.
-    things: `Dataset`, x int32 [slots, 1 + COLUMNS]: the category and the label.
+    things: `Dataset`, x int32 [slots, 1 + columns]: the category and the label.
     """
 
     counts: Any
@@ -56,20 +60,22 @@ class Beside:
     family: it.
     shape: of a point; () for numbers.
     cells: labels of a point: 1, or one for each of its parts that may descend from another draw.
+    labelling: what labels hold.
     """
 
     family: Estimator
     shape: tuple[int, ...]
     cells: int
+    labelling: Labels
 
     def values(self, x: jax.Array) -> jax.Array:
         """The points themselves [n, ...]."""
         return x[:, : self._size].reshape(x.shape[0], *self.shape)
 
     def labels(self, x: jax.Array) -> jax.Array:
-        """Labels int32 [n, cells, COLUMNS]."""
+        """Labels int32 [n, cells, columns]."""
         whole = x[:, self._size :].astype(jnp.int32)
-        return whole.reshape(x.shape[0], self.cells, COLUMNS)
+        return whole.reshape(x.shape[0], self.cells, self.labelling.columns)
 
     def packed(self, values: jax.Array, labels: jax.Array) -> jax.Array:
         """Points and labels as one array."""
@@ -81,11 +87,22 @@ class Beside:
         """Real points with the generation in which they enter, and further numbers."""
         labels = self.labels(data.x)
         labels = labels.at[:, :, ENTERED].set(generation).at[:, :, NUMBER].add(first)
+        labels = labels.at[:, :, FIRST_ANCESTOR:].set(-1)
+        return data._replace(x=self.packed(self.values(data.x), labels))
+
+    def made(self, data: Dataset, generation: Any, first: int) -> Dataset:
+        """Points that begin their own line in a generation, after others of it."""
+        labels = self.labels(data.x).reshape(-1, self.labelling.columns)
+        labels = self.labelling.of_copies(generation, labels, first)
         return data._replace(x=self.packed(self.values(data.x), labels))
 
     def slots(self, data: Dataset) -> int:
         """How many numbers of real draws a set may use."""
         return data.x.shape[0]
+
+    def lines(self, data: Dataset) -> int:
+        """How many points that begin a line it has."""
+        return data.x.shape[0] * self.cells
 
     def plain(self, data: Dataset) -> Dataset:
         """The training set without labels."""
@@ -93,7 +110,7 @@ class Beside:
 
     def lineages(self, params: Labelled) -> Lineages:
         """The labels of a training set, one row for each cell."""
-        labels = self.labels(params.data.x).reshape(-1, COLUMNS)
+        labels = self.labels(params.data.x).reshape(-1, self.labelling.columns)
         return Lineages(
             Dataset(labels, jnp.repeat(params.data.weight, self.cells)), params.generation
         )
@@ -101,8 +118,8 @@ class Beside:
     def real(self, values: jax.Array, numbers: jax.Array) -> jax.Array:
         """Real points of generation 0, by the numbers [n] of their draws."""
         n = values.shape[0]
-        number = jnp.broadcast_to(numbers[:, None], (n, self.cells))
-        return self.packed(values, jnp.stack([jnp.zeros_like(number), number], axis=2))
+        number = jnp.broadcast_to(numbers[:, None], (n, self.cells)).ravel()
+        return self.packed(values, self.labelling.of_real(0, number, 0))
 
     def estimator(self) -> Estimator:
         """The labelled family."""
@@ -120,7 +137,7 @@ class Beside:
             copied = family.model.copied
             assert copied is not None
             place = copied(key, params.model, self.plain(params.data), n)
-            labels = self.labels(params.data.x).reshape(-1, COLUMNS)
+            labels = self.labels(params.data.x).reshape(-1, self.labelling.columns)
             return self.packed(values, labels[place.reshape(n, self.cells)])
 
         sample.seen = self.values  # what rewards and verdicts are asked about
@@ -140,19 +157,33 @@ class Counted:
 
     family: it.
     capacity: how many things are held at most.
+    labelling: what labels hold.
     by_rows: whether real points come one by one, [n, 2] with the number of their row.
     """
 
     family: Estimator
     capacity: int
+    labelling: Labels
     by_rows: bool = False
 
     def entered(self, data: LabelledCounts, generation: Any, first: int) -> LabelledCounts:
         """As of `Beside`."""
         x = data.things.x.at[:, 1 + ENTERED].set(generation).at[:, 1 + NUMBER].add(first)
+        x = x.at[:, 1 + FIRST_ANCESTOR :].set(-1)
+        return data._replace(things=data.things._replace(x=x))
+
+    def made(self, data: LabelledCounts, generation: Any, first: int) -> LabelledCounts:
+        """As of `Beside`."""
+        x = data.things.x
+        label = self.labelling.of_copies(generation, x[:, 1:], first)
+        x = jnp.concatenate([x[:, :1], label], axis=1)
         return data._replace(things=data.things._replace(x=x))
 
     def slots(self, data: LabelledCounts) -> int:
+        """As of `Beside`."""
+        return self.capacity
+
+    def lines(self, data: LabelledCounts) -> int:
         """As of `Beside`."""
         return self.capacity
 
@@ -165,7 +196,7 @@ class Counted:
         """Real counts of generation 0, whose draws are numbered in the order of categories."""
         category, filled = self._listed(counts)
         number = jnp.arange(self.capacity, dtype=jnp.int32)
-        x = jnp.stack([category, jnp.zeros_like(number), number], axis=1)
+        x = jnp.concatenate([category[:, None], self.labelling.of_real(0, number, 0)], axis=1)
         return LabelledCounts(counts, Dataset(x, filled.astype(float)))
 
     def estimator(self) -> Estimator:
@@ -186,8 +217,10 @@ class Counted:
         def summarise(x, weight):
             if not self.by_rows:
                 return self.real(family.summarise(x, weight))
-            x = jnp.insert(x.astype(jnp.int32), 1 + ENTERED, 0, axis=1)
-            things = points.compact(Dataset(x, weight), self.capacity)
+            x = x.astype(jnp.int32)
+            labels = self.labelling.of_real(0, x[:, 1], 0)
+            things = Dataset(jnp.concatenate([x[:, :1], labels], axis=1), weight)
+            things = points.compact(things, self.capacity)
             return LabelledCounts(family.summarise(x[:, 0], weight), things)
 
         def draw(key, params, n):

@@ -19,7 +19,9 @@ from collapse_jax.errors import InputError
 _LARGEST_IN_FLOATS = 2**24
 
 
-def with_labels(process: Process, generations: int) -> tuple[Estimator, Source, Workflow]:
+def with_labels(
+    process: Process, generations: int, ancestors: bool = False
+) -> tuple[Estimator, Source, Workflow]:
     """(labelled family, its real data, the workflow over it) of a process.
 
     The family offers its own metrics, and those of a genealogy.
@@ -27,23 +29,34 @@ def with_labels(process: Process, generations: int) -> tuple[Estimator, Source, 
     Args:
         process: from `cj.generational_process`.
         generations: the last generation.
+        ancestors: whether labels hold the ancestor at each generation.
 
     Raises:
         InputError: for a family whose points are no copies, or more than labels tell apart.
     """
-    core = getattr(process.layout.template, "__self__", None)
+    core: Any = getattr(process.layout.template, "__self__", None)
     family, source, workflow, *_ = process.parts
-    if core is None or not family.traceable:
-        raise InputError(f"{family.name} is no process whose lineages can be followed")
+    if not hasattr(core, "data") or not family.traceable:
+        raise InputError(
+            f"{family.name} is no process whose lineages can be followed; take one of "
+            "cj.generational_process, of one model that JAX traces"
+        )
+    if core.needs.continuation:
+        raise InputError(
+            f"genealogy_of takes no {workflow.name}: what a model continues descends from its "
+            "prompt and from what the model was fitted to. cj.genealogy follows the workflow "
+            "alone, and counts it as a copy of the latter"
+        )
     size = core.data.slots or 1
     by_points = isinstance(core.data, PointData)
+    labelling = Labels(generations, ancestors, source.size)
     if by_points:
-        beside: Any = _beside(family, source, size, generations)
+        beside: Any = _beside(family, source, size, labelling)
     else:
-        beside = _counted(family, core, generations, source.size is not None)
+        beside = _counted(family, core, labelling)
     rows = source.sample.numbers() if isinstance(source.sample, Rows) else None
     labelled = beside.estimator()
-    shown = metrics_of(Labels(generations, False, source.size))
+    shown = metrics_of(beside.labelling)
     own = {name: _of_lineages(metric, beside) for name, metric in shown.items()}
     metrics = {**labelled.metrics, **own}
     measures = labelled.measures._replace(metrics=metrics)
@@ -63,11 +76,12 @@ def _of_lineages(metric, beside):
     return lambda params: metric(beside.lineages(params))
 
 
-def _beside(family, source, size, generations):
+def _beside(family, source, size, labelling):
     if family.model.copied is None:
         raise _no_copies(family)
     x = jax.eval_shape(lambda key: source.sample(key, 1), jax.random.key(0))
-    if jnp.issubdtype(x.dtype, jnp.inexact) and max(generations, 4 * size) > _LARGEST_IN_FLOATS:
+    generations, in_floats = labelling.generations, jnp.issubdtype(x.dtype, jnp.inexact)
+    if in_floats and max(generations, 4 * size) > _LARGEST_IN_FLOATS:
         raise InputError(
             f"labels beside float points tell {_LARGEST_IN_FLOATS} generations, and a quarter as "
             f"many points of each apart; there are {generations} and {size}"
@@ -80,7 +94,9 @@ def _beside(family, source, size, generations):
         return family.model.copied(key, model, data, 1)
 
     cells = jax.eval_shape(place, jax.random.key(0))
-    return Beside(family, x.shape[1:], int(np.prod(cells.shape)))
+    if in_floats:
+        labelling = labelling._replace(limit=_LARGEST_IN_FLOATS)
+    return Beside(family, x.shape[1:], int(np.prod(cells.shape)), labelling)
 
 
 def _no_copies(family):
@@ -91,12 +107,12 @@ def _no_copies(family):
     )
 
 
-def _counted(family, core, generations, by_rows):
+def _counted(family, core, labelling):
     kind = family.statistics.kind
     if getattr(kind, "_fields", ()) != ("counts", "categories") or family.model.copied is None:
         raise _no_copies(family)
     held = core.needs.multiples
-    most = max(held.pooled, held.kept + held.growth * generations, 1)
+    most = max(held.pooled, held.kept + held.growth * labelling.generations, 1)
     largest = core.parts.sample_size
     if callable(largest):
         largest = core.data.slots
@@ -105,7 +121,8 @@ def _counted(family, core, generations, by_rows):
                 "sample_size is a function, and labels are held one by one: pass "
                 "largest_sample_size as well"
             )
-    return Counted(family, int(np.ceil(most - 1e-9)) * largest, by_rows)
+    capacity = int(np.ceil(most - 1e-9)) * largest
+    return Counted(family, capacity, labelling, labelling.rows is not None)
 
 
 def _real(beside, source, kind, by_points, rows):
@@ -145,15 +162,26 @@ def _clerk(beside, generation, renumbered, used) -> Callable:
 
     renumbered: whether each request has numbers of its own.
     """
-    written = [used]
+    written, made = [used], [used]
+
+    def begun(data):
+        """The points as the ancestors of what descends from them."""
+        if not beside.labelling.ancestors:
+            return data
+        first = made[0]
+        made[0] += beside.lines(data)
+        return beside.made(data, generation, first)
 
     def wrap(supply):
+        def model(key, n):
+            return begun(supply.model(key, n))
+
         def real(key, n):
             data = supply.real(key, n)
             first = written[0] if renumbered else 0
             written[0] += beside.slots(data)
-            return beside.entered(data, generation, first)
+            return begun(beside.entered(data, generation, first))
 
-        return supply._replace(real=real)
+        return supply._replace(model=model, real=real)
 
     return wrap

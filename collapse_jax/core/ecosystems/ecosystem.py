@@ -237,11 +237,12 @@ def _published(given, count):
     """[count] the filters that each model is sampled through, by all that read it."""
     if given is None or callable(given):
         given = [given] * count
-    if not isinstance(given, Sequence) or len(given) != count:
-        words = f"{len(given)}" if isinstance(given, Sequence) else f"{given!r:.200}"
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    if not several or len(given) != count:
+        words = f"{len(given)} curations" if several else f"{given!r:.200}"
         raise InputError(
             f"published is {words}, and coupling is [{count}, {count}]; it must be one curation "
-            f"for all models, or {count} of them"
+            f"for all models, such as cj.curation.tempered(0.8), or {count} of them"
         )
     # One for all is one tuple of filters, so that its models are known to be alike.
     known = {}
@@ -253,7 +254,13 @@ def _filters(place, wrap):
         return ()
     functions.check_arguments(f"published[{place}]", wrap, ("workflow",))
     plain = replace()
-    wrapped = wrap(plain)
+    try:
+        wrapped = wrap(plain)
+    except InputError as error:
+        called = getattr(wrap, "__name__", "it")
+        raise InputError(
+            f"published[{place}] must be a curation with its numbers, as {called}(...): {error}"
+        ) from None
     if not isinstance(wrapped, Workflow) or not wrapped.filters:
         raise InputError(
             f"published[{place}] is {getattr(wrap, '__name__', wrap)!r:.200}; it must be a "

@@ -17,7 +17,10 @@ def planned(real: ArrayLike, *, workflow: Literal["mix", "accumulate"] = "mix") 
     """Real points by a table: generation g gets `real[g - 1]` fresh ones, and the model the rest.
 
     What a generation has at most is its sample size. Generations beyond the table are as its last.
-    `cj.policy` finds such tables.
+    `cj.policy` finds such tables. It is for counts: of a generation the number of real points is
+    known. For shares take `mix` or `accumulate` with a function of the generation, as
+    `mix(gamma=lambda g: g**-0.5)`, whose number of real points is drawn (or rounded, with
+    `random_counts=False`).
 
     Args:
         real: whole numbers [T] of at least 0, for generations 1 to T.

@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from collapse_jax.core import sizes
+from collapse_jax.core.functions import check_arguments
 from collapse_jax.errors import InputError, first_line, number
 
 # What shares in float32 may exceed their range by.
@@ -148,6 +149,8 @@ def value_at(name: str, value: Any, generation: Any) -> Any:
     try:
         found: Any = value(generation if traced else int(generation))
     except Exception as error:
+        if not isinstance(error, InputError):
+            check_arguments(name, value, ("generation",))
         if isinstance(error, InputError) or not traced:
             raise
         raise InputError(

@@ -50,7 +50,11 @@ def switch(workflows: Mapping[int, Workflow]) -> Workflow:
     References:
         Derived here (theory.schedules: recovery and its half-life).
     """
-    made_by("workflows", workflows, Mapping, "a mapping, as {0: replace(), 50: mix(0.9, 0, 0.1)};")
+    if not isinstance(workflows, Mapping):
+        raise InputError(
+            f"workflows of switch is {workflows!r:.200}; it must be {{GENERATION: WORKFLOW, ...}}, "
+            "as {0: replace(), 50: mix(0.9, 0, 0.1)}"
+        )
     begins = sorted(whole("a generation of switch", begin, 0) for begin in workflows)
     if not begins or begins[0] != 0:
         given = ", ".join(map(str, begins)) or "nothing"
