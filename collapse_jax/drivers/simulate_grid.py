@@ -21,7 +21,7 @@ from collapse_jax.drivers.plan import (
     record_bytes,
     recorded_generations,
 )
-from collapse_jax.drivers.streams import names_of_points
+from collapse_jax.drivers.streams import STREAMS, names_of_points
 from collapse_jax.drivers.summary import QUANTILES, as_dataset
 from collapse_jax.drivers.traced_axes import (
     NUMBER,
@@ -139,6 +139,7 @@ def simulate_grid(
     check_started(_first_process(process_at, axes), key)
     whole("chains", chains, 1, 2**31 - 1)
     one_of("keep", keep, ("chains", "summary"))
+    one_of("streams", streams, STREAMS)
     levels = _levels(quantiles)
     given = (generations, chains, metrics, record, chunk, None, devices)
     plan = Plan(*given, streams=streams)
