@@ -95,7 +95,8 @@ def generational_process(
     data = kind(estimator, generator, source, largest or 0, points_of_all, needs.weights)
     core = _Core(parts, needs, data, draws_real, schedule)
     core.check_models_keep_their_shape()
-    if estimator.traceable and not functions.are_ours(estimator, source, workflow):
+    theirs = not functions.are_ours(estimator, source, workflow)
+    if estimator.traceable and theirs and not sizes.in_a_grid():
         functions.check_by_shapes(core.two_generations)
     return Process(
         init=core.init,

@@ -26,6 +26,7 @@ from collapse_jax.drivers.summary import QUANTILES, as_dataset
 from collapse_jax.drivers.traced_axes import (
     NUMBER,
     At,
+    checked,
     dtype_of,
     is_plain,
     largest_of,
@@ -198,7 +199,7 @@ def _first_process(process_at, axes):
 def _made(process_at, point):
     """The process at a point; errors name it."""
     try:
-        return At(process_at, point, None)({})
+        return checked(process_at(**point))
     except Exception as error:
         if isinstance(error, InputError):
             raise InputError(f"at {_words(point)}: {error}") from None

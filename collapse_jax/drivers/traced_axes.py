@@ -36,9 +36,14 @@ class At:
 
     def __call__(self, settings: Mapping[str, Any]) -> Process:
         own = {name: value for name, value in settings.items() if name != NUMBER}
-        with sizes.traced_at_most(self.most):
+        with sizes.of_a_grid(self.most):
             made = self.process_at(**self.fixed, **own)
-        return made_by("what process_at gives", made, Process, "cj.generational_process")
+        return checked(made)
+
+
+def checked(made: Any) -> Process:
+    """What `process_at` gives, which must be a process."""
+    return made_by("what process_at gives", made, Process, "cj.generational_process")
 
 
 def dtype_of(values: Iterable) -> np.dtype | None:

@@ -33,12 +33,8 @@ def constant(loc, scale):
 
 
 def at(sample_size, bias):
-    return cj.generational_process(
-        cj.estimators.gaussian(1, by="points", sampling_bias=bias),
-        REAL,
-        cj.workflows.replace(),
-        sample_size=sample_size,
-    )
+    family, workflow = constant(bias, 1.0), cj.workflows.replace()
+    return cj.generational_process(family, REAL, workflow, sample_size=sample_size)
 
 
 def mixed(gamma):
@@ -70,6 +66,8 @@ def test_every_point_is_the_simulation_that_it_is_alone():
     for name in ("level", "pair"):
         np.testing.assert_allclose(grid[name].sel(point), alone[name], rtol=2e-5)
     assert np.abs(np.diff(grid["level"].values, axis=0)).min() > 1e-3  # points differ
+    programs = _programs(at, axes, Plan(2, 3, (level,)))
+    assert [one.numbers.tolist() for one in programs] == [[0, 1, 2, 3]]
     made = grid.attrs
     assert made["streams"] == "independent" and made["chains"] == 3
     assert json.loads(made["key"]) == ["threefry2x32", [0, 11]]
@@ -90,16 +88,12 @@ def test_every_point_is_the_simulation_that_it_is_alone():
 
 
 def test_common_random_numbers():
-    """Where the settings change nothing, points are equal with common numbers alone."""
-    axes = {"repeat": [1, 2]}
-    found = [
-        cj.simulate_grid(lambda repeat: at(4, 0.9), axes, KEY, streams=streams, **OPTIONS)
-        for streams in ("common", "independent")
-    ]
-    common, independent = (one["level"].values for one in found)
-    np.testing.assert_array_equal(common[0], common[1])
-    assert np.abs(independent[0] - independent[1]).min() > 1e-3
-    assert [one.attrs["streams"] for one in found] == ["common", "independent"]
+    """Where the settings change nothing, points with common numbers are equal."""
+    grid = cj.simulate_grid(
+        lambda repeat: at(4, 0.9), {"repeat": [1, 2]}, KEY, streams="common", **OPTIONS
+    )
+    np.testing.assert_array_equal(grid["level"][0], grid["level"][1])
+    assert grid.attrs["streams"] == "common"
 
 
 def test_what_may_be_traced():
@@ -174,7 +168,7 @@ def test_bad_input_is_one_line(change, says):
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_what_is_done_is_kept():
+def test_what_is_done_is_kept(monkeypatch):
     """Of an interrupted grid, and of one with a model that becomes nan, which is named."""
 
     def made(kind, root):
@@ -184,14 +178,17 @@ def test_what_is_done_is_kept():
         family = constant(0.0, 1.0)._replace(fit=fit)
         return cj.generational_process(family, REAL, cj.workflows.replace(), sample_size=kind)
 
-    def stop(points):
+    axes = {"kind": [3], "root": [0.0, -1.0]}
+    options = OPTIONS | {"metrics": (level,)}
+    with pytest.raises(cj.DivergenceError, match=r"chain 0 at kind=3 root=-1: ") as diverged:
+        cj.simulate_grid(made, axes, KEY, **options)
+    found = diverged.value.dataset["level"].values[0]
+    assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+
+    def stop(*_):
         raise KeyboardInterrupt
 
-    axes = {"kind": [3], "root": [0.0, -1.0]}
+    monkeypatch.setattr("collapse_jax.drivers.grids.simulate_chunks", stop)
     with pytest.raises(cj.Interrupted, match="`dataset` holds the points") as stopped:
-        cj.simulate_grid(made, axes, KEY, progress=stop, **OPTIONS)
-    with pytest.raises(cj.DivergenceError, match=r"chain 0 at kind=3 root=-1: ") as diverged:
-        cj.simulate_grid(made, axes, KEY, **OPTIONS)
-    for error in (stopped, diverged):
-        found = error.value.dataset["level"].values[0]
-        assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+        cj.simulate_grid(at, {"sample_size": [3], "bias": [0.5]}, KEY, **options)
+    assert stopped.value.dataset.sizes["bias"] == 1
