@@ -47,7 +47,7 @@ def test_ranges_on_the_command_line(monkeypatch, capsys):
 def test_ranges_of_options_of_the_family():
     config = SimulateConfig(family="kde", grid=("bandwidth=0.1:0.3:3", "unit=1:1:2"))
     config.check()
-    assert config.axes() == {"bandwidth": (0.1, 0.2, 0.3)}
+    assert config.resolved().axes() == {"bandwidth": (0.1, 0.2, 0.3)}
     assert [point.options for point in config.points()][1] == ("unit=1", "bandwidth=0.2")
     listed = SimulateConfig(family="kde", grid=("bandwidth=0.1,0.2,0.3",), options=("unit=1",))
     for one, other in zip(config.points(), listed.points(), strict=True):

@@ -9,6 +9,7 @@ from collapse_jax.app.commands.chains import run_chains
 from collapse_jax.app.commands.dry_run import dry_run as dry_run_of
 from collapse_jax.app.commands.grid import run_grid
 from collapse_jax.app.commands.inputs import of_simulation
+from collapse_jax.app.commands.saved_points import name_of_part
 from collapse_jax.app.commands.simulation import check_options, with_metrics
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.laws import check_laws
@@ -50,7 +51,7 @@ def run_simulate(
     given, config = config, with_metrics(config.resolved())
     for point in config.points()[:1]:
         check_laws(point)
-    folder = RunFolder(out)
+    folder = RunFolder(out, () if part is None else (name_of_part(part),))
     say = functools.partial(console.print, highlight=False)
     config, fewer = as_begun(given, config, folder, say, part)
     folder.check(config, of_simulation(config))
