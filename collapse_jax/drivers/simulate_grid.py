@@ -1,5 +1,6 @@
 """Many processes that differ by settings, in as few compiled programs as possible, from Python."""
 
+import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -193,7 +194,22 @@ def _first_process(process_at, axes):
     points = math.prod(map(len, values.values()))
     if points > _LARGEST_GRID:
         raise InputError(f"axes have {points:,} points together; give at most {_LARGEST_GRID:,}")
+    _check_arguments(process_at, values)
     return _made(process_at, {name: given[0] for name, given in values.items()})
+
+
+def _check_arguments(process_at, axes):
+    """Raises `InputError` where `process_at` cannot be called with the names of the axes."""
+    try:
+        signature = inspect.signature(process_at)
+    except ValueError:  # of a function in C
+        return
+    try:
+        signature.bind(**axes)
+    except TypeError as error:
+        raise InputError(
+            f"axes have the names {', '.join(axes)}, and process_at takes {signature}: {error}"
+        ) from None
 
 
 def _made(process_at, point):

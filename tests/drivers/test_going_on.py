@@ -129,3 +129,17 @@ def test_an_estimate(long):
     assert summary.records == 10 * 8 * 7
     with pytest.raises(cj.InputError, match="keep is 'all'"):
         cj.estimate(PROCESS, chains=5, generations=9, keep="all")
+
+
+def test_new_metrics_of_a_run_folder(tmp_path):
+    """The states are on disk, the process is not."""
+    folder = tmp_path / "run"
+    cj.run(PROCESS, KEY, generations=1, chains=1, folder=folder, metrics=("mean",))
+    with pytest.raises(cj.InputError, match="give process= and key=, which made it"):
+        cj.measure(folder, ["rate"])
+    with pytest.raises(cj.InputError, match="holds a run of another process"):
+        cj.measure(folder, ["rate"], process=process(7), key=KEY)
+    trace = cj.measure(folder, ["rate"], process=PROCESS, key=KEY)
+    np.testing.assert_allclose(trace["rate"] * trace["mean"], 1, rtol=2e-5)
+    with pytest.raises(cj.InputError, match="is no run folder"):
+        cj.measure(tmp_path / "none", ["rate"])
