@@ -65,7 +65,7 @@ def as_begun(
     )
 
 
-def _saved(folder):
+def _saved(folder) -> SimulateConfig | None:
     """The settings in a folder; None where it holds no simulation."""
 
     def look():
@@ -75,7 +75,8 @@ def _saved(folder):
         return as_dict(saved) if isinstance(saved, SimulateConfig) else None
 
     values = distributed.of_first(look)
-    return None if values is None else from_dict(values, str(folder.path), of_folder=True)
+    saved = values and from_dict(values, str(folder.path), of_folder=True)
+    return saved if isinstance(saved, SimulateConfig) else None
 
 
 def _fewer_chains(saved, config, folder, part):
