@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -49,8 +49,10 @@ def in_a_grid() -> bool:
     return _GRID.get(None) is not None
 
 
-def traced(size: Tracer, largest: int | None) -> tuple[Callable[[Any], Any], int | None]:
-    """A traced size as (a function of the generation, the most that it may be, where known)."""
+def traced(size: Any, largest: int | None) -> tuple[Any, int | None]:
+    """(a size, the most that it may be, where known); a traced one as a function."""
+    if not isinstance(size, Tracer):
+        return size, largest
     (most,) = _GRID.get(None) or (None,)
     return lambda generation: size, most if largest is None else largest
 
