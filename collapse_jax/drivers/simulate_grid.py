@@ -138,9 +138,7 @@ def simulate_grid(
     plan, levels = Plan(*given, streams=streams), _levels(quantiles)
     values = {name: _plain(name, axis) for name, axis in axes.items()}
     batches = _batches_of(process_at, values, key, plan, keep, len(levels))
-    return _simulated(
-        batches, key, plan._replace(memory_limit=None), keep, levels, values, progress
-    )
+    return _simulated(batches, key, plan, keep, levels, values, progress)
 
 
 def _batches_of(process_at, values, key, plan, keep, levels):
@@ -158,6 +156,7 @@ def _batches_of(process_at, values, key, plan, keep, levels):
 def _simulated(batches, key, plan, keep, levels, values, progress):
     """The data set of all batches; an error or an interrupt holds what there is of it."""
     gathered = Gathered(sum(len(batch.numbers) for batch in batches))
+    plan = plan._replace(memory_limit=None)  # all of it was checked together
     recorded = recorded_generations(plan.generations, plan.record)
 
     def dataset():
