@@ -1,6 +1,5 @@
 """More metrics of what was simulated (`cj.measure`): of a trace, or of a run folder."""
 
-import functools
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ def measure(
     *,
     process: Process | None = None,
     key: jax.Array | None = None,
-) -> "Trace | xarray.Dataset":
+) -> "Trace | xarray.Dataset | None":
     """More metrics of the chains and generations that were simulated; the others stay as they are.
 
     - A trace of `cj.simulate`, and a run folder of `collapse-jax simulate`, hold no models: the
@@ -50,7 +49,7 @@ def measure(
     """
     if isinstance(what, Trace):
         _refuse(process, "the trace knows its process")
-        return measure_trace(what, metrics, functools.partial(traced))
+        return measure_trace(what, metrics, traced)
     if not isinstance(what, RunFolder | str | os.PathLike):
         raise InputError(f"what is {what!r:.200}; it must be a trace or a run folder")
     folder = what if isinstance(what, RunFolder) else RunFolder(what)
@@ -79,13 +78,14 @@ def _of_command(folder, metrics):
     from collapse_jax.app.commands.measure import measure_run
 
     given = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    names = tuple(metric for metric in given if isinstance(metric, str))
     for metric in given:
-        if not isinstance(metric, str):
+        if metric not in names:
             raise InputError(
                 f"metrics has {metric!r:.100}, and {folder.path} holds the run of a command, whose "
                 "settings keep names alone; give a name"
             )
-    measure_run(folder, tuple(given), Console(quiet=True))
+    measure_run(folder, names, Console(quiet=True))
     return folder.results()
 
 

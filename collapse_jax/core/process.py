@@ -60,8 +60,7 @@ def generational_process(
         sample_size: points of each training set: an int, which may be traced, or a function of the
             generation (traced under `simulate`). Drivers look at the sizes of all generations
             before they begin, and at the shares of workflows and curations that are functions too.
-        largest_sample_size: needed with a function or a traced int where points are held: their
-            number of slots. `cj.simulate_grid` knows it.
+        largest_sample_size: slots of points where they are held, needed with a function or tracer.
         remember_first: whether the state keeps the parameters of generation 0, and each distance
             is also offered as NAME_to_first.
 
@@ -74,8 +73,7 @@ def generational_process(
     made_by("estimator", estimator, Estimator, "one of cj.estimators, or cj.estimator,")
     made_by("source", source, Source, "one of cj.sources")
     made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.replace(),")
-    if isinstance(sample_size, Tracer):
-        sample_size, largest_sample_size = sizes.traced(sample_size, largest_sample_size)
+    sample_size, largest_sample_size = sizes.traced(sample_size, largest_sample_size)
     largest = _largest_size(sample_size, largest_sample_size)
     functions.check_parts(estimator, source, workflow)
     source = held_against(source, estimator, largest)
@@ -95,8 +93,7 @@ def generational_process(
     data = kind(estimator, generator, source, largest or 0, points_of_all, needs.weights)
     core = _Core(parts, needs, data, draws_real, schedule)
     core.check_models_keep_their_shape()
-    if estimator.traceable and not functions.are_ours(estimator, source, workflow):
-        functions.check_by_shapes(core.two_generations)
+    _check_by_shapes(core)
     return Process(
         init=core.init,
         step=core.step if core.is_watched else core.unwatched_step,
@@ -475,6 +472,14 @@ def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
     """
     one, points = at(example), _AtPoint(at)
     return one._replace(init=points, step=points.step, runtime=one.runtime)
+
+
+def _check_by_shapes(core):
+    """Looks at the shapes of two generations of somebody's functions, once for a grid."""
+    parts = core.parts
+    theirs = not functions.are_ours(parts.estimator, parts.source, parts.workflow)
+    if parts.estimator.traceable and theirs and not sizes.in_a_grid():
+        functions.check_by_shapes(core.two_generations)
 
 
 def _kind_of_data(parts, needs, generator):

@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -26,23 +26,35 @@ NO_DERIVATIVE = (
 _BLOCK = 2**20
 
 
-# The most that a traced size may be, where whoever traces it knows.
-_MOST_TRACED: contextvars.ContextVar[int | None] = contextvars.ContextVar("most", default=None)
+# (the most that a traced size may be,) while one point of a grid after another is made.
+_GRID: contextvars.ContextVar[tuple[int | None] | None] = contextvars.ContextVar("grid")
 
 
 @contextlib.contextmanager
-def traced_at_most(most: int | None) -> Iterator[None]:
-    """A context in which traced sample sizes are known to be at most so many points."""
-    token = _MOST_TRACED.set(most)
+def of_a_grid(most: int | None) -> Iterator[None]:
+    """A context in which processes are points of a grid, one of which was looked at before.
+
+    Args:
+        most: what no traced sample size exceeds; None where that is not known.
+    """
+    token = _GRID.set((most,))
     try:
         yield
     finally:
-        _MOST_TRACED.reset(token)
+        _GRID.reset(token)
 
 
-def traced(size: Tracer, largest: int | None) -> tuple[Callable[[Any], Any], int | None]:
-    """A traced size as (a function of the generation, the most that it may be, where known)."""
-    return lambda generation: size, _MOST_TRACED.get() if largest is None else largest
+def in_a_grid() -> bool:
+    """Whether such a process was looked at before, as `of_a_grid` says."""
+    return _GRID.get(None) is not None
+
+
+def traced(size: Any, largest: int | None) -> tuple[Any, int | None]:
+    """(a size, the most that it may be, where known); a traced one as a function."""
+    if not isinstance(size, Tracer):
+        return size, largest
+    (most,) = _GRID.get(None) or (None,)
+    return lambda generation: size, most if largest is None else largest
 
 
 class TooMany(InputError):

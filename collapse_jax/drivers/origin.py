@@ -79,12 +79,12 @@ def origin_of(simulation: Simulation, last: Chunk | None, records: int) -> Origi
     if last is not None and last.state_bytes() <= max(_KEPT, records):
         copy_state = last.copy_state
         if jax.default_backend() != "cpu" and distributed.processes() == 1:
-            state = copy_state()  # an accelerator's memory is not held for it
-
-            def copy_state():
-                return state
-
+            copy_state = _held(copy_state())  # and not in the memory of an accelerator
     return Origin(process, key, plan._replace(after=None), numbers(), copy_state)
+
+
+def _held(state):
+    return lambda: state
 
 
 def _same_key(one, other):

@@ -1,5 +1,6 @@
 """Many processes that differ by settings, in as few compiled programs as possible, from Python."""
 
+import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,11 +22,12 @@ from collapse_jax.drivers.plan import (
     record_bytes,
     recorded_generations,
 )
-from collapse_jax.drivers.streams import names_of_points
+from collapse_jax.drivers.streams import STREAMS, names_of_points
 from collapse_jax.drivers.summary import QUANTILES, as_dataset
 from collapse_jax.drivers.traced_axes import (
     NUMBER,
     At,
+    checked,
     dtype_of,
     is_plain,
     largest_of,
@@ -99,8 +101,7 @@ def simulate_grid(
     Points whose settings can be traced share one compiled program: numbers that change no shape,
     are not branched on, and change neither the real distribution nor how a metric is computed.
     `sample_size` of `cj.generational_process` is one of them. Shares and weights of exactly 0 or 1
-    are given to `process_at` as they are, since workflows leave out what these stand for; every
-    other setting has a program for each of its values.
+    are given to `process_at` as they are, since workflows leave out what these stand for.
 
     A point has random numbers of its own, by the names and values of its settings:
     `cj.simulate(process_at(**point), cj.point_key(key, point), ...)` gives the same (integers bit
@@ -112,14 +113,11 @@ def simulate_grid(
             gamma=0.1); gives a process, as `cj.generational_process` does.
         axes: name -> its values, each once: numbers, bools or texts.
         key: one typed key.
-        generations: the last one.
-        chains: how many, at each point.
+        generations, chains: the last one, and how many at each point.
         metrics, record, chunk, devices: as in `cj.simulate`.
-        keep: "chains" keeps every chain; "summary" mean, deviation and quantiles over the chains
-            of each point alone, which are reduced batch by batch.
+        keep: "chains" for every chain, "summary" for mean, deviation and quantiles over them.
         quantiles: levels in [0, 1] of a summary.
-        streams: "independent", or "common" for the same random numbers at all points: their
-            differences are then less noisy, and all their errors are one error.
+        streams: "independent", or "common" for the same random numbers at all points.
         memory_limit: bytes that may be held; by default what is free, `math.inf` for any.
         progress: called with the number of points that are done after each batch.
 
@@ -129,25 +127,37 @@ def simulate_grid(
         with a last axis of quantiles. Attributes hold settings, versions and the key.
 
     Raises:
-        InputError: as `cj.simulate` does, for an axis that is none, and for a process that
-            `process_at` cannot make; it names the point.
-        DivergenceError: once a model holds nan; it names chain and point. Its `dataset` holds the
-            points that are done, and nan at all others.
-        Interrupted: at a KeyboardInterrupt; its `dataset` holds the same.
+        InputError: as `cj.simulate` does, and for a process that cannot be made, with its point.
+        DivergenceError: once a model holds nan; it names chain and point. `dataset` of it, and of
+            Interrupted (Ctrl-C), holds the points that are done, and nan at all others.
     """
     one_key("key", key)
     check_started(_first_process(process_at, axes), key)
-    whole("chains", chains, 1, 2**31 - 1)
     one_of("keep", keep, ("chains", "summary"))
-    levels = _levels(quantiles)
-    given = (generations, chains, metrics, record, chunk, None, devices)
-    plan = Plan(*given, streams=streams)
-    recorded = recorded_generations(generations, record)
+    given = (generations, chains, metrics, record, chunk, memory_limit, devices)
+    plan, levels = Plan(*given, streams=streams), _levels(quantiles)
     values = {name: _plain(name, axis) for name, axis in axes.items()}
-    programs, limit = _programs(process_at, values, plan), _limit(memory_limit)
-    batches = [part for one in programs for part in _cut(one, key, plan, len(recorded))]
-    _check_memory(batches, key, plan, limit, len(recorded), keep, len(levels))
+    batches = _batches_of(process_at, values, key, plan, keep, len(levels))
+    return _simulated(batches, key, plan, keep, levels, values, progress)
+
+
+def _batches_of(process_at, values, key, plan, keep, levels):
+    """All points in batches, which together hold no more than they may."""
+    whole("chains", plan.chains, 1, 2**31 - 1)
+    one_of("streams", plan.streams, STREAMS)
+    limit, plan = _limit(plan.memory_limit), plan._replace(memory_limit=None)
+    rows = len(recorded_generations(plan.generations, plan.record))
+    programs = _programs(process_at, values, plan)
+    batches = [part for one in programs for part in _cut(one, key, plan, rows)]
+    _check_memory(batches, key, plan, limit, rows, keep, levels)
+    return batches
+
+
+def _simulated(batches, key, plan, keep, levels, values, progress):
+    """The data set of all batches; an error or an interrupt holds what there is of it."""
     gathered = Gathered(sum(len(batch.numbers) for batch in batches))
+    plan = plan._replace(memory_limit=None)  # all of it was checked together
+    recorded = recorded_generations(plan.generations, plan.record)
 
     def dataset():
         if keep == "chains":
@@ -191,13 +201,28 @@ def _first_process(process_at, axes):
     points = math.prod(map(len, values.values()))
     if points > _LARGEST_GRID:
         raise InputError(f"axes have {points:,} points together; give at most {_LARGEST_GRID:,}")
+    _check_arguments(process_at, values)
     return _made(process_at, {name: given[0] for name, given in values.items()})
+
+
+def _check_arguments(process_at, axes):
+    """Raises `InputError` where `process_at` cannot be called with the names of the axes."""
+    try:
+        signature = inspect.signature(process_at)
+    except ValueError:  # of a function in C
+        return
+    try:
+        signature.bind(**axes)
+    except TypeError as error:
+        raise InputError(
+            f"axes have the names {', '.join(axes)}, and process_at takes {signature}: {error}"
+        ) from None
 
 
 def _made(process_at, point):
     """The process at a point; errors name it."""
     try:
-        return At(process_at, point, None)({})
+        return checked(process_at(**point))
     except Exception as error:
         if isinstance(error, InputError):
             raise InputError(f"at {_words(point)}: {error}") from None

@@ -36,9 +36,14 @@ class At:
 
     def __call__(self, settings: Mapping[str, Any]) -> Process:
         own = {name: value for name, value in settings.items() if name != NUMBER}
-        with sizes.traced_at_most(self.most):
+        with sizes.of_a_grid(self.most):
             made = self.process_at(**self.fixed, **own)
-        return made_by("what process_at gives", made, Process, "cj.generational_process")
+        return checked(made)
+
+
+def checked(made: Any) -> Process:
+    """What `process_at` gives, which must be a process."""
+    return made_by("what process_at gives", made, Process, "cj.generational_process")
 
 
 def dtype_of(values: Iterable) -> np.dtype | None:
@@ -133,25 +138,26 @@ def _can_be_traced(at, traced, generations, metrics):
     """Whether a process can be made of traced settings, whose metrics read its state alone."""
     key = jax.random.key(0)
 
-    def two_states(settings):
-        process = at(settings)
-        state, _ = process.init(key, generations)
-        return state, process.step(key, state)[0]
+    def begun(settings):
+        return at(settings).init(key, generations)[0]
 
-    def measured(settings, state):
-        measure = resolve_metrics(at(settings).metrics, metrics)
-        return {name: function(state) for name, function in measure.items()}
+    def gone_on(settings, state):
+        process = at(settings)
+        measure = resolve_metrics(process.metrics, metrics)
+        measured = {name: function(state) for name, function in measure.items()}
+        return measured, process.step(key, state)[0]
 
     with contextlib.suppress(Exception):
-        state, _ = jax.eval_shape(two_states, traced)
-        jaxpr = jax.make_jaxpr(measured)(traced, state).jaxpr
-        return not _are_used(jaxpr, jaxpr.invars[: len(traced)])
+        state = jax.eval_shape(begun, traced)
+        closed, shapes = jax.make_jaxpr(gone_on, return_shape=True)(traced, state)
+        measured = closed.jaxpr.outvars[: len(jax.tree.leaves(shapes[0]))]
+        return not _are_used(closed.jaxpr, measured, closed.jaxpr.invars[: len(traced)])
     return False
 
 
-def _are_used(jaxpr, variables):
-    """Whether the results of a jaxpr depend on any of its variables."""
-    needed = {variable for variable in jaxpr.outvars if not isinstance(variable, Literal)}
+def _are_used(jaxpr, results, variables):
+    """Whether some of the results of a jaxpr depend on any of its variables."""
+    needed = {variable for variable in results if not isinstance(variable, Literal)}
     for equation in reversed(jaxpr.eqns):
         if not needed.isdisjoint(equation.outvars):
             needed |= {one for one in equation.invars if not isinstance(one, Literal)}

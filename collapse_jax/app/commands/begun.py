@@ -46,23 +46,26 @@ def as_begun(
             f"{folder.path} began with common random numbers at all points, and goes on with them; "
             "a new folder has independent ones"
         )
-    more = set(saved.metrics) - set(config.metrics)
-    if set(config.metrics) < set(saved.metrics):
-        config = dataclasses.replace(config, metrics=saved.metrics)
-        say(f"{folder.path} has the metrics {', '.join(sorted(more))} too, and goes on with them")
+    same = dataclasses.replace(config, metrics=saved.metrics)
+    if differing_fields(saved, same):
+        return config, 0  # it is refused by what differs
     _check_metrics(saved, config, folder)
+    more = sorted(set(saved.metrics) - set(config.metrics))
+    if more:
+        say(f"{folder.path} has the metrics {', '.join(more)} too, and goes on with them")
     fewer = _fewer_chains(saved, config, folder, part)
     if saved.chains > config.chains:
         say(f"{folder.path} has {saved.chains:,} chains, and keeps them")
-    generations = max(saved.generations, config.generations) if config.axes() else None
+    # The batches of a grid hold one last generation.
+    generations = max(saved.generations if config.axes() else 0, config.generations)
     chains = max(saved.chains, config.chains)
-    config = dataclasses.replace(
-        config, chains=chains, generations=generations or config.generations
+    return (
+        dataclasses.replace(config, metrics=saved.metrics, chains=chains, generations=generations),
+        fewer,
     )
-    return config, fewer
 
 
-def _saved(folder):
+def _saved(folder) -> SimulateConfig | None:
     """The settings in a folder; None where it holds no simulation."""
 
     def look():
@@ -72,14 +75,14 @@ def _saved(folder):
         return as_dict(saved) if isinstance(saved, SimulateConfig) else None
 
     values = distributed.of_first(look)
-    return None if values is None else from_dict(values, str(folder.path), of_folder=True)
+    saved = values and from_dict(values, str(folder.path), of_folder=True)
+    return saved if isinstance(saved, SimulateConfig) else None
 
 
 def _fewer_chains(saved, config, folder, part):
     """Of how many chains the statistics in a folder are, where more are asked for; else 0."""
-    same = dataclasses.replace(config, streams=saved.streams)
     of_statistics = bool(config.axes()) or config.keep == "summary"
-    if saved.chains >= config.chains or not of_statistics or differing_fields(saved, same):
+    if saved.chains >= config.chains or not of_statistics:
         return 0
     if part is not None:
         raise InputError(
@@ -90,10 +93,9 @@ def _fewer_chains(saved, config, folder, part):
 
 
 def _check_metrics(saved, config, folder):
-    """Raises `InputError` where new metrics are all that differs, and names what measures them."""
+    """Raises `InputError` for metrics that a run has not, and names what measures them."""
     new = [name for name in config.metrics if name not in saved.metrics]
-    same = dataclasses.replace(config, metrics=saved.metrics)
-    if new and not differing_fields(saved, same):
+    if new:
         raise InputError(
             f"{folder.path} holds the same run without the metrics {', '.join(new)}; "
             f"collapse-jax measure {folder.path} --metrics {' '.join(new)} adds them"

@@ -59,7 +59,7 @@ def run_chains(
         fewer: of how many chains the statistics there are, which are made anew; 0 for none.
     """
     settings = config.resolve()
-    last = _last_row(out, settings)
+    last = None if fewer else _last_row(out, settings)
     if last is not None:
         console.print(
             f"all {settings.generations + 1} generations of {out.path} are done", highlight=False

@@ -17,7 +17,7 @@ import numpy as np
 from collapse_jax.app.commands.chains import start_over
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.resumable import save_as_finished
-from collapse_jax.app.commands.saved_points import SavedPoints, name_of_part, points_of_part
+from collapse_jax.app.commands.saved_points import SavedPoints, points_of_part
 from collapse_jax.app.commands.simulation import (
     check_memory,
     plan_of,
@@ -63,7 +63,7 @@ def run_grid(
 
     Args:
         config: the settings, with axes.
-        out: the run folder.
+        out: the run folder, with the name of a part.
         console: where progress and a table are printed.
         devices: those of this process to use; by default all.
         part: (I, N) for the points I, I + N ... alone, of which no results are written.
@@ -77,8 +77,7 @@ def run_grid(
     whole, own = batches_of(config, points, part)
     memory_of_grid(config, plan, own)
     start_over(out, config, fewer, say)
-    name = () if part is None else (name_of_part(part),)
-    folder = RunFolder.open(out.path, config, part=name, inputs=of_simulation(config), say=say)
+    folder = RunFolder.open(out.path, config, part=out.part, inputs=of_simulation(config), say=say)
     saved = SavedPoints(folder, part, whole, config.generations, say)
     for line in saved.missing_parts():
         say(f"{line}; they are simulated now")

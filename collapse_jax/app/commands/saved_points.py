@@ -64,24 +64,25 @@ class SavedPoints:
         self._parts = {} if part is not None else dict(_parts_in(folder))
         self._all = [self._own, *(Checkpoints(path, say=say) for path in self._parts.values())]
         self.is_done = np.zeros(self._count, bool)
+        # (where, its number, its points, names of its arrays) of each checkpoint.
         self._entries = [
-            (checkpoints, number, points)
+            (checkpoints, *entry)
             for checkpoints in self._all
-            for number, points in self._whole_ones(checkpoints)
+            for entry in self._whole_ones(checkpoints)
         ]
 
-    def _whole_ones(self, checkpoints) -> Iterator[tuple[int, np.ndarray]]:
-        """(number, points) of the checkpoints that reach the last generation."""
+    def _whole_ones(self, checkpoints) -> Iterator[tuple[int, np.ndarray, set[str]]]:
+        """(number, points, names) of the checkpoints that reach the last generation."""
         for number in checkpoints.generations():
             try:
-                record, _ = checkpoints.restore_record(number)
+                record, arrays = checkpoints.restore_record(number)
             except DamagedError as error:
                 checkpoints.set_aside(number, error)
                 continue
             if record["generations"][-1] >= self._last:
                 points = self._points_of(number, record)
                 self.is_done[points] = True
-                yield number, points
+                yield number, points, set(arrays)
             elif checkpoints is self._own:
                 checkpoints.delete(number)
 
@@ -113,14 +114,15 @@ class SavedPoints:
         points = batch.numbers.tolist()
         record = {"generations": generations.tolist(), "points": points}
         state = {"points": np.array(len(points))}
-        self._own.save(number, state, record, flat(statistics))
+        arrays = flat(statistics)
+        self._own.save(number, state, record, arrays)
         self.is_done[batch.numbers] = True
-        self._entries.append((self._own, number, batch.numbers))
+        self._entries.append((self._own, number, batch.numbers, set(arrays)))
 
     def gathered(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """(generations, "statistic:metric" -> [points, recorded, ...]) of all saved batches."""
         whole, generations = Gathered(self._count), np.zeros(0, int)
-        for checkpoints, number, points in self._entries:
+        for checkpoints, number, points, _ in self._entries:
             record, arrays = checkpoints.restore_record(number)
             generations = np.array(record["generations"])
             whole.put(points, {name: values.astype(float) for name, values in arrays.items()})
@@ -131,9 +133,8 @@ class SavedPoints:
 
         What is added, "statistic:metric" -> [points, ...], stays beside what was saved.
         """
-        for checkpoints, number, points in self._entries:
-            _, arrays = checkpoints.restore_record(number)
-            missing = [name for name in names if f"mean:{name}" not in arrays]
+        for checkpoints, number, points, there in self._entries:
+            missing = [name for name in names if f"mean:{name}" not in there]
             if missing:
                 yield missing, points, functools.partial(checkpoints.add, number)
 

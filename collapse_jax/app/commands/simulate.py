@@ -9,6 +9,7 @@ from collapse_jax.app.commands.chains import run_chains
 from collapse_jax.app.commands.dry_run import dry_run as dry_run_of
 from collapse_jax.app.commands.grid import run_grid
 from collapse_jax.app.commands.inputs import of_simulation
+from collapse_jax.app.commands.saved_points import name_of_part
 from collapse_jax.app.commands.simulation import check_options, with_metrics
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.couplings import real_rows
@@ -55,7 +56,7 @@ def _run(config, out, console, devices, part, dry_run):
     from collapse_jax.app.plots import draw_run
 
     config.check()
-    folder, given = RunFolder(out), config
+    folder, given = RunFolder(out, () if part is None else (name_of_part(part),)), config
     if config.data:
         _refuse_other_data(config, folder)
         config = with_data(config)

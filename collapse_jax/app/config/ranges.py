@@ -47,7 +47,7 @@ def read(kind: type, text: str) -> Values:
         for value in (_range(kind, part) if is_range(part) else [kind(part)])
     ]
     if len(values) > _MOST:
-        raise ValueError(f"{text!r} has {len(values):,} values; give at most {_MOST:,}")
+        raise ValueError(f"{text!r} has {len(values)} values; give at most {_MOST}")
     if not is_range(text):
         return Values(tuple(values))
     once = tuple(dict.fromkeys(values))
@@ -68,7 +68,7 @@ def _range(kind, part):
     if len(words) > 3 or count < 2 or not (math.isfinite(first) and math.isfinite(last)):
         raise ValueError(f"{part!r} must be {_FORM}")
     if count > _MOST:
-        raise ValueError(f"{part!r} has {count:,} values; give at most {_MOST:,}")
+        raise ValueError(f"{part!r} has {count} values; give at most {_MOST}")
     if is_log and min(first, last) <= 0:
         raise ValueError(f"{part!r} must go from one positive number to another")
     low, high = (math.log(first), math.log(last)) if is_log else (first, last)

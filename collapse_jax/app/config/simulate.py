@@ -198,7 +198,7 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
             at_point = dict(zip(axes, values, strict=True))
             own = [
                 f"{name}={texts[axes[name].index(at_point.pop(name))]}"
-                for name, texts in self.option_axes().items()
+                for name, texts in filled.option_axes().items()
             ]
             options = (*filled.options, *own)
             point = dataclasses.replace(filled, **at_point, grid=(), options=options).resolved()
