@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.app.config.ecosystem import OF_MODEL, SHAPES
-from collapse_jax.app.config.simulate import SimulateConfig
+from collapse_jax.app.config.simulate import SimulateConfig, SimulateSettings
 from collapse_jax.core.ecosystems.coupling import KnownSources, checked_coupling
 from collapse_jax.errors import InputError, first_line
 from collapse_jax.runs.made_of import expanded
@@ -48,7 +48,7 @@ def real_rows(settings: SimulateConfig) -> list[str]:
 
 
 def exact_means(
-    settings: SimulateConfig, real: Mapping[str, float], generation: Any
+    settings: SimulateSettings, real: Mapping[str, float], generation: Any
 ) -> dict[str, np.ndarray]:
     """Metric -> its exact mean over chains [generations], by identity by descent.
 

@@ -152,7 +152,7 @@ def chain_batch(
 
 def _is_another(devices):
     """Whether a single device is asked for, which is not the one that JAX takes by itself."""
-    default = jax.config.jax_default_device or jax.local_devices()[0]
+    default = jax.config.jax_default_device or jax.local_devices()[0]  # pyright: ignore
     return len(devices) == 1 and devices[0] != default
 
 

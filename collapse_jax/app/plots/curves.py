@@ -47,8 +47,8 @@ def trajectories(
         InputError: for a metric that is not there, with the names of those that are.
     """
     one_of("centre", centre, _KINDS)
-    named = records if _is_named(records) else {"": records}
-    axis, colours = _axes(ax), style.generation_colours(len(named))
+    named = _by_name(records)
+    axis, colours = current_axes(ax), style.generation_colours(len(named))
     colours = [style.BAND] if len(named) == 1 else colours
     for (label, run), colour in zip(named.items(), colours, strict=True):
         _draw(axis, recorded(run), metric, str(label), colour, centre, band)
@@ -111,7 +111,7 @@ def phase(
         )
     place = -1 if generation is None else known.index(generation)
     cells = style.finite(values[..., place])
-    axis = _axes(ax)
+    axis = current_axes(ax)
     columns, rows = (x, found.axes[x]), (y, found.axes[y])
     cells = cells if names == [y, x] else cells.T
     image = draw_cells(axis, positions(columns[1]), positions(rows[1]), cells)
@@ -121,14 +121,16 @@ def phase(
     return axis
 
 
-def _is_named(records):
-    """Whether these are several records by name, and not one whose arrays have names."""
-    if isinstance(records, Mapping) and type(records) is dict:
-        return bool(records) and not any(isinstance(one, np.ndarray) for one in records.values())
-    return False
+def _by_name(records: Any) -> dict[str, Any]:
+    """Several records by their names; one, which may be a dict of arrays, under ""."""
+    if type(records) is dict and records:
+        if not any(isinstance(one, np.ndarray) for one in records.values()):
+            return records
+    return {"": records}
 
 
-def _axes(ax):
+def current_axes(ax: "Axes | None") -> "Axes":
+    """The axes given, or those that pyplot would draw on."""
     if ax is not None:
         return ax
     from matplotlib import pyplot

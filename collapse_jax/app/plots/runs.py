@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collapse_jax.app.plots import style
-from collapse_jax.app.plots.curves import _axes
+from collapse_jax.app.plots.curves import current_axes
 from collapse_jax.app.plots.perplexities import draw_histograms
 from collapse_jax.app.plots.recorded import recorded as results_of
 from collapse_jax.runs.folder import RunFolder
@@ -38,7 +38,7 @@ def perplexity(
         InputError: where a run has no such column.
     """
     runs = run if isinstance(run, Mapping) else {"": run}
-    axis = _axes(ax)
+    axis = current_axes(ax)
     colours = [style.BAND] if len(runs) == 1 else style.generation_colours(len(runs))
     for (label, one), colour in zip(runs.items(), colours, strict=True):
         results = _results(one, column)
@@ -47,7 +47,9 @@ def perplexity(
         before = results.get(f"pretrained_{column}")
         if before is not None and np.isfinite(before.values).any():
             words = None if label else "before fine-tuning"
-            axis.axhline(np.nanmean(before.values), color=colour, ls="--", lw=0.8, label=words)
+            axis.axhline(
+                float(np.nanmean(before.values)), color=colour, ls="--", lw=0.8, label=words
+            )
     axis.set_xlabel("generation (0: fine-tuned on real text)")
     axis.set_ylabel(column)
     if axis.get_legend_handles_labels()[0]:
@@ -72,7 +74,7 @@ def histograms(
     Raises:
         InputError: where the run did not record it.
     """
-    axis = _axes(ax)
+    axis = current_axes(ax)
     draw_histograms(axis, _results(run, column), column)
     return axis
 
