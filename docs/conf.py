@@ -19,6 +19,9 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "reference",
+    "published",
+    "metric_formulas",
+    "gallery",
     "mathml",
 ]
 exclude_patterns = ["_build", "_site"]
