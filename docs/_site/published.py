@@ -63,7 +63,9 @@ def page(text: str, entries: list[Entry]) -> str:
     parts = ["---\nhide-toc: true\n---", "# Published results, reproduced", *paragraphs]
     gone = [row.id for row in rows if row.id not in known]
     if gone:
-        raise RuntimeError(f"docs/reproduced/README.md has {gone}, which experiments/published lacks")
+        raise RuntimeError(
+            f"docs/reproduced/README.md has {gone}, which experiments/published lacks"
+        )
     parts.append(_form(rows, known))
     lines = ['<div class="results-scroll"><table id="results"><thead><tr>']
     lines += [f'<th scope="col"><button type="button">{name}</button></th>' for name in HEAD]
@@ -110,7 +112,9 @@ def _html_row(row, entry):
         "judged by": row.details.partition(f"{entry.oracle}.")[2].strip(),
         "reason": row.reason,
     }
-    listed = "".join(f"<dt>{key}</dt><dd>{safe(value)}</dd>" for key, value in terms.items() if value)
+    listed = "".join(
+        f"<dt>{key}</dt><dd>{safe(value)}</dd>" for key, value in terms.items() if value
+    )
     inside.append(f"<dl>{listed}</dl>")
     inside += [f"<pre>{safe(one.strip())}</pre>" for one in command.split(";")]
     target = f"../{CODE}/{entry.file.stem}.html#{anchor(row.id)}"
@@ -119,7 +123,7 @@ def _html_row(row, entry):
     told = "".join(f' data-{key}="{safe(value, quote=True)}"' for key, value in data.items())
     kind = "-".join(row.verdict.split())
     cells = [
-        f'<td><code>{row.id}</code><br><small>{safe(entry.paper.name)}</small></td>',
+        f"<td><code>{row.id}</code><br><small>{safe(entry.paper.name)}</small></td>",
         f"<td><details><summary>{safe(row.claim)}</summary>{''.join(inside)}</details></td>",
         *(f'<td class="number">{safe(value)}</td>' for value in (row.expected, row.ours)),
         f'<td class="number" data-value="{size.lstrip("+-")}">{safe(row.z)}</td>',
@@ -148,9 +152,7 @@ def code_pages(entries: list[Entry]) -> dict[str, str]:
         places = sorted((source.index(f'"{one.id}"'), one) for one in own)
         starts = [_line_before(source, place) for place, _ in places]
         parts += ["## Shared by its entries", _fenced(source[: starts[0]])]
-        for (_, one), start, end in zip(
-            places, starts, [*starts[1:], len(source)], strict=True
-        ):
+        for (_, one), start, end in zip(places, starts, [*starts[1:], len(source)], strict=True):
             parts += [f"## {one.id}", markdown_cell(one.claim), _fenced(source[start:end])]
         pages[file.stem] = "\n\n".join(parts) + "\n"
     return pages
