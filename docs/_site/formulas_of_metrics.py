@@ -96,8 +96,7 @@ REGRESSION = {
     "weight_norm": (r"|w|", "Their length."),
     "separated": (
         r"\mathbf{1}[\exists v : (2 y_i - 1)\, x_i^\top v > 0 \ \forall i]",
-        "Whether the training labels were told apart without an error, so that no finite weights "
-        "are best.",
+        "Whether some weights get all training labels right, so that no finite ones are best.",
     ),
 }
 DISTANCES = {
@@ -177,8 +176,8 @@ COLUMNS = {
 POINTS = {
     "precision": (
         r"\frac{1}{n} \sum_i \mathbf{1}\big[\exists j : |x_i - y_j| \le r_k(y_j)\big]",
-        "Share of the model's points $x$ within the ball of a real point $y$; $r_k$ is the distance "
-        "to the $k$-th nearest of the others (Kynkaanniemi et al. 2019).",
+        "Share of the model's points $x$ within the ball of a real point $y$; $r_k$ is the "
+        "distance to the $k$-th nearest of the others (Kynkaanniemi et al. 2019).",
     ),
     "recall": (
         r"\frac{1}{m} \sum_j \mathbf{1}\big[\exists i : |x_i - y_j| \le r_k(x_i)\big]",
@@ -242,7 +241,8 @@ TEXT = {
         "`distinct_1` to `distinct_4`, of all blocks together (Li et al. 2016).",
     ),
     "repeated_4_grams": (
-        r"1 - \frac{\#\{\text{different 4-grams of the block}\}}{\#\{\text{4-grams of the block}\}}",
+        r"1 - \frac{\#\{\text{different 4-grams of the block}\}}"
+        r"{\#\{\text{4-grams of the block}\}}",
         "The mean over blocks.",
     ),
     "repeated_within_16": (

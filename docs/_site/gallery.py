@@ -39,7 +39,7 @@ _SHOWN = re.compile(r"!\[([^\]]*)\]\((?:\.\./|docs/)?figures/([\w-]+)\.png\)")
 
 
 class Shown(NamedTuple):
-    """Where a figure is shown. page: from the folder docs/reference. words: its alternative text."""
+    """Where a figure is shown. page: from docs/reference. words: its alternative text."""
 
     page: str
     words: str

@@ -4,6 +4,7 @@ Names and families come from the registry. A metric that a family offers and tha
 stops the build.
 """
 
+import inspect
 import pathlib
 
 import formulas_of_metrics as formulas
@@ -20,16 +21,26 @@ TABLES = "gaussian_copula"
 
 
 def offered() -> dict[str, dict[str, list[str]]]:
-    """Metric -> {"metrics": families, "distances": families} of all that have an example."""
+    """Metric -> {"metrics": families, "distances": families} of all that can be made."""
     found: dict[str, dict[str, list[str]]] = {}
     for name, family in registry.families().items():
-        made = family.example() if family.example else None
-        if made is None:
-            continue
+        made = _made(family)
         for kind in ("metrics", "distances"):
-            for metric in getattr(made[0], kind) or {}:
+            for metric in getattr(made, kind, None) or {}:
                 found.setdefault(metric, {}).setdefault(kind, []).append(name)
     return found
+
+
+def _made(family):
+    """An estimator; the examples of some would set up a network, which takes seconds."""
+    needed = [
+        name
+        for name, one in inspect.signature(family.factory).parameters.items()
+        if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+    ]
+    if needed in ([], ["dim"]):
+        return family.factory(*(2 for _ in needed))
+    return family.example()[0] if family.example else None
 
 
 def without(found: dict[str, dict[str, list[str]]]) -> list[str]:
