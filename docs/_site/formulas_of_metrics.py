@@ -5,7 +5,7 @@ $d$ dimensions, with 0 those of the truth.
 """
 
 SHAPE = {
-    "mean": (r"\mathrm{E}_p\, x", "Mean of a draw: of each coordinate, or of all pixels."),
+    "mean": (r"\mathbb{E}_p\, x", "Mean of a draw: of each coordinate, or of all pixels."),
     "variance": (
         r"\frac{1}{d} \operatorname{tr} \operatorname{Cov}_p(x)",
         "Variance of a draw, the mean over coordinates; for a table over its columns of numbers.",
@@ -56,7 +56,7 @@ SHAPE = {
     "log_odds": (r"\log \frac{p_1}{1 - p_1}", "Of a one."),
     "rate": (r"\lambda", "Of `poisson` its mean; of `exponential` one over its mean."),
     "log_rate": (r"\log \lambda", "Of `poisson`."),
-    "log_mean": (r"\log \mathrm{E}_p\, x", "Of `exponential`."),
+    "log_mean": (r"\log \mathbb{E}_p\, x", "Of `exponential`."),
     "shape": (r"a, \quad P(x > t) = (x_{\min} / t)^a", "The exponent of a Pareto law."),
     "log_shape": (r"\log a", "Its logarithm."),
     "maximum": (r"\theta", "The upper end of a uniform law on $[0, \\theta]$."),
@@ -115,7 +115,7 @@ DISTANCES = {
     ),
     "wasserstein2": (r"W_2(p, p_0)", "The root of `squared_wasserstein2`."),
     "squared_wasserstein2": (
-        r"W_2^2 = \inf_{x \sim p,\, y \sim p_0} \mathrm{E} |x - y|^2",
+        r"W_2^2 = \inf_{x \sim p,\, y \sim p_0} \mathbb{E} |x - y|^2",
         r"Of Gaussians $|\mu - \mu_0|^2 + \operatorname{tr}(\Sigma + \Sigma_0 - 2 (\Sigma_0^{1/2} "
         r"\Sigma \Sigma_0^{1/2})^{1/2})$; of categories that of their numbers.",
     ),
@@ -146,7 +146,7 @@ DISTANCES = {
     "angle": (r"\arccos \frac{w^\top w_0}{|w|\, |w_0|}", "In radians."),
     "cosine": (r"\frac{w^\top w_0}{|w|\, |w_0|}", "Its cosine."),
     "excess_log_loss": (
-        r"\mathrm{E}_{p_0}[\ell(w) - \ell(w_0)], \quad \ell = -\log p(y \mid x)",
+        r"\mathbb{E}_{p_0}[\ell(w) - \ell(w_0)], \quad \ell = -\log p(y \mid x)",
         "For standard normal features, exactly.",
     ),
     "latent_mean": (
@@ -164,7 +164,7 @@ DISTANCES = {
 }
 # Of one column of a table: NAME_COLUMN.
 COLUMNS = {
-    "mean": (r"\mathrm{E}\, x_j", "Mean of a column of numbers."),
+    "mean": (r"\mathbb{E}\, x_j", "Mean of a column of numbers."),
     "variance": (r"\operatorname{Var} x_j", "Its variance."),
     "support": (r"\#\{\text{values of column } j\}", "Different values of a column."),
     "probabilities": (r"(p_1, \dots, p_K)", "Shares of a column's categories."),

@@ -69,9 +69,9 @@ def page(text: str, entries: list[Entry]) -> str:
     parts.append(_form(rows, known))
     lines = ['<div class="results-scroll"><table id="results"><thead><tr>']
     lines += [f'<th scope="col"><button type="button">{name}</button></th>' for name in HEAD]
-    lines.append("</tr></thead><tbody>")
+    lines.append("</tr></thead>")
     lines += [_html_row(row, known[row.id]) for row in rows]
-    lines.append("</tbody></table></div>")
+    lines.append("</table></div>")
     parts.append("\n".join(lines))
     parts.append('<script src="../_static/results.js"></script>')
     return "\n\n".join(parts) + "\n"
@@ -124,13 +124,19 @@ def _html_row(row, entry):
     kind = "-".join(row.verdict.split())
     cells = [
         f"<td><code>{row.id}</code><br><small>{safe(entry.paper.name)}</small></td>",
-        f"<td><details><summary>{safe(row.claim)}</summary>{''.join(inside)}</details></td>",
+        f'<td class="claim">{safe(row.claim)}</td>',
         *(f'<td class="number">{safe(value)}</td>' for value in (row.expected, row.ours)),
         f'<td class="number" data-value="{size.lstrip("+-")}">{safe(row.z)}</td>',
         f'<td><span class="verdict {kind}">{safe(row.verdict)}</span></td>',
         f"<td>{safe(entry.cost)}</td>",
     ]
-    return f'<tr id="{row.id}"{told}>{"".join(cells)}</tr>'
+    more = f"<details><summary>plot, oracle, command, code</summary>{''.join(inside)}</details>"
+    if not row.has_plot:
+        more = more.replace("plot, ", "", 1)
+    return (
+        f'<tbody id="{row.id}"{told}><tr>{"".join(cells)}</tr>'
+        f'<tr class="more"><td></td><td colspan="{len(HEAD) - 1}">{more}</td></tr></tbody>'
+    )
 
 
 def anchor(id: str) -> str:

@@ -1,8 +1,8 @@
 // Sorts and filters the table of reproduced results. Without this script all rows are shown.
 const table = document.getElementById("results");
 const form = document.getElementById("results-filter");
-const body = table.tBodies[0];
-const rows = [...body.rows];
+// An entry is a body of two rows: its numbers, and what unfolds.
+const rows = [...table.tBodies];
 const texts = new Map(rows.map((row) => [row, row.textContent.toLowerCase()]));
 
 function filter() {
@@ -21,7 +21,7 @@ function filter() {
 
 // Numbers by size, and what has none last whichever way; texts by the alphabet.
 function value(row, column) {
-  const cell = row.cells[column];
+  const cell = row.rows[0].cells[column];
   if (!cell.classList.contains("number")) return cell.textContent;
   return parseFloat(cell.dataset.value ?? cell.textContent);
 }
@@ -38,7 +38,7 @@ function sort(heading) {
   heading.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
   const column = heading.cellIndex;
   rows.sort((a, b) => order(value(a, column), value(b, column), sign));
-  body.append(...rows);
+  table.append(...rows);
 }
 
 for (const heading of table.tHead.rows[0].cells) {

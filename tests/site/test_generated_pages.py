@@ -36,7 +36,7 @@ def test_the_site_shows_every_row_of_the_committed_table(site_modules, root):
     text = (root / "docs" / "reproduced" / "README.md").read_text(encoding="utf-8")
     entries = load_entries(own_folder())
     page = published.page(text, entries)
-    ids = re.findall(r'<tr id="([^"]+)"', page)
+    ids = re.findall(r'<tbody id="([^"]+)"', page)
     assert ids == re.findall(r"^\| `([^`]+)`", text, re.M)
     for count, verdict in re.findall(r"(\d+) ([a-z][a-z ]+)[,.]", text.split("\n\n")[1]):
         shown = len(re.findall(rf'data-verdict="{verdict}"', page))
