@@ -120,6 +120,11 @@ DISTANCES = {
         r"\Sigma \Sigma_0^{1/2})^{1/2})$; of categories that of their numbers.",
     ),
     "missing_mass": (r"\sum_{k : p_k = 0} p_{0,k}", "Real probability of what was lost."),
+    "tail_lost": (
+        r"1 - \frac{\sum_{k \in A} p_k}{\sum_{k \in A} p_{0,k}}",
+        "$A$ are the least probable categories of the truth, which together hold at most a tenth "
+        "of it; below 0 where the model has more of them.",
+    ),
     "squared_distance": (
         r"\sum_k (p_k - p_{0,k})^2",
         r"Of regressions $|w - w_0|^2$; of `empirical` $\int (F - F_0)^2\, dF_0$.",

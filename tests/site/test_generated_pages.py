@@ -12,6 +12,7 @@ from collapse_jax.app.reproduce import load_entries, own_folder
 @pytest.fixture
 def site_modules(root, monkeypatch):
     """The modules of docs/_site, which Sphinx imports by their short names."""
+    pytest.importorskip("sphinx")
     monkeypatch.syspath_prepend(str(root / "docs" / "_site"))
 
 
