@@ -137,7 +137,7 @@ def _html_row(row, entry):
         more = more.replace("plot, ", "", 1)
     return (
         f'<tbody id="{row.id}"{told}><tr>{"".join(cells)}</tr>'
-        f'<tr class="more"><td></td><td colspan="{len(HEAD) - 1}">{more}</td></tr></tbody>'
+        f'<tr class="more"><td colspan="{len(HEAD)}">{more}</td></tr></tbody>'
     )
 
 
