@@ -5,7 +5,6 @@ import re
 
 import latex2mathml.converter
 
-
 # A function of what has no bracket, from which the converter sets it apart by no space.
 _FUNCTION = re.compile(r"\\(log|exp|sin|cos|arctan|arccos|det)\s+(?=\w|\\(?![bB]ig|left|,))")
 
