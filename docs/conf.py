@@ -19,6 +19,9 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "reference",
+    "published",
+    "metric_formulas",
+    "gallery",
     "mathml",
 ]
 exclude_patterns = ["_build", "_site"]
@@ -45,6 +48,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
+# Excerpts are read from the pages, which a browser refuses where they are opened as files.
+html_show_search_summary = False
 # No page needs the network: no font, no script, no formula from elsewhere.
 html_theme_options = {"source_repository": None, "top_of_page_buttons": []}
 suppress_warnings = ["mystnb.unknown_mime_type"]

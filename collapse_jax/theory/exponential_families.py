@@ -187,7 +187,8 @@ def uniform_log_maximum_cdf(
     generation, size = as_generation(generation), int(as_sample_size(sample_size))
     value = np.asarray(value, dtype=np.float64)
     below = np.maximum(size * (np.log(maximum) - value), 0)
-    return special.gammaincc(generation.reshape(*generation.shape, *(1,) * value.ndim) + 1.0, below)
+    shape = generation.reshape((*generation.shape, *(1,) * value.ndim)) + 1.0
+    return special.gammaincc(shape, below)
 
 
 def uniform_expected_power(

@@ -1,5 +1,6 @@
 """The documentation site: it builds without a warning, and its pages work in a browser."""
 
+import contextlib
 import pathlib
 import re
 import shutil
@@ -60,10 +61,9 @@ def test_nothing_comes_from_the_network(site):
         assert not loaded, page
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_pages_work_in_a_browser(site, width, scheme):
-    """No error of a script, no image that fails, and nothing wider than the window."""
+@contextlib.contextmanager
+def _tab(width=1280, scheme="light"):
+    """A tab of headless Chromium, and the list in which its errors are collected."""
     api = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -75,12 +75,77 @@ def test_pages_work_in_a_browser(site, width, scheme):
         tab = context.new_page()
         tab.on("pageerror", lambda error: faults.append(f"{tab.url}: {error}"))
         tab.on("requestfailed", lambda request: faults.append(f"{tab.url}: {request.url}"))
+        yield tab, faults
+        browser.close()
+
+
+# Pictures below the fold are loaded late; here all are.
+BLANK = """async () => (await Promise.all([...document.images].map(image => {
+    image.loading = "eager";
+    return image.decode().then(() => "", () => image.src);
+}))).filter(Boolean)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pages_work_in_a_browser(site, width, scheme):
+    """No error of a script, no image that fails, and nothing wider than the window."""
+    with _tab(width, scheme) as (tab, faults):
         for page in _pages(site):
             tab.goto(page.as_uri())
             wide = tab.evaluate("document.documentElement.scrollWidth - window.innerWidth")
             if wide > 0:
                 faults.append(f"{page.name}: {wide} pixels wider than a window of {width}")
-            blank = "[...document.images].filter(i => !i.naturalWidth).map(i => i.src)"
-            faults += [f"{page.name}: {source}" for source in tab.evaluate(blank)]
-        browser.close()
+            faults += [f"{page.name}: {source}" for source in tab.evaluate(BLANK)]
+    assert not faults
+
+
+def test_results_are_sorted_and_filtered(site):
+    with _tab() as (tab, faults):
+        tab.goto((site / "reproduced" / "README.html").as_uri() + "#mad-loops")
+        assert tab.is_visible("#mad-loops img")
+        every = tab.locator("#results tbody")
+        rows, visible = every.count(), tab.locator("#results tbody:visible")
+        assert visible.count() == rows > 100
+
+        tab.select_option("select[name=verdict]", "disagrees")
+        disagreeing = visible.count()
+        assert 0 < disagreeing < 20
+        assert visible.locator(".verdict.disagrees").count() == disagreeing
+        assert tab.text_content("#results-count") == f"{disagreeing} of {rows} entries"
+
+        tab.select_option("select[name=verdict]", "")
+        tab.fill("input[name=text]", "alemohammad gaussian")
+        texts = [text.lower() for text in visible.all_text_contents()]
+        assert 0 < len(texts) < rows
+        assert all("alemohammad" in text and "gaussian" in text for text in texts)
+
+        tab.fill("input[name=text]", "")
+        sizes = []
+        for _ in range(2):  # a second click turns the order around
+            tab.click("#results th:nth-child(5) button")
+            cells = tab.locator("#results tbody tr:first-child td:nth-child(5)").all_text_contents()
+            sizes.append([abs(float(cell)) for cell in cells if cell])
+            assert all(not cell for cell in cells[len(sizes[-1]) :])  # blanks last
+        assert sizes == [sorted(sizes[0]), sorted(sizes[0], reverse=True)]
+    assert not faults
+
+
+QUERIES = {
+    "kl_model_to_real": "reference/metrics",
+    "Marchenko": "reference/theory",
+    "sampling-bias": "",
+    "mad-loops": "reference/published/",
+    "Polya": "",
+}
+
+
+@pytest.mark.parametrize(("query", "page"), QUERIES.items())
+def test_search_finds_pages_without_a_network(site, query, page):
+    with _tab() as (tab, faults):
+        tab.goto(f"{(site / 'search.html').as_uri()}?q={query}")
+        tab.wait_for_selector("#search-results li a", timeout=10_000)
+        tab.wait_for_function("!document.querySelector('#search-progress')?.textContent")
+        found = tab.eval_on_selector_all("#search-results li a", "all => all.map(a => a.href)")
+        assert any(page in link for link in found), found
     assert not faults

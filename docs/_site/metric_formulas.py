@@ -1,0 +1,122 @@
+"""Writes the page of metrics: what each is, which families offer it, whether it needs the truth.
+
+Names and families come from the registry. Sphinx warns of a metric that a family offers and that
+has no formula.
+"""
+
+import inspect
+import pathlib
+
+import formulas_of_metrics as formulas
+from sphinx.util import logging
+
+from collapse_jax.estimators import registry
+
+logger = logging.getLogger(__name__)
+GROUPS = {
+    "Size and shape": formulas.SHAPE,
+    "Regressions": formulas.REGRESSION,
+    "Distances to the truth": formulas.DISTANCES,
+}
+# The one family whose metrics have names of columns.
+TABLES = "gaussian_copula"
+
+
+def offered() -> dict[str, dict[str, list[str]]]:
+    """Metric -> {"metrics": families, "distances": families} of all that can be made."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for name, family in registry.families().items():
+        made = _made(family)
+        for kind in ("metrics", "distances"):
+            for metric in getattr(made, kind, None) or {}:
+                found.setdefault(metric, {}).setdefault(kind, []).append(name)
+    return found
+
+
+def _made(family):
+    """An estimator; the examples of some would set up a network, which takes seconds."""
+    needed = [
+        name
+        for name, one in inspect.signature(family.factory).parameters.items()
+        if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+    ]
+    if needed in ([], ["dim"]):
+        return family.factory(*(2 for _ in needed))
+    return family.example()[0] if family.example else None
+
+
+def without(found: dict[str, dict[str, list[str]]]) -> list[str]:
+    """Metrics that are offered and have no formula."""
+    known = {metric for group in GROUPS.values() for metric in group}
+    return [one for one, by in found.items() if one not in known and not _is_column(one, by)]
+
+
+def _is_column(metric, by):
+    families = {name for names in by.values() for name in names}
+    return families == {TABLES} and any(metric.startswith(f"{one}_") for one in formulas.COLUMNS)
+
+
+def page() -> str:
+    """The page in Markdown."""
+    found = offered()
+    for metric in without(found):
+        logger.warning("docs/_site/formulas_of_metrics.py has no formula of %s", metric)
+    parts = [
+        "# Metrics",
+        "$p$ is the model of a generation and $p_0$ the truth, $x$ a draw of the model, $F$ a "
+        "distribution function, $w$ the weights of a regression, $n_v$ how often token $v$ "
+        "occurs. $\\mu$ and $\\Sigma$ are a mean and a covariance in $d$ dimensions, "
+        "$\\lambda_j$ eigenvalues of the covariance. What belongs to the truth has an index 0. "
+        "Logarithms are natural.",
+        "A distance needs a source whose law is known. With `remember_first=True` a process "
+        "offers each distance to the model of generation 0 too, as `NAME_to_first`. "
+        "How they are given: [](../metrics.md).",
+    ]
+    for title, group in GROUPS.items():
+        parts.append(f"## {title}")
+        for metric, (formula, words) in group.items():
+            parts += _entry(metric, formula, words, _offer(found.get(metric)))
+    parts += ["## Columns of a table", f"Of `{TABLES}`; COLUMN is the column's name."]
+    for metric, (formula, words) in formulas.COLUMNS.items():
+        truth = metric == "total_variation"
+        parts += _entry(f"{metric}_COLUMN", formula, words, _offer(_kind(truth, [TABLES])))
+    parts += ["## Points beside real ones", "Of any family: `cj.metrics`, with real points."]
+    for metric, (formula, words) in formulas.POINTS.items():
+        parts += _entry(metric, formula, words, "Any family. Needs real points, and no law.")
+    parts += [
+        "## Language models",
+        "Columns of `metrics.csv`. Costs, and of which text each is: [](../language-model.md).",
+    ]
+    for metric, (formula, words) in formulas.TEXT.items():
+        parts += _entry(metric, formula, words, "")
+    return "\n\n".join(parts) + "\n"
+
+
+def _kind(truth, names):
+    return {"distances" if truth else "metrics": names}
+
+
+def _entry(metric, formula, words, offer):
+    return [f"### `{metric}`", f"$$\n{formula}\n$$", " ".join((words, offer)).strip()]
+
+
+def _offer(by):
+    if not by:
+        return "Offered where its option is given. Needs no truth."
+    names = [name for kind in ("metrics", "distances") for name in by.get(kind, ())]
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"Offered by {listed}. Needs {'the' if 'distances' in by else 'no'} truth."
+
+
+def write(app) -> None:
+    """Writes the page if its text changed."""
+    path, text = pathlib.Path(app.srcdir) / "reference" / "metrics.md", page()
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def setup(app) -> dict:
+    """Registers it with Sphinx."""
+    app.connect("builder-inited", write)
+    return {"parallel_read_safe": True}
