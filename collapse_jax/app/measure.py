@@ -11,7 +11,7 @@ from collapse_jax.drivers.going_on import measure_trace
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import traced
 from collapse_jax.drivers.trace import Trace
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, one_key
 from collapse_jax.runs import made_of
 from collapse_jax.runs.folder import RunFolder
 
@@ -47,6 +47,10 @@ def measure(
         InputError: for unknown metrics, and for what cannot be measured; the line says what it
             lacks.
     """
+    if key is not None:
+        one_key("key", key)
+        if process is None:
+            raise InputError("key is given and process is not; a folder of cj.run needs both")
     if isinstance(what, Trace):
         _refuse(process, "the trace knows its process")
         return measure_trace(what, metrics, traced)

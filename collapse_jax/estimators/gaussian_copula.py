@@ -167,19 +167,14 @@ class _Copula(NamedTuple):
     bandwidth: float | jax.Array | None
 
     def init(self, key, data):
-        return self.fit(key, None, data)[0]._replace(root=jnp.eye(len(self.sizes)))
+        return self._made(*_marginals(data.x, data.weight), jnp.eye(len(self.sizes)))
 
     def fit(self, key, params, data):
-        weight = jnp.where(data.weight > 0, data.weight, 0)
-        x = jnp.where(weight[:, None] > 0, data.x, 0)
-        scores, coefficients = jax.vmap(copula.column, (1, None))(x, weight)
-        correlation = copula.correlations(scores.T, weight, coefficients)
-        values, weights = jax.vmap(_sorted, (1, None))(x, weight)
-        root = copula.root_of(correlation)
-        made = CopulaParams(values, weights, root, jnp.zeros(len(self.sizes), x.dtype))
-        if self.smoothed:
-            made = made._replace(bandwidth=self._bandwidths(made))
-        return made, FitInfo.exact()
+        return self._made(*_fitted(data.x, data.weight)), FitInfo.exact()
+
+    def _made(self, values, weight, root):
+        made = CopulaParams(values, weight, root, jnp.zeros(len(self.sizes), values.dtype))
+        return made._replace(bandwidth=self._bandwidths(made)) if self.smoothed else made
 
     def _bandwidths(self, params):
         """Deviations [D] of the Gaussians that smooth columns of numbers."""
@@ -209,6 +204,29 @@ def _correlated(key, params, n):
     number = params.root.shape[0]
     z = normal_vector(key, n * number).reshape(n, number)
     return jnp.matmul(z, params.root.T, precision="highest")
+
+
+# Compiled on their own: traced once in all programs that fit, and one program where a table is
+# fitted before a run.
+@jax.jit
+def _fitted(x, weight):
+    """(values [D, n], weights [D, n], root) of a table [n, D]."""
+    filled, shares = _filled(x, weight)
+    scores, coefficients = jax.vmap(copula.column, (1, None))(filled, shares)
+    correlation = copula.correlations(scores.T, shares, coefficients)
+    return *_marginals(x, weight), copula.root_of(correlation)
+
+
+@jax.jit
+def _marginals(x, weight):
+    """(values [D, n], weights [D, n])"""
+    return jax.vmap(_sorted, (1, None))(*_filled(x, weight))
+
+
+def _filled(x, weight):
+    """Points and weights, 0 in empty slots."""
+    weight = jnp.where(weight > 0, weight, 0)
+    return jnp.where(weight[:, None] > 0, x, 0), weight
 
 
 def _in_order(x, weight):

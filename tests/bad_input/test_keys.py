@@ -50,6 +50,10 @@ CALLS = {
     "lm.fine_tune": lambda key: cj.lm.fine_tune(LM, {}, BLOCKS, BLOCKS, FineTune(), key),
     "lm.generate": lambda key: cj.lm.generate(LM, {}, BLOCKS, Sampling(), 2, key=key),
     "lm.init_params": lambda key: cj.lm.init_params(CONFIG, key),
+    "measure": lambda key: cj.measure("run", ["mean"], process=PROCESS, key=key),
+    "metrics.sliced_wasserstein": (
+        lambda key: cj.metrics.sliced_wasserstein(THIRDS, THIRDS, key=key)
+    ),
     "models.lm.pretrain.begin": lambda key: pretrain.begin(LM, PRETRAIN, key),
     "models.lm.pretrain.window_order": lambda key: pretrain.window_order(key, 3),
     "point_key": lambda key: cj.point_key(key, {"gamma": 0.1}),
@@ -151,6 +155,8 @@ def test_every_public_function_that_takes_a_key_is_among_these():
 def test_functions(call, no_key):
     if no_key is None and call is CALLS["lm.generate"]:
         pytest.skip("has a line of its own")
+    if no_key is None and call in (CALLS["measure"], CALLS["metrics.sliced_wasserstein"]):
+        pytest.skip("does without")
     assert_refused(call, no_key)
 
 

@@ -12,6 +12,7 @@ import collapse_jax as cj
 from collapse_jax import estimators, sources, workflows
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.bernoulli import BernoulliParams
+from collapse_jax.estimators.gaussian import summarise
 from collapse_jax.estimators.poisson import PoissonParams
 from collapse_jax.estimators.registry import families
 from collapse_jax.random.bits import split
@@ -90,6 +91,32 @@ def test_initial_parameters_of_families_without_counts(name):
         return walked(process, 1)
 
     assert_derivative(after, 1.0)
+
+
+@pytest.mark.parametrize("through", ["fit", pytest.param("process", marks=pytest.mark.slow)])
+def test_the_prior_of_normal_inverse_gamma(through):
+    """By each of its numbers: the variance after draws from a posterior depends on them all."""
+    data = summarise(jnp.array([[0.2], [0.9], [-1.3]]), jnp.ones(3), 1)
+
+    def after(prior):
+        dim = 1 if through == "fit" else 2
+        family = estimators.normal_inverse_gamma(dim, *prior)
+        if through == "fit":
+            return jnp.exp(2 * family.fit(KEY, None, data)[0].log_scale[0])
+        source = sources.normal(np.zeros(dim), np.eye(dim))
+        return walked(
+            cj.generational_process(family, source, workflows.replace(), sample_size=6), 1
+        )
+
+    @jax.jit
+    def program(prior):
+        return jax.vmap(lambda tangent: jax.jvp(after, (prior,), (tangent,)))(jnp.eye(4))
+
+    at, step = np.float32([0.7, 1.5, 2.2, 1.3]), 1e-2
+    low, high = ([program(at + by * one)[0][0] for one in np.eye(4)] for by in (-step, step))
+    difference = (np.array(high) - low) / (2 * step)
+    assert np.abs(difference).min() > 1e-2
+    np.testing.assert_allclose(program(at)[1], difference, rtol=3e-3)
 
 
 def weighted_mix(gamma):

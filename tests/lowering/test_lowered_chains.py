@@ -1,6 +1,7 @@
 """Chains of every family, workflow and curation, and their statistics, lowered for accelerators."""
 
 import functools
+import importlib
 import inspect
 
 import jax
@@ -86,6 +87,11 @@ def test_curations(name, lowered):
     family = "categorical" if name == "tempered" else "gaussian"
     simulated(*example(family), CURATIONS[name](WORKFLOWS["mix"]))
     assert "_advance" in lowered.names
+
+
+def test_the_fit_of_a_table(check_traced):
+    fitted = importlib.import_module("collapse_jax.estimators.gaussian_copula")._fitted
+    check_traced(fitted.trace(jnp.zeros((6, 3)), jnp.ones(6)))  # `_marginals` among it
 
 
 @pytest.mark.slow

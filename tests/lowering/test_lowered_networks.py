@@ -51,6 +51,7 @@ DECODERS = {
 # The functions that are compiled on their own, by module. A new one is lowered here as well.
 ON_THEIR_OWN = {
     "drivers.tiles": {"_folded"},
+    "estimators.gaussian_copula": {"_fitted", "_marginals"},
     "estimators.ngram": {"_first_not_below"},
     "models.lm.decode": {"_generate_batch"},
     "models.lm.hidden_states": {"_mean_hidden"},
