@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 
-from collapse_jax.errors import InputError, whole
+from collapse_jax.errors import InputError, numbers, whole
 
 # Points whose distances to all others are held at a time.
 _ROWS = 64
@@ -33,7 +35,7 @@ def precision_recall(points: Array, real: Array, k: int = 3) -> Manifolds:
 
     The ball of a point reaches to the k-th nearest of the other points of its own set, and holds
     what lies on its edge. Distances are Euclidean, of differences, so that no digit of them is
-    lost; images count by their pixels.
+    lost; images count by their pixels. Under `jit` all are nan where a number is not finite.
 
     Args:
         points: [n, ...], of a model.
@@ -41,7 +43,8 @@ def precision_recall(points: Array, real: Array, k: int = 3) -> Manifolds:
         k: Neighbours, less than n and m.
 
     Raises:
-        InputError: If the points have different shapes, or there are not more than k of each.
+        InputError: If the points have different shapes, there are not more than k of each, or a
+            number is not finite.
 
     References:
         Kynkaanniemi et al. 2019, arXiv 1904.06991 (precision, recall); Naeem et al. 2020, arXiv
@@ -49,7 +52,8 @@ def precision_recall(points: Array, real: Array, k: int = 3) -> Manifolds:
     """
     points, real = checked_pair(points, real)
     k = check_neighbours(k, len(points), len(real))
-    return compared(points, real, radii(points, k), radii(real, k), k)
+    of = unit_of(points, real)
+    return compared(points / of, real / of, radii(points / of, k), radii(real / of, k), k)
 
 
 def check_neighbours(k: int, *counts: int) -> int:
@@ -61,8 +65,8 @@ def check_neighbours(k: int, *counts: int) -> int:
 
 
 def checked_pair(points: Array, real: Array) -> tuple[Array, Array]:
-    """Both as [., d], or `InputError` unless they have one shape."""
-    points, real = jnp.asarray(points, float), jnp.asarray(real, float)
+    """Both as [., d], or `InputError` unless they are finite and have one shape."""
+    points, real = finite("points", points), finite("real points", real)
     if points.ndim == 0 or real.ndim == 0 or points.shape[1:] != real.shape[1:]:
         raise InputError(
             f"points have shape {list(points.shape[1:])}, and real ones {list(real.shape[1:])}; "
@@ -70,6 +74,24 @@ def checked_pair(points: Array, real: Array) -> tuple[Array, Array]:
         )
     size = math.prod(points.shape[1:])
     return points.reshape(len(points), size), real.reshape(len(real), size)
+
+
+def finite(name: str, x: Array) -> Array:
+    """Points as floats; `InputError` for what is no number, or not finite as JAX holds it."""
+    x = jnp.asarray(x if isinstance(x, jax.Array) else numbers(name, x), float)
+    if not isinstance(x, Tracer) and not np.isfinite(np.asarray(x)).all():
+        raise InputError(f"{name} have numbers that are nan or infinite; all must be finite")
+    return x
+
+
+def unit_of(*sets: Array) -> Array:
+    """A power of two [] near the largest coordinate.
+
+    Divided by it, no point loses a digit, and no square of a distance leaves the range of floats.
+    """
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(x), initial=0) for x in sets]))
+    exponent = jnp.clip(jnp.frexp(jax.lax.stop_gradient(largest))[1], -126, 127)
+    return jnp.ldexp(jnp.ones((), largest.dtype), exponent)
 
 
 def radii(points: Array, k: int) -> Array:
@@ -84,7 +106,7 @@ def radii(points: Array, k: int) -> Array:
 
 
 def compared(points: Array, real: Array, reach: Array, real_reach: Array, k: int) -> Manifolds:
-    """`precision_recall` of points [n, d] and [m, d] whose `radii` are known."""
+    """`precision_recall` of points [n, d] and [m, d] whose `radii` are known; nan if any is."""
 
     def of_one(pair):
         point, own = pair
@@ -99,12 +121,14 @@ def compared(points: Array, real: Array, reach: Array, real_reach: Array, k: int
 
     nothing = jnp.zeros(len(real), bool)
     (covered, recalled), counts = jax.lax.scan(row, (nothing, nothing), (points, reach))
-    return Manifolds(
+    found = Manifolds(
         jnp.mean((counts > 0).astype(float)),
         jnp.mean(recalled.astype(float)),
         jnp.mean(counts.astype(float)) / k,
         jnp.mean(covered.astype(float)),
     )
+    known = jnp.isfinite(points).all() & jnp.isfinite(real).all()
+    return Manifolds(*(jnp.where(known, part, jnp.nan) for part in found))
 
 
 def _squares(point, points):

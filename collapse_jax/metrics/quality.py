@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from collapse_jax.errors import InputError, function, one_of, whole
-from collapse_jax.metrics.manifolds import check_neighbours, checked_pair, compared, radii
+from collapse_jax.metrics.manifolds import (
+    check_neighbours,
+    checked_pair,
+    compared,
+    finite,
+    radii,
+    unit_of,
+)
 from collapse_jax.metrics.sliced import sliced_wasserstein
 
 NAMES = ("precision", "recall", "density", "coverage", "sliced_wasserstein")
@@ -40,8 +47,8 @@ def against(
         k: Neighbours, less than m.
 
     Raises:
-        InputError: If a name is unknown, `real` has not more than k points, or an argument is out
-            of its range.
+        InputError: If a name is unknown, `real` has not more than k points or numbers that are not
+            finite, or an argument is out of its range.
 
     References:
         Kynkaanniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797.
@@ -51,17 +58,20 @@ def against(
     chosen = [names] if isinstance(names, str) else list(names)
     for name in chosen:
         one_of("names", name, NAMES)
-    if not jnp.ndim(real):
-        raise InputError(f"real is {real!r:.200}; it must be points [m, ...]")
-    real = jnp.asarray(real, float)
+    given, real = real, finite("real points", real)
+    if not real.ndim:
+        raise InputError(f"real is {given!r:.200}; it must be points [m, ...]")
     check_neighbours(k, draws, len(real))
-    reach = radii(real.reshape(len(real), -1), k)
+    reach = radii(real.reshape(len(real), -1) / unit_of(real), k)
     return tuple(OfQuality(name, sample, real, reach, draws, k) for name in chosen)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class OfQuality:
-    """One of `NAMES` as a function of the state. reach: `radii` of the real points."""
+    """One of `NAMES` as a function of the state.
+
+    reach: `radii` of the real points, in units of `unit_of` them.
+    """
 
     name: str
     sample: Callable
@@ -83,5 +93,7 @@ class OfQuality:
         if self.name == "sliced_wasserstein":
             return sliced_wasserstein(drawn, self.real)
         points, real = checked_pair(drawn, self.real)
-        found = compared(points, real, radii(points, self.k), self.reach, self.k)
+        of = unit_of(points, real)
+        points, reach = points / of, self.reach * (unit_of(real) / of) ** 2
+        found = compared(points, real / of, radii(points, self.k), reach, self.k)
         return getattr(found, self.name)

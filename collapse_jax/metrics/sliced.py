@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 
 from collapse_jax.errors import InputError, one_key, one_of, whole
-from collapse_jax.metrics.manifolds import checked_pair
+from collapse_jax.metrics.manifolds import checked_pair, unit_of
 
 
 def sliced_wasserstein(
@@ -33,8 +33,8 @@ def sliced_wasserstein(
         key: Of the directions; by default a fixed one, so that all models are held against one set.
 
     Raises:
-        InputError: If the points have different shapes, there are none, or an argument is out of
-            its range.
+        InputError: If the points have different shapes, there are none, a number is not finite, or
+            an argument is out of its range.
 
     References:
         Rabin et al. 2011; Bonneel et al. 2015, "Sliced and Radon Wasserstein barycenters".
@@ -47,8 +47,9 @@ def sliced_wasserstein(
     dim = points.shape[1]
     along = jax.random.normal(of_directions, (count, dim)) if dim > 1 else jnp.ones((1, 1))
     along = along / jnp.linalg.norm(along, axis=1, keepdims=True)
-    a, b = (jnp.sort(_projected(x, along), axis=1) for x in (points, real))
-    return jnp.mean(_powers(a, b, order)) ** (1 / order)
+    unit = unit_of(points, real)
+    a, b = (jnp.sort(_projected(x / unit, along), axis=1) for x in (points, real))
+    return unit * jnp.mean(_powers(a, b, order)) ** (1 / order)
 
 
 def _projected(x, along):

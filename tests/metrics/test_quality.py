@@ -74,6 +74,35 @@ def test_one_dimension_has_one_direction_and_images_count_by_pixels():
     assert float(sliced_wasserstein(images, images**2)) == float(sliced_wasserstein(*flat))
 
 
+@pytest.mark.parametrize("scale", [2.0**-83, 2.0**83])
+def test_the_scale_of_points_changes_no_share(scale):
+    """Squares of distances would be 0 or inf in float32."""
+    plain, scaled = ((MADE * one, REAL * one) for one in (np.float32(1), np.float32(scale)))
+    np.testing.assert_array_equal(precision_recall(*scaled), precision_recall(*plain))
+    ratio = float(sliced_wasserstein(*scaled)) / float(sliced_wasserstein(*plain))
+    assert ratio == pytest.approx(scale, rel=1e-5)
+    (recall,) = against(scaled[1], lambda key, params, n: params, ["recall"], draws=110)
+    assert float(recall.of_params(scaled[0])) == float(precision_recall(*plain).recall)
+    # The model has run away by more than a float's square holds.
+    far = MADE * np.float32(1e30)
+    assert float(recall.of_params(far)) == float(precision_recall(far, scaled[1]).recall)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_points_that_are_not_finite_have_no_share(broken):
+    made = MADE.copy()
+    made[3, 1] = broken
+    assert np.isnan(jax.jit(precision_recall)(made, REAL)).all()  # where none can be refused
+    for call in (
+        lambda: precision_recall(made, REAL),
+        lambda: sliced_wasserstein(REAL, made),
+        lambda: against(made, lambda key, params, n: params),
+        lambda: against(["a"] * 9, lambda key, params, n: params),
+    ):
+        with pytest.raises(InputError, match=r"nan or infinite|made of numbers"):
+            call()
+
+
 def test_a_collapsed_model_is_precise_and_recalls_nothing():
     """Points that are all one real point lie in its ball, and have none of their own."""
     made = np.repeat(REAL[:1], 40, 0)

@@ -84,7 +84,8 @@ def in_words(config: SimulateConfig) -> Iterator[str]:
     if points.features:
         target = visible(points.columns[-1])
         names = f"features {_listed(points.columns[:-1])}, target {target}"
-    unit = "blocks" if points.x.ndim == 2 and len(points.columns) == 1 else "rows"
+    is_stream = points.labels and points.x.ndim == 2 and len(points.columns) == 1
+    unit = "blocks" if is_stream else "rows"
     text = f"{config.data}: {len(data.train):,} {unit} to draw from"
     if len(data.test):
         text += f", {len(data.test):,} held out (split seed {config.split_seed})"

@@ -17,10 +17,12 @@ from collapse_jax.core.types import Estimator, Process, Source
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.registry import family
+from collapse_jax.metrics import quality
 from collapse_jax.metrics.held_out import as_held, held_out
 
 # Metrics of the number of a category.
 _OF_NUMBERS = ("mean", "variance", "log_variance", "wasserstein2", "squared_wasserstein2")
+_OF_HELD_OUT = ("held_out_log_prob", "held_out_squared_error")
 # Of a Gram matrix with a unit diagonal: below this a feature is explained by the others.
 _SMALLEST = 1e-10
 
@@ -75,12 +77,14 @@ def withheld(settings: SimulateConfig) -> dict[str, str]:
     if labels and labels != tuple(map(str, range(len(labels)))):
         named = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
         why = f"it is of the numbers of categories, and these are labels ({named})"
-        reasons |= dict.fromkeys(_OF_NUMBERS, why)
+        reasons |= dict.fromkeys((*_OF_NUMBERS, *quality.NAMES), why)
     mixed = data.points.more.get("categories", ())
     if any(one not in (None, TRUTH_VALUES) for one in mixed):
         reasons["mean"] = (
             "some columns hold words, whose numbers mean nothing (mean_NAME is of one)"
         )
+        why = "it is of distances between rows, and some columns hold words, whose numbers mean "
+        reasons |= dict.fromkeys(quality.NAMES, f"{why}nothing")
     if data.points.features:
         why = f"it is defined for features N(0, I), and those of {settings.data} are others"
         reasons["excess_log_loss"] = why
@@ -95,6 +99,10 @@ def check_metrics(config: SimulateConfig) -> None:
     for name in config.metrics:
         if name in reasons:
             raise InputError(f"metric {name!r} means nothing here: {reasons[name]}")
+        if config.data and not config.held_out and name in _OF_HELD_OUT:
+            raise InputError(
+                f"metric {name!r} is of held-out rows, and there are none; give --held-out 0.2"
+            )
     if config.data and config.held_out and not held(config.points()[0]).scores:
         raise InputError(
             f"held_out is {config.held_out:g}, and {config.family} has no probabilities to score "

@@ -109,8 +109,10 @@ def entry(settings: SimulateConfig) -> dict[str, Any]:
         "number of rows": str(data.rows),
         "rows left out": str(data.dropped),
         "held-out rows": f"{len(data.test)} {_hash(data.test)}",
-        "categories": _hash(np.array(list("\0".join(data.points.labels).encode()), np.uint8)),
+        "categories": _hash_of_texts(data.points.labels),
     }
+    of_columns = zip(names, data.points.more.get("categories", ()), strict=False)
+    contents |= {f"categories of {name!r}": _hash_of_texts(own) for name, own in of_columns if own}
     return {"data": {"where": settings.data, "contents": contents}}
 
 
@@ -159,3 +161,7 @@ def _own_data(data: DataKey, name: str, block_length: Any) -> OwnData:
 
 def _hash(values):
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def _hash_of_texts(texts):
+    return _hash(np.array(list("\0".join(texts).encode()), np.uint8))

@@ -5,6 +5,7 @@ is refused where a float64 would be another one.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,8 +24,14 @@ _NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 _LONG_WHOLE = r"^[+-]?[0-9]{16,}$"
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+_NO_WIDTH = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"))
 # Whole numbers up to this are all held by a float64.
 LARGEST_WHOLE = 2**53
+
+
+def _as_seen(label: str) -> str:
+    """The label with composed accents and without characters of no width."""
+    return unicodedata.normalize("NFC", label.translate(_NO_WIDTH))
 
 
 def place(row: int, name: str) -> str:
@@ -71,8 +78,8 @@ class Words:
         """Appends the labels of codes [n], which stand in these rows of the file.
 
         Raises:
-            InputError: For two labels that differ by spaces around them alone, and for one with a
-                line break.
+            InputError: For two labels that differ by spaces around them alone or by how Unicode
+                writes one text, and for one with a line break.
         """
         new = []
         for label in labels:
@@ -82,11 +89,14 @@ class Words:
                     f"column {self._name!r} holds {plain[:40]!r}, with a line break; is a quote "
                     "left open?"
                 )
-            before = self._written.setdefault(plain, label)
+            before = self._written.setdefault(_as_seen(plain), label)
             if before != label:
+                how, shown = "spaces", repr
+                if before.strip() != plain:
+                    how, shown = "characters that look alike", ascii
                 raise InputError(
-                    f"column {self._name!r} holds {before!r} and {label!r}, which differ by spaces "
-                    "alone; write both in one way"
+                    f"column {self._name!r} holds {shown(before)} and {shown(label)}, which differ "
+                    f"by {how} alone; write both in one way"
                 )
             new.append(self._codes.setdefault(plain, len(self._codes)))
         self._parts.append(np.array(new, np.int64)[codes] if len(labels) else np.zeros(0, int))

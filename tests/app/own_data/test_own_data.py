@@ -14,7 +14,7 @@ from collapse_jax.app.commands.simulation import process_of
 from collapse_jax.app.config import SimulateConfig
 from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
 from collapse_jax.app.own_data.held import check_metrics, held
-from collapse_jax.app.own_data.reading import own_data
+from collapse_jax.app.own_data.reading import entry, own_data
 from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
@@ -213,6 +213,21 @@ REFUSED = {
         {"family": "categorical", "columns": ("kind",), "metrics": ("mean",)},
         "metric 'mean' means nothing here: it is of the numbers of categories",
     ),
+    "distances of labels": (
+        {"family": "categorical", "columns": ("kind",), "metrics": ("sliced_wasserstein",)},
+        "metric 'sliced_wasserstein' means nothing here: it is of the numbers of categories",
+    ),
+    "distances of mixed rows": (
+        {
+            **{"family": "gaussian_copula", "columns": ("a", "kind"), "held_out": 0.0},
+            "metrics": ("precision",),
+        },
+        "metric 'precision' means nothing here: it is of distances between rows",
+    ),
+    "scores of no rows": (
+        {"columns": ("a",), "held_out": 0.0, "metrics": ("held_out_log_prob",)},
+        "'held_out_log_prob' is of held-out rows, and there are none; give --held-out",
+    ),
     "another law": (
         {
             **{"family": "poisson_regression", "columns": ("a",), "target": "count"},
@@ -233,6 +248,18 @@ def test_one_line_before_any_work(file, tmp_path, case):
     with pytest.raises(InputError, match=words) as raised:
         run_simulate(config, tmp_path / "run", Console(quiet=True))
     assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+
+
+def test_what_is_read_is_said_in_rows_and_its_words_are_kept(file, tmp_path):
+    assert "45 rows to draw from" in next(in_words(settled(file, columns=("a",))))
+    settings, contents = SimulateConfig(family="gaussian_copula", columns=("a", "kind")), []
+    for other in ("oak", "oat"):  # the same numbers under another name
+        path = tmp_path / f"{other}.csv"
+        path.write_text(file.read_text().replace("oak", other))
+        contents.append(entry(dataclasses.replace(settings, data=str(path)))["data"]["contents"])
+    assert {name for name in contents[0] if contents[0][name] != contents[1][name]} == {
+        "categories of 'kind'"
+    }
 
 
 def test_a_target_far_from_0_keeps_three_digits_of_its_noise(tmp_path):

@@ -142,6 +142,8 @@ WRONG = {
     "hexadecimal": ("a.csv", "a\n1\n0x10\n", {}, "row 2 is '0x10'"),
     "other digits": ("a.csv", "a\n1\n\u0661\n", {}, "row 2 is '\u0661'"),
     "spaces": ("a.csv", "s\nx\nx \n", {}, "'x' and 'x ', which differ by spaces alone"),
+    "accents": ("a.csv", "s\ncaf\u00e9\ncafe\u0301\n", {}, r"'cafe\\u0301', which differ by char"),
+    "no width": ("a.csv", "s\nx\nx\u200b\n", {}, r"'x\\u200b', which differ by characters that"),
     "open quote": ("a.csv", 's,b\n"x,1\ny",2\n', {}, "'x,1.ny', with a line break"),
     "open quote elsewhere": ("a.csv", 'a,s\n1,"x\n2,y\n', {"columns": "a"}, "within a quote"),
     "nan": ("a.npy", np.array([[1, 2], [3, np.nan]]), {}, "row 2, column '1' is nan"),
