@@ -91,6 +91,8 @@ def _of_file(settings):
     try:
         path = expanded(file)
         is_text = path.suffix.lower() == ".csv"
+        if not path.stat().st_size:
+            raise InputError("the file is empty; it must hold [K, K] shares")
         array = np.loadtxt(path, delimiter=",", ndmin=2) if is_text else np.load(path)
         coupling = checked_coupling(array)
     except InputError as error:

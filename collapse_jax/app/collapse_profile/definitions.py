@@ -203,6 +203,17 @@ _THRESHOLDS = {
     "tails": {"ratio": 0.5, "level": 0.05},
     "hallucination": {"level": 0.01},
 }
+# Definition -> the thresholds that can be met by a change for the worse, and by no other.
+RANGES: Mapping[str, Mapping[str, float]] = {
+    "catastrophic": {"above": 1.0},
+    "increase": {"above": 1.0},
+    "divergence": {"above": 1.0},
+    "diversity": {"above": 0.0, "below": 1.0},
+    "scaling": {"above": 0.0},
+    "modes": {"above": 0.0, "below": 1.0},
+    "tails": {"above": 0.0, "below": 1.0},
+    "hallucination": {"above": 0.0, "below": 1.0},
+}
 
 
 def default_threshold(key: str, scale: Scale) -> float:

@@ -100,16 +100,15 @@ def finding(
     states = _states(band, scale, threshold)
     known = np.flatnonzero(~np.isnan(band.number))
     if not known.size:
-        note = "the first generation has no finite number to be held against"
+        kind = "finite number above 0" if scale.kind == "ratio" else "finite number"
+        note = f"the first generation has no {kind} to be held against"
         return undecided(statistic, band, generations, note)
     if count > 1 and band.level < LEAST_LEVEL:
         return undecided(statistic, band, generations, f"{count} are too few for an interval")
     last, note = int(known[-1]), _note(band, generations)
-    begin = last
-    while begin > known[0] and states[last] == 1 and states[begin - 1] == 1:
-        begin -= 1
     if states[last] == 1:
-        first = int(generations[begin])
+        before = known[states[known] != 1]
+        first = int(generations[known[known > before[-1]][0] if before.size else known[0]])
         return of_band(statistic, MET, band, states, generations, last, first, None, note)
     transient = _surely_met(band, scale, threshold)
     if transient.any():

@@ -9,6 +9,7 @@ from collapse_jax.app.collapse_profile import scaling
 from collapse_jax.app.collapse_profile.definitions import (
     DEFINITIONS,
     KEYS,
+    RANGES,
     ROLES,
     Definition,
     default_threshold,
@@ -146,7 +147,21 @@ def _verdict(definition: Definition, role: Role, given: float | None, record: Re
             found[statistic] = finding(
                 statistic, band, role.scale, threshold, record.generations, role.series.count
             )
-    return _of(definition, role, threshold, found)
+    left_out = _left_out(role.series, record)
+    note = "; ".join(one for one in (role.note, left_out) if one)
+    return _of(definition, role._replace(note=note), threshold, found)
+
+
+def _left_out(series, record):
+    """Which chains have no number where others have one: they may be those that broke down."""
+    missing = series.missing()
+    if not missing.any():
+        return ""
+    since = record.generations[int(np.argmax(missing > 0))]
+    return (
+        f"up to {missing.max()} of {series.count} chains have nan from generation {since} on, and "
+        "are left out there"
+    )
 
 
 def _of(definition, role, threshold, found):
@@ -318,7 +333,7 @@ def _checked_thresholds(thresholds):
     given = list(thresholds.items())
     for name, _ in given:
         one_of("thresholds' definition", name, KEYS)
-    return {name: real(f"thresholds[{name!r}]", value, above=0) for name, value in given}
+    return {name: real(f"thresholds[{name!r}]", value, **RANGES[name]) for name, value in given}
 
 
 def _checked_truth(truth):

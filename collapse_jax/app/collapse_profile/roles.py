@@ -96,6 +96,7 @@ def role_of(
         series = series_of(own[role].metric, record)
         if series is None:
             raise InputError(_not_recorded(role, own[role].metric, record))
+        _refuse_negative(role, own[role], series)
         return _role(own[role], series, record, truth)
     there = []
     for candidate in CANDIDATES[role]:
@@ -104,6 +105,12 @@ def role_of(
             if series is not None:
                 there.append((candidate._replace(metric=name), series))
     if not there:
+        arrays = [one.metric for one in CANDIDATES[role] if one.metric in record.metrics]
+        if arrays:
+            return (
+                f"{arrays[0]} is recorded as an array a generation, and one number is needed; give "
+                f"one of your own (metrics={{{role!r}: NAME}})"
+            )
         return f"no recorded metric stands for it; record {RECORD[role][record.kind]}"
     since_first = [(one, series) for one, series in there if _begins(series) == 0]
     # A loss that is infinite at once, as of a law with lost categories, tells nothing.
@@ -118,12 +125,32 @@ def role_of(
     return found._replace(note=note)
 
 
+def _refuse_negative(role, candidate, series):
+    """A ratio of numbers below 0 says nothing; rounding may leave 1e-5 of the largest."""
+    values = series.values if isinstance(series, Chains) else series.statistics.mean
+    scale = SCALES[candidate.scale]
+    if scale.kind != "ratio" or scale.transform != "same":
+        return
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.min() < -1e-5 * np.abs(finite).max():
+        raise InputError(
+            f"metrics[{role!r}] is {candidate.metric!r}, which goes down to {finite.min():.4g}; as "
+            f"{candidate.scale!r} it is held against its first number as a ratio, and must be at "
+            f"least 0; name its scale, one of {', '.join(SCALES)}"
+        )
+
+
 def _role(candidate, series, record, truth):
     scale = SCALES[candidate.scale]
     place = max(_begins(series), 0)
     known = truth.get(candidate.metric, candidate.truth)
     if known is not None:
-        known = float(TRANSFORMS[scale.transform](np.asarray(known, float)))
+        given, known = known, float(TRANSFORMS[scale.transform](np.asarray(known, float)))
+        if not np.isfinite(known) or (scale.kind == "ratio" and known <= 0):
+            raise InputError(
+                f"truth[{candidate.metric!r}] is {given!r}, and numbers are held against it as "
+                f"{scale.unit.replace('first', 'truth')}; it must be above 0"
+            )
     note = ""
     if record.generations[place] and known is None:
         note = (

@@ -117,6 +117,11 @@ class Chains(NamedTuple):
                     sums[:, column] += self.at(part).sum(1)
         return Chains(sums / [len(places) for places in windows])
 
+    def missing(self) -> np.ndarray:
+        """[generation] how many chains have no number where others have one."""
+        missing = np.isnan(self.values).sum(0)
+        return np.where(missing < len(self.values), missing, 0)
+
     def mean(self) -> Band:
         """The mean with Student's t interval; where few chains carry it, a bound from below alone.
 
@@ -171,6 +176,10 @@ class Summarised(NamedTuple):
     def count(self) -> int:
         """Chains."""
         return self.chains
+
+    def missing(self) -> np.ndarray:
+        """[generation] 0: statistics do not say how many chains they lack."""
+        return np.zeros(len(self.statistics.mean), int)
 
     def transformed(self, name: str) -> "Summarised":
         """The metric with each value changed; a mean passes through linear changes alone."""
@@ -291,8 +300,10 @@ def _median(x, level):
     with np.errstate(invalid="ignore"):
         number = np.where(middle[0] == middle[1], middle[0], (middle[0] + middle[1]) / 2)
     low, high = ordered[lower - 1, columns], ordered[counts - lower, columns]
-    least = min(level, max(float(held.min()), 0.0))
-    return Band(number, low, high, least, np.zeros(len(columns), bool))
+    # A generation that no chain recorded has no interval to speak of.
+    held = held[~np.isnan(ordered[0])] if len(ordered) else held
+    least = min([level, *np.maximum(held, 0.0)])
+    return Band(number, low, high, float(least), np.zeros(len(columns), bool))
 
 
 def _log_ratio_of_means(x, first):
@@ -327,7 +338,7 @@ def _with_error(number, error, count):
     width = np.where(several, stats.t.ppf((1 + LEVEL) / 2, np.maximum(count - 1, 1)) * error, 0.0)
     with np.errstate(invalid="ignore"):
         width = np.where(np.isfinite(number) & np.isfinite(width), width, 0.0)
-    level = LEVEL if several.all() and several.size else 0.0
+    level = LEVEL if several[count > 0].all() and several.size else 0.0
     return Band(number, number - width, number + width, level, np.zeros(len(number), bool))
 
 
@@ -383,6 +394,8 @@ def _log_ratio(wide, place, plain):
         low = np.log(wide.low / wide.high[place])
         high = np.log(wide.high / wide.low[place])
     low[place] = high[place] = number[place] = 0.0
+    if not 0 < plain.number[place] < np.inf:
+        number, low, high = np.full((3, len(number)), np.nan)
     level = 0.0 if wide.level == 0 else min(LEVEL, max(2 * wide.level - 1, 0.0))
     low, high = (np.where(np.isnan(bound), number, bound) for bound in (low, high))
     return Band(number, low, high, level, plain.few)

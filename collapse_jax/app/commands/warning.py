@@ -58,10 +58,6 @@ def _found(asked: WarningArguments) -> "EarlyWarning":
     from collapse_jax.drivers.warning.early_warning import early_warning
 
     limits = {name: _number(name, value) for name, value in _pairs("limits", _words(asked.limits))}
-    indicators = _words(asked.indicators)
-    if not indicators:
-        is_fixed = limits or asked.change is not None
-        indicators = ("level",) if is_fixed else ("level", "variance", "autocorrelation")
     return early_warning(
         asked.run,
         asked.steady or None,
@@ -69,7 +65,7 @@ def _found(asked: WarningArguments) -> "EarlyWarning":
         threshold=asked.threshold,
         relative=asked.relative,
         metrics=_words(asked.metrics) or None,
-        indicators=indicators,
+        indicators=_words(asked.indicators) or None,
         false_alarm_rate=asked.false_alarm_rate,
         limits=limits or None,
         change=asked.change,

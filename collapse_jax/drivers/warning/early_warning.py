@@ -75,6 +75,23 @@ class EarlyWarning(NamedTuple):
         names = [alarm.metric for alarm in self.alarms]
         raise KeyError(f"no alarm on {metric!r}{did_you_mean(name, names)}")
 
+    def __str__(self) -> str:
+        """What was watched, and a line for each alarm, the earliest first."""
+        crossed = int((~np.isnan(self.crossings)).sum())
+        lines = [
+            f"{self.loss} {'rises' if self.rises else 'falls'} to {self.threshold:g}"
+            f"{' times its first value' if self.relative else ''} in {crossed} of "
+            f"{len(self.crossings)} chains; {self.steady} steady chains",
+            f"{'alarm':40}{'median lead':>12}{'false alarms':>14}{'AUC':>8}",
+        ]
+        for alarm in self.earliest():
+            name = f"{alarm.indicator} of {alarm.metric} ({alarm.direction})"
+            lines.append(
+                f"{name:40}{alarm.lead.value:>12.4g}{alarm.false_alarms.share:>14.3g}"
+                f"{alarm.curve.area.value:>8.3f}"
+            )
+        return "\n".join(lines)
+
     def earliest(self) -> list[Alarm]:
         """The alarms by their median lead, the longest first; then by their AUC."""
 
@@ -143,7 +160,7 @@ def early_warning(
     threshold: float,
     relative: bool = False,
     metrics: Iterable[str] | None = None,
-    indicators: str | Iterable[str] = (LEVEL, VARIANCE, AUTOCORRELATION),
+    indicators: str | Iterable[str] | None = None,
     false_alarm_rate: float | None = None,
     limits: Mapping[str, float] | None = None,
     change: float | None = None,
@@ -166,14 +183,15 @@ def early_warning(
         relative: whether the threshold is in units of each chain's own first loss.
         metrics: names; by default all with one number a generation.
         indicators: "level", "change" since the first generation, and "variance" and
-            "autocorrelation" of what a line leaves of the last `window` generations.
+            "autocorrelation" of what a line leaves of the last `window` generations. By default all
+            but change; with limits or change the level alone.
         false_alarm_rate: the chance that a steady chain rings in the whole watch; .05 by default.
         limits: metric -> a limit of its level, instead of a rate; other metrics have no alarm.
         change: the share of its first value by which a level must change, instead of a rate.
         directions: "rises", "falls" or "either", for all or by metric; by default learned.
         by_generation: whether indicators count in deviations of the steady chains of a generation.
         lead: generations that an alarm must be ahead to count as a detection.
-        window: in generations; by default a quarter of those recorded, at least 8.
+        window: in generations; by default a quarter of the records, at least 8 of them.
         set_size: chains of a set that is watched as one, by means and "disagreement on METRIC".
 
     Raises:
@@ -201,6 +219,12 @@ def _of_all(found: Watched, asked: Asked, threshold, relative):
             "chains of a loop that does not collapse as steady=, or limits= or change= for alarms "
             "that need none"
         )
+    watched = int(found.generations[-1] - found.generations[0])
+    if asked.lead > watched:
+        raise InputError(
+            f"lead is {asked.lead}, and the chains are watched for {watched} generations; no alarm "
+            "can be so far ahead"
+        )
     if asked.by_generation and found.steady_count < _ENOUGH_FOR_A_DEVIATION:
         raise InputError(
             f"by_generation is True, which needs {_ENOUGH_FOR_A_DEVIATION} steady chains or more "
@@ -210,7 +234,7 @@ def _of_all(found: Watched, asked: Asked, threshold, relative):
                    for what in asked.indicators)  # fmt: skip
     return EarlyWarning(
         found.loss, threshold, found.rises, relative, found.crossings, found.steady_count,
-        found.dropped, found.generations, span, alarms,
+        found.dropped, found.generations, span * _stride(found.generations), alarms,
     )  # fmt: skip
 
 
@@ -270,7 +294,7 @@ def _window(window, wanted, found: Watched):
             f"indicators has {min(used)}, which needs records at equal distances, as record=1 "
             "keeps them; give indicators=('level',)"
         )
-    stride = int(found.generations[1] - found.generations[0]) if count > 1 else 1
+    stride = _stride(found.generations)
     if window is None:
         return max(2 * indicators.SMALLEST_WINDOW, round(_WINDOW_SHARE * count))
     span = whole("window", window, 1) // stride
@@ -283,8 +307,15 @@ def _window(window, wanted, found: Watched):
     return span
 
 
+def _stride(generations):
+    return int(generations[1] - generations[0]) if len(generations) > 1 else 1
+
+
 def _asked(wanted, rate, limits, change, directions, by_generation, lead, window):
     """What is asked for; raises for a wrong option before anything is read."""
+    if wanted is None:
+        is_fixed = limits is not None or change is not None
+        wanted = (LEVEL,) if is_fixed else (LEVEL, VARIANCE, AUTOCORRELATION)
     wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     for name in wanted:
         one_of("indicators", name, indicators.INDICATORS)

@@ -279,3 +279,50 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys, words, says):
     with pytest.raises(SystemExit):
         main(["profile", *(word.format(run=tmp_path) for word in words)])
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"thresholds": {"diversity": 2}}, r"thresholds\['diversity'\] is 2; it must be .*1"),
+        ({"thresholds": {"catastrophic": 0.5}}, r"thresholds\['catastrophic'\] is 0.5; it must"),
+        ({"truth": {"variance": 0.0}}, r"truth\['variance'\] is 0.0, .*it must be above 0"),
+        ({"metrics": {"loss": "gain"}}, r"metrics\['loss'\] is 'gain', which goes down to -27"),
+    ],
+)
+def test_numbers_that_say_nothing_are_refused(arguments, says):
+    run = {"variance": seeds(ENTROPY), "test_perplexity": seeds(PERPLEXITY)}
+    with pytest.raises(InputError, match=says):
+        cj.profile(run | {"gain": -seeds(PERPLEXITY, noise=0)}, **arguments)
+
+
+def test_chains_that_break_down_are_named():
+    broken = seeds(PERPLEXITY, 30)
+    broken[:4, 6:] = np.nan
+    whole, part = cj.profile({"test_perplexity": seeds(PERPLEXITY, 30)}), broken[4:]
+    found = cj.profile({"test_perplexity": broken}).verdict("increase")
+    assert "up to 4 of 30 chains have nan from generation 6 on" in found.note
+    assert found.number == pytest.approx(
+        cj.profile({"test_perplexity": part}).verdict("increase").number
+    )
+    assert "nan" not in whole.verdict("increase").note
+
+
+def test_nothing_to_be_held_against_is_no_verdict():
+    found = cj.profile({"support": np.zeros((30, 11))}).verdict("modes")
+    assert found.verdict == "cannot tell" and np.isnan(found.number)
+    assert "first generation has no finite number above 0" in found.note
+
+
+def test_a_generation_without_records_does_not_change_the_verdict():
+    values = seeds(ENTROPY, 30)
+    whole = cj.profile({"variance": values}).verdict("diversity")
+    values[:, 8] = np.nan
+    found = cj.profile({"variance": values}).verdict("diversity")
+    assert (found.verdict, found.first, found.number) == ("met", whole.first, whole.number)
+    assert whole.first < 8
+
+
+def test_arrays_are_not_said_to_be_missing():
+    note = cj.profile({"variance": np.ones((3, 4, 5))}).verdict("diversity").note
+    assert note.startswith("variance is recorded as an array")

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 import collapse_jax as cj
+from collapse_jax.drivers.trace import Trace
 from collapse_jax.drivers.warning.sets import DISAGREEMENT
 from collapse_jax.errors import InputError
 from collapse_jax.theory import gaussian, lead_times
@@ -155,6 +156,22 @@ def test_by_generation_sees_through_a_common_drift():
     assert held.lead == (AHEAD,) * 3 and plain.lead.value == -math.inf
 
 
+def test_a_limit_asks_for_levels_by_itself():
+    found = cj.early_warning(COLLAPSING, loss="loss", threshold=5.0, limits={"ahead": -5.0})
+    assert [alarm.indicator for alarm in found.alarms] == ["level"]
+    lines = str(found).splitlines()
+    assert lines[0] == "loss rises to 5 in 80 of 80 chains; 0 steady chains"
+    assert len(lines) == 3 and lines[2].split()[:5] == ["level", "of", "ahead", "(falls)", "7"]
+
+
+def test_a_window_counts_in_generations():
+    every_fifth = [Trace(run, 5 * np.arange(LAST)) for run in (COLLAPSING, STEADY)]
+    options = {"loss": "loss", "threshold": 5.0, "indicators": "variance", "metrics": "noise"}
+    assert cj.early_warning(*every_fifth, **options, window=60).window == 60
+    # A quarter of 60 records.
+    assert cj.early_warning(*every_fifth, **options).window == 5 * 15
+
+
 def test_a_metric_that_steady_chains_lack_never_rings():
     lacking = {**STEADY, "ahead": np.full_like(STEADY["ahead"], np.nan)}
     options = {"loss": "loss", "threshold": 5.0, "indicators": "level"}
@@ -194,13 +211,15 @@ def test_sets_of_chains_disagree():
         ("indicators is 'levels'", {"indicators": "levels"}),
         ("false_alarm_rate is 0.01; 40 steady chains set the limits", {"false_alarm_rate": 0.01}),
         ("limits and change are given", {"limits": {"loss": 1}, "change": 0.1}),
-        ("change is given, which is a rule for the level", {"change": 0.1}),
+        ("change is given, which is a rule for the level", {"change": 0.1,
+                                                            "indicators": "variance"}),
         ("window is 3; of 60 records", {"window": 3}),
         ("window is 9, which only the indicators", {"window": 9, "indicators": "level"}),
         ("directions names 'nose'.*did you mean 'noise'", {"directions": {"nose": "falls"}}),
         ("directions is 'down'; it must be one of rises, falls, either", {"directions": "down"}),
         ("set_size is 81; the dict has 80 chains", {"set_size": 81}),
         ("lead is 0", {"lead": 0}),
+        ("lead is 60, and the chains are watched for 59 generations", {"lead": 60}),
         ("relative is True, and loss of the dict begins at -", {"relative": True}),
         ("by_generation is True, which only", {"by_generation": True, "change": 1.0,
                                                "indicators": "level"}),
