@@ -18,6 +18,7 @@ from collapse_jax.core.process import check_started
 from collapse_jax.core.results import measured
 from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers.book import Book
+from collapse_jax.drivers.fit_metrics import observing_fits
 from collapse_jax.drivers.made_of import held
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DamagedError, DivergenceError, InputError, one_of, whole
@@ -94,8 +95,9 @@ def run(
     whole("generations", generations, 0, _MOST)
     whole("chains", chains, 1, _MOST)
     one_of("states", states, ("all", "ends"), must_be="'all' or 'ends'")
-    measure = resolve_metrics(process.metrics, metrics)
-    _check_names(measure)
+    wanted = resolve_metrics(process.metrics, metrics)
+    _check_names(wanted)
+    measure, observe = observing_fits(wanted, observe)
     folder = _opened(folder)
     folder.lock()
     with held(folder, process, key, generations, measure, watcher.say):
@@ -103,7 +105,11 @@ def run(
         book.catch_up()
         only_ends = states == "ends"
         work = _Work(process, generations, measure, observe, book, only_ends, watcher, session)
-        return _run_chains(work, folder.part or range(chains), key).trace(chains, generations)
+        trace = _run_chains(work, folder.part or range(chains), key).trace(chains, generations)
+        lacking = wanted.keys() - measure.keys() - trace.keys() - set(published_only)
+        for name in sorted(lacking):
+            watcher.say(f"{name} is of fits that were made before it was asked for, and is missing")
+        return trace
 
 
 def _run_chains(work, numbers, key):

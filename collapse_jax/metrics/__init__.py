@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from collapse_jax.errors import InputError
+from collapse_jax.metrics.fits import of_fit as of_fit
 from collapse_jax.metrics.held_out import held_out_log_prob as held_out_log_prob
 from collapse_jax.metrics.manifolds import precision_recall as precision_recall
 from collapse_jax.metrics.quality import against as against
