@@ -17,7 +17,7 @@ from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.core.workflows import accumulate, accumulate_subsample, mix
 from collapse_jax.drivers import purity
 from collapse_jax.drivers.contract_subject import SMALL, Subject
-from collapse_jax.drivers.run import run
+from collapse_jax.drivers.run import Watcher, run
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.drivers.vmap_chains import vmap_chains
 from collapse_jax.errors import InputError, first_line, function, made_by, one_of, real
@@ -382,9 +382,10 @@ def _same_in_both_drivers(subject, tolerance=1e-3):
     """`simulate` and `run` give the same numbers."""
     process, names = subject.replacing, subject.names
     with tempfile.TemporaryDirectory() as folder:
-        theirs = run(process, KEY, generations=2, folder=folder, chains=1, metrics=names)
+        quiet = Watcher(end=lambda *_: None)
+        theirs = run(process, KEY, generations=2, folder=folder, metrics=names, watcher=quiet)
     _assert_same(
-        simulate(process, KEY, generations=2, chains=1, metrics=names),
+        simulate(process, KEY, generations=2, metrics=names, progress=False),
         theirs,
         "under simulate, and under run",
         tolerance,

@@ -1,11 +1,13 @@
 """Whether somebody watches what is printed: a terminal, a notebook, or only a log file."""
 
 import sys
+from typing import TextIO
 
 
-def is_watched() -> bool:
-    """Whether standard output is a terminal or a notebook's cell."""
-    return in_notebook() or bool(getattr(sys.stdout, "isatty", lambda: False)())
+def is_watched(stream: TextIO | None = None) -> bool:
+    """Whether a stream, by default standard output, is a terminal or a notebook's cell."""
+    stream = sys.stdout if stream is None else stream
+    return in_notebook() or bool(getattr(stream, "isatty", lambda: False)())
 
 
 def in_notebook() -> bool:
