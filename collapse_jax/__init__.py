@@ -43,6 +43,7 @@ _NAMES = {
     "estimate": "drivers.estimate",
     "estimator": "core.factory",
     "families": "estimators.registry",
+    "from_sklearn": "estimators.from_sklearn",
     "genealogy": "drivers.genealogy",
     "genealogy_of": "drivers.genealogy",
     "genealogy_process": "drivers.genealogy",

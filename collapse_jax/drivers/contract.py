@@ -1,41 +1,42 @@
 """The contract of estimators, for anyone's: `cj.check_estimator(factory)`."""
 
 import functools
+import itertools
+import operator
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from collapse_jax.core import points, workflows
-from collapse_jax.core.process import generational_process
 from collapse_jax.core.protocols import Params
-from collapse_jax.core.types import Estimator
+from collapse_jax.core.types import Estimator, Workflow
+from collapse_jax.core.workflows import accumulate, accumulate_subsample, mix
 from collapse_jax.drivers import purity
-from collapse_jax.drivers.run import run
+from collapse_jax.drivers.contract_subject import SMALL, Subject
+from collapse_jax.drivers.run import Watcher, run
 from collapse_jax.drivers.simulate import simulate
-from collapse_jax.errors import InputError, first_line, function, made_by, real
-from collapse_jax.estimators import sources
+from collapse_jax.drivers.vmap_chains import vmap_chains
+from collapse_jax.errors import InputError, first_line, function, made_by, one_of, real
+from collapse_jax.runs.watching import is_watched
 
 KEY = jax.random.key(2024)
-# Points of a small sample, of a large one, and how many of each are fitted.
-_SMALL, _LARGE, _MANY, _FEW = 24, 4096, 400, 8
-_WORKFLOWS = {
-    "mix": functools.partial(workflows.mix, 0.5, 0.25, 0.25),
-    "accumulate": workflows.accumulate,
-    "accumulate_subsample": workflows.accumulate_subsample,
+# Points of a large sample, and how many small and large ones are fitted.
+_LARGE, _MANY, _FEW = 4096, 400, 8
+# XLA without its costly passes, where a program runs once and nothing but nan is looked for.
+_QUICK_TO_COMPILE: jax.stages.CompilerOptions = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
 }
-
-
-class Subject(NamedTuple):
-    """What is checked: an estimator, and the parameters of one model of it."""
-
-    estimator: Estimator
-    params: Params
+_RUNS_UNDER = "runs_under_"
+_WORKFLOWS = {
+    "mix": functools.partial(mix, 0.5, 0.25, 0.25),
+    "accumulate": accumulate,
+    "accumulate_subsample": accumulate_subsample,
+}
 
 
 def check_estimator(
@@ -45,7 +46,8 @@ def check_estimator(
     skip: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
     rtol: float | None = None,
-    verbose: bool = False,
+    workflows: Iterable[str | Workflow] | None = None,
+    verbose: bool | Callable[[str], object] | None = None,
 ) -> tuple[str, ...]:
     """Holds an estimator against the contract that our own families are held against.
 
@@ -65,17 +67,22 @@ def check_estimator(
         rtol: by how much metrics may differ between two programs that compute the same, relative
             to the larger of 1 and themselves; by default 1e-3. More is needed where rounding
             decides a fit, as on a flat likelihood.
-        verbose: whether a line is printed for each check as it ends, with its seconds.
+        workflows: what the family is run under, in the place of all three runs_under checks and
+            beside those of `only`: "mix", "accumulate", "accumulate_subsample", or workflows of
+            your own. () makes none of these checks.
+        verbose: whether a line is printed for each check as it ends, with its seconds; or what is
+            called with that line. By default it is printed in a terminal or a notebook.
 
     Returns:
         The names of the checks that it passed.
 
     Raises:
         AssertionError: with one line for each check that fails.
-        InputError: for an unknown check in `skip` or `only`, an rtol that is none, or a factory
-            that gives no estimator.
+        InputError: for an unknown check in `skip` or `only`, an unknown workflow, one for a family
+            that runs on the host, an rtol that is none, or a factory that gives no estimator.
     """
-    skip, only = _known(skip, "skip"), _known(only, "only")
+    skip, only, say = _known(skip, "skip"), _known(only, "only"), _speaker(verbose)
+    under = None if workflows is None else _runs_of(workflows)
     tolerance = {} if rtol is None else {"tolerance": real("rtol", rtol, above=0)}
     if example is not None:
         subject = Subject(*example())
@@ -84,12 +91,42 @@ def check_estimator(
         subject = _of_normal_numbers(made_by("factory()", made, Estimator, "cj.estimator"))
     if not subject.estimator.traceable:
         skip += NEED_TRACING
+        if under:
+            raise InputError(
+                f"workflows is {workflows!r:.200}, and a family that is not traceable is run under "
+                "none here; leave it out"
+            )
     checks = {
         name: functools.partial(check, **tolerance) if name in TOLERANT else check
         for name, check in CHECKS.items()
-        if name not in skip and (not only or name in only)
+        if name not in skip
+        and (not only or name in only)
+        and (under is None or not name.startswith(_RUNS_UNDER))
     }
-    return passed_checks("estimator", checks, subject, verbose=verbose)
+    return passed_checks("estimator", checks | (under or {}), subject, say)
+
+
+def _speaker(verbose):
+    """What is called with each line; None where nobody is to read it."""
+    if callable(verbose):
+        return function("verbose", verbose)
+    one_of("verbose", verbose, (True, False, None), must_be="True, False or a function of a line")
+    is_shown = is_watched() if verbose is None else verbose
+    return functools.partial(print, flush=True) if is_shown else None
+
+
+def _runs_of(given):
+    """Name -> check, of the names of workflows, or of workflows."""
+    found = {}
+    for one in [given] if isinstance(given, str | Workflow) else given:
+        if isinstance(one, str):
+            names = ", ".join(_WORKFLOWS)
+            one_of("workflows", one, tuple(_WORKFLOWS), must_be=f"made of {names}, or a Workflow")
+            found[_RUNS_UNDER + one] = CHECKS[_RUNS_UNDER + one]
+        else:
+            made_by("workflows", one, Workflow, "one of cj.workflows")
+            found[_RUNS_UNDER + one.name] = functools.partial(_runs_under, lambda one=one: one)
+    return found
 
 
 def _known(names, argument):
@@ -108,9 +145,19 @@ def check_names(names: tuple[str, ...], known: Iterable[str], argument: str = "s
 
 
 def passed_checks(
-    what: str, checks: Mapping[str, Callable], subject, *, verbose: bool = False
+    what: str,
+    checks: Mapping[str, Callable],
+    subject,
+    say: Callable[[str], object] | None = None,
 ) -> tuple[str, ...]:
-    """The names of all checks; raises `AssertionError` with one line for each that fails."""
+    """The names of all checks; raises `AssertionError` with one line for each that fails.
+
+    Args:
+        what: what is checked, for the error text.
+        checks: name -> function of the subject.
+        subject: what they are called with.
+        say: called with a line for each check as it ends; None says nothing.
+    """
     failed = []
     for name, check in checks.items():
         began, ending = time.perf_counter(), "passed"
@@ -119,8 +166,8 @@ def passed_checks(
         except Exception as error:
             ending = f"{type(error).__name__}: {first_line(error)}"
             failed.append(f"{name}: {ending}")
-        if verbose:
-            print(f"{name}: {ending} ({time.perf_counter() - began:.1f} s)", flush=True)
+        if say is not None:
+            say(f"{name}: {ending} ({time.perf_counter() - began:.1f} s)")
     if failed:
         raise AssertionError(f"the {what} breaks its contract\n" + "\n".join(failed))
     return tuple(checks)
@@ -131,30 +178,14 @@ def _of_normal_numbers(estimator):
     try:
         held = None if estimator.check is None else estimator.check(np.asarray(x))
         x = x if held is None else jnp.asarray(held)
-        params, _ = _fit(estimator, KEY, None, x, jnp.ones(1000))
+        data = estimator.summarise(x, jnp.ones(1000))
+        params, _ = estimator.fit(KEY, estimator.init(KEY, data), data)
     except Exception as error:
         raise InputError(
             f"the estimator cannot be fitted to points [n] ({type(error).__name__}: "
             f"{first_line(error)}); pass example="
         ) from error
     return Subject(estimator, params)
-
-
-def _fit(estimator, key, params, x, weight):
-    data = estimator.summarise(x, weight)
-    start = estimator.init(key, data) if params is None else params
-    return estimator.fit(key, start, data)
-
-
-def _process(subject, workflow):
-    source = sources.population(*subject)
-    return generational_process(subject.estimator, source, workflow, sample_size=_SMALL)
-
-
-def _scalars(estimator, params):
-    """Name -> value of the metrics that are single numbers."""
-    found = {name: jnp.asarray(metric(params), float) for name, metric in estimator.metrics.items()}
-    return {name: value for name, value in found.items() if value.ndim == 0}
 
 
 def _assert_same(found, wanted, what, tolerance):
@@ -174,29 +205,25 @@ def _assert_same(found, wanted, what, tolerance):
         )
 
 
-def _jit(estimator, function):
-    return jax.jit(function) if estimator.traceable else function
-
-
 def _is_pure(subject):
     """The same key gives the same numbers, another key others; nothing given is changed."""
     estimator, params = subject
     before = jax.tree.map(lambda leaf: np.array(leaf), params)
     one, again, other = (
-        np.asarray(estimator.sample(key, params, _SMALL)) for key in (KEY, KEY, jax.random.key(7))
+        np.asarray(estimator.sample(key, params, SMALL)) for key in (KEY, KEY, jax.random.key(7))
     )
-    assert one.shape[0] == _SMALL, (
-        f"sample(key, params, {_SMALL}) has shape {one.shape}; it must be [{_SMALL}, ...]"
+    assert one.shape[0] == SMALL, (
+        f"sample(key, params, {SMALL}) has shape {one.shape}; it must be [{SMALL}, ...]"
     )
     assert np.array_equal(one, again), (
         "sample gives other points when called again with the same key: it must draw from that "
         "alone, and not from np.random"
     )
     assert not np.array_equal(one, other), "sample gives the same points for two keys"
-    data = estimator.summarise(jnp.asarray(one), jnp.ones(_SMALL))
+    data = subject.summarise(jnp.asarray(one), jnp.ones(SMALL))
     programs = {
-        "sample": lambda key: estimator.sample(key, params, _SMALL),
-        "draw": estimator.draw and (lambda key: estimator.draw(key, params, _SMALL)),
+        "sample": lambda key: estimator.sample(key, params, SMALL),
+        "draw": estimator.draw and (lambda key: estimator.draw(key, params, SMALL)),
         "fit": lambda key: estimator.fit(key, params, data)[0],
     }
     for name, program in programs.items():
@@ -205,7 +232,7 @@ def _is_pure(subject):
                 f"{name} takes numbers from elsewhere than its key (np.random, random, time): a "
                 "compiled program keeps the first ones for ever"
             )
-    fits = [_fit(estimator, KEY, params, jnp.asarray(one), jnp.ones(_SMALL))[0] for _ in range(2)]
+    fits = [subject.fit(KEY, params, data) for _ in range(2)]
     for a, b in zip(*map(jax.tree.leaves, fits), strict=True):
         assert np.array_equal(a, b, equal_nan=True), (
             "fit gives other parameters when called again with the same arguments"
@@ -218,37 +245,45 @@ def _is_pure(subject):
 
 def _compiles_once(subject):
     """A fitted model has the structure, shapes and types of the one before."""
-    process = _process(subject, workflows.replace())
-    traced = []
+    process = subject.replacing
+    state = jax.eval_shape(lambda key: process.init(key)[0], KEY)
+    for generation in (1, 2):
+        later = jax.eval_shape(lambda key, state: process.step(key, state)[0], KEY, state)
+        before, after = _types(state), _types(later)
+        changed = {path for path, _ in before.items() ^ after.items()}
+        path = min(changed, default="")
+        assert not changed, (
+            f"a step is compiled anew in generation {generation + 1}: {path or 'state'} is "
+            f"{before.get(path, 'not there')} in one generation and {after.get(path, 'not there')} "
+            "in the next; fit must return parameters of the shapes and types that it is given"
+        )
+        state = later
 
-    def step(key, state):
-        traced.append(1)
-        return process.step(key, state)[0]
 
-    state = jax.jit(lambda key: process.init(key)[0])(KEY)
-    compiled = jax.jit(step)
-    for generation in range(3):
-        state = compiled(jax.random.fold_in(KEY, generation), state)
-    assert len(traced) == 1, (
-        f"a step was compiled {len(traced)} times: fit must return parameters of the "
-        "shapes and types that it is given"
-    )
+def _types(state):
+    """Path -> shape and type of each array of a state, by which JAX knows a compiled program."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(state)
+    types = {
+        jax.tree_util.keystr(path): f"{leaf.dtype.name}{list(leaf.shape)}"
+        + (" (weakly typed)" if leaf.weak_type else "")
+        for path, leaf in leaves
+    }
+    return types | {"": str(structure)}
 
 
 def _vmaps(subject, tolerance=1e-3):
     """Many at once are each alone."""
-    estimator, params = subject
 
     def one(key):
-        x = estimator.sample(key, params, _SMALL)
-        return _scalars(estimator, _fit(estimator, key, params, x, jnp.ones(_SMALL))[0])
+        model = subject.fitted(key, subject.sample(key, subject.params, SMALL))
+        return subject.scalars(model)
 
     keys = jax.random.split(KEY, 3)
-    together, alone = jax.jit(jax.vmap(one))(keys), jax.jit(one)
+    together = jax.jit(jax.vmap(one))(keys)
     for position, key in enumerate(keys):
         _assert_same(
             {name: value[position] for name, value in together.items()},
-            alone(key),
+            one(key),
             "in a batch, and alone",
             tolerance,
         )
@@ -256,30 +291,20 @@ def _vmaps(subject, tolerance=1e-3):
 
 def _survives_collapse(subject):
     """One point, and many equal ones: no nan in parameters, metrics, or the next sample."""
-    estimator, params = subject
-    point = jnp.asarray(estimator.sample(KEY, params, 2))[:1]
-
-    def collapsed(x, weight):
-        fitted, _ = _fit(estimator, KEY, params, x, weight)
-        again = _fit(
-            estimator, KEY, fitted, estimator.sample(KEY, fitted, len(x)), jnp.ones(len(x))
-        )[0]
-        return [
-            (model, _scalars(estimator, model), estimator.sample(KEY, model, 8))
-            for model in (fitted, again)
-        ]
-
-    for what, count in (("one point", 1), ("many equal points", _SMALL)):
-        x = jnp.repeat(point, _SMALL, axis=0)
-        weight = (jnp.arange(_SMALL) < count).astype(float)
-        for model, metrics, drawn in _jit(estimator, collapsed)(x, weight):
+    point = jnp.asarray(subject.sample(KEY, subject.params, SMALL))[:1]
+    for what, count in (("one point", 1), ("many equal points", SMALL)):
+        x = jnp.repeat(point, SMALL, axis=0)
+        for _ in range(2):
+            weight = (jnp.arange(SMALL) < count).astype(float)
+            model = subject.fitted(KEY, x, weight)
+            x, count = subject.sample(KEY, model, SMALL), SMALL
             for path, leaf in jax.tree_util.tree_leaves_with_path(model):
                 assert not _has_nan(leaf), (
                     f"fitted to {what}, parameter {jax.tree_util.keystr(path)} is nan"
                 )
-            for name, value in metrics.items():
+            for name, value in subject.scalars(model).items():
                 assert not _has_nan(value), f"fitted to {what}, metric {name} is nan"
-            assert not _has_nan(drawn), f"fitted to {what}, the model makes nan"
+            assert not _has_nan(x), f"fitted to {what}, the model makes nan"
 
 
 def _has_nan(leaf):
@@ -292,24 +317,14 @@ def _recovers_known_parameters(subject):
 
     Within 6 standard errors and 2%.
     """
-    estimator, params = subject
-
-    def one(key):
-        return _scalars(
-            estimator,
-            _fit(estimator, key, params, estimator.sample(key, params, _LARGE), jnp.ones(_LARGE))[
-                0
-            ],
-        )
-
     keys = jax.random.split(KEY, _FEW)
-    found = (
-        jax.jit(jax.vmap(one))(keys)
-        if estimator.traceable
-        else jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, keys))
-    )
-    for name, true in _scalars(estimator, params).items():
-        values, true = np.asarray(found[name], float), float(true)
+    found = [
+        subject.scalars(subject.fitted(key, subject.sample(key, subject.params, _LARGE)))
+        for key in keys
+    ]
+    known = subject.scalars(subject.params)
+    for name in subject.names:
+        values, true = np.asarray([one[name] for one in found], float), float(known[name])
         if not np.isfinite(true):
             continue
         mean, error = values.mean(), values.std(ddof=1) / np.sqrt(_FEW)
@@ -322,24 +337,18 @@ def _recovers_known_parameters(subject):
 
 def _statistics_add(subject, tolerance=1e-3):
     """Merged data of two samples is that of the pooled one; an empty slot changes nothing."""
-    estimator, params = subject
-    x = jnp.asarray(estimator.sample(KEY, params, _SMALL))
-    half, ones = _SMALL // 3, jnp.ones(_SMALL)
-
-    def fitted(data):
-        return _scalars(estimator, estimator.fit(KEY, params, data)[0])
-
-    def all_ways(x):
-        pooled = estimator.summarise(x, ones)
-        merged = estimator.merge(
-            estimator.summarise(x[:half], ones[:half]), estimator.summarise(x[half:], ones[half:])
-        )
-        padded = points.Dataset(
-            jnp.concatenate([x, x[:5][::-1]]), jnp.concatenate([ones, jnp.zeros(5)])
-        )
-        return [fitted(data) for data in (pooled, merged, estimator.summarise(*padded))]
-
-    pooled, merged, padded = _jit(estimator, all_ways)(x)
+    x, half = jnp.asarray(subject.sample(KEY, subject.params, SMALL)), SMALL // 3
+    ones, merge = jnp.ones(SMALL), subject.compiled(subject.estimator.merge)
+    merged = merge(
+        subject.summarise(x[:half], ones[:half]), subject.summarise(x[half:], ones[half:])
+    )
+    padded = subject.summarise(
+        jnp.concatenate([x, x[:5][::-1]]), jnp.concatenate([ones, jnp.zeros(5)])
+    )
+    pooled, merged, padded = (
+        subject.scalars(subject.fit(KEY, subject.params, data))
+        for data in (subject.summarise(x, ones), merged, padded)
+    )
     merging = "from merged data, and from that of the pooled sample"
     _assert_same(merged, pooled, merging, tolerance)
     _assert_same(padded, pooled, "with empty slots, and without", tolerance)
@@ -354,21 +363,12 @@ def _draws_its_statistics(subject):
     if estimator.draw is None:
         return
 
-    def drawn(key):
-        return _scalars(
-            estimator, estimator.fit(key, params, estimator.draw(key, params, _SMALL))[0]
-        )
-
     def summarised(key):
-        return _scalars(
-            estimator,
-            _fit(estimator, key, params, estimator.sample(key, params, _SMALL), jnp.ones(_SMALL))[
-                0
-            ],
-        )
+        return subject.summarise(subject.sample(key, params, SMALL), jnp.ones(SMALL))
 
     keys = jax.random.split(KEY, 2 * _MANY)
-    one, other = jax.jit(jax.vmap(drawn))(keys[:_MANY]), jax.jit(jax.vmap(summarised))(keys[_MANY:])
+    one = subject.metrics_by_key(keys[:_MANY], lambda key: estimator.draw(key, params, SMALL))
+    other = subject.metrics_by_key(keys[_MANY:], summarised)
     for name in one:
         a, b = (np.asarray(values[name], float) for values in (one, other))
         finite = [np.clip(values, -1e30, 1e30) for values in (a, b)]
@@ -380,13 +380,12 @@ def _draws_its_statistics(subject):
 
 def _same_in_both_drivers(subject, tolerance=1e-3):
     """`simulate` and `run` give the same numbers."""
-    estimator, params = subject
-    process = _process(subject, workflows.replace())
-    names = tuple(_scalars(estimator, params))
+    process, names = subject.replacing, subject.names
     with tempfile.TemporaryDirectory() as folder:
-        theirs = run(process, KEY, generations=2, folder=folder, chains=1, metrics=names)
+        quiet = Watcher(end=lambda *_: None)
+        theirs = run(process, KEY, generations=2, folder=folder, metrics=names, watcher=quiet)
     _assert_same(
-        simulate(process, KEY, generations=2, chains=1, metrics=names),
+        simulate(process, KEY, generations=2, metrics=names, progress=False),
         theirs,
         "under simulate, and under run",
         tolerance,
@@ -395,12 +394,28 @@ def _same_in_both_drivers(subject, tolerance=1e-3):
 
 def _runs_under(make, subject):
     """Two chains of three generations hold no nan."""
-    estimator, params = subject
-    process = _process(subject, make())
-    names = tuple(_scalars(estimator, params))
-    trace = simulate(process, KEY, generations=3, chains=2, metrics=names)
-    for name, values in trace.items():
-        assert not _has_nan(values), f"metric {name} is nan under {process.workflow.name}"
+    process = subject.process_under(make())
+
+    def chain(key):
+        def following(state, generation):
+            state = process.step(jax.random.fold_in(key, generation), state)[0]
+            return state, state.params
+
+        first = process.init(jax.random.fold_in(key, 0), last_generation=3)[0]
+        later = jax.lax.scan(following, first, jnp.arange(1, 4))[1]
+        return first.params, later
+
+    keys = jax.random.split(KEY, 2)
+    program = jax.jit(vmap_chains(chain, (0,)), compiler_options=_QUICK_TO_COMPILE)
+    first, later = program(keys)
+    for number, generation in itertools.product(range(len(keys)), range(4)):
+        place = (number, generation - 1) if generation else number
+        model = jax.tree.map(operator.itemgetter(place), later if generation else first)
+        where = f"is nan under {process.workflow.name}, in generation {generation}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(model):
+            assert not _has_nan(leaf), f"parameter {jax.tree_util.keystr(path)} {where}"
+        for name, value in subject.scalars(model).items():
+            assert not _has_nan(value), f"metric {name} {where}"
 
 
 # What version 0.1.0 called these checks.
@@ -418,7 +433,7 @@ CHECKS = {
     "draws_its_statistics": _draws_its_statistics,
     "same_in_both_drivers": _same_in_both_drivers,
     **{
-        f"runs_under_{name}": functools.partial(_runs_under, make)
+        _RUNS_UNDER + name: functools.partial(_runs_under, make)
         for name, make in _WORKFLOWS.items()
     },
 }
@@ -429,5 +444,5 @@ NEED_TRACING = (
     "vmaps",
     "draws_its_statistics",
     "same_in_both_drivers",
-    *(f"runs_under_{name}" for name in _WORKFLOWS),
+    *(_RUNS_UNDER + name for name in _WORKFLOWS),
 )

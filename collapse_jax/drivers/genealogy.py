@@ -11,6 +11,7 @@ from collapse_jax.core.ancestry.labelled_process import slots_of, with_labels
 from collapse_jax.core.needs import SIZE_TO_WATCH, needs_of
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Process, Workflow
+from collapse_jax.drivers.progress import Progress
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import InputError, did_you_mean, made_by, one_key, whole
@@ -30,7 +31,7 @@ def genealogy(
     largest_sample_size: int | None = None,
     record: int | str | Iterable[int] = 1,
     memory_limit: int | None = None,
-    progress: Callable[[int], None] = lambda generation: None,
+    progress: Progress = None,
     devices: Sequence | None = None,
 ) -> Trace:
     """Follows every point of each training set back to the real draw that it descends from.
@@ -136,7 +137,7 @@ def genealogy_of(
     metrics: Iterable = ("living_ancestors", "largest_family", "identity", "diversity", "real_age"),
     record: int | str | Iterable[int] = 1,
     memory_limit: int | None = None,
-    progress: Callable[[int], None] = lambda generation: None,
+    progress: Progress = None,
     devices: Sequence | None = None,
 ) -> Trace:
     """A genealogy along with the model: labels travel beside the points of a process.

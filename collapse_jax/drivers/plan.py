@@ -10,6 +10,7 @@ from collapse_jax.core.process import check_run, check_started, unwatched
 from collapse_jax.core.rows import Rows
 from collapse_jax.core.types import Dataset, Process, State
 from collapse_jax.drivers import tiles
+from collapse_jax.drivers.fit_metrics import with_fit_metrics
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
 from collapse_jax.drivers.streams import INDEPENDENT, words_of_points
 from collapse_jax.drivers.summary import QUANTILES, SAMPLE
@@ -101,7 +102,8 @@ def check_plan(process: Process, key: jax.Array, plan: Plan) -> Simulation:
         raise InputError("this estimator fits or samples on the host; use run instead of simulate")
     check_run(process, plan.generations, plan.settings)
     process = unwatched(process)
-    measure = tuple(resolve_metrics(process.metrics, plan.metrics).items())
+    metrics = resolve_metrics(process.metrics, plan.metrics)
+    process, measure = with_fit_metrics(process, metrics), tuple(metrics.items())
     recorded = recorded_generations(plan.generations, plan.record)
     words = words_of_points(plan.streams, plan.settings, plan.names)
     simulation = Simulation(process, key, plan, measure, recorded, words)

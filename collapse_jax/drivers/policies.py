@@ -167,7 +167,9 @@ class Policy(NamedTuple):
                 f"mean has shape {list(mean.shape)}; a policy is checked in one dimension"
             )
         process = self.to_process(estimator, source)
-        trace = simulate(process, key, generations=len(self.real), chains=chains, metrics="mean")
+        trace = simulate(
+            process, key, generations=len(self.real), chains=chains, metrics="mean", progress=False
+        )
         errors = (np.asarray(trace["mean"], float) - float(mean)) ** 2 / float(variance)
         deviation = errors.std(0, ddof=1) / np.sqrt(chains)
         return PolicyCheck(errors.mean(0), deviation, self.errors)

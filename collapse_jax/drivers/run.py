@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import functools
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -18,7 +19,9 @@ from collapse_jax.core.process import check_started
 from collapse_jax.core.results import measured
 from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers.book import Book
+from collapse_jax.drivers.fit_metrics import observing_fits
 from collapse_jax.drivers.made_of import held
+from collapse_jax.drivers.progress import shown
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DamagedError, DivergenceError, InputError, one_of, whole
 from collapse_jax.metrics import resolve_metrics
@@ -42,6 +45,10 @@ class Watcher(NamedTuple):
     begin: Callable[[int, int], None] = lambda chain, generation: None
     end: Callable[[int, int, dict], None] = lambda chain, generation, row: None
     say: Callable[[str], None] = print
+
+
+# The functions of a watcher that is told of nothing.
+_SILENT = Watcher()[:2]
 
 
 def run(
@@ -80,7 +87,8 @@ def run(
         publish: (chain, generation, arrays), writes files from what was observed. After a crash it
             is called again for the newest generation, and must give the same files twice.
         published_only: names of observed scalars and arrays that stay out of results.nc.
-        watcher: what is called while the run goes on.
+        watcher: what is called while the run goes on. Without `begin` and `end` a bar is shown in a
+            terminal or notebook, and a line a minute is written where there is neither.
         states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and
             of the newest of each chain; metrics asked for later then take the models made again.
         session: its scratch, where the process keeps unfinished work, is cleared with every saved
@@ -94,16 +102,34 @@ def run(
     whole("generations", generations, 0, _MOST)
     whole("chains", chains, 1, _MOST)
     one_of("states", states, ("all", "ends"), must_be="'all' or 'ends'")
-    measure = resolve_metrics(process.metrics, metrics)
-    _check_names(measure)
+    wanted = resolve_metrics(process.metrics, metrics)
+    _check_names(wanted)
+    measure, observe = observing_fits(wanted, observe)
     folder = _opened(folder)
     folder.lock()
     with held(folder, process, key, generations, measure, watcher.say):
         book = Book(folder, publish, published_only, watcher.say)
         book.catch_up()
         only_ends = states == "ends"
-        work = _Work(process, generations, measure, observe, book, only_ends, watcher, session)
-        return _run_chains(work, folder.part or range(chains), key).trace(chains, generations)
+        numbers = folder.part or range(chains)
+        with _showing(watcher, len(numbers) * (generations + 1)) as watched:
+            work = _Work(process, generations, measure, observe, book, only_ends, watched, session)
+            trace = _run_chains(work, numbers, key).trace(chains, generations)
+        lacking = wanted.keys() - measure.keys() - trace.keys() - set(published_only)
+        for name in sorted(lacking):
+            watcher.say(f"{name} is of fits that were made before it was asked for, and is missing")
+        return trace
+
+
+@contextlib.contextmanager
+def _showing(watcher, total):
+    """The watcher, or one that shows how far the run is where it is told of nothing."""
+    if any(watcher[:2][at] is not _SILENT[at] for at in range(2)):
+        yield watcher
+        return
+    counted = itertools.count(1)
+    with shown(None, "generations of all chains", total) as report:
+        yield watcher._replace(end=lambda chain, generation, row: report(next(counted)))
 
 
 def _run_chains(work, numbers, key):

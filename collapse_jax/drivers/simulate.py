@@ -13,8 +13,9 @@ from collapse_jax.drivers.host_records import HostRecords
 from collapse_jax.drivers.interrupted import Interrupted, diverged
 from collapse_jax.drivers.origin import origin_of
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
+from collapse_jax.drivers.progress import Progress, shown
 from collapse_jax.drivers.trace import Trace
-from collapse_jax.errors import DivergenceError
+from collapse_jax.errors import DivergenceError, whole
 
 _REMEDY = (
     "record fewer generations (record=) or metrics, take fewer chains, keep statistics alone "
@@ -32,7 +33,7 @@ def simulate(
     record: int | str | Iterable[int] = 1,
     chunk: int = 100,
     memory_limit: int | None = None,
-    progress: Callable[[int], None] = lambda generation: None,
+    progress: Progress = None,
     devices: Sequence | None = None,
     after: Trace | None = None,
 ) -> Trace:
@@ -56,7 +57,9 @@ def simulate(
         chunk: records in one compiled call.
         memory_limit: bytes that may be held; by default what is free (of the machine, of a
             container's or a job's limit, of the devices), `math.inf` for any.
-        progress: called with the newest generation after each chunk.
+        progress: called with the newest generation after each chunk. By default a bar is shown in
+            a terminal or notebook for what takes more than two seconds, and a line a minute is
+            written where there is neither; False shows nothing.
         devices: those of this process to spread the chains over; by default all.
         after: a trace of the same simulation to go on from, to more generations or with more
             chains: it then gives what one longer call gives. Records up to its last generation are
@@ -77,18 +80,18 @@ def simulate(
             done.
     """
     plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
-    if after is None:
-        return traced(process, key, plan, progress)
     check_started(process, key)
-    run = functools.partial(traced, progress=progress)
-    return go_on(process, key, plan, after, run)
+    whole("generations", generations, 0)
+    with shown(progress, "generations", generations) as report:
+        run = functools.partial(traced, progress=report)
+        return run(process, key, plan) if after is None else go_on(process, key, plan, after, run)
 
 
 def traced(
     process: Process,
     key: jax.Array,
     plan: Plan,
-    progress: Callable[[int], None] = lambda generation: None,
+    progress: Callable[[int], object] = lambda generation: None,
 ) -> Trace:
     """The `Trace` of a plan, from its `after` on; raises as `simulate` does."""
     simulation = check_plan(process, key, plan)

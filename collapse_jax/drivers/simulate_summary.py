@@ -1,19 +1,21 @@
 """The traceable driver that keeps statistics over chains alone, computed on their devices."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
 
+from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import Chunk, Records, chunks_of, join_records
 from collapse_jax.drivers.device_statistics import DeviceStatistics
 from collapse_jax.drivers.interrupted import Interrupted, diverged
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
+from collapse_jax.drivers.progress import Progress, shown
 from collapse_jax.drivers.summary import QUANTILES, as_dataset
 from collapse_jax.drivers.trace import shapes_in_words
-from collapse_jax.errors import DivergenceError, InputError, numbers
+from collapse_jax.errors import DivergenceError, InputError, numbers, whole
 
 if TYPE_CHECKING:
     import xarray
@@ -62,7 +64,7 @@ def simulate_summary(
     quantiles: Sequence[float] = QUANTILES,
     chunk: int = 100,
     memory_limit: int | None = None,
-    progress: Callable[[int], None] = lambda generation: None,
+    progress: Progress = None,
     devices: Sequence | None = None,
 ) -> Summary:
     """Mean, deviation and quantiles over the very chains of `simulate`, on their devices.
@@ -86,11 +88,13 @@ def simulate_summary(
         Interrupted: at a KeyboardInterrupt; its `summary` is of all chunks that are done.
     """
     plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
-    parts = []
+    check_started(process, key)
+    parts, total = [], whole("generations", generations, 0)
     try:
-        for part in summary_chunks(process, key, plan, quantiles):
-            parts.append(part)
-            progress(int(part.generations[-1]))
+        with shown(progress, "generations", total) as report:
+            for part in summary_chunks(process, key, plan, quantiles):
+                parts.append(part)
+                report(int(part.generations[-1]))
     except KeyboardInterrupt as stop:
         done = _joined(parts)
         raise Interrupted(done.generations, summary=summary_of(done, quantiles)) from stop

@@ -96,7 +96,10 @@ class Learned(NamedTuple):
         return LearnedParams(Standard(jnp.zeros(self.dim), scale), self.network.init(key))
 
     def fit(self, key: jax.Array, params: Any, data: Any) -> tuple[LearnedParams, FitInfo]:
-        """The network after all steps; the loss is the mean over the last tenth of them."""
+        """The network after all steps; the loss is the mean over the last tenth of them.
+
+        `FitInfo.detail["losses"]` is that of each batch, [steps].
+        """
         start_key, train_key = jax.random.split(key)
         x = jnp.where((data.weight > 0)[:, None], data.x.reshape(len(data.x), -1), 0)
         standard = self.init(start_key, data).standard
@@ -106,7 +109,8 @@ class Learned(NamedTuple):
         z = standardised(standard, x)
         network, losses = train(self.network.loss, begun, train_key, z, data.weight, self.training)
         last = jnp.mean(losses[-max(1, len(losses) // 10) :])
-        info = FitInfo(jnp.isfinite(last), jnp.asarray(self.training.steps), last)
+        steps = jnp.asarray(self.training.steps)
+        info = FitInfo(jnp.isfinite(last), steps, last, {"losses": losses})
         return LearnedParams(standard, network), info
 
     def sample(self, key: jax.Array, params: LearnedParams, n: int) -> jax.Array:

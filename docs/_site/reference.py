@@ -28,7 +28,9 @@ PYTHON = {
     ),
     "Figures": "plots",
     "Questions": "profile early_warning hysteresis genealogy genealogy_of genealogy_process policy",
-    "Your own family": "register families check_estimator check_workflow FitInfo Dataset",
+    "Your own family": (
+        "from_sklearn register families check_estimator check_workflow FitInfo Dataset"
+    ),
     "Types": "Estimator Source Workflow Process State StepInfo Family Watcher",
 }
 SOURCES = "normal categorical population dataset"

@@ -179,7 +179,9 @@ def categorical_replace(
         sample_size=size,
     )
     names = ("heterozygosity", "support", "missing_mass", "kl_model_to_real", "kl_real_to_model")
-    trace = simulate(process, key, generations=generations, chains=chains, metrics=names)
+    trace = simulate(
+        process, key, generations=generations, chains=chains, metrics=names, progress=False
+    )
     at = np.arange(generations + 1)
     exact = {
         "heterozygosity": theory.categorical.expected_heterozygosity(at, size, probabilities),
@@ -210,7 +212,9 @@ def _gaussian(key, workflow, size, generations, chains):
         gaussian(dim=1), sources.normal([0.0], [[1.0]]), workflow, sample_size=size
     )
     names = ("mean", "variance", "squared_wasserstein2", "kl_real_to_model")
-    return simulate(process, key, generations=generations, chains=chains, metrics=names)
+    return simulate(
+        process, key, generations=generations, chains=chains, metrics=names, progress=False
+    )
 
 
 def _profile(trace, loss):

@@ -3,9 +3,9 @@
 import time
 from typing import Any, Self
 
-from collapse_jax.app.commands.log_lines import LogLines, shows_bars, time_words
 from collapse_jax.app.config.lm import PERPLEXITY_WORDS, perplexities_shown
 from collapse_jax.drivers.run import Watcher
+from collapse_jax.runs.log_lines import LogLines, shows_bars, time_words
 
 
 class StageProgress:

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from collapse_jax.app.commands.log_lines import LogLines, shows_bars
 from collapse_jax.runs import distributed
+from collapse_jax.runs.log_lines import LogLines, shows_bars
 from collapse_jax.runs.stopping import Stop
 
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from collapse_jax.app.commands import log_lines, resumable
-from collapse_jax.app.commands.log_lines import LogLines, shows_bars, time_words
+from collapse_jax.app.commands import resumable
 from collapse_jax.app.commands.progress import LanguageModelProgress, StageProgress
 from collapse_jax.app.console import PlainConsole
+from collapse_jax.runs import log_lines
+from collapse_jax.runs.log_lines import LogLines, shows_bars, time_words
 
 
 class Clock:
