@@ -17,7 +17,7 @@ from collapse_jax.app.config import (
     SimulateConfig,
 )
 from collapse_jax.errors import InputError
-from collapse_jax.runs.settings import KINDS, differing_fields, from_dict
+from collapse_jax.runs.settings import KINDS, as_dict, differing_fields, from_dict
 
 
 def refused(call, *args):
@@ -223,6 +223,36 @@ def test_real_data_is_kept_in_one_way_only():
         == "real_fraction + beta is 1.05; it must be at most 1"
     )
     LMConfig(preset="fig1c", beta=0.9).check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"real_kept": "batches"}, "hold no real blocks; give --real-fraction"),
+        ({"real_kept": "drawn", "protocol": "released-code"}, "hold no real blocks"),
+        ({"real_kept": "batches", "workflow": "accumulate"}, "give --workflow replace with --real"),
+        ({"prompts": "start", "temperature": 1e-3}, "temperature is 0.001 with prompts start"),
+        ({"prompts": "start", "top_p": 1e-6}, "top_p is 1e-06 with prompts start"),
+        ({"prompts": "start", "typical_p": 1e-6}, "give at least 0.01, or --prompts real"),
+    ],
+)
+def test_what_would_be_ignored_is_refused_before_a_run(changes, says):
+    if "prompts" in changes:
+        changes = {"decoding": "sampling", **changes}
+    config = LMConfig(**changes)
+    line = refused(config.settings)
+    assert says in line and "\n" not in line
+    # A folder of such a run, which an earlier version made, can be read.
+    from_dict(as_dict(config.resolved()), "here", of_folder=True)
+
+
+def test_ways_of_keeping_real_blocks_count_where_there_are_some():
+    for changes in ({"real_fraction": 0.1}, {"real_blocks": 3}, {"preset": "fig1c"}):
+        assert LMConfig(real_kept="batches", **changes).settings().real_in_batches
+    # What preset and protocol fill in is nobody's mistake.
+    LMConfig(protocol="released-code").resolved().settings()
+    start = LMConfig(prompts="start", decoding="sampling", train_on="both", temperature=0.01)
+    start.settings()
 
 
 def test_the_old_name_of_generator_is_refused():

@@ -156,6 +156,28 @@ def unchanged(
     return True
 
 
+def refuse_moved(run: pathlib.Path, given: Mapping[str, str | None]) -> None:
+    """Raises `InputError` for a path that a run read and that names nothing here.
+
+    A path that was given in another working folder may look like a name on a hub.
+
+    Args:
+        run: The run folder, which need not exist.
+        given: Option -> what is to be read now; None for what is not asked for.
+    """
+    saved = made_of.read(run) or {}
+    for name, source in given.items():
+        entry = saved.get(name)
+        if source is None or not isinstance(entry, dict):
+            continue
+        was_here = entry.get("where") == source and "files" in entry
+        if was_here and not made_of.expanded(source).exists():
+            raise InputError(
+                f"{name} is {source!r}, which the run in {run} read from a file or folder, and "
+                f"there is none in {pathlib.Path.cwd()}; say by --{name} where it lies now"
+            )
+
+
 def _counts(file, suffixes):
     is_wanted = not suffixes or file.name.lower().endswith(suffixes)
     return is_wanted and not file.name.startswith(".") and file.is_file()

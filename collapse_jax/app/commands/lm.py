@@ -106,6 +106,8 @@ def prepare(
     """
     config = settings.config
     check_extras(config.extras)
+    if run is not None:
+        inputs.refuse_moved(run, {name: getattr(config, name) for name in LMConfig.paths})
     model, pretrained = load_model(config, session.placement)
     tokenizer = load_tokenizer(tokenizer_source(config), say)
     check_tokenizer(tokenizer, model.config, own_tokenizer(config))

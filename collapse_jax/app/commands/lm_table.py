@@ -15,6 +15,7 @@ from collapse_jax.runs.folder import RunFolder
 
 _MEDIAN = "train_perplexity_first_median"
 _GAIN = "gain_lost"
+_STEPS = "optimiser_steps"
 # Columns of the second table; what no row has is left out. All of them fit 80 columns.
 _MEASURES = {
     "entropy on test text": "test_entropy",
@@ -101,6 +102,10 @@ def measures_table(folder: RunFolder) -> Any | None:
     if window and any("test_perplexity_strided" in row for row in rows):
         words = f"test perplexity, exp of the mean loss, {window_words(window)}"
         columns[words] = "test_perplexity_strided"
+    # Of fits that are all equally long a column says nothing, and seven columns fit 80 characters.
+    differ = len({row[_STEPS] for row in rows if _STEPS in row}) > 1
+    if differ and len(columns) <= len(_MEASURES):
+        columns["optimiser steps"] = _STEPS
     if not columns:
         return None
     cells = {"generation": []} | {words: [] for words in columns}
@@ -108,7 +113,7 @@ def measures_table(folder: RunFolder) -> Any | None:
         group = [row for row in rows if row["generation"] == generation]
         cells["generation"].append(str(generation))
         for words, name in columns.items():
-            digits = 0 if name == "different_sequences" else 2
+            digits = 0 if name in ("different_sequences", _STEPS) else 2
             cells[words].append(over_seeds(group, name, digits=digits))
     table = Table(
         *(_column(name, texts, is_narrow=len(cells) > 6) for name, texts in cells.items()),

@@ -96,6 +96,7 @@ class Observer:
             apart = _of_sequences(under_first[newest], under_own[newest], real_tails)
             apart |= text_metrics(tokens[newest])
             observed |= held_out.prefixed("newest", apart)
+        observed["optimiser_steps"] = int(info.fit.iterations)
         if generation == 0:
             observed |= held_out.prefixed("pretrained", held_out.perplexities(self._before))
         for name in ("train_loss", "valid_loss"):

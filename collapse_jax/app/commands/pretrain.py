@@ -132,13 +132,16 @@ def prepare(
         "tokenizer": _tokenizer_fingerprint(config.tokenizer),
         "exclude": [_sha256("".join(rows)) for rows in kept_out],
     }
+    if config.text_column is not None:  # folders of versions without it have no such entry
+        made_from["text_column"] = config.text_column
     file = read_tokens(folder.path / "tokens", made_from)
     if file is None:
         session.progress("read the tokenizer, or train it", 0, None)
-        files = tokenizer_files(config.tokenizer, training_rows(config.corpus), say)
+        rows = training_rows(config.corpus, config.text_column)
+        files = tokenizer_files(config.tokenizer, rows, say)
         folder = _open_new(config, out, made_from, files, read)
         tokenizer = load_tokenizer(str(folder.path / "tokenizer"), _said_before)
-        rows, tokens = training_rows(config.corpus), folder.path / "tokens"
+        rows, tokens = training_rows(config.corpus, config.text_column), folder.path / "tokens"
         write_tokens(tokens, rows, tokenizer, made_from, session=session)
         file = read_tokens(tokens, made_from)
     else:
@@ -404,7 +407,7 @@ def _open_new(config, out, made_from, files, read):
             pathlib.Path(aside, name).write_text(text, encoding="utf-8")
         tokenizer = load_tokenizer(aside, _said_before)
     count, least = 0, 2 * config.block_length
-    rows = training_rows(config.corpus)
+    rows = training_rows(config.corpus, config.text_column)
     for row in rows:
         count += len(tokenizer.encode([row])[0])
         if count >= least:

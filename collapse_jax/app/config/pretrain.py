@@ -26,6 +26,8 @@ class PretrainConfig(Settings):
     corpus: str = "embedded"
     """A text file or a folder of them (.txt .raw .tokens .json .jsonl .parquet, plain, .xz or .gz),
     read as a stream: its train file or shards, else all its text files; or "embedded"."""
+    text_column: str | None = None
+    """Column of parquet or JSON that is read; by default "text"."""
     tokenizer: str = "embedded"
     """A folder, "embedded", or "train:N": a byte-level BPE of N entries, trained on the corpus."""
     exclude: str | None = None

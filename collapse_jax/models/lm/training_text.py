@@ -88,13 +88,25 @@ def _training(source):
     return files, [file for file in found.left_out if file not in set(files)]
 
 
-def training_rows(source: str) -> Iterator[str]:
-    """Rows of `training_files` as a stream, or of the train split of "embedded"."""
+def training_rows(source: str, text_column: str | None = None) -> Iterator[str]:
+    """Rows of `training_files` as a stream, or of the train split of "embedded".
+
+    Args:
+        source: "embedded", a file or a folder.
+        text_column: Column of parquet or JSON; by default "text".
+
+    Raises:
+        InputError: As `stream_rows`; "embedded" has no columns.
+    """
     if source == "embedded":
+        if text_column is not None:
+            raise InputError(
+                f"text_column is {text_column!r}, but corpus embedded has no columns; give None"
+            )
         yield from embedded_corpus().train
     else:
         for path in training_files(source):
-            yield from stream_rows(path)
+            yield from stream_rows(path, text_column)
 
 
 def fingerprint(source: str) -> list[list]:

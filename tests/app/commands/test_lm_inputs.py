@@ -15,6 +15,7 @@ from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.pretrain import PretrainConfig
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm import corpus
+from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.placement import Placement
 
 
@@ -61,6 +62,24 @@ def test_what_is_read_is_said_and_blocks_are_whole(inputs):
     tokenizer, text = said
     assert "truncation to 4 tokens, which is switched off" in tokenizer
     assert "train: a.train.txt, 48 rows" in text and "left out: latest.txt" in text
+
+
+def test_a_path_of_another_working_folder_is_named(inputs, monkeypatch):
+    """What the run read at "model" is no hub name now, nor a file that is missing."""
+    monkeypatch.chdir(inputs)
+    settings = lm(inputs, corpus="text.txt", model="model")
+    run = RunFolder.open("run", settings.config, inputs=prepare(settings).inputs).path.resolve()
+    (inputs / "deep").mkdir()
+    monkeypatch.chdir(inputs / "deep")
+    for changes, name in (
+        ({"model": "model"}, "model"),
+        ({"model": "../model", "corpus": "text.txt"}, "corpus"),
+    ):
+        with pytest.raises(InputError) as caught:
+            prepare(lm(inputs, **changes), run=run)
+        assert str(caught.value).startswith(f"{name} is ")
+        assert f"say by --{name} where it lies now" in str(caught.value)
+    prepare(lm(inputs, model="../model", corpus="../text.txt"), run=run)
 
 
 def test_a_tokenizer_of_another_model_is_refused(inputs):

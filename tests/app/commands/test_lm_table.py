@@ -130,6 +130,16 @@ def test_an_older_run_has_no_other_measures(tmp_path):
     assert measures_table(folder_of(tmp_path, [row(0, 0)])) is None
 
 
+def test_optimiser_steps_are_a_column_where_they_differ(tmp_path):
+    def header(*steps):
+        rows = [row(0, one, test_entropy=1.0, optimiser_steps=n) for one, n in enumerate(steps)]
+        found = measures_table(folder_of(tmp_path, rows))
+        return {column.header: list(column.cells) for column in found.columns}
+
+    assert header(5, 10)["optimiser steps"] == ["5", "10"]
+    assert "optimiser steps" not in header(5, 5)
+
+
 def test_no_word_is_cut_in_a_narrow_terminal(tmp_path):
     name = "newest_train_perplexity_first_median"
     folder, file = RunFolder(tmp_path), io.StringIO()
@@ -154,6 +164,12 @@ def test_no_word_is_cut_in_a_narrow_terminal(tmp_path):
     text = file.getvalue()
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
     assert {"entropy", "perplexity,", "sequences", "1234.56", "38403"} <= set(text.split())
+    rows = [one | {"optimiser_steps": 1200 * one["generation"]} for one in rows]
+    for one in rows:
+        one.pop("test_perplexity_strided")
+    folder, file = folder_of(tmp_path, rows), io.StringIO()
+    PlainConsole(file=file, width=80, soft_wrap=True).print(measures_table(folder))
+    assert max(map(len, file.getvalue().splitlines())) <= 80 and "2400" in file.getvalue()
 
 
 @pytest.mark.parametrize(

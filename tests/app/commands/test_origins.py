@@ -122,6 +122,7 @@ def observed(monkeypatch):
         (),
         {
             "loss": 1.0,
+            "iterations": 3,
             "detail": dict.fromkeys(("best_epoch", "train_loss", "valid_loss"), np.zeros(1)),
         },
     )

@@ -303,6 +303,11 @@ def test_files_of_a_pretraining_corpus(tmp_path):
     (tmp_path / "valid.txt").write_text("valid\n")
     assert list(training_rows(str(tmp_path))) == ["raw\n"]
     assert list(training_rows("embedded")) == embedded_corpus().train
+    (tmp_path / "c.jsonl").write_text('{"text": "no", "story": "yes"}\n')
+    assert list(training_rows(str(tmp_path / "c.jsonl"), "story")) == ["yes"]
+    for source in ("embedded", str(tmp_path / "b.txt")):
+        with pytest.raises(InputError, match="text_column is 'story', but corpus"):
+            list(training_rows(source, "story"))
     (tmp_path / "none").mkdir()
     assert "has no text file" in refused(training_files, str(tmp_path / "none"))
     assert "is neither a file nor a folder" in refused(training_files, str(tmp_path / "nowhere"))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from collapse_jax.app.config.lm.decoding import DecodingSettings, decoder_of
 from collapse_jax.app.config.lm.fit import FitSettings, fine_tune_of
 from collapse_jax.app.config.lm.following import follows_preset, open_values, preset_named
-from collapse_jax.app.config.lm.loop import LoopSettings, check_prompts
+from collapse_jax.app.config.lm.kept import check_real_kept
+from collapse_jax.app.config.lm.loop import LoopSettings, check_first_token, check_prompts
 from collapse_jax.app.config.lm.measuring import (
     PERPLEXITY_WORDS,
     TEST_PERPLEXITY,
@@ -123,6 +124,9 @@ class LMConfig(
         config = self.resolved()
         values = vars(config)
         with preset_named(config):
+            # Folders that earlier versions made with these can still be read.
+            check_real_kept(values, open_values(config.preset, config.protocol)["real_kept"])
+            check_first_token(values)
             fine_tune, decoder = fine_tune_of(values), decoder_of(values)
         return LMSettings(
             config,

@@ -30,6 +30,27 @@ def kept_blocks(config: Any, blocks: int) -> int:
     return blocks - round((made + config.beta) * blocks)
 
 
+def check_real_kept(values: dict[str, Any], usual: str) -> None:
+    """Raises `InputError` for a way of choosing real blocks where none are chosen.
+
+    Args:
+        values: All settings by name, with nothing left to preset and protocol.
+        usual: The way that preset and protocol give.
+    """
+    if values["real_kept"] == usual:
+        return
+    if values["real_fraction"] or any(values[name] for name in COUNTS):
+        return
+    if values["workflow"] == "replace":
+        what = "whose training sets hold no real blocks; give --real-fraction or --real-blocks"
+    else:
+        what = "which keeps every real block; give --workflow replace with --real-fraction"
+    raise InputError(
+        f"real_kept is {values['real_kept']} with workflow {values['workflow']}, {what}, or leave "
+        "real_kept out"
+    )
+
+
 def made_blocks(config: Any, blocks: int) -> int:
     """How many blocks a model makes for each training set; arguments as for `kept_blocks`."""
     if config.workflow != "replace":

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MOST_GENERATIONS = 100_000
 # Numbers of real tokens or blocks that are kept in the place of a share.
 COUNTS = ("real_tokens", "real_blocks")
+# Of temperature, top_p and typical_p: a token less likely than the first by a factor of 1.01 would
+# be drawn e times less often, and hardly any model has a first token of less probability.
+_LEAST_FROM_START = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +113,7 @@ class LoopSettings:
                 kept = "earlier" if name == "beta" else "real"
                 raise InputError(
                     f"{name} is {value} with workflow {self.workflow}, which keeps all "
-                    f"{kept} data; give 0"
+                    f"{kept} data from generation 0 on; give 0, or --workflow replace"
                 )
         if sum(shares.values()) > 1 + 1e-6:
             raise InputError(
@@ -156,6 +159,22 @@ def check_prompts(values: dict[str, Any]) -> None:
             raise InputError(
                 f"{name} is {values[name]} with prompts start, from where it always makes the same "
                 f"text; give 0 (off) or a {other} one"
+            )
+
+
+def check_first_token(values: dict[str, Any]) -> None:
+    """Raises `InputError` for sampling from the start that makes hardly more than one text.
+
+    Args:
+        values: As for `check_prompts`.
+    """
+    if values["prompts"] != "start" or values["train_blocks"] == 1:
+        return
+    for name in ("temperature", "top_p", "typical_p"):
+        if 0 <= values[name] < _LEAST_FROM_START:
+            raise InputError(
+                f"{name} is {values[name]} with prompts start, from where it makes hardly more "
+                f"than one text; give at least {_LEAST_FROM_START:g}, or --prompts real"
             )
 
 
