@@ -10,6 +10,8 @@ from collapse_jax.app.plots import style
 from collapse_jax.app.plots.curves import _axes
 from collapse_jax.app.plots.perplexities import draw_histograms
 from collapse_jax.app.plots.recorded import recorded as results_of
+from collapse_jax.drivers.trace import Trace
+from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -35,9 +37,10 @@ def perplexity(
         The axes. A dashed line is the model before any fine-tuning, where the run recorded it.
 
     Raises:
-        InputError: where a run has no such column.
+        InputError: where a run has no such column, and for what is no run folder.
     """
-    runs = run if isinstance(run, Mapping) else {"": run}
+    is_named = isinstance(run, Mapping) and not isinstance(run, Trace)
+    runs = run if is_named else {"": run}
     axis = _axes(ax)
     colours = [style.BAND] if len(runs) == 1 else style.generation_colours(len(runs))
     for (label, one), colour in zip(runs.items(), colours, strict=True):
@@ -70,7 +73,7 @@ def histograms(
         The axes.
 
     Raises:
-        InputError: where the run did not record it.
+        InputError: where the run did not record it, and for what is no run folder.
     """
     axis = _axes(ax)
     draw_histograms(axis, _results(run, column), column)
@@ -78,5 +81,10 @@ def histograms(
 
 
 def _results(run, column):
+    if not isinstance(run, RunFolder | str | os.PathLike):
+        raise InputError(
+            f"run is {type(run).__name__}; it must be a run folder of `lm` or its path (a metric "
+            "of chains is drawn by trajectories)"
+        )
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     return results_of(folder, [column])
