@@ -10,7 +10,6 @@ from collapse_jax.app.plots import style
 from collapse_jax.app.plots.curves import _axes
 from collapse_jax.app.plots.perplexities import draw_histograms
 from collapse_jax.app.plots.recorded import recorded as results_of
-from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
@@ -39,8 +38,7 @@ def perplexity(
     Raises:
         InputError: where a run has no such column, and for what is no run folder.
     """
-    is_named = isinstance(run, Mapping) and not isinstance(run, Trace)
-    runs = run if is_named else {"": run}
+    runs = run if isinstance(run, Mapping) else {"": run}
     axis = _axes(ax)
     colours = [style.BAND] if len(runs) == 1 else style.generation_colours(len(runs))
     for (label, one), colour in zip(runs.items(), colours, strict=True):
