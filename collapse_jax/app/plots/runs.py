@@ -10,6 +10,7 @@ from collapse_jax.app.plots import style
 from collapse_jax.app.plots.curves import current_axes
 from collapse_jax.app.plots.perplexities import draw_histograms
 from collapse_jax.app.plots.recorded import recorded as results_of
+from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def perplexity(
         The axes. A dashed line is the model before any fine-tuning, where the run recorded it.
 
     Raises:
-        InputError: where a run has no such column.
+        InputError: where a run has no such column, and for what is no run folder.
     """
     runs = run if isinstance(run, Mapping) else {"": run}
     axis = current_axes(ax)
@@ -72,7 +73,7 @@ def histograms(
         The axes.
 
     Raises:
-        InputError: where the run did not record it.
+        InputError: where the run did not record it, and for what is no run folder.
     """
     axis = current_axes(ax)
     draw_histograms(axis, _results(run, column), column)
@@ -80,5 +81,10 @@ def histograms(
 
 
 def _results(run, column):
+    if not isinstance(run, RunFolder | str | os.PathLike):
+        raise InputError(
+            f"run is {type(run).__name__}; it must be a run folder of `lm` or its path (a metric "
+            "of chains is drawn by trajectories)"
+        )
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     return results_of(folder, [column])

@@ -107,6 +107,14 @@ def test_bad_input_has_a_line(values, axis):
             call()
 
 
+def test_figures_of_language_models_take_run_folders_alone(values, axis):
+    trace = cj.Trace({"width": values}, np.arange(GENERATIONS))
+    for draw in (cj.plots.perplexity, cj.plots.histograms):
+        for given in (trace, 5):
+            with pytest.raises(cj.InputError, match=r"^run is \w+; it must be a run folder of"):
+                draw(given, axis)
+
+
 def test_without_axes_the_current_ones_are_taken(values):
     with matplotlib.rc_context({"backend": "agg"}):
         from matplotlib import pyplot
