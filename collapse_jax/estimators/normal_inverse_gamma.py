@@ -54,6 +54,7 @@ def normal_inverse_gamma(
 
     Parameters, metrics and distances are those of `gaussian`, whose sources serve. Where the
     posterior is improper, at M + 2 shape <= dim - 1, the model is nan, a `DivergenceError`.
+    Equal points (as one point is) with scale 0 have variance 0 instead, as under `gaussian`.
 
     Args:
         dim: dimensions, at least 1.
