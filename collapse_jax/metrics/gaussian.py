@@ -22,23 +22,13 @@ from collapse_jax.metrics.jacobi import (
 # Offsets off the support of a singular model that are below this many roundings of what they were
 # computed from count as none.
 _ROUNDINGS = 64
-# Of the exponents of floats: above it a sampler cuts scales (`numerics.factored.times_vector`), so
-# that a mean is none any more.
-_LARGEST_SHARE = 0.9
 
 # (mean [d, chains], log_scale [d, chains], factor [d, d, chains]).
 Model = tuple[Array, Array, Array]
 
 
 def mean(mean: Array, log_scale: Array, factor: Array) -> Array:
-    """The mean [d], [] for d = 1.
-
-    inf, with its sign, where the deviation is near the largest float (e^79 in float32): such a
-    mean has left the range of floats, while log scales go on.
-    """
-    largest = _LARGEST_SHARE * jnp.log(jnp.finfo(mean.dtype).max)
-    beyond = jnp.any((log_scale > largest) & (factor != 0), axis=1)
-    mean = jnp.where(beyond, jnp.copysign(jnp.inf, mean), mean)
+    """The mean [d], [] for d = 1."""
     return mean if len(mean) > 1 else mean[0]
 
 
@@ -65,10 +55,8 @@ def entropy(mean: Array, log_scale: Array, factor: Array) -> Array:
 
 
 def trace(mean: Array, log_scale: Array, factor: Array) -> Array:
-    """Trace of the covariance; 0 below the smallest float, inf above the largest."""
-    # No 0 times inf.
-    columns = jnp.where(factor != 0, factor * jnp.exp(log_scale), 0)
-    return jnp.sum(columns**2, axis=(0, 1))
+    """Trace of the covariance; 0 below the smallest float."""
+    return jnp.sum((factor * jnp.exp(log_scale)) ** 2, axis=(0, 1))
 
 
 def variance(mean: Array, log_scale: Array, factor: Array) -> Array:

@@ -106,6 +106,11 @@ def test_every_training_sequence_under_its_own_model(finished):
     assert np.array_equal(first[0], own[0]) and not np.allclose(first[1], own[1], rtol=1e-3)
 
 
+def test_optimiser_steps_are_recorded(finished):
+    """20 blocks in batches of 8, in one epoch."""
+    assert [row["optimiser_steps"] for row in finished[0].rows()] == [3, 3]
+
+
 def test_tails_are_counted_against_generation_0(finished):
     """In a resumed run too: generation 1 was made by another call than generation 0."""
     folder, ingredients, params, tokens = finished

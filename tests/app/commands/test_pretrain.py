@@ -394,6 +394,7 @@ def stopped(capfd):
         ({"tokenizer": "INPUTS/nowhere"}, "it must be a folder, 'embedded', or 'train:N'"),
         ({"tokenizer": "INPUTS"}, "holds neither tokenizer.json nor vocab.json"),
         ({"tokenizer": "train:3"}, "at least 260 entries"),
+        ({"text_column": "story"}, "text_column is 'story', but corpus file"),
         ({"exclude": "INPUTS/nowhere"}, "nowhere' is neither a file nor a folder"),
         ({"steps": 3}, "warmup_steps is 4; it must be below steps, 3"),
         (
