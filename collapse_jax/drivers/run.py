@@ -115,10 +115,15 @@ def run(
         with _showing(watcher, len(numbers) * (generations + 1)) as watched:
             work = _Work(process, generations, measure, observe, book, only_ends, watched, session)
             trace = _run_chains(work, numbers, key).trace(chains, generations)
-        lacking = wanted.keys() - measure.keys() - trace.keys() - set(published_only)
-        for name in sorted(lacking):
-            watcher.say(f"{name} is of fits that were made before it was asked for, and is missing")
-        return trace
+        of_fits = wanted.keys() - measure.keys() - set(published_only)
+        return _missing_are_said(trace, of_fits, watcher)
+
+
+def _missing_are_said(trace, of_fits, watcher):
+    """The trace; says which metrics of fits it lacks."""
+    for name in sorted(of_fits - trace.keys()):
+        watcher.say(f"{name} is of fits that were made before it was asked for, and is missing")
+    return trace
 
 
 @contextlib.contextmanager
