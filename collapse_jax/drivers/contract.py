@@ -92,14 +92,19 @@ def check_estimator(
                 f"workflows is {workflows!r:.200}, and a family that is not traceable is run under "
                 "none here; leave it out"
             )
-    checks = {
+    return passed_checks("estimator", _chosen(skip, only, under, tolerance), subject, say)
+
+
+def _chosen(skip, only, under, tolerance):
+    """Name -> check of those to make; under: name -> check in the place of runs_under ones."""
+    chosen = {
         name: functools.partial(check, **tolerance) if name in TOLERANT else check
         for name, check in CHECKS.items()
         if name not in skip
         and (not only or name in only)
         and (under is None or not name.startswith(_RUNS_UNDER))
     }
-    return passed_checks("estimator", checks | (under or {}), subject, say)
+    return chosen | (under or {})
 
 
 def _speaker(verbose):

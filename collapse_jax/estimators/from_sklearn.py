@@ -137,7 +137,8 @@ class _Family:
 
         x, weight = _flat(data.x), np.asarray(data.weight, float)
         x, weight = x[weight > 0], weight[weight > 0]
-        copy: Any = clone(self.model).set_params(**options)
+        copy: Any = clone(self.model)
+        copy.set_params(**options)
         if "random_state" in copy.get_params():
             copy.set_params(random_state=_random(key, _FIT))
         given = {}
