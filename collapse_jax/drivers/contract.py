@@ -27,7 +27,7 @@ KEY = jax.random.key(2024)
 # Points of a large sample, and how many small and large ones are fitted.
 _LARGE, _MANY, _FEW = 4096, 400, 8
 # XLA without its costly passes, where a program runs once and nothing but nan is looked for.
-_QUICK_TO_COMPILE: jax.stages.CompilerOptions = {
+_QUICK_TO_COMPILE: dict[str, str | bool | int | float] = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
 }
@@ -84,11 +84,7 @@ def check_estimator(
     skip, only, say = _known(skip, "skip"), _known(only, "only"), _speaker(verbose)
     under = None if workflows is None else _runs_of(workflows)
     tolerance = {} if rtol is None else {"tolerance": real("rtol", rtol, above=0)}
-    if example is not None:
-        subject = Subject(*example())
-    else:
-        made = function("factory", factory)()
-        subject = _of_normal_numbers(made_by("factory()", made, Estimator, "cj.estimator"))
+    subject = Subject(*example()) if example is not None else _of_normal_numbers(factory)
     if not subject.estimator.traceable:
         skip += NEED_TRACING
         if under:
@@ -96,14 +92,19 @@ def check_estimator(
                 f"workflows is {workflows!r:.200}, and a family that is not traceable is run under "
                 "none here; leave it out"
             )
-    checks = {
+    return passed_checks("estimator", _chosen(skip, only, under, tolerance), subject, say)
+
+
+def _chosen(skip, only, under, tolerance):
+    """Name -> check of those to make; under: name -> check in the place of runs_under ones."""
+    chosen = {
         name: functools.partial(check, **tolerance) if name in TOLERANT else check
         for name, check in CHECKS.items()
         if name not in skip
         and (not only or name in only)
         and (under is None or not name.startswith(_RUNS_UNDER))
     }
-    return passed_checks("estimator", checks | (under or {}), subject, say)
+    return chosen | (under or {})
 
 
 def _speaker(verbose):
@@ -173,7 +174,9 @@ def passed_checks(
     return tuple(checks)
 
 
-def _of_normal_numbers(estimator):
+def _of_normal_numbers(factory):
+    made = function("factory", factory)()
+    estimator = made_by("factory()", made, Estimator, "cj.estimator")
     x = jax.random.normal(KEY, (1000,))
     try:
         held = None if estimator.check is None else estimator.check(np.asarray(x))

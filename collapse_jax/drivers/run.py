@@ -87,8 +87,7 @@ def run(
         publish: (chain, generation, arrays), writes files from what was observed. After a crash it
             is called again for the newest generation, and must give the same files twice.
         published_only: names of observed scalars and arrays that stay out of results.nc.
-        watcher: what is called while the run goes on. Without `begin` and `end` a bar is shown in a
-            terminal or notebook, and a line a minute is written where there is neither.
+        watcher: what is called meanwhile; without `begin` and `end` a bar or log lines are shown.
         states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and
             of the newest of each chain; metrics asked for later then take the models made again.
         session: its scratch, where the process keeps unfinished work, is cleared with every saved
@@ -99,26 +98,28 @@ def run(
         DivergenceError: when a fitted model holds nan; it is not saved.
     """
     check_started(process, key)
-    whole("generations", generations, 0, _MOST)
-    whole("chains", chains, 1, _MOST)
+    _check_counts(generations, chains)
     one_of("states", states, ("all", "ends"), must_be="'all' or 'ends'")
-    wanted = resolve_metrics(process.metrics, metrics)
-    _check_names(wanted)
-    measure, observe = observing_fits(wanted, observe)
+    measure, observe, of_fits = _resolved(process, metrics, observe)
     folder = _opened(folder)
     folder.lock()
     with held(folder, process, key, generations, measure, watcher.say):
         book = Book(folder, publish, published_only, watcher.say)
         book.catch_up()
-        only_ends = states == "ends"
-        numbers = folder.part or range(chains)
+        ends, numbers = states == "ends", folder.part or range(chains)
         with _showing(watcher, len(numbers) * (generations + 1)) as watched:
-            work = _Work(process, generations, measure, observe, book, only_ends, watched, session)
+            work = _Work(process, generations, measure, observe, book, ends, watched, session)
             trace = _run_chains(work, numbers, key).trace(chains, generations)
-        lacking = wanted.keys() - measure.keys() - trace.keys() - set(published_only)
-        for name in sorted(lacking):
-            watcher.say(f"{name} is of fits that were made before it was asked for, and is missing")
-        return trace
+        return _missing_are_said(trace, of_fits, work)
+
+
+def _missing_are_said(trace, of_fits, work):
+    """The trace; says which metrics of fits it lacks."""
+    for name in sorted(of_fits - trace.keys() - set(work.book.left_out)):
+        work.watcher.say(
+            f"{name} is of fits that were made before it was asked for, and is missing"
+        )
+    return trace
 
 
 @contextlib.contextmanager
@@ -324,6 +325,19 @@ class _Chain:
         for generation in generations:
             if self._work.ends_only and 0 < generation < self.checkpoints.generations()[-1]:
                 self.checkpoints.drop_state(generation)
+
+
+def _resolved(process, metrics, observe):
+    """Metrics of states, an `observe` with those of fits, and the names of the latter."""
+    wanted = resolve_metrics(process.metrics, metrics)
+    _check_names(wanted)
+    measure, observe = observing_fits(wanted, observe)
+    return measure, observe, wanted.keys() - measure.keys()
+
+
+def _check_counts(generations, chains):
+    whole("generations", generations, 0, _MOST)
+    whole("chains", chains, 1, _MOST)
 
 
 def _check_names(names):

@@ -80,9 +80,13 @@ def simulate(
             done.
     """
     plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
+    return _shown(process, key, plan, after, progress)
+
+
+def _shown(process, key, plan, after, progress):
+    """The `Trace` of a plan, by its `after` where there is one."""
     check_started(process, key)
-    whole("generations", generations, 0)
-    with shown(progress, "generations", generations) as report:
+    with shown(progress, "generations", whole("generations", plan.generations, 0)) as report:
         run = functools.partial(traced, progress=report)
         return run(process, key, plan) if after is None else go_on(process, key, plan, after, run)
 

@@ -57,7 +57,7 @@ def from_sklearn(model: Any) -> Estimator:
     )
 
 
-def _checked(model):
+def _checked(model) -> Any:
     """An unfitted copy of a density, or `InputError`."""
     try:
         from sklearn.base import BaseEstimator, clone
@@ -116,7 +116,7 @@ class _Family:
         )
         return self._params(fitted, data), info
 
-    def sample(self, key: jax.Array, params: dict[str, Any], n: int) -> np.ndarray:
+    def sample(self, key: jax.Array, params: dict[str, Any], n: int) -> Any:
         """Points [n, ...] in random order."""
         random, fitted = _random(key, _SAMPLE), self._restored(params)
         if "random_state" in inspect.signature(fitted.sample).parameters:
@@ -127,17 +127,18 @@ class _Family:
         # A mixture gives the points of one component after those of another.
         return random.permutation(x).reshape(params["shape"]).astype(_float_type())
 
-    def log_prob(self, params: dict[str, Any], x: Any) -> np.ndarray:
+    def log_prob(self, params: dict[str, Any], x: Any) -> Any:
         """Log-density [n] in nats at points x [n, ...]."""
         return self._restored(params).score_samples(_flat(x))
 
-    def _fitted(self, key, data, options):
+    def _fitted(self, key, data, options) -> Any:
         from sklearn.base import clone
         from sklearn.exceptions import ConvergenceWarning
 
         x, weight = _flat(data.x), np.asarray(data.weight, float)
         x, weight = x[weight > 0], weight[weight > 0]
-        copy = clone(self.model).set_params(**options)
+        copy: Any = clone(self.model)
+        copy.set_params(**options)
         if "random_state" in copy.get_params():
             copy.set_params(random_state=_random(key, _FIT))
         given = {}
@@ -169,7 +170,7 @@ class _Family:
         points = {"x": _flat(data.x)[weight > 0], "weight": weight[weight > 0]}
         return {"model": points, "shape": shape}
 
-    def _restored(self, params):
+    def _restored(self, params) -> Any:
         """The fitted model of parameters."""
         from sklearn.base import clone
 
@@ -177,7 +178,7 @@ class _Family:
         if model.keys() == {"x", "weight"}:  # without randomness, so that any key does
             x, weight = np.asarray(model["x"]), np.asarray(model["weight"])
             return self._fitted(jax.random.key(0), Dataset(x, weight), {})  # pyright: ignore
-        fitted = clone(self.model)
+        fitted: Any = clone(self.model)
         for name, value in model.items():
             setattr(fitted, name, jax.tree.map(np.asarray, value))
         return fitted

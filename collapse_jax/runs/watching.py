@@ -13,6 +13,6 @@ def is_watched(stream: TextIO | None = None) -> bool:
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
     # Asked of what is loaded: a kernel has imported IPython, and others do not pay for it.
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if hasattr(ipython, "get_ipython") else None
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = get_ipython() if get_ipython is not None else None
     return shell is not None and hasattr(shell, "kernel")
