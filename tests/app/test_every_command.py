@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from collapse_jax.app.cli import main
@@ -20,7 +21,7 @@ RUNS = {
 }
 # What the tests below call otherwise.
 OTHERS = {"reproduce", "plot", "families", "evaluate", "export", "compare"}
-OTHERS |= {"profile", "warning"}
+OTHERS |= {"profile", "warning", "measure"}
 # Two minutes; `.ci/run` has it.
 TOO_LONG = {"quickstart"}
 
@@ -51,6 +52,9 @@ def test_a_run_leaves_a_folder_with_figures(name, inputs, tmp_path, capsys):
         figures[0].unlink()
         main(["plot", str(out)])
         assert figures[0].exists() and str(figures[0]) in capsys.readouterr().out
+        main(["measure", str(out), "--metrics", "log_determinant"])
+        results = folder.results()
+        np.testing.assert_allclose(results["log_determinant"], results["log_variance"], atol=1e-5)
 
 
 def test_what_a_run_of_lm_made_is_used(inputs, tmp_path, capsys, monkeypatch):

@@ -160,6 +160,11 @@ def test_functions(call, no_key):
     assert_refused(call, no_key)
 
 
+def test_a_key_without_its_process():
+    with pytest.raises(InputError, match="key is given and process is not; a folder"):
+        cj.measure("run", ["mean"], key=KEY)
+
+
 @pytest.mark.parametrize("no_key", NO_KEYS.values(), ids=NO_KEYS)
 def test_sources_and_processes(no_key):
     for source in SOURCES.values():

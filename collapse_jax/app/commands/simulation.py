@@ -176,6 +176,7 @@ def check_options(config: SimulateConfig) -> None:
     point = points[0]
     if not point.options or config.data:
         return
+    _check_example(point)
     process = process_of(point)
     try:
         state_shapes(process, jax.random.key(0), 0)
@@ -187,6 +188,27 @@ def check_options(config: SimulateConfig) -> None:
             f"options {' '.join(point.options)}: the model of {config.family}'s example "
             f"does not fit them ({why})"
         ) from None
+
+
+def _check_example(settings):
+    """Raises `InputError` for options of other sizes than the real distribution, an example."""
+    known = family(settings.family)
+    if (known.laws and known.laws.real) or known.example is None:
+        return
+    options = given_options(settings)
+    _check_names(settings, known.factory, options)
+    estimator, params = _called(settings, lambda: known.factory(**options)), known.example()[1]
+    if not estimator.traceable:
+        return
+    try:
+        jax.eval_shape(lambda key: estimator.sample(key, params, 1), jax.random.key(0))
+    except InputError as error:
+        raise InputError(
+            f"options {' '.join(settings.options)}: {error}; without --data the real distribution "
+            f"is the model of {settings.family}'s example, so keep its sizes or give --data"
+        ) from None
+    except Exception:  # `check_options` says why
+        return
 
 
 def scalar_metrics(config: SimulateConfig) -> list[str]:

@@ -313,6 +313,14 @@ def test_other_families_start_from_their_example(tmp_path, console):
         ({"family": "kde", "options": ("3",)}, "options has '3'; it must be NAME=VALUE"),
         ({"options": ("dim=2",)}, "options are dim=2; for family gaussian give them by name"),
         ({"family": "kde", "options": ("dim=0",)}, "dim is 0; it must be an integer of at least 1"),
+        (
+            {"family": "gaussian_copula", "options": ("columns=3",)},
+            r"options columns=3: the params have 4 columns, the family has 3; .* or give --data$",
+        ),
+        (
+            {"family": "flow_matching", "options": ("dim=1",)},
+            "options dim=1: the params have 2 coordinates, the family has 1; without --data the",
+        ),
     ],
 )
 def test_other_families_refuse(tmp_path, console, settings, message):
