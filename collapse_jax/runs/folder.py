@@ -349,19 +349,20 @@ class RunFolder:
     def write_results(self, data: "xarray.Dataset") -> None:
         """Writes or replaces results.nc, with what made it among its attributes.
 
-        They are `settings` (config.json), `packages` (versions) and `git_commit`, as JSON.
+        They are `settings` (config.json) and `packages` (versions) as JSON, and `git_commit`.
         """
         if distributed.is_first():
             write_results(self.path / "results.nc", data.assign_attrs(self._made_with()))
 
     def _made_with(self) -> dict[str, str]:
-        """Name -> JSON, as far as the files are there."""
+        """Name -> text, as far as the files are there."""
         found = {}
         with contextlib.suppress(OSError, ValueError):
             text = (self.path / "config.json").read_text(encoding="utf-8")
             found["settings"] = json.dumps(json.loads(text))
         with contextlib.suppress(OSError, ValueError):
             text = (self.path / "environment.json").read_text(encoding="utf-8")
-            for name in ("packages", "git_commit"):
-                found[name] = json.dumps(json.loads(text).get(name))
+            environment = json.loads(text)
+            found["packages"] = json.dumps(environment.get("packages"))
+            found["git_commit"] = environment.get("git_commit") or "not known"
         return found

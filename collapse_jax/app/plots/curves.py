@@ -47,6 +47,8 @@ def trajectories(
         InputError: for a metric that is not there, with the names of those that are.
     """
     one_of("centre", centre, _KINDS)
+    if band is not None and not 0 <= band[0] < band[1] <= 1:
+        raise InputError(f"band is {band}; it must be two quantiles, the lower one first")
     named = _by_name(records)
     axis, colours = current_axes(ax), style.generation_colours(len(named))
     colours = [style.BAND] if len(named) == 1 else colours

@@ -97,6 +97,10 @@ def test_bad_input_has_a_line(values, axis):
             lambda: cj.plots.trajectories({"width": values}, "width", axis, centre="mode"),
             "centre.*",
         ),
+        (
+            lambda: cj.plots.trajectories({"width": values}, "width", axis, band=(0.9, 0.1)),
+            r"band is \(0\.9, 0\.1\); .*",
+        ),
         (lambda: cj.plots.phase({"width": values}, "width", axis), "data vary by no setting; .*"),
         (
             lambda: table({"width": values}, generation=99),
