@@ -106,7 +106,7 @@ def simulate_grid(
     A point has random numbers of its own, by the names and values of its settings:
     `cj.simulate(process_at(**point), cj.point_key(key, point), ...)` gives the same (integers bit
     for bit, floats up to the rounding of another program). More values on an axis, or axes in
-    another order, change no number of a point that was there before.
+    another order, change no number of a point that was there before, up to the same rounding.
 
     Args:
         process_at: called with a value of every axis by name, as process_at(sample_size=5,
