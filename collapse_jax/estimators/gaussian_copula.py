@@ -167,10 +167,12 @@ class _Copula(NamedTuple):
     bandwidth: float | jax.Array | None
 
     def init(self, key, data):
-        return self._made(*_marginals(data.x, data.weight), jnp.eye(len(self.sizes)))
+        values, weight = _marginals(data.x, data.weight)
+        return self._made(values, weight, jnp.eye(len(self.sizes)))
 
     def fit(self, key, params, data):
-        return self._made(*_fitted(data.x, data.weight)), FitInfo.exact()
+        values, weight, root = _fitted(data.x, data.weight)
+        return self._made(values, weight, root), FitInfo.exact()
 
     def _made(self, values, weight, root):
         made = CopulaParams(values, weight, root, jnp.zeros(len(self.sizes), values.dtype))

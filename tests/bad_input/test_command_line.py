@@ -47,7 +47,7 @@ WRONG = {
         ("--family kde --options dim=1 bandwidth=1e999", ["bandwidth is inf"]),
         ("--family gmm --options num_components=2 dim=1 tolerance=abc", ["tolerance is 'abc'"]),
         ("--family gmm --options num_components=2 dim=1 floor=abc", ["floor is 'abc'"]),
-        ("--family gmm --options num_components=2 dim=7", ["shapes", "dimensions"]),
+        ("--family gmm --options num_components=2 dim=7", ["2 dimensions", "--data"]),
         ("--family kde --options dim=1 bandwidth=nan", ["bandwidth is 'nan'"]),
         (
             "--family ngram --options order=9 vocabulary_size=5 block_length=12",

@@ -6,7 +6,7 @@ said here, since the paper leaves that open.
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Scale(NamedTuple):
@@ -204,7 +204,7 @@ _THRESHOLDS = {
     "hallucination": {"level": 0.01},
 }
 # Definition -> the thresholds that can be met by a change for the worse, and by no other.
-RANGES: Mapping[str, Mapping[str, float]] = {
+RANGES: Mapping[str, Mapping[str, Any]] = {
     "catastrophic": {"above": 1.0},
     "increase": {"above": 1.0},
     "divergence": {"above": 1.0},

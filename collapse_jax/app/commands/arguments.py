@@ -124,7 +124,7 @@ class ProfileArguments:
 
     runs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
     """A run folder of simulate, lm or cj.run; several of other sample sizes for the scaling law."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    json: bool = False
     """Print all numbers as JSON in the place of the table."""
     out: str = ""
     """Write profile.json, profile.txt and a figure into this folder. Runs are never written to."""

@@ -125,7 +125,8 @@ class LMConfig(
         values = vars(config)
         with preset_named(config):
             # Folders that earlier versions made with these can still be read.
-            check_real_kept(values, open_values(config.preset, config.protocol)["real_kept"])
+            if self.real_fraction is None:
+                check_real_kept(values, open_values(config.preset, config.protocol)["real_kept"])
             check_first_token(values)
             fine_tune, decoder = fine_tune_of(values), decoder_of(values)
         return LMSettings(

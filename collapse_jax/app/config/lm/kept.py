@@ -33,13 +33,15 @@ def kept_blocks(config: Any, blocks: int) -> int:
 def check_real_kept(values: dict[str, Any], usual: str) -> None:
     """Raises `InputError` for a way of choosing real blocks where none are chosen.
 
+    A share of 0 that is given is an end of somebody's series, and is not asked about.
+
     Args:
         values: All settings by name, with nothing left to preset and protocol.
         usual: The way that preset and protocol give.
     """
     if values["real_kept"] == usual:
         return
-    if values["real_fraction"] or any(values[name] for name in COUNTS):
+    if values["real_fraction"] or any(values[name] is not None for name in COUNTS):
         return
     if values["workflow"] == "replace":
         what = "whose training sets hold no real blocks; give --real-fraction or --real-blocks"
