@@ -16,8 +16,8 @@ import sys
 
 import pytest
 
-CHEAP = 0.8  # CPU-seconds: a case that costs less always stays
-DEAR = 2.5  # CPU-seconds: where every case of a function costs more, none stays
+CHEAP = 0.5  # CPU-seconds: a case that costs less always stays
+DEAR = 1.6  # CPU-seconds: where every case of a function costs more, none stays
 OUTPUT = pathlib.Path(__file__).parent / "thorough.txt"
 HEAD = f"""\
 # The thorough tier, `python -m pytest -m thorough`: a test function, or one of its cases, a line.
