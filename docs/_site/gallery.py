@@ -4,6 +4,8 @@ import pathlib
 import re
 from typing import NamedTuple
 
+from pages import write_page
+
 DOCS = pathlib.Path(__file__).parents[1]
 EXPERIMENTS = DOCS.parent / "experiments"
 _VAE = "python experiments/shumailov2024_vae.py --scale"
@@ -86,10 +88,7 @@ def page() -> str:
 
 def write(app) -> None:
     """Writes the page if its text changed."""
-    path, text = pathlib.Path(app.srcdir) / "reference" / "gallery.md", page()
-    path.parent.mkdir(exist_ok=True)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
+    write_page(app, "gallery", page())
 
 
 def setup(app) -> dict:

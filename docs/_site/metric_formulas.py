@@ -5,9 +5,9 @@ has no formula.
 """
 
 import inspect
-import pathlib
 
 import formulas_of_metrics as formulas
+from pages import write_page
 from sphinx.util import logging
 
 from collapse_jax.estimators import registry
@@ -110,10 +110,7 @@ def _offer(by):
 
 def write(app) -> None:
     """Writes the page if its text changed."""
-    path, text = pathlib.Path(app.srcdir) / "reference" / "metrics.md", page()
-    path.parent.mkdir(exist_ok=True)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.write_text(text, encoding="utf-8")
+    write_page(app, "metrics", page())
 
 
 def setup(app) -> dict:

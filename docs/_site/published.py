@@ -10,6 +10,7 @@ import re
 import shutil
 from typing import NamedTuple
 
+from pages import write_page
 from sphinx.util import logging
 
 from collapse_jax.app.reproduce import Entry, load_entries, own_folder
@@ -178,12 +179,8 @@ def _fenced(code):
 
 def write(app) -> None:
     """Writes the pages of code whose text changed."""
-    folder = pathlib.Path(app.srcdir) / CODE
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in code_pages(load_entries(own_folder())).items():
-        path = folder / f"{name}.md"
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        write_page(app, f"published/{name}", text)
 
 
 def read(app, docname, source) -> None:

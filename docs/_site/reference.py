@@ -6,10 +6,11 @@ not committed: what they say is in docstrings.
 
 import inspect
 import os
-import pathlib
 import re
 import subprocess
 import sys
+
+from pages import write_page
 
 import collapse_jax as cj
 from collapse_jax.app.commands import COMMANDS
@@ -132,13 +133,9 @@ PAGES = {
 
 
 def write(app) -> None:
-    """Writes every page whose text changed, so that Sphinx reads no other one again."""
-    folder = pathlib.Path(app.srcdir) / "reference"
-    folder.mkdir(exist_ok=True)
+    """Writes every page whose text changed."""
     for name, make in PAGES.items():
-        page, text = folder / f"{name}.md", make() + "\n"
-        if not page.exists() or page.read_text(encoding="utf-8") != text:
-            page.write_text(text, encoding="utf-8")
+        write_page(app, name, make() + "\n")
 
 
 def plain(app, what, name, obj, options, lines) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from collapse_jax.app.config.lm import PERPLEXITY_WORDS, LMConfig, perplexities_shown
+from collapse_jax.app.out_folder import refuse_taken
 from collapse_jax.app.written import markdown_cell
 from collapse_jax.errors import InputError
 from collapse_jax.metrics.text import gain_lost
@@ -94,7 +95,7 @@ def compare_command(console: "Console", runs: tuple[str, ...], out: str = "runs/
     from collapse_jax.app.plots.compare import draw
 
     folder = RunFolder(out)
-    _refuse_taken(folder)
+    refuse_taken(folder, _FILES, "comparison")
     compared = read_runs(runs)
     name = shown_perplexity(compared)
     for line in remarks(compared):
@@ -111,21 +112,6 @@ def compare_command(console: "Console", runs: tuple[str, ...], out: str = "runs/
         raise InputError(f"out is '{out}', which cannot be written ({error.strerror})") from None
     for path in (folder.path / "compare.csv", folder.path / "compare.md", figure):
         console.print(str(path), highlight=False)
-
-
-def _refuse_taken(folder: RunFolder) -> None:
-    """Raises `InputError` for a folder with anything but an earlier comparison."""
-    try:
-        others = {path.name for path in folder.path.iterdir()} - set(_FILES)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InputError(f"out is '{folder.path}', which is no folder ({error.strerror})") from None
-    if others:
-        raise InputError(
-            f"out is '{folder.path}', which holds {max(others)}; give a new folder, or that of an "
-            "earlier comparison"
-        )
 
 
 def read_runs(names: Sequence[str]) -> list[ComparedRun]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from collapse_jax.app.collapse_profile.definitions import KEYS, ROLES
 from collapse_jax.app.collapse_profile.profile import profile
+from collapse_jax.app.out_folder import refuse_taken
 from collapse_jax.errors import InputError
 from collapse_jax.runs.atomic import atomic
 from collapse_jax.runs.folder import RunFolder
@@ -54,7 +55,7 @@ def profile_command(
     thresholds = dict(zip(KEYS, given, strict=True))
     folder = RunFolder(out) if out else None
     if folder is not None:
-        _refuse_taken(folder, out)
+        refuse_taken(folder, _FILES, "profile")
     if not runs:
         raise InputError("no run is given; give a run folder")
     own = {}
@@ -90,21 +91,6 @@ def _write(folder, out, found, console, json):
     if not json:
         for path in (folder.path / "profile.json", folder.path / "profile.txt", figure):
             console.print(str(path), highlight=False, soft_wrap=True)
-
-
-def _refuse_taken(folder, out):
-    """Raises `InputError` for a folder with anything but an earlier profile."""
-    try:
-        others = {path.name for path in folder.path.iterdir()} - set(_FILES)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InputError(f"out is '{out}', which is no folder ({error.strerror})") from None
-    if others:
-        raise InputError(
-            f"out is '{out}', which holds {max(others)}; give a new folder, or that of an earlier "
-            "profile"
-        )
 
 
 def _pairs(option, entries, must_be="METRIC=NUMBER"):

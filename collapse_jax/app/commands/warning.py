@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from collapse_jax.app.commands.arguments import WarningArguments
+from collapse_jax.app.out_folder import refuse_taken
 from collapse_jax.app.written import markdown_cell
 from collapse_jax.errors import InputError
 from collapse_jax.runs import strict_json
@@ -36,7 +37,7 @@ def warning_command(console: "Console", **given: Any) -> None:
 
     asked = WarningArguments(**given)
     folder = RunFolder(asked.out)
-    _refuse_taken(folder)
+    refuse_taken(folder, _FILES, "warning")
     found = _found(asked)
     for line in summary_lines(found):
         console.print(line, highlight=False)
@@ -75,21 +76,6 @@ def _found(asked: WarningArguments) -> "EarlyWarning":
         window=asked.window,
         set_size=asked.set_size,
     )
-
-
-def _refuse_taken(folder: RunFolder) -> None:
-    """Raises `InputError` for a folder with anything but the files of an earlier call."""
-    try:
-        others = {path.name for path in folder.path.iterdir()} - set(_FILES)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InputError(f"out is '{folder.path}', which is no folder ({error.strerror})") from None
-    if others:
-        raise InputError(
-            f"out is '{folder.path}', which holds {max(others)}; give a new folder, or that of an "
-            "earlier warning"
-        )
 
 
 def _words(given: str | Sequence[str]) -> tuple[str, ...]:
