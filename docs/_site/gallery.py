@@ -70,8 +70,8 @@ def page() -> str:
     parts = [
         "---\nhide-toc: true\n---",
         "# Gallery",
-        "Each figure with the command that makes it, from the checkout. Scripts say at their top "
-        "how long they take.",
+        "Every figure, with the command that draws it. Run it in the checkout. The first lines of "
+        "a script say how long it takes.",
         "::::{grid} 1 1 2 2\n:gutter: 3",
     ]
     for path in sorted((DOCS / "figures").glob("*.png")):

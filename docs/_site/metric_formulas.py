@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 GROUPS = {
     "Size and shape": formulas.SHAPE,
     "Regressions": formulas.REGRESSION,
-    "Distances to the truth": formulas.DISTANCES,
+    "Distances to the real distribution": formulas.DISTANCES,
 }
 # The one family whose metrics have names of columns.
 TABLES = "gaussian_copula"
@@ -63,29 +63,35 @@ def page() -> str:
         logger.warning("docs/_site/formulas_of_metrics.py has no formula of %s", metric)
     parts = [
         "# Metrics",
-        "$p$ is the model of a generation and $p_0$ the truth, $x$ a draw of the model, $F$ a "
-        "distribution function, $w$ the weights of a regression, $n_v$ how often token $v$ "
-        "occurs. $\\mu$ and $\\Sigma$ are a mean and a covariance in $d$ dimensions, "
-        "$\\lambda_j$ eigenvalues of the covariance. What belongs to the truth has an index 0. "
-        "Logarithms are natural.",
-        "A distance needs a source whose law is known. With `remember_first=True` a process "
-        "offers each distance to the model of generation 0 too, as `NAME_to_first`. "
-        "How they are given: [](../metrics.md).",
+        "This page has the formula of every metric, and the families that offer it. $p$ is the "
+        "model of a generation and $p_0$ the real distribution, $x$ a draw of the model, $F$ a "
+        "distribution function, $w$ the weights of a regression, $n_v$ the count of token $v$. "
+        "$\\mu$ and $\\Sigma$ are a mean and a covariance in $d$ dimensions, $\\lambda_j$ the "
+        "eigenvalues of the covariance. Index 0 means the real distribution. Logarithms are "
+        "natural.",
+        "A distance needs a source whose distribution is known. With `remember_first=True` a "
+        "process also offers each distance to the model of generation 0, as `NAME_to_first`. "
+        "How metrics are chosen: [](../metrics.md).",
     ]
     for title, group in GROUPS.items():
         parts.append(f"## {title}")
         for metric, (formula, words) in group.items():
             parts += _entry(metric, formula, words, _offer(found.get(metric)))
-    parts += ["## Columns of a table", f"Of `{TABLES}`; COLUMN is the column's name."]
+    parts += ["## Columns of a table", f"For `{TABLES}`. COLUMN is the name of a column."]
     for metric, (formula, words) in formulas.COLUMNS.items():
         truth = metric == "total_variation"
         parts += _entry(f"{metric}_COLUMN", formula, words, _offer(_kind(truth, [TABLES])))
-    parts += ["## Points beside real ones", "Of any family: `cj.metrics`, with real points."]
+    parts += [
+        "## Points compared with real ones",
+        "For any family: `cj.metrics`, with real points.",
+    ]
     for metric, (formula, words) in formulas.POINTS.items():
-        parts += _entry(metric, formula, words, "Any family. Needs real points, and no law.")
+        parts += _entry(
+            metric, formula, words, "Any family. Needs real points, but not their distribution."
+        )
     parts += [
         "## Language models",
-        "Columns of `metrics.csv`. Costs, and of which text each is: [](../language-model.md).",
+        "Columns of `metrics.csv`. [](../language-model.md) has the text and the cost of each.",
     ]
     for metric, (formula, words) in formulas.TEXT.items():
         parts += _entry(metric, formula, words, "")
@@ -102,10 +108,11 @@ def _entry(metric, formula, words, offer):
 
 def _offer(by):
     if not by:
-        return "Offered where its option is given. Needs no truth."
+        return "Offered if its option is set. Does not need the real distribution."
     names = [name for kind in ("metrics", "distances") for name in by.get(kind, ())]
     listed = ", ".join(f"`{name}`" for name in names)
-    return f"Offered by {listed}. Needs {'the' if 'distances' in by else 'no'} truth."
+    needs = "Needs" if "distances" in by else "Does not need"
+    return f"Offered by {listed}. {needs} the real distribution."
 
 
 def write(app) -> None:

@@ -105,7 +105,7 @@ def _html_row(row, entry):
     command = entry.command or f"collapse-jax reproduce {row.id}"
     inside = []
     if row.has_plot:
-        picture = f'src="figures/{row.id}.png" alt="{row.id}: ours on what was expected"'
+        picture = f'src="figures/{row.id}.png" alt="{row.id}: our result and the expected value"'
         inside.append(f'<img {picture} loading="lazy">')
     terms = {
         "paper": paper,
@@ -156,11 +156,13 @@ def code_pages(entries: list[Entry]) -> dict[str, str]:
     for file, own in files.items():
         paper = own[0].paper
         parts = ["---\norphan: true\n---", f"# {paper.name}: {paper.title}"]
-        parts.append(f"`experiments/published/{file.name}`, back to [all](../../{PAGE}.md).")
+        parts.append(
+            f"`experiments/published/{file.name}`. Back to [all entries](../../{PAGE}.md)."
+        )
         source = file.read_text(encoding="utf-8")
         places = sorted((source.index(f'"{one.id}"'), one) for one in own)
         starts = [_line_before(source, place) for place, _ in places]
-        parts += ["## Shared by its entries", _fenced(source[: starts[0]])]
+        parts += ["## Code shared by the entries", _fenced(source[: starts[0]])]
         for (_, one), start, end in zip(places, starts, [*starts[1:], len(source)], strict=True):
             parts += [f"## {one.id}", markdown_cell(one.claim), _fenced(source[start:end])]
         pages[file.stem] = "\n\n".join(parts) + "\n"

@@ -20,15 +20,15 @@ PYTHON = {
     "A process": (
         "generational_process estimator sources workflows ecosystem infinite_sample points"
     ),
-    "Data of one's own": "read_data",
-    "Running it": (
+    "Your own data": "read_data",
+    "Simulate and run": (
         "simulate simulate_summary simulate_grid simulate_couplings run estimate cache point_key"
     ),
-    "What comes back": (
+    "Results": (
         "Trace RunFolder load_generation measure table Interrupted DivergenceError InputError"
     ),
     "Figures": "plots",
-    "Questions": "profile early_warning hysteresis genealogy genealogy_of genealogy_process policy",
+    "Analyses": "profile early_warning hysteresis genealogy genealogy_of genealogy_process policy",
     "Your own family": (
         "from_sklearn register families check_estimator check_workflow FitInfo Dataset"
     ),
@@ -60,7 +60,7 @@ def _named(path: str) -> str:
 
 
 def _python() -> str:
-    parts = ["# Python\n", "Everything is reached from `import collapse_jax as cj`.\n"]
+    parts = ["# Python\n", "The public names of `import collapse_jax as cj`.\n"]
     modules = {"sources": SOURCES, "workflows": WORKFLOWS, "points": POINTS, "plots": PLOTS}
     for title, names in PYTHON.items():
         parts.append(f"## {title}\n")
@@ -70,7 +70,7 @@ def _python() -> str:
                 parts.append(_named(name))
             else:
                 parts += [_named(f"{name}.{function}") for function in inner.split()]
-    parts.append("## Between sampling and fitting\n")
+    parts.append("## Curation: between sampling and fitting\n")
     parts += [_named(f"curation.{name}") for name in CURATIONS.split()]
     parts += [_named(f"verifiers.{name}") for name in cj.verifiers.__all__]
     return "\n".join(parts)
@@ -78,8 +78,8 @@ def _python() -> str:
 
 def _families() -> str:
     parts = ["# Families\n"]
-    parts.append("`cj.estimators.NAME(options)`, or `collapse-jax simulate --family NAME`.\n")
-    parts.append("What was run with them, beside what was published: [](../families.md).\n")
+    parts.append("Use `cj.estimators.NAME(options)`, or `collapse-jax simulate --family NAME`.\n")
+    parts.append("[](../families.md) compares our results with published ones.\n")
     for name in registry.families():
         if hasattr(cj.estimators, name):
             parts.append(_named(f"estimators.{name}"))
@@ -88,7 +88,7 @@ def _families() -> str:
 
 def _theory() -> str:
     parts = ["# Theory\n"]
-    parts.append("Closed forms and exact recursions in float64, `cj.theory.MODULE.FUNCTION`.\n")
+    parts.append("Closed forms and exact recursions in float64: `cj.theory.MODULE.FUNCTION`.\n")
     conventions = str(inspect.getdoc(cj.theory)).partition("Conventions")[2]
     parts.append("Conventions" + conventions + "\n")
     for name in sorted(cj.theory.__all__):
@@ -98,7 +98,7 @@ def _theory() -> str:
 
 
 def _language_models() -> str:
-    parts = ["# Language models\n", "`cj.lm`, see also [](../models.md).\n"]
+    parts = ["# Language models\n", "The names of `cj.lm`. See also [](../models.md).\n"]
     for name in sorted(cj.lm.__all__, key=str.lower):
         value = getattr(cj.lm, name)
         if callable(value) and (inspect.getdoc(value) or "").strip():
@@ -117,7 +117,7 @@ def _help(command: str) -> str:
 
 
 def _commands() -> str:
-    parts = ["# Commands\n", "`collapse-jax COMMAND --help` shows the first sentences of this.\n"]
+    parts = ["# Commands\n", "Every command with all its options. `--help` shows a shorter text.\n"]
     for name in COMMANDS:
         parts.append(f"## `{name}`\n\n```text\n{_help(name)}\n```\n")
     return "\n".join(parts)
