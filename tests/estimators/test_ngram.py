@@ -18,13 +18,13 @@ from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.ngram import (
-    _choice,
     example,
     log_prob,
     ngram,
     ngram_params,
     ngram_perplexity,
 )
+from collapse_jax.estimators.ngram.family import _choice
 from collapse_jax.theory import ancestry
 from collapse_jax.theory import categorical as theory
 
