@@ -1,23 +1,16 @@
 """Gaussian by its sample mean and covariance, drawn through its exact statistics."""
 
 # ruff: noqa: F401
-from collapse_jax.estimators.gaussian.family import (
-    DISTANCES,
-    FAMILY,
-    METRICS,
+from collapse_jax.estimators.gaussian.family import FAMILY, example, gaussian
+from collapse_jax.estimators.gaussian.measures import DISTANCES, METRICS, log_variance, variance
+from collapse_jax.estimators.gaussian.moments import Moments, merge, summarise
+from collapse_jax.estimators.gaussian.params import (
     GaussianParams,
-    Moments,
     covariance,
-    example,
-    gaussian,
     gaussian_params,
     log_prob,
-    log_variance,
     mean_vector,
-    merge,
-    summarise,
     unit_factor,
-    variance,
 )
 
 __all__ = ["gaussian", "gaussian_params"]
