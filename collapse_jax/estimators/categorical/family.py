@@ -4,18 +4,20 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
 
-from collapse_jax.core.closed_forms import ClosedForms, Setting
+from collapse_jax.core.closed_forms import ClosedForms
 from collapse_jax.core.data_checks import PointCheck, check_size_of_params, labels, starts_at_one
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.tracing import real_or_traced
-from collapse_jax.core.types import Compaction, Estimator, Family, FitInfo
-from collapse_jax.errors import InputError, numbers, one_of, whole
-from collapse_jax.numerics import discrete
+from collapse_jax.core.types import Estimator, Family, FitInfo
+from collapse_jax.errors import one_of, whole
+from collapse_jax.estimators.categorical.closed_forms import equal_probabilities, means
+from collapse_jax.estimators.categorical.compaction import COMPACTION
+from collapse_jax.estimators.categorical.distances import DISTANCES
+from collapse_jax.estimators.categorical.metrics import METRICS
+from collapse_jax.estimators.categorical.params import CategoricalParams, categorical_params
 from collapse_jax.numerics.choices import one_of_equals
 from collapse_jax.random.bits import fold_in, key_words
 from collapse_jax.random.chains_last import chains_last
@@ -29,33 +31,8 @@ from collapse_jax.random.multinomial import (
     multivariate_hypergeometric,
 )
 
-__all__ = ["categorical", "categorical_params"]
-
-
-# The share of the real distribution that is its tail, and what its sum in float32 may exceed it by.
-_TAIL, _ROUNDING = 0.1, 1e-6
 # The key of what a drawn category is a copy of: a number that no draw counts up to.
 _PARENT = np.uint32(2**32 - 3)
-_FAR_SMALLER = 2.0**-12
-
-
-class CategoricalParams(NamedTuple):
-    """The weights of categories.
-
-    All K categories are listed, but for chains under `replace` in `simulate`, where those that no
-    chain has any more may be left out.
-
-    weights: [k], proportional to the probabilities: the counts of the sample (int32) or floats.
-    categories: [k] int32, ascending.
-    """
-
-    weights: jax.Array
-    categories: jax.Array
-
-    @property
-    def probabilities(self) -> jax.Array:
-        """[k], of the listed categories, summing to 1."""
-        return _shares(self.weights)
 
 
 class Counts(NamedTuple):
@@ -122,7 +99,7 @@ def categorical(
         tempered=_tempered,
         nucleus=_nucleus,
         # A smoothed category that nobody has comes back: none may be left out.
-        compaction=None if is_smoothed else Compaction(_num_in_use, _to_size),
+        compaction=None if is_smoothed else COMPACTION,
         chain_axis=-1,
         weighed="counts its points in whole numbers",
     )._replace(mixtures=_mixtures)
@@ -131,27 +108,6 @@ def categorical(
 def example() -> tuple[Estimator, CategoricalParams]:
     """(Estimator, params) of six categories of unequal probability."""
     return categorical(6), categorical_params([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
-
-
-def categorical_params(probabilities: ArrayLike) -> CategoricalParams:
-    """Parameters of all K categories from probabilities [K].
-
-    Raises:
-        InputError: unless they are finite, not negative, and not all 0.
-    """
-    if not isinstance(probabilities, jax.core.Tracer):
-        values = numbers("probabilities", probabilities)
-        if (
-            values.ndim != 1
-            or not np.isfinite(values).all()
-            or values.min(initial=0) < 0
-            or not values.sum() > 0
-        ):
-            raise InputError(
-                f"probabilities {values.tolist()} must be [K], finite, not negative, and not all 0"
-            )
-    weights = jnp.asarray(probabilities, jnp.result_type(float))
-    return CategoricalParams(weights, jnp.arange(len(weights), dtype=jnp.int32))
 
 
 class _Categorical(NamedTuple):
@@ -261,261 +217,11 @@ def _mixed(of_models, weights):
     return [sum(weights[:, j, None] * shares[j] for j in range(len(shares)))]
 
 
-def _num_in_use(params):
-    return jnp.sum(params.weights > 0, dtype=jnp.int32)
-
-
-def _to_size(params, size):
-    """The same model with only `size` categories listed, those with weight first, in order."""
-    return CategoricalParams(*_moved_to_front(*params, size=size))
-
-
-@chains_last
-def _moved_to_front(weights, categories, *, size):
-    """Weights and categories [size, chains] of weights [k, chains], those above 0 first."""
-    rows, chains = weights.shape
-    in_use = weights > 0
-    # A loop over rows: a cumulative sum costs XLA on the CPU ten times as much.
-    count, before = jax.lax.scan(
-        lambda total, row: (total + row, total),
-        jnp.zeros(chains, jnp.int32),
-        in_use.astype(jnp.int32),
-    )
-    place = jnp.where(in_use, before, size) * chains + jnp.arange(chains)
-    # One scatter of where to find them, and in bounds: each costs as much as four gathers.
-    source = jnp.zeros((size + 1) * chains, jnp.int32)
-    source = source.at[place.ravel()].set(
-        jnp.arange(rows * chains, dtype=jnp.int32), mode="promise_in_bounds"
-    )
-    source = source[: size * chains].reshape(size, chains)
-    taken = jnp.arange(size)[:, None] < count
-    leaves = (jnp.broadcast_to(leaf, weights.shape).ravel() for leaf in (weights, categories))
-    return [jnp.where(taken, leaf.at[source].get(mode="promise_in_bounds"), 0) for leaf in leaves]
-
-
-def mean(params: CategoricalParams) -> jax.Array:
-    """Mean of the category's index []."""
-    return _mean(*params)[0]
-
-
-def variance(params: CategoricalParams) -> jax.Array:
-    """Variance of the category's index []; 0 once the chain is absorbed."""
-    return _variance(*params)[0]
-
-
-def heterozygosity(params: CategoricalParams) -> jax.Array:
-    """1 - sum p^2 []: the probability that two independent draws differ."""
-    return _heterozygosity(params.weights)[0]
-
-
-def entropy(params: CategoricalParams) -> jax.Array:
-    """Shannon entropy [] in nats."""
-    return _entropy(params.weights)[0]
-
-
-def support(params: CategoricalParams) -> jax.Array:
-    """Number of categories [] that still have probability, int32."""
-    return _num_in_use(params)
-
-
-def absorbed(params: CategoricalParams) -> jax.Array:
-    """1 where a single category has all the probability, else 0 [], int32."""
-    return (support(params) == 1).astype(jnp.int32)
-
-
-def _shares(weights):
-    return weights / jnp.sum(weights, axis=0).astype(jnp.result_type(float))
-
-
-@chains_last
-def _mean(weights, categories):
-    return [discrete.mean(_shares(weights), categories)]
-
-
-@chains_last
-def _variance(weights, categories):
-    return [discrete.variance(_shares(weights), categories)]
-
-
-@chains_last
-def _heterozygosity(weights):
-    return [discrete.heterozygosity(_shares(weights))]
-
-
-@chains_last
-def _entropy(weights):
-    return [discrete.entropy(_shares(weights))]
-
-
-METRICS = {
-    "mean": mean,
-    "variance": variance,
-    "log_variance": lambda params: jnp.log(variance(params)),
-    "heterozygosity": heterozygosity,
-    "entropy": entropy,
-    "support": support,
-    "absorbed": absorbed,
-}
-
-
-def _of_listed(categories, real):
-    """(real probabilities [k, chains] of listed categories, whether each place is in use).
-
-    categories: [k, chains]; places at the end of a list that are not in use repeat an earlier one.
-    real: [K, chains], or [K, 1].
-    """
-    chains = jnp.broadcast_shapes(categories.shape[-1:], real.shape[-1:])
-    categories, real = (
-        jnp.broadcast_to(array, (len(array), *chains)) for array in (categories, real)
-    )
-    used = jnp.concatenate([jnp.ones_like(categories[:1], bool), categories[1:] > categories[:-1]])
-    return jnp.where(used, jnp.take_along_axis(real, categories, axis=0), 0), used
-
-
-def _divergence(p, q):
-    """p log(p / q) - p + q >= 0: its sum is the KL divergence, without cancellation."""
-    some = jnp.where(p > 0, p, 1)
-    beyond = (q - p) / some
-    # 1 + beyond has no digits of a far smaller q left.
-    apart = jnp.where(q < _FAR_SMALLER * p, jnp.log(q / some), jnp.log1p(beyond))
-    return jnp.where(p > 0, p * (beyond - apart), q)
-
-
-def _with_unlisted(of_listed, listed, used, real):
-    """Sum over listed categories, plus what `real` [K, chains] has in those that are not listed.
-
-    listed: [k, chains], what `real` has in the listed ones.
-    """
-    unlisted = jnp.maximum(jnp.sum(real, axis=0) - jnp.sum(listed, axis=0), 0)
-    return jnp.sum(of_listed, axis=0) + jnp.where(jnp.sum(used, axis=0) < len(real), unlisted, 0)
-
-
-@chains_last
-def _missing_mass(weights, categories, real):
-    listed, used = _of_listed(categories, real)
-    return [_with_unlisted(jnp.where(weights > 0, 0, listed), listed, used, real)]
-
-
-@chains_last
-def _tail_lost(weights, categories, real):
-    order = jnp.argsort(real, axis=0, stable=True)
-    held = jnp.cumsum(jnp.take_along_axis(real, order, axis=0), axis=0)
-    is_tail = (held <= (_TAIL + _ROUNDING) * held[-1]).astype(real.dtype)
-    is_tail = jnp.take_along_axis(is_tail, jnp.argsort(order, axis=0), axis=0)
-    theirs = jnp.sum(is_tail * real, axis=0)
-    listed, _ = _of_listed(categories, is_tail)
-    ours = jnp.sum(listed * _shares(weights), axis=0)
-    return [jnp.where(theirs > 0, (theirs - ours) / jnp.where(theirs > 0, theirs, 1), 0)]
-
-
-@chains_last
-def _total_variation(weights, categories, real):
-    listed, _ = _of_listed(categories, real)
-    return [jnp.sum(jnp.maximum(_shares(weights) - listed, 0), axis=0)]
-
-
-@chains_last
-def _squared_distance(weights, categories, real):
-    listed, used = _of_listed(categories, real)
-    return [_with_unlisted((_shares(weights) - listed) ** 2, listed**2, used, real**2)]
-
-
-@chains_last
-def _kl_model_to_real(weights, categories, real):
-    listed, used = _of_listed(categories, real)
-    return [_with_unlisted(_divergence(_shares(weights), listed), listed, used, real)]
-
-
-@chains_last
-def _kl_real_to_model(weights, categories, real):
-    shares, (listed, _) = _shares(weights), _of_listed(categories, real)
-    kept = jnp.sum((listed > 0) & (weights > 0), axis=0)
-    near = jnp.sum(jnp.where(weights > 0, _divergence(listed, shares), 0), axis=0)
-    return [jnp.where(kept < jnp.sum(real > 0, axis=0), jnp.inf, near)]
-
-
-@chains_last
-def _squared_wasserstein2(weights, categories, real):
-    listed, _ = _of_listed(categories, real)
-    weights, categories, real = (
-        jnp.broadcast_to(array, (len(array), listed.shape[-1])).T
-        for array in (weights, categories, real)
-    )
-    return [jax.vmap(_squared_wasserstein2_of_one)(weights, categories, real)]
-
-
-def _squared_wasserstein2_of_one(weights, categories, real):
-    """Of indices: equal quantiles are paired, piece by piece between the steps of both laws."""
-    below, below_real = (
-        cumulative / cumulative[-1] for cumulative in (jnp.cumsum(weights), jnp.cumsum(real))
-    )
-    steps = jnp.sort(jnp.concatenate([below, below_real]))
-    middle = (steps + jnp.pad(steps, (1, 0))[:-1]) / 2
-    ours = categories[jnp.searchsorted(below, middle)]
-    return jnp.sum(
-        jnp.diff(steps, prepend=0)
-        * (ours - jnp.searchsorted(below_real, middle)).astype(real.dtype) ** 2
-    )
-
-
-@chains_last
-def _wasserstein2(weights, categories, real):
-    return [
-        jnp.sqrt(squared) for squared in _squared_wasserstein2.kernel(weights, categories, real)
-    ]
-
-
-DISTANCES = {
-    "missing_mass": _missing_mass,
-    "tail_lost": _tail_lost,
-    "total_variation": _total_variation,
-    "squared_distance": _squared_distance,
-    "kl_model_to_real": _kl_model_to_real,
-    "kl_real_to_model": _kl_real_to_model,
-    "squared_wasserstein2": _squared_wasserstein2,
-    "wasserstein2": _wasserstein2,
-}
-
-
 def _real(options: Mapping[str, Any]) -> tuple[Estimator, CategoricalParams]:
     """Categories of equal probability."""
-    probabilities = _uniform(options)
+    probabilities = equal_probabilities(options)
     params = categorical_params(probabilities / probabilities.sum())
     return categorical(len(probabilities)), params
-
-
-def _uniform(options):
-    return np.full(options["num_categories"], 1 / options["num_categories"])
-
-
-def _means(setting: Setting, generation: ArrayLike) -> dict[str, np.ndarray]:
-    # Here, so that who asks for no law does not wait for scipy.stats.
-    from scipy import special
-
-    from collapse_jax.theory import ancestry, real_batches
-    from collapse_jax.theory import categorical as theory
-
-    size, probabilities = setting.sample_size, _uniform(setting.options)
-    if setting.options["smoothing"]:
-        return {}
-    initial = 1 - 1 / len(probabilities)
-    if "real_share" in setting.workflow:
-        return {
-            "heterozygosity": initial * real_batches.retention(generation, size, **setting.workflow)
-        }
-    means = {"heterozygosity": initial * ancestry.retention(generation, size, **setting.workflow)}
-    workflow = setting.workflow["workflow"]
-    if workflow == "replace" and size <= theory.LARGEST_MATRIX_SAMPLE_SIZE:
-        means["support"] = theory.expected_support(generation, size, probabilities)
-        # All categories are alike, so the first stands for all.
-        of_first = theory.expectation_over_counts(
-            lambda count: special.entr(count / size), generation, size, probabilities[:1]
-        )
-        means["entropy"] = len(probabilities) * of_first[..., 0]
-    if workflow == "accumulate":
-        distinct = theory.expected_distinct_in_sample(size, probabilities)
-        means["support"] = np.full(np.shape(generation), float(distinct))
-    return means
 
 
 FAMILY = Family(
@@ -523,5 +229,5 @@ FAMILY = Family(
     example,
     label="{num_categories} categories",
     metrics=("heterozygosity", "entropy", "support"),
-    laws=ClosedForms(_means, real=_real),
+    laws=ClosedForms(means, real=_real),
 )

@@ -1,23 +1,18 @@
 """Unigram, bigram and trigram models of token blocks."""
 
 # ruff: noqa: F401
-from collapse_jax.estimators.ngram.family import (
+from collapse_jax.estimators.ngram.family import FAMILY, example, ngram, ngram_params
+from collapse_jax.estimators.ngram.held_out import checked_smoothing, log_prob, ngram_perplexity
+from collapse_jax.estimators.ngram.measures import (
     DISTANCES,
-    FAMILY,
     METRICS,
-    NGramParams,
-    checked_smoothing,
     distinct_ngrams,
-    example,
-    log_prob,
     missing_mass,
-    ngram,
-    ngram_params,
-    ngram_perplexity,
     probabilities,
     surviving_vocabulary,
     total_variation,
     vocabulary,
 )
+from collapse_jax.estimators.ngram.transitions import NGramParams
 
 __all__ = ["ngram", "ngram_params", "ngram_perplexity"]
