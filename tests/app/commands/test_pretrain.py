@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from collapse_jax.app.cli import main
-from collapse_jax.app.commands import lm as lm_command
-from collapse_jax.app.commands import pretrain_materials, pretrain_steps
+from collapse_jax.app.commands import lm_ingredients, pretrain_materials, pretrain_steps
 from collapse_jax.app.config import LMConfig, PretrainConfig
 from collapse_jax.models.lm import corpus, token_file
 from collapse_jax.models.lm.corpus import load_tokenizer, read_rows
@@ -220,7 +219,7 @@ def test_the_model_opens_in_our_own_code(finished):
         rows
     )
     config = LMConfig(corpus="embedded", model=str(out / "model"), block_length=LENGTH)
-    ingredients = lm_command.prepare(config.settings())
+    ingredients = lm_ingredients.prepare(config.settings())
     assert ingredients.tokenizer.vocab_size == 2048 and ingredients.blocks.train.shape[1] == LENGTH
     assert_equal_trees(ingredients.pretrained, params)
 
