@@ -54,7 +54,7 @@ def real_alone(config, folder, say=print) -> list[dict]:
     import jax
     import numpy as np
 
-    from collapse_jax.app.commands.lm import prepare
+    from collapse_jax.app.commands.lm_ingredients import prepare
     from collapse_jax.app.config.lm import PERPLEXITY_WORDS, TEST_PERPLEXITY
     from collapse_jax.errors import InputError
     from collapse_jax.models.lm import fine_tune, mean_loss

@@ -90,6 +90,24 @@ def shared() -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def refused():
+    """refused(call, *arguments, **keywords): the one line of the `InputError` that is raised."""
+    from collapse_jax.errors import InputError
+
+    def line_of(call, *arguments, **keywords):
+        with pytest.raises(InputError) as caught:
+            call(*arguments, **keywords)
+        text = str(caught.value)
+        assert "\n" not in text and len(text) < 1000
+        assert caught.value.__cause__ is None and (
+            caught.value.__context__ is None or caught.value.__suppress_context__
+        )
+        return text
+
+    return line_of
+
+
 @pytest.fixture(scope="module", autouse=True)
 def few_programs():
     """Forgets compiled programs between modules before they fill the memory, or the process's table

@@ -66,9 +66,11 @@ def faults(source, module, is_folder=False):
             continue
         entry = name[1] if len(name) > 1 else ""
         if entry == module[0]:
-            is_family = entry == "estimators" and module[-1] not in BESIDE_THE_FAMILIES
-            beneath = (*BENEATH_THE_FAMILIES, WITH_A_PRIOR.get(module[-1]))
-            allowed = is_folder or not is_family or "".join(name[2:3]) in beneath
+            # A family of several files is a folder, whose files import each other.
+            own = "".join(module[1:2])
+            is_family = entry == "estimators" and own not in ("", *BESIDE_THE_FAMILIES)
+            beneath = (own, *BENEATH_THE_FAMILIES, WITH_A_PRIOR.get(own))
+            allowed = not is_family or "".join(name[2:3]) in beneath
         else:
             below = FLOORS.get(entry, len(ROWS)) < FLOORS[module[0]]
             named = (
@@ -99,6 +101,10 @@ def test_a_file_imports_only_floors_below_its_own(path):
         (("core", "points"), "def f():\n    import collapse_jax.runs.folder"),
         (("estimators", "gaussian"), "from collapse_jax.estimators.categorical import categorical"),
         (("estimators", "gaussian"), "from . import categorical"),
+        (
+            ("estimators", "gaussian", "family"),
+            "from collapse_jax.estimators.categorical.family import categorical",
+        ),
         (("estimators", "gaussian"), "from collapse_jax import sources"),
         (("theory", "gaussian"), "from collapse_jax.errors import InputError"),
         (("theory", "gaussian"), "from ..errors import InputError"),

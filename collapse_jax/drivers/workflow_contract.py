@@ -17,7 +17,7 @@ from collapse_jax.core.functions import check_arguments, wrong
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.protocols import Params
 from collapse_jax.core.types import Dataset, Estimator, FitInfo, Process, State, Workflow
-from collapse_jax.drivers.contract import check_names, passed_checks
+from collapse_jax.drivers.checks import check_names, passed_checks
 from collapse_jax.drivers.run import run
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.errors import InputError, made_by

@@ -1,4 +1,4 @@
-"""The families, one file each: a new one of ours is a file and a line here.
+"""The families, a file or a folder each: a new one of ours is a file and a line here.
 
 A file ends with `FAMILY`, and its `__all__` names what `cj.estimators` offers of it.
 """
@@ -81,8 +81,8 @@ def __getattr__(name):
 _sys.modules[__name__].__class__ = _Package
 FAMILIES = _Families(
     {
-        name.removeprefix(f"{__name__}."): file.FAMILY
+        name.rpartition(".")[2]: file.FAMILY
         for name, file in _sys.modules.items()
-        if name.startswith(f"{__name__}.") and hasattr(file, "FAMILY")
+        if name.rpartition(".")[0] == __name__ and hasattr(file, "FAMILY")
     }
 )

@@ -12,6 +12,10 @@ from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.numerics import mixtures
+from collapse_jax.numerics.blocks import in_blocks
+from collapse_jax.numerics.cholesky import cholesky, inverse_of, lower
+from collapse_jax.numerics.k_means import k_means
+from collapse_jax.numerics.one_by_one import one_by_one
 from collapse_jax.random.bits import fold_in, key_words, split, uniform, variate_words
 from collapse_jax.random.derivatives import CHOICES, step_function
 from collapse_jax.random.normal import normal_array
@@ -93,8 +97,7 @@ def gmm(
 
 
 def _estimator(family):
-    by_chain = mixtures.one_by_one
-    fitted, first = by_chain(family.fitted), by_chain(family.first)
+    fitted, first = one_by_one(family.fitted), one_by_one(family.first)
 
     def init(key, data):
         if family.start == "previous":
@@ -147,14 +150,14 @@ class _Mixture(NamedTuple):
         return self.packed(*(jnp.asarray(value, dtype) for value in arrays))
 
     def by_k_means(self, key, x, weight):
-        labels, means = mixtures.k_means(key, x, weight, self.number)
+        labels, means = k_means(key, x, weight, self.number)
         return mixtures.maximised(x, weight, labels, means, floor=self.floor, kind=self.kind)
 
     def first(self, key, x, weight):
-        return self.by_k_means(key, *mixtures.in_blocks(x, weight))
+        return self.by_k_means(key, *in_blocks(x, weight))
 
     def fitted(self, key, params, x, weight):
-        x, weight = mixtures.in_blocks(x, weight)
+        x, weight = in_blocks(x, weight)
         begun = self.by_k_means(key, x, weight) if self.start == "kmeans++" else _unpacked(params)
         return mixtures.expectation_maximisation(
             x,
@@ -256,7 +259,7 @@ def sample(key: jax.Array, params: GMMParams, n: int) -> jax.Array:
     component = sum((u >= ends[k]).astype(jnp.int32) for k in range(number - 1))
     component = component if number > 1 else jnp.zeros(n, jnp.int32)
     component = step_function(component, params.weights, CHOICES)
-    factors = mixtures.lower(params.factors, dim)
+    factors = lower(params.factors, dim)
 
     def of_each(values):
         """values [K] at each point's component."""
@@ -278,7 +281,7 @@ def sample(key: jax.Array, params: GMMParams, n: int) -> jax.Array:
 
 def log_prob(params: GMMParams, x: jax.Array) -> jax.Array:
     """Log-density [n] in nats of points x [n, d]."""
-    inverse = mixtures.inverse_of(mixtures.lower(params.factors, params.means.shape[1]))
+    inverse = inverse_of(lower(params.factors, params.means.shape[1]))
     return mixtures.log_sum(
         list(mixtures.log_densities(params.weights, params.means, inverse, x.T))
     )
@@ -286,7 +289,7 @@ def log_prob(params: GMMParams, x: jax.Array) -> jax.Array:
 
 def covariances(params: GMMParams) -> jax.Array:
     """The covariances of the components [K, d, d]."""
-    factors = mixtures.lower(params.factors, params.means.shape[1])
+    factors = lower(params.factors, params.means.shape[1])
     return jnp.matmul(factors, jnp.swapaxes(factors, 1, 2), precision="highest")
 
 
@@ -313,7 +316,7 @@ def variance(params: GMMParams) -> jax.Array:
 
 def log_variance(params: GMMParams) -> jax.Array:
     """Log-determinant / d of the covariance of the mixture."""
-    factor = mixtures.cholesky(covariance(params)[None], jnp.finfo(params.means.dtype).tiny)[0]
+    factor = cholesky(covariance(params)[None], jnp.finfo(params.means.dtype).tiny)[0]
     return 2 * jnp.mean(jnp.log(jnp.diagonal(factor)))
 
 
@@ -345,10 +348,10 @@ def log_squared_l2(model: GMMParams, reference: GMMParams) -> jax.Array:
     number = len(means)
     first, second = np.tril_indices(number)
     summed = all_covariances[first] + all_covariances[second]
-    factors = mixtures.cholesky(summed, jnp.finfo(means.dtype).tiny)
+    factors = cholesky(summed, jnp.finfo(means.dtype).tiny)
     # The density of each pair's difference at 0, on the log scale: a collapsed component's is
     # beyond any float.
-    logs = mixtures.log_densities_at_0(means[first] - means[second], mixtures.inverse_of(factors))
+    logs = mixtures.log_densities_at_0(means[first] - means[second], inverse_of(factors))
     signed = weights[first] * weights[second] * np.where(first == second, 1.0, 2.0)
     largest = jnp.max(jnp.where(signed != 0, logs, -jnp.inf))
     terms = signed * jnp.exp(jnp.minimum(logs - largest, 0))

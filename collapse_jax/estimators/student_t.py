@@ -12,7 +12,8 @@ from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.tracing import real_or_traced
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, real, whole
-from collapse_jax.numerics import factored, mixtures, resolution, student
+from collapse_jax.numerics import factored, resolution, student
+from collapse_jax.numerics.one_by_one import one_by_one
 from collapse_jax.random.bits import fold_in, split
 from collapse_jax.random.chi_square import log_gamma
 from collapse_jax.random.normal import normal_vector
@@ -86,7 +87,7 @@ def student_t(
         whole("steps", steps, 1),
         real("tolerance", tolerance, at_least=0, must_be="a finite number of at least 0"),
     )
-    fitted = mixtures.one_by_one(family.fitted)
+    fitted = one_by_one(family.fitted)
 
     def fit(key, params, data):
         there = data.weight[:, None] > 0

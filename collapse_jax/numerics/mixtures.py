@@ -10,29 +10,30 @@ in blocks of n.
 """
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
-from collapse_jax.random.bits import key_words, uniform, variate_words
-from collapse_jax.random.derivatives import CHOICES, step_function
+from collapse_jax.numerics.blocks import product
+from collapse_jax.numerics.cholesky import (
+    WRITTEN_OUT,
+    cholesky,
+    cholesky_entries,
+    half_square,
+    inverse_entries,
+    inverse_of,
+    matrices,
+)
 
-# Up to this dimension small matrices are written out entry by entry.
-WRITTEN_OUT = 4
-# Sums over more points are made of sums over so many: the features of a block fit the caches, and
-# float32 sums keep their digits.
-_BLOCK = 8192
 # Half the squared distance, in deviations of the component, that its mean may go from the centre of
 # its features.
 _FAR = 8.0
 # A component with fewer points than this (as a sum of responsibilities) is empty.
 _EMPTY = 1e-20
-_LLOYD_STEPS, _LLOYD_TOLERANCE = 300, 1e-4
 
 
 class Model(NamedTuple):
@@ -88,34 +89,6 @@ class Fitted(NamedTuple):
     converged: Array
     iterations: Array
     log_likelihood: Array
-
-
-def one_by_one(function: Callable) -> Callable:
-    """A function of one chain whose chains, under `vmap` on a CPU, go one after the other.
-
-    None waits then for another's loop, and each chain's points are vector enough for a core.
-    Elsewhere chains are batched as always. Derived here.
-    """
-    mapped = jax.custom_batching.sequential_vmap(function)
-
-    @functools.wraps(function)
-    def of_one(*arrays):
-        return mapped(*arrays) if jax.default_backend() == "cpu" else function(*arrays)
-
-    return of_one
-
-
-def in_blocks(x: Array, weight: Array) -> tuple[Array, Array]:
-    """(x [blocks, d, n], weight [blocks, n]) of points x [N, d] and weights [N].
-
-    Empty slots, and those that fill the last block, are 0.
-    """
-    slots = x.shape[0]
-    blocks = -(-slots // _BLOCK)
-    size = -(-slots // blocks)
-    weight = jnp.pad(weight.astype(x.dtype), (0, blocks * size - slots))
-    x = jnp.where(weight > 0, jnp.pad(x, ((0, blocks * size - slots), (0, 0))).T, 0)
-    return jnp.moveaxis(x.reshape(len(x), blocks, size), 1, 0), weight.reshape(blocks, size)
 
 
 def expectation_maximisation(
@@ -192,7 +165,7 @@ def _before_the_first_step(weights, means, factors, dtype):
 def _is_far(model):
     """[K]: whether a component's mean has left the centre of its features."""
     distances = [
-        _half_square(one, shift[:, None])[0]
+        half_square(one, shift[:, None])[0]
         for one, shift in zip(model.inverse, model.shifts, strict=True)
     ]
     return jnp.stack(distances) > _FAR
@@ -220,7 +193,7 @@ def maximised(
         [jnp.where(labels[b] == k, weight[b], 0) for k in range(len(means))] for b in range(len(x))
     ]
     sums = sum(
-        jnp.stack([_product(features[b, k], shares[b][k]) for k in range(len(means))])
+        jnp.stack([product(features[b, k], shares[b][k]) for k in range(len(means))])
         for b in range(len(x))
     )
     model = _maximised(sums, jnp.zeros_like(means), jnp.where(total > 0, total, 1), floor, kind)
@@ -228,79 +201,17 @@ def maximised(
     return weights, means + model.shifts, model.factors
 
 
-def k_means(key: Array, x: Array, weight: Array, number: int) -> tuple[Array, Array]:
-    """k-means++ and Lloyd's steps, as scikit-learn's KMeans starts and stops them.
-
-    Each centre after the first is the best of 2 + log(number) draws in proportion to the squared
-    distance from the centres so far. Lloyd's steps end when the centres move by less than 1e-4 of
-    the mean variance (squared), at 300 at the latest. An empty centre stays where it is.
-
-    Args:
-        x, weight: [blocks, d, n] and [blocks, n], see `in_blocks`.
-        number: Of clusters.
-
-    Returns:
-        (labels [blocks, n], means [number, d]).
-
-    References:
-        Arthur and Vassilvitskii 2007; Lloyd 1982.
-    """
-    dim, total = x.shape[1], jnp.sum(weight)
-    rows = jnp.concatenate([jnp.ones_like(x[:, :1]), x], axis=1)
-    words = key_words(key)
-
-    def distances(centre):
-        return sum((x[:, i] - centre[i]) ** 2 for i in range(dim))
-
-    trials = 2 + int(np.log(number))
-    centres = [_drawn(*words, 0, x, weight)]
-    nearest = distances(centres[0])
-    for k in range(1, number):
-        chances = weight * nearest
-        chances = jnp.where(jnp.any(chances > 0), chances, weight)
-        candidates = [_drawn(*words, k * trials + trial, x, chances) for trial in range(trials)]
-        candidate_nearest = [jnp.minimum(nearest, distances(candidate)) for candidate in candidates]
-        best = jnp.argmin(jnp.stack([jnp.sum(weight * one) for one in candidate_nearest]))
-        centres.append(jnp.stack(candidates)[best])
-        nearest = jnp.stack(candidate_nearest)[best]
-
-    def labelled(centres):
-        best, labels = distances(centres[0]), jnp.zeros(weight.shape, jnp.int32)
-        for k in range(1, number):
-            one = distances(centres[k])
-            labels, best = jnp.where(one < best, k, labels), jnp.minimum(one, best)
-        return labels
-
-    safe_total = jnp.where(total > 0, total, 1)
-    middle = _pooled(rows, weight)[1:] / safe_total
-    enough = _LLOYD_TOLERANCE * jnp.sum(distances(middle) * weight) / (safe_total * dim)
-
-    def step(carry):
-        centres, _, taken = carry
-        labels = labelled(centres)
-        sums = jnp.stack([_pooled(rows, jnp.where(labels == k, weight, 0)) for k in range(number)])
-        occupied = sums[:, :1] > 0
-        moved = jnp.where(occupied, sums[:, 1:] / jnp.where(occupied, sums[:, :1], 1), centres)
-        return moved, jnp.sum((moved - centres) ** 2), taken + 1
-
-    start = jnp.stack(centres), jnp.asarray(jnp.inf, x.dtype), jnp.asarray(0, jnp.int32)
-    centres, _, _ = jax.lax.while_loop(
-        lambda carry: (carry[1] > enough) & (carry[2] < _LLOYD_STEPS), step, start
-    )
-    return labelled(centres), centres
-
-
 def log_densities(weights: Array, means: Array, inverse: Array, x: Array) -> Array:
     """log(weight * density) [K, N] of the components at points x [d, N]; -inf for weight 0."""
     constants = _constants(jnp.log(weights), inverse)
     return jnp.stack(
-        [constants[k] - _half_square(inverse[k], x - means[k][:, None]) for k in range(len(means))]
+        [constants[k] - half_square(inverse[k], x - means[k][:, None]) for k in range(len(means))]
     )
 
 
 def log_densities_at_0(means: Array, inverse: Array) -> Array:
     """Log-density [P] at 0 of normal laws with means [P, d] and inverse factors [P, d, d]."""
-    return jax.vmap(lambda constant, mean, one: constant - _half_square(one, mean))(
+    return jax.vmap(lambda constant, mean, one: constant - half_square(one, mean))(
         _constants(0, inverse), means, inverse
     )
 
@@ -313,41 +224,6 @@ def log_sum(values: Sequence[Array]) -> Array:
             sum(jnp.exp(value - largest) for value in values), jnp.finfo(values[0].dtype).tiny
         )
     )
-
-
-def lower(factors: Array, dim: int) -> Array:
-    """Cholesky factors [K, d, d] of factors of any kind.
-
-    These are [K, d, d], deviations [K, d], or one deviation a component [K].
-    """
-    if factors.ndim == 3:
-        return factors
-    deviations = jnp.broadcast_to(
-        factors[:, None] if factors.ndim == 1 else factors, (len(factors), dim)
-    )
-    return deviations[:, None, :] * jnp.eye(dim, dtype=factors.dtype)
-
-
-def cholesky(covariances: Array, floor: ArrayLike) -> Array:
-    """Lower Cholesky factors [K, d, d] of covariances [K, d, d].
-
-    Their eigenvalues are known to be at least `floor`; so is every pivot, whatever rounding says.
-    """
-    dim = covariances.shape[-1]
-    if dim <= WRITTEN_OUT:
-        entries = _cholesky_entries(
-            {(i, j): covariances[:, i, j] for i in range(dim) for j in range(i + 1)}, dim, floor
-        )
-        return _matrices(entries, dim)
-    row = jnp.arange(dim)
-
-    def column(j, carry):
-        left, factors = carry
-        root = jnp.sqrt(jnp.maximum(left[:, j, j], floor))
-        entries = jnp.where(row > j, left[:, :, j] / root[:, None], 0).at[:, j].set(root)
-        return left - entries[:, :, None] * entries[:, None, :], factors.at[:, :, j].set(entries)
-
-    return jax.lax.fori_loop(0, dim, column, (covariances, jnp.zeros_like(covariances)))[1]
 
 
 def _features(x, centres, full):
@@ -376,15 +252,15 @@ def _sums(model, features, weight):
         number, dim = model.shifts.shape
         logs = [
             constants[k]
-            - _half_square(model.inverse[k], features[k, 1 : dim + 1] - model.shifts[k][:, None])
+            - half_square(model.inverse[k], features[k, 1 : dim + 1] - model.shifts[k][:, None])
             for k in range(number)
         ]
         log_density = log_sum(logs)
         # A matrix-vector product, because XLA on the CPU is slow at scalar sums; the first row of
         # the features is 1.
-        log_likelihood = _product(features[0, : dim + 1], weight * log_density)[0]
+        log_likelihood = product(features[0, : dim + 1], weight * log_density)[0]
         return jnp.stack(
-            [_product(features[k], weight * jnp.exp(logs[k] - log_density)) for k in range(number)]
+            [product(features[k], weight * jnp.exp(logs[k] - log_density)) for k in range(number)]
         ), log_likelihood
 
     if len(weight) == 1:
@@ -425,57 +301,9 @@ def _maximised(sums, shifts, total, floor, kind):
         for j in range(i + 1):
             cells[i, j] = moments[:, place] - means[:, i] * means[:, j] + (floor if i == j else 0)
             place += 1
-    entries = _cholesky_entries(cells, dim, floor)
+    entries = cholesky_entries(cells, dim, floor)
     return Model(
-        log_weights, shifts, _matrices(entries, dim), _matrices(_inverse_entries(entries, dim), dim)
-    )
-
-
-def _cholesky_entries(cells, dim, floor):
-    """The lower Cholesky factor's entries (i, j) -> [K], from the covariance's cells, j <= i."""
-    entries = {}
-    for j in range(dim):
-        pivot = cells[j, j] - sum(entries[j, k] ** 2 for k in range(j))
-        entries[j, j] = jnp.sqrt(jnp.maximum(pivot, floor))
-        for i in range(j + 1, dim):
-            entries[i, j] = (
-                cells[i, j] - sum(entries[i, k] * entries[j, k] for k in range(j))
-            ) / entries[j, j]
-    return entries
-
-
-def _inverse_entries(entries, dim):
-    """The entries of the inverse of a lower triangle."""
-    inverse = {}
-    for j in range(dim):
-        inverse[j, j] = 1 / entries[j, j]
-        for i in range(j + 1, dim):
-            inverse[i, j] = -sum(entries[i, k] * inverse[k, j] for k in range(j, i)) / entries[i, i]
-    return inverse
-
-
-def _matrices(entries, dim):
-    """[K, d, d] of entries (i, j) -> [K]; 0 above the diagonal."""
-    none = jnp.zeros_like(entries[0, 0])
-    return jnp.stack(
-        [entries.get((i, j), none) for i in range(dim) for j in range(dim)], axis=-1
-    ).reshape(-1, dim, dim)
-
-
-def inverse_of(factors: Array) -> Array:
-    """The inverse of factors [K, d, d] (lower triangular) or [K, d]."""
-    if factors.ndim == 2:
-        return 1 / factors
-    dim = factors.shape[-1]
-    if dim <= WRITTEN_OUT:
-        return _matrices(
-            _inverse_entries(
-                {(i, j): factors[:, i, j] for i in range(dim) for j in range(i + 1)}, dim
-            ),
-            dim,
-        )
-    return jax.scipy.linalg.solve_triangular(
-        factors, jnp.broadcast_to(jnp.eye(dim, dtype=factors.dtype), factors.shape), lower=True
+        log_weights, shifts, matrices(entries, dim), matrices(inverse_entries(entries, dim), dim)
     )
 
 
@@ -485,58 +313,3 @@ def _constants(log_weights, inverse):
     return (
         log_weights + jnp.sum(jnp.log(diagonal), axis=1) - inverse.shape[1] * np.log(2 * np.pi) / 2
     )
-
-
-def _half_square(inverse, deviations) -> Any:
-    """Half the squared length [N] of inverse [d, d] or [d] times deviations [d, N]."""
-    dim = len(inverse)
-    if inverse.ndim == 1:
-        scaled = [inverse[i] * deviations[i] for i in range(dim)]
-    elif dim <= WRITTEN_OUT:
-        scaled = [sum(inverse[i, j] * deviations[j] for j in range(i + 1)) for i in range(dim)]
-    else:
-        return jnp.sum(jnp.matmul(inverse, deviations, precision="highest") ** 2, axis=0) / 2
-    return sum(one * one for one in scaled) / 2
-
-
-def _product(rows, weight):
-    """[R]: rows [R, n] times weights [n], in full precision on accelerators too."""
-    return jnp.matmul(rows, weight, precision="highest")
-
-
-def _pooled(rows, weight) -> Any:
-    """[R]: sums of the rows [blocks, R, n] of features times weights [blocks, n]."""
-    return sum(_product(rows[b], weight[b]) for b in range(len(rows)))
-
-
-def _drawn(key0, key1, index, x, chances):
-    """One of the points x [blocks, d, n] -> [d], in proportion to `chances` [blocks, n].
-
-    It takes variate `index` of the key.
-    """
-    dim = x.shape[1]
-    flat = step_function(chances, chances, CHOICES).reshape(-1)
-    rows = max(int(np.sqrt(len(flat))), 1)
-    # Which row of a square of points, then which point of it: XLA is slow at long running sums.
-    square = jnp.pad(flat, (0, -len(flat) % rows)).reshape(rows, -1)
-    ends = jnp.cumsum(jnp.sum(square, axis=1))
-    place = uniform(*variate_words(key0, key1, jnp.uint32(index))) * ends[-1]
-    # Strictly below the ends, so that nothing without a chance is hit, whatever is rounded.
-    row = jnp.minimum(
-        jnp.searchsorted(ends, jnp.minimum(place, jnp.nextafter(ends[-1], 0)), side="right"),
-        rows - 1,
-    )
-    inside = jnp.cumsum(square[row])
-    place = (
-        (place - (ends[row] - jnp.sum(square[row])))
-        / jnp.maximum(jnp.sum(square[row]), jnp.finfo(x.dtype).tiny)
-        * inside[-1]
-    )
-    place = jnp.clip(place, 0, jnp.nextafter(inside[-1], 0))
-    number = row * square.shape[1] + jnp.minimum(
-        jnp.searchsorted(inside, place, side="right"), square.shape[1] - 1
-    )
-    number = jnp.minimum(number, len(flat) - 1)
-    block, slot = number // x.shape[2], number % x.shape[2]
-    start = (block, jnp.zeros_like(block), slot)  # of one type, also with float64
-    return jax.lax.dynamic_slice(x, start, (1, dim, 1)).reshape(dim)

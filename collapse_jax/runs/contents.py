@@ -29,6 +29,12 @@ _OWN = "collapse_jax"
 _EVERYWHERE = {"jax", "jaxlib", "numpy", "scipy", "flax", "optax", "orbax", "etils"}
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), np.dtype)
 _READ_NAMES = ("LOAD_GLOBAL", "LOAD_NAME")
+# Folders that were one file: run folders know what is in them by the name of the whole.
+_WERE_ONE_FILE = (
+    "collapse_jax.estimators.categorical",
+    "collapse_jax.estimators.gaussian",
+    "collapse_jax.estimators.ngram",
+)
 
 
 class Contents(NamedTuple):
@@ -79,6 +85,11 @@ def arrays_in(function: Any, known: dict, depth: int = 5) -> list[str]:
             elif depth and isinstance(leaf, types.FunctionType):
                 found += arrays_in(leaf, known, depth - 1)
     return sorted(found)
+
+
+def _whole(module):
+    """The module, or the folder that was one file and holds it."""
+    return next((one for one in _WERE_ONE_FILE if module.startswith(f"{one}.")), module)
 
 
 def _hash(*parts):
@@ -194,7 +205,7 @@ class _Reader:
 
     def _class(self, kind, place):
         if self._installed(kind.__module__):
-            return _hash("class", kind.__module__, kind.__qualname__)
+            return _hash("class", _whole(kind.__module__), kind.__qualname__)
         own = [
             (name, self.read(item, f"{place}.{name}"))
             for name, item in sorted(vars(kind).items())
@@ -238,7 +249,7 @@ class _Reader:
         ]
         defaults = self.read((function.__defaults__, function.__kwdefaults__ or None), name)
         if self._installed(function.__module__):
-            own = (function.__module__, function.__qualname__)
+            own = (_whole(function.__module__), function.__qualname__)
             return _hash("function", *own, defaults, *map(repr, around))
         own = self._code(code, name, function.__doc__)
         for wanted in sorted(_read_by(code) & function.__globals__.keys()):

@@ -16,15 +16,7 @@ from collapse_jax.app.config import (
     QuickstartConfig,
     SimulateConfig,
 )
-from collapse_jax.errors import InputError
 from collapse_jax.runs.settings import KINDS, as_dict, differing_fields, from_dict
-
-
-def refused(call, *args):
-    with pytest.raises(InputError) as caught:
-        call(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def parsed(**values):
@@ -78,14 +70,14 @@ def test_a_configuration_survives_json(config):
         ("num_beam", "num_beams"),
     ],
 )
-def test_a_misspelt_field_names_the_nearest(name, nearest):
+def test_a_misspelt_field_names_the_nearest(name, nearest, refused):
     assert (
         refused(lambda: parsed(**{name: 1}))
         == f"here: unknown field {name!r}; did you mean {nearest!r}?"
     )
 
 
-def test_an_unknown_field_lists_the_known_ones():
+def test_an_unknown_field_lists_the_known_ones(refused):
     text = refused(lambda: parsed(zzz=1))
     assert "unknown field 'zzz'" in text and all(
         field.name in text for field in dataclasses.fields(LMConfig)
@@ -114,7 +106,7 @@ def test_an_unknown_field_lists_the_known_ones():
         ("repetition_penalty", "none", "of type float"),
     ],
 )
-def test_ill_typed_fields(name, value, says):
+def test_ill_typed_fields(name, value, says, refused):
     text = refused(lambda: parsed(**{name: value}))
     assert text.startswith(f"here: {name} is {value!r}; it must be ") and says in text
 
@@ -126,7 +118,7 @@ def test_whole_numbers_and_null_are_taken_where_they_fit():
     )
 
 
-def test_lists_of_names():
+def test_lists_of_names(refused):
     assert from_dict({"command": "simulate", "metrics": ["mean"]}, "here").metrics == ("mean",)
     for value in ("mean", [1], {"mean": 1}):
         assert "metrics" in refused(from_dict, {"command": "simulate", "metrics": value}, "here")
@@ -135,7 +127,7 @@ def test_lists_of_names():
 @pytest.mark.parametrize(
     "values", [{}, {"command": "train"}, {"command": None}, [], "lm", 5, {"generations": 3}]
 )
-def test_the_command_must_be_known(values):
+def test_the_command_must_be_known(values, refused):
     text = refused(from_dict, values, "here")
     assert text.startswith("here: 'command' must be one of ") and all(
         name in text for name in KINDS
@@ -167,7 +159,7 @@ def test_the_command_must_be_known(values):
         ("beta", float("nan")),
     ],
 )
-def test_values_that_have_no_meaning(name, value):
+def test_values_that_have_no_meaning(name, value, refused):
     assert refused(LMConfig(**{name: value}).check).startswith(f"{name} is {value}; it must be")
     assert f"{name} is {value}" in refused(lambda: parsed(**{name: value}))
 
@@ -203,14 +195,14 @@ def test_values_that_have_no_meaning(name, value):
         ("held_out", float("nan")),
     ],
 )
-def test_values_that_have_no_meaning_for_pretraining(name, value):
+def test_values_that_have_no_meaning_for_pretraining(name, value, refused):
     PretrainConfig(**{name: getattr(PretrainConfig(), name)}).check()
     assert refused(PretrainConfig(**{name: value}).check).startswith(
         f"{name} is {value}; it must be"
     )
 
 
-def test_real_data_is_kept_in_one_way_only():
+def test_real_data_is_kept_in_one_way_only(refused):
     assert "which keeps all real data" in refused(
         LMConfig(preset="fig1c", workflow="accumulate").check
     )
@@ -236,7 +228,7 @@ def test_real_data_is_kept_in_one_way_only():
         ({"prompts": "start", "typical_p": 1e-6}, "give at least 0.01, or --prompts real"),
     ],
 )
-def test_what_would_be_ignored_is_refused_before_a_run(changes, says):
+def test_what_would_be_ignored_is_refused_before_a_run(changes, says, refused):
     if "prompts" in changes:
         changes = {"decoding": "sampling", **changes}
     config = LMConfig(**changes)
@@ -255,7 +247,7 @@ def test_ways_of_keeping_real_blocks_count_where_there_are_some():
     start.settings()
 
 
-def test_the_old_name_of_generator_is_refused():
+def test_the_old_name_of_generator_is_refused(refused):
     """A config.json from before it was renamed."""
     assert refused(lambda: parsed(keep="best")).startswith("here: ")
 

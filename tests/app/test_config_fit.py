@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from collapse_jax.app.commands.fit_words import fit_words
-from collapse_jax.app.commands.lm import Blocks, Ingredients
+from collapse_jax.app.commands.lm_ingredients import Blocks, Ingredients
 from collapse_jax.app.commands.needs import disk_need
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm.fit import fine_tune_of

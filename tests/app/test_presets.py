@@ -50,13 +50,6 @@ def given(*arguments):
     return ran[0]
 
 
-def refused(call, *args, **kwargs):
-    with pytest.raises(InputError) as caught:
-        call(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 @pytest.fixture
 def shown(monkeypatch):
     """Makes ce-llms a loop that this version has all settings of."""
@@ -142,7 +135,7 @@ def test_what_is_given_goes_before_the_preset(shown):
     assert given("--preset", "fig1c", "--preset", "ce-llms") == given("--preset", "ce-llms")
 
 
-def test_what_is_given_takes_along_what_it_leaves_without_effect(shown, tmp_path):
+def test_what_is_given_takes_along_what_it_leaves_without_effect(shown, tmp_path, refused):
     """A temperature of the preset is no reason to refuse beam search, one that is given is."""
     for config in (LMConfig(preset="ce-llms", decoding="beam"), given("--decoding", "beam")):
         assert (config.decoding, config.temperature) == ("beam", 1.0)
@@ -222,7 +215,7 @@ def test_the_help_shows_the_values_of_a_preset(shown, capsys):
     assert "fitted to real text. (default: 9)" in said
 
 
-def test_presets_that_are_none():
+def test_presets_that_are_none(refused):
     for call in (LMConfig(preset="fig1d").check, lambda: LMConfig.of_preset("fig1d")):
         assert refused(call).startswith("preset is 'fig1d'; it must be one of fig1b, fig1c, ")
     assert "protocol is 'theirs'" in refused(LMConfig(protocol="theirs").check)
@@ -306,7 +299,7 @@ def test_the_help_has_a_sentence_and_help_all_the_text(capsys):
         ({"block_length": 1}, "block_length is 1; it must be at least 2$"),
     ],
 )
-def test_a_refusal_says_which_of_its_values_are_the_presets(changes, says):
+def test_a_refusal_says_which_of_its_values_are_the_presets(changes, says, refused):
     said = refused(LMConfig(**changes).settings)
     assert says in said or re.search(says, said), said
 

@@ -10,7 +10,9 @@ import pytest
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.types import FitInfo
 from collapse_jax.drivers import contract
-from collapse_jax.drivers.contract import CHECKS, NEED_TRACING, Subject, check_estimator
+from collapse_jax.drivers.contract import check_estimator
+from collapse_jax.drivers.contract_checks import CHECKS, NEED_TRACING
+from collapse_jax.drivers.contract_subject import Subject
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.gaussian import example as gaussian_example
 from collapse_jax.estimators.registry import families

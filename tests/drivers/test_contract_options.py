@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
-from collapse_jax.drivers import contract
-from collapse_jax.drivers.contract import CHECKS, TOLERANT, check_estimator
+from collapse_jax.drivers import checks, contract
+from collapse_jax.drivers.contract import check_estimator
+from collapse_jax.drivers.contract_checks import CHECKS, TOLERANT, assert_same
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.gaussian import example
 
@@ -78,8 +79,8 @@ def test_the_relative_difference_is_said():
     """475 and 598 degrees of freedom are one model where the likelihood is flat."""
     found, wanted = {"df": np.array([3.3, 475.0])}, {"df": np.array([3.3, 598.0])}
     with pytest.raises(AssertionError, match=r"relative difference 0\.21, allowed 0\.001; .*rtol="):
-        contract._assert_same(found, wanted, "under simulate, and under run", 1e-3)
-    contract._assert_same(found, wanted, "under simulate, and under run", 0.25)
+        assert_same(found, wanted, "under simulate, and under run", 1e-3)
+    assert_same(found, wanted, "under simulate, and under run", 0.25)
 
 
 def test_every_check_is_documented():
@@ -126,7 +127,7 @@ def test_lines_go_to_a_function_or_a_terminal_and_not_to_a_file(calls, capsys, m
     lines = []
     check_estimator(None, example=example, only="vmaps", verbose=lines.append)
     assert lines == ["vmaps: passed (0.0 s)"] and capsys.readouterr().out == ""
-    monkeypatch.setattr(contract, "is_watched", lambda: True)
+    monkeypatch.setattr(checks, "is_watched", lambda: True)
     check_estimator(None, example=example, only="vmaps")
     assert capsys.readouterr().out == "vmaps: passed (0.0 s)\n"
     check_estimator(None, example=example, only="vmaps", verbose=False)

@@ -17,7 +17,9 @@ from collapse_jax.estimators.gmm import example, gmm, gmm_params
 from collapse_jax.estimators.gmm import log_squared_l2 as plain_log_squared_l2
 from collapse_jax.estimators.gmm import sample as plain_sample
 from collapse_jax.estimators.gmm import squared_l2 as plain_squared_l2
-from collapse_jax.numerics import mixtures
+from collapse_jax.numerics import blocks
+from collapse_jax.numerics.blocks import in_blocks
+from collapse_jax.numerics.k_means import draw_point, k_means
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 KEY = jax.random.key(0)
@@ -205,14 +207,14 @@ def test_sums_over_blocks_of_points_are_sums(monkeypatch):
     params, _ = start_of("full", 2)
     x = data_of(blobs(2, 300))
     whole, _ = fitter(2, 2, start="previous")(KEY, params, x)
-    monkeypatch.setattr(mixtures, "_BLOCK", 64)
+    monkeypatch.setattr(blocks, "_BLOCK", 64)
     parts, _ = jax.jit(gmm(2, 2, start="previous").fit)(KEY, params, x)
     jax.tree.map(
         lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4),
         whole,
         parts,
     )
-    labels, _ = jax.jit(lambda: mixtures.k_means(KEY, *mixtures.in_blocks(*x), 2))()
+    labels, _ = jax.jit(lambda: k_means(KEY, *in_blocks(*x), 2))()
     assert labels.shape == (5, 60) and 60 < np.sum(labels) < 240
 
 
@@ -273,7 +275,7 @@ def test_k_means_draws_in_proportion_and_finds_groups(chi_square_p):
     x = jnp.arange(10.0).reshape(2, 5)[:, None]
     draw = jax.jit(
         jax.vmap(
-            lambda i: mixtures._drawn(
+            lambda i: draw_point(
                 jnp.uint32(3), jnp.uint32(4), i, x, jnp.asarray(chances, jnp.float32)
             )
         )
@@ -283,9 +285,9 @@ def test_k_means_draws_in_proportion_and_finds_groups(chi_square_p):
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(4), [50, 20, 5, 80])
     points = np.array([[0, 0], [9, 0], [0, 9], [-9, -9.0]])[groups] + rng.normal(size=(155, 2))
-    found = jax.jit(
-        jax.vmap(lambda key: mixtures.k_means(key, *mixtures.in_blocks(*data_of(points)), 4)[0][0])
-    )(jax.random.split(KEY, 12))
+    found = jax.jit(jax.vmap(lambda key: k_means(key, *in_blocks(*data_of(points)), 4)[0][0]))(
+        jax.random.split(KEY, 12)
+    )
     right = [
         len({(a, b) for a, b in zip(groups, labels.tolist(), strict=True)}) == 4
         for labels in np.asarray(found)

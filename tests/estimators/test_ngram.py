@@ -18,13 +18,13 @@ from collapse_jax.drivers.simulate import simulate, simulate_chunks
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.ngram import (
-    _choice,
     example,
     log_prob,
     ngram,
     ngram_params,
     ngram_perplexity,
 )
+from collapse_jax.estimators.ngram.sampling import choice
 from collapse_jax.theory import ancestry
 from collapse_jax.theory import categorical as theory
 
@@ -220,7 +220,7 @@ def test_a_choice_is_the_product_of_all_bits():
         ((int(h) << 32) + int(w)) * int(c) >> 64 for h, w, c in zip(high, low, counts, strict=True)
     ]
     np.testing.assert_array_equal(
-        _choice((jnp.asarray(high), jnp.asarray(low)), jnp.asarray(counts, jnp.int32)), expected
+        choice((jnp.asarray(high), jnp.asarray(low)), jnp.asarray(counts, jnp.int32)), expected
     )
 
 

@@ -86,8 +86,8 @@ def test_labels_hold_options():
 def test_register_refuses():
     with pytest.raises(
         InputError,
-        match=r"name 'gaussian' is taken by collapse_jax.estimators.gaussian.gaussian; choose "
-        r"another",
+        match=r"name 'gaussian' is taken by collapse_jax.estimators.gaussian.family.gaussian; "
+        r"choose another",
     ):
         register("gaussian", newcomer)
     with pytest.raises(InputError, match="name is 'a b'; it must be made of letters"):

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
-from collapse_jax.app.commands.lm import prepare, workflow_of
+from collapse_jax.app.commands.lm_ingredients import prepare
+from collapse_jax.app.commands.lm_loop import workflow_of
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.script import run_script
 from collapse_jax.core import points

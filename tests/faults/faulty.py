@@ -112,10 +112,13 @@ KINDS = {
         "--warmup-steps 4 --learning-rate 1e-2 --held-out 0.1 --held-out-windows 20 "
         "--evaluate-every 15 --save-every 6",
         {
-            "tokens": ("collapse_jax.app.commands.pretrain:write_tokens", _BEFORE_AND_AFTER),
-            "fit": ("collapse_jax.app.commands.pretrain:advance", _BEFORE_AND_AFTER),
-            "score": ("collapse_jax.app.commands.pretrain:mean_loss", ("kill",)),
-            "export": ("collapse_jax.app.commands.pretrain:save_opt", _BEFORE_AND_AFTER),
+            "tokens": (
+                "collapse_jax.app.commands.pretrain_materials:write_tokens",
+                _BEFORE_AND_AFTER,
+            ),
+            "fit": ("collapse_jax.app.commands.pretrain_steps:advance", _BEFORE_AND_AFTER),
+            "score": ("collapse_jax.app.commands.pretrain_steps:mean_loss", ("kill",)),
+            "export": ("collapse_jax.app.commands.pretrain_steps:save_opt", _BEFORE_AND_AFTER),
             **{name: stage for name, stage in _FILES.items() if name != "results"},
         },
         newest_only=True,

@@ -52,7 +52,7 @@ DECODERS = {
 ON_THEIR_OWN = {
     "drivers.tiles": {"_folded"},
     "estimators.gaussian_copula": {"_fitted", "_marginals"},
-    "estimators.ngram": {"_first_not_below"},
+    "estimators.ngram.transitions": {"_first_not_below"},
     "models.lm.decode": {"_generate_batch"},
     "models.lm.hidden_states": {"_mean_hidden"},
     "models.lm.log_probs": {"_log_probs"},

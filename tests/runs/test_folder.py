@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 
 from collapse_jax.app.config import LMConfig, SimulateConfig
-from collapse_jax.errors import InputError
 from collapse_jax.runs.environment import environment
 from collapse_jax.runs.folder import RunFolder
 from collapse_jax.runs.results import results_of
@@ -31,13 +30,6 @@ CONFIG = LMConfig(seed=3, corpus="embedded")
 @pytest.fixture
 def folder(tmp_path):
     return RunFolder.open(tmp_path / "deep" / "run", CONFIG)
-
-
-def refused(call, *args):
-    with pytest.raises(InputError) as caught:
-        call(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def contents(path):
@@ -97,7 +89,7 @@ def in_use(tmp_path):
         other.kill()
 
 
-def test_a_folder_that_another_process_is_at_work_on_is_refused(in_use):
+def test_a_folder_that_another_process_is_at_work_on_is_refused(in_use, refused):
     path, _ = in_use
     for call in (RunFolder.open, lambda path, config: RunFolder(path).check(config)):
         assert (
@@ -135,7 +127,9 @@ def test_a_folder_is_free_again_once_nobody_holds_it(tmp_path):
     )
 
 
-def test_a_file_system_without_locks_is_no_hindrance_and_a_full_one_is(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_is_no_hindrance_and_a_full_one_is(
+    tmp_path, monkeypatch, refused
+):
     for number, usable in ((errno.ENOLCK, True), (errno.ENOSPC, False)):
 
         def acquire(*arguments, number=number, **options):
@@ -154,7 +148,7 @@ def test_an_empty_folder_may_be_used(tmp_path):
     assert RunFolder.open(tmp_path, CONFIG).config() == CONFIG
 
 
-def test_other_settings_are_refused_and_named(folder):
+def test_other_settings_are_refused_and_named(folder, refused):
     before = contents(folder.path)
     text = refused(RunFolder.open, folder.path, LMConfig(seed=4, corpus="embedded", num_beams=2))
     assert (
@@ -166,7 +160,7 @@ def test_other_settings_are_refused_and_named(folder):
     assert contents(folder.path) == before
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
+def test_a_folder_that_is_no_run_is_refused(tmp_path, refused):
     (tmp_path / "thesis.tex").write_text("do not touch")
     assert "exists and is not a run folder" in refused(RunFolder.open, tmp_path, CONFIG)
     assert "exists and is not a run folder" in refused(
@@ -176,7 +170,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
-def test_a_folder_that_cannot_be_written(tmp_path):
+def test_a_folder_that_cannot_be_written(tmp_path, refused):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file" / "run", tmp_path / "file" / "a" / "b"):
         assert "cannot be written" in refused(RunFolder.open, path, CONFIG)
@@ -184,13 +178,13 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_too_little_room_leaves_nothing_behind(tmp_path):
+def test_too_little_room_leaves_nothing_behind(tmp_path, refused):
     text = refused(RunFolder.open, tmp_path / "run", CONFIG, 2**70)
     assert "GiB left, and this run needs about" in text and os.listdir(tmp_path) == []
     RunFolder.open(tmp_path / "run", CONFIG, 1)
 
 
-def test_check_writes_nothing(tmp_path, folder):
+def test_check_writes_nothing(tmp_path, folder, refused):
     RunFolder(tmp_path / "new").check(CONFIG)
     folder.check(CONFIG)
     assert not (tmp_path / "new").exists()
@@ -201,7 +195,7 @@ def test_check_writes_nothing(tmp_path, folder):
     "text",
     ["", "{", "[]", '{"command": "lm", "sed": 1}', '{"command": "lm", "seed": "1"}', b"\xff\xfe"],
 )
-def test_a_damaged_config_is_refused(folder, text):
+def test_a_damaged_config_is_refused(folder, text, refused):
     (folder.path / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert "config.json" in refused(RunFolder.open, folder.path, CONFIG)
 

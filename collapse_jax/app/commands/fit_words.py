@@ -12,7 +12,7 @@ def fit_words(settings: LMSettings, ingredients: Any) -> list[str]:
 
     Args:
         settings: Of the run.
-        ingredients: Made by `commands.lm.prepare`.
+        ingredients: Made by `commands.lm_ingredients.prepare`.
     """
     fit, lines = settings.fine_tune, []
     if fit.max_steps is not None or fit.max_tokens is not None:

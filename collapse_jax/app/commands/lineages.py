@@ -6,7 +6,9 @@ import pathlib
 from typing import Any, NamedTuple
 
 from collapse_jax.app.commands.compare import compare_command
-from collapse_jax.app.commands.lm import Ingredients, memory_words, open_run, run_lm
+from collapse_jax.app.commands.lm import memory_words, open_run
+from collapse_jax.app.commands.lm_ingredients import Ingredients
+from collapse_jax.app.commands.lm_run import run_lm
 from collapse_jax.app.commands.pool import Pool, Writer, root_key_of
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm import LMSettings, context_words

@@ -37,7 +37,7 @@ def loop_words(settings: LMSettings, ingredients: Any) -> list[str]:
     """Lines on what each generation is given, where the settings alone do not say it.
 
     Args:
-        ingredients: Made by `commands.lm.prepare`.
+        ingredients: Made by `commands.lm_ingredients.prepare`.
     """
     config, blocks = settings.config, len(ingredients.blocks.train)
     lines = [*kept_words(config, blocks), *control_words(config, blocks, ingredients.other_blocks)]

@@ -57,7 +57,7 @@ def disk_need(
     """What the generations that are not finished will take.
 
     Args:
-        ingredients: Made by `commands.lm.prepare`.
+        ingredients: Made by `commands.lm_ingredients.prepare`.
         finished: (chain, generation) pairs.
         seeds: The chains of this call; () is all.
 

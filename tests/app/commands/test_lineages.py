@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from collapse_jax.app.commands import lineages
-from collapse_jax.app.commands.lm import lm_command, prepare, run_lm
+from collapse_jax.app.commands.lm import lm_command
+from collapse_jax.app.commands.lm_ingredients import prepare
+from collapse_jax.app.commands.lm_run import run_lm
 from collapse_jax.app.config import LMConfig
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm import corpus

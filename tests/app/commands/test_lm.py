@@ -16,7 +16,8 @@ import pytest
 
 import collapse_jax as cj
 from collapse_jax.app.cli import main
-from collapse_jax.app.commands.lm import prepare, process_of, workflow_of
+from collapse_jax.app.commands.lm_ingredients import prepare, process_of
+from collapse_jax.app.commands.lm_loop import workflow_of
 from collapse_jax.app.config import LMConfig
 from collapse_jax.core import points
 from collapse_jax.errors import InputError

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from collapse_jax.app.commands.lm import prepare
+from collapse_jax.app.commands.lm_ingredients import prepare
 from collapse_jax.app.config import LMConfig
 
 CONFIG = LMConfig(corpus="embedded", model="embedded", block_length=16, seeds=1, generations=0)

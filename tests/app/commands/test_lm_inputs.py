@@ -9,8 +9,8 @@ from rich.console import Console
 
 from collapse_jax.app.commands import lm as lm_file
 from collapse_jax.app.commands import text_blocks
-from collapse_jax.app.commands.lm import prepare
-from collapse_jax.app.commands.pretrain import model_config
+from collapse_jax.app.commands.lm_ingredients import prepare
+from collapse_jax.app.commands.pretrain_materials import model_config
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.pretrain import PretrainConfig
 from collapse_jax.errors import InputError

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from collapse_jax.app.commands.lm import Blocks, Ingredients, process_of
+from collapse_jax.app.commands.lm_ingredients import Blocks, Ingredients, process_of
 from collapse_jax.app.commands.lm_loop import loop_words, workflow_of
 from collapse_jax.app.commands.needs import disk_need
 from collapse_jax.app.commands.origins import REAL, Origins

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
-from collapse_jax.app.commands.lm import prepare, run_lm
+from collapse_jax.app.commands.lm_ingredients import prepare
+from collapse_jax.app.commands.lm_run import run_lm
 from collapse_jax.app.config import LMConfig
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm import corpus

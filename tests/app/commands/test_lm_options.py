@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collapse_jax.app.commands.lm import Blocks, Ingredients, process_of
+from collapse_jax.app.commands.lm_ingredients import Blocks, Ingredients, process_of
 from collapse_jax.app.config import LMConfig
 from collapse_jax.core import points
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate

@@ -3,7 +3,8 @@
 import jax
 import pytest
 
-from collapse_jax.app.commands.lm import memory_words, prepare
+from collapse_jax.app.commands.lm import memory_words
+from collapse_jax.app.commands.lm_ingredients import prepare
 from collapse_jax.app.commands.needs import DiskNeed, disk_need, unshared_batches
 from collapse_jax.app.config import LMConfig
 from collapse_jax.errors import InputError

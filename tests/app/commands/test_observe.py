@@ -14,7 +14,8 @@ import scipy.stats
 from collapse_jax.app.commands import held_out, observe
 from collapse_jax.app.commands.examples import example_prompts, example_table, write_examples
 from collapse_jax.app.commands.held_out import Scores
-from collapse_jax.app.commands.lm import prepare, process_of, run_lm
+from collapse_jax.app.commands.lm_ingredients import prepare, process_of
+from collapse_jax.app.commands.lm_run import run_lm
 from collapse_jax.app.config import LMConfig
 from collapse_jax.errors import InputError
 from collapse_jax.models.lm import corpus

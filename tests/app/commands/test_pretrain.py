@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from collapse_jax.app.cli import main
-from collapse_jax.app.commands import lm as lm_command
-from collapse_jax.app.commands import pretrain
+from collapse_jax.app.commands import lm_ingredients, pretrain_materials, pretrain_steps
 from collapse_jax.app.config import LMConfig, PretrainConfig
 from collapse_jax.models.lm import corpus, token_file
 from collapse_jax.models.lm.corpus import load_tokenizer, read_rows
@@ -149,7 +148,7 @@ def test_the_folder_is_whole(finished):
 
 def test_held_out_text_is_the_last_work_and_its_loss_that_of_the_model(finished, inputs, settings):
     out, config = finished
-    folder, (model, windows) = pretrain.prepare(config.settings(), out)
+    folder, (model, windows) = pretrain_materials.prepare(config.settings(), out)
     rows = read_rows(inputs / "text.txt")
     assert [row for row in rows if not row] == [""] * 9
     last = token_file.flat_tokens(load_tokenizer("embedded"), rows[-31:])
@@ -164,7 +163,7 @@ def test_held_out_text_is_the_last_work_and_its_loss_that_of_the_model(finished,
 
 def test_windows_that_quote_the_other_corpus_are_left_out(finished, inputs, settings):
     out, config = finished
-    _, (_, windows) = pretrain.prepare(config.settings(), out)
+    _, (_, windows) = pretrain_materials.prepare(config.settings(), out)
     rows, tokenizer = read_rows(inputs / "text.txt"), load_tokenizer("embedded")
     run = token_file.SHARED_RUN
     quoted = [
@@ -189,7 +188,7 @@ def test_windows_that_quote_the_other_corpus_are_left_out(finished, inputs, sett
 def test_left_out_windows_are_not_trained_on(settings, inputs, tmp_path, monkeypatch):
     """Between one and two epochs: every other window is seen once or twice, and those never."""
     seen = []
-    monkeypatch.setattr(pretrain, "advance", still(seen))
+    monkeypatch.setattr(pretrain_steps, "advance", still(seen))
     config = settings(
         exclude=str(inputs / "other"),
         steps=150,
@@ -197,8 +196,8 @@ def test_left_out_windows_are_not_trained_on(settings, inputs, tmp_path, monkeyp
         save_every=150,
         block_length=32,
     )
-    folder, materials = pretrain.prepare(config.settings(), tmp_path / "run")
-    pretrain.run_pretrain(config.settings(), folder, materials)
+    folder, materials = pretrain_materials.prepare(config.settings(), tmp_path / "run")
+    pretrain_steps.run_pretrain(config.settings(), folder, materials)
     windows = materials.windows
     found = np.concatenate([batch.reshape(-1, 32) for batch in seen])
     usable = windows.train[~windows.left_out]
@@ -220,7 +219,7 @@ def test_the_model_opens_in_our_own_code(finished):
         rows
     )
     config = LMConfig(corpus="embedded", model=str(out / "model"), block_length=LENGTH)
-    ingredients = lm_command.prepare(config.settings())
+    ingredients = lm_ingredients.prepare(config.settings())
     assert ingredients.tokenizer.vocab_size == 2048 and ingredients.blocks.train.shape[1] == LENGTH
     assert_equal_trees(ingredients.pretrained, params)
 
@@ -316,7 +315,8 @@ def test_a_killed_run_ends_with_the_same_numbers(
     finished, tmp_path, monkeypatch, where, call_number, last_saved
 ):
     whole, config = finished
-    out, calls, original = tmp_path / "run", [], getattr(pretrain, where)
+    step_of = pretrain_materials if where == "write_tokens" else pretrain_steps
+    out, calls, original = tmp_path / "run", [], getattr(step_of, where)
 
     def kill(*given, **options):
         calls.append(1)
@@ -325,7 +325,7 @@ def test_a_killed_run_ends_with_the_same_numbers(
         return original(*given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, where, kill)
+        patch.setattr(step_of, where, kill)
         with pytest.raises(Killed):
             call(config, out)
     left = [int(path.name) for path in (out / "checkpoints").glob("[0-9]*")]
@@ -333,7 +333,7 @@ def test_a_killed_run_ends_with_the_same_numbers(
     encoded = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            pretrain,
+            pretrain_materials,
             "write_tokens",
             lambda *given, **options: (
                 encoded.append(1),
@@ -417,7 +417,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
 
 def test_a_run_goes_on_with_its_own_text_alone(settings, inputs, stopped, tmp_path, monkeypatch):
     """Another text under the same name is refused, as are other settings."""
-    monkeypatch.setattr(pretrain, "advance", still([]))
+    monkeypatch.setattr(pretrain_steps, "advance", still([]))
     shutil.copytree(inputs, tmp_path / "inputs")
     config = settings(
         corpus=str(tmp_path / "inputs" / "text.txt"),
@@ -427,7 +427,7 @@ def test_a_run_goes_on_with_its_own_text_alone(settings, inputs, stopped, tmp_pa
     )
     with monkeypatch.context() as patch:
         patch.setattr(
-            pretrain,
+            pretrain_steps,
             "save_opt",
             lambda *given: (_ for _ in ()).throw(OSError(28, "No space left on device")),
         )
@@ -494,7 +494,8 @@ def test_a_loss_that_is_no_number_names_the_step(settings, stopped, tmp_path):
 def test_a_held_out_loss_that_is_no_number_is_no_result(settings, stopped, tmp_path, monkeypatch):
     """A last step that diverges shows in the held-out loss alone: the losses are those before."""
     monkeypatch.setattr(
-        "collapse_jax.app.commands.pretrain.mean_loss", lambda *_, **__: np.array([1.0, np.nan])
+        "collapse_jax.app.commands.pretrain_steps.mean_loss",
+        lambda *_, **__: np.array([1.0, np.nan]),
     )
     text = stopped(settings(steps=5), tmp_path / "run", code=1)
     assert "the held-out loss became nan after step 4; try a smaller learning rate" in text

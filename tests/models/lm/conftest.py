@@ -3,6 +3,7 @@
 """
 
 import pathlib
+import shutil
 
 import jax
 import numpy as np
@@ -31,3 +32,19 @@ def expected():
     """What transformers made of it."""
     with np.load(FIXTURE / "expected.npz") as file:
         return dict(file)
+
+
+@pytest.fixture
+def only(tmp_path):
+    """A function that makes a folder with the fixture's config and the one weight file that is
+    named.
+    """
+
+    def make(file, folder="model"):
+        target = tmp_path / folder
+        target.mkdir(exist_ok=True)
+        shutil.copy(FIXTURE / "config.json", target)
+        shutil.copy(FIXTURE / file, target)
+        return target
+
+    return make

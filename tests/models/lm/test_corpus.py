@@ -43,18 +43,6 @@ def opt_tokenizer(shared):
     return load_tokenizer(str(shared / "opt-tokenizer"))
 
 
-def refused(call, *args):
-    """The one line of the InputError that the call raises."""
-    with pytest.raises(InputError) as caught:
-        call(*args)
-    text = str(caught.value)
-    assert "\n" not in text and len(text) < 1000
-    assert caught.value.__cause__ is None and (
-        caught.value.__context__ is None or caught.value.__suppress_context__
-    )
-    return text
-
-
 # Blocks, held against counts published with the data (protocols.md).
 
 
@@ -108,11 +96,11 @@ def test_blocks_are_cut_by_shard_and_by_thousand_rows():
 
 
 @pytest.mark.parametrize("length", [1, 0, -3])
-def test_a_block_has_at_least_two_tokens(length):
+def test_a_block_has_at_least_two_tokens(length, refused):
     assert f"block_length is {length}" in refused(blocks_of, ["abc"], BYTES, length)
 
 
-def test_less_text_than_one_block():
+def test_less_text_than_one_block(refused):
     assert "shorter than one block of 64 tokens" in refused(blocks_of, ["abc"], BYTES)
     assert "shorter than one block" in refused(blocks_of, [], BYTES)
     assert blocks_of(["a" * 63], BYTES).shape == (1, 64)
@@ -244,14 +232,14 @@ def test_folder_of_wikitext(shared):
     ],
     ids=[str(number) for number in range(12)],
 )
-def test_damaged_files(tmp_path, capfd, name, content, says):
+def test_damaged_files(tmp_path, capfd, name, content, says, refused):
     (tmp_path / name).write_bytes(content)
     text = refused(load_corpus, str(tmp_path / name))
     assert says in text and str(tmp_path / name) in text
     assert capfd.readouterr() == ("", "")
 
 
-def test_parquet_without_text(tmp_path):
+def test_parquet_without_text(tmp_path, refused):
     import pyarrow
     import pyarrow.parquet
 
@@ -261,7 +249,7 @@ def test_parquet_without_text(tmp_path):
     assert "must be a string" in refused(read_rows, tmp_path / "numbers.parquet")
 
 
-def test_missing_and_empty(tmp_path):
+def test_missing_and_empty(tmp_path, refused):
     assert "is neither a file nor a folder" in refused(load_corpus, str(tmp_path / "nowhere"))
     assert "has no train file" in refused(load_corpus, str(tmp_path))
     for name, text in (("train.txt", "a\n"), ("valid.txt", " \n\n"), ("test.txt", "a\n")):
@@ -277,7 +265,7 @@ def test_missing_and_empty(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["", ".xz"])
-def test_rows_come_one_by_one(tmp_path, suffix):
+def test_rows_come_one_by_one(tmp_path, suffix, refused):
     """The first rows are there although the file is damaged further on."""
     text = "".join(f"row {i} of many\n" for i in range(200_000)).encode()
     path = tmp_path / f"a.txt{suffix}"
@@ -293,7 +281,7 @@ def test_rows_come_one_by_one(tmp_path, suffix):
     assert "cannot be read" in refused(list, rows)
 
 
-def test_files_of_a_pretraining_corpus(tmp_path):
+def test_files_of_a_pretraining_corpus(tmp_path, refused):
     for name in ("b.txt", "a.jsonl", "notes.md", "works.tsv"):
         (tmp_path / name).write_text(json.dumps({"text": f"row of {name}"}) + "\n")
     assert [path.name for path in training_files(str(tmp_path))] == ["a.jsonl", "b.txt"]
@@ -327,7 +315,7 @@ def test_fingerprints_change_with_the_text(tmp_path):
     )
 
 
-def test_corpus_from_the_hub_is_by_name_and_can_fail(monkeypatch):
+def test_corpus_from_the_hub_is_by_name_and_can_fail(monkeypatch, refused):
     asked = []
 
     def load_dataset(*name):
@@ -355,7 +343,7 @@ def test_corpus_from_the_hub_is_by_name_and_can_fail(monkeypatch):
 # Tokenizers.
 
 
-def test_tokenizer_folders(tmp_path, monkeypatch):
+def test_tokenizer_folders(tmp_path, monkeypatch, refused):
     corpus_file._train_embedded().save(str(tmp_path / "tokenizer.json"))
     saved, trained = load_tokenizer(str(tmp_path)), load_tokenizer("embedded")
     rows = embedded_corpus().valid[:50]
@@ -413,12 +401,12 @@ def test_tokenizer_files_are_those_of_the_source(tmp_path, shared):
         ("facebook/opt-125m", "it must be a folder, 'embedded', or 'train:N'"),
     ],
 )
-def test_tokenizers_that_pretraining_does_not_take(source, says):
+def test_tokenizers_that_pretraining_does_not_take(source, says, refused):
     text = refused(tokenizer_files, source)
     assert text.startswith(f"tokenizer is '{source}'") and says in text
 
 
-def test_tokenizer_of_a_hub_name_without_network(monkeypatch):
+def test_tokenizer_of_a_hub_name_without_network(monkeypatch, refused):
     class AutoTokenizer:
         @staticmethod
         def from_pretrained(name, trust_remote_code):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from collapse_jax.errors import InputError
 from collapse_jax.models.lm.assemble import as_stored, tensor_table
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, generate
 from collapse_jax.models.lm.families import FAMILIES, model_from_json, model_to_json
@@ -123,13 +122,6 @@ def test_parameters_are_those_of_init():
         )
 
 
-def refused(call, *arguments):
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 CHANGES = [
     ("llama3", {"model_type": "gemma"}, "the nearest that is built is 'gemma2'"),
     ("llama3", {"model_type": "mamba"}, "built are opt, gpt2"),
@@ -161,7 +153,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("name", "changes", "said"), CHANGES)
-def test_what_is_not_built_is_one_line(name, changes, said):
+def test_what_is_not_built_is_one_line(name, changes, said, refused):
     values = json.loads((FOLDER / name / "config.json").read_text(encoding="utf-8"))
     assert said in refused(model_from_json, json.dumps(values | changes))
 
@@ -185,7 +177,7 @@ def test_ends_are_those_that_transformers_decodes_by(tmp_path):
     assert load(folder)[0].switches.ends == (7, 8)
 
 
-def test_another_family_than_opt_is_named(tmp_path):
+def test_another_family_than_opt_is_named(tmp_path, refused):
     assert "'llama'" in refused(load_opt, FOLDER / "llama3")
     tensors = safetensors.numpy.load_file(FOLDER / "gpt_neox" / "model.safetensors")
     # Masks and wavelengths that old releases saved; a tensor that nobody knows.

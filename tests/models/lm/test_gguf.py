@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from collapse_jax.errors import InputError
 from collapse_jax.models.lm.assemble import as_stored
 from collapse_jax.models.lm.corpus import load_tokenizer
 from collapse_jax.models.lm.gguf_file import load_gguf
@@ -113,14 +112,7 @@ def test_the_tokenizer_of_the_file(tmp_path):
     assert shown == ["Ġthe", "Ġt", "Ġ", "1", "2", "Ġ", "Ã", "©", "Ċ"]
 
 
-def refused(call, *arguments):
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_what_does_not_fit_is_one_line(tmp_path):
+def test_what_does_not_fit_is_one_line(tmp_path, refused):
     path = tmp_path / "model.gguf"
     write(path, "llama2", changes={"blk.1.ffn_up.weight": np.zeros((24, 12), np.float32)})
     assert "blk.1.ffn_up.weight is [24, 12], not [24, 16]" in refused(load, path)

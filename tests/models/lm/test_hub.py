@@ -11,39 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from collapse_jax.errors import InputError
 from collapse_jax.models.lm.hub import PINNED_REVISIONS, find_model
 from collapse_jax.models.lm.weights import load, load_opt
 
 FIXTURE = Path(__file__).parent / "fixtures" / "opt_tiny"
-
-
-@pytest.fixture
-def only(tmp_path):
-    """A function that makes a folder with the fixture's config and the one weight file that is
-    named.
-    """
-
-    def make(file, folder="model"):
-        target = tmp_path / folder
-        target.mkdir(exist_ok=True)
-        shutil.copy(FIXTURE / "config.json", target)
-        shutil.copy(FIXTURE / file, target)
-        return target
-
-    return make
-
-
-def refused(call, *args, **kwargs):
-    """The one line of the InputError that the call raises."""
-    with pytest.raises(InputError) as caught:
-        call(*args, **kwargs)
-    text = str(caught.value)
-    assert "\n" not in text and len(text) < 1000
-    assert caught.value.__cause__ is None and (
-        caught.value.__context__ is None or caught.value.__suppress_context__
-    )
-    return text
 
 
 class Hub(types.ModuleType):
@@ -70,7 +41,7 @@ class Hub(types.ModuleType):
         return str(self.online)
 
 
-def test_folders_and_hub_names(tmp_path, only, monkeypatch):
+def test_folders_and_hub_names(tmp_path, only, monkeypatch, refused):
     monkeypatch.setitem(
         sys.modules, "huggingface_hub", Hub(None, None)
     )  # no test calls the real hub
@@ -99,7 +70,7 @@ def test_folders_and_hub_names(tmp_path, only, monkeypatch):
     )
 
 
-def test_the_hub(tmp_path, only, monkeypatch):
+def test_the_hub(tmp_path, only, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
     hub = Hub(online=only("pytorch_model.bin", "online"), cached=None)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
@@ -119,7 +90,7 @@ def test_the_hub(tmp_path, only, monkeypatch):
     assert "holds no weight file" in refused(find_model, "someone/else")
 
 
-def test_the_hub_out_of_reach(tmp_path, only, monkeypatch):
+def test_the_hub_out_of_reach(tmp_path, only, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
     hub = Hub(online=None, cached=None)
     hub.error = ConnectionError("no route\nto host")
@@ -158,7 +129,7 @@ def test_the_hub_out_of_reach(tmp_path, only, monkeypatch):
     ],
 )
 def test_an_unbuilt_model_is_refused_before_its_weights_are_fetched(
-    tmp_path, monkeypatch, values, says
+    tmp_path, monkeypatch, values, says, refused
 ):
     """From its config.json alone, which is all that was asked for."""
     monkeypatch.chdir(tmp_path)
@@ -171,7 +142,7 @@ def test_an_unbuilt_model_is_refused_before_its_weights_are_fetched(
     assert [call[3] for call in hub.calls if call[0] == "fetch"] == [["config.json"]]
 
 
-def test_another_family_than_opt_is_not_fetched_for_load_opt(tmp_path, monkeypatch):
+def test_another_family_than_opt_is_not_fetched_for_load_opt(tmp_path, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
     model = next((FIXTURE.parent).glob("**/*llama*/config.json"))
     shutil.copy(model, tmp_path)
@@ -182,7 +153,7 @@ def test_another_family_than_opt_is_not_fetched_for_load_opt(tmp_path, monkeypat
     assert [call[3] for call in hub.calls if call[0] == "fetch"] == [["config.json"]]
 
 
-def test_repositories_without_what_is_needed(tmp_path, monkeypatch):
+def test_repositories_without_what_is_needed(tmp_path, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
     hub = Hub(online=tmp_path, cached=None)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
@@ -193,7 +164,7 @@ def test_repositories_without_what_is_needed(tmp_path, monkeypatch):
     assert "holds no config.json" in refused(load, "someone/else")
 
 
-def test_names_from_before_there_were_owners(tmp_path, monkeypatch):
+def test_names_from_before_there_were_owners(tmp_path, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
     hub = Hub(online=tmp_path, cached=None)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)

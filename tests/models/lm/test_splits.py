@@ -8,7 +8,6 @@ import lzma
 
 import pytest
 
-from collapse_jax.errors import InputError
 from collapse_jax.models.lm.corpus import (
     fingerprint,
     load_corpus,
@@ -32,14 +31,6 @@ def folder(tmp_path):
         return str(tmp_path)
 
     return make
-
-
-def refused(call, *args):
-    """The one line of the InputError that the call raises."""
-    with pytest.raises(InputError) as caught:
-        call(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def read(source):
@@ -129,7 +120,7 @@ def test_what_lies_about_is_no_text(folder):
         (["traindata.txt", "valid.txt", "test.txt"], ["no train file", "left out: traindata.txt"]),
     ],
 )
-def test_names_that_are_not_clear(folder, names, says):
+def test_names_that_are_not_clear(folder, names, says, refused):
     source = folder(*names)
     text = refused(load_corpus, source)
     assert all(word in text for word in says) and source in text
@@ -144,12 +135,12 @@ def test_shards_are_read_in_the_order_of_their_numbers(folder):
     assert "11 files" in line and "11 rows" in line
 
 
-def test_an_empty_shard_is_a_part_that_is_missing(folder):
+def test_an_empty_shard_is_a_part_that_is_missing(folder, refused):
     source = folder("train-1.txt", "train-2.txt", "valid.txt", "test.txt", **{"train-2.txt": "\n"})
     assert "train-2.txt is empty" in refused(load_corpus, source)
 
 
-def test_links(folder, tmp_path):
+def test_links(folder, tmp_path, refused):
     source = folder("train.txt", "test.txt")
     (tmp_path / "valid.txt").symlink_to(tmp_path / "gone.txt")
     text = refused(load_corpus, source)
@@ -190,7 +181,7 @@ def test_without_a_listener_only_what_matters_is_logged(folder, caplog):
 
 
 @pytest.mark.parametrize("source", ["", 5, None])
-def test_what_is_no_name_of_a_text(source):
+def test_what_is_no_name_of_a_text(source, refused):
     """An empty name would be the folder that one stands in."""
     assert refused(load_corpus, source).startswith(f"corpus is {source!r}; it must be")
     assert refused(load_tokenizer, source).startswith(f"tokenizer is {source!r}; it must be")
@@ -228,10 +219,10 @@ def test_pretraining_reads_a_train_split_or_everything(folder, tmp_path):
         (["a.txt", "a.txt.xz"], "one text twice"),
     ],
 )
-def test_pretraining_refuses_what_is_not_clear(folder, names, says):
+def test_pretraining_refuses_what_is_not_clear(folder, names, says, refused):
     assert says in refused(training_files, folder(*names))
 
 
-def test_pretraining_reads_no_text_twice(folder):
+def test_pretraining_reads_no_text_twice(folder, refused):
     source = folder("a.txt", "b.txt", "c.txt", **{"c.txt": "text of a.txt\n"})
     assert "a.txt, c.txt hold the same bytes" in refused(fingerprint, source)

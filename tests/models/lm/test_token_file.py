@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 
-from collapse_jax.errors import InputError
 from collapse_jax.models.lm import token_file
 from collapse_jax.models.lm.corpus import TextTokenizer
 from collapse_jax.models.lm.token_file import (
@@ -29,13 +28,6 @@ BYTES = TextTokenizer(
 )
 ROWS = ["one\n", "two\n", "", "three\n", "", "", "four"]
 FROM = {"corpus": [["a.txt", 3, "abc"]], "tokenizer": "train:300"}
-
-
-def refused(call, *args):
-    with pytest.raises(InputError) as caught:
-        call(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def text_of(rows, works=(), tokens=1000):
@@ -117,7 +109,7 @@ def test_a_killed_call_leaves_nothing_that_counts(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"), [("corpus", [["a.txt", 3, "abd"]]), ("tokenizer", {"tokenizer.json": "0"})]
 )
-def test_tokens_of_something_else_are_refused(tmp_path, name, value):
+def test_tokens_of_something_else_are_refused(tmp_path, name, value, refused):
     write_tokens(tmp_path, ROWS, BYTES, FROM)
     assert f"holds tokens of another {name} " in refused(
         read_tokens, tmp_path, FROM | {name: value}
@@ -125,7 +117,7 @@ def test_tokens_of_something_else_are_refused(tmp_path, name, value):
     assert json.loads((tmp_path / "tokens.json").read_text())["made_from"] == FROM
 
 
-def test_ids_outside_the_vocabulary(tmp_path):
+def test_ids_outside_the_vocabulary(tmp_path, refused):
     for ids in ([256], [-1]):
         assert "outside its 256 entries" in refused(
             write_tokens, tmp_path, ROWS, BYTES._replace(encode=lambda rows, ids=ids: [ids]), FROM
@@ -165,7 +157,7 @@ def test_where_the_text_is_cut(rows, works, share, cut):
     assert not windows.left_out.any() and windows.left_out.shape == (cut // 10,)
 
 
-def test_two_windows_are_the_least():
+def test_two_windows_are_the_least(refused):
     assert "has 19 tokens; 2 windows of block_length 10 are the least" in refused(
         cut_windows, text_of([0], tokens=19), 10, 0.1
     )
