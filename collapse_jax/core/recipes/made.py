@@ -166,8 +166,7 @@ def replaced(before: T, after: T, parts: dict[str, Any]) -> T:
     recipe = recipe_of(before)
     if recipe is None:
         return after
-    fields: Any = zip(cast(Any, before), cast(Any, after), strict=True)
-    if all(one is other for one, other in fields):
+    if not parts:
         return keeping(after, recipe)
     return with_recipe(after, replace_parts, (before,), parts)
 

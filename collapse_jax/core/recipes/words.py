@@ -56,7 +56,7 @@ def short(value: Any) -> str:
     if isinstance(value, list | tuple):
         inner = ", ".join(map(short, value[: _NUMBERS + 1]))
         more = ", ..." if len(value) > _NUMBERS + 1 else ""
-        return f"[{inner}{more}]" if isinstance(value, list) else f"({inner}{more})"
+        return f"[{inner}{more}]"  # lists are kept as tuples
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{short(k)}: {short(v)}" for k, v in value.items()) + "}"
     return name_of(value)  # its own repr may print a whole model
@@ -74,7 +74,8 @@ def _tree_words(value):
             not isinstance(value, Tracer) and value.is_fully_addressable and not value.is_deleted()
         )
         if value.size == 1 and value.ndim == 0 and is_known and value.dtype.kind in "biuf":
-            return f"{value.item():.6g}"
+            number = value.item()
+            return f"{number:.6g}" if isinstance(number, float) else str(number)
         return f"{value.dtype}{list(value.shape)}"
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         pairs = zip(value._fields, value, strict=True)
