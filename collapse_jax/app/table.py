@@ -1,11 +1,11 @@
 """What a paper's table says of simulated chains: medians and means, each with its interval."""
 
-import html
 from typing import NamedTuple
 
 import numpy as np
 
 from collapse_jax.app.collapse_profile.series import LEVEL, Chains
+from collapse_jax.core.html import html_table
 from collapse_jax.drivers.recorded import Records, recorded
 from collapse_jax.errors import InputError
 
@@ -49,11 +49,7 @@ class Table(tuple):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        rows = [
-            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in line)
-            for tag, line in (("th", _HEAD), *(("td", _cells(row)) for row in self))
-        ]
-        return "<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+        return html_table(_HEAD, map(_cells, self))
 
 
 def table(records: Records, generation: int | None = None) -> Table:

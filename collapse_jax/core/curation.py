@@ -32,6 +32,7 @@ from collapse_jax.core.flows.schedules import shares as schedule_of_shares
 from collapse_jax.core.functions import check_arguments
 from collapse_jax.core.marks import check_sound, is_marked, mark
 from collapse_jax.core.needs import SIZE_TO_WATCH, needs_of
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.results import numbers_of_points
 from collapse_jax.core.types import Estimator, Workflow
 from collapse_jax.errors import InputError, defined_at, number, whole
@@ -50,6 +51,7 @@ _NO_DERIVATIVE = (
 )
 
 
+@recorded
 def best_of(
     k: int,
     reward: OfPoints,
@@ -99,6 +101,7 @@ def best_of(
     return _wrapper(f"best_of({k})", _of_points(curate))
 
 
+@recorded
 def verified(accept: OfPoints, *, cap: int = 100) -> Wrapper:
     """Every point is drawn anew until it is accepted.
 
@@ -120,6 +123,7 @@ def verified(accept: OfPoints, *, cap: int = 100) -> Wrapper:
     return _wrapper("verified", _verified("verified", accepts, cap))
 
 
+@recorded
 def labelled_verifier(
     phi: "float | jax.Array | Callable[[Any], Any]",
     psi: "float | jax.Array | Callable[[Any], Any]",
@@ -171,6 +175,7 @@ def _labelled(name, correct, cap, phi, psi):
     return _verified(name, shares, cap)
 
 
+@recorded
 def tempered(tau: "float | jax.Array | Callable[[Any], Any]") -> Wrapper:
     """The model is sampled at temperature tau: probabilities proportional to p^(1/tau).
 
@@ -205,6 +210,7 @@ def _is_temperature(tau):
     return (tau > 0) & (tau < math.inf)
 
 
+@recorded
 def top_p(p: "float | jax.Array | Callable[[Any], Any]") -> Wrapper:
     """The model is cut down to the fewest most probable outcomes that hold probability p.
 
@@ -237,6 +243,7 @@ def _is_kept(p):
     return (p > 0) & (p <= 1)
 
 
+@recorded
 def detector(
     true_positive: "float | jax.Array | Callable[[Any], Any]",
     false_positive: "float | jax.Array | Callable[[Any], Any]",

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core import functions, points, protocols
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.types import (
     Compaction,
     Dataset,
@@ -30,6 +31,7 @@ P = ParamSpec("P")
 _RENAMED = {"evidence": "statistics", "streams": "lazy"}
 
 
+@recorded
 def estimator(
     fit: protocols.Fit,
     sample: protocols.Sample,
@@ -92,6 +94,13 @@ def estimator(
     return _with_functions_checked(_weighing(made, weighed), init)
 
 
+def _own_words(recipe):
+    """The name of an estimator of somebody's functions; a call with these would be long."""
+    return recipe.arguments["name"] or _maker(recipe.arguments["fit"])
+
+
+estimator.words = _own_words
+
 # Options that families got later: a run folder that began before knows its family without them.
 _LATER = ("resampled",)
 
@@ -113,7 +122,7 @@ def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
         text = ", ".join(f"{name}={_short(value)}" for name, value in given.items())
         return made._replace(name=f"{factory.__name__}({text})")
 
-    return with_name
+    return recorded(with_name)
 
 
 def _short(value):
@@ -188,7 +197,7 @@ def _renamed(given, **values):
             raise TypeError(
                 f"estimator() got an unexpected keyword argument {old!r}{did_you_mean(old, known)}"
             )
-        warnings.warn(f"{old} is called {_RENAMED[old]} now", DeprecationWarning, stacklevel=3)
+        warnings.warn(f"{old} is called {_RENAMED[old]} now", DeprecationWarning, stacklevel=4)
         values[_RENAMED[old]] = value
     return values.values()
 

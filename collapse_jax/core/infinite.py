@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.protocols import Params
+from collapse_jax.core.recipes.made import with_recipe
 from collapse_jax.core.types import Estimator, Source
 from collapse_jax.errors import InputError, number, whole
 
@@ -52,7 +53,7 @@ def infinite_sample(
     def data(log_density, n):
         return estimator.summarise(x, n * step * jnp.exp(log_density))
 
-    return (
+    made = (
         estimator._replace(
             draw=lambda key, model, n: data(estimator.log_prob(model, x), n), subsample=None
         ),
@@ -63,3 +64,34 @@ def infinite_sample(
             params=params,
         ),
     )
+    args, options = (estimator, truth, params), {"low": low, "high": high, "nodes": nodes}
+    makers = (infinite_estimator, infinite_source)
+    return tuple(
+        with_recipe(one, maker, args, options) for one, maker in zip(made, makers, strict=True)
+    )
+
+
+def infinite_estimator(
+    estimator: Estimator,
+    truth: Estimator,
+    params: Params,
+    *,
+    low: float,
+    high: float,
+    nodes: int = 1000,
+) -> Estimator:
+    """The estimator of `infinite_sample`; what it is unpickled by."""
+    return infinite_sample(estimator, truth, params, low=low, high=high, nodes=nodes)[0]
+
+
+def infinite_source(
+    estimator: Estimator,
+    truth: Estimator,
+    params: Params,
+    *,
+    low: float,
+    high: float,
+    nodes: int = 1000,
+) -> Source:
+    """The source of `infinite_sample`; what it is unpickled by."""
+    return infinite_sample(estimator, truth, params, low=low, high=high, nodes=nodes)[1]

@@ -2,22 +2,27 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from collapse_jax.core import compatible, functions, marks, results, sizes
+from collapse_jax.core import asked, compatible, functions, marks, results, sizes
+from collapse_jax.core.driven import check_run as check_run
+from collapse_jax.core.driven import check_started as check_started
+from collapse_jax.core.driven import keeps_buffers as keeps_buffers
+from collapse_jax.core.driven import process_grid as process_grid
+from collapse_jax.core.driven import unwatched as unwatched
 from collapse_jax.core.flows import schedules
-from collapse_jax.core.needs import SIZE_TO_WATCH, Needs, guarded, needs_of
+from collapse_jax.core.needs import SIZE_TO_WATCH, Needs, guarded
 from collapse_jax.core.real_source import held_against
-from collapse_jax.core.tracing import inside_a_program
+from collapse_jax.core.recipes.captured import Key
+from collapse_jax.core.recipes.made import keeping, recorded
+from collapse_jax.core.recipes.shared import settings_of, shared
 from collapse_jax.core.training_data import (
     PointData,
-    RelativeData,
     StatisticsData,
     TrainingData,
     statistics_draw,
@@ -33,7 +38,7 @@ from collapse_jax.core.types import (
     StepInfo,
     Workflow,
 )
-from collapse_jax.errors import InputError, made_by, one_key, whole
+from collapse_jax.errors import InputError, made_by, whole
 from collapse_jax.metrics import OfFirst
 from collapse_jax.random.bits import fold_in, split
 
@@ -42,6 +47,7 @@ from collapse_jax.random.bits import fold_in, split
 _FIT = np.uint32(2**32 - 1)
 
 
+@recorded
 def generational_process(
     estimator: Estimator,
     source: Source,
@@ -73,35 +79,42 @@ def generational_process(
     made_by("estimator", estimator, Estimator, "one of cj.estimators, or cj.estimator,")
     made_by("source", source, Source, "one of cj.sources")
     made_by("workflow", workflow, Workflow, "one of cj.workflows, as cj.workflows.replace(),")
-    sample_size, largest_sample_size = sizes.traced(sample_size, largest_sample_size)
-    largest = _largest_size(sample_size, largest_sample_size)
+    given = (estimator, source, workflow, sample_size, largest_sample_size, remember_first)
+    # Points of a grid are looked at less than others are.
+    made_of = None if sizes.in_a_grid() else settings_of(*given)
+    core = shared(made_of, lambda: _core_of(*given, made_of))
+    # The same settings, as they were written here.
+    held, size = keeping(core.parts.source, source.recipe), core.parts.sample_size
+    return core.process(Parts(estimator, held, workflow, size, remember_first))
+
+
+generational_process.called = "Process"
+
+
+def _core_of(estimator, source, workflow, sample_size, largest, remember_first, made_of):
+    """What makes the generations of a process; all arguments of it are looked at here."""
+    sample_size, largest = sizes.traced(sample_size, largest)
+    largest = _largest_size(sample_size, largest)
     functions.check_parts(estimator, source, workflow)
-    source = held_against(source, estimator, largest)
+    source = keeping(held_against(source, estimator, largest), source.recipe)
     parts = Parts(estimator, source, workflow, sample_size, remember_first)
     generator = functions.generator_of(workflow, estimator)
-    needs = _needs(parts, generator, largest or SIZE_TO_WATCH)
-    kind = _kind_of_data(parts, needs, generator)
+    needs = asked.needs_of_parts(parts, generator, largest or SIZE_TO_WATCH)
+    kind = asked.kind_of_data(parts, needs, generator)
     compatible.check_needs(parts, needs, holds_points=kind is not StatisticsData)
     draws_real = kind is StatisticsData and statistics_draw(source, estimator) is not None
     if estimator.traceable and not draws_real:
         compatible.check_bounded(largest)
     compatible.check_size(source, largest)
-    most = _most_points(parts, needs, kind)
+    most = asked.most_points(parts, needs, kind)
     compatible.check_at_most(largest, most, workflow.name)
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
-    points_of_all = _points_of_all(parts, needs)
+    points_of_all = asked.points_of_all(parts, needs)
     data = kind(estimator, generator, source, largest or 0, points_of_all, needs.weights)
-    core = _Core(parts, needs, data, draws_real, schedule)
+    core = _Core(parts, needs, data, draws_real, schedule, made_of)
     core.check_models_keep_their_shape()
     _check_by_shapes(core)
-    return Process(
-        init=core.init,
-        step=core.step if core.is_watched else core.unwatched_step,
-        metrics=_metrics(estimator, source) | (_to_first(estimator) if remember_first else {}),
-        layout=Layout(core.template, core.resize),
-        runtime=_runtime(core),
-        parts=parts,
-    )
+    return core
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,6 +123,7 @@ class _Core:
 
     draws_real: whether real data comes as statistics, so that no point is ever made of it.
     schedule: the sizes of training sets.
+    made_of: what all of it was made of, where others of the same settings may have it.
     """
 
     parts: Parts
@@ -117,6 +131,25 @@ class _Core:
     data: TrainingData
     draws_real: bool
     schedule: sizes.Schedule
+    made_of: Key | None = dataclasses.field(default=None, compare=False)
+
+    def process(self, parts):
+        """The process; parts: these, or equal ones."""
+        return Process(
+            init=self.init,
+            step=self.step if self.is_watched else self.unwatched_step,
+            metrics=dict(self.metrics),
+            layout=Layout(self.template, self.resize),
+            runtime=_runtime(self),
+            parts=parts,
+        )
+
+    @functools.cached_property
+    def metrics(self):
+        """Name -> metric; the same functions for all processes of these settings."""
+        estimator, source, *_, remember_first = self.parts
+        first = _to_first(estimator) if remember_first else {}
+        return _metrics(estimator, source) | first
 
     def init(self, key, last_generation=None):
         fit_key, start, data, training_set, carry = self._start(key, last_generation)
@@ -356,178 +389,12 @@ class _Core:
             compatible.check_same_types(real.dtype, made.dtype)
 
 
-def check_started(process: Process, key: jax.Array) -> None:
-    """Raises `InputError` unless a driver was given a process and one typed key, outside of JAX."""
-    made_by("process", process, Process, "cj.generational_process")
-    if isinstance(key, Tracer) or inside_a_program():
-        raise InputError(
-            "a simulation is no part of a JAX program: it was called inside jit, vmap, grad or "
-            "scan. There, call process.init and process.step under lax.scan; or call the "
-            "simulation outside, once for each value, with chains= for many chains"
-        )
-    one_key("key", key)
-
-
-def check_run(
-    process: Process, generations: int, settings: Mapping[str, np.ndarray] | None = None
-) -> None:
-    """Looks at the sizes of all training sets of a run, as far as they are known before it.
-
-    Args:
-        process: from `generational_process` or `process_grid`.
-        generations: the last one.
-        settings: name -> [points] of a grid.
-
-    Raises:
-        InputError: for a size that is no whole number in its range, or pools that 32 bits do not
-            count; it names the generation.
-    """
-    core: Any = getattr(process.layout.template, "__self__", None)
-    if not hasattr(core, "check_run"):
-        return
-    if settings is None:
-        core.check_run(generations)
-    elif isinstance(process.init, _AtPoint):
-        at = process.init.at
-        schedules.check_points(at, generations, settings)
-        for known in _sizes_at_points(at, generations, settings):
-            core.check_run(generations, known)
-
-
-def keeps_buffers(process: Process) -> bool:
-    """Whether the states of a process hold buffers that its last generation sizes, as far as known.
-
-    True for a process that `generational_process` has not made.
-    """
-    core = getattr(process.layout.template, "__self__", None)
-    return core.keeps_buffers if isinstance(core, _Core) else True
-
-
-def unwatched(process: Process) -> Process:
-    """The same process for a driver that has called `check_run`: its step looks at no size."""
-    core: Any = getattr(process.step, "__self__", None)
-    if not hasattr(core, "unwatched_step") or process.step != core.step:
-        return process
-    return process._replace(step=core.unwatched_step, runtime=process.runtime)
-
-
-def _sizes_at_points(at, generations, settings):
-    """The sizes [generation] of each point of a grid; [1] where they are the same for ever."""
-    program, is_constant = _sizes_program(at)
-    arrays = {name: np.asarray(values) for name, values in settings.items()}
-    first = np.asarray(program(arrays, np.arange(1)))
-    if is_constant:
-        yield from np.unique(first, axis=0)
-        return
-    for point in range(len(first)):
-        one = {name: values[point : point + 1] for name, values in arrays.items()}
-        yield np.asarray(program(one, np.arange(generations + 1)))[0]
-
-
-@functools.lru_cache(256)
-def _sizes_program(at):
-    """((settings [points], generations) -> sizes [points, generations], [] for no constant)."""
-    is_constant = []
-
-    def of_point(settings, generations):
-        size = at(settings).parts.sample_size
-        of_generation = size if callable(size) else lambda generation: size
-        if of_generation(0) is of_generation(1):
-            is_constant.append(True)
-        return jax.vmap(lambda generation: jnp.asarray(of_generation(generation)))(generations)
-
-    return jax.jit(jax.vmap(of_point, (0, None))), is_constant
-
-
-@dataclasses.dataclass(frozen=True)
-class _AtPoint:
-    """`init` or `step` of the process at one point of a grid.
-
-    Drivers have looked at the sizes of all points.
-    """
-
-    at: Callable[[Mapping], Process]
-
-    def __call__(self, key, last_generation, settings):
-        return self.at(settings).init(key, last_generation)
-
-    def step(self, key, state, settings):
-        return unwatched(self.at(settings)).step(key, state)
-
-
-def process_grid(at: Callable[[Mapping], Process], example: Mapping) -> Process:
-    """Many processes of one shape as one, whose `init` and `step` take what differs.
-
-    Run it with `simulate_chunks` and a `Plan(settings={name: [points]})`: one compiled program for
-    all points. Each has random numbers of its own, with `streams="common"` all have those of the
-    key. A point gives the numbers that it gives alone with its key (floats up to rounding).
-
-    Args:
-        at: settings -> the process at one point, where settings holds traced numbers. The source
-            must be the same everywhere: distances are to the example's.
-        example: such settings as plain numbers.
-
-    Returns:
-        A process with `init(key, last_generation, settings)` and `step(key, state, settings)`.
-    """
-    one, points = at(example), _AtPoint(at)
-    return one._replace(init=points, step=points.step, runtime=one.runtime)
-
-
 def _check_by_shapes(core):
     """Looks at the shapes of two generations of somebody's functions, once for a grid."""
     parts = core.parts
     theirs = not functions.are_ours(parts.estimator, parts.source, parts.workflow)
     if parts.estimator.traceable and theirs and not sizes.in_a_grid():
         functions.check_by_shapes(core.two_generations)
-
-
-def _kind_of_data(parts, needs, generator):
-    """How training sets are served: as points, as points relative to the model, as statistics."""
-    estimator = parts.estimator
-    on_points = needs.earlier_points and estimator.subsample is None
-    on_points |= needs.weights and estimator.statistics.weighed is None
-    if not on_points and generator.draw is not None:
-        return StatisticsData
-    if estimator.statistics.relative is None:
-        return PointData
-    compatible.check_relative(parts)
-    return RelativeData
-
-
-def _most_points(parts, needs, kind):
-    """The most points of a training set; somebody's own `subsample` may be quick."""
-    own_law = kind is StatisticsData and not functions.is_ours(parts.estimator.subsample)
-    one_by_one = needs.earlier_points and not own_law
-    return sizes.LARGEST_WITHOUT_REPLACEMENT if one_by_one else sizes.LARGEST
-
-
-def _points_of_all(parts, needs):
-    """How many real points all later ones go back to; None where others enter, or it is unknown."""
-    _, _, workflow, size, _ = parts
-    enter = {"real", "real_and_continued"} & needs.asked
-    if not isinstance(size, int) or enter or not functions.is_ours(workflow.next):
-        return None
-    return size
-
-
-def _needs(parts, generator, size):
-    """What the workflow asks for; with the family's own data where placeholders do not do."""
-    estimator, source, workflow, *_ = parts
-
-    def start_with(kind):
-        def start(key):
-            data = kind(estimator, generator, source, size)
-            first = data.supply(None, 0, 1).real(key, size)
-            to_fit = data.to_fit(first)
-            params, _ = estimator.fit(key, estimator.init(key, to_fit), to_fit)
-            return first, data.supply(params, size, 1)
-
-        return start
-
-    kinds = [] if generator.draw is None else [StatisticsData]
-    kinds = [*kinds, PointData] if estimator.traceable else []
-    return needs_of(workflow, size, [start_with(kind) for kind in kinds])
 
 
 def _runtime(core):

@@ -28,6 +28,7 @@ from collapse_jax.core.flows.schedules import (
 )
 from collapse_jax.core.flows.switch import switch as switch
 from collapse_jax.core.flows.weighting import weighted as weighted
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, number, real, whole
 from collapse_jax.random.bits import split
@@ -45,6 +46,7 @@ _NO_DERIVATIVE = (
 )
 
 
+@recorded
 def replace() -> Workflow:
     """Every generation trains on n fresh draws from its predecessor alone.
 
@@ -58,6 +60,7 @@ def replace() -> Workflow:
     return Workflow("replace", _nothing, next_set)
 
 
+@recorded
 def accumulate(
     real_share: "float | jax.Array | Callable[[Any], Any]" = 0.0, *, random_counts: bool = True
 ) -> Workflow:
@@ -86,6 +89,7 @@ def accumulate(
     return Workflow("accumulate", _reserved, next_set)
 
 
+@recorded
 def accumulate_subsample(
     real_share: "float | jax.Array | Callable[[Any], Any]" = 0.0, *, random_counts: bool = True
 ) -> Workflow:
@@ -151,6 +155,7 @@ def _passing(share, model, real):
     return share * real / passing
 
 
+@recorded
 def keep_real(synthetic_ratio: float = 1.0) -> Workflow:
     """Every generation trains on all of the first real data and on new points of the newest model.
 
@@ -186,6 +191,7 @@ def keep_real(synthetic_ratio: float = 1.0) -> Workflow:
     return Workflow(f"keep_real({ratio:g})", _first_set, next_set)
 
 
+@recorded
 def mix(
     alpha: "float | jax.Array | Callable[[Any], Any] | None" = None,
     beta: "float | jax.Array | Callable[[Any], Any]" = 0.0,
@@ -248,6 +254,7 @@ def mix(
     )
 
 
+@recorded
 def keep_or_continue(gamma: float, *, beta: float = 0.0, batch_size: int = 1) -> Workflow:
     """Some real points pass unchanged, and the newest model continues each of the others.
 

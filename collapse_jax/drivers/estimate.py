@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import jax
 
+from collapse_jax.core.html import html_table
 from collapse_jax.core.types import Process
 from collapse_jax.drivers import tiles
 from collapse_jax.drivers.all_chains import AllChains
@@ -62,10 +63,20 @@ class Estimate(NamedTuple):
     records: int
 
     def __repr__(self) -> str:
+        lines = [self._title(), *(f"  {name:<8} {text}" for name, text in self._rows().items())]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_table(("", "needed"), self._rows().items(), self._title())
+
+    def _title(self):
+        return f"{self.what}: {self.chains:,} chains, {self.generations:,} generations"
+
+    def _rows(self):
         free = "" if self.free is None else f", of {size_words(self.free)} free"
         rest = self.seconds - self.compile_seconds
         each = rest / (self.chains * max(self.generations, 1))
-        rows = {
+        return {
             "memory": f"{size_words(self.memory)} beside the program's own{free}",
             "time": (
                 f"{time_words(self.seconds)}: {time_words(self.compile_seconds)} to compile, then "
@@ -73,8 +84,6 @@ class Estimate(NamedTuple):
             ),
             "records": f"{size_words(self.records)}: {self.recorded:,} generations",
         }
-        lines = [f"{self.what}: {self.chains:,} chains, {self.generations:,} generations"]
-        return "\n".join([*lines, *(f"  {name:<8} {text}" for name, text in rows.items())])
 
 
 def estimate(

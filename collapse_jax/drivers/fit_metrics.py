@@ -13,7 +13,7 @@ def with_fit_metrics(process: Process, measure: Mapping[str, Callable]) -> Proce
     metrics = tuple(metric for metric in measure.values() if isinstance(metric, OfFit))
     if not metrics:
         return process
-    kept = _kept(process.init, process.step, metrics, _Parts(process.parts))
+    kept = _kept(process.init, process.step, metrics, process.parts)
     return process._replace(init=kept.init, step=kept.step, runtime=process.runtime)
 
 
@@ -33,23 +33,10 @@ def observing_fits(
     return of_states, both
 
 
-class _Parts:
-    """Parts of a process, told apart by what they are and not by their values."""
-
-    def __init__(self, parts):
-        self.of_process = parts
-
-    def __eq__(self, other):
-        return isinstance(other, _Parts) and self.of_process is other.of_process
-
-    def __hash__(self):
-        return id(self.of_process)
-
-
 @functools.lru_cache(256)
 def _kept(init, step, metrics, parts):
     # The same object for the same functions: compiled programs are known by it.
-    return _Kept(init, step, metrics, parts.of_process)
+    return _Kept(init, step, metrics, parts)
 
 
 class _Kept:

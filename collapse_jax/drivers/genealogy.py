@@ -10,6 +10,7 @@ from collapse_jax.core.ancestry.ancestor import METRICS, Labels, ancestor, label
 from collapse_jax.core.ancestry.labelled_process import slots_of, with_labels
 from collapse_jax.core.needs import SIZE_TO_WATCH, needs_of
 from collapse_jax.core.process import generational_process
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.types import Process, Workflow
 from collapse_jax.drivers.progress import Progress
 from collapse_jax.drivers.simulate import simulate
@@ -81,6 +82,7 @@ def genealogy(
     )
 
 
+@recorded
 def genealogy_process(
     workflow: Workflow,
     *,

@@ -318,7 +318,7 @@ def _own_steps(process):
     """`init` and `step` where they are not those that the parts make."""
     steps = (process.init, process.step)
     owners = [getattr(step, "__self__", None) for step in steps]
-    are_made = all(getattr(owner, "parts", None) is process.parts for owner in owners)
+    are_made = all(getattr(owner, "parts", None) == process.parts for owner in owners)
     return () if are_made else steps
 
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from collapse_jax.core.process import check_run, check_started, unwatched
+from collapse_jax.core.recipes.shared import as_of_now
 from collapse_jax.core.rows import Rows
 from collapse_jax.core.types import Dataset, Process, State
 from collapse_jax.drivers import tiles
@@ -100,6 +101,7 @@ def check_plan(process: Process, key: jax.Array, plan: Plan) -> Simulation:
         number("memory_limit", plan.memory_limit)
     if not process.runtime.traceable:
         raise InputError("this estimator fits or samples on the host; use run instead of simulate")
+    process = as_of_now(process)
     check_run(process, plan.generations, plan.settings)
     process = unwatched(process)
     metrics = resolve_metrics(process.metrics, plan.metrics)

@@ -1,5 +1,6 @@
 """When should real data be spent? `cj.policy` chooses, by gradient through the exact recursion."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -43,6 +44,17 @@ class PolicyCheck(NamedTuple):
             f"check of a policy: error {self.error[-1]:.4g} +- {self.standard_error[-1]:.2g} at "
             f"the end, {self.expected[-1]:.4g} expected; largest |z| {np.abs(self.z).max():.1f}"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """generation -> points of its set; equal tables are equal, and can be pickled."""
+
+    table: tuple[int, ...]
+
+    def __call__(self, generation: Any) -> jax.Array:
+        table = np.array(self.table, np.int32)
+        return jnp.asarray(table)[jnp.minimum(generation, len(table) - 1)]
 
 
 class Policy(NamedTuple):
@@ -96,12 +108,7 @@ class Policy(NamedTuple):
 
     def to_sample_size(self) -> Callable[[Any], jax.Array]:
         """The function generation -> points of its set, for `cj.generational_process`."""
-        table = np.concatenate([[self.first], self.sizes]).astype(np.int32)
-
-        def sample_size(generation):
-            return jnp.asarray(table)[jnp.minimum(generation, len(table) - 1)]
-
-        return sample_size
+        return _Sizes((self.first, *map(int, self.sizes)))
 
     def to_real_share(self) -> Callable[[Any], jax.Array]:
         """The function generation -> share of real points; 1 in generation 0."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from collapse_jax.core.marks import is_spoiled, raise_by_name
 from collapse_jax.core.process import check_started
+from collapse_jax.core.recipes.shared import as_of_now
 from collapse_jax.core.results import measured
 from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers.book import Book
@@ -98,6 +99,7 @@ def run(
         DivergenceError: when a fitted model holds nan; it is not saved.
     """
     check_started(process, key)
+    process = as_of_now(process) if process.runtime.traceable else process
     _check_counts(generations, chains)
     one_of("states", states, ("all", "ends"), must_be="'all' or 'ends'")
     measure, observe, of_fits = _resolved(process, metrics, observe)

@@ -12,6 +12,7 @@ import numpy as np
 
 from collapse_jax.core import results
 from collapse_jax.core.process import keeps_buffers
+from collapse_jax.core.recipes.keys import context
 from collapse_jax.core.types import Process
 
 
@@ -27,12 +28,13 @@ def state_shapes(
         dtypes = tuple((name, np.asarray(values).dtype) for name, values in settings.items())
     # One trace for all runs of a process whose states do not grow.
     grows = settings is not None or keeps_buffers(process)
-    return _state_shapes(process.init, key.dtype, last_generation if grows else 0, dtypes)
+    last = last_generation if grows else 0
+    return _state_shapes(process.init, key.dtype, last, dtypes, context())
 
 
-# Bounded, for what is kept keeps a process alive.
+# Bounded, for what is kept keeps a process alive; under: the options of JAX, such as 64 bits.
 @functools.lru_cache(256)
-def _state_shapes(init, key_dtype, last_generation, dtypes):
+def _state_shapes(init, key_dtype, last_generation, dtypes, under):
     at_point = ()
     if dtypes is not None:
         at_point = ({name: jax.ShapeDtypeStruct((), dtype) for name, dtype in dtypes},)
@@ -52,11 +54,11 @@ def metric_shapes(measure: tuple[tuple[str, Callable], ...], state) -> dict:
     """
     leaves, tree = jax.tree.flatten(state)
     shapes = tuple((tuple(leaf.shape), jnp.dtype(leaf.dtype)) for leaf in leaves)
-    return _metric_shapes(measure, tree, shapes)
+    return _metric_shapes(measure, tree, shapes, context())
 
 
 @functools.lru_cache(256)
-def _metric_shapes(measure, tree, shapes):
+def _metric_shapes(measure, tree, shapes, under):
     state = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
     return jax.eval_shape(
         lambda state: {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
+from collapse_jax.core.html import html_table
 from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import Chunk, Records, chunks_of, join_records
@@ -14,7 +15,7 @@ from collapse_jax.drivers.interrupted import Interrupted, diverged
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
 from collapse_jax.drivers.progress import Progress, shown
 from collapse_jax.drivers.summary import QUANTILES, as_dataset
-from collapse_jax.drivers.trace import shapes_in_words
+from collapse_jax.drivers.trace import shapes_in_words, span_in_words
 from collapse_jax.errors import DivergenceError, InputError, numbers, whole
 
 if TYPE_CHECKING:
@@ -51,6 +52,20 @@ class Summary(NamedTuple):
             f"Summary of {shapes_in_words(self.generations, self.mean)}\n"
             f"  mean, std (ddof=1), and quantiles [..., quantile] at {levels}"
         )
+
+    def _repr_html_(self) -> str:
+        levels = [f"quantile {level:g}" for level in self.quantiles]
+        last = self.generations[-1] if len(self.generations) else "none"
+        rows = [
+            [name, *(f"{value[-1]:.4g}" for value in (mean, self.std[name])), *self._levels(name)]
+            for name, mean in self.mean.items()
+            if mean.ndim == 1 and len(mean)
+        ]
+        caption = f"Summary of {span_in_words(self.generations)}; at generation {last}"
+        return html_table(("metric", "mean", "std", *levels), rows, caption)
+
+    def _levels(self, name):
+        return [f"{value:.4g}" for value in self.quantile[name][-1]]
 
 
 def simulate_summary(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from collapse_jax.core.html import html_table
+
 if TYPE_CHECKING:
     import xarray
 
@@ -48,6 +50,11 @@ class Trace(Mapping[str, np.ndarray]):
     def __repr__(self) -> str:
         return f"Trace of {shapes_in_words(self.generations, self._arrays)}"
 
+    def _repr_html_(self) -> str:
+        rows = [(name, *_ends(array)) for name, array in self._arrays.items()]
+        head = ("metric", "[chain, generation, ...]", *ends_in_words(self.generations, "median"))
+        return html_table(head, rows, f"Trace of {span_in_words(self.generations)}")
+
     def to_xarray(self) -> "xarray.Dataset":
         """The axes chain, generation and, for vector metrics, NAME_0, NAME_1 ..."""
         import xarray
@@ -62,7 +69,25 @@ class Trace(Mapping[str, np.ndarray]):
 
 def shapes_in_words(generations: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:
     """Recorded generations, and the name and shape of each array, in two lines."""
-    count = len(generations)
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
-    span = f" {generations[0]}..{generations[-1]}" if count else ""
-    return f"generations{span} ({count:,} recorded)\n  {shapes or 'no metrics'}"
+    return f"{span_in_words(generations)}\n  {shapes or 'no metrics'}"
+
+
+def ends_in_words(generations: np.ndarray, what: str) -> list[str]:
+    """Heads of two columns: what is told of the first recorded generation, and of the last."""
+    ends = generations[[0, -1]].tolist() if len(generations) else ["0", "the last"]
+    return [f"{what} at {end}" for end in ends]
+
+
+def span_in_words(generations: np.ndarray) -> str:
+    """The numbers of the first and last recorded generation, and how many there are."""
+    span = f" {generations[0]}..{generations[-1]}" if len(generations) else ""
+    return f"generations{span} ({len(generations):,} recorded)"
+
+
+def _ends(array):
+    """Cells of a metric: its shape, and the median over chains at both ends where it is scalar."""
+    shape = str(list(array.shape))
+    if array.ndim != 2 or not array.size:
+        return shape, "", ""
+    return shape, *(f"{np.median(array[:, place]):.4g}" for place in (0, -1))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.factory import estimator
+from collapse_jax.core.recipes.made import with_recipe
 from collapse_jax.core.types import Dataset, Estimator, FitInfo
 from collapse_jax.errors import InputError, first_line
 from collapse_jax.metrics import OfDraws
@@ -46,7 +47,7 @@ def from_sklearn(model: Any) -> Estimator:
     """
     made = _checked(model)
     family = _Family(made, " ".join(repr(made).split()))
-    return estimator(
+    own = estimator(
         family.fit,
         family.sample,
         name=f"from_sklearn({family.name})",
@@ -55,6 +56,20 @@ def from_sklearn(model: Any) -> Estimator:
         metrics={label: OfDraws(family.sample, moment) for label, moment in _MOMENTS.items()},
         traceable=False,
     )
+    return with_recipe(own, of_options, (type(made), made.get_params(deep=False)))
+
+
+def of_options(kind: type, options: dict) -> Estimator:
+    """`from_sklearn` of a class and its options; what such an estimator is unpickled by."""
+    return from_sklearn(kind(**options))
+
+
+def _words(recipe):
+    kind, options = recipe.args
+    return f"from_sklearn({' '.join(repr(kind(**options)).split())})"
+
+
+of_options.words = _words
 
 
 def _checked(model) -> Any:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from collapse_jax.core.data_checks import finite_bounds
 from collapse_jax.core.reading import read
 from collapse_jax.core.real_source import held_against
+from collapse_jax.core.recipes.made import recorded, with_recipe
 from collapse_jax.core.rows import Rows
 from collapse_jax.core.types import Estimator, Params, Source
 from collapse_jax.errors import InputError, first_line, made_by, numbers, one_key
@@ -20,6 +21,7 @@ from collapse_jax.estimators.gaussian import gaussian, gaussian_params
 _SIZES = (2, 1000, 1024)
 
 
+@recorded
 def population(estimator: Estimator, params: Params) -> Source:
     """Any model as the truth: fresh draws from it on every request.
 
@@ -86,8 +88,11 @@ def _failure(estimator, params, n):
     return None
 
 
-def normal(mean: ArrayLike, covariance: ArrayLike) -> Source:
+@recorded
+def normal(mean: ArrayLike = 0.0, covariance: ArrayLike = 1.0) -> Source:
     """Fresh draws from Normal(mean [d], covariance [d, d]), or from two numbers for d = 1.
+
+    By default it is the standard normal in one dimension.
 
     Raises:
         InputError: if the shapes do not fit, or the covariance is not one.
@@ -96,6 +101,10 @@ def normal(mean: ArrayLike, covariance: ArrayLike) -> Source:
     return _population(gaussian(len(params.mean)), params)
 
 
+normal.shown = ("mean", "covariance")
+
+
+@recorded
 def categorical(probabilities: ArrayLike) -> Source:
     """Fresh draws of categories with probabilities [K].
 
@@ -138,13 +147,20 @@ def dataset(x: ArrayLike, *, family: Estimator | None = None) -> Source:
         points = read(x)
     except InputError as error:
         raise InputError(f"the real data set: {error}") from None
+    source = _dataset(points, family)
+    # As they are held, and not as they were given: nobody writes to these.
+    held = points if source.points is None else source.points
+    return with_recipe(source, dataset, (held,), {} if family is None else {"family": family})
+
+
+def _dataset(points, family):
     if points.ndim < 1 or points.shape[0] < 1:
         raise InputError(
             f"the real data set has shape {points.shape}; it must hold at least one point"
         )
     if family is not None:
         made_by("family", family, Estimator, "one of cj.estimators")
-        return _with_model(dataset(points), family)
+        return _with_model(_dataset(points, None), family)
     if not isinstance(points, np.ndarray):
         return _traced(points)
     try:

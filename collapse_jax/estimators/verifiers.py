@@ -11,6 +11,7 @@ from jax.core import Tracer
 from collapse_jax.core import curation
 from collapse_jax.core.flows.refitted import Wrapper, refitted, trained
 from collapse_jax.core.functions import check_arguments
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.types import Dataset
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.estimators.logistic_regression import newton
@@ -20,6 +21,7 @@ __all__ = ["centred", "logistic", "refitted", "trained"]
 _STEPS, _TOLERANCE = 30, 1e-8
 
 
+@recorded
 def centred(
     width: "float | jax.Array",
     *,
@@ -99,6 +101,7 @@ class _Centred(NamedTuple):
         return {"centre": mean, "deviation": unit}
 
 
+@recorded
 def logistic(
     features: Callable[[jax.Array], jax.Array] | None = None,
     *,

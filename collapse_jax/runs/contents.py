@@ -24,6 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from collapse_jax.core.recipes.made import recorded_by
+
 _OWN = "collapse_jax"
 # Distributions of what numbers are computed with in any case; `environment.numbers` knows them.
 _EVERYWHERE = {"jax", "jaxlib", "numpy", "scipy", "flax", "optax", "orbax", "etils"}
@@ -135,6 +137,7 @@ class _Reader:
 
     def read(self, value, place):
         """The hash of the fixed part of a value; the rest is entered under its place."""
+        value = recorded_by(value)
         if isinstance(value, enum.Enum):
             return _hash("enum", type(value).__name__, value.name)
         if isinstance(value, _PLAIN):

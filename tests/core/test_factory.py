@@ -96,13 +96,14 @@ def test_keywords_of_version_0_1_0_are_taken_with_a_warning():
 
 
 def test_estimators_print_what_they_are(laplace):
-    assert repr(laplace).splitlines() == [
+    assert repr(laplace) == "laplace"
+    assert str(laplace).splitlines() == [
         "laplace",
         "  data: Dataset, summarised from points",
         "  metrics: mean, variance, log_variance",
     ]
     host = estimator(len, len, name="mine", init=len, traceable=False, log_prob=len)
-    assert repr(host).splitlines()[-2:] == ["  also: log_prob", "  runs on the host (`cj.run`)"]
+    assert str(host).splitlines()[-2:] == ["  also: log_prob", "  runs on the host (`cj.run`)"]
 
 
 def test_an_option_that_came_later_is_no_part_of_a_name_where_it_has_its_default():

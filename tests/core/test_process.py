@@ -410,7 +410,10 @@ def test_processes_print_what_they_are_made_of(laplace):
     process = generational_process(
         laplace, sources.dataset(np.arange(9.0)), workflows.mix(0.5, 0.25, 0.25), sample_size=8
     )
-    assert repr(process).splitlines() == [
+    assert repr(process) == (
+        "Process(laplace, dataset(float64[9]), mix(0.5, 0.25, 0.25), sample_size=8)"
+    )
+    assert str(process).splitlines() == [
         "generational process: laplace under mix(0.5, 0.25, 0.25)",
         "  real data: a data set of 9 points",
         "  sample size: 8",

@@ -16,9 +16,9 @@ PROCESS = generational_process(gaussian(1), NORMAL, workflows.replace(), sample_
 @pytest.mark.parametrize(
     ("one", "text"),
     [
-        (NORMAL, "source: a population, GaussianParams known"),
-        (NORMAL._replace(sample=NORMAL.sample), "source: a population"),
-        (sources.dataset(np.zeros(1234)), "source: a data set of 1,234 points"),
+        (NORMAL, "normal([0.0], [[1.0]])"),
+        (NORMAL._replace(sample=NORMAL.sample), "normal([0.0], [[1.0]]) with its own sample"),
+        (sources.dataset(np.zeros(1234)), "dataset(float64[1234])"),
         (Family(gaussian), "family of gaussian, with none"),
         (
             Family(gaussian, tuple, "Gaussian", ("mean",)),
@@ -29,6 +29,12 @@ PROCESS = generational_process(gaussian(1), NORMAL, workflows.replace(), sample_
 )
 def test_the_text_of_one(one, text):
     assert repr(one) == text
+
+
+def test_print_tells_more_of_a_source():
+    assert str(NORMAL) == "source: a population, GaussianParams known"
+    assert str(NORMAL._replace(sample=NORMAL.sample)) == "source: a population"
+    assert str(sources.dataset(np.zeros(1234))) == "source: a data set of 1,234 points"
 
 
 def test_the_parts_of_a_process():

@@ -245,9 +245,9 @@ def test_everything_listed_has_a_source(title):
 
 
 def test_a_family_prints_its_options():
-    assert repr(estimators.gaussian(2)).startswith("gaussian(dim=2, ddof=1, by='law',")
+    assert str(estimators.gaussian(2)).startswith("gaussian(dim=2, ddof=1, by='law',")
     design = np.ones((4, 3))
-    named = repr(estimators.linear_regression(3, noise=0.5, design=design)).splitlines()[0]
+    named = str(estimators.linear_regression(3, noise=0.5, design=design)).splitlines()[0]
     assert "dim=3, noise=0.5, method='ordinary'" in named and "design=float64[4, 3]" in named
     for name, known in estimators.FAMILIES.items():
         if known.example:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from collapse_jax.app.collapse_profile.findings import CANNOT_TELL, Finding
+from collapse_jax.core.html import html_table
 from collapse_jax.runs import strict_json
 
 if TYPE_CHECKING:
@@ -92,6 +93,14 @@ class Profile(NamedTuple):
     def __str__(self) -> str:
         return "\n".join(_lines(self))
 
+    def __repr__(self) -> str:
+        met = [verdict.definition for verdict in self.verdicts if verdict.verdict == "met"]
+        return f"Profile of {self.run}: {', '.join(met) or 'no definition'} met"
+
+    def _repr_html_(self) -> str:
+        caption, rows, notes = _parts(self)
+        return html_table(_HEADERS, rows, caption, notes)
+
     def figure(self) -> "Figure":
         """A matplotlib figure: for each definition, at which generations it is met."""
         from collapse_jax.app.plots.profile import profile_figure
@@ -122,24 +131,33 @@ def _plain(value):
 
 
 def _lines(profile: Profile) -> Iterator[str]:
-    unit = "seed" if profile.kind == "language model" else "chain"
-    count = f"{profile.chains:,} {unit}{'s' * (profile.chains != 1)}"
-    first, last = int(profile.generations[0]), int(profile.generations[-1])
-    yield (
-        f"Collapse profile of {profile.run}: {count if profile.chains else f'{unit}s unknown'}, "
-        f"generations {first} to {last} ({len(profile.generations)} recorded)"
-    )
-    rows = [_HEADERS, *(_cells(verdict) for verdict in profile.verdicts)]
+    caption, cells, notes = _parts(profile)
+    yield caption
+    rows = [_HEADERS, *cells]
     widths = [max(len(row[place]) for row in rows) for place in range(len(_HEADERS))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield from notes
+
+
+def _parts(profile: Profile) -> tuple[str, list[tuple[str, ...]], list[str]]:
+    """(caption, rows, lines below) of its table."""
+    unit = "seed" if profile.kind == "language model" else "chain"
+    count = f"{profile.chains:,} {unit}{'s' * (profile.chains != 1)}"
+    first, last = int(profile.generations[0]), int(profile.generations[-1])
+    caption = (
+        f"Collapse profile of {profile.run}: {count if profile.chains else f'{unit}s unknown'}, "
+        f"generations {first} to {last} ({len(profile.generations)} recorded)"
+    )
+    notes = []
     if profile.chains == 1:
-        yield f"one {unit}: numbers without intervals, and verdicts on this {unit} alone"
+        notes.append(f"one {unit}: numbers without intervals, and verdicts on this {unit} alone")
     elif not profile.chains:
-        yield f"how many {unit}s is not recorded: no intervals; say chains="
-    yield from _notes(profile.verdicts)
-    yield "Disagreements:" if profile.disagreements else "Disagreements: none"
-    yield from (f"  - {sentence}" for sentence in profile.disagreements)
+        notes.append(f"how many {unit}s is not recorded: no intervals; say chains=")
+    notes += _notes(profile.verdicts)
+    notes.append("Disagreements:" if profile.disagreements else "Disagreements: none")
+    notes += [f"  - {sentence}" for sentence in profile.disagreements]
+    return caption, [_cells(verdict) for verdict in profile.verdicts], notes
 
 
 def _notes(verdicts) -> Iterator[str]:

@@ -9,11 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.core import functions
+from collapse_jax.core import functions, sizes
 from collapse_jax.core.ecosystems import data_spaces, pool_metrics
 from collapse_jax.core.ecosystems.coupling import checked_coupling, rows_of
 from collapse_jax.core.ecosystems.kinds import Kind, Model, kinds_of
 from collapse_jax.core.ecosystems.over_models import over_models
+from collapse_jax.core.recipes.captured import Key
+from collapse_jax.core.recipes.keys import kept
+from collapse_jax.core.recipes.made import recorded
+from collapse_jax.core.recipes.shared import settings_of, shared
 from collapse_jax.core.types import (
     Estimator,
     FitInfo,
@@ -33,6 +37,7 @@ from collapse_jax.random.bits import fold_in
 Wrapper = Callable[[Workflow], Workflow]
 
 
+@recorded
 def ecosystem(
     estimators: Estimator | Sequence[Estimator],
     source: Source,
@@ -71,15 +76,41 @@ def ecosystem(
             other points, and families on the host, lazy, or relative to their newest model.
     """
     one_of("random_counts", random_counts, (True, False))
+    given = kept(
+        (
+            *(estimators, source, coupling, sample_size, workflows, published, random_counts),
+            *(largest_sample_size, remember_first),
+        )
+    )
+    made_of = None if sizes.in_a_grid() else settings_of(*given)
+    return shared(made_of, lambda: _made(*given, made_of)).process()
+
+
+ecosystem.called = "Ecosystem"
+
+
+def _made(
+    estimators,
+    source,
+    coupling,
+    sample_size,
+    workflows,
+    published,
+    random_counts,
+    largest,
+    remember_first,
+    made_of,
+):
+    """What makes the generations of an ecosystem; all arguments of it are looked at here."""
     coupling = checked_coupling(coupling)
     models = _models(estimators, coupling, workflows, published, random_counts)
-    sizes = {"sample_size": sample_size, "largest_sample_size": largest_sample_size}
-    kinds = kinds_of(models, source, random_counts, sizes | {"remember_first": remember_first})
+    options = {"sample_size": sample_size, "largest_sample_size": largest}
+    kinds = kinds_of(models, source, random_counts, options | {"remember_first": remember_first})
     workflow = _pool_workflow(models, coupling, random_counts)
     estimator = _pool_estimator([model.estimator for model in models])
     source = kinds[0].core.parts.source
     parts = Parts(estimator, source, workflow, sample_size, remember_first)
-    return _Ecosystem(parts, kinds, tuple(models)).process()
+    return _Ecosystem(parts, kinds, tuple(models), made_of)
 
 
 def _models(estimators, coupling, workflows, published, random_counts):
@@ -106,6 +137,8 @@ class _Ecosystem:
     parts: Parts
     kinds: tuple[Kind, ...]
     models: tuple[Model, ...]
+    # What all of it was made of, where others of the same settings may have it.
+    made_of: Key | None = dataclasses.field(default=None, compare=False)
 
     def process(self):
         """The process that drivers run."""
@@ -114,11 +147,16 @@ class _Ecosystem:
         return Process(
             init=self.init,
             step=self.step if watched else self.unwatched_step,
-            metrics=pool_metrics.metrics_of(self.kinds, self.axis),
+            metrics=dict(self.metrics),
             layout=Layout(self.template, self.resize),
             runtime=Runtime(chain_axis=self.axis, models=len(self.models), reads=reads),
             parts=self.parts,
         )
+
+    @functools.cached_property
+    def metrics(self):
+        """Name -> metric; the same functions for all processes of these settings."""
+        return pool_metrics.metrics_of(self.kinds, self.axis)
 
     @functools.cached_property
     def axis(self) -> Any:

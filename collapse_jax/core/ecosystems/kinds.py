@@ -318,7 +318,8 @@ def _alike(a, b):
     if a is b:
         return True
     try:
-        return a.name == b.name and bool(a == b)
+        # By their functions: equal settings that were made twice are two families here, as ever.
+        return a.name == b.name and bool(tuple(a) == tuple(b))
     except Exception:  # parts may be arrays, or traced
         return False
 

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from collapse_jax.core.flows.counts import count_of
 from collapse_jax.core.flows.order import refuse_around
 from collapse_jax.core.flows.schedules import checked_share, share_at, shares
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, made_by, whole
 from collapse_jax.random.bits import split
@@ -21,6 +22,7 @@ _NO_DERIVATIVE = (
 )
 
 
+@recorded
 def contaminated(
     workflow: Workflow,
     share: "float | jax.Array | Callable[[Any], Any]",

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, numbers, one_of
 from collapse_jax.random.bits import split
@@ -13,6 +14,7 @@ from collapse_jax.random.bits import split
 FLOWS = ("mix", "accumulate")
 
 
+@recorded
 def planned(real: ArrayLike, *, workflow: Literal["mix", "accumulate"] = "mix") -> Workflow:
     """Real points by a table: generation g gets `real[g - 1]` fresh ones, and the model the rest.
 

@@ -17,6 +17,7 @@ from collapse_jax.core import points, workflows
 from collapse_jax.core.factory import estimator
 from collapse_jax.core.flows.order import refuse_around
 from collapse_jax.core.functions import check_arguments, generator_of, wrong
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.tracing import real_or_traced
 from collapse_jax.core.types import Dataset, Estimator, Supply, Workflow
 from collapse_jax.errors import InputError, one_of, whole
@@ -28,6 +29,7 @@ _FIT = np.uint32(2**32 - 2)
 AGAINST = ("fresh", "first", "pool")
 
 
+@recorded
 def refitted(
     curation: Callable[[Any], Wrapper],
     fit: Callable[[jax.Array, Any, Dataset], Any],
@@ -71,6 +73,7 @@ def refitted(
     return _wrapper(rule, lambda key, state, supply, n, other, generation: state, after, None)
 
 
+@recorded
 def trained(
     curation: Callable[[Any], Wrapper],
     fit: Callable[[jax.Array, Any, Dataset, Dataset], Any],

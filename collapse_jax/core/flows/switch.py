@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.types import Dataset, Workflow
 from collapse_jax.errors import InputError, made_by, whole
 
@@ -28,6 +29,7 @@ class Carry(NamedTuple):
     previous: Any = ()
 
 
+@recorded
 def switch(workflows: Mapping[int, Workflow]) -> Workflow:
     """One workflow up to a generation, another from there on, and so forth.
 

@@ -9,10 +9,12 @@ from jax.core import Tracer
 
 from collapse_jax.core.flows.order import refuse_around
 from collapse_jax.core.needs import SIZE_TO_WATCH, needs_of
+from collapse_jax.core.recipes.made import recorded
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError, made_by, real
 
 
+@recorded
 def weighted(workflow: Workflow, *, synthetic: "float | jax.Array") -> Workflow:
     """The workflow, in whose fits a synthetic point counts w times as much as a real one.
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from collapse_jax.core.html import html_table
 from collapse_jax.drivers.recorded import Records
 from collapse_jax.drivers.warning import indicators
 from collapse_jax.drivers.warning.alarms import (
@@ -39,6 +40,9 @@ _LEADS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 _ENOUGH_TO_LEARN = 4
 # Steady chains, of which half have a standard deviation at each generation.
 _ENOUGH_FOR_A_DEVIATION = 6
+
+
+_HEAD = ("alarm", "median lead", "false alarms", "AUC")
 
 
 class EarlyWarning(NamedTuple):
@@ -77,20 +81,23 @@ class EarlyWarning(NamedTuple):
 
     def __str__(self) -> str:
         """What was watched, and a line for each alarm, the earliest first."""
+        rows = [_HEAD, *map(_cells, self.earliest())]
+        lines = (f"{name:40}{lead:>12}{false:>14}{area:>8}" for name, lead, false, area in rows)
+        return "\n".join([self._watched(), *lines])
+
+    def __repr__(self) -> str:
+        return f"EarlyWarning: {self._watched()}, {len(self.alarms)} alarms"
+
+    def _repr_html_(self) -> str:
+        return html_table(_HEAD, map(_cells, self.earliest()), self._watched())
+
+    def _watched(self):
         crossed = int((~np.isnan(self.crossings)).sum())
-        lines = [
+        return (
             f"{self.loss} {'rises' if self.rises else 'falls'} to {self.threshold:g}"
             f"{' times its first value' if self.relative else ''} in {crossed} of "
-            f"{len(self.crossings)} chains; {self.steady} steady chains",
-            f"{'alarm':40}{'median lead':>12}{'false alarms':>14}{'AUC':>8}",
-        ]
-        for alarm in self.earliest():
-            name = f"{alarm.indicator} of {alarm.metric} ({alarm.direction})"
-            lines.append(
-                f"{name:40}{alarm.lead.value:>12.4g}{alarm.false_alarms.share:>14.3g}"
-                f"{alarm.curve.area.value:>8.3f}"
-            )
-        return "\n".join(lines)
+            f"{len(self.crossings)} chains; {self.steady} steady chains"
+        )
 
     def earliest(self) -> list[Alarm]:
         """The alarms by their median lead, the longest first; then by their AUC."""
@@ -132,6 +139,15 @@ class EarlyWarning(NamedTuple):
                 "kendall_tau_auc_error": alarm.trend_area.error,
                 "auc_by_lead": {str(at): area.value for at, area in alarm.by_lead.items()},
             }
+
+
+def _cells(alarm):
+    return (
+        f"{alarm.indicator} of {alarm.metric} ({alarm.direction})",
+        f"{alarm.lead.value:.4g}",
+        f"{alarm.false_alarms.share:.3g}",
+        f"{alarm.curve.area.value:.3f}",
+    )
 
 
 class Asked(NamedTuple):

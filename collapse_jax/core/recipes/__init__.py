@@ -1,0 +1,1 @@
+"""What things are made of: how they compare, hash, print and pickle, and share programs."""
