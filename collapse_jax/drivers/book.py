@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,11 @@ from collapse_jax.runs.results import results_of
 
 # What a record holds: numbers, or nothing.
 _SCALARS = int | float | None
+# Records are written with every generation, until more than this many are there. All of them are
+# written each time, so that from then on it is after every 50th part of them is new, ...
+_WRITTEN_EACH_TIME = 50
+# ... or after so many seconds, if that is also 20 times what it takes.
+_LONGEST_BEHIND_SECONDS, _TIMES_ITS_COST = 1.0, 20
 _CHAIN_FOLDER = re.compile(r"chain_(0|[1-9][0-9]{0,8})")
 
 
@@ -38,7 +44,10 @@ class Book:
         self._left_out = {"chain", "generation", "seconds", *published_only}
         # (chain, generation) -> its row, and its arrays with the scalars of the row.
         self._rows, self._arrays = {}, {}
-        self._is_behind = False
+        # Generations that the written records lack, or whether they lack something else.
+        self._behind = 0
+        # When they were written last, and how long that took.
+        self._written, self._seconds = time.monotonic(), 0.0
 
     def checkpoints_of(self, chain: int) -> pathlib.Path:
         """The folder of a chain's checkpoints."""
@@ -144,11 +153,11 @@ class Book:
         self._rows[chain, generation] |= scalars
         more = {name: np.asarray(value) for name, value in scalars.items()} | arrays
         self._arrays[chain, generation] |= more
-        self._is_behind = True
+        self._behind += 1
 
     def close(self) -> None:
         """Writes the records if something was added."""
-        if self._is_behind and not self._folder.part:
+        if self._behind and not self._folder.part:
             self._write()
 
     def row(self, chain: int, generation: int) -> dict:
@@ -163,16 +172,29 @@ class Book:
         }
 
     def publish(self, chain: int, generation: int, row: dict, arrays: dict) -> None:
-        """Enters a generation, writes its own files and then the records of all."""
+        """Enters a generation, writes its own files, and at times the records of all.
+
+        What is not yet written is in the checkpoints: `close` writes it, or the next `catch_up`.
+        """
         self._enter(chain, generation, row, arrays)
         if not self._folder.part:
             self._publish(chain, generation, arrays)
-            self._write()
+            self._behind += 1
+            if self._is_due():
+                self._write()
+
+    def _is_due(self):
+        """Whether the records are to be written: in all they take time in proportion to them."""
+        waited = time.monotonic() - self._written
+        longest = max(_LONGEST_BEHIND_SECONDS, _TIMES_ITS_COST * self._seconds)
+        return self._behind * _WRITTEN_EACH_TIME >= len(self._rows) or waited >= longest
 
     def _write(self):
-        self._is_behind = False
+        began = time.monotonic()
         self._folder.write_results(results_of(self._arrays))
         self._folder.write_rows(list(self._rows.values()))
+        self._behind, self._written = 0, time.monotonic()
+        self._seconds = self._written - began
 
     def trace(self, chains: int, generations: int) -> Trace:
         """The first chains, up to a generation."""

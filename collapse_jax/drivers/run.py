@@ -137,8 +137,13 @@ def _showing(watcher, total):
 
 def _run_chains(work, numbers, key):
     """Makes and records the generations of the chains that are not finished; gives the `Book`."""
-    for number in numbers:
-        _run_chain(work, number, jax.random.fold_in(key, number))
+    try:
+        for number in numbers:
+            _run_chain(work, number, jax.random.fold_in(key, number))
+    except BaseException:
+        with contextlib.suppress(OSError, InputError):  # the first error is told
+            work.book.close()
+        raise
     work.book.close()
     work.session.scratch.clear()
     return work.book

@@ -1,6 +1,7 @@
-"""Checkpoints, one per generation: the only file that knows Orbax.
+"""Checkpoints, one per generation, in the files of Orbax.
 
-Damage is found by checksums, named, and set aside.
+This file and `small_checkpoint`, which it calls for a few small arrays, alone know Orbax. Damage is
+found by checksums, named, and set aside.
 """
 
 import contextlib
@@ -19,16 +20,20 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from collapse_jax.errors import DamagedError, InputError, first_line, size_words
-from collapse_jax.runs import distributed, later, strict_json
+from collapse_jax.runs import distributed, later, small_checkpoint, strict_json
 from collapse_jax.runs.checksums import checksum
 from collapse_jax.runs.environment import check_numbers, numbers
+from collapse_jax.runs.free_memory import available_memory
 from collapse_jax.runs.plain_path import plain_path
 
 _SUMS = "checksums"
-_MEMORY = pathlib.Path("/proc/meminfo")
 _LONGEST_REASON = 200
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
+# What Orbax and `small_checkpoint` write to before the final name.
+_LEFT_OVER = re.compile(r"[0-9]+(-old)?" + re.escape(small_checkpoint.TEMPORARY) + r"(-[0-9]+)?")
 
 
 class Checkpoints:
@@ -60,13 +65,7 @@ class Checkpoints:
             OSError: If the folder cannot be made.
         """
         self.folder, self._say = pathlib.Path(folder).absolute(), say
-        # Nothing goes on in a thread after an interrupted save.
-        options = ocp.CheckpointManagerOptions(
-            create=not read_only,
-            max_to_keep=keep,
-            enable_async_checkpointing=False,
-            read_only=read_only,
-        )
+        self._keep = keep
         if self.folder.is_symlink():
             raise InputError(
                 f"{self.folder} is a link to {os.readlink(self.folder)}, where nothing is to be "
@@ -79,7 +78,11 @@ class Checkpoints:
         except (FileExistsError, NotADirectoryError):
             raise InputError(f"{self.folder} is no folder; delete what is in its place") from None
         self._plain = plain_path(self.folder, self)
-        self._manager = ocp.CheckpointManager(self._plain, options=options)
+        if not read_only:
+            distributed.on_first(self._remove_left_overs)
+        # What is there, and what was made here since.
+        self._generations = set(self._found())
+        self._reader = ocp.StandardCheckpointHandler()
         self._numbers = numbers()
         # Generation -> what its checksums item holds.
         self._sums: dict[int, dict[str, Any]] = {}
@@ -88,7 +91,7 @@ class Checkpoints:
 
     def generations(self) -> list[int]:
         """The finished generations, ascending."""
-        return sorted(self._manager.all_steps())
+        return sorted(self._generations)
 
     def save(
         self, generation: int, state: Any, record: Mapping[str, Any], arrays: Mapping[str, Any]
@@ -110,25 +113,31 @@ class Checkpoints:
         sums = {"state": _sums(leaves), "record": _text_sum(record), "arrays": _sums(arrays)}
         sums |= {"bytes": {"state": _size(leaves), "arrays": _size(arrays)}}
         sums |= {"numbers": self._numbers}
-        items = {
-            "state": ocp.args.StandardSave(leaves),
-            "record": ocp.args.JsonSave(record),
-            _SUMS: ocp.args.JsonSave(sums),
-        }
-        if arrays:
-            items["arrays"] = ocp.args.StandardSave(arrays)
+        trees = {"state": leaves, **({"arrays": arrays} if arrays else {})}
         self._sums.pop(generation, None)
         try:
-            # Without force Orbax would refuse a damaged generation, made again, that is not the
-            # newest.
-            self._manager.save(generation, args=ocp.args.Composite(**items), force=True)
-            self._manager.wait_until_finished()
+            with _quiet():
+                self._write(generation, trees, {"record": record, _SUMS: sums})
         except (ValueError, RuntimeError) as error:
             # Tensorstore raises errors of the file system as these.
             raise OSError(
                 f"checkpoint {self._step_folder(generation)} could not be written "
                 f"({_last_cause(error)})"
             ) from None
+        self._generations.add(generation)
+        for old in self.generations()[: -self._keep] if self._keep else ():
+            self.delete(old)
+
+    def _write(self, generation, trees, texts):
+        """Writes one under its final name; nothing goes on in a thread after an interrupt."""
+        folder = self._plain / str(generation)
+        if distributed.processes() == 1 and small_checkpoint.is_small(trees):
+            return small_checkpoint.save(folder, trees, texts)
+        items: dict[str, Any] = {n: ocp.args.StandardSave(tree) for n, tree in trees.items()}
+        items |= {name: ocp.args.JsonSave(text) for name, text in texts.items()}
+        writer = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        with contextlib.closing(writer):
+            writer.save(folder, args=ocp.args.Composite(**items), force=True)
 
     def numbers_of(self, generation: int) -> dict[str, Any]:
         """What a generation was made with (`environment.numbers`); {} of an older version."""
@@ -194,12 +203,8 @@ class Checkpoints:
         Raises:
             DamagedError: If they cannot be read or are not what was saved.
         """
-
-        def read_record():
-            args = ocp.args.Composite(record=ocp.args.JsonRestore())
-            return self._manager.restore(generation, args=args)["record"]
-
-        record = strict_json.from_json(self._verified(generation, "record", read_record))
+        read = functools.partial(self._text, generation, "record")
+        record = strict_json.from_json(self._verified(generation, "record", read))
         if not isinstance(record, dict):
             raise self._damaged(generation, "record is not an object")
         folder, arrays = self._step_folder(generation), {}
@@ -236,17 +241,31 @@ class Checkpoints:
             self._step_folder(generation).rename(aside)
 
         distributed.on_first(rename)
-        self._sums.pop(generation, None)
-        self._manager.reload()
+        self._forget(generation)
 
     def close(self) -> None:
-        """Waits for what is being written."""
-        self._manager.close()
+        """Ends the use of the folder."""
+        self._reader.close()
 
     def delete(self, generation: int) -> None:
         """Deletes a finished generation, so that it can be saved again."""
+        distributed.on_first(lambda: small_checkpoint.delete(self._step_folder(generation)))
+        self._forget(generation)
+
+    def _forget(self, generation):
         self._sums.pop(generation, None)
-        self._manager.delete(generation)
+        self._generations.discard(generation)
+
+    def _found(self):
+        for path in self.folder.iterdir():
+            if _NUMBER.fullmatch(path.name) and path.is_dir():
+                yield int(path.name)
+
+    def _remove_left_overs(self):
+        """Removes what a killed process has left half written or half deleted."""
+        for path in self.folder.iterdir():
+            if _LEFT_OVER.fullmatch(path.name) and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
 
     def _step_folder(self, generation):
         return self.folder / str(generation)
@@ -254,7 +273,7 @@ class Checkpoints:
     def _restore(self, generation, item, numpy=False):
         """Name -> array of an item, on a device, or as NumPy arrays of the type that was saved."""
         folder = self._plain / str(generation) / item
-        tree: Any = ocp.StandardCheckpointer().metadata(folder).item_metadata
+        tree: Any = self._reader.metadata(epath.Path(folder))
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
         def target(leaf):
@@ -266,8 +285,13 @@ class Checkpoints:
 
         targets = {name: target(leaf) for name, leaf in tree.tree.items()}
         self._check_size(generation, item, tree.tree)
-        args = ocp.args.Composite(**{item: ocp.args.StandardRestore(targets)})
-        return self._manager.restore(generation, args=args)[item]
+        with _quiet():
+            return self._reader.restore(epath.Path(folder), args=ocp.args.StandardRestore(targets))
+
+    def _text(self, generation, item):
+        """The JSON values of an item."""
+        path = self._step_folder(generation) / item / "metadata"
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def _check_size(self, generation, item, leaves):
         """Raises `ValueError` before arrays are made that are larger than those that were saved.
@@ -278,7 +302,8 @@ class Checkpoints:
             math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves.values()
         )
         saved = self._saved_sums(generation).get("bytes", {}).get(item, size)
-        if size != saved or size > _free_memory():
+        left = available_memory()
+        if size != saved or (left is not None and size > left):
             raise ValueError(f"it claims {size_words(size)}")
 
     def _verified(self, generation, item, read):
@@ -298,10 +323,9 @@ class Checkpoints:
 
     def _saved_sums(self, generation):
         if generation not in self._sums:
-            args = ocp.args.Composite(**{_SUMS: ocp.args.JsonRestore()})
             try:
                 is_there = (self._step_folder(generation) / _SUMS).exists()
-                found = self._manager.restore(generation, args=args)[_SUMS] if is_there else {}
+                found = self._text(generation, _SUMS) if is_there else {}
                 self._sums[generation] = dict(found)
             except Exception as error:
                 raise self._damaged(generation, _unreadable(_SUMS, error)) from error
@@ -318,12 +342,18 @@ def read_only(folder: str | os.PathLike) -> Iterator[Checkpoints]:
     Args:
         folder: As for `Checkpoints`.
     """
+    with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
+        yield checkpoints
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps Orbax from logging the stack of an error that it raises as well."""
     log = logging.getLogger("absl")
     level = log.level
-    log.setLevel(logging.ERROR)  # Orbax warns that it reads alone, as it is asked to
+    log.setLevel(logging.CRITICAL)
     try:
-        with contextlib.closing(Checkpoints(folder, read_only=True)) as checkpoints:
-            yield checkpoints
+        yield
     finally:
         log.setLevel(level)
 
@@ -334,15 +364,6 @@ def _sums(tree):
 
 def _size(tree):
     return sum(leaf.nbytes for leaf in tree.values())
-
-
-def _free_memory():
-    """Bytes that this machine has left; no bound where nothing tells it."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in _MEMORY.read_text().splitlines():
-            if line.startswith("MemAvailable"):
-                return int(line.split()[1]) * 1024
-    return math.inf
 
 
 def _text_sum(record):

@@ -22,7 +22,7 @@ def free_memory(root: pathlib.Path = _ROOT) -> int | None:
         Bytes; all that the machine has where nothing tells what is free; None where nothing tells
         that either.
     """
-    found = [_available(root), *_left_by_groups(root), _left_of_addresses(root)]
+    found = [available_memory(root), *_left_by_groups(root), _left_of_addresses(root)]
     known = [number for number in found if number is not None]
     return max(min(known), 0) if known else _installed()
 
@@ -38,7 +38,12 @@ def free_device_memory(devices: Sequence) -> int | None:
     return free
 
 
-def _available(root):
+def available_memory(root: pathlib.Path = _ROOT) -> int | None:
+    """Bytes that the machine has left, whatever this process may take; None where it is unknown.
+
+    Args:
+        root: where /proc is found.
+    """
     return _fields(root / "proc/meminfo").get("MemAvailable")
 
 

@@ -449,11 +449,10 @@ def test_a_generation_that_appears_between_two_looks_is_entered(tmp_path, monkey
 @pytest.mark.parametrize("call", range(1, 7))
 def test_a_save_that_is_interrupted_ends_at_once(call, tmp_path, monkeypatch):
     """Nothing is written behind the back of the next call, which gives the same numbers."""
-    from collapse_jax.runs import checkpoint
+    from collapse_jax.runs import small_checkpoint
 
     wanted = once(of(), tmp_path / "whole", metrics=mean, generations=2)
-    calls, manager = [], checkpoint.ocp.CheckpointManager
-    wait, save = manager.wait_until_finished, manager.save
+    calls = []
 
     def interrupted(function):
         @functools.wraps(function)
@@ -465,8 +464,9 @@ def test_a_save_that_is_interrupted_ends_at_once(call, tmp_path, monkeypatch):
 
         return stop
 
-    monkeypatch.setattr(manager, "wait_until_finished", interrupted(wait))
-    monkeypatch.setattr(manager, "save", interrupted(save))
+    for name in ("save", "replace"):  # before anything is written, and when everything is
+        function = getattr(small_checkpoint, name)
+        monkeypatch.setattr(small_checkpoint, name, interrupted(function))
     with pytest.raises(KeyboardInterrupt):
         once(of(), tmp_path / "run", metrics=mean, generations=2)
     finished = sorted(path.name for path in (tmp_path / "run").rglob("chain_0/*"))

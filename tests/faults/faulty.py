@@ -40,7 +40,7 @@ _BEFORE_AND_AFTER = ("kill", "killed")
 _FILES = {
     "save": ("collapse_jax.runs.checkpoint:Checkpoints.save", _BEFORE_AND_AFTER),
     # Everything is written, and nothing has its final name yet.
-    "commit": ("orbax.checkpoint:StandardCheckpointHandler.finalize", ("kill",)),
+    "commit": ("orbax.checkpoint:PyTreeCheckpointHandler.finalize", ("kill",)),
     "rename": ("pathlib:Path.replace", _BEFORE_AND_AFTER),
     "rows": ("collapse_jax.runs.folder:RunFolder.write_rows", ("kill",)),
     "results": ("collapse_jax.runs.folder:RunFolder.write_results", ("kill",)),
