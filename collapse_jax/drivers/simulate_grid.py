@@ -14,6 +14,7 @@ from collapse_jax.core.types import Process
 from collapse_jax.drivers import grids
 from collapse_jax.drivers.grids import Batch, Gathered
 from collapse_jax.drivers.interrupted import Interrupted, diverged
+from collapse_jax.drivers.labels import labels_of, provenance_of
 from collapse_jax.drivers.plan import (
     DEFAULT_METRICS,
     Plan,
@@ -46,7 +47,6 @@ from collapse_jax.errors import (
     size_words,
     whole,
 )
-from collapse_jax.runs.environment import numbers as made_with
 from collapse_jax.runs.free_memory import free_memory
 
 if TYPE_CHECKING:
@@ -158,13 +158,14 @@ def _simulated(batches, key, plan, keep, levels, values, progress):
     gathered = Gathered(sum(len(batch.numbers) for batch in batches))
     plan = plan._replace(memory_limit=None)  # all of it was checked together
     recorded = recorded_generations(plan.generations, plan.record)
+    labels = labels_of(batches[0].process, plan.metrics)
 
     def dataset():
         if keep == "chains":
-            found = grids.of_chains(recorded, gathered.arrays, values)
+            found = grids.of_chains(recorded, gathered.arrays, values, labels)
         else:
             statistics = grids.nested(gathered.arrays)
-            found = as_dataset(recorded, statistics, values, levels)
+            found = as_dataset(recorded, statistics, values, levels, labels)
         return found.assign_attrs(_attributes(batches[0].process, key, plan, values))
 
     try:
@@ -350,18 +351,7 @@ def _check_memory(batches, key, plan, limit, recorded, keep, levels):
 
 def _attributes(process, key, plan, values):
     """What the numbers come from, as attributes that a file can hold."""
-    names = [m if isinstance(m, str) else getattr(m, "__name__", "") for m in _listed(plan.metrics)]
-    return {
-        "streams": plan.streams,
-        "key": json.dumps([str(jax.random.key_impl(key)), jax.random.key_data(key).tolist()]),
-        "chains": plan.chains,
-        "generations": plan.generations,
-        "metrics": json.dumps(names),
-        "axes": json.dumps(list(values)),
-        "first_process": repr(process),
-        "made_with": json.dumps(made_with()),
-    }
-
-
-def _listed(metrics):
-    return [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    found = provenance_of(process, key, plan).attributes
+    first = found.pop("process")
+    own = {"streams": plan.streams, "axes": json.dumps(list(values)), "first_process": first}
+    return own | found
