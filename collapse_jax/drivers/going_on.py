@@ -114,8 +114,8 @@ def recorded_after(
     missing = np.setdiff1d(recorded[recorded <= last], there)
     if len(missing):
         raise InputError(
-            f"record asks for generation {missing[0]}, which the {what} of after= has not recorded; "
-            "give the record= that made it"
+            f"record asks for generation {missing[0]}, which the {what} of after= has not "
+            "recorded; give the record= that made it"
         )
     return recorded, np.flatnonzero(np.isin(there, recorded))
 

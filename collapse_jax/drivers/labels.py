@@ -53,8 +53,8 @@ class Provenance(NamedTuple):
     labels: metric -> its label.
     """
 
-    attributes: dict[str, Any] = {}
-    labels: dict[str, Label] = {}
+    attributes: Mapping[str, Any] = {}
+    labels: Mapping[str, Label] = {}
 
 
 def provenance_of(

@@ -351,7 +351,7 @@ def _check_memory(batches, key, plan, limit, recorded, keep, levels):
 
 def _attributes(process, key, plan, values):
     """What the numbers come from, as attributes that a file can hold."""
-    found = provenance_of(process, key, plan).attributes
+    found = dict(provenance_of(process, key, plan).attributes)
     first = found.pop("process")
     own = {"streams": plan.streams, "axes": json.dumps(list(values)), "first_process": first}
     return own | found
