@@ -54,7 +54,7 @@ from collapse_jax.runs.stopping import Stop
 # A vocabulary is rounded up to a multiple of this, which suits matrix units; OPT's 50,265 entries
 # become its 50,272.
 _VOCABULARY_STEP = 8
-_CHECKPOINTS_KEPT = 2
+CHECKPOINTS_KEPT = 2
 # Nats per token; exp of more than 709 is no float.
 _LARGEST_LOSS = 700.0
 
@@ -198,8 +198,8 @@ def run_pretrain(
     """
     config, model, stop = settings.config, materials.model, stop or Stop()
     init_key, order_key = jax.random.split(jax.random.key(config.seed))
-    steps = _Steps(settings, materials, session, order_key)
-    checkpoints = Checkpoints(folder.checkpoints, keep=_CHECKPOINTS_KEPT)
+    steps = Steps(settings, materials, session, order_key)
+    checkpoints = Checkpoints(folder.checkpoints, keep=CHECKPOINTS_KEPT)
     step, state, record = _restored(checkpoints, model, settings.optimiser, init_key)
     state = session.placement.place_parameters(state, config.batch_size)
     while step < config.steps:
@@ -227,10 +227,17 @@ def run_pretrain(
     return state.params
 
 
-class _Steps:
+class Steps:
     """Compiled calls on the windows of a text, and what is recorded of them."""
 
-    def __init__(self, settings, materials, session, order_key):
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        materials: Materials,
+        session: Session,
+        order_key: jax.Array,
+    ):
+        """Nothing is computed yet; order_key: of the order of the windows."""
         self._config, self._settings, self._session = settings.config, settings.optimiser, session
         self._model, windows = materials
         self._train, self._usable = windows.train, np.flatnonzero(~windows.left_out)
@@ -270,7 +277,7 @@ class _Steps:
         self._session.progress("train", step * self._batch_tokens, total)
         return step, state, losses
 
-    def row(self, step, params, train_loss):
+    def row(self, step: int, params: dict, train_loss: float) -> dict:
         """The record after a step."""
         session = self._session.devices_only()
         held_out = mean_loss(
@@ -306,14 +313,27 @@ def _export(folder, model, params, precision):
 
 
 def pretrain_command(
-    config: PretrainConfig, out: str, console: Any, placement: Placement = Placement()
+    config: PretrainConfig,
+    out: str,
+    console: Any,
+    placement: Placement = Placement(),
+    *,
+    dry_run: bool = False,
 ) -> None:
-    """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve."""
+    """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve.
+
+    Args:
+        dry_run: Whether it is only said what would be done.
+    """
     from collapse_jax.app.plots import draw_run
 
     settings = config.settings()
     folder = RunFolder(out)
     folder.check(config)
+    if dry_run:
+        from collapse_jax.app.commands.pretrain_dry_run import dry_run as dry_run_of
+
+        return dry_run_of(settings, folder, console, placement)
     weights = folder.path / "model" / "model.safetensors"
     if _is_done(config, folder, functools.partial(console.print, highlight=False)):
         console.print(f"all {config.steps} steps of {folder.path} are done")
@@ -421,7 +441,7 @@ def _open_new(config, out, made_from, files, read):
     collections.deque(rows, maxlen=0)
     # Parameters and Adam's two moments, in the checkpoints that are kept and the one being written;
     # the tokens of a packed text.
-    states = (_CHECKPOINTS_KEPT + 1) * 3 * 4 * parameters_of(model_config(config, tokenizer))
+    states = (CHECKPOINTS_KEPT + 1) * 3 * 4 * parameters_of(model_config(config, tokenizer))
     tokens = 4 * sum(size for _, size, _ in made_from["corpus"])
     folder = RunFolder.open(out, config, states + tokens, inputs=read)
     for name, text in files.items():
