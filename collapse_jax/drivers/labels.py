@@ -25,6 +25,7 @@ _COORDINATES: Mapping[str, tuple[str, str]] = {
     "chain": ("number of the chain", "1"),
     "generation": ("generation; 0 is the model fitted to real data", "generations"),
     "quantile": ("level of the quantile over chains", "1"),
+    "is_done": ("whether the point is simulated", "1"),
     "coupling": ("number of the coupling", "1"),
     "sample_size": ("points of each training set", "points"),
     "alpha": ("share of the newest model's points in each training set", "share"),
