@@ -4,6 +4,7 @@ A check returns the value, or raises with one line: "NAME is VALUE; it must be .
 that line calls the value, and `must_be` replaces its end where a range does not say enough.
 """
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -250,6 +251,21 @@ def made_by(name: str, value: Any, kind: type[T], maker: str) -> T:
     if not isinstance(value, kind):
         raise _refused(name, value, f"what {maker} gives")
     return value
+
+
+def rounding_twins(values: Iterable[Any]) -> tuple[float, float] | None:
+    """Two numbers that differ, and by rounding alone (4 units in the last place); or None.
+
+    Args:
+        values: Numbers, and others, which are left out.
+    """
+    floats = sorted({float(value) for value in values if type(value) in (int, float)})
+    for low, high in itertools.pairwise(floats):
+        if high - low <= 4 * math.ulp(max(abs(low), abs(high))) < math.inf:
+            # Neighbouring whole numbers are meant, however large they are.
+            if not (low.is_integer() and high.is_integer()):
+                return low, high
+    return None
 
 
 def first_line(error: BaseException, most: int | None = None) -> str:

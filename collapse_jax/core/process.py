@@ -437,6 +437,8 @@ def _to_source(name, distance, real):
             )
         return distance(params, real)
 
+    # Which knows what it is called (`metrics.labels`).
+    to_source.distance = distance  # pyright: ignore[reportFunctionMemberAccess]
     return to_source
 
 

@@ -13,6 +13,7 @@ from collapse_jax.core.process import check_started, process_grid
 from collapse_jax.core.tracing import depends
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import join_chunks
+from collapse_jax.drivers.labels import Provenance, provenance_of, with_labels
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.streams import INDEPENDENT
@@ -30,8 +31,14 @@ class CouplingTrace(Trace):
     couplings: [coupling, K, K].
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], generations: np.ndarray, couplings: Any):
-        super().__init__(arrays, generations)
+    def __init__(
+        self,
+        arrays: dict[str, np.ndarray],
+        generations: np.ndarray,
+        couplings: Any,
+        provenance: Provenance | None = None,
+    ):
+        super().__init__(arrays, generations, provenance=provenance)
         self.couplings = couplings
 
     def to_xarray(self) -> "xarray.Dataset":
@@ -43,7 +50,12 @@ class CouplingTrace(Trace):
             return ("coupling", "chain", "generation", *own_axes), array
 
         variables = {name: labelled(name, array) for name, array in self.items()}
-        return xarray.Dataset(variables, coords={"generation": self.generations})
+        coordinates = {"generation": self.generations}
+        if variables:
+            count, chains = next(iter(self.values())).shape[:2]
+            coordinates |= {"coupling": np.arange(count), "chain": np.arange(chains)}
+        attributes, labels = self.provenance
+        return with_labels(xarray.Dataset(variables, coords=coordinates, attrs=attributes), labels)
 
 
 def simulate_couplings(
@@ -92,7 +104,7 @@ def simulate_couplings(
         name: values.reshape(len(couplings), chains, *values.shape[1:])
         for name, values in trace.items()
     }
-    return CouplingTrace(arrays, trace.generations, couplings)
+    return CouplingTrace(arrays, trace.generations, couplings, provenance_of(process, key, plan))
 
 
 def _checked(ecosystem_of, couplings):

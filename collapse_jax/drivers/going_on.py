@@ -38,7 +38,7 @@ def go_on(process: Process, key: jax.Array, plan: Plan, after: Trace, run: Run) 
     there = origin.plan.chains
     whole("chains", plan.chains, 1)
     plan = plan._replace(chains=max(plan.chains, there))
-    recorded, kept = _recorded(plan, after)
+    recorded, kept = recorded_after(plan, after.generations)
     old = _longer(process, key, plan._replace(chains=there), after, recorded, kept, run)
     if plan.chains == there:
         return old
@@ -89,14 +89,24 @@ def known_origin(trace: Trace) -> Origin:
     return trace.origin
 
 
-def _recorded(plan, after):
-    """(the generations of the whole trace, the places in `after` of those that are there)."""
+def recorded_after(
+    plan: Plan, there: np.ndarray, what: str = "trace"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(the generations of all together, the places of those among them that are there).
+
+    Args:
+        plan: what is asked for.
+        there: [recorded] generations of what goes on.
+        what: that is, "trace" or "summary".
+
+    Raises:
+        InputError: for fewer generations than are there, and where one is asked for that lacks.
+    """
     recorded = recorded_generations(plan.generations, plan.record)
-    there = after.generations
     last = int(there[-1]) if len(there) else -1
     if plan.generations < last:
         raise InputError(
-            f"generations is {plan.generations}, and the trace of after= goes to {last}; give at "
+            f"generations is {plan.generations}, and the {what} of after= goes to {last}; give at "
             "least that"
         )
     if isinstance(plan.record, str):  # its numbers depend on the last one
@@ -104,8 +114,8 @@ def _recorded(plan, after):
     missing = np.setdiff1d(recorded[recorded <= last], there)
     if len(missing):
         raise InputError(
-            f"record asks for generation {missing[0]}, which the trace of after= has not recorded; "
-            "give the record= that made it"
+            f"record asks for generation {missing[0]}, which the {what} of after= has not "
+            "recorded; give the record= that made it"
         )
     return recorded, np.flatnonzero(np.isin(there, recorded))
 

@@ -12,9 +12,11 @@ import numpy as np
 
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import Chunk
+from collapse_jax.drivers.labels import with_labels
 from collapse_jax.drivers.plan import Plan
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.summary import QUANTILES, summarise_chunks
+from collapse_jax.metrics.labels import Label
 
 if TYPE_CHECKING:
     import xarray
@@ -153,7 +155,10 @@ def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]
 
 
 def of_chains(
-    generations: np.ndarray, arrays: Mapping[str, np.ndarray], axes: Mapping[str, Sequence]
+    generations: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    axes: Mapping[str, Sequence],
+    labels: Mapping[str, Label] | None = None,
 ) -> "xarray.Dataset":
     """The records of all chains of a grid, labelled.
 
@@ -161,6 +166,7 @@ def of_chains(
         generations: [recorded].
         arrays: metric -> [points, chain, recorded, ...].
         axes: name -> values of each axis of the grid.
+        labels: metric -> its label; of others the name tells.
 
     Returns:
         Each metric [*axes, chain, generation, ...], with NAME_0, NAME_1 ... for axes of its own.
@@ -177,4 +183,5 @@ def of_chains(
     coordinates = {name: list(values) for name, values in axes.items()}
     if variables:
         coordinates |= {"chain": np.arange(chains)}
-    return xarray.Dataset(variables, coords=coordinates | {"generation": generations})
+    coordinates |= {"generation": generations}
+    return with_labels(xarray.Dataset(variables, coords=coordinates), labels)

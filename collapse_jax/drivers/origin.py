@@ -34,23 +34,25 @@ class Origin(NamedTuple):
     made_with: dict
     copy_state: Callable[[], State] | None
 
-    def check(self, process: Process, key: jax.Array, plan: Plan) -> None:
+    def check(self, process: Process, key: jax.Array, plan: Plan, what: str = "trace") -> None:
         """Raises `InputError` where another simulation is asked for; one line says what differs.
 
         Args:
             process: the process that is to go on.
             key: its key.
             plan: what it records.
+            what: is to go on: "trace" or "summary".
         """
-        check_numbers(self.made_with, "the trace of after=")
+        check_numbers(self.made_with, f"the {what} of after=")
         there, here = (
             resolve_metrics(made.process.metrics, made.plan.metrics)
             for made in (self, self._replace(process=process, plan=plan))
         )
         if there.keys() != here.keys():
+            others = " (cj.measure adds others to a trace)" if what == "trace" else ""
             raise InputError(
-                f"metrics are {', '.join(there)} in the trace of after=, and {', '.join(here)} "
-                "here; give the same (cj.measure adds others to a trace)"
+                f"metrics are {', '.join(there)} in the {what} of after=, and {', '.join(here)} "
+                f"here; give the same{others}"
             )
         if process is self.process and _same_key(key, self.key):
             measured = {name: here[name] for name in here if here[name] != there[name]}
@@ -61,7 +63,7 @@ class Origin(NamedTuple):
         found = differences(old, described(process, key, last, here))
         if found:
             raise InputError(
-                f"the trace of after= is of another simulation ({'; '.join(found)}); give the "
+                f"the {what} of after= is of another simulation ({'; '.join(found)}); give the "
                 "process, key and metrics that made it"
             )
 

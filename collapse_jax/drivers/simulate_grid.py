@@ -11,9 +11,10 @@ import numpy as np
 
 from collapse_jax.core.process import check_started, process_grid
 from collapse_jax.core.types import Process
-from collapse_jax.drivers import grids
+from collapse_jax.drivers import grid_after, grids
 from collapse_jax.drivers.grids import Batch, Gathered
 from collapse_jax.drivers.interrupted import Interrupted, diverged
+from collapse_jax.drivers.labels import labels_of, provenance_of
 from collapse_jax.drivers.plan import (
     DEFAULT_METRICS,
     Plan,
@@ -43,10 +44,10 @@ from collapse_jax.errors import (
     numbers,
     one_key,
     one_of,
+    rounding_twins,
     size_words,
     whole,
 )
-from collapse_jax.runs.environment import numbers as made_with
 from collapse_jax.runs.free_memory import free_memory
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def simulate_grid(
     memory_limit: int | None = None,
     progress: Callable[[int], None] = lambda points: None,
     devices: Sequence | None = None,
+    after: "xarray.Dataset | None" = None,
 ) -> "xarray.Dataset":
     """Many chains at every point of a grid of settings, as one labelled data set.
 
@@ -120,6 +122,9 @@ def simulate_grid(
         streams: "independent", or "common" for the same random numbers at all points.
         memory_limit: bytes that may be held; by default what is free, `math.inf` for any.
         progress: called with the number of points that are done after each batch.
+        after: what an earlier call gave for the same axes with other values, or a file of it: its
+            points that are asked for here are taken from it, bit for bit, and the others simulated.
+            All else must be the same. That of an interrupted call is finished so.
 
     Returns:
         The axes, then chain and generation, and for metrics of several numbers NAME_0, NAME_1 ...
@@ -127,18 +132,28 @@ def simulate_grid(
         with a last axis of quantiles. Attributes hold settings, versions and the key.
 
     Raises:
-        InputError: as `cj.simulate` does, and for a process that cannot be made, with its point.
+        InputError: as `cj.simulate` does, for a process that cannot be made, with its point, and
+            if `after` is of another grid.
         DivergenceError: once a model holds nan; it names chain and point. `dataset` of it, and of
-            Interrupted (Ctrl-C), holds the points that are done, and nan at all others.
+            Interrupted (Ctrl-C), holds the points that are done, and nan at all others; its
+            coordinate `is_done` tells which.
     """
     one_key("key", key)
-    check_started(_first_process(process_at, axes), key)
+    first = _first_process(process_at, axes)
+    check_started(first, key)
     one_of("keep", keep, ("chains", "summary"))
     given = (generations, chains, metrics, record, chunk, memory_limit, devices)
     plan, levels = Plan(*given, streams=streams), _levels(quantiles)
     values = {name: _plain(name, axis) for name, axis in axes.items()}
     batches = _batches_of(process_at, values, key, plan, keep, len(levels))
-    return _simulated(batches, key, plan, keep, levels, values, progress)
+    gathered = Gathered(sum(len(batch.numbers) for batch in batches))
+    if after is not None:
+        grid = grid_after.Grid(process_at, values, key, plan, keep, levels)
+        grid_after.put_what_is_there(after, grid, gathered)
+    point = {name: given[0] for name, given in values.items()}
+    attributes = _attributes(batches[0].process, key, plan, values)
+    attributes["made_of"] = grid_after.made_of_point(first, point, key, plan)
+    return _simulated(batches, key, plan, keep, levels, values, progress, gathered, attributes)
 
 
 def _batches_of(process_at, values, key, plan, keep, levels):
@@ -153,22 +168,28 @@ def _batches_of(process_at, values, key, plan, keep, levels):
     return batches
 
 
-def _simulated(batches, key, plan, keep, levels, values, progress):
+def _simulated(batches, key, plan, keep, levels, values, progress, gathered, attributes):
     """The data set of all batches; an error or an interrupt holds what there is of it."""
-    gathered = Gathered(sum(len(batch.numbers) for batch in batches))
     plan = plan._replace(memory_limit=None)  # all of it was checked together
     recorded = recorded_generations(plan.generations, plan.record)
+    labels = labels_of(batches[0].process, plan.metrics)
 
     def dataset():
         if keep == "chains":
-            found = grids.of_chains(recorded, gathered.arrays, values)
+            found = grids.of_chains(recorded, gathered.arrays, values, labels)
         else:
             statistics = grids.nested(gathered.arrays)
-            found = as_dataset(recorded, statistics, values, levels)
-        return found.assign_attrs(_attributes(batches[0].process, key, plan, values))
+            found = as_dataset(recorded, statistics, values, levels, labels)
+        if not gathered.is_done.all():
+            shape = [len(given) for given in values.values()]
+            is_done = tuple(values), gathered.is_done.reshape(shape)
+            found = found.assign_coords({grid_after.IS_DONE: is_done})
+        return found.assign_attrs(attributes)
 
     try:
-        for batch in batches:
+        for batch in [batch.without(gathered.is_done) for batch in batches]:
+            if not len(batch.numbers):
+                continue
             _run(batch, key, plan, keep, levels, len(recorded), gathered)
             progress(int(gathered.is_done.sum()))
     except KeyboardInterrupt as stop:
@@ -250,6 +271,11 @@ def _plain(name, values):
             raise InputError(f"{what} holds {value!r:.200}; it must hold numbers, bools or texts")
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{what} holds {value}; it must hold finite numbers")
+    twins = rounding_twins(found)
+    if twins:
+        raise InputError(
+            f"{what} holds {twins[0]!r} and {twins[1]!r}, which differ by rounding alone; give one"
+        )
     if len({(type(value) is str, value) for value in found}) < len(found):
         twice = next(value for value in found if found.count(value) > 1)
         raise InputError(f"{what} holds {twice!r} more than once; give each value once")
@@ -350,18 +376,7 @@ def _check_memory(batches, key, plan, limit, recorded, keep, levels):
 
 def _attributes(process, key, plan, values):
     """What the numbers come from, as attributes that a file can hold."""
-    names = [m if isinstance(m, str) else getattr(m, "__name__", "") for m in _listed(plan.metrics)]
-    return {
-        "streams": plan.streams,
-        "key": json.dumps([str(jax.random.key_impl(key)), jax.random.key_data(key).tolist()]),
-        "chains": plan.chains,
-        "generations": plan.generations,
-        "metrics": json.dumps(names),
-        "axes": json.dumps(list(values)),
-        "first_process": repr(process),
-        "made_with": json.dumps(made_with()),
-    }
-
-
-def _listed(metrics):
-    return [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
+    found = dict(provenance_of(process, key, plan).attributes)
+    first = found.pop("process")
+    own = {"streams": plan.streams, "axes": json.dumps(list(values)), "first_process": first}
+    return own | found

@@ -11,40 +11,69 @@ from collapse_jax.core.process import check_started
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.chunks import Chunk, Records, chunks_of, join_records
 from collapse_jax.drivers.device_statistics import DeviceStatistics
+from collapse_jax.drivers.going_on import recorded_after
 from collapse_jax.drivers.interrupted import Interrupted, diverged
+from collapse_jax.drivers.labels import Provenance, provenance_of
+from collapse_jax.drivers.origin import Origin, origin_of
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
 from collapse_jax.drivers.progress import Progress, shown
 from collapse_jax.drivers.summary import QUANTILES, as_dataset
 from collapse_jax.drivers.trace import shapes_in_words, span_in_words
-from collapse_jax.errors import DivergenceError, InputError, numbers, whole
+from collapse_jax.errors import DivergenceError, InputError, made_by, numbers, whole
 
 if TYPE_CHECKING:
     import xarray
 
 
-class Summary(NamedTuple):
-    """Statistics over chains.
-
-    generations: [recorded].
-    mean: name -> [recorded, ...].
-    std: the same with ddof=1.
-    quantile: name -> [recorded, ..., quantile], at `quantiles`.
-    """
-
+class _Statistics(NamedTuple):
     generations: np.ndarray
     mean: dict[str, np.ndarray]
     std: dict[str, np.ndarray]
     quantile: dict[str, np.ndarray]
     quantiles: tuple[float, ...]
 
+
+class Summary(_Statistics):
+    """Statistics over chains.
+
+    generations: [recorded].
+    mean: name -> [recorded, ...].
+    std: the same with ddof=1.
+    quantile: name -> [recorded, ..., quantile], at `quantiles`.
+
+    One of `cj.simulate_summary` knows what it came from, so that `cj.simulate_summary(...,
+    after=summary)` goes on from it. A copy that was pickled holds the statistics alone.
+    """
+
+    # What a simulation needs to go on from here; None where that is not known.
+    origin: Origin | None = None
+    _provenance: Provenance = Provenance()
+
+    def __getstate__(self):
+        return {"_provenance": self.provenance}
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the statistics came from, and the labels of the metrics, as far as known."""
+        if self.origin is None:
+            return self._provenance
+        process, key, plan, versions, *_ = self.origin
+        return provenance_of(process, key, plan, versions)
+
     def to_xarray(self) -> "xarray.Dataset":
-        """NAME_mean, NAME_std [generation, ...] and NAME_quantile [generation, ..., quantile]."""
+        """NAME_mean, NAME_std [generation, ...] and NAME_quantile [generation, ..., quantile].
+
+        Variables have `long_name` and `units`. Attributes of the whole are, as far as they are
+        known, the process, its key, chains, generations, metrics, versions and the commit.
+        """
         parts = {"mean": self.mean, "std": self.std, "quantile": self.quantile}
         statistics = {
             name: {statistic: values[name][None] for statistic, values in parts.items()}
             for name in self.mean
         }
-        return as_dataset(self.generations, statistics, quantiles=self.quantiles)
+        attributes, labels = self.provenance
+        dataset = as_dataset(self.generations, statistics, quantiles=self.quantiles, labels=labels)
+        return dataset.assign_attrs(attributes)
 
     def __repr__(self) -> str:
         levels = ", ".join(f"{level:g}" for level in self.quantiles)
@@ -73,7 +102,7 @@ def simulate_summary(
     key: jax.Array,
     *,
     generations: int,
-    chains: int,
+    chains: int | None = None,
     metrics: Iterable = DEFAULT_METRICS,
     record: int | str | Iterable[int] = 1,
     quantiles: Sequence[float] = QUANTILES,
@@ -81,6 +110,7 @@ def simulate_summary(
     memory_limit: int | None = None,
     progress: Progress = None,
     devices: Sequence | None = None,
+    after: Summary | None = None,
 ) -> Summary:
     """Mean, deviation and quantiles over the very chains of `simulate`, on their devices.
 
@@ -93,40 +123,138 @@ def simulate_summary(
         process: as in `simulate`, as all that is not listed.
         key: one typed key.
         generations: the last one.
-        chains: how many.
+        chains: how many; it may be left out with `after`, which has them.
         quantiles: levels in [0, 1].
         chunk: records in one compiled call; fewer need less memory.
+        after: a summary of the same simulation to go on from, to more generations: it then gives
+            what one longer call gives. By default metrics and quantiles are its own. Chains cannot
+            be added to statistics. It holds the states of its chains, or if these take more than
+            64 MiB, they are made again from their seed, with the same numbers.
 
     Raises:
-        InputError: as `simulate` does, and for a quantile outside [0, 1].
+        InputError: as `simulate` does, for a quantile outside [0, 1], and if `after` is of another
+            simulation, or of other chains or quantiles.
         DivergenceError: once a model holds nan; its `summary` is of all chunks before.
         Interrupted: at a KeyboardInterrupt; its `summary` is of all chunks that are done.
     """
-    plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
     check_started(process, key)
-    parts, total = [], whole("generations", generations, 0)
+    if after is not None:
+        plan = Plan(generations, 1, metrics, record, chunk, memory_limit, devices)
+        plan, quantiles = _plan_after(after, plan, chains, quantiles)
+    elif chains is None:
+        raise InputError("chains is not given; it must be how many chains are simulated")
+    else:
+        plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
+    total = whole("generations", generations, 0)
+    with shown(progress, "generations", total) as report:
+        if after is None:
+            return _summarised(process, key, plan, quantiles, report)
+        return _longer(process, key, plan, quantiles, after, report)
+
+
+def _summarised(process, key, plan, quantiles, report) -> Summary:
+    """The summary of a plan, from its `after` on."""
+    parts, part = [], None
+    simulation = _checked(process, key, plan, quantiles)
+
+    def summary(last=None):
+        records = _joined(parts)
+        size = sum(values.nbytes for values in records.arrays.values())
+        return summary_of(records, quantiles, origin_of(simulation, last, size))
+
     try:
-        with shown(progress, "generations", total) as report:
-            for part in summary_chunks(process, key, plan, quantiles):
-                parts.append(part)
-                report(int(part.generations[-1]))
+        for part in chunks_of(simulation, DeviceStatistics(numbers("quantiles", quantiles))):
+            parts.append(Records(part.generations, part.arrays))
+            report(int(part.generations[-1]))
     except KeyboardInterrupt as stop:
-        done = _joined(parts)
-        raise Interrupted(done.generations, summary=summary_of(done, quantiles)) from stop
+        done = summary()
+        raise Interrupted(done.generations, summary=done) from stop
     except DivergenceError as error:
-        done = _joined(parts)
-        raise diverged(error, done.generations, summary=summary_of(done, quantiles)) from error
-    return summary_of(_joined(parts), quantiles)
+        done = summary()
+        raise diverged(error, done.generations, summary=done) from error
+    return summary(part)
+
+
+def _plan_after(after, plan, chains, quantiles):
+    """(the plan, the quantiles) of a summary that goes on."""
+    after = made_by("after", after, Summary, "cj.simulate_summary")
+    if after.origin is None:
+        raise InputError(
+            "the summary of after= does not know its process: it was pickled, or is none of "
+            "cj.simulate_summary; simulate again with the same key, which gives the same numbers"
+        )
+    there = after.origin.plan.chains
+    if chains is not None and whole("chains", chains, 1) != there:
+        raise InputError(
+            f"chains is {chains:,}, and the summary of after= is over {there:,}: its quantiles "
+            f"hold for these alone; give chains={there}, or leave out after=, and all chains are "
+            "simulated from generation 0 (those of one number are the same ones)"
+        )
+    if quantiles is QUANTILES:
+        quantiles = after.quantiles
+    if tuple(numbers("quantiles", quantiles).ravel().tolist()) != after.quantiles:
+        raise InputError(
+            f"quantiles is {quantiles!r:.200}, and the summary of after= has {after.quantiles}; "
+            "give the same"
+        )
+    if plan.metrics is DEFAULT_METRICS:
+        plan = plan._replace(metrics=after.origin.plan.metrics)
+    return plan._replace(chains=there), quantiles
+
+
+def _longer(process, key, plan, quantiles, after, report) -> Summary:
+    """A summary with the generations that `after` has not; an error holds these too."""
+    origin, there = after.origin, after.generations
+    origin.check(process, key, plan, "summary")
+    recorded, kept = recorded_after(plan, there, "summary")
+    old = records_of(after, kept)
+    last = int(there[-1]) if len(there) else -1
+    whole_plan = plan._replace(record=recorded.tolist())
+    if plan.generations == last:
+        return summary_of(old, quantiles, origin._replace(plan=whole_plan))
+    new = recorded[recorded > last]
+    going = plan._replace(record=new.tolist())
+    if origin.copy_state is not None:
+        going = going._replace(after=(last, origin.copy_state()))
+
+    def joined(later):
+        # Made from generation 0 on it has that one too.
+        places = np.flatnonzero(later.generations > last)
+        both = _joined([part for part in (old, records_of(later, places)) if part.arrays])
+        return summary_of(both, quantiles, later.origin._replace(plan=whole_plan))
+
+    try:
+        return joined(_summarised(process, key, going, quantiles, report))
+    except (Interrupted, DivergenceError) as error:
+        if error.summary is not None:
+            error.summary = joined(error.summary)
+        raise
 
 
 def _joined(parts):
     return join_records(parts, axis=0) if parts else Records(np.zeros(0, int), {})
 
 
+def records_of(summary: Summary, places: np.ndarray) -> Records:
+    """Some generations of a summary as records; the inverse of `summary_of`."""
+    arrays = {
+        f"{name}_{statistic}": values[places]
+        for statistic in ("mean", "std", "quantile")
+        for name, values in getattr(summary, statistic).items()
+    }
+    return Records(summary.generations[places], arrays)
+
+
 def summary_chunks(
     process: Process, key: jax.Array, plan: Plan, quantiles: Sequence[float] = QUANTILES
 ) -> Iterator[Chunk]:
     """The same chunk by chunk: arrays NAME_mean, NAME_std and NAME_quantile [recorded, ...]."""
+    simulation = _checked(process, key, plan, quantiles)
+    yield from chunks_of(simulation, DeviceStatistics(numbers("quantiles", quantiles)))
+
+
+def _checked(process, key, plan, quantiles):
+    """The simulation of a plan, whose statistics fit into what may be held."""
     levels = numbers("quantiles", quantiles)
     if levels.ndim != 1 or not len(levels) or not ((levels >= 0) & (levels <= 1)).all():
         raise InputError(
@@ -136,11 +264,19 @@ def summary_chunks(
     held = min(plan.chunk, len(simulation.recorded))
     remedy = "take a smaller chunk, fewer metrics or chains"
     check_memory(simulation, held, f"{held} records at once", remedy, on_devices=True)
-    yield from chunks_of(simulation, DeviceStatistics(levels))
+    return simulation
 
 
-def summary_of(records: Records, quantiles: Sequence[float] = QUANTILES) -> Summary:
-    """The `Summary` that joined chunks of `summary_chunks` hold."""
+def summary_of(
+    records: Records, quantiles: Sequence[float] = QUANTILES, origin: Origin | None = None
+) -> Summary:
+    """The `Summary` that joined chunks of `summary_chunks` hold.
+
+    Args:
+        records: the chunks, joined.
+        quantiles: their levels.
+        origin: what they came from, where it is known.
+    """
     generations, arrays = records
     mean, std, quantile = (
         {
@@ -150,4 +286,7 @@ def summary_of(records: Records, quantiles: Sequence[float] = QUANTILES) -> Summ
         }
         for ending in ("_mean", "_std", "_quantile")
     )
-    return Summary(generations, mean, std, quantile, tuple(quantiles))
+    levels = tuple(numbers("quantiles", quantiles).tolist())
+    summary = Summary(generations, mean, std, quantile, levels)
+    summary.origin = origin
+    return summary

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from collapse_jax.drivers.labels import with_labels
+from collapse_jax.metrics.labels import Label
+
 if TYPE_CHECKING:
     import xarray
 
@@ -107,6 +110,7 @@ def as_dataset(
     statistics: Mapping[str, Mapping[str, np.ndarray]],
     axes: Mapping[str, Sequence] | None = None,
     quantiles: Sequence[float] = QUANTILES,
+    labels: Mapping[str, Label] | None = None,
 ) -> "xarray.Dataset":
     """What `summarise_chunks` returns, labelled.
 
@@ -115,6 +119,7 @@ def as_dataset(
         statistics: metric -> statistic -> [points, recorded, ...].
         axes: name -> values of each axis of the grid; by default there is one point.
         quantiles: the levels of the quantiles.
+        labels: metric -> its label; of others the name tells.
 
     Returns:
         NAME_mean, NAME_std [*axes, generation, ...], NAME_quantile [*axes, generation, ...,
@@ -133,4 +138,5 @@ def as_dataset(
             variables[f"{metric}_{statistic}"] = dims, values.reshape((*shape, *values.shape[1:]))
     coordinates = {name: list(values) for name, values in axes.items()}
     coordinates |= {"generation": generations, "quantile": list(quantiles)}
-    return xarray.Dataset(variables, coords=coordinates)
+    dataset = xarray.Dataset(variables, coords=coordinates)
+    return with_labels(dataset, labels, of_statistics=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collapse_jax.core.html import html_table
+from collapse_jax.drivers.labels import Provenance, provenance_of, with_labels
 
 if TYPE_CHECKING:
     import xarray
@@ -24,19 +25,33 @@ class Trace(Mapping[str, np.ndarray]):
 
     # What a simulation needs to go on from here; None where that is not known.
     origin: "Origin | None" = None
+    # Labels and attributes of a trace that does not know its origin.
+    _provenance: Provenance = Provenance()
 
     def __init__(
         self,
         arrays: Mapping[str, np.ndarray],
         generations: np.ndarray,
         origin: "Origin | None" = None,
+        provenance: Provenance | None = None,
     ):
         self._arrays = dict(arrays)
         self.generations = np.asarray(generations)
         self.origin = origin
+        if provenance is not None:
+            self._provenance = provenance
 
     def __getstate__(self):
-        return {name: value for name, value in vars(self).items() if name != "origin"}
+        kept = {name: value for name, value in vars(self).items() if name != "origin"}
+        return kept | {"_provenance": self.provenance}
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the records came from, and the labels of the metrics, as far as they are known."""
+        if self.origin is None:
+            return self._provenance
+        process, key, plan, versions, *_ = self.origin
+        return provenance_of(process, key, plan, versions)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
@@ -56,7 +71,11 @@ class Trace(Mapping[str, np.ndarray]):
         return html_table(head, rows, f"Trace of {span_in_words(self.generations)}")
 
     def to_xarray(self) -> "xarray.Dataset":
-        """The axes chain, generation and, for vector metrics, NAME_0, NAME_1 ..."""
+        """The axes chain, generation and, for vector metrics, NAME_0, NAME_1 ...
+
+        Variables have `long_name` and `units`. Attributes of the whole are, as far as they are
+        known, the process, its key, chains, generations, metrics, versions and the commit.
+        """
         import xarray
 
         def labelled(name, array):
@@ -64,7 +83,12 @@ class Trace(Mapping[str, np.ndarray]):
             return ("chain", "generation", *own_axes), array
 
         variables = {name: labelled(name, array) for name, array in self._arrays.items()}
-        return xarray.Dataset(variables, coords={"generation": self.generations})
+        coordinates = {"generation": self.generations}
+        if variables:
+            chains = len(next(iter(self._arrays.values())))
+            coordinates = {"chain": np.arange(chains)} | coordinates
+        attributes, labels = self.provenance
+        return with_labels(xarray.Dataset(variables, coords=coordinates, attrs=attributes), labels)
 
 
 def shapes_in_words(generations: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:

@@ -9,6 +9,7 @@ import jax
 from collapse_jax.errors import InputError
 from collapse_jax.metrics.fits import of_fit
 from collapse_jax.metrics.held_out import held_out_log_prob
+from collapse_jax.metrics.labels import label
 from collapse_jax.metrics.manifolds import precision_recall
 from collapse_jax.metrics.of_models import effective_rank, gradient_norm, log_condition_number
 from collapse_jax.metrics.quality import against
@@ -22,6 +23,7 @@ __all__ = [
     "effective_rank",
     "gradient_norm",
     "held_out_log_prob",
+    "label",
     "log_condition_number",
     "of_fit",
     "precision_recall",

@@ -56,7 +56,7 @@ def environment() -> dict:
         "processes": jax.process_count(),
         **numbers(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
     }
 
 
@@ -129,7 +129,9 @@ def _version(name):
         return None
 
 
-def _git_commit():
+@functools.cache
+def git_commit() -> str | None:
+    """The commit of this package, with "-dirty" where files differ; None outside of git."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],

@@ -143,3 +143,63 @@ def test_new_metrics_of_a_run_folder(tmp_path):
     np.testing.assert_allclose(trace["rate"] * trace["mean"], 1, rtol=2e-5)
     with pytest.raises(cj.InputError, match="is no run folder"):
         cj.measure(tmp_path / "none", ["rate"])
+
+
+def summary_of(generations, **options):
+    given = {"metrics": ("mean", "variance"), "chunk": 3, "quantiles": (0.1, 0.5)}
+    return cj.simulate_summary(PROCESS, KEY, generations=generations, **given | options)
+
+
+def assert_same_statistics(one, other):
+    np.testing.assert_array_equal(one.generations, other.generations)
+    for kind in ("mean", "std", "quantile"):
+        assert getattr(one, kind).keys() == getattr(other, kind).keys()
+        for name, values in getattr(one, kind).items():
+            np.testing.assert_array_equal(values, getattr(other, kind)[name])
+
+
+def test_more_generations_of_a_summary():
+    """Bit for bit, in one step or several, and of chains whose states were not kept."""
+    long, short = summary_of(9, chains=333), summary_of(4, chains=333)
+    assert_same_statistics(summary_of(9, after=short), long)
+    default = cj.simulate_summary(process(), KEY, generations=6, after=short, chunk=2)
+    assert default.quantiles == (0.1, 0.5) and set(default.std) == {"mean", "variance"}
+    assert_same_statistics(summary_of(9, after=default, chains=333), long)
+    short.origin = short.origin._replace(copy_state=None)
+    assert_same_statistics(summary_of(9, after=short), long)
+    assert_same_statistics(summary_of(4, after=short), short)
+
+
+def test_a_summary_goes_on_after_an_interrupt():
+    def stop(generation):
+        if generation > 5:
+            raise KeyboardInterrupt
+
+    first = summary_of(3, chains=7)
+    with pytest.raises(cj.Interrupted, match=r"`summary` holds .* up to generation 6") as stopped:
+        summary_of(9, after=first, progress=stop)
+    partial = stopped.value.summary
+    assert partial.generations.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert_same_statistics(summary_of(9, after=partial), summary_of(9, chains=7))
+
+
+def test_what_a_summary_does_not_go_on_to():
+    short = summary_of(4, chains=7)
+    copied = pickle.loads(pickle.dumps(short))
+    assert_same_statistics(copied, short)
+    for options, message in (
+        ({"chains": 9}, "chains is 9, and the summary of after= is over 7.*chains=7"),
+        ({"quantiles": (0.5,)}, r"quantiles is \(0.5,\), and the summary of after= has \(0.1, 0.5"),
+        ({"metrics": ("mean",)}, "metrics are mean, variance in the summary of after=, and mean h"),
+        ({"generations": 3}, "generations is 3, and the summary of after= goes to 4"),
+        ({"after": copied}, "the summary of after= does not know its process"),
+        ({"after": cj.simulate(PROCESS, KEY, generations=1)}, "what cj.simulate_summary gives"),
+        ({"after": None}, "chains is not given"),
+    ):
+        given = {"generations": 9, "after": short} | options
+        with pytest.raises(cj.InputError, match=message):
+            summary_of(**given)
+    with pytest.raises(cj.InputError, match=r"summary of after= is of another simulation \(.*size"):
+        cj.simulate_summary(
+            process(5), KEY, generations=9, after=short, metrics=("mean", "variance")
+        )

@@ -118,6 +118,7 @@ COMMANDS = {
             "commands.pretrain:pretrain_command",
             PretrainConfig,
             ModelDevices,
+            PlanArguments,
             draw="plots.pretraining:draw",
         ),
         Command(

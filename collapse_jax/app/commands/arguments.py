@@ -198,8 +198,10 @@ class WarningArguments:
 
 @dataclasses.dataclass(frozen=True)
 class TrackArguments:
-    """Where a run is followed beside its folder."""
+    """Where a run is followed beside its folder, and whether it is only planned."""
 
+    dry_run: bool = False
+    """Print what it would take and write, by a short piece of it, and write nothing."""
     track: str | tuple[str, ...] = ()
     """Follow the run in tensorboard, wandb or trackio, or several with commas. They get every
     recorded number of each generation, and the losses by epoch."""

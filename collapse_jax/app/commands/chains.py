@@ -22,6 +22,7 @@ from collapse_jax.app.commands.tables import chains_table, entries_table, rows_o
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.own_data.filled import labelled
 from collapse_jax.drivers.chunks import Records, join_records
+from collapse_jax.drivers.labels import Provenance, labels_of
 from collapse_jax.drivers.simulate import simulate_chunks
 from collapse_jax.drivers.simulate_summary import summary_chunks, summary_of
 from collapse_jax.drivers.summary import as_dataset
@@ -78,7 +79,8 @@ def run_chains(
         if settings.keep == "summary":
             last = _write_summary(folder, settings, records)
         else:
-            trace = Trace(records.arrays, records.generations)
+            labels = labels_of(process_of(settings), settings.metrics)
+            trace = Trace(records.arrays, records.generations, provenance=Provenance(labels=labels))
             results = trace.to_xarray().assign_attrs(streams=settings.streams)
             folder.write_results(labelled(results, settings))
             last = _write_rows(folder, summary_rows(trace))
@@ -231,7 +233,8 @@ def _write_summary(folder, settings, records):
         for name, mean in summary.mean.items()
         if mean.ndim == 1
     }
-    results = as_dataset(summary.generations, statistics)
+    labels = labels_of(process_of(settings), settings.metrics)
+    results = as_dataset(summary.generations, statistics, labels=labels)
     results = results.assign_attrs(streams=settings.streams)
     folder.write_results(labelled(results, settings))
     return _write_rows(folder, rows_of(summary.generations, statistics, 0))

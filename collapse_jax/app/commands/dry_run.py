@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 
 from collapse_jax.app.commands.grid import batches_of, memory_of_grid
+from collapse_jax.app.commands.planned import print_planned, time_row, where
 from collapse_jax.app.commands.simulation import (
     key_of,
     memory_of,
@@ -17,7 +18,7 @@ from collapse_jax.app.commands.simulation import (
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.core.types import Process
 from collapse_jax.drivers import tiles
-from collapse_jax.drivers.estimate import Piece, time_words, timed
+from collapse_jax.drivers.estimate import Piece, timed
 from collapse_jax.drivers.grids import Batch, plan_at
 from collapse_jax.drivers.plan import Plan, check_plan, record_bytes, recorded_generations
 from collapse_jax.drivers.shapes import state_shapes
@@ -71,14 +72,10 @@ def dry_run(
     Raises:
         InputError: where the simulation itself would be refused.
     """
-    from rich.table import Table
-
     is_grid = bool(config.axes())
     work = _grid(config, devices, part) if is_grid else _one(config.resolve(), devices)
-    table = Table("", "about", title=_title(config, work), title_justify="left")
-    for name, text in (*_costs(config, work), *_files(config, folder, work)):
-        table.add_row(name, text)
-    console.print(table)
+    rows = (*_costs(config, work), *_files(config, folder, work))
+    print_planned(console, _title(config, work), rows)
 
 
 def _one(settings, devices):
@@ -105,10 +102,7 @@ def _grid(config, devices, part):
 
 def _title(config, work):
     points = f"{work.points:,} points of " if config.axes() else ""
-    return (
-        f"{config.family}, {points}{config.chains:,} chains, {config.generations:,} generations; "
-        "nothing was written"
-    )
+    return f"{config.family}, {points}{config.chains:,} chains, {config.generations:,} generations"
 
 
 def _costs(config, work):
@@ -118,11 +112,7 @@ def _costs(config, work):
     compiled = work.piece.compile_seconds * work.programs
     running = work.piece.of(work.points * config.chains, config.generations)
     several = f" of {work.programs} programs" if work.programs > 1 else ""
-    yield (
-        "time",
-        f"{time_words(compiled + running)}: {time_words(compiled)} to compile{several}, "
-        f"{time_words(running)} to run",
-    )
+    yield time_row(compiled, running, several)
 
 
 def _files(config, folder, work):
@@ -142,8 +132,7 @@ def _files(config, folder, work):
         size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
         states = 2 * config.chains * size
     rows = work.points * recorded * scalars * 5 * _IN_TEXT
-    there = " (goes on there)" if (folder.path / "config.json").is_file() else ""
-    yield "disk", f"{size_words(2 * results + states + rows)} in {folder.path}{there}"
+    yield "disk", f"{size_words(2 * results + states + rows)} {where(folder)}"
     yield "results.nc", f"{size_words(results)}: {', '.join(config.metrics)}"
     yield "metrics.jsonl, metrics.csv", size_words(rows)
     yield "checkpoints/", size_words(results + states)

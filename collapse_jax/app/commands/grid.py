@@ -37,6 +37,7 @@ from collapse_jax.app.own_data.filled import labelled
 from collapse_jax.core.process import process_grid
 from collapse_jax.drivers import grids
 from collapse_jax.drivers.grids import Batch, nested, plan_at, statistics_at
+from collapse_jax.drivers.labels import labels_of
 from collapse_jax.drivers.plan import Plan, memory_needed, recorded_generations
 from collapse_jax.drivers.summary import as_dataset
 from collapse_jax.runs.folder import RunFolder
@@ -143,7 +144,8 @@ def _write(config, points, folder, saved, console):
     generations, arrays = saved.gathered()
     saved.close()
     statistics = nested(arrays)
-    results = as_dataset(generations, statistics, config.axes())
+    labels = labels_of(process_of(points[0]), config.metrics)
+    results = as_dataset(generations, statistics, config.axes(), labels=labels)
     results = results.assign_attrs(streams=config.streams)
     folder.write_results(labelled(results, config))
     folder.write_rows(grid_rows(config, points, generations, statistics))

@@ -47,6 +47,8 @@ def lm_command(
     placement: Placement = Placement(),
     seeds: tuple[int, ...] = (),
     track: str | tuple[str, ...] = (),
+    *,
+    dry_run: bool = False,
 ) -> None:
     """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, prints a table.
 
@@ -54,10 +56,15 @@ def lm_command(
         seeds: Those to run beside other calls that run the others; () runs all. Only then are
             figures and tables made.
         track: Names of trackers that follow the run.
+        dry_run: Whether it is only said what would be done.
     """
     from collapse_jax.app.plots import draw_run
 
     settings, track = config.settings(), check_trackers(track)
+    if dry_run:
+        from collapse_jax.app.commands.lm_dry_run import dry_run_command
+
+        return dry_run_command(settings, out, console, placement, seeds)
     if config.lineages > 1:
         from collapse_jax.app.commands.lineages import run_lineages
 

@@ -27,14 +27,27 @@ _LARGEST_LOSS = 700.0
 
 
 def pretrain_command(
-    config: PretrainConfig, out: str, console: Any, placement: Placement = Placement()
+    config: PretrainConfig,
+    out: str,
+    console: Any,
+    placement: Placement = Placement(),
+    *,
+    dry_run: bool = False,
 ) -> None:
-    """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve."""
+    """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve.
+
+    Args:
+        dry_run: Whether it is only said what would be done.
+    """
     from collapse_jax.app.plots import draw_run
 
     settings = config.settings()
     folder = RunFolder(out)
     folder.check(config)
+    if dry_run:
+        from collapse_jax.app.commands.pretrain_dry_run import dry_run as dry_run_of
+
+        return dry_run_of(settings, folder, console, placement)
     weights = folder.path / "model" / "model.safetensors"
     if _is_done(config, folder, functools.partial(console.print, highlight=False)):
         console.print(f"all {config.steps} steps of {folder.path} are done")

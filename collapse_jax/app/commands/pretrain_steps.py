@@ -44,7 +44,7 @@ def run_pretrain(
     """
     config, model, stop = settings.config, materials.model, stop or Stop()
     init_key, order_key = jax.random.split(jax.random.key(config.seed))
-    steps = _Steps(settings, materials, session, order_key)
+    steps = Steps(settings, materials, session, order_key)
     checkpoints = Checkpoints(folder.checkpoints, keep=CHECKPOINTS_KEPT)
     step, state, record = _restored(checkpoints, model, settings.optimiser, init_key)
     state = session.placement.place_parameters(state, config.batch_size)
@@ -73,10 +73,17 @@ def run_pretrain(
     return state.params
 
 
-class _Steps:
+class Steps:
     """Compiled calls on the windows of a text, and what is recorded of them."""
 
-    def __init__(self, settings, materials, session, order_key):
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        materials: Materials,
+        session: Session,
+        order_key: jax.Array,
+    ):
+        """Nothing is computed yet; order_key: of the order of the windows."""
         self._config, self._settings, self._session = settings.config, settings.optimiser, session
         self._model, windows = materials
         self._train, self._usable = windows.train, np.flatnonzero(~windows.left_out)
@@ -116,7 +123,7 @@ class _Steps:
         self._session.progress("train", step * self._batch_tokens, total)
         return step, state, losses
 
-    def row(self, step, params, train_loss):
+    def row(self, step: int, params: dict, train_loss: float) -> dict:
         """The record after a step."""
         session = self._session.devices_only()
         held_out = mean_loss(
