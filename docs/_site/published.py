@@ -105,7 +105,7 @@ def _html_row(row, entry):
     command = entry.command or f"collapse-jax reproduce {row.id}"
     inside = []
     if row.has_plot:
-        picture = f'src="figures/{row.id}.png" alt="{row.id}: ours on what was expected"'
+        picture = f'src="figures/{row.id}.png" alt="{row.id}: ours against expected"'
         inside.append(f'<img {picture} loading="lazy">')
     terms = {
         "paper": paper,
