@@ -1,6 +1,6 @@
 """Alemohammad et al. 2024 (MAD): biased sampling, and the three loops.
 
-Synthetic data alone, with fixed, or with fresh real data.
+Synthetic data alone, with fixed real data, or with fresh real data.
 """
 
 import jax

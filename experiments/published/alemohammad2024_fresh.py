@@ -1,6 +1,6 @@
 """Alemohammad et al. 2024 (MAD), the loop with fresh real data.
 
-M points a generation, each real with probability g = m/M.
+M points per generation, each real with probability g = m/M.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""Barzilai and Shamir 2025: with all data kept, maximum likelihood stays consistent.
+"""Barzilai and Shamir 2025: if all data is kept, maximum likelihood stays consistent.
 
 In regular families.
 """

@@ -1,6 +1,6 @@
 """Borji 2024: kernel density estimates sampled and fitted again.
 
-Their kernels widen them where a Gaussian shrinks.
+Their kernels widen the distribution, where a Gaussian shrinks.
 """
 
 import jax

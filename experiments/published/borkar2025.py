@@ -1,4 +1,4 @@
-"""Borkar 2025: with any external source of data the chain keeps a spread-out law for ever.
+"""Borkar 2025: with any external source of data the chain keeps a spread-out distribution.
 
 Without one it ends in a single outcome.
 """

@@ -1,4 +1,4 @@
-"""What shared ancestry says of models that read each other, without a paper.
+"""Models that read each other, from shared ancestry; not from a paper.
 
 Islands with migration, linear models that label each other's rows, and how many models should share
 a budget of data.

@@ -1,4 +1,4 @@
-"""When real data should be spent: policies by gradient, and the real process beside them."""
+"""When real data should be used: policies by gradient, compared with simulations."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Real data that comes late, and real data that is partly a model's. Without a paper."""
+"""Real data that comes late, and real data that a model wrote in part. Not from a paper."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Verifiers that are fitted to what they let pass, and detectors that are trained on the way."""
+"""Verifiers that are fitted to what they accept, and detectors that are trained during the run."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What shared ancestry says of the workflows, without a paper.
+"""The workflows, from shared ancestry; not from a paper.
 
 One recursion for counts and Gaussians, subsamples, growing samples.
 """

@@ -1,6 +1,6 @@
-"""Dey and Donoho 2024: exponential families lose at most a factor pi^2/6 of variance.
+"""Dey and Donoho 2024: in exponential families the variance grows at most by the factor pi^2/6.
 
-When generated data join the real ones.
+If generated data is added to the real data.
 """
 
 import warnings

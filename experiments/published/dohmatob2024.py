@@ -1,7 +1,4 @@
-"""Dohmatob, Feng and Kempe 2024: least squares, ridge and least norm on the previous fit's labels.
-
-Everything else is new in every generation.
-"""
+"""Dohmatob, Feng and Kempe 2024: least squares, ridge, least norm on the last fit's labels."""
 
 import jax
 import numpy as np

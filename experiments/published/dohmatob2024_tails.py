@@ -1,6 +1,6 @@
 """Dohmatob et al. 2024: words of Zipf's law whose tail was cut off.
 
-By the decoder, or by what a first model had seen.
+By the decoder, or by the data of a first model.
 """
 
 import jax

@@ -1,6 +1,6 @@
 """Drayson et al. 2025: decoding drives the collapse of language models, a detector prevents it.
 
-Here: known error rates, on a Gaussian.
+Here: a detector with known error rates, on a Gaussian.
 """
 
 import numpy as np

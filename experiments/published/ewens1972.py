@@ -1,6 +1,6 @@
-"""Ewens 1972: how many kinds a sample holds when new ones come in.
+"""Ewens 1972: how many kinds a sample contains when new ones come in.
 
-Fresh real data is what is new; the kinds are the real draws that training points descend from.
+Fresh real data is new; the kinds are the real draws that training points descend from.
 """
 
 import numpy as np

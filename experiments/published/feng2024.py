@@ -1,6 +1,6 @@
 """Feng et al. 2024: labels that are wrong with probability p, and a verifier.
 
-It keeps right labels with phi and wrong ones with psi.
+It keeps right labels with probability phi and wrong ones with probability psi.
 """
 
 import jax

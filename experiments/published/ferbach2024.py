@@ -1,6 +1,6 @@
 """Ferbach et al. 2024: one of K candidates is chosen with probability proportional to e^reward.
 
-Generation after generation.
+In every generation.
 """
 
 import jax

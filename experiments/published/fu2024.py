@@ -1,6 +1,6 @@
 """Fu et al. 2024: total variation rises and falls again as synthetic data joins the real data.
 
-A Gaussian does so exactly.
+For a Gaussian this is exact.
 """
 
 import jax

@@ -1,6 +1,6 @@
 """A Gaussian in several dimensions, refitted to its own draws.
 
-Directions, divergences, distances, and no end to the fall.
+Directions, divergences, distances, and a collapse without end.
 """
 
 import numpy as np

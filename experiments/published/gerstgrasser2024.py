@@ -1,6 +1,6 @@
 """Gerstgrasser et al. 2024: least squares on the labels of its predecessors.
 
-With the real data thrown away or kept.
+With the real data discarded or kept.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Gerstgrasser et al. 2024: language models pretrained on their predecessors' text.
 
-With the old data thrown away or kept.
+With the old data discarded or kept.
 """
 
 from collapse_jax.app.reproduce import Paper, out_of_reach

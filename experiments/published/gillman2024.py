@@ -1,4 +1,4 @@
-"""Gillman et al. 2024: synthetic data corrected towards the truth.
+"""Gillman et al. 2024: synthetic data corrected towards the real distribution.
 
 p -> (p + gamma p_real)/(1 + gamma).
 """

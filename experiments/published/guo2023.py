@@ -1,4 +1,4 @@
-"""Guo et al. 2023: the variety of language over generations of fine-tuning on generated text."""
+"""Guo et al. 2023: the diversity of language over generations of fine-tuning on generated text."""
 
 from collapse_jax.app.reproduce import Paper, out_of_reach
 

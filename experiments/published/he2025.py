@@ -1,6 +1,6 @@
-"""He, Xu and Cheng 2025: a synthetic point should weigh less in the fit than a real one.
+"""He, Xu and Cheng 2025: a synthetic point should have less weight in the fit than a real one.
 
-With 100 real points a generation and p = 2, as in the released settings.
+With 100 real points per generation and p = 2, as in the released settings.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""Hodel and West 2025: ecosystems of language models that share out the data."""
+"""Hodel and West 2025: ecosystems of language models that divide the data among them."""
 
 from collapse_jax.app.reproduce import Paper, out_of_reach
 

@@ -1,6 +1,6 @@
-"""Karlin 1967: what a sample of Zipf words misses.
+"""Karlin 1967: the words that a sample of Zipf words misses.
 
-And what is still there when words are drawn from words again and again.
+And those that are left when words are drawn from drawn words again and again.
 """
 
 import jax.numpy as jnp

@@ -1,6 +1,6 @@
 """Khelifa et al. 2026: a kernel's blur and a share of fresh data, generation after generation.
 
-Of the paper its abstract was read, and the drifts are those of a public rerun of it.
+We had access to the abstract; the drifts are those of a public rerun.
 """
 
 import jax

@@ -1,6 +1,6 @@
-"""Kimura 1962: the probability that what is better takes over.
+"""Kimura 1962: the probability that a favoured outcome takes over.
 
-A verifier that accepts one outcome more often than the other is selection for it.
+A verifier that accepts one outcome more often than the other acts as selection.
 """
 
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A public repository on selection by likelihood in a loop with half of real data.
+"""A public repository on selection by likelihood in a loop with half of the data real.
 
 github.com/muhammadalamzeb/likelihood-rank-self-consuming-diffusion: four modes, of which the
 smallest is kept best if the least likely samples are taken. Its diffusion model is not run here.

@@ -1,4 +1,4 @@
-"""Words that n-gram models lose on their own text: as if each word were drawn by itself."""
+"""Words that n-gram models lose on their own text: as if each word were drawn independently."""
 
 import jax
 import numpy as np

@@ -1,7 +1,7 @@
 """Schaeffer et al. 2025: eight definitions of model collapse, each on processes with known answers.
 
-One entry a definition, with a process that meets it and one that does not, by plain formulas of
-recorded numbers. Where two definitions disagree about one process, the entry says so.
+One entry per definition, with a process that meets it and one that does not, by plain formulas of
+recorded numbers. If two definitions disagree about a process, the entry says so.
 """
 
 import jax

@@ -1,8 +1,9 @@
 """Shumailov et al. 2024, "learning with generational data".
 
 The chain P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0. F(P) is the model fitted to M draws of P.
-As written the laws are mixed, so that all M draws are new; "proportions of data" can also mean that
-points of the previous training set are used again, which is the workflow `mix` and has another law.
+As written, distributions are mixed, so that all M draws are new. "Proportions of data" can also
+mean that points of the previous training set are used again, which is the workflow `mix` and gives
+another process.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Shumailov et al. 2024, the notebooks that they released: Gaussians, a mixture, an autoencoder.
+"""Shumailov et al. 2024, the released notebooks: Gaussians, a mixture, an autoencoder.
 
 All with a divisor of n (ddof = 0).
 """

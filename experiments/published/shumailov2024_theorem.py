@@ -1,9 +1,9 @@
 """Shumailov et al. 2024, Theorem 3.1: a Gaussian fitted to its own draws loses its variance.
 
-And it moves away for ever. Generation 0 is fitted to M real draws, so generation g is the paper's n
-= g + 1. The theorem's estimators are unbiased (ddof = 1); the released code divides by M (ddof =
-0). Means of variances and distances are compared up to n = M/2: later, ever rarer chains carry
-them.
+And its mean moves away for ever. Generation 0 is fitted to M real draws, so generation g is the
+paper's n = g + 1. The theorem's estimators are unbiased (ddof = 1); the released code divides by M
+(ddof = 0). Means of variances and distances are compared up to n = M/2: later, rarer and rarer
+chains determine them.
 """
 
 from types import SimpleNamespace

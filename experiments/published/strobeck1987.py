@@ -1,4 +1,4 @@
-"""Strobeck 1987: the mean time to a common ancestor within a part knows no migration.
+"""Strobeck 1987: the mean time to a common ancestor within a part does not depend on migration.
 
 Models that read each other are such populations.
 """

@@ -1,6 +1,6 @@
 """Wang, Niu and Li 2026: accumulation with a share of real data in every batch.
 
-Their rate is the smaller of the model's own and of the share; of squared errors, twice that.
+The published rate is the smaller of the model's rate and the share; for squared errors, twice that.
 """
 
 import jax

@@ -1,4 +1,4 @@
-"""Wright 1931: a gene pool that is drawn anew from itself.
+"""Wright 1931: a gene pool that is drawn again from itself in every generation.
 
 Refitting categories by counting is the same chain.
 """

@@ -1,4 +1,4 @@
-"""Yang et al. 2025: how a budget of accepted points is spread over the rounds of a curated loop."""
+"""Yang et al. 2025: a budget of accepted points, divided over the rounds of a curated loop."""
 
 import jax.numpy as jnp
 import numpy as np
