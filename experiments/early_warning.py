@@ -16,7 +16,7 @@ transition: K = 50 categories, sharpened by a power b, 20% real data, M = 20,000
 1.4 in 400 generations, past the threshold 1.25; steady chains stay at b = 1.1. A second case has a
 jump of b from 1.1 to 1.4 at generation 200.
 slowing: b = 1, 1.05, 1.1, 1.15, where chains are steady: autocorrelation and variance by theory.
-hysteresis: b changed forth and back, for 50 categories and for two; the real share likewise, under
+hysteresis: b changed back and forth, for 50 categories and for two; the real share likewise, under
 mix.
 
 Everything is drawn with the key of `--seed`. Writes figures/early_warning.png and hysteresis.png.
