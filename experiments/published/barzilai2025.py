@@ -65,7 +65,7 @@ def consistent(key):
     status="derived here",
     setting="uniform on [0, 1], M = 50, generations 0 and 49, accumulate and replace, 100,000 "
     "chains",
-    oracle="what a model makes lies below the maximum that it was fitted to; replace: "
+    oracle="points of a model are below the maximum that it was fitted to; replace: "
     "theory.exponential_families.uniform_expected_log_maximum",
     y="log maximum",
 )

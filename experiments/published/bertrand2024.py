@@ -29,9 +29,9 @@ def keep_the_real():
 
 @entry(
     "bertrand-contraction",
-    claim="For every ratio lambda of synthetic to real data, the error of a Gaussian's mean "
-    "contracts by lambda/(1 + lambda) < 1: the published condition is sufficient, not "
-    "necessary.",
+    claim="For every ratio lambda of synthetic to real data, the first error of a Gaussian's "
+    "mean contracts by lambda/(1 + lambda) < 1 per generation: the published condition is "
+    "sufficient, not necessary.",
     status="derived here",
     setting="1-D Gaussian of known variance, M = 100, fresh real data, lambda = 2 and 9, "
     "generations 0 to 20, 200,000 chains",

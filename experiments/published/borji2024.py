@@ -33,7 +33,7 @@ def variances(key, estimator, workflow, size, generations, chains, record, metri
     "towards (M - 1) h^2. It shrinks only if h^2 is below 1/(M - 1) of the variance of its "
     "points.",
     status="derived here",
-    setting="1-D, M = 50, replace; h = 0.5 to generation 29 and h = 0.1414, the border, to "
+    setting="1-D, M = 50, replace; h = 0.5 to generation 29 and h = 0.1414, the threshold, to "
     "generation 20, 20,000 chains",
     oracle="S' = (1 - 1/M)(S + h^2): theory.kernel_density.expected_variance (2.85 for the points "
     "of the tenth fit, h = 0.5) and widening_boundary",

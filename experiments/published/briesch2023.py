@@ -18,7 +18,7 @@ logic = out_of_reach(
     setting="transformers of up to 49.2 M parameters on logic expressions; ours: a small OPT "
     "from random weights, EXPRESSIONS a text file of them, whose diversity is recorded "
     "(their correctness is not checked)",
-    oracle="only an ordering, from the abstract of two versions; no number was available to us",
+    oracle="only an ordering, from the abstracts of two versions; no number was available to us",
     cost="gpu",
     command=f"{OURS} --out runs/briesch-synthetic; {OURS} --real-fraction 0.1 --out "
     "runs/briesch-fresh",
