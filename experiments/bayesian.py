@@ -1,18 +1,17 @@
-"""A Bayesian among copies of himself: models drawn from their posterior, against their means.
+"""Models drawn from their posterior, compared with posterior means and maximum likelihood.
 
     python experiments/bayesian.py [--out runs/bayesian] [--chains 10000]
 
-Run time: 73 CPU-seconds, compilation included (measured; 8 minutes by the clock on 2 cores that
-others shared).
+Run time: 73 CPU-seconds, compilation included (measured; 8 minutes of wall time on 2 shared cores).
 
-Left: expected heterozygosity of 10 equally probable categories at M = 100, by maximum likelihood,
-and by Dirichlet priors of 0, 0.1 and 1 a category, drawn from the posterior or its mean. Right: log
-variance of a Gaussian at M = 20, median and 5 to 95% of chains, by maximum likelihood, by a draw
-from the posterior of the reference prior 1 / variance, and of a proper prior (mean 0, strength 1,
-shape 3, scale 2), whose mean variance is that of the truth, 1.
-Expected: theory.bayesian. Drawn models with a proper prior end in that prior; without one,
+Left: expected heterozygosity of 10 equally probable categories at M = 100, for maximum likelihood
+and for Dirichlet priors of 0, 0.1 and 1 per category, drawn from the posterior or its mean.
+Right: log variance of a Gaussian at M = 20, median and 5 to 95% of chains, for maximum likelihood,
+for draws from the posterior of the reference prior 1 / variance, and for a proper prior (mean 0,
+strength 1, shape 3, scale 2), whose mean variance is the real one, 1.
+Expected (theory.bayesian): drawn models with a proper prior end in that prior. Without one,
 heterozygosity falls by (M - 1) / (M + 1), twice as fast as by maximum likelihood, and the median of
-the variance does not move.
+the variance does not change.
 """
 
 import pathlib

@@ -1,19 +1,18 @@
-"""Diffusion, flow matching and a normalizing flow, generation after generation on their own draws.
+"""Diffusion, flow matching and a normalizing flow, trained on their own draws for many generations.
 
     python experiments/denoising.py                     points in the plane, then MNIST's digits
     python experiments/denoising.py --parts points      the points alone
-    python experiments/denoising.py --images digits     scikit-learn's 8x8 digits in MNIST's place
+    python experiments/denoising.py --images digits     scikit-learn's 8x8 digits instead of MNIST
 
-Run time, with the first command: estimated 4 CPU-minutes on 2 cores, a third of it compilation (it
-was measured in parts, on a shared machine). MNIST is read from
-../shared/data/mnist beside the repository; where that is not, the small digits take its place. The
-same command again resumes the run.
+Run time of the first command: estimated 4 CPU-minutes on 2 cores, a third of it compilation
+(measured in parts, on a shared machine). MNIST is read from ../shared/data/mnist beside the
+repository; without it, the small digits are used. The same command again resumes the run.
 
-Points: eight blobs on a ring, 500 points a generation, replace and mix with 20% fresh real points.
-Images: diffusion alone, a network of dense layers on 2,000 images, replace. Recorded of each
-generation: precision and recall (3 neighbours) and the sliced Wasserstein distance of
-1,000 draws to as many held-out real ones; for points the share of draws between the blobs, beyond
-4 of their deviations.
+Points: eight clusters on a ring, 500 points per generation, replace and mix with 20% fresh real
+points. Images: diffusion alone, a network of dense layers on 2,000 images, replace. Recorded for
+each generation: precision and recall (3 neighbours) and the sliced Wasserstein distance between
+1,000 draws and as many held-out real points; for points also the share of draws between the
+clusters, beyond 4 of their standard deviations.
 """
 
 import dataclasses

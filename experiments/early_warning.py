@@ -2,23 +2,24 @@
 
     python experiments/early_warning.py [--out runs/early_warning] [--chains 400] [--parts ...]
 
-Run time: 160 CPU-seconds, compilation included (measured part by part: 75 for the alarms, 14 for
+Run time: 160 CPU-seconds, compilation included (measured by part: 75 for the alarms, 14 for
 slowing, 73 for hysteresis). Parts, each a table in Markdown:
 
-categories: K = 50 equal categories, M = 100 counts, replace; steady with 20% of real data. The loss
-is the total variation distance, the mass that the model puts in the wrong place.
-gaussian: 5 dimensions, M = 60 points, replace; steady with 20% of real data. The loss is the KL
-divergence of the real law from the model, which is the excess of the test loss, in nats.
-text: characters of the licence text under a bigram model, 20 blocks of 64, replace; steady with 30%
-of real text. The loss is that of the real text under the model, in nats a character.
-sets: ten categorical chains a set, whose disagreement is a metric.
-transition: K = 50 categories that a power b sharpens, 20% of real data, M = 20,000. b rises from 1
-to 1.4 in 400 generations, past the threshold 1.25; steady chains stay at b = 1.1. And the same with
-a jump of b from 1.1 to 1.4 at generation 200.
-slowing: at b = 1, 1.05, 1.1, 1.15, where chains are steady: autocorrelation and variance by theory.
-hysteresis: b there and back, of 50 categories and of two; the real share there and back under mix.
+categories: K = 50 equal categories, M = 100 counts, replace; steady chains: 20% real data. The loss
+is the total variation distance, the mass that the model puts on wrong categories.
+gaussian: 5 dimensions, M = 60 points, replace; steady chains: 20% real data. The loss is the KL
+divergence from the real distribution to the model: the excess of the test loss, in nats.
+text: characters of the licence text under a bigram model, 20 blocks of 64, replace; steady chains:
+30% real text. The loss is that of the real text under the model, in nats per character.
+sets: ten categorical chains per set, whose disagreement is a metric.
+transition: K = 50 categories, sharpened by a power b, 20% real data, M = 20,000. b rises from 1 to
+1.4 in 400 generations, past the threshold 1.25; steady chains stay at b = 1.1. A second case has a
+jump of b from 1.1 to 1.4 at generation 200.
+slowing: b = 1, 1.05, 1.1, 1.15, where chains are steady: autocorrelation and variance by theory.
+hysteresis: b changed back and forth, for 50 categories and for two; the real share likewise, under
+mix.
 
-Everything is drawn with the key of `--seed`; figures/early_warning.png and hysteresis.png.
+Everything is drawn with the key of `--seed`. Writes figures/early_warning.png and hysteresis.png.
 """
 
 import pathlib

@@ -1,18 +1,19 @@
-"""Models that read each other: a phase diagram over coupling strength, and the best number of them.
+"""Models that read each other: a phase diagram over coupling, and the best number of models.
 
     python experiments/ecosystems.py [--out runs/ecosystems] [--chains 400]
 
 Run time: 34 CPU-seconds, compilation included (measured).
 
 Above: eight Gaussians (ddof = 0) of M = 30 points on a ring. Each reads a share c of its neighbour,
-a share r of fresh real data, and for the rest itself; 36 couplings, one compiled program. Shown is
-the variance within a model and that between models after 60 generations over the real one, exact
-(theory.islands, lines) and simulated (points). Below: K models share 240 points a generation and
-read 3% of the others'; the variance within a model, over that of one model with all points, by
-generation; and the K that is best at each generation, exact, for several shares of others.
+a share r of fresh real data, and otherwise itself; 36 couplings in one compiled program. Shown are
+the variance within a model and that between models after 60 generations, relative to the real
+variance, exact (theory.islands, lines) and simulated (points).
+Below: K models share 240 points per generation and read 3% of the others. Shown are the variance
+within a model relative to that of one model with all points, by generation; and the best K at each
+generation, exact, for several shares read from others.
 Expected at c = 0, .01, .1 with r = 0: within .126, .343, .640, between .764, .518, .165; with r =
-.1 within .846, .856, .898. Best of the compared K at 3%: 1, and from generation 284, 301, 397, 572,
-946 on 2, 4, 10, 20, 40.
+.1 within .846, .856, .898. Best of the compared K at 3%: 1; from generations 284, 301, 397, 572,
+946 on: 2, 4, 10, 20, 40.
 Prints a table as Markdown; writes figures/ecosystems.png (and .pdf).
 """
 

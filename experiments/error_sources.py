@@ -1,37 +1,38 @@
-"""Which error does it? The three sources of Shumailov et al. 2024, each switched on and off.
+"""The three sources of error of Shumailov et al. 2024, each switched on and off.
 
 The sources are those of their section "What is model collapse?".
 
     python experiments/error_sources.py
         8 cells each of a Gaussian, a mixture of two, and a VAE (--families gaussian,gmm: without)
 
-Run time: 1 min 54 s, 163 CPU-seconds, on 2 cores with programs compiled before; 5 min 56 s with
-much other work and nothing compiled. Each source, on | off:
+Run time: 1 min 54 s, 163 CPU-seconds, on 2 cores with programs compiled before; 5 min 56 s under
+much other load and with nothing compiled. Each source, on | off:
 
     statistical    each generation is fitted to M points | to the density itself (VAE: to other
                    images of the last decoder in every batch)
-    expressivity   the truth lies outside the family | in it
+    expressivity   the real distribution is outside the family | in it
                    Gaussian: a mixture of two with mean 0 and variance 1 | N(0, 1)
                    GMM of two components: a mixture of three | of two
-                   VAE: one latent | four; the truth is always a VAE of four latents, fitted to
-                   digits, so that all cells are scored on the same images
+                   VAE: one latent | four; the real data always comes from a VAE of four latents,
+                   fitted to digits, so that all cells are scored on the same images
     approximation  a small budget | the optimum, always from one poor start (VAE: fresh weights)
                    Gaussian: 20 gradient steps | closed form
                    GMM: 26 | 500 steps of EM
                    VAE: 30 | 300 epochs
 
-Measured against the truth: KL(truth || model); VAE: the bound on held-out images of the truth below
-the truth's own, and the deviation of the latent means that the truth's encoder gives to the model's
-images. Effects (`factorial.effects`) are of medians over chains. All cells have the same random
-numbers (one key, of --seed), so that an effect is less noisy than the medians that it is made of.
-The VAE's held-out images, the latents of its bounds and the probes have keys of their own, the same
-for every seed: other seeds train other networks, and are no new draw of what scores them.
+Measured against the real distribution: KL(real || model). For the VAE: by how much the bound on
+held-out real images is below that of the real model, and the standard deviation of the latent means
+that the encoder of the real model gives to the model's images. Effects (`factorial.effects`) are
+those of medians over chains. All cells have the same random numbers (one key, of --seed), so that
+an effect is less noisy than the medians that it is computed from. The VAE's held-out images, the
+latents of its bounds and the probes have separate keys, the same for every seed: other seeds train
+other networks, but do not draw the test data again.
 
 Published: expressivity error "can only occur at the first generation" in the absence of the other
 two (a single Gaussian for a mixture of two, infinite data); statistical error is the primary one;
 each of them can make collapse worse or better. Measured (seed 0), KL at generations 0, 20 and 60,
-lost bound at 0, 1 and 5; one source alone (of none the VAE loses too: 600 steps and an encoder are
-no exact optimum):
+lost bound at 0, 1 and 5, one source alone (the VAE also loses with none of them: 600 steps and an
+encoder are not an exact optimum):
 
                      Gaussian             GMM                  VAE
     none             0     0     0        0     0     0        0.28  0.61  1.70
@@ -40,11 +41,11 @@ no exact optimum):
     approximation    .001  .163  .376     .011  .068  .068     5.00  8.17  12.8
     all three        .086  .302  .606     .052  .370  1.13     4.27  7.49  9.81
 
-Expressivity errs in the first generation only, as published. Sampling errs at random, so that KL
-grows in proportion to generations, and a budget errs always towards the same start, so that it
-grows with their square (Gaussian: .0012 .0044 .0091) and then levels off. Late, the two work
-against each other: a pull to a fixed start slows the collapse of the mixture (2.22 without, 1.38
-with it).
+The expressivity error arises in the first generation only, as published. Sampling errors are
+random, so KL grows in proportion to the generations. The error of a small budget always points to
+the same start, so KL grows with the square of the generations (Gaussian: .0012 .0044 .0091) and
+then levels off. In late generations the two work against each other: the pull to a fixed start
+slows the collapse of the mixture (2.22 without, 1.38 with it).
 Needs scikit-learn (pip install -e ".[toys]"). Writes figures/error_sources.png and cells.csv into
 --out.
 """

@@ -1,20 +1,22 @@
-"""Family by workflow: what collapses, what only drifts, what widens, in one table.
+"""Families by workflows: what collapses, what only drifts, what widens, in one table.
 
     python experiments/families.py [--families gaussian,kde] [--out runs/families]
-    python experiments/families.py --redraw --out runs/families  the figure alone, from families.csv
+    python experiments/families.py --redraw --out runs/families  only the figure, from families.csv
 
-Run time: 153 CPU-seconds, compilation included (measured; 6.5 minutes by the clock on 2 cores that
-seven other programs shared). Every family starts from a known truth and is refitted for 100
-generations with M = 50 points a training set. Each cell is the median over chains of one measure at
-generation 100 over that at generation 0, and a word by a fixed rule. For a diversity (variance,
-heterozygosity, scale, vocabulary ...): collapses below 0.5, declines below 0.9, stays up to 1.1,
-widens above. For an error (distance to the truth): bounded if it is at most 1.25 times that at
-generation 50 and 10 times the first, else it grows. mix has 10% fresh real data. Published: replace
-loses the truth in every family (Shumailov et al. 2024); accumulate bounds the error (Gerstgrasser
-et al. 2024), but not for kernels of fixed width, which widen like a harmonic sum
-(theory.kernel_density). All cells have the same random numbers (one key): they differ by family and
-workflow alone, and their errors are not independent. Writes families.csv and figures/families.png
-(and .pdf), and prints Markdown. The language models and the autoencoder have files of their own.
+Run time: 153 CPU-seconds, compilation included (measured; 6.5 minutes of wall time on 2 cores
+shared with seven other programs).
+Every family starts from a known real distribution and is refitted for 100 generations with M = 50
+points per training set; mix has 10% fresh real data. Each cell is the median over chains of one
+measure at generation 100 relative to generation 0, and a word by a fixed rule. For a diversity
+(variance, heterozygosity, scale, vocabulary ...): collapses below 0.5, declines below 0.9, stays up
+to 1.1, widens above. For an error (distance to the real distribution): bounded if it is at most
+1.25 times that at generation 50 and 10 times the first, otherwise it grows.
+Published: replace loses the real distribution in every family (Shumailov et al. 2024); accumulate
+bounds the error (Gerstgrasser et al. 2024), but not for kernels of fixed width, which widen like a
+harmonic sum (theory.kernel_density). All cells have the same random numbers (one key): they differ
+only by family and workflow, and their errors are not independent. Writes families.csv and
+figures/families.png (and .pdf), and prints Markdown. Other experiments cover the language models
+and the autoencoder.
 """
 
 import dataclasses

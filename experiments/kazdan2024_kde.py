@@ -6,14 +6,13 @@ After Kazdan et al. 2024 (arXiv 2410.16713).
         M = 100, 20 chains, 100 generations, three bandwidths, three workflows
     python experiments/kazdan2024_kde.py --sample-sizes 10,32,100,316,1000 --chains 100  their sweep
 
-Run time: 8 minutes on 2 cores of an AMD EPYC that other work shared (6 minutes of CPU).
-Published: the held-out loss grows generation after generation under replace, stays level under
-accumulate, and grows slowly under accumulate_subsample. Derived (theory.kernel_density): a kernel
-of fixed width h makes the points' variance grow under replace while it
-is below (M - 1) h^2, and by h^2 (harmonic numbers) under accumulate: these models do not shrink,
-they blur.
+Run time: 8 minutes on 2 shared cores of an AMD EPYC (6 minutes of CPU).
+Published: the held-out loss grows from generation to generation under replace, stays level under
+accumulate, and grows slowly under accumulate_subsample. Derived (theory.kernel_density): with a
+kernel of fixed width h the variance of the points grows under replace while it is below (M - 1)
+h^2, and by h^2 (harmonic numbers) under accumulate. So these models do not shrink, they blur.
 Every curve has the same key: chain c draws the same real points for every bandwidth and workflow,
-and the differences between curves are less noisy than the curves.
+so differences between curves are less noisy than the curves.
 Needs scikit-learn (pip install -e ".[toys]"). Writes loss.png, points.png and losses.csv into
 --out.
 """

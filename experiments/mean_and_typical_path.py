@@ -1,21 +1,23 @@
-"""Why E[variance] stays while almost every run loses its variance, and how many show it.
+"""Why E[variance] stays while almost every run loses its variance, and how many chains show it.
 
     python experiments/mean_and_typical_path.py [--out runs/mean_and_typical_path] [--chains
     1000000] [--sample-size 100]
 
-Run time: 20 CPU-seconds, compilation included (measured; 60 by the clock on 2 cores that seven
-other programs shared), 0.6 GiB of memory.
+Run time: 20 CPU-seconds, compilation included (measured; 60 seconds of wall time on 2 cores shared
+with seven other programs), 0.6 GiB of memory.
 
-A Gaussian in one dimension refitted to M = 100 of its own points (replace, ddof = 1): the mean of
-its variance over 100, 10^4 and 10^6 chains (of the first two the median over all groups of so many)
-beside the exact mean 1, the median and the 5 to 95% band; W2^2 to the truth, whose mean grows by
-1/M a generation while its median settles at 5/3 (theory.wasserstein); and the chains that a mean
-within 5% needs (theory.monte_carlo), by generation for several M.
+A Gaussian in one dimension is refitted to M = 100 of its own points (replace, ddof = 1). Shown are:
+- the mean of its variance over 100, 10^4 and 10^6 chains (for the first two the median over all
+  groups of that size), the exact mean 1, the median and the 5 to 95% band;
+- W2^2 to the real distribution, whose mean grows by 1/M per generation while its median settles at
+  5/3 (theory.wasserstein);
+- the number of chains that a mean within 5% needs (theory.monte_carlo), by generation for several
+  M.
 Both panels show the chains of one key, and the smaller numbers of chains are parts of the largest.
-Expected at generation 100, 500, 1,000: median variance .361, .00626, .0000394; chains needed 2.6e3,
-9.0e6, 2.0e11; half of the mean held by 7.7%, .075%, .00036% of the chains; W2^2 1.46, 6.45, 11.9 on
-average. Measured at 500, 1,000, 2,000: mean variance of 10^6 chains .914, .551, .0475, of 100
-chains .384, .0452, .000144; median W2^2 1.43, 1.61, 1.66.
+Expected at generations 100, 500, 1,000: median variance .361, .00626, .0000394; chains needed
+2.6e3, 9.0e6, 2.0e11; half of the mean comes from 7.7%, .075%, .00036% of the chains; mean W2^2
+1.46, 6.45, 11.9. Measured at 500, 1,000, 2,000: mean variance of 10^6 chains .914, .551, .0475, of
+100 chains .384, .0452, .000144; median W2^2 1.43, 1.61, 1.66.
 Prints a table as Markdown; writes figures/mean_and_typical_path.png and
 figures/chains_for_a_mean.png (and .pdf).
 """

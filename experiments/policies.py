@@ -1,18 +1,18 @@
-"""When should real data be spent? Policies by gradient, and the real process beside them.
+"""In which generations should real data be used? Policies by gradient, compared with simulations.
 
     python experiments/policies.py [--out runs/policies] [--generations 20] [--chains 5000]
 
-Run time: 44 CPU-seconds, compilation included (measured, 5,000 chains; 3 minutes by the clock on 2
-cores that seven other programs shared).
+Run time: 44 CPU-seconds, compilation included (measured, 5,000 chains; 3 minutes of wall time on 2
+cores shared with seven other programs).
 
-Of the 2,000 points of generations 1 to 20, 100 a set, some are real; generation 0 is fitted to 100
-real points. Above: the real points of each generation, below: the squared error of the mean by
-generation, exact (lines) and of the process (dots, theory.spending); grey: constant shares.
-Columns: mix for the last model, mix for the mean over all models, accumulate for the last model
-(for the mean it is the same). A table then varies the number of real points, and chooses sizes too,
-under a budget of 1,000 where a synthetic point costs a tenth of a real one.
-Expected: mix, final: all 100 real points in the last generation, error .0100 (constant .0907); mix,
-mean: every other generation, .02050 (constant .02203); accumulate, final: the first five
+Some of the 2,000 points of generations 1 to 20 (100 per set) are real; generation 0 is fitted to
+100 real points. Above: the real points of each generation. Below: the squared error of the mean by
+generation, exact (lines, theory.spending) and simulated (dots); grey: constant shares. Columns: mix
+for the last model, mix for the mean over all models, accumulate for the last model (for the mean it
+is the same). A table then varies the number of real points, and chooses sizes too, with a budget of
+1,000 where a synthetic point costs a tenth of a real one.
+Expected: mix, last model: all 100 real points in the last generation, error .0100 (constant .0907);
+mix, mean: every other generation, .02050 (constant .02203); accumulate, last model: the first five
 generations, .002737 (constant .005251).
 """
 

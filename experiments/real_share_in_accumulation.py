@@ -1,20 +1,21 @@
-"""How much real data must each batch hold? Accumulation with a real share a in every batch.
+"""How much real data does each batch need? Accumulation with a real share a in every batch.
 
     python experiments/real_share_in_accumulation.py [--out runs/real_share] [--chains 4000]
 
-Run time: 8 CPU-seconds, compilation included (measured; 37 seconds by the clock beside other work).
+Run time: 8 CPU-seconds, compilation included (measured; 37 seconds of wall time under other load).
 
 Every generation adds a batch of m = 20 points to the pool, round(a m) of them real, and is fitted
-to the whole pool: Bernoulli models of a fair coin, 1 to 400 batches, all shares by one compiled
-program. Left: the squared error of the mean over that of one point, with the exact recursion
+to the whole pool: Bernoulli models of a fair coin, 1 to 400 batches, all shares in one compiled
+program. Left: the squared error of the mean relative to that of one point, with the exact recursion
 v' = ((n + 1 - a)/(n + 1))^2 v + s/(m (n + 1)^2), s = a + (1 - a)(1 - v) (`theory.real_batches`).
-Right: the same over that of n m real points, which is what the synthetic ones cost.
+Right: the same relative to n m real points, which shows the cost of the synthetic ones.
 
-Published (Wang, Niu and Li 2026, arXiv 2602.16065): errors fall at the smaller of the model's own
-rate and a; squared errors of a mean as n^-min(1, 2a). Expected here: with a = 0 the error never
-falls; with a = .3 as n^-.6; above a = 1/2 as 1/n, at n m v = 1/(2a - 1): 1.67 for a = .8.
-Measured (4,000 chains, seed 0), n m v after 400 batches, and exact: a = 0 616 (641), .1 235 (233),
-.3 33.6 (34.3), .5 6.93 (6.96), .8 1.63 (1.65). The largest |z| is 2.4.
+Published (Wang, Niu and Li 2026, arXiv 2602.16065): errors fall at the smaller of the model's rate
+without synthetic data and a; squared errors of a mean as n^-min(1, 2a). Expected here: with a = 0
+the error never falls; with a = .3 it falls as n^-.6; above a = 1/2 as 1/n, at n m v = 1/(2a - 1):
+1.67 for a = .8.
+Measured (4,000 chains, seed 0), n m v after 400 batches (exact in brackets): a = 0 616 (641), .1
+235 (233), .3 33.6 (34.3), .5 6.93 (6.96), .8 1.63 (1.65). The largest |z| is 2.4.
 """
 
 import pathlib

@@ -2,25 +2,24 @@
 
     python experiments/recovery.py [--out runs/recovery] [--chains 4000]
 
-Run time: 30 CPU-seconds, compilation included (measured; 140 seconds by the clock beside other
-work).
+Run time: 30 CPU-seconds, compilation included (measured; 140 seconds of wall time under other
+load).
 
-Left: counts of six categories, M = 20 points a generation, on synthetic data alone for 99
-generations. Then a share gamma of fresh real data begins:
-`switch({0: replace(), 100: mix(gamma=gamma)})`. What is missing of the new plateau falls by the
-factor A = (1 - gamma)^2 (1 - 1/M) in each generation (`theory.schedules`), however long and deep
-the collapse was: half-lives of 4.5, 2.6 and 1.4 generations for gamma = .05, .1 and .2 (about
-.35/gamma for a large M).
+Left: counts of six categories, M = 20 points per generation, on synthetic data alone for 99
+generations. Then a share gamma of fresh real data begins: `switch({0: replace(), 100:
+mix(gamma=gamma)})`. The distance to the new plateau falls by the factor A = (1 - gamma)^2 (1 - 1/M)
+in each generation (`theory.schedules`), however long and deep the collapse was: half-lives of 4.5,
+2.6 and 1.4 generations for gamma = .05, .1 and .2 (about .35/gamma for a large M).
 
-Right: 30% of each set is called real, and a share c of that was made by the model of generation
-g - lag: diversity at generation 100, by c. lag 1 is a mix with (1 - c) of the real data, exactly.
-Older models have lost less, so that the same share costs less.
+Right: 30% of each set counts as real, but a share c of that was written by the model of generation
+g - lag. Shown is the diversity at generation 100, by c. With lag 1 this is exactly a mix with (1 -
+c) of the real data. Older models have lost less, so the same share costs less.
 
-No paper has these numbers; whether real data brings a collapsed chain back is asked as an open
-question. Measured (4,000 chains, seed 0), diversity and exact: at generation 140 .6467 (.6483),
-.7820 (.7831), .8776 (.8724) for the three gammas; with half of the real data contaminated .8403
-(.8406), .8773 (.8799) and .8948 (.8931) for lags 1, 5 and 20, without contamination .9065. Of 18
-rows the largest |z| is 2.8.
+No paper has these numbers; whether real data restores a collapsed chain is asked as an open
+question. Measured (4,000 chains, seed 0), diversity (exact in brackets): at generation 140 .6467
+(.6483), .7820 (.7831), .8776 (.8724) for the three gammas; with half of the real data contaminated
+.8403 (.8406), .8773 (.8799) and .8948 (.8931) for lags 1, 5 and 20, without contamination .9065. Of
+18 rows the largest |z| is 2.8.
 """
 
 import pathlib

@@ -1,25 +1,21 @@
-"""Test error by generation of regressions whose labels the previous fit made.
-
-Least squares with theory on it, and logistic.
+"""Test error of least squares and logistic regression on labels of the previous fit.
 
     python experiments/regression.py [--out runs/regression] [--chains 400] [--generations 10]
 
-Run time: 51 CPU-seconds, compilation included (measured; 133 seconds by the clock on 2 cores that
-seven other programs shared).
+Run time: 51 CPU-seconds, compilation included (measured; 133 seconds of wall time on 2 cores shared
+with seven other programs).
 
-Least squares: T = 50 points of d = 10 features N(0, I), noise 1 (the setting of Gerstgrasser et al.
-2024's check). Replace, mix with
-10% fresh real data, and accumulate with fresh features and with one design; accumulate and
-subsample has no closed form.
-Every curve has the same key: chain c has the same first data under every workflow, and errors of
+Least squares, with theory: T = 50 points of d = 10 features N(0, I), noise 1 (the setting of the
+check of Gerstgrasser et al. 2024). Workflows: replace, mix with 10% fresh real data, and accumulate
+with fresh features and with one design; accumulate_subsample has no closed form.
+Every curve has the same key: chain c has the same first data under every workflow, so errors of
 curves are not independent.
-Logistic: T = 300 points of d = 5 features, weights 0.5 each, the excess log-loss under the real
-law.
+Logistic: T = 300 points of d = 5 features, weights 0.5 each. The error is the excess log-loss under
+the real distribution.
 Published: replace n sigma^2 d / (T - d - 1) after n fits (Dohmatob et al. 2024; 0.256 n here);
-accumulate with one design at most
-pi^2/6 times the first fit (Gerstgrasser et al. 2024; 0.422), also the limit for the logistic (Dey
-and Donoho 2024, n -> infinity). Generation 0 is the fit to real data: the papers' n is generation n
-- 1.
+accumulate with one design at most pi^2/6 times the first fit (Gerstgrasser et al. 2024; 0.422),
+also the limit for the logistic (Dey and Donoho 2024, n -> infinity). Generation 0 is the fit to
+real data: the papers' n is generation n - 1.
 """
 
 import pathlib

@@ -1,21 +1,19 @@
-"""A chain that passes through its samples stops collapsing when sigma meets the mean's rounding.
+"""With explicit points, collapse stops when sigma reaches the rounding error of the mean.
 
-The law goes on.
+The exact process continues to collapse.
 
     python experiments/rounding_stops_collapse.py [--out FILE.png]  about 20 seconds on 2 CPU cores
 
-A Gaussian refitted to M = 10 of its own points (ddof = 1), 2,000 generations, 500 chains, through
-absolute samples in float32 and
-float64 as every published script does it, and with this library by law and by points (both in
-float32, scales kept as logarithms,
-points relative to the mean and scale that they come from). The float32 and the float64 script have
-the same draws, and so have the two of this library: they differ by rounding, and by the way that
-they draw. Expected: log sigma falls by
--(digamma(9/2) - log(9/2))/2 = 0.0577 a generation (theory.gaussian.expected_log_variance), to -115
-at the end. Measured: the absolute chains leave it near -15
-(generation 250) and -35 (generation 600), hardly move for some 600 generations, and then fall to a
-sigma of exactly 0, which the
-law never reaches.
+A Gaussian is refitted to M = 10 of its own points (ddof = 1), 2,000 generations, 500 chains. It is
+computed in four ways: with explicit samples in float32 and in float64, as in every published
+script; and with this library, by the exact distribution and by points (both in float32, with scales
+as logarithms, and points relative to the mean and scale of their model). The float32 and the
+float64 script have the same draws; so have the two of this library. So each pair differs only by
+rounding or by the way of drawing. Expected: log sigma falls by -(digamma(9/2) - log(9/2))/2 =
+0.0577 per generation (theory.gaussian.expected_log_variance), to -115 at the end. Measured: the
+chains of explicit samples leave this line near -15 (generation 250) and -35 (generation 600),
+hardly move for about 600 generations, and then reach a sigma of exactly 0, which the exact process
+never does.
 """
 
 import jax

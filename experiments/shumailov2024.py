@@ -1,11 +1,11 @@
-"""What the experiments on Fig. 1b and 1c of Shumailov et al. 2024 share.
+"""Shared parts of the experiments on Fig. 1b and 1c of Shumailov et al. 2024.
 
 Settings at three scales, published numbers, the figure. Published (the paper's text; `OPT-125m`,
-WikiText-2, blocks of 64 tokens): perplexity on the test text 115 before fine-tuning, 34 once fitted
-to real text. Without real text the generations lose "from 20 to 28 perplexity points", read here as
-54 to 62; the words can also be read as "from 20 to 28". With 10% kept there is "only minor
-degradation". A third party's rerun of the released code with one seed: 36.5, then 61.1, then 43 to
-49 in generations 2 to 9.
+WikiText-2, blocks of 64 tokens): perplexity on the test text 115 before fine-tuning, 34 after
+fine-tuning on real text. Without real text the generations lose "from 20 to 28 perplexity points",
+read here as 54 to 62; the words can also be read as "from 20 to 28". With 10% kept there is "only
+minor degradation". A third party's rerun of the released code with one seed: 36.5, then 61.1, then
+43 to 49 in generations 2 to 9.
 """
 
 import dataclasses

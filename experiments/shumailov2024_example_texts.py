@@ -1,11 +1,11 @@
 """Example 1 of Shumailov et al. 2024: how successive generations continue the same text.
 
     python experiments/shumailov2024_example_texts.py
-        reads the run of shumailov2024_fig1b.py, or makes it
+        reads the run of shumailov2024_fig1b.py, or starts it
     python experiments/shumailov2024_example_texts.py --scale mini
         a 5.3 M-parameter OPT on part of WikiText-2, on the CPU
 
-Run time: seconds where the run is there; else that of shumailov2024_fig1b.py. Published: a text on
+Run time: seconds if the run exists; otherwise that of shumailov2024_fig1b.py. Published: a text on
 church towers is continued with St. John's Cathedral in generation 0, with a list of languages in
 generation 5, and with "black @-@ tailed jackrabbits, white @-@ tailed jackrabbits, blue @-@ tailed
 jackrabbits" in generation 9. Prints the texts of the first seed, and writes those of every seed to

@@ -9,15 +9,16 @@
     python experiments/shumailov2024_fig1c.py --beside runs/shumailov2024_fig1b
         with the perplexities of that run in the figure
 
-Run time: full: not measured, no GPU could be had. Mini (1,024 training, 256 validation and 1,024
+Run time: full: not measured, no GPU was available. Mini (1,024 training, 256 validation and 1,024
 test blocks): 50 generations in 3 h 16 min on 2 cores of an AMD EPYC, measured with tests running
-beside it most of the time; undisturbed a generation took two minutes. Published: test perplexity
-115 before fine-tuning, 34 in generation 0, then "only minor degradation", less than in Fig. 1b.
-Control (`--real-alone`): the model fitted to the same share of real text and nothing else, in the
-same way. Where a generation ends above it, the generated text did harm; below it, the generated
-text was of use. `collapse-jax lm --preset fig1c --control kept` makes such a fit in every
-generation. Writes figures/fig1c.png and real_alone.json beside what `collapse-jax lm` writes; say
-it again to resume.
+beside it most of the time; without other load a generation took two minutes. Published: test
+perplexity 115 before fine-tuning, 34 in generation 0, then "only minor degradation", less than in
+Fig. 1b.
+Control (`--real-alone`): the model is fitted in the same way to the same share of real text and
+nothing else. If a generation ends above the control, the generated text did harm; below it, the
+generated text was useful. `collapse-jax lm --preset fig1c --control kept` fits such a control in
+every generation. Writes figures/fig1c.png and real_alone.json in addition to the files of
+`collapse-jax lm`; the same command again resumes the run.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Gaussian mixtures refitted to their own samples: squared L2 distance, and scatters.
+"""Gaussian mixtures refitted to their own samples: squared L2 distance, and scatter plots.
 
 The notebook experiment of Shumailov et al. 2024.
 
@@ -6,27 +6,27 @@ The notebook experiment of Shumailov et al. 2024.
         N = 500, 1,000, 10^4: 100 chains of 2,050 generations
     python experiments/shumailov2024_gmm.py                  N = 500 to 200,000, the same
 
-One 2-D blob N(0, I) is fitted by two full-covariance components: EM to a tolerance of 1e-5 (at most
-2,000 steps), k-means start in each generation, floor 1e-6, generation after generation to fresh
+One 2-D cluster N(0, I) is fitted by two full-covariance components: EM to a tolerance of 1e-5 (at
+most 2,000 steps), k-means start in each generation, floor 1e-6. Each generation is fitted to fresh
 samples of its predecessor alone.
-Chain c has the same key for every N: errors of the curves are not independent.
-Run time: mini: 57 CPU-seconds for N = 500 and 1,000 (measured on 2 cores of an AMD EPYC that others
-used too), and some 190 for N = 10^4 (estimated from 31 of 16 chains): a few minutes on 2 free
-cores. Full: one to two hours on them, estimated from 95 ns a point and fit. Published: the squared
-L2 distance between the densities of generation n and generation 0 is about 7e2, 2e2, 0.4, 1e-2,
-1e-3 near generation 2,000 for N = 500, 1,000, 10^4, 5*10^4, 2*10^5, one run each (the notebook
-prints 536.28 for a run of N = 1,000, whose component deviations go from .902, .888 to .0100,
-.0112).
+Chain c has the same key for every N, so errors of the curves are not independent.
+Run time: mini: 57 CPU-seconds for N = 500 and 1,000 (measured on 2 shared cores of an AMD EPYC),
+and about 190 for N = 10^4 (estimated from 31 for 16 chains): a few minutes on 2 free cores. Full:
+one to two hours on them, estimated from 95 ns per point and fit.
+Published: the squared L2 distance between the densities of generation n and generation 0 is about
+7e2, 2e2, 0.4, 1e-2, 1e-3 near generation 2,000 for N = 500, 1,000, 10^4, 5*10^4, 2*10^5, one run
+each. The notebook prints 536.28 for a run of N = 1,000, whose component standard deviations go from
+.902, .888 to .0100, .0112.
 Measured, median (5 to 95% of chains) at generation 2,050: 421 (227 to 675), 155 (34 to 331), and
-0.20 (0.09 to 0.33; 16 chains). At generation 2,000 the published values for N = 500 and 1,000 lie
-within 5 to 95% of chains (164 to 780, 32 to 319); 0.4 is above
-all 16 (at most 0.31).
-The printed 536 does not look like N = 1,000 (at most 485 of 100 chains) but is common at N = 500
-(23% are above it).
+0.20 (0.09 to 0.33; 16 chains). At generation 2,000 the published values for N = 500 and 1,000 are
+within 5 to 95% of chains (164 to 780, 32 to 319); 0.4 is above all 16 (at most 0.31). The printed
+536 is not typical of N = 1,000 (at most 485 in 100 chains) but common at N = 500 (23% are above
+it).
 The curve of N = 500 levels off because of the floor, which adds 1e-6 to each variance in every
-generation: with 1e-9 its median at generation 2,050 is 3e5 (24 chains), and the variance goes on
-falling. So the end of that curve says what scikit-learn's reg_covar is. Writes figures/distance.png
-and figures/scatter.png, and distances_N.npz, under --out; an N that is there is not computed again.
+generation: with 1e-9 its median at generation 2,050 is 3e5 (24 chains), and the variance continues
+to fall. So the end of that curve only shows the value of scikit-learn's reg_covar.
+Writes figures/distance.png and figures/scatter.png, and distances_N.npz, under --out. An N whose
+file exists is not computed again.
 """
 
 import pathlib

@@ -1,16 +1,16 @@
 """The repetition ablation of Shumailov et al. 2024: Fig. 1b with a repetition penalty of 2.0.
 
-Beside the same without.
+It is compared with the same run without the penalty.
 
     python experiments/shumailov2024_repetition_penalty.py  OPT-125m and WikiText-2 from the hub
     python experiments/shumailov2024_repetition_penalty.py --scale mini
         a 5.3 M-parameter OPT on part of WikiText-2, on the CPU
 
-Run time: full: not measured, no GPU could be had. Mini: about 1.7 hours on 2 CPU cores, estimated:
-twice the 50 generations of shumailov2024_fig1b.py, which take about a minute each undisturbed.
-Published: enforcing the penalty "causes the perplexity to double compared with the original", and
-models "remain as susceptible to model collapse, if not more". Writes a run folder for each penalty,
-and OUT/figures/repetition_penalty.png; say it again to resume.
+Run time: full: not measured, no GPU was available. Mini: about 1.7 hours on 2 CPU cores, estimated:
+twice the 50 generations of shumailov2024_fig1b.py, which take about a minute each without other
+load. Published: enforcing the penalty "causes the perplexity to double compared with the original",
+and models "remain as susceptible to model collapse, if not more". Writes a run folder for each
+penalty, and OUT/figures/repetition_penalty.png; the same command again resumes the run.
 """
 
 import dataclasses

@@ -1,40 +1,40 @@
-"""A convolutional VAE, generation after generation on what its predecessor's decoder gives.
+"""A convolutional VAE, trained in each generation on the output of its predecessor's decoder.
 
 Shumailov et al. 2024, notebook on MNIST.
 
     python experiments/shumailov2024_vae.py --scale full
         MNIST, 647,081 parameters, 30 epochs, generations 0 to 4, 5 seeds
     python experiments/shumailov2024_vae.py --scale mini
-        12,800 images of MNIST, 16 channels instead of 64, else the same; 3 seeds python
-        experiments/shumailov2024_vae.py --scale digits scikit-learn's 8x8 digits, needs no
-        download; 3 seeds
+        12,800 images of MNIST, 16 channels instead of 64, else the same; 3 seeds
+    python experiments/shumailov2024_vae.py --scale digits
+        scikit-learn's 8x8 digits, needs no download; 3 seeds
 
-Run time: full: not measured; it is 35,250 steps of 256 images a seed, for a GPU. mini: 22,500 steps
-in all at 0.06 CPU- seconds, so estimated 25 minutes alone on 2 CPU cores. digits: 1 min 46 s on 2
-cores that much other work shared, half of it compilation. MNIST is read from ../shared/data/mnist
-beside the repository, or else from the hub. The same command again resumes the run.
+Run time: full: not measured; 35,250 steps of 256 images per seed, for a GPU. mini: 22,500 steps in
+total at 0.06 CPU-seconds, so estimated 25 minutes on 2 free CPU cores. digits: 1 min 46 s on 2
+cores under much other load, half of it compilation. MNIST is read from ../shared/data/mnist beside
+the repository, or else from the hub. The same command again resumes the run.
 
-Published: 100 images of each generation through the encoder of generation 0, deviation of all
-entries of their latent means: .6736 .6076 .5273 .4681 .4329 for generations 0 to 4 (their means
+Published: 100 images of each generation through the encoder of generation 0, standard deviation of
+all entries of their latent means: .6736 .6076 .5273 .4681 .4329 for generations 0 to 4 (their means
 .004 .038 .028 .052 .056), one run; final training loss per image in nats: 98.9 on the real images,
-then 123.4, 135.3, 144.2, 152.3, 158.8. The loss rises because grey images have a higher floor.
+then 123.4, 135.3, 144.2, 152.3, 158.8. The loss rises because grey images have a higher minimum
+loss.
 
-A generated training set is drawn anew for every batch, as in the released code. No set of finite
-size is ever refitted, so the shrinking deviation tells nothing about sampling error, the cause that
-the paper's text puts first; --draws finite draws each generation's images once. What is fed back is
-the decoder's MEANS, without the pixel noise that its likelihood has, so that even the best fit
-cannot repeat its data. In the linear analogue (probabilistic PCA of noise s^2, any amount of data)
-the variance of each direction falls by s^2 a generation until it is 0. --gives bernoulli feeds back
+As in the released code, a generated training set is drawn again for every batch. No finite set is
+ever refitted, so the shrinking standard deviation says nothing about sampling error, the cause that
+the paper's text puts first; --draws finite draws each generation's images once. The training data
+are the decoder's MEANS, without the pixel noise of its likelihood, so even the best fit cannot
+reproduce its data. In the linear analogue (probabilistic PCA of noise s^2, any amount of data) the
+variance of each direction falls by s^2 per generation until it is 0. --gives bernoulli trains on
 draws of the model itself.
 
-Measured on the digits (2 CPU cores, jax 0.10.2, 3 seeds), deviation of generations 0 to 4 under
-encoder 0:
-means      .627 .430 .180 .095 .094   (one image is left; .09 is the spread of its six latent means)
-bernoulli  .711 .688 .657 .647 .628
-Pixel noise adds to the second row, by how much was not measured; the bound on real test images has
-none of it, and falls from -24.5
-nats to -26.6 with means (nothing is left in the latents), to -25.4 with bernoulli: slower, and
-still falling.
+Measured on the digits (2 CPU cores, jax 0.10.2, 3 seeds), standard deviation for generations 0 to 4
+under encoder 0:
+    means      .627 .430 .180 .095 .094  (one image is left; .09: spread of its six latent means)
+    bernoulli  .711 .688 .657 .647 .628
+Pixel noise contributes to the second row (by how much was not measured). It does not affect the
+bound on real test images, which falls from -24.5 nats to -26.6 with means (no information is left
+in the latents), and to -25.4 with bernoulli: more slowly, and still falling.
 """
 
 import dataclasses

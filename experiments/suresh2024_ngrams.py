@@ -7,26 +7,24 @@ In the setting of Suresh et al. 2024 (arXiv 2412.17646).
     python experiments/suresh2024_ngrams.py --corpus FOLDER
         another corpus (or a hub name such as wikitext-2-raw-v1)
 
-Run time: 3 minutes of CPU time, compilation included (measured: 178 CPU seconds, 14 minutes on 2
-cores of an AMD EPYC shared with
-five other programs).
-Words are what whitespace separates; the corpus is the first --words of them, in blocks of
+Run time: 3 minutes of CPU time, compilation included (measured: 178 CPU-seconds, 14 minutes on 2
+cores of an AMD EPYC shared with five other programs).
+Words are separated by whitespace. The corpus is its first --words words, in blocks of
 --block-length. Generation 0 is fitted to the real text. Every later generation draws as many blocks
-as the real text has: `replace` from the newest model alone, `mix` 10% of them
-from the real text, `accumulate` trains on all blocks so far, `accumulate_subsample` on as many of
-them as the real text has.
-Published: the paper plots its text experiments, and its plotted values have not been read. A rerun
-of its setting in NumPy on its own corpus (512,615 words, 20,054 distinct), bigram, replace, one
-run: share of distinct words left after generations 1 to 10
-.890 .809 .747 .694 .653 .615 .588 .560 .537 .514. Expected in any corpus: replace < mix <
-accumulate in words left.
-The dotted line is the law of words drawn independently of each other, each with the frequency that
-it has in the real text: a word of count c is lost after g generations with probability exp(-c g_g),
-g_1 = 1, g_{k+1} = 1 - exp(-g_k) (Poisson offspring).
-Seed i is the same key under every workflow and order: curves of one panel are not independent.
-Perplexity: of held-out real text (the validation split; unknown words count as <unk>), add-kappa
-with --kappa at scoring alone: the models write by maximum likelihood, and would call most of the
-text impossible.
+as the real text has: `replace` from the newest model alone, `mix` 10% of them from the real text;
+`accumulate` trains on all blocks so far, `accumulate_subsample` on as many of them as the real text
+has.
+Published: the paper plots its text experiments; we had no access to the plotted values. A rerun of
+its setting in NumPy on its corpus (512,615 words, 20,054 distinct), bigram, replace, one run: share
+of distinct words left after generations 1 to 10 .890 .809 .747 .694 .653 .615 .588 .560 .537 .514.
+Expected in any corpus: replace < mix < accumulate in words left.
+The dotted line is exact for words drawn independently of each other, each with its frequency in the
+real text: a word of count c is lost after g generations with probability exp(-c g_g), g_1 = 1,
+g_{k+1} = 1 - exp(-g_k) (Poisson offspring).
+Seed i is the same key under every workflow and order, so curves of one panel are not independent.
+Perplexity is that of held-out real text (the validation split; unknown words count as <unk>).
+Scoring alone uses add-kappa smoothing with --kappa: the models write by maximum likelihood, under
+which most of the text would be impossible.
 Writes OUT/results.csv and OUT/figures/ngrams.png.
 """
 

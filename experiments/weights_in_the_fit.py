@@ -1,22 +1,22 @@
-"""How much should synthetic data weigh? Errors by the weight of a synthetic point in the fit.
+"""What weight should synthetic data have? Errors by the weight of a synthetic point in the fit.
 
     python experiments/weights_in_the_fit.py [--out runs/weights_in_the_fit] [--chains 1000]
     [--generations 200]
 
-Run time: 57 CPU-seconds, compilation included (measured; 4 minutes by the clock on 2 cores that
-seven other programs shared).
+Run time: 57 CPU-seconds, compilation included (measured; 4 minutes of wall time on 2 cores shared
+with seven other programs).
 
 The setting of He, Xu and Cheng 2025 (arXiv 2502.18049): n = 100 real points of p = 2 dimensions or
 features and m = n / k points of the newest model in each generation, 200 generations; a synthetic
-point weighs w. Left: the mean of a Gaussian, for k = 1/4, 1, 4, with theory.weights and the best w.
-Right: k = 1/2, generation 200 (12 where points are drawn, which is as far: a generation leaves at
-most .44 of an earlier error), errors over those of w = 0, real points alone:
-a mean of known variance, least squares, the mean of a Gaussian of ddof = 0, the Cramer-von Mises
-distance of an empirical distribution function, logistic and Poisson regression; the first four
-beside their exact errors, the others beside the limit of many points. The points of a curve have
-random numbers of their own, and those of one w share them between curves.
+point has weight w. Left: the mean of a Gaussian, for k = 1/4, 1, 4, with theory.weights and the
+best w. Right: k = 1/2, generation 200, errors relative to w = 0 (real points alone): a mean of
+known variance, least squares, the mean of a Gaussian of ddof = 0, the Cramer-von Mises distance of
+an empirical distribution function, logistic and Poisson regression. Families that draw points stop
+at generation 12, which is equivalent: a generation leaves at most .44 of an earlier error. The
+first four are compared with their exact errors, the others with the limit of many points. The
+points of a curve have separate random numbers; points of the same w share them between curves.
 Expected: the best w is .3904, .6180, .8284 for k = 1/4, 1, 4 and .5 for k = 1/2, where the error is
-.500 of that of real points alone; equal weights give .60 there, for m = 200.
+.500 of that of real points alone; equal weights give .60, for m = 200.
 """
 
 import itertools

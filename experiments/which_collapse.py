@@ -1,12 +1,13 @@
-"""Which collapse: the eight definitions for every family and workflow, in one table.
+"""The eight definitions of model collapse for every family and workflow, in one table.
 
     python experiments/which_collapse.py [--families gaussian,kde] [--out runs/which_collapse]
 
 Run time: 190 CPU-seconds with some programs compiled before (measured). Every family starts from a
-known truth and is refitted to M = 20 points a training set, for 400 generations (kernels: 60). mix
-has a tenth of fresh real points. Each cell is `cj.profile` of the chains of one family under one
-workflow: the mean over chains and the typical chain, with 95% intervals. What is met by theory is
-in docs/which-collapse.md. Writes a JSON file a cell and two figures, and prints Markdown.
+known real distribution and is refitted to M = 20 points per training set, for 400 generations
+(kernels: 60). mix has a tenth of fresh real points. Each cell is `cj.profile` of the chains of one
+family under one workflow: the mean over chains and the typical chain, with 95% intervals.
+docs/which-collapse.md lists what theory says. Writes one JSON file per cell and two figures, and
+prints Markdown.
 """
 
 import dataclasses

@@ -1,11 +1,11 @@
-"""Raw WikiText-2 for a machine without a hub: three splits from the two raw files that are at hand.
+"""Raw WikiText-2 for a machine without a hub: three splits from the two available raw files.
 
     python experiments/wikitext_held_out.py [--folder FOLDER]
 
-Of ../shared/data/wikitext-2 only the validation and the test split are raw; in the training split
-rare words are `<unk>`. So three articles out of four of the raw validation split are the training
-text here, the fourth ones are the validation text (for the best epoch), and the test text is the
-raw test split as it is. No article is in two of them. Writes train.txt, valid.txt and test.txt.
+In ../shared/data/wikitext-2 only the validation and the test split are raw; in the training split
+rare words are `<unk>`. So here three of every four articles of the raw validation split are the
+training text, the remaining ones are the validation text (to choose the best epoch), and the test
+text is the raw test split. No article is in two splits. Writes train.txt, valid.txt and test.txt.
 """
 
 import lzma

@@ -18,9 +18,9 @@ _ORDER = (
 
 
 def markdown() -> str:
-    """A table of names, one of settings, and for each loop what is open and what is not followed.
+    """A table of names, one of settings, and for each loop what is open and what differs.
 
-    A value that is left open by its source is marked with a star, and an empty cell is the default
+    A value that its source does not state is marked with a star, and an empty cell is the default
     of `collapse-jax lm`.
     """
     names = ["| preset | what it is | source |", "|---|---|---|"]
@@ -64,14 +64,15 @@ def _cell(values, setting, left_open):
 
 
 def _remarks():
-    """Lines on each loop: what its source leaves open, and what is not followed here."""
+    """Lines on each loop: what its source does not state, and what differs from it here."""
     lines = []
     for name, row in PRESETS.items():
         lines += [f"## {name}", "", f"Source: {row.source}.", ""]
         if row.left_open:
-            lines += ["Left open, and what is taken:", ""]
+            lines += ["Not stated in the source, and what is used here:", ""]
             lines += [f"- `{setting}`: {remark}" for setting, remark in row.left_open.items()]
             lines.append("")
         if row.not_followed:
-            lines += ["Not followed:", "", *(f"- {remark}" for remark in row.not_followed), ""]
+            remarks = [f"- {remark}" for remark in row.not_followed]
+            lines += ["Differs from the source:", "", *remarks, ""]
     return lines[:-1]

@@ -1,14 +1,14 @@
-"""Everything on a GPU or TPU, beside the CPU of the same machine and torch, in under 8 minutes.
+"""The whole package on a GPU or TPU, compared with the CPU and with torch, in under 8 minutes.
 
     python experiments/benchmarks/accelerator.py
     python experiments/benchmarks/accelerator.py --dry     some rows, tiny, on a CPU: 1 minute
 
-Rows are chains of every family, statistics over chains, and OPT-125m with random weights: training
-tokens fine-tuned, new tokens sampled and found by 5 beams, and tokens scored. Rates are the best of
-several calls, after a first one that compiles. Each side has a process of its own for each half of
-the table, and says each row as soon as it is measured; what has not come within the time is left
-out, so that a slow side costs its own rows alone. Without torch (and transformers) its columns are
-empty. On a machine without an accelerator the first column is the CPU's.
+Rows are chains of every family, statistics over chains, and OPT-125m with random weights: tokens
+fine-tuned, new tokens sampled and found by 5 beams, and tokens scored. Rates are the best of
+several calls, after a first one that compiles. Each program runs in a separate process for each
+half of the table, and prints each row as soon as it is measured. Rows that do not finish in time
+are left out, so a slow program loses only its own rows. Without torch (and transformers) its
+columns are empty. On a machine without an accelerator the first column is the CPU's.
 
 Nothing here was measured on an accelerator yet (docs/scale.md).
 """

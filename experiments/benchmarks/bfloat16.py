@@ -1,15 +1,15 @@
-"""What bfloat16 changes of a language model: perplexity, beams, and what fine-tuning ends at.
+"""The effect of bfloat16 on a language model: perplexity, beams, and the result of fine-tuning.
 
     python experiments/benchmarks/bfloat16.py
         ../shared/data/opt-mini-books on WikiText-2 beside the repository, 3.5 min
 
-`--precision bfloat16` rounds the factors of every product, those of gradients too, to bfloat16 and
-keeps sums, parameters and their gradients, norms, softmaxes and losses in float32. A CPU does the
-same arithmetic as an accelerator, and is faster than in float32 if it has matrix units (AMX).
-Printed: the perplexity of test blocks under the same weights; the share of 5-beam continuations
-that differ in any of 64 tokens, and how far they agree; the float32 model's perplexity of either's
-continuations; the test perplexity after fine-tuning in either, beside that of other seeds in
-float32.
+`--precision bfloat16` rounds the factors of every product, also in gradients, to bfloat16. Sums,
+parameters and their gradients, norms, softmaxes and losses stay in float32. A CPU does the same
+arithmetic as an accelerator, and is faster than in float32 if it has matrix units (AMX). Printed:
+the perplexity of test blocks under the same weights; the share of 5-beam continuations that differ
+in any of 64 tokens, and up to which token they agree; the float32 model's perplexity of both kinds
+of continuations; the test perplexity after fine-tuning in both precisions, compared with other
+seeds in float32.
 """
 
 import dataclasses

@@ -1,20 +1,20 @@
-"""Chains beside what a user would write instead, in the same run, and what they cost by size.
+"""Chains compared with what a user would write instead, in the same run, and their cost by size.
 
     python experiments/benchmarks/chains.py            both tables, about 10 minutes on 2 CPU cores
-    python experiments/benchmarks/chains.py peers      chain-generations beside NumPy, a paper-style
-    loop, a plain jax.vmap, numba and torch; with AVX-512 and without it, where there is AVX-512; 5
+    python experiments/benchmarks/chains.py peers      chain-generations against NumPy, a loop as in
+    the papers, a plain jax.vmap, numba and torch; with and without AVX-512, if there is AVX-512; 5
     minutes
     python experiments/benchmarks/chains.py cost       by chains, sample size, categories,
     dimensions and generations
     python experiments/benchmarks/chains.py large      a million Gaussian chains, and a phase
     diagram of 10^5 points
     python experiments/benchmarks/chains.py recorded   by what is recorded, and statistics on the
-    devices beside NumPy's of all chains
+    devices against NumPy's of all chains
 
-Nothing is read from a compilation cache, and the trajectory is recorded every generation. Of the
-peers, all those of a row run in turn, several rounds, and the best of each counts; CPU time stands
-beside the clock's for machines that others use too. Every row of the other tables runs in a process
-of its own, and its times are the best of three. Published numbers: see README.
+Nothing is read from a compilation cache, and every generation is recorded. The peers of a row run
+in turn, several rounds, and the best of each counts; CPU time is given with wall time for shared
+machines. Every row of the other tables runs in a separate process, and its times are the best of
+three. Results: docs/speed.md and docs/cost.md.
 """
 
 import concurrent.futures

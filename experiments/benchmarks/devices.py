@@ -1,12 +1,12 @@
-"""Chain-generations a second by devices.
+"""Chain-generations per second by number of devices.
 
     python experiments/benchmarks/devices.py
         1, 2, 4 and 8 virtual devices of the CPU, about 2 minutes on 2 cores
-    python experiments/benchmarks/devices.py real  1, 2, 4, ... of the accelerators that are there
+    python experiments/benchmarks/devices.py real  1, 2, 4, ... of the available accelerators
 
-Virtual devices share the cores of the machine: the table then shows what spreading costs, not what
-more devices bring. Each row runs in a process of its own; times are the best of three, compiled
-before. Measured: docs/scale.md.
+Virtual devices share the cores of the machine, so the table shows the overhead of distribution, not
+the gain from more devices. Each row runs in a separate process; times are the best of three,
+without compilation. Results: docs/scale.md.
 """
 
 import os

@@ -4,9 +4,9 @@
     XLA_FLAGS=--xla_cpu_max_isa=AVX2 python experiments/benchmarks/dimensions.py
                                                                   as on a CPU without AVX-512
 
-CPU time, not the clock's, so that other work on the machine counts less; the least of several
-runs, every generation recorded. Every row runs in a process of its own, without a compilation
-cache. First call: tracing and compilation, and one run.
+CPU time, not wall time, so that other load on the machine matters less; the smallest of several
+runs, every generation recorded. Every row runs in a separate process, without a compilation cache.
+First call: tracing and compilation, and one run.
 """
 
 import os

@@ -1,12 +1,12 @@
 """What the first simulation of a process costs, from `import` to its numbers, by family.
 
     python experiments/benchmarks/first_call.py                       all, about 3 minutes of a core
-    python experiments/benchmarks/first_call.py "gaussian d=20"       rows whose names hold a text
+    python experiments/benchmarks/first_call.py "gaussian d=20"       rows whose names have a text
 
 Every row runs three times in fresh processes: without a compilation cache, with an empty one, and
-with the one that this left. All columns are seconds of the processor (CPU-s, of all threads), so
-that others who use the machine move them little. "Second call" is the same simulation with another
-key: nothing is compiled any more. With PYTHONPATH at another checkout, that one is measured.
+with the cache that the second run left. All columns are CPU seconds of all threads, so that other
+users of the machine change them little. "Second call" is the same simulation with another key:
+nothing is compiled any more. With PYTHONPATH set to another checkout, that one is measured.
 """
 
 import argparse

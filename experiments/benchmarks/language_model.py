@@ -1,18 +1,18 @@
-"""Fine-tuning, 5-beam decoding and sampling beside transformers on torch, with the same weights.
+"""Fine-tuning, 5-beam decoding and sampling, compared with transformers on torch.
 
     python experiments/benchmarks/language_model.py opt small
-        some 5 M parameters, about 6 minutes; also gpt2 and llama
+        about 5 M parameters, about 6 minutes; also gpt2 and llama
     python experiments/benchmarks/language_model.py llama 125m
         the sizes of facebook/opt-125m, gpt2 or SmolLM2-135M, about 25 minutes
     python experiments/benchmarks/language_model.py opt 125m --precision bfloat16
 
-Weights are random: no speed depends on them, as end-of-text is banned. Each side takes each of its
-batch sizes in a process of its own, in turn, and the table shows the best one: tokens fine-tuned
-(AdamW, blocks of 64, no dropout) or new tokens decoded (64 after 64) in a second of the clock and
-of the processor, the arithmetic that this is, its share of the rate of one large matrix product in
-the same process, and the ratios. On a machine that others use too, seconds of the processor are
-the better measure. Without torch and transformers only our side is shown. On an accelerator both
-sides use it.
+Both programs have the same random weights: no speed depends on them, as end-of-text is banned. Each
+program runs each of its batch sizes in a separate process, in turn, and the table shows the best
+one: tokens fine-tuned (AdamW, blocks of 64, no dropout) or new tokens decoded (64 after 64) per
+second of wall time and of CPU time, the arithmetic operations per second, their share of the rate
+of one large matrix product in the same process, and the ratios. On a shared machine CPU seconds are
+the better measure. Without torch and transformers only this package is shown. On an accelerator
+both programs use it.
 """
 
 import concurrent.futures

@@ -1,14 +1,14 @@
-"""Chains of Gaussian mixtures by EM beside scikit-learn, in the same run.
+"""Chains of Gaussian mixtures by EM compared with scikit-learn, in the same run.
 
     python experiments/benchmarks/mixtures.py [--chains 100] [--generations 20] [--peer-chains 10]
     half a minute on 2 cores
 
 The setting of the notebook of Shumailov et al. 2024: N = 1,000 points, two full-covariance
-components in two dimensions fitted to one blob, tolerance 1e-5, floor 1e-6, k-means start in every
-generation, each generation sampled from its predecessor. Chain-generations a second by the wall
-clock (ours takes all cores, scikit-learn one thread of one process) and in CPU seconds of the
-process; ours without its compilation, which is named apart. The number of EM steps a fit is that of
-the same generations on both sides.
+components in two dimensions fitted to one cluster, tolerance 1e-5, floor 1e-6, k-means start in
+every generation, each generation sampled from its predecessor. Chain-generations per second of wall
+time (this package uses all cores, scikit-learn one thread of one process) and per CPU second of the
+process. Compilation is left out and printed separately. The number of EM steps per fit is from the
+same generations on both sides.
 """
 
 import time

@@ -1,17 +1,17 @@
-"""Sampling and refitting n-grams beside NumPy and Python: tokens a second of one generation.
+"""Sampling and refitting n-grams compared with NumPy and Python: tokens per second of a generation.
 
     OMP_NUM_THREADS=1 python experiments/benchmarks/ngrams.py [--repeats 3]      44 seconds of CPU
     time with --repeats 2 (AMD EPYC)
 
 One generation draws as many blocks as the training set has (--block-length tokens each) and fits a
-model to them. Time is CPU time of the process (`time.process_time`), the shortest of some repeats,
-so that a busy machine says the same; nothing here uses more than one core but XLA, whose threads
-are counted together. Text: tokens of Zipf's law, exponent 1, over 20,054 words.
+model to them. Time is CPU time of the process (`time.process_time`), the shortest of several
+repeats, so that it does not depend on other load. Only XLA uses more than one core; its threads are
+counted together. Text: tokens of Zipf's law, exponent 1, over 20,054 words.
 - Python: a dictionary of lists of what followed each context, and `random.choice` token by token.
 - NumPy, stream: the same sorted occurrences as ours, one stream token by token in Python.
-- NumPy, blocks: the same, all blocks at once, a place after the other: the algorithm of this
-  library in NumPy. It is the faster one on a CPU, because NumPy's sort uses vector instructions and
-  XLA's does not: sorting is two thirds of the time of a trigram's generation.
+- NumPy, blocks: the same, all blocks at once, position by position: the algorithm of this library
+  in NumPy. It is the faster one on a CPU, because NumPy's sort uses vector instructions and XLA's
+  does not: sorting is two thirds of the time of a trigram's generation.
 """
 
 import collections

@@ -1,6 +1,6 @@
-"""One generation of the language model, stage by stage, beside the least time it could take.
+"""One generation of the language model, stage by stage, compared with a lower bound of its time.
 
-That is what the operations and bytes of each stage allow.
+The bound follows from the operations and bytes of each stage.
 
     python experiments/benchmarks/one_generation.py
         5.3 M parameters, 512 blocks, 70 seconds on 2 CPU cores
@@ -10,12 +10,13 @@ That is what the operations and bytes of each stage allow.
                                                            for one large GPU
 
 Fine-tune for five epochs, continue every block by 5-beam search, score the continuations under two
-models (generation 0's and its own). Weights are random: no speed depends on them, as end-of-text is
-banned. Each stage first runs on a few batches, which compiles it; that time has a column of its
-own. The machine's own rates are measured in the same run: the matrix rate in the factors of the
-given precision (float32 means float32), the bandwidth by copying. Floors: products of weights, of
-the tied head and of causal attention over that rate; weights, optimiser state, and keys and values
-that lie in no cache of the chip over that bandwidth. Activations and logits are not counted.
+models (generation 0 and the model itself). Weights are random: no speed depends on them, as
+end-of-text is banned. Each stage first runs on a few batches, which compiles it; that time has a
+separate column. The rates of the machine are measured in the same run: the matrix rate with factors
+of the given precision (float32 means float32), the bandwidth by copying. Lower bounds: products of
+weights, of the tied head and of causal attention divided by that rate; weights, optimiser state,
+and keys and values that fit no cache of the chip divided by that bandwidth. Activations and logits
+are not counted.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
-"""What a user would write instead of `cj.simulate`, each way as fast as it goes.
+"""What a user would write instead of `cj.simulate`, each as fast as possible.
 
-Every function returns (go, chain-generations of a call of it). Nothing but NumPy is needed; a
-package that is not installed leaves its rows out. `machine` says what they run on.
+Every function returns (go, chain-generations of a call of it). Nothing but NumPy is needed; without
+a package its rows are left out. `machine` describes the hardware.
 """
 
 import importlib.util

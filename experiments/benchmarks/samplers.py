@@ -1,13 +1,13 @@
-"""Single laws beside `jax.random` and NumPy: nanoseconds a variate, on one device.
+"""Single distributions against `jax.random` and NumPy: nanoseconds per variate, on one device.
 
 There is no compilation cache.
 
     python experiments/benchmarks/samplers.py        about a minute on 2 CPU cores
-    python experiments/benchmarks/samplers.py few    few chains of many categories beside NumPy's
-    multinomial, in CPU time, which other work on the machine disturbs less; about 2 minutes
+    python experiments/benchmarks/samplers.py few    few chains of many categories against NumPy's
+    multinomial, in CPU time, which depends less on other load; about 2 minutes
 
-The last rows say when drawing one by one ("individuals") beats category by category ("binomials"):
-the rule of `collapse_jax.random.multinomial` is n < K / 2.
+The last rows show when drawing one by one ("individuals") is faster than category by category
+("binomials"): the rule of `collapse_jax.random.multinomial` is n < K / 2.
 """
 
 import os

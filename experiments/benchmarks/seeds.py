@@ -1,12 +1,11 @@
-"""Five seeds fine-tuned at once by `vmap`, or one after another: tokens a second of both.
+"""Five seeds fine-tuned at once by `vmap`, or one after another: tokens per second of both.
 
     python experiments/benchmarks/seeds.py [--seeds 5] [--batch-sizes 8 32]
 
 Run time: 72 seconds on 2 cores. The sizes of ../shared/data/opt-mini-books (5.3 M parameters) with
 random weights, blocks of 64 tokens, AdamW, the loss and gradient of
-`collapse_jax.models.lm.score.batch_loss`; every seed has parameters, moments and batches of its
-own. The two sides take the same steps and end at the same losses up to float rounding, which is
-printed too.
+`collapse_jax.models.lm.score.batch_loss`. Every seed has separate parameters, moments and batches.
+Both ways take the same steps and end at the same losses up to float rounding, which is printed too.
 """
 
 import dataclasses

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A TPU pod: the same command on every host; JAX finds the others by itself.
+# A TPU pod: the same command on every host; JAX finds the others automatically.
 #
 #   TPU=my-pod ZONE=us-central2-b OUT=/mnt/shared/runs bash experiments/launch/tpu_pod.sh
 #

@@ -1,6 +1,6 @@
 """Alemohammad et al. 2024 (MAD): biased sampling, and the three loops.
 
-Synthetic data alone, with fixed, or with fresh real data.
+Synthetic data alone, with fixed real data, or with fresh real data.
 """
 
 import jax
@@ -38,13 +38,15 @@ def simulated(key, estimator, workflow, size, generations, chains, metrics, reco
 
 @entry(
     "mad-bias",
-    claim="Sampling from N(mu, lambda Sigma) adds log lambda to the drift of the log variance: "
-    "quality is bought with faster collapse, and one lambda above 1 just undoes it.",
+    claim="Sampling from N(mu, lambda Sigma) adds log lambda to the drift of the log variance. "
+    "lambda < 1 buys quality with faster collapse; one lambda above 1 exactly stops the "
+    "drift.",
     status="derived here",
     setting="1-D Gaussian, ddof = 1, M = 20, replace; lambda = 0.95, and the neutral 1.055 as a "
     "temperature; generations 0 to 30, 40,000 chains",
     oracle="theory.interventions.biased_expected_log_variance and neutral_sampling_bias, "
-    "theory.gaussian.log_variance_std; the setting: sampling bias lambda of section 2 there",
+    "theory.gaussian.log_variance_std; the setting: sampling bias lambda of section 2 of "
+    "the paper",
     y="mean log variance",
 )
 def bias(key):
@@ -84,12 +86,13 @@ def bias(key):
 
 @entry(
     "mad-loops",
-    claim="Synthetic data alone loses everything, a fixed real set kept for ever keeps what it had "
-    "to a bounded loss, and as many fresh real points in each generation keep more still.",
+    claim="Synthetic data alone loses all variance. A fixed real set in every generation bounds "
+    "the loss. The same number of fresh real points per generation keeps more still.",
     status="derived here",
-    setting=f"1-D Gaussian, ddof = 0; 50 points a generation, none real, or {REAL} real ones, "
+    setting=f"1-D Gaussian, ddof = 0; 50 points per generation, none real, or {REAL} real ones, "
     "always the same or fresh; generations 0 to 200, 50,000 chains",
-    oracle="theory.ancestry.retention and kept_real_retention; the three loops: figure 2 there",
+    oracle="theory.ancestry.retention and kept_real_retention; the three loops: figure 2 of the "
+    "paper",
     y="variance",
 )
 def loops(key):

@@ -1,6 +1,6 @@
 """Alemohammad et al. 2024 (MAD), the loop with fresh real data.
 
-M points a generation, each real with probability g = m/M.
+M points per generation, each real with probability g = m/M.
 """
 
 import jax
@@ -68,13 +68,13 @@ def retention(generation, size, share, random_counts=True):
 
 @entry(
     "mix-fresh-discrete",
-    claim="Fresh real data holds the diversity of a categorical model at a level that one "
+    claim="Fresh real data keeps the diversity of a categorical model at a level that one "
     "recursion of shared ancestry gives exactly.",
     status="derived here",
     setting="4 categories, M = 50 with 2% or 10% real and M = 20 with 5%, generations 0 to 100, "
     "40,000 chains",
-    oracle="(1 - 1/M) G / (1 - (1 - 1/M)(1 - g)^2) in the limit, G = 1 - (1 - g)^2, and its way "
-    "there: theory.ancestry.retention",
+    oracle="(1 - 1/M) G / (1 - (1 - 1/M)(1 - g)^2) in the limit, G = 1 - (1 - g)^2, and before "
+    "the limit: theory.ancestry.retention",
     y="retained heterozygosity",
 )
 def discrete(key):
@@ -94,8 +94,8 @@ def discrete(key):
 
 @entry(
     "mix-fresh-gauss",
-    claim="A Gaussian fitted by maximum likelihood keeps the same shares of its variance as a "
-    "categorical model of its heterozygosity.",
+    claim="A Gaussian fitted by maximum likelihood keeps the same share of its variance as a "
+    "categorical model keeps of its heterozygosity.",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, M = 50 with 2% or 10% real and M = 20 with 5%, generations 0 "
     "to 100, 50,000 chains",
@@ -115,11 +115,11 @@ def gauss(key):
 
 @entry(
     "mix-fresh-rule",
-    claim="One fresh real point a generation keeps two thirds of the variance, ten keep 95%: 2m/(1 "
-    "+ 2m).",
+    claim="One fresh real point per generation keeps two thirds of the variance, ten keep 95%: "
+    "2m/(1 + 2m).",
     status="derived here",
-    setting="1-D Gaussian, ddof = 0, M = 100, m = 1 and 10 real points a generation on average, "
-    "generation 300, 100,000 chains",
+    setting="1-D Gaussian, ddof = 0, M = 100, m = 1 and 10 real points per generation on "
+    "average, generation 300, 100,000 chains",
     oracle="2m/(1 + 2m), the limit of theory.gaussian.fresh_real_limit for large M",
     x="real points a generation",
     y="variance",
@@ -143,8 +143,8 @@ def rule(key):
 
 @entry(
     "mix-fresh-count",
-    claim="The number of fresh real points a generation rules, not their share: two of 20, of 50 "
-    "or of 200 hold the same variance.",
+    claim="The number of fresh real points per generation matters, not their share: two of 20, "
+    "of 50 or of 200 keep the same variance.",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, m = 2 of M = 20, 50, 200 points (shares 10%, 4%, 1%), "
     "generation 200, 50,000 chains",
@@ -172,11 +172,12 @@ def count(key):
 
 @entry(
     "mix-fresh-ddof1",
-    claim="With the unbiased variance fresh real data has a border: below M g (2 - g) = 1 - g the "
-    "mean variance grows for ever, though the typical model stays put; above it the mean settles.",
+    claim="With the unbiased variance, fresh real data has a threshold: if M g (2 - g) < 1 - g, "
+    "the mean variance grows for ever although the typical model does not change; above "
+    "the threshold the mean settles.",
     status="derived here",
-    setting="1-D Gaussian, ddof = 1, M = 50, border at g = 0.00985; g = 0.1 to generation 80, g = "
-    "0.004 to generation 25 (later means are carried by rare runs), 200,000 chains",
+    setting="1-D Gaussian, ddof = 1, M = 50, threshold at g = 0.00985; g = 0.1 to generation 80, "
+    "g = 0.004 to generation 25 (rare runs determine later means), 200,000 chains",
     oracle="theory.gaussian.fresh_real_limit (1.105 at g = 0.1), "
     "theory.gaussian.expected_variance, theory.gaussian.second_moment_boundary",
     y="variance",
@@ -210,8 +211,8 @@ def ddof1(key):
 
 @entry(
     "mix-counts",
-    claim="Drawing the number of real points anew in each generation and fixing it at its mean are "
-    "two laws: fixed keeps more.",
+    claim="A random number of real points in each generation and a fixed number with the same "
+    "mean differ: the fixed number keeps more diversity.",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, M = 10 with 1 real point, on average or always, generations 0 "
     "to 40, 400,000 chains",

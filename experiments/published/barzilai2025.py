@@ -1,4 +1,4 @@
-"""Barzilai and Shamir 2025: with all data kept, maximum likelihood stays consistent.
+"""Barzilai and Shamir 2025: if all data is kept, maximum likelihood stays consistent.
 
 In regular families.
 """
@@ -31,13 +31,14 @@ def means(key, name, truth, size, *, metric="mean", chains=100_000):
 
 @entry(
     "bar-consistent",
-    claim="With all data kept, the squared error of generation 49 falls like one over the points a "
-    "generation: more data still help.",
+    claim="If all data is kept, the squared error of generation 49 falls like one over the "
+    "points per generation: more data still helps.",
     status="derived here",
     setting="Poisson of mean 2 and exponential of mean 1, M = 10, 300, 10,000, generation 49, "
     "100,000 chains",
     oracle="theory.exponential_families.expected_squared_mean_error, at most a constant over M; "
-    "the paper proves the like for regular families with bounds that were not read",
+    "the paper proves the same kind of bound for regular families with bounds to which we "
+    "had no access",
     x="points a generation",
     y="squared error of the mean",
     log="xy",
@@ -59,12 +60,12 @@ def consistent(key):
 
 @entry(
     "bar-uniform",
-    claim="A uniform distribution is not regular, and holds for another reason: the largest of all "
-    "kept points is a real one for ever.",
+    claim="A uniform distribution is not a regular family. It stays consistent for another "
+    "reason: the largest of all kept points is always a real one.",
     status="derived here",
     setting="uniform on [0, 1], M = 50, generations 0 and 49, accumulate and replace, 100,000 "
     "chains",
-    oracle="what a model makes lies below the maximum that it was fitted to; replace: "
+    oracle="points of a model are below the maximum that it was fitted to; replace: "
     "theory.exponential_families.uniform_expected_log_maximum",
     y="log maximum",
 )

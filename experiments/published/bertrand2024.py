@@ -29,8 +29,9 @@ def keep_the_real():
 
 @entry(
     "bertrand-contraction",
-    claim="A Gaussian's mean forgets its error at the rate lambda/(1 + lambda) below 1 for every "
-    "ratio lambda of synthetic to real data: the published condition is sufficient, not necessary.",
+    claim="For every ratio lambda of synthetic to real data, the first error of a Gaussian's "
+    "mean contracts by lambda/(1 + lambda) < 1 per generation: the published condition is "
+    "sufficient, not necessary.",
     status="derived here",
     setting="1-D Gaussian of known variance, M = 100, fresh real data, lambda = 2 and 9, "
     "generations 0 to 20, 200,000 chains",
@@ -68,8 +69,8 @@ def contraction(key):
 
 @entry(
     "bertrand-fixed-real",
-    claim="With the real points themselves kept in every training set the loss of variance stays "
-    "below 3/(2n + 1), one and a half times that of the first fit, at every ratio lambda.",
+    claim="If the same real points are in every training set, the loss of variance stays below "
+    "3/(2n + 1), one and a half times that of the first fit, for every ratio lambda.",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, the same 10 real points and 10 lambda fresh synthetic ones, "
     "lambda = 4 and 50, generations 0 to 300, 100,000 chains",

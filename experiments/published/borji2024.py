@@ -1,6 +1,6 @@
 """Borji 2024: kernel density estimates sampled and fitted again.
 
-Their kernels widen them where a Gaussian shrinks.
+Their kernels widen the distribution, where a Gaussian shrinks.
 """
 
 import jax
@@ -29,10 +29,11 @@ def variances(key, estimator, workflow, size, generations, chains, record, metri
 
 @entry(
     "kde-widening",
-    claim="A kernel estimate of fixed bandwidth h grows towards variance (M - 1) h^2 under "
-    "replace, and shrinks only for h^2 below 1/(M - 1) of its points' variance.",
+    claim="Under replace the variance of a kernel density estimate of fixed bandwidth h grows "
+    "towards (M - 1) h^2. It shrinks only if h^2 is below 1/(M - 1) of the variance of its "
+    "points.",
     status="derived here",
-    setting="1-D, M = 50, replace; h = 0.5 to generation 29 and h = 0.1414, the border, to "
+    setting="1-D, M = 50, replace; h = 0.5 to generation 29 and h = 0.1414, the threshold, to "
     "generation 20, 20,000 chains",
     oracle="S' = (1 - 1/M)(S + h^2): theory.kernel_density.expected_variance (2.85 for the points "
     "of the tenth fit, h = 0.5) and widening_boundary",
@@ -74,9 +75,9 @@ def widening(key):
 
 @entry(
     "kde-scott",
-    claim="Scott's rule scaled with the data (SciPy's) widens a loop without end, by the same "
-    "factor in each generation; the unscaled rule (scikit-learn's bandwidth='scott') is a fixed "
-    "bandwidth and saturates.",
+    claim="Scott's rule scaled with the data (SciPy) widens the distribution without bound, by "
+    "the same factor in each generation. The unscaled rule (scikit-learn's "
+    "bandwidth='scott') is a fixed bandwidth and saturates.",
     status="derived here",
     setting="1-D, M = 50, replace, generations 0 to 20, 4,000 chains",
     oracle="factor (1 - 1/M)(1 + M^(-2/5) M/(M - 1)) = 1.19: "
@@ -111,8 +112,8 @@ def scott(key):
 
 @entry(
     "kde-accumulate",
-    claim="Even with all data kept a kernel estimate of fixed bandwidth has no bound: its variance "
-    "grows by about h^2/t, like log t.",
+    claim="Even if all data is kept, the variance of a kernel density estimate of fixed "
+    "bandwidth is unbounded: it grows by about h^2/t, like log t.",
     status="derived here",
     setting="1-D, M = 20, h = 0.5, accumulate, generations 0 to 60, 3,000 chains",
     oracle="theory.kernel_density.expected_variance(workflow='accumulate'), S_1 + h^2 (H_t - 1) "

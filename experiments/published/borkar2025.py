@@ -1,4 +1,4 @@
-"""Borkar 2025: with any external source of data the chain keeps a spread-out law for ever.
+"""Borkar 2025: with any external source of data the chain keeps a spread-out distribution.
 
 Without one it ends in a single outcome.
 """
@@ -17,12 +17,13 @@ PAPER = Paper(
 
 @entry(
     "borkar-external",
-    claim="Without external data a two-outcome model ends absorbed; one real point in a thousand "
-    "is enough for a law that never is.",
+    claim="Without external data a two-outcome model is absorbed in one outcome. One real point "
+    "in a thousand is enough to prevent absorption for ever.",
     status="derived here",
     setting="Bernoulli, p = 0.3, M = 30, 0 or 0.1% real data, generation 600, 10,000 chains",
-    oracle="the exact law of the count: theory.exponential_families.bernoulli_sum_distribution, "
-    "theory.categorical.count_distribution; the two asymptotics: abstract there",
+    oracle="the exact distribution of the count: "
+    "theory.exponential_families.bernoulli_sum_distribution, "
+    "theory.categorical.count_distribution; the two asymptotics: abstract of the paper",
     x="ones among 30",
     y="share of chains",
 )

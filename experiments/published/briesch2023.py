@@ -12,13 +12,13 @@ OURS = (
 
 logic = out_of_reach(
     "briesch-logic",
-    claim="The loop goes on to write correct expressions, but ever fewer different ones; fresh "
-    "data slows that and does not stop it.",
+    claim="The loop continues to write correct expressions, but fewer and fewer different ones. "
+    "Fresh data slows this but does not stop it.",
     status="published number",
-    setting="transformers of up to 49.2 M parameters on logic expressions; ours: a small OPT from "
-    "random weights, EXPRESSIONS a text file of them, whose variety the records hold (their "
-    "correctness is not checked)",
-    oracle="an ordering alone, read in the abstracts of two versions; no number was read",
+    setting="transformers of up to 49.2 M parameters on logic expressions; ours: a small OPT "
+    "from random weights, EXPRESSIONS a text file of them, whose diversity is recorded "
+    "(their correctness is not checked)",
+    oracle="only an ordering, from the abstracts of two versions; no number was available to us",
     cost="gpu",
     command=f"{OURS} --out runs/briesch-synthetic; {OURS} --real-fraction 0.1 --out "
     "runs/briesch-fresh",

@@ -1,4 +1,4 @@
-"""What shared ancestry says of models that read each other, without a paper.
+"""Models that read each other, from shared ancestry; not from a paper.
 
 Islands with migration, linear models that label each other's rows, and how many models should share
 a budget of data.
@@ -32,8 +32,8 @@ def among_others(models, share):
 
 @entry(
     "eco-islands",
-    claim="Models that read each other are islands with migration: counts of categories keep the "
-    "heterozygosity, and Gaussians the variance, that shared ancestry leaves them.",
+    claim="Models that read each other behave like islands with migration: shared ancestry gives "
+    "the heterozygosity of counts and the variance of Gaussians that are left.",
     status="derived here",
     setting="three models, uneven coupling with fresh real data for one of them, M = 10, "
     "generations 0 to 20; six categories and N(0, 1) (ddof = 0), 20,000 chains each",
@@ -82,8 +82,8 @@ def islands(key):
 
 @entry(
     "eco-rounded",
-    claim="With rounded counts in the place of multinomial ones, two points of one set are drawn "
-    "without replacement among their origins.",
+    claim="With rounded counts instead of multinomial ones, the origins of two points of one set "
+    "are drawn without replacement.",
     status="derived here",
     setting="eight Gaussians (ddof = 0) on a ring, each 70% its own points and 30% its "
     "neighbour's, M = 7, generations 0 to 20, 20,000 chains",
@@ -111,10 +111,11 @@ def rounded(key):
 
 @entry(
     "eco-linear",
-    claim="Linear models that label each other's rows have errors of one linear recursion.",
+    claim="The errors of linear models that label each other's rows follow one linear recursion.",
     status="derived here",
-    setting="three linear models of three features, M = 20 rows, uneven coupling, generations 0 to "
-    "10, 20,000 chains; the question of Vu et al. 2025, whose own recursions were not at hand",
+    setting="three linear models of three features, M = 20 rows, uneven coupling, generations 0 "
+    "to 10, 20,000 chains; the question of Vu et al. 2025, to whose recursions we had no "
+    "access",
     oracle="theory.islands.linear_model_errors",
     y="test error",
 )
@@ -136,8 +137,8 @@ def linear_models(key):
 
 @entry(
     "eco-best-k",
-    claim="Of models that share one budget of points and read 3% of others, the number that keeps "
-    "most diversity in each model grows with the generations.",
+    claim="Models share one budget of points and read 3% from the others. The number of models "
+    "that keeps the most diversity in each of them grows with the generations.",
     status="derived here",
     setting="K = 1, 2, 4, 10 Gaussians (ddof = 0) of 240 / K points each, 97% its own and 3% of "
     "the others, generations 0 to 800, 1,000 chains; the question of Hodel and West 2025",
@@ -165,9 +166,9 @@ def best_number(key):
 
 @entry(
     "eco-tastes",
-    claim="Of two models curated for opposite outcomes each alone has its favourite left after 20 "
-    "generations (97%). Reading 30% of each other, both hold both in half of the runs, but in 41% "
-    "an outcome is gone from the pair, without reading in 6%.",
+    claim="Two models are curated for opposite outcomes. Alone, each has only its favourite "
+    "after 20 generations (97%). If they read 30% of each other, both keep both outcomes "
+    "in half of the runs, but 41% of the pairs lose one (6% without reading).",
     status="derived here",
     setting="two outcomes, p = 0.5, M = 10, best of 2 with reward 1 for one outcome or for the "
     "other, 30% or nothing of the other model, generations 1, 5 and 20, 4,000 chains; the question "

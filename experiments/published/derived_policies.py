@@ -1,4 +1,4 @@
-"""When real data should be spent: policies by gradient, and the real process beside them."""
+"""When real data should be used: policies by gradient, compared with simulations."""
 
 import numpy as np
 
@@ -39,8 +39,8 @@ def beside_theory(key, name, policies, family, real):
 
 @entry(
     "policy-mix",
-    claim="Where a model trains on its own generation's points alone, real data is spent last for "
-    "the last model, and in turns, every other generation, for the mean of all.",
+    claim="If a model trains only on points of its own generation, real data is best used late "
+    "for the last model, and every other generation for the mean of all models.",
     status="derived here",
     setting=f"{GENERATIONS} generations of {SIZE} points, 500 of 2,000 real; mean of a Gaussian of "
     "known variance; 20,000 chains",
@@ -67,8 +67,8 @@ def mix(key):
 
 @entry(
     "policy-accumulate",
-    claim="Where all data is kept, real data is spent first: with a quarter of the points real, "
-    "the last model errs half as much as under constant spending.",
+    claim="If all data is kept, real data is best used first: with a quarter of the points real, "
+    "the error of the last model is half of that under constant spending.",
     status="derived here",
     setting=f"{GENERATIONS} generations of {SIZE} points, 500 of 2,000 real; Gaussian of ddof = 0; "
     "20,000 chains",

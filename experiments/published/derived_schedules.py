@@ -1,4 +1,4 @@
-"""Real data that comes late, and real data that is partly a model's. Without a paper."""
+"""Real data that comes late, and real data that a model wrote in part. Not from a paper."""
 
 import jax
 import numpy as np
@@ -26,8 +26,9 @@ def kept(key, workflow, at, *, size=20, chains=20_000):
 
 @entry(
     "recovery-half-life",
-    claim="A collapsed chain that is given 10% real data gets half of what it misses back in 2.6 "
-    "generations, whatever was lost before: each leaves (1 - .1)^2 (1 - 1/M) of it missing.",
+    claim="A collapsed chain that gets 10% real data recovers half of what it has lost in 2.6 "
+    "generations, whatever it has lost: each generation leaves (1 - .1)^2 (1 - 1/M) of the "
+    "loss.",
     status="derived here",
     setting="six categories (.4 to .03), M = 20, replace for 99 generations, then mix(.9, 0, .1), "
     "20,000 chains",
@@ -56,10 +57,10 @@ def recovery(key):
 
 @entry(
     "contaminated-real",
-    claim="Real data half of which is the newest model's is half as much real data. If a model ten "
-    "generations older made it, it costs a quarter of that.",
+    claim="If half of the real data was written by the newest model, it is worth half as much "
+    "real data. If a model ten generations older wrote it, the loss is a quarter of that.",
     status="derived here",
-    setting="six categories, M = 20, mix(.7, 0, .3), half of the real data made by generation "
+    setting="six categories, M = 20, mix(.7, 0, .3), half of the real data written by generation "
     "g - 1 or g - 10, generations 0 to 60, 20,000 chains",
     oracle="theory.schedules.retention with contamination; with lag 1 it is mix(.85, 0, .15)",
     y="diversity kept",

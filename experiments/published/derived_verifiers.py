@@ -1,4 +1,4 @@
-"""Verifiers that are fitted to what they let pass, and detectors that are trained on the way."""
+"""Verifiers that are fitted to what they accept, and detectors that are trained during the run."""
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +23,14 @@ def mean(state):
 
 @entry(
     "ver-drift",
-    claim="A verifier that is refitted to what it lets pass follows the model: its error grows for "
-    "ever, at a rate that the share that is refitted sets, where a fixed one keeps its bias.",
+    claim="A verifier that is refitted to the points it accepts follows the model: its error "
+    "grows for ever, at a rate set by the refitted share. A fixed verifier keeps its bias.",
     status="derived here",
-    setting="1-D Gaussian of known variance 1, M = 20, width 1, first centre 0.5 off; none, 10% "
-    "and all of the centre refitted; generations 0 to 60, 10,000 chains",
-    oracle="both moments of mean and centre close: theory.drifting_verifier.centre_moments",
+    setting="1-D Gaussian of known variance 1, M = 20, width 1, first centre 0.5 away from the "
+    "real mean; none, 10% and all of the centre refitted; generations 0 to 60, 10,000 "
+    "chains",
+    oracle="a closed recursion for both moments of mean and centre: "
+    "theory.drifting_verifier.centre_moments",
     y="mean or its square",
 )
 def drift(key):
@@ -58,10 +60,10 @@ def drift(key):
 
 @entry(
     "ver-width",
-    claim="A verifier that is refitted in its width too takes the same share of the variance in "
-    "every generation, and collapse is geometric however many points there are.",
+    claim="A verifier whose width is refitted too removes the same share of the variance in "
+    "every generation, so collapse is geometric for any number of points.",
     status="derived here",
-    setting="1-D Gaussian, ddof = 1, M = 50, width of 2 deviations, refitted as a whole; "
+    setting="1-D Gaussian, ddof = 1, M = 50, width of 2 standard deviations, fully refitted; "
     "generations 0 to 30, 10,000 chains",
     oracle="theory.drifting_verifier.refitted_width_log_variance",
     y="log variance",
@@ -93,8 +95,9 @@ def shares(key, state, real, made):
 
 @entry(
     "ver-detector",
-    claim="A detector that is trained anew on M real and M made points drives out the rarer of two "
-    "categories: its mean share falls from 0.3 to 0.08, where it stays 0.3 without one.",
+    claim="A detector that is trained in each generation on M real and M synthetic points "
+    "removes the rarer of two categories: its mean share falls from 0.3 to 0.08. Without a "
+    "detector it stays 0.3.",
     status="derived here",
     setting="Bernoulli, p = 0.3, M = 12, fresh real points for the detector alone, generations 1, "
     "4 and 20, 20,000 chains",

@@ -1,4 +1,4 @@
-"""What shared ancestry says of the workflows, without a paper.
+"""The workflows, from shared ancestry; not from a paper.
 
 One recursion for counts and Gaussians, subsamples, growing samples.
 """
@@ -41,8 +41,8 @@ def heterozygosity(key, workflow, size, at, *, chains=50_000):
 
 @entry(
     "acc-exact-discrete",
-    claim="Counts of categories and a Gaussian by maximum likelihood keep the same share of their "
-    "diversity, generation by generation.",
+    claim="Counts of categories, and a Gaussian fitted by maximum likelihood, keep the same "
+    "share of their diversity in every generation.",
     status="derived here",
     setting="six categories (.4 to .03) and N(0, 1), M = 10, generations 0 to 49, replace and "
     "accumulate, 50,000 and 100,000 chains",
@@ -114,7 +114,7 @@ def subsampled(key):
 
 @entry(
     "sub-discrete",
-    claim="Counts of a subsample of all data keep on average what a Gaussian does.",
+    claim="Counts of a subsample of all data keep on average the same share as a Gaussian.",
     status="derived here",
     setting="six categories, M = 10, generations 0 to 49, 50,000 chains",
     oracle="theory.ancestry.retention; the same numbers as theory.gaussian.expected_variance with "
@@ -138,13 +138,13 @@ def subsampled_counts(key):
 
 @entry(
     "sub-plateau",
-    claim="Subsampling ends on a plateau: counts lose almost nothing more in generations 100 to "
-    "999 together.",
+    claim="With subsamples of all data the diversity reaches a plateau: counts lose almost "
+    "nothing more between generations 100 and 999.",
     status="derived here",
     setting="six categories, M = 10, 20,000 chains",
-    oracle="theory.ancestry.retention and theory.gaussian.accumulate_subsample_variance_limit; the "
-    "abstract of Kazdan et al. 2024 speaks of a plateau in version 2, of a slow and gradual "
-    "degradation in version 4: kernels degrade for ever (kaz-kde), counts do not",
+    oracle="theory.ancestry.retention and theory.gaussian.accumulate_subsample_variance_limit; "
+    "the abstract of Kazdan et al. 2024 reports a plateau in version 2 and a slow and "
+    "gradual degradation in version 4: kernels degrade for ever (kaz-kde), counts do not",
     y="heterozygosity kept",
     log="x",
 )
@@ -203,8 +203,8 @@ def unbiased(key):
 
 @entry(
     "sameness-i2",
-    claim="Throwing data away but taking M i^2 points at the i-th fit keeps exactly what keeping "
-    "all data keeps at M points a fit.",
+    claim="Replacing the data, with M i^2 points at the i-th fit, keeps exactly as much as "
+    "accumulating all data with M points per fit.",
     status="derived here",
     setting="six categories and N(0, 1), M = 10, generations 0 to 19, 50,000 and 100,000 chains",
     oracle="theory.ancestry.retention with the schedule M i^2 equals its accumulate: both are the "
@@ -240,8 +240,8 @@ def sameness(key):
 
 @entry(
     "schedule-growth",
-    claim="Samples that grow linearly only slow the collapse of a Gaussian, samples that grow with "
-    "the square stop it.",
+    claim="If sample sizes grow linearly, the collapse of a Gaussian only slows; if they grow "
+    "with the square, it stops.",
     status="derived here",
     setting="1-D, ddof=1, replace, M_i = 10 i and 10 i^2, generations 0 to 99, 100,000 chains",
     oracle="theory.wasserstein.expected_squared_wasserstein2 and "

@@ -1,6 +1,6 @@
-"""Dey and Donoho 2024: exponential families lose at most a factor pi^2/6 of variance.
+"""Dey and Donoho 2024: in exponential families the variance grows at most by the factor pi^2/6.
 
-When generated data join the real ones.
+If generated data is added to the real data.
 """
 
 import warnings
@@ -34,8 +34,8 @@ def squared_errors(key, name, workflow, size, at, chains):
 
 @entry(
     "dey-univ-families",
-    claim="Keeping all data multiplies the variance of a fitted mean by the sum of 1/i^2, to "
-    "pi^2/6 at most, in every exponential family.",
+    claim="If all data is kept, the variance of a fitted mean is multiplied by the sum of 1/i^2, "
+    "at most pi^2/6, in every exponential family.",
     status="published formula",
     setting="Gaussian mean, Poisson, Bernoulli, exponential; M = 50, generations 0 to 99, "
     "accumulate, 100,000 chains",
@@ -71,8 +71,8 @@ def families(key):
 
 @entry(
     "dey-univ-discard",
-    claim="Thrown-away data multiply the variance of a fitted mean by the number of fits, where "
-    "kept ones stay below pi^2/6.",
+    claim="If data is discarded, the variance of a fitted mean is multiplied by the number of "
+    "fits; if it is kept, by less than pi^2/6.",
     status="published formula",
     setting="Poisson and exponential, M = 50, generations 0 to 24, 100,000 chains",
     oracle="n after n fits to first order in 1/M (the paper's discard); exact: "
@@ -95,14 +95,14 @@ def discard(key):
 
 @entry(
     "dey-univ-logistic",
-    claim="Logistic regression takes the same way as least squares: variance times n with data "
-    "thrown away, below pi^2/6 with all kept.",
+    claim="Logistic regression behaves like least squares: the variance is multiplied by n if "
+    "data is discarded, and by less than pi^2/6 if all is kept.",
     status="published formula",
     setting="d = 2 features N(0, I), weights 0.5; replace: T = 2,000 rows, 1,000 chains; "
     "accumulate: T = 400 rows, 600 chains",
     oracle="theory.regression.variance_ratio (the paper's) times tr of the inverse information, "
-    "theory.regression.logistic_squared_error, both for T -> infinity; the next order is left 5 "
-    "d/T a fit, of the first alone where all data are kept",
+    "theory.regression.logistic_squared_error, both for T -> infinity; tolerance for the "
+    "next order: 5 d/T per fit, or for the first fit alone if all data is kept",
     y="T x squared error of the weights",
 )
 def logistic(key):
@@ -169,16 +169,16 @@ def log_loss(labels, logits):
 
 @entry(
     "dey-uci",
-    claim="Breast cancer, logistic regression, thrown-away data: test log-loss .1019 at first, "
-    "then 1.4755 for ever.",
+    claim="Breast cancer data, logistic regression, discarded data: the test log-loss is .1019 "
+    "at first, then 1.4755 for ever.",
     status="published number",
-    setting="569 rows of 30 features, 70/30 split, no penalty, labels made anew on the same rows, "
-    "10 generations, 2 chains",
+    setting="569 rows of 30 features, 70/30 split, no penalty, new labels on the same rows, 10 "
+    "generations, 2 chains",
     oracle="the authors' logs; 1.4755 is 7 mistakes of 171 at the smallest probability of float64",
     y="test log-loss",
-    disagrees="The training rows can be separated by a plane, so no best fit exists, and the "
-    "published first value is where their solver stopped; the fit proper is separated and frozen "
-    "from generation 0 on.",
+    disagrees="A plane separates the training rows, so no best fit exists, and the published "
+    "first value is the point where the authors' solver stopped. The exact fit is "
+    "separated and does not change from generation 0 on.",
 )
 def breast_cancer_frozen(key):
     train, test, labels, test_labels, stopped = breast_cancer()

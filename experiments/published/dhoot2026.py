@@ -40,8 +40,8 @@ def kept(generation, size, real):
 
 @entry(
     "dhoot-anchor",
-    claim="With a share a of n points real and fresh, a Gaussian loses 1/D of its variance, D = 1 "
-    "- a + a n (2 - a): of 1,000 points 51, 10 or 5 keep 99, 95 or 90%.",
+    claim="If a share a of n points is real and fresh, a Gaussian loses 1/D of its variance, D = "
+    "1 - a + a n (2 - a): 51, 10 or 5 of 1,000 points keep 99, 95 or 90%.",
     status="published formula",
     setting="1-D Gaussian, ddof = 0, n = 20 of which 4 are real (D = 8), generations 0, 1, 3 and "
     "40, 50,000 chains; thresholds by the recursion at n = 1,000",
@@ -72,14 +72,15 @@ def anchor(key):
 
 @entry(
     "dhoot-rate",
-    claim="The loop reaches that plateau by a factor of 1 - a a generation.",
+    claim="The distance to that plateau falls by a factor of 1 - a per generation.",
     status="published formula",
     setting="1-D Gaussian, ddof 0, n = 20 of which 4 are real, generations 0 to 2, 100,000 chains",
     oracle="derived here: v = Var[mean] obeys v' = 1/n + (1 - a)(1 - a - 1/n) v, so the factor is "
     "0.6 at a = 0.2; 1 - a = 0.8 is the notes'",
     y="factor a generation",
     disagrees="the factor of the squared mean and of the variance is (1 - a)(1 - a - 1/n), about "
-    "(1 - a)^2; 1 - a is that of a bias, which a loop that begins with real data does not have",
+    "(1 - a)^2; 1 - a is the factor of a bias, which a loop that begins with real data "
+    "does not have",
 )
 def rate(key):
     at, plateau = np.array([0, 1, 2]), 1 - 1 / 8

@@ -1,7 +1,4 @@
-"""Dohmatob, Feng and Kempe 2024: least squares, ridge and least norm on the previous fit's labels.
-
-Everything else is new in every generation.
-"""
+"""Dohmatob, Feng and Kempe 2024: least squares, ridge, least norm on the last fit's labels."""
 
 import jax
 import numpy as np
@@ -30,7 +27,7 @@ def test_error(key, size, weights, *, chains, workflow=None, **options):
 
 @entry(
     "dohm-covariance",
-    claim="What a generation adds to the test error of least squares is the same for every "
+    claim="Each generation adds the same to the test error of least squares, for every "
     "covariance of the features.",
     status="published formula",
     setting="T = 40 rows, d = 8 features with variances 1 to 1/64, noise 0.5, generations 0 to 9, "
@@ -54,8 +51,8 @@ def any_covariance(key):
 
 @entry(
     "dohm-minimum-norm",
-    claim="With fewer rows than features the fit forgets a share of the truth in every generation "
-    "even without noise, until none is left.",
+    claim="With fewer rows than features, the fit loses a share of the true weights in every "
+    "generation, even without noise, until none is left.",
     status="derived here",
     setting="T = 10 rows, d = 20 features, |w| = 1, without noise and with 0.5, generations 0 to "
     "9, 5,000 chains",
@@ -75,8 +72,8 @@ def minimum_norm(key):
 
 @entry(
     "dohm-ridge-design",
-    claim="A ridge penalty makes the truth fade in every fit, and keeping all data only slows "
-    "that: no bound of pi^2/6 times the first.",
+    claim="With a ridge penalty every fit shrinks the true weights further. Keeping all data "
+    "only slows this: pi^2/6 times the first error is no bound.",
     status="derived here",
     setting="one design of T = 40 rows and d = 8 features, |w|^2 = 8, noise 1, penalty 0.1, "
     "generations 0 to 9, 20,000 chains",
@@ -105,8 +102,8 @@ def ridge_design(key):
 
 @entry(
     "dohm-ridge-proportional",
-    claim="Ridge regression with as many features as half the rows follows the limit of "
-    "random-matrix theory generation after generation.",
+    claim="Ridge regression with half as many features as rows follows the limit of "
+    "random-matrix theory in every generation.",
     status="derived here",
     setting="fresh features N(0, I), d / T = 0.5, |w| = 1, noise 0.5, penalty 0.2, d = 10 and 20 "
     "(10,000 and 4,000 chains), taken to inf",

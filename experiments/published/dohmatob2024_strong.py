@@ -36,13 +36,13 @@ def labelled_by_two(family, share, offset):
 
 @entry(
     "dohm-strong",
-    claim="One per cent of labels by another model is enough: the test error of least squares "
-    "stops at p^2 |delta|^2, however many rows there are.",
+    claim="One per cent of labels from another model is enough: the test error of least squares "
+    "stops falling at p^2 |delta|^2, for any number of rows.",
     status="derived here",
     setting="d = 5, noise 1, |delta| = 30 with p = 1%, and 3 with 10%; M = 50, 200 and 800 rows, a "
     "fresh fit each, 300 chains",
-    oracle="theory.wrong_labels.expected_test_error, exact for every M; floor 0.09, where clean "
-    "labels leave 0.006 at M = 800; that as little as 1% does it: abstract there",
+    oracle="theory.wrong_labels.expected_test_error, exact for every M; floor 0.09 (clean "
+    "labels: 0.006 at M = 800); that 1% is enough: abstract of the paper",
     x="rows",
     y="squared distance of the weights",
     log="xy",

@@ -1,6 +1,6 @@
 """Dohmatob et al. 2024: words of Zipf's law whose tail was cut off.
 
-By the decoder, or by what a first model had seen.
+By the decoder, or by the data of a first model.
 """
 
 import jax
@@ -21,10 +21,10 @@ EXPONENT = 1.5
 
 @entry(
     "tails-cut",
-    claim="A tail cut at rank k turns the power law of the missing mass, T^-(1-1/b), into a "
-    "plateau: the mass beyond k.",
+    claim="If the tail is cut at rank k, the missing mass no longer falls as the power law "
+    "T^-(1-1/b) but reaches a plateau, the mass beyond k.",
     status="derived here",
-    setting="b = 1.5, k = 100, T = 10^2 .. 10^6 fresh draws of the cut law, 5,000 chains",
+    setting="b = 1.5, k = 100, T = 10^2 .. 10^6 fresh draws of the cut distribution, 5,000 chains",
     oracle="sum over i > k of p_i, plus the sum over i <= k: theory.zipf.tail_mass, "
     "expected_missing_mass(cut=k)",
     x="draws",
@@ -58,8 +58,8 @@ def cut(key):
 
 @entry(
     "tails-copied",
-    claim="Draws from a model that saw T_0 real ones never tell more than those: their missing "
-    "mass has T_0's as its plateau.",
+    claim="Draws from a model that was fitted to T_0 real draws contain no more words than "
+    "those: their missing mass has the missing mass of T_0 draws as its plateau.",
     status="derived here",
     setting="2,000 Zipf words, b = 1.5, T_0 = 200 real draws, T = 100 and 10,000 from their model, "
     "5,000 chains",

@@ -1,6 +1,6 @@
 """Drayson et al. 2025: decoding drives the collapse of language models, a detector prevents it.
 
-Here: known error rates, on a Gaussian.
+Here: a detector with known error rates, on a Gaussian.
 """
 
 import numpy as np
@@ -19,13 +19,13 @@ OURS = "collapse-jax lm --preset fig1b --seeds 1"
 
 @entry(
     "drayson-detector",
-    claim="A detector that throws out 90% of the synthetic points and 10% of the real ones turns "
-    "2% real data into 16%, and that is all it does.",
+    claim="A detector that removes 90% of the synthetic points and 10% of the real ones turns 2% "
+    "real data into 16%; it has no other effect.",
     status="derived here",
     setting="1-D Gaussian, ddof = 0, mix with g = 0.02, M = 50, true positive rate 0.9, false "
     "positive rate 0.1, generations 0 to 60, 100,000 chains",
     oracle="theory.interventions.real_share_after_detection put into theory.ancestry.retention; "
-    "the method (on language models): abstract there",
+    "the method (on language models): abstract of the paper",
     y="variance",
 )
 def detector(key):
@@ -56,12 +56,12 @@ def detector(key):
 
 decoding = out_of_reach(
     "drayson-decoding",
-    claim="How fast a fine-tuned language model collapses depends on how its text is decoded, and "
-    "resampling by a detector prevents it.",
+    claim="How fast a fine-tuned language model collapses depends on how its text is decoded. "
+    "Resampling with a detector prevents the collapse.",
     status="published number",
     setting="GPT-2 and SmolLM2 (124 M to 1.7 B parameters), WikiText-2; ours: OPT-125m with three "
     "decoders, without the detector (that is cj.curation.detector, on families of points)",
-    oracle="an ordering alone, read in the abstract; no number was read",
+    oracle="only an ordering, from the abstract; no number was available to us",
     cost="weights",
     command=f"{OURS} --decoding beam --out runs/drayson-beam; {OURS} --decoding sampling --out "
     f"runs/drayson-sampling; {OURS} --decoding sampling --top-p 0.95 --out runs/drayson-nucleus",

@@ -15,8 +15,8 @@ PAPER = Paper("", "Eggenberger and Polya 1923", "Ueber die Statistik verketteter
 
 @entry(
     "polya-urn",
-    claim="Kept data do not forget: a pool of N real outcomes that grows by its own draws, one by "
-    "one, settles at a share that the first N leave open, a Beta variable.",
+    claim="Kept data is not forgotten: a pool of N real outcomes that grows by its own draws, "
+    "one by one, settles at a random share with a Beta distribution.",
     status="published formula",
     setting="Bernoulli, p = 0.3, N = 10, then 90 generations of one point, accumulate, 20,000 "
     "chains",

@@ -1,6 +1,6 @@
-"""Ewens 1972: how many kinds a sample holds when new ones come in.
+"""Ewens 1972: how many kinds a sample contains when new ones come in.
 
-Fresh real data is what is new; the kinds are the real draws that training points descend from.
+Fresh real data is new; the kinds are the real draws that training points descend from.
 """
 
 import numpy as np
@@ -14,8 +14,9 @@ PAPER = Paper("", "Ewens 1972", "The sampling theory of selectively neutral alle
 
 @entry(
     "ewens-kinds",
-    claim="With a share gamma of fresh real data a training set of M descends from some theta "
-    "log(M / theta) real draws, theta = 2 M gamma: 14 of 100 for two new points a generation.",
+    claim="With a share gamma of fresh real data a training set of M points descends from about "
+    "theta log(M / theta) real draws, theta = 2 M gamma: 14 of 100 for two new points per "
+    "generation.",
     status="published formula",
     setting="mix, gamma = 0.02, M = 100, generations 20, 100 and 300, 400 chains",
     oracle="exact: theory.genealogy.expected_living_ancestors; theory.urns.ewens_number_of_kinds "

@@ -1,6 +1,6 @@
 """Feng et al. 2024: labels that are wrong with probability p, and a verifier.
 
-It keeps right labels with phi and wrong ones with psi.
+It keeps right labels with probability phi and wrong ones with probability psi.
 """
 
 import jax
@@ -49,15 +49,15 @@ def mean_classifier():
 
 @entry(
     "feng-pstar",
-    claim="A classifier trained on verified labels beats chance exactly while their error rate p "
-    "is below phi/(phi + psi), far beyond the one half up to which it does so without a verifier.",
+    claim="A classifier trained on verified labels is better than chance exactly if their error "
+    "rate p is below phi/(phi + psi), far above one half, the limit without a verifier.",
     status="derived here",
     setting=f"d = {DIM} features, {KEPT} labels that passed, phi = {PHI}, psi = {PSI}, so p* = "
     "0.75; p = 0.60, 0.72, 0.78, 0.85; 2,000 chains; generation 0 is fitted to p = 0.60 without "
     "the verifier",
     oracle="theory.regression.expected_classifier_accuracy (exact for finite n and d; Phi(a "
     "mu^2/sqrt(a^2 mu^2 + r d/n)) for large ones: verified_classifier_accuracy) and "
-    "verified_error_threshold; the transition: abstract there",
+    "verified_error_threshold; the transition: abstract of the paper",
     x="error rate of the labels",
     y="accuracy",
 )

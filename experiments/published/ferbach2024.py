@@ -1,6 +1,6 @@
 """Ferbach et al. 2024: one of K candidates is chosen with probability proportional to e^reward.
 
-Generation after generation.
+In every generation.
 """
 
 import jax
@@ -20,13 +20,13 @@ PAPER = Paper(
 
 @entry(
     "ferbach-linear",
-    claim="With the reward a x a Gaussian's mean climbs by the same step in every generation, by a "
-    "sigma^2 when the candidates are many.",
+    claim="With the reward a x a Gaussian's mean rises by the same step in every generation, a "
+    "sigma^2 for many candidates.",
     status="derived here",
     setting="1-D Gaussian of variance 1, a = 0.5, M = 20, K = 2 and 32, generations 0 to 10, 4,000 "
     "chains",
     oracle="exact for every K and M: theory.interventions.best_of_normal; K to infinity: "
-    "curated_gaussian, p_t proportional to p_0 e^(t r) (section 2 there)",
+    "curated_gaussian, p_t proportional to p_0 e^(t r) (section 2 of the paper)",
     y="mean",
 )
 def linear(key):
@@ -94,8 +94,8 @@ def quadratic(key):
 
 @entry(
     "ferbach-finite",
-    claim="With K candidates the share of the better of two outcomes follows a chain with "
-    "selection that is known exactly, and the variance of the reward goes to 0.",
+    claim="With K candidates the share of the better of two outcomes follows an exactly known "
+    "chain with selection, and the variance of the reward goes to 0.",
     status="derived here",
     setting="Bernoulli, p = 0.2, rewards 0 and 0.7, K = 3, M = 40, generations 1, 5 and 40, 20,000 "
     "chains",

@@ -1,6 +1,6 @@
 """Fu et al. 2024: total variation rises and falls again as synthetic data joins the real data.
 
-A Gaussian does so exactly.
+For a Gaussian this is exact.
 """
 
 import jax
@@ -21,13 +21,14 @@ PAPER = Paper(
 
 @entry(
     "fu-phase",
-    claim="At a fixed generation and with the same real points kept, the total variation to the "
-    "truth first rises with the number of synthetic points, then falls again.",
+    claim="At a fixed generation and with the same real points kept, the total variation "
+    "distance to the real distribution first rises with the number of synthetic points, "
+    "then falls again.",
     status="derived here",
     setting="1-D Gaussian of known variance, 20 real points and 5 to 5,000 synthetic ones, "
     "generation 5, 200,000 chains",
     oracle="theory.known_variance.kept_real_squared_mean_error and expected_total_variation; the "
-    "claim (for bounds on diffusion models): abstract there",
+    "claim (for bounds on diffusion models): abstract of the paper",
     x="synthetic points",
     y="total variation",
     log="x",

@@ -1,6 +1,6 @@
 """A Gaussian in several dimensions, refitted to its own draws.
 
-Directions, divergences, distances, and no end to the fall.
+Directions, divergences, distances, and a collapse without end.
 """
 
 import numpy as np
@@ -30,8 +30,8 @@ def chain(key, eigenvalues, size, generations, chains, metrics, record=1, ddof=1
 
 @entry(
     "gaussian-lyapunov",
-    claim="Directions die at rates of their own: the log scales are independent sums, and the "
-    "condition number explodes at their gap.",
+    claim="Directions collapse at different rates: the log scales are independent sums, and the "
+    "condition number grows exponentially at the difference of their rates.",
     status="derived here",
     setting="d = 3, M = 10, ddof = 1, generations 0 to 300, 10,000 chains",
     oracle="Bartlett factors: theory.lyapunov.expected_log_scales, log_scales_std, "
@@ -73,8 +73,8 @@ def lyapunov(key):
 
 @entry(
     "gaussian-kl",
-    claim="Expected divergences by generation: KL(model || real) grows about evenly, KL(real || "
-    "model) exponentially in the end.",
+    claim="Expected divergences by generation: KL(model || real) grows about linearly, KL(real "
+    "|| model) in the end exponentially.",
     status="derived here",
     setting="d = 1 and 2, M = 30, ddof = 0 and 1, generations 0 to 14, 40,000 chains",
     oracle="theory.gaussian_divergence.expected_reverse_kl, expected_forward_kl (Wishart and "
@@ -121,7 +121,7 @@ def divergences(key):
 
 @entry(
     "gaussian-w2",
-    claim="E[W2^2] in three dimensions: its mean and trace parts are exact, the whole lies between "
+    claim="E[W2^2] in three dimensions: its mean and trace parts are exact, the whole is between "
     "two bounds, and it starts linearly.",
     status="derived here",
     setting="eigenvalues 4, 1, 1/4, M = 30, ddof = 1, generations 0 to 15, 20,000 chains",
@@ -178,8 +178,8 @@ def wasserstein(key):
 
 @entry(
     "log-scale-never-stops",
-    claim="The log variance keeps to its exact law over a hundred thousand generations; no "
-    "rounding stops the fall.",
+    claim="The log variance follows its exact distribution over a hundred thousand generations; "
+    "rounding does not stop the fall.",
     status="derived here",
     setting="d = 1, M = 10, ddof = 1, 100,000 generations, 2,000 chains; by points 3,000 "
     "generations, 400 chains",

@@ -1,6 +1,6 @@
 """Gerstgrasser et al. 2024: least squares on the labels of its predecessors.
 
-With the real data thrown away or kept.
+With the real data discarded or kept.
 """
 
 import numpy as np
@@ -30,12 +30,12 @@ def test_error(key, workflow, design=None, at=AT):
 
 @entry(
     "ger-linreg-replace",
-    claim="Thrown-away data: every generation adds the same to the test error of least squares.",
+    claim="Discarded data: every generation adds the same to the test error of least squares.",
     status="published formula",
     setting=SETTING + ", fresh features and one design",
-    oracle="n noise^2 d / (T - d - 1) after n fits (section 3 there, after 2402.07712): "
-    "theory.regression.expected_test_error; for the one design its own tr (X'X)^-1 in the place of "
-    "the mean d / (T - d - 1): theory.regression.design_test_error",
+    oracle="n noise^2 d / (T - d - 1) after n fits (section 3 of the paper, after 2402.07712): "
+    "theory.regression.expected_test_error; for the one design tr (X'X)^-1 instead of the "
+    "mean d / (T - d - 1): theory.regression.design_test_error",
     y="test error",
 )
 def replace(key):
@@ -56,11 +56,11 @@ def replace(key):
 
 @entry(
     "ger-linreg-acc",
-    claim="Kept data: the test error of least squares stays below pi^2/6 of the first, for however "
-    "many generations.",
+    claim="Kept data: the test error of least squares stays below pi^2/6 of the first, for any "
+    "number of generations.",
     status="published formula",
     setting=SETTING + " and 200, one design",
-    oracle="the sum of 1/i^2 over the fits (Theorem 2 there), at most pi^2/6: "
+    oracle="the sum of 1/i^2 over the fits (Theorem 2 of the paper), at most pi^2/6: "
     "theory.regression.design_test_error, limiting_test_error",
     y="test error",
 )
@@ -93,8 +93,8 @@ def accumulate(key):
 
 @entry(
     "ger-linreg-acc-fresh",
-    claim="With new features in every generation, kept data do better than pi^2/6 at a finite T/d: "
-    "at most 1.54 times the first here.",
+    claim="With new features in every generation and kept data, the error stays below pi^2/6 at "
+    "a finite T/d: here at most 1.54 times the first.",
     status="derived here",
     setting=SETTING,
     oracle="noise^2 d times the sum of 1 / (i (i T - d - 1)), from the inverse of a Wishart sum: "

@@ -1,6 +1,6 @@
 """Gerstgrasser et al. 2024: language models pretrained on their predecessors' text.
 
-With the old data thrown away or kept.
+With the old data discarded or kept.
 """
 
 from collapse_jax.app.reproduce import Paper, out_of_reach
@@ -13,8 +13,8 @@ OURS = (
 
 language_models = out_of_reach(
     "gers-lm",
-    claim="Language models pretrained from scratch get worse when each generation's text replaces "
-    "the last, not when all text is kept.",
+    claim="Language models pretrained from scratch get worse if each generation's text replaces "
+    "the last, but not if all text is kept.",
     status="published number",
     setting="transformers on TinyStories; ours: a small OPT from random weights (--model "
     "random:opt-125m for the size of the largest), TINYSTORIES a text file or folder of it; every "

@@ -1,4 +1,4 @@
-"""Gillman et al. 2024: synthetic data corrected towards the truth.
+"""Gillman et al. 2024: synthetic data corrected towards the real distribution.
 
 p -> (p + gamma p_real)/(1 + gamma).
 """
@@ -38,13 +38,14 @@ def corrected(gamma, workflow):
 
 @entry(
     "gillman-rate",
-    claim="Correction of strength gamma divides the rate at which a Gaussian's mean keeps its "
-    "error by 1 + gamma, down from the share s of synthetic data.",
+    claim="A correction of strength gamma divides the rate at which a Gaussian's mean keeps its "
+    "error, the share s of synthetic data, by 1 + gamma.",
     status="derived here",
     setting="1-D Gaussian of known variance, M = 40, s = 0.9, gamma = 0.5: rate 0.6, generations 0 "
     "to 8, 60,000 chains",
-    oracle="E[mu_0 mu_g] = (s/(1 + gamma))^g/M: theory.interventions.mean_contraction; E[mu_g^2]: "
-    "theory.known_variance with that rate; the idealised correction: section 3 there",
+    oracle="E[mu_0 mu_g] = (s/(1 + gamma))^g/M: theory.interventions.mean_contraction; "
+    "E[mu_g^2]: theory.known_variance with that rate; the idealised correction: section 3 "
+    "of the paper",
     y="M E[mu_0 mu_g]",
 )
 def rate(key):

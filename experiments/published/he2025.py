@@ -1,6 +1,6 @@
-"""He, Xu and Cheng 2025: a synthetic point should weigh less in the fit than a real one.
+"""He, Xu and Cheng 2025: a synthetic point should have less weight in the fit than a real one.
 
-With 100 real points a generation and p = 2, as in the released settings.
+With 100 real points per generation and p = 2, as in the released settings.
 """
 
 import jax
@@ -31,8 +31,9 @@ def errors_of(key, family, source, metric, synthetic, weight, at, chains):
 
 @entry(
     "he-best-weight",
-    claim="The best weight of real data is (sqrt(k^2 + 4k) - k) / 2 with k real points a synthetic "
-    "one, the reciprocal of the golden ratio at k = 1; equal weights err more.",
+    claim="The best weight of real data is (sqrt(k^2 + 4k) - k) / 2 with k real points per "
+    "synthetic one, the reciprocal of the golden ratio at k = 1. Equal weights have a "
+    "larger error.",
     status="published formula",
     setting="mean of a Gaussian and least squares, p = 2, n = 100 real points, k = 1/2 and 1, "
     "generations 0 and 200, 4,000 chains",
@@ -77,8 +78,8 @@ def best_weight(key):
 
 @entry(
     "he-families",
-    claim="One weight serves logistic and Poisson regression and the empirical distribution "
-    "function as well, with half of the error of real data alone at k = 1/2.",
+    claim="The same weight is best for logistic and Poisson regression and for the empirical "
+    "distribution function, with half of the error of real data alone at k = 1/2.",
     status="published formula",
     setting="n = 100 real and 200 synthetic points, p = 2, generation 15; Cramer-von Mises of a "
     "normal, 2,000 chains; logistic and Poisson: 1,000 and 2,000 points, 500 chains",

@@ -11,11 +11,11 @@ PAPER = Paper("1904.09751", "Holtzman et al. 2020", "The Curious Case of Neural 
 
 @entry(
     "top-p-support",
-    claim="Nucleus sampling in a loop cuts the tail again in every generation, however many "
-    "samples, until what is left cannot be cut.",
+    claim="Nucleus sampling in a loop cuts the tail again in every generation, for any number of "
+    "samples, until nothing that is left can be cut.",
     status="derived here",
     setting="12 categories of Zipf's law, p = 0.9, M = 10^8, generations 0 to 12, 20 chains",
-    oracle="the law cut again and again: theory.interventions.nucleus_probabilities",
+    oracle="the distribution, cut repeatedly: theory.interventions.nucleus_probabilities",
     y="categories left",
 )
 def support(key):
@@ -54,12 +54,12 @@ def support(key):
 
 @entry(
     "top-p-law",
-    claim="With two categories and few samples nucleus sampling is drift that ends as soon as one "
-    "of them reaches p.",
+    claim="With two categories and few samples, nucleus sampling is random drift that ends as "
+    "soon as one of them reaches p.",
     status="derived here",
     setting="Bernoulli, 0.4, p = 0.85, M = 30, generations 2 and 10, 20,000 chains",
-    oracle="the exact law of the count: theory.interventions.mapped_count_distribution of "
-    "nucleus_probabilities",
+    oracle="the exact distribution of the count: theory.interventions.mapped_count_distribution "
+    "of nucleus_probabilities",
     x="ones among 30",
     y="share of chains",
 )

@@ -1,6 +1,6 @@
-"""Karlin 1967: what a sample of Zipf words misses.
+"""Karlin 1967: the words that a sample of Zipf words misses.
 
-And what is still there when words are drawn from words again and again.
+And those that are left when words are drawn from drawn words again and again.
 """
 
 import jax.numpy as jnp
@@ -47,8 +47,8 @@ def words_left(key, ranks, size, generations, chains, record=1):
 
 @entry(
     "zipf-miss",
-    claim="10,000 draws of Zipf words with exponent 1.5 miss 4.37% of the mass and hold 655 words; "
-    "the power laws are right to 0.1%.",
+    claim="10,000 draws of Zipf words with exponent 1.5 miss 4.37% of the mass and contain 655 "
+    "words. The power laws are accurate to 0.1%.",
     status="published formula",
     setting="T = 1,000 (2,000 chains) and 10,000 (500 chains) draws from infinitely many ranks",
     oracle="sum of p (1 - p)^T and of 1 - (1 - p)^T: theory.zipf.expected_missing_mass, "
@@ -108,8 +108,8 @@ def missing(key):
 
 @entry(
     "zipf-gen",
-    claim="Words drawn from words: after n samplings of T the missing mass is that of T g_n real "
-    "draws, growing like (n / 2)^(1 - 1/b).",
+    claim="Words drawn from drawn words: after n samplings of T words the missing mass is that "
+    "of T g_n real draws, and grows like (n / 2)^(1 - 1/b).",
     status="derived here",
     setting="b = 1.5, T = 1,000, n = 1, 2, 5, 10, 20, 40 samplings, infinitely many ranks, 2,000 "
     "chains",

@@ -43,8 +43,8 @@ def gaussian(
 
 @entry(
     "kaz-acc-gauss",
-    claim="With all data kept, the expected variance of a refitted Gaussian falls by 1 - 1/(i^2 M) "
-    "at its i-th fit, and stops falling.",
+    claim="If all data is kept, the expected variance of a refitted Gaussian falls by 1 - 1/(i^2 "
+    "M) at its i-th fit, and stops falling.",
     status="published formula",
     setting="1-D, ddof=0, M = 10 (and 5 with ddof=1), generations 0 to 199, 100,000 chains",
     oracle="theory.gaussian.expected_variance, expected_squared_mean_error, "
@@ -75,8 +75,8 @@ def accumulated_gaussian(key):
 
 @entry(
     "kaz-acc-limit",
-    claim="With all data kept, a Gaussian keeps sin(pi/sqrt M)/(pi/sqrt M), about 1 - 1.645/M, of "
-    "its variance for ever.",
+    claim="If all data is kept, a Gaussian keeps sin(pi/sqrt M)/(pi/sqrt M), about 1 - 1.645/M, "
+    "of its variance for ever.",
     status="published formula",
     setting="1-D, ddof=0, M = 3, 5, 10, 30, generation 300, 200,000 chains",
     oracle="theory.gaussian.accumulate_variance_limit (the paper's limit); what generations beyond "
@@ -118,8 +118,8 @@ def accumulate_limit(key):
 
 @entry(
     "kaz-gauss-data",
-    claim="The authors' runs end where the law says: .31 of the variance after 100 fits of 100 new "
-    "points, .997 with all kept.",
+    claim="The authors' runs end where theory says: .31 of the variance after 100 fits of 100 "
+    "new points, .997 if all are kept.",
     status="published number",
     setting="1-D, ddof=0, M = 100, generation 99 (their t = 100), 100,000 chains beside their runs",
     oracle="means and standard errors of the released run histories (replace .309 +- .040, "
@@ -153,8 +153,8 @@ def published_runs(key):
 
 @entry(
     "kaz-gauss-rare",
-    claim="Of 96 runs with M = 10 hardly any reaches the mean after 100 fits: their average says "
-    "nothing of it.",
+    claim="Of 96 runs with M = 10 hardly any reaches the mean after 100 fits, so their average "
+    "is no estimate of it.",
     status="derived here",
     setting="1-D, ddof=0, M = 10, generations 0 to 99 (their t = 100), replace, 100,000 chains",
     oracle="P(variance > its exact mean (1 - 1/M)^t), theory.gaussian.log_variance_cdf; it "
@@ -182,8 +182,8 @@ def rare_runs(key):
 
 @entry(
     "kaz-trace",
-    claim="The share of the trace that is kept has the same mean in every dimension, with fewer "
-    "points than dimensions too.",
+    claim="The share of the trace that is kept has the same mean in every dimension, also with "
+    "fewer points than dimensions.",
     status="derived here",
     setting="d = 1, 3, 100 (accumulate: 1, 3) with variances 1 to 1/d, ddof=0, M = 32, generations "
     "4 and 15; 100,000, 50,000, 500 chains",
@@ -227,8 +227,8 @@ def trace_ratio(key):
 
 @entry(
     "kaz-kde",
-    claim="Kept data do not hold a kernel estimate of fixed width: its variance grows with the "
-    "harmonic numbers, without bound.",
+    claim="Keeping all data does not bound the variance of a kernel density estimate of fixed "
+    "width: it grows with the harmonic numbers.",
     status="derived here",
     setting="1-D, h = 0.5, M = 50, generations 0 to 49, 2,000 chains, accumulate; 10,000 with "
     "subsamples",
@@ -266,8 +266,8 @@ def kernels(key):
 
 @entry(
     "kaz-linreg-subsample",
-    claim="Least squares on a subsample of all data lose more than on all of it, and far less than "
-    "on the newest data alone.",
+    claim="Least squares on a subsample of all data loses more than on all of it, and far less "
+    "than on the newest data alone.",
     status="published formula",
     setting="T = 30 rows, d = 5 features, noise 1, generations 0 to 24, 4,000 chains",
     oracle="replace n noise^2 d / (T - d - 1), accumulate by the Wishart sum: "

@@ -1,6 +1,6 @@
 """Khelifa et al. 2026: a kernel's blur and a share of fresh data, generation after generation.
 
-Of the paper its abstract was read, and the drifts are those of a public rerun of it.
+We had access to the abstract; the drifts are those of a public rerun.
 """
 
 import jax
@@ -34,10 +34,11 @@ def real_law():
 @entry(
     "khelifa-limit",
     claim="Blurred by h and mixed with a share a of fresh data, n generations have the variance "
-    "s^2 + h^2 (1 - (1 - a)^n) / a: the truth blurred a geometric number of times.",
+    "s^2 + h^2 (1 - (1 - a)^n) / a: the real distribution blurred a geometric number of "
+    "times.",
     status="published number",
-    setting="5 blobs in 10 dimensions, s = h = 0.6, a = 0.1, 0.5, 0.9, n = 20; kernels on M = 400 "
-    "points, mix, 60 chains",
+    setting="5 clusters in 10 dimensions, s = h = 0.6, a = 0.1, 0.5, 0.9, n = 20; kernels on M = "
+    "400 points, mix, 60 chains",
     oracle="theory.kernel_density.expected_variance, and its limit of many points, "
     "limiting_variance (derived); drifts of the variance +108.38%, +24.72%, +13.77% in a public "
     "rerun of the paper",

@@ -1,6 +1,6 @@
-"""Kimura 1962: the probability that what is better takes over.
+"""Kimura 1962: the probability that a favoured outcome takes over.
 
-A verifier that accepts one outcome more often than the other is selection for it.
+A verifier that accepts one outcome more often than the other acts as selection.
 """
 
 import jax.numpy as jnp
@@ -15,8 +15,9 @@ PAPER = Paper("", "Kimura 1962", "On the probability of fixation of mutant genes
 
 @entry(
     "kimura-takeover",
-    claim="A verifier that favours an outcome by s does not save it when it is rare: of one point "
-    "among M on average it takes over with probability near 2 s, and is lost otherwise.",
+    claim="A verifier that favours an outcome by s does not save it if it is rare: an outcome "
+    "with on average one point among M takes over with probability near 2 s, and is lost "
+    "otherwise.",
     status="published formula",
     setting="two outcomes, the better one of real probability 1/30, the other accepted with "
     "probability 1/1.1, M = 30, replace, generations 0, 5 and 150, 4,000 chains",

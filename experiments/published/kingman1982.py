@@ -16,8 +16,8 @@ PAPER = Paper("", "Kingman 1982", "The coalescent")
 
 @entry(
     "king-ancestor",
-    claim="All M points of a training set that is replaced descend from one point some 2M "
-    "generations back, and M/2 generations in some four real draws are left of M.",
+    claim="Under replace all M points of a training set descend from one point about 2M "
+    "generations back. After M/2 generations about four of the M real draws are left.",
     status="derived here",
     setting="M = 20, generations 0 to 300, 2,000 chains",
     oracle="exact: theory.genealogy.common_ancestor_probability, "
@@ -65,14 +65,14 @@ def ancestor(key):
 
 @entry(
     "king-immigration",
-    claim="With a share of fresh real data the newest set descends from the real data of the last "
-    "1/gamma generations, and almost nothing is left of generation 0.",
+    claim="With a share gamma of fresh real data, the newest set descends from the real data of "
+    "the last 1/gamma generations, and almost nothing is left of generation 0.",
     status="derived here",
     setting="mix with gamma = 0.1 and alpha = 0.9, or beta = 0.3 of it, M = 20, generation 40, "
     "10,000 chains",
     oracle="gamma (1 - gamma)^k of k generations ago, whatever beta is: "
-    "theory.genealogy.expected_reach; real draws left: expected_living_ancestors there; "
-    "theory.ancestry.pair_coalescence",
+    "theory.genealogy.expected_reach; real draws left: "
+    "theory.genealogy.expected_living_ancestors; theory.ancestry.pair_coalescence",
     x="generation of the real data",
     y="share of the points",
 )

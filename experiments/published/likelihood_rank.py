@@ -1,4 +1,4 @@
-"""A public repository on selection by likelihood in a loop with half of real data.
+"""A public repository on selection by likelihood in a loop with half of the data real.
 
 github.com/muhammadalamzeb/likelihood-rank-self-consuming-diffusion: four modes, of which the
 smallest is kept best if the least likely samples are taken. Its diffusion model is not run here.
@@ -22,13 +22,14 @@ REAL = np.array([0.4, 0.3, 0.2, 0.1])
 
 @entry(
     "likelihood-rank",
-    claim="With half of real data, taking the likelier of two samples costs the smallest of four "
-    "modes mass, and taking the less likely one gives it more than it had: bottom, random, top.",
+    claim="With half of the data real, taking the likelier of two samples reduces the mass of "
+    "the smallest of four modes; taking the less likely one raises it above its real mass: "
+    "bottom, random, top.",
     status="derived here",
     setting="four categories of probability .4, .3, .2, .1, half of M = 12 points real, better or "
     "worse of two by the real likelihood, generations 0, 1, 3 and 12, 5,000 chains",
     oracle="the exact chain of 455 counts: theory.selection.mapped_expected_probabilities and "
-    "best_of_greatest; the order is the repository's (.572, .360, .172 of a DDPM there)",
+    "best_of_greatest; the order is the repository's (.572, .360, .172 for its DDPM)",
     y="mass of the smallest mode",
 )
 def ranks(key):

@@ -74,15 +74,16 @@ def around_the_border(key, categories, tau, chains):
 
 @entry(
     "marchi-alpha-c",
-    claim="Below temperature 1 the uniform law is stable exactly while the share of external data "
-    "is above 1 - tau: to within .005, perturbations die out above and grow below.",
+    claim="Below temperature 1 the uniform distribution is stable exactly if the share of "
+    "external data is above 1 - tau: to within .005, perturbations die out above and grow "
+    "below.",
     status="derived here",
     setting="2 categories at tau = 0.7 (200,000 chains), 10 at tau = 0.9 (20,000), M = 10^6, 40 "
     "generations each at alpha = 1 - tau +- .005",
     oracle="((1 - alpha)/tau)^40 = 0.751 and 1.330 (tau = 0.7), the linearised "
     + LOOP
     + ": theory.interventions.temperature_real_share_boundary; that enough external data is "
-    "needed: abstract there",
+    "needed: abstract of the paper",
     x="alpha - alpha_c",
     y="share of a perturbation left",
 )
@@ -92,11 +93,12 @@ def border(key):
 
 @entry(
     "marchi-pitchfork",
-    claim="With two categories, crossing the border splits the uniform law into two mirror images, "
-    "each reached half of the time.",
+    claim="With two categories, crossing the threshold splits the uniform distribution into two "
+    "mirror images, each reached half of the time.",
     status="derived here",
-    setting="tau = 0.7; alpha = 0.2 for 300 generations, then 0.4 for 100; M = 10^8, 2,000 chains; "
-    "and the exact law of M = 40 points at alpha = 0.2, generation 50, 20,000 chains",
+    setting="tau = 0.7; alpha = 0.2 for 300 generations, then 0.4 for 100; M = 10^8, 2,000 "
+    "chains; and the exact distribution for M = 40 points at alpha = 0.2, generation 50, "
+    "20,000 chains",
     oracle=LOOP
     + " iterated: theory.interventions.tempered_probabilities; M = 40: mapped_count_distribution",
     x="generation",
@@ -151,9 +153,9 @@ def pitchfork(key):
 
 @entry(
     "marchi-hysteresis",
-    claim="With ten categories a collapsed law lives on above the border where the uniform one is "
-    "stable too: what the loop does at alpha = .35 depends on where it came from. At .40 it "
-    "returns to the uniform law, after hundreds of generations on the way.",
+    claim="With ten categories a collapsed state stays stable above the threshold where the "
+    "uniform one is stable too: at alpha = .35 the result depends on the start. At .40 it "
+    "returns to the uniform one, after hundreds of generations.",
     status="derived here",
     setting="10 categories, tau = 0.7 (border .30), alpha = .35, .10, .35, .40 for 100, 200, 200, "
     "1,000 generations, M = 10^8, 200 chains",

@@ -43,12 +43,12 @@ def log_mean_law(generation, size):
 
 @entry(
     "exp-mle",
-    claim="An exponential keeps its mean on average and collapses all the same: its log mean falls "
-    "by ln M - psi(M) a sampling.",
+    claim="An exponential keeps its mean on average and collapses nevertheless: its log mean "
+    "falls by ln M - psi(M) per sampling.",
     status="derived here",
     setting="M = 20, generations 0 to 99 (moments to 9), 50,000 chains",
     oracle="products of Gamma(M)/M: theory.exponential_families.exponential_expected_log_mean, "
-    "exponential_second_moment, exact law",
+    "exponential_second_moment, exact distribution",
     y="log mean",
 )
 def exponential(key):
@@ -75,7 +75,7 @@ def exponential(key):
 
 @entry(
     "pareto-mle",
-    claim="A Pareto tail gets lighter for ever: the shape grows by M / (M - 1) a sampling, its "
+    claim="A Pareto tail gets lighter for ever: the shape grows by M / (M - 1) per sampling, its "
     "logarithm by ln M - psi(M).",
     status="derived here",
     setting="minimum 1, shape 3, M = 20, generations 0 to 99 (mean shape to 9), 50,000 chains",
@@ -109,8 +109,8 @@ def pareto(key):
 
 @entry(
     "unif-max",
-    claim="The largest point as the upper end loses 1/M of its logarithm a sampling; with all data "
-    "kept the first fit stays for ever.",
+    claim="If the largest point is the upper end, its logarithm falls by 1/M per sampling; if "
+    "all data is kept, the first fit stays for ever.",
     status="derived here",
     setting="[0, 1], M = 20, generations 0 to 50, 50,000 chains",
     oracle="M times the log lost is Gamma(t): "
@@ -150,11 +150,11 @@ def uniform(key):
 
 @entry(
     "unif-mix",
-    claim="With a tenth of fresh real data the upper end settles close below the true one; its "
-    "law, generation by generation.",
+    claim="With a tenth of fresh real data the upper end settles just below the real one; its "
+    "distribution is exact in every generation.",
     status="derived here",
     setting="[0, 1], M = 20, mix(0.9, 0, 0.1), generations 0, 3 and 12, 50,000 chains",
-    oracle="quadrature over the law of the last maximum: "
+    oracle="quadrature over the distribution of the last maximum: "
     "theory.exponential_families.uniform_mixed_maximum_cdf",
     x="maximum",
     y="probability to be below",
@@ -194,11 +194,11 @@ def uniform_mix(key):
 
 @entry(
     "gauss-mean",
-    claim="With the variance known nothing shrinks, and the mean walks at random: its variance is "
-    "t sigma^2 / M after t samplings.",
+    claim="With known variance nothing shrinks, and the mean is a random walk: its variance is t "
+    "sigma^2 / M after t samplings.",
     status="published formula",
     setting="sigma = 1, M = 20, generations 0 to 99, 50,000 chains; 10% fresh real data bound it",
-    oracle="theory.known_variance.expected_squared_mean_error and the normal law",
+    oracle="theory.known_variance.expected_squared_mean_error and the normal distribution",
     y="squared error of the mean",
     log="y",
 )
@@ -235,8 +235,8 @@ def gaussian_mean(key):
 
 @entry(
     "poisson-extinction",
-    claim="A Poisson rate refitted to its own draws dies: the sum of the sample is a branching "
-    "process with one child on average.",
+    claim="The rate of a Poisson model refitted to its own draws reaches 0: the sum of the "
+    "sample is a branching process with one child on average.",
     status="derived here",
     setting="rate 0.5, M = 10, generations 0 to 100, 50,000 chains",
     oracle="composed generating functions: "
@@ -263,8 +263,8 @@ def poisson(key):
 
 @entry(
     "bernoulli-law",
-    claim="Refitted coin flips: the exact law of the number of ones, absorbed at 0 or M by "
-    "themselves, spread out with real data.",
+    claim="Refitted coin flips: the exact distribution of the number of ones, absorbed at 0 or M "
+    "without real data, spread out with real data.",
     status="published formula",
     setting="p = .3, M = 30, generation 20, replace and mix with 5% fresh real data, 100,000 "
     "chains",

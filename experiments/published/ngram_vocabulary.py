@@ -1,4 +1,4 @@
-"""Words that n-gram models lose on their own text: as if each word were drawn by itself."""
+"""Words that n-gram models lose on their own text: as if each word were drawn independently."""
 
 import jax
 import numpy as np
@@ -44,8 +44,8 @@ def exact_share_left(samplings):
 
 @entry(
     "ngram-vocabulary",
-    claim="Unigram and bigram models lose words at the same rate, that of independent draws: only "
-    "the spectrum of frequencies counts.",
+    claim="Unigram and bigram models lose words at the same rate as independent draws: only the "
+    "frequencies of the words matter.",
     status="derived here",
     setting=SETTING + ", replace; unigram 100 chains, bigram 60",
     oracle="P(no living ancestor has the word), averaged over the words of the text: "
@@ -77,8 +77,8 @@ def vocabulary(key):
 
 @entry(
     "ngram-order",
-    claim="Bigram text: words left are fewest under replace, more with 10% real text in every "
-    "generation, all with everything kept.",
+    claim="Bigram text: fewest words are left under replace, more with 10% real text in every "
+    "generation, and all if everything is kept.",
     status="derived here",
     setting=SETTING + ", 10 chains (accumulate 5)",
     oracle="the ordering (Suresh et al. 2024 plot the first); accumulate: no word of a kept text "

@@ -1,7 +1,7 @@
 """Schaeffer et al. 2025: eight definitions of model collapse, each on processes with known answers.
 
-One entry a definition, with a process that meets it and one that does not, by plain formulas of
-recorded numbers. Where two definitions disagree about one process, the entry says so.
+One entry per definition, with a process that meets it and one that does not, by plain formulas of
+recorded numbers. If two definitions disagree about a process, the entry says so.
 """
 
 import jax
@@ -45,8 +45,8 @@ def slope(larger, smaller, unit, exact, *, what, at):
 
 @entry(
     "def-catastrophic",
-    claim="Catastrophic increase of the test loss: least squares on thrown-away data are worse "
-    "than no model at all from generation 7 on, on kept data never.",
+    claim="Catastrophic increase of the test loss: with discarded data least squares is worse "
+    "than no model from generation 7 on; with kept data it never is.",
     status="derived here",
     setting="d = 5, M = 30, noise 1, |w|^2 = 1.56, which is the error of w = 0; fresh features, "
     "generations 0 to 12, 4,000 chains",
@@ -86,8 +86,9 @@ def catastrophic(key):
 
 @entry(
     "def-any-increase",
-    claim="Any increase of the test loss: keeping all data meets it in every generation, though it "
-    "is bounded; with 80% of real data in every batch the loss falls instead.",
+    claim="Any increase of the test loss: if all data is kept, every generation meets this "
+    "definition, though the loss is bounded. With 80% real data in every batch the loss "
+    "falls instead.",
     status="derived here",
     setting="Gaussian of known variance, M = 10, accumulate without and with real share 0.8, "
     "generations 0, 1, 3 and 20, 50,000 chains",
@@ -114,8 +115,9 @@ def any_increase(key):
 
 @entry(
     "def-divergence",
-    claim="A test loss that diverges: thrown-away data double it with the generations for ever; "
-    "all data kept, or M drawn from all, leave its growth no slope in the end.",
+    claim="A diverging test loss: with discarded data it doubles whenever the generations do, "
+    "for ever. If all data is kept, or M points are drawn from all, its slope on log axes goes "
+    "to 0.",
     status="derived here",
     setting="Gaussian of known variance, M = 10, replace, accumulate, accumulate_subsample, "
     "generations 24 and 49, 20,000 chains, of the last 4,000",
@@ -144,8 +146,9 @@ def divergence(key):
 
 @entry(
     "def-variance",
-    claim="Collapsing variance depends on who is asked: with ddof = 1 the mean variance stays 1 "
-    "while the median falls; a kernel estimate's grows, though hardly an ancestor is left.",
+    claim="Collapsing variance depends on the statistic: with ddof = 1 the mean variance stays 1 "
+    "while the median falls. That of a kernel density estimate grows, though almost no "
+    "ancestors are left.",
     status="derived here",
     setting="1-D, M = 20, replace; Gaussian to generation 60, 20,000 chains, and kernels of h = "
     "0.5 to generation 40, 4,000 chains",
@@ -184,8 +187,9 @@ def variance(key):
 
 @entry(
     "def-scaling",
-    claim="A change of the scaling law: twenty generations cost a factor of 21 and leave the "
-    "exponent -1 in M; ten real points in each set of M, and the loss no longer falls with M.",
+    claim="A change of the scaling law: after twenty generations the loss is 21 times as large "
+    "and the exponent in M still -1. With ten real points in each set of M, the loss no "
+    "longer falls with M.",
     status="derived here",
     setting="Gaussian of known variance, M = 100 and 1,600; replace at generation 20, and mix with "
     "10 real points (rounded) at generation 1,200; 20,000 chains",
@@ -240,11 +244,12 @@ def modes_left(state):
 
 @entry(
     "def-modes",
-    claim="Disappearing modes: a kernel estimate loses whole modes of eight as categories are "
-    "lost, while its variance within each grows; all data kept, it loses none it has seen.",
+    claim="Disappearing modes: a kernel density estimate loses whole modes of eight, as "
+    "categories are lost, while the variance within each grows. If all data is kept, it "
+    "loses no mode that it has seen.",
     status="derived here",
-    setting="eight modes of equal mass and deviation 1, 100 apart, kernels of h = 0.5, M = 50, "
-    "generations 0 to 100 (replace) and 30 (accumulate), 2,000 chains",
+    setting="eight modes of equal mass and standard deviation 1, 100 apart, kernels of h = 0.5, "
+    "M = 50, generations 0 to 100 (replace) and 30 (accumulate), 2,000 chains",
     oracle="categories are copied with their points: theory.lineages.expected_support; kept: 8 (1 "
     "- (7/8)^50) for ever",
     y="modes left",
@@ -268,8 +273,8 @@ def modes(key):
 
 @entry(
     "def-tails",
-    claim="Disappearing tails: the tail keeps its mass on average while ever fewer of its outcomes "
-    "are left to carry it; with all data kept the first sample's stay.",
+    claim="Disappearing tails: the tail keeps its mass on average, but fewer and fewer of its "
+    "outcomes are left. If all data is kept, the outcomes of the first sample stay.",
     status="derived here",
     setting="one outcome of probability .8 and 100 of .002, M = 100, generations 0, 5 and 50, "
     "4,000 chains",
@@ -305,8 +310,9 @@ def mass_outside(state):
 
 @entry(
     "def-hallucination",
-    claim="Mass where the truth has none: kernel estimates of a uniform law leak ever more of it, "
-    "by the square root of the generations, and slower with all data kept; a fitted range never.",
+    claim="Mass outside the real support: kernel density estimates of a uniform distribution "
+    "leak more and more, with the square root of the generations, and more slowly if all "
+    "data is kept. A fitted range never does.",
     status="derived here",
     setting="uniform on [0, 1], kernels of h = 0.05, M = 10, replace and accumulate, generations 0 "
     "to 40, 4,000 chains; the uniform family the same",

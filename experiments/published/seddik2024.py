@@ -51,13 +51,13 @@ def collapse(key):
 
 language_model = out_of_reach(
     "seddik-gpt2",
-    claim="A GPT-2-like model collapses when it is trained on its own text alone, and stays stable "
-    "when real text is mixed in.",
+    claim="A GPT-2-like model collapses if it is trained on its own text alone, and stays stable "
+    "if real text is mixed in.",
     status="published formula",
     setting="GPT-2-like models trained on text; ours: a 1.1 M-parameter OPT (--model random:mini "
     "is larger), sampled at temperature 1",
-    oracle="an ordering alone, read in the abstract ('supported by empirical validations') and a "
-    "summary; no number was read",
+    oracle="only an ordering, from the abstract ('supported by empirical validations') and a "
+    "summary; no number was available to us",
     cost="gpu",
     command="collapse-jax lm --preset fig1b --model embedded --decoding sampling --learning-rate "
     "3e-4 --out runs/seddik-synthetic; collapse-jax lm --preset fig1b --model embedded --decoding "

@@ -33,8 +33,8 @@ def chains_of(key, probabilities, size, generations, chains, metrics, record):
 
 @entry(
     "shum-disc-absorb",
-    claim="All mass ends on one category in every chain, on category i with the probability that "
-    "it had in the real data.",
+    claim="In every chain all mass ends on one category: on category i with its probability in "
+    "the real data.",
     status="published formula",
     setting=SIX_TEXT + ", M = 50, 1,000 generations, 20,000 chains",
     oracle="absorbed with probability 1, at i with p_i (discrete section): "
@@ -70,8 +70,8 @@ def absorption(key):
 
 @entry(
     "shum-disc-time",
-    claim="Until one category is left takes a number of samplings in proportion to M, whose mean "
-    "is exact for any real distribution.",
+    claim="The number of samplings until one category is left is proportional to M. Its mean is "
+    "exact for any real distribution.",
     status="derived here",
     setting=SIX_TEXT + ", M = 5 and 20, 25 M generations, 20,000 chains",
     oracle="(I - Q)^-1 of the absorbing chain whose end the paper proves: "
@@ -93,8 +93,8 @@ def time_to_absorption(key):
 
 @entry(
     "shum-disc-lost",
-    claim="A category of probability q is lost sooner or later with probability 1 - q; in one "
-    "sampling it is with (1 - q)^M, far less.",
+    claim="A category of probability q is lost sooner or later with probability 1 - q, but in a "
+    "single sampling only with (1 - q)^M, which is far less.",
     status="published formula",
     setting=SIX_TEXT + ", M = 20, 300 generations, 20,000 chains",
     oracle="1 - q, 'sampling no data at some generation' (discrete section), true of all "
@@ -143,8 +143,8 @@ def loss(key):
 
 @entry(
     "shum-disc-rare",
-    claim="The tail goes first: a category of probability q <= 1/M is drawn at most once on "
-    "average, so that a third of the chains or more miss it at once, and of 300 categories 50 "
+    claim="The tail is lost first: a category of probability q <= 1/M is drawn at most once on "
+    "average, so at least a third of the chains miss it at once. Of 300 categories 50 "
     "draws leave 32.",
     status="published formula",
     setting="300 categories with p proportional to 1/rank, M = 50, generations 0 to 10, 10,000 "

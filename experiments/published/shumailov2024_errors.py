@@ -52,8 +52,8 @@ def of_mixture(state):
 
 @entry(
     "shum-err-statistical",
-    claim="Sampling error alone grows generation after generation, the slower the larger the "
-    "samples, and is gone with infinite ones.",
+    claim="Sampling error alone grows from generation to generation, more slowly for larger "
+    "samples, and is zero for infinite ones.",
     status="published formula",
     setting="N(0, 1) fitted by a Gaussian (ddof = 0), M = 20, 100 and 1,000, generations 0 to 4, "
     "20,000 chains; and M infinite",
@@ -99,12 +99,12 @@ def statistical(key):
 
 @entry(
     "shum-err-expressivity",
-    claim="A single Gaussian for a mixture of two, from infinite samples: all the error comes in "
-    "the first generation, none after.",
+    claim="A single Gaussian fitted to a mixture of two, with infinite samples: all the error "
+    "arises in the first generation, none after.",
     status="published formula",
     setting="mixture .6 N(-1.5, 1) + .4 N(2, .49), M infinite, ddof = 0, generations 0 to 50",
-    oracle="'can only occur at the first generation': KL of the truth to its projection, "
-    "theory.mixture_projection.kl_to_gaussian",
+    oracle="'can only occur at the first generation': KL of the real distribution to its "
+    "projection, theory.mixture_projection.kl_to_gaussian",
     y="KL(truth || model), nats",
 )
 def expressivity(key):
@@ -130,8 +130,8 @@ def expressivity(key):
 
 @entry(
     "shum-err-approximation",
-    claim="An optimiser that stops too early errs again in every generation, with infinite samples "
-    "and the right family.",
+    claim="An optimiser that stops too early adds an error in every generation, even with "
+    "infinite samples and the right family.",
     status="derived here",
     setting="the same mixture, fitted by 26 steps of EM from one poor start in each generation, M "
     "infinite, generations 0 to 10",
@@ -168,13 +168,13 @@ def approximation(key):
 
 @entry(
     "shum-float-delta",
-    claim="In floats the Gaussian chain ends in a point, as the text says; the law of the theorem "
-    "only comes ever nearer to one.",
+    claim="In floats the Gaussian chain ends in a point, as the text says. The distribution of "
+    "the theorem only approaches one.",
     status="published formula",
-    setting="d = 1, ddof = 1, M = 8, 3,000 generations; 500 chains of absolute float32 samples, "
-    "20,000 of the law",
+    setting="d = 1, ddof = 1, M = 8, 3,000 generations; 500 chains of explicit float32 samples, "
+    "20,000 of the exact process",
     oracle="absorbed in a delta function with probability 1, floats being discrete (discrete "
-    "section): all chains; the law: theory.gaussian.log_variance_quantile",
+    "section): all chains; the exact process: theory.gaussian.log_variance_quantile",
     x="generation",
     y="log variance",
 )

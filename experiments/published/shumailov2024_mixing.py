@@ -1,8 +1,9 @@
 """Shumailov et al. 2024, "learning with generational data".
 
 The chain P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0. F(P) is the model fitted to M draws of P.
-As written the laws are mixed, so that all M draws are new; "proportions of data" can also mean that
-points of the previous training set are used again, which is the workflow `mix` and has another law.
+As written, distributions are mixed, so that all M draws are new. "Proportions of data" can also
+mean that points of the previous training set are used again, which is the workflow `mix` and gives
+another process.
 """
 
 from typing import NamedTuple
@@ -114,8 +115,8 @@ def mixed_gaussians(alpha, beta, gamma, slots=40):
 
 @entry(
     "shum-abg",
-    claim="The chain loses diversity by alpha^2/M a step and regains some by gamma: without gamma "
-    "it collapses, with it a plateau remains.",
+    claim="The chain loses diversity by alpha^2/M per step and regains some by gamma: without "
+    "gamma it collapses, with it a plateau remains.",
     status="derived here",
     setting="(alpha, beta, gamma, steps): (1, 0, 0, 20), (.5, .5, 0, 80), (.9, 0, .1, 50), (.98, "
     "0, .02, 150), (.5, .48, .02, 150); six categories, M = 20, 10,000 chains",
@@ -150,8 +151,8 @@ def frequencies(key):
 
 @entry(
     "shum-abg-gauss",
-    claim="Gaussian fits (ddof = 0) in the same chain keep exactly the share of the variance that "
-    "frequencies keep of their diversity.",
+    claim="In the same chain Gaussian fits (ddof = 0) keep exactly the share of the variance "
+    "that frequencies keep of their diversity.",
     status="derived here",
     setting="(alpha, beta, gamma, steps): (.5, .5, 0, 20), (.9, 0, .1, 20), (.5, .48, .02, 20); d "
     "= 1, M = 10, 20,000 chains",
@@ -193,18 +194,20 @@ def gaussians(key):
 
 @entry(
     "shum-abg-decay",
-    claim="Half of the data from the old source instead of the newest model slows the collapse by "
-    "four.",
+    claim="If half of the data comes from the old source instead of the newest model, the "
+    "collapse is four times slower.",
     status="derived here",
-    setting="six categories, M = 20, 120 steps, 10,000 chains; alpha = beta = 1/2 of laws or of "
-    "data sets",
-    oracle="rate alpha^2/M of the laws: theory.ancestry.mixture_of_distributions_heterozygosity; "
-    "of data sets alpha (1 + beta)/M: theory.ancestry.retention(workflow='mix'); 1/M of alpha = 1",
+    setting="six categories, M = 20, 120 steps, 10,000 chains; alpha = beta = 1/2 of "
+    "distributions or of data sets",
+    oracle="rate alpha^2/M for distributions: "
+    "theory.ancestry.mixture_of_distributions_heterozygosity; alpha (1 + beta)/M for data "
+    "sets: theory.ancestry.retention(workflow='mix'); 1/M for alpha = 1",
     x="steps",
     y="heterozygosity",
-    differs="Four is right for the paper's formula, which mixes laws and draws all points anew. "
-    "Its words speak of proportions of data: if half of the old points are used again, a pair that "
-    "is copied together never parts, and the collapse slows by 4/3 only.",
+    differs="Four is right for the paper's formula, which mixes distributions and draws all "
+    "points again. Its words are about proportions of data: if half of the old points "
+    "are used again, a pair that is copied together never parts, and the collapse is "
+    "only 4/3 times slower.",
 )
 def decay(key):
     (laws_key, data_key), size, steps = jax.random.split(key), 20, np.array([1, 120])
@@ -234,15 +237,15 @@ def decay(key):
 @entry(
     "shum-abg-literal",
     claim="With alpha = gamma = 0, as the text sets for its theory, nothing is ever learned or "
-    "lost; its results are those of alpha = 1.",
+    "lost. The results of the text are those of alpha = 1.",
     status="derived here",
     setting="six categories, M = 50, 100 steps, 2,000 chains",
     oracle="P_{i+1} = P_i for beta = 1; theory.categorical.expected_heterozygosity for alpha = 1",
     x="steps",
     y="heterozygosity",
     differs="The text takes alpha = gamma = 0, so beta = 1, and says that only data of a single "
-    "step are used. By its own formula P then stays P_0 (or the data set stays the first one); the "
-    "collapse that it goes on to prove is that of alpha = 1, beta = gamma = 0.",
+    "step are used. By its formula P then stays P_0 (or the data set stays the first "
+    "one). The collapse that it proves next is that of alpha = 1, beta = gamma = 0.",
 )
 def literal(key):
     laws_key, data_key = jax.random.split(key)

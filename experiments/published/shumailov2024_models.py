@@ -24,7 +24,7 @@ BLOCK = 64
 zero_shot = out_of_reach(
     "shum-fig1b-zero-shot",
     claim="OPT-125m has a mean perplexity of 115 on WikiText-2 before any fine-tuning, and of 34 "
-    "after it was fine-tuned on the real text.",
+    "after fine-tuning on the real text.",
     status="published number",
     setting="OPT-125m, WikiText-2, blocks of 64 tokens, 5 epochs of real text, 5 seeds",
     oracle="the section on language models: zero-shot baseline 115, fine-tuned 34",
@@ -50,7 +50,7 @@ fig1c = out_of_reach(
     claim="With 10 epochs and a random 10% of the real text in every generation the performance "
     "degrades only a little.",
     status="published number",
-    setting=SETTING + ", 10 epochs, 10% of the original blocks drawn anew in every generation",
+    setting=SETTING + ", 10 epochs, 10% of the original blocks drawn again in every generation",
     oracle="'only minor degradation of performance' (setting of Fig. 1c); no number is printed",
     cost="weights",
     command="python experiments/shumailov2024_fig1c.py --beside runs/shumailov2024_fig1b",
@@ -62,8 +62,8 @@ repetition = out_of_reach(
     status="published number",
     setting=SETTING + ", Fig. 1b with a repetition penalty of 2.0 beside the same without",
     oracle="'causes the perplexity to double compared with the original. Models remain as "
-    "susceptible to model collapse, if not more' (Ablation: Repetitions); the released code's main "
-    "call is said to have 3.0",
+    "susceptible to model collapse, if not more' (Ablation: Repetitions); the released "
+    "code's main call reportedly has 3.0",
     cost="weights",
     command="python experiments/shumailov2024_repetition_penalty.py",
 )

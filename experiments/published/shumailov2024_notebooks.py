@@ -1,4 +1,4 @@
-"""Shumailov et al. 2024, the notebooks that they released: Gaussians, a mixture, an autoencoder.
+"""Shumailov et al. 2024, the released notebooks: Gaussians, a mixture, an autoencoder.
 
 All with a divisor of n (ddof = 0).
 """
@@ -44,15 +44,16 @@ def squares(trace, *generations):
 
 @entry(
     "shum-nb-single-normal",
-    claim="The notebook's refitted normal: after 1,000 fits a sample of 100 has lost nearly all of "
-    "its deviation, one of 10,000 a tenth.",
+    claim="The notebook's refitted normal: after 1,000 fits, samples of 100 have lost nearly all "
+    "of their standard deviation, samples of 10,000 a tenth.",
     status="derived here",
     setting="M = 100, 500, 1,000, 10,000; 1,000 fits (generation 999), ddof = 0, replace, 20,000 "
     "chains",
-    oracle="the exact law of a product of chi squares, theory.gaussian.log_variance_quantile; "
-    "medians of sigma 4.1e-5, .135, .368, .905; E mu^2 = 1 - (1 - 1/M)^n, "
-    "theory.gaussian.expected_squared_mean_error, at n = min(M, 1,000), beyond which rare runs "
-    "carry it. The notebook draws one run each and prints no number.",
+    oracle="the exact distribution of a product of chi squares, "
+    "theory.gaussian.log_variance_quantile; medians of sigma 4.1e-5, .135, .368, .905; E "
+    "mu^2 = 1 - (1 - 1/M)^n, theory.gaussian.expected_squared_mean_error, at n = min(M, "
+    "1,000), beyond which rare runs determine it. The notebook draws one run for each and "
+    "prints no number.",
     x="sample size",
     y="log of sigma^2, and mean of mu^2",
     log="x",
@@ -99,8 +100,8 @@ def single_normal(key):
 
 @entry(
     "shum-nb-alldat",
-    claim="In the notebook that keeps all data, the deviation settles: its variance tends to "
-    "sin(pi/sqrt M)/(pi/sqrt M) of the real one.",
+    claim="In the notebook that keeps all data, the standard deviation settles: the variance "
+    "tends to sin(pi/sqrt M)/(pi/sqrt M) of the real one.",
     status="published formula",
     setting="M = 10 and 100, ddof = 0, accumulate, generations 0 to 999, 50,000 chains",
     oracle="prod_{i<=g+1} (1 - 1/(i^2 M)) (Kazdan et al. 2024): theory.gaussian.expected_variance, "
@@ -141,8 +142,8 @@ def all_data(key):
 
 @entry(
     "shum-nb-onestep",
-    claim="One fit by np.std is too small on average: .92 of the true deviation for 10 points, "
-    ".998 for 500.",
+    claim="One fit by np.std is too small on average: .92 of the real standard deviation for 10 "
+    "points, .998 for 500.",
     status="published number",
     setting="n = 10, 30, 100, 500; one fit, ddof = 0, 200,000 chains; the notebook has 1,000 "
     "repeats",
@@ -195,8 +196,8 @@ def mixture_chains(key, size, last, chains, metrics, record):
 
 @entry(
     "shum-nb-gmm",
-    claim="The notebook's two components on one blob: the squared L2 distance to the first fit "
-    "rises over five orders of magnitude.",
+    claim="The notebook's two components on one cluster: the squared L2 distance to the first "
+    "fit rises over five orders of magnitude.",
     status="published number",
     setting="N = 500 (24 chains) and 1,000 (32 chains) points, EM to 1e-5, floor 1e-6, replace, "
     "generations 50, 350, 1,000, 2,000, 2,049",
@@ -205,9 +206,10 @@ def mixture_chains(key, size, last, chains, metrics, record):
     "run is only asked to be one of ours.",
     y="squared L2 distance to generation 0",
     log="xy",
-    disagrees="The figure is met, the printed 536.28 is not what 1,000 points typically give: "
-    "their median is near 130, and of 100 longer chains (experiments/shumailov2024_gmm.py) none "
-    "was above 485. Of 500 points a quarter are: we think that the cell ran with those.",
+    disagrees="The figure agrees, but the printed 536.28 is not typical of 1,000 points: their "
+    "median is near 130, and of 100 longer chains (experiments/shumailov2024_gmm.py) "
+    "none was above 485. Of chains of 500 points a quarter are, so we think that the "
+    "cell ran with those.",
 )
 def mixture(key):
     import jax
@@ -252,8 +254,8 @@ def mixture(key):
 
 @entry(
     "shum-nb-gmm-moments",
-    claim="Two components on one blob lose the variance of their mixture at exactly the rate of a "
-    "single normal.",
+    claim="Two components on one cluster lose the variance of their mixture at exactly the rate "
+    "of a single normal.",
     status="derived here",
     setting="50 points in the plane, EM to 1e-5, floor 1e-6, replace, generations 0 to 24, 4,000 "
     "chains",
@@ -282,13 +284,13 @@ def mixture_moments(key):
 
 @entry(
     "shum-nb-vae",
-    claim="An autoencoder fed with its own means loses latent spread under the first encoder, and "
-    "its images lose theirs.",
+    claim="An autoencoder that is trained on its own decoded means loses latent variance under "
+    "the first encoder, and its images lose variance too.",
     status="published number",
     setting="scikit-learn's 8x8 digits instead of MNIST, 768 images, 6 channels, 4 latents, 25 "
     "epochs, generations 0 to 2, 10 seeds",
-    oracle="the order alone: on MNIST the deviation falls from .6736 to .6076 and .5273 (saved "
-    "output); shum-nb-vae-mnist has the sizes",
+    oracle="only the order: on MNIST the standard deviation falls from .6736 to .6076 and .5273 "
+    "(saved output); shum-nb-vae-mnist has the sizes",
     y="log of deviation, of variance",
 )
 def autoencoder(key):
@@ -331,8 +333,8 @@ def autoencoder(key):
 
 vae_mnist = out_of_reach(
     "shum-nb-vae-mnist",
-    claim="On MNIST the deviation of latent means under the first encoder falls from .674 to .433 "
-    "in four generations.",
+    claim="On MNIST the standard deviation of latent means under the first encoder falls from "
+    ".674 to .433 in four generations.",
     status="published number",
     setting="647,081 parameters, 20 latents, 30 epochs of fresh decoder means a generation; ours: "
     "generations 0 to 4, 5 seeds",

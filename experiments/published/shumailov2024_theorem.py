@@ -1,9 +1,9 @@
 """Shumailov et al. 2024, Theorem 3.1: a Gaussian fitted to its own draws loses its variance.
 
-And it moves away for ever. Generation 0 is fitted to M real draws, so generation g is the paper's n
-= g + 1. The theorem's estimators are unbiased (ddof = 1); the released code divides by M (ddof =
-0). Means of variances and distances are compared up to n = M/2: later, ever rarer chains carry
-them.
+And its mean moves away for ever. Generation 0 is fitted to M real draws, so generation g is the
+paper's n = g + 1. The theorem's estimators are unbiased (ddof = 1); the released code divides by M
+(ddof = 0). Means of variances and distances are compared up to n = M/2: later, rarer and rarer
+chains determine them.
 """
 
 from types import SimpleNamespace
@@ -57,8 +57,8 @@ def law_of_log_variance(generation, size, ddof=1):
 
 @entry(
     "shum-thm31-var",
-    claim="The log variance falls by about 1/(M - 1) a generation, with the spread of a random "
-    "walk, so that the variance goes to 0.",
+    claim="The log variance falls by about 1/(M - 1) per generation, with the spread of a random "
+    "walk, so the variance goes to 0.",
     status="published formula",
     setting="d = 1, ddof = 1; M = 10, 100, 1,000 with n = 20, 200, 100; 50,000 chains",
     oracle="variance -> 0 with probability 1 (Theorem 3.1), by E log variance = n "
@@ -85,12 +85,12 @@ def log_variance(key):
 
 @entry(
     "shum-thm31-law",
-    claim="After n fits the variance is a product of n independent chi-squares over M - 1, drawn "
-    "point by point or by its moments.",
+    claim="After n fits the variance is a product of n independent chi-squares over M - 1, "
+    "whether single points or moments are drawn.",
     status="derived here",
     setting="d = 1, ddof = 1; M = 10, n = 20 (by moments and by points); M = 100, n = 200; 20,000 "
     "chains",
-    oracle="the law behind the proof of Theorem 3.1: theory.gaussian.log_variance_cdf",
+    oracle="the distribution behind the proof of Theorem 3.1: theory.gaussian.log_variance_cdf",
     x="quantile",
     y="log variance",
 )
@@ -113,8 +113,8 @@ def law(key):
 
 @entry(
     "shum-thm31-W2",
-    claim="With unbiased estimators the expected squared Wasserstein-2 distance to the truth grows "
-    "by 1/M a generation for ever.",
+    claim="With unbiased estimators the expected squared Wasserstein-2 distance to the real "
+    "distribution grows by 1/M per generation for ever.",
     status="published formula",
     setting="d = 1, ddof = 1; M = 10, n <= 5, and M = 100, n <= 50; 50,000 chains",
     oracle="E W2^2 -> infinity (Theorem 3.1), as n/M + 2 (1 - c4(M)^n): "
@@ -153,8 +153,8 @@ def distance(key):
     oracle="2 - 2 (sqrt(1 - 1/M) c4(M))^n <= 2: "
     "theory.wasserstein.expected_squared_wasserstein2(ddof=0)",
     y="squared Wasserstein-2 distance",
-    differs="Theorem 3.1 and its proof take the unbiased variance, with which the distance "
-    "diverges; the released code divides by M, with which it does not.",
+    differs="Theorem 3.1 and its proof use the unbiased variance, with which the distance "
+    "diverges. The released code divides by M, with which it does not.",
 )
 def distance_in_code(key):
     at = np.array([0, 1, 4, 9, 19])
@@ -185,13 +185,14 @@ def distance_in_code(key):
 
 @entry(
     "shum-thm31-anydist",
-    claim="The real data need not be Gaussian: from generation 1 on the variance falls as if they "
+    claim="The real data need not be Gaussian: from generation 1 on the variance falls as if it "
     "were.",
     status="published formula",
     setting="Laplace, uniform and Student t with 5 degrees of freedom, all of variance 1; M = 20, "
     "ddof = 1, n = 21, 20,000 chains",
     oracle="Theorem 3.1, 'not necessarily Gaussian': each later fit multiplies the variance by "
-    "chi^2_{M-1}/(M-1), theory.gaussian.log_variance_cdf; the first is unbiased whatever the law",
+    "chi^2_{M-1}/(M-1), theory.gaussian.log_variance_cdf; the first is unbiased for every "
+    "distribution",
     x="quantile (means: generation)",
     y="log variance lost since generation 0",
 )
@@ -237,8 +238,8 @@ def any_distribution(key):
 
 @entry(
     "shum-thm31-schedule",
-    claim="What drives the mean away is the sum of 1/M_i: samples that grow as the square of the "
-    "generation stop it, equal ones do not.",
+    claim="The sum of 1/M_i determines how far the mean moves: sample sizes that grow with the "
+    "square of the generation stop it, equal ones do not.",
     status="derived here",
     setting="d = 1, ddof = 1; M_i = 10 i^2 and M_i = 10, n to 200 (equal: 5), 20,000 chains",
     oracle="E (mean error)^2 = variance sum 1/M_i (Theorem 3.1's first part; its supplement's "
@@ -286,8 +287,8 @@ def schedule(key):
 
 @entry(
     "shum-dD",
-    claim="In d dimensions the log-determinant falls by a constant a generation too, and the mean "
-    "moves off by tr(covariance)/M.",
+    claim="In d dimensions the log-determinant also falls by a constant per generation, and the "
+    "mean moves away by tr(covariance)/M.",
     status="derived here",
     setting="d = 5, ddof = 1; M = 20, n = 10 and M = 200, n = 50; covariance diag(1, 2, 3, 4, 5) "
     "and correlated; 20,000 chains",
@@ -369,8 +370,8 @@ def singular(key):
 
 @entry(
     "shum-mean-typical",
-    claim="The expected variance stays at its start for ever while the typical one falls to 0: "
-    "ever rarer chains carry the mean.",
+    claim="The expected variance stays at its initial value for ever while the typical one falls "
+    "to 0: rarer and rarer chains determine the mean.",
     status="derived here",
     setting="d = 1, ddof = 1, M = 20, n to 400 (means to 10), 20,000 chains",
     oracle="E variance = 1: theory.gaussian.expected_variance; median and share above the mean: "
@@ -414,7 +415,7 @@ def mean_and_median(key):
 @entry(
     "shum-fig1-hist",
     claim="Scored by the first model, the samples of most chains come to look more likely than "
-    "real data, while their mean score stays (ddof = 0) or gets worse (ddof = 1).",
+    "real data, while their mean score stays the same (ddof = 0) or gets worse (ddof = 1).",
     status="derived here",
     setting="d = 1, M = 10, n to 5 (share: to 40), 100,000 chains; score: -log p_0 of the model's "
     "draws, on average",

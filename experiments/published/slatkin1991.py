@@ -24,8 +24,8 @@ def diversities(key, coupling, size, generations, chains):
 
 @entry(
     "slatkin-fst",
-    claim="Of K models that each read a share m of the others, 1 / (1 + 2 M m (K / (K - 1))^2) of "
-    "the pool's diversity lies between models, generations taken together.",
+    claim="Of K models that each read a share m of the others, 1 / (1 + 2 M m (K / (K - 1))^2) "
+    "of the pool's diversity, summed over the generations, is between models.",
     status="published formula",
     setting="four Gaussians (ddof = 0), M = 5, m = 0.1, sums over generations 0 to 250, 4,000 "
     "chains; the formula at M = 500, m = 0.001",

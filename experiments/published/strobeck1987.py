@@ -1,4 +1,4 @@
-"""Strobeck 1987: the mean time to a common ancestor within a part knows no migration.
+"""Strobeck 1987: the mean time to a common ancestor within a part does not depend on migration.
 
 Models that read each other are such populations.
 """
@@ -19,8 +19,8 @@ PAPER = Paper(
 
 @entry(
     "strobeck-invariance",
-    claim="However models read each other, the diversity within one, summed over the generations, "
-    "is that of K M points in one place: K (M - 1).",
+    claim="However models read each other, the diversity within one, summed over the "
+    "generations, is that of one model of K M points: K (M - 1).",
     status="published formula",
     setting="three Gaussians (ddof = 0), M = 5; 10% of one neighbour on a ring, or all alike; sums "
     "over generations 0 to 150, 3,000 chains",

@@ -14,7 +14,7 @@ SAMPLINGS = np.array([10, 50, 100, 200])
 
 @entry(
     "suresh-bern",
-    claim="The probability that a rare symbol is still there lies between two bounds made of g_1 = "
+    claim="The probability that a rare symbol is still there is between two bounds made of g_1 = "
     "1, g_{k+1} = 1 - exp(-g_k).",
     status="published formula",
     setting="n = 100, p0 = .01, k = 1, 2, 5, 10 fits (generations 0 to 9), 100,000 chains",
@@ -71,13 +71,13 @@ def tail(spread, threshold, size, name):
 
 @entry(
     "suresh-gauss",
-    claim="The deviation of a refitted Gaussian exceeds eps with a probability of at most "
-    "(sigma_0/eps) exp(-k/4n) after k fits.",
+    claim="After k fits the standard deviation of a refitted Gaussian exceeds eps with a "
+    "probability of at most (sigma_0/eps) exp(-k/4n).",
     status="published formula",
     setting="n = 10, ddof = 1, k = 10, 50, 100, 200 fits (generations 9 to 199), eps = .1, 100,000 "
     "chains",
     oracle="the bound: theory.monte_carlo.standard_deviation_tail_bound (.82 and .067 at k = 100 "
-    "and 200); the exact probability from the law of a sum of log chi squares, "
+    "and 200); the exact probability from the distribution of a sum of log chi squares, "
     "theory.gaussian.log_variance_cdf (.082 and .0040)",
     y="P(sigma > .1)",
     log="y",
@@ -139,15 +139,16 @@ def deviation(state):
 
 @entry(
     "suresh-gmm",
-    claim="The bound of one Gaussian also holds for a mirrored pair fitted jointly with the "
-    "components of its points.",
+    claim="The bound for one Gaussian also holds for a mirrored pair that is fitted jointly with "
+    "the components of its points.",
     status="published formula",
     setting="n = 10, k = 10, 50, 100, 200 fits, centres at 1,000 (never confused) and 1 "
-    "(overlapping) deviations, eps = .1, 20,000 chains; the paper: n = 10, 200 generations, 500 "
-    "runs",
+    "(overlapping) standard deviations, eps = .1, 20,000 chains; the paper: n = 10, 200 "
+    "generations, 500 runs",
     oracle="the same bound. Derived here: giving each point the component of its sign never "
-    "enlarges the scatter of |x|, so the pair lies below one Gaussian fit by fit, and far apart it "
-    "has exactly its law (theory.gaussian.log_variance_cdf). The paper's centres unread",
+    "enlarges the scatter of |x|, so the pair is below one Gaussian at each fit, and if "
+    "it is far apart it has exactly its distribution (theory.gaussian.log_variance_cdf). "
+    "We had no access to the paper's centres",
     y="P(sigma > .1)",
     log="y",
 )
@@ -184,8 +185,8 @@ def mixture(key):
 
 @entry(
     "suresh-bigram",
-    claim="Unigram and bigram models alike lose words as if these were drawn independently: a word "
-    "lasts in proportion to its count.",
+    claim="Unigram and bigram models both lose words as if these were drawn independently: a "
+    "word lasts in proportion to its count.",
     status="derived here",
     setting="100,000 words, Zipf with exponent 1.2 on 10^5 ranks, blocks of 500, replace, "
     "generations 1 to 10; 100 chains (bigram: 6)",

@@ -20,7 +20,7 @@ interaction = out_of_reach(
     status="published number",
     setting="language models with different data; ours: each alone, mixed with real text and its "
     "previous training set, which is the nearest that one loop offers",
-    oracle="an ordering alone, read in the abstract; no number was read",
+    oracle="only an ordering, from the abstract; no number was available to us",
     cost="weights",
     command="collapse-jax lm --preset fig1b --real-fraction 0.25 --beta 0.25 --out runs/vu",
 )
@@ -28,13 +28,13 @@ interaction = out_of_reach(
 
 @entry(
     "vu-linear",
-    claim="Four linear models that label each other's rows alike lose less than a third as fast as "
-    "one that labels its own; with a tenth of real labels each settles.",
+    claim="Four linear models that all label each other's rows lose less than a third as fast as "
+    "one that labels its own. With a tenth of real labels each settles.",
     status="derived here",
-    setting="d = 3, M = 20 rows, K = 1 and 4, and K = 4 with 10% real labels, generations 0, 1, 5 "
-    "and 20, 4,000 chains; the matrices of the paper were not at hand",
-    oracle="theory.islands.linear_model_errors; in the long run linear_model_growth there: .1875 a "
-    "generation alone, .0580 of four",
+    setting="d = 3, M = 20 rows, K = 1 and 4, and K = 4 with 10% real labels, generations 0, 1, "
+    "5 and 20, 4,000 chains; we had no access to the matrices of the paper",
+    oracle="theory.islands.linear_model_errors; in the long run linear_model_growth: .1875 per "
+    "generation for one model, .0580 for four",
     y="test error",
 )
 def linear(key):

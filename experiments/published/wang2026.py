@@ -1,6 +1,6 @@
 """Wang, Niu and Li 2026: accumulation with a share of real data in every batch.
 
-Their rate is the smaller of the model's own and of the share; of squared errors, twice that.
+The published rate is the smaller of the model's rate and the share; for squared errors, twice that.
 """
 
 import jax
@@ -44,12 +44,12 @@ def squared_errors(key, family, real, at, chains):
 @entry(
     "wang-rate",
     claim="A share a of real data in every batch makes the squared error fall as n^-min(1, 2a) "
-    "with the number n of batches: from a half on it has the rate of real data alone.",
+    "with the number n of batches: from one half on it has the rate of real data alone.",
     status="published formula",
     setting=f"Bernoulli (.5) and a Gaussian of known variance, batches of m = {SIZE}, a = .1, .3, "
     ".5, .8, rounded, 1 to 200 batches, 20,000 chains",
-    oracle="theory.real_batches: v' = ((n + 1 - a)/(n + 1))^2 v + s/(m (n + 1)^2), exact for every "
-    "n (derived here); the rate min(p, a) of errors, p = 1/2: abstract there",
+    oracle="theory.real_batches: v' = ((n + 1 - a)/(n + 1))^2 v + s/(m (n + 1)^2), exact for "
+    "every n (derived here); the rate min(p, a) of errors, p = 1/2: abstract of the paper",
     y="squared error over the variance",
     log="xy",
 )

@@ -1,4 +1,4 @@
-"""Wright 1931: a gene pool that is drawn anew from itself.
+"""Wright 1931: a gene pool that is drawn again from itself in every generation.
 
 Refitting categories by counting is the same chain.
 """
@@ -36,8 +36,7 @@ def samplings_until_one_is_left(absorbed):
 
 @entry(
     "wf-H",
-    claim="Every sampling takes 1/M of the heterozygosity away on average, whatever the "
-    "probabilities are.",
+    claim="Every sampling removes 1/M of the heterozygosity on average, for any probabilities.",
     status="published formula",
     setting="six categories, M = 10, generations 0 to 40, 50,000 chains; two equal ones, M = "
     "100,000, generations 0 to 100, 80,000 chains",
@@ -138,8 +137,8 @@ def fixation_of_two(key):
 
 @entry(
     "wf-fixK",
-    claim="More categories: when a single one is left, on average and in law; it takes less than 2 "
-    "M samplings for any number of them.",
+    claim="More categories: the time until a single one is left, its mean and its distribution. "
+    "On average it is less than 2 M samplings for any number of categories.",
     status="published formula",
     setting="six unequal categories and 12 equal ones, M = 20, 20,000 chains each",
     oracle="powers of the binomial matrix: theory.absorption.expected_samplings_until_fixation, "
@@ -169,7 +168,7 @@ def fixation_of_many(key):
 @entry(
     "wf-types",
     claim="The expected number of categories left, and the real probability of those that are "
-    "gone, by generation.",
+    "lost, by generation.",
     status="published formula",
     setting="50 Zipf categories (exponent 1), M = 50, generations 0 to 15, 10,000 chains",
     oracle="powers of the binomial matrix: theory.categorical.expected_support, "
@@ -205,8 +204,8 @@ def types(key):
 
 @entry(
     "wf-lineages",
-    claim="Of M distinct real points about 2 M / g still have descendants at generation g: the law "
-    "of their number is exact.",
+    claim="Of M distinct real points about 2 M / g still have descendants at generation g. The "
+    "distribution of their number is exact.",
     status="derived here",
     setting="a fixed data set of M distinct points; M = 100, 20,000 chains; M = 5,000, 200 chains; "
     "generations 0 to 12",
@@ -251,11 +250,11 @@ def lineages(key):
 
 @entry(
     "wf-entropy",
-    claim="The expected entropy falls, and what it loses is the expected divergence of the model "
-    "from the real distribution.",
+    claim="The expected entropy falls, and its loss is the expected divergence of the model from "
+    "the real distribution.",
     status="derived here",
     setting="six categories, M = 50, generations 0 to 150, 20,000 chains",
-    oracle="E of -(c/M) ln (c/M) over the exact law of the counts: "
+    oracle="E of -(c/M) ln (c/M) over the exact distribution of the counts: "
     "theory.categorical.expected_entropy, expected_reverse_kl",
     y="nats",
 )
@@ -288,8 +287,8 @@ def entropy(key):
 
 @entry(
     "wf-smoothing",
-    claim="Adding kappa to every count ends the collapse: heterozygosity settles above 0, and the "
-    "real distribution is forgotten.",
+    claim="Adding kappa to every count ends the collapse: heterozygosity settles above 0, but "
+    "the real distribution is forgotten.",
     status="derived here",
     setting="six categories, M = 20, kappa = 0.05 and 0.5, generations 0 to 150, 40,000 chains",
     oracle="linear recursion with a fixed point (Wright-Fisher with mutation): "
@@ -320,8 +319,9 @@ def smoothing(key):
 
 @entry(
     "wf-beta",
-    claim="With a little fresh real data a share does not settle at a number but at a law, Beta(2 "
-    "M gamma p, 2 M gamma (1 - p)): two new points a generation leave it nearly anywhere.",
+    claim="With a little fresh real data a share does not settle at a number but at a "
+    "distribution, Beta(2 M gamma p, 2 M gamma (1 - p)): with two new points per "
+    "generation it is spread over nearly the whole range.",
     status="published formula",
     setting="Bernoulli, p = 0.3, M = 50, mix with gamma = 0.02, generation 200, 20,000 chains",
     oracle="exact: theory.interventions.mapped_count_distribution; "
@@ -360,8 +360,8 @@ def immigration(key):
 
 @entry(
     "wf-harmonic",
-    claim="Sets of changing sizes lose diversity like sets of their harmonic mean: every other one "
-    "of 10 among ones of 1,000 is as bad as 20 in all.",
+    claim="Sets of changing sizes lose diversity like sets of their harmonic mean: alternating "
+    "sets of 10 and 1,000 are as bad as sets of 20.",
     status="published formula",
     setting="six categories, M = 10 and 1,000 in turns, replace, generations 0, 1, 9 and 29, "
     "20,000 chains",

@@ -17,12 +17,14 @@ PAPER = Paper(
 
 @entry(
     "yaglom-survivors",
-    claim="Of refitted Poisson rates a share 2 M rate / n is still alive after n fits, and the "
-    "sums of these are exponential with mean n / 2: the survivors look better and better.",
+    claim="Of refitted Poisson rates a share 2 M rate / n is still above 0 after n fits, and "
+    "their sums are exponential with mean n / 2: the surviving rates look larger and "
+    "larger.",
     status="published formula",
     setting="M = 4, rate 1, replace, generation 99 (n = 100 fits), 20,000 chains; the survivors' "
     "sums in eight cells",
-    oracle="theory.exponential_families.poisson_sum_distribution; the exponential law within 0.03",
+    oracle="theory.exponential_families.poisson_sum_distribution; the exponential distribution "
+    "within 0.03",
     x="sum of a survivor's sample, to",
     y="share of the survivors",
 )

@@ -1,4 +1,4 @@
-"""Yang et al. 2025: how a budget of accepted points is spread over the rounds of a curated loop."""
+"""Yang et al. 2025: a budget of accepted points, divided over the rounds of a curated loop."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,13 +17,14 @@ PAPER = Paper(
 
 @entry(
     "spend-wisely",
-    claim="In a loop that a verifier draws to its goal, sets of equal size end at a fixed distance "
-    "from it; the same budget in sets that grow by a quarter a round ends three times nearer.",
+    claim="A verifier pulls a loop towards a goal. Sets of equal size end at a fixed distance "
+    "from it; the same budget in sets that grow by a quarter per round ends three times "
+    "nearer.",
     status="derived here",
     setting="Gaussian of known variance 1 that begins at 2, acceptance exp(-x^2/8), 30 rounds, "
     "3,000 accepted points, 100 in each or growing by 1/r = 1.25; 1,000 chains",
     oracle="theory.bootstrapping: A' = r^2 A + r/n, r = 0.8, best sizes n_t ~ r^(T - t); that "
-    "constant sets fail and exponential ones do not: abstract there",
+    "constant sets fail and exponential ones do not: abstract of the paper",
     y="squared distance to the goal",
     log="y",
 )

@@ -1,4 +1,4 @@
-"""The small plot of a published result: what was simulated, on what was expected."""
+"""The small plot of a published result: simulated against expected values."""
 
 import io
 import pathlib

@@ -21,7 +21,7 @@ from collapse_jax.app.written import html_text, markdown_cell
 from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
-COLUMNS = ("id", "claim", "published or exact", "ours", "z", "verdict", "ours on what was expected")
+COLUMNS = ("id", "claim", "published or exact", "ours", "z", "verdict", "ours against expected")
 _COLOURS = {
     AGREES: "#2e7d32",
     DIFFERS: "#8a6d00",
@@ -119,15 +119,15 @@ def preamble(results: list[Result], seed: int) -> list[str]:
     seconds = sum(result.seconds for result in results)
     return [
         f"{summary(results)}.",
-        f"Made by `collapse-jax reproduce --seed {seed}` in {seconds:.0f} seconds. Each number "
-        "beside an expected one is the point of an entry that is furthest off, ± its standard "
-        "error, and z their distance in such errors; where a whole law was tested, z has the "
-        "p-value of that test.",
-        "A correct library shows any failure in the whole table with a probability of at most "
-        f"{FALSE_ALARM:.0%}, whatever the seed: every entry has an equal share of that, and all "
-        "comparisons within it an equal share of the entry's. Entries have random numbers of their "
-        "own; the comparisons of one entry may share theirs, and so err together, which this "
-        "probability allows for.",
+        f"Made by `collapse-jax reproduce --seed {seed}` in {seconds:.0f} seconds. An entry may "
+        "compare many numbers. The table shows the one with the largest deviation from its "
+        "expected value, ± its standard error. z is that deviation in standard errors; if a whole "
+        "distribution was tested, the column has the p-value of the test.",
+        "For a correct library, the probability of any failure in the whole table is at most "
+        f"{FALSE_ALARM:.0%}, at any seed. Every entry has an equal share of this probability, and "
+        "all comparisons within an entry have an equal share of the entry's. Random numbers differ "
+        "between entries. Comparisons within one entry may share them and so be correlated; the "
+        "bound allows for that.",
         "Generation 0 is the model fitted to real data.",
     ]
 

@@ -1,4 +1,4 @@
-"""Published loops by name: what each sets, where that stands, what it leaves open."""
+"""Published loops by name: what each sets, its source, what the source does not state."""
 
 import dataclasses
 import types
@@ -37,18 +37,18 @@ _TRAINER = {
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,
 }
-_NOT_STATED = "not stated in the paper; the released code's"
+_NOT_STATED = "not stated in the paper; here the value of the released code"
 _SHUMAILOV_OPEN = _frozen(
     batch_size=f"{_NOT_STATED} (one of its scripts passes 16)",
     learning_rate=f"{_NOT_STATED} (one of its scripts passes 1e-5)",
     final_learning_rate=_NOT_STATED,
     weight_decay=_NOT_STATED,
-    dropout="not stated; the model's own, as the released code has it with old Lightning",
-    start="can be read as the pretrained model or as the best generation-0 model; pretrained",
+    dropout="not stated; here the model's own, as in the released code with old Lightning",
+    start="the pretrained model or the best generation-0 model; here the pretrained model",
 )
-_OPEN = "left open by what was read; ours"
+_OPEN = "not stated in the source; our choice"
 # Our fixed training text stands where a source has fresh text.
-_FIXED_REAL = "real text is new in every generation there; here it is of one fixed set of blocks"
+_FIXED_REAL = "source: new real text in every generation; here: one fixed set of real blocks"
 DEFAULT_PRESET = "fig1b"
 
 PRESETS: Mapping[str, Preset] = _frozen(
@@ -62,7 +62,7 @@ PRESETS: Mapping[str, Preset] = _frozen(
         "Shumailov et al. 2024, Fig. 1c: 10% of the original blocks kept",
         "Nature 631:755 (arXiv 2305.17493), text; its released code with --protocol released-code",
         _frozen(real_fraction=0.1, epochs=10),
-        _frozen(real_kept="that the set keeps its size is the released code's", **_SHUMAILOV_OPEN),
+        _frozen(real_kept="sets of constant size, as in the released code", **_SHUMAILOV_OPEN),
     ),
     gerstgrasser2024=Preset(
         "Gerstgrasser et al. 2024: TinyStories, from scratch in every generation, all data kept",
@@ -97,12 +97,12 @@ PRESETS: Mapping[str, Preset] = _frozen(
             final_learning_rate=_OPEN,
             max_grad_norm=_OPEN,
             weight_decay=_OPEN,
-            temperature="1; runs at 0.3 exist too",
+            temperature="here 1; the source also has runs at 0.3",
         ),
         (
-            "GPT-2 of 9 M and Llama 2 of 12, 42 and 125 M parameters with 8,000 tokens there; here "
-            "the Llama block of SmolLM2-135M with its own 49,152, and any other by --model",
-            "a story is one text there; here blocks run across stories",
+            "source: GPT-2 of 9 M and Llama 2 of 12, 42 and 125 M parameters with 8,000 tokens; "
+            "here: the Llama block of SmolLM2-135M with its 49,152 tokens, or any other by --model",
+            "source: a story is one text; here: blocks run across stories",
         ),
     ),
     kazdan2024=Preset(
@@ -133,10 +133,10 @@ PRESETS: Mapping[str, Preset] = _frozen(
             protocol="released-code",
             **_SAMPLED,
         ),
-        _frozen(warmup_steps="5% of the steps there, which are 158 with one set of 20,324 samples"),
+        _frozen(warmup_steps="source: 5% of the steps, which are 158 with 20,324 samples"),
         (
-            "conversations of their own lengths there, and samples without a question and an "
-            "answer are thrown away; here the answers alone, in blocks of 512 tokens",
+            "source: conversations of any length; samples without a question and an answer are "
+            "discarded; here: the answers alone, in blocks of 512 tokens",
         ),
     ),
     drayson2025=Preset(
@@ -167,15 +167,15 @@ PRESETS: Mapping[str, Preset] = _frozen(
             **_SAMPLED,
         ),
         _frozen(
-            top_k="top-k is the default decoding; its k stands in a file that was not at hand; 50",
-            epochs="the defaults stand in a file that was not at hand; README's example",
-            batch_size="the defaults stand in a file that was not at hand; README's example",
+            top_k="top-k is the default decoding; we had no access to the file with k; here 50",
+            epochs="we had no access to the file of defaults; here the README's example",
+            batch_size="we had no access to the file of defaults; here the README's example",
         ),
         (
-            "its default adds all the human text to the synthetic (alpha = beta = 1), so that the "
-            "set is twice as large; here half of a set of the same size; alpha = 0 is "
-            "--real-fraction 0",
-            "its detector and importance resampling",
+            "source: the default adds all human text to the synthetic text (alpha = beta = 1), "
+            "so that the set is twice as large; here: half of a set of the same size; alpha = 0 "
+            "is --real-fraction 0",
+            "the detector and importance resampling",
         ),
     ),
     seddik2024=Preset(
@@ -199,7 +199,7 @@ PRESETS: Mapping[str, Preset] = _frozen(
         ),
         _frozen(
             corpus=_OPEN,
-            model="GPT-2 style; its size is left open; ours",
+            model="GPT-2 style; the size is not stated; our choice",
             start=_OPEN,
             prompts=_OPEN,
             block_length=_OPEN,
@@ -208,7 +208,7 @@ PRESETS: Mapping[str, Preset] = _frozen(
             epochs=_OPEN,
             batch_size=_OPEN,
             learning_rate=_OPEN,
-            real_fraction="N real and n synthetic texts, share n / (N + n) varied there; ours",
+            real_fraction="source: N real and n synthetic texts, several n / (N + n); our choice",
             generator=_OPEN,
             decoding=_OPEN,
             temperature=_OPEN,
@@ -246,17 +246,17 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 protocol="released-code",
                 **_SAMPLED,
             ),
-            _frozen(precision="float16 there"),
+            _frozen(precision="source: float16"),
             (
                 _FIXED_REAL,
-                "AdamW with a second beta of 0.95 and no decay on biases and norms; here 0.999 and "
-                "decay on every parameter",
-                "blank rows are left out and an end of text follows each row there",
+                "source: AdamW with a second beta of 0.95 and no decay on biases and norms; here: "
+                "0.999 and decay on every parameter",
+                "source: blank rows are left out, and an end of text follows each row",
             ),
         ),
         "sae-robustness": Preset(
-            "SuchitGupte/sae-robustness: Pythia-160m from the first token; its real lineage by "
-            "--control real",
+            "SuchitGupte/sae-robustness: Pythia-160m from the first token; the real lineage "
+            "by --control real",
             "code SuchitGupte/sae-robustness-under-self-consuming-models (generations/consume.py, "
             "README, logs)",
             _frozen(
@@ -280,11 +280,11 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 **_TRAINER,
                 **_SAMPLED,
             ),
-            _frozen(corpus="the Pile in the code, WikiText-103 in its README; the latter"),
+            _frozen(corpus="the Pile in the code, WikiText-103 in its README; here WikiText-103"),
             (
-                "its generation 0 is the model before any fit; here it is fitted to real text",
-                "a text ends at its end of text there and the next one follows in the block; here "
-                "each block is one text of 512 tokens",
+                "source: generation 0 is the model before any fit; here: it is fitted to real text",
+                "source: a text stops at its end of text, and the next one follows in the block; "
+                "here: each block is one text of 512 tokens",
             ),
         ),
         "blindtissue": Preset(
@@ -320,15 +320,15 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 protocol="paper",
             ),
             _frozen(
-                corpus="C4 there, of which the hub has 305 GB; WikiText-103, or C4 by --corpus",
-                warmup_steps="5% of the steps there, which are 1,000 with 20,000 texts",
-                train_blocks="200,000 real texts in generation 0 there, then 20,000 of each model",
+                corpus="source: C4 (305 GB on the hub); here WikiText-103, or C4 by --corpus",
+                warmup_steps="source: 5% of the steps, which are 1,000 with 20,000 texts",
+                train_blocks="source: 200,000 real texts in generation 0, then 20,000 per model",
             ),
             (
-                "texts of three families of models are pooled there; here one model, or three by "
-                "--lineages 3 and --lineage-models",
-                "its prompts are drawn anew in every generation; here they are the same blocks",
-                "its recovery in the space of weights",
+                "source: texts of three families of models are pooled; here: one model, or three "
+                "by --lineages 3 and --lineage-models",
+                "source: prompts are drawn again in every generation; here: the same blocks",
+                "the recovery in the space of weights",
             ),
         ),
         "ce-llms": Preset(
@@ -364,16 +364,16 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 **_SAMPLED,
             ),
             _frozen(
-                corpus="posts of Reddit and Twitter there; ours",
-                model="one of four is drawn for each generation there; one of them",
-                real_fraction="the made share is 1/16 to 1 there; 1/4",
-                warmup_steps="0.125% of the steps there",
+                corpus="source: posts of Reddit and Twitter; our choice",
+                model="source: one of four is drawn for each generation; here one of them",
+                real_fraction="source: a synthetic share of 1/16 to 1; here 1/4",
+                warmup_steps="source: 0.125% of the steps",
             ),
             (
                 _FIXED_REAL,
-                "made texts are drawn from those of all earlier models there; here from the newest",
-                "each text answers an instruction there, ends by itself within 300 tokens, and is "
-                "cut after 256 for training",
+                "source: synthetic texts are drawn from all earlier models; here: from the newest",
+                "source: each text answers an instruction, ends within 300 tokens, and is cut "
+                "after 256 for training",
             ),
         ),
     },
@@ -396,7 +396,7 @@ LEFT_TO_BOTH = frozenset(PROTOCOLS["paper"]) | frozenset(PRESETS[DEFAULT_PRESET]
 
 @dataclasses.dataclass(frozen=True)
 class PresetSettings:
-    """Which published loop is run; what is given besides goes before it."""
+    """Which published loop is run; options that are given override its values."""
 
     preset: Literal[
         "fig1b",
@@ -412,14 +412,14 @@ class PresetSettings:
     ] = "fig1b"
     """A published loop, whose values become the defaults of all options (`collapse-jax families`
     lists them). fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, 10% of the original blocks
-    kept in every generation. docs/presets.md has the others, with what each leaves open."""
+    kept in every generation. docs/presets.md has the others, with what each does not state."""
     protocol: Literal["paper", "released-code"] = "paper"
-    """For fig1b and fig1c: as the paper has it, or the code that its authors released; for all:
-    which test perplexity is shown first. paper: the best epoch goes on, no repetition penalty, real
-    blocks drawn anew; its perplexity is test_perplexity_mean. released-code: the last epoch, a
-    penalty of 3, whole batches of real blocks, 5 epochs in both presets; test_perplexity."""
+    """For fig1b and fig1c: follow the paper, or the code that its authors released; for all: which
+    test perplexity is shown first. paper: the best epoch, no repetition penalty, real blocks drawn
+    again in each generation; its perplexity is test_perplexity_mean. released-code: the last epoch,
+    a penalty of 3, whole batches of real blocks, 5 epochs in both presets; test_perplexity."""
 
     def check_preset(self) -> None:
-        """Raises `InputError` for a preset or protocol that is none."""
+        """Raises `InputError` for a preset or protocol that does not exist."""
         one_of("preset", self.preset, PRESETS)
         one_of("protocol", self.protocol, PROTOCOLS)
