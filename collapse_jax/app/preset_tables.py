@@ -18,10 +18,10 @@ _ORDER = (
 
 
 def markdown() -> str:
-    """A table of names, one of settings, and for each loop what is open and what is not followed.
+    """Returns tables of names and settings, and lists of what is left open and not followed.
 
-    A value that is left open by its source is marked with a star, and an empty cell is the default
-    of `collapse-jax lm`.
+    A star marks a value that the source leaves open. An empty cell is the default of `collapse-jax
+    lm`.
     """
     names = ["| preset | what it is | source |", "|---|---|---|"]
     names += [f"| `{name}` | {row.title} | {row.source} |" for name, row in PRESETS.items()]
@@ -29,7 +29,7 @@ def markdown() -> str:
 
 
 def _settings():
-    """Lines of the table of settings: a row for each, a column for each loop."""
+    """Lines of the table of settings: a row per setting, a column per loop."""
     columns = _columns()
     rows = [
         f"| setting | {' | '.join(columns)} |",
@@ -44,7 +44,7 @@ def _settings():
 
 
 def _columns() -> dict[str, tuple[Mapping[str, Any], Mapping[str, str]]]:
-    """Heading -> (values, those left open); Shumailov et al. have one more for their code."""
+    """Heading -> (values, those left open); Shumailov et al. have another column for their code."""
     columns = {}
     for name, row in PRESETS.items():
         for protocol in PROTOCOLS if name in OF_SHUMAILOV else ("paper",):
@@ -64,14 +64,19 @@ def _cell(values, setting, left_open):
 
 
 def _remarks():
-    """Lines on each loop: what its source leaves open, and what is not followed here."""
+    """Lines on each loop: what its source leaves open, and what is not reproduced here."""
     lines = []
     for name, row in PRESETS.items():
         lines += [f"## {name}", "", f"Source: {row.source}.", ""]
         if row.left_open:
-            lines += ["Left open, and what is taken:", ""]
+            lines += ["Values that the source leaves open, and our choice:", ""]
             lines += [f"- `{setting}`: {remark}" for setting, remark in row.left_open.items()]
             lines.append("")
         if row.not_followed:
-            lines += ["Not followed:", "", *(f"- {remark}" for remark in row.not_followed), ""]
+            lines += [
+                "Not reproduced here:",
+                "",
+                *(f"- {remark}" for remark in row.not_followed),
+                "",
+            ]
     return lines[:-1]

@@ -1,4 +1,4 @@
-"""Published loops by name: what each sets, where that stands, what it leaves open."""
+"""Published loops by name: the settings of each, their source, and what the source leaves open."""
 
 import dataclasses
 import types
@@ -11,11 +11,11 @@ from collapse_jax.errors import one_of
 class Preset(NamedTuple):
     """A published loop as settings of `collapse-jax lm`.
 
-    title: what it is, in a few words.
-    source: where it was published, and what of that these settings were taken from.
+    title: a description in a few words.
+    source: where it was published, and which parts of it these settings come from.
     settings: field -> value; all other fields keep their defaults.
-    left_open: field -> why the value above is ours.
-    not_followed: what the source does that no setting here does.
+    left_open: field -> why we had to choose its value.
+    not_followed: features of the source that no setting here reproduces.
     """
 
     title: str
@@ -37,18 +37,27 @@ _TRAINER = {
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,
 }
-_NOT_STATED = "not stated in the paper; the released code's"
+_NOT_STATED = "not stated in the paper; the value of the released code"
 _SHUMAILOV_OPEN = _frozen(
     batch_size=f"{_NOT_STATED} (one of its scripts passes 16)",
     learning_rate=f"{_NOT_STATED} (one of its scripts passes 1e-5)",
     final_learning_rate=_NOT_STATED,
     weight_decay=_NOT_STATED,
-    dropout="not stated; the model's own, as the released code has it with old Lightning",
-    start="can be read as the pretrained model or as the best generation-0 model; pretrained",
+    dropout=(
+        "not stated; the model's own dropout, as in the released code with old versions of "
+        "Lightning"
+    ),
+    start=(
+        "the paper can be read as the pretrained model or as the best model of generation 0; we "
+        "start from the pretrained model"
+    ),
 )
-_OPEN = "left open by what was read; ours"
+_OPEN = "not stated in the sources that we read; our choice"
 # Our fixed training text stands where a source has fresh text.
-_FIXED_REAL = "real text is new in every generation there; here it is of one fixed set of blocks"
+_FIXED_REAL = (
+    "the source uses new real text in every generation; here the real text is one fixed set of "
+    "blocks"
+)
 DEFAULT_PRESET = "fig1b"
 
 PRESETS: Mapping[str, Preset] = _frozen(
@@ -62,11 +71,14 @@ PRESETS: Mapping[str, Preset] = _frozen(
         "Shumailov et al. 2024, Fig. 1c: 10% of the original blocks kept",
         "Nature 631:755 (arXiv 2305.17493), text; its released code with --protocol released-code",
         _frozen(real_fraction=0.1, epochs=10),
-        _frozen(real_kept="that the set keeps its size is the released code's", **_SHUMAILOV_OPEN),
+        _frozen(
+            real_kept="not stated whether the set keeps its size; it does in the released code",
+            **_SHUMAILOV_OPEN,
+        ),
     ),
     gerstgrasser2024=Preset(
         "Gerstgrasser et al. 2024: TinyStories, from scratch in every generation, all data kept",
-        "arXiv 2404.01413, abstract and summaries; names of the runs in the notebook 09 of "
+        "arXiv 2404.01413, abstract and summaries; names of the runs in notebook 09 of "
         "RylanSchaeffer/KoyejoLab-Collapse-or-Thrive (vocabulary 8,000, 1 epoch)",
         _frozen(
             corpus="roneneldan/TinyStories",
@@ -97,12 +109,13 @@ PRESETS: Mapping[str, Preset] = _frozen(
             final_learning_rate=_OPEN,
             max_grad_norm=_OPEN,
             weight_decay=_OPEN,
-            temperature="1; runs at 0.3 exist too",
+            temperature="1; the source also has runs at 0.3",
         ),
         (
-            "GPT-2 of 9 M and Llama 2 of 12, 42 and 125 M parameters with 8,000 tokens there; here "
-            "the Llama block of SmolLM2-135M with its own 49,152, and any other by --model",
-            "a story is one text there; here blocks run across stories",
+            "the source trains GPT-2 of 9 M and Llama 2 of 12, 42 and 125 M parameters with a "
+            "vocabulary of 8,000; the default here is the Llama architecture of SmolLM2-135M with "
+            "its vocabulary of 49,152; --model takes any other",
+            "each story is one text in the source; here blocks continue across stories",
         ),
     ),
     kazdan2024=Preset(
@@ -133,10 +146,14 @@ PRESETS: Mapping[str, Preset] = _frozen(
             protocol="released-code",
             **_SAMPLED,
         ),
-        _frozen(warmup_steps="5% of the steps there, which are 158 with one set of 20,324 samples"),
+        _frozen(
+            warmup_steps=(
+                "5% of the steps in the source, which has 158 steps for one set of 20,324 samples"
+            )
+        ),
         (
-            "conversations of their own lengths there, and samples without a question and an "
-            "answer are thrown away; here the answers alone, in blocks of 512 tokens",
+            "the source trains on conversations of varying length and drops samples without a "
+            "question and an answer; here the answers alone, in blocks of 512 tokens",
         ),
     ),
     drayson2025=Preset(
@@ -167,14 +184,17 @@ PRESETS: Mapping[str, Preset] = _frozen(
             **_SAMPLED,
         ),
         _frozen(
-            top_k="top-k is the default decoding; its k stands in a file that was not at hand; 50",
+            top_k=(
+                "top-k is the default decoding; its k is in a file that we could not read; 50 is "
+                "our choice"
+            ),
             epochs="the defaults stand in a file that was not at hand; README's example",
             batch_size="the defaults stand in a file that was not at hand; README's example",
         ),
         (
-            "its default adds all the human text to the synthetic (alpha = beta = 1), so that the "
-            "set is twice as large; here half of a set of the same size; alpha = 0 is "
-            "--real-fraction 0",
+            "by default the source adds all the human text to the synthetic text (alpha = beta = "
+            "1), which doubles the set; here half of a set of the same size is human text; alpha = "
+            "0 is --real-fraction 0",
             "its detector and importance resampling",
         ),
     ),
@@ -199,7 +219,7 @@ PRESETS: Mapping[str, Preset] = _frozen(
         ),
         _frozen(
             corpus=_OPEN,
-            model="GPT-2 style; its size is left open; ours",
+            model="GPT-2 style of unstated size; our choice",
             start=_OPEN,
             prompts=_OPEN,
             block_length=_OPEN,
@@ -208,7 +228,10 @@ PRESETS: Mapping[str, Preset] = _frozen(
             epochs=_OPEN,
             batch_size=_OPEN,
             learning_rate=_OPEN,
-            real_fraction="N real and n synthetic texts, share n / (N + n) varied there; ours",
+            real_fraction=(
+                "the source varies the synthetic share n / (N + n) of N real and n synthetic "
+                "texts; our choice"
+            ),
             generator=_OPEN,
             decoding=_OPEN,
             temperature=_OPEN,
@@ -246,17 +269,17 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 protocol="released-code",
                 **_SAMPLED,
             ),
-            _frozen(precision="float16 there"),
+            _frozen(precision="float16 in the source"),
             (
                 _FIXED_REAL,
-                "AdamW with a second beta of 0.95 and no decay on biases and norms; here 0.999 and "
-                "decay on every parameter",
-                "blank rows are left out and an end of text follows each row there",
+                "the source uses AdamW with beta2 = 0.95 and no weight decay of biases and norms; "
+                "here beta2 = 0.999 and every parameter decays",
+                "the source leaves out blank rows and adds an end-of-text token after each row",
             ),
         ),
         "sae-robustness": Preset(
-            "SuchitGupte/sae-robustness: Pythia-160m from the first token; its real lineage by "
-            "--control real",
+            "SuchitGupte/sae-robustness: Pythia-160m from the first token; --control real gives "
+            "its lineage on real text",
             "code SuchitGupte/sae-robustness-under-self-consuming-models (generations/consume.py, "
             "README, logs)",
             _frozen(
@@ -280,11 +303,12 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 **_TRAINER,
                 **_SAMPLED,
             ),
-            _frozen(corpus="the Pile in the code, WikiText-103 in its README; the latter"),
+            _frozen(corpus="the Pile in the code, WikiText-103 in its README; we use WikiText-103"),
             (
-                "its generation 0 is the model before any fit; here it is fitted to real text",
-                "a text ends at its end of text there and the next one follows in the block; here "
-                "each block is one text of 512 tokens",
+                "generation 0 is the model before any fit in the source; here it is fitted to real "
+                "text",
+                "in the source a text ends at its end-of-text token and the next text follows in "
+                "the same block; here each block is one text of 512 tokens",
             ),
         ),
         "blindtissue": Preset(
@@ -320,15 +344,20 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 protocol="paper",
             ),
             _frozen(
-                corpus="C4 there, of which the hub has 305 GB; WikiText-103, or C4 by --corpus",
-                warmup_steps="5% of the steps there, which are 1,000 with 20,000 texts",
-                train_blocks="200,000 real texts in generation 0 there, then 20,000 of each model",
+                corpus="C4 in the source, 305 GB on the hub; here WikiText-103, or C4 by --corpus",
+                warmup_steps=(
+                    "5% of the steps in the source, which has 1,000 steps for 20,000 texts"
+                ),
+                train_blocks=(
+                    "the source has 200,000 real texts in generation 0, then 20,000 texts of "
+                    "each model"
+                ),
             ),
             (
-                "texts of three families of models are pooled there; here one model, or three by "
-                "--lineages 3 and --lineage-models",
-                "its prompts are drawn anew in every generation; here they are the same blocks",
-                "its recovery in the space of weights",
+                "the source pools the texts of three families of models; here one model, or three "
+                "by --lineages 3 and --lineage-models",
+                "the source draws new prompts in every generation; here they are the same blocks",
+                "its recovery in weight space",
             ),
         ),
         "ce-llms": Preset(
@@ -364,16 +393,19 @@ PRESETS: Mapping[str, Preset] = _frozen(
                 **_SAMPLED,
             ),
             _frozen(
-                corpus="posts of Reddit and Twitter there; ours",
-                model="one of four is drawn for each generation there; one of them",
-                real_fraction="the made share is 1/16 to 1 there; 1/4",
-                warmup_steps="0.125% of the steps there",
+                corpus="posts of Reddit and Twitter in the source; our choice",
+                model=(
+                    "the source draws one of four models for each generation; here it is always "
+                    "one of them"
+                ),
+                real_fraction="the synthetic share is 1/16 to 1 in the source; here 1/4",
+                warmup_steps="0.125% of the steps in the source",
             ),
             (
                 _FIXED_REAL,
-                "made texts are drawn from those of all earlier models there; here from the newest",
-                "each text answers an instruction there, ends by itself within 300 tokens, and is "
-                "cut after 256 for training",
+                "the source draws synthetic texts from all earlier models; here from the newest",
+                "in the source each text answers an instruction, ends at its end-of-text token "
+                "within 300 tokens, and is cut to 256 tokens for training",
             ),
         ),
     },
@@ -396,7 +428,7 @@ LEFT_TO_BOTH = frozenset(PROTOCOLS["paper"]) | frozenset(PRESETS[DEFAULT_PRESET]
 
 @dataclasses.dataclass(frozen=True)
 class PresetSettings:
-    """Which published loop is run; what is given besides goes before it."""
+    """The published loop to run; options that are given explicitly override it."""
 
     preset: Literal[
         "fig1b",
@@ -410,16 +442,18 @@ class PresetSettings:
         "blindtissue",
         "ce-llms",
     ] = "fig1b"
-    """A published loop, whose values become the defaults of all options (`collapse-jax families`
-    lists them). fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, 10% of the original blocks
-    kept in every generation. docs/presets.md has the others, with what each leaves open."""
+    """A published loop, whose values become the defaults of all other options (`collapse-jax
+    families` lists the loops). fig1b: 5 epochs, no real data kept. fig1c: 10 epochs, 10% of the
+    original blocks kept in every generation. docs/presets.md describes the others, and what their
+    sources leave open."""
     protocol: Literal["paper", "released-code"] = "paper"
-    """For fig1b and fig1c: as the paper has it, or the code that its authors released; for all:
-    which test perplexity is shown first. paper: the best epoch goes on, no repetition penalty, real
-    blocks drawn anew; its perplexity is test_perplexity_mean. released-code: the last epoch, a
-    penalty of 3, whole batches of real blocks, 5 epochs in both presets; test_perplexity."""
+    """For fig1b and fig1c: the procedure of the paper, or that of the authors' released code; for
+    all presets: which test perplexity is shown first. paper: the best epoch generates, no
+    repetition penalty, real blocks drawn again in every generation; the perplexity shown is
+    test_perplexity_mean. released-code: the last epoch generates, repetition penalty 3, whole
+    batches of real blocks, 5 epochs in both presets; the perplexity shown is test_perplexity."""
 
     def check_preset(self) -> None:
-        """Raises `InputError` for a preset or protocol that is none."""
+        """Raises `InputError` for an unknown preset or protocol."""
         one_of("preset", self.preset, PRESETS)
         one_of("protocol", self.protocol, PROTOCOLS)
