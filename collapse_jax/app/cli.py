@@ -44,11 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _arguments_type(command: Command, settings: Settings | None, is_short: bool = True) -> type:
-    """The dataclass that a command's arguments are parsed into.
+    """Returns the dataclass that a command's arguments are parsed into.
 
     Args:
         settings: Its defaults.
-        is_short: Whether --help has the first sentence on each setting, rather than all.
+        is_short: Whether --help shows only the first sentence on each setting.
     """
     fields: list = []
     summary = command.summary
@@ -65,22 +65,23 @@ def _arguments_type(command: Command, settings: Settings | None, is_short: bool 
         fields.append((_group_of(command), command.arguments, command.arguments()))
     kind = dataclasses.make_dataclass(command.name, fields, bases=bases, frozen=True)
     if command.settings and is_short:
-        summary += f"\n{_HELP_ALL} says more of each option."
+        summary += f"\n{_HELP_ALL} describes each option in full."
         for name in command.settings.decisive[:1]:
-            summary += f"\n--help --{name} NAME shows the values of a {name}."
+            summary += f"\n--help --{name} NAME shows the defaults that a {name} sets."
     kind.__doc__ = summary
     return kind
 
 
 def _group_of(command):
-    """What the arguments are called that stand below devices in --help: "track"; "" for others."""
+    """The name of the help group of arguments below the devices: "track"; "" without such a
+    group."""
     if not (command.arguments and command.devices):
         return ""
     return command.arguments.__name__.removesuffix("Arguments").lower()
 
 
 def _no_arguments(command):
-    """Stands for a command that is listed, and not the one that is asked for."""
+    """An empty dataclass for a command that is listed but was not asked for."""
     kind = dataclasses.make_dataclass(command.name, [])
     kind.__doc__ = command.summary
     return kind
@@ -102,7 +103,7 @@ def _run(command, given):
 
 
 def _joined(settings, on):
-    """What a command gets to run on, and its console: in a job of several processes one prints."""
+    """The devices of a command and its console; of several processes, only the first one prints."""
     from collapse_jax.runs import distributed
 
     on.check_for(settings)
@@ -110,15 +111,15 @@ def _joined(settings, on):
     console = new_console(quiet=not distributed.is_first())
     if distributed.processes() > 1:
         console.print(
-            f"{distributed.processes()} processes, {len(devices)} devices; should one process end, "
-            "all do, and the same command goes on with any number of them",
+            f"{distributed.processes()} processes, {len(devices)} devices; if one process ends, "
+            "all end; the same command then resumes the run, with any number of processes",
             highlight=False,
         )
     return on.given(settings, devices), console
 
 
 def _settings_of_file(arguments):
-    """({command: the settings in --config FILE or RUN}, the arguments without that option)."""
+    """({command: the settings from --config FILE or RUN}, the arguments without that option)."""
     command = COMMANDS.get(arguments[0]) if arguments else None
     if command is not None and not command.settings:
         return {}, arguments
@@ -142,7 +143,7 @@ def _settings_of_file(arguments):
 
 
 def _settings_of_decisive(arguments):
-    """{command: its settings by what is given of the fields that the defaults of others follow}."""
+    """{command: its settings, with the defaults that follow from the decisive fields given}."""
     command = COMMANDS.get(arguments[0]) if arguments else None
     if command is None or command.settings is None or not command.settings.decisive:
         return {}
@@ -152,9 +153,9 @@ def _settings_of_decisive(arguments):
 
 
 def _with_decisive(command, values, name, arguments):
-    """The values of a settings file, with those fields that it lacks as the command line has them.
+    """The values of a settings file; decisive fields that it lacks come from the command line.
 
-    What the file holds goes before what follows from them, so it must hold no other loop.
+    Values of the file take precedence over a preset's, so the file must not name another preset.
     """
     if command is None or not isinstance(values, dict):
         return values
@@ -162,14 +163,14 @@ def _with_decisive(command, values, name, arguments):
     for field, value in given.items():
         if field in command.settings.exclusive and values.get(field, value) != value:
             raise InputError(
-                f"--{field} is {value!r}, but {name} holds settings of {field} "
-                f"{values[field]!r}; leave one of the two out"
+                f"--{field} is {value!r}, but {name} contains settings of {field} "
+                f"{values[field]!r}; leave out one of the two"
             )
     return given | values
 
 
 def _decisive(command, arguments):
-    """{field: value} of the decisive fields that are given, where the value can be read."""
+    """{field: value} of the decisive fields that are given, if the value can be read."""
     hints, given = typing.get_type_hints(command.settings), {}
     for field in filter(hints.get, command.settings.decisive):
         for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
@@ -185,13 +186,14 @@ def _decisive(command, arguments):
 
 
 def _refuse_code(settings, name):
-    """Raises `InputError` for settings out of a file that name Python code to be run."""
+    """Raises `InputError` for settings from a file that name Python code to run."""
     for field in settings.names_code:
         value = getattr(settings, field)
         if value != getattr(type(settings), field):
             raise InputError(
-                f"{name}: {field} is {value!r}, which names code to run; a file must not, so give "
-                f"--{field.replace('_', '-')} on the command line if you trust it"
+                f"{name}: {field} is {value!r}, which names Python code to run; a settings file "
+                f"may not name code, so give --{field.replace('_', '-')} on the command line if "
+                "you trust it"
             )
 
 

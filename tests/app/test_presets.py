@@ -200,9 +200,9 @@ def test_a_run_says_what_it_follows(shown, monkeypatch):
         monkeypatch.setattr(module, "PRESETS", {**PRESETS, "ce-llms": row})
     config = LMConfig(preset="ce-llms", epochs=1, seed=5).resolved()
     assert words_file.preset_words(config) == [
-        "preset ce-llms: title; changed: epochs 1 (there 3); left open by its source, and ours: "
-        "seeds 5, block_length 32",
-        "preset ce-llms, not followed: pooled text; its filter",
+        "preset ce-llms: title; changed: epochs 1 (3 in the preset); left open by its source, "
+        "our choice: seeds 5, block_length 32",
+        "preset ce-llms, not reproduced here: pooled text; its filter",
     ]
 
 
@@ -210,7 +210,11 @@ def test_the_help_shows_the_values_of_a_preset(shown, capsys):
     with pytest.raises(SystemExit):
         cli.main(["lm", "--preset", "ce-llms", "--help"])
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for text in ("(default: 0.001)", "Tokens of a block. (default: 32)", "(default: ce-llms)"):
+    for text in (
+        "(default: 0.001)",
+        "Number of tokens per block. (default: 32)",
+        "(default: ce-llms)",
+    ):
         assert text in said, text
     assert "fitted to real text. (default: 9)" in said
 
@@ -276,7 +280,7 @@ def test_the_help_has_a_sentence_and_help_all_the_text(capsys):
     assert f"{first} (default: None)" in said["--help"]
     assert f"{first} Another one must encode as that does" in said["--help-all"]
     assert len(said["--help"]) < len(said["--help-all"])
-    assert "--help-all says more of each option." in said["--help"]
+    assert "--help-all describes each option in full." in said["--help"]
     assert COMMANDS["lm"].summary in said["--help"]
 
 

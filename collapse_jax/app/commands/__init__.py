@@ -1,6 +1,6 @@
 """The table of commands, which the command line and the plots read.
 
-A new command is its settings (config/NAME.py), its function (commands/NAME.py), and a row here.
+A new command needs settings (config/NAME.py), a function (commands/NAME.py), and a row here.
 Functions are named, not imported: `collapse-jax --help` imports nothing heavy.
 """
 
@@ -30,15 +30,15 @@ from collapse_jax.runs.settings import Settings
 
 
 class Command(NamedTuple):
-    """One command. Functions are given as "MODULE:FUNCTION"; the modules lie below this package.
+    """One command. Functions are given as "MODULE:FUNCTION", with modules below this package.
 
     name: What the user types.
     summary: One sentence of `--help`.
-    run: Called with what the other fields ask for, in this order: the settings and the run folder's
-        path; the console; what `devices.given` returns; the fields of `arguments` by name. False
-        makes the exit code 1.
-    settings: What config.json holds; None for a command without a run folder.
-    devices: Where the user may say on what it runs.
+    run: Called with these arguments, as far as the other fields ask for them: the settings and the
+        path of the run folder; the console; what `devices.given` returns; the fields of `arguments`
+        by name. If it returns False, the exit code is 1.
+    settings: The settings that config.json stores; None for a command without a run folder.
+    devices: The options on devices and processes, if the command has any.
     arguments: A dataclass of arguments that are not settings.
     draw: Called with the run folder and its settings; draws all figures and returns their paths.
     """
@@ -57,14 +57,14 @@ COMMANDS = {
     for command in (
         Command(
             "quickstart",
-            "Everything at once, offline, in under 2 minutes of CPU time.",
+            "A first tour of everything, offline, in under 2 minutes of CPU time.",
             "commands.quickstart:run_quickstart",
             QuickstartConfig,
             draw="plots.quickstart:draw",
         ),
         Command(
             "simulate",
-            "Thousands of chains of any family, drawn against their closed forms where these are "
+            "Simulate thousands of chains of any family and compare them with theory where it is "
             "known.",
             "commands.simulate:run_simulate",
             SimulateConfig,
@@ -74,7 +74,7 @@ COMMANDS = {
         ),
         Command(
             "lm",
-            "Fine-tune a language model on real text, then on what it wrote, and so on.",
+            "Fine-tune a language model on real text, then on text that it generated, and so on.",
             "commands.lm:lm_command",
             LMConfig,
             SeedDevices,
@@ -83,38 +83,39 @@ COMMANDS = {
         ),
         Command(
             "evaluate",
-            "Perplexity and bits per byte of another text under the models of a run of lm.",
+            "Score another text with the models of a run of lm: perplexity and bits per byte.",
             "commands.evaluate:evaluate_command",
             arguments=EvaluateArguments,
         ),
         Command(
             "export",
-            "One model of a run of lm as a Hugging Face folder with its tokenizer.",
+            "Write one model of a run of lm, with its tokenizer, as a Hugging Face folder.",
             "commands.export:export_command",
             arguments=ExportArguments,
         ),
         Command(
             "compare",
-            "Several runs of lm in one figure and one table.",
+            "Compare several runs of lm in one figure and one table.",
             "commands.compare:compare_command",
             arguments=CompareArguments,
         ),
         Command(
             "profile",
-            "Which of eight definitions of model collapse a run meets, since when, and where they "
-            "disagree.",
+            "Report which of eight definitions of model collapse a run meets, from which "
+            "generation on, and where the definitions disagree.",
             "commands.profile:profile_command",
             arguments=ProfileArguments,
         ),
         Command(
             "warning",
-            "How many generations before a loss collapses each metric of a run rings an alarm.",
+            "Measure how many generations before the collapse of a loss each metric of a run "
+            "raises an alarm.",
             "commands.warning:warning_command",
             arguments=WarningArguments,
         ),
         Command(
             "pretrain",
-            "Train an OPT from scratch on a text, for lm to start from.",
+            "Pretrain an OPT from scratch on a text, as a starting model for lm.",
             "commands.pretrain:pretrain_command",
             PretrainConfig,
             ModelDevices,
@@ -123,7 +124,7 @@ COMMANDS = {
         ),
         Command(
             "reproduce",
-            "Every published result that this machine can check, in some eleven minutes.",
+            "Check every published result that this machine can check, in about eleven minutes.",
             "commands.reproduce:run_reproduce",
             ReproduceConfig,
             arguments=ReproduceArguments,
@@ -131,19 +132,19 @@ COMMANDS = {
         ),
         Command(
             "measure",
-            "More metrics of a simulation that is done, of the same chains.",
+            "Add metrics to a finished simulation, measured on the same chains.",
             "commands.measure:measure_command",
             arguments=MeasureArguments,
         ),
         Command(
             "plot",
-            "Draw every figure of a run again, from its files alone.",
+            "Draw all figures of a run again from its files.",
             "commands.plot:plot",
             arguments=PlotArguments,
         ),
         Command(
             "families",
-            "Every estimator, workflow, curation and published loop in a line, with its source.",
+            "List every estimator, workflow, curation and published loop, with its source.",
             "commands.families:print_families",
         ),
     )
@@ -151,6 +152,6 @@ COMMANDS = {
 
 
 def load(function: str) -> Callable:
-    """The function that a row of the table names, imported now."""
+    """Imports and returns the function that a row of the table names."""
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(f"collapse_jax.app.{module}"), name)

@@ -1,4 +1,4 @@
-"""Arguments of commands that are not settings: no run folder holds them."""
+"""Arguments of commands that are not settings: run folders do not store them."""
 
 import dataclasses
 from typing import Annotated, Literal
@@ -8,36 +8,37 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class RunArguments:
-    """Where a run lies, and where its settings may come from."""
+    """The run folder, and a file of settings."""
 
     out: str = ""
-    """The run folder; a run that was begun there goes on."""
+    """The run folder; a run that was started there is resumed."""
     settings_file: Annotated[str, tyro.conf.arg(name="config", metavar="FILE")] = ""
-    """A config.json: its settings are the defaults of all others. It names no code; only the
-    command line does."""
+    """A config.json, or a run folder that contains one: its settings become the defaults of all
+    other options. It may not name Python code; only the command line may."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PlanArguments:
-    """Whether a simulation is only planned."""
+    """Planning a simulation without running it."""
 
     dry_run: bool = False
-    """Print what it would take and write, by a short piece of it, and write nothing."""
+    """Print memory, time and files that the simulation would need, estimated from a short timed
+    part, and write nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MeasureArguments:
-    """What `collapse-jax measure` adds to a run."""
+    """The metrics that `collapse-jax measure` adds to a run."""
 
     run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
     """A run folder of simulate."""
     metrics: tuple[str, ...]
-    """Names of what to record of the chains that are there, at the generations that are."""
+    """Names of the metrics to add, at the generations that the run has recorded."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PlotArguments:
-    """What `collapse-jax plot` draws."""
+    """The run that `collapse-jax plot` draws."""
 
     run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
     """A run folder."""
@@ -48,152 +49,168 @@ class ReproduceArguments:
     """Which entries `collapse-jax reproduce` checks."""
 
     ids: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Entries to check; all by default."""
+    """Ids of the entries to check; by default all entries."""
     paper: str = ""
-    """Only those of papers whose arXiv number or name contains this."""
+    """Check only entries of papers whose arXiv number or name contains this text."""
     cost: str = ""
-    """cpu, gpu or weights: only entries of this cost."""
+    """Check only entries of this cost: cpu, gpu or weights."""
     show: Annotated[bool, tyro.conf.arg(name="list")] = False
-    """Name the entries and check nothing."""
+    """List the entries and check nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateArguments:
-    """What `collapse-jax evaluate` scores, and by which models."""
+    """The text that `collapse-jax evaluate` scores, and the models that score it."""
 
     run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
     """A run folder of lm."""
     corpus: str
-    """The text: whatever lm takes as one. A single file is read whole, of others the test text."""
+    """The text to score: anything that lm accepts as --corpus. A single file is scored as a whole;
+    of any other corpus, the test text is scored."""
     generation: str | tuple[str, ...] = "all"
-    """Numbers, "pretrained" for the model before any fit, or "all" of those on disk."""
+    """Generations to score: numbers with commas, "pretrained" for the model before any fit, or
+    "all" for all generations on disk."""
     seed: int | tuple[int, ...] = ()
-    """Numbers of the run's seeds, from 0; by default all."""
+    """Numbers of the run's seeds, counted from 0; by default all seeds."""
     split: Literal["train", "valid", "test"] | None = None
-    """Which text of the corpus; a single file is then cut as lm cuts it."""
+    """The split of the corpus to score; a single file is then split as lm splits it."""
     block_length: int | None = None
-    """Tokens of a block; by default the run's."""
+    """Number of tokens per block; by default that of the run."""
     blocks: int = 0
-    """The first so many blocks; 0 is all."""
+    """Score only this number of blocks, from the start of the text; 0 is all."""
     context_length: int | None = None
-    """Score the text as one, by a window of so many tokens that moves on, instead of blocks."""
+    """Score the text as one stream instead of blocks, with a sliding window of this many tokens."""
     stride: int | None = None
-    """By how many tokens that window moves on: each token is scored once, with at least
+    """Tokens by which the sliding window moves; each token is scored once, with at least
     context_length - stride tokens before it. By default half of context_length."""
     text_column: str | None = None
-    """Column of parquet, JSON or a hub's text that is read; by default "text"."""
+    """Column to read from parquet, JSON or a hub data set; by default "text"."""
     model: str | None = None
-    """Where the model lies now that the run began from; by default where it lay then."""
+    """New path of the model that the run started from, if it has been moved."""
     tokenizer: str | None = None
-    """The same of the tokenizer."""
+    """New path of the tokenizer, if it has been moved."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportArguments:
-    """Which model `collapse-jax export` writes, and where to."""
+    """The model that `collapse-jax export` writes, and the folder to write."""
 
     run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
     """A run folder of lm."""
     to: str
-    """A new folder, or an empty one."""
+    """The folder to write, which must be new or empty."""
     generation: str = "last"
-    """A number, "last" of those on disk, or "pretrained" for the model before any fit."""
+    """The generation to export: a number, "last" for the newest on disk, or "pretrained" for the
+    model before any fit."""
     seed: int = 0
-    """Number of the run's seed, from 0."""
+    """Number of the run's seed, counted from 0."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the weights; bfloat16 takes half the room."""
+    """Type of the weights; bfloat16 takes half the disk space."""
     model: str | None = None
-    """Where the model lies now that the run began from; by default where it lay then."""
+    """New path of the model that the run started from, if it has been moved."""
     tokenizer: str | None = None
-    """The same of the tokenizer."""
+    """New path of the tokenizer, if it has been moved."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CompareArguments:
-    """Which runs `collapse-jax compare` puts side by side."""
+    """The runs that `collapse-jax compare` compares."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
-    """Run folders of lm, two or more."""
+    """Two or more run folders of lm."""
     out: str = "runs/compare"
-    """Where the figure and the table go."""
+    """Folder for the figure and the table."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProfileArguments:
-    """Which run `collapse-jax profile` judges, by which metrics and thresholds."""
+    """The run that `collapse-jax profile` judges, and the metrics and thresholds that it uses."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
-    """A run folder of simulate, lm or cj.run; several of other sample sizes for the scaling law."""
+    """A run folder of simulate, lm or cj.run; several runs with different sample sizes for the
+    scaling law."""
     json: bool = False
-    """Print all numbers as JSON in the place of the table."""
+    """Print all numbers as JSON instead of the table."""
     out: str = ""
-    """Write profile.json, profile.txt and a figure into this folder. Runs are never written to."""
+    """Write profile.json, profile.txt and a figure into this folder. The run folders are not
+    changed."""
     metrics: tuple[str, ...] = ()
-    """ROLE=METRIC, or ROLE=METRIC:SCALE, for a recorded metric of your own. Roles are loss,
+    """ROLE=METRIC or ROLE=METRIC:SCALE to choose the recorded metric of a role. Roles are loss,
     diversity, modes, tails and hallucination."""
     truth: tuple[str, ...] = ()
-    """METRIC=NUMBER that the real distribution has, in the place of generation 0."""
+    """METRIC=NUMBER: the value of a metric for the real distribution, used as the reference instead
+    of generation 0."""
     at: tuple[str, ...] = ()
-    """AXIS=VALUE of a grid, where all but the scaling law are judged."""
+    """AXIS=VALUE to choose a point of a grid, at which all definitions except the scaling law are
+    judged."""
     catastrophic: float | None = None
-    """Threshold: by what factor the test loss rises (perplexity: 2, an error: 10)."""
+    """Threshold: factor by which the test loss must rise (default 2 for a perplexity, 10 for an
+    error)."""
     increase: float | None = None
-    """Threshold: the factor of the test loss from which on it counts as a rise (1.01)."""
+    """Threshold: factor from which on a change of the test loss counts as a rise (default 1.01)."""
     divergence: float | None = None
-    """Threshold: the factor of the test loss in a doubling of the samplings that counts as growth
-    (1.05)."""
+    """Threshold: factor of the test loss per doubling of the number of samplings that counts as
+    growth (default 1.05)."""
     diversity: float | None = None
-    """Threshold: the share of generation 0's diversity that is left (0.5)."""
+    """Threshold: share of the diversity of generation 0 that is left (default 0.5)."""
     scaling: float | None = None
-    """Threshold: by how much the exponent of the loss in the sample size changes (0.1)."""
+    """Threshold: change of the exponent of the loss as a power of the sample size (default 0.1)."""
     modes: float | None = None
-    """Threshold: the share of generation 0's modes that is left (0.9), or the mass lost (0.05)."""
+    """Threshold: share of the modes of generation 0 that is left (default 0.9), or their lost mass
+    (default 0.05)."""
     tails: float | None = None
-    """Threshold: the share of generation 0's tails that is left (0.5), or the mass lost (0.05)."""
+    """Threshold: share of the tails of generation 0 that is left (default 0.5), or their lost mass
+    (default 0.05)."""
     hallucination: float | None = None
-    """Threshold: the mass where the truth has none, beyond that of generation 0 (0.01)."""
+    """Threshold: probability mass where the real distribution has none, in excess of generation 0
+    (default 0.01)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WarningArguments:
-    """What `collapse-jax warning` watches, and when an alarm rings."""
+    """The metrics that `collapse-jax warning` watches, and the conditions of an alarm."""
 
     run: Annotated[str, tyro.conf.arg(metavar="RUN"), tyro.conf.Positional]
-    """A run folder of simulate, lm or cj.run that holds every chain, or seed."""
+    """A run folder of simulate, lm or cj.run that stores every chain or seed."""
     loss: str
-    """The metric that collapses, as test_perplexity."""
+    """The metric that collapses, for example test_perplexity."""
     threshold: float
-    """Where it counts as collapsed; crossed upwards if it lies above the first losses."""
+    """Value of the loss at which a chain counts as collapsed; it is crossed upwards if it is above
+    the first losses."""
     steady: str = ""
-    """A run folder of chains that do not collapse, recorded at the same generations. By default the
-    chains of RUN that do not cross the threshold."""
+    """A run folder of steady chains, which do not collapse, recorded at the same generations. By
+    default the steady chains are those of RUN that do not cross the threshold."""
     relative: bool = False
-    """Whether the threshold is in units of each chain's own first loss."""
+    """Give the threshold in units of each chain's first loss."""
     metrics: str | tuple[str, ...] = ()
-    """Names with commas; by default all with one number a generation."""
+    """Names of the metrics to watch, with commas; by default all that are one number per
+    generation."""
     indicators: str | tuple[str, ...] = ()
-    """Of level, change, variance and autocorrelation, with commas. By default all but change; with
-    --limits or --change the level alone."""
+    """Indicators to compute, with commas: level, change, variance, autocorrelation. By default all
+    except change; with --limits or --change only the level."""
     false_alarm_rate: float | None = None
-    """The chance that a steady chain rings at all, .05 by default. Half of the steady chains set
-    the limits, and the other half is counted."""
+    """Probability that a steady chain raises a (false) alarm at any time, 0.05 by default. Half of
+    the steady chains set the limits, and the other half estimates the rate."""
     limits: str | tuple[str, ...] = ()
-    """METRIC=NUMBER with commas: limits of levels, instead of a rate."""
+    """METRIC=NUMBER with commas: fixed limits of levels, instead of a false-alarm rate."""
     change: float | None = None
-    """The share of its first value by which a metric must change, as .1, instead of a rate."""
+    """Share of its first value by which a metric must change, for example 0.1, instead of a
+    false-alarm rate."""
     directions: str | tuple[str, ...] = ()
-    """rises, falls or either for all metrics, or METRIC=falls with commas; by default learned of
-    half of the chains."""
+    """Direction of an alarm: rises, falls or either for all metrics, or METRIC=falls with commas;
+    by default estimated from half of the chains."""
     by_generation: bool = False
-    """Whether metrics are held against those of the steady chains at the same generation."""
+    """Compare metrics with those of the steady chains at the same generation."""
     lead: int = 1
-    """Generations that an alarm must be ahead to count."""
+    """Smallest number of generations between an alarm and the collapse for the alarm to count."""
     window: int | None = None
-    """Generations that variance and autocorrelation look back on; by default a quarter of all."""
+    """Length of the window of variance and autocorrelation, in generations; by default a quarter of
+    all generations."""
     set_size: int = 1
-    """Watch sets of so many chains, which may disagree, instead of chains."""
+    """Watch sets of this many chains instead of single chains; the disagreement of a set is then an
+    indicator too."""
     out: str = "runs/warning"
-    """Where the table, the figure and warning.json go."""
+    """Folder for the table, the figure and warning.json."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,5 +220,5 @@ class TrackArguments:
     dry_run: bool = False
     """Print what it would take and write, by a short piece of it, and write nothing."""
     track: str | tuple[str, ...] = ()
-    """Follow the run in tensorboard, wandb or trackio, or several with commas. They get every
-    recorded number of each generation, and the losses by epoch."""
+    """Send results to tensorboard, wandb or trackio, or to several of them with commas. A tracker
+    receives every recorded number of each generation, and the losses by epoch."""

@@ -1,22 +1,22 @@
-"""What a run says of the published loop that it follows."""
+"""The lines that a run prints about the published loop that it follows."""
 
 from collapse_jax.app.config import LMConfig
 from collapse_jax.app.config.lm.presets import OF_SHUMAILOV, PRESETS
 
 
 def preset_words(config: LMConfig) -> list[str]:
-    """Lines on the preset of a run: what was changed, what is ours, and what is not followed.
+    """Lines on the preset of a run: changed values, our choices, and what is not reproduced.
 
     Args:
-        config: With nothing left to the preset. Of Shumailov et al., whose loop this is by
-            default, there is nothing to say.
+        config: Resolved settings. The loops of Shumailov et al., which are the default, need no
+            lines.
     """
     if config.preset in OF_SHUMAILOV:
         return []
     row, values = PRESETS[config.preset], vars(config)
     there = vars(LMConfig.of_preset(config.preset).resolved())
     changed = [
-        f"{name} {values[name]} (there {there[name]})"
+        f"{name} {values[name]} ({there[name]} in the preset)"
         for name in row.settings
         if values[name] != there[name]
     ]
@@ -25,8 +25,8 @@ def preset_words(config: LMConfig) -> list[str]:
     if changed:
         parts.append(f"changed: {', '.join(changed)}")
     if open_ones:
-        parts.append(f"left open by its source, and ours: {', '.join(open_ones)}")
+        parts.append(f"left open by its source, our choice: {', '.join(open_ones)}")
     lines = ["; ".join(parts)]
     if row.not_followed:
-        lines.append(f"preset {config.preset}, not followed: {'; '.join(row.not_followed)}")
+        lines.append(f"preset {config.preset}, not reproduced here: {'; '.join(row.not_followed)}")
     return lines

@@ -30,7 +30,7 @@ def finite(settings: object, *names: str) -> None:
 
 
 def _values(settings, names):
-    """(name, value) of every value of the named settings, of which some hold several."""
+    """(name, value) of every value of the named settings; a setting may have several values."""
     for name in names:
         values = getattr(settings, name)
         for value in values if isinstance(values, tuple) else (values,):

@@ -1,4 +1,4 @@
-"""Settings of real data out of a file, in the place of a family's own real distribution."""
+"""Settings of real data from a file, which replaces the real distribution of a family."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,33 +11,35 @@ from collapse_jax.runs.settings import Settings
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings(Settings):
-    """Real data of one's own."""
+    """Your own real data."""
 
     paths: ClassVar[Mapping[str, str]] = {"data": "data"}
 
     data: str = ""
-    """A file of real data, which takes the place of the family's own: CSV, TSV (also .gz), parquet,
-    npy or npz. Its rows are drawn without replacement, and docs/own-data.md says what each family
-    wants."""
+    """A file of real data, which replaces the real distribution of the family: CSV, TSV (also .gz),
+    parquet, npy or npz. Its rows are drawn without replacement. docs/own-data.md lists the columns
+    that each family needs."""
     columns: tuple[str, ...] = ()
-    """Names of the columns to read, in this order; by default all."""
+    """Names of the columns to read, in this order; by default all columns."""
     target: str = ""
-    """Of a regression: the column that the others explain."""
+    """For a regression: the column of responses, which the other columns explain."""
     categories: tuple[str, ...] = ()
-    """Columns that are read as categories whatever they hold, as codes with leading zeros."""
+    """Columns to read as categories even if they contain numbers, such as codes with leading
+    zeros."""
     missing: Literal["refuse", "drop"] = "refuse"
-    """refuse: a missing value is an error. drop: rows with one are left out."""
+    """refuse: a missing value is an error. drop: rows with a missing value are left out."""
     intercept: bool = True
-    """Of a regression: a column of ones before the others."""
+    """For a regression: whether to add a column of ones before the others."""
     held_out: float = 0.0
-    """The share of rows that no generation sees. held_out_log_prob, the mean log-probability of
-    such a row under each generation's model, is then recorded, and of linear_regression
-    held_out_squared_error too."""
+    """The share of rows that are held out: no generation is trained on them. The metric
+    held_out_log_prob is then recorded, the mean log-probability of a held-out row under each
+    generation's model. linear_regression also records held_out_squared_error."""
     split_seed: int = 0
-    """Which rows are held out. It is no part of `seed`: runs of several seeds have one split."""
+    """Seed of the choice of held-out rows. It does not depend on `seed`: runs with different seeds
+    have the same split."""
 
     def check_data(self) -> None:
-        """Raises `InputError` for the first setting of the data whose value means nothing."""
+        """Raises `InputError` for the first invalid setting of the data."""
         at_least(self, 0, "split_seed")
         at_most(self, LARGEST_SEED, "split_seed")
         if not 0 <= self.held_out < 1:
@@ -47,7 +49,7 @@ class DataSettings(Settings):
             )
         if self.split_seed != 0 and self.held_out == 0:
             raise InputError(
-                f"split_seed is {self.split_seed}, and no rows are held out; give --held-out 0.2"
+                f"split_seed is {self.split_seed}, but no rows are held out; give --held-out 0.2"
             )
         for name, default in self.data_defaults().items():
             value = getattr(self, name)
@@ -62,7 +64,8 @@ class DataSettings(Settings):
         return {field.name: field.default for field in fields if field.name != "data"}
 
     def data_name(self) -> str:
-        """What names the data among points of a grid: how they are read, and not where they lie."""
+        """The name of the data in the stream of a grid point: how the file is read, without its
+        path."""
         given = {name: getattr(self, name) for name in self.data_defaults()}
         changed = (
             f"{name}={value!r}"

@@ -1,6 +1,6 @@
 """The devices that a command runs on.
 
-No number depends on them, so they are not among the settings of a run folder.
+The results do not depend on them, so they are not among the settings of a run folder.
 """
 
 import dataclasses
@@ -14,21 +14,22 @@ from collapse_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """Devices and processes of one call; the next call on the same run folder may have others."""
+    """Devices and processes of this call; a later call on the same run folder may use others."""
 
     devices: int | None = None
-    """Use the first N devices of each process; by default all."""
+    """Use the first N devices of each process; by default all devices."""
     distributed: bool = False
-    """This is one process of several: found through Slurm, Open MPI, Kubernetes or a TPU pod, or
-    told by the next three options."""
+    """Run as one process of several. Slurm, Open MPI, Kubernetes and TPU pods are detected;
+    elsewhere give the next three options."""
     coordinator: str | None = None
-    """HOST:PORT where process 0 listens, reached by all."""
+    """HOST:PORT at which process 0 listens; all processes must be able to reach it."""
     num_processes: int | None = None
+    """Total number of processes."""
     process_id: int | None = None
-    """0 to num_processes - 1; process 0 writes the run folder."""
+    """The number of this process, from 0 to num_processes - 1; process 0 writes the run folder."""
 
     def check(self) -> None:
-        """Raises `InputError` for the first field whose value means nothing."""
+        """Raises `InputError` for the first invalid field."""
         if self.devices is not None:
             at_least(self, 1, "devices")
         names = ("coordinator", "num_processes", "process_id")
@@ -52,15 +53,15 @@ class Devices:
             )
 
     def check_for(self, settings: Any) -> None:
-        """`check`, and that the fields go with the command's settings."""
+        """Checks the fields, and that they are compatible with the command's settings."""
         self.check()
 
     def given(self, settings: Any, devices: Sequence) -> tuple:
-        """What the command's function gets: here the devices of this process.
+        """Returns the arguments of the command's function: here the devices of this process.
 
         Args:
             settings: The command's settings.
-            devices: Those to use, of all processes.
+            devices: The devices to use, of all processes.
         """
         from collapse_jax.runs import distributed
 
@@ -70,12 +71,12 @@ class Devices:
 
 @dataclasses.dataclass(frozen=True)
 class PointDevices(Devices):
-    """Devices and processes of a call that simulates the points of a grid, or a part of them."""
+    """Devices and processes of this call; several calls may share the points of a grid."""
 
     points: str = ""
-    """I/N: simulate the points I, I + N, I + 2N ... of the grid alone, for I from 1 to N. Other
-    calls may simulate the others in the same folder meanwhile; the call without this, once they are
-    done, gathers all, and simulates what is missing."""
+    """I/N: simulate only the points I, I + N, I + 2N, ... of the grid, for I from 1 to N. Other
+    calls may simulate the other points in the same folder at the same time. Once they are done, a
+    call without this option collects all points and simulates those that are missing."""
 
     def part(self) -> tuple[int, int] | None:
         """(I, N), or None for all points.
@@ -91,10 +92,10 @@ class PointDevices(Devices):
         return int(first), int(count)
 
     def check_for(self, settings: Any) -> None:
-        """`check`, and that the settings have a point for every part.
+        """Checks the fields, and that the settings have a point for every part.
 
         Args:
-            settings: Those of the command; its `axes` span the grid.
+            settings: The settings of the command; their `axes` span the grid.
         """
         self.check()
         part, axes = self.part(), settings.axes()
@@ -103,14 +104,14 @@ class PointDevices(Devices):
         count = math.prod(map(len, axes.values())) if axes else 1
         if not axes:
             raise InputError(
-                f"points is {self.points!r}, but the settings are one point; give several values "
-                "of one, as --gamma 0:1:11"
+                f"points is {self.points!r}, but the settings describe a single point; give "
+                "several values of a setting, such as --gamma 0:1:11"
             )
         if part[1] > count:
             raise InputError(f"points is {self.points!r}, but the grid has {count} points")
 
     def given(self, settings: Any, devices: Sequence) -> tuple:
-        """What the command's function gets: the devices of this process, and the part."""
+        """Returns the function's arguments: the devices of this process and the part."""
         return *super().given(settings, devices), self.part()
 
 
@@ -119,11 +120,11 @@ class ModelDevices(Devices):
     """Devices and processes of a call that trains a model."""
 
     shard_parameters: bool = False
-    """Cut every parameter and both its moments into one part a device, for models that do not fit
-    one; by default each has all."""
+    """Shard every parameter and both its Adam moments over the devices, for models that do not fit
+    on one device; by default every device has a full copy."""
 
     def given(self, settings: Any, devices: Sequence) -> tuple:
-        """What the command's function gets: a `Placement`."""
+        """Returns the arguments of the command's function: a `Placement`."""
         from collapse_jax.runs.placement import Placement
 
         return (Placement(tuple(devices), self.shard_parameters),)
@@ -131,28 +132,30 @@ class ModelDevices(Devices):
 
 @dataclasses.dataclass(frozen=True)
 class SeedDevices(ModelDevices):
-    """Devices and processes of a call that trains several models, a seed each."""
+    """Devices and processes of this call; the seeds of a run may be divided among several calls."""
 
     only_seeds: int | tuple[int, ...] = ()
-    """Make these seeds alone, beside other calls that make the others in the same folder; the call
-    without this, once they are done, records and draws all."""
+    """Run only these seeds; other calls may run the other seeds in the same folder at the same
+    time. Once they are done, a call without this option writes the results and figures of all
+    seeds."""
 
     def check_for(self, settings: Any) -> None:
-        """`check`, and that `only_seeds` are different seeds of the settings.
+        """Checks the fields, and that `only_seeds` are different seeds of the run.
 
         Args:
-            settings: Those of the command; `seeds` is the number of all.
+            settings: The settings of the command; `seeds` is the number of all seeds.
         """
         self.check()
         for seed in self._only():
             if not 0 <= seed < settings.seeds or self._only().count(seed) > 1:
                 raise InputError(
-                    f"only_seeds is {','.join(map(str, self._only()))}; it must be made of "
-                    f"different numbers from 0 to {settings.seeds - 1}"
+                    f"only_seeds is {','.join(map(str, self._only()))}; it must be different "
+                    f"integers from 0 to {settings.seeds - 1}"
                 )
 
     def given(self, settings: Any, devices: Sequence) -> tuple:
-        """What the command's function gets: a `Placement`, and the seeds to make; () is all."""
+        """Returns the arguments of the command's function: a `Placement` and the seeds; () is
+        all."""
         return *super().given(settings, devices), tuple(sorted(self._only()))
 
     def _only(self):

@@ -25,33 +25,33 @@ class EcosystemSettings(Settings):
     is_last_in_help: ClassVar[bool] = True
 
     ecosystem: int = 0
-    """How many models read each other; 0 is one model alone. Each has the family, the workflow and
-    the sample size; what its workflow takes of the newest model comes from the models that it
-    reads, by the coupling."""
+    """Number of models that read each other; 0 is a single model without an ecosystem. All have the
+    same family, workflow and sample size. The points that a workflow takes from the newest model
+    come from the models that the coupling names."""
     coupling: str = ""
-    """Who reads whom: ring, star, complete, or a file .csv or .npy. ring (by default): the two
-    neighbours; star: model 0 reads all others, and they read it; complete: each reads all others
-    alike. A file holds [K, K] shares, rows are the readers; what a row lacks to 1 is fresh real
-    data."""
+    """Which models read which: ring, star, complete, or a .csv or .npy file. ring (the default):
+    each model reads its two neighbours. star: model 0 reads all others, and they read model 0.
+    complete: each model reads all others equally. A file contains [K, K] shares, one row per
+    reader; if a row sums to less than 1, the rest is fresh real data."""
     exchange: float | tuple[float, ...] | None = None
-    """With ring, star and complete: the share of what a model reads that other models made (by
-    default 0.1); the rest it makes itself."""
+    """With ring, star and complete: the share of a model's synthetic data that other models
+    generate (by default 0.1); it generates the rest itself."""
 
     def has_ecosystem(self) -> bool:
         """Whether there are several models."""
         return self.ecosystem != 0 or self.coupling != ""
 
     def coupling_file(self) -> str:
-        """The file that holds the coupling; "" where it has a shape."""
+        """The file that contains the coupling; "" for a named coupling."""
         return "" if self.coupling in ("", *SHAPES) else self.coupling
 
     def exchanges(self) -> "float | tuple[float, ...] | None":
-        """`exchange`, or its default where one counts; None where nothing is exchanged so."""
+        """`exchange`, or its default if the coupling uses one; None if it does not."""
         counts = self.has_ecosystem() and not self.coupling_file()
         return _EXCHANGE if self.exchange is None and counts else self.exchange
 
     def ecosystem_in_words(self) -> str:
-        """What a title calls the models; "" of one alone."""
+        """The models in words, for a title; "" for a single model."""
         if not self.has_ecosystem():
             return ""
         if self.coupling_file():
@@ -63,13 +63,13 @@ class EcosystemSettings(Settings):
         return f"{self.ecosystem} models ({shape}) that read {of_all} of each other"
 
     def check_ecosystem(self) -> None:
-        """Raises `InputError` for settings of an ecosystem that mean nothing."""
+        """Raises `InputError` for invalid settings of an ecosystem."""
         at_most(self, _MOST_MODELS, "ecosystem")
         if not self.has_ecosystem():
             if self.exchange is not None:
                 raise InputError(
-                    f"exchange is {self.exchange} with one model, which reads no other; give "
-                    "--ecosystem 8"
+                    f"exchange is {self.exchange} with a single model, which reads no other; give "
+                    "a number of models, such as --ecosystem 8"
                 )
             return
         file = self.coupling_file()
@@ -93,6 +93,6 @@ class EcosystemSettings(Settings):
             )
         if self.exchange is not None:
             raise InputError(
-                f"exchange is {self.exchange} with coupling {file}, which holds all shares; leave "
-                f"it out, or give --coupling {SHAPES[0]}"
+                f"exchange is {self.exchange} with coupling {file}, which contains all shares; "
+                f"leave exchange out, or give --coupling {SHAPES[0]}"
             )

@@ -24,50 +24,61 @@ class PretrainConfig(Settings):
     }
 
     corpus: str = "embedded"
-    """A text file or a folder of them (.txt .raw .tokens .json .jsonl .parquet, plain, .xz or .gz),
-    read as a stream: its train file or shards, else all its text files; or "embedded"."""
+    """A text file, a folder of text files, or "embedded". Formats are .txt, .raw, .tokens, .json,
+    .jsonl and .parquet, also compressed as .xz or .gz. They are read as a stream. Of a folder the
+    train file or shards are read, or all text files if none is named train."""
     text_column: str | None = None
-    """Column of parquet or JSON that is read; by default "text"."""
+    """Column to read from parquet or JSON; by default "text"."""
     tokenizer: str = "embedded"
-    """A folder, "embedded", or "train:N": a byte-level BPE of N entries, trained on the corpus."""
+    """A folder, "embedded", or "train:N" for a byte-level BPE of N entries trained on the
+    corpus."""
     exclude: str | None = None
-    """A corpus whose valid and test text is kept out: windows that share 13 tokens in a row with it
-    are not trained on."""
+    """A corpus whose validation and test text must not be trained on: windows that share 13
+    consecutive tokens with it are skipped."""
     hidden_size: int = 128
+    """Width of the hidden states."""
     num_hidden_layers: int = 4
+    """Number of transformer layers."""
     num_attention_heads: int = 4
+    """Number of attention heads per layer."""
     ffn_dim: int = 512
+    """Width of the feed-forward layers."""
     max_position_embeddings: int = 128
+    """Largest context length of the model, in tokens."""
     block_length: int = 128
     """Tokens of a window."""
     batch_size: int = 32
-    """Windows of an optimiser step."""
+    """Windows per optimiser step."""
     steps: int = 2000
-    """Optimiser steps; the text is read as often as that takes, in a new order each time."""
+    """Number of optimiser steps; the text is repeated as often as needed, in a new order each
+    time."""
     learning_rate: float = 2e-3
-    """Its peak."""
+    """Peak learning rate."""
     warmup_steps: int = 200
-    """Steps of a linear climb to the peak."""
+    """Optimiser steps of linear warm-up to the peak."""
     final_share: float = 0.03
-    """Share of the peak that the learning rate falls to, by a cosine."""
+    """Final learning rate of the cosine decay, as a share of the peak."""
     weight_decay: float = 0.1
-    """Of matrices and of the embedding of tokens; biases, norms and positions have none."""
+    """Weight decay of matrices and token embeddings; biases, norms and positions have none."""
     beta1: float = 0.9
+    """First-moment decay of AdamW."""
     beta2: float = 0.95
+    """Second-moment decay of AdamW."""
     gradient_clip: float = 1.0
-    """Global norm above which a gradient is scaled down; 0 is off."""
+    """Global norm to which larger gradients are scaled down; 0 switches clipping off."""
     held_out: float = 0.02
-    """Share of the text, from its end, that is kept for validation; cut between works or rows."""
+    """Share of the text, from its end, that is held out for validation; cut between works or
+    rows."""
     held_out_windows: int = 256
-    """How many held-out windows, evenly spaced, are scored each time; 0 is all."""
+    """Number of held-out windows that each evaluation scores, evenly spaced; 0 is all."""
     evaluate_every: int = 100
-    """Steps from one record to the next."""
+    """Optimiser steps between evaluations."""
     save_every: int = 100
-    """Steps from one checkpoint to the next."""
+    """Optimiser steps between checkpoints."""
     seed: int = 0
-    """Root of all randomness."""
+    """Seed of all random numbers."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the exported weights."""
+    """Type of the exported weights."""
 
     def check(self) -> None:
         """Raises `InputError` for the first setting that is out of range."""
@@ -102,11 +113,11 @@ class PretrainConfig(Settings):
             )
 
     def resolved(self) -> "PretrainConfig":
-        """What config.json holds: itself."""
+        """Returns the settings as config.json stores them: itself."""
         return self
 
     def settings(self) -> "PretrainSettings":
-        """The settings as everything below the command takes them.
+        """Returns the checked settings in the form that the training code takes.
 
         Raises:
             InputError: If one is out of range.
@@ -122,7 +133,7 @@ class PretrainConfig(Settings):
 class PretrainSettings(NamedTuple):
     """Settings of a run, checked.
 
-    config: as config.json holds them.
+    config: as config.json stores them.
     optimiser: steps, batches and learning rates.
     """
 

@@ -9,21 +9,22 @@ from collapse_jax.runs.settings import Settings
 
 @dataclasses.dataclass(frozen=True)
 class QuickstartConfig(Settings):
-    """Everything at once, offline, in under 2 minutes of CPU time.
+    """A first tour of everything, offline, in under 2 minutes of CPU time.
 
-    Chains against theory, then the language-model loop on embedded text.
+    It compares chains with theory, then runs the language-model loop on embedded text.
     """
 
     command: ClassVar[str] = "quickstart"
 
     chains: int = 10_000
-    """Chains of each family under each workflow."""
+    """Number of chains of each family under each workflow."""
     generations: int = 4
     """The last generation of the language model."""
     seed: int = 0
+    """Seed of all random numbers."""
 
     def check(self) -> None:
-        """Raises `InputError` for the first field whose value means nothing."""
+        """Raises `InputError` for the first invalid field."""
         at_least(self, 0, "generations", "seed")
         at_least(self, 1, "chains")
         at_most(self, LARGEST_SEED, "seed")

@@ -1,7 +1,7 @@
-"""Several values of a setting as they are typed: a list with commas, whose parts may be ranges.
+"""Several values of a setting on the command line: a list with commas, which may contain ranges.
 
-0:1:11 is 11 evenly spaced values from 0 to 1, and log:10:6000:50 is 50 whose logarithms are evenly
-spaced. Both ends are among them.
+0:1:11 means 11 evenly spaced values from 0 to 1, and log:10:6000:50 means 50 values whose
+logarithms are evenly spaced. Both ends are included.
 """
 
 import math
@@ -15,10 +15,10 @@ _DIGITS = 12
 
 
 class Values(NamedTuple):
-    """What was typed.
+    """The values of a setting.
 
     values: ints or floats, in their order.
-    note: a line about values that ranges give more than once, which are kept once; else "".
+    note: a line about values that a range gives more than once, which are used once; else "".
     """
 
     values: tuple[int | float, ...]
@@ -26,20 +26,20 @@ class Values(NamedTuple):
 
 
 def is_range(text: str) -> bool:
-    """Whether a text holds a range."""
+    """Whether a text contains a range."""
     return ":" in text
 
 
 def read(kind: type, text: str) -> Values:
-    """The numbers that a text stands for.
+    """Returns the numbers that a text describes.
 
     Args:
-        kind: int or float. Of a range of ints every value is rounded.
+        kind: int or float. In a range of ints, every value is rounded.
         text: numbers and ranges with commas.
 
     Raises:
-        ValueError: for a range that is none; its text says why, and does not name the option. Also
-            for what `kind` cannot read, as `kind` raises it.
+        ValueError: for an invalid range; the message gives the reason but not the option. Also for
+            text that `kind` cannot convert; the message is then that of `kind`.
     """
     values = [
         value
@@ -52,7 +52,7 @@ def read(kind: type, text: str) -> Values:
         return Values(tuple(values))
     once = tuple(dict.fromkeys(values))
     what = "whole numbers" if kind is int else "values"
-    note = f"{text} has {len(once):,} different {what} of {len(values):,}, each kept once"
+    note = f"{text} has {len(once):,} different {what} among {len(values):,}; each is used once"
     return Values(once, note if len(once) < len(values) else "")
 
 
@@ -70,7 +70,7 @@ def _range(kind, part):
     if count > _MOST:
         raise ValueError(f"{part!r} has {count} values; give at most {_MOST}")
     if is_log and min(first, last) <= 0:
-        raise ValueError(f"{part!r} must go from one positive number to another")
+        raise ValueError(f"{part!r} must have two positive ends")
     low, high = (math.log(first), math.log(last)) if is_log else (first, last)
     inner = [low + (high - low) * place / (count - 1) for place in range(1, count - 1)]
     inner = [math.exp(value) for value in inner] if is_log else inner

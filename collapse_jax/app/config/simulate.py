@@ -29,10 +29,11 @@ _SWITCHED = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0, "real_share": 0.0, "synthe
 
 @dataclasses.dataclass(frozen=True)
 class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
-    """Thousands of chains of any family, drawn against their closed forms where these are known.
+    """Simulate thousands of chains of any family and compare them with theory where it is known.
 
-    Options that show a comma take several values, and 0:1:11 or log:10:6000:50 for so many from one
-    end to the other; a simulation then covers the grid of all of them.
+    An option marked [,...] takes several values: a list with commas, 0:1:11 for evenly spaced
+    values, or log:10:6000:50 for logarithmic spacing. The simulation then covers the grid of all
+    combinations.
     """
 
     command: ClassVar[str] = "simulate"
@@ -40,16 +41,16 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
     earlier: ClassVar[dict[str, str]] = {"streams": "common"}
 
     family: str = "gaussian"
-    """A name that `collapse-jax families` lists. Others than gaussian and categorical start from
-    the model of their example."""
+    """The family of models, one that `collapse-jax families` lists. Families other than gaussian
+    and categorical start from the model of their example."""
     options: tuple[str, ...] = ()
-    """NAME=VALUE for the factory of such a family, as `collapse-jax families` lists them."""
+    """NAME=VALUE options of the family, as `collapse-jax families` lists them."""
     workflow: str | tuple[str, ...] = ""
-    """replace, mix, accumulate, accumulate_subsample, keep_real; by default mix where shares are
+    """replace, mix, accumulate, accumulate_subsample or keep_real; by default mix if shares are
     given, else replace."""
     alpha: float | tuple[float, ...] | None = None
-    """With mix: the share of each training set that the newest model makes; by default what beta
-    and gamma leave."""
+    """With mix: the share of each training set that the newest model generates; by default 1 - beta
+    - gamma."""
     beta: float | tuple[float, ...] = 0.0
     """With mix: the share taken from the previous training set."""
     gamma: float | tuple[float, ...] = 0.0
@@ -58,56 +59,63 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
     """With accumulate and accumulate_subsample: the share of each new batch that is fresh real
     data."""
     synthetic_ratio: float | tuple[float, ...] = 1.0
-    """With keep_real: synthetic points for each of the real ones, which are all kept."""
+    """With keep_real: number of synthetic points per real point; all real points are kept."""
     temperature: float | tuple[float, ...] = 1.0
-    """Temperature at which models are sampled, of families that have one: their probabilities to
-    the power 1 / temperature. Of a Gaussian it multiplies the variance."""
+    """Sampling temperature, for families that have one: probabilities are raised to the power 1 /
+    temperature and normalised. For a Gaussian it multiplies the variance."""
     grid: tuple[str, ...] = ()
-    """NAME=VALUE,VALUE,... or NAME=0:1:11 for options of the family that are numbers, each one axis
-    of the grid; its values are traced where the family can, and have one program."""
+    """NAME=VALUE,VALUE,... or NAME=0:1:11 for a numeric option of the family; each one is an axis
+    of the grid. If the family can trace the option, all values share one compiled program."""
     switch: str = ""
-    """GENERATION:NAME=VALUE,... for another workflow from that generation on, as 50:gamma=0.1 or
-    50:workflow=accumulate,real_share=0.3. Names are workflow, alpha, beta, gamma, real_share and
-    synthetic_ratio; what is not given there has its default."""
+    """GENERATION:NAME=VALUE,... to change the workflow from that generation on, for example
+    50:gamma=0.1 or 50:workflow=accumulate,real_share=0.3. Names are workflow, alpha, beta, gamma,
+    real_share and synthetic_ratio; names that are left out have their defaults."""
     synthetic_weight: float | tuple[float, ...] = 1.0
-    """How much a synthetic point counts in the fit against a real one; 0: not at all."""
+    """Weight of a synthetic point in the fit, relative to a real point; 0 ignores synthetic
+    points."""
     sample_size: int | tuple[int, ...] = 100
+    """Number of points in each training set."""
     generations: int = 200
-    """The last generation; generation 0 is the model fitted to `sample_size` real draws."""
+    """Number of the last generation; generation 0 is the model fitted to `sample_size` real
+    points."""
     chains: int = 10_000
-    """Chains at each point of the grid."""
+    """Number of independent chains, at each point of a grid."""
     dim: int | tuple[int, ...] = 1
-    """Dimensions of the Gaussian."""
+    """For gaussian: number of dimensions."""
     ddof: int | tuple[int, ...] = 1
-    """1: unbiased covariance (the theorem). 0: maximum likelihood (the released code)."""
+    """For gaussian, the covariance estimator: 1 is unbiased (the theorem), 0 is maximum likelihood
+    (the released code)."""
     num_categories: int | tuple[int, ...] = 10
-    """Categories, equally probable at the start."""
+    """For categorical: number of categories, which are equally probable in the real
+    distribution."""
     metrics: tuple[str, ...] = ()
-    """Names of what to record; by default what the family's figure needs. Every family of points
-    has precision, recall, density, coverage and sliced_wasserstein, of 1,000 points of the model
-    against 1,000 real ones."""
+    """Names of the metrics to record; by default those that the family's figure shows. Every family
+    of points offers precision, recall, density, coverage and sliced_wasserstein, which compare
+    1,000 points of the model with 1,000 real points."""
     record: str = "1"
-    """Which generations to record: a stride, "log", or their numbers with commas. 0 and the last
-    are always among them."""
+    """Which generations to record: a stride, "log" for logarithmic spacing, or generation numbers
+    with commas. Generation 0 and the last one are always recorded."""
     keep: Literal["chains", "summary"] = "chains"
-    """What of them: every chain, or mean, deviation and quantiles over chains alone (always so on a
-    grid)."""
+    """What to record: every chain, or only the mean, standard deviation and quantiles over chains.
+    A grid always records the summary."""
     memory_limit: float = 8.0
-    """GiB that the simulation may hold; more is refused before it starts."""
+    """Memory limit in GiB; a simulation that needs more is refused before it starts."""
     seed: int = 0
+    """Seed of all random numbers."""
     streams: Literal["independent", "common"] | None = None
-    """Random numbers of the points. independent: each point has its own, by its settings. common:
-    all have the same, so that they differ by their settings alone and err together. By default
-    independent on a grid, or as its folder began, and common without one: two such simulations of
-    one seed share their random numbers."""
+    """Random numbers of the grid points: independent, or common to all points. independent: each
+    point has random numbers that depend on its settings. common: all points have the same random
+    numbers, so that they differ by their settings alone and their errors are correlated. The
+    default is independent on a grid (a resumed grid keeps the choice that it began with) and common
+    without a grid: two such simulations with the same seed share their random numbers."""
     chunk: int = 50
-    """Records in one compiled call."""
+    """Recorded generations per compiled call."""
 
     def check(self) -> None:
-        """Raises `InputError` for the first setting whose value means nothing."""
+        """Raises `InputError` for the first invalid setting."""
         for name in (*PROGRAM_AXES, *VALUE_AXES):
             if getattr(self, name) == ():
-                raise InputError(f"{name} holds no value; it must hold at least one")
+                raise InputError(f"{name} has no value; give at least one")
         at_least(
             *(self, 0, "generations", "seed", "beta", "gamma", "ddof", "synthetic_ratio"),
             "synthetic_weight",
@@ -128,8 +136,9 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
         self.check_ecosystem()
         if self.data and self.has_ecosystem():
             raise InputError(
-                f"data is {self.data} with {self.ecosystem_in_words()}; own data is for one model, "
-                "and several are made of it by cj.ecosystem(cj.sources.dataset(...))"
+                f"data is {self.data} with {self.ecosystem_in_words()}; own data on the command "
+                "line is for a single model; for several, use cj.ecosystem with "
+                "cj.sources.dataset(...) in Python"
             )
         self.check_verifier()
         check_fields_of_families(self)
@@ -138,7 +147,7 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
             point.check_point()
 
     def resolved(self) -> Self:
-        """The same settings with every field filled in that the family or others imply.
+        """Returns the settings with every field filled in that the family or other fields imply.
 
         A tuple of one value becomes that value.
         """
@@ -171,7 +180,7 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
         return filled
 
     def resolve(self) -> "SimulateSettings":
-        """The settings of a simulation without a grid, each with one value."""
+        """Returns the settings of a simulation without a grid, each with a single value."""
         (settings,) = self.points()
         return settings
 
@@ -244,10 +253,11 @@ class SimulateSettings(SimulateConfig):
     num_categories: int = 10
 
     def stream_name(self) -> str:
-        """What names this point among those of all grids, for its random numbers.
+        """Returns the name of this point among all grids, which selects its random numbers.
 
-        It holds whatever changes the law of a chain, each number exactly, and nothing else: neither
-        the axes of a grid nor how far and how often it is simulated.
+        The name contains every setting that changes the distribution of a chain, each number
+        exactly, and nothing else: not the axes of the grid, nor the numbers of generations and
+        chains.
         """
         of_family = [
             f"{name}={getattr(self, name)}"
@@ -276,7 +286,7 @@ class SimulateSettings(SimulateConfig):
         """(the first generation, the settings from there on); None without a switch.
 
         Raises:
-            InputError: for a switch that cannot be read, or to settings that mean nothing.
+            InputError: for a switch that cannot be read, or that leads to invalid settings.
         """
         if not self.switch:
             return None
@@ -288,8 +298,8 @@ class SimulateSettings(SimulateConfig):
         is_number = begin.isdecimal() and 2 <= int(begin) <= self.generations
         if not (is_number and given and given.keys() <= {"workflow", *_SWITCHED}):
             raise InputError(
-                f"switch is {self.switch!r}; it must be GENERATION:NAME=VALUE,..., as "
-                f"50:gamma=0.1, of a generation from 2 to {self.generations} and the names "
+                f"switch is {self.switch!r}; it must be GENERATION:NAME=VALUE,..., such as "
+                f"50:gamma=0.1, with a generation from 2 to {self.generations} and the names "
                 f"workflow, {', '.join(_SWITCHED)}"
             )
         shares = {"alpha", "beta", "gamma"} & given.keys()
@@ -305,12 +315,12 @@ class SimulateSettings(SimulateConfig):
         return int(begin), later
 
     def value_of(self, axis: str) -> "int | float | str":
-        """The value of a setting, or of an option of the family, that is an axis of a grid."""
+        """Returns the value of an axis of a grid: a setting, or an option of the family."""
         options = dict(option.split("=", 1) for option in self.options)
         return float(options[axis]) if axis in options else getattr(self, axis)
 
     def check_point(self) -> None:
-        """What `SimulateConfig.check` raises for one point of a grid."""
+        """Raises what `SimulateConfig.check` raises, for one point of a grid."""
         self._check_memory()
         if self.workflow not in WORKFLOWS:
             raise InputError(
@@ -359,11 +369,11 @@ class SimulateSettings(SimulateConfig):
         if self.synthetic_weight != 1 and self.workflow == "replace":
             raise InputError(
                 f"synthetic_weight is {self.synthetic_weight:g} with workflow replace, which has "
-                "synthetic points alone; give real data, as by --gamma 0.5"
+                "only synthetic points; add real data, for example --gamma 0.5"
             )
 
     def _check_memory(self):
-        """What is refused before anything is made that large; the drivers count the rest."""
+        """Refuses sizes that alone exceed the limit before anything is allocated."""
         bytes_of = {"dim": 8 * self.dim**2, "num_categories": 8 * self.num_categories}
         needs = {
             name: bytes_of[name] for name in bytes_of if FIELDS_OF_FAMILIES[name] == self.family

@@ -1,4 +1,4 @@
-"""Which settings of `collapse-jax simulate` may have several values, and the checks of those."""
+"""The settings of `collapse-jax simulate` that may have several values, and their checks."""
 
 import dataclasses
 import math
@@ -31,10 +31,10 @@ _MOST_POINTS = 10**6
 
 
 def values_of_option(texts: str) -> tuple[str, ...]:
-    """The values, as they are written, of an option of the family in `grid`.
+    """Returns the values of an option of the family in `grid`, as text.
 
     Args:
-        texts: what stands behind its "=": numbers and ranges with commas.
+        texts: the text after "=": numbers and ranges with commas.
     """
     if not ranges.is_range(texts):
         return tuple(texts.split(","))
@@ -52,7 +52,7 @@ def check_axes(config: "SimulateConfig") -> None:
     points = math.prod(map(len, config.axes().values()))
     if points > _MOST_POINTS:
         raise InputError(
-            f"{', '.join(config.axes())} have {points:,} points together; give at most "
+            f"{', '.join(config.axes())} make a grid of {points:,} points; give at most "
             f"{_MOST_POINTS:,}"
         )
 
@@ -69,13 +69,13 @@ def check_options(config: "SimulateConfig") -> None:
             )
     if config.options and config.family in FIELDS_OF_FAMILIES.values():
         raise InputError(
-            f"options are {', '.join(config.options)}; for family {config.family} give "
-            "them by name, as --dim and --ddof"
+            f"options are {', '.join(config.options)}; for family {config.family} give them as "
+            "separate options, such as --dim and --ddof"
         )
 
 
 def check_grid(config: "SimulateConfig") -> None:
-    """Raises `InputError` for an entry of `grid` that is none."""
+    """Raises `InputError` for an invalid entry of `grid`."""
     for entry in config.grid:
         name, given, values = entry.partition("=")
         own = {field.name for field in dataclasses.fields(config)}
@@ -83,8 +83,8 @@ def check_grid(config: "SimulateConfig") -> None:
             raise InputError(f"grid has {entry!r}; it must be NAME=VALUE,VALUE,...")
         if name in own:
             raise InputError(
-                f"grid has {name}, which is a setting of its own; give --"
-                f"{name.replace('_', '-')} {values}"
+                f"grid has {name}, which has its own option; give --{name.replace('_', '-')} "
+                f"{values}"
             )
         try:
             numbers = ranges.read(float, values).values
@@ -93,7 +93,9 @@ def check_grid(config: "SimulateConfig") -> None:
                 raise InputError(f"grid has {entry!r}: {error}") from None
             numbers = (math.nan,)
         if not all(map(math.isfinite, numbers)):
-            raise InputError(f"grid has {entry!r}; its values must be finite numbers with commas")
+            raise InputError(
+                f"grid has {entry!r}; its values must be finite numbers, separated by commas"
+            )
         others = (*config.options, *config.grid)
         if sum(other.startswith(f"{name}=") for other in others) > 1:
             raise InputError(f"{name} is given more than once by options and grid; give it once")
@@ -105,6 +107,6 @@ def check_fields_of_families(config: "SimulateConfig") -> None:
         value = getattr(config, name)
         if config.family != family and value != getattr(type(config), name):
             raise InputError(
-                f"{name} is {value} with family {config.family}, which ignores it; give "
-                "what it takes by --options"
+                f"{name} is {value} with family {config.family}, which ignores it; give the "
+                "options of this family by --options"
             )

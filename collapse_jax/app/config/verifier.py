@@ -1,4 +1,4 @@
-"""Settings of `collapse-jax simulate` for a verifier that is fitted as the generations go."""
+"""Settings of `collapse-jax simulate` for a verifier that is fitted again in later generations."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -31,25 +31,25 @@ _WORDS = {float: "a number", int: "a whole number", _yes_or_no: "True or False",
 
 @dataclasses.dataclass(frozen=True)
 class VerifierSettings(Settings):
-    """A verifier that judges what models make, and is fitted again (docs/verifiers.md)."""
+    """A verifier that filters synthetic points and is itself refitted (docs/verifiers.md)."""
 
     is_last_in_help: ClassVar[bool] = True
 
     verifier: str = ""
-    """A verifier of what models make: NAME:OPTION=VALUE,..., as centred:width=1,refresh=0.1. Names
-    are centred and logistic, their options those of cj.verifiers (features of logistic are the
-    powers of the points up to its option degree, 1 by default). An option that is a number is an
-    axis of a grid by --grid verifier.NAME=VALUE,..."""
+    """A verifier of synthetic points: NAME:OPTION=VALUE,..., for example
+    centred:width=1,refresh=0.1. Names are centred and logistic; their options are those of
+    cj.verifiers. The features of logistic are the powers of the points up to the option degree, 1
+    by default. A numeric option becomes an axis of a grid by --grid verifier.NAME=VALUE,..."""
 
     def verifier_name(self) -> str:
-        """The name alone; "" without a verifier."""
+        """Returns the name alone; "" without a verifier."""
         return self.verifier.partition(":")[0]
 
     def verifier_options(self) -> dict[str, Any]:
-        """The options given, those of a point of a grid among them.
+        """Returns the options given, including those of a point of a grid.
 
         Raises:
-            InputError: for names and values that mean nothing.
+            InputError: for unknown names and invalid values.
         """
         name, _, rest = self.verifier.partition(":")
         own = getattr(self, "options", ())
@@ -59,8 +59,8 @@ class VerifierSettings(Settings):
         for option, _, text in pairs:
             if option not in known:
                 raise InputError(
-                    f"verifier is {self.verifier!r}; {name} has no option {option!r}, but "
-                    f"{', '.join(known)}{did_you_mean(option, known)}"
+                    f"verifier is {self.verifier!r}; {name} has no option {option!r}; its options "
+                    f"are {', '.join(known)}{did_you_mean(option, known)}"
                 )
             if option in found:
                 raise InputError(f"verifier has {option} more than once; give it once")
@@ -73,7 +73,7 @@ class VerifierSettings(Settings):
         return found
 
     def check_verifier(self) -> None:
-        """Raises `InputError` for a verifier that means nothing."""
+        """Raises `InputError` for an invalid verifier."""
         axes = [entry for entry in getattr(self, "grid", ()) if entry.startswith(PREFIX)]
         if not self.verifier:
             if axes:
@@ -93,19 +93,21 @@ class VerifierSettings(Settings):
             numbers = [one for one, read in VERIFIERS[name].items() if read in (int, float)]
             if option not in numbers:
                 raise InputError(
-                    f"grid has {entry!r}; {name} has no number called {option!r}, but "
-                    f"{', '.join(numbers)}{did_you_mean(option, numbers)}"
+                    f"grid has {entry!r}; {name} has no numeric option {option!r}; its numeric "
+                    f"options are {', '.join(numbers)}{did_you_mean(option, numbers)}"
                 )
             if option in given:
-                raise InputError(f"{PREFIX}{option} is given by verifier and by grid; give it once")
+                raise InputError(
+                    f"{PREFIX}{option} is given by both verifier and grid; give it once"
+                )
             given |= {option: None}
         if name == "centred" and "width" not in given:
             raise InputError(
-                f"verifier is {self.verifier!r}; centred needs a width, as centred:width=1"
+                f"verifier is {self.verifier!r}; centred needs a width, such as centred:width=1"
             )
 
     def verifier_in_words(self) -> str:
-        """The verifier with all its options in one order; "" without one."""
+        """Returns the verifier with all its options, sorted by name; "" without a verifier."""
         if not self.verifier:
             return ""
         options = sorted(self.verifier_options().items())

@@ -198,6 +198,6 @@ def test_seeds_that_are_not_there_are_refused(tiny, tmp_path, capsys, only):
     assert ended.value.code == 2
     assert (
         capsys.readouterr().err
-        == f"error: only_seeds is {only}; it must be made of different numbers from 0 to 2\n"
+        == f"error: only_seeds is {only}; it must be different integers from 0 to 2\n"
     )
     assert not (tmp_path / "run").exists()

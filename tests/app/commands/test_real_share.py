@@ -98,7 +98,7 @@ def test_names_of_workflows():
         ({"synthetic_ratio": 2.0}, "synthetic_ratio is 2 with workflow accumulate, which ignores"),
         ({"grid": ("smoothing",)}, "grid has 'smoothing'; it must be NAME=VALUE,VALUE,..."),
         ({"grid": ("gamma=0.1,0.2",)}, "grid has gamma, which is a setting of its own; give "),
-        ({"grid": ("a=1,x",)}, "grid has 'a=1,x'; its values must be finite numbers with commas"),
+        ({"grid": ("a=1,x",)}, "grid has 'a=1,x'; its values must be finite numbers, separated by"),
         ({"grid": ("a=1,2", "a=3")}, "a is given more than once by options and grid; give it once"),
         ({"grid": ("a=1,1",)}, "a has 1.0 more than once"),
         ({"switch": "50"}, "switch is '50'; it must be GENERATION:NAME=VALUE,..."),

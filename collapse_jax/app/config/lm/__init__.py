@@ -52,11 +52,12 @@ class LMConfig(
     PresetSettings,
     Settings,
 ):
-    """Fine-tune a language model on real text, let it make the next training set, and so on.
+    """Fine-tune a language model on real text, train the next model on its text, and so on.
 
-    The defaults are those of the preset, by default the paper's Fig. 1b. What is given goes before
-    them, also where it is the default of the field. `dataclasses.replace` gives every field, so
-    that it changes the name of a preset alone: make a new one of another preset.
+    The defaults are those of the preset, which is Fig. 1b of Shumailov et al. (2024) by default. A
+    field that is given explicitly overrides the preset, even with the default value of the field.
+    `dataclasses.replace` passes every field explicitly, so replacing `preset` alone changes nothing
+    else: construct a new `LMConfig` for another preset.
     """
 
     command: ClassVar[str] = "lm"
@@ -73,11 +74,11 @@ class LMConfig(
 
     @classmethod
     def of_preset(cls, preset: str, **changes: Any) -> "LMConfig":
-        """The settings of a published loop.
+        """Returns the settings of a published loop.
 
         Args:
             preset: A name of `PRESETS`.
-            changes: Settings by name; they go before the preset's.
+            changes: Settings by name; they override the preset's.
 
         Raises:
             InputError: If there is no such preset.
@@ -106,7 +107,7 @@ class LMConfig(
         check_with_pool(resolved)
 
     def resolved(self) -> "LMConfig":
-        """What config.json holds: every setting that is left to preset and protocol filled in."""
+        """Returns the settings as config.json stores them: preset and protocol are filled in."""
         defaults = open_values(self.preset, self.protocol)
         if self.counts_real:
             defaults["real_fraction"] = None
@@ -115,7 +116,7 @@ class LMConfig(
         )
 
     def settings(self) -> "LMSettings":
-        """The settings as everything below the command takes them.
+        """Returns the checked settings in the form that the code below the command takes.
 
         Raises:
             InputError: If one is out of range.
@@ -144,12 +145,12 @@ LMConfig.earlier = {field.name: field.default for field in dataclasses.fields(LM
 
 
 class LMSettings(NamedTuple):
-    """Settings of a run, checked, with nothing left to preset and protocol.
+    """Checked settings of a run, with all values of preset and protocol filled in.
 
-    config: as config.json holds them. What the other fields say is read from those.
+    config: as config.json stores them. The other fields are derived from it.
     fine_tune: the fit of each generation.
     decoder: how blocks are continued.
-    real_fraction: share of real blocks in each training set; 0 where they are kept by number.
+    real_fraction: share of real blocks in each training set; 0 if a number of blocks is given.
     real_in_batches: whether they are whole batches, rather than drawn.
     """
 

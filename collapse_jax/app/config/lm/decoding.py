@@ -1,4 +1,4 @@
-"""How `collapse-jax lm` lets a model continue text."""
+"""Decoding settings of `collapse-jax lm`."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,38 +26,39 @@ MOST_BEAMS = 1000
 
 @dataclasses.dataclass(frozen=True)
 class DecodingSettings:
-    """How text is continued."""
+    """How a model continues text."""
 
     decoding: Literal["beam", "greedy", "sampling"] = "beam"
-    """How blocks are continued."""
+    """Decoding method: beam search, greedy decoding or sampling."""
     num_beams: int = 5
-    """Of beam search."""
+    """Number of beams of beam search."""
     repetition_penalty: float | None = None
-    """1 is none, the paper's ablation has 2; tokens of the prompt count too. By default the
-    protocol's."""
+    """Repetition penalty, which also applies to tokens of the prompt; 1 is off. The ablation of
+    Shumailov et al. uses 2. By default the protocol's."""
     temperature: float = 1.0
-    """Of sampling."""
+    """Sampling temperature."""
     top_k: int = 0
-    """Sampling from the k most probable tokens only; 0 is off."""
+    """Top-k sampling: sample only from the k most probable tokens; 0 is off."""
     top_p: float = 1.0
-    """Nucleus sampling: from the most probable tokens that hold this probability together; 1 is
-    off."""
+    """Nucleus sampling: sample from the most probable tokens whose total probability reaches this
+    value; 1 is off."""
     min_p: float = 0.0
-    """Sampling from tokens with at least this share of the largest probability; 0 is off."""
+    """Min-p sampling: sample from tokens with at least this share of the largest probability; 0 is
+    off."""
     typical_p: float = 1.0
-    """Typical sampling: from tokens whose information is nearest to the entropy, until they hold
-    this probability together; 1 is off."""
+    """Typical sampling: sample from the tokens whose information content is closest to the entropy
+    and whose total probability reaches this value; 1 is off."""
     no_repeat_ngram_size: int = 0
-    """No n-gram of so many tokens occurs twice in a prompt with its continuation; 0 is off."""
+    """Forbid repeated n-grams of this length within a prompt and its continuation; 0 is off."""
     num_beam_groups: int = 1
-    """Diverse beam search: groups that the beams are divided into; 1 is off. The best beam of all
-    groups goes on, which is often that of a plain search with the beams of one group."""
+    """Diverse beam search: number of groups of beams; 1 is off. The best beam of all groups is
+    returned. It is often the beam that plain beam search finds with the beams of one group."""
     diversity_penalty: float = 0.0
-    """Of diverse beam search: what a token loses in log-probability for each beam of an earlier
-    group that chose it at the same step."""
+    """Diverse beam search: log-probability that a token loses for each beam of an earlier group
+    that chose the same token at the same step."""
     decode_batch: int | None = None
-    """Prompts decoded at once; by default 64 on CPUs, and on accelerators as many as fit into half
-    of their memory, at most 1,024 on each."""
+    """Number of prompts decoded at once. The default is 64 on CPUs; on accelerators it is the
+    number that fits into half of the memory, at most 1,024 per device."""
 
     def check_decoding(self) -> None:
         """Raises `InputError` for the first setting of these that is out of range."""
@@ -76,7 +77,7 @@ class DecodingSettings:
 
 
 def decoder_of(values: dict[str, Any]) -> "Decoder":
-    """The decoder that settings by name describe.
+    """Returns the decoder that these settings describe.
 
     Raises:
         InputError: If one is out of range.

@@ -1,4 +1,4 @@
-"""How `collapse-jax lm` fits the model of each generation."""
+"""Training settings of `collapse-jax lm`, for the fit of each generation."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,51 +15,57 @@ class FitSettings:
     """The fit of each generation."""
 
     epochs: int | None = None
-    """Epochs of each fit at most, and after each of them a validation; by default the preset's, or
-    the protocol's if it has its own."""
+    """Largest number of epochs of each fit, with a validation after each epoch; by default the
+    protocol's value if it has one, else the preset's."""
     max_steps: int | None = None
-    """Optimiser steps of each fit at most; the smallest of epochs, steps and tokens ends it. With
-    many epochs every generation gets this budget, however many blocks it is trained on."""
+    """Largest number of optimiser steps of each fit; the first limit reached among epochs, steps
+    and tokens ends the fit. With a large number of epochs, every generation has this budget,
+    whatever the size of its training set."""
     max_tokens: int | None = None
-    """The same in tokens of the blocks that are read; the last step takes what is left."""
+    """Largest number of training tokens of each fit; the last step may be smaller."""
     batch_size: int = 128
-    """Blocks whose gradient is computed at once. Not stated in the paper; the released code's (one
-    of its scripts passes 16)."""
+    """Number of blocks per batch. Not stated in the paper; taken from the released code (one of its
+    scripts passes 16)."""
     gradient_accumulation: int = 1
-    """Batches of one optimiser step, as if they were one."""
+    """Number of batches per optimiser step; their gradients are averaged as in one large batch."""
     learning_rate: float = 2e-5
-    """At the first epoch, or after the warm-up. Not stated in the paper; the released code's (one
-    of its scripts passes 1e-5)."""
+    """Learning rate in the first epoch, or after the warm-up. Not stated in the paper; taken from
+    the released code (one of its scripts passes 1e-5)."""
     final_learning_rate: float = 1e-6
-    """Where the schedule ends; 0 is what linear and cosine mean elsewhere. Not stated in the paper;
-    the released code's."""
+    """Learning rate at the end of the schedule; linear and cosine schedules of other libraries end
+    at 0. Not stated in the paper; taken from the released code."""
     schedule: Literal["cosine-by-epoch", "constant", "linear", "cosine"] = "cosine-by-epoch"
-    """cosine-by-epoch: constant within an epoch. The others go by optimiser steps, over all steps
-    of a fit. Not stated in the paper; the released code's."""
+    """cosine-by-epoch: a cosine over epochs, constant within an epoch. constant, linear, cosine: by
+    optimiser step, over all steps of a fit. The default is not stated in the paper; taken from the
+    released code."""
     warmup_steps: int = 0
-    """Optimiser steps in which the rate climbs from 0, of the schedules by step."""
+    """Optimiser steps of linear warm-up from 0, for the schedules by step."""
     max_grad_norm: float | None = None
-    """Global norm above which a gradient is scaled down; by default none is."""
+    """Global norm to which larger gradients are scaled down; by default gradients are not
+    clipped."""
     weight_decay: float = 0.01
-    """On every parameter that is trained. Not stated in the paper; the released code's."""
+    """AdamW weight decay of every trained parameter. Not stated in the paper; taken from the
+    released code."""
     loss_on: Literal["all", "continuation"] = "all"
-    """Tokens whose loss is trained on and chooses the best epoch. continuation: those after the
-    prompt, where blocks hold both (--train-on both). Perplexities of the test text count all."""
+    """Tokens that the training loss and the choice of the best epoch count: all, or the
+    continuation. continuation: the tokens after the prompt, if blocks contain both (--train-on
+    both). Perplexities of the test text count all tokens."""
     lora_rank: int = 0
-    """Rank of LoRA's matrices, which are trained in the place of all weights and merged into them
-    at the end of each fit; 0 is off. A learning rate of 1e-4 or more is usual then."""
+    """Rank of LoRA adapters, which are trained instead of the full weights and merged into them at
+    the end of each fit; 0 is off. With LoRA a learning rate of 1e-4 or more is usual."""
     lora_alpha: float = 8.0
-    """What LoRA adds is scaled by lora_alpha / lora_rank. peft's default."""
+    """LoRA scale: the adapter's output is multiplied by lora_alpha / lora_rank. The default is that
+    of peft."""
     lora_targets: tuple[str, ...] = ("q_proj", "v_proj")
-    """Projections that LoRA changes, those of Hu et al. 2021: q_proj, k_proj, v_proj, out_proj,
-    fc1, fc2 and, where the model has it, gate."""
+    """Projections with LoRA adapters: any of q_proj, k_proj, v_proj, out_proj, fc1, fc2 and, if the
+    model has it, gate. The default is that of Hu et al. (2021)."""
     dropout: float | None = None
-    """By default the model's own (OPT: 0.1); 0 switches it off, and with it the model's
-    attention_dropout and layerdrop, which other values leave alone. Not stated in the paper; the
-    released code has the model's own under old versions of its training library and none under
-    new ones."""
+    """Dropout rate; by default the model's own (OPT: 0.1). 0 also switches off the model's
+    attention_dropout and layerdrop, which other values leave unchanged. Not stated in the paper;
+    the released code uses the model's own dropout with old versions of its training library and
+    none with new ones."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the factors of all products; sums, parameters, norms and losses are float32 in any case.
+    """Type of the inputs of matrix products; sums, parameters, norms and losses are always float32.
     Not stated in the paper."""
 
     def check_fit(self) -> None:
@@ -75,13 +81,13 @@ class FitSettings:
 
 
 def fine_tune_of(values: dict[str, Any]) -> "FineTune":
-    """The fit that settings by name describe.
+    """Returns the fit that these settings describe.
 
     Args:
-        values: Of all settings, with nothing left to preset and protocol.
+        values: All settings by name, with the values of preset and protocol filled in.
 
     Raises:
-        InputError: If one is out of range, or ignored by others.
+        InputError: If one is out of range, or ignored because of another.
     """
     from collapse_jax.models.lm.fit_settings import FineTune, check_fine_tune, check_length
 
@@ -95,19 +101,21 @@ def fine_tune_of(values: dict[str, Any]) -> "FineTune":
 
 
 def _prompt_length(values):
-    """The tokens of a block that are its prompt."""
+    """Returns the number of prompt tokens in a block."""
     train_on = values["train_on"]
     if train_on != "both":
         raise InputError(
-            f"loss_on is continuation with train_on {train_on}, whose blocks are continuation "
-            "throughout; give --train-on both, or --loss-on all"
+            f"loss_on is continuation with train_on {train_on}, whose blocks contain no prompt; "
+            "give --train-on both, or --loss-on all"
         )
     if values["prompts"] == "start":
         raise InputError(
-            "loss_on is continuation with prompts start, whose prompt is the one token that no "
+            "loss_on is continuation with prompts start, whose prompt is a single token that no "
             "loss counts; give --loss-on all, or --prompts real"
         )
     length = values["prompt_length"]
     if not length:
-        raise InputError("loss_on is continuation, but prompt_length is not given; give it")
+        raise InputError(
+            "loss_on is continuation, but prompt_length is not given; give --prompt-length"
+        )
     return length

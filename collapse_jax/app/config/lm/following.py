@@ -1,4 +1,4 @@
-"""How settings follow their preset."""
+"""How the defaults of settings follow from a preset."""
 
 import contextlib
 import dataclasses
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 def follows_preset(kind: type[T]) -> type[T]:
-    """Makes the values of its preset the defaults of a dataclass of settings.
+    """Makes the values of a preset the defaults of a dataclass of settings.
 
     Args:
-        kind: A dataclass with a field "preset". A value that is given, by name or place, goes
-            before the preset's, also where it is the default of the field.
+        kind: A dataclass with a field "preset". A value that is given, by name or position,
+            overrides the preset's, even if it equals the default of the field.
 
     Returns:
         The same class.
@@ -45,10 +45,10 @@ def follows_preset(kind: type[T]) -> type[T]:
 
 @contextlib.contextmanager
 def preset_named(config: Any) -> Iterator[None]:
-    """Within it, an `InputError` says which of the values that it names are the preset's.
+    """Within this context, an `InputError` adds which of the named values come from the preset.
 
     Args:
-        config: An `LMConfig`. Of the default preset nothing is said.
+        config: An `LMConfig`. Nothing is added for the default preset.
     """
     try:
         yield
@@ -70,7 +70,7 @@ def preset_named(config: Any) -> Iterator[None]:
 
 
 def _settings_of(given, names):
-    """What the preset that is given sets, but for what is left to `open_values`."""
+    """The values of the given preset, except those that `open_values` fills in."""
     preset = given.get("preset", DEFAULT_PRESET)
     row = PRESETS.get(preset) if isinstance(preset, str) else None
     if row is None:  # `check_preset` says so
@@ -78,8 +78,8 @@ def _settings_of(given, names):
     missing = [name for name in row.settings if name not in names]
     if missing:
         raise InputError(
-            f"preset is {preset!r}, which sets {', '.join(missing)}; this version has no such "
-            "settings, so give another preset"
+            f"preset is {preset!r}, which sets {', '.join(missing)}; this version does not have "
+            "these settings, so give another preset"
         )
     return {
         name: value
@@ -102,11 +102,11 @@ def _is_ignored(name, given):
 
 
 def open_values(preset: str, protocol: str) -> dict[str, Any]:
-    """The values of the fields that are None until preset and protocol are asked.
+    """Returns the values of the fields that are None until preset and protocol fill them in.
 
     Args:
         preset: A name of `PRESETS`.
-        protocol: A name of `PROTOCOLS`; of other loops than those of Shumailov et al. it fills in
+        protocol: A name of `PROTOCOLS`; for loops other than those of Shumailov et al. it fills in
             only what they leave out.
     """
     own = {name: value for name, value in PRESETS[preset].settings.items() if name in LEFT_TO_BOTH}

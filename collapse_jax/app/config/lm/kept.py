@@ -1,4 +1,4 @@
-"""How much real text a run of `collapse-jax lm` keeps, in blocks."""
+"""The number of real blocks that a run of `collapse-jax lm` keeps in its training sets."""
 
 import math
 from typing import Any
@@ -8,14 +8,14 @@ from collapse_jax.errors import InputError
 
 
 def kept_blocks(config: Any, blocks: int) -> int:
-    """How many of the real blocks are in the training set of each generation after the first.
+    """Returns the number of real blocks in the training set of each generation after the first.
 
     Args:
         config: A resolved `LMConfig`.
-        blocks: How many real blocks there are, which is the size of a training set.
+        blocks: Number of real blocks, which is the size of a training set.
 
     Raises:
-        InputError: If as many are asked for as are not there, or so few tokens that they are none.
+        InputError: If more blocks are asked for than exist, or fewer tokens than half a block.
     """
     if config.workflow == "accumulate":
         return blocks
@@ -31,20 +31,20 @@ def kept_blocks(config: Any, blocks: int) -> int:
 
 
 def check_real_kept(values: dict[str, Any], usual: str) -> None:
-    """Raises `InputError` for a way of choosing real blocks where none are chosen.
+    """Raises `InputError` for a given `real_kept` if no real blocks are chosen.
 
-    A share of 0 that is given is an end of somebody's series, and is not asked about.
+    A share of 0 that is given explicitly is accepted: it may be the end of a series of shares.
 
     Args:
-        values: All settings by name, with nothing left to preset and protocol.
-        usual: The way that preset and protocol give.
+        values: All settings by name, with the values of preset and protocol filled in.
+        usual: The default of preset and protocol.
     """
     if values["real_kept"] == usual:
         return
     if values["real_fraction"] or any(values[name] is not None for name in COUNTS):
         return
     if values["workflow"] == "replace":
-        what = "whose training sets hold no real blocks; give --real-fraction or --real-blocks"
+        what = "whose training sets contain no real blocks; give --real-fraction or --real-blocks"
     else:
         what = "which keeps every real block; give --workflow replace with --real-fraction"
     raise InputError(
@@ -54,7 +54,7 @@ def check_real_kept(values: dict[str, Any], usual: str) -> None:
 
 
 def made_blocks(config: Any, blocks: int) -> int:
-    """How many blocks a model makes for each training set; arguments as for `kept_blocks`."""
+    """Number of blocks that a model generates per training set; arguments as for `kept_blocks`."""
     if config.workflow != "replace":
         return blocks
     kept = kept_blocks(config, blocks)
@@ -66,19 +66,19 @@ def made_blocks(config: Any, blocks: int) -> int:
 
 
 def _made_share(config, real_fraction):
-    """The share of a training set that the newest model makes."""
+    """The share of a training set that the newest model generates."""
     return round(1 - real_fraction - config.beta, 12)
 
 
 def training_blocks(config: Any, blocks: int, generation: int) -> int:
-    """How many blocks the training set of a generation has; others as for `kept_blocks`."""
+    """Number of blocks in a generation's training set; other arguments as for `kept_blocks`."""
     if config.control == "kept" and generation > 0:
         return kept_blocks(config, blocks)
     return blocks * (generation + 1 if config.workflow == "accumulate" else 1)
 
 
 def _counted(config, blocks):
-    """The number of blocks that the settings count; None for a share."""
+    """The number of real blocks if the settings give a number; None for a share."""
     length = config.block_length
     if config.real_blocks is None and config.real_tokens is None:
         return None
@@ -97,14 +97,14 @@ def _counted(config, blocks):
         )
     if given and not kept:
         raise InputError(
-            f"real_tokens is {given}, less than half a block of {length} tokens; give at least "
-            f"{-(-length // 2)}, or 0"
+            f"real_tokens is {given}, which is less than half a block of {length} tokens; give at "
+            f"least {-(-length // 2)}, or 0"
         )
     return kept
 
 
 def kept_words(config: Any, blocks: int) -> list[str]:
-    """A line on the rounding of `real_tokens`, or on that of a share, where it changes that much.
+    """A line on the rounding of `real_tokens`, or of a share if rounding changes it noticeably.
 
     Args:
         config: A resolved `LMConfig`.
@@ -123,7 +123,7 @@ def kept_words(config: Any, blocks: int) -> list[str]:
 
 
 def _share_words(config, blocks):
-    """A line where the share of blocks that are kept is another than `real_fraction` by a tenth."""
+    """A line if the share of blocks kept differs by over a tenth from `real_fraction`."""
     kept, wanted = kept_blocks(config, blocks), config.real_fraction * blocks
     if abs(kept - wanted) <= 0.1 * wanted:
         return []

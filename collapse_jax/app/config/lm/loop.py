@@ -1,4 +1,4 @@
-"""The generations of `collapse-jax lm`: how many, and what each is trained on."""
+"""Settings of the generations of `collapse-jax lm`: their number and their training sets."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,61 +20,66 @@ _LEAST_FROM_START = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class LoopSettings:
-    """Generations, and what each is trained on."""
+    """Generations, and the training set of each."""
 
     generations: int = 9
-    """The last generation; generation 0 is the model fitted to real text."""
+    """Number of the last generation; generation 0 is the model fitted to real text."""
     seeds: int = 5
-    """Independent runs, one after another."""
+    """Number of independent replicates, run one after another."""
     seed: int = 0
-    """Root of all randomness."""
+    """Seed of all random numbers."""
     workflow: Literal["replace", "accumulate", "accumulate_subsample"] = "replace"
-    """replace: what the newest model made, and the shares below. accumulate: all blocks so far.
-    accumulate_subsample: as many of those as the original set has, drawn anew."""
+    """replace: each training set is text of the newest model, plus the shares given below.
+    accumulate: it is all blocks so far. accumulate_subsample: it is a new random subset of all
+    blocks so far, as large as the original set."""
     prompts: Literal["real", "start"] = "real"
-    """What a model is given to go on from. real: original blocks. start: the beginning-of-text
-    token of the model alone, so that its texts differ by sampling."""
+    """Prompts of the generated text: original blocks, or only the beginning-of-text token. real:
+    original blocks. start: the model's beginning-of-text token alone, so that texts differ only by
+    sampling."""
     prompt_length: int | None = None
-    """Tokens of an original block, from its first, that are the prompt; by default the whole
+    """Number of tokens at the start of an original block that form the prompt; by default the whole
     block."""
     continuation_length: int | None = None
-    """Tokens that a model adds to a prompt; by default as many as make up a block: block_length,
-    less those of the prompt where train_on is both."""
+    """Number of tokens that a model adds to a prompt. By default the new block has block_length
+    tokens: the continuation has block_length tokens, or block_length - prompt_length if train_on is
+    both."""
     train_on: Literal["continuation", "both"] = "continuation"
-    """What a new block is, which must come to block_length tokens. continuation: what was added
-    alone. both: the prompt and what was added, with prompts start the beginning-of-text token
-    too."""
+    """Content of a new block, which must have block_length tokens: the continuation alone, or the
+    prompt and the continuation. With prompts start, both includes the beginning-of-text token."""
     real_fraction: float | None = None
-    """Share of each training set that original blocks make up, chosen anew in every generation; by
-    default the preset's. That the set keeps its size is not stated in the paper; it does in the
-    released code."""
+    """Share of original blocks in each training set, chosen again in every generation; by default
+    the preset's. The size of the set does not change; this is not stated in the paper and follows
+    the released code."""
     real_blocks: int | None = None
-    """Number of original blocks in each training set, in the place of a share."""
+    """Number of original blocks in each training set, instead of a share."""
     real_tokens: int | None = None
-    """Number of original tokens in each training set, in the place of a share; rounded to whole
+    """Number of original tokens in each training set, instead of a share; rounded to whole
     blocks."""
     real_kept: Literal["drawn", "batches"] | None = None
-    """How real blocks are chosen; by default the protocol's. drawn: a random share, and the model
-    continues blocks chosen independently of it. batches: ceil(share * blocks / batch_size) whole
-    batches of the shuffled blocks pass unchanged, and the model continues the others; of a number
-    of blocks, exactly so many pass."""
+    """How the original blocks are chosen: drawn or batches; by default the protocol's. drawn: a
+    random share, and the model continues blocks that are chosen independently. batches: ceil(share
+    * blocks / batch_size) whole batches of the shuffled blocks stay unchanged, and the model
+    continues the other blocks. If a number of blocks is given, exactly that number stays
+    unchanged."""
     beta: float = 0.0
-    """Share of each training set that is drawn without replacement from the previous one."""
+    """Share of each training set that is drawn without replacement from the previous training
+    set."""
     control: Literal["none", "real", "kept"] = "none"
-    """Makes this run a control of the one that has the same other settings and seeds: generation 0
-    is the same. real: what models would make is fresh text of the corpus, which no earlier
-    generation was given until there is no more. kept: the real blocks that are kept are the whole
-    training set."""
+    """Make this run a control: no model writes training text. real: fresh text of the corpus
+    replaces the generated text; a text is used again only when the corpus has been used up. kept:
+    the training set consists only of the real blocks that are kept. A control has the same
+    generation 0 as the run with the same other settings and seeds."""
     start: Literal["pretrained", "first", "previous", "random"] = "pretrained"
-    """What each generation is fine-tuned from: the pretrained weights, the generation-0 model, its
-    predecessor (the epoch that generator chose), or random weights, drawn anew for each generation
-    and seed. The paper can be read as either of the first two."""
+    """Initial weights of each generation: the pretrained model (pretrained), the model of
+    generation 0 (first), the previous model (previous) or random weights (random). previous takes
+    the epoch that generator chooses; random draws new weights for each generation and seed. The
+    paper can be read as pretrained or as first."""
     generator: Literal["best", "last"] | None = None
-    """The epoch that goes on: the one of lowest loss on the original validation set, or the last;
-    by default the protocol's."""
+    """The epoch whose model writes the next text: the one with the lowest loss on the original
+    validation set (best) or the last one; by default the protocol's."""
     checkpoints: Literal["all", "ends"] = "all"
-    """Generations whose parameters stay on disk: all, or the two ends, generation 0 and the newest.
-    Records and texts stay in any case."""
+    """Generations whose parameters stay on disk: all, or only generation 0 and the newest (ends).
+    Records and texts always stay."""
 
     def check_loop(self) -> None:
         """Raises `InputError` for the first setting of these that is out of range."""
@@ -89,19 +94,19 @@ class LoopSettings:
             given.append("real_fraction")
         if len(given) > 1:
             both = " and ".join(f"{name} {getattr(self, name)}" for name in given)
-            raise InputError(f"{both} both say how much real text is kept; give one of them")
+            raise InputError(f"{both} both set how much real text is kept; give only one of them")
 
     @property
     def counts_real(self) -> bool:
-        """Whether real text is kept by number, so that no share of the preset counts."""
+        """Whether real text is given as a number, so that the share of the preset is ignored."""
         return any(getattr(self, name) is not None for name in COUNTS)
 
     def check_shares(self, real_fraction: float | None) -> None:
-        """Raises `InputError` for shares of kept text that are none, or that nothing reads.
+        """Raises `InputError` for shares of real text out of range, or that would be ignored.
 
         Args:
-            real_fraction: That of the preset where it is left to it; None where text is kept by
-                number.
+            real_fraction: The share, which may come from the preset; None if a number of blocks is
+                given.
         """
         shares = {"real_fraction": real_fraction or 0.0, "beta": self.beta}
         counts = {name: getattr(self, name) or 0 for name in COUNTS}
@@ -125,45 +130,45 @@ class LoopSettings:
     def _check_kept_alone(self, is_kept):
         if self.workflow == "accumulate_subsample":
             raise InputError(
-                "control is kept with workflow accumulate_subsample, which keeps another number of "
-                "real blocks in every generation; give --control real"
+                "control is kept with workflow accumulate_subsample, in which the number of real "
+                "blocks differs from generation to generation; give --control real"
             )
         if self.beta > 0:
             raise InputError(
-                f"beta is {self.beta} with control kept, whose training sets are real text alone; "
-                "give 0"
+                f"beta is {self.beta} with control kept, whose training sets consist only of real "
+                "text; give 0"
             )
         if self.workflow == "replace" and not is_kept:
             raise InputError(
-                "control is kept, but no real text is (real_fraction is 0); give --real-fraction, "
-                "--real-blocks or --real-tokens, or --control real"
+                "control is kept, but no real text is kept (real_fraction is 0); give "
+                "--real-fraction, --real-blocks or --real-tokens, or --control real"
             )
 
 
 def check_prompts(values: dict[str, Any]) -> None:
-    """Raises `InputError` for prompts that cannot make blocks, or make the same one many times.
+    """Raises `InputError` for prompts that give no blocks, or the same block many times.
 
     Args:
-        values: All settings by name, with nothing left to preset and protocol.
+        values: All settings by name, with the values of preset and protocol filled in.
     """
     prompting_of(values).lengths(values["block_length"])
     if values["prompts"] != "start" or values["train_blocks"] == 1:
         return
     if values["decoding"] != "sampling":
         raise InputError(
-            f"decoding is {values['decoding']} with prompts start, from where it always makes the "
-            "same text; give --decoding sampling, or --prompts real"
+            f"decoding is {values['decoding']} with prompts start, which always gives the same "
+            "text; give --decoding sampling, or --prompts real"
         )
     for name, other in (("top_k", "larger"), ("min_p", "smaller")):
         if values[name] == 1:
             raise InputError(
-                f"{name} is {values[name]} with prompts start, from where it always makes the same "
-                f"text; give 0 (off) or a {other} one"
+                f"{name} is {values[name]} with prompts start, which always gives the same text; "
+                f"give 0 (off) or a {other} value"
             )
 
 
 def check_first_token(values: dict[str, Any]) -> None:
-    """Raises `InputError` for sampling from the start that makes hardly more than one text.
+    """Raises `InputError` for sampling with prompts start that gives almost always the same text.
 
     Args:
         values: As for `check_prompts`.
@@ -173,13 +178,13 @@ def check_first_token(values: dict[str, Any]) -> None:
     for name in ("temperature", "top_p", "typical_p"):
         if 0 <= values[name] < _LEAST_FROM_START:
             raise InputError(
-                f"{name} is {values[name]} with prompts start, from where it makes hardly more "
-                f"than one text; give at least {_LEAST_FROM_START:g}, or --prompts real"
+                f"{name} is {values[name]} with prompts start, which almost always gives the same "
+                f"text; give at least {_LEAST_FROM_START:g}, or --prompts real"
             )
 
 
 def prompting_of(values: dict[str, Any]) -> "Prompting":
-    """How new blocks are made of old ones, by settings that have these names."""
+    """Returns how new blocks are generated from old ones, by settings with these names."""
     from collapse_jax.models.prompting import Prompting
 
     return Prompting(**{name: values[name] for name in Prompting._fields})

@@ -1,4 +1,4 @@
-"""What `collapse-jax lm` records of each generation."""
+"""Settings of what `collapse-jax lm` records of each generation."""
 
 import dataclasses
 from collections.abc import Container
@@ -20,23 +20,25 @@ PERPLEXITY_WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class MeasureSettings:
-    """What is recorded."""
+    """What is recorded of each generation."""
 
     examples: int = 4
-    """How many blocks of the test text every generation continues, for
-    samples/examples_seed_N.jsonl; 0 is none. example_entropy is that of these continuations: more
-    of them make it steadier."""
+    """Number of test blocks that every generation continues, for samples/examples_seed_N.jsonl; 0
+    is none. The metric example_entropy is measured on these continuations; more of them reduce its
+    noise."""
     context_length: int | None = None
-    """Also score the test text as one text, by a window of so many tokens that moves on: the
-    columns that end in _strided. It may be longer than a block, and as long as the model has
-    positions. Costs as much as scoring the test text context_length / stride times."""
+    """Also score the test text as one stream, with a sliding window of this many tokens; the
+    results are the columns that end in _strided. The window may be longer than a block, up to the
+    model's context length. It costs as much as scoring the test text context_length / stride
+    times."""
     stride: int | None = None
-    """By how many tokens that window moves on: each token is scored once, with at least
+    """Tokens by which the sliding window moves. Each token is scored once, with at least
     context_length - stride tokens before it. By default half of context_length."""
     extras: tuple[Literal["embedding-diversity", "mauve"], ...] = ()
-    """More measures of the training sets. embedding-diversity: mean cosine distance between blocks,
-    each the pretrained model's mean hidden state; costs its forward pass. mauve: MAUVE against the
-    real training text, by the same states; needs the package mauve-text."""
+    """Additional measures of the training sets: embedding-diversity, mauve. embedding-diversity:
+    mean cosine distance between blocks, each represented by the pretrained model's mean hidden
+    state; it costs a forward pass. mauve: MAUVE between a training set and the real training text,
+    from the same hidden states; it needs the package mauve-text."""
 
     def check_measures(self) -> None:
         """Raises `InputError` for the first setting of these that is out of range."""
@@ -45,8 +47,8 @@ class MeasureSettings:
         if self.context_length is None:
             if self.stride is not None:
                 raise InputError(
-                    f"stride is {self.stride}, which moves a window on; give --context-length, its "
-                    "length"
+                    f"stride is {self.stride} without a sliding window; give the length of the "
+                    "window, --context-length"
                 )
         else:
             at_least(self, 2, "context_length")
@@ -55,39 +57,40 @@ class MeasureSettings:
                 if self.stride >= self.context_length:
                     raise InputError(
                         f"stride is {self.stride} with context_length {self.context_length}; it "
-                        "must be below that, so that each token has one before it"
+                        "must be below context_length, so that each token has one before it"
                     )
         twice = [name for name in self.extras if self.extras.count(name) > 1]
         if twice:
             raise InputError(f"extras names {twice[0]} twice; give it once")
 
     def check_window(self, blocks_from: str, test_blocks: int) -> None:
-        """Raises `InputError` where the blocks of the test text are no one text.
+        """Raises `InputError` for a sliding window over test blocks that are not consecutive.
 
         Args:
-            blocks_from: Where blocks lie.
-            test_blocks: How many there are; 0 is all.
+            blocks_from: The setting `blocks_from`.
+            test_blocks: Number of test blocks; 0 is all.
         """
         if self.context_length is not None and blocks_from == "spread" and test_blocks:
             raise InputError(
                 f"context_length is {self.context_length} with blocks_from spread, whose "
-                f"{test_blocks} test blocks do not follow each other; give --test-blocks 0 or "
+                f"{test_blocks} test blocks are not consecutive; give --test-blocks 0 or "
                 "--blocks-from start"
             )
 
     def window(self) -> tuple[int, int] | None:
-        """(context_length, stride) of the strided scores; None where there are none."""
+        """Returns (context_length, stride) of the strided scores; None without them."""
         if self.context_length is None:
             return None
         return self.context_length, self.stride or self.context_length // 2
 
 
 def perplexities_shown(protocol: str, recorded: Container) -> list[str]:
-    """The recorded perplexities of the test text by block, the protocol's own first.
+    """Returns the recorded perplexities of the test text by block, that of the protocol first.
 
     Args:
-        protocol: That of the run.
-        recorded: Names of what the run recorded; runs of older versions lack one of the two.
+        protocol: The protocol of the run.
+        recorded: Names of the recorded metrics; runs of older versions lack one of the two
+            perplexities.
 
     Returns:
         Keys of `PERPLEXITY_WORDS`.
@@ -97,12 +100,12 @@ def perplexities_shown(protocol: str, recorded: Container) -> list[str]:
 
 
 def context_words(block_length: int) -> str:
-    """What a block's perplexity has as context, wherever it is shown."""
+    """Describes the context of the tokens in a block's perplexity."""
     return f"each token after at most {block_length - 1} others"
 
 
 def window_words(window: tuple[int, int]) -> str:
-    """What a strided perplexity has as context, wherever it is shown.
+    """Describes the context of the tokens in a strided perplexity.
 
     Args:
         window: (context_length, stride).

@@ -1,4 +1,5 @@
-"""Lineages of `collapse-jax lm` that read each other: how many, and who reads how much of whom."""
+"""Lineages of `collapse-jax lm` that read each other: their number and who reads how much of
+whom."""
 
 import dataclasses
 import math
@@ -17,31 +18,32 @@ class PoolSettings:
     """Several models that read each other."""
 
     lineages: int = 1
-    """Lineages of models, each a run of its own in OUT/lineage_0, OUT/lineage_1, ... In every
-    generation each model writes one text, as large as its training set, and the next models read
-    shares of all texts, each by its own tokens."""
+    """Number of lineages of models; each is a separate run in OUT/lineage_0, OUT/lineage_1, and so
+    on. In every generation each model writes one text, as large as its training set. The next
+    models read shares of all these texts, each with its own tokenizer."""
     lineage_models: tuple[str, ...] = ()
-    """The model of each lineage, in the place of model; they may be of several families."""
+    """The model of each lineage, instead of --model; the models may belong to different
+    families."""
     exchange: float | None = None
-    """Share of the synthetic text a lineage reads that others wrote, evenly; by default all texts
-    count alike, its own too. 0: nobody reads the others."""
+    """Share of a lineage's synthetic text that the other lineages write, in equal parts. By default
+    all texts have equal shares, including the lineage's own. With 0 no lineage reads another."""
     coupling: tuple[float, ...] = ()
-    """The same share by share, row by row: lineages x lineages numbers, of which row k says how
-    much of what lineage k reads was written by each of them. A row sums to 1. How much real text
-    there is beside it, real_fraction, real_blocks and real_tokens say."""
+    """All shares, row by row: lineages x lineages numbers, and row k gives the shares of lineage
+    k's synthetic text that each lineage writes. Each row sums to 1. The amount of real text is set
+    separately, by real_fraction, real_blocks or real_tokens."""
     lineage: int | None = None
-    """Which lineage a run folder belongs to. The command sets it."""
+    """Number of the lineage that a run folder belongs to; set by the command, not by the user."""
 
     def check_pool(self) -> None:
-        """Raises `InputError` for the first setting of these that means nothing."""
+        """Raises `InputError` for the first invalid setting of these."""
         at_least(self, 1, "lineages")
         at_most(self, MOST_LINEAGES, "lineages")
         if self.lineages == 1:
             for name in (*_OF_SEVERAL, "lineage"):
                 if getattr(self, name) not in (None, ()):
                     raise InputError(
-                        f"{name} is {getattr(self, name)} with lineages 1, which reads nobody "
-                        "else; give --lineages 2 or more"
+                        f"{name} is {getattr(self, name)} with lineages 1, which reads no other "
+                        "lineage; give --lineages 2 or more"
                     )
             return
         count = len(self.lineage_models)
@@ -57,7 +59,8 @@ class PoolSettings:
     def _check_shares_of_each_other(self):
         if self.coupling and self.exchange is not None:
             raise InputError(
-                f"exchange {self.exchange} and coupling both say who reads whom; give one of them"
+                f"exchange {self.exchange} and coupling both set who reads whom; give only one of "
+                "them"
             )
         if self.exchange is not None and not 0 <= self.exchange <= 1:
             raise InputError(f"exchange is {self.exchange}; it must be in [0, 1]")
@@ -77,11 +80,11 @@ class PoolSettings:
                 addends = " + ".join(f"{share:g}" for share in shares)
                 raise InputError(
                     f"coupling has a row {row} of {addends} = {sum(shares):g}; it must sum to 1 "
-                    "(real text is beside it: --real-fraction)"
+                    "(real text is not part of it: give --real-fraction)"
                 )
 
     def shares(self) -> list[list[float]]:
-        """Row k: shares of the synthetic text that lineage k reads, by who wrote it."""
+        """Returns the shares of lineage k's synthetic text by writer, in row k."""
         many = self.lineages
         if self.coupling:
             return [list(self.coupling[row * many : (row + 1) * many]) for row in range(many)]
@@ -93,7 +96,7 @@ class PoolSettings:
 
 
 def check_with_pool(values: dict[str, Any]) -> None:
-    """Raises `InputError` for settings of one lineage that several do not go with.
+    """Raises `InputError` for settings that are available for a single lineage only.
 
     Args:
         values: All settings by name, with nothing left to preset and protocol.
@@ -107,6 +110,6 @@ def check_with_pool(values: dict[str, Any]) -> None:
         )
     if values["real_kept"] == "batches" and (values["real_fraction"] or values["real_blocks"]):
         raise InputError(
-            f"real_kept is batches with lineages {values['lineages']}, where the blocks that are "
-            "not kept would be continued by several models; give --real-kept drawn"
+            f"real_kept is batches with lineages {values['lineages']}, in which several models "
+            "would continue the blocks that are not kept; give --real-kept drawn"
         )
