@@ -103,10 +103,12 @@ def check_metrics(config: SimulateConfig) -> None:
             raise InputError(
                 f"metric {name!r} is of held-out rows, and there are none; give --held-out 0.2"
             )
-    if config.data and config.held_out and not held(config.points()[0]).scores:
+    compares = any(name in quality.NAMES for name in config.metrics)
+    if config.data and config.held_out and not compares and not held(config.points()[0]).scores:
         raise InputError(
             f"held_out is {config.held_out:g}, and {config.family} has no probabilities to score "
-            "held-out rows by; leave it out"
+            "held-out rows by; leave it out, or compare drawn points with them, as "
+            "--metrics precision recall sliced_wasserstein"
         )
 
 

@@ -15,6 +15,7 @@ from collapse_jax.app.config import SimulateConfig
 from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
 from collapse_jax.app.own_data.held import check_metrics, held
 from collapse_jax.app.own_data.reading import entry, own_data
+from collapse_jax.app.own_data.reference import reference_line
 from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
@@ -224,6 +225,10 @@ REFUSED = {
         },
         "metric 'precision' means nothing here: it is of distances between rows",
     ),
+    "too few to compare with": (
+        {"columns": ("a",), "held_out": 0.05, "metrics": ("recall",)},
+        "held_out is 0.05, which is 3 of the rows, and recall compares with more than 3",
+    ),
     "scores of no rows": (
         {"columns": ("a",), "held_out": 0.0, "metrics": ("held_out_log_prob",)},
         "'held_out_log_prob' is of held-out rows, and there are none; give --held-out",
@@ -322,6 +327,53 @@ def test_a_run_has_names_and_goes_on_with_the_same_data_alone(file, tmp_path, mo
     other = dataclasses.replace(longer, data=str(file), held_out=0.5)
     with pytest.raises(InputError, match=r"held_out: 0\.25 there, 0\.5 here"):
         run_simulate(other, tmp_path / "run", Console(quiet=True))
+
+
+def test_points_are_compared_with_rows_that_no_model_saw(file, table):
+    """Precision and recall by plain NumPy."""
+    names = ("precision", "recall")
+    settings = settled(file, columns=("a", "b"), sample_size=45, metrics=names)
+    params, of, train, test = of_all_rows(settings, *names)
+    drawn = np.asarray(held(settings).estimator.sample(jax.random.key(0), params, 1000), float)
+    x = np.column_stack([table["a"], table["b"]])
+    found = [of[name] for name in names]
+    assert found == pytest.approx(precision_and_recall(drawn, x[test]), abs=2e-3)
+    assert found != pytest.approx(precision_and_recall(drawn, x[train]), abs=2e-2)
+
+
+def precision_and_recall(points, real, k=3):
+    """Shares of the points, and of the real ones, in a ball of the other set."""
+
+    def reach(x):
+        return np.sort(np.linalg.norm(x[:, None] - x, axis=-1), axis=1)[:, k]
+
+    apart = np.linalg.norm(points[:, None] - real, axis=-1)
+    in_real, in_points = apart <= reach(real), apart <= reach(points)[:, None]
+    return [in_real.any(1).mean(), in_points.any(0).mean()]
+
+
+def test_results_say_which_rows_points_were_compared_with(file, table, tmp_path):
+    """Also of `empirical`, which has no probabilities to score held-out rows by."""
+    name = "sliced_wasserstein"
+    config = SimulateConfig(
+        data=str(file), family="empirical", columns=("a",), held_out=0.25, sample_size=30,
+        generations=1, chains=2, metrics=(name,),
+    )  # fmt: skip
+    printed = tmp_path / "printed.txt"
+    with open(printed, "w", encoding="utf-8") as out:
+        folder = run_simulate(config, tmp_path / "run", Console(file=out, width=120))
+    assert f"{name}: drawn points are compared with 15 held-out rows\n" in printed.read_text()
+    assert folder.results()[name].attrs["reference"] == "15 held-out rows"
+    settings = with_data(config).resolve()
+    process = process_of(settings)
+    params, test = held(settings).source.params, own_data(settings).test
+    drawn = np.sort(np.asarray(process.estimator.sample(jax.random.key(0), params, 1000)).ravel())
+    # 15 rows and 1,000 points have their quantiles on the thirds of thousandths.
+    distance = np.repeat(drawn, 3) - np.repeat(np.sort(table["a"][test]), 200)
+    expected = np.sqrt(np.mean(distance**2))
+    assert process.metrics[name](params) == pytest.approx(expected, rel=1e-4)
+    without = dataclasses.replace(config, held_out=0.0)
+    assert "60 training rows, which a model can copy; --held-out" in reference_line(without)
 
 
 @pytest.mark.slow
