@@ -125,6 +125,15 @@ OWN_SCALE = {
     "tails": "amount",
     "hallucination": "mass",
 }
+# How a metric of a role may be read: of others more is worse where less is, or the number has no
+# threshold.
+SCALES_OF_ROLE: Mapping[str, tuple[str, ...]] = {
+    "loss": ("nats", "bits", "perplexity", "log score", "error"),
+    "diversity": ("amount", "log amount"),
+    "modes": ("amount", "log amount", "mass", "covered", "finite"),
+    "tails": ("amount", "log amount", "mass", "covered", "finite"),
+    "hallucination": ("mass", "covered", "finite"),
+}
 # What to record by kind of run, where no candidate is there.
 RECORD = {
     "loss": {

@@ -102,6 +102,7 @@ def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
                 f"truth has {name}, by which {record.name} is not judged; it is by "
                 f"{', '.join(sorted(used)) or 'nothing'}{did_you_mean(name, used)}"
             )
+    _refuse_crossed(roles["loss"], thresholds)
     verdicts = []
     for definition in DEFINITIONS:
         role, threshold = roles[definition.role], thresholds.get(definition.key)
@@ -118,6 +119,22 @@ def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
             )
         verdicts.append(verdict)
     return tuple(verdicts)
+
+
+def _refuse_crossed(role, thresholds):
+    """Raises `InputError` where a catastrophic rise would be no rise at all."""
+    if isinstance(role, str):
+        return
+    any_rise, catastrophic = (
+        thresholds.get(key, default_threshold(key, role.scale))
+        for key in ("increase", "catastrophic")
+    )
+    if any_rise > catastrophic:
+        raise InputError(
+            f"thresholds: increase is {any_rise:g}, above catastrophic, which is {catastrophic:g} "
+            f"{'' if 'catastrophic' in thresholds else 'by default '}({role.scale.unit}); a rise "
+            "must count from less on than a catastrophic one"
+        )
 
 
 def _verdict(definition: Definition, role: Role, given: float | None, record: Recorded) -> Verdict:

@@ -51,6 +51,7 @@ class EarlyWarning(NamedTuple):
     generations: [generation] those that all chains were watched at.
     window: generations that indicators look back on.
     alarms: one for each metric and indicator, that of the loss itself first.
+    left_out: name -> why it has no alarm, of the metrics that were recorded.
     """
 
     loss: str
@@ -63,6 +64,7 @@ class EarlyWarning(NamedTuple):
     generations: np.ndarray
     window: int
     alarms: tuple[Alarm, ...]
+    left_out: Mapping[str, str] = {}
 
     def __getitem__(self, metric: Any) -> Any:
         """The alarm on the level of a metric, or that of (metric, indicator)."""
@@ -90,7 +92,14 @@ class EarlyWarning(NamedTuple):
                 f"{name:40}{alarm.lead.value:>12.4g}{alarm.false_alarms.share:>14.3g}"
                 f"{alarm.curve.area.value:>8.3f}"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes()])
+
+    def notes(self) -> list[str]:
+        """A line for each reason for which recorded metrics have no alarm."""
+        names: dict[str, list[str]] = {}
+        for name, why in self.left_out.items():
+            names.setdefault(why, []).append(name)
+        return [f"not watched, {why}: {', '.join(of)}" for why, of in names.items()]
 
     def earliest(self) -> list[Alarm]:
         """The alarms by their median lead, the longest first; then by their AUC."""
@@ -181,7 +190,7 @@ def early_warning(
         loss: the metric that is the loss.
         threshold: crossed upwards if it lies above the median first loss, else downwards.
         relative: whether the threshold is in units of each chain's own first loss.
-        metrics: names; by default all with one number a generation.
+        metrics: names; by default all with one number a generation that both runs recorded.
         indicators: "level", "change" since the first generation, and "variance" and
             "autocorrelation" of what a line leaves of the last `window` generations. By default all
             but change; with limits or change the level alone.
@@ -235,6 +244,7 @@ def _of_all(found: Watched, asked: Asked, threshold, relative):
     return EarlyWarning(
         found.loss, threshold, found.rises, relative, found.crossings, found.steady_count,
         found.dropped, found.generations, span * _stride(found.generations), alarms,
+        found.left_out,
     )  # fmt: skip
 
 

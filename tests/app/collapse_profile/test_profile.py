@@ -139,6 +139,20 @@ def test_a_users_own_metric_stands_for_a_role():
     assert profile.verdict("diversity").verdict == "not met"
 
 
+def test_another_reading_than_the_tables_is_noted():
+    """A perplexity of the model's own text may stand for diversity, if its user says so."""
+    run = {"test_perplexity": seeds(ENTROPY), "my_perplexity": seeds(PERPLEXITY)}
+    asked = {"diversity": ("test_perplexity", "amount"), "loss": "my_perplexity"}
+    profile = cj.profile(run, metrics=asked)
+    diversity, loss = profile.verdict("diversity"), profile.verdict("catastrophic")
+    assert diversity.verdict == "met" and "is read as amount, as asked; it is otherwise" in str(
+        diversity.note
+    )
+    assert (loss.unit, loss.threshold, loss.note) == ("x perplexity", 2.0, "")
+    same = cj.profile({"test_perplexity": run["my_perplexity"]}).verdict("catastrophic")
+    assert loss.number == same.number
+
+
 def test_what_is_missing_is_named_with_what_to_record():
     profile = cj.profile({"nothing_known": seeds(ENTROPY)})
     for verdict in profile.verdicts:
@@ -287,6 +301,15 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys, words, says):
         ({"thresholds": {"diversity": 2}}, r"thresholds\['diversity'\] is 2; it must be .*1"),
         ({"thresholds": {"catastrophic": 0.5}}, r"thresholds\['catastrophic'\] is 0.5; it must"),
         ({"truth": {"variance": 0.0}}, r"truth\['variance'\] is 0.0, .*it must be above 0"),
+        ({"thresholds": {"increase": 3}}, "increase is 3, above catastrophic, .* 2 by default"),
+        ({"thresholds": {"catastrophic": 1.005}}, "increase is 1.01, above catastrophic, .* 1.005"),
+        (
+            {"metrics": {"diversity": "test_perplexity"}},
+            r"is 'test_perplexity', which is a metric of loss; .*\('test_perplexity', SCALE\) with "
+            "'amount' or 'log amount'",
+        ),
+        ({"metrics": {"tails": "own_log_prob"}}, "'own_log_prob', which is a metric of loss"),
+        ({"metrics": {"loss": ("variance", "amount")}}, "'amount'; it must be one of nats, bits"),
         ({"metrics": {"loss": "gain"}}, r"metrics\['loss'\] is 'gain', which goes down to -27"),
     ],
 )
