@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import given_options
-from collapse_jax.app.own_data.held import held, withheld
+from collapse_jax.app.own_data.held import covariance_of, held, wants_covariance, withheld
 from collapse_jax.app.own_data.reading import OwnData, own_data
 from collapse_jax.app.own_data.reference import reference_in_words, reference_line
 from collapse_jax.core.data_checks import DIGITS, half_spacing
@@ -98,6 +98,13 @@ def in_words(config: SimulateConfig) -> Iterator[str]:
     yield f"{text}; {names}"
     if points.labels:
         yield f"{len(points.labels):,} categories: {_listed(points.labels)}"
+    if wants_covariance(config):
+        known = covariance_of(config)
+        value = f" ({known[0, 0]:.6g})" if len(known) == 1 else ""
+        yield (
+            f"{config.family} knows the covariance: that of the {len(data.train):,} training "
+            f"{unit}{value}; --options covariance=... says another"
+        )
     source = held(config.points()[0]).source
     if source.params is not None and not (points.labels or config.family == "empirical"):
         yield (

@@ -33,6 +33,7 @@ def table():
     return {
         **{"a": a, "b": b, "y": y, "bloom": bloom},
         **{"count": r.poisson(np.exp(0.3 * a)), "kind": kind, "token": r.integers(0, 4, ROWS)},
+        "same": np.full(ROWS, 7),
     }
 
 
@@ -74,6 +75,29 @@ def test_gaussian_scores_are_scipys_on_rows_that_it_never_saw(file, table):
     expected = stats.multivariate_normal(mean, covariance).logpdf(x[test]).mean()
     assert of["held_out_log_prob"] == pytest.approx(expected, rel=2e-5)
     assert of["kl_model_to_real"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_known_covariance_is_that_of_the_training_rows(file, table):
+    """Of any number of columns, and said; one that is given is taken."""
+    given = {"family": "gaussian_mean", "columns": ("a", "b"), "sample_size": 45}
+    settings = settled(file, **given)
+    _, of, train, test = of_all_rows(
+        settings, "held_out_log_prob", "variance", "squared_wasserstein2"
+    )
+    x = np.column_stack([table["a"], table["b"]])
+    known = np.cov(x[train].T)
+    law = stats.multivariate_normal(x[train].mean(0), known)
+    assert of["held_out_log_prob"] == pytest.approx(law.logpdf(x[test]).mean(), rel=2e-5)
+    assert of["variance"] == pytest.approx(np.trace(known) / 2, rel=1e-5)
+    assert of["squared_wasserstein2"] == pytest.approx(0, abs=1e-5)
+    said = "knows the covariance: that of the 45 training rows; --options covariance="
+    assert any(said in line for line in in_words(settings))
+    one = {**given, "columns": ("a",)}
+    said = f"training rows ({known[0, 0]:.6g}); --options covariance="
+    assert any(said in line for line in in_words(settled(file, **one)))
+    other = settled(file, **one, options=("covariance=4.0",))
+    assert of_all_rows(other, "variance")[1]["variance"] == pytest.approx(4)
+    assert not any("covariance" in line for line in in_words(other))
 
 
 def test_a_split_is_of_its_own_seed(file):
@@ -196,6 +220,10 @@ REFUSED = {
     "design": (
         {"family": "linear_regression", "columns": ("a",), "target": "y", "options": ("design=1",)},
         "options give design",
+    ),
+    "no covariance": (
+        {"family": "gaussian_mean", "columns": ("a", "same")},
+        "column 'same' is constant in the 45 training rows, and gaussian_mean knows a covariance",
     ),
     "no length": ({"family": "ngram", "columns": ("token",), "options": ("order=1",)}, "block_len"),
     "below the support": ({"family": "exponential", "columns": ("b",)}, "row 3, column 'b' is -"),
