@@ -4,7 +4,9 @@ import dataclasses
 
 import jax
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 from rich.console import Console
 from scipy import stats
 
@@ -293,6 +295,19 @@ def test_what_is_read_is_said_in_rows_and_its_words_are_kept(file, tmp_path):
     assert {name for name in contents[0] if contents[0][name] != contents[1][name]} == {
         "categories of 'kind'"
     }
+
+
+def test_numbers_that_a_typed_file_keeps_as_text(tmp_path):
+    """Of a CSV they would be numbers, so that a copula would have another model of them."""
+    path = tmp_path / "typed.parquet"
+    columns = {"a": [1.5, 2.5, 3.25], "s": ["1", "-2.5", "3e1"], "zip": ["01", "2", "3"]}
+    parquet.write_table(pyarrow.table(columns), path)
+    config = SimulateConfig(data=str(path), family="gaussian_copula", columns=("a", "zip"))
+    assert own_data(config).points.more["categories"] == (None, ("01", "2", "3"))
+    config = dataclasses.replace(config, columns=("a", "s"))
+    with pytest.raises(InputError, match=r"'s' is of text, and all of it is numbers, as '-2\.5'"):
+        own_data(config)
+    own_data(dataclasses.replace(config, categories=("s",)))
 
 
 def test_a_target_far_from_0_keeps_three_digits_of_its_noise(tmp_path):
