@@ -151,6 +151,14 @@ def _verdict(definition: Definition, role: Role, given: float | None, record: Re
             note=f"{role.metric} moves in steps of {role.step:.3g}, a text of the training set "
             "each; the threshold is below that",
         )  # fmt: skip
+    first = role.series.median().number[role.place]
+    if role.scale.kind == "level" and role.truth is None and first + threshold > 1:
+        return Verdict(
+            definition.key, definition.title, CANNOT_TELL, role.metric,
+            note=f"{role.metric} leaves no more than {max(1 - first, 0):.3g} of the mass to be "
+            f"lost after generation {record.generations[role.place]}, and the threshold is "
+            f"{threshold:g}",
+        )  # fmt: skip
     found = {}
     for statistic in STATISTICS:
         if statistic == "mean" and not getattr(role.series, "has_mean", True):

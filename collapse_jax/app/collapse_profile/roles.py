@@ -8,6 +8,7 @@ from scipy import stats
 
 from collapse_jax.app.collapse_profile.definitions import (
     CANDIDATES,
+    NOTES,
     OWN_SCALE,
     RECORD,
     ROLES,
@@ -117,6 +118,13 @@ def role_of(
     Raises:
         InputError: for a user's metric that the run has not recorded as one number a generation.
     """
+    found = _best(role, record, own, truth)
+    if isinstance(found, str) or found.metric not in NOTES:
+        return found
+    return found._replace(note="; ".join(one for one in (NOTES[found.metric], found.note) if one))
+
+
+def _best(role, record, own, truth):
     if role in own:
         series = series_of(own[role].metric, record)
         if series is None:

@@ -84,8 +84,8 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
     """Categories, equally probable at the start."""
     metrics: tuple[str, ...] = ()
     """Names of what to record; by default what the family's figure needs. Every family of points
-    has precision, recall, density, coverage and sliced_wasserstein, of 1,000 points of the model
-    against 1,000 real ones, or against the held-out rows of --data."""
+    has precision, recall, density, coverage, sliced_wasserstein and tail_share, of 1,000 points of
+    the model against 1,000 real ones, or against the held-out rows of --data."""
     record: str = "1"
     """Which generations to record: a stride, "log", or their numbers with commas. 0 and the last
     are always among them."""

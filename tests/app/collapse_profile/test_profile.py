@@ -331,6 +331,48 @@ def test_chains_that_break_down_are_named():
     assert "nan" not in whole.verdict("increase").note
 
 
+def test_a_vae_is_judged_alike(tmp_path, capsys):
+    """The records of experiments/shumailov2024_vae.py, a folder of `cj.run` without settings."""
+    rng, folder = np.random.default_rng(2), RunFolder(tmp_path / "vae")
+    folder.path.mkdir()
+    falls = np.linspace(1, 0.2, 5)
+    of = {
+        "latent_deviation_to_first": 0.63 * falls,
+        "real_test_elbo": -24.5 - 2 * np.arange(5),
+        "recall": 0.8 * falls,
+        "tail_share": 0.1 * falls,
+        "precision": 0.9 * falls,
+    }
+    arrays = {name: curve + 1e-3 * rng.normal(size=(8, 5)) for name, curve in of.items()}
+    folder.write_results(Trace(arrays, np.arange(5)).to_xarray())
+    profile = cj.profile(folder)
+    assert profile.kind == "vae"
+    metrics = {one.definition: one.metric for one in profile.verdicts}
+    assert metrics == {
+        **dict.fromkeys(("catastrophic", "increase", "divergence"), "real_test_elbo"),
+        **{"diversity": "latent_deviation_to_first", "scaling": "", "modes": "recall"},
+        **{"tails": "tail_share", "hallucination": "precision"},
+    }
+    told = {**dict.fromkeys(KEYS, "met"), "divergence": "cannot tell", "scaling": "cannot tell"}
+    assert verdicts_of(profile) == told
+    # exp of 8 nats an image.
+    assert profile.verdict("catastrophic").number == pytest.approx(np.exp(8), rel=0.01)
+    main(["profile", str(folder.path)])
+    assert "a bound, of whole images" in " ".join(capsys.readouterr().out.split())
+    del arrays["recall"], arrays["tail_share"], arrays["real_test_elbo"]
+    bare = cj.profile(arrays)
+    assert "record recall of images" in bare.verdict("modes").note and bare.kind == "vae"
+    assert "tail_share of images" in bare.verdict("tails").note
+    assert "real_test_elbo" in bare.verdict("increase").note
+
+
+def test_a_model_that_is_all_outside_at_first_cannot_get_worse():
+    """As that of a network before it has learned anything, whose precision is 0."""
+    found = cj.profile({"precision": np.zeros((30, 11))}).verdict("hallucination")
+    assert found.verdict == "cannot tell"
+    assert "leaves no more than 0 of the mass to be lost after generation 0" in found.note
+
+
 def test_nothing_to_be_held_against_is_no_verdict():
     found = cj.profile({"support": np.zeros((30, 11))}).verdict("modes")
     assert found.verdict == "cannot tell" and np.isnan(found.number)
