@@ -105,8 +105,8 @@ class Settings:
     real_fraction: float = 0.0
     """Share of real images in every training set."""
     quality: bool = False
-    """Whether precision, recall, coverage and the sliced Wasserstein distance of 1,000 images to
-    real test images are recorded."""
+    """Whether 1,000 images are compared with real test images: precision, recall, coverage, the
+    share in the tail and the sliced Wasserstein distance are recorded."""
     images: str | None = None
     """"digits", a folder with MNIST's IDX files, or a data set of the hub."""
     sample_size: int | None = None
@@ -196,14 +196,14 @@ def process_of(settings: Settings, images):
 
 
 def quality_of(settings: Settings, images):
-    """Precision, recall, coverage and sliced Wasserstein distance to test images, if asked for."""
+    """What compares 1,000 images with real test images, if asked for."""
     import collapse_jax as cj
 
     if not settings.quality:
         return ()
     real = images.test[:1000]
     sample = estimator_of(settings, *real.shape[1:]).sample
-    names = ("precision", "recall", "coverage", "sliced_wasserstein")
+    names = ("precision", "recall", "coverage", "sliced_wasserstein", "tail_share")
     return cj.metrics.against(real, sample, names, draws=len(real))
 
 

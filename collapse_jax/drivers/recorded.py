@@ -30,6 +30,7 @@ _FORMS = (
 _COMMANDS = ("simulate", "lm")
 _STATISTICS = ("mean", "std", "quantile")
 _BEFORE = "pretrained_"
+_OF_VAES = ("latent_deviation", "latent_deviation_to_first")
 # Rows without results.nc: what names a row, and what costs it took.
 _NO_METRICS = re.compile(r"chain|generation|seconds|.*_peak_mib")
 
@@ -311,7 +312,7 @@ def _kind(found):
     names = {*found.metrics, *found.statistics}
     if found.settings.get("command") == "lm" or "test_perplexity" in names:
         return "language model"
-    is_vae = found.settings.get("family") == "vae" or "latent_deviation" in names
+    is_vae = found.settings.get("family") == "vae" or not names.isdisjoint(_OF_VAES)
     return "vae" if is_vae else "chains"
 
 

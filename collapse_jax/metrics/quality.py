@@ -19,21 +19,26 @@ from collapse_jax.metrics.manifolds import (
 )
 from collapse_jax.metrics.sliced import sliced_wasserstein
 
-NAMES = ("precision", "recall", "density", "coverage", "sliced_wasserstein")
+BY_DEFAULT = ("precision", "recall", "density", "coverage", "sliced_wasserstein")
+NAMES = (*BY_DEFAULT, "tail_share")
+# The tail of the real points: the share of them that is farther from their mean than all others.
+TAIL = 0.1
 
 
 def against(
     real: Array,
     sample: Callable[[Array, Any, int], Array],
-    names: Iterable[str] = NAMES,
+    names: Iterable[str] = BY_DEFAULT,
     *,
     draws: int = 1000,
     k: int = 3,
-) -> "tuple[OfQuality, ...]":
+) -> "tuple[OfQuality | OfTail, ...]":
     """Metrics of the state: how near the model's points are to real ones.
 
-    They are precision, recall, density and coverage (`manifolds.precision_recall`), and
-    sliced_wasserstein of order 2 (`sliced.sliced_wasserstein`). Every model is drawn with one fixed
+    They are precision, recall, density and coverage (`manifolds.precision_recall`),
+    sliced_wasserstein of order 2 (`sliced.sliced_wasserstein`), and tail_share: the share of the
+    model's points that are farther from the mean of the real ones than 90% of these are; .1 of the
+    real law itself. Every model is drawn with one fixed
     key, so that differences between generations are the models', and so that an average over
     chains keeps the error of the draws.
 
@@ -42,7 +47,7 @@ def against(
     Args:
         real: Points [m, ...], held out of the training where the model could copy them.
         sample: (key, params, n) -> points [n, ...]; `sample` of an estimator.
-        names: Which of them.
+        names: Which of them; by default all but tail_share.
         draws: n, points drawn of each model, more than k.
         k: Neighbours, less than m.
 
@@ -63,7 +68,12 @@ def against(
         raise InputError(f"real is {given!r:.200}; it must be points [m, ...]")
     check_neighbours(k, draws, len(real))
     reach = radii(real.reshape(len(real), -1) / unit_of(real), k)
-    return tuple(OfQuality(name, sample, real, reach, draws, k) for name in chosen)
+    return tuple(
+        OfTail(name, sample, real, draws)
+        if name == "tail_share"
+        else OfQuality(name, sample, real, reach, draws, k)
+        for name in chosen
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,3 +107,33 @@ class OfQuality:
         points, reach = points / of, self.reach * (unit_of(real) / of) ** 2
         found = compared(points, real / of, radii(points, self.k), reach, self.k)
         return getattr(found, self.name)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OfTail:
+    """`tail_share` as a function of the state."""
+
+    name: str
+    sample: Callable
+    real: Array
+    draws: int
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __call__(self, state: Any) -> Array:
+        return self.of_params(state.params)
+
+    def of_params(self, params: Any) -> Array:
+        """The metric [] of a model by its parameters."""
+        drawn = jnp.asarray(self.sample(jax.random.key(0), params, self.draws), float)
+        points, real = checked_pair(drawn, self.real)
+        of = unit_of(points, real)
+        centre = jnp.mean(real / of, axis=0)
+        apart, its = (jnp.linalg.norm(x / of - centre, axis=1) for x in (points, real))
+        # In the middle between the last real point inside and the first outside.
+        inside = min(max(round((1 - TAIL) * len(its)), 1), len(its) - 1)
+        radius = jnp.mean(jnp.sort(its)[inside - 1 : inside + 1])
+        share = jnp.mean((apart > radius).astype(float))
+        return jnp.where(jnp.isfinite(points).all(), share, jnp.nan)

@@ -223,6 +223,10 @@ POINTS = {
         r"\Big(\frac{1}{L} \sum_{l=1}^{L} W_2^2(\theta_l^\top x, \theta_l^\top y)\Big)^{1/2}",
         r"Averaged over $L$ random directions $\theta$; order 1 has its own function.",
     ),
+    "tail_share": (
+        r"\frac{1}{n} \sum_i \mathbf{1}\big[|x_i - \bar y| > q_{.9}(|y - \bar y|)\big]",
+        "Share of the model's points farther from the mean of the real ones than 90% of these.",
+    ),
     "held_out_log_prob": (
         r"\frac{1}{n} \sum_i \log p(y_i)",
         "Mean log-probability in nats of real rows that no model was fitted to.",

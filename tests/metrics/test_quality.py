@@ -111,6 +111,23 @@ def test_a_collapsed_model_is_precise_and_recalls_nothing():
     assert 0 < float(found.coverage) < 0.1
 
 
+def test_the_tail_is_what_lies_beyond_nine_tenths_of_the_real_points():
+    """Of the real points a tenth; of normal ones the exact share; of runaway points all."""
+    real = RNG.normal(size=(1000, 1)).astype(np.float32)
+    (tail,) = against(real, lambda key, params, n: params, ["tail_share"], draws=1000)
+    share = jax.jit(tail.of_params)
+    assert float(share(real)) == pytest.approx(0.1)
+    radius, mean = np.quantile(np.abs(real - real.mean()), 0.9), real.mean()
+    draws = RNG.normal(size=(1000, 1)).astype(np.float32)
+    for deviation in (0.5, 2.0):
+        exact = stats.norm.sf(radius - mean, scale=deviation)
+        exact += stats.norm.cdf(-radius - mean, scale=deviation)
+        error = np.sqrt(exact * (1 - exact) / 1000)
+        assert abs(float(share(deviation * draws)) - exact) < 4 * error + 1e-3
+    assert float(share(real * 1e30)) == 1 and np.isnan(float(share(real * np.nan)))
+    assert "tail_share" not in {one.name for one in against(real, tail.sample)}
+
+
 def test_metrics_of_any_family():
     """Of a Gaussian family's models: one that has collapsed is found in real balls and no more."""
     family = cj.estimators.gaussian(dim=2)

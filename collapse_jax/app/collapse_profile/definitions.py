@@ -58,6 +58,11 @@ class Candidate(NamedTuple):
     truth: float | None = None
 
 
+# What a reader has to know of a metric.
+NOTES = {
+    "real_test_elbo": "real_test_elbo is a bound, of whole images: a factor is exp of its fall in "
+    "nats an image",
+}
 # Role -> the metrics that may stand for it, the best first. NAME_to_first, a distance to the model
 # of generation 0 in the place of the truth, follows NAME.
 CANDIDATES: Mapping[str, tuple[Candidate, ...]] = {
@@ -68,6 +73,7 @@ CANDIDATES: Mapping[str, tuple[Candidate, ...]] = {
         Candidate("test_loss", "nats"),
         Candidate("held_out_log_likelihood", "log score"),
         Candidate("held_out_log_prob", "log score"),
+        Candidate("real_test_elbo", "log score"),
         Candidate("valid_loss", "nats"),
         Candidate("test_bits_per_byte", "bits"),
         Candidate("test_error", "error"),
@@ -107,6 +113,7 @@ CANDIDATES: Mapping[str, tuple[Candidate, ...]] = {
     "tails": (
         Candidate("tail_mass", "amount"),
         Candidate("share_above_real_90", "amount"),
+        Candidate("tail_share", "amount"),
         Candidate("missing_mass", "mass"),
     ),
     "hallucination": (
@@ -125,12 +132,21 @@ OWN_SCALE = {
     "tails": "amount",
     "hallucination": "mass",
 }
+# How a metric of a role may be read: of others more is worse where less is, or the number has no
+# threshold.
+SCALES_OF_ROLE: Mapping[str, tuple[str, ...]] = {
+    "loss": ("nats", "bits", "perplexity", "log score", "error"),
+    "diversity": ("amount", "log amount"),
+    "modes": ("amount", "log amount", "mass", "covered", "finite"),
+    "tails": ("amount", "log amount", "mass", "covered", "finite"),
+    "hallucination": ("mass", "covered", "finite"),
+}
 # What to record by kind of run, where no candidate is there.
 RECORD = {
     "loss": {
         "chains": "kl_real_to_model or another distance to the truth (--metrics), or a held-out "
         "loss of your own",
-        "vae": "a held-out loss of your own, as metrics={'loss': NAME}",
+        "vae": "sliced_wasserstein of images, or the bound of real test images as real_test_elbo",
         "language model": "test_perplexity, which every run of lm records",
     },
     "diversity": {
@@ -146,16 +162,16 @@ RECORD = {
         "language model": "vocabulary_in_use",
     },
     "tails": {
-        "chains": "missing_mass of discrete data; mean and variance of a Gaussian in one "
-        "dimension, with family='gaussian' and truth={'mean': ..., 'variance': ...}; or a mass "
-        "beyond a quantile of the truth, as tail_mass",
-        "vae": "a mass beyond a quantile of the truth, as tail_mass",
+        "chains": "missing_mass of discrete data; tail_share of points; mean and variance of a "
+        "Gaussian in one dimension, with family='gaussian' and truth={'mean': ..., "
+        "'variance': ...}; or a mass beyond a quantile of the truth, as tail_mass",
+        "vae": "tail_share of images",
         "language model": "share_above_real_90, which every run of lm records",
     },
     "hallucination": {
         "chains": "kl_model_to_real of discrete data, precision of points; or the mass outside "
         "the truth, as outside_mass",
-        "vae": "precision of images, as metrics={'hallucination': ('precision', 'covered')}",
+        "vae": "precision of images",
         "language model": "share_above_real_99, which every run of lm records",
     },
 }

@@ -102,6 +102,7 @@ def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
                 f"truth has {name}, by which {record.name} is not judged; it is by "
                 f"{', '.join(sorted(used)) or 'nothing'}{did_you_mean(name, used)}"
             )
+    _refuse_crossed(roles["loss"], thresholds)
     verdicts = []
     for definition in DEFINITIONS:
         role, threshold = roles[definition.role], thresholds.get(definition.key)
@@ -120,6 +121,22 @@ def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
     return tuple(verdicts)
 
 
+def _refuse_crossed(role, thresholds):
+    """Raises `InputError` where a catastrophic rise would be no rise at all."""
+    if isinstance(role, str):
+        return
+    any_rise, catastrophic = (
+        thresholds.get(key, default_threshold(key, role.scale))
+        for key in ("increase", "catastrophic")
+    )
+    if any_rise > catastrophic:
+        raise InputError(
+            f"thresholds: increase is {any_rise:g}, above catastrophic, which is {catastrophic:g} "
+            f"{'' if 'catastrophic' in thresholds else 'by default '}({role.scale.unit}); a rise "
+            "must count from less on than a catastrophic one"
+        )
+
+
 def _verdict(definition: Definition, role: Role, given: float | None, record: Recorded) -> Verdict:
     """One definition by its metric."""
     threshold = default_threshold(definition.key, role.scale) if given is None else given
@@ -133,6 +150,14 @@ def _verdict(definition: Definition, role: Role, given: float | None, record: Re
             definition.key, definition.title, CANNOT_TELL, role.metric,
             note=f"{role.metric} moves in steps of {role.step:.3g}, a text of the training set "
             "each; the threshold is below that",
+        )  # fmt: skip
+    first = role.series.median().number[role.place]
+    if role.scale.kind == "level" and role.truth is None and first + threshold > 1:
+        return Verdict(
+            definition.key, definition.title, CANNOT_TELL, role.metric,
+            note=f"{role.metric} leaves no more than {max(1 - first, 0):.3g} of the mass to be "
+            f"lost after generation {record.generations[role.place]}, and the threshold is "
+            f"{threshold:g}",
         )  # fmt: skip
     found = {}
     for statistic in STATISTICS:

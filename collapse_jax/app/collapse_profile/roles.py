@@ -8,10 +8,12 @@ from scipy import stats
 
 from collapse_jax.app.collapse_profile.definitions import (
     CANDIDATES,
+    NOTES,
     OWN_SCALE,
     RECORD,
     ROLES,
     SCALES,
+    SCALES_OF_ROLE,
     Candidate,
     Scale,
 )
@@ -19,6 +21,9 @@ from collapse_jax.app.collapse_profile.series import TRANSFORMS, Chains, Series,
 from collapse_jax.drivers.recorded import Recorded
 from collapse_jax.errors import InputError, did_you_mean, one_of
 
+_PERPLEXITY = "perplexity"
+# Ends of names that are those of losses.
+_LOSSES = (_PERPLEXITY, "loss", "bits_per_byte", "log_likelihood", "log_prob")
 # Shares of a normal truth: its tails, and where it has next to nothing.
 TAIL, OUTSIDE = 0.01, 1e-4
 
@@ -63,18 +68,39 @@ def own_candidates(metrics: Mapping[str, Any] | None) -> dict[str, Candidate]:
         known = [one for one in CANDIDATES[role] if one.metric == name.removesuffix("_to_first")]
         if scale is None and known:
             found[role] = known[0]._replace(metric=name)
+        elif scale is None:
+            found[role] = Candidate(name, _scale_by_name(role, name))
         else:
-            found[role] = Candidate(name, scale or OWN_SCALE[role])
+            found[role] = Candidate(name, scale)
     return found
+
+
+def _scale_by_name(role, name):
+    """How a metric is read that the table does not have for a role.
+
+    Raises:
+        InputError: where its name says that it is something else.
+    """
+    if name.endswith(_PERPLEXITY) and role == "loss":
+        return _PERPLEXITY
+    stem = name.removesuffix("_to_first")
+    others = [other for other in ROLES if any(one.metric == stem for one in CANDIDATES[other])]
+    if not others and not (role != "loss" and name.endswith(_LOSSES)):
+        return OWN_SCALE[role]
+    scales = " or ".join(map(repr, SCALES_OF_ROLE[role]))
+    raise InputError(
+        f"metrics[{role!r}] is {name!r}, which is a metric of {' and '.join(others) or 'loss'}; if "
+        f"it stands for {role} here, say how it is read, as ({name!r}, SCALE) with {scales}"
+    )
 
 
 def _pair(role, named):
     if not (isinstance(named, tuple | list) and len(named) == 2 and all(map(_is_text, named))):
         raise InputError(
             f"metrics[{role!r}] is {named!r:.200}; it must be the name of a recorded metric, or "
-            f"(name, scale) with one of the scales {', '.join(SCALES)}"
+            f"(name, scale) with one of the scales {', '.join(SCALES_OF_ROLE[role])}"
         )
-    one_of(f"the scale of metrics[{role!r}]", named[1], tuple(SCALES))
+    one_of(f"the scale of metrics[{role!r}]", named[1], SCALES_OF_ROLE[role])
     return named
 
 
@@ -92,12 +118,20 @@ def role_of(
     Raises:
         InputError: for a user's metric that the run has not recorded as one number a generation.
     """
+    found = _best(role, record, own, truth)
+    if isinstance(found, str) or found.metric not in NOTES:
+        return found
+    return found._replace(note="; ".join(one for one in (NOTES[found.metric], found.note) if one))
+
+
+def _best(role, record, own, truth):
     if role in own:
         series = series_of(own[role].metric, record)
         if series is None:
             raise InputError(_not_recorded(role, own[role].metric, record))
         _refuse_negative(role, own[role], series)
-        return _role(own[role], series, record, truth)
+        found, note = _role(own[role], series, record, truth), _other_reading(role, own[role])
+        return found._replace(note="; ".join(one for one in (note, found.note) if one))
     there = []
     for candidate in CANDIDATES[role]:
         for name in (candidate.metric, f"{candidate.metric}_to_first"):
@@ -125,6 +159,17 @@ def role_of(
     return found._replace(note=note)
 
 
+def _other_reading(role, candidate):
+    """A note where a metric of the table is read in another way, as its user asked."""
+    stem, usual = candidate.metric.removesuffix("_to_first"), {}
+    for other in ROLES:
+        usual |= {one.scale: other for one in CANDIDATES[other] if one.metric == stem}
+    if not usual or candidate.scale in usual:
+        return ""
+    words = " and ".join(f"{scale} ({other})" for scale, other in usual.items())
+    return f"{candidate.metric} is read as {candidate.scale}, as asked; it is otherwise {words}"
+
+
 def _refuse_negative(role, candidate, series):
     """A ratio of numbers below 0 says nothing; rounding may leave 1e-5 of the largest."""
     values = series.values if isinstance(series, Chains) else series.statistics.mean
@@ -136,7 +181,7 @@ def _refuse_negative(role, candidate, series):
         raise InputError(
             f"metrics[{role!r}] is {candidate.metric!r}, which goes down to {finite.min():.4g}; as "
             f"{candidate.scale!r} it is held against its first number as a ratio, and must be at "
-            f"least 0; name its scale, one of {', '.join(SCALES)}"
+            f"least 0; name its scale, one of {', '.join(SCALES_OF_ROLE[role])}"
         )
 
 

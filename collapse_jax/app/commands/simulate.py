@@ -17,6 +17,7 @@ from collapse_jax.app.laws import check_laws
 from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
 from collapse_jax.app.own_data.held import check_metrics
 from collapse_jax.app.own_data.reading import entry, held_still
+from collapse_jax.app.own_data.reference import check_reference
 from collapse_jax.runs import distributed, made_of
 from collapse_jax.runs.folder import RunFolder
 
@@ -63,6 +64,8 @@ def _run(config, out, console, devices, part, dry_run):
     check_options(config)
     config = with_scores(given, with_metrics(config.resolved()))
     check_metrics(config)
+    if config.data:
+        check_reference(config)
     for point in config.points()[:1]:
         check_laws(point)
     for line in real_rows(config.points()[0]):

@@ -20,6 +20,7 @@ from collapse_jax.app.config.simulate import (
 from collapse_jax.app.config.verifier import PREFIX
 from collapse_jax.app.laws import all_options, default_metrics, given_options
 from collapse_jax.app.own_data.held import held, with_metrics_of_data
+from collapse_jax.app.own_data.reference import with_quality
 from collapse_jax.core import curation, workflows
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.types import Estimator, Process, Source
@@ -30,13 +31,11 @@ from collapse_jax.drivers.summary import QUANTILES
 from collapse_jax.errors import InputError, did_you_mean, size_words
 from collapse_jax.estimators import sources
 from collapse_jax.estimators.registry import family
-from collapse_jax.metrics import quality, resolve_metrics
+from collapse_jax.metrics import resolve_metrics
 
 # How often what was recorded is in memory at the most: as records, as what results.nc is made of,
 # and as its bytes.
 COPIES = 3
-# Real points that models' points are held against.
-_REAL_POINTS = 1000
 # Mean, deviation and quantiles of a number over chains.
 _BYTES_OF_STATISTICS = 8 * (2 + len(QUANTILES))
 
@@ -72,23 +71,8 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
         sizes["largest_sample_size"] = settings.sample_size
     if settings.has_ecosystem():
         return ecosystem_of(settings, values["exchange"], *parts, sizes)
-    process = _with_quality(generational_process(*parts, **sizes), settings.metrics)
+    process = with_quality(generational_process(*parts, **sizes), settings)
     return with_metrics_of_data(process, settings) if settings.data else process
-
-
-def _with_quality(process, names):
-    """The process, which offers those metrics that are asked for and hold points against real ones.
-
-    The real points have a key of their own: a model that is the real law must not draw the same.
-    """
-    asked = [name for name in names if name in quality.NAMES and name not in process.metrics]
-    if not asked:
-        return process
-    source = process.parts.source
-    real = source.sample(jax.random.key(1), min(_REAL_POINTS, source.size or _REAL_POINTS))
-    found = quality.against(real, process.estimator.sample, asked)
-    offered = {metric.name: metric.of_params for metric in found}
-    return process._replace(metrics={**process.metrics, **offered})
 
 
 def _workflow(settings, values):

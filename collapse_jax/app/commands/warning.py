@@ -120,7 +120,7 @@ def summary_lines(found: "EarlyWarning") -> list[str]:
         lines.append(f"{found.dropped} chains that were given as steady crossed, and are left out")
     if len(crossed) == 1:
         lines.append("one chain crossed: its leads are one draw each, and have no error")
-    return lines
+    return [*lines, *found.notes()]
 
 
 def _is_nan(values):
@@ -210,6 +210,7 @@ def _write(folder, found, options):
         "crossings": found.crossings.tolist(),
         "steady_chains": found.steady,
         "steady_chains_that_crossed": found.dropped,
+        "not_watched": dict(found.left_out),
         "alarms": [
             {**row, "leads": alarm.leads.tolist()}
             for row, alarm in zip(rows, found.alarms, strict=True)

@@ -90,8 +90,9 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
     distribution."""
     metrics: tuple[str, ...] = ()
     """Names of the metrics to record; by default those that the family's figure shows. Every family
-    of points offers precision, recall, density, coverage and sliced_wasserstein, which compare
-    1,000 points of the model with 1,000 real points."""
+    of points offers precision, recall, density, coverage, sliced_wasserstein and tail_share, which
+    compare 1,000 points of the model with 1,000 real points, or with the held-out rows of
+    --data."""
     record: str = "1"
     """Which generations to record: a stride, "log" for logarithmic spacing, or generation numbers
     with commas. Generation 0 and the last one are always recorded."""

@@ -10,12 +10,14 @@ import numpy as np
 
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import given_options
-from collapse_jax.app.own_data.held import held, withheld
+from collapse_jax.app.own_data.held import covariance_of, held, wants_covariance, withheld
 from collapse_jax.app.own_data.reading import OwnData, own_data
+from collapse_jax.app.own_data.reference import reference_in_words, reference_line
 from collapse_jax.core.data_checks import DIGITS, half_spacing
 from collapse_jax.core.tables import labels as table_labels
 from collapse_jax.errors import InputError, visible
 from collapse_jax.estimators.registry import family
+from collapse_jax.metrics import quality
 
 if TYPE_CHECKING:
     import xarray
@@ -96,16 +98,33 @@ def in_words(config: SimulateConfig) -> Iterator[str]:
     yield f"{text}; {names}"
     if points.labels:
         yield f"{len(points.labels):,} categories: {_listed(points.labels)}"
+    if wants_covariance(config):
+        known = covariance_of(config)
+        value = f" ({known[0, 0]:.6g})" if len(known) == 1 else ""
+        yield (
+            f"{config.family} knows the covariance: that of the {len(data.train):,} training "
+            f"{unit}{value}; --options covariance=... says another"
+        )
     source = held(config.points()[0]).source
     if source.params is not None and not (points.labels or config.family == "empirical"):
         yield (
             f"distances to the truth are to the {config.family} fitted to all {source.size:,} "
             "rows, its nearest model, and not to the rows themselves"
         )
+    compared = reference_line(config)
+    if compared:
+        yield compared
 
 
 def labelled(results: "xarray.Dataset", config: SimulateConfig) -> "xarray.Dataset":
-    """Results whose vectors have the names of categories and columns as coordinates."""
+    """Results whose vectors have the names of categories and columns as coordinates.
+
+    Metrics that compare drawn points with real ones say with which, as their attribute `reference`.
+    """
+    reference = reference_in_words(config)
+    for name, values in results.data_vars.items() if reference else ():
+        if any(str(name) == of or str(name).startswith(f"{of}_") for of in quality.NAMES):
+            values.attrs["reference"] = reference
     if not config.data:
         return results
     data, points = own_data(config), own_data(config).points

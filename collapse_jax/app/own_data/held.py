@@ -103,10 +103,12 @@ def check_metrics(config: SimulateConfig) -> None:
             raise InputError(
                 f"metric {name!r} is of held-out rows, and there are none; give --held-out 0.2"
             )
-    if config.data and config.held_out and not held(config.points()[0]).scores:
+    compares = any(name in quality.NAMES for name in config.metrics)
+    if config.data and config.held_out and not compares and not held(config.points()[0]).scores:
         raise InputError(
             f"held_out is {config.held_out:g}, and {config.family} has no probabilities to score "
-            "held-out rows by; leave it out"
+            "held-out rows by; leave it out, or compare drawn points with them, as "
+            "--metrics precision recall sliced_wasserstein"
         )
 
 
@@ -119,6 +121,36 @@ def second_moments(data: OwnData) -> tuple[np.ndarray, bool]:
     return moments, bool(extents[0] > _SMALLEST and np.linalg.eigvalsh(moments)[0] > 0)
 
 
+def wants_covariance(settings: SimulateConfig) -> bool:
+    """Whether the family knows a covariance, and the options do not say which."""
+    parameters = inspect.signature(family(settings.family).factory).parameters
+    given = {**given_options(settings), **settings.option_axes()}
+    return "covariance" in parameters and "covariance" not in given
+
+
+def covariance_of(settings: SimulateConfig) -> np.ndarray:
+    """That of the training rows [d, d], unbiased.
+
+    Raises:
+        InputError: where it is none of a normal law, as of a constant column.
+    """
+    data = own_data(settings)
+    x = data.points.x[data.train].reshape(len(data.train), -1)
+    centred = x - x.mean(0)
+    found = centred.T @ centred / max(len(x) - 1, 1)
+    unit = np.sqrt(np.diag(found))
+    constant = [name for name, one in zip(data.points.columns, unit, strict=True) if not one > 0]
+    if constant or np.linalg.eigvalsh(found / unit[:, None] / unit)[0] < _SMALLEST:
+        what = f"column {constant[0]!r} is constant" if constant else "one column follows from the "
+        what += "" if constant else "others"
+        raise InputError(
+            f"{settings.data}: {what} in the {len(x):,} training rows, and {settings.family} knows "
+            "a covariance, which must be positive definite; leave the column out, or give "
+            "--options covariance=NUMBER of one column, or [[...], [...]] of several"
+        )
+    return found
+
+
 @functools.lru_cache(64)
 def _held_once(data: DataKey, name: str, options: tuple, own: tuple) -> Held:
     return _held(data.settings(family=name, options=options, **dict(own)), None)
@@ -127,6 +159,8 @@ def _held_once(data: DataKey, name: str, options: tuple, own: tuple) -> Held:
 def _held(settings, traced):
     factory, data = family(settings.family).factory, own_data(settings)
     options = given_options(settings) | dict(data.points.more) | _of_features(data, factory)
+    if wants_covariance(settings):
+        options["covariance"] = covariance_of(settings)
     estimator = _called(settings, factory, options | dict(traced or {}))
     _check(estimator, settings, data)
     train = data.points.x[data.train]

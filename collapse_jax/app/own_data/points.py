@@ -20,6 +20,8 @@ from collapse_jax.core.tables.table import TRUTH_VALUES, Table
 from collapse_jax.errors import InputError
 
 _INTERCEPT = "intercept"
+# Codes that begin with 0 are none.
+_NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class Points(NamedTuple):
@@ -98,6 +100,7 @@ def points_of(
             f"the array has shape {list(table.values.shape)}; {family} takes columns, [N, d]"
         )
     if kind == "table":
+        _refuse_numbers_as_text(table, settings)
         more = {"columns": table.names, "categories": table.categories}
         return Points(table.values, reading.rows, table.names, more=more)
     if kind in make:
@@ -106,6 +109,19 @@ def points_of(
     options = {"dim": count} if "dim" in inspect.signature(factory).parameters else {}
     x = x if options or count > 1 else x[:, 0]
     return Points(x, reading.rows, table.names, options=options)
+
+
+def _refuse_numbers_as_text(table, settings):
+    """Raises `InputError` for numbers that a typed file keeps as text.
+
+    In a CSV the same column is one of numbers.
+    """
+    for name, labels in zip(table.names, table.categories, strict=True):
+        if labels and name not in settings.categories and all(map(_NUMBER.fullmatch, labels)):
+            raise InputError(
+                f"column {name!r} is of text, and all of it is numbers, as {labels[0]!r}; store it "
+                f"as numbers, or read it as categories (--categories {name})"
+            )
 
 
 def in_words_of_the_file(text: str, points: Points) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from collapse_jax.core.tables.batches import Columns, Wanted
-from collapse_jax.core.tables.columns import Numbers, Words
+from collapse_jax.core.tables.columns import Numbers, Words, no_value, tokens_of
 from collapse_jax.errors import InputError
 
 _ROWS_AT_ONCE = 2**16
@@ -46,12 +46,17 @@ class ArrayBatch:
         self._columns, self._cells, self.size = columns, cells, len(cells[0])
 
     def missing(self) -> list[Any]:
-        """[columns] of bool [size], where no value is: nan, or an empty text."""
-        return [_missing(cells) for cells in self._cells]
+        """[columns] of bool [size], where no value is: nan, or a text that says so."""
+        pairs = zip(self._columns, self._cells, strict=True)
+        return [_missing(cells, getattr(column, "is_category", False)) for column, cells in pairs]
 
     def shown(self, column: int, row: int) -> str:
         """What stands there in the place of a value."""
-        return f"is {self._cells[column][row]!s:.50}, which is no value".replace("is ,", "is '',")
+        value = self._cells[column][row]
+        if value.dtype.kind not in "US":
+            return f"is {value}, which is no value"
+        text = _text(value.item()).strip()
+        return no_value(text, self._columns[column].name) if text else "is empty"
 
     def add(self, kept: np.ndarray | None, rows: np.ndarray) -> None:
         """Appends the kept rows, with these numbers, to the columns."""
@@ -61,9 +66,7 @@ class ArrayBatch:
                 column.add(cells, rows)
                 continue
             labels, codes = np.unique(cells, return_inverse=True)
-            plain = labels.tolist()
-            texts = [one.decode() if isinstance(one, bytes) else str(one) for one in plain]
-            column.add(texts, codes.ravel(), rows)
+            column.add([_text(one) for one in labels.tolist()], codes.ravel(), rows)
 
 
 class PointBatches:
@@ -93,7 +96,7 @@ class PointBatch:
 
     def missing(self) -> list[Any]:
         """One bool [size]: where a point holds nan."""
-        return [_missing(self._points).reshape(self.size, -1).any(1)]
+        return [_missing(self._points, False).reshape(self.size, -1).any(1)]
 
     def shown(self, column: int, row: int) -> str:
         """What stands there in the place of a value."""
@@ -196,10 +199,8 @@ def _reader(name, array, is_category):
         raise InputError(f"column {name!r} is of type {array.dtype}; it must hold numbers")
     if kind == "b":
         return Words(name, is_truth=True)
-    if kind in "US":
-        return Words(name)
-    if kind in "iu" and is_category:
-        return Words(name)
+    if kind in "US" or (kind in "iu" and is_category):
+        return Words(name, is_category=is_category)
     if kind in "iuf" and not is_category:
         return Numbers(name)
     if is_category:
@@ -211,13 +212,19 @@ def _reader(name, array, is_category):
     )
 
 
-def _missing(cells):
+def _missing(cells, is_category):
     kind = cells.dtype.kind
     if kind == "f":
         return np.isnan(cells)
-    return (
-        np.char.strip(cells) == cells.dtype.type() if kind in "US" else np.zeros(len(cells), bool)
-    )
+    if kind not in "US":
+        return np.zeros(len(cells), bool)
+    tokens = tokens_of(is_category)
+    known = [one.encode() for one in tokens] if kind == "S" else tokens
+    return np.isin(np.char.strip(cells), np.array(known))
+
+
+def _text(value):
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _why(error):

@@ -9,7 +9,14 @@ import numpy as np
 
 from collapse_jax.core.tables.arrow import compute
 from collapse_jax.core.tables.batches import Columns, Wanted
-from collapse_jax.core.tables.columns import LARGEST_WHOLE, Numbers, Words, place
+from collapse_jax.core.tables.columns import (
+    LARGEST_WHOLE,
+    Numbers,
+    Words,
+    missing_texts,
+    no_value,
+    place,
+)
 from collapse_jax.errors import InputError
 
 _ROWS_AT_ONCE = 2**16
@@ -53,12 +60,15 @@ class ParquetBatch:
         self._columns, self._cells, self.size = columns, cells, len(cells[0])
 
     def missing(self) -> list[np.ndarray]:
-        """[columns] of bool [size], where no value is: null, nan, or an empty text."""
-        return [_missing(cells) for cells in self._cells]
+        """[columns] of bool [size], where no value is: null, nan, or a text that says so."""
+        pairs = zip(self._columns, self._cells, strict=True)
+        return [_missing(cells, column) for column, cells in pairs]
 
     def shown(self, column: int, row: int) -> str:
         """What stands there in the place of a value."""
         value = self._cells[column][row].as_py()
+        if isinstance(value, str) and value.strip():
+            return no_value(value.strip(), self._columns[column].name)
         return f"is {'null' if value is None else repr(value)}, which is no value"
 
     def add(self, kept: np.ndarray | None, rows: np.ndarray) -> None:
@@ -99,9 +109,13 @@ def _reader(name, kind, is_category):
     is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
     if types.is_boolean(kind):
         return Words(name, is_truth=True)
-    is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    if is_text or types.is_temporal(kind) or types.is_null(kind):
-        return Words(name)
+    if types.is_duration(kind) or types.is_interval(kind):
+        raise InputError(
+            f"column {name!r} holds durations ({kind}), of which a text of the same table may hold "
+            "numbers or words; write numbers, as seconds"
+        )
+    if _is_text(kind) or types.is_temporal(kind) or types.is_null(kind):
+        return Words(name, is_category=is_category)
     if is_number:
         if is_category and not types.is_integer(kind):
             raise InputError(
@@ -121,14 +135,18 @@ def _plain(cells):
     return cells.dictionary_decode() if is_coded else cells
 
 
-def _missing(cells):
-    import pyarrow
+def _is_text(kind):
+    from pyarrow import types
 
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _missing(cells, column):
     cells = _plain(cells)
-    absent = compute().is_null(cells, nan_is_null=True)
-    if pyarrow.types.is_string(cells.type) or pyarrow.types.is_large_string(cells.type):
-        absent = compute().or_(absent, compute().fill_null(compute().equal(cells, ""), True))
-    return absent.to_numpy(zero_copy_only=False)
+    absent = compute().is_null(cells, nan_is_null=True).to_numpy(zero_copy_only=False)
+    if _is_text(cells.type):
+        absent = absent | missing_texts(_texts(cells), column.is_category)
+    return absent
 
 
 def _numbers(cells, name, rows):
@@ -152,5 +170,5 @@ def _texts(cells):
     import pyarrow
 
     cells = _plain(cells)
-    is_text = pyarrow.types.is_string(cells.type) or pyarrow.types.is_large_string(cells.type)
-    return cells if is_text else compute().cast(cells, pyarrow.string())
+    is_ready = pyarrow.types.is_string(cells.type) or pyarrow.types.is_large_string(cells.type)
+    return cells if is_ready else compute().cast(cells, pyarrow.string())

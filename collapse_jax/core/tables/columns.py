@@ -65,11 +65,37 @@ class Numbers:
         return np.concatenate(self._parts) if self._parts else np.zeros(0), None
 
 
-class Words:
-    """A column of categories by their labels."""
+def tokens_of(is_category: bool) -> tuple[str, ...]:
+    """Texts, without spaces around them, that stand for no value in a column of texts.
 
-    def __init__(self, name: str, is_truth: bool = False):
-        self._name, self._is_truth, self._parts = name, is_truth, []
+    In a column that is read as categories by its name it is the empty one alone.
+    """
+    return MISSING[:1] if is_category else MISSING
+
+
+def no_value(text: str, name: str) -> str:
+    """What is said of such a text in a column of this name."""
+    return f"is {text!r}, which is no value unless --categories {name} reads it as a word"
+
+
+def missing_texts(cells: Any, is_category: bool) -> np.ndarray:
+    """Which of the cells, a pyarrow array of strings, hold no value: bool [n]."""
+    import pyarrow
+
+    trimmed = compute().utf8_trim_whitespace(cells)
+    found = compute().is_in(trimmed, pyarrow.array(tokens_of(is_category)))
+    return found.to_numpy(zero_copy_only=False)
+
+
+class Words:
+    """A column of categories by their labels.
+
+    is_category: whether it is read as one by its name.
+    """
+
+    def __init__(self, name: str, is_truth: bool = False, is_category: bool = False):
+        self.name, self.is_category = name, is_category
+        self._is_truth, self._parts = is_truth, []
         self._codes: dict[str, int] = {}
         # Label -> the same as it was written.
         self._written: dict[str, str] = {}
@@ -86,7 +112,7 @@ class Words:
             plain = label.strip()
             if "\n" in plain or "\r" in plain:
                 raise InputError(
-                    f"column {self._name!r} holds {plain[:40]!r}, with a line break; is a quote "
+                    f"column {self.name!r} holds {plain[:40]!r}, with a line break; is a quote "
                     "left open?"
                 )
             before = self._written.setdefault(_as_seen(plain), label)
@@ -95,7 +121,7 @@ class Words:
                 if before.strip() != plain:
                     how, shown = "characters that look alike", ascii
                 raise InputError(
-                    f"column {self._name!r} holds {shown(before)} and {shown(label)}, which differ "
+                    f"column {self.name!r} holds {shown(before)} and {shown(label)}, which differ "
                     f"by {how} alone; write both in one way"
                 )
             new.append(self._codes.setdefault(plain, len(self._codes)))
@@ -122,18 +148,14 @@ class Texts:
     """
 
     def __init__(self, name: str, is_category: bool = False):
-        self._name, self._is_category = name, is_category
+        self.name, self._is_category = name, is_category
         self._kind: Numbers | Words | None = Words(name) if is_category else None
         # (row, cell) of the first one.
         self._first = (0, "")
 
     def missing(self, cells: Any) -> np.ndarray:
         """Which of the cells, a pyarrow array of strings, hold no value."""
-        import pyarrow
-
-        tokens = MISSING[:1] if self._is_category else MISSING
-        trimmed = compute().utf8_trim_whitespace(cells)
-        return compute().is_in(trimmed, pyarrow.array(tokens)).to_numpy(zero_copy_only=False)
+        return missing_texts(cells, self._is_category)
 
     def add(self, cells: Any, rows: np.ndarray) -> None:
         """Appends cells, a pyarrow array of strings [n], none of them missing.
@@ -149,7 +171,7 @@ class Texts:
         is_number = _matches(cells, _NUMBER)
         kind = Numbers if is_number[0] else Words
         if self._kind is None:
-            self._kind, self._first = kind(self._name), (int(rows[0]), cells[0].as_py())
+            self._kind, self._first = kind(self.name), (int(rows[0]), cells[0].as_py())
         other = is_number != isinstance(self._kind, Numbers)
         if other.any():
             self._refuse_mixed(int(np.argmax(other)), cells, rows)
@@ -159,7 +181,7 @@ class Texts:
 
     def column(self) -> tuple[np.ndarray, tuple[str, ...] | None]:
         """(float64 [N], its categories or None)."""
-        kind = self._kind or Numbers(self._name)
+        kind = self._kind or Numbers(self.name)
         return kind.column()
 
     def _add_words(self, cells, rows):
@@ -175,8 +197,8 @@ class Texts:
         if zero.any():
             first = int(np.argmax(zero))
             raise InputError(
-                f"{place(rows[first], self._name)} is {cells[first].as_py()!r}, which begins with "
-                f"0 as a code does; read it as a category (--categories {self._name}), or write it "
+                f"{place(rows[first], self.name)} is {cells[first].as_py()!r}, which begins with "
+                f"0 as a code does; read it as a category (--categories {self.name}), or write it "
                 "without"
             )
         values = compute().cast(cells, pyarrow.float64()).to_numpy(zero_copy_only=False)
@@ -190,7 +212,7 @@ class Texts:
         if wrong.any():
             first = int(np.argmax(wrong))
             raise InputError(
-                f"{place(rows[first], self._name)} is {cells[first].as_py()}, which float64 does "
+                f"{place(rows[first], self.name)} is {cells[first].as_py()}, which float64 does "
                 "not hold; scale the column, or leave it out if it is an identifier"
             )
         return values
@@ -198,14 +220,14 @@ class Texts:
     def _refuse_mixed(self, number, cells, rows):
         cell, row = cells[number].as_py(), int(rows[number])
         if _INFINITE.fullmatch(cell):
-            raise InputError(f"{place(row, self._name)} is {cell!r}; all must be finite")
+            raise InputError(f"{place(row, self.name)} is {cell!r}; all must be finite")
         if isinstance(self._kind, Words) and _INFINITE.fullmatch(self._first[1]):
             first, text = self._first
-            raise InputError(f"{place(first, self._name)} is {text!r}; all must be finite")
+            raise InputError(f"{place(first, self.name)} is {text!r}; all must be finite")
         first, text = self._first
         raise InputError(
-            f"column {self._name!r} holds numbers and words: row {first} is {text!r}, row {row} is "
-            f"{cell!r}; write all as numbers, or read it as categories (--categories {self._name})"
+            f"column {self.name!r} holds numbers and words: row {first} is {text!r}, row {row} is "
+            f"{cell!r}; write all as numbers, or read it as categories (--categories {self.name})"
         )
 
 

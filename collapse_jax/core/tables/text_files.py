@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from collapse_jax.core.tables.batches import Columns, Wanted
-from collapse_jax.core.tables.columns import Texts
+from collapse_jax.core.tables.columns import Texts, no_value
 from collapse_jax.errors import InputError
 
 _BLOCK = 2**22
@@ -89,7 +89,7 @@ class TextBatch:
     def shown(self, column: int, row: int) -> str:
         """What stands there in the place of a value."""
         text = self._cells[column][row].as_py().strip()
-        return f"is {text!r}, which is no value" if text else "is empty"
+        return no_value(text, self._columns[column].name) if text else "is empty"
 
     def add(self, kept: np.ndarray | None, rows: np.ndarray) -> None:
         """Appends the kept rows, with these numbers, to the columns."""

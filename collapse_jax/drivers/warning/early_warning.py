@@ -55,6 +55,7 @@ class EarlyWarning(NamedTuple):
     generations: [generation] those that all chains were watched at.
     window: generations that indicators look back on.
     alarms: one for each metric and indicator, that of the loss itself first.
+    left_out: name -> why it has no alarm, of the metrics that were recorded.
     """
 
     loss: str
@@ -67,6 +68,7 @@ class EarlyWarning(NamedTuple):
     generations: np.ndarray
     window: int
     alarms: tuple[Alarm, ...]
+    left_out: Mapping[str, str] = {}
 
     def __getitem__(self, metric: Any) -> Any:
         """The alarm on the level of a metric, or that of (metric, indicator)."""
@@ -83,7 +85,7 @@ class EarlyWarning(NamedTuple):
         """What was watched, and a line for each alarm, the earliest first."""
         rows = [_HEAD, *map(_cells, self.earliest())]
         lines = (f"{name:40}{lead:>12}{false:>14}{area:>8}" for name, lead, false, area in rows)
-        return "\n".join([self._watched(), *lines])
+        return "\n".join([self._watched(), *lines, *self.notes()])
 
     def __repr__(self) -> str:
         return f"EarlyWarning: {self._watched()}, {len(self.alarms)} alarms"
@@ -98,6 +100,13 @@ class EarlyWarning(NamedTuple):
             f"{' times its first value' if self.relative else ''} in {crossed} of "
             f"{len(self.crossings)} chains; {self.steady} steady chains"
         )
+
+    def notes(self) -> list[str]:
+        """A line for each reason for which recorded metrics have no alarm."""
+        names: dict[str, list[str]] = {}
+        for name, why in self.left_out.items():
+            names.setdefault(why, []).append(name)
+        return [f"not watched, {why}: {', '.join(of)}" for why, of in names.items()]
 
     def earliest(self) -> list[Alarm]:
         """The alarms by their median lead, the longest first; then by their AUC."""
@@ -197,7 +206,7 @@ def early_warning(
         loss: the metric that is the loss.
         threshold: crossed upwards if it lies above the median first loss, else downwards.
         relative: whether the threshold is in units of each chain's own first loss.
-        metrics: names; by default all with one number a generation.
+        metrics: names; by default all with one number a generation that both runs recorded.
         indicators: "level", "change" since the first generation, and "variance" and
             "autocorrelation" of what a line leaves of the last `window` generations. By default all
             but change; with limits or change the level alone.
@@ -251,6 +260,7 @@ def _of_all(found: Watched, asked: Asked, threshold, relative):
     return EarlyWarning(
         found.loss, threshold, found.rises, relative, found.crossings, found.steady_count,
         found.dropped, found.generations, span * _stride(found.generations), alarms,
+        found.left_out,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Which chains are watched, of two runs, and when each crosses the threshold of its loss."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ class Watched(NamedTuple):
         of generations for a chain that never gets there.
     rises: whether the threshold lies above the first losses.
     dropped: how many chains that were given as steady crossed.
+    left_out: name of a metric -> why it is not watched, where nothing was asked for by name.
     """
 
     loss: str
@@ -30,6 +31,7 @@ class Watched(NamedTuple):
     crossed: np.ndarray
     rises: bool
     dropped: int
+    left_out: Mapping[str, str] = {}
 
     @property
     def has_crossed(self) -> np.ndarray:
@@ -97,7 +99,8 @@ def watched_chains(
             f"threshold is {threshold:g}, which no chain of {run.name} crosses by generation "
             f"{generations[-1]} ({loss} goes from {low:.4g} to {high:.4g}); give one in between"
         )
-    return Watched(loss, generations, mine, steady_of, crossed, rises, dropped)
+    left_out = _left_out(run, other) if metrics is None else {}
+    return Watched(loss, generations, mine, steady_of, crossed, rises, dropped, left_out)
 
 
 def _chains_of(what, run, set_size) -> Recorded:
@@ -122,7 +125,8 @@ def _names(run, other, loss, metrics):
     there = [
         name
         for name, values in run.metrics.items()
-        if values.ndim == 2 and (other is None or name in other.metrics)
+        if values.ndim == 2
+        and (other is None or (name in other.metrics and other.metrics[name].ndim == 2))
     ]
     asked = [metrics] if isinstance(metrics, str) else metrics
     for what, name in [("loss", loss), *(("metrics", name) for name in asked or ())]:
@@ -132,6 +136,19 @@ def _names(run, other, loss, metrics):
                 f"{did_you_mean(name, there)}; they have {', '.join(there) or 'none'}"
             )
     return list(dict.fromkeys([loss, *(there if asked is None else asked)]))
+
+
+def _left_out(run, other):
+    """Why metrics of the runs are not watched, by name."""
+    runs = [("collapsing", run), *([] if other is None else [("steady", other)])]
+    found = {}
+    for name in dict.fromkeys(name for _, one in runs for name in one.metrics):
+        lacking = [which for which, one in runs if name not in one.metrics]
+        if lacking:
+            found[name] = f"as the {lacking[0]} run did not record them"
+        elif any(one.metrics[name].ndim != 2 for _, one in runs):
+            found[name] = "as they are arrays"
+    return found
 
 
 def _at(run, names, generations):

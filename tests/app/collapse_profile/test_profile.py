@@ -139,6 +139,20 @@ def test_a_users_own_metric_stands_for_a_role():
     assert profile.verdict("diversity").verdict == "not met"
 
 
+def test_another_reading_than_the_tables_is_noted():
+    """A perplexity of the model's own text may stand for diversity, if its user says so."""
+    run = {"test_perplexity": seeds(ENTROPY), "my_perplexity": seeds(PERPLEXITY)}
+    asked = {"diversity": ("test_perplexity", "amount"), "loss": "my_perplexity"}
+    profile = cj.profile(run, metrics=asked)
+    diversity, loss = profile.verdict("diversity"), profile.verdict("catastrophic")
+    assert diversity.verdict == "met" and "is read as amount, as asked; it is otherwise" in str(
+        diversity.note
+    )
+    assert (loss.unit, loss.threshold, loss.note) == ("x perplexity", 2.0, "")
+    same = cj.profile({"test_perplexity": run["my_perplexity"]}).verdict("catastrophic")
+    assert loss.number == same.number
+
+
 def test_what_is_missing_is_named_with_what_to_record():
     profile = cj.profile({"nothing_known": seeds(ENTROPY)})
     for verdict in profile.verdicts:
@@ -287,6 +301,15 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys, words, says):
         ({"thresholds": {"diversity": 2}}, r"thresholds\['diversity'\] is 2; it must be .*1"),
         ({"thresholds": {"catastrophic": 0.5}}, r"thresholds\['catastrophic'\] is 0.5; it must"),
         ({"truth": {"variance": 0.0}}, r"truth\['variance'\] is 0.0, .*it must be above 0"),
+        ({"thresholds": {"increase": 3}}, "increase is 3, above catastrophic, .* 2 by default"),
+        ({"thresholds": {"catastrophic": 1.005}}, "increase is 1.01, above catastrophic, .* 1.005"),
+        (
+            {"metrics": {"diversity": "test_perplexity"}},
+            r"is 'test_perplexity', which is a metric of loss; .*\('test_perplexity', SCALE\) with "
+            "'amount' or 'log amount'",
+        ),
+        ({"metrics": {"tails": "own_log_prob"}}, "'own_log_prob', which is a metric of loss"),
+        ({"metrics": {"loss": ("variance", "amount")}}, "'amount'; it must be one of nats, bits"),
         ({"metrics": {"loss": "gain"}}, r"metrics\['loss'\] is 'gain', which goes down to -27"),
     ],
 )
@@ -306,6 +329,48 @@ def test_chains_that_break_down_are_named():
         cj.profile({"test_perplexity": part}).verdict("increase").number
     )
     assert "nan" not in whole.verdict("increase").note
+
+
+def test_a_vae_is_judged_alike(tmp_path, capsys):
+    """The records of experiments/shumailov2024_vae.py, a folder of `cj.run` without settings."""
+    rng, folder = np.random.default_rng(2), RunFolder(tmp_path / "vae")
+    folder.path.mkdir()
+    falls = np.linspace(1, 0.2, 5)
+    of = {
+        "latent_deviation_to_first": 0.63 * falls,
+        "real_test_elbo": -24.5 - 2 * np.arange(5),
+        "recall": 0.8 * falls,
+        "tail_share": 0.1 * falls,
+        "precision": 0.9 * falls,
+    }
+    arrays = {name: curve + 1e-3 * rng.normal(size=(8, 5)) for name, curve in of.items()}
+    folder.write_results(Trace(arrays, np.arange(5)).to_xarray())
+    profile = cj.profile(folder)
+    assert profile.kind == "vae"
+    metrics = {one.definition: one.metric for one in profile.verdicts}
+    assert metrics == {
+        **dict.fromkeys(("catastrophic", "increase", "divergence"), "real_test_elbo"),
+        **{"diversity": "latent_deviation_to_first", "scaling": "", "modes": "recall"},
+        **{"tails": "tail_share", "hallucination": "precision"},
+    }
+    told = {**dict.fromkeys(KEYS, "met"), "divergence": "cannot tell", "scaling": "cannot tell"}
+    assert verdicts_of(profile) == told
+    # exp of 8 nats an image.
+    assert profile.verdict("catastrophic").number == pytest.approx(np.exp(8), rel=0.01)
+    main(["profile", str(folder.path)])
+    assert "a bound, of whole images" in " ".join(capsys.readouterr().out.split())
+    del arrays["recall"], arrays["tail_share"], arrays["real_test_elbo"]
+    bare = cj.profile(arrays)
+    assert "record recall of images" in bare.verdict("modes").note and bare.kind == "vae"
+    assert "tail_share of images" in bare.verdict("tails").note
+    assert "real_test_elbo" in bare.verdict("increase").note
+
+
+def test_a_model_that_is_all_outside_at_first_cannot_get_worse():
+    """As that of a network before it has learned anything, whose precision is 0."""
+    found = cj.profile({"precision": np.zeros((30, 11))}).verdict("hallucination")
+    assert found.verdict == "cannot tell"
+    assert "leaves no more than 0 of the mass to be lost after generation 0" in found.note
 
 
 def test_nothing_to_be_held_against_is_no_verdict():

@@ -44,6 +44,7 @@ def test_two_folders(pair, tmp_path, capsys):
     assert "loss rises to 2.5 in 60 of 60 chains" in said and "60 steady chains" in said
     found = early_warning(arrays, others, loss="loss", threshold=2.5, window=10)
     held = json.loads((out / "warning.json").read_text())
+    assert held["not_watched"] == {}
     assert [alarm["metric"] for alarm in held["alarms"]] == ["loss"] * 3 + ["own entropy"] * 3
     for alarm, ours in zip(held["alarms"], found.rows(), strict=True):
         assert alarm["auc"] == pytest.approx(ours["auc"], nan_ok=True)

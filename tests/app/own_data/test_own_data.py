@@ -4,7 +4,9 @@ import dataclasses
 
 import jax
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 from rich.console import Console
 from scipy import stats
 
@@ -15,6 +17,7 @@ from collapse_jax.app.config import SimulateConfig
 from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
 from collapse_jax.app.own_data.held import check_metrics, held
 from collapse_jax.app.own_data.reading import entry, own_data
+from collapse_jax.app.own_data.reference import reference_line
 from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
@@ -32,6 +35,7 @@ def table():
     return {
         **{"a": a, "b": b, "y": y, "bloom": bloom},
         **{"count": r.poisson(np.exp(0.3 * a)), "kind": kind, "token": r.integers(0, 4, ROWS)},
+        "same": np.full(ROWS, 7),
     }
 
 
@@ -73,6 +77,29 @@ def test_gaussian_scores_are_scipys_on_rows_that_it_never_saw(file, table):
     expected = stats.multivariate_normal(mean, covariance).logpdf(x[test]).mean()
     assert of["held_out_log_prob"] == pytest.approx(expected, rel=2e-5)
     assert of["kl_model_to_real"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_known_covariance_is_that_of_the_training_rows(file, table):
+    """Of any number of columns, and said; one that is given is taken."""
+    given = {"family": "gaussian_mean", "columns": ("a", "b"), "sample_size": 45}
+    settings = settled(file, **given)
+    _, of, train, test = of_all_rows(
+        settings, "held_out_log_prob", "variance", "squared_wasserstein2"
+    )
+    x = np.column_stack([table["a"], table["b"]])
+    known = np.cov(x[train].T)
+    law = stats.multivariate_normal(x[train].mean(0), known)
+    assert of["held_out_log_prob"] == pytest.approx(law.logpdf(x[test]).mean(), rel=2e-5)
+    assert of["variance"] == pytest.approx(np.trace(known) / 2, rel=1e-5)
+    assert of["squared_wasserstein2"] == pytest.approx(0, abs=1e-5)
+    said = "knows the covariance: that of the 45 training rows; --options covariance="
+    assert any(said in line for line in in_words(settings))
+    one = {**given, "columns": ("a",)}
+    said = f"training rows ({known[0, 0]:.6g}); --options covariance="
+    assert any(said in line for line in in_words(settled(file, **one)))
+    other = settled(file, **one, options=("covariance=4.0",))
+    assert of_all_rows(other, "variance")[1]["variance"] == pytest.approx(4)
+    assert not any("covariance" in line for line in in_words(other))
 
 
 def test_a_split_is_of_its_own_seed(file):
@@ -196,6 +223,10 @@ REFUSED = {
         {"family": "linear_regression", "columns": ("a",), "target": "y", "options": ("design=1",)},
         "options give design",
     ),
+    "no covariance": (
+        {"family": "gaussian_mean", "columns": ("a", "same")},
+        "column 'same' is constant in the 45 training rows, and gaussian_mean knows a covariance",
+    ),
     "no length": ({"family": "ngram", "columns": ("token",), "options": ("order=1",)}, "block_len"),
     "below the support": ({"family": "exponential", "columns": ("b",)}, "row 3, column 'b' is -"),
     "no counts": ({"family": "poisson", "columns": ("a",)}, "row 1, column 'a' is "),
@@ -223,6 +254,10 @@ REFUSED = {
             "metrics": ("precision",),
         },
         "metric 'precision' means nothing here: it is of distances between rows",
+    ),
+    "too few to compare with": (
+        {"columns": ("a",), "held_out": 0.05, "metrics": ("recall",)},
+        "held_out is 0.05, which is 3 of the rows, and recall compares with more than 3",
     ),
     "scores of no rows": (
         {"columns": ("a",), "held_out": 0.0, "metrics": ("held_out_log_prob",)},
@@ -260,6 +295,19 @@ def test_what_is_read_is_said_in_rows_and_its_words_are_kept(file, tmp_path):
     assert {name for name in contents[0] if contents[0][name] != contents[1][name]} == {
         "categories of 'kind'"
     }
+
+
+def test_numbers_that_a_typed_file_keeps_as_text(tmp_path):
+    """Of a CSV they would be numbers, so that a copula would have another model of them."""
+    path = tmp_path / "typed.parquet"
+    columns = {"a": [1.5, 2.5, 3.25], "s": ["1", "-2.5", "3e1"], "zip": ["01", "2", "3"]}
+    parquet.write_table(pyarrow.table(columns), path)
+    config = SimulateConfig(data=str(path), family="gaussian_copula", columns=("a", "zip"))
+    assert own_data(config).points.more["categories"] == (None, ("01", "2", "3"))
+    config = dataclasses.replace(config, columns=("a", "s"))
+    with pytest.raises(InputError, match=r"'s' is of text, and all of it is numbers, as '-2\.5'"):
+        own_data(config)
+    own_data(dataclasses.replace(config, categories=("s",)))
 
 
 def test_a_target_far_from_0_keeps_three_digits_of_its_noise(tmp_path):
@@ -322,6 +370,53 @@ def test_a_run_has_names_and_goes_on_with_the_same_data_alone(file, tmp_path, mo
     other = dataclasses.replace(longer, data=str(file), held_out=0.5)
     with pytest.raises(InputError, match=r"held_out: 0\.25 there, 0\.5 here"):
         run_simulate(other, tmp_path / "run", Console(quiet=True))
+
+
+def test_points_are_compared_with_rows_that_no_model_saw(file, table):
+    """Precision and recall by plain NumPy."""
+    names = ("precision", "recall")
+    settings = settled(file, columns=("a", "b"), sample_size=45, metrics=names)
+    params, of, train, test = of_all_rows(settings, *names)
+    drawn = np.asarray(held(settings).estimator.sample(jax.random.key(0), params, 1000), float)
+    x = np.column_stack([table["a"], table["b"]])
+    found = [of[name] for name in names]
+    assert found == pytest.approx(precision_and_recall(drawn, x[test]), abs=2e-3)
+    assert found != pytest.approx(precision_and_recall(drawn, x[train]), abs=2e-2)
+
+
+def precision_and_recall(points, real, k=3):
+    """Shares of the points, and of the real ones, in a ball of the other set."""
+
+    def reach(x):
+        return np.sort(np.linalg.norm(x[:, None] - x, axis=-1), axis=1)[:, k]
+
+    apart = np.linalg.norm(points[:, None] - real, axis=-1)
+    in_real, in_points = apart <= reach(real), apart <= reach(points)[:, None]
+    return [in_real.any(1).mean(), in_points.any(0).mean()]
+
+
+def test_results_say_which_rows_points_were_compared_with(file, table, tmp_path):
+    """Also of `empirical`, which has no probabilities to score held-out rows by."""
+    name = "sliced_wasserstein"
+    config = SimulateConfig(
+        data=str(file), family="empirical", columns=("a",), held_out=0.25, sample_size=30,
+        generations=1, chains=2, metrics=(name,),
+    )  # fmt: skip
+    printed = tmp_path / "printed.txt"
+    with open(printed, "w", encoding="utf-8") as out:
+        folder = run_simulate(config, tmp_path / "run", Console(file=out, width=120))
+    assert f"{name}: drawn points are compared with 15 held-out rows\n" in printed.read_text()
+    assert folder.results()[name].attrs["reference"] == "15 held-out rows"
+    settings = with_data(config).resolve()
+    process = process_of(settings)
+    params, test = held(settings).source.params, own_data(settings).test
+    drawn = np.sort(np.asarray(process.estimator.sample(jax.random.key(0), params, 1000)).ravel())
+    # 15 rows and 1,000 points have their quantiles on the thirds of thousandths.
+    distance = np.repeat(drawn, 3) - np.repeat(np.sort(table["a"][test]), 200)
+    expected = np.sqrt(np.mean(distance**2))
+    assert process.metrics[name](params) == pytest.approx(expected, rel=1e-4)
+    without = dataclasses.replace(config, held_out=0.0)
+    assert "60 training rows, which a model can copy; --held-out" in reference_line(without)
 
 
 @pytest.mark.slow

@@ -86,6 +86,14 @@ RIGHT = {
         *([[1, 1, 1], [5, 0, 0]], "ast", (None, ("x", "y"), ("false", "true"))),
     ),
     "parquet of codes": ("a.parquet", {"s": ["01", "2"]}, {}, [[0], [1]], "s", (("01", "2"),)),
+    "Namibia in parquet": (
+        *("a.parquet", {"s": ["NA", "DE"]}, {"categories": ["s"]}),
+        *([[1], [0]], "s", (("DE", "NA"),)),
+    ),
+    "Namibia in an array": (
+        *("a.npy", np.array([b"NA", b"DE"]), {"categories": ["0"]}),
+        *([[1], [0]], "0", (("DE", "NA"),)),
+    ),
     "parquet of money": ("a.pq", {"a": [decimal.Decimal("1.50")]}, {}, [[1.5]], "a", ...),
     "parquet of days": (
         *("a.parquet", {"d": [datetime.date(2020, 1, 2)]}, {}),
@@ -130,6 +138,23 @@ WRONG = {
     "target alone": ("a.csv", "a\n1\n", {"target": "a"}, "no column is left"),
     "missing": ("a.csv", "a,b\n1,2\n3,\n", {}, "row 2, column 'b' is empty"),
     "not there": ("a.csv", "a,b\n1,2\nn/a,3\n", {}, "row 2, column 'a' is 'n/a', which is no"),
+    "not there, in parquet": (
+        *("a.parquet", {"s": ["x", " NA"]}, {}),
+        "row 2, column 's' is 'NA', which is no value unless --categories s reads it as a word",
+    ),
+    "not there, of categories": (
+        *("a.parquet", {"s": pyarrow.array(["x", "None"]).dictionary_encode()}, {}),
+        "row 2, column 's' is 'None', which is no value",
+    ),
+    "not there, in an array": (
+        *("a.npy", np.array(["x", "nan"]), {}),
+        "row 2, column '0' is 'nan', which is no value",
+    ),
+    "spaces, in parquet": ("a.parquet", {"s": ["x", "  "]}, {}, "row 2, column 's' is '  ', which"),
+    "durations": (
+        *("a.parquet", {"d": [datetime.timedelta(seconds=5)]}, {}),
+        r"column 'd' holds durations .duration.us... .*write numbers, as seconds",
+    ),
     "blank line": ("a.csv", "a\n1\n\n3\n", {}, "row 2, column 'a' is empty"),
     "all missing": ("a.csv", "a\nNA\n", {"missing": "drop"}, "all of its 1 rows"),
     "infinite": ("a.csv", "a\n1\n-inf\n", {}, "row 2, column 'a' is '-inf'; all must be finite"),

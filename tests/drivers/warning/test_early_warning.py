@@ -244,6 +244,20 @@ def test_runs_that_do_not_fit():
         cj.early_warning({"loss": np.array([[1.0, 2.0]])}, loss="loss", threshold=1.0)
 
 
+def test_metrics_that_are_not_watched_are_named():
+    vectors = np.zeros((CHAINS, LAST, 2))
+    runs = (
+        {**COLLAPSING, "extra": COLLAPSING["noise"], "mean": vectors},
+        {**STEADY, "mean": vectors},
+    )
+    options = {"loss": "loss", "threshold": 5.0, "indicators": "level"}
+    found = cj.early_warning(*runs, **options)
+    steady_lacks, arrays = "as the steady run did not record them", "as they are arrays"
+    assert found.left_out == {"extra": steady_lacks, "mean": arrays}
+    assert str(found).endswith(f"not watched, {steady_lacks}: extra\nnot watched, {arrays}: mean")
+    assert not cj.early_warning(*runs, metrics=["noise"], **options).left_out
+
+
 def test_a_metric_that_is_recorded_too_late_has_no_lead():
     late = np.array([[np.nan, np.nan, np.nan, 0, 9], [np.nan, 0, 9, 9, 9]])
     runs = {"loss": np.array([[0.0, 0, 1, 1, 1], [0, 0, 0, 0, 1]]), "late": late}
