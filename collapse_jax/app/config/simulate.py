@@ -126,11 +126,6 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
         check_options(self)
         check_grid(self)
         self.check_ecosystem()
-        if self.data and self.has_ecosystem():
-            raise InputError(
-                f"data is {self.data} with {self.ecosystem_in_words()}; own data is for one model, "
-                "and several are made of it by cj.ecosystem(cj.sources.dataset(...))"
-            )
         self.check_verifier()
         check_fields_of_families(self)
         check_axes(self)
