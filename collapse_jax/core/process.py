@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -91,6 +92,7 @@ def generational_process(
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
     points_of_all = _points_of_all(parts, needs)
     data = kind(estimator, generator, source, largest or 0, points_of_all, needs.weights)
+    data = dataclasses.replace(data, general=_in_general_position(parts, needs, data))
     core = _Core(parts, needs, data, draws_real, schedule)
     core.check_models_keep_their_shape()
     _check_by_shapes(core)
@@ -509,6 +511,41 @@ def _points_of_all(parts, needs):
     if not isinstance(size, int) or enter or not functions.is_ours(workflow.next):
         return None
     return size
+
+
+def _in_general_position(parts, needs, data):
+    """Whether every n points span n - 1 directions, and every model all that there are.
+
+    So they do where more points than there are directions are drawn from a density, none of them
+    twice, and nothing chooses among them or weighs them.
+    """
+    estimator, source, workflow, size, _ = parts
+    spanned = estimator.statistics.spanned
+    if not isinstance(size, int) or spanned is None:
+        return False
+    if type(data) not in (StatisticsData, PointData):
+        return False
+    if workflow.filters or needs.weights or not functions.is_ours(workflow.next):
+        return False
+    asks = [inspect.signature(of).parameters for of in (estimator.merge, estimator.summarise)]
+    if not all("general" in of for of in asks):
+        return False
+    leaves = jax.tree.leaves(source.params)
+    if not leaves or any(isinstance(leaf, Tracer) for leaf in leaves):
+        return False
+    if statistics_draw(source, estimator) is None:
+        return False
+    if not all(np.isfinite(leaf).all() for leaf in leaves):
+        return False
+    in_space = []
+
+    def of_few(key):
+        few = source.draw(key, 2)
+        in_space.append(spanned(few, size) is few)
+        return few
+
+    jax.eval_shape(of_few, jax.random.key(0))
+    return in_space[0]
 
 
 def _needs(parts, generator, size):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from collapse_jax.core.closed_forms import ClosedForms, Setting
 from collapse_jax.core.data_checks import check_location, check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
-from collapse_jax.core.types import Estimator, Family, FitInfo, Relative
+from collapse_jax.core.types import Beyond, Estimator, Family, FitInfo, Relative
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.metrics import gaussian as formulas
 from collapse_jax.numerics import factored, resolution
@@ -122,7 +122,17 @@ def gaussian(
         log_prob=log_prob,
         tempered=_tempered,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
-    )._replace(spanned=_spanned, relative=family.relative, weighed=family.weighed)
+    )._replace(
+        spanned=_spanned,
+        relative=family.relative,
+        weighed=family.weighed,
+        beyond=Beyond(
+            _is_beyond,
+            ("log_variance", "log_scale"),
+            f"a deviation above e^{factored.largest_log_scale(jnp.result_type(float)):.0f}, where "
+            "what a generation adds to the mean is cut",
+        ),
+    )
 
 
 def example() -> tuple[Estimator, GaussianParams]:
@@ -221,8 +231,8 @@ class _Gaussian(NamedTuple):
         scaled = z * jnp.exp(log_scale)
         return mean_vector(params) + jnp.matmul(scaled, unit_factor(params).T, precision="highest")
 
-    def summarise(self, x, weight):
-        return summarise(x, weight, self.dim)
+    def summarise(self, x, weight, general=False):
+        return summarise(x, weight, self.dim, general)
 
     def draw(self, key, params, n):
         by = _relative_by_points if self.by == "points" else _relative_by_law
@@ -297,21 +307,31 @@ def _log_widening(sampling_bias):
     return factored.half_log(sampling_bias)
 
 
+def _is_beyond(params):
+    """Which models [...] have a scale at which `factored.times_vector` cuts what it adds."""
+    scales = params.log_scale
+    every = np.stack(scales, -1) if isinstance(scales, tuple) else scales
+    return (every > factored.largest_log_scale(every.dtype)).any(-1)
+
+
 def _tempered(params, temperature):
     return params._replace(
         log_scale=factored.shifted(params.log_scale, factored.half_log(temperature))
     )
 
 
-def summarise(x: jax.Array, weight: jax.Array, dim: int) -> Moments:
+def summarise(x: jax.Array, weight: jax.Array, dim: int, general: bool = False) -> Moments:
     """`Moments` of points x [n, d] with weights [n]; a point of weight 0 does not count.
 
     The log scales are nan where the points differ by a few roundings only (`resolution`).
+    general: whether they are in general position, as draws of a density are.
     """
     count = jnp.sum(weight)
     mean, centred, lost = resolution.centred(x, weight)
     unit = jnp.maximum(jnp.max(jnp.abs(centred)), jnp.finfo(centred.dtype).tiny)
-    log_scale, factor = factored.of_points(centred / unit, weight, _at_least_one(count))
+    log_scale, factor = factored.of_points(
+        centred / unit, weight, _at_least_one(count), general=general
+    )
     return Moments(
         count,
         factored.from_arrays(mean, dim),
@@ -321,8 +341,11 @@ def summarise(x: jax.Array, weight: jax.Array, dim: int) -> Moments:
     )
 
 
-def merge(a: Moments, b: Moments) -> Moments:
-    """`Moments` of the pooled sample (pairwise update of Chan, Golub and LeVeque 1979)."""
+def merge(a: Moments, b: Moments, general: bool = False) -> Moments:
+    """`Moments` of the pooled sample (pairwise update of Chan, Golub and LeVeque 1979).
+
+    general: whether all points are in general position, so that n of them span n - 1 directions.
+    """
     count = a.count + b.count
     divisor = _at_least_one(count)
     share_a, share_b = a.count / divisor, b.count / divisor
@@ -333,7 +356,8 @@ def merge(a: Moments, b: Moments) -> Moments:
         shift = b.mean - a.mean
         mean = a.mean + share_b * shift
     parts = [(part.divisor / divisor, part.log_scale, part.factor) for part in (a, b)]
-    log_scale, factor = factored.pooled(parts, shift, share_a * share_b, len(a.mean))
+    weight, dim = share_a * share_b, len(a.mean)
+    log_scale, factor = factored.pooled(parts, shift, weight, dim, general=general)
     if len(a.mean) > 1:
         # As many points as dimensions, or fewer, leave no variance in the last directions.
         log_scale, factor = factored.limited(log_scale, factor, count - 1)

@@ -185,7 +185,8 @@ def check_options(config: SimulateConfig) -> None:
     for point in points if config.verifier else ():
         verifier_of(point, {})
     point = points[0]
-    if not point.options or config.data:
+    own = [option for option in point.options if not option.startswith(PREFIX)]
+    if not own or config.data:
         return
     _check_example(point)
     process = process_of(point)
