@@ -54,6 +54,13 @@ class DivergenceError(ArithmeticError):
     dataset: Any = None
 
 
+class FloatRangeWarning(UserWarning):
+    """Models beyond the range in which the numbers of their family keep to their law.
+
+    The text names the generation, how many chains, and which metrics are not to be read there.
+    """
+
+
 class DamagedError(Exception):
     """A file whose content is not what was saved; the text names the file.
 

@@ -1,6 +1,7 @@
 """What runs from a shell: how it ends, where it prints, and what libraries may say meanwhile."""
 
 import contextlib
+import functools
 import inspect
 import logging
 import os
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from collapse_jax.app.compilation import default_folder
-from collapse_jax.errors import DivergenceError, InputError, first_line, visible
+from collapse_jax.errors import DivergenceError, FloatRangeWarning, InputError, first_line, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,11 +96,20 @@ def _quiet():
     for name in ("absl", "asyncio", "concurrent.futures"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"(orbax|jax|transformers)\b")
+    warnings.showwarning = functools.partial(_showwarning, warnings.showwarning)
     sys.excepthook, sys.unraisablehook = _excepthook, _unraisablehook
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(default_folder()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _showwarning(otherwise, message, category, *place, **options):
+    """One line, without the place in the code, of what is said of the numbers of a run."""
+    if issubclass(category, FloatRangeWarning):
+        print(visible(f"warning: {message}"), file=sys.stderr)
+    else:
+        otherwise(message, category, *place, **options)
 
 
 def _excepthook(kind, value, trace):

@@ -1,8 +1,19 @@
 """What the parts of a process ask of each other: how training sets are served, and how large."""
 
+import inspect
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
 from collapse_jax.core import compatible, functions, sizes
 from collapse_jax.core.needs import needs_of
-from collapse_jax.core.training_data import PointData, RelativeData, StatisticsData
+from collapse_jax.core.training_data import (
+    PointData,
+    RelativeData,
+    StatisticsData,
+    statistics_draw,
+)
 
 
 def kind_of_data(parts, needs, generator):
@@ -32,6 +43,41 @@ def points_of_all(parts, needs):
     if not isinstance(size, int) or enter or not functions.is_ours(workflow.next):
         return None
     return size
+
+
+def in_general_position(parts, needs, data):
+    """Whether every n points span n - 1 directions, and every model all that there are.
+
+    So they do where more points than there are directions are drawn from a density, none of them
+    twice, and nothing chooses among them or weighs them.
+    """
+    estimator, source, workflow, size, _ = parts
+    spanned = estimator.statistics.spanned
+    if not isinstance(size, int) or spanned is None:
+        return False
+    if type(data) not in (StatisticsData, PointData):
+        return False
+    if workflow.filters or needs.weights or not functions.is_ours(workflow.next):
+        return False
+    asks = [inspect.signature(of).parameters for of in (estimator.merge, estimator.summarise)]
+    if not all("general" in of for of in asks):
+        return False
+    leaves = jax.tree.leaves(source.params)
+    if not leaves or any(isinstance(leaf, Tracer) for leaf in leaves):
+        return False
+    if statistics_draw(source, estimator) is None:
+        return False
+    if not all(np.isfinite(leaf).all() for leaf in leaves):
+        return False
+    in_space = []
+
+    def of_few(key):
+        few = source.draw(key, 2)
+        in_space.append(spanned(few, size) is few)
+        return few
+
+    jax.eval_shape(of_few, jax.random.key(0))
+    return in_space[0]
 
 
 def needs_of_parts(parts, generator, size):

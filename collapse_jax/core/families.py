@@ -1,7 +1,7 @@
 """A family of models: how it is fitted, sampled and measured, and how a driver may run it."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 
@@ -52,7 +52,9 @@ class Statistics(NamedTuple):
         are.
     spanned: (data, points) -> the same data, all of whose points lie where so many do: on the line
         of two, in the plane of three. What rounding has added beside it is dropped. None where a
-        family knows no directions.
+        family knows no directions. Where n points from any model span n - 1 of them, `merge` and
+        `summarise` may have an argument `general`: it is True where no two points are known to be
+        related, so that nothing that is found beside a plane is rounding.
     weighed: (data, w) -> the data of points that each count w times as much; None: only weighted
         points can tell; a text: why the family's points cannot be weighed.
     """
@@ -115,6 +117,19 @@ class Compaction(NamedTuple):
     to_size: Callable[[Params, int], Params]
 
 
+class Beyond(NamedTuple):
+    """Where the finite numbers of a fitted model are no longer those of its family's law.
+
+    models: (params of NumPy arrays with further axes) -> bool of these axes, which models are.
+    right: names of metrics that are right there too.
+    why: what such a model has, for the warning.
+    """
+
+    models: Callable[[Params], Any]
+    right: tuple[str, ...]
+    why: str
+
+
 class Runtime(NamedTuple):
     """How a driver may run a family or a process.
 
@@ -124,6 +139,7 @@ class Runtime(NamedTuple):
     compaction: None where dead parts must stay.
     models: how many models a chain has, which are computed as if they were so many chains.
     reads: how many sets the models draw from each other before they are merged, all together.
+    beyond: what drivers warn of; None where a family's numbers have no such end.
     """
 
     traceable: bool = True
@@ -131,6 +147,7 @@ class Runtime(NamedTuple):
     compaction: Compaction | None = None
     models: int = 1
     reads: int = 0
+    beyond: Beyond | None = None
 
 
 class _EstimatorFields(NamedTuple):
@@ -220,7 +237,7 @@ _GROUPS = {"statistics": Statistics, "measures": Measures, "model": Model, "runt
 # Part -> what depends on it, and is dropped with it unless it is given in the same call.
 _DEPENDENTS = {
     "kind": ("draw", "subsample", "check", "relative", "spanned", "weighed", "compaction"),
-    "fit": ("relative", "compaction"),
+    "fit": ("relative", "compaction", "beyond"),
     "init": ("compaction",),
     "sample": (
         *("draw", "log_prob", "tempered", "nucleus", "continued", "copied", "mixtures"),

@@ -111,6 +111,7 @@ def _core_of(estimator, source, workflow, sample_size, largest, remember_first, 
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
     points_of_all = asked.points_of_all(parts, needs)
     data = kind(estimator, generator, source, largest or 0, points_of_all, needs.weights)
+    data = dataclasses.replace(data, general=asked.in_general_position(parts, needs, data))
     core = _Core(parts, needs, data, draws_real, schedule, made_of)
     core.check_models_keep_their_shape()
     _check_by_shapes(core)

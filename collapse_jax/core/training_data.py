@@ -27,6 +27,8 @@ class TrainingData:
     first: the points of the first training set where all later ones are drawn from models that go
         back to it; None where that is not known, or real points enter later.
     weighs: whether a workflow gives points weights of their own.
+    general: whether all points are draws of densities, no two of them the same draw, of a family
+        whose `merge` and `summarise` ask (`spanned` of `core.types.Statistics`).
     """
 
     estimator: Estimator
@@ -35,6 +37,7 @@ class TrainingData:
     slots: int
     first: int | None = None
     weighs: bool = False
+    general: bool = False
 
     def supply(
         self,
@@ -171,7 +174,9 @@ class StatisticsData(TrainingData):
         return data
 
     def merge(self, a, b):
-        pooled, spanned = self.estimator.merge(a, b), self.estimator.statistics.spanned
+        merge: Any = self.estimator.merge  # of others, where `general` is True
+        pooled = merge(a, b, general=True) if self.general else merge(a, b)
+        spanned = self.estimator.statistics.spanned
         return pooled if spanned is None or self.first is None else spanned(pooled, self.first)
 
     def subsample(self, key, data, n):
@@ -200,6 +205,9 @@ class PointData(TrainingData):
         return data
 
     def to_fit(self, data, params=None):
+        if self.general:
+            summarise: Any = self.estimator.summarise
+            return summarise(*data, general=True)
         return results.summarised(self.estimator, *self._of_weight(data))
 
     def merge(self, a, b):

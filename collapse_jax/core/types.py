@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from collapse_jax.core import protocols
+from collapse_jax.core.families import Beyond as Beyond
 from collapse_jax.core.families import Compaction as Compaction
 from collapse_jax.core.families import Estimator as Estimator
 from collapse_jax.core.families import Family as Family

@@ -71,6 +71,11 @@ def shifted(log_scale: Entries, by: ArrayLike) -> Entries:
     return tuple(s + by for s in log_scale) if isinstance(log_scale, tuple) else log_scale + by
 
 
+def largest_log_scale(dtype: Any) -> float:
+    """The logarithm of the scale that all larger ones count as in `times_vector`."""
+    return 0.9 * math.log(jnp.finfo(dtype).max)
+
+
 def times_vector(log_scale: Entries, factor: Entries, z: Entries) -> Entries:
     """U diag(exp(s)) z, in the form of its arguments.
 
@@ -78,7 +83,7 @@ def times_vector(log_scale: Entries, factor: Entries, z: Entries) -> Entries:
     """
 
     def scale(s):
-        return jnp.exp(jnp.minimum(s, 0.9 * math.log(jnp.finfo(s.dtype).max)))
+        return jnp.exp(jnp.minimum(s, largest_log_scale(s.dtype)))
 
     if not isinstance(z, tuple):
         return jnp.matmul(factor, scale(log_scale) * z, precision="highest")
@@ -162,6 +167,8 @@ def pooled(
     shift: Entries,
     shift_weight: Array,
     dim: int,
+    *,
+    general: bool = False,
 ) -> tuple[Entries, Entries]:
     """(s, U) of sum of weight * covariance over parts, plus shift_weight * shift shift^T.
 
@@ -174,6 +181,7 @@ def pooled(
         shift: A vector [d].
         shift_weight: A number [].
         dim: d.
+        general: whether the points of all parts together are in general position.
     """
     scales = [
         jnp.where(weight > 0, _largest(log_scale), -jnp.inf) for weight, log_scale, _ in parts
@@ -202,7 +210,7 @@ def pooled(
         pivots, factor = _decomposed_cells(cells, dim)
         plain = tuple(jnp.log(pivot) / 2 + unit for pivot in pivots), factor
         diagonal = tuple(cells[j, j] for j in range(dim))
-        return _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit)
+        return _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit, general)
     scaled_shift = shift * root * root
     covariance = shift_weight * jnp.outer(scaled_shift, scaled_shift)
     for weight, log_scale, factor in parts:
@@ -211,10 +219,10 @@ def pooled(
     pivots, factor = _decomposed_matrix(covariance)
     plain = jnp.log(pivots) / 2 + unit, factor
     diagonal = jnp.diagonal(covariance)
-    return _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit)
+    return _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit, general)
 
 
-def _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit):
+def _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit, general):
     """What `pooled` found, or what the roots of the parts give where a pivot has lost digits.
 
     pivots, diagonal: tuples of numbers, or arrays.
@@ -237,19 +245,22 @@ def _looked_closer(plain, pivots, diagonal, parts, shift_weight, shift, unit):
         half = jnp.where(shift_weight > 0, jnp.exp(jnp.minimum(-unit / 2, _LARGEST_EXPONENT)), 0)
         apart = as_vector(shift) * half * half * jnp.sqrt(shift_weight)
         others = jnp.concatenate([*(c.T for c in columns[1:]), apart[None]])
-        log_scale, factor = roots.root_of_columns(columns[0], others, unit)
+        log_scale, factor = roots.root_of_columns(columns[0], others, unit, general=general)
         return from_arrays(log_scale, dim), from_matrix(factor, dim)
 
     return roots.where_ill(by_roots, ill, plain, (parts, shift_weight, shift, unit))
 
 
-def of_points(centred: Array, weight: Array, divisor: ArrayLike) -> tuple[Entries, Entries]:
+def of_points(
+    centred: Array, weight: Array, divisor: ArrayLike, *, general: bool = False
+) -> tuple[Entries, Entries]:
     """(s, U) of sum of weight c c^T / divisor, with no more directions than points less one.
 
     Args:
         centred: Points [n, d] about their mean.
         weight: [n], 0 for an empty slot.
         divisor: A number [].
+        general: whether the points are in general position.
     """
     dim = centred.shape[1]
     squares = jnp.matmul((centred * weight[:, None]).T, centred, precision="highest") / divisor
@@ -262,7 +273,7 @@ def of_points(centred: Array, weight: Array, divisor: ArrayLike) -> tuple[Entrie
     if dim > 1:
 
         def by_roots(centred, weight, divisor):
-            log_scale, factor = roots.root_of_points(centred, weight, divisor)
+            log_scale, factor = roots.root_of_points(centred, weight, divisor, general=general)
             return from_arrays(log_scale, dim), from_matrix(factor, dim)
 
         ill = roots.ill_conditioned(

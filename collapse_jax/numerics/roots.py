@@ -6,11 +6,12 @@ instead of 1 - 1e-6. A direction counts as without variance where what is found 
 rounding of the numbers that it was computed from, coordinate by coordinate, so that scales far
 apart in different coordinates do not matter.
 
-That is a guess of what rounding comes to. A direction whose deviation is below some 1e-5 of its
-coordinate's may be lost: of n points in n - 1 dimensions the last is so with a probability of about
-1e-4. And a sum of samples of one plane may be given a direction beside it, in about 1e-3 of the
-sums, unless the number of points says that there is none (`factored.limited`; `spanned` of
-`core.types.Statistics` for pools that go back to few points).
+Points in general position span as many directions as they can, so that whatever is found is one;
+callers say so by `general`. Else it is a guess of what rounding comes to. A direction whose
+deviation is below some 1e-5 of its coordinate's may be lost: of n points in n - 1 dimensions the
+last is so with a probability of about 1e-4. And a sum of samples of one plane may be given a
+direction beside it, in about 1e-3 of the sums, unless the number of points says that there is none
+(`factored.limited`; `spanned` of `core.types.Statistics` for pools that go back to few points).
 """
 
 import functools
@@ -82,13 +83,16 @@ def _(compute, primals, tangents):
     return where_ill(compute, *primals), tangents[1]
 
 
-def root_of_points(centred: Array, weight: Array, divisor: Array) -> Directions:
+def root_of_points(
+    centred: Array, weight: Array, divisor: Array, *, general: bool = False
+) -> Directions:
     """The directions of sum of weight c c^T / divisor, by Gram and Schmidt's modified method.
 
     Args:
         centred: [n, d], about their mean up to its rounding.
         weight: [n], 0 for an empty slot.
         divisor: [].
+        general: whether the points are in general position.
 
     References:
         Bjorck 1967, "Solving linear least squares problems by Gram-Schmidt orthogonalization".
@@ -101,7 +105,7 @@ def root_of_points(centred: Array, weight: Array, divisor: Array) -> Directions:
     size = jnp.max(jnp.abs(rows), axis=0)
     rows = rows / jnp.where(size > 0, size, 1)
     norm = jnp.sqrt(jnp.sum(rows**2, axis=0))
-    rounding = (_ROUNDINGS + dim) * jnp.finfo(rows.dtype).eps
+    rounding = 0.0 if general else (_ROUNDINGS + dim) * jnp.finfo(rows.dtype).eps
 
     def column(j, carry):
         rows, bound, lengths, factor = carry
@@ -130,13 +134,16 @@ def root_of_points(centred: Array, weight: Array, divisor: Array) -> Directions:
     return log_scale, factor * jnp.exp(units[:, None] - units)
 
 
-def root_of_columns(root: Array, columns: Array, unit: Array) -> Directions:
+def root_of_columns(
+    root: Array, columns: Array, unit: Array, *, general: bool = False
+) -> Directions:
     """The directions of root root^T + columns^T columns, by rotations of each column into the root.
 
     Args:
         root: [d, d], lower triangular.
         columns: [m, d].
         unit: The logarithm [] of what all entries are to be multiplied by.
+        general: whether every column is a direction of its own until there are d.
 
     References:
         Gill, Golub, Murray and Saunders 1974, "Methods for modifying matrix factorizations".
@@ -152,7 +159,8 @@ def root_of_columns(root: Array, columns: Array, unit: Array) -> Directions:
         # A direction that nobody had is no direction where it is rounding; one that there is
         # already takes what there is.
         rounding = 4 * eps * ((_ROUNDINGS + dim) * bound[j] + turned[j])
-        least = jnp.where(kept > 0, eps * bound[j], jnp.minimum(rounding, _LARGEST * bound[j]))
+        guess = jnp.minimum(rounding, _LARGEST * bound[j])
+        least = jnp.where(kept > 0, eps * bound[j], 0.0 if general else guess)
         new = jnp.where(jnp.abs(new) > least, new, 0)
         largest = jnp.maximum(kept, jnp.abs(new))
         safe = jnp.where(largest > 0, largest, 1)

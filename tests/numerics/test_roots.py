@@ -106,6 +106,49 @@ def test_points_near_a_plane_far_from_the_origin(dim):
     np.testing.assert_allclose(apart, apart[0], atol=2e-3)
 
 
+def beside_a_plane(count, dim):
+    """x [count, dim + 1, dim] whose last points are some roundings off the plane of the others."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(count, dim + 1, dim))
+    normal = np.linalg.svd(x[:, :dim] - x[:, :1])[2][:, -1:]
+    inside = x[:, dim:] - x[:, :1]
+    inside = inside - (inside * normal).sum(-1, keepdims=True) * normal
+    x[:, dim:] = x[:, :1] + inside + normal * 10 ** rng.uniform(-6, -5, (count, 1, 1))
+    return x.astype(np.float32)
+
+
+@pytest.mark.parametrize("by", ["parts", "points"])
+def test_nothing_beside_a_plane_is_dropped_of_points_in_general_position(by):
+    """The deviation of what other points have none in, against float64; no other number moves."""
+    x, weight = beside_a_plane(300, 3), jnp.ones(4)
+
+    def last_of(x, general):
+        if by == "points":
+            return summarise(x, weight, 3, general).log_scale[-1], ()
+        parts = [summarise(part, weight[: len(part)], 3, general) for part in (x[:2], x[2:])]
+        return merge(*parts, general).log_scale[-1], parts
+
+    both = jax.jit(jax.vmap(lambda x: (last_of(x, True), last_of(x, False)[0])))
+    (found, parts), guessed = jax.tree.map(np.float64, both(x))
+    lost = guessed == -np.inf
+    assert np.isfinite(found).all() and lost.sum() > 30
+    np.testing.assert_array_equal(found[~lost], guessed[~lost])
+    if by == "points":
+        rows = (np.float64(x) - np.float64(x).mean(1, keepdims=True)) / 2
+    else:  # of what float32 has of the two parts, so that only their sum is judged
+        scaled = [np.exp(np.stack(part.log_scale, -1)) * 0.5**0.5 for part in parts]
+        factors = [np.zeros((300, 3, 3)) + np.eye(3) for _ in parts]
+        for part, factor in zip(parts, factors, strict=True):
+            for entry, (i, j) in zip(part.factor, [(1, 0), (2, 0), (2, 1)], strict=True):
+                factor[:, i, j] = entry
+        columns = [f * s[:, None] for f, s in zip(factors, scaled, strict=True)]
+        shift = np.stack(parts[1].mean, -1) - np.stack(parts[0].mean, -1)
+        rows = np.concatenate([*(c.swapaxes(1, 2) for c in columns), shift[:, None] / 2], 1)
+    wanted = np.array([exact_root(one)[-1, -1] for one in rows])
+    off = np.abs(np.exp(found) - wanted)[lost] / np.finfo(np.float32).eps
+    assert np.median(off) < 1 and np.quantile(off, 0.95) < 8
+
+
 def test_points_with_duplicates_span_what_they_span():
     rng = np.random.default_rng(0)
     few = rng.normal(size=(3, 5)).astype(np.float32)

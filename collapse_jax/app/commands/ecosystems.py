@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,7 @@ def ecosystem_of(
     source: Source,
     workflow: Workflow,
     sizes: Mapping[str, Any],
+    of_data: Callable[[Process], Process] | None = None,
 ) -> Process:
     """The process of all models, with the metrics of single ones that the settings ask for.
 
@@ -37,12 +38,14 @@ def ecosystem_of(
         exchange: what models read of others; it may be traced.
         estimator, source, workflow: of each model.
         sizes: `sample_size`, and `largest_sample_size` where it needs one.
+        of_data: gives a process the metrics that its own data has; None without data.
 
     Raises:
         InputError: for a coupling that cannot be read, or that is none.
     """
     coupling = coupling_of(settings, exchange)
     process = ecosystem(estimator, source, coupling, workflows=workflow, **sizes)
+    process = process if of_data is None else of_data(process)
     metrics = dict(process.metrics)
     for name in settings.metrics:
         asked = _PATTERN.fullmatch(name)
@@ -71,6 +74,23 @@ def default_metrics(process: Process, family_metrics: Sequence[str], is_grid: bo
     if own is None or (is_grid and pool):
         return tuple(pool)
     return (*pool, *(f"{own}{OF_MODEL}{k}" for k in range(min(models, _MOST_MODELS))))
+
+
+def score_metrics(names: Sequence[str], offered: Mapping, models: int, is_grid: bool) -> tuple:
+    """Held-out scores that an ecosystem of own data records by default.
+
+    Args:
+        names: of the scores of one model.
+        offered: metrics of the process.
+        models: how many there are.
+        is_grid: whether the pool's are enough.
+    """
+    found = []
+    for name in names:
+        found.append(next(of for of in (f"pooled_{name}", f"within_{name}") if of in offered))
+        if not is_grid:
+            found += [f"{name}{OF_MODEL}{k}" for k in range(min(models, _MOST_MODELS))]
+    return tuple(found)
 
 
 def _of_one(metric, model):

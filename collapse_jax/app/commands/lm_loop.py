@@ -4,7 +4,7 @@ from typing import Any
 
 from collapse_jax.app.commands.controls import control_words, kept_alone
 from collapse_jax.app.config.lm import LMSettings
-from collapse_jax.app.config.lm.kept import kept_blocks, kept_words
+from collapse_jax.app.config.lm.kept import kept_blocks, kept_words, real_in_batch
 from collapse_jax.core import workflows
 from collapse_jax.core.types import Workflow
 
@@ -18,13 +18,17 @@ def workflow_of(settings: LMSettings, blocks: int = 0) -> Workflow:
         blocks: How many real ones there are; needed where they are kept by number, or alone.
 
     Raises:
-        InputError: If more blocks are to be kept than there are.
+        InputError: If more blocks are to be kept than there are, or a share is none or all of them.
     """
     config, real, batch_size = settings.config, settings.real_fraction, settings.config.batch_size
     if config.control == "kept":
         return kept_alone(kept_blocks(config, blocks), in_batches=settings.real_in_batches)
     if config.counts_real and config.workflow == "replace":
         real, batch_size = kept_blocks(config, blocks) / blocks, 1
+    if config.real_share:
+        if blocks:
+            real_in_batch(config, blocks)
+        return getattr(workflows, config.workflow)(config.real_share, random_counts=False)
     if real == config.beta == 0:
         return getattr(workflows, config.workflow)()
     if settings.real_in_batches and real > 0:
@@ -40,7 +44,9 @@ def loop_words(settings: LMSettings, ingredients: Any) -> list[str]:
         ingredients: Made by `commands.lm_ingredients.prepare`.
     """
     config, blocks = settings.config, len(ingredients.blocks.train)
-    lines = [*kept_words(config, blocks), *control_words(config, blocks, ingredients.other_blocks)]
+    each = real_in_batch(config, blocks)
+    lines = [f"each new batch of {blocks:,} blocks holds {each:,} original ones"] * (each > 0)
+    lines += [*kept_words(config, blocks), *control_words(config, blocks, ingredients.other_blocks)]
     if config.prompts == "start":
         token = ingredients.model.switches.bos_token_id
         word = ingredients.tokenizer.decode([token])

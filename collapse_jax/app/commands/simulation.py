@@ -1,6 +1,7 @@
 """Settings of `collapse-jax simulate` as the process, the plan and the memory that they mean."""
 
 import dataclasses
+import functools
 import inspect
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 import jax
 
 from collapse_jax.app.commands.ecosystems import default_metrics as of_ecosystem
-from collapse_jax.app.commands.ecosystems import ecosystem_of
+from collapse_jax.app.commands.ecosystems import ecosystem_of, score_metrics
 from collapse_jax.app.commands.judges import verifier_of
 from collapse_jax.app.config.simulate import (
     ACCUMULATING,
@@ -19,7 +20,7 @@ from collapse_jax.app.config.simulate import (
 )
 from collapse_jax.app.config.verifier import PREFIX
 from collapse_jax.app.laws import all_options, default_metrics, given_options
-from collapse_jax.app.own_data.held import held, with_metrics_of_data
+from collapse_jax.app.own_data.held import held, with_metrics_of_data, with_score_metrics
 from collapse_jax.app.own_data.reference import with_quality
 from collapse_jax.core import curation, workflows
 from collapse_jax.core.process import generational_process
@@ -70,9 +71,19 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
         sizes["sample_size"] = lambda generation: size
         sizes["largest_sample_size"] = settings.sample_size
     if settings.has_ecosystem():
-        return ecosystem_of(settings, values["exchange"], *parts, sizes)
+        return _ecosystem(settings, values["exchange"], parts, sizes)
     process = with_quality(generational_process(*parts, **sizes), settings)
     return with_metrics_of_data(process, settings) if settings.data else process
+
+
+def _ecosystem(settings, exchange, parts, sizes):
+    """The process of several models, of the family's own real law or of data."""
+    if not settings.data:
+        return ecosystem_of(settings, exchange, *parts, sizes)
+    estimator, source, workflow = parts
+    estimator = with_score_metrics(estimator, settings)
+    of_data = functools.partial(with_metrics_of_data, settings=settings)
+    return ecosystem_of(settings, exchange, estimator, source, workflow, sizes, of_data)
 
 
 def _workflow(settings, values):
@@ -158,7 +169,8 @@ def check_options(config: SimulateConfig) -> None:
     for point in points if config.verifier else ():
         verifier_of(point, {})
     point = points[0]
-    if not point.options or config.data:
+    own = [option for option in point.options if not option.startswith(PREFIX)]
+    if not own or config.data:
         return
     _check_example(point)
     process = process_of(point)
@@ -213,7 +225,11 @@ def with_metrics(config: SimulateConfig) -> SimulateConfig:
         return config
     process = process_of(config.points()[0])
     if config.has_ecosystem():
-        metrics = of_ecosystem(process, default_metrics(config.family), bool(config.axes()))
+        is_grid = bool(config.axes())
+        metrics = of_ecosystem(process, default_metrics(config.family), is_grid)
+        if config.data:
+            scores, models = held(config.points()[0]).scores, process.runtime.models
+            metrics += score_metrics(list(scores), process.metrics, models, is_grid)
         return dataclasses.replace(config, metrics=metrics)
     offered = resolve_metrics(
         process.metrics, [name for name, function in process.metrics.items() if function]

@@ -135,12 +135,6 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
         check_options(self)
         check_grid(self)
         self.check_ecosystem()
-        if self.data and self.has_ecosystem():
-            raise InputError(
-                f"data is {self.data} with {self.ecosystem_in_words()}; own data on the command "
-                "line is for a single model; for several, use cj.ecosystem with "
-                "cj.sources.dataset(...) in Python"
-            )
         self.check_verifier()
         check_fields_of_families(self)
         check_axes(self)

@@ -1,5 +1,6 @@
 """A file of real data held against a family: its estimator, its source, and held-out scores."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Mapping
@@ -8,10 +9,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.app.config.ecosystem import OF_MODEL
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import given_options
 from collapse_jax.app.own_data.points import in_words_of_the_file
 from collapse_jax.app.own_data.reading import DataKey, OwnData, own_data
+from collapse_jax.core.ecosystems import pool_metrics
 from collapse_jax.core.tables.table import TRUTH_VALUES
 from collapse_jax.core.types import Estimator, Process, Source
 from collapse_jax.errors import InputError
@@ -61,13 +64,31 @@ def held(settings: SimulateConfig, traced: Mapping | None = None) -> Held:
 
 
 def with_metrics_of_data(process: Process, settings: SimulateConfig) -> Process:
-    """The process without the metrics that mean nothing here, and with held-out scores."""
+    """The process without the metrics that mean nothing here, and with held-out scores.
+
+    The models of an ecosystem have theirs from the family (`with_score_metrics`); those of the pool
+    are added.
+    """
     without = withheld(settings)
-    metrics = {
-        name: None if name in without else metric for name, metric in process.metrics.items()
-    }
     scores = dict(held(settings).scores)
+    if settings.has_ecosystem():
+        scores = _of_pool(process.metrics, scores)
+    metrics = {
+        name: None if base_of(name, settings) in without else metric
+        for name, metric in process.metrics.items()
+    }
     return process._replace(metrics=metrics | scores)
+
+
+def with_score_metrics(estimator: Estimator, settings: SimulateConfig) -> Estimator:
+    """The family with held-out scores among its metrics, as models of an ecosystem have them."""
+    metrics = {**estimator.metrics, **held(settings).scores}
+    return estimator._replace(metrics=metrics)
+
+
+def base_of(name: str, settings: SimulateConfig) -> str:
+    """The metric of one model that a metric of an ecosystem is made of; else the metric itself."""
+    return pool_metrics.base_of(name.partition(OF_MODEL)[0]) if settings.has_ecosystem() else name
 
 
 def withheld(settings: SimulateConfig) -> dict[str, str]:
@@ -97,9 +118,10 @@ def check_metrics(config: SimulateConfig) -> None:
     """Raises `InputError` for metrics that are asked for and mean nothing for this data."""
     reasons = withheld(config) if config.data else {}
     for name in config.metrics:
-        if name in reasons:
-            raise InputError(f"metric {name!r} means nothing here: {reasons[name]}")
-        if config.data and not config.held_out and name in _OF_HELD_OUT:
+        base = base_of(name, config)
+        if base in reasons:
+            raise InputError(f"metric {name!r} means nothing here: {reasons[base]}")
+        if config.data and not config.held_out and base in _OF_HELD_OUT:
             raise InputError(
                 f"metric {name!r} is of held-out rows, and there are none; give --held-out 0.2"
             )
@@ -237,6 +259,19 @@ def _scores(factory, estimator, data):
     if data.points.features and "noise" in inspect.signature(factory).parameters:
         scores.append(held_out(_squared_error, x, "held_out_squared_error"))
     return {score.name: score.of_params for score in scores}
+
+
+def _of_pool(offered, scores):
+    """Scores of the pool, in which every model has the same share, and their means over models."""
+    found = {}
+    for name, of_params in scores.items():
+        of_models = offered[name]
+        found[f"within_{name}"] = pool_metrics.Mean(of_models)
+        if name == "held_out_log_prob":
+            one = of_params.__self__  # `HeldOut` of one model
+            score = pool_metrics.LogMeanProbability(one.score, of_models)
+            found[f"pooled_{name}"] = dataclasses.replace(one, score=score).of_params
+    return found
 
 
 def _squared_error(params, x):

@@ -164,6 +164,8 @@ def title(config: LMConfig) -> str:
     kept = config.workflow
     if kept == "replace":
         kept = f"{_amount(config)} real text kept"
+    elif config.real_share:
+        kept += f" ({100 * config.real_share:.3g}% of each batch real)"
     if config.beta:
         kept += f", {100 * config.beta:.3g}% of the previous set"
     if config.control != "none":

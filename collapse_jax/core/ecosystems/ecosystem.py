@@ -149,7 +149,12 @@ class _Ecosystem:
             step=self.step if watched else self.unwatched_step,
             metrics=dict(self.metrics),
             layout=Layout(self.template, self.resize),
-            runtime=Runtime(chain_axis=self.axis, models=len(self.models), reads=reads),
+            runtime=Runtime(
+                chain_axis=self.axis,
+                models=len(self.models),
+                reads=reads,
+                beyond=self.kinds[0].made.beyond if len(self.kinds) == 1 else None,
+            ),
             parts=self.parts,
         )
 

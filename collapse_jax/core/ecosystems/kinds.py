@@ -47,12 +47,14 @@ class One(NamedTuple):
     metrics: name -> function of its params.
     chain_axis: where drivers may put the chains; see `Runtime`.
     watched: whether a size or a count may turn out wrong that no driver has looked at.
+    beyond: as in `Runtime`.
     """
 
     core: Any
     metrics: Mapping
     chain_axis: int
     watched: bool
+    beyond: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -280,10 +282,12 @@ def _one(models, place, source, random_counts, sizes):
             "reads others: take by='law' or by='points'"
         )
     # Sets of several models go back to more points than one model's first set.
-    data = dataclasses.replace(core.data, first=None) if count > 1 else core.data
+    alone = {"first": None, "general": False}
+    data = dataclasses.replace(core.data, **alone) if count > 1 else core.data
     watched = process.step == core.step
     core = dataclasses.replace(core, data=data)
-    return One(core, process.metrics, process.runtime.chain_axis, watched)
+    runtime = process.runtime
+    return One(core, process.metrics, runtime.chain_axis, watched, runtime.beyond)
 
 
 def _data(core, reader, source, source_core) -> TrainingData:

@@ -94,6 +94,24 @@ class Sum:
 
 
 @dataclasses.dataclass(frozen=True)
+class LogMeanProbability:
+    """The log-probability of rows under the mixture of all models, each with the same share.
+
+    log_prob: (params, x [n, ...]) -> [n] of one model.
+    of_models: another metric of each model, which says how they are mapped.
+    """
+
+    log_prob: Callable
+    of_models: OfModels
+
+    def __call__(self, params, x):
+        of_rows = lambda own: self.log_prob(own, x)  # noqa: E731
+        functions = (of_rows,) * len(self.of_models.functions)
+        values = dataclasses.replace(self.of_models, functions=functions)(params)
+        return jax.nn.logsumexp(values, axis=0) - jnp.log(float(len(values)))
+
+
+@dataclasses.dataclass(frozen=True)
 class MeanDistanceToPool:
     """The mean over models of their distances to the pool."""
 
@@ -107,6 +125,12 @@ class MeanDistanceToPool:
         pool = self.mixture(params)
         to_pool = lambda own: self.distance(own, pool)  # noqa: E731
         return jnp.mean(OfModels((to_pool,) * self.functions, self.order, self.axis)(params))
+
+
+def base_of(name: str) -> str:
+    """The metric of a model that one of the pool is made of: "variance" of "pooled_variance"."""
+    head, _, rest = name.partition("_")
+    return rest if rest and head in ("within", "pooled", "between") else name
 
 
 def metrics_of(kinds: tuple, axis: Any) -> dict[str, Callable | None]:

@@ -10,7 +10,7 @@ import numpy as np
 from collapse_jax.core.closed_forms import ClosedForms
 from collapse_jax.core.data_checks import check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
-from collapse_jax.core.types import Estimator, Family, FitInfo, Relative
+from collapse_jax.core.types import Beyond, Estimator, Family, FitInfo, Relative
 from collapse_jax.errors import one_of, real, whole
 from collapse_jax.estimators.gaussian.closed_forms import chains_for_means, means, quantiles
 from collapse_jax.estimators.gaussian.measures import (
@@ -90,7 +90,17 @@ def gaussian(
         log_prob=log_prob,
         tempered=_tempered,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
-    )._replace(spanned=_spanned, relative=family.relative, weighed=family.weighed)
+    )._replace(
+        spanned=_spanned,
+        relative=family.relative,
+        weighed=family.weighed,
+        beyond=Beyond(
+            _is_beyond,
+            ("log_variance", "log_scale"),
+            f"a deviation above e^{factored.largest_log_scale(jnp.result_type(float)):.0f}, where "
+            "what a generation adds to the mean is cut",
+        ),
+    )
 
 
 def example() -> tuple[Estimator, GaussianParams]:
@@ -136,8 +146,8 @@ class _Gaussian(NamedTuple):
         scaled = z * jnp.exp(log_scale)
         return mean_vector(params) + jnp.matmul(scaled, unit_factor(params).T, precision="highest")
 
-    def summarise(self, x, weight):
-        return summarise(x, weight, self.dim)
+    def summarise(self, x, weight, general=False):
+        return summarise(x, weight, self.dim, general)
 
     def draw(self, key, params, n):
         by = relative_by_points if self.by == "points" else relative_by_law
@@ -210,6 +220,13 @@ def _log_widening(sampling_bias):
         if isinstance(sampling_bias, int | float) and sampling_bias == 1:
             return 0.0
     return factored.half_log(sampling_bias)
+
+
+def _is_beyond(params):
+    """Which models [...] have a scale at which `factored.times_vector` cuts what it adds."""
+    scales = params.log_scale
+    every = np.stack(scales, -1) if isinstance(scales, tuple) else scales
+    return (every > factored.largest_log_scale(every.dtype)).any(-1)
 
 
 def _tempered(params, temperature):

@@ -25,15 +25,18 @@ class Moments(NamedTuple):
     divisor: Any
 
 
-def summarise(x: jax.Array, weight: jax.Array, dim: int) -> Moments:
+def summarise(x: jax.Array, weight: jax.Array, dim: int, general: bool = False) -> Moments:
     """`Moments` of points x [n, d] with weights [n]; a point of weight 0 does not count.
 
     The log scales are nan where the points differ by a few roundings only (`resolution`).
+    general: whether they are in general position, as draws of a density are.
     """
     count = jnp.sum(weight)
     mean, centred, lost = resolution.centred(x, weight)
     unit = jnp.maximum(jnp.max(jnp.abs(centred)), jnp.finfo(centred.dtype).tiny)
-    log_scale, factor = factored.of_points(centred / unit, weight, at_least_one(count))
+    log_scale, factor = factored.of_points(
+        centred / unit, weight, at_least_one(count), general=general
+    )
     return Moments(
         count,
         factored.from_arrays(mean, dim),
@@ -43,8 +46,11 @@ def summarise(x: jax.Array, weight: jax.Array, dim: int) -> Moments:
     )
 
 
-def merge(a: Moments, b: Moments) -> Moments:
-    """`Moments` of the pooled sample (pairwise update of Chan, Golub and LeVeque 1979)."""
+def merge(a: Moments, b: Moments, general: bool = False) -> Moments:
+    """`Moments` of the pooled sample (pairwise update of Chan, Golub and LeVeque 1979).
+
+    general: whether all points are in general position, so that n of them span n - 1 directions.
+    """
     count = a.count + b.count
     divisor = at_least_one(count)
     share_a, share_b = a.count / divisor, b.count / divisor
@@ -55,7 +61,8 @@ def merge(a: Moments, b: Moments) -> Moments:
         shift = b.mean - a.mean
         mean = a.mean + share_b * shift
     parts = [(part.divisor / divisor, part.log_scale, part.factor) for part in (a, b)]
-    log_scale, factor = factored.pooled(parts, shift, share_a * share_b, len(a.mean))
+    weight, dim = share_a * share_b, len(a.mean)
+    log_scale, factor = factored.pooled(parts, shift, weight, dim, general=general)
     if len(a.mean) > 1:
         # As many points as dimensions, or fewer, leave no variance in the last directions.
         log_scale, factor = factored.limited(log_scale, factor, count - 1)

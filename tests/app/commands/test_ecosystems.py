@@ -2,18 +2,24 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy import special, stats
 
 from collapse_jax.app.commands.grid import programs
 from collapse_jax.app.commands.simulate import run_simulate
+from collapse_jax.app.commands.simulation import process_of, with_metrics
 from collapse_jax.app.config import SimulateConfig
 from collapse_jax.app.couplings import coupling_of
 from collapse_jax.app.laws import expected_means
+from collapse_jax.app.own_data.filled import with_data
+from collapse_jax.app.own_data.reading import own_data
 from collapse_jax.core.ecosystems.coupling import rows_of
 from collapse_jax.errors import InputError
+from collapse_jax.estimators.gaussian import covariance, mean_vector
 from collapse_jax.theory import islands
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -120,6 +126,99 @@ def test_a_coupling_from_a_file(tmp_path):
     np.savetxt(tmp_path / "c.csv", coupling.T, delimiter=",")
     with pytest.raises(InputError, match="coupling"):
         run(config, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def plants(tmp_path_factory):
+    """A file of 40 rows: species in words, and two columns of numbers."""
+    r = np.random.default_rng(3)
+    x = r.normal([12, 3], [2, 0.5], (40, 2)).round(3)
+    kinds = np.array(["oak", "ash", "elm"])[r.choice(3, 40, p=[0.5, 0.3, 0.2])]
+    path = tmp_path_factory.mktemp("plants") / "plants.csv"
+    lines = [f"{kind},{a},{b}" for kind, (a, b) in zip(kinds, x, strict=True)]
+    path.write_text("\n".join(["species,height,girth", *lines]) + "\n")
+    return path
+
+
+def of_plants(path, **settings):
+    config = SimulateConfig(data=str(path), held_out=0.25, generations=2, chains=3, **settings)
+    config.check()
+    config = with_data(config)
+    return with_metrics(config.resolved())
+
+
+def test_scores_of_models_and_of_their_pool_are_scipys(plants):
+    """The pool's is that of the mixture of all models, and not the mean of their scores."""
+    config = of_plants(plants, columns=("height", "girth"), ecosystem=3, sample_size=20)
+    names = [f"held_out_log_prob_of_model_{k}" for k in range(3)]
+    assert config.metrics[-4:] == ("pooled_held_out_log_prob", *names)
+    data, process = own_data(config), process_of(config.points()[0])
+    assert (len(data.train), len(data.test)) == (30, 10)
+    scored = [*config.metrics[-4:], "within_held_out_log_prob"]
+
+    @jax.jit
+    def of_first(key):
+        params = process.init(key)[0].params
+        moments = jax.vmap(lambda own: (mean_vector(own), covariance(own)))
+        return *moments(params), {name: process.metrics[name](params) for name in scored}
+
+    means, covariances, found = of_first(jax.random.key(0))
+    rows = data.points.x[data.test]
+    each = np.stack(
+        [
+            stats.multivariate_normal(m, c).logpdf(rows)
+            for m, c in zip(np.float64(means), np.float64(covariances), strict=True)
+        ]
+    )
+    for k, name in enumerate(names):
+        np.testing.assert_allclose(found[name], each[k].mean(), rtol=1e-4)
+    np.testing.assert_allclose(found["within_held_out_log_prob"], each.mean(), rtol=1e-4)
+    mixed = special.logsumexp(each, axis=0, b=1 / 3).mean()
+    np.testing.assert_allclose(found["pooled_held_out_log_prob"], mixed, rtol=1e-4)
+    assert mixed > each.mean() + 1e-3
+
+
+def test_rows_of_a_file_feed_every_model(plants, tmp_path):
+    """A model of real data alone, of as many points as there are rows, has their law always."""
+    np.savetxt(tmp_path / "c.csv", [[0.0, 0.0], [1.0, 0.0]], delimiter=",")
+    metrics = ("probabilities", "pooled_probabilities", "held_out_log_prob_of_model_0")
+    config = SimulateConfig(
+        **{"family": "categorical", "data": str(plants), "columns": ("species",)},
+        **{"held_out": 0.25, "coupling": str(tmp_path / "c.csv"), "sample_size": 30},
+        **{"generations": 2, "chains": 4, "metrics": metrics},
+    )
+    results = run(config, tmp_path / "run")[0].results()
+    data = own_data(with_data(config))
+    law = np.bincount(data.points.x[data.train].astype(int).ravel(), minlength=3) / 30
+    shares = results["probabilities"]
+    assert list(shares["probabilities_1"].values) == ["ash", "elm", "oak"]
+    assert list(results["pooled_probabilities_0"].values) == ["ash", "elm", "oak"]
+    np.testing.assert_allclose(shares.values[:, :, 0], np.broadcast_to(law, (4, 3, 3)), rtol=1e-6)
+    assert np.ptp(shares.values[:, 1, 1], axis=0).max() > 0  # which reads the other by draws
+    np.testing.assert_allclose(
+        results["pooled_probabilities"], shares.mean("probabilities_0"), rtol=1e-6
+    )
+    score = np.log(law)[data.points.x[data.test].astype(int).ravel()].mean()
+    np.testing.assert_allclose(results["held_out_log_prob_of_model_0"], score, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"metrics": ("pooled_mean",)}, "metric 'pooled_mean' means nothing here: it is of the"),
+        ({"metrics": ("mean_of_model_1",)}, "metric 'mean_of_model_1' means nothing here"),
+        (
+            {"metrics": ("pooled_held_out_log_prob",), "held_out": 0.0},
+            "metric 'pooled_held_out_log_prob' is of held-out rows, and there are none",
+        ),
+    ],
+)
+def test_metrics_that_own_data_does_not_have_are_one_line(plants, tmp_path, settings, says):
+    of_file = {"family": "categorical", "columns": ("species",), "held_out": 0.25} | settings
+    config = SimulateConfig(data=str(plants), ecosystem=2, **of_file)
+    with pytest.raises(InputError, match=says):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 BAD = {

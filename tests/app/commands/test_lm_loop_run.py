@@ -132,3 +132,27 @@ def test_random_weights_need_no_file_of_them(settings, tmp_path):
 def test_what_does_not_fit_is_refused_before_any_work(settings, changes, says):
     with pytest.raises(InputError, match=says):
         prepare(settings(**changes).settings())
+
+
+@pytest.mark.slow
+def test_real_blocks_in_each_batch_have_their_origins_and_resume(settings, tmp_path, capsys):
+    """Of 10 new blocks 3 are original ones; what is measured of the newest model is of its 7."""
+    config = settings(workflow="accumulate", real_share=0.3)
+    whole = run(config, tmp_path / "whole")
+    part = run(dataclasses.replace(config, generations=1), tmp_path / "parts")
+    part = run(config, tmp_path / "parts")
+    assert rows(part) == rows(whole)
+    of_sets = sets(whole)
+    assert [len(tokens) for tokens, _ in of_sets] == [10, 20, 30]
+    assert of_sets[2][1] == [-1] * 10 + [0] * 7 + [-1] * 3 + [1] * 7 + [-1] * 3
+    originals = {tuple(block) for block in of_sets[0][0].tolist()}
+    batch = of_sets[2][0][20:].tolist()
+    assert [tuple(block) in originals for block in batch[7:]] == [True] * 3
+    with open(whole.path / "samples" / "seed_0_generation_2.jsonl", encoding="utf-8") as file:
+        origins = [json.loads(line)["origin"] for line in file]
+    assert origins[20:] == ["generation 1"] * 7 + ["real"] * 3
+    newest = [len(set(token for block in batch[:7] for token in block)), 7 * LENGTH]
+    row = whole.rows()[2]
+    assert row["newest_distinct_1"] == pytest.approx(newest[0] / newest[1])
+    with pytest.raises(InputError, match="real_share"):
+        run(dataclasses.replace(config, real_share=0.5), tmp_path / "parts")

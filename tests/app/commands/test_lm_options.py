@@ -16,6 +16,7 @@ from scipy import stats
 from collapse_jax.app.commands.lm_ingredients import Blocks, Ingredients, process_of
 from collapse_jax.app.config import LMConfig
 from collapse_jax.core import points
+from collapse_jax.errors import InputError
 from collapse_jax.models.lm.decode import BeamSearch, Greedy, Sampling, generate
 from collapse_jax.models.lm.finetune import FineTuned
 from collapse_jax.models.lm.opt import OPT, OPTConfig, init_params
@@ -161,6 +162,59 @@ def test_options_are_independent(monkeypatch, ingredients, flow, decoding, start
 
 
 # How the real blocks are chosen, with a model that adds 1,000 to every token.
+
+
+@pytest.mark.parametrize("workflow", ["accumulate", "accumulate_subsample"])
+def test_each_new_batch_holds_a_share_of_real_blocks(monkeypatch, workflow):
+    """Of 20 blocks 5, chosen anew; the newest model continues 15, and everything stays."""
+    train = np.arange(BLOCKS * LENGTH).reshape(BLOCKS, LENGTH).astype(np.int32)
+
+    def add(model, params, prompts, decoder, length, **options):
+        return np.asarray(prompts) + 1000
+
+    Spy(monkeypatch, add, fit=lambda params, key: params)
+    config = LMConfig(workflow=workflow, real_share=0.25, batch_size=BATCH)
+    ingredients = Ingredients(MODEL, init_params(CONFIG, KEY), None, Blocks(train, train, train))
+    process = process_of(config.settings(), ingredients)
+    state, _ = process.init(KEY, 3)
+    sets = []
+    for generation in (1, 2, 3):
+        state, info = process.step(jax.random.fold_in(KEY, generation), state)
+        sets.append(points.filled(info.data)[:, 0] // LENGTH)
+    if workflow == "accumulate_subsample":
+        # Of blocks that are there once, those of generation 0 and of the batches.
+        assert [len(numbers) for numbers in sets] == [20] * 3
+        assert all((numbers >= BLOCKS).any() and (numbers < BLOCKS).any() for numbers in sets)
+        return
+    assert [len(numbers) for numbers in sets] == [40, 60, 80]
+    assert sorted(sets[-1][:BLOCKS]) == list(range(BLOCKS))
+    batches = sets[-1][BLOCKS:].reshape(3, BLOCKS)
+    real = [set(batch[batch < BLOCKS].tolist()) for batch in batches]
+    assert list(map(len, real)) == [5] * 3 and len(set(map(frozenset, real))) == 3
+    assert [len(set(batch[batch >= BLOCKS].tolist())) for batch in batches] == [15] * 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"real_share": 0.3}, "real_share is 0.3 with workflow replace, .* --real-fraction 0.3"),
+        ({"real_share": 1.0, "workflow": "accumulate"}, "real_share is 1; .* below 1"),
+        ({"real_share": float("nan"), "workflow": "accumulate"}, "real_share is nan"),
+        (
+            {"real_share": 0.3, "workflow": "accumulate", "control": "kept"},
+            "real_share is 0.3 with control kept",
+        ),
+    ],
+)
+def test_a_real_share_that_means_nothing_is_one_line(settings, says):
+    with pytest.raises(InputError, match=says):
+        LMConfig(**settings).check()
+
+
+def test_a_real_share_of_too_few_blocks_is_one_line(ingredients):
+    config = LMConfig(workflow="accumulate", real_share=0.02, batch_size=BATCH)
+    with pytest.raises(InputError, match=r"real_share 0.02 of 20 blocks is 0.4, none of them"):
+        process_of(config.settings(), ingredients)
 
 
 def test_which_blocks_are_kept_and_which_are_continued(monkeypatch, chi_square_p):

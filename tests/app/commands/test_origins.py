@@ -25,6 +25,7 @@ WORKFLOWS = {
     "replace": cj.workflows.replace(),
     "accumulate": cj.workflows.accumulate(),
     "accumulate_subsample": cj.workflows.accumulate_subsample(),
+    "real batches": cj.workflows.accumulate(0.3, random_counts=False),
     "mix": cj.workflows.mix(0.5, 0.2, 0.3, random_counts=False),
     "keep_or_continue": cj.workflows.keep_or_continue(0.25, beta=0.2, batch_size=2),
 }
@@ -90,6 +91,9 @@ def test_origins_are_what_the_points_say(name, told):
         assert origins.of(0, 2).tolist() != expected[2].tolist()  # another chain, another choice
     if name == "accumulate":
         assert expected[2].tolist() == [REAL] * 10 + [0] * 10 + [1] * 10
+    if name == "real batches":
+        batches = [[REAL] * 10, [0] * 7 + [REAL] * 3, [1] * 7 + [REAL] * 3]
+        assert expected[2].tolist() == [*batches[0], *batches[1], *batches[2]]
     assert origins.of(2, 0).tolist() == [REAL] * BLOCKS
 
 

@@ -48,7 +48,7 @@ def test_the_same_settings_compile_once():
     assert traces(lambda: variances(one)) > 0
     other = process()
     assert other == one and traces(lambda: cj.simulate(other, KEY, **OPTIONS)) == 0
-    del one, other
+    one = other = None
     gc.collect()
     # The compiled program knows it still.
     last = process(workflow=cj.workflows.mix(alpha=0.9, gamma=0.1))
@@ -180,7 +180,7 @@ def test_threads_that_make_the_same_process_get_equal_ones():
 def test_what_is_shared_is_looked_at_all_the_same(size):
     """Errors of settings come again, as what raised them was never kept."""
     for _ in range(2):
-        with pytest.raises(cj.InputError, match="sample_size|largest"):
+        with pytest.raises(cj.InputError, match=r"sample_size|largest"):
             process(size, largest_sample_size=0) if callable(size) else process(0)
 
 

@@ -56,13 +56,31 @@ def check_real_kept(values: dict[str, Any], usual: str) -> None:
 def made_blocks(config: Any, blocks: int) -> int:
     """Number of blocks that a model generates per training set; arguments as for `kept_blocks`."""
     if config.workflow != "replace":
-        return blocks
+        return blocks - real_in_batch(config, blocks)
     kept = kept_blocks(config, blocks)
     share = config.real_fraction if config.real_fraction is not None else kept / blocks
     if config.real_kept == "batches" and share > 0:
         return max(blocks - kept - round(config.beta * blocks), 0)
     # `workflows.mix` rounds this, and this with beta; what is between comes from the previous set.
     return round(_made_share(config, share) * blocks)
+
+
+def real_in_batch(config: Any, blocks: int) -> int:
+    """How many of the new blocks of a generation are original ones, where all blocks stay.
+
+    Raises:
+        InputError: Where `real_share` comes to none of so many blocks, or leaves the model none.
+    """
+    if not config.real_share:
+        return 0
+    real = round(config.real_share * blocks)
+    if 0 < real < blocks:
+        return real
+    what = "none" if real == 0 else "all"
+    raise InputError(
+        f"real_share {config.real_share:g} of {blocks} blocks is {config.real_share * blocks:.2g}, "
+        f"{what} of them; give from {1 / blocks:.2g} to {1 - 1 / blocks:.2g}, or more blocks"
+    )
 
 
 def _made_share(config, real_fraction):

@@ -61,6 +61,9 @@ class LoopSettings:
     * blocks / batch_size) whole batches of the shuffled blocks stay unchanged, and the model
     continues the other blocks. If a number of blocks is given, exactly that number stays
     unchanged."""
+    real_share: float = 0.0
+    """With accumulate and accumulate_subsample: share of original blocks in each generation's new
+    blocks, chosen again each time; the newest model writes the others."""
     beta: float = 0.0
     """Share of each training set that is drawn without replacement from the previous training
     set."""
@@ -87,6 +90,7 @@ class LoopSettings:
         at_least(self, 1, "seeds")
         at_most(self, LARGEST_SEED, "seed")
         at_most(self, MOST_GENERATIONS, "generations", "seeds")
+        self._check_real_share()
         given = [name for name in COUNTS if getattr(self, name) is not None]
         at_least(self, 0, *given)
         at_most(self, LARGEST_COUNT, *given)
@@ -95,6 +99,21 @@ class LoopSettings:
         if len(given) > 1:
             both = " and ".join(f"{name} {getattr(self, name)}" for name in given)
             raise InputError(f"{both} both set how much real text is kept; give only one of them")
+
+    def _check_real_share(self):
+        share = self.real_share
+        if not 0 <= share < 1:
+            raise InputError(f"real_share is {share:g}; it must be at least 0 and below 1")
+        if share and self.workflow == "replace":
+            raise InputError(
+                f"real_share is {share:g} with workflow replace, which ignores it; give "
+                f"--real-fraction {share:g}, or --workflow accumulate"
+            )
+        if share and self.control == "kept":
+            raise InputError(
+                f"real_share is {share:g} with control kept, whose training sets are those real "
+                "blocks alone that are kept throughout; give --control real"
+            )
 
     @property
     def counts_real(self) -> bool:
@@ -119,6 +138,7 @@ class LoopSettings:
                 raise InputError(
                     f"{name} is {value} with workflow {self.workflow}, which keeps all "
                     f"{kept} data from generation 0 on; give 0, or --workflow replace"
+                    f"{', or --real-share for each new batch' * (kept == 'real')}"
                 )
         if sum(shares.values()) > 1 + 1e-6:
             raise InputError(
