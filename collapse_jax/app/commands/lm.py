@@ -56,10 +56,8 @@ def lm_command(
         seeds: Those to run beside other calls that run the others; () runs all. Only then are
             figures and tables made.
         track: Names of trackers that follow the run.
-        dry_run: Whether it is only said what would be done.
+        dry_run: Whether to print only what would be done.
     """
-    from collapse_jax.app.plots import draw_run
-
     settings, track = config.settings(), check_trackers(track)
     if dry_run:
         from collapse_jax.app.commands.lm_dry_run import dry_run_command
@@ -93,8 +91,14 @@ def lm_command(
             "command without --only-seeds records and draws them",
             highlight=False,
         )
-    if seeds or not distributed.is_first():
-        return
+    if not seeds and distributed.is_first():
+        _show(folder, console)
+
+
+def _show(folder, console):
+    """Prints the tables of a run that is done, and draws its figures."""
+    from collapse_jax.app.plots import draw_run
+
     console.print(table_of(folder))
     if (measures := measures_table(folder)) is not None:
         console.print(measures)
