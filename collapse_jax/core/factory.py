@@ -122,7 +122,9 @@ def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
         text = ", ".join(f"{name}={_short(value)}" for name, value in given.items())
         return made._replace(name=f"{factory.__name__}({text})")
 
-    return recorded(with_name)
+    made = recorded(with_name)
+    made.exact = True  # counts plus 1 are integers, and plus 1.0 are not
+    return made
 
 
 def _short(value):

@@ -79,14 +79,17 @@ def keeping(made: T, recipe: Recipe | None) -> T:
 
 
 class Curation:
-    """A wrapper of workflows, told apart by the call that made it.
-
-    recipe: that call.
-    """
+    """A wrapper of workflows, told apart by the call that made it."""
 
     def __init__(self, wrap: Callable, recipe: Recipe):
-        self.wrap, self.recipe = wrap, recipe
+        """wrap: a workflow -> the same with this curation around it."""
+        self.wrap, self._recipe = wrap, recipe
         self.__name__ = name_of(recipe.maker)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The call that made it."""
+        return self._recipe
 
     def __call__(self, workflow: Any) -> Any:
         """The workflow with this curation around it."""
@@ -174,6 +177,9 @@ def replaced(before: T, after: T, parts: dict[str, Any]) -> T:
 def replace_parts(made: T, **parts: Any) -> T:
     """The same with other parts; what `_replace` of something made is unpickled by."""
     return cast(Any, made)._replace(**parts)
+
+
+replace_parts.called = "_replace"
 
 
 def made_words(made: Any) -> str:
