@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -72,7 +73,7 @@ class Bits:
 
 def _words(array):
     """The bytes of an array of this process's memory, in a row; a view where there can be one."""
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
     return np.ascontiguousarray(np.asarray(array)).reshape(-1).view(np.uint8)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -72,7 +73,7 @@ def _tree_words(value):
             return f"{number:.6g}" if isinstance(number, float) else str(number)
         return f"{value.dtype}{list(value.shape)}"
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        pairs = zip(value._fields, value, strict=True)
+        pairs = value._asdict().items()
         inner = ", ".join(f"{name}={_tree_words(item)}" for name, item in pairs)
         return f"{type(value).__name__}({inner})"
     if isinstance(value, Mapping):
@@ -85,7 +86,7 @@ def _tree_words(value):
 
 
 def _array_words(array):
-    is_key = jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
     if array.size > _NUMBERS or is_key or array.dtype == object:
         return f"{array.dtype}{list(array.shape)}"
     return short(np.asarray(array).tolist())

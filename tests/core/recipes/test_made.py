@@ -149,3 +149,14 @@ def test_states_print_in_one_line():
     seen = []
     jax.jit(lambda state: seen.append(repr(state)) or state.generation)(state)
     assert seen[0].startswith("State(generation=int32[], ")
+
+
+def test_the_passage_of_the_docs_runs_as_it_is_printed(root, capsys):
+    text = (root / "docs" / "contract.md").read_text(encoding="utf-8")
+    block = text.split("## The same settings are the same process")[1]
+    block = block.split("```python\n")[1].split("```")[0]
+    names = {"__name__": "contract"}
+    exec(compile(block, "contract.md", "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == block.split("print(repr(process))  # ")[1].split("\n")[0]
+    assert len(printed) == 5
