@@ -76,7 +76,7 @@ def ecosystem(
             other points, and families on the host, lazy, or relative to their newest model.
     """
     one_of("random_counts", random_counts, (True, False))
-    given = kept(
+    given: Any = kept(
         (
             *(estimators, source, coupling, sample_size, workflows, published, random_counts),
             *(largest_sample_size, remember_first),

@@ -72,8 +72,9 @@ def _tree_words(value):
             number = value.item()
             return f"{number:.6g}" if isinstance(number, float) else str(number)
         return f"{value.dtype}{list(value.shape)}"
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        pairs = value._asdict().items()
+    fields = getattr(value, "_fields", None)
+    if isinstance(value, tuple) and fields is not None:
+        pairs = zip(fields, value, strict=True)
         inner = ", ".join(f"{name}={_tree_words(item)}" for name, item in pairs)
         return f"{type(value).__name__}({inner})"
     if isinstance(value, Mapping):
