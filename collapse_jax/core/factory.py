@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core import functions, points, protocols
-from collapse_jax.core.recipes.made import recorded
+from collapse_jax.core.recipes.made import noted, recorded
 from collapse_jax.core.types import (
     Compaction,
     Dataset,
@@ -99,7 +99,7 @@ def _own_words(recipe):
     return recipe.arguments["name"] or _maker(recipe.arguments["fit"])
 
 
-estimator.words = _own_words
+noted(estimator, words=_own_words)
 
 # Options that families got later: a run folder that began before knows its family without them.
 _LATER = ("resampled",)
@@ -122,7 +122,9 @@ def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
         text = ", ".join(f"{name}={_short(value)}" for name, value in given.items())
         return made._replace(name=f"{factory.__name__}({text})")
 
-    return recorded(with_name)
+    made = recorded(with_name)
+    noted(made, exact=True)  # counts plus 1 are integers, and plus 1.0 are not
+    return made
 
 
 def _short(value):

@@ -65,9 +65,9 @@ def infinite_sample(
         ),
     )
     args, options = (estimator, truth, params), {"low": low, "high": high, "nodes": nodes}
-    makers = (infinite_estimator, infinite_source)
-    return tuple(
-        with_recipe(one, maker, args, options) for one, maker in zip(made, makers, strict=True)
+    return (
+        with_recipe(made[0], infinite_estimator, args, options),
+        with_recipe(made[1], infinite_source, args, options),
     )
 
 

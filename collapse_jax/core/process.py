@@ -19,7 +19,7 @@ from collapse_jax.core.flows import schedules
 from collapse_jax.core.needs import SIZE_TO_WATCH, Needs, guarded
 from collapse_jax.core.real_source import held_against
 from collapse_jax.core.recipes.captured import Key
-from collapse_jax.core.recipes.made import keeping, recorded
+from collapse_jax.core.recipes.made import keeping, noted, recorded
 from collapse_jax.core.recipes.shared import settings_of, shared
 from collapse_jax.core.training_data import (
     PointData,
@@ -88,7 +88,7 @@ def generational_process(
     return core.process(Parts(estimator, held, workflow, size, remember_first))
 
 
-generational_process.called = "Process"
+noted(generational_process, called="Process")
 
 
 def _core_of(estimator, source, workflow, sample_size, largest, remember_first, made_of):

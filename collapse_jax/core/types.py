@@ -26,6 +26,10 @@ from collapse_jax.core.recipes.made import Made, made_words, replaced
 from collapse_jax.core.recipes.words import fields_words
 from collapse_jax.errors import InputError, made_by
 
+# They are known by this name, to run folders and to what people have pickled.
+for _kind in (Relative, Statistics, Measures, Model, Compaction, Runtime, Estimator, Family):
+    _kind.__module__ = __name__
+
 
 class Dataset(NamedTuple):
     """Weighted points: the data of every family without sufficient statistics.

@@ -99,8 +99,7 @@ def run(
         InputError: before any work, for bad arguments or a folder that another process uses.
         DivergenceError: when a fitted model holds nan; it is not saved.
     """
-    check_started(process, key)
-    process = as_of_now(process) if process.runtime.traceable else process
+    process = _started(process, key)
     _check_counts(generations, chains)
     one_of("states", states, ("all", "ends"), must_be="'all' or 'ends'")
     measure, observe, of_fits = _resolved(process, metrics, observe)
@@ -114,6 +113,12 @@ def run(
             work = _Work(process, generations, measure, observe, book, ends, watched, session)
             trace = _run_chains(work, numbers, key).trace(chains, generations)
         return _missing_are_said(trace, of_fits, work)
+
+
+def _started(process, key):
+    """The process, whose functions are traced as they are now; those of the host just run."""
+    check_started(process, key)
+    return as_of_now(process) if process.runtime.traceable else process
 
 
 def _missing_are_said(trace, of_fits, work):

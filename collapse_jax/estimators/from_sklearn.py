@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.factory import estimator
-from collapse_jax.core.recipes.made import with_recipe
+from collapse_jax.core.recipes.made import noted, with_recipe
 from collapse_jax.core.types import Dataset, Estimator, FitInfo
 from collapse_jax.errors import InputError, first_line
 from collapse_jax.metrics import OfDraws
@@ -69,7 +69,7 @@ def _words(recipe):
     return f"from_sklearn({' '.join(repr(kind(**options)).split())})"
 
 
-of_options.words = _words
+noted(of_options, words=_words)
 
 
 def _checked(model) -> Any:

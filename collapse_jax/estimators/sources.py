@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from collapse_jax.core.data_checks import finite_bounds
 from collapse_jax.core.reading import read
 from collapse_jax.core.real_source import held_against
-from collapse_jax.core.recipes.made import recorded, with_recipe
+from collapse_jax.core.recipes.made import noted, recorded, with_recipe
 from collapse_jax.core.rows import Rows
 from collapse_jax.core.types import Estimator, Params, Source
 from collapse_jax.errors import InputError, first_line, made_by, numbers, one_key
@@ -101,7 +101,7 @@ def normal(mean: ArrayLike = 0.0, covariance: ArrayLike = 1.0) -> Source:
     return _population(gaussian(len(params.mean)), params)
 
 
-normal.shown = ("mean", "covariance")
+noted(normal, shown=("mean", "covariance"))
 
 
 @recorded

@@ -16,7 +16,7 @@ from collapse_jax.core.ecosystems.kinds import Kind, Model, kinds_of
 from collapse_jax.core.ecosystems.over_models import over_models
 from collapse_jax.core.recipes.captured import Key
 from collapse_jax.core.recipes.keys import kept
-from collapse_jax.core.recipes.made import recorded
+from collapse_jax.core.recipes.made import noted, recorded
 from collapse_jax.core.recipes.shared import settings_of, shared
 from collapse_jax.core.types import (
     Estimator,
@@ -76,7 +76,7 @@ def ecosystem(
             other points, and families on the host, lazy, or relative to their newest model.
     """
     one_of("random_counts", random_counts, (True, False))
-    given = kept(
+    given: Any = kept(
         (
             *(estimators, source, coupling, sample_size, workflows, published, random_counts),
             *(largest_sample_size, remember_first),
@@ -86,7 +86,7 @@ def ecosystem(
     return shared(made_of, lambda: _made(*given, made_of)).process()
 
 
-ecosystem.called = "Ecosystem"
+noted(ecosystem, called="Ecosystem")
 
 
 def _made(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -72,7 +73,7 @@ class Bits:
 
 def _words(array):
     """The bytes of an array of this process's memory, in a row; a view where there can be one."""
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
     return np.ascontiguousarray(np.asarray(array)).reshape(-1).view(np.uint8)
 
@@ -136,7 +137,7 @@ def container_key(value: Any, key_of_item: Any) -> Any:
 class Recipe:
     """A call that made something: a function of this package and its arguments.
 
-    maker: the function, as people call it.
+    maker: the function, as people call it. Its attribute `exact` says that it tells 1 from 1.0.
     args, options: what it was given; containers and NumPy arrays are copies.
     context: the options of JAX that arrays were made under.
     outside: whether it was called outside of `jit`, `vmap`, `grad` and the like.
@@ -146,7 +147,18 @@ class Recipe:
         self.maker = maker
         self.args = tuple(map(kept, args))
         self.options = {name: kept(value) for name, value in options.items()}
+        if not getattr(maker, "exact", False):
+            self._write_floats()
         self.context, self.outside = context(), not inside_a_program()
+
+    def _write_floats(self):
+        """Whole numbers that stand for floats become floats, as 0 in `mix(0.9, 0, 0.1)`."""
+        floats, names = float_arguments(self.maker), signature_of(self.maker).parameters
+        named = zip(names, self.args, strict=False)
+        args = tuple(_as_float(value, name in floats) for name, value in named)
+        self.args = args + self.args[len(args) :]
+        for name, value in self.options.items():
+            self.options[name] = _as_float(value, name in floats)
 
     @functools.cached_property
     def arguments(self) -> dict[str, Any]:
@@ -184,6 +196,18 @@ def context() -> tuple:
 def signature_of(maker: Callable) -> inspect.Signature:
     """The signature of a function of this package."""
     return inspect.signature(maker)
+
+
+@functools.cache
+def float_arguments(maker: Callable) -> frozenset[str]:
+    """Names of the arguments that may be a float."""
+    parameters = signature_of(maker).parameters
+    return frozenset(name for name, one in parameters.items() if "float" in str(one.annotation))
+
+
+def _as_float(value, is_float):
+    is_whole = is_float and isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if is_whole else value
 
 
 def kept(value):

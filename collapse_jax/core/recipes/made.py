@@ -13,7 +13,8 @@ from collapse_jax.core.recipes import pickling
 from collapse_jax.core.recipes.keys import Recipe, key_of, recipe_of
 from collapse_jax.core.recipes.words import call_words, name_of
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Made:
@@ -78,15 +79,31 @@ def keeping(made: T, recipe: Recipe | None) -> T:
     return other
 
 
-class Curation:
-    """A wrapper of workflows, told apart by the call that made it.
+def noted(maker: Callable, **notes: Any) -> None:
+    """Notes on a function of `recorded`, for what it makes.
 
-    recipe: that call.
+    Args:
+        maker: the function.
+        **notes: `called`, another name of it; `shown`, names of defaults that are printed where
+            nothing was given; `words`, (recipe) -> the line that is printed; `exact`, whether it
+            tells 1 from 1.0.
     """
+    for name, value in notes.items():
+        setattr(maker, name, value)
+
+
+class Curation:
+    """A wrapper of workflows, told apart by the call that made it."""
 
     def __init__(self, wrap: Callable, recipe: Recipe):
-        self.wrap, self.recipe = wrap, recipe
+        """wrap: a workflow -> the same with this curation around it."""
+        self.wrap, self._recipe = wrap, recipe
         self.__name__ = name_of(recipe.maker)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The call that made it."""
+        return self._recipe
 
     def __call__(self, workflow: Any) -> Any:
         """The workflow with this curation around it."""
@@ -121,7 +138,7 @@ def _curated_words(recipe):
     return f"{curation!r}({workflow!r})"
 
 
-curated.words = _curated_words
+noted(curated, words=_curated_words)
 
 
 def recorded(maker: Callable[P, T]) -> Callable[P, T]:
@@ -142,7 +159,7 @@ def recorded(maker: Callable[P, T]) -> Callable[P, T]:
             return keeping(cast(T, made), recipe)
         return cast(T, Curation(getattr(made, "wrap", made), recipe))
 
-    with_its_recipe.__recorded__ = maker
+    noted(with_its_recipe, __recorded__=maker)
     return with_its_recipe
 
 
@@ -174,6 +191,9 @@ def replaced(before: T, after: T, parts: dict[str, Any]) -> T:
 def replace_parts(made: T, **parts: Any) -> T:
     """The same with other parts; what `_replace` of something made is unpickled by."""
     return cast(Any, made)._replace(**parts)
+
+
+noted(replace_parts, called="_replace")
 
 
 def made_words(made: Any) -> str:

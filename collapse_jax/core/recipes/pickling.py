@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.core import Tracer
 
-from collapse_jax.core.recipes.keys import recipe_of
+from collapse_jax.core.recipes.keys import recipe_of, signature_of
 from collapse_jax.core.recipes.words import name_of
 from collapse_jax.errors import InputError, defined_at
 
@@ -28,8 +28,12 @@ def reduced(made: Any, otherwise: Callable[[int], Any]) -> Any:
             number; one line says which part it is, and what to do.
     """
     recipe = recipe_of(made)
-    given = made._asdict() if recipe is None else recipe.arguments
-    owner = type(made).__name__ if recipe is None else name_of(recipe.maker)
+    if recipe is None:
+        given, owner = made._asdict(), type(made).__name__
+    else:
+        names = signature_of(recipe.maker).parameters
+        given = dict(zip(names, recipe.args, strict=False)) | recipe.options
+        owner = getattr(recipe.maker, "called", name_of(recipe.maker))
     if not _by_value():
         for part, value in given.items():
             _check(part, owner, value)

@@ -1,14 +1,14 @@
 """The call that a recipe stands for, as one line of text."""
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from collapse_jax.core.recipes.keys import Recipe, signature_of
+from collapse_jax.core.recipes.keys import Recipe
 
 # Numbers of an array, and characters of a text, that are written out.
 _NUMBERS, _LONGEST, _LONGEST_LINE = 4, 60, 400
@@ -20,17 +20,12 @@ def call_words(recipe: Recipe) -> str:
     A maker's attribute `called` is another name for it, and `shown` names defaults that are shown
     where nothing was given.
     """
-    numbers = _float_arguments(recipe.maker)
-    names = list(signature_of(recipe.maker).parameters)
     shown = recipe.args
     if not shown and not recipe.options:
         shown = tuple(recipe.arguments[name] for name in getattr(recipe.maker, "shown", ()))
-    args = [_argument(value, name in numbers) for name, value in zip(names, shown, strict=False)]
-    options = [
-        f"{name}={_argument(value, name in numbers)}" for name, value in recipe.options.items()
-    ]
+    options = [f"{name}={short(value)}" for name, value in recipe.options.items()]
     called = getattr(recipe.maker, "called", name_of(recipe.maker))
-    return f"{called}({', '.join([*args, *options])})"
+    return f"{called}({', '.join([*map(short, shown), *options])})"
 
 
 def name_of(given: Any) -> str:
@@ -77,8 +72,9 @@ def _tree_words(value):
             number = value.item()
             return f"{number:.6g}" if isinstance(number, float) else str(number)
         return f"{value.dtype}{list(value.shape)}"
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        pairs = zip(value._fields, value, strict=True)
+    fields = getattr(value, "_fields", None)
+    if isinstance(value, tuple) and fields is not None:
+        pairs = zip(fields, value, strict=True)
         inner = ", ".join(f"{name}={_tree_words(item)}" for name, item in pairs)
         return f"{type(value).__name__}({inner})"
     if isinstance(value, Mapping):
@@ -90,21 +86,8 @@ def _tree_words(value):
     return repr(value)
 
 
-def _argument(value, is_float=False):
-    """An argument; one that may be a float is written as one."""
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return short(float(value) if is_float and is_whole else value)
-
-
 def _array_words(array):
-    is_key = jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+    is_key = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
     if array.size > _NUMBERS or is_key or array.dtype == object:
         return f"{array.dtype}{list(array.shape)}"
     return short(np.asarray(array).tolist())
-
-
-@functools.cache
-def _float_arguments(maker: Callable) -> frozenset[str]:
-    """Names of the arguments that may be a float."""
-    parameters = signature_of(maker).parameters
-    return frozenset(name for name, one in parameters.items() if "float" in str(one.annotation))
