@@ -175,7 +175,8 @@ def test_densities_in_the_plane_integrate_to_1(name):
     family = normalizing_flow(2, layers=3, bins=4, **options)
     if name == "flow":
         family = flow_matching(2, levels=5, solver="euler", **options)
-    params = random_output(family.init(KEY, None), 0.3)
+    # Small enough for the flow that no step folds the plane, which has no inverse then.
+    params = random_output(family.init(KEY, None), 0.15 if name == "flow" else 0.3)
     line = np.linspace(-9, 9, 90)
     grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
     logs = np.asarray(jax.jit(family.log_prob)(params, jnp.asarray(grid)), float)
