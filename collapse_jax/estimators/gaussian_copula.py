@@ -67,9 +67,8 @@ def gaussian_copula(
     support_NAME and probabilities_NAME [categories] of categories. Distances to a real copula:
     correlation_distance (Frobenius), and total_variation_NAME of categories.
 
-    There is no log_prob: training values that are drawn again have no density, and smoothed ones
-    have one that is a sum over all combinations of them. `copula_log_density` is that of what ties
-    the columns of numbers together.
+    No log_prob: values drawn again have none, smoothed ones a sum over all combinations; see
+    `copula_log_density`.
 
     Args:
         columns: names of the columns, or how many; then they are called 0, 1, ...
