@@ -18,7 +18,13 @@ from collapse_jax.estimators.diffusion import diffusion
 from collapse_jax.estimators.flow_matching import flow_matching
 from collapse_jax.estimators.learned import random_output
 from collapse_jax.estimators.normalizing_flow import normalizing_flow
-from collapse_jax.models.densities.training import placed, standard_of, standardised
+from collapse_jax.models.densities.training import (
+    Training,
+    placed,
+    standard_of,
+    standardised,
+    train,
+)
 from collapse_jax.theory import denoising
 
 SLOW = pytest.mark.slow
@@ -241,6 +247,18 @@ def test_images_stay_images_and_a_previous_network_goes_on():
     assert family.log_prob is None
     with pytest.raises(InputError, match="divide by 255"):
         family.check(images * 255)
+
+
+def test_norms_of_gradients_are_those_of_a_parabola():
+    """(p - 3)^2 from p = 0: a gradient of -6, and of -5.8 after Adam's first step of .1."""
+    x, weight = jnp.full((4, 1), 3.0), jnp.ones(4)
+
+    def loss(p, key, offset, batch):
+        return jnp.mean((p - batch[:, 0]) ** 2)
+
+    _, losses, norms = train(loss, jnp.zeros(()), KEY, x, weight, Training(2, 4, 0.1))
+    np.testing.assert_allclose(norms, [6, 5.8], rtol=1e-5)
+    np.testing.assert_allclose(losses, [9, 2.9**2], rtol=1e-5)
 
 
 def test_points_without_weight_do_not_count():
