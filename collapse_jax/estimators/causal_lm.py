@@ -186,6 +186,7 @@ class _CausalLM:
                 "train_loss": result.train_loss,
                 "valid_loss": result.valid_loss,
                 "best_epoch": np.asarray(result.best_epoch),
+                "gradient_norm": result.gradient_norm,
             },
         )
         return CausalLMParams(fitted, first, params.fits + 1), info

@@ -98,7 +98,8 @@ class Learned(NamedTuple):
     def fit(self, key: jax.Array, params: Any, data: Any) -> tuple[LearnedParams, FitInfo]:
         """The network after all steps; the loss is the mean over the last tenth of them.
 
-        `FitInfo.detail["losses"]` is that of each batch, [steps].
+        `FitInfo.detail["losses"]` is that of each batch, [steps]; "gradient_norm" [] the mean over
+        the last tenth of the steps of the Euclidean norm of a batch's gradient.
         """
         start_key, train_key = jax.random.split(key)
         x = jnp.where((data.weight > 0)[:, None], data.x.reshape(len(data.x), -1), 0)
@@ -107,10 +108,14 @@ class Learned(NamedTuple):
             standard = standard_of(x, data.weight, each=not self.is_image())
         begun = params.network if self.start == "previous" else self.network.init(start_key)
         z = standardised(standard, x)
-        network, losses = train(self.network.loss, begun, train_key, z, data.weight, self.training)
-        last = jnp.mean(losses[-max(1, len(losses) // 10) :])
+        network, losses, norms = train(
+            self.network.loss, begun, train_key, z, data.weight, self.training
+        )
+        tenth = max(1, len(losses) // 10)
+        last = jnp.mean(losses[-tenth:])
         steps = jnp.asarray(self.training.steps)
-        info = FitInfo(jnp.isfinite(last), steps, last, {"losses": losses})
+        detail = {"losses": losses, "gradient_norm": jnp.mean(norms[-tenth:])}
+        info = FitInfo(jnp.isfinite(last), steps, last, detail)
         return LearnedParams(standard, network), info
 
     def sample(self, key: jax.Array, params: LearnedParams, n: int) -> jax.Array:

@@ -11,6 +11,7 @@ from collapse_jax.core.types import Dataset
 from collapse_jax.errors import InputError
 from collapse_jax.estimators.gaussian_copula import (
     CopulaParams,
+    copula_log_density,
     correlation,
     gaussian_copula,
     gaussian_copula_params,
@@ -88,6 +89,25 @@ def test_samples_have_the_training_marginals_and_correlation():
         assert stats.chisquare(counts, shares * 20_000).pvalue > 1e-4
     theirs, ours = stats.spearmanr(x).statistic, stats.spearmanr(drawn).statistic
     assert np.abs(theirs - ours).max() < 4 * np.sqrt(1 / SLOTS + 1 / 20_000)
+
+
+def test_the_density_of_the_copula_is_scipys():
+    """At training values, and far beyond them, of all columns and of two; none without inverse."""
+    levels = (np.arange(99) + 0.5) / 99
+    params = gaussian_copula_params([levels**2, np.exp(levels), levels], LATENT)
+    density = jax.jit(copula_log_density, static_argnums=2)
+    rows = np.array([params.values[:, place] for place in (10, 40, 98)])
+    rows[2, 0], rows[2, 1] = -7, 7  # half a row beyond either end
+    share = np.array([[10.5] * 3, [40.5] * 3, [0, 99, 98.5]]) / 99
+    z = stats.norm.ppf(np.clip(share, 0.5 / 100, 1 - 0.5 / 100))
+    for columns in (None, (0, 2)):
+        chosen = list(columns or range(3))
+        law = stats.multivariate_normal(cov=LATENT[np.ix_(chosen, chosen)])
+        exact = law.logpdf(z[:, chosen]) - stats.norm.logpdf(z[:, chosen]).sum(1)
+        found = density(params, jnp.asarray(rows), columns)
+        np.testing.assert_allclose(found, exact, rtol=2e-4, atol=2e-5)
+    one = gaussian_copula_params([levels, levels], np.ones((2, 2)))
+    assert np.isneginf(density(one, jnp.asarray(rows[:, :2]), None)).all()
 
 
 def test_metrics_by_the_columns_names():

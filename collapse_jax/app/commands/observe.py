@@ -97,6 +97,7 @@ class Observer:
             apart |= text_metrics(tokens[newest])
             observed |= held_out.prefixed("newest", apart)
         observed["optimiser_steps"] = int(info.fit.iterations)
+        observed["gradient_norm"] = float(info.fit.detail["gradient_norm"][-1])
         if generation == 0:
             observed |= held_out.prefixed("pretrained", held_out.perplexities(self._before))
         for name in ("train_loss", "valid_loss"):

@@ -19,13 +19,14 @@ from collapse_jax.core.tables.table import TRUTH_VALUES
 from collapse_jax.core.types import Estimator, Process, Source
 from collapse_jax.errors import InputError
 from collapse_jax.estimators import sources
+from collapse_jax.estimators.gaussian_copula import copula_log_density
 from collapse_jax.estimators.registry import family
 from collapse_jax.metrics import quality
 from collapse_jax.metrics.held_out import as_held, held_out
 
 # Metrics of the number of a category.
 _OF_NUMBERS = ("mean", "variance", "log_variance", "wasserstein2", "squared_wasserstein2")
-_OF_HELD_OUT = ("held_out_log_prob", "held_out_squared_error")
+_OF_HELD_OUT = ("held_out_log_prob", "held_out_squared_error", "held_out_copula_log_density")
 # Of a Gram matrix with a unit diagonal: below this a feature is explained by the others.
 _SMALLEST = 1e-10
 
@@ -256,6 +257,13 @@ def _scores(factory, estimator, data):
     x, scores = as_held(estimator, data.points.x[data.test]), []
     if estimator.log_prob is not None:
         scores.append(held_out(estimator.log_prob, x, "held_out_log_prob"))
+    numbers = [place for place, one in enumerate(data.points.more.get("categories", ())) if not one]
+    if estimator.log_prob is None and len(numbers) > 1:
+
+        def of_copula(params, x):
+            return copula_log_density(params, x, numbers)
+
+        scores.append(held_out(of_copula, x, "held_out_copula_log_density"))
     if data.points.features and "noise" in inspect.signature(factory).parameters:
         scores.append(held_out(_squared_error, x, "held_out_squared_error"))
     return {score.name: score.of_params for score in scores}

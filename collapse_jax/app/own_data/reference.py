@@ -1,6 +1,7 @@
 """Which real points precision, recall, density, coverage and sliced Wasserstein compare with."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.app.config.simulate import SimulateConfig
@@ -33,7 +34,7 @@ def with_quality(process: Process, settings: SimulateConfig) -> Process:
     if real is None:
         source = process.parts.source
         real = source.sample(jax.random.key(_SEED), min(MOST, source.size or MOST))
-    found = quality.against(real, process.estimator.sample, asked, k=_NEIGHBOURS)
+    found = quality.against(jnp.asarray(real), process.estimator.sample, asked, k=_NEIGHBOURS)
     offered = {metric.name: metric.of_params for metric in found}
     return process._replace(metrics={**process.metrics, **offered})
 

@@ -25,8 +25,8 @@ class Sweep(NamedTuple):
     setting: [length + 1] from the start to the turn.
     out, back: [length + 1] mean over chains of the metric on both ways, both in this order.
     out_error, back_error: standard errors of these means; nan of one chain.
-    areas: [chain] between the ways of each chain.
-    area: their mean.
+    areas: [chain] between the ways of each chain; nan where the metric is not finite on the way.
+    area: the mean of those that are finite.
     """
 
     length: int
@@ -63,7 +63,8 @@ class Hysteresis(NamedTuple):
                 "generations": sweep.length,
                 "area": sweep.area.value,
                 "area_error": sweep.area.error,
-                "chains": len(sweep.areas),
+                "chains": int(np.isfinite(sweep.areas).sum()),
+                "chains_left_out": int((~np.isfinite(sweep.areas)).sum()),
             }
             for sweep in self.sweeps
         ]
@@ -104,7 +105,8 @@ def hysteresis(
 
     Raises:
         InputError: if an option is out of its range, `make` gives no process, the setting takes
-            values that the process refuses, or the metric is no number.
+            values that the process refuses, the metric is no number, or no chain of a sweep has
+            finite ones all the way.
     """
     one_key("key", key)
     function("make", make)
@@ -117,6 +119,12 @@ def hysteresis(
         _sweep(length, start, turn, values[:, settle:])
         for length, values in zip(lengths, found, strict=True)
     )
+    for sweep in done:
+        if not np.isfinite(sweep.areas).any():
+            raise InputError(
+                f"metric is {name!r}, which is not finite all the way in any of the {chains} "
+                f"chains of {sweep.length} generations; give one that is a number throughout"
+            )
     areas = [sweep.area for sweep in done]
     limit = limit_of_areas(np.array(lengths), areas)
     return Hysteresis(name, start, turn, done, limit, verdict_of(limit, areas))

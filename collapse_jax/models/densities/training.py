@@ -73,8 +73,8 @@ def train(
     x: jax.Array,
     weight: jax.Array,
     training: Training,
-) -> tuple[Any, jax.Array]:
-    """Parameters after all steps, and the loss [steps] of each batch.
+) -> tuple[Any, jax.Array, jax.Array]:
+    """Parameters after all steps; of each batch the loss and the norm of its gradient, [steps].
 
     A batch is drawn with replacement, each point with a probability proportional to its weight.
 
@@ -98,8 +98,9 @@ def train(
         batch = x[inverted(cumulative, u[1:])]
         value, gradient = jax.value_and_grad(loss)(params, loss_key, u[0], batch)
         updates, moments = optimiser.update(gradient, moments, params)
-        return (optax.apply_updates(params, updates), moments), value
+        return (optax.apply_updates(params, updates), moments), (value, optax.tree.norm(gradient))
 
     start = params, optimiser.init(params)
-    (fitted, _), losses = jax.lax.scan(step, start, jax.random.split(key, training.steps))
-    return fitted, losses
+    keys = jax.random.split(key, training.steps)
+    (fitted, _), (losses, norms) = jax.lax.scan(step, start, keys)
+    return fitted, losses, norms

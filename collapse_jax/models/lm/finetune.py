@@ -31,6 +31,7 @@ from collapse_jax.models.lm.steps import (
     run_steps,
 )
 from collapse_jax.models.lm.transformer import Transformer
+from collapse_jax.runs.distributed import to_host
 from collapse_jax.runs.scratch import AsFirstWritten, fingerprint, key_name, pack, unpack
 from collapse_jax.runs.session import Session
 
@@ -54,12 +55,16 @@ class FineTuned(NamedTuple):
     best_epoch: 0 .. epochs - 1, of lowest validation loss; epochs count from 0 in records, tables
         and messages too.
     steps: optimiser steps in all.
+    gradient_norm: [epochs] the mean over the steps of an epoch of the Euclidean norm of the
+        gradient of the mean loss of a step's batch by all that is trained (of LoRA its matrices),
+        before it is clipped; nan of epochs that an earlier version ran.
     """
 
     train_loss: np.ndarray
     valid_loss: np.ndarray
     best_epoch: int
     steps: int
+    gradient_norm: np.ndarray = np.zeros(0)
 
 
 def fine_tune(
@@ -101,9 +106,9 @@ def fine_tune(
     state, frozen = epochs.begin(epochs.place(params))
     made_of = _made_of(model, settings, blocks, valid_blocks, state)
     saved = _Saved(session.scratch, key, settings, plan.epochs, made_of, epochs.place)
-    fit = saved.load(state) or _Fit(state, {}, [], [], 0)
+    fit = saved.load(state) or _Fit(state, {}, [], [], [], 0)
     for epoch in range(len(fit.valid), plan.epochs):
-        state, loss, steps = epochs.run(fit.state, frozen, epoch, fit.steps)
+        state, loss, norm, steps = epochs.run(fit.state, frozen, epoch, fit.steps)
         devices, whole = session.devices_only(), epochs.whole(state.params, frozen)
         held_out = mean_loss(
             model, whole, valid_blocks, loss_from=settings.loss_from, session=devices
@@ -117,10 +122,11 @@ def fine_tune(
             )
         is_kept = _kept_epoch(settings, valid) == epoch
         best = jax.tree.map(jnp.copy, state.params) if is_kept else fit.best
-        fit = _Fit(state, best, train, valid, steps)
+        fit = _Fit(state, best, train, valid, [*fit.norms, norm], steps)
         saved.save(fit)
-    losses = np.array(fit.train), np.array(fit.valid)
-    return epochs.whole(fit.best, frozen), FineTuned(*losses, int(np.argmin(fit.valid)), fit.steps)
+    losses, best_epoch = (np.array(fit.train), np.array(fit.valid)), int(np.argmin(fit.valid))
+    result = FineTuned(*losses, best_epoch, fit.steps, np.array(fit.norms))
+    return epochs.whole(fit.best, frozen), result
 
 
 def plan_for(settings: FineTune, params: dict, blocks: int, length: int) -> Plan:
@@ -150,6 +156,8 @@ def _made_of(model, settings, blocks, valid_blocks, state):
 class _Fit(NamedTuple):
     """A fit after some epochs: `best` is what it would return, `train` and `valid` are losses.
 
+    norms: of gradients, by epoch.
+
     Of LoRA both `state` and `best` hold the adapters alone.
     """
 
@@ -157,6 +165,7 @@ class _Fit(NamedTuple):
     best: dict
     train: list[float]
     valid: list[float]
+    norms: list[float]
     steps: int
 
 
@@ -198,13 +207,15 @@ class _Epochs:
         return self.place(lora.merged(frozen, trained, lora.scale_of(self.settings)))
 
     def run(self, state, frozen, epoch, steps):
-        """(state, mean training loss, steps so far) after an epoch, given the steps before it."""
+        """(state, mean training loss, mean norm of gradients, steps so far) after an epoch, given
+        the steps before it.
+        """
         settings, placement, plan = self.settings, self.session.placement, self.plan
         count, length = self.blocks.shape
         static = _StepSettings(*(getattr(settings, name) for name in _StepSettings._fields))
         # Lower numbers shuffle the epochs.
         dropout_key = jax.random.fold_in(self.key, settings.epochs)
-        total, seen, before = 0.0, 0, epoch * count
+        total, seen, before, gradients = 0.0, 0, epoch * count, []
         order_key = jax.random.fold_in(self.key, epoch)
         taken = min(count, plan.blocks - before)
         for tokens, weights, calls in _calls(self.blocks, settings, order_key, taken):
@@ -213,13 +224,16 @@ class _Epochs:
             call_key = jax.random.fold_in(dropout_key, steps)
             rate = self._rate(epoch, steps, len(tokens))
             more = calls, rate, call_key, frozen
-            state, losses = run_steps(_RECIPE, self.model, static, placement, state, batches, *more)
+            state, losses, norms = run_steps(
+                _RECIPE, self.model, static, placement, state, batches, *more
+            )
+            gradients += to_host(norms)[:calls].tolist()
             losses = finite_losses(losses, calls, functools.partial(_where, epoch, steps, rate))
             sizes = weights[:calls].reshape(calls, -1).sum(1)
             total, seen = total + float(losses @ sizes), seen + int(sizes.sum())
             steps += calls
             self.session.progress("fit", (before + seen) * length, plan.blocks * length)
-        return state, total / seen, steps
+        return state, total / seen, float(np.mean(gradients)), steps
 
     def _rate(self, epoch, steps, count):
         """The learning rate of an epoch, or [count] those of the steps that follow so many."""
@@ -255,7 +269,7 @@ class _Saved:
 
     def save(self, fit):
         numbers = {"train": np.array(fit.train), "valid": np.array(fit.valid)}
-        numbers["steps"] = np.array(fit.steps)
+        numbers |= {"norms": np.array(fit.norms), "steps": np.array(fit.steps)}
         newest, kept = len(fit.valid) - 1, _kept_epoch(self._settings, fit.valid)
         if len(fit.valid) == self._epochs:
             arrays = pack("best", fit.best)
@@ -272,19 +286,22 @@ class _Saved:
         newest = self._scratch.load(self._name, self._made_of)
         if newest is None:
             return None
-        train, valid, steps = newest["train"].tolist(), newest["valid"].tolist(), newest["steps"]
+        train, valid = newest["train"].tolist(), newest["valid"].tolist()
+        # Version 0.5.0 kept no norms.
+        norms = newest.get("norms", np.full(len(valid), np.nan)).tolist()
+        numbers = train, valid, norms, int(newest["steps"])
         if len(valid) == self._epochs:
             best = self._arrays("best", newest, like.params)
-            return _Fit(like, best, train, valid, int(steps))
+            return _Fit(like, best, *numbers)
         state, kept = self._arrays("state", newest, like), _kept_epoch(self._settings, valid)
         if kept == len(valid) - 1:
             best = jax.tree.map(jnp.copy, state.params)
-            return _Fit(state, best, train, valid, int(steps))
+            return _Fit(state, best, *numbers)
         older = self._scratch.load(f"{self._name}-best", f"{self._made_of} epoch {kept}")
         if older is None:
             return None
         best = self._arrays("best", older, like.params)
-        return _Fit(state, best, train, valid, int(steps))
+        return _Fit(state, best, *numbers)
 
     def _arrays(self, prefix, arrays, like):
         """The tree on the devices, copied because steps donate their state."""
@@ -367,4 +384,4 @@ def _loss(model, settings, params, frozen, batch, key, total=None):
         )
 
 
-_RECIPE = Recipe(_gradient, _optimiser)
+_RECIPE = Recipe(_gradient, _optimiser, has_norms=True)

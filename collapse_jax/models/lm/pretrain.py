@@ -156,7 +156,7 @@ def advance(
     padded = np.zeros((STEPS_PER_CALL, rows, length), np.int32)
     padded[:count] = batches
     placed = session.placement.place(padded, rows, 1)
-    state, losses = run_steps(_RECIPE, model, settings, session.placement, state, placed, count)
+    state, losses, _ = run_steps(_RECIPE, model, settings, session.placement, state, placed, count)
 
     def where(i):
         return f"step {step + i} (learning rate {learning_rate_at(settings, step + i):g})"

@@ -32,10 +32,12 @@ class Recipe(NamedTuple):
     gradient: (model, settings, params, frozen, batch, key) -> the loss [] of a batch, and its
         gradient by `params`; settings are static.
     optimiser: (settings, rate) -> the transformation; `rate` is traced.
+    has_norms: whether norms of the gradients are wanted.
     """
 
     gradient: Callable[[Transformer, Any, Any, Any, Any, Any], tuple[jax.Array, Any]]
     optimiser: Callable[[Any, Any], optax.GradientTransformation]
+    has_norms: bool = False
 
 
 def gradient_of(loss: Callable[[Transformer, dict, Any, Any], jax.Array]) -> Callable:
@@ -59,7 +61,7 @@ def run_steps(
     rate: Any = None,
     key: jax.Array | None = None,
     frozen: Any = None,
-) -> tuple[Training, jax.Array]:
+) -> tuple[Training, jax.Array, jax.Array | None]:
     """`count` optimiser steps. Another `count`, `rate` or `key` compiles nothing new.
 
     Args:
@@ -75,11 +77,13 @@ def run_steps(
         frozen: Parameters beside the state, which stay as they are.
 
     Returns:
-        The new state, and the loss [steps] before each step (0 from `count` on).
+        The new state, and of each step the loss [steps] before it and the Euclidean norm [steps] of
+        its gradient, before it is clipped; both are 0 from `count` on. Norms are None unless the
+        recipe wants them.
     """
 
     def step(i, carry):
-        state, losses = carry
+        state, losses, norms = carry
         optimiser = recipe.optimiser(settings, _rate_at(rate, i))
         batch = jax.tree.map(lambda array: array[i], batches)
         step_key = None if key is None else jax.random.fold_in(key, i)
@@ -87,10 +91,13 @@ def run_steps(
         update, moments = optimiser.update(gradient, state.optimiser, state.params)
         params: Any = optax.apply_updates(state.params, update)
         state = Training(params, moments)
-        return placement.kept(state), losses.at[i].set(loss)
+        if norms is not None:
+            norms = norms.at[i].set(optax.tree.norm(gradient))
+        return placement.kept(state), losses.at[i].set(loss), norms
 
     steps = len(jax.tree.leaves(batches)[0])
-    return jax.lax.fori_loop(0, count, step, (state, jnp.zeros(steps)))
+    norms = jnp.zeros(steps) if recipe.has_norms else None
+    return jax.lax.fori_loop(0, count, step, (state, jnp.zeros(steps), norms))
 
 
 def _rate_at(rate, i):

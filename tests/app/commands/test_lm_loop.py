@@ -75,7 +75,7 @@ class Run:
         self.begins.append(params)
         self.keys.append(np.asarray(jax.random.key_data(key)).tolist())
         self.sets.append(np.asarray(blocks).tolist())
-        return dict(params), FineTuned(np.ones(1), np.ones(1), 0, 1)
+        return dict(params), FineTuned(np.ones(1), np.ones(1), 0, 1, np.ones(1))
 
     def generate(self, model, params, prompts, decoder, new_tokens, **options):
         self.prompts.append(np.asarray(prompts).tolist())

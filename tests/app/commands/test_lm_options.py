@@ -83,7 +83,7 @@ class Spy:
         self.begins.append(params)
         self.settings.append(settings)
         losses = np.linspace(2, 1, settings.epochs)
-        return self._fit(params, key), FineTuned(losses, losses, settings.epochs - 1, 1)
+        return self._fit(params, key), FineTuned(losses, losses, settings.epochs - 1, 1, losses)
 
     def generate(self, model, params, prompts, decoder, length, **options):
         self.decoded.append((params, np.asarray(prompts), decoder))

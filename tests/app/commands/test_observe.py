@@ -110,6 +110,7 @@ def test_every_training_sequence_under_its_own_model(finished):
 def test_optimiser_steps_are_recorded(finished):
     """20 blocks in batches of 8, in one epoch."""
     assert [row["optimiser_steps"] for row in finished[0].rows()] == [3, 3]
+    assert all(0 < row["gradient_norm"] < 100 for row in finished[0].rows())
 
 
 def test_tails_are_counted_against_generation_0(finished):

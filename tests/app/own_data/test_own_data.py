@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow
 import pytest
@@ -18,6 +19,7 @@ from collapse_jax.app.own_data.filled import in_words, with_data, with_scores
 from collapse_jax.app.own_data.held import check_metrics, held
 from collapse_jax.app.own_data.reading import entry, own_data
 from collapse_jax.app.own_data.reference import reference_line
+from collapse_jax.core.types import Dataset
 from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
@@ -100,6 +102,25 @@ def test_a_known_covariance_is_that_of_the_training_rows(file, table):
     other = settled(file, **one, options=("covariance=4.0",))
     assert of_all_rows(other, "variance")[1]["variance"] == pytest.approx(4)
     assert not any("covariance" in line for line in in_words(other))
+
+
+def test_held_out_rows_score_what_ties_columns_together(file, table):
+    """Of a copula, whose values have no density: SciPy's, of the columns of numbers."""
+    settings = settled(file, family="gaussian_copula", columns=("a", "y", "kind"), sample_size=45)
+    assert settings.metrics[-1] == "held_out_copula_log_density"
+    process, data = process_of(settings), own_data(settings)
+    x, train, test = np.column_stack([table["a"], table["y"]]), data.train, data.test
+    family = held(settings).estimator
+    whole = Dataset(jnp.asarray(data.points.x[train]), jnp.ones(45))
+    params, _ = family.fit(jax.random.key(0), None, whole)
+    below, equal = (x[train] < x[test][:, None]).sum(1), (x[train] == x[test][:, None]).sum(1)
+    share = (below + equal / 2) / 45
+    z = stats.norm.ppf(np.clip(share, 0.5 / 46, 1 - 0.5 / 46))
+    known = np.asarray(params.root @ params.root.T, float)[:2, :2]
+    law = stats.multivariate_normal(cov=known)
+    expected = (law.logpdf(z) - stats.norm.logpdf(z).sum(1)).mean()
+    found = process.metrics["held_out_copula_log_density"](params)
+    assert found == pytest.approx(expected, rel=1e-3) and abs(known[0, 1]) > 0.1
 
 
 def test_a_split_is_of_its_own_seed(file):

@@ -1,6 +1,7 @@
 """Sweeps there and back: an exact law of the loop, and limits of areas that are known."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -42,6 +43,19 @@ def test_a_loop_by_its_exact_law():
         assert abs(sweep.area.value - area) < 4 * sweep.area.error
         assert area > 5 * sweep.area.error
     assert [row["generations"] for row in found.rows()] == [5, 10, 20]
+
+
+def test_a_metric_that_is_nan_has_no_verdict():
+    """nan areas would compare as smaller than none, and be called of first order."""
+    with pytest.raises(InputError, match="is 'never', which is not finite all the way in any of"):
+        cj.hysteresis(
+            bits, jax.random.key(0), start=0.5, turn=0.1, metric=never, sweeps=(2, 3, 4), chains=3
+        )
+
+
+def never(state):
+    """A metric that no generation has."""
+    return jnp.full((), jnp.nan)
 
 
 @pytest.mark.parametrize("power", [0.5, 2 / 3, 1.0])

@@ -77,12 +77,13 @@ class PlainAdamW:
     """Loshchilov and Hutter 2019, Algorithm 2, in float64, weight decay on every parameter."""
 
     def __init__(self, arrays, settings):
-        self.p, self.s, self.t = dict(arrays), settings, 0
+        self.p, self.s, self.t, self.norms = dict(arrays), settings, 0, []
         self.m = {name: np.zeros_like(array) for name, array in arrays.items()}
         self.v = {name: np.zeros_like(array) for name, array in arrays.items()}
 
     def step(self, gradient, rate):
         s, self.t = self.s, self.t + 1
+        self.norms.append(math.sqrt(sum((g**2).sum() for g in gradient.values())))
         for name, g in gradient.items():
             self.m[name] = s.beta1 * self.m[name] + (1 - s.beta1) * g
             self.v[name] = s.beta2 * self.v[name] + (1 - s.beta2) * g * g
@@ -105,10 +106,12 @@ def largest_difference(tree, arrays):
     )
 
 
-def batch_steps(params, gradient, batches, settings):
+def batch_steps(params, gradient, batches, settings, norms=None):
     plain = PlainAdamW(named(params), settings)
     for batch, rate in batches:
         plain.step(gradient(like(params, plain.p), jnp.asarray(batch)), rate)
+    if norms is not None:
+        norms += plain.norms
     return plain.p
 
 
@@ -132,9 +135,12 @@ def test_every_step_is_adamw(params, blocks, valid, gradient):
         for share in (1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2)
     ]
     fitted, result = fine_tune(MODEL, params, blocks, valid, settings, KEY)
-    plain = batch_steps(params, gradient, [(blocks, rate) for rate in rates], settings)
+    norms = []
+    plain = batch_steps(params, gradient, [(blocks, rate) for rate in rates], settings, norms)
     assert largest_difference(fitted, plain) < 1e-4
     assert largest_difference(fitted, named(params)) > 0.05
+    np.testing.assert_allclose(result.gradient_norm, norms, rtol=1e-3)
+    assert min(norms) < 0.9 * max(norms)
     assert result.steps == 4
     for wrong in (
         settings._replace(weight_decay=0.0),
@@ -371,9 +377,9 @@ def test_dropout_is_on_while_training_and_off_while_judging(
     run_steps = finetune.run_steps
 
     def spy(*arguments):
-        state, losses = run_steps(*arguments)
+        state, losses, norms = run_steps(*arguments)
         steps.append(losses.tolist())
-        return state, losses
+        return state, losses, norms
 
     monkeypatch.setattr(finetune, "run_steps", spy)
     model, same = OPT(dataclasses.replace(CONFIG, **{field: 0.5})), np.repeat(blocks[:1], 6, 0)

@@ -373,6 +373,7 @@ def test_it_goes_on_from_any_epoch_with_the_same_bits(params, blocks, valid, ran
         assert jax.tree.all(jax.tree.map(np.array_equal, again, fitted))
         assert same.valid_loss.tolist() == result.valid_loss.tolist()
         assert same.train_loss.tolist() == result.train_loss.tolist()
+        assert same.gradient_norm.tolist() == result.gradient_norm.tolist()
         assert (same.best_epoch, same.steps) == (result.best_epoch, result.steps) == (0, 5)
 
 
