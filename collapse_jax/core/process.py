@@ -92,8 +92,7 @@ def generational_process(
     schedule = sizes.Schedule(sample_size, largest or most, not estimator.traceable)
     points_of_all = _points_of_all(parts, needs)
     data = kind(estimator, generator, source, largest or 0, points_of_all, needs.weights)
-    data = dataclasses.replace(data, general=_in_general_position(parts, needs, data))
-    core = _Core(parts, needs, data, draws_real, schedule)
+    core = _Core(parts, needs, _in_position(parts, needs, data), draws_real, schedule)
     core.check_models_keep_their_shape()
     _check_by_shapes(core)
     return Process(
@@ -511,6 +510,11 @@ def _points_of_all(parts, needs):
     if not isinstance(size, int) or enter or not functions.is_ours(workflow.next):
         return None
     return size
+
+
+def _in_position(parts, needs, data):
+    """The data, which knows whether its points are in general position."""
+    return dataclasses.replace(data, general=_in_general_position(parts, needs, data))
 
 
 def _in_general_position(parts, needs, data):

@@ -71,7 +71,7 @@ class Watch:
         assert self._beyond is not None
         warnings.warn(
             f"by generation {generation} {which} have {self._beyond.why}: do not read {names} of "
-            f"these; {' and '.join(self._beyond.right)} keep to their law",
+            f"these; {' and '.join(self._beyond.right[:2])} keep to their law",
             FloatRangeWarning,
             stacklevel=2,
         )
