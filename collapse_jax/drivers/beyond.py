@@ -31,7 +31,7 @@ def chains_beyond(process: Process, state: State, chain_axis: int = 0) -> np.nda
     if not found.any():
         return None
     found = np.moveaxis(found, chain_axis, 0)
-    return found.reshape(len(found), -1).any(1)
+    return np.asarray(found.reshape(len(found), -1).any(1))
 
 
 class Watch:

@@ -294,7 +294,8 @@ def _pool_workflow(models, coupling, random_counts):
     names = ", ".join(dict.fromkeys(model.workflow.name for model in models))
     filters = [one for model in models for one in (*model.published, *model.workflow.filters)]
     made_of = tuple((model.workflow, model.published) for model in models)
-    init, together = (functools.partial(_alone, (made_of, coupling, random_counts)) for _ in "ab")
+    init = functools.partial(_alone, (made_of, coupling, random_counts))
+    together: Any = functools.partial(_alone, (made_of, coupling, random_counts))
     # Those of filters are looked at with these.
     own = [schedules.of(model.workflow._replace(filters=())) for model in models]
     unlike = {id(one): one for one in itertools.chain(*own)}.values()
