@@ -31,7 +31,7 @@ def chains_beyond(process: Process, state: State, chain_axis: int = 0) -> np.nda
     if not found.any():
         return None
     found = np.moveaxis(found, chain_axis, 0)
-    return found.reshape(len(found), -1).any(1)
+    return np.asarray(found.reshape(len(found), -1).any(1))
 
 
 class Watch:
@@ -71,7 +71,7 @@ class Watch:
         assert self._beyond is not None
         warnings.warn(
             f"by generation {generation} {which} have {self._beyond.why}: do not read {names} of "
-            f"these; {' and '.join(self._beyond.right)} keep to their law",
+            f"these; {' and '.join(self._beyond.right[:2])} keep to their law",
             FloatRangeWarning,
             stacklevel=2,
         )

@@ -18,6 +18,9 @@ import numpy as np
 import collapse_jax as cj
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.app.couplings import coupling_of
+from collapse_jax.core.ecosystems.ecosystem import ecosystem
+from collapse_jax.core.process import generational_process
+from collapse_jax.drivers.simulate import simulate
 
 MODELS, CHAINS, SIZE = 8, 10_000, 100
 SHAPES = ("alone", "ring", "star", "complete")
@@ -40,7 +43,7 @@ def processor_seconds(process, chains, metric):
 
     def run(generations):
         before = time.process_time()
-        cj.simulate(
+        simulate(
             process,
             jax.random.key(0),
             generations=generations,
@@ -64,7 +67,7 @@ def main(family, shapes):
         ("replace", cj.workflows.replace()),
         ("mix(.8, 0, .2)", cj.workflows.mix(0.8, 0.0, 0.2)),
     ):
-        process = cj.generational_process(estimator, source, flow, sample_size=SIZE)
+        process = generational_process(estimator, source, flow, sample_size=SIZE)
         single[name] = processor_seconds(process, MODELS * CHAINS, metric)
         print(f"{family}, {name}, 80,000 single chains: {1e3 * single[name]:.1f} ms", flush=True)
     for shape in shapes:
@@ -73,7 +76,7 @@ def main(family, shapes):
             settings = SimulateConfig(ecosystem=MODELS, coupling=shape, exchange=0.2).resolve()
             coupling = np.asarray(coupling_of(settings, 0.2).weights, float)
             coupling /= coupling.sum(1, keepdims=True)
-        process = cj.ecosystem(estimator, source, coupling, SIZE)
+        process = ecosystem(estimator, source, coupling, SIZE)
         began = time.process_time()
         cost = processor_seconds(process, CHAINS, metric)
         over = ", ".join(f"{cost / value:.2f} times {name}" for name, value in single.items())

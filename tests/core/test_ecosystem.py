@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
+from collapse_jax.core.process import check_run, process_grid
 from collapse_jax.errors import InputError
 from collapse_jax.theory import islands
 
@@ -257,6 +258,32 @@ def test_bad_input_is_one_line_before_any_work(line):
     with pytest.raises(InputError, match=line) as caught:
         cj.ecosystem(**given)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("at", "values", "line"),
+    [
+        (lambda s: {"coupling": jnp.array([[s, 1 - s], [0, 1]])}, 1.4, r"coupling\[0, 1\] is -0.4"),
+        (
+            lambda s: {"coupling": jnp.array([[0.1, 0.1], [s, 0.7]])},
+            0.6,
+            r"the sum of row 1 of coupling is 1.3; it must be at most 1 \(the rest is real data\)",
+        ),
+        (
+            lambda s: {"coupling": np.eye(2), "workflows": cj.workflows.mix(gamma=s)},
+            1.3,
+            "gamma is 1.3",
+        ),
+    ],
+)
+def test_every_point_of_a_grid_is_looked_at_before_any_work(at, values, line):
+    def process_at(settings):
+        return cj.ecosystem(CATEGORIES, REAL, sample_size=10, **at(settings["s"]))
+
+    grid = process_grid(process_at, {"s": 0.3})
+    check_run(grid, 3, {"s": np.float32([0.3])})
+    with pytest.raises(InputError, match=line):
+        check_run(grid, 3, {"s": np.float32([0.3, values])})
 
 
 def test_families_on_the_host_are_refused():

@@ -1,12 +1,11 @@
 """Chains whose numbers are no longer their law's are told, and no recorded number changes."""
 
-import warnings
-
 import jax
 import numpy as np
 import pytest
 
 import collapse_jax as cj
+from collapse_jax.drivers.beyond import Watch
 from collapse_jax.errors import FloatRangeWarning
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -36,11 +35,16 @@ def test_the_generation_and_the_share_of_chains_are_named():
 
 
 def test_what_keeps_to_its_law_is_not_told():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        cj.simulate(GROWING, KEY, generations=22, chains=40, metrics="log_variance")
+    for metrics, looks in (
+        (("log_variance_of_model_0", "log_scale"), False),
+        (("variance",), True),
+    ):
+        assert Watch(GROWING, metrics, 40, 22).looks is looks
+    family = GROWING.parts.estimator._replace(fit=lambda key, params, data: None)
+    assert family.runtime.beyond is None  # its params are others
 
 
+@pytest.mark.slow
 def test_models_that_read_each_other():
     family, real = GROWING.parts.estimator, GROWING.parts.source
     both = cj.ecosystem(family, real, np.eye(2), 2)

@@ -13,6 +13,7 @@ from collapse_jax.app.couplings import coupling_of
 from collapse_jax.core.ecosystems.ecosystem import ecosystem
 from collapse_jax.core.types import Estimator, Process, Source, Workflow
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
+from collapse_jax.errors import InputError
 from collapse_jax.metrics import OfFirst, resolve_metrics
 
 # Models that have a metric of their own by default.
@@ -49,7 +50,12 @@ def ecosystem_of(
     metrics = dict(process.metrics)
     for name in settings.metrics:
         asked = _PATTERN.fullmatch(name)
-        if asked and asked[1] in metrics and int(asked[2]) < len(coupling):
+        if asked and asked[1] in process.metrics:
+            if int(asked[2]) >= len(coupling):
+                raise InputError(
+                    f"metrics has {name}; there are {len(coupling)} models, from 0 to "
+                    f"{len(coupling) - 1}"
+                )
             metrics[name] = _of_one(metrics[asked[1]], int(asked[2]))
     return process._replace(metrics=metrics)
 

@@ -78,9 +78,9 @@ def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Pro
 
 def _ecosystem(settings, exchange, parts, sizes):
     """The process of several models, of the family's own real law or of data."""
-    if not settings.data:
-        return ecosystem_of(settings, exchange, *parts, sizes)
     estimator, source, workflow = parts
+    if not settings.data:
+        return ecosystem_of(settings, exchange, estimator, source, workflow, sizes)
     estimator = with_score_metrics(estimator, settings)
     of_data = functools.partial(with_metrics_of_data, settings=settings)
     return ecosystem_of(settings, exchange, estimator, source, workflow, sizes, of_data)

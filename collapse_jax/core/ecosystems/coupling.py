@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from collapse_jax.core.flows.schedules import Schedule, is_share
 from collapse_jax.errors import InputError, numbers
 
 # What a row may exceed 1 by, and from where on the rest of a row is nothing.
@@ -77,6 +78,26 @@ def checked_coupling(coupling: Any) -> Any:
             "be at most 1 (the rest is real data)"
         )
     return coupling
+
+
+def schedules_of(coupling: Any) -> tuple[Schedule, ...]:
+    """What drivers look at of a traced coupling, at each point of a grid; else ()."""
+    if not isinstance(coupling, Tracer):
+        return ()
+    places = list(np.ndindex(*coupling.shape))
+    entries = Schedule(
+        tuple(f"coupling[{i}, {j}]" for i, j in places),
+        tuple(coupling[place] for place in places),
+        is_share,
+        "in [0, 1]",
+    )
+    sums = Schedule(
+        tuple(f"the sum of row {row} of coupling" for row in range(len(coupling))),
+        tuple(jnp.sum(row) for row in coupling),
+        is_share,
+        "at most 1 (the rest is real data)",
+    )
+    return entries, sums
 
 
 def rows_of(coupling: Any) -> list[Row]:

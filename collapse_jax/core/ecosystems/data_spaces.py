@@ -36,6 +36,8 @@ def check(models: list, core_of: dict[int, Any]) -> None:
         models: of the ecosystem, each with `estimator` and `row`.
         core_of: number of a model -> what makes it.
     """
+    if all(model.estimator is models[0].estimator for model in models):
+        return
     seen = set()
     for reader, model in enumerate(models):
         for source in model.row.sources:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from collapse_jax.core import functions, sizes
 from collapse_jax.core.ecosystems import data_spaces, pool_metrics
-from collapse_jax.core.ecosystems.coupling import checked_coupling, rows_of
+from collapse_jax.core.ecosystems.coupling import checked_coupling, rows_of, schedules_of
 from collapse_jax.core.ecosystems.kinds import Kind, Model, kinds_of
 from collapse_jax.core.ecosystems.over_models import over_models
+from collapse_jax.core.flows import schedules
 from collapse_jax.core.recipes.captured import Key
 from collapse_jax.core.recipes.keys import kept
 from collapse_jax.core.recipes.made import noted, recorded
@@ -330,8 +332,13 @@ def _pool_workflow(models, coupling, random_counts):
     names = ", ".join(dict.fromkeys(model.workflow.name for model in models))
     filters = [one for model in models for one in (*model.published, *model.workflow.filters)]
     made_of = tuple((model.workflow, model.published) for model in models)
-    alone = functools.partial(_alone, (made_of, coupling, random_counts))
-    return Workflow(names, alone, alone, tuple(filters))
+    init = functools.partial(_alone, (made_of, coupling, random_counts))
+    together: Any = functools.partial(_alone, (made_of, coupling, random_counts))
+    # Those of filters are looked at with these.
+    own = [schedules.of(model.workflow._replace(filters=())) for model in models]
+    unlike = {id(one): one for one in itertools.chain(*own)}.values()
+    together.schedules = (*unlike, *schedules_of(coupling))
+    return Workflow(names, init, together, tuple(filters))
 
 
 def _alone(members, *arguments):

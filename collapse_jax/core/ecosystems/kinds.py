@@ -222,19 +222,23 @@ def _with_rows_of_one_form(models):
 
     What is read with weight 0 gives no points; to compile another program costs more.
     """
+    most: dict[int, int] = {}
+    takes_real: set[int] = set()
+    for model in models:
+        name = id(model.workflow)
+        most[name] = max(most.get(name, 0), len(model.row.sources))
+        takes_real |= {name} if model.row.real is not None else set()
     made = []
     for place, model in enumerate(models):
-        rows = [other.row for other in models if other.workflow is model.workflow]
-        row, count = model.row, max(len(row.sources) for row in rows)
-        others = [j for j in range(len(models)) if j not in row.sources]
+        row, count, known = model.row, most[id(model.workflow)], set(model.row.sources)
+        others = [j for j in range(len(models)) if j not in known]
         read = dict(zip(row.sources, row.weights, strict=True))
         read |= dict.fromkeys(others[: count - len(read)], 0.0)
         sources = in_order(place, read, len(models))
         weights = row.weights
         if count > len(row.sources):
             weights = _stacked([read[source] for source in sources])
-        takes_real = any(row.real is not None for row in rows)
-        real = 0.0 if takes_real and row.real is None else row.real
+        real = 0.0 if id(model.workflow) in takes_real and row.real is None else row.real
         row = row._replace(sources=sources, weights=weights, real=real)
         made.append(dataclasses.replace(model, row=row))
     return made

@@ -90,17 +90,7 @@ def gaussian(
         log_prob=log_prob,
         tempered=_tempered,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
-    )._replace(
-        spanned=_spanned,
-        relative=family.relative,
-        weighed=family.weighed,
-        beyond=Beyond(
-            _is_beyond,
-            ("log_variance", "log_scale"),
-            f"a deviation above e^{factored.largest_log_scale(jnp.result_type(float)):.0f}, where "
-            "what a generation adds to the mean is cut",
-        ),
-    )
+    )._replace(spanned=_spanned, relative=family.relative, weighed=family.weighed, beyond=_BEYOND)
 
 
 def example() -> tuple[Estimator, GaussianParams]:
@@ -227,6 +217,17 @@ def _is_beyond(params):
     scales = params.log_scale
     every = np.stack(scales, -1) if isinstance(scales, tuple) else scales
     return (every > factored.largest_log_scale(every.dtype)).any(-1)
+
+
+_BEYOND = Beyond(
+    _is_beyond,
+    (
+        *("log_variance", "log_scale", "log_trace", "log_determinant", "entropy"),
+        *("effective_rank", "condition_number"),
+    ),
+    "a standard deviation above e^80 (in float64 e^639), where what a generation adds to the mean "
+    "is cut off",
+)
 
 
 def _tempered(params, temperature):

@@ -19,7 +19,7 @@ from collapse_jax.app.own_data.filled import with_data
 from collapse_jax.app.own_data.reading import own_data
 from collapse_jax.core.ecosystems.coupling import rows_of
 from collapse_jax.errors import InputError
-from collapse_jax.estimators.gaussian import covariance, mean_vector
+from collapse_jax.estimators.gaussian import gaussian_params
 from collapse_jax.theory import islands
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -156,18 +156,16 @@ def test_scores_of_models_and_of_their_pool_are_scipys(plants):
     assert (len(data.train), len(data.test)) == (30, 10)
     scored = [*config.metrics[-4:], "within_held_out_log_prob"]
 
-    @jax.jit
-    def of_first(key):
-        params = process.init(key)[0].params
-        moments = jax.vmap(lambda own: (mean_vector(own), covariance(own)))
-        return *moments(params), {name: process.metrics[name](params) for name in scored}
-
-    means, covariances, found = of_first(jax.random.key(0))
+    means = np.array([[12.0, 3.0], [11.0, 3.2], [13.0, 2.9]])
+    covariances = np.array([[[4, 0.3], [0.3, 0.2]], [[2, 0], [0, 0.3]], [[5, -0.4], [-0.4, 0.3]]])
+    models = map(gaussian_params, means, covariances)
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+    found = jax.jit(lambda params: {name: process.metrics[name](params) for name in scored})(params)
     rows = data.points.x[data.test]
     each = np.stack(
         [
             stats.multivariate_normal(m, c).logpdf(rows)
-            for m, c in zip(np.float64(means), np.float64(covariances), strict=True)
+            for m, c in zip(means, covariances, strict=True)
         ]
     )
     for k, name in enumerate(names):
@@ -178,6 +176,7 @@ def test_scores_of_models_and_of_their_pool_are_scipys(plants):
     assert mixed > each.mean() + 1e-3
 
 
+@pytest.mark.slow
 def test_rows_of_a_file_feed_every_model(plants, tmp_path):
     """A model of real data alone, of as many points as there are rows, has their law always."""
     np.savetxt(tmp_path / "c.csv", [[0.0, 0.0], [1.0, 0.0]], delimiter=",")
@@ -208,14 +207,19 @@ def test_rows_of_a_file_feed_every_model(plants, tmp_path):
         ({"metrics": ("pooled_mean",)}, "metric 'pooled_mean' means nothing here: it is of the"),
         ({"metrics": ("mean_of_model_1",)}, "metric 'mean_of_model_1' means nothing here"),
         (
+            {"metrics": ("support_of_model_2",)},
+            "metrics has support_of_model_2; there are 2 models, from 0 to 1",
+        ),
+        (
             {"metrics": ("pooled_held_out_log_prob",), "held_out": 0.0},
             "metric 'pooled_held_out_log_prob' is of held-out rows, and there are none",
         ),
     ],
 )
 def test_metrics_that_own_data_does_not_have_are_one_line(plants, tmp_path, settings, says):
-    of_file = {"family": "categorical", "columns": ("species",), "held_out": 0.25} | settings
-    config = SimulateConfig(data=str(plants), ecosystem=2, **of_file)
+    of_file = {"family": "categorical", "columns": ("species",), "held_out": 0.25}
+    of_file |= {"ecosystem": 2, "sample_size": 10} | settings
+    config = SimulateConfig(data=str(plants), **of_file)
     with pytest.raises(InputError, match=says):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
