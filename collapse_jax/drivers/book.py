@@ -160,6 +160,11 @@ class Book:
         if self._behind and not self._folder.part:
             self._write()
 
+    def end(self) -> None:
+        """Writes the records after an error, unless the folder was moved or deleted meanwhile."""
+        if self._folder.checkpoints.is_dir():
+            self.close()
+
     def row(self, chain: int, generation: int) -> dict:
         """The row of a generation that was entered."""
         return self._rows[chain, generation]

@@ -118,8 +118,9 @@ def held(
     try:
         yield
     finally:
-        # Not together with others of a job, one of which may just have ended.
-        if not folder.opened and distributed.is_first():
+        # Not together with others of a job, one of which may just have ended, and not in the place
+        # of a folder that was moved meanwhile.
+        if not folder.opened and distributed.is_first() and folder.path.is_dir():
             _keep(folder, before, describe())
 
 

@@ -148,7 +148,7 @@ def _run_chains(work, numbers, key):
             _run_chain(work, number, jax.random.fold_in(key, number))
     except BaseException:
         with contextlib.suppress(OSError, InputError):  # the first error is told
-            work.book.close()
+            work.book.end()
         raise
     work.book.close()
     work.session.scratch.clear()
@@ -180,9 +180,12 @@ def _opened(folder):
     except (FileExistsError, NotADirectoryError, ValueError) as error:
         raise InputError(f"folder is '{folder.path}', which cannot be made ({error})") from None
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        raise InputError(f"folder is '{folder.path}', whose name is too long") from None
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"folder is '{folder.path}', whose name is too long") from None
+        reason = error.strerror or error  # of another process of a job its text alone is known
+        raise InputError(
+            f"folder is '{folder.path}', which cannot be made ({reason}); give another"
+        ) from None
     return folder
 
 

@@ -31,7 +31,7 @@ from collapse_jax.runs.plain_path import plain_path
 
 _SUMS = "checksums"
 _LONGEST_REASON = 200
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
+_NUMBER = re.compile(r"0|[1-9][0-9]*")
 # What Orbax and `small_checkpoint` write to before the final name.
 _LEFT_OVER = re.compile(r"[0-9]+(-old)?" + re.escape(small_checkpoint.TEMPORARY) + r"(-[0-9]+)?")
 

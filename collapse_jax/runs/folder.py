@@ -219,7 +219,7 @@ class RunFolder:
             raise InputError(
                 f"{self.path} holds a run of another kind ({saved.command}); choose another --out"
             )
-        differing = differing_fields(saved, config, self._moved(config, inputs))
+        differing = differing_fields(saved, config, self.moved(config, inputs))
         if differing:
             raise InputError(
                 f"{self.path} holds a run with other settings ({'; '.join(differing)}); "
@@ -228,10 +228,13 @@ class RunFolder:
         check_numbers(self._environment(), str(self.path))
         made_of.refuse_changed(self.path, inputs)
 
-    def _moved(self, config, inputs):
+    def moved(self, config: Settings, inputs: Mapping[str, Any] | None = None) -> list[str]:
         """Fields whose paths may differ: what lies there is held against what was read before.
 
-        Without inputs to hold it against, as long as there is something to hold it against later.
+        Args:
+            config: The settings of a run.
+            inputs: Entries of `runs.made_of`; without them a path counts where there is something
+                to hold it against later.
         """
         kept = (made_of.read(self.path) or {}).keys()
         return [
@@ -247,12 +250,18 @@ class RunFolder:
         Files that a killed process left half written are removed.
 
         Raises:
-            InputError: If another process works on the folder.
+            InputError: If another process works on the folder, or it cannot be written.
         """
 
         def keep_locks():
-            with locked(self.path, self.part) as self._locks:
-                pass
+            try:
+                with locked(self.path, self.part) as self._locks:
+                    pass
+            except OSError as error:
+                raise InputError(
+                    f"{self.path} cannot be written ({error.strerror}); choose another folder, or "
+                    "free some space"
+                ) from None
 
         distributed.on_first(keep_locks)
 

@@ -1,5 +1,8 @@
 """The records of a run: written at times, and whole whenever the run ends."""
 
+import pathlib
+
+import filelock
 import jax
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 import collapse_jax as cj
 from collapse_jax.drivers import book as book_module
 from collapse_jax.drivers.book import Book
+from collapse_jax.errors import InputError
 
 KEY = jax.random.key(2)
 LAST = 6
@@ -120,3 +124,31 @@ def test_records_are_whole_after_an_end_in_the_middle_and_after_a_kill(
     for found in (again, last):
         np.testing.assert_array_equal(found["variance"], whole["variance"])
     np.testing.assert_array_equal(folder.results()["variance"].values, whole["variance"])
+
+
+def test_a_folder_that_is_deleted_meanwhile_is_not_made_anew(process, tmp_path, monkeypatch):
+    """Nor is one that was moved: it goes on where it lies now."""
+    monkeypatch.setattr(book_module, "_WRITTEN_EACH_TIME", 0)
+
+    def moved(chain, generation, row):
+        if generation == 2:
+            (tmp_path / "run").rename(tmp_path / "other")
+
+    with pytest.raises(OSError, match="No such file"):
+        run(process, tmp_path / "run", moved)
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert run(process, tmp_path / "other")["variance"].shape == (1, LAST + 1)
+
+
+def test_a_folder_that_cannot_be_locked_is_named_in_one_line(process, tmp_path, monkeypatch):
+    """As on a file system that is mounted for reading alone."""
+
+    def refused(*arguments, **options):
+        raise PermissionError(13, "Permission denied", ".lock")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refused)
+    with pytest.raises(InputError, match=r"run cannot be written \(Permission denied\); choose"):
+        run(process, tmp_path / "run")
+    monkeypatch.setattr(pathlib.Path, "mkdir", refused)
+    with pytest.raises(InputError, match=r"cannot be made \(Permission denied\); give another"):
+        run(process, tmp_path / "other")

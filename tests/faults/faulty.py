@@ -23,7 +23,7 @@ ROOT = HERE.parents[1]
 class Kind(NamedTuple):
     """A kind of run.
 
-    program, arguments: as `server.child` takes them; CORPUS and MODEL stand for the inputs.
+    program, arguments: as `server.child` takes them; CORPUS, MODEL and TABLE stand for the inputs.
 
     stages: name -> (what is hooked, what may happen there). newest_only: whether older checkpoints
     go as newer ones come. put: ("module:name", the value that it has in such a run) ...
@@ -41,6 +41,7 @@ _FILES = {
     "save": ("collapse_jax.runs.checkpoint:Checkpoints.save", _BEFORE_AND_AFTER),
     # Everything is written, and nothing has its final name yet.
     "commit": ("orbax.checkpoint:PyTreeCheckpointHandler.finalize", ("kill",)),
+    "move": ("collapse_jax.runs.small_checkpoint:replace", _BEFORE_AND_AFTER),
     "rename": ("pathlib:Path.replace", _BEFORE_AND_AFTER),
     "rows": ("collapse_jax.runs.folder:RunFolder.write_rows", ("kill",)),
     "results": ("collapse_jax.runs.folder:RunFolder.write_results", ("kill",)),
@@ -79,6 +80,24 @@ KINDS = {
         "collapse-jax",
         "simulate --dim 1,2,3 --sample-size 10,20 --chains 50 --generations 5 --chunk 2",
         {"fit": ("collapse_jax.drivers.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
+    ),
+    "data": Kind(
+        "collapse-jax",
+        "simulate --data TABLE --columns height girth --held-out 0.2 --sample-size 20 --chains 50 "
+        "--generations 24 --chunk 3",
+        {"fit": ("collapse_jax.drivers.tiles:advance", _BEFORE_AND_AFTER), **_FILES},
+        newest_only=True,
+        put=(("collapse_jax.app.commands.chains:RECORDS_SAVE_SECONDS", 0.0),),
+    ),
+    "host": Kind(
+        "host",
+        "--chains 2 --generations 12",
+        _MAKE | {"fit": ("collapse_jax.drivers.run:_refuse_nan", ("kill",)), **_FILES},
+        # Records lag behind, as those of long runs do.
+        put=(
+            ("collapse_jax.drivers.book:_WRITTEN_EACH_TIME", 4.0),
+            ("collapse_jax.drivers.book:_LONGEST_BEHIND_SECONDS", 1e9),
+        ),
     ),
     "vae": Kind(
         "vae",
@@ -127,7 +146,7 @@ KINDS = {
 
 
 def make_inputs(folder: pathlib.Path) -> pathlib.Path:
-    """A tiny random OPT in folder/model and a tiny corpus folder/text.txt; the folder."""
+    """A tiny random OPT in folder/model, a corpus folder/text.txt and a table folder/table.csv."""
     import jax
 
     from collapse_jax.models.lm import corpus
@@ -147,12 +166,15 @@ def make_inputs(folder: pathlib.Path) -> pathlib.Path:
     save_opt(folder / "model", OPT(config), init_params(config, jax.random.key(0)))
     corpus._train_embedded().save(str(folder / "model" / "tokenizer.json"))
     (folder / "text.txt").write_text("".join(corpus.embedded_corpus().train[:60]))
+    points = np.random.default_rng(0).normal((12, 3), (2, 0.5), (90, 2)).round(3)
+    np.savetxt(folder / "table.csv", points, "%.3f", ",", header="height,girth", comments="")
     return folder
 
 
 def arguments_of(kind: str, inputs: pathlib.Path, out) -> list[str]:
     """Those of the command line."""
     places = {"CORPUS": str(inputs / "text.txt"), "MODEL": str(inputs / "model")}
+    places["TABLE"] = str(inputs / "table.csv")
     return [*(places.get(word, word) for word in KINDS[kind].arguments.split()), "--out", str(out)]
 
 
@@ -341,6 +363,8 @@ def contents(out: pathlib.Path) -> dict:
 
 def _bits(values):
     values = np.asarray(values)
+    if values.dtype == object:  # names
+        return values.tolist()
     return str(values.dtype), values.shape, np.ascontiguousarray(values).tobytes()
 
 

@@ -37,6 +37,7 @@ _MODULES = (
     "collapse_jax.app.commands.lm",
     "collapse_jax.app.commands.pretrain",
     "shumailov2024_vae",
+    "host_run",
 )
 
 
@@ -58,8 +59,8 @@ def serve():
 def child(order: dict):
     """One run, to its end.
 
-    program: "collapse-jax" or "vae". arguments: of its command line. log: the file for what it
-    prints. events: the file that gets a line for each call of a hooked function, as it begins.
+    program: "collapse-jax", "vae" or "host". arguments: of its command line. log: the file for what
+    it prints. events: the file that gets a line for each call of a hooked function, as it begins.
     environment: variables set on top. hooks: [{"at": "module:name", "name": what the events call
     it, "act": see `_acted`, "call": at which call (1 the first; 0 at none)}]. put: [["module:name",
     the value that it gets]]. file_limit: bytes that a file may have at most. unprivileged: whether
@@ -104,6 +105,10 @@ def _run(program, arguments):
     collapse_jax.app.plots.draw_run = lambda folder: []
     if program == "collapse-jax":
         return main(arguments)
+    if program == "host":
+        import host_run
+
+        return host_run.main(arguments)
     import shumailov2024_vae as vae
     import tyro
 

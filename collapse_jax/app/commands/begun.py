@@ -47,7 +47,8 @@ def as_begun(
             "a new folder has independent ones"
         )
     same = dataclasses.replace(config, metrics=saved.metrics)
-    if differing_fields(saved, same):
+    moved = distributed.of_first(lambda: folder.moved(config))
+    if differing_fields(saved, same, moved):
         return config, 0  # it is refused by what differs
     _check_metrics(saved, config, folder)
     more = sorted(set(saved.metrics) - set(config.metrics))

@@ -47,7 +47,7 @@ def measure_run(folder: RunFolder, metrics: tuple[str, ...], console: "Console")
         )
     new = tuple(dict.fromkeys(name for name in metrics if name not in config.metrics))
     say = functools.partial(console.print, highlight=False)
-    if not new:
+    if not new and not _missing(folder, metrics):
         say(f"{folder.path} has all of these: {', '.join(config.metrics)}")
         return
     wider = dataclasses.replace(config, metrics=(*config.metrics, *new))
@@ -65,6 +65,13 @@ def measure_run(folder: RunFolder, metrics: tuple[str, ...], console: "Console")
         raise
     for path in draw_run(folder):
         say(f"figure: {path}")
+
+
+def _missing(folder, metrics):
+    """Which metrics results.nc lacks; config.json names them from the start of their measuring."""
+    data = folder.results()
+    there = set() if data is None else set(data)
+    return [name for name in metrics if not {name, f"{name}_mean"} & there]
 
 
 def _check_names(config, new):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 import collapse_jax as cj
 from collapse_jax.app.cli import main
-from collapse_jax.app.commands import begun, grid
+from collapse_jax.app.commands import begun, grid, measure
 from collapse_jax.app.commands.measure import measure_run
 from collapse_jax.app.commands.saved_points import points_of_part
 from collapse_jax.app.commands.simulate import run_simulate
@@ -68,6 +68,39 @@ def test_more_chains_and_metrics_of_a_folder(simulated, tmp_path):
     results = folder.results()
     assert results["rate"].shape == (6, 7) and np.isfinite(results["rate"]).all()
     np.testing.assert_array_equal(results["mean"][:, :6], before)
+
+
+def test_measuring_that_was_killed_is_done_by_the_next_call(simulated, tmp_path, monkeypatch):
+    """The settings name the metric already, and the records lack it."""
+    simulated(SMALL, "run")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(measure, "run_chains", killed)
+        with pytest.raises(KeyboardInterrupt):
+            measure_run(RunFolder(tmp_path / "run"), ("rate",), Console(quiet=True))
+    assert "rate" not in RunFolder(tmp_path / "run").results()
+    found = cj.measure(tmp_path / "run", ["rate"])
+    np.testing.assert_allclose(found["rate"] * found["mean"], 1, rtol=2e-5)
+
+
+def test_a_table_may_move_after_metrics_were_measured(simulated, tmp_path):
+    np.savetxt(tmp_path / "a.csv", np.arange(1.0, 21.0)[:, None], header="age", comments="")
+    own = {"data": str(tmp_path / "a.csv"), "columns": ("age",)}
+    simulated(SMALL, "run", **own)
+    before = cj.measure(tmp_path / "run", ["rate"])
+    (tmp_path / "a.csv").rename(tmp_path / "b ü.csv")
+    moved = own | {"data": str(tmp_path / "b ü.csv")}
+    folder, said = simulated(SMALL, "run", **moved, generations=4)
+    assert "has the metrics rate too, and goes on with them" in said
+    after = folder.results()
+    assert after["rate"].shape == (4, 5)
+    np.testing.assert_array_equal(after["rate"][:, :4], before["rate"])
+    (tmp_path / "b ü.csv").write_text("age\n3\n4\n")
+    with pytest.raises(InputError, match="data"):
+        simulated(SMALL, "run", **moved, generations=5)
 
 
 @pytest.mark.slow
