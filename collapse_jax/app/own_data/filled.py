@@ -110,7 +110,13 @@ def labelled(results: "xarray.Dataset", config: SimulateConfig) -> "xarray.Datas
         return results
     data, points = own_data(config), own_data(config).points
     features = points.columns[:-1] if points.features else ()
-    results = table_labels.labelled(results, points.columns, features, points.labels)
+    mixed = points.more.get("categories", ())
+    of_columns = {
+        column: labels
+        for column, labels in zip(points.columns, mixed, strict=False)
+        if labels is not None
+    }
+    results = table_labels.labelled(results, points.columns, features, points.labels, of_columns)
     facts: dict[str, Any] = {
         "data": config.data,
         "data_sha256": data.checksum,
