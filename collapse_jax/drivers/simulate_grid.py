@@ -123,8 +123,7 @@ def simulate_grid(
         memory_limit: bytes that may be held; by default what is free, `math.inf` for any.
         progress: called with the number of points that are done after each batch.
         after: what an earlier call gave for the same axes with other values, or a file of it: its
-            points that are asked for here are taken from it, bit for bit, and the others simulated.
-            All else must be the same. That of an interrupted call is finished so.
+            points that are asked for are taken from it, bit for bit. All else must be the same.
 
     Returns:
         The axes, then chain and generation, and for metrics of several numbers NAME_0, NAME_1 ...
@@ -132,8 +131,7 @@ def simulate_grid(
         with a last axis of quantiles. Attributes hold settings, versions and the key.
 
     Raises:
-        InputError: as `cj.simulate` does, for a process that cannot be made, with its point, and
-            if `after` is of another grid.
+        InputError: as `cj.simulate` does, for a process that cannot be made, and another `after`.
         DivergenceError: once a model holds nan; it names chain and point. `dataset` of it, and of
             Interrupted (Ctrl-C), holds the points that are done, and nan at all others; its
             coordinate `is_done` tells which.
@@ -143,17 +141,10 @@ def simulate_grid(
     check_started(first, key)
     one_of("keep", keep, ("chains", "summary"))
     given = (generations, chains, metrics, record, chunk, memory_limit, devices)
-    plan, levels = Plan(*given, streams=streams), _levels(quantiles)
     values = {name: _plain(name, axis) for name, axis in axes.items()}
-    batches = _batches_of(process_at, values, key, plan, keep, len(levels))
-    gathered = Gathered(sum(len(batch.numbers) for batch in batches))
-    if after is not None:
-        grid = grid_after.Grid(process_at, values, key, plan, keep, levels)
-        grid_after.put_what_is_there(after, grid, gathered)
-    point = {name: given[0] for name, given in values.items()}
-    attributes = _attributes(batches[0].process, key, plan, values)
-    attributes["made_of"] = grid_after.made_of_point(first, point, key, plan)
-    return _simulated(batches, key, plan, keep, levels, values, progress, gathered, attributes)
+    plan = Plan(*given, streams=streams)
+    grid = grid_after.Grid(process_at, values, key, plan, keep, _levels(quantiles))
+    return _simulated(grid, first, after, progress)
 
 
 def _batches_of(process_at, values, key, plan, keep, levels):
@@ -168,8 +159,19 @@ def _batches_of(process_at, values, key, plan, keep, levels):
     return batches
 
 
-def _simulated(batches, key, plan, keep, levels, values, progress, gathered, attributes):
-    """The data set of all batches; an error or an interrupt holds what there is of it."""
+def _simulated(grid, first, after, progress):
+    """The data set of all points; an error or an interrupt holds what there is of it.
+
+    first: the process at the first point.
+    """
+    process_at, values, key, plan, keep, levels = grid
+    batches = _batches_of(process_at, values, key, plan, keep, len(levels))
+    gathered = Gathered(sum(len(batch.numbers) for batch in batches))
+    if after is not None:
+        grid_after.put_what_is_there(after, grid, gathered)
+    point = {name: given[0] for name, given in values.items()}
+    attributes = _attributes(batches[0].process, key, plan, values)
+    attributes["made_of"] = grid_after.made_of_point(first, point, key, plan)
     plan = plan._replace(memory_limit=None)  # all of it was checked together
     recorded = recorded_generations(plan.generations, plan.record)
     labels = labels_of(batches[0].process, plan.metrics)

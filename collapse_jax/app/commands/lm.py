@@ -301,8 +301,6 @@ def lm_command(
         track: Names of trackers that follow the run.
         dry_run: Whether it is only said what would be done.
     """
-    from collapse_jax.app.plots import draw_run
-
     settings, track = config.settings(), check_trackers(track)
     if dry_run:
         from collapse_jax.app.commands.lm_dry_run import dry_run_command
@@ -336,8 +334,14 @@ def lm_command(
             "command without --only-seeds records and draws them",
             highlight=False,
         )
-    if seeds or not distributed.is_first():
-        return
+    if not seeds and distributed.is_first():
+        _report(folder, console)
+
+
+def _report(folder, console):
+    """Prints the tables of a run that is done, and draws its figures."""
+    from collapse_jax.app.plots import draw_run
+
     console.print(table_of(folder))
     if (measures := measures_table(folder)) is not None:
         console.print(measures)
