@@ -101,30 +101,26 @@ def simulate_grid(
     """Many chains at every point of a grid of settings, as one labelled data set.
 
     Points whose settings can be traced share one compiled program: numbers that change no shape,
-    are not branched on, and change neither the real distribution nor how a metric is computed.
-    `sample_size` of `cj.generational_process` is one of them. Shares and weights of exactly 0 or 1
-    are given to `process_at` as they are, since workflows leave out what these stand for.
+    are not branched on, and change neither the real distribution nor how a metric is computed, as
+    `sample_size` is. Shares and weights of exactly 0 or 1 are given to `process_at` as they are.
 
     A point has random numbers of its own, by the names and values of its settings:
     `cj.simulate(process_at(**point), cj.point_key(key, point), ...)` gives the same (integers bit
-    for bit, floats up to the rounding of another program). More values on an axis, or axes in
-    another order, change no number of a point that was there before, up to the same rounding.
+    for bit, floats up to the rounding of another program), whatever other points there are.
 
     Args:
         process_at: called with a value of every axis by name, as process_at(sample_size=5,
             gamma=0.1); gives a process, as `cj.generational_process` does.
         axes: name -> its values, each once: numbers, bools or texts.
         key: one typed key.
-        generations, chains: the last one, and how many at each point.
-        metrics, record, chunk, devices: as in `cj.simulate`.
+        generations, chains, metrics, record, chunk, devices: as in `cj.simulate`, at each point.
         keep: "chains" for every chain, "summary" for mean, deviation and quantiles over them.
         quantiles: levels in [0, 1] of a summary.
         streams: "independent", or "common" for the same random numbers at all points.
         memory_limit: bytes that may be held; by default what is free, `math.inf` for any.
         progress: called with the number of points that are done after each batch.
         after: what an earlier call gave for the same axes with other values, or a file of it: its
-            points that are asked for here are taken from it, bit for bit, and the others simulated.
-            All else must be the same. That of an interrupted call is finished so.
+            points that are asked for are taken from it, bit for bit. All else must be the same.
 
     Returns:
         The axes, then chain and generation, and for metrics of several numbers NAME_0, NAME_1 ...
@@ -132,28 +128,18 @@ def simulate_grid(
         with a last axis of quantiles. Attributes hold settings, versions and the key.
 
     Raises:
-        InputError: as `cj.simulate` does, for a process that cannot be made, with its point, and
-            if `after` is of another grid.
+        InputError: as `cj.simulate` does, for a process that cannot be made, and another `after`.
         DivergenceError: once a model holds nan; it names chain and point. `dataset` of it, and of
-            Interrupted (Ctrl-C), holds the points that are done, and nan at all others; its
-            coordinate `is_done` tells which.
+            Interrupted (Ctrl-C), holds the points that are done (coordinate `is_done`), else nan.
     """
     one_key("key", key)
     first = _first_process(process_at, axes)
     check_started(first, key)
     one_of("keep", keep, ("chains", "summary"))
     given = (generations, chains, metrics, record, chunk, memory_limit, devices)
-    plan, levels = Plan(*given, streams=streams), _levels(quantiles)
-    values = {name: _plain(name, axis) for name, axis in axes.items()}
-    batches = _batches_of(process_at, values, key, plan, keep, len(levels))
-    gathered = Gathered(sum(len(batch.numbers) for batch in batches))
-    if after is not None:
-        grid = grid_after.Grid(process_at, values, key, plan, keep, levels)
-        grid_after.put_what_is_there(after, grid, gathered)
-    point = {name: given[0] for name, given in values.items()}
-    attributes = _attributes(batches[0].process, key, plan, values)
-    attributes["made_of"] = grid_after.made_of_point(first, point, key, plan)
-    return _simulated(batches, key, plan, keep, levels, values, progress, gathered, attributes)
+    plan = Plan(*given, streams=streams)
+    grid = grid_after.Grid(process_at, _values(axes), key, plan, keep, _levels(quantiles))
+    return _simulated(grid, first, after, progress)
 
 
 def _batches_of(process_at, values, key, plan, keep, levels):
@@ -168,8 +154,19 @@ def _batches_of(process_at, values, key, plan, keep, levels):
     return batches
 
 
-def _simulated(batches, key, plan, keep, levels, values, progress, gathered, attributes):
-    """The data set of all batches; an error or an interrupt holds what there is of it."""
+def _simulated(grid, first, after, progress):
+    """The data set of all points; an error or an interrupt holds what there is of it.
+
+    first: the process at the first point.
+    """
+    process_at, values, key, plan, keep, levels = grid
+    batches = _batches_of(process_at, values, key, plan, keep, len(levels))
+    gathered = Gathered(sum(len(batch.numbers) for batch in batches))
+    if after is not None:
+        grid_after.put_what_is_there(after, grid, gathered)
+    point = {name: given[0] for name, given in values.items()}
+    attributes = _attributes(batches[0].process, key, plan, values)
+    attributes["made_of"] = grid_after.made_of_point(first, point, key, plan)
     plan = plan._replace(memory_limit=None)  # all of it was checked together
     recorded = recorded_generations(plan.generations, plan.record)
     labels = labels_of(batches[0].process, plan.metrics)
@@ -218,7 +215,7 @@ def _first_process(process_at, axes):
         raise InputError(
             f"axes is {axes!r:.200}; it must be names and their values, as {{'gamma': [0, 0.1]}}"
         )
-    values = {name: _plain(name, given) for name, given in axes.items()}
+    values = _values(axes)
     points = math.prod(map(len, values.values()))
     if points > _LARGEST_GRID:
         raise InputError(f"axes have {points:,} points together; give at most {_LARGEST_GRID:,}")
@@ -249,6 +246,11 @@ def _made(process_at, point):
             raise InputError(f"at {_words(point)}: {error}") from None
         error.add_note(f"process_at was called with {_words(point)}")
         raise
+
+
+def _values(axes):
+    """Name -> values of each axis, as Python's own types."""
+    return {name: _plain(name, given) for name, given in axes.items()}
 
 
 def _words(point):

@@ -118,7 +118,7 @@ _OF_POOL: Mapping[str, str] = {
     "between": "between models, the",
     "pooled": "of the pool of all models, the",
 }
-_TO_FIRST, _OF_MODEL = "_to_first", "_of_model_"
+_TO_FIRST, OF_MODEL = "_to_first", "_of_model_"
 _PACKAGE = "collapse_jax."
 
 
@@ -174,7 +174,7 @@ def _by_name(name, is_sure):
     if is_first and name.endswith(_TO_FIRST) and inner in _KNOWN:
         long_name, units = _KNOWN[inner]
         return Label(f"{long_name}, with the model of generation 0 for the truth", units)
-    inner, _, number = name.partition(_OF_MODEL)
+    inner, _, number = name.partition(OF_MODEL)
     if inner in _KNOWN and number.isdecimal():
         long_name, units = _KNOWN[inner]
         return Label(f"{long_name}, model {number}", units)

@@ -46,6 +46,14 @@ class Settings:
     def check(self) -> None:
         """Raises `InputError` for the first field whose value means nothing."""
 
+    def grown_fields(self, saved: Self) -> Collection[str]:
+        """Further fields in which these settings may differ from those of a run that goes on.
+
+        Args:
+            saved: Of the run, resolved.
+        """
+        return ()
+
     def resolved(self) -> Self:
         """The same settings with every field filled in that others imply."""
         return self
@@ -101,6 +109,7 @@ def differing_fields(saved: Settings, given: Settings, besides: Collection[str] 
         besides: Other fields to leave out.
     """
     saved, given = saved.resolved(), given.resolved()
+    besides = {*besides, *given.grown_fields(saved)}
     pairs = {
         field.name: (getattr(saved, field.name), getattr(given, field.name))
         for field in dataclasses.fields(saved)

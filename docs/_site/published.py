@@ -19,7 +19,7 @@ from collapse_jax.app.written import markdown_cell
 logger = logging.getLogger(__name__)
 PAGE = "reproduced/README"
 CODE = "reference/published"
-HEAD = ("entry", "claim", "expected", "ours", "z", "verdict", "cost")
+HEAD = ("entry", "expected", "ours", "z", "verdict", "cost")
 _CELL = re.compile(r"(?<!\\)\|")
 _ESCAPED = re.compile(r"\\([\\|*_`<>\[\]~$&])")
 
@@ -127,7 +127,6 @@ def _html_row(row, entry):
     kind = "-".join(row.verdict.split())
     cells = [
         f"<td><code>{row.id}</code><br><small>{safe(entry.paper.name)}</small></td>",
-        f'<td class="claim">{safe(row.claim)}</td>',
         *(f'<td class="number">{safe(value)}</td>' for value in (row.expected, row.ours)),
         f'<td class="number" data-value="{size.lstrip("+-")}">{safe(row.z)}</td>',
         f'<td><span class="verdict {kind}">{safe(row.verdict)}</span></td>',
@@ -138,7 +137,8 @@ def _html_row(row, entry):
         more = more.replace("plot, ", "", 1)
     return (
         f'<tbody id="{row.id}"{told}><tr>{"".join(cells)}</tr>'
-        f'<tr class="more"><td colspan="{len(HEAD)}">{more}</td></tr></tbody>'
+        f'<tr class="more"><td colspan="{len(HEAD)}"><p class="claim">{safe(row.claim)}</p>{more}'
+        "</td></tr></tbody>"
     )
 
 

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from collapse_jax.estimators import registry
 
@@ -43,6 +44,21 @@ def test_readme(monkeypatch):
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert _run(ROOT / "docs" / f"{page}.md")
+
+
+def test_a_family_by_hand():
+    """The fit is that of NumPy, and the process's own."""
+    text = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^## A family by hand.*?^```python\n(.*?)^```", text, re.M | re.S)
+    names = {}
+    exec(compile(block, "contract.md", "exec"), names)
+    x, family, params = (names[name] for name in ("x", "family", "params"))
+    found = [float(family.metrics[name](params)) for name in ("mean", "variance")]
+    np.testing.assert_allclose(found, [x.mean(), x.var(ddof=1)], rtol=1e-5)
+    normal = stats.norm(found[0], found[1] ** 0.5)
+    expected = normal.logpdf(np.asarray(names["points"])[:, 0])
+    np.testing.assert_allclose(names["score"], expected, rtol=1e-4)
+    assert isinstance(names["data"], family.statistics.kind)
 
 
 def test_readme_is_a_door():

@@ -1,8 +1,10 @@
 """How a simulation goes on in a folder that it was begun in: what the folder has is kept."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
+from collapse_jax.app.config import grown_axes
 from collapse_jax.app.config.simulate import SimulateConfig
 from collapse_jax.errors import InputError
 from collapse_jax.runs import distributed
@@ -37,7 +39,7 @@ def as_begun(
         InputError: for metrics that a finished run has not, where that is all that differs, and for
             more chains in a call for a part of a grid.
     """
-    saved = _saved(folder)
+    saved = saved_settings(folder)
     if saved is None:
         return config, 0
     if given.streams is None and config.axes() and saved.streams == "common":
@@ -46,6 +48,7 @@ def as_begun(
             f"{folder.path} began with common random numbers at all points, and goes on with them; "
             "a new folder has independent ones"
         )
+    config = _with_values(saved, config, folder, say)
     same = dataclasses.replace(config, metrics=saved.metrics)
     moved = distributed.of_first(lambda: folder.moved(config))
     if differing_fields(saved, same, moved):
@@ -66,7 +69,21 @@ def as_begun(
     )
 
 
-def _saved(folder) -> SimulateConfig | None:
+def _with_values(saved, config, folder, say):
+    """The settings with all values that a grid has on its axes."""
+    there = saved.resolved()
+    kept = grown_axes.merged(there, config, str(folder.path))
+    if kept.axes() != config.axes():
+        there, asked = (math.prod(map(len, one.axes().values())) for one in (kept, config))
+        if there > asked:
+            say(
+                f"{folder.path} has {there:,} points, of which {asked:,} are asked for, and keeps "
+                "them all"
+            )
+    return kept
+
+
+def saved_settings(folder: RunFolder) -> SimulateConfig | None:
     """The settings in a folder; None where it holds no simulation."""
 
     def look():

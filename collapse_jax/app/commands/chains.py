@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collapse_jax.app.commands.complete import CHAINS, are_recorded
+from collapse_jax.app.commands.entries import write_entries
 from collapse_jax.app.commands.inputs import of_simulation
 from collapse_jax.app.commands.resumable import save_as_finished
 from collapse_jax.app.commands.saved_records import SavedRecords
@@ -82,7 +83,9 @@ def run_chains(
             labels = labels_of(process_of(settings), settings.metrics)
             trace = Trace(records.arrays, records.generations, provenance=Provenance(labels=labels))
             results = trace.to_xarray().assign_attrs(streams=settings.streams)
-            folder.write_results(labelled(results, settings))
+            results = labelled(results, settings)
+            folder.write_results(results)
+            write_entries(folder, results)
             last = _write_rows(folder, summary_rows(trace))
     if distributed.is_first():
         console.print(chains_table(last, settings))

@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from collapse_jax.app.commands.begun import saved_settings
 from collapse_jax.app.commands.chains import start_over
 from collapse_jax.app.commands.inputs import of_simulation
+from collapse_jax.app.commands.numbered_points import Numbering, keep_first
 from collapse_jax.app.commands.resumable import save_as_finished
 from collapse_jax.app.commands.saved_points import SavedPoints, points_of_part
 from collapse_jax.app.commands.simulation import (
@@ -78,8 +80,10 @@ def run_grid(
     whole, own = batches_of(config, points, part)
     memory_of_grid(config, plan, own)
     start_over(out, config, fewer, say)
+    _keep_numbers(out, config)
     folder = RunFolder.open(out.path, config, part=out.part, inputs=of_simulation(config), say=say)
-    saved = SavedPoints(folder, part, whole, config.generations, say)
+    numbering = Numbering(folder, [point.stream_name() for point in points])
+    saved = SavedPoints(folder, part, whole, numbering, config.generations, say)
     for line in saved.missing_parts():
         say(f"{line}; they are simulated now")
     left = saved.left(own)
@@ -108,6 +112,15 @@ def run_grid(
         )
         return None
     return _write(config, points, folder, saved, console)
+
+
+def _keep_numbers(out, config):
+    """Before a grid gets more points: what the numbers of those that are there stand for."""
+    saved = saved_settings(out)
+    if saved is None or not saved.axes() or saved.resolved().axes() == config.axes():
+        return
+    points = saved.points()
+    keep_first(out, [point.stream_name() for point in points], batches_of(saved, points)[0])
 
 
 def _computed(left, key, plan, done):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from collapse_jax.app.commands.lm import Ingredients, memory_words, prepare, process_of
 from collapse_jax.app.commands.needs import disk_need
@@ -185,7 +185,7 @@ def _step(settings, ingredients, session) -> tuple[Callable[[], Any], int]:
 
 
 def _sampling(estimator: Estimator, ingredients: Ingredients, count: int) -> Callable[[], Any]:
-    params = CausalLMParams(ingredients.pretrained, {}, np.asarray(0, np.int32))
+    params = CausalLMParams(ingredients.pretrained, {}, jnp.asarray(0, jnp.int32))
     return lambda: estimator.sample(jax.random.key(0), params, count)
 
 

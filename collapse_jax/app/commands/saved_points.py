@@ -5,12 +5,14 @@ checkpoints/points_I_of_N. A checkpoint names its points; those of versions befo
 hold the batch of their number.
 """
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from collapse_jax.app.commands.numbered_points import Numbering
 from collapse_jax.drivers.grids import Batch, Gathered, flat
 from collapse_jax.errors import DamagedError
 from collapse_jax.runs import distributed
@@ -44,6 +46,7 @@ class SavedPoints:
         folder: RunFolder,
         part: tuple[int, int] | None,
         whole: Sequence[Batch],
+        numbering: Numbering,
         last_generation: int,
         say: Callable[[str], object],
     ):
@@ -53,10 +56,11 @@ class SavedPoints:
             folder: The run folder, locked.
             part: That of this call; None is all.
             whole: The batches of all points, which old checkpoints are numbered by.
+            numbering: Of the points of the grid.
             last_generation: The one that the batches must hold.
             say: Called with a line about a damaged checkpoint.
         """
-        self._whole, self._last = whole, last_generation
+        self._whole, self._last, self._numbering = whole, last_generation, numbering
         self._count = sum(len(batch.numbers) for batch in whole)
         own = _WHOLE if part is None else name_of_part(part)
         self._own = Checkpoints(folder.checkpoints / own, say=say)
@@ -70,6 +74,26 @@ class SavedPoints:
             for checkpoints in self._all
             for entry in self._whole_ones(checkpoints)
         ]
+        if part is not None and numbering.has_grown:
+            self._see_others(folder)
+
+    def _see_others(self, folder):
+        """Takes what other calls have saved as done, where a grid grew after it was simulated.
+
+        Nothing of theirs is changed, and what cannot be read is made again.
+        """
+        paths = [folder.checkpoints / _WHOLE, *(path for _, path in _parts_in(folder))]
+        for path in paths:
+            if path == self._own.folder or not path.is_dir():
+                continue
+            others = Checkpoints(path, say=lambda line: None, read_only=True)
+            for number in others.generations():
+                with contextlib.suppress(DamagedError, OSError, KeyError):
+                    record, _ = others.restore_record(number)
+                    points = self._numbering.points_of(number, record, self._whole)
+                    if points is not None and record["generations"][-1] >= self._last:
+                        self.is_done[points] = True
+            others.close()
 
     def _whole_ones(self, checkpoints) -> Iterator[tuple[int, np.ndarray, set[str]]]:
         """(number, points, names) of the checkpoints that reach the last generation."""
@@ -79,17 +103,12 @@ class SavedPoints:
             except DamagedError as error:
                 checkpoints.set_aside(number, error)
                 continue
-            if record["generations"][-1] >= self._last:
-                points = self._points_of(number, record)
+            points = self._numbering.points_of(number, record, self._whole)
+            if record["generations"][-1] >= self._last and points is not None:
                 self.is_done[points] = True
                 yield number, points, set(arrays)
             elif checkpoints is self._own:
                 checkpoints.delete(number)
-
-    def _points_of(self, number, record):
-        if "points" in record:
-            return np.array(record["points"], int)
-        return self._whole[number].numbers
 
     def missing_parts(self) -> list[str]:
         """A line for every part, of those that some calls made, that is not wholly there."""
@@ -107,12 +126,18 @@ class SavedPoints:
     def left(self, batches: Sequence[Batch]) -> list[tuple[int, Batch]]:
         """(number to save it by, the points of it that are not done) of each batch of this call."""
         rest = [(number, batch.without(self.is_done)) for number, batch in enumerate(batches)]
-        return [(number, batch) for number, batch in rest if len(batch.numbers)]
+        rest = [(number, batch) for number, batch in rest if len(batch.numbers)]
+        used = set(self._own.generations())
+        if used.isdisjoint(number for number, _ in rest):
+            return rest
+        # Others have these numbers, of the grid as it was.
+        return [(max(used) + 1 + place, batch) for place, (_, batch) in enumerate(rest)]
 
     def save(self, number: int, batch: Batch, generations: np.ndarray, statistics: dict) -> None:
         """Saves the statistics of a batch, metric -> statistic -> [points, recorded, ...]."""
         points = batch.numbers.tolist()
-        record = {"generations": generations.tolist(), "points": points}
+        keys = [self._numbering.keys[point] for point in points]
+        record = {"generations": generations.tolist(), "points": points, "keys": keys}
         state = {"points": np.array(len(points))}
         arrays = flat(statistics)
         self._own.save(number, state, record, arrays)

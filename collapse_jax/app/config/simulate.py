@@ -5,6 +5,7 @@ import itertools
 import math
 from typing import ClassVar, Literal, Self
 
+from collapse_jax.app.config import grown_axes
 from collapse_jax.app.config.checks import LARGEST_COUNT, LARGEST_SEED, at_least, at_most
 from collapse_jax.app.config.data import DataSettings
 from collapse_jax.app.config.ecosystem import EcosystemSettings
@@ -140,6 +141,10 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
         check_axes(self)
         for point in self.points():
             point.check_point()
+
+    def grown_fields(self, saved: Self) -> tuple[str, ...]:
+        """Axes, where these settings have all values of a grid that was begun, and others."""
+        return grown_axes.FIELDS if grown_axes.grew(saved, self) else ()
 
     def resolved(self) -> Self:
         """Returns the settings with every field filled in that the family or other fields imply.

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from collapse_jax.app.config.ecosystem import OF_MODEL
 from collapse_jax.app.config.simulate import FIELDS_OF_FAMILIES, SimulateConfig
 from collapse_jax.app.laws import given_options
 from collapse_jax.app.own_data.held import covariance_of, held, wants_covariance, withheld
 from collapse_jax.app.own_data.reading import OwnData, own_data
 from collapse_jax.app.own_data.reference import reference_in_words, reference_line
 from collapse_jax.core.data_checks import DIGITS, half_spacing
-from collapse_jax.core.ecosystems import pool_metrics
 from collapse_jax.core.tables import labels as table_labels
 from collapse_jax.errors import InputError, visible
 from collapse_jax.estimators.registry import family
@@ -134,9 +132,13 @@ def labelled(results: "xarray.Dataset", config: SimulateConfig) -> "xarray.Datas
         return results
     data, points = own_data(config), own_data(config).points
     features = points.columns[:-1] if points.features else ()
-    named = points.columns, features, points.labels
-    label = _labelled_models if config.has_ecosystem() else table_labels.labelled
-    results = label(results, *named)
+    mixed = points.more.get("categories", ())
+    of_columns = {
+        column: labels
+        for column, labels in zip(points.columns, mixed, strict=False)
+        if labels is not None
+    }
+    results = table_labels.labelled(results, points.columns, features, points.labels, of_columns)
     facts: dict[str, Any] = {
         "data": config.data,
         "data_sha256": data.checksum,
@@ -145,22 +147,6 @@ def labelled(results: "xarray.Dataset", config: SimulateConfig) -> "xarray.Datas
         "data_rows_held_out": len(data.test),
     }
     return results.assign_attrs(facts)
-
-
-def _labelled_models(results, columns, features, categories):
-    """As `labels.labelled`, for an ecosystem, where a metric of all models has models first."""
-    names = {"mean": columns, "log_scale": columns}
-    names |= {"weights": features, "probabilities": categories}
-    for variable in map(str, results.data_vars):
-        for statistic in ("", "_mean", "_std", "_quantile"):
-            full = variable.removesuffix(statistic)
-            base, pool = full.partition(OF_MODEL)[0], pool_metrics.base_of(full)
-            of_one = base if base != full else pool if pool != full else ""
-            metric, axis = (of_one, f"{full}_0") if of_one else (full, f"{full}_1")
-            words = names.get(metric, ())
-            if len(words) and results.sizes.get(axis) == len(words):
-                results = results.assign_coords({axis: (axis, np.array(words, dtype=object))})
-    return results
 
 
 def _refuse_other(config, name, value, wanted):

@@ -80,8 +80,8 @@ class Table(NamedTuple):
     def labelled(self, results: "xarray.Dataset", intercept: bool = False) -> "xarray.Dataset":
         """Results of a simulation of this data, with its names as coordinates.
 
-        Categories name the entries of `probabilities`; columns those of `mean` and, all but the
-        last, those of `weights`.
+        Categories name the entries of `probabilities`, and of `probabilities_COLUMN`; columns those
+        of `mean` and, all but the last, those of `weights`.
 
         Args:
             results: as `Trace.to_xarray` gives them.
@@ -89,7 +89,15 @@ class Table(NamedTuple):
         """
         categories = (self.categories[0] or ()) if len(self.names) == 1 else ()
         first = ("intercept",) if intercept else ()
-        return labelled(results, self.names, (*first, *self.names[:-1]), categories)
+        features = (*first, *self.names[:-1])
+        return labelled(results, self.names, features, categories, self._by_column())
+
+    def _by_column(self):
+        return {
+            name: labels
+            for name, labels in zip(self.names, self.categories, strict=True)
+            if labels is not None
+        }
 
     def split(self, held_out: float, key: jax.Array) -> "tuple[Table, Table]":
         """(training rows, held-out rows): a random part of the rows, each in the order of the file.
