@@ -272,7 +272,7 @@ REFUSED = {
     "switch[5] is tempered(0.5)(replace), with a curation of its own": lambda: workflows.switch(
         {0: workflows.replace(), 5: curation.tempered(0.5)(workflows.replace())}
     ),
-    "workflows of switch is [workflow replace]; it must be {GENERATION": lambda: workflows.switch(
+    "workflows of switch is [replace()]; it must be {GENERATION": lambda: workflows.switch(
         [workflows.replace()]  # type: ignore[arg-type]
     ),
     "gamma is called with (generation), but it is": lambda: workflows.mix(gamma=lambda: 0.1),
