@@ -129,6 +129,18 @@ class RegressionCheck:
             )
 
 
+def check_of(family: str, dim: int, design: np.ndarray | None, **options: Any) -> RegressionCheck:
+    """The check of real rows, with the options of `RegressionCheck`; a design is checked at once.
+
+    Raises:
+        InputError: for a design whose weights rounding would spoil.
+    """
+    check = RegressionCheck(family, dim, **options)
+    if design is not None:
+        check.check_design(design)
+    return check
+
+
 def checked_options(
     dim: int, design: ArrayLike | None, steps: int, tolerance: float, penalty: float
 ) -> tuple[int, np.ndarray | None, int, float, float]:

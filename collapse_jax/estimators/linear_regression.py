@@ -15,7 +15,7 @@ from collapse_jax.core.tracing import real_or_traced
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.errors import InputError, numbers, one_of, real, whole
 from collapse_jax.estimators.designs import (
-    RegressionCheck,
+    check_of,
     check_size,
     checked_design,
     checked_resampled,
@@ -144,17 +144,14 @@ def _estimator(family):
 
 
 def _check(family):
-    """The check of real rows; that of the design is done at once."""
-    check = RegressionCheck(
+    return check_of(
         f"linear_regression(dim={family.dim})",
         family.dim,
+        family.design,
         keeps="all" if family.method == "minimum_norm" else "digits",
         # Of a traced one nothing is known: rows must do without.
         penalty=0.0 if isinstance(family.penalty, jax.Array) else family.penalty,
     )
-    if family.design is not None:
-        check.check_design(family.design)
-    return check
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from collapse_jax.core.data_checks import check_size_of_params
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.estimators.designs import (
-    RegressionCheck,
+    check_of,
     check_size,
     checked_options,
     checked_resampled,
@@ -106,7 +106,14 @@ def _estimator(family):
         family.fit,
         family.sample,
         init=family.init,
-        check=_check(family),
+        check=check_of(
+            f"logistic_regression(dim={family.dim})",
+            family.dim,
+            family.design,
+            labels="binary",
+            keeps="directions",
+            penalty=family.penalty,
+        ),
         metrics={
             "weights": lambda params: params.weights,
             "weight_norm": lambda params: _norm(params.weights),
@@ -123,20 +130,6 @@ def _estimator(family):
         },
         log_prob=family.log_prob,
     )
-
-
-def _check(family):
-    """The check of real rows; that of the design is done at once."""
-    check = RegressionCheck(
-        f"logistic_regression(dim={family.dim})",
-        family.dim,
-        labels="binary",
-        keeps="directions",
-        penalty=family.penalty,
-    )
-    if family.design is not None:
-        check.check_design(family.design)
-    return check
 
 
 class _Logistic(NamedTuple):
@@ -278,9 +271,7 @@ class _Points(NamedTuple):
         residual = jnp.where(self.label > 0.5, jax.nn.sigmoid(-logit), -jax.nn.sigmoid(logit))
         slope = self.weight * jax.nn.sigmoid(logit) * jax.nn.sigmoid(-logit)
         gradient = times(features.T, self.weight * residual) - ridge * weights
-        curvature = jnp.matmul(features.T * slope, features, precision="highest")
-        curvature = curvature + ridge * jnp.eye(features.shape[1])
-        direction, _ = least_squares.solve(curvature, gradient)
+        direction = least_squares.newton_direction(features, slope, ridge, gradient)
         along = times(features, direction)
         ends = weights + sizes[:, None] * direction  # [sizes, dim]
         losses = self.objective(logit + sizes[:, None] * along, jnp.sum(ends**2, 1))

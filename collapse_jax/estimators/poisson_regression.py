@@ -11,7 +11,7 @@ from collapse_jax.core.data_checks import check_size_of_params
 from collapse_jax.core.factory import estimator, named
 from collapse_jax.core.types import Estimator, Family, FitInfo
 from collapse_jax.estimators.designs import (
-    RegressionCheck,
+    check_of,
     check_size,
     checked_options,
     checked_resampled,
@@ -89,7 +89,14 @@ def _estimator(family):
         family.fit,
         family.sample,
         init=lambda key, data: PoissonRegressionParams(jnp.zeros(family.dim)),
-        check=_check(family),
+        check=check_of(
+            f"poisson_regression(dim={family.dim})",
+            family.dim,
+            family.design,
+            labels="counts",
+            keeps="directions",
+            penalty=family.penalty,
+        ),
         metrics={
             "weights": lambda params: params.weights,
             "weight_norm": lambda params: jnp.sqrt(jnp.sum(params.weights**2)),
@@ -103,16 +110,6 @@ def _estimator(family):
         },
         log_prob=family.log_prob,
     )
-
-
-def _check(family):
-    """The check of real rows; that of the design is done at once."""
-    name = f"poisson_regression(dim={family.dim})"
-    options = {"labels": "counts", "keeps": "directions", "penalty": family.penalty}
-    check = RegressionCheck(name, family.dim, **options)
-    if family.design is not None:
-        check.check_design(family.design)
-    return check
 
 
 class _Poisson(NamedTuple):
@@ -239,10 +236,9 @@ class _Points(NamedTuple):
         sizes = jnp.asarray(_STEP_SIZES, self.features.dtype)
         rate = jnp.exp(times(self.features, weights))
         gradient = times(self.features.T, self.weight * (self.count - rate)) - self.ridge * weights
-        scaled = self.features.T * (self.weight * rate)
-        curvature = jnp.matmul(scaled, self.features, precision="highest")
-        curvature = curvature + self.ridge * jnp.eye(self.features.shape[1])
-        direction, _ = least_squares.solve(curvature, gradient)
+        direction = least_squares.newton_direction(
+            self.features, self.weight * rate, self.ridge, gradient
+        )
         ends = weights + sizes[:, None] * direction  # [sizes, dim]
         losses = self.objective(ends)
         losses = jnp.where(jnp.isnan(losses), jnp.inf, losses)

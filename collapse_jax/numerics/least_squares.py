@@ -45,6 +45,19 @@ def solve(gram: Array, right: Array, tolerance: float | None = None) -> tuple[Ar
     return jnp.where(kept, table[:, -1] * unit, 0), kept
 
 
+def newton_direction(features: Array, slope: Array, ridge: ArrayLike, gradient: Array) -> Array:
+    """The Newton step [d] of a regression; features that others explain take no part.
+
+    Args:
+        features: [n, d].
+        slope: [n], the second derivative of each point's loss in its linear predictor.
+        ridge: [], of the penalty ridge / 2 |w|^2.
+        gradient: [d], downhill.
+    """
+    curvature = jnp.matmul(features.T * slope, features, precision="highest")
+    return solve(curvature + ridge * jnp.eye(features.shape[1]), gradient)[0]
+
+
 def minimum_norm(gram: Array, right: Array, count: ArrayLike) -> tuple[Array, Array]:
     """Solves gram w = right with the least norm.
 
