@@ -48,11 +48,11 @@ def test_the_loss_on_the_continuation_begins_after_the_prompt():
     both = values | {"train_on": "both", "prompt_length": 20}
     assert fine_tune_of(both).loss_from == 20
     assert fine_tune_of(both | {"loss_on": "all"}).loss_from == 0
-    with pytest.raises(InputError, match="train_on continuation, whose blocks are continuation"):
+    with pytest.raises(InputError, match="train_on continuation, whose blocks contain no prompt"):
         fine_tune_of(both | {"train_on": "continuation"})
     with pytest.raises(InputError, match="prompt_length is not given"):
         fine_tune_of(both | {"prompt_length": None})
-    with pytest.raises(InputError, match="with prompts start, whose prompt is the one token"):
+    with pytest.raises(InputError, match="with prompts start, whose prompt is a single token"):
         fine_tune_of(both | {"prompts": "start", "prompt_length": None})
 
 

@@ -21,7 +21,7 @@ def test_ranges_are_those_of_numpy():
     wanted = np.unique(np.geomspace(10, 6000, 316).round().astype(int))
     assert sizes.values == tuple(wanted) and sizes.values[-1] == 6000
     assert sizes.note == (
-        f"log:10:6000:316 has {len(wanted)} different whole numbers of 316, each kept once"
+        f"log:10:6000:316 has {len(wanted)} different whole numbers among 316; each is used once"
     )
     assert read(float, "0:1:3").note == ""
     for text in ("0:1:nan", "x"):

@@ -129,7 +129,7 @@ BAD = {
     r"coupling is 'rign'; it must be ring, star, complete.*did you mean 'ring'": {
         "coupling": "rign"
     },
-    "which holds all shares; leave it out": {"coupling": "c.npy", "exchange": 0.3},
+    "which contains all shares; leave exchange out": {"coupling": "c.npy", "exchange": 0.3},
     "ecosystem is 0 with coupling star": {"ecosystem": 0},
     "more than once": {"exchange": (0.3, 0.3)},
 }

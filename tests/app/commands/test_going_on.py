@@ -150,7 +150,7 @@ def test_what_is_kept_of_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("simulate --points 1/2", "points is '1/2', but the settings are one point"),
+        ("simulate --points 1/2", "points is '1/2', but the settings describe a single"),
         ("simulate --gamma 0:1:3 --points 0/2", "points is '0/2'; it must be I/N"),
         ("simulate --gamma 0:1:3 --points 3/2", "points is '3/2'; it must be I/N"),
         ("simulate --gamma 0:1:3 --points 1/4", "points is '1/4', but the grid has 3 points"),

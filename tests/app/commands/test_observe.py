@@ -298,7 +298,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(settings, monkeypatc
         ({"context_length": 9, "stride": 0}, "stride is 0; it must be at least 1"),
         (
             {"context_length": 9, "blocks_from": "spread", "test_blocks": 5},
-            "whose 5 test blocks do not follow each other; give --test-blocks 0 or",
+            "whose 5 test blocks are not consecutive; give --test-blocks 0 or",
         ),
         ({"extras": ("mauve", "mauve")}, "extras names mauve twice"),
     ],
