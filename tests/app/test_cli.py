@@ -176,7 +176,7 @@ def test_a_catastrophic_regex_is_one_line(lm, inputs, stopped, tmp_path):
         (["--train-blocks", "999999"], "train_blocks is 999999, but the corpus has"),
         (["--model", "INPUTS/nowhere"], "nowhere"),
         (["--model", "random:huge"], "model is 'random:huge'; random ones are"),
-        (["--model", "random:mini"], "has no tokenizer; give tokenizer"),
+        (["--model", "random:mini"], "has no tokenizer; give one by --tokenizer"),
         (["--model", "INPUTS/misshapen"], "does not fit its config.json"),
         (
             ["--model", str(FIXTURE), "--tokenizer", "embedded"],

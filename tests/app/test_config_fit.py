@@ -105,7 +105,7 @@ def test_what_is_said_and_needed_of_a_budget_and_of_lora():
     settings = LMConfig(**shared, **lora, max_steps=6).settings()
     assert fit_words(settings, ingredients) == [
         "fit of generation 0: 6 optimiser steps of up to 8 blocks, 736 tokens, 1.53 epochs",
-        "LoRA of rank 2 on q_proj, fc1: 64 numbers are trained in the place of 186",
+        "LoRA of rank 2 on q_proj, fc1: 64 parameters are trained instead of 186",
     ]
     assert fit_words(LMConfig(**shared).settings(), ingredients) == []
     # Two epochs: parameters, two moments and the best; more of them: the old state too.

@@ -1,4 +1,4 @@
-"""`collapse-jax simulate --dry-run`: what a simulation would take, and what it would write."""
+"""`collapse-jax simulate --dry-run`: the memory, time and files that a simulation would need."""
 
 import math
 from collections.abc import Sequence
@@ -35,13 +35,13 @@ _STATISTICS = 8 * (2 + len(QUANTILES))
 
 
 class _Work(NamedTuple):
-    """What is to be done.
+    """The work of a simulation.
 
-    points: how many.
-    programs: how many are compiled.
+    points: number of points.
+    programs: number of compiled programs.
     memory: bytes.
-    piece: a short one of it.
-    process, plan: of a point, or of the first points.
+    piece: a short part of it, which is timed.
+    process, plan: those of a point, or of the first points.
     """
 
     points: int
@@ -63,13 +63,13 @@ def dry_run(
 
     Args:
         config: the settings, resolved.
-        folder: where the run would lie.
+        folder: the run folder.
         console: where the table is printed.
-        devices: those of this process to use; by default all.
+        devices: the devices of this process to use; by default all.
         part: (I, N) of a call for a part of a grid.
 
     Raises:
-        InputError: where the simulation itself would be refused.
+        InputError: if the simulation itself would be refused.
     """
     from rich.table import Table
 
@@ -88,7 +88,7 @@ def _one(settings, devices):
 
 
 def _grid(config, devices, part):
-    """The work of a grid, or of a part; the points of its first program stand for all."""
+    """The work of a grid or a part, estimated from the points of its first program."""
     plan, key = plan_of(config, devices), jax.random.key(config.seed)
     _, batches = batches_of(config, config.points(), part)
     memory = memory_of_grid(config, plan, batches)
@@ -114,7 +114,7 @@ def _title(config, work):
 def _costs(config, work):
     """(name, text) of memory and time."""
     limit = f"{size_words(work.memory)}; {config.memory_limit:g} GiB are allowed"
-    yield "memory beside the program's own", limit
+    yield "memory in addition to the program's own", limit
     compiled = work.piece.compile_seconds * work.programs
     running = work.piece.of(work.points * config.chains, config.generations)
     several = f" of {work.programs} programs" if work.programs > 1 else ""
@@ -126,7 +126,7 @@ def _costs(config, work):
 
 
 def _files(config, folder, work):
-    """(name, text) of everything that would be written."""
+    """(name, text) of everything that would be written to disk."""
     of_chains = config.keep == "chains" and not config.axes()
     recorded = len(recorded_generations(config.generations, config.recorded()))
     simulation = check_plan(work.process, jax.random.key(0), work.plan)
@@ -142,7 +142,7 @@ def _files(config, folder, work):
         size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
         states = 2 * config.chains * size
     rows = work.points * recorded * scalars * 5 * _IN_TEXT
-    there = " (goes on there)" if (folder.path / "config.json").is_file() else ""
+    there = " (the run there is resumed)" if (folder.path / "config.json").is_file() else ""
     yield "disk", f"{size_words(2 * results + states + rows)} in {folder.path}{there}"
     yield "results.nc", f"{size_words(results)}: {', '.join(config.metrics)}"
     yield "metrics.jsonl, metrics.csv", size_words(rows)

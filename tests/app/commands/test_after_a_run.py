@@ -313,7 +313,10 @@ def test_a_window_scores_every_token_once(run, inputs, stride):
         (["--blocks", "9999"], "blocks is 9999, but"),
         (["--block-length", "1"], "block_length is 1; it must be at least 2"),
         (["--block-length", "65"], "blocks of 65 tokens exceed max_position_embeddings"),
-        (["--stride", "4"], "stride is 4, which moves a window on; give --context-length"),
+        (
+            ["--stride", "4"],
+            "stride is 4 without a sliding window; give the length of the window, --context-length",
+        ),
         (["--context-length", "8", "--stride", "8"], "stride is 8 with context_length 8; it must"),
         (["--context-length", "8", "--blocks", "2"], "blocks is 2 with context_length 8"),
         (["--context-length", "999"], "context_length is 999; this model has"),

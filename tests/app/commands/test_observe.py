@@ -292,7 +292,7 @@ def test_what_cannot_be_measured_is_refused_before_any_work(settings, monkeypatc
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"stride": 3}, "stride is 3, which moves a window on; give --context-length"),
+        ({"stride": 3}, "stride is 3 without a sliding window; give the length of the"),
         ({"context_length": 1}, "context_length is 1; it must be at least 2"),
         ({"context_length": 9, "stride": 9}, "stride is 9 with context_length 9; it must be below"),
         ({"context_length": 9, "stride": 0}, "stride is 0; it must be at least 1"),

@@ -69,7 +69,7 @@ def test_a_language_model_of_one_seed(tmp_path, capsys):
     command = ["warning", str(tmp_path / "lm"), "--loss", "test_perplexity", "--threshold", "1.5"]
     main([*command, "--relative", "--change", "0.1", "--out", str(tmp_path / "out")])
     said = capsys.readouterr().out
-    assert "one chain crossed: its leads are one draw each" in " ".join(said.split())
+    assert "only one chain crossed: each lead time is a single value" in " ".join(said.split())
     rows = json.loads((tmp_path / "out" / "warning.json").read_text())["alarms"]
     assert {row["metric"]: row["leads"] for row in rows} == {
         "test_perplexity": [1.0],
