@@ -175,7 +175,7 @@ def test_a_catastrophic_regex_is_one_line(lm, inputs, stopped, tmp_path):
         (["--corpus", "INPUTS/short.txt"], "shorter than one block of 8 tokens"),
         (["--train-blocks", "999999"], "train_blocks is 999999, but the corpus has"),
         (["--model", "INPUTS/nowhere"], "nowhere"),
-        (["--model", "random:huge"], "model is 'random:huge'; random ones are"),
+        (["--model", "random:huge"], "model is 'random:huge'; models with random weights are"),
         (["--model", "random:mini"], "has no tokenizer; give one by --tokenizer"),
         (["--model", "INPUTS/misshapen"], "does not fit its config.json"),
         (
@@ -332,4 +332,4 @@ def test_ctrl_c_says_how_to_go_on(lm, stopped, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(causal_lm, "fine_tune", interrupt)
-    assert "the same command goes on from there" in stopped(lm(tmp_path / "run"), code=130)
+    assert "the same command resumes the run" in stopped(lm(tmp_path / "run"), code=130)

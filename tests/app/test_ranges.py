@@ -41,7 +41,7 @@ def test_ranges_on_the_command_line(monkeypatch, capsys):
     config, part, more = seen[0]
     assert config.gamma == (0.0, 0.1, 0.2, 0.3) and config.sample_size == (2, 3, 4, 5, 6, 7, 8)
     assert part == (2, 4) and more == {"dry_run": True}
-    assert "log:2:8:9 has 7 different whole numbers of 9" in capsys.readouterr().out
+    assert "log:2:8:9 has 7 different whole numbers among 9" in capsys.readouterr().out
 
 
 def test_ranges_of_options_of_the_family():

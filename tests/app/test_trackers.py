@@ -161,7 +161,7 @@ def test_a_tracker_that_fails_does_not_end_the_run(fake, folder):
 
 def test_one_that_does_not_begin_is_one_line_before_any_work(fake, folder):
     fake.cut = True
-    with pytest.raises(InputError, match=r"track is 'wandb', which did not begin \(the net"):
+    with pytest.raises(InputError, match=r"track is 'wandb', which could not be opened \(the net"):
         send(folder, ["wandb"], [(0, 0)])
 
 

@@ -161,11 +161,14 @@ def test_a_mistake_is_one_line(pair, tmp_path, capfd):
         (pair[:1], "give two or more run folders"),
         ([], "give two or more run folders"),
         ([pair[0], pair[0] + "/"], "names a folder twice"),
-        ([pair[0], str(tmp_path / "chains")], "holds a run of simulate; compare takes runs of lm"),
+        (
+            [pair[0], str(tmp_path / "chains")],
+            "contains a run of simulate; compare takes runs of lm",
+        ),
         ([pair[0], str(empty.path)], "has no generation yet"),
         ([pair[0], str(tmp_path)], "is not a run folder"),
-        ([*pair, "--out", pair[0]], "which holds metrics.jsonl; give a new folder"),
-        ([*pair, "--out", f"{pair[0]}/config.json"], "which is no folder"),
+        ([*pair, "--out", pair[0]], "which contains metrics.jsonl; give a new folder"),
+        ([*pair, "--out", f"{pair[0]}/config.json"], "which is not a folder"),
     ):
         capfd.readouterr()
         with pytest.raises(SystemExit) as caught:

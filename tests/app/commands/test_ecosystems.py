@@ -150,7 +150,7 @@ def test_bad_settings_are_one_line(says):
         ("0.5,-0.5\n0,1\n", r"coupling\[0, 1\] is -0.5"),
         ("0.5,x\n0,1\n", "cannot be read as numbers"),
         ("", "the file is empty"),
-        ("1,0\n0,1\n", r"ecosystem is 3, and .* holds \[2, 2\]"),
+        ("1,0\n0,1\n", r"ecosystem is 3, and .* contains \[2, 2\]"),
         (None, "cannot be read as numbers"),
     ],
 )

@@ -112,7 +112,8 @@ def test_folder_rows_and_figures(tmp_path, console):
     ).gamma == (0.0, 0.5)
     assert folder.results().attrs["streams"] == "independent"
     assert (
-        "60 chains a point, independent random numbers at" in (tmp_path / "console.txt").read_text()
+        "60 chains per point, independent random numbers at"
+        in (tmp_path / "console.txt").read_text()
     )
     one = run_simulate(dataclasses.replace(GRID, gamma=0.1), tmp_path / "one", console)
     assert {path.name for path in one.figures.glob("*.png")} == {"trajectories.png"}

@@ -78,7 +78,7 @@ def test_a_path_of_another_working_folder_is_named(inputs, monkeypatch):
         with pytest.raises(InputError) as caught:
             prepare(lm(inputs, **changes), run=run)
         assert str(caught.value).startswith(f"{name} is ")
-        assert f"say by --{name} where it lies now" in str(caught.value)
+        assert f"give its new path by --{name}" in str(caught.value)
     prepare(lm(inputs, model="../model", corpus="../text.txt"), run=run)
 
 

@@ -421,8 +421,8 @@ def test_one_block_from_the_beginning_of_text_may_be_decoded_by_beams():
         ({"real_tokens": 164}, "which is 21 blocks, .*; give at most 160 tokens"),
         ({"real_blocks": 16, "beta": 0.25}, "5 of them from the previous set .*at most 15 blocks"),
         ({"real_blocks": 18, "beta": 0.125}, "3 of them from the previous set .*at most 17 blocks"),
-        ({"real_tokens": 3}, "real_tokens is 3, less than half a block of 8 tokens; give at lea"),
-        ({"real_fraction": 0.01, "control": "kept"}, "no block of real text is; give a larger"),
+        ({"real_tokens": 3}, "real_tokens is 3, which is less than half a block of 8 tokens; gi"),
+        ({"real_fraction": 0.01, "control": "kept"}, "no block of real text is kept; give a"),
     ],
 )
 def test_numbers_that_do_not_fit_the_text_are_refused(monkeypatch, changes, says):

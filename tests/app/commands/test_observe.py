@@ -342,7 +342,7 @@ def test_blocks_of_a_run_and_their_origins(settings, changes, real, tmp_path):
 def test_no_examples_where_none_are_asked_for(settings, tmp_path):
     folder = run(settings(examples=0, generations=0), tmp_path / "run")
     assert [file.name for file in folder.samples.iterdir()] == ["seed_0_generation_0.jsonl"]
-    with pytest.raises(InputError, match=r"holds no examples in samples/examples_seed_0\.jsonl"):
+    with pytest.raises(InputError, match=r"contains no examples in samples/examples_seed_0\.jsonl"):
         example_table(folder)
 
 

@@ -103,4 +103,4 @@ def test_a_folder_with_something_else(pair, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(SystemExit):
         main(["warning", pair[0][0], "--loss", "loss", "--threshold", "1", "--out", str(tmp_path)])
-    assert "which holds notes.txt" in capsys.readouterr().err
+    assert "which contains notes.txt" in capsys.readouterr().err
