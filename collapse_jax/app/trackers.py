@@ -228,8 +228,7 @@ class _Trackers:
         writer.write("generation", generation, values)
 
     def _losses(self, seed, generation):
-        """Training and validation loss by epoch of a generation's fit; {} if they have been
-        deleted."""
+        """Training and validation loss of a fit by epoch; {} if they have been deleted."""
         folder = self._folder.checkpoints / f"chain_{seed}"
         if not (folder / str(generation)).is_dir():
             return {}

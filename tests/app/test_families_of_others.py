@@ -94,7 +94,7 @@ def test_phase_diagram(tmp_path, console, monkeypatch):
     drawn = []
     monkeypatch.setattr(style, "save", lambda figure, *_: drawn.append(figure))
     grid.draw(folder, folder.config(), folder.results())
-    assert drawn[0].get_suptitle().startswith("decay mean=3, 50 chains a point")
+    assert drawn[0].get_suptitle().startswith("decay mean=3, 50 chains per point")
 
 
 def test_label():

@@ -151,7 +151,7 @@ def test_a_tracker_that_fails_does_not_end_the_run(fake, folder):
         watcher.end(0, 1, row(0, 1))
         watcher.end(1, 0, row(1, 0))
     assert seen == [(0, 0), (0, 1), (1, 0)]
-    assert said == ["wandb: the network is unreachable; the run goes on without it, and the same "
+    assert said == ["wandb: the network is unreachable; the run continues without it; the same "
                     "command sends the rest later"]  # fmt: skip
     fake.cut = False
     fake.calls.clear()

@@ -151,9 +151,9 @@ def test_streams_of_a_point():
 
 def test_what_points_share_is_said():
     assert titled(GRID) == titled(dataclasses.replace(GRID, streams="independent"))
-    assert titled(GRID).endswith("60 chains a point\nindependent random numbers at each point")
+    assert titled(GRID).endswith("60 chains per point\nindependent random numbers at each point")
     common = titled(dataclasses.replace(GRID, streams="common"))
-    assert common.endswith("60 chains a point\nthe same random numbers at all points")
+    assert common.endswith("60 chains per point\nthe same random numbers at all points")
 
 
 @pytest.mark.slow
