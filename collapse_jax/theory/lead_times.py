@@ -45,8 +45,7 @@ def fixation_lead(sample_size: int, probability: float, alarm: float) -> tuple[f
     """(mean, standard deviation) of the generations from an alarm to the fixation of a category.
 
     There are two categories. The alarm is raised in the first generation whose smaller share is at
-    most `alarm`. The lead is 0 if that generation is the last one with two categories, or has only
-    one.
+    most `alarm`. The lead is 0 if that generation has only one category left.
 
     Derived: with P the transitions among counts and Q those between 1 and M - 1, the time left t =
     (I - Q)^-1 1 and its second moment (I - Q)^-1 (1 + 2 Q t) are averaged over the counts at which

@@ -17,8 +17,7 @@ Mixture = tuple[ArrayLike, ArrayLike, ArrayLike]
 
 
 def log_density(mixture: Mixture, x: ArrayLike) -> np.ndarray:
-    """Log-density [..., nodes] in nats at x [nodes]; weights may be 0, standard deviations are
-    positive."""
+    """Log-density [..., nodes] in nats at x [nodes]; weights may be 0."""
     weights, means, deviations = (np.asarray(part, float)[..., None, :] for part in mixture)
     with np.errstate(divide="ignore", over="ignore"):
         z = (np.asarray(x, float)[:, None] - means) / deviations

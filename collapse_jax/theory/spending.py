@@ -65,7 +65,7 @@ def _next(error, pool, real, synthetic, workflow, v2):
 
 
 def last_generation_alone(real: int, size: int, *, error: float, v2: float = 0.0) -> float:
-    """The error after one generation of `size` points, `real` of them real, from a model of this
-    error."""
+    """The error after one generation of `size` points, `real` of them real, after a model of error
+    `error`."""
     share = 1 - real / size
     return float(1 / size + share**2 * error + share * v2 * error / size)

@@ -86,8 +86,8 @@ def curated_counts_distribution(
         sample_size: M; the distribution has (M + 1)^2 entries.
         probability: The population's.
         coupling: [2, 2].
-        published: Functions [2] from a model's probability p [M + 1] of the outcome to that in the
-            text that it publishes.
+        published: Functions [2] from a model's probability p [M + 1] of the outcome to that among
+            the points that it publishes.
     """
     last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
     coupling, real = as_coupling(coupling), float(as_unit_interval(probability))
