@@ -65,7 +65,6 @@ def _next(error, pool, real, synthetic, workflow, v2):
 
 
 def last_generation_alone(real: int, size: int, *, error: float, v2: float = 0.0) -> float:
-    """The error after one generation of `size` points, `real` of them real, after a model of error
-    `error`."""
+    """The next error, for `size` points of which `real` are real, from a model's error."""
     share = 1 - real / size
     return float(1 / size + share**2 * error + share * v2 * error / size)

@@ -344,15 +344,15 @@ def test_what_is_drawn_is_said(monkeypatch):
         "real_tokens 59 is 7.4 blocks of 8 tokens: 7 blocks, 56 tokens, are kept"
     ]
     assert said(monkeypatch, real_fraction=0.5, control="real") == [
-        "control real: in the place of what models make, 10 blocks a generation, come the 50 "
-        "blocks of the training text that generation 0 was not given, none twice"
+        "control real: the 10 generated blocks per generation are replaced by the 50 blocks of "
+        "the training text that generation 0 did not use, each at most once"
     ]
     (some,) = said(monkeypatch, control="real")
-    assert "they last for 2.5 of 3 generations, then those of generation 0 come" in some
+    assert "they last for 2.5 of 3 generations; then the blocks of generation 0 follow" in some
     (none,) = said(monkeypatch, 0, control="real")
-    assert "the training text has no others; give train_blocks for fresh ones" in none
+    assert "the training text has no others; give train_blocks to have fresh ones" in none
     (kept,) = said(monkeypatch, control="kept", preset="fig1c")
-    assert "from generation 1 on a training set is the 2 real blocks that are kept" in kept
+    assert "from generation 1 on, a training set consists only of the 2 real blocks" in kept
     assert said(monkeypatch, real_fraction=0.01) == [
         "real_fraction 0.01 of 20 blocks is 0.2; in whole blocks, 0 of 20 (0.0%) are real text"
     ]

@@ -33,7 +33,7 @@ class Values:
         """Raises `InputError` unless a switch has the value that is built."""
         value = self.get(name, default)
         if value != built:
-            raise InputError(f"config.json: {name} is {value!r}; only {built!r} is built")
+            raise InputError(f"config.json: {name} is {value!r}; only {built!r} is supported")
 
     def integer(self, name: str, default: int | None = None) -> int:
         """A positive whole number."""
@@ -76,7 +76,7 @@ class Values:
         value = self.get(name, default)
         if not isinstance(value, str) or value not in ACTIVATIONS:
             raise InputError(
-                f"config.json: {name} is {value!r}; built are {', '.join(sorted(ACTIVATIONS))}"
+                f"config.json: {name} is {value!r}; supported are {', '.join(sorted(ACTIVATIONS))}"
             )
         return ACTIVATIONS[value]
 
@@ -142,7 +142,7 @@ def rotary_from(values: dict[str, Any]) -> Rotary:
     }
     if kind not in names:
         raise InputError(
-            f"config.json: rotary positions of type {kind!r}; built are {', '.join(names)}"
+            f"config.json: rotary positions of type {kind!r}; supported are {', '.join(names)}"
         )
     for ours, name in names[kind].items():
         if name not in values:
