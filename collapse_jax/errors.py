@@ -199,10 +199,10 @@ def one_key(name: str, value: Any) -> Any:
     import jax  # here, so that the command line answers --help without it
 
     if not isinstance(value, jax.Array):
-        raise _refused(name, value, "one key, as jax.random.key(0) gives")
+        raise _refused(name, value, "one key, such as jax.random.key(0)")
     if not jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         raise InputError(
-            f"{name} is {value!r:.200}; it must be one typed key, such as jax.random.key(0) "
+            f"{name} is {value!r:.200}; it must be one key, such as jax.random.key(0) "
             "(jax.random.wrap_key_data converts an old key)"
         )
     if value.shape != ():

@@ -204,7 +204,7 @@ def test_the_module_imports_neither_numpy_nor_jax():
 )
 def test_what_is_no_key(value, words):
     text = refusal(one_key, value)
-    assert "one key, as jax.random.key(0) gives" in text and "\n" not in text
+    assert "one key, such as jax.random.key(0)" in text and "\n" not in text
     assert all(word in text for word in words), text
 
 

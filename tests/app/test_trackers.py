@@ -211,7 +211,7 @@ def test_names_are_checked(monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(trackers.importlib, "import_module", missing)
-    with pytest.raises(InputError, match=r"package tensorboardX: pip install 'coll.*rd\]"):
+    with pytest.raises(InputError, match=r"package tensorboardX; run pip install 'coll.*rd\]"):
         check_trackers(("tensorboard", "wandb"))
 
 

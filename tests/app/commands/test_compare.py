@@ -144,7 +144,7 @@ def test_what_is_not_comparable_is_said(tmp_path):
     ]
     runs = compare.read_runs(names)
     protocols, tokens = compare.remarks(runs)
-    assert "shown for all of them is mean over blocks (paper)" in protocols
+    assert "shown for all of them is mean over blocks" in protocols
     assert "are tested on different tokens" in tokens
     assert compare.remarks(compare.read_runs([names[0], write(tmp_path / "c")])) == []
 
@@ -165,7 +165,7 @@ def test_a_mistake_is_one_line(pair, tmp_path, capfd):
             [pair[0], str(tmp_path / "chains")],
             "contains a run of simulate; compare takes runs of lm",
         ),
-        ([pair[0], str(empty.path)], "has no generation yet"),
+        ([pair[0], str(empty.path)], "has no finished generation yet"),
         ([pair[0], str(tmp_path)], "is not a run folder"),
         ([*pair, "--out", pair[0]], "which contains metrics.jsonl; give a new folder"),
         ([*pair, "--out", f"{pair[0]}/config.json"], "which is not a folder"),

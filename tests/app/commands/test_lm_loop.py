@@ -382,8 +382,8 @@ def test_room_for_what_is_trained_on(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"real_blocks": 3, "real_fraction": 0.1}, "real_blocks 3 and real_fraction 0.1 both say"),
-        ({"real_blocks": 3, "real_tokens": 9}, "real_tokens 9 and real_blocks 3 both say"),
+        ({"real_blocks": 3, "real_fraction": 0.1}, "real_blocks 3 and real_fraction 0.1 both set"),
+        ({"real_blocks": 3, "real_tokens": 9}, "real_tokens 9 and real_blocks 3 both set"),
         ({"real_blocks": -1}, "real_blocks is -1; it must be at least 0"),
         ({"real_tokens": 2**31}, "real_tokens is 2147483648; it must be at most"),
         ({"real_blocks": 3, "workflow": "accumulate"}, "real_blocks is 3 with workflow accumulate"),
@@ -396,7 +396,7 @@ def test_room_for_what_is_trained_on(monkeypatch):
         ({"prompts": "start", "decoding": "sampling", "top_k": 1}, "top_k is 1 with prompts start"),
         (
             {"prompts": "start", "decoding": "sampling", "min_p": 1.0},
-            "min_p is 1.0 with prompts start, .* or a smaller one",
+            "min_p is 1.0 with prompts start, .* or a smaller value",
         ),
         ({"prompts": "start", "prompt_length": 4}, "prompt_length is 4 with prompts start"),
         ({"prompt_length": 65}, "prompt_length is 65, more than a block has"),

@@ -153,7 +153,7 @@ def test_the_hub_out_of_reach(tmp_path, only, monkeypatch):
         ({"model_type": "qwen2_moe"}, "; the most similar one is 'qwen2'; no weights were"),
         ({"model_type": "t5"}, "gemma3_text; no weights were downloaded"),
         ({"model_type": "llama", "quantization_config": {"bits": 4}}, "quantization_config"),
-        ("no object", "must hold one JSON object"),
+        ("no object", "must contain one JSON object"),
         ({"model_type": "opt", "vocab_size": "many"}, "vocab_size"),
     ],
 )
