@@ -208,7 +208,7 @@ def remarks(runs: Sequence[ComparedRun]) -> list[str]:
     if len({run.config.protocol for run in runs}) > 1:
         lines.append(
             "the runs follow different protocols; the perplexity shown for all of them is "
-            "{PERPLEXITY_WORDS[shown_perplexity(runs)]}"
+            f"{PERPLEXITY_WORDS[shown_perplexity(runs)]}"
         )
     tests = {run.tests for run in runs} - {""}
     if len(tests) > 1:

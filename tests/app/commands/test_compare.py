@@ -144,7 +144,7 @@ def test_what_is_not_comparable_is_said(tmp_path):
     ]
     runs = compare.read_runs(names)
     protocols, tokens = compare.remarks(runs)
-    assert "shown for all of them is mean over blocks" in protocols
+    assert "shown for all of them is mean over blocks (paper)" in protocols
     assert "are tested on different tokens" in tokens
     assert compare.remarks(compare.read_runs([names[0], write(tmp_path / "c")])) == []
 
