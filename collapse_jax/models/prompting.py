@@ -53,7 +53,7 @@ class Prompting(NamedTuple):
         if kept == block_length:
             raise InputError(
                 f"train_on is both with prompt_length {prompt} and block_length {block_length}, "
-                "which leaves no token to be made; give a smaller prompt_length, as "
+                "which leaves no token to generate; give a smaller prompt_length, such as "
                 f"{block_length // 2}"
             )
         new = self.continuation_length

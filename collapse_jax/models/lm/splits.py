@@ -85,7 +85,7 @@ def entries_of(folder: pathlib.Path) -> list[pathlib.Path]:
         raise InputError(f"corpus folder {folder} cannot be read: {error.strerror}") from None
     for path in entries:
         if kind_of(path.name) in SUFFIXES and not path.exists():
-            raise InputError(f"corpus file {path} is a link to a file that is not there")
+            raise InputError(f"corpus file {path} is a link to a file that does not exist")
     return entries
 
 

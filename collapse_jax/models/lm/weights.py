@@ -76,8 +76,8 @@ def _loaded(source, revision, only=None):
     adapters = [name for name in _ADAPTER_FILES if (folder / name).exists()]
     if adapters:
         raise InputError(
-            f"{folder}: holds {adapters[0]}, an adapter that changes the weights and is not read "
-            "here; merge it into them and save the result to a folder of its own"
+            f"{folder}: contains {adapters[0]}, an adapter that changes the weights and is not "
+            "read here; merge it into the weights and save the result to another folder"
         )
     if not files:
         raise InputError(
@@ -131,8 +131,8 @@ def _refuse_another_set(model, flat, folder, file, other):
         why = str(error)
     if why:
         raise InputError(
-            f"{folder}: holds two sets of weights, {file} and {other}, which are not the same "
-            f"({why}); keep the one that is meant"
+            f"{folder}: contains two different sets of weights, {file} and {other} ({why}); keep "
+            "only the right one"
         )
 
 
@@ -209,8 +209,8 @@ def save(
     ]
     if others:
         raise InputError(
-            f"{folder}: already holds {others[0]}, other weights than model.safetensors would be; "
-            "save to another folder"
+            f"{folder}: already contains {others[0]}, which differs from the weights to save in "
+            "model.safetensors; save to another folder"
         )
     config, tokens = model.switches, {}
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
