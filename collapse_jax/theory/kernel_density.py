@@ -18,7 +18,7 @@ def expected_variance(
 
     It is the training points' (ddof 0) variance plus the kernel's. Derived; replace and a fixed
     bandwidth: S' = (1 - 1/M)(S + h^2); subsamples: as for a Gaussian (`gaussian`), but that the
-        pool also gains the kernels' variance.
+    pool also gains the kernels' variance.
 
     Args:
         sample_size: M >= 2; generation 0 is fitted to M real points.

@@ -270,7 +270,9 @@ def test_a_target_far_from_0_keeps_three_digits_of_its_noise(tmp_path):
     (tmp_path / "far.csv").write_text("\n".join(["a,y", *rows]))
     given = {"data": str(tmp_path / "far.csv"), "family": "linear_regression", "target": "y"}
     config = SimulateConfig(**given, columns=("a",))
-    with pytest.raises(InputError, match=r"column 'y' goes up to 1.*fewer than three digits of the"):
+    with pytest.raises(
+        InputError, match=r"column 'y' goes up to 1.*fewer than three digits of the"
+    ):
         with_data(config)
     with_data(dataclasses.replace(config, options=("noise=0",)))
 
