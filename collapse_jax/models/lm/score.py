@@ -1,4 +1,4 @@
-"""How probable a model finds blocks of tokens, and how sure it is of what comes next."""
+"""Losses, perplexities and entropies of blocks of tokens under a model."""
 
 import functools
 from collections.abc import Callable, Mapping

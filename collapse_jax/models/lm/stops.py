@@ -1,7 +1,7 @@
-"""What ends a text besides the model's own ends: sequences of tokens, and strings.
+"""Stops, which end a text in addition to end-of-text tokens: sequences of tokens, and strings.
 
-All stops together are one automaton (Aho and Corasick 1975) that reads tokens, so that beams can
-carry its state. A string may begin and end inside a token; its bytes are what counts.
+All stops together are one automaton (Aho and Corasick 1975) that reads tokens, so that its state
+can be part of a beam. A string may begin and end inside a token; bytes are compared.
 """
 
 from collections.abc import Sequence
