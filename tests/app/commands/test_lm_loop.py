@@ -402,7 +402,7 @@ def test_room_for_what_is_trained_on(monkeypatch):
         ({"prompt_length": 65}, "prompt_length is 65, more than a block has"),
         ({"prompt_length": 0}, "prompt_length is 0"),
         ({"continuation_length": 32}, "give continuation_length 64, or block_length 32"),
-        ({"train_on": "both"}, "leaves no token to be made"),
+        ({"train_on": "both"}, "leaves no token to generate"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(changes, says):
