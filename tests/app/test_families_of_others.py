@@ -166,7 +166,7 @@ def test_closed_forms_of_the_wrong_shape_are_one_line_before_any_work(tmp_path, 
     with pytest.raises(InputError) as caught:
         run_simulate(CONFIG, tmp_path / "run", Console(file=io.StringIO()))
     text = str(caught.value)
-    assert text.startswith(f"{form} of the laws of 'decay'") and "\n" not in text
+    assert text.startswith(f"{form} of the closed forms of 'decay'") and "\n" not in text
     expected = [word.replace("numbers [2]", "numbers [") for word in words if word != "[2]"]
     assert all(word in text for word in [*expected, "test_families_of_others.py"]), text
     assert not (tmp_path / "run").exists()
