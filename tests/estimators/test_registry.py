@@ -69,7 +69,7 @@ def with_one(scale=1.0):
         (
             newcomer,
             {"laws": estimators.ClosedForms(3)},
-            ["means of the closed forms of 'one' is 3"],
+            ["means of the laws of 'one' is 3"],
         ),
         (Family(3), {}, ["factory of 'one' is 3"]),
         (Family(newcomer, label=3), {}, ["label of 'one' is 3"]),
