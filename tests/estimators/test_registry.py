@@ -66,11 +66,7 @@ def with_one(scale=1.0):
         (with_one, {"label": "{}"}, ["'' must be an option", "scale"]),
         (with_one, {"label": "{scale.x}"}, ["'scale.x' must be an option"]),
         (newcomer, {"example": 3}, ["example of 'one' is 3"]),
-        (
-            newcomer,
-            {"laws": estimators.ClosedForms(3)},
-            ["means of the laws of 'one' is 3"],
-        ),
+        (newcomer, {"laws": estimators.ClosedForms(3)}, ["means of the laws of 'one' is 3"]),
         (Family(3), {}, ["factory of 'one' is 3"]),
         (Family(newcomer, label=3), {}, ["label of 'one' is 3"]),
     ],
