@@ -1,7 +1,8 @@
 """The package's exceptions, and the checks of arguments that raise `InputError`.
 
-A check returns the value, or raises with one line: "NAME is VALUE; it must be ...". `name` is what
-that line calls the value, and `must_be` replaces its end where a range does not say enough.
+A check returns the value, or raises with one line: "NAME is VALUE; it must be ...". `name` is the
+name of the value in that line. `must_be` replaces the end of the line if a range is not specific
+enough.
 """
 
 import itertools
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Characters of an error text, and of a value in it.
+# The largest numbers of characters of an error text, and of a value in it.
 _LONGEST_LINE, _LONGEST_VALUE = 2000, 200
 # Categories of Unicode that draw nothing themselves, but steer a terminal or turn text around:
 # control characters, formats, surrogates, separators of lines and paragraphs. The two joiners stay:
@@ -39,14 +40,15 @@ class InputError(ValueError):
 
 
 class DivergenceError(ArithmeticError):
-    """A fit whose loss or parameters became nan, or a reward, verdict or weight that is none.
+    """A fit whose loss or parameters became nan, or an invalid reward, verdict or weight.
 
-    The text names the step, or the function. What was saved before that step stays on disk.
+    The message names the step or the function. What was saved before that step stays on disk.
 
-    trace: of `cj.simulate`, the records of all chains up to the end of the chunk in which one
-        became nan; metrics of that chain are those of a model of nan from there on. Else None.
-    summary: of `cj.simulate_summary`, that of the chunks before; else None.
-    dataset: of `cj.simulate_grid`, the points that are done; else None.
+    trace: for `cj.simulate`, the records of all chains up to the end of the chunk in which one
+        chain became nan. The metrics of that chain are those of a model of nan from then on.
+        Otherwise None.
+    summary: for `cj.simulate_summary`, the summary of the earlier chunks; otherwise None.
+    dataset: for `cj.simulate_grid`, the points that are done; otherwise None.
     """
 
     trace: Any = None
@@ -62,9 +64,9 @@ class FloatRangeWarning(UserWarning):
 
 
 class DamagedError(Exception):
-    """A file whose content is not what was saved; the text names the file.
+    """A file whose content differs from what was saved; the message names the file.
 
-    What was computed from it is computed again.
+    Results that were computed from it are computed again.
     """
 
     def __init__(self, text: str):
@@ -72,7 +74,7 @@ class DamagedError(Exception):
 
 
 def number(name: str, value: Any) -> float:
-    """Any number as a float; nan and infinity are allowed.
+    """Returns any number as a float; nan and infinity are allowed.
 
     Args:
         value: Anything that `float` takes, except text.
@@ -87,13 +89,13 @@ def number(name: str, value: Any) -> float:
 
 
 def numbers(name: str, value: Any) -> "np.ndarray":
-    """Any array or nested sequence of numbers as a float64 array.
+    """Returns any array or nested sequence of numbers as a float64 array.
 
     Args:
         value: One number, or an array-like of any shape.
 
     Raises:
-        InputError: If it holds text, objects or complex numbers, or rows of different lengths.
+        InputError: If it contains text, objects or complex numbers, or rows of different lengths.
     """
     import numpy as np  # here, so that the command line answers --help without it
 
@@ -102,11 +104,11 @@ def numbers(name: str, value: Any) -> "np.ndarray":
             return np.asarray(value, float)
     except (TypeError, ValueError):  # rows of different lengths
         pass
-    raise _refused(name, value, "made of numbers")
+    raise _refused(name, value, "a number or an array of numbers")
 
 
 def whole(name: str, value: Any, least: int, most: float = math.inf, *, must_be: str = "") -> int:
-    """An integer in [least, most] as Python's int.
+    """Returns an integer in [least, most] as Python's int.
 
     Args:
         value: An int or a NumPy integer; True and 2.0 are refused.
@@ -135,15 +137,15 @@ def real(
     finite: bool = True,
     must_be: str = "",
 ) -> float:
-    """A real number in a range as a float; the range has no ends unless they are given.
+    """Returns a real number in a range as a float; without ends the range is unlimited.
 
     Args:
         value: Anything that `float` takes, except text and bools.
         at_least: The smallest value allowed.
-        above: What the value must exceed, instead of `at_least`.
+        above: Exclusive lower end, instead of `at_least`.
         at_most: The largest value allowed.
-        below: What must exceed the value, instead of `at_most`.
-        finite: Whether infinity is refused. Nan always is.
+        below: Exclusive upper end, instead of `at_most`.
+        finite: Whether infinity is refused. Nan is always refused.
 
     Raises:
         InputError: If it is not a number, or out of range: "P is 2; it must be in (0, 1]".
@@ -165,11 +167,11 @@ def real(
 
 
 def one_of(name: str, value: Any, choices: Iterable[T], *, must_be: str = "") -> T:
-    """The choice that equals the value.
+    """Returns the choice that equals the value.
 
     Args:
         value: Anything; only an instance of a choice's type can equal it.
-        choices: What is allowed, in the order in which the error text names it.
+        choices: The allowed values, in the order in which the message lists them.
 
     Raises:
         InputError: If no choice equals it: "METHOD is 'x'; it must be one of a, b".
@@ -182,10 +184,10 @@ def one_of(name: str, value: Any, choices: Iterable[T], *, must_be: str = "") ->
 
 
 def function(name: str, value: Any) -> Callable:
-    """Something that can be called.
+    """Returns the value if it can be called.
 
     Raises:
-        InputError: If it cannot.
+        InputError: If it cannot be called.
     """
     if not callable(value):
         raise _refused(name, value, "a function")
@@ -193,10 +195,10 @@ def function(name: str, value: Any) -> Callable:
 
 
 def one_key(name: str, value: Any) -> Any:
-    """One typed key of `jax.random`, traced or not.
+    """Returns one typed key of `jax.random`, traced or not.
 
     Args:
-        value: What `jax.random.key(0)` gives.
+        value: A key such as `jax.random.key(0)`.
 
     Raises:
         InputError: If it is anything else: a number, the two words of `jax.random.PRNGKey`, or
@@ -205,22 +207,22 @@ def one_key(name: str, value: Any) -> Any:
     import jax  # here, so that the command line answers --help without it
 
     if not isinstance(value, jax.Array):
-        raise _refused(name, value, "one key, as jax.random.key(0) gives")
+        raise _refused(name, value, "one key, such as jax.random.key(0)")
     if not jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         raise InputError(
-            f"{name} is {value!r:.200}; it must be one key, as jax.random.key(0) gives (of an old "
-            "one jax.random.wrap_key_data makes it)"
+            f"{name} is {value!r:.200}; it must be one key, such as jax.random.key(0) "
+            "(jax.random.wrap_key_data converts an old key)"
         )
     if value.shape != ():
         raise InputError(
-            f"{name} is {value!r:.200}; it must be one key, as jax.random.key(0) gives, and these "
-            f"are keys of shape {list(value.shape)} (jax.vmap goes over them)"
+            f"{name} is {value!r:.200}; it must be one key, such as jax.random.key(0), but these "
+            f"are keys of shape {list(value.shape)} (use jax.vmap over them)"
         )
     return value
 
 
 def defined_at(value: Any) -> str:
-    """A function by its name, and its file and line where they are known: "fit (line 3 of a.py)".
+    """Returns a function's name, with file and line if they are known: "fit (line 3 of a.py)".
 
     Args:
         value: Anything that can be called.
@@ -237,7 +239,7 @@ def defined_at(value: Any) -> str:
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """ " (did you mean 'NAME'?)" with the known name that is nearest to a word, or ""."""
+    """Returns " (did you mean 'NAME'?)" with the known name closest to a word, or ""."""
     import difflib
 
     close = difflib.get_close_matches(str(word), [str(name) for name in known], 1)
@@ -245,12 +247,12 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def made_by(name: str, value: Any, kind: type[T], maker: str) -> T:
-    """An instance of a class.
+    """Returns the value if it is an instance of a class.
 
     Args:
         value: Anything.
         kind: The class.
-        maker: The function that returns such instances, for the error text.
+        maker: The function that returns such instances, for the message.
 
     Raises:
         InputError: If it is not an instance of the class.
@@ -276,21 +278,21 @@ def rounding_twins(values: Iterable[Any]) -> tuple[float, float] | None:
 
 
 def first_line(error: BaseException, most: int | None = None) -> str:
-    """The first line of an exception's text as `visible` shows it, or the name of its type.
+    """Returns the first line of an exception's text, made `visible`, or the name of its type.
 
     Args:
         error: The exception.
-        most: The most characters to return; by default the whole line.
+        most: The largest number of characters to return; by default the whole line.
     """
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return visible(line[:most])
 
 
 def visible(text: str, keep: str = "") -> str:
-    """Text in which each character that would steer a terminal is written as its escape.
+    """Returns text in which each character that would control a terminal is escaped.
 
-    Names of files, of others' packages and of settings may hold any character: ESC starts the
-    sequences that clear a screen, U+202E turns what follows around.
+    Names of files, packages and settings may contain any character: ESC starts the sequences that
+    clear a screen, and U+202E reverses the text that follows.
 
     Args:
         text: Any text.
@@ -311,7 +313,7 @@ def visible(text: str, keep: str = "") -> str:
 
 
 def size_words(size: float) -> str:
-    """A number of bytes as text, with at most one decimal: "13.3 GiB", "239 MiB", "1 KiB"."""
+    """Returns bytes as text, with at most one decimal: "13.3 GiB", "239 MiB", "1 KiB"."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
         if size >= unit:
             return f"{f'{size / unit:.1f}'.removesuffix('.0')} {name}"
@@ -323,7 +325,7 @@ def _refused(name, value, must_be):
 
 
 def _shown(value):
-    """A number as str shows it (NumPy's repr names its type too), anything else by its repr."""
+    """A number as `str` shows it (NumPy's repr includes the type), anything else by its repr."""
     text = repr(value) if _as_float(value) is None else str(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} ..."
 

@@ -70,9 +70,14 @@ def test_a_check_returns_the_value(check, args, options, expected):
         (number, (b"1",), {}, "x is b'1'; it must be a number"),
         (number, (None,), {}, "x is None; it must be a number"),
         (number, (10**400,), {}, f"x is {'1' + '0' * 199} ...; it must be a number"),
-        (numbers, ("1",), {}, "x is '1'; it must be made of numbers"),
-        (numbers, ([[1], [1, 2]],), {}, "x is [[1], [1, 2]]; it must be made of numbers"),
-        (numbers, ([None],), {}, "x is [None]; it must be made of numbers"),
+        (numbers, ("1",), {}, "x is '1'; it must be a number or an array of numbers"),
+        (
+            numbers,
+            ([[1], [1, 2]],),
+            {},
+            "x is [[1], [1, 2]]; it must be a number or an array of numbers",
+        ),
+        (numbers, ([None],), {}, "x is [None]; it must be a number or an array of numbers"),
         (whole, (2, 3), {}, "x is 2; it must be an integer of at least 3"),
         (whole, (True, 1), {}, "x is True; it must be an integer of at least 1"),
         (whole, (2.0, 1), {}, "x is 2.0; it must be an integer of at least 1"),
@@ -199,7 +204,7 @@ def test_the_module_imports_neither_numpy_nor_jax():
 )
 def test_what_is_no_key(value, words):
     text = refusal(one_key, value)
-    assert "one key, as jax.random.key(0) gives" in text and "\n" not in text
+    assert "one key, such as jax.random.key(0)" in text and "\n" not in text
     assert all(word in text for word in words), text
 
 

@@ -1,4 +1,4 @@
-"""Compiled programs that are kept on disk, so that another process need not compile them again."""
+"""A cache of compiled programs on disk, so that another process need not compile them again."""
 
 import hashlib
 import os
@@ -12,25 +12,25 @@ from collapse_jax.errors import InputError, first_line
 def cache(folder: str | os.PathLike | None = None) -> pathlib.Path:
     """Keeps compiled programs in a folder, for this process and later ones.
 
-    A first `cj.simulate` is mostly compilation: with the programs in the folder a process has its
-    first numbers in about two CPU-seconds. Call it once, at the top of a script. The command line
-    does the same by itself. No number depends on it.
+    Most of the time of a first `cj.simulate` is compilation. With the programs in the folder, a
+    process has its first numbers after about two CPU-seconds. Call this function once, at the top
+    of a script. The command line does so automatically. The results do not depend on it.
 
     The folder may be shared by processes that run at the same time, and deleted at any time. A
-    program is found again by the same versions of JAX, for the same settings and shapes.
+    program is reused by the same version of JAX for the same settings and shapes.
 
     Args:
-        folder: where; it is made if it is not there. By default the one of the command line,
-            `collapse_jax/compiled-PROCESSOR` in `$XDG_CACHE_HOME` or `~/.cache`. PROCESSOR tells
-            kinds of processors apart, since machines of several kinds may share a home folder; a
-            folder of your own should not be shared by several kinds. `JAX_COMPILATION_CACHE_DIR`
-            in the environment takes the place of the default.
+        folder: the folder of the cache; it is created if it does not exist. The default is that of
+            the command line, `collapse_jax/compiled-PROCESSOR` in `$XDG_CACHE_HOME` or `~/.cache`.
+            PROCESSOR names the kind of processor, since machines of several kinds may share a home
+            folder; if you give a folder, only machines of one kind should share it. The environment
+            variable `JAX_COMPILATION_CACHE_DIR` overrides the default.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: if the folder cannot be made or written to.
+        InputError: if the folder cannot be created or written to.
     """
     if folder is None:
         folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or default_folder()
@@ -50,7 +50,7 @@ def cache(folder: str | os.PathLike | None = None) -> pathlib.Path:
 
 
 def default_folder() -> pathlib.Path:
-    """Where the command line keeps compiled programs, by kind of processor."""
+    """Returns the folder of the command line's compiled programs, by kind of processor."""
     folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return folder / "collapse_jax" / f"compiled-{_processor()}"
 
@@ -62,8 +62,8 @@ def _check_writable(path):
             pass
     except OSError as error:
         raise InputError(
-            f"folder is {str(path)!r}, where compiled programs cannot be written "
-            f"({first_line(error)}); choose a folder that can be"
+            f"folder is {str(path)!r}, which cannot be written to ({first_line(error)}); choose a "
+            "writable folder"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""A console that shows what others have named, and obeys none of it."""
+"""A console that shows text from other sources and interprets none of it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,10 +11,10 @@ from collapse_jax.errors import visible
 
 
 class PlainConsole(Console):
-    """A rich console that writes the escape of every character that would steer a terminal.
+    """A rich console that escapes every character that would control a terminal.
 
-    Strings, those in tables too, become one line before they are measured. In texts that rich made
-    otherwise (bars, `Text`), line breaks stay.
+    Strings, also those in tables, become one line before they are measured. In other texts of rich
+    (bars, `Text`), line breaks stay.
     """
 
     def render_str(self, text: str, **options: Any) -> Text:

@@ -1,4 +1,4 @@
-"""Who reads whom in `collapse-jax simulate`: a shape or a file as a coupling, and what is exact."""
+"""Couplings of `collapse-jax simulate`, by name or file, and the exact means that they give."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,9 +16,10 @@ from collapse_jax.theory import islands
 
 
 def coupling_of(settings: SimulateConfig, exchange: Any) -> Any:
-    """The coupling of a file [K, K], or of a shape as `KnownSources`.
+    """Returns the coupling of a file [K, K], or a named coupling as `KnownSources`.
 
-    A share may be a number or traced; as a float of the models it is the same in both.
+    A share may be a number or traced; it is cast to the models' float type, so both give equal
+    results.
     """
     if settings.coupling_file():
         return _of_file(settings)
@@ -36,25 +37,30 @@ def coupling_of(settings: SimulateConfig, exchange: Any) -> Any:
 
 
 def real_rows(settings: SimulateConfig) -> list[str]:
-    """A line that names the rows of a coupling's file that take real data, or none."""
+    """Returns a line that names the rows of a coupling file that take real data, or no line."""
     if not settings.coupling_file():
         return []
     left = 1 - coupling_of(settings, None).sum(1)
     rows = np.flatnonzero(left > 1e-9)
     named = ", ".join(f"{left[row]:.3g} in row {row}" for row in rows[:8])
-    more = f" and {len(rows) - 8} rows more" if len(rows) > 8 else ""
+    more = f" and {len(rows) - 8} more rows" if len(rows) > 8 else ""
     file = settings.coupling_file()
-    return [f"{file}: what rows lack to 1 is real data: {named}{more}"] if len(rows) else []
+    return (
+        [f"{file}: the rest of rows that sum to less than 1 is real data: {named}{more}"]
+        if len(rows)
+        else []
+    )
 
 
 def exact_means(
     settings: SimulateSettings, real: Mapping[str, float], generation: Any
 ) -> dict[str, np.ndarray]:
-    """Metric -> its exact mean over chains [generations], by identity by descent.
+    """Returns metric -> exact mean over chains [generations], by identity by descent.
 
     Args:
         settings: of an ecosystem under replace, or mix without previous sets.
-        real: name of a diversity that `theory.islands` knows -> that of the real distribution.
+        real: name of a diversity that `theory.islands` knows -> its value for the real
+            distribution.
         generation: [generations].
     """
     coupling = coupling_of(settings, settings.exchange)
@@ -76,7 +82,7 @@ def exact_means(
 
 
 def _neighbours(shape, count):
-    """[K, K], 1 where the row reads the column: of others alone."""
+    """[K, K], 1 where the row reads the column; the diagonal is 0."""
     others = 1 - np.eye(count)
     if shape == "complete":
         return others
@@ -92,7 +98,7 @@ def _of_file(settings):
         path = expanded(file)
         is_text = path.suffix.lower() == ".csv"
         if not path.stat().st_size:
-            raise InputError("the file is empty; it must hold [K, K] shares")
+            raise InputError("the file is empty; it must contain [K, K] shares")
         array = np.loadtxt(path, delimiter=",", ndmin=2) if is_text else np.load(path)
         coupling = checked_coupling(array)
     except InputError as error:
@@ -104,9 +110,9 @@ def _of_file(settings):
         ) from None
     if settings.ecosystem not in (0, len(coupling)):
         raise InputError(
-            f"ecosystem is {settings.ecosystem}, and {file} holds [{len(coupling)}, "
-            f"{len(coupling)}]; leave --ecosystem out, or give {len(coupling)}"
+            f"ecosystem is {settings.ecosystem}, but {file} contains [{len(coupling)}, "
+            f"{len(coupling)}] shares; leave --ecosystem out, or give {len(coupling)}"
         )
     if len(coupling) < 2:
-        raise InputError(f"{file} holds one model; an ecosystem has at least 2")
+        raise InputError(f"{file} describes a single model; an ecosystem has at least 2")
     return coupling

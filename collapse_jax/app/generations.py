@@ -1,4 +1,4 @@
-"""The models that a language-model run left on disk: read, with nothing of the run changed."""
+"""Reads the models that a language-model run has saved; the run is not changed."""
 
 import dataclasses
 import os
@@ -20,14 +20,14 @@ from collapse_jax.runs.folder import RunFolder
 PRETRAINED = "pretrained"
 # Where the parameters of the network are in the state of a generation.
 _PREFIX = "params.model."
-_REMEDY = "say by --model and --tokenizer where it lies now"
+_REMEDY = "give the new paths by --model and --tokenizer"
 
 
 class Generation(NamedTuple):
-    """A model of a run, with all that it takes to use it.
+    """A model of a run, with everything that is needed to use it.
 
-    model: its network.
-    params: of the network.
+    model: the network.
+    params: the parameters of the network.
     tokenizer: that of the run.
     """
 
@@ -37,10 +37,10 @@ class Generation(NamedTuple):
 
 
 class SavedModels:
-    """The models of a run of `collapse-jax lm`, which may still be going on.
+    """The models of a run of `collapse-jax lm`, which may still be running.
 
     folder: the run folder.
-    config: its settings, resolved; model and tokenizer where they lie now.
+    config: its settings, resolved, with the current paths of model and tokenizer.
     model: the network.
     tokenizer: that of the run.
     """
@@ -60,8 +60,8 @@ class SavedModels:
             tokenizer: The same of the tokenizer.
 
         Raises:
-            InputError: If the folder holds no run of `lm`, or something cannot be read, or is not
-                what the run was made of.
+            InputError: If the folder contains no run of `lm`, if something cannot be read, or if
+                model or tokenizer are not the inputs of the run.
         """
         if not isinstance(run, str | os.PathLike):
             raise InputError(f"run is {run!r:.200}; it must be the path of a run folder")
@@ -69,7 +69,7 @@ class SavedModels:
         config = self.folder.config()
         if not isinstance(config, LMConfig):
             raise InputError(
-                f"{self.folder.path} holds a run of {config.command}; it must be one of lm"
+                f"{self.folder.path} contains a run of {config.command}; it must be a run of lm"
             )
         moved = {"model": model, "tokenizer": tokenizer}
         moved = {name: value for name, value in moved.items() if value is not None}
@@ -88,7 +88,7 @@ class SavedModels:
         self._names = {".".join(path): path for path in self._flat()}
 
     def seeds(self) -> list[int]:
-        """Numbers of the seeds that have a saved model, ascending."""
+        """Returns the numbers of the seeds that have a saved model, ascending."""
         numbers = (
             re.fullmatch(r"chain_(0|[1-9]\d{0,8})", path.name)
             for path in self.folder.checkpoints.glob("chain_*")
@@ -97,21 +97,21 @@ class SavedModels:
         return [seed for seed in seeds if self.generations(seed)]
 
     def generations(self, seed: int) -> list[int]:
-        """The generations of a seed whose parameters are on disk, ascending."""
+        """Returns the generations of a seed whose parameters are on disk, ascending."""
         if not self._folder_of(seed).is_dir():
             return []
         with self._checkpoints(seed) as checkpoints:
             return [one for one in checkpoints.generations() if checkpoints.has_state(one)]
 
     def params(self, generation: int | str, seed: int = 0) -> dict:
-        """The parameters of a generation, or those before any fit.
+        """Returns the parameters of a generation, or those before any fit.
 
         Args:
             generation: Its number, or "pretrained".
             seed: Number of the run's seed, from 0.
 
         Raises:
-            InputError: If they are not on disk, damaged, or of another model.
+            InputError: If they are not on disk, are damaged, or belong to another model.
         """
         if generation == PRETRAINED:
             made_of.refuse_changed(self.folder.path, self._model_entry, _REMEDY)
@@ -121,7 +121,9 @@ class SavedModels:
             try:
                 leaves = checkpoints.restore_leaves(int(generation))
             except DamagedError as error:
-                raise InputError(f"{error}; the command of the run makes it again") from None
+                raise InputError(
+                    f"{error}; repeat the command of the run to compute it again"
+                ) from None
         found = {
             name.removeprefix(_PREFIX): value
             for name, value in leaves.items()
@@ -131,15 +133,15 @@ class SavedModels:
         shapes = {name: flat[path].shape for name, path in self._names.items()}
         if shapes != {name: value.shape for name, value in found.items()}:
             raise InputError(
-                f"generation {generation} of seed {seed} in {self.folder.path} is of a network "
-                f"with other parameters than {self.config.model} has"
+                f"generation {generation} of seed {seed} in {self.folder.path} belongs to a "
+                f"network with other parameters than {self.config.model}"
             )
         return flax.traverse_util.unflatten_dict(
             {self._names[name]: jnp.asarray(value) for name, value in found.items()}
         )
 
     def refuse_missing(self, generation: int | str, seed: int) -> None:
-        """Raises `InputError` for parameters that are not on disk; the text says which are."""
+        """Raises `InputError` for parameters that are not on disk; it lists those that are."""
         whole("generation", generation, 0, must_be=f"a whole number from 0, or {PRETRAINED!r}")
         there = self.generations(whole("seed", seed, 0))
         if generation in there:
@@ -151,7 +153,7 @@ class SavedModels:
             raise InputError(f"{where}seed {seed}; {kept}")
         hint = ""
         if self.config.checkpoints == "ends":
-            hint = " (it keeps the two ends alone: --checkpoints ends)"
+            hint = " (it keeps only generation 0 and the newest: --checkpoints ends)"
         raise InputError(
             f"{where}generation {generation} of seed {seed}; it has those of generations "
             f"{_listed(there)}{hint}"
@@ -175,9 +177,9 @@ def load_generation(
     model: str | None = None,
     tokenizer: str | None = None,
 ) -> Generation:
-    """The model of one generation of a run of `collapse-jax lm`, ready to be used.
+    """Returns the model of one generation of a run of `collapse-jax lm`, ready for use.
 
-    Nothing in the run folder is changed, and the run may still be going on.
+    The run folder is not changed, and the run may still be in progress.
 
     Args:
         run: The run folder.
@@ -191,15 +193,15 @@ def load_generation(
         them.
 
     Raises:
-        InputError: If the folder holds no run of `lm`, the generation is not on disk, or model or
-            tokenizer are not what the run was made of.
+        InputError: If the folder contains no run of `lm`, the generation is not on disk, or model
+            or tokenizer are not the inputs of the run.
     """
     saved = SavedModels(run, model=model, tokenizer=tokenizer)
     return Generation(saved.model, saved.params(generation, seed), saved.tokenizer)
 
 
 def _listed(numbers: list[int]) -> str:
-    """ "0, 1, 2", or "0 to 9" where none is missing and there are many."""
+    """ "0, 1, 2", or "0 to 9" for many consecutive numbers."""
     if len(numbers) > 3 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         return f"{numbers[0]} to {numbers[-1]}"
     return ", ".join(map(str, numbers))

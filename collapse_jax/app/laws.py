@@ -1,6 +1,6 @@
-"""What is known of a simulation's family: its options, label, metrics and closed forms.
+"""The options, label, metrics and closed forms of a simulation's family.
 
-The families bring all of it (`core.types.Family`); nothing here knows one by name.
+They are provided by the families (`core.types.Family`); no family is named here.
 """
 
 import ast
@@ -23,14 +23,14 @@ from collapse_jax.estimators.registry import family
 
 
 def expected_means(config: SimulateConfig, generation: ArrayLike) -> dict[str, np.ndarray]:
-    """Metric -> its exact mean over chains [generations], for metrics with a closed form."""
+    """Returns metric -> exact mean over chains [generations], for metrics with a closed form."""
     return _asked(config, "means", np.shape(generation), generation)
 
 
 def expected_quantiles(
     config: SimulateConfig, generation: ArrayLike, probabilities: Sequence[float]
 ) -> dict[str, np.ndarray]:
-    """Metric -> its exact quantiles [probabilities, generations], where they are known."""
+    """Returns metric -> exact quantiles [probabilities, generations], if they are known."""
     shape = (*np.shape(probabilities), *np.shape(generation))
     return _asked(config, "quantiles", shape, generation, probabilities)
 
@@ -38,18 +38,18 @@ def expected_quantiles(
 def chains_for_means(
     config: SimulateConfig, generation: ArrayLike, relative_error: float = 0.05
 ) -> dict[str, np.ndarray]:
-    """Metric -> chains whose average has this relative standard error [generations].
+    """Returns metric -> number of chains [generations] for this relative standard error.
 
-    Infinite where beyond a float; only metrics for which it is known.
+    The number is infinite if a float cannot represent it. Metrics without a formula are left out.
     """
     return _asked(config, "chains_for_means", np.shape(generation), generation, relative_error)
 
 
 def check_laws(config: SimulateConfig) -> None:
-    """Asks the closed forms of another package's family for two generations, before any work.
+    """Evaluates the closed forms of a third-party family at two generations, before any work.
 
     Raises:
-        InputError: if one fails, or gives anything else than `ClosedForms` says.
+        InputError: if one fails, or returns anything but what `ClosedForms` describes.
     """
     laws, generations = _laws(config), np.array([0, config.generations])
     if not all(map(is_ours, laws)):
@@ -59,12 +59,12 @@ def check_laws(config: SimulateConfig) -> None:
 
 
 def default_metrics(name: str) -> tuple[str, ...]:
-    """What a family records unless told otherwise; () where it does not say."""
+    """Returns the metrics that a family records by default; () if it names none."""
     return _known(name).metrics
 
 
 def label(config: SimulateConfig) -> str:
-    """What a figure calls the family with its options."""
+    """Returns the name of the family with its options, for figures."""
     text, options = _known(config.family).label or config.family, all_options(config)
     fields = {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
     if not fields <= options.keys():
@@ -74,7 +74,7 @@ def label(config: SimulateConfig) -> str:
 
 
 def given_options(config: SimulateConfig) -> dict[str, Any]:
-    """The arguments of the family's factory that the settings give, but for those of a grid."""
+    """Returns the arguments of the family's factory in the settings, without those of a grid."""
     fields = [name for name, owner in FIELDS_OF_FAMILIES.items() if owner == config.family]
     own = (option for option in config.options if not option.startswith(PREFIX))
     pairs = (option.partition("=") for option in own)
@@ -84,7 +84,7 @@ def given_options(config: SimulateConfig) -> dict[str, Any]:
 
 
 def all_options(config: SimulateConfig) -> dict[str, Any]:
-    """The arguments of the family's factory, defaults included."""
+    """Returns the arguments of the family's factory, including defaults."""
     parameters = inspect.signature(_known(config.family).factory).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
     return defaults | given_options(config)
@@ -117,7 +117,7 @@ def _laws(config):
 
 
 def _asked(config, form, shape, *arguments):
-    """What one of the closed forms gives: metric -> an array of this shape."""
+    """Evaluates a closed form: metric -> array of this shape."""
     given, settings = getattr(_laws(config), form), config.resolved()
     if settings.temperature != 1 or settings.workflow == "keep_real" or settings.switch:
         return {}
@@ -129,7 +129,7 @@ def _asked(config, form, shape, *arguments):
         return {}  # others may know accumulate without it alone
     if is_ours(given):
         return dict(given(_setting(config), *arguments))
-    name = f"{form} of the laws of {config.family!r}"
+    name = f"{form} of the closed forms of {config.family!r}"
     try:
         found = given(_setting(config), *arguments)
     except Exception as error:
@@ -155,9 +155,9 @@ def _setting(config):
 
 
 def _of_ecosystem(settings, generation):
-    """Exact means of models that read each other, where diversity is lost as by copying.
+    """Exact means of models that read each other, for families that lose diversity like copying.
 
-    A family says so by its own law: under replace it loses 1 / M in a generation.
+    The closed form of such a family shows this: under replace it loses 1 / M per generation.
     """
     from collapse_jax.app.couplings import exact_means  # SciPy and more, for few
 

@@ -1,4 +1,4 @@
-"""The options of a command in groups, each with the first sentence of what it means."""
+"""The options of a command in groups, each with the first sentence of its description."""
 
 import ast
 import dataclasses
@@ -25,7 +25,7 @@ def option_groups(settings: Settings, *, is_short: bool = True) -> list[tuple[st
 
     Args:
         settings: The defaults.
-        is_short: Whether the help of an option is its first sentence, rather than all.
+        is_short: Whether the help of an option is only its first sentence.
 
     Returns:
         (name of the group, a dataclass, its default). Those of the last base come first, as in the
@@ -37,13 +37,13 @@ def option_groups(settings: Settings, *, is_short: bool = True) -> list[tuple[st
 
 
 def one_group(name: str, default: Any, *, is_short: bool = True) -> tuple[str, type, Any]:
-    """The same of any dataclass, with all its fields in one group of that name."""
+    """Returns the same for any dataclass, with all its fields in one group of that name."""
     group = _one_group(type(default), is_short)
     return name, group, _filled(group, default)
 
 
 def of_groups(kind: type[Settings], given: Any) -> Settings:
-    """The settings in parsed arguments that hold the fields of `option_groups`."""
+    """Returns the settings in parsed arguments that contain the fields of `option_groups`."""
     values: dict[str, Any] = {}
     for name, group in _groups(kind, True):
         part = getattr(given, name)
@@ -53,7 +53,7 @@ def of_groups(kind: type[Settings], given: Any) -> Settings:
 
 @functools.cache
 def _groups(kind, is_short):
-    """(name, dataclass) of each class with fields of its own, below `kind` and itself."""
+    """(name, dataclass) of each base class of `kind`, and of `kind`, that adds fields."""
     names = [field.name for field in dataclasses.fields(kind)]
     groups = []
     # Those of what few need stand behind the others.
@@ -81,7 +81,7 @@ def _one_group(kind, is_short):
 def _group(base, names, kind, texts, is_short):
     """A dataclass of those fields of `kind`, with their texts for --help.
 
-    Without one it has "", since tyro would look for one in all sources, which takes it long.
+    A field without text has "", since tyro would otherwise search all sources, which is slow.
     """
     hints, fields = typing.get_type_hints(kind, include_extras=True), []
     for name in names:
@@ -94,18 +94,18 @@ def _group(base, names, kind, texts, is_short):
 
 
 def _filled(group, values):
-    """An instance of a group with the fields that something else has."""
+    """An instance of a group, with the values of another object's fields."""
     return group(*(getattr(values, field.name) for field in dataclasses.fields(group)))
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a text; all of them where it explains choices, one after another."""
+    """The first sentence of a text; the whole text if it explains the choices one by one."""
     text = " ".join(text.split())
     return text if _OF_CHOICES.match(text) else _END.split(text, maxsplit=1)[0]
 
 
 def _texts_below_fields(kind):
-    """{field: the string below it} of one class, as its source has it."""
+    """{field: the string below it} of one class, read from its source."""
     body = _body_of(kind)
     return {
         field.target.id: text.value.value
@@ -119,7 +119,7 @@ def _texts_below_fields(kind):
 
 
 def _body_of(kind):
-    """The statements of a class; [] of one made in a session."""
+    """The statements of a class; [] for a class defined in a session."""
     try:
         if kind.__qualname__ == kind.__name__:
             return _classes_of(sys.modules[kind.__module__])[kind.__name__].body
@@ -131,6 +131,6 @@ def _body_of(kind):
 
 @functools.cache
 def _classes_of(module):
-    """{name: node} of the classes of a module: quicker than to find the source of each."""
+    """{name: node} of the classes of a module, which is faster than reading each source."""
     body = ast.parse(inspect.getsource(module)).body
     return {node.name: node for node in body if isinstance(node, ast.ClassDef)}

@@ -1,4 +1,4 @@
-"""The folder that a command writes its answer to, which may hold an earlier answer alone."""
+"""The output folder of a command, which may contain only earlier output of that command."""
 
 from collections.abc import Collection
 
@@ -7,21 +7,23 @@ from collapse_jax.runs.folder import RunFolder
 
 
 def refuse_taken(folder: RunFolder, files: Collection[str], what: str) -> None:
-    """Raises `InputError` for a folder with anything but the files of an earlier call.
+    """Raises `InputError` for a folder that contains anything but files of an earlier call.
 
     Args:
-        folder: what the option `out` names; it need not be there.
-        files: names of what the command writes.
-        what: the answer, as "warning".
+        folder: the folder of the option `out`; it need not exist.
+        files: names of the files that the command writes.
+        what: name of the output, such as "warning".
     """
     try:
         others = {path.name for path in folder.path.iterdir()} - set(files)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise InputError(f"out is '{folder.path}', which is no folder ({error.strerror})") from None
+        raise InputError(
+            f"out is '{folder.path}', which is not a folder ({error.strerror})"
+        ) from None
     if others:
         raise InputError(
-            f"out is '{folder.path}', which holds {max(others)}; give a new folder, or that of an "
-            f"earlier {what}"
+            f"out is '{folder.path}', which contains {max(others)}; give a new folder, or the "
+            f"folder of an earlier {what}"
         )

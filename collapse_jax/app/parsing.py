@@ -1,4 +1,4 @@
-"""From arguments to a dataclass, by tyro; every mistake is an `InputError` of one line."""
+"""Parses arguments into a dataclass by tyro; every mistake is an `InputError` of one line."""
 
 import contextlib
 import dataclasses
@@ -27,12 +27,12 @@ _SINGLE = {int: "INT", float: "FLOAT", int | None: "{None}|INT", float | None: "
 def parsed(
     known: dict[str, type], arguments: list[str], say: Callable[[str], object] = print
 ) -> Any:
-    """An instance of the dataclass of the command that the arguments ask for.
+    """Returns an instance of the dataclass of the command that the arguments name.
 
     Args:
         known: Name of each command -> the dataclass of its arguments, whose docstring is its help.
         arguments: The command's name and its options.
-        say: Called with a line about values that ranges give more than once.
+        say: Called with a line about values that a range gives more than once.
 
     Raises:
         InputError: For unknown names, and for values that cannot be read.
@@ -78,9 +78,9 @@ def _check_names(known, arguments):
 
 
 def _options(kind):
-    """The options of a dataclass and of the dataclasses in it, as they are typed.
+    """The options of a dataclass and of its nested dataclasses, as they are typed.
 
-    What is true or false has two, --NAME and --no-NAME; what has a place and no name has none.
+    A boolean has two options, --NAME and --no-NAME; a positional argument has none.
     """
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.type):
@@ -97,9 +97,9 @@ def _options(kind):
 
 
 def _message_in(box):
-    """The first paragraph below the title of what tyro prints in a frame, as one line.
+    """The first paragraph below the title of tyro's framed output, as one line.
 
-    tyro has no public way to its errors but this text; a frame has the title in its first line.
+    tyro gives no other public access to its errors. The first line of a frame is its title.
     """
     framed = "╭" in box.partition("\n")[0]
     lines = [
@@ -112,9 +112,9 @@ def _message_in(box):
 
 
 def _numbers(notes):
-    """How tyro reads numbers, and options that take one value or several with commas.
+    """Rules by which tyro reads numbers, and options with one or several comma-separated values.
 
-    notes: gets what is to be said about them, as keys.
+    notes: receives lines about them, as keys.
     """
     registry = tyro.constructors.ConstructorRegistry()
 

@@ -1,4 +1,4 @@
-"""What a paper's table says of simulated chains: medians and means, each with its interval."""
+"""Tables of simulated chains for a paper: medians and means, each with its uncertainty."""
 
 from typing import NamedTuple
 
@@ -15,12 +15,12 @@ _HEAD = ("metric", "generation", "chains", "median", "95% interval", "mean", "er
 class Row(NamedTuple):
     """One metric at one generation.
 
-    metric, generation: which.
-    chains: how many have a number there.
-    median, low, high: the median over chains, in its 95% interval by order statistics.
+    metric, generation: name of the metric, number of the generation.
+    chains: number of chains with a finite value there.
+    median, low, high: the median over chains and its 95% interval, by order statistics.
     mean, error: the mean over chains and its standard error.
-    carried_by: as how many equal chains the mean would have the same spread: (sum |x|)^2 / sum x^2.
-        Where it is a small share of the chains, report the median (docs/mean-and-typical-path.md).
+    carried_by: effective number of chains that determine the mean, (sum |x|)^2 / sum x^2. If it is
+        much smaller than the number of chains, report the median (docs/mean-and-typical-path.md).
     """
 
     metric: str
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class Table(tuple):
-    """Rows of `table`, which print as text, and as HTML in a notebook."""
+    """The rows of `table`; they print as text, and as HTML in a notebook."""
 
     def __str__(self) -> str:
         cells = [_HEAD, *map(_cells, self)]
@@ -53,7 +53,7 @@ class Table(tuple):
 
 
 def table(records: Records, generation: int | None = None) -> Table:
-    """Median and mean of each metric over chains at a generation, with what they are worth.
+    """Returns median and mean of each metric over chains, with intervals and standard errors.
 
     Args:
         records: a trace, a data set with every chain, a dict of arrays [chain, generation], a run
@@ -61,17 +61,17 @@ def table(records: Records, generation: int | None = None) -> Table:
         generation: a recorded one; by default the last.
 
     Returns:
-        A row for each metric of one number a generation; `print` shows them.
+        A row for each metric that is one number per generation; `print` shows them.
 
     Raises:
-        InputError: where the generation was not recorded, or no chains were kept.
+        InputError: if the generation was not recorded, or the records contain no single chains.
     """
     found = recorded(records)
     metrics = found.scalars()
     if found.axes or not metrics:
         raise InputError(
-            f"{found.name} holds no metric of single chains; a summary and a grid hold their own "
-            "means, deviations and quantiles"
+            f"{found.name} contains no metric of single chains; a summary or a grid already "
+            "contains means, standard deviations and quantiles"
         )
     known = found.generations.tolist()
     if generation is not None and generation not in known:

@@ -1,4 +1,4 @@
-"""What runs from a shell: how it ends, where it prints, and what libraries may say meanwhile."""
+"""The command line's exit codes, console, and treatment of warnings from libraries."""
 
 import contextlib
 import functools
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def terminal() -> Iterator[None]:
-    """Ends the process with one line and an exit code for every error that a user may meet.
+    """Ends the process with one line and an exit code for every error that a user may see.
 
-    2: bad input, found before any work. 1: a fit that diverged, a disk or memory that is full, or
-    another process of the job that ended. 130 or 143: interrupted. Libraries are quiet, and
-    compiled programs are kept between calls.
+    Exit code 2: bad input, found before any work. Exit code 1: a fit that diverged, a full disk or
+    memory, or the end of another process of the job. Exit codes 130 and 143: interrupted. Messages
+    of libraries are silenced, and compiled programs are kept between calls.
     """
     _quiet()
     try:
@@ -35,19 +35,19 @@ def terminal() -> Iterator[None]:
         _stop(f"stopped: {error}; what was saved is kept", 1)
     except OSError as error:
         _stop(
-            f"stopped: {error}; what was saved is kept, and the same command goes on once "
-            "this is mended",
+            f"stopped: {error}; what was saved is kept, and the same command resumes the run once "
+            "this is fixed",
             1,
         )
     except MemoryError as error:
         _stop(
-            f"stopped: not enough memory ({error or 'no more was given'}); what was saved "
-            "is kept, and less at once may fit",
+            f"stopped: not enough memory ({error or 'allocation failed'}); what was saved is kept, "
+            "and smaller batches may fit",
             1,
         )
     except KeyboardInterrupt as error:
         _stop(
-            "interrupted: what was saved is kept; the same command goes on from there",
+            "interrupted: what was saved is kept; the same command resumes the run",
             128 + getattr(error, "signal", 2),
         )
     except Exception as error:
@@ -67,7 +67,7 @@ def _leave_the_job(error):
         distributed.leave(1)
     _stop(
         f"stopped: another process of this job ended ({first_line(error, 200)}); what was saved is "
-        "kept, and the same command goes on, with any number",
+        "kept, and the same command resumes the run, with any number of processes",
         1,
     )
 
@@ -80,10 +80,10 @@ def _stop(message, code):
 
 
 def new_console(quiet: bool = False) -> "Console":
-    """A console for plain text of any length; a quiet one prints nothing.
+    """Returns a console for plain text of any length; a quiet one prints nothing.
 
-    Text is printed as `visible` shows it, each string as one line: names come from files and from
-    others' packages.
+    Text is printed as `visible` shows it, each string as one line, since names may come from files
+    and third-party packages.
     """
     from collapse_jax.app.console import PlainConsole
 
@@ -91,7 +91,7 @@ def new_console(quiet: bool = False) -> "Console":
 
 
 def _quiet():
-    """Silences libraries and keeps compiled programs, unless the user decided otherwise."""
+    """Silences libraries and caches compiled programs, unless the environment says otherwise."""
     # Orbax logs the stack of what it also raises.
     for name in ("absl", "asyncio", "concurrent.futures"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -118,12 +118,12 @@ def _excepthook(kind, value, trace):
 
 
 def _unraisablehook(unraisable):
-    """Silent about coroutines: Orbax raises the first error of many reads, and drops the others."""
+    """Ignores coroutines: Orbax raises the first error of many reads and drops the others."""
     is_coroutine = inspect.iscoroutine(unraisable.object)
     if not is_coroutine and not _was_raised_before(unraisable.exc_type, unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
 
 
 def _was_raised_before(kind, value):
-    """Whether a thread of tensorstore tells a loop that ended of an error that was raised."""
+    """Whether a thread of tensorstore reports an error, already raised, to a closed event loop."""
     return kind is RuntimeError and str(value) == "Event loop is closed"

@@ -1,8 +1,8 @@
-"""Trackers beside a run folder: TensorBoard, W&B, trackio.
+"""Experiment trackers in addition to the run folder: TensorBoard, W&B, trackio.
 
-Each package is imported where it is asked for. A seed of a run is a run of the tracker; all of a
-run folder are one group there. What was sent is noted in the folder, so that a run that goes on
-sends nothing twice, and one that is done can still be sent.
+A package is imported only if its tracker is asked for. Each seed is one run of the tracker, and the
+seeds of a run folder form a group. The folder records what has been sent, so that a resumed run
+sends nothing twice, and a finished run can still be sent.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ class Writer(Protocol):
         """Sends numbers by name, at a step of an axis ("generation" or "epoch")."""
 
     def close(self) -> None:
-        """Sends what waits, and ends the run of the tracker."""
+        """Sends what is queued, and ends the run of the tracker."""
 
 
 class _TensorBoard:
@@ -78,7 +78,7 @@ class _WandB:
 
 
 class _Trackio:
-    """A run of trackio, whose steps are those of the axis."""
+    """A run of trackio; its steps are generations or epochs."""
 
     def __init__(self, package, folder, seed, name, settings):
         self._package = package
@@ -107,24 +107,24 @@ TRACKERS: dict[str, tuple[str, Callable[..., Writer]]] = {
 
 
 def check_trackers(track: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of trackers, each known and installed.
+    """Returns the names of trackers; checks that each is known and installed.
 
     Raises:
-        InputError: For the first that is not.
+        InputError: For the first that is unknown or not installed.
     """
     names = (track,) if isinstance(track, str) else tuple(track)
     for name in names:
         if name not in TRACKERS:
             raise InputError(
-                f"track is {name!r}; it must be made of {', '.join(TRACKERS)}"
-                f"{did_you_mean(name, TRACKERS)}"
+                f"track is {name!r}; it must be one or several of "
+                f"{', '.join(TRACKERS)}{did_you_mean(name, TRACKERS)}"
             )
         package = TRACKERS[name][0]
         try:
             importlib.import_module(package)
         except ImportError:
             raise InputError(
-                f"track is {name!r}, which needs the package {package}: pip install "
+                f"track is {name!r}, which needs the package {package}; run pip install "
                 f"'collapse-jax[{name}]'"
             ) from None
     return names
@@ -138,18 +138,18 @@ def tracked(
     watcher: Watcher,
     seed: int = 0,
 ) -> Iterator[Watcher]:
-    """A watcher that sends every generation to trackers as well.
+    """Yields a watcher that also sends every generation to trackers.
 
     Args:
         folder: The run folder.
-        settings: What config.json holds.
-        names: Of `TRACKERS`; in a job of several processes the first one alone sends.
-        watcher: Called before they are; `say` gets a line about a tracker that fails, without which
-            the run goes on.
-        seed: The first seed that will be made; its runs are begun at once.
+        settings: The settings as config.json stores them.
+        names: Names of `TRACKERS`; in a job of several processes only the first one sends.
+        watcher: Called before the trackers. `say` gets a line about a tracker that fails; the run
+            continues without it.
+        seed: The first seed of this call; its tracker runs are opened immediately.
 
     Raises:
-        InputError: If a tracker does not begin.
+        InputError: If a tracker cannot be opened.
     """
     if not names or not distributed.is_first():
         yield watcher
@@ -192,11 +192,11 @@ class _Trackers:
                 )
             except Exception as error:  # each package has errors of its own
                 raise InputError(
-                    f"track is {name!r}, which did not begin ({first_line(error, 200)})"
+                    f"track is {name!r}, which could not be opened ({first_line(error, 200)})"
                 ) from None
 
     def send(self, seed, generation, row):
-        """Sends a generation to those that did not get it yet."""
+        """Sends a generation to the trackers that have not received it yet."""
         try:
             if seed != self._seed:
                 self.begin(seed)
@@ -228,7 +228,7 @@ class _Trackers:
         writer.write("generation", generation, values)
 
     def _losses(self, seed, generation):
-        """Training and validation loss by epoch of a generation's fit; {} where they are gone."""
+        """Training and validation loss of a fit by epoch; {} if they have been deleted."""
         folder = self._folder.checkpoints / f"chain_{seed}"
         if not (folder / str(generation)).is_dir():
             return {}
@@ -248,8 +248,8 @@ class _Trackers:
             self._writers.pop(name, None)
         self._names = [name for name in self._names if name not in names]
         self._say(
-            f"{', '.join(names)}: {first_line(error, 200)}; the run goes on without it, and the "
-            "same command sends the rest later"
+            f"{', '.join(names)}: {first_line(error, 200)}; the run continues without it; the same "
+            "command sends the rest later"
         )
 
     def close(self):

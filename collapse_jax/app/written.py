@@ -1,4 +1,4 @@
-"""Text of others in what we write: a cell of Markdown, HTML, a line of JSON, a stream."""
+"""Escapes text from other sources for a Markdown cell, HTML, a line of JSON or a stream."""
 
 import html
 import json
@@ -14,7 +14,7 @@ _COLOUR = re.compile(r"(\x1b\[[0-9;]*m)")
 
 
 def markdown_cell(text: str) -> str:
-    """Text for a Markdown cell or heading: one line, shown as it is written."""
+    """Returns text for a Markdown cell or heading: one line, displayed literally."""
     text = visible(" ".join(text.split()))
     for special in _SPECIAL:
         text = text.replace(special, "\\" + special)
@@ -22,15 +22,15 @@ def markdown_cell(text: str) -> str:
 
 
 def html_text(text: str) -> str:
-    """Text for an HTML page, shown as it is written."""
+    """Returns text for an HTML page, displayed literally."""
     return html.escape(visible(text))
 
 
 def json_line(row: dict[str, Any]) -> str:
-    """An object as one line of JSON that ends in a line break, readable in a terminal.
+    """Returns an object as one line of JSON with a line break, readable in a terminal.
 
-    Letters of every script stay; what a terminal would obey is escaped as JSON allows it, so that
-    the line holds the same values.
+    Letters of every script stay. Control characters are JSON escapes, so that the line has the same
+    values.
     """
     text = json.dumps(row, ensure_ascii=False)
     if not text.isprintable():
@@ -42,10 +42,10 @@ def json_line(row: dict[str, Any]) -> str:
 
 
 class Shown:
-    """A stream to which a library prints text of others: colours and line breaks pass alone."""
+    """A stream for a library that prints foreign text: only colours and line breaks pass."""
 
     def __init__(self, stream: TextIO):
-        """Writes to `stream`, and is like it in everything else."""
+        """Writes to `stream`; all other attributes are those of `stream`."""
         self._stream = stream
 
     def write(self, text: str) -> int:

@@ -37,9 +37,9 @@ _MOMENT_DRAWS = 4096
 
 @dataclasses.dataclass(frozen=True)
 class OfParams:
-    """A metric of the parameters as one of the state.
+    """Turns a metric of the parameters into a metric of the state.
 
-    Two of the same function are equal, so that nothing is compiled twice.
+    Two instances with the same function are equal, so that nothing is compiled twice.
     """
 
     function: Callable
@@ -52,9 +52,10 @@ class OfParams:
 class OfDraws:
     """A moment of a model as a function of its parameters, estimated from draws of the model.
 
-    The draws use one fixed key, so that differences between generations are the models'. Chains
-    share it too: a mean over chains keeps the error of these draws, however many chains there are
-    (1 / sqrt(4096), 1.6% of the deviation, of a mean; 2.2% of a normal variance).
+    The draws use one fixed key, so that differences between generations come from the models. All
+    chains use the same key. The error of these draws therefore remains in a mean over chains,
+    however many chains there are: 1 / sqrt(4096), or 1.6% of the standard deviation, for a mean,
+    and 2.2% for a normal variance.
     """
 
     sample: Callable
@@ -78,10 +79,10 @@ class OfFirst:
 def resolve_metrics(
     offered: Mapping[str, Callable | None], metrics: str | Callable | Iterable
 ) -> dict[str, Callable[[Any], object]]:
-    """Metrics given by name, or as named functions, as functions of the state.
+    """Returns metrics, given by name or as named functions, as functions of the state.
 
     Args:
-        offered: What a process offers by name, `Process.metrics`.
+        offered: The metrics that a process offers by name, `Process.metrics`.
         metrics: Names in `offered`, or functions of the state with a `__name__`.
 
     Returns:
@@ -89,7 +90,7 @@ def resolve_metrics(
 
     Raises:
         InputError: If a name is not offered, if it is a distance to a real distribution that is not
-            known (a fixed data set), or if two metrics have one name.
+            known (a fixed data set), or if two metrics have the same name.
     """
     if not isinstance(metrics, str | Iterable) and not callable(metrics):
         raise InputError(
@@ -100,7 +101,7 @@ def resolve_metrics(
         of_state = _by_name(metric, offered) if isinstance(metric, str) else metric
         name = metric if isinstance(metric, str) else getattr(metric, "__name__", "")
         if not name or name in resolved:
-            raise InputError(f"metric {metric!r} needs a name (__name__) of its own")
+            raise InputError(f"metric {metric!r} needs a unique name (__name__)")
         resolved[name] = of_state
     return resolved
 

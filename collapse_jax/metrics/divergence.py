@@ -8,7 +8,8 @@ from jax.typing import ArrayLike
 def exponential_beyond_line(x: Array) -> Array:
     """exp(x) - 1 - x without cancellation; inf at both ends.
 
-    KL divergence of exponential laws at x = log(mean of the first / mean of the second). Derived.
+    KL divergence of exponential distributions at x = log(mean of the first / mean of the second).
+    Derived.
     """
     small = jnp.clip(x, -0.5, 0.5)
     series = jnp.ones_like(x)
@@ -20,10 +21,11 @@ def exponential_beyond_line(x: Array) -> Array:
 
 
 def entropy_beyond_line(p: ArrayLike, q: ArrayLike) -> Array:
-    """p log(p / q) - p + q for p, q >= 0, without cancellation where they are near.
+    """p log(p / q) - p + q for p, q >= 0, without cancellation if they are close.
 
-    q where p = 0, inf where only q = 0. KL divergence of Poisson laws of means p and q; summed over
-    all outcomes, that of discrete laws. Derived.
+    The value is q where p = 0, and inf where only q = 0. It is the KL divergence of Poisson
+    distributions with means p and q. Summed over all outcomes, it is that of discrete
+    distributions. Derived.
     """
     p, q = jnp.broadcast_arrays(
         jnp.asarray(p, jnp.result_type(float)), jnp.asarray(q, jnp.result_type(float))

@@ -1,4 +1,4 @@
-"""How far texts lie apart as points: how varied a set is, and how near to the real one."""
+"""Diversity of texts as embedded points, and their similarity to real text."""
 
 import contextlib
 import importlib.util
@@ -14,7 +14,7 @@ from collapse_jax.errors import InputError
 def embedding_diversity(points: ArrayLike) -> float:
     """Mean pairwise cosine distance 1 - cos(x_i, x_j) of points [N, width], over pairs i < j.
 
-    Derived: with unit vectors u_i it is 1 - (|sum u_i|^2 - N) / (N (N - 1)), without the pairs.
+    Derived: with unit vectors u_i it is 1 - (|sum u_i|^2 - N) / (N (N - 1)), which needs no pairs.
 
     Raises:
         InputError: If there are fewer than 2 points, or one is 0 or not finite.
@@ -26,18 +26,18 @@ def embedding_diversity(points: ArrayLike) -> float:
 
 
 def mauve_score(points: ArrayLike, real_points: ArrayLike, *, seed: int = 0) -> float:
-    """MAUVE in (0, 1], 1 where the histograms of both sets of points are equal.
+    """MAUVE in (0, 1]; it is 1 if the histograms of both sets of points are equal.
 
     By the package mauve-text with its defaults: k-means of both sets together into N / 10 clusters,
     after PCA to 90% of the variance; scaling factor 5.
 
     Args:
-        points: [N, width], those of the text.
-        real_points: [M, width], those of the real text.
-        seed: Of k-means.
+        points: [N, width], the points of the text.
+        real_points: [M, width], the points of the real text.
+        seed: Seed of k-means.
 
     Raises:
-        InputError: If there are fewer than 2 points in either, or one is 0 or not finite.
+        InputError: If either set has fewer than 2 points, or a point is 0 or not finite.
         ImportError: If mauve-text is not installed.
 
     References:
@@ -66,13 +66,15 @@ def _checked(name, points) -> np.ndarray:
     is_odd = ~(np.isfinite(lengths) & (lengths > 0))
     if is_odd.any():
         odd = int(is_odd.argmax())
-        raise InputError(f"{name}: number {odd} has length {lengths[odd]}, and so no direction")
+        raise InputError(
+            f"{name}: number {odd} has length {lengths[odd]}, so that its direction is undefined"
+        )
     return points
 
 
 @contextlib.contextmanager
 def _no_native_errors() -> Iterator[None]:
-    """What native code writes to file descriptor 2 meanwhile is dropped."""
+    """Within this context, output of native code to file descriptor 2 is discarded."""
     try:
         before = os.dup(2)
     except OSError:  # no standard error at all

@@ -8,18 +8,19 @@ from numpy.typing import ArrayLike
 
 
 def effects(values: ArrayLike, names: Sequence[str]) -> dict[tuple[str, ...], np.ndarray]:
-    """What each factor, and each set of factors together, adds.
+    """Main effects of factors, and interactions of sets of factors.
 
-    The numbers do not add up to the cells: a difference along each factor of the set, a mean along
-    the others.
+    An effect is a difference along each factor of the set, averaged over the other factors. The
+    effects do not add up to the cells.
 
     Args:
         values: [2, ..., 2, ...]; the first len(names) axes are the factors, off and on.
-        names: Of the factors.
+        names: Names of the factors.
 
     Returns:
-        Tuple of names -> [...]. (name,): the mean with it less the mean without. (one, other): what
-        one adds to the effect of the other, and so on. (): the value where all are off.
+        Tuple of names -> [...]. (name,): the mean with the factor minus the mean without. (one,
+        other): the change of the effect of one by the other, and so on. (): the value with all
+        factors off.
 
     Raises:
         ValueError: If the axis of a factor has another length than 2.

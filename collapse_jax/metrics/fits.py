@@ -1,4 +1,4 @@
-"""Metrics of how a fit went, of which the fitted model itself tells nothing."""
+"""Metrics of a fit itself, such as its loss, which the fitted model does not contain."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,9 +11,9 @@ _PARTS = ("converged", "iterations", "loss")
 
 
 class WithFits(NamedTuple):
-    """What a workflow carries, and beside it what was measured of the newest fit.
+    """The state of a workflow, together with the metrics of the newest fit.
 
-    carry: the workflow's.
+    carry: the state of the workflow.
     fits: name -> array.
     """
 
@@ -22,7 +22,7 @@ class WithFits(NamedTuple):
 
 
 class OfFit:
-    """A part of the `FitInfo` of a generation's fit as a metric; `of_fit` makes it.
+    """A part of the `FitInfo` of a generation's fit as a metric; see `of_fit`.
 
     Two of the same part and name are equal, so that nothing is compiled twice.
     """
@@ -45,16 +45,17 @@ class OfFit:
     def __call__(self, state):
         if not isinstance(state.carry, WithFits):
             raise InputError(
-                f"metric {self.__name__!r} is of the fit, which a saved or a given model does not "
-                "tell; cj.simulate, cj.simulate_summary, cj.simulate_grid and cj.run measure it"
+                f"metric {self.__name__!r} is a metric of the fit, which a saved model does not "
+                "contain; cj.simulate, cj.simulate_summary, cj.simulate_grid and cj.run measure it "
+                "while they fit"
             )
         return state.carry.fits[self.__name__]
 
     def measure(self, info: Any) -> Any:
-        """The value, of a `FitInfo`; True is 1.
+        """Returns the value for a `FitInfo`; True is 1.
 
         Raises:
-            InputError: where it has no such part, or the function gives no array of numbers.
+            InputError: if it has no such part, or the function does not return an array of numbers.
         """
         if isinstance(self.part, str):
             found = {name: getattr(info, name) for name in _PARTS} | dict(info.detail)
@@ -78,15 +79,15 @@ class OfFit:
 
 
 def of_fit(part: str | Callable[[Any], Any] = "loss", name: str = "") -> OfFit:
-    """A metric of how each generation was fitted, from its `FitInfo`.
+    """Returns a metric of the fit of each generation, taken from its `FitInfo`.
 
-    `cj.simulate`, `cj.simulate_summary`, `cj.simulate_grid` and `cj.run` measure it while they
-    fit. It is not in the model: of a folder of `cj.run` it cannot be measured afterwards.
+    `cj.simulate`, `cj.simulate_summary`, `cj.simulate_grid` and `cj.run` measure it while they fit.
+    The model does not contain it, so it cannot be measured afterwards on a folder of `cj.run`.
 
     Args:
         part: "loss", "iterations" or "converged" (1 or 0); a name in `FitInfo.detail`; or a
             function of the `FitInfo`.
-        name: of the metric; by default that of the part, or of the function.
+        name: name of the metric; by default that of the part, or of the function.
 
     Raises:
         InputError: for a part that is neither text nor a function with a name.

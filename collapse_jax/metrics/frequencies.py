@@ -1,7 +1,7 @@
-"""How often tokens occur in a text, beside the real text: one number for each measure.
+"""Measures of token frequencies in a text, some in comparison with the real text.
 
-NumPy and SciPy, on the host. Words are token ids throughout. All but the divergences change with
-the length of the text: compare texts of one length.
+NumPy and SciPy, on the host. Words are token ids throughout. All measures except the divergences
+depend on the length of the text: compare texts of equal length.
 """
 
 import math
@@ -22,7 +22,7 @@ _ROUNDING = 1e-6
 
 
 def frequency_metrics(blocks: np.ndarray, real_blocks: np.ndarray) -> dict[str, float]:
-    """Every measure of this file that the blocks allow, by name.
+    """Returns every measure of this file that is defined for the blocks, by name.
 
     Args:
         blocks: Token ids, int [N, length].
@@ -30,8 +30,8 @@ def frequency_metrics(blocks: np.ndarray, real_blocks: np.ndarray) -> dict[str, 
 
     Returns:
         zipf_exponent, unigram_kl, unigram_js, yules_k, mtld, different_sequences and real_8_grams.
-        What is not defined of a text (one different token, no token twice, blocks of fewer than 8
-        tokens) is left out.
+        Measures that are not defined for a text are left out (a single distinct token, no token
+        twice, blocks of fewer than 8 tokens).
 
     Raises:
         InputError: If blocks or real_blocks are not non-empty integer arrays [N, length] of ids of
@@ -48,23 +48,24 @@ def frequency_metrics(blocks: np.ndarray, real_blocks: np.ndarray) -> dict[str, 
 
 
 def different_sequences(blocks: np.ndarray) -> int:
-    """How many of the blocks [N, length] differ from all blocks before them."""
+    """Number of blocks [N, length] that differ from all blocks before them."""
     return len({block.tobytes() for block in np.ascontiguousarray(checked_blocks(blocks))})
 
 
 def real_ngrams(blocks: np.ndarray, real_blocks: np.ndarray, n: int = 8) -> float:
-    """The share of n-grams of the blocks that occur in a real block too: how much is copied.
+    """The share of n-grams of the blocks that also occur in a real block, a measure of copying.
 
-    A model that continues real blocks may write them again, from its context or from memory. What
-    is copied holds up vocabulary, perplexity and variety, and is no sign of a healthy model.
+    A model that continues real blocks may write them again, from its context or from memory. Copied
+    text keeps vocabulary, perplexity and diversity at their real values, but it is not a sign of a
+    healthy model.
 
     Args:
         blocks: int [N, length].
         real_blocks: int [M, length].
-        n: Tokens in a row, at least 1; none goes over the end of a block.
+        n: Consecutive tokens, at least 1; n-grams do not extend beyond a block.
 
     Returns:
-        From 0 to 1 (each of them is real); nan where the blocks are shorter than n.
+        From 0 to 1 (all n-grams are real); nan if the blocks are shorter than n.
     """
     whole("n", n, 1)
     blocks, real_blocks = checked_blocks(blocks), checked_blocks(real_blocks, name="real_blocks")
@@ -95,8 +96,8 @@ def _sums_of_ngrams(blocks, n):
 def zipf_exponent(blocks: np.ndarray) -> float:
     """The exponent s of Zipf's law p(r) = r^-s / (1^-s + ... + V^-s), by maximum likelihood.
 
-    r is the rank of a token by its frequency in the text itself, V the number of different tokens,
-    and all ranks count. s solves E log r = mean over tokens of log r.
+    r is the rank of a token by its frequency in the text itself, V the number of distinct tokens,
+    and all ranks are used. s solves E log r = mean over tokens of log r.
 
     A least-squares line through log frequency over log rank is not used: its errors are neither
     independent nor equal, most of its points are the plateaus of tokens that occur once or twice,
@@ -107,7 +108,7 @@ def zipf_exponent(blocks: np.ndarray) -> float:
         blocks: int [N, length].
 
     Returns:
-        At least 0 (all tokens equally frequent); nan where there is one different token.
+        At least 0 (all tokens equally frequent); nan if there is a single distinct token.
 
     References:
         Clauset, Shalizi and Newman 2009, "Power-law distributions in empirical data".
@@ -136,10 +137,10 @@ def unigram_divergences(
 ) -> tuple[float, float]:
     """Kullback-Leibler and Jensen-Shannon divergence of token frequencies from the real text's.
 
-    With P the real text and Q the blocks, over the tokens that occur in either:
-    KL = sum P log(P / Q), JS = (KL(P, M) + KL(Q, M)) / 2, M = (P + Q) / 2, in nats. KL sees what
-    the blocks lost of the real text's vocabulary. P = (count + smoothing) / sum, and so Q, in KL
-    alone, which were infinite without it; JS, which is at most log 2, is of the plain frequencies.
+    With P the real text and Q the blocks, over the tokens that occur in either: KL = sum P log(P /
+    Q), JS = (KL(P, M) + KL(Q, M)) / 2, M = (P + Q) / 2, in nats. KL measures the loss of the real
+    text's vocabulary. In KL only, P and Q are (count + smoothing) / sum, since KL would otherwise
+    be infinite. JS, which is at most log 2, uses the frequencies without smoothing.
 
     Args:
         blocks: int [N, length].
@@ -168,8 +169,9 @@ def unigram_divergences(
 def yules_k(blocks: np.ndarray) -> float:
     """Yule's K = 10^4 (sum_i i^2 V_i - N) / N^2 of all blocks [N, length] together.
 
-    V_i is the number of different tokens that occur i times, N that of all tokens. It rises as few
-    tokens make up more of the text: 0 if none occurs twice, 10^4 (1 - 1 / N) if all are the same.
+    V_i is the number of different tokens that occur i times, N that of all tokens. It rises as a
+    few tokens make up more of the text: it is 0 if no token occurs twice, 10^4 (1 - 1 / N) if all
+    are the same.
 
     References:
         Yule 1944, "The statistical study of literary vocabulary".
@@ -182,18 +184,18 @@ def yules_k(blocks: np.ndarray) -> float:
 def mtld(blocks: np.ndarray, *, threshold: float = MTLD_THRESHOLD) -> float:
     """MTLD, the mean length of pieces of text whose type-token ratio stays at the threshold.
 
-    The blocks [N, length] are one text, in their order. From its beginning a piece is complete when
-    its type-token ratio falls below the threshold; the next begins after it, and what is left at
-    the end counts as (1 - ratio) / (1 - threshold) of a piece. MTLD is tokens over pieces, the mean
-    of the text and of the text read from its end. One pass over the tokens in Python each: .4
-    CPU-seconds together for a million tokens.
+    The blocks [N, length] are read in order as one text. A piece is complete when its type-token
+    ratio falls below the threshold, and the next piece begins after it. The rest at the end counts
+    as (1 - ratio) / (1 - threshold) of a piece. MTLD is the number of tokens over the number of
+    pieces, averaged over the text and the reversed text. Both passes together take about 0.4
+    CPU-seconds for a million tokens.
 
     Args:
         blocks: int [N, length].
         threshold: Above 0 and below 1.
 
     Returns:
-        At least 1; nan where no token occurs twice in a piece.
+        At least 1; nan if no token occurs twice in a piece.
 
     References:
         McCarthy and Jarvis 2010, "MTLD, vocd-D, and HD-D".
@@ -207,7 +209,7 @@ def mtld(blocks: np.ndarray, *, threshold: float = MTLD_THRESHOLD) -> float:
 
 
 def _pieces(tokens, threshold):
-    """How many pieces, with a part of one, a text consists of."""
+    """Number of pieces in a text, with the fraction of the last one."""
     count, seen, length = 0, set(), 0
     for token in tokens:
         seen.add(token)

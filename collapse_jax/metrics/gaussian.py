@@ -1,6 +1,6 @@
-"""Metrics of Gaussians and distances between them, right on collapsed chains.
+"""Metrics of Gaussians and distances between them, accurate also for collapsed chains.
 
-Log scales go in, and nothing underflows on the way. A model is (mean [d, chains], log_scale [d,
+They take log scales, so that nothing underflows. A model is (mean [d, chains], log_scale [d,
 chains], factor [d, d, chains]) with covariance U diag(exp(2 s)) U^T, U the factor (unit lower
 triangular) and s the log scale, -inf in a direction without variance. Results are [chains], or [d,
 chains].
@@ -65,14 +65,14 @@ def variance(mean: Array, log_scale: Array, factor: Array) -> Array:
 
 
 def log_trace(mean: Array, log_scale: Array, factor: Array) -> Array:
-    """Log of the trace, right where the trace itself underflows; -inf without variance."""
+    """Log of the trace, accurate also if the trace itself underflows; -inf without variance."""
     lengths = normalised(jnp.swapaxes(factor, 0, 1), log_scale)[1]
     unit = _finite(jnp.max(lengths, axis=0))
     return 2 * unit + jnp.log(jnp.sum(jnp.exp(2 * (lengths - unit)), axis=0))
 
 
 def effective_rank(mean: Array, log_scale: Array, factor: Array) -> Array:
-    """exp(entropy of the eigenvalues over their sum): from 1 to d whatever the scale.
+    """exp(entropy of the normalised eigenvalues): from 1 to d, independent of the scale.
 
     0 without variance.
 
@@ -116,7 +116,7 @@ def squared_wasserstein2(model: Model, real: Model) -> Array:
 
 
 def wasserstein2(model: Model, real: Model) -> Array:
-    """Wasserstein-2 distance, right also where its square underflows."""
+    """Wasserstein-2 distance, accurate also if its square underflows."""
     size, relative = _wasserstein2(model, real)
     return size * relative
 
@@ -138,7 +138,7 @@ def kl_real_to_model(model: Model, real: Model) -> Array:
 
 
 def total_variation(model: Model, real: Model) -> Array:
-    """Total variation distance in one dimension; 1 from a point to anything else.
+    """Total variation distance in one dimension; it is 1 between a point mass and any other model.
 
     From the two points where the densities cross.
     """
@@ -166,7 +166,7 @@ def total_variation(model: Model, real: Model) -> Array:
 def _relative_log_eigenvalues(log_scale, factor):
     """Logs of the covariance's eigenvalues [d] in units of its scale, unordered.
 
-    Each is right however far apart they are.
+    Each is accurate however far apart they are.
     """
     if len(log_scale) == 1:
         return jnp.where(log_scale > -jnp.inf, 0, -jnp.inf)

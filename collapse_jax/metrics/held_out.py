@@ -1,4 +1,4 @@
-"""How probable a model finds real rows that no generation was fitted to."""
+"""Log-probabilities and other scores of held-out rows, which no generation was fitted to."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,9 +20,9 @@ class HeldOut:
     """The mean of a score over held-out rows, as a metric of the state.
 
     score: (params, x [n, ...]) -> [n].
-    rows: [k, ...], the distinct ones.
-    counts: [k], how often each is there.
-    name: of the metric.
+    rows: [k, ...], the distinct rows.
+    counts: [k], the number of copies of each.
+    name: name of the metric.
     """
 
     score: Callable[[Any, jax.Array], jax.Array]
@@ -32,7 +32,7 @@ class HeldOut:
 
     @property
     def __name__(self) -> str:
-        """What drivers call the metric."""
+        """The name that drivers use for the metric."""
         return self.name
 
     def __call__(self, state: Any) -> jax.Array:
@@ -64,24 +64,24 @@ class HeldOut:
 
 
 def held_out(score: Callable, x: np.ndarray, name: str) -> HeldOut:
-    """The mean of a score over rows [N, ...], as a family holds them."""
+    """Returns the mean of a score over rows [N, ...] in the form of the family, as a metric."""
     flat = x.reshape(len(x), -1)
     _, first, counts = np.unique(flat, axis=0, return_index=True, return_counts=True)
     return HeldOut(score, x[first], counts, name)
 
 
 def held_out_log_prob(estimator: Any, x: ArrayLike) -> HeldOut:
-    """A metric of the state: the mean log-probability of held-out rows under its model.
+    """Returns a metric of the state: the mean log-probability of held-out rows under its model.
 
-    In nats a row. It is -inf as soon as one row has no probability. A regression with a design
-    scores labels given their features.
+    The unit is nats per row. The value is -inf as soon as one row has probability 0. A regression
+    with a design scores labels given their features.
 
     Args:
         estimator: the family that is fitted; it must have a `log_prob`.
         x: rows [N, ...] that no model was fitted to, as `sources.dataset` takes them.
 
     Raises:
-        InputError: if the family has no `log_prob`, or does not take the rows.
+        InputError: if the family has no `log_prob`, or does not accept the rows.
     """
     if getattr(estimator, "log_prob", None) is None:
         raise InputError(
@@ -92,10 +92,12 @@ def held_out_log_prob(estimator: Any, x: ArrayLike) -> HeldOut:
 
 
 def as_held(estimator: Any, x: ArrayLike) -> np.ndarray:
-    """Rows as a family holds them; `InputError` for rows that it does not take."""
+    """Returns rows in the form of the family; `InputError` for rows that it does not accept."""
     rows = np.asarray(x)
     if rows.ndim < 1 or not len(rows):
-        raise InputError(f"the held-out rows have shape {list(rows.shape)}; there must be some")
+        raise InputError(
+            f"the held-out rows have shape {list(rows.shape)}; there must be at least one row"
+        )
     try:
         held = estimator.check(rows) if estimator.check is not None else None
     except ValueError as error:

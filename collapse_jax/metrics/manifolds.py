@@ -1,4 +1,4 @@
-"""How well points cover real ones: precision, recall, density, coverage by nearest neighbours."""
+"""Precision, recall, density and coverage of points by nearest neighbours among real points."""
 
 import math
 from typing import NamedTuple
@@ -16,12 +16,12 @@ _ROWS = 64
 
 
 class Manifolds(NamedTuple):
-    """All [], in [0, 1] but for density, which is 1 on average where both laws are one.
+    """Four scalars in [0, 1], except density, whose mean is 1 if both distributions are equal.
 
     precision: share of the points that lie in a ball of a real point.
     recall: share of the real points that lie in a ball of a point.
-    density: real balls that a point lies in, on average, over k.
-    coverage: share of the real balls that a point lies in.
+    density: mean number of real balls that contain a point, over k.
+    coverage: share of the real balls that contain at least one point.
     """
 
     precision: Array
@@ -31,24 +31,24 @@ class Manifolds(NamedTuple):
 
 
 def precision_recall(points: Array, real: Array, k: int = 3) -> Manifolds:
-    """Precision, recall, density and coverage of points [n, ...] against real ones [m, ...].
+    """Precision, recall, density and coverage of points [n, ...] relative to real ones [m, ...].
 
-    The ball of a point reaches to the k-th nearest of the other points of its own set, and holds
-    what lies on its edge. Distances are Euclidean, of differences, so that no digit of them is
-    lost; images count by their pixels. Under `jit` all are nan where a number is not finite.
+    The ball of a point reaches to the k-th nearest of the other points of its own set, and includes
+    its boundary. Distances are Euclidean and computed from differences, so that they lose no
+    digits. Images are compared by their pixels. Under `jit` all results are nan if a number is not
+    finite.
 
     Args:
-        points: [n, ...], of a model.
-        real: [m, ...], of the real law.
-        k: Neighbours, less than n and m.
+        points: [n, ...], points of a model.
+        real: [m, ...], points of the real distribution.
+        k: Number of neighbours, less than n and m.
 
     Raises:
-        InputError: If the points have different shapes, there are not more than k of each, or a
-            number is not finite.
+        InputError: If the points have different shapes, a set has at most k points, or a number is
+            not finite.
 
-    References:
-        Kynkaanniemi et al. 2019, arXiv 1904.06991 (precision, recall); Naeem et al. 2020, arXiv
-        2002.09797 (density, coverage). Both take features of a network where points are images.
+    References: Kynkaanniemi et al. 2019, arXiv 1904.06991 (precision, recall); Naeem et al. 2020,
+        arXiv 2002.09797 (density, coverage). For images, both papers use features of a network.
     """
     points, real = checked_pair(points, real)
     k = check_neighbours(k, len(points), len(real))
@@ -65,19 +65,19 @@ def check_neighbours(k: int, *counts: int) -> int:
 
 
 def checked_pair(points: Array, real: Array) -> tuple[Array, Array]:
-    """Both as [., d], or `InputError` unless they are finite and have one shape."""
+    """Returns both as [., d]; `InputError` unless they are finite and have the same shape."""
     points, real = finite("points", points), finite("real points", real)
     if points.ndim == 0 or real.ndim == 0 or points.shape[1:] != real.shape[1:]:
         raise InputError(
             f"points have shape {list(points.shape[1:])}, and real ones {list(real.shape[1:])}; "
-            "they must be of one shape"
+            "they must have the same shape"
         )
     size = math.prod(points.shape[1:])
     return points.reshape(len(points), size), real.reshape(len(real), size)
 
 
 def finite(name: str, x: Array) -> Array:
-    """Points as floats; `InputError` for what is no number, or not finite as JAX holds it."""
+    """Returns points as floats; raises `InputError` if one is not a number or not finite in JAX."""
     x = jnp.asarray(x if isinstance(x, jax.Array) else numbers(name, x), float)
     if not isinstance(x, Tracer) and not np.isfinite(np.asarray(x)).all():
         raise InputError(f"{name} have numbers that are nan or infinite; all must be finite")

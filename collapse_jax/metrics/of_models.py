@@ -1,4 +1,4 @@
-"""Metrics of models of any family: functions of the state, made of what the family offers.
+"""Metrics of models of any family: functions of the state, built from the family's functions.
 
 `cj.simulate(..., metrics=("variance", cj.metrics.effective_rank(family)))`.
 """
@@ -18,10 +18,11 @@ _DRAWS = 4096
 
 
 def effective_rank(family: Any, draws: int = _DRAWS) -> Callable:
-    """exp(entropy of the covariance's eigenvalues over their sum): from 1 to d; 0 without variance.
+    """exp(entropy of the covariance's normalised eigenvalues): from 1 to d; 0 without variance.
 
-    Of draws with one fixed key, which all chains share: with n of them the smallest of d equal
-    directions looks smaller by some sqrt(d/n). The Gaussian family has its own, exact.
+    It is estimated from draws with one fixed key, which all chains share. With n draws the smallest
+    of d equal eigenvalues is underestimated by about sqrt(d/n). The Gaussian family has an exact
+    metric with this name.
 
     Args:
         family: an estimator whose points are vectors [n, d].
@@ -36,7 +37,7 @@ def effective_rank(family: Any, draws: int = _DRAWS) -> Callable:
 def log_condition_number(family: Any, draws: int = _DRAWS) -> Callable:
     """Log of the covariance's largest over its smallest eigenvalue; inf without variance in one.
 
-    Of draws, as `effective_rank`.
+    It is estimated from draws, as `effective_rank`.
 
     Args:
         family: an estimator whose points are vectors [n, d].
@@ -49,17 +50,17 @@ def gradient_norm(family: Any, x: ArrayLike) -> Callable:
     """Norm of the gradient of the mean log-likelihood of fixed points, in the model's parameters.
 
     0 for the maximum-likelihood model of these points; it grows as models move away from them. It
-    depends on how a family writes its parameters.
+    depends on the parametrisation of the family.
 
     Args:
         family: an estimator with `log_prob`.
-        x: the points, as real ones that no model is fitted to.
+        x: the points, for example real points that no model is fitted to.
 
     Raises:
         InputError: if the family has no `log_prob`.
     """
     if family.log_prob is None:
-        raise InputError("gradient_norm needs a family with log_prob, and this one has none")
+        raise InputError("gradient_norm needs a family with log_prob, but this family has none")
     points = np.asarray(x)
     return _GradientNorm(family.log_prob, points.tobytes(), points.dtype.str, points.shape)
 
@@ -90,7 +91,7 @@ class _OfCovariance:
 
 @dataclasses.dataclass(frozen=True)
 class _GradientNorm:
-    """See `gradient_norm`; points are kept as bytes, so that two of the same points are equal."""
+    """See `gradient_norm`; points are stored as bytes, so that equal points compare equal."""
 
     log_prob: Callable
     points: bytes

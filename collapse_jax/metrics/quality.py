@@ -1,4 +1,4 @@
-"""Metrics of any family that draw points of a model and hold them against real ones."""
+"""Metrics for any family that compare points drawn from a model with real points."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -33,27 +33,27 @@ def against(
     draws: int = 1000,
     k: int = 3,
 ) -> "tuple[OfQuality | OfTail, ...]":
-    """Metrics of the state: how near the model's points are to real ones.
+    """Returns metrics of the state that compare the model's points with real points.
 
     They are precision, recall, density and coverage (`manifolds.precision_recall`),
     sliced_wasserstein of order 2 (`sliced.sliced_wasserstein`), and tail_share: the share of the
-    model's points that are farther from the mean of the real ones than 90% of these are; .1 of the
-    real law itself. Every model is drawn with one fixed
-    key, so that differences between generations are the models', and so that an average over
-    chains keeps the error of the draws.
+    model's points that are farther from the mean of the real points than 90% of these; 0.1 for the
+    real distribution itself. Every model is sampled with the same fixed key, so that differences
+    between generations come from the models. The error of the draws therefore remains in an average
+    over chains.
 
         trace = cj.simulate(..., metrics=(*cj.metrics.against(x, family.sample), "variance"))
 
     Args:
-        real: Points [m, ...], held out of the training where the model could copy them.
+        real: Points [m, ...]; they should be held out from training if the model could copy them.
         sample: (key, params, n) -> points [n, ...]; `sample` of an estimator.
-        names: Which of them; by default all but tail_share.
-        draws: n, points drawn of each model, more than k.
-        k: Neighbours, less than m.
+        names: Names of the metrics to return; by default all but tail_share.
+        draws: n, number of points drawn from each model, more than k.
+        k: Number of neighbours, less than m.
 
     Raises:
-        InputError: If a name is unknown, `real` has not more than k points or numbers that are not
-            finite, or an argument is out of its range.
+        InputError: If a name is unknown, `real` has at most k points or non-finite numbers, or an
+            argument is out of range.
 
     References:
         Kynkaanniemi et al. 2019, arXiv 1904.06991; Naeem et al. 2020, arXiv 2002.09797.
@@ -80,7 +80,7 @@ def against(
 class OfQuality:
     """One of `NAMES` as a function of the state.
 
-    reach: `radii` of the real points, in units of `unit_of` them.
+    reach: `radii` of the real points, in units of their `unit_of`.
     """
 
     name: str
@@ -98,7 +98,7 @@ class OfQuality:
         return self.of_params(state.params)
 
     def of_params(self, params: Any) -> Array:
-        """The metric [] of a model by its parameters."""
+        """Returns the metric [] of a model, given its parameters."""
         drawn = jnp.asarray(self.sample(jax.random.key(0), params, self.draws), float)
         if self.name == "sliced_wasserstein":
             return sliced_wasserstein(drawn, self.real)

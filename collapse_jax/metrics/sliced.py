@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance of two sets of points: the mean over directions of that on a line."""
+"""Sliced Wasserstein distance of two sets of points: a mean over one-dimensional projections."""
 
 from typing import Literal
 
@@ -21,20 +21,22 @@ def sliced_wasserstein(
 ) -> Array:
     """Sliced Wasserstein distance [] of points [n, ...] and real ones [m, ...], in their units.
 
-    (the mean over random directions of W_p^p)^(1/p), each of the projections' own empirical laws,
-    exactly; images count by their pixels. In one dimension there is one direction. Two samples of
-    one law are apart by their sampling error, about 1 / sqrt(n).
+    It is (the mean over random directions of W_p^p)^(1/p), computed exactly for the projected
+    empirical distributions. Images are compared by their pixels. In one dimension there is one
+    direction. Two samples of the same distribution have a distance of about 1 / sqrt(n), their
+    sampling error.
 
     Args:
-        points: [n, ...], of a model.
-        real: [m, ...], of the real law.
+        points: [n, ...], points of a model.
+        real: [m, ...], points of the real distribution.
         order: p.
         directions: Number of them.
-        key: Of the directions; by default a fixed one, so that all models are held against one set.
+        key: Key of the directions; by default a fixed one, so that all models use the same
+            directions.
 
     Raises:
-        InputError: If the points have different shapes, there are none, a number is not finite, or
-            an argument is out of its range.
+        InputError: If the points have different shapes, a set is empty, a number is not finite, or
+            an argument is out of range.
 
     References:
         Rabin et al. 2011; Bonneel et al. 2015, "Sliced and Radon Wasserstein barycenters".
@@ -42,7 +44,7 @@ def sliced_wasserstein(
     points, real = checked_pair(points, real)
     order, count = one_of("order", order, (1, 2)), whole("directions", directions, 1)
     if not (len(points) and len(real)):
-        raise InputError("points or real ones are none; both must hold at least one")
+        raise InputError("points or real is empty; both must have at least one point")
     of_directions = jax.random.key(0) if key is None else one_key("key", key)
     dim = points.shape[1]
     along = jax.random.normal(of_directions, (count, dim)) if dim > 1 else jnp.ones((1, 1))

@@ -1,8 +1,8 @@
-"""How varied and repetitive token blocks are, and how much of the real text's tails they hold.
+"""Diversity and repetition of token blocks, and their share in the tails of real text.
 
 NumPy, on the host. Words are token ids throughout, so nothing depends on how text is split into
 words. Distinct-n falls with the number of tokens, and self-BLEU rises with the number of blocks:
-compare sets of one size.
+compare sets of equal size.
 """
 
 import importlib.util
@@ -19,33 +19,33 @@ SELF_BLEU_BLOCKS = 200
 
 
 def gain_lost(loss: Any, first: Any, before: Any) -> np.ndarray:
-    """The share of what fine-tuning on real text gained that was lost again.
+    """The share of the gain by fine-tuning on real text that has been lost again.
 
-    (loss - first) / (before - first): 0 for generation 0, 1 where nothing is left of the gain,
-    above 1 where the model is worse than before any fine-tuning. nan where nothing was gained.
+    (loss - first) / (before - first): 0 for generation 0, 1 if the whole gain has been lost, above
+    1 if the model is worse than before any fine-tuning, nan if there was no gain.
 
     Args:
         loss: Mean losses in nats on one text, of any shape.
-        first: Those of generation 0.
-        before: Those of the model before any fine-tuning.
+        first: Losses of generation 0.
+        before: Losses of the model before any fine-tuning.
     """
     gain = np.asarray(before - first)
     return np.where(gain > 0, (loss - first) / np.where(gain > 0, gain, 1), np.nan)
 
 
 def text_metrics(blocks: np.ndarray, *, recent: int = 16, seed: int = 0) -> dict[str, float]:
-    """Every measure of this file that the blocks allow, by name.
+    """Returns every measure of this file that is defined for the blocks, by name.
 
     Args:
         blocks: Token ids, int [N, length].
         recent: The window of `repeated_tokens`.
-        seed: Of `self_bleu`.
+        seed: Seed of `self_bleu`.
 
     Returns:
         distinct_1 .. distinct_4 (see `distinct`); repeated_4_grams, repeated_within_16 and
         type_token_ratio, means over blocks of `repeated_ngrams`, `repeated_tokens`,
-        `type_token_ratio`; vocabulary_in_use, the number of different ids; self_bleu, where
-        sacrebleu is installed and there are two blocks or more.
+        `type_token_ratio`; vocabulary_in_use, the number of distinct ids; self_bleu, if sacrebleu
+        is installed and there are at least two blocks.
 
     Raises:
         InputError: If blocks is not a non-empty integer array [N, length] of ids of at least 0.
@@ -65,7 +65,7 @@ def text_metrics(blocks: np.ndarray, *, recent: int = 16, seed: int = 0) -> dict
 
 
 def distinct(blocks: np.ndarray, n: int) -> float:
-    """Distinct-n: different n-grams over n-grams of all `blocks` [N, length] together.
+    """Distinct-n: distinct n-grams over all n-grams of `blocks` [N, length] together.
 
     No n-gram spans two blocks.
 
@@ -102,12 +102,12 @@ def repeated_tokens(blocks: np.ndarray, window: int = 16) -> np.ndarray:
 
 
 def type_token_ratio(blocks: np.ndarray) -> np.ndarray:
-    """Different ids over tokens [N] of each block [N, length]; of a whole set it is distinct-1."""
+    """Distinct ids over tokens [N] of each block [N, length]; for a whole set it is distinct-1."""
     return 1 - repeated_ngrams(blocks, 1)
 
 
 def self_bleu(blocks: np.ndarray, *, sample: int = SELF_BLEU_BLOCKS, seed: int = 0) -> float:
-    """Self-BLEU in [0, 1]: mean BLEU-4 of each block against all the others; 1 where all are equal.
+    """Self-BLEU in [0, 1]: mean BLEU-4 of each block against all others; 1 if all are equal.
 
     The words are token ids. The score of a block is sacrebleu's sentence BLEU (effective order,
     exponential smoothing), from counts made here for all blocks at once: sacrebleu counts every
@@ -115,9 +115,9 @@ def self_bleu(blocks: np.ndarray, *, sample: int = SELF_BLEU_BLOCKS, seed: int =
 
     Args:
         blocks: int [N, length].
-        sample: Of more blocks a random sample of this size is taken; each is then held against
+        sample: If there are more blocks, a random sample of this size is used; each block then has
             sample - 1 references.
-        seed: Of the sample.
+        seed: Seed of the sample.
 
     Raises:
         InputError: If there are fewer than 2 blocks.
@@ -166,19 +166,19 @@ def real_quantiles(perplexities: ArrayLike) -> np.ndarray:
 
 
 def tail_shares(perplexities: ArrayLike, quantiles: np.ndarray) -> dict[str, float]:
-    """Which shares of sequences lie in the tails of the same model's perplexities of real text.
+    """Shares of sequences in the tails of the same model's perplexities of real text.
 
     Args:
         perplexities: [N].
         quantiles: `real_quantiles` [3].
 
     Returns:
-        share_below_real_10: left of the lowest tenth of real sequences. share_above_real_90,
-        share_above_real_99: right of the highest tenth and hundredth. Of the real sequences
-        themselves they are .1, .1 and .01, up to one sequence.
+        share_below_real_10: below the 10% quantile of real sequences. share_above_real_90,
+        share_above_real_99: above their 90% and 99% quantiles. For the real sequences themselves
+            they are 0.1, 0.1 and 0.01, up to one sequence.
 
     Raises:
-        InputError: If there are no perplexities, or one, or a quantile, is not a number: it would
+        InputError: If there are no perplexities, or if a perplexity or quantile is nan, which would
             count as a sequence in the middle.
     """
     perplexities = _numbers_alone("perplexities", perplexities)
@@ -193,19 +193,19 @@ def tail_shares(perplexities: ArrayLike, quantiles: np.ndarray) -> dict[str, flo
 
 
 def _numbers_alone(name, values):
-    """The values as float64, of which none is nan."""
+    """Returns the values as float64; none may be nan."""
     values = numbers(name, values)
     missing = np.isnan(values)
     if missing.any():
-        raise InputError(f"{name} hold nan in {missing.sum()} of {values.size} places")
+        raise InputError(f"{name} contain nan in {missing.sum()} of {values.size} places")
     return values
 
 
 def checked_blocks(blocks: ArrayLike, least: int = 1, name: str = "blocks") -> np.ndarray:
-    """Blocks of token ids as an integer array [N >= 1, length >= least].
+    """Returns blocks of token ids as an integer array [N >= 1, length >= least].
 
     Raises:
-        InputError: If they are something else, or an id is below 0.
+        InputError: If they have another form, or an id is below 0.
     """
     try:
         blocks = np.asarray(blocks)
@@ -225,7 +225,7 @@ def checked_blocks(blocks: ArrayLike, least: int = 1, name: str = "blocks") -> n
             f"integers [N, length], {least} or longer"
         )
     if blocks.min() < 0:
-        raise InputError(f"{name} hold the id {blocks.min()}; ids must be at least 0")
+        raise InputError(f"{name} contain the id {blocks.min()}; ids must be at least 0")
     return blocks
 
 

@@ -1,1 +1,1 @@
-"""Networks that know no generations."""
+"""Networks and their training, independent of generations."""

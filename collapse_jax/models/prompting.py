@@ -1,4 +1,4 @@
-"""What of a block is a prompt, how many tokens follow it, and what of both makes a new block."""
+"""How new blocks are generated: the prompt, the number of new tokens, and what a block contains."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,11 +13,11 @@ PROMPTS, TRAINED_ON = ("real", "start"), ("continuation", "both")
 
 
 class Lengths(NamedTuple):
-    """Numbers of tokens.
+    """Lengths in tokens.
 
-    prompt: Of a prompt.
-    new: That follow it.
-    kept: Of the prompt that a new block begins with: all, or 0.
+    prompt: Length of a prompt.
+    new: Number of new tokens.
+    kept: Tokens of the prompt that a new block begins with: all, or 0.
     """
 
     prompt: int
@@ -26,12 +26,13 @@ class Lengths(NamedTuple):
 
 
 class Prompting(NamedTuple):
-    """How new blocks are made of old ones of the same length; by default whole ones are continued.
+    """How new blocks are generated from old ones; by default whole blocks are prompts.
 
-    prompt_length: Tokens of a block, from its first, that are continued; None is the whole block.
-    continuation_length: New tokens; None is as many as a block needs.
-    prompts: "real", or "start": the beginning-of-text token of the model, and nothing else.
-    train_on: What a new block is: the "continuation", or "both" the prompt and what follows it.
+    prompt_length: Number of tokens at the start of a block that form the prompt; None is the whole
+        block.
+    continuation_length: Number of new tokens; None is as many as a block needs.
+    prompts: "real", or "start": only the beginning-of-text token of the model.
+    train_on: Content of a new block: the "continuation", or "both" the prompt and the continuation.
     """
 
     prompt_length: int | None = None
@@ -40,11 +41,11 @@ class Prompting(NamedTuple):
     train_on: str = "continuation"
 
     def lengths(self, block_length: int) -> Lengths:
-        """The lengths for blocks of `block_length` tokens.
+        """Returns the lengths for blocks of `block_length` tokens.
 
         Raises:
-            InputError: If one is out of range, nothing reads it, or new blocks would have another
-                length.
+            InputError: If one is out of range or would be ignored, or if new blocks would have
+                another length.
         """
         one_of("prompts", self.prompts, PROMPTS)
         both = one_of("train_on", self.train_on, TRAINED_ON) == "both"
@@ -53,7 +54,7 @@ class Prompting(NamedTuple):
         if kept == block_length:
             raise InputError(
                 f"train_on is both with prompt_length {prompt} and block_length {block_length}, "
-                "which leaves no token to be made; give a smaller prompt_length, as "
+                "which leaves no token to generate; give a smaller prompt_length, such as "
                 f"{block_length // 2}"
             )
         new = self.continuation_length
@@ -87,10 +88,10 @@ class Prompting(NamedTuple):
         return prompt
 
     def check_for(self, model: "Transformer", block_length: int) -> Lengths:
-        """`lengths`, for a model that has positions enough.
+        """Returns `lengths`; checks that the model has enough positions.
 
         Raises:
-            InputError: If it has not.
+            InputError: If it does not.
         """
         lengths, most = self.lengths(block_length), model.config.max_position_embeddings
         prompt, new, _ = lengths
@@ -113,7 +114,7 @@ class Prompting(NamedTuple):
         return np.asarray(blocks)[:, : self.lengths(np.shape(blocks)[1]).prompt]
 
     def new_blocks(self, prompts: "np.ndarray", continuations: "np.ndarray") -> "np.ndarray":
-        """New blocks [N, block_length] of prompts and what a model made of them."""
+        """Returns new blocks [N, block_length] from prompts and continuations."""
         import numpy as np
 
         if self.train_on == "continuation":

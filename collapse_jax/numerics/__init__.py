@@ -1,1 +1,1 @@
-"""Numbers that families are made of: covariances, sums, EM and normal equations without nan."""
+"""Numerical building blocks of families: covariances, sums, EM and normal equations without nan."""

@@ -1,4 +1,4 @@
-"""Sample means as statistics: pooled, plainly or as logarithms.
+"""Sample means as statistics, which are pooled directly or as logarithms.
 
 Arguments are numbers [] or arrays that broadcast.
 """
@@ -10,7 +10,7 @@ from collapse_jax.numerics.resolution import underflows
 
 
 def share(count_a: Array, count_b: Array) -> Array:
-    """What b has of the pooled sample, in [0, 1]; 0 where both are empty."""
+    """The share of b in the pooled sample, in [0, 1]; 0 if both are empty."""
     total = count_a + count_b
     return count_b / jnp.where(total > 0, total, 1)
 
@@ -21,7 +21,7 @@ def pooled(count_a: Array, mean_a: Array, count_b: Array, mean_b: Array) -> Arra
 
 
 def pooled_log(count_a: Array, log_mean_a: Array, count_b: Array, log_mean_b: Array) -> Array:
-    """The log of the mean of the pooled sample, from the logs of both; -inf for zeros alone."""
+    """The log of the pooled sample's mean, from the logs of both means; -inf if all are zero."""
     a, b = (
         jnp.where(count_a > 0, log_mean_a, -jnp.inf),
         jnp.where(count_b > 0, log_mean_b, -jnp.inf),
@@ -37,7 +37,7 @@ def pooled_log(count_a: Array, log_mean_a: Array, count_b: Array, log_mean_b: Ar
 def log_mean(x: Array, weight: Array) -> Array:
     """log of the weighted mean of points x [n] >= 0 with weights [n].
 
-    -inf where all points are 0, or all weights; nan where the largest point is so near to the
+    -inf where all points are 0, or all weights; nan if the largest point is so close to the
     smallest float that the others have lost digits.
     """
     x = jnp.where(weight > 0, x, 0)

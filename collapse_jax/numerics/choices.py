@@ -1,4 +1,4 @@
-"""Choices among points that hold the same: which of them another one is a copy of."""
+"""Choices among points with equal values: which of them another point is a copy of."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def one_of_equals(
         key: typed key.
         values: int [slots].
         weight: [slots], 0 where a slot is empty.
-        wanted: int [n], of each of which there is a point.
+        wanted: int [n]; every value must occur among the points.
 
     Returns:
         int32 [n].

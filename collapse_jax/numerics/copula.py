@@ -2,9 +2,9 @@
 
 Each column is a step function, or the identity, of a latent standard normal Z. Its scores are S =
 E[Z | column]. Two columns whose latent normals have correlation r have E[S T] = sum over m of r^m
-c_m d_m, with the coefficients c_m = E[S He_m(Z)] / sqrt(m!) of Mehler's expansion. Numbers without
-ties have c_1 alone, nearly. Solved for r this is the polychoric correlation of categories by the
-covariance of their scores. Derived here; Mehler 1866 for the expansion.
+c_m d_m, with the coefficients c_m = E[S He_m(Z)] / sqrt(m!) of Mehler's expansion. For numbers
+without ties nearly all of it is c_1. Solved for r this is the polychoric correlation of categories
+by the covariance of their scores. Derived here; Mehler 1866 for the expansion.
 """
 
 import jax
@@ -21,7 +21,7 @@ _NEAR = 2.0**-8
 def column(x: Array, weight: Array) -> tuple[Array, Array]:
     """(scores [n], coefficients [terms]) of a column of numbers, or of codes in their order.
 
-    Equal values share their probability, so that a number that comes often is a category.
+    Equal values share their probability, so that a frequent number acts as a category.
 
     Args:
         x: [n].
@@ -96,10 +96,11 @@ def correlations(scores: Array, weight: Array, coefficients: Array) -> Array:
 
 
 def root_of(correlation: Array) -> Array:
-    """A root [D, D] of the nearest correlations of a law: rows of length 1, R = root root^T.
+    """A root [D, D] of the nearest valid correlation matrix: rows of length 1, R = root root^T.
 
-    Pairs need not fit together: negative eigenvalues are taken as 0. The root is the symmetric one,
-    whose entries are continuous in the correlations, with rows scaled to length 1.
+    Pairwise estimates need not form a valid matrix: negative eigenvalues are set to 0. The root is
+    the symmetric one, whose entries are continuous in the correlations, with rows scaled to length
+    1.
     """
     values, vectors = jnp.linalg.eigh(correlation)
     scaled = vectors * jnp.sqrt(jnp.maximum(values, 0))

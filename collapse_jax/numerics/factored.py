@@ -79,7 +79,7 @@ def largest_log_scale(dtype: Any) -> float:
 def times_vector(log_scale: Entries, factor: Entries, z: Entries) -> Entries:
     """U diag(exp(s)) z, in the form of its arguments.
 
-    Scales near the largest float count as that, so that sums never become nan.
+    Scales near the largest float are replaced by it, so that sums never become nan.
     """
 
     def scale(s):
@@ -172,9 +172,9 @@ def pooled(
 ) -> tuple[Entries, Entries]:
     """(s, U) of sum of weight * covariance over parts, plus shift_weight * shift shift^T.
 
-    Computed as a covariance in units of its largest scale, and by the roots of its parts where that
-    leaves too few digits (`roots`). A direction is without variance where no part has any, to
-    rounding, and where its scale is 1e-38 of the largest.
+    It is computed as a covariance in units of its largest scale, and from the roots of its parts if
+    that leaves too few digits (`roots`). A direction has no variance if no part has any, up to
+    rounding, or if its scale is below 1e-38 of the largest.
 
     Args:
         parts: (weight, log_scale, factor) of each covariance.
@@ -306,7 +306,7 @@ def decomposed(covariance: Array, dim: int) -> tuple[Entries, Entries]:
 
 
 def limited(log_scale: Entries, factor: Entries, rank: ArrayLike) -> tuple[Entries, Entries]:
-    """(s, U) with no more than the first `rank` of its directions that have variance.
+    """(s, U) restricted to the first `rank` of its directions with variance.
 
     Beyond the true rank it is rounding.
     """

@@ -1,4 +1,4 @@
-"""Systems of least squares that stay finite where the points do not determine the solution."""
+"""Least-squares systems whose solution stays finite if the points do not determine it."""
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ from jax.typing import ArrayLike
 def solve(gram: Array, right: Array, tolerance: float | None = None) -> tuple[Array, Array]:
     """Solves gram w = right for a symmetric gram without negative eigenvalues.
 
-    A feature that the ones before it explain (its pivot is below `tolerance` of its own entry on
-    the diagonal) is left out, as R's lm does it. Every step is one operation on the whole matrix,
-    so that thousands of small systems under `vmap` are long vectors.
+    A feature that is a linear combination of earlier ones (its pivot is below `tolerance` times its
+    diagonal entry) is left out, as in R's lm. Every step is one operation on the whole matrix, so
+    that thousands of small systems under `vmap` are long vectors.
 
     Args:
         gram: [d, d].
@@ -61,11 +61,12 @@ def newton_direction(features: Array, slope: Array, ridge: ArrayLike, gradient: 
 def minimum_norm(gram: Array, right: Array, count: ArrayLike) -> tuple[Array, Array]:
     """Solves gram w = right with the least norm.
 
-    Directions whose pivot is below d times the rounding of the largest squared length are taken for
-    rounding: those in which the points reach less than 1/900 (float32, d = 10) of that length.
-    Cholesky factor L [d, rank] with diagonal pivoting: gram = L L', L c = right, and the least-norm
-    solution of L' w = c is L (L'L)^-1 c. Plain array operations: `simulate` with a batched
-    `jnp.linalg.eigh` in its tiles did not come to an end on two cores (jax 0.10.2 on the CPU).
+    Directions whose pivot is below d times the rounding error of the largest squared length are
+    treated as rounding errors. These are directions in which the points extend less than 1/900
+    (float32, d = 10) of that length. Cholesky factor L [d, rank] with diagonal pivoting: gram = L
+    L', L c = right, and the least-norm solution of L' w = c is L (L'L)^-1 c. Plain array
+    operations: `simulate` with a batched `jnp.linalg.eigh` in its tiles did not come to an end on
+    two cores (jax 0.10.2 on the CPU).
 
     Args:
         gram: [d, d], of `count` points.

@@ -94,16 +94,16 @@ class Fitted(NamedTuple):
 def expectation_maximisation(
     x, weight, weights, means, factors, *, steps: int, tolerance: float, floor: float, kind: str
 ) -> Fitted:
-    """EM from the given mixture until the log-likelihood stands still.
+    """EM from the given mixture until the log-likelihood converges.
 
-    The rule to stop by and the order of the steps are scikit-learn's (GaussianMixture). An empty
-    component keeps its mean, and has the floor as its variance and weight 0 from then on.
+    The stopping rule and the order of the steps are those of scikit-learn (GaussianMixture). An
+    empty component keeps its mean, and has the floor as its variance and weight 0 from then on.
 
     Args:
         x, weight: [blocks, d, n] and [blocks, n], see `in_blocks`.
-        weights, means, factors: Where EM starts: [K], [K, d], and [K, d, d] or [K, d].
-        steps: At most so many.
-        tolerance: The change of the mean log-likelihood that ends it.
+        weights, means, factors: The initial mixture: [K], [K, d], and [K, d, d] or [K, d].
+        steps: The largest number of steps.
+        tolerance: The change of the mean log-likelihood below which EM ends.
         floor: Added to the variances.
         kind: "full", "diagonal" or "spherical" (whose factors are [K, d] with equal entries).
 
@@ -210,7 +210,7 @@ def log_densities(weights: Array, means: Array, inverse: Array, x: Array) -> Arr
 
 
 def log_densities_at_0(means: Array, inverse: Array) -> Array:
-    """Log-density [P] at 0 of normal laws with means [P, d] and inverse factors [P, d, d]."""
+    """Log-density [P] at 0 of normals with means [P, d] and inverse factors [P, d, d]."""
     return jax.vmap(lambda constant, mean, one: constant - half_square(one, mean))(
         _constants(0, inverse), means, inverse
     )

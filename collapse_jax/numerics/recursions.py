@@ -1,10 +1,10 @@
-"""The moment recursions of `collapse_jax.theory` in `jax.numpy`, to be differentiated.
+"""The moment recursions of `collapse_jax.theory` in `jax.numpy`, which can be differentiated.
 
 Each is the expected squared error of a fitted mean over the variance of a real point, generation by
-generation; a point of the model has the variance 1 + v2 error. With v2 = -1, 1 minus it is the
-share of the variance (ddof = 0), or of the heterozygosity, that is left: the descent from shared
-ancestors. Sizes and shares may be traced, and need not be whole; results have the type of the
-arguments. The formulas are derived in `theory`.
+generation; a point of the model has the variance 1 + v2 error. With v2 = -1, 1 minus this error is
+the remaining share of the variance (ddof = 0) or of the heterozygosity. Sizes and shares may be
+traced, and need not be integers; results have the type of the arguments. The formulas are derived
+in `theory`.
 
 replace       theory.exponential_families, 'replace'
 accumulate    theory.exponential_families, 'accumulate'
@@ -24,12 +24,12 @@ from jax.typing import ArrayLike
 
 
 def replace(sizes: ArrayLike, *, v2: ArrayLike = 0.0) -> Array:
-    """Errors [G] of generations fitted to `sizes` [G] points of their predecessors alone."""
+    """Errors [G] of generations fitted only to `sizes` [G] points of their predecessors."""
     return accumulated_means(jnp.asarray(sizes), jnp.ones_like(jnp.asarray(sizes)), v2)
 
 
 def accumulate(sizes: ArrayLike, *, v2: ArrayLike = 0.0) -> Array:
-    """Errors [G] of generations fitted to all points so far; `sizes` [G] are what each adds."""
+    """Errors [G] of generations fitted to all points so far; each adds `sizes` [G]."""
     sizes = jnp.asarray(sizes)
     return accumulated_means(sizes, sizes / jnp.cumsum(sizes), v2)
 
@@ -46,7 +46,7 @@ def accumulated_means(sizes: Array, shares: Array, v2: ArrayLike) -> Array:
 
 
 def subsample(rounds: int, size: ArrayLike, *, v2: ArrayLike = 0.0) -> Array:
-    """Errors [rounds] where each model is fitted to `size` points drawn from all so far."""
+    """Errors [rounds] if each model is fitted to `size` points drawn from all points so far."""
     size = jnp.asarray(size, _type(size, v2))
 
     def step(carry, t):
@@ -63,7 +63,7 @@ def subsample(rounds: int, size: ArrayLike, *, v2: ArrayLike = 0.0) -> Array:
 
 
 def mix(shares: ArrayLike, size: ArrayLike, *, v2: ArrayLike = 0.0) -> Array:
-    """Errors [G + 1] of sets of `size` points of which each picks its origin on its own.
+    """Errors [G + 1] for sets of `size` points that choose their origins independently.
 
     Args:
         shares: [G, 3], alpha, beta, gamma of generations 1 to G (`workflows.mix`).
@@ -116,7 +116,7 @@ def spending(
     workflow: str = "mix",
     v2: ArrayLike = 0.0,
 ) -> Array:
-    """Errors [T + 1] where generation g >= 1 gets so many real and synthetic points.
+    """Errors [T + 1] if generation g >= 1 has these numbers of real and synthetic points.
 
     Args:
         real: [T].
@@ -151,7 +151,7 @@ def weighted(
     first: ArrayLike,
     v2: ArrayLike = 0.0,
 ) -> Array:
-    """Errors [generations + 1] where a synthetic point counts `weight` times as much as a real one.
+    """Errors [generations + 1] if a synthetic point counts `weight` times as much as a real one.
 
     Args:
         generations: the last one.

@@ -1,9 +1,9 @@
-"""Where the points of a sample have lost the digits that a fit needs.
+"""Detects samples whose points have lost the digits that a fit needs.
 
-A collapsing model that is held as points ends where they do: floats near their mean differ by whole
+The resolution of floats limits how far points can collapse: floats near their mean differ by whole
 roundings, and floats near 0 by the smallest float. A fit to such points is nan, so that a driver
-stops there (`DivergenceError`), and a chain does not go on under another law. Points that are all
-equal are no such case: their variance is 0.
+stops (`DivergenceError`) instead of continuing with a wrong distribution. Points that are all equal
+are not such a case: their variance is 0.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Exact samplers without rejection: a draw costs the same in every chain.
+"""Exact samplers without rejection: a draw has the same cost in every chain.
 
 `key` is one typed key [] of `jax.random` throughout.
 """

@@ -30,9 +30,9 @@ def binomial(key: Array, n: ArrayLike, p: ArrayLike, shape: tuple[int, ...] = ()
 
     Inversion: up to a mean of 12 (of the rarer outcome) the distribution function is summed; above,
     its inverse is the Cornish-Fisher series to the sixth order for a lattice.
-    `multinomial(method="individuals")` draws one by one instead.
+    `multinomial(method="individuals")` simulates single draws instead.
 
-    Total variation from the exact law, in float32:
+    Total variation distance from the exact distribution, in float32:
 
     | mean            | total variation                                                      |
     |-----------------|----------------------------------------------------------------------|
@@ -41,19 +41,19 @@ def binomial(key: Array, n: ArrayLike, p: ArrayLike, shape: tuple[int, ...] = ()
     | 20              | 5e-7                                                                 |
     | larger          | 3e-8 standard deviations (6e-4 at n = 2^31 - 1, p = 1/2)             |
 
-    The last is due to single counts that get as rare as the grain of 32 random bits; the
-    distribution function is right to 1e-7. A test needs more than 10^10 draws to see it, 10^9 for
-    standard deviations above 10^4. An outcome rarer than 2^-33 is never drawn.
+    The last is due to single counts whose probability approaches the resolution of 32 random bits;
+    the distribution function is accurate to 1e-7. A test needs more than 10^10 draws to detect it,
+    or 10^9 for standard deviations above 10^4. An outcome rarer than 2^-33 is never drawn.
 
     Args:
         n: Trials, 0 .. 2^31 - 1; broadcasts to `shape` and may be traced.
         p: Probability in [0, 1]; broadcasts to `shape` and may be traced. p = 0 gives 0, p = 1
-            gives n. It is taken as the float that it is, and above 4096 trials 1 - p as float64
-            has it where p is known on the host: 1 - 1e-8 is not 1.
+            gives n. Its exact float value is used. Above 4096 trials, 1 - p is computed in float64
+            if p is known on the host: 1 - 1e-8 is not 1.
 
     Returns:
-        Counts [shape], int32; -1 where n or p is out of its range or nan (`jax.random.binomial`
-        marks them by nan).
+        Counts [shape], int32; -1 where n or p is out of range or nan (`jax.random.binomial` gives
+        nan).
 
     References:
         Hill and Davis 1968, with Sheppard's corrections of the cumulants.
@@ -69,7 +69,7 @@ def binomial(key: Array, n: ArrayLike, p: ArrayLike, shape: tuple[int, ...] = ()
 
 
 def as_counts(n: ArrayLike) -> Array:
-    """Numbers of trials as int32, -1 where they are none: nan, or outside 0 .. 2^31 - 1."""
+    """Numbers of trials as int32; -1 if they are nan or outside 0 .. 2^31 - 1."""
     if not isinstance(n, jax.Array):
         numbers = np.asarray(n)
         fits = (numbers >= 0) & (numbers <= _LARGEST)
@@ -202,16 +202,16 @@ def _cornish_fisher(z, n, rare):
 
 
 def offset_of_normal(z: Array, variance: Array, g: Array | float) -> Array:
-    """How far the count at a quantile is from its mean, before it is rounded to the lattice.
+    """Distance of the count at a quantile from its mean, before rounding to the lattice.
 
     Derived here: cumulants of the binomial less those of a uniform on (-1/2, 1/2), so that rounding
-    a smooth variable gives the lattice law; the inverse of its Edgeworth series, expanded in s = 1
-    / sqrt(variance).
+    a smooth variable gives the lattice distribution; the inverse of its Edgeworth series, expanded
+    in s = 1 / sqrt(variance).
 
     Args:
         z: The standard normal of the same probability.
         variance: n p q.
-        g: 1 - 2p, the skewness in units of s; 1 for the Poisson law.
+        g: 1 - 2p, the skewness in units of s; 1 for the Poisson distribution.
     """
     s = 1 / jnp.sqrt(variance)
     z2, g2 = z * z, g * g
@@ -256,7 +256,7 @@ def offset_of_normal(z: Array, variance: Array, g: Array | float) -> Array:
 
 
 def exact_product(n: Array, p: Array) -> tuple[Array, Array]:
-    """n p as a whole number (int32) and a fraction in [0, 1); only the fraction is rounded.
+    """n p as an integer (int32) and a fraction in [0, 1); only the fraction is rounded.
 
     Args:
         n: int32, 0 .. 2^31 - 1.

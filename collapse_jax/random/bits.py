@@ -82,11 +82,11 @@ def is_threefry(key: Array) -> bool:
 def uniform(word: Array, low: Array | None = None) -> Array:
     """Uniform variates inside (0, 1), symmetric about 1/2.
 
-    Small values keep the grain of the bits; those near 1 have that of their type.
+    Small values have the resolution of the bits, values near 1 that of their float type.
 
     Args:
-        word: uint32; its lowest bit is not used. Alone it gives float32 with a grain of 2^-31.
-        low: A second uint32 word, for float64 with a grain of 2^-63.
+        word: uint32; its lowest bit is not used. Alone it gives float32 with a resolution of 2^-31.
+        low: A second uint32 word, for float64 with a resolution of 2^-63.
     """
     high = (word >> jnp.uint32(1)).astype(jnp.int32)
     if low is None:
@@ -102,7 +102,7 @@ def variate_words(key0: Array, key1: Array, index: Array, stream: int = 0) -> tu
     Args:
         key0, key1: Key words, uint32.
         index: Counters, uint32.
-        stream: Numbers of one key that must be independent of each other use other streams.
+        stream: Variates of one key that must be independent of each other use different streams.
     """
     word, low = threefry2x32(key0, key1, jnp.uint32(stream), index)
     return (word,) if jnp.result_type(float) == jnp.float32 else (word, low)
@@ -111,7 +111,7 @@ def variate_words(key0: Array, key1: Array, index: Array, stream: int = 0) -> tu
 def whole_below(words: tuple[Array, Array], count: Array) -> Array:
     """floor(u count) as uint32, u the 64 bits of two uint32 words: uniform on 0 .. count - 1.
 
-    Each number has its probability to 2^-64, which float32 does not give.
+    Each number has the right probability to 2^-64, which float32 cannot give.
 
     Args:
         words: Two words of one variate, uint32.

@@ -2,10 +2,10 @@
 
 A variate is a smooth function of the standard normal variate of the same probability. For known
 degrees of freedom that function is a polynomial fitted once on the host; for traced ones, a
-polynomial surface in the normal and the inverse root of the shape. Below the shapes where those
-hold, log gamma_a = log gamma_(a+k) + sum over i < k of log(U_i) / (a + i).
+polynomial surface in the normal and the inverse root of the shape. Below the shapes for which these
+are accurate, log gamma_a = log gamma_(a+k) + sum over i < k of log(U_i) / (a + i).
 
-Errors: below 1.5e-7 of the logarithm's standard deviation in float32, which its rounding hides, and
+Errors: below 1.5e-7 of the logarithm's standard deviation in float32, which is below rounding, and
 1e-10 in float64.
 
 References:
@@ -32,7 +32,7 @@ BOOSTS = 1 << 16
 
 
 def chi_square(key: Array, degrees_of_freedom: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
-    """Chi-square variates [shape], exact to the rounding of floats; see `log_chi_square`."""
+    """Chi-square variates [shape], exact up to float rounding; see `log_chi_square`."""
     return jnp.exp(log_chi_square(key, degrees_of_freedom, shape))
 
 
@@ -52,7 +52,7 @@ def log_chi_square(key: Array, degrees_of_freedom: ArrayLike, shape: tuple[int, 
         Log variates [shape]; nan for negative degrees of freedom and nan, as `jax.random`.
 
     Raises:
-        InputError: If a known value is not a whole number.
+        InputError: If a known value is not an integer.
     """
     words = key_words(key)
     if isinstance(degrees_of_freedom, float):
@@ -84,8 +84,8 @@ def log_gamma(key: Array, a: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
     """Logarithms [shape] of Gamma(a, 1) variates.
 
     Args:
-        a: Shapes of the law; broadcasts to `shape` and may be traced. 0 gives -inf, a negative a
-            and nan give nan (as `jax.random.loggamma`).
+        a: Shape parameters; broadcasts to `shape` and may be traced. 0 gives -inf, a negative a and
+            nan give nan (as `jax.random.loggamma`).
     """
     a = jnp.broadcast_to(jnp.asarray(a, jnp.result_type(float)), shape)
     logarithm = _traced(*key_words(key), a)[0] + jnp.log(jnp.maximum(a, 0))
@@ -114,8 +114,8 @@ def dirichlet(key: Array, concentration: Array) -> Array:
     0/0.
 
     Args:
-        concentration: [K], at least 0 and not all 0. A category of concentration 0 gets 0. All
-            entries are nan where one is negative, infinite or nan, and where all are 0.
+        concentration: [K], at least 0 and not all 0. A category of concentration 0 has probability
+            0. All entries are nan if one is negative, infinite or nan, or if all are 0.
 
     References:
         Devroye 1986, "Non-Uniform Random Variate Generation", XI.4.

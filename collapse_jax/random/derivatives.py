@@ -1,7 +1,7 @@
-"""Where a derivative ends: what is counted, chosen or rounded has none that JAX could follow.
+"""Errors for derivatives of counts, choices and rounded values, which JAX cannot give.
 
-A count of points, a drawn label or the place of the greatest number is a step function of what it
-is drawn with. Its derivative is 0 wherever there is one, and the derivative of its mean is not.
+A count of points, a drawn label or the position of the largest number is a step function of the
+parameters. Its derivative is 0 wherever it exists, but the derivative of its mean is not.
 """
 
 from typing import Any
@@ -34,14 +34,14 @@ CUT = (
 
 
 def step_function(values: Any, of: Any, why: str) -> Any:
-    """The values unchanged, which are a step function of other numbers.
+    """Returns the values unchanged, and marks them as a step function of other numbers.
 
-    Programs that differentiate nothing are the same with it and without.
+    Programs without derivatives are not affected.
 
     Args:
         values: any tree of arrays.
         of: the tree of numbers that they depend on. Only floats can be differentiated.
-        why: the text of the error, which says what has no derivative and what to do instead.
+        why: the message of the error, which states what has no derivative and what to do instead.
 
     Raises:
         InputError: where JAX differentiates with respect to a number in `of`, whether by `grad`,

@@ -1,4 +1,4 @@
-"""Different integers in random order: draws without replacement that never list what is left."""
+"""Distinct integers in random order: draws without replacement in O(n) memory."""
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,18 @@ _COMPARED = 64
 
 
 def distinct(key: Array, n: int, size: int) -> Array:
-    """n different integers [n] (int32) of 0 .. size - 1, in random order.
+    """n distinct integers [n] (int32) from 0 .. size - 1, in random order.
 
     Every ordered choice has the same probability, to 2^-32: all n are drawn at once, and any that
-    equals an earlier one is drawn again, until none does. No step prefers one integer to another,
-    so renaming them changes no probability, and renaming leads from any ordered choice to any
-    other. The first m of n are what m alone would be. Memory is O(n), whatever the size; a round
-    takes O(n log n), and there are about log(n) of them while n is at most size / 4.
+    equals an earlier one is drawn again, until all are distinct. No step prefers one integer to
+    another, so that all ordered choices are equally likely by symmetry. The first m of n integers
+    equal those of a call with n = m. Memory is O(n), whatever the size; a round takes O(n log n),
+    and there are about log(n) of them while n is at most size / 4.
 
     Args:
         key: typed key.
-        n: how many, at most `size`; quick up to size / 4.
-        size: how many there are, at most 2^31 - 1.
+        n: number of integers, at most `size`; fast up to size / 4.
+        size: number of possible integers, at most 2^31 - 1.
 
     References:
         Derived here (rejection of repetitions, one by one).

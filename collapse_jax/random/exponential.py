@@ -12,7 +12,7 @@ from collapse_jax.random.chi_square import log_gamma_share
 def exponential_vector(key: Array, count: int) -> Array:
     """Independent standard exponential variates [count].
 
-    Both tails have the grain of the bits (2^-32 in float32).
+    Both tails have the resolution of the bits (2^-32 in float32).
     """
     return _exponential_vector(*key_words(key), count=count)[0]
 
@@ -20,7 +20,7 @@ def exponential_vector(key: Array, count: int) -> Array:
 def log_mean_of_exponentials(key: Array, n: ArrayLike) -> Array:
     """log of the mean [] of n independent standard exponentials, whose sum is Gamma(n).
 
-    Exact to the rounding of the float type (see `chi_square`), and as cheap for every n.
+    Exact up to float rounding (see `chi_square`), at the same cost for every n.
 
     Args:
         n: An int, or traced; 0 gives -inf, a negative n and nan give nan.

@@ -30,24 +30,23 @@ def multinomial(
 ) -> Array:
     """Multinomial counts of n draws.
 
-    A category that is rare among those after it, and one behind a common category, has its own
-    relative precision, whatever the order: each binomial takes its probability and that of what is
-    left as two quotients, with errors of 2e-7 of either (exact sums for integer counts, compensated
-    ones for floats). Up to 4096 draws of a category it may be off by 2^-25 instead, 1e-4 of a
-    count.
+    Rare categories keep their relative precision in any order: each binomial takes its probability
+    and the remaining probability as two quotients, each with a relative error of 2e-7 (sums are
+    exact for integer counts, compensated for floats). Up to 4096 draws of a category the absolute
+    error may be 2^-25 instead, which is 1e-4 of a count.
 
     Args:
         n: Draws, 0 .. 2^31 - 1; an int, or traced.
         probabilities: [K], non-negative, not all 0. They need not sum to 1, and may be integer
             counts with a sum below 2^31. A category of probability 0 is never drawn.
-        method: "auto" takes individuals for a known n below K / 2, else binomials. "binomials"
-            draws each category given those before it, at a cost of O(K) whatever n is; see
-            `binomial` for how exact. "individuals" draws one by one, at a cost of O(n log K), with
-            a known n; each probability is then right to 2^-32 of their sum, or 2^-25 up to 4096
+        method: "auto" uses individuals for a known n below K / 2, else binomials. "binomials" draws
+            each category given the earlier ones, at a cost of O(K) for any n; `binomial` describes
+            its accuracy. "individuals" simulates single draws, at a cost of O(n log K), and needs a
+            known n. Each probability is then accurate to 2^-32 of their sum, or 2^-25 up to 4096
             draws.
 
     Returns:
-        Counts [K], int32, that sum to n; all -1 where n is out of its range, a probability is
+        Counts [K], int32, that sum to n; all are -1 if n is out of range, a probability is
         negative, infinite or nan, or all are 0 with n > 0.
 
     Raises:
@@ -86,7 +85,7 @@ def multinomial_of_categories(key: Array, n: ArrayLike, weights: Array, categori
             random bits are told apart.
 
     Returns:
-        Counts [k], int32; all -1 as `multinomial` has it.
+        Counts [k], int32; all -1 in the cases of `multinomial`.
     """
     return _conditional(*key_words(key), as_counts(n), weights, categories)[0]
 
@@ -347,14 +346,14 @@ def ends_of_floats(weights: Array) -> Array:
 def multivariate_hypergeometric(key: Array, counts: Array, n: ArrayLike) -> Array:
     """Counts of n draws without replacement from an urn.
 
-    Drawn one by one, so exact, at a cost of O(n K).
+    The balls are drawn one by one, so the result is exact, at a cost of O(n K).
 
     Args:
         counts: [K], int32, balls of each colour: at least n and at most 2^31 - 1 in all.
         n: Draws; may be traced.
 
     Returns:
-        Counts [K], int32; all -1 where n is negative or more than there are, or a count is
+        Counts [K], int32; all -1 if n is negative or above the number of balls, or a count is
         negative.
     """
     one_key("key", key)

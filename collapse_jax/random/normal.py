@@ -1,4 +1,4 @@
-"""Normal variates whose tails have the grain of the random bits.
+"""Normal variates whose tails have the resolution of the random bits.
 
 In float32 they reach 6.3 standard deviations, where `jax.random.normal` reaches 5.4.
 """
@@ -40,7 +40,7 @@ def normal_vector(key: Array, count: int) -> Array:
 
 
 def normal_array(key: Array, shape: tuple[int, ...], first: ArrayLike = 0) -> Array:
-    """Independent standard normal variates [shape], numbers first, first + 1 ... of the key.
+    """Independent standard normal variates [shape], numbers first, first + 1, ... of the key.
 
     The variates of `normal_vector` for chains on the first axis, as matrix products want them.
     """

@@ -28,14 +28,15 @@ def poisson(key: Array, mean: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
     inverse is the Cornish-Fisher series to the sixth order for a lattice. Derived here, as the
     limit of the binomial's series for p -> 0.
 
-    Total variation from the exact law, measured over all words in float32: 4e-7 up to the mean 12,
-    4e-6 just above it, 5e-7 at 20; then about 3e-8 standard deviations, as single counts get as
-    rare as the grain of 32 random bits, with a distribution function right to 1e-7. An outcome
-    rarer than 2^-33 is never drawn.
+    The total variation distance from the exact distribution, measured over all words in float32, is
+    4e-7 up to the mean 12, 4e-6 just above it, and 5e-7 at 20. For larger means it is about 3e-8
+    standard deviations, since the probability of single counts approaches the resolution of 32
+    random bits; the distribution function is accurate to 1e-7. An outcome rarer than 2^-33 is never
+    drawn.
 
     Args:
-        mean: 0 .. 2.1e9, taken as the float that it is; broadcasts to `shape` and may be traced. 0
-            gives 0, a mean beyond what int32 holds gives 2^31 - 1.
+        mean: 0 .. 2.1e9; broadcasts to `shape` and may be traced. 0 gives 0, and a mean beyond the
+            range of int32 gives 2^31 - 1.
 
     Returns:
         Counts [shape], int32; -1 where the mean is negative or nan, as `jax.random.poisson`.
@@ -50,7 +51,7 @@ def poisson(key: Array, mean: ArrayLike, shape: tuple[int, ...] = ()) -> Array:
 def average_of_poissons(key: Array, n: ArrayLike, rate: ArrayLike) -> Array:
     """The mean of n Poisson counts as a float [], from their sum, which is Poisson(n rate).
 
-    The sum may be far above what an integer type holds. The numbers of the key are those of
+    The sum may be far beyond the range of an integer type. The numbers of the key are those of
     `poisson(key, n * rate)`.
 
     Args:
@@ -98,7 +99,7 @@ def poisson_of_words(words: tuple[Array, ...], mean: Array) -> tuple[Array, ...]
 
     Args:
         words: Those of one variate, as `variate_words` gives them.
-        mean: Of the law, a float array.
+        mean: Mean of the distribution, a float array.
 
     Returns:
         (whole, offset): their sum is the count. Both are whole numbers as floats of the mean's

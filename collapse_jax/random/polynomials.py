@@ -1,6 +1,6 @@
 """Polynomials fitted on the host to the quantile functions that the samplers invert.
 
-They are right to the rounding of the float type in use.
+They are accurate up to the rounding of the float type in use.
 """
 
 import functools

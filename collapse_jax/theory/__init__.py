@@ -1,6 +1,6 @@
 """Closed forms and exact recursions of model collapse, in NumPy and SciPy float64.
 
-Nothing here imports another part of this library (not even JAX), so it can judge all the rest.
+Nothing here imports another part of this library (not even JAX), so that it can test all the rest.
 
 ancestry              expected diversity in every workflow, from shared ancestry of training points
 islands               K models that read each other: shared ancestry, linear models
@@ -41,17 +41,18 @@ log_chi               moments of chi and log chi variables, law of their sums
 
 Conventions, unless a function says otherwise:
 
-- Generation 0 is the model fitted to `sample_size` real draws, so the law at generation g has seen
-  g + 1 samplings. Papers that start to count at the first fit (t = 1) mean generation t - 1.
+- Generation 0 is the model fitted to `sample_size` real draws, so that the model of generation g is
+    the result of g + 1 samplings. In papers that count from the first fit (t = 1), t is generation
+    t - 1 here.
 - generation: int or int array >= 0.
 - sample_size: M, an int >= 1; for the workflow 'replace' also a 1-D schedule M_0, M_1, ... with at
   least max(generation) + 1 entries.
-- ddof: 0 is the maximum-likelihood variance, 1 the unbiased one. It has no default because 0
-  doubles the usual speed of collapse.
+- ddof: 0 is the maximum-likelihood variance, 1 the unbiased one. It has no default, because with 0
+    the typical variance collapses about twice as fast.
 - Results are float64 arrays of generation's shape. The shape of another array argument (value,
   probability) is appended.
 - Logarithms are natural, so that entropies and divergences are in nats.
-- Bad arguments raise ValueError.
+- Invalid arguments raise ValueError.
 """
 
 from . import (

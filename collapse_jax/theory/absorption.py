@@ -1,8 +1,9 @@
-"""Absorption of the categorical chain under 'replace': when one category is left, and which.
+"""Absorption of the categorical chain under 'replace': when only one category is left, and which
+one.
 
 With probability one the chain ends with all mass on one category, on category k with its population
-probability p_k (`categorical.fixation_probability`). Times count samplings: the first absorbed
-generation is the time minus one, since generation 0 has seen one sampling.
+probability p_k (`categorical.fixation_probability`). Times count samplings. The first absorbed
+generation is the time minus one, since generation 0 is the result of one sampling.
 
 Here sample_size is M, 1 <= M <= 2000, and `probabilities` [K] is the population.
 """
@@ -55,8 +56,8 @@ def expected_samplings_until_fixation(sample_size: ArrayLike, probabilities: Arr
     `expected_samplings_until_absorption`.
 
     Derived: E T = sum_t P(T > t) = sum_t sum_k (p_k - P(k fixed after t)), as the p_k sum to 1.
-    From a count c the part of category k is h(c) = c/M - [c = M] + (T h)(c) with h(0) = h(M) = 0,
-    one linear system for all k.
+    From a count c the contribution of category k is h(c) = c/M - [c = M] + (T h)(c) with h(0) =
+    h(M) = 0, one linear system for all k.
     """
     size = matrix_size(sample_size)
     probabilities = as_probabilities(probabilities)
@@ -97,8 +98,8 @@ def expected_samplings_until_absorption(
 def diffusion_samplings_until_fixation(sample_size: ArrayLike, probabilities: ArrayLike) -> float:
     """Diffusion (large M) form of `expected_samplings_until_fixation`: a float, for any M >= 1.
 
-    It is some 1.5% above the exact one at M = 100, K = 2: -2 M sum_k (1 - p_k) log(1 - p_k), for K
-    = 2 Kimura's -2 M [p log p + (1 - p) log(1 - p)]. K equal categories give -2 M (K - 1) log(1 -
+    It is about 1.5% above the exact value at M = 100, K = 2: -2 M sum_k (1 - p_k) log(1 - p_k), for
+    K = 2 Kimura's -2 M [p log p + (1 - p) log(1 - p)]. K equal categories give -2 M (K - 1) log(1 -
     1/K), which tends to 2 M.
 
     References:

@@ -5,12 +5,12 @@ deviations) of the pool after t rounds of M points and S = Q/(t M - ddof) the mo
 M new points add their own scatter S chi^2_{M-1}, and the distance of their mean from the pool's
 adds S chi^2_1 t/(t + 1). So Q grows by the independent factor 1 + V_t/(t M - ddof), V_t =
 chi^2_{M-1} + chi^2_1 t/(t + 1), and the log variance is log chi^2_{M-1} plus a sum of independent
-terms, as under 'replace'. Each term's mean is computed by Gauss quadrature over the two chi^2 laws
-(to about 1e-9, far better for M > 3), which is the only error.
+terms, as under 'replace'. Each term's mean is computed by Gauss quadrature over the two chi^2
+distributions (to about 1e-9, far better for M > 3), which is the only numerical error.
 
 The expected variance and squared mean error of this chain are in `gaussian`. The same product does
 not hold for 'accumulate_subsample' and 'mix', where points are chosen at random. Generation g is
-fitted to (g + 1) M points; here sample_size is one fixed M >= 1, with ddof=1 M >= 2.
+fitted to (g + 1) M points; here sample_size is one fixed M >= 1, and M >= 2 with ddof=1.
 """
 
 import numpy as np

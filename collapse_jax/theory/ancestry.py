@@ -7,9 +7,9 @@ the population's diversity (heterozygosity 1 - sum p^2, or variance):
     retention = 1 - P(two independent uniform draws from the current training set share a real
     ancestor).
 
-Derived: a fresh model draw has, in its first two moments, the law of a uniform draw with
-replacement from the training set. Two points with the same ancestor agree; two points with
-different ancestors are independent real draws.
+Derived: the first two moments of a fresh model draw are those of a uniform draw with replacement
+from the training set. Two points with the same ancestor agree; two points with different ancestors
+are independent real draws.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def as_sample_size(sample_size: ArrayLike, generation: ArrayLike | None = None) 
 
     Args:
         sample_size: Whole numbers >= 1.
-        generation: Generations that a schedule must cover; None allows a fixed size alone.
+        generation: Generations that a schedule must cover; None allows only a fixed size.
 
     Raises:
         ValueError: If an entry is not a whole number >= 1, or a schedule is not allowed or too
@@ -77,10 +77,10 @@ def sum_over_samplings(
 
 
 def check_mixture(workflow: str, alpha: float, beta: float, gamma: float) -> None:
-    """Checks that a workflow is known and that the three shares suit it.
+    """Checks that a workflow is known and that the three shares are valid for it.
 
     Raises:
-        ValueError: If not. Shares other than (1, 0, 0) are for 'mix' only.
+        ValueError: If they are not. Shares other than (1, 0, 0) are for 'mix' only.
     """
     if workflow not in WORKFLOWS:
         raise ValueError(f"workflow must be one of {WORKFLOWS}, got {workflow!r}")
@@ -95,7 +95,7 @@ def check_mixture(workflow: str, alpha: float, beta: float, gamma: float) -> Non
 def fixed_mix_counts(
     sample_size: ArrayLike, alpha: float, beta: float, gamma: float
 ) -> tuple[int, int, int]:
-    """Whole numbers of training points from the model, the previous set and the real data; sum = M.
+    """Integer numbers of training points from the model, the previous set and the real data.
 
     A convention of ours: k_alpha = round(alpha M), k_alpha + k_beta = round((alpha + beta) M) (ties
     to even), and real data is the rest.
@@ -115,8 +115,9 @@ def mix_pair_shares(
 ) -> tuple[float, float]:
     """Probabilities of two kinds of pairs of distinct points of a mixed set. Derived.
 
-    With random_counts each point picks its origin on its own, so they are (alpha^2 + 2 alpha beta,
-    beta^2). Without, the numbers are `fixed_mix_counts`, and the pair is drawn without replacement.
+    With random_counts the points choose their origins independently, so they are (alpha^2 + 2 alpha
+    beta, beta^2). Without, the numbers are `fixed_mix_counts`, and the pair is drawn without
+    replacement.
 
     Returns:
         (a, b), two floats: a, both are copies with at least one fresh model draw among them; b,
@@ -144,12 +145,13 @@ def pair_coalescence(
 
     The training set is the newest M points ('replace', 'mix') or the pool of all (g + 1) M points
     ('accumulate', 'accumulate_subsample'; a subsample without replacement has the same pairs as the
-    pool). With M = 1 the newest set has no two points: entries are then the value that the
-    recursion carries and mean nothing. Arguments as in `retention`.
+    pool). With M = 1 the newest set does not have two points; the entries are then meaningless
+    values of the recursion. Arguments as in `retention`.
 
     Derived: with C for distinct pairs of N points, two draws with replacement coalesce with W = 1/N
     + (1 - 1/N) C. A pair of new points, or of a new and an old one, has W (if fitted to the pool);
-    a pair of old points has C; a pair with a fresh real draw 0. Average over the kinds of pair.
+    a pair of old points has C; a pair with a fresh real draw has 0. The result is the average over
+    the kinds of pair.
     """
     generation = as_generation(generation)
     check_mixture(workflow, alpha, beta, gamma)
@@ -196,8 +198,8 @@ def retention(
 
     Exact for the heterozygosity of a categorical model fitted by counting and for the ddof=0
     variance of a Gaussian (per coordinate in any dimension). For that Gaussian the expected squared
-    error of the mean is variance * (1 - retention). M = 1 gives 0 in every workflow: all data copy
-    one real draw, or the newest point stands alone.
+    error of the mean is variance * (1 - retention). M = 1 gives 0 in every workflow: all data are
+    copies of one real draw, or the newest point is alone.
 
     Derived: two draws from the model are two draws with replacement from the M or (g + 1) M points
     it was fitted to, so retention = (1 - 1/N)(1 - pair_coalescence).
@@ -234,11 +236,12 @@ def retention(
 def reused_real_retention(
     generation: ArrayLike, sample_size: ArrayLike, gamma: float, *, random_counts: bool = True
 ) -> np.ndarray:
-    """`retention` if the real data kept are always from the first M draws; M = 1 gives 0.
+    """`retention` if the real data come only from the first M draws; M = 1 gives 0.
 
     Each of the M points of the next set is, with probability gamma, one of generation 0's M real
-    points, chosen anew in each generation and no point twice; otherwise a fresh model draw. Unlike
-    fresh real data (workflow 'mix') nothing beyond generation 0's diversity can come back.
+    points, chosen again in each generation without replacement; otherwise it is a fresh model draw.
+    Unlike fresh real data (workflow 'mix'), these points cannot restore diversity beyond that of
+    generation 0.
 
     Derived: let C be the chance that two distinct points share a real ancestor. Two kept points do
     not, two model draws do with W of `pair_coalescence`, and a kept point is a uniform choice among
@@ -264,7 +267,7 @@ def reused_real_retention(
 
 
 def kept_real_retention(generation: ArrayLike, real: int, synthetic: int) -> np.ndarray:
-    """`retention` if the same real points are all kept for ever.
+    """`retention` if the same real points are all kept in every generation.
 
     Generation 0 is fitted to `real` = n draws of the population; every later one to these n points
     and to `synthetic` = s fresh draws from its predecessor. It never falls below 1 - 3/(2n + 1),
@@ -305,20 +308,20 @@ def mixture_of_distributions_heterozygosity(
     population_heterozygosity: float = 1.0,
     of_model: bool = False,
 ) -> np.ndarray:
-    """Expected heterozygosity in the chain of laws P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0.
+    """Expected heterozygosity in the chain P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0.
 
     F(P_i) is the categorical model of generation i, fitted to M draws of P_i by counting, and P_0
-    the population. Here whole distributions are mixed, not data sets as in `retention`. Paper
-    sections that speak of "alpha = gamma = 0" must mean alpha = 1.
+    the population. Here distributions are mixed, not data sets as in `retention`. Where the paper
+    writes "alpha = gamma = 0", alpha = 1 must be meant.
 
     Derived: E sum F^2 = sum P^2 + H/M and E P_i = P_0, hence H' = (1-gamma)^2 H + (1-(1-gamma)^2)
     H_0 - alpha^2 H/M.
 
     Args:
         population_heterozygosity: H_0, the unit of the result; 1.0 gives the retained share.
-        of_model: False: the entry for generation g belongs to P_{g+1}, the first law that holds the
-            generation-g model (g + 1 samplings). True: to the model F(P_g) itself. With alpha = 1
-            they agree. M = 1: F(P_i) is one point.
+        of_model: False: the entry for generation g is that of P_{g+1}, the first distribution that
+            contains the model of generation g (g + 1 samplings). True: that of the model F(P_g)
+            itself. With alpha = 1 they agree. M = 1: F(P_i) is one point.
 
     References:
         Shumailov et al. 2024, the chain.
@@ -336,5 +339,5 @@ def mixture_of_distributions_heterozygosity(
 
 
 def _with_replacement(distinct, size):
-    """P(two draws with replacement from `size` points coalesce), from that of two distinct ones."""
+    """P(two draws with replacement from `size` points coalesce), from that of distinct draws."""
     return 1 / size + (1 - 1 / size) * distinct

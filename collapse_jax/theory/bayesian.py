@@ -1,9 +1,9 @@
 """Models that are drawn from their posterior, refitted to their own draws (workflow 'replace').
 
-Drawing a model from its posterior and data from the model in turn is Gibbs sampling of both. So the
-prior, where it is proper, is the stationary law of the chain, for every family and every sample
-size: what a Bayesian forgets is the data, not the spread. With an improper prior the chain has no
-stationary law. All formulas are derived.
+Drawing a model from its posterior and data from the model in turn is Gibbs sampling of both. A
+proper prior is therefore the stationary distribution of the chain, for every family and every
+sample size: the chain forgets the data, but the models keep the spread of the prior. With an
+improper prior the chain has no stationary distribution. All formulas are derived.
 
 Estimates: 'sample' draws from the posterior, 'mean' and 'mode' take its mean and its mode,
 'maximum_likelihood' has no prior.
@@ -66,14 +66,14 @@ def expected_heterozygosity(
 def stationary_heterozygosity(
     sample_size: ArrayLike, prior: ArrayLike, *, sampled: bool = True
 ) -> float:
-    """The limit of `expected_heterozygosity`, whatever the population is: a float.
+    """The limit of `expected_heterozygosity` for any population: a float.
 
     Derived: p ~ Dirichlet(a) has E p^2 = a (a + 1) / (A (A + 1)), the fixed point of the recursion
     if sampled, for every M. For the mean it is the fixed point with m = sum a^2 / A. Small equal
     priors give about A (1 - 1 / K), twice of which is the scaled mutation rate.
 
     Args:
-        sample_size: M, an int; it plays no part if sampled.
+        sample_size: M, an int; irrelevant if sampled.
         prior: a [K], at least 0, not all 0.
     """
     a = as_prior(prior, np.size(prior))
@@ -90,7 +90,7 @@ def stationary_heterozygosity(
 def heterozygosity_rate(
     sample_size: ArrayLike, prior_total: float, *, sampled: bool = True
 ) -> float:
-    """By what factor H comes nearer to its limit in a generation, once m has: a float.
+    """Factor by which H approaches its limit per generation, once m is at its limit: a float.
 
     M (M - 1) / ((A + M)(A + M + 1)) if sampled, else M (M - 1) / (A + M)^2. These are the second
     eigenvalues of the chain of p; the first is M / (A + M) for both.
@@ -120,18 +120,19 @@ def gaussian_moments(
     the mean, drawn or not, b' / (shape + n / 2 + 3 / 2) at the mode. D^2 becomes r^2 (x - m0)^2,
     and v' / (k + n) more if drawn: a linear recursion of (v, D^2).
 
-    With the reference prior the drawn variance has factor (n - 1) / (n - 3) a generation, infinite
-    up to n = 3, though its median does not move; maximum likelihood has (n - 1) / n.
+    With the reference prior the expected variance of a drawn model grows by the factor (n - 1) / (n
+    - 3) per generation (infinite up to n = 3), although its median does not move. For maximum
+    likelihood the factor is (n - 1) / n.
 
     Args:
         sample_size: M, an int.
-        mean, strength, shape, scale: The prior, as in `estimators.normal_inverse_gamma`; without
-            part in 'maximum_likelihood'.
+        mean, strength, shape, scale: The prior, as in `estimators.normal_inverse_gamma`; not used
+            by 'maximum_likelihood'.
         estimate: One of `ESTIMATES`.
 
     Returns:
-        float64 [2] + generation.shape; inf where the posterior's mean is, as its variance is from
-        then on.
+        float64 [2] + generation.shape; inf from the first generation on at which the posterior mean
+        of the variance is infinite.
     """
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
@@ -158,13 +159,13 @@ def gaussian_moments(
 def log_variance_walk(
     sample_size: ArrayLike, *, shape: float = -0.5, estimate: str = "sample"
 ) -> tuple[float, float]:
-    """(drift, variance) of the log variance a generation, with strength and scale 0 and dim 1.
+    """(drift, variance) of the log variance per generation, with strength and scale 0 and dim 1.
 
     Derived: the log variance is a random walk whose steps are log chi^2_{M-1}, of the sample, less
-    log chi^2_{M + 2 shape}, of the posterior, or less the logarithm of what divides the scatter.
-    The reference prior has shape -1/2: equal chi variables, so no drift, a step that is symmetric,
-    a median that never moves, and variance 2 psi'((M - 1) / 2), twice that of maximum likelihood,
-    which drifts by psi((M - 1) / 2) - log(M / 2).
+    log chi^2_{M + 2 shape}, of the posterior, or less the logarithm of the divisor of the scatter.
+    The reference prior has shape -1/2: the two chi variables have the same distribution, so there
+    is no drift, the step is symmetric, the median never moves, and the variance is 2 psi'((M - 1) /
+    2), twice that of maximum likelihood, which drifts by psi((M - 1) / 2) - log(M / 2).
 
     Args:
         sample_size: M >= 2, an int.
@@ -184,7 +185,7 @@ def log_variance_walk(
 
 
 def log_determinant_drift(sample_size: ArrayLike, dim: int, *, shape: float = -0.5) -> float:
-    """Drift of log det Sigma a generation, drawn, with strength and scale 0: a float.
+    """Drift of log det Sigma per generation of drawn models, with strength and scale 0: a float.
 
     Derived (Bartlett): the sum over j < dim of psi((M - 1 - j) / 2) - psi((M + 2 shape - j) / 2).
     Jeffreys's independence prior, shape -1/2, has none in any dimension.
@@ -199,13 +200,14 @@ def log_determinant_drift(sample_size: ArrayLike, dim: int, *, shape: float = -0
 
 
 def stationary_variance_law(*, strength: float, shape: float, scale: float) -> tuple[float, float]:
-    """(shape, scale) of the inverse gamma that the variance of a drawn model ends in, dim 1.
+    """(shape, scale) of the stationary inverse-gamma distribution of a drawn variance, dim 1.
 
-    The prior itself. With strength 0 the mean has no law, and the prior of the variance that
-    belongs to posteriors of shape + M / 2 after M - 1 deviations has shape + 1 / 2. Derived.
+    It is the prior itself. With strength 0 the mean has no stationary distribution, and the prior
+    of the variance that corresponds to posteriors of shape + M / 2 after M - 1 degrees of freedom
+    has shape + 1 / 2. Derived.
 
     Raises:
-        ValueError: Unless both are above 0, where a law exists.
+        ValueError: Unless both are above 0; otherwise no stationary distribution exists.
     """
     _check_prior(strength, scale)
     shape = shape + 0.5 if strength == 0 else shape

@@ -1,4 +1,4 @@
-"""How many points each round of a curated loop should have: a mean that is drawn to its goal.
+"""The number of points in each round of a curated loop, for a mean that moves to a goal.
 
 A Gaussian of known variance v is sampled, a point x is accepted with probability exp(-x^2 / (2
 s^2)), and the next mean is that of n accepted points. Accepted points of N(m, v) are N(r m, r v),
@@ -6,8 +6,8 @@ r = s^2 / (s^2 + v), so that the squared distance A of the mean to the goal 0 fo
 
     A' = r^2 A + r v / n.
 
-Derived. The question is that of Yang et al. 2025, arXiv 2501.18962, whose formulas were not at
-hand; what its abstract says of constant and of exponential budgets can be read off.
+Derived. The question is that of Yang et al. 2025, arXiv 2501.18962, whose formulas we could not
+read. The statements of its abstract on constant and exponential budgets follow from the recursion.
 """
 
 import numpy as np
@@ -20,9 +20,9 @@ def expected_squared_error(
     """Expected squared distance of the mean to the goal, generation 0 first: float64 [T + 1].
 
     Args:
-        sizes: n_1 .. n_T > 0 accepted points a generation.
+        sizes: n_1 .. n_T > 0, accepted points of each generation.
         rate: r in (0, 1).
-        first: That of generation 0.
+        first: The squared distance of generation 0.
         variance: v.
     """
     sizes = np.asarray(sizes, dtype=np.float64)
@@ -35,10 +35,10 @@ def expected_squared_error(
 
 
 def best_sizes(budget: float, generations: int, rate: float) -> np.ndarray:
-    """The sizes [T] of a budget that leave the smallest last error: they grow by 1 / r.
+    """The sizes [T] that minimise the last error for a given budget; they grow by 1 / r.
 
-    Derived: of sum_t r^(2 (T - t)) / n_t under sum n_t = B the multiplier gives n_t in proportion
-    to r^(T - t). Not rounded.
+    Derived: to minimise sum_t r^(2 (T - t)) / n_t under sum n_t = B, Lagrange's condition gives n_t
+        proportional to r^(T - t). Not rounded.
     """
     shares = rate ** np.arange(generations - 1, -1.0, -1)
     return budget * shares / shares.sum()

@@ -56,10 +56,10 @@ def expected_heterozygosity(
 def count_distribution(
     generation: ArrayLike, sample_size: ArrayLike, probability: float
 ) -> np.ndarray:
-    """Exact law of one category's count among the M draws that generation g is fitted to.
+    """Exact distribution of a category's count among the M draws that generation g is fitted to.
 
-    M is 1 .. 2000; with 1 the count is 0 or 1 for ever. Derived: the first count is Binomial(M, p)
-    and, lumping all other categories together, a count j leads to Binomial(M, j/M).
+    M is 1 .. 2000; with 1 the count stays 0 or 1. Derived: the first count is Binomial(M, p) and,
+    lumping all other categories together, a count j leads to Binomial(M, j/M).
 
     Args:
         probability: The category's population probability p, a float.
@@ -130,9 +130,9 @@ def loss_probability(
 ) -> np.ndarray:
     """P(a category is absent from generation g's training draws).
 
-    Absent once is absent for ever. Generation 0 is the one-step loss (1 - q)^M. For g -> infinity
-    it tends to 1 - q (`eventual_loss_probability`), which Shumailov et al. 2024 call the
-    probability of losing information. Derived: `expectation_over_counts` of [count is 0].
+    A category that is absent once stays absent. Generation 0 is the one-step loss (1 - q)^M. For g
+    -> infinity it tends to 1 - q (`eventual_loss_probability`), which Shumailov et al. 2024 call
+    the probability of losing information. Derived: `expectation_over_counts` of [count is 0].
 
     Args:
         sample_size: M >= 1; at most 2000 if any generation is above 0.
@@ -149,7 +149,7 @@ def loss_probability(
 
 
 def eventual_loss_probability(probability: ArrayLike) -> np.ndarray:
-    """P(a category of population probability q is lost in the end) = 1 - q, for every sample_size.
+    """P(a category of population probability q is eventually lost) = 1 - q, for every sample_size.
 
     Derived: the model's probability is a martingale that ends at 0 or 1, so it ends at 1 with
     probability q.
@@ -247,9 +247,9 @@ def smoothed_heterozygosity(
 ) -> np.ndarray:
     """Expected H = 1 - sum_k p_k^2 under 'replace' with p_k = (count_k + kappa)/(M + K kappa).
 
-    `smoothed_heterozygosity_limit` is where it ends. Derived (Wright-Fisher with mutation): with w
-    = M/(M + K kappa) the shares of the sample enter as w share + (1 - w)/K, so E sum p'^2 = w^2
-    (sum p^2 + H/M) + (1 - w^2)/K.
+    `smoothed_heterozygosity_limit` is its limit. Derived (Wright-Fisher with mutation): with w =
+    M/(M + K kappa) the shares of the sample enter as w share + (1 - w)/K, so E sum p'^2 = w^2 (sum
+    p^2 + H/M) + (1 - w^2)/K.
 
     Args:
         smoothing: kappa >= 0 (0: as `expected_heterozygosity`).
@@ -264,10 +264,11 @@ def smoothed_heterozygosity(
 def smoothed_heterozygosity_limit(
     sample_size: ArrayLike, num_categories: int, smoothing: float
 ) -> float:
-    """Stationary value of `smoothed_heterozygosity`, whatever the population is: a float.
+    """Stationary value of `smoothed_heterozygosity`, for any population: a float.
 
-    About theta/(theta + 1) H_u for M >> 1, with theta = 2 K kappa; H_u = 1 - 1/K is the uniform
-    law's, the limit of large kappa. kappa = 0 gives 0. Derived: the fixed point of its recursion.
+    About theta/(theta + 1) H_u for M >> 1, with theta = 2 K kappa; H_u = 1 - 1/K is that of the
+    uniform distribution, the limit of large kappa. kappa = 0 gives 0. Derived: the fixed point of
+    its recursion.
 
     Args:
         num_categories: K >= 1.
@@ -338,7 +339,7 @@ def expected_total_variation(
 
 
 def _path(generation, size, start, step):
-    """`start`, then what step(value, transition matrix) makes of it, up to the last generation."""
+    """`start`, then repeatedly step(value, transition matrix), up to the last generation."""
     yield start
     last = int(np.max(generation, initial=0))
     transition = transition_matrix(size) if last else start

@@ -1,16 +1,15 @@
-"""Denoisers that are affine: what they learn from points, and the Gaussian that they then sample.
+"""Affine denoisers: the functions that they learn from points, and the Gaussian that they sample.
 
 Derived. At a level a noisy point is y = a x + b e, with a standard normal e and a point x of mean m
-and covariance S (ddof = 0). Of all affine functions of y, least squares chooses
+and covariance S (ddof = 0). Among all affine functions of y, least squares gives
 
     D(y) = m + a S (a^2 S + b^2)^-1 (y - a m)    for the point,
     E(y) = b (a^2 S + b^2)^-1 (y - a m)          for the noise,
 
-because cov(x, y) = a S, cov(e, y) = b and var(y) = a^2 S + b^2. The noise of a training is drawn
-anew in every step, so that the expectation over e is exact; only m and S are those of the sample.
-Every step of a sampler is affine in D, E and y, all of which share the directions of S. From a
-standard normal start, mean and variance along each direction follow step by step, and what comes
-out is Gaussian.
+because cov(x, y) = a S, cov(e, y) = b and var(y) = a^2 S + b^2. Training draws new noise in every
+step, so that the expectation over e is exact; only m and S depend on the sample. Every step of a
+sampler is affine in D, E and y, all of which share the directions of S. From a standard normal
+start, mean and variance along each direction follow step by step, and the output is Gaussian.
 """
 
 from typing import NamedTuple
@@ -37,7 +36,7 @@ def sampled(
     schedule: str = "cosine",
     standardised: bool = True,
 ) -> Sampled:
-    """The law that the sampler makes of an affine denoiser fitted to points.
+    """The distribution that a sampler draws from, for an affine denoiser fitted to points.
 
     Args:
         mean: Of the points, [d].
@@ -47,8 +46,8 @@ def sampled(
             of the noise added), "ddim" or "probability_flow" (Heun's method in the angle whose
             cosine is a); of flow matching "euler" or "heun" (a = t, b = 1 - t).
         schedule: Of a diffusion "cosine" (equal angles) or "linear" (rates from 0.1 to 20).
-        standardised: Whether points have mean 0 and deviation 1 in each coordinate while they are
-            learned and sampled, and are put back after.
+        standardised: Whether points are standardised (mean 0, standard deviation 1 in each
+            coordinate) for training and sampling, and transformed back afterwards.
 
     References:
         Derived here. Samplers: Ho et al. 2020, arXiv 2006.11239, equation 7; Song et al. 2021,
@@ -69,9 +68,9 @@ def sampled(
 
 
 def kept_variance(levels: int, *, sampler: str = "ancestral", schedule: str = "cosine") -> float:
-    """What a sampler makes of points of variance 1: below 1 it narrows by itself.
+    """Variance of a sampler's output for points of variance 1; below 1 the sampler itself narrows.
 
-    DDIM keeps the product of cos^2 of the angles between levels: 1 - pi^2 / (4 levels) or so.
+    For DDIM it is the product of cos^2 of the angles between levels, about 1 - pi^2 / (4 levels).
     """
     law = sampled([0.0], [[1.0]], levels, sampler=sampler, schedule=schedule)
     return float(law.covariance[0, 0])
@@ -87,16 +86,16 @@ def expected_variance(
 ) -> np.ndarray:
     """Expected variance of the model at each generation, in one dimension, standardised.
 
-    A generation makes `kept` times the variance (ddof = 0) of its M points, around their mean. The
-    points are drawn from the model before, each with probability `fresh` from the real law instead
-    (workflow mix). With F = E[S] the expected variance of the model and D = E[(its mean - the real
-    one)^2], points have the variance V = (1 - a) F + a s^2 + a (1 - a) D, and then F' = kept (1 -
-    1/M) V and D' = (1 - a)^2 D + V / M, for a = `fresh`. Derived.
+    A model has `kept` times the variance (ddof = 0) of its M training points, around their mean.
+    The points are drawn from the previous model, or, each with probability `fresh`, from the real
+    distribution (workflow mix). With F = E[S] the expected variance of the model and D = E[(its
+    mean - the real one)^2], points have the variance V = (1 - a) F + a s^2 + a (1 - a) D, and then
+    F' = kept (1 - 1/M) V and D' = (1 - a)^2 D + V / M, for a = `fresh`. Derived.
 
     Args:
         sample_size: M, at least 1; generation 0 is fitted to M real points.
         kept: Of `kept_variance`.
-        variance: s^2, of the real law.
+        variance: s^2, of the real distribution.
         fresh: The share of fresh real points, in [0, 1].
     """
     generation = np.asarray(generation)
@@ -140,7 +139,7 @@ def _walked(values, centre, levels, sampler, schedule):
 
 
 def _signals(levels, schedule):
-    """The roots [levels + 1] of Ho et al.'s products of alphas, from the last level to 1."""
+    """The square roots [levels + 1] of Ho et al.'s products of alphas, from the last level to 1."""
     time = np.linspace(1, 0, levels + 1)
     if schedule == "cosine":
         return np.cos(np.pi / 2 * time)

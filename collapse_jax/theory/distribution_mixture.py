@@ -1,12 +1,12 @@
-"""The chain of laws P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0 for Gaussian fits.
+"""The chain of distributions P_{i+1} = alpha F(P_i) + beta P_i + gamma P_0 for Gaussian fits.
 
-F(P_i) is the Gaussian fitted to M draws of P_i. Whole distributions are mixed here, not data sets
-as in the workflow 'mix'; with ddof=0 the variance keeps the same share of its start as the
-heterozygosity of a categorical model does (`ancestry.mixture_of_distributions_heterozygosity`).
+F(P_i) is the Gaussian fitted to M draws of P_i. Distributions are mixed here, not data sets as in
+the workflow 'mix'. With ddof=0 the variance keeps the same share of its initial value as the
+heterozygosity of a categorical model (`ancestry.mixture_of_distributions_heterozygosity`).
 
-Generation g belongs to P_{g+1}, the first law that holds the model of generation g (g + 1
-samplings), or with of_model=True to the model F(P_g) itself. sample_size is one M >= 1 for ddof=0,
-M >= 2 for ddof=1.
+Generation g stands for P_{g+1}, the first distribution that contains the model of generation g (g +
+1 samplings), or with of_model=True for the model F(P_g) itself. sample_size is one M >= 1 for
+ddof=0, M >= 2 for ddof=1.
 """
 
 import numpy as np

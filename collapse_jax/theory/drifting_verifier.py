@@ -1,9 +1,9 @@
-"""A verifier that is fitted to the training sets it lets pass: exact for known variance.
+"""A verifier that is refitted to the training sets it accepts: exact for known variance.
 
 The model is Normal(m, v0) with known variance v0 = 1 (`known_variance`), the population has mean 0.
 A verifier of centre c and width s accepts a point x with probability exp(-(x - c)^2 / (2 s^2));
-what is not accepted is drawn anew. Accepted points are Normal(a m + (1 - a) c, a), where a is s^2 /
-(1 + s^2). After each generation the centre becomes (1 - rho) c + rho times the mean of the training
+rejected points are drawn again. Accepted points are Normal(a m + (1 - a) c, a), where a is s^2 / (1
++ s^2). After each generation the centre becomes (1 - rho) c + rho times the mean of the training
 set, which is the model's new m.
 """
 
@@ -26,17 +26,17 @@ def centre_moments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact first and second moments of the model's mean m and the verifier's centre c.
 
-    Generation 0 is fitted to M real draws. Each point of a later set is real with probability
-    gamma ('mix' with beta = 0), otherwise an accepted one of the newest model. Both moments close:
-    with u = a m + (1 - a) c the new mean has expectation (1 - gamma) u and variance [(1 - gamma) a
-    + gamma + gamma (1 - gamma) u^2] / M given the past. Derived.
+    Generation 0 is fitted to M real draws. Each point of a later set is real with probability gamma
+    ('mix' with beta = 0), otherwise an accepted point of the newest model. Both moments close: with
+    u = a m + (1 - a) c the new mean has expectation (1 - gamma) u and variance [(1 - gamma) a +
+    gamma + gamma (1 - gamma) u^2] / M given the past. Derived.
 
     Args:
         width: s > 0; inf for no verifier.
-        refresh: rho in [0, 1]; 0 is a verifier that stays as it is.
-        bias: c of generation 1; None: the mean of generation 0's real data.
+        refresh: rho in [0, 1]; 0 is a verifier that does not change.
+        bias: c in generation 1; None: the mean of generation 0's real data.
         gamma: Share of real data, in [0, 1].
-        every: The centre moves after generations that this number divides.
+        every: The centre moves after every generation that is a multiple of this number.
 
     Returns:
         (mean, square): float64 [..., 2] and [..., 2, 2] after generation's shape, the expectations
@@ -87,12 +87,12 @@ def expected_squared_error(
 
 
 def diffusion_rate(sample_size: ArrayLike, width: float, refresh: float) -> float:
-    """What E m^2 grows by in each generation in the long run, without real data: a float.
+    """Long-run growth of E m^2 per generation, without real data: a float.
 
     Derived: rows of the linear map of (m, c) sum to 1, so that m and c move together along the left
     vector (rho a, 1 - a), by a random walk of variance a (rho / (rho a + 1 - a))^2 / M. It is 0 for
-    a verifier that stays, a / M for one that is refitted as a whole, and 1 / M without one: every
-    rate above 0 drifts without bound.
+    a verifier that does not change, a / M for one that is fully refitted, and 1 / M without a
+    verifier. With every rho above 0 the error grows without bound.
     """
     size, a = int(as_sample_size(sample_size)), _kept(width)
     if a == 1:
@@ -101,10 +101,10 @@ def diffusion_rate(sample_size: ArrayLike, width: float, refresh: float) -> floa
 
 
 def settled_bias(width: float, refresh: float, bias: float) -> float:
-    """E m in the long run of a verifier that begins `bias` away from the truth: a float.
+    """Long-run E m for a verifier whose centre starts `bias` away from the real mean: a float.
 
-    Derived, as `diffusion_rate`: bias (1 - a) / (rho a + 1 - a), the more of it the less the
-    verifier is refitted, for generation 0 is right and the verifier is not.
+    Derived, as `diffusion_rate`: bias (1 - a) / (rho a + 1 - a), which is larger the less the
+    verifier is refitted, since generation 0 is unbiased and the verifier is not.
     """
     a = _kept(width)
     return 0.0 if a == 1 else bias * (1 - a) / (refresh * a + 1 - a)
@@ -120,7 +120,7 @@ def last_helpful_generation(
 ) -> tuple[int, int]:
     """(first, last) generation >= 1 with a smaller E m^2 than without a verifier; (0, 0) for none.
 
-    `most` as the last means that it helps for as long as was looked.
+    If the last generation is `most`, the verifier helps in the whole range examined.
     """
     generation = np.arange(1, most + 1)
     error = expected_squared_error(generation, sample_size, width, refresh, bias=bias)
@@ -133,10 +133,11 @@ def refitted_width_log_variance(
 ) -> np.ndarray:
     """E[log variance] of a Gaussian (ddof = 1) whose verifier is refitted in centre and width.
 
-    The verifier is the training set's own mean, with a width of `width` of its deviations (refresh
-    1). Accepted points have w^2 / (1 + w^2) of the model's variance in every generation, so the
-    variance falls geometrically even for M -> infinity. Derived: a verifier of a fixed width s adds
-    1 / s^2 to the precision instead, see `interventions.curated_expected_precision`.
+    The verifier is centred at the mean of the training set, with a width of `width` standard
+    deviations of the set (refresh 1). Accepted points have w^2 / (1 + w^2) of the model's variance
+    in every generation, so the variance falls geometrically even for M -> infinity. Derived: a
+    verifier of a fixed width s adds 1 / s^2 to the precision instead, see
+    `interventions.curated_expected_precision`.
 
     Args:
         sample_size: M >= 2.
@@ -159,17 +160,17 @@ def detected_count_distribution(
     cap: int = 100,
     real: float | None = None,
 ) -> np.ndarray:
-    """Law of the ones among M points that a saturated detector lets pass, exact.
+    """Exact distribution of the number of ones among M points that a saturated detector accepts.
 
     The model is Bernoulli, fitted by counting. In every generation the detector sees M fresh real
-    points and M of the newest model, and takes for P(real | x) the share of the real ones among
-    those that equal x (one half where there are none). Derived: the transition of the count is an
-    average over both binomial counts.
+    points and M points of the newest model. Its P(real | x) is the share of real points among those
+    equal to x (one half if there are none). Derived: the transition of the count is an average over
+    both binomial counts.
 
     Args:
         probability: Of a one among the real points.
-        cap: The most draws of a point; then its last candidate stands.
-        real: The same for the points that the detector takes for real; None: `probability`.
+        cap: Largest number of draws per point; then the last candidate is accepted.
+        real: The same for the points that the detector is given as real; None: `probability`.
 
     Returns:
         float64 [M + 1].
@@ -205,7 +206,7 @@ def _ratio(real, made):
 
 
 def _kept(width):
-    """a = s^2 / (1 + s^2): how much of the model's mean, and of its variance, is left."""
+    """a = s^2 / (1 + s^2), the factor of the model's mean and variance under the verifier."""
     if not width > 0:
         raise ValueError(f"width must be above 0, got {width!r}")
     return 1 / (1 + 1 / width**2)

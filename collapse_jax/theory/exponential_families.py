@@ -1,10 +1,10 @@
-"""Closed forms for families whose sample enters by one number.
+"""Closed forms for families with a one-dimensional sufficient statistic.
 
 They are Bernoulli, Poisson, exponential, Pareto, uniform and the Gaussian mean. Where the fit is
 the sample mean and the variance a quadratic function of the mean, v0 + v1 mean + v2 mean^2 (Morris
 1982), the moments of the fitted mean follow one recursion in every workflow
-(`expected_squared_mean_error`). `QUADRATICS` names these functions; the exponential's also is the
-Pareto's, for the mean of log(x/minimum), which is 1/shape.
+(`expected_squared_mean_error`). `QUADRATICS` contains these functions; that of the exponential also
+applies to the Pareto, for the mean of log(x/minimum), which is 1/shape.
 """
 
 from typing import Any
@@ -45,11 +45,11 @@ def expected_squared_mean_error(
     gamma: float = 0.0,
     random_counts: bool = True,
 ) -> np.ndarray:
-    """Var[mean of the generation-g model] about the population's `mean`, which it has on average.
+    """Var[mean of the generation-g model] about the population's `mean`, which is its expectation.
 
-    Under 'replace' a v2 > 0 makes it grow like (1 + v2/M)^g, carried by rare runs. Derived: a fresh
-    draw's variance is that of the population plus v2 times the error; the rest as in
-    `known_variance`.
+    Under 'replace' it grows like (1 + v2/M)^g if v2 > 0; rare runs then dominate this average.
+    Derived: a fresh draw's variance is that of the population plus v2 times the error; the rest as
+    in `known_variance`.
 
     Args:
         quadratic: (v0, v1, v2), see `QUADRATICS`.
@@ -196,8 +196,8 @@ def uniform_expected_power(
 ) -> np.ndarray:
     """E[maximum^k of the generation-g uniform] = maximum^k prod M_i/(M_i + k) under 'replace'.
 
-    Power 2 over 12 is the expected variance. Under 'accumulate' it is that of generation 0 for
-    ever: the pool's largest point is real. Standard: E U^(k/M) = M/(M + k).
+    Power 2 over 12 is the expected variance. Under 'accumulate' it stays that of generation 0: the
+    pool's largest point is real. Standard: E U^(k/M) = M/(M + k).
     """
     generation, sizes = _replace(generation, sample_size)
     return maximum**power * np.exp(
@@ -216,8 +216,9 @@ def uniform_mixed_maximum_cdf(
     """P(maximum of the generation-g uniform <= value) under 'mix' with beta = 0 and random counts.
 
     The population is uniform on [0, 1]. Derived: given the model's maximum m, each of M points is
-    below t with probability (1 - gamma) min(t/m, 1) + gamma t, and the law of m is carried as its
-    quantiles at Gauss-Legendre nodes. Numerical: right to about 1e-4 at the default nodes.
+    below t with probability (1 - gamma) min(t/m, 1) + gamma t, and the distribution of m is
+    represented by its quantiles at Gauss-Legendre nodes. Numerical: accurate to about 1e-4 with the
+    default nodes.
 
     Args:
         value: An array in [0, 1].
@@ -266,8 +267,8 @@ def poisson_sum_distribution(
 
     Args:
         generation: One int.
-        largest: So far in the tail that the rest can be left out, as it is added to the front (by
-            less than its mass).
+        largest: The largest k; it must be so far in the tail that the remaining mass is negligible,
+            since that mass is added to small k.
 
     Returns:
         float64 [largest + 1].
@@ -299,7 +300,7 @@ def bernoulli_sum_distribution(
     check_mixture("mix" if workflow == "mix" else workflow, 1 - gamma, 0.0, gamma)
     last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
     if size > 2000:
-        raise ValueError(f"the exact law is for sample_size <= 2000, got {size}")
+        raise ValueError(f"the exact distribution is for sample_size <= 2000, got {size}")
     counts = np.arange(size + 1)
     rows = stats.binom.pmf(
         counts[None, :], size, (1 - gamma) * counts[:, None] / size + gamma * probability

@@ -1,16 +1,17 @@
-"""Categories that a power sharpens and uniform real data renews: a transition with a loop.
+"""Categories sharpened by a power and renewed by uniform real data: a transition with hysteresis.
 
-Infinite samples: p' = a/K + (1 - a) p^b / sum p^b over K categories, a the share of uniform real
-data and b the power, one over the temperature. The uniform law loses its stability at b = 1/(1 -
-a); for K > 2 collapsed laws live on below (hysteresis).
+For infinite samples p' = a/K + (1 - a) p^b / sum p^b over K categories, where a is the share of
+uniform real data and b the power, the reciprocal of the temperature. The uniform distribution
+becomes unstable at b = 1/(1 - a). For K > 2 collapsed distributions also exist below this power
+(hysteresis).
 
-Derived. Of laws with one leading category of probability x and K - 1 equal ones, let y = log of x
-over one of the others. A fixed point has b = (logit((x - a/K)/(1 - a)) + log(K - 1))/y with x =
-1/(1 + (K - 1) exp(-y)), so that the branch is a curve b(y); it folds where b is least.
+Derived. For distributions with one leading category of probability x and K - 1 equal others, let y
+be the log of the ratio of x to one of the others. A fixed point has b = (logit((x - a/K)/(1 - a)) +
+log(K - 1))/y with x = 1/(1 + (K - 1) exp(-y)), so that the branch is a curve b(y); it folds where b
+is smallest.
 
-References:
-    Marchi et al. 2024, the loop. The threshold 1/(1 - a) is that of Truong and Truong 2025, arXiv
-    2512.12381 (its abstract alone was read), with their alpha for b and beta for a.
+References: Marchi et al. 2024, the loop. The threshold 1/(1 - a) is that of Truong and Truong 2025,
+    arXiv 2512.12381 (we have read only its abstract), with their alpha for b and beta for a.
 """
 
 import numpy as np
@@ -24,10 +25,11 @@ _LARGEST_LOG_RATIO = 700.0
 
 
 def uniform_eigenvalue(power: ArrayLike, real_share: ArrayLike) -> np.ndarray:
-    """(1 - a) b, by which a step multiplies what is apart from the uniform law; unstable above 1.
+    """(1 - a) b, the factor of a small deviation from the uniform distribution; unstable above 1.
 
-    With samples of M points it is also the lag-1 autocorrelation of a category's share, and the
-    variance of that is 1/(1 - ((1 - a) b)^2) times the one of a single generation, to first order.
+    With samples of M points it is also the lag-1 autocorrelation of a category's share. The
+    variance of that share is 1/(1 - ((1 - a) b)^2) times its variance in a single generation, to
+    first order.
 
     Args:
         power: b >= 0.
@@ -37,15 +39,15 @@ def uniform_eigenvalue(power: ArrayLike, real_share: ArrayLike) -> np.ndarray:
 
 
 def threshold(real_share: ArrayLike) -> np.ndarray:
-    """The power 1/(1 - a) at which the uniform law loses its stability."""
+    """The power 1/(1 - a) at which the uniform distribution becomes unstable."""
     with np.errstate(divide="ignore"):
         return 1 / (1 - as_unit_interval(real_share))
 
 
 def fold(real_share: float, num_categories: int) -> tuple[float, float]:
-    """(power, entropy in nats) at which the collapsed law ends when the power is lowered.
+    """(power, entropy in nats) at which the collapsed distribution disappears as the power falls.
 
-    Two categories have no loop: their transition is continuous, at the threshold.
+    With two categories there is no loop: the transition is continuous, at the threshold.
 
     Args:
         real_share: a in (0, 1).
@@ -68,10 +70,10 @@ def fold(real_share: float, num_categories: int) -> tuple[float, float]:
 
 
 def collapsed_entropy(power: ArrayLike, real_share: float, num_categories: int) -> np.ndarray:
-    """Entropy in nats of the collapsed law, the stable one with one leading category.
+    """Entropy in nats of the collapsed distribution: stable, with one leading category.
 
     Args:
-        power: b; below the fold the entropy is nan, as there is no such law.
+        power: b; below the fold the entropy is nan, since there is no such distribution.
         real_share: a in (0, 1).
         num_categories: K >= 2.
     """
@@ -87,9 +89,10 @@ def collapsed_entropy(power: ArrayLike, real_share: float, num_categories: int) 
 
 
 def jump(real_share: float, num_categories: int) -> float:
-    """Entropy that is lost at the threshold, as a share of log K; 0 for two categories.
+    """Entropy lost in the jump at the threshold, as a share of log K; 0 for two categories.
 
-    a -> 0 is the root of x (log x + H) = x - 1/K, which `real_share=0` gives: .69973 at K = 50.
+    The limit a -> 0 is the root of x (log x + H) = x - 1/K, which `real_share=0` gives: 0.69973 at
+    K = 50.
     """
     count = int(num_categories)
     if real_share == 0 and count > 2:
@@ -106,10 +109,11 @@ def jump(real_share: float, num_categories: int) -> float:
 
 
 def loop_area(real_share: float, num_categories: int) -> float:
-    """Area between the entropies on the way up and on the way down, of a sweep without end: nats.
+    """Area in nats between the entropies on the way up and down, for an infinitely slow sweep.
 
-    Up to the threshold a rising power finds the uniform law, and down to the fold a falling one the
-    collapsed law. It is the integral over b of log K minus the collapsed law's entropy.
+    With a rising power the state is uniform up to the threshold. With a falling power it is
+    collapsed down to the fold. The area is the integral over b of log K minus the entropy of the
+    collapsed distribution.
     """
     share, count = _checked(real_share, num_categories)
     if count == 2:
@@ -139,7 +143,7 @@ def _end(share, count):
 
 
 def _log_ratio(power, share, count, low):
-    """y of the collapsed law at a power; `low` is that of the fold."""
+    """y of the collapsed distribution at a power; `low` is the y of the fold."""
     end = _end(share, count)
 
     def excess(y):

@@ -1,8 +1,8 @@
-"""Closed forms for a Gaussian refitted to its own draws: moments, and the law of the log variance.
+"""Closed forms for a Gaussian refitted to its own draws: moments, distribution of log variance.
 
 The population is N(mean, variance); each coordinate of a d-dimensional Gaussian has the same
 expected variance and squared mean error (for `variance` put that coordinate's variance). M = 1
-gives variance 0 with ddof=0, and a ValueError with ddof=1 (0/0).
+gives variance 0 with ddof=0, and raises ValueError with ddof=1 (0/0).
 """
 
 from typing import Any
@@ -36,9 +36,9 @@ def expected_variance(
 ) -> np.ndarray:
     """Expected variance of the generation-g model, in the units of `variance`.
 
-    Do not hold the raw average of simulated runs against it for g > M/2: rare runs carry this mean
-    (use `expected_log_variance` or quantiles there). Arguments as in `ancestry.retention`, which it
-    equals for ddof=0 and variance=1.
+    Do not compare the raw average of simulated runs with it for g > M/2: rare runs dominate this
+    mean (use `expected_log_variance` or quantiles there). Arguments as in `ancestry.retention`,
+    which it equals for ddof=0 and variance=1.
 
     Derived, replace: one factor E[chi^2_{M-1}]/(M - ddof) per sampling. Accumulate, ddof=0: prod (1
     - 1/(i^2 M)); ddof=1: the pool's scatter gains S (M - 1/i), hence prod_{i>=2} (1 - 1/(i (i M -
@@ -177,10 +177,10 @@ def log_variance_quantile(
     """Quantiles of the log variance of the 1-D generation-g model under 'replace'.
 
     exp(.) gives quantiles of the variance, exp(. / 2) of the standard deviation. `log_variance_cdf`
-    is inverted by bisection: the true probability of the answer is right to about 1e-10.
+    is inverted by bisection: the probability of the result is accurate to about 1e-10.
 
     Args:
-        probability: A float or an array in (0, 1), trustworthy from 1e-8 to 1 - 1e-8.
+        probability: A float or an array in (0, 1), accurate from 1e-8 to 1 - 1e-8.
         sample_size: M >= 2, or a schedule of such.
     """
     generation, sizes = _distribution_arguments(generation, sample_size, ddof)
@@ -272,12 +272,12 @@ def fresh_real_limit(
 
 
 def second_moment_boundary(sample_size: ArrayLike) -> np.ndarray:
-    """Share of fresh real data below which the second moments grow for ever.
+    """Share of fresh real data below which the second moments grow without bound.
 
     For 'mix' with beta = 0 and ddof=1; about 1/(2M). A larger share gives finite moments
-    (`fresh_real_limit`), this share itself none. With ddof=0 there is no such border. Derived: the
-    root in (0, 1) of M gamma (2 - gamma) = 1 - gamma, where the denominator of `fresh_real_limit`
-    vanishes.
+    (`fresh_real_limit`); at this share itself they are infinite. With ddof=0 there is no such
+    boundary. Derived: the root in (0, 1) of M gamma (2 - gamma) = 1 - gamma, where the denominator
+    of `fresh_real_limit` vanishes.
 
     Args:
         sample_size: An int or int array M >= 2.
@@ -380,7 +380,7 @@ def checked_sizes(sizes: np.ndarray, ddof: int) -> np.ndarray:
     """`sizes`, unchanged.
 
     Raises:
-        ValueError: Unless ddof is 0 or 1 and every size has a variance of that kind.
+        ValueError: Unless ddof is 0 or 1 and the variance is defined for every size.
     """
     if ddof not in (0, 1):
         raise ValueError(f"ddof must be 0 or 1, got {ddof!r}")
@@ -400,7 +400,7 @@ def replace_arguments(
 def _distribution_arguments(generation, sample_size, ddof):
     generation, sizes = replace_arguments(generation, sample_size, ddof)
     if np.any(sizes < 2):
-        raise ValueError("the log variance has no law for sample_size 1")
+        raise ValueError("the log variance is undefined for sample_size 1")
     return generation, sizes
 
 

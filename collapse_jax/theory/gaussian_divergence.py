@@ -24,9 +24,9 @@ def expected_cross_entropy_under_population(
 ) -> np.ndarray:
     """E[-log p_0(x)] of a draw x of the generation-g model, p_0 the population's density.
 
-    The mean of Shumailov et al.'s histograms (samples of generation g scored by the first model):
-    constant for ddof=0, rising for ddof=1, although the typical path falls in both. Exact in every
-    workflow.
+    It is the mean of the histograms of Shumailov et al. (samples of generation g scored by the
+    first model). It is constant for ddof=0 and rises for ddof=1, although the typical path falls in
+    both cases. Exact in every workflow.
 
     Derived: dim/2 [log(2 pi variance) + S + A], S and A the expected variance and squared mean
     error for a population of variance 1; S + A = 1 for ddof=0, and 1 + sum_i 1/M_i under 'replace'
@@ -61,8 +61,8 @@ def expected_reverse_kl(
 ) -> np.ndarray:
     """E[KL(generation-g model || population)] under 'replace'; inf where the model is singular.
 
-    About generation * dim (dim + 3)/(4 M) at first; later it grows by a constant a generation, for
-    either ddof. Derived: `expected_cross_entropy_under_population` minus `expected_entropy`.
+    About generation * dim (dim + 3)/(4 M) at first; later it grows by a constant per generation,
+    for either ddof. Derived: `expected_cross_entropy_under_population` minus `expected_entropy`.
     """
     cross = expected_cross_entropy_under_population(generation, sample_size, ddof=ddof, dim=dim)
     return cross - expected_entropy(generation, sample_size, ddof=ddof, dim=dim)
@@ -74,8 +74,8 @@ def expected_forward_kl(
     """E[KL(population || generation-g model)] under 'replace'.
 
     The expected excess of the model's loss on real test data. inf from the first M_i <= dim + 2 on,
-    where E[Sigma^-1] does not exist; elsewhere exponential in the generation and carried by rare
-    runs, as `gaussian.expected_variance` is.
+    where E[Sigma^-1] does not exist; otherwise it is exponential in the generation, and rare runs
+    dominate it, as for `gaussian.expected_variance`.
 
     Derived: KL = [tr Sigma^-1 Sigma_0 + |mu - mu_0|^2_{Sigma^-1} - dim + log det(Sigma
     Sigma_0^-1)]/2. One sampling multiplies E[Sigma^-1] by f_i = (M_i - ddof)/(M_i - dim - 2)
@@ -104,7 +104,7 @@ def expected_forward_kl(
 def early_kl(generation: ArrayLike, sample_size: ArrayLike, *, dim: int = 1) -> np.ndarray:
     """Either expected divergence under 'replace' to first order in sum_i 1/M_i, for both ddof.
 
-    Of use while dim * sum_i 1/M_i << 1. Derived: half the number of free parameters, dim + dim (dim
+    Valid while dim * sum_i 1/M_i << 1. Derived: half the number of free parameters, dim + dim (dim
     + 1)/2, times sum_i 1/M_i (Wilks).
     """
     dim = gaussian.as_dimension(dim)

@@ -1,4 +1,4 @@
-"""Whose data is still there: laws of the lineages of training points, exact and by Kingman.
+"""Which real data has descendants: distributions of lineages, exact and by Kingman's coalescent.
 
 Followed back in time, each of the M points of a training set is a copy of a uniformly chosen point
 of the one before, or a fresh real draw. `theory.ancestry` has the chance that two points share a
@@ -17,9 +17,9 @@ def expected_reach(generation: int, *, workflow: str = "replace", gamma: float =
     """Expected share of generation g's points that descend from each generation's real data.
 
     Derived: of the newest set a share gamma is real, and the rest descends from the real data of
-    each generation as the set before did. So a share gamma (1 - gamma)^(g - i) comes from
-    generation i > 0, and (1 - gamma)^g from generation 0, whatever alpha and beta are. Without real
-    data after generation 0 all comes from there.
+    each generation in the same shares as the previous set. So a share gamma (1 - gamma)^(g - i)
+    comes from generation i > 0, and (1 - gamma)^g from generation 0, for any alpha and beta.
+    Without real data after generation 0 all points descend from it.
 
     Args:
         generation: g, one number.
@@ -39,7 +39,7 @@ def expected_reach(generation: int, *, workflow: str = "replace", gamma: float =
 def expected_real_age(
     generation: ArrayLike, *, workflow: str = "replace", gamma: float = 0.0
 ) -> np.ndarray:
-    """Expected generations since the real draws of generation g's points entered.
+    """Expected age in generations of the real ancestors of generation g's points.
 
     Derived from `expected_reach`: the sum of (1 - gamma)^i for i = 1 .. g. It tends to (1 - gamma)
     / gamma, and is g without real data.
@@ -59,8 +59,8 @@ def expected_living_ancestors(
     draw from the model ('mix' with beta = 0). gamma = 0 is `lineages.expected_living_ancestors`.
 
     Derived: of a lineages a binomial number ends in fresh real draws, all different; the b others
-    have as many parents as b draws with replacement from M points. At generation 0 every lineage
-    that is left ends.
+    have as many parents as b draws with replacement from M points. At generation 0 all remaining
+    lineages end.
 
     Args:
         sample_size: M, 1 <= M <= 1000.
@@ -93,8 +93,8 @@ def common_ancestor_probability(
     Args:
         age: Whole numbers >= 0.
         sample_size: M, 1 <= M <= 1000.
-        generation: g of the training set; of an age above g there is no ancestor, and g's own
-            probability stands. None: far from the start.
+        generation: g of the training set; for an age above g the probability is that of age g.
+            None: far from the start.
     """
     age = as_generation(age)
     if generation is not None:
@@ -105,14 +105,14 @@ def common_ancestor_probability(
 def kingman_ancestors_distribution(
     generation: ArrayLike, sample_size: ArrayLike, lineages: int | None = None
 ) -> np.ndarray:
-    """Law of the number of ancestors g generations back, by Kingman's coalescent.
+    """Distribution of the number of ancestors g generations back, by Kingman's coalescent.
 
-    The limit of `lineages.living_ancestors_distribution` for M -> infinity at fixed g / M: of j
-    lineages some two meet with rate j (j - 1) / (2 M) a generation, never three at once.
+    The limit of `lineages.living_ancestors_distribution` for M -> infinity at fixed g / M: among j
+    lineages, two coalesce with rate j (j - 1) / (2 M) per generation, and never three at once.
 
     Args:
         sample_size: M >= 1.
-        lineages: How many points are followed; by default M, at most 500.
+        lineages: Number of points that are followed; by default M, at most 500.
 
     Returns:
         float64 generation.shape + [lineages]; entry j - 1 is P(j ancestors).

@@ -1,12 +1,12 @@
-"""Closed forms for chains with something done between sampling and fitting.
+"""Closed forms for chains with an intervention between sampling and fitting.
 
 For Gaussian and categorical models: sampling bias (as a low temperature does), additive smoothing
 of counts, curation by a reward, correction towards the population, a detector of synthetic data,
 sampling at a temperature, and nucleus sampling. The first two are exact for finite samples, and so
-is `mapped_count_distribution` for whatever is done to two categories; the others follow the
+is `mapped_count_distribution` for any intervention on two categories. The others follow the
 deterministic map of infinite samples.
 
-A bias acts on model draws only, so generation g has felt it g times.
+A bias acts only on model draws, so that it has been applied g times at generation g.
 """
 
 from collections.abc import Callable
@@ -31,10 +31,11 @@ def biased_expected_log_variance(
 ) -> np.ndarray:
     """E[log det Sigma_g]/dim under 'replace' if model draws come from N(mu, bias Sigma).
 
-    Its standard deviation and quantiles move along. Derived: each biased sampling adds log lambda.
+    Its standard deviation is unchanged, and its quantiles are shifted by the same amount. Derived:
+    each biased sampling adds log lambda.
 
     Args:
-        bias: lambda > 0; below 1 it keeps quality and loses diversity.
+        bias: lambda > 0; below 1 it preserves quality and reduces diversity.
 
     References:
         Alemohammad et al. 2023 ("MAD"), the setting.
@@ -55,8 +56,9 @@ def biased_expected_moments(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Expected variance and squared mean error per coordinate under 'replace' with biased sampling.
 
-    Derived: each biased sampling multiplies the variance by lambda more, and the mean of generation
-    i > 0 moves by variance lambda S_{i-1}/M_i. Arguments as in `biased_expected_log_variance`.
+    Derived: each biased sampling multiplies the variance by an additional lambda, and the mean of
+        generation i > 0 moves by a step of variance lambda S_{i-1}/M_i. Arguments as in
+        `biased_expected_log_variance`.
     """
     bias = _positive(bias, "bias")
     generation, sizes = gaussian.replace_arguments(generation, sample_size, ddof)
@@ -68,7 +70,7 @@ def biased_expected_moments(
 
 
 def neutral_sampling_bias(sample_size: int, *, ddof: int, dim: int = 1) -> float:
-    """The bias at which the expected log determinant stays put after generation 0: a float >= 1.
+    """The bias at which the expected log determinant is constant after generation 0: a float >= 1.
 
     A larger one makes the typical variance of a 'replace' chain grow, a smaller one shrink. About 1
     + (ddof=0: (dim + 3)/2, ddof=1: (dim + 1)/2)/M. Derived: exp(- the drift of
@@ -124,7 +126,7 @@ def smoothed_count_distribution(
     smoothing: float,
     num_categories: int,
 ) -> np.ndarray:
-    """Law of a category's count under 'replace' with additive smoothing: float64 [M + 1].
+    """Distribution of a category's count under 'replace' with additive smoothing: float64 [M + 1].
 
     The count is among the M draws that generation g is fitted to. Derived: the transition from
     count i is Binomial(M, (i + kappa)/(M + K kappa)). One generation and one probability; other
@@ -145,7 +147,7 @@ def mapped_count_distribution(
     probability: float,
     step: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Law of the count of one of two categories among the M draws that generation g is fitted to.
+    """Distribution of the count of one of two categories among the draws of generation g.
 
     Standard (Wright-Fisher with selection): the count is a Markov chain with rows Binomial(M,
     step(i/M)).
@@ -155,7 +157,7 @@ def mapped_count_distribution(
         probability: The population's.
         step: step(p [M + 1]) -> [M + 1], the probability with which a point of the next training
             set is of that category when the model gives it p: any curation, temperature,
-            truncation, or mixture with real data where each point is drawn on its own.
+            truncation, or mixture with real data in which each point is drawn independently.
 
     Returns:
         float64 [M + 1].
@@ -170,10 +172,10 @@ def mapped_count_distribution(
 
 
 def best_of_probabilities(k: int, probabilities: ArrayLike, reward: ArrayLike) -> np.ndarray:
-    """Categorical law after one round of best-of-k curation: float64 [K].
+    """Categorical distribution after one round of best-of-k curation: float64 [K].
 
-    Candidate i is taken with probability e^r_i / sum_j e^r_j, by enumeration of the numbers of
-    candidates, (k + 1)^K of them. It tends to `curated_probabilities` of one round as k grows.
+    Candidate i is taken with probability e^r_i / sum_j e^r_j, by enumeration of the (k + 1)^K
+    counts of candidates. It tends to `curated_probabilities` of one round as k grows.
 
     Args:
         k: Candidates, at least 1.
@@ -201,15 +203,15 @@ def best_of_probabilities(k: int, probabilities: ArrayLike, reward: ArrayLike) -
 
 
 def best_of_normal(k: int, slope: float) -> tuple[float, float]:
-    """(mean, variance) of the point that best-of-k curation takes from N(0, 1): two floats.
+    """(mean, variance) of the point that best-of-k curation selects from N(0, 1): two floats.
 
     The reward is r(x) = slope x. As k grows they tend to (slope, 1). Derived: 1/sum_j e^(r_j) is
-    the integral of exp(-t sum_j e^(r_j)) over t > 0, in which the candidates part; trapezoid rule
-    in x and log t, right to about 1e-10.
+    the integral of exp(-t sum_j e^(r_j)) over t > 0, in which the candidates factorise; trapezoid
+    rule in x and log t, accurate to about 1e-10.
 
     Args:
         k: Candidates, at least 1.
-        slope: Also negative, up to about 3 in size.
+        slope: Positive or negative, up to about 3 in absolute value.
     """
     if int(k) != k or k < 1 or not np.isfinite(slope):
         raise ValueError(f"k must be a whole number >= 1 and slope finite, got {k!r} and {slope!r}")
@@ -228,11 +230,11 @@ def best_of_normal(k: int, slope: float) -> tuple[float, float]:
 def curated_expected_precision(
     generation: ArrayLike, sample_size: ArrayLike, width: float, *, variance: float = 1.0
 ) -> np.ndarray:
-    """E[1/variance of the generation-g model] (ddof=1), each curated to infinity.
+    """E[1/variance of the generation-g model] (ddof=1) with best-of-infinity curation.
 
-    The reward is r(x) = -x^2/(2 width^2); the population's own points are not curated. Derived:
-    curation adds 1/width^2 to the precision, and a fit multiplies it by (M - 1)/chi^2_{M-1}, (M -
-    1)/(M - 3) on average.
+    The reward is r(x) = -x^2/(2 width^2); real points are not curated. Derived: curation adds
+    1/width^2 to the precision, and a fit multiplies it by (M - 1)/chi^2_{M-1}, (M - 1)/(M - 3) on
+    average.
 
     Args:
         sample_size: One fixed M >= 4.
@@ -265,9 +267,9 @@ def curated_gaussian(
 
     Args:
         rounds: An int or int array >= 0.
-        slope: 0: 1/variance grows by 1/width^2 a round.
+        slope: with 0, 1/variance grows by 1/width^2 per round.
         width: > 0 in the units of the data. inf, a linear reward: the mean moves by slope *
-            variance a round and the variance stays.
+            variance per round, and the variance is constant.
 
     Returns:
         Two float64 arrays of rounds' shape.
@@ -283,9 +285,9 @@ def curated_gaussian(
 def curated_probabilities(
     rounds: ArrayLike, probabilities: ArrayLike, reward: ArrayLike
 ) -> np.ndarray:
-    """Categorical law after rounds of best-of-infinity curation, proportional to p_0 e^(t r).
+    """Categorical distribution after best-of-infinity curation, proportional to p_0 e^(t r).
 
-    It ends on the categories of the highest reward, in proportion to p_0.
+    In the limit only the categories of the highest reward remain, in proportion to p_0.
 
     Args:
         rounds: An int or int array >= 0.
@@ -310,11 +312,11 @@ def curated_probabilities(
 
 
 def mean_contraction(synthetic_ratio: ArrayLike, *, correction: float = 0.0) -> np.ndarray:
-    """Factor by which the mean's distance to the population's shrinks per generation.
+    """Factor per generation of the distance between the model's mean and the population's.
 
     For infinite samples. Below 1 for every finite lambda, so the published stability conditions are
-    sufficient, not necessary. Derived: lambda/(1 + lambda) of the data are the model's, a share
-    1/(1 + gamma) of them uncorrected.
+    sufficient, not necessary. Derived: a share lambda/(1 + lambda) of the data comes from the
+    model, and a share 1/(1 + gamma) of that is uncorrected.
 
     Args:
         synthetic_ratio: lambda >= 0, synthetic points per real one, a float or an array; inf: no
@@ -338,15 +340,15 @@ def mean_contraction(synthetic_ratio: ArrayLike, *, correction: float = 0.0) -> 
 def real_share_after_detection(
     gamma: ArrayLike, true_positive_rate: ArrayLike, false_positive_rate: ArrayLike
 ) -> np.ndarray:
-    """Share of real data among the points that a detector of synthetic data lets pass.
+    """Share of real data among the points that pass a detector of synthetic data.
 
-    Put it into `gaussian.fresh_real_limit` or `ancestry.retention` if points are drawn until M have
+    Use it in `gaussian.fresh_real_limit` or `ancestry.retention` if points are drawn until M have
     passed. Derived (Bayes).
 
     Args:
         gamma: The share before, in [0, 1].
-        true_positive_rate: The chance that a synthetic point is thrown out.
-        false_positive_rate: The chance that a real one is.
+        true_positive_rate: Probability that a synthetic point is rejected.
+        false_positive_rate: Probability that a real point is rejected.
 
     Returns:
         float64 of the broadcast shape; nan where nothing passes.
@@ -363,11 +365,11 @@ def real_share_after_detection(
 
 
 def temperature_real_share_boundary(temperature: ArrayLike) -> np.ndarray:
-    """Share of uniform real data above which the uniform law is stable under tempered sampling.
+    """Share of uniform real data above which the uniform distribution is stable when tempered.
 
     The map is p' = alpha u + (1 - alpha) p^(1/tau)/Z over K categories with u uniform. For K > 2 a
-    collapsed fixed point can live on above this border (hysteresis). Derived: at the uniform law
-    the map multiplies a perturbation by (1 - alpha)/tau, so alpha = 1 - tau.
+    collapsed fixed point can also exist above this boundary (hysteresis). Derived: at the uniform
+    distribution the map multiplies a perturbation by (1 - alpha)/tau, so alpha = 1 - tau.
 
     Args:
         temperature: tau > 0, a float or an array; tau >= 1 gives 0.
@@ -388,10 +390,10 @@ def tempered_probabilities(
     real_shares: ArrayLike = (0.0,),
     real: ArrayLike | None = None,
 ) -> np.ndarray:
-    """The laws that follow each other under p' = alpha real + (1 - alpha) p^(1/tau)/Z.
+    """The sequence of distributions under p' = alpha real + (1 - alpha) p^(1/tau)/Z.
 
     Args:
-        probabilities: [K], the first law.
+        probabilities: [K], the first distribution.
         temperature: tau > 0.
         real_shares: alpha of each round, in [0, 1].
         real: [K], by default uniform.
@@ -413,9 +415,10 @@ def tempered_probabilities(
 
 
 def nucleus_probabilities(probabilities: ArrayLike, p: float) -> np.ndarray:
-    """The law cut down to its fewest most probable categories that hold probability p: float64 [K].
+    """The distribution restricted to its nucleus of probability p: float64 [K].
 
-    Of equally probable categories the first ones stay; p is in (0, 1].
+    The nucleus is the smallest set of most probable categories whose total probability is at least
+    p, in (0, 1]. Among equally probable categories the first ones are kept.
 
     References:
         Holtzman et al. 2020.

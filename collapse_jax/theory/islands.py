@@ -1,9 +1,10 @@
 """K models that read each other: identity by descent on islands with migration, and linear models.
 
-Model k trains in every generation on M points of its own, a share coupling[k, j] of them fresh
-draws of model j, and the rest of the row, 1 - sum(coupling[k]), fresh real data. A categorical
-model that is fitted by counting is then a Wright-Fisher population on island k, coupling the
-migration between islands, and real data immigration from a continent that never drifts.
+Model k is trained in every generation on a separate set of M points. A share coupling[k, j] of them
+is fresh draws of model j, and the rest of the row, 1 - sum(coupling[k]), is fresh real data. A
+categorical model that is fitted by counting is then a Wright-Fisher population on island k,
+coupling the migration between islands, and real data immigration from a continent that never
+drifts.
 
 All recursions here are derived. Two points that descend from one real draw agree; others are
 independent real draws. For models i and j let F_ij be the probability that a draw of model i and
@@ -17,9 +18,9 @@ and the points of the next sets are draws of the models that were read, or real 
     C'_ij = sum_ab P_ij(a, b) F_ab,
 
 where P_ij(a, b) is the probability that a point of set i comes from model a and another one of set
-j from model b. These are coupling[i, a] coupling[j, b] where every point picks its origin on its
-own (multinomial counts), and for i != j also with fixed counts n_ia over M; two points of one set
-with fixed counts are drawn without replacement: n_ia (n_ib - [a = b]) / (M (M - 1)).
+j from model b. These are coupling[i, a] coupling[j, b] if the points choose their origins
+independently (multinomial counts), and for i != j also with fixed counts n_ia over M; two points of
+one set with fixed counts are drawn without replacement: n_ia (n_ib - [a = b]) / (M (M - 1)).
 
 References:
     Wright 1931 and Maruyama 1970 for symmetric islands; the matrices here are derived.
@@ -32,11 +33,11 @@ from .ancestry import as_generation, as_sample_size
 
 
 def rounded_counts(coupling: ArrayLike, sample_size: int) -> np.ndarray:
-    """Whole numbers of points [K, K] that each model (row) reads of each (column).
+    """Numbers of points [K, K] that each model (row) reads from each model (column).
 
-    First those of all models together, round(s M) of a row that sums to s; then those of each, the
-    reader itself first and those after it, cyclically: the cumulated shares of the row over s,
-    times that number, rounded (ties to even). A convention of ours.
+    A convention of ours: the total number from all models is round(s M) for a row that sums to s.
+    It is divided among the models, starting with the reader and continuing cyclically: the
+    cumulative shares of the row over s, times the total, are rounded (ties to even).
     """
     coupling, size = as_coupling(coupling), int(as_sample_size(sample_size))
     counts = np.zeros(coupling.shape, np.int64)
@@ -111,10 +112,10 @@ def retention(
 def pooled_retention(
     generation: ArrayLike, sample_size: int, coupling: ArrayLike, *, random_counts: bool = True
 ) -> np.ndarray:
-    """Expected diversity [...] of the pool, in which every model makes 1 / K of the points.
+    """Expected diversity [...] of the pool, in which every model contributes 1 / K of the points.
 
-    The mean of `retention` is what is within models; the rest is between them. Of two draws of the
-    pool both come from model k with probability 1 / K^2. Arguments as in `identity_by_descent`.
+    The mean of `retention` is the diversity within models; the rest is between them. Two draws of
+    the pool both come from model k with probability 1 / K^2. Arguments as in `identity_by_descent`.
     """
     same = identity_by_descent(generation, sample_size, coupling, random_counts=random_counts)
     return 1 - same.mean((-2, -1))
@@ -125,9 +126,10 @@ def mean_covariance(
 ) -> np.ndarray:
     """Covariance [..., K, K] of the models' means, over the population's variance.
 
-    Of means of training points (Gaussian, categorical: of any score of the outcome). Derived:
-    the model's mean is that of a draw of it, given the model, so that two means have the covariance
-    of two draws, which is the variance of a real draw where these share an ancestor.
+    The means are those of training points (for a categorical model, of any score of the outcome).
+    Derived: the model's mean is the conditional expectation of a draw given the model. Two means
+    therefore have the covariance of two draws, which is the variance of a real draw times the
+    probability of a common ancestor.
     """
     return identity_by_descent(generation, sample_size, coupling, random_counts=random_counts)
 
@@ -135,12 +137,11 @@ def mean_covariance(
 def known_variance_covariance(
     generation: ArrayLike, sample_size: int, coupling: ArrayLike, *, random_counts: bool = True
 ) -> np.ndarray:
-    """Covariance [..., K, K] of means of models whose variance is known, over that variance.
+    """Covariance [..., K, K] of means of models with known variance, over that variance.
 
-    A location with noise that does not shrink. Derived: a point of model a is its mean plus a unit
-    of noise, and a real one noise alone. With A the shares of points V'_ij = sum_ab E[A_ia A_jb]
-    V_ab + [i = j] / M. Where counts are drawn, E[A_ia A_ib] is c_ia c_ib and (c_ia [a = b] - c_ia
-    c_ib) / M more.
+    Derived: a point of model a is its mean plus noise of variance 1, and a real point is noise
+    alone. With A the shares of points V'_ij = sum_ab E[A_ia A_jb] V_ab + [i = j] / M. With
+    multinomial counts E[A_ia A_ib] is c_ia c_ib + (c_ia [a = b] - c_ia c_ib) / M.
 
     Args:
         generation, sample_size, coupling, random_counts: As in `identity_by_descent`.
@@ -172,21 +173,20 @@ def linear_model_errors(
     """E (w_i - w)'(w_j - w) [..., K, K] of K linear models that read each other's labels.
 
     Ordinary least squares on M rows of fresh standard normal features, labelled by the models that
-    the coupling names, each row by one of its own choice (multinomial counts), with noise. The
-    diagonal is the test error of each model; the mean of all entries that of the average of their
-    weights; inf for M <= dim + 1.
+    the coupling names, each row by an independently chosen model (multinomial counts), with noise.
+    The diagonal is the test error of each model. The mean of all entries is the test error of the
+    average of their weights. The result is inf for M <= dim + 1.
 
     Derived: with S = X'X the error of model i is e'_i = S^-1 sum_r x_r x_r' e_a(r) + S^-1 X' noise,
     where row r is labelled by model a(r), and e = 0 stands for the real weights. Rows of two models
     are independent, and E S^-1 x_r x_r' = I / M, so E e'_i . e'_j = sum_ab c_ia c_jb e_a . e_b.
-    Within one model two rows pick their labels' makers independently, so that all pairs of rows
-    together give |sum_a c_a e_a|^2, and a row with itself gives beyond that q (sum_a c_a |e_a|^2 -
-    |sum_a c_a e_a|^2), with q I = M E x'S^-2x x x'. A row is x = S^1/2 u with u independent of S,
-    |u|^2 a beta variate, and the trace of a Wishart matrix is independent of its shape: q = ((M d -
-    2) / (M - d - 1) + 2) / (M + 2).
+    Within one model, two rows choose their labelling models independently, so that all pairs of
+    rows together give |sum_a c_a e_a|^2. A row with itself adds q (sum_a c_a |e_a|^2 - |sum_a c_a
+    e_a|^2), with q I = M E x'S^-2x x x'. A row is x = S^1/2 u with u independent of S, |u|^2 a beta
+    variate, and the trace of a Wishart matrix is independent of its shape: q = ((M d - 2) / (M - d
+    - 1) + 2) / (M + 2).
 
-    References:
-        The setting of Vu et al. 2025, arXiv 2505.21677 (its recursions were not at hand).
+    References: The setting of Vu et al. 2025, arXiv 2505.21677 (we could not read its recursions).
     """
     generation, size = as_generation(generation), int(as_sample_size(sample_size))
     coupling = as_coupling(coupling)
@@ -205,7 +205,7 @@ def linear_model_errors(
 
 
 def linear_model_growth(sample_size: int, dim: int, models: int, *, noise: float = 1.0) -> float:
-    """What a generation adds to `linear_model_errors` in the end if K models read all alike.
+    """Long-run growth of `linear_model_errors` per generation if K models read all equally.
 
     Derived: with o = noise^2 d / (M - d - 1), q as there and e of each model e = m + D, m the mean
     over all pairs, m' = m + (q D + o) / K and D' = (1 - 1/K)(q D + o), so that m grows by (o / K) /
@@ -215,7 +215,7 @@ def linear_model_growth(sample_size: int, dim: int, models: int, *, noise: float
         sample_size: M > dim + 1.
         dim: d.
         models: K >= 1.
-        noise: Its deviation.
+        noise: Its standard deviation.
     """
     size = int(as_sample_size(sample_size))
     if size <= dim + 1:

@@ -18,16 +18,17 @@ def expected_variance(
 
     It is the training points' (ddof 0) variance plus the kernel's. Derived; replace and a fixed
     bandwidth: S' = (1 - 1/M)(S + h^2); subsamples: as for a Gaussian (`gaussian`), but that the
-    pool gains the kernels' variance too.
+    pool also gains the kernels' variance.
 
     Args:
         sample_size: M >= 2; generation 0 is fitted to M real points.
         bandwidth: Of a kernel that is the same in every generation, in the units of the data.
         factor: Of a kernel whose variance is factor^2 times the points' with ddof = 1 (Scott's and
-            Silverman's rules; then the kernel is as long as the data is). It or the bandwidth is 0.
+            Silverman's rules; the kernel then has the shape of the data's covariance). Either this
+            or the bandwidth is 0.
         variance: Of the population.
-        workflow: "replace", "mix", "accumulate_subsample" (the kernels of M points drawn from all
-            there is), or "accumulate" (fixed bandwidth alone).
+        workflow: "replace", "mix", "accumulate_subsample" (kernels of M points drawn from all
+            points so far), or "accumulate" (fixed bandwidth only).
         gamma: Under "mix" the share of fresh real points, each of the M independently.
 
     References:
@@ -65,7 +66,7 @@ def expected_variance(
 
 
 def widening_boundary(sample_size: int, variance: float = 1.0) -> float:
-    """The bandwidth h above which a replacing density grows in all later generations: a float.
+    """The bandwidth h above which the variance grows in all generations under 'replace': a float.
 
     Derived: the fixed point of S' = (1 - 1/M)(S + h^2) is S = (M - 1) h^2, so h^2 = variance / (M -
     1), with the variance of the density's points.
@@ -74,11 +75,11 @@ def widening_boundary(sample_size: int, variance: float = 1.0) -> float:
 
 
 def expected_ages(generation: int, fresh: float) -> np.ndarray:
-    """How often a draw of the density was blurred, [generation + 2] probabilities of 0, 1, 2, ...
+    """Probabilities [generation + 2] that a draw of the density was blurred 0, 1, 2, ... times.
 
     The limit of many points: p' = K * ((1 - a) p + a p_real), with the kernel K and the share a of
     fresh real points. Derived: a draw has been blurred j times with probability a (1 - a)^(j - 1),
-    and n = generation + 1 times, the most, with what is left, (1 - a)^(n - 1).
+    for j < n = generation + 1, and n times with the remaining probability (1 - a)^(n - 1).
 
     Args:
         generation: Of the density, at least 0; generation 0 is fitted to real points.
@@ -103,7 +104,7 @@ def limiting_variance(
 
     Args:
         generation: Of the density, an int or an array of ints of at least 0.
-        bandwidth: h, the kernel's deviation.
+        bandwidth: h, the standard deviation of the kernel.
         fresh: a, the share of fresh real points.
         variance: s^2, of the real law per coordinate.
 
@@ -125,7 +126,7 @@ def limiting_characteristic(
     Args:
         frequency: [n, d].
         real: The characteristic function of the real law there, [n], complex or real.
-        bandwidth: h, the kernel's deviation.
+        bandwidth: h, the standard deviation of the kernel.
         fresh: a, in (0, 1].
     """
     kernel = np.exp(-(bandwidth**2) * np.sum(np.asarray(frequency, float) ** 2, axis=-1) / 2)

@@ -10,11 +10,11 @@ WORKFLOWS = ("replace", "accumulate")
 
 
 def blurs_distribution(generation: int, *, workflow: str = "replace") -> np.ndarray:
-    """Law of the number of kernels in a draw of the generation-g model: float64 [g + 2].
+    """Distribution of the number of kernels in a draw of the generation-g model: float64 [g + 2].
 
     Derived: a draw is a training point and a kernel. Under 'replace' the point is a draw of the
-    model before, so that there are g + 1. Under 'accumulate' it is a real one or a draw of one of
-    the g models before, each with probability 1 / (g + 1).
+        previous model, so that there are g + 1 kernels. Under 'accumulate' it is a real point or a
+        draw of one of the g previous models, each with probability 1 / (g + 1).
     """
     last = int(as_generation(generation))
     if workflow not in WORKFLOWS:
@@ -29,7 +29,7 @@ def blurs_distribution(generation: int, *, workflow: str = "replace") -> np.ndar
 
 
 def mass_outside(deviation: ArrayLike) -> np.ndarray:
-    """P(U + s Z is outside [0, 1]), U uniform there and Z standard normal: of deviation's shape.
+    """P(U + s Z is outside [0, 1]), U uniform on it, Z standard normal: of `deviation`'s shape.
 
     Derived: twice the integral of Phi(-u / s) over [0, 1].
     """

@@ -25,9 +25,9 @@ def expected_squared_mean_error(
 ) -> np.ndarray:
     """E[(mean of the generation-g model - population mean)^2] per coordinate, units of `variance`.
 
-    Under 'replace' and 'accumulate' the error is normal, so this is its whole law. Replace:
-    variance * sum_i 1/M_i (standard). Accumulate: the pool's mean moves by (new - old)/i, so
-    variance/M * sum_i 1/i^2, at most pi^2/6 times generation 0. The others: derived, as in
+    Under 'replace' and 'accumulate' the error is normal, so that this determines its distribution.
+    Replace: variance * sum_i 1/M_i (standard). Accumulate: the pool's mean moves by (new - old)/i,
+    so variance/M * sum_i 1/i^2, at most pi^2/6 times generation 0. The others: derived, as in
     `gaussian` but with fresh draws of fixed variance.
 
     References:

@@ -1,7 +1,8 @@
-"""Generations between an alarm and a collapse, on chains with exact laws under replace.
+"""Generations between an alarm and a collapse, for chains with exact results under 'replace'.
 
-A log variance is a random walk with a drift, so that a lead time is a distance over a speed; the
-count of one of two categories is a finite Markov chain, whose first passages are linear systems.
+A log variance is a random walk with a drift, so that a lead time is a distance divided by a speed;
+the count of one of two categories is a finite Markov chain, whose first passages are linear
+systems.
 """
 
 import numpy as np
@@ -16,19 +17,19 @@ def log_variance_lead(
 ) -> tuple[float, float]:
     """(mean, standard deviation) of the generations from variance `alarm` down to `threshold`.
 
-    Of a refitted Gaussian in one dimension. Its log variance falls by independent steps with mean
-    -d and variance s^2, so that by Wald's identities the lead time has mean L/d and variance L
-    s^2/d^3, L = log(alarm/threshold).
+    This is for a refitted Gaussian in one dimension. Its log variance falls by independent steps
+    with mean -d and variance s^2, so that by Wald's identities the lead time has mean L/d and
+    variance L s^2/d^3, L = log(alarm/threshold).
 
-    That counts passages of a level. Steps jump over both levels; where the two jumps have one law,
-    as they have after many generations, they cancel. Exact for each pair of chains is E[lead] d =
-    E[log variance at the alarm - log variance at the crossing].
+    This treats a passage as reaching the level exactly. In fact steps jump beyond both levels.
+    After many generations the two jumps have the same distribution and cancel. The exact identity
+    is E[lead] d = E[log variance at the alarm - log variance at the crossing].
 
     Derived: Wald's first and second identities.
 
     Args:
         sample_size: M >= 2 with ddof = 1.
-        alarm: the variance at which the alarm rings, above `threshold`.
+        alarm: the variance at which the alarm is raised, above `threshold`.
         threshold: the variance at which the chain counts as collapsed, above 0.
         ddof: 0 or 1.
     """
@@ -43,8 +44,8 @@ def log_variance_lead(
 def fixation_lead(sample_size: int, probability: float, alarm: float) -> tuple[float, float]:
     """(mean, standard deviation) of the generations from an alarm to the fixation of a category.
 
-    Of two categories. The alarm rings in the first generation whose smaller share is at most
-    `alarm`; the lead is 0 where that generation is the last one with two categories or none.
+    There are two categories. The alarm is raised in the first generation whose smaller share is at
+    most `alarm`. The lead is 0 if that generation has only one category left.
 
     Derived: with P the transitions among counts and Q those between 1 and M - 1, the time left t =
     (I - Q)^-1 1 and its second moment (I - Q)^-1 (1 + 2 Q t) are averaged over the counts at which
@@ -79,8 +80,8 @@ def fixation_lead(sample_size: int, probability: float, alarm: float) -> tuple[f
 def diffusion_fixation_lead(sample_size: int, alarm: float) -> float:
     """The large-M form of `fixation_lead`'s mean: -2 M (x log x + (1 - x) log(1 - x)).
 
-    A chain of steps finds itself beyond the alarm, by .5826 of a step's deviation on average, so
-    that x = alarm - .5826 sqrt(alarm (1 - alarm)/M).
+    A chain with discrete steps overshoots the alarm level by 0.5826 standard deviations of a step
+    on average, so that x = alarm - .5826 sqrt(alarm (1 - alarm)/M).
 
     Args:
         sample_size: M.

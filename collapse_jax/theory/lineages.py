@@ -1,16 +1,16 @@
-"""Lineages of the draws under 'replace': how many of the real draws still have descendants.
+"""Lineages of the draws under 'replace': the number of real draws that still have descendants.
 
-Followed back in time, the M draws of generation g descend from ever fewer draws. A category is lost
-at generation g if and only if none of the surviving real draws, which are independent draws from
-the population, has it:
+Followed back in time, the M draws of generation g descend from fewer and fewer draws. A category is
+lost at generation g if and only if none of the surviving real draws is of that category. These are
+independent draws from the population:
 
     P(lost) = E[(1 - q)^A],    A = number of the M real draws with descendants among the draws that
     generation g is fitted to.
 
-So one law of A answers for all categories at once, and its mean is itself the expected support of a
-population without ties. The chain of A is exact up to M = LARGEST_EXACT_SIZE; above, A is followed
-by its mean and variance (it is nearly normal) until it is small enough for the exact chain. At
-generation 0 all M real draws are ancestors.
+The distribution of A therefore determines the loss of all categories. Its mean is the expected
+support of a population without ties. The chain of A is exact up to M = LARGEST_EXACT_SIZE; above, A
+is followed by its mean and variance (it is nearly normal) until it is small enough for the exact
+chain. At generation 0 all M real draws are ancestors.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ LARGEST_EXACT_SIZE = 1000
 
 
 def occupancy_matrix(sample_size: ArrayLike, largest: int | None = None) -> np.ndarray:
-    """Law of the number of distinct points among a draws with replacement from M points.
+    """Distribution of the number of distinct points among a draws with replacement from M points.
 
     Standard (occupancy): P_{a+1}(b) = P_a(b) b/M + P_a(b - 1)(M - b + 1)/M.
 
@@ -48,11 +48,11 @@ def occupancy_matrix(sample_size: ArrayLike, largest: int | None = None) -> np.n
 
 
 def distinct_distribution(draws: int, sample_size: ArrayLike) -> np.ndarray:
-    """Law of the number of distinct points among any number of draws from M points.
+    """Distribution of the number of distinct points among any number of draws from M points.
 
-    With M real draws and as many draws from their model it is the law of the surviving ancestors at
-    generation 1, so the missing mass there is the average of generation 0's over sizes of this law.
-    Standard (occupancy), as `occupancy_matrix`.
+    With M draws this is the distribution of the number of surviving ancestors at generation 1. The
+    missing mass at generation 1 is therefore the average of generation 0's over sample sizes with
+    this distribution. Standard (occupancy), as `occupancy_matrix`.
 
     Args:
         draws: With replacement; an int >= 1, also above M.
@@ -70,7 +70,7 @@ def distinct_distribution(draws: int, sample_size: ArrayLike) -> np.ndarray:
 
 
 def living_ancestors_distribution(generation: ArrayLike, sample_size: ArrayLike) -> np.ndarray:
-    """Exact law of A, the number of real draws with descendants in generation g's training set.
+    """Exact distribution of A, the number of real draws with descendants in generation g's set.
 
     Derived: A starts at M, and one generation back a lineages have as many distinct parents as a
     draws from M points.
@@ -85,7 +85,7 @@ def living_ancestors_distribution(generation: ArrayLike, sample_size: ArrayLike)
     size = int(as_sample_size(sample_size))
     if size > LARGEST_EXACT_SIZE:
         raise ValueError(
-            "the exact law of the living ancestors is for sample_size <= "
+            "the exact distribution of the living ancestors is for sample_size <= "
             f"{LARGEST_EXACT_SIZE}, got {size}"
         )
     result = np.zeros((*generation.shape, size))
@@ -140,7 +140,7 @@ def loss_probability(
 def expected_support(
     generation: ArrayLike, sample_size: ArrayLike, probabilities: ArrayLike
 ) -> np.ndarray:
-    """Expected number of categories that the generation-g model still holds, for any sample size.
+    """Expected number of categories that the generation-g model still has, for any sample size.
 
     As `categorical.expected_support`, without its limit on M; accuracy per category as in
     `loss_probability`. Derived: sum over categories of 1 - `loss_probability`.
@@ -154,8 +154,8 @@ def expected_generations_until_one_ancestor(sample_size: ArrayLike) -> float:
     """Expected number of generations after which all M draws descend from one real draw: a float.
 
     0 for M = 1, about 2 M (1 - 1/M) (Kingman's coalescent). It bounds the absorption time of every
-    population, and is its limit for ever more and rarer categories (less one, since times there
-    count samplings). Derived: t_a = 1 + sum_b P(a -> b) t_b, t_1 = 0.
+    population, and is the limit of that time for more and more, rarer and rarer categories (minus
+    one, since absorption times count samplings). Derived: t_a = 1 + sum_b P(a -> b) t_b, t_1 = 0.
 
     Args:
         sample_size: M, 1 <= M <= 1000.
@@ -188,10 +188,10 @@ def branching_survival(generation: ArrayLike) -> np.ndarray:
 def survival_bounds(
     generation: ArrayLike, sample_size: ArrayLike, probability: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds on P(a category is still held by the generation-g model).
+    """Bounds on P(the generation-g model still has a category).
 
     With k = generation + 1 samplings, 1 - e^(-M q g_k) and 1 - (1 - 3 M q^2 - 3 k q) e^(-M q g_k),
-    clipped to [0, 1]. They are near each other while g << M and q << 1.
+    clipped to [0, 1]. They are close to each other while g << M and q << 1.
 
     Args:
         probability: q, a float or an array; its shape broadcasts with generation's.
@@ -211,7 +211,7 @@ def survival_bounds(
 
 
 def _average(generation, sample_size, of_law, of_normal, shape):
-    """An average over A at each generation, from its exact law or from its mean and variance."""
+    """An average over A at each generation, from its exact distribution or its two moments."""
     generation = as_generation(generation)
     size = int(as_sample_size(sample_size))
     last = int(np.max(generation, initial=0))
@@ -235,7 +235,7 @@ def _average(generation, sample_size, of_law, of_normal, shape):
 
 
 def _laws(steps, size, law=None):
-    """The law of A after 0 .. steps exact generations, shortened as it moves down."""
+    """The distribution of A after 0 .. steps exact generations, truncated as A decreases."""
     if law is None:
         law = np.zeros(size)
         law[-1] = 1.0

@@ -1,4 +1,4 @@
-"""Moments of chi variables and of their logarithms; the law of sums of independent log chi^2.
+"""Moments of chi variables and their logarithms; distribution of sums of log chi^2 variables.
 
 They are the single steps of a Gaussian that is refitted to its own draws: one sampling multiplies
 the variance by an independent chi^2_{M-1}/(M - ddof). Arrays in, float64 of the same shape out.
@@ -27,7 +27,7 @@ def log_c4(sample_size: ArrayLike) -> np.ndarray:
 
 
 def c4(sample_size: ArrayLike) -> np.ndarray:
-    """E[unbiased-variance standard deviation of M normal draws] / true deviation; 1 gives nan.
+    """E[root of the unbiased variance of M normal draws] / standard deviation; 1 gives nan.
 
     In (0, 1). Standard: sqrt(2/(M-1)) Gamma(M/2)/Gamma((M-1)/2), the mean of a chi variable over
     sqrt(M - 1).
@@ -94,7 +94,7 @@ def _log_gamma_excess(shape, shift):
 
 
 class LogChiSquareSum:
-    """Law of the centred sum of independent log chi^2 variables, by a Fourier series.
+    """Distribution of the centred sum of independent log chi^2 variables, by a Fourier series.
 
     Args:
         degrees: Degrees of freedom [n].

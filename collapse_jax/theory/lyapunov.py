@@ -1,4 +1,4 @@
-"""The d directions of a Gaussian refitted to its own draws: exact law of their log scales.
+"""The d directions of a refitted Gaussian: exact distribution of their log scales.
 
 Under 'replace'. Write the generation-g covariance as A L L^T A^T with A A^T = Sigma_0 and L lower
 triangular. One sampling multiplies L from the right by an independent Bartlett factor T/sqrt(M -
@@ -9,9 +9,9 @@ coordinate j given the coordinates before it (the D of an LDL^T factorisation), 
 half the log determinant.
 
 The log eigenvalues of the covariance are not 2 s_j, but by Oseledets' theorem they grow at the same
-rates, the Lyapunov exponents. These are distinct, so one direction outlives all others by an
-exponential factor: the covariance tends to rank one, relative to its trace. What the eigenvalues,
-the condition number or the effective rank are on average at a given generation has no closed form.
+rates, the Lyapunov exponents. These are distinct, so that one direction becomes exponentially
+larger than all others: the covariance tends to rank one, relative to its trace. The expected
+eigenvalues, condition number and effective rank at a given generation have no closed form.
 """
 
 import numpy as np

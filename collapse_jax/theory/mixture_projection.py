@@ -1,8 +1,8 @@
-"""One-dimensional Gaussian mixtures fitted to infinitely many points: what misspecification loses.
+"""One-dimensional Gaussian mixtures fitted to infinitely many points: loss by misspecification.
 
-A mixture is a triple (weights, means, deviations) of arrays [..., K]. With no sampling error,
-maximum likelihood takes the model of least KL(truth || model), the projection of the truth on its
-family; done again to that model it changes nothing.
+A mixture is a triple (weights, means, standard deviations) of arrays [..., K]. Without sampling
+error, maximum likelihood gives the model of least KL(truth || model), which is the projection of
+the real distribution (the truth) on the family. A refit to that model changes nothing.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ Mixture = tuple[ArrayLike, ArrayLike, ArrayLike]
 
 
 def log_density(mixture: Mixture, x: ArrayLike) -> np.ndarray:
-    """Log-density [..., nodes] in nats at x [nodes]; weights may be 0, deviations are positive."""
+    """Log-density [..., nodes] in nats at x [nodes]; weights may be 0."""
     weights, means, deviations = (np.asarray(part, float)[..., None, :] for part in mixture)
     with np.errstate(divide="ignore", over="ignore"):
         z = (np.asarray(x, float)[:, None] - means) / deviations
@@ -52,14 +52,14 @@ def kl(truth: Mixture, model: Mixture) -> np.ndarray:
 
 
 def kl_to_gaussian(truth: Mixture, mean: float, variance: float) -> tuple[np.ndarray, np.ndarray]:
-    """KL(truth || Normal(mean, variance)) in nats, in two parts whose sum is the whole.
+    """KL(truth || Normal(mean, variance)) in nats, as two parts that sum to it.
 
-    The part that the family causes does not depend on the model, so that it is paid once and for
-    all. Derived: -E log q depends on the truth through its first two moments alone; the second part
-    is the KL of two Gaussians.
+    The first part is due to misspecification; it does not depend on the model, so that later
+    generations do not add to it. Derived: -E log q depends on the truth only through its first two
+    moments; the second part is the KL of two Gaussians.
 
     Returns:
-        (of the truth to its projection, of the projection to the model).
+        (KL of the truth to its projection, KL of the projection to the model).
 
     References:
         Csiszar 1975 (Pythagoras of information projections).
@@ -70,7 +70,7 @@ def kl_to_gaussian(truth: Mixture, mean: float, variance: float) -> tuple[np.nda
 
 
 def population_em(truth: Mixture, start: Mixture, steps: int) -> Mixture:
-    """The mixture [K] after some steps of expectation-maximisation on the density of the truth.
+    """The mixture [K] after `steps` steps of expectation-maximisation on the truth's density.
 
     References:
         Dempster, Laird and Rubin 1977, with sums over points replaced by integrals.
@@ -90,7 +90,7 @@ def population_em(truth: Mixture, start: Mixture, steps: int) -> Mixture:
 
 
 def nodes_of(*mixtures: Mixture) -> tuple[np.ndarray, np.ndarray]:
-    """(x [nodes], their distance) of a grid up to 12 deviations beyond the mixtures' means."""
+    """(x [nodes], their distance) of a grid up to 12 standard deviations beyond the means."""
     low = min(
         np.min(np.asarray(means) - _REACH * np.asarray(deviations))
         for _, means, deviations in mixtures

@@ -1,8 +1,8 @@
-"""How many simulated runs a mean needs: second moments of the variance, and a tail bound.
+"""Number of simulated runs that a mean needs: second moments of the variance, and a tail bound.
 
-For the refitted Gaussian under 'replace'. Means of the variance are carried by ever rarer runs; a
-test that averages them must know its own error. Here sample_size is M >= 2, or a 1-D schedule of
-such.
+For the refitted Gaussian under 'replace'. Rarer and rarer runs dominate the mean of the variance,
+so a test that averages it must know its standard error. Here sample_size is M >= 2, or a 1-D
+schedule of such.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def runs_for_expected_variance(
 ) -> np.ndarray:
     """Independent runs whose average variance has the given relative standard error.
 
-    Not rounded up. Long before a run number like 1e9 the average is also far from normal: use
+    Not rounded up. Long before this number reaches 1e9, the average is also far from normal: use
     `gaussian.expected_log_variance` or quantiles beyond generation M/2. Derived:
     `relative_variance_of_variance` / relative_error^2.
 
@@ -42,12 +42,13 @@ def runs_for_expected_variance(
 def share_that_carries_the_mean(
     generation: ArrayLike, sample_size: ArrayLike, part: float = 0.5
 ) -> np.ndarray:
-    """The share of runs, those of the largest variance, that holds `part` of E[variance].
+    """The share of runs, those with the largest variance, that contributes `part` of E[variance].
 
-    1-D Gaussian, the same for both ddof. Right to about 1e-10 absolute; for part = 0.5 about
-    Phi(-sqrt(2 (g + 1)/M)). Derived: weighed by its size, a chi^2_k has the law of chi^2_{k+2}. So
-    weighed by their variance, the runs have the law of a chain of M + 2 points times prod (M_i +
-    1)/(M_i - 1), and the answer is P(variance > that law's (1 - part) quantile).
+    1-D Gaussian, the same for both ddof. Accurate to about 1e-10 absolute; for part = 0.5 about
+    Phi(-sqrt(2 (g + 1)/M)). Derived: a chi^2_k weighted by its size has the distribution of
+    chi^2_{k+2}. The runs weighted by their variance therefore have the distribution of a chain of M
+    + 2 points times prod (M_i + 1)/(M_i - 1), and the result is P(variance > (1 - part) quantile of
+    that distribution).
 
     Args:
         part: In (0, 1).
@@ -100,7 +101,8 @@ def standard_deviation_tail_bound(
 ) -> np.ndarray:
     """Upper bound on P(standard deviation of the 1-D generation-g model > threshold), at most 1.
 
-    Proved for ddof=1, so it holds for the smaller ddof=0 deviation too. The exact probability is 1
+    Proved for ddof=1, so it also holds for the smaller standard deviation with ddof=0. The exact
+    probability is 1
     - gaussian.log_variance_cdf(2 log threshold, ...). Derived: Markov with E sigma = prod c4(M_i)
     and c4(M) <= exp(-1/(4 M)).
 

@@ -1,12 +1,12 @@
-"""Accumulation with real data in every batch: each batch of m new points holds a share a of it.
+"""Accumulation with real data in every batch: a share a of each batch of m new points is real.
 
 Exact for the mean of families whose variance is a quadratic function of it (`QUADRATICS` of
 `exponential_families`), for diversity (`ancestry.retention`), and for the moments of a Gaussian.
 
 Derived. Let N points be pooled, with a mean of squared error A, and let E[x^2] be summed over them
 in Q, both about the population's mean. The newest model's mean has squared error e, and its draws
-the expected variance W. A batch holds s of them and r fresh real points of variance V, m = s + r.
-Then
+the expected variance W. A batch consists of s such draws and r fresh real points of variance V, m =
+s + r. Then
 
     A' = (N^2 A + 2 N E[s] A + E[s^2] e + E[s] W + E[r] V) / (N + m)^2
     Q' = Q + E[r] V + E[s] (W + e).
@@ -20,7 +20,7 @@ where s = 1 for a family of known variance, and s = a + (1 - a)(1 - v) where W =
 as n^(-2a) below a = 1/2 and as 1/n above, where n m v tends to 1/(2a - 1) (`rate`, `limit`).
 
 Arguments: real_share a number, or an array whose entry g is the share in the batch that generation
-g adds (entry 0 is not used). random_counts: r is binomial, else round(a m), of halves the even one.
+g adds (entry 0 is not used). random_counts: r is binomial, else round(a m), with ties to even.
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ def expected_squared_mean_error(
     """Var[mean of the generation-g model] about the population's `mean`.
 
     Args:
-        sample_size: m; under 'accumulate' also an array of sizes, one a generation.
+        sample_size: m; under 'accumulate' also an array of sizes, one per generation.
         quadratic: (v0, v1, v2), see `exponential_families.QUADRATICS`.
         real_share, random_counts: see above.
         workflow: 'accumulate' or 'accumulate_subsample'.
@@ -66,8 +66,8 @@ def retention(
 ) -> np.ndarray:
     """Expected diversity of the generation-g model over that of the population.
 
-    That of counted categories and of a Gaussian with ddof=0, as in `ancestry.retention`: what the
-    mean has moved is what diversity has lost.
+    This is for counted categories and a Gaussian with ddof=0, as in `ancestry.retention`: the lost
+    diversity equals the squared error of the mean.
     """
     return 1 - expected_squared_mean_error(
         generation,
@@ -108,7 +108,7 @@ def gaussian_moments(
 
 
 def rate(real_share: ArrayLike) -> np.ndarray:
-    """The power by which the squared error falls with the number of batches: min(1, 2 a).
+    """The exponent of the decay of the squared error with the number of batches: min(1, 2 a).
 
     References:
         Derived here; the setting is that of arXiv 2602.16065.
@@ -119,7 +119,7 @@ def rate(real_share: ArrayLike) -> np.ndarray:
 def limit(real_share: ArrayLike) -> np.ndarray:
     """n m v for many batches n: 1/(2 a - 1), inf for a <= 1/2.
 
-    That is how many times the squared error is that of n m real points. Derived.
+    This is the ratio of the squared error to that of n m real points. Derived.
     """
     share = as_unit_interval(real_share)
     with np.errstate(divide="ignore"):
@@ -127,7 +127,7 @@ def limit(real_share: ArrayLike) -> np.ndarray:
 
 
 class _Pool:
-    """What is known of a pool and of the model that is fitted to it.
+    """The moments of a pool and of the model that is fitted to it.
 
     points, batch: N and m. scatter: E of the sum of squared deviations from the pool's mean.
     error: of the model's mean. subsampled: whether the model is fitted to m of the points.

@@ -1,7 +1,7 @@
-"""Chains of counts with selection: takeover of one outcome, and laws of several.
+"""Chains of counts with selection: takeover by one outcome, distributions of several.
 
-A curation that accepts one outcome more often than another, or takes the better of some candidates,
-is selection in a Wright-Fisher population of M points.
+A curation that accepts one outcome more often than another, or selects the best of several
+candidates, is selection in a Wright-Fisher population of M points.
 """
 
 import itertools
@@ -16,10 +16,10 @@ from .categorical import as_probabilities, as_unit_interval
 
 
 def takeover_probability(sample_size: int, step: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """P(all points are of one outcome in the end | its count now): float64 [M + 1].
+    """P(all points eventually have one outcome | its current count): float64 [M + 1].
 
     Standard: with Q the transitions Binomial(M, step(i / M)) among the counts 1 .. M - 1 and r
-    those to M, (I - Q)^-1 r. Counts 0 and M must stay.
+    those to M, (I - Q)^-1 r. Counts 0 and M must be absorbing.
 
     Args:
         sample_size: M.
@@ -38,21 +38,20 @@ def takeover_probability(sample_size: int, step: Callable[[np.ndarray], np.ndarr
 def kimura_takeover_probability(share: ArrayLike, sample_size: int, advantage: float) -> np.ndarray:
     """The same from a share p, for large M and small advantage s: float64 of share's shape.
 
-    (1 - e^(-2 M s p)) / (1 - e^(-2 M s)), and p for s = 0. A point that is better by s alone among
-    M takes over with probability about 2 s, however large M is.
+    (1 - e^(-2 M s p)) / (1 - e^(-2 M s)), and p for s = 0. A single point with advantage s takes
+    over with probability about 2 s, however large M is.
 
-    References:
-        Kimura 1962, "On the probability of fixation of mutant genes in a population" (with 4 N s of
-        diploids in the place of 2 M s).
+    References: Kimura 1962, "On the probability of fixation of mutant genes in a population" (with
+        4 N s of diploids instead of 2 M s).
     """
     share, strength = as_unit_interval(share), 2 * int(as_sample_size(sample_size)) * advantage
     return share if strength == 0 else np.expm1(-strength * share) / np.expm1(-strength)
 
 
 def best_of_greatest(k: int, probabilities: ArrayLike, reward: ArrayLike) -> np.ndarray:
-    """Categorical law of the best of k candidates, all rewards different: float64 [K].
+    """Categorical distribution of the best of k candidates, all rewards different: float64 [K].
 
-    Standard: the best of k is at most i with the k-th power of the probability of one.
+    Standard: P(best of k is at most i) is the k-th power of that probability for one candidate.
     """
     probabilities, reward = as_probabilities(probabilities), np.asarray(reward, dtype=np.float64)
     if len(np.unique(reward)) != len(probabilities) or int(k) != k or k < 1:
@@ -72,14 +71,14 @@ def mapped_expected_probabilities(
 ) -> np.ndarray:
     """E[probabilities of the generation-g model] of K outcomes under any curation: [..., K].
 
-    Standard: the counts are a Markov chain over the C(M + K - 1, K - 1) ways to share M points,
+    Standard: the counts are a Markov chain over the C(M + K - 1, K - 1) ways to divide M points,
     with multinomial rows.
 
     Args:
         generation: Whole numbers [...].
         sample_size: M.
         probabilities: The population's [K].
-        step: step(p [K]) -> [K], the law of a point of the next set when the model is p.
+        step: step(p [K]) -> [K], the distribution of a point of the next set when the model is p.
     """
     generation, size = as_generation(generation), int(as_sample_size(sample_size))
     probabilities = as_probabilities(probabilities)

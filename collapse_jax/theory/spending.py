@@ -33,7 +33,7 @@ def expected_squared_error(
     """Expected squared error of the fitted mean over the variance of a real point.
 
     Args:
-        real: n_1, n_2, ... [..., T], at least 0; they need not be whole.
+        real: n_1, n_2, ... [..., T], at least 0; they need not be integers.
         synthetic: m_1, m_2, ... [..., T]; no set may be empty under 'mix'.
         first: real points of generation 0.
         workflow: 'mix' or 'accumulate'.
@@ -48,7 +48,7 @@ def expected_squared_error(
     real, synthetic = np.broadcast_arrays(real, synthetic)
     empty = workflow == "mix" and not np.all(real + synthetic > 0)
     if not (np.all(real >= 0) and np.all(synthetic >= 0)) or empty:
-        raise ValueError("real and synthetic must be >= 0, and no set empty, got one that is not")
+        raise ValueError("real and synthetic must be >= 0, and no training set may be empty")
     pool = float(as_sample_size(first))
     errors = [np.full(real.shape[:-1], 1 / pool)]
     for g in range(real.shape[-1]):
@@ -65,6 +65,6 @@ def _next(error, pool, real, synthetic, workflow, v2):
 
 
 def last_generation_alone(real: int, size: int, *, error: float, v2: float = 0.0) -> float:
-    """The error after one set of `size` points, `real` of them real, on a model of this error."""
+    """The next error, for `size` points of which `real` are real, from a model's error."""
     share = 1 - real / size
     return float(1 / size + share**2 * error + share * v2 * error / size)

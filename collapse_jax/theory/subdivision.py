@@ -1,7 +1,8 @@
 """Models that read each other as a subdivided population: classical forms, and curated readers.
 
-`theory.islands` has the exact recursions. Here are what population genetics made of them, and the
-exact law of two outcomes where every model is read through a curation of its own.
+`theory.islands` has the exact recursions. This module has the classical forms of population
+genetics, and the exact distribution of two outcomes if each model is read through a separate
+curation.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +19,12 @@ from .islands import as_coupling
 def fixation_index(models: int, sample_size: int, share: float) -> float:
     """The share of the pool's diversity that lies between models, exact: a float.
 
-    K models each read a share m of the others, alike. Both diversities are summed over all
-    generations, which is the ratio that rare fresh data leaves in the long run. Derived: two draws
-    of one model have K (M - 1) generations to go on average (`total_diversity`), and two of
-    different ones 1/a more, until both descend from one model, with a = 2 m (1 - m) / (K - 1) + (K
-    - 2) m^2 / (K - 1)^2. Of the pool's pairs 1 - 1/K are of different models.
+    Each of K models reads a share m from the others, in equal parts. Both diversities are summed
+    over all generations; their ratio is the long-run value with rare fresh data. Derived: two draws
+    of one model need K (M - 1) generations on average to coalesce (`total_diversity`), and two of
+    different models 1/a more, until both descend from one model, with a = 2 m (1 - m) / (K - 1) +
+    (K
+    - 2) m^2 / (K - 1)^2. A share 1 - 1/K of the pool's pairs comes from different models.
 
     Args:
         models: K >= 2.
@@ -41,7 +43,7 @@ def fixation_index(models: int, sample_size: int, share: float) -> float:
 def wright_fixation_index(models: int, sample_size: int, share: float) -> float:
     """The same for large M and small m: 1 / (1 + 2 M m (K / (K - 1))^2), a float.
 
-    A population of M diploids has 4 in the place of 2. Arguments as in `fixation_index`.
+    A population of M diploids has 4 instead of 2. Arguments as in `fixation_index`.
 
     References:
         Wright 1943 (K -> infinity); Slatkin 1991.
@@ -53,12 +55,12 @@ def wright_fixation_index(models: int, sample_size: int, share: float) -> float:
 def total_diversity(models: int, sample_size: int) -> float:
     """Diversity within a model, summed over all generations, mean over models: K (M - 1).
 
-    Over the population's. It holds for every coupling whose rows and columns sum to 1 and that
-    leaves no group of models alone, with multinomial counts. Derived: followed back, two points are
-    a pair of random walks over models for which all K^2 places are equally likely in the long run;
-    so from one visit to a common model to the next K generations pass on average (Kac), in each
-    visit they meet with probability 1/M, and the first visit is at the start: the mean of the
-    generations until they meet is K (M - 1).
+    The unit is the population's diversity. It holds with multinomial counts for every coupling
+    whose rows and columns sum to 1 and that does not isolate a group of models. Derived: followed
+    back in time, two points are a pair of random walks over models, for which all K^2 states are
+    equally likely in the long run. K generations pass on average between visits to a common model
+    (Kac), in each visit they coalesce with probability 1/M, and the first visit is at the start.
+    The mean number of generations until they coalesce is K (M - 1).
 
     References:
         Strobeck 1987 (the mean time within a deme does not depend on migration).
@@ -73,19 +75,19 @@ def curated_counts_distribution(
     coupling: ArrayLike,
     published: Sequence[Callable[[np.ndarray], np.ndarray]],
 ) -> np.ndarray:
-    """Law of (count of model 0, count of model 1) of one of two outcomes: float64 [M + 1, M + 1].
+    """Joint distribution of one outcome's counts in models 0 and 1: float64 [M + 1, M + 1].
 
     The counts are among the M points that generation g is fitted to. Derived: a point of model k is
-    the outcome with probability sum_j coupling[k, j] published[j](p_j), p_j = count_j / M, and
-    what the row lacks to 1 is real; given the counts, the next two are independent and binomial.
+    the outcome with probability sum_j coupling[k, j] published[j](p_j), p_j = count_j / M, and the
+    rest of the row is real data; given the counts, the next two are independent and binomial.
 
     Args:
         generation: One int.
-        sample_size: M; the law has (M + 1)^2 places.
+        sample_size: M; the distribution has (M + 1)^2 entries.
         probability: The population's.
         coupling: [2, 2].
-        published: What a reader gets from a model that gives the outcome p [M + 1]: functions
-            [2] of it.
+        published: Functions [2] from a model's probability p [M + 1] of the outcome to that among
+            the points that it publishes.
     """
     last, size = int(as_generation(generation)), int(as_sample_size(sample_size))
     coupling, real = as_coupling(coupling), float(as_unit_interval(probability))
@@ -106,7 +108,7 @@ def curated_counts_distribution(
 
 
 def _other_share(models, share):
-    """What a model reads of each other one."""
+    """The share that a model reads from each other model."""
     if models < 2 or not 0 < share <= 1:
         raise ValueError(f"models must be >= 2 and share in (0, 1], got {models!r} and {share!r}")
     return share / (models - 1)

@@ -1,4 +1,4 @@
-"""Urns: data that is kept and copied point by point, and how many originals a sample holds."""
+"""Urns: data that is kept and copied point by point, and the number of originals in a sample."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,11 +9,12 @@ from .categorical import as_unit_interval
 
 
 def polya_distribution(generation: ArrayLike, first: int, probability: float) -> np.ndarray:
-    """Law of the number of ones in the pool of 'accumulate' that grows by one point: [N + g + 1].
+    """Distribution of the number of ones in a pool that grows by one point: [N + g + 1].
 
-    Generation 0 is fitted to N real draws, and every later one to one more draw of its predecessor.
-    Standard: given k ones among the N, the g new ones are a Polya urn's, so beta-binomial(g, k, N -
-    k); k is binomial. The share tends to a Beta(k, N - k) variable, not to the truth.
+    The workflow is 'accumulate'. Generation 0 is fitted to N real draws, and every later generation
+    adds one draw of its predecessor. Standard: given k ones among the N, the g new points form a
+    Polya urn, so the number of ones among them is beta-binomial(g, k, N - k); k is binomial. The
+    share tends to a Beta(k, N - k) variable, not to the population's probability.
 
     Args:
         generation: One int.
@@ -36,9 +37,9 @@ def polya_distribution(generation: ArrayLike, first: int, probability: float) ->
 def ewens_number_of_kinds(theta: float, draws: ArrayLike) -> np.ndarray:
     """Expected number of kinds among n draws: theta / theta + theta / (theta + 1) + ..., n terms.
 
-    For M points of which each is, in every generation, something new with probability gamma, theta
-    is 2 M gamma (large M, small gamma); with fresh real data that is how many real draws the points
-    descend from, of which `genealogy.expected_living_ancestors` is the exact number.
+    If each of M points is something new with probability gamma in every generation, theta is 2 M
+    gamma (large M, small gamma). With fresh real data this is the number of real draws that the
+    points descend from; `genealogy.expected_living_ancestors` gives the exact number.
 
     Args:
         theta: > 0.
@@ -53,9 +54,9 @@ def ewens_number_of_kinds(theta: float, draws: ArrayLike) -> np.ndarray:
 
 
 def beta_of_immigration(probability: float, sample_size: int, gamma: float) -> tuple[float, float]:
-    """(a, b) of the Beta law to which a share settles with fresh real data: 2 M g p, 2 M g (1 - p).
+    """(a, b) of a share's stationary Beta with fresh real data: 2 M g p, 2 M g (1 - p).
 
-    For large M and small gamma; `interventions.mapped_count_distribution` is the exact law.
+    For large M and small gamma; `interventions.mapped_count_distribution` is exact.
 
     References:
         Wright 1931 (with 4 N m of diploids).

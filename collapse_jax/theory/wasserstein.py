@@ -4,7 +4,7 @@ Between Gaussians W2^2 = |mean difference|^2 + tr Sigma + tr Sigma_0 - 2 tr (Sig
 Sigma_0^1/2)^1/2. In expectation the first two terms are exact in every workflow and dimension. The
 last is E[standard deviation] in one dimension, which is exact for 'replace' and 'accumulate' (there
 the chain is a product of independent factors); in the other workflows it has no closed form, and in
-several dimensions not even for 'replace': there the two bounds below enclose it.
+several dimensions not even for 'replace'; the two bounds below enclose it.
 
 Arguments as in `gaussian`; `eigenvalues` [d] are those of the population's covariance, in whose
 units the results are.
@@ -63,7 +63,7 @@ def expected_squared_mean_distance(
     ddof: int,
     **workflow: Any,
 ) -> np.ndarray:
-    """E|mean of the generation-g model - population mean|^2 in d dimensions, a part of E[W2^2].
+    """E|mean of the generation-g model - population mean|^2 in d dimensions, a term of E[W2^2].
 
     Exact in every workflow: `gaussian.expected_squared_mean_error` per coordinate, with its
     keywords ('replace', ddof=1: tr Sigma_0 * sum_i 1/M_i).
@@ -100,8 +100,8 @@ def squared_wasserstein2_lower_bound(
 ) -> np.ndarray:
     """A lower bound on E[W2^2] in d dimensions, an equality for d = 1.
 
-    Derived: a coupling of two laws couples their coordinates too, so W2^2 is at least the sum of
-    the W2^2 along the population's principal axes, each of which is a 1-D chain.
+    Derived: a coupling of two distributions also couples their coordinates, so W2^2 is at least the
+    sum of the W2^2 along the population's principal axes, each of which is a 1-D chain.
 
     Args:
         workflow: 'replace' or 'accumulate'.
@@ -144,7 +144,7 @@ def early_squared_wasserstein2(
 ) -> np.ndarray:
     """E[W2^2] under 'replace' to first order in sum_i 1/M_i, the early collapse, for both ddof.
 
-    For d = 1 it is (3/2) variance sum_i 1/M_i. Of use only while d * sum_i 1/M_i << 1. Derived: to
+    For d = 1 it is (3/2) variance sum_i 1/M_i. Valid only while d * sum_i 1/M_i << 1. Derived: to
     second order in D = Sigma - Sigma_0 the covariance part is sum_jk D_jk^2/(2 (l_j + l_k)) in the
     eigenbasis, with E D_jk^2 = l_j l_k (1 + [j = k])/M.
 
@@ -168,16 +168,18 @@ def early_squared_wasserstein2(
 def settled_squared_wasserstein2_quantile(
     probability: ArrayLike, *, ddof: int, variance: float = 1.0
 ) -> np.ndarray:
-    """Quantiles of W2^2 under 'replace' in one dimension once the variance is gone, for large M.
+    """Quantiles of W2^2 under 'replace' in one dimension after the collapse, for large M.
 
-    The limit generation -> infinity first, then M -> infinity; it is reached after some 10 M
-    generations, and for M = 100 the median is right to 1%. The collapsed chain sits at distance |mu
-    - mu_0|, and W2^2 = (mu - mu_0)^2 + variance. ddof=1: (mu - mu_0)/sigma_0 has Student's t law
-    with 2 degrees of freedom, so the median is (5/3) variance and the mean infinite; ddof=0: that
-    with 4, over sqrt 2, so the mean is 2 variance.
+    The limit generation -> infinity first, then M -> infinity; it is reached after about 10 M
+    generations, and for M = 100 the median is accurate to 1%. The collapsed chain is at distance
+    |mu - mu_0|, and W2^2 = (mu - mu_0)^2 + variance. ddof=1: (mu - mu_0)/sigma_0 has Student's t
+    distribution with 2 degrees of freedom, so the median is (5/3) variance and the mean is
+    infinite. ddof=0: it is Student's t with 4 degrees of freedom over sqrt 2, so the mean is 2
+    variance.
 
     Derived: with s = g/(2M), log variance is 2 (B_s - nu s), nu = 1 for ddof=1, 2 for ddof=0, and
-    (mu - mu_0)^2 = Z^2 2 int exp(2 (B_s - nu s)) ds, an integral with the law of 1/(2 Gamma_nu).
+    (mu - mu_0)^2 = Z^2 2 int exp(2 (B_s - nu s)) ds, an integral with the distribution of 1/(2
+    Gamma_nu).
 
     References:
         Dufresne 1990.

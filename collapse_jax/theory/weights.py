@@ -8,9 +8,9 @@ let a point of the model have the variance 1 + v2 A, in the same units:
     A' = (1 - c)^2 / n + c^2 (A + (1 + v2 A) / m)
 
 v2 is 0 for a known variance and the Poisson mean, 1 for the exponential, and -1 where the variance
-falls by what the mean has moved: Bernoulli, categories, the Gaussian of ddof = 0, and at each point
-the empirical distribution function. All derived; the best w at v2 = 0 is that of He, Xu and Cheng
-2025 (arXiv 2502.18049).
+falls by the squared error of the mean: Bernoulli, categories, the Gaussian with ddof = 0, and the
+empirical distribution function at each point. All derived; the best w at v2 = 0 is that of He, Xu
+and Cheng 2025 (arXiv 2502.18049).
 """
 
 import numpy as np
@@ -34,15 +34,15 @@ def expected_squared_error(
 ) -> np.ndarray:
     """Expected squared error of the fitted mean, over the variance of a real point.
 
-    Times the trace of the inverse information of one point it is that of the weights of any smooth
-    regression, for many points. A sixth of it with v2 = -1 is the expected Cramer-von Mises
-    distance of an empirical distribution function. 1 minus it with v2 = -1 is the variance of a
-    Gaussian of ddof = 0 over the population's.
+    For many points, this value times the trace of the inverse information of one point is the
+    squared error of the weights of any smooth regression. A sixth of it with v2 = -1 is the
+    expected Cramer-von Mises distance of an empirical distribution function. 1 minus it with v2 =
+    -1 is the variance of a Gaussian of ddof = 0 over the population's.
 
     Args:
-        real: n fresh real points a generation.
+        real: n fresh real points per generation.
         synthetic: m points of the predecessor.
-        weight: w >= 0. With n = 0 it does not count.
+        weight: w >= 0. With n = 0 it has no effect.
         v2: see the module.
         first: real points of generation 0, by default n + m.
     """
@@ -78,7 +78,8 @@ def mixed_squared_error(
 
 
 def squared_error_limit(real: int, synthetic: int, weight: float, *, v2: float = 0.0) -> float:
-    """`expected_squared_error` for generation -> infinity: a float; inf where it grows for ever."""
+    """`expected_squared_error` for generation -> infinity: a float; inf if it grows without
+    bound."""
     n, m = _whole(real, "real"), _whole(synthetic, "synthetic")
     share, added = _step(np.array([n]), np.array([m]), _checked(weight))
     kept = share[0] ** 2 * (1 + v2 / max(m, 1))
@@ -89,12 +90,12 @@ def best_weight(real: float, synthetic: float = 1.0, *, v2: float = 0.0) -> floa
     """The w >= 0 of the smallest `squared_error_limit`: a float.
 
     With q = 1 + v2 / m and k = n / m the synthetic points' best share of the total weight is the
-    smaller root c of q c^2 - (1 + q + k) c + 1 = 0, and w = 1 - q c. With v2 = 0 that is
-    (sqrt(k^2 + 4 k) - k) / 2, which is the real points' share as well, and 0.618, the reciprocal of
-    the golden ratio, for k = 1. It rises from 0 to 1 with k.
+    smaller root c of q c^2 - (1 + q + k) c + 1 = 0, and w = 1 - q c. With v2 = 0 that is (sqrt(k^2
+    + 4 k) - k) / 2, which is the real points' share as well, and 0.618, the reciprocal of the
+    golden ratio, for k = 1. It rises from 0 to 1 with k.
 
     Args:
-        real: n > 0; with v2 = 0 only n / m counts.
+        real: n > 0; with v2 = 0 only n / m matters.
         synthetic: m > 0.
         v2: see the module.
     """
@@ -108,18 +109,18 @@ def best_weight(real: float, synthetic: float = 1.0, *, v2: float = 0.0) -> floa
 
 
 def least_squares_step(real: int, synthetic: int, dim: int, weight: float) -> tuple[float, float]:
-    """(kept, added): an expected test error e of weighted least squares is next kept e + added.
+    """(kept, added): the expected test error e of weighted least squares becomes kept e + added.
 
-    In units of noise^2, for fresh features of any normal law. Derived: with G and H the Gram
-    matrices of the synthetic and the real rows the error moves as S^-1 (w G err + noise), S = H + w
-    G. U = (G + H)^-1/2 G (G + H)^-1/2 is a matrix beta independent of T = G + H, and
-    V = (1 - (1 - w) U)^-1 U has a law that no rotation changes; so E tr(T V T^-1 V) follows from E
-    tr V^2, E (tr V)^2 and E tr T tr T^-1. Expectations over the eigenvalues of U by quadrature.
+    In units of noise^2, for fresh features of any normal distribution. Derived: with G and H the
+    Gram matrices of the synthetic and the real rows the error moves as S^-1 (w G err + noise), S =
+    H + w G. U = (G + H)^-1/2 G (G + H)^-1/2 is a matrix beta independent of T = G + H, and V = (1 -
+    (1 - w) U)^-1 U has a rotation-invariant distribution; so E tr(T V T^-1 V) follows from E tr
+    V^2, E (tr V)^2 and E tr T tr T^-1. Expectations over the eigenvalues of U by quadrature.
 
     Args:
         real: n >= dim, with w = 0 above dim + 1.
         synthetic: m >= dim.
-        dim: 1 or 2, for which the eigenvalues' law is that of one or two numbers.
+        dim: 1 or 2; the eigenvalues are then one or two numbers.
         weight: w >= 0.
     """
     n, m, w = _whole(real, "real"), _whole(synthetic, "synthetic"), _checked(weight)
@@ -191,7 +192,7 @@ def _errors(generation, first, counts, chances, weight, v2):
 
 
 def _step(real, synthetic, weight):
-    """(c, what is added) of numbers of points [outcomes]; without real points w does not count."""
+    """(c, added) for numbers of points [outcomes]; without real points w has no effect."""
     total = real + weight * synthetic
     share = np.where(total > 0, weight * synthetic / np.where(total > 0, total, 1), 1.0)
     added = (1 - share) ** 2 / np.maximum(real, 1) + share**2 / np.maximum(synthetic, 1)

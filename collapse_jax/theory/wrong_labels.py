@@ -1,4 +1,4 @@
-"""Least squares where another model has labelled a share of the rows: more rows do not help."""
+"""Least squares with a share of rows labelled by another model: more rows do not help."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,12 +9,12 @@ def expected_test_error(
 ) -> np.ndarray:
     """Expected squared distance to the true weights, of sample_size's shape; inf for M <= d + 1.
 
-    Each of M rows of fresh standard normal features is labelled by weights that are |delta| off
-    with probability p, else by the true ones, with noise. For M -> infinity p^2 |delta|^2 is left.
+    Each of M rows of fresh standard normal features is labelled with probability p by weights at
+    distance |delta|, else by the true ones, with noise. For M -> infinity p^2 |delta|^2 remains.
 
-    Derived: the error is S^-1 (sum of x x' over the wrong rows) delta + S^-1 X' noise. Of the
-    wrong rows two pick independently, so that all pairs of rows give p^2 |delta|^2, and a row with
-    itself adds p (1 - p) |delta|^2 q, with q = ((M d - 2) / (M - d - 1) + 2) / (M + 2) as in
+    Derived: the error is S^-1 (sum of x x' over the wrong rows) delta + S^-1 X' noise. Two rows are
+    wrong independently, so that all pairs of rows give p^2 |delta|^2, and a row with itself adds p
+    (1 - p) |delta|^2 q, with q = ((M d - 2) / (M - d - 1) + 2) / (M + 2) as in
     `islands.linear_model_errors`.
 
     Args:
@@ -22,7 +22,7 @@ def expected_test_error(
         dim: d.
         share: p in [0, 1].
         offset: |delta|.
-        noise: Its deviation.
+        noise: Its standard deviation.
 
     References:
         Dohmatob et al. 2024, "Strong Model Collapse", arXiv 2410.04840 (the setting, in high
@@ -38,5 +38,5 @@ def expected_test_error(
 
 
 def floor(share: float, offset: float) -> float:
-    """What is left of the error for M -> infinity: p^2 |delta|^2."""
+    """The limit of the error for M -> infinity: p^2 |delta|^2."""
     return float(share**2 * offset**2)

@@ -1,7 +1,7 @@
 """Closed forms for a population with Zipf probabilities p_i = i^-b / Z over ranks i = 1, 2, ...
 
 `num_categories=None` means infinitely many ranks and needs an exponent b > 1; a finite K takes any
-b >= 0. "Missing mass" is the population's probability of all ranks that a sample does not hold.
+b >= 0. "Missing mass" is the population's probability of all ranks that a sample does not contain.
 """
 
 import numpy as np
@@ -32,9 +32,9 @@ def probabilities(num_categories: int, exponent: float) -> np.ndarray:
 def tail_mass(rank: ArrayLike, exponent: float, *, num_categories: int | None = None) -> np.ndarray:
     """Probability of all ranks above `rank`: 1 for rank 0 and 0 from rank K on.
 
-    It is the height of the plateau that no amount of data passes once the tail is cut there; about
-    k^-(b-1)/((b-1) Z) for large k and infinitely many ranks. By definition zeta(b, k + 1)/zeta(b)
-    with Hurwitz's zeta, or the finite sum.
+    It is the height of the plateau that no amount of data can reduce once the tail is cut there;
+    about k^-(b-1)/((b-1) Z) for large k and infinitely many ranks. By definition zeta(b, k +
+    1)/zeta(b) with Hurwitz's zeta, or the finite sum.
 
     Args:
         rank: k, an int or int array >= 0.
@@ -78,7 +78,7 @@ def expected_missing_mass(
     to k). About T^(1/b) ranks are summed.
 
     Args:
-        sample_size: T > 0, need not be whole (see `effective_sample_size`).
+        sample_size: T > 0, need not be an integer (see `effective_sample_size`).
         cut: None, or a rank >= 1 above which the draws have no ranks (tail cut, the rest
             renormalised), while the mass is the full population's.
     """
@@ -99,7 +99,7 @@ def expected_distinct(
     Derived: sum_i 1 - (1 - p_i)^T, summed as in `expected_missing_mass`.
 
     Args:
-        sample_size: T > 0, need not be whole.
+        sample_size: T > 0, need not be an integer.
     """
     return _sum_over_ranks(
         _check(exponent, num_categories, sample_size), exponent, num_categories, order=0
@@ -140,12 +140,12 @@ def distinct_asymptote(sample_size: ArrayLike, exponent: float) -> np.ndarray:
 
 
 def effective_sample_size(generation: ArrayLike, sample_size: ArrayLike) -> np.ndarray:
-    """Size of a real sample with about the ranks that are left at generation g under 'replace'.
+    """Size of a real sample with about as many ranks as generation g under 'replace'.
 
-    T g_{g+1} (`lineages.branching_survival`), about 2 T/g: put it into `expected_missing_mass` or
-    `expected_distinct` for the missing mass or the support of generation g. The missing mass then
-    grows like (g/2)^(1 - 1/b), slower than linear. Good while g << T; of the exact answer
-    (`lineages`) for a finite K it is the limit of large T. Derived from: a rare rank is lost with
+    T g_{g+1} (`lineages.branching_survival`), about 2 T/g: use it in `expected_missing_mass` or
+    `expected_distinct` to obtain the missing mass or the support of generation g. The missing mass
+    then grows like (g/2)^(1 - 1/b), slower than linear. Accurate while g << T; it is the limit for
+    large T of the exact result (`lineages`) for a finite K. Derived from: a rare rank is lost with
     probability exp(-T p_i g_{g+1}).
 
     References:

@@ -175,14 +175,14 @@ def test_a_catastrophic_regex_is_one_line(lm, inputs, stopped, tmp_path):
         (["--corpus", "INPUTS/short.txt"], "shorter than one block of 8 tokens"),
         (["--train-blocks", "999999"], "train_blocks is 999999, but the corpus has"),
         (["--model", "INPUTS/nowhere"], "nowhere"),
-        (["--model", "random:huge"], "model is 'random:huge'; random ones are"),
-        (["--model", "random:mini"], "has no tokenizer; give tokenizer"),
-        (["--model", "INPUTS/misshapen"], "does not fit its config.json"),
+        (["--model", "random:huge"], "model is 'random:huge'; models with random weights are"),
+        (["--model", "random:mini"], "has no tokenizer; give one by --tokenizer"),
+        (["--model", "INPUTS/misshapen"], "is incompatible with its config.json"),
         (
             ["--model", str(FIXTURE), "--tokenizer", "embedded"],
             "has 2048 entries, more than the model's vocabulary of 97",
         ),
-        (["--tokenizer", "INPUTS"], "holds neither tokenizer.json nor vocab.json"),
+        (["--tokenizer", "INPUTS"], "contains neither tokenizer.json nor vocab.json"),
         (["--block-length", "9"], "needs 18 positions"),
         (["--block-length", "1"], "block_length is 1; it must be at least 2"),
         (["--generations", "-1"], "generations is -1"),
@@ -332,4 +332,4 @@ def test_ctrl_c_says_how_to_go_on(lm, stopped, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(causal_lm, "fine_tune", interrupt)
-    assert "the same command goes on from there" in stopped(lm(tmp_path / "run"), code=130)
+    assert "the same command resumes the run" in stopped(lm(tmp_path / "run"), code=130)

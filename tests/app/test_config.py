@@ -220,8 +220,8 @@ def test_real_data_is_kept_in_one_way_only(refused):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"real_kept": "batches"}, "hold no real blocks; give --real-fraction"),
-        ({"real_kept": "drawn", "protocol": "released-code"}, "hold no real blocks"),
+        ({"real_kept": "batches"}, "contain no real blocks; give --real-fraction"),
+        ({"real_kept": "drawn", "protocol": "released-code"}, "contain no real blocks"),
         ({"real_kept": "batches", "workflow": "accumulate"}, "give --workflow replace with --real"),
         ({"prompts": "start", "temperature": 1e-3}, "temperature is 0.001 with prompts start"),
         ({"prompts": "start", "top_p": 1e-6}, "top_p is 1e-06 with prompts start"),

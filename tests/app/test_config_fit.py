@@ -48,11 +48,11 @@ def test_the_loss_on_the_continuation_begins_after_the_prompt():
     both = values | {"train_on": "both", "prompt_length": 20}
     assert fine_tune_of(both).loss_from == 20
     assert fine_tune_of(both | {"loss_on": "all"}).loss_from == 0
-    with pytest.raises(InputError, match="train_on continuation, whose blocks are continuation"):
+    with pytest.raises(InputError, match="train_on continuation, whose blocks contain no prompt"):
         fine_tune_of(both | {"train_on": "continuation"})
     with pytest.raises(InputError, match="prompt_length is not given"):
         fine_tune_of(both | {"prompt_length": None})
-    with pytest.raises(InputError, match="with prompts start, whose prompt is the one token"):
+    with pytest.raises(InputError, match="with prompts start, whose prompt is a single token"):
         fine_tune_of(both | {"prompts": "start", "prompt_length": None})
 
 
@@ -105,7 +105,7 @@ def test_what_is_said_and_needed_of_a_budget_and_of_lora():
     settings = LMConfig(**shared, **lora, max_steps=6).settings()
     assert fit_words(settings, ingredients) == [
         "fit of generation 0: 6 optimiser steps of up to 8 blocks, 736 tokens, 1.53 epochs",
-        "LoRA of rank 2 on q_proj, fc1: 64 numbers are trained in the place of 186",
+        "LoRA of rank 2 on q_proj, fc1: 64 parameters are trained instead of 186",
     ]
     assert fit_words(LMConfig(**shared).settings(), ingredients) == []
     # Two epochs: parameters, two moments and the best; more of them: the old state too.

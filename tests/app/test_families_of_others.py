@@ -94,7 +94,7 @@ def test_phase_diagram(tmp_path, console, monkeypatch):
     drawn = []
     monkeypatch.setattr(style, "save", lambda figure, *_: drawn.append(figure))
     grid.draw(folder, folder.config(), folder.results())
-    assert drawn[0].get_suptitle().startswith("decay mean=3, 50 chains a point")
+    assert drawn[0].get_suptitle().startswith("decay mean=3, 50 chains per point")
 
 
 def test_label():
@@ -166,7 +166,7 @@ def test_closed_forms_of_the_wrong_shape_are_one_line_before_any_work(tmp_path, 
     with pytest.raises(InputError) as caught:
         run_simulate(CONFIG, tmp_path / "run", Console(file=io.StringIO()))
     text = str(caught.value)
-    assert text.startswith(f"{form} of the laws of 'decay'") and "\n" not in text
+    assert text.startswith(f"{form} of the closed forms of 'decay'") and "\n" not in text
     expected = [word.replace("numbers [2]", "numbers [") for word in words if word != "[2]"]
     assert all(word in text for word in [*expected, "test_families_of_others.py"]), text
     assert not (tmp_path / "run").exists()

@@ -178,7 +178,7 @@ def test_a_settings_file_and_a_preset(shown, tmp_path):
             text=True,
         )
         assert said.returncode == 2 and said.stderr.count("\n") == 1
-        assert f"--{option} is {value!r}, but {file} holds settings of {option} " in said.stderr
+        assert f"--{option} is {value!r}, but {file} contains settings of {option} " in said.stderr
 
 
 def test_a_run_folder_of_an_earlier_version(shown):
@@ -228,8 +228,8 @@ def test_presets_that_are_none(refused):
         patch.setattr(following, "PRESETS", {"ce-llms": row})
         text = refused(LMConfig, preset="ce-llms")
     assert text == (
-        "preset is 'ce-llms', which sets colour; this version has no such settings, so give "
-        "another preset"
+        "preset is 'ce-llms', which sets colour; this version does not have these settings, "
+        "so give another preset"
     )
 
 
@@ -278,7 +278,7 @@ def test_the_help_has_a_sentence_and_help_all_the_text(capsys):
         said[option] = " ".join(capsys.readouterr().out.replace("│", " ").split())
     first = 'A folder, a hub name, or "embedded"; by default the model\'s own.'
     assert f"{first} (default: None)" in said["--help"]
-    assert f"{first} Another one must encode as that does" in said["--help-all"]
+    assert f"{first} Another tokenizer must give the same encoding" in said["--help-all"]
     assert len(said["--help"]) < len(said["--help-all"])
     assert "--help-all describes each option in full." in said["--help"]
     assert COMMANDS["lm"].summary in said["--help"]

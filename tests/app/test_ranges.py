@@ -21,7 +21,7 @@ def test_ranges_are_those_of_numpy():
     wanted = np.unique(np.geomspace(10, 6000, 316).round().astype(int))
     assert sizes.values == tuple(wanted) and sizes.values[-1] == 6000
     assert sizes.note == (
-        f"log:10:6000:316 has {len(wanted)} different whole numbers of 316, each kept once"
+        f"log:10:6000:316 has {len(wanted)} different whole numbers among 316; each is used once"
     )
     assert read(float, "0:1:3").note == ""
     for text in ("0:1:nan", "x"):
@@ -41,7 +41,7 @@ def test_ranges_on_the_command_line(monkeypatch, capsys):
     config, part, more = seen[0]
     assert config.gamma == (0.0, 0.1, 0.2, 0.3) and config.sample_size == (2, 3, 4, 5, 6, 7, 8)
     assert part == (2, 4) and more == {"dry_run": True}
-    assert "log:2:8:9 has 7 different whole numbers of 9" in capsys.readouterr().out
+    assert "log:2:8:9 has 7 different whole numbers among 9" in capsys.readouterr().out
 
 
 def test_ranges_of_options_of_the_family():

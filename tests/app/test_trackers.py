@@ -151,7 +151,7 @@ def test_a_tracker_that_fails_does_not_end_the_run(fake, folder):
         watcher.end(0, 1, row(0, 1))
         watcher.end(1, 0, row(1, 0))
     assert seen == [(0, 0), (0, 1), (1, 0)]
-    assert said == ["wandb: the network is unreachable; the run goes on without it, and the same "
+    assert said == ["wandb: the network is unreachable; the run continues without it; the same "
                     "command sends the rest later"]  # fmt: skip
     fake.cut = False
     fake.calls.clear()
@@ -161,7 +161,7 @@ def test_a_tracker_that_fails_does_not_end_the_run(fake, folder):
 
 def test_one_that_does_not_begin_is_one_line_before_any_work(fake, folder):
     fake.cut = True
-    with pytest.raises(InputError, match=r"track is 'wandb', which did not begin \(the net"):
+    with pytest.raises(InputError, match=r"track is 'wandb', which could not be opened \(the net"):
         send(folder, ["wandb"], [(0, 0)])
 
 
@@ -211,7 +211,7 @@ def test_names_are_checked(monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(trackers.importlib, "import_module", missing)
-    with pytest.raises(InputError, match=r"package tensorboardX: pip install 'coll.*rd\]"):
+    with pytest.raises(InputError, match=r"package tensorboardX; run pip install 'coll.*rd\]"):
         check_trackers(("tensorboard", "wandb"))
 
 

@@ -138,7 +138,7 @@ WRONG = {
         ("--model 'öwner/näme'", ["wner/n"]),
         ("--model 'owner/name\n'", ["owner/name"]),
         ("--model random:huge", ["'random:huge'", "random:tiny"]),
-        ("--model random:mini", ["random:mini", "give tokenizer"]),
+        ("--model random:mini", ["random:mini", "give one by --tokenizer"]),
         ("--tokenizer .", ["tokenizer folder '.'"]),
         ("--tokenizer 'no such/ tokenizer'", ["tokenizer 'no such/ tokenizer'"]),
         ("--generations three", ["--generations", "'three'"]),

@@ -46,7 +46,7 @@ CORPORA = {
     "no.txt.gz": (single(TEXT), ["no.txt.gz", "cannot be read"]),
     "empty.txt.xz": (single(b""), ["empty.txt.xz"]),
     "words.jsonl": (single(b"hello\n" * 50), ["words.jsonl", "field 'text'"]),
-    "numbers.jsonl": (single(b'{"text": 5}\n' * 50), ["numbers.jsonl", "holds 5"]),
+    "numbers.jsonl": (single(b'{"text": 5}\n' * 50), ["numbers.jsonl", "contains 5"]),
     "lists.jsonl": (single(b"[1]\n" * 50), ["lists.jsonl", "field 'text'"]),
     "deep.jsonl": (single(b"[" * 100_000), ["deep.jsonl", "field 'text'"]),
     "digits.jsonl": (single(b'{"text": ' + b"1" * 5000 + b"}"), ["digits.jsonl", "field 'text'"]),
@@ -184,7 +184,7 @@ def test_results_of_another_run(refused, runs, here, kind):
     shutil.copytree(runs / kind, here / "run")
     other = "lm" if kind == "simulate" else "simulate"
     shutil.copy(runs / other / "results.nc", here / "run" / "results.nc")
-    refused(["plot", "run"], "results.nc", "holds no")
+    refused(["plot", "run"], "results.nc", "contains no")
 
 
 @pytest.mark.parametrize("how", BROKEN["metrics.jsonl"])

@@ -161,7 +161,7 @@ def test_functions(call, no_key):
 
 
 def test_a_key_without_its_process():
-    with pytest.raises(InputError, match="key is given and process is not; a folder"):
+    with pytest.raises(InputError, match="key is given without process; a folder"):
         cj.measure("run", ["mean"], key=KEY)
 
 

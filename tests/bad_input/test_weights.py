@@ -163,7 +163,7 @@ BROKEN = {
     ),
     "config.json is a list": (
         file("config.json", b"[]"),
-        ["config.json must hold one JSON object"],
+        ["config.json must contain one JSON object"],
     ),
     "another architecture": (config(model_type="mamba"), ["model_type is 'mamba'", "opt"]),
     "another activation": (config(activation_function="gelu"), ["activation_function is 'gelu'"]),
@@ -190,7 +190,7 @@ BROKEN = {
     "an initial deviation of words": (config(init_std="x"), ["init_std is 'x'"]),
     "sizes of another model": (
         config(ffn_dim=32),
-        ["does not fit its config.json", "[16], not [32]"],
+        ["is incompatible with its config.json", "[16], not [32]"],
     ),
     "a tokenizer that is empty": (
         file("tokenizer.json", b""),

@@ -412,7 +412,7 @@ def test_retention_of_a_tempered_population_is_not_that_of_replace():
 )
 def test_what_is_no_key_is_one_line(wrapper, key):
     generator = wrapper(workflows.replace()).generator(categorical(4))
-    with pytest.raises(InputError, match=r"^key is .*one key, as jax.random.key\(0\) gives"):
+    with pytest.raises(InputError, match=r"^key is .*one key, such as jax.random.key\(0\)"):
         jax.eval_shape(lambda: generator.sample(key, PARAMS, 3))
     source = sources.population(categorical(4), PARAMS)
     with pytest.raises(InputError, match=r"^key is "):

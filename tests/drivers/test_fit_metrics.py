@@ -91,7 +91,7 @@ def test_a_finished_run_says_that_it_cannot_tell(tmp_path):
         (lambda: of_fit(3), "part is 3; it must be a name, or a function"),
         (lambda: of_fit(lambda info: info.loss), "name is '<lambda>'; .* needs a name"),
         (lambda: of_fit("los").measure(cj.FitInfo.exact()), "part of of_fit is 'los'.*'loss'"),
-        (lambda: of_fit("loss")(cj.State(0, 0, ())), "which a saved or a given model does not"),
+        (lambda: of_fit("loss")(cj.State(0, 0, ())), "which a saved model does not"),
         (lambda: of_fit(lambda info: "x", "x").measure(cj.FitInfo.exact()), "'x' gave str"),
     ],
 )

@@ -135,13 +135,13 @@ def test_new_metrics_of_a_run_folder(tmp_path):
     """The states are on disk, the process is not."""
     folder = tmp_path / "run"
     cj.run(PROCESS, KEY, generations=1, chains=1, folder=folder, metrics=("mean",))
-    with pytest.raises(cj.InputError, match="give process= and key=, which made it"):
+    with pytest.raises(cj.InputError, match="give the process= and key= of that run"):
         cj.measure(folder, ["rate"])
     with pytest.raises(cj.InputError, match="holds a run of another process"):
         cj.measure(folder, ["rate"], process=process(7), key=KEY)
     trace = cj.measure(folder, ["rate"], process=PROCESS, key=KEY)
     np.testing.assert_allclose(trace["rate"] * trace["mean"], 1, rtol=2e-5)
-    with pytest.raises(cj.InputError, match="is no run folder"):
+    with pytest.raises(cj.InputError, match="is not a run folder"):
         cj.measure(tmp_path / "none", ["rate"])
 
 

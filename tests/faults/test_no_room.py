@@ -53,7 +53,7 @@ def test_an_error_of_a_full_disk(server, whole, tmp_path, kind, stage):
     out = tmp_path / "run"
     code = server.run(kind, out, [faulty.hook(kind, stage, "full", FULL[kind][stage])])
     ended_in_one_line(
-        out, code, "No space left on device", "the same command goes on once this is mended"
+        out, code, "No space left on device", "the same command resumes the run once this"
     )
     assert faulty._broken(out) == 0
     goes_on_as_if_nothing_had_been(server, kind, out, whole(kind), faulty.finished(out))

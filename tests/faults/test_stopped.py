@@ -36,7 +36,7 @@ def test_ctrl_c_within_a_generation(server, whole, tmp_path, stage, call):
     assert code == 130 and "Traceback" not in text, text
     assert (
         "stopping once what is under way is saved" in text
-        and "the same command goes on from there" in text
+        and "the same command resumes the run" in text
     )
     before, told = faulty.finished(out), len(faulty.events(out))
     assert (

@@ -184,7 +184,7 @@ def test_what_is_not_defined_is_left_out():
     [
         (lambda: frequencies.zipf_exponent([[1.5]]), "blocks have shape"),
         (lambda: frequencies.unigram_divergences([[1]], [1]), r"real_blocks have shape \(1,\)"),
-        (lambda: frequencies.unigram_divergences([[1]], [[-1]]), "real_blocks hold the id -1"),
+        (lambda: frequencies.unigram_divergences([[1]], [[-1]]), "real_blocks contain the id -1"),
         (lambda: frequencies.unigram_divergences([[1]], [[1]], smoothing=0), "smoothing is 0"),
         (lambda: frequencies.real_ngrams([[1]], [[1]], 0), "n is 0"),
         (lambda: frequencies.mtld([[1]], threshold=1.0), "threshold is 1.0"),

@@ -40,7 +40,7 @@ def test_what_cannot_be_scored_is_refused():
         cj.metrics.held_out_log_prob(cj.estimators.empirical(), [1.0])
     with pytest.raises(InputError, match=r"the held-out rows: x\[1\] is 3; categorical\(3\) takes"):
         cj.metrics.held_out_log_prob(cj.estimators.categorical(3), [0, 3])
-    with pytest.raises(InputError, match="there must be some"):
+    with pytest.raises(InputError, match="there must be at least one row"):
         cj.metrics.held_out_log_prob(cj.estimators.categorical(3), [])
 
 

@@ -99,7 +99,7 @@ def test_points_that_are_not_finite_have_no_share(broken):
         lambda: against(made, lambda key, params, n: params),
         lambda: against(["a"] * 9, lambda key, params, n: params),
     ):
-        with pytest.raises(InputError, match=r"nan or infinite|made of numbers"):
+        with pytest.raises(InputError, match=r"nan or infinite|an array of numbers"):
             call()
 
 
@@ -166,7 +166,7 @@ def test_the_command_line_knows_them_by_name():
         (lambda: precision_recall(REAL, MADE[:, :2]), r"shape \[3\], and real ones \[2\]"),
         (lambda: precision_recall(REAL[:3], REAL), "k is 3 with 3 points"),
         (lambda: precision_recall(REAL, REAL, k=0), "k is 0"),
-        (lambda: sliced_wasserstein(REAL, REAL[:0]), "none; both must hold at least one"),
+        (lambda: sliced_wasserstein(REAL, REAL[:0]), "empty; both must have at least one"),
         (lambda: sliced_wasserstein(REAL, REAL, order=3), "order is 3"),
         (lambda: sliced_wasserstein(REAL, REAL, directions=0), "directions is 0"),
         (lambda: against(REAL, None), "sample is None"),

@@ -176,9 +176,15 @@ def test_self_bleu_needs_two():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda nan: text.real_quantiles([1.0, nan, 2.0]), "perplexities hold nan in 1 of 3"),
-        (lambda nan: text.tail_shares([nan, nan], np.ones(3)), "perplexities hold nan in 2 of 2"),
-        (lambda nan: text.tail_shares([1.0], np.array([1, nan, 2])), "quantiles hold nan in 1 of"),
+        (lambda nan: text.real_quantiles([1.0, nan, 2.0]), "perplexities contain nan in 1 of 3"),
+        (
+            lambda nan: text.tail_shares([nan, nan], np.ones(3)),
+            "perplexities contain nan in 2 of 2",
+        ),
+        (
+            lambda nan: text.tail_shares([1.0], np.array([1, nan, 2])),
+            "quantiles contain nan in 1 of",
+        ),
         (lambda nan: text.tail_shares([], np.ones(3)), "no perplexities to take shares of"),
         (lambda nan: text.tail_shares(["a"], np.ones(3)), "perplexities is"),
     ],

@@ -52,7 +52,7 @@ def test_new_blocks_have_the_length_of_the_old_ones():
         (Prompting(0), "prompt_length is 0"),
         (Prompting(65), "prompt_length is 65, more than a block has; give at most block_length"),
         (Prompting(32, 0), "continuation_length is 0"),
-        (Prompting(train_on="both"), "leaves no token to be made; give a smaller prompt_length"),
+        (Prompting(train_on="both"), "leaves no token to generate; give a smaller prompt_length"),
         (
             Prompting(16, 16, train_on="both"),
             r"prompt_length 16 \+ continuation_length 16 = 32 tokens, and block_length is 64; give "

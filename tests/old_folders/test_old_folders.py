@@ -139,7 +139,7 @@ def test_a_grid_goes_on_with_the_streams_that_it_began_with(unpacked, capsys):
     for streams in ((), (), ("--streams", "common")):
         main(["simulate", *arguments, *streams, "--out", "stopped"])
         said = capsys.readouterr().out
-        assert ("stopped began with common random numbers" in said) == (not streams)
+        assert ("stopped started with common random numbers" in said) == (not streams)
         assert "the same random numbers at all points" in " ".join(said.split())
         assert RunFolder("stopped").config().streams == "common"
     common = RunFolder("stopped").results()

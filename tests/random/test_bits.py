@@ -160,5 +160,5 @@ def test_uniforms_are_uniform(fit_of_reals, assert_fits):
 )
 def test_what_is_no_key_is_one_line(key):
     for use in (key_words, lambda key: fold_in(key, 1), split):
-        with pytest.raises(InputError, match=r"^key is .*one key, as jax.random.key\(0\) gives"):
+        with pytest.raises(InputError, match=r"^key is .*one key, such as jax.random.key\(0\)"):
             use(key)

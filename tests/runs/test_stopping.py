@@ -62,7 +62,7 @@ def test_a_stopped_simulation_goes_on_with_the_same_numbers(tmp_path, number, co
     assert ended.returncode == code, ended.stdout
     assert (
         "stopping once what is under way is saved" in ended.stdout
-        and "the same command goes on from there" in ended.stdout
+        and "the same command resumes the run" in ended.stdout
         and "Traceback" not in ended.stdout
     )
     saved = {path.name for path in (out / "checkpoints" / "chains").glob("[0-9]*")}

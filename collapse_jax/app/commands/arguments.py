@@ -22,8 +22,7 @@ class PlanArguments:
     """Planning a simulation without running it."""
 
     dry_run: bool = False
-    """Print memory, time and files that the simulation would need, estimated from a short timed
-    part, and write nothing."""
+    """Print the memory, time and files that the simulation would need, and write nothing."""
 
 
 @dataclasses.dataclass(frozen=True)

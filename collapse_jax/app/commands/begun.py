@@ -1,4 +1,4 @@
-"""How a simulation goes on in a folder that it was begun in: what the folder has is kept."""
+"""Resuming a simulation in its folder: everything that the folder contains is kept."""
 
 import dataclasses
 import math
@@ -19,24 +19,24 @@ def as_begun(
     say: Callable[[str], object],
     part: tuple[int, int] | None = None,
 ) -> tuple[SimulateConfig, int]:
-    """The settings with what the folder began with, and with all that it has by now.
+    """Returns the settings, extended by what the folder already contains.
 
     These are the streams of a grid unless they are given, metrics that were measured later, and
-    more generations and chains than are asked for. In a job of several processes the first one,
-    which may be the only one that sees the folder, decides for all.
+    generations and chains beyond those asked for. In a job of several processes the first process
+    decides for all, since it may be the only one with access to the folder.
 
     Args:
-        given: as they were given.
+        given: the settings as they were given.
         config: the same, resolved.
         folder: the run folder, which may not exist yet.
-        say: called with a line about what is kept.
+        say: called with a line about settings that are kept.
         part: (I, N) of a call for a part of a grid.
 
     Returns:
-        The settings; and of how many chains the statistics are that must be made anew, 0 for none.
+        The settings; and the number of chains of statistics that must be computed again, or 0.
 
     Raises:
-        InputError: for metrics that a finished run has not, where that is all that differs, and for
+        InputError: for metrics that a finished run does not have, if nothing else differs, and for
             more chains in a call for a part of a grid.
     """
     saved = saved_settings(folder)
@@ -45,8 +45,8 @@ def as_begun(
     if given.streams is None and config.axes() and saved.streams == "common":
         config = dataclasses.replace(config, streams="common")
         say(
-            f"{folder.path} began with common random numbers at all points, and goes on with them; "
-            "a new folder has independent ones"
+            f"{folder.path} started with common random numbers at all points and is resumed with "
+            "them; a new folder has independent random numbers"
         )
     config = _with_values(saved, config, folder, say)
     same = dataclasses.replace(config, metrics=saved.metrics)
@@ -56,10 +56,10 @@ def as_begun(
     _check_metrics(saved, config, folder)
     more = sorted(set(saved.metrics) - set(config.metrics))
     if more:
-        say(f"{folder.path} has the metrics {', '.join(more)} too, and goes on with them")
+        say(f"{folder.path} also has the metrics {', '.join(more)}; they are recorded too")
     fewer = _fewer_chains(saved, config, folder, part)
     if saved.chains > config.chains:
-        say(f"{folder.path} has {saved.chains:,} chains, and keeps them")
+        say(f"{folder.path} has {saved.chains:,} chains; all of them are kept")
     # The batches of a grid hold one last generation.
     generations = max(saved.generations if config.axes() else 0, config.generations)
     chains = max(saved.chains, config.chains)
@@ -84,7 +84,7 @@ def _with_values(saved, config, folder, say):
 
 
 def saved_settings(folder: RunFolder) -> SimulateConfig | None:
-    """The settings in a folder; None where it holds no simulation."""
+    """The settings in a folder; None if it contains no simulation."""
 
     def look():
         if not (folder.path / "config.json").is_file():
@@ -98,23 +98,23 @@ def saved_settings(folder: RunFolder) -> SimulateConfig | None:
 
 
 def _fewer_chains(saved, config, folder, part):
-    """Of how many chains the statistics in a folder are, where more are asked for; else 0."""
+    """The number of chains of the statistics in a folder if more are asked for; else 0."""
     of_statistics = bool(config.axes()) or config.keep == "summary"
     if saved.chains >= config.chains or not of_statistics:
         return 0
     if part is not None:
         raise InputError(
-            f"chains is {config.chains}, and the grid in {folder.path} has {saved.chains}; raise "
-            "them in a call without --points"
+            f"chains is {config.chains}, but the grid in {folder.path} has {saved.chains}; add "
+            "chains in a call without --points"
         )
     return saved.chains
 
 
 def _check_metrics(saved, config, folder):
-    """Raises `InputError` for metrics that a run has not, and names what measures them."""
+    """Raises `InputError` for metrics that a run lacks; it names the command that adds them."""
     new = [name for name in config.metrics if name not in saved.metrics]
     if new:
         raise InputError(
-            f"{folder.path} holds the same run without the metrics {', '.join(new)}; "
+            f"{folder.path} contains the same run without the metrics {', '.join(new)}; "
             f"collapse-jax measure {folder.path} --metrics {' '.join(new)} adds them"
         )

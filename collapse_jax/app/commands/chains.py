@@ -1,4 +1,4 @@
-"""A simulation without a grid: its chains, or statistics over them, into a run folder."""
+"""A simulation without a grid: writes its chains, or statistics over them, to a run folder."""
 
 import functools
 import shutil
@@ -51,14 +51,14 @@ def run_chains(
     devices: Sequence | None = None,
     fewer: int = 0,
 ) -> RunFolder:
-    """Runs (or resumes) the chains, writes the run folder and prints a table; the folder.
+    """Runs (or resumes) the chains, writes the run folder and prints a table; returns the folder.
 
     Args:
         config: the settings, without axes.
         out: the run folder.
         console: where progress and a table are printed.
-        devices: those of this process to use; by default all.
-        fewer: of how many chains the statistics there are, which are made anew; 0 for none.
+        devices: the devices of this process to use; by default all.
+        fewer: number of chains of existing statistics that are computed again; 0 for none.
     """
     settings = config.resolve()
     last = None if fewer else _last_row(out, settings)
@@ -69,8 +69,8 @@ def run_chains(
         folder = out
     else:
         console.print(
-            f"about {size_words(memory_of(config))} of memory beside the program's own; "
-            f"at most {settings.memory_limit:g} GiB are allowed",
+            f"about {size_words(memory_of(config))} of memory in addition to the program's own; at "
+            f"most {settings.memory_limit:g} GiB are allowed",
             highlight=False,
         )
         say = functools.partial(console.print, highlight=False)
@@ -97,7 +97,7 @@ def run_chains(
 
 
 def _last_row(folder, settings):
-    """The row of the last generation of a run that is done, else None."""
+    """The row of the last generation if the run is finished, else None."""
     last = folder.last_row("generation")
     if last is None or last["generation"] < settings.generations:
         return None
@@ -107,7 +107,7 @@ def _last_row(folder, settings):
 
 
 def _write_rows(folder, rows):
-    """Writes the rows, of which one is held at a time; the last of them on the first process."""
+    """Writes the rows one at a time; returns the last one on the first process."""
     last = {}
 
     def passed_on():
@@ -121,7 +121,7 @@ def _write_rows(folder, rows):
 
 
 def _recorded(folder, settings, console, devices):
-    """The `Records` of all generations, of every chain or of statistics; saved on the way."""
+    """The `Records` of all generations, of chains or statistics; they are saved as they come."""
     parts = []
     for first, count, saved in _blocks(folder, settings, console):
         plan = plan_of(settings, devices)._replace(chains=count, first_chain=first)
@@ -147,15 +147,15 @@ def _recorded(folder, settings, console, devices):
 
 
 def _chunks(settings, plan):
-    """The chunks of a plan: of every chain, or of statistics over them."""
+    """The chunks of a plan: of every chain, or of statistics over chains."""
     run = simulate_chunks if settings.keep == "chains" else summary_chunks
     return run(process_of(settings), key_of(settings), plan)
 
 
 def _blocks(folder, settings, console) -> Iterator[tuple[int, int, SavedRecords]]:
-    """(the first chain, how many, what is saved) of the chains that began together.
+    """(first chain, number of chains, what is saved) of the chains that started together.
 
-    More chains of a run that is there have checkpoints of their own.
+    Chains that were added to a run later have separate checkpoints.
     """
     template = process_of(settings).template(key_of(settings), settings.generations)
     say, axis = functools.partial(console.print, highlight=False), settings.keep == "chains"
@@ -172,20 +172,20 @@ def _blocks(folder, settings, console) -> Iterator[tuple[int, int, SavedRecords]
 
 
 def _names(folder):
-    """Names of the folders of chains that were asked for later."""
+    """Names of the folders of chains that were added later."""
     distributed.barrier()  # before any process makes one
     return [path.name for path in folder.checkpoints.glob(f"{_LATER}*") if path.is_dir()]
 
 
 def _measure_what_is_new(saved, settings, plan, console):
-    """Measures what is saved without it, of the same chains, made again from their seed."""
+    """Adds metrics to what is saved, measured on the same chains, which are simulated again."""
     new = [name for name in settings.metrics if saved.after and saved.lacks(name)]
     if not new:
         return
     recorded = saved.generations
     console.print(
         f"{', '.join(new)} of {plan.chains:,} chains up to generation {recorded[-1]}: their models "
-        "are not on disk, and are made again from the seed",
+        "are not on disk; they are simulated again from the seed",
         highlight=False,
     )
     again = plan._replace(
@@ -198,22 +198,22 @@ def _measure_what_is_new(saved, settings, plan, console):
 def start_over(
     folder: RunFolder, config: SimulateConfig, fewer: int, say: Callable[[str], object]
 ) -> None:
-    """Removes statistics of fewer chains, which others cannot be added to.
+    """Removes statistics of fewer chains, to which chains cannot be added.
 
     Args:
         folder: the run folder.
         config: the settings, of more chains.
-        fewer: of how many chains the statistics are; results.nc, which stays until it is written
-            anew, is marked with it. 0 does nothing.
+        fewer: number of chains of the statistics; results.nc stays until it is replaced, and is
+            marked with this number. 0 does nothing.
         say: called with a line about it.
     """
     if not fewer:
         return
     folder.lock()
     say(
-        f"{folder.path} holds statistics over {fewer:,} chains, to which others cannot be added: "
-        f"all {config.chains:,} are simulated from the seed, the first {fewer:,} with the same "
-        "numbers as before"
+        f"{folder.path} contains statistics over {fewer:,} chains, to which chains cannot be "
+        f"added: all {config.chains:,} are simulated from the seed, the first {fewer:,} with the "
+        "same numbers as before"
     )
 
     def remove():
@@ -228,7 +228,7 @@ def start_over(
 
 
 def _write_summary(folder, settings, records):
-    """Writes the records of a summary; its last row."""
+    """Writes the records of a summary; returns its last row."""
     summary = summary_of(records)
     # One point of a grid: [1, recorded, ...].
     statistics = {

@@ -1,4 +1,4 @@
-"""`collapse-jax compare`: several runs of lm in one figure and one table."""
+"""`collapse-jax compare`: compares several runs of lm in one figure and one table."""
 
 import csv
 import dataclasses
@@ -29,13 +29,13 @@ _FILES = ("compare.csv", "compare.md", "figures")
 
 
 class ComparedRun(NamedTuple):
-    """What is compared of a run.
+    """A run in a comparison.
 
     name: as the user gave it.
     config: its settings, resolved.
     rows: its records.
-    label: what tells it from the others.
-    tests: the hash of the tokens that it is tested on, "" if it keeps none.
+    label: the settings, or the folder, that distinguish it from the others.
+    tests: the hash of the tokens that it is tested on, "" if it stores none.
     """
 
     name: str
@@ -45,11 +45,11 @@ class ComparedRun(NamedTuple):
     tests: str
 
     def generations(self) -> list[int]:
-        """Those that are recorded of some seed, ascending."""
+        """The generations that at least one seed has recorded, ascending."""
         return sorted({row["generation"] for row in self.rows})
 
     def values(self, name: str) -> np.ndarray:
-        """A column [seeds, generations], nan where there is none."""
+        """A column [seeds, generations], nan where no value is recorded."""
         seeds = sorted({row["chain"] for row in self.rows})
         generations = self.generations()
         found = np.full((len(seeds), len(generations)), np.nan)
@@ -67,8 +67,9 @@ class ComparedRun(NamedTuple):
     def gain_lost(self) -> np.ndarray:
         """The share [seeds, generations] of the first fit's gain that is lost, nan if unknown.
 
-        The recorded column. Rows of versions that had none: the losses are the logarithms of
-        `test_perplexity`, the gain is that of generation 0 over the model before any fit.
+        This is the recorded column. For rows of versions without that column, the losses are the
+        logarithms of `test_perplexity`, and the gain is that of generation 0 over the model before
+        any fit.
         """
         recorded, computed = self.values(GAIN_LOST), self._gain_lost_by_perplexities()
         return np.where(np.isfinite(recorded), recorded, computed)
@@ -85,12 +86,12 @@ def compare_command(console: "Console", runs: tuple[str, ...], out: str = "runs/
     Args:
         console: Where the table is printed.
         runs: Two or more run folders of lm.
-        out: The folder of the figure and the table, made if needed; those of an earlier call are
-            written anew.
+        out: The folder of the figure and the table, created if needed; those of an earlier call are
+            overwritten.
 
     Raises:
-        InputError: If there is one run alone, one is no run of lm or has no records, or `out` holds
-            something else.
+        InputError: If there is only one run, a folder is not a run of lm or has no records, or
+            `out` contains other files.
     """
     from collapse_jax.app.plots.compare import draw
 
@@ -115,39 +116,44 @@ def compare_command(console: "Console", runs: tuple[str, ...], out: str = "runs/
 
 
 def read_runs(names: Sequence[str]) -> list[ComparedRun]:
-    """The runs in some folders, labelled by what differs between their settings.
+    """Reads the runs in these folders, labelled by the settings in which they differ.
 
     Raises:
-        InputError: If there is one alone, one is given twice, is no run of lm, or has no records.
+        InputError: If there is only one run, a folder is given twice, is not a run of lm, or has no
+            records.
     """
     if len(names) < 2:
         raise InputError(f"runs is {' '.join(names) or 'empty'}; give two or more run folders")
     if len({RunFolder(name).path.resolve() for name in names}) < len(names):
-        raise InputError(f"runs is {' '.join(names)}, which names a folder twice")
+        raise InputError(
+            f"runs is {' '.join(names)}, which names a folder twice; give each folder once"
+        )
     found = [run_of(RunFolder(name), name) for name in names]
     labels = _labels(found)
     return [run._replace(label=label) for run, label in zip(found, labels, strict=True)]
 
 
 def run_of(folder: RunFolder, name: str = "") -> ComparedRun:
-    """The run in a folder, without a label.
+    """Reads the run in a folder, without a label.
 
     Args:
         name: As the user gave it.
 
     Raises:
-        InputError: If it is no run of lm, or has no records.
+        InputError: If it is not a run of lm, or has no records.
     """
     name = name or str(folder.path)
     config = folder.config()
     if not isinstance(config, LMConfig):
         raise InputError(
-            f"{name} holds a run of {config.command}; compare takes runs of lm (several "
-            "settings of simulate in one figure: --sample-size 10,100)"
+            f"{name} contains a run of {config.command}; compare takes runs of lm (for several "
+            "settings of simulate in one figure, use simulate --sample-size 10,100)"
         )
     rows = folder.rows("chain", "generation", "test_perplexity")
     if not rows:
-        raise InputError(f"{name} has no generation yet; let the run finish one first")
+        raise InputError(
+            f"{name} has no finished generation yet; wait until the run has finished one"
+        )
     return ComparedRun(name, config.resolved(), rows, "", _test_hash(folder))
 
 
@@ -167,7 +173,7 @@ def differing_settings(runs: Sequence[ComparedRun]) -> list[str]:
 
 
 def _labels(runs):
-    """What tells each run from the others: its settings if they are few, else its folder."""
+    """The label of each run: the settings that differ if they are few, else its folder."""
     differing = differing_settings(runs)
     labels = [
         ", ".join(f"{name} {_value(getattr(run.config, name))}" for name in differing)
@@ -180,35 +186,35 @@ def _labels(runs):
 
 
 def _value(value):
-    """A setting in a few letters: of a path its last part."""
+    """A setting as a short text: of a path, the last part."""
     if isinstance(value, str) and "/" in value:
         return pathlib.PurePath(value).name or value
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def shown_perplexity(runs: Sequence[ComparedRun]) -> str:
-    """The measure that all runs have; of two, that of the first run's protocol.
+    """Returns the perplexity that all runs have; of two, that of the first run's protocol.
 
     Raises:
-        InputError: If they have none in common.
+        InputError: If the runs have none in common.
     """
     common = set.intersection(*(set(row) for run in runs for row in run.rows))
     return perplexities_shown(runs[0].config.protocol, common)[0]
 
 
 def remarks(runs: Sequence[ComparedRun]) -> list[str]:
-    """Lines on why some numbers of these runs are not comparable."""
+    """Lines that explain which numbers of these runs are not comparable."""
     lines = []
     if len({run.config.protocol for run in runs}) > 1:
         lines.append(
-            "the runs follow different protocols; the perplexity that is shown is "
-            f"{PERPLEXITY_WORDS[shown_perplexity(runs)]}, of all of them"
+            "the runs follow different protocols; the perplexity shown for all of them is "
+            f"{PERPLEXITY_WORDS[shown_perplexity(runs)]}"
         )
     tests = {run.tests for run in runs} - {""}
     if len(tests) > 1:
         lines.append(
             "the runs are tested on different tokens (another text, tokenizer or block length): "
-            "their perplexities are not comparable, the share of the gain lost is"
+            "their perplexities are not comparable, but the share of the gain lost is"
         )
     return lines
 
@@ -265,7 +271,10 @@ def _cell(mean, deviation, form, factor):
 
 
 def _title(name):
-    return f"test perplexity, {PERPLEXITY_WORDS[name]}, by generation; mean over seeds ± deviation"
+    return (
+        f"test perplexity, {PERPLEXITY_WORDS[name]}, by generation; mean over seeds ± standard "
+        "deviation"
+    )
 
 
 def _table(runs, name) -> Any:
@@ -286,7 +295,7 @@ def _table(runs, name) -> Any:
 
 
 def _settings_table(runs) -> Any:
-    """What differs between the runs."""
+    """A table of the settings that differ between the runs."""
     from rich.table import Table
 
     table = Table(

@@ -1,4 +1,4 @@
-"""Whether a run folder holds all that was asked for."""
+"""Whether a run folder contains everything that was asked for."""
 
 from collections.abc import Collection
 
@@ -14,11 +14,11 @@ CHAINS = "chains"
 def are_there(folder: RunFolder, wanted: Collection[tuple[int, int]]) -> bool:
     """Whether every generation is in results.nc, and saved.
 
-    A folder whose checkpoints/ was deleted as a whole, to save room, counts as complete.
+    A folder whose whole checkpoints/ was deleted to save disk space counts as complete.
 
     Args:
         folder: The run folder.
-        wanted: (chain, generation) of each.
+        wanted: The (chain, generation) pairs.
     """
     data = folder.results()
     if data is None or not {"chain", "generation"} <= set(data.coords):
@@ -39,14 +39,14 @@ def are_recorded(
     chains: int = 0,
     metrics: Collection[str] = (),
 ) -> bool:
-    """Whether a simulation's records are those of a run of at least so many generations.
+    """Whether a simulation's records contain at least the generations asked for.
 
     Args:
         folder: The run folder.
         generations: The last one that is asked for.
-        record: Which are recorded, as for `recorded_generations`.
-        chains: How many there must be, where they are told.
-        metrics: Names that must be there, or their statistics over chains.
+        record: Which generations are recorded, as for `recorded_generations`.
+        chains: Number of chains that there must be, if it is given.
+        metrics: Names of metrics that must be recorded, as such or as statistics over chains.
     """
     # Arrays, because there may be a million.
     found = np.fromiter((row["generation"] for row in folder.each_row("generation")), np.int64)

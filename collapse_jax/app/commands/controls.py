@@ -1,7 +1,7 @@
-"""Controls of a language-model run: the same loop on real text, fresh or kept, and nothing else.
+"""Controls of a language-model run: the same loop on real text only, fresh or kept.
 
-A control has the keys of the run beside it, so that generation 0 is the same, and real blocks that
-are kept are the same ones in each generation.
+A control has the same keys as the run that it belongs to. Generation 0 is therefore the same, and
+the real blocks that are kept are the same in each generation.
 """
 
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from collapse_jax.random.bits import split
 class FreshParams(NamedTuple):
     """Parameters of a generation under `fresh_text`; others as in `causal_lm`.
 
-    order: int32 [M], numbers of all blocks of the corpus, in the order in which they are given.
+    order: int32 [M], numbers of all blocks of the corpus, in the order in which they are used.
     """
 
     model: dict
@@ -29,10 +29,11 @@ class FreshParams(NamedTuple):
 
 
 def fresh_text(estimator: Estimator, train: np.ndarray, others: np.ndarray) -> Estimator:
-    """The language model, in whose place fresh real text is given.
+    """Replaces the generated text of a language model by fresh real text.
 
-    In an order that each chain has of its own, all `others` come before the blocks that generation
-    0 was fitted to, and none comes twice until all were given. Then they come again in that order.
+    Each chain has a separate random order. All `others` come before the blocks that generation 0
+    was fitted to. No block is used twice before all blocks have been used; then they are used again
+    in the same order.
 
     Args:
         estimator: From `causal_lm`.
@@ -68,19 +69,19 @@ def fresh_text(estimator: Estimator, train: np.ndarray, others: np.ndarray) -> E
 
 
 def kept_alone(kept: int, *, in_batches: bool = False) -> Workflow:
-    """Every generation is trained on the real points that the run beside it keeps, and no others.
+    """Every generation is trained only on the real points that the corresponding run keeps.
 
     Args:
-        kept: How many.
+        kept: Number of real points.
         in_batches: Whether that run chooses them as `workflows.keep_or_continue` does, and not as
             `workflows.mix`.
 
     Raises:
-        InputError: If none are kept.
+        InputError: If no points are kept.
     """
     if kept < 1:
         raise InputError(
-            "control is kept, but no block of real text is; give a larger --real-fraction, "
+            "control is kept, but no block of real text is kept; give a larger --real-fraction, "
             "--real-blocks or --real-tokens"
         )
 
@@ -93,32 +94,32 @@ def kept_alone(kept: int, *, in_batches: bool = False) -> Workflow:
 
 
 def control_words(config: Any, blocks: int, others: int) -> list[str]:
-    """A line on what a control is trained on; none where the run is no control.
+    """A line on the training text of a control; no line if the run is not a control.
 
     Args:
         config: A resolved `LMConfig`.
-        blocks: How many blocks generation 0 is given.
-        others: How many other blocks the training text has.
+        blocks: Number of blocks of generation 0.
+        others: Number of other blocks of the training text.
     """
     if config.control == "kept":
         kept = kept_blocks(config, blocks)
         return [
-            f"control kept: from generation 1 on a training set is the {kept:,} real blocks that "
-            "are kept, and nothing else"
+            f"control kept: from generation 1 on, a training set consists only of the {kept:,} "
+            "real blocks that are kept"
         ]
     if config.control != "real":
         return []
     each = made_blocks(config, blocks)
-    begin = f"control real: in the place of what models make, {each:,} blocks a generation, come "
+    begin = f"control real: the {each:,} generated blocks per generation are replaced by "
     if not others:
         return [
-            f"{begin}those of generation 0 again, because the training text has no others; give "
-            "train_blocks for fresh ones"
+            f"{begin}the blocks of generation 0 again, because the training text has no others; "
+            "give train_blocks to have fresh ones"
         ]
-    words = f"{begin}the {others:,} blocks of the training text that generation 0 was not given"
+    words = f"{begin}the {others:,} blocks of the training text that generation 0 did not use"
     if each * config.generations <= others:
-        return [f"{words}, none twice"]
+        return [f"{words}, each at most once"]
     return [
-        f"{words}; they last for {others / each:.1f} of {config.generations} generations, then "
-        "those of generation 0 come, and all again"
+        f"{words}; they last for {others / each:.1f} of {config.generations} generations; then the "
+        "blocks of generation 0 follow, and then all again"
     ]

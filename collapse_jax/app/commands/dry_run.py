@@ -1,4 +1,4 @@
-"""`collapse-jax simulate --dry-run`: what a simulation would take, and what it would write."""
+"""`collapse-jax simulate --dry-run`: the memory, time and files that a simulation would need."""
 
 import math
 from collections.abc import Sequence
@@ -36,13 +36,13 @@ _STATISTICS = 8 * (2 + len(QUANTILES))
 
 
 class _Work(NamedTuple):
-    """What is to be done.
+    """The work of a simulation.
 
-    points: how many.
-    programs: how many are compiled.
+    points: number of points.
+    programs: number of compiled programs.
     memory: bytes.
-    piece: a short one of it.
-    process, plan: of a point, or of the first points.
+    piece: a short part of it, which is timed.
+    process, plan: those of a point, or of the first points.
     """
 
     points: int
@@ -64,13 +64,13 @@ def dry_run(
 
     Args:
         config: the settings, resolved.
-        folder: where the run would lie.
+        folder: the run folder.
         console: where the table is printed.
-        devices: those of this process to use; by default all.
+        devices: the devices of this process to use; by default all.
         part: (I, N) of a call for a part of a grid.
 
     Raises:
-        InputError: where the simulation itself would be refused.
+        InputError: if the simulation itself would be refused.
     """
     is_grid = bool(config.axes())
     work = _grid(config, devices, part) if is_grid else _one(config.resolve(), devices)
@@ -85,7 +85,7 @@ def _one(settings, devices):
 
 
 def _grid(config, devices, part):
-    """The work of a grid, or of a part; the points of its first program stand for all."""
+    """The work of a grid or a part, estimated from the points of its first program."""
     plan, key = plan_of(config, devices), jax.random.key(config.seed)
     _, batches = batches_of(config, config.points(), part)
     memory = memory_of_grid(config, plan, batches)
@@ -108,7 +108,7 @@ def _title(config, work):
 def _costs(config, work):
     """(name, text) of memory and time."""
     limit = f"{size_words(work.memory)}; {config.memory_limit:g} GiB are allowed"
-    yield "memory beside the program's own", limit
+    yield "memory in addition to the program's own", limit
     compiled = work.piece.compile_seconds * work.programs
     running = work.piece.of(work.points * config.chains, config.generations)
     several = f" of {work.programs} programs" if work.programs > 1 else ""
@@ -116,7 +116,7 @@ def _costs(config, work):
 
 
 def _files(config, folder, work):
-    """(name, text) of everything that would be written."""
+    """(name, text) of everything that would be written to disk."""
     of_chains = config.keep == "chains" and not config.axes()
     recorded = len(recorded_generations(config.generations, config.recorded()))
     simulation = check_plan(work.process, jax.random.key(0), work.plan)

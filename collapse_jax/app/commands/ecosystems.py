@@ -1,4 +1,4 @@
-"""Settings of many models that read each other as their process and its metrics."""
+"""Turns the settings of an ecosystem into its process and metrics."""
 
 import functools
 import re
@@ -32,17 +32,17 @@ def ecosystem_of(
     sizes: Mapping[str, Any],
     of_data: Callable[[Process], Process] | None = None,
 ) -> Process:
-    """The process of all models, with the metrics of single ones that the settings ask for.
+    """Returns the process of all models, with the metrics of single models asked for.
 
     Args:
         settings: of one simulation, or of a point of a grid.
-        exchange: what models read of others; it may be traced.
+        exchange: the share that models read from others; it may be traced.
         estimator, source, workflow: of each model.
         sizes: `sample_size`, and `largest_sample_size` where it needs one.
         of_data: gives a process the metrics that its own data has; None without data.
 
     Raises:
-        InputError: for a coupling that cannot be read, or that is none.
+        InputError: for a coupling that cannot be read, or that is invalid.
     """
     coupling = coupling_of(settings, exchange)
     process = ecosystem(estimator, source, coupling, workflows=workflow, **sizes)
@@ -61,10 +61,11 @@ def ecosystem_of(
 
 
 def default_metrics(process: Process, family_metrics: Sequence[str], is_grid: bool) -> tuple:
-    """What an ecosystem records unless told otherwise, all of them single numbers.
+    """Returns the metrics that an ecosystem records by default; all are single numbers.
 
-    Of what the family records first: within models, of the pool and between models where it is
-    known, and of each of the first models; on a grid of the pool alone where that is known.
+    For the first default metric of the family these are its values within models, of the pool and
+    between models if they are known, and of each of the first models. On a grid only the value of
+    the pool is recorded if it is known.
     """
     offered = [name for name, metric in process.metrics.items() if metric]
     kinds = dict.fromkeys([*(set(family_metrics) & set(_DIVERSITIES)), *_DIVERSITIES])
@@ -100,7 +101,7 @@ def score_metrics(names: Sequence[str], offered: Mapping, models: int, is_grid: 
 
 
 def _of_one(metric, model):
-    """A metric of all models as that of one."""
+    """A metric of all models, restricted to one model."""
     if isinstance(metric, OfFirst):
         return OfFirst(functools.partial(_taken, metric.distance, model))
     return metric and functools.partial(_taken, metric, model)

@@ -1,4 +1,4 @@
-"""`collapse-jax evaluate`: another text under the models of a run."""
+"""`collapse-jax evaluate`: scores of another text under the models of a run."""
 
 import functools
 import pathlib
@@ -41,27 +41,27 @@ def evaluate_command(
     model: str | None = None,
     tokenizer: str | None = None,
 ) -> None:
-    """Scores a text by models of a run, and writes the scores to evaluations/ in its folder.
+    """Scores a text with models of a run, and writes the scores to evaluations/ in its folder.
 
-    What is there already of the same text in the same blocks or windows is not scored again.
+    Scores that exist for the same text in the same blocks or windows are not computed again.
 
     Args:
         console: Where progress, a table and the file's path are printed.
         run: The run folder; nothing else in it is changed.
         corpus: The text, as lm takes it.
         generation: Numbers, "pretrained" or "all".
-        seed: Numbers of seeds; () is all.
-        split: Of the corpus; None is a single file as a whole, else the test text.
+        seed: Numbers of the seeds; () is all.
+        split: Split of the corpus; None is a single file as a whole, else the test text.
         block_length: Tokens of a block; by default the run's.
-        blocks: How many of the first; 0 is all.
-        context_length: Of a window, instead of blocks.
-        stride: Of that window; by default half of it.
-        text_column: Of parquet, JSON or a hub's text.
-        model: Where the model lies now that the run began from; by default where it lay.
-        tokenizer: The same of the tokenizer.
+        blocks: How many of the first blocks to score; 0 is all.
+        context_length: Tokens of a sliding window, which replaces the blocks.
+        stride: Tokens by which the window moves; by default half of its length.
+        text_column: Column of parquet, JSON or a hub data set.
+        model: New path of the model that the run started from, if it has been moved.
+        tokenizer: New path of the tokenizer, if it has been moved.
 
     Raises:
-        InputError: Before any scoring, if something cannot be read or does not fit.
+        InputError: Before any scoring, if something cannot be read or is incompatible with the run.
     """
     from collapse_jax.app.commands.progress import StageProgress
 
@@ -86,10 +86,11 @@ def evaluate_command(
 
 
 def _refuse_ignored(block_length, blocks, context_length, stride):
-    """Raises `InputError` for options that do not go together."""
+    """Raises `InputError` for options that exclude each other."""
     if stride is not None and context_length is None:
         raise InputError(
-            f"stride is {stride}, which moves a window on; give --context-length, its length"
+            f"stride is {stride} without a sliding window; give the length of the window, "
+            "--context-length"
         )
     for name, value in (("block_length", block_length), ("blocks", blocks)):
         if context_length is not None and value:
@@ -105,7 +106,7 @@ def _wanted(saved, generations, seeds) -> list[tuple[int | None, int | str]]:
     """(seed, generation) of the models to score, all of which are on disk."""
     every = saved.seeds()
     if not every and generations != (PRETRAINED,):
-        raise InputError(f"{saved.folder.path} has no parameters of any generation on disk")
+        raise InputError(f"{saved.folder.path} has no saved parameters of any generation")
     pairs: list = []
     for word in generations:
         if word == PRETRAINED or word == "all":
@@ -124,13 +125,13 @@ def _wanted(saved, generations, seeds) -> list[tuple[int | None, int | str]]:
 
 
 def _file_of(saved: SavedModels, corpus: str, text: OtherText) -> pathlib.Path:
-    """Its name tells texts apart, and the ways in which one is scored."""
+    """The file of the scores; its name identifies the text and how it is scored."""
     name = re.sub(r"[^\w.-]+", "_", pathlib.Path(corpus).name)[:60]
     return saved.folder.path / "evaluations" / f"{name}-{text.sha256[:12]}.json"
 
 
 def _scored(saved, wanted, text, file, bar) -> list[dict]:
-    """The rows of the file, once those that are wanted are among them."""
+    """The rows of the file, after the wanted ones that were missing have been added."""
     rows = _read(file)
     try:
         file.parent.mkdir(exist_ok=True)
@@ -158,7 +159,7 @@ def _place(row):
 
 
 def _read(file) -> list[dict]:
-    """The rows of an earlier call; a file that is damaged is written again."""
+    """The rows of an earlier call; a damaged file is written again."""
     try:
         rows = strict_json.loads(file.read_text(encoding="utf-8"))["rows"]
         [(row["seed"], row["generation"], row["loss"]) for row in rows]

@@ -25,7 +25,7 @@ def write_examples(
     prompts: np.ndarray,
     continuations: np.ndarray,
 ) -> None:
-    """Enters what a generation made of the prompts [P, length] in the file of its seed.
+    """Writes a generation's continuations of the prompts [P, length] to the file of its seed.
 
     The file has one line per generation and prompt, in order.
     """
@@ -47,7 +47,7 @@ def write_examples(
 def example_table(
     folder: RunFolder, seed: int = 0, generations: Collection[int] | None = None
 ) -> str:
-    """Markdown: for each prompt of a run, a table of its continuations by generation.
+    """Returns Markdown: for each prompt of a run, a table of its continuations by generation.
 
     generations: those to show; by default all.
 
@@ -63,7 +63,7 @@ def example_table(
     if not rows:
         which = "" if generations is None else f" of generations {', '.join(map(str, generations))}"
         raise InputError(
-            f"{folder.path} holds no examples{which} in {name}; run it with --examples above 0"
+            f"{folder.path} contains no examples{which} in {name}; run it with --examples above 0"
         )
     parts = []
     for example in sorted({row["example"] for row in rows}):

@@ -33,17 +33,17 @@ def export_command(
     """Writes one model of a run, with its tokenizer, into a new folder.
 
     Args:
-        console: Where a line says what was written.
+        console: Where a line about what was written is printed.
         run: The run folder.
         to: The new folder, or an empty one.
         generation: Its number, "pretrained", or "last": the newest that is on disk.
         seed: Number of the run's seed, from 0.
         dtype: Type of the weights.
-        model: Where the model lies now that the run began from; by default where it lay.
-        tokenizer: The same of the tokenizer.
+        model: New path of the model that the run started from, if it has been moved.
+        tokenizer: New path of the tokenizer, if it has been moved.
 
     Raises:
-        InputError: If `to` holds something or cannot be written, or as `SavedModels`.
+        InputError: If `to` is not empty or cannot be written, or as raised by `SavedModels`.
     """
     folder = made_of.expanded(to).absolute()
     _refuse_taken(folder)
@@ -54,8 +54,8 @@ def export_command(
     size = sum(file.stat().st_size for file in folder.iterdir())
     of = "the pretrained model" if number == PRETRAINED else f"generation {number} of seed {seed}"
     console.print(
-        f"{of} of {saved.folder.path}: {to} ({saved.model.label}, {dtype}, "
-        f"{size_words(size)}), which AutoModelForCausalLM, AutoTokenizer and --model open",
+        f"{of} of {saved.folder.path}: {to} ({saved.model.label}, {dtype}, {size_words(size)}), "
+        "which AutoModelForCausalLM, AutoTokenizer and lm --model can load",
         highlight=False,
     )
 
@@ -74,21 +74,21 @@ def _number(saved, generation, seed):
 
 
 def _refuse_taken(folder: pathlib.Path) -> None:
-    """Raises `InputError` for a folder that holds something, or that is none."""
+    """Raises `InputError` for a folder that is not empty, or a path that is not a folder."""
     try:
         there = os.listdir(folder)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise InputError(f"to is '{folder}', which is no folder ({error.strerror})") from None
+        raise InputError(f"to is '{folder}', which is not a folder ({error.strerror})") from None
     if there:
         raise InputError(
-            f"to is '{folder}', which holds {max(there)}; give a new folder or an empty one"
+            f"to is '{folder}', which contains {max(there)}; give a new folder or an empty one"
         )
 
 
 def _write(folder: pathlib.Path, saved: SavedModels, params: dict, dtype: str, what: Any) -> None:
-    """The folder, under its name once everything is in it."""
+    """Writes the folder; it has its final name only when it is complete."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     origin = what | {"settings": as_dict(saved.config), "packages": environment()["packages"]}
     try:

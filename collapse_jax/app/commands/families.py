@@ -1,4 +1,4 @@
-"""`collapse-jax families`: every name that a user may give, with its source."""
+"""`collapse-jax families`: lists every name that a user may give, with its source."""
 
 import inspect
 import re
@@ -20,21 +20,21 @@ _CURATIONS = ("best_of", "verified", "labelled_verifier", "tempered", "top_p", "
 
 
 def print_families(console: "Console") -> None:
-    """Prints a table each of estimators, workflows, curations and published loops.
+    """Prints one table each of estimators, workflows, curations and published loops.
 
-    A line below names each family of another package that cannot be loaded, and why.
+    Lines below the tables name the families of other packages that cannot be loaded, and why.
     """
     from rich.table import Table
 
     for title, rows in _tables().items():
         table = Table(
-            "name", "what it is", "source", title=title, title_justify="left", title_style="bold"
+            "name", "description", "source", title=title, title_justify="left", title_style="bold"
         )
         for row in rows:
             table.add_row(*row)
         console.print(table)
     for reason in broken().values():
-        console.print(f"left out: {reason}", style="yellow", highlight=False)
+        console.print(f"not available: {reason}", style="yellow", highlight=False)
 
 
 def _tables():
@@ -45,7 +45,7 @@ def _tables():
         "between sampling and fitting (cj.curation)": {
             name: getattr(curation, name) for name in _CURATIONS
         },
-        "the same, refitted as the generations go (cj.verifiers)": {
+        "verifiers that are refitted in later generations (cj.verifiers)": {
             name: getattr(verifiers, name) for name in verifiers.__all__
         },
     }

@@ -1,4 +1,4 @@
-"""What each fit of a language-model run is, in a line where the settings alone do not say it."""
+"""Lines on the fits of a language-model run that do not follow from the settings alone."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from collapse_jax.models.lm.lora import trained_count
 
 
 def fit_words(settings: LMSettings, ingredients: Any) -> list[str]:
-    """Lines on what a budget comes to in generation 0, and on what LoRA trains.
+    """Lines on the training budget of generation 0, and on the parameters that LoRA trains.
 
     Args:
-        settings: Of the run.
+        settings: The settings of the run.
         ingredients: Made by `commands.lm_ingredients.prepare`.
     """
     fit, lines = settings.fine_tune, []
@@ -27,7 +27,7 @@ def fit_words(settings: LMSettings, ingredients: Any) -> list[str]:
         trained = trained_count(params, fit)
         every = trained_count(params, fit._replace(lora_rank=0))
         lines.append(
-            f"LoRA of rank {fit.lora_rank} on {', '.join(fit.lora_targets)}: {trained:,} numbers "
-            f"are trained in the place of {every:,}"
+            f"LoRA of rank {fit.lora_rank} on {', '.join(fit.lora_targets)}: {trained:,} "
+            f"parameters are trained instead of {every:,}"
         )
     return lines

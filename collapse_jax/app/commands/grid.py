@@ -1,7 +1,7 @@
 """A grid of simulations, in batches of points.
 
-Sample sizes and shares are traced, so that one compiled program serves all their values; what
-changes shapes has a program for each value.
+Sample sizes and shares are traced, so that one compiled program serves all their values. Settings
+that change shapes need one program per value.
 """
 
 import contextlib
@@ -66,14 +66,14 @@ def run_grid(
 
     Args:
         config: the settings, with axes.
-        out: the run folder, with the name of a part.
+        out: the run folder, with the name of a part if there is one.
         console: where progress and a table are printed.
-        devices: those of this process to use; by default all.
-        part: (I, N) for the points I, I + N ... alone, of which no results are written.
-        fewer: of how many chains the statistics there are, which are made anew; 0 for none.
+        devices: the devices of this process to use; by default all.
+        part: (I, N) to simulate only the points I, I + N, ..., without writing results.
+        fewer: number of chains of existing statistics that are computed again; 0 for none.
 
     Returns:
-        The folder; None of a part.
+        The folder; None for a part.
     """
     say = functools.partial(console.print, highlight=False)
     points, plan = config.points(), plan_of(config, devices)
@@ -107,8 +107,8 @@ def run_grid(
     if part is not None:
         saved.close()
         say(
-            f"part {part[0]} of {part[1]} is done; once all are, the same command without --points "
-            "gathers them"
+            f"part {part[0]} of {part[1]} is done; once all parts are done, the same command "
+            "without --points collects them"
         )
         return None
     return _write(config, points, folder, saved, console)
@@ -124,18 +124,18 @@ def _keep_numbers(out, config):
 
 
 def _computed(left, key, plan, done):
-    """(points that are done with it, what is to be saved) of each batch."""
+    """(number of points done so far, what to save) of each batch."""
     for number, batch in left:
         done += len(batch.numbers)
         yield done, (number, batch, *statistics_at(batch, key, plan))
 
 
 def _measure_what_is_new(saved, config, batches, key, plan, say):
-    """Measures what is saved without it, of the same chains, made again from their seed."""
+    """Adds metrics to what is saved, measured on the same chains, which are simulated again."""
     for missing, points, add in saved.lacking(scalar_metrics(config)):
         say(
-            f"{', '.join(missing)} at {len(points):,} points: their models are not on disk, and "
-            "are made again from the seed"
+            f"{', '.join(missing)} at {len(points):,} points: their models are not on disk; they "
+            "are simulated again from the seed"
         )
         others = np.ones(len(config.points()), bool)
         others[points] = False
@@ -153,7 +153,7 @@ def _save(saved, _, finished):
 
 
 def _write(config, points, folder, saved, console):
-    """Writes the records of all points, and prints their table; the folder."""
+    """Writes the records of all points, and prints their table; returns the folder."""
     generations, arrays = saved.gathered()
     saved.close()
     statistics = nested(arrays)
@@ -191,10 +191,10 @@ def batches_of(
 
 
 def memory_of_grid(config: SimulateConfig, plan: Plan, batches: list[Batch]) -> int:
-    """Bytes that the batches will hold, about, beside the program itself.
+    """Estimates the bytes that the batches need, in addition to the program.
 
     Raises:
-        InputError: for a batch that takes more than `memory_limit`.
+        InputError: for a batch that needs more than `memory_limit`.
     """
     points = sum(len(batch.numbers) for batch in batches)
     recorded = len(recorded_generations(config.generations, config.recorded()))
@@ -210,9 +210,9 @@ def memory_of_grid(config: SimulateConfig, plan: Plan, batches: list[Batch]) -> 
 
 
 def programs(points: list[SimulateSettings], options: tuple[str, ...] = ()) -> Iterator[Batch]:
-    """The points by the program that they need.
+    """Groups the points by the program that they need.
 
-    A share of 0 changes the program too: without it nothing is taken from there.
+    A share of 0 changes the program too, since nothing is sampled from that source.
 
     Args:
         points: of the grid.
@@ -248,7 +248,7 @@ def programs(points: list[SimulateSettings], options: tuple[str, ...] = ()) -> I
 
 
 def traceable_options(config: SimulateConfig) -> tuple[str, ...]:
-    """The options in `grid` that the family takes as traced numbers; others need a program each."""
+    """The options in `grid` that the family can trace; each value of the others needs a program."""
     point = config.points()[0]
     found = []
     for name in config.option_axes():

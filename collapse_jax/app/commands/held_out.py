@@ -1,4 +1,4 @@
-"""What is recorded of the real test text, from the scores that a model gives it."""
+"""What is recorded of the real test text, computed from a model's scores."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,10 +18,10 @@ class HeldOut(NamedTuple):
     """The real test text.
 
     blocks: int [N, length].
-    byte_count: of the tokens that are predicted in the blocks, all but the first of each; 0 if
-        unknown.
-    window: (context_length, stride) of the strided scores; None where there are none.
-    window_bytes: of all tokens but the first.
+    byte_count: bytes of the tokens that are predicted in the blocks, which are all but the first of
+        each block; 0 if unknown.
+    window: (context_length, stride) of the strided scores; None without them.
+    window_bytes: bytes of all tokens except the first.
     """
 
     blocks: np.ndarray
@@ -31,11 +31,11 @@ class HeldOut(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What a model makes of the real test text, in nats.
+    """A model's scores of the real test text, in nats.
 
     losses: [N], mean over the predicted tokens of each block.
-    entropies: [N], of the predictions, in the same way.
-    strided: [tokens - 1] log-probabilities by a window that moves on; None where there are none.
+    entropies: [N], mean entropy of the predictions of each block.
+    strided: [tokens - 1] log-probabilities by a sliding window; None without a window.
     """
 
     losses: np.ndarray
@@ -46,7 +46,7 @@ class Scores(NamedTuple):
 def held_out_text(
     blocks: np.ndarray, tokenizer: TextTokenizer, window: tuple[int, int] | None
 ) -> HeldOut:
-    """The real test text with the bytes that its tokens stand for.
+    """Returns the real test text, with the number of bytes of its tokens.
 
     Args:
         blocks: int [N, length].
@@ -58,7 +58,7 @@ def held_out_text(
 
 
 def check_window(model: Transformer, blocks: np.ndarray, window: tuple[int, int] | None) -> None:
-    """Refuses a window that is longer than the model's positions or than the test text.
+    """Refuses a window that is longer than the model's context or than the test text.
 
     Args:
         model: Of the run.
@@ -66,7 +66,7 @@ def check_window(model: Transformer, blocks: np.ndarray, window: tuple[int, int]
         window: As in `HeldOut`.
 
     Raises:
-        InputError: If it is.
+        InputError: If the window is too long.
     """
     if window is None:
         return
@@ -79,15 +79,15 @@ def check_window(model: Transformer, blocks: np.ndarray, window: tuple[int, int]
 
 
 def check_extras(extras: Sequence[str]) -> None:
-    """Refuses measures that were asked for and cannot be taken here.
+    """Refuses measures that cannot be computed because a package is missing.
 
     Raises:
         InputError: If a package is missing.
     """
     if "mauve" in extras and not has_mauve():
         raise InputError(
-            "extras has mauve, which needs the package 'mauve-text'; pip install "
-            "'collapse-jax[mauve]', or leave it out"
+            "extras has mauve, which needs the package 'mauve-text'; run pip install "
+            "'collapse-jax[mauve]', or leave mauve out"
         )
 
 
@@ -100,10 +100,10 @@ def perplexities(scores: Scores) -> dict[str, float]:
 
 
 def others(text: HeldOut, scores: Scores) -> dict[str, float]:
-    """What is recorded besides those two, by name.
+    """The other recorded measures, by name.
 
-    test_entropy, test_bits_per_byte, test_perplexity_strided and test_bits_per_byte_strided, as far
-    as the text allows.
+    test_entropy, test_bits_per_byte, test_perplexity_strided and test_bits_per_byte_strided, if the
+    text allows them.
     """
     measures = {"test_entropy": float(scores.entropies.mean())}
     if text.byte_count:
@@ -127,7 +127,7 @@ def gain_lost(now: Scores, first: Scores, before: Scores) -> dict[str, float]:
         before: Of the pretrained model.
 
     Returns:
-        {"gain_lost": share}; {} where fine-tuning gained nothing, and so no share is defined.
+        {"gain_lost": share}; {} if fine-tuning gained nothing, since the share is then undefined.
     """
     share = float(
         text_measures.gain_lost(*(scores.losses.mean() for scores in (now, first, before)))

@@ -1,4 +1,4 @@
-"""What a command reads, as hashes that its run folder keeps (`collapse_jax.runs.made_of`)."""
+"""Hashes of the inputs of a command, which its run folder stores (`collapse_jax.runs.made_of`)."""
 
 import dataclasses
 import hashlib
@@ -31,13 +31,13 @@ _OWN = "collapse_jax"
 def files_of(
     name: str, source: str, suffixes: tuple[str, ...] = (), is_deep: bool = False
 ) -> dict[str, Any]:
-    """{name: entry} of a file or folder; {} where the source is no path here.
+    """{name: entry} of a file or folder; {} if the source is not a local path.
 
     Args:
-        name: What is read ("corpus").
+        name: Name of the input ("corpus").
         source: A path, or a name on a hub.
-        suffixes: Of a folder, ends of the names of the files that count; by default all.
-        is_deep: Whether files in folders below it count too.
+        suffixes: For a folder, the suffixes of the files that count; by default all files.
+        is_deep: Whether files in subfolders count too.
 
     Raises:
         InputError: If a file cannot be read.
@@ -54,12 +54,12 @@ def files_of(
 
 
 def corpus_files(source: str) -> dict[str, Any]:
-    """The entry of a corpus that is here, by its files alone."""
+    """The entry of a local corpus, from its files alone."""
     return files_of("corpus", source, _TEXTS, is_deep=True)
 
 
 def tokenizer_files(source: str) -> dict[str, Any]:
-    """The entry of a tokenizer that is here, by its files."""
+    """The entry of a local tokenizer, from its files."""
     return files_of("tokenizer", source, TOKENIZER_FILES)
 
 
@@ -78,7 +78,7 @@ def tokens(source: str, blocks: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The entry of the tokens that are trained on.
 
     Args:
-        source: The corpus that they are of.
+        source: The corpus that the tokens come from.
         blocks: Split -> [N, length].
     """
     hashes = {
@@ -89,7 +89,7 @@ def tokens(source: str, blocks: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def network(source: str, config: Any, params: Any) -> dict[str, Any]:
-    """The entry of a model that was loaded: its weights, and settings other than the default.
+    """The entry of a loaded model: its weights, and its settings that are not the default.
 
     Args:
         source: Where from.
@@ -113,7 +113,7 @@ def network(source: str, config: Any, params: Any) -> dict[str, Any]:
 
 
 def of_simulation(config: SimulateConfig) -> dict[str, Any]:
-    """The entries of a simulation: the code of a family of others, and files that settings name.
+    """The entries of a simulation: code of a third-party family, and files that settings name.
 
     Raises:
         InputError: For an unknown family, and for files that cannot be read.
@@ -136,18 +136,18 @@ def unchanged(
     finders: Mapping[str, Callable[[], dict[str, Any]]],
     say: Callable[[str], object],
 ) -> bool:
-    """Whether a finished run read what is there now, as far as its files tell.
+    """Whether the files of a finished run's inputs are unchanged.
 
     Args:
         folder: Of the run.
-        finders: What is read -> a function that gives its entry.
-        say: Called with a line about what cannot be read any more.
+        finders: Name of an input -> a function that returns its entry.
+        say: Called with a line about an input that can no longer be read.
     """
     for name, find in finders.items():
         try:
             given = find()
         except InputError as error:
-            say(f"{name}: {error}; it was not held against what the run in {folder.path} read")
+            say(f"{name}: {error}; it was not compared with what the run in {folder.path} read")
             continue
         try:
             made_of.refuse_changed(folder.path, given)
@@ -157,13 +157,13 @@ def unchanged(
 
 
 def refuse_moved(run: pathlib.Path, given: Mapping[str, str | None]) -> None:
-    """Raises `InputError` for a path that a run read and that names nothing here.
+    """Raises `InputError` for a path that a run read and that does not exist here.
 
-    A path that was given in another working folder may look like a name on a hub.
+    A relative path from another working folder may look like a name on a hub.
 
     Args:
         run: The run folder, which need not exist.
-        given: Option -> what is to be read now; None for what is not asked for.
+        given: Option -> path or name to read now; None for options that are not given.
     """
     saved = made_of.read(run) or {}
     for name, source in given.items():
@@ -173,8 +173,8 @@ def refuse_moved(run: pathlib.Path, given: Mapping[str, str | None]) -> None:
         was_here = entry.get("where") == source and "files" in entry
         if was_here and not made_of.expanded(source).exists():
             raise InputError(
-                f"{name} is {source!r}, which the run in {run} read from a file or folder, and "
-                f"there is none in {pathlib.Path.cwd()}; say by --{name} where it lies now"
+                f"{name} is {source!r}, which the run in {run} read from a file or folder that "
+                f"does not exist in {pathlib.Path.cwd()}; give its new path by --{name}"
             )
 
 
@@ -184,7 +184,7 @@ def _counts(file, suffixes):
 
 
 def _code(module, factory):
-    """The entry of somebody's code: the version of an installed package, else its source."""
+    """The entry of third-party code: the version of an installed package, else its source."""
     top = module.partition(".")[0]
     file = getattr(sys.modules.get(module), "__file__", None)
     installed = tuple(sysconfig.get_path(name) for name in ("purelib", "platlib"))

@@ -15,14 +15,14 @@ from collapse_jax.estimators import verifiers
 def verifier_of(
     settings: VerifierSettings, traced: Mapping[str, Any]
 ) -> Callable[[Workflow], Workflow] | None:
-    """The verifier that the settings name; None without one.
+    """Returns the verifier that the settings name; None without one.
 
     Args:
         settings: of one simulation, or of a point of a grid.
-        traced: by the names that they have in a grid, options that are traced.
+        traced: traced options, by the names that they have in a grid.
 
     Raises:
-        InputError: for options out of their range.
+        InputError: for options that are out of range.
     """
     if not settings.verifier:
         return None

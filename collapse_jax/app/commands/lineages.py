@@ -1,4 +1,4 @@
-"""`collapse-jax lm --lineages K`: runs that read each other, a generation of all after another."""
+"""`collapse-jax lm --lineages K`: runs that read each other, one generation of all at a time."""
 
 import contextlib
 import dataclasses
@@ -24,11 +24,11 @@ from collapse_jax.runs.stopping import Stop
 
 
 class Lineage(NamedTuple):
-    """One of the runs.
+    """The run of one lineage.
 
-    settings: Its own.
+    settings: The settings of the lineage.
     folder: Its run folder.
-    ingredients: What it reads from outside.
+    ingredients: Text, model and tokenizer that it reads.
     """
 
     settings: LMSettings
@@ -56,19 +56,19 @@ def run_lineages(
     """Runs or resumes all lineages, draws their figures, and compares them.
 
     Args:
-        settings: Of the command, `lineages` above 1.
-        out: The folder whose folders lineage_0, lineage_1, ... are the runs.
-        console: Shows progress, and the table at the end.
+        settings: The settings of the command, with `lineages` above 1.
+        out: The folder whose subfolders lineage_0, lineage_1, ... are the runs.
+        console: Where progress and the final table are printed.
         placement: The devices.
-        seeds: Those to run; () is all.
-        track: Names of trackers that follow the runs.
+        seeds: The seeds to run; () is all.
+        track: Names of trackers that receive the results.
     """
     from collapse_jax.app.plots import draw_run
 
     config = settings.config
     if config.lineage is not None:
         raise InputError(
-            f"lineage is {config.lineage}; the command sets it, so give lineages alone"
+            f"lineage is {config.lineage}; the command sets it, so give only --lineages"
         )
     root = pathlib.Path(RunFolder(out).path)
     configs = lineage_configs(config)
@@ -86,7 +86,7 @@ def run_lineages(
 
 
 def _run_all(configs, folders, console, placement, seeds, track):
-    """All generations of all lineages; one generation of each, then the next."""
+    """Runs all generations of all lineages: one generation of each, then the next."""
     from collapse_jax.app.commands.progress import LanguageModelProgress
 
     lineages = [
@@ -124,7 +124,7 @@ def _run_all(configs, folders, console, placement, seeds, track):
 
 
 def _resumable(lineages, number, watcher, bars, **options):
-    """(generation) -> None: makes that generation of a lineage, once all before it are there."""
+    """(generation) -> None: runs a generation of a lineage after all earlier ones."""
     settings, folder, ingredients = lineages[number]
     writers = [Writer(one.folder.path, one.ingredients.tokenizer) for one in lineages]
     shares = settings.config.shares()[number]
@@ -146,7 +146,7 @@ def _resumable(lineages, number, watcher, bars, **options):
 
 
 def _only(watcher, wanted):
-    """A watcher that hears of one generation; every call goes through those before it again."""
+    """A watcher that reports one generation only, since every call repeats the earlier ones."""
 
     def end(chain, generation, row):
         if generation == wanted:

@@ -1,4 +1,4 @@
-"""What each generation of a language-model run is trained on, by its settings."""
+"""The training set of each generation of a language-model run, by its settings."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from collapse_jax.core.types import Workflow
 
 
 def workflow_of(settings: LMSettings, blocks: int = 0) -> Workflow:
-    """The workflow that the settings describe.
+    """Returns the workflow that the settings describe.
 
-    Shares are rounded numbers of blocks, or whole batches of them, chosen anew in every generation.
+    Shares are rounded to numbers of blocks or of whole batches, chosen again in every generation.
 
     Args:
-        blocks: How many real ones there are; needed where they are kept by number, or alone.
+        blocks: Number of real blocks; needed if real blocks are kept by number, or alone.
 
     Raises:
-        InputError: If more blocks are to be kept than there are, or a share is none or all of them.
+        InputError: If more blocks are to be kept than exist, or a share is none or all of them.
     """
     config, real, batch_size = settings.config, settings.real_fraction, settings.config.batch_size
     if config.control == "kept":
@@ -38,7 +38,7 @@ def workflow_of(settings: LMSettings, blocks: int = 0) -> Workflow:
 
 
 def loop_words(settings: LMSettings, ingredients: Any) -> list[str]:
-    """Lines on what each generation is given, where the settings alone do not say it.
+    """Lines on training sets and prompts that do not follow from the settings alone.
 
     Args:
         ingredients: Made by `commands.lm_ingredients.prepare`.

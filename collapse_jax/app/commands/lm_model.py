@@ -1,4 +1,4 @@
-"""Model and tokenizer of a run of `collapse-jax lm`: where they are, and how they are read."""
+"""Model and tokenizer of a run of `collapse-jax lm`: their paths, and how they are read."""
 
 import contextlib
 import pathlib
@@ -29,7 +29,9 @@ def load_model(config: LMConfig, placement: Placement) -> tuple[Transformer, dic
     """
     is_random = config.model.startswith("random:")
     if is_random and config.model not in RANDOM_MODELS:
-        raise InputError(f"model is {config.model!r}; random ones are {', '.join(RANDOM_MODELS)}")
+        raise InputError(
+            f"model is {config.model!r}; models with random weights are {', '.join(RANDOM_MODELS)}"
+        )
     # Parameters too large for one device go from the memory of the host to their parts.
     on_host = contextlib.nullcontext()
     if placement.shard:
@@ -53,10 +55,10 @@ def model_of_run(config: LMConfig) -> tuple[Transformer, dict, TextTokenizer, di
     """Model, pretrained parameters and tokenizer of a run, and their entries of `runs.made_of`.
 
     Args:
-        config: Resolved settings; what they say of the text is not read.
+        config: Resolved settings; those of the text are not used.
 
     Raises:
-        InputError: As `prepare`.
+        InputError: As raised by `prepare`.
     """
     model, pretrained = load_model(config, Placement())
     tokenizer = load_tokenizer(tokenizer_source(config), lambda line: None)
@@ -67,29 +69,29 @@ def model_of_run(config: LMConfig) -> tuple[Transformer, dict, TextTokenizer, di
 
 
 def model_source(config: LMConfig) -> str:
-    """Where the weights are."""
+    """Returns the path or name of the weights."""
     return str(EMBEDDED_MODEL) if config.model == "embedded" else config.model
 
 
 def tokenizer_source(config: LMConfig) -> str:
-    """Where the tokenizer is."""
+    """Returns the path or name of the tokenizer."""
     return config.tokenizer or _tokenizer_of(config.model)
 
 
 def _tokenizer_of(model: str) -> str:
-    """Where a model's own tokenizer is."""
+    """The path or name of a model's own tokenizer."""
     own = {
         "random:opt-125m": "facebook/opt-125m",
         "random:tiny": "embedded",
         "embedded": str(EMBEDDED_MODEL),
     }
     if model.startswith("random:") and model not in own:
-        raise InputError(f"model {model!r} has no tokenizer; give tokenizer")
+        raise InputError(f"model {model!r} has no tokenizer; give one by --tokenizer")
     return own.get(model, model)
 
 
 def own_tokenizer(config: LMConfig) -> TextTokenizer | None:
-    """The tokenizer beside the weights, if another one was asked for; None if there is none."""
+    """Returns the model's own tokenizer if another one was asked for; None if it has none."""
     if config.tokenizer is None or config.model.startswith("random:"):
         return None
     try:

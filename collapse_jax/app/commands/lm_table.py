@@ -1,4 +1,4 @@
-"""The tables of a language-model run by generation: perplexities, and what else was measured."""
+"""The tables of a language-model run by generation: perplexities and other measures."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def table_of(folder: RunFolder) -> Any:
     columns = {f"test text, {PERPLEXITY_WORDS[name]}": name for name in perplexities}
     columns["training set, median under the first model"] = _MEDIAN
     if any(f"newest_{_MEDIAN}" in row for row in rows):
-        columns["of it, what the newest model wrote"] = f"newest_{_MEDIAN}"
+        columns["its part that the newest model wrote"] = f"newest_{_MEDIAN}"
     if any(_GAIN in row for row in rows):
         columns["gain lost, %"] = _GAIN
     cells = _cells_of(rows, columns)
@@ -61,7 +61,7 @@ def table_of(folder: RunFolder) -> Any:
 
 
 def _cells_of(rows, columns):
-    """The texts of each column of the first table, by its header."""
+    """The cells of each column of the first table, by its header."""
     # Epochs are numbered as in metrics.csv, in results.nc and in messages.
     cells = {name: [] for name in ("generation", *columns, "best epoch, from 0", "seconds")}
     for generation in sorted({row["generation"] for row in rows}):
@@ -76,7 +76,7 @@ def _cells_of(rows, columns):
 
 
 def _caption(rows, perplexities):
-    """What a model was before any fine-tuning, and what the share of the gain is; or None."""
+    """The perplexity before fine-tuning, and the meaning of the share of the gain; or None."""
     before = {name: [row[name] for row in rows if name in row] for name in _before(perplexities)}
     known = "; ".join(
         f"{values[0]:.2f}, {PERPLEXITY_WORDS[name.removeprefix('pretrained_')]}"
@@ -85,7 +85,9 @@ def _caption(rows, perplexities):
     )
     said = [f"test perplexity before any fine-tuning: {known}"] if known else []
     if any(_GAIN in row for row in rows):
-        said.append("gain lost: the share of fine-tuning's gain, in nats, that was lost again")
+        said.append(
+            "gain lost: the share of the gain by fine-tuning, in nats, that has been lost again"
+        )
     return ". ".join(said) or None
 
 
@@ -128,9 +130,9 @@ def measures_table(folder: RunFolder) -> Any | None:
 
 
 def _column(name, texts=(), is_narrow=False):
-    """A column in which no word of its name and its texts is cut.
+    """A column that is wide enough for every word of its name and its cells.
 
-    is_narrow: whether it is no wider than that in any case.
+    is_narrow: whether the column is exactly as wide as that.
     """
     from rich.table import Column
 
@@ -147,7 +149,7 @@ def _before(perplexities):
 
 
 def over_seeds(group: list[dict], name: str, factor: float = 1, digits: int = 2) -> str:
-    """The mean of a column, with its deviation if there are several seeds; "" if none has it."""
+    """The mean of a column, with its standard deviation over several seeds; "" without values."""
     values = [factor * row[name] for row in group if name in row]
     if not values:
         return ""

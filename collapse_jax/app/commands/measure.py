@@ -1,4 +1,4 @@
-"""`collapse-jax measure`: more metrics of a simulation that is done, of the same chains."""
+"""`collapse-jax measure`: adds metrics to a finished simulation, measured on the same chains."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def measure_command(console: "Console", run: str, metrics: tuple[str, ...]) -> None:
-    """Adds metrics to a run folder, and draws its figures anew."""
+    """Adds metrics to a run folder, and draws its figures again."""
     measure_run(RunFolder(run), metrics, console)
 
 
@@ -28,27 +28,28 @@ def measure_run(folder: RunFolder, metrics: tuple[str, ...], console: "Console")
     """Adds metrics to the run folder of a simulation.
 
     Args:
-        folder: of `collapse-jax simulate`. What it holds stays as it is; a run that was stopped
-            goes on to its end.
-        metrics: names; those that are there already are left out.
+        folder: a folder of `collapse-jax simulate`. Its contents do not change; a run that was
+            stopped is completed first.
+        metrics: names; metrics that the run already has are left out.
         console: where progress and a table are printed.
 
     Raises:
-        InputError: for another folder, and for metrics that are unknown or no single numbers where
-            statistics are kept; nothing was changed then.
+        InputError: for another kind of folder, for unknown metrics, and for metrics that are not
+            single numbers in a run that stores statistics. Nothing has been changed then.
     """
     from collapse_jax.app.plots import draw_run
 
     config = folder.config()
     if not isinstance(config, SimulateConfig):
-        hint = "; collapse-jax evaluate scores its models" if config.command == "lm" else ""
+        hint = "; to score its models, use collapse-jax evaluate" if config.command == "lm" else ""
         raise InputError(
-            f"{folder.path} holds a run of {config.command}; measure takes runs of simulate{hint}"
+            f"{folder.path} contains a run of {config.command}; measure takes runs of "
+            f"simulate{hint}"
         )
     new = tuple(dict.fromkeys(name for name in metrics if name not in config.metrics))
     say = functools.partial(console.print, highlight=False)
     if not new and not _missing(folder, metrics):
-        say(f"{folder.path} has all of these: {', '.join(config.metrics)}")
+        say(f"{folder.path} already has all of these metrics: {', '.join(config.metrics)}")
         return
     wider = dataclasses.replace(config, metrics=(*config.metrics, *new))
     _check_names(wider, new)
@@ -75,7 +76,7 @@ def _missing(folder, metrics):
 
 
 def _check_names(config, new):
-    """Raises `InputError` for metrics that the process does not offer, or that cannot be kept."""
+    """Raises `InputError` for metrics that the process does not offer or the run cannot store."""
     offered = process_of(config.points()[0]).metrics
     for name in new:
         try:
@@ -87,8 +88,8 @@ def _check_names(config, new):
         for name in new:
             if name not in scalars:
                 raise InputError(
-                    f"metric {name!r} is several numbers, and this run keeps statistics of single "
-                    "numbers; take --keep chains in a run without a grid"
+                    f"metric {name!r} has several numbers, but this run stores statistics of "
+                    "single numbers; use --keep chains in a run without a grid"
                 )
 
 

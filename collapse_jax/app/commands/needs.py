@@ -1,4 +1,4 @@
-"""What a language-model run needs before it starts: disk space, and batches that devices share."""
+"""Checks before a language-model run: disk space, and batches that devices can share."""
 
 import json
 from collections.abc import Collection
@@ -18,13 +18,13 @@ _SAMPLE = 100
 
 
 class DiskNeed(NamedTuple):
-    """Bytes that the generations still to come will take at most.
+    """Upper bounds on the bytes that the remaining generations will need.
 
-    states: how many checkpoints there will be at once.
-    state: bytes of each.
-    unfinished: what waits on the scratch.
-    arrays: tokens and scores beside the states, and results.nc while it is replaced.
-    texts: the samples.
+    states: largest number of checkpoints at the same time.
+    state: bytes of each checkpoint.
+    unfinished: bytes of unfinished work.
+    arrays: bytes of tokens and scores in the checkpoints, and of results.nc while it is replaced.
+    texts: bytes of the samples.
     """
 
     states: int
@@ -35,11 +35,11 @@ class DiskNeed(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all."""
         return self.states * self.state + self.unfinished + self.arrays + self.texts
 
     def summary(self) -> str:
-        """One line."""
+        """Returns one line that names all parts."""
         return (
             f"about {size_words(self.total)} on disk: "
             f"{self.states} checkpoint{'s' * (self.states != 1)} of {size_words(self.state)}, "
@@ -54,12 +54,12 @@ def disk_need(
     finished: Collection[tuple[int, int]],
     seeds: tuple[int, ...] = (),
 ) -> DiskNeed:
-    """What the generations that are not finished will take.
+    """Estimates the disk space of the generations that are not finished.
 
     Args:
         ingredients: Made by `commands.lm_ingredients.prepare`.
         finished: (chain, generation) pairs.
-        seeds: The chains of this call; () is all.
+        seeds: The seeds of this call; () is all.
 
     Raises:
         InputError: If the fit of a generation would be shorter than its warm-up.
@@ -105,7 +105,7 @@ def disk_need(
 def unshared_batches(
     settings: LMSettings, ingredients: Any, placement: Placement = Placement()
 ) -> list[str]:
-    """A line that names the batches that the devices cannot share evenly, or none."""
+    """A line that names the batches that the devices cannot share evenly, or no line."""
     config = settings.config
     rows = {"batch_size": config.batch_size}
     if config.decode_batch is not None:  # else it is made to fit the devices
@@ -115,23 +115,23 @@ def unshared_batches(
     if placement.count() == 1 or not alone:
         return []
     return [
-        f"{placement.count()} devices, but {' and '.join(alone)} is not a multiple of that: these "
-        "batches are not shared"
+        f"{placement.count()} devices, but {' and '.join(alone)} is not a multiple of that number: "
+        "these batches are not divided among the devices"
     ]
 
 
 def _epochs(fine_tune, size, config):
-    """How many epochs a fit of so many blocks has."""
+    """Number of epochs of a fit of `size` blocks."""
     try:
         return plan_of(fine_tune, size, config.block_length).epochs
     except InputError as error:
         if config.control == "kept":
-            error.args = (f"{error} (with control kept a training set is the real blocks kept)",)
+            error.args = (f"{error} (with control kept, only the real blocks kept are trained on)",)
         raise
 
 
 def _copies(epochs):
-    """Sets of parameters on the scratch at most."""
+    """Largest number of parameter sets of unfinished work."""
     state, best = 3, 1  # parameters and Adam's two moments; the parameters of the best epoch
     if epochs == 1:
         return best  # only the last epoch is saved, without its moments

@@ -1,4 +1,4 @@
-"""What is measured of each generation of a language model, and the texts that are written of it."""
+"""Measures each generation of a language model, and writes its texts."""
 
 import dataclasses
 import functools
@@ -36,26 +36,27 @@ PUBLISHED_ONLY = ("tokens", "origins", "origin_blocks", "origin_lineages", "exam
 
 @dataclasses.dataclass(frozen=True)
 class Observer:
-    """What `run` observes: the test text's scores, the training set's, and continuations.
+    """The observer of `run`: scores of the test text and the training set, and continuations.
 
-    train_perplexity_first and train_perplexity_own are those of each sequence of the training set,
-    under the model of generation 0 and under that of its own generation, train_entropy_own the mean
-    entropy of the latter's predictions there. See `tail_shares`, `text_metrics` and
-    `frequency_metrics` for shares beyond quantiles and for the variety, `held_out` for the test
-    text. Where a training set holds older or real blocks too, newest_NAME is the same of those that
-    the newest model wrote.
+    train_perplexity_first is the perplexity of each sequence of the training set under the model of
+    generation 0, and train_perplexity_own under the model fitted to the set. train_entropy_own is
+    the mean entropy of the latter's predictions. `tail_shares` defines the shares beyond quantiles,
+    `text_metrics` and `frequency_metrics` the measures of diversity, and `held_out` the scores of
+    the test text. If a training set also contains older or real blocks, newest_NAME is the same
+    measure for the blocks that the newest model wrote.
 
     pretrained: parameters before any fit.
-    blocks: the real ones: fields train, valid, test, each int [N, length].
+    blocks: the real blocks: fields train, valid, test, each int [N, length].
     prompts: int [P, length], continued by every generation; P may be 0.
-    key: of the continuations of every generation: under sampling they differ by the models alone.
+    key: of the continuations, the same in every generation: under sampling they differ only by the
+        models.
     session: devices and progress (stage "score").
-    origins: generation -> int [N] of its training set, as `Origins.of`; () where nobody asks.
-    mixed: whether a training set may hold more than what the newest model wrote.
-    new_tokens: how many follow each prompt; None is as many as a prompt has.
+    origins: generation -> int [N] of its training set, as `Origins.of`; () if not needed.
+    mixed: whether a training set may contain more than the text of the newest model.
+    new_tokens: number of new tokens per prompt; None is the length of the prompt.
     text: how the test text is scored; by default by block alone.
     extras: more measures of training sets, as in `MeasureSettings`.
-    origin_blocks: generation -> int [N], as `Origins.blocks_of`; () where nobody asks.
+    origin_blocks: generation -> int [N], as `Origins.blocks_of`; () if not needed.
     origin_lineages: generation -> int [N], as `Origins.lineages_of_current`; None for one lineage.
     """
 
@@ -75,7 +76,8 @@ class Observer:
     origin_lineages: Callable[[int], np.ndarray] | None = None
 
     def __call__(self, first: State, state: State, info: StepInfo) -> dict[str, Any]:
-        """Named scalars and arrays of a generation; `first` is generation 0 of its chain."""
+        """Returns scalars and arrays of a generation by name; `first` is generation 0 of the
+        chain."""
         tokens = points.filled(info.data)
         first_params, params = first.params.model, state.params.model
         own, entropies = self._scored(params, tokens)
@@ -112,7 +114,7 @@ class Observer:
         return observed | self._examples(params)
 
     def _later_columns(self, first_params, test, is_first):
-        """What versions up to 0.3.0 did not record of the test text."""
+        """The measures of the test text that versions up to 0.3.0 did not record."""
         text = self._text
         found = held_out.others(text, test)
         found |= held_out.gain_lost(test, self._of_first(first_params), self._before)
@@ -121,7 +123,7 @@ class Observer:
         return found
 
     def _of_set(self, tokens, entropies, newest):
-        """Frequencies, entropy and extras of a training set, and of its part `newest`."""
+        """Frequencies, entropy and extras of a training set, and of its subset `newest`."""
         states = None
         if self.extras:
             is_real = np.array_equal(tokens, self.blocks.train)
@@ -136,7 +138,7 @@ class Observer:
         return found
 
     def _extras_of(self, states):
-        """The extras of blocks by their hidden states [N, width]; one block has none."""
+        """The extras of blocks from their hidden states [N, width]; nothing for a single block."""
         found = {}
         if states is not None and len(states) > 1:
             if "embedding-diversity" in self.extras:
@@ -146,7 +148,7 @@ class Observer:
         return found
 
     def _examples(self, params):
-        """What the model writes after the prompts, and the entropy of its predictions there."""
+        """The model's continuations of the prompts, and the entropy of its predictions."""
         if not len(self.prompts):
             return {}
         options: dict[str, Any] = {"key": self.key, "session": self.session.devices_only()}
@@ -164,7 +166,7 @@ class Observer:
 
     @property
     def _scoring(self):
-        """The session of all scores, without scratch and stages."""
+        """The session of all scores, without scratch files and progress stages."""
         return Session(self.session.placement, progress=self.session.progress)
 
     def _losses(self, params, tokens):
@@ -173,7 +175,7 @@ class Observer:
         return losses
 
     def _scored(self, params, tokens, **options):
-        """Losses and entropies of blocks, by one forward pass."""
+        """Losses and entropies of blocks, computed in one forward pass."""
         losses, entropies = mean_loss_and_entropy(
             self.model, params, tokens, session=self._scoring, **options
         )
@@ -217,7 +219,7 @@ class Observer:
 
 
 def _of_sequences(under_first, under_own, real_tails):
-    """Averages of the perplexities of sequences, and how many lie in the real text's tails."""
+    """Averages of the sequences' perplexities, and the shares in the tails of the real text."""
     found = {}
     for name, values in (("first", under_first), ("own", under_own)):
         found[f"train_perplexity_{name}_median"] = np.median(values)
@@ -226,7 +228,7 @@ def _of_sequences(under_first, under_own, real_tails):
 
 
 def _refuse_odd(losses, what="sequences"):
-    """Raises `DivergenceError` where a loss is no number."""
+    """Raises `DivergenceError` if a loss is not finite."""
     odd = ~np.isfinite(losses)
     if odd.any():
         raise DivergenceError(
@@ -301,7 +303,7 @@ def _samples_name(chain, generation):
 
 
 def _first_sample(folder, chain):
-    """The first sample of generation 0; of a run that has none yet, one as they are now."""
+    """The first sample of generation 0; for a run without samples, one in the current format."""
     now = {"text": "", "tokens": [], "origin": "", "block": None}
     try:
         with open(folder.path / _samples_name(chain, 0), encoding="utf-8") as lines:
@@ -312,16 +314,16 @@ def _first_sample(folder, chain):
 
 
 def unmeasured() -> list[str]:
-    """A line for each measure that cannot be taken here."""
+    """A line for each measure that cannot be computed here."""
     if has_sacrebleu():
         return []
     return ["self-BLEU is left out: it needs the package 'sacrebleu' (pip install sacrebleu)"]
 
 
 def _remembered(function):
-    """`function` of one argument, with its newest value kept while the argument is the same object.
+    """`function` of one argument, which caches the value for the newest argument object.
 
-    A resumed run passes another object, and so computes the value again from the same numbers.
+    A resumed run passes another object, so that the value is computed again from equal numbers.
     """
     held = []
 

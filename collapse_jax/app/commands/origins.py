@@ -1,4 +1,4 @@
-"""What each block of a training set was made from: who wrote it, and after which real block."""
+"""The origin of each block of a training set: who wrote it, and after which real block."""
 
 from collections.abc import Callable
 
@@ -21,11 +21,11 @@ NO_BLOCK = -1
 class Origins:
     """The origin of each block of every training set of a run, by chain and generation.
 
-    Derived: a workflow chooses blocks by its key and by their numbers, never by what they hold. The
-    same workflow with the same keys therefore makes the same choices among labels, where a model
-    "writes" the number of its generation and the real data are all `REAL`.
+    The origins are derived. A workflow chooses blocks by its key and by their numbers, never by
+    their content. The same workflow with the same keys therefore makes the same choices among
+    labels, where a model "writes" the number of its generation and the real data is `REAL`.
 
-    chain: the one that is being made; to be set before each generation.
+    chain: the current chain; to be set before each generation.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class Origins:
 
         Args:
             workflow: That of the run.
-            blocks: How many real ones there are, which is the sample size.
+            blocks: Number of real blocks, which is the sample size.
             key: That of the run.
             last_generation: The last one of the run.
-            models_write: False for a control, where real text comes in the place of theirs.
-            has_prompts: False where models write from nothing but the beginning-of-text token.
-            of_pool: `Pool.labels` of a lineage that reads others; its chain is to be set too.
+            models_write: False for a control, where real text replaces generated text.
+            has_prompts: False if models write from the beginning-of-text token alone.
+            of_pool: `Pool.labels` of a lineage that reads others; its chain must be set too.
         """
         numbers = np.arange(blocks, dtype=np.int32)
         real = [np.full_like(numbers, REAL), numbers, np.full_like(numbers, REAL)]
@@ -64,7 +64,7 @@ class Origins:
         self._state, self._newest, self._at = None, points.of_sample(jnp.zeros(0)), (-1, -1)
 
     def of(self, chain: int, generation: int) -> np.ndarray:
-        """Origins of the training set of a generation.
+        """Returns the origins of the training set of a generation.
 
         Returns:
             int32 [N]: `REAL`, or the generation of the model that wrote the block.
@@ -74,19 +74,19 @@ class Origins:
         return self._of(chain, generation)[:, 0]
 
     def blocks_of(self, chain: int, generation: int) -> np.ndarray:
-        """Which real block each block of a training set is, or goes on.
+        """Returns the real block that each block of a training set is, or continues.
 
         Returns:
-            int32 [N]: the number of the block among those of generation 0, as the corpus has them;
-            for a written one that of its prompt; `NO_BLOCK` where there is none.
+            int32 [N]: the number of the block among those of generation 0, in the order of the
+            corpus; for a generated block, that of its prompt; `NO_BLOCK` without one.
         """
         return self._of(chain, generation)[:, 1]
 
     def lineages_of_current(self, generation: int) -> np.ndarray:
-        """Which lineage of a pool wrote each block of the chain that is being made.
+        """Returns the lineage of a pool that wrote each block of the current chain.
 
         Returns:
-            int32 [N]: its number; `REAL` where nobody wrote the block.
+            int32 [N]: its number; `REAL` for real blocks.
         """
         return self._of(self.chain, generation)[:, 2]
 
@@ -105,16 +105,16 @@ class Origins:
         return points.filled(self._newest).astype(np.int32)
 
     def of_current(self, generation: int) -> np.ndarray:
-        """`of` the chain that is being made."""
+        """`of` for the current chain."""
         return self.of(self.chain, generation)
 
     def blocks_of_current(self, generation: int) -> np.ndarray:
-        """`blocks_of` the chain that is being made."""
+        """`blocks_of` for the current chain."""
         return self.blocks_of(self.chain, generation)
 
     @property
     def mixed(self) -> bool:
-        """Whether a training set may hold more than what the newest model wrote."""
+        """Whether a training set may contain more than the text of the newest model."""
         return self._models_write and not self._newest_alone
 
 
@@ -124,10 +124,10 @@ def words(origin: int) -> str:
 
 
 def _labels(models_write, prompts, of_pool) -> Estimator:
-    """A model that writes its number, its parameter, or `REAL`; its prompt's; and its lineage's.
+    """A model that writes labels: its number or `REAL`, its prompt's number, and its lineage's.
 
-    prompts: how many there are, or None.
-    of_pool: as for `Origins`; without one there is the lineage 0 alone.
+    prompts: number of prompts, or None.
+    of_pool: as for `Origins`; without it there is only lineage 0.
     """
 
     def init(key, data):

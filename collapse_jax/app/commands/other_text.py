@@ -1,4 +1,4 @@
-"""A text that a run was not made of, as tokens, and its losses under a model."""
+"""A text that is not an input of the run, as tokens, and its losses under a model."""
 
 import hashlib
 import pathlib
@@ -21,13 +21,13 @@ from collapse_jax.runs.session import Session
 class OtherText(NamedTuple):
     """A text to score.
 
-    name: of the corpus, and of its split where it has any.
-    words: what is scored, and in what context.
-    tokens: how many are predicted.
-    bytes: that those stand for, in UTF-8; 0 if unknown.
-    sha256: of the tokens that are scored, and of how.
+    name: name of the corpus, and of its split if it has any.
+    words: a description of what is scored, and in what context.
+    tokens: number of predicted tokens.
+    bytes: number of UTF-8 bytes of these tokens; 0 if unknown.
+    sha256: hash of the scored tokens and of the way in which they are scored.
     losses: (model, params, session) -> losses in nats [scored tokens], or their means [blocks].
-    per_block: whether they are means of blocks.
+    per_block: whether the losses are means of blocks.
     """
 
     name: str
@@ -39,12 +39,12 @@ class OtherText(NamedTuple):
     per_block: bool
 
     def scores(self, losses: np.ndarray) -> dict[str, float]:
-        """What is recorded of a model, from its `losses`.
+        """Returns the measures of a model, computed from its `losses`.
 
         Returns:
             loss: mean in nats per token. perplexity: exp of it. perplexity_mean: the mean of the
-            blocks' own, if there are blocks. bits_per_byte: of the predicted tokens, which does not
-            depend on the tokenizer; left out where bytes are unknown.
+            blocks' perplexities, if there are blocks. bits_per_byte: of the predicted tokens; it
+            does not depend on the tokenizer, and is left out if the bytes are unknown.
         """
         loss = float(losses.mean())
         with np.errstate(over="ignore"):
@@ -68,7 +68,7 @@ def in_blocks(
     say: Say | None = None,
     text_column: str | None = None,
 ) -> OtherText:
-    """A text in blocks, as a run scores its test text: the first token of each is given.
+    """Returns a text in blocks, scored like a run's test text: from the second token of each on.
 
     Args:
         source: As `load_corpus` takes it.
@@ -77,7 +77,7 @@ def in_blocks(
         tokenizer: That of the run.
         model: That of the run.
         length: Tokens of a block.
-        count: How many of the first blocks; 0 is all.
+        count: How many blocks from the start; 0 is all.
         say: Called with a line on what is read.
         text_column: As `load_corpus` takes it.
 
@@ -111,7 +111,7 @@ def in_windows(
     say: Say | None = None,
     text_column: str | None = None,
 ) -> OtherText:
-    """A text as one stream of tokens, each scored once in a window that moves over it.
+    """Returns a text as one stream of tokens, each scored once in a sliding window.
 
     Args:
         source: As `load_corpus` takes it.
@@ -119,14 +119,15 @@ def in_windows(
         tokenizer: That of the run.
         model: That of the run.
         context_length: Tokens of the window.
-        stride: By how many it moves, half of context_length by default: the first of those that
-            are scored has context_length - stride tokens before it, the last context_length - 1.
+        stride: Tokens by which the window moves, by default half of context_length. The first
+            scored token in a window has context_length - stride tokens before it, the last
+            context_length - 1.
         say: Called with a line on what is read.
         text_column: As `load_corpus` takes it.
 
     Raises:
-        InputError: If the text cannot be read or is shorter than a window, the window is longer
-            than the model's positions, or the stride is not shorter than the window.
+        InputError: If the text cannot be read or is shorter than a window, if the window is longer
+            than the model's context, or if the stride is not shorter than the window.
     """
     window = checked_window(model, context_length, stride)
     name, rows = _rows(source, split, say, text_column)

@@ -1,4 +1,4 @@
-"""`collapse-jax plot`: every figure of a run again, from its files alone."""
+"""`collapse-jax plot`: draws all figures of a run again from its files."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a lineage of language models reads of the others: shares of what all of them wrote."""
+"""The text that a lineage of language models reads: shares of what all lineages wrote."""
 
 import math
 import pathlib
@@ -27,10 +27,10 @@ _LINEAGES = np.uint32(2**32 - 3)
 
 
 class Writer(NamedTuple):
-    """A lineage as the others see it.
+    """A lineage as a source of text for the others.
 
-    folder: of its run.
-    tokenizer: of its model.
+    folder: folder of its run.
+    tokenizer: tokenizer of its model.
     """
 
     folder: pathlib.Path
@@ -38,7 +38,7 @@ class Writer(NamedTuple):
 
 
 def root_key_of(config: LMConfig) -> jax.Array:
-    """The root key of a run; the first lineage has that of a run of one lineage."""
+    """Returns the root key of a run; the first lineage has the key of a run of one lineage."""
     key = jax.random.key(config.seed)
     if not config.lineage:
         return key
@@ -46,7 +46,7 @@ def root_key_of(config: LMConfig) -> jax.Array:
 
 
 def counts_of(shares: Sequence[float], n: int) -> list[int]:
-    """Whole numbers that add up to n: the shares, the largest remainders rounded up."""
+    """Returns integers that sum to n, by shares; the largest remainders are rounded up."""
     exact = [share * n / math.fsum(shares) for share in shares]
     counts = [math.floor(round(value, 9)) for value in exact]
     order = sorted(range(len(shares)), key=lambda one: counts[one] - exact[one])
@@ -56,18 +56,18 @@ def counts_of(shares: Sequence[float], n: int) -> list[int]:
 
 
 class Pool:
-    """What one lineage reads and writes.
+    """The text that one lineage reads and writes.
 
-    chain: the seed that is being made; to be set before each generation.
+    chain: the current seed; to be set before each generation.
     """
 
     def __init__(self, number: int, writers: Sequence[Writer], shares: Sequence[float], key: Any):
         """Reads nothing yet.
 
         Args:
-            number: This lineage's.
+            number: Number of this lineage.
             writers: All lineages.
-            shares: How much of what it reads each of them wrote.
+            shares: Share of the text it reads that each lineage writes.
             key: The root key of this lineage.
         """
         self._number, self._writers, self._shares, self._key = number, writers, shares, key
@@ -77,11 +77,11 @@ class Pool:
         self.chain = 0
 
     def reading(self, estimator: Estimator, blocks: int) -> Estimator:
-        """The language model, in whose place shares of all lineages' texts are given.
+        """Replaces the generated text of a language model by shares of all lineages' texts.
 
         Args:
             estimator: From `causal_lm`.
-            blocks: How many it writes in each generation.
+            blocks: Number of blocks that it writes in each generation.
         """
         self._own, self._blocks = estimator, blocks
 
@@ -91,7 +91,7 @@ class Pool:
         return estimator._replace(sample=sample)
 
     def observed(self, state: State) -> dict[str, Any]:
-        """What the model of a generation writes for the next ones, and how much it read of whom.
+        """Returns the text that a model writes for the next generation, and the amounts it read.
 
         Real blocks are not counted.
         """
@@ -105,29 +105,29 @@ class Pool:
         return columns | {WRITTEN: np.asarray(tokens, np.int32)}
 
     def labels(self, key: jax.Array, generation: int, n: int) -> np.ndarray:
-        """Who wrote each of the n blocks that `reading` gives by the same key, and after what.
+        """Returns the writer and prompt of each of the n blocks that `reading` gives for this key.
 
         Args:
-            key: That of the draw.
-            generation: Of the models that wrote them.
-            n: How many there are.
+            key: Key of the draw.
+            generation: Generation of the models that wrote the blocks.
+            n: Number of blocks.
 
         Returns:
-            int32 [n, 2]: the number of the prompt among the writer's blocks, `NO_BLOCK` where a
-            text was cut anew by another tokenizer; and the number of the lineage.
+            int32 [n, 2]: the number of the prompt among the writer's blocks, `NO_BLOCK` if the text
+            was cut into blocks again by another tokenizer; and the number of the lineage.
         """
         choices = self._choices(key, generation, n)
         parts = [np.stack([of, np.full_like(of, one)], 1) for one, (_, of) in choices.items()]
         return np.concatenate(parts).astype(np.int32)
 
     def _text(self, key, generation, n):
-        """n blocks [n, length] of what all models of a generation wrote."""
+        """n blocks [n, length] of the text that all models of a generation wrote."""
         choices = self._choices(key, generation, n)
         self._count = [len(choices[one][0]) if one in choices else 0 for one in self._lineages]
         return np.concatenate([blocks for blocks, _ in choices.values()])
 
     def _choices(self, key, generation, n):
-        """Lineage -> the blocks of it that are read, and their numbers in its text."""
+        """Lineage -> its blocks that are read, and their numbers in its text."""
         wanted = counts_of(self._shares, n)
         parts, missing = {}, 0
         for one, count in enumerate(wanted):
@@ -143,7 +143,7 @@ class Pool:
         return {one: parts[one] for one in sorted(parts)}
 
     def _read(self, key, one, generation, count):
-        """Up to `count` blocks of what lineage `one` wrote, in this one's tokens, and numbers."""
+        """Up to `count` blocks of the text of lineage `one` in own tokens, and their numbers."""
         written = _written(self._writers[one], self.chain, generation, one)
         order = np.asarray(jax.random.permutation(key, len(written)))
         there, here = (self._writers[at].tokenizer for at in (one, self._number))
@@ -181,8 +181,8 @@ def _written(writer, chain, generation, one):
     folder = writer.folder / "checkpoints" / f"chain_{chain}"
     if not (folder / str(generation)).is_dir():
         raise InputError(
-            f"lineage {one} has no generation {generation} of seed {chain} in {writer.folder}; "
-            "the lineages of a seed run together"
+            f"lineage {one} has no generation {generation} of seed {chain} in {writer.folder}; run "
+            "all lineages of a seed together"
         )
     with read_only(folder) as checkpoints:
         return checkpoints.restore_record(generation)[1][WRITTEN]

@@ -1,4 +1,4 @@
-"""`collapse-jax profile`: which definitions of model collapse a run meets."""
+"""`collapse-jax profile`: reports which definitions of model collapse a run meets."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -33,14 +33,14 @@ def profile_command(
     tails: float | None = None,
     hallucination: float | None = None,
 ) -> None:
-    """Prints the profile of a run, or its JSON, and writes both and a figure where asked.
+    """Prints the profile of a run as a table or JSON, and writes both and a figure if asked.
 
     Args:
-        console: Where it is printed.
-        runs: A run folder, or several that differ in their sample size. None of them is written to.
-        json: Print the JSON in the place of the table.
+        console: Where the profile is printed.
+        runs: A run folder, or several that differ in their sample size. They are not changed.
+        json: Whether to print JSON instead of the table.
         out: The folder of profile.json, profile.txt and the figure; those of an earlier call are
-            written anew.
+            overwritten.
         metrics: ROLE=METRIC or ROLE=METRIC:SCALE each.
         truth: METRIC=NUMBER each.
         at: AXIS=VALUE each, of a grid.
@@ -48,8 +48,7 @@ def profile_command(
             Thresholds of the definitions; by default those of the table.
 
     Raises:
-        InputError: As `cj.profile`, for entries of another form, and where `out` holds something
-            else.
+        InputError: As `cj.profile`, for entries in another form, and if `out` contains other files.
     """
     given = (catastrophic, increase, divergence, diversity, scaling, modes, tails, hallucination)
     thresholds = dict(zip(KEYS, given, strict=True))
@@ -94,7 +93,7 @@ def _write(folder, out, found, console, json):
 
 
 def _pairs(option, entries, must_be="METRIC=NUMBER"):
-    """NAME=VALUE entries as pairs; each name once."""
+    """NAME=VALUE entries as pairs; each name may occur once."""
     pairs = [entry.partition("=") for entry in entries]
     for entry, (name, given, value) in zip(entries, pairs, strict=True):
         if not (name and given and value):
@@ -112,7 +111,7 @@ def _number(option, name, text):
 
 
 def _value(text):
-    """A number where it is one, as an axis of a grid holds it."""
+    """The value of a grid axis, as a number if it is one."""
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,4 +1,4 @@
-"""Progress: which generation and stage, tokens a second, time left; bars, or lines in a log."""
+"""Progress: generation and stage, tokens per second, time left; as bars, or as lines in a log."""
 
 import time
 from typing import Any, Self
@@ -11,11 +11,11 @@ from collapse_jax.runs.log_lines import LogLines, shows_bars, time_words
 class StageProgress:
     """A rich bar for the current stage; `stage` is the `progress` of a `Session`.
 
-    Where no terminal shows bars, a line now and then, as `LogLines`.
+    Without a terminal it prints a line from time to time, as `LogLines` does.
 
     Args:
-        total: Units of a second bar above it, for the whole run; 0 is no such bar.
-        unit: What that bar counts.
+        total: Units of a second bar above it, for the whole run; 0 shows no second bar.
+        unit: Name of these units.
     """
 
     def __init__(self, console: Any, total: int = 0, unit: str = ""):
@@ -71,7 +71,7 @@ class StageProgress:
         self._bars.update(self._stage, completed=done, rate=text)
 
     def _more(self, name: str, done: int, total: int | None) -> str:
-        """What a line in a log says of a stage beside its name."""
+        """What a log line states about a stage in addition to its name."""
         return ""
 
     def line(self, text: str) -> None:
@@ -80,14 +80,15 @@ class StageProgress:
 
 
 class LanguageModelProgress(StageProgress):
-    """Adds a bar for the generations of all seeds, and a line for each that is finished.
+    """Adds a bar for the generations of all seeds, and a line for each finished generation.
 
-    `watcher` follows the driver. `name` stands before each seed: which of several runs it is of.
+    `watcher` receives the driver's events. `name` is printed before each seed: the run it belongs
+    to.
 
     Args:
-        protocol: That of the run: its test perplexity is the one that is shown.
-        context: Words on what it has as context.
-        epochs: Those of a fit; 0 are not shown.
+        protocol: Protocol of the run, which selects the test perplexity that is shown.
+        context: Words on the context of that perplexity.
+        epochs: Epochs of a fit; 0 does not show them.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class LanguageModelProgress(StageProgress):
         )
 
     def _left(self, seconds):
-        """What a log is told of the rest of the run, after a generation of this call."""
+        """The words of a log line on the rest of the run, after a generation of this call."""
         self._done += 1
         if self._is_made:
             self._made, self._seconds, self._is_made = (

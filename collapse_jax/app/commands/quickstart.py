@@ -1,4 +1,4 @@
-"""`collapse-jax quickstart`: chains against theory and the language-model loop, offline."""
+"""`collapse-jax quickstart`: chains compared with theory, and the language-model loop, offline."""
 
 import pathlib
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ def chain_runs(config: QuickstartConfig) -> dict[str, SimulateConfig]:
 
 
 def language_model_run(config: QuickstartConfig) -> LMConfig:
-    """Settings of the embedded OPT on the embedded text, then on what it wrote, again and again."""
+    """Settings of the loop of the embedded OPT, which starts on the embedded text."""
     return LMConfig(
         corpus="embedded",
         model="embedded",
@@ -52,7 +52,7 @@ def run_quickstart(config: QuickstartConfig, out: str, console: "Console") -> No
     """Runs (or resumes) all parts under one folder; prints their tables and paths of the figures.
 
     Raises:
-        InputError: Before any work, if a part of the folder holds anything else.
+        InputError: Before any work, if a part of the folder contains anything else.
     """
     config.check()
     RunFolder(out).check(config)

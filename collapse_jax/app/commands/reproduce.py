@@ -1,4 +1,4 @@
-"""`collapse-jax reproduce`: published results that this machine can check, judged one by one."""
+"""`collapse-jax reproduce`: checks the published results that this machine can check."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ _WIDTHS, _NARROWEST = (24, 10, 20, 5), 17
 def chosen(
     entries: list[Entry], ids: Sequence[str] = (), paper: str = "", cost: str = ""
 ) -> list[Entry]:
-    """The entries of these ids, papers and cost; all by default.
+    """Returns the entries with these ids, papers and cost; all by default.
 
     Args:
         entries: To choose from.
@@ -32,14 +32,16 @@ def chosen(
         cost: One of `COSTS`, or "".
 
     Raises:
-        InputError: For an unknown id or cost, and if nothing is left.
+        InputError: For an unknown id or cost, and if no entry is left.
     """
     if cost:
         one_of("cost", cost, COSTS)
     known = [entry.id for entry in entries]
     for id in ids:
         if id not in known:
-            raise InputError(f"no entry {id!r}; --list names them all{did_you_mean(id, known)}")
+            raise InputError(
+                f"there is no entry {id!r}; --list shows all entries{did_you_mean(id, known)}"
+            )
     left = [
         entry
         for entry in entries
@@ -50,7 +52,8 @@ def chosen(
     if not left:
         papers = sorted({entry.paper.name for entry in entries})
         raise InputError(
-            f"no entry of paper {paper!r} and cost {cost!r}; papers are {'; '.join(papers)}"
+            f"there is no entry of paper {paper!r} and cost {cost!r}; papers are "
+            f"{'; '.join(papers)}"
         )
     return left
 
@@ -64,7 +67,7 @@ def run_reproduce(
     cost: str = "",
     show: bool = False,
 ) -> bool:
-    """Checks the entries that are asked for, keeps them in a run folder, and prints a table.
+    """Checks the chosen entries, stores the results in a run folder, and prints a table.
 
     Args:
         config: Seed and registry.
@@ -74,7 +77,7 @@ def run_reproduce(
         show: Whether to list the entries and check nothing.
 
     Returns:
-        Whether none failed.
+        Whether no entry failed.
     """
     config.check()
     entries = load_entries(config.registry or own_folder())
@@ -106,7 +109,7 @@ def run_reproduce(
 
 
 def _result_of(entry, folder, seed, judged, table):
-    """The result of an entry, from the folder where it was computed by the same code."""
+    """The result of an entry; it is read from the folder if the same code computed it."""
     result = store.reusable(folder, entry, FALSE_ALARM / judged)
     if result is None:
         with table.waiting(entry.id):
@@ -117,7 +120,7 @@ def _result_of(entry, folder, seed, judged, table):
 
 
 def _say_what_is_older(folder, entries, wanted, judged, console):
-    """Names results in the table that other code than that here gave, in an earlier call."""
+    """Prints which results in the table come from an earlier call with different code."""
     others = {entry.id: entry for entry in entries if entry not in wanted}
     level = FALSE_ALARM / max(judged, 1)
     older = [
@@ -128,8 +131,8 @@ def _say_what_is_older(folder, entries, wanted, judged, console):
     ]
     if older:
         console.print(
-            f"in the table, but of other code than is here now: {', '.join(older)}; ask for them "
-            "to have them judged again",
+            f"results in the table from an earlier version of the code: {', '.join(older)}; name "
+            "them on the command line to check them again",
             highlight=False,
         )
 
@@ -148,7 +151,7 @@ def _row(result):
 
 
 class _Table:
-    """Two lines per entry, printed as they come: numbers in columns, and below them the claim."""
+    """Prints two lines per entry as soon as it is done: numbers in columns, then the claim."""
 
     def __init__(self, console):
         self._console = console

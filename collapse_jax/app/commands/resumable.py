@@ -1,4 +1,4 @@
-"""The loop of a long command: what is finished is saved, and a stop waits for that."""
+"""The loop of a long command: finished parts are saved, also before a stop."""
 
 import functools
 import time
@@ -25,17 +25,17 @@ def save_as_finished(
     done: int = 0,
     seconds: float = 0.0,
 ) -> None:
-    """Goes through the parts of a computation, and saves those that are finished.
+    """Computes the parts of a computation one by one, and saves those that are finished.
 
     Args:
-        parts: (how far the computation is, the part), computed as they are asked for.
-        save: called with how far it is and the parts since the last save: after `seconds`, at the
+        parts: (progress, part) pairs, which are computed on demand.
+        save: called with the progress and the parts since the last save: after `seconds`, at the
             total, and before a stop.
-        console: shows a bar, or lines in a log, and what is said about a stop.
-        what: what `total` counts.
-        total: how far the computation goes.
-        done: how far it is.
-        seconds: the least time between two saves; by default every part is saved at once.
+        console: shows a bar, or lines in a log, and the line about a stop.
+        what: name of the units of `total`.
+        total: the progress at the end.
+        done: the progress so far.
+        seconds: the shortest time between two saves; by default every part is saved immediately.
     """
     unsaved, saved_at = [], time.monotonic()
     say = functools.partial(console.print, highlight=False)

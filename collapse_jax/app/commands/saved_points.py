@@ -1,8 +1,8 @@
-"""The points of a grid that are saved: statistics of batches, of one call or of several at once.
+"""The saved points of a grid: statistics of batches, from one call or several parallel calls.
 
-A call for the whole grid saves below checkpoints/grid, one for a part of it below
-checkpoints/points_I_of_N. A checkpoint names its points; those of versions before 0.3 do not, and
-hold the batch of their number.
+A call for the whole grid saves below checkpoints/grid, a call for a part below
+checkpoints/points_I_of_N. A checkpoint names its points. Checkpoints of versions before 0.3 do not;
+they contain the batch with their number.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ _MOST_NAMED = 8
 
 
 def name_of_part(part: tuple[int, int]) -> str:
-    """What the part (I, N) is called among the checkpoints and the locks of a folder."""
+    """Returns the name of the part (I, N) in the checkpoints and locks of a folder."""
     return f"points_{part[0]}_of_{part[1]}"
 
 
 def points_of_part(part: tuple[int, int], count: int) -> np.ndarray:
-    """The numbers of the points of the part (I, N) of a grid of so many."""
+    """Returns the numbers of the points of the part (I, N) of a grid of `count` points."""
     return np.arange(part[0] - 1, count, part[1])
 
 
 class SavedPoints:
     """Checkpoints of batches, each with the statistics of its points.
 
-    is_done: bool [points], which points are saved. A call for a part knows its own alone.
+    is_done: bool [points], which points are saved. A call for a part knows only its own points.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class SavedPoints:
         last_generation: int,
         say: Callable[[str], object],
     ):
-        """Reads what is there; what is damaged is set aside, and what ends earlier is deleted.
+        """Reads the checkpoints; damaged ones are set aside, and unfinished ones are deleted.
 
         Args:
             folder: The run folder, locked.
-            part: That of this call; None is all.
-            whole: The batches of all points, which old checkpoints are numbered by.
-            numbering: Of the points of the grid.
-            last_generation: The one that the batches must hold.
+            part: The part of this call; None is all.
+            whole: The batches of all points, whose numbers old checkpoints use.
+            numbering: The numbers of the grid's points.
+            last_generation: The generation that the batches must contain.
             say: Called with a line about a damaged checkpoint.
         """
         self._whole, self._last, self._numbering = whole, last_generation, numbering
@@ -111,7 +111,7 @@ class SavedPoints:
                 checkpoints.delete(number)
 
     def missing_parts(self) -> list[str]:
-        """A line for every part, of those that some calls made, that is not wholly there."""
+        """Returns a line for every part that some call started and that is incomplete."""
         lines = []
         for count in sorted({count for _, count in self._parts}):
             for first in range(1, count + 1):
@@ -124,7 +124,7 @@ class SavedPoints:
         return lines
 
     def left(self, batches: Sequence[Batch]) -> list[tuple[int, Batch]]:
-        """(number to save it by, the points of it that are not done) of each batch of this call."""
+        """Returns (number to save it by, its unfinished points) for each batch of this call."""
         rest = [(number, batch.without(self.is_done)) for number, batch in enumerate(batches)]
         rest = [(number, batch) for number, batch in rest if len(batch.numbers)]
         used = set(self._own.generations())
@@ -154,9 +154,9 @@ class SavedPoints:
         return generations, whole.arrays
 
     def lacking(self, names: Sequence[str]) -> Iterator[tuple[list[str], np.ndarray, Callable]]:
-        """(metrics that it lacks, its points, what adds their statistics) of each checkpoint.
+        """Yields (missing metrics, points, function that adds statistics) for each checkpoint.
 
-        What is added, "statistic:metric" -> [points, ...], stays beside what was saved.
+        Added arrays, "statistic:metric" -> [points, ...], are stored next to those that were saved.
         """
         for checkpoints, number, points, there in self._entries:
             missing = [name for name in names if f"mean:{name}" not in there]
@@ -164,13 +164,13 @@ class SavedPoints:
                 yield missing, points, functools.partial(checkpoints.add, number)
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits until everything has been written."""
         for checkpoints in self._all:
             checkpoints.close()
 
 
 def _parts_in(folder):
-    """((I, N), the folder of its checkpoints) of all parts that calls have made, in their order."""
+    """((I, N), folder of checkpoints) of all parts that calls have started, in order."""
     found = []
     for path in folder.checkpoints.glob("points_*"):
         name = _PART.fullmatch(path.name)

@@ -1,4 +1,4 @@
-"""What chains have recorded so far, on disk, and the state that they go on from."""
+"""The records of chains on disk, and the state from which the chains continue."""
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +16,14 @@ _STATES_KEPT = 2
 
 
 class SavedRecords:
-    """Checkpoints that each hold the records since the one before, so that each is written once.
+    """Checkpoints that each contain the records since the previous one, so each is written once.
 
-    The newest two hold the state as well. Where one is damaged that newer ones build on, all start
-    over. Checkpoints of version 0.1.0 hold everything up to them, and build on nothing.
+    The newest two also contain the state. If a checkpoint on which newer ones build is damaged, all
+    chains start again. Checkpoints of version 0.1.0 contain everything up to their generation and
+    do not build on others.
 
-    axis: that of what is recorded, in the arrays.
-    after: (generation, state) to go on from, None at the start.
+    axis: the axis of recorded generations in the arrays.
+    after: (generation, state) from which to continue; None at the start.
     """
 
     # The checkpoints that hold the parts, in their order.
@@ -42,7 +43,7 @@ class SavedRecords:
             self._checkpoints.delete(generation)
 
     def _restored(self, newest, template):
-        """Whether everything up to a generation is undamaged; what is not is set aside."""
+        """Whether everything up to a generation is undamaged; damaged checkpoints are set aside."""
         at, parts, numbers = newest, [], []
         try:
             state = self._checkpoints.restore_state(newest, template)
@@ -72,7 +73,7 @@ class SavedRecords:
 
     @property
     def chains(self) -> int | None:
-        """How many chains are saved; None where nothing is."""
+        """Returns the number of saved chains; None if nothing is saved."""
         return None if self.after is None else len(jax.tree.leaves(self.after[1])[0])
 
     @property
@@ -81,11 +82,11 @@ class SavedRecords:
         return np.concatenate([np.zeros(0, int), *(part.generations for part in self._parts)])
 
     def lacks(self, name: str) -> bool:
-        """Whether a saved part holds neither a metric nor its statistics over chains."""
+        """Whether a saved part contains neither a metric nor its statistics over chains."""
         return any(not {name, f"{name}_mean"} & part.arrays.keys() for part in self._parts)
 
     def add(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Adds what was measured later, of all `generations`; it stays beside what was saved."""
+        """Adds what was measured later, for all `generations`, next to what was saved."""
         first = 0
         for number, part in zip(self._numbers, self._parts, strict=True):
             until = first + len(part.generations)
@@ -96,9 +97,9 @@ class SavedRecords:
             first = until
 
     def joined(self) -> Records:
-        """Everything that was recorded; asked for once.
+        """Returns everything that was recorded; to be called once.
 
-        A part is given up as it is joined, so that no more than one metric is held twice.
+        A part is released as it is joined, so that at most one metric is in memory twice.
         """
         parts, self._parts = self._parts, []
         generations = np.concatenate([part.generations for part in parts])
@@ -110,5 +111,5 @@ class SavedRecords:
         return Records(generations, arrays)
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits until everything has been written."""
         self._checkpoints.close()

@@ -1,4 +1,4 @@
-"""`collapse-jax simulate`: from settings to a run folder, resumed by saying the same again."""
+"""`collapse-jax simulate`: runs or resumes a simulation in a run folder."""
 
 import functools
 from collections.abc import Sequence
@@ -39,15 +39,15 @@ def run_simulate(
     """Runs (or resumes) a simulation, writes its run folder, and draws its figures.
 
     Args:
-        config: the settings; several values of one cover a grid.
+        config: the settings; several values of a setting define a grid.
         out: the run folder.
         console: where progress and a table are printed.
-        devices: those of this process to use; by default all.
-        part: (I, N) for the points I, I + N ... of a grid alone.
-        dry_run: whether it is only said what would be done.
+        devices: the devices of this process to use; by default all.
+        part: (I, N) to simulate only the points I, I + N, ... of a grid.
+        dry_run: whether to print only what would be done.
 
     Returns:
-        The run folder, which a dry run does not make.
+        The run folder, which a dry run does not create.
     """
     with held_still():
         return _run(config, out, console, devices, part, dry_run)
@@ -89,9 +89,9 @@ def _run(config, out, console, devices, part, dry_run):
 
 
 def _refuse_other_data(config, folder):
-    """Raises `InputError` where a file that is read in the same way holds something else by now.
+    """Raises `InputError` if a data file has changed since the run read it.
 
-    This comes before its settings are filled, which would only say what follows from that.
+    This check comes before the settings are filled in, which would report only a consequence.
     """
     given = entry(config)
 

@@ -1,4 +1,4 @@
-"""Settings of `collapse-jax simulate` as the process, the plan and the memory that they mean."""
+"""Settings of `collapse-jax simulate` as a process, a plan and an estimate of memory."""
 
 import dataclasses
 import functools
@@ -42,14 +42,14 @@ _BYTES_OF_STATISTICS = 8 * (2 + len(QUANTILES))
 
 
 def process_of(settings: SimulateSettings, traced: Mapping | None = None) -> Process:
-    """The generational process of one simulation.
+    """Returns the generational process of one simulation.
 
-    The real law is that of the data, else a standard normal, equally probable categories, or, for
-    other families, the model of the family's example.
+    The real distribution is that of the data if there are any. Otherwise it is a standard normal,
+    equally probable categories, or, for other families, the model of the family's example.
 
     Args:
-        settings: of one simulation; of a grid those of one point.
-        traced: value axes, and options of the family, where they are traced, as at a point of a
+        settings: of one simulation, or of one point of a grid.
+        traced: values of axes and of options of the family that are traced, as at a point of a
             grid.
 
     Raises:
@@ -87,7 +87,7 @@ def _ecosystem(settings, exchange, parts, sizes):
 
 
 def _workflow(settings, values):
-    """What the next training sets are made of; the values of value axes may be traced."""
+    """The workflow of the settings; the values of value axes may be traced."""
     workflow, switched = _plain_workflow(settings, values), settings.after_switch()
     if switched is not None:
         begin, later = switched
@@ -110,9 +110,9 @@ def _plain_workflow(settings, values):
 
 
 def _family_and_source(settings, traced=None) -> tuple[Estimator, Source]:
-    """What is fitted, and the real distribution: that of the family's laws, or its example.
+    """The estimator, and the real distribution: a default of the family, or its example.
 
-    traced: options of the family, in the place of those in the settings.
+    traced: options of the family that replace those in the settings.
     """
     if settings.data:
         return held(settings, traced)[:2]
@@ -125,8 +125,8 @@ def _family_and_source(settings, traced=None) -> tuple[Estimator, Source]:
         estimator, params = known.example()
     else:
         raise InputError(
-            f"family {settings.family!r} has no example to start from, and cannot be "
-            "simulated without its data"
+            f"family {settings.family!r} has no example to start from, and cannot be simulated "
+            "without data; give --data"
         )
     source = sources.population(estimator, params)
     if options:
@@ -150,7 +150,7 @@ def _check_names(settings, factory, options):
 
 
 def _called(settings, make):
-    """What a family's function makes of the options; those of others may raise anything."""
+    """Calls a family's function with the options; a third-party function may raise anything."""
     try:
         return make()
     except InputError:
@@ -158,13 +158,13 @@ def _called(settings, make):
     except Exception as error:
         given = f"options {' '.join(settings.options)}"
         why = f"{type(error).__name__}: {error}"
-        raise InputError(f"{given}: {settings.family} does not take these ({why})") from None
+        raise InputError(
+            f"{given}: {settings.family} does not accept these options ({why})"
+        ) from None
 
 
 def check_options(config: SimulateConfig) -> None:
-    """Raises `InputError` for a verifier's options out of range, and for options of the family
-    that its example does not fit.
-    """
+    """Raises `InputError` for invalid options of the verifier or the family."""
     points = config.points()
     for point in points if config.verifier else ():
         verifier_of(point, {})
@@ -181,13 +181,13 @@ def check_options(config: SimulateConfig) -> None:
     except Exception as error:
         why = f"{type(error).__name__}: {error}"[:300]
         raise InputError(
-            f"options {' '.join(point.options)}: the model of {config.family}'s example "
-            f"does not fit them ({why})"
+            f"options {' '.join(point.options)}: the model of {config.family}'s example is "
+            f"incompatible with them ({why})"
         ) from None
 
 
 def _check_example(settings):
-    """Raises `InputError` for options of other sizes than the real distribution, an example."""
+    """Raises `InputError` for options whose sizes differ from the family's example."""
     known = family(settings.family)
     if (known.laws and known.laws.real) or known.example is None:
         return
@@ -201,14 +201,15 @@ def _check_example(settings):
     except InputError as error:
         raise InputError(
             f"options {' '.join(settings.options)}: {error}; without --data the real distribution "
-            f"is the model of {settings.family}'s example, so keep its sizes or give --data"
+            f"is the model of {settings.family}'s example, so leave its sizes unchanged or give "
+            "--data"
         ) from None
     except Exception:  # `check_options` says why
         return
 
 
 def scalar_metrics(config: SimulateConfig) -> list[str]:
-    """Those of the settings' metrics that are single numbers."""
+    """Returns the metrics of the settings that are single numbers."""
     process = process_of(config.points()[0])
     measure = resolve_metrics(process.metrics, config.metrics)
     state, _ = state_shapes(process, jax.random.key(0), 0)
@@ -217,7 +218,7 @@ def scalar_metrics(config: SimulateConfig) -> list[str]:
 
 
 def with_metrics(config: SimulateConfig) -> SimulateConfig:
-    """The settings with the metrics that are recorded by default.
+    """Returns the settings with the metrics that are recorded by default.
 
     These are the first three of the family that are single numbers.
     """
@@ -241,7 +242,7 @@ def with_metrics(config: SimulateConfig) -> SimulateConfig:
 
 
 def plan_of(config: SimulateConfig, devices: Sequence | None = None) -> Plan:
-    """What is recorded by these settings, at every point of a grid; devices: all by default."""
+    """Returns the recording plan of these settings, at every point of a grid."""
     return Plan(
         generations=config.generations,
         chains=config.chains,
@@ -263,10 +264,10 @@ def key_of(settings: SimulateSettings) -> jax.Array:
 
 
 def memory_of(config: SimulateConfig) -> int:
-    """Bytes that a simulation without a grid will hold, about, beside the program itself.
+    """Estimates the bytes that a simulation without a grid needs, in addition to the program.
 
-    What is recorded is held three times while results.nc and the figure are made, and the figure
-    holds the statistics of a metric twice.
+    The records are in memory three times while results.nc and the figure are written, and the
+    figure has the statistics of a metric in memory twice.
 
     Raises:
         InputError: for more than its memory_limit, and for unknown metrics.
@@ -287,7 +288,7 @@ def memory_of(config: SimulateConfig) -> int:
 
 
 def statistics_bytes(process: Process, key: jax.Array, plan: Plan, recorded: int) -> int:
-    """Bytes that statistics over chains take, as often as they are held; at one point of a grid."""
+    """Bytes of the statistics over chains at one point of a grid, times their number of copies."""
     state, _ = state_shapes(process, key, plan.generations, plan.settings)
     shapes = metric_shapes(tuple(resolve_metrics(process.metrics, plan.metrics).items()), state)
     numbers = sum(math.prod(shape.shape) for shape in shapes.values())
@@ -295,10 +296,10 @@ def statistics_bytes(process: Process, key: jax.Array, plan: Plan, recorded: int
 
 
 def check_memory(config: SimulateConfig, needed: int, what: str) -> None:
-    """Raises `InputError` if a simulation would hold more than its memory_limit."""
+    """Raises `InputError` if a simulation would need more than its memory_limit."""
     if needed > config.memory_limit * 2**30:
         raise InputError(
             f"memory_limit is {config.memory_limit:g} GiB, but {what} need about "
-            f"{size_words(needed)}; record fewer generations or metrics "
-            f"(or keep=summary), take fewer chains, or raise the limit"
+            f"{size_words(needed)}; record fewer generations or metrics (or keep=summary), "
+            "simulate fewer chains, or raise the limit"
         )

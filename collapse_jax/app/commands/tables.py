@@ -1,4 +1,4 @@
-"""Rows and tables of what chains did: quantiles and means, beside what theory expects."""
+"""Rows and tables of simulated chains: quantiles and means, next to those that theory gives."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -42,9 +42,9 @@ def summary_rows(trace: Trace) -> Iterator[dict]:
 
 
 def rows_of(generations: np.ndarray, statistics: Statistics, point: int) -> Iterator[dict]:
-    """One row per generation of the statistics at a point, made as they are asked for.
+    """Yields one row per generation of the statistics at a point.
 
-    A row holds NAME_mean, NAME_std, NAME_q05, NAME_median and NAME_q95.
+    A row contains NAME_mean, NAME_std, NAME_q05, NAME_median and NAME_q95.
     """
     for position, generation in enumerate(generations):
         row = {"generation": int(generation)}
@@ -62,7 +62,7 @@ def grid_rows(
     generations: np.ndarray,
     statistics: Statistics,
 ) -> list[dict]:
-    """The rows of all points, each with its place in the grid; of many, the last generation's."""
+    """Returns the rows of all points; for many points, only those of the last generation."""
     if len(points) * len(generations) > _MOST_ROWS:
         generations = generations[-1:]
         statistics = {
@@ -77,9 +77,9 @@ def grid_rows(
 
 
 def chains_table(last: Mapping[str, Any], settings: SimulateSettings) -> "Table":
-    """A table of the last generation: chains, the expected mean, and how far apart they are.
+    """Returns a table of the last generation: chains, the exact mean, and their distance (z).
 
-    last: its row, as `rows_of` makes it.
+    last: the row of the last generation, from `rows_of`.
     """
     from rich.table import Column, Table
 
@@ -103,7 +103,7 @@ def chains_table(last: Mapping[str, Any], settings: SimulateSettings) -> "Table"
 
 
 def entries_table(results: "xarray.Dataset") -> "Table | None":
-    """A table of the last generation's vectors whose entries have names; None without such.
+    """Returns a table of the last generation's vectors with named entries; None without any.
 
     results: of chains, labelled.
     """
@@ -132,18 +132,18 @@ def grid_table(
     generations: np.ndarray,
     statistics: Statistics,
 ) -> "Table":
-    """The same of one metric at up to 24 points, evenly spread."""
+    """Returns a table of one metric at up to 24 points, evenly spaced."""
     from rich.table import Table
 
     name = _that_moves([name for name in config.metrics if name in statistics], statistics)
     count = min(len(points), _MOST_POINTS)
     shown = np.unique(np.linspace(0, len(points) - 1, count).round().astype(int))
     heading = (
-        f"{name} at generation {generations[-1]}, {config.chains:,} chains a point, "
+        f"{name} at generation {generations[-1]}, {config.chains:,} chains per point, "
         f"{streams_in_words(config)} ({len(shown)} of {len(points):,} points)"
     )
     if config.resolved().streams == "common":
-        heading += "; all errors, and with them all z, are one error"
+        heading += "; the errors of all points, and so all z, are fully correlated"
     table = Table(*config.axes(), *_COLUMNS, title=heading, title_justify="left")
     for number in shown:
         point = points[number]
@@ -162,7 +162,7 @@ def grid_table(
 
 
 def _that_moves(names, statistics):
-    """The first metric that differs between chains or points; a known variance never does."""
+    """The first metric that differs between chains or points."""
     for name in names:
         median = statistics[name]["quantile"][..., 2]
         if np.any(statistics[name]["std"] > 0) or np.any(median != median.flat[0]):
@@ -171,14 +171,14 @@ def _that_moves(names, statistics):
 
 
 def streams_in_words(config: SimulateConfig) -> str:
-    """Whether the points of a grid share their random numbers."""
+    """Describes whether the points of a grid share their random numbers."""
     if config.resolved().streams == "common":
         return "the same random numbers at all points"
     return "independent random numbers at each point"
 
 
 def _cells(quantiles, mean, expected, error, few):
-    """What stands below `_COLUMNS`; expected: nan where theory says nothing."""
+    """The cells below `_COLUMNS`; expected is nan without an exact mean."""
     low, median, high = quantiles
     exact = f"{expected:.5g}" if np.isfinite(expected) else ""
     z = z_of(mean, expected, error, few)
@@ -186,18 +186,20 @@ def _cells(quantiles, mean, expected, error, few):
 
 
 def carried_by_few(name: str, log_std: float | None, chains: int) -> bool:
-    """Whether the mean of a variance is made by chains rarer than one in `chains`.
+    """Whether chains rarer than one in `chains` dominate the mean of a variance.
 
-    No average of those can meet it then: for a log-normal variance of this deviation, the mean
-    needs exp(log_std^2) chains to be known to its own size.
+    In that case no average over these chains is close to the mean. If log(variance) is normal with
+    this standard deviation, exp(log_std^2) chains are needed to estimate the mean with a relative
+    error of 1.
     """
     return name == "variance" and log_std is not None and log_std**2 > np.log(max(chains, 2)) - 2
 
 
 def z_of(mean: float, exact: float, error: float, carried_by_few: bool = False) -> str:
-    """How many standard errors the mean over chains is from the exact one, as a signed number.
+    """Returns the distance of the mean over chains from the exact mean, in standard errors.
 
-    "" without an exact mean, and "rare chains" where the number means nothing.
+    It is a signed number as text; "" without an exact mean, and "rare chains" if the number is
+    meaningless.
     """
     if not np.isfinite(exact) or error <= 0:
         return ""

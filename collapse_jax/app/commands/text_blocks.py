@@ -1,4 +1,4 @@
-"""The blocks of a run's corpus: tokenised once, as far as needed, and kept in the run folder."""
+"""The blocks of a run's corpus: tokenised once, as far as needed, and stored in the run folder."""
 
 import pathlib
 import tempfile
@@ -23,10 +23,10 @@ OTHERS = "others"
 
 
 class TextBlocks(NamedTuple):
-    """What a run reads of its corpus.
+    """The blocks that a run reads from its corpus.
 
     blocks: int32 [N, length] of "train", "valid", "test", and of `OTHERS` if the run is a control
-        that is given them; files that are mapped into memory.
+        that needs them; the files are mapped into memory.
     digests: hash of the rows of each split.
     """
 
@@ -43,18 +43,18 @@ def blocks_of_corpus(
     session: Session = Session(),
     say: Say | None = None,
 ) -> TextBlocks:
-    """The blocks that settings ask for, from the run folder if `keep_blocks` put them there.
+    """Returns the blocks that settings ask for, from the run folder if `keep_blocks` stored them.
 
     Args:
         tokenizer: Of the model.
-        vocabulary: How many tokens the model knows.
+        vocabulary: Vocabulary size of the model.
         run: The path of the run folder, which need not exist.
         session: Progress (stage "encode").
-        say: Called with lines on what is read; by default they are logged.
+        say: Called with lines on the files that are read; by default they are logged.
 
     Raises:
-        InputError: If the corpus cannot be read, is too short, or has tokens that the model does
-            not know.
+        InputError: If the corpus cannot be read, is too short, or has token ids outside the model's
+            vocabulary.
     """
     text = open_text(name_of("corpus", config.corpus), say, config.text_column)
     made_from = _made_from(config, tokenizer, text.digests)
@@ -80,7 +80,7 @@ def keep_blocks(
     blocks: Mapping[str, np.ndarray],
     digests: Mapping[str, str],
 ) -> None:
-    """Keeps blocks in an opened run folder, so that the next call need not tokenise.
+    """Stores blocks in an opened run folder, so that the next call need not tokenise.
 
     Args:
         run: The path of the folder.
@@ -94,7 +94,7 @@ def keep_blocks(
 
 
 def _made_from(config, tokenizer, digests) -> dict[str, Any] | None:
-    """What blocks depend on; None where it is not known all."""
+    """The inputs on which blocks depend; None if some are unknown."""
     if not tokenizer.identity:
         return None
     values = vars(config)
@@ -108,7 +108,7 @@ def _made_from(config, tokenizer, digests) -> dict[str, Any] | None:
 
 
 def _cut(config, split, rows: Rows, tokenizer, vocabulary, whole, where, session):
-    """The blocks of a split, from its first on as far as needed, in a file that goes with them."""
+    """The blocks of a split, from the start as far as needed, in a temporary file."""
     wanted, length, count = getattr(config, f"{split}_blocks"), config.block_length, 0
     is_enough = wanted if wanted and config.blocks_from == "start" and not whole else None
     with _unnamed_file(where) as file:
@@ -135,7 +135,7 @@ def _cut(config, split, rows: Rows, tokenizer, vocabulary, whole, where, session
 
 
 def _unnamed_file(where):
-    """An open file without a name, which goes with this process; in that folder if it may."""
+    """An open file without a name, which ends with this process; in that folder if possible."""
     try:
         return tempfile.TemporaryFile(dir=where)
     except OSError:  # opening the run folder there says why
@@ -143,14 +143,14 @@ def _unnamed_file(where):
 
 
 def _numbers(count, wanted, blocks_from):
-    """Which blocks: the first `wanted` of `count`, or as many evenly spaced ones; 0 is all."""
+    """Numbers of the blocks: the first `wanted` of `count`, or as many evenly spaced; 0 is all."""
     if not wanted or blocks_from == "start":
         return slice(wanted or None)
     return (2 * np.arange(wanted) + 1) * count // (2 * wanted)
 
 
 def _nearest(run):
-    """The innermost folder above a run that exists: its disk will hold the blocks anyway."""
+    """The innermost existing folder above a run, on the disk that will store the blocks."""
     if run is None:
         return None
     return next((parent for parent in run.resolve().parents if parent.is_dir()), None)

@@ -1,4 +1,4 @@
-"""`collapse-jax warning`: lead times and false alarms of every metric of a run."""
+"""`collapse-jax warning`: measures lead times and false alarms of every metric of a run."""
 
 import csv
 import math
@@ -24,14 +24,14 @@ _HEADERS = ("alarm", "false alarms, %", "detected, %", "median lead", "AUC", "ta
 
 
 def warning_command(console: "Console", **given: Any) -> None:
-    """Prints the table of all alarms, and writes it, a figure and warning.json.
+    """Prints the table of all alarms, and writes the table, a figure and warning.json.
 
     Args:
         console: Where the table is printed.
         **given: The fields of `WarningArguments`.
 
     Raises:
-        InputError: If an option does not fit the runs, or `out` holds something else.
+        InputError: If an option is incompatible with the runs, or `out` contains other files.
     """
     from collapse_jax.app.plots.warning import draw
 
@@ -55,7 +55,7 @@ def warning_command(console: "Console", **given: Any) -> None:
 
 
 def _found(asked: WarningArguments) -> "EarlyWarning":
-    """What `early_warning` finds by the options of the command line."""
+    """The result of `early_warning` for the options of the command line."""
     from collapse_jax.drivers.warning.early_warning import early_warning
 
     limits = {name: _number(name, value) for name, value in _pairs("limits", _words(asked.limits))}
@@ -79,7 +79,7 @@ def _found(asked: WarningArguments) -> "EarlyWarning":
 
 
 def _words(given: str | Sequence[str]) -> tuple[str, ...]:
-    """What is given with commas, or word by word."""
+    """The words given with commas, or one by one."""
     words = (given,) if isinstance(given, str) else given
     return tuple(part.strip() for word in words for part in word.split(",") if part.strip())
 
@@ -88,7 +88,7 @@ def _pairs(what, words):
     for word in words:
         name, is_pair, value = word.rpartition("=")
         if not is_pair or not name:
-            raise InputError(f"{what} is {word!r}; it must be METRIC=VALUE, as entropy=2.5")
+            raise InputError(f"{what} is {word!r}; it must be METRIC=VALUE, such as entropy=2.5")
         yield name, value
 
 
@@ -106,7 +106,7 @@ def _directions(words):
 
 
 def summary_lines(found: "EarlyWarning") -> list[str]:
-    """What was watched, in a few lines."""
+    """A few lines on the chains that were watched."""
     crossed = found.crossings[~_is_nan(found.crossings)]
     unit = " times its first value" if found.relative else ""
     way = "rises to" if found.rises else "falls to"
@@ -117,9 +117,12 @@ def summary_lines(found: "EarlyWarning") -> list[str]:
         f"{found.steady} steady chains"
     ]
     if found.dropped:
-        lines.append(f"{found.dropped} chains that were given as steady crossed, and are left out")
+        lines.append(
+            f"{found.dropped} chains that were given as steady crossed the threshold and are left "
+            "out"
+        )
     if len(crossed) == 1:
-        lines.append("one chain crossed: its leads are one draw each, and have no error")
+        lines.append("only one chain crossed: each lead time is a single value without an error")
     return [*lines, *found.notes()]
 
 
@@ -131,7 +134,7 @@ def _cells(alarm: "Alarm", intervals: bool = True) -> list[str]:
     """The row of one alarm.
 
     Args:
-        intervals: Whether those of rates are there too.
+        intervals: Whether the intervals of rates are shown too.
     """
     trend = alarm.trend.value
     what = "" if alarm.indicator == "level" else f"{alarm.indicator} of "
@@ -187,7 +190,7 @@ def _table(found: "EarlyWarning") -> Any:
 
 
 def _write(folder, found, options):
-    """The table as warning.csv and warning.md, and everything as warning.json."""
+    """Writes the table as warning.csv and warning.md, and all results as warning.json."""
     rows = list(found.rows())
     flat = [{key: value for key, value in row.items() if key != "auc_by_lead"} for row in rows]
     with atomic(folder.path / "warning.csv") as temporary:

@@ -19,8 +19,8 @@ class Devices:
     devices: int | None = None
     """Use the first N devices of each process; by default all devices."""
     distributed: bool = False
-    """Run as one process of several. Slurm, Open MPI, Kubernetes and TPU pods are detected;
-    elsewhere give the next three options."""
+    """Run as one process of several, which are found through Slurm, Open MPI, Kubernetes or a TPU
+    pod, or given by the next three options."""
     coordinator: str | None = None
     """HOST:PORT at which process 0 listens; all processes must be able to reach it."""
     num_processes: int | None = None
@@ -74,7 +74,7 @@ class PointDevices(Devices):
     """Devices and processes of this call; several calls may share the points of a grid."""
 
     points: str = ""
-    """I/N: simulate only the points I, I + N, I + 2N, ... of the grid, for I from 1 to N. Other
+    """I/N: simulate only every N-th point of the grid, from point I on, for I from 1 to N. Other
     calls may simulate the other points in the same folder at the same time. Once they are done, a
     call without this option collects all points and simulates those that are missing."""
 

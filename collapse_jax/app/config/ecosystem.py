@@ -29,7 +29,7 @@ class EcosystemSettings(Settings):
     same family, workflow and sample size. The points that a workflow takes from the newest model
     come from the models that the coupling names."""
     coupling: str = ""
-    """Which models read which: ring, star, complete, or a .csv or .npy file. ring (the default):
+    """Which models read which: ring (the default), star, complete, or a .csv or .npy file. ring:
     each model reads its two neighbours. star: model 0 reads all others, and they read model 0.
     complete: each model reads all others equally. A file contains [K, K] shares, one row per
     reader; if a row sums to less than 1, the rest is fresh real data."""

@@ -65,12 +65,13 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
     """Sampling temperature, for families that have one: probabilities are raised to the power 1 /
     temperature and normalised. For a Gaussian it multiplies the variance."""
     grid: tuple[str, ...] = ()
-    """NAME=VALUE,VALUE,... or NAME=0:1:11 for a numeric option of the family; each one is an axis
-    of the grid. If the family can trace the option, all values share one compiled program."""
+    """Several values of a numeric option of the family, NAME=VALUE,VALUE or NAME=0:1:11; each
+    option is an axis of the grid. If the family can trace the option, all values share one compiled
+    program."""
     switch: str = ""
-    """GENERATION:NAME=VALUE,... to change the workflow from that generation on, for example
-    50:gamma=0.1 or 50:workflow=accumulate,real_share=0.3. Names are workflow, alpha, beta, gamma,
-    real_share and synthetic_ratio; names that are left out have their defaults."""
+    """Change the workflow from a generation on, for example 50:gamma=0.1 or
+    50:workflow=accumulate,real_share=0.3. Names are workflow, alpha, beta, gamma, real_share and
+    synthetic_ratio; names that are left out have their defaults."""
     synthetic_weight: float | tuple[float, ...] = 1.0
     """Weight of a synthetic point in the fit, relative to a real point; 0 ignores synthetic
     points."""
@@ -98,18 +99,19 @@ class SimulateConfig(DataSettings, EcosystemSettings, VerifierSettings):
     """Which generations to record: a stride, "log" for logarithmic spacing, or generation numbers
     with commas. Generation 0 and the last one are always recorded."""
     keep: Literal["chains", "summary"] = "chains"
-    """What to record: every chain, or only the mean, standard deviation and quantiles over chains.
-    A grid always records the summary."""
+    """What to record: every chain, or only the mean, standard deviation and quantiles over chains
+    (always so on a grid)."""
     memory_limit: float = 8.0
     """Memory limit in GiB; a simulation that needs more is refused before it starts."""
     seed: int = 0
     """Seed of all random numbers."""
     streams: Literal["independent", "common"] | None = None
-    """Random numbers of the grid points: independent, or common to all points. independent: each
-    point has random numbers that depend on its settings. common: all points have the same random
-    numbers, so that they differ by their settings alone and their errors are correlated. The
-    default is independent on a grid (a resumed grid keeps the choice that it began with) and common
-    without a grid: two such simulations with the same seed share their random numbers."""
+    """Random numbers of the grid points: independent (the default on a grid), or common to all
+    points. independent: each point has random numbers that depend on its settings. common: all
+    points have the same random numbers, so that they differ by their settings alone and their
+    errors are correlated. The default is independent on a grid (a resumed grid keeps the choice
+    that it began with) and common without a grid: two such simulations with the same seed share
+    their random numbers."""
     chunk: int = 50
     """Recorded generations per compiled call."""
 

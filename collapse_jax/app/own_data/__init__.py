@@ -1,1 +1,1 @@
-"""Real data out of a file, in the place of a family's own real distribution."""
+"""Real data from a file, which replaces the real distribution of a family."""

@@ -1,4 +1,4 @@
-"""Settings of a simulation with what follows from its data, and what is said of the data."""
+"""Settings of a simulation that follow from its data, and the lines printed about the data."""
 
 import dataclasses
 import inspect
@@ -28,10 +28,10 @@ _MOST_NAMED = 8
 
 
 def with_data(config: SimulateConfig) -> SimulateConfig:
-    """The settings with what follows from the data: dimensions, categories, noise.
+    """Returns the settings, filled in from the data: dimensions, categories, noise.
 
     Raises:
-        InputError: For options that contradict the data, beside what `own_data` raises.
+        InputError: For options that contradict the data, and whatever `own_data` raises.
     """
     if not config.data:
         return config
@@ -62,9 +62,9 @@ def with_data(config: SimulateConfig) -> SimulateConfig:
 
 
 def with_scores(given: SimulateConfig, config: SimulateConfig) -> SimulateConfig:
-    """The settings with the scores of held-out rows, unless the user has chosen the metrics.
+    """Returns the settings with held-out scores added, unless the user has chosen the metrics.
 
-    Those of an ecosystem are among its default metrics.
+    An ecosystem has these scores among its default metrics.
     """
     if not config.data or given.metrics or config.has_ecosystem():
         return config
@@ -75,7 +75,7 @@ def with_scores(given: SimulateConfig, config: SimulateConfig) -> SimulateConfig
 
 
 def noise_of(data: OwnData) -> float:
-    """The deviation of the labels about the least-squares fit to the training rows, unbiased."""
+    """Returns the residual standard deviation of least squares on the training rows (unbiased)."""
     x, label = data.points.x[data.train, :-1], data.points.x[data.train, -1]
     weights, _, rank, _ = np.linalg.lstsq(x, label)
     left = len(x) - int(rank)
@@ -83,7 +83,7 @@ def noise_of(data: OwnData) -> float:
 
 
 def in_words(config: SimulateConfig) -> Iterator[str]:
-    """Lines on what was read, and on what its numbers mean."""
+    """Yields lines on the data that was read, and on the meaning of its numbers."""
     data, points = own_data(config), own_data(config).points
     names = _listed(points.columns)
     if points.features:
@@ -95,9 +95,9 @@ def in_words(config: SimulateConfig) -> Iterator[str]:
     if len(data.test):
         text += f", {len(data.test):,} held out (split seed {config.split_seed})"
     if data.dropped:
-        text += f", {data.dropped:,} of {data.rows:,} rows left out for a missing value"
+        text += f", {data.dropped:,} of {data.rows:,} rows with a missing value left out"
     if points.left_out:
-        text += f", {points.left_out:,} rows at the end left out that fill no block"
+        text += f", {points.left_out:,} rows at the end left out, which do not fill a block"
     yield f"{text}; {names}"
     if points.labels:
         yield f"{len(points.labels):,} categories: {_listed(points.labels)}"
@@ -111,8 +111,8 @@ def in_words(config: SimulateConfig) -> Iterator[str]:
     source = held(config.points()[0]).source
     if source.params is not None and not (points.labels or config.family == "empirical"):
         yield (
-            f"distances to the truth are to the {config.family} fitted to all {source.size:,} "
-            "rows, its nearest model, and not to the rows themselves"
+            f"distances to the real distribution are measured to the {config.family} fitted to all "
+            f"{source.size:,} rows, not to the rows themselves"
         )
     compared = reference_line(config)
     if compared:
@@ -120,9 +120,9 @@ def in_words(config: SimulateConfig) -> Iterator[str]:
 
 
 def labelled(results: "xarray.Dataset", config: SimulateConfig) -> "xarray.Dataset":
-    """Results whose vectors have the names of categories and columns as coordinates.
+    """Returns results whose vectors have the names of categories and columns as coordinates.
 
-    Metrics that compare drawn points with real ones say with which, as their attribute `reference`.
+    The attribute `reference` of metrics that compare drawn points with real points names these.
     """
     reference = reference_in_words(config)
     for name, values in results.data_vars.items() if reference else ():
@@ -153,13 +153,13 @@ def _refuse_other(config, name, value, wanted):
     is_default = value == getattr(SimulateConfig, name, wanted)
     if value != wanted and not (FIELDS_OF_FAMILIES.get(name) == config.family and is_default):
         raise InputError(
-            f"{name} is {value}, and {config.data} has {wanted}; leave {name} out, which follows "
-            "from the data"
+            f"{name} is {value}, but {config.data} has {wanted}; leave {name} out, since it "
+            "follows from the data"
         )
 
 
 def _refuse_lost_digits(config, data, noise):
-    """Raises `InputError` where rounding the target moves it by more than its noise allows."""
+    """Raises `InputError` if the target's rounding error is too large for its noise."""
     if not isinstance(noise, int | float) or noise <= 0:
         return
     label, dtype = data.points.x[:, -1], np.dtype(jnp.result_type(float))
@@ -167,9 +167,9 @@ def _refuse_lost_digits(config, data, noise):
     if step > DIGITS * noise:
         raise InputError(
             f"{config.data}: column {data.points.columns[-1]!r} goes up to "
-            f"{np.abs(label).max():.6g} with noise {noise:.3g}, and numbers of {dtype.name} are "
-            f"{2 * step:.3g} apart there: less than three digits of its noise would be left; "
-            "subtract a constant, give --options noise=0 if there is none, or "
+            f"{np.abs(label).max():.6g} with noise {noise:.3g}, but {dtype.name} numbers of that "
+            f"size are {2 * step:.3g} apart, so that fewer than three digits of the noise would "
+            "remain; subtract a constant, give --options noise=0 if there is no noise, or "
             "jax.config.update('jax_enable_x64', True)"
         )
 
@@ -178,7 +178,7 @@ def _refuse_options_of_data(config, given):
     for name in _OF_DATA:
         if name in given:
             raise InputError(
-                f"options give {name}, and the features are those of {config.data}; leave it out"
+                f"options give {name}, but the features are those of {config.data}; leave it out"
             )
 
 

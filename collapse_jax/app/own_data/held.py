@@ -1,4 +1,4 @@
-"""A file of real data held against a family: its estimator, its source, and held-out scores."""
+"""A family for a file of real data: its estimator, its source, and held-out scores."""
 
 import dataclasses
 import functools
@@ -34,9 +34,9 @@ _SMALLEST = 1e-10
 class Held(NamedTuple):
     """A family for this data.
 
-    estimator: with all options.
-    source: the training rows.
-    scores: name -> metric of the parameters, of the held-out rows.
+    estimator: the estimator with all options.
+    source: draws from the training rows.
+    scores: name -> metric of the parameters, evaluated on the held-out rows.
     """
 
     estimator: Estimator
@@ -45,14 +45,14 @@ class Held(NamedTuple):
 
 
 def held(settings: SimulateConfig, traced: Mapping | None = None) -> Held:
-    """The family with its options, and its data.
+    """Returns the family with its options, and its data.
 
     Args:
         settings: of one simulation, filled by `own_data.filled`.
-        traced: options of the family in the place of those in the settings.
+        traced: options of the family that replace those in the settings.
 
     Raises:
-        InputError: If the family does not take the options or the rows.
+        InputError: If the family does not accept the options or the rows.
     """
     if traced:
         return _held(settings, traced)
@@ -65,10 +65,10 @@ def held(settings: SimulateConfig, traced: Mapping | None = None) -> Held:
 
 
 def with_metrics_of_data(process: Process, settings: SimulateConfig) -> Process:
-    """The process without the metrics that mean nothing here, and with held-out scores.
+    """Returns the process without metrics that are meaningless here, and with held-out scores.
 
-    The models of an ecosystem have theirs from the family (`with_score_metrics`); those of the pool
-    are added.
+    The models of an ecosystem have their scores from the family (`with_score_metrics`); the scores
+    of the pool are added.
     """
     without = withheld(settings)
     scores = dict(held(settings).scores)
@@ -93,50 +93,52 @@ def base_of(name: str, settings: SimulateConfig) -> str:
 
 
 def withheld(settings: SimulateConfig) -> dict[str, str]:
-    """Name of each metric that means nothing for this data -> why."""
+    """Returns name -> reason, for each metric that is meaningless for this data."""
     data, reasons = own_data(settings), {}
     labels = data.points.labels
     if labels and labels != tuple(map(str, range(len(labels)))):
         named = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
-        why = f"it is of the numbers of categories, and these are labels ({named})"
+        why = f"it uses the numbers of the categories, which are only labels ({named})"
         reasons |= dict.fromkeys((*_OF_NUMBERS, *quality.NAMES), why)
     mixed = data.points.more.get("categories", ())
     if any(one not in (None, TRUTH_VALUES) for one in mixed):
         reasons["mean"] = (
-            "some columns hold words, whose numbers mean nothing (mean_NAME is of one)"
+            "some columns contain words, whose codes have no numerical meaning (mean_NAME is the "
+            "mean of one column)"
         )
-        why = "it is of distances between rows, and some columns hold words, whose numbers mean "
+        why = "it uses distances between rows, but some columns contain words, whose codes mean "
         reasons |= dict.fromkeys(quality.NAMES, f"{why}nothing")
     if data.points.features:
-        why = f"it is defined for features N(0, I), and those of {settings.data} are others"
+        why = f"it is defined for features N(0, I), but those of {settings.data} are different"
         reasons["excess_log_loss"] = why
         if not second_moments(data)[1]:
-            reasons["test_error"] = "some features are explained by the others"
+            reasons["test_error"] = "some features are linear combinations of others"
     return reasons
 
 
 def check_metrics(config: SimulateConfig) -> None:
-    """Raises `InputError` for metrics that are asked for and mean nothing for this data."""
+    """Raises `InputError` for requested metrics that are meaningless for this data."""
     reasons = withheld(config) if config.data else {}
     for name in config.metrics:
         base = base_of(name, config)
         if base in reasons:
-            raise InputError(f"metric {name!r} means nothing here: {reasons[base]}")
+            raise InputError(f"metric {name!r} is meaningless for this data: {reasons[base]}")
         if config.data and not config.held_out and base in _OF_HELD_OUT:
             raise InputError(
-                f"metric {name!r} is of held-out rows, and there are none; give --held-out 0.2"
+                f"metric {name!r} is measured on held-out rows, but there are none; give "
+                "--held-out 0.2"
             )
     compares = any(name in quality.NAMES for name in config.metrics)
     if config.data and config.held_out and not compares and not held(config.points()[0]).scores:
         raise InputError(
-            f"held_out is {config.held_out:g}, and {config.family} has no probabilities to score "
-            "held-out rows by; leave it out, or compare drawn points with them, as "
+            f"held_out is {config.held_out:g}, but {config.family} has no probabilities with which "
+            "to score held-out rows; leave it out, or compare drawn points with them, as "
             "--metrics precision recall sliced_wasserstein"
         )
 
 
 def second_moments(data: OwnData) -> tuple[np.ndarray, bool]:
-    """(X'X / N [dim, dim] of the training rows' features, whether they determine all weights)."""
+    """Returns (X'X / N [dim, dim] of the training features, whether they determine all weights)."""
     features = data.points.x[data.train, :-1]
     moments = features.T @ features / len(features)
     unit = np.sqrt(np.maximum(np.diag(moments), np.finfo(float).tiny))
@@ -202,7 +204,7 @@ def _held(settings, traced):
 
 
 def _reference(settings, factory, options):
-    """The family whose model of all rows is what distances are measured to; None without one."""
+    """The family whose fit to all rows is the reference of distances; None without one."""
     parameters = inspect.signature(factory).parameters
     if "num_categories" in parameters:  # without smoothing it is the law of the rows
         options = {name: value for name, value in options.items() if name != "smoothing"}
@@ -223,13 +225,14 @@ def _called(settings, factory, options):
     except Exception as error:  # a factory of somebody else's
         parameters = ", ".join(inspect.signature(factory).parameters)
         raise InputError(
-            f"options {' '.join(settings.options)}: {settings.family} does not take these "
-            f"({type(error).__name__}: {error}); it takes {parameters or 'no options'}"
+            f"options {' '.join(settings.options)}: {settings.family} does not accept these "
+            f"options ({type(error).__name__}: {error}); its options are "
+            f"{parameters or 'no options'}"
         ) from None
 
 
 def _check(estimator, settings, data):
-    """Holds all rows against the family; what it says of x[3, 1] is said of row and column."""
+    """Checks all rows against the family; a message about x[3, 1] is changed to row and column."""
     if estimator.check is None:
         return
     try:
@@ -240,7 +243,7 @@ def _check(estimator, settings, data):
 
 
 def _of_features(data, factory):
-    """Options of a regression: features are drawn anew from the training rows."""
+    """Options of a regression: features are drawn from the training rows in every generation."""
     if not data.points.features:
         return {}
     options: dict[str, Any] = {"design": data.points.x[data.train, :-1], "resampled": True}
@@ -251,7 +254,7 @@ def _of_features(data, factory):
 
 
 def _scores(factory, estimator, data):
-    """Held-out metrics of the parameters, by name."""
+    """Returns held-out metrics of the parameters, by name."""
     if not len(data.test):
         return {}
     x, scores = as_held(estimator, data.points.x[data.test]), []

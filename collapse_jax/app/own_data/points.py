@@ -1,9 +1,8 @@
-"""The columns of a file as the points that a family takes.
+"""Converts the columns of a file to the points that a family takes.
 
-What a family takes is seen from the options of its factory; none is known by name. num_categories:
-one column of categories. vocabulary_size and block_length: tokens. dim and design: features and a
-target. columns and categories: a table of both. height and width: images. All others: numbers,
-[N, dim] or [N].
+The options of a family's factory determine what it takes. num_categories: one column of categories.
+vocabulary_size and block_length: tokens. dim and design: features and a target. columns and
+categories: a table of both. height and width: images. All other families: numbers, [N, dim] or [N].
 """
 
 import inspect
@@ -28,13 +27,13 @@ class Points(NamedTuple):
     """Real points as a family takes them.
 
     x: [N, ...].
-    rows: [N] numbers of the rows of the file, of blocks those of their first.
-    columns: names of the entries of a point; of a target it is the last one.
-    labels: of the categories, or ().
-    options: of the family, numbers that follow from the data.
-    more: others that follow from it, which no settings hold.
+    rows: [N] row numbers in the file; for blocks, those of their first rows.
+    columns: names of the entries of a point; a target is the last one.
+    labels: labels of the categories, or ().
+    options: numeric options of the family that follow from the data.
+    more: other options that follow from the data and are not settings.
     features: whether the points are features and a target.
-    left_out: rows at the end that fill no block.
+    left_out: number of rows at the end that do not fill a block.
     """
 
     x: np.ndarray
@@ -48,7 +47,7 @@ class Points(NamedTuple):
 
 
 def kind_of(factory: Callable[..., Any]) -> str:
-    """What a family takes: tokens, categories, a target, a table, images or numbers."""
+    """Returns what a family takes: tokens, categories, a target, a table, images or numbers."""
     options = inspect.signature(factory).parameters.keys()
     if {"vocabulary_size", "block_length"} <= options:
         return "tokens"
@@ -62,35 +61,37 @@ def kind_of(factory: Callable[..., Any]) -> str:
 
 
 def check_for_family(settings: DataSettings, family: str, factory: Callable[..., Any]) -> None:
-    """Raises `InputError` for settings that a family ignores or lacks; reads nothing."""
+    """Raises `InputError` for settings that a family ignores or lacks, without reading the file."""
     is_regression = kind_of(factory) == "target"
     if settings.target and not is_regression:
         raise InputError(
-            f"target is {settings.target!r} with family {family}, which has none; name the columns "
-            "by --columns"
+            f"target is {settings.target!r} with family {family}, which has no target; choose the "
+            "columns by --columns"
         )
     if is_regression and not settings.target:
         raise InputError(
-            f"family {family} explains one column by the others; name that one by --target"
+            f"family {family} explains one column by the others; give its name by --target"
         )
     if not settings.intercept and not is_regression:
-        raise InputError(f"intercept is False with family {family}, which has none; leave it out")
+        raise InputError(
+            f"intercept is False with family {family}, which has no intercept; leave it out"
+        )
 
 
 def points_of(
     reading: Reading, settings: DataSettings, family: str, factory: Callable, given: Mapping
 ) -> Points:
-    """The points of a file for a family.
+    """Returns the points of a file for a family.
 
     Args:
-        reading: of the file.
-        settings: how it was read.
+        reading: the content of the file.
+        settings: the settings by which it was read.
         family: its name, for messages.
-        factory: of the family.
-        given: its options.
+        factory: the factory of the family.
+        given: the options of the family.
 
     Raises:
-        InputError: if the columns are not what the family takes.
+        InputError: if the family does not take such columns.
     """
     kind = kind_of(factory)
     make = {"tokens": _tokens, "categories": _categories, "target": _target, "images": _images}
@@ -125,7 +126,7 @@ def _refuse_numbers_as_text(table, settings):
 
 
 def in_words_of_the_file(text: str, points: Points) -> str:
-    """The message of a check, with the row and the column of the file for x[17, 3]."""
+    """Replaces x[17, 3] in the message of a check by the row and the column of the file."""
 
     def named(found):
         row, column = found.group(1), found.group(2)
@@ -150,10 +151,10 @@ def _numbers(table: Table, family):
         if categories in (None, TRUTH_VALUES):
             continue
         decimal = any(re.fullmatch(r"[+-]?[\d.]*,\d+", label) for label in categories)
-        hint = "; are these decimal commas? write 1.5" if decimal else ""
+        hint = "; if these are decimal commas, write 1.5" if decimal else ""
         raise InputError(
-            f"column {name!r} holds words, as {categories[0]!r}, and {family} takes numbers{hint}; "
-            "choose other columns (--columns), or a family of categories"
+            f"column {name!r} contains words, such as {categories[0]!r}, but {family} takes "
+            f"numbers{hint}; choose other columns (--columns), or a family of categories"
         )
     return table.values
 
@@ -168,8 +169,8 @@ def _coded(reading, column, settings, family):
     labels = tuple(labels)
     if len(labels) == len(codes) > 2 and name not in settings.categories:
         raise InputError(
-            f"each row has a category of its own in column {name!r}, as an identifier has; if it "
-            f"is meant so, give --categories {name}"
+            f"each row has a different category in column {name!r}, like an identifier; if this is "
+            f"intended, give --categories {name}"
         )
     return codes, labels
 
@@ -178,8 +179,8 @@ def _categories(reading, settings, family, given):
     names = reading.table.names
     if len(names) > 1:
         raise InputError(
-            f"{family} takes one column of categories, and {len(names)} are read "
-            f"({', '.join(names[:6])}); choose one, as --columns {names[0]}"
+            f"{family} takes one column of categories, but {len(names)} columns are read "
+            f"({', '.join(names[:6])}); choose one, for example --columns {names[0]}"
         )
     codes, labels = _coded(reading, 0, settings, family)
     return Points(
@@ -216,24 +217,24 @@ def _coded_tokens(reading, column):
 
 
 def _stream(reading, settings, family, given):
-    """Blocks of one column, whose rows follow each other."""
+    """Blocks of one column, as a stream of consecutive rows."""
     name = reading.table.names[0]
     if reading.dropped:
         raise InputError(
-            f"{reading.dropped} rows of column {name!r} are missing, and without them tokens would "
-            "follow each other that do not; write them"
+            f"{reading.dropped} rows of column {name!r} are missing, and leaving them out would "
+            "join tokens that are not consecutive; fill in the missing values"
         )
     codes, labels = _coded_tokens(reading, 0)
     length = given.get("block_length")
     if length is None:
         raise InputError(
             f"{family} reads column {name!r} as a stream of {len(codes):,} tokens, cut into "
-            "blocks; say how long they are, as --options block_length=32"
+            "blocks; give the length of a block, for example --options block_length=32"
         )
     if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= len(codes):
         raise InputError(
-            f"block_length is {length!r}; it must be a whole number from 1 to the "
-            f"{len(codes):,} rows"
+            f"block_length is {length!r}; it must be an integer from 1 to {len(codes):,}, the "
+            "number of rows"
         )
     blocks = len(codes) // length
     x = codes[: blocks * length].astype(np.int32).reshape(blocks, length)
@@ -248,8 +249,8 @@ def _target(reading, settings, family, given):
     if settings.intercept:
         if _INTERCEPT in names:
             raise InputError(
-                "a column is called 'intercept', as the column of ones would be; give "
-                "--no-intercept, or another name"
+                "a column is called 'intercept', which is the name of the column of ones; give "
+                "--no-intercept, or rename the column"
             )
         x, names = np.column_stack([np.ones(len(x)), x]), (_INTERCEPT, *names)
     return Points(x, reading.rows, names, options={"dim": len(names) - 1}, features=True)

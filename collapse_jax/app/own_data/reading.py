@@ -1,4 +1,5 @@
-"""The file of a simulation: read once, its rows split, and what made_of.json keeps of it."""
+"""Reads the data file of a simulation once, splits its rows, and makes its entry of
+made_of.json."""
 
 import contextlib
 import contextvars
@@ -27,10 +28,10 @@ _STATES: contextvars.ContextVar[dict | None] = contextvars.ContextVar("_STATES",
 
 
 class DataKey(NamedTuple):
-    """How a file is read, and which state of it.
+    """How a file is read, and the state of the file.
 
-    state: when the file was changed, its bytes and its number.
-    All others: see `DataSettings`; memory_limit: of the simulation.
+    state: the file's modification time, size and inode number. memory_limit: that of the
+        simulation. All others: see `DataSettings`.
     """
 
     state: tuple[int, int, int]
@@ -46,7 +47,7 @@ class DataKey(NamedTuple):
 
     @classmethod
     def of(cls, settings: SimulateConfig) -> "DataKey":
-        """The key of the file as it lies there now; raises `InputError` where it does not."""
+        """Returns the key of the current file; raises `InputError` if there is none."""
         states = _STATES.get()
         states = {} if states is None else states
         if settings.data not in states:
@@ -69,12 +70,12 @@ def _state_of(data):
 
 
 class OwnData(NamedTuple):
-    """What a simulation has of a file.
+    """The data of a simulation.
 
-    points: all of them, as the family takes them.
-    train, test: numbers of the points that are drawn from, and of those that are held out.
-    rows: how many rows the file has.
-    dropped: those of them that a missing value has left out.
+    points: all points, in the form that the family takes.
+    train, test: numbers of the training points, and of the held-out points.
+    rows: number of rows in the file.
+    dropped: number of rows that were left out because of a missing value.
     checksum: SHA-256 of the file.
     """
 
@@ -87,10 +88,10 @@ class OwnData(NamedTuple):
 
 
 def own_data(settings: SimulateConfig) -> OwnData:
-    """The data of a simulation; a file that did not change is read once.
+    """Returns the data of a simulation; an unchanged file is read only once.
 
     Raises:
-        InputError: For a file that cannot be read, or whose columns are not what the family takes.
+        InputError: For a file that cannot be read, or whose columns the family does not take.
     """
     check_for_family(settings, settings.family, family(settings.family).factory)
     length = given_options(settings).get("block_length")
@@ -98,7 +99,7 @@ def own_data(settings: SimulateConfig) -> OwnData:
 
 
 def entry(settings: SimulateConfig) -> dict[str, Any]:
-    """The entry of made_of.json: hashes of the columns, how many rows, and which are held out."""
+    """Returns the entry of made_of.json: hashes of the columns, number of rows, held-out rows."""
     data = own_data(settings)
     x, names = data.points.x, data.points.columns
     parts = {f"column {names[0]!r}": x}
@@ -118,7 +119,7 @@ def entry(settings: SimulateConfig) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def held_still() -> Iterator[None]:
-    """Within it a file is looked at once: what becomes of it meanwhile changes no number."""
+    """Within this context a file is read only once, so that later changes of it have no effect."""
     token = _STATES.set({})
     try:
         yield
@@ -128,7 +129,7 @@ def held_still() -> Iterator[None]:
 
 @functools.lru_cache(1)
 def _reading(data: DataKey) -> tuple[Reading, str]:
-    """(what the file holds, its SHA-256)."""
+    """(content of the file, its SHA-256)."""
     path = made_of.expanded(data.data)
     reading = read_file(
         *(path, data.columns, data.target, data.categories),
@@ -137,7 +138,9 @@ def _reading(data: DataKey) -> tuple[Reading, str]:
     )
     checksum = made_of.of_files([path], path.parent)[path.name]
     if _state_of(data.data) != data.state:
-        raise InputError(f"{data.data} changed while it was read; wait until it is written")
+        raise InputError(
+            f"{data.data} changed while it was read; wait until it has been written completely"
+        )
     return reading, checksum
 
 

@@ -1,4 +1,4 @@
-"""Figures: of a run folder's files, as PNG and PDF, and of any records, on an `Axes`."""
+"""Figures: of run folders, as PNG and PDF files, and of any records, on an `Axes`."""
 
 import importlib
 import pathlib

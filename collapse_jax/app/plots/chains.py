@@ -1,6 +1,6 @@
-"""Figures of simulated chains: quantile bands and the median, with theory on top.
+"""Figures of simulated chains: quantile bands and the median, compared with theory.
 
-The mean is drawn apart, and only beside its exact value: docs/mean-and-typical-path.md.
+The mean is drawn only together with its exact value (see docs/mean-and-typical-path.md).
 """
 
 import pathlib
@@ -23,7 +23,7 @@ LABELS = {
     "log_variance": "log variance (log-determinant / d)",
     "heterozygosity": "heterozygosity 1 - sum p²",
     "entropy": "entropy (nats)",
-    "support": "support (categories alive)",
+    "support": "support (number of surviving categories)",
     "mean": "mean",
 }
 # The shortest linear axis, as a share of its middle: what hardly changes looks like it.
@@ -31,7 +31,7 @@ _NARROWEST = 0.02
 
 
 def draw(folder: RunFolder, config: SimulateConfig, results: "xarray.Dataset") -> pathlib.Path:
-    """Draws one panel per metric, by generation; the path of the PNG."""
+    """Draws one panel per metric, by generation; returns the path of the PNG."""
     names = [name for name in config.resolved().metrics if is_scalar(results, name)]
     fig, axes = style.figure(1, max(len(names), 1))
     recorded = results.sizes["generation"]
@@ -43,12 +43,12 @@ def draw(folder: RunFolder, config: SimulateConfig, results: "xarray.Dataset") -
 
 
 def is_scalar(results: "xarray.Dataset", name: str) -> bool:
-    """Whether results hold a metric as one number per chain, or a summary of such numbers."""
+    """Whether results contain a metric as one number per chain, or a summary of such numbers."""
     return f"{name}_quantile" in results or (name in results and results[name].ndim == 2)
 
 
 def title(config: SimulateConfig) -> str:
-    """Family, workflow, sample size and number of chains in a line."""
+    """Returns family, workflow, sample size and number of chains in one line."""
     config = config.resolved()
     workflow = config.workflow
     if workflow == "mix":
@@ -62,18 +62,18 @@ def title(config: SimulateConfig) -> str:
     if config.temperature != 1:
         workflow = f"{workflow} at temperature {config.temperature:g}"
     if config.verifier:
-        workflow = f"{workflow} judged by {config.verifier}"
+        workflow = f"{workflow}, verifier {config.verifier}"
     several = config.ecosystem_in_words()
     workflow = f"{several}, {workflow}" if several else workflow
-    own = "" if config.streams == "common" else ", the random numbers of this point of a grid"
+    own = "" if config.streams == "common" else ", with the random numbers of this grid point"
     return f"{label(config)}, {workflow}, M = {config.sample_size}, {config.chains:,} chains{own}"
 
 
 def draw_panel(axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", name: str) -> int:
-    """Draws quantile bands and the median of a metric, and what theory knows of it.
+    """Draws quantile bands and the median of a metric, and its exact values if they are known.
 
     Returns:
-        How many of the recorded generations are drawn: see `plots.thin`.
+        The number of recorded generations that are drawn: see `plots.thin`.
     """
     generation = results["generation"].values
     if name in results:
@@ -107,10 +107,10 @@ def draw_means(
     mean: np.ndarray,
     colour: Any = style.INK,
 ) -> list:
-    """Draws the exact mean of a metric (dashed) and that of the chains (dotted); the lines.
+    """Draws the exact mean of a metric (dashed) and that of the chains (dotted); returns the lines.
 
-    The mean of the chains ends where they are too few for it. Without an exact mean nothing is
-    drawn, since a reader could not see whether they are.
+    The curve of the chains' mean ends where there are too few chains to estimate it. Without an
+    exact mean nothing is drawn, since a reader could not see whether there are enough chains.
 
     Args:
         generation: [generations].

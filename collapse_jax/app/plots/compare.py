@@ -1,4 +1,4 @@
-"""The figure of several language-model runs: perplexity, and the share of the gain that is lost."""
+"""The figure of several language-model runs: perplexity, and the share of the gain lost."""
 
 import pathlib
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def draw(folder: RunFolder, runs: "Sequence[ComparedRun]", name: str) -> pathlib.Path:
-    """Draws the figure into a folder; the path of the PNG."""
+    """Draws the figure into a folder; returns the path of the PNG."""
     return style.save(compare_figure(runs, name), folder, "compare")
 
 
 def compare_figure(runs: "Sequence[ComparedRun]", name: str) -> "Figure":
-    """A curve for each run, the mean of its seeds with a band of one standard deviation.
+    """Draws a curve for each run: the mean of its seeds, with a band of one standard deviation.
 
     Args:
-        runs: Those to draw.
+        runs: The runs to draw.
         name: The perplexity, a key of `PERPLEXITY_WORDS`.
     """
     losts = [run.gain_lost() for run in runs]
@@ -59,20 +59,20 @@ def compare_figure(runs: "Sequence[ComparedRun]", name: str) -> "Figure":
 
 
 def _draw_lost(axis, runs, losts):
-    """The share of the first fit's gain that is lost, in percent."""
+    """Draws the share of the first fit's gain that is lost, in percent."""
     for run, lost, colour in zip(runs, losts, colours(len(runs)), strict=True):
         style.seeds(axis, run.generations(), 100 * style.finite(lost), colour)
     axis.axhline(100, color=style.REAL, lw=1, ls=":")
     axis.annotate(
-        "all of it", (1, 100), (-2, 2), xycoords=("axes fraction", "data"),
+        "whole gain lost", (1, 100), (-2, 2), xycoords=("axes fraction", "data"),
         textcoords="offset points", ha="right", fontsize=7, color=style.REAL,
     )  # fmt: skip
     axis.set_xlabel("generation (0: fitted to real text)", fontsize=8)
-    axis.set_ylabel("share of fine-tuning's gain that is lost\n(test text, in nats; %)", fontsize=8)
+    axis.set_ylabel("share of the fine-tuning gain lost\n(test text, in nats; %)", fontsize=8)
 
 
 def colours(count: int) -> list:
-    """One colour for each run, apart from each other and from greys."""
+    """Returns one colour for each run, different from each other and from greys."""
     if count <= 9:
         return [matplotlib.colormaps["tab10"](place) for place in range(10) if place != 7][:count]
     return [matplotlib.colormaps["turbo"](0.05 + 0.9 * i / (count - 1)) for i in range(count)]

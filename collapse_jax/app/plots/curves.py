@@ -1,4 +1,4 @@
-"""Curves and phase diagrams of any records, on an `Axes` of the caller's."""
+"""Draws curves and phase diagrams of any records on an `Axes` of the caller."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -27,24 +27,24 @@ def trajectories(
     band: tuple[float, float] | None = (0.05, 0.95),
     theory: Any = None,
 ) -> "Axes":
-    """A metric by generation: the median over chains in a band of quantiles, or the mean.
+    """Draws a metric by generation: the median over chains with a quantile band, or the mean.
 
     Args:
         records: a trace, a summary, a data set, a run folder or its path; or name -> any of these,
             for several in one figure.
-        metric: a metric of one number a generation that all of them hold.
+        metric: a metric with one number per generation that all records contain.
         ax: where to draw; by default the current axes of pyplot.
-        centre: "median", with its 95% interval by order statistics where chains were kept; or
-            "mean", with its 95% interval by Student's t. The mean may be carried by few chains
-            (docs/mean-and-typical-path.md); the label then says so.
-        band: two quantiles over chains to draw a band between; None for no band.
+        centre: "median", with its 95% interval by order statistics if the records contain all
+            chains; or "mean", with its 95% interval by Student's t. A few chains may dominate the
+            mean (docs/mean-and-typical-path.md); the label then says so.
+        band: two quantiles over chains, which bound the band; None for no band.
         theory: exact values [generation] to draw on top, or name -> such values.
 
     Returns:
         The axes.
 
     Raises:
-        InputError: for a metric that is not there, with the names of those that are.
+        InputError: for a metric that the records lack; the message lists those that they have.
     """
     one_of("centre", centre, _KINDS)
     if band is not None and not 0 <= band[0] < band[1] <= 1:
@@ -76,11 +76,11 @@ def phase(
     generation: int | None = None,
     statistic: str = "median",
 ) -> "Axes":
-    """A phase diagram: the median, or the mean, of a metric over two settings of a grid.
+    """Draws a phase diagram: the median or mean of a metric over two settings of a grid.
 
     Args:
-        data: what `cj.simulate_grid` returned, or the results.nc of a grid.
-        metric: a metric of one number a generation.
+        data: the result of `cj.simulate_grid`, or the results.nc of a grid.
+        metric: a metric with one number per generation.
         ax: where to draw; by default the current axes of pyplot.
         x: the setting along the horizontal axis; by default the last one.
         y: the setting along the vertical axis; by default the one before it.
@@ -91,7 +91,7 @@ def phase(
         The axes; its colour bar belongs to its figure.
 
     Raises:
-        InputError: where the data have not exactly two settings, or no such metric or generation.
+        InputError: if the data do not have exactly two settings, or lack the metric or generation.
     """
     one_of("statistic", statistic, _KINDS)
     found = recorded(data)
@@ -99,8 +99,8 @@ def phase(
     names = list(found.axes)
     if len(names) != 2:
         raise InputError(
-            f"data vary by {', '.join(names) or 'no setting'}; a phase diagram needs two: select "
-            "among the others, as data.isel(NAME=0)"
+            f"data vary by {', '.join(names) or 'no setting'}; a phase diagram needs exactly two "
+            "settings: select values of the others, for example by data.isel(NAME=0)"
         )
     x = x if x is not None else next(name for name in reversed(names) if name != y)
     y = y if y is not None else next(name for name in names if name != x)
@@ -124,7 +124,7 @@ def phase(
 
 
 def _by_name(records: Any) -> dict[str, Any]:
-    """Several records by their names; one, which may be a dict of arrays, under ""."""
+    """Several records by name; a single one, which may be a dict of arrays, under ""."""
     if type(records) is dict and records:
         if not any(isinstance(one, np.ndarray) for one in records.values()):
             return records
@@ -132,7 +132,7 @@ def _by_name(records: Any) -> dict[str, Any]:
 
 
 def current_axes(ax: "Axes | None") -> "Axes":
-    """The axes given, or those that pyplot would draw on."""
+    """Returns the axes given, or the current axes of pyplot."""
     if ax is not None:
         return ax
     from matplotlib import pyplot
@@ -151,11 +151,11 @@ def _by_generation(values, found):
 
 
 def _draw(axis, found, metric, label, colour, centre, band):
-    """The curve of one run, in its bands."""
+    """Draws the curve of one run, with its bands."""
     if found.axes:
         raise InputError(
-            f"{found.name} is a grid over {', '.join(found.axes)}; select one point, as "
-            "data.isel(NAME=0), or draw `phase`"
+            f"{found.name} is a grid over {', '.join(found.axes)}; select one point, for example "
+            "by data.isel(NAME=0), or use `phase`"
         )
     generation, name = found.generations, label or centre
     values = found.scalars().get(metric)
@@ -181,7 +181,7 @@ def _draw(axis, found, metric, label, colour, centre, band):
             **{"color": colour, "alpha": 0.35, "lw": 0, "label": None if label else words},
         )  # fmt: skip
     if centre == "mean" and found_centre.few.any():
-        name += f" (few chains carry it from generation {generation[found_centre.few][0]} on)"
+        name += f" (a few chains dominate it from generation {generation[found_centre.few][0]} on)"
     axis.plot(generation, style.finite(found_centre.number), color=colour, lw=1.6, label=name)
 
 
@@ -189,7 +189,7 @@ def _values(found, metric, which):
     """A statistic over chains [*axes, generation]: "median", "mean", or a level of the quantiles.
 
     Raises:
-        InputError: where the records lack it.
+        InputError: if the records lack it.
     """
     chains = found.scalars().get(metric)
     if chains is not None:
@@ -200,7 +200,7 @@ def _values(found, metric, which):
         return np.quantile(chains, level, axis=axis, method="linear" if level == 0.5 else "nearest")
     if metric not in found.statistics:
         names = sorted({*found.scalars(), *found.statistics})
-        raise InputError(f"metric is {metric!r}; {found.name} holds {', '.join(names)}")
+        raise InputError(f"metric is {metric!r}; {found.name} contains {', '.join(names)}")
     statistics = found.statistics[metric]
     if which == "mean":
         return statistics.mean
@@ -208,5 +208,5 @@ def _values(found, metric, which):
     at = [place for place, known in enumerate(found.levels) if abs(known - level) < 1e-9]
     if not at:
         levels = ", ".join(f"{known:g}" for known in found.levels)
-        raise InputError(f"band has {level:g}; {found.name} holds the quantiles {levels}")
+        raise InputError(f"band has {level:g}; {found.name} contains the quantiles {levels}")
     return statistics.quantile[..., at[0]]

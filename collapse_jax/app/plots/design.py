@@ -1,4 +1,4 @@
-"""Chains of a 2 x 2 x 2 design by generation: all cells, and what each factor adds."""
+"""Chains of a 2 x 2 x 2 design by generation: all cells, and the effect of each factor."""
 
 import csv
 import itertools
@@ -23,7 +23,7 @@ _ENTRIES = {1: 1, 2: 3, 3: 3}
 
 
 def effects_of(cells: Mapping[Cell, np.ndarray], names: tuple[str, ...]) -> dict:
-    """`factorial.effects` of medians over chains.
+    """Returns `factorial.effects` of medians over chains.
 
     Args:
         cells: [chains, generations] of each cell.
@@ -64,16 +64,16 @@ def draw_design(
 ) -> pathlib.Path:
     """Draws a column per measure, with rows for the second factor off, on, and all effects.
 
-    The first factor is shown by colour, the third by the line; curves are medians of chains, in a
-    band of 25 to 75%.
+    Colour shows the first factor, the line style the third. Curves are medians over chains, with a
+    band from 25 to 75%.
 
     Args:
         results: (title, label of the axis) -> cell -> [chains, generations].
         factors: Name -> (words for off, words for on), three of them.
         folder: Where figures/NAME.png is saved.
         name: Of the figure.
-        linear_below: Label -> the value up to which its axis is linear (shaded), and logarithmic
-            beyond; an axis without one is linear throughout.
+        linear_below: Label -> the value up to which its axis is linear (shaded); beyond it the axis
+            is logarithmic. An axis without a value is linear.
 
     Returns:
         The path of the PNG.
@@ -105,7 +105,7 @@ def draw_design(
 
 
 def _draw_cells(axes, cells, factors, label, linear):
-    """Two panels with the same limits: the second factor off and on."""
+    """Draws two panels with the same limits: the second factor off and on."""
     samples, _, fits = factors.values()
     for (first, second, third), values in cells.items():
         low, median, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)  # [generations]
@@ -127,7 +127,7 @@ def _draw_cells(axes, cells, factors, label, linear):
 
 
 def _draw_effects(axis, by_factors, linear):
-    """Main effects, and interactions of two (dotted); by_factors: names -> [generations]."""
+    """Draws main effects and interactions (dotted); by_factors: names -> [generations]."""
     _scale([axis], linear)
     shown = {names: values for names, values in by_factors.items() if len(names) in (1, 2)}
     for colour, (names, values) in zip(_COLOURS, shown.items(), strict=True):
@@ -136,7 +136,7 @@ def _draw_effects(axis, by_factors, linear):
 
 
 def _shade(axes, linear):
-    """The linear part of logarithmic axes."""
+    """Shades the linear part of logarithmic axes."""
     if linear is None:
         return
     for axis in axes:
@@ -146,8 +146,8 @@ def _shade(axes, linear):
 
 def _draw_zero(axis):
     axis.axhline(0, color=style.REAL, lw=0.6)
-    axis.set_ylabel("effect on it", fontsize=8)
-    axis.set_xlabel("generation (0: fitted to the truth)", fontsize=8)
+    axis.set_ylabel("effect", fontsize=8)
+    axis.set_xlabel("generation (0: fitted to real data)", fontsize=8)
 
 
 def _scale(axes, linear):

@@ -1,4 +1,4 @@
-"""Figure of models that read each other: panels of the pool, and one of all models."""
+"""The figure of models that read each other: panels of the pool, and one of all models."""
 
 import pathlib
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ _MEDIAN = QUANTILES.index(0.5)
 
 
 def draw(folder: RunFolder, config: SimulateConfig, results: "xarray.Dataset") -> pathlib.Path:
-    """Draws the metrics of the pool, and the medians of those of single models; the PNG's path."""
+    """Draws the metrics of the pool, and medians of single models; returns the PNG's path."""
     names = [name for name in config.resolved().metrics if is_scalar(results, name)]
     of_pool = [name for name in names if OF_MODEL not in name]
     of_models: dict[str, list[str]] = {}
@@ -43,7 +43,7 @@ def draw(folder: RunFolder, config: SimulateConfig, results: "xarray.Dataset") -
 def _models(
     axis: "Axes", config: SimulateConfig, results: "xarray.Dataset", metric: str, names: list[str]
 ) -> int:
-    """Draws the median over chains of each model; how many generations are drawn."""
+    """Draws the median over chains of each model; returns the number of generations drawn."""
     generation = results["generation"].values
     medians = np.stack([_median(results, name) for name in names])
     places = thin.kept(medians.T)

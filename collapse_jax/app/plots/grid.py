@@ -1,4 +1,4 @@
-"""Figures of a grid of simulations: trajectories over one axis, phase diagrams over two."""
+"""Figures of a grid: trajectories for one varying setting, phase diagrams for two."""
 
 import itertools
 import pathlib
@@ -31,9 +31,9 @@ _NAMES = {"sample_size": "sample size M", "num_categories": "categories K", "dim
 def draw(
     folder: RunFolder, config: SimulateConfig, results: "xarray.Dataset"
 ) -> list[pathlib.Path]:
-    """Draws trajectories where one setting varies, else a phase diagram for each metric.
+    """Draws trajectories if one setting varies, else a phase diagram for each metric.
 
-    A phase diagram shows the last two settings; those before them have a panel each.
+    A phase diagram shows the last two settings; each value of the others has a panel.
 
     Returns:
         The paths of the PNGs.
@@ -45,7 +45,7 @@ def draw(
 
 
 def _trajectories(folder, config, results, names):
-    """A column per metric: medians with their bands, and below them the means theory knows."""
+    """Draws a column per metric: medians with bands, and below them means with exact values."""
     ((setting, values),) = config.axes().items()
     shown = np.linspace(0, len(values) - 1, min(len(values), _MOST_CURVES))
     shown = np.unique(shown.round().astype(int))
@@ -76,7 +76,7 @@ def _trajectories(folder, config, results, names):
 
 
 def _means(axis, results, name, curves):
-    """A panel of means that have an exact value, hidden if none has; place -> (point, colour)."""
+    """Draws means that have an exact value; the panel is hidden if there is none."""
     generation, lines = results["generation"].values, []
     for place, (point, colour) in curves.items():
         mean = results[f"{name}_mean"].values[place]
@@ -89,13 +89,13 @@ def _means(axis, results, name, curves):
     axis.set_ylabel(f"mean {LABELS.get(name, name)}", fontsize=8)
     of_chains = [line for line in lines if line.get_linestyle() == ":"]
     is_cut = any(line.get_xdata()[-1] < generation[-1] for line in of_chains)
-    label = "mean of the chains" + ", as long as they hold it to 5%" * is_cut
+    label = "mean of the chains" + ", where it is accurate to 5%" * is_cut
     handles = [lines[0], *of_chains[:1]]
     axis.legend(handles, ["exact mean", label][: len(handles)], fontsize=6, frameon=False)
 
 
 def _phase_diagram(folder, config, results, name):
-    """The median over chains at the last generation, with contours of the exact mean."""
+    """Draws the median over chains at the last generation, with contours of the exact mean."""
     settings = config.axes()
     *outer, rows, columns = settings.items()  # (name, values) each
     shape = tuple(map(len, settings.values()))
@@ -129,9 +129,10 @@ def _phase_diagram(folder, config, results, name):
 
 
 def _exact_means(config, name, last):
-    """The exact mean at each point [points], nan where theory knows none or it says nothing.
+    """The exact mean at each point [points]; nan if it is unknown or not informative.
 
-    With ddof = 1 few chains carry the mean of the variance, and it says nothing of the median.
+    With ddof = 1 a few chains dominate the mean of the variance, which is then not informative
+    about the median.
     """
     if (name, given_options(config).get("ddof")) == ("variance", 1):
         return np.full(len(config.points()), np.nan)
@@ -143,7 +144,7 @@ def _exact_means(config, name, last):
 def draw_cells(
     axis: "Axes", x: np.ndarray, y: np.ndarray, values: np.ndarray, **levels: float
 ) -> "QuadMesh":
-    """Draws values [len(y), len(x)] as cells around their places."""
+    """Draws values [len(y), len(x)] as cells around their positions."""
     # Each cell of a vector image is a path of its own.
     many = values.size > _MOST_PATHS
     cells: Any = {"cmap": matplotlib.colormaps["viridis"], "rasterized": many, **levels}
@@ -151,12 +152,12 @@ def draw_cells(
 
 
 def positions(values: Sequence) -> np.ndarray:
-    """Where values lie on an axis: numbers at themselves, names at 0, 1, ..."""
+    """Returns the positions of values on an axis: numbers at their values, names at 0, 1, ..."""
     return np.arange(len(values)) if isinstance(values[0], str) else np.array(values, float)
 
 
 def dress_axes(panel: "Axes", columns: tuple[str, Sequence], rows: tuple[str, Sequence]) -> None:
-    """Scales, ticks and labels; columns, rows: (name, values) of the settings along x and y."""
+    """Sets scales, ticks and labels; columns, rows: (name, values) of the settings on x and y."""
     for (name, values), axis in zip((columns, rows), "xy", strict=True):
         if isinstance(values[0], str):
             names = list(map(style.tick_name, values))
@@ -182,7 +183,7 @@ def _edges(values):
 
 
 def title(config: SimulateConfig) -> str:
-    """What is the same at all points, and in a second line whether their random numbers are."""
+    """Returns the settings common to all points, with a second line on random numbers."""
     of_family = (name for name, family in FIELDS_OF_FAMILIES.items() if family == config.family)
     fixed = [
         f"{name} {getattr(config, name)}"
@@ -190,5 +191,5 @@ def title(config: SimulateConfig) -> str:
         if name not in config.axes()
     ]
     family = " ".join([config.family, *config.options])
-    chains = f"{config.chains:,} chains a point"
+    chains = f"{config.chains:,} chains per point"
     return ", ".join([family, *fixed, chains]) + f"\n{streams_in_words(config)}"

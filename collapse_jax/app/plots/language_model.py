@@ -57,17 +57,17 @@ def perplexity_figure(
     context: str = "",
     window: str = "",
 ) -> "Figure":
-    """The real test text's perplexity under each generation, and under the pretrained model.
+    """Draws the real test text's perplexity under each generation and the pretrained model.
 
-    Below it, as far as they were recorded, the share of fine-tuning's gain that was lost, and the
-    entropy of the predictions.
+    Panels below show the share of the fine-tuning gain lost and the entropy of the predictions, if
+    they were recorded.
 
     Args:
-        results: Those of a run; older ones lack the mean over blocks.
-        title: Of the figure.
-        protocol: That of the run, which says how blocks are averaged.
-        context: Words on what each token of a block has as context.
-        window: The same of the strided perplexity.
+        results: The results of a run; older ones lack the mean over blocks.
+        title: Title of the figure.
+        protocol: Protocol of the run, which determines how blocks are averaged.
+        context: Words on the context of each token of a block.
+        window: The same for the strided perplexity.
     """
     below = [panel for panel in (_gain_panel, _entropy_panel) if panel(None, results)]
     ratios = [3.4] + [1.5] * len(below)
@@ -102,7 +102,7 @@ def perplexity_figure(
 
 
 def _strided(axis, results, window):
-    """The strided perplexity, where there is one, with its context in the legend."""
+    """Draws the strided perplexity if it was recorded, with its context in the legend."""
     if not _has_numbers(results, "test_perplexity_strided"):
         return
     label = f"strided, exp of the mean loss,\n{window}"
@@ -111,9 +111,9 @@ def _strided(axis, results, window):
 
 
 def _gain_panel(axis, results):
-    """Draws the share of the gain that was lost, if it was recorded; whether it was.
+    """Draws the share of the gain lost, if it was recorded; returns whether it was.
 
-    axis: None only asks.
+    axis: With None nothing is drawn.
     """
     if not _has_numbers(results, "gain_lost"):
         return False
@@ -122,12 +122,12 @@ def _gain_panel(axis, results):
         style.seeds(axis, results["generation"].values, 100 * values, style.BAND)
         for share in (0, 100):
             axis.axhline(share, color=style.REAL, lw=0.8, ls="--" if share else ":")
-        axis.set_ylabel("share of fine-tuning's\ngain lost (nats), %", fontsize=8)
+        axis.set_ylabel("share of the fine-tuning\ngain lost (nats), %", fontsize=8)
     return True
 
 
 def _entropy_panel(axis, results):
-    """The same of the entropy of the predictions, on the test text and on the training set."""
+    """Draws the entropy of the predictions, on the test text and on the training set."""
     shown = {
         "test_entropy": ("on the real test text", style.BAND),
         "train_entropy_own": ("on its training set", style.THEORY),
@@ -150,7 +150,7 @@ def _has_numbers(results, name):
 
 
 def _before(results, name):
-    """(measure, value) before fine-tuning, of the measure `name` or the one there is; or None."""
+    """(measure, value) before fine-tuning, for `name` or the only recorded measure; or None."""
     for measure in sorted(PERPLEXITY_WORDS, key=lambda measure: measure != name):
         values = results.get(f"pretrained_{measure}")
         if values is not None and np.isfinite(values.values).any():
@@ -159,7 +159,7 @@ def _before(results, name):
 
 
 def title(config: LMConfig) -> str:
-    """The settings that matter most, in a line."""
+    """Returns the most important settings as a title."""
     config = config.resolved()
     kept = config.workflow
     if kept == "replace":
@@ -176,7 +176,7 @@ def title(config: LMConfig) -> str:
 
 
 def _fit_words(config):
-    """How long each fit is at most, and whether it is LoRA."""
+    """The largest length of each fit, and whether it uses LoRA."""
     budgets = {"steps": config.max_steps, "tokens": config.max_tokens}
     given = [f"{value:,} {name}" for name, value in budgets.items() if value is not None]
     words = f"{config.epochs} epochs"
@@ -186,7 +186,7 @@ def _fit_words(config):
 
 
 def _amount(config):
-    """How much real text is kept, in words; as blocks round it, where their number is known."""
+    """The amount of real text kept, in words; rounded to blocks if their number is known."""
     if config.real_fraction is not None:
         share = config.real_fraction
         if config.train_blocks:

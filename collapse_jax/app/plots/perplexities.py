@@ -1,4 +1,4 @@
-"""Histograms of the perplexity of single training sequences by generation, flat and in space.
+"""Histograms of the perplexity of single training sequences by generation, in 2D and 3D.
 
 Seeds are pooled.
 """
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MODELS = {
-    "train_perplexity_first": "the generation-0 model",
-    "train_perplexity_own": "the model of its own generation",
+    "train_perplexity_first": "the model of generation 0",
+    "train_perplexity_own": "the model fitted to the set",
 }
 _BINS_PER_DECADE = 25
 # The share at either end that lies in the outermost bins, wherever it is.
@@ -24,10 +24,10 @@ _BEYOND = 0.0001
 
 
 def shared_bins(results: "xarray.Dataset") -> np.ndarray:
-    """Edges [bins + 1] of bins of 1/25 decade, the same for every histogram of a run.
+    """Returns edges [bins + 1] of bins of 1/25 decade, the same for every histogram of a run.
 
-    They span all but the outermost 0.01% at either end, so that one sequence cannot squeeze the
-    figure.
+    They span all but the outermost 0.01% at either end, so that a single sequence cannot determine
+    the scale of the figure.
     """
     values = np.concatenate([results[name].values.ravel() for name in _MODELS if name in results])
     values = values[np.isfinite(values)]
@@ -40,10 +40,10 @@ def shared_bins(results: "xarray.Dataset") -> np.ndarray:
 
 
 def shares(results: "xarray.Dataset", name: str) -> dict[int, np.ndarray]:
-    """Generation -> share [bins] of its sequences in each of the `shared_bins`.
+    """Returns generation -> share [bins] of its sequences in each of the `shared_bins`.
 
-    The outermost bins hold all beyond, so that shares sum to 1. Generations without a number are
-    left out.
+    The outermost bins include everything beyond them, so that shares sum to 1. Generations without
+    values are left out.
     """
     bins, by_generation = shared_bins(results), {}
     for generation in results["generation"].values:
@@ -56,7 +56,7 @@ def shares(results: "xarray.Dataset", name: str) -> dict[int, np.ndarray]:
 
 
 def histogram_figure(results: "xarray.Dataset", name: str, title: str) -> "Figure | None":
-    """A curve per generation, probability over perplexity; None if the results lack the column."""
+    """Draws a curve per generation, probability over perplexity; None without the column."""
     if name not in results:
         return None
     fig, axes = style.figure(width=5.4)
@@ -87,7 +87,7 @@ def draw_histograms(axis: "Axes", results: "xarray.Dataset", name: str) -> None:
 
 
 def histogram_3d_figure(results: "xarray.Dataset", name: str, title: str) -> "Figure | None":
-    """The same with the generation as depth; None if the results lack the column."""
+    """Draws the same in 3D, with the generation as depth; None without the column."""
     if name not in results:
         return None
     fig, axis = style.figure_3d()
@@ -107,7 +107,7 @@ def histogram_3d_figure(results: "xarray.Dataset", name: str, title: str) -> "Fi
 
 
 def _outlines(axis, bins, curves):
-    """A filled histogram per generation, the last one first, so that the first is in front."""
+    """Draws a filled histogram per generation, with the first generation in front."""
     from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
     colours = style.generation_colours(len(curves))
@@ -119,7 +119,7 @@ def _outlines(axis, bins, curves):
 
 
 def _ticks(axis, bins):
-    """1, 2, 5, 10, ... on the logarithmic axis, powers of ten where it is long."""
+    """Sets ticks 1, 2, 5, 10, ... on the logarithmic axis; powers of ten on a long axis."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     steps = (1, 2, 5) if bins[-1] - bins[0] < 2.5 else (1,)

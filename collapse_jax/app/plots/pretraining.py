@@ -9,7 +9,7 @@ from collapse_jax.runs.folder import RunFolder
 
 
 def draw(folder: RunFolder, config: PretrainConfig) -> list[pathlib.Path]:
-    """Draws training loss, held-out loss and learning rate by tokens; the paths of the PNGs.
+    """Draws training loss, held-out loss and learning rate by tokens; returns paths of PNGs.
 
     Raises:
         InputError: If there is no record yet.
@@ -18,14 +18,15 @@ def draw(folder: RunFolder, config: PretrainConfig) -> list[pathlib.Path]:
     rows = folder.rows("step", *names)
     if not rows:
         raise InputError(
-            f"{folder.path} holds no records yet; let the run go on to step {config.evaluate_every}"
+            f"{folder.path} contains no records yet; wait until the run has reached step "
+            f"{config.evaluate_every}"
         )
     columns = {name: [row[name] for row in rows] for name in names}
     tokens, held_out = columns["tokens"], columns["held_out_loss"]
     fig, axes = style.figure(rows=2, width=5.2, height=2.6, sharex=True, height_ratios=(3, 1))
     losses, rates = axes[:, 0]
     mark = {"marker": "o" if len(rows) == 1 else None, "ms": 3}
-    label = f"held-out text: {held_out[-1]:.3f} at the end"
+    label = f"held-out text: final value {held_out[-1]:.3f}"
     losses.plot(
         tokens, columns["train_loss"], color=style.REAL, lw=1, label="training text", **mark
     )

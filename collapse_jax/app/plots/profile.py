@@ -1,4 +1,4 @@
-"""The figure of a collapse profile: for each definition, where along the generations it is met."""
+"""The figure of a collapse profile: the generations at which each definition is met."""
 
 import pathlib
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Met, not met, undecided.
 _COLOURS = {1: style.THEORY, 0: "#b9cde0", -1: "#eeeeee"}
-_WORDS = {1: "met", 0: "not met", -1: "cannot be told"}
+_WORDS = {1: "met", 0: "not met", -1: "undetermined"}
 _BARS = {"mean": (-0.36, -0.02), "median": (0.02, 0.36)}
 # Longer runs have a logarithmic axis, on which the first generations are seen.
 _LONG = 50
@@ -23,12 +23,12 @@ _LONGEST_NAME = 60
 
 
 def draw(folder: RunFolder, profile: "Profile") -> pathlib.Path:
-    """Draws the figure into a folder; the path of the PNG."""
+    """Draws the figure into a folder; returns the path of the PNG."""
     return style.save(profile_figure(profile), folder, "profile")
 
 
 def profile_figure(profile: "Profile") -> "Figure":
-    """A row for each definition: above the mean over chains, below the typical chain."""
+    """Draws a row for each definition: above the mean over chains, below the typical chain."""
     from matplotlib.patches import Patch
 
     fig, axes = style.figure(width=11.0, height=4.6)
@@ -61,7 +61,7 @@ def profile_figure(profile: "Profile") -> "Figure":
 
 
 def _draw_row(axis, place, verdict: "Verdict", edges):
-    """Its bars, and at the right its number beside the threshold."""
+    """Draws the bars of a definition, and at the right its value and threshold."""
     findings = {found.statistic: found for found in verdict.findings()}
     # The mean and the median of one chain are one.
     alone = len(findings) == 2 and verdict.level == 0 and verdict.mean.level == 0  # pyright: ignore
@@ -80,8 +80,8 @@ def _draw_row(axis, place, verdict: "Verdict", edges):
                 color=style.INK,
             )  # fmt: skip
     if not findings:
-        axis.text(edges[0], place, " no recorded metric stands for it" if verdict.definition !=
-                  "scaling" else " needs runs of three sample sizes", fontsize=7, va="center",
+        axis.text(edges[0], place, " no recorded metric measures it" if verdict.definition !=
+                  "scaling" else " needs runs with three sample sizes", fontsize=7, va="center",
                   color=style.REAL)  # fmt: skip
     axis.annotate(
         _numbers(verdict), (1.01, place), xycoords=("axes fraction", "data"), fontsize=7,
@@ -90,7 +90,7 @@ def _draw_row(axis, place, verdict: "Verdict", edges):
 
 
 def _runs(states):
-    """(first, last, state) of equal neighbours."""
+    """(first, last, state) of consecutive equal states."""
     cuts = np.flatnonzero(np.diff(states)) + 1
     starts, ends = np.concatenate([[0], cuts]), np.concatenate([cuts, [len(states)]])
     for first, after in zip(starts, ends, strict=True):
@@ -98,7 +98,7 @@ def _runs(states):
 
 
 def _edges(clock, is_long):
-    """Borders between generations, of samplings so far."""
+    """Borders between generations, in numbers of samplings."""
     x = np.log(clock) if is_long else clock
     if len(x) == 1:
         return np.array([clock[0] - 0.5, clock[0] + 0.5])
@@ -108,7 +108,7 @@ def _edges(clock, is_long):
 
 
 def _numbers(verdict):
-    """Verdict, and the numbers of both statistics beside the threshold."""
+    """Verdict, and the values of both statistics next to the threshold."""
     from collapse_jax.app.collapse_profile.result import limit_of, shown
 
     if not verdict.findings():

@@ -1,4 +1,4 @@
-"""Figures of a quickstart: the chains of all its simulations, and those of its language model."""
+"""Figures of a quickstart: the chains of all its simulations, and its language model."""
 
 import pathlib
 
@@ -23,7 +23,7 @@ def draw(folder: RunFolder, config: QuickstartConfig) -> list[pathlib.Path]:
 
 
 def parts_of(folder: RunFolder) -> list[RunFolder]:
-    """The run folders of its parts, by name.
+    """Returns the run folders of its parts, by name.
 
     Raises:
         InputError: If a part of it has no results yet.
@@ -32,14 +32,14 @@ def parts_of(folder: RunFolder) -> list[RunFolder]:
     unfinished = [part for part in parts if not (part.path / "results.nc").is_file()]
     if unfinished or not parts:
         raise InputError(
-            f"{(unfinished or [folder])[0].path} holds no results.nc yet; let the quickstart "
-            "finish it first"
+            f"{(unfinished or [folder])[0].path} contains no results.nc yet; wait until the "
+            "quickstart has finished it"
         )
     return parts
 
 
 def draw_overview(folder: RunFolder, parts: list[RunFolder]) -> pathlib.Path:
-    """Draws a row of panels for each family, a column for each workflow; the path of the PNG.
+    """Draws a row of panels per family, a column per workflow; returns the path of the PNG.
 
     Args:
         folder: Where to save the figure.

@@ -11,24 +11,26 @@ if TYPE_CHECKING:
 
 
 def recorded(folder: RunFolder, names: Iterable[str]) -> "xarray.Dataset":
-    """The results of a run, by generation.
+    """Returns the results of a run, by generation.
 
     Args:
-        names: Arrays that they must hold, each under its name or as NAME_mean, NAME_quantile, ...
+        names: Arrays that they must contain, each under its name or as NAME_mean, NAME_quantile,
+            ...
 
     Raises:
-        InputError: If there are none yet, or they are of another run.
+        InputError: If there are none yet, or they belong to another run.
     """
     results = folder.results()
     if results is None:
         raise InputError(
-            f"{folder.path} holds no results.nc yet; let the run finish a generation first"
+            f"{folder.path} contains no results.nc yet; wait until the run has finished a "
+            "generation"
         )
     present = [str(name) for name in (*results.data_vars, *results.coords)]
     for name in ("generation", *names):
         if not any(held == name or held.startswith(f"{name}_") for held in present):
             raise InputError(
-                f"{folder.path / 'results.nc'} holds no {name}, which this run records; it is "
-                "not of this run"
+                f"{folder.path / 'results.nc'} contains no {name}, which this run records; the "
+                "file belongs to another run"
             )
     return results

@@ -1,4 +1,4 @@
-"""The small plot of a published result: simulated against expected values."""
+"""The small plot of a published result: simulated values and expected values."""
 
 import io
 import pathlib
@@ -19,9 +19,9 @@ _MOST_PANELS, _MANY_POINTS, _LONG_NAMES = 3, 40, 24
 def draw(path: pathlib.Path, entry: Entry, comparisons: Sequence[Comparison]) -> pathlib.Path:
     """Writes a PNG of an entry's comparisons; returns its path.
 
-    Points with their standard errors lie on the expected values, in red, or in grey where those are
-    refuted. Comparisons at the same places share a panel; there are at most three panels, and
-    single points are left out if there are others.
+    Points have standard errors; expected values are red, or grey if they are refuted. Comparisons
+    at the same places share a panel. There are at most three panels, and single points are left out
+    if there are others.
     """
     panels = panels_of(comparisons)
     fig, axes = style.figure(1, len(panels), width=3.2 if len(panels) == 1 else 2.5, height=2.2)
@@ -33,7 +33,7 @@ def draw(path: pathlib.Path, entry: Entry, comparisons: Sequence[Comparison]) ->
 
 
 def panels_of(comparisons: Sequence[Comparison]) -> list[list[Comparison]]:
-    """The comparisons that are drawn, those at the same places together."""
+    """Returns the comparisons to draw, grouped by place."""
     groups = {}
     for comparison in comparisons:
         groups.setdefault(tuple(comparison.at.tolist()), []).append(comparison)
@@ -72,7 +72,7 @@ def _panel(axis, entry, comparisons):
 
 
 def _draw_expected(axis, place, comparison, apart):
-    """Expected values; apart: as single bars, else on a dashed line."""
+    """Draws expected values: as single bars if `apart`, else as a dashed line."""
     look = {"color": style.REAL if comparison.refuted else style.THEORY, "zorder": 3}
     if apart:
         axis.plot(place, comparison.expected, ls="", marker="_", ms=12, mew=1.6, **look)
@@ -94,7 +94,7 @@ def _scales(axis, log, comparisons, named):
 
 
 def _save_small(fig, path):
-    """A PNG of 32 colours: a hundred of them go into one page."""
+    """Saves a PNG with 32 colours, since one page contains a hundred of them."""
     from PIL import Image
 
     style.literal(fig)

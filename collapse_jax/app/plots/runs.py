@@ -1,4 +1,4 @@
-"""Figures of language-model runs on an `Axes` of the caller's: perplexities, and histograms."""
+"""Draws perplexities and histograms of language-model runs on an `Axes` of the caller."""
 
 import os
 from collections.abc import Mapping
@@ -25,18 +25,18 @@ def perplexity(
     *,
     column: str = "test_perplexity_mean",
 ) -> "Axes":
-    """Perplexity of the real test text by generation: a line a seed, their mean and deviation.
+    """Draws the test perplexity by generation: a line per seed, mean and standard deviation.
 
     Args:
         run: a run folder of `lm` or its path, or name -> any of these.
         ax: where to draw; by default the current axes of pyplot.
-        column: any column with one number a generation, as "test_entropy".
+        column: any column with one number per generation, such as "test_entropy".
 
     Returns:
-        The axes. A dashed line is the model before any fine-tuning, where the run recorded it.
+        The axes. A dashed line shows the model before any fine-tuning, if the run recorded it.
 
     Raises:
-        InputError: where a run has no such column, and for what is no run folder.
+        InputError: if a run has no such column, or the folder is not a run folder.
     """
     runs = run if isinstance(run, Mapping) else {"": run}
     axis = current_axes(ax)
@@ -61,19 +61,19 @@ def perplexity(
 def histograms(
     run: Run, ax: "Axes | None" = None, *, column: str = "train_perplexity_first"
 ) -> "Axes":
-    """Histograms of the perplexity of training sequences, one curve a generation; seeds pooled.
+    """Draws the histogram of training-sequence perplexities of each generation; seeds are pooled.
 
     Args:
         run: a run folder of `lm`, or its path.
         ax: where to draw; by default the current axes of pyplot.
-        column: "train_perplexity_first", under the generation-0 model, or "train_perplexity_own",
-            under the model of its own generation.
+        column: "train_perplexity_first", under the model of generation 0, or
+            "train_perplexity_own", under the model fitted to the training set.
 
     Returns:
         The axes.
 
     Raises:
-        InputError: where the run did not record it, and for what is no run folder.
+        InputError: if the run did not record it, or the folder is not a run folder.
     """
     axis = current_axes(ax)
     draw_histograms(axis, _results(run, column), column)
@@ -83,8 +83,8 @@ def histograms(
 def _results(run, column):
     if not isinstance(run, RunFolder | str | os.PathLike):
         raise InputError(
-            f"run is {type(run).__name__}; it must be a run folder of `lm` or its path (a metric "
-            "of chains is drawn by trajectories)"
+            f"run is {type(run).__name__}; it must be a run folder of `lm` or its path (for a "
+            "metric of chains use trajectories)"
         )
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     return results_of(folder, [column])

@@ -1,4 +1,4 @@
-"""How every figure looks, and how it is saved."""
+"""The style of every figure, and how figures are saved."""
 
 import pathlib
 import re
@@ -23,12 +23,12 @@ INK, REAL, THEORY, BAND = "#222222", "#7a7a7a", "#d1495b", "#3a6ea5"
 def figure(
     rows: int = 1, columns: int = 1, width: float = 4.6, height: float = 3.4, **subplots: Any
 ) -> tuple["Figure", np.ndarray]:
-    """A matplotlib figure and its axes [rows, columns], without pyplot's global state.
+    """Returns a matplotlib figure and its axes [rows, columns], without pyplot's global state.
 
     Args:
         width: Of one panel, in inches.
         height: Of one panel, in inches.
-        **subplots: More arguments of `Figure.subplots`.
+        **subplots: Other arguments of `Figure.subplots`.
     """
     from matplotlib.figure import Figure
 
@@ -41,7 +41,7 @@ def figure(
 
 
 def figure_3d(width: float = 5.6, height: float = 4.4) -> tuple["Figure", "Axes3D"]:
-    """A matplotlib figure with one axis in space."""
+    """Returns a matplotlib figure with one 3D axis."""
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(width, height))
@@ -51,7 +51,7 @@ def figure_3d(width: float = 5.6, height: float = 4.4) -> tuple["Figure", "Axes3
 
 
 def finite(values: np.ndarray) -> np.ndarray:
-    """Values of any shape, with nan in the place of infinity: matplotlib leaves nan out."""
+    """Returns values of any shape, with infinity replaced by nan, which matplotlib leaves out."""
     return np.where(np.isfinite(values), values, np.nan)
 
 
@@ -62,14 +62,14 @@ def seeds(
     colour: Any,
     label: bool | str | None = None,
 ) -> None:
-    """Draws a thin line per seed, their mean, and a band of one standard deviation around it.
+    """Draws a thin line per seed, their mean, and a band of one standard deviation.
 
-    On a logarithmic axis the band ends at four fifths of the lowest seed, not at zero.
+    On a logarithmic axis the band ends at four fifths of the lowest seed instead of zero.
 
     Args:
         generation: [generations].
         values: [seeds, generations]; a generation counts the seeds that are not nan there.
-        label: Of the mean; True describes what is drawn.
+        label: Label of the mean; True uses a description of the curves.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -95,15 +95,15 @@ def seeds(
 
 
 def generation_colours(count: int) -> list:
-    """One colour per generation, from dark to light."""
+    """Returns one colour per generation, from dark to light."""
     return [matplotlib.colormaps["viridis"](0.9 * i / max(count - 1, 1)) for i in range(count)]
 
 
 def plain_ticks(axis: "Axis", long: float = 1e4) -> None:
-    """Labels 1, 2, 5, 10, ... on a logarithmic axis; more of them on a short one.
+    """Sets labels 1, 2, 5, 10, ... on a logarithmic axis; a short axis has more labels.
 
     Args:
-        long: An axis whose ends are so many times apart has powers of ten alone.
+        long: An axis whose ends differ by at least this factor has only powers of ten.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -119,11 +119,11 @@ def plain_ticks(axis: "Axis", long: float = 1e4) -> None:
 
 
 def literal(fig: "Figure") -> None:
-    """Makes titles, labels and legends show what is written, whatever it is.
+    """Makes titles, labels and legends show their text literally.
 
-    Names come from files and from others' packages: "$x$" is no formula, "%" begins no comment of
-    TeX, and control characters are drawn as their escapes. Line breaks stay. Ticks are left alone,
-    since their formatters write formulas: names on them pass through `tick_name`.
+    Names may come from files and third-party packages. "$x$" is not read as a formula, "%" not as a
+    TeX comment, and control characters are drawn as escapes. Line breaks stay. Ticks are not
+    changed, since their formatters write formulas: use `tick_name` for names.
     """
     from matplotlib.axis import Axis, Tick
     from matplotlib.text import Text
@@ -137,15 +137,15 @@ def literal(fig: "Figure") -> None:
 
 
 def tick_name(name: str) -> str:
-    """A name for a tick, drawn as it is written; a formatter reads a dollar as a formula's end."""
+    """Returns a name for a tick, drawn literally; a formatter would read "$" as a formula."""
     return visible(str(name)).replace("$", r"\$")
 
 
 def save(fig: "Figure", folder: RunFolder, name: str) -> pathlib.Path:
-    """Writes figures/NAME.png and .pdf, with texts as `literal` has them; the path of the PNG.
+    """Writes figures/NAME.png and .pdf with `literal` texts; returns the path of the PNG.
 
-    A metric's name may be part of the file's: what is no letter, digit, dot, dash or space in it
-    becomes "_", so that the file lies in figures/.
+    A metric's name may be part of the file name. Characters other than letters, digits, dots,
+    dashes and spaces become "_", so that the file stays in figures/.
     """
     literal(fig)
     name = re.sub(r"[^\w. -]", "_", name)

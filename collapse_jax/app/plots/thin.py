@@ -47,10 +47,10 @@ def smooth(points: int) -> np.ndarray | slice:
 
 
 def caption(drawn: int, points: int) -> str:
-    """What a figure says where fewer points than there are were drawn; "" where all are."""
+    """Returns a caption if fewer points are drawn than exist; "" if all are drawn."""
     if drawn == points:
         return ""
     return (
-        f"\nthinned: {drawn:,} of {points:,} recorded generations are drawn, the highest and the "
-        f"lowest of each {points // _STRETCHES:,} among them"
+        f"\nthinned: {drawn:,} of {points:,} recorded generations are drawn, including the highest "
+        f"and the lowest of each {points // _STRETCHES:,}"
     )

@@ -1,4 +1,4 @@
-"""The figures of early warnings: curves and lead times; and of sweeps there and back."""
+"""The figures of early warnings (curves and lead times) and of hysteresis sweeps."""
 
 import math
 import pathlib
@@ -25,17 +25,17 @@ _MARKERS = {"level": "o", "change": "D", "variance": "s", "autocorrelation": "^"
 
 
 def draw(folder: RunFolder, found: "EarlyWarning") -> pathlib.Path:
-    """Draws the figure into a folder; the path of the PNG."""
+    """Draws the figure into a folder; returns the path of the PNG."""
     return style.save(warning_figure(found), folder, "warning")
 
 
 def warning_figure(found: "EarlyWarning") -> "Figure":
-    """Lead times of all alarms; the curves of the best, and what is seen further ahead.
+    """Draws the lead times of all alarms, and ROC curves and AUC by lead of the best ones.
 
-    Without steady chains, lead times alone.
+    Without steady chains only lead times are drawn.
 
     Args:
-        found: What `cj.early_warning` gives.
+        found: The result of `cj.early_warning`.
     """
     has_curves = any(len(alarm.curve.false) for alarm in found.alarms)
     colours = _colours(found)
@@ -54,7 +54,7 @@ def warning_figure(found: "EarlyWarning") -> "Figure":
 
 
 def _colours(found):
-    """A colour for each metric; ink for the loss."""
+    """A colour for each metric; the loss is black."""
     names = dict.fromkeys(alarm.metric for alarm in found.alarms)
     others = [name for name in names if name != found.loss]
     if len(others) <= 9:
@@ -68,7 +68,7 @@ def _colours(found):
 
 
 def _best(found) -> "list[Alarm]":
-    """The loss's own alarm, and of every other metric the one with the largest area."""
+    """The alarm of the loss, and of every other metric the alarm with the largest area."""
     by_metric: dict[str, Alarm] = {}
     for alarm in found.alarms:
         before = by_metric.get(alarm.metric)
@@ -91,7 +91,7 @@ def _label(alarm):
 
 
 def draw_leads(axis: "Axes", found: "EarlyWarning") -> None:
-    """Draws median leads with their intervals; a cross at the left end for no alarm."""
+    """Draws median lead times with their intervals; a cross at the left end means no alarm."""
     colours = _colours(found)
     order = found.earliest()[::-1]
     finite = [end for alarm in order for end in alarm.lead if math.isfinite(end)]
@@ -113,8 +113,8 @@ def draw_leads(axis: "Axes", found: "EarlyWarning") -> None:
     axis.set_yticks(range(len(order)), [style.tick_name(_label(alarm)) for alarm in order])
     axis.tick_params(axis="y", labelsize=size)
     axis.set_ylim(-0.7, len(order) - 0.3)
-    axis.set_xlabel("median lead in generations, 95% interval\n(x: no alarm)", fontsize=8)
-    axis.set_title("how early the alarm rings", fontsize=9)
+    axis.set_xlabel("median lead time in generations, 95% interval\n(x: no alarm)", fontsize=8)
+    axis.set_title("lead times of the alarms", fontsize=9)
 
 
 def _draw_curves(axis, shown, colours):
@@ -126,9 +126,9 @@ def _draw_curves(axis, shown, colours):
             alarm.curve.false, alarm.curve.true, color=colours[alarm.metric], lw=1.3,
             ls=_DASHES[alarm.indicator], label=f"{_label(alarm)}: {area.value:.3f}{error}",
         )  # fmt: skip
-    axis.set_xlabel("steady chains with an alarm in the same time", fontsize=8)
-    axis.set_ylabel("collapsing chains with an alarm before", fontsize=8)
-    axis.set_title("ROC and its area", fontsize=9)
+    axis.set_xlabel("share of steady chains with an alarm", fontsize=8)
+    axis.set_ylabel("share of collapsing chains with an alarm in time", fontsize=8)
+    axis.set_title("ROC curves and their areas", fontsize=9)
     axis.legend(fontsize=6, frameon=False, loc="lower right")
 
 
@@ -148,17 +148,17 @@ def _draw_by_lead(axis, shown, colours):
     leads = sorted({lead for alarm in shown for lead in alarm.by_lead})
     axis.set_xticks(leads, map(str, leads))
     axis.minorticks_off()
-    axis.set_xlabel("generations ahead of the crossing", fontsize=8)
-    axis.set_ylabel("AUC of what was seen until then (± 2 errors)", fontsize=8)
-    axis.set_title("what could be known so far ahead", fontsize=9)
+    axis.set_xlabel("generations before the crossing", fontsize=8)
+    axis.set_ylabel("AUC from the data up to then (± 2 standard errors)", fontsize=8)
+    axis.set_title("predictability by lead time", fontsize=9)
 
 
 def hysteresis_figure(found: "Hysteresis", name: str = "setting") -> "Figure":
-    """The ways there and back of each length, and the areas between them.
+    """Draws the sweeps there and back for each length, and the areas between them.
 
     Args:
-        found: What `cj.hysteresis` gives.
-        name: Of the setting.
+        found: The result of `cj.hysteresis`.
+        name: Name of the setting.
     """
     fig, axes = style.figure(columns=2)
     loops, areas = axes[0]
@@ -179,7 +179,9 @@ def hysteresis_figure(found: "Hysteresis", name: str = "setting") -> "Figure":
         areas.axhspan(low, high, color=style.THEORY, alpha=0.15, lw=0)
     areas.set_xscale("log")
     style.plain_ticks(areas.xaxis)
-    areas.set_xlabel("generations of one way", fontsize=8)
-    areas.set_ylabel("area of the loop (± 2 errors)\nband: of an endless sweep", fontsize=8)
+    areas.set_xlabel("generations per direction", fontsize=8)
+    areas.set_ylabel(
+        "area of the loop (± 2 standard errors)\nband: infinitely slow sweep", fontsize=8
+    )
     areas.set_title(found.verdict, fontsize=9)
     return fig

@@ -1,4 +1,4 @@
-"""Networks that learn a law of points or images: denoisers, flows and their training.
+"""Networks that learn a distribution of points or images: denoisers, flows and their training.
 
 Knows nothing of generations.
 """

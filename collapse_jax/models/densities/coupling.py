@@ -1,4 +1,4 @@
-"""A normalizing flow: layers that each move some coordinates by what the others are."""
+"""A normalizing flow: each layer transforms some coordinates, conditioned on the others."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -18,7 +18,7 @@ _LARGEST_LOG_SCALE = 3.0
 class Coupling(NamedTuple):
     """The flow. width and depth: of the network in each layer; depth 0: an affine one.
 
-    On the line there are no other coordinates, and a layer is one map of all points.
+    In one dimension there are no other coordinates, and a layer is one map of all points.
     """
 
     dim: int

@@ -1,4 +1,4 @@
-"""A network that takes noise away: its training, its samples, their density, its exact moments."""
+"""A denoising network: its training, its samples, their density, its exact moments."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ _UNDONE = 1e-3
 
 
 class Denoiser(NamedTuple):
-    """The network, the levels it learns at, and the sampler's walk."""
+    """The network, the noise levels it learns at, and the steps of the sampler."""
 
     network: Network
     levels: Levels
@@ -28,8 +28,8 @@ class Denoiser(NamedTuple):
     def loss(self, params: Any, key: jax.Array, offset: jax.Array, x: jax.Array) -> jax.Array:
         """Mean squared error [] of the velocity at noisy points made of x [n, d].
 
-        Each level has an equal part of the batch, up to rounding, which lessens the error of a
-        gradient; offset, from 0 to 1, moves the borders between the parts.
+        Each level has an equal share of the batch, up to rounding, which reduces the variance of
+        the gradient; offset, from 0 to 1, moves the boundaries between the shares.
         """
         count, number = len(x), len(self.levels.place)
         spread = (jnp.arange(count) + offset) * (number / count)
@@ -59,14 +59,15 @@ class Denoiser(NamedTuple):
         return jax.lax.scan(go, x, jnp.arange(len(self.walk.keep)))[0]
 
     def is_drawn(self) -> bool:
-        """Whether the walk draws noise on its way."""
+        """Whether the sampler draws noise after the start."""
         return bool(self.walk.jitter.any())
 
     def log_prob(self, params: Any, x: jax.Array) -> jax.Array:
         """Log-density [n] in nats of what `sample` gives, at points x [n, d].
 
-        Exact for the levels there are: each step of the sampler is a map, which Newton's method
-        inverts, and its Jacobian's determinant counts. nan where a step could not be inverted.
+        It is exact for the given levels: each step of the sampler is a map, which Newton's method
+        inverts, and the determinants of the Jacobians are included. The result is nan if a step
+        could not be inverted.
         """
         return jax.vmap(lambda point: self._log_prob_of_one(params, point))(x)
 

@@ -1,4 +1,5 @@
-"""Training of a network on weighted points: batches at random, Adam, a rate that falls to 0."""
+"""Training of a network on weighted points: random batches, Adam, a learning rate that falls to
+0."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ def check_training(training: Training) -> Training:
 
 
 def standard_of(x: jax.Array, weight: jax.Array, *, each: bool) -> Standard:
-    """Mean and deviation (ddof = 0) of weighted points x [n, d]; each: of every coordinate."""
+    """Mean and standard deviation (ddof = 0) of weighted points x [n, d]; each: by coordinate."""
     total = jnp.sum(weight)
     share = weight / jnp.where(total > 0, total, 1)
     mean = jnp.matmul(share, x, precision="highest")

@@ -1,4 +1,4 @@
-"""The language models: their weights, text, fine-tuning, decoding, scoring.
+"""The language models: weights, text, fine-tuning, decoding, scoring.
 
 Knows nothing of generations.
 """

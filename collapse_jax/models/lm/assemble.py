@@ -44,12 +44,12 @@ def assembled(model: Transformer, stored: Stored, file: Path) -> dict[tuple[str,
         elif tensor.dtype.name not in _FLOATING:
             wrong.append(f"{row.name} is {tensor.dtype.name}, not floating")
         elif not np.isfinite(tensor.astype(np.float32)).all():
-            wrong.append(f"{row.name} holds numbers that are nan or infinite")
+            wrong.append(f"{row.name} contains numbers that are nan or infinite")
         else:
             flat |= zip(row.paths, row.split(tensor), strict=True)
     problems = _problems(missing=missing, unexpected=list(left), twice=doubled, misshapen=wrong)
     if problems:
-        raise InputError(f"{file} does not fit its config.json: {problems}")
+        raise InputError(f"{file} is incompatible with its config.json: {problems}")
     return flat
 
 
@@ -79,7 +79,7 @@ def as_stored(model: Transformer, params: Any) -> dict[str, np.ndarray]:
     unexpected = ["/".join(map(str, path)) for path in flat]
     problems = _problems(missing=missing, unexpected=unexpected, misshapen=wrong)
     if problems:
-        raise InputError(f"params do not fit the model's configuration: {problems}")
+        raise InputError(f"params are incompatible with the model's configuration: {problems}")
     return tensors
 
 

@@ -41,7 +41,7 @@ def beam_search(
 
     Returns:
         The continuations ([batch, returned, new_tokens] where `returned` is given), and bool
-        [batch]: whether a score became nan, so that the continuation means nothing.
+        [batch]: whether a score became nan, so that the continuation is meaningless.
     """
     length, beams = prompts.shape[1], decoder.num_beams
     step = Step(model.switches, decoder, new_tokens, stops)

@@ -1,4 +1,4 @@
-"""How many bytes of text tokens stand for, and the loss in bits for each of them."""
+"""The number of bytes of text that tokens represent, and the loss in bits per byte."""
 
 import math
 from typing import Any
@@ -27,12 +27,12 @@ def bits_per_byte(nats: float, byte_count: int) -> float:
 
 
 def byte_count(tokenizer: TextTokenizer, blocks: Any) -> int:
-    """Bytes of UTF-8 that the tokens of blocks stand for, all together.
+    """Returns the total number of UTF-8 bytes that the tokens of blocks represent.
 
-    Each token is counted on its own, so that a character that two blocks share is counted once.
-    Special tokens (beginning and end of text) stand for none. Tokenizers that are neither byte
-    level nor with bytes as a fallback (WordPiece, whole words) decode each block, without its
-    special tokens.
+    Tokens are counted one by one, so that a character that two blocks share is counted once.
+    Special tokens (beginning and end of text) have no bytes. Tokenizers that are neither byte level
+    nor with bytes as a fallback (WordPiece, whole words) decode each block, without its special
+    tokens.
 
     Args:
         tokenizer: From `load_tokenizer`.

@@ -1,4 +1,4 @@
-"""Calls of a tokenizer that end: what its file holds may panic, or take for ever."""
+"""Calls of a tokenizer with a time limit, since its file may make it panic or run for ever."""
 
 import contextlib
 import os

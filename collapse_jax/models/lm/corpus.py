@@ -66,12 +66,11 @@ class TextTokenizer(NamedTuple):
     encode: rows -> token ids of each row, after the beginning-of-text id.
     decode: ids -> text.
     vocab_size: ids in use.
-    special: ids of "bos_token", "eos_token", "pad_token" and "unk_token", as far as its files name
-        them.
-    entries: () -> the vocabulary's entry of each id, None where there is none. By them a stop in
-        the midst of a token is found to the byte.
-    identity: a hash of all by which it encodes; "" if that is not known.
-    backend: the `tokenizers.Tokenizer` beneath it, which knows single tokens; None without one.
+    special: ids of "bos_token", "eos_token", "pad_token" and "unk_token", if its files name them.
+    entries: () -> the vocabulary's entry of each id, or None. They make it possible to find a stop
+        inside a token, to the byte.
+    identity: a hash of everything that determines its encoding; "" if that is unknown.
+    backend: the underlying `tokenizers.Tokenizer`, which decodes single tokens; None without one.
     """
 
     name: str
@@ -85,37 +84,37 @@ class TextTokenizer(NamedTuple):
 
 
 def load_corpus(source: str, say: Say | None = None, text_column: str | None = None) -> Corpus:
-    """The three splits of a text.
+    """Returns the three splits of a text.
 
     Args:
         source: "embedded" (the text that comes with Python), a local file or folder, or a name on
             the hub: "wikitext-2-raw-v1" (or another WikiText), "tinystories", "xsum", or any
-            owner/name or owner/name:configuration. A file is cut into 80 %, 10 % and 10 %. A
-            folder holds a file, numbered shards or a sub-folder for each split, whose name has one
-            of its words as a whole word: train or training; valid, validation, val or dev; test or
-            testing. "wiki.train.tokens" has; "latest.txt" and "invalid.txt" have none. A file with
-            the word "raw" is left out beside one without. Files are .txt .raw .tokens .json .jsonl
-            .parquet, plain or .xz or .gz. Of a hub's text that has only one of validation and
-            test, each is a half of it.
-        say: Called with one line: what is read, how much of it, what is left out, and how many
-            rows of the held-out splits stand in the training text too. By default the line is
+            owner/name or owner/name:configuration. A file is cut into 80 %, 10 % and 10 %. A folder
+            contains a file, numbered shards or a sub-folder for each split. Its name must have a
+            whole word of the split: train or training; valid, validation, val or dev; test or
+            testing. "wiki.train.tokens" has one; "latest.txt" and "invalid.txt" do not. A file with
+            the word "raw" is left out if there is one without. Files are .txt .raw .tokens .json
+            .jsonl .parquet, plain or .xz or .gz. If a hub data set has only one of validation and
+            test, it is divided into two halves.
+        say: Called with one line: which files are read, their size, what is left out, and how many
+            rows of the held-out splits also occur in the training text. By default the line is
             logged, as a warning if a text is left out or many rows are shared.
-        text_column: Column of parquet, JSON or a hub's text; by default "text", and of xsum
-            "document".
+        text_column: Column of parquet, JSON or a hub data set; by default "text", and "document"
+            for xsum.
 
     Raises:
-        InputError: If something is missing, empty, unreadable, or named such that its split is
-            not clear.
+        InputError: If something is missing, empty or unreadable, or if a name does not identify its
+            split.
     """
     rows = open_text(name_of("corpus", source), say, text_column).rows
     return Corpus(**{split: list(part) for split, part in rows.items()})
 
 
 def load_tokenizer(source: str, say: Say | None = None) -> TextTokenizer:
-    """A tokenizer by name, which encodes as `AutoTokenizer` of transformers does by default.
+    """Returns a tokenizer by name, which encodes as `AutoTokenizer` of transformers by default.
 
-    A text is never cut or padded, and gives the same ids at every call: what a tokenizer.json says
-    of truncation, padding and a dropout of merges is switched off.
+    A text is never truncated or padded, and gives the same ids at every call: truncation, padding
+    and dropout of merges in a tokenizer.json are switched off.
 
     Args:
         source: A local folder (tokenizer.json, or vocab.json and merges.txt), a GGUF file, a hub
@@ -139,7 +138,7 @@ def load_tokenizer(source: str, say: Say | None = None) -> TextTokenizer:
         return _from_gguf(source, path, say)
     if path.exists() and not (path / "vocab.json").is_file():
         raise InputError(
-            f"tokenizer folder {source!r} holds neither tokenizer.json nor vocab.json and "
+            f"tokenizer folder {source!r} contains neither tokenizer.json nor vocab.json and "
             "merges.txt"
         )
     return _from_transformers(source, path if path.exists() else source, say)
@@ -229,8 +228,8 @@ def blocks_of(
     A batch is up to 1,000 rows of one of four contiguous shards.
 
     Raises:
-        InputError: If the length is below 2, the rows are one text, or together shorter than one
-            block, or the tokenizer gives an id that is none.
+        InputError: If the length is below 2, the rows are a single text or together shorter than
+            one block, or the tokenizer gives an invalid id.
     """
     blocks = list(stream_blocks(rows, tokenizer, length))
     if not any(map(len, blocks)):
@@ -239,7 +238,7 @@ def blocks_of(
 
 
 def shorter_than_a_block(length: int) -> InputError:
-    """What is raised for a text that gives no block."""
+    """The error for a text that is shorter than one block."""
     return InputError(
         f"the corpus is shorter than one block of {length} tokens; give more text or a "
         "smaller block_length"
@@ -323,7 +322,7 @@ def _say_off(name, tokenizer, say):
     if off:
         line = (
             f"tokenizer {name}: its file asks for {' and '.join(off)}, which is switched off; "
-            "every text is encoded whole, and alike at each call"
+            "every text is encoded as a whole, and identically at each call"
         )
         tell(say, line, matters=True)
 
@@ -340,7 +339,7 @@ def _encoded(name, encode, rows):
         for number, row in enumerate(rows):
             where = f"tokenizer {name!r}, row {number}"
             if not isinstance(row, str):
-                raise InputError(f"{where}: {row!r:.200} is no text") from None
+                raise InputError(f"{where}: {row!r:.200} is not a text") from None
             whole_text(row, where)
         raise
 
@@ -348,8 +347,8 @@ def _encoded(name, encode, rows):
 def _from_transformers(name, source, say, why=""):
     if isinstance(source, str) and not _TOKENIZER_NAME.fullmatch(source):
         raise InputError(
-            f"tokenizer {name!r} is neither a folder here nor a hub name (owner/name); give "
-            "one, or 'embedded'"
+            f"tokenizer {name!r} is neither a local folder nor a hub name (owner/name); give one, "
+            "or 'embedded'"
         )
     try:
         import transformers

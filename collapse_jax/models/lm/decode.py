@@ -73,20 +73,22 @@ def generate(
     tokenizer: Any = None,
     session: Session = Session(),
 ) -> np.ndarray:
-    """The tokens that follow each prompt.
+    """Returns the tokens that a model writes after each prompt.
 
     Args:
         prompts: int [prompts, length], shorter ones padded on the left under a mask; or a list of
             lists of any lengths; or a list of texts, with `tokenizer`.
         decoder: How tokens are chosen.
-        new_tokens: How many follow each prompt.
-        key: Needed by `Sampling`; prompt i draws from `fold_in(key, i)`, in any batch size.
-        batch_size: Continuations made at once; None leaves it to `prompts_at_once`.
+        new_tokens: Number of new tokens per prompt.
+        key: Needed by `Sampling`; prompt i uses `fold_in(key, i)`, whatever the batch size.
+        batch_size: Number of continuations computed at once; None uses `prompts_at_once`.
         attention_mask: As in `checked_prompts`.
-        num_return_sequences: Continuations of each prompt: independent ones by `Sampling`, the
-            first of them the one that is made alone; the best by `BeamSearch`, best first.
-        stop: What ends a text besides the model's own ends: a text, or a list of texts and of lists
-            of token ids. It may begin in the prompt, and it stays in the continuation.
+        num_return_sequences: Number of continuations per prompt. `Sampling` gives independent ones,
+            and the first equals the only one without this argument. `BeamSearch` gives the best
+            ones, best first.
+        stop: Sequences that end a text in addition to the model's end-of-text tokens: a text, or a
+            list of texts and of lists of token ids. A stop may begin in the prompt, and it is part
+            of the continuation.
         tokenizer: A `TextTokenizer`, for texts among `prompts` and `stop`.
         session: Devices, scratch (written every 20 seconds) and progress (stage "generate").
 
@@ -96,8 +98,8 @@ def generate(
 
     Raises:
         InputError: If prompts are ill-typed, empty, padded without a mask or outside the
-            vocabulary, positions do not suffice, a stop is none, the decoder does not find so many
-            continuations, or the key or the tokenizer is missing.
+            vocabulary, there are too few positions, a stop is invalid, the decoder cannot return
+            that many continuations, or the key or the tokenizer is missing.
         DivergenceError: If the scores of a next token are nan or infinite, or every token would
             repeat an n-gram.
     """

@@ -1,4 +1,4 @@
-"""How many prompts are decoded at once by default: what the memory of accelerators holds."""
+"""The default number of prompts decoded at once, by the memory of the devices."""
 
 from typing import Any
 
@@ -28,9 +28,9 @@ def prompts_at_once(
 ) -> int:
     """The batch size for `count` prompts of `length` tokens, each continued by `new_tokens`.
 
-    64 in all on devices that do not tell their memory. On others a power of two for each device, at
-    most 1,024, such that `bytes_per_prompt` fits into half of the smallest memory. Always a
-    multiple of the number of devices, never more than `count` calls for, and the same in every
+    It is 64 in total on devices that do not report their memory. On others it is a power of two per
+    device, at most 1,024, such that `bytes_per_prompt` fits into half of the smallest memory. It is
+    always a multiple of the number of devices, never more than `count` needs, and the same in every
     process of a job.
     """
     here = [
@@ -50,7 +50,7 @@ def prompts_at_once(
 
 
 def bytes_per_prompt(model: Transformer, decoder: Any, length: int, new_tokens: int) -> int:
-    """Bytes that decoding takes for each prompt, without parameters; rather too many than too few.
+    """Estimates the bytes that decoding needs per prompt, without parameters; an upper estimate.
 
     Keys and values of the prompt and of every beam, half as much again while they grow; the scores
     of all next words three times, and more while they are sorted; the activations of one layer for

@@ -1,4 +1,4 @@
-"""How a next token is chosen: the settings of each decoder, as transformers names them."""
+"""The settings of each decoder, with the names that transformers uses."""
 
 from typing import NamedTuple
 
@@ -6,20 +6,21 @@ from collapse_jax.errors import InputError, one_of, real, whole
 
 
 class BeamSearch(NamedTuple):
-    """Deterministic beam search; all fields mean what they mean in transformers.
+    """Deterministic beam search; all fields have the same meaning as in transformers.
 
     With `num_beam_groups` above 1 it is diverse beam search (Vijayakumar et al. 2016), as
     transformers 4 has it.
 
     num_beams: sequences kept at each step.
-    repetition_penalty: 1 is none; tokens of the prompt count too (Keskar et al. 2019).
-    min_new_tokens: end-of-text is banned before so many new tokens; None bans it throughout.
+    repetition_penalty: 1 is off; it also applies to tokens of the prompt (Keskar et al. 2019).
+    min_new_tokens: end-of-text is banned before this number of new tokens; None bans it throughout.
     length_penalty: the score of a finished sequence is divided by length ** length_penalty.
-    early_stopping: True, False or "never": when no better finished sequence is waited for.
-    no_repeat_ngram_size: no n-gram of so many tokens occurs twice, those of the prompt included; 0
-        is off.
-    num_beam_groups: groups of equal size that search one after another at each step.
-    diversity_penalty: what a log-probability loses for each beam of an earlier group that has
+    early_stopping: True, False or "never": when the search stops waiting for better finished
+        sequences.
+    no_repeat_ngram_size: length of n-grams that may not occur twice, including those of the prompt;
+        0 is off.
+    num_beam_groups: number of groups of equal size, which search one after another at each step.
+    diversity_penalty: log-probability that a token loses for each beam of an earlier group that has
         chosen the same token at the same step.
     """
 
@@ -45,11 +46,12 @@ class Sampling(NamedTuple):
     """Ancestral sampling, truncated in the order of the fields; other fields as in `BeamSearch`.
 
     temperature: divides the logits, before every truncation.
-    top_k: from the k most probable tokens only; 0 is off.
-    top_p: from the most probable tokens that hold this probability together; 1 is off.
-    min_p: from tokens with at least this share of the largest probability; 0 is off.
-    typical_p: from the tokens whose information is nearest to the entropy, until they hold this
-        probability together; 1 is off.
+    top_k: sample only from the k most probable tokens; 0 is off.
+    top_p: sample from the most probable tokens whose total probability reaches this value; 1 is
+        off.
+    min_p: sample from tokens with at least this share of the largest probability; 0 is off.
+    typical_p: sample from the tokens whose information content is closest to the entropy and whose
+        total probability reaches this value; 1 is off.
     """
 
     temperature: float = 1.0
@@ -77,10 +79,10 @@ def check_decoder(decoder: Decoder) -> None:
     """Raises `InputError` for the first setting of a decoder that is out of range."""
     if not isinstance(decoder, Decoder):
         raise InputError(f"decoder is {decoder!r:.200}; it must be BeamSearch, Greedy or Sampling")
-    penalty = "finite and above 0 (1 is none)"
+    penalty = "finite and above 0 (1 is off)"
     real("repetition_penalty", decoder.repetition_penalty, above=0, must_be=penalty)
     if decoder.min_new_tokens is not None:
-        at_least = "0 or more, or None (no end at all)"
+        at_least = "0 or more, or None (end-of-text is banned)"
         whole("min_new_tokens", decoder.min_new_tokens, 0, must_be=at_least)
     size = "0 (off) or a positive integer"
     whole("no_repeat_ngram_size", decoder.no_repeat_ngram_size, 0, must_be=size)
@@ -100,7 +102,7 @@ def check_decoder(decoder: Decoder) -> None:
 
 
 def check_groups(num_beams: int, num_beam_groups: int, diversity_penalty: float) -> None:
-    """Raises `InputError` for groups of beams that are none, or that nothing sets apart."""
+    """Raises `InputError` for invalid groups of beams, or groups that would be identical."""
     whole("num_beam_groups", num_beam_groups, 1)
     real("diversity_penalty", diversity_penalty, at_least=0)
     if num_beams % num_beam_groups:
@@ -110,7 +112,7 @@ def check_groups(num_beams: int, num_beam_groups: int, diversity_penalty: float)
     if num_beam_groups > 1 and diversity_penalty == 0:
         raise InputError(
             f"diversity_penalty is {diversity_penalty} with num_beam_groups {num_beam_groups}; it "
-            "must be above 0, or all groups find the same"
+            "must be above 0, since otherwise all groups find the same beams"
         )
     if num_beam_groups == 1 and diversity_penalty > 0:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The text that comes with Python, and what every corpus is: rows by split."""
+"""The text that comes with Python, and the type of every corpus: rows by split."""
 
 import re
 from typing import NamedTuple
@@ -15,9 +15,9 @@ class Corpus(NamedTuple):
 def embedded_corpus() -> Corpus:
     """The reference text in every CPython (`pydoc_data.topics`), one paragraph per row.
 
-    One topic in 10 is for validation, and one for the test. Topics quote each other, in Python
-    3.11 three quarters of the test's long paragraphs stand in the training text too: it is a text
-    for trying things, whose held-out perplexities mean little.
+    One topic in 10 is for validation, and one for the test. Topics quote each other: in Python 3.11
+    three quarters of the test's long paragraphs also occur in the training text. Use it for trying
+    things out; its held-out perplexities mean little.
     """
     from pydoc_data.topics import topics
 

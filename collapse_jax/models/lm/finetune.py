@@ -49,12 +49,12 @@ _StepSettings = collections.namedtuple(
 
 
 class FineTuned(NamedTuple):
-    """What one fine-tuning gave besides parameters.
+    """The losses and counts of one fine-tuning.
 
-    train_loss, valid_loss: [epochs] nats per token that counts, of the epochs that were begun.
+    train_loss, valid_loss: [epochs] nats per token that counts, for the epochs that were started.
     best_epoch: 0 .. epochs - 1, of lowest validation loss; epochs count from 0 in records, tables
         and messages too.
-    steps: optimiser steps in all.
+    steps: total number of optimiser steps.
     gradient_norm: [epochs] the mean over the steps of an epoch of the Euclidean norm of the
         gradient of the mean loss of a step's batch by all that is trained (of LoRA its matrices),
         before it is clipped; nan of epochs that an earlier version ran.
@@ -80,18 +80,18 @@ def fine_tune(
     """Fine-tunes on blocks of tokens.
 
     Args:
-        params: Where to start; left alone.
-        blocks: int [N, length], shuffled anew in every epoch.
+        params: The initial parameters; not changed.
+        blocks: int [N, length], shuffled again in every epoch.
         valid_blocks: int [V, length], held out.
-        key: Of the order of the blocks, of dropout and of LoRA's first matrices.
-        session: Devices, scratch (each epoch is kept as it ends) and progress (stage "fit").
+        key: Key of the order of the blocks, of dropout and of LoRA's initial matrices.
+        session: Devices, scratch (each finished epoch is saved) and progress (stage "fit").
 
     Returns:
         The fine-tuned parameters, LoRA's matrices merged into them, and the losses by epoch.
 
     Raises:
-        InputError: If a setting is out of range, ignored by others or does not fit the model, or
-            blocks do not fit the model.
+        InputError: If a setting is out of range, ignored because of another or incompatible with
+            the model, or if blocks are incompatible with the model.
         DivergenceError: If a loss becomes nan or infinite; the text names the step.
     """
     check_fine_tune(settings)

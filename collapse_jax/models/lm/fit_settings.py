@@ -10,24 +10,25 @@ SCHEDULES = ("cosine-by-epoch", "constant", "linear", "cosine")
 class FineTune(NamedTuple):
     """Settings of one fine-tuning; the defaults are those of protocols.md.
 
-    epochs: At most; a budget (`max_steps`, `max_tokens`) may end the fit before.
-    batch_size: Blocks whose gradient is computed at once.
+    epochs: The largest number of epochs; a budget (`max_steps`, `max_tokens`) may end the fit
+        earlier.
+    batch_size: Blocks per batch.
     learning_rate, final_learning_rate: where the schedule begins (after the warm-up) and ends.
     weight_decay: decoupled (AdamW), on every parameter that is trained.
     keep: "best" returns the epoch of lowest validation loss, "last" the last one.
     schedule: "cosine-by-epoch" is constant within an epoch. "constant", "linear" and "cosine" go by
         optimiser steps and end with the last step of this fit.
-    warmup_steps: Optimiser steps in which the rate climbs from 0, of the schedules by step.
+    warmup_steps: Optimiser steps of linear warm-up from 0, for the schedules by step.
     gradient_accumulation: Batches of one optimiser step, whose gradients are averaged over all
         their blocks.
     max_grad_norm: Global norm above which the gradient of a step is scaled down; None is off.
-    max_steps: Optimiser steps of the fit at most.
-    max_tokens: Tokens of the blocks that the fit reads at most.
+    max_steps: The largest number of optimiser steps of the fit.
+    max_tokens: The largest number of tokens of the blocks that the fit reads.
     loss_from: First position of a block that counts, in training and in validation; 0 is all. The
         token at position 0 is given in any case.
-    lora_rank: Of the matrices that are trained in the place of all parameters (`lora`); 0 is off.
+    lora_rank: Rank of the adapters that are trained instead of all parameters (`lora`); 0 is off.
     lora_alpha: Their product is scaled by lora_alpha / lora_rank.
-    lora_targets: Names of the projections that get them.
+    lora_targets: Names of the projections that have adapters.
     """
 
     epochs: int = 5
@@ -52,10 +53,10 @@ class FineTune(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What one fit comes to.
+    """The size of one fit.
 
     rows: Blocks of an optimiser step; the last step of an epoch may have fewer.
-    blocks: Blocks that are read, over all epochs.
+    blocks: Number of blocks that are read, over all epochs.
     epochs: Epochs; a budget may cut the last one short.
     steps: Optimiser steps.
     """
@@ -67,7 +68,7 @@ class Plan(NamedTuple):
 
 
 def check_fine_tune(settings: FineTune) -> None:
-    """Raises `InputError` for the first setting that is out of range, or that others ignore."""
+    """Raises `InputError` for the first setting that is out of range or would be ignored."""
     for field in ("epochs", "batch_size", "gradient_accumulation"):
         whole(field, getattr(settings, field), 1)
     for field in ("max_steps", "max_tokens"):
@@ -120,7 +121,7 @@ def _check_ignored(settings):
 
 
 def plan_of(settings: FineTune, blocks: int, length: int) -> Plan:
-    """What the settings come to on so many blocks; the smallest of epochs and budgets ends it.
+    """Returns the size of a fit on this number of blocks; the first limit reached ends it.
 
     Args:
         settings: Checked ones.
@@ -151,7 +152,7 @@ def plan_of(settings: FineTune, blocks: int, length: int) -> Plan:
 
 
 def check_length(settings: FineTune, length: int) -> None:
-    """Raises `InputError` if blocks of so many tokens are above the budget, or none of them counts.
+    """Raises `InputError` if such blocks exceed the budget, or none of their tokens counts.
 
     Args:
         settings: `max_tokens` and `loss_from`.

@@ -51,10 +51,10 @@ _CONTROL, _USER_DEFINED = 3, 4
 
 
 def load_gguf(path: str | os.PathLike) -> tuple[Transformer, dict]:
-    """The model of a GGUF file and its parameters.
+    """Reads the model of a GGUF file and its parameters.
 
     Args:
-        path: The file. Built are the architectures llama (with Mistral and SmolLM2), qwen2 and
+        path: The file. Supported architectures are llama (with Mistral and SmolLM2), qwen2 and
             qwen3.
 
     Returns:
@@ -62,14 +62,14 @@ def load_gguf(path: str | os.PathLike) -> tuple[Transformer, dict]:
 
     Raises:
         InputError: If the file cannot be read or is cut off, its architecture or a setting is not
-            built, or tensors are missing, unexpected or misshapen.
+            supported, or tensors are missing, unexpected or misshapen.
     """
     gguf, reader = _open(path)
     name, fields = pathlib.Path(path), _fields(reader)
     architecture = fields.get("general.architecture")
     if architecture not in _READERS:
         raise InputError(
-            f"{name}: architecture is {architecture!r:.100}; built are {', '.join(_READERS)}"
+            f"{name}: architecture is {architecture!r:.100}; supported are {', '.join(_READERS)}"
         )
     stored = {tensor.name: tensor for tensor in reader.tensors}
     values = _config_values(fields, architecture, stored)
@@ -90,7 +90,7 @@ def tokenizer_of(path: str | os.PathLike) -> tuple[Any, dict[str, str]]:
         "pad_token", those that the file names.
 
     Raises:
-        InputError: If the tokenizer is of a kind that is not built.
+        InputError: If the tokenizer is of a kind that is not supported.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
@@ -100,7 +100,7 @@ def tokenizer_of(path: str | os.PathLike) -> tuple[Any, dict[str, str]]:
     kind, before = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre", "default")
     if kind != "gpt2" or before not in (*_DIGITS, *_WORDS, *_PLAIN):
         raise InputError(
-            f"{path}: its tokenizer is {kind!r} of kind {before!r}; built is 'gpt2' of kind "
+            f"{path}: its tokenizer is {kind!r} of kind {before!r}; supported is 'gpt2' of kind "
             f"{', '.join((*_DIGITS, *_WORDS, *_PLAIN))}; give another by --tokenizer"
         )
     parts = ("tokens", "merges", "token_type")
@@ -203,7 +203,7 @@ def _params(gguf, name, config, architecture, stored, names):
         theirs = names.get_name(tensor.name, (".weight", ".bias"))
         found = left.pop(theirs, None)
         if found is None:
-            raise InputError(f"{name}: holds no tensor {theirs!r}, which its sizes call for")
+            raise InputError(f"{name}: contains no tensor {theirs!r}, which its sizes require")
         if tuple(int(size) for size in found.shape[::-1]) != tensor.shape:
             raise InputError(
                 f"{name}: {theirs} is {found.shape[::-1].tolist()}, not {list(tensor.shape)}"
@@ -215,7 +215,7 @@ def _params(gguf, name, config, architecture, stored, names):
             flat[path] = jnp.array(np.ascontiguousarray(part, np.float32))
     if left:
         listed = ", ".join(sorted(left)[:8])
-        raise InputError(f"{name}: {len(left)} tensors are not of this model: {listed}")
+        raise InputError(f"{name}: {len(left)} tensors do not belong to this model: {listed}")
     return flax.traverse_util.unflatten_dict(flat)
 
 
@@ -227,7 +227,7 @@ def _numbers(gguf, name, tensor):
         raise InputError(f"{name}: {tensor.name}: {first_line(error)}") from None
     numbers = np.asarray(numbers, np.float32).reshape(tensor.shape[::-1].tolist())
     if not np.isfinite(numbers).all():
-        raise InputError(f"{name}: {tensor.name} holds numbers that are nan or infinite")
+        raise InputError(f"{name}: {tensor.name} contains numbers that are nan or infinite")
     return numbers
 
 

@@ -23,18 +23,18 @@ def mean_hidden(
 ) -> np.ndarray:
     """The mean over positions of the last hidden state of each block, as the head takes it.
 
-    It costs the forward pass without the head: no logits are made.
+    It costs a forward pass without the head: logits are not computed.
 
     Args:
         blocks: int [blocks, length >= 2].
-        batch_size: Blocks at once; does not change the result.
+        batch_size: Blocks computed at once; does not change the result.
         session: Devices and progress (stage "score").
 
     Returns:
         [blocks, embed_size] (float32).
 
     Raises:
-        InputError: If the parameters are not those of the model, the blocks have another shape or
+        InputError: If the parameters do not belong to the model, the blocks have another shape or
             ids outside the vocabulary, or batch_size is below 1.
     """
     check_params(model, params)

@@ -1,4 +1,4 @@
-"""Where a model's folder is: here, in the hub's cache, or on the hub."""
+"""Finds the folder of a model: a local folder, the hub's cache, or the hub."""
 
 import os
 import re
@@ -53,13 +53,13 @@ def find_model(
         return Path(name)
     if name and os.path.exists(name):
         raise InputError(
-            f"{name!r} is a file; give the folder that holds config.json and the weights"
+            f"{name!r} is a file; give the folder that contains config.json and the weights"
         )
     name = _MOVED.get(name, name)
     is_odd = ".." in name or "--" in name or name.endswith((".git", ".", "-"))
     if is_odd or not _HUB_NAME.fullmatch(name):
         raise InputError(
-            f"{name!r} is neither a folder here nor a hub name (owner/name, made of letters, "
+            f"{name!r} is neither a local folder nor a hub name (owner/name, made of letters, "
             "digits, '-', '_' and '.')"
         )
     return _fetch(name, PINNED_REVISIONS.get(name) if revision is None else revision, check)
@@ -70,7 +70,7 @@ def _fetch(name, revision, check):
         from huggingface_hub import list_repo_files, snapshot_download
     except ImportError:
         raise InputError(
-            f"{name!r} is not a folder here, and reading it from the hub needs the package "
+            f"{name!r} is not a local folder, and reading it from the hub needs the package "
             "huggingface_hub"
         ) from None
     try:
@@ -98,7 +98,8 @@ def _fetch(name, revision, check):
             return cached
         at = f" at revision {revision!r}" if revision else ""
         raise InputError(
-            f"{name!r} is not a folder here, and the hub did not give it{at} ({one_line(error)})"
+            f"{name!r} is not a local folder, and the hub did not provide it{at} "
+            f"({one_line(error)})"
         ) from None
 
 
@@ -108,16 +109,16 @@ def _layout(name, files):
     packed = next((file for file in files if file.endswith(".gguf")), None)
     if layout is None and packed is not None:
         raise InputError(
-            f"{name!r} on the hub holds GGUF files alone, such as {packed}; fetch one, and give "
-            "its path"
+            f"{name!r} on the hub contains only GGUF files, such as {packed}; download one, and "
+            "give its path"
         )
     if layout is None:
         raise InputError(
-            f"{name!r} on the hub holds no weight file; looked for "
+            f"{name!r} on the hub contains no weight file; looked for "
             f"{', '.join(sorted(WEIGHT_FILES))}"
         )
     if "config.json" not in files:
-        raise InputError(f"{name!r} on the hub holds no config.json")
+        raise InputError(f"{name!r} on the hub contains no config.json")
     return layout
 
 
@@ -126,7 +127,7 @@ def _refuse_unbuilt(name, path, check):
     try:
         check(path.read_text(encoding="utf-8"))
     except (InputError, TypeError) as error:
-        raise InputError(f"{name!r} on the hub: {error}; no weights were fetched") from None
+        raise InputError(f"{name!r} on the hub: {error}; no weights were downloaded") from None
 
 
 def _is_complete(folder):

@@ -94,7 +94,8 @@ def _rows(source, split, rows):
     for number, row in enumerate(rows, 1):
         if not isinstance(row, str):
             raise InputError(
-                f"corpus {source!r}, row {number} of {split}: holds {row!r:.200}; it must be a text"
+                f"corpus {source!r}, row {number} of {split}: contains {row!r:.200}; it must be a "
+                "text"
             )
         yield row
 
@@ -104,7 +105,8 @@ def _loaded(source, text):
         from datasets import load_dataset
     except ImportError:
         raise InputError(
-            f"corpus {source!r} comes from the hub by the package 'datasets': pip install datasets"
+            f"corpus {source!r} is read from the hub by the package 'datasets': pip install "
+            "datasets"
         ) from None
     try:
         try:
@@ -115,6 +117,6 @@ def _loaded(source, text):
             return load_dataset(*text.where, revision=_CONVERTED)
     except Exception as error:  # the hub client raises many kinds
         raise InputError(
-            f"corpus {source!r} is no file or folder here, and cannot be loaded from the hub "
+            f"corpus {source!r} is not a local file or folder, and cannot be loaded from the hub "
             f"({type(error).__name__}); give a local folder"
         ) from None

@@ -1,4 +1,4 @@
-"""Log-probabilities of single tokens: of blocks, and of a long text by a window that moves on."""
+"""Log-probabilities of single tokens: of blocks, and of a long text by a sliding window."""
 
 import functools
 from typing import Any
@@ -73,16 +73,17 @@ def strided_log_probs(
     batch_size: int | None = None,
     session: Session = Session(),
 ) -> np.ndarray:
-    """Log-probability of every token of one text after its first, by a window that moves on.
+    """Log-probability of every token of one text after its first, by a sliding window.
 
-    Windows of `context_length` tokens begin every `stride` tokens. The first one predicts all of
-    its tokens but the first, each other one those that none before it reached. A token is thus
-    predicted once, from at least context_length - stride tokens before it, or from all there are.
-    The cost is that of scoring context_length / stride texts.
+    Windows of `context_length` tokens begin every `stride` tokens. The first window predicts all of
+    its tokens except the first one. Each later window predicts the tokens that no earlier window
+    has reached. Every token is thus predicted once, from at least context_length - stride tokens
+    before it, or from all tokens before it. The cost is that of scoring context_length / stride
+    texts.
 
     Args:
         tokens: int [length >= 2], one text; blocks in order are `blocks.ravel()`.
-        context_length: Tokens of a window, 2 or more, as many as the model has positions at most.
+        context_length: Tokens of a window, from 2 to the number of the model's positions.
         stride: From 1 to context_length - 1; None is half of context_length.
         batch_size: Windows at once; by default those of 4,096 tokens. Does not change the result.
         session: Devices and progress (stage "score").
@@ -142,15 +143,15 @@ def checked_window(model: Transformer, context_length: int, stride: int | None) 
     positions = model.config.max_position_embeddings
     if context_length > positions:
         raise InputError(
-            f"context_length is {context_length}; this model has {positions} positions, give at "
+            f"context_length is {context_length}; this model has {positions} positions; give at "
             "most that"
         )
     if stride is None:
         return context_length, context_length // 2
     if whole("stride", stride, 1) >= context_length:
         raise InputError(
-            f"stride is {stride} with context_length {context_length}; it must be below that, so "
-            "that each token has one before it"
+            f"stride is {stride} with context_length {context_length}; it must be below "
+            "context_length, so that each token has one before it"
         )
     return context_length, stride
 
@@ -168,7 +169,7 @@ def _checked_text(model, tokens):
         )
     if not (0 <= tokens.min() and tokens.max() < model.config.vocab_size):
         raise InputError(
-            f"tokens hold ids {tokens.min()} to {tokens.max()}; the model's vocabulary is 0 to "
+            f"tokens contain ids {tokens.min()} to {tokens.max()}; the model's vocabulary is 0 to "
             f"{model.config.vocab_size - 1}"
         )
     return tokens.astype(np.int32)

@@ -64,7 +64,7 @@ def adapted_kernels(params: dict, settings: FineTune) -> dict[str, tuple[int, in
 
 
 def trained_count(params: dict, settings: FineTune) -> int:
-    """Numbers that a fit trains: those of the adapters, or all.
+    """Number of parameters that a fit trains: those of the adapters, or all.
 
     Raises:
         InputError: As `adapted_kernels`.
@@ -76,9 +76,9 @@ def trained_count(params: dict, settings: FineTune) -> int:
 
 
 def init_adapters(params: dict, settings: FineTune, key: jax.Array) -> dict[str, Adapter]:
-    """Adapters that change nothing yet: A is normal with deviation 1 / rank, B is zero.
+    """Adapters that change nothing yet: A is normal with standard deviation 1 / rank, B is zero.
 
-    The paper gives no deviation; this is that of peft's `init_lora_weights="gaussian"`.
+    The paper gives no standard deviation; this is that of peft's `init_lora_weights="gaussian"`.
 
     Args:
         params: Of the model.
@@ -96,13 +96,13 @@ def init_adapters(params: dict, settings: FineTune, key: jax.Array) -> dict[str,
 
 
 def scale_of(settings: FineTune) -> float:
-    """What the product of A and B is multiplied by."""
+    """The factor of the product of A and B."""
     return settings.lora_alpha / settings.lora_rank
 
 
 @contextlib.contextmanager
 def adapted(model: Transformer, adapters: dict[str, Adapter], scale: float) -> Iterator[None]:
-    """Within it, `model.apply` adds each adapter's output to that of its projection.
+    """Within this context, `model.apply` adds each adapter's output to that of its projection.
 
     The weights are not touched, so that no gradient of their size is formed.
 
@@ -141,10 +141,10 @@ def adapted(model: Transformer, adapters: dict[str, Adapter], scale: float) -> I
 
 
 def merged(params: dict, adapters: dict[str, Adapter], scale: float) -> dict:
-    """Parameters with W + scale * A B in the place of each W that has an adapter.
+    """Returns parameters in which W + scale * A B replaces each W that has an adapter.
 
     Args:
-        params: Left alone; the result shares all other arrays with them.
+        params: Not changed; the result shares all other arrays with them.
         adapters: By the path of the projection.
         scale: `scale_of` the settings.
     """

@@ -1,4 +1,4 @@
-"""What a user should know of what was read: told to whoever asks, else logged."""
+"""Lines for the user about what was read: passed to a callback, else logged."""
 
 import logging
 from collections.abc import Callable
@@ -13,10 +13,10 @@ def tell(say: Say | None, line: str, *, matters: bool) -> None:
     """Passes a line on.
 
     Args:
-        say: Called with the line. None logs it: Python prints warnings of a log that nobody has
-            set up on stderr, and drops the rest.
+        say: Called with the line. None logs it: without a logging configuration, Python prints
+            warnings on stderr and drops other lines.
         line: One line of text.
-        matters: Whether a user who asked for nothing must know, so that it is a warning.
+        matters: Whether the line is important, so that it is logged as a warning.
     """
     if say is None:
         _LOG.log(logging.WARNING if matters else logging.INFO, line)
@@ -25,6 +25,6 @@ def tell(say: Say | None, line: str, *, matters: bool) -> None:
 
 
 def listed(names: list[str], most: int = 8) -> str:
-    """Names with commas between them; only the first ones, and how many more, if there are many."""
+    """Names with commas; if there are many, the first ones and the number of the others."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

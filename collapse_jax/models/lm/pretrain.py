@@ -1,4 +1,5 @@
-"""Pretraining: AdamW with warm-up and a cosine on windows of a text, ordered by the step alone."""
+"""Pretraining: AdamW with warm-up and cosine decay on windows of a text, in an order fixed by the
+step."""
 
 import functools
 from collections.abc import Callable
@@ -27,11 +28,11 @@ from collapse_jax.runs.session import Session
 class Pretrain(NamedTuple):
     """Settings of one pretraining; `PretrainConfig` has the defaults.
 
-    learning_rate: the peak, after a linear climb over `warmup_steps`; then a cosine falls to
+    learning_rate: the peak, after a linear warm-up over `warmup_steps`; then a cosine decays to
         `final_share` of it.
     weight_decay: decoupled, on matrices and on the embedding of tokens (which is the output matrix
         too); biases, layer norms and positions have none.
-    gradient_clip: the global norm above which a gradient is scaled down; 0 is off.
+    gradient_clip: the global norm to which larger gradients are scaled down; 0 is off.
     """
 
     steps: int
@@ -100,7 +101,7 @@ def begin(model: OPT, settings: Pretrain, key: jax.Array) -> Training:
 
 
 def window_order(key: jax.Array, windows: int) -> Callable[[int, int], np.ndarray]:
-    """The order in which windows are seen, a new permutation in each epoch.
+    """Returns the order of the windows, a new permutation in each epoch.
 
     Epoch e is the `windows` places from e * windows on, permuted with `fold_in(key, e)`. The window
     at a place depends on nothing that came before.
@@ -141,7 +142,7 @@ def advance(
     """One optimiser step for each of some batches; one compiled program for any number of them.
 
     Args:
-        settings: Those that the state began with.
+        settings: The settings of the state.
         state: Placed on the devices of the session, and donated.
         batches: int [count, batch, length], count <= `STEPS_PER_CALL`.
         step: Steps before these, for the error text.

@@ -42,8 +42,8 @@ def checked_prompts(
         )
     if prompts.size and not (0 <= prompts.min() and prompts.max() < config.vocab_size):
         raise InputError(
-            f"prompts hold ids {prompts.min()} to {prompts.max()}; the model's vocabulary "
-            f"is 0 to {config.vocab_size - 1}"
+            f"prompts contain ids {prompts.min()} to {prompts.max()}; the model's vocabulary is 0 "
+            f"to {config.vocab_size - 1}"
         )
     mask = None if attention_mask is None else _checked_mask(prompts, attention_mask)
     longest = prompts.shape[1] if mask is None else int(mask.sum(1).max(initial=0))
@@ -80,7 +80,7 @@ def refuse_bad_scores(
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         if not to_host(jnp.isfinite(leaf).all())
     ]
-    why = f"parameter {named[0]} holds nan or infinity" if named else "an intermediate overflows"
+    why = f"parameter {named[0]} contains nan or infinity" if named else "an intermediate overflows"
     if no_repeat_ngram_size and not named:
         why += f", or every token would repeat an n-gram of {no_repeat_ngram_size} tokens"
     raise DivergenceError(
@@ -113,7 +113,7 @@ def _padded(config, prompts):
     for number, row in enumerate(rows):
         if not len(row):
             raise InputError(
-                f"prompt {number} is empty; it must hold at least one token (of a text the "
+                f"prompt {number} is empty; it must have at least one token (of a text the "
                 f"beginning, {config.bos_token_id})"
             )
         if not np.issubdtype(row.dtype, np.integer):
@@ -151,6 +151,6 @@ def _checked_mask(prompts, attention_mask):
     if not is_left.all():
         raise InputError(
             f"attention_mask of prompt {int(is_left.argmin())} is not 0 on the left and 1 from "
-            "there to the end; prompts must be padded on the left alone"
+            "there to the end; prompts may be padded only on the left"
         )
     return mask

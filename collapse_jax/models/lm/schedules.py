@@ -12,7 +12,7 @@ def learning_rate_at(settings: FineTune, epoch: int) -> float:
     """Learning rate of an epoch: a cosine in float64 that ends at `final_learning_rate`.
 
     Args:
-        settings: `epochs` is where it ends.
+        settings: The cosine ends after `epochs` epochs.
         epoch: From 0.
     """
     share = (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
@@ -23,9 +23,9 @@ def learning_rate_at(settings: FineTune, epoch: int) -> float:
 def learning_rates(settings: FineTune, steps: int) -> np.ndarray:
     """Learning rates [steps] (float64) of a schedule by optimiser step.
 
-    Step s of a warm-up of w steps has s / w of `learning_rate`, so that the first has 0. The others
-    are as in transformers' `get_scheduler`, with `final_learning_rate` as the end; step number
-    `steps`, which is not done, would have it.
+    Step s of a warm-up of w steps has s / w of `learning_rate`, so that the first step has 0. The
+    later steps are as in transformers' `get_scheduler`, but with `final_learning_rate` as the end,
+    which step number `steps` (the first after the fit) would have.
 
     Args:
         settings: `schedule` is "constant", "linear" or "cosine".

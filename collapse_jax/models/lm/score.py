@@ -1,4 +1,4 @@
-"""How probable a model finds blocks of tokens, and how sure it is of what comes next."""
+"""Losses, perplexities and entropies of blocks of tokens under a model."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -250,8 +250,8 @@ def check_blocks(model: Transformer, blocks: Any) -> np.ndarray:
         )
     if blocks.size and not (0 <= blocks.min() and blocks.max() < config.vocab_size):
         raise InputError(
-            f"blocks hold ids {blocks.min()} to {blocks.max()}; the model's vocabulary is "
-            f"0 to {config.vocab_size - 1}"
+            f"blocks contain ids {blocks.min()} to {blocks.max()}; the model's vocabulary is 0 to "
+            f"{config.vocab_size - 1}"
         )
     return blocks.astype(np.int32)
 
@@ -269,11 +269,11 @@ def check_params(model: Transformer, params: Any) -> None:
     of_model: Any = model
     expected, found = _shapes(of_model), _named_shapes(params)
     if set(found) == {f"params/{name}" for name in expected}:
-        raise InputError("params holds all under 'params'; give params['params']")
+        raise InputError("params contains everything under 'params'; give params['params']")
     for name in sorted(expected.keys() - found.keys()):
         raise InputError(f"params lacks {name!r}, which this model has")
     for name in sorted(found.keys() - expected.keys()):
-        raise InputError(f"params has {name!r}, which this model has not")
+        raise InputError(f"params has {name!r}, which this model does not have")
     for name, shape in expected.items():
         if found[name] != shape:
             raise InputError(

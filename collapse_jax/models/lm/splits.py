@@ -1,4 +1,4 @@
-"""Which files of a folder are its training, validation and test text, by whole words of names."""
+"""Finds the training, validation and test files of a folder by whole words in their names."""
 
 import pathlib
 import re
@@ -21,7 +21,7 @@ _SHARD = re.compile(r"(?P<head>.*?)(?P<number>\d+)[-_]of[-_](?P<count>\d+)(?P<re
 
 
 class Found(NamedTuple):
-    """What a folder holds.
+    """The files of a folder.
 
     files: the text files of each split that has any, in the order in which they are read.
     left_out: everything else that is not hidden.
@@ -32,17 +32,17 @@ class Found(NamedTuple):
 
 
 def find_splits(folder: pathlib.Path) -> Found:
-    """The text files of a folder by split.
+    """Returns the text files of a folder by split.
 
-    A file belongs to the split that its name names by a whole word, in any case: letters with
-    something else, or nothing, on both sides. So does every text file in a sub-folder of such a
-    name. Several files of a split must be its shards: names that differ in one running number,
-    from 0 or 1 on, or "K-of-N" names of which none is missing. A file with the word "raw" is
-    left out where its split has one without.
+    A file belongs to the split whose word its name contains as a whole word, in upper or lower
+    case: no letter may precede or follow the word. The same applies to every text file in a
+    sub-folder with such a name. Several files of a split must be its shards: their names differ in
+    one running number that starts at 0 or 1, or they are a complete set of "K-of-N" names. A file
+    with the word "raw" is left out if its split has one without.
 
     Raises:
-        InputError: If a name names two splits, a split has several files that are no shards, or the
-            folder cannot be read.
+        InputError: If a name contains the words of two splits, a split has several files that are
+            not shards, or the folder cannot be read.
     """
     found: dict[str, list[pathlib.Path]] = {}
     left_out = []
@@ -66,7 +66,7 @@ def text_files(folder: pathlib.Path) -> list[pathlib.Path]:
     """All text files of a folder that are not hidden and not about the text, by name.
 
     Raises:
-        InputError: If two differ in their packing alone, or the folder cannot be read.
+        InputError: If two differ only in their compression, or the folder cannot be read.
     """
     files = [path for path in entries_of(folder) if is_text(path)]
     _refuse_twice(folder, files)
@@ -85,7 +85,7 @@ def entries_of(folder: pathlib.Path) -> list[pathlib.Path]:
         raise InputError(f"corpus folder {folder} cannot be read: {error.strerror}") from None
     for path in entries:
         if kind_of(path.name) in SUFFIXES and not path.exists():
-            raise InputError(f"corpus file {path} is a link to a file that is not there")
+            raise InputError(f"corpus file {path} is a link to a file that does not exist")
     return entries
 
 

@@ -1,7 +1,7 @@
-"""What ends a text besides the model's own ends: sequences of tokens, and strings.
+"""Stops, which end a text in addition to end-of-text tokens: sequences of tokens, and strings.
 
-All stops together are one automaton (Aho and Corasick 1975) that reads tokens, so that beams can
-carry its state. A string may begin and end inside a token; its bytes are what counts.
+All stops together are one automaton (Aho and Corasick 1975) that reads tokens, so that its state
+can be part of a beam. A string may begin and end inside a token; bytes are compared.
 """
 
 from collections.abc import Sequence
@@ -87,19 +87,19 @@ def _told_apart(stop, tokenizer, vocabulary):
             ids = np.zeros(0)
         if ids.ndim != 1 or not ids.size or not np.issubdtype(ids.dtype, np.integer):
             raise InputError(
-                f"stop holds {one!r:.200}; it must be a list of texts and of lists of token ids "
+                f"stop contains {one!r:.200}; it must be a list of texts and of lists of token ids "
                 "([[198]] stops at token 198), none of them empty"
             )
         if ids.min() < 0 or ids.max() >= vocabulary:
             raise InputError(
-                f"stop holds ids {ids.min()} to {ids.max()}; the model's vocabulary is 0 to "
+                f"stop contains ids {ids.min()} to {ids.max()}; the model's vocabulary is 0 to "
                 f"{vocabulary - 1}"
             )
         sequences.append(ids.tolist())
     if texts and tokenizer is None:
         raise InputError(
-            f"stop holds the text {texts[0].decode('utf-8', 'replace')!r:.200}; pass its tokenizer "
-            "too, or sequences of token ids"
+            f"stop contains the text {texts[0].decode('utf-8', 'replace')!r:.200}; pass its "
+            "tokenizer too, or sequences of token ids"
         )
     states = (1 + sum(map(len, texts))) * (1 + sum(map(len, sequences)))
     if states * vocabulary > _MOST_ENTRIES:

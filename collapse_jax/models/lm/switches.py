@@ -1,4 +1,4 @@
-"""What tells one decoder-only language model from another: sizes and switches, by no family."""
+"""Sizes and settings of decoder-only language models, independent of a family."""
 
 import dataclasses
 import functools
@@ -30,10 +30,10 @@ class Rotary(NamedTuple):
     """Rotary positions (Su et al. 2021): a pair of a head's coordinates turns with the position.
 
     theta: base of the wavelengths.
-    share: of each head's coordinates that turn.
+    share: share of each head's coordinates that are rotated.
     factor: wavelengths are stretched by it; 1 is off.
     low, high: `low_freq_factor` and `high_freq_factor` of Llama 3; None stretches all wavelengths
-        alike ("linear").
+        equally ("linear").
     original: positions of the pretraining, for Llama 3.
     """
 
@@ -46,7 +46,7 @@ class Rotary(NamedTuple):
 
 
 class Dropouts:
-    """What a frozen configuration says of its rates of dropout."""
+    """The dropout rates of a frozen configuration."""
 
     # Names of the rates; the first is what the word dropout means alone.
     dropouts: ClassVar[tuple[str, ...]] = ()
@@ -83,9 +83,9 @@ class TransformerConfig(Dropouts):
     norm_place: Norms "before" attention and MLP, "after" their residual sums, or "around" each.
     final_norm: Whether the last layer is followed by a norm.
     positions: "learned", counted from position_offset on, or "rotary".
-    rotary, local_rotary: Of layers that see everything, and of those with a window.
-    windows: One entry a layer: how many tokens back it sees, itself counted; None is all. () is
-        None everywhere.
+    rotary, local_rotary: Of layers with full attention, and of layers with a window.
+    windows: One entry per layer: the number of tokens that it attends to, including the current
+        one; None is all. () is None everywhere.
     qkv_bias, out_bias, ffn_bias: Which products have a bias.
     query_key_norm: Whether queries and keys of each head pass through a norm.
     query_scale: Factor of the queries; None is 1 / sqrt(head_dim).
@@ -174,7 +174,7 @@ class TransformerConfig(Dropouts):
 
     @property
     def switches(self) -> "TransformerConfig":
-        """Itself; configurations of one family's own give theirs under this name."""
+        """Itself; configurations that are specific to a family return the general one here."""
         return self
 
     @property
@@ -188,7 +188,7 @@ class TransformerConfig(Dropouts):
         return self.num_attention_heads // self.num_key_value_heads
 
     def window(self, layer: int) -> int | None:
-        """How many tokens back a layer sees, itself counted; None is all."""
+        """The number of tokens that a layer attends to, including the current one; None is all."""
         return self.windows[layer] if self.windows else None
 
     def rotary_of(self, layer: int) -> Rotary:

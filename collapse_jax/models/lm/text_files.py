@@ -64,7 +64,7 @@ def stream_rows(path: str | os.PathLike, text_column: str | None = None) -> Iter
     if kind in _NO_TEXT or kind in _OTHER_PACKING:
         raise InputError(
             f"corpus file {path} is a {kind} file; it must be plain text, .json, .jsonl or "
-            ".parquet, as it is or packed as .xz or .gz"
+            ".parquet, uncompressed or compressed as .xz or .gz"
         )
     if text_column is not None and kind not in (*JSON, ".parquet"):
         raise InputError(
@@ -99,8 +99,8 @@ def _plain(path, lines):
     for number, line in enumerate(lines, 1):
         if "\0" in line:
             raise InputError(
-                f"corpus file {path}, line {number}: holds the character NUL, so it is no text in "
-                "UTF-8 (UTF-16 without its mark looks so); save it as UTF-8"
+                f"corpus file {path}, line {number}: contains the character NUL, so it is not "
+                "UTF-8 text (it may be UTF-16 without a byte-order mark); save it as UTF-8"
             )
         yield line
 
@@ -145,7 +145,7 @@ def _text_of(item, where, each, may_be_half, column):
         raise InputError(f"{where}: {each} must be {wanted}; this one has {has:.200}{texts}")
     text = item[column]
     if not isinstance(text, str):
-        raise InputError(f"{where}: holds {text!r:.200}; each {column!r:.100} must be a string")
+        raise InputError(f"{where}: contains {text!r:.200}; each {column!r:.100} must be a string")
     if may_be_half:
         whole_text(text, where)
     return text
@@ -158,8 +158,8 @@ def whole_text(text: str, where: str) -> None:
     except UnicodeEncodeError as error:
         half = f"\\u{ord(text[error.start]):04x}"
         raise InputError(
-            f"{where}: its text has {half} at character {error.start}, half of a surrogate pair "
-            "and no character; take it out, or write the whole character"
+            f"{where}: its text has {half} at character {error.start}, half of a surrogate pair, "
+            "which is not a character; remove it, or write the whole character"
         ) from None
 
 
@@ -193,7 +193,7 @@ def _parquet_rows(path, column):
                     number += 1
                     if not isinstance(text, str):
                         raise InputError(
-                            f"corpus file {path}, row {number}: holds {text!r:.200}; each "
+                            f"corpus file {path}, row {number}: contains {text!r:.200}; each "
                             f"{column!r:.100} must be a string"
                         )
                     yield text

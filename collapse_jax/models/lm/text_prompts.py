@@ -73,5 +73,5 @@ def as_tokens(prompts: Any, tokenizer: Any) -> Any:
         return prompts
     if tokenizer is None:
         first = prompts if one else next(text for text in prompts if isinstance(text, str))
-        raise InputError(f"prompts hold the text {first!r:.80}; pass its tokenizer too")
+        raise InputError(f"prompts contain the text {first!r:.80}; pass its tokenizer too")
     return encode_prompts(tokenizer, prompts)

@@ -195,7 +195,7 @@ def _remarks(surveys: dict[str, _Survey]) -> tuple[list[str], bool]:
     remarks, doubtful = [], False
     for one, other in itertools.combinations(surveys, 2):
         if surveys[one].digest == surveys[other].digest:
-            remarks.append(f"{one} and {other} hold the same text")
+            remarks.append(f"{one} and {other} contain the same text")
             doubtful = True
     train = surveys["train"]
     for split in ("valid", "test"):
@@ -204,7 +204,7 @@ def _remarks(surveys: dict[str, _Survey]) -> tuple[list[str], bool]:
         if shared and surveys[split].digest != train.digest:
             remarks.append(
                 f"{len(shared):,} of the {len(long):,} different rows of {_LONG_ROW} characters or "
-                f"more in {split} stand in train too"
+                f"more in {split} also occur in train"
             )
             doubtful |= len(shared) > _MUCH * len(long)
     returns = [split for split, survey in surveys.items() if survey.has_returns]

@@ -22,7 +22,7 @@ _ROWS_PER_BATCH, _CHARACTERS_PER_BATCH = 1000, 1 << 20
 # Runs hashed at once: 8 MiB for each of the few arrays that this takes.
 _RUNS_PER_CHUNK = 1 << 20
 _DTYPES = ("<u2", "<u4")
-_AGAIN = "delete the file tokens.json there, and the same command makes the tokens again"
+_AGAIN = "delete the file tokens.json there, and repeat the command to compute the tokens again"
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -118,8 +118,8 @@ def read_tokens(folder: pathlib.Path, made_from: dict) -> TokenFile | None:
         raise InputError(f"{folder / 'tokens.json'} cannot be read ({error!r}); {_AGAIN}") from None
     if differing:
         raise InputError(
-            f"{folder} holds tokens of another {' and '.join(differing)} (changed since "
-            "the run began); choose another --out"
+            f"{folder} contains tokens of another {' and '.join(differing)} (changed since the run "
+            "started); choose another --out"
         )
     try:
         if about["dtype"] not in _DTYPES:
@@ -129,7 +129,7 @@ def read_tokens(folder: pathlib.Path, made_from: dict) -> TokenFile | None:
         return TokenFile(tokens, places["rows"], places["works"])
     except Exception as error:  # damaged files raise almost anything
         raise InputError(
-            f"{folder} holds damaged tokens ({type(error).__name__}: {error}); {_AGAIN}"
+            f"{folder} contains damaged tokens ({type(error).__name__}: {error}); {_AGAIN}"
         ) from None
 
 
@@ -198,7 +198,7 @@ def _check_ids(tokenizer, tokens):
     if tokens.size and not (0 <= tokens.min() and tokens.max() < tokenizer.vocab_size):
         raise InputError(
             f"tokenizer {tokenizer.name!r} gives ids {tokens.min()} to {tokens.max()}, outside its "
-            f"{tokenizer.vocab_size} entries; give one whose ids are 0 to its size less 1"
+            f"{tokenizer.vocab_size} entries; give one whose ids are 0 to its size - 1"
         )
 
 

@@ -41,6 +41,6 @@ def check_tokenizer(
         )
     if own is not None and own.encode(PROBE) != tokenizer.encode(PROBE):
         raise InputError(
-            f"tokenizer {tokenizer.name!r} encodes text otherwise than the model's own, "
-            f"{own.name!r}, so its ids would stand for other words; leave tokenizer to the model"
+            f"tokenizer {tokenizer.name!r} encodes text differently from the model's own, "
+            f"{own.name!r}, so that its ids would mean other words; leave --tokenizer out"
         )

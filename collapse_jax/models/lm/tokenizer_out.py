@@ -17,16 +17,16 @@ _AS_IT_IS = {"tokenizer_class": "PreTrainedTokenizerFast"}
 
 
 def write_tokenizer(folder: pathlib.Path, source: str, tokenizer: TextTokenizer) -> None:
-    """Writes the files of a tokenizer, and holds what transformers makes of them against it.
+    """Writes the files of a tokenizer, and compares it with what transformers reads from them.
 
     Args:
-        folder: Where to, beside the model's config.json, from which transformers takes a class
-            where the files name none.
+        folder: The folder with the model's config.json, from which transformers takes a class if
+            the files name none.
         source: Where it came from, as `load_tokenizer` takes it.
-        tokenizer: What `load_tokenizer` made of it.
+        tokenizer: The result of `load_tokenizer` for it.
 
     Raises:
-        InputError: If transformers encodes otherwise with the files than `tokenizer` does.
+        InputError: If transformers encodes with the files differently from `tokenizer`.
     """
     _write(folder, source)
     why = _difference(folder, tokenizer)

@@ -130,7 +130,7 @@ def fingerprint(source: str) -> list[list]:
     twice = [name for name, _, digest in files if digests[digest] > 1]
     if twice:
         raise InputError(
-            f"corpus {source!r}: {listed(twice)} hold the same bytes, so a text would be read "
+            f"corpus {source!r}: {listed(twice)} have the same content, so a text would be read "
             "twice; keep one of them"
         )
     return files

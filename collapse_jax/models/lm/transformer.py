@@ -369,12 +369,12 @@ def _check_tokens(config, tokens, attention_mask):
     ids, mask = _known(tokens), _known(attention_mask)
     if ids is not None and ids.size and not (0 <= ids.min() and ids.max() < config.vocab_size):
         raise InputError(
-            f"tokens hold ids {ids.min()} to {ids.max()}; the model's vocabulary is 0 to "
+            f"tokens contain ids {ids.min()} to {ids.max()}; the model's vocabulary is 0 to "
             f"{config.vocab_size - 1}"
         )
     if mask is not None and not np.isin(mask, (0, 1)).all():
         raise InputError(
-            "attention_mask must hold 1 where there is text and 0 where there is padding"
+            "attention_mask must have 1 where there is text and 0 where there is padding"
         )
     if mask is not None and mask.size and mask.sum(1).max() > most:
         raise InputError(f"{mask.sum(1).max()} tokens exceed max_position_embeddings {most}")

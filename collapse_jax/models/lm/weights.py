@@ -38,10 +38,11 @@ _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_m
 
 
 def load(source: str | os.PathLike, revision: str | None = None) -> tuple[Transformer, dict]:
-    """The model and its parameters.
+    """Reads a model and its parameters.
 
     Reads model.safetensors, else its shards, else pytorch_model.bin, else its shards (torch is not
-    needed), else flax_model.msgpack: what transformers would load, and Flax's file besides.
+    needed), else flax_model.msgpack: these are the files that transformers would load, and Flax's
+    file.
 
     Args:
         source: A local folder in the Hugging Face layout; a GGUF file; else a hub name such as
@@ -53,10 +54,10 @@ def load(source: str | os.PathLike, revision: str | None = None) -> tuple[Transf
         widened from whatever floating type they are stored in.
 
     Raises:
-        InputError: If the folder, configuration or a file cannot be read; if its family or a switch
-            of it is not built; if tensors are missing, unexpected or misshapen, *all* of them in
-            one line; or if two weight files, or a head and the embedding that it is tied to, hold
-            different numbers.
+        InputError: If the folder, configuration or a file cannot be read; if its family or one of
+            its settings is not supported; if tensors are missing, unexpected or misshapen (the
+            message lists all of them); or if two weight files, or a head and the embedding that it
+            is tied to, contain different numbers.
     """
     return _loaded(source, revision)
 
@@ -76,8 +77,8 @@ def _loaded(source, revision, only=None):
     adapters = [name for name in _ADAPTER_FILES if (folder / name).exists()]
     if adapters:
         raise InputError(
-            f"{folder}: holds {adapters[0]}, an adapter that changes the weights and is not read "
-            "here; merge it into them and save the result to a folder of its own"
+            f"{folder}: contains {adapters[0]}, an adapter that changes the weights and is not "
+            "read here; merge it into the weights and save the result to another folder"
         )
     if not files:
         raise InputError(
@@ -94,16 +95,16 @@ def _loaded(source, revision, only=None):
 
 
 def read_model(folder: str | os.PathLike) -> Transformer:
-    """The model that a folder's config.json describes; no weights are looked for.
+    """Returns the model that a folder's config.json describes; weights are not needed.
 
     Raises:
-        InputError: If the configuration cannot be read, or is of a model that is not built.
+        InputError: If the configuration cannot be read, or its model is not supported.
     """
     return _read_model(Path(os.fsdecode(folder)))
 
 
 def load_opt(source: str | os.PathLike, revision: str | None = None) -> tuple[OPT, dict]:
-    """`load` of an OPT.
+    """`load` for an OPT.
 
     Raises:
         InputError: As `load`, and if the model is of another family.
@@ -131,8 +132,8 @@ def _refuse_another_set(model, flat, folder, file, other):
         why = str(error)
     if why:
         raise InputError(
-            f"{folder}: holds two sets of weights, {file} and {other}, which are not the same "
-            f"({why}); keep the one that is meant"
+            f"{folder}: contains two different sets of weights, {file} and {other} ({why}); keep "
+            "only the right one"
         )
 
 
@@ -209,8 +210,8 @@ def save(
     ]
     if others:
         raise InputError(
-            f"{folder}: already holds {others[0]}, other weights than model.safetensors would be; "
-            "save to another folder"
+            f"{folder}: already contains {others[0]}, which differs from the weights to save in "
+            "model.safetensors; save to another folder"
         )
     config, tokens = model.switches, {}
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):

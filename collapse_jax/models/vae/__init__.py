@@ -1,6 +1,6 @@
 """The convolutional VAE of Shumailov et al. 2024's notebook: model, training, images.
 
-Knows nothing of generations.
+It is independent of generations.
 """
 
 from collapse_jax.models.vae.images import Images, load_images

@@ -33,9 +33,9 @@ def load_images(name: str = "digits") -> Images:
             hub.
 
     Raises:
-        InputError: If the folder lacks a file or holds two that differ, a file is not an IDX file
-            of images, training and test images have other sizes or are the same, the hub does not
-            give the data set, or scikit-learn is missing.
+        InputError: If the folder lacks a file or contains two that differ, a file is not an IDX
+            file of images, training and test images have different sizes or are the same, the hub
+            does not provide the data set, or scikit-learn is missing.
     """
     if name == "digits":
         return _digits()
@@ -78,8 +78,8 @@ def _checked(images, name):
     sizes = [part.shape[1:] for part in images]
     if sizes[0] != sizes[1] or not all(map(np.size, images)):
         raise InputError(
-            f"images is {name!r}; its training images have shape {images.train.shape} and those "
-            f"of the test {images.test.shape}; both must have images, of one height and width"
+            f"images is {name!r}; its training images have shape {images.train.shape} and those of "
+            f"the test {images.test.shape}; both must have images of the same height and width"
         )
     if np.array_equal(images.train, images.test):
         raise InputError(f"images is {name!r}; its test images are its training images")
@@ -98,7 +98,7 @@ def _read_idx(path):
     shape = struct.unpack(">III", data[4:16])
     if len(data) != 16 + np.prod(shape, dtype=np.int64):
         raise InputError(
-            f"{path} has {len(data) - 16} bytes of pixels; its header promises "
+            f"{path} has {len(data) - 16} bytes of pixels, but its header states "
             f"{' x '.join(map(str, shape))}"
         )
     return np.frombuffer(data, np.uint8, offset=16).reshape(shape).astype(np.float32) / 255

@@ -32,7 +32,7 @@ class VAETraining(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """Places in an epoch that a decoder fills anew in every batch.
+    """Places in an epoch that a decoder fills with new images in every batch.
 
     weight: [places], 1 for an image that counts.
     decoder: its parameters, of any capacity and number of latents.
@@ -83,7 +83,7 @@ def elbo(model: VAE, params: VAEParams, key: jax.Array, x: jax.Array) -> jax.Arr
     """Evidence lower bound [n] of each image x [n, height, width] in nats, one draw of its latents.
 
     The cross-entropy of grey images is not a log-density: it is bounded below by the entropy of the
-    grey values, so that two sets of images compare only if they are equally grey.
+    grey values, so that two sets of images can be compared only if they are equally grey.
 
     References:
         Kingma and Welling 2014, equation 10.
@@ -176,7 +176,7 @@ def train(
 
     Raises:
         InputError: If an image or a weight is not a finite number, or a weight is negative. Inside
-            `jit` and `vmap` nothing is looked at, and nan losses are returned.
+            `jit` and `vmap` nothing is checked, and nan losses are returned.
         DivergenceError: If the loss of an epoch is not finite; the text names it.
     """
     one_key("key", key)

@@ -284,7 +284,7 @@ def test_a_run_that_begins_late_says_so():
         (["{run}", "--metrics", "loss"], "--metrics has 'loss'; it must be ROLE=METRIC"),
         (["{run}", "--truth", "variance=x"], "--truth has variance=x"),
         (["{run}", "--metrics", "loss=a", "loss=b"], "--metrics gives loss more than once"),
-        (["{run}", "--out", "{run}"], "which holds metrics.jsonl; give a new folder"),
+        (["{run}", "--out", "{run}"], "which contains metrics.jsonl; give a new folder"),
     ],
 )
 def test_the_command_refuses_in_one_line(tmp_path, capsys, words, says):

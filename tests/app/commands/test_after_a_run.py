@@ -171,10 +171,10 @@ def test_what_is_not_there_is_named(run, tmp_path, inputs):
         cj.load_generation(5, 0)
     make_run(tmp_path / "ends", inputs / "model", generations=2, checkpoints="ends")
     Checkpoints(tmp_path / "ends" / "checkpoints" / "chain_0").drop_state(1)
-    with pytest.raises(InputError, match=r"generations 0, 2 \(it keeps the two ends alone"):
+    with pytest.raises(InputError, match=r"generations 0, 2 \(it keeps only generation 0"):
         cj.load_generation(tmp_path / "ends", 1)
     RunFolder.open(tmp_path / "chains", SimulateConfig().resolved(), say=lambda line: None)
-    with pytest.raises(InputError, match="holds a run of simulate; it must be one of lm"):
+    with pytest.raises(InputError, match="contains a run of simulate; it must be a run of lm"):
         cj.load_generation(tmp_path / "chains", 0)
 
 
@@ -191,7 +191,9 @@ def test_a_model_that_moved_is_named_and_one_that_changed_is_refused(tmp_path, i
     cj.load_generation(tmp_path / "run", 0, **there)
     model, params = load(tmp_path / "moved")
     cj.lm.save(tmp_path / "moved", model, changed(params, 5))
-    with pytest.raises(InputError, match=r"model at .* changed since .* say by --model and"):
+    with pytest.raises(
+        InputError, match=r"model at .* changed since .* give the new paths by --model and"
+    ):
         cj.load_generation(tmp_path / "run", 0, **there)
 
 
@@ -201,7 +203,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, inputs):
     for path in state.rglob("*"):
         if path.is_file() and path.stat().st_size > 1000:
             path.write_bytes(path.read_bytes()[:-100] + bytes(100))
-    with pytest.raises(InputError, match=r"is damaged .* the command of the run makes it again"):
+    with pytest.raises(InputError, match=r"is damaged .* repeat the command of the run"):
         cj.load_generation(tmp_path / "run", 1)
     cj.load_generation(tmp_path / "run", 0)
 
@@ -313,7 +315,10 @@ def test_a_window_scores_every_token_once(run, inputs, stride):
         (["--blocks", "9999"], "blocks is 9999, but"),
         (["--block-length", "1"], "block_length is 1; it must be at least 2"),
         (["--block-length", "65"], "blocks of 65 tokens exceed max_position_embeddings"),
-        (["--stride", "4"], "stride is 4, which moves a window on; give --context-length"),
+        (
+            ["--stride", "4"],
+            "stride is 4 without a sliding window; give the length of the window, --context-length",
+        ),
         (["--context-length", "8", "--stride", "8"], "stride is 8 with context_length 8; it must"),
         (["--context-length", "8", "--blocks", "2"], "blocks is 2 with context_length 8"),
         (["--context-length", "999"], "context_length is 999; this model has"),
@@ -432,8 +437,8 @@ def test_a_mistake_of_export_is_one_line(run, tmp_path, capfd):
     taken.mkdir()
     (taken / "thesis.tex").write_text("x")
     for more, words in (
-        (["--to", taken], "which holds thesis.tex; give a new folder or an empty one"),
-        (["--to", taken / "thesis.tex"], "which is no folder"),
+        (["--to", taken], "which contains thesis.tex; give a new folder or an empty one"),
+        (["--to", taken / "thesis.tex"], "which is not a folder"),
         (["--to", taken / "thesis.tex" / "to"], "to is"),
         (["--to", tmp_path / "to", "--generation", "x"], "generation is 'x'; it must be a number"),
         (["--to", tmp_path / "to", "--seed", "9"], "no parameters of seed 9"),

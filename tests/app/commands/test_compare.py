@@ -144,7 +144,7 @@ def test_what_is_not_comparable_is_said(tmp_path):
     ]
     runs = compare.read_runs(names)
     protocols, tokens = compare.remarks(runs)
-    assert "mean over blocks (paper), of all of them" in protocols
+    assert "shown for all of them is mean over blocks (paper)" in protocols
     assert "are tested on different tokens" in tokens
     assert compare.remarks(compare.read_runs([names[0], write(tmp_path / "c")])) == []
 
@@ -161,11 +161,14 @@ def test_a_mistake_is_one_line(pair, tmp_path, capfd):
         (pair[:1], "give two or more run folders"),
         ([], "give two or more run folders"),
         ([pair[0], pair[0] + "/"], "names a folder twice"),
-        ([pair[0], str(tmp_path / "chains")], "holds a run of simulate; compare takes runs of lm"),
-        ([pair[0], str(empty.path)], "has no generation yet"),
+        (
+            [pair[0], str(tmp_path / "chains")],
+            "contains a run of simulate; compare takes runs of lm",
+        ),
+        ([pair[0], str(empty.path)], "has no finished generation yet"),
         ([pair[0], str(tmp_path)], "is not a run folder"),
-        ([*pair, "--out", pair[0]], "which holds metrics.jsonl; give a new folder"),
-        ([*pair, "--out", f"{pair[0]}/config.json"], "which is no folder"),
+        ([*pair, "--out", pair[0]], "which contains metrics.jsonl; give a new folder"),
+        ([*pair, "--out", f"{pair[0]}/config.json"], "which is not a folder"),
     ):
         capfd.readouterr()
         with pytest.raises(SystemExit) as caught:

@@ -228,11 +228,11 @@ def test_metrics_that_own_data_does_not_have_are_one_line(plants, tmp_path, sett
 BAD = {
     "ecosystem is 1": {"ecosystem": 1},
     "exchange is 1.5; it must be in": {"exchange": 1.5},
-    "exchange is 0.3 with one model": {"ecosystem": 0, "coupling": "", "exchange": 0.3},
+    "exchange is 0.3 with a single model": {"ecosystem": 0, "coupling": "", "exchange": 0.3},
     r"coupling is 'rign'; it must be ring, star, complete.*did you mean 'ring'": {
         "coupling": "rign"
     },
-    "which holds all shares; leave it out": {"coupling": "c.npy", "exchange": 0.3},
+    "which contains all shares; leave exchange out": {"coupling": "c.npy", "exchange": 0.3},
     "ecosystem is 0 with coupling star": {"ecosystem": 0},
     "more than once": {"exchange": (0.3, 0.3)},
 }
@@ -253,7 +253,7 @@ def test_bad_settings_are_one_line(says):
         ("0.5,-0.5\n0,1\n", r"coupling\[0, 1\] is -0.5"),
         ("0.5,x\n0,1\n", "cannot be read as numbers"),
         ("", "the file is empty"),
-        ("1,0\n0,1\n", r"ecosystem is 3, and .* holds \[2, 2\]"),
+        ("1,0\n0,1\n", r"ecosystem is 3, but .* contains \[2, 2\]"),
         (None, "cannot be read as numbers"),
     ],
 )

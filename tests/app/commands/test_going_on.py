@@ -64,7 +64,7 @@ def test_more_chains_and_metrics_of_a_folder(simulated, tmp_path):
     np.testing.assert_allclose(measured["rate"] * measured["mean"], 1, rtol=2e-5)
     # The command that the run began with goes on with what was measured, and with its chains.
     folder, said = simulated(SMALL, "run", generations=6)
-    assert "has the metrics rate too" in said and "has 6 chains, and keeps them" in said
+    assert "also has the metrics rate" in said and "has 6 chains; all of them are kept" in said
     results = folder.results()
     assert results["rate"].shape == (6, 7) and np.isfinite(results["rate"]).all()
     np.testing.assert_array_equal(results["mean"][:, :6], before)
@@ -109,7 +109,7 @@ def test_statistics_of_more_chains_and_metrics(simulated, tmp_path):
     for name, config in (("summary", dataclasses.replace(SMALL, keep="summary")), ("grid", GRID)):
         simulated(config, name)
         folder, said = simulated(config, name, chains=5)
-        assert "to which others cannot be added: all 5 are simulated from the seed" in said
+        assert "to which chains cannot be added: all 5 are simulated from the seed" in said
         both = ("mean", "rate")
         whole, _ = simulated(config, f"whole {name}", chains=5, metrics=both)
         measure_run(folder, ("rate",), Console(quiet=True))
@@ -118,7 +118,7 @@ def test_statistics_of_more_chains_and_metrics(simulated, tmp_path):
         for variable in theirs:
             np.testing.assert_allclose(ours[variable], theirs[variable], rtol=2e-5)
         assert {"rate_mean", "mean_q05"} <= folder.rows()[0].keys()
-    with pytest.raises(InputError, match=r"chains is 9, and the grid in .* has 5"):
+    with pytest.raises(InputError, match=r"chains is 9, but the grid in .* has 5"):
         simulated(GRID, "grid", part=(1, 2), chains=9, metrics=both)
 
 
@@ -183,17 +183,20 @@ def test_what_is_kept_of_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("simulate --points 1/2", "points is '1/2', but the settings are one point"),
+        ("simulate --points 1/2", "points is '1/2', but the settings describe a single"),
         ("simulate --gamma 0:1:3 --points 0/2", "points is '0/2'; it must be I/N"),
         ("simulate --gamma 0:1:3 --points 3/2", "points is '3/2'; it must be I/N"),
         ("simulate --gamma 0:1:3 --points 1/4", "points is '1/4', but the grid has 3 points"),
         ("simulate --gamma 0:1", "'0:1' must be A:B:N or log:A:B:N, with N of at least 2"),
         ("simulate --gamma 0:1:3000000", "has 3000000 values; give at most 1000000"),
         ("simulate --sample-size log:0:9:3", "must have two positive ends"),
-        ("simulate --gamma 0:1:2000 --beta 0:0.1:2000", "4,000,000 points together; give at most"),
+        ("simulate --gamma 0:1:2000 --beta 0:0.1:2000", "a grid of 4,000,000 points; give at most"),
         ("simulate --family kde --grid bandwidth=1:2", "grid has 'bandwidth=1:2': '1:2' must be"),
         ("measure nothing --metrics mean", "nothing is not a run folder"),
-        ("measure other --metrics mean", "other holds a run of quickstart; measure takes runs of"),
+        (
+            "measure other --metrics mean",
+            "other contains a run of quickstart; measure takes runs of",
+        ),
         ("measure run --metrics speed", "metric 'speed' is not offered by this estimator"),
     ],
 )

@@ -112,7 +112,8 @@ def test_folder_rows_and_figures(tmp_path, console):
     ).gamma == (0.0, 0.5)
     assert folder.results().attrs["streams"] == "independent"
     assert (
-        "60 chains a point, independent random numbers at" in (tmp_path / "console.txt").read_text()
+        "60 chains per point, independent random numbers at"
+        in (tmp_path / "console.txt").read_text()
     )
     one = run_simulate(dataclasses.replace(GRID, gamma=0.1), tmp_path / "one", console)
     assert {path.name for path in one.figures.glob("*.png")} == {"trajectories.png"}
@@ -150,9 +151,9 @@ def test_streams_of_a_point():
 
 def test_what_points_share_is_said():
     assert titled(GRID) == titled(dataclasses.replace(GRID, streams="independent"))
-    assert titled(GRID).endswith("60 chains a point\nindependent random numbers at each point")
+    assert titled(GRID).endswith("60 chains per point\nindependent random numbers at each point")
     common = titled(dataclasses.replace(GRID, streams="common"))
-    assert common.endswith("60 chains a point\nthe same random numbers at all points")
+    assert common.endswith("60 chains per point\nthe same random numbers at all points")
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def test_a_path_of_another_working_folder_is_named(inputs, monkeypatch):
         with pytest.raises(InputError) as caught:
             prepare(lm(inputs, **changes), run=run)
         assert str(caught.value).startswith(f"{name} is ")
-        assert f"say by --{name} where it lies now" in str(caught.value)
+        assert f"give its new path by --{name}" in str(caught.value)
     prepare(lm(inputs, model="../model", corpus="../text.txt"), run=run)
 
 
@@ -88,7 +88,7 @@ def test_a_tokenizer_of_another_model_is_refused(inputs):
     files = corpus.tokenizer_files("train:400", ["other text " * 9])
     for name, text in files.items():
         (other / name).write_text(text)
-    with pytest.raises(InputError, match="encodes text otherwise than the model's own"):
+    with pytest.raises(InputError, match="encodes text differently from the model's own"):
         prepare(lm(inputs, tokenizer=str(other)))
     prepare(lm(inputs, tokenizer="embedded"))  # the same one by another name
     names = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<s>"}

@@ -344,15 +344,15 @@ def test_what_is_drawn_is_said(monkeypatch):
         "real_tokens 59 is 7.4 blocks of 8 tokens: 7 blocks, 56 tokens, are kept"
     ]
     assert said(monkeypatch, real_fraction=0.5, control="real") == [
-        "control real: in the place of what models make, 10 blocks a generation, come the 50 "
-        "blocks of the training text that generation 0 was not given, none twice"
+        "control real: the 10 generated blocks per generation are replaced by the 50 blocks of "
+        "the training text that generation 0 did not use, each at most once"
     ]
     (some,) = said(monkeypatch, control="real")
-    assert "they last for 2.5 of 3 generations, then those of generation 0 come" in some
+    assert "they last for 2.5 of 3 generations; then the blocks of generation 0 follow" in some
     (none,) = said(monkeypatch, 0, control="real")
-    assert "the training text has no others; give train_blocks for fresh ones" in none
+    assert "the training text has no others; give train_blocks to have fresh ones" in none
     (kept,) = said(monkeypatch, control="kept", preset="fig1c")
-    assert "from generation 1 on a training set is the 2 real blocks that are kept" in kept
+    assert "from generation 1 on, a training set consists only of the 2 real blocks" in kept
     assert said(monkeypatch, real_fraction=0.01) == [
         "real_fraction 0.01 of 20 blocks is 0.2; in whole blocks, 0 of 20 (0.0%) are real text"
     ]
@@ -382,8 +382,8 @@ def test_room_for_what_is_trained_on(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"real_blocks": 3, "real_fraction": 0.1}, "real_blocks 3 and real_fraction 0.1 both say"),
-        ({"real_blocks": 3, "real_tokens": 9}, "real_tokens 9 and real_blocks 3 both say"),
+        ({"real_blocks": 3, "real_fraction": 0.1}, "real_blocks 3 and real_fraction 0.1 both set"),
+        ({"real_blocks": 3, "real_tokens": 9}, "real_tokens 9 and real_blocks 3 both set"),
         ({"real_blocks": -1}, "real_blocks is -1; it must be at least 0"),
         ({"real_tokens": 2**31}, "real_tokens is 2147483648; it must be at most"),
         ({"real_blocks": 3, "workflow": "accumulate"}, "real_blocks is 3 with workflow accumulate"),
@@ -396,13 +396,13 @@ def test_room_for_what_is_trained_on(monkeypatch):
         ({"prompts": "start", "decoding": "sampling", "top_k": 1}, "top_k is 1 with prompts start"),
         (
             {"prompts": "start", "decoding": "sampling", "min_p": 1.0},
-            "min_p is 1.0 with prompts start, .* or a smaller one",
+            "min_p is 1.0 with prompts start, .* or a smaller value",
         ),
         ({"prompts": "start", "prompt_length": 4}, "prompt_length is 4 with prompts start"),
         ({"prompt_length": 65}, "prompt_length is 65, more than a block has"),
         ({"prompt_length": 0}, "prompt_length is 0"),
         ({"continuation_length": 32}, "give continuation_length 64, or block_length 32"),
-        ({"train_on": "both"}, "leaves no token to be made"),
+        ({"train_on": "both"}, "leaves no token to generate"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(changes, says):
@@ -421,8 +421,8 @@ def test_one_block_from_the_beginning_of_text_may_be_decoded_by_beams():
         ({"real_tokens": 164}, "which is 21 blocks, .*; give at most 160 tokens"),
         ({"real_blocks": 16, "beta": 0.25}, "5 of them from the previous set .*at most 15 blocks"),
         ({"real_blocks": 18, "beta": 0.125}, "3 of them from the previous set .*at most 17 blocks"),
-        ({"real_tokens": 3}, "real_tokens is 3, less than half a block of 8 tokens; give at lea"),
-        ({"real_fraction": 0.01, "control": "kept"}, "no block of real text is; give a larger"),
+        ({"real_tokens": 3}, "real_tokens is 3, which is less than half a block of 8 tokens; gi"),
+        ({"real_fraction": 0.01, "control": "kept"}, "no block of real text is kept; give a"),
     ],
 )
 def test_numbers_that_do_not_fit_the_text_are_refused(monkeypatch, changes, says):

@@ -90,7 +90,7 @@ def test_the_epoch_is_the_recorded_one(table):
 def test_what_the_newest_model_wrote_stands_apart(table):
     name = "newest_train_perplexity_first_median"
     header, cells, _ = table([row(0, 0), row(0, 1, **{name: 2.5})])
-    place = header.index("of it, what the newest model wrote")
+    place = header.index("its part that the newest model wrote")
     assert [line[place] for line in cells] == ["", "2.50"]
 
 
@@ -100,7 +100,7 @@ def test_the_share_of_the_gain_is_a_column_with_its_meaning(table):
     header, cells, caption = table(rows)
     place = header.index("gain lost, %")
     assert [line[place] for line in cells] == ["0", "60 ± 14", ""]
-    assert "the share of fine-tuning's gain, in nats, that was lost again" in caption
+    assert "the share of the gain by fine-tuning, in nats, that has been lost again" in caption
 
 
 def folder_of(path, rows, **settings):

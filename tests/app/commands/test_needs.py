@@ -108,7 +108,8 @@ def test_batches_that_devices_cannot_share_are_named(case, monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: [None] * 5)
     assert unshared_batches(config(batch_size=10, decode_batch=20), ingredients) == []
     assert unshared_batches(config(batch_size=10, decode_batch=6), ingredients) == [
-        "5 devices, but decode_batch 6 is not a multiple of that: these batches are not shared"
+        "5 devices, but decode_batch 6 is not a multiple of that number: these "
+        "batches are not divided among the devices"
     ]
     (line,) = unshared_batches(config(batch_size=12, decode_batch=6), ingredients)
     assert "batch_size 12 and decode_batch 6 is" in line

@@ -294,13 +294,13 @@ def test_what_cannot_be_measured_is_refused_before_any_work(settings, monkeypatc
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"stride": 3}, "stride is 3, which moves a window on; give --context-length"),
+        ({"stride": 3}, "stride is 3 without a sliding window; give the length of the"),
         ({"context_length": 1}, "context_length is 1; it must be at least 2"),
         ({"context_length": 9, "stride": 9}, "stride is 9 with context_length 9; it must be below"),
         ({"context_length": 9, "stride": 0}, "stride is 0; it must be at least 1"),
         (
             {"context_length": 9, "blocks_from": "spread", "test_blocks": 5},
-            "whose 5 test blocks do not follow each other; give --test-blocks 0 or",
+            "whose 5 test blocks are not consecutive; give --test-blocks 0 or",
         ),
         ({"extras": ("mauve", "mauve")}, "extras names mauve twice"),
     ],
@@ -344,7 +344,7 @@ def test_blocks_of_a_run_and_their_origins(settings, changes, real, tmp_path):
 def test_no_examples_where_none_are_asked_for(settings, tmp_path):
     folder = run(settings(examples=0, generations=0), tmp_path / "run")
     assert [file.name for file in folder.samples.iterdir()] == ["seed_0_generation_0.jsonl"]
-    with pytest.raises(InputError, match=r"holds no examples in samples/examples_seed_0\.jsonl"):
+    with pytest.raises(InputError, match=r"contains no examples in samples/examples_seed_0\.jsonl"):
         example_table(folder)
 
 

@@ -165,7 +165,7 @@ def test_keys_of_lineages_are_none_of_the_runs():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"exchange": 0.5}, "exchange is 0.5 with lineages 1, which reads nobody"),
+        ({"exchange": 0.5}, "exchange is 0.5 with lineages 1, which reads no other"),
         ({"coupling": (1.0,)}, "coupling is .* with lineages 1"),
         ({"lineage_models": ("embedded",)}, "lineage_models is .* with lineages 1"),
         ({"lineages": 0}, "lineages is 0; it must be at least 1"),
@@ -179,7 +179,7 @@ def test_keys_of_lineages_are_none_of_the_runs():
             "coupling has a row 1 of 0.5 .* = 0.9; it must sum to 1",
         ),
         ({"lineages": 2, "coupling": (1.5, -0.5, 0.0, 1.0)}, "coupling has -0.5 in row 0"),
-        ({"lineages": 2, "coupling": (1.0, 0, 0, 1.0), "exchange": 0.1}, "both say who reads whom"),
+        ({"lineages": 2, "coupling": (1.0, 0, 0, 1.0), "exchange": 0.1}, "both set who reads whom"),
         ({"lineages": 2, "control": "real"}, "control is real with lineages 2"),
         (
             {"lineages": 2, "real_fraction": 0.1, "real_kept": "batches"},

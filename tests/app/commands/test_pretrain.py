@@ -392,7 +392,7 @@ def stopped(capfd):
             "give at least 32, 2 windows of block_length",
         ),
         ({"tokenizer": "INPUTS/nowhere"}, "it must be a folder, 'embedded', or 'train:N'"),
-        ({"tokenizer": "INPUTS"}, "holds neither tokenizer.json nor vocab.json"),
+        ({"tokenizer": "INPUTS"}, "contains neither tokenizer.json nor vocab.json"),
         ({"tokenizer": "train:3"}, "at least 260 entries"),
         ({"text_column": "story"}, "text_column is 'story', but corpus file"),
         ({"exclude": "INPUTS/nowhere"}, "nowhere' is neither a file nor a folder"),

@@ -97,7 +97,7 @@ def test_names_of_workflows():
         ({"temperature": 0.0}, "temperature is 0; it must be finite and above 0"),
         ({"synthetic_ratio": 2.0}, "synthetic_ratio is 2 with workflow accumulate, which ignores"),
         ({"grid": ("smoothing",)}, "grid has 'smoothing'; it must be NAME=VALUE,VALUE,..."),
-        ({"grid": ("gamma=0.1,0.2",)}, "grid has gamma, which is a setting of its own; give "),
+        ({"grid": ("gamma=0.1,0.2",)}, "grid has gamma, which has its own option; give "),
         ({"grid": ("a=1,x",)}, "grid has 'a=1,x'; its values must be finite numbers, separated by"),
         ({"grid": ("a=1,2", "a=3")}, "a is given more than once by options and grid; give it once"),
         ({"grid": ("a=1,1",)}, "a has 1.0 more than once"),

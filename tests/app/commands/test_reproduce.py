@@ -160,7 +160,7 @@ def test_lists(capsys, registry, tmp_path, arguments, chosen):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("rihgt",), "no entry 'rihgt'; --list names them all (did you mean 'right'?)"),
+        (("rihgt",), "there is no entry 'rihgt'; --list shows all entries (did you mean 'right'?)"),
         (("--cost", "tpu"), "cost is 'tpu'; it must be one of cpu, gpu, weights"),
         (("--paper", "nobody"), "no entry of paper 'nobody'"),
         (("--seed", "-1"), "seed is -1; it must be at least 0"),

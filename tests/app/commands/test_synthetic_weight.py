@@ -53,7 +53,7 @@ def test_what_a_weight_changes():
     [
         ({"synthetic_weight": -0.5}, "synthetic_weight is -0.5"),
         ({"synthetic_weight": float("inf")}, "synthetic_weight is inf; it must be finite"),
-        ({"synthetic_weight": 0.5, "gamma": 0.0}, "workflow replace, which has synthetic points"),
+        ({"synthetic_weight": 0.5, "gamma": 0.0}, "workflow replace, which has only synthetic"),
         ({"synthetic_weight": (0.5, 0.5)}, "synthetic_weight has 0.5 more than once"),
     ],
 )

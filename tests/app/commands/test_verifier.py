@@ -86,11 +86,11 @@ BAD = {
     },
     "centred needs a width": {"verifier": "centred"},
     "verifier has width more than once": {"verifier": "centred:width=1,width=2"},
-    "verifier.refresh is given by verifier and by grid": {
+    "verifier.refresh is given by both verifier and grid": {
         "verifier": "centred:width=1,refresh=0.5"
     },
     r"grid has 'verifier.refresh=0,0.3' without a verifier": {"verifier": ""},
-    "centred has no number called 'rate'": {"grid": ("verifier.rate=0,1",)},
+    "centred has no numeric option 'rate'": {"grid": ("verifier.rate=0,1",)},
 }
 
 

@@ -70,7 +70,7 @@ def test_a_language_model_of_one_seed(tmp_path, capsys):
     command = ["warning", str(tmp_path / "lm"), "--loss", "test_perplexity", "--threshold", "1.5"]
     main([*command, "--relative", "--change", "0.1", "--out", str(tmp_path / "out")])
     said = capsys.readouterr().out
-    assert "one chain crossed: its leads are one draw each" in " ".join(said.split())
+    assert "only one chain crossed: each lead time is a single value" in " ".join(said.split())
     rows = json.loads((tmp_path / "out" / "warning.json").read_text())["alarms"]
     assert {row["metric"]: row["leads"] for row in rows} == {
         "test_perplexity": [1.0],
@@ -104,4 +104,4 @@ def test_a_folder_with_something_else(pair, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(SystemExit):
         main(["warning", pair[0][0], "--loss", "loss", "--threshold", "1", "--out", str(tmp_path)])
-    assert "which holds notes.txt" in capsys.readouterr().err
+    assert "which contains notes.txt" in capsys.readouterr().err

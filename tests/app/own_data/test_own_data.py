@@ -218,7 +218,7 @@ def test_tokens_are_a_stream_or_rows_of_blocks(file, table):
     data = own_data(settings)
     assert data.points.x.tolist() == table["token"][:56].reshape(8, 7).tolist()
     assert (len(data.train), len(data.test), data.points.left_out) == (6, 2, 4)
-    assert "4 rows at the end left out" in "\n".join(in_words(settings))
+    assert "4 rows at the end left out, which do not fill a block" in "\n".join(in_words(settings))
     _, of, train, test = of_all_rows(settings, "held_out_log_prob")
     counts = np.bincount(data.points.x[train].ravel(), minlength=4)
     expected = np.log(counts / counts.sum())[data.points.x[test]].sum(1).mean()
@@ -229,15 +229,18 @@ def test_tokens_are_a_stream_or_rows_of_blocks(file, table):
 
 
 REFUSED = {
-    "words for numbers": ({"columns": ("kind",)}, "column 'kind' holds words, as .*gaussian takes"),
+    "words for numbers": (
+        {"columns": ("kind",)},
+        "column 'kind' contains words, such as .*gaussian takes",
+    ),
     "fractions": ({"family": "categorical", "columns": ("a",)}, "row 1, column 'a' is .*whole num"),
     "two columns": ({"family": "categorical", "columns": ("kind", "token")}, "takes one column"),
-    "other dim": ({"columns": ("a", "b"), "dim": 3}, "dim is 3, and .* has 2"),
+    "other dim": ({"columns": ("a", "b"), "dim": 3}, "dim is 3, but .* has 2"),
     "other number": (
         {"family": "categorical", "columns": ("kind",), "num_categories": 4},
-        "num_categories is 4, and .* has 3",
+        "num_categories is 4, but .* has 3",
     ),
-    "no target": ({"family": "linear_regression", "columns": ("a",)}, "name that one by --target"),
+    "no target": ({"family": "linear_regression", "columns": ("a",)}, "give its name by --target"),
     "idle target": ({"columns": ("a",), "target": "y"}, "target is 'y' with family gaussian"),
     "idle intercept": ({"columns": ("a",), "intercept": False}, "intercept is False with family"),
     "design": (
@@ -257,24 +260,24 @@ REFUSED = {
     ),
     "word target": (
         {"family": "logistic_regression", "columns": ("a",), "target": "kind"},
-        "column 'kind' holds words",
+        "column 'kind' contains words",
     ),
     "no scores": ({"family": "empirical", "columns": ("a",)}, "empirical has no probabilities"),
     "more than there is": ({"columns": ("a",), "sample_size": 46}, "has 45 points"),
     "numbers of labels": (
         {"family": "categorical", "columns": ("kind",), "metrics": ("mean",)},
-        "metric 'mean' means nothing here: it is of the numbers of categories",
+        "metric 'mean' is meaningless for this data: it uses the numbers",
     ),
     "distances of labels": (
         {"family": "categorical", "columns": ("kind",), "metrics": ("sliced_wasserstein",)},
-        "metric 'sliced_wasserstein' means nothing here: it is of the numbers of categories",
+        "metric 'sliced_wasserstein' is meaningless for this data: it uses the numbers",
     ),
     "distances of mixed rows": (
         {
             **{"family": "gaussian_copula", "columns": ("a", "kind"), "held_out": 0.0},
             "metrics": ("precision",),
         },
-        "metric 'precision' means nothing here: it is of distances between rows",
+        "metric 'precision' is meaningless for this data: it uses distances between",
     ),
     "too few to compare with": (
         {"columns": ("a",), "held_out": 0.05, "metrics": ("recall",)},
@@ -282,7 +285,7 @@ REFUSED = {
     ),
     "scores of no rows": (
         {"columns": ("a",), "held_out": 0.0, "metrics": ("held_out_log_prob",)},
-        "'held_out_log_prob' is of held-out rows, and there are none; give --held-out",
+        "'held_out_log_prob' is measured on held-out rows, but there are none; give --held-out",
     ),
     "another law": (
         {
@@ -336,7 +339,9 @@ def test_a_target_far_from_0_keeps_three_digits_of_its_noise(tmp_path):
     (tmp_path / "far.csv").write_text("\n".join(["a,y", *rows]))
     given = {"data": str(tmp_path / "far.csv"), "family": "linear_regression", "target": "y"}
     config = SimulateConfig(**given, columns=("a",))
-    with pytest.raises(InputError, match=r"column 'y' goes up to 1.*less than three digits of its"):
+    with pytest.raises(
+        InputError, match=r"column 'y' goes up to 1.*fewer than three digits of the"
+    ):
         with_data(config)
     with_data(dataclasses.replace(config, options=("noise=0",)))
 

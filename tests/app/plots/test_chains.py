@@ -125,7 +125,7 @@ def test_means_of_a_grid_have_a_row_of_their_own(tmp_path, monkeypatch):
         below[1].lines[3].get_ydata(), results["variance_mean"].sel(sample_size=200)
     )
     said = [text.get_text() for text in below[1].get_legend().get_texts()]
-    assert said == ["exact mean", "mean of the chains, as long as they hold it to 5%"]
+    assert said == ["exact mean", "mean of the chains, where it is accurate to 5%"]
     assert [text.get_text() for text in below[2].get_legend().get_texts()] == [
         "exact mean",
         "mean of the chains",

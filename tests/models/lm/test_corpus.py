@@ -351,7 +351,9 @@ def test_tokenizer_folders(tmp_path, monkeypatch, refused):
     (tmp_path / "tokenizer.json").write_text("{}")
     assert "tokenizer.json cannot be read" in refused(load_tokenizer, str(tmp_path))
     (tmp_path / "tokenizer.json").unlink()
-    assert "holds neither tokenizer.json nor vocab.json" in refused(load_tokenizer, str(tmp_path))
+    assert "contains neither tokenizer.json nor vocab.json" in refused(
+        load_tokenizer, str(tmp_path)
+    )
     (tmp_path / "vocab.json").write_text("not json")
     assert "cannot be loaded" in refused(load_tokenizer, str(tmp_path))
 

@@ -439,7 +439,7 @@ def test_scores_that_are_no_numbers_choose_nothing(words, prompts, decoder, new_
     }
     with pytest.raises(DivergenceError) as caught:
         generate(model, params | {"layers_0": layer}, prompts, decoder, new_tokens, **options)
-    assert "prompt 0 of 5: parameter layers_0/fc1/kernel holds nan" in str(caught.value)
+    assert "prompt 0 of 5: parameter layers_0/fc1/kernel contains nan" in str(caught.value)
     norm = {"scale": jnp.full(8, 3e38), "bias": jnp.zeros(8)}
     with pytest.raises(DivergenceError, match="an intermediate overflows"):
         generate(

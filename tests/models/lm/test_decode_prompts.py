@@ -134,13 +134,13 @@ def test_strings_and_tokens_stop_together(words):
 @pytest.mark.parametrize(
     ("stop", "tokenizer", "says"),
     [
-        ("", SMALL, "stop holds ''"),
-        (["a", []], SMALL, "stop holds []"),
-        (["a"], None, "stop holds the text 'a'; pass its tokenizer too"),
-        ([3, 4], SMALL, "stop holds 3; it must be a list of texts and of lists of token ids"),
+        ("", SMALL, "stop contains ''"),
+        (["a", []], SMALL, "stop contains []"),
+        (["a"], None, "stop contains the text 'a'; pass its tokenizer too"),
+        ([3, 4], SMALL, "stop contains 3; it must be a list of texts and of lists of token ids"),
         (7, SMALL, "stop is 7"),
-        ([[3.5]], SMALL, "stop holds [3.5]"),
-        ([[8]], SMALL, "stop holds ids 8 to 8; the model's vocabulary is 0 to 7"),
+        ([[3.5]], SMALL, "stop contains [3.5]"),
+        ([[8]], SMALL, "stop contains ids 8 to 8; the model's vocabulary is 0 to 7"),
         ([[3] * 20], None, "stop needs a table of 21 states for 8 tokens"),
     ],
 )
@@ -170,9 +170,9 @@ def test_prompts_as_text(words):
 @pytest.mark.parametrize(
     ("prompts", "tokenizer", "says"),
     [
-        (["a"], None, "prompts hold the text 'a'; pass its tokenizer too"),
+        (["a"], None, "prompts contain the text 'a'; pass its tokenizer too"),
         ("ab", SMALL, "prompts is one text, 'ab'; it must be a list of texts"),
-        ("ab", None, "prompts hold the text 'ab'"),
+        ("ab", None, "prompts contain the text 'ab'"),
         (["a", ""], SMALL, "prompt 1, '', has no token"),
         (["a", 5], SMALL, "a row is no text"),
     ],

@@ -123,8 +123,8 @@ def test_parameters_are_those_of_init():
 
 
 CHANGES = [
-    ("llama3", {"model_type": "gemma"}, "the nearest that is built is 'gemma2'"),
-    ("llama3", {"model_type": "mamba"}, "built are opt, gpt2"),
+    ("llama3", {"model_type": "gemma"}, "the most similar one is 'gemma2'"),
+    ("llama3", {"model_type": "mamba"}, "supported are opt, gpt2"),
     ("llama3", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "type 'yarn'"),
     ("llama3", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4}}, "need factor"),
     ("llama3", {"hidden_act": "mish"}, "hidden_act is 'mish'"),
@@ -133,8 +133,8 @@ CHANGES = [
     ("llama3", {"eos_token_id": [2, 61]}, "61"),
     ("llama3", {"head_dim": 5}, "must be an even number"),
     ("llama3", {"vocab_size": "61"}, "vocab_size is '61'; it must be a positive integer"),
-    ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "only False is built"),
-    ("gemma2", {"use_bidirectional_attention": True}, "only false is built"),
+    ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "only False is supported"),
+    ("gemma2", {"use_bidirectional_attention": True}, "only false is supported"),
     ("gemma3", {"layer_types": ["full_attention"]}, "a list of 2"),
     ("gemma3", {"layer_types": ["full_attention", "chunked_attention"]}, "'sliding_attention'"),
     ("mistral", {"sliding_window": 0}, "sliding window"),

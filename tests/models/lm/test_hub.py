@@ -60,7 +60,7 @@ def test_folders_and_hub_names(tmp_path, only, monkeypatch, refused):
         "a/\0",
     ):
         assert repr(name) in refused(load_opt, name)
-    assert "neither a folder here nor a hub name" in refused(load_opt, tmp_path / "missing")
+    assert "neither a local folder nor a hub name" in refused(load_opt, tmp_path / "missing")
     folder = only("model.safetensors")
     assert "is a file" in refused(load_opt, folder / "config.json")
     assert "no revisions" in refused(load_opt, folder, revision="main")
@@ -87,7 +87,7 @@ def test_the_hub(tmp_path, only, monkeypatch, refused):
     find_model("someone/else")
     assert "model-*.safetensors" in hub.calls[-1][3]
     (hub.online / "model.safetensors.index.json").unlink()
-    assert "holds no weight file" in refused(find_model, "someone/else")
+    assert "contains no weight file" in refused(find_model, "someone/else")
 
 
 def test_the_hub_out_of_reach(tmp_path, only, monkeypatch, refused):
@@ -97,7 +97,7 @@ def test_the_hub_out_of_reach(tmp_path, only, monkeypatch, refused):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     text = refused(load_opt, "runs/generation-3")
     assert (
-        "'runs/generation-3' is not a folder here, and the hub did not give it "
+        "'runs/generation-3' is not a local folder, and the hub did not provide it "
         "(ConnectionError: no route to host)" in text
     )
     hub.cached = only("pytorch_model.bin", "cache")
@@ -118,13 +118,13 @@ def test_the_hub_out_of_reach(tmp_path, only, monkeypatch, refused):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"model_type": "falcon"}, "model_type is 'falcon'; built are opt, gpt2, "),
-        ({"model_type": "falcon"}, "; the nearest that is built is 'gpt_neox'; no weights were"),
-        ({"model_type": "llama4"}, "; the nearest that is built is 'llama'; no weights were"),
-        ({"model_type": "qwen2_moe"}, "; the nearest that is built is 'qwen2'; no weights were"),
-        ({"model_type": "t5"}, "gemma3_text; no weights were fetched"),
+        ({"model_type": "falcon"}, "model_type is 'falcon'; supported are opt, gpt2, "),
+        ({"model_type": "falcon"}, "; the most similar one is 'gpt_neox'; no weights were"),
+        ({"model_type": "llama4"}, "; the most similar one is 'llama'; no weights were"),
+        ({"model_type": "qwen2_moe"}, "; the most similar one is 'qwen2'; no weights were"),
+        ({"model_type": "t5"}, "gemma3_text; no weights were downloaded"),
         ({"model_type": "llama", "quantization_config": {"bits": 4}}, "quantization_config"),
-        ("no object", "must hold one JSON object"),
+        ("no object", "must contain one JSON object"),
         ({"model_type": "opt", "vocab_size": "many"}, "vocab_size"),
     ],
 )
@@ -159,9 +159,11 @@ def test_repositories_without_what_is_needed(tmp_path, monkeypatch, refused):
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     (tmp_path / "model-Q4.gguf").write_text("")
     text = refused(load, "someone/else")
-    assert "holds GGUF files alone, such as model-Q4.gguf; fetch one, and give its path" in text
+    assert (
+        "contains only GGUF files, such as model-Q4.gguf; download one, and give its path" in text
+    )
     (tmp_path / "model.safetensors").write_text("")
-    assert "holds no config.json" in refused(load, "someone/else")
+    assert "contains no config.json" in refused(load, "someone/else")
 
 
 def test_names_from_before_there_were_owners(tmp_path, monkeypatch, refused):

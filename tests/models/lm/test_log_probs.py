@@ -182,7 +182,7 @@ ROW = np.ones((1, 9), int)
         (lambda m, p: strided_log_probs(m, p, ROW, 4), "tokens have shape (1, 9)"),
         (lambda m, p: strided_log_probs(m, p, [[1], [2, 3]], 4), "tokens have shape (2,)"),
         (lambda m, p: strided_log_probs(m, p, [1], 4), "tokens have shape (1,)"),
-        (lambda m, p: strided_log_probs(m, p, [1, -1], 4), "tokens hold ids -1 to 1"),
+        (lambda m, p: strided_log_probs(m, p, [1, -1], 4), "tokens contain ids -1 to 1"),
         (
             lambda m, p: strided_log_probs(m, p, ROW[0], 161),
             "context_length is 161; this model has",

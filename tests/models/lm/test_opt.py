@@ -271,7 +271,7 @@ def test_tokens_and_masks_of_other_shapes(params, tokens, refused):
 def test_masks_are_of_zeros_and_ones(params, tokens, logits_of, refused):
     mask = np.ones(tokens.shape, int)
     mask[1, :4] = 0
-    assert "attention_mask must hold 1" in refused(
+    assert "attention_mask must have 1" in refused(
         OPT(SMALL).apply, {"params": params}, tokens, 2 * mask
     )
     wanted = logits_of(params, tokens, mask)

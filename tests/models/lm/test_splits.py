@@ -144,10 +144,10 @@ def test_links(folder, tmp_path, refused):
     source = folder("train.txt", "test.txt")
     (tmp_path / "valid.txt").symlink_to(tmp_path / "gone.txt")
     text = refused(load_corpus, source)
-    assert "valid.txt is a link to a file that is not there" in text
+    assert "valid.txt is a link to a file that does not exist" in text
     (tmp_path / "valid.txt").unlink()
     (tmp_path / "valid.txt").symlink_to(tmp_path / "test.txt")
-    assert "valid and test hold the same text" in read(source)[1]
+    assert "valid and test contain the same text" in read(source)[1]
 
 
 def test_text_that_two_splits_share_is_said(folder):
@@ -162,7 +162,7 @@ def test_text_that_two_splits_share_is_said(folder):
         )
     )[1]
     assert line.endswith(
-        "1 of the 2 different rows of 40 characters or more in valid stand in train too"
+        "1 of the 2 different rows of 40 characters or more in valid also occur in train"
     )
 
 
@@ -225,4 +225,4 @@ def test_pretraining_refuses_what_is_not_clear(folder, names, says, refused):
 
 def test_pretraining_reads_no_text_twice(folder, refused):
     source = folder("a.txt", "b.txt", "c.txt", **{"c.txt": "text of a.txt\n"})
-    assert "a.txt, c.txt hold the same bytes" in refused(fingerprint, source)
+    assert "a.txt, c.txt have the same content" in refused(fingerprint, source)

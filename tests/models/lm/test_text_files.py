@@ -33,13 +33,13 @@ def test_rows(tmp_path, name, content, rows):
     [
         ("a.jsonl", b'{"text": "x"}\n{"text": "y\\ud800"}\n', "line 2: its text has \\ud800"),
         ("a.json", b'[{"text": "x"}, {"text": "\\udfff"}]', "entry 2: its text has \\udfff"),
-        ("a.jsonl", b'{"text": "x"}\n\n{"text": null}\n', "line 3: holds None"),
+        ("a.jsonl", b'{"text": "x"}\n\n{"text": null}\n', "line 3: contains None"),
         ("a.jsonl", b'{"content": "x", "id": 1}\n', "line 1: each line must be a JSON object"),
         ("a.jsonl", b'{"content": "x", "id": 1}\n', "this one has 'content', 'id'"),
         ("a.json", b'[{"text": "x"}, 3]', "entry 2: each entry of the array must be a JSON object"),
         ("a.json", b'{"data": [{"text": "x"}]}', "this one has 'data'"),
         ("a.txt", "x\ny\n".encode("utf-16"), "it must be text in UTF-8"),
-        ("a.txt", "x\ny\n".encode("utf-16-le"), "line 1: holds the character NUL"),
+        ("a.txt", "x\ny\n".encode("utf-16-le"), "line 1: contains the character NUL"),
         ("a.txt", "x\nÿ\n".encode("latin-1"), "it must be text in UTF-8"),
         ("a.csv", b"text,label\nx,1\n", "is a .csv file"),
         ("a.TSV.gz", gzip.compress(b"x\t1\n", mtime=0), "is a .tsv file"),
@@ -59,7 +59,7 @@ def test_a_row_of_parquet_that_is_no_text_is_named(tmp_path):
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x", None]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="row 2: holds None"):
+    with pytest.raises(InputError, match="row 2: contains None"):
         read_rows(tmp_path / "a.parquet")
 
 

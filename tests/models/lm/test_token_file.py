@@ -111,7 +111,7 @@ def test_a_killed_call_leaves_nothing_that_counts(tmp_path):
 )
 def test_tokens_of_something_else_are_refused(tmp_path, name, value, refused):
     write_tokens(tmp_path, ROWS, BYTES, FROM)
-    assert f"holds tokens of another {name} " in refused(
+    assert f"contains tokens of another {name} " in refused(
         read_tokens, tmp_path, FROM | {name: value}
     )
     assert json.loads((tmp_path / "tokens.json").read_text())["made_from"] == FROM

@@ -162,7 +162,7 @@ def test_a_tokenizer_of_another_model():
     for other, own, says in (
         (bytes_from(50, {}), None, "has 306 entries, more than the model's vocabulary of 300"),
         (bytes_from(4, {"eos_token": 0}), None, "ends a text with id 0, but eos_token_id"),
-        (bytes_from(5, {}), good, "encodes text otherwise than the model's own, 'from 4'"),
+        (bytes_from(5, {}), good, "encodes text differently from the model's own, 'from 4'"),
     ):
         with pytest.raises(InputError, match=says):
             check_tokenizer(other, config, own)

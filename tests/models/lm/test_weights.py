@@ -226,7 +226,7 @@ def test_save_refuses_a_folder_where_it_would_not_be_read(tmp_path, only, tiny, 
 )
 def test_save_refuses_a_folder_with_other_weights(tmp_path, tiny, name, refused):
     (tmp_path / name).write_text("{}")
-    assert f"already holds {name}" in refused(save_opt, tmp_path, *tiny)
+    assert f"already contains {name}" in refused(save_opt, tmp_path, *tiny)
     assert os.listdir(tmp_path) == [name]
 
 
@@ -409,7 +409,7 @@ def test_a_tied_head_of_flax_must_be_the_embedding(only, tiny, refused):
 def test_an_adapter_beside_the_weights(only, name, refused):
     folder = only("model.safetensors")
     (folder / name).write_text("{}")
-    assert f"holds {name}, an adapter" in refused(load_opt, folder)
+    assert f"contains {name}, an adapter" in refused(load_opt, folder)
 
 
 @pytest.mark.parametrize("end", [0, [2, 5]])

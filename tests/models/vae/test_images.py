@@ -43,7 +43,7 @@ def test_what_is_not_right_is_one_line(tmp_path):
         load_images(str(tmp_path))
     file = tmp_path / "train-images-idx3-ubyte.gz"
     file.write_bytes(gzip.compress(struct.pack(">IIII", 0x803, 4, 3, 5) + b"short"))
-    with pytest.raises(InputError, match="5 bytes of pixels; its header promises 4 x 3 x 5"):
+    with pytest.raises(InputError, match="5 bytes of pixels, but its header states 4 x 3 x 5"):
         load_images(str(tmp_path))
     file.write_bytes(b"not packed")
     with pytest.raises(InputError, match="cannot be read"):
@@ -64,7 +64,7 @@ def test_two_copies_must_be_one(tmp_path):
     [
         (TEST, "its test images are its training images"),
         (np.zeros((0, 3, 5), np.uint8), "both must have images"),
-        (np.zeros((4, 5, 3), np.uint8), "of one height and width"),
+        (np.zeros((4, 5, 3), np.uint8), "of the same height and width"),
     ],
 )
 def test_training_and_test_images_that_do_not_go_together(tmp_path, train, says):

@@ -40,9 +40,8 @@ class LoopSettings:
     """Number of tokens at the start of an original block that form the prompt; by default the whole
     block."""
     continuation_length: int | None = None
-    """Number of tokens that a model adds to a prompt. By default the new block has block_length
-    tokens: the continuation has block_length tokens, or block_length - prompt_length if train_on is
-    both."""
+    """Number of tokens that a model adds to a prompt; by default as many as the new block needs.
+    This is block_length, or block_length - prompt_length if train_on is both."""
     train_on: Literal["continuation", "both"] = "continuation"
     """Content of a new block, which must have block_length tokens: the continuation alone, or the
     prompt and the continuation. With prompts start, both includes the beginning-of-text token."""
@@ -68,10 +67,11 @@ class LoopSettings:
     """Share of each training set that is drawn without replacement from the previous training
     set."""
     control: Literal["none", "real", "kept"] = "none"
-    """Make this run a control: no model writes training text. real: fresh text of the corpus
-    replaces the generated text; a text is used again only when the corpus has been used up. kept:
-    the training set consists only of the real blocks that are kept. A control has the same
-    generation 0 as the run with the same other settings and seeds."""
+    """Make this run a control, in which fresh real text replaces generated text (real), or only the
+    real blocks that are kept are trained on (kept). real: fresh text of the corpus replaces the
+    generated text; a text is used again only when the corpus has been used up. kept: the training
+    set consists only of the real blocks that are kept. A control has the same generation 0 as the
+    run with the same other settings and seeds."""
     start: Literal["pretrained", "first", "previous", "random"] = "pretrained"
     """Initial weights of each generation: the pretrained model (pretrained), the model of
     generation 0 (first), the previous model (previous) or random weights (random). previous takes

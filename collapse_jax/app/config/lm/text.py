@@ -13,8 +13,8 @@ class TextSettings:
     corpus: str = "wikitext-2-raw-v1"
     """A folder with train/valid/test files, one text file, a hub name, or "embedded". Files are
     recognised by whole words in their names. Hub names are those of WikiText, "tinystories", "xsum"
-    and any owner/name. The run prints which files it reads and which it leaves out. The paper does
-    not state the release of WikiText-2; the default is that of the released code."""
+    and any owner/name. The run prints which files it reads and which it leaves out. The release of
+    WikiText-2 is not stated in the paper; the default is that of the released code."""
     text_column: str | None = None
     """Column to read from parquet, JSON or a hub data set; by default "text", and "document" for
     xsum."""

@@ -1,6 +1,6 @@
-"""The families of language models: how the `config.json` of each reads, and its tensors' names.
+"""The families of language models: their `config.json` and the names of their tensors.
 
-Nothing else knows a family.
+No other module depends on a family.
 """
 
 import difflib
@@ -93,15 +93,16 @@ def model_from_json(text: str) -> Transformer:
     """The model of a Hugging Face `config.json`, without its parameters.
 
     Raises:
-        InputError: If it is not a JSON object, its family is not built, or a switch of it is not.
+        InputError: If it is not a JSON object, or its family or one of its settings is not
+            supported.
     """
     values = config_values(text)
     kind = values.get("model_type", "opt")
     if not isinstance(kind, str) or kind not in FAMILIES:
         nearest = _nearest(kind) if isinstance(kind, str) else None
-        hint = f"; the nearest that is built is {nearest!r}" if nearest else ""
+        hint = f"; the most similar one is {nearest!r}" if nearest else ""
         raise InputError(
-            f"config.json: model_type is {kind!r:.100}; built are {', '.join(FAMILIES)}{hint}"
+            f"config.json: model_type is {kind!r:.100}; supported are {', '.join(FAMILIES)}{hint}"
         )
     return FAMILIES[kind].model(text)
 

@@ -48,7 +48,9 @@ def read_gemma3(values: Values) -> TransformerConfig:
 
 def _shared(values) -> dict[str, Any]:
     if values.flag("use_bidirectional_attention", False):
-        raise InputError("config.json: use_bidirectional_attention is true; only false is built")
+        raise InputError(
+            "config.json: use_bidirectional_attention is true; only false is supported"
+        )
     shared = llama.common(
         Values({name: value for name, value in values.values.items() if "rope" not in name}),
         heads_of_keys=4,

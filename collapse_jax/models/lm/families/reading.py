@@ -1,4 +1,4 @@
-"""What every reader of a `config.json` needs: values with their defaults, rotary positions."""
+"""Helpers for reading a `config.json`: values with defaults, and rotary positions."""
 
 import dataclasses
 from typing import Any
@@ -30,13 +30,13 @@ class Values:
         return default if value is None else value
 
     def only(self, name: str, default: Any, built: Any) -> None:
-        """Raises `InputError` unless a switch has the value that is built."""
+        """Raises `InputError` unless a setting has the supported value."""
         value = self.get(name, default)
         if value != built:
-            raise InputError(f"config.json: {name} is {value!r}; only {built!r} is built")
+            raise InputError(f"config.json: {name} is {value!r}; only {built!r} is supported")
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """A positive whole number."""
+        """Returns a positive integer."""
         value = self.get(name, default)
         if type(value) is not int or value < 1:
             there = "missing" if value is None else f"{value!r:.100}"
@@ -76,7 +76,7 @@ class Values:
         value = self.get(name, default)
         if not isinstance(value, str) or value not in ACTIVATIONS:
             raise InputError(
-                f"config.json: {name} is {value!r}; built are {', '.join(sorted(ACTIVATIONS))}"
+                f"config.json: {name} is {value!r}; supported are {', '.join(sorted(ACTIVATIONS))}"
             )
         return ACTIVATIONS[value]
 
@@ -98,7 +98,7 @@ class Values:
         }
 
     def windows(self, layers: int, window: int | None, by_default: list[str]) -> tuple:
-        """The window of each layer, from `layer_types`; () where every layer sees everything."""
+        """The window of each layer, from `layer_types`; () if every layer has full attention."""
         kinds = self.get("layer_types", by_default)
         built = {"full_attention": None, "sliding_attention": window}
         if not isinstance(kinds, list) or len(kinds) != layers or not set(kinds) <= set(built):
@@ -142,7 +142,7 @@ def rotary_from(values: dict[str, Any]) -> Rotary:
     }
     if kind not in names:
         raise InputError(
-            f"config.json: rotary positions of type {kind!r}; built are {', '.join(names)}"
+            f"config.json: rotary positions of type {kind!r}; supported are {', '.join(names)}"
         )
     for ours, name in names[kind].items():
         if name not in values:
