@@ -32,6 +32,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 # The tutorials are run as the site is built; what has not changed is not run again.
 nb_execution_mode = "cache"
+nb_execution_in_temp = True  # notebooks write their files there
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
