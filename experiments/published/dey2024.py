@@ -135,9 +135,11 @@ def logistic(key):
 
 
 def breast_cancer():
-    """Rows with a constant, train and test, and their labels, split as in the released code.
+    """Rows with a constant, train and test, their labels, and test losses of the authors' solver.
 
-    Features are in training deviations.
+    The split is that of the released code. Features are in training deviations. The solver stops
+    before it converges, where its loss depends on the rounding of the processor: a relative change
+    of the features by 1e-15 moves it by 2%. So it is run on features that are changed that little.
     """
     try:
         from sklearn.datasets import load_breast_cancer
@@ -151,11 +153,15 @@ def breast_cancer():
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        stopped = LogisticRegression(C=np.inf, max_iter=500).fit(train, train_labels)
+        fits = [
+            LogisticRegression(C=np.inf, max_iter=500).fit(train * (1 + k * 1e-13), train_labels)
+            for k in range(16)
+        ]
+    stopped = [log_loss(test_labels, fit.decision_function(test)) for fit in fits]
     rows = [
         np.c_[np.ones(len(part)), (part - train.mean(0)) / train.std(0)] for part in (train, test)
     ]
-    return *rows, train_labels, test_labels, log_loss(test_labels, stopped.decision_function(test))
+    return *rows, train_labels, test_labels, np.array(stopped)
 
 
 def log_loss(labels, logits):
@@ -203,13 +209,13 @@ def breast_cancer_frozen(key):
                 losses[:, 0].mean(), 0.1019, 0.002, "digits", at=[0], what="first test log-loss"
             )
         ),
-        compare.equal(
-            stopped,
+        compare.estimates(
+            stopped.mean(),
+            stopped.std(ddof=1),
             0.1019,
-            0.002,
-            "other versions of the solver",
             at=[0],
-            what="raw features, 500 steps of L-BFGS",
+            what="raw features, 500 steps of L-BFGS, with features changed by 1e-13",
+            rule="spread over 16 changes",
         ),
         compare.equal(7 * mistake, 1.4755, 5e-5, "digits", at=[2], what="log-loss of 7 mistakes"),
         compare.equal(
