@@ -139,7 +139,14 @@ def prepare(
     folder.keep_inputs(_own_files(folder))
     windows = _windows(config, file, tokenizer, kept_out, session)
     model = OPT(model_config(config, tokenizer))
-    counts = {
+    counts = json.dumps(_counts(file, windows, model), indent=2)
+    folder.write_text("counts.json", counts + "\n")
+    return folder, Materials(model, windows)
+
+
+def _counts(file, windows, model):
+    """What counts.json holds."""
+    return {
         "tokens": len(file.tokens),
         "rows": len(file.rows),
         "train_windows": len(windows.train),
@@ -147,8 +154,6 @@ def prepare(
         "held_out_windows": len(windows.held_out),
         "parameters": parameters_of(model.config),
     }
-    folder.write_text("counts.json", json.dumps(counts, indent=2) + "\n")
-    return folder, Materials(model, windows)
 
 
 def _windows(config, file, tokenizer, kept_out, session):

@@ -43,10 +43,8 @@ def generated(
         return threefry2x32(key0, key1, place.astype(jnp.uint32) | jnp.uint32(stream), rows)
 
     if len(params.columns) == 1 and smoothing == 0:
-        place = jax.vmap(lambda place: choice(words(place), params.offset[-1]))(
-            1 + jnp.arange(length)
-        )
-        place = jnp.minimum(place, last)
+        choices = jax.vmap(lambda place: choice(words(place), params.offset[-1]))
+        place = jnp.minimum(choices(1 + jnp.arange(length)), last)
         return (place if chosen else tokens[place]).T
 
     def likeliest(span, place):
