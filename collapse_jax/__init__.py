@@ -52,6 +52,7 @@ _NAMES = {
     "infinite_sample": "core.infinite",
     "load_generation": "app.generations",
     "measure": "app.measure",
+    "named": "core.factory",
     "point_key": "drivers.streams",
     "policy": "drivers.policies",
     "profile": "app.collapse_profile.profile",

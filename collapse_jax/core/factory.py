@@ -106,7 +106,17 @@ _LATER = ("resampled",)
 
 
 def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
-    """Decorator of a family's factory: its estimators are named after their options."""
+    """Decorator of a family's factory: its estimators keep the call that made them.
+
+    They are named after their options. Two calls with equal options give equal estimators, which
+    share compiled programs, and a pickle contains the call.
+
+    Args:
+        factory: (**options) -> `Estimator`, a function at the top of a module.
+
+    Returns:
+        The factory with the same signature.
+    """
     signature = inspect.signature(factory)
 
     @functools.wraps(factory)

@@ -37,3 +37,14 @@ def process():
         sample_size=growing,
         largest_sample_size=20,
     )
+
+
+@cj.named
+def shifted(by: float = 0.0) -> cj.Estimator:
+    """A factory that keeps its call, with functions inside that nobody could import."""
+
+    def fit_less(key, params, data):
+        mean, info = fit(key, params, data)
+        return mean - by, info
+
+    return cj.estimator(fit_less, sample)

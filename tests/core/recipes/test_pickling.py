@@ -155,3 +155,9 @@ def test_another_type_of_floats_is_refused():
         assert pickle.loads(wide).params.mean[0].dtype == jnp.float64
     with pytest.raises(cj.InputError, match="set JAX_ENABLE_X64=1 in the environment"):
         pickle.loads(wide)
+
+
+def test_a_named_factory_keeps_its_call():
+    one = own_family.shifted(2.0)
+    assert one == own_family.shifted(by=2.0) != own_family.shifted()
+    assert pickle.loads(pickle.dumps(one)) == one and repr(one) == "shifted(2.0)"
