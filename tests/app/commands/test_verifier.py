@@ -86,11 +86,11 @@ BAD = {
     },
     "centred needs a width": {"verifier": "centred"},
     "verifier has width more than once": {"verifier": "centred:width=1,width=2"},
-    "verifier.refresh is given by verifier and by grid": {
+    "verifier.refresh is given by both verifier and grid": {
         "verifier": "centred:width=1,refresh=0.5"
     },
     r"grid has 'verifier.refresh=0,0.3' without a verifier": {"verifier": ""},
-    "centred has no number called 'rate'": {"grid": ("verifier.rate=0,1",)},
+    "centred has no numeric option 'rate'": {"grid": ("verifier.rate=0,1",)},
 }
 
 
@@ -106,6 +106,13 @@ OUT_OF_RANGE = [
     {"verifier": "logistic:threshold=2", "grid": ()},
     {"grid": ("verifier.refresh=0,2",)},
 ]
+
+
+def test_an_option_of_the_verifier_without_its_prefix_is_told_the_name(tmp_path):
+    config = dataclasses.replace(GRID, grid=("refresh=0,0.3",))
+    with pytest.raises(InputError, match=r"the verifier is verifier\.refresh$") as error:
+        run_simulate(config, tmp_path / "run", Console(quiet=True))
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("change", OUT_OF_RANGE)
