@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from collapse_jax.drivers.labels import Provenance, with_labels
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DamagedError, InputError
+from collapse_jax.metrics.labels import Label, label_of
 from collapse_jax.runs import distributed
 from collapse_jax.runs.checkpoint import Checkpoints
 from collapse_jax.runs.folder import RunFolder
@@ -31,6 +33,7 @@ class Book:
     publish: (chain, generation, arrays), writes files of its own for each generation.
     published_only: names that stay out of results.nc.
     say: (line), for news of a damaged checkpoint.
+    label: (name) -> its label in results.nc.
     """
 
     def __init__(
@@ -39,8 +42,9 @@ class Book:
         publish: Callable[[int, int, dict], None],
         published_only: tuple[str, ...],
         say: Callable[[str], None],
+        label: Callable[[str], Label] = label_of,
     ):
-        self._folder, self._publish, self._say = folder, publish, say
+        self._folder, self._publish, self._say, self._label = folder, publish, say, label
         self._left_out = {"chain", "generation", "seconds", *published_only}
         # (chain, generation) -> its row, and its arrays with the scalars of the row.
         self._rows, self._arrays = {}, {}
@@ -196,7 +200,8 @@ class Book:
 
     def _write(self):
         began = time.monotonic()
-        self._folder.write_results(results_of(self._arrays))
+        results = results_of(self._arrays)
+        self._folder.write_results(with_labels(results, self._labels(results)))
         self._folder.write_rows(list(self._rows.values()))
         self._behind, self._written = 0, time.monotonic()
         self._seconds = self._written - began
@@ -210,4 +215,8 @@ class Book:
         }
         data = results_of(entries)
         arrays = {str(name): variable.values for name, variable in data.data_vars.items()}
-        return Trace(arrays, data["generation"].values)
+        labelled = Provenance(labels=self._labels(arrays))
+        return Trace(arrays, data["generation"].values, provenance=labelled)
+
+    def _labels(self, names):
+        return {str(name): self._label(str(name)) for name in names}

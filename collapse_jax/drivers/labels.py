@@ -5,7 +5,7 @@ data set the process, its key, versions and the commit.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -86,6 +86,24 @@ def labels_of(process: Process, metrics: Any) -> dict[str, Label]:
     for one in _listed(metrics):
         name = one if isinstance(one, str) else getattr(one, "__name__", "")
         found[name] = label_of(name, process.metrics.get(name) if isinstance(one, str) else one)
+    return found
+
+
+def label_in_run(
+    process: Process, measured: Mapping[str, Any], observe: Any
+) -> Callable[[str], Label]:
+    """(name) -> the label of what `run` records.
+
+    Args:
+        process: of the run.
+        measured: name -> metric, of those that the call asks for.
+        observe: of the call, or None; ours observes metrics of ours.
+    """
+
+    def found(name: str) -> Label:
+        known = measured.get(name, process.metrics.get(name))
+        return label_of(name, observe if known is None else known)
+
     return found
 
 

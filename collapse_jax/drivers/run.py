@@ -22,6 +22,7 @@ from collapse_jax.core.types import Process, State, StepInfo
 from collapse_jax.drivers import beyond
 from collapse_jax.drivers.book import Book
 from collapse_jax.drivers.fit_metrics import observing_fits
+from collapse_jax.drivers.labels import label_in_run
 from collapse_jax.drivers.made_of import held
 from collapse_jax.drivers.progress import shown
 from collapse_jax.drivers.trace import Trace
@@ -102,11 +103,11 @@ def run(
     process = _started(process, key)
     _check_counts(generations, chains)
     one_of("states", states, ("all", "ends"), must_be="'all' or 'ends'")
-    measure, observe, of_fits = _resolved(process, metrics, observe)
+    measure, observe, of_fits, label = _resolved(process, metrics, observe)
     folder = _opened(folder)
     folder.lock()
     with held(folder, process, key, generations, measure, watcher.say):
-        book = Book(folder, publish, published_only, watcher.say)
+        book = Book(folder, publish, published_only, watcher.say, label)
         book.catch_up()
         ends, numbers = states == "ends", folder.part or range(chains)
         with _showing(watcher, len(numbers) * (generations + 1)) as watched:
@@ -352,11 +353,12 @@ class _Chain:
 
 
 def _resolved(process, metrics, observe):
-    """Metrics of states, an `observe` with those of fits, and the names of the latter."""
+    """Metrics of states, an `observe` with those of fits, the names of the latter, the labels."""
     wanted = resolve_metrics(process.metrics, metrics)
     _check_names(wanted)
+    label = label_in_run(process, wanted, observe)
     measure, observe = observing_fits(wanted, observe)
-    return measure, observe, wanted.keys() - measure.keys()
+    return measure, observe, wanted.keys() - measure.keys(), label
 
 
 def _check_counts(generations, chains):

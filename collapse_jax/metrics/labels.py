@@ -99,9 +99,80 @@ _KNOWN: Mapping[str, tuple[str, str]] = {
     "density": ("real balls around a point of the model, over k", "1"),
     "coverage": ("share of the real balls that hold a point of the model", "share"),
     "sliced_wasserstein": ("sliced Wasserstein distance to real points", _DATA),
+    "tail_share": ("share of the model's points farther out than 90% of the real ones", "share"),
     "held_out_log_prob": ("mean log density of held-out real rows", "nats per row"),
     "held_out_squared_error": ("mean squared error on held-out real rows", _SQUARED),
 }
+_TOKEN, _TRAINING = "nats per token", "of the training set"
+_TAIL = "share of the training sequences whose perplexity under generation 0 is"
+# Of texts and of language models, by the name in the records of `lm`.
+_OF_TEXTS: Mapping[str, tuple[str, str]] = {
+    "test_perplexity": ("exp of the mean loss on the real test text", "1"),
+    "test_perplexity_mean": ("mean of the perplexities of the real test blocks", "1"),
+    "test_perplexity_strided": ("perplexity of the real test text in sliding windows", "1"),
+    "test_bits_per_byte": ("loss on the real test text", "bits per byte"),
+    "test_bits_per_byte_strided": (
+        "loss on the real test text in sliding windows",
+        "bits per byte",
+    ),
+    "test_entropy": ("mean entropy of the predictions on the real test text", _TOKEN),
+    "train_entropy_own": (f"mean entropy of the predictions on the text {_TRAINING}", _TOKEN),
+    "example_entropy": ("mean entropy of the predictions after the example prompts", _TOKEN),
+    "gain_lost": ("share of the gain of fine-tuning that was lost again", "share"),
+    "valid_loss": ("validation loss of the fitted model", _TOKEN),
+    "train_loss_by_epoch": ("mean training loss of each epoch", _TOKEN),
+    "valid_loss_by_epoch": ("validation loss after each epoch", _TOKEN),
+    "best_epoch": ("epoch of the lowest validation loss, from 0", "epochs"),
+    "optimiser_steps": ("steps of the optimiser in the fit", "steps"),
+    **{
+        f"train_perplexity_{name}{ending}": (f"{words} under the model of {whose}", "1")
+        for name, whose in (("first", "generation 0"), ("own", "the generation itself"))
+        for ending, words in (
+            ("", "perplexity of each training sequence"),
+            ("_mean", "mean of the perplexities of the training sequences"),
+            ("_median", "median of the perplexities of the training sequences"),
+        )
+    },
+    "share_below_real_10": (f"{_TAIL} below the real 10% quantile", "share"),
+    "share_above_real_90": (f"{_TAIL} above the real 90% quantile", "share"),
+    "share_above_real_99": (f"{_TAIL} above the real 99% quantile", "share"),
+    "distinct_1": (f"different tokens over all tokens {_TRAINING}", "share"),
+    **{
+        f"distinct_{n}": (f"different {n}-grams over all {n}-grams {_TRAINING}", "share")
+        for n in range(2, 5)
+    },
+    "repeated_4_grams": ("share of 4-grams that occurred before in the same sequence", "share"),
+    "repeated_within_16": ("share of tokens that are among the 16 before them", "share"),
+    "type_token_ratio": ("different tokens over tokens of each training sequence, mean", "share"),
+    "vocabulary_in_use": (f"different tokens {_TRAINING}", "tokens"),
+    "self_bleu": ("mean BLEU of each training sequence against the others", "1"),
+    "zipf_exponent": (f"exponent of Zipf's law {_TRAINING}", "1"),
+    "unigram_kl": (
+        "Kullback-Leibler divergence of token frequencies, from the real text to the training set",
+        "nats",
+    ),
+    "unigram_js": ("Jensen-Shannon divergence of token frequencies to the real text", "nats"),
+    "yules_k": (f"Yule's K {_TRAINING}", "1"),
+    "mtld": (f"measure of textual lexical diversity {_TRAINING}", "tokens"),
+    "different_sequences": (f"different sequences {_TRAINING}", "sequences"),
+    "real_8_grams": ("share of 8-grams that also occur in the real training text", "share"),
+    "embedding_diversity": ("mean cosine distance of the hidden states of two sequences", "1"),
+    "mauve": ("MAUVE of the training set against the real training text", "1"),
+}
+# How a fit went, of which `metrics.of_fit` takes parts; losses are those of the family.
+_OF_FITS: Mapping[str, tuple[str, str]] = {
+    "loss": ("loss of the fit", UNKNOWN),
+    "converged": ("whether the fit converged", "1"),
+    "iterations": ("iterations of the fit", "iterations"),
+    "gradient_norm": ("Euclidean norm of the gradient in the parameters", UNKNOWN),
+}
+_ALL: Mapping[str, tuple[str, str]] = {**_KNOWN, **_OF_TEXTS, **_OF_FITS}
+# Before the name of a text's metric, and after its words.
+_OF_PARTS: Mapping[str, str] = {
+    "newest": ", of what the newest model wrote",
+    "pretrained": ", before any fit",
+}
+_READ = "read_of_lineage_"
 # Of one column of a table, NAME_COLUMN.
 _OF_COLUMNS: Mapping[str, tuple[str, str]] = {
     "mean": ("mean", _DATA),
@@ -158,6 +229,9 @@ def label_of(name: str, function: Any = None) -> Label:
         function: what computes it, as a process offers it or as it was given; None where that is
             not at hand, and the name alone tells.
     """
+    part = getattr(function, "part", None)  # of a fit, as `of_fit` names it
+    if isinstance(part, str):
+        return Label(*_OF_FITS.get(part, (name, UNKNOWN)))
     marked, is_ours = _looked_at(function)
     if marked is not None:
         return marked
@@ -168,8 +242,8 @@ def label_of(name: str, function: Any = None) -> Label:
 
 def _by_name(name, is_sure):
     """The label of a metric of the package; is_sure: whether it is known to be of the package."""
-    if name in _KNOWN:
-        return Label(*_KNOWN[name])
+    if name in _ALL:
+        return Label(*_ALL[name])
     inner, is_first, _ = name.partition(_TO_FIRST)
     if is_first and name.endswith(_TO_FIRST) and inner in _KNOWN:
         long_name, units = _KNOWN[inner]
@@ -182,6 +256,11 @@ def _by_name(name, is_sure):
     if start in _OF_POOL and inner in _KNOWN:
         long_name, units = _KNOWN[inner]
         return Label(f"{_OF_POOL[start]} {long_name}", units)
+    if start in _OF_PARTS and inner in _OF_TEXTS:
+        long_name, units = _OF_TEXTS[inner]
+        return Label(f"{long_name}{_OF_PARTS[start]}", units)
+    if name.startswith(_READ):
+        return Label(f"blocks read from lineage {name.removeprefix(_READ)}", "blocks")
     if is_sure:
         for start, (long_name, units) in _OF_COLUMNS.items():
             if name.startswith(f"{start}_"):
@@ -199,7 +278,7 @@ def _looked_at(function):
         inner = next(
             (
                 getattr(function, name)
-                for name in ("function", "distance", "func")
+                for name in ("function", "distance", "func", "part")
                 if callable(getattr(function, name, None))
             ),
             None,

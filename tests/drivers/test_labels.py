@@ -5,11 +5,16 @@ import pickle
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import xarray
 
 import collapse_jax as cj
+from collapse_jax.app.commands.held_out import HeldOut, Scores, others, perplexities
+from collapse_jax.metrics.frequencies import frequency_metrics
 from collapse_jax.metrics.labels import UNKNOWN, label_of
+from collapse_jax.metrics.quality import NAMES
+from collapse_jax.metrics.text import real_quantiles, tail_shares, text_metrics
 from collapse_jax.runs.results import read_results, write_results
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -83,6 +88,52 @@ def test_statistics_and_grids(tmp_path):
     assert grid["lifetime"].attrs["units"] == "hours"
     assert grid["sample_size"].attrs["units"] == "points"
     assert grid.attrs["git_commit"] and "first_process" in grid.attrs
+
+
+def test_a_run_folder(tmp_path):
+    """What a run measures, observes and records of fits, in results.nc and in its trace."""
+
+    def observe(first, state, info):
+        return {"test_perplexity": 2.0, "spread": jnp.zeros(2)}  # of the user: not ours by name
+
+    fits = cj.metrics.of_fit("iterations", "support"), cj.metrics.of_fit(ends, "entropy")
+    options = {"generations": 1, "chains": 2, "folder": tmp_path, "observe": observe}
+    trace = cj.run(PROCESS, KEY, metrics=(*METRICS[:3], *fits), **options)
+    expected = {**{name: UNITS[name] for name in METRICS[:3]}, "test_perplexity": UNKNOWN}
+    expected |= {"spread": UNKNOWN, "support": "iterations", "entropy": UNKNOWN}
+    for results in (read_results(tmp_path / "results.nc"), trace.to_xarray()):
+        assert_labelled(results, tmp_path)
+        assert {name: results[name].attrs["units"] for name in results.data_vars} == expected
+        assert results["support"].attrs["long_name"] == "iterations of the fit"
+
+
+def ends(info):
+    """A function of the user's, of a fit."""
+    return info.loss
+
+
+def test_every_column_of_a_language_model_has_a_label():
+    """All that an `Observer` gives, the parts of it that are measured apart, and what was read."""
+    blocks = np.random.default_rng(0).integers(50, size=(20, 12))
+    scores = Scores(np.ones(2), np.ones(2), -np.ones(5))
+    names = {*text_metrics(blocks), *frequency_metrics(blocks, blocks)}
+    names |= {*tail_shares([1.0], real_quantiles([1.0])), "train_perplexity_own"}
+    names |= {"train_perplexity_first_median", "train_perplexity_own_mean", "embedding_diversity"}
+    held_out = {*perplexities(scores), *others(HeldOut(blocks, 9, (4, 2), 9), scores)}
+    held_out |= {f"pretrained_{name}" for name in held_out}
+    names |= {f"newest_{name}" for name in names} | held_out | {"mauve", "example_entropy"}
+    names |= {"gain_lost", "train_loss_by_epoch", "best_epoch", "read_of_lineage_1", "valid_loss"}
+    for name in names:
+        label = label_of(name, perplexities)
+        assert label.long_name != name and label.units != UNKNOWN, name
+    assert label_of("newest_distinct_2") == (
+        "different 2-grams over all 2-grams of the training set, of what the newest model wrote",
+        "share",
+    )
+    assert label_of("pretrained_test_entropy").units == "nats per token"
+    assert label_of("test_perplexity", print) == ("test_perplexity", UNKNOWN)
+    for metric in cj.metrics.against(np.zeros((5, 2)), print, NAMES):
+        assert label_of(metric.__name__, metric).units != UNKNOWN, metric.__name__
 
 
 def test_every_metric_of_a_family_has_a_label():

@@ -63,8 +63,13 @@ NOTES = {
     "real_test_elbo": "real_test_elbo is a bound, of whole images: a factor is exp of its fall in "
     "nats an image",
 }
+# Of many models that read each other: what stands before the name of a metric, and a note on it.
+OF_MODELS = {
+    "pooled_": "is of the pool of all models",
+    "within_": "is a mean over models, and not of their pool",
+}
 # Role -> the metrics that may stand for it, the best first. NAME_to_first, a distance to the model
-# of generation 0 in the place of the truth, follows NAME.
+# of generation 0 in the place of the truth, follows NAME, and those of `OF_MODELS` follow it.
 CANDIDATES: Mapping[str, tuple[Candidate, ...]] = {
     "loss": (
         Candidate("test_perplexity", "perplexity"),

@@ -9,6 +9,7 @@ from scipy import stats
 from collapse_jax.app.collapse_profile.definitions import (
     CANDIDATES,
     NOTES,
+    OF_MODELS,
     OWN_SCALE,
     RECORD,
     ROLES,
@@ -65,7 +66,7 @@ def own_candidates(metrics: Mapping[str, Any] | None) -> dict[str, Candidate]:
     for role, named in metrics.items():
         one_of("metrics' role", role, ROLES)
         name, scale = (named, None) if isinstance(named, str) else _pair(role, named)
-        known = [one for one in CANDIDATES[role] if one.metric == name.removesuffix("_to_first")]
+        known = [one for one in CANDIDATES[role] if one.metric == _stem(name)]
         if scale is None and known:
             found[role] = known[0]._replace(metric=name)
         elif scale is None:
@@ -83,7 +84,7 @@ def _scale_by_name(role, name):
     """
     if name.endswith(_PERPLEXITY) and role == "loss":
         return _PERPLEXITY
-    stem = name.removesuffix("_to_first")
+    stem = _stem(name)
     others = [other for other in ROLES if any(one.metric == stem for one in CANDIDATES[other])]
     if not others and not (role != "loss" and name.endswith(_LOSSES)):
         return OWN_SCALE[role]
@@ -104,6 +105,12 @@ def _pair(role, named):
     return named
 
 
+def _stem(name):
+    """The name in the table of a metric that is held against generation 0, or of many models."""
+    start = next((start for start in OF_MODELS if name.startswith(start)), "")
+    return name.removeprefix(start).removesuffix("_to_first")
+
+
 def _is_text(value):
     return isinstance(value, str)
 
@@ -119,9 +126,11 @@ def role_of(
         InputError: for a user's metric that the run has not recorded as one number a generation.
     """
     found = _best(role, record, own, truth)
-    if isinstance(found, str) or found.metric not in NOTES:
+    if isinstance(found, str):
         return found
-    return found._replace(note="; ".join(one for one in (NOTES[found.metric], found.note) if one))
+    of_models = [words for start, words in OF_MODELS.items() if found.metric.startswith(start)]
+    notes = [NOTES.get(found.metric, ""), *(f"{found.metric} {words}" for words in of_models)]
+    return found._replace(note="; ".join(one for one in (*notes, found.note) if one))
 
 
 def _best(role, record, own, truth):
@@ -134,7 +143,8 @@ def _best(role, record, own, truth):
         return found._replace(note="; ".join(one for one in (note, found.note) if one))
     there = []
     for candidate in CANDIDATES[role]:
-        for name in (candidate.metric, f"{candidate.metric}_to_first"):
+        of_models = (f"{start}{candidate.metric}" for start in OF_MODELS)
+        for name in (candidate.metric, f"{candidate.metric}_to_first", *of_models):
             series = series_of(name, record)
             if series is not None:
                 there.append((candidate._replace(metric=name), series))
@@ -161,7 +171,7 @@ def _best(role, record, own, truth):
 
 def _other_reading(role, candidate):
     """A note where a metric of the table is read in another way, as its user asked."""
-    stem, usual = candidate.metric.removesuffix("_to_first"), {}
+    stem, usual = _stem(candidate.metric), {}
     for other in ROLES:
         usual |= {one.scale: other for one in CANDIDATES[other] if one.metric == stem}
     if not usual or candidate.scale in usual:

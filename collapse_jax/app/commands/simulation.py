@@ -18,7 +18,7 @@ from collapse_jax.app.config.simulate import (
     SimulateConfig,
     SimulateSettings,
 )
-from collapse_jax.app.config.verifier import PREFIX
+from collapse_jax.app.config.verifier import PREFIX, VERIFIERS
 from collapse_jax.app.laws import all_options, default_metrics, given_options
 from collapse_jax.app.own_data.held import held, with_metrics_of_data, with_score_metrics
 from collapse_jax.app.own_data.reference import with_quality
@@ -144,6 +144,8 @@ def _check_names(settings, factory, options):
         given = f"options {' '.join(settings.options)}"
         unknown = next((name for name in options if name not in known), "")
         hint = did_you_mean(unknown, known) if unknown else ""
+        if unknown in VERIFIERS.get(settings.verifier_name(), ()):
+            hint = f"; an axis over {unknown} of the verifier is {PREFIX}{unknown}"
         raise InputError(
             f"{given}: {error}; {settings.family} takes {', '.join(known) or 'no options'}{hint}"
         ) from None

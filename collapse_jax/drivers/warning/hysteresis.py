@@ -1,7 +1,7 @@
 """Hysteresis sweeps: a setting goes slowly from one value to another and back along each chain."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from collapse_jax.core.process import process_grid
+from collapse_jax.core.tracing import depends
 from collapse_jax.core.types import Process
 from collapse_jax.drivers.plan import Plan, check_plan
 from collapse_jax.drivers.shapes import metric_shapes, state_shapes
@@ -99,19 +100,19 @@ def hysteresis(
         turn: the setting in the middle.
         metric: a name that the process offers, or a function of the state; one number.
         sweeps: generations of one way, three lengths or more.
-        chains: of each length.
+        chains: of each length, two or more: their spread is the error of an area.
         settle: generations at `start` before the setting moves, so that the chain has forgotten
             the real data; 0 begins with the model fitted to that.
 
     Raises:
-        InputError: if an option is out of its range, `make` gives no process, the setting takes
-            values that the process refuses, the metric is no number, or no chain of a sweep has
-            finite ones all the way.
+        InputError: if an option is out of its range, `make` gives no process or ignores its
+            setting, the setting takes values that the process refuses, the metric is no number, or
+            no chain of a sweep has finite ones all the way.
     """
     one_key("key", key)
     function("make", make)
     lengths = _checked(start, turn, sweeps)
-    whole("chains", chains, 1)
+    whole("chains", chains, 2)
     whole("settle", settle, 0)
     start, turn = float(start), float(turn)
     found, name = _simulated(make, key, (start, turn, settle), metric, lengths, chains)
@@ -134,10 +135,13 @@ def _checked(start, turn, sweeps):
     """The lengths, ascending."""
     if real("start", start) == real("turn", turn):
         raise InputError(f"turn is {turn:g}, as start is; the setting must move")
+    if isinstance(sweeps, str) or not isinstance(sweeps, Iterable):
+        raise InputError(f"sweeps is {sweeps!r:.200}; it must be lengths, as (50, 100, 200, 400)")
+    sweeps = tuple(sweeps)
     lengths = sorted({whole("sweeps", length, 2) for length in sweeps})
     if len(lengths) < 3:
         raise InputError(
-            f"sweeps is {tuple(sweeps)}; give three lengths or more, each about twice the one "
+            f"sweeps is {sweeps}; give three lengths or more, each about twice the one "
             "before, to see whether the loop vanishes"
         )
     return lengths
@@ -159,9 +163,20 @@ def _simulated(make, key, course, metric, lengths, chains):
         raise InputError(
             f"metric is {name!r}, which has shape {list(shape.shape)}; it must be one number"
         )
+    _check_that_it_matters(process, key, state, settings)
     chunks = list(simulate_chunks(process, key, plan))
     found = np.concatenate([chunk.arrays[name] for chunk in chunks], axis=1).astype(np.float64)
     return found.reshape(len(lengths), chains, -1), name
+
+
+def _check_that_it_matters(process, key, state, settings):
+    """Raises `InputError` where no next generation depends on the setting."""
+    point = {name: values[0] for name, values in settings.items()}
+    if not depends(lambda point, key, state: process.step(key, state, point)[0], point, key, state):
+        raise InputError(
+            "make gives the same process at all settings; hand its argument on, as in "
+            "lambda share: cj.generational_process(..., cj.workflows.mix(gamma=share), ...)"
+        )
 
 
 def _process_at(make, start, turn, settle, settings):

@@ -98,10 +98,13 @@ def verdict_of(limit: Limit, areas: list[Estimate]) -> str:
     three standard errors. So "continuous" means: what loop there is, is smaller than that.
 
     A finite sample jumps by itself once a sweep is slow enough, and its loop shrinks with the
-    logarithm of the length. "First order" is said of the lengths that were swept.
+    logarithm of the length. "First order" is said of the lengths that were swept. Nothing is sure
+    where an area has no error (nan), as that of a single chain.
     """
     slowest = areas[-1]
-    if abs(slowest.value) <= _DEVIATIONS * np.nan_to_num(slowest.error):
+    if np.isnan([area.error for area in areas]).any():
+        return UNDECIDED
+    if abs(slowest.value) <= _DEVIATIONS * slowest.error:
         return CONTINUOUS
     if limit.low > 0 or limit.high < 0:
         return FIRST_ORDER

@@ -153,6 +153,24 @@ def test_another_reading_than_the_tables_is_noted():
     assert loss.number == same.number
 
 
+def test_many_models_are_judged_by_their_pool_or_by_their_mean():
+    falling, flat = seeds(ENTROPY), seeds(np.ones(11))
+    pooled = {"within_variance": falling, "pooled_variance": flat, "between_variance": falling}
+    score = {"within_held_out_log_prob": -np.log(seeds(PERPLEXITY))}
+    found = cj.profile({**pooled, **score, "variance": np.zeros((4, 11, 3))})
+    diversity = found.verdict("diversity")
+    assert (diversity.metric, diversity.verdict) == ("pooled_variance", "not met")
+    assert "pooled_variance is of the pool of all models" in str(found)
+    # The perplexity is exp of minus a mean score.
+    loss = found.verdict("increase")
+    assert loss.metric == "within_held_out_log_prob" and "is a mean over models" in str(found)
+    assert loss.number == pytest.approx(27.87 / 26.90, rel=0.01)
+    asked = {"loss": "within_held_out_log_prob", "diversity": "within_variance"}
+    of_one = cj.profile({**pooled, **score}, metrics=asked)
+    assert of_one.verdict("diversity").verdict == "met"
+    assert of_one.verdict("increase").number == loss.number
+
+
 def test_what_is_missing_is_named_with_what_to_record():
     profile = cj.profile({"nothing_known": seeds(ENTROPY)})
     for verdict in profile.verdicts:

@@ -108,6 +108,13 @@ OUT_OF_RANGE = [
 ]
 
 
+def test_an_option_of_the_verifier_without_its_prefix_is_told_the_name(tmp_path):
+    config = dataclasses.replace(GRID, grid=("refresh=0,0.3",))
+    with pytest.raises(InputError, match=r"the verifier is verifier\.refresh$") as error:
+        run_simulate(config, tmp_path / "run", Console(quiet=True))
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("change", OUT_OF_RANGE)
 def test_options_out_of_range_are_one_line(change, tmp_path):
     config = dataclasses.replace(GRID, **change)

@@ -79,6 +79,8 @@ def test_what_areas_do_not_decide():
     assert limit.sweeps == 2 and verdict_of(limit, areas) == "undecided"
     noise = [Estimate(value, 0.01) for value in (0.02, -0.01, 0.005)]
     assert verdict_of(limit_of_areas(LENGTHS[:3], noise), noise) == "continuous"
+    alone = [Estimate(0.3, np.nan) for _ in LENGTHS]  # of one chain: it may be noise
+    assert verdict_of(limit_of_areas(LENGTHS, alone), alone) == "undecided"
 
 
 def test_the_area_of_a_loop():
@@ -100,6 +102,12 @@ def test_the_area_of_a_loop():
         ("make is 4; it must be what cj.generational_process gives", {"make": lambda share: 4}),
         ("metric 'varianc' is not offered", {"metric": "varianc"}),
         ("settle is -1", {"settle": -1}),
+        ("sweeps is 50; it must be lengths", {"sweeps": 50}),
+        ("sweeps is None; it must be lengths", {"sweeps": None}),
+        ("sweeps is '50'; it must be lengths", {"sweeps": "50"}),
+        ("sweeps is .2, 4.; give three", {"sweeps": (length for length in (2, 4))}),
+        ("chains is 1; it must be an integer of at least 2", {"chains": 1}),
+        ("make gives the same process at all settings", {"make": lambda share: bits(0.2)}),
     ],
 )
 def test_wrong_options(line, options):
