@@ -188,11 +188,11 @@ def test_what_a_summary_does_not_go_on_to():
     copied = pickle.loads(pickle.dumps(short))
     assert_same_statistics(copied, short)
     for options, message in (
-        ({"chains": 9}, "chains is 9, and the summary of after= is over 7.*chains=7"),
-        ({"quantiles": (0.5,)}, r"quantiles is \(0.5,\), and the summary of after= has \(0.1, 0.5"),
+        ({"chains": 9}, "chains is 9, but the summary of after= has 7 chains.*chains=7"),
+        ({"quantiles": (0.5,)}, r"quantiles is \(0.5,\), but the summary of after= has \(0.1, 0.5"),
         ({"metrics": ("mean",)}, "metrics are mean, variance in the summary of after=, and mean h"),
         ({"generations": 3}, "generations is 3, and the summary of after= goes to 4"),
-        ({"after": copied}, "the summary of after= does not know its process"),
+        ({"after": copied}, "the summary of after= has no process"),
         ({"after": cj.simulate(PROCESS, KEY, generations=1)}, "what cj.simulate_summary gives"),
         ({"after": None}, "chains is not given"),
     ):

@@ -51,9 +51,9 @@ def test_before_anything_is_done(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("collapse_jax.drivers.all_chains.AllChains.start", begin)
-    with pytest.raises(cj.Interrupted, match="of no generation") as caught:
+    with pytest.raises(cj.Interrupted, match="no generation is done") as caught:
         cj.simulate(PROCESS, KEY, **OPTIONS)
     assert len(caught.value.trace) == len(caught.value.trace.generations) == 0
-    with pytest.raises(cj.Interrupted, match="of no generation") as caught:
+    with pytest.raises(cj.Interrupted, match="no generation is done") as caught:
         cj.simulate_summary(PROCESS, KEY, **OPTIONS)
     assert len(caught.value.summary.generations) == 0
