@@ -175,7 +175,7 @@ def test_a_catastrophic_regex_is_one_line(lm, inputs, stopped, tmp_path):
         (["--corpus", "INPUTS/short.txt"], "shorter than one block of 8 tokens"),
         (["--train-blocks", "999999"], "train_blocks is 999999, but the corpus has"),
         (["--model", "INPUTS/nowhere"], "nowhere"),
-        (["--model", "random:huge"], "model is 'random:huge'; random ones are"),
+        (["--model", "random:huge"], "model is 'random:huge'; a random one must be"),
         (["--model", "random:mini"], "has no tokenizer; give tokenizer"),
         (["--model", "INPUTS/misshapen"], "does not fit its config.json"),
         (

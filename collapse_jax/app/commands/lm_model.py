@@ -29,7 +29,9 @@ def load_model(config: LMConfig, placement: Placement) -> tuple[Transformer, dic
     """
     is_random = config.model.startswith("random:")
     if is_random and config.model not in RANDOM_MODELS:
-        raise InputError(f"model is {config.model!r}; random ones are {', '.join(RANDOM_MODELS)}")
+        raise InputError(
+            f"model is {config.model!r}; a random one must be {' or '.join(RANDOM_MODELS)}"
+        )
     # Parameters too large for one device go from the memory of the host to their parts.
     on_host = contextlib.nullcontext()
     if placement.shard:
@@ -50,10 +52,10 @@ def load_model(config: LMConfig, placement: Placement) -> tuple[Transformer, dic
 
 
 def model_of_run(config: LMConfig) -> tuple[Transformer, dict, TextTokenizer, dict[str, Any]]:
-    """Model, pretrained parameters and tokenizer of a run, and their entries of `runs.made_of`.
+    """Returns model, pretrained parameters, tokenizer, and their entries of `runs.made_of`.
 
     Args:
-        config: Resolved settings; what they say of the text is not read.
+        config: Resolved settings; those of the text are not used.
 
     Raises:
         InputError: As `prepare`.

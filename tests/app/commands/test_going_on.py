@@ -190,7 +190,7 @@ def test_what_is_kept_of_a_folder(tmp_path):
         ("simulate --gamma 0:1", "'0:1' must be A:B:N or log:A:B:N, with N of at least 2"),
         ("simulate --gamma 0:1:3000000", "has 3000000 values; give at most 1000000"),
         ("simulate --sample-size log:0:9:3", "must have two positive ends"),
-        ("simulate --gamma 0:1:2000 --beta 0:0.1:2000", "4,000,000 points together; give at most"),
+        ("simulate --gamma 0:1:2000 --beta 0:0.1:2000", "4,000,000 points in total; give at most"),
         ("simulate --family kde --grid bandwidth=1:2", "grid has 'bandwidth=1:2': '1:2' must be"),
         ("measure nothing --metrics mean", "nothing is not a run folder"),
         ("measure other --metrics mean", "other holds a run of quickstart; measure takes runs of"),
