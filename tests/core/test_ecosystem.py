@@ -245,7 +245,7 @@ WRONG = {
         "estimators": GAUSSIAN._replace(continued=lambda key, params, x: x),
         "workflows": W.keep_or_continue(0.5),
     },
-    "holds points relative": {
+    "stores points relative": {
         "estimators": cj.estimators.gaussian(1, by="relative"), "workflows": W.mix(0.5, 0.5, 0.0)
     },
 }  # fmt: skip

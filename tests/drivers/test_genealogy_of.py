@@ -261,7 +261,7 @@ def test_counts_and_the_things_counted_agree():
         ),
         (
             lambda: categories(cj.verifiers.centred(1.0)(cj.workflows.replace())),
-            "take a curation that stays",
+            "give a curation that is not refitted",
         ),
     ],
     ids=["gaussian", "smoothed", "no process", "ecosystem", "continued", "verifier"],

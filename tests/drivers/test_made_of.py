@@ -279,7 +279,7 @@ def test_a_metric_under_the_name_of_another_is_refused(tmp_path):
 
 def test_the_folder_of_a_command_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"command": "simulate"}')
-    assert "holds the run of a command (config.json)" in refused(of(), tmp_path)
+    assert "contains the run of a command (config.json)" in refused(of(), tmp_path)
 
 
 SESSION = """

@@ -90,7 +90,7 @@ def test_register_refuses():
         r"choose another",
     ):
         register("gaussian", newcomer)
-    with pytest.raises(InputError, match="name is 'a b'; it must be made of letters"):
+    with pytest.raises(InputError, match="name is 'a b'; it must consist of letters"):
         register("a b", newcomer)
     with pytest.raises(InputError, match="factory of 'other' is 3; it must be a function"):
         register("other", 3)

@@ -233,7 +233,7 @@ RUN = {"variance": seeds(ENTROPY)}
         ({"family": "gauss"}, "family is 'gauss'; it must be one of gaussian"),
         ({"at": {"gamma": 0.1}}, "the dict is not a grid"),
         ({"sample_sizes": (1, 2)}, "but run is a single run"),
-        ({"chains": 7}, "chains is 7; the dict holds 4"),
+        ({"chains": 7}, "chains is 7, but the dict has the records of 4"),
     ],
 )
 def test_bad_arguments_are_one_line(arguments, says):
@@ -287,7 +287,7 @@ def test_a_run_that_begins_late_says_so():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["no/such"], "run is 'no/such', which is no folder"),
+        (["no/such"], "run is 'no/such', which is not a folder"),
         ([], "no run is given"),
         (["{run}", "--metrics", "loss"], "--metrics has 'loss'; it must be ROLE=METRIC"),
         (["{run}", "--truth", "variance=x"], "--truth has variance=x"),

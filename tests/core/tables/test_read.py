@@ -240,5 +240,5 @@ def test_numbers_and_codes_are_told_apart(tmp_path):
     assert words.codes.tolist() == [0, 1] and words.codes.dtype == np.int32
     with pytest.raises(InputError, match="column 's' contains categories such as 'x'"):
         table.numbers  # noqa: B018
-    with pytest.raises(InputError, match="column 'a' holds numbers"):
+    with pytest.raises(InputError, match="column 'a' contains numbers"):
         table.codes  # noqa: B018
