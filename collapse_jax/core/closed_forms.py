@@ -1,4 +1,4 @@
-"""What is known exactly of a family's chains, in a form that tables and figures can ask for."""
+"""Closed forms of a family's chains, in a form that tables and figures can use."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike
 
 
 class Setting(NamedTuple):
-    """What chains were simulated with; their real distribution is `ClosedForms.real`'s.
+    """The settings of simulated chains; their real distribution is that of `ClosedForms.real`.
 
-    options: the factory's arguments by name, defaults included.
-    sample_size: points of each training set.
-    workflow: the keywords by which `cj.theory` knows a workflow: {"workflow": NAME}, and with "mix"
-        the shares alpha, beta and gamma too. real_share is among them where new batches hold real
-        data; others' families are not asked then.
+    options: the factory's arguments by name, including defaults.
+    sample_size: number of points in each training set.
+    workflow: the keywords of a workflow in `cj.theory`: {"workflow": NAME}, with "mix" also the
+        shares alpha, beta and gamma. It includes real_share if new batches contain real data; the
+        closed forms of third-party families are not used then.
     """
 
     options: Mapping[str, Any]
@@ -26,7 +26,7 @@ ByMetric = Mapping[str, np.ndarray]
 
 
 def nothing_known(*_) -> dict[str, np.ndarray]:
-    """No metric has a closed form."""
+    """Returns {}: no metric has a closed form."""
     return {}
 
 
@@ -34,11 +34,13 @@ class ClosedForms(NamedTuple):
     """The closed forms of a family.
 
     means: (setting, generation) -> metric -> its exact mean over chains [generations].
-    quantiles: (setting, generation, probabilities) -> metric -> [probabilities, generations].
-    chains_for_means: (setting, generation, relative_error) -> metric -> [generations], inf beyond
-        a float. A figure draws the chains' own mean only as far as they suffice.
-    real: (options) -> (`Estimator`, params): the real distribution that the forms start from; None
-        for the family's example.
+    quantiles: (setting, generation, probabilities) -> metric -> exact quantiles over chains
+        [probabilities, generations].
+    chains_for_means: (setting, generation, relative_error) -> metric -> the number of chains
+        [generations] whose mean has that relative standard error, inf if it overflows. A figure
+        draws the mean over chains only as far as the chains suffice.
+    real: (options) -> (`Estimator`, params): the real distribution that the closed forms assume;
+        None for the family's example.
     """
 
     means: Callable[[Setting, ArrayLike], ByMetric]

@@ -1,18 +1,17 @@
-"""What stands between sampling and fitting (`cj.curation`).
+"""Curation: filters between sampling and fitting (`cj.curation`).
 
-Each is a wrapper of a workflow, and they compose, the innermost first:
+Each function returns a wrapper of a workflow. Wrappers compose, and the innermost is applied first:
 
     best_of(4, reward)(tempered(0.8)(cj.workflows.accumulate()))
 
-Only what the newest model makes passes through; real data and the points of earlier training sets
-do not. Rewards, criteria and labels are functions of points x [n, ...].
+A filter applies only to the points that the newest model generates, not to real data or to the
+points of earlier training sets. Rewards, criteria and labels are functions of points x [n, ...].
 
-A temperature, a probability or a share is a number, a traced number, or a function of the
+A temperature, a probability or a share is a number, a traced scalar, or a function of the
 generation, as the shares of workflows are: `tempered(lambda g: 1 - 0.005 * g)`.
 
-A reward or verdict that is not a number decides nothing: it ends the run, with an error that names
-the function. Whoever samples under `jax.jit` without a driver finds nan in that point's place, or
-the least integer of its type.
+If a reward or a verdict is nan, the run ends with an error that names the function. If you sample
+under `jax.jit` without a driver, such a point is nan, or the least integer of its type.
 """
 
 import dataclasses
@@ -46,8 +45,8 @@ OfPoints = Callable[[jax.Array], jax.Array]
 _ROUNDING = 1e-5
 
 _NO_DERIVATIVE = (
-    "which points a curation takes has no derivative with respect to the model that makes them; "
-    "take differences of simulations (docs/gradients.md)"
+    "the choice of points by a curation has no derivative with respect to the model that generates "
+    "them; take differences of simulations (docs/gradients.md)"
 )
 
 
@@ -58,14 +57,14 @@ def best_of(
     *,
     choice: Literal["bradley_terry", "greatest"] = "bradley_terry",
 ) -> Wrapper:
-    """Of k candidates for each point one is taken.
+    """Returns a filter that draws k candidates for each point and keeps one of them.
 
     Args:
-        k: candidates for each point.
+        k: number of candidates per point.
         reward: x [n, ...] -> [n].
-        choice: "bradley_terry" takes candidate i with probability exp(r_i) / sum_j exp(r_j), as
-            people do who choose by that law. As k grows, it turns a density p into one
-            proportional to p exp(reward). "greatest" takes the candidate of the highest reward.
+        choice: "bradley_terry" keeps candidate i with probability exp(r_i) / sum_j exp(r_j), the
+            Bradley-Terry model of human choice. As k grows, a density p becomes proportional to
+            p exp(reward). "greatest" keeps the candidate with the highest reward.
 
     Raises:
         InputError: unless k >= 1, the reward is a function, and the choice is one of the two.
@@ -95,7 +94,7 @@ def best_of(
             return chosen
         if isinstance(unsound, Tracer):
             return mark(chosen, unsound)
-        _check_sound(unsound, x[:, unsound], f"reward of best_of({k})", reward, "gave nan")
+        _check_sound(unsound, x[:, unsound], f"reward of best_of({k})", reward, "returned nan")
         return chosen
 
     return _wrapper(f"best_of({k})", _of_points(curate))
@@ -103,13 +102,13 @@ def best_of(
 
 @recorded
 def verified(accept: OfPoints, *, cap: int = 100) -> Wrapper:
-    """Every point is drawn anew until it is accepted.
+    """Returns a filter that draws each point again until it is accepted.
 
     Args:
-        accept: x [n, ...] -> [n], booleans, or probabilities of being accepted. What is not in
+        accept: x [n, ...] -> [n], booleans, or probabilities of being accepted. A value outside
             [0, 1] ends the run.
-        cap: the most draws of a point; then its last candidate stands. With a share a accepted,
-            (1 - a)^cap of the points are ones that were not.
+        cap: the largest number of draws per point; then the last candidate is kept. If a share a of
+            the candidates is accepted, (1 - a)^cap of the points were kept without being accepted.
 
     Raises:
         InputError: unless cap >= 1 and accept is a function of the points.
@@ -131,16 +130,16 @@ def labelled_verifier(
     *,
     cap: int = 100,
 ) -> Wrapper:
-    """Keeps a correct point with probability phi and a wrong one with probability psi.
+    """Returns a filter that keeps correct points with probability phi and wrong ones with psi.
 
-    What is not kept is drawn anew, as in `verified`.
+    A point that is not kept is drawn again, as in `verified`.
 
     Args:
-        phi: probability that a correct point is kept; a number, traced, or a function of the
-            generation.
-        psi: probability that a wrong point is kept; the same.
-        correct: x [n, ...] -> bool [n]; of numbers only 0 and 1 are taken.
-        cap: the most draws of a point.
+        phi: probability that a correct point is kept; a number, a traced scalar, or a function of
+            the generation.
+        psi: probability that a wrong point is kept; the same types.
+        correct: x [n, ...] -> bool [n], or the numbers 0 and 1.
+        cap: the largest number of draws per point, as in `verified`.
 
     Raises:
         InputError: for probabilities outside [0, 1] or both 0, and unless cap >= 1.
@@ -159,7 +158,7 @@ def _labelled(name, correct, cap, phi, psi):
     """The filter of `labelled_verifier`."""
     phi, psi = _shares(phi=phi, psi=psi)
     if not isinstance(phi, Tracer) and not isinstance(psi, Tracer) and phi == psi == 0:
-        raise InputError("phi and psi are 0; one of them must be above 0, or nothing ever passes")
+        raise InputError("phi and psi are 0; at least one must be above 0, or no point ever passes")
 
     def shares(x):
         labels = numbers_of_points(f"correct of {name}", correct, x)
@@ -167,7 +166,7 @@ def _labelled(name, correct, cap, phi, psi):
         if labels.dtype == bool:
             return kept, None
         unsound = (labels != 0) & (labels != 1)
-        _check_sound(unsound, x, f"correct of {name}", correct, "gave others than 0 and 1")
+        _check_sound(unsound, x, f"correct of {name}", correct, "returned values other than 0 or 1")
         return kept, unsound
 
     # By this name the folders of runs know it.
@@ -177,14 +176,14 @@ def _labelled(name, correct, cap, phi, psi):
 
 @recorded
 def tempered(tau: "float | jax.Array | Callable[[Any], Any]") -> Wrapper:
-    """The model is sampled at temperature tau: probabilities proportional to p^(1/tau).
+    """Returns a filter that samples the model at temperature tau (probabilities p^(1 / tau)).
 
-    `jax.grad` with respect to tau goes through the points of families whose points are smooth in
-    their parameters, such as `gaussian`. Outcomes that are counted have no such derivative.
+    `jax.grad` with respect to tau works for families whose points are smooth functions of the
+    parameters, such as `gaussian`. It does not work for families of discrete points.
 
     Args:
-        tau: below 1 it favours what is likely; a number, traced, or a function of the generation.
-            A traced one that is not finite and above 0 makes a model of nan.
+        tau: a number, a traced scalar, or a function of the generation; values below 1 favour
+            likely points. If a traced value is not finite or not above 0, the model is nan.
 
     Raises:
         InputError: unless tau > 0; when the process is made, for a family without `tempered`.
@@ -212,14 +211,14 @@ def _is_temperature(tau):
 
 @recorded
 def top_p(p: "float | jax.Array | Callable[[Any], Any]") -> Wrapper:
-    """The model is cut down to the fewest most probable outcomes that hold probability p.
+    """Returns a filter that samples only the most probable outcomes of total probability p.
 
-    As a function of p the model has steps: it has no derivative with respect to p that would be
-    of use, and `jax.vmap` over p is what there is.
+    These are the fewest outcomes whose total probability reaches p. The filtered model is a step
+    function of p, so its derivative with respect to p is of no use; use `jax.vmap` over p instead.
 
     Args:
-        p: the probability that is kept (nucleus sampling); a number, traced, or a function of the
-            generation. A traced one outside (0, 1] makes a model of nan.
+        p: the probability that is kept (nucleus sampling); a number, a traced scalar, or a function
+            of the generation. If a traced value is outside (0, 1], the model is nan.
 
     Raises:
         InputError: unless 0 < p <= 1; when the process is made, for a family without `nucleus`.
@@ -248,19 +247,21 @@ def detector(
     true_positive: "float | jax.Array | Callable[[Any], Any]",
     false_positive: "float | jax.Array | Callable[[Any], Any]",
 ) -> Wrapper:
-    """Points that a detector takes for a model's are left out; others of the mixture replace them.
+    """Returns a filter that replaces the points which a detector classifies as synthetic.
 
-    Of `mix(alpha, beta, gamma)` this makes another mix: alpha and gamma times what passes of each,
-    over the sum of all. What the previous training set gives has passed already. Workflows that
-    take nothing real after generation 0 stay as they are.
+    They are replaced by other points of the mixture. The effect on `mix(alpha, beta, gamma)` is
+    another mix: alpha and gamma are multiplied by the shares of points that pass, and all three are
+    then divided by their sum. Points of the previous training set have passed already. Workflows
+    without real data after generation 0 do not change.
 
     Args:
-        true_positive: the share of the model's points that it finds; a number, traced, or a
-            function of the generation.
-        false_positive: the share of real points that it takes for a model's; the same.
+        true_positive: the share of the model's points that are detected; a number, a traced scalar,
+            or a function of the generation.
+        false_positive: the share of real points that are classified as synthetic; the same types.
 
     Raises:
-        InputError: for shares outside [0, 1], a mix of which nothing passes, or traced weights.
+        InputError: for shares outside [0, 1], for a mix of which no point passes, or for a mix with
+            traced shares.
 
     References:
         Derived here; after Drayson et al. 2025, "Machine-generated text detection prevents
@@ -286,7 +287,7 @@ def detector(
 
 
 def _refuse_unreached(name, workflow):
-    """Raises `InputError` where real points enter that a detector cannot be applied to."""
+    """Raises `InputError` if a workflow adds real points that a detector cannot be applied to."""
     refuse_around(name, workflow)
     try:
         asked = needs_of(workflow, SIZE_TO_WATCH).asked
@@ -294,8 +295,8 @@ def _refuse_unreached(name, workflow):
         return
     if {"real", "real_and_continued"} & asked:
         raise InputError(
-            f"{name} goes around {workflow.name}, whose real points it cannot judge; give it a mix "
-            "or an accumulation with a real share"
+            f"{name} wraps {workflow.name}, to whose real points it cannot be applied; wrap mix, "
+            "accumulate or accumulate_subsample instead"
         )
 
 
@@ -306,12 +307,12 @@ def _one_minus(name, value):
 
 
 def _verdicts(name, accept, x):
-    """(verdicts [n], which of them [n] are none): booleans, or probabilities of being accepted."""
+    """(verdicts [n], whether each is invalid [n]); verdicts are booleans or probabilities."""
     values = numbers_of_points(name, accept, x)
     if values.dtype == bool:
         return values, None
     unsound = ~((values >= -_ROUNDING) & (values <= 1 + _ROUNDING))
-    _check_sound(unsound, x, name, accept, "gave what is no probability")
+    _check_sound(unsound, x, name, accept, "returned values outside [0, 1] or nan")
     return values, unsound
 
 
@@ -385,9 +386,9 @@ def _unsound_candidates(rewards, x, marks):
 
 
 def _check_sound(unsound, x, name, given, gave):
-    """Raises `DivergenceError` for verdicts [n] that are known to be none.
+    """Raises `DivergenceError` for verdicts [n] that are known to be invalid.
 
-    Of points that are themselves nan none can be expected: their model is at fault.
+    Points that are nan themselves do not count: there the model is at fault.
     """
     if isinstance(unsound, Tracer) or isinstance(x, Tracer) or not bool(unsound.any()):
         return
@@ -434,7 +435,7 @@ def _of_models(name, reshaping, value) -> Filter:
     def curated(estimator: Estimator) -> Estimator:
         reshape = getattr(estimator, reshaping)
         if reshape is None:
-            raise InputError(f"{name} needs an estimator with `{reshaping}`, and this one has none")
+            raise InputError(f"{name} needs an estimator with `{reshaping}`; this one has none")
 
         def of_reshaped(function):
             if function is None:
@@ -455,7 +456,7 @@ def _of_models(name, reshaping, value) -> Filter:
 
 
 def _filter(of: Callable[..., Filter], schedule: Schedule) -> Filter:
-    """The filter of(*numbers) of some numbers, which may be functions of the generation."""
+    """The filter of(*numbers), whose numbers may be functions of the generation."""
 
     def at(generation):
         numbers = schedule.at(generation)
@@ -475,7 +476,7 @@ def _filter(of: Callable[..., Filter], schedule: Schedule) -> Filter:
 
 
 def _gives_marks(estimator):
-    """Whether points of an estimator may be marked: those that a wrapper inside has chosen."""
+    """Whether points of an estimator may be marked because an inner wrapper has chosen them."""
     return getattr(estimator.sample, "marks", False)
 
 

@@ -192,7 +192,7 @@ def check_digits(
             f"by a constant{x64}"
         )
     raise InputError(
-        f"x has mean {means[j]:.10g} and deviation {scale[j]:.3g}{column}, and numbers of "
+        f"x has mean {means[j]:.10g} and standard deviation {scale[j]:.3g}{column}, and numbers of "
         f"{dtype.name} are {2 * step[j]:.5g} apart there: less than three digits of its "
         f"differences would be left; subtract a constant near the mean (variances stay){x64}{more}"
     )
@@ -292,9 +292,9 @@ def check_location(name: str, means: np.ndarray, deviations: np.ndarray) -> None
         place = np.unravel_index(np.argmax(lost), lost.shape)
         x64 = ", or jax.config.update('jax_enable_x64', True)" if dtype == np.float32 else ""
         raise InputError(
-            f"{name} {means[place]:.10g} has deviation {deviations[place]:.3g}, and numbers of "
-            f"{dtype.name} are {2 * step[place]:.5g} apart there: less than three digits of its "
-            f"differences would be left; move it towards 0{x64}"
+            f"{name} {means[place]:.10g} has standard deviation {deviations[place]:.3g}, and "
+            f"numbers of {dtype.name} are {2 * step[place]:.5g} apart there: less than "
+            f"three digits of its differences would be left; move it towards 0{x64}"
         )
 
 

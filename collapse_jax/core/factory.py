@@ -1,4 +1,4 @@
-"""The factory of estimators: a newcomer writes `fit` and `sample`, this fills in the rest."""
+"""The factory of estimators: you write `fit` and `sample`, and everything else has a default."""
 
 import dataclasses
 import functools
@@ -58,23 +58,23 @@ def estimator(
     weighed: protocols.Weigh | str | None = None,
     **renamed,
 ) -> Estimator:
-    """An `Estimator` from `fit` and `sample`; everything else has a default.
+    """Returns an `Estimator` made from `fit` and `sample`; everything else has a default.
 
-    By default data is the weighted `Dataset` itself, `fit` gets None as the params before the first
-    fit, and `mean`, `variance`, `log_variance` are estimated from 4,096 draws with a fixed key,
-    which all chains share: an average over chains keeps their error (1.6% of a deviation).
+    By default the data is a weighted `Dataset`, and the first `fit` receives None as params. The
+    metrics `mean`, `variance` and `log_variance` are estimated from 4,096 draws with a fixed key,
+    which all chains share: averaging over chains keeps its error (1.6% of a standard deviation).
 
     Args:
         fit: (key, params, data) -> (params, `FitInfo`).
         sample: (key, params, n) -> x [n, ...].
-        name: for `repr` and messages; by default that of the function that `fit` was defined in.
+        name: for `repr` and messages; by default that of the function in which `fit` is defined.
         **renamed: keywords of version 0.1.0.
 
     All other arguments: see `Statistics`, `Measures`, `Model` and `Runtime` in `core.types`.
 
     Raises:
-        InputError: if a function is none, or takes other arguments than it is called with; if an
-            option has the wrong type, or the options contradict each other.
+        InputError: if a function is not callable or has the wrong arguments, if an option has the
+            wrong type, or if options contradict each other.
     """
     if renamed:
         statistics, lazy = _renamed(renamed, statistics=statistics, lazy=lazy)
@@ -95,7 +95,7 @@ def estimator(
 
 
 def _own_words(recipe):
-    """The name of an estimator of somebody's functions; a call with these would be long."""
+    """The name of an estimator of user functions, because a call with these would be long."""
     return recipe.arguments["name"] or _maker(recipe.arguments["fit"])
 
 
@@ -106,7 +106,7 @@ _LATER = ("resampled",)
 
 
 def named(factory: Callable[P, Estimator]) -> Callable[P, Estimator]:
-    """Decorator of a family's factory: its estimators keep the call that made them.
+    """Decorates a family's factory, so that its estimators keep the call that made them.
 
     They are named after their options. Two calls with equal options give equal estimators, which
     share compiled programs, and a pickle contains the call.
@@ -149,7 +149,7 @@ def _short(value):
 
 
 def _maker(fit):
-    """The name of the function that `fit` was defined in, or its own."""
+    """The name of the function in which `fit` was defined, or that of `fit` itself."""
     return getattr(fit, "__qualname__", type(fit).__name__).split(".")[0]
 
 
@@ -159,7 +159,7 @@ def _check_options(name, statistics, draw, lazy, chain_axis, compaction, check):
     made_by("statistics", statistics, type, "a class statement, such as a NamedTuple's,")
     one_of("chain_axis", chain_axis, (0, -1), must_be="0 or -1")
     if one_of("lazy", lazy, (True, False)) and draw is None:
-        raise InputError("lazy is True, and draw is not given; what is lazy is what draw gives")
+        raise InputError("lazy is True, but draw is not given; lazy describes the result of draw")
     if check is not None:
         function("check", check)
     if compaction is not None:
@@ -169,7 +169,7 @@ def _check_options(name, statistics, draw, lazy, chain_axis, compaction, check):
 
 
 def _weighing(made, weighed):
-    """The estimator that weighs so; a text says why it cannot."""
+    """The estimator with this `weighed`; a string is the reason why its points have no weights."""
     if weighed is None:
         return made
     if not isinstance(weighed, str):
@@ -178,19 +178,17 @@ def _weighing(made, weighed):
 
 
 def _check_named(**groups):
-    """Raises `InputError` unless metrics and distances are functions by name."""
+    """Raises `InputError` unless metrics and distances are dictionaries name -> function."""
     for what, given in groups.items():
         named = isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
         if given is not None and not named:
-            raise InputError(
-                f"{what} is {given!r:.200}; it must be a dict of functions by their names"
-            )
+            raise InputError(f"{what} is {given!r:.200}; it must be a dict name -> function")
         for name, one in (given or {}).items():
             function(f"{what.removesuffix('s')} {name!r}", one)
 
 
 def _with_functions_checked(made, init):
-    """The estimator, whose functions must take what they are called with."""
+    """The estimator, after a check that its functions have the right arguments."""
     # Those that are written in C are looked at once a process is made of them.
     functions.check_estimator_functions(made, written_in_c=False)
     if not made.traceable and init is None:
@@ -202,7 +200,7 @@ def _with_functions_checked(made, init):
 
 
 def _renamed(given, **values):
-    """The values of options, of which some may be given by the names of version 0.1.0."""
+    """The values of options; some may be given under their names in version 0.1.0."""
     for old, value in given.items():
         if old not in _RENAMED:
             known = inspect.signature(estimator).parameters

@@ -1,4 +1,4 @@
-"""A family of models: how it is fitted, sampled and measured, and how a driver may run it."""
+"""The type `Estimator`: how a family is fitted, sampled and measured, and how a driver runs it."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class Relative(NamedTuple):
-    """How a family holds the points of earlier training sets relative to its newest model.
+    """How a family stores the points of earlier training sets relative to its newest model.
 
-    Points that a collapsing model has made differ by ever fewer roundings of their size. Their
-    places relative to the model that was fitted to them do not.
+    The points of a collapsing model come so close together that rounding merges them. Their
+    coordinates relative to the model that was fitted to them keep their precision.
 
-    sample: (key, n) -> z [n, ...] in places relative to the model that they are drawn from.
-    placed: (params, x [n, ...]) -> z, points relative to a model.
+    sample: (key, n) -> z [n, ...], coordinates relative to the model from which they are drawn.
+    placed: (params, x [n, ...]) -> z, the coordinates of points relative to a model.
     summarise: (params, z, weight) -> the statistics of the points themselves.
-    moved: (fitted, data) -> data relative to the model that is fitted to `fitted`, both `Dataset`
-        of points relative to one model, or as they are.
+    moved: (fitted, data) -> data relative to the model that is fitted to `fitted`. Both are
+        `Dataset`, with points relative to one model, or in their own coordinates.
     """
 
     sample: Callable[[jax.Array, int], jax.Array]
@@ -35,28 +35,28 @@ class Relative(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What a training set is to a family, and how such sets are pooled, drawn and thinned.
+    """The form of a family's training sets, and how they are pooled, drawn and subsampled.
 
     kind: the type of the data: `Dataset`, or a NamedTuple of sufficient statistics.
     summarise: (x, weight) -> data.
     merge: (a, b) -> data of the pooled sample.
-    draw: (key, params, n) -> data of n fresh samples; None: summarise what `sample` gives.
-    subsample: (key, data, n) -> data of n of the points; None: only the points can tell.
-    lazy: whether `draw` gives a recipe (the generating model) instead of points, and `fit` draws
-        fresh points from it as it goes. Such data cannot be pooled or subsampled.
-    check: (x [N, ...]) -> the same points in the shape and type that the family holds, or None for
-        as they are; raises `ValueError` for points that it does not take. It is asked once, before
-        any work, about real points, a NumPy array in the type that they were given in. Without one,
-        shape, type, finiteness and the digits that the type holds are looked at.
-    relative: how points that a workflow keeps are held relative to the newest model; None: as they
-        are.
-    spanned: (data, points) -> the same data, all of whose points lie where so many do: on the line
-        of two, in the plane of three. What rounding has added beside it is dropped. None where a
-        family knows no directions. Where n points from any model span n - 1 of them, `merge` and
-        `summarise` may have an argument `general`: it is True where no two points are known to be
-        related, so that nothing that is found beside a plane is rounding.
-    weighed: (data, w) -> the data of points that each count w times as much; None: only weighted
-        points can tell; a text: why the family's points cannot be weighed.
+    draw: (key, params, n) -> data of n fresh samples; None: `summarise` of the points of `sample`.
+    subsample: (key, data, n) -> data of n of the points; None: possible only with stored points.
+    lazy: whether `draw` returns a recipe (the generating model) instead of points, from which `fit`
+        draws fresh points while it trains. Such data cannot be pooled or subsampled.
+    check: (x [N, ...]) -> the same points in the shape and type that the family stores, or None to
+        leave them unchanged; raises `ValueError` for points that the family does not accept. It is
+        called once, before any work, with the real points as a NumPy array of the type that the
+        user gave. Without it, shape, type, finiteness and loss of digits are checked.
+    relative: how points that a workflow stores are stored relative to the newest model; None: in
+        their own coordinates.
+    spanned: (data, points) -> the same data, restricted to the subspace that this number of points
+        spans: the line of two, the plane of three. Components outside it are rounding and are
+        dropped. None for a family without directions. If n points from any model span n - 1
+        directions, `merge` and `summarise` may have an argument `general`: True if no two points
+        are known to be copies, so that no component outside a plane is rounding.
+    weighed: (data, w) -> the data with each point counted w times; None: possible only with stored,
+        weighted points; a string: the reason why the family's points cannot be weighted.
     """
 
     kind: type
@@ -72,7 +72,7 @@ class Statistics(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """What is measured of a fitted model, by name.
+    """The measures of a fitted model, by name.
 
     metrics: name -> function of the parameters.
     distances: name -> function of the parameters and of a reference model's parameters.
@@ -83,19 +83,20 @@ class Measures(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What else a fitted model can do; None where the family cannot.
+    """Further abilities of a fitted model; None for those that the family does not have.
 
     log_prob: (params, x [n, ...]) -> [n] in nats.
     tempered: (params, temperature) -> the model with probabilities proportional to
         p^(1 / temperature).
-    nucleus: (params, p) -> the model cut down to its most probable part of total probability p.
-    continued: (key, params, x [n, ...]) -> x [n, ...], one new point that follows from each given
-        one (a language model continues a text).
-    copied: (key, params, data, n) -> int [n], the slots of the training set `data`, a `Dataset`, of
-        which the n points of `sample(key, params, n)` are copies; or [n, parts], places among all
-        parts of all slots, where a point has parts that are copied one by one.
-    mixtures: (params [K, ...] of K models, weights [G, K]) -> params [G, ...] of the G models whose
-        laws are these mixtures. None where a mixture of the family's models is no model of it.
+    nucleus: (params, p) -> the model restricted to its most probable outcomes, of total probability
+        p.
+    continued: (key, params, x [n, ...]) -> x [n, ...], one new point that continues each given one
+        (a language model continues a text).
+    copied: (key, params, data, n) -> int [n]: the slots of the training set `data`, a `Dataset`, of
+        which the n points of `sample(key, params, n)` are copies. If a point has parts that are
+        copied one by one, int [n, parts]: indices among all parts of all slots.
+    mixtures: (params [K, ...] of K models, weights [G, K]) -> params [G, ...] of the G models that
+        are these mixtures. None if a mixture of models is not a model of the family.
     """
 
     log_prob: protocols.LogProb | None = None
@@ -107,9 +108,9 @@ class Model(NamedTuple):
 
 
 class Compaction(NamedTuple):
-    """How a model sheds parts that have died out (a categorical's lost categories).
+    """How a model drops parts that have died out (a categorical's lost categories).
 
-    num_in_use: params -> how many parts have weight.
+    num_in_use: params -> the number of parts with positive weight.
     to_size: (params, size) -> the same model with space for `size` parts.
     """
 
@@ -118,11 +119,12 @@ class Compaction(NamedTuple):
 
 
 class Beyond(NamedTuple):
-    """Where the finite numbers of a fitted model are no longer those of its family's law.
+    """The range in which a fitted model's numbers are finite but no longer accurate.
 
-    models: (params of NumPy arrays with further axes) -> bool of these axes, which models are.
-    right: names of metrics that are right there too.
-    why: what such a model has, for the warning.
+    models: (params of NumPy arrays with further axes) -> bool of these axes: which models are in
+        that range.
+    right: names of the metrics that are accurate there too.
+    why: the property of such a model that the warning names.
     """
 
     models: Callable[[Params], Any]
@@ -133,13 +135,13 @@ class Beyond(NamedTuple):
 class Runtime(NamedTuple):
     """How a driver may run a family or a process.
 
-    traceable: False where `fit` or `sample` is a host loop, which runs under `run` only.
-    chain_axis: where `simulate` puts the chains in the arrays of a state: 0, or -1 for families
-        whose kernels are written for it.
-    compaction: None where dead parts must stay.
-    models: how many models a chain has, which are computed as if they were so many chains.
-    reads: how many sets the models draw from each other before they are merged, all together.
-    beyond: what drivers warn of; None where a family's numbers have no such end.
+    traceable: False if `fit` or `sample` is a host loop, which runs under `cj.run` only.
+    chain_axis: the axis of the chains in the arrays of a state under `cj.simulate`: 0, or -1 for
+        families whose kernels are written for it.
+    compaction: how dead parts are dropped; None if they must stay.
+    models: number of models per chain; they are computed as if they were as many chains.
+    reads: total number of training sets that the models draw from each other before merging.
+    beyond: the range of which drivers warn; None if the family's numbers are always accurate.
     """
 
     traceable: bool = True
@@ -162,19 +164,20 @@ class _EstimatorFields(NamedTuple):
 
 
 class Estimator(Made, _EstimatorFields):
-    """A family: how it is fitted and sampled. `cj.estimator(fit, sample)` makes one.
+    """A family of models: how it is fitted and sampled. `cj.estimator(fit, sample)` makes one.
 
-    Options of `cj.estimator` are held in groups and read flat: `estimator.draw` is
-    `estimator.statistics.draw`. `_replace` takes both. What depends on a replaced part is dropped
-    with it: a family with another `sample` has no `draw` unless one is given in the same call.
+    The options of `cj.estimator` are stored in groups, and can be read without naming the group:
+    `estimator.draw` is `estimator.statistics.draw`. `_replace` accepts options and groups. It drops
+    the parts that depend on a replaced part: an estimator with another `sample` has no `draw`,
+    unless `draw` is given in the same call.
 
     name: the family with its options, for `repr` and error messages.
     fit: (key, params, data) -> (params, `FitInfo`).
     sample: (key, params, n) -> x [n, ...].
     init: (key, data) -> params before any fit.
-    statistics: what a training set is.
+    statistics: the form of a training set.
     measures: metrics and distances.
-    model: what else a fitted model can do.
+    model: further abilities of a fitted model.
     runtime: how a driver may run it.
     """
 
@@ -225,7 +228,7 @@ class Estimator(Made, _EstimatorFields):
             [
                 self.name,
                 f"  data: {self.statistics.kind.__name__}, "
-                + ("drawn by its law" if self.draw else "summarised from points"),
+                + ("drawn directly" if self.draw else "computed from points"),
                 f"  metrics: {listed([*self.metrics, *self.distances])}",
                 *([f"  also: {', '.join(abilities)}"] if abilities else []),
                 *([] if self.traceable else ["  runs on the host (`cj.run`)"]),
@@ -256,7 +259,7 @@ def listed(names, most=6):
 
 
 def _flat(estimator, parts):
-    """The replaced parts by their flat names; of a group, those that are other than before."""
+    """The replaced parts by their flat names; of a group, those that have changed."""
     flat = {}
     for group in _GROUPS.keys() & parts.keys():
         before = getattr(estimator, group)
@@ -267,15 +270,15 @@ def _flat(estimator, parts):
 
 
 class Family(NamedTuple):
-    """A registered family, with all that tables and figures need to know of it.
+    """A registered family, with the information that tables and figures need.
 
-    factory: (**options) -> `Estimator`. Its docstring says in its first line what the family is,
-        and where it comes from.
-    example: () -> (`Estimator`, params): a small model, which stands for the real distribution
-        where nothing else is given.
-    label: what a figure calls the family; "" for its registered name.
+    factory: (**options) -> `Estimator`. The first line of its docstring describes the family; the
+        section References names its source.
+    example: () -> (`Estimator`, params): a small model, which is the real distribution if no other
+        is given.
+    label: the family's name in figures; "" for its registered name.
     metrics: names of the metrics that are recorded and drawn by default; () for all scalars.
-    laws: closed forms that the chains are drawn against; None where there are none.
+    laws: closed forms that figures draw next to the chains; None if there are none.
     """
 
     factory: Callable[..., Estimator]

@@ -1,6 +1,4 @@
-"""Infinite samples: a family in one dimension fitted to densities themselves, so that no sampling
-error enters.
-"""
+"""Infinite samples: a one-dimensional family is fitted to densities, without sampling error."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,19 +18,19 @@ def infinite_sample(
     high: float,
     nodes: int = 1000,
 ) -> tuple[Estimator, Source]:
-    """(estimator, source) of a chain without sampling error.
+    """Returns (estimator, source) of a chain without sampling error.
 
-    The data of n points is the density at nodes, with n points' weight. Estimates that correct for
-    the sample size still do: take maximum likelihood (`gaussian(1, ddof=0)`).
+    The data of n points is the density at quadrature nodes, with a total weight of n. Estimators
+    still correct for the sample size; use maximum likelihood (`gaussian(1, ddof=0)`).
 
     Args:
         estimator: the family that is fitted, in one dimension (x is [n, 1]), with `log_prob`.
         truth: the family of the real distribution.
         params: the parameters of the real distribution.
         low: the lowest node.
-        high: the highest node. The rule is exact to rounding where all densities are smooth over
-            two nodes and vanish at both ends.
-        nodes: how many nodes, at equal distances.
+        high: the highest node. The trapezoid rule is exact up to rounding if all densities are
+            smooth on the scale of two nodes and vanish at both ends.
+        nodes: number of equidistant nodes.
 
     Raises:
         InputError: unless both families have `log_prob`, low < high and nodes >= 2.
@@ -42,10 +40,12 @@ def infinite_sample(
         "What is model collapse?".
     """
     if estimator.log_prob is None or truth.log_prob is None:
-        raise InputError("an infinite sample needs log_prob of the estimator and of the truth")
+        raise InputError("estimator and truth must both have log_prob for an infinite sample")
     low, high = number("low", low), number("high", high)
     if not (np.isfinite([low, high]).all() and low < high):
-        raise InputError(f"low is {low:g} and high {high:g}; they must be finite, low below high")
+        raise InputError(
+            f"low is {low:g} and high is {high:g}; they must be finite, with low below high"
+        )
     whole("nodes", nodes, 2)
     x = jnp.linspace(low, high, nodes)[:, None]
     step = (high - low) / (nodes - 1)
@@ -80,7 +80,7 @@ def infinite_estimator(
     high: float,
     nodes: int = 1000,
 ) -> Estimator:
-    """The estimator of `infinite_sample`; what it is unpickled by."""
+    """Returns the estimator of `infinite_sample`; unpickling calls this."""
     return infinite_sample(estimator, truth, params, low=low, high=high, nodes=nodes)[0]
 
 
@@ -93,5 +93,5 @@ def infinite_source(
     high: float,
     nodes: int = 1000,
 ) -> Source:
-    """The source of `infinite_sample`; what it is unpickled by."""
+    """Returns the source of `infinite_sample`; unpickling calls this."""
     return infinite_sample(estimator, truth, params, low=low, high=high, nodes=nodes)[1]

@@ -1,4 +1,4 @@
-"""Data made of points: pooling, subsampling and buffers of fixed size, for `Dataset`."""
+"""Operations on a `Dataset` of points: pooling, subsampling and buffers of fixed size."""
 
 from typing import Any
 
@@ -17,16 +17,16 @@ _WEIGHTLESS = 2.0**-120
 
 
 def summarise(x: jax.Array, weight: jax.Array) -> Dataset:
-    """`Dataset` of points x [n, ...] with weights [n]."""
+    """Returns the `Dataset` of points x [n, ...] with weights [n]."""
     return Dataset(x, weight)
 
 
 def of_sample(x: jax.Array, n: Any = None) -> Dataset:
-    """`Dataset` of the first n points of x [slots, ...]; the rest are empty slots.
+    """Returns the `Dataset` of the first n points of x [slots, ...]; the rest are empty slots.
 
     Args:
         x: [slots, ...].
-        n: all of them by default; may be traced.
+        n: number of points, by default all; may be traced.
     """
     slots = x.shape[0]
     weight = jnp.ones(slots) if n is None else (jnp.arange(slots) < n).astype(float)
@@ -34,17 +34,17 @@ def of_sample(x: jax.Array, n: Any = None) -> Dataset:
 
 
 def merge(a: Dataset, b: Dataset) -> Dataset:
-    """The pooled points, in as many slots as both have."""
+    """Returns the pooled points, with the slots of both."""
     return Dataset(jnp.concatenate([a.x, b.x]), jnp.concatenate([a.weight, b.weight]))
 
 
 def reserve(data: Dataset, slots: int) -> Dataset:
-    """The same points in a buffer of `slots` slots, the filled ones first."""
+    """Returns the same points in a buffer of `slots` slots, the filled ones first."""
     return compact(data, slots)
 
 
 def append(pool: Dataset, data: Dataset) -> Dataset:
-    """The pool with the points of `data` written behind its own.
+    """Returns the pool with the points of `data` appended to its points.
 
     The pool must have space for every slot of `data`.
     """
@@ -58,7 +58,7 @@ def append(pool: Dataset, data: Dataset) -> Dataset:
 
 
 def compact(data: Dataset, slots: int) -> Dataset:
-    """The filled slots, moved to the front in their order, in `slots` slots.
+    """Returns the filled slots, moved to the front in their order, in `slots` slots.
 
     Points beyond the last slot are dropped.
     """
@@ -73,17 +73,17 @@ def compact(data: Dataset, slots: int) -> Dataset:
 
 
 def subsample(key: jax.Array, data: Dataset, n: Any, slots: int) -> Dataset:
-    """n of the filled points without replacement, in `slots` slots.
+    """Returns n of the filled points, drawn without replacement, in `slots` slots.
 
-    The choice depends on the key and the filled points in their order alone, not on where they lie
-    nor on the size of the buffer. It takes n steps whatever the number of points: a second for
-    10^6.
+    The choice depends only on the key and on the filled points in their order, not on their slots
+    or the size of the buffer. It takes n steps, whatever the number of points is: about a second
+    for n = 10^6.
 
     Args:
-        key: typed key.
+        key: one typed key.
         data: the points; empty slots may be anywhere.
-        n: how many points; may be traced.
-        slots: slots of the result.
+        n: number of points to draw; may be traced.
+        slots: number of slots in the result.
 
     References:
         Floyd's method: Bentley and Floyd 1987, "A sample of brilliance".
@@ -148,11 +148,11 @@ def _places(filled, total, numbers):
 
 
 def weighed(data: Dataset, w: Any) -> Dataset:
-    """The points, each of which counts w times as much; those of weight 0 keep their slots.
+    """Returns the points with each counted w times; points of weight 0 keep their slots.
 
     Args:
         data: the points.
-        w: at least 0; may be traced.
+        w: the factor, at least 0; may be traced.
     """
     weight = jnp.asarray(data.weight)
     # nan is greater than nothing, and stays to be seen.
@@ -161,16 +161,16 @@ def weighed(data: Dataset, w: Any) -> Dataset:
 
 
 def without_weightless(data: Dataset) -> Dataset:
-    """The points that have weight; slots of those that have none are empty."""
+    """Returns the points that have weight; slots of points without weight become empty."""
     weight = jnp.asarray(data.weight)
     return data._replace(weight=jnp.where(weight <= _WEIGHTLESS, 0, weight))
 
 
 def filled(data: Dataset) -> np.ndarray:
-    """The points of the filled slots as a NumPy array (host only)."""
+    """Returns the points of the filled slots as a NumPy array (host only)."""
     return np.asarray(data.x)[np.asarray(data.weight) > 0]
 
 
 def _is_taken(data):
-    """[slots], whether a slot is filled. One whose weight is not a number stays, to be seen."""
+    """[slots], whether a slot is filled. A nan weight counts as filled, so that it is noticed."""
     return ~(data.weight <= 0)

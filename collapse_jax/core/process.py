@@ -1,4 +1,4 @@
-"""Estimator x Source x Workflow -> Process."""
+"""`generational_process`: an estimator, a source and a workflow make a process."""
 
 import dataclasses
 import functools
@@ -57,24 +57,28 @@ def generational_process(
     largest_sample_size: int | None = None,
     remember_first: bool = False,
 ) -> Process:
-    """The process that fits a family to real data and then to what `workflow` puts together.
+    """Returns the process that fits a family generation after generation.
+
+    Generation 0 is fitted to real data. Each later generation is fitted to the training set that
+    `workflow` puts together from the newest model, real data and earlier points.
 
     Args:
-        estimator: the family.
-        source: where real data comes from.
-        workflow: what each next training set is made of.
-        sample_size: points of each training set: an int, which may be traced, or a function of the
-            generation (traced under `simulate`). Drivers look at the sizes of all generations
-            before they begin, and at the shares of workflows and curations that are functions too.
-        largest_sample_size: slots of points where they are held, needed with a function or tracer.
-        remember_first: whether the state keeps the parameters of generation 0, and each distance
-            is also offered as NAME_to_first.
+        estimator: the family of models, one of `cj.estimators` or your own.
+        source: the source of real data, one of `cj.sources`.
+        workflow: how each next training set is put together, one of `cj.workflows`.
+        sample_size: number of points in each training set: an int, which may be traced, or a
+            function of the generation (traced under `simulate`). Before a run begins, the sizes of
+            all its generations are checked, and so are shares that are functions.
+        largest_sample_size: the largest training set. It is needed if the workflow stores points
+            and sample_size is a function or traced.
+        remember_first: whether the state keeps the parameters of generation 0; if True, each
+            distance to the real distribution is also offered as NAME_to_first.
 
     Raises:
-        InputError: if an argument has the wrong type; a size is not in [1, 2^31 - 1], exceeds a
-            fixed data set, or 10^8 where earlier points are drawn again; the source's points are
-            not what the estimator takes (`check` of `core.types.Statistics`); or the workflow needs
-            what the estimator lacks.
+        InputError: if an argument has the wrong type; if a size is not in [1, 2^31 - 1], exceeds a
+            fixed data set, or exceeds 10^8 in a workflow that draws earlier points again; if the
+            estimator does not accept the source's points (`check` of `core.types.Statistics`); or
+            if the workflow needs an operation that the estimator does not have.
     """
     made_by("estimator", estimator, Estimator, "one of cj.estimators, or cj.estimator,")
     made_by("source", source, Source, "one of cj.sources")
@@ -92,7 +96,7 @@ noted(generational_process, called="Process")
 
 
 def _core_of(estimator, source, workflow, sample_size, largest, remember_first, made_of):
-    """What makes the generations of a process; all arguments of it are looked at here."""
+    """The `_Core` of a process; all arguments are checked here."""
     sample_size, largest = sizes.traced(sample_size, largest)
     largest = _largest_size(sample_size, largest)
     functions.check_parts(estimator, source, workflow)
@@ -122,9 +126,9 @@ def _core_of(estimator, source, workflow, sample_size, largest, remember_first, 
 class _Core:
     """Generation 0, the step, and the structure of their states.
 
-    draws_real: whether real data comes as statistics, so that no point is ever made of it.
+    draws_real: whether real data comes as statistics, without points.
     schedule: the sizes of training sets.
-    made_of: what all of it was made of, where others of the same settings may have it.
+    made_of: the arguments, if processes with equal arguments may share this object.
     """
 
     parts: Parts
@@ -162,7 +166,7 @@ class _Core:
         return self._first_state(params, carry), StepInfo(fit, training_set)
 
     def step(self, key, state, model=None):
-        """The next generation; one that is called by hand, so that no driver knew how far."""
+        """The next generation, for callers without a driver: sizes are checked at each step."""
         if not isinstance(state.generation, Tracer):
             following = max(int(state.generation) + 1, 1)
             schedules.check(schedules.of(self.parts.workflow), following, first=following)
@@ -178,9 +182,9 @@ class _Core:
         return after._replace(params=params), info
 
     def unwatched_step(self, key, state, model=None):
-        """The next generation, for drivers, which have looked at the sizes of all.
+        """The next generation, for drivers, which have checked the sizes of all generations.
 
-        model: as in `Supply`, where more than this model's own draws is read (`core.ecosystems`).
+        model: as in `Supply`, if the draws come from more than this model (`core.ecosystems`).
         """
         estimator, workflow = self.parts.estimator, self.parts.workflow
         fit_key = fold_in(key, _FIT)
@@ -232,9 +236,9 @@ class _Core:
         ]
         if shapes[0] != shapes[1]:
             raise InputError(
-                f"{self.parts.workflow.name} makes sets of more than sample_size points, and a "
-                f"model of {self.parts.estimator.name} is made of its points: its shape would "
-                "change after generation 0; give accumulate, or another family"
+                f"{self.parts.workflow.name} makes training sets of more than sample_size points, "
+                f"and a model of {self.parts.estimator.name} consists of its points: its shape "
+                "would change after generation 0; give accumulate, or another family"
             )
 
     def template(self, key, last_generation=None):
@@ -261,7 +265,7 @@ class _Core:
 
     @property
     def is_watched(self):
-        """Whether a size, a share or a count may turn out wrong that no driver has looked at."""
+        """Whether a size, a share or a count may be invalid that no driver has checked."""
         grows = self.needs.multiples.growth > 0
         return callable(self.parts.sample_size) or grows or bool(schedules.of(self.parts.workflow))
 
@@ -273,9 +277,9 @@ class _Core:
         return holds_points and bool(theirs or self.needs.weights)
 
     def check_run(self, generations, known=None):
-        """Raises `InputError` for sizes that no run of so many generations can have.
+        """Raises `InputError` if a run of this many generations has an invalid size.
 
-        known: the sizes [generation], or [1] of all, where they are not those of the schedule.
+        known: the sizes [generation], or [1] for all, if they are not those of the schedule.
         """
         schedule, name = self.schedule, self.parts.workflow.name
         if known is None:
@@ -293,8 +297,8 @@ class _Core:
         slots = self.data.slots * (generations + 1)
         if self.keeps_buffers and slots > sizes.LARGEST:
             raise InputError(
-                f"{self.parts.workflow.name} keeps {slots} points by generation {generations}, "
-                f"which must be at most {sizes.LARGEST}; take fewer points or generations"
+                f"{self.parts.workflow.name} stores {slots} points by generation {generations}; "
+                f"they must be at most {sizes.LARGEST}; take fewer points or generations"
             )
 
     @functools.cached_property
@@ -309,7 +313,7 @@ class _Core:
         return any(jnp.issubdtype(kind, jnp.integer) for kind in kinds)
 
     def _is_wrong(self, state, data):
-        """Whether a size or a count of the newest set is none; bool [], or None where none can."""
+        """Whether a size or count of the newest set is invalid; bool [], or None if never."""
         wrong = []
         if callable(self.parts.sample_size) and self.parts.estimator.traceable:
             wrong.append(~self.schedule.is_sound(state.generation + 1))
@@ -324,13 +328,13 @@ class _Core:
     def _refuse(self, wrong, generation):
         if wrong:
             raise InputError(
-                f"{self.parts.workflow.name} counts more than {sizes.LARGEST} points together at "
+                f"{self.parts.workflow.name} has more than {sizes.LARGEST} points in total at "
                 f"generation {int(generation)}; take fewer points or generations"
             )
 
     @property
     def keeps_buffers(self):
-        """Whether the carry holds buffers that are sized by the last generation."""
+        """Whether the carry contains buffers whose size depends on the last generation."""
         return self.needs.whole_history and getattr(self.data, "buffered", False)
 
     def _start(self, key, last_generation):
@@ -340,8 +344,8 @@ class _Core:
             self.check_run(last_generation)
         if self.keeps_buffers and last_generation is None:
             raise InputError(
-                f"{workflow.name} keeps the points of every generation: pass last_generation to "
-                "size their buffer"
+                f"{workflow.name} stores the points of every generation; give last_generation, "
+                "which sets the size of their buffer"
             )
         data_key, init_key, fit_key = split(key, 3)
         supply = self.data.supply(None, 0, last_generation)
@@ -375,7 +379,7 @@ class _Core:
         return State(jnp.asarray(0, jnp.int32), params, carry, first)
 
     def _check_points(self, key, params):
-        """The source's points, and those of the model fitted to them, have one shape."""
+        """Checks that the model's points have the shape of the source's points."""
         slots, (estimator, source, *_) = self.data.slots, self.parts
 
         def shape_of(name, sample, *arguments):
@@ -391,7 +395,7 @@ class _Core:
 
 
 def _check_by_shapes(core):
-    """Looks at the shapes of two generations of somebody's functions, once for a grid."""
+    """Checks the shapes of two generations of user functions, once per grid."""
     parts = core.parts
     theirs = not functions.are_ours(parts.estimator, parts.source, parts.workflow)
     if parts.estimator.traceable and theirs and not sizes.in_a_grid():
@@ -410,7 +414,7 @@ def _runtime(core):
 
 
 def _metrics(estimator, source):
-    """The estimator's metrics and its distances to the source's model, None where that is none."""
+    """The estimator's metrics and its distances to the source's model; None if there is none."""
     known = source.params is not None and source.statistics is estimator.statistics.kind
     distances = {
         name: _to_source(name, _against(distance, source.family), source.params) if known else None
@@ -420,7 +424,7 @@ def _metrics(estimator, source):
 
 
 def _against(distance, family):
-    """The distance to models of the source's family, whose options may be others than ours."""
+    """The distance to models of the source's family, whose options may differ."""
     known = family is not None and hasattr(distance, "against")
     return distance.against(family) if known else distance
 
@@ -433,7 +437,7 @@ def _to_source(name, distance, real):
     def to_source(params):
         if type(params) is not type(real):
             raise InputError(
-                f"metric {name!r} compares models of one family, but the model has "
+                f"metric {name!r} compares models of the same family, but the model has "
                 f"{type(params).__name__} and the real distribution has {type(real).__name__}"
             )
         return distance(params, real)
@@ -444,14 +448,14 @@ def _to_source(name, distance, real):
 
 
 def _largest_size(sample_size, largest):
-    """The most points of one training set; None where a function has no given bound."""
+    """The largest number of points in a training set; None if a function has no given bound."""
     if not callable(sample_size):
         return whole("sample_size", sample_size, 1, sizes.LARGEST)
     return None if largest is None else whole("largest_sample_size", largest, 1, sizes.LARGEST)
 
 
 def _broken(leaf):
-    """What marks an array of a model as broken: nan, or 0 where it holds counts."""
+    """The value that marks an array of a model as broken: nan, or 0 for counts."""
     inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
     return jnp.full_like(leaf, jnp.nan) if inexact else jnp.zeros_like(leaf)
 

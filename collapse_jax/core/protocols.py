@@ -1,7 +1,7 @@
-"""The functions that people write: what each is given, and what it must return.
+"""The functions that users write: their arguments and what each must return.
 
-Keys are typed (`jax.random.key`). Parameters are any tree of arrays, `data` is what `summarise`
-gives: a `Dataset` of points, or a family's sufficient statistics.
+Keys are typed (`jax.random.key`). Parameters are any pytree of arrays. `data` is what `summarise`
+returns: a `Dataset` of points, or a family's sufficient statistics.
 """
 
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +21,7 @@ Carry = Any
 class Fit(Protocol):
     """Fits a model: (key, params, data) -> (params, `FitInfo`).
 
-    `params` are the previous generation's, for warm starts, or what `init` gave.
+    `params` are those of the previous generation, for warm starts, or the result of `init`.
     """
 
     def __call__(
@@ -36,13 +36,13 @@ class Sample(Protocol):
 
 
 class Init(Protocol):
-    """Parameters before any fit: (key, data) -> params, or None where `fit` ignores them."""
+    """Parameters before any fit: (key, data) -> params, or None if `fit` ignores them."""
 
     def __call__(self, key: jax.Array, data: Data, /) -> Params: ...
 
 
 class Summarise(Protocol):
-    """The data of weighted points: (x [slots, ...], weight [slots]) -> data. Weight 0: empty."""
+    """The data of weighted points: (x [slots, ...], weight [slots]) -> data; weight 0 is empty."""
 
     def __call__(self, x: jax.Array, weight: jax.Array, /) -> Data: ...
 
@@ -54,7 +54,7 @@ class Merge(Protocol):
 
 
 class Draw(Protocol):
-    """The data of n fresh samples, by its law: (key, params, n) -> data. `n` may be traced."""
+    """Draws the data of n fresh samples directly: (key, params, n) -> data. `n` may be traced."""
 
     def __call__(self, key: jax.Array, params: Params, n: Any, /) -> Data: ...
 
@@ -66,13 +66,13 @@ class Subsample(Protocol):
 
 
 class Weigh(Protocol):
-    """The data of points that each count w times as much: (data, w) -> data. w may be traced."""
+    """The data with each point counted w times: (data, w) -> data. w may be traced."""
 
     def __call__(self, data: Data, w: Any, /) -> Data: ...
 
 
 class Check(Protocol):
-    """Real points in the form of the family: x [N, ...] -> x, or None; `ValueError` if not its."""
+    """Converts real points for the family: x [N, ...] -> x or None; else raises `ValueError`."""
 
     def __call__(self, x: "np.ndarray", /) -> Any: ...
 
@@ -90,13 +90,13 @@ class Reshape(Protocol):
 
 
 class Continue(Protocol):
-    """One new point that follows from each given one: (key, params, x [n, ...]) -> x [n, ...]."""
+    """One new point that continues each given one: (key, params, x [n, ...]) -> x [n, ...]."""
 
     def __call__(self, key: jax.Array, params: Params, x: jax.Array, /) -> jax.Array: ...
 
 
 class Copied(Protocol):
-    """Of which points the model's are copies: (key, params, data, n) -> int [n] or [n, parts]."""
+    """The training points that are copied: (key, params, data, n) -> int [n] or [n, parts]."""
 
     def __call__(self, key: jax.Array, params: Params, data: Any, n: int, /) -> jax.Array: ...
 
@@ -108,7 +108,7 @@ class Metric(Protocol):
 
 
 class Distance(Protocol):
-    """How far a model is from a reference model: (params, reference) -> []."""
+    """The distance of a model from a reference model: (params, reference) -> []."""
 
     def __call__(self, params: Params, reference: Params, /) -> jax.Array: ...
 

@@ -1,4 +1,4 @@
-"""The vocabulary: a process fits a model to data, lets it make the next data, and repeats.
+"""The types: a process fits a model to data, lets it generate the next data, and repeats.
 
 Everything here is a NamedTuple of pure functions or of arrays. Keys are typed (`jax.random.key`)
 and never stored in a state.
@@ -34,8 +34,8 @@ for _kind in (Relative, Statistics, Measures, Model, Compaction, Runtime, Estima
 class Dataset(NamedTuple):
     """Weighted points: the data of every family without sufficient statistics.
 
-    x: [slots, ...] the points.
-    weight: [slots], 0 where the slot is empty.
+    x: [slots, ...], the points.
+    weight: [slots], the points' weights; 0 marks an empty slot.
     """
 
     x: jax.Array
@@ -46,12 +46,12 @@ class Dataset(NamedTuple):
 
 
 class FitInfo(NamedTuple):
-    """How a fit went. It is never carried into the next generation.
+    """The outcome of a fit. It is not passed on to the next generation.
 
     converged: bool [].
     iterations: int [].
-    loss: float [], what was minimised, at the end; nan where nothing was.
-    detail: named arrays that only this family has (a language model's losses by epoch).
+    loss: float [], the final value of the minimised function; nan if nothing was minimised.
+    detail: name -> array, specific to the family (a language model's losses by epoch).
     """
 
     converged: jax.Array
@@ -64,7 +64,7 @@ class FitInfo(NamedTuple):
 
     @classmethod
     def exact(cls) -> "FitInfo":
-        """The info of a fit in closed form."""
+        """Returns the info of a fit in closed form."""
         return cls(jnp.asarray(True), jnp.asarray(0), jnp.asarray(jnp.nan))
 
 
@@ -78,14 +78,14 @@ class _SourceFields(NamedTuple):
 
 
 class Source(Made, _SourceFields):
-    """Where real data comes from.
+    """The source of real data.
 
     sample: (key, n) -> x [n, ...] in random order, so that its first m rows are a sample of m.
-    draw: (key, n) -> data of n real draws from its exact law, or None.
-    statistics: the type that `draw` gives.
-    size: how many real points there are; None for a population.
-    params: the population's, in the form of its family; None for a data set.
-    family: the estimator that a population is a model of, where that is known.
+    draw: (key, n) -> data of n real draws, sampled directly as sufficient statistics; or None.
+    statistics: the type that `draw` returns.
+    size: the number of real points; None for a population.
+    params: the parameters of a population, in the form of its family; None for a data set.
+    family: the estimator of which the population is a model, if that is known.
     """
 
     # The points of a fixed data set [N, ...] as they were given; None for any other source.
@@ -112,35 +112,36 @@ class Source(Made, _SourceFields):
 
 
 def _no_continuation(key, n, m):
-    raise NotImplementedError("this supply continues no points")
+    raise NotImplementedError("this supply cannot continue points")
 
 
 def _no_past(params, key, n):
-    raise NotImplementedError("this supply knows no earlier models")
+    raise NotImplementedError("this supply has no earlier models")
 
 
 def _not_weighed(data, w):
-    raise NotImplementedError("this supply weighs no points")
+    raise NotImplementedError("this supply cannot weight points")
 
 
 class Supply(NamedTuple):
-    """What a workflow may ask for while it makes one training set.
+    """The operations that a workflow may use to put together one training set.
 
     model: (key, n) -> data of n fresh draws from the newest model.
     real: (key, n) -> data of n real points.
     merge: (a, b) -> the pooled data.
-    subsample: (key, data, n) -> n of its points without replacement.
-    reserve: (data) -> the same with space for what later generations append.
-    append: (pool, data) -> the fuller pool.
-    compact: (data) -> the same in as many slots as one training set has.
-    previous_size: points of the previous training set.
-    real_and_continued: (key, n, m) -> data of n real points, and of what the newest model makes of
-        m others; n and m are ints.
-    generation: number of the model that the set is for: 0 in `init`, then an int32 [], which is
-        traced where the process is. What depends on it is written with `jax.numpy`.
-    params: of the newest model, as a workflow may carry them on; in `init`, arrays of their shapes.
+    subsample: (key, data, n) -> data of n of the points, drawn without replacement.
+    reserve: (data) -> the same data with space for the points that later generations append.
+    append: (pool, data) -> the pool with the data appended.
+    compact: (data) -> the same data in the slots of one training set.
+    previous_size: number of points in the previous training set.
+    real_and_continued: (key, n, m) -> data of n real points, and of m points with which the newest
+        model continues m other real points; n and m are ints.
+    generation: number of the model that is fitted to the set: 0 in `init`, then an int32 [], which
+        is traced if the process is. Use `jax.numpy` for everything that depends on it.
+    params: parameters of the newest model, which a workflow may put into its carry; in `init`,
+        arrays of their shapes.
     model_of: (params, key, n) -> data of n fresh draws from the model with these parameters.
-    weighed: (data, w) -> the same points, each of which counts w times as much in the fit.
+    weighed: (data, w) -> the same points, with each counted w times in the fit.
     """
 
     model: Callable[[jax.Array, Any], Data]
@@ -167,29 +168,32 @@ class _WorkflowFields(NamedTuple):
 
 
 class Workflow(Made, _WorkflowFields):
-    """What the next training set is made of.
+    """How each next training set is put together.
 
-    What a workflow needs (earlier points, the whole history, real points to continue) is seen from
-    what it asks of its `Supply`; there is nothing to declare.
+    You need not declare what a workflow needs (earlier points, the whole history, real points to
+    continue): the package observes which operations of its `Supply` it uses.
 
-    name: for tables and error messages.
+    name: the name in tables and error messages.
     init: (supply, data) -> carry, from the first (real) training set.
     next: (key, carry, supply, n) -> (carry, data of the next training set of size n).
-    filters: what stands between sampling and fitting (`curation`), the innermost first. Each takes
-        an estimator and gives the one that the newest model is sampled by.
-    reweighted: (model, real) -> the same workflow where points of the model pass with probability
-        `model` and real ones with `real`, and the sets are filled up with what passes; None where
-        nothing real enters after generation 0.
+    filters: the filters between sampling and fitting (`curation`), the innermost first. Each takes
+        an estimator and returns the estimator by which the newest model is sampled.
+    reweighted: (model, real) -> the same workflow in which points of the model pass with
+        probability `model` and real points with probability `real`, and each training set is filled
+        with points that pass; None if no real points enter after generation 0.
     """
 
     def __new__(cls, name, init, next, filters=(), reweighted=None, **flags):
         for flag in flags:
-            raise InputError(f"{flag} is not declared any more: what a workflow needs is observed")
+            raise InputError(
+                f"{flag} is not an argument any more; leave it out: the package observes what a "
+                "workflow needs"
+            )
         made_by("filters", filters, tuple, "a tuple of functions of an estimator")
         return super().__new__(cls, name, init, next, filters, reweighted)
 
     def generator(self, estimator: Estimator) -> Estimator:
-        """The estimator that the newest model is sampled by, after all filters."""
+        """Returns the estimator by which the newest model is sampled, after all filters."""
         for curate in self.filters:
             estimator = curate(estimator)
         return estimator
@@ -210,12 +214,12 @@ class Workflow(Made, _WorkflowFields):
 
 
 class State(NamedTuple):
-    """One generation of one chain. No key inside.
+    """One generation of one chain. It contains no random key.
 
     generation: int [].
-    params: the model of this generation.
-    carry: the workflow's.
-    first: the parameters of generation 0 where the process remembers them, else ().
+    params: the parameters of this generation's model.
+    carry: the carry of the workflow.
+    first: the parameters of generation 0 if the process remembers them, else ().
     """
 
     generation: jax.Array
@@ -228,10 +232,10 @@ class State(NamedTuple):
 
 
 class StepInfo(NamedTuple):
-    """What a step leaves behind.
+    """Information about one step.
 
-    fit: how the fit went.
-    data: the training set that this generation's model was fitted to.
+    fit: the outcome of the fit.
+    data: the training set to which this generation's model was fitted.
     """
 
     fit: FitInfo
@@ -242,7 +246,7 @@ class StepInfo(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What a process was made of; see `cj.generational_process`."""
+    """The arguments from which a process was made; see `cj.generational_process`."""
 
     estimator: Estimator
     source: Source
@@ -260,8 +264,8 @@ class Parts(NamedTuple):
 class Layout(NamedTuple):
     """The structure of a process's states, for drivers that save and restore them.
 
-    template: (key, last_generation=None) -> a state with the structure of every later one, without
-        fitting anything.
+    template: (key, last_generation=None) -> a state with the structure of every later state; no
+        model is fitted.
     resize: (state, last_generation) -> the state with buffers for a longer run.
     """
 
@@ -284,16 +288,17 @@ class _ProcessFields(NamedTuple):
 class Process(Made, _ProcessFields):
     """A generational process. Generation 0 is the model fitted to real data.
 
-    init: (key, last_generation=None) -> (state, info) of generation 0. last_generation sizes the
-        buffers of workflows that keep points, and changes no number; others need none.
+    init: (key, last_generation=None) -> (state, info) of generation 0. last_generation sets the
+        size of buffers in workflows that store all points, and is needed only there; it does not
+        change the numbers.
     step: (key, state) -> (state, info) of the next generation.
-    metrics: name -> function of params: the estimator's, and its distances to the real
-        distribution; None for a distance where the real distribution is not known as a model of
-        the same family. Processes that remember their first model offer each distance to it as
-        well: NAME_to_first, a `metrics.OfFirst`, which is a function of the state.
+    metrics: name -> function of params: the estimator's metrics and its distances to the real
+        distribution. A distance is None if the real distribution is not known as a model of the
+        same family. A process that remembers its first model also offers the distances to that
+        model: NAME_to_first, a `metrics.OfFirst`, which is a function of the state.
     layout: the structure of its states.
-    runtime: how a driver may run it: the estimator's, as far as it holds under the workflow.
-    parts: what it was made of.
+    runtime: how a driver may run it: the estimator's runtime, as far as the workflow permits.
+    parts: the arguments from which the process was made.
     """
 
     estimator = property(lambda self: self.parts.estimator)
@@ -303,7 +308,10 @@ class Process(Made, _ProcessFields):
 
     def _replace(self, **parts) -> "Process":
         if "parts" in parts:
-            raise InputError("a process is made of its parts: make another of the new ones")
+            raise InputError(
+                "parts of a process cannot be replaced; call cj.generational_process with the new "
+                "ones"
+            )
         given = parts
         if {"init", "step"} & parts.keys():
             parts = {"runtime": self.runtime._replace(compaction=None)} | parts

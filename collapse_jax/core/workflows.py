@@ -1,8 +1,8 @@
-"""Workflows: what the next training set is made of (`cj.workflows`).
+"""Workflows: how each next training set is put together (`cj.workflows`).
 
-A share is a number, a traced number (`jax.Array`), or a function of the generation, which is traced
-under `simulate`, as that of a sample size is. Drivers look at it in all generations before they
-begin.
+A share is a number, a traced scalar (`jax.Array`), or a function of the generation, which is traced
+under `simulate`, as a function for the sample size is. Before a run begins, the shares of all its
+generations are checked.
 """
 
 import functools
@@ -48,7 +48,7 @@ _NO_DERIVATIVE = (
 
 @recorded
 def replace() -> Workflow:
-    """Every generation trains on n fresh draws from its predecessor alone.
+    """Returns the workflow in which each generation trains on n draws from its predecessor alone.
 
     References:
         Shumailov et al. 2024, alpha = 1.
@@ -64,13 +64,15 @@ def replace() -> Workflow:
 def accumulate(
     real_share: "float | jax.Array | Callable[[Any], Any]" = 0.0, *, random_counts: bool = True
 ) -> Workflow:
-    """Every generation trains on the real data and all that any generation has made.
+    """Returns the workflow in which each generation trains on all data of all generations so far.
+
+    That is the real data of generation 0 and one batch of n new points per generation.
 
     Args:
-        real_share: share of each batch of n new points that is fresh real data; a number, traced,
-            or a function of the generation. The newest model makes the rest.
-        random_counts: whether the number of real points is binomial, as if each point were drawn
-            by itself; else it is the share of n, rounded.
+        real_share: share of each batch that is fresh real data; a number, a traced scalar, or a
+            function of the generation. The newest model generates the rest of the batch.
+        random_counts: True: the number of real points in a batch is binomial, as if each point were
+            drawn independently. False: it is real_share * n, rounded.
 
     Raises:
         InputError: for a share outside [0, 1].
@@ -93,9 +95,9 @@ def accumulate(
 def accumulate_subsample(
     real_share: "float | jax.Array | Callable[[Any], Any]" = 0.0, *, random_counts: bool = True
 ) -> Workflow:
-    """As `accumulate`, but each generation trains on n points drawn from all there are.
+    """Returns `accumulate` with training sets of n points, drawn from all data so far.
 
-    The points are drawn without replacement.
+    The n points of each generation are drawn without replacement.
 
     Args:
         real_share: share of each batch of n new points that is fresh real data, as in `accumulate`.
@@ -157,14 +159,15 @@ def _passing(share, model, real):
 
 @recorded
 def keep_real(synthetic_ratio: float = 1.0) -> Workflow:
-    """Every generation trains on all of the first real data and on new points of the newest model.
+    """Returns the workflow in which each generation trains on the first real data plus new points.
 
-    The real points are the same in every generation. n real points and synthetic_ratio n new ones
-    make a set of (1 + synthetic_ratio) n; generation 0 is fitted to the n real ones.
+    The n real points are the same in every generation. The newest model generates
+    synthetic_ratio * n new points, so a training set has (1 + synthetic_ratio) * n points.
+    Generation 0 is fitted to the n real points alone.
 
     Args:
-        synthetic_ratio: synthetic points for each real one, lambda of Bertrand et al.; their
-            number is rounded.
+        synthetic_ratio: number of synthetic points per real point, lambda in Bertrand et al.; their
+            total is rounded.
 
     Raises:
         InputError: for a ratio that is negative or infinite.
@@ -199,17 +202,17 @@ def mix(
     *,
     random_counts: bool = True,
 ) -> Workflow:
-    """The paper's mixture p_{i+1} = alpha p_theta + beta p_i + gamma p_0.
+    """Returns the mixture of Shumailov et al. 2024: p_{i+1} = alpha p_theta + beta p_i + gamma p_0.
 
-    What a smaller previous set cannot give, under a growing sample size, the model makes.
+    If the previous training set is too small for its share, the model generates the missing points.
 
     Args:
-        alpha: share of the n points that come fresh from the newest model; a number, traced, a
-            function of the generation, or None for what beta and gamma leave.
-        beta: share from the previous training set, without replacement.
-        gamma: share from the real data.
+        alpha: share of the n points that are fresh draws from the newest model; a number, a traced
+            scalar, a function of the generation, or None for 1 - beta - gamma.
+        beta: share that is drawn from the previous training set without replacement.
+        gamma: share that is drawn from the real data.
         random_counts: True: the three counts are multinomial, as in n independent draws from the
-            mixture. False: they are the shares, rounded so that they add up to n.
+            mixture. False: they are the shares of n, rounded so that they sum to n.
 
     Raises:
         InputError: unless the shares are non-negative and sum to 1.
@@ -256,20 +259,22 @@ def mix(
 
 @recorded
 def keep_or_continue(gamma: float, *, beta: float = 0.0, batch_size: int = 1) -> Workflow:
-    """Some real points pass unchanged, and the newest model continues each of the others.
+    """Returns the workflow that keeps some real points and lets the model continue the others.
 
-    Of n real points in random order the first batches pass. Under `mix` the model's points do not
-    depend on which real ones are kept; here exactly those that are not kept are continued.
+    Each generation takes n real points in random order. The first batches of them enter the
+    training set unchanged, and the newest model continues each of the others (a language model
+    continues a text). Under `mix`, by contrast, the model's points do not depend on the real points
+    that are kept.
 
     Args:
-        gamma: the share that passes, rounded up to whole batches:
-            min(n, batch_size * ceil(n gamma / batch_size)) points.
-        beta: share of n, rounded, that comes from the previous training set (without replacement)
-            in the place of continuations.
-        batch_size: points of one batch.
+        gamma: the share that is kept, rounded up to whole batches:
+            min(n, batch_size * ceil(n * gamma / batch_size)) points.
+        beta: share of n, rounded, that is drawn from the previous training set (without
+            replacement) instead of being continued.
+        batch_size: points per batch.
 
     Raises:
-        InputError: for shares outside [0, 1] or above 1 together, and for a batch_size below 1.
+        InputError: for shares outside [0, 1] or with a sum above 1, and for a batch_size below 1.
 
     References:
         The released code of Shumailov et al. 2024 (beta = 0).
@@ -311,7 +316,7 @@ def _reserved(supply, data):
 
 
 def _left_by(beta, gamma):
-    """What two shares leave of 1."""
+    """alpha = 1 - beta - gamma."""
     if callable(beta) or callable(gamma):
         return lambda generation: (
             1 - value_at("beta", beta, generation) - value_at("gamma", gamma, generation)
@@ -322,13 +327,13 @@ def _left_by(beta, gamma):
     left = round(1 - beta - gamma, 12)
     if left < 0 and 0 <= beta <= 1 and 0 <= gamma <= 1:
         raise InputError(
-            f"beta + gamma is {beta + gamma:g}; it must be at most 1, for alpha is what they leave"
+            f"beta + gamma is {beta + gamma:g}; it must be at most 1, because alpha is the rest"
         )
     return left
 
 
 def _check_mixture(given):
-    """Whether the shares of a mix are numbers; raises `InputError` for shares that are no mix."""
+    """Whether the shares of a mix are numbers; raises `InputError` unless they sum to 1."""
     for name, value in given.items():
         if not isinstance(value, jax.Array) and not callable(value):
             number(name, value)
@@ -353,10 +358,10 @@ def _shares_at(generation, alpha, beta, gamma):
 
 
 def _reweighted_mix(given, random_counts, model, real):
-    """The mix of what passes: a share `model` of the model's points and `real` of the real ones."""
+    """The mix of the points that pass: shares `model` of the model's, `real` of the real ones."""
     if given is None:
         raise InputError(
-            "alpha, beta, gamma are traced; they must be numbers for a detector to change them"
+            "alpha, beta, gamma are traced; they must be numbers, because a detector changes them"
         )
     if any(callable(one) for one in (*given.values(), model, real)):
         return _reweighted_schedule(given, random_counts, model, real)
@@ -396,8 +401,8 @@ def _reweighted_schedule(given, random_counts, model, real):
 
 def _nothing_passes(model, real):
     return InputError(
-        f"nothing passes the detector: a share {model:g} of the model's points does, and "
-        f"{real:g} of the real ones"
+        f"no points pass the detector: it passes a share {model:g} of the model's points and "
+        f"{real:g} of the real ones; give other true_positive and false_positive, or another mix"
     )
 
 

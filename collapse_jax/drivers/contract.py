@@ -1,4 +1,4 @@
-"""The contract of estimators, for anyone's: `cj.check_estimator(factory)`."""
+"""The contract of estimators: `cj.check_estimator(factory)`."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -33,37 +33,38 @@ def check_estimator(
     workflows: Iterable[str | Workflow] | None = None,
     verbose: bool | Callable[[str], object] | None = None,
 ) -> tuple[str, ...]:
-    """Holds an estimator against the contract that our own families are held against.
+    """Checks an estimator against the contract that all built-in families satisfy.
 
-    Families that fit on the host (traceable=False) are held against what needs no tracing.
-    docs/contract.md says what each check asks: is_pure, compiles_once, vmaps, survives_collapse,
-    recovers_known_parameters, statistics_add, draws_its_statistics, same_in_both_drivers,
-    runs_under_mix, runs_under_accumulate, runs_under_accumulate_subsample.
+    The checks are is_pure, compiles_once, vmaps, survives_collapse, recovers_known_parameters,
+    statistics_add, draws_its_statistics, same_in_both_drivers, runs_under_mix,
+    runs_under_accumulate and runs_under_accumulate_subsample; docs/contract.md describes each. For
+    families that fit on the host (traceable=False), checks that need tracing are left out.
 
     Args:
         factory: () -> Estimator.
-        example: () -> (estimator, params), with known parameters. Without it the factory is called
-            without arguments, and its parameters are those fitted to 1,000 standard normal
-            numbers, so that its points must be [n].
-        skip: names of checks that do not apply. A kernel density estimate, for one, does not
+        example: () -> (estimator, params), with known parameters. Without it, the factory is called
+            without arguments and fitted to 1,000 standard normal numbers, so that its points must
+            be [n].
+        skip: names of checks that do not apply. For example, a kernel density estimate does not
             recover its parameters.
-        only: names of the checks to make; by default all.
-        rtol: by how much metrics may differ between two programs that compute the same, relative
-            to the larger of 1 and themselves; by default 1e-3. More is needed where rounding
-            decides a fit, as on a flat likelihood.
-        workflows: what the family is run under, in the place of all three runs_under checks and
-            beside those of `only`: "mix", "accumulate", "accumulate_subsample", or workflows of
-            your own. () makes none of these checks.
-        verbose: whether a line is printed for each check as it ends, with its seconds; or what is
-            called with that line. By default it is printed in a terminal or a notebook.
+        only: names of the checks to run; by default all.
+        rtol: the largest difference of metrics between two programs that compute the same, relative
+            to max(1, |metric|); by default 1e-3. A larger value is needed if rounding decides a
+            fit, as on a flat likelihood.
+        workflows: the workflows under which the family is run, instead of the three runs_under
+            checks and in addition to those of `only`: "mix", "accumulate", "accumulate_subsample",
+            or your own workflows. () runs none of these checks.
+        verbose: whether to print a line with the time of each check when it ends; or a function
+            that is called with that line. By default it is printed in a terminal or a notebook.
 
     Returns:
-        The names of the checks that it passed.
+        The names of the checks that passed.
 
     Raises:
         AssertionError: with one line for each check that fails.
-        InputError: for an unknown check in `skip` or `only`, an unknown workflow, one for a family
-            that runs on the host, an rtol that is none, or a factory that gives no estimator.
+        InputError: for an unknown check in `skip` or `only`, an unknown workflow, workflows for a
+            family that runs on the host, an invalid rtol, or a factory that does not return an
+            estimator.
     """
     skip, only, say = _known(skip, "skip"), _known(only, "only"), speaker(verbose)
     under = None if workflows is None else _runs_of(workflows)
@@ -73,14 +74,14 @@ def check_estimator(
         skip += NEED_TRACING
         if under:
             raise InputError(
-                f"workflows is {workflows!r:.200}, and a family that is not traceable is run under "
-                "none here; leave it out"
+                f"workflows is {workflows!r:.200}, but a family that is not traceable is not run "
+                "under workflows here; leave it out"
             )
     return passed_checks("estimator", _chosen(skip, only, under, tolerance), subject, say)
 
 
 def _chosen(skip, only, under, tolerance):
-    """Name -> check of those to make; under: name -> check in the place of runs_under ones."""
+    """Name -> check of those to run; under: name -> check in the place of runs_under ones."""
     chosen = {
         name: functools.partial(check, **tolerance) if name in TOLERANT else check
         for name, check in CHECKS.items()

@@ -67,10 +67,10 @@ def _is_pure(subject):
         f"sample(key, params, {SMALL}) has shape {one.shape}; it must be [{SMALL}, ...]"
     )
     assert np.array_equal(one, again), (
-        "sample gives other points when called again with the same key: it must draw from that "
-        "alone, and not from np.random"
+        "sample returns other points when called again with the same key: it must take all random "
+        "numbers from the key, and none from np.random"
     )
-    assert not np.array_equal(one, other), "sample gives the same points for two keys"
+    assert not np.array_equal(one, other), "sample returns the same points for two keys"
     data = subject.summarise(jnp.asarray(one), jnp.ones(SMALL))
     programs = {
         "sample": lambda key: estimator.sample(key, params, SMALL),
@@ -80,13 +80,13 @@ def _is_pure(subject):
     for name, program in programs.items():
         if program is not None and estimator.traceable:
             assert not purity.takes_from_outside(program, KEY), (
-                f"{name} takes numbers from elsewhere than its key (np.random, random, time): a "
-                "compiled program keeps the first ones for ever"
+                f"{name} takes numbers from a source other than its key (np.random, random, time): "
+                "a compiled program would always repeat the first ones"
             )
     fits = [subject.fit(KEY, params, data) for _ in range(2)]
     for a, b in zip(*map(jax.tree.leaves, fits), strict=True):
         assert np.array_equal(a, b, equal_nan=True), (
-            "fit gives other parameters when called again with the same arguments"
+            "fit returns other parameters when called again with the same arguments"
         )
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(params), strict=True):
         assert np.array_equal(a, b, equal_nan=True), (
@@ -104,9 +104,9 @@ def _compiles_once(subject):
         changed = {path for path, _ in before.items() ^ after.items()}
         path = min(changed, default="")
         assert not changed, (
-            f"a step is compiled anew in generation {generation + 1}: {path or 'state'} is "
-            f"{before.get(path, 'not there')} in one generation and {after.get(path, 'not there')} "
-            "in the next; fit must return parameters of the shapes and types that it is given"
+            f"a step is compiled again in generation {generation + 1}: {path or 'state'} is "
+            f"{before.get(path, 'absent')} in one generation and {after.get(path, 'absent')} "
+            "in the next; fit must return parameters of the shapes and types that it receives"
         )
         state = later
 
@@ -123,7 +123,7 @@ def _types(state):
 
 
 def _vmaps(subject, tolerance=1e-3):
-    """Many at once are each alone."""
+    """A batch gives the same numbers as separate calls."""
 
     def one(key):
         model = subject.fitted(key, subject.sample(key, subject.params, SMALL))
@@ -155,7 +155,7 @@ def _survives_collapse(subject):
                 )
             for name, value in subject.scalars(model).items():
                 assert not _has_nan(value), f"fitted to {what}, metric {name} is nan"
-            assert not _has_nan(x), f"fitted to {what}, the model makes nan"
+            assert not _has_nan(x), f"fitted to {what}, the model samples nan"
 
 
 def _has_nan(leaf):
@@ -181,8 +181,8 @@ def _recovers_known_parameters(subject):
         mean, error = values.mean(), values.std(ddof=1) / np.sqrt(_FEW)
         allowed = 6 * error + 0.02 * max(abs(true), 1e-3)
         assert abs(mean - true) <= allowed, (
-            f"metric {name} is {mean:.5g} when fitted to {_LARGE} points of a model where "
-            f"it is {true:.5g}"
+            f"metric {name} is {mean:.5g} after a fit to {_LARGE} points of a model whose value "
+            f"is {true:.5g}"
         )
 
 
@@ -206,9 +206,9 @@ def _statistics_add(subject, tolerance=1e-3):
 
 
 def _draws_its_statistics(subject):
-    """`draw` has the law of the data of `sample`.
+    """`draw` has the distribution of the data of `sample`.
 
-    By the metrics of what is fitted to either: Kolmogorov and Smirnov's p > 1e-5.
+    The metrics of models fitted to either are compared: Kolmogorov-Smirnov p > 1e-5.
     """
     estimator, params = subject
     if estimator.draw is None:
@@ -225,7 +225,8 @@ def _draws_its_statistics(subject):
         finite = [np.clip(values, -1e30, 1e30) for values in (a, b)]
         _, p = np.asarray(stats.ks_2samp(finite[0], finite[1]))
         assert p > 1e-5, (
-            f"metric {name} has another law when fitted to drawn data than to samples (p = {p:.1g})"
+            f"metric {name} has another distribution after fits to the data of draw than after "
+            f"fits to samples (p = {p:.1g})"
         )
 
 

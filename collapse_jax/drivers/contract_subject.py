@@ -1,4 +1,4 @@
-"""What a contract is held against: an estimator, and the programs that its checks share."""
+"""The subject of the contract: an estimator, and the programs that its checks share."""
 
 import dataclasses
 import functools
@@ -19,10 +19,10 @@ SMALL = 24
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """What is checked: an estimator, and the parameters of one model of it.
+    """The subject of the checks: an estimator, and the parameters of one model of it.
 
-    What several checks call is compiled once for all of them: compilation is what a check costs.
-    Functions of a family that is not traceable are called as they are.
+    Functions that several checks call are compiled once for all of them, because compilation takes
+    most of the time. Functions of a family that is not traceable are not compiled.
     """
 
     estimator: Estimator

@@ -1,4 +1,4 @@
-"""Ecosystems at many couplings: a phase diagram as one compiled program."""
+"""Ecosystems at many couplings: a phase diagram in one compiled program."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class CouplingTrace(Trace):
     """Metrics of all chains at all couplings: `trace[name]` is [coupling, chain, generation, ...].
 
-    generations: [generation] the numbers of those that were recorded.
+    generations: [generation], the numbers of the recorded generations.
     couplings: [coupling, K, K].
     """
 
@@ -42,7 +42,7 @@ class CouplingTrace(Trace):
         self.couplings = couplings
 
     def to_xarray(self) -> "xarray.Dataset":
-        """The axes coupling, chain, generation and, for vector metrics, NAME_0, NAME_1 ..."""
+        """Returns an `xarray.Dataset` with the axes coupling, chain, generation, NAME_0 ..."""
         import xarray
 
         def labelled(name, array):
@@ -72,25 +72,29 @@ def simulate_couplings(
     streams: str = INDEPENDENT,
     devices: Sequence | None = None,
 ) -> CouplingTrace:
-    """Metrics of many chains of an ecosystem at each of many couplings, by one compiled program.
+    """Simulates an ecosystem at many couplings in one compiled program; returns its metrics.
 
-    The coupling is traced, so that every model reads every other, at whatever share: a coupling of
-    few entries costs as much as a full one. Counts are multinomial.
+    The coupling is traced, so every model reads every other, even with share 0: a sparse coupling
+    costs as much as a full one. Counts are multinomial.
 
     Args:
-        ecosystem_of: coupling [K, K], traced -> what `cj.ecosystem` gives.
+        ecosystem_of: traced coupling [K, K] -> the result of `cj.ecosystem`.
         couplings: [couplings, K, K].
         key: one typed key.
-        generations: the last one.
-        chains: how many, at each coupling.
+        generations: the last generation.
+        chains: number of chains, at each coupling.
         metrics, record, chunk, memory_limit, devices: as in `cj.simulate`.
-        streams: "independent" gives every coupling random numbers of its own, which its place among
-            the others does not change; "common" gives all the same.
+        streams: "independent" gives each coupling different random numbers, which do not depend on
+            its place among the others; "common" gives all couplings the same ones.
+
+    Returns:
+        `trace[name]`, a NumPy array [coupling, chain, recorded, ...].
 
     Raises:
-        InputError: for a coupling that is none, which it names, for a function that ignores its
-            coupling, and as `cj.simulate` does.
-        DivergenceError: once a model holds nan; it names chain and coupling ("point of the grid").
+        InputError: for an invalid coupling, which the message names; for a function that ignores
+            its coupling; and as `cj.simulate`.
+        DivergenceError: when a model contains nan; the message names chain and coupling ("point of
+            the grid").
     """
     couplings = _checked(ecosystem_of, couplings)
     whole("chains", chains, 1)
@@ -139,7 +143,7 @@ def _grid(ecosystem_of, couplings):
 
 
 def _check_that_it_matters(process, key, settings):
-    """Raises `InputError` where no next generation depends on the coupling."""
+    """Raises `InputError` if the next generation does not depend on the coupling."""
     check_started(process, key)
     point = {name: values[0] for name, values in settings.items()}
     if _reads_by(process, point):
@@ -147,7 +151,7 @@ def _check_that_it_matters(process, key, settings):
     state = jax.eval_shape(lambda key: process.init(key, 1, point)[0], key)
     if not depends(lambda point, key, state: process.step(key, state, point)[0], point, key, state):
         raise InputError(
-            "ecosystem_of gives the same process at all couplings; hand its argument on, as in "
+            "ecosystem_of returns the same process at all couplings; pass its argument on, as in "
             "lambda coupling: cj.ecosystem(estimator, source, coupling, sample_size)"
         )
 

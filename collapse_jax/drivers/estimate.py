@@ -1,4 +1,4 @@
-"""What a simulation will take, before it starts: memory, time and the size of its records."""
+"""Estimates of a simulation before it starts: memory, time and the size of its records."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -24,11 +24,11 @@ from collapse_jax.runs.free_memory import free_memory
 
 
 class Piece(NamedTuple):
-    """A short piece of a simulation, by the clock.
+    """The measured time of a short piece of a simulation.
 
-    compile_seconds: what the first generations took beyond later ones.
-    seconds: of one generation of all chains that were timed.
-    chains: how many these are.
+    compile_seconds: the additional time of the first generations, for compilation.
+    seconds: the time of one generation of all chains that were timed.
+    chains: the number of these chains.
     """
 
     compile_seconds: float
@@ -36,20 +36,20 @@ class Piece(NamedTuple):
     chains: int
 
     def of(self, chains: int, generations: int) -> float:
-        """Seconds of so many chains and generations, without the compilation."""
+        """Returns the seconds for this many chains and generations, without compilation."""
         return self.seconds * generations * max(chains / self.chains, 1)
 
 
 class Estimate(NamedTuple):
-    """What a simulation takes; printed, it is a table.
+    """The memory and time that a simulation needs; printed, it is a table.
 
     what: family and workflow.
-    chains, generations, recorded: how many.
-    memory: bytes that are held at once, beside the program's own.
-    free: bytes that are free; None where nothing tells.
-    compile_seconds: until the first generations are done.
-    seconds: for all, with the compilation.
-    records: bytes of what is returned; a file of it is as large.
+    chains, generations, recorded: their numbers.
+    memory: bytes that are in use at once, in addition to the program itself.
+    free: free bytes; None if unknown.
+    compile_seconds: seconds for compilation.
+    seconds: seconds for the whole simulation, including compilation.
+    records: bytes of the result; a file of it has the same size.
     """
 
     what: str
@@ -77,10 +77,10 @@ class Estimate(NamedTuple):
         rest = self.seconds - self.compile_seconds
         each = rest / (self.chains * max(self.generations, 1))
         return {
-            "memory": f"{size_words(self.memory)} beside the program's own{free}",
+            "memory": f"{size_words(self.memory)} in addition to the program itself{free}",
             "time": (
                 f"{time_words(self.seconds)}: {time_words(self.compile_seconds)} to compile, then "
-                f"{each * 1e9:,.0f} ns a chain-generation"
+                f"{each * 1e9:,.0f} ns per chain and generation"
             ),
             "records": f"{size_words(self.records)}: {self.recorded:,} generations",
         }
@@ -98,22 +98,24 @@ def estimate(
     devices: Sequence | None = None,
     seconds: float = 1.0,
 ) -> Estimate:
-    """What `cj.simulate`, or `cj.simulate_summary`, with these arguments will take.
+    """Estimates the memory and time of `cj.simulate` or `cj.simulate_summary` before the call.
 
-    Its first generations are simulated, for as many chains as are computed at the same time; all
-    others are taken to be as long. The programs that were compiled for it are used again.
+    It simulates and times the first generations, with as many chains as are computed at the same
+    time, and assumes that all other generations take as long. The simulation reuses the compiled
+    programs.
 
     Args:
         process: from `cj.generational_process`.
         chains, generations, metrics, record, chunk, devices: as in `cj.simulate`.
         keep: "chains" for `cj.simulate`, "summary" for `cj.simulate_summary`.
-        seconds: about how long the piece takes after its compilation; one generation at least.
+        seconds: approximate duration of the timing, without compilation; at least one generation
+            is simulated.
 
     Returns:
-        Bytes and seconds; printed, a short table.
+        An `Estimate` in bytes and seconds; printed, it is a short table.
 
     Raises:
-        InputError: as `cj.simulate` does, but for memory.
+        InputError: as `cj.simulate`, except for the memory limit.
     """
     one_of("keep", keep, ("chains", "summary"))
     real("seconds", seconds, at_least=0)
@@ -141,12 +143,12 @@ def estimate(
 
 
 def timed(process: Process, key: jax.Array, plan: Plan, seconds: float = 1.0) -> Piece:
-    """Simulates the first generations of a plan, of the chains that run at the same time.
+    """Times the first generations of a plan, with the chains that run at the same time.
 
     Args:
         process, key: of the simulation.
-        plan: with the settings and names of a grid, of points that run at the same time.
-        seconds: about how long it takes after the compilation.
+        plan: its plan; for a grid, with the settings and names of points that run at the same time.
+        seconds: approximate duration, without compilation.
     """
     devices, settings = plan.devices, plan.settings
     points = 1 if settings is None else len(next(iter(settings.values())))
@@ -174,7 +176,7 @@ def timed(process: Process, key: jax.Array, plan: Plan, seconds: float = 1.0) ->
 
 
 def time_words(seconds: float) -> str:
-    """A time as text, with two digits: "0.4 s", "12 s", "3.5 minutes", "7 hours", "2.1 days"."""
+    """Returns a time as text with two digits, such as "0.4 s", "3.5 minutes", "2.1 days"."""
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= unit:
             return f"{seconds / unit:.2g} {name}"

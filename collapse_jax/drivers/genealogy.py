@@ -1,4 +1,4 @@
-"""Whose data is still there: every point carries the real draw that it descends from."""
+"""Genealogies: the real draw that every point descends from."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -35,30 +35,30 @@ def genealogy(
     progress: Progress = None,
     devices: Sequence | None = None,
 ) -> Trace:
-    """Follows every point of each training set back to the real draw that it descends from.
+    """Simulates the ancestry of training points: the real draw that each one descends from.
 
-    A fresh point of a model is taken as a copy of one of the points that the model was fitted to,
-    chosen uniformly: the law of the model itself for categories that are counted, and for the mean
-    and variance of a Gaussian (`theory.ancestry`). What a model continues (`keep_or_continue`) is a
-    copy too. `core.ancestry.ancestor.METRICS` says what is recorded.
+    A fresh point of a model is treated as a copy of one of the model's training points, chosen
+    uniformly. This is exact for categorical counts, and for the mean and variance of a Gaussian
+    (`theory.ancestry`). A point that a model continues (`keep_or_continue`) is treated as a copy
+    too. The metrics are listed in `core.ancestry.ancestor.METRICS`.
 
     Args:
         workflow: one of `cj.workflows`, or your own; a curation of points needs `genealogy_of`.
         key: one typed key; chain c uses `fold_in(key, c)`, as in `simulate`.
-        sample_size: points of each training set, as of `cj.generational_process`.
-        generations, chains: the last generation, and how many chains.
-        metrics: names of `METRICS`; by default all, but common_ancestor_age (which takes
-            generations + 1 integers a point) not under workflows that keep every generation.
-        data_set: rows of the fixed data set that real points are drawn from, without replacement;
-            each is one real draw whenever it is taken. None: no two real points are the same.
-        largest_sample_size: needed where `sample_size` is a function.
-        record, memory_limit, progress, devices: as of `simulate`.
+        sample_size: number of points in each training set, as in `cj.generational_process`.
+        generations, chains: the last generation, and the number of chains.
+        metrics: names of `METRICS`; by default all, but under workflows that store every generation
+            not common_ancestor_age, which needs generations + 1 integers per point.
+        data_set: number of rows of a fixed data set, from which real points are drawn without
+            replacement; a row is always the same real draw. None: each real point is a new draw.
+        largest_sample_size: needed if `sample_size` is a function.
+        record, memory_limit, progress, devices: as in `simulate`.
 
     Returns:
         `trace[name]`, a NumPy array [chain, recorded, ...].
 
     Raises:
-        InputError: for a number out of its range, an unknown metric, and where `simulate` does.
+        InputError: for a number out of its range, an unknown metric, and as `simulate`.
     """
     one_key("key", key)
     process = genealogy_process(
@@ -92,14 +92,14 @@ def genealogy_process(
     data_set: int | None = None,
     largest_sample_size: int | None = None,
 ) -> Process:
-    """The process that `genealogy` simulates, for `simulate_summary`, `run` and loops of your own.
+    """Returns the process of `genealogy`, for `simulate_summary`, `run` and your own loops.
 
     Args:
-        workflow, sample_size, generations, metrics, data_set, largest_sample_size: as of
-            `genealogy`. No run of it goes beyond `generations`.
+        workflow, sample_size, generations, metrics, data_set, largest_sample_size: as in
+            `genealogy`. A run of it can have at most `generations` generations.
 
     Returns:
-        A process that offers the metrics asked for, each as a function of the labels.
+        A process that offers the requested metrics, each a function of the labels.
 
     Raises:
         InputError: as `genealogy`.
@@ -113,8 +113,8 @@ def genealogy_process(
     largest = sample_size if largest_sample_size is None else largest_sample_size
     if isinstance(largest, int) and largest > labels.most:
         raise InputError(
-            f"sample_size is {largest}; with {generations} generations a genealogy tells at most "
-            f"{labels.most} points of each apart"
+            f"sample_size is {largest}; with {generations} generations a genealogy can distinguish "
+            f"at most {labels.most} points of each"
         )
     _refuse_larger_sets(workflow)
     family = ancestor(labels)
@@ -142,36 +142,36 @@ def genealogy_of(
     progress: Progress = None,
     devices: Sequence | None = None,
 ) -> Trace:
-    """A genealogy along with the model: labels travel beside the points of a process.
+    """Simulates a process together with the ancestry of its points, which are labelled.
 
-    The model is the one that `simulate` gives with the same key: its choices bit for bit, its
-    numbers up to the rounding of another program. Families have to say of which points their draws
-    are copies (`copied`): categorical and ngram without smoothing, and kde. Tokens of an ngram are
-    copied one by one; each carries the real block that it comes from, and shares are of tokens.
-    Rewards and verdicts of curations do not see the labels.
+    The model is the one of `simulate` with the same key: random choices are equal bit for bit,
+    numbers up to the rounding of another program. The family must report of which training points
+    its draws are copies (`copied`): categorical and ngram without smoothing, and kde, do. Tokens of
+    an ngram are copied one by one; each is labelled with the real block that it comes from, and
+    shares are shares of tokens. Rewards and verdicts of curations do not see the labels.
 
     Args:
         process: from `cj.generational_process`.
         key: one typed key.
-        generations, chains: the last generation, and how many chains.
-        metrics: names of `genealogy` (common_ancestor_age takes generations + 1 integers a point),
-            names that the process offers, or functions of the state.
-        record, memory_limit, progress, devices: as of `simulate`.
+        generations, chains: the last generation, and the number of chains.
+        metrics: names of `genealogy` (common_ancestor_age needs generations + 1 integers per
+            point), names that the process offers, or functions of the state.
+        record, memory_limit, progress, devices: as in `simulate`.
 
     Returns:
         `trace[name]`, a NumPy array [chain, recorded, ...].
 
     Raises:
-        InputError: for a family whose points are no copies, an unknown metric, and where `simulate`
-            does.
+        InputError: for a family whose points are not copies, an unknown metric, and as `simulate`.
     """
     made_by("process", process, Process, "cj.generational_process")
     one_key("key", key)
     whole("generations", generations, 0, 2**31 - 2)
     if getattr(process.workflow.next, "outermost", False):
         raise InputError(
-            f"genealogy_of takes no {process.workflow.name}: its verifier is fitted to points, "
-            "which have labels here; take a curation that stays, as cj.curation.verified"
+            f"genealogy_of does not accept {process.workflow.name}: its verifier is fitted to "
+            "points, which have labels here; give a curation that is not refitted, such as "
+            "cj.curation.verified"
         )
     asked = [metrics] if isinstance(metrics, str) or callable(metrics) else list(metrics)
     labelled = _labelled(process, generations, COMMON in asked)
@@ -189,15 +189,15 @@ def genealogy_of(
 
 
 def _refuse_larger_sets(workflow):
-    """A model that is its points has as many slots in every generation."""
+    """Raises `InputError` if training sets have more than sample_size points."""
     try:
         needs = needs_of(workflow, SIZE_TO_WATCH)
     except InputError:  # the process tells what is wrong
         return
     if needs.fitted > 1 and not needs.fits_history:
         raise InputError(
-            f"{workflow.name} makes sets of more than sample_size points, of which a genealogy "
-            "has no room for the rest; follow a categorical model by cj.genealogy_of"
+            f"{workflow.name} makes training sets of more than sample_size points, for which a "
+            "genealogy has no space; follow a categorical model with cj.genealogy_of"
         )
 
 
@@ -235,16 +235,14 @@ def _names(workflow, metrics):
     for name in asked:
         if name not in METRICS:
             hint = did_you_mean(name, METRICS) if isinstance(name, str) else ""
-            raise InputError(
-                f"metrics has {name!r}; a genealogy records {', '.join(METRICS)}{hint}"
-            )
+            raise InputError(f"metrics has {name!r}; a genealogy offers {', '.join(METRICS)}{hint}")
     if not asked:
-        raise InputError("metrics is empty; name one at least, or leave it out for all")
+        raise InputError("metrics is empty; give at least one name, or leave it out for all")
     return [name for name in METRICS if name in asked]
 
 
 def _keeps_all(workflow):
-    """Whether a workflow keeps the points of every generation; False where it cannot be seen."""
+    """Whether a workflow stores the points of every generation; False if that is not known."""
     try:
         return needs_of(workflow, 2).whole_history
     except InputError:

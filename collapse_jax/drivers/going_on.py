@@ -83,7 +83,7 @@ def known_origin(trace: Trace) -> Origin:
     trace = made_by("after", trace, Trace, "cj.simulate")
     if trace.origin is None:
         raise InputError(
-            "the trace does not know its process: it was pickled, or is none of cj.simulate; "
+            "the trace has no process: it was pickled, or does not come from cj.simulate; "
             "simulate again with the same key, which gives the same numbers"
         )
     return trace.origin
@@ -106,7 +106,7 @@ def recorded_after(
     last = int(there[-1]) if len(there) else -1
     if plan.generations < last:
         raise InputError(
-            f"generations is {plan.generations}, and the {what} of after= goes to {last}; give at "
+            f"generations is {plan.generations}, but the {what} of after= goes to {last}; give at "
             "least that"
         )
     if isinstance(plan.record, str):  # its numbers depend on the last one
@@ -114,8 +114,8 @@ def recorded_after(
     missing = np.setdiff1d(recorded[recorded <= last], there)
     if len(missing):
         raise InputError(
-            f"record asks for generation {missing[0]}, which the {what} of after= has not "
-            "recorded; give the record= that made it"
+            f"record asks for generation {missing[0]}, which the {what} of after= did not "
+            "record; give the same record= as there"
         )
     return recorded, np.flatnonzero(np.isin(there, recorded))
 

@@ -1,4 +1,4 @@
-"""What a simulation had done that was interrupted, or ended because a model became nan."""
+"""The records of a simulation that was interrupted, or that ended because a model became nan."""
 
 from typing import TYPE_CHECKING
 
@@ -21,14 +21,14 @@ def diverged(
     summary: "Summary | None" = None,
     dataset: "xarray.Dataset | None" = None,
 ) -> DivergenceError:
-    """The same error with what was recorded, which its text tells of.
+    """Returns the error with the records attached, and with a message that mentions them.
 
     Args:
-        error: what ended the simulation.
-        generations: [recorded] the numbers of those that are done.
-        trace: of `cj.simulate`.
-        summary: of `cj.simulate_summary`.
-        dataset: of `cj.simulate_grid`.
+        error: the error that ended the simulation.
+        generations: [recorded], the numbers of the generations that are done.
+        trace: the records of `cj.simulate`.
+        summary: the records of `cj.simulate_summary`.
+        dataset: the records of `cj.simulate_grid`.
     """
     result = DivergenceError(f"{error}; {_holds(generations, summary, dataset)}")
     result.trace, result.summary, result.dataset = trace, summary, dataset
@@ -37,20 +37,21 @@ def diverged(
 
 def _holds(generations, summary, dataset):
     if dataset is not None:
-        return "the exception's `dataset` holds the points that are done, and nan at all others"
+        return "the exception's `dataset` has the points that are done, and nan at all others"
     where = "trace" if summary is None else "summary"
-    done = f"up to generation {generations[-1]}" if len(generations) else "of no generation"
-    return f"the exception's `{where}` holds what is recorded {done}"
+    if not len(generations):
+        return f"the exception's `{where}` has no records, because no generation is done"
+    return f"the exception's `{where}` has the records up to generation {generations[-1]}"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A KeyboardInterrupt that holds what was recorded before it.
+    """A KeyboardInterrupt with the records that were made before it.
 
-    Records are those of whole chunks: a smaller `chunk` of the driver loses less. Interactively,
-    `sys.last_value` is the exception after it was raised.
+    The records are those of whole chunks: with a smaller `chunk` of the driver, less is lost. In an
+    interactive session, `sys.last_value` is the exception after it was raised.
 
     trace: of `cj.simulate`, the generations that are done; else None.
-    summary: of `cj.simulate_summary`, the same; else None.
+    summary: of `cj.simulate_summary`, the generations that are done; else None.
     dataset: of `cj.simulate_grid`, the points that are done, with nan at all others; else None.
     """
 
@@ -62,6 +63,6 @@ class Interrupted(KeyboardInterrupt):
         summary: "Summary | None" = None,
         dataset: "xarray.Dataset | None" = None,
     ):
-        """generations: [recorded] the numbers of those that are done."""
+        """generations: [recorded], the numbers of the generations that are done."""
         self.trace, self.summary, self.dataset = trace, summary, dataset
         super().__init__(f"interrupted; {_holds(generations, summary, dataset)}")

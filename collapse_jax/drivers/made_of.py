@@ -127,8 +127,8 @@ def held(
 def _enter(folder, before, say):
     if not folder.opened and (folder.path / "config.json").is_file():
         raise InputError(
-            f"folder is '{folder.path}', which holds the run of a command (config.json); give "
-            "another"
+            f"folder is '{folder.path}', which contains the run of a command (config.json); give "
+            "another path"
         )
     saved = made_of.read(folder.path)
     if saved is not None and "process" in saved:
@@ -163,7 +163,7 @@ def refuse_another(saved: object, given: Mapping, where: str) -> None:
         renamed = list(_other_metrics(saved, given))
     except (AttributeError, TypeError, KeyError, ValueError, IndexError, OverflowError):
         raise InputError(
-            f"{where} is damaged (it does not say what a process is made of); choose another folder"
+            f"{where} is damaged (the description of its process is missing); choose another folder"
         ) from None
     if differing:
         raise InputError(
@@ -172,7 +172,7 @@ def refuse_another(saved: object, given: Mapping, where: str) -> None:
         )
     if renamed:
         raise InputError(
-            f"{where} holds values of another function as metric {renamed[0]!r}; give yours "
+            f"{where} has values of another function as metric {renamed[0]!r}; give your function "
             "another name (its __name__)"
         )
 

@@ -1,4 +1,4 @@
-"""What a simulation records, and the check that a process can follow such a plan."""
+"""The plan of a simulation: what it records; and the check that a process can follow the plan."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -30,23 +30,24 @@ _MOST = 2**31 - 1
 
 
 class Plan(NamedTuple):
-    """How far a simulation goes, what it records, and where it runs.
+    """The generations and chains of a simulation, what it records, and where it runs.
 
-    generations: the last one; generation 0 is the model fitted to real data.
-    chains: how many, at each point of a grid.
+    generations: the last generation; generation 0 is the model fitted to real data.
+    chains: number of chains, at each point of a grid.
     metrics: names that the process offers (`process.metrics`), or functions of the state.
     record: a stride, "log", or generation numbers; see `recorded_generations`.
-    chunk: records in one compiled call.
-    memory_limit: bytes that may be held; None for what is free, infinity for any.
-    devices: those of this process to spread the chains over; None for all.
+    chunk: number of records in one compiled call.
+    memory_limit: the largest number of bytes to use; None for the free memory, infinity for no
+        limit.
+    devices: the devices of this process over which the chains are distributed; None for all.
     settings: for a process of `process_grid`, name -> [points]. Arrays then have points * chains
-        where they have chains otherwise, the chains of a point beside each other.
-    after: (generation, state of all chains) to go on from, as `Chunk.copy_state` gave it; None
-        begins with generation 0.
-    streams: "independent" gives every point of a grid random numbers of its own, "common" the same
-        ones to all: differences between points are then less noisy, and their errors are one error.
-        See `drivers.streams`.
-    names: [points] what names each of them, for independent streams; by default their settings.
+        in the place of chains; the chains of a point are adjacent.
+    after: (generation, state of all chains) from which to continue, as `Chunk.copy_state` returns
+        it; None begins with generation 0.
+    streams: "independent" gives every point of a grid different random numbers; "common" gives all
+        points the same ones: differences between points are then less noisy, and the points share
+        one Monte Carlo error. See `drivers.streams`.
+    names: [points], a name for each, for independent streams; by default their settings.
     first_chain: the number of the first chain, at each point of a grid.
     """
 
@@ -68,9 +69,9 @@ class Simulation(NamedTuple):
     """A process, and a plan that it can follow; `check_plan` makes one.
 
     measure: (name, function of the state) of each metric.
-    recorded: [recorded] numbers of the recorded generations.
-    words: uint32 [points, 2] what tells the streams of the points apart; None where all chains of
-        one number have one stream.
+    recorded: [recorded], the numbers of the recorded generations.
+    words: uint32 [points, 2], which distinguish the streams of the points; None if all points have
+        the same streams.
     """
 
     process: Process
@@ -88,7 +89,7 @@ class Simulation(NamedTuple):
 
 
 def check_plan(process: Process, key: jax.Array, plan: Plan) -> Simulation:
-    """The simulation of a process by a plan.
+    """Returns the simulation of a process by a plan, after all checks.
 
     Raises:
         InputError: if a count or a sample size is out of range, a metric or a generation to record
@@ -100,7 +101,9 @@ def check_plan(process: Process, key: jax.Array, plan: Plan) -> Simulation:
     if plan.memory_limit is not None:
         number("memory_limit", plan.memory_limit)
     if not process.runtime.traceable:
-        raise InputError("this estimator fits or samples on the host; use run instead of simulate")
+        raise InputError(
+            "this estimator fits or samples on the host; use cj.run instead of cj.simulate"
+        )
     process = as_of_now(process)
     check_run(process, plan.generations, plan.settings)
     process = unwatched(process)
@@ -114,14 +117,14 @@ def check_plan(process: Process, key: jax.Array, plan: Plan) -> Simulation:
 
 
 def recorded_generations(generations: int, record: int | str | Iterable[int] = 1) -> np.ndarray:
-    """The generations [recorded] that `record` asks for, ascending; 0 and the last always.
+    """Returns the generations [recorded] that `record` selects, ascending, with 0 and the last.
 
     Args:
-        generations: the last one.
-        record: a stride, "log" for about 20 a decade, or the numbers themselves.
+        generations: the last generation.
+        record: a stride, "log" for about 20 per decade, or the numbers themselves.
 
     Raises:
-        InputError: if it is anything else, or a number exceeds `generations`.
+        InputError: if `record` is anything else, or a number exceeds `generations`.
     """
     whole("generations", generations, 0, _MOST)
     if isinstance(record, bool) or not isinstance(record, int | np.integer | Iterable):
@@ -150,14 +153,14 @@ def recorded_generations(generations: int, record: int | str | Iterable[int] = 1
 
 
 def _check_count(count, record):
-    """Raises `InputError` for so many generations that their numbers alone fill the memory."""
+    """Raises `InputError` if the numbers of the generations alone fill the memory."""
     needed = 3 * 8 * count  # the numbers, and as much again twice while they are sorted
     free = free_memory() if needed > 2**30 else None
     if free is not None and needed > free:
         raise InputError(
-            f"record is {record}, which keeps {count:,} generations: their numbers alone need "
-            f"about {size_words(needed)}, and {size_words(free)} are free; record fewer, as "
-            "record='log' does"
+            f"record is {record}, which records {count:,} generations: their numbers alone need "
+            f"about {size_words(needed)}, but {size_words(free)} are free; record fewer, for "
+            "example with record='log'"
         )
 
 
@@ -168,21 +171,22 @@ def _unknown_record(record):
 def memory_needed(
     process: Process, key: jax.Array, plan: Plan, records: int = 1, *, on_devices: bool = False
 ) -> int:
-    """Bytes that a simulation holds at once, about, beside the program itself.
+    """Returns the approximate bytes that a simulation uses at once, besides the program itself.
 
-    These are the states of this process's chains, `records` of the metrics, and what the chains
-    that are computed at the same time take beside that. Measured peaks lie within a factor of 1.3,
-    from some 16 MiB on (docs/scale.md).
+    These are the states of this process's chains, `records` records of the metrics, and the working
+    memory of the chains that are computed at the same time. Above about 16 MiB, measured peaks are
+    within a factor of 1.3 of this (docs/scale.md).
 
     Args:
-        records: how many are held at once.
-        on_devices: whether they are reduced to statistics on the devices, and not kept.
+        process, key, plan: of the simulation.
+        records: number of records in memory at once.
+        on_devices: whether records are reduced to statistics on the devices, and not kept.
     """
     return _bytes_held(check_plan(process, key, plan), records, on_devices)
 
 
 def record_bytes(simulation: Simulation) -> int:
-    """Bytes of one record of a chain."""
+    """Returns the bytes of one record of a chain."""
     process, key, plan, measure, *_ = simulation
     state, _ = state_shapes(process, key, plan.generations, plan.settings)
     return _size_of(list(metric_shapes(measure, state).values()))
@@ -194,11 +198,11 @@ def check_memory(
     """Raises `InputError` if a simulation exceeds its plan's `memory_limit`, or what is free.
 
     Args:
-        simulation: a checked one.
-        records: how many are held at once.
-        what: what is held beside the chains, for the error text.
-        remedy: what needs less, for the error text.
-        on_devices: whether the devices hold the records, and not the host.
+        simulation: a checked simulation.
+        records: number of records in memory at once.
+        what: the contents of memory besides the chains, for the error message.
+        remedy: changes that need less memory, for the error message.
+        on_devices: whether the devices store the records, and not the host.
     """
     limit = simulation.plan.memory_limit
     if limit is None:
@@ -213,7 +217,7 @@ def check_memory(
 
 
 def _check_free(simulation, records, what, remedy, on_devices):
-    """Raises `InputError` where less memory is free than is sure to be held at once."""
+    """Raises `InputError` if less memory is free than the simulation certainly needs at once."""
     devices = simulation.plan.devices or jax.local_devices()
     held, kept = _bytes_at_once(simulation, records, on_devices)
     if jax.default_backend() == "cpu":
@@ -229,8 +233,8 @@ def _check_free(simulation, records, what, remedy, on_devices):
         if free is not None and needed > free:
             raise InputError(
                 f"chains is {simulation.plan.chains:,}; with {what} they need about "
-                f"{size_words(needed)} {where}, and {size_words(free)} are free: {remedy}, or pass "
-                "memory_limit= in bytes (math.inf for any)"
+                f"{size_words(needed)} {where}, but {size_words(free)} are free: {remedy}, or give "
+                "memory_limit= in bytes (math.inf for no limit)"
             )
 
 
@@ -258,7 +262,7 @@ def _own_and_at_once(simulation):
 
 
 def _drawing_bytes(process, data):
-    """Bytes of one chain that draws from a fixed data set, beside its state and training set."""
+    """Additional bytes of one chain that draws from a fixed data set."""
     rows = process.parts.source.sample
     if not isinstance(rows, Rows):
         return 0
@@ -268,7 +272,7 @@ def _drawing_bytes(process, data):
 
 
 def _reading_bytes(process, key, settings):
-    """Bytes of one chain whose models draw from each other, beside its state and training sets."""
+    """Additional bytes of one chain whose models draw from each other."""
     reads, models = process.runtime.reads, process.runtime.models
     if not reads:
         return 0
@@ -281,7 +285,7 @@ def _size_of(tree):
 
 
 def _bytes_held(simulation, records, on_devices):
-    """What is sure to be held at once, and what chains need while they are computed."""
+    """Bytes that are in use at once, including the working memory of the chains."""
     process, key, plan, measure, *_ = simulation
     state, _ = state_shapes(process, key, plan.generations, plan.settings)
     _, at_once = _own_and_at_once(simulation)
@@ -307,12 +311,12 @@ def _bytes_held(simulation, records, on_devices):
 
 
 def _is_one_cpu_process():
-    """Where quantiles are selected in memory (`drivers.device_statistics`)."""
+    """Whether quantiles are selected in memory (`drivers.device_statistics`)."""
     return jax.default_backend() == "cpu" and distributed.processes() == 1
 
 
 def _check_that_shapes_stay(simulation):
-    """Refuses a metric whose shape follows the list of categories, which is cut down on the way."""
+    """Refuses a metric whose shape depends on the list of categories, which becomes shorter."""
     process, key, plan, measure, *_ = simulation
     compaction = process.runtime.compaction
     if compaction is None:
@@ -324,7 +328,7 @@ def _check_that_shapes_stay(simulation):
     for name, value in before.items():
         if value.shape != after[name].shape:
             raise InputError(
-                f"metric {name!r} has shape {value.shape}, or {after[name].shape} once "
-                "categories that no chain has any more are left out; "
-                "it must keep one shape (as metric 'probabilities' does)"
+                f"metric {name!r} has shape {value.shape}, but {after[name].shape} after "
+                "categories that no chain has any more are dropped; "
+                "its shape must not change (as that of metric 'probabilities' does not)"
             )

@@ -1,4 +1,4 @@
-"""When should real data be spent? `cj.policy` chooses, by gradient through the exact recursion."""
+"""`cj.policy`: in which generations real data reduces the error most, by gradient descent."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,12 +22,12 @@ _MOST_GENERATIONS = 500
 
 
 class PolicyCheck(NamedTuple):
-    """A policy beside a simulation of the real process.
+    """A comparison of a policy with a simulation of the process.
 
-    error: [T + 1], means over chains of the squared error of the model's mean, over the variance of
-        a real point.
-    standard_error: [T + 1], theirs.
-    expected: [T + 1], by the recursion.
+    error: [T + 1], squared error of the model's mean, averaged over chains, divided by the variance
+        of a real point.
+    standard_error: [T + 1], the standard errors of `error`.
+    expected: [T + 1], the expected values of `error`, from the recursion.
     """
 
     error: np.ndarray
@@ -36,7 +36,7 @@ class PolicyCheck(NamedTuple):
 
     @property
     def z(self) -> np.ndarray:
-        """[T + 1], distances from what was expected in standard errors."""
+        """[T + 1], differences from the expected values, in standard errors."""
         return (self.error - self.expected) / self.standard_error
 
     def __repr__(self) -> str:
@@ -48,7 +48,7 @@ class PolicyCheck(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Sizes:
-    """generation -> points of its set; equal tables are equal, and can be pickled."""
+    """generation -> points of its training set; equal tables are equal, and can be pickled."""
 
     table: tuple[int, ...]
 
@@ -58,17 +58,18 @@ class _Sizes:
 
 
 class Policy(NamedTuple):
-    """How many real and synthetic points each generation gets.
+    """The numbers of real and synthetic points in each generation.
 
     real: int [T], for generations 1 to T.
     synthetic: int [T].
-    errors: [T + 1], expected squared error of the fitted mean over the variance of a real point.
-    constant_errors: [T + 1], those of the best policy that is the same in every generation.
-    first: real points of generation 0.
+    errors: [T + 1], expected squared error of the fitted mean, divided by the variance of a real
+        point.
+    constant_errors: [T + 1], the same for the best policy that does not change over generations.
+    first: number of real points in generation 0.
     workflow: "mix" or "accumulate".
-    objective: "final", the last error, or "mean", that of generations 1 to T.
-    v2: a point of a model of error A has the variance 1 + v2 A.
-    starts: where the search began -> the value that the gradient led to, in whole points.
+    objective: "final", the last error, or "mean", the mean error of generations 1 to T.
+    v2: a point of a model with error A has variance 1 + v2 * A.
+    starts: start of the search -> the value that it reached, in whole points.
     """
 
     real: np.ndarray
@@ -83,7 +84,7 @@ class Policy(NamedTuple):
 
     @property
     def sizes(self) -> np.ndarray:
-        """Points of each set, [T]."""
+        """Numbers of points in each training set, [T]."""
         return self.real + self.synthetic
 
     @property
@@ -93,25 +94,25 @@ class Policy(NamedTuple):
 
     @property
     def value(self) -> float:
-        """What was minimised."""
+        """The minimised error."""
         return _value(self.errors, self.objective)
 
     @property
     def constant_value(self) -> float:
-        """The same of the best constant policy."""
+        """The same error for the best constant policy."""
         return _value(self.constant_errors, self.objective)
 
     def to_workflow(self) -> Workflow:
-        """The workflow that spends so; its process needs `to_sample_size`."""
+        """Returns the workflow of this policy; its process needs `to_sample_size`."""
         flow: Any = self.workflow
         return planned(self.real, workflow=flow)
 
     def to_sample_size(self) -> Callable[[Any], jax.Array]:
-        """The function generation -> points of its set, for `cj.generational_process`."""
+        """Returns generation -> points of its training set, for `cj.generational_process`."""
         return _Sizes((self.first, *map(int, self.sizes)))
 
     def to_real_share(self) -> Callable[[Any], jax.Array]:
-        """The function generation -> share of real points; 1 in generation 0."""
+        """Returns generation -> share of real points; 1 in generation 0."""
         table = np.concatenate([[1.0], self.shares])
 
         def real_share(generation):
@@ -121,11 +122,11 @@ class Policy(NamedTuple):
         return real_share
 
     def to_process(self, estimator: Estimator, source: Source) -> Process:
-        """The process of a family that spends so.
+        """Returns the process of a family under this policy.
 
         Args:
             estimator: the family.
-            source: where real data comes from.
+            source: the source of real data.
         """
         return generational_process(
             estimator,
@@ -136,7 +137,7 @@ class Policy(NamedTuple):
         )
 
     def to_rows(self) -> list[dict[str, float]]:
-        """A row for each generation: what it gets, and its error, for a table or a data frame."""
+        """Returns a row for each generation (its points and error), for a table or data frame."""
         columns = {
             "generation": np.arange(len(self.errors)),
             "real": np.concatenate([[self.first], self.real]),
@@ -151,17 +152,17 @@ class Policy(NamedTuple):
     def check(
         self, key: jax.Array, estimator: Estimator, source: Source, *, chains: int = 10_000
     ) -> PolicyCheck:
-        """Simulates the real process, and puts the errors of its mean beside the expected ones.
+        """Simulates the process and compares the errors of its mean with the expected errors.
 
         Args:
-            key: typed key.
-            estimator: a family of one dimension with the metrics mean and variance, whose variance
-                is as `v2` says.
+            key: one typed key.
+            estimator: a one-dimensional family with the metrics mean and variance, whose variance
+                depends on the error as in `v2`.
             source: a population of that family.
-            chains: to average over.
+            chains: number of chains to average over.
 
         Raises:
-            InputError: for a source that is no population of one dimension.
+            InputError: for a source that is not a one-dimensional population.
         """
         one_key("key", key)
         if source.params is None:
@@ -171,7 +172,7 @@ class Policy(NamedTuple):
         )
         if mean.shape != ():
             raise InputError(
-                f"mean has shape {list(mean.shape)}; a policy is checked in one dimension"
+                f"mean has shape {list(mean.shape)}; a check needs a one-dimensional family"
             )
         process = self.to_process(estimator, source)
         trace = simulate(
@@ -211,33 +212,33 @@ def policy(
     starts: int = 12,
     steps: int = 400,
 ) -> Policy:
-    """When real data should be spent: the numbers of real points that make the error smallest.
+    """Returns the numbers of real points per generation that minimise the error.
 
-    The error is the expected squared error of a fitted mean. It is the exact one of `gaussian_mean`
-    and of every family whose variance `v2` tells, and to first order that of any smooth fit. The
-    search goes by gradient (Adam) through the recursion from several starts, and ends in whole
-    points that no move improves. Nothing is random. Either the sizes of all sets are given, and
-    `real` points are shared out among them; or sizes are chosen too, under a budget of cost.
+    The error is the expected squared error of a fitted mean. It is exact for `gaussian_mean` and
+    for every family whose variance is described by `v2`, and a first-order approximation for any
+    smooth fit. The search is gradient descent (Adam) from several starts, followed by moves of
+    whole points until no move helps; nothing is random. Give either the sizes of all training sets,
+    among which `real` points are distributed, or a `budget`, under which sizes are chosen too.
 
     Args:
-        generations: T, the last one; generation 0 costs nothing.
-        workflow: "mix": each generation trains on its real points and on the newest model's.
-            "accumulate": on all points so far, to which those are added.
-        real: points to spend in generations 1 to T together; all are spent.
-        sample_size: points of each set, a number or [T].
-        budget: what all points of generations 1 to T may cost together.
-        real_cost, synthetic_cost: of one point; the latter is needed with `budget`.
-        first: real points of generation 0; by default the size of a set, and needed with `budget`.
+        generations: T, the last generation; generation 0 costs nothing.
+        workflow: "mix": each generation trains on its real points and on points of the newest
+            model. "accumulate": it trains on these and on all earlier points.
+        real: total number of real points in generations 1 to T.
+        sample_size: number of points in each training set, an int or [T].
+        budget: the largest total cost of all points of generations 1 to T.
+        real_cost, synthetic_cost: cost of one point; synthetic_cost is needed with `budget`.
+        first: real points of generation 0, by default the size of a set; needed with `budget`.
         objective: "final": the error of generation T. "mean": the mean over generations 1 to T.
-        v2: the variance of a model's point is 1 + v2 A at the error A, both over the population's:
-            0 for a known variance, Poisson; -1 for a Gaussian of ddof = 0, Bernoulli, categories;
-            1 for an exponential.
-        starts: random ones, beside constant, early and late.
-        steps: of the gradient.
+        v2: a point of a model with error A has variance 1 + v2 * A, both in units of the
+            population's variance: 0 for a known variance and for Poisson; -1 for a Gaussian with
+            ddof = 0, Bernoulli and categories; 1 for an exponential.
+        starts: number of random starts, in addition to a constant, an early and a late policy.
+        steps: number of gradient steps.
 
     Raises:
-        InputError: for an argument that is out of its range, more real points than the sets hold,
-            a budget below one point a generation, or an option that would not count.
+        InputError: for an argument out of its range, more real points than the training sets have,
+            a budget below one point per generation, or an option that would be ignored.
 
     References:
         Derived here (`theory.spending`).
@@ -259,7 +260,7 @@ def policy(
 
 
 def _searched(problem, starts, steps):
-    """The best policy that is found."""
+    """The best policy that the search finds."""
     counts, values = search(problem, starts, steps)
     return Policy(
         counts[0].astype(np.int64),
@@ -275,18 +276,18 @@ def _searched(problem, starts, steps):
 
 
 def _checked_v2(v2):
-    """The coefficient, at least -1: a variance is not negative."""
+    """v2, which must be at least -1, because a variance is not negative."""
     return errors.real("v2", v2, at_least=-1, must_be="a number of at least -1")
 
 
 def _of_sizes(problem, spent, sample_size, first, costs):
-    """The problem of sharing out real points among sets of given sizes."""
+    """The problem of distributing real points among training sets of given sizes."""
     for (name, value), left_out in zip(costs.items(), (1.0, None), strict=True):
         if value != left_out:
-            raise InputError(f"{name} is {value!r} without budget; costs count with a budget")
+            raise InputError(f"{name} is {value!r} without budget, which ignores it; give a budget")
     if spent is None or sample_size is None:
         raise InputError(
-            "give real and sample_size (how many real points to share out, and the sizes of the "
+            "give real and sample_size (the number of real points, and the sizes of the training "
             "sets), or budget, real_cost and synthetic_cost"
         )
     sizes = numbers("sample_size", sample_size)
@@ -306,7 +307,7 @@ def _of_sizes(problem, spent, sample_size, first, costs):
     spent = whole("real", spent, 0)
     if spent > sizes.sum():
         raise InputError(
-            f"real is {spent}, and the sets of all generations hold {sizes.sum():.0f} points; it "
+            f"real is {spent}, but the training sets have {sizes.sum():.0f} points in total; it "
             "must be at most that"
         )
     first = int(sizes[0]) if first is None else whole("first", first, 1)
@@ -318,21 +319,19 @@ def _of_cost(problem, budget, costs, first, given):
     for name, value in given.items():
         if value is not None:
             raise InputError(
-                f"{name} is given with budget, which chooses it; leave one of them out"
+                f"{name} is given with budget, which determines it; leave one of them out"
             )
     if costs["synthetic_cost"] is None or first is None:
         missing = "synthetic_cost" if costs["synthetic_cost"] is None else "first"
-        raise InputError(
-            f"{missing} is not given; with budget both synthetic_cost and first must be"
-        )
+        raise InputError(f"{missing} is not given; with budget, give both synthetic_cost and first")
     costs = {name: errors.real(name, value, above=0) for name, value in costs.items()}
     problem = problem._replace(
         first=whole("first", first, 1), budget=errors.real("budget", budget, above=0), **costs
     )
     if problem.spare < 0:
         raise InputError(
-            f"budget is {budget:g}, and {problem.generations} generations need a point each: at "
-            f"least {problem.generations * min(costs.values()):g}"
+            f"budget is {budget:g}, but {problem.generations} generations need one point each; it "
+            f"must be at least {problem.generations * min(costs.values()):g}"
         )
     return problem
 
@@ -342,7 +341,7 @@ def _value(errors, objective):
 
 
 def _row(values, most=24):
-    """Numbers in a line; of many the first and the last."""
+    """Numbers in a line; only the first and last if there are many."""
     texts = [f"{int(value)}" for value in values]
     if len(texts) > most:
         texts = [*texts[: most // 2], "...", *texts[-most // 2 :]]

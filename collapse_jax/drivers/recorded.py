@@ -134,9 +134,12 @@ def recorded(run: Records, *, chains: int | None = None) -> Recorded:
     else:
         raise InputError(f"run is {run!r:.200}; it must be {_FORMS}")
     if not len(found.generations) or not (found.metrics or found.statistics):
-        raise InputError(f"{found.name} holds no record of any generation")
+        raise InputError(f"{found.name} has no recorded generation; give a run with records")
     if chains is not None and found.metrics and chains != found.chains:
-        raise InputError(f"chains is {chains}; {found.name} holds {found.chains}, each of them")
+        raise InputError(
+            f"chains is {chains}, but {found.name} has the records of {found.chains} chains; leave "
+            "it out"
+        )
     found = found if chains is None else found._replace(chains=chains)
     return _ascending(found._replace(kind=_kind(found)))
 
@@ -227,15 +230,15 @@ def _axes_of(variables):
     for axis in found:
         if axis not in held_by_all:
             raise InputError(
-                f"the axis {axis} is one of some arrays alone; an axis of a metric is called "
-                "METRIC_0, and one of a grid belongs to all"
+                f"only some arrays have the axis {axis}; an axis of a metric must be called "
+                "METRIC_0, and all arrays must have the axes of a grid"
             )
     return held_by_all
 
 
 def _of_folder(folder):
     if not folder.path.is_dir():
-        raise InputError(f"run is '{folder.path}', which is no folder; it must be {_FORMS}")
+        raise InputError(f"run is '{folder.path}', which is not a folder; it must be {_FORMS}")
     settings = _settings(folder)
     command = settings.get("command", "")
     if command not in ("", *_COMMANDS):
@@ -244,7 +247,7 @@ def _of_folder(folder):
         )
     results = folder.results()
     if results is None and command == "simulate":
-        raise InputError(f"{folder.path} holds no results.nc yet; let the run finish first")
+        raise InputError(f"{folder.path} has no results.nc yet; wait until the run is finished")
     if results is not None:
         found = _of_dataset(str(folder.path), results)
         of_rows = _rows_as_arrays(folder, found) if "chain" in results.dims else {}
@@ -252,7 +255,7 @@ def _of_folder(folder):
     else:
         rows = folder.rows("chain", "generation")
         if not rows:
-            raise InputError(f"{folder.path} holds no generation yet; let the run finish one first")
+            raise InputError(f"{folder.path} has no generation yet; wait until one is finished")
         found = _of_rows(str(folder.path), rows)
     if not found.metrics:
         found = found._replace(chains=int(settings.get("chains", 0)))
@@ -321,7 +324,9 @@ def _ascending(found):
     generations = np.asarray(found.generations).astype(int)
     order = np.argsort(generations, kind="stable")
     if len(np.unique(generations)) < len(generations):
-        raise InputError(f"{found.name} holds a generation more than once ({generations.tolist()})")
+        raise InputError(
+            f"{found.name} has a generation more than once ({generations.tolist()}); give each once"
+        )
     if (order == np.arange(len(order))).all():
         return found._replace(generations=generations)
     axes = len(found.axes)

@@ -1,4 +1,4 @@
-"""The host driver: generation after generation, a checkpoint at each, resumed by the same call."""
+"""The host driver: it saves a checkpoint of every generation, and the same call resumes the run."""
 
 import contextlib
 import dataclasses
@@ -38,11 +38,12 @@ _MOST = 2**31 - 1
 
 
 class Watcher(NamedTuple):
-    """What is called while a run goes on; every field may be left out.
+    """Functions that are called during a run; every field may be left out.
 
-    begin: (chain, generation), before a generation is made.
-    end: (chain, generation, row), after it; for those that were there already, this alone.
-    say: (line), for news of a damaged checkpoint.
+    begin: (chain, generation), called before a generation is made.
+    end: (chain, generation, row), called after it. For generations of an earlier call only `end` is
+        called.
+    say: (line), called with messages, such as one about a damaged checkpoint.
     """
 
     begin: Callable[[int, int], None] = lambda chain, generation: None
@@ -69,36 +70,36 @@ def run(
     states: Literal["all", "ends"] = "all",
     session: Session = Session(),
 ) -> Trace:
-    """Runs chains one after another, generation after generation, into a run folder.
+    """Runs chains one after another, saves every generation in a folder, and returns a `Trace`.
 
-    A generation is saved whole, then recorded; the same call goes on after the last saved one. The
-    numbers equal those of `simulate` with the same key, up to the rounding of another compiled
-    program. A damaged checkpoint is named and set aside, and made again with the same numbers.
-    Metrics that are asked for later are measured of the saved states.
+    After an interruption, the same call resumes after the last saved generation. The numbers equal
+    those of `simulate` with the same key, up to the rounding of another compiled program. A damaged
+    checkpoint is reported, renamed, and computed again. Metrics that are requested in a later call
+    are computed from the saved states.
 
     Args:
         process: from `cj.generational_process`.
         key: one typed key.
-        generations: the last one; generation 0 is the model fitted to real data.
-        folder: a path, which refuses another process or key than it was begun with, and options of
-            JAX that give other numbers; or a `RunFolder`, whose `open` refuses other settings. Of
-            one with a part, the chains of that part alone run, beside other processes; the next
-            call for the whole folder records what they saved.
-        chains: how many.
+        generations: the last generation; generation 0 is the model fitted to real data.
+        folder: a path, which is refused if the folder was started with another process or key, or
+            with options of JAX that change the numbers; or a `RunFolder`. Of one with a part, only
+            that part's chains run; the next call for the whole folder records what it saved.
+        chains: number of chains.
         metrics: as in `simulate`; by default none.
         observe: (state of generation 0, state, info) -> named scalars and arrays of a generation.
-        publish: (chain, generation, arrays), writes files from what was observed. After a crash it
-            is called again for the newest generation, and must give the same files twice.
-        published_only: names of observed scalars and arrays that stay out of results.nc.
-        watcher: what is called meanwhile; without `begin` and `end` a bar or log lines are shown.
-        states: "all" keeps the state of every generation on disk, "ends" those of generation 0 and
-            of the newest of each chain; metrics asked for later then take the models made again.
-        session: its scratch, where the process keeps unfinished work, is cleared with every saved
-            generation.
+        publish: (chain, generation, arrays), writes files from the observed arrays. After a crash
+            it is called again for the newest generation, and must write the same files.
+        published_only: names of observed scalars and arrays that are not written to results.nc.
+        watcher: functions to call during the run; without `begin` and `end` progress is shown.
+        states: "all" keeps the state of every generation on disk. "ends" keeps those of generation
+            0 and of the newest generation of each chain; to measure other generations later, their
+            models must be computed again.
+        session: its scratch folder, where the process stores unfinished work, is emptied whenever a
+            generation is saved.
 
     Raises:
         InputError: before any work, for bad arguments or a folder that another process uses.
-        DivergenceError: when a fitted model holds nan; it is not saved.
+        DivergenceError: when a fitted model contains nan; that generation is not saved.
     """
     process = _started(process, key)
     _check_counts(generations, chains)
@@ -117,23 +118,24 @@ def run(
 
 
 def _started(process, key):
-    """The process, whose functions are traced as they are now; those of the host just run."""
+    """The process, with its functions traced as they are now; functions on the host are called."""
     check_started(process, key)
     return as_of_now(process) if process.runtime.traceable else process
 
 
 def _missing_are_said(trace, of_fits, work):
-    """The trace; says which metrics of fits it lacks."""
+    """The trace, after a message about the metrics of fits that it lacks."""
     for name in sorted(of_fits - trace.keys() - set(work.book.left_out)):
         work.watcher.say(
-            f"{name} is of fits that were made before it was asked for, and is missing"
+            f"{name} is missing for earlier generations: it describes a fit, and was not requested "
+            "when they were fitted"
         )
     return trace
 
 
 @contextlib.contextmanager
 def _showing(watcher, total):
-    """The watcher, or one that shows how far the run is where it is told of nothing."""
+    """The watcher; if it has neither `begin` nor `end`, one that shows progress."""
     if any(watcher[:2][at] is not _SILENT[at] for at in range(2)):
         yield watcher
         return
@@ -176,23 +178,25 @@ def _opened(folder):
         folder = RunFolder(made_of.expanded(folder).absolute())
     try:
         if folder.path.exists() and not folder.path.is_dir():
-            raise InputError(f"folder is '{folder.path}', which is no folder; give another")
+            raise InputError(f"folder is '{folder.path}', which is not a folder; give another path")
         distributed.on_first(lambda: folder.path.mkdir(parents=True, exist_ok=True))
+    except InputError:
+        raise
     except (FileExistsError, NotADirectoryError, ValueError) as error:
-        raise InputError(f"folder is '{folder.path}', which cannot be made ({error})") from None
+        raise InputError(f"folder is '{folder.path}', which cannot be created ({error})") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(f"folder is '{folder.path}', whose name is too long") from None
         reason = error.strerror or error  # of another process of a job its text alone is known
         raise InputError(
-            f"folder is '{folder.path}', which cannot be made ({reason}); give another"
+            f"folder is '{folder.path}', which cannot be created ({reason}); give another path"
         ) from None
     return folder
 
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
-    """What all chains of a run share."""
+    """The data that all chains of a run share."""
 
     process: Process
     last_generation: int
@@ -212,7 +216,7 @@ class _Work:
         return self._jit(self.process.step)
 
     def name_fault(self, chain, key, before, generation):
-        """Raises `DivergenceError` where a function is found that gave nan in a generation."""
+        """Raises `DivergenceError` if the function that returned nan in a generation is found."""
         try:
             raise_by_name(self.process, key, before, generation)
         except DivergenceError as error:
@@ -239,7 +243,7 @@ class _Chain:
         return self._work.book.has(self._number, generation, self.checkpoints)
 
     def measure(self, generation):
-        """Measures of a finished generation what was not asked for when it was made."""
+        """Computes the metrics of a finished generation that were not requested before."""
         work, number = self._work, self._number
         missing = work.measure.keys() - work.book.names(number, generation)
         if not missing:
@@ -316,10 +320,11 @@ class _Chain:
             self._watch.tell(generation, int(found is not None))
 
     def _say_what_is_new(self, generation, observed):
-        """Says what is observed from here on, and of no generation of an earlier call.
+        """Reports the names that are observed from this generation on, but not before it.
 
-        Metrics are measured of the saved states; what `observe` was given is gone. Generation 1 is
-        not compared with generation 0, which has no predecessor and so may lack what others have.
+        Metrics are computed from the saved states; the arguments of `observe` are not saved.
+        Generation 1 is not compared with generation 0, which has no predecessor and so may have
+        fewer names.
         """
         if generation < 2 or self._made == generation - 1:
             return
@@ -328,7 +333,7 @@ class _Chain:
         if new:
             self._work.watcher.say(
                 f"chain {self._number}: {', '.join(sorted(new))} was not observed before "
-                f"generation {generation}, and is nan there"
+                f"generation {generation}, and is nan in earlier generations"
             )
 
     def _restored(self, generation):
@@ -346,7 +351,7 @@ class _Chain:
             return None
 
     def _drop_states(self, generations):
-        """Where only the ends stay, all of these but generation 0 and the newest lose states."""
+        """With states="ends", deletes these states except generation 0 and the newest."""
         for generation in generations:
             if self._work.ends_only and 0 < generation < self.checkpoints.generations()[-1]:
                 self.checkpoints.drop_state(generation)
@@ -367,12 +372,12 @@ def _check_counts(generations, chains):
 
 
 def _check_names(names):
-    """Raises `InputError` for what would take the place of a column of every record."""
+    """Raises `InputError` for names of columns that every record has."""
     for name in ("chain", "generation", "seconds"):
         if name in names:
             raise InputError(
-                f"{name!r} as a metric or an observed value is the name of a column of every "
-                "record; give another"
+                f"{name!r} is the name of a metric or an observed value, and of a column that "
+                "every record has; give another name"
             )
 
 

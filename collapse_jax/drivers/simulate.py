@@ -18,7 +18,7 @@ from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import DivergenceError, whole
 
 _REMEDY = (
-    "record fewer generations (record=) or metrics, take fewer chains, keep statistics alone "
+    "record fewer generations (record=) or metrics, give fewer chains, or keep only statistics "
     "(cj.simulate_summary)"
 )
 
@@ -37,54 +37,56 @@ def simulate(
     devices: Sequence | None = None,
     after: Trace | None = None,
 ) -> Trace:
-    """Metrics of many chains at the recorded generations.
+    """Simulates many chains and returns their metrics at the recorded generations.
 
-    Chain c uses `fold_in(key, c)`, and its generation g `fold_in(fold_in(key, c), g)`: asking for
-    more chains or generations, other records, chunks or devices, changes no number. Integers are
-    equal bit for bit. Float32 is equal up to rounding, 2e-5 relative in the tests, because XLA
-    fuses programs of other shapes differently; a fit that is ill-conditioned multiplies that
-    (docs/contract.md).
+    Chain c uses the key `fold_in(key, c)`, and its generation g uses
+    `fold_in(fold_in(key, c), g)`. Therefore more chains or generations, other records, chunks or
+    devices do not change the numbers. Integers are equal bit for bit. Float32 numbers are equal up
+    to rounding (2e-5 relative in the tests), because XLA compiles programs of other shapes
+    differently; an ill-conditioned fit amplifies that difference (docs/contract.md).
 
     Args:
         process: from `cj.generational_process`.
-        key: one typed key, as `jax.random.key(0)`.
-        generations: the last one; generation 0 is the model fitted to real data.
-        chains: how many. In a job of several processes each takes a share of them, and every one
-            gets all the numbers.
+        key: one typed key, such as `jax.random.key(0)`.
+        generations: the last generation; generation 0 is the model fitted to real data.
+        chains: number of chains. In a job of several operating-system processes, each simulates a
+            share of the chains, and each receives all numbers.
         metrics: names that the process offers (`process.metrics`), or functions of the state.
-        record: a stride, "log" (about 20 a decade), or generation numbers. 0 and the last are
-            always recorded.
-        chunk: records in one compiled call.
-        memory_limit: bytes that may be held; by default what is free (of the machine, of a
-            container's or a job's limit, of the devices), `math.inf` for any.
-        progress: called with the newest generation after each chunk. By default a bar is shown in
-            a terminal or notebook for what takes more than two seconds, and a line a minute is
-            written where there is neither; False shows nothing.
-        devices: those of this process to spread the chains over; by default all.
-        after: a trace of the same simulation to go on from, to more generations or with more
-            chains: it then gives what one longer call gives. Records up to its last generation are
-            its own, with record="log" all of them. By default chains and metrics are its own. It
-            holds the states of its chains, or if these take more than 64 MiB and more than its
-            records, the chains are made again from their seed, with the same numbers.
+        record: a stride, "log" (about 20 per decade), or generation numbers. Generation 0 and the
+            last generation are always recorded.
+        chunk: number of records in one compiled call.
+        memory_limit: the largest number of bytes to use; by default the free memory (of the
+            machine, of a container's or a job's limit, of the devices), `math.inf` for no limit.
+        progress: called with the newest generation after each chunk. By default a progress bar is
+            shown in a terminal or notebook if the simulation takes more than two seconds;
+            elsewhere, one line per minute is written. False shows nothing.
+        devices: the devices of this process over which the chains are distributed; by default all.
+        after: a trace of the same simulation, to be continued to more generations or with more
+            chains; the result equals that of one longer call. Records up to its last generation are
+            taken from it, with record="log" all of them. By default chains and metrics are those of
+            the trace. The trace stores the states of its chains. If these take more than 64 MiB and
+            more than its records, they are not stored, and the chains are simulated again from
+            generation 0 with the same numbers.
 
     Returns:
         `trace[name]`, a NumPy array [chain, recorded, ...].
 
     Raises:
         InputError: if a count is out of range, a metric is unknown, the memory limit is exceeded,
-            the estimator is not traceable (use `run`), it is called inside `jit`, `vmap` or
-            `grad`, or `after` is of another simulation, or lacks generations of `record`.
-        DivergenceError: once a model holds nan; it names chain and generation. Its `trace` holds
-            the records of all chains up to the end of that chunk.
-        Interrupted: at a KeyboardInterrupt; its `trace` holds the records of all chunks that are
-            done.
+            the estimator is not traceable (use `cj.run`), the function is called inside `jit`,
+            `vmap` or `grad`, or `after` comes from another simulation or lacks generations of
+            `record`.
+        DivergenceError: when a model contains nan; the message names chain and generation. Its
+            attribute `trace` has the records of all chains up to the end of that chunk.
+        Interrupted: at a KeyboardInterrupt; its attribute `trace` has the records of all chunks
+            that are done.
     """
     plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
     return _shown(process, key, plan, after, progress)
 
 
 def _shown(process, key, plan, after, progress):
-    """The `Trace` of a plan, by its `after` where there is one."""
+    """The `Trace` of a plan, which continues `after` if it is given."""
     check_started(process, key)
     with shown(progress, "generations", whole("generations", plan.generations, 0)) as report:
         run = functools.partial(traced, progress=report)
@@ -97,7 +99,7 @@ def traced(
     plan: Plan,
     progress: Callable[[int], object] = lambda generation: None,
 ) -> Trace:
-    """The `Trace` of a plan, from its `after` on; raises as `simulate` does."""
+    """Returns the `Trace` of a plan, from its `after` on; raises as `simulate` does."""
     simulation = check_plan(process, key, plan)
     count = len(simulation.recorded)
     check_memory(simulation, count, f"{count:,} recorded generations", _REMEDY)
@@ -105,7 +107,7 @@ def traced(
 
 
 def _all_of(simulation, progress):
-    """The `Trace` of a simulation; an error or an interrupt holds what there is of it."""
+    """The `Trace` of a simulation; an error or interrupt has the records so far."""
     first = -1 if simulation.plan.after is None else simulation.plan.after[0]
     recorded = simulation.recorded[simulation.recorded > first]
     records, done, part = HostRecords(len(recorded)), 0, None
@@ -130,7 +132,7 @@ def _all_of(simulation, progress):
 
 
 def simulate_chunks(process: Process, key: jax.Array, plan: Plan) -> Iterator[Chunk]:
-    """The same as `simulate`, chunk by chunk; each has arrays of its own."""
+    """Yields the records of `simulate` chunk by chunk; each chunk has separate arrays."""
     simulation = check_plan(process, key, plan)
     count = len(simulation.recorded)
     held = min(plan.chunk, count)

@@ -1,4 +1,4 @@
-"""Many processes that differ by settings, in as few compiled programs as possible, from Python."""
+"""`simulate_grid`: processes with different settings, in as few compiled programs as possible."""
 
 import inspect
 import json
@@ -98,39 +98,39 @@ def simulate_grid(
     devices: Sequence | None = None,
     after: "xarray.Dataset | None" = None,
 ) -> "xarray.Dataset":
-    """Many chains at every point of a grid of settings, as one labelled data set.
+    """Simulates many chains at every point of a grid of settings; returns a labelled data set.
 
-    Points whose settings can be traced share one compiled program: numbers that change no shape,
-    are not branched on, and change neither the real distribution nor how a metric is computed, as
-    `sample_size` is. Shares and weights of exactly 0 or 1 are given to `process_at` as they are.
-
-    A point has random numbers of its own, by the names and values of its settings:
-    `cj.simulate(process_at(**point), cj.point_key(key, point), ...)` gives the same (integers bit
-    for bit, floats up to the rounding of another program), whatever other points there are.
+    Points whose settings can be traced share one compiled program: a number such as `sample_size`,
+    on which no shape, Python branch, metric or real distribution depends. Shares and weights of
+    exactly 0 or 1 are not traced. The random numbers of a point depend only on the names and values
+    of its settings: `cj.simulate(process_at(**point), cj.point_key(key, point), ...)` gives the
+    same numbers (integers bit for bit, floats up to the rounding of another program).
 
     Args:
-        process_at: called with a value of every axis by name, as process_at(sample_size=5,
-            gamma=0.1); gives a process, as `cj.generational_process` does.
-        axes: name -> its values, each once: numbers, bools or texts.
+        process_at: called with one value of every axis by name, such as process_at(sample_size=5,
+            gamma=0.1); returns a process, as `cj.generational_process` does.
+        axes: name -> list of distinct values: numbers, bools or strings.
         key: one typed key.
         generations, chains, metrics, record, chunk, devices: as in `cj.simulate`, at each point.
-        keep: "chains" for every chain, "summary" for mean, deviation and quantiles over them.
+        keep: "chains" for every chain; "summary" for their mean, standard deviation and quantiles.
         quantiles: levels in [0, 1] of a summary.
         streams: "independent", or "common" for the same random numbers at all points.
-        memory_limit: bytes that may be held; by default what is free, `math.inf` for any.
-        progress: called with the number of points that are done after each batch.
-        after: what an earlier call gave for the same axes with other values, or a file of it: its
-            points that are asked for are taken from it, bit for bit. All else must be the same.
+        memory_limit: the largest number of bytes to use; by default the free memory, `math.inf` for
+            no limit.
+        progress: called after each batch with the number of points that are done.
+        after: the result of an earlier call with other values of the same axes, or a file of it;
+            points that it contains are copied. All other arguments must be the same.
 
     Returns:
-        The axes, then chain and generation, and for metrics of several numbers NAME_0, NAME_1 ...
-        Of a summary NAME_mean and NAME_std (ddof=1) without the axis of chains, and NAME_quantile
-        with a last axis of quantiles. Attributes hold settings, versions and the key.
+        A data set with the axes of the grid, chain and generation; metrics of several numbers have
+        the further axes NAME_0, NAME_1 ... A summary has NAME_mean and NAME_std (ddof=1) without
+        the axis chain, and NAME_quantile with a last axis quantile. The attributes are settings,
+        versions and the key.
 
     Raises:
-        InputError: as `cj.simulate` does, for a process that cannot be made, and another `after`.
-        DivergenceError: once a model holds nan; it names chain and point. `dataset` of it, and of
-            Interrupted (Ctrl-C), holds the points that are done (coordinate `is_done`), else nan.
+        InputError: as `cj.simulate`; if a process cannot be made, or `after` does not fit.
+        DivergenceError: when a model contains nan; the message names chain and point. Its `dataset`
+            has the points that are done (coordinate `is_done`), as has that of Interrupted.
     """
     one_key("key", key)
     first = _first_process(process_at, axes)
@@ -143,7 +143,7 @@ def simulate_grid(
 
 
 def _batches_of(process_at, values, key, plan, keep, levels):
-    """All points in batches, which together hold no more than they may."""
+    """All points in batches, within the memory limit."""
     whole("chains", plan.chains, 1, 2**31 - 1)
     one_of("streams", plan.streams, STREAMS)
     limit, plan = _limit(plan.memory_limit), plan._replace(memory_limit=None)
@@ -155,7 +155,7 @@ def _batches_of(process_at, values, key, plan, keep, levels):
 
 
 def _simulated(grid, first, after, progress):
-    """The data set of all points; an error or an interrupt holds what there is of it.
+    """The data set of all points; an error or interrupt has the points so far.
 
     first: the process at the first point.
     """
@@ -209,16 +209,17 @@ def _run(batch, key, plan, keep, levels, rows, gathered):
 
 
 def _first_process(process_at, axes):
-    """The process at the first point; what is wrong with the axes is found before."""
+    """The process at the first point, after a check of the axes."""
     function("process_at", process_at)
     if not isinstance(axes, Mapping) or not axes:
         raise InputError(
-            f"axes is {axes!r:.200}; it must be names and their values, as {{'gamma': [0, 0.1]}}"
+            f"axes is {axes!r:.200}; it must be a dict name -> values, such as "
+            "{'gamma': [0, 0.1]}"
         )
     values = _values(axes)
     points = math.prod(map(len, values.values()))
     if points > _LARGEST_GRID:
-        raise InputError(f"axes have {points:,} points together; give at most {_LARGEST_GRID:,}")
+        raise InputError(f"axes have {points:,} points in total; give at most {_LARGEST_GRID:,}")
     _check_arguments(process_at, values)
     return _made(process_at, {name: given[0] for name, given in values.items()})
 
@@ -233,7 +234,7 @@ def _check_arguments(process_at, axes):
         signature.bind(**axes)
     except TypeError as error:
         raise InputError(
-            f"axes have the names {', '.join(axes)}, and process_at takes {signature}: {error}"
+            f"axes have the names {', '.join(axes)}, but process_at takes {signature}: {error}"
         ) from None
 
 
@@ -267,20 +268,23 @@ def _plain(name, values):
         raise InputError(f"{what} is {values!r:.200}; it must be a list of values")
     found = [value.item() if hasattr(value, "item") else value for value in values]
     if not found:
-        raise InputError(f"{what} holds no value; it must hold at least one")
+        raise InputError(f"{what} has no value; give at least one")
     for value in found:
         if type(value) not in (int, float, bool, str):
-            raise InputError(f"{what} holds {value!r:.200}; it must hold numbers, bools or texts")
+            raise InputError(
+                f"{what} contains {value!r:.200}; its values must be numbers, bools or strings"
+            )
         if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{what} holds {value}; it must hold finite numbers")
+            raise InputError(f"{what} contains {value}; its numbers must be finite")
     twins = rounding_twins(found)
     if twins:
         raise InputError(
-            f"{what} holds {twins[0]!r} and {twins[1]!r}, which differ by rounding alone; give one"
+            f"{what} contains {twins[0]!r} and {twins[1]!r}, which differ only by rounding; give "
+            "one of them"
         )
     if len({(type(value) is str, value) for value in found}) < len(found):
         twice = next(value for value in found if found.count(value) > 1)
-        raise InputError(f"{what} holds {twice!r} more than once; give each value once")
+        raise InputError(f"{what} contains {twice!r} more than once; give each value once")
     return found
 
 
@@ -353,7 +357,7 @@ def _limit(memory_limit):
 
 
 def _check_memory(batches, key, plan, limit, recorded, keep, levels):
-    """Raises `InputError` for a grid that would hold more than the limit."""
+    """Raises `InputError` for a grid that would need more memory than the limit."""
     if limit is None:
         return
     points = sum(len(batch.numbers) for batch in batches)
@@ -370,14 +374,14 @@ def _check_memory(batches, key, plan, limit, recorded, keep, levels):
     if needed > limit:
         raise InputError(
             f"axes have {points:,} points; with {plan.chains:,} chains each and {recorded:,} "
-            f"recorded generations they need about {size_words(needed)}, and {size_words(limit)} "
-            "may be held: record fewer generations or metrics, take fewer chains or "
-            "keep='summary', or pass memory_limit= in bytes (math.inf for any)"
+            f"recorded generations they need about {size_words(needed)}, but the limit is "
+            f"{size_words(limit)}: record fewer generations or metrics, give fewer chains or "
+            "keep='summary', or give memory_limit= in bytes (math.inf for no limit)"
         )
 
 
 def _attributes(process, key, plan, values):
-    """What the numbers come from, as attributes that a file can hold."""
+    """The origin of the numbers, as attributes that can be written to a file."""
     found = dict(provenance_of(process, key, plan).attributes)
     first = found.pop("process")
     own = {"streams": plan.streams, "axes": json.dumps(list(values)), "first_process": first}

@@ -1,4 +1,4 @@
-"""The traceable driver that keeps statistics over chains alone, computed on their devices."""
+"""The traceable driver that keeps only statistics over chains, computed on the devices."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,13 +36,14 @@ class _Statistics(NamedTuple):
 class Summary(_Statistics):
     """Statistics over chains.
 
-    generations: [recorded].
+    generations: [recorded], the numbers of the recorded generations.
     mean: name -> [recorded, ...].
-    std: the same with ddof=1.
-    quantile: name -> [recorded, ..., quantile], at `quantiles`.
+    std: name -> standard deviation [recorded, ...], with ddof=1.
+    quantile: name -> [recorded, ..., quantile], at the levels `quantiles`.
 
-    One of `cj.simulate_summary` knows what it came from, so that `cj.simulate_summary(...,
-    after=summary)` goes on from it. A copy that was pickled holds the statistics alone.
+    A summary of `cj.simulate_summary` stores its process and key, so that
+    `cj.simulate_summary(..., after=summary)` can continue it. A pickled copy has the statistics
+    only.
     """
 
     # What a simulation needs to go on from here; None where that is not known.
@@ -54,17 +55,18 @@ class Summary(_Statistics):
 
     @property
     def provenance(self) -> Provenance:
-        """What the statistics came from, and the labels of the metrics, as far as known."""
+        """The origin of the statistics and the labels of the metrics, as far as known."""
         if self.origin is None:
             return self._provenance
         process, key, plan, versions, *_ = self.origin
         return provenance_of(process, key, plan, versions)
 
     def to_xarray(self) -> "xarray.Dataset":
-        """NAME_mean, NAME_std [generation, ...] and NAME_quantile [generation, ..., quantile].
+        """Returns an `xarray.Dataset` of the statistics.
 
-        Variables have `long_name` and `units`. Attributes of the whole are, as far as they are
-        known, the process, its key, chains, generations, metrics, versions and the commit.
+        Its variables are NAME_mean, NAME_std [generation, ...] and NAME_quantile [generation, ...,
+        quantile], with `long_name` and `units`. The attributes of the data set are, as far as they
+        are known, the process, its key, chains, generations, metrics, versions and the commit.
         """
         parts = {"mean": self.mean, "std": self.std, "quantile": self.quantile}
         statistics = {
@@ -112,37 +114,44 @@ def simulate_summary(
     devices: Sequence | None = None,
     after: Summary | None = None,
 ) -> Summary:
-    """Mean, deviation and quantiles over the very chains of `simulate`, on their devices.
+    """Simulates the chains of `simulate`; returns mean, standard deviation and quantiles over them.
 
-    No device holds more than one chunk of records of its own chains, and processes exchange counts
-    and sums alone. Quantiles are those of all chains, exactly, for any number of devices: linear
-    between the two nearest, as NumPy's; between infinite ones the lower. Mean and deviation are
-    sums in float64, whose order follows the devices (1e-12 relative in the tests).
+    The statistics are computed on the devices. A device stores at most one chunk of records of its
+    chains, and operating-system processes exchange only counts and sums. Quantiles are exact
+    quantiles over all chains, for any number of devices: linear between the two nearest values, as
+    in NumPy; between two infinite values, the lower one. Mean and standard deviation are sums in
+    float64, in an order that depends on the devices (1e-12 relative difference in the tests).
 
     Args:
-        process: as in `simulate`, as all that is not listed.
+        process: as in `simulate`, as are all arguments that are not listed here.
         key: one typed key.
-        generations: the last one.
-        chains: how many; it may be left out with `after`, which has them.
+        generations: the last generation.
+        chains: number of chains; with `after` it may be left out.
         quantiles: levels in [0, 1].
-        chunk: records in one compiled call; fewer need less memory.
-        after: a summary of the same simulation to go on from, to more generations: it then gives
-            what one longer call gives. By default metrics and quantiles are its own. Chains cannot
-            be added to statistics. It holds the states of its chains, or if these take more than
-            64 MiB, they are made again from their seed, with the same numbers.
+        chunk: number of records in one compiled call; fewer need less memory.
+        after: a summary of the same simulation, to be continued to more generations; the result
+            equals that of one longer call. By default metrics and quantiles are those of the
+            summary. Chains cannot be added. The summary stores the states of its chains. If these
+            take more than 64 MiB, they are not stored, and the chains are simulated again from
+            generation 0 with the same numbers.
+
+    Returns:
+        A `Summary`: `mean`, `std` and `quantile` map names to arrays [recorded, ...].
 
     Raises:
-        InputError: as `simulate` does, for a quantile outside [0, 1], and if `after` is of another
-            simulation, or of other chains or quantiles.
-        DivergenceError: once a model holds nan; its `summary` is of all chunks before.
-        Interrupted: at a KeyboardInterrupt; its `summary` is of all chunks that are done.
+        InputError: as `simulate`; for a quantile outside [0, 1]; if `after` comes from another
+            simulation or has other chains or quantiles.
+        DivergenceError: when a model contains nan; its attribute `summary` covers all chunks before
+            it.
+        Interrupted: at a KeyboardInterrupt; its attribute `summary` covers all chunks that are
+            done.
     """
     check_started(process, key)
     if after is not None:
         plan = Plan(generations, 1, metrics, record, chunk, memory_limit, devices)
         plan, quantiles = _plan_after(after, plan, chains, quantiles)
     elif chains is None:
-        raise InputError("chains is not given; it must be how many chains are simulated")
+        raise InputError("chains is not given; give the number of chains")
     else:
         plan = Plan(generations, chains, metrics, record, chunk, memory_limit, devices)
     total = whole("generations", generations, 0)
@@ -176,25 +185,25 @@ def _summarised(process, key, plan, quantiles, report) -> Summary:
 
 
 def _plan_after(after, plan, chains, quantiles):
-    """(the plan, the quantiles) of a summary that goes on."""
+    """(the plan, the quantiles) of a summary that is continued."""
     after = made_by("after", after, Summary, "cj.simulate_summary")
     if after.origin is None:
         raise InputError(
-            "the summary of after= does not know its process: it was pickled, or is none of "
+            "the summary of after= has no process: it was pickled, or does not come from "
             "cj.simulate_summary; simulate again with the same key, which gives the same numbers"
         )
     there = after.origin.plan.chains
     if chains is not None and whole("chains", chains, 1) != there:
         raise InputError(
-            f"chains is {chains:,}, and the summary of after= is over {there:,}: its quantiles "
-            f"hold for these alone; give chains={there}, or leave out after=, and all chains are "
-            "simulated from generation 0 (those of one number are the same ones)"
+            f"chains is {chains:,}, but the summary of after= has {there:,} chains, and none can "
+            f"be added to quantiles; give chains={there}, or leave out after= to simulate all "
+            "chains from generation 0 (chain numbers that both have give the same numbers)"
         )
     if quantiles is QUANTILES:
         quantiles = after.quantiles
     if tuple(numbers("quantiles", quantiles).ravel().tolist()) != after.quantiles:
         raise InputError(
-            f"quantiles is {quantiles!r:.200}, and the summary of after= has {after.quantiles}; "
+            f"quantiles is {quantiles!r:.200}, but the summary of after= has {after.quantiles}; "
             "give the same"
         )
     if plan.metrics is DEFAULT_METRICS:
@@ -203,7 +212,7 @@ def _plan_after(after, plan, chains, quantiles):
 
 
 def _longer(process, key, plan, quantiles, after, report) -> Summary:
-    """A summary with the generations that `after` has not; an error holds these too."""
+    """A summary with the generations that `after` lacks; an error has these too."""
     origin, there = after.origin, after.generations
     origin.check(process, key, plan, "summary")
     recorded, kept = recorded_after(plan, there, "summary")
@@ -236,7 +245,7 @@ def _joined(parts):
 
 
 def records_of(summary: Summary, places: np.ndarray) -> Records:
-    """Some generations of a summary as records; the inverse of `summary_of`."""
+    """Returns some generations of a summary as records; the inverse of `summary_of`."""
     arrays = {
         f"{name}_{statistic}": values[places]
         for statistic in ("mean", "std", "quantile")
@@ -248,13 +257,13 @@ def records_of(summary: Summary, places: np.ndarray) -> Records:
 def summary_chunks(
     process: Process, key: jax.Array, plan: Plan, quantiles: Sequence[float] = QUANTILES
 ) -> Iterator[Chunk]:
-    """The same chunk by chunk: arrays NAME_mean, NAME_std and NAME_quantile [recorded, ...]."""
+    """Yields the statistics by chunk: NAME_mean, NAME_std and NAME_quantile [recorded, ...]."""
     simulation = _checked(process, key, plan, quantiles)
     yield from chunks_of(simulation, DeviceStatistics(numbers("quantiles", quantiles)))
 
 
 def _checked(process, key, plan, quantiles):
-    """The simulation of a plan, whose statistics fit into what may be held."""
+    """The simulation of a plan, after a check that its statistics fit into memory."""
     levels = numbers("quantiles", quantiles)
     if levels.ndim != 1 or not len(levels) or not ((levels >= 0) & (levels <= 1)).all():
         raise InputError(
@@ -262,7 +271,7 @@ def _checked(process, key, plan, quantiles):
         )
     simulation = check_plan(process, key, plan)
     held = min(plan.chunk, len(simulation.recorded))
-    remedy = "take a smaller chunk, fewer metrics or chains"
+    remedy = "give a smaller chunk, or fewer metrics or chains"
     check_memory(simulation, held, f"{held} records at once", remedy, on_devices=True)
     return simulation
 
@@ -270,12 +279,12 @@ def _checked(process, key, plan, quantiles):
 def summary_of(
     records: Records, quantiles: Sequence[float] = QUANTILES, origin: Origin | None = None
 ) -> Summary:
-    """The `Summary` that joined chunks of `summary_chunks` hold.
+    """Returns the `Summary` of joined chunks of `summary_chunks`.
 
     Args:
         records: the chunks, joined.
-        quantiles: their levels.
-        origin: what they came from, where it is known.
+        quantiles: the levels of their quantiles.
+        origin: their origin, if it is known.
     """
     generations, arrays = records
     mean, std, quantile = (

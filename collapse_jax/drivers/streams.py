@@ -1,7 +1,7 @@
 """Random numbers of the points of a grid: independent streams, or one stream for all of them.
 
-The key of a point is folded from its name, which is made of its settings and not of its place: a
-grid of more points, or of other axes, changes no number of a point that was already there.
+The key of a point depends on its name, which consists of its settings and not of its place. More
+points or other axes therefore do not change the numbers of a point.
 """
 
 import collections
@@ -22,17 +22,18 @@ _PREFIX = "collapse_jax: point of a grid: "
 
 
 def point_key(key: jax.Array, point: str | Mapping[str, Any]) -> jax.Array:
-    """The key [] of a point of a grid; chain c of that point uses `fold_in(point_key, c)`.
+    """Returns the key [] of a point of a grid.
 
-    `cj.simulate` with it gives the numbers of the point in a grid of independent streams.
+    `cj.simulate` with this key gives the numbers of the point in a grid with independent streams:
+    chain c of the point uses `fold_in(point_key, c)`.
 
     Args:
-        key: that of the whole grid.
-        point: the settings of the point by the names of the axes, as {"gamma": 0.1}; or what names
-            it, as `names_of_points` gives it.
+        key: the key of the whole grid.
+        point: the settings of the point by the names of the axes, such as {"gamma": 0.1}; or the
+            name that `names_of_points` returns.
 
     Raises:
-        InputError: for what is no key.
+        InputError: if `key` is not one typed key.
     """
     one_key("key", key)
     if isinstance(point, str):
@@ -44,7 +45,7 @@ def point_key(key: jax.Array, point: str | Mapping[str, Any]) -> jax.Array:
 
 
 def words_of(names: Sequence[str]) -> np.ndarray:
-    """The two numbers uint32 [names, 2] that `point_key` folds into the key, for each name.
+    """Returns the numbers uint32 [names, 2] that `point_key` folds into the key, for each name.
 
     They are 64 bits of the name's SHA-256: two of a million names share them with a probability of
     3e-8.
@@ -54,10 +55,10 @@ def words_of(names: Sequence[str]) -> np.ndarray:
 
 
 def names_of_points(settings: Mapping[str, np.ndarray]) -> list[str]:
-    """A name for each point: its settings in the order of their names, as "gamma=0.1 size=5".
+    """Returns a name for each point: its settings, sorted by name, such as "gamma=0.1 size=5".
 
-    Floats are written exactly, and 1.0 as 1. Where points have equal settings, every one after the
-    first is told apart by a count: "size=5 again=1".
+    Floats are written exactly, and 1.0 as 1. If points have equal settings, those after the first
+    get a count: "size=5 again=1".
 
     Args:
         settings: name -> [points].
@@ -101,5 +102,5 @@ def words_of_points(
         raise InputError(f"names are {len(names)}; they must be one for each of {points} points")
     if len(set(names)) < points:
         (twice, _), *_ = collections.Counter(names).most_common(1)
-        raise InputError(f"names hold {twice!r} twice; each point must have a name of its own")
+        raise InputError(f"names has {twice!r} twice; each point must have a different name")
     return words_of(names)

@@ -1,4 +1,4 @@
-"""Chains reduced to what is reported of them: mean, deviation and quantiles, by generation."""
+"""Statistics over chains: mean, standard deviation and quantiles, by generation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -23,14 +23,14 @@ _AT_ONCE = 2**21
 def summarise(
     values: np.ndarray, chains: int, quantiles: Sequence[float] = QUANTILES
 ) -> dict[str, np.ndarray]:
-    """Mean, deviation and quantiles over the chains of each point.
+    """Returns mean, standard deviation and quantiles over the chains of each point.
 
     Quantiles are NumPy's; between two infinite values (collapsed chains) they are the lower one
     instead of nan.
 
     Args:
-        values: [points * chains, recorded], the chains of a point beside each other.
-        chains: how many each point has.
+        values: [points * chains, recorded]; the chains of a point are adjacent.
+        chains: number of chains per point.
         quantiles: levels in [0, 1].
 
     Returns:
@@ -80,10 +80,10 @@ def summarise_chunks(
     """`summarise` of the scalar metrics of chunks, one in memory at a time.
 
     Args:
-        chunks: of all chains, the chains of a point beside each other.
-        chains: how many each point has.
+        chunks: of all chains; the chains of a point are adjacent.
+        chains: number of chains per point.
         quantiles: levels in [0, 1].
-        of_vectors: whether metrics of several numbers are reduced too, each number by itself.
+        of_vectors: whether metrics of several numbers are reduced too, each number separately.
 
     Returns:
         generations [recorded], and metric -> statistic -> [points, recorded, ...].
@@ -112,14 +112,14 @@ def as_dataset(
     quantiles: Sequence[float] = QUANTILES,
     labels: Mapping[str, Label] | None = None,
 ) -> "xarray.Dataset":
-    """What `summarise_chunks` returns, labelled.
+    """Returns the result of `summarise_chunks` as a labelled data set.
 
     Args:
         generations: [recorded].
         statistics: metric -> statistic -> [points, recorded, ...].
         axes: name -> values of each axis of the grid; by default there is one point.
         quantiles: the levels of the quantiles.
-        labels: metric -> its label; of others the name tells.
+        labels: metric -> its label; for other metrics the label is derived from the name.
 
     Returns:
         NAME_mean, NAME_std [*axes, generation, ...], NAME_quantile [*axes, generation, ...,

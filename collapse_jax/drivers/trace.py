@@ -1,4 +1,4 @@
-"""What a driver returns: metrics of all chains at all generations."""
+"""The result of a driver: metrics of all chains at all recorded generations."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Trace(Mapping[str, np.ndarray]):
     """Metrics of all chains: `trace[name]` is a NumPy array [chain, generation, ...].
 
-    generations: [generation] the numbers of those that were recorded.
+    generations: [generation], the numbers of the recorded generations.
 
-    One of `cj.simulate` knows what it came from, so that `cj.simulate(..., after=trace)` goes on
-    from it and `cj.measure` measures more. A copy that was pickled holds the records alone.
+    A trace of `cj.simulate` stores its process and key, so that `cj.simulate(..., after=trace)` can
+    continue it and `cj.measure` can compute more metrics. A pickled copy has the records only.
     """
 
     # What a simulation needs to go on from here; None where that is not known.
@@ -47,7 +47,7 @@ class Trace(Mapping[str, np.ndarray]):
 
     @property
     def provenance(self) -> Provenance:
-        """What the records came from, and the labels of the metrics, as far as they are known."""
+        """The origin of the records and the labels of the metrics, as far as they are known."""
         if self.origin is None:
             return self._provenance
         process, key, plan, versions, *_ = self.origin
@@ -71,10 +71,11 @@ class Trace(Mapping[str, np.ndarray]):
         return html_table(head, rows, f"Trace of {span_in_words(self.generations)}")
 
     def to_xarray(self) -> "xarray.Dataset":
-        """The axes chain, generation and, for vector metrics, NAME_0, NAME_1 ...
+        """Returns an `xarray.Dataset` with the axes chain and generation.
 
-        Variables have `long_name` and `units`. Attributes of the whole are, as far as they are
-        known, the process, its key, chains, generations, metrics, versions and the commit.
+        Vector metrics have the further axes NAME_0, NAME_1 ... Variables have `long_name` and
+        `units`. The attributes of the data set are, as far as they are known, the process, its key,
+        chains, generations, metrics, versions and the commit.
         """
         import xarray
 
@@ -92,19 +93,19 @@ class Trace(Mapping[str, np.ndarray]):
 
 
 def shapes_in_words(generations: np.ndarray, arrays: Mapping[str, np.ndarray]) -> str:
-    """Recorded generations, and the name and shape of each array, in two lines."""
+    """Returns two lines: the recorded generations, and the name and shape of each array."""
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in arrays.items())
     return f"{span_in_words(generations)}\n  {shapes or 'no metrics'}"
 
 
 def ends_in_words(generations: np.ndarray, what: str) -> list[str]:
-    """Heads of two columns: what is told of the first recorded generation, and of the last."""
+    """Returns the heads of two columns, for the first and the last recorded generation."""
     ends = generations[[0, -1]].tolist() if len(generations) else ["0", "the last"]
     return [f"{what} at {end}" for end in ends]
 
 
 def span_in_words(generations: np.ndarray) -> str:
-    """The numbers of the first and last recorded generation, and how many there are."""
+    """Returns the numbers of the first and last recorded generation, and their count, as text."""
     span = f" {generations[0]}..{generations[-1]}" if len(generations) else ""
     return f"generations{span} ({len(generations):,} recorded)"
 

@@ -1,4 +1,4 @@
-"""The contract of workflows and curations, for anyone's: `cj.check_workflow(workflow)`."""
+"""The contract of workflows and curations: `cj.check_workflow(workflow)`."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ _KEYS = [jax.random.fold_in(KEY, generation) for generation in range(_GENERATION
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """What is checked: a workflow, over a family and one model of it as the real distribution."""
+    """The subject of the checks: a workflow, a family, and one model as the real distribution."""
 
     workflow: Workflow
     estimator: Estimator
@@ -75,21 +75,22 @@ def check_workflow(
     example: Callable[[], tuple[Estimator, Params]] | None = None,
     skip: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """Holds a workflow or a curation against the contract that our own are held against.
+    """Checks a workflow or a curation against the contract that all built-in ones satisfy.
 
     Args:
-        workflow: a `Workflow`, or a curation, which is a function of one; a curation is applied
-            to `replace()`.
-        example: () -> (estimator, params): the family that it runs over, and the real
+        workflow: a `Workflow`, or a curation, which is a function of a workflow; a curation is
+            applied to `replace()`.
+        example: () -> (estimator, params): the family with which the workflow runs, and the real
             distribution. By default a normal distribution that is fitted to points x [n].
         skip: names of checks (of `CHECKS`) that do not apply.
 
     Returns:
-        The names of the checks that it passed.
+        The names of the checks that passed.
 
     Raises:
         AssertionError: with one line for each check that fails.
-        InputError: for an unknown check in `skip`, or what is neither a workflow nor a curation.
+        InputError: for an unknown check in `skip`, or a workflow that is neither a workflow nor a
+            curation.
     """
     check_names(skip, CHECKS)
     if not isinstance(workflow, Workflow) and callable(workflow):
@@ -161,21 +162,21 @@ def _is_pure(subject):
 def _keys_matter(subject):
     """Another key gives another set."""
     one, other = (subject.process.step(key, subject.first)[1].data for key in _KEYS[1:3])
-    assert not _same(one, other), "the same training set with two keys"
+    assert not _same(one, other), "two keys give the same training set"
 
 
 def _keys_are_apart(subject):
     """No two requests of one generation share a key, and no state holds one."""
     kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(subject.first.carry)]
     held = [kind for kind in kinds if jnp.issubdtype(kind, jax.dtypes.prng_key)]
-    assert not held, "the carry holds a key"
+    assert not held, "the carry contains a random key"
     seen = []
     process = subject.process_of(_spied(subject.workflow, lambda *request: seen.append(request)))
     process.step(_KEYS[1], subject.first)
     words = [tuple(np.asarray(jax.random.key_data(key)).tolist()) for _, key in seen]
     pairs = zip(seen, words, strict=True)
     shared = {what for (what, _), own in pairs if words.count(own) > 1}
-    assert not shared, f"{' and '.join(sorted(shared))} are asked with one key"
+    assert not shared, f"{' and '.join(sorted(shared))} are called with the same key"
 
 
 def _structure_stays(subject):
@@ -199,8 +200,8 @@ def _sizes_do_not_depend_on_the_key(subject):
     if not isinstance(sets[0], Dataset):
         return  # sufficient statistics do not tell
     sizes = [int((data.weight > 0).sum()) for data in sets]
-    assert len(set(sizes)) == 1, f"sets of {sizes} points with three keys"
-    assert sizes[0] > 0, "sets of 0 points; each must have one at least"
+    assert len(set(sizes)) == 1, f"three keys give training sets of different sizes: {sizes}"
+    assert sizes[0] > 0, "training sets of 0 points; each must have at least one"
 
 
 def _chains_are_each_alone(subject):

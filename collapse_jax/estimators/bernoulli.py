@@ -1,4 +1,4 @@
-"""Bernoulli distribution by the share of ones (the neutral Wright-Fisher chain of two types)."""
+"""Bernoulli distribution, fitted by the share of ones (the neutral Wright-Fisher chain)."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ __all__ = ["bernoulli", "bernoulli_params"]
 class BernoulliParams(NamedTuple):
     """Weights [] of the two outcomes, proportional to their probabilities.
 
-    They are the counts of the sample (int32), or floats.
+    A fitted model has the counts of its sample (int32); other models may have floats.
     """
 
     zeros: jax.Array
@@ -31,7 +31,7 @@ class BernoulliParams(NamedTuple):
 
 
 class BernoulliCounts(NamedTuple):
-    """Sufficient statistics: how many zeros [] and ones [] the sample has, int32."""
+    """Sufficient statistics: the numbers of zeros [] and ones [] in the sample, int32."""
 
     zeros: jax.Array
     ones: jax.Array
@@ -39,17 +39,19 @@ class BernoulliCounts(NamedTuple):
 
 @named
 def bernoulli() -> Estimator:
-    """Bernoulli distribution by maximum likelihood, the share of ones; x is int32 [n], 0 or 1.
+    """Bernoulli distribution, p fitted by maximum likelihood (the share of ones).
 
-    The ones of n draws are Binomial(n, p): a generation costs the same for every n up to 2^31 - 1.
-    Under `replace` the chain ends at p = 0 or p = 1 (absorbed). Both outcomes are kept as counts,
-    so that neither loses digits when it gets rare.
+    Points x are int32 [n], 0 or 1. The number of ones in n draws is Binomial(n, p), so a generation
+    costs the same for every n up to 2^31 - 1. Under `replace` the chain is eventually absorbed at
+    p = 0 or p = 1. The model stores the counts of both outcomes, so that the probability of a rare
+    outcome keeps its relative precision.
 
-    Metrics: mean and probability (both p), log_odds (log p / (1 - p), the natural parameter),
-    variance, log_variance, entropy in nats, support (outcomes with probability), absorbed (1 where
-    one outcome has everything, else 0). Distances to the real distribution: total_variation (|p -
-    q|), squared_wasserstein2 (the same), wasserstein2, kl_model_to_real, kl_real_to_model (inf once
-    the model has lost an outcome).
+    Metrics: mean and probability (both p), log_odds (log(p / (1 - p)), the natural parameter),
+    variance, log_variance, entropy in nats, support (the number of outcomes with positive
+    probability), absorbed (1 if one outcome has probability 1, else 0). Distances to the real
+    distribution, which has probability q: total_variation (|p - q|), squared_wasserstein2 (also
+    |p - q|), wasserstein2, kl_model_to_real, kl_real_to_model (inf once the model has lost an
+    outcome).
 
     References:
         Suresh et al. 2024, the Bernoulli setting; Shumailov et al. 2024, "Discrete distributions
@@ -76,12 +78,16 @@ def bernoulli() -> Estimator:
 
 
 def example() -> tuple[Estimator, BernoulliParams]:
-    """(Estimator, params) with ones in three of ten draws."""
+    """Returns (Estimator, params) with p = 0.3."""
     return bernoulli(), bernoulli_params(0.3)
 
 
 def bernoulli_params(probability: ArrayLike) -> BernoulliParams:
-    """Parameters from the probability of a one; `InputError` unless it is in [0, 1]."""
+    """Returns parameters with this probability of a one.
+
+    Raises:
+        InputError: unless the probability is in [0, 1].
+    """
     probability = real("probability", probability, at_least=0, at_most=1)
     return BernoulliParams(
         *(jnp.asarray(weight, jnp.result_type(float)) for weight in (1 - probability, probability))

@@ -36,9 +36,9 @@ _LARGE_BYTES = 2**24
 class CausalLMParams(NamedTuple):
     """Parameters of one generation.
 
-    model: of its network.
-    first: those of generation 0; {} unless start="first".
-    fits: int [], fits done so far.
+    model: the parameters of its network.
+    first: the parameters of generation 0; {} unless start="first".
+    fits: int [], the number of fits so far.
     """
 
     model: dict
@@ -59,27 +59,27 @@ def causal_lm(
     prompting: Prompting = Prompting(),
     session: Session = Session(),
 ) -> Estimator:
-    """The paper's language model; x is int32 token blocks [n, length]. For the driver `run` only.
+    """Causal language model that is fine-tuned in every generation; it needs `cj.run`.
 
-    sample: n new blocks, each made of an original one as `prompting` says; of all in order if
-    n = P, else of a random n of them without replacement. continued: what is made of given blocks.
+    Points x are int32 blocks of tokens [n, length]. `sample` continues original blocks: all P in
+    order if n = P, else a random choice of n without replacement.
 
     Args:
-        pretrained: Its parameters before any fit.
+        model, pretrained: The network, and its parameters before any fit.
         prompts: int [P, length], the original blocks.
-        valid_blocks: int [V, length], held out in every fit.
+        valid_blocks: int [V, length], the validation blocks of every fit.
+        settings: The settings of each fit.
         decoder: How blocks are continued.
-        start: What each fit starts from: the "pretrained" weights, the "first" (generation 0)
-            model, the "previous" one, or "random" weights that are drawn anew.
-        decode_batch: Prompts decoded at once, as in `generate`.
-        prompting: What of a block is continued by how many tokens, and what a new block is. With
-            prompts="start" no original block is read, and n may be any number.
+        start: The weights from which each fit starts: "pretrained", those of the "first" model
+            (generation 0) or of the "previous" one, or new "random" weights.
+        decode_batch: Prompts that are decoded at once, as in `generate`.
+        prompting: Which part of a block is the prompt, how many tokens continue it, and what a new
+            block is. With prompts="start" no original block is read, and n may be any number.
         session: Devices, scratch of fits and draws, progress, and the stages "fit" and "generate".
 
     Raises:
         InputError: If an option is out of range, blocks do not fit the model, there are no prompts,
-            `sample` is asked for more points than there are prompts, or all texts from the
-            beginning-of-text token would be one.
+            `sample` needs more prompts, or prompts="start" has a deterministic decoder.
 
     References:
         Shumailov et al. 2024, Fig. 1.
@@ -109,22 +109,22 @@ def causal_lm(
 
 
 def _refuse_one_text(prompting, decoder, count):
-    """Refuses to make one text many times."""
+    """Raises `InputError` if the same text would be generated many times."""
     varies = isinstance(decoder, Sampling) and decoder.top_k != 1 and decoder.min_p < 1
     if prompting.prompts == "start" and count > 1 and not varies:
         raise InputError(
-            f"decoder is {decoder!r:.200} with prompts start, which makes one text {count} times; "
-            "it must be Sampling, from more than one token"
+            f"decoder is {decoder!r:.200} with prompts start, which would generate the same text "
+            f"{count} times; it must be Sampling, from more than one token"
         )
 
 
 def prompt_numbers(key: jax.Array, n: int, count: int) -> np.ndarray:
-    """Which of `count` original blocks `sample` continues when it is asked for n new ones.
+    """Returns the numbers of the original blocks that `sample` continues.
 
     Args:
-        key: That which `sample` is given.
-        n: At most `count`.
-        count: How many original blocks there are.
+        key: The key that is given to `sample`.
+        n: The number of new blocks, at most `count`.
+        count: The number of original blocks.
 
     Returns:
         int [n], ascending.
@@ -209,7 +209,10 @@ class _CausalLM:
         if self.prompting.prompts == "start":  # which reads none of them
             return np.broadcast_to(self.prompts[:1], (n, self.prompts.shape[1]))
         if n > count:
-            raise InputError(f"{n} continuations are asked for, but there are {count} prompts")
+            raise InputError(
+                f"{n} continuations are asked for, but there are {count} prompts; give at least as "
+                "many prompts as sample_size"
+            )
         if n == count:
             return self.prompts
         return self.prompts[_some_of(key, n, count)]

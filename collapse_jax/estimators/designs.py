@@ -1,4 +1,4 @@
-"""What regressions share: data, fixed designs, weights, and the sizes that a design allows."""
+"""Shared parts of the regressions: checks of data, fixed designs, weights, and allowed sizes."""
 
 import dataclasses
 from typing import Any, Literal
@@ -24,22 +24,21 @@ _CLEAR = 1e-10
 
 @dataclasses.dataclass(frozen=True)
 class RegressionCheck:
-    """The check of a regression: rows [n, dim + 1] of features and a label, and how they lie.
+    """The check of a regression's rows [n, dim + 1]: features, label, and numerical conditioning.
 
-    With columns scaled to unit length, the squared extents of the features (eigenvalues of their
-    Gram matrix) tell how far they are from explaining each other: with a column of ones and one of
-    mean m and deviation s the smallest is about (s / m)^2 / 2. Rounding changes the entries of the
-    Gram matrix by eps, and so the weights by eps over the smallest extent, which must leave three
-    digits ("digits"). Newton steps correct themselves, and only must not drop a feature, which
-    they do for a pivot below 8 dim eps: twice that ("directions"). "all" must not lose a direction
-    against the longest column either, 10 dim eps. Features that explain each other exactly are no
-    fault.
+    With columns scaled to unit length, the eigenvalues of the features' Gram matrix measure how
+    nearly the features are linearly dependent: with a column of ones and one of mean m and standard
+    deviation s, the smallest eigenvalue is about (s / m)^2 / 2. Rounding changes the entries of the
+    Gram matrix by eps, and so the weights by eps / (smallest eigenvalue), which must leave three
+    digits ("digits"). Newton steps correct themselves, but drop a feature whose pivot is below
+    8 dim eps; "directions" demands twice that. "all" also demands 10 dim eps relative to the
+    longest column. Exact linear dependence is allowed.
 
-    family: for messages.
-    dim: features.
+    family: the name in messages.
+    dim: the number of features.
     labels: "real", "binary" (0 and 1) or "counts" (0, 1, 2, ...).
     keeps: "digits", "directions" or "all" of them.
-    penalty: what is added to the Gram matrix of n points is n times that.
+    penalty: n times this is added to the Gram matrix of n points.
     """
 
     family: str
@@ -49,7 +48,7 @@ class RegressionCheck:
     penalty: float = 0.0
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """The points as the family holds them."""
+        """Returns the points in the type in which the family stores them."""
         label = "a label 0 or 1" if self.labels == "binary" else "a label"
         takes = f"rows of {self.dim} features and {label}"
         held = PointCheck(self.family, takes, (self.dim + 1,))(x)
@@ -62,7 +61,7 @@ class RegressionCheck:
         return held
 
     def check_features(self, features: np.ndarray) -> None:
-        """Raises `InputError` for features [n, dim] whose weights rounding would spoil."""
+        """Raises `InputError` if rounding would make the weights of features [n, dim] useless."""
         self._check_extents(features, np.dtype(jnp.result_type(float)))
 
     def check_design(self, design: np.ndarray) -> None:
@@ -99,8 +98,8 @@ class RegressionCheck:
         limits = np.finfo(dtype)
         if squares.max() > limits.max / 4 or np.any((squares > 0) & (squares < 4 * limits.tiny)):
             raise InputError(
-                f"the squares of a feature add up to {squares.max():.3g}, beyond what "
-                f"{np.dtype(dtype).name} holds; scale the features"
+                f"the squares of a feature sum to {squares.max():.3g}, which overflows "
+                f"{np.dtype(dtype).name}; scale the features"
             )
         unit = np.sqrt(np.where(squares > 0, squares, 1))
         least = limits.eps / DIGITS
@@ -122,10 +121,10 @@ class RegressionCheck:
                 continue
             x64 = ", or jax.config.update('jax_enable_x64', True)" if dtype == np.float32 else ""
             raise InputError(
-                f"the features nearly explain each other (their smallest squared extent is "
-                f"{smallest:.2g} of a column's), so that {np.dtype(dtype).name} would leave less "
-                "than three digits of the weights; subtract the mean of each feature but a column "
-                f"of ones{x64}"
+                f"the features are nearly linearly dependent (the smallest eigenvalue of their "
+                f"scaled Gram matrix is {smallest:.2g}), so that {np.dtype(dtype).name} would "
+                "leave less than three digits of the weights; subtract its mean from each feature "
+                f"except a column of ones{x64}"
             )
 
 
@@ -144,7 +143,7 @@ def check_of(family: str, dim: int, design: np.ndarray | None, **options: Any) -
 def checked_options(
     dim: int, design: ArrayLike | None, steps: int, tolerance: float, penalty: float
 ) -> tuple[int, np.ndarray | None, int, float, float]:
-    """The options of a regression that is fitted by Newton steps, or `InputError`."""
+    """Returns the checked options of a regression that is fitted by Newton's method."""
     must_be = "a number of at least 0"
     dim, steps = whole("dim", dim, 1), whole("steps", steps, 1)
     tolerance = real("tolerance", tolerance, at_least=0, must_be=must_be)
@@ -160,7 +159,7 @@ def drawn_features(
     dtype: Any,
     resampled: bool = False,
 ) -> jax.Array:
-    """Features [n, dim]: fresh draws of N(0, I), the rows of the design, or n draws of these."""
+    """Returns features [n, dim]: draws of N(0, I), the design's rows, or n draws from its rows."""
     if design is None:
         return normal_vector(key, n * dim).reshape(n, dim)
     rows = jnp.asarray(design, dtype)
@@ -171,7 +170,7 @@ def drawn_features(
 
 
 def with_features(log_prob: jax.Array, features: jax.Array, design: np.ndarray | None) -> jax.Array:
-    """Log-densities [n] of labels, with those of features [n, dim] where these are N(0, I)."""
+    """Returns log-densities [n] of labels, plus those of features [n, dim] if they are N(0, I)."""
     if design is not None:
         return log_prob
     return log_prob - 0.5 * (jnp.sum(features**2, 1) + features.shape[1] * jnp.log(2 * jnp.pi))
@@ -198,10 +197,10 @@ def _triangle(features):
 
 
 def checked_design(design: ArrayLike | None, dim: int) -> np.ndarray | None:
-    """A design [T, dim] as a float64 array, or None.
+    """Returns a design [T, dim] as a float64 array, or None.
 
     Raises:
-        InputError: if it has another shape, no rows, or is not finite.
+        InputError: if the design has another shape, no rows, or is not finite.
     """
     if design is None:
         return None
@@ -212,21 +211,21 @@ def checked_design(design: ArrayLike | None, dim: int) -> np.ndarray | None:
 
 
 def checked_resampled(resampled: bool, design: np.ndarray | None) -> bool:
-    """Whether features are drawn from the rows of a design; `InputError` without a design."""
+    """Returns whether features are drawn from a design's rows; `InputError` without a design."""
     if one_of("resampled", resampled, (True, False)) and design is None:
         raise InputError("resampled is True without a design; give the rows to draw features from")
     return bool(resampled)
 
 
 def checked_weights(weights: ArrayLike) -> jax.Array:
-    """Weights [dim] of a regression.
+    """Returns the weights [dim] of a regression as a JAX array.
 
     Raises:
-        InputError: unless they are finite numbers in one row.
+        InputError: unless the weights are finite numbers of shape [dim].
     """
     values = numbers("weights", weights)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise InputError(f"weights {values.tolist()} must be [dim], finite")
+        raise InputError(f"weights {values.tolist()} must be finite numbers of shape [dim]")
     return jnp.asarray(values, jnp.result_type(float))
 
 
@@ -237,8 +236,8 @@ def check_size(design: np.ndarray | None, n: Any, resampled: bool = False) -> No
         return
     asked = f"{n}" if known else "a random number"
     raise InputError(
-        f"design has {len(design)} rows, and {asked} of points is asked for; with a design every "
-        f"set must have {len(design)}"
+        f"design has {len(design)} rows, but {asked} of points is asked for; with a design every "
+        f"training set must have {len(design)} points, unless resampled is True"
     )
 
 

@@ -1,4 +1,4 @@
-"""Categorical distribution by a Dirichlet prior: a posterior draw, its mean or its mode."""
+"""Categorical distribution with a Dirichlet prior: a posterior draw, posterior mean or mode."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -38,28 +38,30 @@ def dirichlet_multinomial(
     estimate: Literal["sample", "mean", "mode", "maximum_likelihood"] = "sample",
     method: Literal["auto", "binomials", "individuals"] = "auto",
 ) -> Estimator:
-    """Categories 0 .. num_categories - 1 with a Dirichlet prior; x is int32 [n].
+    """Categorical distribution with a Dirichlet prior; by default a model is a posterior draw.
 
-    A model is p ~ Dirichlet(prior + counts). Under `replace` its chain is a Gibbs sampler of p and
-    of the counts, so Dirichlet(prior) is its stationary law, for every sample size: the chain is
-    Wright and Fisher's with mutation, and forgets the real distribution. With prior 0 it collapses
-    about twice as fast as maximum likelihood.
+    Points x are int32 [n], categories 0 .. num_categories - 1. A model is
+    p ~ Dirichlet(prior + counts). Under `replace` the chain is a Gibbs sampler of p and of the
+    counts, so its stationary distribution is Dirichlet(prior) for every sample size. The chain is
+    a Wright-Fisher chain with mutation, and it forgets the real distribution. With prior 0 it
+    collapses about twice as fast as maximum likelihood.
 
-    Parameters, metrics and distances are those of `categorical`, whose sources serve. A category
-    with prior or counts has a probability of at least 5e-38 (float64: 9e-308): its true one may be
-    too small for a float.
+    Parameters, metrics and distances are those of `categorical`, and the same sources can be used.
+    A category with a positive prior or count gets a probability of at least 5e-38 (float64:
+    9e-308), because the drawn probability may be too small for a float.
 
     Args:
         num_categories: K, at least 1.
-        prior: what the prior adds to the count of each category, a number or [K], at least 0; 1 by
-            default, the uniform law. 0 is improper: a category that is lost never comes back.
-        estimate: what of the posterior becomes the model: "sample" draws from it, "mean" is
-            (prior + count) / (sum of prior + M), "mode" is the same with prior - 1 and asks for a
+        prior: the number that the prior adds to the count of each category, a number or [K], at
+            least 0; 1 by default, the uniform prior. 0 is improper: a category that is lost never
+            comes back.
+        estimate: how the model is chosen from the posterior: "sample" draws from it, "mean" is
+            (prior + count) / (sum of prior + M), "mode" is the same with prior - 1 and needs a
             prior of at least 1. "maximum_likelihood" is count / M and takes no prior.
         method: how counts are drawn, as in `categorical`.
 
     Raises:
-        InputError: if an argument is out of its range, or a prior is given that is not used.
+        InputError: if an argument is out of its range, or a prior is given that would be ignored.
 
     References:
         Derived (`theory.bayesian`); the sampler's eigenvalues as in Diaconis, Khare and
@@ -74,7 +76,7 @@ def dirichlet_multinomial(
 
 
 def example() -> tuple[Estimator, CategoricalParams]:
-    """(Estimator, params) of six categories of unequal probability."""
+    """Returns (Estimator, params) with six categories of unequal probability."""
     probabilities = [0.4, 0.25, 0.15, 0.1, 0.07, 0.03]
     return dirichlet_multinomial(6, 0.5), categorical_params(probabilities)
 

@@ -20,10 +20,10 @@ __all__ = ["empirical", "empirical_params"]
 
 
 class EmpiricalParams(NamedTuple):
-    """Points in order, and their weights.
+    """Sorted points and their weights.
 
-    x: [slots], ascending; empty slots are last, with the largest point in them.
-    weight: [slots], 0 where the slot is empty; probabilities are the shares of their sum.
+    x: [slots], ascending; empty slots come last and repeat the largest point.
+    weight: [slots], 0 where the slot is empty; a point's probability is weight / sum of weights.
     """
 
     x: jax.Array
@@ -32,27 +32,29 @@ class EmpiricalParams(NamedTuple):
 
 @named
 def empirical(cdf: Callable[[jax.Array], jax.Array] | None = None) -> Estimator:
-    """Empirical distribution function of weighted points; x is [n], and a model draws its points.
+    """Empirical distribution of the training points: a model draws from its own points.
 
-    The bootstrap of a bootstrap: under `replace` the points of generation 0 are lost as categories
-    are, and the squared distance to the truth grows to 1 / 6 minus what one point has.
+    Points x are [n] and may be weighted. A chain of such models is a repeated bootstrap: under
+    `replace` the points of generation 0 are lost one after another, as categories are. For a
+    continuous real distribution the expected integral of (F - cdf)^2 d cdf tends to 1 / 6, its
+    value for a model of a single point.
 
-    Metrics: mean, variance, log_variance; support, the number of distinct points, and
-    heterozygosity, the chance that two draws are different points; with a cdf cramer_von_mises, the
-    integral of (F - cdf)^2 d cdf, and kolmogorov_smirnov, the largest |F - cdf|, exact. Distances
-    to another such model: squared_distance, the integral of (F - G)^2 dG,
+    Metrics: mean, variance, log_variance; support, the number of distinct points; heterozygosity,
+    the probability that two draws are different points. With `cdf` also cramer_von_mises, the
+    integral of (F - cdf)^2 d cdf, and kolmogorov_smirnov, the largest |F - cdf|, both exact.
+    Distances to another such model: squared_distance, the integral of (F - G)^2 dG,
     kolmogorov_smirnov_distance, wasserstein1, wasserstein2 and squared_wasserstein2.
 
     Args:
-        cdf: that of the real distribution, continuous: x [n] -> [n], in `jax.numpy`, as
-            `jax.scipy.stats.norm.cdf`.
+        cdf: the continuous distribution function of the real distribution, x [n] -> [n], written
+            with `jax.numpy`, such as `jax.scipy.stats.norm.cdf`.
 
     Raises:
-        InputError: if the cdf is no function of points.
+        InputError: if `cdf` is not a function of points.
 
     References:
-        He, Xu and Cheng 2025, arXiv 2502.18049, has it in a generational chain; the integral is
-        derived.
+        He, Xu and Cheng 2025, arXiv 2502.18049, use it in a generational chain; the formula of the
+        integral is derived here.
     """
     metrics = METRICS
     if cdf is not None:
@@ -73,15 +75,16 @@ def empirical(cdf: Callable[[jax.Array], jax.Array] | None = None) -> Estimator:
 
 
 def example() -> tuple[Estimator, EmpiricalParams]:
-    """(Estimator, params) of eight numbers."""
+    """Returns (Estimator, params) with eight points."""
     return empirical(), empirical_params([-1.5, -0.7, -0.2, 0.1, 0.4, 0.9, 1.3, 2.0])
 
 
 def empirical_params(x: ArrayLike, weight: ArrayLike | None = None) -> EmpiricalParams:
-    """Parameters from points [n] and their weights [n], by default equal.
+    """Returns parameters with these points [n] and weights [n], by default equal weights.
 
     Raises:
-        InputError: unless both are finite, of one length, and some weight is above 0.
+        InputError: unless both are finite and of the same length, no weight is negative, and at
+            least one weight is above 0.
     """
     points = numbers("x", x)
     weights = numbers("weight", [1.0] * len(points) if weight is None else weight)
@@ -94,7 +97,9 @@ def empirical_params(x: ArrayLike, weight: ArrayLike | None = None) -> Empirical
     if not bool(jnp.isfinite(held[0]).all()) or not bool(
         ((held[1] >= 0) & jnp.isfinite(held[1])).all() & (held[1] > 0).any()
     ):
-        raise InputError("x must be finite, and weight at least 0 and finite, one above 0")
+        raise InputError(
+            "x must be finite; weight must be finite and at least 0, with at least one above 0"
+        )
     return _sorted(*held)
 
 
@@ -170,10 +175,10 @@ METRICS = {
 
 
 def _cramer_von_mises(params, cdf):
-    """Between two points F is constant at c, and the integral of (c - u)^2 du is a cube's.
+    """The integral of (F - cdf)^2 d cdf: between two points F is constant at c.
 
-    With u from a to b it is ((b - c)^3 - (a - c)^3) / 3, which digits are lost of; as a sum of the
-    midpoint's square and a twelfth of the length's it is a sum of what is positive.
+    There the integral of (c - u)^2 du for u from a to b is ((b - c)^3 - (a - c)^3) / 3. This
+    difference loses digits. The sum ((a + b) / 2 - c)^2 + (b - a)^2 / 12, times (b - a), does not.
     """
     u = jnp.clip(cdf(params.x), 0, 1)
     ends = jnp.concatenate([jnp.zeros(1, u.dtype), u, jnp.ones(1, u.dtype)])

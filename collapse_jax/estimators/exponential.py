@@ -1,4 +1,4 @@
-"""Exponential distribution by the sample mean, on the log scale."""
+"""Exponential distribution, fitted by the sample mean, which is stored as a logarithm."""
 
 import math
 from typing import NamedTuple
@@ -19,13 +19,13 @@ __all__ = ["exponential", "exponential_params"]
 
 
 class ExponentialParams(NamedTuple):
-    """log_mean: [], the logarithm of the mean and deviation; -inf where all the mass is at 0."""
+    """log_mean: [], logarithm of the mean (= standard deviation); -inf if all mass is at 0."""
 
     log_mean: jax.Array
 
 
 class ExponentialAverage(NamedTuple):
-    """Sufficient statistics: count [] of the sample and the logarithm [] of its mean, floats."""
+    """Sufficient statistics: the number of points [] and the logarithm [] of their mean, floats."""
 
     count: jax.Array
     log_mean: jax.Array
@@ -33,13 +33,15 @@ class ExponentialAverage(NamedTuple):
 
 @named
 def exponential() -> Estimator:
-    """Exponential distribution by maximum likelihood, the sample mean; x is [n] >= 0.
+    """Exponential distribution, its mean fitted by maximum likelihood (the sample mean).
 
-    The mean is kept as a logarithm (where points are held, down to the smallest float: there the
-    model becomes nan). The sum of n draws is Gamma(n) times the mean: a generation
-    costs the same for every n. Under `replace` the mean is right on average and the model collapses
-    all the same: each sampling of M moves the log mean by psi(M) - ln M, about -1 / (2 M), on
-    average.
+    Points x are [n], at least 0. The sum of n draws is Gamma(n) times the mean, so a generation
+    costs the same for every n. The model stores the logarithm of the mean, which therefore never
+    underflows. Under a workflow that stores points, the model becomes nan when the points reach the
+    smallest float.
+
+    Under `replace` the fitted mean is unbiased, and yet the model collapses: each generation of M
+    points changes the log mean by psi(M) - ln M on average, about -1 / (2 M).
 
     Metrics: mean, log_mean, rate (1 / mean; its negative is the natural parameter), variance
     (mean^2), log_variance, entropy in nats. Distances to the real distribution: kl_model_to_real,
@@ -68,12 +70,16 @@ def exponential() -> Estimator:
 
 
 def example() -> tuple[Estimator, ExponentialParams]:
-    """(Estimator, params) of mean 2."""
+    """Returns (Estimator, params) with mean 2."""
     return exponential(), exponential_params(2.0)
 
 
 def exponential_params(mean: ArrayLike) -> ExponentialParams:
-    """Parameters from the mean; `InputError` unless it is finite and above 0."""
+    """Returns parameters with this mean.
+
+    Raises:
+        InputError: unless the mean is finite and above 0.
+    """
     mean = real("mean", mean, above=0)
     return ExponentialParams(jnp.asarray(math.log(mean), jnp.result_type(float)))
 
@@ -109,7 +115,7 @@ def _merge(a, b):
 
 
 def _log_prob(params, x):
-    """Of a collapsed model: inf at 0, -inf elsewhere."""
+    """Log-densities; a collapsed model has inf at 0 and -inf elsewhere."""
     scaled = jnp.where(x > 0, x * jnp.exp(-params.log_mean), 0)
     return jnp.where((x >= 0) & (scaled < jnp.inf), -params.log_mean - scaled, -jnp.inf)
 

@@ -29,26 +29,27 @@ def flow_matching(
     start: Literal["fresh", "previous"] = "fresh",
     standardise: bool = True,
 ) -> Estimator:
-    """Conditional flow matching by a small network; x is [n, dim], or images [n, *dim] in [0, 1].
+    """Conditional flow matching with a small network.
 
-    The network predicts the velocity x - e of the straight path from noise e to a point x, at
-    `levels` equal steps of time, which are the solver's. Training, metrics and images are those of
+    Points x are [n, dim], or images [n, *dim] with values in [0, 1]. The network predicts the
+    velocity x - e of the straight path from noise e to a point x. It is trained at the `levels`
+    equally spaced times at which the solver uses it. Training, metrics and images are as in
     `diffusion`.
 
-    With up to 16 coordinates there is a log_prob: the exact density of what the solver gives, in
-    which each step is inverted by Newton's method; nan where that fails.
+    With up to 16 coordinates there is a log_prob: the exact density of the solver's samples, for
+    which each step is inverted by Newton's method; nan if that fails.
 
     Args:
-        dim: Dimensions of a point, at least 1, or the shape of an image, as (28, 28).
+        dim: Dimensions of a point, at least 1, or the shape of an image, such as (28, 28).
         levels: Steps of the solver from noise to points.
-        solver: Of the differential equation: "heun" (second order), "euler" (first).
-        width: Of hidden layers, by default 64.
-        depth: Hidden layers. 0: an affine map at each time, whose samples are Gaussian
-            (`theory.denoising`); up to 64 coordinates.
-        steps: Of the optimiser, in each generation.
-        batch_size: Points in a step, drawn with replacement.
-        learning_rate: Of the first step.
-        start: "fresh": a new network in each generation. "previous": that of the generation before.
+        solver: The solver of the differential equation: "heun" (second order) or "euler" (first).
+        width: Width of the hidden layers, by default 64.
+        depth: Number of hidden layers. 0: an affine map at each time, whose samples are Gaussian
+            (`theory.denoising`); for up to 64 coordinates.
+        steps: Steps of the optimiser in each generation.
+        batch_size: Points per step, drawn with replacement.
+        learning_rate: The learning rate of the first step.
+        start: "fresh": each fit starts with a new network; "previous": with the previous one.
         standardise: As in `diffusion`.
 
     Raises:
@@ -65,7 +66,7 @@ def flow_matching(
 
 
 def example() -> tuple[Estimator, LearnedParams]:
-    """(Estimator, params) of a small network at random, in two dimensions."""
+    """Returns (Estimator, params): a small untrained network in two dimensions."""
     made = flow_matching(2, levels=6, width=16, depth=1, steps=40, batch_size=64)
     return made, random_output(made.init(jax.random.key(0), None))
 

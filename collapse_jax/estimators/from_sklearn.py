@@ -1,4 +1,4 @@
-"""Densities of scikit-learn as families that are fitted on the host, under `cj.run`."""
+"""Density models of scikit-learn as families that are fitted on the host, under `cj.run`."""
 
 import dataclasses
 import inspect
@@ -23,27 +23,29 @@ _OF_THE_FIT = ("lower_bounds_",)
 
 
 def from_sklearn(model: Any) -> Estimator:
-    """A density of scikit-learn as a family, fitted on the host: it runs under `cj.run`.
+    """Returns a density model of scikit-learn as an estimator that runs under `cj.run`.
 
-    Any estimator with `fit`, `sample` and `score_samples`, as `GaussianMixture`,
-    `BayesianGaussianMixture` and `KernelDensity`. Points are [n] or [n, d]. Each generation is
-    fitted anew, and draws from its own key: `random_state` is made of all words of the key.
-    Parameters are the arrays that a fit gives, in float64; of a model that holds other objects
-    (the tree of a `KernelDensity`) they are its training points, to which it is fitted again.
-    A mixture needs as many points as components, and two at least.
-
-    References: Pedregosa et al. 2011, "Scikit-learn: Machine Learning in Python".
+    It accepts any scikit-learn estimator with `fit`, `sample` and `score_samples`, such as
+    `GaussianMixture`, `BayesianGaussianMixture` and `KernelDensity`. Points are [n] or [n, d]. Each
+    generation fits a new copy on the host. Its `random_state` is derived from the generation's key.
+    The parameters are the arrays of a fit, in float64. If a fitted model contains other objects
+    (the tree of a `KernelDensity`), the parameters are its training points, and the model is fitted
+    to them again when it is needed. A mixture needs at least as many points as components, and at
+    least two.
 
     Args:
-        model: an unfitted estimator with its options, as `GaussianMixture(8)`.
+        model: an unfitted estimator with its options, such as `GaussianMixture(8)`.
 
     Returns:
         An estimator with `log_prob`, and with the metrics `mean`, `variance` and `log_variance`
         from 4,096 draws with a fixed key.
 
     Raises:
-        InputError: if scikit-learn is missing, the model is no such estimator, or it has a
-            `random_state` of its own, which the keys would not reach.
+        InputError: if scikit-learn is not installed, the model is not such an estimator, or its
+            `random_state` is set, which would make every generation draw the same numbers.
+
+    References:
+        Pedregosa et al. 2011, "Scikit-learn: Machine Learning in Python".
     """
     made = _checked(model)
     family = _Family(made, " ".join(repr(made).split()))
@@ -60,7 +62,7 @@ def from_sklearn(model: Any) -> Estimator:
 
 
 def of_options(kind: type, options: dict) -> Estimator:
-    """`from_sklearn` of a class and its options; what such an estimator is unpickled by."""
+    """Returns `from_sklearn` of a class and its options; unpickling calls this."""
     return from_sklearn(kind(**options))
 
 
@@ -81,7 +83,7 @@ def _checked(model) -> Any:
             'from_sklearn needs scikit-learn; install it by pip install "collapse-jax[toys]"'
         ) from None
     if not isinstance(model, BaseEstimator):
-        called = " (call the class, as GaussianMixture(8))" if inspect.isclass(model) else ""
+        called = " (call the class: GaussianMixture(8))" if inspect.isclass(model) else ""
         raise InputError(
             f"model is {model!r:.200}; it must be an estimator of scikit-learn{called}"
         )
@@ -89,18 +91,18 @@ def _checked(model) -> Any:
     if missing:
         raise InputError(
             f"model is {model!r:.200}, which has no {' and no '.join(missing)}; it must be a "
-            "density, as GaussianMixture and KernelDensity are"
+            "density model, such as GaussianMixture or KernelDensity"
         )
     options = model.get_params()
     if options.get("random_state") is not None:
         raise InputError(
-            f"random_state of the model is {options['random_state']!r}; leave it out, for every "
+            f"random_state of the model is {options['random_state']!r}; leave it out: every "
             "generation of every chain draws from its own key"
         )
     if "kernel" in options and options["kernel"] not in ("gaussian", "tophat"):
         raise InputError(
-            f"kernel of the model is {options['kernel']!r}; scikit-learn samples from 'gaussian' "
-            "and 'tophat' alone"
+            f"kernel of the model is {options['kernel']!r}; it must be 'gaussian' or 'tophat', the "
+            "kernels from which scikit-learn can sample"
         )
     return clone(model)
 
@@ -117,12 +119,12 @@ class _Family:
     name: str
 
     def init(self, key: jax.Array, data: Dataset) -> dict[str, Any]:
-        """Parameters of the structure of a fit, after one step where steps can be counted."""
+        """Returns parameters with the structure of a fit, after one step if steps are counted."""
         options = {name: 1 for name in ("max_iter", "n_init") if name in self.model.get_params()}
         return self._params(self._fitted(key, data, options), data)
 
     def fit(self, key: jax.Array, params: Any, data: Dataset) -> tuple[dict[str, Any], FitInfo]:
-        """Fitted anew; the loss is the negative lower bound of the log-likelihood of a point."""
+        """Fits a new copy; loss is the negative lower bound of the log-likelihood per point."""
         fitted = self._fitted(key, data, {})
         info = FitInfo(
             jnp.asarray(bool(getattr(fitted, "converged_", True))),
@@ -160,8 +162,8 @@ class _Family:
         if np.any(weight != 1):
             if "sample_weight" not in inspect.signature(copy.fit).parameters:
                 raise InputError(
-                    f"a point has the weight {weight[weight != 1][0]:g}, and {self.name} takes "
-                    "points of weight 1 alone; choose a workflow that weighs none"
+                    f"a point has weight {weight[weight != 1][0]:g}, but {self.name} takes only "
+                    "points of weight 1; choose a workflow without weights"
                 )
             given = {"sample_weight": weight}
         try:
@@ -200,7 +202,7 @@ class _Family:
 
 
 def _random(key, use):
-    """NumPy's generator of a key and a use, seeded by all their words."""
+    """A NumPy generator, seeded by a key and a use."""
     words = np.asarray(jax.random.key_data(key), np.uint32).ravel()
     return np.random.RandomState([*words.tolist(), use])
 

@@ -1,4 +1,4 @@
-"""Gaussian copula: a table of mixed columns by its marginals and a latent correlation."""
+"""Gaussian copula: a table of numbers and categories by marginals and a latent correlation."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -27,12 +27,12 @@ MARGINALS = ("empirical", "smoothed")
 
 
 class CopulaParams(NamedTuple):
-    """Marginals as the training columns in order, and a root of the latent correlation.
+    """The marginals, which are the sorted training columns, and the latent correlation.
 
-    values: [D, slots], ascending; codes of categories; empty slots last.
+    values: [D, slots], ascending, empty slots last; for categories, their codes.
     weight: [D, slots], 0 where the slot is empty.
-    root: [D, D], the latent correlation is root root^T.
-    bandwidth: [D], deviation of the Gaussian that smooths a column of numbers; 0 for none.
+    root: [D, D]; the latent correlation is root root^T.
+    bandwidth: [D], standard deviation of the Gaussian that smooths a column of numbers; 0 for none.
     """
 
     values: jax.Array
@@ -48,41 +48,41 @@ def gaussian_copula(
     marginals: Literal["empirical", "smoothed"] = "empirical",
     bandwidth: float | jax.Array | None = None,
 ) -> Estimator:
-    """Gaussian copula of a table of numbers and categories; x is [n, columns].
+    """Gaussian copula of a table with columns of numbers and of categories.
 
-    Each column has the law of its training values, and a latent normal vector says which values
-    come together. Its correlation is the polychoric one, of numbers and of the codes of categories
-    in their order: equal values count as one step. A column of one value has correlation 0. A table
-    that `cj.read_data` gives is taken as `gaussian_copula(table.names, table.categories)` and
+    Points x are rows [n, columns]. Each column has the distribution of its training values, and the
+    dependence between columns is that of a latent normal vector. The latent correlation is the
+    polychoric one: it is estimated from the numbers and from the codes of the categories in their
+    order, and equal values count as one step. A column with a single value has correlation 0. To
+    use a table from `cj.read_data`, give `gaussian_copula(table.names, table.categories)` and
     `cj.sources.dataset(table.values)`.
 
     Under `replace` with empirical marginals every column loses its values as a categorical does,
-    and the correlations walk at random. Smoothed marginals widen from fit to fit, as those of `kde`
-    do.
+    and the correlations perform a random walk. Smoothed marginals widen with each fit, as in `kde`.
 
-    Metrics of all: mean [columns], variance (mean over columns of numbers, of codes where there are
-    none), log_variance (the mean of their logarithms), correlation [columns, columns],
-    log_determinant of the correlation. Metrics of a column, for each NAME: mean_NAME,
-    variance_NAME and support_NAME (distinct values) of numbers; heterozygosity_NAME, entropy_NAME,
-    support_NAME and probabilities_NAME [categories] of categories. Distances to a real copula:
-    correlation_distance (Frobenius), and total_variation_NAME of categories.
+    Metrics of the table: mean [columns], variance (the mean over the columns of numbers, or over
+    the codes if there are no such columns), log_variance (the mean of their logarithms),
+    correlation [columns, columns], log_determinant of the correlation. Metrics of a column NAME of
+    numbers: mean_NAME, variance_NAME, support_NAME (distinct values); of categories:
+    heterozygosity_NAME, entropy_NAME, support_NAME, probabilities_NAME [categories]. Distances to a
+    real copula: correlation_distance (Frobenius norm), total_variation_NAME for categories.
 
-    No log_prob: values drawn again have none, smoothed ones a sum over all combinations; see
+    There is no log_prob (smoothed marginals: a sum over all combinations of training values); see
     `copula_log_density`.
 
     Args:
-        columns: names of the columns, or how many; then they are called 0, 1, ...
-        categories: for each column None where it holds numbers, else the names of its categories,
-            or how many; or such by the columns' names. By default all hold numbers. A category is a
-            code 0, 1, ... in the table.
-        marginals: of numbers. "empirical": a model draws its training values. "smoothed": and adds
-            a Gaussian to each, with the correlation of the latent vector.
-        bandwidth: of "smoothed": its deviation in deviations of the column; by default Silverman's
-            (4 / 3n)^(1/5).
+        columns: the names of the columns, or their number; with a number the names are 0, 1, ...
+        categories: for each column None if it contains numbers, else the names of its categories or
+            their number; a sequence, or a mapping from column names. By default all contain
+            numbers. In the table a category is a code 0, 1, ...
+        marginals: how numbers are sampled. "empirical": a model draws its training values.
+            "smoothed": it adds Gaussian noise to each, with the correlation of the latent vector.
+        bandwidth: for "smoothed", the standard deviation of that noise relative to the column's;
+            by default Silverman's (4 / 3n)^(1/5).
 
     Raises:
-        InputError: if an argument is out of its range, names are given twice, categories name an
-            unknown column, or a bandwidth is given that is not used.
+        InputError: if an argument is out of its range, a name is given twice, categories name an
+            unknown column, or a bandwidth is given with empirical marginals.
 
     References:
         Nelsen 2006, "An introduction to copulas"; a table of mixed columns as in Patki, Wedge and
@@ -105,7 +105,7 @@ def gaussian_copula(
 
 
 def example() -> tuple[Estimator, CopulaParams]:
-    """(Estimator, params) of an age, an income, a city of three, and whether one smokes."""
+    """Returns (Estimator, params) for the columns age, income, city (of three) and smoker."""
     names = ("age", "income", "city", "smokes")
     categories = (None, None, ("Bonn", "Oslo", "Rome"), ("no", "yes"))
     correlation = [
@@ -122,16 +122,16 @@ def example() -> tuple[Estimator, CopulaParams]:
 def gaussian_copula_params(
     marginals: Sequence[ArrayLike | tuple[ArrayLike, ArrayLike]], correlation: ArrayLike
 ) -> CopulaParams:
-    """Parameters from marginals and the latent correlation.
+    """Returns parameters with these marginals and this latent correlation.
 
     Args:
-        marginals: for each column its values [n], or (values, weights); of categories the codes and
-            their probabilities.
-        correlation: of the latent normal vector, [D, D], with 1 on its diagonal.
+        marginals: for each column its values [n], or (values, weights); for categories, the codes
+            and their probabilities.
+        correlation: that of the latent normal vector, [D, D], with 1 on its diagonal.
 
     Raises:
-        InputError: unless all are finite, weights at least 0 with one above 0, and the correlation
-            is symmetric without negative eigenvalues.
+        InputError: unless all numbers are finite, no weight is negative, each column has a weight
+            above 0, and the correlation is symmetric without negative eigenvalues.
     """
     pairs = [_checked_marginal(place, one) for place, one in enumerate(marginals)]
     matrix = numbers("correlation", correlation)
@@ -271,25 +271,25 @@ def _supports(params):
 
 
 def correlation(params: CopulaParams) -> jax.Array:
-    """The latent correlation [D, D]."""
+    """Returns the latent correlation [D, D]."""
     return jnp.matmul(params.root, params.root.T, precision="highest")
 
 
 def copula_log_density(
     params: CopulaParams, x: jax.Array, columns: Sequence[int] | None = None
 ) -> jax.Array:
-    """Log-density [n] of the copula of columns of numbers at rows x [n, D], in nats.
+    """Returns the log-density [n] of the copula at rows x [n, D] of numbers, in nats.
 
-    It is log N(z; 0, R) - sum_j log N(z_j; 0, 1), 0 where the columns are independent: what a row
-    gains by the correlations R. z_j is the normal quantile of the share of the training values
-    below x_j, with half of those that are equal, and half a row beyond either end. -inf where R has
-    no inverse.
+    It is log N(z; 0, R) - sum_j log N(z_j; 0, 1), which is 0 if the columns are independent (R is
+    the latent correlation). z_j is the normal quantile of the share of the training values below
+    x_j; values equal to x_j count half, and half a row is added beyond either end. The result is
+    -inf if R has no inverse.
 
     Args:
         params: the model.
-        x: rows.
-        columns: the numbers of the columns that count; by default all. Of categories there is no
-            density.
+        x: rows [n, D].
+        columns: the indices of the columns to include, by default all. Leave out columns of
+            categories, for which there is no density.
 
     References:
         Genest, Ghoudi and Rivest 1995 (the pseudo-likelihood).
@@ -402,7 +402,7 @@ def _checked_bandwidth(bandwidth, marginals):
         return None
     if marginals == "empirical":
         raise InputError(
-            f"bandwidth is {bandwidth} with empirical marginals, which ignore it; give "
+            f"bandwidth is {bandwidth} with marginals 'empirical', which ignores it; give "
             "marginals='smoothed'"
         )
     return real_or_traced("bandwidth", bandwidth, above=0, must_be="a positive number")
@@ -419,7 +419,9 @@ def _checked_names(columns):
         if names:
             return names
     if isinstance(columns, str | Sequence):
-        raise InputError(f"columns is {columns!r:.100}; it must be names of columns, or how many")
+        raise InputError(
+            f"columns is {columns!r:.100}; it must be the names of the columns, or their number"
+        )
     return tuple(map(str, range(whole("columns", columns, 1))))
 
 
@@ -437,12 +439,12 @@ def _checked_sizes(names, categories):
         categories = [categories.get(name) for name in names]
     if isinstance(categories, str) or not isinstance(categories, Sequence):
         raise InputError(
-            f"categories is {categories!r:.100}; it must hold None or categories for each column"
+            f"categories is {categories!r:.100}; it must contain None or categories for each column"
         )
     if len(categories) != len(names):
         raise InputError(
-            f"categories has {len(categories)} entries for {len(names)} columns; it must hold one "
-            "for each, None where the column holds numbers"
+            f"categories has {len(categories)} entries for {len(names)} columns; it must have one "
+            "for each, None if the column contains numbers"
         )
     return tuple(_size(name, one) for name, one in zip(names, categories, strict=True))
 
@@ -454,10 +456,11 @@ def _size(name, categories):
         words = list(categories)
         if not words or len(set(words)) < len(words):
             raise InputError(
-                f"categories of {name!r} are {words!r:.100}; they must be different, at least one"
+                f"categories of {name!r} are {words!r:.100}; they must be distinct names, at least "
+                "one"
             )
         return len(words)
-    must_be = "names of categories, or how many"
+    must_be = "names of categories, or their number"
     return whole(f"categories of {name!r}", categories, 1, must_be=must_be)
 
 
@@ -475,7 +478,7 @@ def _checked_marginal(place, given):
     sound = np.isfinite(values).all() and np.isfinite(weight).all()
     if not sound or weight.min() < 0 or not weight.max() > 0:
         raise InputError(
-            f"marginals[{place}] must be finite, with weights of at least 0, one above 0"
+            f"marginals[{place}] must be finite, with no weight below 0 and at least one above 0"
         )
     values, weight = values[weight > 0], weight[weight > 0]
     order = np.argsort(values, kind="stable")

@@ -1,4 +1,4 @@
-"""Gaussian with a known covariance, of which only the mean is fitted."""
+"""Gaussian with a known covariance; only the mean is fitted."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,11 +21,11 @@ __all__ = ["gaussian_mean", "gaussian_mean_params"]
 
 
 class GaussianMeanParams(NamedTuple):
-    """A mean, and how much wider than the known covariance the model is.
+    """The mean, and the scale of the model relative to the known covariance.
 
-    mean: d scalars, as a tuple up to 12 dimensions and an array [d] above.
-    log_scale: []; the known covariance times exp(2 log_scale) is the model's. 0 after every fit,
-        other values at a temperature.
+    mean: d scalars, a tuple for up to 12 dimensions and an array [d] for more.
+    log_scale: []; the model's covariance is the known one times exp(2 log_scale). It is 0 after
+        every fit, and differs from 0 for a model at a temperature.
     """
 
     mean: Any
@@ -33,7 +33,7 @@ class GaussianMeanParams(NamedTuple):
 
 
 class SampleMean(NamedTuple):
-    """Sufficient statistics: count [] of the sample, and its mean in the form of the parameters."""
+    """Sufficient statistics: the number of points [], and their mean as in the parameters."""
 
     count: jax.Array
     mean: Any
@@ -41,25 +41,26 @@ class SampleMean(NamedTuple):
 
 @named
 def gaussian_mean(covariance: ArrayLike = 1.0) -> Estimator:
-    """Gaussian with a known covariance, only its mean fitted; x is [n, d].
+    """Gaussian with a known covariance; only the mean is fitted.
 
-    The mean of n draws is Normal(mean, covariance / n): a generation costs the same for every n.
-    Under `replace` the mean walks at random for ever, Var mean_g = (g + 1) covariance / M, and the
-    variance stays what it is: collapse without loss of spread.
+    Points x are [n, d]. The mean of n draws is Normal(mean, covariance / n), so a generation costs
+    the same for every n. Under `replace` the mean is a random walk with covariance
+    (g + 1) covariance / M at generation g, and the variance does not change: the model moves away
+    from the real distribution without losing variance.
 
     Metrics: mean ([d]; [] for d = 1; covariance^-1 mean is the natural parameter), variance (trace
-    / d), log_variance (log-determinant / d). Distances to the real distribution, also to one of
+    / d), log_variance (log-determinant / d). Distances to the real distribution, which may have
     another known covariance: wasserstein2, squared_wasserstein2, kl_model_to_real,
     kl_real_to_model.
 
     Args:
-        covariance: [d, d], or a variance for d = 1.
+        covariance: the known covariance [d, d], or the variance for d = 1.
 
     Raises:
         InputError: unless the covariance is finite, symmetric and positive definite.
 
     References:
-        Derived here (the mean of normals is normal).
+        Derived here (the mean of normal variables is normal).
     """
     known = _checked(covariance)
     lower = np.linalg.cholesky(known)
@@ -93,15 +94,15 @@ def gaussian_mean(covariance: ArrayLike = 1.0) -> Estimator:
 
 
 def example() -> tuple[Estimator, GaussianMeanParams]:
-    """(Estimator, params) of a correlated Gaussian in two dimensions."""
+    """Returns (Estimator, params) with a correlated Gaussian in two dimensions."""
     return gaussian_mean([[2.0, 0.6], [0.6, 0.5]]), gaussian_mean_params([1.0, -2.0])
 
 
 def gaussian_mean_params(mean: ArrayLike) -> GaussianMeanParams:
-    """Parameters from a mean [d], or a number for d = 1.
+    """Returns parameters with this mean [d], or a number for d = 1.
 
     Raises:
-        InputError: unless it is finite.
+        InputError: unless the mean is finite.
     """
     mean = np.atleast_1d(numbers("mean", mean))
     if mean.ndim != 1 or not len(mean) or not np.isfinite(mean).all():
@@ -113,7 +114,7 @@ def gaussian_mean_params(mean: ArrayLike) -> GaussianMeanParams:
 
 
 class _GaussianMean(NamedTuple):
-    """What depends on the known covariance: lower [d, d] is its Cholesky factor."""
+    """The functions that depend on the known covariance; lower [d, d] is its Cholesky factor."""
 
     dim: int
     trace: float
@@ -177,7 +178,7 @@ class _GaussianMean(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Distance:
-    """A distance of models of one known covariance to those of another, or of the same.
+    """A distance between models whose known covariances may differ.
 
     formula: (one family, other family, params of one, of the other) -> [].
     """
@@ -190,7 +191,7 @@ class _Distance:
         return self.formula(self.family, self.real, params, reference)
 
     def against(self, real: Estimator) -> "_Distance":
-        """The distance to models of another family, where that is one of known covariance."""
+        """The distance to models of another family, if that has a known covariance too."""
         others = [one.family for one in real.distances.values() if isinstance(one, _Distance)]
         return dataclasses.replace(self, real=others[0]) if others else self
 
@@ -212,7 +213,7 @@ def _squared_wasserstein2(one, other, params, reference):
 
 
 def _kl(one, other, p, q):
-    """Of N(mean p, covariance of one) from N(mean q, covariance of the other)."""
+    """KL(N(mean p, covariance of one) || N(mean q, covariance of other))."""
     far = other.squared_length(_offset(p, q)) * jnp.exp(-2 * q.log_scale)
     grown = 2 * (p.log_scale - q.log_scale)
     if _same_covariance(one, other):

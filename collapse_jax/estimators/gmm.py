@@ -31,12 +31,12 @@ _COMPARED = 8
 
 
 class GMMParams(NamedTuple):
-    """A mixture.
+    """A Gaussian mixture.
 
     weights: [K].
     means: [K, d].
-    factors: [K, d, d] lower Cholesky factors of the covariances (full), [K, d] deviations
-        (diagonal), [K] deviations (spherical).
+    factors: [K, d, d] lower Cholesky factors of the covariances (full), [K, d] standard deviations
+        (diagonal), [K] standard deviations (spherical).
     """
 
     weights: jax.Array
@@ -54,28 +54,28 @@ def gmm(
     tolerance: float = 1e-5,
     floor: float = 1e-6,
 ) -> Estimator:
-    """Gaussian mixture by expectation-maximisation; x is [n, dim].
+    """Gaussian mixture, fitted by expectation-maximisation (EM).
 
-    `FitInfo` holds converged, iterations, and as the loss minus the mean log-likelihood (of the
-    parameters before the last step, as scikit-learn's lower_bound_). A component that no point
-    belongs to keeps its mean with weight 0 and variance `floor`. Nothing becomes nan on collapsed
-    samples.
+    Points x are [n, dim]. `FitInfo` reports whether the fit converged, the number of iterations,
+    and the loss: minus the mean log-likelihood of the parameters before the last step (the negative
+    of scikit-learn's lower_bound_). A component without points keeps its mean and has weight 0 and
+    variance `floor`. Collapsed samples do not give nan.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim) and log_variance (log-determinant
-    / dim) of the mixture, component_deviations [K] (root of trace / dim, largest first),
-    smallest_weight. Distances to the real distribution, where that is a mixture too: squared_l2 and
-    log_squared_l2 of the densities, in closed form, and kl_model_to_real and kl_real_to_model from
-    4,096 draws.
+    / dim) of the mixture, component_deviations [K] (the standard deviation of each component, the
+    root of trace / dim, largest first), smallest_weight. Distances to the real distribution, if
+    that is a mixture too: squared_l2 and log_squared_l2 of the densities, in closed form, and
+    kl_model_to_real and kl_real_to_model, estimated from 4,096 draws.
 
     Args:
         num_components: K, at least 1.
         dim: d, at least 1.
-        covariance: of each component.
-        start: "kmeans++" is k-means++, then Lloyd's steps, anew in each fit. "previous" takes the
-            parameters of the generation before; generation 0 starts with k-means.
-        steps: of EM, at most.
-        tolerance: the steps end when the mean log-likelihood changes by less.
-        floor: added to each variance.
+        covariance: the form of each component's covariance.
+        start: "kmeans++" starts each fit with k-means++ and Lloyd's algorithm. "previous" starts
+            with the parameters of the generation before; generation 0 starts with k-means++.
+        steps: the largest number of EM steps.
+        tolerance: EM stops when the mean log-likelihood changes by less than this.
+        floor: the number added to each variance.
 
     Raises:
         InputError: if an argument is out of its range.
@@ -125,7 +125,7 @@ def _estimator(family):
 
 
 class _Mixture(NamedTuple):
-    """The options, and what depends on them; `fitted` and `first` are of a single chain."""
+    """The options, and what depends on them; `fitted` and `first` take a single chain."""
 
     number: int
     dim: int
@@ -179,7 +179,7 @@ def _unpacked(params):
 
 
 def example() -> tuple[Estimator, GMMParams]:
-    """(Estimator, params) of two correlated components in two dimensions."""
+    """Returns (Estimator, params) with two correlated components in two dimensions."""
     return gmm(2, 2), gmm_params(
         [0.3, 0.7],
         [[-2.0, 0.0], [1.0, 1.0]],
@@ -188,10 +188,10 @@ def example() -> tuple[Estimator, GMMParams]:
 
 
 def gmm_params(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> GMMParams:
-    """Parameters from weights, means and covariances.
+    """Returns parameters with these weights, means and covariances.
 
     Args:
-        weights: [K], non-negative with sum 1.
+        weights: [K], non-negative, with sum 1.
         means: [K, d].
         covariances: [K, d, d] (full), or variances [K, d] (diagonal) or [K] (spherical).
 
@@ -219,7 +219,7 @@ def gmm_params(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> 
 
 
 def _factors(covariances, number, dim):
-    """Cholesky factors of covariances, deviations of variances, or `InputError`."""
+    """Cholesky factors of covariances, or standard deviations of variances; or `InputError`."""
     shapes = ((number, dim, dim), (number, dim), (number,))
     if covariances.shape not in shapes or not np.isfinite(covariances).all():
         raise InputError(
@@ -249,7 +249,7 @@ def _matrices(covariances, dim):
 
 
 def sample(key: jax.Array, params: GMMParams, n: int) -> jax.Array:
-    """n points [n, d]: each draws its component by inversion, then a normal point of that."""
+    """Returns n points [n, d], each from a component that is drawn with its weight."""
     number, dim = params.means.shape
     component_key, normal_key = split(key)
     u = uniform(*variate_words(*key_words(component_key), jnp.arange(n, dtype=jnp.uint32)))
@@ -280,7 +280,7 @@ def sample(key: jax.Array, params: GMMParams, n: int) -> jax.Array:
 
 
 def log_prob(params: GMMParams, x: jax.Array) -> jax.Array:
-    """Log-density [n] in nats of points x [n, d]."""
+    """Returns the log-densities [n] in nats of points x [n, d]."""
     inverse = inverse_of(lower(params.factors, params.means.shape[1]))
     return mixtures.log_sum(
         list(mixtures.log_densities(params.weights, params.means, inverse, x.T))
@@ -288,19 +288,19 @@ def log_prob(params: GMMParams, x: jax.Array) -> jax.Array:
 
 
 def covariances(params: GMMParams) -> jax.Array:
-    """The covariances of the components [K, d, d]."""
+    """Returns the covariances of the components [K, d, d]."""
     factors = lower(params.factors, params.means.shape[1])
     return jnp.matmul(factors, jnp.swapaxes(factors, 1, 2), precision="highest")
 
 
 def mean(params: GMMParams) -> jax.Array:
-    """The mean of the mixture [d], [] for d = 1."""
+    """Returns the mean of the mixture [d], or [] for d = 1."""
     centre = jnp.sum(params.weights[:, None] * params.means, axis=0)
     return centre if len(centre) > 1 else centre[0]
 
 
 def covariance(params: GMMParams) -> jax.Array:
-    """The covariance of the mixture [d, d]."""
+    """Returns the covariance of the mixture [d, d]."""
     centred = params.means - jnp.sum(params.weights[:, None] * params.means, axis=0)
     return jnp.sum(
         params.weights[:, None, None]
@@ -310,18 +310,18 @@ def covariance(params: GMMParams) -> jax.Array:
 
 
 def variance(params: GMMParams) -> jax.Array:
-    """Trace / d of the covariance of the mixture."""
+    """Returns trace / d of the covariance of the mixture."""
     return jnp.mean(jnp.diagonal(covariance(params)))
 
 
 def log_variance(params: GMMParams) -> jax.Array:
-    """Log-determinant / d of the covariance of the mixture."""
+    """Returns log-determinant / d of the covariance of the mixture."""
     factor = cholesky(covariance(params)[None], jnp.finfo(params.means.dtype).tiny)[0]
     return 2 * jnp.mean(jnp.log(jnp.diagonal(factor)))
 
 
 def component_deviations(params: GMMParams) -> jax.Array:
-    """Root of trace / d of each component's covariance [K], largest first."""
+    """Returns the square root of trace / d of each component's covariance [K], largest first."""
     return jnp.sort(
         jnp.sqrt(jnp.mean(jnp.diagonal(covariances(params), axis1=1, axis2=2), axis=1)),
         descending=True,
@@ -329,18 +329,18 @@ def component_deviations(params: GMMParams) -> jax.Array:
 
 
 def smallest_weight(params: GMMParams) -> jax.Array:
-    """The weight of the smallest component."""
+    """Returns the smallest weight of a component."""
     return jnp.min(params.weights)
 
 
 def log_squared_l2(model: GMMParams, reference: GMMParams) -> jax.Array:
-    """Log of the integral of (p - q)^2.
+    """Returns the logarithm of the integral of (p - q)^2.
 
-    -inf where rounding cannot tell the two apart (below about 1e-6 of the densities' own norms).
+    It is -inf if rounding hides the difference of the densities (below about 1e-6 of their norms).
 
     References:
-        Derived here: the integral of the product of two Gaussians is one's density at the other's
-        mean with both covariances.
+        Derived here: the integral of the product of two Gaussian densities is the density of a
+        Gaussian with the sum of their covariances, at the difference of their means.
     """
     weights = jnp.concatenate([model.weights, -reference.weights])
     means = jnp.concatenate([model.means, reference.means])
@@ -362,21 +362,22 @@ def log_squared_l2(model: GMMParams, reference: GMMParams) -> jax.Array:
 
 
 def squared_l2(model: GMMParams, reference: GMMParams) -> jax.Array:
-    """The integral of (p - q)^2, in units of density; see `log_squared_l2`."""
+    """Returns the integral of (p - q)^2, in units of density; see `log_squared_l2`."""
     return jnp.exp(log_squared_l2(model, reference))
 
 
 def kl_model_to_real(model: GMMParams, real: GMMParams) -> jax.Array:
-    """KL(model || real) in nats, the mean over 4,096 draws of the model with a fixed key.
+    """Returns KL(model || real) in nats, estimated from 4,096 draws of the model with a fixed key.
 
-    All chains and generations share that key, and so its error: no average over chains removes it.
+    All chains and generations share that key and therefore its Monte Carlo error: an average over
+    chains does not remove the error.
     """
     x = sample(fold_in(jax.random.key(0), 0), model, _DRAWS)
     return jnp.mean(log_prob(model, x) - log_prob(real, x))
 
 
 def kl_real_to_model(model: GMMParams, real: GMMParams) -> jax.Array:
-    """KL(real || model) in nats, the mean over 4,096 draws of the real one with a fixed key."""
+    """Returns KL(real || model) in nats, estimated from 4,096 draws of `real` with a fixed key."""
     return kl_model_to_real(real, model)
 
 

@@ -23,9 +23,9 @@ RULES = ("scott", "silverman")
 
 
 class KernelParams(NamedTuple):
-    """A kernel on every training point.
+    """A Gaussian kernel on every training point.
 
-    data: the training points.
+    data: the training points and their weights.
     log_scale, factor: the kernel's covariance U diag(exp(2 log_scale)) U^T, as in `factored`.
     """
 
@@ -41,21 +41,23 @@ def kde(
     scaled: bool = True,
     held_out: ArrayLike | None = None,
 ) -> Estimator:
-    """Kernel density estimate with a Gaussian kernel; x is [n, dim].
+    """Kernel density estimate with a Gaussian kernel.
 
-    Sampling is exact: a training point by its weight, plus the kernel. The density at m points
-    costs m times the training points. The data's own scale in the kernel makes a chain under
-    `replace` widen geometrically.
+    Points x are [n, dim]. Sampling is exact: a draw is a training point, chosen with a probability
+    proportional to its weight, plus a draw of the kernel. The density at m points takes time
+    proportional to m times the number of training points. A kernel that is scaled by the data's
+    covariance makes a chain under `replace` widen geometrically.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
-    dim), bandwidth (geometric mean of the kernel's deviations).
+    dim), bandwidth (geometric mean of the kernel's standard deviations).
 
     Args:
-        dim: dimensions, at least 1.
-        bandwidth: "scott" and "silverman" make it n^(-1/(d+4)) or (n (d+2)/4)^(-1/(d+4)) times the
-            data's covariance (ddof = 1), as SciPy does. A number is the deviation of the kernel in
-            every direction, in the units of the data.
-        scaled: False: the rule's factor itself is the deviation, as in scikit-learn.
+        dim: d, the number of dimensions, at least 1.
+        bandwidth: "scott" and "silverman" multiply the standard deviations of the data (ddof = 1)
+            by n^(-1/(d+4)) or (n (d+2)/4)^(-1/(d+4)), as SciPy does. A number is the standard
+            deviation of the kernel in every direction, in the units of the data.
+        scaled: with False, the factor of the rule is itself the standard deviation, as in
+            scikit-learn.
         held_out: points [m, dim] for the metric `held_out_log_likelihood`, the mean log-density []
             in nats.
 
@@ -63,8 +65,8 @@ def kde(
         InputError: if an argument is out of its range, or held_out is not [m, dim].
 
     References:
-        Silverman 1986, "Density estimation"; in generational chains Kazdan et al. 2024, arXiv
-        2410.16713.
+        Silverman 1986, "Density estimation"; used in generational chains by Kazdan et al. 2024,
+        arXiv 2410.16713.
     """
     dim = whole("dim", dim, 1)
     if not (isinstance(bandwidth, str) and bandwidth in RULES):
@@ -125,9 +127,9 @@ class _Kernel(NamedTuple):
 
 
 def _effective_counts(weight):
-    """(Kish's number of points, what their squares are divided by), as SciPy has both.
+    """(Kish's effective number of points, the divisor of the covariance), as in SciPy.
 
-    These are n = (sum w)^2 / sum w^2, and sum w (1 - 1 / n): of n equal weights of 1, n and n - 1.
+    These are n = (sum w)^2 / sum w^2, and sum w (1 - 1 / n). For n weights of 1 they are n, n - 1.
     """
     total, squares = jnp.sum(weight), jnp.sum(weight**2)
     ratio = total * (total / jnp.where(squares > 0, squares, 1))
@@ -153,15 +155,15 @@ def _sample(key, params, n):
 
 
 def example() -> tuple[Estimator, KernelParams]:
-    """(Estimator, params) of four points in two dimensions under a kernel of deviation 0.5."""
+    """Returns (Estimator, params): four points in two dimensions, kernel standard deviation 0.5."""
     x = jnp.array([[0.0, 0.0], [2.0, 1.0], [-1.0, 3.0], [4.0, -2.0]])
     return kde(2, 0.5), KernelParams(Dataset(x, jnp.ones(4)), *_isotropic(jnp.log(0.5), 2))
 
 
 def log_prob(params: KernelParams, x: jax.Array) -> jax.Array:
-    """Log-densities [n] in nats at points x [n, d].
+    """Returns the log-densities [n] in nats at points x [n, d].
 
-    Where the kernel has no width, inf on a training point and -inf off all.
+    If the kernel has width 0, they are inf at a training point and -inf elsewhere.
     """
     log_scale = factored.as_vector(params.log_scale)
     factor = factored.as_matrix(params.factor, x.shape[1])
@@ -182,13 +184,13 @@ def log_prob(params: KernelParams, x: jax.Array) -> jax.Array:
 
 
 def mean(params: KernelParams) -> jax.Array:
-    """Mean of the density, [d]; [] for d = 1."""
+    """Returns the mean of the density, [d]; [] for d = 1."""
     centre = jnp.average(params.data.x, axis=0, weights=params.data.weight)
     return centre if centre.shape[0] > 1 else centre[0]
 
 
 def covariance(params: KernelParams) -> jax.Array:
-    """Covariance of the density [d, d]: the points' (ddof = 0) plus the kernel's."""
+    """Returns the covariance [d, d] of the density: the points' (ddof = 0) plus the kernel's."""
     unit, scatter = _scatter(params.data)
     columns = _columns(params)
     return scatter / jnp.sum(params.data.weight) * unit**2 + jnp.matmul(
@@ -197,18 +199,18 @@ def covariance(params: KernelParams) -> jax.Array:
 
 
 def variance(params: KernelParams) -> jax.Array:
-    """Trace of the covariance over d []."""
+    """Returns trace / d [] of the covariance."""
     return jnp.mean(jnp.diag(covariance(params)))
 
 
 def log_variance(params: KernelParams) -> jax.Array:
-    """Log-determinant of the covariance over d []; -inf where a direction has no variance."""
+    """Returns log-determinant / d [] of the covariance; -inf if a direction has no variance."""
     dim = params.data.x.shape[1]
     return jnp.mean(2 * factored.as_vector(factored.decomposed(covariance(params), dim)[0]))
 
 
 def bandwidth_of(params: KernelParams) -> jax.Array:
-    """Geometric mean [] of the kernel's deviations, in the units of the data."""
+    """Returns the geometric mean [] of the kernel's standard deviations, in units of the data."""
     return jnp.exp(jnp.mean(factored.as_vector(params.log_scale)))
 
 

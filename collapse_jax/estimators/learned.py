@@ -1,4 +1,4 @@
-"""What the families of trained networks share: standardised points, starts, moments, densities."""
+"""Shared parts of the families of trained networks: standardisation, starts, moments, densities."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ _IMAGES = 1000
 
 
 class LearnedParams(NamedTuple):
-    """standard: where the training points lie. network: parameters, a dict."""
+    """standard: location and scale of the training points. network: parameters, a dict."""
 
     standard: Standard
     network: Any
@@ -44,14 +44,14 @@ class LearnedParams(NamedTuple):
 class Learned(NamedTuple):
     """A family of networks.
 
-    name: of the family.
+    name: the family's name.
     network: with `init(key)`, `loss(params, key, offset, x)`, `sample(params, key, n)`, `log_prob`.
-    shape: of a point: (dim,), or that of an image.
-    training: its settings.
+    shape: the shape of a point: (dim,), or that of an image.
+    training: the settings of the training.
     start: "fresh" or "previous".
-    standardise: whether points are standardised before.
-    has_density: whether `log_prob` of the network is that of its samples.
-    moments: params of the network -> (mean [d], covariance [d, d]), exactly; None: by draws.
+    standardise: whether points are standardised before each fit.
+    has_density: whether `log_prob` of the network is the density of its samples.
+    moments: params of the network -> exact (mean [d], covariance [d, d]); None: from draws.
     """
 
     name: str
@@ -96,10 +96,10 @@ class Learned(NamedTuple):
         return LearnedParams(Standard(jnp.zeros(self.dim), scale), self.network.init(key))
 
     def fit(self, key: jax.Array, params: Any, data: Any) -> tuple[LearnedParams, FitInfo]:
-        """The network after all steps; the loss is the mean over the last tenth of them.
+        """Returns (the trained network, `FitInfo`); loss is the mean over the last tenth of steps.
 
-        `FitInfo.detail["losses"]` is that of each batch, [steps]; "gradient_norm" [] the mean over
-        the last tenth of the steps of the Euclidean norm of a batch's gradient.
+        `FitInfo.detail["losses"]` [steps] is the loss of each batch; "gradient_norm" [] is the
+        Euclidean norm of a batch's gradient, averaged over the last tenth of the steps.
         """
         start_key, train_key = jax.random.split(key)
         x = jnp.where((data.weight > 0)[:, None], data.x.reshape(len(data.x), -1), 0)
@@ -119,16 +119,17 @@ class Learned(NamedTuple):
         return LearnedParams(standard, network), info
 
     def sample(self, key: jax.Array, params: LearnedParams, n: int) -> jax.Array:
-        """Points [n, ...]; images are cut off at 0 and 1."""
+        """Returns points [n, ...]; images are clipped to [0, 1]."""
         one_key("key", key)
         check_size_of_params("coordinates", params.standard.mean.shape[0], self.dim)
         x = placed(params.standard, self.network.sample(params.network, key, n))
         return jnp.clip(x, 0, 1).reshape(n, *self.shape) if self.is_image() else x
 
     def log_prob(self, params: LearnedParams, x: jax.Array) -> jax.Array:
-        """Log-density [n] in nats at points x [n, d].
+        """Returns the log-density [n] in nats at points x [n, d].
 
-        Where all training points agreed in a coordinate it is inf at their value and else -inf.
+        If all training points were equal in a coordinate, it is inf at their value and -inf
+        elsewhere.
         """
         standard = params.standard
         gone = standard.scale <= 0
@@ -176,7 +177,7 @@ def denoising(
     start: str,
     standardise: bool,
 ) -> Learned:
-    """The family of a denoising network, whose arguments are checked; see `Learned`.
+    """Returns the family of a denoising network, with its arguments checked; see `Learned`.
 
     Raises:
         InputError: for the first argument that is out of range.
@@ -185,8 +186,8 @@ def denoising(
     count = math.prod(shape)
     if depth == 0 and count > _MOST_FOR_AFFINE:
         raise InputError(
-            f"depth is 0 with {count} coordinates, and a matrix at each level; it must be at "
-            f"least 1 beyond {_MOST_FOR_AFFINE} coordinates"
+            f"depth is 0 with {count} coordinates; it must be at least 1 for more than "
+            f"{_MOST_FOR_AFFINE} coordinates, because depth 0 fits a matrix at each level"
         )
     network = Denoiser(Network(count, checked_width(width, depth), depth), levels, walk)
     return Learned(
@@ -203,17 +204,17 @@ def denoising(
 
 def _checked_shape(dim):
     """The shape of a point, from a number of dimensions or the shape of an image."""
-    must_be = "a number of at least 1, or the shape of an image, as (28, 28)"
+    must_be = "a number of at least 1, or the shape of an image, such as (28, 28)"
     if isinstance(dim, tuple | list) and len(dim) > 1:
         return tuple(whole("dim", size, 1, must_be=must_be) for size in dim)
     return (whole("dim", dim, 1, must_be=must_be),)
 
 
 def checked_width(width: int | None, depth: int) -> int:
-    """The width of hidden layers, 64 by default.
+    """Returns the width of hidden layers, 64 by default.
 
     Raises:
-        InputError: if it is given and there are no hidden layers, or is out of range.
+        InputError: if the width is out of range, or is given although there are no hidden layers.
     """
     if width is None:
         return _WIDTH
@@ -226,12 +227,12 @@ def checked_width(width: int | None, depth: int) -> int:
 
 
 def checked_start(start: str) -> str:
-    """ "fresh" or "previous", or `InputError`."""
+    """Returns "fresh" or "previous"; raises `InputError` for anything else."""
     return one_of("start", start, STARTS)
 
 
 def random_output(params: LearnedParams, size: float = 0.5) -> LearnedParams:
-    """Parameters whose last layers, which start at 0, are normal numbers of a fixed key."""
+    """Returns parameters whose last layers, which start at 0, are normal draws of a fixed key."""
     leaves, structure = jax.tree.flatten(params.network)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     drawn = [

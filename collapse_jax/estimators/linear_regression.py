@@ -1,4 +1,4 @@
-"""Linear regression whose labels the previous generation's fit makes."""
+"""Linear regression on labels that the previous generation's model generates."""
 
 import dataclasses
 import functools
@@ -37,15 +37,15 @@ METHODS = ("ordinary", "minimum_norm", "ridge")
 class RegressionParams(NamedTuple):
     """weights: [dim].
 
-    The noise of the labels and the law of the features are the family's, the same in every
-    generation.
+    The noise of the labels and the distribution of the features belong to the family and are the
+    same in every generation.
     """
 
     weights: jax.Array
 
 
 class RegressionSums(NamedTuple):
-    """Sufficient statistics; every field adds.
+    """Sufficient statistics; to pool samples, add every field.
 
     count: [].
     gram: X'X [dim, dim].
@@ -69,41 +69,43 @@ def linear_regression(
     feature_covariance: ArrayLike | None = None,
     resampled: bool = False,
 ) -> Estimator:
-    """Linear regression on labels that the previous fit made; x is [n, dim + 1], the label last.
+    """Linear regression on labels that the previous generation's model generated.
 
-    The model is label = features @ weights + noise * e, e ~ N(0, 1). Only the weights are fitted;
-    there is no intercept (give a column of ones in `design`). A fit is converged where the points
-    determine the weights; detail["rank"] says how many directions they do.
+    Points x are rows [n, dim + 1], features first, the label last. The model is
+    label = features @ weights + noise * e with e ~ N(0, 1). Only the weights are fitted; there is
+    no intercept (give a column of ones in `design`). A fit has converged if the points determine
+    all weights; detail["rank"] is the number of directions that they determine.
 
     Metrics: weights [dim], weight_norm; mean, variance, log_variance of a label. Distances:
     test_error, the excess risk (w - w_real)' C (w - w_real) under the feature covariance C, also
-    with a design; squared_distance |w - w_real|^2. `log_prob` is of features and label together;
-    with a design of the label given its features; None for noise = 0.
+    with a design; squared_distance |w - w_real|^2. `log_prob` is the joint log-density of features
+    and label; with a design, that of the label given its features; None for noise = 0.
 
     Args:
-        dim: features, at least 1.
-        noise: deviation of the labels, at least 0.
-        method: "ordinary": a feature that the others explain gets weight 0, as in R's lm.
-            "minimum_norm": the pseudo-inverse, for T < dim. "ridge": (X'X + n penalty I)^-1 X'y,
-            the minimum of |y - Xw|^2 / n + penalty |w|^2 (the convention of Dohmatob et al. 2024,
-            with n the points that are fitted, so that a pool of generations gets no weaker
-            penalty).
-        penalty: of "ridge", above 0.
+        dim: the number of features, at least 1.
+        noise: standard deviation of the labels' noise, at least 0.
+        method: "ordinary": a feature that is a linear combination of others gets weight 0, as in
+            R's lm. "minimum_norm": the pseudo-inverse, for fewer points than features. "ridge":
+            (X'X + n penalty I)^-1 X'y, the minimum of |y - Xw|^2 / n + penalty |w|^2, as in
+            Dohmatob et al. 2024. n is the number of points in the fit, so the penalty does not
+            become weaker when generations are pooled.
+        penalty: the penalty of "ridge", above 0.
         design: None: fresh features in each generation. [T, dim]: the same rows in every generation
-            ("same X"); each set then has exactly T rows, and its draw costs dim^2 and not T.
-        feature_covariance: [dim, dim] of fresh features N(0, feature_covariance), by default the
-            identity.
-        resampled: whether each set draws its features anew from the rows of the design, with
+            ("same X"); each training set then has exactly T rows, and drawing its statistics costs
+            O(dim^2), whatever T is.
+        feature_covariance: covariance [dim, dim] of fresh features, which have mean 0; by default
+            the identity.
+        resampled: whether each training set draws its features from the rows of the design with
             replacement; sets may then have any size.
 
     Raises:
         InputError: if an argument is out of its range or has another shape, the penalty does not
-            belong to the method, or a set has another size than the design.
+            belong to the method, or a training set has another size than the design.
 
     References:
         Dohmatob et al. 2024, "Model collapse demystified"; Gerstgrasser et al. 2024; Kazdan et al.
-        2024. Law of the statistics: a Wishart Gram matrix T T' (Bartlett), X'e = T z and e'e =
-        |z|^2 + chi^2 given it.
+        2024. Distribution of the statistics: a Wishart Gram matrix T T' (Bartlett), and given it
+        X'e = T z and e'e = |z|^2 + chi^2.
     """
     dim = whole("dim", dim, 1)
     noise = real("noise", noise, at_least=0, must_be="a number of at least 0")
@@ -168,7 +170,7 @@ class _Regression:
 
     @functools.cached_property
     def feature_root(self):
-        """[dim, dim], maps standard normal features to theirs."""
+        """[dim, dim], maps standard normal vectors to features."""
         return np.linalg.cholesky(self.covariance)
 
     @functools.cached_property
@@ -294,19 +296,23 @@ def _squared_distance(params, real):
 
 
 def example() -> tuple[Estimator, RegressionParams]:
-    """(Estimator, params) of a regression on three features."""
+    """Returns (Estimator, params) with three features."""
     return linear_regression(3), regression_params([1.0, -0.5, 0.25])
 
 
 def regression_params(weights: ArrayLike) -> RegressionParams:
-    """Parameters from weights [dim]; `InputError` unless they are finite numbers in one row."""
+    """Returns parameters with these weights [dim].
+
+    Raises:
+        InputError: unless the weights are finite numbers of shape [dim].
+    """
     return RegressionParams(checked_weights(weights))
 
 
 def summarise(x: jax.Array, weight: jax.Array, dim: int) -> RegressionSums:
-    """`RegressionSums` of points x [n, dim + 1] with weights [n].
+    """Returns the `RegressionSums` of points x [n, dim + 1] with weights [n].
 
-    A point of weight 0 does not count, whatever it holds.
+    A point of weight 0 has no effect, even if it is nan.
     """
     x = jnp.where(weight[:, None] > 0, x, 0)
     features, label = x[:, :dim], x[:, dim]
@@ -327,8 +333,8 @@ def _checked_penalty(penalty, method):
         return penalty
     if (method == "ridge") != (penalty > 0):
         raise InputError(
-            f"penalty is {penalty:g} with method {method!r}; 'ridge' needs one above 0, "
-            "and no other method has one"
+            f"penalty is {penalty:g} with method {method!r}; method 'ridge' needs a penalty above "
+            "0, and the other methods take none"
         )
     return penalty
 

@@ -1,4 +1,4 @@
-"""Logistic regression whose labels the previous generation's fit makes, by damped Newton steps."""
+"""Logistic regression on labels that the previous generation's model generates."""
 
 from typing import NamedTuple
 
@@ -36,10 +36,10 @@ _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
 class LogisticParams(NamedTuple):
-    """Weights, and whether they stand for infinite ones.
+    """The weights, and whether the fit had no finite solution.
 
     weights: [dim].
-    separated: bool [], whether the weights stand for infinite ones, in their direction.
+    separated: bool [], whether the weights represent infinite weights in the same direction.
     """
 
     weights: jax.Array
@@ -55,47 +55,48 @@ def logistic_regression(
     penalty: float = 0.0,
     resampled: bool = False,
 ) -> Estimator:
-    """Logistic regression on labels that the previous fit made; x is [n, dim + 1], the label last.
+    """Logistic regression on labels that the previous generation's model generated.
 
-    P(label = 1) = 1 / (1 + exp(-features @ weights)), labels 0 and 1; no intercept (give a column
-    of ones in `design`). Minimised is the mean log-loss + penalty / 2 |w|^2, from weights 0, by
-    Newton steps, each halved up to 7 times to the best of its sizes. Features that others explain
-    get weight 0.
+    Points x are rows [n, dim + 1], features first, the label (0 or 1) last. The model is
+    P(label = 1) = 1 / (1 + exp(-features @ weights)); there is no intercept (give a column of ones
+    in `design`). The fit minimises the mean log-loss + penalty / 2 |w|^2 by Newton's method from
+    weights 0; a line search tries each step at full size and halved up to 7 times. A feature that
+    is a linear combination of others gets weight 0.
 
-    Without a penalty, a sample whose labels some weights all get right is separated: the likelihood
-    has no maximum. Then the weights keep the direction of the last Newton step, scaled so that the
-    smallest margin |features @ weights| of the sample is 30 and the largest at most 10^6;
-    params.separated and detail["separated"] say so. A sample that is separated but for points on
-    the boundary itself (possible with discrete features) is not recognised; its weights stay finite
-    by the cap, converged False.
+    Without a penalty, the likelihood has no maximum if some weights classify every label of the
+    sample correctly (the sample is separated). Then the weights keep the direction of the last
+    Newton step. They are scaled so that the smallest margin |features @ weights| of the sample is
+    30 and the largest is at most 10^6, and params.separated and detail["separated"] are True.
+    Separation with points on the boundary itself, which is possible with discrete features, is not
+    detected; the weights are then finite because `steps` is finite, and converged is False.
 
     Metrics: weights [dim], weight_norm, separated; mean, the probability of label 1; variance and
-    log_variance of a label given its features, 0 and -inf in the limit where labels are frozen
-    (over the features N(0, I), or over the rows of the design). Distances: squared_distance |w -
-    w_real|^2, angle (radians, in which the two boundaries meet), cosine, excess_log_loss (nats a
-    label beyond the real model's, under N(0, I), by quadrature). `log_prob` is of features and
-    label together; with a design of the label given its features; -inf for a label that is neither
-    0 nor 1.
+    log_variance of a label given its features (0 and -inf in the limit in which the features
+    determine the label). They are averages over features N(0, I), or over the rows of the design.
+    Distances: squared_distance |w - w_real|^2; angle between the two decision boundaries in
+    radians; cosine of it; excess_log_loss, nats per label in excess of the real model's, for
+    features N(0, I), by quadrature. `log_prob` is the joint log-density of features and label; with
+    a design, that of the label given its features; -inf for a label that is neither 0 nor 1.
 
     Args:
-        dim: features, at least 1.
+        dim: the number of features, at least 1.
         design: None: fresh features N(0, I) in each generation. [T, dim]: the same rows in every
-            generation ("same X"); each set then has exactly T of them, and logged labels of a real
-            set may come with them as `sources.dataset`.
-        resampled: whether each set draws its features anew from the rows of the design, with
+            generation ("same X"); each training set then has exactly T rows. Observed labels of
+            these rows can be given as `sources.dataset`.
+        resampled: whether each training set draws its features from the rows of the design with
             replacement; sets may then have any size.
-        steps: of Newton, at most; where they do not suffice, converged is False.
-        tolerance: the steps end when the squared Newton decrement (the squared distance to the
-            optimum in standard errors) is below.
+        steps: the largest number of Newton steps; if they do not suffice, converged is False.
+        tolerance: the fit stops when the squared Newton decrement (the squared distance to the
+            optimum in standard errors) is below this.
         penalty: at least 0 (scikit-learn's C is 1 / (n penalty)).
 
     Raises:
-        InputError: if an argument is out of its range or has another shape, or a set has another
-            size than the design.
+        InputError: if an argument is out of its range or has another shape, or a training set has
+            another size than the design.
 
     References:
         Dey and Donoho 2024, "Universality of the pi^2/6 pathway in avoiding model collapse";
-        Newton: standard.
+        Newton's method: standard.
     """
     options = checked_options(dim, design, steps, tolerance, penalty)
     return _estimator(_Logistic(*options, checked_resampled(resampled, options[1])))
@@ -189,12 +190,16 @@ class _Logistic(NamedTuple):
 
 
 def example() -> tuple[Estimator, LogisticParams]:
-    """(Estimator, params) of a regression on three features."""
+    """Returns (Estimator, params) with three features."""
     return logistic_regression(3), logistic_params([1.0, -0.5, 0.25])
 
 
 def logistic_params(weights: ArrayLike) -> LogisticParams:
-    """Parameters from weights [dim]; `InputError` unless they are finite numbers in one row."""
+    """Returns parameters with these weights [dim].
+
+    Raises:
+        InputError: unless the weights are finite numbers of shape [dim].
+    """
     return LogisticParams(checked_weights(weights), jnp.asarray(False))
 
 
@@ -206,17 +211,17 @@ def newton(
     tolerance: float,
     penalty: float,
 ) -> tuple[jax.Array, FitInfo]:
-    """(weights [dim], FitInfo) by Newton steps; see `logistic_regression`.
+    """Returns (weights [dim], FitInfo) of the fit by Newton's method; see `logistic_regression`.
 
     Args:
         features: [n, dim].
         label: [n], 0 or 1.
-        weight: [n] of the points; one of weight 0 does not count, whatever it holds.
+        weight: [n], the points' weights; a point of weight 0 has no effect, even if it is nan.
         steps, tolerance, penalty: see `logistic_regression`.
 
     Returns:
-        The weights, and how the fit went: loss is the mean log-loss with its penalty, detail holds
-        separated [].
+        The weights and the `FitInfo`: loss is the mean log-loss plus the penalty, and
+        detail["separated"] [] is whether the sample is separated.
     """
     filled = weight > 0
     points = _Points(
@@ -247,7 +252,7 @@ def newton(
 
 
 class _Points(NamedTuple):
-    """What the loss is of; features and labels are 0 where the weight is.
+    """The data of the loss; features and labels are 0 where the weight is 0.
 
     features: [n, dim]. label, weight: [n]. total: [], the sum of the weights.
     """
@@ -282,7 +287,7 @@ class _Points(NamedTuple):
         return step + 1, best, times(features, best), jnp.sum(gradient * direction)
 
     def separation(self, logit):
-        """(whether the logits [n] separate the labels, by how much the weights are then scaled)."""
+        """(whether the logits [n] separate the labels, the factor that scales the weights then)."""
         filled = self.weight > 0
         margin = jnp.where(filled, jnp.where(self.label > 0.5, logit, -logit), jnp.inf)
         smallest, largest = jnp.min(margin), jnp.max(jnp.where(filled, jnp.abs(logit), 0))
@@ -304,7 +309,7 @@ def _norm(weights):
 
 
 def _angle(params, real):
-    """Angle [] between two weight vectors in radians, right down to 0; pi/2 where one is 0."""
+    """Angle [] between two weight vectors in radians, accurate near 0; pi/2 if one of them is 0."""
     lengths = _norm(params.weights), _norm(real.weights)
     a, b = (
         model.weights / jnp.where(length > 0, length, 1)
@@ -315,7 +320,7 @@ def _angle(params, real):
 
 
 def _half_normal_mean(function, size):
-    """E f(|size z|) over standard normal z, for an f that is 0 beyond 40, by Gauss and Legendre."""
+    """E f(|size z|) over standard normal z, for f = 0 beyond 40, by Gauss-Legendre quadrature."""
     end = jnp.minimum(8.0, 40 / jnp.maximum(size, 1e-30))
     z = end * jnp.asarray((_NODES + 1) / 2, size.dtype)
     values = function(size * z) * jnp.exp(-(z**2) / 2)
@@ -335,7 +340,7 @@ def _expected_softplus(size):
 
 
 def _excess_log_loss(params, real):
-    """Mean log-loss of a model under the real one's labels minus the real one's own.
+    """Mean log-loss of a model on labels of the real model, minus the real model's mean log-loss.
 
     Features are N(0, I); the integral is one-dimensional by Stein's lemma.
     """

@@ -1,4 +1,4 @@
-"""Gaussian by a conjugate prior: mean and covariance drawn from the posterior, or its mean or mode.
+"""Gaussian with a conjugate prior: a draw of mean and covariance, or the posterior mean or mode.
 
 The prior is normal-inverse-gamma, and normal-inverse-Wishart in several dimensions.
 """
@@ -40,36 +40,37 @@ def normal_inverse_gamma(
     estimate: Literal["sample", "mean", "mode", "maximum_likelihood"] = "sample",
     by: Literal["law", "points"] = "law",
 ) -> Estimator:
-    """Gaussian whose mean and variance are drawn from their posterior; x is [n, dim].
+    """Gaussian with a conjugate prior; by default mean and variance are drawn from the posterior.
 
-    The prior of the variance is inverse gamma (shape, scale), in several dimensions the inverse
-    Wishart of 2 shape degrees of freedom and matrix 2 scale I. That of the mean, given the
-    covariance, is normal about `mean` with covariance / strength. A posterior draw costs the same
-    for every sample size.
+    Points x are [n, dim]. The prior of the variance is inverse gamma (shape, scale). In several
+    dimensions it is inverse Wishart with 2 * shape degrees of freedom and matrix 2 * scale * I. The
+    prior of the mean, given the covariance, is Normal(`mean`, covariance / strength). A posterior
+    draw costs the same for every sample size.
 
-    Under `replace` a proper prior is the stationary law of the chain, which forgets the real
-    distribution. By default the prior is the reference prior 1 / variance (Jeffreys's independence
-    prior in several dimensions): the log-variance is a symmetric random walk with twice the noise
-    of maximum likelihood and no drift.
+    Under `replace` a proper prior is the stationary distribution of the chain, which forgets the
+    real distribution. The default is the reference prior 1 / variance (Jeffreys's independence
+    prior in several dimensions). With it the log-variance is a symmetric random walk without drift,
+    with twice the noise of maximum likelihood.
 
-    Parameters, metrics and distances are those of `gaussian`, whose sources serve. Where the
-    posterior is improper, at M + 2 shape <= dim - 1, the model is nan, a `DivergenceError`.
-    Equal points (as one point is) with scale 0 have variance 0 instead, as under `gaussian`.
+    Parameters, metrics and distances are those of `gaussian`, and the same sources can be used. If
+    the posterior is improper (M + 2 * shape <= dim - 1), the model is nan and the run ends with a
+    `DivergenceError`. If scale is 0 and all points are equal (one point, for example), the model
+    has variance 0 instead, as under `gaussian`.
 
     Args:
-        dim: dimensions, at least 1.
-        mean: where the prior expects the mean, a number or [dim].
-        strength: how many points `mean` counts as, at least 0.
+        dim: the number of dimensions, at least 1.
+        mean: the prior's expectation of the mean, a number or [dim].
+        strength: the number of points that `mean` counts as, at least 0.
         shape: of the inverse gamma; a proper prior has shape > (dim - 1) / 2 and scale > 0.
         scale: of the inverse gamma, at least 0, in squared units of the data.
-        estimate: what of the posterior becomes the model: "sample" draws from it, "mean" and
+        estimate: how the model is chosen from the posterior: "sample" draws from it, "mean" and
             "mode" are those of its joint density in mean and covariance. "maximum_likelihood" is
             `gaussian` with ddof=0 and takes no prior.
-        by: how the next sample's statistics are drawn, as in `gaussian`.
+        by: how the statistics of the next sample are drawn, as in `gaussian`.
 
     Raises:
-        InputError: if an argument is out of its range, or part of a prior is given that is not
-            used.
+        InputError: if an argument is out of its range, or part of a prior is given that would be
+            ignored.
 
     References:
         Gelman et al. 2013, "Bayesian Data Analysis", sections 3.2, 3.3 and 3.6; the chain is
@@ -93,7 +94,7 @@ def normal_inverse_gamma(
 
 
 def example() -> tuple[Estimator, GaussianParams]:
-    """(Estimator, params) of a Gaussian on the line, with a prior worth two points."""
+    """Returns (Estimator, params) in one dimension, with a prior that counts as two points."""
     family = normal_inverse_gamma(mean=1.0, strength=2.0, shape=2.0, scale=2.0)
     return family, gaussian_params(1.0, 2.0)
 
@@ -163,12 +164,12 @@ class _Prior(NamedTuple):
 
 
 def inverse_wishart_factor(key: jax.Array, degrees_of_freedom: jax.Array, dim: int):
-    """(log_diagonal, below) of a lower-triangular T with T T^T ~ inverse Wishart(degrees, I).
+    """Returns (log_diagonal, below) of a triangle T with T T^T ~ inverse Wishart(degrees, I).
 
-    In the form of `factored.times_triangle`: below[k, j] T[j, j] is T[k, j]. nan unless there are
-    more degrees of freedom than dim - 1. Derived: T is the inverse of the lower factor R of a
-    Wishart matrix R^T R, whose diagonal has chi variables of degrees - dim + 1, ..., degrees
-    freedom, and which is standard normal below.
+    T is lower triangular, in the form of `factored.times_triangle`: below[k, j] T[j, j] is T[k, j].
+    The result is nan unless degrees_of_freedom > dim - 1. Derived: T is the inverse of the lower
+    triangle R of a Wishart matrix R^T R. The diagonal of R has chi variables with degrees - dim +
+    1, ..., degrees degrees of freedom; its entries below the diagonal are standard normal.
 
     References:
         Bartlett 1933.

@@ -1,8 +1,9 @@
-"""A normalizing flow: invertible layers with an exact density, by maximum likelihood.
+"""A normalizing flow: invertible layers with an exact density, fitted by maximum likelihood.
 
-Each layer moves about half of the coordinates, by what a small network makes of the others; on the
-line a layer is one map. A fresh flow is the identity, so that it begins as the Gaussian of the
-data's means and deviations. Beyond 5 deviations splines leave points where they are.
+Each layer transforms about half of the coordinates, with parameters that a small network computes
+from the others; in one dimension a layer is a single map. A new flow is the identity, so it starts
+as the Gaussian with the data's means and standard deviations. Splines are the identity beyond 5
+standard deviations.
 """
 
 from typing import Literal
@@ -41,25 +42,25 @@ def normalizing_flow(
     start: Literal["fresh", "previous"] = "fresh",
     standardise: bool = True,
 ) -> Estimator:
-    """Normalizing flow of coupling layers by maximum likelihood; x is [n, dim].
+    """Normalizing flow of coupling layers, fitted by maximum likelihood.
 
-    log_prob is exact. A sample of equal points gives the model of that point.
+    Points x are [n, dim]. log_prob is exact. Equal points give a model with all mass at that point.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim) and log_variance (log-determinant
     / dim), from 4,096 draws.
 
     Args:
         dim: Dimensions of a point, at least 1.
-        layers: Coupling layers.
-        transform: What a layer does to a coordinate: a monotone "spline" of rational quadratic
-            pieces, or an "affine" map. On the line "affine" is a Gaussian.
+        layers: Number of coupling layers.
+        transform: The map of a layer in each coordinate: a monotone "spline" of rational quadratic
+            pieces, or an "affine" map. In one dimension "affine" is a Gaussian.
         bins: Pieces of a spline, by default 8.
-        width: Of hidden layers, by default 64.
-        depth: Hidden layers of the networks.
-        steps: Of the optimiser (Adam, whose rate falls to 0), in each generation.
-        batch_size: Points in a step, drawn with replacement.
-        learning_rate: Of the first step.
-        start: "fresh": a new flow in each generation. "previous": that of the generation before.
+        width: Width of the hidden layers, by default 64.
+        depth: Number of hidden layers of the networks.
+        steps: Steps of the optimiser (Adam, whose learning rate falls to 0) in each generation.
+        batch_size: Points per step, drawn with replacement.
+        learning_rate: The learning rate of the first step.
+        start: "fresh": each fit starts with a new flow; "previous": with the previous one.
         standardise: As in `diffusion`.
 
     Raises:
@@ -90,14 +91,16 @@ def normalizing_flow(
 
 
 def _bins(transform, bins):
-    """The pieces of splines; refused for affine layers, which have none."""
+    """The number of pieces of splines; `InputError` for affine layers, which have none."""
     if one_of("transform", transform, TRANSFORMS) == "affine" and bins is not None:
-        raise InputError(f"bins is {bins!r} with affine layers; give transform='spline'")
+        raise InputError(
+            f"bins is {bins!r} with transform 'affine', which ignores it; give transform='spline'"
+        )
     return BINS if bins is None else whole("bins", bins, 2, 256)
 
 
 def example() -> tuple[Estimator, LearnedParams]:
-    """(Estimator, params) of a small flow at random, in two dimensions."""
+    """Returns (Estimator, params): a small untrained flow in two dimensions."""
     made = normalizing_flow(2, layers=2, width=16, depth=1, steps=40, batch_size=64, bins=4)
     return made, random_output(made.init(jax.random.key(0), None))
 

@@ -1,4 +1,4 @@
-"""Pareto distribution with a known minimum, by maximum likelihood of its shape."""
+"""Pareto distribution with a known minimum, its shape fitted by maximum likelihood."""
 
 import functools
 import math
@@ -24,14 +24,14 @@ __all__ = ["pareto", "pareto_params"]
 class ParetoParams(NamedTuple):
     """log_shape: [], the logarithm of the exponent a in P(x > t) = (minimum / t)^a.
 
-    inf where all the mass is at the minimum.
+    inf if all mass is at the minimum.
     """
 
     log_shape: jax.Array
 
 
 class LogExcess(NamedTuple):
-    """Sufficient statistics: count [], and the logarithm [] of the mean of log(x / minimum)."""
+    """Sufficient statistics: the number of points [] and log of the mean of log(x / minimum) []."""
 
     count: jax.Array
     log_mean: jax.Array
@@ -39,22 +39,24 @@ class LogExcess(NamedTuple):
 
 @named
 def pareto(minimum: float = 1.0) -> Estimator:
-    """Pareto distribution, its shape by maximum likelihood; x is [n] >= minimum.
+    """Pareto distribution with a known minimum, its shape fitted by maximum likelihood.
 
-    The shape is 1 / mean of log(x / minimum). These log-excesses are exponential of mean 1 / shape,
-    so the sum of n of them is Gamma(n): a generation costs the same for every n. Under `replace`
-    the tail goes: 1 / shape is right on average, and the shape grows by M / (M - 1) a sampling of M
-    on average. Where points are held, it grows until they differ from the minimum by 8 roundings;
-    there the model becomes nan.
+    Points x are [n], at least `minimum`. The fitted shape is 1 / mean of log(x / minimum). These
+    logarithms are exponential with mean 1 / shape, so the sum of n of them is Gamma(n) / shape, and
+    a generation costs the same for every n.
+
+    Under `replace` the tail is lost: 1 / shape is unbiased, and the shape grows by the factor
+    M / (M - 1) on average per generation of M points. Under a workflow that stores points, the
+    model becomes nan when points differ from the minimum by no more than 8 units of rounding.
 
     Metrics: shape and log_shape (-shape is the natural parameter of log(x / minimum)), mean (inf
     for shape <= 1), variance (inf for shape <= 2), log_variance, entropy in nats. Distances to the
     real distribution: kl_model_to_real, kl_real_to_model, wasserstein2 and squared_wasserstein2
-    (inf where either variance is, but 0 of a model to itself). Temperatures T for which (shape + 1)
-    / T <= 1 leave no distribution; `tempered` then gives shape 0.
+    (inf if either variance is inf, but 0 between equal models). A temperature T with
+    (shape + 1) / T <= 1 leaves no normalisable density; `tempered` then returns shape 0.
 
     Args:
-        minimum: the known lower end.
+        minimum: the known lower end of the distribution, above 0.
 
     Raises:
         InputError: unless the minimum is finite and above 0.
@@ -94,23 +96,27 @@ def pareto(minimum: float = 1.0) -> Estimator:
 
 
 def example() -> tuple[Estimator, ParetoParams]:
-    """(Estimator, params) of shape 3 above 1."""
+    """Returns (Estimator, params) with shape 3 and minimum 1."""
     return pareto(), pareto_params(3.0)
 
 
 def pareto_params(shape: ArrayLike) -> ParetoParams:
-    """Parameters from the shape; `InputError` unless it is finite and above 0."""
+    """Returns parameters with this shape.
+
+    Raises:
+        InputError: unless the shape is finite and above 0.
+    """
     shape = real("shape", shape, above=0)
     return ParetoParams(jnp.asarray(math.log(shape), jnp.result_type(float)))
 
 
 class _Pareto(NamedTuple):
-    """What depends on the minimum."""
+    """The functions that depend on the minimum."""
 
     minimum: float
 
     def check(self, x):
-        """The points as they are held; see `core.data_checks`."""
+        """The points in the type in which they are stored; see `core.data_checks`."""
         takes = f"numbers of at least {self.minimum:g}"
         held = PointCheck(f"pareto(minimum={self.minimum:g})", takes, low=self.minimum)(x)
         excess = np.log(x.ravel().astype(float) / self.minimum).mean()
@@ -177,7 +183,7 @@ class _Pareto(NamedTuple):
 
 @functools.cache
 def _excess_above(minimum):
-    """A type of statistics for each minimum: those above one say nothing of another."""
+    """A type of statistics for each minimum, so that those of different minima are not pooled."""
     return LogExcess if minimum == 1 else type("LogExcess", (LogExcess,), {"__slots__": ()})
 
 

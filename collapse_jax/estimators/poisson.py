@@ -1,4 +1,4 @@
-"""Poisson distribution by the sample mean."""
+"""Poisson distribution, fitted by the sample mean."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class PoissonParams(NamedTuple):
 
 
 class PoissonAverage(NamedTuple):
-    """Sufficient statistics: count [] of the sample and its mean [], floats."""
+    """Sufficient statistics: the number of points [] and their mean [], floats."""
 
     count: jax.Array
     mean: jax.Array
@@ -32,16 +32,17 @@ class PoissonAverage(NamedTuple):
 
 @named
 def poisson() -> Estimator:
-    """Poisson distribution by maximum likelihood, the sample mean; x is int32 [n].
+    """Poisson distribution, its rate fitted by maximum likelihood (the sample mean).
 
-    The sum of n draws is Poisson(n rate): a generation costs the same for every n, and n rate may
-    be beyond every integer type. Under `replace` the sum is a critical branching process, which
-    dies out: a rate of 0 is absorbed, and a rate above 0 is at least 1 / n.
+    Points x are int32 [n]. The sum of n draws is Poisson(n * rate), so a generation costs the same
+    for every n, and n * rate may exceed every integer type. Under `replace` the sum is a critical
+    branching process, which dies out: a rate of 0 is absorbing, and a positive rate is at least
+    1 / n.
 
-    Metrics: mean, variance and rate (all the same), log_rate (the natural parameter), log_variance
-    (the same), absorbed (1 where the rate is 0, else 0). Distances to the real distribution:
-    kl_model_to_real, kl_real_to_model (inf once the model is absorbed); the Wasserstein distance
-    has no closed form.
+    Metrics: mean, variance and rate (three names of one number), log_rate (the natural parameter),
+    log_variance (the same as log_rate), absorbed (1 if the rate is 0, else 0). Distances to the
+    real distribution: kl_model_to_real, kl_real_to_model (inf once the model is absorbed). The
+    Wasserstein distance has no closed form and is not offered.
 
     References:
         Derived here; the branching process as in Suresh et al. 2024 (g_{k+1} = 1 - exp(-g_k)).
@@ -64,12 +65,16 @@ def poisson() -> Estimator:
 
 
 def example() -> tuple[Estimator, PoissonParams]:
-    """(Estimator, params) of rate 2.5."""
+    """Returns (Estimator, params) with rate 2.5."""
     return poisson(), poisson_params(2.5)
 
 
 def poisson_params(rate: ArrayLike) -> PoissonParams:
-    """Parameters from the rate; `InputError` unless it is finite and at least 0."""
+    """Returns parameters with this rate.
+
+    Raises:
+        InputError: unless the rate is finite and at least 0.
+    """
     return PoissonParams(jnp.asarray(real("rate", rate, at_least=0), jnp.result_type(float)))
 
 

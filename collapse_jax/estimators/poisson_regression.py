@@ -1,4 +1,4 @@
-"""Poisson regression whose counts the previous generation's fit makes, by damped Newton steps."""
+"""Poisson regression on counts that the previous generation's model generates."""
 
 from typing import NamedTuple
 
@@ -48,37 +48,40 @@ def poisson_regression(
     penalty: float = 0.0,
     resampled: bool = False,
 ) -> Estimator:
-    """Poisson regression on counts that the previous fit made; x is [n, dim + 1], the count last.
+    """Poisson regression on counts that the previous generation's model generated.
 
-    Count ~ Poisson(exp(features @ weights)); no intercept (give a column of ones in `design`).
-    Minimised is the mean of rate - count log rate, + penalty / 2 |w|^2, from weights 0, by Newton
-    steps, each halved up to 11 times to the best of its sizes. Features that others explain get
-    weight 0. Log rates beyond 20 are drawn as 20. Where every count is 0 the likelihood has no
-    maximum; then the weights stay finite, and converged is False.
+    Points x are rows [n, dim + 1], features first, the count last. The model is
+    count ~ Poisson(exp(features @ weights)); there is no intercept (give a column of ones in
+    `design`). The fit minimises the mean of rate - count log rate, plus penalty / 2 |w|^2, by
+    Newton's method from weights 0; a line search tries each step at full size and halved up to 11
+    times. A feature that is a linear combination of others gets weight 0. Sampling limits log rates
+    to 20. If every count is 0, the likelihood has no maximum; the weights are then finite because
+    `steps` is finite, and converged is False.
 
-    Metrics: weights [dim], weight_norm; mean, variance and log_variance of a count (over the
-    features N(0, I), or over the rows of the design). Distances: squared_distance |w - w_real|^2;
-    excess_log_loss, the nats a count beyond the real model's under N(0, I). `log_prob` is of
-    features and count together; with a design of the count given its features; -inf for what is no
-    count.
+    Metrics: weights [dim], weight_norm; mean, variance and log_variance of a count (over features
+    N(0, I), or over the rows of the design). Distances: squared_distance |w - w_real|^2;
+    excess_log_loss, nats per count in excess of the real model's, for features N(0, I). `log_prob`
+    is the joint log-density of features and count; with a design, that of the count given its
+    features; -inf if the count is not a whole number of at least 0.
 
     Args:
-        dim: features, at least 1.
+        dim: the number of features, at least 1.
         design: None: fresh features N(0, I) in each generation. [T, dim]: the same rows in every
-            generation ("same X"); each set then has exactly T of them.
-        resampled: whether each set draws its features anew from the rows of the design, with
+            generation ("same X"); each training set then has exactly T rows.
+        resampled: whether each training set draws its features from the rows of the design with
             replacement; sets may then have any size.
-        steps: of Newton, at most; where they do not suffice, converged is False.
-        tolerance: the steps end when the squared Newton decrement (the squared distance to the
-            optimum in standard errors) is below.
+        steps: the largest number of Newton steps; if they do not suffice, converged is False.
+        tolerance: the fit stops when the squared Newton decrement (the squared distance to the
+            optimum in standard errors) is below this.
         penalty: at least 0 (scikit-learn's alpha).
 
     Raises:
-        InputError: if an argument is out of its range or has another shape, or a set has another
-            size than the design.
+        InputError: if an argument is out of its range or has another shape, or a training set has
+            another size than the design.
 
     References:
-        He, Xu and Cheng 2025, arXiv 2502.18049, has it in a generational chain; Newton: standard.
+        He, Xu and Cheng 2025, arXiv 2502.18049, use it in a generational chain; Newton's method:
+        standard.
     """
     options = checked_options(dim, design, steps, tolerance, penalty)
     return _estimator(_Poisson(*options, checked_resampled(resampled, options[1])))
@@ -159,19 +162,23 @@ class _Poisson(NamedTuple):
         return tuple(total - np.log(len(self.design)))
 
     def log_variance(self, params):
-        """The variance of a rate is E rate^2 - (E rate)^2; that of a count has E rate more."""
+        """Log of the variance of a count, which is E rate^2 - (E rate)^2 + E rate."""
         first, second = self.log_moments(params)
         spread = jnp.where(second > 2 * first, -jnp.expm1(2 * first - second), 0)
         return jnp.logaddexp(first, second + jnp.log(spread))
 
 
 def example() -> tuple[Estimator, PoissonRegressionParams]:
-    """(Estimator, params) of a regression on three features."""
+    """Returns (Estimator, params) with three features."""
     return poisson_regression(3), poisson_regression_params([0.5, -0.3, 0.2])
 
 
 def poisson_regression_params(weights: ArrayLike) -> PoissonRegressionParams:
-    """Parameters from weights [dim]; `InputError` unless they are finite numbers in one row."""
+    """Returns parameters with these weights [dim].
+
+    Raises:
+        InputError: unless the weights are finite numbers of shape [dim].
+    """
     return PoissonRegressionParams(checked_weights(weights))
 
 
@@ -183,16 +190,16 @@ def newton(
     tolerance: float,
     penalty: float,
 ) -> tuple[jax.Array, FitInfo]:
-    """(weights [dim], FitInfo) by Newton steps; see `poisson_regression`.
+    """Returns (weights [dim], FitInfo) of the fit by Newton's method; see `poisson_regression`.
 
     Args:
         features: [n, dim].
         count: [n], whole numbers of at least 0.
-        weight: [n] of the points; one of weight 0 does not count, whatever it holds.
+        weight: [n], the points' weights; a point of weight 0 has no effect, even if it is nan.
         steps, tolerance, penalty: see `poisson_regression`.
 
     Returns:
-        The weights, and how the fit went: loss is the mean of rate - count log rate, with its
+        The weights and the `FitInfo`, whose loss is the mean of rate - count log rate, plus the
         penalty.
     """
     filled = weight > 0
@@ -213,7 +220,7 @@ def newton(
 
 
 class _Points(NamedTuple):
-    """What the loss is of; features and counts are 0 where the weight is.
+    """The data of the loss; features and counts are 0 where the weight is 0.
 
     features: [n, dim]. count, weight: [n]. ridge: [], the penalty of all points.
     """
@@ -250,7 +257,7 @@ class _Points(NamedTuple):
 
 
 def _excess_log_loss(params, real):
-    """Mean loss of a model under the real one's counts minus the real one's own.
+    """Mean loss of a model on counts of the real model, minus the real model's mean loss.
 
     Features are N(0, I): E exp(x'w) = exp(|w|^2 / 2) and, by Stein's lemma, E x exp(x'w) = w times
     that.

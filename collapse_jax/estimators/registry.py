@@ -1,6 +1,6 @@
-"""Families by name: ours, those that installed packages bring, and those registered here.
+"""Families by name: built-in ones, those of installed packages, and those registered here.
 
-A package whose family cannot be loaded takes no other family with it: `broken` says what is wrong.
+A family that cannot be loaded does not affect the others: `broken` reports why it failed.
 """
 
 import importlib.metadata
@@ -28,24 +28,24 @@ def register(
     metrics: tuple[str, ...] = (),
     laws: ClosedForms | None = None,
 ) -> None:
-    """Makes a family known to `families()`, and so to the command line and the contract.
+    """Adds a family to `families()`, and so to the command line and the contract checks.
 
-    A package does the same for all its users by an entry point in the group
-    "collapse_jax.families". Its object is a `Family`, or the factory, whose attributes `example`,
-    `label`, `metrics` and `laws` are read where it has them.
+    A package can do the same for all its users with an entry point in the group
+    "collapse_jax.families". The entry point names a `Family`, or a factory, whose attributes
+    `example`, `label`, `metrics` and `laws` are used if it has them.
 
-    A name may be registered again with the same factory: what is given then replaces what was
-    given before, and what is not given stays.
+    A name may be registered again with the same factory: arguments that are given replace the
+    earlier ones, and the others stay.
 
     Args:
         name: letters, digits and underscores.
         factory: (**options) -> `Estimator`, or a `Family`.
-        example: () -> (`Estimator`, params), a small model of the family. It stands for the real
+        example: () -> (`Estimator`, params), a small model of the family. It is the real
             distribution in `collapse-jax simulate`.
-        label: what figures call the family, by default its name. It may hold options:
+        label: the family's name in figures, by default `name`. It may contain options:
             "Laplace at {location}".
-        metrics: what is recorded by default; else the first three metrics that are numbers.
-        laws: the closed forms that its chains are drawn against.
+        metrics: the metrics that are recorded by default; else the first three scalar metrics.
+        laws: closed forms for the family's chains, which figures draw next to the chains.
 
     Raises:
         InputError: if the name is not an identifier or is taken by another factory, or an argument
@@ -61,24 +61,24 @@ def register(
 
 
 def families() -> dict[str, Family]:
-    """Name -> `Family`: ours first, then those of entry points, then those registered here.
+    """Returns name -> `Family`: built-in ones first, then entry points, then registered ones.
 
-    Those that cannot be loaded are left out; `broken` names them.
+    Families that cannot be loaded are left out; `collapse-jax families` lists them with the reason.
     """
     return dict(estimators.FAMILIES) | _of_packages()[0] | _REGISTERED
 
 
 def broken() -> dict[str, str]:
-    """Entry point -> why its family is not among `families`, in one line."""
+    """Returns entry point -> the reason why its family cannot be loaded, in one line."""
     return _of_packages()[1]
 
 
 def family(name: str) -> Family:
-    """The family of a name.
+    """Returns the family with this name.
 
     Raises:
-        InputError: if it is unknown, and the text lists what is known; or if it is an entry point
-            that cannot be loaded, and the text says why.
+        InputError: if the name is unknown (the message lists the known names), or if the family is
+            an entry point that cannot be loaded (the message gives the reason).
     """
     for known in (_REGISTERED, estimators.FAMILIES):  # so that no package is loaded in vain
         if name in known:
@@ -97,7 +97,10 @@ def family(name: str) -> Family:
 def _checked_name(name, factory):
     """The family that has a name already, or None; raises `InputError` for a name that is taken."""
     if not isinstance(name, str) or not name.isidentifier():
-        raise InputError(f"name is {name!r}; it must be made of letters, digits and underscores")
+        raise InputError(
+            f"name is {name!r}; it must consist of letters, digits and underscores, and must not "
+            "start with a digit"
+        )
     if not callable(factory):
         raise InputError(
             f"factory of {name!r} is {factory!r:.200}; it must be a function that returns an "
@@ -127,7 +130,8 @@ def _of_packages():
         taken = name in estimators.FAMILIES or name in found
         try:
             if taken:
-                owner = "ours" if name in estimators.FAMILIES else "another entry point"
+                is_built_in = name in estimators.FAMILIES
+                owner = "a built-in family" if is_built_in else "another entry point"
                 raise InputError(f"the name is taken by {owner}")
             found[name] = _loaded(point)
         except (Exception, SystemExit) as error:
@@ -152,11 +156,11 @@ def _loaded(point):
         }
         family = Family(loaded, **parts)
     if not point.name.isidentifier():
-        raise InputError("its name must be made of letters, digits and underscores")
+        raise InputError("its name must consist of letters, digits and underscores")
     if not callable(family.factory):
         raise InputError(
-            f"it is {family.factory!r:.200}; it must be a Family, or a function that returns an "
-            "Estimator"
+            f"the object is {family.factory!r:.200}; it must be a Family, or a function that "
+            "returns an Estimator"
         )
     return _checked(point.name, family)
 
@@ -178,7 +182,7 @@ def _checked(name, family):
 
 
 def _check_label(name, family):
-    """Raises `InputError` unless the label is text whose fields are options of the factory."""
+    """Raises `InputError` unless the label is a string whose fields are options of the factory."""
     try:
         parsed = list(string.Formatter().parse(family.label))
     except (TypeError, ValueError):

@@ -23,11 +23,11 @@ _SIZES = (2, 1000, 1024)
 
 @recorded
 def population(estimator: Estimator, params: Params) -> Source:
-    """Any model as the truth: fresh draws from it on every request.
+    """Returns a source that draws fresh real data from a model, which is the real distribution.
 
     Args:
         estimator: one of `cj.estimators`, or your own.
-        params: its parameters, to which distances are measured.
+        params: its parameters; distances to the real distribution compare with this model.
 
     Raises:
         InputError: if the estimator is something else, or cannot be sampled with these parameters.
@@ -55,7 +55,7 @@ def _population(estimator, params):
 
 
 def _check_params(estimator, params):
-    """Raises `InputError` for what is none of a family's parameters, or holds nan."""
+    """Raises `InputError` for objects that are not a family's parameters, or that contain nan."""
     for place, leaf in jax.tree_util.tree_leaves_with_path(params):
         if isinstance(leaf, np.ndarray | jax.Array | float) and not isinstance(leaf, Tracer):
             dtype = jnp.result_type(leaf)
@@ -80,7 +80,7 @@ def _check_params(estimator, params):
 
 
 def _failure(estimator, params, n):
-    """What sampling n points raises, or None."""
+    """The exception that sampling n points raises, or None."""
     try:
         jax.eval_shape(lambda key: estimator.sample(key, params, n), jax.random.key(0))
     except Exception as error:
@@ -90,12 +90,15 @@ def _failure(estimator, params, n):
 
 @recorded
 def normal(mean: ArrayLike = 0.0, covariance: ArrayLike = 1.0) -> Source:
-    """Fresh draws from Normal(mean [d], covariance [d, d]), or from two numbers for d = 1.
+    """Returns a source that draws from Normal(mean, covariance).
 
-    By default it is the standard normal in one dimension.
+    Args:
+        mean: [d], or a number for d = 1; 0 by default.
+        covariance: [d, d], or a variance for d = 1; 1 by default.
 
     Raises:
-        InputError: if the shapes do not fit, or the covariance is not one.
+        InputError: if the shapes do not fit, or the covariance is not symmetric and positive
+            semi-definite.
     """
     params = gaussian_params(mean, covariance)
     return _population(gaussian(len(params.mean)), params)
@@ -106,10 +109,10 @@ noted(normal, shown=("mean", "covariance"))
 
 @recorded
 def categorical(probabilities: ArrayLike) -> Source:
-    """Fresh draws of categories with probabilities [K].
+    """Returns a source that draws categories 0 .. K - 1 with probabilities [K].
 
     Raises:
-        InputError: unless they are non-negative and sum to 1.
+        InputError: unless the probabilities are non-negative and sum to 1.
     """
     values = numbers("probabilities", probabilities)
     if (
@@ -124,24 +127,25 @@ def categorical(probabilities: ArrayLike) -> Source:
 
 
 def dataset(x: ArrayLike, *, family: Estimator | None = None) -> Source:
-    """One fixed real data set x [N, ...], drawn from without replacement.
+    """Returns a source that draws rows of a fixed real data set x [N, ...] without replacement.
 
-    n of its rows come in random order; all of them where n = N. Memory is O(n) where n is small
-    (see `core.rows`).
+    A request for n points returns n rows in random order; n = N returns all of them. Memory is O(n)
+    if n is small (see `core.rows`).
 
     Args:
-        x: an array, a frame, or nested sequences of numbers, without masked or missing values. It
-            is read as it is, and `generational_process` holds it against the family before any
-            work: [n] is taken for one dimension, integers for real numbers, and floats without a
-            fraction for labels.
-        family: the estimator that is fitted. With it distances to the real distribution are
-            offered: to its model of all N rows. Of a categorical, n-gram or empirical family
-            without smoothing that is the empirical law itself, of others their nearest model.
+        x: an array, a data frame, or nested sequences of numbers, without masked or missing values.
+            `generational_process` converts and checks it for the family before any work: [N] is
+            accepted as one dimension, integers as real numbers, and floats without a fraction as
+            labels.
+        family: the estimator that is fitted. If it is given, distances to the real distribution are
+            offered; they compare with the family's model of all N rows. For a categorical, n-gram
+            or empirical family without smoothing that model is the empirical distribution, for
+            other families it is the nearest model.
 
     Raises:
-        InputError: if it is empty, ragged, not finite or not made of numbers; in
-            `generational_process`, if more than N points are asked for or the family does not take
-            them, and if it holds digits that float32 would lose.
+        InputError: if x is empty, ragged, not finite or not numeric; from `generational_process`,
+            if more than N points are asked for, if the family does not accept the points, or if
+            they have digits that float32 would lose.
     """
     try:
         points = read(x)
@@ -156,7 +160,7 @@ def dataset(x: ArrayLike, *, family: Estimator | None = None) -> Source:
 def _dataset(points, family):
     if points.ndim < 1 or points.shape[0] < 1:
         raise InputError(
-            f"the real data set has shape {points.shape}; it must hold at least one point"
+            f"the real data set has shape {points.shape}; it must contain at least one point"
         )
     if family is not None:
         made_by("family", family, Estimator, "one of cj.estimators")
@@ -177,7 +181,7 @@ def _dataset(points, family):
 
 
 def _with_model(source, family):
-    """A data set that knows the family's model of all its rows."""
+    """The data set with the family's model of all its rows."""
     if not isinstance(source.sample, Rows) or not family.traceable:
         raise InputError(
             f"{family.name} cannot be fitted to all rows before a run; leave family out"
@@ -197,13 +201,13 @@ def _with_model(source, family):
 
 
 def _traced(points):
-    """A data set of which nothing is known before the run."""
+    """A data set of traced points, which cannot be checked before the run."""
     size = points.shape[0]
 
     def sample(key, n):
         one_key("key", key)
         if n > size:
-            raise InputError(f"{n} real points are asked for, but the data set has {size}")
+            raise InputError(f"{n} real points are asked for, but the data set has {size} points")
         return points[jax.random.permutation(key, size)[:n]]
 
     return Source(sample, size=size)

@@ -1,4 +1,4 @@
-"""Student's t by maximum likelihood: expectation-maximisation on points."""
+"""Student's t, fitted by maximum likelihood with expectation-maximisation on points."""
 
 from typing import Any, NamedTuple
 
@@ -51,27 +51,27 @@ def student_t(
     steps: int = 500,
     tolerance: float = 1e-5,
 ) -> Estimator:
-    """Student's t by maximum likelihood (EM); x is [n, dim].
+    """Student's t, fitted by maximum likelihood with expectation-maximisation (EM).
 
-    Degrees of freedom are held as their inverse, which the data determines where it cannot tell
-    large ones from each other. Its smallest value 0, the Gaussian, is the estimate of data with
-    lighter tails. `FitInfo` holds converged, iterations, and as the loss minus the mean
-    log-likelihood. Points are held: a chain goes on until they differ by 8 roundings of their size,
-    and is nan there, a `DivergenceError`. Directions in which all points are equal have scale 0.
+    Points x are [n, dim]. The model stores 1 / df (df: degrees of freedom), because data determines
+    1 / df well even if it cannot distinguish large values of df. 1 / df = 0 is the Gaussian; it is
+    the estimate for data with lighter tails. Directions in which all points are equal have scale 0.
+    `FitInfo` reports whether the fit converged, the number of iterations, and the loss, which is
+    minus the mean log-likelihood. When the points of a chain differ by no more than 8 units of
+    rounding, the model becomes nan and the run ends with a `DivergenceError`.
 
     Metrics: mean (the location, [dim]; [] for dim = 1), variance (trace / dim; inf for df <= 2),
-    log_variance (log-determinant / dim), scale (geometric mean of the scale matrix's roots),
-    log_scale, inverse_df, df. Distances to the real distribution, where that is a Student t too:
-    kl_model_to_real and kl_real_to_model, from 4,096 draws.
+    log_variance (log-determinant / dim), scale (geometric mean of the square roots of the scale
+    matrix's eigenvalues), log_scale, inverse_df, df. Distances to the real distribution, if that is
+    a Student t too: kl_model_to_real and kl_real_to_model, estimated from 4,096 draws.
 
     Args:
-        dim: dimensions, at least 1.
+        dim: the number of dimensions, at least 1.
         df: known degrees of freedom above 0; None estimates them.
-        smallest_df: the smallest estimate. At df < dim / (n - 1) the likelihood has no maximum: it
-            grows without end where the scale shrinks around a single point.
-        steps: of EM, at most.
-        tolerance: the steps end where location and scale change by less, in deviations, and so does
-            1 / df.
+        smallest_df: the smallest estimate of df. For df < dim / (n - 1) the likelihood is
+            unbounded: it grows as the scale shrinks around a single point.
+        steps: the largest number of EM steps.
+        tolerance: EM stops when location and scale (in standard deviations) and 1 / df change less.
 
     Raises:
         InputError: if an argument is out of its range, or `smallest_df` is given with a known df.
@@ -107,7 +107,7 @@ def student_t(
 
 
 class _Student(NamedTuple):
-    """The options, and what depends on them; `fitted` is of a single chain."""
+    """The options, and what depends on them; `fitted` takes a single chain."""
 
     dim: int
     inverse_df: Any
@@ -164,22 +164,22 @@ class _Student(NamedTuple):
 
 
 def example() -> tuple[Estimator, StudentParams]:
-    """(Estimator, params) of a correlated Student t with 4 degrees of freedom in the plane."""
+    """Returns (Estimator, params) with 4 degrees of freedom in two correlated dimensions."""
     return student_t(2), student_t_params([1.0, -2.0], [[2.0, 0.6], [0.6, 0.5]], 4.0)
 
 
 def student_t_params(location: ArrayLike, scale: ArrayLike, df: float) -> StudentParams:
-    """Parameters from a location [d], a scale matrix [d, d] and degrees of freedom.
+    """Returns parameters with this location [d], scale matrix [d, d] and degrees of freedom.
 
     Args:
         location: [d], or a number for d = 1.
         scale: the scale matrix [d, d] as SciPy's `multivariate_t` has it, in squared units of the
             data; a number for d = 1 is the scale itself, as in `scipy.stats.t`.
-        df: above 0; inf is the Gaussian.
+        df: degrees of freedom above 0; inf is the Gaussian.
 
     Raises:
-        InputError: unless they are finite (but for df), the scale matrix is symmetric and positive
-            definite, and floats around the location are near enough to hold the scale.
+        InputError: unless location and scale are finite, the scale matrix is symmetric and positive
+            definite, and the scale is large enough to be resolved by floats near the location.
     """
     location = numbers("location", location)
     scale = numbers("scale", scale)
@@ -204,7 +204,7 @@ def student_t_params(location: ArrayLike, scale: ArrayLike, df: float) -> Studen
 
 
 def sample(key: jax.Array, params: StudentParams, n: int) -> jax.Array:
-    """n points [n, d]: normal ones over the root of a chi-square variate by its degrees."""
+    """Returns n points [n, d]: location + a normal vector / sqrt(chi-square variate / df)."""
     normal_key, chi_key = split(key)
     dim = params.location.shape[0]
     z = normal_vector(normal_key, n * dim).reshape(n, dim)
@@ -217,9 +217,9 @@ def sample(key: jax.Array, params: StudentParams, n: int) -> jax.Array:
 
 
 def log_prob(params: StudentParams, x: jax.Array) -> jax.Array:
-    """Log-densities [n] in nats of points x [n, d].
+    """Returns the log-densities [n] in nats of points x [n, d].
 
-    Where a direction has no scale, inf on the model and -inf off it.
+    If a direction has scale 0, they are inf on the model's subspace and -inf off it.
     """
     dim = x.shape[1]
     apart = factored.solved(params.factor, x - params.location)
@@ -232,12 +232,12 @@ def log_prob(params: StudentParams, x: jax.Array) -> jax.Array:
 
 
 def _inverse(df, smallest_df):
-    """1 / df of a known one, or nothing."""
+    """1 / df if df is known, else None."""
     if df is None:
         return None
     if smallest_df != 0.5:
         raise InputError(
-            f"smallest_df is {smallest_df} with a known df, which ignores it; leave one of them out"
+            f"smallest_df is {smallest_df} with a known df, which would ignore it; give one of them"
         )
     return 1 / real_or_traced("df", df, above=0, must_be="a finite number above 0, or None")
 

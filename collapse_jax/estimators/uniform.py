@@ -1,4 +1,4 @@
-"""Uniform distribution on [0, maximum] by its largest point, on the log scale."""
+"""Uniform distribution on [0, maximum], fitted by the largest point, stored as a logarithm."""
 
 import math
 from typing import NamedTuple
@@ -20,32 +20,35 @@ __all__ = ["uniform", "uniform_params"]
 
 
 class UniformParams(NamedTuple):
-    """log_maximum: [], the logarithm of the upper end; -inf where all the mass is at 0."""
+    """log_maximum: [], the logarithm of the upper end; -inf if all mass is at 0."""
 
     log_maximum: jax.Array
 
 
 class Largest(NamedTuple):
-    """Sufficient statistic: the logarithm [] of the largest point; -inf of no points."""
+    """Sufficient statistic: the logarithm [] of the largest point; -inf if there are no points."""
 
     log_maximum: jax.Array
 
 
 @named
 def uniform() -> Estimator:
-    """Uniform distribution on [0, maximum] by maximum likelihood, the largest point; x is [n] >= 0.
+    """Uniform distribution on [0, maximum], fitted by maximum likelihood (the largest point).
 
-    The maximum is kept as a logarithm (where points are held, down to the smallest float: there the
-    model becomes nan). The largest of n draws is the maximum times U^(1/n): a
-    generation costs the same for every n. This is the edge of what regular likelihoods do: the
-    error is of order 1 / n, not 1 / sqrt(n), and has one sign. Under `replace` each sampling of M
-    lowers the log maximum by 1 / M on average. Under `accumulate` nothing that a model makes lies
-    beyond what is there already, so that generation 0 stays for ever.
+    Points x are [n], at least 0. The largest of n draws is maximum * U^(1 / n) with U uniform on
+    [0, 1], so a generation costs the same for every n. The model stores the logarithm of the
+    maximum, which therefore never underflows. Under a workflow that stores points, the model
+    becomes nan when the points reach the smallest float.
+
+    The likelihood is not regular: the error of the maximum is of order 1 / n instead of
+    1 / sqrt(n), and always has the same sign. Under `replace` each generation of M points lowers
+    the log maximum by 1 / M on average. Under `accumulate` no synthetic point lies beyond the
+    largest real point, so the model of generation 0 never changes.
 
     Metrics: mean, maximum, log_maximum, variance (maximum^2 / 12), log_variance, entropy in nats.
     Distances to the real distribution: wasserstein2 (|difference of the maxima| / sqrt(3)),
-    squared_wasserstein2, total_variation, kl_model_to_real (inf where the model reaches further),
-    kl_real_to_model (inf where it reaches less far). A temperature changes nothing.
+    squared_wasserstein2, total_variation, kl_model_to_real (inf if the model's maximum is larger),
+    kl_real_to_model (inf if the model's maximum is smaller). A temperature has no effect.
 
     References:
         Derived here.
@@ -64,17 +67,21 @@ def uniform() -> Estimator:
         log_prob=_log_prob,
         tempered=_tempered,
         chain_axis=-1,
-        weighed="takes the largest point, whatever it weighs",
+        weighed="is fitted by the largest point, whose weight has no effect",
     )
 
 
 def example() -> tuple[Estimator, UniformParams]:
-    """(Estimator, params) of the uniform distribution on [0, 3]."""
+    """Returns (Estimator, params) with maximum 3."""
     return uniform(), uniform_params(3.0)
 
 
 def uniform_params(maximum: ArrayLike) -> UniformParams:
-    """Parameters from the upper end; `InputError` unless it is finite and above 0."""
+    """Returns parameters with this upper end.
+
+    Raises:
+        InputError: unless the maximum is finite and above 0.
+    """
     maximum = real("maximum", maximum, above=0)
     return UniformParams(jnp.asarray(math.log(maximum), jnp.result_type(float)))
 
@@ -109,9 +116,9 @@ def _merge(a, b):
 
 
 def _log_prob(params, x):
-    """By the logarithm of x, so that a maximum below the smallest float still has its density.
+    """Log-densities, by the logarithm of x: a maximum below the smallest float works too.
 
-    Of a collapsed model: inf at 0.
+    A collapsed model has inf at 0.
     """
     inside = (x >= 0) & (jnp.log(jnp.maximum(x, 0)) <= params.log_maximum)
     return jnp.where(inside, -params.log_maximum, -jnp.inf)
@@ -122,7 +129,7 @@ def _tempered(params, temperature):
 
 
 def _kl(p, q):
-    """Where p has nothing beyond q: the logarithm of the ratio of their lengths."""
+    """The logarithm of the ratio of the lengths; inf if p reaches beyond q."""
     inside = p.log_maximum <= q.log_maximum
     apart = jnp.where(p.log_maximum == q.log_maximum, 0, q.log_maximum - p.log_maximum)
     return jnp.where(inside, apart, jnp.inf)
@@ -133,7 +140,7 @@ def _squared_wasserstein2(params, real):
 
 
 def _total_variation(params, real):
-    """What the longer of the two has beyond the shorter."""
+    """The probability that the longer one has beyond the shorter."""
     apart = jnp.abs(params.log_maximum - real.log_maximum)
     return -jnp.expm1(-jnp.where(params.log_maximum == real.log_maximum, 0, apart))
 

@@ -1,4 +1,4 @@
-"""A convolutional VAE as an estimator: each generation a fresh network on the last one's images."""
+"""A convolutional VAE as an estimator: each generation trains a new network."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -21,10 +21,10 @@ _MOMENT_DRAWS = 1000
 
 
 class StreamedImages(NamedTuple):
-    """A training set of fresh draws: real images, and places that decoders fill in every batch.
+    """A training set of real images, and of places that decoders fill with new images each batch.
 
     x: [slots, height, width], real images.
-    weight: [slots].
+    weight: [slots], 0 where the slot is empty.
     streams: one `Stream` (weight [places], decoder) for each decoder.
     """
 
@@ -45,39 +45,43 @@ def vae(
     draws: str = "fresh",
     probes: int = 100,
 ) -> Estimator:
-    """Convolutional VAE, trained anew in every generation; x is [n, height, width] in [0, 1].
+    """Convolutional variational autoencoder (VAE); every generation trains a new network.
 
-    Metrics: mean (of all pixels, []), variance (of a pixel over images, mean over pixels) and
+    Points x are images [n, height, width] with values in [0, 1].
+
+    Metrics: mean (of all pixels, []), variance (of a pixel over images, averaged over pixels) and
     log_variance, from 1,000 images of fixed latents. Distances to a reference model:
-    latent_deviation and latent_mean, the deviation (ddof = 0) and the mean over all entries of the
-    latent means that the reference's encoder gives to `probes` images of this model.
-    `generational_process(..., remember_first=True)` offers latent_deviation_to_first, the published
-    number. It does not compare a model with its own data: with draws="fresh" what shrinks it is
-    approximation, not the sampling error of a training set.
+    latent_deviation and latent_mean. The reference's encoder maps `probes` images of this model to
+    latent means; these distances are the standard deviation (ddof = 0) and the mean of all their
+    entries. `generational_process(..., remember_first=True)` offers latent_deviation_to_first, the
+    number of Shumailov et al. 2024. With draws="fresh" it decreases because of approximation error
+    alone, because no finite training set is drawn.
 
-    There is no log_prob; `vae.elbo` gives a bound. A sample of equal images, or of none, gives
-    finite numbers.
+    There is no log_prob; `vae.elbo` returns a lower bound. A sample of equal images, or an empty
+    one, gives finite numbers.
 
     Args:
         height: Pixels, a multiple of 4.
         width: Pixels, a multiple of 4.
-        capacity: See `vae.VAE`; the defaults are the notebook's (647,081 parameters).
+        capacity: See `vae.VAE`; the defaults are those of the released notebook (647,081
+            parameters).
         latent: See `vae.VAE`.
         training: See `vae.VAETraining`.
-        gives: The decoder's "means" (as released), or "bernoulli" draws of the pixels.
-        draws: "fresh" (as released): a training set of n generated images is n places that get
-            other images of the last decoder in every batch, so that no sampling error of a finite
-            set enters. It works with `replace` and `mix(alpha, 0, gamma, random_counts=False)` and
-            a sample_size that is a number; other workflows need single images of earlier sets, and
-            are refused when the process is made. "finite": n images are drawn once and trained on;
-            works with every workflow.
-        probes: Images behind the distances.
+        gives: What a model samples: the decoder's "means" (as in the released notebook), or
+            "bernoulli" draws of the pixels.
+        draws: "fresh" (as in the released notebook): a training set of n synthetic images is n
+            places, which get new images of the last decoder in every batch, so there is no sampling
+            error of a finite set. It works with `replace` and `mix(alpha, 0, gamma,
+            random_counts=False)` and with a sample_size that is a number. Other workflows need the
+            images of earlier sets and are refused when the process is made. "finite": n images are
+            drawn once and used for training; it works with every workflow.
+        probes: The number of images from which the distances are computed.
 
     Raises:
         InputError: If an option is out of range, or images have another size.
 
     References:
-        Shumailov et al. 2024, released notebook on MNIST.
+        Shumailov et al. 2024, the notebook on MNIST that they released.
     """
     model = VAE(height, width, capacity, latent)
     check_vae(model)
@@ -157,7 +161,7 @@ class _VAE:
 
 
 def example() -> tuple[Estimator, VAEParams]:
-    """A small network for 8x8 images with two latents and finite draws, and fresh parameters."""
+    """Returns (Estimator, params): a small untrained network for 8x8 images with two latents."""
     training = VAETraining(epochs=2, batch_size=32)
     model = vae(8, 8, capacity=2, latent=2, training=training, draws="finite")
     return model, init_params(VAE(8, 8, 2, 2), jax.random.key(0))

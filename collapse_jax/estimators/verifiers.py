@@ -1,4 +1,4 @@
-"""Verifiers and detectors that are fitted as the generations go (`cj.verifiers`)."""
+"""Verifiers and detectors that are refitted during a run (`cj.verifiers`)."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -31,30 +31,32 @@ def centred(
     every: int = 1,
     cap: int = 100,
 ) -> Wrapper:
-    """Accepts a point x with probability exp(-|x - c|^2 / (2 s^2)); c moves with the training sets.
+    """Returns a filter that accepts points near a centre, which is refitted during the run.
 
-    After each generation c becomes (1 - refresh) c + refresh times the mean of the training set.
-    What is not accepted is drawn anew, as by `cj.curation.verified`. A verifier that is right has
-    the population's mean as its centre.
+    A point x is accepted with probability exp(-|x - c|^2 / (2 s^2)). After each generation c
+    becomes (1 - refresh) * c + refresh * (mean of the training set). A rejected point is drawn
+    again, as in `cj.curation.verified`. An unbiased verifier has the population's mean as its
+    centre.
 
     Args:
-        width: s, above 0, in the units of the points; a number, or traced.
+        width: s, above 0, in the units of the points; a number or a traced scalar.
         centre: c of generation 1, a number or [d]; by default the mean of the real training set of
             generation 0.
-        scaled: True: s is `width` standard deviations (ddof = 1, the square root of the mean
-            variance) of a training set, and is refitted as c is, first to that of generation 0.
-        refresh: the share of c (and of the deviation) that is replaced, in [0, 1]; a number, or
-            traced. 0 is a verifier that stays as it is.
-        every: it is fitted again after generations that this number divides.
-        cap: the most draws of a point; then its last candidate stands.
+        scaled: True: s is `width` times the standard deviation (ddof = 1, the square root of the
+            mean variance) of a training set. It is refitted together with c, and starts with the
+            training set of generation 0.
+        refresh: the share of c (and of the standard deviation) that a refit replaces, in [0, 1]; a
+            number or a traced scalar. With 0 the verifier never changes.
+        every: the verifier is refitted after each generation whose number is a multiple of this.
+        cap: the largest number of draws per point; then the last candidate is accepted.
 
     Raises:
-        InputError: for a width that is not above 0, a centre that is no number or [d], and as
+        InputError: if the width is not above 0, the centre is neither a number nor [d], or as in
             `refitted`.
 
     References:
-        Derived: `theory.drifting_verifier`. With refresh 0 the limit of many candidates of Ferbach
-        et al. 2024 (arXiv 2407.09499) with the reward -|x - c|^2 / (2 s^2).
+        Derived: `theory.drifting_verifier`. With refresh 0 it is the limit of many candidates in
+        Ferbach et al. 2024 (arXiv 2407.09499) with the reward -|x - c|^2 / (2 s^2).
     """
     whole("cap", cap, 1)
     one_of("scaled", scaled, (True, False))
@@ -113,24 +115,26 @@ def logistic(
     every: int = 1,
     cap: int = 100,
 ) -> Wrapper:
-    """Points pass a logistic regression that is trained to tell real ones from the newest model's.
+    """Returns a filter that accepts points which a logistic regression classifies as real.
 
-    A point passes with probability P(real | x) = 1 / (1 + exp(-w features(x))), or if that exceeds
-    a threshold; what does not pass is drawn anew, as by `cj.curation.verified`. The regression
-    begins with weights 0, by which all pass alike.
+    The regression is trained to distinguish real points from synthetic ones. A point is accepted
+    with probability P(real | x) = 1 / (1 + exp(-w features(x))), or, with a threshold, if that
+    probability exceeds the threshold. A rejected point is drawn again, as in
+    `cj.curation.verified`. The regression starts with weights 0, which accept all points with equal
+    probability.
 
     Args:
-        features: x [n, ...] -> [n, k]; a column of ones is added. By default the points' own
-            numbers. A Gaussian against a Gaussian needs their squares as well.
-        threshold: in (0, 1); None for chance.
+        features: x [n, ...] -> [n, k]; a column of ones is added. By default the numbers of the
+            points themselves. To distinguish two Gaussians, add their squares.
+        threshold: in (0, 1); None accepts at random with probability P(real | x).
         penalty: above 0: the loss is the mean log-loss plus penalty / 2 |w|^2, which keeps the
-            weights finite where the two can be separated.
-        against, examples, refresh, every: as of `trained`.
-        cap: the most draws of a point; then its last candidate stands.
+            weights finite if the two kinds of points can be separated.
+        against, examples, refresh, every: as in `trained`.
+        cap: the largest number of draws per point; then the last candidate is accepted.
 
     Raises:
-        InputError: for an argument out of its range, features that are no function of the points or
-            give no [n, k], and as `trained`.
+        InputError: if an argument is out of its range, if features is not a function of the points
+            or does not return [n, k], or as in `trained`.
 
     References:
         Derived; the density ratio by classification: Sugiyama et al. 2012, "Density ratio
@@ -184,8 +188,8 @@ class _Logistic(NamedTuple):
         values = _rows(x) if self.features is None else self.features(x)
         if jnp.ndim(values) != 2 or values.shape[0] != x.shape[0]:
             raise InputError(
-                f"features gave {list(jnp.shape(values))} for {x.shape[0]} points; it must give "
-                "[n, k], one row a point"
+                f"features returned shape {list(jnp.shape(values))} for {x.shape[0]} points; it "
+                "must return [n, k], one row per point"
             )
         values = jnp.asarray(values, jnp.result_type(float))
         return jnp.concatenate([jnp.ones((len(values), 1), values.dtype), values], axis=1)

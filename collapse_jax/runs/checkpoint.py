@@ -1,7 +1,7 @@
-"""Checkpoints, one per generation, in the files of Orbax.
+"""Checkpoints, one per generation, in the file format of Orbax.
 
-This file and `small_checkpoint`, which it calls for a few small arrays, alone know Orbax. Damage is
-found by checksums, named, and set aside.
+Only this file and `small_checkpoint`, which it calls for a few small arrays, depend on Orbax.
+Damaged checkpoints are found by checksums, reported and renamed.
 """
 
 import contextlib
@@ -39,9 +39,9 @@ _LEFT_OVER = re.compile(r"[0-9]+(-old)?" + re.escape(small_checkpoint.TEMPORARY)
 class Checkpoints:
     """Generations on disk: state, record of scalars, and arrays, saved together or not at all.
 
-    Each part has a checksum, and beside them stands what the numbers were made with
-    (`environment.numbers`). In a job of several processes all make the same calls: arrays that lie
-    on devices of all are written by all, the rest by process 0.
+    Each part has a checksum, and the environment of the numbers is saved with them
+    (`environment.numbers`). In a job of several processes all make the same calls: arrays that are
+    distributed over devices of all processes are written by all, others by process 0.
     """
 
     def __init__(
@@ -51,32 +51,32 @@ class Checkpoints:
         say: Callable[[str], object] = print,
         read_only: bool = False,
     ):
-        """Opens or makes a folder of checkpoints.
+        """Opens or creates a folder of checkpoints.
 
         Args:
             folder: The folder.
-            keep: How many of the newest stay; by default all.
+            keep: The number of newest checkpoints to keep; by default all are kept.
             say: Called with one line for each damaged checkpoint.
-            read_only: Whether nothing in it is to be changed; a run may be writing there.
+            read_only: Whether the folder must not be changed, because a run may be writing there.
 
         Raises:
-            InputError: If the newest was made under options of JAX that give other numbers, or
-                something else is in the place of the folder.
-            OSError: If the folder cannot be made.
+            InputError: If the newest was made with options of JAX that give other numbers, or the
+                path is not a folder.
+            OSError: If the folder cannot be created.
         """
         self.folder, self._say = pathlib.Path(folder).absolute(), say
         self._keep = keep
         if self.folder.is_symlink():
             raise InputError(
-                f"{self.folder} is a link to {os.readlink(self.folder)}, where nothing is to be "
+                f"{self.folder} is a link to {os.readlink(self.folder)}, which must not be "
                 "changed; delete the link"
             )
         if read_only and not self.folder.is_dir():
-            raise InputError(f"{self.folder} is no folder; there are no checkpoints")
+            raise InputError(f"{self.folder} is not a folder; there are no checkpoints")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise InputError(f"{self.folder} is no folder; delete what is in its place") from None
+            raise InputError(f"{self.folder} is not a folder; delete or rename it") from None
         self._plain = plain_path(self.folder, self)
         if not read_only:
             distributed.on_first(self._remove_left_overs)
@@ -234,7 +234,7 @@ class Checkpoints:
     def set_aside(self, generation: int, error: DamagedError) -> None:
         """Reports a damaged generation and renames its folder, so that it is not finished."""
         aside = self.folder / f"damaged-{generation}"
-        self._say(f"{error}; it is kept as {aside.name} and made again")
+        self._say(f"{error}; it is renamed to {aside.name} and computed again")
 
         def rename():
             shutil.rmtree(aside, ignore_errors=True)
@@ -304,7 +304,7 @@ class Checkpoints:
         saved = self._saved_sums(generation).get("bytes", {}).get(item, size)
         left = available_memory()
         if size != saved or (left is not None and size > left):
-            raise ValueError(f"it claims {size_words(size)}")
+            raise ValueError(f"its header claims {size_words(size)}")
 
     def _verified(self, generation, item, read):
         """What `read` returns, if it is what was saved.

@@ -1,9 +1,10 @@
-"""A run is a folder of files, from which every figure can be drawn again.
+"""The folder of a run, from whose files every figure can be drawn again.
 
-config.json, environment.json, made_of.json, metrics.jsonl, metrics.csv, results.nc, samples/,
-checkpoints/ and figures/. While a generation is computed, unfinished/ holds what a killed run
-resumes from (`collapse_jax.runs.scratch`). JSON files hold numbers that are not finite as the texts
-"NaN", "Infinity" and "-Infinity", which `RunFolder.rows` gives back as numbers.
+Its files are config.json, environment.json, made_of.json, metrics.jsonl, metrics.csv, results.nc,
+samples/, checkpoints/ and figures/. While a generation is computed, unfinished/ contains the files
+from which a killed run resumes (`collapse_jax.runs.scratch`). JSON files contain numbers that are
+not finite as the strings "NaN", "Infinity" and "-Infinity"; `RunFolder.rows` returns them as
+numbers.
 """
 
 import collections
@@ -33,17 +34,17 @@ _FIRST = (LOCK, ".config.json.")
 class RunFolder:
     """The files of one run.
 
-    Every file is written under a temporary name, then renamed. In a job of several processes
+    Every file is written under a temporary name, then renamed. In a job of several processes, only
     process 0 writes.
     """
 
     def __init__(self, path: str | os.PathLike, part: tuple[int | str, ...] = ()):
-        """Names the files of a folder, and neither reads nor writes any.
+        """Stores the path of a folder; no file is read or written.
 
         Args:
             path: The folder, which need not exist; `~` is the home folder.
-            part: Numbers of the chains to compute, or the name of another part of the run, while
-                other calls may compute others; () is all.
+            part: Numbers of the chains to compute, or the name of another part of the run, if other
+                calls compute the other parts; () is all.
         """
         self.path, self.part = made_of.expanded(path), part
         self.figures = self.path / "figures"
@@ -67,21 +68,24 @@ class RunFolder:
         inputs: Mapping[str, Any] | None = None,
         say: Callable[[str], object] = print,
     ) -> "RunFolder":
-        """Makes the folder of a run, or goes on with the one that holds the same run, and locks it.
+        """Creates and locks the folder of a run, or opens the folder of the same run.
 
         Args:
             path: The folder.
             config: The settings of the run; they are written to config.json.
             needed_bytes: Disk space that the run needs.
             part: As for the class.
-            inputs: Entries of `runs.made_of`: hashes of what the run reads.
-            say: Called with a line about other versions or devices than the folder was made with,
-                and about a folder of an older version.
+            inputs: Entries of `runs.made_of`: hashes of the inputs of the run.
+            say: Called with a line if versions or devices differ from those with which the folder
+                was made, or if an older version made the folder.
+
+        Returns:
+            The open folder, which stays locked as long as the object exists.
 
         Raises:
-            InputError: If the folder cannot be written, its disk has less space left, it holds
-                something else or a run with other settings, of other inputs or under other options
-                of JAX (the text names them), or another process works on it.
+            InputError: If the folder cannot be written, its disk has less space left, it is not a
+                run folder, its run has other settings, inputs or options of JAX (the message names
+                them), or another process uses it.
         """
         folder = cls(path, part)
         distributed.on_first(lambda: folder._open(config, needed_bytes, inputs or {}, say))
@@ -96,7 +100,7 @@ class RunFolder:
             free = shutil.disk_usage(nearest).free
             if free < needed_bytes:
                 raise InputError(
-                    f"{self.path} has {free / 2**30:.1f} GiB left, and this run needs about "
+                    f"{self.path} has {free / 2**30:.1f} GiB left, but this run needs about "
                     f"{needed_bytes / 2**30:.1f}; choose another --out or free some space"
                 )
             self.path.mkdir(parents=True, exist_ok=True)
@@ -122,13 +126,13 @@ class RunFolder:
         distributed.on_first(lambda: self._check(config, inputs or {}))
 
     def keep_environment(self, say: Callable[[str], object] = print) -> None:
-        """Writes environment.json: what is here now, and below "earlier" what was there before.
+        """Writes environment.json: the present environment, and under "earlier" the former ones.
 
         Args:
-            say: Called with a line about other versions or devices than before.
+            say: Called with a line if versions or devices differ from before.
 
         Raises:
-            InputError: If the folder was made under options of JAX that give other numbers.
+            InputError: If the folder was made with options of JAX that give other numbers.
         """
         before = self._environment()
         for line in check_numbers(before, str(self.path)):
@@ -140,13 +144,13 @@ class RunFolder:
         self.write_text("environment.json", strict_json.dumps(now, indent=2) + "\n")
 
     def keep_inputs(self, inputs: Mapping[str, Any]) -> None:
-        """Keeps hashes of what an opened run reads, or holds them against those that it kept.
+        """Saves the hashes of a run's inputs, or compares them with the saved ones.
 
         Args:
             inputs: Entries of `runs.made_of`.
 
         Raises:
-            InputError: If something changed; the text names it.
+            InputError: If an input has changed; the message names it.
         """
 
         def keep():
@@ -168,7 +172,7 @@ class RunFolder:
         return values
 
     def _numbers_of_checkpoints(self):
-        """What the newest checkpoint of some chain says that it was made with; None without one."""
+        """The environment in the newest checkpoint of some chain; None without a checkpoint."""
         for chain in sorted(self.checkpoints.glob("*")):
             steps = [int(path.name) for path in chain.glob("*") if path.name.isdecimal()]
             with contextlib.suppress(OSError, ValueError, RecursionError, KeyError, TypeError):
@@ -180,8 +184,8 @@ class RunFolder:
         new = made_of.unknown(self.path, inputs)
         if new:
             say(
-                f"{self.path} was begun without hashes of its inputs; those of {', '.join(new)} "
-                "are kept from now on"
+                f"{self.path} was started without hashes of its inputs; those of {', '.join(new)} "
+                "are saved from now on"
             )
             kept = made_of.read(self.path) or {}
             made_of.write(self.path, kept | {name: inputs[name] for name in new})
@@ -229,12 +233,12 @@ class RunFolder:
         made_of.refuse_changed(self.path, inputs)
 
     def moved(self, config: Settings, inputs: Mapping[str, Any] | None = None) -> list[str]:
-        """Fields whose paths may differ: what lies there is held against what was read before.
+        """Returns the fields whose paths may differ, because their contents are compared instead.
 
         Args:
             config: The settings of a run.
-            inputs: Entries of `runs.made_of`; without them a path counts where there is something
-                to hold it against later.
+            inputs: Entries of `runs.made_of`; without them, a field counts if the folder has
+                hashes with which its contents can be compared later.
         """
         kept = (made_of.read(self.path) or {}).keys()
         return [
@@ -245,12 +249,12 @@ class RunFolder:
         ]
 
     def lock(self) -> None:
-        """Keeps other processes out for as long as this object lives.
+        """Locks the folder against other processes for as long as this object exists.
 
-        Files that a killed process left half written are removed.
+        Incomplete files of a killed process are removed.
 
         Raises:
-            InputError: If another process works on the folder, or it cannot be written.
+            InputError: If another process uses the folder, or it cannot be written.
         """
 
         def keep_locks():
@@ -280,7 +284,7 @@ class RunFolder:
                 folder.rmdir()
 
     def config(self) -> Settings:
-        """The settings in config.json, as the dataclass of their command.
+        """Returns the settings in config.json, as the dataclass of their command.
 
         Raises:
             InputError: If the file is missing or damaged, or a field is wrong.
@@ -301,23 +305,23 @@ class RunFolder:
                 temporary.write_text(text, encoding="utf-8")
 
     def rows(self, *needed: str) -> list[dict]:
-        """The records so far: one per chain and generation, or per step of a pretraining.
+        """Returns the records so far: one per chain and generation, or per step of a pretraining.
 
         Args:
             *needed: Names of numbers that every record must have.
 
         Raises:
-            InputError: If the file cannot be read, or holds anything else.
+            InputError: If the file cannot be read, or contains anything else.
         """
         return list(self.each_row(*needed))
 
     def last_row(self, *needed: str) -> dict | None:
-        """The last of `rows`, none of the others held in memory; None if there is none."""
+        """Returns the last of `rows` without loading the others; None if there is none."""
         last = collections.deque(self.each_row(*needed), maxlen=1)
         return last[0] if last else None
 
     def each_row(self, *needed: str) -> Iterator[dict]:
-        """The records of `rows` one by one, none of the others held in memory."""
+        """Yields the records of `rows` one by one, without loading them all."""
         path = self.path / "metrics.jsonl"
         try:
             yield from read_rows(path, needed)
@@ -330,8 +334,8 @@ class RunFolder:
         """Writes the records to metrics.jsonl and metrics.csv.
 
         Args:
-            rows: A list, which is sorted by chain and generation; or an iterator over rows of the
-                same names in that order, of which no more than one is held in memory.
+            rows: A list, which is then sorted by chain and generation; or an iterator over sorted
+                rows with the same names, of which one at a time is in memory.
         """
         if not distributed.is_first():
             return
@@ -347,7 +351,7 @@ class RunFolder:
             write_rows(records, table, rows)
 
     def results(self) -> "xarray.Dataset | None":
-        """results.nc, loaded; None if it does not exist yet.
+        """Returns the data set of results.nc; None if the file does not exist yet.
 
         Raises:
             InputError: If it is damaged.
@@ -356,9 +360,9 @@ class RunFolder:
         return read_results(path) if path.is_file() else None
 
     def write_results(self, data: "xarray.Dataset") -> None:
-        """Writes or replaces results.nc, with what made it among its attributes.
+        """Writes or replaces results.nc, with its origin among the attributes.
 
-        They are `settings` (config.json) and `packages` (versions) as JSON, and `git_commit`.
+        These are `settings` (config.json) and `packages` (versions) as JSON, and `git_commit`.
         """
         if distributed.is_first():
             write_results(self.path / "results.nc", data.assign_attrs(self._made_with()))

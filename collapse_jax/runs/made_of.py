@@ -1,7 +1,7 @@
-"""made_of.json: hashes of everything that a run read, held against what the next call reads.
+"""made_of.json: hashes of all inputs of a run, which are compared with those of the next call.
 
 An entry is {"where": its name or path, "contents": {part: hash}, "files": {file: hash}}. Contents
-decide where both sides have them, else files do; files name what changed. Paths do not count. A
+are compared if both sides have them, else files; files name what changed. Paths are not compared. A
 process of `cj.run` is described by `drivers.made_of`, in an entry of the same file.
 """
 
@@ -22,10 +22,10 @@ _MOST_BYTES = 2**26
 
 
 def read(folder: pathlib.Path) -> dict[str, Any] | None:
-    """What a run folder keeps of what it was made of; None if it keeps nothing.
+    """Returns the hashes of inputs in a run folder; None if there are none.
 
     Raises:
-        InputError: If the file holds anything else.
+        InputError: If the file contains anything else.
     """
     path = folder / FILE
     try:
@@ -50,19 +50,19 @@ def write(folder: pathlib.Path, values: Mapping[str, Any]) -> None:
 def refuse_changed(
     folder: pathlib.Path, given: Mapping[str, Any], remedy: str = "choose another --out"
 ) -> None:
-    """Raises `InputError` for what was read when the run began and is something else now.
+    """Raises `InputError` if an input has changed since the run started.
 
     Args:
-        folder: Of the run.
-        given: Entries of what is read now.
-        remedy: What may be done instead of restoring it.
+        folder: The run folder.
+        given: Entries of the present inputs.
+        remedy: The alternative to restoring the input, for the error message.
     """
     saved = read(folder) or {}
     for name in [name for name in given if name in saved]:
         try:
             changed = _changed(saved[name], given[name])
         except (TypeError, AttributeError, KeyError):
-            raise damaged(folder / FILE, f"its {name} is no entry") from None
+            raise damaged(folder / FILE, f"its {name} is not an entry") from None
         if changed:
             raise InputError(
                 f"the {name} at {given[name]['where']} changed since the run in {folder} began: "
@@ -71,13 +71,13 @@ def refuse_changed(
 
 
 def unknown(folder: pathlib.Path, given: Mapping[str, Any]) -> list[str]:
-    """Names of what a folder of an older version does not keep yet."""
+    """Returns the names of inputs whose hashes a folder of an older version lacks."""
     saved = read(folder) or {}
     return [name for name in given if name not in saved]
 
 
 def expanded(path: str | os.PathLike) -> pathlib.Path:
-    """A path with `~` as the home folder; where it names nobody's, it is a name like others."""
+    """Returns a path with `~` replaced by the home folder, if there is one; else unchanged."""
     try:
         return pathlib.Path(path).expanduser()
     except RuntimeError:
@@ -85,7 +85,7 @@ def expanded(path: str | os.PathLike) -> pathlib.Path:
 
 
 def of_files(paths: Iterable[pathlib.Path], root: pathlib.Path) -> dict[str, str]:
-    """File, relative to `root` -> hash of its bytes.
+    """Returns file, relative to `root` -> hash of its bytes.
 
     Raises:
         InputError: If one cannot be read.
@@ -102,7 +102,7 @@ def of_files(paths: Iterable[pathlib.Path], root: pathlib.Path) -> dict[str, str
 
 
 def of_texts(rows: Iterable[str]) -> str:
-    """The hash of texts in their order."""
+    """Returns the hash of texts in their order."""
     digest = hashlib.sha256()
     for row in rows:
         digest.update(row.encode(errors="surrogatepass") + b"\0")
@@ -110,7 +110,7 @@ def of_texts(rows: Iterable[str]) -> str:
 
 
 def _changed(saved, given):
-    """What differs in an entry, in words; "" for nothing."""
+    """A description of the differences in an entry; "" if there are none."""
     kind = "contents" if "contents" in saved and "contents" in given else "files"
     parts = _differing(saved.get(kind, {}), given.get(kind, {}))
     if not parts or kind not in saved or kind not in given:

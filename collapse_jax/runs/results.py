@@ -56,7 +56,7 @@ def _padded(parts, places):
 
 
 def read_results(path: pathlib.Path) -> "xarray.Dataset":
-    """The data set in a file, loaded.
+    """Returns the data set in a file, loaded into memory.
 
     Raises:
         InputError: If the file cannot be read, or is not what was written.
@@ -128,13 +128,13 @@ def record_axis(variables: Mapping[str, tuple[tuple, tuple, np.dtype]]) -> Hasha
             return axis
     name = max(sizes, key=lambda name: sizes[name])
     raise InputError(
-        f"{name} takes {size_words(sizes[name])}, with more than {size_words(_LARGEST)} along "
-        "every axis, which results.nc cannot hold; record fewer generations or metrics"
+        f"{name} needs {size_words(sizes[name])}, with more than {size_words(_LARGEST)} along "
+        "every axis, which exceeds the format of results.nc; record fewer generations or metrics"
     )
 
 
 def damaged(path: pathlib.Path, reason: str) -> InputError:
-    """The error for a file of records that the command of its run would write again."""
+    """Returns the error for a damaged file that the command of its run would write again."""
     return InputError(
         f"{path} is damaged ({reason}); delete it, and the command of the run writes it again"
     )

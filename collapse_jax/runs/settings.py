@@ -1,4 +1,4 @@
-"""What a run folder knows of a command's settings: a frozen dataclass that config.json holds."""
+"""The settings of a command: a frozen dataclass that is written to config.json."""
 
 import dataclasses
 import types
@@ -44,7 +44,7 @@ class Settings:
             KINDS[cls.command] = cls
 
     def check(self) -> None:
-        """Raises `InputError` for the first field whose value means nothing."""
+        """Raises `InputError` for the first field with an invalid value."""
 
     def grown_fields(self, saved: Self) -> Collection[str]:
         """Further fields in which these settings may differ from those of a run that goes on.
@@ -147,7 +147,7 @@ def _typed(value, kind, where):
         try:
             return float(value)
         except OverflowError:
-            raise InputError(f"{where} is beyond the largest number that a float holds") from None
+            raise InputError(f"{where} exceeds the largest float; give a smaller number") from None
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"{where} is {value!r}; it must be of type {kind.__name__}")
     return value

@@ -135,7 +135,7 @@ MADE_AGAIN = {
         lambda folder: shutil.copytree(folder / ONE, removed(folder / "checkpoints/chain_0/2")),
         "its record is not that of chain 0, generation 2",
     ),
-    "huge and sparse": (state_of_zeros, "it claims 4.8 MiB"),
+    "huge and sparse": (state_of_zeros, "its header claims 4.8 MiB"),
     "foreign rows": (
         as_file("metrics.jsonl", '{"chain": 5, "generation": 7, "mean": 1}\n'),
         "",

@@ -127,7 +127,7 @@ WRONG = {
             lambda: cj.simulate(
                 process(host(), cj.sources.dataset(np.zeros(5))), KEY, generations=1
             ),
-            ["use run"],
+            ["use cj.run"],
         ),
         (
             lambda: cj.simulate("gaussian", KEY, generations=1),
@@ -142,7 +142,7 @@ WRONG = {
         (lambda: run(states="some"), ["states is 'some'", "'ends'"]),
         (lambda: run(key=5), ["key is 5", "jax.random.key"]),
         (lambda: run(folder=5), ["folder is 5"]),
-        (lambda: run(folder=__file__), ["test_python.py", "no folder"]),
+        (lambda: run(folder=__file__), ["test_python.py', which is not a folder; give another"]),
         (lambda: cj.run(None, KEY, generations=1, folder="run"), ["process is None"]),
     ],
     "generational_process": [
@@ -242,7 +242,7 @@ WRONG = {
         (lambda: cj.curation.top_p(None), ["p is None"]),
         (lambda: cj.curation.detector(2, 0), ["true_positive is 2"]),
         (lambda: cj.curation.detector(0, "x"), ["false_positive is 'x'"]),
-        (lambda: cj.curation.detector(1.0, 1.0)(cj.workflows.mix(**GAMMA)), ["nothing passes"]),
+        (lambda: cj.curation.detector(1.0, 1.0)(cj.workflows.mix(**GAMMA)), ["no points pass"]),
     ],
     "estimators": [
         (lambda: cj.estimators.gaussian(0), ["dim is 0"]),
@@ -317,8 +317,8 @@ WRONG = {
         (lambda: cj.check_estimator(lambda: cj.estimators.gaussian(3)), ["example="]),
     ],
     "infinite_sample": [
-        (lambda: infinite(low=5.0), ["low is 5 and high 5"]),
-        (lambda: infinite(high=float("inf")), ["high inf"]),
+        (lambda: infinite(low=5.0), ["low is 5 and high is 5"]),
+        (lambda: infinite(high=float("inf")), ["high is inf"]),
         (lambda: infinite(nodes=1), ["nodes is 1"]),
         (lambda: infinite(low="a"), ["low is 'a'"]),
         (lambda: cj.infinite_sample(host(), host(), None, low=0.0, high=1.0), ["log_prob"]),

@@ -273,11 +273,11 @@ def test_host_families_are_curated_too():
         (lambda: curation.detector(-0.1, 0), r"true_positive is -0.1; it must be in \[0, 1\]"),
         (
             lambda: curation.detector(1.0, 1.0)(workflows.mix(0.5, 0.0, 0.5)),
-            "nothing passes the detector",
+            "no points pass the detector",
         ),
         (
             lambda: curation.detector(0.5, 0.1)(workflows.mix(jnp.array(0.5), 0.0, jnp.array(0.5))),
-            "they must be numbers for a detector",
+            "they must be numbers, because a detector",
         ),
         (
             lambda: curation.top_p(0.9)(workflows.replace()).generator(gaussian(1)),

@@ -242,7 +242,7 @@ def test_rows_of_regressions(family):
     refused(family, ROWS, "shape [2]", "2 features and a label", "shape [3]")
     refused(family, (ROWS, LABEL), "pair of arrays", "(50, 2) and (50,)", "column_stack")
     for year in (2000 + ROWS[:, 0], 1.7e9 + ROWS[:, 0]):
-        refused(family, np.c_[ONES, year, LABEL], "nearly explain each other", "subtract the mean")
+        refused(family, np.c_[ONES, year, LABEL], "nearly linearly dependent", "subtract its mean")
         made(family, np.c_[ONES, year - year.mean(), LABEL])
     refused(family, np.c_[1e25 * ROWS, LABEL], "squares of a feature", "scale")
     refused(family, np.c_[1e-25 * ROWS, LABEL], "squares of a feature", "scale")
@@ -251,7 +251,7 @@ def test_rows_of_regressions(family):
 def test_designs_are_held_as_data_are():
     year = np.c_[ONES, 2000 + ROWS[:, 0]]
     for family in (E.linear_regression, E.logistic_regression):
-        with pytest.raises(InputError, match="design: the features nearly explain each other"):
+        with pytest.raises(InputError, match="design: the features are nearly linearly dependent"):
             family(2, design=year)
         family(2, design=year - [0, 2000])
         family(2, design=np.c_[ONES, ONES])

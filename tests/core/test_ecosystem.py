@@ -212,7 +212,7 @@ def test_a_grid_of_couplings_is_one_program():
 
 
 def test_a_function_that_ignores_its_coupling_is_refused():
-    with pytest.raises(InputError, match="ecosystem_of gives the same process at all couplings"):
+    with pytest.raises(InputError, match="ecosystem_of returns the same process at all couplings"):
         cj.simulate_couplings(
             lambda coupling: cj.ecosystem(CATEGORIES, REAL, np.eye(2), 10),
             np.stack([np.eye(2), np.full((2, 2), 0.5)]),
@@ -226,26 +226,26 @@ WRONG = {
     r"coupling\[0, 1\] is -0.1": {"coupling": [[0.5, -0.1], [0.5, 0.5]]},
     r"coupling\[1, 0\] is nan": {"coupling": [[0.5, 0.1], [np.nan, 0.5]]},
     r"coupling has shape \[1, 2\]": {"coupling": [[0.5, 0.5]]},
-    "coupling .* an array of numbers": {"coupling": [["a"]]},
-    "estimators are 3, and coupling is": {"estimators": [GAUSSIAN] * 3},
-    "workflows are 1, and coupling is": {"workflows": [W.replace()]},
-    "published is 3 curations, and coupling is": {"published": [None] * 3},
+    "coupling .* made of numbers": {"coupling": [["a"]]},
+    "estimators are 3, but coupling is": {"estimators": [GAUSSIAN] * 3},
+    "workflows are 1, but coupling is": {"workflows": [W.replace()]},
+    "published is 3 curations, but coupling is": {"published": [None] * 3},
     r"published is 'tempered'.*such as cj.curation.tempered\(0.8\)": {"published": "tempered"},
-    r"published\[0\] must be a curation with its numbers": {"published": cj.curation.tempered},
+    r"published\[0\] must be a curation with its arguments": {"published": cj.curation.tempered},
     r"published\[0\] is called with": {"published": W.replace},
     "must be a curation": {"published": lambda workflow: workflow},
     "have 1 dimensions, the family has 2": {
         "estimators": [GAUSSIAN, cj.estimators.gaussian(2)],
     },
-    "which takes other points": {
+    "which does not accept its points": {
         "estimators": [cj.estimators.exponential(), cj.estimators.pareto(1.0)],
         "source": PARETO,
     },
-    "asks for no fresh points": {
+    "draws no fresh points": {
         "estimators": GAUSSIAN._replace(continued=lambda key, params, x: x),
         "workflows": W.keep_or_continue(0.5),
     },
-    "holds points relative": {
+    "stores points relative": {
         "estimators": cj.estimators.gaussian(1, by="relative"), "workflows": W.mix(0.5, 0.5, 0.0)
     },
 }  # fmt: skip

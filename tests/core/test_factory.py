@@ -99,7 +99,7 @@ def test_estimators_print_what_they_are(laplace):
     assert repr(laplace) == "laplace"
     assert str(laplace).splitlines() == [
         "laplace",
-        "  data: Dataset, summarised from points",
+        "  data: Dataset, computed from points",
         "  metrics: mean, variance, log_variance",
     ]
     host = estimator(len, len, name="mine", init=len, traceable=False, log_prob=len)

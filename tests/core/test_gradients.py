@@ -200,9 +200,12 @@ NONE = {
     "nucleus": (nucleus, "cut down to"),
     "best_of": (
         curated(cj.curation.best_of(2, lambda x: -(x[:, 0] ** 2))),
-        "which points a curation",
+        "the choice of points by a curation",
     ),
-    "verified": (curated(cj.curation.verified(lambda x: x[:, 0] > -1)), "which points a curation"),
+    "verified": (
+        curated(cj.curation.verified(lambda x: x[:, 0] > -1)),
+        "the choice of points by a curation",
+    ),
     "weights of gmm": (lambda p: of_mixture("gmm", "weights", p), "which outcome is drawn"),
     "means of gmm": (lambda p: of_mixture("gmm", "means", p), "which outcome is drawn"),
     "logistic": (

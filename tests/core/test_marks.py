@@ -141,7 +141,9 @@ def test_both_drivers_end_with_the_name_of_the_reward(tmp_path):
     process = generational_process(
         categorical(3), sources.categorical([0.2, 0.6, 0.2]), flow, sample_size=6
     )
-    line = r"chain 0, generation 1: reward of best_of\(2\), .*test_marks.py\), gave nan for . of 6"
+    line = (
+        r"chain 0, generation 1: reward of best_of\(2\), .*test_marks.py\), returned nan for . of 6"
+    )
     with pytest.raises(DivergenceError, match=line):
         simulate(process, KEY, generations=2, metrics="entropy")
     with pytest.raises(DivergenceError, match=line):

@@ -215,7 +215,7 @@ def test_a_pool_without_space_is_one_line(laplace):
 
 
 def test_the_flags_of_version_0_1_0_are_one_line():
-    with pytest.raises(InputError, match="grows is not declared any more"):
+    with pytest.raises(InputError, match="grows is not an argument any more"):
         Workflow("old", lambda supply, data: (), lambda *_: None, grows=True)
     with pytest.raises(InputError, match="filters is True"):
         Workflow("old", lambda supply, data: (), lambda *_: None, True, True)

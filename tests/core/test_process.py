@@ -319,7 +319,7 @@ def test_points_of_a_size_that_only_the_run_knows_are_refused(flow, size):
 def test_a_growing_pool_of_points_needs_the_last_generation():
     for call in (make(4, "accumulate_subsample").init, make(4, "accumulate_subsample").template):
         with pytest.raises(
-            InputError, match=r"accumulate_subsample keeps the points.*last_generation"
+            InputError, match=r"accumulate_subsample stores the points.*last_generation"
         ):
             call(KEY)
     assert jax.eval_shape(make(4, "accumulate").init, KEY)

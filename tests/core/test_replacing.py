@@ -109,7 +109,7 @@ def test_a_source_with_another_law_is_not_that_of_its_params():
 def test_the_parts_of_a_process_are_not_exchanged():
     source = sources.normal([0.0], [[1.0]])
     process = generational_process(gaussian(1), source, workflows.replace(), sample_size=3)
-    with pytest.raises(InputError, match="make another"):
+    with pytest.raises(InputError, match=r"call cj\.generational_process with the new"):
         process._replace(parts=process.parts._replace(sample_size=5))
 
 

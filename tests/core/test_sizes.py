@@ -200,12 +200,12 @@ def test_floats_count_further():
 def test_buffers_of_more_slots_than_32_bits_count():
     process = made("kde", workflows.accumulate(), 10**6)
     check_run(process, 2000)
-    with pytest.raises(InputError, match="accumulate keeps 2148000000 points by generation 2147"):
+    with pytest.raises(InputError, match="accumulate stores 2148000000 points by generation 2147"):
         check_run(process, 2147)
 
 
 BY_HAND = {
-    "pool": (made("categorical", workflows.accumulate(), 9 * 10**8), 2, "counts more than"),
+    "pool": (made("categorical", workflows.accumulate(), 9 * 10**8), 2, "has more than"),
     "size": (made("exponential", size=lambda g: 3 - g), 3, "generation 3 is 0"),
     "fraction": (made("exponential", size=lambda g: 4 / (g + 1)), 2, "generation 2 is 1.33"),
 }

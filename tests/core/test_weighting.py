@@ -302,7 +302,7 @@ HALF = W.weighted(MIX, synthetic=0.5)
         ),
         (
             lambda: made(E.uniform(), HALF, E.uniform_params(1.0)),
-            "uniform.*takes the largest point, whatever it weighs",
+            "uniform.*is fitted by the largest point, whose weight has no effect",
         ),
     ],
 )

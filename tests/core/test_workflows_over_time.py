@@ -250,7 +250,7 @@ REFUSED = {
         {0: workflows.mix(gamma=lambda g: jnp.where(g < 50, 0.5, -1)), 50: workflows.replace(),
          90: workflows.mix(gamma=late)}
     ),
-    "share of contaminated is given for replace, which asks for no real data after generation 0; "
+    "workflow of contaminated is replace, which uses no real data after generation 0; "
     "give mix, or accumulate with a real share": lambda: workflows.contaminated(
         workflows.replace(), 0.1
     ),
@@ -269,7 +269,7 @@ REFUSED = {
     "switch has workflows at 0 and 1": lambda: workflows.switch(
         {0: workflows.replace(), 1: workflows.accumulate()}
     ),
-    "switch[5] is tempered(0.5)(replace), with a curation of its own": lambda: workflows.switch(
+    "switch[5] is tempered(0.5)(replace), which has a curation": lambda: workflows.switch(
         {0: workflows.replace(), 5: curation.tempered(0.5)(workflows.replace())}
     ),
     "workflows of switch is [replace()]; it must be {GENERATION": lambda: workflows.switch(

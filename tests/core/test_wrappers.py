@@ -31,15 +31,18 @@ def error(squares):
 @pytest.mark.parametrize(
     ("wrapped", "says"),
     [
-        (lambda: FLOWS.weighted(VERIFIER(MIX), synthetic=0.1), "give weighted to the workflow"),
-        (lambda: FLOWS.contaminated(VERIFIER(MIX), 0.5), "give contaminated to the workflow"),
-        (lambda: cj.curation.tempered(0.5)(VERIFIER(MIX)), r"give tempered\(0.5\) to the workflow"),
+        (lambda: FLOWS.weighted(VERIFIER(MIX), synthetic=0.1), "apply weighted to the workflow"),
+        (lambda: FLOWS.contaminated(VERIFIER(MIX), 0.5), "apply contaminated to the workflow"),
+        (lambda: cj.curation.tempered(0.5)(VERIFIER(MIX)), r"apply tempered\(0.5\) to the"),
         (lambda: VERIFIER(VERIFIER(MIX)), "which must be the outermost"),
         (lambda: cj.curation.detector(0.9, 0.0)(VERIFIER(MIX)), "which must be the outermost"),
-        (lambda: cj.curation.detector(0.9, 0.0)(FLOWS.planned([5])), "real points it cannot judge"),
+        (
+            lambda: cj.curation.detector(0.9, 0.0)(FLOWS.planned([5])),
+            "real points it cannot be applied",
+        ),
         (
             lambda: FLOWS.weighted(FLOWS.contaminated(MIX, 0.5), synthetic=0.1),
-            "give contaminated around weighted",
+            "put contaminated around weighted",
         ),
         (
             lambda: cj.genealogy(FLOWS.keep_real(1.0), KEY, sample_size=9, generations=1),
@@ -51,7 +54,7 @@ def error(squares):
                 KEY,
                 generations=1,
             ),
-            "fitted to labels",
+            "fitted to points, which have labels",
         ),
     ],
 )

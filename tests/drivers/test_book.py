@@ -151,5 +151,5 @@ def test_a_folder_that_cannot_be_locked_is_named_in_one_line(process, tmp_path, 
     with pytest.raises(InputError, match=r"run cannot be written \(Permission denied\); choose"):
         run(process, tmp_path / "run")
     monkeypatch.setattr(pathlib.Path, "mkdir", refused)
-    with pytest.raises(InputError, match=r"cannot be made \(Permission denied\); give another"):
+    with pytest.raises(InputError, match=r"cannot be created \(Permission denied\); give another"):
         run(process, tmp_path / "other")

@@ -186,11 +186,11 @@ BROKEN = {
     "other samples for large n": (
         normal(sample=from_other_key),
         "recovers_known_parameters",
-        "when fitted to 4096 points",
+        "after a fit to 4096 points",
     ),
     "impure": (normal(sample=impure), "is_pure", "other points when called again"),
     "on the host": (normal(fit=in_batches_only), "vmaps", "Tracer"),
-    "wrong data": (normal(draw=wrong_draw), "draws_its_statistics", "another law"),
+    "wrong data": (normal(draw=wrong_draw), "draws_its_statistics", "another distribution"),
 }
 
 

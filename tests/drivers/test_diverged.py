@@ -20,9 +20,7 @@ OPTIONS = {"generations": 150, "chains": 200, "metrics": "log_variance"}
 
 
 def test_the_records_of_all_chains_are_in_the_error():
-    with pytest.raises(
-        cj.DivergenceError, match=r"`trace` holds .* up to generation 150"
-    ) as caught:
+    with pytest.raises(cj.DivergenceError, match=r"`trace` has .* up to generation 150") as caught:
         cj.simulate(PROCESS, KEY, chunk=1000, **OPTIONS)
     trace = caught.value.trace
     found = trace["log_variance"]

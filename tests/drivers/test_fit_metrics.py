@@ -82,7 +82,10 @@ def test_a_finished_run_says_that_it_cannot_tell(tmp_path):
     cj.run(PROCESS, KEY, **options)
     trace = cj.run(PROCESS, KEY, metrics=of_fit("loss"), **options)
     assert "loss" not in trace
-    assert said == ["loss is of fits that were made before it was asked for, and is missing"]
+    assert said == [
+        "loss is missing for earlier generations: it describes a fit, and was not requested when "
+        "they were fitted"
+    ]
 
 
 @pytest.mark.parametrize(

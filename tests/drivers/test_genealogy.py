@@ -191,7 +191,7 @@ def test_the_other_driver_and_more_chains_give_the_same(tmp_path):
         ({"chains": 0}, "chains is 0"),
         ({"workflow": "replace"}, "workflow is 'replace'"),
         ({"workflow": cj.curation.best_of(2, jnp.sum)(cj.workflows.replace())}, "best_of(2)"),
-        ({"sample_size": 2_000, "generations": 2_000_000}, "at most 1073 points of each apart"),
+        ({"sample_size": 2_000, "generations": 2_000_000}, "at most 1073 points of each"),
     ],
 )
 def test_bad_input_is_one_line(change, word):

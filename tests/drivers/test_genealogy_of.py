@@ -234,7 +234,7 @@ def test_counts_and_the_things_counted_agree():
             lambda: process(
                 cj.estimators.gaussian(1), cj.sources.normal(0, 1), cj.workflows.replace()
             ),
-            "no copies of single points",
+            "not copies of single points",
         ),
         (
             lambda: process(
@@ -249,7 +249,7 @@ def test_counts_and_the_things_counted_agree():
             lambda: cj.ecosystem(
                 cj.estimators.categorical(4), cj.sources.categorical(REAL), np.eye(2), SIZE
             ),
-            "no process whose lineages can be followed",
+            "whose lineages cannot be followed",
         ),
         (
             lambda: process(
@@ -257,11 +257,11 @@ def test_counts_and_the_things_counted_agree():
                 cj.sources.dataset(BLOCKS),
                 cj.workflows.keep_or_continue(0.5),
             ),
-            "genealogy_of takes no keep_or_continue(0.5)",
+            "genealogy_of does not accept keep_or_continue(0.5)",
         ),
         (
             lambda: categories(cj.verifiers.centred(1.0)(cj.workflows.replace())),
-            "take a curation that stays",
+            "give a curation that is not refitted",
         ),
     ],
     ids=["gaussian", "smoothed", "no process", "ecosystem", "continued", "verifier"],

@@ -101,8 +101,8 @@ def test_another_simulation_is_refused_in_one_line(short):
         ({"process": process(7)}, "sample_size is 6 there, 7 here"),
         ({"key": jax.random.key(4)}, "the key is threefry2x32 [0, 3] there"),
         ({"metrics": ("rate",)}, "metrics are mean in the trace of after=, and rate here"),
-        ({"generations": 2}, "generations is 2, and the trace of after= goes to 4"),
-        ({"after": pickled}, "it was pickled, or is none of cj.simulate"),
+        ({"generations": 2}, "generations is 2, but the trace of after= goes to 4"),
+        ({"after": pickled}, "it was pickled, or does not come from cj.simulate"),
         ({"after": 3}, "after is 3; it must be what cj.simulate gives"),
         ({"chains": None}, "chains is None"),
     ):
@@ -176,7 +176,7 @@ def test_a_summary_goes_on_after_an_interrupt():
             raise KeyboardInterrupt
 
     first = summary_of(3, chains=7)
-    with pytest.raises(cj.Interrupted, match=r"`summary` holds .* up to generation 6") as stopped:
+    with pytest.raises(cj.Interrupted, match=r"`summary` has .* up to generation 6") as stopped:
         summary_of(9, after=first, progress=stop)
     partial = stopped.value.summary
     assert partial.generations.tolist() == [0, 1, 2, 3, 4, 5, 6]
@@ -188,11 +188,11 @@ def test_what_a_summary_does_not_go_on_to():
     copied = pickle.loads(pickle.dumps(short))
     assert_same_statistics(copied, short)
     for options, message in (
-        ({"chains": 9}, "chains is 9, and the summary of after= is over 7.*chains=7"),
-        ({"quantiles": (0.5,)}, r"quantiles is \(0.5,\), and the summary of after= has \(0.1, 0.5"),
+        ({"chains": 9}, "chains is 9, but the summary of after= has 7 chains.*chains=7"),
+        ({"quantiles": (0.5,)}, r"quantiles is \(0.5,\), but the summary of after= has \(0.1, 0.5"),
         ({"metrics": ("mean",)}, "metrics are mean, variance in the summary of after=, and mean h"),
-        ({"generations": 3}, "generations is 3, and the summary of after= goes to 4"),
-        ({"after": copied}, "the summary of after= does not know its process"),
+        ({"generations": 3}, "generations is 3, but the summary of after= goes to 4"),
+        ({"after": copied}, "the summary of after= has no process"),
         ({"after": cj.simulate(PROCESS, KEY, generations=1)}, "what cj.simulate_summary gives"),
         ({"after": None}, "chains is not given"),
     ):

@@ -32,14 +32,14 @@ def interrupt_at(generation):
 
 def test_simulate_and_its_summary():
     whole = cj.simulate(PROCESS, KEY, **OPTIONS)
-    with pytest.raises(cj.Interrupted, match=r"`trace` holds .* up to generation 6") as caught:
+    with pytest.raises(cj.Interrupted, match=r"`trace` has .* up to generation 6") as caught:
         cj.simulate(PROCESS, KEY, progress=interrupt_at(5), **OPTIONS)
     partial = caught.value.trace
     assert isinstance(caught.value, KeyboardInterrupt) and caught.value.summary is None
     np.testing.assert_array_equal(partial.generations, np.arange(7))
     for name in OPTIONS["metrics"]:
         np.testing.assert_array_equal(partial[name], whole[name][:, :7])
-    with pytest.raises(cj.Interrupted, match=r"`summary` holds .* up to generation 6") as caught:
+    with pytest.raises(cj.Interrupted, match=r"`summary` has .* up to generation 6") as caught:
         cj.simulate_summary(PROCESS, KEY, progress=interrupt_at(5), **OPTIONS)
     summary = caught.value.summary
     np.testing.assert_array_equal(summary.generations, np.arange(7))
@@ -51,9 +51,9 @@ def test_before_anything_is_done(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("collapse_jax.drivers.all_chains.AllChains.start", begin)
-    with pytest.raises(cj.Interrupted, match="of no generation") as caught:
+    with pytest.raises(cj.Interrupted, match="no generation is done") as caught:
         cj.simulate(PROCESS, KEY, **OPTIONS)
     assert len(caught.value.trace) == len(caught.value.trace.generations) == 0
-    with pytest.raises(cj.Interrupted, match="of no generation") as caught:
+    with pytest.raises(cj.Interrupted, match="no generation is done") as caught:
         cj.simulate_summary(PROCESS, KEY, **OPTIONS)
     assert len(caught.value.summary.generations) == 0

@@ -279,7 +279,7 @@ def test_a_metric_under_the_name_of_another_is_refused(tmp_path):
 
 def test_the_folder_of_a_command_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"command": "simulate"}')
-    assert "holds the run of a command (config.json)" in refused(of(), tmp_path)
+    assert "contains the run of a command (config.json)" in refused(of(), tmp_path)
 
 
 SESSION = """
@@ -508,7 +508,7 @@ def test_the_names_of_every_record_are_no_metrics(name, tmp_path):
     observe = lambda first, state, info: {name: 1.0}  # noqa: E731
     for options in ({"metrics": metric}, {"observe": observe}):
         with pytest.raises(
-            InputError, match=f"'{name}' .* is the name of a column of every record"
+            InputError, match=f"'{name}' is the name of .*, and of a column that every record has"
         ):
             run(of(), KEY, generations=0, folder=tmp_path / "run", **options)
 
@@ -521,7 +521,9 @@ def test_what_was_not_observed_before_is_named(tmp_path):
     said = []
     arguments = {"folder": tmp_path, "observe": observe, "watcher": Watcher(say=said.append)}
     found = run(of(), KEY, generations=3, **arguments)
-    assert said == ["chain 0: distance was not observed before generation 2, and is nan there"]
+    assert said == [
+        "chain 0: distance was not observed before generation 2, and is nan in earlier generations"
+    ]
     assert np.isnan(found["distance"]).tolist() == [[True, True, False, False]]
     run(of(), KEY, generations=4, **arguments)
     assert len(said) == 1

@@ -34,7 +34,7 @@ def test_10_to_the_9_chains_are_refused_in_one_line():
     assert 3 * 4 * 101e9 / 2**30 < needed < 1.05 * 3 * 4 * 101e9 / 2**30
     for part in ("are free", "record=", "simulate_summary", "memory_limit="):
         assert part in text
-    with pytest.raises(InputError, match="are free: take a smaller chunk"):
+    with pytest.raises(InputError, match="are free: give a smaller chunk"):
         cj.simulate_summary(PROCESS, KEY, generations=100, chains=10**9)
 
 

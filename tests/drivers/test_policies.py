@@ -121,7 +121,7 @@ def test_workflows_of_tables_keep_the_contract():
     [
         (lambda: cj.policy(0, real=3, sample_size=5), "generations is 0"),
         (lambda: cj.policy(3), "give real and sample_size"),
-        (lambda: cj.policy(3, real=16, sample_size=5), "real is 16, and the sets .* hold 15"),
+        (lambda: cj.policy(3, real=16, sample_size=5), "real is 16, but the training sets have 15"),
         (lambda: cj.policy(3, real=-1, sample_size=5), "real is -1"),
         (lambda: cj.policy(3, real=3, sample_size=[5, 5]), r"sample_size has shape \[2\]"),
         (lambda: cj.policy(3, real=3, sample_size=[5, 0, 5]), "generation 2 is 0"),
@@ -132,7 +132,7 @@ def test_workflows_of_tables_keep_the_contract():
         (lambda: cj.policy(3, budget=9, synthetic_cost=1, first=3, real=3), "real is given with"),
         (lambda: cj.policy(3, budget=9, first=3), "synthetic_cost is not given"),
         (lambda: cj.policy(3, budget=9, synthetic_cost=0, first=3), "synthetic_cost is 0"),
-        (lambda: cj.policy(3, budget=2, synthetic_cost=1, first=3), "need a point each"),
+        (lambda: cj.policy(3, budget=2, synthetic_cost=1, first=3), "need one point each"),
         (lambda: cj.workflows.planned([1, -2]), r"real\[1\] is -2"),
         (lambda: cj.workflows.planned([[1]]), r"real has shape \[1, 1\]"),
         (lambda: cj.workflows.planned([1], workflow="replace"), "workflow is 'replace'"),

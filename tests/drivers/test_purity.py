@@ -56,7 +56,9 @@ def test_a_sample_with_another_generator(name):
 
 
 def test_a_fit_with_another_generator():
-    with pytest.raises(AssertionError, match=r"is_pure: .*fit takes numbers from elsewhere"):
+    with pytest.raises(
+        AssertionError, match=r"is_pure: .*fit takes numbers from a source other than its key"
+    ):
         held(fitted_with(np.random.rand), normal)
 
 

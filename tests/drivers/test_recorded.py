@@ -97,8 +97,8 @@ def test_rows_alone_are_enough(tmp_path):
     ("run", "says"),
     [
         (3, "run is 3; it must be a run folder"),
-        ("no/such/folder", "run is 'no/such/folder', which is no folder"),
-        ({}, "the dict holds no record"),
+        ("no/such/folder", "run is 'no/such/folder', which is not a folder"),
+        ({}, "the dict has no recorded generation"),
         ({"a": [1.0, 2.0]}, r"the dict\['a'\] has shape \[2\]; it must be \[chain, generation\]"),
         ({"a": VALUES, "b": VALUES[:, :2]}, r"the dict has a \[3, 4\], b \[3, 2\]"),
         (Trace({"a": VALUES}, np.array([0, 1, 1, 2])), "a generation more than once"),

@@ -275,7 +275,7 @@ def test_an_estimator_on_the_host_is_sent_to_run():
     process = generational_process(
         host, sources.dataset(np.zeros(5)), workflows.replace(), sample_size=3
     )
-    with pytest.raises(InputError, match="on the host; use run"):
+    with pytest.raises(InputError, match=r"on the host; use cj\.run"):
         simulate(process, KEY, generations=1, metrics=())
 
 

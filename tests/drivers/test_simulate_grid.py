@@ -141,24 +141,27 @@ def test_programs_and_their_points():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"axes": {}}, "axes is {}; it must be names and their values"),
+        ({"axes": {}}, "axes is {}; it must be a dict name -> values"),
         ({"axes": {"gamma": 0.1}}, "axis gamma is 0.1; it must be a list of values"),
-        ({"axes": {"gamma": []}}, "axis gamma holds no value"),
-        ({"axes": {"gamma": [0.1, math.nan]}}, "axis gamma holds nan; it must hold finite numbers"),
-        ({"axes": {"gamma": [0.1, 0.1]}}, "axis gamma holds 0.1 more than once"),
+        ({"axes": {"gamma": []}}, "axis gamma has no value"),
+        (
+            {"axes": {"gamma": [0.1, math.nan]}},
+            "axis gamma contains nan; its numbers must be finite",
+        ),
+        ({"axes": {"gamma": [0.1, 0.1]}}, "axis gamma contains 0.1 more than once"),
         (
             {"axes": {"gamma": [None]}},
-            "axis gamma holds None; it must hold numbers, bools or texts",
+            "axis gamma contains None; its values must be numbers, bools or strings",
         ),
         ({"axes": {"chain": [1]}}, "axes have the name 'chain'"),
-        ({"axes": {"beta": [1]}}, "axes have the names beta, and process_at takes (gamma): "),
+        ({"axes": {"beta": [1]}}, "axes have the names beta, but process_at takes (gamma): "),
         ({"axes": {"gamma": [2.0]}}, "at gamma=2.0: alpha is -1.0; it must be in [0, 1]"),
         ({"axes": {"gamma": [0.1, 0.2, 2.0]}}, "gamma is 2; it must be in [0, 1]"),
         ({"keep": "all"}, "keep is 'all'; it must be one of chains, summary"),
         ({"quantiles": [2]}, "quantiles is [2]"),
         ({"streams": "own"}, "streams is 'own'; it must be one of independent, common"),
         ({"chains": 0}, "chains is 0"),
-        ({"memory_limit": 100}, "may be held: record fewer"),
+        ({"memory_limit": 100}, "but the limit is"),
     ],
 )
 def test_bad_input_is_one_line(change, says):
@@ -190,6 +193,6 @@ def test_what_is_done_is_kept(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("collapse_jax.drivers.grids.simulate_chunks", stop)
-    with pytest.raises(cj.Interrupted, match="`dataset` holds the points") as stopped:
+    with pytest.raises(cj.Interrupted, match="`dataset` has the points") as stopped:
         cj.simulate_grid(at, {"sample_size": [3], "bias": [0.5]}, KEY, **options)
     assert stopped.value.dataset.sizes["bias"] == 1

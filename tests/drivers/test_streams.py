@@ -101,7 +101,7 @@ def test_wrong_streams_and_names_are_one_line():
         words_of_points("same", settings, None)
     with pytest.raises(InputError, match="names are 1; they must be one for each of 2 points"):
         words_of_points("independent", settings, ["a"])
-    with pytest.raises(InputError, match="names hold 'a' twice"):
+    with pytest.raises(InputError, match="names has 'a' twice"):
         words_of_points("independent", settings, ["a", "a"])
     with pytest.raises(InputError, match="streams"):
         check_plan(PROCESS, KEY, Plan(1, settings=grid_of([5], [0.5]), streams="own"))

@@ -120,13 +120,18 @@ BROKEN = {
         "is_pure",
         "again with the same key",
     ),
-    "one key for all": (nothing, one_key_for_all, "keys_matter", "with two keys"),
+    "one key for all": (
+        nothing,
+        one_key_for_all,
+        "keys_matter",
+        "two keys give the same training set",
+    ),
     "one key twice": (nothing, one_key_twice, "keys_are_apart", "model and real are asked"),
     "a key in the carry": (
         lambda supply, data: jax.random.key(3),
         keeps_its_key,
         "keys_are_apart",
-        "the carry holds a key",
+        "the carry contains a random key",
     ),
     "a pool without space": (
         as_given,
@@ -138,7 +143,7 @@ BROKEN = {
         nothing,
         of_random_size,
         "sizes_do_not_depend_on_the_key",
-        "points with three",
+        "three keys give training sets of",
     ),
     "looks at numbers": (
         lambda supply, data: jnp.asarray(0),

@@ -77,7 +77,7 @@ def test_a_run_goes_on_where_it_stopped(name, tmp_path):
     resumed = cj.run(process, KEY, generations=2, folder=tmp_path / "b", **options)
     for metric in whole:
         np.testing.assert_array_equal(whole[metric], resumed[metric])
-    with pytest.raises(InputError, match="fits or samples on the host; use run"):
+    with pytest.raises(InputError, match=r"fits or samples on the host; use cj\.run"):
         cj.simulate(process, KEY, generations=2)
 
 

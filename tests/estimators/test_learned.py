@@ -303,7 +303,10 @@ def test_coordinates_of_any_units_are_standardised():
         (lambda: normalizing_flow((2, 2)), r"dim is \(2, 2\)"),
         (lambda: normalizing_flow(2, layers=0), "layers is 0"),
         (lambda: normalizing_flow(2, bins=1), "bins is 1"),
-        (lambda: normalizing_flow(2, transform="affine", bins=4), "bins is 4 with affine layers"),
+        (
+            lambda: normalizing_flow(2, transform="affine", bins=4),
+            "bins is 4 with transform 'affine'",
+        ),
         (lambda: normalizing_flow(2, depth=-1), "depth is -1"),
     ],
 )

@@ -90,7 +90,7 @@ def test_register_refuses():
         r"choose another",
     ):
         register("gaussian", newcomer)
-    with pytest.raises(InputError, match="name is 'a b'; it must be made of letters"):
+    with pytest.raises(InputError, match="name is 'a b'; it must consist of letters"):
         register("a b", newcomer)
     with pytest.raises(InputError, match="factory of 'other' is 3; it must be a function"):
         register("other", 3)
@@ -155,8 +155,8 @@ BROKEN = {
     "example": (Family(newcomer, example=3), "example of 'example' is 3"),
     "lawless": (Family(newcomer, laws=tuple), "laws of 'lawless' is <class 'tuple'>"),
     "unreadable": (Unreadable(), "RuntimeError: no example here"),
-    "a b": (newcomer, "its name must be made of letters"),
-    "gaussian": (newcomer, "the name is taken by ours"),
+    "a b": (newcomer, "its name must consist of letters"),
+    "gaussian": (newcomer, "the name is taken by a built-in family"),
     "fine": (newcomer, "the name is taken by another entry point"),
 }
 

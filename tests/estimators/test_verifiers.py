@@ -204,7 +204,7 @@ MEAN = lambda key, state, data: data.x.mean()  # noqa: E731
         (lambda: cj.verifiers.logistic(penalty=0), "penalty is 0"),
         (lambda: cj.verifiers.logistic(against="real"), "against is 'real'"),
         (lambda: cj.verifiers.logistic(examples=0), "examples is 0"),
-        (lambda: process(cj.verifiers.logistic(lambda x: x[:, 0])), "features gave [8]"),
+        (lambda: process(cj.verifiers.logistic(lambda x: x[:, 0])), "features returned shape [8]"),
         (lambda: cj.verifiers.refitted(ACCEPT, lambda x: x, start=0.0), "fit of refitted"),
         (
             lambda: process(cj.verifiers.refitted(ACCEPT, MEAN, start="0")),
@@ -216,13 +216,13 @@ MEAN = lambda key, state, data: data.x.mean()  # noqa: E731
         ),
         (
             lambda: process(cj.verifiers.refitted(ACCEPT, MEAN, start=jnp.zeros(1))),
-            "a state of the structure of start",
+            "a state with the structure of start",
         ),
         (
             lambda: process(
                 cj.verifiers.refitted(lambda state: cj.curation.detector(0.5, 0), MEAN, start=0.0)
             ),
-            "chooses no points",
+            "does not choose points",
         ),
         (
             lambda: process(cj.verifiers.refitted(lambda state: state, MEAN, start=0.0)),

@@ -82,7 +82,7 @@ def test_a_newcomer_brings_distances_of_its_own():
         ),
     )
     with pytest.raises(
-        InputError, match=r"'offset' compares models of one family, but the model has dict"
+        InputError, match=r"'offset' compares models of the same family, but the model has dict"
     ):
         simulate(other, KEY, generations=1, metrics=("offset",))
 

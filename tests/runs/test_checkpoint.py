@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_made_again(whole, tmp_path, harm, item):
         np.testing.assert_array_equal(trace[name], expected[name])
     if harm != "gone" or item not in ("", "checksums"):
         assert len(said) == 1 and re.search(
-            r"chain_0/2 is damaged \(.*; it is kept as damaged-2 and made again", said[0]
+            r"chain_0/2 is damaged \(.*; it is renamed to damaged-2 and computed again", said[0]
         ), said
     ours, theirs = (cj.RunFolder(path).rows() for path in (out, whole))
     assert [{**row, "seconds": 0} for row in ours] == [{**row, "seconds": 0} for row in theirs]
@@ -251,7 +251,7 @@ def test_a_model_with_nan_is_not_saved(tmp_path):
 
 def test_reading_alone_makes_nothing(tmp_path):
     """No folder that was not there."""
-    with pytest.raises(InputError, match="is no folder; there are no checkpoints"):
+    with pytest.raises(InputError, match="is not a folder; there are no checkpoints"):
         Checkpoints(tmp_path / "none", read_only=True)
     assert not (tmp_path / "none").exists()
     whole = Checkpoints(tmp_path / "some")

@@ -180,7 +180,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, refused):
 
 def test_too_little_room_leaves_nothing_behind(tmp_path, refused):
     text = refused(RunFolder.open, tmp_path / "run", CONFIG, 2**70)
-    assert "GiB left, and this run needs about" in text and os.listdir(tmp_path) == []
+    assert "GiB left, but this run needs about" in text and os.listdir(tmp_path) == []
     RunFolder.open(tmp_path / "run", CONFIG, 1)
 
 

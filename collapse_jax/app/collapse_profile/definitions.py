@@ -1,7 +1,7 @@
-"""The eight definitions, and which recorded metric stands for which: one table.
+"""The eight definitions, and the recorded metrics by which they are judged: one table.
 
-The list is that of Schaeffer et al. 2025 (arXiv 2503.03150). How a definition becomes a number is
-said here, since the paper leaves that open.
+The list is that of Schaeffer et al. 2025 (arXiv 2503.03150). The paper does not say how a
+definition becomes a number; that is defined here.
 """
 
 import math
@@ -37,20 +37,21 @@ SCALES: Mapping[str, Scale] = {
     "covered": Scale("level", True, "complement", "of the mass"),
     "finite": Scale("level", True, "infinite", "of the chains"),
 }
-"""nats: a mean log loss, or a Kullback-Leibler divergence. bits: the same in bits. perplexity: its
-exp. log score: a mean log-likelihood, of which less is worse. error: a distance to the truth, 0 at
-best. amount: of diversity, or a number of modes. log amount: its logarithm. mass: a share that the
-truth has not. covered: a share that should be 1, as a precision. finite: infinite where the model
-has mass outside the truth."""
+"""nats: a mean log loss, or a Kullback-Leibler divergence. bits: the same in bits. perplexity: exp
+of a mean log loss. log score: a mean log-likelihood; smaller is worse. error: a distance to the
+real distribution, 0 at best. amount: a measure of diversity, or a number of modes. log amount: its
+logarithm. mass: a share of the model's mass that the real distribution does not have. covered: a
+share that is 1 at best, such as a precision. finite: infinite if the model has mass outside the
+support of the real distribution."""
 
 
 class Candidate(NamedTuple):
-    """A metric that may stand for a role.
+    """A metric that may be used for a role.
 
     metric: its recorded name.
     scale: a key of `SCALES`.
-    truth: what the real distribution has of it, where that is the same for all; None takes the
-        first generation's, the model of real data.
+    truth: its value for the real distribution, if that is always the same; None uses the value of
+        the first generation, the model of real data.
     """
 
     metric: str
@@ -183,13 +184,13 @@ RECORD = {
 
 
 class Definition(NamedTuple):
-    """One of the eight.
+    """One of the eight definitions.
 
     key: its name in thresholds and in JSON.
-    title: as a table has it.
-    role: of the metric that stands for it.
-    statistic: which of mean and median over chains leads: "risk" is a mean, the shape of a model is
-        that of the typical chain.
+    title: its name in a table.
+    role: the role of the metric by which it is judged.
+    statistic: the leading statistic over chains: the mean for a test loss, which is a risk; the
+        median for the shape of a model, which is that of the typical chain.
     group: "test loss", "shape" or "scaling".
     """
 

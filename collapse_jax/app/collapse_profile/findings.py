@@ -1,4 +1,4 @@
-"""From a band over generations and a threshold to a verdict, and the generation where it begins."""
+"""Verdicts from bands over generations and thresholds, with the generation where each begins."""
 
 from typing import NamedTuple
 
@@ -15,19 +15,19 @@ LEAST_LEVEL = 0.5
 
 
 class Finding(NamedTuple):
-    """What one statistic over chains says of one definition.
+    """The finding of one statistic over chains on one definition.
 
     statistic: "mean" or "median".
     verdict: "met", "not met" or "cannot tell".
-    number: at `generation`, in the unit of the verdict.
-    low, high: its interval.
-    level: the probability that the interval holds it; 0 of one chain.
-    generation: where the number is: the last one, or the worst of those where it was met.
-    first: the first generation at which the definition is met; None without one.
-    until: the last one at which it was met, where it was not met any more at the end; else None.
+    number: the number at `generation`, in the unit of the verdict.
+    low, high: its confidence interval.
+    level: the confidence level; 0 for one chain.
+    generation: the last generation, or the worst of those at which the definition was met.
+    first: the first generation at which the definition is met; None if there is none.
+    until: the last generation at which it was met, if it is not met at the end; else None.
     numbers, lows, highs: [generation].
-    states: [generation] 1 met, 0 not met, -1 undecided.
-    note: what else a reader has to know.
+    states: [generation], 1 met, 0 not met, -1 undecided.
+    note: a further note for the reader.
     """
 
     statistic: str
@@ -101,7 +101,7 @@ def finding(
     known = np.flatnonzero(~np.isnan(band.number))
     if not known.size:
         kind = "finite number above 0" if scale.kind == "ratio" else "finite number"
-        note = f"the first generation has no {kind} to be held against"
+        note = f"the first generation has no {kind} to compare with"
         return undecided(statistic, band, generations, note)
     if count > 1 and band.level < LEAST_LEVEL:
         return undecided(statistic, band, generations, f"{count} are too few for an interval")
@@ -177,7 +177,7 @@ def of_band(
 
 
 def undecided(statistic: str, band: Band, generations: np.ndarray, note: str) -> Finding:
-    """A finding that cannot be told."""
+    """Returns an undecided finding."""
     states = np.full(len(generations), -1)
     return of_band(statistic, CANNOT_TELL, band, states, generations, -1, None, None, note)
 
@@ -186,9 +186,7 @@ def _note(band, generations):
     if not band.few.any():
         return ""
     since = int(generations[int(np.argmax(band.few))])
-    return (
-        f"from generation {since} on few chains carry the mean: what is there is a bound from below"
-    )
+    return f"from generation {since} on few chains determine the mean: its number is a lower bound"
 
 
 def _exp(x):

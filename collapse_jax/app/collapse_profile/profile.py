@@ -46,36 +46,36 @@ def profile(
     at: Mapping[str, Any] | None = None,
     sample_sizes: Sequence[int] | None = None,
 ) -> Profile:
-    """Which of the eight definitions of model collapse a run meets.
+    """Returns a verdict for each of eight definitions of model collapse.
 
-    Each definition is judged by one recorded metric, over its first generation (the model that was
-    fitted to real data) or over what the truth has; `app.collapse_profile.definitions` is the
-    table. Both the mean over chains and the typical chain (the median) are judged, with 95%
-    intervals: Student's t for means, order statistics for medians.
+    Each definition is judged by one recorded metric, relative to generation 0 (the model that was
+    fitted to real data) or to the real distribution; `app.collapse_profile.definitions` lists them.
+    The mean over chains and the typical chain (the median) are both judged, with 95% intervals:
+    Student's t for means, order statistics for medians.
 
     Args:
         run: a run folder or its path, a `Trace`, a `Summary`, an `xarray.Dataset`, or a dict of
             arrays [chain, generation]; a grid over sample sizes; or several runs that differ in
             their sample size.
-        thresholds: definition -> number, in the unit that the table shows: catastrophic, increase,
-            divergence, diversity, scaling, modes, tails, hallucination.
-        metrics: role -> your own metric for it, or (name, scale) with a scale of
+        thresholds: definition -> number, in the unit that the table shows. The definitions are
+            catastrophic, increase, divergence, diversity, scaling, modes, tails, hallucination.
+        metrics: role -> name of a recorded metric, or (name, scale) with a scale of
             `definitions.SCALES`. Roles are loss, diversity, modes, tails, hallucination.
-        truth: metric -> what the real distribution has of it, in the place of generation 0. With
-            mean and variance, and family "gaussian", tails, mass outside and, where none is
-            recorded, a loss are computed. Of a Gaussian of `simulate` this is known.
-        family: of a trace, "gaussian" where mean and variance are those of a normal model.
-        chains: how many chains a summary is of.
-        at: of a grid, axis -> the value at which all but the scaling law are judged; of sample
-            sizes by default the largest.
-        sample_sizes: of several runs, where their settings do not say.
+        truth: metric -> its value for the real distribution, used instead of generation 0. With
+            mean and variance, and family "gaussian", the mass in the tails and outside, and a loss
+            if none is recorded, are computed. For a Gaussian of `simulate` this is automatic.
+        family: "gaussian" if mean and variance of a trace are those of a normal model.
+        chains: the number of chains of a summary.
+        at: for a grid, axis -> the value at which all definitions but the scaling law are judged;
+            for sample sizes by default the largest.
+        sample_sizes: the sample sizes of several runs whose settings are not known.
 
     Returns:
-        A `Profile`: `str` is a table, `to_json()` all numbers.
+        A `Profile`: `str` is a table, `to_json()` has all numbers.
 
     Raises:
-        InputError: for what holds no records, and for names, thresholds or places that are unknown
-            or would be ignored.
+        InputError: for an object without records, and for names, thresholds or places that are
+            unknown or would be ignored.
 
     References:
         Schaeffer et al. 2025, arXiv 2503.03150 (the eight definitions).
@@ -93,14 +93,14 @@ def profile(
 
 
 def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
-    """All eight; a threshold of one that cannot be told is refused."""
+    """All eight verdicts; a threshold for a definition that cannot be judged is refused."""
     roles = {role: role_of(role, record, own, truth) for role in ROLES}
     used = {role.metric for role in roles.values() if not isinstance(role, str)}
     for name in truth:
         if name not in used and not (name in ("mean", "variance") and "tail_mass" in used):
             raise InputError(
-                f"truth has {name}, by which {record.name} is not judged; it is by "
-                f"{', '.join(sorted(used)) or 'nothing'}{did_you_mean(name, used)}"
+                f"truth has {name}, by which {record.name} is not judged; it is judged by "
+                f"{', '.join(sorted(used)) or 'no metric'}{did_you_mean(name, used)}"
             )
     _refuse_crossed(roles["loss"], thresholds)
     verdicts = []
@@ -114,7 +114,7 @@ def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
             verdict = _verdict(definition, role, threshold, record)
         if threshold is not None and not verdict.metric:
             raise InputError(
-                f"thresholds has {definition.key}, which cannot be told of {record.name}: "
+                f"thresholds has {definition.key}, which cannot be judged for {record.name}: "
                 f"{verdict.note}"
             )
         verdicts.append(verdict)
@@ -122,7 +122,7 @@ def _verdicts(record, by_size, own, truth, thresholds) -> tuple[Verdict, ...]:
 
 
 def _refuse_crossed(role, thresholds):
-    """Raises `InputError` where a catastrophic rise would be no rise at all."""
+    """Raises `InputError` if a catastrophic rise would not count as a rise."""
     if isinstance(role, str):
         return
     any_rise, catastrophic = (
@@ -132,8 +132,8 @@ def _refuse_crossed(role, thresholds):
     if any_rise > catastrophic:
         raise InputError(
             f"thresholds: increase is {any_rise:g}, above catastrophic, which is {catastrophic:g} "
-            f"{'' if 'catastrophic' in thresholds else 'by default '}({role.scale.unit}); a rise "
-            "must count from less on than a catastrophic one"
+            f"{'' if 'catastrophic' in thresholds else 'by default '}({role.scale.unit}); the "
+            "threshold of increase must not exceed that of catastrophic"
         )
 
 
@@ -148,16 +148,15 @@ def _verdict(definition: Definition, role: Role, given: float | None, record: Re
     if role.step > threshold:
         return Verdict(
             definition.key, definition.title, CANNOT_TELL, role.metric,
-            note=f"{role.metric} moves in steps of {role.step:.3g}, a text of the training set "
-            "each; the threshold is below that",
+            note=f"{role.metric} changes in steps of {role.step:.3g}, one text of the training "
+            "set each; the threshold is below that",
         )  # fmt: skip
     first = role.series.median().number[role.place]
     if role.scale.kind == "level" and role.truth is None and first + threshold > 1:
         return Verdict(
             definition.key, definition.title, CANNOT_TELL, role.metric,
-            note=f"{role.metric} leaves no more than {max(1 - first, 0):.3g} of the mass to be "
-            f"lost after generation {record.generations[role.place]}, and the threshold is "
-            f"{threshold:g}",
+            note=f"after generation {record.generations[role.place]}, {role.metric} can lose at "
+            f"most {max(1 - first, 0):.3g} of the mass, but the threshold is {threshold:g}",
         )  # fmt: skip
     found = {}
     for statistic in STATISTICS:
@@ -178,13 +177,13 @@ def _verdict(definition: Definition, role: Role, given: float | None, record: Re
 
 
 def _left_out(series, record):
-    """Which chains have no number where others have one: they may be those that broke down."""
+    """A note on chains that are nan where others are not: they may have broken down."""
     missing = series.missing()
     if not missing.any():
         return ""
     since = record.generations[int(np.argmax(missing > 0))]
     return (
-        f"up to {missing.max()} of {series.count} chains have nan from generation {since} on, and "
+        f"up to {missing.max()} of {series.count} chains are nan from generation {since} on, and "
         "are left out there"
     )
 
@@ -211,10 +210,10 @@ def _scaling(definition, by_size, own, known, given):
     """The scaling law over the sizes that there are."""
     nothing = Verdict(definition.key, definition.title, CANNOT_TELL)
     if len(by_size) < scaling.FEWEST_SIZES:
-        have = f"this is one of {next(iter(by_size))}" if len(by_size) == 1 else "this has none"
-        have = f"there are {len(by_size)}" if len(by_size) > 1 else have
+        one = f"there is one, {next(iter(by_size))}" if len(by_size) == 1 else "none is known"
+        have = f"there are {len(by_size)}" if len(by_size) > 1 else one
         return nothing._replace(
-            note=f"an exponent needs runs of {scaling.FEWEST_SIZES} sample sizes or more, and "
+            note=f"an exponent needs runs with {scaling.FEWEST_SIZES} or more sample sizes, but "
             f"{have}; profile a grid (--sample-size 10,100,1000) or several runs"
         )
     roles = {size: role_of("loss", one, own, known) for size, one in by_size.items()}
@@ -227,7 +226,10 @@ def _scaling(definition, by_size, own, known, given):
     if len(names) > 1 or any(not np.array_equal(generations[0], g) for g in generations):
         return nothing._replace(note="the runs record different losses or generations")
     if any(not role.series.count > 1 for role in roles.values()):
-        return nothing._replace(note="one chain a size has no error, and an exponent needs one")
+        return nothing._replace(
+            note="one chain per size has no standard error, which an exponent needs; simulate more "
+            "chains"
+        )
     role = next(iter(roles.values()))
     threshold = default_threshold("scaling", role.scale) if given is None else given
     found = {}
@@ -246,21 +248,22 @@ def _runs(run: Any, chains, at, sizes):
         return _several(run, chains, at, sizes)
     if sizes is not None:
         raise InputError(
-            f"sample_sizes is {sizes!r:.200}, and run is one run; it names those of several"
+            f"sample_sizes is {sizes!r:.200}, but run is a single run; give sample_sizes for "
+            "several runs only"
         )
     one: Any = run
     record = recorded(one, chains=chains)
     if record.axes:
         return _grid(record, at)
     if at:
-        raise InputError(f"at is {dict(at)!r:.200}, and {record.name} is no grid")
+        raise InputError(f"at is {dict(at)!r:.200}, but {record.name} is not a grid; leave it out")
     size = _size(record)
     return {} if size is None else {size: record}, record
 
 
 def _several(runs, chains, at, sizes):
     if at:
-        raise InputError(f"at is {dict(at)!r:.200}; it names the place of a grid, not of runs")
+        raise InputError(f"at is {dict(at)!r:.200}, but run is a list of runs; leave it out")
     if not runs:
         raise InputError("run is an empty list; give a run, or several")
     records = [recorded(one, chains=chains) for one in runs]
@@ -271,13 +274,13 @@ def _several(runs, chains, at, sizes):
         )
     for record, size in zip(records, found, strict=True):
         if record.axes:
-            raise InputError(f"{record.name} is a grid; give it alone")
+            raise InputError(f"{record.name} is a grid; give it alone, and not in a list of runs")
         if size is None:
-            raise InputError(f"{record.name} does not say its sample size; give sample_sizes=")
+            raise InputError(f"the sample size of {record.name} is not known; give sample_sizes=")
         real("sample_sizes", size, above=0)
     if len(set(found)) < len(found):
         listed = ", ".join(map(str, found))
-        raise InputError(f"the runs have sample sizes {listed}; each must be another")
+        raise InputError(f"the runs have sample sizes {listed}; they must all differ")
     by_size = dict(sorted(zip(found, records, strict=True)))
     return by_size, by_size[max(by_size)]
 
@@ -292,7 +295,7 @@ def _grid(record, at):
     if [name for name in free if name != SIZE]:
         words = "; ".join(f"{name} is one of {', '.join(map(str, record.axes[name]))}"
                           for name in free if name != SIZE)  # fmt: skip
-        raise InputError(f"{record.name} is a grid; say by at which place to profile: {words}")
+        raise InputError(f"{record.name} is a grid; give the place to profile as at=: {words}")
     others = {name: value for name, value in at.items() if name != SIZE}
     points = [
         (place, one)
@@ -317,30 +320,30 @@ def _on_axis(name, value, values):
 
 
 def _size(record):
-    """Points of a training set by the settings; None where they do not say."""
+    """The sample size in the settings; None if it is not known."""
     size = record.settings.get(SIZE, record.settings.get("train_blocks"))
     return size if isinstance(size, int | float) else None
 
 
 def _completed(record, family, truth):
-    """The record with what mean and variance of a Gaussian give.
+    """The record with the metrics that follow from mean and variance of a Gaussian.
 
-    The truth of a Gaussian of `simulate` is the standard normal.
+    The real distribution of a Gaussian of `simulate` is the standard normal.
     """
     own = record.settings.get("family", "")
     if family:
         one_of("family", family, ("gaussian",))
         if own not in ("", family):
-            raise InputError(f"family is {family!r}, and {record.name} is of {own}")
+            raise InputError(f"family is {family!r}, but {record.name} is of {own}; leave it out")
         if own == "" and not {"mean", "variance"} <= set(truth):
             raise InputError(
-                "family is 'gaussian'; give truth={'mean': ..., 'variance': ...}, for which it "
-                "counts"
+                "family is 'gaussian', which has no effect without truth; give "
+                "truth={'mean': ..., 'variance': ...}"
             )
         if not {"mean", "variance"} <= set(record.scalars()):
             raise InputError(
-                f"family is 'gaussian'; {record.name} has no mean and variance of each chain, for "
-                "which it counts"
+                f"family is 'gaussian', but {record.name} has no mean and variance of each chain; "
+                "record both, or leave family out"
             )
     # Of a user's own data nothing says that they are normal.
     if own == "gaussian" and record.settings.get("dim") == 1 and not record.settings.get("data"):
@@ -353,7 +356,7 @@ def _checked_thresholds(thresholds):
         return {}
     if not isinstance(thresholds, Mapping):
         raise InputError(
-            f"thresholds is {thresholds!r:.200}; it must be a dict, as {{'diversity': 0.1}}"
+            f"thresholds is {thresholds!r:.200}; it must be a dict, such as {{'diversity': 0.1}}"
         )
     given = list(thresholds.items())
     for name, _ in given:
@@ -366,6 +369,6 @@ def _checked_truth(truth):
         return {}
     if not isinstance(truth, Mapping):
         raise InputError(
-            f"truth is {truth!r:.200}; it must be a dict of metrics, as {{'variance': 1.0}}"
+            f"truth is {truth!r:.200}; it must be a dict of metrics, such as {{'variance': 1.0}}"
         )
     return {name: real(f"truth[{name!r}]", value) for name, value in truth.items()}

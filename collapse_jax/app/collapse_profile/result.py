@@ -1,4 +1,4 @@
-"""What `cj.profile` returns: verdicts, a table to read, and JSON."""
+"""The result of `cj.profile`: verdicts, a table, and JSON."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,24 +16,24 @@ _HEADERS = ("definition", "verdict", "number", "interval", "threshold", "metric"
 
 
 class Verdict(NamedTuple):
-    """One definition of one run.
+    """The verdict on one definition for one run.
 
-    definition: its key, as "diversity".
-    title: in words.
+    definition: its key, such as "diversity".
+    title: its name in words.
     verdict: "met", "not met" or "cannot tell".
-    metric: the recorded metric that stands for it, "" without one.
-    unit: of number and threshold.
-    threshold: beyond which it is met; nan where there is no metric.
+    metric: the recorded metric by which it is judged; "" if there is none.
+    unit: the unit of number and threshold.
+    threshold: the definition is met beyond this; nan if there is no metric.
     up: whether larger numbers are worse.
-    statistic: over chains, of the numbers here: "mean" for test losses (a risk is an expectation),
-        "median" for the shape of a model (the typical chain). Of one chain both are its number.
-    number, low, high: at `generation`, with an interval that holds it with probability `level`.
-    level: 0.95, less where there are too few chains for that, 0 of one chain.
-    generation: where the number is.
-    first: the first generation at which the definition is met, and is from then on.
-    until: where it was met in between alone, the last such generation.
-    mean, median: the `Finding` of each statistic; None where there is none.
-    note: what is missing, or limits the verdict.
+    statistic: the statistic over chains: "mean" for test losses (a risk is an expectation),
+        "median" for the shape of a model (the typical chain). For one chain both are its number.
+    number, low, high: the number at `generation`, and its confidence interval of `level`.
+    level: 0.95, less if there are too few chains, 0 for one chain.
+    generation: the generation of the number.
+    first: the first generation from which on the definition is met.
+    until: the last generation at which it was met, if it is not met at the end.
+    mean, median: the `Finding` of each statistic; None if there is none.
+    note: missing data, or a limitation of the verdict.
     """
 
     definition: str
@@ -56,18 +56,18 @@ class Verdict(NamedTuple):
     note: str = ""
 
     def findings(self) -> tuple[Finding, ...]:
-        """Those that there are, the leading one first."""
+        """The findings that exist, the leading one first."""
         both = [found for found in (self.mean, self.median) if found is not None]
         return tuple(sorted(both, key=lambda found: found.statistic != self.statistic))
 
 
 class Profile(NamedTuple):
-    """Which definitions of model collapse a run meets; `str` is a table.
+    """The definitions of model collapse that a run meets; `str` is a table.
 
     run: the folder, or the kind of object.
     kind: "chains", "vae" or "language model".
-    chains: chains or seeds, 0 where unknown.
-    generations: [generation] those recorded.
+    chains: number of chains or seeds, 0 if unknown.
+    generations: [generation], the recorded generations.
     verdicts: one for each of the eight definitions.
     disagreements: sentences, one for each pair of definitions or statistics that disagree.
     """
@@ -80,10 +80,10 @@ class Profile(NamedTuple):
     disagreements: tuple[str, ...]
 
     def verdict(self, definition: str) -> Verdict:
-        """That of a definition by its key.
+        """Returns the verdict on the definition with this key.
 
         Raises:
-            KeyError: for no such key; the text names all.
+            KeyError: for an unknown key; the message lists all keys.
         """
         by_key = {verdict.definition: verdict for verdict in self.verdicts}
         if definition not in by_key:
@@ -102,13 +102,13 @@ class Profile(NamedTuple):
         return html_table(_HEADERS, rows, caption, notes)
 
     def figure(self) -> "Figure":
-        """A matplotlib figure: for each definition, at which generations it is met."""
+        """Returns a matplotlib figure: the generations at which each definition is met."""
         from collapse_jax.app.plots.profile import profile_figure
 
         return profile_figure(self)
 
     def to_json(self) -> str:
-        """Everything as JSON; numbers that are not finite are the texts "NaN" and "Infinity"."""
+        """Returns everything as JSON; numbers that are not finite are strings ("NaN")."""
         return strict_json.dumps(as_dict(self), indent=2)
 
 
@@ -153,7 +153,7 @@ def _parts(profile: Profile) -> tuple[str, list[tuple[str, ...]], list[str]]:
     if profile.chains == 1:
         notes.append(f"one {unit}: numbers without intervals, and verdicts on this {unit} alone")
     elif not profile.chains:
-        notes.append(f"how many {unit}s is not recorded: no intervals; say chains=")
+        notes.append(f"the number of {unit}s is not recorded: no intervals; give chains=")
     notes += _notes(profile.verdicts)
     notes.append("Disagreements:" if profile.disagreements else "Disagreements: none")
     notes += [f"  - {sentence}" for sentence in profile.disagreements]

@@ -1,4 +1,4 @@
-"""Which recorded metric stands for which definition in a run, and its series."""
+"""The recorded metric by which each definition is judged in a run, and its series."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -30,15 +30,15 @@ TAIL, OUTSIDE = 0.01, 1e-4
 
 
 class Role(NamedTuple):
-    """A metric in a role.
+    """A metric that is used for a role.
 
     metric: its name.
-    scale: how its number is made.
-    series: it over generations, transformed.
-    place: of the generation that it is held against, where `truth` is None.
-    truth: what the truth has, transformed; None without one.
-    note: what a reader has to know.
-    step: of a share of texts, the least that it can change by; 0 of others.
+    scale: how its number is computed.
+    series: its transformed values over generations.
+    place: the place of the reference generation, if `truth` is None.
+    truth: the transformed value of the real distribution; None if it is not known.
+    note: a note for the reader.
+    step: the smallest possible change of a share of texts; 0 for other metrics.
     """
 
     metric: str
@@ -51,16 +51,17 @@ class Role(NamedTuple):
 
 
 def own_candidates(metrics: Mapping[str, Any] | None) -> dict[str, Candidate]:
-    """Role -> the user's metric for it, from `metrics` as `cj.profile` takes it.
+    """Returns role -> the user's metric for it, from the argument `metrics` of `cj.profile`.
 
     Raises:
-        InputError: for an unknown role or scale, and for anything else than names.
+        InputError: for an unknown role or scale, and for anything other than names.
     """
     if metrics is None:
         return {}
     if not isinstance(metrics, Mapping):
         raise InputError(
-            f"metrics is {metrics!r:.200}; it must be a dict of roles, as {{'loss': 'my_metric'}}"
+            f"metrics is {metrics!r:.200}; it must be a dict of roles, such as "
+            "{'loss': 'my_metric'}"
         )
     found = {}
     for role, named in metrics.items():
@@ -91,7 +92,7 @@ def _scale_by_name(role, name):
     scales = " or ".join(map(repr, SCALES_OF_ROLE[role]))
     raise InputError(
         f"metrics[{role!r}] is {name!r}, which is a metric of {' and '.join(others) or 'loss'}; if "
-        f"it stands for {role} here, say how it is read, as ({name!r}, SCALE) with {scales}"
+        f"it is used for {role} here, give its scale too: ({name!r}, SCALE) with {scales}"
     )
 
 
@@ -118,12 +119,13 @@ def _is_text(value):
 def role_of(
     role: str, record: Recorded, own: Mapping[str, Candidate], truth: Mapping[str, float]
 ) -> Role | str:
-    """The metric that stands for a role; a text that says what to record where there is none.
+    """Returns the metric for a role; if there is none, a note on what to record.
 
-    The first of the table that the run's first generation has, else the first that is there at all.
+    It is the first metric of the table that the run's first generation has, else the first that any
+    generation has.
 
     Raises:
-        InputError: for a user's metric that the run has not recorded as one number a generation.
+        InputError: for a user's metric that the run did not record as one number per generation.
     """
     found = _best(role, record, own, truth)
     if isinstance(found, str):
@@ -152,10 +154,10 @@ def _best(role, record, own, truth):
         arrays = [one.metric for one in CANDIDATES[role] if one.metric in record.metrics]
         if arrays:
             return (
-                f"{arrays[0]} is recorded as an array a generation, and one number is needed; give "
-                f"one of your own (metrics={{{role!r}: NAME}})"
+                f"{arrays[0]} is recorded as an array per generation, but one number is needed; "
+                f"give another metric (metrics={{{role!r}: NAME}})"
             )
-        return f"no recorded metric stands for it; record {RECORD[role][record.kind]}"
+        return f"no recorded metric measures it; record {RECORD[role][record.kind]}"
     since_first = [(one, series) for one, series in there if _begins(series) == 0]
     # A loss that is infinite at once, as of a law with lost categories, tells nothing.
     finite = [(one, series) for one, series in since_first if one.scale == "finite"
@@ -165,23 +167,23 @@ def _best(role, record, own, truth):
     if candidate.metric == best or found.note:
         return found
     why = "is infinite" if since_first and since_first[0][0].metric == best else "is not recorded"
-    note = f"{best} {why} at generation {record.generations[0]}; {candidate.metric} stands in"
+    note = f"{best} {why} at generation {record.generations[0]}; {candidate.metric} is used instead"
     return found._replace(note=note)
 
 
 def _other_reading(role, candidate):
-    """A note where a metric of the table is read in another way, as its user asked."""
+    """A note if the user gave another scale for a metric of the table."""
     stem, usual = _stem(candidate.metric), {}
     for other in ROLES:
         usual |= {one.scale: other for one in CANDIDATES[other] if one.metric == stem}
     if not usual or candidate.scale in usual:
         return ""
     words = " and ".join(f"{scale} ({other})" for scale, other in usual.items())
-    return f"{candidate.metric} is read as {candidate.scale}, as asked; it is otherwise {words}"
+    return f"{candidate.metric} is read as {candidate.scale}, as given; by default it is {words}"
 
 
 def _refuse_negative(role, candidate, series):
-    """A ratio of numbers below 0 says nothing; rounding may leave 1e-5 of the largest."""
+    """Raises `InputError` for ratios of negative numbers, except rounding (1e-5 of the largest)."""
     values = series.values if isinstance(series, Chains) else series.statistics.mean
     scale = SCALES[candidate.scale]
     if scale.kind != "ratio" or scale.transform != "same":
@@ -189,9 +191,9 @@ def _refuse_negative(role, candidate, series):
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() < -1e-5 * np.abs(finite).max():
         raise InputError(
-            f"metrics[{role!r}] is {candidate.metric!r}, which goes down to {finite.min():.4g}; as "
-            f"{candidate.scale!r} it is held against its first number as a ratio, and must be at "
-            f"least 0; name its scale, one of {', '.join(SCALES_OF_ROLE[role])}"
+            f"metrics[{role!r}] is {candidate.metric!r}, whose smallest value is "
+            f"{finite.min():.4g}; the scale {candidate.scale!r} is a ratio to its first value, so "
+            f"values must be at least 0; give its scale, one of {', '.join(SCALES_OF_ROLE[role])}"
         )
 
 
@@ -203,14 +205,14 @@ def _role(candidate, series, record, truth):
         given, known = known, float(TRANSFORMS[scale.transform](np.asarray(known, float)))
         if not np.isfinite(known) or (scale.kind == "ratio" and known <= 0):
             raise InputError(
-                f"truth[{candidate.metric!r}] is {given!r}, and numbers are held against it as "
+                f"truth[{candidate.metric!r}] is {given!r}, but values are compared with it as "
                 f"{scale.unit.replace('first', 'truth')}; it must be above 0"
             )
     note = ""
     if record.generations[place] and known is None:
         note = (
             f"{candidate.metric} is recorded from generation {record.generations[place]} on, and "
-            "held against that one, not against the model of real data"
+            "is compared with that generation, not with the model of real data"
         )
     return Role(candidate.metric, scale, series.transformed(scale.transform), place, known, note)
 
@@ -236,16 +238,16 @@ def _not_recorded(role, name, record):
     known = [*record.scalars(), *record.statistics]
     whole = f"metrics[{role!r}] is {name!r}, which {record.name} "
     if name in record.metrics:
-        return f"{whole}records as arrays; it must be one number a generation"
+        return f"{whole}records as arrays; it must be one number per generation"
     return f"{whole}does not record; it has {', '.join(known)}{did_you_mean(name, known)}"
 
 
 def with_normal(record: Recorded, family: str, truth: Mapping[str, float]) -> Recorded:
-    """The record with what mean and variance of a normal model give beside a normal truth.
+    """Returns the record with metrics of a normal model, given a normal real distribution.
 
-    tail_mass: mass of the model outside the central 99% of the truth.
-    outside_mass: outside its central 99.99%.
-    kl_real_to_model and squared_wasserstein2, where no loss is recorded.
+    tail_mass: mass of the model outside the central 99% of the real distribution.
+    outside_mass: mass outside its central 99.99%.
+    kl_real_to_model and squared_wasserstein2, if no loss is recorded.
     """
     metrics = record.scalars()
     if family != "gaussian" or not {"mean", "variance"} <= set(metrics) & set(truth):

@@ -1,4 +1,4 @@
-"""`collapse-jax lm`: the paper's language-model loop from settings to a run folder."""
+"""`collapse-jax lm`: the language-model loop of Shumailov et al. 2024, in a run folder."""
 
 import functools
 import pathlib
@@ -50,13 +50,13 @@ def lm_command(
     *,
     dry_run: bool = False,
 ) -> None:
-    """`collapse-jax lm`: checks everything, runs or resumes, draws the figures, prints a table.
+    """Runs `collapse-jax lm`: checks, runs or resumes, draws the figures, prints a table.
 
     Args:
-        seeds: Those to run beside other calls that run the others; () runs all. Only then are
-            figures and tables made.
-        track: Names of trackers that follow the run.
-        dry_run: Whether to print only what would be done.
+        seeds: The seeds to run if other calls run the others; () runs all, and only then figures
+            and tables are made.
+        track: Names of the experiment trackers to which the run is reported.
+        dry_run: Whether only a plan of the run is printed.
     """
     settings, track = config.settings(), check_trackers(track)
     if dry_run:
@@ -87,8 +87,8 @@ def lm_command(
         folder = _open_and_run(settings, out, console, placement, seeds, finished, track)
     if seeds:
         console.print(
-            f"seed {', '.join(map(str, seeds))} of {config.seeds} done; once all are, the same "
-            "command without --only-seeds records and draws them",
+            f"seed {', '.join(map(str, seeds))} of {config.seeds} done; when all seeds are done, "
+            "repeat the command without --only-seeds to record and draw them",
             highlight=False,
         )
     if not seeds and distributed.is_first():
@@ -123,11 +123,11 @@ def open_run(
     seeds: tuple[int, ...] = (),
     finished: Collection[tuple[int, int]] = (),
 ) -> tuple[RunFolder, Ingredients]:
-    """Reads and checks everything, opens the run folder, and says what the run will be.
+    """Reads and checks all inputs, opens the run folder, and prints a summary of the run.
 
     Args:
-        seeds: Those to run; () is all.
-        finished: (seed, generation) of what is there.
+        seeds: The seeds to run; () is all.
+        finished: (seed, generation) of the finished generations.
     """
     from collapse_jax.app.commands.progress import StageProgress
 
@@ -166,7 +166,7 @@ def open_run(
 
 
 def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
-    """The run folder, with all that is not `finished` made."""
+    """The run folder, after all generations that were not `finished` are computed."""
     from collapse_jax.app.commands.progress import LanguageModelProgress
 
     folder, ingredients = open_run(settings, out, console, placement, seeds, finished)
@@ -190,7 +190,7 @@ def _open_and_run(settings, out, console, placement, seeds, finished, track=()):
 
 
 def memory_words(rows: list[dict]) -> str:
-    """One line: the highest peak of each stage over all rows, on the host and on an accelerator."""
+    """Returns one line: the highest peak memory of each stage, on the host and on a device."""
     peaks = {name: max((row[name] for row in rows if name in row), default=None) for name in PEAKS}
     host, device = (
         [
@@ -205,4 +205,4 @@ def memory_words(rows: list[dict]) -> str:
         for where, stages in (("host", host), ("fullest device", device))
         if stages
     ]
-    return f"peak memory, {'; '.join(parts)}" if parts else "peak memory: nothing here tells it"
+    return f"peak memory, {'; '.join(parts)}" if parts else "peak memory: not available here"

@@ -1,4 +1,4 @@
-"""`collapse-jax lm --dry-run`: what a run would take, by a piece of each stage, and would write."""
+"""`collapse-jax lm --dry-run`: time, memory and files of a run, from a timed piece of it."""
 
 import time
 from collections.abc import Callable
@@ -32,12 +32,12 @@ _OF_LENGTH = (
 
 
 class _Rates(NamedTuple):
-    """Measured pieces.
+    """Measured times and memory.
 
     compiled: seconds until all three stages were compiled.
-    step: seconds of an optimiser step.
-    made, scored: seconds a block.
-    peaks: of memory, as a row of a run has them.
+    step: seconds per optimiser step.
+    made, scored: seconds per generated and per scored block.
+    peaks: peak memory, as in a row of a run.
     """
 
     compiled: float
@@ -54,10 +54,10 @@ def dry_run_command(
     placement: Placement = Placement(),
     seeds: tuple[int, ...] = (),
 ) -> None:
-    """A table of the run, or of each lineage's; arguments as for `dry_run`.
+    """Prints a table of the run, or of each lineage's run; arguments as for `dry_run`.
 
     Args:
-        out: The run folder, or that of all lineages.
+        out: The run folder, or the folder of all lineages.
     """
     config, folder = settings.config, RunFolder(out, seeds)
     if config.lineages == 1:
@@ -79,14 +79,14 @@ def dry_run(
     """Reads everything, times a step, a batch of text and a score, and prints a table.
 
     Args:
-        settings: Of the run.
-        folder: Where it would lie; nothing is written there.
+        settings: The settings of the run.
+        folder: The run folder; nothing is written there.
         console: Shows progress and the table.
         placement: The devices.
-        seeds: Those of the call; () is all.
+        seeds: The seeds of the call; () is all.
 
     Raises:
-        InputError: As the run itself would.
+        InputError: As the run itself.
     """
     from collapse_jax.app.commands.progress import StageProgress
 

@@ -1,4 +1,4 @@
-"""What a language-model run reads from outside, and the process that is made of it."""
+"""The inputs of a language-model run, and the process that is made from them."""
 
 import pathlib
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Blocks(NamedTuple):
 
 
 class Ingredients(NamedTuple):
-    """Everything that is read from outside before the loop begins."""
+    """All inputs that are read before the loop begins."""
 
     model: Transformer
     pretrained: dict
@@ -73,11 +73,11 @@ def prepare(
     """Reads and checks model, tokenizer and corpus, for the devices of the session.
 
     Args:
-        run: The path of the run folder, where blocks may lie that need not be made again.
-        say: Called with lines on what is read and what is left out; by default they are logged.
+        run: The path of the run folder, which may contain blocks of an earlier call.
+        say: Called with lines about text that is read or left out; by default they are logged.
 
     Raises:
-        InputError: If something cannot be read, or does not fit the rest.
+        InputError: If an input cannot be read, or does not fit the others.
     """
     config = settings.config
     check_extras(config.extras)
@@ -114,13 +114,14 @@ def process_of(
     session: Session = Session(),
     pool: Pool | None = None,
 ) -> Process:
-    """The process that the settings describe.
+    """Returns the process that the settings describe.
 
     Args:
-        pool: Where other lineages' texts come from; None for a lineage by itself.
+        pool: The source of the texts of other lineages; None for a single lineage.
 
     Raises:
-        InputError: If the blocks are too long for the model, or more are to be kept than there are.
+        InputError: If the blocks are too long for the model, or the settings keep more blocks than
+            there are.
     """
     config, blocks = settings.config, ingredients.blocks
     estimator = causal_lm(

@@ -1,4 +1,4 @@
-"""The training set of each generation of a language-model run, by its settings."""
+"""The training text of each generation of a language-model run, by its settings."""
 
 from typing import Any
 
@@ -12,13 +12,15 @@ from collapse_jax.core.types import Workflow
 def workflow_of(settings: LMSettings, blocks: int = 0) -> Workflow:
     """Returns the workflow that the settings describe.
 
-    Shares are rounded to numbers of blocks or of whole batches, chosen again in every generation.
+    A share is rounded to whole blocks, or to whole batches of them, which are chosen again in every
+    generation.
 
     Args:
-        blocks: Number of real blocks; needed if real blocks are kept by number, or alone.
+        blocks: The number of real blocks; needed if settings keep a number of blocks, or only them.
 
     Raises:
-        InputError: If more blocks are to be kept than exist, or a share is none or all of them.
+        InputError: If settings keep more blocks than there are, or a share rounds to no block or to
+            all blocks.
     """
     config, real, batch_size = settings.config, settings.real_fraction, settings.config.batch_size
     if config.control == "kept":
@@ -38,14 +40,14 @@ def workflow_of(settings: LMSettings, blocks: int = 0) -> Workflow:
 
 
 def loop_words(settings: LMSettings, ingredients: Any) -> list[str]:
-    """Lines on training sets and prompts that do not follow from the settings alone.
+    """Returns lines about the training text that the settings alone do not determine.
 
     Args:
-        ingredients: Made by `commands.lm_ingredients.prepare`.
+        ingredients: The result of `commands.lm_ingredients.prepare`.
     """
     config, blocks = settings.config, len(ingredients.blocks.train)
     each = real_in_batch(config, blocks)
-    lines = [f"each new batch of {blocks:,} blocks holds {each:,} original ones"] * (each > 0)
+    lines = [f"each new batch of {blocks:,} blocks has {each:,} original ones"] * (each > 0)
     lines += [*kept_words(config, blocks), *control_words(config, blocks, ingredients.other_blocks)]
     if config.prompts == "start":
         token = ingredients.model.switches.bos_token_id

@@ -52,7 +52,7 @@ def load_model(config: LMConfig, placement: Placement) -> tuple[Transformer, dic
 
 
 def model_of_run(config: LMConfig) -> tuple[Transformer, dict, TextTokenizer, dict[str, Any]]:
-    """Model, pretrained parameters and tokenizer of a run, and their entries of `runs.made_of`.
+    """Returns model, pretrained parameters, tokenizer, and their entries of `runs.made_of`.
 
     Args:
         config: Resolved settings; those of the text are not used.

@@ -40,13 +40,13 @@ def run_lm(
     """Runs or resumes the loop in an opened folder.
 
     Args:
-        folder: Holds the scratch too.
-        ingredients: Made by `prepare`.
+        folder: The run folder, which contains the scratch files too.
+        ingredients: The result of `prepare`.
         session: Devices and progress (stages "fit", "generate" and "score").
-        watcher: Follows the generations, and says what the user should know.
-        stop: Asked after each epoch, each part of a generated set and each generation, once it is
-            saved, whether to stop there.
-        generations: The last one that this call makes; None for that of the settings.
+        watcher: Functions that are called for each generation and with messages.
+        stop: Called when an epoch, a part of a generated set or a generation is saved; returns
+            whether to stop there.
+        generations: The last generation of this call; None for that of the settings.
         pool: As for `process_of`.
     """
     config, stop, memory = settings.config, stop or Stop(), PeakMemory()

@@ -1,4 +1,4 @@
-"""The tables of a language-model run by generation: perplexities and other measures."""
+"""The tables of a language-model run by generation: perplexities and other metrics."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ _MEASURES = {
 
 
 def table_of(folder: RunFolder) -> Any:
-    """A rich table of the run by generation, means over seeds ± their standard deviation."""
+    """Returns a rich table of the run by generation: means over seeds ± standard deviations."""
     from rich.table import Table
 
     rows, config = folder.rows(), folder.config()
@@ -85,16 +85,14 @@ def _caption(rows, perplexities):
     )
     said = [f"test perplexity before any fine-tuning: {known}"] if known else []
     if any(_GAIN in row for row in rows):
-        said.append(
-            "gain lost: the share of the gain by fine-tuning, in nats, that has been lost again"
-        )
+        said.append("gain lost: the share of the gain of fine-tuning, in nats, that was lost again")
     return ". ".join(said) or None
 
 
 def measures_table(folder: RunFolder) -> Any | None:
-    """A rich table of the other measures by generation; None for runs of older versions.
+    """Returns a rich table of the other metrics by generation; None for runs of older versions.
 
-    Means over seeds ± their standard deviation. Strided perplexities name their context.
+    Cells are means over seeds ± standard deviations. Strided perplexities name their context.
     """
     from rich.table import Table
 
@@ -149,7 +147,7 @@ def _before(perplexities):
 
 
 def over_seeds(group: list[dict], name: str, factor: float = 1, digits: int = 2) -> str:
-    """The mean of a column, with its standard deviation over several seeds; "" without values."""
+    """Returns the mean of a column, with its standard deviation over seeds; "" if it is missing."""
     values = [factor * row[name] for row in group if name in row]
     if not values:
         return ""

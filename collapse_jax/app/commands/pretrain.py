@@ -34,10 +34,10 @@ def pretrain_command(
     *,
     dry_run: bool = False,
 ) -> None:
-    """`collapse-jax pretrain`: checks everything, runs or resumes, draws the loss curve.
+    """Runs `collapse-jax pretrain`: checks, runs or resumes, draws the loss curve.
 
     Args:
-        dry_run: Whether it is only said what would be done.
+        dry_run: Whether only a plan of the run is printed.
     """
     from collapse_jax.app.plots import draw_run
 
@@ -87,7 +87,8 @@ def _open_and_run(settings, out, console, placement):
         left_out = ""
         if config.exclude:
             left_out = (
-                f", {counts['left_out_windows']:,} of them left out for text of {config.exclude}"
+                f", {counts['left_out_windows']:,} of them left out because they share text with "
+                f"{config.exclude}"
             )
         bar.line(
             f"{counts['parameters']:,} parameters; {counts['tokens']:,} tokens: "
@@ -104,7 +105,7 @@ def _open_and_run(settings, out, console, placement):
 
 
 def _is_done(config, folder, say):
-    """Whether every record and the model are there, made of what would be read now."""
+    """Whether every record and the model exist, made from the present inputs."""
     rows = {row["step"] for row in folder.rows("step", "held_out_loss")}
     wanted = {*range(config.evaluate_every, config.steps, config.evaluate_every), config.steps}
     own = folder.path / "tokenizer"

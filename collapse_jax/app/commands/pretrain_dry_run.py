@@ -1,4 +1,4 @@
-"""`collapse-jax pretrain --dry-run`: what it would take, by its first steps, and would write."""
+"""`collapse-jax pretrain --dry-run`: time, memory and files of a run, from its first steps."""
 
 import dataclasses
 import pathlib
@@ -25,16 +25,16 @@ def dry_run(
 ) -> None:
     """Reads the text, times a step and a score, and prints a table.
 
-    Tokenizer and tokens are made as for the run, in a folder that is removed again.
+    Tokenizer and tokens are made as for the run, in a temporary folder.
 
     Args:
-        settings: Of the run.
-        folder: Where it would lie; nothing is written there.
+        settings: The settings of the run.
+        folder: The run folder; nothing is written there.
         console: Shows progress and the table.
         placement: The devices.
 
     Raises:
-        InputError: As the run itself would.
+        InputError: As the run itself.
     """
     from collapse_jax.app.commands.progress import StageProgress
 
@@ -95,7 +95,7 @@ def _memory_words(memory):
     host, device = (peaks.get(f"fit_{kind}_mib") for kind in ("peak", "device_peak"))
     parts = [] if host is None else [f"host {host:,.0f} MiB"]
     parts += [] if device is None else [f"fullest device {device:,.0f} MiB"]
-    return ", ".join(parts) or "nothing here tells it"
+    return ", ".join(parts) or "not available here"
 
 
 def _bytes_below(folder: pathlib.Path) -> int:

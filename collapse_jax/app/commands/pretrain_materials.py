@@ -1,4 +1,4 @@
-"""What pretraining needs besides settings: tokenizer, tokens, windows, a model's sizes."""
+"""The inputs of pretraining besides settings: tokenizer, tokens, windows, model sizes."""
 
 import collections
 import hashlib
@@ -44,10 +44,10 @@ CHECKPOINTS_KEPT = 2
 
 
 class Materials(NamedTuple):
-    """What the steps need besides settings.
+    """The inputs of the steps besides settings.
 
     model: the network, without parameters.
-    windows: of the text.
+    windows: the windows of the text.
     """
 
     model: OPT
@@ -55,9 +55,9 @@ class Materials(NamedTuple):
 
 
 def model_config(config: PretrainConfig, tokenizer: TextTokenizer) -> OPTConfig:
-    """Sizes of the model, and its special tokens: those that the tokenizer's files name.
+    """Returns the sizes of the model, and its special tokens from the tokenizer's files.
 
-    Of one that names none, the id that an empty text is encoded as begins and ends a text.
+    If the files name none, the token to which an empty text is encoded begins and ends a text.
     """
     names = (
         "hidden_size",
@@ -82,7 +82,7 @@ def model_config(config: PretrainConfig, tokenizer: TextTokenizer) -> OPTConfig:
 
 
 def parameters_of(config: OPTConfig) -> int:
-    """How many numbers a model has."""
+    """Returns the number of parameters of a model."""
     return sum(math.prod(row.shape) for row in tensor_table(OPT(config)))
 
 
@@ -93,17 +93,14 @@ def prepare(
     session: Session = Session(),
     say: Say | None = None,
 ) -> tuple[RunFolder, Materials]:
-    """The opened run folder with its tokenizer and tokens, and the windows of the text.
-
-    Tokenizer and tokens are made now, or found in the folder.
+    """Opens the run folder, makes or reads its tokenizer and tokens, and cuts the text to windows.
 
     Args:
         session: Progress (stages "encode", "compare", ...).
-        say: Called with lines on what is read and what is left out; by default they are logged.
+        say: Called with lines about text that is read or left out; by default they are logged.
 
     Raises:
-        InputError: Before anything is written, if something is missing, unreadable or too short, or
-            the folder's run was begun with other settings, another text or another tokenizer.
+        InputError: Before writing, for a bad input, or other settings, text or tokenizer.
     """
     config = settings.config
     folder = RunFolder(out)

@@ -37,10 +37,10 @@ def run_pretrain(
     Args:
         session: Devices and progress (stage "train").
         recorded: Called with each new record.
-        stop: Asked after each compiled call whether to save and stop there.
+        stop: Called after each compiled call; returns whether to save and stop there.
 
     Returns:
-        The parameters; the model is exported to the folder.
+        The parameters; the model is also exported to the folder.
     """
     config, model, stop = settings.config, materials.model, stop or Stop()
     init_key, order_key = jax.random.split(jax.random.key(config.seed))
@@ -74,7 +74,7 @@ def run_pretrain(
 
 
 class Steps:
-    """Compiled calls on the windows of a text, and what is recorded of them."""
+    """Compiled calls on the windows of a text, and their records."""
 
     def __init__(
         self,

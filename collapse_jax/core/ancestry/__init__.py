@@ -1,1 +1,1 @@
-"""Where points come from: genealogies, alone and along with a model."""
+"""Genealogies: the real draws that points descend from, without or with a model."""

@@ -1,7 +1,7 @@
-"""Points that are copies, each with the real draw that it descends from.
+"""Points that are copies, each labelled with the real draw that it descends from.
 
-A label is a row of integers: the generation in which the real draw entered, its number, and, where
-common ancestors are asked for, the point that was the ancestor at each generation.
+A label is a row of integers: the generation in which the real draw entered, its number, and, if
+common ancestors are requested, the point that was the ancestor at each generation.
 """
 
 import functools
@@ -35,13 +35,13 @@ class Lineages(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What labels hold, and how they are written.
+    """The contents of labels, and how they are encoded.
 
     generations: the last generation of the run.
     ancestors: whether a label has the ancestor at each generation.
-    rows: of a fixed real data set, each of which is one real draw whenever it enters; None where
-        every real point is a draw of its own.
-    limit: the largest whole number that a label holds.
+    rows: number of rows of a fixed real data set, in which a row is one real draw, however often it
+        enters; None if every real point is a separate draw.
+    limit: the largest whole number that a label can contain.
     """
 
     generations: int
@@ -84,8 +84,8 @@ class Labels(NamedTuple):
         n = label.shape[0]
         if first + n > self.most:
             raise InputError(
-                f"a generation has {first + n} points; with {self.generations} generations a "
-                f"genealogy tells at most {self.most} of them apart"
+                f"a generation has {first + n} points, but with {self.generations} generations a "
+                f"genealogy can distinguish at most {self.most}; give fewer points or generations"
             )
         own = generation * self.most + first + jnp.arange(n, dtype=jnp.int32)
         later = jnp.arange(self.generations + 1) >= generation
@@ -141,15 +141,16 @@ class _Clerk:
 
 
 def labelled(workflow: Workflow, labels: Labels) -> Workflow:
-    """The workflow, over points that carry the real draws that they descend from.
+    """Returns the workflow over points that are labelled with the real draws they descend from.
 
     Raises:
-        InputError: for a workflow that chooses points by what they hold.
+        InputError: for a workflow that chooses points by their values.
     """
     if workflow.filters:
         raise InputError(
-            f"{workflow.name} chooses points by what they hold, which a genealogy of labels alone "
-            "does not know: cj.genealogy_of(process, key, ...) follows the points of a family"
+            f"{workflow.name} chooses points by their values, which a genealogy without a model "
+            "does not have; use cj.genealogy_of(process, key, ...), which has the points of a "
+            "family"
         )
 
     reserves = []  # whether sets grow, which a workflow says in its init
@@ -175,9 +176,9 @@ def labelled(workflow: Workflow, labels: Labels) -> Workflow:
 
 
 def ancestor(labels: Labels) -> Estimator:
-    """The family of copies: a model is its training set, and a draw is one of its points.
+    """Returns the family of copies: a model is its training set, and a draw is one of its points.
 
-    Metrics: those of `METRICS`, as far as the labels hold them.
+    Metrics: those of `METRICS` for which the labels have the information.
     """
 
     def init(key, data):
@@ -202,7 +203,7 @@ def _any(x):
 
 
 def metrics_of(labels: Labels) -> dict[str, Callable]:
-    """Name -> function of `Lineages`: what a genealogy records of a training set."""
+    """Returns name -> function of `Lineages`: the metrics of a genealogy."""
     by_row = labels.rows is not None
     metrics = {
         "living_ancestors": lambda params: living_ancestors(params, by_row),
@@ -218,18 +219,18 @@ def metrics_of(labels: Labels) -> dict[str, Callable]:
 
 
 def living_ancestors(params: Lineages, by_row: bool) -> jax.Array:
-    """Number [] of real draws with a descendant in the training set, int32."""
+    """Returns the number [] of real draws with a descendant in the training set, int32."""
     return jnp.sum(_families(params, by_row)[0] > 0, dtype=jnp.int32)
 
 
 def largest_family(params: Lineages, by_row: bool) -> jax.Array:
-    """Share [] of the training set that descends from one real draw, of the draw with most."""
+    """Returns the largest share [] of the training set that descends from a single real draw."""
     families, weight = _families(params, by_row)
     return jnp.max(families) / jnp.sum(weight)
 
 
 def identity(params: Lineages, by_row: bool) -> jax.Array:
-    """P(two different points share a real draw) []; 1 where there is one point."""
+    """Returns P(two different points descend from the same real draw) []; 1 for one point."""
     families, weight = _families(params, by_row)
     alone, total = jnp.sum(weight**2), jnp.sum(weight) ** 2
     pairs = total - alone
@@ -237,27 +238,27 @@ def identity(params: Lineages, by_row: bool) -> jax.Array:
 
 
 def diversity(params: Lineages, by_row: bool) -> jax.Array:
-    """P(two draws from the model descend from different real draws) []."""
+    """Returns P(two draws from the model descend from different real draws) []."""
     families, weight = _families(params, by_row)
     return 1 - jnp.sum((families / jnp.sum(weight)) ** 2)
 
 
 def real_age(params: Lineages) -> jax.Array:
-    """Generations [] since the real draws entered, on average over the training set."""
+    """Returns the generations [] since the real draws entered, averaged over the training set."""
     x, weight = params.data
     entered = jnp.sum(weight * x[:, ENTERED]) / jnp.sum(weight)
     return params.generation - entered
 
 
 def reach(params: Lineages, generations: int) -> jax.Array:
-    """Share [generations + 1] of the points that descend from each generation's real data."""
+    """Returns the shares [generations + 1] of points with ancestors in a generation's real data."""
     x, weight = params.data
     shares = jnp.zeros(generations + 1).at[x[:, ENTERED]].add(weight)
     return shares / jnp.sum(weight)
 
 
 def common_ancestor_age(params: Lineages, most: int) -> jax.Array:
-    """Generations [] back to the newest point that all descend from; inf where there is none."""
+    """Returns the generations [] back to the newest common ancestor of all points; inf if none."""
     x, weight = params.data
     paths, taken = x[:, FIRST_ANCESTOR:], (weight > 0)[:, None]
     least = jnp.min(jnp.where(taken, paths, np.iinfo(np.int32).max), axis=0)
@@ -267,7 +268,7 @@ def common_ancestor_age(params: Lineages, most: int) -> jax.Array:
 
 
 def _families(params, by_row):
-    """(what the points of each real draw weigh together, once a draw and 0 elsewhere, weights)."""
+    """(total weight of the points of each real draw, once per draw and 0 elsewhere; weights)."""
     x, weight = params.data
     keys = [x[:, NUMBER]] if by_row else [x[:, ENTERED], x[:, NUMBER]]
     *keys, sorted_weight = jax.lax.sort((*keys, weight), num_keys=len(keys), is_stable=False)

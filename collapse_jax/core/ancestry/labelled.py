@@ -1,8 +1,8 @@
-"""A family whose points are copies, with the real draw of each beside it.
+"""A family whose points are copies, each with a label of the real draw that it descends from.
 
-The labelled family draws, pools and fits exactly what the family itself does, by the same keys.
-Labels travel beside the points: as further columns of these, or, where a family draws counts by
-their law, as one label for each thing that is counted, drawn given the counts.
+The labelled family draws, pools and fits exactly as the family itself does, with the same keys.
+Labels are further columns of the points. If a family draws counts directly, there is one label for
+each thing that is counted, drawn given the counts.
 """
 
 import dataclasses

@@ -22,30 +22,31 @@ _LARGEST_IN_FLOATS = 2**24
 def with_labels(
     process: Process, generations: int, ancestors: bool = False
 ) -> tuple[Estimator, Source, Workflow]:
-    """(labelled family, its real data, the workflow over it) of a process.
+    """Returns (labelled family, its real data, the workflow over it) of a process.
 
-    The family offers its own metrics, and those of a genealogy.
+    The family offers the metrics of the model, and those of a genealogy.
 
     Args:
         process: from `cj.generational_process`.
         generations: the last generation.
-        ancestors: whether labels hold the ancestor at each generation.
+        ancestors: whether labels have the ancestor at each generation.
 
     Raises:
-        InputError: for a family whose points are no copies, or more than labels tell apart.
+        InputError: for a family whose points are not copies, or more points than labels can
+            distinguish.
     """
     core: Any = getattr(process.layout.template, "__self__", None)
     family, source, workflow, *_ = process.parts
     if not hasattr(core, "data") or not family.traceable:
         raise InputError(
-            f"{family.name} is no process whose lineages can be followed; take one of "
-            "cj.generational_process, of one model that JAX traces"
+            f"process is of {family.name}, whose lineages cannot be followed; give a process from "
+            "cj.generational_process, of one family that is traceable"
         )
     if core.needs.continuation:
         raise InputError(
-            f"genealogy_of takes no {workflow.name}: what a model continues descends from its "
-            "prompt and from what the model was fitted to. cj.genealogy follows the workflow "
-            "alone, and counts it as a copy of the latter"
+            f"genealogy_of does not accept {workflow.name}: a continued point descends from its "
+            "prompt and from the model's training set; use cj.genealogy, which counts it as a copy "
+            "of a training point"
         )
     size = core.data.slots or 1
     by_points = isinstance(core.data, PointData)
@@ -68,7 +69,7 @@ def with_labels(
 
 
 def slots_of(process: Process) -> int | None:
-    """The most points of a training set of a process; None where it never needed a bound."""
+    """Returns the largest number of points in a training set; None if no bound was needed."""
     return process.layout.template.__self__.data.slots or None  # type: ignore[attr-defined]
 
 
@@ -83,8 +84,9 @@ def _beside(family, source, size, labelling):
     generations, in_floats = labelling.generations, jnp.issubdtype(x.dtype, jnp.inexact)
     if in_floats and max(generations, 4 * size) > _LARGEST_IN_FLOATS:
         raise InputError(
-            f"labels beside float points tell {_LARGEST_IN_FLOATS} generations, and a quarter as "
-            f"many points of each apart; there are {generations} and {size}"
+            f"generations is {generations} and sample_size is {size}; labels of float points can "
+            f"distinguish at most {_LARGEST_IN_FLOATS} generations, and a quarter as many points "
+            "of each"
         )
 
     def place(key):
@@ -101,9 +103,9 @@ def _beside(family, source, size, labelling):
 
 def _no_copies(family):
     return InputError(
-        f"{family.name} makes points that are no copies of single points; a genealogy along with "
-        "the model is for categorical, kde and ngram without smoothing, or a family with `copied`. "
-        "cj.genealogy follows the lineages of a workflow alone"
+        f"{family.name} generates points that are not copies of single points; genealogy_of needs "
+        "categorical, kde or ngram without smoothing, or a family with `copied`; cj.genealogy "
+        "follows the lineages of a workflow without a family"
     )
 
 
@@ -118,7 +120,7 @@ def _counted(family, core, labelling):
         largest = core.data.slots
         if not largest:
             raise InputError(
-                "sample_size is a function, and labels are held one by one: pass "
+                "sample_size is a function, and every point has a stored label; give "
                 "largest_sample_size as well"
             )
     capacity = int(np.ceil(most - 1e-9)) * largest

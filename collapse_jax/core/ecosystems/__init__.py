@@ -1,1 +1,1 @@
-"""Models that read each other, as one process."""
+"""Several models that train on each other's points, as one process."""

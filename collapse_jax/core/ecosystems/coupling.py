@@ -1,4 +1,4 @@
-"""Who reads whom, and how much of it: the rows of a coupling matrix, looked at before any work."""
+"""The coupling matrix, which states how much each model reads of the others; and its checks."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -15,13 +15,13 @@ _ROUNDING, _NOTHING = 1e-6, 1e-9
 
 
 class Row(NamedTuple):
-    """What one model's training sets are made of.
+    """The composition of one model's training sets.
 
-    sources: the models that it reads, itself first and those after it, cyclically, so that rows of
-        symmetric couplings are alike; itself where it reads none.
-    weights: [sources] their shares.
+    sources: the models that it reads, cyclically from itself on, so that rows of symmetric
+        couplings are alike; only itself if it reads none.
+    weights: [sources], their shares.
     synthetic: the share of all models together.
-    real: the share of real data; None where it is known that there is none.
+    real: the share of real data; None if it is known to be 0.
     """
 
     sources: tuple[int, ...]
@@ -32,12 +32,12 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KnownSources:
-    """A coupling of which it is known who reads whom, and that no row takes real data.
+    """A coupling without real data, of which it is known which models read which.
 
-    Its shares may be traced: a point of a grid then draws what it draws alone.
+    Its shares may be traced: a point of a grid then has the same draws as alone.
 
     weights: [K, K], rows that sum to 1.
-    reads: bool [K, K], where the weights may be above 0.
+    reads: bool [K, K], whether the weight may be above 0.
     """
 
     weights: Any
@@ -48,12 +48,12 @@ class KnownSources:
 
 
 def checked_coupling(coupling: Any) -> Any:
-    """The coupling as an array [K, K]: NumPy's where its numbers are known, else traced.
+    """Returns the coupling as an array [K, K]: a NumPy array if its numbers are known, else traced.
 
-    `KnownSources` are taken as they are.
+    `KnownSources` are returned unchanged.
 
     Raises:
-        InputError: unless it is square, with entries of at least 0 whose rows sum to at most 1.
+        InputError: unless it is square, with entries of at least 0 and rows that sum to at most 1.
     """
     if isinstance(coupling, KnownSources):
         return coupling
@@ -81,7 +81,7 @@ def checked_coupling(coupling: Any) -> Any:
 
 
 def schedules_of(coupling: Any) -> tuple[Schedule, ...]:
-    """What drivers look at of a traced coupling, at each point of a grid; else ()."""
+    """Returns the numbers of a traced coupling that drivers check at each point; else ()."""
     if not isinstance(coupling, Tracer):
         return ()
     places = list(np.ndindex(*coupling.shape))
@@ -137,7 +137,7 @@ def _known_row(place, row):
 
 
 def _traced_row(place, row):
-    """Of a row that is none everything is nan, and so is the model."""
+    """The `Row` of a traced row; if it is invalid, everything is nan, and so is the model."""
     row = row.astype(jnp.result_type(float))
     total = jnp.sum(row)
     sound = (jnp.min(row) >= 0) & (total <= 1 + _ROUNDING)

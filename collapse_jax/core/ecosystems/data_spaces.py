@@ -1,4 +1,4 @@
-"""Whether models can read each other: points of one shape, type and range, and whose statistics."""
+"""Checks that models can read each other: their points need the same shape, type and range."""
 
 from typing import Any
 
@@ -24,17 +24,17 @@ def check_families(estimators: list[Estimator]) -> None:
             )
         if estimator.statistics.lazy and len(estimators) > 1:
             raise InputError(
-                f"estimators[{place}], {estimator.name}, is lazy: it draws points while it is "
-                "fitted, and those of several models cannot be pooled; use finite draws"
+                f"estimators[{place}], {estimator.name}, is lazy: it draws points during the fit, "
+                "and those of several models cannot be pooled; use finite draws"
             )
 
 
 def check(models: list, core_of: dict[int, Any]) -> None:
-    """Raises `InputError` where a model makes points that one of its readers does not take.
+    """Raises `InputError` if a model generates points that one of its readers does not accept.
 
     Args:
-        models: of the ecosystem, each with `estimator` and `row`.
-        core_of: number of a model -> what makes it.
+        models: the models of the ecosystem, each with `estimator` and `row`.
+        core_of: number of a model -> the core of its process.
     """
     if all(model.estimator is models[0].estimator for model in models):
         return
@@ -72,8 +72,8 @@ def _check_pair(reader, estimator, core, source, source_core):
     if len({(leaf.shape[1:], str(leaf.dtype)) for leaf in shapes}) > 1:
         made, taken = (f"{leaf.dtype} {list(leaf.shape[1:])}" for leaf in shapes)
         raise InputError(
-            f"{names[0]} makes points {made}, and {names[1]} which reads them, points {taken}; all "
-            "models of an ecosystem must share one data space"
+            f"{names[0]} generates points {made}, but {names[1]} which reads them, takes points "
+            f"{taken}; all models of an ecosystem must share one data space"
         )
     if inside_a_program():
         return
@@ -85,7 +85,7 @@ def _check_pair(reader, estimator, core, source, source_core):
         held_against(Source(sample, None, Dataset, None, None, other), estimator, _LOOKED_AT)
     except InputError as error:
         raise InputError(
-            f"{names[0]} is read by {names[1]} which takes other points: {error}"
+            f"{names[0]} is read by {names[1]} which does not accept its points: {error}"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Many models that read each other: K estimators x Source x coupling [K, K] -> Process."""
+"""`ecosystem`: K estimators, a source and a coupling [K, K] make a process of K models."""
 
 import dataclasses
 import functools
@@ -52,30 +52,31 @@ def ecosystem(
     largest_sample_size: int | None = None,
     remember_first: bool = False,
 ) -> Process:
-    """The process of K models, each of which trains on what all of them made and on real data.
+    """Returns the process of K models that train on each other's points and on real data.
 
-    Of the fresh points that the workflow of model k asks its newest model for, a share coupling[k,
-    j] is drawn from model j, and what row k lacks to 1 from the real data. With K = 1 this is the
-    process of one model bit for bit: [[1]] changes nothing, and [[1 - g]] under `replace` is
+    When the workflow of model k draws fresh synthetic points, a share coupling[k, j] of them comes
+    from model j, and the rest (1 minus the sum of row k) is real data. With K = 1 the process is
+    that of one model, bit for bit: [[1]] changes nothing, and [[1 - g]] under `replace` is
     `mix(1 - g, 0, g)`. Metrics, states and formulas: docs/ecosystems.md.
 
     Args:
-        estimators: one for all models, or K; their points must be of one shape, type and range.
-        source: where real data comes from; each model draws its own of it.
-        coupling: [K, K], or traced; entries of at least 0 in rows that sum to at most 1.
-        sample_size: points of each model's training sets, as in `generational_process`.
-        workflows: one for all, or K; by default `replace`. What they keep is each model's own, and
-            their curations judge what their model reads of models.
-        published: how a model is sampled by all that read it: a curation, such as
-            `cj.curation.tempered(0.8)`, or K, with None for a model as it is.
-        random_counts: True: how many points come from where is multinomial. False: shares are
-            rounded, first those of models and real data, then those of the models, cumulated, the
-            reader first and those after it, cyclically.
+        estimators: one for all models, or K; their points must have the same shape, type and range.
+        source: the source of real data; the models draw from it independently.
+        coupling: [K, K], which may be traced; entries of at least 0, rows that sum to at most 1.
+        sample_size: number of points in each model's training sets, as in `generational_process`.
+        workflows: one for all models, or K; by default `replace`. Each model has a separate carry,
+            and a curation of a workflow applies to all synthetic points that its model reads.
+        published: a curation that applies to a model's points whenever any model reads them, such
+            as `cj.curation.tempered(0.8)`; one for all models, or K, with None for no curation.
+        random_counts: True: the numbers of points from each model and from real data are
+            multinomial. False: shares are rounded, first those of all models and of real data, then
+            the cumulative shares of the models, cyclically from the reader on.
         largest_sample_size, remember_first: as in `generational_process`.
 
     Raises:
-        InputError: as `generational_process` does; for a coupling that is none, K that differs,
-            other points, and families on the host, lazy, or relative to their newest model.
+        InputError: as `generational_process`; for an invalid coupling, lists of another length than
+            K, points that differ, and families that are fitted on the host, are lazy, or store
+            points relative to their newest model.
     """
     one_of("random_counts", random_counts, (True, False))
     given: Any = kept(
@@ -103,7 +104,7 @@ def _made(
     remember_first,
     made_of,
 ):
-    """What makes the generations of an ecosystem; all arguments of it are looked at here."""
+    """The `_Ecosystem`; all arguments are checked here."""
     coupling = checked_coupling(coupling)
     models = _models(estimators, coupling, workflows, published, random_counts)
     options = {"sample_size": sample_size, "largest_sample_size": largest}
@@ -116,7 +117,7 @@ def _made(
 
 
 def _models(estimators, coupling, workflows, published, random_counts):
-    """[K] what is told of each model."""
+    """The `Model`s [K]."""
     count = len(coupling)
     families: Any = _one_each("estimators", estimators, Estimator, "cj.estimator", count)
     workflows = replace() if workflows is None else workflows
@@ -125,8 +126,8 @@ def _models(estimators, coupling, workflows, published, random_counts):
     data_spaces.check_families(families)
     if not random_counts and not isinstance(coupling, np.ndarray):
         raise InputError(
-            "coupling is traced with random_counts=False; rounded shares must be known before the "
-            "run"
+            "coupling is traced with random_counts=False, which rounds shares before the run; give "
+            "random_counts=True, or a coupling of numbers"
         )
     rows = rows_of(coupling)
     return [Model(*one) for one in zip(families, own, published, rows, strict=True)]
@@ -167,7 +168,7 @@ class _Ecosystem:
 
     @functools.cached_property
     def axis(self) -> Any:
-        """Where drivers put the chains: last, if all families are written for it."""
+        """The axis of the chains: the last, if all families are written for it."""
         return max(kind.made.chain_axis for kind in self.kinds)
 
     def init(self, key, last_generation=None):
@@ -182,11 +183,11 @@ class _Ecosystem:
         return self._state(jnp.asarray(0, jnp.int32), made), self._info(infos)
 
     def step(self, key, state):
-        """The next generation; one that is called by hand, so that no driver knew how far."""
+        """The next generation, for callers without a driver: sizes are checked at each step."""
         return self._next(key, state, lambda core: core.step)
 
     def unwatched_step(self, key, state):
-        """The next generation, for drivers, which have looked at the sizes of all."""
+        """The next generation, for drivers, which have checked the sizes of all generations."""
         return self._next(key, state, lambda core: core.unwatched_step)
 
     def _next(self, key, state, step_of):
@@ -225,7 +226,7 @@ class _Ecosystem:
         return self._state(state.generation, tuple(made))
 
     def check_run(self, generations, known=None):
-        """Raises `InputError` for sizes that no run of so many generations can have."""
+        """Raises `InputError` if a run of this many generations has an invalid size."""
         for kind in self.kinds:
             kind.core.check_run(generations, known)
 
@@ -245,7 +246,7 @@ class _Ecosystem:
         return State(generation, params, carry, first if self.parts.remember_first else ())
 
     def _info(self, infos):
-        """All models' fits as one: the worst `converged`, the most iterations, the mean loss."""
+        """One `FitInfo` for all models: all converged, most iterations, mean loss."""
         fits = [info.fit for info in infos]
         converged, iterations, loss = (
             jnp.concatenate([jnp.asarray(getattr(fit, name)) for fit in fits])
@@ -257,13 +258,13 @@ class _Ecosystem:
 
 
 def _one_or_all(parts):
-    """What there is of each kind: of a single kind that alone."""
+    """The parts of all kinds, or the part itself if there is a single kind."""
     parts = tuple(parts)
     return parts[0] if len(parts) == 1 else parts
 
 
 def _one_each(name, given, kind, maker, count):
-    """`count` of what is given once, or for each model."""
+    """A list of `count` objects, from one for all models or one for each."""
     if isinstance(given, kind):
         return [given] * count
     if not isinstance(given, Sequence) or isinstance(given, str):
@@ -272,21 +273,21 @@ def _one_each(name, given, kind, maker, count):
         made_by(f"{name}[{place}]", one, kind, f"one of {maker}")
     if len(given) != count:
         raise InputError(
-            f"{name} are {len(given)}, and coupling is [{count}, {count}]; there must be one for "
-            f"all models, or {count}"
+            f"{name} are {len(given)}, but coupling is [{count}, {count}]; give one for all "
+            f"models, or {count}"
         )
     return list(given)
 
 
 def _published(given, count):
-    """[count] the filters that each model is sampled through, by all that read it."""
+    """[count], the filters of each model that apply whenever a model reads its points."""
     if given is None or callable(given):
         given = [given] * count
     several = isinstance(given, Sequence) and not isinstance(given, str)
     if not several or len(given) != count:
         words = f"{len(given)} curations" if several else f"{given!r:.200}"
         raise InputError(
-            f"published is {words}, and coupling is [{count}, {count}]; it must be one curation "
+            f"published is {words}, but coupling is [{count}, {count}]; it must be one curation "
             f"for all models, such as cj.curation.tempered(0.8), or {count} of them"
         )
     # One for all is one tuple of filters, so that its models are known to be alike.
@@ -304,24 +305,24 @@ def _filters(place, wrap):
     except InputError as error:
         called = getattr(wrap, "__name__", "it")
         raise InputError(
-            f"published[{place}] must be a curation with its numbers, as {called}(...): {error}"
+            f"published[{place}] must be a curation with its arguments, {called}(...): {error}"
         ) from None
     if not isinstance(wrapped, Workflow) or not wrapped.filters:
         raise InputError(
             f"published[{place}] is {getattr(wrap, '__name__', wrap)!r:.200}; it must be a "
-            "curation of what a model makes, such as cj.curation.tempered(0.8) (a detector judges "
-            "a mixture: give it with the workflow of whoever reads)"
+            "curation of a model's points, such as cj.curation.tempered(0.8) (a detector applies "
+            "to a mixture: put it around the workflow of the model that reads)"
         )
     if wrapped.next is not plain.next or any(hasattr(one, "at") for one in wrapped.filters):
         raise InputError(
-            f"published[{place}] is {wrapped.name}, which has a state or changes by the "
+            f"published[{place}] is {wrapped.name}, which has a state or depends on the "
             "generation; it must be the same in every generation"
         )
     return wrapped.filters
 
 
 def _pool_estimator(estimators):
-    """What stands for all estimators in the parts of the process: their names and contents."""
+    """The estimator in the parts of the process, with the names and contents of all."""
     names = ", ".join(dict.fromkeys(one.name for one in estimators))
     alone = functools.partial(_alone, tuple(estimators))
     name = f"ecosystem of {len(estimators)}: {names}"
@@ -342,4 +343,6 @@ def _pool_workflow(models, coupling, random_counts):
 
 
 def _alone(members, *arguments):
-    raise InputError("the models of an ecosystem are fitted together, by the process's step")
+    raise InputError(
+        "the models of an ecosystem are fitted together; call the step of the process instead"
+    )

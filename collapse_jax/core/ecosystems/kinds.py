@@ -1,4 +1,4 @@
-"""Models of one kind: those of an ecosystem that one program computes, as a batch."""
+"""Models of one kind: those models of an ecosystem that one program computes as a batch."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ from collapse_jax.errors import InputError
 class Model:
     """One model of an ecosystem.
 
-    published: filters through which it is sampled, by all that read it.
+    published: filters that apply whenever a model reads its points.
     """
 
     estimator: Estimator
@@ -35,18 +35,18 @@ class Model:
 
     @functools.cached_property
     def generator(self) -> Estimator:
-        """The estimator that whoever reads the model samples it by."""
+        """The estimator by which the models that read this one sample it."""
         through = replace()._replace(name="published", filters=self.published)
         return functions.generator_of(through, self.estimator)
 
 
 class One(NamedTuple):
-    """What makes one model alone.
+    """The parts of the process of one model alone.
 
     core: generation 0 and the step.
     metrics: name -> function of its params.
-    chain_axis: where drivers may put the chains; see `Runtime`.
-    watched: whether a size or a count may turn out wrong that no driver has looked at.
+    chain_axis: the axis of the chains; see `Runtime`.
+    watched: whether a size or a count may be invalid that no driver has checked.
     beyond: as in `Runtime`.
     """
 
@@ -61,16 +61,16 @@ class One(NamedTuple):
 class Kind:
     """Models of one estimator and workflow, whose rows have one form.
 
-    core: what makes one model of one training set.
+    core: the core of the process of one of its models.
     places: the numbers of its models in the ecosystem.
-    rows: theirs.
+    rows: the rows of its models.
     groups: places among the sources of a row, by the family that is read; the same in all rows.
-    datas: of each group, how this kind takes what they make.
-    origin: of every model of the ecosystem, (its kind, its place there).
-    mixes: whether the mixture of a row is a model of the family, which is drawn from at once.
-    random_counts: whether it is drawn how many points come from where.
+    datas: for each group, the form in which this kind receives the group's points.
+    origin: for every model of the ecosystem, (its kind, its place in that kind).
+    mixes: whether the mixture of a row is a model of the family, which can be sampled directly.
+    random_counts: whether the numbers of points from each source are random.
     family: the number of its family among those of the ecosystem.
-    made: one of its models alone: its core, metrics and axis of chains.
+    made: the process of one of its models alone: core, metrics and axis of chains.
     """
 
     made: "One"
@@ -88,7 +88,7 @@ class Kind:
 
     @functools.cached_property
     def is_constant(self) -> bool:
-        """Whether all rows are known to have the same shares: counts are drawn quicker then."""
+        """Whether all rows are known to have the same shares, which makes counts cheaper."""
         first = self.rows[0]
         return isinstance(first.weights, np.ndarray) and all(
             np.array_equal(row.weights, first.weights) and row.real == first.real
@@ -97,19 +97,19 @@ class Kind:
 
     @property
     def reads(self) -> int:
-        """How many sets its models draw of others in a generation, before they are merged."""
+        """The number of sets that its models draw from others per generation, before merging."""
         sources = 0 if self.mixes else len(self.rows[0].sources)
         return len(self.rows) * sources if sources > 1 else 0
 
     @property
     def numbers(self) -> np.ndarray:
-        """uint32 [models], which tell their random numbers apart."""
+        """uint32 [models], which make their random numbers independent."""
         return np.asarray(self.places, np.uint32)
 
     def given(self, params: list, axis: Any) -> tuple:
-        """What each model's `reading` is made of, with a first axis of models.
+        """The inputs of each model's `reading`, with a first axis of models.
 
-        params: of all kinds.
+        params: the parameters of all kinds.
         axis: as for `over_models`.
         """
         sources = np.array([row.sources for row in self.rows])  # [models, sources]
@@ -132,7 +132,7 @@ class Kind:
         return weights, shares, numbers, of_groups, mixed
 
     def reading(self, given: tuple, axis: Any) -> Reading:
-        """What one model reads, of its part of what `given` gives."""
+        """The `Reading` of one model, from its part of the result of `given`."""
         weights, shares, numbers, of_groups, mixed = given
         row = self.rows[0]
         if self.is_constant:
@@ -178,9 +178,9 @@ def kinds_of(
     """The kinds of an ecosystem's models, in the order of their first models.
 
     Args:
-        models: all.
-        source: of real data.
-        random_counts: whether it is drawn how many points come from where.
+        models: all models.
+        source: the source of real data.
+        random_counts: whether the numbers of points from each source are random.
         sizes: further arguments of `generational_process`.
 
     Raises:
@@ -277,13 +277,13 @@ def _one(models, place, source, random_counts, sizes):
     core: Any = getattr(process.layout.template, "__self__", None)
     if "model" not in core.needs.asked:
         raise InputError(
-            f"{workflow.name}, the workflow of model {place}, asks for no fresh points of a model, "
-            "so that coupling would be ignored; take one that does, as cj.workflows.replace()"
+            f"{workflow.name}, the workflow of model {place}, draws no fresh points from a model, "
+            "so that coupling would be ignored; give one that does, such as cj.workflows.replace()"
         )
     if count > 1 and isinstance(core.data, RelativeData):
         raise InputError(
-            f"{model.estimator.name} holds points relative to its newest model, and model {place} "
-            "reads others: take by='law' or by='points'"
+            f"{model.estimator.name} stores points relative to its newest model, but model {place} "
+            "reads other models; give by='law' or by='points'"
         )
     # Sets of several models go back to more points than one model's first set.
     alone = {"first": None, "general": False}
@@ -295,7 +295,7 @@ def _one(models, place, source, random_counts, sizes):
 
 
 def _data(core, reader, source, source_core) -> TrainingData:
-    """How a reader takes what a model makes: by its statistics, or by points."""
+    """The form in which a reader receives a model's data: statistics, or points."""
     if _alike(reader.estimator, source.estimator) and not source.published:
         return core.data
     generator = functions.generator_of(reader.workflow, source.generator)

@@ -1,4 +1,4 @@
-"""Metrics of an ecosystem: of each model, of the pool, within models and between them."""
+"""Metrics of an ecosystem: for each model, for the pool, within models and between them."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ class OfModels:
 
 @dataclasses.dataclass(frozen=True)
 class OfPool:
-    """A metric of the pool, to which every model gives the same share, as a model of the family."""
+    """A metric of the pool (all models in equal shares), as a model of the family."""
 
     function: Callable
     mixture: Callable
@@ -95,7 +95,7 @@ class Sum:
 
 @dataclasses.dataclass(frozen=True)
 class LogMeanProbability:
-    """The log-probability of rows under the mixture of all models, each with the same share.
+    """The log-probability of rows under the mixture of all models in equal shares.
 
     log_prob: (params, x [n, ...]) -> [n] of one model.
     of_models: another metric of each model, which says how they are mapped.
@@ -128,7 +128,7 @@ class MeanDistanceToPool:
 
 
 def base_of(name: str) -> str:
-    """The metric of a model that one of the pool is made of: "variance" of "pooled_variance"."""
+    """Returns the metric that a pool metric is based on: "variance" for "pooled_variance"."""
     head, _, rest = name.partition("_")
     return rest if rest and head in ("within", "pooled", "between") else name
 

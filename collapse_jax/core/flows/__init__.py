@@ -1,1 +1,1 @@
-"""What workflows are made of and made into: schedules, counts, and wrappers of whole workflows."""
+"""Parts and wrappers of workflows: schedules, counts, and wrappers of whole workflows."""

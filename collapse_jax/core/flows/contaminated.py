@@ -1,4 +1,4 @@
-"""Real data that is partly a model's, unnoticed."""
+"""Real data that is contaminated with synthetic points of an earlier model."""
 
 import functools
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from collapse_jax.errors import InputError, made_by, whole
 from collapse_jax.random.bits import split
 
 _NO_DERIVATIVE = (
-    "share of contaminated has no derivative: how many points are a model's is a whole number; "
-    "take differences of simulations (docs/gradients.md)"
+    "share of contaminated has no derivative, because the number of synthetic points is a whole "
+    "number; take differences of simulations (docs/gradients.md)"
 )
 
 
@@ -30,25 +30,25 @@ def contaminated(
     lag: int = 1,
     random_counts: bool = True,
 ) -> Workflow:
-    """A share of what the workflow takes for real data was made by an earlier model.
+    """Returns the workflow with synthetic points among its real data, as in a scrape of the web.
 
-    The training set of generation g gets it from the model of generation g - lag, as a scrape of
-    the web does; until there is such a model, real data is real. With lag 1 this is a mix with more
-    of the newest model. With a larger one the carry holds the parameters of lag - 1 models, and
-    draws anew from the oldest.
+    In the training set of generation g, the model of generation g - lag generates a share of the
+    points that the workflow treats as real. Until there is such a model, real data is real. With
+    lag 1 the result is a mix with a larger share of the newest model. With a larger lag, the carry
+    stores the parameters of lag - 1 models, and points are drawn from the oldest of them.
 
     Args:
-        workflow: one that asks for real data after generation 0 (`mix`, or `accumulate` with a real
+        workflow: one that uses real data after generation 0 (`mix`, or `accumulate` with a real
             share).
-        share: of the points that are called real; a number in [0, 1], traced, or a function of the
-            generation.
-        lag: how many generations old the model is.
-        random_counts: whether the number of such points is binomial, as if each were drawn by
-            itself; else it is the share, rounded.
+        share: the synthetic share of the points that are treated as real; a number in [0, 1], a
+            traced scalar, or a function of the generation.
+        lag: the age of the model in generations, at least 1.
+        random_counts: True: the number of such points is binomial, as if each point were drawn
+            independently. False: it is the share of the points, rounded.
 
     Raises:
-        InputError: for a share outside [0, 1], a lag below 1, and for workflows that ask for no
-            real data.
+        InputError: for a share outside [0, 1], a lag below 1, or a workflow that uses no real data
+            after generation 0.
 
     References:
         Derived here (theory.schedules).
@@ -97,8 +97,8 @@ def _next_of(workflow, share, lag, random_counts):
         inner, data = workflow.next(key, inner, given, n)
         if not asked and isinstance(supply.generation, Tracer):
             raise InputError(
-                f"share of contaminated is given for {workflow.name}, which asks for no real data "
-                "after generation 0; give mix, or accumulate with a real share"
+                f"workflow of contaminated is {workflow.name}, which uses no real data after "
+                "generation 0; give mix, or accumulate with a real share"
             )
         return (inner, _with_newest(past, supply.params) if lag > 1 else ()), data
 
@@ -108,7 +108,7 @@ def _next_of(workflow, share, lag, random_counts):
 
 
 def _partly_made(key, n, share, supply, past, lag, random_counts):
-    """n points that are called real."""
+    """n points that the workflow treats as real."""
     count_key, real_key, made_key = split(key, 3)
     made = count_of(count_key, share, n, random=random_counts, why=_NO_DERIVATIVE)
     is_early = supply.generation < lag
@@ -135,18 +135,21 @@ def _with_newest(past, params):
 
 
 def _refuse_continuation(key, n, m):
-    raise InputError("contaminated takes no workflow that continues real points")
+    raise InputError(
+        "the workflow of contaminated continues real points, which is not possible here; give mix, "
+        "or accumulate with a real share"
+    )
 
 
 def _reweighted(workflow, share, lag, random_counts, model, real):
-    """The same where points of a model, and real ones, pass with these probabilities.
+    """The same workflow if points of a model, and real points, pass with these probabilities.
 
-    Of what is called real, points of models pass as others of models do.
+    Synthetic points among the real data pass as other synthetic points do.
     """
     if any(callable(one) for one in (share, model, real)):
         raise InputError(
-            "share of contaminated is a function of the generation; it must be a number for a "
-            "detector to change it"
+            "share of contaminated is a function of the generation; it must be a number, because a "
+            "detector changes it"
         )
     passing = share * model + (1 - share) * real
     return contaminated(

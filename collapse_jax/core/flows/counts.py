@@ -1,4 +1,4 @@
-"""How many of n points a share is: drawn, or rounded."""
+"""The number of points that a share of n points is: drawn, or rounded."""
 
 from typing import Any
 
@@ -11,17 +11,18 @@ from collapse_jax.random.derivatives import step_function
 
 
 def count_of(key: jax.Array, share: Any, n: Any, *, random: bool, why: str) -> Any:
-    """How many of n points a share is.
+    """Returns the number of points that a share of n points is.
 
     Args:
-        key: typed key.
-        share: in [0, 1]; a number, or traced.
+        key: one typed key.
+        share: in [0, 1]; a number or a traced scalar.
         n: an int, or traced.
-        random: whether the count is binomial, as if each point were drawn by itself; else rounded.
-        why: the text of the error where JAX differentiates with respect to the share.
+        random: True: the count is binomial, as if each point were drawn independently. False: it is
+            share * n, rounded.
+        why: the text of the error if JAX differentiates with respect to the share.
 
     Returns:
-        int32 [], or an int where everything is known and nothing is random.
+        int32 [], or an int if nothing is traced or random.
     """
     if not isinstance(share, float | int):
         share = step_function(share, share, why)
@@ -31,9 +32,10 @@ def count_of(key: jax.Array, share: Any, n: Any, *, random: bool, why: str) -> A
 
 
 def rounded(share: Any, n: Any) -> Any:
-    """A share of n points, of halves the even one, as an int or traced int32.
+    """Returns share * n rounded, halves to even, as an int or a traced int32.
 
-    A traced share has the digits of its float type: what they cannot tell from a half is one.
+    A traced share is rounded at the precision of its float type: a product that this precision
+    cannot distinguish from a half is treated as a half.
     """
     if not isinstance(share, float | int):
         return _rounded_traced(share, n)

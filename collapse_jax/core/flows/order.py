@@ -1,4 +1,4 @@
-"""Which wrappers of a workflow go around which."""
+"""The order in which wrappers of a workflow may be nested."""
 
 from collapse_jax.core.types import Workflow
 from collapse_jax.errors import InputError
@@ -8,12 +8,12 @@ def refuse_around(name: str, workflow: Workflow) -> None:
     """Raises `InputError` for a workflow that must be the outermost one.
 
     Args:
-        name: what would go around it.
-        workflow: whose `next` has the attribute `outermost` if it chooses among what its supply
-            gives, so that a wrapper around it would be passed over.
+        name: the wrapper that would go around it.
+        workflow: its `next` has the attribute `outermost` if it chooses among the points of its
+            supply, so that a wrapper around it would have no effect.
     """
     if getattr(workflow.next, "outermost", False):
         raise InputError(
-            f"{name} goes around {workflow.name}, which must be the outermost; give {name} to the "
-            "workflow within it"
+            f"{name} wraps {workflow.name}, which must be the outermost wrapper; apply {name} to "
+            "the workflow inside it"
         )

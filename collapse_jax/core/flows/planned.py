@@ -1,4 +1,4 @@
-"""Training sets with the numbers of real points that a table gives (`cj.workflows.planned`)."""
+"""Training sets whose numbers of real points are given by a table (`cj.workflows.planned`)."""
 
 from typing import Literal
 
@@ -16,28 +16,30 @@ FLOWS = ("mix", "accumulate")
 
 @recorded
 def planned(real: ArrayLike, *, workflow: Literal["mix", "accumulate"] = "mix") -> Workflow:
-    """Real points by a table: generation g gets `real[g - 1]` fresh ones, and the model the rest.
+    """Returns the workflow in which generation g gets `real[g - 1]` fresh real points.
 
-    What a generation has at most is its sample size. Generations beyond the table are as its last.
-    `cj.policy` finds such tables. It is for counts: of a generation the number of real points is
-    known. For shares take `mix` or `accumulate` with a function of the generation, as
-    `mix(gamma=lambda g: g**-0.5)`, whose number of real points is drawn (or rounded, with
-    `random_counts=False`).
+    The newest model generates the other points of the generation. A number above the sample size
+    counts as the sample size. Generations after the table use its last entry. `cj.policy` finds
+    such tables. To give shares instead of counts, use `mix` or `accumulate` with a function of the
+    generation, such as `mix(gamma=lambda g: g**-0.5)`; the number of real points is then drawn (or
+    rounded, with `random_counts=False`).
 
     Args:
         real: whole numbers [T] of at least 0, for generations 1 to T.
-        workflow: "mix": a training set is what its generation gets. "accumulate": that joins the
-            pool of all points so far, which the model is fitted to.
+        workflow: "mix": each training set consists of its generation's points. "accumulate": these
+            join the pool of all points so far, to which the model is fitted.
 
     Raises:
-        InputError: unless `real` is a row of whole numbers of at least 0.
+        InputError: unless `real` is a one-dimensional array of whole numbers of at least 0.
 
     References:
         Derived here.
     """
     table = numbers("real", real)
     if table.ndim != 1 or not len(table):
-        raise InputError(f"real has shape {list(table.shape)}; it must be [T], a number each")
+        raise InputError(
+            f"real has shape {list(table.shape)}; it must be [T], one number per generation"
+        )
     wrong = ~((table >= 0) & (table == np.floor(table)) & (table < 2**31))
     if wrong.any():
         place = int(np.argmax(wrong))

@@ -1,7 +1,7 @@
-"""Curations with a state that is refitted as the generations go: a verifier that drifts.
+"""Curations with a state that is refitted in every generation, such as a verifier that drifts.
 
-A curation of `core.curation` is made anew in each generation, of the newest state. The state is
-part of the workflow's carry, so both drivers keep it, save it and run it over many chains.
+In each generation a curation of `core.curation` is made from the newest state. The state is part of
+the workflow's carry, so `cj.simulate` and `cj.run` save it and run many chains of it.
 """
 
 import dataclasses
@@ -38,27 +38,30 @@ def refitted(
     refresh: "float | jax.Array" = 1.0,
     every: int = 1,
 ) -> Wrapper:
-    """A curation by a state that is fitted again to each new training set.
+    """Returns a curation with a state that is refitted to each new training set.
 
-    Generation 1 is curated by `start`, and each later one by the state after the training set of
-    its predecessor was made: (1 - refresh) state + refresh fit(key, state, training set). Give it
-    as the outermost curation: those around it would choose before it.
+    Generation 1 is curated with the state `start`. After each training set the state becomes
+    (1 - refresh) * state + refresh * fit(key, state, training set), and the next generation is
+    curated with it. It must be the outermost curation, because curations around it would choose
+    before it.
 
     Args:
-        curation: state -> one of `cj.curation` that chooses among points, made with that state, as
-            `lambda state: cj.curation.verified(lambda x: accept(state, x))`.
+        curation: state -> one of `cj.curation` that chooses among points, made with that state,
+            such as `lambda state: cj.curation.verified(lambda x: accept(state, x))`.
         fit: (key, state, data) -> another state; data is the new training set, a `Dataset` of
             weighted points.
-        start: the first state, any tree of numbers; or a function of the first, real training set
-            (a `Dataset`) that gives it.
-        refresh: the share of the state that is replaced, in [0, 1]; a number, or traced, so that it
-            can be an axis of a grid. 0 is the curation by `start` for ever, bit for bit.
-        every: the state is fitted again after generations that this number divides.
+        start: the first state, any pytree of numbers; or a function that returns it, given the
+            first, real training set (a `Dataset`).
+        refresh: the share of the state that a refit replaces, in [0, 1]; a number, or a traced
+            scalar, so that it can be an axis of a grid. With 0 the curation is always that of
+            `start`, bit for bit.
+        every: the state is refitted after each generation whose number is a multiple of this.
 
     Raises:
-        InputError: for a rate outside [0, 1], an `every` below 1, or functions that cannot be
-            called so; when the process is made, for a workflow that continues real points, a
-            curation that chooses no points, and a fit that gives another structure than `start`.
+        InputError: for a refresh outside [0, 1], an `every` below 1, or functions with other
+            arguments; when the process is made, for a workflow that continues real points, a
+            curation that does not choose points, and a fit whose result has another structure than
+            `start`.
 
     References:
         Derived, see `theory.drifting_verifier`; curation itself: Ferbach et al. 2024, arXiv
@@ -84,32 +87,34 @@ def trained(
     refresh: "float | jax.Array" = 1.0,
     every: int = 1,
 ) -> Wrapper:
-    """A curation by a detector that is trained to tell real points from the newest model's.
+    """Returns a curation by a detector that is trained to distinguish real from synthetic points.
 
-    Before a generation's training set is made, the state becomes (1 - refresh) state + refresh
-    fit(key, state, real, made), and that generation is curated by it. Give it as the outermost
-    curation: those around it would choose before it.
+    Before a generation's training set is made, the state becomes (1 - refresh) * state + refresh *
+    fit(key, state, real, made), and the detector with that state curates that generation. It must
+    be the outermost curation, because curations around it would choose before it.
 
     Args:
         curation: state -> one of `cj.curation`, as in `refitted`.
-        fit: (key, state, real, made) -> another state; both are a `Dataset` of weighted points,
-            `made` fresh draws from the newest model.
+        fit: (key, state, real, made) -> another state; `real` and `made` are each a `Dataset` of
+            weighted points, and `made` contains fresh draws from the newest model.
         start: the first state, as in `refitted`.
-        against: what stands for real: "fresh" points from the source in every generation, "first",
-            the training set of generation 0 for ever, or "pool", the newest training set, whoever
-            made it.
-        examples: points of the model, and fresh real ones, that it is trained on; by default as
-            many as a training set has.
-        refresh: the share of the state that is replaced, in [0, 1]; a number, or traced.
-        every: the detector is trained again before generations 1, 1 + every, 1 + 2 every ...
+        against: the points that are used as real: "fresh" points from the source in every
+            generation, "first", always the training set of generation 0, or "pool", the newest
+            training set, including its synthetic points.
+        examples: number of the model's points, and of fresh real points, in the detector's training
+            set; by default the number of points in a training set.
+        refresh: the share of the state that training replaces, in [0, 1]; a number or a traced
+            scalar.
+        every: the detector is trained before generations 1, 1 + every, 1 + 2 * every ...
 
     Raises:
-        InputError: as `refitted`; for an unknown `against`, `examples` below 1 or without a use,
-            and, for "pool", sets that change their shape (`accumulate`).
+        InputError: as `refitted`; for an unknown `against`, for `examples` below 1 or with an
+            `against` that does not use it, and, for "pool", if training sets change their shape
+            (`accumulate`).
 
     References:
         Derived; after Drayson et al. 2025, "Machine-generated text detection prevents language
-        model collapse", whose detector stays as it is.
+        model collapse", whose detector is not retrained.
     """
     check_arguments("fit of trained", fit, ("key", "state", "real", "made"))
     one_of("against", against, AGAINST)
@@ -129,7 +134,7 @@ def trained(
 
 @dataclasses.dataclass(frozen=True)
 class _Rule:
-    """What both kinds share: the curation made of a state, and how a state is renewed."""
+    """Shared part of both: the curation of a state, and how a state is renewed."""
 
     kind: str
     curation: Callable[[Any], Wrapper]
@@ -151,13 +156,14 @@ class _Rule:
         leaves = jax.tree.leaves(state)
         if not leaves or not all(jnp.issubdtype(_kind_of(leaf), jnp.number) for leaf in leaves):
             raise InputError(
-                f"start of {self.kind} is {state!r:.100}; it must be a tree of numbers, or a "
-                "function of the first training set that gives one"
+                f"start of {self.kind} is {state!r:.100}; it must be a pytree of numbers, or a "
+                "function of the first training set that returns one"
             )
         whole_numbers = not all(jnp.issubdtype(_kind_of(leaf), jnp.inexact) for leaf in leaves)
         if whole_numbers and (isinstance(self.refresh, Tracer) or self.refresh not in (0, 1)):
             raise InputError(
-                f"start of {self.kind} holds integers, which have no shares: refresh must be 0 or 1"
+                f"start of {self.kind} contains integers, so refresh must be 0 or 1; give floats "
+                "for another refresh"
             )
         return jax.tree.map(lambda leaf: jnp.array(leaf, _kind_of(leaf)), state)
 
@@ -168,7 +174,7 @@ class _Rule:
             for state in (old, new)
         ]
         if shapes[0] != shapes[1]:
-            raise wrong(f"fit of {self.kind}", fit, new, "a state of the structure of start")
+            raise wrong(f"fit of {self.kind}", fit, new, "a state with the structure of start")
         due = generation % self.every == 0
 
         def blended(before, after):
@@ -192,8 +198,8 @@ class _Rule:
             raise wrong(f"curation of {self.kind}", self.curation, wrapper, "one of cj.curation")
         if not made.filters:
             raise InputError(
-                f"curation of {self.kind} gave {made.name}, which chooses no points; it must be "
-                "one as cj.curation.verified or best_of"
+                f"curation of {self.kind} returned {made.name}, which does not choose points; it "
+                "must return one such as cj.curation.verified or best_of"
             )
 
         def model_of(params, key, n):
@@ -205,8 +211,8 @@ class _Rule:
 
         def no_continuation(key, n, m):
             raise InputError(
-                f"{workflow.name} lets the model continue real points, which {self.kind} does not "
-                "choose among; take a mix"
+                f"{workflow.name} lets the model continue real points, among which {self.kind} "
+                "cannot choose; give mix instead"
             )
 
         chosen = {"model": model, "model_of": model_of}
@@ -269,14 +275,14 @@ def _like(before, data, workflow):
     """A training set, which must have as many slots as the one before."""
     if jnp.shape(before.weight) != jnp.shape(data.weight):
         raise InputError(
-            f"against is 'pool', but the training sets of {workflow.name} grow; take 'first' or "
+            f"against is 'pool', but the training sets of {workflow.name} grow; give 'first' or "
             "'fresh'"
         )
     return data
 
 
 def _by_points(estimator: Estimator) -> Estimator:
-    """The estimator without its law of statistics: points are what is chosen among."""
+    """The estimator without direct draws of statistics, because curations choose among points."""
     return estimator._replace(draw=None)
 
 

@@ -1,7 +1,7 @@
 """Numbers of workflows and curations: known, traced, or functions of the generation.
 
-A driver looks at all of them before it begins, as it does at sample sizes. A workflow's `next`, and
-each of its filters, say by their attribute `schedules` which of their numbers are to be looked at.
+A driver checks all of them before it begins, as it does with sample sizes. The attribute
+`schedules` of a workflow's `next`, and of each of its filters, lists the numbers to check.
 """
 
 import functools
@@ -26,12 +26,12 @@ _BLOCK = 2**20
 class Schedule(NamedTuple):
     """Numbers that belong together, at every generation.
 
-    names: what they are called.
-    values: each a number, traced, or a function of the generation.
+    names: their names.
+    values: each a number, a traced scalar, or a function of the generation.
     is_sound: numbers [...] -> bool [...], whether each is in its range.
     must_be: the range in words.
-    total: what they must sum to; None for anything.
-    first, last: the generations that they are used in, `last` not among them; None for all.
+    total: the sum that they must have; None for any.
+    first, last: they are used in generations from `first` on and before `last`; None for all.
     """
 
     names: tuple[str, ...]
@@ -63,7 +63,7 @@ class Schedule(NamedTuple):
         return not any(map(callable, self.values))
 
     def is_sound_at(self, generation: Any) -> jax.Array:
-        """Whether the numbers at a generation are what they must be; bool []."""
+        """Whether the numbers at a generation are in their range; bool []."""
         values = jnp.stack([jnp.asarray(value, float) for value in self.at(generation)])
         sound = jnp.all(self.is_sound(values))
         if self.total is not None:
@@ -114,10 +114,10 @@ def is_share(value: Any) -> Any:
 
 
 def checked_share(name: str, value: Any) -> bool:
-    """Whether a share is known; one that is must be in [0, 1].
+    """Returns whether a share is a known number, which must then be in [0, 1].
 
     Raises:
-        InputError: for what is no share, traced or not, and no function.
+        InputError: if the value is neither a share, traced or not, nor a function.
     """
     if callable(value):
         return False
@@ -133,15 +133,15 @@ def checked_share(name: str, value: Any) -> bool:
 
 
 def value_at(name: str, value: Any, generation: Any) -> Any:
-    """A number as it is, or what a function gives at a generation.
+    """Returns a number unchanged, or the value of a function at a generation.
 
     Args:
-        name: what an error calls it.
-        value: a number, traced, or a function.
+        name: the name in error messages.
+        value: a number, a traced scalar, or a function.
         generation: an int, or an array [], which may be traced.
 
     Raises:
-        InputError: if the function fails, or gives something else than one number.
+        InputError: if the function fails, or does not return one number.
     """
     if not callable(value):
         return value
@@ -167,7 +167,7 @@ def value_at(name: str, value: Any, generation: Any) -> Any:
 
 
 def share_at(name: str, value: Any, generation: Any) -> Any:
-    """A share at a generation. What a function gives in float32 may exceed [0, 1], and is cut."""
+    """Returns a share at a generation, clipped to [0, 1] if float32 rounding exceeds it."""
     found = value_at(name, value, generation)
     if not callable(value):
         return found
@@ -180,21 +180,21 @@ def share_at(name: str, value: Any, generation: Any) -> Any:
 
 
 def of(workflow: Any) -> tuple[Schedule, ...]:
-    """What is to be looked at of a workflow and of its filters."""
+    """Returns the numbers of a workflow and of its filters that must be checked."""
     given = (workflow.next, *workflow.filters)
     return tuple(one for function in given for one in getattr(function, "schedules", ()))
 
 
 def check(given: tuple[Schedule, ...], generations: int, first: int = 1) -> None:
-    """Looks at numbers in all generations of a run, as far as they are known before it.
+    """Checks numbers in all generations of a run, as far as they are known before it.
 
     Args:
-        given: what `of` gives.
-        generations: the last one.
-        first: the first one; generation 0 is made of real data alone.
+        given: the result of `of`.
+        generations: the last generation.
+        first: the first generation; generation 0 has real data alone.
 
     Raises:
-        InputError: for the first generation with a number out of its range; it names both.
+        InputError: for the first generation with a number out of its range; the message names both.
     """
     for one in given:
         for begin, numbers in _blocks(1 if one.is_constant else generations, first):
@@ -227,11 +227,11 @@ def _numeric(name, found, numbers):
 
 
 def check_points(at: Callable[[Mapping], Any], generations: int, settings: Mapping) -> None:
-    """Looks at the numbers of all points of a grid.
+    """Checks the numbers at all points of a grid.
 
     Args:
         at: settings -> the process at one point.
-        generations: the last one.
+        generations: the last generation.
         settings: name -> [points].
 
     Raises:

@@ -1,6 +1,6 @@
-"""Workflows one after another.
+"""`switch`: different workflows in different generations.
 
-A workflow's `next` says by its attribute `carries` what its carry is, where others know it too:
+The attribute `carries` of a workflow's `next` names its carry if other workflows can use it too:
 "pool", all points so far, or "previous", the previous training set.
 """
 
@@ -17,9 +17,9 @@ from collapse_jax.errors import InputError, made_by, whole
 
 
 class Carry(NamedTuple):
-    """What a switch hands on.
+    """The carry of a switch.
 
-    own: what each workflow carries by itself; () where that is one of the following.
+    own: the carry of each workflow; () if it is one of the following.
     pool: all points so far, which `accumulate` and `accumulate_subsample` share; or ().
     previous: the previous training set, for a mix that takes from it; or ().
     """
@@ -31,23 +31,24 @@ class Carry(NamedTuple):
 
 @recorded
 def switch(workflows: Mapping[int, Workflow]) -> Workflow:
-    """One workflow up to a generation, another from there on, and so forth.
+    """Returns a workflow that changes from one workflow to another at given generations.
 
     `switch({0: replace(), 50: mix(0.9, 0, 0.1)})` collapses for 49 generations, and mixes real data
-    into the training set of generation 50 and of every later one. Until a switch, the numbers are
-    those of the first workflow alone.
+    into the training set of generation 50 and of every later one. Before the first switch, the
+    numbers are those of the first workflow alone.
 
-    What was made under one workflow is known to the next: the previous training set of `mix` is the
-    one that was trained on, and the pool of `accumulate` holds all training sets. Another
-    workflow's own carry begins with generation 0, and changes in its own generations only.
+    A workflow can use the data of the workflows before it: the previous training set of `mix` is
+    the set of the generation before, and the pool of `accumulate` contains all training sets. Any
+    other carry of a workflow starts at generation 0 and changes only in that workflow's
+    generations.
 
     Args:
-        workflows: generation -> the workflow that makes the training sets from there on. The first
-            one begins at 0. A curation goes around the switch; its numbers may be functions of the
-            generation.
+        workflows: generation -> the workflow that makes the training sets from that generation on.
+            The first one must begin at 0. Put a curation around the switch; its numbers may be
+            functions of the generation.
 
     Raises:
-        InputError: for anything else, and for workflows with curations of their own.
+        InputError: for anything else, and for workflows that have a curation themselves.
 
     References:
         Derived here (theory.schedules: recovery and its half-life).
@@ -55,7 +56,7 @@ def switch(workflows: Mapping[int, Workflow]) -> Workflow:
     if not isinstance(workflows, Mapping):
         raise InputError(
             f"workflows of switch is {workflows!r:.200}; it must be {{GENERATION: WORKFLOW, ...}}, "
-            "as {0: replace(), 50: mix(0.9, 0, 0.1)}"
+            "such as {0: replace(), 50: mix(0.9, 0, 0.1)}"
         )
     begins = sorted(whole("a generation of switch", begin, 0) for begin in workflows)
     if not begins or begins[0] != 0:
@@ -63,8 +64,8 @@ def switch(workflows: Mapping[int, Workflow]) -> Workflow:
         raise InputError(f"switch begins at {given}; one workflow must begin at generation 0")
     if 1 in begins:
         raise InputError(
-            "switch has workflows at 0 and 1, but generation 0 is fitted to real data and asks for "
-            "none: the workflow of 0 would never be asked; give the other one at 0"
+            "switch has workflows at 0 and 1, but generation 0 is fitted to real data, so the "
+            "workflow at 0 would never be used; give the workflow of 1 at 0"
         )
     parts = tuple(workflows[begin] for begin in begins)
     for begin, part in zip(begins, parts, strict=True):
@@ -75,12 +76,12 @@ def switch(workflows: Mapping[int, Workflow]) -> Workflow:
 def _check_part(begin, part):
     if part.filters:
         raise InputError(
-            f"switch[{begin}] is {part.name}, with a curation of its own; give the curation around "
-            "the switch, whose numbers may be functions of the generation"
+            f"switch[{begin}] is {part.name}, which has a curation; put the curation around the "
+            "switch (its numbers may be functions of the generation)"
         )
     if getattr(part.next, "remembers", False):
         raise InputError(
-            f"switch[{begin}] is {part.name}, which follows the models of all generations; put "
+            f"switch[{begin}] is {part.name}, which needs the models of all generations; put "
             "contaminated around the switch"
         )
 
@@ -119,7 +120,7 @@ def _switched(begins, parts):
 
 
 def _carries(part):
-    """ "pool" or "previous" for what a workflow's carry is; None for one of its own."""
+    """ "pool" or "previous" for the kind of a workflow's carry; None for any other kind."""
     return getattr(part.next, "carries", None)
 
 
@@ -147,8 +148,8 @@ def _set_of(part, data, supply):
     """Data that is no larger than one training set, for which a pool has space."""
     if isinstance(data, Dataset) and len(data.weight) > len(supply.compact(data).weight):
         raise InputError(
-            f"{part.name} makes sets of more than sample_size points, and cannot be switched with "
-            "accumulate, whose pool has space for one set of each generation"
+            f"{part.name} makes training sets of more than sample_size points, so it cannot be "
+            "switched with accumulate, whose pool has space for sample_size points per generation"
         )
     return data
 
@@ -160,8 +161,8 @@ def _like(held, data):
     empty = len(held.weight) - len(data.weight)
     if empty < 0:
         raise InputError(
-            f"a workflow of switch makes sets of {len(data.weight)} points, and a mix with beta "
-            f"takes from sets of {len(held.weight)}"
+            f"a workflow of switch makes training sets of {len(data.weight)} points, but a mix "
+            f"with beta draws from sets of {len(held.weight)}; give workflows with sets of one size"
         )
     return jax.tree.map(lambda leaf: jnp.pad(leaf, [(0, empty), *[(0, 0)] * (leaf.ndim - 1)]), data)
 

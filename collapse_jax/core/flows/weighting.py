@@ -1,4 +1,4 @@
-"""Weights in the fit: what a synthetic point counts against a real one."""
+"""Weights in the fit: the weight of a synthetic point relative to a real one."""
 
 import math
 from typing import Any
@@ -16,21 +16,22 @@ from collapse_jax.errors import InputError, made_by, real
 
 @recorded
 def weighted(workflow: Workflow, *, synthetic: "float | jax.Array") -> Workflow:
-    """The workflow, in whose fits a synthetic point counts w times as much as a real one.
+    """Returns the workflow with synthetic points of weight w in the fit, and real ones of weight 1.
 
-    A point keeps its weight in later sets. The numbers of points stay as they are: w = 1 is the
-    workflow itself, and w = 0 fits to the real points of each set alone. With k real points a
-    synthetic one and fresh real points in each generation the best w is
-    (sqrt(k^2 + 4 k) - k) / 2 (`theory.weights.best_weight`), which then is also the real points'
-    share of the total weight. `jax.grad` goes through w.
+    A point keeps its weight in later training sets. The numbers of points do not change: w = 1 is
+    the workflow itself, and w = 0 fits to the real points of each set alone. With k real points per
+    synthetic one and fresh real points in each generation, the best w is
+    (sqrt(k^2 + 4 k) - k) / 2 (`theory.weights.best_weight`), which is then also the real points'
+    share of the total weight. `jax.grad` with respect to w works.
 
     Args:
-        workflow: one that trains on real points beside synthetic ones in some generation.
-        synthetic: w, at least 0; a number, or traced. A traced one below 0 makes a model of nan.
+        workflow: one that trains on real and synthetic points in some generation.
+        synthetic: w, at least 0; a number or a traced scalar. If a traced value is below 0, the
+            model is nan.
 
     Raises:
-        InputError: unless w is finite and at least 0, or where all points of every set would have
-            that one weight; when the process is made, for families that count whole points.
+        InputError: unless w is finite and at least 0, or if all points of every set would have the
+            same weight; when the process is made, for families that count whole points.
 
     References:
         He, Xu and Cheng 2025, arXiv 2502.18049 (their w is the share of the real data).
@@ -71,22 +72,22 @@ def weighted(workflow: Workflow, *, synthetic: "float | jax.Array") -> Workflow:
 
 
 def _check_workflow(workflow):
-    """Raises `InputError` for a workflow whose synthetic points no weight is for."""
+    """Raises `InputError` for a workflow whose synthetic points cannot be weighted."""
     refuse_around("weighted", workflow)
     if getattr(workflow.next, "remembers", False):
         raise InputError(
-            f"weighted takes no {workflow.name}: nobody knows which of its real points are a "
-            "model's; give contaminated around weighted"
+            f"workflow of weighted is {workflow.name}, in which the synthetic points among the "
+            "real ones are not known; put contaminated around weighted"
         )
     if _is_of_model(workflow):
         raise InputError(
-            f"{workflow.name} trains on synthetic points alone, so that a weight of theirs changes "
-            "nothing: take a workflow with real data, as cj.workflows.mix(0.5, 0, 0.5)"
+            f"{workflow.name} trains on synthetic points alone, so that their weight has no "
+            "effect; give a workflow with real data, such as cj.workflows.mix(0.5, 0, 0.5)"
         )
 
 
 def _nan_where(is_none, data):
-    """The data, of nan where the weight is none: families divide by no weight that is nan."""
+    """The data, which is nan if the weight is invalid, because families do not divide by nan."""
 
     def marked(leaf):
         is_real = jnp.issubdtype(leaf.dtype, jnp.inexact)
@@ -96,7 +97,7 @@ def _nan_where(is_none, data):
 
 
 def _is_of_model(workflow):
-    """Whether all sets but the first are the model's alone, as far as can be told."""
+    """Whether all training sets except the first are purely synthetic, as far as is known."""
     try:
         return needs_of(workflow, SIZE_TO_WATCH).only_model
     except InputError:  # a process tells what is wrong

@@ -1,4 +1,4 @@
-"""`cj.read_data`: a file of rows and columns as a `Table`, or one line that says what is wrong."""
+"""`cj.read_data`: reads a file of rows and columns as a `Table`."""
 
 import os
 import pathlib
@@ -27,11 +27,11 @@ _TAKES = "CSV, TSV (also with .gz), parquet, npy or npz"
 
 
 class Reading(NamedTuple):
-    """A table, and where its rows stand in the file.
+    """A table, and the places of its rows in the file.
 
     table: the table.
     rows: int [N], numbers of the rows that were read, counted from 1.
-    dropped: how many rows were left out because a value was missing.
+    dropped: number of rows that were left out because a value is missing.
     """
 
     table: Table
@@ -48,24 +48,24 @@ def read_data(
     missing: Literal["refuse", "drop"] = "refuse",
     memory_limit: float = 8.0,
 ) -> Table:
-    """A CSV, TSV, parquet, npy or npz file as a `Table`.
+    """Reads a CSV, TSV, parquet, npy or npz file as a `Table`.
 
-    Columns of numbers are numbers, columns of words are categories, and a column of both is
-    refused. Of an array [N, d] the columns are "0", "1", ...; of an npz file they are its arrays.
+    A column of numbers is read as numbers and a column of words as categories; a column with both
+    is refused. The columns of an array [N, d] are named "0", "1", ...; those of an npz file are its
+    arrays.
 
     Args:
-        path: the file; its name ends with .csv, .tsv, .parquet, .npy or .npz, of texts also with
-            .gz behind.
-        columns: names of those to read, in this order; by default all.
-        target: of a regression, the column that stands last in the table.
-        categories: columns that are read as categories whatever they hold.
+        path: the file; its name ends with .csv, .tsv, .csv.gz, .tsv.gz, .parquet, .npy or .npz.
+        columns: names of the columns to read, in this order; by default all.
+        target: the label of a regression, which becomes the last column of the table.
+        categories: columns that are read as categories, even if they contain numbers.
         missing: "refuse": a missing value is an error that names its row and column. "drop": rows
-            with one are left out.
-        memory_limit: GiB that the table may take.
+            with a missing value are left out.
+        memory_limit: the largest size of the table in GiB.
 
     Raises:
-        InputError: for a file that cannot be read as one such table; the line names the row and the
-            column.
+        InputError: for a file that cannot be read as such a table; the message names the row and
+            the column.
     """
     return read_file(path, columns, target, categories, missing, memory_limit).table
 
@@ -78,7 +78,7 @@ def read_file(
     missing: str = "refuse",
     memory_limit: float = 8.0,
 ) -> Reading:
-    """`read_data` with the numbers of the rows."""
+    """Returns the table of `read_data` and the numbers of its rows."""
     columns, categories = _names("columns", columns), _names("categories", categories)
     one_of("missing", missing, ("refuse", "drop"))
     limit = real("memory_limit", memory_limit, above=0, finite=False) * 2**30
@@ -168,7 +168,7 @@ def _names(what, names):
     names = tuple(names)
     for name in names:
         if not isinstance(name, str):
-            raise InputError(f"{what} has {name!r:.100}; it must be the name of a column, a text")
+            raise InputError(f"{what} has {name!r:.100}; it must be the name of a column, a string")
         if names.count(name) > 1:
             raise InputError(f"{what} has {name!r} more than once; give it once")
     return names

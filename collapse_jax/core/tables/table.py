@@ -16,14 +16,14 @@ TRUTH_VALUES = ("false", "true")
 
 
 class Table(NamedTuple):
-    """Rows of named columns. `cj.read_data` makes one of a file.
+    """Rows of named columns. `cj.read_data` reads one from a file.
 
-    values: float64 [N, C], one column for each name; of a category column the codes 0, 1, ... of
-        its categories. An array of more than two axes is [N, ...], with one name for all of it.
+    values: float64 [N, C], one column for each name; for categories, their codes 0, 1, ... An array
+        with more than two axes is [N, ...], with one name for all of it.
     names: [C].
-    categories: [C], for each column None where it holds numbers, else its categories: code k is
-        `categories[column][k]`. Whole numbers and words have ascending categories. Truth values
-        have ("false", "true").
+    categories: [C], for each column None if it contains numbers, else its categories: code k is
+        `categories[column][k]`. Whole numbers and words have ascending categories. Booleans have
+        ("false", "true").
     """
 
     values: np.ndarray
@@ -40,52 +40,54 @@ class Table(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self.values)
 
     @property
     def numbers(self) -> np.ndarray:
-        """The values as numbers [N, C]; truth values count as 0 and 1.
+        """Returns the values as numbers [N, C]; booleans become 0 and 1.
 
         Raises:
-            InputError: If a column holds categories.
+            InputError: If a column contains categories.
         """
         for name, categories in zip(self.names, self.categories, strict=True):
             if categories not in (None, TRUTH_VALUES):
                 raise InputError(
-                    f"column {name!r} holds categories, as {categories[0]!r}, and no numbers"
+                    f"column {name!r} contains categories such as {categories[0]!r}; it must "
+                    "contain numbers"
                 )
         return self.values
 
     @property
     def codes(self) -> np.ndarray:
-        """The codes of the categories, int32 [N] of one column, else [N, C].
+        """Returns the codes of the categories, int32 [N] for one column, else [N, C].
 
         Raises:
-            InputError: If a column holds numbers.
+            InputError: If a column contains numbers.
         """
         for name, categories in zip(self.names, self.categories, strict=True):
             if categories is None:
                 raise InputError(
-                    f"column {name!r} holds numbers, and no categories; read it with "
+                    f"column {name!r} contains numbers instead of categories; read it with "
                     f"categories=[{name!r}]"
                 )
         codes = self.values.astype(np.int32)
         return codes[:, 0] if len(self.names) == 1 else codes
 
     def take(self, rows: np.ndarray) -> "Table":
-        """The table of some rows, by their numbers or by truth values."""
+        """Returns the table of some rows, chosen by their numbers or by a boolean mask."""
         return self._replace(values=self.values[rows])
 
     def labelled(self, results: "xarray.Dataset", intercept: bool = False) -> "xarray.Dataset":
-        """Results of a simulation of this data, with its names as coordinates.
+        """Returns the results of a simulation of this data, with its names as coordinates.
 
-        Categories name the entries of `probabilities`, and of `probabilities_COLUMN`; columns those
-        of `mean` and, all but the last, those of `weights`.
+        The entries of `probabilities` and `probabilities_COLUMN` get the names of the categories;
+        those of `mean` and, without the last column, those of `weights` get the names of the
+        columns.
 
         Args:
-            results: as `Trace.to_xarray` gives them.
-            intercept: whether a column of ones was put before the others.
+            results: the result of `Trace.to_xarray`.
+            intercept: whether a column of ones was inserted before the others.
         """
         categories = (self.categories[0] or ()) if len(self.names) == 1 else ()
         first = ("intercept",) if intercept else ()
@@ -100,22 +102,22 @@ class Table(NamedTuple):
         }
 
     def split(self, held_out: float, key: jax.Array) -> "tuple[Table, Table]":
-        """(training rows, held-out rows): a random part of the rows, each in the order of the file.
+        """Returns (training rows, held-out rows), split at random, in the order of the file.
 
         Args:
-            held_out: the share of rows that are held out, above 0 and below 1; rounded to rows, and
-                at least one row is in each part.
-            key: a key of its own, used for nothing else.
+            held_out: the share of rows that are held out, above 0 and below 1; rounded to rows,
+                with at least one row in each part.
+            key: one typed key that is used for nothing else.
 
         Raises:
-            InputError: For a share outside (0, 1), a key that is none, or fewer than two rows.
+            InputError: For a share outside (0, 1), an invalid key, or fewer than two rows.
         """
         train, test = held_out_rows(self.rows, held_out, key)
         return self.take(train), self.take(test)
 
 
 def held_out_rows(rows: int, held_out: float, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers, ascending, of (training rows, held-out rows); see `Table.split`."""
+    """Returns the ascending numbers of (training rows, held-out rows); see `Table.split`."""
     share = real("held_out", held_out, above=0)
     if not share < 1:
         raise InputError(f"held_out is {share}; it must be a share of the rows below 1")

@@ -1,4 +1,4 @@
-"""One alarm, a limit of what is watched of a metric: how early it rings, and how often falsely."""
+"""One alarm, which is a limit of an indicator of a metric: its lead time and its false alarms."""
 
 import math
 from typing import NamedTuple
@@ -23,25 +23,27 @@ DIRECTIONS = (RISES, FALLS, EITHER)
 
 
 class Alarm(NamedTuple):
-    """What one alarm is worth.
+    """The performance of one alarm.
 
-    metric, indicator: what is watched; see `indicators`.
-    direction: what rings: "rises", "falls" or "either".
-    limit: of the indicator; of "either" the distance from `centre`; of limits by generation in
-        standard deviations of the steady chains.
-    centre: the steady chains' median, for "either"; else nan.
-    promised: the false-alarm rate that the limit was set for, nan of a limit that was given.
-    false_alarms: the share of steady chains that did not set the limit and rang in the whole watch.
-    detected: the share of collapsing chains that rang at least `lead` generations ahead.
-    lead: the median lead time in generations over collapsing chains; one that rang too late has a
-        lead of zero or below, one that never rang -inf.
-    mean_lead: the mean over those that rang.
-    leads: [chain] all of them; -inf of a chain without an alarm before its last record, nan where
-        the indicator has no value yet when the loss crosses. Rates and means are of the others.
-    curve: false alarms and detections at every limit, of alarms at least `lead` generations ahead.
-    by_lead: {lead: AUC} of what could be seen so many generations ahead.
-    trend, steady_trend: of indicators over windows, the mean of Kendall's tau up to `lead`
-        generations before the crossing, and of steady chains at the same generations.
+    metric, indicator: the observed quantity; see `indicators`.
+    direction: the change that gives an alarm: "rises", "falls" or "either".
+    limit: the limit of the indicator; for "either" of its distance from `centre`; for limits by
+        generation in standard deviations of the steady chains.
+    centre: the median of the steady chains, for "either"; else nan.
+    promised: the false-alarm rate for which the limit was set; nan for a given limit.
+    false_alarms: the share with an alarm at any time among the steady chains that did not set the
+        limit.
+    detected: the share of collapsing chains with an alarm at least `lead` generations before the
+        collapse.
+    lead: the median lead time in generations over collapsing chains; an alarm that comes too late
+        has a lead of 0 or below, a chain without an alarm -inf.
+    mean_lead: the mean over chains with an alarm.
+    leads: [chain], the lead times; -inf for a chain without an alarm before its last record, nan if
+        the indicator has no value yet when the loss crosses. Rates and means leave nan out.
+    curve: false alarms and detections at every limit, for alarms at least `lead` generations ahead.
+    by_lead: {lead: AUC} of detecting a collapse that many generations ahead.
+    trend, steady_trend: for indicators over windows, the mean of Kendall's tau up to `lead`
+        generations before the crossing, and that of steady chains at the same generations.
     trend_area: the AUC of that tau.
     """
 

@@ -1,11 +1,12 @@
-"""How early one could have known that a loss would collapse, by every metric that was recorded.
+"""Early-warning alarms: how early recorded metrics indicate that a loss will collapse.
 
-Alarms are set on one half of the steady chains, those with even numbers, so that the other half
-rings at most at the rate that is asked for; n chains that set a limit can promise 1/(n + 1) at
-best. On one half of the collapsing chains it is learned whether a metric rises or falls; fewer than
-four have alarms for "either". What is reported is of the other halves, so that nothing is chosen
-and tested on the same chains. Chains that do not cross the threshold within their records count as
-steady where no others are given, and for nothing else.
+The limits of the alarms are set on one half of the steady chains (those with even numbers), so that
+the other half has alarms at most at the requested rate; with n chains that set a limit the smallest
+rate is 1/(n + 1). One half of the collapsing chains determines whether a metric rises or falls
+before a collapse; with fewer than four chains, alarms are for "either". All reported numbers come
+from the other halves, so that nothing is chosen and tested on the same chains. If no steady chains
+are given, chains that do not cross the threshold within their records are used as steady; they are
+not used otherwise.
 """
 
 import math
@@ -46,16 +47,17 @@ _HEAD = ("alarm", "median lead", "false alarms", "AUC")
 
 
 class EarlyWarning(NamedTuple):
-    """What `early_warning` found.
+    """The result of `early_warning`.
 
-    loss, threshold, rises: a chain collapses where its loss is at least the threshold, or at most
-        where `rises` is False. With `relative` in units of its own first loss.
-    crossings: [collapsing chain] the generation of that, nan of a chain that has not crossed yet.
-    steady, dropped: how many chains do not cross, and how many that were given as steady did.
-    generations: [generation] those that all chains were watched at.
-    window: generations that indicators look back on.
+    loss, threshold, rises: a chain collapses when its loss is at least the threshold, or at most
+        the threshold if `rises` is False; with `relative`, in units of the chain's first loss.
+    crossings: [collapsing chain], the generation of the collapse; nan if there is none yet.
+    steady, dropped: the number of chains that do not cross, and the number of chains that were
+        given as steady but cross.
+    generations: [generation], the generations at which all chains were recorded.
+    window: the number of generations that an indicator uses.
     alarms: one for each metric and indicator, that of the loss itself first.
-    left_out: name -> why it has no alarm, of the metrics that were recorded.
+    left_out: name of a recorded metric -> the reason why it has no alarm.
     """
 
     loss: str
@@ -82,7 +84,7 @@ class EarlyWarning(NamedTuple):
         raise KeyError(f"no alarm on {metric!r}{did_you_mean(name, names)}")
 
     def __str__(self) -> str:
-        """What was watched, and a line for each alarm, the earliest first."""
+        """A summary line, and a line for each alarm, the earliest first."""
         rows = [_HEAD, *map(_cells, self.earliest())]
         lines = (f"{name:40}{lead:>12}{false:>14}{area:>8}" for name, lead, false, area in rows)
         return "\n".join([self._watched(), *lines, *self.notes()])
@@ -102,14 +104,14 @@ class EarlyWarning(NamedTuple):
         )
 
     def notes(self) -> list[str]:
-        """A line for each reason for which recorded metrics have no alarm."""
+        """Returns a line for each reason why recorded metrics have no alarm."""
         names: dict[str, list[str]] = {}
         for name, why in self.left_out.items():
             names.setdefault(why, []).append(name)
         return [f"not watched, {why}: {', '.join(of)}" for why, of in names.items()]
 
     def earliest(self) -> list[Alarm]:
-        """The alarms by their median lead, the longest first; then by their AUC."""
+        """Returns the alarms sorted by median lead, the longest first, then by AUC."""
 
         def place(alarm):
             numbers = (alarm.lead.value, alarm.curve.area.value)
@@ -118,7 +120,7 @@ class EarlyWarning(NamedTuple):
         return sorted(self.alarms, key=place)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """A row of plain numbers for each alarm, as a table or a JSON file takes them."""
+        """Yields a row of plain numbers for each alarm, for a table or a JSON file."""
         for alarm in self.alarms:
             yield {
                 "metric": alarm.metric,
@@ -195,29 +197,31 @@ def early_warning(
     window: int | None = None,
     set_size: int = 1,
 ) -> EarlyWarning:
-    """How many generations before a loss crosses its threshold each metric rings an alarm.
+    """Returns how many generations before the collapse of a loss each metric gives an alarm.
 
-    Half of the steady chains set the limits, half of the collapsing ones the directions; all
-    numbers are of the other halves. The loss is a metric too, the first of all.
+    Half of the steady chains set the limits, and half of the collapsing ones the directions; all
+    results come from the other halves. The loss is a metric too, the first one.
 
     Args:
-        collapsing: chains whose loss crosses; a run folder, or what `cj.simulate` or `cj.run` gave.
+        collapsing: chains whose loss collapses; a run folder, or a result of `cj.simulate` or
+            `cj.run`.
         steady: chains that do not; by default those of the collapsing run that never cross.
-        loss: the metric that is the loss.
-        threshold: crossed upwards if it lies above the median first loss, else downwards.
-        relative: whether the threshold is in units of each chain's own first loss.
-        metrics: names; by default all with one number a generation that both runs recorded.
+        loss: the name of the loss metric.
+        threshold: crossed upwards if it is above the median first loss, else downwards.
+        relative: whether the threshold is in units of each chain's first loss.
+        metrics: names; by default all with one number per generation that both runs recorded.
         indicators: "level", "change" since the first generation, and "variance" and
-            "autocorrelation" of what a line leaves of the last `window` generations. By default all
-            but change; with limits or change the level alone.
-        false_alarm_rate: the chance that a steady chain rings in the whole watch; .05 by default.
+            "autocorrelation" of the residuals of a line through the last `window` generations. By
+            default all but "change"; with limits or change only "level".
+        false_alarm_rate: probability that a steady chain ever has an alarm; 0.05 by default.
         limits: metric -> a limit of its level, instead of a rate; other metrics have no alarm.
         change: the share of its first value by which a level must change, instead of a rate.
         directions: "rises", "falls" or "either", for all or by metric; by default learned.
-        by_generation: whether indicators count in deviations of the steady chains of a generation.
-        lead: generations that an alarm must be ahead to count as a detection.
+        by_generation: whether limits are in standard deviations of the steady chains at each
+            generation.
+        lead: generations before the collapse at which an alarm must come to count as a detection.
         window: in generations; by default a quarter of the records, at least 8 of them.
-        set_size: chains of a set that is watched as one, by means and "disagreement on METRIC".
+        set_size: chains per set; sets are observed by means and by "disagreement on METRIC".
 
     Raises:
         InputError: if an option is wrong, the runs do not fit together, no chain crosses, or the
@@ -240,20 +244,19 @@ def _of_all(found: Watched, asked: Asked, threshold, relative):
         _known("directions", asked.directions, found)
     if not asked.is_given and not found.steady_count:
         raise InputError(
-            f"steady is not given, and every chain crosses {found.loss} = {threshold:g}: pass the "
-            "chains of a loop that does not collapse as steady=, or limits= or change= for alarms "
-            "that need none"
+            f"steady is not given, and every chain crosses {found.loss} = {threshold:g}: give the "
+            "chains of a run that does not collapse as steady=, or give limits= or change=, which "
+            "need none"
         )
     watched = int(found.generations[-1] - found.generations[0])
     if asked.lead > watched:
         raise InputError(
-            f"lead is {asked.lead}, and the chains are watched for {watched} generations; no alarm "
-            "can be so far ahead"
+            f"lead is {asked.lead}, but the chains have {watched} generations; lead must be smaller"
         )
     if asked.by_generation and found.steady_count < _ENOUGH_FOR_A_DEVIATION:
         raise InputError(
-            f"by_generation is True, which needs {_ENOUGH_FOR_A_DEVIATION} steady chains or more "
-            f"for their deviations, and there are {found.steady_count}"
+            f"by_generation is True, which needs at least {_ENOUGH_FOR_A_DEVIATION} steady chains "
+            f"for their standard deviations, but there are {found.steady_count}"
         )
     alarms = tuple(_alarm(found, asked, name, what, span) for name in names
                    for what in asked.indicators)  # fmt: skip
@@ -313,12 +316,12 @@ def _window(window, wanted, found: Watched):
     used = set(wanted) & set(indicators.OF_WINDOWS)
     if window is not None and not used:
         raise InputError(
-            f"window is {window}, which only the indicators variance and autocorrelation have"
+            f"window is {window}, which only the indicators variance and autocorrelation use"
         )
     if used and len(set(np.diff(found.generations))) > 1:
         raise InputError(
-            f"indicators has {min(used)}, which needs records at equal distances, as record=1 "
-            "keeps them; give indicators=('level',)"
+            f"indicators has {min(used)}, which needs records at equal distances, as with "
+            "record=1; give indicators=('level',)"
         )
     stride = _stride(found.generations)
     if window is None:
@@ -351,16 +354,16 @@ def _asked(wanted, rate, limits, change, directions, by_generation, lead, window
     ways = {"limits": limits, "change": change, "false_alarm_rate": rate}
     given = [name for name, value in ways.items() if value is not None]
     if len(given) > 1:
-        raise InputError(f"{' and '.join(given)} are given; each says when alarms ring: give one")
+        raise InputError(f"{' and '.join(given)} are given; each defines the alarms: give one")
     is_fixed = given and given[0] != "false_alarm_rate"
     if is_fixed and wanted != (LEVEL,):
         raise InputError(
-            f"{given[0]} is given, which is a rule for the level of a metric; give "
+            f"{given[0]} is given, which applies only to the level of a metric; give "
             "indicators=('level',)"
         )
     if is_fixed and by_generation:
         raise InputError(
-            "by_generation is True, which only limits by false_alarm_rate have; leave out "
+            "by_generation is True, which applies only to limits by false_alarm_rate; leave out "
             f"{given[0]}"
         )
     if not is_fixed:
@@ -368,7 +371,7 @@ def _asked(wanted, rate, limits, change, directions, by_generation, lead, window
     if change is not None:
         real("change", change, above=0)
     if limits is not None and (not isinstance(limits, Mapping) or not limits):
-        raise InputError(f"limits is {limits!r:.200}; it must be a dict of numbers by metric")
+        raise InputError(f"limits is {limits!r:.200}; it must be a dict metric -> number")
     if limits is not None:
         limits = {name: real(f"limits of {name}", value) for name, value in limits.items()}
     directions = _checked_directions(directions)
@@ -381,7 +384,7 @@ def _checked_directions(directions):
     if directions is not None and not isinstance(directions, Mapping):
         raise InputError(
             f"directions is {directions!r:.200}; it must be one of {', '.join(DIRECTIONS)}, or a "
-            "dict of them by metric"
+            "dict metric -> direction"
         )
     for name, value in (directions or {}).items():
         one_of(f"directions[{name!r}]", value, DIRECTIONS)

@@ -1,4 +1,4 @@
-"""Hysteresis sweeps: a setting goes slowly from one value to another and back along each chain."""
+"""Hysteresis sweeps: along each chain a setting goes slowly from one value to another and back."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -20,14 +20,15 @@ from collapse_jax.errors import InputError, function, made_by, one_key, real, wh
 
 
 class Sweep(NamedTuple):
-    """One length.
+    """The sweep of one length.
 
-    length: generations of one way.
-    setting: [length + 1] from the start to the turn.
-    out, back: [length + 1] mean over chains of the metric on both ways, both in this order.
-    out_error, back_error: standard errors of these means; nan of one chain.
-    areas: [chain] between the ways of each chain; nan where the metric is not finite on the way.
-    area: the mean of those that are finite.
+    length: generations from start to turn.
+    setting: [length + 1], from the start to the turn.
+    out, back: [length + 1], mean of the metric over chains on the way out and back, both in the
+        order of `setting`.
+    out_error, back_error: standard errors of these means; nan for one chain.
+    areas: [chain], area between the two ways; nan if the metric is not finite on the way.
+    area: the mean of the finite areas.
     """
 
     length: int
@@ -41,13 +42,13 @@ class Sweep(NamedTuple):
 
 
 class Hysteresis(NamedTuple):
-    """What `hysteresis` found.
+    """The result of `hysteresis`.
 
-    metric: what was recorded.
-    start, turn: where the setting begins and ends, and where it turns.
+    metric: the name of the metric.
+    start, turn: the setting at both ends of the sweep, and in its middle.
     sweeps: one for each length, ascending.
-    limit: the area of a sweep that takes for ever.
-    verdict: "first order", "continuous" or "undecided", see `loops.verdict_of`.
+    limit: the extrapolated area of an infinitely slow sweep.
+    verdict: "first order", "continuous" or "undecided"; see `loops.verdict_of`.
     """
 
     metric: str
@@ -58,7 +59,7 @@ class Hysteresis(NamedTuple):
     verdict: str
 
     def rows(self) -> list[dict[str, float]]:
-        """A row of plain numbers for each sweep."""
+        """Returns a row of plain numbers for each sweep."""
         return [
             {
                 "generations": sweep.length,
@@ -82,32 +83,32 @@ def hysteresis(
     chains: int = 100,
     settle: int = 0,
 ) -> Hysteresis:
-    """Whether a collapse is a first-order transition: does its loop stay when the sweep slows?
+    """Tests whether a collapse is a first-order transition, by sweeps of a setting.
 
-    A setting moves in a line from `start` to `turn` and back, along each chain, at several speeds.
-    Where a metric follows its setting with a delay, the area between the two ways vanishes as the
-    sweep slows. Where there are two states at one setting, it stays.
+    Along each chain a setting moves linearly from `start` to `turn` and back, at several speeds. If
+    a metric only follows the setting with a delay, the area between the two ways tends to 0 as the
+    sweep slows. If there are two states at one setting (a first-order transition), it does not.
 
-    All sweeps share one compiled program, and last as long as the longest.
+    All sweeps share one compiled program and take as long as the longest.
 
     Args:
-        make: setting -> the process, where `setting` is a function of the generation, as shares,
-            temperatures and sample sizes take one:
+        make: setting -> process, where `setting` is a function of the generation, which can be
+            given as a share, a temperature or a sample size:
             `lambda share: cj.generational_process(family, real, cj.workflows.mix(gamma=share),
             sample_size=50)`.
         key: one typed key.
         start: the setting of the first and the last generation.
         turn: the setting in the middle.
         metric: a name that the process offers, or a function of the state; one number.
-        sweeps: generations of one way, three lengths or more.
-        chains: of each length, two or more: their spread is the error of an area.
-        settle: generations at `start` before the setting moves, so that the chain has forgotten
-            the real data; 0 begins with the model fitted to that.
+        sweeps: generations from start to turn, three lengths or more.
+        chains: number of chains of each length, two or more: their spread is the error of an area.
+        settle: generations at `start` before the setting moves, in which the chain forgets the real
+            data; 0 begins with the model fitted to real data.
 
     Raises:
-        InputError: if an option is out of its range, `make` gives no process or ignores its
-            setting, the setting takes values that the process refuses, the metric is no number, or
-            no chain of a sweep has finite ones all the way.
+        InputError: if an option is out of its range, `make` does not return a process or ignores
+            its setting, the setting takes values that the process refuses, the metric is not one
+            number, or no chain of a sweep has finite values all the way.
     """
     one_key("key", key)
     function("make", make)
@@ -123,8 +124,8 @@ def hysteresis(
     for sweep in done:
         if not np.isfinite(sweep.areas).any():
             raise InputError(
-                f"metric is {name!r}, which is not finite all the way in any of the {chains} "
-                f"chains of {sweep.length} generations; give one that is a number throughout"
+                f"metric is {name!r}, which is not finite throughout in any of the {chains} "
+                f"chains of {sweep.length} generations; give a metric that is always finite"
             )
     areas = [sweep.area for sweep in done]
     limit = limit_of_areas(np.array(lengths), areas)
@@ -134,7 +135,7 @@ def hysteresis(
 def _checked(start, turn, sweeps):
     """The lengths, ascending."""
     if real("start", start) == real("turn", turn):
-        raise InputError(f"turn is {turn:g}, as start is; the setting must move")
+        raise InputError(f"turn is {turn:g}, the same as start; they must differ")
     if isinstance(sweeps, str) or not isinstance(sweeps, Iterable):
         raise InputError(f"sweeps is {sweeps!r:.200}; it must be lengths, as (50, 100, 200, 400)")
     sweeps = tuple(sweeps)

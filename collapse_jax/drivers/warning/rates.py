@@ -21,9 +21,9 @@ _CONFIDENCE = 0.95
 class Rate(NamedTuple):
     """A share of chains.
 
-    share: nan of no chains.
-    low, high: 95% interval by Clopper and Pearson, which is never too narrow.
-    chains: how many there are.
+    share: the share; nan if there are no chains.
+    low, high: 95% Clopper-Pearson interval, which is never too narrow.
+    chains: the number of chains.
     """
 
     share: float
@@ -33,16 +33,16 @@ class Rate(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """value: nan where it is not known. error: its standard error."""
+    """value: the estimate, nan if unknown. error: its standard error."""
 
     value: float
     error: float
 
 
 class Median(NamedTuple):
-    """A median: of leads, where chains without an alarm count as -inf.
+    """A median of lead times, in which chains without an alarm count as -inf.
 
-    low, high: 95% interval by order statistics, exact for any law.
+    low, high: 95% interval by order statistics, exact for any distribution.
     """
 
     value: float
@@ -88,8 +88,8 @@ def limit_of(extremes: np.ndarray, rate: float) -> tuple[float, float]:
     place = math.floor(rate * (count + 1) + 1e-9)
     if place < 1:
         raise InputError(
-            f"false_alarm_rate is {rate:g}; {count} steady chains set the limits, which can "
-            f"promise {smallest_rate(count):.3g} at best: give "
+            f"false_alarm_rate is {rate:g}; {count} steady chains set the limits, with which the "
+            f"smallest rate is {smallest_rate(count):.3g}: give "
             f"{2 * math.ceil(1 / rate - 1)} steady chains (one half sets the limits, the other "
             "tests them), or a higher rate"
         )

@@ -1,4 +1,4 @@
-"""Categorical distribution by maximum likelihood: the empirical frequencies."""
+"""Categorical distribution, fitted by maximum likelihood (the empirical frequencies)."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -36,7 +36,7 @@ _PARENT = np.uint32(2**32 - 3)
 
 
 class Counts(NamedTuple):
-    """Sufficient statistics: counts [k] int32 of the listed categories [k]."""
+    """Sufficient statistics: counts [k] int32 of the categories [k] that are listed."""
 
     counts: jax.Array
     categories: jax.Array
@@ -48,25 +48,25 @@ def categorical(
     method: Literal["auto", "binomials", "individuals"] = "auto",
     smoothing: float | jax.Array = 0.0,
 ) -> Estimator:
-    """Categories 0 .. num_categories - 1 by maximum likelihood; x is int32 [n].
+    """Categorical distribution, fitted by maximum likelihood (the empirical frequencies).
 
-    Under `replace` this is the Wright-Fisher chain.
+    Points x are int32 [n], categories 0 .. num_categories - 1. Under `replace` the chain is the
+    Wright-Fisher chain.
 
-    Metrics: mean and variance of the category's index, log_variance, heterozygosity 1 - sum p^2,
-    entropy in nats, support (categories with p > 0), absorbed (1 where one category has everything,
-    else 0), probabilities [K]. Distances to the real distribution: missing_mass (real probability
-    of the categories that the model has lost), tail_lost (of the least probable categories, which
-    together hold at most 10% of the real one, the share of that which the model lacks),
+    Metrics: mean and variance of the category's index, log_variance, heterozygosity (1 - sum p^2),
+    entropy in nats, support (number of categories with p > 0), absorbed (1 if one category has
+    probability 1, else 0), probabilities [K]. Distances to the real distribution: missing_mass (the
+    real probability of the categories that the model has lost), tail_lost (the share that the model
+    has lost of the tail, the least probable categories with at most 10% of the real probability),
     total_variation, squared_distance (sum (p - q)^2), kl_model_to_real, kl_real_to_model (inf once
     a category is lost), wasserstein2 and squared_wasserstein2 (of the category's index).
 
     Args:
         num_categories: K, at least 1.
-        method: how counts are drawn (see `random.multinomial`). "individuals" is free of the last
-            1e-6 of error that "binomials" has, and slower.
-        smoothing: kappa >= 0, added to every count before it is divided: (count + kappa) / (M + K
-            kappa). Above 0 no category is ever lost, and the chain forgets the real distribution
-            instead of collapsing to a point.
+        method: how counts are drawn (see `random.multinomial`). "binomials" has a relative error of
+            about 1e-6; "individuals" does not, and is slower.
+        smoothing: kappa >= 0, added to every count: p = (count + kappa) / (M + K kappa). With kappa
+            above 0 no category is ever lost, and the chain forgets the real distribution.
 
     Raises:
         InputError: if an argument is out of its range.
@@ -106,7 +106,7 @@ def categorical(
 
 
 def example() -> tuple[Estimator, CategoricalParams]:
-    """(Estimator, params) of six categories of unequal probability."""
+    """Returns (Estimator, params) with six categories of unequal probability."""
     return categorical(6), categorical_params([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
 
 
@@ -151,7 +151,7 @@ class _Categorical(NamedTuple):
         return one_of_equals(fold_in(key, _PARENT), data.x, data.weight, category)
 
     def probabilities(self, params):
-        """[K], those of categories that are not listed included."""
+        """[K], including the categories that are not listed."""
         return jnp.zeros(self.num_categories).at[params.categories].add(params.probabilities)
 
     def distance(self, kernel):

@@ -1,4 +1,4 @@
-"""Gaussian by its sample mean and covariance, drawn through its exact statistics."""
+"""Gaussian, fitted by sample mean and covariance; samples are drawn as exact statistics."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -38,31 +38,32 @@ def gaussian(
     by: Literal["law", "points", "relative"] = "law",
     sampling_bias: float | jax.Array = 1.0,
 ) -> Estimator:
-    """Gaussian by its sample mean and covariance; x is [n, dim].
+    """Gaussian, fitted by the sample mean and covariance.
 
-    Scales are kept as logarithms: 10^6 generations keep to their law where samples are drawn by it
-    (`replace`, `accumulate`, `mix` without beta). Where points are held (beta > 0, curation), they
-    do until points differ by 8 roundings: a variance of 1e-13 (float64: 1e-31) of the squared mean.
-    There the model is nan, a `DivergenceError`; by="relative" goes on. One point has covariance 0.
+    Points x are [n, dim]. The model stores logarithms of scales, so that 10^6 generations keep
+    their exact distribution wherever the statistics of a sample are drawn directly (`replace`,
+    `accumulate`, `mix` without beta). Under a workflow that stores points (`mix` with beta > 0,
+    curation) this holds until the points differ by no more than 8 units of rounding: a variance of
+    1e-13 (float64: 1e-31) of the squared mean. Then the model becomes nan and the run ends with a
+    `DivergenceError`; with by="relative" it continues. A sample of one point has covariance 0.
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
     dim), trace, log_trace, log_determinant, entropy, log_scale [dim], effective_rank,
     condition_number, log_condition_number. Distances to the real distribution: wasserstein2,
     squared_wasserstein2, kl_model_to_real, kl_real_to_model, total_variation (dim = 1). See
-    `metrics.gaussian`; all are right on collapsed chains.
+    `metrics.gaussian`; all remain accurate on collapsed chains.
 
     Args:
-        dim: dimensions, at least 1.
-        ddof: 1 for the unbiased covariance (the theorem's), 0 for maximum likelihood (the released
-            code's).
-        by: "law" draws mean and scatter from their law (Normal, and Wishart by Bartlett's
-            decomposition), at the same cost for every sample size. "points" draws the points,
-            relative to their mean and scale, so that no rounding of the mean stops the collapse.
-            "relative" is "law", and points that a workflow keeps (beta > 0) are held relative to
-            the newest model, so that such chains go on; a workflow of one's own sees them so.
-        sampling_bias: lambda; the model is sampled from N(mean, lambda covariance), by `draw` and
-            `sample` alike, which adds ln lambda to the log variance each time. A number, or traced.
-            A source made of an estimator with a bias is biased too; `sources.normal` has none.
+        dim: the number of dimensions, at least 1.
+        ddof: 1 for the unbiased covariance (Theorem 3.1), 0 for maximum likelihood (released code).
+        by: "law" draws mean and scatter from their exact distribution (normal, and Wishart by
+            Bartlett's decomposition), at the same cost for every sample size. "points" draws the
+            points, relative to the model's mean and scale, so that rounding of the mean does not
+            stop the collapse. "relative" is "law", but a workflow stores points (beta > 0) relative
+            to the newest model, so that such chains can continue.
+        sampling_bias: lambda; the model is sampled from N(mean, lambda * covariance), by `draw` and
+            `sample` alike, which adds ln lambda to the log variance in each generation. It may be
+            traced. A source made from a biased estimator is biased too; `sources.normal` is not.
 
     Raises:
         InputError: if an argument is out of its range.
@@ -94,7 +95,7 @@ def gaussian(
 
 
 def example() -> tuple[Estimator, GaussianParams]:
-    """(Estimator, params) of a correlated Gaussian in two dimensions."""
+    """Returns (Estimator, params) with a correlated Gaussian in two dimensions."""
     return gaussian(2), gaussian_params([1.0, -2.0], [[2.0, 0.6], [0.6, 0.5]])
 
 

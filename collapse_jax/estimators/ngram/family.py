@@ -25,41 +25,42 @@ from collapse_jax.estimators.ngram.transitions import NGramParams, fitted, log_l
 def ngram(
     order: Literal[1, 2, 3], vocabulary_size: int, block_length: int, smoothing: float = 0.0
 ) -> Estimator:
-    """Unigram, bigram or trigram model of token blocks; x is int32 [n, block_length].
+    """Unigram, bigram or trigram model of blocks of tokens.
 
-    The law of a block: its first order - 1 tokens are those of a block of the training set, chosen
-    uniformly; every further token follows its order - 1 predecessors. Transitions are counted
-    within blocks alone, so the order of blocks means nothing, and what a workflow pools or
-    subsamples is a training set again. A whole corpus as one stream (Suresh et al. 2024) is one
-    block of its length; blocks of some hundred tokens are sampled in parallel and differ from it by
-    a fresh start at each. A table [V, V] is never made: memory is O(tokens). A token costs a
-    uniform choice among the occurrences of its context.
+    Points x are int32 [n, block_length]. A block is sampled as follows: its first order - 1 tokens
+    are those of a uniformly chosen block of the training set; each further token is drawn given its
+    order - 1 predecessors, by a uniform choice among the occurrences of that context. Transitions
+    are counted within blocks, so the order of the blocks has no effect, and a workflow can pool or
+    subsample training sets. To model a whole corpus as one stream (Suresh et al. 2024), give one
+    block of its length. Blocks of a few hundred tokens are sampled in parallel; they differ from
+    the stream because each block starts afresh. Memory is O(tokens): no table [V, V] is stored.
 
-    `log_prob` is of a block given its first order - 1 tokens; `continued` is the next block of each
-    given one. Metrics, of the training set: vocabulary (distinct tokens), distinct_ngrams (distinct
-    transitions), probabilities [V] of tokens, and of these entropy in nats, heterozygosity, mean,
-    variance, log_variance (of the token's number); conditional_entropy: nats a token of the
-    training set under its own model. Distances: surviving_vocabulary (share of the reference's
-    distinct tokens that are there), missing_mass, total_variation (of the tokens' probabilities),
-    cross_entropy_model_to_real and cross_entropy_real_to_model (nats a token of the first's
-    training set under the second; inf once something is impossible).
+    `log_prob` is the log-probability of a block given its first order - 1 tokens; `continued` is
+    the next block after each given one. Metrics of the training set: vocabulary (number of distinct
+    tokens), distinct_ngrams (number of distinct transitions), probabilities [V] of tokens, and
+    their entropy in nats and heterozygosity; mean, variance and log_variance of the token's number;
+    conditional_entropy, nats per token of the training set under its own model. Distances:
+    surviving_vocabulary (the share of the reference's distinct tokens that the model still has),
+    missing_mass, total_variation (of the token probabilities), cross_entropy_model_to_real and
+    cross_entropy_real_to_model (nats per token of the first's training set under the second; inf
+    once a token of it is impossible).
 
     Args:
-        order: 1, 2 or 3.
+        order: 1 (unigram), 2 (bigram) or 3 (trigram).
         vocabulary_size: V, at least 1.
-        block_length: at least the order.
-        smoothing: kappa of p = (count + kappa) / (count of the context + kappa V); a context that
-            was never seen has the uniform law. 0 is maximum likelihood. Such a context (one that
-            only ends blocks, or in a text that is scored) then has the law of the longest of its
-            ends that something follows: a trigram's backs off to the bigram, that to the unigram.
-            So no token comes back that had died, which the uniform law, the limit of small kappa,
-            would not give.
+        block_length: tokens per block, at least the order.
+        smoothing: kappa in p = (count + kappa) / (count of the context + kappa V). With kappa > 0 a
+            context that was never seen has the uniform distribution. 0 is maximum likelihood; an
+            unseen context (one that occurs only at the end of blocks, or only in a text that is
+            scored) then backs off to a shorter one, a trigram to the bigram and a bigram to the
+            unigram. With backing off a lost token never comes back; with the uniform distribution
+            (the limit of small kappa) it could.
 
     Raises:
-        InputError: if an argument is out of its range, or blocks have another length.
+        InputError: if an argument is out of its range, or the blocks have another length.
 
     References:
-        Suresh et al. 2024 (arXiv 2412.17646), the setting; sampling from sorted occurrences:
+        Suresh et al. 2024 (arXiv 2412.17646) for the setting; sampling from sorted occurrences is
         derived here.
     """
     return _estimator(_checked(order, vocabulary_size, block_length, smoothing))
@@ -159,7 +160,7 @@ class _NGram(NamedTuple):
 
 
 def example() -> tuple[Estimator, NGramParams]:
-    """(Estimator, params) of a bigram of five tokens, fitted to six blocks of twelve."""
+    """Returns (Estimator, params): a bigram over five tokens, fitted to six blocks of twelve."""
     sequence = np.array([0, 1, 2, 0, 1, 3, 0, 2, 4, 1, 0, 1, 2, 2, 3, 1, 0, 4], np.int32)
     return ngram(2, 5, 12), ngram_params(
         2, 5, np.stack([np.roll(sequence, shift)[:12] for shift in range(0, 18, 3)])
@@ -169,10 +170,10 @@ def example() -> tuple[Estimator, NGramParams]:
 def ngram_params(
     order: Literal[1, 2, 3], vocabulary_size: int, x: ArrayLike, smoothing: float = 0.0
 ) -> NGramParams:
-    """The model fitted to blocks x [n, block_length] of tokens 0 .. vocabulary_size - 1.
+    """Returns the model fitted to blocks x [n, block_length] of tokens 0 .. vocabulary_size - 1.
 
     Raises:
-        InputError: for other tokens or no blocks, and where `ngram` does.
+        InputError: for other tokens, for no blocks, and in the cases in which `ngram` raises it.
     """
     x = np.asarray(x)
     if (

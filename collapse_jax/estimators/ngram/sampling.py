@@ -27,12 +27,10 @@ def generated(
     smoothing: float,
     chosen: bool = False,
 ) -> jax.Array:
-    """Tokens [n, length] that follow from contexts: order - 1 arrays [n], newest first.
+    """Returns tokens [n, length] that continue contexts: order - 1 arrays [n], newest first.
 
-    The bits of a token are told apart by its place.
-
-    chosen: True gives the places of the chosen transitions in the place of their tokens; for a
-        smoothing of 0.
+    The random bits of a token depend on its place. chosen: True returns the places of the chosen
+    transitions instead of their tokens; for a smoothing of 0.
     """
     key0, key1 = key_words(key)
     rows = jnp.arange(n, dtype=jnp.uint32)

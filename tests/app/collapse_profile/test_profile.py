@@ -125,7 +125,7 @@ def test_runs_of_several_sizes_tell_it_too():
     assert found.verdict("scaling").verdict == "not met"
     assert re.match("exponent (1|0.99)", found.verdict("scaling").note)
     one = cj.profile(runs[0]).verdict("scaling")
-    assert one.verdict == "cannot tell" and "3 sample sizes or more" in one.note
+    assert one.verdict == "cannot tell" and "3 or more sample sizes" in one.note
 
 
 def test_a_users_own_metric_stands_for_a_role():
@@ -145,7 +145,7 @@ def test_another_reading_than_the_tables_is_noted():
     asked = {"diversity": ("test_perplexity", "amount"), "loss": "my_perplexity"}
     profile = cj.profile(run, metrics=asked)
     diversity, loss = profile.verdict("diversity"), profile.verdict("catastrophic")
-    assert diversity.verdict == "met" and "is read as amount, as asked; it is otherwise" in str(
+    assert diversity.verdict == "met" and "is read as amount, as given; by default it is" in str(
         diversity.note
     )
     assert (loss.unit, loss.threshold, loss.note) == ("x perplexity", 2.0, "")
@@ -227,8 +227,11 @@ RUN = {"variance": seeds(ENTROPY)}
         ({"thresholds": {"variance": 0.1}}, "thresholds' definition is 'variance'; it must be one"),
         ({"thresholds": {"diversity": -1}}, r"thresholds\['diversity'\] is -1; it must be"),
         ({"thresholds": {"diversity": float("nan")}}, r"thresholds\['diversity'\] is nan"),
-        ({"thresholds": {"tails": 0.1}}, "thresholds has tails, which cannot be told of the dict"),
-        ({"thresholds": {"scaling": 0.1}}, "thresholds has scaling, which cannot be told"),
+        (
+            {"thresholds": {"tails": 0.1}},
+            "thresholds has tails, which cannot be judged for the dict",
+        ),
+        ({"thresholds": {"scaling": 0.1}}, "thresholds has scaling, which cannot be judged"),
         ({"thresholds": 3}, "thresholds is 3; it must be a dict"),
         ({"metrics": {"lose": "variance"}}, "metrics' role is 'lose'; it must be one of loss"),
         ({"metrics": {"loss": "varianc"}}, "does not record; it has variance .did you mean"),
@@ -236,16 +239,19 @@ RUN = {"variance": seeds(ENTROPY)}
         ({"metrics": {"loss": 3}}, r"metrics\['loss'\] is 3; it must be the name"),
         ({"metrics": "variance"}, "metrics is 'variance'; it must be a dict"),
         ({"truth": {"variance": "one"}}, r"truth\['variance'\] is 'one'"),
-        ({"family": "gaussian"}, "family is 'gaussian'; give truth="),
+        (
+            {"family": "gaussian"},
+            "family is 'gaussian', which has no effect without truth; give truth=",
+        ),
         (
             {"family": "gaussian", "truth": {"mean": 0.0, "variance": 1.0}},
             "the dict has no mean and variance of each chain",
         ),
         ({"truth": {"varianc": 1.0}}, "truth has varianc, by which .*did you mean 'variance'"),
         ({"family": "gauss"}, "family is 'gauss'; it must be one of gaussian"),
-        ({"at": {"gamma": 0.1}}, "the dict is no grid"),
-        ({"sample_sizes": (1, 2)}, "and run is one run"),
-        ({"chains": 7}, "chains is 7; the dict holds 4"),
+        ({"at": {"gamma": 0.1}}, "the dict is not a grid"),
+        ({"sample_sizes": (1, 2)}, "but run is a single run"),
+        ({"chains": 7}, "chains is 7, but the dict has the records of 4"),
     ],
 )
 def test_bad_arguments_are_one_line(arguments, says):
@@ -258,7 +264,9 @@ def test_a_grid_of_other_axes_asks_for_a_place():
     values = np.ones((6, 3, 4)) + np.arange(3)[:, None] / 10
     parts = summarise(values.reshape(-1, 4), 3)
     grid = as_dataset(np.arange(4), {"variance": parts}, {"gamma": [0.1, 0.2], "dim": [1, 2, 3]})
-    with pytest.raises(InputError, match=r"say by at .*gamma is one of 0.1, 0.2; dim is one of 1"):
+    with pytest.raises(
+        InputError, match=r"give the place .*gamma is one of 0.1, 0.2; dim is one of 1"
+    ):
         cj.profile(grid)
     with pytest.raises(InputError, match=r"at\['gamma'\] is 0.3; it must be one of 0.1, 0.2"):
         cj.profile(grid, at={"gamma": 0.3, "dim": 1})
@@ -291,13 +299,13 @@ def test_many_chains_are_read_in_parts(monkeypatch):
 def test_a_run_that_begins_late_says_so():
     late = Trace({"variance": seeds(ENTROPY)[:, 5:]}, np.arange(5, 11))
     note = cj.profile(late).verdict("diversity").note
-    assert "recorded from generation 5 on, and held against that one" in note
+    assert "recorded from generation 5 on, and is compared with that generation" in note
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["no/such"], "run is 'no/such', which is no folder"),
+        (["no/such"], "run is 'no/such', which is not a folder"),
         ([], "no run is given"),
         (["{run}", "--metrics", "loss"], "--metrics has 'loss'; it must be ROLE=METRIC"),
         (["{run}", "--truth", "variance=x"], "--truth has variance=x"),
@@ -328,7 +336,10 @@ def test_the_command_refuses_in_one_line(tmp_path, capsys, words, says):
         ),
         ({"metrics": {"tails": "own_log_prob"}}, "'own_log_prob', which is a metric of loss"),
         ({"metrics": {"loss": ("variance", "amount")}}, "'amount'; it must be one of nats, bits"),
-        ({"metrics": {"loss": "gain"}}, r"metrics\['loss'\] is 'gain', which goes down to -27"),
+        (
+            {"metrics": {"loss": "gain"}},
+            r"metrics\['loss'\] is 'gain', whose smallest value is -27",
+        ),
     ],
 )
 def test_numbers_that_say_nothing_are_refused(arguments, says):
@@ -342,7 +353,7 @@ def test_chains_that_break_down_are_named():
     broken[:4, 6:] = np.nan
     whole, part = cj.profile({"test_perplexity": seeds(PERPLEXITY, 30)}), broken[4:]
     found = cj.profile({"test_perplexity": broken}).verdict("increase")
-    assert "up to 4 of 30 chains have nan from generation 6 on" in found.note
+    assert "up to 4 of 30 chains are nan from generation 6 on" in found.note
     assert found.number == pytest.approx(
         cj.profile({"test_perplexity": part}).verdict("increase").number
     )
@@ -388,7 +399,7 @@ def test_a_model_that_is_all_outside_at_first_cannot_get_worse():
     """As that of a network before it has learned anything, whose precision is 0."""
     found = cj.profile({"precision": np.zeros((30, 11))}).verdict("hallucination")
     assert found.verdict == "cannot tell"
-    assert "leaves no more than 0 of the mass to be lost after generation 0" in found.note
+    assert "can lose at most 0 of the mass" in found.note
 
 
 def test_nothing_to_be_held_against_is_no_verdict():

@@ -133,7 +133,7 @@ def test_an_older_folder_goes_on_and_keeps_its_inputs_from_then_on(copy, capsys,
     (copy / "run" / "results.nc").unlink()
     lm(copy)
     said = capsys.readouterr().out
-    assert "was begun without hashes of its inputs; those of corpus, tokenizer, " in said
+    assert "was started without hashes of its inputs; those of corpus, tokenizer, " in said
     other_text(copy / "inputs")
     assert "the corpus at" in refused(lm, copy)
 

@@ -433,7 +433,7 @@ def test_numbers_that_do_not_fit_the_text_are_refused(monkeypatch, changes, says
 def test_one_text_many_times_is_refused_in_python_too():
     prompting = causal_lm.Prompting(prompts="start")
     for decoder in (causal_lm.BeamSearch(), Sampling(top_k=1), Sampling(min_p=1.0)):
-        with pytest.raises(InputError, match="makes one text 20 times; it must be Sampling"):
+        with pytest.raises(InputError, match="the same text 20 times; it must be Sampling"):
             causal_lm.causal_lm(MODEL, PARAMS, TRAIN, TRAIN, prompting=prompting, decoder=decoder)
     with pytest.raises(InputError, match="prompting is 'start'"):
         causal_lm.causal_lm(MODEL, PARAMS, TRAIN, TRAIN, prompting="start")

@@ -100,7 +100,7 @@ def test_the_share_of_the_gain_is_a_column_with_its_meaning(table):
     header, cells, caption = table(rows)
     place = header.index("gain lost, %")
     assert [line[place] for line in cells] == ["0", "60 ± 14", ""]
-    assert "the share of the gain by fine-tuning, in nats, that has been lost again" in caption
+    assert "the share of the gain of fine-tuning, in nats, that was lost again" in caption
 
 
 def folder_of(path, rows, **settings):

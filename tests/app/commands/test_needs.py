@@ -123,4 +123,4 @@ def test_memory_in_words():
     assert memory_words(rows) == "peak memory, host: fit 1,501 MiB, generate 640 MiB, score 600 MiB"
     rows[0]["fit_device_peak_mib"] = 90_000.0
     assert memory_words(rows).endswith("score 600 MiB; fullest device: fit 90,000 MiB")
-    assert memory_words([{}]) == "peak memory: nothing here tells it"
+    assert memory_words([{}]) == "peak memory: not available here"

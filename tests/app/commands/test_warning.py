@@ -87,7 +87,7 @@ def test_a_language_model_of_one_seed(tmp_path, capsys):
         ("limits of loss is 'x'; it must be a number", ["--limits", "loss=x"]),
         ("directions is 'down'; it must be one of", ["--directions", "down"]),
         ("steady is not given", []),
-        ("run is 'nowhere', which is no folder", ["--steady", "nowhere"]),
+        ("run is 'nowhere', which is not a folder", ["--steady", "nowhere"]),
     ],
 )
 def test_wrong_options(pair, tmp_path, line, options, capsys):

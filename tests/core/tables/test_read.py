@@ -238,7 +238,7 @@ def test_numbers_and_codes_are_told_apart(tmp_path):
     words = cj.read_data(tmp_path / "a.csv", "s")
     assert numbers.numbers.tolist() == [[1.5], [2.5]]
     assert words.codes.tolist() == [0, 1] and words.codes.dtype == np.int32
-    with pytest.raises(InputError, match="column 's' holds categories, as 'x'"):
+    with pytest.raises(InputError, match="column 's' contains categories such as 'x'"):
         table.numbers  # noqa: B018
-    with pytest.raises(InputError, match="column 'a' holds numbers"):
+    with pytest.raises(InputError, match="column 'a' contains numbers"):
         table.codes  # noqa: B018

@@ -47,7 +47,7 @@ def test_a_loop_by_its_exact_law():
 
 def test_a_metric_that_is_nan_has_no_verdict():
     """nan areas would compare as smaller than none, and be called of first order."""
-    with pytest.raises(InputError, match="is 'never', which is not finite all the way in any of"):
+    with pytest.raises(InputError, match="is 'never', which is not finite throughout in any of"):
         cj.hysteresis(
             bits, jax.random.key(0), start=0.5, turn=0.1, metric=never, sweeps=(2, 3, 4), chains=3
         )
@@ -94,7 +94,7 @@ def test_the_area_of_a_loop():
 @pytest.mark.parametrize(
     ("line", "options"),
     [
-        ("turn is 0.1, as start is", {"turn": 0.1}),
+        ("turn is 0.1, the same as start", {"turn": 0.1}),
         ("sweeps is .5, 10.; give three lengths", {"sweeps": (5, 10)}),
         ("sweeps is 1; it must be an integer of at least 2", {"sweeps": (1, 10, 20)}),
         ("gamma at generation 5 is 1.1; it must be in", {"turn": 1.1, "sweeps": (5, 6, 7)}),

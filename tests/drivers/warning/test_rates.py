@@ -26,7 +26,9 @@ def test_a_limit_keeps_its_rate_on_fresh_chains():
 
 
 def test_too_few_chains_for_a_rate():
-    with pytest.raises(InputError, match=r"18 steady chains .* 0\.0526 at best: give 38 steady"):
+    with pytest.raises(
+        InputError, match=r"18 steady chains .* smallest rate is 0\.0526: give 38 steady"
+    ):
         rates.limit_of(np.zeros(18), 0.05)
     assert rates.limit_of(np.arange(19.0), 0.05) == (18.0, 1 / 20)
 
