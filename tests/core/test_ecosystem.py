@@ -226,7 +226,7 @@ WRONG = {
     r"coupling\[0, 1\] is -0.1": {"coupling": [[0.5, -0.1], [0.5, 0.5]]},
     r"coupling\[1, 0\] is nan": {"coupling": [[0.5, 0.1], [np.nan, 0.5]]},
     r"coupling has shape \[1, 2\]": {"coupling": [[0.5, 0.5]]},
-    "coupling .* made of numbers": {"coupling": [["a"]]},
+    "coupling .* an array of numbers": {"coupling": [["a"]]},
     "estimators are 3, but coupling is": {"estimators": [GAUSSIAN] * 3},
     "workflows are 1, but coupling is": {"workflows": [W.replace()]},
     "published is 3 curations, but coupling is": {"published": [None] * 3},
