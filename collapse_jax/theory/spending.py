@@ -48,7 +48,10 @@ def expected_squared_error(
     real, synthetic = np.broadcast_arrays(real, synthetic)
     empty = workflow == "mix" and not np.all(real + synthetic > 0)
     if not (np.all(real >= 0) and np.all(synthetic >= 0)) or empty:
-        raise ValueError("real and synthetic must be >= 0, and no training set may be empty")
+        raise ValueError(
+            f"real and synthetic must be >= 0, and no training set may be empty, got {real} and "
+            f"{synthetic}"
+        )
     pool = float(as_sample_size(first))
     errors = [np.full(real.shape[:-1], 1 / pool)]
     for g in range(real.shape[-1]):

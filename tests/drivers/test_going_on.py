@@ -110,7 +110,7 @@ def test_another_simulation_is_refused_in_one_line(short):
         with pytest.raises(cj.InputError) as caught:
             cj.simulate(given.pop("process"), given.pop("key"), **given)
         assert says in str(caught.value) and "\n" not in str(caught.value), caught.value
-    for metrics, says in ((["speed"], "'speed'"), ([other, other], "needs a name")):
+    for metrics, says in ((["speed"], "'speed'"), ([other, other], "needs a unique name")):
         with pytest.raises(cj.InputError, match=says):
             cj.measure(short, metrics)
 

@@ -144,9 +144,9 @@ BROKEN = {
     "misspelt": (SyntaxError("invalid syntax"), "SyntaxError: invalid syntax"),
     "leaves": (SystemExit("bye"), "SystemExit: bye"),
     "fails": (RuntimeError(), "RuntimeError: RuntimeError"),
-    "three": (3, "it is 3; it must be a Family, or a function"),
-    "nothing": (None, "it is None; it must be a Family, or a function"),
-    "of_three": (Family(3), "it is 3; it must be a Family, or a function"),
+    "three": (3, "the object is 3; it must be a Family, or a function"),
+    "nothing": (None, "the object is None; it must be a Family, or a function"),
+    "of_three": (Family(3), "the object is 3; it must be a Family, or a function"),
     "labelled": (
         Family(newcomer, label="{nope}"),
         "label of 'labelled' is '{nope}'; 'nope' must be",
@@ -215,7 +215,7 @@ def test_the_command_names_each_broken_package_once(installed, capsys):
         lines = [
             line
             for line in printed.splitlines()
-            if line.startswith(f"left out: family {name!r} ") and reason in line
+            if line.startswith(f"not available: family {name!r} ") and reason in line
         ]
         assert len(lines) == 1, name
     assert all(f"{name}(" in printed for name in [*estimators.FAMILIES, "fine"])

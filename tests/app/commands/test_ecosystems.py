@@ -204,15 +204,21 @@ def test_rows_of_a_file_feed_every_model(plants, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"metrics": ("pooled_mean",)}, "metric 'pooled_mean' means nothing here: it is of the"),
-        ({"metrics": ("mean_of_model_1",)}, "metric 'mean_of_model_1' means nothing here"),
+        (
+            {"metrics": ("pooled_mean",)},
+            "metric 'pooled_mean' is meaningless for this data: it uses the numbers",
+        ),
+        (
+            {"metrics": ("mean_of_model_1",)},
+            "metric 'mean_of_model_1' is meaningless for this data",
+        ),
         (
             {"metrics": ("support_of_model_2",)},
             "metrics has support_of_model_2; there are 2 models, from 0 to 1",
         ),
         (
             {"metrics": ("pooled_held_out_log_prob",), "held_out": 0.0},
-            "metric 'pooled_held_out_log_prob' is of held-out rows, and there are none",
+            "metric 'pooled_held_out_log_prob' is measured on held-out rows, but there are none",
         ),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_table_may_move_after_metrics_were_measured(simulated, tmp_path):
     (tmp_path / "a.csv").rename(tmp_path / "b ü.csv")
     moved = own | {"data": str(tmp_path / "b ü.csv")}
     folder, said = simulated(SMALL, "run", **moved, generations=4)
-    assert "has the metrics rate too, and goes on with them" in said
+    assert "also has the metrics rate; they are recorded too" in said
     after = folder.results()
     assert after["rate"].shape == (4, 5)
     np.testing.assert_array_equal(after["rate"][:, :4], before["rate"])

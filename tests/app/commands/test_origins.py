@@ -127,7 +127,9 @@ def observed(monkeypatch):
         {
             "loss": 1.0,
             "iterations": 3,
-            "detail": dict.fromkeys(("best_epoch", "train_loss", "valid_loss"), np.zeros(1)),
+            "detail": dict.fromkeys(
+                ("best_epoch", "train_loss", "valid_loss", "gradient_norm"), np.zeros(1)
+            ),
         },
     )
 

@@ -365,7 +365,7 @@ def test_two_sets_of_weights_must_be_one(only, tiny, newer, older, refused):
         tensors["model.decoder.layers.0.fc1.bias"] += 1
         safetensors.numpy.save_file(tensors, folder / "model.safetensors")
     text = refused(load_opt, folder)
-    assert "two sets of weights" in text and newer in text and older in text
+    assert "two different sets of weights" in text and newer in text and older in text
     assert "layers_0/fc1/bias differ" in text
     last = "flax_model.msgpack" if "flax_model.msgpack" in (newer, older) else "pytorch_model.bin"
     (folder / last).write_bytes(b"damaged")
