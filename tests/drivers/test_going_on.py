@@ -102,6 +102,7 @@ def test_another_simulation_is_refused_in_one_line(short):
         ({"key": jax.random.key(4)}, "the key is threefry2x32 [0, 3] there"),
         ({"metrics": ("rate",)}, "metrics are mean in the trace of after=, and rate here"),
         ({"generations": 2}, "generations is 2, and the trace of after= goes to 4"),
+        ({"chains": 2}, "chains is 2, and the trace of after= has 3; give at least that"),
         ({"after": pickled}, "it was pickled, or is none of cj.simulate"),
         ({"after": 3}, "after is 3; it must be what cj.simulate gives"),
         ({"chains": None}, "chains is None"),
@@ -110,7 +111,7 @@ def test_another_simulation_is_refused_in_one_line(short):
         with pytest.raises(cj.InputError) as caught:
             cj.simulate(given.pop("process"), given.pop("key"), **given)
         assert says in str(caught.value) and "\n" not in str(caught.value), caught.value
-    for metrics, says in ((["speed"], "'speed'"), ([other, other], "needs a name")):
+    for metrics, says in ((["speed"], "'speed'"), ([other, other], "needs a unique name")):
         with pytest.raises(cj.InputError, match=says):
             cj.measure(short, metrics)
 
