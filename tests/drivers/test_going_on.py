@@ -54,6 +54,14 @@ def test_more_generations_and_chains(short, long):
     assert_same(cj.simulate(PROCESS, KEY, generations=4, after=short), short)
 
 
+def test_a_metric_that_a_trace_does_not_hold(short):
+    says = r"holds no metric 'maen' \(did you mean 'mean'\?\); it holds mean$"
+    for kind in (KeyError, cj.InputError):
+        with pytest.raises(kind, match=says):
+            short["maen"]
+    assert short.get("maen") is None and "maen" not in short and "mean" in short
+
+
 def test_after_an_interrupt(long):
     def stop(generation):
         if generation > 2:
