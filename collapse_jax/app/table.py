@@ -1,6 +1,6 @@
 """Tables of simulated chains for a paper: medians and means, each with its uncertainty."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class Row(NamedTuple):
     mean, error: the mean over chains and its standard error.
     carried_by: effective number of chains that determine the mean, (sum |x|)^2 / sum x^2. If it is
         much smaller than the number of chains, report the median (docs/mean-and-typical-path.md).
+    settings: (name, value) of each axis of a grid at this point; () for one run.
     """
 
     metric: str
@@ -32,13 +33,14 @@ class Row(NamedTuple):
     mean: float
     error: float
     carried_by: float
+    settings: tuple[tuple[str, Any], ...] = ()
 
 
 class Table(tuple):
     """The rows of `table`; they print as text, and as HTML in a notebook."""
 
     def __str__(self) -> str:
-        cells = [_HEAD, *map(_cells, self)]
+        cells = [self._head(), *map(_cells, self)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
@@ -49,29 +51,35 @@ class Table(tuple):
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return html_table(_HEAD, map(_cells, self))
+        return html_table(self._head(), map(_cells, self))
+
+    def _head(self):
+        axes = (name for name, _ in self[0].settings) if self else ()
+        return (*axes, *_HEAD)
 
 
 def table(records: Records, generation: int | None = None) -> Table:
     """Returns median and mean of each metric over chains, with intervals and standard errors.
 
     Args:
-        records: a trace, a data set with every chain, a dict of arrays [chain, generation], a run
-            folder or its path.
+        records: a trace, a data set with every chain, one run or a grid, a dict of arrays
+            [chain, generation], a run folder or its path.
         generation: a recorded one; by default the last.
 
     Returns:
-        A row for each metric that is one number per generation; `print` shows them.
+        A row for each metric that is one number per generation, at each point of a grid; `print`
+        shows them.
 
     Raises:
         InputError: if the generation was not recorded, or the records contain no single chains.
     """
     found = recorded(records)
-    metrics = found.scalars()
-    if found.axes or not metrics:
+    if not found.scalars():
         raise InputError(
-            f"{found.name} contains no metric of single chains; a summary or a grid already "
-            "contains means, standard deviations and quantiles"
+            f"{found.name} contains no metric of single chains; it already contains means, "
+            "standard deviations and quantiles over chains"
+            if found.statistics
+            else f"{found.name} contains no metric that is one number per generation"
         )
     known = found.generations.tolist()
     if generation is not None and generation not in known:
@@ -79,7 +87,11 @@ def table(records: Records, generation: int | None = None) -> Table:
             f"generation is {generation}; recorded are {known[0]} to {known[-1]} ({len(known)})"
         )
     place = -1 if generation is None else known.index(generation)
-    return Table(_row(name, known[place], values[:, place]) for name, values in metrics.items())
+    return Table(
+        _row(name, known[place], values[:, place])._replace(settings=tuple(settings.items()))
+        for settings, point in found.points()
+        for name, values in point.scalars().items()
+    )
 
 
 def _row(name, generation, values):
@@ -104,7 +116,8 @@ def _cells(row):
     interval = "" if np.isnan(row.low) else f"{row.low:.4g} to {row.high:.4g}"
     error = "" if np.isnan(row.error) else f"{row.error:.2g}"
     carried = "" if np.isnan(row.carried_by) else f"{row.carried_by:,.0f}"
+    settings = (f"{v:g}" if isinstance(v, float) else str(v) for _, v in row.settings)
     return (
-        row.metric, f"{row.generation:,}", f"{row.chains:,}", f"{row.median:.4g}", interval,
-        f"{row.mean:.4g}", error, carried,
+        *settings, row.metric, f"{row.generation:,}", f"{row.chains:,}", f"{row.median:.4g}",
+        interval, f"{row.mean:.4g}", error, carried,
     )  # fmt: skip

@@ -324,8 +324,10 @@ def _left_by(beta, gamma):
     if isinstance(beta, jax.Array) or isinstance(gamma, jax.Array):
         return 1 - beta - gamma
     beta, gamma = number("beta", beta), number("gamma", gamma)
+    for name, share in {"beta": beta, "gamma": gamma}.items():
+        checked_share(name, share)
     left = round(1 - beta - gamma, 12)
-    if left < 0 and 0 <= beta <= 1 and 0 <= gamma <= 1:
+    if left < 0:
         raise InputError(
             f"beta + gamma is {beta + gamma:g}; it must be at most 1, because alpha is the rest"
         )

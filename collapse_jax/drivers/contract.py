@@ -77,7 +77,12 @@ def check_estimator(
                 f"workflows is {workflows!r:.200}, but a family that is not traceable is not run "
                 "under workflows here; leave it out"
             )
-    return passed_checks("estimator", _chosen(skip, only, under, tolerance), subject, say)
+    try:
+        return passed_checks("estimator", _chosen(skip, only, under, tolerance), subject, say)
+    except AssertionError as error:
+        if example is not None:
+            raise
+        raise AssertionError(f"{error}\n{_OF_NORMAL_NUMBERS}") from None
 
 
 def _chosen(skip, only, under, tolerance):
@@ -131,6 +136,10 @@ def _of_normal_numbers(factory):
     return Subject(estimator, params)
 
 
+_OF_NORMAL_NUMBERS = (
+    "the parameters were fitted to 1,000 standard normal numbers, half of them negative: are "
+    "points outside the family's range? pass example="
+)
 # What version 0.1.0 called these checks.
 _OLD_NAMES = {
     "evidence_adds": "statistics_add",

@@ -20,7 +20,8 @@ from collapse_jax.drivers.run import Watcher, run
 from collapse_jax.drivers.simulate import simulate
 from collapse_jax.drivers.vmap_chains import vmap_chains
 
-KEY = jax.random.key(2024)
+_SEED = 2024
+KEY = jax.random.key(_SEED)
 # Points of a large sample, and how many small and large ones are fitted.
 _LARGE, _MANY, _FEW = 4096, 400, 8
 # XLA without its costly passes, where a program runs once and nothing but nan is looked for.
@@ -143,19 +144,42 @@ def _vmaps(subject, tolerance=1e-3):
 def _survives_collapse(subject):
     """One point, and many equal ones: no nan in parameters, metrics, or the next sample."""
     point = jnp.asarray(subject.sample(KEY, subject.params, SMALL))[:1]
-    for what, count in (("one point", 1), ("many equal points", SMALL)):
+    for what, equal in (("one point", 1), ("many equal points", SMALL)):
+        count = equal
         x = jnp.repeat(point, SMALL, axis=0)
-        for _ in range(2):
+        for again in range(2):
+            call = _call_of(point, equal, again)
             weight = (jnp.arange(SMALL) < count).astype(float)
             model = subject.fitted(KEY, x, weight)
             x, count = subject.sample(KEY, model, SMALL), SMALL
             for path, leaf in jax.tree_util.tree_leaves_with_path(model):
                 assert not _has_nan(leaf), (
-                    f"fitted to {what}, parameter {jax.tree_util.keystr(path)} is nan"
+                    f"fitted to {what}, parameter {jax.tree_util.keystr(path)} is nan: {call}"
                 )
             for name, value in subject.scalars(model).items():
-                assert not _has_nan(value), f"fitted to {what}, metric {name} is nan"
-            assert not _has_nan(x), f"fitted to {what}, the model samples nan"
+                assert not _has_nan(value), f"fitted to {what}, metric {name} is nan: {call}"
+            assert not _has_nan(x), (
+                f"fitted to {what}, the model samples nan: {call}; "
+                f"estimator.sample(jax.random.key({_SEED}), model, {SMALL})"
+            )
+
+
+def _call_of(point, count, again):
+    """What was fitted, and the line that fits it again, given the estimator and params."""
+    value = np.asarray(point[0])
+    shown = str(value.tolist()) if value.size <= 4 else f"a point of shape {list(value.shape)}"
+    key = f"jax.random.key({_SEED})"
+    line = (
+        f"x = jnp.repeat(estimator.sample({key}, params, {SMALL})[:1], {SMALL}, axis=0); "
+        f"weight = (jnp.arange({SMALL}) < {count}).astype(float)"
+    )
+    fit = f"model, _ = estimator.fit({key}, params, estimator.summarise(x, weight))"
+    weights = "1 in all" if count == SMALL else f"1 in the first of {SMALL} slots, 0 in the others"
+    what = f"x is {shown} in {SMALL} slots, weight is {weights}"
+    if again:
+        what = f"x is {SMALL} points of the model fitted before, weight is 1 in all"
+        line += f"; {fit}; x = estimator.sample({key}, model, {SMALL}); weight = jnp.ones({SMALL})"
+    return f"{what}; estimator and params are those of example(); {line}; {fit}"
 
 
 def _has_nan(leaf):

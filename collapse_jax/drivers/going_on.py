@@ -23,20 +23,25 @@ def go_on(process: Process, key: jax.Array, plan: Plan, after: Trace, run: Run) 
 
     Args:
         process, key: those of `after`.
-        plan: what is asked for; at least as many generations as are there. Fewer chains stand for
-            those that are there.
+        plan: what is asked for; at least as many generations and chains as are there. One chain,
+            the default of the drivers, stands for those that are there.
         after: from `cj.simulate`.
         run: the driver.
 
     Raises:
-        InputError: if the trace is of another simulation, or lacks generations that are asked for.
+        InputError: if the trace is of another simulation, lacks generations that are asked for, or
+            has more generations or chains.
     """
     origin = known_origin(after)
     if plan.metrics is DEFAULT_METRICS:
         plan = plan._replace(metrics=origin.plan.metrics)
     origin.check(process, key, plan)
     there = origin.plan.chains
-    whole("chains", plan.chains, 1)
+    if 1 < whole("chains", plan.chains, 1) < there:
+        raise InputError(
+            f"chains is {plan.chains}, but the trace of after= has {there}; give at least that, or "
+            "leave chains out"
+        )
     plan = plan._replace(chains=max(plan.chains, there))
     recorded, kept = recorded_after(plan, after.generations)
     old = _longer(process, key, plan._replace(chains=there), after, recorded, kept, run)

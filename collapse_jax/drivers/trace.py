@@ -7,11 +7,19 @@ import numpy as np
 
 from collapse_jax.core.html import html_table
 from collapse_jax.drivers.labels import Provenance, provenance_of, with_labels
+from collapse_jax.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import xarray
 
     from collapse_jax.drivers.origin import Origin
+
+
+class UnknownMetric(InputError, KeyError):
+    """A metric that a trace does not hold; a `KeyError` too, as of any mapping."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would show its repr
 
 
 class Trace(Mapping[str, np.ndarray]):
@@ -54,7 +62,16 @@ class Trace(Mapping[str, np.ndarray]):
         return provenance_of(process, key, plan, versions)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._arrays[name]
+        try:
+            return self._arrays[name]
+        except KeyError:
+            raise UnknownMetric(
+                f"the trace holds no metric {name!r}{did_you_mean(name, self._arrays)}; it holds "
+                f"{', '.join(self._arrays) or 'none'}"
+            ) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)

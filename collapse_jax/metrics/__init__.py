@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from collapse_jax.errors import InputError
+from collapse_jax.errors import InputError, did_you_mean
 from collapse_jax.metrics.fits import of_fit
 from collapse_jax.metrics.held_out import held_out_log_prob
 from collapse_jax.metrics.labels import label
@@ -108,9 +108,10 @@ def resolve_metrics(
 
 def _by_name(name, offered):
     if name not in offered:
-        names = ", ".join(sorted(name for name, metric in offered.items() if metric))
+        known = sorted(name for name, metric in offered.items() if metric)
+        names, near = ", ".join(known), did_you_mean(name, known)
         raise InputError(
-            f"metric {name!r} is not offered by this estimator; it offers "
+            f"metric {name!r} is not offered by this estimator{near}; it offers "
             f"{names or 'none by name'} (or pass a function of the state)"
         )
     metric = offered[name]

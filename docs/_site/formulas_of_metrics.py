@@ -119,7 +119,7 @@ DISTANCES = {
     ),
     "total_variation": (
         r"\frac{1}{2} \int |p - p_0|",
-        "For `ngram`, computed on the shares of tokens.",
+        "For `gaussian`, in one dimension; for `ngram`, computed on the shares of tokens.",
     ),
     "wasserstein1": (
         r"\int_0^1 |F^{-1}(u) - F_0^{-1}(u)|\, du",

@@ -26,23 +26,24 @@ def offered() -> dict[str, dict[str, list[str]]]:
     """Metric -> {"metrics": families, "distances": families} of all that can be made."""
     found: dict[str, dict[str, list[str]]] = {}
     for name, family in registry.families().items():
-        made = _made(family)
         for kind in ("metrics", "distances"):
-            for metric in getattr(made, kind, None) or {}:
+            # One dimension may have metrics that others lack.
+            held = [getattr(made, kind, None) or {} for made in _made(family)]
+            for metric in dict.fromkeys(metric for of_one in held for metric in of_one):
                 found.setdefault(metric, {}).setdefault(kind, []).append(name)
     return found
 
 
 def _made(family):
-    """An estimator; the examples of some would set up a network, which takes seconds."""
+    """Estimators in two dimensions and in one; some examples would set up a network for seconds."""
     needed = [
         name
         for name, one in inspect.signature(family.factory).parameters.items()
         if one.default is one.empty and one.kind is not one.VAR_KEYWORD
     ]
     if needed in ([], ["dim"]):
-        return family.factory(*(2 for _ in needed))
-    return family.example()[0] if family.example else None
+        return [family.factory(*(dim for _ in needed)) for dim in ((2, 1) if needed else (2,))]
+    return [family.example()[0]] if family.example else []
 
 
 def without(found: dict[str, dict[str, list[str]]]) -> list[str]:

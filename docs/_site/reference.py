@@ -27,6 +27,7 @@ PYTHON = {
     "Results": (
         "Trace RunFolder load_generation measure table Interrupted DivergenceError InputError"
     ),
+    "Metrics": "metrics",
     "Figures": "plots",
     "Analyses": "profile early_warning hysteresis genealogy genealogy_of genealogy_process policy",
     "Your own family": (
@@ -41,6 +42,9 @@ WORKFLOWS = (
 )
 CURATIONS = "best_of verified labelled_verifier tempered top_p detector"
 PLOTS = "trajectories phase perplexity histograms"
+METRICS = " ".join(
+    name for name in cj.metrics.__all__ if not name.startswith("Of") and name != "resolve_metrics"
+)
 POINTS = "of_sample append merge subsample compact filled reserve summarise"
 
 
@@ -61,7 +65,13 @@ def _named(path: str) -> str:
 
 def _python() -> str:
     parts = ["# Python\n", "The public names of `import collapse_jax as cj`.\n"]
-    modules = {"sources": SOURCES, "workflows": WORKFLOWS, "points": POINTS, "plots": PLOTS}
+    modules = {
+        "sources": SOURCES,
+        "workflows": WORKFLOWS,
+        "points": POINTS,
+        "metrics": METRICS,
+        "plots": PLOTS,
+    }
     for title, names in PYTHON.items():
         parts.append(f"## {title}\n")
         for name in names.split():

@@ -247,6 +247,13 @@ def test_workflows_are_named_after_their_shares():
     assert workflows.keep_or_continue(0.5).name == "keep_or_continue(0.5)"
 
 
+def test_the_share_that_is_wrong_is_named_first():
+    """Not alpha, which nobody gave."""
+    for name, value in (("gamma", -0.1), ("gamma", float("nan")), ("beta", 1.5)):
+        with pytest.raises(InputError, match=rf"^{name} is {value}; it must be in \[0, 1\]"):
+            workflows.mix(**{name: value})
+
+
 @pytest.mark.parametrize(
     ("shares", "words"),
     [

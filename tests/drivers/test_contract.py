@@ -237,3 +237,19 @@ def test_bad_input():
         check_estimator(None, example=gaussian_example, skip=("everything",))
     with pytest.raises(InputError, match=r"cannot be fitted to points \[n\] .*pass example="):
         check_estimator(lambda: gaussian_example()[0])
+
+
+def test_the_line_of_a_collapse_that_fails_reproduces_it():
+    broken, params = normal(fit=dividing), jnp.array([0.5, 1.0])
+    with pytest.raises(AssertionError, match="weight is 1 in the first of 24 slots") as caught:
+        CHECKS["survives_collapse"](Subject(broken, params))
+    line = str(caught.value).partition("those of example(); ")[2]
+    names = {"jax": jax, "jnp": jnp, "estimator": broken, "params": params}
+    exec(line, names)
+    assert np.isnan(names["model"]).any()
+    assert float(names["weight"].sum()) == 1
+
+
+def test_without_an_example_a_failure_asks_for_the_range():
+    with pytest.raises(AssertionError, match=r"outside the family's range\? pass example="):
+        check_estimator(lambda: normal(fit=dividing), only=("survives_collapse",))

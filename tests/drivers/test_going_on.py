@@ -54,6 +54,14 @@ def test_more_generations_and_chains(short, long):
     assert_same(cj.simulate(PROCESS, KEY, generations=4, after=short), short)
 
 
+def test_a_metric_that_a_trace_does_not_hold(short):
+    says = r"holds no metric 'maen' \(did you mean 'mean'\?\); it holds mean$"
+    for kind in (KeyError, cj.InputError):
+        with pytest.raises(kind, match=says):
+            short["maen"]
+    assert short.get("maen") is None and "maen" not in short and "mean" in short
+
+
 def test_after_an_interrupt(long):
     def stop(generation):
         if generation > 2:
@@ -102,6 +110,7 @@ def test_another_simulation_is_refused_in_one_line(short):
         ({"key": jax.random.key(4)}, "the key is threefry2x32 [0, 3] there"),
         ({"metrics": ("rate",)}, "metrics are mean in the trace of after=, and rate here"),
         ({"generations": 2}, "generations is 2, but the trace of after= goes to 4"),
+        ({"chains": 2}, "chains is 2, but the trace of after= has 3; give at least that"),
         ({"after": pickled}, "it was pickled, or does not come from cj.simulate"),
         ({"after": 3}, "after is 3; it must be what cj.simulate gives"),
         ({"chains": None}, "chains is None"),

@@ -49,6 +49,8 @@ def test_a_fixed_data_set_has_no_distances(tmp_path):
         ) as error:
             ask()
         assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=r"estimator \(did you mean 'variance'\?\); it offers"):
+        resolve_metrics({"variance": len, "mean": len}, "varianc")
     with pytest.raises(InputError, match="'kl' is not offered") as error:
         resolve_metrics(fixed.metrics, "kl")
     assert "variance" in str(error.value) and "wasserstein2" not in str(error.value)

@@ -22,6 +22,8 @@ def test_every_metric_of_a_family_has_a_formula(site_modules):
     found = metric_formulas.offered()
     assert {"variance", "kl_model_to_real", "total_variation_city"} <= set(found)
     assert "gaussian" in found["variance"]["metrics"]
+    # In one dimension alone.
+    assert "gaussian" in found["total_variation"]["distances"]
     assert "vae" in found["latent_deviation"]["distances"]
     assert metric_formulas.without(found) == []
     assert metric_formulas.without({"nobody": {"metrics": ["gaussian"]}}) == ["nobody"]
@@ -29,6 +31,16 @@ def test_every_metric_of_a_family_has_a_formula(site_modules):
     for name in found:
         if not name.endswith(("_city", "_smokes", "_age", "_income")):
             assert f"### `{name}`\n\n$$" in page
+
+
+def test_the_metrics_that_users_call_have_an_entry(site_modules):
+    import reference
+
+    names = reference.METRICS.split()
+    assert {"held_out_log_prob", "against", "of_fit", "label", "effective_rank"} <= set(names)
+    page = reference.PAGES["python"]()
+    for name in names:
+        assert f"### `cj.metrics.{name}`\n" in page
 
 
 def test_the_site_shows_every_row_of_the_committed_table(site_modules, root):

@@ -90,8 +90,9 @@ def run_grid(
     todo = sum(len(batch.numbers) for _, batch in left)
     count = sum(len(batch.numbers) for batch in own)
     which = "" if part is None else f"part {part[0]} of {part[1]}: {count:,} of "
+    kept = f"{count - todo:,} points kept, {todo:,} new; " if 0 < todo < count else ""
     say(
-        f"{which}{len(points):,} points of {config.chains:,} chains, {len(own)} batches, "
+        f"{which}{len(points):,} points of {config.chains:,} chains, {kept}{len(own)} batches, "
         f"{len(own) - len(left)} of them done"
     )
     key, done = jax.random.key(config.seed), count - todo

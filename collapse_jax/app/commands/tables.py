@@ -139,7 +139,8 @@ def grid_table(
     count = min(len(points), _MOST_POINTS)
     shown = np.unique(np.linspace(0, len(points) - 1, count).round().astype(int))
     heading = (
-        f"{name} at generation {generations[-1]}, {config.chains:,} chains per point, "
+        f"{name} at generation {generations[-1]}, {config.chains:,} chains per point "
+        "(5 to 95%: the range of their values, no confidence interval), "
         f"{streams_in_words(config)} ({len(shown)} of {len(points):,} points)"
     )
     if config.resolved().streams == "common":

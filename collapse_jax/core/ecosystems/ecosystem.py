@@ -86,7 +86,7 @@ def ecosystem(
         )
     )
     made_of = None if sizes.in_a_grid() else settings_of(*given)
-    return shared(made_of, lambda: _made(*given, made_of)).process()
+    return shared(made_of, lambda: _made(*given, made_of=made_of)).process()
 
 
 noted(ecosystem, called="Ecosystem")

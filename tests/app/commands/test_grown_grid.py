@@ -66,7 +66,7 @@ def test_new_points_alone_are_simulated(simulated):
     old = means(folder)
     assert count == 2
     folder, said, count = simulated(MORE)
-    assert count == 2 and "4 points of 3 chains" in said
+    assert count == 2 and "4 points of 3 chains, 2 points kept, 2 new" in said
     assert means(folder)["sample_size"].values.tolist() == SIZES
     np.testing.assert_array_equal(means(folder).sel(sample_size=[5, 20]), old)
     assert len(folder.rows()) == 4 * 3 and folder.config().sample_size == MORE.sample_size

@@ -144,3 +144,22 @@ def test_a_table_says_how_many_chains_carry_the_mean(values):
     np.testing.assert_allclose(equal.carried_by, CHAINS)
     text = str(cj.table({"width": values[:1]}))
     assert text.splitlines()[1].split()[:3] == ["width", "6", "1"]  # one chain has no interval
+
+
+def test_a_table_of_a_grid_has_the_rows_of_each_of_its_points(values):
+    rate = xarray.DataArray([0.0, 0.5], dims="rate", name="rate")
+    one = xarray.DataArray(values, dims=("chain", "generation"))
+    grid = xarray.Dataset({"width": one * (1 + rate)}, coords={"rate": rate})
+    for row, scale in zip(cj.table(grid), (1, 1.5), strict=True):
+        assert row.settings == (("rate", scale - 1),)
+        alone = cj.table({"width": values * scale})[0]
+        assert row._replace(settings=()) == alone
+        last = values[:, -1] * scale
+        np.testing.assert_allclose([row.median, row.error], [np.median(last), stats.sem(last)])
+    lines = str(cj.table(grid)).splitlines()
+    assert lines[0].split()[:2] == ["rate", "metric"]
+    assert lines[2].split()[:2] == ["0.5", "width"]
+    means = xarray.Dataset({f"width_{kind}": ("generation", [0.0]) for kind in ("mean", "std")})
+    means["width_quantile"] = (("generation", "quantile"), [[0.0]])
+    with pytest.raises(cj.InputError, match="no metric of single chains; it already contains"):
+        cj.table(means)
