@@ -189,7 +189,10 @@ class _Reader:
         if not fixed:
             self.is_fixed = False
             known = function.__globals__
-            read = names_read(function.__code__)
+            read, imported = names_read(function.__code__)
+            # What it imports when it is called is seen by nobody before; a relative name is "".
+            if not {name.partition(".")[0] for name in imported} <= _FIXED:
+                raise Unknown
             around += [(name, known[name]) for name in read if name in known]
         elif not is_own(function):
             return Same(function)
@@ -198,17 +201,20 @@ class _Reader:
 
 
 @functools.lru_cache(4096)
-def names_read(code: types.CodeType) -> tuple[str, ...]:
-    """Names that code, and the code in it, reads from the module around it."""
-    names = {
-        step.argval
-        for step in dis.get_instructions(code)
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-    }
+def names_read(code: types.CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Names that code, and the code in it, reads from its module; and modules that it imports."""
+    names, imported = set(), set()
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            names.add(step.argval)
+        elif step.opname == "IMPORT_NAME":
+            imported.add(step.argval)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names.update(names_read(constant))
-    return tuple(sorted(names))
+            read, more = names_read(constant)
+            names.update(read)
+            imported |= more
+    return tuple(sorted(names)), frozenset(imported)
 
 
 def _contents(cell) -> Any:

@@ -117,6 +117,19 @@ def test_what_nobody_can_look_into_is_shared_with_nobody():
     assert shared.settings_of(lambda: own_family) is None
     assert shared.settings_of(own_family.growing) is not None
 
+    def imports_a_module_of_the_user(generation):
+        from tests.core.recipes import own_family as later
+
+        return later.growing(generation)
+
+    def imports_a_fixed_one(generation):
+        import math
+
+        return math.ceil(generation)
+
+    assert shared.settings_of(imports_a_module_of_the_user) is None
+    assert shared.settings_of(imports_a_fixed_one) is not None
+
 
 def test_a_function_that_knows_its_own_process_ends():
     def size(generation):
