@@ -98,7 +98,7 @@ def _row(name, generation, values):
     x = np.asarray(values, float)
     x = x[~np.isnan(x)]
     if not len(x):
-        return Row(name, generation, 0, *[np.nan] * 6)
+        return Row(name, generation, 0, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
     median = Chains(x[:, None]).median()
     number, low, high = (float(part[0]) for part in (median.number, median.low, median.high))
     with np.errstate(invalid="ignore"):

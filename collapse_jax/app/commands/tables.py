@@ -139,12 +139,12 @@ def grid_table(
     count = min(len(points), _MOST_POINTS)
     shown = np.unique(np.linspace(0, len(points) - 1, count).round().astype(int))
     heading = (
-        f"{name} at generation {generations[-1]}, {config.chains:,} chains per point "
-        "(5 to 95%: the range of their values, no confidence interval), "
+        f"{name} at generation {generations[-1]}, {config.chains:,} chains per point, "
         f"{streams_in_words(config)} ({len(shown)} of {len(points):,} points)"
     )
     if config.resolved().streams == "common":
         heading += "; the errors of all points, and so all z, are fully correlated"
+    heading += "; 5 to 95% is a range of chains, not a confidence interval"
     table = Table(*config.axes(), *_COLUMNS, title=heading, title_justify="left")
     for number in shown:
         point = points[number]

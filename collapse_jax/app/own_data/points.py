@@ -7,6 +7,7 @@ categories: a table of both. height and width: images. All other families: numbe
 
 import inspect
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -121,7 +122,7 @@ def _refuse_numbers_as_text(table, settings):
         if labels and name not in settings.categories and all(map(_NUMBER.fullmatch, labels)):
             raise InputError(
                 f"column {name!r} is of text, and all of it is numbers, as {labels[0]!r}; store it "
-                f"as numbers, or read it as categories (--categories {name})"
+                f"as numbers, or read it as categories (--categories {shlex.quote(name)})"
             )
 
 
@@ -170,7 +171,7 @@ def _coded(reading, column, settings, family):
     if len(labels) == len(codes) > 2 and name not in settings.categories:
         raise InputError(
             f"each row has a different category in column {name!r}, like an identifier; if this is "
-            f"intended, give --categories {name}"
+            f"intended, give --categories {shlex.quote(name)}"
         )
     return codes, labels
 
@@ -180,7 +181,7 @@ def _categories(reading, settings, family, given):
     if len(names) > 1:
         raise InputError(
             f"{family} takes one column of categories, but {len(names)} columns are read "
-            f"({', '.join(names[:6])}); choose one, for example --columns {names[0]}"
+            f"({', '.join(names[:6])}); choose one, for example --columns {shlex.quote(names[0])}"
         )
     codes, labels = _coded(reading, 0, settings, family)
     return Points(

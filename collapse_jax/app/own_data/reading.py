@@ -5,6 +5,8 @@ import contextlib
 import contextvars
 import functools
 import hashlib
+import re
+import shlex
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -131,11 +133,14 @@ def held_still() -> Iterator[None]:
 def _reading(data: DataKey) -> tuple[Reading, str]:
     """(content of the file, its SHA-256)."""
     path = made_of.expanded(data.data)
-    reading = read_file(
-        *(path, data.columns, data.target, data.categories),
-        missing=data.missing,
-        memory_limit=data.memory_limit,
-    )
+    try:
+        reading = read_file(
+            *(path, data.columns, data.target, data.categories),
+            missing=data.missing,
+            memory_limit=data.memory_limit,
+        )
+    except InputError as error:
+        raise InputError(_as_options(str(error))) from None
     checksum = made_of.of_files([path], path.parent)[path.name]
     if _state_of(data.data) != data.state:
         raise InputError(
@@ -160,6 +165,17 @@ def _own_data(data: DataKey, name: str, block_length: Any) -> OwnData:
         raise InputError(f"{data.data}: {error}") from None
     rows = len(reading.rows) + reading.dropped
     return OwnData(points, train, test, rows, reading.dropped, checksum)
+
+
+def _as_options(text):
+    """The arguments of `cj.read_data` in an error text as options of the command line."""
+
+    def quoted(found):
+        name = re.sub(r'\\(["\\])', r"\1", found[2])
+        return f"--{found[1]} {shlex.quote(name)}"
+
+    text = re.sub(r'\b(categories|columns)=\["((?:[^"\\]|\\.)*)"\]', quoted, text)
+    return text.replace('missing="drop"', "--missing drop").replace("(columns=)", "(--columns)")
 
 
 def _hash(values):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from collapse_jax.core.tables.batches import Columns, Wanted
-from collapse_jax.core.tables.columns import Numbers, Words, no_value, tokens_of
+from collapse_jax.core.tables.columns import Numbers, Words, no_value, option, tokens_of
 from collapse_jax.errors import InputError
 
 _ROWS_AT_ONCE = 2**16
@@ -167,7 +167,8 @@ def _batches(arrays, wanted):
             return _points(name or "0", array, wanted)
         else:
             raise InputError(
-                f"array {name!r} has shape {list(array.shape)}; choose it alone (--columns {name})"
+                f"array {name!r} has shape {list(array.shape)}; choose it alone "
+                f"({option('columns', name)})"
             )
         for column, values in parts.items():
             if column in columns:

@@ -34,7 +34,7 @@ class ParquetBatches:
         self.width, self.is_default = len(self.names), not wanted.columns
         if self.is_default and any(name.startswith(_INDEX) for name in self.names):
             raise InputError(
-                "one of its columns is an index of pandas; name the columns to read (--columns)"
+                "one of its columns is an index of pandas; name the columns to read (columns=)"
             )
         readers = [
             _reader(name, schema.field(place).type, name in wanted.categories)

@@ -4,6 +4,7 @@ Nothing is guessed in silence: a column is all numbers, all truth values or all 
 is refused where a float64 would be another one.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -73,9 +74,17 @@ def tokens_of(is_category: bool) -> tuple[str, ...]:
     return MISSING[:1] if is_category else MISSING
 
 
+def option(argument: str, name: str) -> str:
+    """How Python gives an argument the name of a column: `categories=["my col"]`.
+
+    The command line shows its own options instead (`app.own_data.reading`).
+    """
+    return f"{argument}=[{json.dumps(name, ensure_ascii=False)}]"
+
+
 def no_value(text: str, name: str) -> str:
     """What is said of such a text in a column of this name."""
-    return f"is {text!r}, which is no value unless --categories {name} reads it as a word"
+    return f"is {text!r}, which is no value unless {option('categories', name)} reads it as a word"
 
 
 def missing_texts(cells: Any, is_category: bool) -> np.ndarray:
@@ -198,8 +207,8 @@ class Texts:
             first = int(np.argmax(zero))
             raise InputError(
                 f"{place(rows[first], self.name)} is {cells[first].as_py()!r}, which begins with "
-                f"0 as a code does; read it as a category (--categories {self.name}), or write it "
-                "without"
+                f"0 as a code does; read it as a category ({option('categories', self.name)}), or "
+                "write it without"
             )
         values = compute().cast(cells, pyarrow.float64()).to_numpy(zero_copy_only=False)
         wrong = ~np.isfinite(values)
@@ -227,7 +236,8 @@ class Texts:
         first, text = self._first
         raise InputError(
             f"column {self.name!r} holds numbers and words: row {first} is {text!r}, row {row} is "
-            f"{cell!r}; write all as numbers, or read it as categories (--categories {self.name})"
+            f"{cell!r}; write all as numbers, or read it as categories "
+            f"({option('categories', self.name)})"
         )
 
 

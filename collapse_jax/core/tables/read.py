@@ -127,7 +127,7 @@ def _collected(opened: Batches, missing, limit):
             text = batch.shown(column, row)
             raise InputError(
                 f"{place(numbers[row], names[column])} {text}; write a value, leave the column "
-                "out, or leave out rows with such values (--missing drop)"
+                'out, or leave out rows with such values (missing="drop")'
             )
         dropped += int(np.count_nonzero(gone))
         rows.append(numbers[~gone])
@@ -156,7 +156,7 @@ def _refuse_index(names, values, categories):
         if categories[column] is None and counted[0] in (0, 1) and np.all(counted == counted[0]):
             raise InputError(
                 f"column {name!r} counts the rows from {int(counted[0])}, as an index does; name "
-                f"the columns to read (--columns), with or without it"
+                f"the columns to read (columns=), with or without it"
             )
 
 

@@ -143,7 +143,7 @@ def open_text(file: pathlib.Path, wanted: Wanted) -> TextBatches:
     if "" in header and not wanted.columns:
         raise InputError(
             f"column {header.index('') + 1} has no name, as an index has; name the columns to read "
-            "(--columns)"
+            "(columns=)"
         )
     batches = TextBatches(file, separator, header, wanted)
     _refuse_missing_header(file, separator, batches.names, header)

@@ -115,6 +115,7 @@ def test_folder_rows_and_figures(tmp_path, console):
         "60 chains per point, independent random numbers at"
         in (tmp_path / "console.txt").read_text()
     )
+    assert "is a range of chains" in " ".join((tmp_path / "console.txt").read_text().split())
     one = run_simulate(dataclasses.replace(GRID, gamma=0.1), tmp_path / "one", console)
     assert {path.name for path in one.figures.glob("*.png")} == {"trajectories.png"}
 

@@ -1,6 +1,7 @@
 """Names of categories, however odd, in results.nc, entries.csv and the table on the screen."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from rich.console import Console
 from collapse_jax.app.commands import entries
 from collapse_jax.app.commands.simulate import run_simulate
 from collapse_jax.app.config import SimulateConfig
+from collapse_jax.app.own_data.reading import own_data
 from collapse_jax.core.tables.labels import labelled
 from collapse_jax.core.tables.read import read_data
+from collapse_jax.errors import InputError
 from collapse_jax.runs.folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -95,3 +98,15 @@ def test_names_of_columns_and_of_many_models(tmp_path):
     found = words.labelled(models)
     assert found["probabilities_1"].values.tolist() == ["Oslo", "Roma"]
     assert "probabilities_0" not in found.coords
+
+
+def test_what_to_do_is_said_as_the_command_line_takes_it(tmp_path):
+    path = tmp_path / "codes.csv"
+    for text, says in (
+        ("my zip\n94103\n01234\n", "(--categories 'my zip'), or write it without"),
+        ("a,b\n1,2\n3,\n", "(--missing drop)"),
+        (",a\n0,5\n1,6\n", "name the columns to read (--columns)"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=re.escape(says)):
+            own_data(SimulateConfig(data=str(path)))

@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import gzip
+import re
 
 import jax
 import numpy as np
@@ -140,7 +141,7 @@ WRONG = {
     "not there": ("a.csv", "a,b\n1,2\nn/a,3\n", {}, "row 2, column 'a' is 'n/a', which is no"),
     "not there, in parquet": (
         *("a.parquet", {"s": ["x", " NA"]}, {}),
-        "row 2, column 's' is 'NA', which is no value unless --categories s reads it as a word",
+        "row 2, column 's' is 'NA', which is no value unless categories=..s.. reads it as a word",
     ),
     "not there, of categories": (
         *("a.parquet", {"s": pyarrow.array(["x", "None"]).dictionary_encode()}, {}),
@@ -162,7 +163,12 @@ WRONG = {
     "too large": ("a.csv", "a\n1\n1e400\n", {}, "row 2, column 'a' is 1e400, which float64"),
     "too small": ("a.csv", "a\n1\n1e-400\n", {}, "row 2, column 'a' is 1e-400, which float64"),
     "too long": ("a.csv", "a\n9007199254740993\n", {}, "row 1, column 'a' is 9007199254740993"),
-    "codes": ("a.csv", "zip\n94103\n01234\n", {}, "row 2, column 'zip' is '01234'.*--categories"),
+    "codes": (
+        "a.csv",
+        "zip\n94103\n01234\n",
+        {},
+        "row 2, column 'zip' is '01234'.*.categories=..zip...",
+    ),
     "mixed": ("a.csv", "a\n1\nabc\n", {}, "numbers and words: row 1 is '1', row 2 is 'abc'"),
     "hexadecimal": ("a.csv", "a\n1\n0x10\n", {}, "row 2 is '0x10'"),
     "other digits": ("a.csv", "a\n1\n\u0661\n", {}, "row 2 is '\u0661'"),
@@ -242,3 +248,13 @@ def test_numbers_and_codes_are_told_apart(tmp_path):
         table.numbers  # noqa: B018
     with pytest.raises(InputError, match="column 'a' contains numbers"):
         table.codes  # noqa: B018
+
+
+def test_what_to_do_is_said_as_python_takes_it(tmp_path):
+    path = tmp_path / "codes.csv"
+    path.write_text("my zip\n94103\n01234\n")
+    with pytest.raises(InputError, match=re.escape('(categories=["my zip"])')):
+        cj.read_data(path)
+    path.write_text("a,b\n1,2\n3,\n")
+    with pytest.raises(InputError, match=re.escape('(missing="drop")')):
+        cj.read_data(path)
