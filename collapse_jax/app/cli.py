@@ -12,7 +12,7 @@ import typing
 
 from collapse_jax.app.commands import COMMANDS, Command, load
 from collapse_jax.app.commands.arguments import RunArguments
-from collapse_jax.app.option_groups import of_groups, one_group, option_groups
+from collapse_jax.app.option_groups import of_groups, one_group, option_groups, with_texts
 from collapse_jax.app.parsing import parsed
 from collapse_jax.app.terminal import new_console, terminal
 from collapse_jax.errors import InputError
@@ -59,10 +59,11 @@ def _arguments_type(command: Command, settings: Settings | None, is_short: bool 
         fields.append(one_group("run", run, is_short=is_short))
     if command.devices:
         fields.append(one_group("hardware", command.devices(), is_short=is_short))
-    bases = (command.arguments,) if command.arguments else ()
+    bases = ()
     if command.arguments and _group_of(command):
-        bases = ()
-        fields.append((_group_of(command), command.arguments, command.arguments()))
+        fields.append(one_group(_group_of(command), command.arguments(), is_short=False))
+    elif command.arguments:
+        bases = (with_texts(command.arguments),)
     kind = dataclasses.make_dataclass(command.name, fields, bases=bases, frozen=True)
     if command.settings and is_short:
         summary += f"\n{_HELP_ALL} describes each option in full."

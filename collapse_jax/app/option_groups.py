@@ -42,6 +42,21 @@ def one_group(name: str, default: Any, *, is_short: bool = True) -> tuple[str, t
     return name, group, _filled(group, default)
 
 
+def with_texts(kind: type) -> type:
+    """Returns a dataclass with the fields and defaults of another, and its texts in one line each.
+
+    tyro shows the text below a field with the line breaks of the source.
+    """
+    texts, hints = _texts_below_fields(kind), typing.get_type_hints(kind, include_extras=True)
+    fields: list = []
+    for field in dataclasses.fields(kind):
+        text = " ".join(texts.get(field.name, "").split())
+        default = dataclasses.field(default=field.default)
+        hint = Annotated[hints[field.name], tyro.conf.arg(help=text)]
+        fields.append((field.name, hint, default))
+    return dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
+
+
 def of_groups(kind: type[Settings], given: Any) -> Settings:
     """Returns the settings in parsed arguments that contain the fields of `option_groups`."""
     values: dict[str, Any] = {}

@@ -214,10 +214,11 @@ class WarningArguments:
 
 @dataclasses.dataclass(frozen=True)
 class TrackArguments:
-    """Where a run is followed beside its folder, and whether it is only planned."""
+    """Experiment trackers, and a dry run."""
 
     dry_run: bool = False
-    """Print what it would take and write, by a short piece of it, and write nothing."""
+    """Print the memory, time and disk that the run would take, estimated from a short piece of it,
+    and write nothing."""
     track: str | tuple[str, ...] = ()
     """Send results to tensorboard, wandb or trackio, or to several of them with commas. A tracker
     receives every recorded number of each generation, and the losses by epoch."""
