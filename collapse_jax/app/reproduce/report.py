@@ -109,7 +109,7 @@ def decided_by(result: Result) -> str:
 
 def _allowed(decided, worst, level):
     """How far off the point may be by the level of the entry."""
-    if decided.refuted or decided.p_value in (0.0, 1.0) and decided.error[worst] == 0:
+    if decided.refuted or (decided.p_value in (0.0, 1.0) and decided.error[worst] == 0):
         return ""
     alone = 2 * stats.norm.sf(abs(decided.z[worst]))
     for points in (1, len(decided.z)):
