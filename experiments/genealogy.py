@@ -6,14 +6,15 @@ Run time: 80 CPU-seconds, compilation included (measured), 0.8 GiB of memory.
 
 M = 50 points per generation, 200 generations, under replace, mix with 10% fresh real data,
 accumulate and accumulate_subsample. Every point is labelled with the real draw that it descends
-from. The chains are compared with exact values: real draws left (theory.lineages,
+from. The chains are compared with exact values: living real draws (theory.lineages,
 theory.genealogy), identity by descent (theory.ancestry.pair_coalescence), the age of the common
 ancestor (also by Kingman's coalescent), and the share of each generation's real data in the newest
 set (theory.genealogy.expected_reach).
-Expected at generation 100 for M = 50: replace 1.39 real draws left of 50, identity .867; 10% real
-data 20.4 real draws left, identity .079, and a share .9^100 = .00003 of generation 0; accumulate 50
-of 50 real draws and identity .032, its subsamples .0375. Age of the common ancestor far from the
-start: 97.0 generations (Kingman 2M - 2 = 98).
+Expected at generation 100 for M = 50: replace 1.39 living real draws of 50, identity .867; 10%
+real data 20.4 living real draws of the 550 that entered on average, identity .079, and a share
+.9^100 = .00003 of generation 0; accumulate 50 of 50 living real draws and identity .032, its
+subsamples .0375. Age of the common ancestor far from the start: 97.0 generations (Kingman
+2M - 2 = 98).
 Prints a table as Markdown; writes figures/genealogy.png (and .pdf).
 """
 
@@ -182,7 +183,7 @@ def main(
     fig.suptitle("Points: chains. Lines: exact.", fontsize=9)
     paths = [style.save(fig, cj.RunFolder(pathlib.Path(out)), "genealogy")]
     print(
-        "| workflow | generation | real draws left | largest family | identity | exact | of "
+        "| workflow | generation | living real draws | largest family | identity | exact | of "
         "generation 0 |"
     )
     print("|" + "---|" * 7)

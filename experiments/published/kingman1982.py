@@ -65,13 +65,14 @@ def ancestor(key):
 
 @entry(
     "king-immigration",
-    claim="With a share gamma of fresh real data, the newest set descends from the real data of "
-    "the last 1/gamma generations, and almost nothing is left of generation 0.",
+    claim="With a share gamma of fresh real data, a share gamma (1 - gamma)^k of the newest set "
+    "descends from the real data of k generations ago. This data is 1/gamma - 1 generations old on "
+    "average, and almost nothing is left of generation 0.",
     status="derived here",
     setting="mix with gamma = 0.1 and alpha = 0.9, or beta = 0.3 of it, M = 20, generation 40, "
     "10,000 chains",
     oracle="gamma (1 - gamma)^k of k generations ago, whatever beta is: "
-    "theory.genealogy.expected_reach; real draws left: "
+    "theory.genealogy.expected_reach; living real draws: "
     "theory.genealogy.expected_living_ancestors; theory.ancestry.pair_coalescence",
     x="generation of the real data",
     y="share of the points",

@@ -17,6 +17,7 @@ from collapse_jax.app.collapse_profile.definitions import (
 from collapse_jax.app.collapse_profile.disagreements import disagreements
 from collapse_jax.app.collapse_profile.findings import (
     CANNOT_TELL,
+    MET,
     STATISTICS,
     band_of,
     finding,
@@ -145,12 +146,6 @@ def _verdict(definition: Definition, role: Role, given: float | None, record: Re
             definition.key, definition.title, CANNOT_TELL,
             note=f"{role.metric} is a metric of another kind ({role.scale.unit})",
         )  # fmt: skip
-    if role.step > threshold:
-        return Verdict(
-            definition.key, definition.title, CANNOT_TELL, role.metric,
-            note=f"{role.metric} changes in steps of {role.step:.3g}, one text of the training "
-            "set each; the threshold is below that",
-        )  # fmt: skip
     first = role.series.median().number[role.place]
     if role.scale.kind == "level" and role.truth is None and first + threshold > 1:
         return Verdict(
@@ -173,7 +168,23 @@ def _verdict(definition: Definition, role: Role, given: float | None, record: Re
             )
     left_out = _left_out(role.series, record)
     note = "; ".join(one for one in (role.note, left_out) if one)
-    return _of(definition, role._replace(note=note), threshold, found)
+    return _if_resolved(_of(definition, role._replace(note=note), threshold, found), role)
+
+
+def _if_resolved(verdict: Verdict, role: Role) -> Verdict:
+    """The verdict; where one point or block changes a share by more than the threshold, a change
+    of one of them, or of none, is no verdict.
+    """
+    if role.scale.kind != "level" or not role.points or 1 / role.points <= verdict.threshold:
+        return verdict
+    if verdict.verdict == MET and verdict.number > 1.5 / role.points:
+        return verdict
+    note = (
+        f"{role.metric} is a share of {role.points} blocks, so it changes in steps of "
+        f"{1 / role.points:.3g}, and the threshold is {verdict.threshold:g}"
+    )
+    note = "; ".join(one for one in (verdict.note, note) if one)
+    return verdict._replace(verdict=CANNOT_TELL, first=None, until=None, note=note)
 
 
 def _left_out(series, record):
@@ -280,7 +291,7 @@ def _several(runs, chains, at, sizes):
         real("sample_sizes", size, above=0)
     if len(set(found)) < len(found):
         listed = ", ".join(map(str, found))
-        raise InputError(f"the runs have sample sizes {listed}; they must all differ")
+        raise InputError(f"the runs have sample sizes {listed}; they must differ")
     by_size = dict(sorted(zip(found, records, strict=True)))
     return by_size, by_size[max(by_size)]
 
@@ -291,11 +302,17 @@ def _grid(record, at):
         one_of("at's axis", name, tuple(record.axes)): _on_axis(name, value, record.axes[name])
         for name, value in at.items()
     }
-    free = [name for name, values in record.axes.items() if name not in at and len(values) > 1]
-    if [name for name in free if name != SIZE]:
-        words = "; ".join(f"{name} is one of {', '.join(map(str, record.axes[name]))}"
-                          for name in free if name != SIZE)  # fmt: skip
-        raise InputError(f"{record.name} is a grid; give the place to profile as at=: {words}")
+    free = {
+        name: values
+        for name, values in record.axes.items()
+        if name not in at and name != SIZE and len(values) > 1
+    }
+    if free:
+        words = " ".join(f"{name}={values[0]}" for name, values in free.items())
+        known = "; ".join(
+            f"{name} is one of {', '.join(map(str, values))}" for name, values in free.items()
+        )
+        raise InputError(f"{record.name} is a grid; give --at {words} ({known}), or at= in Python")
     others = {name: value for name, value in at.items() if name != SIZE}
     points = [
         (place, one)
@@ -316,7 +333,7 @@ def _on_axis(name, value, values):
         if known == value and not isinstance(value, bool):
             return known
     words = ", ".join(map(str, values))
-    raise InputError(f"at[{name!r}] is {value!r:.200}; it must be one of {words}")
+    raise InputError(f"--at {name}={value!s:.200} is not in the grid; {name} is one of {words}")
 
 
 def _size(record):

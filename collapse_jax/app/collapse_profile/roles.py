@@ -25,8 +25,17 @@ from collapse_jax.errors import InputError, did_you_mean, one_of
 _PERPLEXITY = "perplexity"
 # Ends of names that are those of losses.
 _LOSSES = (_PERPLEXITY, "loss", "bits_per_byte", "log_likelihood", "log_prob")
+# Shares of the blocks of a training set.
+_OF_BLOCKS = ("share_above_real_90", "share_above_real_99")
 # Shares of a normal truth: its tails, and where it has next to nothing.
 TAIL, OUTSIDE = 0.01, 1e-4
+# What mean and variance of a Gaussian give, and what to do where no chain was kept.
+_ONE_RUN = "run one setting with --keep chains --metrics mean variance"
+_OF_NORMAL = {
+    "loss": "record a loss, as --metrics variance kl_real_to_model",
+    "tails": _ONE_RUN,
+    "hallucination": _ONE_RUN,
+}
 
 
 class Role(NamedTuple):
@@ -38,7 +47,7 @@ class Role(NamedTuple):
     place: the place of the reference generation, if `truth` is None.
     truth: the transformed value of the real distribution; None if it is not known.
     note: a note for the reader.
-    step: the smallest possible change of a share of texts; 0 for other metrics.
+    points: the number of points or blocks of which it is a share; 0 if that is not known.
     """
 
     metric: str
@@ -47,7 +56,7 @@ class Role(NamedTuple):
     place: int
     truth: float | None
     note: str = ""
-    step: float = 0.0
+    points: int = 0
 
 
 def own_candidates(metrics: Mapping[str, Any] | None) -> dict[str, Candidate]:
@@ -157,6 +166,11 @@ def _best(role, record, own, truth):
                 f"{arrays[0]} is recorded as an array per generation, but one number is needed; "
                 f"give another metric (metrics={{{role!r}: NAME}})"
             )
+        if role in _OF_NORMAL and _is_gaussian_without_chains(record):
+            return (
+                "it follows from mean and variance of each chain, and a grid or --keep summary "
+                f"keeps only statistics over chains; {_OF_NORMAL[role]}"
+            )
         return f"no recorded metric measures it; record {RECORD[role][record.kind]}"
     since_first = [(one, series) for one, series in there if _begins(series) == 0]
     # A loss that is infinite at once, as of a law with lost categories, tells nothing.
@@ -169,6 +183,13 @@ def _best(role, record, own, truth):
     why = "is infinite" if since_first and since_first[0][0].metric == best else "is not recorded"
     note = f"{best} {why} at generation {record.generations[0]}; {candidate.metric} is used instead"
     return found._replace(note=note)
+
+
+def _is_gaussian_without_chains(record):
+    """Whether only the chains are missing for `with_normal`."""
+    settings = record.settings
+    one = settings.get("family") == "gaussian" and settings.get("dim") == 1
+    return bool(one and record.statistics and not record.metrics and not settings.get("data"))
 
 
 def _other_reading(role, candidate):
@@ -214,7 +235,9 @@ def _role(candidate, series, record, truth):
             f"{candidate.metric} is recorded from generation {record.generations[place]} on, and "
             "is compared with that generation, not with the model of real data"
         )
-    return Role(candidate.metric, scale, series.transformed(scale.transform), place, known, note)
+    points = record.settings.get("train_blocks") if candidate.metric in _OF_BLOCKS else 0
+    transformed = series.transformed(scale.transform)
+    return Role(candidate.metric, scale, transformed, place, known, note, points or 0)
 
 
 def series_of(name: str, record: Recorded) -> Series | None:

@@ -67,8 +67,8 @@ class EvaluateArguments:
     """The text to score: anything that lm accepts as --corpus. A single file is scored as a whole;
     of any other corpus, the test text is scored."""
     generation: str | tuple[str, ...] = "all"
-    """Generations to score: numbers with commas, "pretrained" for the model before any fit, or
-    "all" for all generations on disk."""
+    """Generations to score: numbers with commas, "last" for the newest on disk, "pretrained" for
+    the model before any fit, or "all" for all generations on disk."""
     seed: int | tuple[int, ...] = ()
     """Numbers of the run's seeds, counted from 0; by default all seeds."""
     split: Literal["train", "valid", "test"] | None = None

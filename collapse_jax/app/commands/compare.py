@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from collapse_jax.app.commands.lm_table import BELOW_0
 from collapse_jax.app.config.lm import PERPLEXITY_WORDS, LMConfig, perplexities_shown
 from collapse_jax.app.out_folder import refuse_taken
 from collapse_jax.app.written import markdown_cell
@@ -123,7 +124,8 @@ def read_runs(names: Sequence[str]) -> list[ComparedRun]:
             records.
     """
     if len(names) < 2:
-        raise InputError(f"runs is {' '.join(names) or 'empty'}; give two or more run folders")
+        given = f"only {names[0]} is given" if names else "none is given"
+        raise InputError(f"give two or more run folders; {given}")
     if len({RunFolder(name).path.resolve() for name in names}) < len(names):
         raise InputError(
             f"runs is {' '.join(names)}, which names a folder twice; give each folder once"
@@ -176,13 +178,19 @@ def _labels(runs):
     """The label of each run: the settings that differ if they are few, else its folder."""
     differing = differing_settings(runs)
     labels = [
-        ", ".join(f"{name} {_value(getattr(run.config, name))}" for name in differing)
-        for run in runs
+        ", ".join(_setting(name, getattr(run.config, name)) for name in differing) for run in runs
     ]
     too_long = max(map(len, labels)) > _LONGEST_LABEL
     if too_long or len(set(labels)) < len(runs):
         return [run.name for run in runs]
     return labels
+
+
+def _setting(name, value):
+    """A setting in a label; a run without a control is the one of interest."""
+    if (name, value) == ("control", "none"):
+        return "generated text"
+    return f"{name} {_value(value)}"
 
 
 def _value(value):
@@ -216,6 +224,9 @@ def remarks(runs: Sequence[ComparedRun]) -> list[str]:
             "the runs are tested on different tokens (another text, tokenizer or block length): "
             "their perplexities are not comparable, but the share of the gain lost is"
         )
+    with np.errstate(invalid="ignore"):
+        if any((run.gain_lost() < 0).any() for run in runs):
+            lines.append(f"gain lost {BELOW_0}")
     return lines
 
 

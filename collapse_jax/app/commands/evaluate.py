@@ -49,7 +49,7 @@ def evaluate_command(
         console: Where progress, a table and the file's path are printed.
         run: The run folder; nothing else in it is changed.
         corpus: The text, as lm takes it.
-        generation: Numbers, "pretrained" or "all".
+        generation: Numbers, "last" (the newest on disk), "pretrained" or "all".
         seed: Numbers of the seeds; () is all.
         split: Split of the corpus; None is a single file as a whole, else the test text.
         block_length: Tokens of a block; by default the run's.
@@ -111,17 +111,25 @@ def _wanted(saved, generations, seeds) -> list[tuple[int | None, int | str]]:
     for word in generations:
         if word == PRETRAINED or word == "all":
             pairs.append((None, PRETRAINED))
-        elif not word.isdecimal():
+        elif word != "last" and not word.isdecimal():
             raise InputError(
-                f"generation is {word!r}; it must be 'all', {PRETRAINED!r} or numbers with commas"
+                f"generation is {word!r}; it must be 'all', 'last', {PRETRAINED!r} or numbers with "
+                "commas"
             )
         for seed in () if word == PRETRAINED else seeds or every:
             there = saved.generations(seed)
-            numbers = there if word == "all" and there else [0 if word == "all" else int(word)]
+            numbers = _numbers(word, there)
             for number in numbers:
                 saved.refuse_missing(number, seed)
                 pairs.append((seed, number))
     return list(dict.fromkeys(pairs))
+
+
+def _numbers(word, there):
+    """Generations that a word stands for; `there` are on disk, and 0 is what is then missing."""
+    if word.isdecimal():
+        return [int(word)]
+    return (there if word == "all" else there[-1:]) or [0]
 
 
 def _file_of(saved: SavedModels, corpus: str, text: OtherText) -> pathlib.Path:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from collapse_jax.app.commands.lm import Ingredients, memory_words, prepare, process_of
+from collapse_jax.app.commands.lm import memory_words
+from collapse_jax.app.commands.lm_ingredients import Ingredients, prepare, process_of
 from collapse_jax.app.commands.needs import disk_need
 from collapse_jax.app.commands.planned import print_planned, time_row, where
 from collapse_jax.app.config.lm import LMSettings

@@ -15,6 +15,8 @@ from collapse_jax.runs.folder import RunFolder
 
 _MEDIAN = "train_perplexity_first_median"
 _GAIN = "gain_lost"
+# What a negative share of the gain lost means.
+BELOW_0 = "below 0: better than generation 0"
 _STEPS = "optimiser_steps"
 # Columns of the second table; what no row has is left out. All of them fit 80 columns.
 _MEASURES = {
@@ -85,7 +87,9 @@ def _caption(rows, perplexities):
     )
     said = [f"test perplexity before any fine-tuning: {known}"] if known else []
     if any(_GAIN in row for row in rows):
-        said.append("gain lost: the share of the gain of fine-tuning, in nats, that was lost again")
+        said.append("gain lost: the share of fine-tuning's gain, in nats, that has been lost again")
+        if any((row.get(_GAIN) or 0) < 0 for row in rows):
+            said.append(BELOW_0)
     return ". ".join(said) or None
 
 

@@ -165,6 +165,8 @@ class _Table:
         style = _VERDICT_STYLES.get(result.verdict, "yellow")
         self._print((result.entry.id, *report.cells(result), result.verdict), style)
         self._below(result.entry.claim)
+        if decided := report.decided_by(result):
+            self._below(decided)
         if result.reason:
             self._below(result.reason, style)
 

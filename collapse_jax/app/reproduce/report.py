@@ -5,6 +5,7 @@ import itertools
 import pathlib
 
 import numpy as np
+from scipy import stats
 
 from collapse_jax.app.config.reproduce import ReproduceConfig
 from collapse_jax.app.reproduce import store
@@ -91,6 +92,31 @@ def cells(result: Result) -> tuple[str, str, str]:
         f"{ours} ± {error:.2g}" if error > 0 else ours,
         f"{decided.z[worst]:+.1f}" if by_chance else "",
     )
+
+
+def decided_by(result: Result) -> str:
+    """Which of the numbers compared `cells` shows, and what would still agree; "" for none."""
+    decided = result.headline()
+    if decided is None:
+        return ""
+    worst, count = decided.worst(), sum(len(one.ours) for one in result.comparisons)
+    # Where all points share one test, no point stands out.
+    stands_out = len(decided.z) > 1 and len(set(np.abs(decided.z).tolist())) > 1
+    place = f", at {decided.at[worst]}" if stands_out else ""
+    of = f"least probable of {count} numbers compared: " if count > 1 else ""
+    return f"{of}{decided.what}{place}{_allowed(decided, worst, result.level)}"
+
+
+def _allowed(decided, worst, level):
+    """How far off the point may be by the level of the entry."""
+    if decided.refuted or (decided.p_value in (0.0, 1.0) and decided.error[worst] == 0):
+        return ""
+    alone = 2 * stats.norm.sf(abs(decided.z[worst]))
+    for points in (1, len(decided.z)):
+        # Bonferroni's rule over the points of the comparison.
+        if np.isclose(decided.p_value, min(points * alone, 1.0), rtol=1e-6, atol=0):
+            return f"; |z| up to {stats.norm.isf(level / 2 / points):.1f} is allowed"
+    return f"; p = {decided.p_value:.2g}, and more than {level:.1g} is needed"
 
 
 def verdict_words(result: Result) -> str:

@@ -104,11 +104,19 @@ class EarlyWarning(NamedTuple):
         )
 
     def notes(self) -> list[str]:
-        """Returns a line for each reason why recorded metrics have no alarm."""
+        """Returns a line for each reason why recorded metrics have no alarm.
+
+        A further line says if no metric gave a warning before the crossing.
+        """
         names: dict[str, list[str]] = {}
         for name, why in self.left_out.items():
             names.setdefault(why, []).append(name)
-        return [f"not watched, {why}: {', '.join(of)}" for why, of in names.items()]
+        lines = [f"not watched, {why}: {', '.join(of)}" for why, of in names.items()]
+        leads = [alarm.leads for alarm in self.alarms]
+        known = np.concatenate([of[~np.isnan(of)] for of in leads]) if leads else np.empty(0)
+        if known.size and known.max() <= 0:
+            lines.append("no metric gave a warning before the crossing")
+        return lines
 
     def earliest(self) -> list[Alarm]:
         """Returns the alarms sorted by median lead, the longest first, then by AUC."""
@@ -240,6 +248,8 @@ def _of_all(found: Watched, asked: Asked, threshold, relative):
     names = [found.loss, *(name for name in found.collapsing if name != found.loss)]
     if asked.limits is not None:
         names = _known("limits", asked.limits, found)
+    if asked.change is not None:
+        names, found = _with_relative_changes(names, found)
     if not isinstance(asked.directions, str):
         _known("directions", asked.directions, found)
     if not asked.is_given and not found.steady_count:
@@ -293,10 +303,23 @@ def _alarm(found: Watched, asked: Asked, name, what, span):
     return alarm_of((name, what), series, watch, rule, direction or EITHER, limit)
 
 
+def _with_relative_changes(names, found: Watched):
+    """The names with a first value other than 0, and what was found with the others left out."""
+    zero = [name for name in names if not found.collapsing[name][found.has_crossed, 0].any()]
+    why = dict.fromkeys(zero, "first value 0: a relative change is undefined")
+    left = [name for name in names if name not in why]
+    if not left:
+        raise InputError(
+            "change is given, and the first value of every metric is 0, of which a relative change "
+            "is undefined; give limits="
+        )
+    return left, found._replace(left_out={**found.left_out, **why})
+
+
 def _relative(values):
-    """Changes since the first generation as shares of its value."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (values - values[:, :1]) / np.abs(values[:, :1])
+    """Changes since the first generation as shares of its value; nan where that is 0."""
+    first = np.where(values[:, :1] == 0, np.nan, np.abs(values[:, :1]))
+    return (values - values[:, :1]) / first
 
 
 def _direction(found, asked, name, what):

@@ -11,6 +11,9 @@ import pytest
 import collapse_jax as cj
 from collapse_jax.app.cli import main
 from collapse_jax.app.collapse_profile.definitions import CANDIDATES, KEYS, RECORD, SCALES
+from collapse_jax.app.collapse_profile.roles import role_of
+from collapse_jax.app.config.lm import LMConfig
+from collapse_jax.drivers.recorded import Recorded, Statistics
 from collapse_jax.drivers.summary import as_dataset, summarise
 from collapse_jax.drivers.trace import Trace
 from collapse_jax.errors import InputError
@@ -260,15 +263,52 @@ def test_bad_arguments_are_one_line(arguments, says):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("counts", "blocks", "verdict"),
+    [
+        ([1, 0, 0, 0], 32, "cannot tell"),  # -1/32, and one block is beyond .01
+        ([1, 1, 1, 2], 32, "cannot tell"),  # one block more
+        ([1, 4, 8, 16], 32, "met"),
+        ([10, 0, 0, 0], 320, "not met"),  # 1/320 is below .01
+        ([1, 0, 0, 0], 0, "not met"),  # of all blocks there are, which is not said
+    ],
+)
+def test_a_share_of_few_blocks_has_a_resolution(tmp_path, counts, blocks, verdict):
+    folder = RunFolder.open(tmp_path / "lm", LMConfig(generations=3, seeds=1, train_blocks=blocks))
+    share = np.array(counts) / (blocks or 32)
+    folder.write_rows(
+        [
+            {"chain": 0, "generation": at, "test_perplexity": 9.0, "share_above_real_99": value}
+            for at, value in enumerate(share)
+        ]
+    )
+    found = cj.profile(folder).verdict("hallucination")
+    assert found.verdict == verdict, found
+    assert ("a share of 32 blocks, so it changes in steps of 0.0312" in found.note) == (
+        verdict == "cannot tell"
+    )
+
+
+def test_a_gaussian_without_chains_says_why_it_has_no_loss():
+    """The mean of a chain's KL divergence does not follow from means over chains."""
+    parts = Statistics(**summarise(np.ones((6, 4)), 6))
+    statistics = {"mean": parts, "variance": parts}
+    settings = {"family": "gaussian", "dim": 1}
+    record = Recorded("a grid", "chains", np.arange(4), {}, statistics, (0.5,), 6, settings)
+    for role in ("loss", "tails", "hallucination"):
+        assert "keeps only statistics over chains; " in role_of(role, record, {}, {})
+    assert "no recorded metric" in role_of("modes", record, {}, {})
+    own = record._replace(settings={**record.settings, "data": "points.npy"})
+    assert "no recorded metric" in role_of("loss", own, {}, {})
+
+
 def test_a_grid_of_other_axes_asks_for_a_place():
     values = np.ones((6, 3, 4)) + np.arange(3)[:, None] / 10
     parts = summarise(values.reshape(-1, 4), 3)
     grid = as_dataset(np.arange(4), {"variance": parts}, {"gamma": [0.1, 0.2], "dim": [1, 2, 3]})
-    with pytest.raises(
-        InputError, match=r"give the place .*gamma is one of 0.1, 0.2; dim is one of 1"
-    ):
+    with pytest.raises(InputError, match=r"give --at gamma=0.1 dim=1 \(gamma is one of 0.1, 0.2"):
         cj.profile(grid)
-    with pytest.raises(InputError, match=r"at\['gamma'\] is 0.3; it must be one of 0.1, 0.2"):
+    with pytest.raises(InputError, match=r"--at gamma=0.3 is not .*; gamma is one of 0.1, 0.2"):
         cj.profile(grid, at={"gamma": 0.3, "dim": 1})
     assert "gamma 0.2, dim 3" in cj.profile(grid, at={"gamma": 0.2, "dim": 3.0}).run
 

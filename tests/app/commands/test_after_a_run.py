@@ -273,6 +273,8 @@ def test_what_was_scored_is_not_scored_again(run, inputs, monkeypatch):
     path.write_text("{")
     main([*few, "--generation", "0,1", "--seed", "1"])
     assert len(scored) == 3
+    main([*few, "--generation", "last", "--seed", "1"])  # the same as 1
+    assert len(scored) == 3
     main([*few, "--generation", "1", "--seed", "1", "--block-length", "7"])
     assert len(scored) == 4 and read_evaluation(out)[0] != path
 
@@ -307,7 +309,7 @@ def test_a_window_scores_every_token_once(run, inputs, stride):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--generation", "x"], "generation is 'x'; it must be 'all', 'pretrained' or numbers"),
+        (["--generation", "x"], "'all', 'last', 'pretrained' or numbers with commas"),
         (["--generation", "0,9"], "no parameters of generation 9 of seed 0"),
         (["--seed", "3"], "no parameters of seed 3; seeds 0, 1 have"),
         (["--corpus", "nowhere"], "corpus 'nowhere' is neither a file nor a folder"),

@@ -137,6 +137,14 @@ def test_labels_that_tell_nothing_or_too_much_are_folders(tmp_path):
     assert set(compare.differing_settings(runs)) == set(many)
 
 
+def test_a_run_without_a_control_is_of_generated_text(tmp_path):
+    names = [write(tmp_path / "a", ((3.0, 2.9),)), write(tmp_path / "b", control="real")]
+    runs = compare.read_runs(names)
+    assert [run.label for run in runs] == ["generated text", "control real"]
+    # Its loss falls below that of generation 0.
+    assert compare.remarks(runs) == ["gain lost below 0: better than generation 0"]
+
+
 def test_what_is_not_comparable_is_said(tmp_path):
     names = [
         write(tmp_path / "a"),
@@ -158,7 +166,7 @@ def test_a_mistake_is_one_line(pair, tmp_path, capfd):
     RunFolder.open(tmp_path / "chains", SimulateConfig().resolved(), say=lambda line: None)
     empty = RunFolder.open(tmp_path / "empty", LMConfig().resolved(), say=lambda line: None)
     for arguments, words in (
-        (pair[:1], "give two or more run folders"),
+        (pair[:1], f"give two or more run folders; only {pair[0]} is given"),
         ([], "give two or more run folders"),
         ([pair[0], pair[0] + "/"], "names a folder twice"),
         (

@@ -1,6 +1,8 @@
 """`--dry-run` of lm and pretrain: times from measured pieces, and nothing written."""
 
 import json
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -73,6 +75,24 @@ def test_what_a_language_model_takes(here, rates, words, capsys, monkeypatch):
     for part in ("checkpoints/", "6 of 67 KiB models", "in run", "results.nc", "samples/"):
         assert part in text, text
     assert sorted(path.name for path in here.iterdir()) == ["model", "text.txt"]
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_the_embedded_model_times_every_stage(here):
+    """By the entry point in a process of its own: nothing is replaced."""
+    words = (
+        "lm --corpus embedded --model embedded --block-length 16 --train-blocks 8 --valid-blocks 2 "
+        "--test-blocks 2 --batch-size 4 --epochs 1 --generations 1 --seeds 1 --decoding sampling "
+        "--dry-run --out run"
+    )
+    entry = "from collapse_jax.app.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", entry, *words.split()], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for part in ("generations 0 to 1; nothing was written", "to compile", "checkpoints/"):
+        assert part in done.stdout, done.stdout
+    assert [path.name for path in here.iterdir()] == ["text.txt"]
 
 
 def test_what_pretraining_takes(here, capsys, monkeypatch):

@@ -100,7 +100,10 @@ def test_the_share_of_the_gain_is_a_column_with_its_meaning(table):
     header, cells, caption = table(rows)
     place = header.index("gain lost, %")
     assert [line[place] for line in cells] == ["0", "60 ± 14", ""]
-    assert "the share of the gain of fine-tuning, in nats, that was lost again" in caption
+    assert "the share of fine-tuning's gain, in nats, that has been lost again" in caption
+    assert "below 0" not in caption
+    rows.append(row(1, 2, gain_lost=-0.1))
+    assert table(rows)[2].endswith("below 0: better than generation 0")
 
 
 def folder_of(path, rows, **settings):

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 
 from collapse_jax.app.reproduce import (
     FALSE_ALARM,
@@ -12,6 +13,7 @@ from collapse_jax.app.reproduce import (
     decide,
     entry,
     out_of_reach,
+    report,
 )
 from collapse_jax.app.reproduce.judge import AGREES, DIFFERS, DISAGREES, FAILED, UNREACHABLE, key_of
 
@@ -101,6 +103,22 @@ def test_the_headline_is_what_failed():
     assert decide(made(GOOD, BAD), 0, 10).headline() is BAD
     refuted = compare.refuted(BAD)
     assert decide(made(refuted, GOOD, disagrees="rare runs"), 0, 10).headline() is GOOD
+
+
+def test_what_decided_is_said_with_what_is_allowed():
+    """By Bonferroni's rule over 50 entries, 2 comparisons and 3 points."""
+    three = compare.estimates([1.0, 1.2, 1.0], [0.1] * 3, [1.0] * 3, at=[5, 8, 9], what="reach")
+    one = compare.estimates([1.0], [0.1], [1.0], what="identity")
+    allowed = stats.norm.isf(FALSE_ALARM / 50 / 2 / 3 / 2)
+    said = report.decided_by(decide(made(three, one), 0, 50))
+    assert said == (
+        f"least probable of 4 numbers compared: reach, at 8; |z| up to {allowed:.1f} is allowed"
+    )
+    allowed = stats.norm.isf(FALSE_ALARM / 50 / 2)
+    said = report.decided_by(decide(made(one._replace(p_value=1.0)), 0, 50))
+    assert said == f"identity; |z| up to {allowed:.1f} is allowed"
+    assert report.decided_by(decide(made(GOOD), 0, 50)) == GOOD.what
+    assert report.decided_by(decide(made(), 0, 50)) == ""
 
 
 def test_keys_follow_seed_and_id_alone():

@@ -69,6 +69,25 @@ def test_limits_and_changes_that_are_given():
     assert changed["noise"].lead.value == -math.inf
 
 
+def test_no_relative_change_of_a_first_value_0():
+    """Of 0 every change is infinite, and of a metric that stays 0 there is none."""
+    loss = np.tile([1.0, 1.0, 1.0, 2.0], (3, 1))
+    run = {"loss": loss, "gain": loss - 1, "zero": 0 * loss, "flat": loss**0}
+    found = cj.early_warning(run, loss="loss", threshold=1.5, relative=True, change=0.1)
+    assert [alarm.metric for alarm in found.alarms] == ["loss", "flat"]
+    # The loss itself rings in the generation of its crossing.
+    assert found.notes() == [
+        "not watched, first value 0: a relative change is undefined: gain, zero",
+        "no metric gave a warning before the crossing",
+    ]
+    half = run | {"gain": np.array([[0.0, 1, 1, 1], [1, 1, 2, 2], [1, 1, 2, 2]])}
+    found = cj.early_warning(half, loss="loss", threshold=1.5, relative=True, change=0.1)
+    np.testing.assert_array_equal(found["gain"].leads, [np.nan, 1, 1])
+    assert len(found.notes()) == 1
+    with pytest.raises(InputError, match="first value of every metric is 0"):
+        cj.early_warning({"loss": loss - 1}, loss="loss", threshold=0.5, change=0.1)
+
+
 def test_lead_of_a_gaussian_chain_by_walds_identity():
     """E[lead] d = E[log variance at the alarm - at the crossing], d the drift: exact."""
     size, alarm, threshold, chains = 20, 0.8, 0.3, 4000
