@@ -166,8 +166,8 @@ def test_what_was_edited_is_made_again_with_the_same_numbers(name, whole, folder
 
 
 REFUSED = {
-    "a chain is a file": (as_file("checkpoints/chain_0"), "chain_0 is no folder"),
-    "checkpoints is a file": (as_file("checkpoints"), "chain_0 is no folder"),
+    "a chain is a file": (as_file("checkpoints/chain_0"), "chain_0 is not a folder"),
+    "checkpoints is a file": (as_file("checkpoints"), "chain_0 is not a folder"),
     "a chain leads out": (as_link("checkpoints/chain_0"), "chain_0 is a link to"),
     "rows that are none": (as_file("metrics.jsonl", '{"chain": 0}\n'), "metrics.jsonl is damaged"),
     "not a number": (

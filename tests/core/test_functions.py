@@ -138,7 +138,7 @@ WRONG = {
     "a list of metrics": ({"metrics": ["a"]}, ["metrics is ['a']", "dict"]),
     "metrics": ({"metrics": 3}, ["metrics is 3", "dict"]),
     "distances": ({"distances": [len]}, ["distances is", "dict"]),
-    "a number for a name": ({"metrics": {3: len}}, ["metrics is", "names"]),
+    "a number for a name": ({"metrics": {3: len}}, ["metrics is", "a dict name -> function"]),
     "a distance that is none": ({"distances": {"far": 3}}, ["distance 'far' is 3"]),
 }
 

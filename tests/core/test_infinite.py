@@ -83,7 +83,7 @@ def test_expectation_maximisation_of_a_density():
 
 def test_bad_input():
     truth = truth_of(*PAIR)
-    with pytest.raises(InputError, match="low is 1 and high 1"):
+    with pytest.raises(InputError, match="low is 1 and high is 1"):
         cj.infinite_sample(cj.estimators.gaussian(1), *truth, low=1, high=1)
     with pytest.raises(InputError, match="nodes is 1"):
         cj.infinite_sample(cj.estimators.gaussian(1), *truth, low=0, high=1, nodes=1)

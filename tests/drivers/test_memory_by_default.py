@@ -40,7 +40,7 @@ def test_10_to_the_9_chains_are_refused_in_one_line():
 
 def test_more_generations_than_can_be_numbered(monkeypatch):
     monkeypatch.setattr(plans, "free_memory", lambda: 2**30)
-    with pytest.raises(InputError, match=r"record is 1, which keeps 2,000,000,001 generations"):
+    with pytest.raises(InputError, match=r"record is 1, which records 2,000,000,001 generations"):
         cj.simulate(PROCESS, KEY, generations=2 * 10**9)
     assert len(plans.recorded_generations(10**6)) == 10**6 + 1
 
@@ -80,7 +80,7 @@ def test_devices_hold_the_chains(monkeypatch):
     monkeypatch.setattr(plans.jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(plans, "free_device_memory", lambda devices: 10 * 2**10)
     simulation = check_plan(PROCESS, KEY, Plan(10, 1000, ("mean",), memory_limit=None))
-    with pytest.raises(InputError, match="on the devices, and 10 KiB are free"):
+    with pytest.raises(InputError, match="on the devices, but 10 KiB are free"):
         check_memory(simulation, 11, "11 records", "take less")
 
 

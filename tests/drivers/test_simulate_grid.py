@@ -155,7 +155,7 @@ def test_programs_and_their_points():
         ),
         ({"axes": {"chain": [1]}}, "axes have the name 'chain'"),
         ({"axes": {"beta": [1]}}, "axes have the names beta, but process_at takes (gamma): "),
-        ({"axes": {"gamma": [2.0]}}, "at gamma=2.0: alpha is -1.0; it must be in [0, 1]"),
+        ({"axes": {"gamma": [2.0]}}, "at gamma=2.0: gamma is 2.0; it must be in [0, 1]"),
         ({"axes": {"gamma": [0.1, 0.2, 2.0]}}, "gamma is 2; it must be in [0, 1]"),
         ({"keep": "all"}, "keep is 'all'; it must be one of chains, summary"),
         ({"quantiles": [2]}, "quantiles is [2]"),

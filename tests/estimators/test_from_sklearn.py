@@ -112,7 +112,7 @@ def test_bad_input(model, text):
 def test_what_cannot_be_fitted_is_told_in_one_line():
     weighted = DATA._replace(weight=DATA.weight * 0.5)
     family = cj.from_sklearn(GaussianMixture(2))
-    with pytest.raises(InputError, match=r"weight 0\.5, and GaussianMixture\(.*\) take"):
+    with pytest.raises(InputError, match=r"weight 0\.5, but GaussianMixture\(.*\) take"):
         family.fit(KEY, None, weighted)
     few = cj.Dataset(DATA.x[:1], jnp.ones(1))
     with pytest.raises(InputError, match=r"GaussianMixture\(n_components=2\) cannot be fitted"):

@@ -211,7 +211,7 @@ def test_a_table_as_the_source():
     ("call", "text"),
     [
         (lambda: gaussian_copula(0), "columns is 0"),
-        (lambda: gaussian_copula("age"), "columns is 'age'; it must be names of columns"),
+        (lambda: gaussian_copula("age"), "columns is 'age'; it must be the names of the columns"),
         (lambda: gaussian_copula(("a", "a")), "columns has 'a' more than once"),
         (lambda: gaussian_copula(("a", 3)), "columns has 3; it must be the name"),
         (lambda: gaussian_copula(2, (None,)), "categories has 1 entries for 2 columns"),

@@ -397,7 +397,7 @@ def test_bad_options(options, said):
 
 
 def test_sets_of_another_size_than_the_design():
-    with pytest.raises(InputError, match="design has 5 rows, and 4 of points"):
+    with pytest.raises(InputError, match="design has 5 rows, but 4 of points"):
         logistic_regression(2, np.ones((5, 2))).sample(
             jax.random.key(0), logistic_params([1.0, 0.0]), 4
         )

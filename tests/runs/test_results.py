@@ -60,7 +60,7 @@ def test_variables_beyond_the_limit_are_written_in_records(
 
 def test_what_fits_no_axis_is_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "_LARGEST", 200)
-    with pytest.raises(InputError, match=r"^b takes 8\.2 KiB, with more than 200 bytes"):
+    with pytest.raises(InputError, match=r"^b needs 8\.2 KiB, with more than 200 bytes"):
         write_results(tmp_path / "results.nc", CHAINS)
     assert not list(tmp_path.iterdir())
 

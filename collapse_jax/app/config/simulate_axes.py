@@ -67,11 +67,9 @@ def check_options(config: "SimulateConfig") -> None:
             raise InputError(
                 f"options give {name} more than once ('{' '.join(config.options)}'); give it once"
             )
-    if config.options and config.family in FIELDS_OF_FAMILIES.values():
-        raise InputError(
-            f"options are {', '.join(config.options)}; for family {config.family} give them as "
-            "separate options, such as --dim and --ddof"
-        )
+        if FIELDS_OF_FAMILIES.get(name) == config.family:
+            flag = f"--{name.replace('_', '-')} {option.partition('=')[2]}"
+            raise InputError(f"options have {option}, which is a separate option; give {flag}")
 
 
 def check_grid(config: "SimulateConfig") -> None:

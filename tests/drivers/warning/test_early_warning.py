@@ -254,7 +254,7 @@ def test_runs_that_do_not_fit():
         cj.early_warning(COLLAPSING, loss="loss", threshold=5.0)
     few = {name: values[:5] for name, values in STEADY.items()}
     options = {"false_alarm_rate": 0.4, "by_generation": True, "threshold": 5.0, "loss": "loss"}
-    with pytest.raises(InputError, match=r"needs 6 steady chains .* there are 5"):
+    with pytest.raises(InputError, match=r"needs at least 6 steady chains .* there are 5"):
         cj.early_warning(COLLAPSING, few, **options)
     short = {name: values[:, :1] for name, values in STEADY.items()}
     with pytest.raises(InputError, match="recorded 1 of the same generations"):
