@@ -346,6 +346,7 @@ def test_defaults_are_the_papers():
 def test_metrics_of_each_family():
     assert SimulateConfig().resolved().metrics == ("mean", "variance", "log_variance")
     assert "heterozygosity" in SimulateConfig(family="categorical").resolved().metrics
+    SimulateConfig(family="categorical", options=("smoothing=0.5",)).check()
     assert SimulateConfig(metrics=("mean",)).resolved().metrics == ("mean",)
 
 

@@ -311,7 +311,7 @@ def test_other_families_start_from_their_example(tmp_path, console):
             "options width=3: missing a required argument: 'dim'; kde takes dim, bandwidth",
         ),
         ({"family": "kde", "options": ("3",)}, "options has '3'; it must be NAME=VALUE"),
-        ({"options": ("dim=2",)}, "options are dim=2; for family gaussian give them as separate"),
+        ({"options": ("dim=2",)}, "options have dim=2, which is a separate option; give --dim 2"),
         ({"family": "kde", "options": ("dim=0",)}, "dim is 0; it must be an integer of at least 1"),
         (
             {"family": "gaussian_copula", "options": ("columns=3",)},
