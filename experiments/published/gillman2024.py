@@ -24,7 +24,7 @@ def corrected(gamma, workflow):
     N(0, 1) is the population here.
     """
 
-    def generator(estimator):
+    def of_model(estimator):
         def sample(key, params, n):
             model_key, real_key, choice_key = jax.random.split(key, 3)
             real = jax.random.normal(real_key, (n, 1))
@@ -33,7 +33,8 @@ def corrected(gamma, workflow):
 
         return estimator._replace(sample=sample, draw=None)
 
-    return workflow._replace(name=f"corrected({gamma:g})({workflow.name})", generator=generator)
+    name, filters = f"corrected({gamma:g})({workflow.name})", (*workflow.filters, of_model)
+    return workflow._replace(name=name, filters=filters)
 
 
 @entry(
