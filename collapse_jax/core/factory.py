@@ -66,8 +66,7 @@ def estimator(
 
     Args:
         fit: (key, params, data) -> (params, `FitInfo`).
-        sample: (key, params, n) -> x [n, ...] in random order, so that its first m rows are a
-            sample of m: workflows may use only the first rows. Do not sort them.
+        sample: (key, params, n) -> x [n, ...] in random order: workflows may use the first rows.
         name: for `repr` and messages; by default that of the function in which `fit` is defined.
         **renamed: keywords of version 0.1.0.
 
