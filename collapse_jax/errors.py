@@ -57,9 +57,9 @@ class DivergenceError(ArithmeticError):
 
 
 class FloatRangeWarning(UserWarning):
-    """Models beyond the range in which the numbers of their family keep to their law.
+    """Models whose numbers are finite but out of the range in which they are accurate.
 
-    The text names the generation, how many chains, and which metrics are not to be read there.
+    The text names the generation, the number of chains, and the metrics that are inaccurate there.
     """
 
 

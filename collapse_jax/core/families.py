@@ -118,7 +118,7 @@ class Compaction(NamedTuple):
     to_size: Callable[[Params, int], Params]
 
 
-class Beyond(NamedTuple):
+class OutOfRange(NamedTuple):
     """The range in which a fitted model's numbers are finite but no longer accurate.
 
     models: (params of NumPy arrays with further axes) -> bool of these axes: which models are in
@@ -141,7 +141,7 @@ class Runtime(NamedTuple):
     compaction: how dead parts are dropped; None if they must stay.
     models: number of models per chain; they are computed as if they were as many chains.
     reads: total number of training sets that the models draw from each other before merging.
-    beyond: the range of which drivers warn; None if the family's numbers are always accurate.
+    out_of_range: the range of which drivers warn; None if the family's numbers are always accurate.
     """
 
     traceable: bool = True
@@ -149,7 +149,7 @@ class Runtime(NamedTuple):
     compaction: Compaction | None = None
     models: int = 1
     reads: int = 0
-    beyond: Beyond | None = None
+    out_of_range: OutOfRange | None = None
 
 
 class _EstimatorFields(NamedTuple):
@@ -240,7 +240,7 @@ _GROUPS = {"statistics": Statistics, "measures": Measures, "model": Model, "runt
 # Part -> what depends on it, and is dropped with it unless it is given in the same call.
 _DEPENDENTS = {
     "kind": ("draw", "subsample", "check", "relative", "spanned", "weighed", "compaction"),
-    "fit": ("relative", "compaction", "beyond"),
+    "fit": ("relative", "compaction", "out_of_range"),
     "init": ("compaction",),
     "sample": (
         *("draw", "log_prob", "tempered", "nucleus", "continued", "copied", "mixtures"),

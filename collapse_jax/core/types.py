@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from collapse_jax.core import protocols
-from collapse_jax.core.families import Beyond as Beyond
 from collapse_jax.core.families import Compaction as Compaction
 from collapse_jax.core.families import Estimator as Estimator
 from collapse_jax.core.families import Family as Family
 from collapse_jax.core.families import Measures as Measures
 from collapse_jax.core.families import Model as Model
+from collapse_jax.core.families import OutOfRange as OutOfRange
 from collapse_jax.core.families import Relative as Relative
 from collapse_jax.core.families import Runtime as Runtime
 from collapse_jax.core.families import Statistics as Statistics

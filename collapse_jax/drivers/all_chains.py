@@ -10,7 +10,7 @@ import numpy as np
 
 from collapse_jax.core.marks import is_spoiled, raise_by_name
 from collapse_jax.core.types import Compaction, Process, State
-from collapse_jax.drivers import beyond, tiles
+from collapse_jax.drivers import out_of_range, tiles
 from collapse_jax.drivers.plan import Simulation
 from collapse_jax.errors import DivergenceError
 from collapse_jax.runs import distributed
@@ -56,7 +56,7 @@ class AllChains:
         threads = min(tiles.workers(plan.devices), len(self._batches))
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
         self._sink = sink
-        self._watch = beyond.Watch(process, dict(measure), self._chains, plan.generations)
+        self._watch = out_of_range.Watch(process, dict(measure), self._chains, plan.generations)
         sink.open(self._chains, self._size, self._pool)
 
     def __enter__(self):
@@ -130,19 +130,19 @@ class AllChains:
 
         def run(tile):
             function(tile)
-            return tiles.chain_with_nan(self._process, self._states[tile]), self._beyond(tile)
+            return tiles.chain_with_nan(self._process, self._states[tile]), self._out_of_range(tile)
 
-        places, beyond_range = zip(*self._pool.map(run, range(len(self._states))), strict=True)
+        places, counts = zip(*self._pool.map(run, range(len(self._states))), strict=True)
         self._refuse_nan(places, generation)
-        self._watch.tell(generation, sum(beyond_range))
+        self._watch.tell(generation, sum(counts))
 
-    def _beyond(self, tile):
-        """How many chains of a tile are beyond the range of their family's numbers."""
+    def _out_of_range(self, tile):
+        """The number of chains of a tile with a model out of the range of its family."""
         if not self._watch.looks:
             return 0
         axis = self._process.runtime.chain_axis
-        found = beyond.chains_beyond(self._process, self._states[tile], axis)
-        # The last tile is filled up with others.
+        found = out_of_range.chains_out_of_range(self._process, self._states[tile], axis)
+        # The last tile is filled up with further chains.
         return 0 if found is None else int(found[: self._chains - tile * self._size].sum())
 
     def _refuse_nan(self, places, generation):

@@ -118,21 +118,21 @@ def _check(after, grid):
     if not grid.axes.keys() <= coordinates:
         lacking = ", ".join(sorted(grid.axes.keys() - coordinates))
         raise InputError(
-            f"axes have {lacking}, which after has not; give the axes that it has, with the values "
-            "that are there and others"
+            f"axes have {lacking}, but after does not; give the axes of after, with its values and "
+            "others"
         )
     extra = json.loads(after.attrs["axes"]) if "axes" in after.attrs else []
     if set(extra) - grid.axes.keys():
         raise InputError(
-            f"after has the axis {min(set(extra) - grid.axes.keys())!r}, which axes have not; give "
-            "the same names"
+            f"after has the axis {min(set(extra) - grid.axes.keys())!r}, but axes do not; give the "
+            "same names"
         )
     for name, values in grid.axes.items():
         twins = rounding_twins([*values, *_values(after, name)])
         if twins:
             raise InputError(
-                f"axis {name} holds {twins[0]!r} and {twins[1]!r}, here and in after, which differ "
-                "by rounding alone; give the one that is there"
+                f"axis {name} has {twins[0]!r} and {twins[1]!r}, here and in after, which differ "
+                "only by rounding; give the value of after"
             )
     _check_plan(after, grid)
     _check_process(after, grid)

@@ -80,6 +80,19 @@ def provenance_of(
     return Provenance(attributes, labels_of(process, plan.metrics))
 
 
+def provenance_from(origin: Any, otherwise: Provenance) -> Provenance:
+    """Returns the provenance of records that can be continued; of others what they were given.
+
+    Args:
+        origin: an `Origin`, or None.
+        otherwise: what a pickled copy has, for example.
+    """
+    if origin is None:
+        return otherwise
+    process, key, plan, versions, *_ = origin
+    return provenance_of(process, key, plan, versions)
+
+
 def labels_of(process: Process, metrics: Any) -> dict[str, Label]:
     """Metric -> its label, of metrics as `cj.simulate` takes them."""
     found = {}

@@ -19,7 +19,7 @@ from collapse_jax.core.process import check_started
 from collapse_jax.core.recipes.shared import as_of_now
 from collapse_jax.core.results import measured
 from collapse_jax.core.types import Process, State, StepInfo
-from collapse_jax.drivers import beyond
+from collapse_jax.drivers import out_of_range
 from collapse_jax.drivers.book import Book
 from collapse_jax.drivers.fit_metrics import observing_fits
 from collapse_jax.drivers.labels import label_in_run
@@ -236,7 +236,7 @@ class _Chain:
         self._generation, self._state, self._first = -1, None, None
         # The newest generation that was made in this call.
         self._made = -1
-        self._watch = beyond.Watch(work.process, work.measure, 1, work.last_generation)
+        self._watch = out_of_range.Watch(work.process, work.measure, 1, work.last_generation)
         self._drop_states(self.checkpoints.generations())
 
     def finished(self, generation):
@@ -316,7 +316,7 @@ class _Chain:
     def _look_at_range(self, generation, state):
         if self._watch.looks:
             one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], state.params)
-            found = beyond.chains_beyond(self._work.process, state._replace(params=one))
+            found = out_of_range.chains_out_of_range(self._work.process, state._replace(params=one))
             self._watch.tell(generation, int(found is not None))
 
     def _say_what_is_new(self, generation, observed):

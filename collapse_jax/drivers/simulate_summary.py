@@ -13,7 +13,7 @@ from collapse_jax.drivers.chunks import Chunk, Records, chunks_of, join_records
 from collapse_jax.drivers.device_statistics import DeviceStatistics
 from collapse_jax.drivers.going_on import recorded_after
 from collapse_jax.drivers.interrupted import Interrupted, diverged
-from collapse_jax.drivers.labels import Provenance, provenance_of
+from collapse_jax.drivers.labels import Provenance, provenance_from
 from collapse_jax.drivers.origin import Origin, origin_of
 from collapse_jax.drivers.plan import DEFAULT_METRICS, Plan, check_memory, check_plan
 from collapse_jax.drivers.progress import Progress, shown
@@ -56,10 +56,7 @@ class Summary(_Statistics):
     @property
     def provenance(self) -> Provenance:
         """The origin of the statistics and the labels of the metrics, as far as known."""
-        if self.origin is None:
-            return self._provenance
-        process, key, plan, versions, *_ = self.origin
-        return provenance_of(process, key, plan, versions)
+        return provenance_from(self.origin, self._provenance)
 
     def to_xarray(self) -> "xarray.Dataset":
         """Returns an `xarray.Dataset` of the statistics.

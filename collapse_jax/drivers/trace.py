@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collapse_jax.core.html import html_table
-from collapse_jax.drivers.labels import Provenance, provenance_of, with_labels
+from collapse_jax.drivers.labels import Provenance, provenance_from, with_labels
 from collapse_jax.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ class Trace(Mapping[str, np.ndarray]):
     @property
     def provenance(self) -> Provenance:
         """The origin of the records and the labels of the metrics, as far as they are known."""
-        if self.origin is None:
-            return self._provenance
-        process, key, plan, versions, *_ = self.origin
-        return provenance_of(process, key, plan, versions)
+        return provenance_from(self.origin, self._provenance)
 
     def __getitem__(self, name: str) -> np.ndarray:
         try:

@@ -71,24 +71,19 @@ def against(
     return tuple(
         OfTail(name, sample, real, draws)
         if name == "tail_share"
-        else OfQuality(name, sample, real, reach, draws, k)
+        else OfQuality(name, sample, real, draws, reach, k)
         for name in chosen
     )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class OfQuality:
-    """One of `NAMES` as a function of the state.
-
-    reach: `radii` of the real points, in units of their `unit_of`.
-    """
+class _OfPoints:
+    """One of `NAMES` as a function of the state, computed from points of the model."""
 
     name: str
     sample: Callable
     real: Array
-    reach: Array
     draws: int
-    k: int
 
     @property
     def __name__(self) -> str:
@@ -99,7 +94,23 @@ class OfQuality:
 
     def of_params(self, params: Any) -> Array:
         """Returns the metric [] of a model, given its parameters."""
-        drawn = jnp.asarray(self.sample(jax.random.key(0), params, self.draws), float)
+        return self._of(jnp.asarray(self.sample(jax.random.key(0), params, self.draws), float))
+
+    def _of(self, drawn):
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class OfQuality(_OfPoints):
+    """Every metric of `NAMES` but `tail_share`.
+
+    reach: `radii` of the real points, in units of their `unit_of`.
+    """
+
+    reach: Array
+    k: int
+
+    def _of(self, drawn):
         if self.name == "sliced_wasserstein":
             return sliced_wasserstein(drawn, self.real)
         points, real = checked_pair(drawn, self.real)
@@ -110,24 +121,10 @@ class OfQuality:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class OfTail:
+class OfTail(_OfPoints):
     """`tail_share` as a function of the state."""
 
-    name: str
-    sample: Callable
-    real: Array
-    draws: int
-
-    @property
-    def __name__(self) -> str:
-        return self.name
-
-    def __call__(self, state: Any) -> Array:
-        return self.of_params(state.params)
-
-    def of_params(self, params: Any) -> Array:
-        """The metric [] of a model by its parameters."""
-        drawn = jnp.asarray(self.sample(jax.random.key(0), params, self.draws), float)
+    def _of(self, drawn):
         points, real = checked_pair(drawn, self.real)
         of = unit_of(points, real)
         centre = jnp.mean(real / of, axis=0)

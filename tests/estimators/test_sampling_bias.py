@@ -91,7 +91,7 @@ def test_a_hundred_thousand_biased_generations():
     process = cj.generational_process(
         family, cj.sources.normal([0.0], [[1.0]]), cj.workflows.replace(), sample_size=10
     )
-    with pytest.warns(FloatRangeWarning, match="of 64 chains .* do not read mean"):
+    with pytest.warns(FloatRangeWarning, match="of 64 chains .* do not use mean"):
         trace = cj.simulate(
             process,
             KEY,

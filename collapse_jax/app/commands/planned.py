@@ -1,4 +1,4 @@
-"""What `--dry-run` prints, of any command: a table of memory, time and files."""
+"""The table of memory, time and files that `--dry-run` of any command prints."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,8 +14,8 @@ def print_planned(console: "Console", title: str, rows: Iterable[tuple[str, str]
     """Prints the table.
 
     Args:
-        console: where.
-        title: what would be run.
+        console: the console.
+        title: a description of the run.
         rows: (name, text) of each line.
     """
     from rich.table import Table
@@ -27,12 +27,12 @@ def print_planned(console: "Console", title: str, rows: Iterable[tuple[str, str]
 
 
 def time_row(compiled: float, running: float, of: str = "") -> tuple[str, str]:
-    """The line about time.
+    """Returns the line about time.
 
     Args:
         compiled: seconds until everything is compiled.
         running: seconds after that.
-        of: what is compiled, as " of 3 programs".
+        of: the number of compiled programs, such as " of 3 programs".
     """
     return (
         "time",
@@ -42,6 +42,6 @@ def time_row(compiled: float, running: float, of: str = "") -> tuple[str, str]:
 
 
 def where(folder: RunFolder) -> str:
-    """The folder, and whether a run goes on in it."""
-    there = " (goes on there)" if (folder.path / "config.json").is_file() else ""
+    """Returns the folder in words, and whether it contains a run to resume."""
+    there = " (the run there is resumed)" if (folder.path / "config.json").is_file() else ""
     return f"in {folder.path}{there}"

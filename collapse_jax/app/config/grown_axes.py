@@ -1,4 +1,4 @@
-"""More values on the axes of a grid that was begun: what its settings and the new ones make."""
+"""Settings of a grid with more values on its axes than its folder has."""
 
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,19 +35,19 @@ class _Values(NamedTuple):
 
 
 def merged(saved: "SimulateConfig", given: "SimulateConfig", where: str) -> "SimulateConfig":
-    """The settings of a grid that goes on, with all values that it has.
+    """Returns the settings of a resumed grid, with all its values.
 
     Args:
-        saved: as its folder has them, resolved.
-        given: what is asked for, resolved.
+        saved: the settings in its folder, resolved.
+        given: the settings of this call, resolved.
         where: the folder, for the error text.
 
     Returns:
-        `given`, with the values of `saved` where it only leaves some out; else as it is.
+        `given`, with the values of `saved` if it only leaves some out; otherwise unchanged.
 
     Raises:
-        InputError: where some values are left out and others are new, and for a value that differs
-            from one that is there by rounding alone.
+        InputError: if some values are left out and others are new, and for a value that differs
+            only by rounding from an existing one.
     """
     if not saved.axes() or not given.axes():
         return given
@@ -59,15 +59,15 @@ def merged(saved: "SimulateConfig", given: "SimulateConfig", where: str) -> "Sim
         if twins:
             raise InputError(
                 f"{one.name} has {twins[0]!r} and {twins[1]!r}, in {where} and here, which differ "
-                "by rounding alone; give the one that is there"
+                "only by rounding; give the existing value"
             )
     added = [one for one in pairs if one.added]
     dropped = [one for one in pairs if one.dropped]
     if added and dropped:
         left, new = dropped[0], added[0]
         raise InputError(
-            f"{new.name} has {_listed(new.added)}, which {where} has not, and {left.name} lacks "
-            f"{_listed(left.dropped)}, which it has; give its values too, or choose another --out"
+            f"{new.name} has {_listed(new.added)}, which are new in {where}, but {left.name} lacks "
+            f"{_listed(left.dropped)}, which it contains; give these too, or choose another --out"
         )
     if not added:
         return dataclasses.replace(given, **{name: getattr(saved, name) for name in FIELDS})
@@ -75,7 +75,7 @@ def merged(saved: "SimulateConfig", given: "SimulateConfig", where: str) -> "Sim
 
 
 def grew(saved: "SimulateConfig", given: "SimulateConfig") -> bool:
-    """Whether a grid has all values of another; then they may differ in `FIELDS`."""
+    """Returns whether a grid has all values of another; then they may differ in `FIELDS`."""
     if not saved.axes() or not given.axes():
         return False
     pairs = _pairs(saved, given)

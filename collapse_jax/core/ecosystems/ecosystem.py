@@ -156,7 +156,7 @@ class _Ecosystem:
                 chain_axis=self.axis,
                 models=len(self.models),
                 reads=reads,
-                beyond=self.kinds[0].made.beyond if len(self.kinds) == 1 else None,
+                out_of_range=self.kinds[0].made.out_of_range if len(self.kinds) == 1 else None,
             ),
             parts=self.parts,
         )

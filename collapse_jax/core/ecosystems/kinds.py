@@ -47,14 +47,14 @@ class One(NamedTuple):
     metrics: name -> function of its params.
     chain_axis: the axis of the chains; see `Runtime`.
     watched: whether a size or a count may be invalid that no driver has checked.
-    beyond: as in `Runtime`.
+    out_of_range: as in `Runtime`.
     """
 
     core: Any
     metrics: Mapping
     chain_axis: int
     watched: bool
-    beyond: Any
+    out_of_range: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -291,7 +291,7 @@ def _one(models, place, source, random_counts, sizes):
     watched = process.step == core.step
     core = dataclasses.replace(core, data=data)
     runtime = process.runtime
-    return One(core, process.metrics, runtime.chain_axis, watched, runtime.beyond)
+    return One(core, process.metrics, runtime.chain_axis, watched, runtime.out_of_range)
 
 
 def _data(core, reader, source, source_core) -> TrainingData:

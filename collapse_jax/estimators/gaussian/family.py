@@ -10,7 +10,7 @@ import numpy as np
 from collapse_jax.core.closed_forms import ClosedForms
 from collapse_jax.core.data_checks import check_size_of_params, reals
 from collapse_jax.core.factory import estimator, named
-from collapse_jax.core.types import Beyond, Estimator, Family, FitInfo, Relative
+from collapse_jax.core.types import Estimator, Family, FitInfo, OutOfRange, Relative
 from collapse_jax.errors import one_of, real, whole
 from collapse_jax.estimators.gaussian.closed_forms import chains_for_means, means, quantiles
 from collapse_jax.estimators.gaussian.measures import (
@@ -49,21 +49,21 @@ def gaussian(
 
     Metrics: mean ([dim]; [] for dim = 1), variance (trace / dim), log_variance (log-determinant /
     dim), trace, log_trace, log_determinant, entropy, log_scale [dim], effective_rank,
-    condition_number, log_condition_number. Distances to the real distribution: wasserstein2,
-    squared_wasserstein2, kl_model_to_real, kl_real_to_model, total_variation (dim = 1). See
-    `metrics.gaussian`; all remain accurate on collapsed chains.
+    condition_number, log_condition_number. Distances: wasserstein2, squared_wasserstein2,
+    kl_model_to_real, kl_real_to_model, total_variation (dim = 1). See `metrics.gaussian`; all
+    remain accurate on collapsed chains.
 
     Args:
         dim: the number of dimensions, at least 1.
         ddof: 1 for the unbiased covariance (Theorem 3.1), 0 for maximum likelihood (released code).
         by: "law" draws mean and scatter from their exact distribution (normal, and Wishart by
-            Bartlett's decomposition), at the same cost for every sample size. "points" draws the
-            points, relative to the model's mean and scale, so that rounding of the mean does not
-            stop the collapse. "relative" is "law", but a workflow stores points (beta > 0) relative
-            to the newest model, so that such chains can continue.
-        sampling_bias: lambda; the model is sampled from N(mean, lambda * covariance), by `draw` and
-            `sample` alike, which adds ln lambda to the log variance in each generation. It may be
-            traced. A source made from a biased estimator is biased too; `sources.normal` is not.
+            Bartlett's decomposition), at one cost for every sample size. "points" draws points
+            relative to the model, so that rounding of the mean does not stop the collapse.
+            "relative" is "law", but a workflow stores points (beta > 0) relative to the newest
+            model, so that such chains can continue.
+        sampling_bias: lambda, which may be traced; samples come from N(mean, lambda * covariance),
+            which adds ln lambda to the log variance in each generation. A source made from a biased
+            estimator is biased too; `sources.normal` is not.
 
     Raises:
         InputError: if an argument is out of its range.
@@ -91,7 +91,7 @@ def gaussian(
         log_prob=log_prob,
         tempered=_tempered,
         chain_axis=-1 if dim <= factored.LARGEST_WRITTEN_OUT else 0,
-    )._replace(spanned=_spanned, relative=family.relative, weighed=family.weighed, beyond=_BEYOND)
+    )._replace(spanned=_spanned, out_of_range=_RANGE, **family.of_points)
 
 
 def example() -> tuple[Estimator, GaussianParams]:
@@ -120,6 +120,11 @@ class _Gaussian(NamedTuple):
         if self.ddof == 1:
             return "has no unbiased covariance of weighted points: take ddof=0"
         return _weighed if self.dim == 1 else None
+
+    @property
+    def of_points(self):
+        """How points are stored and weighted, by the names of the estimator's parts."""
+        return {"relative": self.relative, "weighed": self.weighed}
 
     def init(self, key, statistics):
         return gaussian_params(np.zeros(self.dim), np.eye(self.dim))
@@ -213,15 +218,15 @@ def _log_widening(sampling_bias):
     return factored.half_log(sampling_bias)
 
 
-def _is_beyond(params):
+def _is_out_of_range(params):
     """Which models [...] have a scale at which `factored.times_vector` cuts what it adds."""
     scales = params.log_scale
     every = np.stack(scales, -1) if isinstance(scales, tuple) else scales
     return (every > factored.largest_log_scale(every.dtype)).any(-1)
 
 
-_BEYOND = Beyond(
-    _is_beyond,
+_RANGE = OutOfRange(
+    _is_out_of_range,
     (
         *("log_variance", "log_scale", "log_trace", "log_determinant", "entropy"),
         *("effective_rank", "condition_number"),

@@ -116,4 +116,4 @@ def test_pieces_are_timed(here, words, capsys):
     assert {path.name for path in here.iterdir()} == before
     main([*words.split(), "--out", "run"])
     assert json.loads((here / "run" / "config.json").read_text())
-    assert "(goes on there)" in said(words, capsys)
+    assert "(the run there is resumed)" in said(words, capsys)

@@ -105,7 +105,9 @@ def resolved(**settings):
 
 
 def test_what_is_refused():
-    with pytest.raises(InputError, match=r"sample_size has 8, which run has not, and .* lacks 20,"):
+    with pytest.raises(
+        InputError, match=r"sample_size has 8, which are new in run, but .* lacks 20,"
+    ):
         merged(resolved(), resolved(sample_size=(5, 8)), "run")
     near = {"gamma": (0.1 + 0.2, 0.5)}, {"gamma": (0.3, 0.5, 0.1)}
     with pytest.raises(InputError, match=r"gamma has 0.3 and 0.30000000000000004, in run and here"):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import collapse_jax as cj
-from collapse_jax.drivers.beyond import Watch
+from collapse_jax.drivers.out_of_range import Watch
 from collapse_jax.errors import FloatRangeWarning
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -31,7 +31,7 @@ def test_the_generation_and_the_share_of_chains_are_named():
     for text, generation in zip(texts, (first, 22), strict=True):
         count = beyond[generation]
         assert f"by generation {generation} {count} of 40 chains ({count / 40:.2g})" in text
-        assert "do not read mean of these" in text and "above e^80" in text
+        assert "do not use mean of these" in text and "above e^80" in text
 
 
 def test_what_keeps_to_its_law_is_not_told():
@@ -41,18 +41,18 @@ def test_what_keeps_to_its_law_is_not_told():
     ):
         assert Watch(GROWING, metrics, 40, 22).looks is looks
     family = GROWING.parts.estimator._replace(fit=lambda key, params, data: None)
-    assert family.runtime.beyond is None  # its params are others
+    assert family.runtime.out_of_range is None  # its params are others
 
 
 @pytest.mark.slow
 def test_models_that_read_each_other():
     family, real = GROWING.parts.estimator, GROWING.parts.source
     both = cj.ecosystem(family, real, np.eye(2), 2)
-    with pytest.warns(FloatRangeWarning, match=r"of 7 chains .* do not read pooled_mean of"):
+    with pytest.warns(FloatRangeWarning, match=r"of 7 chains .* do not use pooled_mean of"):
         cj.simulate(both, KEY, generations=22, chains=7, metrics=("pooled_mean", "log_variance"))
 
 
 @pytest.mark.slow
 def test_one_chain_of_run(tmp_path):
-    with pytest.warns(FloatRangeWarning, match=r"1 of 1 chains .* do not read mean of"):
+    with pytest.warns(FloatRangeWarning, match=r"1 of 1 chains .* do not use mean of"):
         cj.run(GROWING, KEY, generations=22, folder=tmp_path, metrics=("log_scale", "mean"))
