@@ -231,7 +231,9 @@ class _Record:
         self._kept = self._multiple(carry)
         self._carries = bool(leaves)
         if any(jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key) for leaf in leaves):
-            raise InputError(f"{self._name}: the carry holds a key; `next` is given one to use")
+            raise InputError(
+                f"{self._name}: the carry contains a random key; `next` gets one to use"
+            )
 
     def end_next(self, result, kind):
         """Looks at what `next` gave."""

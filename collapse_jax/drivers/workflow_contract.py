@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 from collapse_jax.core import workflows
 from collapse_jax.core.factory import estimator
-from collapse_jax.core.functions import check_arguments, wrong
+from collapse_jax.core.functions import check_arguments, generator_of, wrong
 from collapse_jax.core.process import generational_process
 from collapse_jax.core.protocols import Params
 from collapse_jax.core.types import Dataset, Estimator, FitInfo, Process, State, Workflow
@@ -25,6 +25,7 @@ from collapse_jax.estimators import sources
 
 KEY = jax.random.key(2025)
 _SIZE, _GENERATIONS = 12, 4
+_SETS = 1000  # sampled sets whose order is tested
 _KEYS = [jax.random.fold_in(KEY, generation) for generation in range(_GENERATIONS)]
 
 
@@ -247,6 +248,26 @@ def _follows_a_schedule(subject):
     jax.eval_shape(process.step, _KEYS[1], state)
 
 
+def _points_are_in_random_order(subject):
+    """Points that pass the filters are in random order, because workflows use the first of them."""
+    workflow, family = subject.workflow, subject.estimator
+    if not workflow.filters:
+        return
+    generator = generator_of(workflow, family)
+    keys = jax.random.split(KEY, _SETS)
+    points = jax.vmap(lambda key: generator.sample(key, subject.params, _SIZE))(keys)
+    values = np.asarray(points, float).reshape(_SETS, _SIZE, -1)[..., 0]
+    distances = abs(values - np.median(values, axis=1, keepdims=True))
+    for of, x in (("values", values), ("distances from their median", distances)):
+        first, last = x[:, : _SIZE // 2, None], x[:, None, _SIZE // 2 :]
+        larger = np.sign(first - last).mean((1, 2))  # 0 on average, whatever the distribution
+        error = larger.std() / _SETS**0.5
+        assert abs(larger.mean()) <= 6 * error, (
+            f"the first half of {_SIZE} sampled points has other {of} than the second half; "
+            "shuffle the points, because workflows use the first of them"
+        )
+
+
 def _assert_close(one, other, here, there):
     for name in one:
         close = np.isclose(one[name], other[name], rtol=1e-3, atol=1e-3, equal_nan=True)
@@ -260,6 +281,7 @@ CHECKS = {
     "structure_stays": _structure_stays,
     "sizes_do_not_depend_on_the_key": _sizes_do_not_depend_on_the_key,
     "follows_a_schedule": _follows_a_schedule,
+    "points_are_in_random_order": _points_are_in_random_order,
     "chains_are_each_alone": _chains_are_each_alone,
     "longer_runs_begin_alike": _longer_runs_begin_alike,
     "same_in_both_drivers": _same_in_both_drivers,
@@ -267,6 +289,7 @@ CHECKS = {
 }
 NEED_TRACING = (
     "follows_a_schedule",
+    "points_are_in_random_order",
     "chains_are_each_alone",
     "longer_runs_begin_alike",
     "same_in_both_drivers",

@@ -181,7 +181,11 @@ def test_points_may_be_looked_into_as_well(laplace):
 BROKEN = {
     "no pair": (lambda supply, data: (), lambda *_: None, "next gave NoneType"),
     "no data": (lambda supply, data: (), lambda *_: ((), 3), "next gave int as the data"),
-    "a key": (lambda supply, data: jax.random.key(1), lambda *_: None, "the carry holds a key"),
+    "a key": (
+        lambda supply, data: jax.random.key(1),
+        lambda *_: None,
+        "the carry contains a random key",
+    ),
     "too early": (
         lambda supply, data: supply.model(jax.random.key(0), 3),
         lambda *_: None,

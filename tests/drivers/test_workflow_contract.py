@@ -126,7 +126,7 @@ BROKEN = {
         "keys_matter",
         "two keys give the same training set",
     ),
-    "one key twice": (nothing, one_key_twice, "keys_are_apart", "model and real are asked"),
+    "one key twice": (nothing, one_key_twice, "keys_are_apart", "model and real are called"),
     "a key in the carry": (
         lambda supply, data: jax.random.key(3),
         keeps_its_key,
@@ -208,3 +208,36 @@ def test_what_cannot_be_checked_is_one_line(workflow, example, words):
         check_workflow(workflow, example=example)
     text = str(caught.value)
     assert "\n" not in text and all(word in text for word in words), text
+
+
+def nearest_half(workflow, *, shuffled):
+    """Keeps the points nearest to the median; sorted, unless they are shuffled."""
+
+    def curated(family):
+        def sample(key, params, n):
+            draw, order = jax.random.split(key)
+            x = family.sample(draw, params, 2 * n)
+            nearest = jnp.argsort(jnp.abs(x - jnp.median(x)))[:n]
+            return x[jax.random.permutation(order, nearest) if shuffled else nearest]
+
+        return family._replace(sample=sample)
+
+    return workflow._replace(filters=(*workflow.filters, curated))
+
+
+ORDER = "points_are_in_random_order"
+BUT_ORDER = tuple(check for check in CHECKS if check != ORDER)
+
+
+def test_curated_points_must_be_in_random_order():
+    mix = workflows.mix(gamma=0.5)
+    for curated in (OURS["best_of"], OURS["verified"]):
+        assert check_workflow(curated, skip=BUT_ORDER) == (ORDER,)
+    assert check_workflow(nearest_half(mix, shuffled=True), skip=BUT_ORDER) == (ORDER,)
+    with pytest.raises(AssertionError, match=r"distances from their median than .* shuffle"):
+        check_workflow(nearest_half(mix, shuffled=False), skip=BUT_ORDER)
+    upwards = lambda family: family._replace(  # noqa: E731
+        sample=lambda key, params, n: jnp.sort(family.sample(key, params, n))
+    )
+    with pytest.raises(AssertionError, match="has other values than"):
+        check_workflow(mix._replace(filters=(upwards,)), skip=BUT_ORDER)
